@@ -1,0 +1,102 @@
+"""Load on one HTTP route: keep-alive connections, each of which asks again when it was answered."""
+
+import asyncio
+import math
+import time
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import httptools
+
+
+@dataclass(frozen=True)
+class Load:
+    """What came of it: requests a second, latencies in seconds (of all requests), and how many failed."""
+
+    rate: float
+    latencies: tuple[float, ...]
+    failed: int
+
+    def percentile(self, share: float) -> float:
+        """The latency in seconds that this share (0 to 1) of the requests stayed within; nearest rank."""
+        ordered = sorted(self.latencies)
+        return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+class _Connection(asyncio.Protocol):
+    """One user who asks again as soon as the answer is there, until the end."""
+
+    def __init__(self, request: bytes, until: float) -> None:
+        self._request, self._until = request, until
+        self._parser = httptools.HttpResponseParser(self)
+        self._sent = 0.0
+        self.latencies: list[float] = []
+        self.failed = 0
+        self.done = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._send()
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def on_message_complete(self) -> None:
+        now = time.perf_counter()
+        self.latencies.append(now - self._sent)
+        self.failed += self._parser.get_status_code() != 200
+        if now < self._until:
+            # A new parser for each answer: this one is still busy with its last call.
+            self._parser = httptools.HttpResponseParser(self)
+            self._send()
+        else:
+            self._transport.close()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        if time.perf_counter() < self._until:
+            self.failed += 1
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def _send(self) -> None:
+        self._sent = time.perf_counter()
+        self._transport.write(self._request)
+
+
+def post(url: str, body: bytes, seconds: float, connections: int = 16) -> Load:
+    """POST `body` (JSON) to `url` on loopback for so many seconds.
+
+    Raises ValueError for an address that is not on loopback, OSError where nobody listens.
+    """
+    parts = urlsplit(url)
+    port = parts.port
+    if parts.hostname != "127.0.0.1" or port is None:
+        raise ValueError(f"{url}: load goes to 127.0.0.1 only")
+    request = (
+        f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
+
+    async def run() -> Load:
+        start = time.perf_counter()
+        loop = asyncio.get_running_loop()
+        users = [
+            (
+                await loop.create_connection(
+                    lambda: _Connection(request, start + seconds), "127.0.0.1", port
+                )
+            )[1]
+            for _ in range(connections)
+        ]
+        await asyncio.wait_for(asyncio.gather(*(user.done for user in users)), timeout=seconds + 30)
+        latencies = tuple(latency for user in users for latency in user.latencies)
+        return Load(
+            len(latencies) / (time.perf_counter() - start), latencies, sum(user.failed for user in users)
+        )
+
+    try:
+        import uvloop
+    except ImportError:  # not on Windows
+        return asyncio.run(run())
+    return uvloop.run(run())

@@ -1,0 +1,238 @@
+"""Makes `.venv` hold exactly what `requirements.lock` says, with the standard library alone."""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCK = ROOT / "requirements.lock"
+VENV = ROOT / ".venv"
+
+
+class SetupError(Exception):
+    """The environment could not be made; the message says why and what to do."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command line in an environment that satisfies the lock; make that environment first if needed.
+
+    Returns the exit status: the command's own, or 1 with one line on stderr when the set-up failed.
+    """
+    try:
+        if not _running_in_it():
+            _set_up()
+            return _hand_over(argv)
+    except SetupError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nstopped; what is installed so far is kept", file=sys.stderr)
+        return 130
+    from ladder.cli import main as command_line
+
+    return command_line(argv)
+
+
+def _running_in_it() -> bool:
+    if Path(sys.prefix).resolve() == VENV.resolve():
+        return _stamp(VENV).is_file() and _stamp(VENV).read_text(encoding="utf-8") == _digest(LOCK)
+    return _satisfied(LOCK)
+
+
+def _satisfied(lock: Path) -> bool:
+    """Whether the running interpreter has every package that the lock asks for here, in that version."""
+    if importlib.util.find_spec("packaging") is None:  # it is in the lock itself
+        return False
+    from packaging.requirements import Requirement
+
+    for line in lock.read_text(encoding="utf-8").splitlines():
+        if not line or line.startswith((" ", "#")):
+            continue
+        wanted = Requirement(line.rstrip("\\ "))
+        if wanted.marker is not None and not wanted.marker.evaluate():
+            continue
+        try:
+            version = importlib.metadata.version(wanted.name)
+        except importlib.metadata.PackageNotFoundError:
+            return False
+        if not wanted.specifier.contains(version, prereleases=True):
+            return False
+    return True
+
+
+def _set_up() -> None:
+    """Create or repair `.venv`. A set-up that was cut off is taken up again by the next one.
+
+    Raises SetupError when Python lacks `venv`, or the packages cannot be fetched or do not match the lock.
+    """
+    with _one_at_a_time(ROOT / ".venv.lock"):
+        stamp, digest = _stamp(VENV), _digest(LOCK)
+        if stamp.is_file() and stamp.read_text(encoding="utf-8") == digest and _works(_python(VENV)):
+            return
+        stamp.unlink(missing_ok=True)
+        number = len(re.findall(r"(?m)^[^\s#].*==", LOCK.read_text(encoding="utf-8")))
+        _say(f"Setting up .venv with {number} packages (once; one to two minutes) ...")
+        start = time.monotonic()
+        if not _works(_python(VENV)):
+            _make_venv()
+        _install()
+        stamp.write_text(digest, encoding="utf-8")
+        _say(f"Set up in {time.monotonic() - start:.0f} s.")
+
+
+def _make_venv() -> None:
+    done = _run([sys.executable, "-m", "venv", "--clear", str(VENV)])
+    if done.returncode:
+        raise SetupError(
+            f"`{sys.executable} -m venv` failed: {_last_line(done)}; on Debian and Ubuntu install the package"
+            f" python{sys.version_info[0]}.{sys.version_info[1]}-venv, then run this again"
+        )
+
+
+def _install() -> None:
+    """Install the lock with uv (itself from the lock), and with pip alone where uv does not get through.
+
+    pip knows the mirrors and certificates of a company's pip configuration, which uv does not read.
+    """
+    python = str(_python(VENV))
+    pip = [python, "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet"]
+    pip += ["--require-hashes", "--retries", "2", "--requirement"]
+    only_uv = VENV / "uv.lock.txt"
+    only_uv.write_text(_entry(LOCK, "uv"), encoding="utf-8")
+    done = _run([*pip, str(only_uv)])
+    if done.returncode:
+        raise SetupError(_why(done))
+    _say("  installing and compiling ...")
+    uv = [python, "-m", "uv", "pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode"]
+    done = _run([*uv, "--python", python, str(LOCK)])
+    if done.returncode:
+        _say("  uv did not get through, trying pip (slower) ...")
+        done = _run([*pip, str(LOCK)])
+        if done.returncode:
+            raise SetupError(_why(done))
+
+
+def _why(done: subprocess.CompletedProcess[str]) -> str:
+    text = done.stdout + done.stderr
+    if re.search(r"(?i)do not match the hashes", text):
+        return "a package does not match its hash in requirements.lock: find out why before you go on"
+    if re.search(r"(?i)no space left", text):
+        return "the disk is full: about 2 GB are needed for .venv"
+    if re.search(
+        r"(?i)connection|resolve|timed out|timeout|unreachable|proxy|certificate|ssl|retrying|network", text
+    ):
+        return (
+            "the packages could not be fetched: is there a network? (HTTPS_PROXY sets a proxy, pip.conf"
+            f" an index); pip says: {_last_line(done)}"
+        )
+    return f"the packages could not be installed: {_last_line(done)}"
+
+
+def _entry(lock: Path, package: str) -> str:
+    """The lines of one package in the lock, with its hashes."""
+    found = re.search(rf"(?m)^{re.escape(package)}==.*\n(?:[ \t].*\n?)*", lock.read_text(encoding="utf-8"))
+    if found is None:
+        raise SetupError(f"requirements.lock does not name {package}: restore the file from git")
+    return found.group()
+
+
+def _hand_over(argv: Sequence[str]) -> int:
+    command = [str(_python(VENV)), "-m", "ladder", *argv]
+    if os.name == "posix":
+        os.execv(command[0], command)
+    process = subprocess.Popen(command)
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:  # the console sends it to the child too, which ends by itself
+            continue
+
+
+def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command of the set-up quietly; on a terminal, show that time passes."""
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    )
+    start = time.monotonic()
+    try:
+        while True:
+            try:
+                output, _ = process.communicate(timeout=1)
+                break
+            except subprocess.TimeoutExpired:
+                if sys.stderr.isatty():
+                    print(f"\r  {time.monotonic() - start:.0f} s ", end="", file=sys.stderr, flush=True)
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+    if sys.stderr.isatty():
+        print("\r          \r", end="", file=sys.stderr, flush=True)
+    return subprocess.CompletedProcess(command, process.returncode, output or "", "")
+
+
+@contextlib.contextmanager
+def _one_at_a_time(path: Path) -> Iterator[None]:
+    """Hold a lock between processes; it goes with the process, even one that is killed.
+
+    SQLite's is the one lock of the standard library that works alike on Linux, macOS and Windows.
+    """
+    connection = sqlite3.connect(path, timeout=0.1, isolation_level=None)
+    try:
+        told = False
+        while True:
+            try:
+                connection.execute("BEGIN EXCLUSIVE")
+                break
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error):
+                    raise SetupError(f"{path}: {error}") from error
+                if not told:
+                    _say("Another command is setting up .venv; waiting for it ...")
+                    told = True
+                time.sleep(0.5)
+        yield
+    finally:
+        connection.close()
+
+
+def _works(python: Path) -> bool:
+    if not python.exists():
+        return False
+    check = "import sys, pip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))"
+    return subprocess.run([str(python), "-c", check], capture_output=True, check=False).returncode == 0
+
+
+def _python(venv: Path) -> Path:
+    return venv / "Scripts" / "python.exe" if os.name == "nt" else venv / "bin" / "python"
+
+
+def _stamp(venv: Path) -> Path:
+    return venv / "requirements.lock.sha256"
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _last_line(done: subprocess.CompletedProcess[str]) -> str:
+    lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    return lines[-1] if lines else f"exit status {done.returncode}"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

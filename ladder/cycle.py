@@ -1,0 +1,143 @@
+"""`ladder run` and `ladder up`: one level's life cycle step by step, and what it runs, in a working copy."""
+
+import json
+import time
+from collections.abc import Sequence
+from datetime import date
+from functools import partial
+from pathlib import Path
+
+import httpx
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from data import UserError
+from data.feedfile import INPUTS, read_feed, write_feed
+from ladder import runbook, users, workcopy
+from ladder.hands import environment, perform, type_in
+from ladder.levels import ROOT, Level, level
+from ladder.service import Service
+
+FEED = ROOT / "data" / "feed"
+TODAY = date(2011, 10, 1)  # the day on which `run` and `up` happen; nine months of feed lie before it
+
+
+def run(number: int, console: Console) -> None:
+    """Play the level's runbook once, then ask it for predictions; print who did what and how long it took.
+
+    Raises UserError where a step fails.
+    """
+    chosen = level(number)
+    folder = _working_copy(chosen, "run", console)
+    book = runbook.load(folder)
+    table = Table(title="One release", title_justify="left", title_style="bold")
+    for column in ("who", "step", "command or move"):
+        table.add_column(column, overflow="fold")
+    table.add_column("machine", justify="right")
+    with Service(folder, folder / "state" / "service.log", env=environment()) as service:
+        for step in (*book.daily, *book.release):
+            seconds = _perform(step, folder, service if chosen.number else None, console)
+            table.add_row(step.who, step.id, _what(step), f"{seconds:.1f} s" if _what(step) else "")
+        _use(chosen, book, folder, service, console)
+    console.print(table)
+    steps = (*book.daily, *book.release)
+    by_hand = sum(step.by_hand for step in steps)
+    given = sum(step.gives_to is not None for step in steps)
+    console.print(f"{by_hand} of {len(steps)} steps need a person, {given} hand work over to another role.")
+    people = runbook.load_people().levels[chosen.number]
+    days = sum(duration.days for duration in people.days.values())
+    console.print(
+        f"People are assumed to take {days} days for it (data/people.yaml)."
+        f" Working copy: {workcopy.short(folder)}"
+    )
+
+
+def up(number: int, port: int | None, empty: bool, console: Console) -> None:
+    """Release a model (unless `empty`), start the application, print its addresses, stop it on Ctrl-C.
+
+    Raises UserError where there is nothing to start, a step fails, or the application ends by itself.
+    """
+    chosen = level(number)
+    if chosen.number == 0:
+        raise UserError("level 0 runs nothing: a person runs score.py on a CSV; see `ladder run 0`")
+    folder = _working_copy(chosen, "up", console)
+    book = runbook.load(folder)
+    service = Service(folder, folder / "state" / "service.log", port, environment())
+    with service:
+        if empty:
+            service.start()
+        else:
+            for step in (*book.daily, *book.release):
+                _perform(step, folder, service, console)
+        console.print(f"\n[bold]application[/bold]  {service.url}/docs")
+        for path in ("/ready", "/model"):
+            answer = httpx.get(service.url + path)
+            console.print(
+                f"  GET {path:<8}{answer.status_code}  {answer.text}", highlight=False, soft_wrap=True
+            )
+        console.print(f"  log         {workcopy.short(service.log)}\nCtrl-C stops it.")
+        status = service.wait()
+    raise UserError(f"the application ended with status {status}: see {workcopy.short(service.log)}")
+
+
+def _working_copy(chosen: Level, purpose: str, console: Console) -> Path:
+    folder = workcopy.make(chosen, workcopy.fresh(workcopy.home() / purpose / f"level{chosen.number}"))
+    clean = read_feed(FEED)
+    write_feed(clean[clean["timestamp"] < pd.Timestamp(TODAY)], folder / "feed")
+    console.print(f"[bold]{chosen.title}[/bold]", highlight=False)
+    console.print(
+        f"working copy {workcopy.short(folder)}, the feed until {TODAY}", highlight=False, soft_wrap=True
+    )
+    return folder
+
+
+def _perform(step: runbook.Step, folder: Path, service: Service | None, console: Console) -> float:
+    """Do one step, say so, and return the wall seconds it took the machine."""
+    hand = f" -> {step.gives_to}" if step.gives_to else ""
+    console.print(f"\n[bold cyan]{step.who}{hand}[/bold cyan]  {step.does}", highlight=False, soft_wrap=True)
+    if what := _what(step):
+        console.print(f"  [green]$ {what}[/green]", highlight=False, soft_wrap=True)
+    start = time.perf_counter()
+    with console.status("working"):
+        said = perform(step, folder, type_in, service)
+    for line in said.strip().splitlines()[-6:]:
+        console.print(f"  {line}", style="dim", highlight=False, markup=False, soft_wrap=True)
+    return time.perf_counter() - start
+
+
+def _use(chosen: Level, book: runbook.Runbook, folder: Path, service: Service, console: Console) -> None:
+    """Ask for the next day's predictions in the level's own way."""
+    clean = read_feed(FEED)
+    day = clean[clean["timestamp"].dt.date == TODAY].reset_index(drop=True)
+    rows = day[INPUTS]
+    if chosen.number == 0:
+        score = partial(_each, book.use, folder, console)
+        said = users.by_file(rows, folder, score)
+    else:
+        console.print("\n[bold cyan]user[/bold cyan]  Asks the application for the next day, hour by hour.")
+        console.print(f"  [green]$ POST {service.url}/predict[/green]", highlight=False)
+        body = users.as_bodies(rows)[8]
+        with httpx.Client(base_url=service.url) as client:
+            shown = client.post("/predict", json=body).text
+            said = users.by_http(rows, client)
+        console.print(
+            f"  {json.dumps(body)}\n  {shown}", style="dim", highlight=False, markup=False, soft_wrap=True
+        )
+    error = (pd.Series(said, dtype=float).fillna(0) - day["count"]).abs().mean()
+    console.print(
+        f"\nOn the next day the predictions are off by {error:.1f} bikes an hour.\n", highlight=False
+    )
+
+
+def _each(steps: Sequence[runbook.Step], folder: Path, console: Console) -> None:
+    for step in steps:
+        _perform(step, folder, None, console)
+
+
+def _what(step: runbook.Step) -> str:
+    if step.command:
+        return step.command
+    if move := step.copies or step.pastes:
+        return f"{'copy' if step.copies else 'paste'} {move.source} -> {move.to}"
+    return f"restart the {step.restarts}" if step.restarts else ""

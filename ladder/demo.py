@@ -1,0 +1,231 @@
+"""The main job: every level lives through a short story, side by side, and a table says what came of it."""
+
+import json
+import multiprocessing
+import os
+import queue
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date, timedelta
+from functools import partial
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import plotext
+import psutil
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from data import UserError
+from ladder import measures, runbook, workcopy
+from ladder.levels import Level, level, levels
+from ladder.oracle import predict_daily
+from ladder.replay import Job, Lived, Message, in_own_process, live_through
+from ladder.story import Story, load_story
+
+ORACLE = "oracle"
+
+
+def demo(scenario: str, feed: Path | None, numbers: Sequence[int], out: Path, console: Console) -> None:
+    """Replay the scenario's story at these levels, print the table, write `compare.json` in `out`.
+
+    Raises UserError where the story cannot be told, a working copy fails a step, or `out` cannot be written.
+    """
+    story = load_story(scenario, feed)
+    chosen = [level(number) for number in numbers] or list(levels())
+    _announce(story, chosen, feed, console)
+    folder = workcopy.fresh(workcopy.home() / "demo")
+    people = runbook.load_people()
+    work: dict[str, tuple[str, int, Callable[..., Any]]] = {}
+    for each in chosen:
+        copy = workcopy.make(each, folder / f"level{each.number}")
+        plan = tuple(
+            runbook.plan(each, people.levels[each.number], runbook.load(copy), story.start, story.end)
+        )
+        days = (story.end - min(day for day, _ in plan)).days + 1
+        work[str(each.number)] = (each.title, days, partial(live_through, Job(each, copy, story, plan)))
+    if story.incidents:
+        # What each level is measured against runs the recipe of the first level that has it as a package.
+        copy = workcopy.make(level(1), folder / ORACLE)
+        first = story.incidents[0].day - timedelta(days=measures.DAYS - 1)
+        title = "Yardstick: retrained daily, no delay"
+        work[ORACLE] = (title, (story.end - first).days + 1, partial(predict_daily, copy, story, first))
+    results = side_by_side(work, console)
+    report = _report(story, chosen, results)
+    out.mkdir(parents=True, exist_ok=True)
+    _write_json(report, out / "compare.json")
+    console.print(_table(report, chosen))
+    _chart(report, console)
+    _closing_words(report, folder, out, console)
+
+
+def side_by_side(work: Mapping[str, tuple[str, int, Callable[..., Any]]], console: Console) -> dict[str, Any]:
+    """Do each piece of work in a process of its own, as many at once as there are cores, with a bar for each.
+
+    `work` maps a name to a title, a number of days and a function that takes `tell`. Returns the results by
+    name. Raises UserError with the first failure; whatever happens, no process is left.
+    """
+    context = multiprocessing.get_context("spawn")
+    outbox: multiprocessing.queues.Queue[Message] = context.Queue()
+    waiting, results = list(work), dict[str, Any]()
+    running: dict[str, BaseProcess] = {}
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("days"))
+    with _no_process_left(running), Progress(*columns, TimeElapsedColumn(), console=console) as bars:
+        tasks = {name: bars.add_task(title, total=days) for name, (title, days, _) in work.items()}
+        while len(results) < len(work):
+            while waiting and len(running) < max(2, os.cpu_count() or 2):
+                name = waiting.pop(0)
+                running[name] = context.Process(
+                    target=in_own_process, args=(name, work[name][2], outbox), name=name, daemon=True
+                )
+                running[name].start()
+            try:
+                message = outbox.get(timeout=0.5)
+            except queue.Empty:
+                for name, process in running.items():
+                    if process.exitcode:
+                        raise UserError(
+                            f"the replay of {work[name][0]} broke off (exit status {process.exitcode}):"
+                            " the lines above say where"
+                        ) from None
+                continue
+            if message.error is not None:
+                raise UserError(f"{work[message.name][0]}: {message.error}")
+            if message.day is not None:
+                bars.advance(tasks[message.name])
+            else:
+                results[message.name] = message.result
+                running.pop(message.name).join()
+    return results
+
+
+@contextmanager
+def _no_process_left(running: dict[str, BaseProcess]) -> Any:
+    try:
+        yield
+    finally:
+        families = []
+        for process in running.values():
+            try:
+                families += [
+                    psutil.Process(process.pid),
+                    *psutil.Process(process.pid).children(recursive=True),
+                ]
+            except psutil.NoSuchProcess:
+                continue
+            process.terminate()  # it stops its application itself, if it is given the time
+        _, left = psutil.wait_procs(families, timeout=15)
+        for survivor in left:
+            survivor.kill()
+
+
+def _announce(story: Story, chosen: Sequence[Level], feed: Path | None, console: Console) -> None:
+    console.print(f"[bold]{story.title}[/bold]  {story.start} to {story.end}", highlight=False)
+    for incident in story.incidents:
+        console.print(f"  {incident.day}  {incident.kind}", highlight=False)
+    if feed is not None and story.scenario.events:
+        skipped = ", ".join(each.kind for each in story.scenario.events)
+        console.print(
+            f"  over {feed}: without {skipped}, which only the simulator can make happen", soft_wrap=True
+        )
+    console.print(
+        f"{len(chosen)} levels live through it, each in a working copy of its own: the feed is published day"
+        " by day,\npeople release as often as data/people.yaml assumes, every request is really answered."
+    )
+
+
+def _report(story: Story, chosen: Sequence[Level], results: Mapping[str, Any]) -> dict[str, Any]:
+    clean = story.during()
+    incidents = [(incident.kind, incident.day) for incident in story.incidents]
+    oracle = results.get(ORACLE, pd.DataFrame({"timestamp": [], "prediction": []}))
+    report: dict[str, Any] = {"story": story.facts(), "levels": {}}
+    for each in chosen:
+        lived: Lived = results[str(each.number)]
+        report["levels"][str(each.number)] = {
+            "name": each.name,
+            **measures.measures(lived.answers, clean, oracle, incidents),
+            "releases": len(lived.releases),
+            "released_on": lived.releases,
+            "trainings": len(lived.releases),
+            "manual_steps": lived.release_steps + lived.daily_steps,
+            "manual_steps_of_releases": lived.release_steps,
+            "failed_requests": lived.failed_requests,
+            "machine_seconds": lived.machine_seconds,
+        }
+    return report
+
+
+def _table(report: Mapping[str, Any], chosen: Sequence[Level]) -> Table:
+    growth = any(incident["kind"] == "growth" for incident in report["story"]["incidents"])
+    table = Table(title="What users were given, and what it took", title_justify="left", title_style="bold")
+    table.add_column("level")
+    for column in ("error, bikes/h", "releases", "human steps", "unanswered"):
+        table.add_column(column, justify="right")
+    if growth:
+        table.add_column("recovered from growth", justify="right")
+    for each in chosen:
+        row = report["levels"][str(each.number)]
+        days = row["days_to_recover"].get("growth")
+        cells = [
+            f"{each.number}  {each.name}",
+            f"{row['mae']:.1f}",
+            str(row["releases"]),
+            f"{row['manual_steps']} ({row['manual_steps_of_releases']} to release)",
+            str(row["failed_requests"]),
+        ]
+        if growth:
+            cells.append("not in this story" if days is None else f"after {days} days")
+        table.add_row(*cells)
+    return table
+
+
+def _chart(report: Mapping[str, Any], console: Console) -> None:
+    """Error by week, a line for each level, and the first day of each incident as a vertical line."""
+    start = date.fromisoformat(report["story"]["from"])
+    figure = plotext.figure
+    figure.clear()
+    for number, row in report["levels"].items():
+        weeks = list(range(len(row["weekly_mae"])))
+        line = figure.signal(weeks, row["weekly_mae"])
+        line.lines(True)
+        line.label(f"level {number}")
+        figure.draw(line)
+    for incident in report["story"]["incidents"]:
+        week = (date.fromisoformat(incident["from"]) - start).days / 7
+        figure.line(week, orientation="vertical", style="dotted", label=incident["kind"])
+    shown = weeks[:: max(1, len(weeks) // 6)]
+    figure.ruler("x").ticks(shown, [f"{start + timedelta(weeks=week):%d %b}" for week in shown])
+    figure.ruler("y").lim(0, None)
+    figure.plot_size(min(console.width, 100), 18)
+    figure.title("error by week, bikes an hour")
+    console.print()
+    figure.show(colorless=not console.is_terminal)
+
+
+def _closing_words(report: Mapping[str, Any], folder: Path, out: Path, console: Console) -> None:
+    rows = list(report["levels"].values())
+    if len(rows) > 1:
+        first, last = rows[0]["mae"], rows[-1]["mae"]
+        console.print(
+            f"From the lowest to the highest of these levels the error changes by {last / first - 1:+.0%}."
+        )
+    console.print(
+        "error: mean absolute difference between what users were given and the bikes rented."
+        " recovered: normal again,\n  that is within 1.2 times a model retrained every day, for a week."
+        " How long people take is an assumption: data/people.yaml.",
+        highlight=False,
+    )
+    console.print(
+        f"Working copies: {workcopy.short(folder)}   Numbers: {workcopy.short(out / 'compare.json')}",
+        soft_wrap=True,
+    )
+
+
+def _write_json(report: Mapping[str, Any], path: Path) -> None:
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
+        json.dump(report, file, indent=1)
+    Path(file.name).replace(path)

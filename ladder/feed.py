@@ -1,0 +1,119 @@
+"""`ladder feed`: the operator's feed simulated, imported, fetched, or published up to a date."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from data.scenario import Scenario
+
+FEEDS = Path(".ladder") / "feeds"
+
+app = typer.Typer(no_args_is_help=True, help="The operator's feed: a folder with one CSV a month.")
+
+Out = Annotated[Path | None, typer.Option(help="Folder for the feed.", show_default=f"a folder in {FEEDS}")]
+ScenarioName = Annotated[
+    str | None,
+    typer.Option("--scenario", help="A scenario of data/scenarios, by name, or the path of a TOML file."),
+]
+
+
+@app.command()
+def simulate(
+    seed: Annotated[
+        int | None, typer.Option(help="Seed.", show_default="that of the committed feed", min=0)
+    ] = None,
+    scenario: ScenarioName = None,
+    start: Annotated[str, typer.Option(help="First month, YYYY-MM.")] = "2011-01",
+    months: Annotated[int, typer.Option(help="How many months.", min=1)] = 24,
+    out: Out = None,
+) -> None:
+    """Simulate a clean feed: what really happened, with the events of a scenario but not its faults.
+
+    Example: ladder feed simulate --scenario growth --months 18
+    """
+    from data.clean import simulate_feed
+    from data.simulator import DEFAULT_SEED
+
+    story = _scenario(scenario)
+    folder = out or FEEDS / (f"simulated-{story.name}" if story else "simulated")
+    seed = DEFAULT_SEED if seed is None else seed
+    _report(simulate_feed(story, folder, seed=seed, start=start, months=months), folder)
+
+
+@app.command(name="import")
+def import_(
+    hour_csv: Annotated[Path, typer.Argument(help="hour.csv of the UCI Bike Sharing data set.")],
+    out: Out = None,
+) -> None:
+    """Turn the real data, hour.csv of the UCI Bike Sharing data set, into a feed.
+
+    Example: ladder feed import hour.csv
+    """
+    from data.feedfile import write_feed
+    from data.uci import read_uci
+
+    folder = out or FEEDS / "uci"
+    frame = read_uci(hour_csv)
+    write_feed(frame, folder)
+    _report(frame, folder)
+
+
+@app.command()
+def fetch(out: Out = None) -> None:
+    """Fetch the real data from OpenML (needs a network) and turn it into a feed.
+
+    Example: ladder feed fetch
+    """
+    from data.feedfile import write_feed
+    from data.openml import fetch_openml_feed
+
+    folder = out or FEEDS / "openml"
+    frame = fetch_openml_feed()
+    write_feed(frame, folder)
+    _report(frame, folder)
+
+
+@app.command()
+def publish(
+    until: Annotated[
+        datetime,
+        typer.Option(help="The feed ends before this date.", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]),
+    ],
+    scenario: ScenarioName = None,
+    feed: Annotated[
+        Path | None,
+        typer.Option(help="A clean feed.", show_default="the committed feed, or the world of the scenario"),
+    ] = None,
+    out: Out = None,
+) -> None:
+    """Publish the feed up to a date, with the faults in reporting of a scenario laid over it.
+
+    Example: ladder feed publish --until 2012-05-12 --scenario units
+    """
+    import pandas as pd
+
+    from data.clean import publish_feed
+
+    story = _scenario(scenario)
+    folder = out or FEEDS / (f"published-{story.name}" if story else "published")
+    shown = publish_feed(story, pd.Timestamp(until), folder, feed)
+    if feed is not None and story is not None and story.events:
+        kinds = ", ".join(event.kind for event in story.events)
+        typer.echo(f"Left out, because events in the world need the simulator: {kinds}")
+    _report(shown, folder)
+
+
+def _scenario(name: str | None) -> "Scenario | None":
+    from data.scenario import load_scenario
+
+    return load_scenario(name) if name else None
+
+
+def _report(frame: "pd.DataFrame", folder: Path) -> None:
+    first, last = frame["timestamp"].iloc[0], frame["timestamp"].iloc[-1]
+    typer.echo(f"{folder}: {len(frame):,} rows, {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}")

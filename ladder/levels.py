@@ -1,0 +1,43 @@
+"""The levels of the maturity model that exist in this repository."""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from data import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level: its number, the name the maturity model gives it, and its folder."""
+
+    number: int
+    name: str
+    folder: Path
+
+    @property
+    def title(self) -> str:
+        return f"Level {self.number}: {self.name}"
+
+
+@cache
+def levels() -> tuple[Level, ...]:
+    """The levels whose folder exists, in order."""
+    model = yaml.safe_load((ROOT / "docs" / "maturity-model.yaml").read_text(encoding="utf-8"))
+    every = (
+        Level(number, entry["name"], ROOT / entry["folder"]) for number, entry in model["levels"].items()
+    )
+    return tuple(level for level in every if (level.folder / "runbook.yaml").is_file())
+
+
+def level(number: int) -> Level:
+    """The level with that number. Raises UserError where it does not exist."""
+    for each in levels():
+        if each.number == number:
+            return each
+    known = ", ".join(str(each.number) for each in levels())
+    raise UserError(f"there is no level {number}: choose one of {known}")

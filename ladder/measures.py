@@ -1,0 +1,79 @@
+"""What a replay comes to: errors against the truth, and how long after an incident they were normal again."""
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import Any, cast
+
+import pandas as pd
+
+WITHIN = 1.2  # the error is normal within this factor of the oracle's ...
+DAYS = 7  # ... over this many days, and stays so for as many
+
+
+def daily_error(answers: pd.DataFrame, clean: pd.DataFrame) -> pd.DataFrame:
+    """Sum of absolute errors and number of hours for each day, as columns `error` and `hours`.
+
+    `answers` has timestamp and prediction, `clean` timestamp and count, the same hours in both.
+    An hour without an answer counts as a prediction of 0: for its user nothing was predicted.
+    """
+    both = clean[["timestamp", "count"]].merge(answers, on="timestamp", how="left", validate="one_to_one")
+    error = (both["prediction"].fillna(0) - both["count"]).abs()
+    hours = pd.DataFrame({"error": error, "hours": 1})
+    return hours.groupby(both["timestamp"].dt.date).sum()
+
+
+def mean_error(days: pd.DataFrame) -> float:
+    """Mean absolute error, in bikes an hour, over all hours of these days."""
+    return float(days["error"].sum() / days["hours"].sum())
+
+
+def weekly_error(days: pd.DataFrame) -> list[float]:
+    """Mean absolute error of each week, in bikes an hour, from the first day on; the last may be shorter."""
+    weeks = pd.Series(range(len(days)), index=days.index) // 7
+    return [round(mean_error(week), 2) for _, week in days.groupby(weeks)]
+
+
+def days_to_recover(
+    days: pd.DataFrame, oracle: pd.DataFrame, incident: date, until: date | None = None
+) -> int | None:
+    """Days from an incident until the error was normal again, None where that was not before `until`.
+
+    Normal: the error over 7 days is within 1.2 times that of a model retrained daily without delay (the
+    oracle), and stays so for 7 days. Counted from the incident to the first day of that stretch, and looked
+    for from the worst day on: right after a step in demand the oracle knows no better than anybody, so the
+    first days, on which all are equally wrong, are not a recovery.
+
+    Both frames are as `daily_error` gives them; the oracle's needs to begin 6 days before the incident.
+    """
+    sums = [frame.rolling(DAYS).sum() for frame in (days.loc[oracle.index[0] :], oracle)]
+    errors = [frame["error"] / frame["hours"] for frame in sums]
+    ratio = (errors[0] / errors[1]).loc[incident:until]
+    good = ratio <= WITHIN
+    if good.all():
+        return 0
+    good = good.loc[ratio.idxmax() :]
+    proven = good.rolling(DAYS).sum() == DAYS
+    if not proven.any():
+        return None
+    confirmed = cast(date, proven.idxmax())
+    return (confirmed - incident).days - (DAYS - 1)
+
+
+def measures(
+    answers: pd.DataFrame, clean: pd.DataFrame, oracle: pd.DataFrame, incidents: Sequence[tuple[str, date]]
+) -> dict[str, Any]:
+    """The measures of one level, as they stand in a report; `oracle` holds its predictions, like `answers`.
+
+    An incident's recovery is looked for until the day before the next one.
+    """
+    days = daily_error(answers, clean)
+    known = daily_error(oracle, clean[clean["timestamp"].isin(oracle["timestamp"])])
+    nexts = [day - timedelta(days=1) for _, day in incidents[1:]] + [None]
+    return {
+        "mae": round(mean_error(days), 2),
+        "weekly_mae": weekly_error(days),
+        "days_to_recover": {
+            kind: days_to_recover(days, known, day, until)
+            for (kind, day), until in zip(incidents, nexts, strict=True)
+        },
+    }

@@ -1,0 +1,104 @@
+"""The story that every level lives through: a clean feed, a period, and the incidents in it."""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from data import UserError
+from data.faults import as_asked, publish
+from data.feedfile import read_feed
+from data.scenario import Scenario, load_scenario
+from data.simulator import simulate
+
+
+@dataclass(frozen=True)
+class Incident:
+    """Something that happens in a story, and from which day."""
+
+    kind: str
+    day: date
+
+
+@dataclass(frozen=True)
+class Story:
+    """What happens, from `start` to `end` (both included); `clean` is the truth, one row an hour."""
+
+    name: str
+    title: str
+    start: date
+    end: date
+    clean: pd.DataFrame
+    scenario: Scenario
+    incidents: tuple[Incident, ...]
+
+    def published(self, day: date) -> pd.DataFrame:
+        """The feed as it can be read on the morning of that day, faults of reporting included."""
+        return publish(self.clean, pd.Timestamp(day), self.scenario.faults)
+
+    def asked(self) -> pd.DataFrame:
+        """The rows that requests carry in the story: the hour and its weather as reported, no counts."""
+        return as_asked(self.during(), self.scenario.faults)
+
+    def during(self) -> pd.DataFrame:
+        """The clean rows of the story's days."""
+        inside = (self.clean["timestamp"] >= pd.Timestamp(self.start)) & (
+            self.clean["timestamp"] < pd.Timestamp(self.end + timedelta(days=1))
+        )
+        return self.clean[inside].reset_index(drop=True)
+
+    def day_of(self, kind: str) -> date | None:
+        """The first day of the first incident of that kind."""
+        return next((incident.day for incident in self.incidents if incident.kind == kind), None)
+
+    def facts(self) -> dict[str, Any]:
+        """What a report says of the story."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "from": self.start.isoformat(),
+            "to": self.end.isoformat(),
+            "hours": len(self.during()),
+            "incidents": [{"kind": each.kind, "from": each.day.isoformat()} for each in self.incidents],
+        }
+
+
+def load_story(name: str, feed: Path | None = None) -> Story:
+    """The story of a scenario, in the simulator's world or over a clean feed of one's own.
+
+    Events in the world change what people do, so they happen in the simulator only: over a feed that is
+    given, the faults of reporting alone are laid.
+    Raises UserError where the scenario names no period, or the feed does not hold it.
+    """
+    scenario = load_scenario(name)
+    if scenario.start is None or scenario.end is None:
+        raise UserError(f"scenario {name}: it has no period, so there is no story to live through")
+    if feed is None:
+        months = (scenario.end.year - 2011) * 12 + scenario.end.month
+        clean = simulate(scenario, months=max(months, 24))
+    else:
+        clean = read_feed(feed)
+    first, last = clean["timestamp"].iloc[0].date(), clean["timestamp"].iloc[-1].date()
+    if scenario.start - timedelta(days=60) < first or scenario.end > last:
+        raise UserError(
+            f"{feed or scenario.name}: the feed runs from {first} to {last}, the story {name} needs"
+            f" {scenario.start - timedelta(days=60)} to {scenario.end}: choose another scenario or feed"
+        )
+    happening = [*scenario.events] if feed is None else []
+    incidents = [Incident(each.kind, each.since) for each in (*happening, *scenario.faults)]
+    return Story(
+        name=scenario.name,
+        title=scenario.title,
+        start=scenario.start,
+        end=scenario.end,
+        clean=clean,
+        scenario=scenario,
+        incidents=tuple(
+            sorted(
+                (each for each in incidents if scenario.start <= each.day <= scenario.end),
+                key=lambda each: each.day,
+            )
+        ),
+    )

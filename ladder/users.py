@@ -1,0 +1,52 @@
+"""How the users of a level get their predictions: by a CSV put through a script, or from the application."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pandas as pd
+
+from data import UserError
+
+
+def by_file(rows: pd.DataFrame, folder: Path, score: Callable[[], object]) -> list[float | None]:
+    """Predictions for one day: its rows saved as `day.csv`, `score` called, `predictions.csv` read.
+
+    `rows` has the input columns of the feed. None for each hour when `score` raises UserError.
+    """
+    answered = folder / "predictions.csv"
+    answered.unlink(missing_ok=True)
+    rows.to_csv(folder / "day.csv", index=False, date_format="%Y-%m-%dT%H:%M:%S", lineterminator="\n")
+    try:
+        score()
+    except UserError:
+        return [None] * len(rows)  # counted as failed requests
+    return [float(value) for value in pd.read_csv(answered)["prediction"]]
+
+
+def by_http(rows: pd.DataFrame, client: httpx.Client) -> list[float | None]:
+    """Predictions by one request an hour; None where none was given (no connection, 5xx, 422).
+
+    Raises httpx.HTTPStatusError for any other refusal: the story sends nothing that may be refused.
+    """
+    return [_one(body, client) for body in as_bodies(rows)]
+
+
+def as_bodies(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows as JSON bodies of requests: times as ISO 8601, what is missing as null."""
+    frame = rows.assign(timestamp=rows["timestamp"].dt.strftime("%Y-%m-%dT%H:%M:%S"))
+    return [
+        {str(name): None if value != value else value for name, value in row.items()}
+        for row in frame.to_dict("records")
+    ]
+
+
+def _one(body: dict[str, Any], client: httpx.Client) -> float | None:
+    try:
+        answer = client.post("/predict", json=body)
+    except httpx.TransportError:
+        return None
+    if answer.status_code >= 500 or answer.status_code == 422:
+        return None
+    return float(answer.raise_for_status().json()["prediction"])

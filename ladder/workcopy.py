@@ -1,0 +1,83 @@
+"""Working copies: a level is never run in place, but in a copy that a person could have made."""
+
+import os
+import shutil
+import stat
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from data import UserError
+from ladder.levels import ROOT, Level
+
+MARK = ".ladder-made"  # only what carries this mark is ever removed
+
+
+def home() -> Path:
+    """Where working copies lie: LADDER_HOME, or `.ladder` in the repository."""
+    return Path(os.environ.get("LADDER_HOME") or ROOT / ".ladder").resolve()
+
+
+def short(path: Path) -> str:
+    """The path as it is shown: from the repository's root where it lies in it."""
+    path = path.resolve()
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
+def fresh(folder: Path) -> Path:
+    """An empty folder of that name, in place of one that the tool made earlier.
+
+    Raises UserError where the folder holds something else.
+    """
+    if folder.exists():
+        if any(folder.iterdir()) and not (folder / MARK).is_file():
+            raise UserError(f"{folder} was not made by this tool: move it away, or choose another place")
+        shutil.rmtree(folder, onerror=_make_writable)
+    folder.mkdir(parents=True)
+    (folder / MARK).touch()
+    return folder
+
+
+def make(level: Level, destination: Path) -> Path:
+    """Copy a level's own files to `destination`, from level 1 up as a git repository with one commit.
+
+    Level 0 has no version control: its copy is a plain folder, as it was on the data scientist's disk.
+    """
+    for name in _files(level.folder):
+        target = destination / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(level.folder / name, target)
+    if level.number > 0:
+        git = ["git", "-C", str(destination)]
+        settings = ["-c", "user.name=Working copy", "-c", "user.email=working-copy@localhost"]
+        settings += ["-c", "commit.gpgsign=false", "-c", "core.autocrlf=false"]
+        run = subprocess.run
+        run([*git, "init", "--quiet", "--initial-branch", "main"], check=True)
+        exclude = destination / ".git" / "info" / "exclude"
+        exclude.parent.mkdir(exist_ok=True)
+        exclude.write_text("/feed/\n", encoding="utf-8")  # the feed comes from outside, it is not code
+        run([*git, "add", "--all"], check=True)
+        run([*git, *settings, "commit", "--quiet", "--message", "Start from the template"], check=True)
+    return destination
+
+
+def _files(folder: Path) -> list[Path]:
+    """What git knows of the folder, or would: its files but the ignored ones. Without git, all but caches."""
+    git = shutil.which("git")
+    if git and (ROOT / ".git").exists():
+        command = [git, "-C", str(folder), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        names = subprocess.run(command, check=True, capture_output=True).stdout.decode().split("\0")
+        return sorted(Path(name) for name in set(names) if name and (folder / name).is_file())
+    skipped = {"__pycache__", "state", "feed", ".pytest_cache", ".mypy_cache", ".ruff_cache"}
+    return sorted(
+        path.relative_to(folder)
+        for path in folder.rglob("*")
+        if path.is_file() and not skipped & set(path.relative_to(folder).parts)
+    )
+
+
+def _make_writable(function: Callable[[str], Any], path: str, _: Any) -> None:
+    """Windows does not delete read-only files, and git makes its objects read-only."""
+    Path(path).chmod(stat.S_IWRITE)
+    function(path)

@@ -1,0 +1,53 @@
+"""The lock files: exact, hashed, free of addresses, and the levels' a part of the root's."""
+
+import re
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from ladder.levels import ROOT
+
+LOCKS = [ROOT / "requirements.lock", *sorted(ROOT.glob("level*/requirements.lock"))]
+ENTRY = re.compile(r"(?m)^(\S+==.*?) \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)")
+
+
+def entries(lock: Path) -> dict[str, set[str]]:
+    """Each requirement of a lock, with its hashes."""
+    found = ENTRY.findall(lock.read_text(encoding="utf-8"))
+    return {requirement: set(re.findall(r"[0-9a-f]{64}", hashes)) for requirement, hashes in found}
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.parent.name)
+def test_a_lock_holds_exact_versions_with_hashes_and_nothing_else(lock: Path) -> None:
+    rest = ENTRY.sub("", lock.read_text(encoding="utf-8"))
+    assert rest.strip() == ""
+    for requirement in entries(lock):
+        assert [each.operator for each in Requirement(requirement).specifier] == ["=="]
+
+
+@pytest.mark.parametrize("lock", LOCKS[1:], ids=lambda lock: lock.parent.name)
+def test_a_levels_lock_is_a_part_of_the_roots(lock: Path) -> None:
+    root = entries(LOCKS[0])
+    versions = {Requirement(name).name: set[str]() for name in root}
+    for name in root:
+        versions[Requirement(name).name].add(str(Requirement(name).specifier))
+    for name in entries(lock):
+        assert str(Requirement(name).specifier) in versions[Requirement(name).name], name
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.parent.name)
+def test_a_lock_satisfies_what_its_project_asks_for(lock: Path) -> None:
+    import tomllib
+
+    project = tomllib.loads((lock.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    asked = [*project["project"]["dependencies"]]
+    for group in project["project"].get("optional-dependencies", {}).values():
+        asked += group
+    for group in project.get("dependency-groups", {}).values():
+        asked += group
+    locked = {(each := Requirement(name)).name.lower().replace("_", "-"): each for name in entries(lock)}
+    for text in asked:
+        wanted = Requirement(text)
+        version = str(locked[wanted.name.lower().replace("_", "-")].specifier).removeprefix("==")
+        assert wanted.specifier.contains(version, prereleases=True), text

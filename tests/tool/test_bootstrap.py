@@ -1,0 +1,109 @@
+"""Set-up with nothing but Python and git: what it does, and what it says when it cannot."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ladder.levels import ROOT
+
+BLANK = {"PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": "", "PIP_EXTRA_INDEX_URL": ""}
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """What the set-up needs of a fresh clone."""
+    for name in ("ladder", "data", "docs"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "requirements.lock", tmp_path)
+    return tmp_path
+
+
+def ladder(
+    folder: Path, *arguments: str, python: str = sys.executable, **env: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [python, "-m", "ladder", *arguments],
+        cwd=folder,
+        env=os.environ | env,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+def bare_python(folder: Path) -> str:
+    """An interpreter without any package: what a new machine has."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "bare"], check=True)
+    places = [folder / "bare" / "bin" / "python", folder / "bare" / "Scripts" / "python.exe"]
+    return str(next(path for path in places if path.exists()))
+
+
+def test_an_environment_that_satisfies_the_lock_is_used_as_it_is(clone: Path) -> None:
+    done = ladder(clone, "--help")
+    assert done.returncode == 0, done.stderr
+    assert "demo" in done.stdout
+    assert not (clone / ".venv").exists()
+
+
+def test_an_environment_with_another_version_is_not_used(clone: Path) -> None:
+    lock = clone / "requirements.lock"
+    text = lock.read_text(encoding="utf-8")
+    lock.write_text(re.sub(r"(?m)^rich==\S+", "rich==0.0.1", text), encoding="utf-8")
+    done = ladder(clone, "--help", PIP_INDEX_URL="http://127.0.0.1:9/simple", **BLANK)
+    assert done.returncode == 1
+    assert "Setting up .venv" in done.stderr
+
+
+def test_without_a_network_one_line_says_so_and_nothing_counts_as_set_up(clone: Path) -> None:
+    python = bare_python(clone)
+    for _ in range(2):  # the second time it is taken up again, not believed to be there
+        done = ladder(clone, "demo", python=python, PIP_INDEX_URL="http://127.0.0.1:9/simple", **BLANK)
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1].startswith(
+            "error: the packages could not be fetched: is there a network?"
+        )
+        assert "Traceback" not in done.stderr
+        assert not (clone / ".venv" / "requirements.lock.sha256").exists()
+
+
+@pytest.mark.parametrize("version", [(3, 10, 4), (3, 14, 0), (3, 6, 1)])
+def test_another_version_of_python_is_named_with_what_to_do(version: tuple[int, int, int]) -> None:
+    script = (
+        f"import runpy, sys; sys.version_info = {version}; runpy.run_module('ladder', run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        f"error: Python 3.11, 3.12 or 3.13 is needed, this is {version[0]}.{version[1]} ("
+    )
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_new_machine_is_set_up_once_and_then_used(clone: Path) -> None:
+    python = bare_python(clone)
+    first = ladder(clone, "--help", python=python)
+    assert first.returncode == 0, first.stderr
+    assert "Set up in" in first.stderr
+    second = ladder(clone, "--help", python=python)
+    assert (second.returncode, second.stderr) == (0, "")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_package_that_does_not_match_its_hash_is_not_installed(clone: Path) -> None:
+    lock = clone / "requirements.lock"
+    head, uv, rest = re.split(r"(?ms)(^uv==.*?)(?=^[^\s])", lock.read_text(encoding="utf-8"), maxsplit=1)
+    lock.write_text(head + re.sub(r"sha256:[0-9a-f]+", "sha256:" + "0" * 64, uv) + rest, encoding="utf-8")
+    done = ladder(clone, "--help", python=bare_python(clone))
+    assert done.returncode == 1
+    assert "does not match its hash" in done.stderr

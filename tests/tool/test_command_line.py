@@ -1,0 +1,44 @@
+"""The command line as a person meets it: help, mistakes."""
+
+import subprocess
+import sys
+
+import pytest
+
+from ladder.levels import ROOT
+
+
+def ladder(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "ladder", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    "command", ["demo", "test", "run", "up", "feed simulate", "feed import", "feed fetch", "feed publish"]
+)
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    done = ladder(*command.split(), "--help")
+    assert done.returncode == 0
+    assert f"ladder {command}" in done.stdout.split("Example")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nothing"], "No such command"),
+        (["run"], "Missing argument"),
+        (["run", "7"], "less than or equal to 4"),
+        (["up", "0"], "level 0 runs nothing"),
+        (["demo", "--scenario", "nonsense"], "no scenario nonsense: known are "),
+        (["demo", "--scenario", "calm"], "no period"),
+        (["demo", "--feed", "not-there"], "no such folder"),
+        (["test", "--only", "9"], "no tests called 9"),
+    ],
+)
+def test_a_mistake_is_one_line_and_a_status(arguments: list[str], says: str) -> None:
+    done = ladder(*arguments)
+    assert done.returncode in (1, 2)
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("error: ")
+    assert says in done.stderr

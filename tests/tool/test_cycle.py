@@ -1,0 +1,91 @@
+"""`ladder run` and `ladder up`: one life cycle in the open, and what a level runs."""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ladder import runbook
+from ladder.levels import ROOT, levels
+from tests.tool.conftest import Ladder
+from tests.tool.test_demo import processes_in
+
+
+@pytest.mark.parametrize("number", [level.number for level in levels()])
+def test_run_shows_each_step_with_who_does_it_and_its_command(
+    ladder: Ladder, number: int, environment: dict[str, str]
+) -> None:
+    done = ladder("run", str(number))
+    assert done.returncode == 0, done.stderr
+    book = runbook.load(levels()[number].folder)
+    position = 0
+    for step in (*book.daily, *book.release):  # in this order
+        position = done.stdout.index(step.does, position)
+        if step.command:
+            position = done.stdout.index(f"$ {step.command}", position)
+    by_hand = sum(step.by_hand for step in (*book.daily, *book.release))
+    assert f"{by_hand} of {len(book.daily) + len(book.release)} steps need a person" in done.stdout
+    off = re.search(r"off by ([\d.]+) bikes an hour", done.stdout)
+    assert off is not None
+    assert 0 < float(off[1]) < 150
+    assert processes_in(Path(environment["LADDER_HOME"])) == []
+
+
+def up(environment: dict[str, str], *arguments: str) -> tuple["subprocess.Popen[str]", str]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ladder", "up", *arguments],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    said = ""
+    assert process.stdout is not None
+    while "Ctrl-C stops it" not in said:
+        line = process.stdout.readline()
+        assert line, said
+        said += line
+    found = re.search(r"(http://127\.0\.0\.1:\d+)/docs", said)
+    assert found is not None, said
+    return process, found[1]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a test cannot press Ctrl-C there")
+def test_up_serves_until_ctrl_c(environment: dict[str, str]) -> None:
+    process, url = up(environment, "1")
+    assert httpx.get(f"{url}/ready").status_code == 200
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 130
+    assert processes_in(Path(environment["LADDER_HOME"])) == []
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{url}/live")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a test cannot press Ctrl-C there")
+def test_up_on_day_0_says_that_there_is_no_model_yet(environment: dict[str, str]) -> None:
+    process, url = up(environment, "1", "--empty")
+    assert httpx.get(f"{url}/live").status_code == 200
+    assert httpx.get(f"{url}/ready").status_code == 503
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 130
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_an_application_that_dies_is_reported(environment: dict[str, str]) -> None:
+    process, url = up(environment, "1", "--empty")
+    port = int(url.rsplit(":", 1)[1])
+    served = [each for each in processes_in(Path(environment["LADDER_HOME"])) if str(port) in each.cmdline()]
+    served[0].kill()
+    give_up = time.monotonic() + 30
+    while process.poll() is None and time.monotonic() < give_up:
+        time.sleep(0.05)
+    assert process.returncode == 1
+    assert process.stdout is not None
+    assert "error: the application ended" in process.stdout.read()

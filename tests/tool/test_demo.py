@@ -1,0 +1,150 @@
+"""`ladder demo`: what it prints and writes, that it can be repeated, and what Ctrl-C leaves behind."""
+
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from data.feedfile import read_feed, write_feed
+from ladder.levels import ROOT, levels
+from tests.tool.conftest import Ladder
+
+
+def content_of_levels() -> dict[str, str]:
+    return {
+        str(path): hashlib.sha256(path.read_bytes()).hexdigest()
+        for level in levels()
+        for path in level.folder.rglob("*")
+        if path.is_file() and "cache" not in str(path)
+    }
+
+
+def processes_in(folder: Path) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if str(folder) in process.cwd() or any(str(folder) in part for part in process.cmdline()):
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def test_the_demo_replays_every_level_and_reports_what_users_were_given(
+    ladder: Ladder, week: Path, tmp_path: Path
+) -> None:
+    before = content_of_levels()
+    done = ladder("demo", "--scenario", week, "--out", tmp_path / "reports")
+    assert done.returncode == 0, done.stderr
+
+    report = json.loads((tmp_path / "reports" / "compare.json").read_text(encoding="utf-8"))
+    assert report["story"]["incidents"] == [
+        {"kind": "units", "from": "2011-11-04"},
+        {"kind": "growth", "from": "2011-11-08"},
+    ]
+    assert list(report["levels"]) == [str(level.number) for level in levels()]
+    for number, row in report["levels"].items():
+        assert 0 < row["mae"] < 200
+        assert len(row["weekly_mae"]) == 4
+        assert row["failed_requests"] == 0
+        assert row["manual_steps"] >= row["manual_steps_of_releases"] > 0
+        assert f"{row['mae']:.1f}" in done.stdout, f"level {number}"
+    # Level 1 releases on 15 November, level 0 only in January: both start with one release.
+    assert report["levels"]["0"]["released_on"] == ["2011-10-25"]
+    assert report["levels"]["1"]["released_on"] == ["2011-10-25", "2011-11-15"]
+    # At level 0 three steps a day are done by hand for users to have predictions at all.
+    zero = report["levels"]["0"]
+    assert zero["manual_steps"] - zero["manual_steps_of_releases"] == 3 * 24
+
+    assert content_of_levels() == before, "a level was run in place"
+    assert list((tmp_path / "home").iterdir()) == [], "something was written to the home folder"
+    assert processes_in(tmp_path / "ladder") == []
+
+
+def test_a_feed_of_ones_own_is_replayed_without_what_only_the_simulator_can_do(
+    ladder: Ladder, week: Path, tmp_path: Path
+) -> None:
+    clean = read_feed(ROOT / "data" / "feed")
+    write_feed(clean[clean["timestamp"] < "2011-12-01"], tmp_path / "mine")
+    done = ladder("demo", "--scenario", week, "--feed", tmp_path / "mine", "--level", "0", "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "without growth, which only the simulator can make happen" in done.stdout
+    assert "recovered from growth" not in done.stdout
+    report = json.loads((tmp_path / "compare.json").read_text(encoding="utf-8"))
+    assert [incident["kind"] for incident in report["story"]["incidents"]] == ["units"]
+
+
+def test_a_replay_gives_the_same_numbers_each_time(ladder: Ladder, week: Path, tmp_path: Path) -> None:
+    reports = []
+    for number in range(2):
+        done = ladder("demo", "--scenario", week, "--level", "0", "--out", tmp_path / str(number))
+        assert done.returncode == 0, done.stderr
+        report = json.loads((tmp_path / str(number) / "compare.json").read_text(encoding="utf-8"))
+        report["levels"]["0"].pop("machine_seconds")
+        reports.append(report)
+    assert reports[0] == reports[1]
+
+
+def test_a_feed_too_short_for_the_story_is_refused_in_one_line(
+    ladder: Ladder, week: Path, tmp_path: Path
+) -> None:
+    clean = read_feed(ROOT / "data" / "feed")
+    write_feed(clean[clean["timestamp"] < "2011-11-01"], tmp_path / "mine")
+    done = ladder("demo", "--scenario", week, "--feed", tmp_path / "mine", "--out", tmp_path / "reports")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {tmp_path / 'mine'}: the feed runs from 2011-01-01 to 2011-10-31")
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "reports").exists()
+
+
+def test_a_folder_the_tool_did_not_make_is_not_removed(
+    ladder: Ladder, week: Path, environment: dict[str, str]
+) -> None:
+    mine = Path(environment["LADDER_HOME"], "demo")
+    mine.mkdir(parents=True)
+    (mine / "thesis.txt").write_text("years of work", encoding="utf-8")
+    done = ladder("demo", "--scenario", week)
+    assert done.returncode == 1
+    assert "was not made by this tool" in done.stderr
+    assert (mine / "thesis.txt").read_text(encoding="utf-8") == "years of work"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a test cannot press Ctrl-C there")
+def test_ctrl_c_ends_every_process_and_leaves_no_half_written_file(
+    environment: dict[str, str], week: Path, tmp_path: Path
+) -> None:
+    copies = Path(environment["LADDER_HOME"])
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "ladder", "demo", "--scenario", str(week), "--out", str(tmp_path / "reports")],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    running = copies / "demo" / "level1" / "state" / "service.log"  # by then all of it is at work
+    give_up = time.monotonic() + 200
+    while not running.exists():
+        assert demo.poll() is None, demo.communicate()
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+    demo.send_signal(signal.SIGINT)
+    _, complaint = demo.communicate(timeout=60)
+    assert demo.returncode == 130
+    assert complaint.splitlines()[-1] == "stopped"
+    assert "Traceback" not in complaint
+    assert processes_in(copies) == []
+    assert not (tmp_path / "reports").exists()
+    left = [
+        path for path in copies.rglob("*") if ".git" not in path.parts and path.suffix in (".tmp", ".part")
+    ]
+    assert left == []
+    for feed in copies.glob("demo/*/feed"):
+        read_feed(feed)  # strict: a month cut off in the middle would be refused

@@ -1,0 +1,52 @@
+"""What the numbers of a report mean, on errors that can be checked by eye."""
+
+from datetime import date, timedelta
+
+import pandas as pd
+import pytest
+
+from ladder import measures
+
+START = date(2012, 1, 1)
+
+
+def days(*errors: float) -> pd.DataFrame:
+    index = [START + timedelta(days=number) for number in range(len(errors))]
+    return pd.DataFrame({"error": [24 * error for error in errors], "hours": 24}, index=index)
+
+
+def test_an_hour_without_an_answer_counts_as_a_prediction_of_zero() -> None:
+    hours = pd.date_range("2012-01-01", periods=3, freq="h")
+    clean = pd.DataFrame({"timestamp": hours, "count": [100, 100, 100]})
+    answers = pd.DataFrame({"timestamp": hours, "prediction": [90.0, float("nan"), 105.0]})
+    assert measures.mean_error(measures.daily_error(answers, clean)) == pytest.approx((10 + 100 + 5) / 3)
+
+
+def test_weeks_are_counted_from_the_first_day_and_weighted_by_hours() -> None:
+    assert measures.weekly_error(days(*[10.0] * 7, *[20.0] * 3)) == [10.0, 20.0]
+
+
+def test_who_is_never_worse_than_the_yardstick_has_recovered_at_once() -> None:
+    oracle = days(*[10.0] * 40)
+    assert measures.days_to_recover(days(*[11.0] * 40), oracle, START + timedelta(days=10)) == 0
+
+
+def test_days_count_to_the_first_week_that_is_normal_again() -> None:
+    # Bad from day 10 on, good again from day 20 on: the first seven days that are all good end on day 26.
+    mine = days(*[10.0] * 10, *[40.0] * 10, *[10.0] * 30)
+    assert measures.days_to_recover(mine, days(*[10.0] * 50), START + timedelta(days=10)) == 16
+
+
+def test_days_on_which_the_yardstick_is_as_wrong_are_no_recovery() -> None:
+    # A step on day 10: for ten days nobody knows better, then the yardstick learns, the stale model not.
+    oracle = days(*[10.0] * 10, *[50.0] * 10, *[12.0] * 40)
+    assert (
+        measures.days_to_recover(days(*[10.0] * 10, *[50.0] * 50), oracle, START + timedelta(days=10)) is None
+    )
+    learned_late = days(*[10.0] * 10, *[50.0] * 30, *[12.0] * 20)
+    assert measures.days_to_recover(learned_late, oracle, START + timedelta(days=10)) == 36
+
+
+def test_a_good_stretch_shorter_than_a_week_is_no_recovery() -> None:
+    mine = days(*[10.0] * 10, *[40.0] * 10, *[10.0] * 12)
+    assert measures.days_to_recover(mine, days(*[10.0] * 32), START + timedelta(days=10)) is None
