@@ -1,0 +1,29 @@
+"""What the tests of the feed share: the committed feed, and a way to run a command as a user would."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner, Result
+
+from data import COMMITTED_FEED
+from data.feedfile import read_feed
+from ladder.feed import app
+
+
+@pytest.fixture(scope="session")
+def committed() -> pd.DataFrame:
+    return read_feed(COMMITTED_FEED)
+
+
+@pytest.fixture
+def run_feed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "RunFeed":
+    monkeypatch.chdir(tmp_path)
+    return RunFeed()
+
+
+class RunFeed:
+    """`ladder feed ...` in an empty folder."""
+
+    def __call__(self, *arguments: str | Path) -> Result:
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])

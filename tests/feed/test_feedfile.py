@@ -1,0 +1,210 @@
+"""The feed on disk: what is read, what is refused and how, what is written."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from data import COMMITTED_FEED
+from data.feedfile import COLUMNS, FeedError, read_feed, write_feed
+
+HEADER = ",".join(COLUMNS)
+ROWS = [
+    "2011-01-01T00:00:00,0,0,1,3.28,2.1,0.81,0.0,3,13,16",
+    "2011-01-01T01:00:00,0,0,2,2.34,1.0,,6.5,,,40",
+    "2011-01-01T03:00:00,1,0,4,-2.0,-4.5,1.0,12.0,0,1,1",
+]
+
+
+def feed_of(folder: Path, rows: list[str], name: str = "2011-01.csv", header: str = HEADER) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text("\n".join([header, *rows]) + "\n", encoding="utf-8", newline="")
+    return folder
+
+
+def test_types_and_nulls_of_a_good_feed(tmp_path: Path) -> None:
+    frame = read_feed(feed_of(tmp_path / "feed", ROWS))
+    assert list(frame.columns) == COLUMNS
+    assert frame["timestamp"].tolist()[2] == pd.Timestamp("2011-01-01 03:00")
+    assert frame["humidity"].isna().tolist() == [False, True, False]
+    assert frame["casual"].isna().tolist() == [False, True, False]
+    kinds = {column: str(kind) for column, kind in frame.dtypes.items()}
+    assert kinds["timestamp"].startswith("datetime64")
+    assert {kinds[column] for column in ("holiday", "workingday", "weather", "count")} == {"int64"}
+    assert {kinds[column] for column in ("casual", "registered")} == {"Int64"}
+    assert {kinds[column] for column in ("temp_c", "feels_like_c", "humidity", "windspeed_kmh")} == {
+        "float64"
+    }
+
+
+def test_windows_line_ends_and_a_byte_order_mark_are_read(tmp_path: Path) -> None:
+    folder = feed_of(tmp_path / "feed", ROWS)
+    path = folder / "2011-01.csv"
+    plain = read_feed(folder)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    pd.testing.assert_frame_equal(read_feed(folder), plain)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "says"),
+    [
+        ("timestamp", "2011-01-01", "'2011-01-01' is not a full hour; write it like 2011-01-31T23:00:00"),
+        ("timestamp", "2011-01-01T01:30:00", "'2011-01-01T01:30:00' is not a full hour"),
+        ("timestamp", "2011-01-32T01:00:00", "'2011-01-32T01:00:00' is not a full hour"),
+        ("timestamp", "2011-02-01T01:00:00", "is not in the month of the file; move the row"),
+        ("timestamp", "2011-01-01T00:00:00", "stands twice; remove one of the rows"),
+        ("timestamp", "", "'' is not a full hour"),
+        ("holiday", "2", "'2' is not between 0 and 1; correct it"),
+        ("workingday", "yes", "'yes' is not a whole number; correct it"),
+        ("weather", "0", "'0' is not between 1 and 4; correct it"),
+        ("weather", "5", "'5' is not between 1 and 4; correct it"),
+        ("weather", "1.5", "'1.5' is not a whole number; correct it"),
+        ("temp_c", "", "is empty; fill it in"),
+        ("temp_c", "warm", "'warm' is not a number; correct it"),
+        ("temp_c", "nan", "'nan' is not finite; correct it"),
+        ("temp_c", "200", "'200' is not between -90 and 150; correct it"),
+        ("feels_like_c", "-inf", "'-inf' is not finite; correct it"),
+        ("humidity", "1.01", "'1.01' is not between 0 and 1; correct it"),
+        ("humidity", "81%", "'81%' is not a number; correct it"),
+        ("windspeed_kmh", "-1", "'-1' is not between 0 and 410; correct it"),
+        ("casual", "-1", "'-1' is not 0 or more; correct it"),
+        ("casual", "", "both filled or both empty; correct the row"),
+        ("registered", "many", "'many' is not a whole number; correct it"),
+        ("count", "", "is empty; fill it in"),
+        ("count", "7", "'7' is not casual + registered (0 + 1); correct the row"),
+        ("count", "1.0", "'1.0' is not a whole number; correct it"),
+    ],
+)
+def test_a_bad_value_is_refused_with_file_line_and_column(
+    tmp_path: Path, column: str, value: str, says: str
+) -> None:
+    cells = ROWS[2].split(",")
+    cells[COLUMNS.index(column)] = value
+    folder = feed_of(tmp_path / "feed", [*ROWS[:2], ",".join(cells)])
+    with pytest.raises(FeedError) as error:
+        read_feed(folder)
+    where = "registered" if (column, value) == ("casual", "") else column
+    assert str(error.value).startswith(f"{folder / '2011-01.csv'} line 4: column {where}: ")
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_the_line_is_that_of_the_second_file(tmp_path: Path) -> None:
+    folder = feed_of(tmp_path / "feed", ROWS)
+    later = [row.replace("2011-01", "2011-02") for row in ROWS]
+    feed_of(folder, [later[0], later[1].replace(",40", ",forty")], "2011-02.csv")
+    with pytest.raises(FeedError, match=r"2011-02\.csv line 3: column count: 'forty' is not a whole number"):
+        read_feed(folder)
+
+
+def test_rows_out_of_order_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FeedError, match=r"line 4: column timestamp: '2011-01-01T01:00:00' is earlier than"):
+        read_feed(feed_of(tmp_path / "feed", [ROWS[0], ROWS[2], ROWS[1]]))
+
+
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        (
+            HEADER.replace("humidity,", ""),
+            "line 1: column humidity is missing; the header must be timestamp,",
+        ),
+        (HEADER + ",bikes", "line 1: column 'bikes' is unknown; the header must be timestamp,"),
+        (HEADER.replace("casual,registered", "registered,casual"), "line 1: the columns are not in order"),
+    ],
+)
+def test_another_header_is_refused(tmp_path: Path, header: str, says: str) -> None:
+    with pytest.raises(FeedError) as error:
+        read_feed(feed_of(tmp_path / "feed", ROWS, header=header))
+    assert f"2011-01.csv {says}" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "2011-01.csv: the file is empty; get it again"),
+        (f"{HEADER}\n".encode(), "2011-01.csv: has a header but no rows; get it again"),
+        (
+            f"{HEADER}\n{ROWS[0]}\n{ROWS[1]}".encode(),
+            "2011-01.csv line 3: has no line end: the file is cut off",
+        ),
+        (f"{HEADER}\n{ROWS[0]}\n{ROWS[1][:34]}".encode(), "line 3: 6 values, not 11; the file is cut off"),
+        (f"{HEADER}\n{ROWS[0][:34]}\n{ROWS[1]}\n".encode(), "line 2: 6 values, not 11; correct the line"),
+        (f"{HEADER}\n{ROWS[0]},1\n".encode(), "line 2: 12 values, not 11; correct the line"),
+        (f"{HEADER}\n\xe9".encode("latin-1"), "2011-01.csv: not UTF-8 text"),
+    ],
+)
+def test_a_broken_file_is_refused(tmp_path: Path, content: bytes, says: str) -> None:
+    folder = tmp_path / "feed"
+    folder.mkdir()
+    (folder / "2011-01.csv").write_bytes(content)
+    with pytest.raises(FeedError) as error:
+        read_feed(folder)
+    assert says in str(error.value)
+
+
+def test_a_missing_month_is_refused(tmp_path: Path) -> None:
+    folder = feed_of(tmp_path / "feed", ROWS)
+    feed_of(folder, [row.replace("2011-01", "2011-03") for row in ROWS], "2011-03.csv")
+    with pytest.raises(FeedError, match=r"2011-02\.csv is missing between 2011-01\.csv and 2011-03\.csv"):
+        read_feed(folder)
+
+
+@pytest.mark.parametrize("name", ["2011-13.csv", "january.csv", "2011-01 (1).csv"])
+def test_a_file_that_is_not_a_month_is_refused(tmp_path: Path, name: str) -> None:
+    folder = feed_of(tmp_path / "feed", ROWS)
+    feed_of(folder, ROWS, name)
+    with pytest.raises(FeedError, match="not the name of a month"):
+        read_feed(folder)
+
+
+def test_a_folder_without_a_feed_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FeedError, match="there is no such folder"):
+        read_feed(tmp_path / "nowhere")
+    with pytest.raises(FeedError, match="holds no month file"):
+        read_feed(tmp_path)
+
+
+def test_a_feed_survives_writing_and_reading(tmp_path: Path, committed: pd.DataFrame) -> None:
+    written = write_feed(committed, tmp_path / "feed")
+    assert [path.name for path in written] == sorted(path.name for path in COMMITTED_FEED.glob("*.csv"))
+    pd.testing.assert_frame_equal(read_feed(tmp_path / "feed"), committed)
+
+
+def test_only_files_that_change_are_written(tmp_path: Path, committed: pd.DataFrame) -> None:
+    folder = tmp_path / "feed"
+    write_feed(committed, folder)
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert write_feed(committed, folder) == []
+    changed = committed.copy()
+    changed.loc[changed["timestamp"] == pd.Timestamp("2012-03-05 08:00"), "weather"] = 4
+    assert write_feed(changed, folder) == [folder / "2012-03.csv"]
+    after = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert {name for name in before if before[name] != after[name]} == {"2012-03.csv"}
+
+
+def test_months_that_the_feed_no_longer_has_are_removed(tmp_path: Path, committed: pd.DataFrame) -> None:
+    folder = tmp_path / "feed"
+    write_feed(committed, folder)
+    write_feed(committed[committed["timestamp"] < pd.Timestamp("2011-03-01")], folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["2011-01.csv", "2011-02.csv"]
+
+
+def test_a_folder_with_other_things_is_left_alone(tmp_path: Path, committed: pd.DataFrame) -> None:
+    (tmp_path / "thesis.txt").write_text("dear", encoding="utf-8")
+    with pytest.raises(FeedError, match=r"thesis\.txt: not part of a feed, so the folder is left as it is"):
+        write_feed(committed, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_hidden_files_do_not_matter(tmp_path: Path, committed: pd.DataFrame) -> None:
+    (tmp_path / ".gitignore").write_text("*\n", encoding="utf-8")
+    assert len(write_feed(committed, tmp_path)) == 24
+    assert (tmp_path / ".gitignore").exists()
+    assert len(read_feed(tmp_path)) == len(committed)
+
+
+def test_other_columns_are_not_written(tmp_path: Path, committed: pd.DataFrame) -> None:
+    with pytest.raises(FeedError, match="a feed has timestamp"):
+        write_feed(committed.drop(columns="humidity"), tmp_path / "feed")
+    assert not (tmp_path / "feed").exists()
