@@ -4,6 +4,7 @@ import asyncio
 import math
 import time
 from dataclasses import dataclass
+from typing import cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -35,8 +36,7 @@ class _Connection(asyncio.Protocol):
         self.done = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
         self._send()
 
     def data_received(self, data: bytes) -> None:
@@ -47,8 +47,6 @@ class _Connection(asyncio.Protocol):
         self.latencies.append(now - self._sent)
         self.failed += self._parser.get_status_code() != 200
         if now < self._until:
-            # A new parser for each answer: this one is still busy with its last call.
-            self._parser = httptools.HttpResponseParser(self)
             self._send()
         else:
             self._transport.close()
@@ -82,11 +80,9 @@ def post(url: str, body: bytes, seconds: float, connections: int = 16) -> Load:
         start = time.perf_counter()
         loop = asyncio.get_running_loop()
         users = [
-            (
-                await loop.create_connection(
-                    lambda: _Connection(request, start + seconds), "127.0.0.1", port
-                )
-            )[1]
+            (await loop.create_connection(lambda: _Connection(request, start + seconds), "127.0.0.1", port))[
+                1
+            ]
             for _ in range(connections)
         ]
         await asyncio.wait_for(asyncio.gather(*(user.done for user in users)), timeout=seconds + 30)

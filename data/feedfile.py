@@ -94,23 +94,38 @@ def write_feed(frame: pd.DataFrame, folder: Path) -> list[Path]:
                 f"{path}: not part of a feed, so the folder is left as it is; give an empty folder"
             )
 
+    written, months = _write_months(frame, folder)
+    for path in present:
+        if path not in months:
+            path.unlink()
+    return written
+
+
+def update_feed(frame: pd.DataFrame, folder: Path) -> list[Path]:
+    """Write the months of the frame, each as a whole, into a feed, and leave its other months alone.
+
+    For whoever publishes day after day and knows that older months do not change: the work does not grow with
+    the feed. Returns the paths of the files written.
+    """
+    return _write_months(frame, folder)[0]
+
+
+def _write_months(frame: pd.DataFrame, folder: Path) -> tuple[list[Path], set[Path]]:
+    """Returns the paths written, and those of all months of the frame."""
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    wanted = {}
+    written, months = [], set()
     stamps = frame["timestamp"].to_numpy().astype("datetime64[M]")
     starts = (
         np.flatnonzero(np.r_[True, stamps[1:] != stamps[:-1]]) if len(stamps) else np.array([], dtype=int)
     )
     for start, end in zip(starts, [*starts[1:], len(stamps)], strict=True):
         path = folder / f"{stamps[start]}.csv"
-        wanted[path] = content = _to_csv(frame.iloc[start:end])
+        months.add(path)
+        content = _to_csv(frame.iloc[start:end])
         if not (path.exists() and path.read_bytes() == content):
             _replace(path, content)
             written.append(path)
-    for path in present:
-        if path not in wanted:
-            path.unlink()
-    return written
+    return written, months
 
 
 def _to_csv(month: pd.DataFrame) -> bytes:

@@ -20,6 +20,7 @@ from ladder.levels import ROOT, Level, level
 from ladder.service import Service
 
 FEED = ROOT / "data" / "feed"
+LOG_OF_TOOLS = ("[NbClientApp]", "[IPKernelApp]")  # what Jupyter says of itself, not of the notebook
 TODAY = date(2011, 10, 1)  # the day on which `run` and `up` happen; nine months of feed lie before it
 
 
@@ -44,7 +45,7 @@ def run(number: int, console: Console) -> None:
     steps = (*book.daily, *book.release)
     by_hand = sum(step.by_hand for step in steps)
     given = sum(step.gives_to is not None for step in steps)
-    console.print(f"{by_hand} of {len(steps)} steps need a person, {given} hand work over to another role.")
+    console.print(f"{by_hand} of {len(steps)} steps need a person; hand-overs between roles: {given}.")
     people = runbook.load_people().levels[chosen.number]
     days = sum(duration.days for duration in people.days.values())
     console.print(
@@ -95,13 +96,14 @@ def _working_copy(chosen: Level, purpose: str, console: Console) -> Path:
 def _perform(step: runbook.Step, folder: Path, service: Service | None, console: Console) -> float:
     """Do one step, say so, and return the wall seconds it took the machine."""
     hand = f" -> {step.gives_to}" if step.gives_to else ""
-    console.print(f"\n[bold cyan]{step.who}{hand}[/bold cyan]  {step.does}", highlight=False, soft_wrap=True)
+    console.print(f"\n[bold cyan]{step.who}{hand}[/bold cyan]  {step.does}", highlight=False)
     if what := _what(step):
         console.print(f"  [green]$ {what}[/green]", highlight=False, soft_wrap=True)
     start = time.perf_counter()
     with console.status("working"):
         said = perform(step, folder, type_in, service)
-    for line in said.strip().splitlines()[-6:]:
+    told = [line for line in said.splitlines() if line.strip() and not line.startswith(LOG_OF_TOOLS)]
+    for line in told[-6:]:
         console.print(f"  {line}", style="dim", highlight=False, markup=False, soft_wrap=True)
     return time.perf_counter() - start
 

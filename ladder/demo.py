@@ -134,7 +134,7 @@ def _announce(story: Story, chosen: Sequence[Level], feed: Path | None, console:
         )
     console.print(
         f"{len(chosen)} levels live through it, each in a working copy of its own: the feed is published day"
-        " by day,\npeople release as often as data/people.yaml assumes, every request is really answered."
+        " by day, people release as often as data/people.yaml assumes, every request is really sent.\n"
     )
 
 
@@ -163,19 +163,19 @@ def _table(report: Mapping[str, Any], chosen: Sequence[Level]) -> Table:
     growth = any(incident["kind"] == "growth" for incident in report["story"]["incidents"])
     table = Table(title="What users were given, and what it took", title_justify="left", title_style="bold")
     table.add_column("level")
-    for column in ("error, bikes/h", "releases", "human steps", "unanswered"):
-        table.add_column(column, justify="right")
+    for column in ("error", "releases", "human steps"):
+        table.add_column(column, justify="right", no_wrap=True)
     if growth:
         table.add_column("recovered from growth", justify="right")
     for each in chosen:
         row = report["levels"][str(each.number)]
         days = row["days_to_recover"].get("growth")
+        to_release = row["manual_steps_of_releases"]
         cells = [
             f"{each.number}  {each.name}",
             f"{row['mae']:.1f}",
             str(row["releases"]),
-            f"{row['manual_steps']} ({row['manual_steps_of_releases']} to release)",
-            str(row["failed_requests"]),
+            f"{to_release} + {row['manual_steps'] - to_release}",
         ]
         if growth:
             cells.append("not in this story" if days is None else f"after {days} days")
@@ -207,20 +207,28 @@ def _chart(report: Mapping[str, Any], console: Console) -> None:
 
 
 def _closing_words(report: Mapping[str, Any], folder: Path, out: Path, console: Console) -> None:
-    rows = list(report["levels"].values())
+    rows = report["levels"]
     if len(rows) > 1:
-        first, last = rows[0]["mae"], rows[-1]["mae"]
+        (low, first), *_, (high, last) = rows.items()
+        change = last["mae"] / first["mae"] - 1
+        how = "lower" if change < 0 else "higher"
+        console.print(f"\nThe error at level {high} is {abs(change):.0%} {how} than at level {low}.")
+    hours = report["story"]["hours"]
+    for number, row in rows.items():
+        answered = hours - row["failed_requests"]
         console.print(
-            f"From the lowest to the highest of these levels the error changes by {last / first - 1:+.0%}."
+            f"At level {number}, {answered:,} of {hours:,} requests were answered.", highlight=False
         )
     console.print(
-        "error: mean absolute difference between what users were given and the bikes rented."
-        " recovered: normal again,\n  that is within 1.2 times a model retrained every day, for a week."
-        " How long people take is an assumption: data/people.yaml.",
+        "\n[dim]error: mean absolute difference between what users were given and the bikes rented, in bikes"
+        " an hour. human steps: to release + to give users their predictions. recovered: the first day of a"
+        " week within 1.2 times the error of a model retrained every day. How long people take is an"
+        " assumption, in data/people.yaml.[/dim]",
         highlight=False,
     )
     console.print(
         f"Working copies: {workcopy.short(folder)}   Numbers: {workcopy.short(out / 'compare.json')}",
+        highlight=False,
         soft_wrap=True,
     )
 

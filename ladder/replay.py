@@ -21,7 +21,7 @@ import httpx
 import pandas as pd
 
 from data import UserError
-from data.feedfile import write_feed
+from data.feedfile import update_feed, write_feed
 from ladder import runbook, users
 from ladder.hands import environment, perform, type_in
 from ladder.levels import Level
@@ -97,7 +97,11 @@ def live_through(job: Job, tell: Callable[[date], None]) -> Lived:
         while day <= job.story.end:
             if (parent := parent_process()) is not None and not parent.is_alive():
                 raise SystemExit(1)  # whoever asked for this replay is gone
-            write_feed(job.story.published(day), job.folder / "feed")
+            shown = job.story.published(day)
+            if day == min(due):
+                write_feed(shown, job.folder / "feed")
+            else:
+                update_feed(shown[shown["timestamp"] >= _first_that_may_change(day)], job.folder / "feed")
             for step in (*book.daily, *due[day]):
                 perform(step, job.folder, _in_this_process, service)
             if due[day] and due[day][-1].id == book.release[-1].id:
@@ -115,6 +119,11 @@ def live_through(job: Job, tell: Callable[[date], None]) -> Lived:
     lived.failed_requests = int(lived.answers["prediction"].isna().sum())
     lived.machine_seconds = round(sum(os.times()[:4]) - began, 1)
     return lived
+
+
+def _first_that_may_change(day: date) -> pd.Timestamp:
+    """The first hour of the month before that of the day: no fault delays an hour by more than a month."""
+    return pd.Timestamp((day.replace(day=1) - timedelta(days=1)).replace(day=1))
 
 
 def _in_this_process(command: str, folder: Path) -> str:

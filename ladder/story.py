@@ -74,7 +74,7 @@ def load_story(name: str, feed: Path | None = None) -> Story:
     """
     scenario = load_scenario(name)
     if scenario.start is None or scenario.end is None:
-        raise UserError(f"scenario {name}: it has no period, so there is no story to live through")
+        raise UserError(f"scenario {name}: it has no period: give it `start` and `end`")
     if feed is None:
         months = (scenario.end.year - 2011) * 12 + scenario.end.month
         clean = simulate(scenario, months=max(months, 24))

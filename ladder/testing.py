@@ -24,8 +24,11 @@ def run_tests(every: bool, only: Sequence[str], pytest_args: Sequence[str]) -> i
     if unknown:
         raise UserError(f"no tests called {', '.join(unknown)}: choose from {', '.join(places)}")
     chosen = [name for name in places if not only or name in only]
-    marks = [] if every else ["-m", "not slow"]
-    workers = [] if any(arg.startswith("-n") for arg in pytest_args) else ["-n", "auto"]
+    slow = ["--all"] if every else []
+    # Tests of one group share what is costly to make; a worker gets a group as a whole.
+    workers = (
+        [] if any(arg.startswith("-n") for arg in pytest_args) else ["-n", "auto", "--dist", "loadgroup"]
+    )
     failed, empty = [], []
     with tempfile.TemporaryDirectory(prefix="ladder-test-") as scratch:
         for name in chosen:
@@ -34,7 +37,7 @@ def run_tests(every: bool, only: Sequence[str], pytest_args: Sequence[str]) -> i
                 flush=True,
             )
             command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-            command += [*workers, *marks, "--basetemp", str(Path(scratch, name)), *pytest_args]
+            command += [*workers, *slow, "--basetemp", str(Path(scratch, name)), *pytest_args]
             # Tests leave nothing behind in a level's folder, no caches either.
             env = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
             status = subprocess.run(command, cwd=places[name], env=env, check=False).returncode

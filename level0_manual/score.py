@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-FEATURES = "hour weekday workingday holiday weather temp_c feels_like_c humidity windspeed_kmh".split()
+FEATURES = ["hour", "weekday", "workingday", "holiday", "weather"]
+FEATURES += ["temp_c", "feels_like_c", "humidity", "windspeed_kmh"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -64,16 +64,16 @@ client = mlflow.MlflowClient()
 client.create_registered_model("demand")
 version = client.create_model_version("demand", "artifacts/model", run.info.run_id).version
 client.set_registered_model_alias("demand", "champion", version)
-print(client.get_run(run.info.run_id).data.metrics["mae"], client.get_model_version_by_alias("demand", "champion").version)
+print(client.get_run(run.info.run_id).data.metrics["mae"])
+print(client.get_model_version_by_alias("demand", "champion").version)
 """
     assert run_script(script, tmp_path).split() == ["40.0", "1"]
 
 
 def test_dvc_runs_a_stage_once_and_then_not_again(tmp_path: Path) -> None:
-    (tmp_path / "dvc.yaml").write_text(
-        "stages:\n  copy:\n    cmd: python -c \"open('b','w').write(open('a').read())\"\n    deps: [a]\n    outs: [b]\n",
-        encoding="utf-8",
-    )
+    command = "python -c \"open('b','w').write(open('a').read())\""
+    stage = f"stages:\n  copy:\n    cmd: {command}\n    deps: [a]\n    outs: [b]\n"
+    (tmp_path / "dvc.yaml").write_text(stage, encoding="utf-8")
     (tmp_path / "a").write_text("1", encoding="utf-8")
     script = """
 from dvc.repo import Repo
@@ -105,8 +105,9 @@ print([m["value"]["count"] for m in json.loads(snapshot.json())["metrics"] if is
 def test_pandera_refuses_a_value_out_of_range(tmp_path: Path) -> None:
     script = """
 import pandas as pd, pandera.pandas as pa
+schema = pa.DataFrameSchema({"humidity": pa.Column(float, pa.Check.in_range(0, 1))})
 try:
-    pa.DataFrameSchema({"humidity": pa.Column(float, pa.Check.in_range(0, 1))}).validate(pd.DataFrame({"humidity": [0.5, 55.0]}))
+    schema.validate(pd.DataFrame({"humidity": [0.5, 55.0]}))
 except pa.errors.SchemaError as error:
     print(error.failure_cases["failure_case"].tolist())
 """

@@ -112,7 +112,7 @@ def test_publish_over_a_feed_of_ones_own_leaves_events_out_and_says_so(
     run_feed: RunFeed, tmp_path: Path, committed: pd.DataFrame
 ) -> None:
     run_feed("import", save(as_uci(committed), tmp_path), "--out", "real")
-    story = ["--until", "2012-03-01", "--scenario", "short", "--feed", "real", "--out", "feed"]
+    story = ["--until", "2012-03-15", "--scenario", "short", "--feed", "real", "--out", "feed"]
     result = run_feed("publish", *story)
     assert result.output.startswith("Left out, because events in the world need the simulator: growth\n")
     shown = read_feed(Path("feed"))

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -31,7 +32,6 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
         (["run", "7"], "less than or equal to 4"),
         (["up", "0"], "level 0 runs nothing"),
         (["demo", "--scenario", "nonsense"], "no scenario nonsense: known are "),
-        (["demo", "--scenario", "calm"], "no period"),
         (["demo", "--feed", "not-there"], "no such folder"),
         (["test", "--only", "9"], "no tests called 9"),
     ],
@@ -42,3 +42,11 @@ def test_a_mistake_is_one_line_and_a_status(arguments: list[str], says: str) -> 
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("error: ")
     assert says in done.stderr
+
+
+def test_a_scenario_without_a_period_is_no_story(tmp_path: Path) -> None:
+    path = tmp_path / "idea.toml"
+    path.write_text('title = "An idea"\nsays = "Nothing yet."\n', encoding="utf-8")
+    done = ladder("demo", "--scenario", str(path))
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "it has no period: give it `start` and `end`" in done.stderr

@@ -1,0 +1,60 @@
+"""Makes this repository's workflows from the levels' own: `python -m ladder.workflows`.
+
+A level's workflow lies in its own `.github/`, where a copy of the level needs it. Here it has to run in the
+level's folder, only when that changes, and must release nothing: this repository is the template.
+"""
+
+import io
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from ladder.levels import ROOT, Level, levels
+
+TARGET = ROOT / ".github" / "workflows"
+
+
+def generated() -> dict[Path, str]:
+    """What each generated workflow has to contain, by path."""
+    made = {}
+    for level in levels():
+        sources = sorted((level.folder / ".github" / "workflows").glob("*.yml"))
+        for source in sources:
+            name = f"level{level.number}" + (f"-{source.stem}" if len(sources) > 1 else "")
+            made[TARGET / f"{name}.yml"] = _for_template(level, source)
+    return made
+
+
+def _for_template(level: Level, source: Path) -> str:
+    yaml = YAML()
+    yaml.width = 120
+    yaml.preserve_quotes = True
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    workflow = yaml.load(source.read_text(encoding="utf-8"))
+    folder = level.folder.name
+    workflow["name"] = f"level {level.number}: {workflow['name']}"
+    workflow["on"]["push"].pop("tags", None)
+    for event in ("push", "pull_request"):
+        workflow["on"][event] = dict(workflow["on"][event] or {}) | {"paths": [f"{folder}/**"]}
+    workflow["concurrency"]["group"] = f"level{level.number}-{workflow['concurrency']['group']}"
+    workflow["defaults"]["run"].insert(0, "working-directory", folder)
+    for name, job in list(workflow["jobs"].items()):
+        if "refs/tags/v" in job.get("if", ""):  # releases belong to projects made from the level
+            del workflow["jobs"][name]
+    text = io.StringIO()
+    text.write(
+        f"# Made from {source.relative_to(ROOT).as_posix()} by `python -m ladder.workflows`: edit that one.\n"
+    )
+    yaml.dump(workflow, text)
+    return text.getvalue()
+
+
+def main() -> None:
+    """Write them."""
+    for path, content in generated().items():
+        path.write_text(content, encoding="utf-8")
+        print(path.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()
