@@ -1,0 +1,160 @@
+"""The command line: `python -m bike_demand COMMAND`, in the project's folder."""
+
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from bike_demand import settings
+from bike_demand.errors import UserError
+
+# Each command imports what it needs when it runs: `ingest` should not wait for scikit-learn.
+
+app = typer.Typer(
+    help="Hourly demand of a bike-share service.",
+    epilog="Example: python -m bike_demand ingest",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+AsOf = Annotated[
+    datetime | None,
+    typer.Option(
+        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"],
+        metavar="DATE",
+        help="Leave out what happened from this date on.",
+    ),
+]
+
+
+@app.command(epilog="Example: python -m bike_demand ingest --as-of 2012-01-01")
+def ingest(as_of: AsOf = None) -> None:
+    """Bring the gathered data up to date with the operator's feed."""
+    from bike_demand.data.ingest import ingest as gather
+    from bike_demand.data.source import Source
+    from bike_demand.progress import watched
+
+    given = settings.load_settings()
+    result = gather(
+        Source(given.feed),
+        settings.DATA,
+        given.first_month,
+        as_of=as_of,
+        progress=lambda months: watched(months, "Gathering months"),
+    )
+    typer.echo(
+        f"{len(result.months)} months, {result.months[0]} to {result.months[-1]}, in {settings.DATA}:"
+        f" {_count(result.changed)} new or changed, {_count(result.removed)} taken out"
+    )
+
+
+@app.command(epilog="Example: python -m bike_demand train --as-of 2012-01-01")
+def train(
+    as_of: AsOf = None,
+    out: Annotated[Path, typer.Option(help="Folder for the hand-off.")] = settings.HANDOFF,
+) -> None:
+    """Train a model on the gathered data and write it as a folder to hand over."""
+    given = settings.load_settings()
+
+    from bike_demand.data.store import read_hours
+    from bike_demand.files import settle
+    from bike_demand.handoff import write_handoff
+    from bike_demand.progress import waiting
+
+    settle(out)
+    rows = read_hours(settings.DATA, as_of)
+
+    with waiting("Training"):
+        from bike_demand.data.features import to_matrix
+        from bike_demand.training.export import prove_parity, to_onnx
+        from bike_demand.training.train import train as fit
+
+        trained = fit(rows, given.training)
+        model = to_onnx(trained.pipeline)
+        difference = prove_parity(model, trained.pipeline, to_matrix(rows))
+    version = write_handoff(out, model)
+    first, last = rows[0].timestamp, rows[-1].timestamp
+    typer.echo(f"Learned from {len(rows)} hours, {first:%Y-%m-%d} to {last:%Y-%m-%d}.")
+    typer.echo(
+        f"Without its last {given.training.holdout_days} days, the same recipe was off by"
+        f" {trained.mae:.1f} bikes an hour on them (mean absolute error)."
+    )
+    typer.echo(f"The ONNX file answers like scikit-learn on all of them (within {difference:.2g} bikes).")
+    typer.echo(f"Model {version} is in {out}, ready to hand over.")
+
+
+@app.command(epilog="Example: python -m bike_demand predict rows.csv predictions.csv")
+def predict(
+    source: Annotated[Path, typer.Argument(metavar="IN.csv", help="Rows with the columns of a request.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT.csv", help="timestamp,prediction,model_version")],
+    model: Annotated[Path, typer.Option(help="Folder of the hand-off to answer with.")] = settings.MODEL,
+) -> None:
+    """Predict each row of a CSV file with the model that the service answers with."""
+    from bike_demand.serving.batch import score
+    from bike_demand.serving.model import load_if_there, nothing_yet
+
+    loaded = load_if_there(model)
+    if loaded is None:
+        raise UserError(nothing_yet(model))
+    rows = score(loaded, source, target)
+    typer.echo(f"{rows} predictions of model {loaded.version} in {target}")
+
+
+@app.command(epilog="Example: python -m bike_demand serve --port 8080 --workers 2")
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on, else params.yaml's.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 takes a free one.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Processes that answer.")] = None,
+) -> None:
+    """Serve predictions over HTTP with the model in state/model, until SIGTERM or Ctrl-C."""
+    given = settings.load_settings().serving
+
+    from bike_demand.serving.server import serve as run
+
+    run(
+        host if host is not None else given.host,
+        port if port is not None else given.port,
+        workers if workers is not None else given.workers,
+        settings.MODEL,
+    )
+
+
+def _count(months: list[str]) -> str:
+    return f"{len(months)} ({', '.join(months)})" if 0 < len(months) <= 3 else str(len(months))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; 0, or another status after one line on stderr that says what is wrong and what to do."""
+    try:
+        app(
+            args=None if argv is None else list(argv),
+            prog_name="python -m bike_demand",
+            standalone_mode=False,
+        )
+    except typer.Exit as end:
+        return end.exit_code
+    except typer.Abort:
+        return 130
+    except KeyboardInterrupt:
+        return 130
+    except TyperException as error:  # a usage error: an unknown option, a missing argument
+        typer.echo(f"error: {' '.join(error.format_message().split())} (see --help)", err=True)
+        return error.exit_code
+    except UserError as error:
+        typer.echo(f"error: {error}", err=True)
+        return 1
+    except (
+        OSError
+    ) as error:  # a full disk, a folder that may not be written: nothing a traceback would explain
+        typer.echo(f"error: {error}", err=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""What the tests share: a project in a folder of its own, with a feed, and a model trained on it."""
+
+import contextlib
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bike_demand.__main__ import main
+from tests.feedmaker import write_feed
+
+ROOT = Path(__file__).parents[1]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="run the slow tests too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: left out unless --all is given")
+    # skl2onnx writes a boolean where protobuf wants an integer; the lock holds protobuf below 7 for it.
+    config.addinivalue_line("filterwarnings", "ignore:Field onnx.AttributeProto:DeprecationWarning")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--all"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="slow: give --all"))
+
+
+@dataclass(frozen=True)
+class Said:
+    """What came of a command: its exit status and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+    def refusal(self) -> str:
+        """The one line of a command that refused. Fails where it did not, or said more."""
+        assert self.status == 1, self
+        assert self.out == ""
+        assert self.err.startswith("error: ")
+        assert self.err.count("\n") == 1
+        return self.err
+
+
+Run = Callable[..., Said]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command of the project in the current folder."""
+
+    def call(*argv: object) -> Said:
+        capsys.readouterr()
+        status = main([str(each) for each in argv])
+        out, err = capsys.readouterr()
+        return Said(status, out, err)
+
+    return call
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with a feed of three months, which is also the current folder."""
+    monkeypatch.delenv("BIKE_FEED", raising=False)
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    write_feed(tmp_path / "feed")
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def handoff(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A hand-off as training writes it. Copy it before changing anything in it."""
+    folder = tmp_path_factory.mktemp("trained")
+    shutil.copy(ROOT / "params.yaml", folder)
+    write_feed(folder / "feed")
+    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
+        patch.delenv("BIKE_FEED", raising=False)
+        assert main(["ingest"]) == 0
+        assert main(["train"]) == 0
+    return folder / "state" / "handoff"
+
+
+@pytest.fixture
+def released(project: Path, handoff: Path) -> Path:
+    """A project whose model was handed over and put live."""
+    shutil.copytree(handoff, project / "state" / "model")
+    return project

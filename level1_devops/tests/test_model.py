@@ -1,0 +1,148 @@
+"""Loading what was handed over: every way it can be wrong is told in one line."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import helper
+
+from bike_demand.errors import UserError
+from bike_demand.serving.model import load_if_there, load_model
+
+
+@pytest.fixture
+def given(tmp_path: Path, handoff: Path) -> Path:
+    """A copy of a hand-off, to be spoilt."""
+    return shutil.copytree(handoff, tmp_path / "given")
+
+
+def sign(folder: Path) -> None:
+    """Write the checksums and the version anew, as somebody does who makes a hand-off by hand."""
+    model = (folder / "model.onnx").read_bytes()
+    card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    card["version"] = hashlib.sha256(model).hexdigest()[:12]
+    (folder / "model.json").write_text(json.dumps(card), encoding="utf-8")
+    sums = [
+        f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n"
+        for name in ("model.onnx", "model.json")
+    ]
+    (folder / "SHA256SUMS").write_text("".join(sums), encoding="utf-8", newline="\n")
+
+
+def table(name: str, columns: int, kind: int = onnx.TensorProto.FLOAT) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, kind, [None, columns])
+
+
+def network(inputs: int = 9, name: str = "features", output: str = "prediction", fill: float = 1.0) -> bytes:
+    """A tiny model of that shape that answers a constant for each row."""
+    sum_ = helper.make_node("ReduceSum", [name, "axes"], ["sum"], keepdims=1)
+    zero = helper.make_node("Mul", ["sum", "zero"], ["nothing"])
+    add = helper.make_node("Add", ["nothing", "fill"], [output])
+    constants = [
+        helper.make_tensor("axes", onnx.TensorProto.INT64, [1], [1]),
+        helper.make_tensor("zero", onnx.TensorProto.FLOAT, [1], [0.0]),
+        helper.make_tensor("fill", onnx.TensorProto.FLOAT, [1], [fill]),
+    ]
+    graph = helper.make_graph([sum_, zero, add], "tiny", [table(name, inputs)], [table(output, 1)], constants)
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    content: bytes = made.SerializeToString()
+    return content
+
+
+def put(model: bytes) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / "model.onnx").write_bytes(model)
+        sign(folder)
+
+    return change
+
+
+def edit(old: str, new: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        card = folder / "model.json"
+        text = card.read_text(encoding="utf-8")
+        assert old in text
+        card.write_text(text.replace(old, new, 1), encoding="utf-8")
+        sign(folder)
+
+    return change
+
+
+def spoil(name: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        content = bytearray((folder / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (folder / name).write_bytes(content)
+
+    return change
+
+
+def write(name: str, content: bytes) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / name).write_bytes(content)
+
+    return change
+
+
+def mismatch(folder: Path) -> None:
+    card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    sign(folder)
+    text = (folder / "model.json").read_text(encoding="utf-8").replace(card["version"], "000000000000")
+    (folder / "model.json").write_text(text, encoding="utf-8")
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    model = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
+    (folder / "SHA256SUMS").write_text(
+        f"{model}  model.onnx\n{digest}  model.json\n", encoding="utf-8", newline="\n"
+    )
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
+    "no model file": (lambda folder: (folder / "model.onnx").unlink(), "model.onnx is missing"),
+    "no description": (lambda folder: (folder / "model.json").unlink(), "model.json is missing"),
+    "no checksums": (lambda folder: (folder / "SHA256SUMS").unlink(), "SHA256SUMS is missing"),
+    "a flipped bit in the model": (spoil("model.onnx"), "model.onnx: not what SHA256SUMS says"),
+    "a flipped bit in the description": (spoil("model.json"), "model.json: not what SHA256SUMS says"),
+    "a flipped bit in the checksums": (spoil("SHA256SUMS"), "not what SHA256SUMS says"),
+    "empty checksums": (write("SHA256SUMS", b""), "not what SHA256SUMS says"),
+    "checksums of something else": (write("SHA256SUMS", b"\xff\x00 x\n"), "not what"),
+    "a version of another model": (mismatch, "is of another model"),
+    "description without output": (edit('"output"', '"outcome"'), "model.json: output: Field required"),
+    "another input": (edit('"windspeed_kmh"', '"month"'), "the model takes hour,weekday"),
+    "no model at all": (put(b"hello"), "not a model that ONNX Runtime loads"),
+    "too few columns": (put(network(inputs=8)), "not one float table `features` of 9 columns"),
+    "another input name": (put(network(name="rows")), "not one float table `features` of 9 columns"),
+    "another output name": (put(network(output="variable")), "does not give `prediction`"),
+    "negative answers": (put(network(fill=-3.0)), "answers -3.0 bikes"),
+    "answers that are no number": (put(network(fill=float("nan"))), "answers nan bikes"),
+}
+
+
+@pytest.mark.parametrize("case", list(DAMAGE))
+def test_a_damaged_handoff_is_refused_in_one_line(given: Path, case: str) -> None:
+    change, fragment = DAMAGE[case]
+    change(given)
+    with pytest.raises(UserError) as caught:
+        load_if_there(given)
+    assert fragment in str(caught.value)
+    assert str(given) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_tiny_model_of_these_tests_is_accepted_where_nothing_is_wrong(given: Path) -> None:
+    put(network(fill=5.0))(given)
+    assert load_model(given).card.name == "bike-demand"
+
+
+def test_no_folder_or_an_empty_one_is_no_model_yet(tmp_path: Path) -> None:
+    assert load_if_there(tmp_path / "nothing") is None
+    assert load_if_there(tmp_path) is None
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model").write_bytes(b"")
+    with pytest.raises(UserError, match="missing"):
+        load_if_there(tmp_path / "model")

@@ -1,0 +1,246 @@
+"""Training as a data scientist runs it, and the hand-off it writes."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from sklearn.ensemble import HistGradientBoostingRegressor
+from threadpoolctl import threadpool_info
+
+from bike_demand import handoff as handoffs
+from bike_demand.data.features import FEATURES, to_matrix
+from bike_demand.data.store import read_hours
+from bike_demand.serving.model import load_model
+from bike_demand.settings import DATA, Recipe, load_settings
+from bike_demand.training import export
+from bike_demand.training.model import build_pipeline, fit, weights
+from bike_demand.training.threads import one_thread
+from tests.conftest import Run
+from tests.feedmaker import month_lines, write_month
+from tests.tree import contents
+
+HANDOFF = Path("state/handoff")
+RECIPE = Recipe(learning_rate=0.1, max_iter=100, max_leaf_nodes=31, min_samples_leaf=20, random_state=0)
+
+
+def test_the_recipe_is_the_agreed_one(project: Path) -> None:
+    assert load_settings(project / "params.yaml").training.recipe == RECIPE
+    (name, model), *others = build_pipeline(RECIPE).steps
+    assert (name, others) == ("model", [])
+    expected = {
+        "loss": "poisson",
+        "learning_rate": 0.1,
+        "max_iter": 100,
+        "max_leaf_nodes": 31,
+        "min_samples_leaf": 20,
+        "early_stopping": False,
+        "random_state": 0,
+    }
+    assert {key: model.get_params()[key] for key in expected} == expected
+
+
+def test_a_row_weighs_half_for_each_half_life_before_the_newest() -> None:
+    newest = datetime(2011, 3, 31, 23)
+    stamps = [newest - timedelta(days=days) for days in (60, 30, 15, 0)]
+    np.testing.assert_allclose(weights(stamps, 30), [0.25, 0.5, 0.5**0.5, 1])
+
+
+def test_fitting_follows_the_recipe_to_the_letter(project: Path, run: Run) -> None:
+    run("ingest")
+    rows = read_hours(project / DATA)
+    X, y = to_matrix(rows), np.array([row.count for row in rows])
+    age = np.array([(rows[-1].timestamp - row.timestamp).total_seconds() / 86_400 for row in rows])
+    agreed = HistGradientBoostingRegressor(
+        loss="poisson",
+        learning_rate=0.1,
+        max_iter=100,
+        max_leaf_nodes=31,
+        min_samples_leaf=20,
+        early_stopping=False,
+        random_state=0,
+    )
+    with one_thread():
+        expected = agreed.fit(X, y, sample_weight=0.5 ** (age / 30)).predict(X)
+        np.testing.assert_array_equal(fit(rows, RECIPE, 30).predict(X), expected)
+
+
+def test_training_keeps_to_one_thread() -> None:
+    with one_thread():
+        pools = [pool for pool in threadpool_info() if pool["user_api"] == "openmp"]
+        assert pools
+        assert {pool["num_threads"] for pool in pools} == {1}
+
+
+def test_training_writes_a_whole_handoff_and_shows_an_error_on_days_not_seen(project: Path, run: Run) -> None:
+    run("ingest")
+    said = run("train")
+    assert (said.status, said.err) == (0, "")
+    assert sorted(contents(HANDOFF)) == ["SHA256SUMS", "model.json", "model.onnx"]
+    assert "mean absolute error" in said.out
+    card = json.loads((HANDOFF / "model.json").read_text(encoding="utf-8"))
+    assert card["version"] == hashlib.sha256((HANDOFF / "model.onnx").read_bytes()).hexdigest()[:12]
+    assert card["version"] in said.out
+    assert [each["name"] for each in card["inputs"]] == list(FEATURES)
+    assert card["inputs"][5] == {
+        "name": "temp_c",
+        "type": "float32",
+        "unit": "degrees C",
+        "min": -90,
+        "max": 150,
+        "nullable": False,
+    }
+    assert card["output"]["unit"] == "bikes rented in the hour"
+    assert sorted(path.name for path in (project / "state").iterdir()) == ["data", "handoff"]
+
+
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="no sha256sum here")
+def test_the_checksums_are_what_sha256sum_reads(handoff: Path) -> None:
+    subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=handoff, check=True)
+
+
+def test_the_same_data_give_the_same_bytes(project: Path, run: Run, handoff: Path) -> None:
+    run("ingest")
+    run("train")
+    assert contents(project / HANDOFF) == contents(handoff)
+
+
+def test_as_of_trains_on_what_was_known_then(project: Path, run: Run, handoff: Path) -> None:
+    run("ingest")
+    said = run("train", "--as-of", "2011-03-10", "--out", "early")
+    assert "2011-01-01 to 2011-03-09" in said.out
+    assert (project / "early" / "model.onnx").read_bytes() != (handoff / "model.onnx").read_bytes()
+    run("ingest", "--as-of", "2011-03-10")
+    run("train")
+    assert contents(HANDOFF) == contents(project / "early")
+
+
+def test_a_second_training_takes_the_place_of_the_first(project: Path, run: Run) -> None:
+    run("ingest")
+    run("train", "--as-of", "2011-03-10")
+    first = contents(HANDOFF)
+    run("train")
+    second = contents(HANDOFF)
+    assert first["model.onnx"] != second["model.onnx"]
+    assert first.keys() == second.keys()
+    assert sorted(path.name for path in (project / "state").iterdir()) == ["data", "handoff"]
+
+
+# ---- what is refused
+
+
+def test_training_without_data_says_to_gather_first(project: Path, run: Run) -> None:
+    assert "run `python -m bike_demand ingest` first" in run("train").refusal()
+    assert not (project / "state").exists()
+
+
+@pytest.mark.parametrize("date", ["2011-01-01", "2011-01-27"])
+def test_too_few_rows_are_refused(project: Path, run: Run, date: str) -> None:
+    run("ingest")
+    refusal = run("train", "--as-of", date).refusal()
+    assert "too few" in refusal or "no hours before" in refusal
+    assert not (project / HANDOFF).exists()
+
+
+def test_a_feed_without_a_single_rental_is_refused(project: Path, run: Run) -> None:
+    for path in (project / "feed").glob("*.csv"):
+        lines = [",".join([*line.split(",")[:8], "0", "0", "0"]) for line in month_lines(path.stem)]
+        write_month(path, lines)
+    run("ingest")
+    assert "not one bike" in run("train").refusal()
+
+
+@pytest.mark.usefixtures("project")
+def test_a_gathered_month_that_somebody_spoilt_is_refused(run: Run) -> None:
+    run("ingest")
+    path = DATA / "2011-02.csv"
+    path.write_bytes(path.read_bytes()[:-4])
+    assert "2011-02.csv" in run("train").refusal()
+    assert not HANDOFF.exists()
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "params.yaml"])
+def test_a_folder_that_is_no_handoff_is_not_replaced(project: Path, run: Run, name: str) -> None:
+    run("ingest")
+    out = project / "mine"
+    out.mkdir()
+    (out / name).write_text("mine", encoding="utf-8")
+    assert f"holds {name}" in run("train", "--out", out).refusal()
+    assert contents(out) == {name: b"mine"}
+
+
+def test_a_file_in_the_place_of_the_handoff_is_not_replaced(project: Path, run: Run) -> None:
+    run("ingest")
+    assert "not a folder" in run("train", "--out", project / "params.yaml").refusal()
+
+
+def test_a_model_that_was_cut_off_while_being_replaced_is_back(
+    project: Path, run: Run, handoff: Path
+) -> None:
+    # The state of a training killed between the two renames of a replacement.
+    shutil.copytree(handoff, project / "state" / ".handoff.old")
+    run("train").refusal()  # there are no data
+    assert contents(HANDOFF) == contents(handoff)
+
+
+def test_a_model_that_was_replaced_but_not_cleaned_up_stays(project: Path, run: Run, handoff: Path) -> None:
+    run("ingest")
+    shutil.copytree(handoff, project / HANDOFF)
+    (project / "state" / ".handoff.old").mkdir()
+    (project / "state" / ".handoff.old" / "model.onnx").write_bytes(b"older")
+    assert run("train").status == 0
+    assert sorted(path.name for path in (project / "state").iterdir()) == ["data", "handoff"]
+    assert contents(HANDOFF) == contents(handoff)
+
+
+# ---- the export
+
+
+def test_the_export_answers_like_scikit_learn_with_and_without_humidity(project: Path, run: Run) -> None:
+    run("ingest")
+    rows = read_hours(project / DATA)
+    assert any(row.humidity is None for row in rows)
+    pipeline = fit(rows, RECIPE, 30)
+    X = to_matrix(rows)
+    model = export.to_onnx(pipeline)
+    assert export.prove_parity(model, pipeline, X) < 0.01
+    handoffs.write_handoff(project / "given", model)
+    given = load_model(project / "given").predict(rows)
+    np.testing.assert_allclose(given, pipeline.predict(X), atol=0.01)
+
+
+@pytest.mark.usefixtures("project")
+def test_an_export_without_the_inverse_link_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What skl2onnx alone makes of a Poisson model: the logarithm, not the bikes."""
+    run("ingest")
+    monkeypatch.setattr(export, "with_inverse_link", lambda model: model)
+    refusal = run("train").refusal()
+    assert "the exported model is not the trained one" in refusal
+    assert not HANDOFF.exists()
+
+
+def test_an_export_that_differs_in_one_row_is_refused(project: Path, run: Run) -> None:
+    run("ingest")
+    rows = read_hours(project / DATA)
+    pipeline, other = (
+        fit(rows, RECIPE, 30),
+        fit([*rows[:-1], rows[-1].model_copy(update={"count": 900})], RECIPE, 30),
+    )
+    with pytest.raises(Exception, match="nothing was written"):
+        export.prove_parity(export.to_onnx(other), pipeline, to_matrix(rows))
+
+
+def test_an_export_that_differs_only_where_humidity_is_unknown_is_refused(project: Path, run: Run) -> None:
+    run("ingest")
+    rows = [row for row in read_hours(project / DATA) if row.humidity is not None]
+    pipeline = fit(rows, RECIPE, 30)
+    model = onnx.ModelProto.FromString(export.to_onnx(pipeline))
+    (ways,) = [each for each in model.graph.node[0].attribute if "missing" in each.name]
+    ways.ints[:] = [1 - way for way in ways.ints]
+    with pytest.raises(Exception, match="nothing was written"):
+        export.prove_parity(model.SerializeToString(), pipeline, to_matrix(rows))
