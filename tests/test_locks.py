@@ -1,10 +1,12 @@
 """The lock files: exact, hashed, free of addresses, and the levels' a part of the root's."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from ladder.levels import ROOT
 
@@ -38,16 +40,14 @@ def test_a_levels_lock_is_a_part_of_the_roots(lock: Path) -> None:
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.parent.name)
 def test_a_lock_satisfies_what_its_project_asks_for(lock: Path) -> None:
-    import tomllib
-
     project = tomllib.loads((lock.parent / "pyproject.toml").read_text(encoding="utf-8"))
     asked = [*project["project"]["dependencies"]]
     for group in project["project"].get("optional-dependencies", {}).values():
         asked += group
     for group in project.get("dependency-groups", {}).values():
         asked += group
-    locked = {(each := Requirement(name)).name.lower().replace("_", "-"): each for name in entries(lock)}
+    locked = {canonicalize_name((each := Requirement(name)).name): each for name in entries(lock)}
     for text in asked:
         wanted = Requirement(text)
-        version = str(locked[wanted.name.lower().replace("_", "-")].specifier).removeprefix("==")
+        version = str(locked[canonicalize_name(wanted.name)].specifier).removeprefix("==")
         assert wanted.specifier.contains(version, prereleases=True), text
