@@ -72,12 +72,12 @@ def up(number: int, port: int | None, empty: bool, console: Console) -> None:
             for step in (*book.daily, *book.release):
                 _perform(step, folder, service, console)
         console.print(f"\n[bold]application[/bold]  {service.url}/docs")
-        for path in ("/ready", "/model"):
-            answer = httpx.get(service.url + path)
-            console.print(
-                f"  GET {path:<8}{answer.status_code}  {answer.text}", highlight=False, soft_wrap=True
-            )
-        console.print(f"  log         {workcopy.short(service.log)}\nCtrl-C stops it.")
+        ready = httpx.get(f"{service.url}/ready").json()
+        model = httpx.get(f"{service.url}/model").json()
+        console.print(
+            f"  model      {model['version'] if 'version' in model else ready['detail']}", soft_wrap=True
+        )
+        console.print(f"  log        {workcopy.short(service.log)}\nCtrl-C stops it.", soft_wrap=True)
         status = service.wait()
     raise UserError(f"the application ended with status {status}: see {workcopy.short(service.log)}")
 

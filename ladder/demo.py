@@ -1,31 +1,24 @@
 """The main job: every level lives through a short story, side by side, and a table says what came of it."""
 
 import json
-import multiprocessing
-import os
-import queue
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from functools import partial
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import plotext
-import psutil
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from data import UserError
 from ladder import measures, runbook, workcopy
 from ladder.levels import Level, level, levels
 from ladder.oracle import predict_daily
-from ladder.replay import Job, Lived, Message, in_own_process, live_through
+from ladder.replay import Job, Lived, live_through
 from ladder.story import Story, load_story
+from ladder.workers import Work, side_by_side
 
 ORACLE = "oracle"
 
@@ -40,20 +33,20 @@ def demo(scenario: str, feed: Path | None, numbers: Sequence[int], out: Path, co
     _announce(story, chosen, feed, console)
     folder = workcopy.fresh(workcopy.home() / "demo")
     people = runbook.load_people()
-    work: dict[str, tuple[str, int, Callable[..., Any]]] = {}
+    work: dict[str, Work] = {}
     for each in chosen:
         copy = workcopy.make(each, folder / f"level{each.number}")
         plan = tuple(
             runbook.plan(each, people.levels[each.number], runbook.load(copy), story.start, story.end)
         )
         days = (story.end - min(day for day, _ in plan)).days + 1
-        work[str(each.number)] = (each.title, days, partial(live_through, Job(each, copy, story, plan)))
+        work[str(each.number)] = Work(each.title, days, partial(live_through, Job(each, copy, story, plan)))
     if story.incidents:
         # What each level is measured against runs the recipe of the first level that has it as a package.
         copy = workcopy.make(level(1), folder / ORACLE)
         first = story.incidents[0].day - timedelta(days=measures.DAYS - 1)
         title = "Yardstick: retrained daily, no delay"
-        work[ORACLE] = (title, (story.end - first).days + 1, partial(predict_daily, copy, story, first))
+        work[ORACLE] = Work(title, (story.end - first).days + 1, partial(predict_daily, copy, story, first))
     results = side_by_side(work, console)
     report = _report(story, chosen, results)
     out.mkdir(parents=True, exist_ok=True)
@@ -61,66 +54,6 @@ def demo(scenario: str, feed: Path | None, numbers: Sequence[int], out: Path, co
     console.print(_table(report, chosen))
     _chart(report, console)
     _closing_words(report, folder, out, console)
-
-
-def side_by_side(work: Mapping[str, tuple[str, int, Callable[..., Any]]], console: Console) -> dict[str, Any]:
-    """Do each piece of work in a process of its own, as many at once as there are cores, with a bar for each.
-
-    `work` maps a name to a title, a number of days and a function that takes `tell`. Returns the results by
-    name. Raises UserError with the first failure; whatever happens, no process is left.
-    """
-    context = multiprocessing.get_context("spawn")
-    outbox: multiprocessing.queues.Queue[Message] = context.Queue()
-    waiting, results = list(work), dict[str, Any]()
-    running: dict[str, BaseProcess] = {}
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("days"))
-    with _no_process_left(running), Progress(*columns, TimeElapsedColumn(), console=console) as bars:
-        tasks = {name: bars.add_task(title, total=days) for name, (title, days, _) in work.items()}
-        while len(results) < len(work):
-            while waiting and len(running) < max(2, os.cpu_count() or 2):
-                name = waiting.pop(0)
-                running[name] = context.Process(
-                    target=in_own_process, args=(name, work[name][2], outbox), name=name, daemon=True
-                )
-                running[name].start()
-            try:
-                message = outbox.get(timeout=0.5)
-            except queue.Empty:
-                for name, process in running.items():
-                    if process.exitcode:
-                        raise UserError(
-                            f"the replay of {work[name][0]} broke off (exit status {process.exitcode}):"
-                            " the lines above say where"
-                        ) from None
-                continue
-            if message.error is not None:
-                raise UserError(f"{work[message.name][0]}: {message.error}")
-            if message.day is not None:
-                bars.advance(tasks[message.name])
-            else:
-                results[message.name] = message.result
-                running.pop(message.name).join()
-    return results
-
-
-@contextmanager
-def _no_process_left(running: dict[str, BaseProcess]) -> Any:
-    try:
-        yield
-    finally:
-        families = []
-        for process in running.values():
-            try:
-                families += [
-                    psutil.Process(process.pid),
-                    *psutil.Process(process.pid).children(recursive=True),
-                ]
-            except psutil.NoSuchProcess:
-                continue
-            process.terminate()  # it stops its application itself, if it is given the time
-        _, left = psutil.wait_procs(families, timeout=15)
-        for survivor in left:
-            survivor.kill()
 
 
 def _announce(story: Story, chosen: Sequence[Level], feed: Path | None, console: Console) -> None:

@@ -5,17 +5,13 @@ import importlib
 import io
 import os
 import shlex
-import signal
 import sys
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import partial
-from multiprocessing import parent_process
-from multiprocessing.queues import Queue
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pandas as pd
@@ -27,6 +23,7 @@ from ladder.hands import environment, perform, type_in
 from ladder.levels import Level
 from ladder.service import Service
 from ladder.story import Story
+from ladder.workcopy import home
 
 NOTEBOOK_SEED = 20110101  # the dice of a replay; the notebook itself sets no seed
 
@@ -52,16 +49,6 @@ class Job:
     folder: Path
     story: Story
     plan: tuple[tuple[date, runbook.Step], ...]
-
-
-@dataclass(frozen=True)
-class Message:
-    """What a replay tells: one more day done, or its result, or why it could not go on."""
-
-    name: str
-    day: date | None = None
-    result: Any = None
-    error: str | None = None
 
 
 def live_through(job: Job, tell: Callable[[date], None]) -> Lived:
@@ -95,8 +82,6 @@ def live_through(job: Job, tell: Callable[[date], None]) -> Lived:
             ask = partial(users.by_file, folder=job.folder, score=score)
         day = min(due)
         while day <= job.story.end:
-            if (parent := parent_process()) is not None and not parent.is_alive():
-                raise SystemExit(1)  # whoever asked for this replay is gone
             shown = job.story.published(day)
             if day == min(due):
                 write_feed(shown, job.folder / "feed")
@@ -160,22 +145,8 @@ def _execute_notebook(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     dice = f"import numpy; numpy.random.seed({NOTEBOOK_SEED})"
     notebook.cells.insert(0, nbformat.v4.new_code_cell(dice))  # type: ignore[no-untyped-call]
-    NotebookClient(
-        notebook,
-        timeout=300,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(path.parent)}},
-        extra_arguments=["--log-level=ERROR"],  # else it warns of TCP, on loopback
-    ).execute()
-
-
-def in_own_process(
-    name: str, work: Callable[[Callable[[date], None]], Any], outbox: "Queue[Message]"
-) -> None:
-    """The body of a replay's process: does the work, tells each day, and at last the result or the error."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the application is stopped on the way out
-    try:
-        outbox.put(Message(name, result=work(lambda day: outbox.put(Message(name, day=day)))))
-    except UserError as error:
-        outbox.put(Message(name, error=str(error)))
+    client = NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}
+    )
+    with (home() / "tools" / "kernel.log").open("ab") as log:  # what the kernel says of itself
+        client.execute(stderr=log)

@@ -25,10 +25,8 @@ def run_tests(every: bool, only: Sequence[str], pytest_args: Sequence[str]) -> i
         raise UserError(f"no tests called {', '.join(unknown)}: choose from {', '.join(places)}")
     chosen = [name for name in places if not only or name in only]
     slow = ["--all"] if every else []
-    # Tests of one group share what is costly to make; a worker gets a group as a whole.
-    workers = (
-        [] if any(arg.startswith("-n") for arg in pytest_args) else ["-n", "auto", "--dist", "loadgroup"]
-    )
+    # Tests of one file share what is costly to make, so a worker gets a file as a whole.
+    workers = [] if any(arg.startswith("-n") for arg in pytest_args) else ["-n", "auto", "--dist", "loadfile"]
     failed, empty = [], []
     with tempfile.TemporaryDirectory(prefix="ladder-test-") as scratch:
         for name in chosen:

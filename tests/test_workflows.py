@@ -25,14 +25,14 @@ def test_the_generated_workflows_are_up_to_date() -> None:
 @pytest.mark.parametrize("path", [*OURS, *THEIRS], ids=lambda path: f"{path.parents[2].name}-{path.stem}")
 def test_a_workflow_is_one_that_github_understands(path: Path) -> None:
     checker = Path(sys.executable).with_name("check-jsonschema")
-    command = [checker, "--builtin-schema", "vendor.github-workflows", path]
+    command = [str(checker), "--builtin-schema", "vendor.github-workflows", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_no_workflow_has_a_known_weakness() -> None:
     done = subprocess.run(
-        [Path(sys.executable).with_name("zizmor"), "--offline", *map(str, [*OURS, *THEIRS])],
+        [str(Path(sys.executable).with_name("zizmor")), "--offline", *map(str, [*OURS, *THEIRS])],
         capture_output=True,
         text=True,
         check=False,
