@@ -1,6 +1,7 @@
 """Work side by side, each piece in a process of its own; Ctrl-C reaches the parent, which ends them all."""
 
 import _thread
+import asyncio
 import os
 import pickle
 import queue
@@ -133,13 +134,7 @@ def work_for_parent() -> None:
     On SIGTERM, and when the parent is gone, it leaves by way of the exits of what it is in, so that an
     application it started is stopped.
     """
-    leaving = threading.Event()
-
-    def leave(*_: object) -> None:
-        leaving.set()
-        sys.exit(1)
-
-    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     channel = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever is printed from here on must not get between the messages
     name, work = pickle.load(sys.stdin.buffer)
@@ -153,10 +148,8 @@ def work_for_parent() -> None:
         tell(_Message(name, result=work.do(lambda day: tell(_Message(name, day=day)))))
     except UserError as error:
         tell(_Message(name, error=str(error)))
-    except BaseException:
-        if leaving.is_set():  # what breaks while leaving is of no interest any more
-            sys.exit(1)
-        raise
+    except asyncio.CancelledError:  # in a notebook SIGTERM is not ours: nbclient cancels what it does
+        sys.exit(1)
 
 
 def _leave_with_parent() -> None:
