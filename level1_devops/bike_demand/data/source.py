@@ -11,7 +11,7 @@ import fsspec
 import tenacity
 
 from bike_demand.data.month import first_hour, next_month
-from bike_demand.errors import UserError
+from bike_demand.errors import UnreachableError, UserError
 
 T = TypeVar("T")
 
@@ -58,7 +58,8 @@ class Source:
         """The published months, ascending and without a gap.
 
         A web server that lists nothing is searched month by month from `first_month`.
-        Raises UserError where there are none, one is missing between others, or nobody answers.
+        Raises UserError where there are none or one is missing between others, UnreachableError where nobody
+        answers.
         """
         names = self._attempt(self._list)
         found = sorted({match[1] for name in names if (match := _MONTH_FILE.search(name))})
@@ -168,7 +169,7 @@ class Source:
         except _PassingError as error:
             cause = error.__cause__
             said = " ".join(str(cause).split()) or type(cause).__name__
-            raise UserError(
+            raise UnreachableError(
                 f"{self.address}: cannot be read ({said}); check the address, then try again"
             ) from None
 

@@ -17,9 +17,14 @@ from bike_demand.training.threads import one_thread
 
 @dataclass(frozen=True)
 class Trained:
-    """A model fitted to all rows; `mae` (bikes an hour) is of the same recipe on days it was not given."""
+    """A model fitted to all rows, and its twin: the same recipe without the last `held_out` rows.
+
+    `mae` (bikes an hour) is the twin's error on these.
+    """
 
     pipeline: Pipeline
+    twin: Pipeline
+    held_out: int
     mae: float
 
 
@@ -40,8 +45,8 @@ def train(rows: Sequence[Hour], settings: Training) -> Trained:
         )
     if not any(row.count for row in past):
         raise UserError("not one bike was rented in the gathered hours; look into the feed")
-    earlier = fit(past, settings.recipe, settings.half_life_days)
+    twin = fit(past, settings.recipe, settings.half_life_days)
     truth = np.array([row.count for row in held_out], dtype=np.float64)
     with one_thread():
-        mae = float(np.abs(earlier.predict(to_matrix(held_out)) - truth).mean())
-    return Trained(fit(rows, settings.recipe, settings.half_life_days), mae)
+        mae = float(np.abs(twin.predict(to_matrix(held_out)) - truth).mean())
+    return Trained(fit(rows, settings.recipe, settings.half_life_days), twin, len(held_out), mae)

@@ -82,6 +82,11 @@ def test_fewer_bikes_are_rented_at_night_than_by_day(service: Service, day: str)
     assert by_hour[3] < by_hour[17] / 2
 
 
+def test_the_way_home_on_a_warm_clear_working_day_is_busy(service: Service) -> None:
+    # A model that lost its exponential keeps the shape of a day, at a few bikes an hour.
+    assert ask(service, hours("2012-06-13"))[17]["prediction"] > 30
+
+
 def test_on_working_days_the_morning_is_busier_than_on_days_off(service: Service) -> None:
     morning = [ask(service, hours(day))[8]["prediction"] for day in DAYS]
     assert morning[0] > morning[1]
