@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import plotext
 from rich.console import Console
 from rich.table import Table
@@ -74,7 +73,7 @@ def _announce(story: Story, chosen: Sequence[Level], feed: Path | None, console:
 def _report(story: Story, chosen: Sequence[Level], results: Mapping[str, Any]) -> dict[str, Any]:
     clean = story.during()
     incidents = [(incident.kind, incident.day) for incident in story.incidents]
-    oracle = results.get(ORACLE, pd.DataFrame({"timestamp": [], "prediction": []}))
+    oracle = results.get(ORACLE)
     report: dict[str, Any] = {"story": story.facts(), "levels": {}}
     for each in chosen:
         lived: Lived = results[str(each.number)]

@@ -60,20 +60,25 @@ def days_to_recover(
 
 
 def measures(
-    answers: pd.DataFrame, clean: pd.DataFrame, oracle: pd.DataFrame, incidents: Sequence[tuple[str, date]]
+    answers: pd.DataFrame,
+    clean: pd.DataFrame,
+    oracle: pd.DataFrame | None,
+    incidents: Sequence[tuple[str, date]],
 ) -> dict[str, Any]:
-    """The measures of one level, as they stand in a report; `oracle` holds its predictions, like `answers`.
+    """The measures of one level, as they stand in a report.
 
+    `oracle` holds the oracle's predictions, like `answers`; None where there is no incident to recover from.
     An incident's recovery is looked for until the day before the next one.
     """
     days = daily_error(answers, clean)
-    known = daily_error(oracle, clean[clean["timestamp"].isin(oracle["timestamp"])])
-    nexts = [day - timedelta(days=1) for _, day in incidents[1:]] + [None]
+    recovered: dict[str, int | None] = {}
+    if oracle is not None:
+        known = daily_error(oracle, clean[clean["timestamp"].isin(oracle["timestamp"])])
+        nexts = [*(day - timedelta(days=1) for _, day in incidents[1:]), None]
+        for (kind, day), until in zip(incidents, nexts, strict=True):
+            recovered[kind] = days_to_recover(days, known, day, until)
     return {
         "mae": round(mean_error(days), 2),
         "weekly_mae": weekly_error(days),
-        "days_to_recover": {
-            kind: days_to_recover(days, known, day, until)
-            for (kind, day), until in zip(incidents, nexts, strict=True)
-        },
+        "days_to_recover": recovered,
     }
