@@ -94,10 +94,15 @@ def write_feed(frame: pd.DataFrame, folder: Path) -> list[Path]:
                 f"{path}: not part of a feed, so the folder is left as it is; give an empty folder"
             )
 
-    written, months = _write_months(frame, folder)
-    for path in present:
-        if path not in months:
-            path.unlink()
+    kept = {f"{month}.csv" for month in np.unique(frame["timestamp"].to_numpy().astype("datetime64[M]"))}
+    removed = [path for path in present if path.name not in kept]
+    for path in removed:
+        with path.open("rb") as file:
+            if file.readline().strip().decode(errors="replace") != ",".join(COLUMNS):
+                raise FeedError(f"{path}: named like a month, but not of a feed; give an empty folder")
+    written = update_feed(frame, folder)
+    for path in removed:
+        path.unlink()
     return written
 
 
@@ -107,25 +112,19 @@ def update_feed(frame: pd.DataFrame, folder: Path) -> list[Path]:
     For whoever publishes day after day and knows that older months do not change: the work does not grow with
     the feed. Returns the paths of the files written.
     """
-    return _write_months(frame, folder)[0]
-
-
-def _write_months(frame: pd.DataFrame, folder: Path) -> tuple[list[Path], set[Path]]:
-    """Returns the paths written, and those of all months of the frame."""
     folder.mkdir(parents=True, exist_ok=True)
-    written, months = [], set()
+    written = []
     stamps = frame["timestamp"].to_numpy().astype("datetime64[M]")
     starts = (
         np.flatnonzero(np.r_[True, stamps[1:] != stamps[:-1]]) if len(stamps) else np.array([], dtype=int)
     )
     for start, end in zip(starts, [*starts[1:], len(stamps)], strict=True):
         path = folder / f"{stamps[start]}.csv"
-        months.add(path)
         content = _to_csv(frame.iloc[start:end])
         if not (path.exists() and path.read_bytes() == content):
             _replace(path, content)
             written.append(path)
-    return written, months
+    return written
 
 
 def _to_csv(month: pd.DataFrame) -> bytes:

@@ -60,7 +60,7 @@ def run(level: LevelNumber) -> None:
 def up(
     level: LevelNumber,
     port: Annotated[
-        int | None, typer.Option(help="Port of the application; a free one if not given.")
+        int | None, typer.Option(min=1, max=65535, help="Port of the application; a free one if not given.")
     ] = None,
     empty: Annotated[bool, typer.Option("--empty", help="Day 0: without any model.")] = False,
 ) -> None:
@@ -101,14 +101,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status if isinstance(status, int) else 0
     except TyperException as error:  # a mistake in the command line
         message, context = error.format_message(), getattr(error, "ctx", None)
-        if message.count("\n") > 1:  # no command was given: the message is the help
-            print(message)
+        if not message.strip():  # no command was given, and the help was shown
             return 2
         hint = f" (see `{context.command_path} --help`)" if context else ""
         print(f"error: {message}{hint}", file=sys.stderr)
         return error.exit_code
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:  # a place that cannot be read or written: nothing a traceback would explain
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}; choose another place", file=sys.stderr)
         return 1
 
 

@@ -1,8 +1,12 @@
 """`ladder run` and `ladder up`: one level's life cycle step by step, and what it runs, in a working copy."""
 
 import json
+import shlex
+import shutil
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -17,7 +21,7 @@ from data.feedfile import INPUTS, read_feed, write_feed
 from ladder import runbook, users, workcopy
 from ladder.hands import environment, perform, type_in
 from ladder.levels import ROOT, Level, level
-from ladder.service import Service
+from ladder.service import Service, is_free
 
 FEED = ROOT / "data" / "feed"
 LOG_OF_TOOLS = ("[NbClientApp]", "[IPKernelApp]")  # what Jupyter says of itself, not of the notebook
@@ -30,7 +34,11 @@ def run(number: int, console: Console) -> None:
     Raises UserError where a step fails.
     """
     chosen = level(number)
-    folder = _working_copy(chosen, "run", console)
+    with workcopy.alone("run") as place:
+        _run(chosen, _working_copy(chosen, place, console), console)
+
+
+def _run(chosen: Level, folder: Path, console: Console) -> None:
     book = runbook.load(folder)
     table = Table(title="One release", title_justify="left", title_style="bold")
     for column in ("who", "step", "command or move"):
@@ -40,6 +48,8 @@ def run(number: int, console: Console) -> None:
         for step in (*book.daily, *book.release):
             seconds = _perform(step, folder, service if chosen.number else None, console)
             table.add_row(step.who, step.id, _what(step), f"{seconds:.1f} s" if _what(step) else "")
+        if chosen.number and not service.running():
+            service.start()
         _use(chosen, book, folder, service, console)
     console.print(table)
     steps = (*book.daily, *book.release)
@@ -62,28 +72,48 @@ def up(number: int, port: int | None, empty: bool, console: Console) -> None:
     chosen = level(number)
     if chosen.number == 0:
         raise UserError("level 0 runs nothing: a person runs score.py on a CSV; see `ladder run 0`")
-    folder = _working_copy(chosen, "up", console)
-    book = runbook.load(folder)
-    service = Service(folder, folder / "state" / "service.log", port, environment())
-    with service:
-        if empty:
-            service.start()
-        else:
+    if port is not None and not is_free(port):
+        raise UserError(f"port {port} is taken by another program: choose another one")
+    with workcopy.alone("up") as place, ExitStack() as stack:
+        folder = _working_copy(chosen, place, console)
+        book = runbook.load(folder)
+        service = stack.enter_context(Service(folder, folder / "state" / "service.log", port, environment()))
+        if not empty:
             for step in (*book.daily, *book.release):
                 _perform(step, folder, service, console)
+        if not service.running():
+            service.start()
+        pages = [(page, stack.enter_context(_server(page, folder))) for page in book.pages]
+        names = " and ".join(page.name for page in book.pages)
+        with console.status(f"starting {names}" if names else ""), ThreadPoolExecutor() as at_once:
+            list(at_once.map(Service.start, [server for _, server in pages]))
         console.print(f"\n[bold]application[/bold]  {service.url}/docs")
         ready = httpx.get(f"{service.url}/ready").json()
         model = httpx.get(f"{service.url}/model").json()
         console.print(
             f"  model      {model['version'] if 'version' in model else ready['detail']}", soft_wrap=True
         )
-        console.print(f"  log        {workcopy.short(service.log)}\nCtrl-C stops it.", soft_wrap=True)
+        console.print(f"  log        {workcopy.short(service.log)}", soft_wrap=True)
+        for page, server in pages:
+            console.print(f"[bold]{page.name}[/bold]  {server.url}")
+        console.print(f"The project is in {workcopy.short(folder)}. Ctrl-C stops it all.", soft_wrap=True)
         status = service.wait()
     raise UserError(f"the application ended with status {status}: see {workcopy.short(service.log)}")
 
 
-def _working_copy(chosen: Level, purpose: str, console: Console) -> Path:
-    folder = workcopy.make(chosen, workcopy.fresh(workcopy.home() / purpose / f"level{chosen.number}"))
+def _server(page: runbook.Page, folder: Path) -> Service:
+    env = environment()
+    program, *arguments = shlex.split(page.command)
+    found = shutil.which(program, path=env["PATH"])
+    if found is None:
+        raise UserError(f"there is no program `{program}` to start {page.name} with")
+    here = {name: value.replace("{folder}", str(folder)) for name, value in page.env.items()}
+    log = folder / "state" / f"{page.name.lower()}.log"
+    return Service(folder, log, env=env | here, command=[found, *arguments], probe=page.probe)
+
+
+def _working_copy(chosen: Level, place: Path, console: Console) -> Path:
+    folder = workcopy.make(chosen, workcopy.fresh(place / f"level{chosen.number}"))
     clean = read_feed(FEED)
     write_feed(clean[clean["timestamp"] < pd.Timestamp(TODAY)], folder / "feed")
     console.print(f"[bold]{chosen.title}[/bold]", highlight=False)
@@ -109,15 +139,17 @@ def _perform(step: runbook.Step, folder: Path, service: Service | None, console:
 
 
 def _use(chosen: Level, book: runbook.Runbook, folder: Path, service: Service, console: Console) -> None:
-    """Ask for the next day's predictions in the level's own way."""
+    """Ask for the next week's predictions in the level's own way."""
     clean = read_feed(FEED)
-    day = clean[clean["timestamp"].dt.date == TODAY].reset_index(drop=True)
-    rows = day[INPUTS]
+    after = clean["timestamp"] >= pd.Timestamp(TODAY)
+    week = clean[after & (clean["timestamp"] < pd.Timestamp(TODAY) + pd.Timedelta(days=7))]
+    week = week.reset_index(drop=True)
+    rows = week[INPUTS]
     if chosen.number == 0:
         score = partial(_each, book.use, folder, console)
         said = users.by_file(rows, folder, score)
     else:
-        console.print("\n[bold cyan]user[/bold cyan]  Asks the application for the next day, hour by hour.")
+        console.print("\n[bold cyan]user[/bold cyan]  Asks the application for the next week, hour by hour.")
         console.print(f"  [green]$ POST {service.url}/predict[/green]", highlight=False)
         body = users.as_bodies(rows)[8]
         with httpx.Client(base_url=service.url) as client:
@@ -126,9 +158,9 @@ def _use(chosen: Level, book: runbook.Runbook, folder: Path, service: Service, c
         console.print(
             f"  {json.dumps(body)}\n  {shown}", style="dim", highlight=False, markup=False, soft_wrap=True
         )
-    error = (pd.Series(said, dtype=float).fillna(0) - day["count"]).abs().mean()
+    error = (pd.Series(said, dtype=float).fillna(0) - week["count"]).abs().mean()
     console.print(
-        f"\nOn the next day the predictions are off by {error:.1f} bikes an hour.\n", highlight=False
+        f"\nOver the next week the predictions are off by {error:.1f} bikes an hour.\n", highlight=False
     )
 
 

@@ -25,12 +25,26 @@ ORACLE = "oracle"
 def demo(scenario: str, feed: Path | None, numbers: Sequence[int], out: Path, console: Console) -> None:
     """Replay the scenario's story at these levels, print the table, write `compare.json` in `out`.
 
-    Raises UserError where the story cannot be told, a working copy fails a step, or `out` cannot be written.
+    Raises UserError where the story cannot be told or a working copy fails a step, OSError where `out` cannot
+    be written.
     """
     story = load_story(scenario, feed)
     chosen = [level(number) for number in numbers] or list(levels())
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=out):
+        pass  # rather now than after the replay
     _announce(story, chosen, feed, console)
-    folder = workcopy.fresh(workcopy.home() / "demo")
+    with workcopy.alone("demo") as place:
+        folder = workcopy.fresh(place)
+        report = _replay(story, chosen, folder, console)
+    _write_json(report, out / "compare.json")
+    console.print(_table(report, chosen))
+    _chart(report, console)
+    _closing_words(report, folder, out, console)
+
+
+def _replay(story: Story, chosen: Sequence[Level], folder: Path, console: Console) -> dict[str, Any]:
+    """Replay the story at these levels below `folder`, side by side, and measure what came of it."""
     people = runbook.load_people()
     work: dict[str, Work] = {}
     for each in chosen:
@@ -46,13 +60,7 @@ def demo(scenario: str, feed: Path | None, numbers: Sequence[int], out: Path, co
         first = story.incidents[0].day - timedelta(days=measures.DAYS - 1)
         title = "Yardstick: retrained daily, no delay"
         work[ORACLE] = Work(title, (story.end - first).days + 1, partial(predict_daily, copy, story, first))
-    results = side_by_side(work, console)
-    report = _report(story, chosen, results)
-    out.mkdir(parents=True, exist_ok=True)
-    _write_json(report, out / "compare.json")
-    console.print(_table(report, chosen))
-    _chart(report, console)
-    _closing_words(report, folder, out, console)
+    return _report(story, chosen, side_by_side(work, console))
 
 
 def _announce(story: Story, chosen: Sequence[Level], feed: Path | None, console: Console) -> None:
@@ -64,9 +72,10 @@ def _announce(story: Story, chosen: Sequence[Level], feed: Path | None, console:
         console.print(
             f"  over {feed}: without {skipped}, which only the simulator can make happen", soft_wrap=True
         )
+    who = "1 level lives" if len(chosen) == 1 else f"{len(chosen)} levels live"
     console.print(
-        f"{len(chosen)} levels live through it, each in a working copy of its own: the feed is published day"
-        " by day, people release as often as data/people.yaml assumes, every request is really sent.\n"
+        f"{who} through it, each in a working copy of its own: the feed is published day by day, people"
+        " release as often as data/people.yaml assumes, every request is really sent.\n"
     )
 
 
@@ -74,7 +83,13 @@ def _report(story: Story, chosen: Sequence[Level], results: Mapping[str, Any]) -
     clean = story.during()
     incidents = [(incident.kind, incident.day) for incident in story.incidents]
     oracle = results.get(ORACLE)
-    report: dict[str, Any] = {"story": story.facts(), "levels": {}}
+    report: dict[str, Any] = {"story": story.facts(), "levels": {}, "yardstick": None}
+    if oracle is not None:
+        days = measures.daily_error(oracle, clean[clean["timestamp"].isin(oracle["timestamp"])])
+        report["yardstick"] = {
+            "from": days.index[0].isoformat(),
+            "weekly_mae": measures.weekly_error(days, story.start, story.end),
+        }
     for each in chosen:
         lived: Lived = results[str(each.number)]
         report["levels"][str(each.number)] = {
@@ -82,6 +97,7 @@ def _report(story: Story, chosen: Sequence[Level], results: Mapping[str, Any]) -
             **measures.measures(lived.answers, clean, oracle, incidents),
             "releases": len(lived.releases),
             "released_on": lived.releases,
+            "refused": lived.refused,
             "trainings": len(lived.releases),
             "manual_steps": lived.release_steps + lived.daily_steps,
             "manual_steps_of_releases": lived.release_steps,
@@ -116,19 +132,26 @@ def _table(report: Mapping[str, Any], chosen: Sequence[Level]) -> Table:
 
 
 def _chart(report: Mapping[str, Any], console: Console) -> None:
-    """Error by week, a line for each level, and the first day of each incident as a vertical line."""
+    """Error by week, a line for each level, and when incidents begin and end as vertical lines."""
     start = date.fromisoformat(report["story"]["from"])
     figure = plotext.figure
     figure.clear()
-    for number, row in report["levels"].items():
-        weeks = list(range(len(row["weekly_mae"])))
-        line = figure.signal(weeks, row["weekly_mae"])
+    lines = {f"level {number}": row["weekly_mae"] for number, row in report["levels"].items()}
+    if report["yardstick"]:
+        lines["yardstick"] = report["yardstick"]["weekly_mae"]
+    weeks = list(range(max(map(len, lines.values()))))
+    for label, errors in lines.items():
+        known = [week for week in weeks if errors[week] is not None]
+        line = figure.signal(known, [errors[week] for week in known])
         line.lines(True)
-        line.label(f"level {number}")
+        line.label(label)
         figure.draw(line)
     for incident in report["story"]["incidents"]:
         week = (date.fromisoformat(incident["from"]) - start).days / 7
-        figure.line(week, orientation="vertical", style="dotted", label=incident["kind"])
+        figure.line(week, orientation="vertical", style="dotted")
+        if incident["to"]:
+            week = ((date.fromisoformat(incident["to"]) - start).days + 1) / 7
+            figure.line(week, orientation="vertical", style="dotted")
     shown = weeks[:: max(1, len(weeks) // 6)]
     figure.ruler("x").ticks(shown, [f"{start + timedelta(weeks=week):%d %b}" for week in shown])
     figure.ruler("y").lim(0, None)
@@ -136,6 +159,12 @@ def _chart(report: Mapping[str, Any], console: Console) -> None:
     figure.title("error by week, bikes an hour")
     console.print()
     figure.show(colorless=not console.is_terminal)
+    if report["story"]["incidents"]:
+        dotted = ", ".join(
+            each["kind"] + (f" {each['from']} to {each['to']}" if each["to"] else f" from {each['from']} on")
+            for each in report["story"]["incidents"]
+        )
+        console.print(f"dotted: {dotted}. yardstick: retrained daily without any delay.", style="dim")
 
 
 def _closing_words(report: Mapping[str, Any], folder: Path, out: Path, console: Console) -> None:
@@ -166,6 +195,6 @@ def _closing_words(report: Mapping[str, Any], folder: Path, out: Path, console: 
 
 
 def _write_json(report: Mapping[str, Any], path: Path) -> None:
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
-        json.dump(report, file, indent=1)
-    Path(file.name).replace(path)
+    half = path.with_name(f".{path.name}.tmp")
+    half.write_text(json.dumps(report, indent=1), encoding="utf-8")
+    half.replace(path)

@@ -66,7 +66,9 @@ def environment() -> dict[str, str]:
     tools = home() / "tools"
     tools.mkdir(parents=True, exist_ok=True)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    env = {name: value for name, value in os.environ.items() if name != "BIKE_FEED"}
+    # What somebody set for their own work: a working copy has its own feed, and writes into nobody's server.
+    theirs = {"BIKE_FEED", "MLFLOW_TRACKING_URI", "PREFECT_API_URL"}
+    env = {name: value for name, value in os.environ.items() if name not in theirs}
     return env | {
         "PATH": path,
         "IPYTHONDIR": str(tools / "ipython"),

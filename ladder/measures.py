@@ -27,10 +27,20 @@ def mean_error(days: pd.DataFrame) -> float:
     return float(days["error"].sum() / days["hours"].sum())
 
 
-def weekly_error(days: pd.DataFrame) -> list[float]:
-    """Mean absolute error of each week, in bikes an hour, from the first day on; the last may be shorter."""
-    weeks = pd.Series(range(len(days)), index=days.index) // 7
-    return [round(mean_error(week), 2) for _, week in days.groupby(weeks)]
+def weekly_error(days: pd.DataFrame, start: date, end: date) -> list[float | None]:
+    """Mean absolute error of each week from `start` to `end`, in bikes an hour.
+
+    The last week may be shorter. None for a week of which not every day is known.
+    """
+    found: list[float | None] = []
+    first = start
+    while first <= end:
+        last = min(first + timedelta(days=6), end)
+        week = days.loc[first:last]
+        known = len(week) == (last - first).days + 1
+        found.append(round(mean_error(week), 2) if known else None)
+        first = last + timedelta(days=1)
+    return found
 
 
 def days_to_recover(
@@ -79,6 +89,6 @@ def measures(
             recovered[kind] = days_to_recover(days, known, day, until)
     return {
         "mae": round(mean_error(days), 2),
-        "weekly_mae": weekly_error(days),
+        "weekly_mae": weekly_error(days, days.index[0], days.index[-1]),
         "days_to_recover": recovered,
     }

@@ -6,8 +6,9 @@ import io
 import os
 import shlex
 import sys
+import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import partial
@@ -25,6 +26,7 @@ from ladder.service import Service
 from ladder.story import Story
 from ladder.workcopy import home
 
+TAKES_SECONDS = 15  # after which an application that follows a registry has surely looked
 NOTEBOOK_SEED = 20110101  # the dice of a replay; the notebook itself sets no seed
 
 
@@ -37,6 +39,7 @@ class Lived:
     releases: list[str] = field(default_factory=list)
     release_steps: int = 0
     daily_steps: int = 0
+    refused: list[dict[str, str]] = field(default_factory=list)
     failed_requests: int = 0
     machine_seconds: float = 0.0
 
@@ -80,6 +83,7 @@ def live_through(job: Job, tell: Callable[[date], None]) -> Lived:
         else:
             score = partial(_in_this_process, "python score.py day.csv predictions.csv", job.folder)
             ask = partial(users.by_file, folder=job.folder, score=score)
+        release = _Release(job.folder, book, lived, service)
         day = min(due)
         while day <= job.story.end:
             shown = job.story.published(day)
@@ -87,12 +91,12 @@ def live_through(job: Job, tell: Callable[[date], None]) -> Lived:
                 write_feed(shown, job.folder / "feed")
             else:
                 update_feed(shown[shown["timestamp"] >= _first_that_may_change(day)], job.folder / "feed")
-            for step in (*book.daily, *due[day]):
+            for step in book.daily:
                 perform(step, job.folder, _in_this_process, service)
-            if due[day] and due[day][-1].id == book.release[-1].id:
-                lived.releases.append(day.isoformat())
-            lived.release_steps += sum(step.by_hand for step in due[day])
+            release.go_on(day, due[day])
             if day >= job.story.start:
+                if service is not None and not service.running():
+                    service.start()
                 lived.daily_steps += sum(step.by_hand for step in (*book.daily, *book.use))
                 if day in asked:
                     answers += ask(asked[day])
@@ -104,6 +108,44 @@ def live_through(job: Job, tell: Callable[[date], None]) -> Lived:
     lived.failed_requests = int(lived.answers["prediction"].isna().sum())
     lived.machine_seconds = round(sum(os.times()[:4]) - began, 1)
     return lived
+
+
+class _Release:
+    """Releases as they go on day by day; one that a gate refuses ends there, and the old model stays."""
+
+    def __init__(self, folder: Path, book: runbook.Runbook, lived: Lived, service: Service | None) -> None:
+        self._folder, self._book, self._lived, self._service = folder, book, lived, service
+        self._refused = False
+
+    def go_on(self, day: date, steps: Sequence[runbook.Step]) -> None:
+        """Do what is due on that day. Raises UserError where a step fails that is not a gate."""
+        for step in steps:
+            if step.id == self._book.release[0].id:
+                self._refused = False
+            if self._refused:
+                continue
+            live = self._live()
+            try:
+                perform(step, self._folder, _in_this_process, self._service)
+            except UserError as error:
+                if not step.gate:
+                    raise
+                self._refused = True
+                self._lived.refused.append({"on": day.isoformat(), "step": step.id, "says": str(error)})
+            self._lived.release_steps += step.by_hand
+            if step.id == self._book.release[-1].id and not self._refused:
+                self._lived.releases.append(day.isoformat())
+                self._wait_for_another_than(live)
+
+    def _live(self) -> str | None:
+        running = self._service is not None and self._service.running()
+        return httpx.get(f"{self._service.url}/model").text if running and self._service else None
+
+    def _wait_for_another_than(self, live: str | None) -> None:
+        """A story's day is shorter than the time an application may take to notice what is live."""
+        until = time.monotonic() + TAKES_SECONDS
+        while live is not None and self._live() == live and time.monotonic() < until:
+            time.sleep(0.05)
 
 
 def _first_that_may_change(day: date) -> pd.Timestamp:

@@ -38,18 +38,29 @@ class Step(_Strict):
     copies: Move | None = None
     pastes: Move | None = None
     restarts: Literal["service"] | None = None
+    gate: bool = False  # it may refuse what it looks at; then the release ends there
 
     @property
     def by_hand(self) -> bool:
         return self.who != "machine"
 
 
+class Page(_Strict):
+    """A server that people look at while the level runs; `{port}` in its command is a free port."""
+
+    name: str
+    command: str
+    probe: str = "/"  # the path that answers once it is up
+    env: dict[str, str] = {}
+
+
 class Runbook(_Strict):
-    """The steps of one release, those of each day, and those by which users get predictions by hand."""
+    """The steps of one release, of each day, and by which users get predictions by hand; and pages."""
 
     release: tuple[Step, ...]
     daily: tuple[Step, ...] = ()
     use: tuple[Step, ...] = ()
+    pages: tuple[Page, ...] = ()
 
 
 def load(folder: Path) -> Runbook:

@@ -1,9 +1,9 @@
-"""A level's application as a process of its own: started, waited for, stopped with all its children."""
+"""A level's application, or a server beside it: started, waited for, stopped with all its children."""
 
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -13,7 +13,8 @@ import tenacity
 
 from data import UserError
 
-START_SECONDS = 60  # wall time: a laptop that also trains may take long to import
+APPLICATION = (sys.executable, "-m", "bike_demand", "serve", "--host", "127.0.0.1", "--port", "{port}")
+START_SECONDS = 120  # wall time: a laptop that also trains may take long to import
 
 
 def free_port() -> int:
@@ -24,27 +25,42 @@ def free_port() -> int:
         return port
 
 
-class Service:
-    """The application of the project in `folder`; its output goes to `log`.
+def is_free(port: int) -> bool:
+    """Whether nobody listens on that port of loopback."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
 
-    A context manager: on the way out the process is stopped, whatever happened.
+
+class Service:
+    """The application of the project in `folder`, or what `command` starts there; its output goes to `log`.
+
+    In a command of one's own `{port}` is the port. A context manager: on the way out the process is stopped,
+    whatever happened.
     """
 
     def __init__(
-        self, folder: Path, log: Path, port: int | None = None, env: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        log: Path,
+        port: int | None = None,
+        env: Mapping[str, str] | None = None,
+        command: Sequence[str] = APPLICATION,
+        probe: str = "/live",
     ) -> None:
         self.folder, self.log, self.port = folder, log, port or free_port()
+        self._command, self._probe = command, probe
         self.url = f"http://127.0.0.1:{self.port}"
         self._env = env
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it and return once it answers. Raises UserError with its last word when it ends instead."""
-        command = [sys.executable, "-m", "bike_demand", "serve", "--host", "127.0.0.1"]
+        if not is_free(self.port):
+            raise UserError(f"port {self.port} is taken by another program: choose another one")
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, "--port", str(self.port)],
+                [part.replace("{port}", str(self.port)) for part in self._command],
                 cwd=self.folder,
                 env=self._env,
                 stdin=subprocess.DEVNULL,
@@ -59,8 +75,8 @@ class Service:
         ):
             with attempt:
                 if self._process.poll() is not None:
-                    raise UserError(f"the application of {self.folder} did not start: {self._last_word()}")
-                httpx.get(f"{self.url}/live", timeout=5).raise_for_status()
+                    raise UserError(f"{self.folder}: {self._name()} did not start: {self._last_word()}")
+                httpx.get(self.url + self._probe, timeout=5).raise_for_status()
 
     def running(self) -> bool:
         """Whether the process is there."""
@@ -99,6 +115,9 @@ class Service:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def _name(self) -> str:
+        return "the application" if self._command is APPLICATION else f"`{' '.join(self._command)}`"
 
     def _last_word(self) -> str:
         lines = [line for line in self.log.read_text(encoding="utf-8", errors="replace").splitlines() if line]

@@ -16,10 +16,11 @@ from data.simulator import simulate
 
 @dataclass(frozen=True)
 class Incident:
-    """Something that happens in a story, and from which day."""
+    """Something that happens in a story: from which day, and until which where it passes."""
 
     kind: str
     day: date
+    last: date | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,14 @@ class Story:
             "from": self.start.isoformat(),
             "to": self.end.isoformat(),
             "hours": len(self.during()),
-            "incidents": [{"kind": each.kind, "from": each.day.isoformat()} for each in self.incidents],
+            "incidents": [
+                {
+                    "kind": each.kind,
+                    "from": each.day.isoformat(),
+                    "to": each.last.isoformat() if each.last else None,
+                }
+                for each in self.incidents
+            ],
         }
 
 
@@ -86,8 +94,12 @@ def load_story(name: str, feed: Path | None = None) -> Story:
             f"{feed or scenario.name}: the feed runs from {first} to {last}, the story {name} needs"
             f" {scenario.start - timedelta(days=60)} to {scenario.end}: choose another scenario or feed"
         )
-    happening = [*scenario.events] if feed is None else []
-    incidents = [Incident(each.kind, each.since) for each in (*happening, *scenario.faults)]
+    incidents = [Incident(each.kind, each.since, each.to) for each in scenario.faults]
+    if feed is None:
+        incidents += [Incident(each.kind, each.since) for each in scenario.events]
+    for each in incidents:
+        if not scenario.start <= each.day <= scenario.end:
+            raise UserError(f"scenario {name}: {each.kind} begins on {each.day}, outside the story's period")
     return Story(
         name=scenario.name,
         title=scenario.title,
@@ -95,10 +107,5 @@ def load_story(name: str, feed: Path | None = None) -> Story:
         end=scenario.end,
         clean=clean,
         scenario=scenario,
-        incidents=tuple(
-            sorted(
-                (each for each in incidents if scenario.start <= each.day <= scenario.end),
-                key=lambda each: each.day,
-            )
-        ),
+        incidents=tuple(sorted(incidents, key=lambda each: each.day)),
     )

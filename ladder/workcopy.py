@@ -4,9 +4,13 @@ import os
 import shutil
 import stat
 import subprocess
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from data import UserError
 from ladder.levels import ROOT, Level
@@ -32,11 +36,35 @@ def fresh(folder: Path) -> Path:
     """
     if folder.exists():
         if any(folder.iterdir()) and not (folder / MARK).is_file():
-            raise UserError(f"{folder} was not made by this tool: move it away, or choose another place")
-        shutil.rmtree(folder, onerror=_make_writable)
-    folder.mkdir(parents=True)
-    (folder / MARK).touch()
+            raise UserError(
+                f"{folder} was not made by this tool: move it away, or set LADDER_HOME to another folder"
+            )
+        folder.rename(folder.with_name(f".{folder.name}.old-{uuid.uuid4().hex}"))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for old in folder.parent.glob(f".{folder.name}.old-*"):  # also what an earlier one, cut off, left
+        shutil.rmtree(old, onerror=_make_writable)
+    made = folder.with_name(f".{folder.name}.old-{uuid.uuid4().hex}")
+    made.mkdir()
+    (made / MARK).touch()
+    made.rename(folder)  # with its mark, or not at all
     return folder
+
+
+@contextmanager
+def alone(purpose: str) -> Iterator[Path]:
+    """The folder for working copies of that purpose, held by this process alone.
+
+    Raises UserError where another process holds it, or it cannot be made.
+    """
+    folder = home() / purpose
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f".{purpose}.lock"), timeout=0):
+            yield folder
+    except Timeout:
+        raise UserError(
+            f"another command is at work in {short(folder)}: wait for it, or set LADDER_HOME to another place"
+        ) from None
 
 
 def make(level: Level, destination: Path) -> Path:
@@ -44,7 +72,7 @@ def make(level: Level, destination: Path) -> Path:
 
     Level 0 has no version control: its copy is a plain folder, as it was on the data scientist's disk.
     """
-    for name in _files(level.folder):
+    for name in own_files(level.folder):
         target = destination / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(level.folder / name, target)
@@ -62,10 +90,10 @@ def make(level: Level, destination: Path) -> Path:
     return destination
 
 
-def _files(folder: Path) -> list[Path]:
+def own_files(folder: Path) -> list[Path]:
     """What git knows of the folder, or would: its files but the ignored ones. Without git, all but caches."""
     git = shutil.which("git")
-    if git and (ROOT / ".git").exists():
+    if git and (ROOT / ".git").exists() and folder.is_relative_to(ROOT):
         command = [git, "-C", str(folder), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         names = subprocess.run(command, check=True, capture_output=True).stdout.decode().split("\0")
         return sorted(Path(name) for name in set(names) if name and (folder / name).is_file())

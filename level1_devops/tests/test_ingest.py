@@ -10,6 +10,8 @@ import pytest
 
 from bike_demand.data.ingest import ingest
 from bike_demand.data.source import Source
+from bike_demand.data.store import read_hours
+from bike_demand.errors import UserError
 from tests.conftest import Run
 from tests.feedmaker import HEADER, MONTHS, month_lines, write_feed, write_month
 from tests.tree import contents
@@ -318,7 +320,8 @@ def test_a_wrong_address_is_told_in_one_line(
 def test_months_in_a_store_must_follow_each_other_when_read(run: Run) -> None:
     run("ingest")
     (DATA / f"{MONTHS[1]}.csv").unlink()
-    assert "2011-02.csv is missing; run ingest again" in run("train").refusal()
+    with pytest.raises(UserError, match=r"2011-02\.csv is missing; run ingest again"):
+        read_hours(DATA)
 
 
 def test_a_feed_folder_may_be_a_link(project: Path, run: Run) -> None:

@@ -208,3 +208,13 @@ def test_other_columns_are_not_written(tmp_path: Path, committed: pd.DataFrame) 
     with pytest.raises(FeedError, match="a feed has timestamp"):
         write_feed(committed.drop(columns="humidity"), tmp_path / "feed")
     assert not (tmp_path / "feed").exists()
+
+
+def test_a_file_that_is_only_named_like_a_month_is_not_removed(
+    committed: pd.DataFrame, tmp_path: Path
+) -> None:
+    precious = tmp_path / "2013-05.csv"
+    precious.write_text("precious\n", encoding="utf-8")
+    with pytest.raises(FeedError, match="named like a month, but not of a feed"):
+        write_feed(committed.head(100), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["2013-05.csv"]

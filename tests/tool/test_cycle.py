@@ -2,6 +2,7 @@
 
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -48,7 +49,7 @@ def up(environment: dict[str, str], *arguments: str) -> tuple["subprocess.Popen[
     )
     said = ""
     assert process.stdout is not None
-    while "Ctrl-C stops it" not in said:
+    while "Ctrl-C stops it all" not in said:
         line = process.stdout.readline()
         assert line, said
         said += line
@@ -89,3 +90,15 @@ def test_an_application_that_dies_is_reported(environment: dict[str, str]) -> No
     assert process.returncode == 1
     assert process.stdout is not None
     assert "error: the application ended" in process.stdout.read()
+
+
+def test_a_port_that_is_taken_is_refused_before_anything_is_made(
+    ladder: Ladder, environment: dict[str, str]
+) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        done = ladder("up", "1", "--port", str(other.getsockname()[1]))
+    assert done.returncode == 1
+    assert "is taken by another program" in done.stderr
+    assert not Path(environment["LADDER_HOME"], "up").exists()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from filelock import FileLock
 
 from data.feedfile import read_feed, write_feed
 from ladder.levels import ROOT, levels
@@ -46,8 +47,8 @@ def test_the_demo_replays_every_level_and_reports_what_users_were_given(
 
     report = json.loads((tmp_path / "reports" / "compare.json").read_text(encoding="utf-8"))
     assert report["story"]["incidents"] == [
-        {"kind": "units", "from": "2011-11-04"},
-        {"kind": "growth", "from": "2011-11-08"},
+        {"kind": "units", "from": "2011-11-04", "to": "2011-11-04"},
+        {"kind": "growth", "from": "2011-11-08", "to": None},
     ]
     assert list(report["levels"]) == [str(level.number) for level in levels()]
     for number, row in report["levels"].items():
@@ -150,10 +151,35 @@ def test_ctrl_c_ends_every_process_and_leaves_no_half_written_file(
     assert demo.returncode == 130, complaint
     assert complaint == "stopped\n"
     assert processes_in(copies) == []
-    assert not (tmp_path / "reports").exists()
+    assert list((tmp_path / "reports").iterdir()) == []
     left = [
         path for path in copies.rglob("*") if ".git" not in path.parts and path.suffix in (".tmp", ".part")
     ]
     assert left == []
     for feed in copies.glob("demo/*/feed"):
         read_feed(feed)  # strict: a month cut off in the middle would be refused
+
+
+def test_a_report_that_could_not_be_written_is_refused_before_the_replay(ladder: Ladder, week: Path) -> None:
+    done = ladder("demo", "--scenario", week, "--out", "README.md")
+    assert done.returncode == 1
+    assert done.stderr == "error: README.md: File exists; choose another place\n"
+    assert done.stdout == ""
+
+
+def test_two_commands_do_not_share_a_working_copy(
+    ladder: Ladder, week: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    lock = Path(environment["LADDER_HOME"], ".demo.lock")
+    lock.parent.mkdir(parents=True)
+    with FileLock(lock):
+        done = ladder("demo", "--scenario", week, "--out", tmp_path / "reports")
+    assert done.returncode == 1
+    assert "another command is at work in" in done.stderr
+
+
+def test_an_incident_outside_the_period_is_a_mistake(ladder: Ladder, week: Path) -> None:
+    week.write_text(week.read_text(encoding="utf-8").replace("2011-11-08", "2012-11-08"), encoding="utf-8")
+    done = ladder("demo", "--scenario", week)
+    assert done.returncode == 1
+    assert "growth begins on 2012-11-08, outside the story's period" in done.stderr

@@ -23,7 +23,13 @@ def test_an_hour_without_an_answer_counts_as_a_prediction_of_zero() -> None:
 
 
 def test_weeks_are_counted_from_the_first_day_and_weighted_by_hours() -> None:
-    assert measures.weekly_error(days(*[10.0] * 7, *[20.0] * 3)) == [10.0, 20.0]
+    found = days(*[10.0] * 7, *[20.0] * 3)
+    assert measures.weekly_error(found, START, START + timedelta(days=9)) == [10.0, 20.0]
+
+
+def test_a_week_that_is_not_known_from_its_first_day_has_no_error() -> None:
+    found = days(*[10.0] * 7, *[20.0] * 7).iloc[2:]
+    assert measures.weekly_error(found, START, START + timedelta(days=13)) == [None, 20.0]
 
 
 def test_who_is_never_worse_than_the_yardstick_has_recovered_at_once() -> None:

@@ -1,0 +1,72 @@
+"""The carry-over rule: what each level takes over from the one below, changes and adds.
+
+`python -m ladder.carry` writes the list down in docs/carry-over.yaml; a test holds it against the files.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import yaml
+
+from ladder.levels import ROOT, Level, levels
+from ladder.workcopy import own_files
+
+LIST = ROOT / "docs" / "carry-over.yaml"
+HEAD = """\
+# Files that a level adds, changes or drops; all others are byte-identical in both levels of the pair.
+# Made by `python -m ladder.carry`. A file that is here by mistake was edited in one level only.
+"""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Files of the upper of two levels, by what became of them; `gone` are those of the lower one only."""
+
+    new: tuple[str, ...]
+    changed: tuple[str, ...]
+    carried: tuple[str, ...]
+    gone: tuple[str, ...]
+
+
+def step(lower: Level, upper: Level) -> Step:
+    """Compare two levels file by file; a carried file is byte-identical in both."""
+    before = {path.as_posix() for path in own_files(lower.folder)}
+    after = {path.as_posix() for path in own_files(upper.folder)}
+    both = sorted(before & after)
+    same = {name for name in both if (lower.folder / name).read_bytes() == (upper.folder / name).read_bytes()}
+    return Step(
+        new=tuple(sorted(after - before)),
+        changed=tuple(name for name in both if name not in same),
+        carried=tuple(name for name in both if name in same),
+        gone=tuple(sorted(before - after)),
+    )
+
+
+def steps() -> dict[str, Step]:
+    """Each pair of neighbouring levels that are projects, as `1-2`. Level 0 has nothing to carry over."""
+    projects = [level for level in levels() if level.number > 0]
+    return {f"{a.number}-{b.number}": step(a, b) for a, b in pairwise(projects)}
+
+
+def written(path: Path = LIST) -> dict[str, dict[str, list[str]]]:
+    """The list as it was written down."""
+    content: dict[str, dict[str, list[str]]] = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    return content
+
+
+def as_written(found: dict[str, Step]) -> dict[str, dict[str, list[str]]]:
+    """What the list has to say: all but the carried files, which are the rest."""
+    return {
+        pair: {"new": list(each.new), "changed": list(each.changed), "gone": list(each.gone)}
+        for pair, each in found.items()
+    }
+
+
+def main() -> None:
+    """Write the list."""
+    LIST.write_text(HEAD + yaml.safe_dump(as_written(steps()), sort_keys=False, width=110), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
