@@ -18,11 +18,17 @@ def generated() -> dict[Path, str]:
     """What each generated workflow has to contain, by path."""
     made = {}
     for level in levels():
-        sources = sorted((level.folder / ".github" / "workflows").glob("*.yml"))
+        found = sorted((level.folder / ".github" / "workflows").glob("*.yml"))
+        sources = [source for source in found if _checks_changes(source)]
         for source in sources:
             name = f"level{level.number}" + (f"-{source.stem}" if len(sources) > 1 else "")
             made[TARGET / f"{name}.yml"] = _for_template(level, source)
     return made
+
+
+def _checks_changes(source: Path) -> bool:
+    """Whether a workflow runs on changes of code; one that trains or releases models has no business here."""
+    return "push" in YAML(typ="safe").load(source.read_text(encoding="utf-8"))["on"]
 
 
 def _for_template(level: Level, source: Path) -> str:

@@ -52,6 +52,8 @@ def test_nothing_is_released_from_the_template_itself(path: Path) -> None:
 
 def test_a_level_does_release_its_application_on_a_tag() -> None:
     for path in THEIRS:
+        if path.stem != "application":
+            continue
         workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
         assert workflow[True]["push"]["tags"] == ["v*"]
         assert any("docker push" in step.get("run", "") for step in workflow["jobs"]["release"]["steps"]), (

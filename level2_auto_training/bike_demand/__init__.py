@@ -1,0 +1,11 @@
+"""Hourly demand of a bike-share service: the data, the model and the application that serves it."""
+
+import os
+
+# No tool phones home. ONNX Runtime reads this when it is imported; without it, it leaves an identity of the
+# machine in the home folder, to report its use under.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+os.environ.setdefault("DO_NOT_TRACK", "true")

@@ -1,0 +1,199 @@
+"""The command line: `python -m bike_demand COMMAND`, in the project's folder."""
+
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from bike_demand import settings
+from bike_demand.errors import UserError
+
+# Each command imports what it needs when it runs: `ingest` should not wait for scikit-learn.
+
+app = typer.Typer(
+    help="Hourly demand of a bike-share service.",
+    epilog="Example: python -m bike_demand ingest",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+AsOf = Annotated[
+    datetime | None,
+    typer.Option(
+        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"],
+        metavar="DATE",
+        help="Leave out what happened from this date on.",
+    ),
+]
+
+
+@app.command(epilog="Example: python -m bike_demand ingest --as-of 2012-01-01")
+def ingest(as_of: AsOf = None) -> None:
+    """Bring the gathered data up to date with the operator's feed."""
+    from bike_demand.data.ingest import ingest as gather
+    from bike_demand.data.source import Source
+    from bike_demand.progress import watched
+
+    given = settings.load_settings()
+    result = gather(
+        Source(given.feed),
+        settings.DATA,
+        given.first_month,
+        as_of=as_of,
+        progress=lambda months: watched(months, "Gathering months"),
+    )
+    typer.echo(
+        f"{len(result.months)} months, {result.months[0]} to {result.months[-1]}, in {settings.DATA}:"
+        f" {_count(result.changed)} new or changed, {_count(result.removed)} taken out"
+    )
+
+
+@app.command(epilog="Example: python -m bike_demand validate --as-of 2012-01-01")
+def validate(as_of: AsOf = None) -> None:
+    """Check whether the gathered data are fit for training."""
+    given = settings.load_settings()
+
+    from bike_demand.data.store import read_hours
+    from bike_demand.data.validate import inspect
+
+    rows = read_hours(settings.DATA, as_of)
+    inspect(rows, given.validation, as_of, settings.REPORTS / "validation.json")
+    typer.echo(f"{len(rows)} hours, {rows[0].timestamp:%Y-%m-%d} to {rows[-1].timestamp:%Y-%m-%d}, are fit.")
+
+
+@app.command(epilog="Example: python -m bike_demand train --as-of 2012-01-01")
+def train(
+    as_of: AsOf = None,
+    allow_dirty: Annotated[
+        bool,
+        typer.Option("--allow-dirty", help="Train with uncommitted code; its changes are kept with the run."),
+    ] = False,
+) -> None:
+    """Gather, validate, train, evaluate and register a model; nothing where nothing changed."""
+    from bike_demand.progress import waiting
+
+    with waiting("Training"):
+        from bike_demand.launch import train as run
+
+        made, new = run(as_of, allow_dirty, typer.echo)
+    if new:
+        typer.echo(f"Run {made.run_id} learned from all rows and is registered as version {made.version}.")
+    else:
+        typer.echo(f"Nothing changed since run {made.run_id}, version {made.version}: nothing to do.")
+    days = settings.load_settings().training.holdout_days
+    typer.echo(
+        f"Its twin, run {made.twin_run_id}, did not see the last {days} days and was off by {made.mae:.1f}"
+        " bikes an hour on them."
+    )
+    typer.echo(f"Release it with: python -m bike_demand release {made.version}")
+
+
+@app.command(epilog="Example: python -m bike_demand reproduce 0a1b2c3d4e5f60718293a4b5c6d7e8f9")
+def reproduce(
+    run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="Of a training, as `train` printed it.")],
+) -> None:
+    """Train again from a run's record, with its code and data, and tell whether the same comes of it."""
+    from bike_demand.progress import waiting
+
+    with waiting("Restoring and training"):
+        from bike_demand.training.reproduce import reproduce as again
+
+        result = again(run_id)
+    typer.echo(f"Code and data of the run are in {result.folder}.")
+    if result.differences:
+        raise UserError(f"run {run_id}: not the same: {'; '.join(result.differences)}")
+    typer.echo(f"identical: model {result.digest} and its {len(result.metrics)} metrics")
+
+
+@app.command(epilog="Example: python -m bike_demand predict rows.csv predictions.csv")
+def predict(
+    source: Annotated[Path, typer.Argument(metavar="IN.csv", help="Rows with the columns of a request.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT.csv", help="timestamp,prediction,model_version")],
+    model: Annotated[
+        Path | None, typer.Option(help="Folder of a hand-off to answer with, else the version that is live.")
+    ] = None,
+) -> None:
+    """Predict each row of a CSV file with the model that the service answers with."""
+    from bike_demand.serving.batch import live_model, score
+    from bike_demand.serving.model import load_model
+
+    loaded = live_model(settings.load_settings()) if model is None else load_model(model)
+    rows = score(loaded, source, target)
+    typer.echo(f"{rows} predictions of model {loaded.version} in {target}")
+
+
+@app.command(epilog="Example: python -m bike_demand release 7")
+def release(
+    version: Annotated[
+        str | None, typer.Argument(metavar="VERSION", help="Its number, or `latest`.", show_default=False)
+    ] = None,
+    back: Annotated[bool, typer.Option("--back", help="Undo: the version before is live again.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Compare and test, and change nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    override: Annotated[
+        str | None, typer.Option(metavar="REASON", help="Release it although it was refused; kept as a tag.")
+    ] = None,
+) -> None:
+    """Show a registered version beside the one that is live, ask, and make it live."""
+    from bike_demand.release import command
+
+    command.run(settings.load_settings(), version, back=back, check=check, yes=yes, override=override)
+
+
+@app.command(epilog="Example: python -m bike_demand serve --port 8080 --workers 2")
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on, else params.yaml's.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 takes a free one.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Processes that answer.")] = None,
+) -> None:
+    """Serve predictions over HTTP with the version that is live, until SIGTERM or Ctrl-C."""
+    given = settings.load_settings().serving
+
+    from bike_demand.serving.server import serve as run
+
+    run(
+        host if host is not None else given.host,
+        port if port is not None else given.port,
+        workers if workers is not None else given.workers,
+    )
+
+
+def _count(months: list[str]) -> str:
+    return f"{len(months)} ({', '.join(months)})" if 0 < len(months) <= 3 else str(len(months))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; 0, or another status after one line on stderr that says what is wrong and what to do."""
+    try:
+        app(
+            args=None if argv is None else list(argv),
+            prog_name="python -m bike_demand",
+            standalone_mode=False,
+        )
+    except typer.Exit as end:
+        return end.exit_code
+    except typer.Abort:
+        return 130
+    except KeyboardInterrupt:
+        return 130
+    except TyperException as error:  # a usage error: an unknown option, a missing argument
+        typer.echo(f"error: {' '.join(error.format_message().split())} (see --help)", err=True)
+        return error.exit_code
+    except UserError as error:
+        typer.echo(f"error: {error}", err=True)
+        return 1
+    except (
+        OSError
+    ) as error:  # a full disk, a folder that may not be written: nothing a traceback would explain
+        typer.echo(f"error: {error}", err=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

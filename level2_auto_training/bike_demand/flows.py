@@ -1,0 +1,32 @@
+"""The training as a Prefect flow: when and where it runs, and what is tried again.
+
+The one module that imports Prefect; `launch` decides whether it is needed at all.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from prefect import flow, task
+
+from bike_demand.errors import UnreachableError
+from bike_demand.settings import load_settings
+from bike_demand.training import steps
+
+
+def _is_unreachable(_task: Any, _run: Any, state: Any) -> bool:
+    """The outside world can fail and be back; what is wrong with data or code stays wrong."""
+    return isinstance(state.result(raise_on_failure=False), UnreachableError)
+
+
+gather = task(name="ingest", retry_condition_fn=_is_unreachable)(steps.gather)
+# One task: the graph of these stages is DVC's.
+build = task(name="validate, train, evaluate")(steps.build)
+put_on_record = task(name="register")(steps.put_on_record)
+
+
+@flow(name="train")
+def train(as_of: datetime | None = None, allow_uncommitted: bool = False) -> steps.Made:
+    """Gather, validate, train, evaluate, register."""
+    waits = load_settings().flow.retry_seconds
+    patient = gather.with_options(retries=len(waits), retry_delay_seconds=list(waits))
+    return steps.run(as_of, allow_uncommitted, patient, build, put_on_record)

@@ -1,0 +1,66 @@
+"""The `release` command: shows, asks once, and moves the alias."""
+
+import typer
+
+from bike_demand.data.store import read_hours
+from bike_demand.errors import UserError
+from bike_demand.progress import waiting
+from bike_demand.release import gate
+from bike_demand.settings import DATA, Settings
+from bike_demand.tracking import Tracking, Version
+
+LATEST = "latest"
+
+
+def run(
+    settings: Settings, wanted: str | None, *, back: bool, check: bool, yes: bool, override: str | None
+) -> None:
+    """Do what the command line says. Raises UserError where a version is refused, or nobody agrees."""
+    if back == (wanted is not None):
+        raise UserError("give a version to release, or --back to undo the last release")
+    if override is not None and not override.strip():
+        raise UserError("--override: give the reason, which is kept with the version")
+    tracking = Tracking(settings)
+    taken = f"Services take it within {settings.serving.poll_seconds:g} seconds."
+    if back:
+        left = tracking.champion()
+        number = tracking.back().number
+        typer.echo(
+            f"Version {number} is live again, instead of version {left.number if left else '?'}. {taken}"
+        )
+        return
+    candidate = _find(tracking, wanted or LATEST)
+    champion = tracking.champion()
+    if champion is not None and champion.number == candidate.number:
+        typer.echo(f"Version {candidate.number} is live already; nothing was changed.")
+        return
+    with waiting("Comparing and testing"):
+        proposal = gate.propose(tracking, candidate, read_hours(DATA), settings.release)
+    for line in gate.described(proposal):
+        typer.echo(line)
+    if check and not proposal.objections:
+        typer.echo(f"Version {candidate.number} may be released; nothing was changed.")
+        return
+    if not check and (override is not None or not proposal.objections) and not yes:
+        _ask(candidate, proposal.objections)
+    gate.release(tracking, proposal, None if check else override)
+    typer.echo(f"Version {candidate.number} is live. {taken}")
+
+
+def _find(tracking: Tracking, wanted: str) -> Version:
+    if wanted == LATEST:
+        return gate.newest(tracking)
+    if not wanted.isdecimal():
+        raise UserError(f"{wanted!r}: no version; give its number, or {LATEST}")
+    return tracking.version(int(wanted))
+
+
+def _ask(candidate: Version, objections: tuple[str, ...]) -> None:
+    for said in objections:
+        typer.echo(f"Overridden: {said}.")
+    try:
+        agreed = typer.confirm(f"Release version {candidate.number}?")
+    except typer.Abort:  # nobody there, or Ctrl-C
+        raise UserError("nobody agreed, so nothing was changed; give --yes in a script") from None
+    if not agreed:
+        raise UserError("not agreed, so nothing was changed")

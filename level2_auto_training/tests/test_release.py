@@ -1,0 +1,237 @@
+"""Releasing a version: what is shown, what is refused, and what is kept of it."""
+
+import io
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bike_demand.data.store import read_hours
+from bike_demand.data.table import iso
+from bike_demand.errors import UserError
+from bike_demand.release import gate
+from bike_demand.settings import DATA, load_settings
+from bike_demand.tracking import Tracking, Version
+from tests.conftest import Run, Said
+from tests.registry import register
+from tests.tiny import constant
+
+TWIN_LAST = "2011-03-24T23:00:00"  # what the trained twin learned from; the feed ends a week later
+
+
+@pytest.fixture
+def gathered(stored: Path, run: Run) -> Path:
+    """A project whose feed was gathered."""
+    assert run("ingest").status == 0
+    return stored
+
+
+@pytest.fixture
+def registry(gathered: Path, handoffs: tuple[Path, Path]) -> Tracking:
+    """Version 1 always answers 50 bikes and is live; version 2 is a trained one."""
+    tracking = Tracking(load_settings())
+    register(constant(gathered / "fifty", 50.0), tracking=tracking, twin_last=TWIN_LAST)
+    register(*handoffs, tracking=tracking, twin_last=TWIN_LAST)
+    tracking.promote(1, {})
+    return tracking
+
+
+def live(tracking: Tracking) -> int | None:
+    champion = tracking.champion()
+    return champion.number if champion else None
+
+
+def refused(said: Said) -> str:
+    assert said.status == 1, said
+    assert said.err.startswith("error: ")
+    assert said.err.count("\n") == 1
+    return said.err
+
+
+def error_of(answer: float, after: str) -> tuple[int, float]:
+    rows = [row for row in read_hours(DATA) if row.timestamp > datetime.fromisoformat(after)]
+    return len(rows), float(np.abs(np.array([row.count for row in rows]) - answer).mean())
+
+
+def test_a_better_version_is_shown_beside_the_live_one_and_goes_live(registry: Tracking, run: Run) -> None:
+    said = run("release", 2, "--yes")
+    assert (said.status, said.err) == (0, "")
+    rows, error = error_of(50.0, TWIN_LAST)
+    assert f"On {rows} hours that neither twin was trained on, 2011-03-25T00:00:00 to" in said.out
+    assert f"version 1     live       {error:7.1f}" in said.out
+    assert "version 2     candidate" in said.out
+    assert "checks: passed" in said.out
+    assert "Version 2 is live. Services take it within 2 seconds." in said.out
+    assert live(registry) == 2
+    tags = registry.version(2).tags
+    assert tags["release.instead_of"] == "1"
+    assert tags["release.rows"] == str(rows)
+    assert tags["release.champion_mae"] == f"{error:.2f}"
+    assert float(tags["release.mae"]) < error
+    assert "release.override" not in tags
+
+
+def test_both_are_compared_only_on_rows_after_what_either_twin_saw(gathered: Path) -> None:
+    tracking = Tracking(load_settings())
+    later = "2011-03-28T11:00:00"
+    for champion_last, candidate_last in ((later, TWIN_LAST), (TWIN_LAST, later)):
+        champion = register(constant(gathered / "c", 50.0), tracking=tracking, twin_last=champion_last)
+        candidate = register(constant(gathered / "d", 70.0), tracking=tracking, twin_last=candidate_last)
+        tracking.promote(champion.number, {})
+        found = gate.propose(tracking, candidate, read_hours(DATA), load_settings().release).comparison
+        assert found is not None
+        assert (found.first, found.last) == ("2011-03-28T12:00:00", "2011-03-31T23:00:00")
+        assert (found.rows, found.candidate) == pytest.approx(error_of(70.0, later))
+        assert found.champion == pytest.approx(error_of(50.0, later)[1])
+
+
+def test_the_twins_are_compared_and_not_the_models_that_saw_the_rows(
+    gathered: Path, handoffs: tuple[Path, Path]
+) -> None:
+    tracking = Tracking(load_settings())
+    candidate = register(handoffs[0], constant(gathered / "c", 70.0), tracking=tracking, twin_last=TWIN_LAST)
+    found = gate.propose(tracking, candidate, read_hours(DATA), load_settings().release).comparison
+    assert found is not None
+    assert found.candidate == pytest.approx(error_of(70.0, TWIN_LAST)[1])
+
+
+def test_the_first_release_has_nothing_to_beat(gathered: Path, run: Run, handoffs: tuple[Path, Path]) -> None:
+    assert gathered
+    register(*handoffs, twin_last=TWIN_LAST)
+    said = run("release", "latest", "--yes")
+    assert said.status == 0
+    assert "Nothing is live yet." in said.out
+    assert live(Tracking(load_settings())) == 1
+
+
+def test_a_worse_version_is_refused_unless_a_person_says_why(
+    registry: Tracking, run: Run, gathered: Path, handoffs: tuple[Path, Path]
+) -> None:
+    register(handoffs[0], constant(gathered / "c", 90.0), tracking=registry, twin_last=TWIN_LAST)
+    said = refused(run("release", 3, "--yes"))
+    assert "version 3 is refused: it is worse than what is live" in said
+    assert "--override REASON" in said
+    assert live(registry) == 1
+    refused(run("release", 3, "--yes", "--override", " "))
+    assert live(registry) == 1
+    assert run("release", 3, "--yes", "--override", "the station moved").status == 0
+    assert live(registry) == 3
+    kept = registry.version(3).tags["release.override"]
+    assert kept.startswith("the station moved (against: it is worse than")
+
+
+def test_what_is_hardly_worse_is_as_good(registry: Tracking, gathered: Path) -> None:
+    _, error = error_of(50.0, TWIN_LAST)
+    hours = read_hours(DATA)
+    for factor, worse in ((1.015, False), (1.03, True)):
+        counts = [row.count for row in hours if iso(row.timestamp) > TWIN_LAST]
+        answers = np.arange(50, 200, 0.05)
+        errors = np.abs(np.subtract.outer(answers, counts)).mean(axis=1)
+        answer = float(answers[errors >= error * factor][0])
+        version = register(constant(gathered / "c", answer), tracking=registry, twin_last=TWIN_LAST)
+        proposal = gate.propose(registry, version, hours, load_settings().release)
+        assert any("worse" in said for said in proposal.objections) == worse
+
+
+def test_a_version_that_fails_its_integration_test_is_refused(
+    registry: Tracking, run: Run, gathered: Path, handoffs: tuple[Path, Path]
+) -> None:
+    register(constant(gathered / "c", 90.0), handoffs[1], tracking=registry, twin_last=TWIN_LAST)
+    said = run("release", 3, "--yes")
+    assert "its integration test fails: 2012-06-13: 90.0 bikes at 3 h" in refused(said)
+    assert "checks: failed" in said.out
+    assert live(registry) == 1
+
+
+@pytest.mark.parametrize("kind", ["model", "twin"])
+def test_a_version_that_cannot_be_read_is_refused(registry: Tracking, run: Run, kind: str) -> None:
+    version = registry.version(2)
+    run_id = version.run_id if kind == "model" else version.twin_run_id
+    (kept,) = Path("state").glob(f"artifacts/*/{run_id}/artifacts/handoff/model.onnx")
+    kept.write_bytes(b"half")
+    said = refused(run("release", 2, "--yes"))
+    assert "not what SHA256SUMS says" in said
+    assert live(registry) == 1
+
+
+def test_a_version_whose_files_are_gone_is_refused(registry: Tracking, run: Run) -> None:
+    for folder in Path("state").glob("artifacts/*/*/artifacts/handoff"):
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()
+    assert "it kept no handoff" in refused(run("release", 2, "--yes"))
+    assert live(registry) == 1
+
+
+def test_without_fresh_rows_there_is_nothing_to_judge_by(
+    registry: Tracking, run: Run, handoffs: tuple[Path, Path]
+) -> None:
+    register(*handoffs, tracking=registry, twin_last="2011-03-31T23:00:00")
+    assert "0 fresh hours to compare on, too few" in refused(run("release", 3, "--yes"))
+    assert live(registry) == 1
+
+
+@pytest.mark.parametrize(("answer", "number"), [("y\n", 2), ("n\n", 1), ("\n", 1), ("", 1)])
+def test_it_asks_once(
+    registry: Tracking, run: Run, monkeypatch: pytest.MonkeyPatch, answer: str, number: int
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+    said = run("release", 2)
+    assert "Release version 2? [y/N]" in said.out
+    assert said.status == (0 if number == 2 else 1)
+    if number == 1:
+        assert "nothing was changed" in said.err
+    assert live(registry) == number
+
+
+def test_a_look_changes_nothing(registry: Tracking, run: Run) -> None:
+    said = run("release", 2, "--check")
+    assert said.status == 0
+    assert "Version 2 may be released; nothing was changed." in said.out
+    assert live(registry) == 1
+    assert registry.version(2).tags == {}
+
+
+def test_an_undone_release_makes_the_version_before_live_again(registry: Tracking, run: Run) -> None:
+    run("release", 2, "--yes")
+    said = run("release", "--back")
+    assert said.status == 0
+    assert "Version 1 is live again, instead of version 2." in said.out
+    assert live(registry) == 1
+    assert "no earlier release" in refused(run("release", "--back"))
+
+
+def test_what_is_live_already_stays(registry: Tracking, run: Run) -> None:
+    said = run("release", 1, "--yes")
+    assert (said.status, said.out) == (0, "Version 1 is live already; nothing was changed.\n")
+    assert live(registry) == 1
+
+
+def test_a_release_by_somebody_else_in_the_meantime_is_noticed(registry: Tracking) -> None:
+    proposal = gate.propose(registry, registry.version(2), read_hours(DATA), load_settings().release)
+    other: Version = register(Path("fifty"), tracking=registry, twin_last=TWIN_LAST)
+    registry.promote(other.number, {})
+    with pytest.raises(UserError, match="version 3 went live in the meantime"):
+        gate.release(registry, proposal, None)
+    assert live(registry) == 3
+
+
+@pytest.mark.usefixtures("gathered")
+@pytest.mark.parametrize(
+    ("argv", "fragment"),
+    [
+        (("latest",), "no version is registered yet"),
+        (("3",), "version 3: "),
+        (("newest",), "give its number, or latest"),
+        (("-1",), ""),
+        ((), "give a version to release, or --back"),
+        (("1", "--back"), "give a version to release, or --back"),
+        (("--back",), "no earlier release"),
+    ],
+)
+def test_a_wrong_version_is_told_in_one_line(run: Run, argv: tuple[str, ...], fragment: str) -> None:
+    said = run("release", *argv)
+    assert said.status != 0
+    assert fragment in said.err
+    assert said.err.count("\n") == 1

@@ -1,0 +1,48 @@
+"""The integration test of a model finds what does not work, and passes what does."""
+
+from pathlib import Path
+
+import pytest
+
+from bike_demand.release.checks import failures
+from bike_demand.serving.model import Model
+from tests.tiny import constant, network
+
+
+def test_a_trained_model_passes(handoff: Path) -> None:
+    assert failures(handoff) == []
+
+
+def test_a_model_that_cannot_be_loaded_is_the_only_failure(tmp_path: Path) -> None:
+    folder = constant(tmp_path / "model", 5.0)
+    (folder / "model.onnx").write_bytes(network(fill=6.0))
+    (said,) = failures(folder)
+    assert "not what SHA256SUMS says" in said
+
+
+def test_a_model_that_does_not_know_night_from_day_fails(tmp_path: Path) -> None:
+    said = failures(constant(tmp_path / "model", 90.0))
+    assert len(said) == 2
+    assert all("90.0 bikes at 3 h" in each for each in said)
+
+
+def test_a_model_that_lost_its_exponential_fails(tmp_path: Path) -> None:
+    said = failures(constant(tmp_path / "model", 4.0))
+    assert "2012-06-13, warm and clear: hardly anybody rides home at 17 h" in said
+
+
+def test_impossible_numbers_are_found_with_the_conditions_that_give_them(tmp_path: Path) -> None:
+    assert "2012-06-13, weather 1, -15 degrees: 90000.0 bikes an hour" in failures(
+        constant(tmp_path / "model", 90_000.0)
+    )
+
+
+def test_a_batch_that_answers_differently_is_found(handoff: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bike_demand.release.checks.score", _score_of_something_else)
+    assert failures(handoff) == ["the batch and the service answer differently"]
+
+
+def _score_of_something_else(_: Model, source: Path, target: Path) -> int:
+    rows = source.read_text(encoding="utf-8").splitlines()[1:]
+    target.write_text("header\n" + "".join(f"{row[:19]},1.0,x\n" for row in rows), encoding="utf-8")
+    return len(rows)
