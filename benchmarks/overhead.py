@@ -29,7 +29,7 @@ MORE_SECONDS, MORE_CPU, IDLE_SECONDS = (
     4.0,
     5.0,
 )  # what a run may take: wall, times CPU, with nothing new
-IMPORTS = ["sklearn.ensemble", "dvc.repo", "mlflow", "skl2onnx", "matplotlib.pyplot", "prefect"]
+IMPORTS = ["sklearn.ensemble", "dvc.repo", "mlflow", "skl2onnx", "matplotlib.pyplot"]
 
 
 def main(

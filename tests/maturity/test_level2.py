@@ -128,7 +128,8 @@ def practice(clean: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> I
         said[put_live.id] = perform(put_live, folder, type_in, service)
         answers["the release"] = taken(service, "1")
 
-        subprocess.run(["git", "clone", "--quiet", str(folder), str(colleague)], check=True)
+        clone = ["git", "clone", "--quiet", "--config", "core.autocrlf=false"]
+        subprocess.run([*clone, str(folder), str(colleague)], check=True)
         edit(colleague / "params.yaml", "learning_rate: 0.1", "learning_rate: 0.02")
         commit(colleague, "Try to learn more slowly")
         # What was tried is merged, the feed moves on.
