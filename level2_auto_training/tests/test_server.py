@@ -113,6 +113,7 @@ def test_asked_to_stop_it_ends_well_and_leaves_nobody(released: Path, number: in
             again.bind(("127.0.0.1", service.port))
 
 
+@pytest.mark.slow
 @posix
 def test_an_idle_connection_does_not_keep_it_from_stopping(released: Path) -> None:
     with running(released) as service, socket.create_connection(("127.0.0.1", service.port)) as idle:
@@ -123,6 +124,7 @@ def test_an_idle_connection_does_not_keep_it_from_stopping(released: Path) -> No
         assert service.process.returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_that_is_too_large_is_refused_while_it_is_sent(released: Path, chunked: bool) -> None:
     with running(released) as service:
@@ -134,6 +136,7 @@ def test_a_body_that_is_too_large_is_refused_while_it_is_sent(released: Path, ch
         assert service.client.post("/predict", json=EXAMPLE).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_body_that_says_it_is_too_large_is_refused_before_it_is_sent(released: Path) -> None:
     with running(released) as service, socket.create_connection(("127.0.0.1", service.port)) as sender:
         sender.settimeout(30)
