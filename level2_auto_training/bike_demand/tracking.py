@@ -2,6 +2,8 @@
 
 import json
 import os
+import platform
+import shutil
 import tempfile
 import threading
 import time
@@ -12,6 +14,8 @@ from importlib.metadata import version as installed
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+
+import yaml
 
 from bike_demand.data.features import FEATURES, to_matrix
 from bike_demand.data.schema import EXAMPLE, Conditions
@@ -173,15 +177,19 @@ class Tracking:
     def _log_model(
         self, client: Any, run_id: str, handoff: Path, example: Sequence[Mapping[str, Any]]
     ) -> None:
-        """The MLflow model, made without its `log_model`, which would start a process to guess packages."""
-        import mlflow.onnx
+        """The MLflow model, put together from its parts.
+
+        `log_model` would start a process to guess packages, and `save_model` looks through all that are
+        installed for one second to compare them with the requirements, which were read from these.
+        """
         import numpy as np
-        import onnx
+        from mlflow import pyfunc
         from mlflow.entities import LoggedModelOutput
         from mlflow.models import Model, ModelSignature
         from mlflow.types import Schema, TensorSpec
 
         rows = [Conditions.model_validate_json(json.dumps(dict(row), default=str)) for row in example]
+        requirements = [f"{package}=={installed(package)}" for package in REQUIREMENTS]
         number = np.dtype(np.float32)
         signature = ModelSignature(
             inputs=Schema([TensorSpec(number, (-1, len(FEATURES)), INPUT_NAME)]),
@@ -189,22 +197,43 @@ class Tracking:
         )
         logged = client.create_logged_model(self._experiment(client), name="model", source_run_id=run_id)
         with tempfile.TemporaryDirectory() as name:
-            folder = Path(name) / "model"
-            mlflow.onnx.save_model(
-                onnx.load(handoff / MODEL_FILE),
-                str(folder),
-                mlflow_model=Model(
-                    artifact_path=logged.artifact_location,
-                    run_id=run_id,
-                    model_uuid=logged.model_id,
-                    model_id=logged.model_id,
-                ),
+            folder = Path(name)
+            shutil.copyfile(handoff / MODEL_FILE, folder / MODEL_FILE)
+            (folder / "requirements.txt").write_text("\n".join(requirements) + "\n", encoding="utf-8")
+            environment = {
+                "python": platform.python_version(),
+                "build_dependencies": ["pip"],
+                "dependencies": ["-r requirements.txt"],
+            }
+            (folder / "python_env.yaml").write_text(yaml.safe_dump(environment), encoding="utf-8")
+            shown = {"inputs": {INPUT_NAME: to_matrix(rows).tolist()}}
+            (folder / "serving_input_example.json").write_text(json.dumps(shown), encoding="utf-8")
+            (folder / "input_example.json").write_text(json.dumps(shown["inputs"]), encoding="utf-8")
+            model = Model(
+                artifact_path=logged.artifact_location,
+                run_id=run_id,
+                model_uuid=logged.model_id,
+                model_id=logged.model_id,
                 signature=signature,
-                input_example={INPUT_NAME: to_matrix(rows)},
-                pip_requirements=[f"{package}=={installed(package)}" for package in REQUIREMENTS],
-                onnx_execution_providers=["CPUExecutionProvider"],
-                save_as_external_data=False,
+                saved_input_example_info={
+                    "artifact_path": "input_example.json",
+                    "serving_input_path": "serving_input_example.json",
+                    "type": "ndarray",
+                },
+                model_size_bytes=(folder / MODEL_FILE).stat().st_size,
             )
+            pyfunc.add_to_model(
+                model, loader_module="mlflow.onnx", data=MODEL_FILE, python_env="python_env.yaml"
+            )
+            model.add_flavor(
+                "onnx",
+                onnx_version=installed("onnx"),
+                data=MODEL_FILE,
+                providers=["CPUExecutionProvider"],
+                onnx_session_options=None,
+                code=None,
+            )
+            model.save(str(folder / "MLmodel"))
             client.log_model_artifacts(logged.model_id, str(folder))
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
         client.finalize_logged_model(logged.model_id, "READY")

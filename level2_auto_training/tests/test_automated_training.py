@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -190,6 +191,18 @@ def test_a_feed_that_is_not_right_stops_it_before_anything_is_gathered(copy: Pat
     assert said.err.count("\n") == 1
     assert not list((copy / "state").glob("data/*.csv"))
     assert not (copy / "state" / "mlflow.db").exists()
+
+
+def test_a_tracking_store_that_is_away_is_told_before_anything_is_done(copy: Path, run: Run) -> None:
+    with socket.socket() as taken:  # nobody listens there
+        taken.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        change_params(copy, uri=address)
+        commit(copy)
+        said = run("train")
+    assert said.status == 1
+    assert said.err.startswith(f"error: {address}: the tracking store does not answer")
+    assert not list((copy / "state").glob("data/*.csv"))
 
 
 @pytest.mark.slow

@@ -124,7 +124,8 @@ def test_a_worse_version_is_refused_unless_a_person_says_why(
 def test_what_is_hardly_worse_is_as_good(registry: Tracking, gathered: Path) -> None:
     _, error = error_of(50.0, TWIN_LAST)
     hours = read_hours(DATA)
-    for factor, worse in ((1.015, False), (1.03, True)):
+    limit = 1 + load_settings().release.tolerance
+    for factor, worse in ((limit - 0.01, False), (limit + 0.01, True)):
         counts = [row.count for row in hours if iso(row.timestamp) > TWIN_LAST]
         answers = np.arange(50, 200, 0.05)
         errors = np.abs(np.subtract.outer(answers, counts)).mean(axis=1)

@@ -7,6 +7,7 @@ from filelock import FileLock, Timeout
 
 from bike_demand.errors import UserError
 from bike_demand.settings import STATE, load_settings
+from bike_demand.store_address import absolute, reach
 from bike_demand.tracking import Tracking
 from bike_demand.training import pipeline
 from bike_demand.training.record import Recorded, already, record
@@ -69,6 +70,7 @@ def run(
     try:
         with FileLock(STATE / "train.lock", timeout=0):
             revision = look_at_code(allow_uncommitted)
+            reach(absolute(load_settings().tracking.uri))  # rather now than after the training
             gather(as_of)
             build(as_of)
             return put_on_record(revision, as_of)
