@@ -3,7 +3,9 @@
 import asyncio
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -62,7 +64,13 @@ class _Connection(asyncio.Protocol):
         self._transport.write(self._request)
 
 
-def post(url: str, body: bytes, seconds: float, connections: int = 16) -> Load:
+def post(
+    url: str,
+    body: bytes,
+    seconds: float,
+    connections: int = 16,
+    headers: Mapping[str, str] = MappingProxyType({}),
+) -> Load:
     """POST `body` (JSON) to `url` on loopback for so many seconds.
 
     Raises ValueError for an address that is not on loopback, OSError where nobody listens.
@@ -71,9 +79,10 @@ def post(url: str, body: bytes, seconds: float, connections: int = 16) -> Load:
     port = parts.port
     if parts.hostname != "127.0.0.1" or port is None:
         raise ValueError(f"{url}: load goes to 127.0.0.1 only")
+    more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     request = (
         f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
+        f"{more}Content-Length: {len(body)}\r\n\r\n"
     ).encode() + body
 
     async def run() -> Load:

@@ -1,13 +1,15 @@
 """`ladder run` and `ladder up`: one level's life cycle step by step, and what it runs, in a working copy."""
 
+import contextlib
 import json
 import shlex
 import shutil
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from datetime import date
+from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -21,11 +23,14 @@ from data.feedfile import INPUTS, read_feed, write_feed
 from ladder import runbook, users, workcopy
 from ladder.hands import environment, perform, type_in
 from ladder.levels import ROOT, Level, level
+from ladder.replay import in_this_process
 from ladder.service import Service, is_free
 
 FEED = ROOT / "data" / "feed"
 LOG_OF_TOOLS = ("[NbClientApp]", "[IPKernelApp]")  # what Jupyter says of itself, not of the notebook
 TODAY = date(2011, 10, 1)  # the day on which `run` and `up` happen; nine months of feed lie before it
+EARLIER = date(2011, 9, 1)  # the release before that, at a level that tries a new model against the live one
+MOST_DAYS = 21  # in which such a trial has come to its end
 
 
 def run(number: int, console: Console) -> None:
@@ -44,13 +49,18 @@ def _run(chosen: Level, folder: Path, console: Console) -> None:
     for column in ("who", "step", "command or move"):
         table.add_column(column, overflow="fold")
     table.add_column("machine", justify="right")
+    today = TODAY
     with Service(folder, folder / "state" / "service.log", env=environment()) as service:
+        if book.outcomes:
+            _release_earlier(book, folder, service, console)
         for step in (*book.daily, *book.release):
             seconds = _perform(step, folder, service if chosen.number else None, console)
             table.add_row(step.who, step.id, _what(step), f"{seconds:.1f} s" if _what(step) else "")
         if chosen.number and not service.running():
             service.start()
-        _use(chosen, book, folder, service, console)
+        if book.outcomes:
+            today = _days_that_follow(book, folder, service, console)
+        _use(chosen, book, folder, service, console, today)
     console.print(table)
     steps = (*book.daily, *book.release)
     by_hand = sum(step.by_hand for step in steps)
@@ -79,6 +89,8 @@ def up(number: int, port: int | None, empty: bool, console: Console) -> None:
         book = runbook.load(folder)
         service = stack.enter_context(Service(folder, folder / "state" / "service.log", port, environment()))
         if not empty:
+            if book.outcomes:
+                _release_earlier(book, folder, service, console)
             for step in (*book.daily, *book.release):
                 _perform(step, folder, service, console)
         if not service.running():
@@ -114,13 +126,63 @@ def _server(page: runbook.Page, folder: Path) -> Service:
 
 def _working_copy(chosen: Level, place: Path, console: Console) -> Path:
     folder = workcopy.make(chosen, workcopy.fresh(place / f"level{chosen.number}"))
-    clean = read_feed(FEED)
-    write_feed(clean[clean["timestamp"] < pd.Timestamp(TODAY)], folder / "feed")
+    _publish(folder, TODAY)
     console.print(f"[bold]{chosen.title}[/bold]", highlight=False)
     console.print(
         f"working copy {workcopy.short(folder)}, the feed until {TODAY}", highlight=False, soft_wrap=True
     )
     return folder
+
+
+def _publish(folder: Path, until: date) -> None:
+    """The feed as it is on the morning of that day."""
+    clean = read_feed(FEED)
+    write_feed(clean[clean["timestamp"] < pd.Timestamp(until)], folder / "feed")
+
+
+def _release_earlier(book: runbook.Runbook, folder: Path, service: Service, console: Console) -> None:
+    """Let a model be live already, as on any day but the first: the new one is tried against it."""
+    _publish(folder, EARLIER)
+    with console.status(f"releasing the model of {EARLIER}, against which the new one will be tried"):
+        for step in (*book.daily, *book.release):
+            perform(step, folder, type_in, service)
+        if not service.running():
+            service.start()
+    _publish(folder, TODAY)
+    console.print(f"A model that learned until {EARLIER} is live.", highlight=False)
+
+
+def _days_that_follow(book: runbook.Runbook, folder: Path, service: Service, console: Console) -> date:
+    """Users ask, true counts follow, and the level's daily steps see to the rest; the day on which another
+    model was live, or the last one looked at.
+    """
+    clean = read_feed(FEED)
+    sys.path.insert(0, str(folder))
+    console.print("\nThe days that follow: users ask for each hour, and the true counts become known.")
+    with httpx.Client(base_url=service.url, timeout=30) as client, contextlib.chdir(folder):
+        before = client.get("/model").json()["version"]
+        today = TODAY
+        for _ in range(MOST_DAYS):
+            inside = clean["timestamp"].dt.date == today
+            day = clean[inside].reset_index(drop=True)
+            users.by_http(day[INPUTS], client)
+            users.tell_outcomes(day, client, book.outcomes or "")
+            today += timedelta(days=1)
+            _publish(folder, today)
+            said = ""
+            for step in book.daily:
+                said = perform(step, folder, in_this_process, service)
+            told = [line for line in said.splitlines() if line.strip()]
+            console.print(
+                f"  {today}  {told[-1] if told else ''}",
+                style="dim",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
+            if client.get("/model").json()["version"] != before:
+                break
+    return today
 
 
 def _perform(step: runbook.Step, folder: Path, service: Service | None, console: Console) -> float:
@@ -138,11 +200,13 @@ def _perform(step: runbook.Step, folder: Path, service: Service | None, console:
     return time.perf_counter() - start
 
 
-def _use(chosen: Level, book: runbook.Runbook, folder: Path, service: Service, console: Console) -> None:
+def _use(
+    chosen: Level, book: runbook.Runbook, folder: Path, service: Service, console: Console, today: date
+) -> None:
     """Ask for the next week's predictions in the level's own way."""
     clean = read_feed(FEED)
-    after = clean["timestamp"] >= pd.Timestamp(TODAY)
-    week = clean[after & (clean["timestamp"] < pd.Timestamp(TODAY) + pd.Timedelta(days=7))]
+    after = clean["timestamp"] >= pd.Timestamp(today)
+    week = clean[after & (clean["timestamp"] < pd.Timestamp(today) + pd.Timedelta(days=7))]
     week = week.reset_index(drop=True)
     rows = week[INPUTS]
     if chosen.number == 0:

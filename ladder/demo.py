@@ -98,7 +98,7 @@ def _report(story: Story, chosen: Sequence[Level], results: Mapping[str, Any]) -
             "releases": len(lived.releases),
             "released_on": lived.releases,
             "refused": lived.refused,
-            "trainings": len(lived.releases),
+            "trainings": lived.trainings,
             "manual_steps": lived.release_steps + lived.daily_steps,
             "manual_steps_of_releases": lived.release_steps,
             "failed_requests": lived.failed_requests,

@@ -67,8 +67,8 @@ def environment() -> dict[str, str]:
     tools.mkdir(parents=True, exist_ok=True)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     # What somebody set for their own work: a working copy has its own feed, and writes into nobody's server.
-    theirs = {"BIKE_FEED", "MLFLOW_TRACKING_URI", "PREFECT_API_URL"}
-    env = {name: value for name, value in os.environ.items() if name not in theirs}
+    theirs = ("BIKE_", "MLFLOW_TRACKING_URI", "PREFECT_API_URL")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
     return env | {
         "PATH": path,
         "IPYTHONDIR": str(tools / "ipython"),

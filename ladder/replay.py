@@ -36,7 +36,8 @@ class Lived:
 
     level: int
     answers: pd.DataFrame
-    releases: list[str] = field(default_factory=list)
+    releases: list[str] = field(default_factory=list)  # days on which another model was live
+    trainings: int = 0  # how many were begun
     release_steps: int = 0
     daily_steps: int = 0
     refused: list[dict[str, str]] = field(default_factory=list)
@@ -58,7 +59,8 @@ def live_through(job: Job, tell: Callable[[date], None]) -> Lived:
     """Live through the story; `tell` is called after each day.
 
     Day D: the feed through D-1 is published, the machine's scheduled steps and what is due for people are
-    done, then the day's requests are sent. Raises UserError where a step fails.
+    done, then the day's requests are sent, and the true counts where the level takes them. Raises UserError
+    where a step fails.
     """
     os.environ.update(environment())
     os.chdir(job.folder)
@@ -69,6 +71,7 @@ def live_through(job: Job, tell: Callable[[date], None]) -> Lived:
         due[day].append(step)
     every = job.story.asked()
     asked = dict(iter(every.groupby(every["timestamp"].dt.date)))
+    known = dict(iter(job.story.during().groupby(job.story.during()["timestamp"].dt.date)))
     lived = Lived(job.level.number, pd.DataFrame())
     answers: list[float | None] = []
     began = sum(os.times()[:4])  # this process and its children, user and system
@@ -81,7 +84,7 @@ def live_through(job: Job, tell: Callable[[date], None]) -> Lived:
             client = stack.enter_context(httpx.Client(base_url=service.url, timeout=30))
             ask = partial(users.by_http, client=client)
         else:
-            score = partial(_in_this_process, "python score.py day.csv predictions.csv", job.folder)
+            score = partial(in_this_process, "python score.py day.csv predictions.csv", job.folder)
             ask = partial(users.by_file, folder=job.folder, score=score)
         release = _Release(job.folder, book, lived, service)
         day = min(due)
@@ -92,14 +95,17 @@ def live_through(job: Job, tell: Callable[[date], None]) -> Lived:
             else:
                 update_feed(shown[shown["timestamp"] >= _first_that_may_change(day)], job.folder / "feed")
             for step in book.daily:
-                perform(step, job.folder, _in_this_process, service)
+                perform(step, job.folder, in_this_process, service)
             release.go_on(day, due[day])
             if day >= job.story.start:
                 if service is not None and not service.running():
                     service.start()
+                release.note_what_is_live(day)
                 lived.daily_steps += sum(step.by_hand for step in (*book.daily, *book.use))
                 if day in asked:
                     answers += ask(asked[day])
+                    if service is not None and book.outcomes:
+                        users.tell_outcomes(known[day], client, book.outcomes)
             tell(day)
             day += timedelta(days=1)
     lived.answers = job.story.during()[["timestamp"]].assign(
@@ -116,6 +122,7 @@ class _Release:
     def __init__(self, folder: Path, book: runbook.Runbook, lived: Lived, service: Service | None) -> None:
         self._folder, self._book, self._lived, self._service = folder, book, lived, service
         self._refused = False
+        self._known: str | None = None  # what was live when it was last looked at
 
     def go_on(self, day: date, steps: Sequence[runbook.Step]) -> None:
         """Do what is due on that day. Raises UserError where a step fails that is not a gate."""
@@ -125,8 +132,9 @@ class _Release:
             if self._refused:
                 continue
             live = self._live()
+            self._lived.trainings += step.trains
             try:
-                perform(step, self._folder, _in_this_process, self._service)
+                perform(step, self._folder, in_this_process, self._service)
             except UserError as error:
                 if not step.gate:
                     raise
@@ -134,12 +142,24 @@ class _Release:
                 self._lived.refused.append({"on": day.isoformat(), "step": step.id, "says": str(error)})
             self._lived.release_steps += step.by_hand
             if step.id == self._book.release[-1].id and not self._refused:
-                self._lived.releases.append(day.isoformat())
-                self._wait_for_another_than(live)
+                if self._service is None:
+                    self._lived.releases.append(day.isoformat())
+                elif step.by_hand:  # a machine's command looks itself that it is done
+                    self._wait_for_another_than(live)
+
+    def note_what_is_live(self, day: date) -> None:
+        """Another model than the day before was released, whoever did it."""
+        live = self._live()
+        if live is not None and live != self._known:
+            self._lived.releases.append(day.isoformat())
+            self._known = live
 
     def _live(self) -> str | None:
-        running = self._service is not None and self._service.running()
-        return httpx.get(f"{self._service.url}/model").text if running and self._service else None
+        """The version that users get; None where no application runs, or it has no model."""
+        if self._service is None or not self._service.running():
+            return None
+        answer = httpx.get(f"{self._service.url}/model", timeout=30)
+        return str(answer.json()["version"]) if answer.is_success else None
 
     def _wait_for_another_than(self, live: str | None) -> None:
         """A story's day is shorter than the time an application may take to notice what is live."""
@@ -153,7 +173,7 @@ def _first_that_may_change(day: date) -> pd.Timestamp:
     return pd.Timestamp((day.replace(day=1) - timedelta(days=1)).replace(day=1))
 
 
-def _in_this_process(command: str, folder: Path) -> str:
+def in_this_process(command: str, folder: Path) -> str:
     """Run a level's own command without a new interpreter for each day; others as a process.
 
     Raises UserError with the command's last line where it fails.

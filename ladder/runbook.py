@@ -39,6 +39,7 @@ class Step(_Strict):
     pastes: Move | None = None
     restarts: Literal["service"] | None = None
     gate: bool = False  # it may refuse what it looks at; then the release ends there
+    trains: bool = False  # a model comes of it
 
     @property
     def by_hand(self) -> bool:
@@ -60,6 +61,7 @@ class Runbook(_Strict):
     release: tuple[Step, ...]
     daily: tuple[Step, ...] = ()
     use: tuple[Step, ...] = ()
+    outcomes: str | None = None  # where the application takes true counts, once they are known
     pages: tuple[Page, ...] = ()
 
 

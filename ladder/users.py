@@ -33,6 +33,15 @@ def by_http(rows: pd.DataFrame, client: httpx.Client) -> list[float | None]:
     return [_one(body, client) for body in as_bodies(rows)]
 
 
+def tell_outcomes(rows: pd.DataFrame, client: httpx.Client, path: str) -> None:
+    """Tell the application how many bikes were rented; `rows` has timestamp and count.
+
+    Raises httpx.HTTPStatusError where it does not take them.
+    """
+    known = as_bodies(rows[["timestamp", "count"]])
+    client.post(path, json=known).raise_for_status()
+
+
 def as_bodies(rows: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows as JSON bodies of requests: times as ISO 8601, what is missing as null."""
     frame = rows.assign(timestamp=rows["timestamp"].dt.strftime("%Y-%m-%dT%H:%M:%S"))

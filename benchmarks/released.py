@@ -1,0 +1,57 @@
+"""An application of a level with a model released the way its runbook says, all its practices switched on."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from data.feedfile import read_feed, write_feed
+from ladder import runbook, workcopy
+from ladder.cycle import FEED
+from ladder.hands import environment, perform, type_in
+from ladder.levels import level
+from ladder.service import APPLICATION, Service
+
+EARLIER = pd.Timestamp("2012-12-01")  # the release before, against which the newest is tried
+
+
+@dataclass(frozen=True)
+class Released:
+    """A running application: its working copy, its address, and the headers of users and of operators."""
+
+    folder: Path
+    url: str
+    headers: Mapping[str, str]
+    operator: Mapping[str, str]
+
+
+@contextmanager
+def released(
+    number: int, folder: Path, command: Sequence[str] = APPLICATION, twice: bool = False
+) -> Iterator[Released]:
+    """The level's application in a working copy, after one release or, `twice`, two.
+
+    From level 3 on it asks for keys, and an A/B test of the second version is under way.
+    """
+    workcopy.make(level(number), folder)
+    feed = read_feed(FEED)
+    book = runbook.load(folder)
+    user, operator = {}, {}
+    if book.outcomes:
+        user["X-API-Key"] = _key("benchmark", folder)
+        operator["X-API-Key"] = _key("operator --operations", folder)
+    with Service(folder, folder / "state" / "service.log", env=environment(), command=command) as service:
+        for until in (EARLIER, None) if book.outcomes or twice else (None,):
+            write_feed(feed if until is None else feed[feed["timestamp"] < until], folder / "feed")
+            for step in (*book.daily, *book.release):
+                perform(step, folder, type_in, service)
+        if not service.running():
+            service.start()
+        yield Released(folder, service.url, user, operator)
+
+
+def _key(arguments: str, folder: Path) -> str:
+    """A new key, the last word that the command says."""
+    return type_in(f"python -m bike_demand key {arguments}", folder).split()[-1]
