@@ -200,9 +200,13 @@ def in_this_process(command: str, folder: Path) -> str:
 
 
 def _execute_notebook(path: Path) -> None:
-    """Run all cells from the top in a kernel, with the dice loaded so that a replay can be repeated."""
+    """Run all cells from the top in a kernel, with the dice loaded so that a replay can be repeated.
+
+    Raises UserError where the kernel dies, as it does when somebody stops the replay.
+    """
     import nbformat
     from nbclient import NotebookClient
+    from nbclient.exceptions import DeadKernelError
 
     notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     dice = f"import numpy; numpy.random.seed({NOTEBOOK_SEED})"
@@ -211,4 +215,7 @@ def _execute_notebook(path: Path) -> None:
         notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}
     )
     with (home() / "tools" / "kernel.log").open("ab") as log:  # what the kernel says of itself
-        client.execute(stderr=log)
+        try:
+            client.execute(stderr=log)
+        except (DeadKernelError, RuntimeError) as error:  # the latter while it starts
+            raise UserError(f"{path.name}: its kernel is gone: {error}") from None

@@ -118,8 +118,6 @@ def _no_process_left(running: Mapping[str, "subprocess.Popen[bytes]"]) -> Iterat
             try:
                 root = psutil.Process(process.pid)
                 families += [root, *root.children(recursive=True)]
-                if process.stdin is not None:
-                    process.stdin.close()  # so that it knows why what it is in breaks off
                 root.terminate()  # it stops its application itself, if it is given the time
             except psutil.NoSuchProcess:
                 continue
@@ -140,8 +138,7 @@ def work_for_parent() -> None:
     channel = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever is printed from here on must not get between the messages
     name, work = pickle.load(sys.stdin.buffer)
-    leaving = threading.Event()
-    threading.Thread(target=_leave_with_parent, args=(leaving,), daemon=True).start()
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
 
     def tell(message: _Message) -> None:
         pickle.dump(message, channel)
@@ -153,15 +150,10 @@ def work_for_parent() -> None:
         tell(_Message(name, error=str(error)))
     except asyncio.CancelledError:  # in a notebook SIGTERM is not ours: nbclient cancels what it does
         sys.exit(1)
-    except Exception:
-        if not leaving.is_set():
-            raise
-        sys.exit(1)  # what breaks off because it is told to leave, like a kernel that is gone, is no failure
 
 
-def _leave_with_parent(leaving: threading.Event) -> None:
+def _leave_with_parent() -> None:
     os.read(0, 1)  # returns when the other end is closed; past sys.stdin, whose lock an exit would wait for
-    leaving.set()
     _thread.interrupt_main(signal.SIGTERM)
 
 
