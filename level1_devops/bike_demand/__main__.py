@@ -131,16 +131,12 @@ def _count(months: list[str]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 0, or another status after one line on stderr that says what is wrong and what to do."""
     try:
-        app(
+        status = app(
             args=None if argv is None else list(argv),
             prog_name="python -m bike_demand",
             standalone_mode=False,
         )
-    except typer.Exit as end:
-        return end.exit_code
     except typer.Abort:
-        return 130
-    except KeyboardInterrupt:
         return 130
     except TyperException as error:  # a usage error: an unknown option, a missing argument
         typer.echo(f"error: {' '.join(error.format_message().split())} (see --help)", err=True)
@@ -153,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     ) as error:  # a full disk, a folder that may not be written: nothing a traceback would explain
         typer.echo(f"error: {error}", err=True)
         return 1
-    return 0
+    return status if isinstance(status, int) else 0  # 130 after Ctrl-C
 
 
 if __name__ == "__main__":

@@ -36,3 +36,13 @@ def test_wrong_usage_is_told_in_one_line_with_status_2(run: Run, argv: tuple[str
     assert said.err.startswith("error: ")
     assert said.err.endswith("(see --help)\n")
     assert said.err.count("\n") == 1
+
+
+def test_ctrl_c_ends_a_command_as_shells_expect(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pressed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bike_demand.settings.load_settings", pressed)
+    said = run("ingest")
+    assert said.status == 130
+    assert said.err.count("\n") <= 1
