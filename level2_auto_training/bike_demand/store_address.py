@@ -4,7 +4,7 @@ import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bike_demand.errors import UserError
+from bike_demand.errors import UnreachableError, UserError
 
 CONNECT_SECONDS = 2.0
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -46,7 +46,7 @@ def reach(uri: str) -> None:
     try:
         socket.create_connection((parts.hostname, port), CONNECT_SECONDS).close()
     except OSError as error:
-        raise UserError(
+        raise UnreachableError(
             f"{without_password(uri)}: the tracking store does not answer ({error}); start it, or give"
             " another tracking.uri in params.yaml"
         ) from None

@@ -17,7 +17,11 @@ from tests.tool.conftest import Ladder
 from tests.tool.test_demo import processes_in
 
 
-@pytest.mark.parametrize("number", [level.number for level in levels()])
+@pytest.mark.parametrize(
+    "number",
+    # From level 3 on a life cycle has two releases and the days of a trial.
+    [pytest.param(each.number, marks=[pytest.mark.slow] * (each.number > 2)) for each in levels()],
+)
 def test_run_shows_each_step_with_who_does_it_and_its_command(
     ladder: Ladder, number: int, environment: dict[str, str]
 ) -> None:

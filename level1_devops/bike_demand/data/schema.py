@@ -28,7 +28,7 @@ EXAMPLE: dict[str, Any] = {
 }
 
 
-def _full_hour(value: datetime) -> datetime:
+def full_hour(value: datetime) -> datetime:
     if value.minute or value.second or value.microsecond:
         raise ValueError("should be a full hour, like 2012-06-13T17:00:00")
     return value
@@ -48,7 +48,7 @@ class Conditions(BaseModel):
     )
 
     timestamp: Annotated[
-        NaiveDatetime, AfterValidator(_full_hour), Field(description="start of the hour, local time, no zone")
+        NaiveDatetime, AfterValidator(full_hour), Field(description="start of the hour, local time, no zone")
     ]
     holiday: Annotated[int, _field("holiday", "1 on a public holiday")]
     workingday: Annotated[int, _field("workingday", "1 on neither a weekend nor a holiday")]

@@ -24,10 +24,10 @@ def parse_rows(body: bytes) -> tuple[list[Conditions], bool]:
             return _Many.validate_json(body), True
         return [_One.validate_json(body)], False
     except ValidationError as error:
-        raise RequestValidationError(_named(error)) from None
+        raise RequestValidationError(named(error)) from None
 
 
-def _named(error: ValidationError) -> list[dict[str, Any]]:
+def named(error: ValidationError) -> list[dict[str, Any]]:
     """The errors in FastAPI's format. What was sent is not sent back: it may be large, or not be JSON."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
     return [{**each, "loc": ("body", *each["loc"])} for each in found[:MAX_ERRORS]]
