@@ -23,7 +23,7 @@ from tests.tiny import constant
 posix = pytest.mark.skipif(sys.platform == "win32", reason="no such signals here")
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", ["2", pytest.param("1", marks=pytest.mark.slow)])
 def test_a_release_and_its_undoing_under_load_lose_no_request(released: Path, workers: str) -> None:
     latest = 100 * int(workers)
     with running(released, "--workers", workers) as service:
@@ -58,7 +58,7 @@ def test_a_damaged_model_does_not_keep_it_from_starting_with_the_one_before(rele
         assert service.client.get("/model").json()["version"] == "1"
 
 
-@pytest.mark.parametrize("silent", [True, False])
+@pytest.mark.parametrize("silent", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_a_registry_that_is_dead_or_silent_does_not_keep_it_from_starting(
     project: Path, silent: bool
 ) -> None:
@@ -99,8 +99,15 @@ def test_an_address_of_nobody_is_told_in_one_line(released: Path, run: Run) -> N
 
 
 @posix
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize(
+    ("number", "workers"),
+    [
+        (signal.SIGTERM, "2"),
+        (signal.SIGINT, "1"),
+        pytest.param(signal.SIGTERM, "1", marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, "2", marks=pytest.mark.slow),
+    ],
+)
 def test_asked_to_stop_it_ends_well_and_leaves_nobody(released: Path, number: int, workers: str) -> None:
     with running(released, "--workers", workers) as service:
         assert service.client.post("/predict", json=EXAMPLE).status_code == 200

@@ -211,6 +211,7 @@ def test_deleted_state_is_made_anew_while_the_process_goes_on(tracking: Tracking
     assert tracking.champion() is None
 
 
+@pytest.mark.slow
 def test_four_processes_that_start_at_once_make_one_database(project: Path) -> None:
     constant(project / "made", 5.0)
     script = (

@@ -155,6 +155,7 @@ def test_two_workers_take_a_change_within_the_poll_interval_and_say_so(released:
         assert queries.workers(database, 60) == []
 
 
+@pytest.mark.slow
 def test_several_workers_add_up_what_they_count(released: Path) -> None:
     with running(released, "--workers", "2") as service:
         for _ in range(20):  # a connection each, so both get some

@@ -20,6 +20,7 @@ def runs() -> list[str]:
     return [version.run_id for version in Tracking(load_settings()).versions()]
 
 
+@pytest.mark.slow
 def test_an_old_run_is_made_again_after_feed_and_code_moved_on_and_the_cache_is_lost(
     copy: Path, run: Run
 ) -> None:
