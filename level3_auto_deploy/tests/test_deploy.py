@@ -267,6 +267,22 @@ def interrupted(tracking: Tracking) -> None:
     assert record_of(tracking, 2)["tags"]["state"] == "gates"
 
 
+def test_a_schedule_that_deploys_the_newest_does_not_try_again_what_was_decided(live: Tracking) -> None:
+    deployed(2)
+    moves.end_test(live, moves.REJECTED, "it was worse")
+    before = live.version(2).tags["deployment"]
+    said: list[str] = []
+    deploy(load_settings(), "latest", None, said.append, QUICK)
+    assert said == [
+        "Version 2 was deployed before: rejected; nothing was changed (to try it again: python -m bike_demand"
+        " deploy 2)."
+    ]
+    assert live.aliases() == {"champion": 1}
+    assert live.version(2).tags["deployment"] == before
+    deployed(2)  # somebody who names it means it
+    assert live.aliases() == {"champion": 1, "challenger": 2}
+
+
 def test_taken_up_again_beside_another_champion_it_is_compared_again(
     live: Tracking, handoffs: tuple[Path, Path]
 ) -> None:

@@ -38,17 +38,19 @@ def test_each_request_is_a_line_with_the_ids_of_its_predictions(handoff: Path) -
 
 
 def test_a_reader_that_stops_reading_costs_lines_and_nothing_else() -> None:
-    reading = threading.Event()
+    stuck, reading = threading.Event(), threading.Event()
 
     def wait(_: str) -> None:
+        stuck.set()
         reading.wait(30)
 
     lines = Lines(wait)
     lines.start()
     lines.say("first")
+    assert stuck.wait(30)
     for _ in range(MOST_WAITING + 5000):
         lines.request(Answered(0.0, "/predict", 200, 0.001, 'a "name"', ["id"]))
-    assert 4000 <= lines.lost <= 5001
+    assert lines.lost == 5000
     reading.set()
     lines.stop()
 

@@ -44,7 +44,10 @@ def deploy(
     version = find(tracking, wanted)
     now = now_of(settings, as_of)
     with alone():
-        if standing := _standing(tracking, version):
+        standing = _standing(tracking, version) or (
+            _told_already(tracking, version) if wanted == LATEST else None
+        )
+        if standing:
             tell(standing)
             return
         record, decision = _taken_up(tracking, version, gates) or _begun(tracking, version, now, gates, None)
@@ -156,6 +159,15 @@ def _standing(tracking: Tracking, version: Version) -> str | None:
     if moves.WAITING_TAG in version.tags and (end := _end_to_wait_for(tracking)):
         return f"Version {version.number} waits until {end}; nothing was changed."
     return None
+
+
+def _told_already(tracking: Tracking, version: Version) -> str | None:
+    """What was decided on the newest version before; a schedule that asks for it again must not try it again."""
+    state = decided(tracking, version)
+    if state not in (moves.REFUSED, moves.REJECTED, moves.STOPPED, moves.TAKEN_BACK):
+        return None
+    again = f"to try it again: python -m bike_demand deploy {version.number}"
+    return f"Version {version.number} was deployed before: {state}; nothing was changed ({again})."
 
 
 def _end_to_wait_for(tracking: Tracking) -> str | None:

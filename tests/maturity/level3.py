@@ -1,0 +1,302 @@
+"""Tools for the proofs of level 3: a hand that types fast, what stores and logs hold, models gone wrong."""
+
+import ast
+import hashlib
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import count
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pandas as pd
+
+from data.feedfile import INPUTS
+from ladder.hands import environment
+from ladder.replay import in_this_process
+from ladder.service import APPLICATION, Service
+from tests.maturity.conftest import copied, seal
+from tests.maturity.level2 import MODEL, Store, handoff
+
+# ---- typing
+
+
+def _begin(project: Path, values: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(values)
+    sys.path.insert(0, str(project))
+
+
+def _typed(command: str, folder: Path) -> str:
+    os.chdir(folder)
+    return in_this_process(command, folder)
+
+
+class Hand:
+    """Types commands of a project, as a replay does: in one process that imports the project's code once.
+
+    They may be typed in a copy of the project too, as long as that has the same code.
+    """
+
+    def __init__(self, project: Path) -> None:
+        self._process = ProcessPoolExecutor(1, get_context("spawn"), _begin, (project, environment()))
+
+    def type_in(self, command: str, folder: Path) -> str:
+        """What the command printed. Raises UserError with its last line where it fails."""
+        return self._process.submit(_typed, command, folder).result()
+
+    def let_go(self) -> None:
+        """End the process."""
+        self._process.shutdown()
+
+
+@contextmanager
+def hand(project: Path) -> Iterator[Hand]:
+    """A hand that is let go of afterwards."""
+    made = Hand(project)
+    try:
+        yield made
+    finally:
+        made.let_go()
+
+
+def service_of_tests(folder: Path, log: Path) -> Service:
+    """The service of the test environment of a project."""
+    return Service(folder, log, env=environment(), command=[*APPLICATION, "--environment", "test"])
+
+
+# ---- what is on record
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The record of a deployment, as MLflow's client has it, and the evidence in it."""
+
+    run: Any
+    evidence: dict[str, Any]
+
+    def gate(self, name: str) -> dict[str, Any]:
+        """What a gate said, and on what grounds."""
+        (found,) = (each for each in self.evidence["verdicts"] if each["gate"] == name)
+        return dict(found)
+
+    def gates(self) -> dict[str, bool]:
+        """The gates that were tried, in order, and whether each was passed."""
+        return {each["gate"]: each["passed"] for each in self.evidence["verdicts"]}
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A registered version."""
+
+    number: str
+    run_id: str
+    created: pd.Timestamp  # in UTC
+    tags: dict[str, str]
+    source: str
+
+
+class Registry(Store):
+    """What is on record of models and of their deployments."""
+
+    def aliases(self) -> dict[str, str]:
+        """Which version has which alias; none before anything is registered."""
+        return {alias: str(each.version) for each in self.versions() for alias in each.aliases}
+
+    def version(self, number: str) -> Registered:
+        found = self._client.get_model_version(MODEL, number)
+        created = pd.Timestamp(found.creation_timestamp, unit="ms")
+        return Registered(str(found.version), found.run_id, created, dict(found.tags), found.source)
+
+    def registered(self) -> list[Registered]:
+        """All versions, ascending."""
+        return [self.version(str(each.version)) for each in self.versions()]
+
+    def records(self, kind: str) -> list[Any]:
+        """The runs that are records of deployments, or of rollbacks, in order of time."""
+        return self.runs(f"tags.kind = '{kind}'")
+
+    def decision(self, number: str) -> Decision:
+        """What was decided on a version, by the deployment that it names."""
+        record = self.version(number).tags["deployment"]
+        return Decision(self.run(record), json.loads(self.artifact(record, "decision.json")))
+
+    def deployment(self, number: str) -> Decision:
+        """The same, but of its first deployment: a rollback to it has a record of its own."""
+        first = next(each for each in self.records("deployment") if each.data.tags["version"] == number)
+        return Decision(first, json.loads(self.artifact(first.info.run_id, "decision.json")))
+
+    def register(self, like: str, folder: Path, handoff: Path, golden: bytes, twin: str) -> str:
+        """Register a model as the version `like` was, with the same data and this twin's run; its number."""
+        old = self.run(self.version(like).run_id)
+        digest = json.loads((handoff / "model.json").read_text(encoding="utf-8"))["version"]
+        run_id = self._another(old, handoff, digest, {"twin_run_id": twin})
+        (folder / "golden.json").write_bytes(golden)
+        self._client.log_artifact(run_id, str(folder / "golden.json"))
+        tags = dict(self.version(like).tags)
+        for name in ("deployment", "ab", "live_since", "waiting", "blocked"):
+            tags.pop(name, None)
+        made = self._client.create_model_version(
+            MODEL, self.version(like).source, run_id, tags=tags | {"digest": digest, "twin_run_id": twin}
+        )
+        return str(made.version)
+
+    def twin(self, like: str, handoff: Path) -> str:
+        """Put a twin on record as that of the version `like` was; the id of its run."""
+        return self._another(self.run(self.version(like).tags["twin_run_id"]), handoff, "twin", {})
+
+    def _another(self, run: Any, handoff: Path, digest: str, tags: dict[str, str]) -> str:
+        """A run like another one, but with another hand-off; its id."""
+        from mlflow.entities import DatasetInput
+
+        kept = {key: value for key, value in run.data.tags.items() if not key.startswith("mlflow.")}
+        made: str = self._client.create_run(
+            run.info.experiment_id, tags=kept | {"digest": digest} | tags
+        ).info.run_id
+        self._client.log_artifacts(made, str(handoff), "handoff")
+        inputs = [DatasetInput(each.dataset, each.tags) for each in run.inputs.dataset_inputs]
+        self._client.log_inputs(made, inputs)
+        self._client.set_terminated(made)
+        return made
+
+
+def rows(database: Path, query: str) -> pd.DataFrame:
+    """What SQL says of a database file, read by nothing of the level's own."""
+    with closing(sqlite3.connect(database)) as connection:
+        return pd.read_sql_query(query, connection)
+
+
+def answered(database: Path) -> pd.DataFrame:
+    """The prediction log, with the true count of each hour where it is known."""
+    found = rows(
+        database,
+        "SELECT predictions.*, outcomes.count AS came_true FROM predictions LEFT JOIN outcomes USING (hour)",
+    )
+    return found.assign(hour=pd.to_datetime(found["hour"]), made_at=pd.to_datetime(found["made_at"]))
+
+
+def errors(log: pd.DataFrame, version: str, other: str) -> tuple[pd.Series, pd.Series]:
+    """Absolute errors of two versions in the hours that both answered: of each hour the first answer."""
+    both = log[
+        log[["version", "other_version"]].apply(lambda each: set(each) == {int(version), int(other)}, axis=1)
+    ]
+    both = both.sort_values(["made_at", "id"]).drop_duplicates("hour").sort_values("hour")
+    shown = both["version"] == int(version)
+    mine = both["prediction"].where(shown, both["other_prediction"])
+    theirs = both["other_prediction"].where(shown, both["prediction"])
+    return (mine - both["came_true"]).abs(), (theirs - both["came_true"]).abs()
+
+
+def drawn(hour: datetime, share: float, salt: str) -> str:
+    """Whose answer is shown for an hour, by the rule that is documented: a salted hash."""
+    digest = hashlib.sha256(f"{salt}\n{hour:%Y-%m-%dT%H:%M:%S}".encode()).digest()
+    return "challenger" if int.from_bytes(digest[:8], "big") < share * 2**64 else "champion"
+
+
+def months(folder: Path) -> dict[str, bytes]:
+    """The months in a folder, to the byte."""
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("2*.csv"))}
+
+
+# ---- models gone wrong
+
+
+Change = Callable[[onnx.ModelProto], None]
+
+
+class Workshop:
+    """A copy of a project in which somebody registers models that a training could have made badly."""
+
+    def __init__(self, folder: Path, scratch: Path, typing: Hand) -> None:
+        self.folder, self.registry = folder, Registry(folder)
+        self._scratch, self._typing, self._count = scratch, typing, count()
+
+    def register(self, like: str, change: Change, change_twin: Change | None = None) -> str:
+        """Register a version whose model was changed, and its twin too where that is said; its number.
+
+        All papers fit it, as if training had made it so: checksums, digest, golden requests and answers.
+        """
+        version = self.registry.version(like)
+        model = self._changed(version.run_id, change)
+        twin: str = version.tags["twin_run_id"]
+        if change_twin is not None:
+            twin = self.registry.twin(like, self._changed(twin, change_twin))
+        golden = json.loads(self.registry.artifact(version.run_id, "golden.json"))
+        asked = pd.DataFrame(golden["requests"])[INPUTS]
+        asked.to_csv(self.folder / "golden.csv", index=False, lineterminator="\n")
+        self._typing.type_in(
+            f"python -m bike_demand predict golden.csv answers.csv --model {model.as_posix()}", self.folder
+        )
+        golden["answers"] = pd.read_csv(self.folder / "answers.csv")["prediction"].tolist()
+        return self.registry.register(like, self._scratch, model, json.dumps(golden).encode(), twin)
+
+    def _changed(self, run_id: str, change: Change) -> Path:
+        """The hand-off of a run with another model, and papers that fit that."""
+        original = handoff(self.folder, run_id)
+        target = copied(original, self._scratch / "handoffs" / str(next(self._count)))
+        model = onnx.load(original / "model.onnx")
+        change(model)
+        seal(target, model.SerializeToString())
+        return target
+
+
+# ---- what tests call
+
+# Put in front of what a Python runs: notes each function of the project when it is called the first time.
+NOTE_CALLS = """
+import os, sys, threading
+inside = os.sep + "bike_demand" + os.sep
+seen = set()
+notes = os.path.join(os.environ["NOTED_CALLS"], str(os.getpid()))
+file = os.open(notes, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+def note(frame, event, arg):
+    if event == "call" and frame.f_code not in seen:
+        seen.add(frame.f_code)
+        _, found, path = frame.f_code.co_filename.rpartition(inside)
+        if found:  # in this project, or in a copy that a test made of it
+            os.write(file, (path.replace(os.sep, "/") + "::" + frame.f_code.co_qualname + chr(10)).encode())
+sys.setprofile(note)
+threading.setprofile(note)
+"""
+
+
+def calls(folder: Path, noted: Path, command: str) -> set[str]:
+    """The package's functions that are called while a command runs in a project, by it and its children."""
+    noted.mkdir()
+    in_front = noted.with_name(f"in-front-of-{noted.name}")
+    in_front.mkdir()
+    (in_front / "sitecustomize.py").write_text(NOTE_CALLS, encoding="utf-8")
+    program, *arguments = command.split()
+    assert program == "python"
+    values = {"NOTED_CALLS": str(noted), "PYTHONPATH": str(in_front)}
+    # Whether tests pass is not asked here: to be noted takes time, and some of them are about time.
+    subprocess.run([sys.executable, *arguments], cwd=folder, env=environment() | values, check=False)
+    return {line for path in noted.iterdir() for line in path.read_text(encoding="utf-8").splitlines()}
+
+
+def functions(package: Path) -> set[str]:
+    """The functions and methods of a package, by file and name."""
+    found: set[str] = set()
+
+    def look(path: str, node: ast.AST, name: str) -> None:
+        for each in ast.iter_child_nodes(node):
+            if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef):
+                found.add(f"{path}::{name}{each.name}")
+                look(path, each, f"{name}{each.name}.<locals>.")
+            elif isinstance(each, ast.ClassDef):
+                look(path, each, f"{name}{each.name}.")
+            else:
+                look(path, each, name)
+
+    for file in package.rglob("*.py"):
+        look(file.relative_to(package).as_posix(), ast.parse(file.read_text(encoding="utf-8")), "")
+    return found
