@@ -163,13 +163,20 @@ def _mlflow(folder: Path, model: str) -> Iterator[str]:
 
 
 def _as_fitted(rows: pd.DataFrame, folder: Path) -> Path:
-    """The same recipe as MLflow keeps a scikit-learn model that it is simply given."""
+    """The same recipe as MLflow is given scikit-learn models, with a signature."""
     import mlflow
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)  # it warns of pickles
     rows = rows.assign(hour=rows["timestamp"].dt.hour, weekday=rows["timestamp"].dt.dayofweek)
     fitted = bare.fit(rows)
-    mlflow.sklearn.save_model(fitted, folder, serialization_format="cloudpickle", pip_requirements=["mlflow"])
+    shown = rows[bare.FEATURES].head(100).astype(float)
+    mlflow.sklearn.save_model(
+        fitted,
+        folder,
+        signature=mlflow.models.infer_signature(shown, fitted.predict(shown.to_numpy("float32"))),
+        serialization_format="cloudpickle",
+        pip_requirements=["mlflow"],
+    )
     return folder
 
 

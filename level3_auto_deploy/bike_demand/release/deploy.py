@@ -161,8 +161,8 @@ def _standing(tracking: Tracking, version: Version) -> str | None:
     return None
 
 
-def _told_already(tracking: Tracking, version: Version) -> str | None:
-    """What was decided on the newest version before; a schedule that asks for it again must not try it again."""
+def _decided_before(tracking: Tracking, version: Version) -> str | None:
+    """What was decided on the newest version before: a schedule that asks for it must not try it again."""
     state = decided(tracking, version)
     if state not in (moves.REFUSED, moves.REJECTED, moves.STOPPED, moves.TAKEN_BACK):
         return None
