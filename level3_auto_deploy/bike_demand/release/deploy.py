@@ -44,9 +44,9 @@ def deploy(
     version = find(tracking, wanted)
     now = now_of(settings, as_of)
     with alone():
-        standing = _standing(tracking, version) or (
-            _told_already(tracking, version) if wanted == LATEST else None
-        )
+        standing = _standing(tracking, version)
+        if standing is None and wanted == LATEST:
+            standing = _decided_before(tracking, version)
         if standing:
             tell(standing)
             return
