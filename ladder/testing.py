@@ -1,20 +1,23 @@
 """`ladder test`: the levels' own tests, each in its folder, then those that hold across levels."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from data import UserError
 from ladder.levels import ROOT, levels
 
 NOTHING_COLLECTED = 5  # pytest's exit status
+MORE = 1  # workers than cores: a third of the time, a test waits for a process that it started
 
 
 def run_tests(every: bool, only: Sequence[str], pytest_args: Sequence[str]) -> int:
-    """Run pytest in each place, one after the other, each on all cores; 0 if all of them passed.
+    """Run pytest in each place, one after the other, with one process more than cores; 0 if all passed.
 
     `only` names places: level numbers, or `tool`. Raises UserError for one that does not exist.
     """
@@ -26,7 +29,8 @@ def run_tests(every: bool, only: Sequence[str], pytest_args: Sequence[str]) -> i
     chosen = [name for name in places if not only or name in only]
     slow = ["--all"] if every else []
     # Tests of one file share what is costly to make, so a worker gets a file as a whole.
-    workers = [] if any(arg.startswith("-n") for arg in pytest_args) else ["-n", "auto", "--dist", "loadfile"]
+    given = any(arg.startswith("-n") for arg in pytest_args)
+    workers = [] if given else ["-n", str(_cores() + MORE), "--dist", "loadfile"]
     failed, empty = [], []
     with tempfile.TemporaryDirectory(prefix="ladder-test-") as scratch:
         for name in chosen:
@@ -36,9 +40,8 @@ def run_tests(every: bool, only: Sequence[str], pytest_args: Sequence[str]) -> i
             )
             command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
             command += [*workers, *slow, "--basetemp", str(Path(scratch, name)), *pytest_args]
-            # Tests leave nothing behind in a level's folder, no caches either.
-            env = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
-            status = subprocess.run(command, cwd=places[name], env=env, check=False).returncode
+            with _without_caches(places[name]) as env:
+                status = subprocess.run(command, cwd=places[name], env=env, check=False).returncode
             if status == NOTHING_COLLECTED:
                 empty.append(name)
             elif status:
@@ -50,3 +53,25 @@ def run_tests(every: bool, only: Sequence[str], pytest_args: Sequence[str]) -> i
         print("\nNo test was run: none matches", file=sys.stderr)
         return 1
     return 0
+
+
+def _cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _without_caches(folder: Path) -> Iterator[dict[str, str]]:
+    """The environment of tests. Compiled code is kept while they run: they start hundreds of processes, which
+    would each compile the level's package again. Nothing of it is left behind in a level's folder.
+    """
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    if folder == ROOT:
+        yield env
+        return
+    before = set(folder.rglob("__pycache__"))
+    try:
+        yield env
+    finally:
+        for made in set(folder.rglob("__pycache__")) - before:
+            shutil.rmtree(made, ignore_errors=True)

@@ -201,6 +201,10 @@ def test_the_example_in_the_schema_works_too(client: Client) -> None:
     assert rows["maxItems"] == MAX_ROWS
 
 
+def test_whoever_follows_the_address_gets_the_documentation(client: Client) -> None:
+    assert client.get("/", follow_redirects=True).url.path == "/docs"
+
+
 def test_the_documentation_needs_no_network(client: Client) -> None:
     page = client.get("/docs")
     assert page.headers["content-type"].startswith("text/html")

@@ -48,6 +48,7 @@ def follow(settings: Settings, wanted: str, as_of: datetime | None, tell: Callab
     It runs where it belongs, as a training does. Raises UserError where a gate refuses the version.
     """
     from bike_demand.release import deploy as delivery
+    from bike_demand.release.decision import page_of
     from bike_demand.tracking import Tracking
 
     tracking = Tracking(settings)
@@ -60,6 +61,7 @@ def follow(settings: Settings, wanted: str, as_of: datetime | None, tell: Callab
     else:
         tell("No Prefect server deploys it, so its deployment goes on right here.")
         delivery.deploy(settings, wanted, as_of, tell)
+        tell(f"All evidence is on one page: {page_of(version.number)}")
 
 
 def takes_over(settings: Flow) -> bool:

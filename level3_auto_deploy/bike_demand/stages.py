@@ -104,10 +104,15 @@ def main(argv: Sequence[str]) -> int:
     if len(argv) != 1 or argv[0] not in STAGES:
         print(f"error: give one of {', '.join(STAGES)}", file=sys.stderr)
         return 2
+    where = os.environ.get(COMPLAINT)
     try:
         STAGES[argv[0]]()
+    except KeyboardInterrupt:
+        if where:
+            Path(where).write_text(json.dumps({"stopped": True}), encoding="utf-8")
+        return 130
     except (UserError, OSError) as error:
-        if where := os.environ.get(COMPLAINT):
+        if where:
             complaint = {"says": str(error), "unreachable": isinstance(error, UnreachableError)}
             Path(where).write_text(json.dumps(complaint), encoding="utf-8")
         else:

@@ -323,6 +323,18 @@ def test_a_watch_that_sees_nothing_wrong_ends(tested: Tracking, run: Run, tmp_pa
     assert evidence(tested, 2, tmp_path / "kept", "watch").verdict == "end"
 
 
+def test_an_outcome_of_next_year_does_not_turn_the_clock(tested: Tracking, run: Run) -> None:
+    answered("2011-03-03", 10.0, 10.1)
+    far = [hours("2011-03-03", "2011-03-04")[0].model_copy(update={"timestamp": datetime(2012, 6, 13, 17)})]
+    log(far, (1, off_by(10.0)), (2, off_by(10.0)))
+    tell_outcomes(far)
+    shutil.rmtree("state/data")  # else the clock is that of the gathered feed
+    said = run("ab", "step").out
+    assert "is tested against version 1 until" in said
+    assert "hours of 2 days" in said
+    assert tested.aliases()[CHALLENGER] == 2
+
+
 def test_of_those_that_wait_the_newest_is_tested_when_the_one_in_front_is_decided(
     tested: Tracking, deploy: Deploy, run: Run
 ) -> None:

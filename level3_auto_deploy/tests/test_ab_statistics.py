@@ -172,3 +172,11 @@ def test_after_its_days_the_estimate_decides(ratio: float, verdict: Verdict) -> 
     looks = look(by_day(days, 10 * ratio * np.repeat(noise, 24), 10 * np.repeat(noise[::-1], 24)), 0.05)
     assert verdicts(looks, AB_SETTINGS, False)[-1] == Verdict.KEEP_ON
     assert verdicts(looks, AB_SETTINGS, True)[-1] == verdict
+
+
+def test_a_few_hours_bound_nothing() -> None:
+    for hours, bounded in ((1, False), (11, False), (24, True)):
+        errors = np.linspace(9.0, 11.0, hours)
+        looks = look(by_day(np.zeros(hours, dtype=int), errors, errors[::-1] + 0.1), 0.05)
+        assert bool(np.isfinite(looks.high[-1])) == bounded
+        assert bool(looks.low[-1] > 0) == bounded

@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -307,3 +309,27 @@ def as_fahrenheit(line: str) -> str:
     cells = line.split(",")
     cells[4] = f"{float(cells[4]) * 9 / 5 + 32:.2f}"
     return ",".join(cells)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="a test cannot press Ctrl-C there")
+def test_ctrl_c_while_a_stage_works_ends_it_without_a_word(copy: Path) -> None:
+    training = subprocess.Popen(
+        [sys.executable, "-m", "bike_demand", "train"],
+        cwd=copy,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    give_up = time.monotonic() + 60
+    while not (copy / "state" / "run" / "validation.json").exists():  # then comes the stage that trains
+        assert training.poll() is None
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+    time.sleep(1.0)
+    os.killpg(training.pid, signal.SIGINT)  # as a terminal does: to everything it started
+    _, complaint = training.communicate(timeout=60)
+    assert training.returncode == 130
+    assert "Traceback" not in complaint
+    assert not (copy / "state" / "mlflow.db").exists()

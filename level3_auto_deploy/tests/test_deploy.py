@@ -89,7 +89,7 @@ def counted(gates: Sequence[Gate], seen: list[str]) -> list[Gate]:
 def test_a_version_that_passes_all_gates_begins_its_ab_test(live: Tracking) -> None:
     said = deployed(2)
     assert len(said) == len(QUICK) + 1
-    assert said[0] == "1/7 blocked          passed: never taken back"
+    assert said[0] == "1/7 blocked          passed: never taken back or rejected"
     assert said[-1] == (
         "Version 2 passed all gates. Its A/B test against version 1 begins: 14 days at most."
         " No service of production is running; one that starts answers with it."
@@ -144,7 +144,8 @@ def test_a_version_that_a_gate_stops_is_refused_in_one_line_and_nothing_moves(li
     with pytest.raises(UserError) as caught:
         deployed(2, gates)
     assert str(caught.value) == (
-        "version 2 is refused by gate colour: version 2 has the wrong colour; it stays registered"
+        "version 2 is refused by gate colour: version 2 has the wrong colour; it stays registered (evidence:"
+        f" {Path('state/reports/version-2.html')})"
     )
     assert live.aliases() == {"champion": 1}
     kept = record_of(live, 2)

@@ -73,6 +73,13 @@ def refusal(gate: str, case: Case, version: Version | None = None) -> str:
     return finding.says
 
 
+def register_like(case: Case) -> Version:
+    """Register the model of the case's version once more."""
+    run_id = case.version.run_id
+    assert case.version.twin_run_id is not None
+    return case.tracking.register(run_id, case.version.twin_run_id, {})
+
+
 def rewritten(source: Path, target: Path, change: Rewrite) -> Path:
     """A hand-off of its own, whose model was changed."""
     model = onnx.load(source / MODEL_FILE)
@@ -122,9 +129,20 @@ def test_the_first_version_of_all_passes_with_nothing_to_compare_it_with(case: C
 
 def test_a_version_that_was_taken_back_is_stopped(case: Case) -> None:
     case.tracking.tag(2, {"blocked": "nonsense at night"})
-    assert refusal("blocked", case, case.tracking.version(2)) == (
-        "it was live and was taken back: nonsense at night"
-    )
+    said = refusal("blocked", case, case.tracking.version(2))
+    assert said.startswith("it was live and was taken back: nonsense at night; train another one")
+
+
+@pytest.mark.parametrize("became", ["rejected", "taken back"])
+def test_the_model_of_a_version_that_failed_with_users_is_stopped_under_another_number_too(
+    case: Case, became: str
+) -> None:
+    record = case.tracking.open_record("deployment", "version 2", {"state": became})
+    case.tracking.tag(2, {"deployment": record})
+    version = register_like(case)
+    assert f"its model is that of version 2, which was {became}" in refusal("blocked", case, version)
+    # By its own number it may be tried again, by somebody who knows why; a rollback would have blocked it.
+    assert judged("blocked", case, case.tracking.version(2)).passed
 
 
 # ---- the file

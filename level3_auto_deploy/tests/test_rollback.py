@@ -11,6 +11,7 @@ from bike_demand.prediction_log import tables
 from bike_demand.prediction_log.database import open_database
 from bike_demand.release import moves
 from bike_demand.release.converge import wait_until_taken
+from bike_demand.release.decision import Decision, keep, page_of
 from bike_demand.release.rollback import last_good, take_back
 from bike_demand.settings import load_settings
 from bike_demand.tracking import Tracking
@@ -65,6 +66,39 @@ def test_it_is_on_record_with_what_was_live_why_and_what_put_it_there(tracking: 
     assert tags["at"] == "2011-04-05T00:00:00"
     assert tracking.run(bad).tags["state"] == "taken back"
     assert tracking.run(good).tags["state"] == "live"
+
+
+def test_the_page_of_the_deployment_says_that_it_was_taken_back(tracking: Tracking, tmp_path: Path) -> None:
+    record = tracking.version(3).tags["deployment"]
+    decision = Decision(
+        version=3,
+        run_id="r",
+        digest="d",
+        champion=2,
+        who="somebody",
+        reason=None,
+        at=NOW,
+        began=NOW,
+        gates=(),
+        state="live",
+        outcome="Its A/B test begins.",
+    )
+    keep(tracking, record, decision, page=True)
+    back(tracking, "nonsense at night")
+    page = tracking.fetch(record, "decision.html", tmp_path).read_text(encoding="utf-8")
+    assert "taken back" in page
+    assert "nonsense at night" in page
+    assert page_of(3).read_text(encoding="utf-8") == page
+
+
+def test_without_an_earlier_version_a_test_under_way_can_be_stopped(project: Path, run: Run) -> None:
+    assert project
+    tracking = Tracking(load_settings())
+    for number in (1, 2):
+        register(constant(Path(str(number)), float(number)), tracking=tracking)
+    tracking.promote(1, {})
+    tracking.set_alias("challenger", 2)
+    assert "ab stop --reason TEXT" in run("rollback", "--as-of", "2011-04-06").refusal()
 
 
 def test_going_back_twice_skips_what_was_taken_back(tracking: Tracking, run: Run, project: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
@@ -99,6 +99,10 @@ def create_app(model: Model | None) -> FastAPI:
     @app.get("/model", summary="Which model answers?", responses={503: {"model": Detail}})
     async def about() -> Card:
         return the_model().card
+
+    @app.get("/", include_in_schema=False)
+    async def entrance() -> RedirectResponse:
+        return RedirectResponse("docs")
 
     @app.get("/docs", include_in_schema=False)
     async def documentation() -> HTMLResponse:

@@ -10,6 +10,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from bike_demand.errors import UserError
+from bike_demand.files import write_atomically
+from bike_demand.settings import REPORTS
 from bike_demand.tracking import Tracking
 
 JSON, PAGE = "decision.json", "decision.html"
@@ -82,8 +84,15 @@ def keep(tracking: Tracking, record: str, decision: Decision, *, page: bool = Fa
         if page:
             files.append(Path(scratch) / PAGE)
             files[-1].write_text(rendered(decision, record), encoding="utf-8", newline="\n")
+            REPORTS.mkdir(parents=True, exist_ok=True)
+            write_atomically(page_of(decision.version), files[-1].read_bytes())
         tags = {f"gate.{each.gate}": f"{_word(each)}: {each.says}"[:500] for each in decision.verdicts}
         tracking.write_record(record, tags=tags, artifacts=files)
+
+
+def page_of(version: int) -> Path:
+    """Where the page of a version's last deployment lies on this machine."""
+    return REPORTS / f"version-{version}.html"
 
 
 def kept(tracking: Tracking, record: str) -> Decision | None:

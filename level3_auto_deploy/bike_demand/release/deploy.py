@@ -20,7 +20,7 @@ from bike_demand.data.table import iso
 from bike_demand.errors import UnreachableError, UserError
 from bike_demand.release import moves
 from bike_demand.release.converge import wait_until_taken
-from bike_demand.release.decision import Decision, Verdict, keep, kept, now_utc, plain
+from bike_demand.release.decision import Decision, Verdict, keep, kept, now_utc, page_of, plain
 from bike_demand.release.gates import GATES, Case, Finding, Gate
 from bike_demand.release.moves import STATE_TAG
 from bike_demand.settings import DATA, STATE, Settings
@@ -255,12 +255,12 @@ def _judged(
             tell(_line(number, gates, verdict))
             decision = decision.with_verdict(verdict)
             if not verdict.passed:
-                refusal = _refusal(version, [verdict])
+                refusal = f"{_refusal(version, [verdict])} (evidence: {page_of(version.number)})"
                 outcome = f"Refused by gate {gate.id}: {verdict.says}. What is live stays."
                 _keep_outcome(tracking, record, decision, moves.REFUSED, outcome)
                 tracking.write_record(record, tags={STATE_TAG: moves.REFUSED})
                 tracking.close_record(record, False)
-                raise refusal
+                raise UserError(refusal)
             keep(tracking, record, decision)
     return decision
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from bike_demand.data.table import iso
 from bike_demand.errors import UserError
 from bike_demand.release.converge import wait_until_taken
+from bike_demand.release.decision import keep, kept
 from bike_demand.release.moves import (
     LIVE_SINCE_TAG,
     STATE_TAG,
@@ -13,7 +14,7 @@ from bike_demand.release.moves import (
     end_test,
 )
 from bike_demand.settings import Settings
-from bike_demand.tracking import BLOCKED_TAG, DEPLOYMENT_TAG, PREVIOUS, Tracking, Version
+from bike_demand.tracking import BLOCKED_TAG, CHALLENGER, DEPLOYMENT_TAG, PREVIOUS, Tracking, Version
 
 ROLLBACK = "rollback"  # the kind of its record
 
@@ -27,7 +28,10 @@ def take_back(settings: Settings, tracking: Tracking, reason: str, now: datetime
     bad = tracking.champion()
     good = last_good(tracking)
     if bad is None or good is None:
-        raise UserError("there is no earlier version to go back to; deploy another one instead")
+        instead = "deploy another one instead"
+        if (challenger := tracking.aliases().get(CHALLENGER)) is not None:
+            instead = f"to end the test of version {challenger}: python -m bike_demand ab stop --reason TEXT"
+        raise UserError(f"there is no earlier version to go back to; {instead}")
     record = tracking.open_record(
         ROLLBACK,
         f"version {bad.number} back to {good.number}",
@@ -49,6 +53,10 @@ def take_back(settings: Settings, tracking: Tracking, reason: str, now: datetime
     tracking.remove_alias(PREVIOUS)
     if before := bad.tags.get(DEPLOYMENT_TAG):
         tracking.write_record(before, tags={STATE_TAG: TAKEN_BACK, "taken_back.reason": reason})
+        if decision := kept(tracking, before):
+            outcome = f"{decision.outcome} Taken back on {now:%Y-%m-%d}: {reason}."
+            changed = decision.model_copy(update={"state": TAKEN_BACK, "outcome": outcome})
+            keep(tracking, before, changed, page=True)
     tracking.write_record(record, tags={STATE_TAG: "done", "moved_at": moved_at})
     tracking.close_record(record, True)
     taken = wait_until_taken(settings, "production", tracking)

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response, Security
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader
 from pydantic import BaseModel
@@ -222,6 +222,10 @@ def create_app(
         request.scope[KEY] = Note(guard.client(request, "operations"))
         recorder.sync()
         return Response(await asyncio.to_thread(recorder.metrics.text), media_type=CONTENT_TYPE)
+
+    @app.get("/", include_in_schema=False)
+    async def entrance() -> RedirectResponse:
+        return RedirectResponse("docs")
 
     @app.get("/docs", include_in_schema=False)
     async def documentation() -> HTMLResponse:

@@ -83,6 +83,8 @@ def _reproduce(target: str, environment: dict[str, str], **how: bool) -> None:
                 if not complaint.exists():
                     raise
                 told = json.loads(complaint.read_text(encoding="utf-8"))
+                if told.get("stopped"):  # Ctrl-C went to the stage, while DVC does not hear it
+                    raise KeyboardInterrupt from None
                 raise (UnreachableError if told["unreachable"] else UserError)(told["says"]) from None
 
 

@@ -187,7 +187,7 @@ def _decide(looks: Looks | None, trial: Trial, settings: AB, now: datetime, wait
         said = f"its {trial.days} days are over, but too few outcomes are known; {said}"
     elif looks is not None and looks.ratio.shape[-1] < MIN_DAYS:
         said = f"{said}; only a stop may come before {MIN_DAYS} days"
-    return "keep on", f"nothing is sure yet: {said}"
+    return "keep on", f"nothing is sure yet, {said}"
 
 
 def _watched(looks: Looks | None, trial: Trial, settings: AB, over: bool) -> tuple[str, str]:
@@ -197,8 +197,10 @@ def _watched(looks: Looks | None, trial: Trial, settings: AB, over: bool) -> tup
         return "take back", f"surely worse than version {trial.against}: {_in_words(looks)}"
     said = "no hour has an outcome yet" if looks is None else _in_words(looks)
     if over:
-        return "end", f"nothing spoke against it in {trial.days} days: {said}"
-    return "keep on", f"nothing speaks against it so far: {said}"
+        return "end", f"nothing spoke against it in {trial.days} days, {said}"
+    if looks is not None and looks.ratio.shape[-1] < MIN_DAYS:
+        said = f"{said}; before {MIN_DAYS} days only what is far worse is taken back"
+    return "keep on", f"nothing speaks against it so far, {said}"
 
 
 def _in_words(looks: Looks) -> str:
@@ -206,5 +208,5 @@ def _in_words(looks: Looks) -> str:
     bounds = (
         f"{looks.low[-1]:.2f} to {looks.high[-1]:.2f}" if math.isfinite(looks.high[-1]) else "not bounded yet"
     )
-    many = f"{hours} hours of {days} days" if days > 1 else f"{hours} hours of one day"
+    many = f"{hours} {'hour' if hours == 1 else 'hours'} of {'one day' if days == 1 else f'{days} days'}"
     return f"its error is {ratio:.2f} times the other's ({bounds}), on {many}"

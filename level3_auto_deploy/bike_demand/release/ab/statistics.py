@@ -21,6 +21,7 @@ Floats = npt.NDArray[np.float64]
 
 # The sequence is narrowest after so many days. Tests last two weeks, and are to end sooner.
 NARROWEST_DAYS = 4
+LEAST_HOURS = 12  # fewer hours have no variance to speak of
 # A variance known from a few days only is mostly luck. It is therefore drawn towards what the hours say, as
 # if that had been seen on PRIOR_DAYS days: the variance of the sum of as many hours, times DESIGN_EFFECT, as
 # the hours of a day are alike. On pairs of models of the recipe the effect is 2 to 3; the simulated rates
@@ -91,7 +92,7 @@ def look(days: Days, alpha: float) -> Looks:
     C = mean_a**2 - m * aa
     with np.errstate(divide="ignore", invalid="ignore"):
         root = np.sqrt(np.maximum(B**2 - A * C, 0))
-        known = A > 0  # otherwise no ratio is excluded
+        known = (A > 0) & (hours >= LEAST_HOURS)  # otherwise no ratio is excluded
         ratio = np.where(sum_b > 0, sum_a / sum_b, np.where(sum_a > 0, np.inf, 1.0))
         low = np.where(known, np.maximum((B - root) / A, 0), 0.0)
         high = np.where(known, (B + root) / A, np.inf)

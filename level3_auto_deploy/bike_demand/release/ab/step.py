@@ -26,6 +26,7 @@ from bike_demand.settings import DATA, Settings
 from bike_demand.tracking import AB_TAG, CHALLENGER, CHAMPION, DEPLOYMENT_TAG, PREVIOUS, Tracking, Version
 
 PRODUCTION = "production"
+MOST_APART = timedelta(days=3)  # hours with outcomes, for the later one to say how late it is
 JSON, PAGE = "ab.json", "ab.html"  # evidence of a test, with the record of the deployment
 WATCH_JSON, WATCH_PAGE = "watch.json", "watch.html"
 
@@ -129,16 +130,25 @@ def gathered(settings: Settings, trial: Trial, as_of: datetime | None) -> Eviden
     """What is known of a test or a watch by now. Raises UserError where the database is away."""
     with closing(open_database(settings.environments.production.database)) as database:
         found = pairs(database, trial.version, trial.against, trial.began, as_of or datetime.max)
-        now = _now(settings, as_of, found)
+        now = _now(settings, as_of, trial.began, found)
+        found = [pair for pair in found if pair.hour < now]
         return weigh(found, trial, settings.ab, now, waiting(database, trial.began, now))
 
 
-def _now(settings: Settings, as_of: datetime | None, found: Sequence[Pair]) -> datetime:
-    """Data are gathered for trainings only, outcomes come each hour: by the feed's clock the later counts."""
-    if as_of is not None or settings.validation.clock == "wall" or not found:
+def _now(settings: Settings, as_of: datetime | None, began: datetime, found: Sequence[Pair]) -> datetime:
+    """Data are gathered for trainings only, outcomes come each hour: by the feed's clock the later counts.
+
+    Outcomes that follow on each other, that is: somebody who tries the service with an hour of next year does
+    not turn the clock.
+    """
+    if as_of is not None or settings.validation.clock == "wall":
         return clock.now(settings, as_of)
-    by_outcomes = found[-1].hour + clock.HOUR
-    return max(by_outcomes, clock.now(settings, None)) if gathered_months(DATA) else by_outcomes
+    now = max(began, clock.now(settings, None)) if gathered_months(DATA) else began
+    for pair in found:
+        if pair.hour > now + MOST_APART:
+            break
+        now = max(now, pair.hour + clock.HOUR)
+    return now
 
 
 def _watch(settings: Settings, tracking: Tracking, as_of: datetime | None, tell: Tell) -> bool:

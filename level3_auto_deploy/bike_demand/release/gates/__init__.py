@@ -12,7 +12,7 @@ from bike_demand.release.gates.schema import takes_what_the_service_gives
 from bike_demand.release.gates.slices import is_no_worse_in_any_slice
 
 GATES = (
-    Gate("blocked", "It was not taken back before", was_not_taken_back),
+    Gate("blocked", "It was not taken back or rejected before", was_not_taken_back),
     Gate("artefact", "Its file is the one that was registered", is_the_registered_file),
     Gate(
         "golden",
@@ -25,7 +25,7 @@ GATES = (
     Gate("likeness", "It answers like its twin, by which it is judged", answers_like_its_twin),
     Gate(
         "error",
-        "Its error is no worse than the champion's on the same fresh rows",
+        "Its error on fresh rows is not surely worse than the champion's",
         is_no_worse,
         compares=True,
     ),

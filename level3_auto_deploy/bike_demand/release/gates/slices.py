@@ -85,4 +85,6 @@ def is_no_worse_in_any_slice(case: Case) -> Finding:
             f" {limits.slice_worse:.0%} worse there is {limits.confidence:.0%} sure",
             evidence,
         )
-    return Finding(True, f"{judged} slices with {limits.slice_rows} fresh hours or more", evidence)
+    return Finding(
+        True, f"{judged} of {len(table)} slices have {limits.slice_rows} fresh hours or more", evidence
+    )
