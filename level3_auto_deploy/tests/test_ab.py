@@ -144,8 +144,11 @@ def test_a_better_challenger_is_promoted_as_soon_as_that_is_sure_and_then_watche
 
 @pytest.mark.parametrize(
     ("until", "champion", "challenger"),
-    [("2011-03-03", 20.0, 19.5), ("2011-03-05", 20.0, 10.0), ("2011-03-05", 10.0, 14.0)],
-    ids=["kept on", "promoted", "rejected"],
+    [
+        pytest.param("2011-03-03", 20.0, 19.5, id="kept on"),
+        pytest.param("2011-03-05", 20.0, 10.0, id="promoted", marks=pytest.mark.slow),
+        pytest.param("2011-03-05", 10.0, 14.0, id="rejected", marks=pytest.mark.slow),
+    ],
 )
 def test_a_step_made_twice_changes_nothing_more(
     tested: Tracking, run: Run, until: str, champion: float, challenger: float
@@ -293,7 +296,9 @@ def watched(until: str, before: float, now: float) -> None:
     tell_outcomes(rows)
 
 
-@pytest.mark.parametrize(("error", "until"), [(50.0, "2011-03-06"), (20.0, "2011-03-09")])
+@pytest.mark.parametrize(
+    ("error", "until"), [(50.0, "2011-03-06"), pytest.param(20.0, "2011-03-09", marks=pytest.mark.slow)]
+)
 def test_a_promotion_that_turns_out_worse_is_taken_back_by_itself(
     tested: Tracking, run: Run, tmp_path: Path, error: float, until: str
 ) -> None:
@@ -460,6 +465,7 @@ def test_a_challenger_without_a_test_is_told(tested: Tracking, run: Run) -> None
     assert tested.aliases().get(CHALLENGER) is None
 
 
+@pytest.mark.slow
 def test_a_test_lived_through_a_real_service_ends_with_the_better_model_live_and_traceable(
     deploy: Deploy, run: Run, project: Path
 ) -> None:

@@ -236,7 +236,7 @@ deployed(2, gates)
 """
 
 
-@pytest.mark.parametrize("at", [0, 3])
+@pytest.mark.parametrize("at", [pytest.param(0, marks=pytest.mark.slow), 3])
 def test_a_deployment_that_was_killed_goes_on_where_it_was(live: Tracking, at: int) -> None:
     done = subprocess.run(
         [sys.executable, "-c", KILLED.format(at=at)], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False
@@ -284,6 +284,7 @@ def test_a_schedule_that_deploys_the_newest_does_not_try_again_what_was_decided(
     assert live.aliases() == {"champion": 1, "challenger": 2}
 
 
+@pytest.mark.slow
 def test_taken_up_again_beside_another_champion_it_is_compared_again(
     live: Tracking, handoffs: tuple[Path, Path]
 ) -> None:
@@ -295,6 +296,7 @@ def test_taken_up_again_beside_another_champion_it_is_compared_again(
     assert record_of(live, 2)["champion"] == 3
 
 
+@pytest.mark.slow
 def test_a_champion_that_changes_meanwhile_is_noticed(live: Tracking, handoffs: tuple[Path, Path]) -> None:
     other = register(*handoffs, tracking=live, twin_last=TWIN_LAST).number
 
@@ -382,6 +384,7 @@ def test_a_release_ends_the_test_of_another_version(live: Tracking, handoffs: tu
     assert (tags["state"], tags["reason"]) == ("stopped", "version 3 was released by a person")
 
 
+@pytest.mark.slow
 def test_a_release_of_the_version_under_test_ends_its_test(live: Tracking) -> None:
     deployed(2)
     test = record_of(live, 2)["record"]
@@ -429,9 +432,8 @@ def test_by_the_command_a_version_passes_all_gates_and_a_bad_one_does_not(
 
 
 @pytest.mark.usefixtures("live")
-@pytest.mark.parametrize(
-    ("argv", "fragment"),
-    [
+def test_what_cannot_be_done_is_told_in_one_line(run: Run) -> None:
+    for argv, fragment in (
         (("deploy", "3"), "version 3: "),
         (("deploy", "newest"), "give its number, latest or champion"),
         (("deploy",), "VERSION"),
@@ -442,13 +444,11 @@ def test_by_the_command_a_version_passes_all_gates_and_a_bad_one_does_not(
         (("release", "3", "--check"), "version 3: "),
         (("release", "--back"), "no earlier version to go back to"),
         (("rollback",), "no earlier version to go back to"),
-    ],
-)
-def test_what_cannot_be_done_is_told_in_one_line(run: Run, argv: tuple[str, ...], fragment: str) -> None:
-    said = run(*argv)
-    assert said.status != 0
-    assert fragment in said.err
-    assert said.err.count("\n") == 1
+    ):
+        said = run(*argv)
+        assert said.status != 0, argv
+        assert fragment in said.err, argv
+        assert said.err.count("\n") == 1, argv
     assert Tracking(load_settings()).aliases() == {"champion": 1}
 
 
@@ -457,6 +457,7 @@ def test_before_the_first_training_it_says_what_to_do(run: Run) -> None:
     assert "no version is registered yet" in run("deploy", "latest").refusal()
 
 
+@pytest.mark.slow
 def test_the_gates_see_only_what_had_happened_by_then(live: Tracking) -> None:
     ends: list[datetime] = []
 

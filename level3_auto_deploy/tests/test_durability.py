@@ -164,6 +164,7 @@ def test_several_workers_add_up_what_they_count(released: Path) -> None:
     assert 'bike_demand_predictions_total{variant="champion",version="1"} 40.0' in text
 
 
+@pytest.mark.slow
 def test_what_was_answered_before_the_end_is_in_the_log(released: Path) -> None:
     with running(released) as service:
         ids = [service.client.post("/predict", json=EXAMPLE).json()["id"] for _ in range(20)]

@@ -116,6 +116,7 @@ def test_going_back_twice_skips_what_was_taken_back(tracking: Tracking, run: Run
     assert "blocked" not in tracking.version(1).tags
 
 
+@pytest.mark.slow
 def test_an_earlier_version_that_a_person_blocked_is_passed_over(tracking: Tracking) -> None:
     tracking.tag(2, {"blocked": "known to be bad on days off"})
     assert back(tracking).startswith("Version 1 is live again, instead of version 3")
@@ -184,6 +185,7 @@ def test_a_worker_that_does_not_follow_is_told(tracking: Tracking, monkeypatch: 
     )
 
 
+@pytest.mark.slow
 def test_a_worker_that_died_is_not_waited_for(tracking: Tracking) -> None:
     beat("a:1:0", 3, 2)
     beat("b:2:0", 1, ago=4.5)

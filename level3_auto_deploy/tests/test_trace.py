@@ -129,6 +129,7 @@ def test_an_unknown_answer_is_told_and_makes_no_database(released: Path, run: Ru
     assert run("trace", known).status == 0
 
 
+@pytest.mark.slow
 def test_the_rows_are_those_that_taught_although_the_feed_went_on_and_no_others(
     copy: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,6 +47,7 @@ def tracking(project: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> 
     return Tracking(load_settings())
 
 
+@pytest.mark.slow
 def test_runs_versions_and_the_alias_are_kept_there_and_nothing_here(tracking: Tracking) -> None:
     Path("dvc.lock").write_text("schema: '2.0'", encoding="utf-8")
     data = Dataset("hours", "d" * 32, 1416, "2011-01-01T00:00:00", "2011-02-28T23:00:00")
@@ -77,6 +78,7 @@ def test_runs_versions_and_the_alias_are_kept_there_and_nothing_here(tracking: T
     assert not Path("state").exists()
 
 
+@pytest.mark.slow
 def test_a_version_is_deployed_and_taken_back_there(
     tracking: Tracking, run: Run, handoffs: tuple[Path, Path]
 ) -> None:
