@@ -162,6 +162,7 @@ def test_no_two_trainings_are_at_work_in_one_folder(run: Run) -> None:
     assert said.err == "error: another training is at work in this folder; try again when it is done\n"
 
 
+@pytest.mark.slow
 def test_bad_data_stop_it_before_training_and_leave_the_last_good_model(copy: Path, run: Run) -> None:
     assert run("train", "--as-of", "2011-03-01").status == 0
     (good,) = versions()

@@ -48,6 +48,7 @@ def test_with_no_model_yet_it_starts_and_answers_after_the_first_release(project
         assert service.client.post("/predict", json=EXAMPLE).json()["prediction"] == 5.0
 
 
+@pytest.mark.slow
 def test_a_damaged_model_does_not_keep_it_from_starting_with_the_one_before(released: Path) -> None:
     with running(released) as service:
         assert service.client.get("/model").json()["version"] == "1"

@@ -201,6 +201,7 @@ def test_a_run_without_a_model_cannot_be_registered(tracking: Tracking) -> None:
         tracking.register(run_id, run_id, {})
 
 
+@pytest.mark.slow
 def test_deleted_state_is_made_anew_while_the_process_goes_on(tracking: Tracking) -> None:
     registered(tracking, 2)
     tracking.promote(2, {})
@@ -243,6 +244,7 @@ def test_four_processes_that_start_at_once_make_one_database(project: Path) -> N
     ]
 
 
+@pytest.mark.slow
 def test_a_half_made_database_of_an_earlier_attempt_does_no_harm(untouched: Tracking) -> None:
     Path("state").mkdir()
     (Path("state") / ".mlflow.db.new").write_bytes(b"half")

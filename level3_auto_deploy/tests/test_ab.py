@@ -317,6 +317,7 @@ def test_a_promotion_that_turns_out_worse_is_taken_back_by_itself(
     assert known(tested) == before
 
 
+@pytest.mark.slow
 def test_a_watch_that_sees_nothing_wrong_ends(tested: Tracking, run: Run, tmp_path: Path) -> None:
     promoted(run)
     watched("2011-03-12", 12.0, 10.0)
@@ -358,6 +359,7 @@ def test_of_those_that_wait_the_newest_is_tested_when_the_one_in_front_is_decide
     assert known(tested) == before
 
 
+@pytest.mark.slow
 def test_what_waits_begins_only_after_the_watch_and_is_compared_with_what_is_live_then(
     tested: Tracking, deploy: Deploy, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -158,6 +158,7 @@ def test_a_version_that_a_gate_stops_is_refused_in_one_line_and_nothing_moves(li
     assert page_of(live, 2).count("not reached") == len(QUICK) - 2
 
 
+@pytest.mark.slow
 def test_a_refused_version_is_tried_from_the_start_when_it_is_deployed_again(live: Tracking) -> None:
     with pytest.raises(UserError):
         deployed(2, [*QUICK, Gate("colour", "It is blue", stops)])
@@ -190,6 +191,7 @@ def test_another_version_waits_while_a_promotion_is_watched(
     assert deployed(3) == ["Version 3 waits until the watch of version 2 ends; nothing was changed."]
 
 
+@pytest.mark.slow
 def test_a_version_that_waited_begins_its_test_when_nobody_is_in_front(
     live: Tracking, handoffs: tuple[Path, Path]
 ) -> None:
@@ -375,6 +377,7 @@ def test_a_version_that_a_person_may_not_release_stays_in_its_test(live: Trackin
     assert record_of(live, 2)["tags"]["state"] == "testing"
 
 
+@pytest.mark.slow
 def test_a_release_ends_the_test_of_another_version(live: Tracking, handoffs: tuple[Path, Path]) -> None:
     deployed(2)
     register(*handoffs, tracking=live, twin_last=TWIN_LAST)

@@ -338,6 +338,7 @@ def test_a_model_that_takes_longer_is_stopped(
     assert judged("likeness", case, version).passed
 
 
+@pytest.mark.slow
 def test_a_model_that_needs_much_memory_is_stopped(
     case: Case, handoffs: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -436,6 +437,7 @@ def test_what_looks_much_worse_is_stopped_though_luck_may_be_the_reason(
         assert passes or "more than 25% worse" in found.says
 
 
+@pytest.mark.slow
 def test_both_are_compared_only_on_rows_after_what_either_twin_saw(
     case: Case, handoffs: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -101,6 +101,7 @@ def test_without_an_earlier_version_a_test_under_way_can_be_stopped(project: Pat
     assert "ab stop --reason TEXT" in run("rollback", "--as-of", "2011-04-06").refusal()
 
 
+@pytest.mark.slow
 def test_going_back_twice_skips_what_was_taken_back(tracking: Tracking, run: Run, project: Path) -> None:
     assert project
     back(tracking)
@@ -140,6 +141,7 @@ def test_one_that_was_cut_off_is_finished_by_the_next(tracking: Tracking) -> Non
     assert tracking.aliases() == {"champion": 2}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tracking")
 def test_by_the_command_with_and_without_a_reason(run: Run) -> None:
     said = run("rollback", "--reason", "too few bikes", "--as-of", "2011-04-05")
@@ -200,6 +202,7 @@ def test_where_nothing_runs_nothing_is_waited_for_or_made(tracking: Tracking) ->
     assert not Path("state/production.db").exists()
 
 
+@pytest.mark.slow
 def test_a_database_that_is_away_is_a_warning_as_the_alias_has_moved(
     tracking: Tracking, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,6 +40,7 @@ def test_a_release_and_its_undoing_under_load_lose_no_request(released: Path, wo
         assert load.rate() >= 200, "too little load to prove anything"
 
 
+@pytest.mark.slow
 def test_with_no_model_yet_it_starts_and_answers_after_the_first_release(project: Path) -> None:
     with running(project) as service:
         assert service.client.get("/ready").status_code == 503

@@ -19,8 +19,8 @@ from tests.tool.test_demo import processes_in
 
 @pytest.mark.parametrize(
     "number",
-    # From level 2 on a life cycle takes longer, and the replays go through the same commands.
-    [pytest.param(each.number, marks=[pytest.mark.slow] * (each.number > 1)) for each in levels()],
+    # Above, a life cycle takes longer, and the replays go through the same commands.
+    [pytest.param(each.number, marks=[pytest.mark.slow] * (each.number > 0)) for each in levels()],
 )
 def test_run_shows_each_step_with_who_does_it_and_its_command(
     ladder: Ladder, number: int, environment: dict[str, str]

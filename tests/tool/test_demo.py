@@ -71,6 +71,7 @@ def test_the_demo_replays_every_level_and_reports_what_users_were_given(
     assert processes_in(tmp_path / "ladder") == []
 
 
+@pytest.mark.slow
 def test_a_feed_of_ones_own_is_replayed_without_what_only_the_simulator_can_do(
     ladder: Ladder, week: Path, tmp_path: Path
 ) -> None:
@@ -126,8 +127,11 @@ def test_a_folder_the_tool_did_not_make_is_not_removed(
 @pytest.mark.skipif(sys.platform == "win32", reason="a test cannot press Ctrl-C there")
 @pytest.mark.parametrize(
     "sign",
-    [".ladder-made", "level0/export.csv", "level1/state/service.log"],
-    ids=["at once", "notebook", "release"],
+    [
+        pytest.param(".ladder-made", id="at once", marks=pytest.mark.slow),
+        pytest.param("level0/export.csv", id="notebook"),
+        pytest.param("level1/state/service.log", id="release", marks=pytest.mark.slow),
+    ],
 )
 def test_ctrl_c_ends_every_process_and_leaves_no_half_written_file(
     environment: dict[str, str], week: Path, tmp_path: Path, sign: str
