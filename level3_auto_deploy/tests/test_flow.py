@@ -72,9 +72,10 @@ def train(folder: Path, api: str, **environment: str) -> subprocess.CompletedPro
 
 
 def task_runs(api: str) -> dict[str, dict[str, Any]]:
-    """The task runs of the newest flow run, by the name of the task."""
+    """The task runs of the newest flow run that began, by the name of the task."""
+    began = {"flow_runs": {"start_time": {"is_null_": False}}}  # others are on the schedule
     (newest,) = httpx.post(
-        f"{api}/flow_runs/filter", json={"limit": 1, "sort": "EXPECTED_START_TIME_DESC"}
+        f"{api}/flow_runs/filter", json=began | {"limit": 1, "sort": "START_TIME_DESC"}
     ).json()
     found = httpx.post(f"{api}/task_runs/filter", json={"flow_runs": {"id": {"any_": [newest["id"]]}}}).json()
     return {each["name"].rpartition("-")[0]: each for each in found}
