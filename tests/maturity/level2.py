@@ -15,8 +15,9 @@ import pandas as pd
 import yaml
 from onnx import helper, numpy_helper
 
+from ladder.hands import type_in
 from ladder.runbook import Runbook, Step
-from tests.maturity.conftest import copied, git
+from tests.maturity.conftest import copied, edit, git
 
 MODEL = "bike-demand"
 
@@ -146,3 +147,24 @@ def mixed_up(model: onnx.ModelProto, order: Sequence[int]) -> None:
     indices = pd.array(list(order)).to_numpy("int64")
     model.graph.initializer.append(numpy_helper.from_array(indices, "order"))
     model.graph.node.insert(0, helper.make_node("Gather", ["features", "order"], ["mixed_up"], axis=1))
+
+
+def deployed_elsewhere(folder: Path) -> list[dict[str, Any]]:
+    """Set another schedule and another place for trainings; the deployments that prefect.yaml then has.
+
+    That of the project was up to date with its settings before.
+    """
+    make = "python -m bike_demand.schedule"
+    type_in(make, folder)
+    assert git(folder, "status", "--porcelain", "prefect.yaml") == ""  # as committed
+    edit(folder / "params.yaml", 'cron: "0 5 1 * *"', 'cron: "30 4 * * 1"')
+    edit(folder / "params.yaml", "work_pool: training", "work_pool: big-machines")
+    edit(folder / "params.yaml", "work_pool_type: process", "work_pool_type: kubernetes")
+    type_in(make, folder)
+    made: list[dict[str, Any]] = yaml.safe_load((folder / "prefect.yaml").read_bytes())["deployments"]
+    git(folder, "checkout", "--quiet", ".")
+    for deployment in made:
+        assert deployment["work_pool"]["name"] == "big-machines"
+        assert deployment["work_pool"]["job_variables"]["image"]
+        assert deployment["concurrency_limit"] == 1
+    return made

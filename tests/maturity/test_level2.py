@@ -32,6 +32,7 @@ from tests.maturity.level2 import (
     apart,
     by_hand,
     commit,
+    deployed_elsewhere,
     handoff,
     mixed_up,
     owners,
@@ -453,19 +454,8 @@ def test_where_and_when_trainings_run_is_a_setting_and_never_two_at_a_time(
     practice: Practice, tmp_path: Path
 ) -> None:
     folder = practice.apart(tmp_path / "project")
-    make = "python -m bike_demand.schedule"
-    type_in(make, folder)
-    assert git(folder, "status", "--porcelain", "prefect.yaml") == ""  # as committed
-    edit(folder / "params.yaml", 'cron: "0 5 1 * *"', 'cron: "30 4 * * 1"')
-    edit(folder / "params.yaml", "work_pool: training", "work_pool: big-machines")
-    edit(folder / "params.yaml", "work_pool_type: process", "work_pool_type: kubernetes")
-    type_in(make, folder)
-    (deployment,) = yaml.safe_load((folder / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    (deployment,) = deployed_elsewhere(folder)
     assert [each["cron"] for each in deployment["schedules"]] == ["30 4 * * 1"]
-    assert deployment["work_pool"]["name"] == "big-machines"
-    assert deployment["work_pool"]["job_variables"]["image"]
-    assert deployment["concurrency_limit"] == 1
-    git(folder, "checkout", "--quiet", ".")
     with (
         FileLock(folder / "state" / "train.lock"),
         pytest.raises(UserError, match="another training is at work"),

@@ -25,7 +25,17 @@ from ladder.runbook import Runbook, load, load_people
 from ladder.service import Service
 from ladder.users import as_bodies, tell_outcomes
 from tests.maturity.conftest import before, between, edit, git, in_fahrenheit
-from tests.maturity.level2 import apart, by_hand, commit, mixed_up, owners, restored, stage_outs, stored
+from tests.maturity.level2 import (
+    apart,
+    by_hand,
+    commit,
+    deployed_elsewhere,
+    mixed_up,
+    owners,
+    restored,
+    stage_outs,
+    stored,
+)
 from tests.maturity.level3 import (
     Decision,
     Hand,
@@ -701,26 +711,13 @@ def test_where_and_when_everything_runs_is_a_setting_and_never_two_at_a_time(
     practice: Practice, tmp_path: Path
 ) -> None:
     folder = practice.apart(tmp_path / "project")
-    make = "python -m bike_demand.schedule"
-    type_in(make, folder)
-    assert git(folder, "status", "--porcelain", "prefect.yaml") == ""  # as committed
-    edit(folder / "params.yaml", 'cron: "0 5 1 * *"', 'cron: "30 4 * * 1"')
-    edit(folder / "params.yaml", "work_pool: training", "work_pool: big-machines")
-    edit(folder / "params.yaml", "work_pool_type: process", "work_pool_type: kubernetes")
-    type_in(make, folder)
-    deployments = yaml.safe_load((folder / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
-    assert len(deployments) == 3
-    for deployment in deployments:
-        assert deployment["work_pool"]["name"] == "big-machines"
-        assert deployment["work_pool"]["job_variables"]["image"]
-        assert deployment["concurrency_limit"] == 1
+    deployments = deployed_elsewhere(folder)
     starts = [
         [each["cron"] for each in deployment.get("schedules", [])]
         or list(deployment["triggers"][0]["expect"])
         for deployment in deployments
     ]
     assert starts == [["30 4 * * 1"], ["bike-demand.version.registered"], ["30 5 * * *"]]
-    git(folder, "checkout", "--quiet", ".")
     for lock, command, busy in (
         ("train.lock", "train", "another training is at work"),
         ("deploy.lock", "deploy 4", "another deployment is at work"),
