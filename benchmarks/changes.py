@@ -21,8 +21,8 @@ from benchmarks import load
 from benchmarks.released import Released, released
 from data.feedfile import INPUTS, read_feed
 from ladder import users
-from ladder.cycle import FEED
 from ladder.service import APPLICATION
+from ladder.stage import FEED
 
 MODEL, ALIAS = "bike-demand", "champion"
 CHANGES = 20

@@ -20,9 +20,9 @@ from rich.progress import track
 from rich.table import Table
 
 from ladder import workcopy
-from ladder.cycle import FEED
 from ladder.hands import environment
 from ladder.levels import ROOT, level
+from ladder.stage import FEED
 
 MORE_SECONDS, MORE_CPU, IDLE_SECONDS = (
     15.0,

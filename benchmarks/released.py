@@ -9,10 +9,10 @@ import pandas as pd
 
 from data.feedfile import read_feed, write_feed
 from ladder import runbook, workcopy
-from ladder.cycle import FEED
 from ladder.hands import environment, perform, type_in
 from ladder.levels import level
 from ladder.service import APPLICATION, Service
+from ladder.stage import FEED
 
 EARLIER = pd.Timestamp("2012-12-01")  # the release before, against which the newest is tried
 

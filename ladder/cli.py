@@ -63,14 +63,25 @@ def up(
         int | None, typer.Option(min=1, max=65535, help="Port of the application; a free one if not given.")
     ] = None,
     empty: Annotated[bool, typer.Option("--empty", help="Day 0: without any model.")] = False,
+    story: Annotated[
+        bool, typer.Option("--story", help="Let days pass: users ask, and the level does what it does.")
+    ] = False,
+    speed: Annotated[
+        float, typer.Option(min=0.5, max=600, metavar="SECONDS", help="A day of the story.")
+    ] = 8.0,
+    scenario: Annotated[
+        str | None, typer.Option(help="Of the story: a scenario with a period, by name or path.")
+    ] = None,
 ) -> None:
     """Start what a level runs, on loopback, until Ctrl-C.
 
     Example: ladder up 1 --port 8000
     """
-    from ladder.cycle import up as start_level
+    from ladder.up import up as start_level
 
-    start_level(level, port, empty, Console())
+    if scenario is not None and not story:
+        raise UserError("--scenario is of a story: give --story, too")
+    start_level(level, port, Console(), empty=empty, scenario=scenario, seconds=speed if story else None)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

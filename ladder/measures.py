@@ -8,6 +8,7 @@ import pandas as pd
 
 WITHIN = 1.2  # the error is normal within this factor of the oracle's ...
 DAYS = 7  # ... over this many days, and stays so for as many
+AFTERMATH = 21  # days after an incident; what goes wrong for the first time later is another matter
 
 
 def daily_error(answers: pd.DataFrame, clean: pd.DataFrame) -> pd.DataFrame:
@@ -50,8 +51,9 @@ def days_to_recover(
 
     Normal: the error over 7 days is within 1.2 times that of a model retrained daily without delay (the
     oracle), and stays so for 7 days. Counted from the incident to the first day of that stretch, and looked
-    for from the worst day on: right after a step in demand the oracle knows no better than anybody, so the
-    first days, on which all are equally wrong, are not a recovery.
+    for from the first day on that is not normal: right after a step in demand the oracle knows no better than
+    anybody, so the first days, on which all are equally wrong, are not a recovery. Where within three weeks
+    no day is abnormal, there was nothing to recover from: 0.
 
     Both frames are as `daily_error` gives them; the oracle's needs to begin 6 days before the incident.
     """
@@ -59,9 +61,10 @@ def days_to_recover(
     errors = [frame["error"] / frame["hours"] for frame in sums]
     ratio = (errors[0] / errors[1]).loc[incident:until]
     good = ratio <= WITHIN
-    if good.all():
+    aftermath = good.loc[: incident + timedelta(days=AFTERMATH)]
+    if aftermath.all():
         return 0
-    good = good.loc[ratio.idxmax() :]
+    good = good.loc[aftermath.idxmin() :]
     proven = good.rolling(DAYS).sum() == DAYS
     if not proven.any():
         return None

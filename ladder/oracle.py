@@ -1,4 +1,4 @@
-"""The yardstick: the same recipe, retrained every morning on the truth without any delay."""
+"""The yardstick: the same recipe, retrained every so many mornings on the truth without any delay."""
 
 import importlib
 import os
@@ -7,6 +7,7 @@ from bisect import bisect_left
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -15,8 +16,11 @@ from ladder.hands import environment
 from ladder.story import Story
 
 
-def predict_daily(folder: Path, story: Story, first: date, tell: Callable[[date], None]) -> pd.DataFrame:
-    """Predictions from `first` to the story's end, each day's by a model of all clean hours before it.
+def predict_daily(
+    folder: Path, story: Story, first: date, tell: Callable[[date], None], every: int = 1
+) -> pd.DataFrame:
+    """Predictions from `first` to the story's end, by a model of all clean hours before its morning, and a
+    new one `every` so many days.
 
     The recipe is that of the package in `folder`, a working copy. Returns timestamp and prediction, one row
     an hour.
@@ -32,13 +36,15 @@ def predict_daily(folder: Path, story: Story, first: date, tell: Callable[[date]
     rows = store.read_hours(folder / "clean")
     stamps = [row.timestamp for row in rows]
     said: list[float] = []
+    fitted: Any = None
     begin = bisect_left(stamps, datetime.combine(first, time()))
     day, at = first, begin
     while day <= story.end:
         following = day + timedelta(days=1)
         after = bisect_left(stamps, datetime.combine(following, time()))
         if after > at:
-            fitted = model.fit(rows[:at], training.recipe, training.half_life_days)
+            if (day - first).days % every == 0 or fitted is None:
+                fitted = model.fit(rows[:at], training.recipe, training.half_life_days)
             said += fitted.predict(features.to_matrix(rows[at:after])).tolist()
         tell(day)
         day, at = following, after

@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import io
+import json
 import os
 import shlex
 import sys
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pandas as pd
@@ -43,6 +45,7 @@ class Lived:
     refused: list[dict[str, str]] = field(default_factory=list)
     failed_requests: int = 0
     machine_seconds: float = 0.0
+    told: dict[str, Any] = field(default_factory=dict)  # what the level says that it did by itself
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,9 @@ def live_through(job: Job, tell: Callable[[date], None]) -> Lived:
                         users.tell_outcomes(known[day], client, book.outcomes)
             tell(day)
             day += timedelta(days=1)
+        if book.tells:
+            lived.told = json.loads(in_this_process(book.tells, job.folder))
+            lived.trainings = len(lived.told["trainings"])
     lived.answers = job.story.during()[["timestamp"]].assign(
         prediction=pd.array(answers, dtype="Float64").to_numpy(dtype=float, na_value=float("nan"))
     )

@@ -62,7 +62,10 @@ class Runbook(_Strict):
     daily: tuple[Step, ...] = ()
     use: tuple[Step, ...] = ()
     outcomes: str | None = None  # where the application takes true counts, once they are known
+    tells: str | None = None  # a command that says as JSON what the level did by itself: trainings, incidents
+    plays: str | None = None  # the scenario in which `run` and `up` show it; none: the feed as it is
     pages: tuple[Page, ...] = ()
+    background: tuple[Step, ...] = ()  # what goes on beside the application, until it ends
 
 
 def load(folder: Path) -> Runbook:

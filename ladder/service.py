@@ -34,8 +34,8 @@ def is_free(port: int) -> bool:
 class Service:
     """The application of the project in `folder`, or what `command` starts there; its output goes to `log`.
 
-    In a command of one's own `{port}` is the port. A context manager: on the way out the process is stopped,
-    whatever happened.
+    In a command of one's own `{port}` is the port, and `probe` the path that answers once it is up; None:
+    it listens to nobody. A context manager: on the way out the process is stopped, whatever happened.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Service:
         port: int | None = None,
         env: Mapping[str, str] | None = None,
         command: Sequence[str] = APPLICATION,
-        probe: str = "/live",
+        probe: str | None = "/live",
     ) -> None:
         self.folder, self.log, self.port = folder, log, port or free_port()
         self._command, self._probe = command, probe
@@ -55,7 +55,7 @@ class Service:
 
     def start(self) -> None:
         """Start it and return once it answers. Raises UserError with its last word when it ends instead."""
-        if not is_free(self.port):
+        if self._probe is not None and not is_free(self.port):
             raise UserError(f"port {self.port} is taken by another program: choose another one")
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
@@ -67,6 +67,8 @@ class Service:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
+        if self._probe is None:
+            return
         for attempt in tenacity.Retrying(
             stop=tenacity.stop_after_delay(START_SECONDS),
             wait=tenacity.wait_fixed(0.05),

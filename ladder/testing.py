@@ -1,4 +1,8 @@
-"""`ladder test`: the levels' own tests, each in its folder, then those that hold across levels."""
+"""`ladder test`: the levels' own tests, each in its folder, then those that hold across levels.
+
+What a level carries over it carries over with its tests, byte by byte. So without `--all` a file of tests
+that the next level has too is run there, where more is built on what it tests, and not once for each level.
+"""
 
 import os
 import shutil
@@ -7,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 from data import UserError
@@ -31,15 +36,23 @@ def run_tests(every: bool, only: Sequence[str], pytest_args: Sequence[str]) -> i
     # Tests of one file share what is costly to make, so a worker gets a file as a whole.
     given = any(arg.startswith("-n") for arg in pytest_args)
     workers = [] if given else ["-n", str(_cores() + MORE), "--dist", "loadfile"]
+    carried = {} if every or only or given_files(pytest_args) else left_to_next()
     failed, empty = [], []
     with tempfile.TemporaryDirectory(prefix="ladder-test-") as scratch:
         for name in chosen:
+            above = carried.get(name, [])
+            more = (
+                f"; {len(above)} files of them that level {int(name) + 1} has too are run there"
+                if above
+                else ""
+            )
             print(
-                f"\n== tests of {'the tool and across levels' if name == 'tool' else f'level {name}'}",
+                f"\n== tests of {'the tool and across levels' if name == 'tool' else f'level {name}'}{more}",
                 flush=True,
             )
             command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
             command += [*workers, *slow, "--basetemp", str(Path(scratch, name)), *pytest_args]
+            command += [f"--ignore={file}" for file in above]
             with _without_caches(places[name]) as env:
                 status = subprocess.run(command, cwd=places[name], env=env, check=False).returncode
             if status == NOTHING_COLLECTED:
@@ -53,6 +66,26 @@ def run_tests(every: bool, only: Sequence[str], pytest_args: Sequence[str]) -> i
         print("\nNo test was run: none matches", file=sys.stderr)
         return 1
     return 0
+
+
+def left_to_next() -> dict[str, list[str]]:
+    """By a level's number, its files of tests that are byte-identical at the next level."""
+    found = {}
+    for lower, upper in pairwise(levels()):
+        names = [path.relative_to(lower.folder) for path in lower.folder.glob("tests/**/test_*.py")]
+        found[str(lower.number)] = sorted(
+            name.as_posix() for name in names if _same(lower.folder / name, upper.folder / name)
+        )
+    return found
+
+
+def given_files(pytest_args: Sequence[str]) -> bool:
+    """Whether somebody named what to run."""
+    return any(arg.partition("::")[0].endswith(".py") for arg in pytest_args)
+
+
+def _same(one: Path, other: Path) -> bool:
+    return other.is_file() and one.read_bytes() == other.read_bytes()
 
 
 def _cores() -> int:

@@ -149,7 +149,7 @@ def mixed_up(model: onnx.ModelProto, order: Sequence[int]) -> None:
     model.graph.node.insert(0, helper.make_node("Gather", ["features", "order"], ["mixed_up"], axis=1))
 
 
-def deployed_elsewhere(folder: Path) -> list[dict[str, Any]]:
+def deployed_elsewhere(folder: Path, cron: str = "0 5 1 * *") -> list[dict[str, Any]]:
     """Set another schedule and another place for trainings; the deployments that prefect.yaml then has.
 
     That of the project was up to date with its settings before.
@@ -157,7 +157,7 @@ def deployed_elsewhere(folder: Path) -> list[dict[str, Any]]:
     make = "python -m bike_demand.schedule"
     type_in(make, folder)
     assert git(folder, "status", "--porcelain", "prefect.yaml") == ""  # as committed
-    edit(folder / "params.yaml", 'cron: "0 5 1 * *"', 'cron: "30 4 * * 1"')
+    edit(folder / "params.yaml", f'cron: "{cron}"', 'cron: "30 4 * * 1"')
     edit(folder / "params.yaml", "work_pool: training", "work_pool: big-machines")
     edit(folder / "params.yaml", "work_pool_type: process", "work_pool_type: kubernetes")
     type_in(make, folder)

@@ -19,13 +19,14 @@ from typing import Any
 
 import onnx
 import pandas as pd
+import yaml
 
-from data.feedfile import INPUTS
+from data.feedfile import INPUTS, write_feed
 from ladder.hands import environment
 from ladder.replay import in_this_process
 from ladder.service import APPLICATION, Service
-from tests.maturity.conftest import copied, seal
-from tests.maturity.level2 import MODEL, Store, handoff
+from tests.maturity.conftest import copied, edit, git, seal
+from tests.maturity.level2 import MODEL, Store, apart, commit, handoff, restored, stage_outs, stored
 
 # ---- typing
 
@@ -69,9 +70,33 @@ def hand(project: Path) -> Iterator[Hand]:
         made.let_go()
 
 
+# A mistake in the scoring script.
+OFF_BY_ONE = ("iso(row.timestamp), prediction, ", "iso(row.timestamp), prediction + 1, ")
+
+
+def scored(folder: Path, typing: Hand, rows: pd.DataFrame) -> list[float]:
+    """What the scoring script of a project answers to these rows."""
+    given = folder / "rows.csv"
+    rows[INPUTS].to_csv(given, index=False, date_format="%Y-%m-%dT%H:%M:%S", lineterminator="\n")
+    typing.type_in("python -m bike_demand predict rows.csv predictions.csv", folder)
+    answers: list[float] = pd.read_csv(folder / "predictions.csv")["prediction"].tolist()
+    return answers
+
+
 def service_of_tests(folder: Path, log: Path) -> Service:
     """The service of the test environment of a project."""
     return Service(folder, log, env=environment(), command=[*APPLICATION, "--environment", "test"])
+
+
+def without_services(folder: Path, target: Path) -> Path:
+    """A copy of a project to break things in, with a store of its own and no service beside it."""
+    copy = apart(folder, target)
+    address = yaml.safe_load((copy / "params.yaml").read_text(encoding="utf-8"))["environments"]["test"]
+    edit(copy / "params.yaml", f'url: "{address["url"]}"', 'url: ""')
+    commit(copy, "No service of the test environment runs here")
+    # The last training is on record in the copy's store now.
+    edit(copy / "state" / "recorded.json", folder.as_posix(), copy.as_posix())
+    return copy
 
 
 # ---- what is on record
@@ -205,6 +230,27 @@ def drawn(hour: datetime, share: float, salt: str) -> str:
 def months(folder: Path) -> dict[str, bytes]:
     """The months in a folder, to the byte."""
     return {path.name: path.read_bytes() for path in sorted(folder.glob("2*.csv"))}
+
+
+def restore(folder: Path, version: Registered, feed: pd.DataFrame, code: str, scratch: Path) -> None:
+    """Fails unless a version's data, model and code are where version control has them, as they were then.
+
+    `feed` is what was published when it was trained, `code` the commit.
+    """
+    registry, remote = Registry(folder), folder / "state" / "dvc-remote"
+    lock = registry.artifact(version.run_id, "dvc.lock")
+    write_feed(feed, scratch)
+    then = [pd.read_csv(path, dtype=str) for path in sorted(scratch.iterdir())]
+    found = restored(remote, stage_outs(lock, "ingest")["state/data"])
+    pd.testing.assert_frame_equal(found, pd.concat(then, ignore_index=True))
+    entries = json.loads(stored(remote, stage_outs(lock, "train")["state/run/final"]).read_bytes())
+    (model,) = (each["md5"] for each in entries if each["relpath"] == "model.onnx")
+    content = stored(remote, model).read_bytes()
+    assert hashlib.sha256(content).hexdigest().startswith(version.tags["digest"])
+    run = registry.run(version.run_id)
+    assert (run.data.tags["git.commit"], run.data.tags["git.uncommitted"]) == (code, "false")
+    params = yaml.safe_load(git(folder, "show", f"{code}:params.yaml"))
+    assert str(params["training"]["recipe"]["learning_rate"]) == run.data.params["learning_rate"]
 
 
 # ---- models gone wrong

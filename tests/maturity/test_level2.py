@@ -94,19 +94,6 @@ def taken(service: Service, version: str) -> str | None:
     return answering(service)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _nobody_elses_store() -> Iterator[None]:
-    """The proofs read MLflow's stores themselves: as the level does, without reporting it to anybody."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-        patch.setenv("DO_NOT_TRACK", "true")
-        patch.setenv("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
-        patch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-        patch.setenv("MLFLOW_LOGGING_LEVEL", "WARNING")
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        yield
-
-
 @pytest.fixture(scope="module")
 def practice(clean: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Practice]:
     """Two trainings and one release by the runbook. Look at all of it, and change nothing."""

@@ -26,17 +26,14 @@ from ladder.service import Service
 from ladder.users import as_bodies, tell_outcomes
 from tests.maturity.conftest import before, between, edit, git, in_fahrenheit
 from tests.maturity.level2 import (
-    apart,
     by_hand,
     commit,
     deployed_elsewhere,
     mixed_up,
     owners,
-    restored,
-    stage_outs,
-    stored,
 )
 from tests.maturity.level3 import (
+    OFF_BY_ONE,
     Decision,
     Hand,
     Registry,
@@ -48,8 +45,11 @@ from tests.maturity.level3 import (
     functions,
     hand,
     months,
+    restore,
     rows,
+    scored,
     service_of_tests,
+    without_services,
 )
 from tests.maturity.test_level1 import failing, runs, without_the_exponential
 from tests.maturity.test_level2 import answering, own_tests_run, taken, workflow
@@ -97,13 +97,7 @@ class Practice:
 
     def apart(self, target: Path) -> Path:
         """A copy of the project to break things in, with no service beside it."""
-        copy = apart(self.folder, target)
-        address = yaml.safe_load((copy / "params.yaml").read_text(encoding="utf-8"))["environments"]["test"]
-        edit(copy / "params.yaml", f'url: "{address["url"]}"', 'url: ""')
-        commit(copy, "No service of the test environment runs here")
-        # The last training is on record in the copy's store now.
-        edit(copy / "state" / "recorded.json", self.folder.as_posix(), copy.as_posix())
-        return copy
+        return without_services(self.folder, target)
 
     def log_of(self, environment: str) -> pd.DataFrame:
         return answered(self.folder / "state" / f"{environment}.db")
@@ -115,19 +109,6 @@ class Practice:
     def trainings(self) -> list[Moment]:
         (train,) = (each.id for each in self.book.release if each.trains)
         return self.of(train)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _nobody_elses_store() -> Iterator[None]:
-    """The proofs read MLflow's stores themselves: as the level does, without reporting it to anybody."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-        patch.setenv("DO_NOT_TRACK", "true")
-        patch.setenv("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
-        patch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-        patch.setenv("MLFLOW_LOGGING_LEVEL", "WARNING")
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        yield
 
 
 # ---- code that was broken
@@ -754,22 +735,9 @@ def test_every_experiment_keeps_its_settings_metrics_and_plots(practice: Practic
 def test_each_versions_data_model_and_code_are_restored_from_version_control(
     practice: Practice, tmp_path: Path
 ) -> None:
-    registry = practice.registry()
-    remote = practice.folder / "state" / "dvc-remote"
-    for version, feed, code in zip(registry.registered(), practice.published, practice.code, strict=True):
-        lock = registry.artifact(version.run_id, "dvc.lock")
-        write_feed(feed, tmp_path / version.number)
-        then = [pd.read_csv(path, dtype=str) for path in sorted((tmp_path / version.number).iterdir())]
-        found = restored(remote, stage_outs(lock, "ingest")["state/data"])
-        pd.testing.assert_frame_equal(found, pd.concat(then, ignore_index=True))
-        entries = json.loads(stored(remote, stage_outs(lock, "train")["state/run/final"]).read_bytes())
-        (model,) = (each["md5"] for each in entries if each["relpath"] == "model.onnx")
-        content = stored(remote, model).read_bytes()
-        assert hashlib.sha256(content).hexdigest().startswith(version.tags["digest"])
-        run = registry.run(version.run_id)
-        assert (run.data.tags["git.commit"], run.data.tags["git.uncommitted"]) == (code, "false")
-        params = yaml.safe_load(git(practice.folder, "show", f"{code}:params.yaml"))
-        assert str(params["training"]["recipe"]["learning_rate"]) == run.data.params["learning_rate"]
+    versions = practice.registry().registered()
+    for version, feed, code in zip(versions, practice.published, practice.code, strict=True):
+        restore(practice.folder, version, feed, code, tmp_path / version.number)
     # What is in no commit does not train.
     folder = practice.apart(tmp_path / "project")
     edit(folder / "params.yaml", "max_iter: 100", "max_iter: 20")
@@ -823,12 +791,9 @@ def test_the_scoring_script_is_versioned_and_off_by_one_it_lets_no_version_pass(
     assert git(folder, "status", "--porcelain", script) == ""
     # It gives what users got.
     shown = between(practice.asked, "2011-05-01", "2011-05-05")
-    shown = shown[shown["model_version"] == "3"].reset_index(drop=True)
-    live = folder / "rows.csv"
-    shown[INPUTS].to_csv(live, index=False, date_format="%Y-%m-%dT%H:%M:%S", lineterminator="\n")
-    practice.typing.type_in("python -m bike_demand predict rows.csv predictions.csv", folder)
-    assert pd.read_csv(folder / "predictions.csv")["prediction"].tolist() == shown["prediction"].tolist()
-    edit(folder / script, "iso(row.timestamp), prediction, ", "iso(row.timestamp), prediction + 1, ")
+    shown = shown[shown["model_version"] == "3"]
+    assert scored(folder, practice.typing, shown) == shown["prediction"].tolist()
+    edit(folder / script, *OFF_BY_ONE)
     assert git(folder, "status", "--porcelain", script).split() == ["M", script]
     with pytest.raises(
         UserError, match="gate test-environment: the batch and the service answer differently"

@@ -106,3 +106,46 @@ def test_a_port_that_is_taken_is_refused_before_anything_is_made(
     assert done.returncode == 1
     assert "is taken by another program" in done.stderr
     assert not Path(environment["LADDER_HOME"], "up").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["1", "--story"], "does nothing by itself"),
+        (["4", "--scenario", "growth"], "give --story, too"),
+        (["4", "--story", "--scenario", "no-such"], "no scenario no-such"),
+    ],
+)
+def test_a_story_that_cannot_be_played_is_refused_in_one_line(
+    ladder: Ladder, arguments: list[str], says: str
+) -> None:
+    done = ladder("up", *arguments)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="a test cannot press Ctrl-C there")
+def test_a_story_passes_before_ones_eyes_until_ctrl_c(environment: dict[str, str]) -> None:
+    process, url = up(environment, "4", "--story", "--speed", "2")
+    assert process.stdout is not None
+    try:
+        said = ""
+        while "error-drift" not in said:  # the loop noticed
+            line = process.stdout.readline()
+            assert line, said
+            assert "2012-02-10" not in line, said
+            said += line
+        assert "off by" in said
+        page = httpx.get(f"{url}/dashboard", timeout=30)
+        assert page.status_code == 200
+        for name in ("MLflow", "Prefect", "Evidently"):
+            address = re.search(rf'href="(http://127\.0\.0\.1:\d+)[^"]*"[^>]*>[^<]*{name}', page.text)
+            assert address is not None, name
+            assert httpx.get(address[1], timeout=30, follow_redirects=True).status_code == 200
+    finally:
+        process.send_signal(signal.SIGINT)
+        ended = process.wait(timeout=60)
+    assert ended == 130
+    assert processes_in(Path(environment["LADDER_HOME"])) == []

@@ -56,3 +56,15 @@ def test_days_on_which_the_yardstick_is_as_wrong_are_no_recovery() -> None:
 def test_a_good_stretch_shorter_than_a_week_is_no_recovery() -> None:
     mine = days(*[10.0] * 10, *[40.0] * 10, *[10.0] * 12)
     assert measures.days_to_recover(mine, days(*[10.0] * 32), START + timedelta(days=10)) is None
+
+
+def test_what_goes_wrong_for_the_first_time_weeks_later_is_another_matter() -> None:
+    oracle = days(*[10.0] * 80)
+    late = days(*[10.0] * 50, *[40.0] * 5, *[10.0] * 25)
+    assert measures.days_to_recover(late, oracle, START + timedelta(days=10)) == 0
+    assert measures.days_to_recover(late, oracle, START + timedelta(days=45)) == 16
+
+
+def test_a_second_blow_after_the_recovery_does_not_undo_it() -> None:
+    mine = days(*[10.0] * 10, *[40.0] * 10, *[10.0] * 30, *[60.0] * 5, *[10.0] * 25)
+    assert measures.days_to_recover(mine, days(*[10.0] * 80), START + timedelta(days=10)) == 16

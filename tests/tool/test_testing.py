@@ -1,5 +1,9 @@
 """`ladder test` itself: what fails is reported, and a run of nothing is no success."""
 
+from itertools import pairwise
+
+from ladder.levels import levels
+from ladder.testing import left_to_next
 from tests.tool.conftest import Ladder
 
 
@@ -19,3 +23,29 @@ def test_more_arguments_go_to_pytest(ladder: Ladder) -> None:
     done = ladder("test", "--only", "1", "-n", "0", "tests/test_schema.py", "--collect-only")
     assert done.returncode == 0, done.stderr
     assert "tests/test_schema.py::" in done.stdout
+
+
+def test_every_file_of_tests_is_run_at_some_level_and_only_what_is_the_same_above_is_left_to_it() -> None:
+    above = left_to_next()
+    every = levels()
+    assert every[-1].number not in map(int, above)  # the highest runs all of its own
+    for level, following in pairwise(every):
+        left = above[str(level.number)]
+        for name in left:
+            assert (level.folder / name).read_bytes() == (following.folder / name).read_bytes()
+        its_own = {
+            path.relative_to(level.folder).as_posix() for path in level.folder.glob("tests/**/test_*.py")
+        }
+        if its_own:
+            assert its_own - set(left), f"level {level.number} would run nothing"
+
+
+def test_one_level_alone_is_tested_whole(ladder: Ladder) -> None:
+    name = left_to_next()["1"][0]
+    whole = ladder("test", "--only", "1", "-n", "0", "--collect-only")
+    assert f"{name}::" in whole.stdout
+    default = ladder("test", "-n", "0", "--collect-only", "-p", "no:xdist")
+    levels_apart = default.stdout.split("== tests of ")
+    (first,) = [part for part in levels_apart if part.startswith("level 1")]
+    assert f"{name}::" not in first
+    assert "that level 2 has too are run there" in first

@@ -1,0 +1,206 @@
+"""What the closed loop keeps: a level lives through a story, beside a model retrained weekly by an oracle.
+
+The oracle learns from the truth, without delay and without a test. With `--calendar` the level below lives
+through it too, with as many trainings on fixed dates. Takes a quarter of an hour for the long story.
+
+Example: python -m benchmarks.loop --scenario growth
+"""
+
+import json
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ladder import measures, runbook, workcopy
+from ladder.levels import level
+from ladder.oracle import predict_daily
+from ladder.replay import Job, Lived, live_through
+from ladder.story import Incident, Story, load_story
+from ladder.workers import Work, side_by_side
+
+WITHIN = 1.08  # of the oracle's error
+SHARE = 0.5  # of the oracle's trainings
+FOUND, RECOVERED = 7, 14  # days after a step
+NOTICED, FALLBACK = 1, 1.5  # days until a fault of inputs is noticed; times the normal error during it
+
+
+def main(
+    scenario: Annotated[str, typer.Option(help="By name or path.")] = "default",
+    feed: Annotated[Path | None, typer.Option(help="A clean feed of your own.")] = None,
+    begin: Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"])] = None,
+    end: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"])] = None,
+    calendar: Annotated[
+        int | None, typer.Option(min=1, help="Also the level below, with so many trainings on fixed dates.")
+    ] = None,
+    number: Annotated[int, typer.Option("--level", min=4, max=4)] = 4,
+    out: Annotated[Path | None, typer.Option(help="Where the numbers go as JSON.")] = None,
+) -> None:
+    """Replay a story and print what the loop kept of it; status 1 if it is worse than it may be."""
+    console = Console()
+    story = load_story(scenario, feed)
+    story = replace(
+        story,
+        start=begin.date() if begin else story.start,
+        end=end.date() if end else story.end,
+    )
+    with workcopy.alone("loop") as place:
+        results = _live(story, number, calendar, workcopy.fresh(place), console)
+    report = _report(story, calendar, results)
+    _print(report, console)
+    if out is not None:
+        out.write_text(json.dumps(report, indent=1), encoding="utf-8")
+    raise typer.Exit(int(not all(report["kept"].values())))
+
+
+def _live(story: Story, number: int, calendar: int | None, folder: Path, console: Console) -> dict[str, Any]:
+    people = runbook.load_people()
+    days = (story.end - story.start).days + 1
+    work: dict[str, Work] = {}
+    copies = {each: workcopy.make(level(each), folder / f"level{each}") for each in (number, number - 1)}
+    plan = tuple(
+        runbook.plan(
+            level(number), people.levels[number], runbook.load(copies[number]), story.start, story.end
+        )
+    )
+    job = Job(level(number), copies[number], story, plan)
+    work["loop"] = Work(level(number).title, days, partial(live_through, job))
+    if calendar:
+        release = runbook.load(copies[number - 1]).release
+        dates = [story.start + timedelta(days=round(days * turn / calendar)) for turn in range(calendar)]
+        job = Job(
+            level(number - 1),
+            copies[number - 1],
+            story,
+            tuple((day, step) for day in dates for step in release),
+        )
+        work["calendar"] = Work(f"{calendar} trainings on fixed dates", days, partial(live_through, job))
+    recipe = workcopy.make(level(1), folder / "oracle")
+    first = story.start - timedelta(days=measures.DAYS)
+    for name, every in (("weekly", 7), ("daily", 1)):
+        title = f"Oracle, retrained {name}"
+        begin = story.start if every == 7 else first
+        work[name] = Work(
+            title, (story.end - begin).days + 1, partial(predict_daily, recipe, story, begin, every=every)
+        )
+    return side_by_side(work, console)
+
+
+def _report(story: Story, calendar: int | None, results: dict[str, Any]) -> dict[str, Any]:
+    clean = story.during()
+    lived: Lived = results["loop"]
+    days = measures.daily_error(lived.answers, clean)
+    weekly = measures.mean_error(measures.daily_error(results["weekly"], clean))
+    known = story.clean[story.clean["timestamp"].isin(results["daily"]["timestamp"])]
+    daily = measures.daily_error(results["daily"], known)
+    mine = measures.mean_error(days)
+    mornings = -(-((story.end - story.start).days + 1) // 7)
+    report: dict[str, Any] = {
+        "story": story.facts(),
+        "mae": round(mine, 2),
+        "weekly_oracle": round(weekly, 2),
+        "ratio": round(mine / weekly, 3),
+        "trainings": lived.trainings,
+        "oracle_trainings": mornings,
+        "releases": len(lived.releases),
+        "rollbacks": len(lived.told["rollbacks"]),
+        "failed_requests": lived.failed_requests,
+        "machine_seconds": lived.machine_seconds,
+        "trained_because": [
+            {key: each[key] for key in ("at", "reason", "outcome")} for each in lived.told["trainings"]
+        ],
+        "incidents": [_incident(each, lived, days, daily) for each in story.incidents],
+        "kept": {},
+    }
+    kept = report["kept"]
+    kept[f"error within {WITHIN} of the weekly oracle"] = mine <= WITHIN * weekly
+    kept["at most half as many trainings"] = lived.trainings <= SHARE * mornings
+    kept["no failed request"] = not lived.failed_requests
+    if calendar:
+        other: Lived = results["calendar"]
+        beside = measures.mean_error(measures.daily_error(other.answers, clean))
+        report["calendar"] = {"mae": round(beside, 2), "trainings": other.trainings}
+        kept["better than the calendar"] = mine < beside
+    for each in report["incidents"]:
+        kept |= {f"{each['kind']}: {what}": is_so for what, is_so in each.pop("kept").items()}
+    return report
+
+
+def _incident(incident: Incident, lived: Lived, days: pd.DataFrame, daily: pd.DataFrame) -> dict[str, Any]:
+    """When it was noticed, what was trained during it, and how long the error was not normal."""
+    noticed = [
+        datetime.fromisoformat(each["noticed_at"]).date()
+        for each in lived.told["incidents"]
+        if incident.day < datetime.fromisoformat(each["noticed_at"]).date()
+        and (each["ended_at"] is None or each["ended_at"][:10] > incident.day.isoformat())
+    ]
+    open_then = any(
+        each["noticed_at"][:10] <= incident.day.isoformat()
+        and each["kind"] == "error-drift"
+        and (each["ended_at"] is None or each["ended_at"][:10] > incident.day.isoformat())
+        for each in lived.told["incidents"]
+    )
+    trained = [date.fromisoformat(each["at"][:10]) for each in lived.told["trainings"]]
+    last = incident.last
+    found: dict[str, Any] = {
+        "kind": incident.kind,
+        "from": incident.day.isoformat(),
+        "to": last.isoformat() if last else None,
+        "days_to_notice": min(((day - incident.day).days for day in noticed), default=None),
+        "noticed_before": open_then,
+        "days_to_training": min(
+            ((day - incident.day).days for day in trained if day > incident.day), default=None
+        ),
+        "days_to_recover": measures.days_to_recover(days, daily, incident.day),
+        "trained_during": sum(incident.day < day <= last for day in trained) if last else None,
+        "kept": {},
+    }
+    kept = found["kept"]
+    if incident.kind in ("growth", "new-habits"):
+        kept[f"found within {FOUND} days"] = (found["days_to_training"] or 99) <= FOUND
+        kept[f"recovered within {RECOVERED} days"] = (
+            found["days_to_recover"] is not None and found["days_to_recover"] <= RECOVERED
+        )
+    if incident.kind == "units" and last:
+        during, normal = days.loc[incident.day : last], daily.loc[incident.day : last]
+        found["times_normal"] = round(measures.mean_error(during) / measures.mean_error(normal), 2)
+        kept["noticed within a day"] = (found["days_to_notice"] or 99) <= NOTICED
+        kept["no training on it"] = found["trained_during"] == 0
+        kept[f"no worse than {FALLBACK} times normal"] = found["times_normal"] <= FALLBACK
+    if incident.kind == "poison":
+        kept["no training on it"] = found["trained_during"] == 0
+    return found
+
+
+def _print(report: dict[str, Any], console: Console) -> None:
+    facts = report["story"]
+    table = Table(title=f"{facts['title']}, {facts['from']} to {facts['to']}", title_justify="left")
+    for column in ("", "error", "trainings"):
+        table.add_column(column, justify="right" if column else "left")
+    table.add_row("the loop", f"{report['mae']:.2f}", str(report["trainings"]))
+    if "calendar" in report:
+        other = report["calendar"]
+        table.add_row("on fixed dates", f"{other['mae']:.2f}", str(other["trainings"]))
+    table.add_row("oracle, weekly", f"{report['weekly_oracle']:.2f}", str(report["oracle_trainings"]))
+    console.print(table)
+    console.print(
+        f"{report['ratio']:.3f} times the oracle's error; {report['releases']} releases,"
+        f" {report['rollbacks']} taken back; {report['failed_requests']} failed requests;"
+        f" {report['machine_seconds']:.0f} s of CPU.",
+        highlight=False,
+    )
+    for each in report["incidents"]:
+        told = ", ".join(f"{key} {value}" for key, value in each.items() if key not in ("kind", "from", "to"))
+        console.print(f"{each['kind']} from {each['from']}: {told}", highlight=False)
+    for what, is_so in report["kept"].items():
+        console.print(f"  {'kept' if is_so else '[red]MISSED[/red]'}  {what}", highlight=False)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,103 @@
+"""What `run` and `up` have in common: a working copy on a day of its feed, and steps that are seen."""
+
+import time
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+
+from data.feedfile import read_feed, write_feed
+from ladder import runbook, workcopy
+from ladder.hands import perform, type_in
+from ladder.levels import ROOT, Level
+from ladder.service import Service
+from ladder.story import load_story
+
+FEED = ROOT / "data" / "feed"
+LOG_OF_TOOLS = ("[NbClientApp]", "[IPKernelApp]")  # what Jupyter says of itself, not of the notebook
+FOR_MACHINES = "{"  # a line that begins so is JSON, for whoever collects logs
+TODAY = date(2011, 10, 1)  # the day on which `run` and `up` happen; nine months of feed lie before it
+BEFORE = timedelta(days=30)  # the release before that, at a level that tries a new model against the live one
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A working copy, what happens in its world, and the day on which it is looked at."""
+
+    folder: Path
+    book: runbook.Runbook
+    clean: pd.DataFrame
+    today: date
+
+    def publish(self, until: date) -> None:
+        """The feed as it is on the morning of that day."""
+        write_feed(self.clean[self.clean["timestamp"] < pd.Timestamp(until)], self.folder / "feed")
+
+    def day(self, day: date) -> pd.DataFrame:
+        """The hours of a day, as they will turn out."""
+        begin = pd.Timestamp(day)
+        inside = (self.clean["timestamp"] >= begin) & (self.clean["timestamp"] < begin + pd.Timedelta(days=1))
+        return self.clean[inside].reset_index(drop=True)
+
+
+def set_up(chosen: Level, place: Path, scenario: str | None, console: Console) -> Stage:
+    """A new working copy, in the scenario that the level is shown in: it begins where something happens.
+
+    Raises UserError where the scenario cannot be played.
+    """
+    folder = workcopy.make(chosen, workcopy.fresh(place / f"level{chosen.number}"))
+    book = runbook.load(folder)
+    if name := scenario or book.plays:
+        story = load_story(name)
+        stage = Stage(folder, book, story.clean, next((each.day for each in story.incidents), story.start))
+    else:
+        stage = Stage(folder, book, read_feed(FEED), TODAY)
+    stage.publish(stage.today)
+    console.print(f"[bold]{chosen.title}[/bold]", highlight=False)
+    if name:
+        console.print(f"{story.title}: {story.scenario.says}", highlight=False)
+    console.print(
+        f"working copy {workcopy.short(folder)}, the feed until {stage.today}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return stage
+
+
+def release_earlier(stage: Stage, service: Service, console: Console) -> None:
+    """Let a model be live already, as on any day but the first: the new one is tried against it."""
+    earlier = stage.today - BEFORE
+    stage.publish(earlier)
+    with console.status(f"releasing the model of {earlier}, against which the new one will be tried"):
+        for step in (*stage.book.daily, *stage.book.release):
+            perform(step, stage.folder, type_in, service)
+        if not service.running():
+            service.start()
+    stage.publish(stage.today)
+    console.print(f"A model that learned until {earlier} is live.", highlight=False)
+
+
+def show(step: runbook.Step, folder: Path, service: Service | None, console: Console) -> float:
+    """Do one step, say so, and return the wall seconds it took the machine."""
+    hand = f" -> {step.gives_to}" if step.gives_to else ""
+    console.print(f"\n[bold cyan]{step.who}{hand}[/bold cyan]  {step.does}", highlight=False)
+    if what := in_words(step):
+        console.print(f"  [green]$ {what}[/green]", highlight=False, soft_wrap=True)
+    start = time.perf_counter()
+    with console.status("working"):
+        said = perform(step, folder, type_in, service)
+    told = [line for line in said.splitlines() if line.strip() and not line.startswith(LOG_OF_TOOLS)]
+    for line in told[-6:]:
+        console.print(f"  {line}", style="dim", highlight=False, markup=False, soft_wrap=True)
+    return time.perf_counter() - start
+
+
+def in_words(step: runbook.Step) -> str:
+    """The command or the move that a step comes to; nothing where it is just thought over."""
+    if step.command:
+        return step.command
+    if move := step.copies or step.pastes:
+        return f"{'copy' if step.copies else 'paste'} {move.source} -> {move.to}"
+    return f"restart the {step.restarts}" if step.restarts else ""

@@ -1,0 +1,180 @@
+"""`ladder up`: what a level runs, on loopback, until Ctrl-C; with a story, days pass before one's eyes."""
+
+import shlex
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from time import monotonic, sleep
+
+import httpx
+from rich.console import Console
+
+from data import UserError
+from data.feedfile import INPUTS
+from ladder import runbook, users, workcopy
+from ladder.hands import environment
+from ladder.levels import level
+from ladder.service import Service, is_free
+from ladder.stage import FOR_MACHINES, Stage, release_earlier, set_up, show
+
+LINKS = "BIKE_LINKS"  # tells the application where the pages are that stand beside it
+CALM_DAYS = 7  # of a story, before something happens
+
+
+def up(
+    number: int,
+    port: int | None,
+    console: Console,
+    *,
+    empty: bool = False,
+    scenario: str | None = None,
+    seconds: float | None = None,
+) -> None:
+    """Release a model (unless `empty`), start what the level runs, print the addresses, stop it on Ctrl-C.
+
+    `seconds`: also play a story, that of `scenario` or the level's own, one day in so many of them. Raises
+    UserError where there is nothing to start or to play, a step fails, or the application ends by itself.
+    """
+    chosen = level(number)
+    if chosen.number == 0:
+        raise UserError("level 0 runs nothing: a person runs score.py on a CSV; see `ladder run 0`")
+    if port is not None and not is_free(port):
+        raise UserError(f"port {port} is taken by another program: choose another one")
+    if seconds is not None and not runbook.load(chosen.folder).background:
+        raise UserError(f"level {number} does nothing by itself while a story passes: take level 4")
+    with workcopy.alone("up") as place, ExitStack() as stack:
+        stage = set_up(chosen, place, scenario, console)
+        if seconds is not None:
+            stage = replace(stage, today=stage.today - timedelta(days=CALM_DAYS))
+            stage.publish(stage.today)
+        book, folder = stage.book, stage.folder
+        pages = [(page, _server(page, folder)) for page in book.pages]
+        links = {LINKS: ",".join(f"{page.name}={server.url}" for page, server in pages)}
+        service = stack.enter_context(
+            Service(folder, folder / "state" / "service.log", port, environment() | links)
+        )
+        if not empty:
+            _release(stage, service, console, earlier_only=seconds is not None)
+        if not service.running():
+            service.start()
+        names = " and ".join(page.name for page in book.pages)
+        with (
+            console.status(f"starting {names}: half a minute" if names else ""),
+            ThreadPoolExecutor() as many,
+        ):
+            list(many.map(Service.start, [stack.enter_context(server) for _, server in pages]))
+        background = [stack.enter_context(_background(step, folder, seconds)) for step in book.background]
+        for each in background:
+            each.start()
+        _addresses(stage, service, pages, background, console)
+        if seconds is not None:
+            _play(stage, service, background, seconds, console)
+        status = service.wait()
+    raise UserError(f"the application ended with status {status}: see {workcopy.short(service.log)}")
+
+
+def _release(stage: Stage, service: Service, console: Console, *, earlier_only: bool) -> None:
+    if stage.book.outcomes:
+        release_earlier(stage, service, console)
+    for step in () if earlier_only else (*stage.book.daily, *stage.book.release):
+        show(step, stage.folder, service, console)
+
+
+def _addresses(
+    stage: Stage,
+    service: Service,
+    pages: Sequence[tuple[runbook.Page, Service]],
+    background: Sequence[Service],
+    console: Console,
+) -> None:
+    console.print(f"\n[bold]application[/bold]  {service.url}/docs")
+    ready = httpx.get(f"{service.url}/ready").json()
+    model = httpx.get(f"{service.url}/model").json()
+    console.print(
+        f"  model      {model['version'] if 'version' in model else ready['detail']}", soft_wrap=True
+    )
+    console.print(f"  log        {workcopy.short(service.log)}", soft_wrap=True)
+    if httpx.get(f"{service.url}/dashboard").is_success:
+        console.print(f"[bold]dashboard[/bold]  {service.url}/dashboard")
+    for page, server in pages:
+        console.print(f"[bold]{page.name}[/bold]  {server.url}")
+    for each in background:
+        console.print(f"[bold]{each.log.stem}[/bold]  {workcopy.short(each.log)}")
+    console.print(f"The project is in {workcopy.short(stage.folder)}. Ctrl-C stops it all.", soft_wrap=True)
+
+
+def _play(
+    stage: Stage, service: Service, background: Sequence[Service], seconds: float, console: Console
+) -> None:
+    """Days pass: users ask hour by hour, true counts become known, and what the level does is told."""
+    console.print(f"\nA day passes in {seconds:g} seconds. Watch the dashboard.", highlight=False)
+    last = stage.clean["timestamp"].iloc[-1].date()
+    told = [_Lines(each.log) for each in background]
+    today = stage.today
+    with httpx.Client(base_url=service.url, timeout=30) as client:
+        while today <= last and service.running():
+            stage.publish(today)
+            day = stage.day(today)
+            error = 0.0
+            for number in range(len(day)):
+                began = monotonic()
+                (answer,) = users.by_http(day[INPUTS].iloc[[number]], client)
+                error += abs((answer or 0.0) - float(day["count"].iloc[number]))
+                sleep(max(0.0, seconds / max(1, len(day)) - (monotonic() - began)))
+            users.tell_outcomes(day, client, stage.book.outcomes or "")
+            live = client.get("/model").json()
+            beside = f", version {live['other']['version']} beside it" if live["other"] else ""
+            console.print(
+                f"[bold]{today}[/bold]  off by {error / max(1, len(day)):5.1f} bikes an hour,"
+                f" version {live['version']} is live{beside}",
+                highlight=False,
+            )
+            for line in (line for each in told for line in each.new()):
+                console.print(f"  {line}", style="dim", highlight=False, markup=False, soft_wrap=True)
+            today += timedelta(days=1)
+    console.print("The story is over; what it led to stays up until Ctrl-C.")
+
+
+class _Lines:
+    """The lines that a log got since they were last asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._at = path, path.stat().st_size if path.exists() else 0
+
+    def new(self) -> Iterator[str]:
+        with self._path.open("rb") as log:
+            log.seek(self._at)
+            content = log.read()
+            whole = content[: content.rfind(b"\n") + 1]
+            self._at += len(whole)
+        for line in whole.decode("utf-8", errors="replace").splitlines():
+            if line.strip() and not line.startswith(FOR_MACHINES):
+                yield line
+
+
+def _server(page: runbook.Page, folder: Path) -> Service:
+    here = {name: value.replace("{folder}", str(folder)) for name, value in page.env.items()}
+    log = folder / "state" / f"{page.name.lower()}.log"
+    command = _found(page.command, page.name)
+    return Service(folder, log, env=environment() | here, command=command, probe=page.probe)
+
+
+def _background(step: runbook.Step, folder: Path, seconds: float | None) -> Service:
+    """What goes on beside the application; where days pass in seconds, it looks as often."""
+    command = step.command or ""
+    if seconds is not None:
+        command += f" --every {seconds / 2:g}"
+    log = folder / "state" / f"{step.id}.log"
+    return Service(folder, log, env=environment(), command=_found(command, step.id), probe=None)
+
+
+def _found(command: str, name: str) -> list[str]:
+    program, *arguments = shlex.split(command)
+    found = shutil.which(program, path=environment()["PATH"])
+    if found is None:
+        raise UserError(f"there is no program `{program}` to start {name} with")
+    return [found, *arguments]

@@ -1,0 +1,377 @@
+"""The command line: `python -m bike_demand COMMAND`, in the project's folder."""
+
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from bike_demand import settings
+from bike_demand.errors import UserError
+
+# Each command imports what it needs when it runs: `ingest` should not wait for scikit-learn.
+
+app = typer.Typer(
+    help="Hourly demand of a bike-share service.",
+    epilog="Example: python -m bike_demand ingest",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+AsOf = Annotated[
+    datetime | None,
+    typer.Option(
+        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"],
+        metavar="DATE",
+        help="Leave out what happened from this date on.",
+    ),
+]
+
+
+@app.command(epilog="Example: python -m bike_demand ingest --as-of 2012-01-01")
+def ingest(as_of: AsOf = None) -> None:
+    """Bring the gathered data up to date with the operator's feed."""
+    from bike_demand.data.ingest import ingest as gather
+    from bike_demand.data.source import Source
+    from bike_demand.progress import watched
+
+    given = settings.load_settings()
+    result = gather(
+        Source(given.feed),
+        settings.DATA,
+        given.first_month,
+        as_of=as_of,
+        progress=lambda months: watched(months, "Gathering months"),
+    )
+    typer.echo(
+        f"{len(result.months)} months, {result.months[0]} to {result.months[-1]}, in {settings.DATA}:"
+        f" {_count(result.changed)} new or changed, {_count(result.removed)} taken out"
+    )
+
+
+@app.command(epilog="Example: python -m bike_demand validate --as-of 2012-01-01")
+def validate(as_of: AsOf = None) -> None:
+    """Check whether the gathered data are fit for training."""
+    given = settings.load_settings()
+
+    from bike_demand.data.quarantine import fit_hours
+    from bike_demand.data.store import read_hours
+    from bike_demand.good_hours import recognise
+
+    gathered = read_hours(settings.DATA, as_of)
+    quarantined = recognise(given, gathered)
+    rows = fit_hours(gathered, quarantined, given, as_of)
+    typer.echo(f"{len(rows)} hours, {rows[0].timestamp:%Y-%m-%d} to {rows[-1].timestamp:%Y-%m-%d}, are fit.")
+    for stretch in quarantined.stretches:
+        typer.echo(f"Known and left out: {stretch}.")
+
+
+@app.command(epilog="Example: python -m bike_demand train --as-of 2012-01-01")
+def train(
+    as_of: AsOf = None,
+    allow_dirty: Annotated[
+        bool,
+        typer.Option("--allow-dirty", help="Train with uncommitted code; its changes are kept with the run."),
+    ] = False,
+    deploy: Annotated[
+        bool | None, typer.Option(help="Deploy it too, or not, else as params.yaml says.", show_default=False)
+    ] = None,
+) -> None:
+    """Gather, validate, train, evaluate, register and deploy a model; nothing where nothing changed."""
+    from bike_demand.progress import waiting
+
+    with waiting("Training"):
+        from bike_demand.launch import train as run
+
+        made, new = run(as_of, allow_dirty, typer.echo)
+    if new:
+        typer.echo(f"Run {made.run_id} learned from all rows and is registered as version {made.version}.")
+    else:
+        typer.echo(f"Nothing changed since run {made.run_id}, version {made.version}: nothing to do.")
+    given = settings.load_settings()
+    days = given.training.holdout_days
+    typer.echo(
+        f"Its twin, run {made.twin_run_id}, did not see the last {days} days and was off by {made.mae:.1f}"
+        " bikes an hour on them."
+    )
+    if deploy is False or (deploy is None and not given.deploy.automatic):
+        typer.echo(f"Deploy it with: python -m bike_demand deploy {made.version}")
+        return
+    from bike_demand.launch import follow
+
+    follow(given, str(made.version), as_of, typer.echo)
+
+
+@app.command(epilog="Example: python -m bike_demand reproduce 0a1b2c3d4e5f60718293a4b5c6d7e8f9")
+def reproduce(
+    run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="Of a training, as `train` printed it.")],
+) -> None:
+    """Train again from a run's record, with its code and data, and tell whether the same comes of it."""
+    from bike_demand.progress import waiting
+
+    with waiting("Restoring and training"):
+        from bike_demand.training.reproduce import reproduce as again
+
+        result = again(run_id)
+    typer.echo(f"Code and data of the run are in {result.folder}.")
+    if result.differences:
+        raise UserError(f"run {run_id}: not the same: {'; '.join(result.differences)}")
+    typer.echo(f"identical: model {result.digest} and its {len(result.metrics)} metrics")
+
+
+@app.command(epilog="Example: python -m bike_demand predict rows.csv predictions.csv")
+def predict(
+    source: Annotated[Path, typer.Argument(metavar="IN.csv", help="Rows with the columns of a request.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT.csv", help="timestamp,prediction,model_version")],
+    model: Annotated[
+        Path | None, typer.Option(help="Folder of a hand-off to answer with, else the version that is live.")
+    ] = None,
+) -> None:
+    """Predict each row of a CSV file with the model that the service answers with."""
+    from bike_demand.serving.batch import live_model, score
+    from bike_demand.serving.model import load_model
+
+    loaded = live_model(settings.load_settings()) if model is None else load_model(model)
+    rows = score(loaded, source, target)
+    typer.echo(f"{rows} predictions of model {loaded.version} in {target}")
+
+
+@app.command(epilog="Example: python -m bike_demand deploy latest")
+def deploy(
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="Its number, or `latest`.")],
+    as_of: AsOf = None,
+) -> None:
+    """Take a version through all gates and begin its A/B test; one that was cut off is taken up again."""
+    from bike_demand.progress import waiting
+
+    with waiting("Deploying"):
+        from bike_demand.release import deploy as delivery
+
+        delivery.deploy(settings.load_settings(), version, as_of, typer.echo)
+
+
+@app.command(epilog='Example: python -m bike_demand rollback --reason "too few bikes at the station"')
+def rollback(
+    reason: Annotated[str | None, typer.Option(help="Kept with the version that is taken back.")] = None,
+    as_of: AsOf = None,
+) -> None:
+    """Back to the last good version, at once; the present one is not deployed again."""
+    from bike_demand.release import command
+
+    command.rollback(settings.load_settings(), reason, as_of)
+
+
+@app.command(epilog='Example: python -m bike_demand release 7 --reason "the live one answers nonsense"')
+def release(
+    version: Annotated[
+        str | None,
+        typer.Argument(metavar="VERSION", help="Its number, `latest` or `champion`.", show_default=False),
+    ] = None,
+    reason: Annotated[str | None, typer.Option(help="Why there is no time for an A/B test.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Try the gates, and change nothing.")] = False,
+    back: Annotated[bool, typer.Option("--back", help="The same as `rollback`.")] = False,
+    as_of: AsOf = None,
+) -> None:
+    """For a person in need: past the A/B test, but past none of the gates."""
+    from bike_demand.release import command
+
+    command.release(settings.load_settings(), version, reason=reason, check=check, back=back, as_of=as_of)
+
+
+ab = typer.Typer(help="The A/B test of a version that passed all gates.", rich_markup_mode=None)
+app.add_typer(ab, name="ab", epilog="Example: python -m bike_demand ab status")
+
+
+@ab.command("step", epilog="Example: python -m bike_demand ab step --as-of 2012-01-08")
+def ab_step(as_of: AsOf = None) -> None:
+    """Look at what is known by now and do what follows: keep on, promote, reject, take back. Run it daily."""
+    from bike_demand.progress import waiting
+
+    with waiting("Looking"):
+        from bike_demand.release.ab.step import step
+
+        step(settings.load_settings(), as_of, typer.echo)
+
+
+@ab.command("status", epilog="Example: python -m bike_demand ab status --html test.html")
+def ab_status(
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write it as a page, too.")
+    ] = None,
+    as_of: AsOf = None,
+) -> None:
+    """Show how the test under way stands, or a promotion that is watched; changes nothing."""
+    from bike_demand.release.ab.status import status
+
+    status(settings.load_settings(), as_of, html, typer.echo)
+
+
+@ab.command("stop", epilog='Example: python -m bike_demand ab stop --reason "the station moved"')
+def ab_stop(
+    reason: Annotated[str, typer.Option(help="Why; it is kept with the evidence.")],
+    as_of: AsOf = None,
+) -> None:
+    """End the test under way; the champion stays."""
+    from bike_demand.release.ab.step import stop
+
+    stop(settings.load_settings(), reason, as_of, typer.echo)
+
+
+@app.command(epilog="Example: python -m bike_demand trace 0a1b2c3d4e5f60718293a4b5c6d7e8f9 --rows")
+def trace(
+    prediction_id: Annotated[
+        str, typer.Argument(metavar="PREDICTION_ID", help="As /predict answered it, the field `id`.")
+    ],
+    rows: Annotated[
+        bool, typer.Option("--rows", help="Restore the rows that the model learned from.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write it as a page.")] = None,
+) -> None:
+    """Follow an answer back: deployment, A/B arm, version, run, parameters, code, environment and data."""
+    from bike_demand.progress import waiting
+
+    with waiting("Tracing"):
+        from bike_demand.release.trace import command
+
+        command(settings.load_settings(), prediction_id, rows=rows, as_json=json, page=html, tell=typer.echo)
+
+
+@app.command(epilog="Example: python -m bike_demand agent --once --as-of 2012-01-08")
+def agent(
+    once: Annotated[bool, typer.Option("--once", help="One turn, and then end.")] = False,
+    every: Annotated[
+        float | None, typer.Option(min=0.1, metavar="SECONDS", help="From turn to turn, else params.yaml's.")
+    ] = None,
+    as_of: AsOf = None,
+) -> None:
+    """The loop: gather, look, train, deploy, test, take back, tell; turns until SIGTERM or Ctrl-C."""
+    from bike_demand.loop import agent as loop
+
+    if once:
+        from bike_demand.progress import waiting
+
+        with waiting("Taking a turn"):
+            loop.once(as_of, typer.echo)
+        return
+    if as_of is not None:
+        raise UserError("--as-of goes with --once: a loop that goes on takes the time from the feed")
+    from bike_demand.launch import must_not_run_twice
+
+    must_not_run_twice(settings.load_settings().flow)
+    loop.forever(typer.echo, every)
+
+
+@app.command(epilog="Example: python -m bike_demand monitor --as-of 2012-01-08")
+def monitor(
+    as_of: AsOf = None,
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    report: Annotated[bool, typer.Option("--report", help="Write the drift report, due or not.")] = False,
+) -> None:
+    """Look at production: errors, data quality, drift, signals, incidents, trainings; nothing is acted on."""
+    from bike_demand.progress import waiting
+
+    with waiting("Looking"):
+        from bike_demand.monitoring.report import monitor as run
+
+        run(settings.load_settings(), as_of, as_json=json, page=report, tell=typer.echo)
+
+
+@app.command(epilog='Example: python -m bike_demand retrain --reason "a new station was opened"')
+def retrain(
+    reason: Annotated[str, typer.Option(help="Why; it is kept with the training.")],
+    now: Annotated[
+        bool, typer.Option("--now", help="Whatever cool-down and budget say; gates and A/B test stay.")
+    ] = False,
+    as_of: AsOf = None,
+) -> None:
+    """Do what the loop does when the error drifts: train, pass the gates, begin the A/B test."""
+    from bike_demand.progress import waiting
+
+    if not reason.strip():
+        raise UserError("--reason: say why; it is kept with the training")
+    with waiting("Training"):
+        from bike_demand.loop.turn import retrain as run
+
+        run(settings.load_settings(), reason.strip(), as_of, now, typer.echo)
+
+
+@app.command(epilog="Example: python -m bike_demand incidents --html incidents.html")
+def incidents(
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write them as a page.")] = None,
+) -> None:
+    """What went wrong so far: since when, noticed by what, what was done, what it cost, what was learned."""
+    from bike_demand.loop.report import report
+
+    report(settings.load_settings(), as_json=json, page=html, tell=typer.echo)
+
+
+@app.command(epilog="Example: python -m bike_demand serve --port 8080 --workers 2")
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on, else params.yaml's.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 takes a free one.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Processes that answer.")] = None,
+    environment: Annotated[str, typer.Option(help="Whose versions: test or production.")] = "production",
+) -> None:
+    """Serve predictions over HTTP with the version that is live, until SIGTERM or Ctrl-C."""
+    given = settings.load_settings().serving
+
+    from bike_demand.serving.server import serve as run
+
+    run(
+        host if host is not None else given.host,
+        port if port is not None else given.port,
+        workers if workers is not None else given.workers,
+        environment,
+    )
+
+
+@app.command(epilog="Example: python -m bike_demand key planning")
+def key(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Who gets it: a program or a person.")],
+    operations: Annotated[
+        bool, typer.Option("--operations", help="For /metrics and /model, not for predictions and outcomes.")
+    ] = False,
+) -> None:
+    """Make an API key of the service and print it once; only its SHA-256 is kept."""
+    from bike_demand.serving.keys import make_key
+
+    file = Path(settings.load_settings().serving.keys)
+    typer.echo(make_key(file, name, "operations" if operations else "client"))
+
+
+def _count(months: list[str]) -> str:
+    return f"{len(months)} ({', '.join(months)})" if 0 < len(months) <= 3 else str(len(months))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; 0, or another status after one line on stderr that says what is wrong and what to do."""
+    try:
+        status = app(
+            args=None if argv is None else list(argv),
+            prog_name="python -m bike_demand",
+            standalone_mode=False,
+        )
+    except typer.Abort:
+        return 130
+    except TyperException as error:  # a usage error: an unknown option, a missing argument
+        typer.echo(f"error: {' '.join(error.format_message().split())} (see --help)", err=True)
+        return error.exit_code
+    except UserError as error:
+        typer.echo(f"error: {error}", err=True)
+        return 1
+    except (
+        OSError
+    ) as error:  # a full disk, a folder that may not be written: nothing a traceback would explain
+        typer.echo(f"error: {error}", err=True)
+        return 1
+    return status if isinstance(status, int) else 0  # 130 after Ctrl-C
+
+
+if __name__ == "__main__":
+    sys.exit(main())

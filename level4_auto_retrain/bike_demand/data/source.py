@@ -1,0 +1,205 @@
+"""Where the feed is published: a folder, a web server or an object store, all read through fsspec."""
+
+import asyncio
+import itertools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import fsspec
+import tenacity
+
+from bike_demand.data.month import first_hour, next_month
+from bike_demand.errors import UnreachableError, UserError
+
+T = TypeVar("T")
+
+PROBES = 3  # months without a file after which a search of an unlisted server ends
+_MONTH_FILE = re.compile(r"(?:^|/)(\d{4}-\d{2})\.csv$")
+# What the different file systems tell of a file that changes when its content does.
+_MARKS = ("ETag", "Content-MD5", "Digest", "Last-Modified", "LastModified", "mtime", "ino")
+
+
+class _PassingError(Exception):
+    """A failure that may be gone in a moment; its cause says what it was."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A month as published. `token` changes when the content does; None where the source tells nothing."""
+
+    month: str
+    address: str
+    size: int | None
+    token: str | None
+
+
+class Source:
+    """The feed at an address: a path, or http(s)://, s3:// and what else fsspec has a driver for.
+
+    Raises UserError where the address cannot be understood.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        try:
+            # A new instance each time: listings and credentials must not outlive a run.
+            self._files, self._root = fsspec.url_to_fs(address, skip_instance_cache=True, **_options(address))
+        except (ValueError, ImportError, OSError) as error:
+            raise UserError(
+                f"{address}: this address cannot be read ({error}); give a folder, http(s):// or s3://"
+            ) from None
+        self._is_web = address.startswith(("http://", "https://"))
+        self._is_local = "file" in self._files.protocol
+        self._troubles = _troubles(address)
+
+    def months(self, first_month: str) -> list[Published]:
+        """The published months, ascending and without a gap.
+
+        A web server that lists nothing is searched month by month from `first_month`.
+        Raises UserError where there are none or one is missing between others, UnreachableError where nobody
+        answers.
+        """
+        names = self._attempt(self._list)
+        found = sorted({match[1] for name in names if (match := _MONTH_FILE.search(name))})
+        published = [self._look_up(month) for month in found] if found or not self._is_web else None
+        if published is None:
+            published = self._search(first_month)
+        months = [each.month for each in published if each is not None]
+        if not months:
+            hint = f", looked from {first_month} (first_month in params.yaml) on" if self._is_web else ""
+            raise UserError(f"{self.address}: no months like 2011-01.csv there{hint}; check the address")
+        for month, following in itertools.pairwise(months):
+            if next_month(month) != following:
+                raise UserError(
+                    f"{self.address}: {next_month(month)}.csv is missing between {month}.csv and"
+                    f" {following}.csv; have it published"
+                )
+        return [each for each in published if each is not None]
+
+    def fetch(self, published: Published) -> bytes:
+        """The content of a month. Raises UserError where it is shorter or longer than published."""
+
+        def whole() -> bytes:
+            content: bytes = self._files.cat_file(published.address)
+            if published.size is not None and len(content) != published.size:
+                raise _PassingError from EOFError(
+                    f"{len(content)} of {published.size} bytes arrived, or it was changed meanwhile"
+                )
+            return content
+
+        try:
+            return self._attempt(whole)
+        except FileNotFoundError:
+            raise UserError(f"{self.describe(published.month)}: listed but not there; try again") from None
+
+    def describe(self, month: str) -> str:
+        """How messages call a month's file."""
+        return f"{self.address.rstrip('/')}/{month}.csv"
+
+    def _list(self) -> list[str]:
+        try:
+            return [str(name) for name in self._files.ls(self._root, detail=False)]
+        except FileNotFoundError:
+            if self._is_web:
+                return []  # a server without an index page
+            raise UserError(
+                f"{self.address}: no such folder; set `feed` in params.yaml or BIKE_FEED"
+            ) from None
+        except self._troubles as error:
+            if self._is_web and getattr(error, "status", 500) < 500:
+                return []  # listing is forbidden, the files may not be
+            raise _PassingError from error
+
+    def _look_up(self, month: str) -> Published | None:
+        try:
+            first_hour(month)
+        except ValueError:
+            raise UserError(f"{self.describe(month)}: there is no month {month}") from None
+        address = f"{self._root.rstrip('/')}/{month}.csv"
+
+        def look() -> dict[str, Any] | None:
+            try:
+                info: dict[str, Any] = self._files.info(address)
+            except FileNotFoundError as error:
+                # fsspec calls every failure of a web server this; only 404 and its like mean it.
+                if error.__cause__ is not None and getattr(error.__cause__, "status", 500) >= 500:
+                    raise _PassingError from error.__cause__
+                return None
+            return info
+
+        info = self._attempt(look)
+        if info is None:
+            return None
+        marks = [f"{mark}={info[mark]}" for mark in _MARKS if info.get(mark)]
+        size = info.get("size")
+        token = f"{'; '.join(marks)}; size={size}" if marks else None
+        return Published(month, address, size, token)
+
+    def _search(self, first_month: str) -> list[Published | None]:
+        found: list[Published | None] = []
+        month, missing = first_month, 0
+        while missing < PROBES:
+            published = self._look_up(month)
+            missing = 0 if published else missing + 1
+            found.append(published)
+            month = next_month(month)
+        return found
+
+    def _attempt(self, work: Callable[[], T]) -> T:
+        """Do it, three times at most where the outside world may fail for a moment."""
+
+        def translated() -> T:
+            try:
+                return work()
+            except (FileNotFoundError, NotADirectoryError):
+                raise
+            except self._troubles as error:
+                raise _PassingError from error
+
+        retries = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(1 if self._is_local else 3),
+            wait=tenacity.wait_exponential_jitter(multiplier=0.2, max=2),
+            retry=tenacity.retry_if_exception_type(_PassingError),
+            reraise=True,
+        )
+        try:
+            return retries(translated)
+        except _PassingError as error:
+            cause = error.__cause__
+            said = " ".join(str(cause).split()) or type(cause).__name__
+            raise UnreachableError(
+                f"{self.address}: cannot be read ({said}); check the address, then try again"
+            ) from None
+
+
+def _options(address: str) -> dict[str, Any]:
+    """Time-outs short enough that a dead address is reported while somebody is still looking."""
+    if address.startswith(("http://", "https://")):
+        import aiohttp
+
+        return {"client_kwargs": {"timeout": aiohttp.ClientTimeout(total=60, connect=5, sock_read=20)}}
+    if address.startswith("s3://"):
+        config = {"connect_timeout": 5, "read_timeout": 20, "retries": {"max_attempts": 1}}
+        return {"config_kwargs": config}
+    return {}
+
+
+def _troubles(address: str) -> tuple[type[Exception], ...]:
+    """What the driver of an address raises when the outside world fails."""
+    if address.startswith(("http://", "https://")):
+        import aiohttp
+
+        return (OSError, asyncio.TimeoutError, fsspec.exceptions.FSTimeoutError, aiohttp.ClientError)
+    if address.startswith("s3://"):
+        import botocore.exceptions
+
+        return (
+            OSError,
+            asyncio.TimeoutError,
+            fsspec.exceptions.FSTimeoutError,
+            botocore.exceptions.BotoCoreError,
+            botocore.exceptions.ClientError,
+        )
+    return (OSError,)

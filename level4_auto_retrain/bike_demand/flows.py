@@ -1,0 +1,89 @@
+"""The loop, and trainings and deployments by hand, as Prefect flows: when and where they run, and what is
+tried again.
+
+The one module that imports Prefect; `launch` decides whether it is needed at all.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from prefect import flow, task
+from prefect.events import emit_event
+
+from bike_demand.errors import UnreachableError
+from bike_demand.loop import turn as loop
+from bike_demand.prediction_log.journal import Raised
+from bike_demand.release import deploy as delivery
+from bike_demand.schedule import REGISTERED, RESOURCE, SIGNAL
+from bike_demand.settings import load_settings
+from bike_demand.training import steps
+
+
+def _is_unreachable(_task: Any, _run: Any, state: Any) -> bool:
+    """The outside world can fail and be back; what is wrong with data or code stays wrong."""
+    return isinstance(state.result(raise_on_failure=False), UnreachableError)
+
+
+def _take_turn(as_of: datetime | None) -> None:
+    def send(raised: Raised) -> None:
+        """Say it to the server, whose automation starts `act`; once for each signal in its cool-down."""
+        told = {
+            "signal": str(raised.id),
+            "as_of": "" if as_of is None else as_of.isoformat(),
+            "says": raised.says,
+        }
+        resource = f"{SIGNAL}.{raised.kind}.{raised.subject}".replace(" ", "-")
+        emit_event(f"{SIGNAL}.{raised.kind}", resource={"prefect.resource.id": resource}, payload=told)
+
+    loop.turn(load_settings(), as_of, print, send)
+
+
+def _act(signal: int, as_of: datetime | None) -> None:
+    loop.act(load_settings(), signal, as_of, print)
+
+
+def _deploy(version: str, as_of: datetime | None) -> None:
+    delivery.deploy(load_settings(), version, as_of, print)
+
+
+gather = task(name="ingest", retry_condition_fn=_is_unreachable)(steps.gather)
+# One task: the graph of these stages is DVC's.
+build = task(name="validate, train, evaluate")(steps.build)
+put_on_record = task(name="register")(steps.put_on_record)
+pass_gates = task(name="gates", retry_condition_fn=_is_unreachable, log_prints=True)(_deploy)
+take_turn = task(name="turn", retry_condition_fn=_is_unreachable, log_prints=True)(_take_turn)
+follow_signal = task(name="what follows", retry_condition_fn=_is_unreachable, log_prints=True)(_act)
+
+
+def _patient(step: Any) -> Any:
+    """The task with the waits of the settings before another try."""
+    waits = load_settings().flow.retry_seconds
+    return step.with_options(retries=len(waits), retry_delay_seconds=list(waits))
+
+
+@flow(name="train")
+def train(as_of: datetime | None = None, allow_uncommitted: bool = False) -> steps.Made:
+    """Gather, validate, train, evaluate, register; and say that there is a new version."""
+    made, new = steps.run(as_of, allow_uncommitted, _patient(gather), build, put_on_record)
+    if new:
+        told = {"version": str(made.version), "as_of": "" if as_of is None else as_of.isoformat()}
+        emit_event(REGISTERED, resource={"prefect.resource.id": RESOURCE}, payload=told)
+    return made, new
+
+
+@flow(name="deploy")
+def deploy(version: str, as_of: str = "") -> None:
+    """Take a version through the gates to its A/B test; tried again, it goes on where it was."""
+    _patient(pass_gates)(version, datetime.fromisoformat(as_of) if as_of else None)
+
+
+@flow(name="look")
+def look(as_of: datetime | None = None) -> None:
+    """Gather and look; send each signal as an event, and take the A/B test a step on."""
+    _patient(take_turn)(as_of)
+
+
+@flow(name="act")
+def act(signal: str, as_of: str = "") -> None:
+    """Do what follows on a signal, by its id; tried again, it goes on where it was."""
+    _patient(follow_signal)(int(signal), datetime.fromisoformat(as_of) if as_of else None)

@@ -1,0 +1,139 @@
+"""The hand-off of a model: a folder with the model file, what goes in and comes out, and checksums.
+
+Ground for both sides: training writes it, the service reads it.
+"""
+
+import hashlib
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bike_demand.data.features import FEATURES, describe
+from bike_demand.errors import UserError
+from bike_demand.files import replace_folder
+
+MODEL_FILE = "model.onnx"
+CARD_FILE = "model.json"
+SUMS_FILE = "SHA256SUMS"
+FILES = {MODEL_FILE, CARD_FILE, SUMS_FILE}
+
+# Names inside the model file.
+INPUT_NAME = "features"  # float32 [rows, 9], in the order of FEATURES
+OUTPUT_NAME = "prediction"  # float32 [rows, 1]
+
+
+class Input(BaseModel):
+    """One column of what the model takes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: str
+    type: str
+    unit: str
+    min: float
+    max: float
+    nullable: bool
+
+
+class Output(BaseModel):
+    """What the model gives."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: str
+    type: str
+    unit: str
+    min: float
+
+
+class Card(BaseModel):
+    """model.json: what the model is called, takes and gives. `version` comes from the model file's digest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    version: str
+    inputs: tuple[Input, ...]
+    output: Output
+
+
+@dataclass(frozen=True)
+class HandOff:
+    """A hand-off that was read and found whole."""
+
+    model: bytes
+    card: Card
+
+
+def version_of(model: bytes) -> str:
+    """The first 12 hex digits of the model file's SHA-256: the same file has the same version anywhere."""
+    return hashlib.sha256(model).hexdigest()[:12]
+
+
+def write_handoff(folder: Path, model: bytes) -> str:
+    """Write the hand-off as a whole, in the place of an older one; the model's version.
+
+    Raises UserError where `folder` holds anything else, which would be lost.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: not a folder; give another --out")
+    if folder.is_dir() and (strange := {path.name for path in folder.iterdir()} - FILES):
+        raise UserError(f"{folder}: holds {min(strange)}, so it is not a hand-off; give another --out")
+    card: dict[str, Any] = {
+        "name": "bike-demand",
+        "version": version_of(model),
+        "inputs": describe(),
+        "output": {"name": OUTPUT_NAME, "type": "float32", "unit": "bikes rented in the hour", "min": 0},
+    }
+    contents = {MODEL_FILE: model, CARD_FILE: (json.dumps(card, indent=2) + "\n").encode()}
+    sums = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in contents.items()]
+    contents[SUMS_FILE] = "".join(sums).encode()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    new = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        new.chmod(0o755)  # mkdtemp makes folders that only their owner can read
+        for name, content in contents.items():
+            (new / name).write_bytes(content)
+        replace_folder(new, folder)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    return version_of(model)
+
+
+def read_handoff(folder: Path) -> HandOff:
+    """Read a hand-off and check that it is whole and takes what this code makes of a row.
+
+    Raises UserError that names the file at fault.
+    """
+    again = "copy the hand-off again"
+    contents: dict[str, bytes] = {}
+    for name in sorted(FILES):
+        try:
+            contents[name] = (folder / name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            raise UserError(f"{folder}: {name} is missing; {again}") from None
+    lines = contents[SUMS_FILE].decode("ascii", errors="replace").splitlines()
+    sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    for name in (MODEL_FILE, CARD_FILE):
+        if sums.get(name) != hashlib.sha256(contents[name]).hexdigest():
+            raise UserError(f"{folder / name}: not what {SUMS_FILE} says, so damaged or changed; {again}")
+    try:
+        card = Card.model_validate_json(contents[CARD_FILE])
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UserError(f"{folder / CARD_FILE}: {where}: {first['msg']}; ask for a new hand-off") from None
+    if card.version != version_of(contents[MODEL_FILE]):
+        raise UserError(f"{folder / CARD_FILE}: version {card.version} is of another model; {again}")
+    if (names := tuple(each.name for each in card.inputs)) != FEATURES:
+        raise UserError(
+            f"{folder / CARD_FILE}: the model takes {','.join(names)}, this application gives"
+            f" {','.join(FEATURES)}; ask for a model that fits"
+        )
+    return HandOff(contents[MODEL_FILE], card)

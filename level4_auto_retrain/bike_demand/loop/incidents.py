@@ -1,0 +1,184 @@
+"""What went wrong, kept: since when, noticed by what, what was done, what it cost, and what is learned of it.
+
+An incident is as long as its signal. Where a bad model got through to users, its case becomes a check of
+every later deployment (`release.gates.cases`); where bad data did, of every later training (`data.lessons`).
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from bike_demand.data.lessons import make_case
+from bike_demand.data.schema import Conditions
+from bike_demand.loop import champion
+from bike_demand.loop.alerts import alert
+from bike_demand.loop.champion import VERSION
+from bike_demand.loop.context import Context
+from bike_demand.monitoring.gathered import gathered_hours
+from bike_demand.monitoring.quality import FEED, Found
+from bike_demand.prediction_log import history, journal
+from bike_demand.prediction_log.answered import Answered, answered, first_hour_after
+from bike_demand.prediction_log.journal import DATA, MODEL, TAKE_BACK, Incident, Kind, Raised
+from bike_demand.release.moves import LIVE_SINCE_TAG
+from bike_demand.release.rescored import predictions
+from bike_demand.tracking import BLOCKED_TAG
+
+KINDS = (Kind.QUALITY, Kind.ERROR, Kind.RELEASE, Kind.LOOP)
+NORMAL_DAYS = 14  # before an incident: what was normal
+LESSON_HOURS, LEAST_HOURS = 48, 12
+BEFORE_DAYS = 21  # before bad data, of which their case takes what it needs
+
+
+def follow(context: Context, signals: Sequence[Raised], found: Sequence[Found]) -> None:
+    """Open an incident for each signal that is one, and end those whose signal is over.
+
+    `found` is what the look found wrong with data, also of what is over.
+    """
+    for signal in signals:
+        if signal.kind in KINDS:
+            journal.open_incident(
+                context.database,
+                signal.kind,
+                signal.subject,
+                since=_moment(signal.evidence.get("since"), signal.first_at),
+                noticed_at=signal.first_at,
+                noticed_by=signal.says,
+            )
+    going_on = {(each.kind, each.subject) for each in signals}
+    for incident in journal.incidents(context.database, only_open=True):
+        if (incident.kind, incident.subject) not in going_on:
+            _end(context, incident, found)
+
+
+def note(context: Context, signal: Raised, what: str) -> None:
+    """Keep with the incident of a signal what was done about it."""
+    for incident in journal.incidents(context.database, only_open=True):
+        if (incident.kind, incident.subject) == (signal.kind, signal.subject):
+            journal.note_done(context.database, incident.id, context.now, what)
+
+
+def of_people(context: Context) -> None:
+    """What people took back without the loop: incidents too, and lessons."""
+    for version in champion.taken_back_by_a_person(context):
+        reason = version.tags[BLOCKED_TAG]
+        first = first_hour_after(context.database, version.number, None) or context.now
+        since = min(_moment(version.tags.get(LIVE_SINCE_TAG), first), context.now)
+        incident = journal.open_incident(
+            context.database,
+            Kind.RELEASE,
+            f"version {version.number}",
+            since=since,
+            noticed_at=context.now,
+            noticed_by=f"a person: {reason}",
+        )
+        journal.note_done(context.database, incident.id, context.now, "Taken back by a person.")
+        champion.note_taken_back(context, version)  # cut off here, the incident ends like any other
+        _end(context, incident, [])
+
+
+def _end(context: Context, incident: Incident, found: Sequence[Found]) -> None:
+    """The lesson first: an end that was cut off is made again."""
+    cost = _cost(context, incident)
+    learned = ""
+    if incident.kind is Kind.RELEASE:
+        cost |= _lesson(context, incident)
+        if cost.pop("lesson", False):
+            learned = " What it answered is a check of every later deployment from now on."
+    elif incident.kind is Kind.QUALITY and _data_lesson(context, incident, found):
+        learned = " Its hours are a check of every later training from now on."
+    journal.end_incident(context.database, incident.id, context.now, cost)
+    days = max(1, (context.now - incident.since).days)
+    alert(
+        context.settings,
+        context.database,
+        f"over:{incident.id}",
+        context.now,
+        f"Over: {incident.kind}, {incident.subject}",
+        happened=(
+            f"What was noticed on {incident.noticed_at:%Y-%m-%d} is over, after"
+            f" {'a day' if days == 1 else f'{days} days'}: {incident.noticed_by}"
+        ),
+        evidence=cost,
+        done=(" ".join(each["what"] for each in incident.done) or "Nothing had to be done.") + learned,
+        you_may="Nothing has to be done. `python -m bike_demand incidents` has the whole record.",
+    )
+
+
+def _cost(context: Context, incident: Incident) -> dict[str, Any]:
+    """Errors in bikes: of all answers meanwhile, and by how much their sum is above that of normal hours."""
+    first = incident.since.date()
+    during = history.days(context.database, first, context.now.date())
+    before = history.days(context.database, first - timedelta(days=NORMAL_DAYS), first)
+    hours, error = sum(day.known for day in during), sum(day.error for day in during)
+    known, usual = sum(day.known for day in before), sum(day.error for day in before)
+    cost: dict[str, Any] = {"hours": hours, "error": round(error / hours, 1) if hours else None}
+    if hours and known:
+        cost |= {
+            "normal_error": round(usual / known, 1),
+            "error_above_normal": round(error - hours * usual / known),
+        }
+    return cost
+
+
+def _lesson(context: Context, incident: Incident) -> dict[str, Any]:
+    """Of a model that was taken back: what its answers cost and, where it was clearly worse, its case.
+
+    A version that was hardly worse is no case: whatever is fresh differs from the champion as much.
+    """
+    number = int(incident.subject.removeprefix("version "))
+    actions = journal.actions(context.database, TAKE_BACK)
+    instead = [each.version for each in actions if each.detail.get(VERSION) == number and each.version]
+    rows = answered(context.database, number, incident.since, context.now)
+    cost: dict[str, Any] = {"answers_by_bad_model": len(rows) if instead else 0}
+    known = [row for row in rows if row.count is not None]
+    if not instead or len(known) < LEAST_HOURS:
+        return cost
+    good = predictions(context.tracking, context.tracking.version(instead[-1]), known)
+    bad = [row.prediction for row in known]
+    errors = _error(known, bad), _error(known, good)
+    cost |= {"error_of_bad_model": round(errors[0], 1), "error_of_good_model": round(errors[1], 1)}
+    cost["error_above_normal"] = round((errors[0] - errors[1]) * len(known))
+    if errors[0] < (1 + context.settings.loop.lesson_worse) * errors[1]:
+        return cost
+    content = {
+        "version": number,
+        "digest": context.tracking.version(number).digest,
+        "rows": [{"timestamp": row.hour.isoformat(), **row.conditions} for row in known[:LESSON_HOURS]],
+        "bad": bad[:LESSON_HOURS],
+        "good": good[:LESSON_HOURS],
+    }
+    journal.add_lesson(context.database, incident.id, MODEL, content)
+    return cost | {"lesson": True}
+
+
+def _data_lesson(context: Context, incident: Incident, found: Sequence[Found]) -> bool:
+    """Keep the hours of bad data for later trainings; whether there was anything to keep."""
+    its = [
+        each
+        for each in found
+        if each.finding.subject == incident.subject and each.finding.hours[-1] >= incident.since
+    ]
+    # The feed is what is trained on, so it goes first.
+    for each in sorted(its, key=lambda each: each.where != FEED):
+        since = each.finding.hours[0] - timedelta(days=BEFORE_DAYS)
+        rows: Sequence[Conditions]
+        if each.where == FEED:
+            rows = gathered_hours(since, context.now)
+        else:
+            answers = history.answers(context.database, since, context.now)
+            rows = [one.asked for one in history.first_answers(answers)]
+        known = history.counts(context.database, since, context.now)
+        quality = context.settings.monitoring.quality
+        case = make_case(incident.id, each.finding, rows, known, quality)
+        if case is not None:
+            journal.add_lesson(context.database, incident.id, DATA, case.model_dump(mode="json"))
+            return True
+    return False
+
+
+def _error(rows: Sequence[Answered], answers: Sequence[float]) -> float:
+    return sum(abs(answer - (row.count or 0)) for row, answer in zip(rows, answers, strict=True)) / len(rows)
+
+
+def _moment(given: object, otherwise: datetime) -> datetime:
+    return datetime.fromisoformat(given) if isinstance(given, str) else otherwise

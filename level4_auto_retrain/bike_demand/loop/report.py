@@ -1,0 +1,117 @@
+"""The incidents, for people and programs: as lines, as JSON, as a page."""
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from bike_demand.files import write_atomically
+from bike_demand.prediction_log import journal
+from bike_demand.prediction_log.database import open_database
+from bike_demand.prediction_log.journal import Incident
+from bike_demand.settings import Settings
+
+Tell = Callable[[str], None]
+TEMPLATE = Path(__file__).with_name("incidents.html.j2")
+
+
+def report(settings: Settings, *, as_json: bool, page: Path | None, tell: Tell) -> None:
+    """Tell them, newest first. Raises UserError where the database is away."""
+    with closing(open_database(settings.environments.production.database)) as database:
+        found = journal.incidents(database)[::-1]
+        lessons = {each.id: each.kind for each in journal.lessons(database)}
+    if page is not None:
+        write_atomically(page, rendered(found, lessons).encode())
+    if as_json:
+        tell(json.dumps([described(each, lessons) for each in found], indent=1))
+        return
+    for incident in found:
+        for line in lines(incident, lessons):
+            tell(line)
+    if not found:
+        tell("Nothing went wrong so far.")
+    if page is not None:
+        tell(f"Page: {page}")
+
+
+def described(incident: Incident, lessons: dict[int, str]) -> dict[str, Any]:
+    """An incident as JSON."""
+    return {
+        "id": incident.id,
+        "kind": str(incident.kind),
+        "subject": incident.subject,
+        "since": incident.since.isoformat(),
+        "noticed_at": incident.noticed_at.isoformat(),
+        "noticed_by": incident.noticed_by,
+        "done": incident.done,
+        "ended_at": None if incident.ended_at is None else incident.ended_at.isoformat(),
+        "cost": incident.cost,
+        "lesson": None if incident.lesson is None else lessons.get(incident.lesson),
+    }
+
+
+def lines(incident: Incident, lessons: dict[int, str]) -> list[str]:
+    """An incident for a person at a terminal."""
+    found = [
+        f"{incident.id}. {incident.kind}, {incident.subject}: {_span(incident)}",
+        f"   noticed {incident.noticed_at:%Y-%m-%d %H:%M}: {incident.noticed_by}",
+        *(f"   {_day(each['at'])}: {each['what']}" for each in incident.done),
+    ]
+    if incident.cost is not None:
+        found.append(f"   cost: {in_words(incident.cost)}")
+    if (learned := _learned(incident, lessons)) is not None:
+        found.append(f"   {learned}")
+    return found
+
+
+def rendered(incidents: Sequence[Incident], lessons: dict[int, str]) -> str:
+    """The page: HTML that needs nothing from anywhere else."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    shown = [
+        {
+            "incident": each,
+            "span": _span(each),
+            "done": [(_day(one["at"]), one["what"]) for one in each.done],
+            "cost": None if each.cost is None else in_words(each.cost),
+            "learned": _learned(each, lessons),
+        }
+        for each in incidents
+    ]
+    return template.render(shown=shown)
+
+
+def in_words(cost: dict[str, Any]) -> str:
+    """What it cost, in a line."""
+    said = [f"{cost.get('hours', 0)} hours with a known count"]
+    if cost.get("error") is not None:
+        usual = f", normally {cost['normal_error']:g}" if cost.get("normal_error") is not None else ""
+        said.append(f"off by {cost['error']:g} bikes an hour{usual}")
+    if cost.get("error_above_normal") is not None:
+        said.append(f"{cost['error_above_normal']:+g} bikes in all")
+    if cost.get("answers_by_bad_model"):
+        said.append(f"{cost['answers_by_bad_model']} hours answered by the bad model")
+    return "; ".join(said)
+
+
+def _span(incident: Incident) -> str:
+    if incident.ended_at is None:
+        return f"since {incident.since:%Y-%m-%d}, goes on"
+    return f"{incident.since:%Y-%m-%d} to {incident.ended_at:%Y-%m-%d}"
+
+
+def _learned(incident: Incident, lessons: dict[int, str]) -> str | None:
+    if incident.lesson is None:
+        return None
+    where = {"data": "every later validation", "model": "every later deployment"}
+    return f"learned: the case is a check of {where[lessons[incident.lesson]]}"
+
+
+def _day(at: str) -> str:
+    return f"{datetime.fromisoformat(at):%Y-%m-%d}"

@@ -1,0 +1,1 @@
+"""How production is doing: errors by day, data quality, what is normal, drift, and what follows from it."""

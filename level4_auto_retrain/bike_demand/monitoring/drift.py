@@ -1,0 +1,185 @@
+"""Whether the world still looks as it did when the champion learned: the one module that imports Evidently.
+
+Its import takes seconds, so it happens only when a report is due.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from bike_demand.data.features import to_matrix
+from bike_demand.data.schema import Conditions
+from bike_demand.errors import UserError
+from bike_demand.handoff import INPUT_NAME, OUTPUT_NAME, read_handoff
+from bike_demand.prediction_log.journal import Kind, Signal
+from bike_demand.runtime import open_session
+from bike_demand.settings import EVIDENTLY, REPORTS, Drift
+from bike_demand.tracking import HANDOFF_ARTIFACT, Tracking, Version
+
+PAGE = REPORTS / "drift.html"
+NUMBERS = ("temp_c", "feels_like_c", "humidity", "windspeed_kmh", "prediction")
+CATEGORIES = ("weather",)
+SHARES = 0.25  # the Jensen-Shannon distance from which on categories count as moved
+LEAST = 120  # hours on each side: most of a week
+PROJECT = "bike-demand"
+
+Table = Mapping[str, Sequence[float | None]]
+
+
+@dataclass(frozen=True)
+class Drifted:
+    """What a report found: how far each column has moved, and which of them too far.
+
+    Numbers by the Wasserstein distance in standard deviations of the reference, categories by that of
+    Jensen and Shannon.
+    """
+
+    at: datetime
+    version: int  # the champion, whose training window is the reference
+    current: tuple[datetime, datetime]
+    reference: tuple[datetime, datetime]
+    distances: dict[str, float]
+    moved: tuple[str, ...]
+
+    def content(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "version": self.version,
+            "current": [hour.isoformat() for hour in self.current],
+            "reference": [hour.isoformat() for hour in self.reference],
+            "distances": self.distances,
+            "moved": list(self.moved),
+        }
+
+
+def signal(content: Mapping[str, Any], now: datetime, settings: Drift) -> Signal | None:
+    """The signal of the newest report, which counts until the next; None where the inputs did not drift."""
+    moved = [name for name in content["moved"] if name != "prediction"]
+    if len(moved) < settings.columns:
+        return None
+    distances = content["distances"]
+    far = [f"{name} moved by {distances[name]:.1f} standard deviations" for name in moved if name in NUMBERS]
+    far += [
+        f"{name} has other shares (distance {distances[name]:.2f})" for name in moved if name in CATEGORIES
+    ]
+    says = (
+        f"The inputs of the week until {content['current'][1][:10]} are not those that version"
+        f" {content['version']} learned from: {', '.join(far)}."
+    )
+    return Signal(Kind.DRIFT, "inputs", now, says, dict(content))
+
+
+def reference_window(tracking: Tracking, champion: Version, days: int) -> tuple[datetime, datetime] | None:
+    """The last days that the champion learned from; None where nobody knows."""
+    dataset = tracking.run(champion.run_id).dataset
+    if dataset is None:
+        return None
+    last = datetime.fromisoformat(dataset.last)
+    return last - timedelta(days=days), last
+
+
+def report(
+    tracking: Tracking,
+    champion: Version,
+    current: Sequence[tuple[Conditions, float | None]],
+    reference: Sequence[Conditions],
+    now: datetime,
+    settings: Drift,
+    page: bool,
+) -> Drifted | None:
+    """Compare the inputs and answers of now with what the champion learned from, and what it says to that.
+
+    The snapshot goes into Evidently's workspace, and as a page to state/reports where something has moved, or
+    `page` asks for it. None where there are too few hours to compare.
+    """
+    if len(current) < LEAST or len(reference) < LEAST:
+        return None
+    answers = _answers(tracking, champion, reference)
+    now_table = _table([row for row, _ in current], [answer for _, answer in current])
+    then_table = _table(reference, answers)
+    distances, moved = _compare(now_table, then_table, now, settings, page)
+    return Drifted(
+        now,
+        champion.number,
+        (current[0][0].timestamp, current[-1][0].timestamp),
+        (reference[0].timestamp, reference[-1].timestamp),
+        distances,
+        moved,
+    )
+
+
+def _answers(tracking: Tracking, champion: Version, rows: Sequence[Conditions]) -> list[float | None]:
+    with TemporaryDirectory() as scratch:
+        try:
+            handoff = read_handoff(tracking.fetch(champion.run_id, HANDOFF_ARTIFACT, Path(scratch)))
+        except UserError:  # its files are gone; the inputs can be compared all the same
+            return [None] * len(rows)
+    (said,) = open_session(handoff.model).run([OUTPUT_NAME], {INPUT_NAME: to_matrix(rows)})
+    return [float(each) for each in np.asarray(said)[:, 0]]
+
+
+def _table(rows: Sequence[Conditions], answers: Sequence[float | None]) -> Table:
+    table = {
+        name: [getattr(row, name) for row in rows] for name in (*NUMBERS, *CATEGORIES) if name != "prediction"
+    }
+    return table | {"prediction": answers}
+
+
+def _compare(
+    current: Table, reference: Table, now: datetime, settings: Drift, page: bool
+) -> tuple[dict[str, float], tuple[str, ...]]:
+    os.environ.setdefault("DO_NOT_TRACK", "true")
+    import pandas as pd
+    from evidently import DataDefinition, Dataset, Report
+    from evidently.metrics import ValueDrift
+
+    def told(name: str) -> bool:
+        return all(sum(value is not None for value in table[name]) >= LEAST for table in (current, reference))
+
+    numbers = [name for name in NUMBERS if told(name)]
+    # The distance is in standard deviations of the reference, so there has to be one.
+    numbers = [name for name in numbers if len({value for value in reference[name] if value is not None}) > 1]
+    categories = [name for name in CATEGORIES if told(name)]
+    definition = DataDefinition(numerical_columns=numbers, categorical_columns=categories)
+
+    def dataset(table: Table) -> Dataset:
+        frame = pd.DataFrame(
+            {name: pd.Series(list(table[name]), dtype="float64") for name in (*numbers, *categories)}
+        )
+        return Dataset.from_pandas(frame, data_definition=definition)
+
+    metrics = [ValueDrift(column=name, method="wasserstein", threshold=settings.distance) for name in numbers]
+    metrics += [ValueDrift(column=name, method="jensenshannon", threshold=SHARES) for name in categories]
+    snapshot = Report(metrics, include_tests=True).run(
+        dataset(current), dataset(reference), timestamp=now, name=f"week until {now:%Y-%m-%d}"
+    )
+    told_by = json.loads(snapshot.json())
+    distances = {each["config"]["column"]: round(float(each["value"]), 3) for each in told_by["metrics"]}
+    moved = tuple(
+        each["metric_config"]["params"]["column"] for each in told_by["tests"] if each["status"] != "SUCCESS"
+    )
+    _keep(snapshot)
+    if page or moved:
+        PAGE.parent.mkdir(parents=True, exist_ok=True)
+        new = PAGE.with_name(f".{PAGE.name}.new")
+        snapshot.save_html(str(new))
+        new.replace(PAGE)
+    return distances, moved
+
+
+def _keep(snapshot: Any) -> None:
+    """Into the workspace, which `evidently ui --workspace state/evidently` shows."""
+    from evidently.ui.workspace import Workspace
+
+    workspace = Workspace.create(str(EVIDENTLY))
+    project = next((each for each in workspace.list_projects() if each.name == PROJECT), None)
+    if project is None:
+        project = workspace.create_project(PROJECT)
+    workspace.add_run(project.id, snapshot, include_data=False)

@@ -1,0 +1,150 @@
+"""What `monitor` says: how production is doing, for a person, or as JSON for a program."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from bike_demand.clock import now as now_of
+from bike_demand.monitoring import drift
+from bike_demand.monitoring.look import Seen, look
+from bike_demand.prediction_log import history, journal
+from bike_demand.prediction_log.database import Database, open_database
+from bike_demand.prediction_log.history import Day
+from bike_demand.prediction_log.journal import TAKE_BACK, TRAIN, Incident, Kind, Raised, Signal
+from bike_demand.settings import Settings
+from bike_demand.tracking import Tracking
+
+LOOKED_AT = (
+    Kind.QUALITY,
+    Kind.DRIFT,
+    Kind.ERROR,
+)  # what a look sees by itself; of the others the journal knows
+OUTCOME = "outcome"  # in the detail of an action
+LAST = 14  # days and trainings that a person is shown
+
+
+def monitor(
+    settings: Settings, as_of: datetime | None, *, as_json: bool, page: bool, tell: Callable[[str], None]
+) -> None:
+    """Look, and say what is seen; what is acted on is the loop's. `page`: write the drift report, too.
+
+    Raises UserError where nothing was gathered yet, or a store is away.
+    """
+    tracking = Tracking(settings)
+    with closing(open_database(settings.environments.production.database)) as database:
+        seen = look(settings, tracking, database, as_of, now_of(settings, as_of), page)
+        told = _told(database, seen)
+    if as_json:
+        tell(json.dumps(told, indent=1))
+        return
+    for line in _lines(seen, told):
+        tell(line)
+    if page:
+        tell(
+            f"Drift report: {drift.PAGE.as_posix()}"
+            if drift.PAGE.exists()
+            else "There is no drift report: too few hours to compare."
+        )
+
+
+def _told(database: Database, seen: Seen) -> dict[str, Any]:
+    """All of it, as JSON has it. Errors in bikes an hour."""
+    others = [each for each in journal.open_signals(database) if each.kind not in LOOKED_AT]
+    signals: list[Signal | Raised] = [*seen.signals, *others]
+    actions = journal.actions(database)
+    everything = history.days(database, date.min, seen.now.date())
+    return {
+        "now": seen.now.isoformat(),
+        "champion": None if seen.champion is None else seen.champion.number,
+        "days": [_day(each) for each in everything],
+        "signals": [
+            {
+                "kind": str(each.kind),
+                "subject": each.subject,
+                "says": each.says,
+                "evidence": each.evidence,
+            }
+            for each in signals
+        ],
+        "incidents": [_incident(each) for each in journal.incidents(database)],
+        "trainings": [
+            {
+                "at": each.at.isoformat(),
+                "reason": each.reason,
+                "version": each.version,
+                "outcome": each.detail.get(OUTCOME, each.state),
+            }
+            for each in actions
+            if each.kind == TRAIN
+        ],
+        "rollbacks": [
+            {"at": each.at.isoformat(), "reason": each.reason, "to": each.version, "state": each.state}
+            for each in actions
+            if each.kind == TAKE_BACK
+        ],
+        "alerts": journal.count_alerts(database),
+    }
+
+
+def _day(day: Day) -> dict[str, Any]:
+    return {
+        "day": day.day.isoformat(),
+        "hours": day.hours,
+        "known": day.known,
+        "mae": _mean(day.error, day.known),
+        "bias": _mean(day.bias, day.known),
+        "count": _mean(day.count, day.known),
+        "mae_last_week": _mean(day.yardstick_error, day.yardstick_hours),
+        "skill": skill([day]),
+        "quality": day.quality,
+    }
+
+
+def _incident(incident: Incident) -> dict[str, Any]:
+    moments = ("since", "noticed_at", "ended_at")
+    return {
+        key: value.isoformat() if key in moments and value is not None else value
+        for key, value in vars(incident).items()
+    }
+
+
+def skill(days: Sequence[Day]) -> float | None:
+    """The share of the yardstick's error that the model saves; None: nothing to compare with."""
+    yardstick = sum(day.yardstick_error for day in days)
+    return round(1 - sum(day.paired_error for day in days) / yardstick, 4) if yardstick else None
+
+
+def _mean(total: float, hours: int) -> float | None:
+    return round(total / hours, 3) if hours else None
+
+
+def _lines(seen: Seen, told: dict[str, Any]) -> Iterator[str]:
+    champion = "none" if seen.champion is None else f"version {seen.champion.number}"
+    yield f"It is {seen.now:%Y-%m-%d %H:%M} in the time of the feed. Live: {champion}."
+    week = [day for day in seen.days if day.day >= seen.now.date() - timedelta(days=7)]
+    hours, known = sum(day.hours for day in week), sum(day.known for day in week)
+    if known:
+        error, bias = sum(day.error for day in week) / known, sum(day.bias for day in week) / known
+        saved = skill(week)
+        beside = "" if saved is None else f", {saved:.0%} less than the same hour a week before"
+        yield (
+            f"In the last 7 days {hours} hours were answered, {known} of them have an outcome: off by"
+            f" {error:.1f} bikes an hour (bias {bias:+.1f}){beside}."
+        )
+    else:
+        yield f"In the last 7 days {hours} hours were answered, none of them has an outcome."
+    signals = told["signals"]
+    yield "Signals:" if signals else "Signals: none, all is as it should be."
+    for each in signals:
+        yield f"  {each['kind']}, {each['subject']}: {each['says']}"
+    open_ = [each for each in told["incidents"] if each["ended_at"] is None]
+    yield f"Incidents: {len(open_)} under way, {len(told['incidents']) - len(open_)} over."
+    for each in open_:
+        yield f"  {each['kind']}, {each['subject']}, since {each['since'][:10]}"
+    yield f"Trainings: {len(told['trainings'])}" + (":" if told["trainings"] else ".")
+    for each in told["trainings"][-LAST:]:
+        made = "" if each["version"] is None else f", version {each['version']}"
+        yield f"  {each['at'][:10]}{made}, {each['outcome']}: {each['reason']}"
+    yield f"Taken back: {len(told['rollbacks'])}. Alerts: {told['alerts']}."

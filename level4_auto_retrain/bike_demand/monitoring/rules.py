@@ -1,0 +1,186 @@
+"""When to train: what the days of the champion say of it, and what the trainings before it came to.
+
+The level of demand swings with the season, and the raw error with it. So no rule looks at the raw error: one
+looks at signed bias, as a share of demand, one at what the champion saves of the error of the simplest answer
+there is (the same hour a week ago), beside what it promised when it was released. Each is a one-sided t-test
+over the newest days: a margin has to be surely exceeded, not just once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import stdtrit
+
+from bike_demand.prediction_log.history import Day
+from bike_demand.prediction_log.journal import Kind, Signal
+from bike_demand.settings import Settings, Trigger
+from bike_demand.tracking import Version
+
+DAY = timedelta(days=1)
+MONTH = 30 * DAY  # of a budget
+SPREAD = 0.05  # of days at least, as a share of demand: three alike ones are no certainty
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What a version was like on the days held out at its training. None: that is not on record.
+
+    `mae` in bikes an hour; `skill` is the share of the yardstick's error that it saved.
+    """
+
+    mae: float | None
+    skill: float | None
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A training before. `helped`: what came of it was surely no worse than the champion in its A/B test;
+    None: that is still open.
+    """
+
+    at: datetime
+    helped: bool | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether to train now, and why, or why not, in a sentence."""
+
+    train: bool
+    says: str
+
+
+def promise(version: Version) -> Promise:
+    """What the version promised at its training."""
+    told = {name: version.tags.get(name) for name in ("mae", "skill")}
+    return Promise(**{name: None if value is None else float(value) for name, value in told.items()})
+
+
+def error_signal(days: Sequence[Day], promised: Promise, now: datetime, settings: Settings) -> Signal | None:
+    """The signal that the champion's error drifts; None where nothing is sure.
+
+    `days` are the champion's own, ascending, without those on which something was wrong with what was asked.
+    """
+    rule = settings.trigger
+    begin = now.date() - rule.window_days * DAY
+    recent = [day for day in days if begin <= day.day < now.date() and day.known]
+    if len(recent) < rule.min_days or sum(day.known for day in recent) < rule.min_hours:
+        return None
+    said: list[str] = []
+    evidence: dict[str, Any] = {"days": len(recent), "hours": sum(day.known for day in recent)}
+    urgent = False
+    share, within = _bias(recent, rule.confidence)
+    evidence |= {"bias": round(share, 4), "bias_within": round(within, 4)}
+    if abs(share) - within > rule.bias:
+        way = "high" if share > 0 else "low"
+        said.append(
+            f"its answers are {abs(share):.0%} too {way}, surely more than {abs(share) - within:.0%}"
+            f" ({rule.bias:.0%} is allowed)"
+        )
+        urgent = abs(share) > rule.urgent_bias
+    if (lost := _loss(recent, promised, rule)) is not None:
+        loss, within = lost
+        evidence |= {
+            "loss": round(loss, 4),
+            "loss_within": round(within, 4),
+            "promised_skill": promised.skill,
+        }
+        if loss - within > 1 + rule.loss:
+            said.append(
+                f"beside the same hour a week before its error is {loss:.2f} times what it promised, surely"
+                f" more than {loss - within:.2f} times ({1 + rule.loss:.2f} is allowed)"
+            )
+    if not said:
+        return None
+    version = next((day.version for day in reversed(recent)), None)
+    return Signal(
+        Kind.ERROR,
+        f"version {version}",
+        now,
+        f"Over {len(recent)} days {' and '.join(said)}.",
+        {**evidence, "urgent": urgent},
+    )
+
+
+def age_signal(trainings: Sequence[Tried], now: datetime, settings: Settings) -> Signal | None:
+    """The signal that the last training is too long ago, whatever the error says; None where it is not."""
+    longest = settings.trigger.longest_age_days
+    if not trainings or now - trainings[-1].at < longest * DAY:
+        return None
+    age = (now - trainings[-1].at).days
+    says = f"The last training was {age} days ago, {longest} are allowed."
+    return Signal(Kind.AGE, "model", now, says, {"days": age})
+
+
+def due(
+    why: str, trainings: Sequence[Tried], now: datetime, settings: Settings, *, urgent: bool = False
+) -> Decision:
+    """Whether to train for that reason, after these trainings (ascending); if it is `urgent`, a patient loop
+    waits no longer than an eager one.
+    """
+    rule = settings.trigger
+    recent = [each for each in trainings if now - each.at < MONTH]
+    if len(recent) >= rule.budget:
+        free = recent[-rule.budget].at + MONTH
+        return Decision(
+            False, f"The budget of {rule.budget} trainings in 30 days is spent until {free:%Y-%m-%d}."
+        )
+    if trainings:
+        days = rule.cool_down_days if urgent else cool_down(trainings, rule)
+        until = trainings[-1].at + days * DAY
+        if now < until:
+            since = f"the training of {trainings[-1].at:%Y-%m-%d}"
+            return Decision(False, f"It cools down until {until:%Y-%m-%d}, {days} days after {since}.")
+    return Decision(True, f"It is time to train: {why}")
+
+
+def cool_down(trainings: Sequence[Tried], rule: Trigger) -> int:
+    """Days from the last training to the next: twice as many after each that did not surely help.
+
+    Where training does not help, it is not age that the error comes from, and to try on is a waste.
+    """
+    days = rule.cool_down_days
+    for each in trainings:
+        if each.helped is not None:
+            days = rule.cool_down_days if each.helped else min(2 * days, rule.longest_cool_down_days)
+    return days
+
+
+def _bias(days: Sequence[Day], confidence: float) -> tuple[float, float]:
+    """Signed bias as a share of demand, and how far the truth may be from it on one side."""
+    bias = np.array([day.bias for day in days], dtype=np.float64)
+    count = np.array([day.count for day in days], dtype=np.float64)
+    return _ratio(bias, count, confidence, SPREAD)
+
+
+def _loss(days: Sequence[Day], promised: Promise, rule: Trigger) -> tuple[float, float] | None:
+    """The error beside the yardstick's, as a multiple of what was promised; None where that says nothing.
+
+    The days of which at least half has a yardstick count: in its first week an application has none.
+    """
+    days = [day for day in days if 2 * day.yardstick_hours >= day.known and day.yardstick_error]
+    if promised.skill is None or promised.skill >= 1 or len(days) < rule.min_days:
+        return None
+    error = np.array([day.paired_error for day in days], dtype=np.float64)
+    yardstick = np.array([day.yardstick_error for day in days], dtype=np.float64)
+    return _ratio(error, yardstick * (1 - promised.skill), rule.confidence, SPREAD)
+
+
+def _ratio(above: Floats, below: Floats, confidence: float, spread: float) -> tuple[float, float]:
+    """The ratio of two sums over days, and its one-sided bound by the t distribution.
+
+    The spread is that of the residuals of the ratio (Cochran, Sampling Techniques, 1977, chapter 6).
+    """
+    if not below.sum():
+        return 0.0, float("inf")
+    ratio = above.sum() / below.sum()
+    residuals = (above - ratio * below) / below.mean()
+    number = len(above)
+    sd = max(float(residuals.std(ddof=1)), spread)
+    return float(ratio), float(stdtrit(number - 1, confidence) * sd / np.sqrt(number))

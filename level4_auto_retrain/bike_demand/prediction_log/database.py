@@ -1,0 +1,184 @@
+"""Opens the database: a sqlite file or PostgreSQL, brought to the tables of now on first use."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from sqlalchemy import Connection, Engine, NullPool, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, SQLAlchemyError
+
+from bike_demand.errors import UnreachableError, UserError
+from bike_demand.prediction_log.tables import REVISION
+
+ADVICE = "give sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME"
+CONNECT_SECONDS = 2
+BUSY_SECONDS = 5.0  # how long to wait for another process that writes
+LOCK_SECONDS = 20.0  # for another process to apply the migrations
+MIGRATION_LOCK = 3_141_592_653  # of PostgreSQL's advisory locks, any number that nobody else takes
+
+
+class Database:
+    """The database of one environment. Safe to share between threads; `close` it at the end."""
+
+    def __init__(self, engine: Engine, where: str) -> None:
+        self.engine = engine
+        self.where = where  # for messages, without a password
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that reads. Raises UnreachableError of one line where the database is away."""
+        with self._told(), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that writes; what it wrote is durable when this ends. Raises UnreachableError."""
+        with (
+            self._told(),
+            self.engine.connect().execution_options(writes=True) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    def close(self) -> None:
+        """Let go of it."""
+        self.engine.dispose()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except (IntegrityError, DataError):  # the database is there, it is the row that does not fit
+            raise
+        except SQLAlchemyError as error:
+            raise UnreachableError(f"{self.where}: {one_line(error)}") from None
+
+
+def open_database(address: str) -> Database:
+    """Open the database at a SQLAlchemy address; a sqlite file is made where there is none.
+
+    Raises UserError: no such address, a database that does not answer, or one of a newer version.
+    """
+    try:
+        url = make_url(address)
+    except ArgumentError:
+        raise UserError(f"database {address!r}: not an address; {ADVICE}") from None
+    if url.drivername == "sqlite" and url.database and url.database != ":memory:":
+        database = _sqlite(Path(url.database).absolute())
+    elif url.drivername in ("postgresql", "postgresql+psycopg"):
+        database = _postgresql(address)
+    else:
+        raise UserError(f"database {url.render_as_string()!r}: no such kind; {ADVICE}")
+    try:
+        _bring_up_to_date(database)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _sqlite(file: Path) -> Database:
+    # A connection kept open would go on writing to a file that was deleted and made anew.
+    engine = create_engine(
+        f"sqlite:///{file.as_posix()}", poolclass=NullPool, connect_args={"timeout": BUSY_SECONDS}
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # so that transactions, of tables too, begin where we say
+        connection.execute("PRAGMA journal_mode=WAL")  # readers and the writer do not wait for each other
+        connection.execute("PRAGMA synchronous=FULL")  # committed means on the disk
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # One that reads first and then writes would fail when another wrote in between.
+        writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return Database(engine, str(file))
+
+
+def _postgresql(address: str) -> Database:
+    url = make_url(address).set(drivername="postgresql+psycopg")
+    engine = create_engine(
+        url,
+        pool_size=2,
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": CONNECT_SECONDS,
+            "tcp_user_timeout": 10_000,  # milliseconds, so that a network that swallows everything is told
+            "application_name": "bike-demand",
+        },
+    )
+    return Database(engine, url.set(password=None).render_as_string())
+
+
+def _bring_up_to_date(database: Database) -> None:
+    """Apply the migrations that are missing, once, however many processes begin at the same time."""
+    if _revision(database) == REVISION:
+        return
+    with _locked(database):
+        if (found := _revision(database)) == REVISION:
+            return
+        if found is not None and found > REVISION:
+            raise UserError(
+                f"{database.where}: its tables are of a newer version ({found}, this one knows {REVISION});"
+                " install the newer version"
+            )
+        # Imported only here: it takes longer than all the rest, and is needed once in the life of a database.
+        from alembic import command
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", "bike_demand.prediction_log:migrations")
+        config.set_main_option("path_separator", "os")
+        with database.writing() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+
+def _revision(database: Database) -> str | None:
+    """The migration that was applied last; None before the first."""
+    name = database.engine.url.database
+    if database.engine.dialect.name == "sqlite" and not Path(str(name)).exists():
+        return None
+    with database.reading() as connection:
+        if not database.engine.dialect.has_table(connection, "alembic_version"):
+            return None
+        found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+        return found
+
+
+def _locked(database: Database) -> AbstractContextManager[Any]:
+    if database.engine.dialect.name == "sqlite":
+        file = Path(str(database.engine.url.database))
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{file.parent}: {error.strerror}; give another database") from None
+        return _file_lock(file.with_name(f".{file.name}.lock"))
+    return _advisory_lock(database)
+
+
+@contextmanager
+def _file_lock(file: Path) -> Iterator[None]:
+    try:
+        with FileLock(file, timeout=LOCK_SECONDS):
+            yield
+    except Timeout:
+        raise UnreachableError(f"{file}: cannot be locked; is its folder writable?") from None
+
+
+@contextmanager
+def _advisory_lock(database: Database) -> Iterator[None]:
+    with database.reading() as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": MIGRATION_LOCK})
+        yield
+
+
+def one_line(error: Exception) -> str:
+    """What the database itself said."""
+    said = getattr(error, "orig", None) or error
+    return " ".join(str(said).split())[:300] or type(said).__name__

@@ -1,0 +1,11 @@
+"""Run by Alembic: applies the steps on the connection that it was given, in one transaction."""
+
+from alembic import context
+
+from bike_demand.prediction_log.tables import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"], target_metadata=metadata, transactional_ddl=True
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,136 @@
+"""What the loop keeps: signals, incidents, alerts, actions and lessons."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+OPEN = sa.text("ended_at IS NULL")
+BEGUN = sa.text("state = 'begun'")
+NEW = ("drift", "days", "facts", "load", "norms", "lessons", "actions", "alerts", "incidents", "signals")
+
+
+def upgrade() -> None:
+    """Make the tables."""
+    op.create_table(
+        "signals",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("kind", sa.String(20), nullable=False),
+        sa.Column("subject", sa.String(100), nullable=False),
+        sa.Column("first_at", sa.DateTime, nullable=False),
+        sa.Column("last_at", sa.DateTime, nullable=False),
+        sa.Column("says", sa.String, nullable=False),
+        sa.Column("evidence", sa.JSON, nullable=False),
+        sa.Column("ended_at", sa.DateTime),
+    )
+    op.create_index(
+        "signals_open", "signals", ["kind", "subject"], unique=True, sqlite_where=OPEN, postgresql_where=OPEN
+    )
+    op.create_table(
+        "incidents",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("kind", sa.String(20), nullable=False),
+        sa.Column("subject", sa.String(100), nullable=False),
+        sa.Column("since", sa.DateTime, nullable=False),
+        sa.Column("noticed_at", sa.DateTime, nullable=False),
+        sa.Column("noticed_by", sa.String, nullable=False),
+        sa.Column("done", sa.JSON, nullable=False),
+        sa.Column("ended_at", sa.DateTime),
+        sa.Column("cost", sa.JSON),
+        sa.Column("lesson", sa.Integer),
+    )
+    op.create_index(
+        "incidents_open",
+        "incidents",
+        ["kind", "subject"],
+        unique=True,
+        sqlite_where=OPEN,
+        postgresql_where=OPEN,
+    )
+    op.create_table(
+        "alerts",
+        sa.Column("id", sa.String(36), primary_key=True),
+        sa.Column("key", sa.String(200), nullable=False),
+        sa.Column("at", sa.DateTime, nullable=False),
+        sa.Column("title", sa.String, nullable=False),
+        sa.Column("body", sa.JSON, nullable=False),
+        sa.Column("delivered", sa.JSON, nullable=False),
+    )
+    op.create_index("alerts_by_key", "alerts", ["key", "at"])
+    op.create_table(
+        "actions",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("kind", sa.String(20), nullable=False),
+        sa.Column("signal", sa.Integer),
+        sa.Column("reason", sa.String, nullable=False),
+        sa.Column("at", sa.DateTime, nullable=False),
+        sa.Column("state", sa.String(10), nullable=False),
+        sa.Column("version", sa.Integer),
+        sa.Column("detail", sa.JSON, nullable=False),
+    )
+    op.create_index(
+        "actions_begun", "actions", ["kind"], unique=True, sqlite_where=BEGUN, postgresql_where=BEGUN
+    )
+    op.create_table(
+        "lessons",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("incident", sa.Integer, sa.ForeignKey("incidents.id"), nullable=False),
+        sa.Column("kind", sa.String(10), nullable=False),
+        sa.Column("content", sa.JSON, nullable=False),
+    )
+    op.create_table(
+        "norms",
+        sa.Column("field", sa.String(50), primary_key=True),
+        sa.Column("low", sa.Float, nullable=False),
+        sa.Column("high", sa.Float, nullable=False),
+        sa.Column("by_hour", sa.JSON, nullable=False),
+        sa.Column("as_of", sa.DateTime, nullable=False),
+    )
+    op.create_table(
+        "load",
+        sa.Column("worker", sa.String(200), primary_key=True),
+        sa.Column("minute", sa.DateTime, primary_key=True),
+        sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("requests", sa.Integer, nullable=False),
+        sa.Column("rows", sa.Integer, nullable=False),
+        sa.Column("failures", sa.Integer, nullable=False),
+        sa.Column("seconds", sa.Float, nullable=False),
+        sa.Column("buckets", sa.JSON, nullable=False),
+    )
+    op.create_index("load_by_minute", "load", ["minute"])
+    op.create_table(
+        "facts",
+        sa.Column("name", sa.String(50), primary_key=True),
+        sa.Column("content", sa.JSON, nullable=False),
+        sa.Column("as_of", sa.DateTime, nullable=False),
+    )
+    op.add_column("predictions", sa.Column("replaced", sa.JSON))
+    op.create_table(
+        "days",
+        sa.Column("day", sa.Date, primary_key=True),
+        sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("hours", sa.Integer, nullable=False),
+        sa.Column("known", sa.Integer, nullable=False),
+        sa.Column("error", sa.Float, nullable=False),
+        sa.Column("bias", sa.Float, nullable=False),
+        sa.Column("count", sa.Float, nullable=False),
+        sa.Column("yardstick_hours", sa.Integer, nullable=False),
+        sa.Column("yardstick_error", sa.Float, nullable=False),
+        sa.Column("paired_error", sa.Float, nullable=False),
+        sa.Column("predictions", sa.JSON, nullable=False),
+        sa.Column("features", sa.JSON, nullable=False),
+        sa.Column("quality", sa.JSON, nullable=False),
+    )
+    op.create_table(
+        "drift",
+        sa.Column("at", sa.DateTime, primary_key=True),
+        sa.Column("content", sa.JSON, nullable=False),
+    )
+
+
+def downgrade() -> None:
+    """Drop them."""
+    op.drop_column("predictions", "replaced")
+    for name in NEW:
+        op.drop_table(name)

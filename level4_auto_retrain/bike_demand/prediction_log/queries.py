@@ -1,0 +1,129 @@
+"""Reads the prediction log: single answers, pairs of answers for an A/B test, and who answers now."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import and_, func, or_, select
+
+from bike_demand.prediction_log import tables
+from bike_demand.prediction_log.database import Database
+
+predictions, outcomes = tables.predictions, tables.outcomes
+
+
+@dataclass(frozen=True)
+class Logged:
+    """One answer. `made_at` in UTC, `hour` local; the `other` model answered too, unseen."""
+
+    id: str
+    made_at: datetime
+    client: str
+    hour: datetime
+    holiday: int
+    workingday: int
+    weather: int
+    temp_c: float
+    feels_like_c: float
+    humidity: float | None
+    windspeed_kmh: float
+    prediction: float
+    variant: str
+    version: int
+    deployment: str
+    other_prediction: float | None
+    other_version: int | None
+    other_role: str | None
+    replaced: dict[str, float] | None = None  # by field, what the models were given instead of what is above
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What two versions predicted for one hour, in bikes, and its count. `variant` is whose was shown."""
+
+    hour: datetime
+    variant: str
+    prediction: float
+    other: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A process that answers, and with what. No version: it has none yet."""
+
+    id: str
+    environment: str
+    version: int | None
+    deployment: str | None
+    other_version: int | None
+    seen_at: datetime
+
+
+def find(database: Database, prediction_id: str) -> Logged | None:
+    """The answer of that id; None where there is none."""
+    with database.reading() as connection:
+        row = connection.execute(select(predictions).where(predictions.c.id == prediction_id)).one_or_none()
+    return None if row is None else Logged(**row._mapping)
+
+
+def outcome(database: Database, hour: datetime) -> int | None:
+    """The true count of an hour; None while it is not known."""
+    with database.reading() as connection:
+        found: int | None = connection.scalar(select(outcomes.c.count).where(outcomes.c.hour == hour))
+        return found
+
+
+def pairs(database: Database, version: int, other: int, since: datetime, until: datetime) -> list[Pair]:
+    """The hours from `since` to before `until` that both answered and whose count is known, ascending.
+
+    Of each hour the first answer that was given, whichever of the two was shown. `prediction` is that of
+    `version`, `other` that of `other`.
+    """
+    was_shown = and_(predictions.c.version == version, predictions.c.other_version == other)
+    was_unseen = and_(predictions.c.version == other, predictions.c.other_version == version)
+    turn = func.row_number().over(
+        partition_by=predictions.c.hour, order_by=(predictions.c.made_at, predictions.c.id)
+    )
+    first = (
+        select(predictions, turn.label("turn"))
+        .where(
+            or_(was_shown, was_unseen),
+            predictions.c.other_prediction.is_not(None),
+            predictions.c.hour >= since,
+            predictions.c.hour < until,
+        )
+        .subquery()
+    )
+    statement = (
+        select(first, outcomes.c.count)
+        .join(outcomes, outcomes.c.hour == first.c.hour)
+        .where(first.c.turn == 1)
+        .order_by(first.c.hour)
+    )
+    with database.reading() as connection:
+        rows = connection.execute(statement).mappings().all()
+    found = []
+    for row in rows:
+        both = (row["prediction"], row["other_prediction"])
+        mine, theirs = both if row["version"] == version else both[::-1]
+        found.append(Pair(row["hour"], row["variant"], mine, theirs, row["count"]))
+    return found
+
+
+def waiting(database: Database, since: datetime, until: datetime) -> int:
+    """How many hours from `since` to before `until` were answered, but have no outcome yet."""
+    statement = (
+        select(func.count(predictions.c.hour.distinct()))
+        .outerjoin(outcomes, outcomes.c.hour == predictions.c.hour)
+        .where(predictions.c.hour >= since, predictions.c.hour < until, outcomes.c.hour.is_(None))
+    )
+    with database.reading() as connection:
+        return int(connection.scalar(statement) or 0)
+
+
+def workers(database: Database, seen_within: float) -> list[Worker]:
+    """The processes that said within so many seconds (wall time) what they answer with."""
+    since = datetime.now(UTC) - timedelta(seconds=seen_within)
+    statement = select(tables.workers).where(tables.workers.c.seen_at >= since).order_by(tables.workers.c.id)
+    with database.reading() as connection:
+        return [Worker(**row) for row in connection.execute(statement).mappings()]

@@ -1,0 +1,84 @@
+"""The tables, as the newest migration leaves them."""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+)
+from sqlalchemy.types import TypeDecorator
+
+REVISION = "0002"  # of the newest migration
+
+
+class Utc(TypeDecorator[datetime]):
+    """A moment in UTC: aware in Python, without a zone in the database, as sqlite knows none."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, _: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, _: Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+metadata = MetaData()
+
+# One row for each row that was answered. `hour` is local time, as in requests. The model that was shown is
+# `version`; `other` is the one that answered too, unseen, as challenger, champion, shadow or previous.
+predictions = Table(
+    "predictions",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("made_at", Utc, nullable=False),
+    Column("client", String(100), nullable=False),
+    Column("hour", DateTime, nullable=False),
+    Column("holiday", Integer, nullable=False),
+    Column("workingday", Integer, nullable=False),
+    Column("weather", Integer, nullable=False),
+    Column("temp_c", Float, nullable=False),
+    Column("feels_like_c", Float, nullable=False),
+    Column("humidity", Float),
+    Column("windspeed_kmh", Float, nullable=False),
+    Column("prediction", Float, nullable=False),
+    Column("variant", String(20), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("deployment", String(64), nullable=False),
+    Column("other_prediction", Float),
+    Column("other_version", Integer),
+    Column("other_role", String(20)),
+    # Fields that were not answered as they were asked, each with the value that the models were given.
+    Column("replaced", JSON(none_as_null=True)),
+    Index("predictions_by_hour", "hour"),
+)
+
+outcomes = Table(
+    "outcomes",
+    metadata,
+    Column("hour", DateTime, primary_key=True),
+    Column("count", Integer, CheckConstraint("count >= 0", name="count_not_negative"), nullable=False),
+    Column("received_at", Utc, nullable=False),
+    Column("revised_at", Utc),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", String(200), primary_key=True),
+    Column("environment", String(50), nullable=False),
+    Column("version", Integer),
+    Column("deployment", String(64)),
+    Column("other_version", Integer),
+    Column("seen_at", Utc, nullable=False),
+)

@@ -1,0 +1,255 @@
+"""Writes predictions into the database beside the requests: in batches, by one thread, within bounds.
+
+What an answer costs for being logged is one append to a list in memory. While the database is away or full,
+up to so many rows wait for it, answers go on, and what comes on top is lost and counted. After `kill -9` the
+rows since the last flush are missing.
+"""
+
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import chain
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import Connection, delete
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DataError, IntegrityError
+
+from bike_demand.errors import UserError
+from bike_demand.prediction_log.database import Database, one_line, open_database
+from bike_demand.prediction_log.tables import predictions, workers
+
+RETRY_SECONDS = 1.0  # until a database that failed is tried again
+PATIENCE_SECONDS = 5.0  # for the last flush, when the service ends
+ROWS_OF_STATEMENT = 500  # sqlite takes 32,766 values in one
+
+Entry = TypeVar("Entry")
+Row = tuple[Any, ...]  # the columns of `predictions`, in their order; moments without a zone
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Rows of the log so far in this process."""
+
+    written: int
+    lost: int
+    queued: int
+
+
+@dataclass(frozen=True)
+class Beat:
+    """What a worker tells of itself: the row of `workers`, but for its name and time."""
+
+    environment: str
+    version: int | None
+    deployment: str | None
+    other_version: int | None
+
+
+class PredictionLog(Generic[Entry]):
+    """The log of one process.
+
+    `add` takes an entry from one thread and returns at once; `rows` makes of entries, later and in the
+    writer's thread, the rows that they stand for. `beat` tells every flush what the process answers with:
+    it is written when it changed, and every `beat_seconds`. As often `beside` gets the database, in the
+    writer's thread, for whatever else the process has to tell or to ask.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        flush_seconds: float,
+        limit: int,
+        rows: Callable[[Sequence[Entry]], list[Row]],
+        *,
+        worker: str = "",
+        beat: Callable[[], Beat] | None = None,
+        beat_seconds: float = 1.0,
+        beside: Callable[[Database], None] | None = None,
+    ) -> None:
+        self._address, self._flush_seconds, self._limit, self._rows = address, flush_seconds, limit, rows
+        self._worker, self._beat, self._beat_seconds = worker, beat, beat_seconds
+        self._last_beat: tuple[Beat, float] | None = None
+        self._beside, self._beside_at = beside, 0.0
+        self._entries: deque[Entry] = deque()
+        self._pending: list[Row] = []  # rows that are made, and not written yet
+        # Each is counted up by one thread only, so no lock is needed.
+        self._added = self._refused = 0  # by whoever answers
+        self._written = self._dropped = 0  # by the writer
+        self._database: Database | None = None
+        self._retry_at = 0.0
+        self.problem: str | None = None  # why the database does not take anything at the moment
+        self._wake, self._stopping = threading.Event(), threading.Event()
+        self._turned = threading.Condition()  # told after each turn of the writer
+        self._thread = threading.Thread(target=self._write, name="prediction-log", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def add(self, entry: Entry, rows: int) -> bool:
+        """Log an entry that stands for so many rows; False where there is no room, and they are lost."""
+        waiting = self._added - self._written - self._dropped
+        if waiting + rows > self._limit:
+            self._refused += rows
+            return False
+        self._entries.append(entry)
+        self._added += rows
+        if waiting * 2 > self._limit:
+            self._wake.set()
+        return True
+
+    def counts(self) -> Counts:
+        """How many rows were written, were lost, and wait."""
+        done = self._written + self._dropped
+        return Counts(self._written, self._refused + self._dropped, self._added - done)
+
+    def flush(self, patience: float) -> None:
+        """Have written what was added so far. Returns when it is, when it cannot be, or after the seconds."""
+        goal = self._added
+        with self._turned:
+            self._wake.set()
+            self._turned.wait_for(
+                lambda: self._written + self._dropped >= goal or self.problem is not None, patience
+            )
+
+    def stop(self) -> None:
+        """Write what is there, wait for it a few seconds, and say what could not be written."""
+        self._stopping.set()
+        self._wake.set()
+        self._thread.join(PATIENCE_SECONDS)
+        left = self.counts().queued
+        if left:
+            _say(f"{left} rows of the prediction log could not be written and are lost")
+
+    # ---- the writer's thread
+
+    def _write(self) -> None:
+        while not self._stopping.is_set():
+            self._wake.wait(self._flush_seconds)
+            self._wake.clear()
+            self._turn()
+            with self._turned:
+                self._turned.notify_all()
+        self._retry_at = 0.0
+        self._turn(last=True)
+        if self._database is not None:
+            self._database.close()
+
+    def _turn(self, last: bool = False) -> None:
+        if time.monotonic() < self._retry_at:
+            return
+        try:
+            self._flush()
+            self._tell(last)
+            self._look_beside(last)
+        except Exception as error:  # whatever it is, the thread has to go on, and it is said below
+            said = str(error) if isinstance(error, UserError) else one_line(error)
+            if said != self.problem:
+                _say(f"{said} (answers go on; up to {self._limit} rows of the prediction log wait)")
+            self.problem = said
+            self._retry_at = time.monotonic() + RETRY_SECONDS
+            if self._database is not None:  # it may have been deleted and made anew: open it again
+                self._database.close()
+                self._database = None
+            return
+        if self.problem is not None:
+            self.problem = None
+            print(
+                f"the prediction log is written again; {self.counts().lost} rows were lost so far",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def _flush(self) -> None:
+        if self._database is None:
+            self._database = open_database(self._address)
+        entries = [self._entries.popleft() for _ in range(len(self._entries))]
+        if entries:
+            self._pending.extend(self._rows(entries))
+        if self._pending:
+            dropped = self._insert(self._database, self._pending)
+            self._dropped += dropped
+            self._written += len(self._pending) - dropped
+            self._pending = []
+
+    def _insert(self, database: Database, batch: Sequence[Row]) -> int:
+        """Write the rows; how many of them the database never will take."""
+        try:
+            _insert_new(database, batch)
+            return 0
+        except (IntegrityError, DataError):  # a row that does not fit must not keep the others out for ever
+            pass
+        dropped = 0
+        for row in batch:
+            try:
+                _insert_new(database, [row])
+            except (IntegrityError, DataError) as error:
+                dropped += 1
+                _say(f"the prediction log takes no row like {row}: {one_line(error)}")
+        return dropped
+
+    def _tell(self, last: bool) -> None:
+        """Write what this process answers with or, at the end, that it answers no more."""
+        if self._beat is None or self._database is None:
+            return
+        beat, now = self._beat(), time.monotonic()
+        if last:
+            with self._database.writing() as connection:
+                connection.execute(delete(workers).where(workers.c.id == self._worker))
+        elif self._last_beat is None or beat != self._last_beat[0] or now > self._last_beat[1]:
+            with self._database.writing() as connection:
+                _upsert_worker(self._database, connection, self._worker, beat)
+            self._last_beat = (beat, now + self._beat_seconds)
+
+    def _look_beside(self, last: bool) -> None:
+        now = time.monotonic()
+        if self._beside is not None and self._database is not None and (last or now >= self._beside_at):
+            self._beside(self._database)
+            self._beside_at = now + self._beat_seconds
+
+
+def _insert_new(database: Database, batch: Sequence[Row]) -> None:
+    """Insert the rows, but not what is there: after a commit whose answer was lost, they come again.
+
+    In statements of many rows, past SQLAlchemy's handling of each value: what this thread does in Python it
+    takes from the requests, and while it is in the database they have the interpreter to themselves.
+    """
+    sqlite_ = database.engine.dialect.name == "sqlite"
+    columns = [column.name for column in predictions.columns]
+    values = f"({', '.join(['?' if sqlite_ else '%s'] * len(columns))})"
+    with database.writing() as connection:
+        for start in range(0, len(batch), ROWS_OF_STATEMENT):
+            rows = batch[start : start + ROWS_OF_STATEMENT]
+            statement = (
+                f"INSERT INTO {predictions.name} ({', '.join(columns)})"
+                f" VALUES {', '.join([values] * len(rows))} ON CONFLICT DO NOTHING"
+            )
+            flat = chain.from_iterable(map(_for_sqlite, rows) if sqlite_ else rows)
+            connection.exec_driver_sql(statement, tuple(flat))
+
+
+def _for_sqlite(row: Row) -> Row:
+    """The row with its moments as SQLAlchemy writes and reads them there."""
+    id_, made_at, client, hour, *others = row
+    return (id_, _text(made_at), client, _text(hour), *others)
+
+
+def _text(moment: datetime) -> str:
+    return moment.isoformat(" ", "microseconds")
+
+
+def _upsert_worker(database: Database, connection: Connection, worker: str, beat: Beat) -> None:
+    values = {**vars(beat), "seen_at": datetime.now(UTC)}
+    make = sqlite.insert if database.engine.dialect.name == "sqlite" else postgresql.insert
+    connection.execute(
+        make(workers).values(id=worker, **values).on_conflict_do_update(index_elements=["id"], set_=values)
+    )
+
+
+def _say(what: str) -> None:
+    print(f"error: {what}", file=sys.stderr, flush=True)

@@ -1,0 +1,117 @@
+"""How much worse or better a challenger is, by a confidence sequence that holds however often one looks.
+
+The sequence is the one-sided asymptotic confidence sequence of I. Waudby-Smith, D. Arbour, R. Sinha, E. H.
+Kennedy and A. Ramdas, "Time-uniform central limit theory and asymptotic confidence sequences", Annals of
+Statistics 2024 (arXiv 2103.06476): Robbins' normal mixture with an estimated variance.
+
+The unit is the day: a good or bad day is one for all its hours, so 24 hours are far fewer than 24
+observations.
+What is bounded is the ratio of the two mean absolute errors: a ratio r is excluded where the mean of the
+daily sums of (error of the challenger - r * error of the champion) is shown not to be zero. So one sequence
+answers both "5 % worse" (r = 1.05) and "better" (r = 1).
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+# The sequence is narrowest after so many days. Tests last two weeks, and are to end sooner.
+NARROWEST_DAYS = 4
+LEAST_HOURS = 12  # fewer hours have no variance to speak of
+# A variance known from a few days only is mostly luck. It is therefore drawn towards what the hours say, as
+# if that had been seen on PRIOR_DAYS days: the variance of the sum of as many hours, times DESIGN_EFFECT, as
+# the hours of a day are alike. On pairs of models of the recipe the effect is 2 to 3; the simulated rates
+# hold with these two.
+PRIOR_DAYS = 8
+DESIGN_EFFECT = 2.0
+
+
+@dataclass(frozen=True)
+class Days:
+    """Sums over the hours of each day, shape [..., days]: of the challenger's absolute error, the champion's,
+    and their squares and product. In bikes. Leading axes are independent tests.
+    """
+
+    hours: Floats
+    challenger: Floats
+    champion: Floats
+    challenger_squared: Floats
+    champion_squared: Floats
+    product: Floats
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What is known at the end of each day, shape [..., days]: the challenger's mean absolute error as a
+    multiple of the champion's, and the bounds of that. Nothing known: 0 and infinity.
+    """
+
+    hours: Floats
+    challenger: Floats  # mean absolute error so far, in bikes an hour
+    champion: Floats
+    ratio: Floats
+    low: Floats
+    high: Floats
+
+
+def by_day(day: npt.NDArray[np.integer], challenger: Floats, champion: Floats) -> Days:
+    """Sum up hours: their days as numbers, ascending, and absolute errors, each of shape [hours]."""
+    _, index = np.unique(day, return_inverse=True)
+
+    def total(values: Floats) -> Floats:
+        return np.bincount(index, values).astype(np.float64)
+
+    return Days(
+        total(np.ones(len(index))),
+        total(challenger),
+        total(champion),
+        total(challenger**2),
+        total(champion**2),
+        total(challenger * champion),
+    )
+
+
+def look(days: Days, alpha: float) -> Looks:
+    """Look at the end of each day. Each bound alone is wrong on any day at all with probability `alpha`."""
+    t = np.arange(1, days.hours.shape[-1] + 1, dtype=np.float64)
+    a, b = days.challenger, days.champion
+    hours, sum_a, sum_b = (each.cumsum(-1) for each in (days.hours, a, b))
+    # Variances and covariance of a day's sums: of the days seen, drawn towards those of the hours.
+    aa = _variance(a, a, sum_a, sum_a, t, hours, days.challenger_squared)
+    bb = _variance(b, b, sum_b, sum_b, t, hours, days.champion_squared)
+    ab = _variance(a, b, sum_a, sum_b, t, hours, days.product)
+    # Where |mean of a - r * mean of b| is as large as its bound: a quadratic equation in r.
+    m = margin(t, alpha) ** 2
+    mean_a, mean_b = sum_a / t, sum_b / t
+    A = mean_b**2 - m * bb
+    B = mean_a * mean_b - m * ab
+    C = mean_a**2 - m * aa
+    with np.errstate(divide="ignore", invalid="ignore"):
+        root = np.sqrt(np.maximum(B**2 - A * C, 0))
+        known = (A > 0) & (hours >= LEAST_HOURS)  # otherwise no ratio is excluded
+        ratio = np.where(sum_b > 0, sum_a / sum_b, np.where(sum_a > 0, np.inf, 1.0))
+        low = np.where(known, np.maximum((B - root) / A, 0), 0.0)
+        high = np.where(known, (B + root) / A, np.inf)
+        return Looks(hours, sum_a / hours, sum_b / hours, ratio, low, high)
+
+
+def margin(t: Floats, alpha: float) -> Floats:
+    """Half the width of the sequence in standard deviations of one observation, after `t` of them."""
+    # Of the two-sided sequence this choice is the best there is at NARROWEST_DAYS, of this one nearly.
+    rho2 = (-2 * math.log(alpha) + math.log(-2 * math.log(alpha) + 1)) / NARROWEST_DAYS
+    v = t * rho2 + 1
+    return np.asarray(np.sqrt(2 * v / (t**2 * rho2) * np.log1p(np.sqrt(v) / (2 * alpha))))
+
+
+def _variance(
+    x: Floats, y: Floats, sum_x: Floats, sum_y: Floats, t: Floats, hours: Floats, product: Floats
+) -> Floats:
+    """(Co)variance of two daily sums as known at the end of each day, shape [..., days]."""
+    between = (x * y).cumsum(-1) - sum_x * sum_y / t
+    within = product.cumsum(-1) / hours - sum_x * sum_y / hours**2
+    prior = DESIGN_EFFECT * (hours / t) * within
+    return np.asarray((PRIOR_DAYS * prior + between) / (PRIOR_DAYS + t - 1))

@@ -1,0 +1,54 @@
+"""What models cost, in a process of its own: `python -m bike_demand.release.measure WHAT FOLDER...`."""
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bike_demand.data.schema import EXAMPLE, Conditions
+from bike_demand.errors import UserError
+from bike_demand.serving.model import Model, load_model
+from bike_demand.serving.rows import MAX_ROWS
+
+BLOCKS, BLOCK_ROWS = 60, 40  # the times of so many rows in a row are one block
+ROW = Conditions.model_validate_json(json.dumps(EXAMPLE))
+
+
+def latency(models: Sequence[Model]) -> dict[str, Any]:
+    """Microseconds for a row, of each model: the median of blocks, in which the models take turns."""
+    blocks: list[list[float]] = [[] for _ in models]
+    for _ in range(BLOCKS):
+        for model, times in zip(models, blocks, strict=True):
+            model.predict([ROW])  # the one before has left its data in the caches
+            began = time.perf_counter()
+            for _ in range(BLOCK_ROWS):
+                model.predict([ROW])
+            times.append((time.perf_counter() - began) / BLOCK_ROWS * 1e6)
+    return {"microseconds": [statistics.median(times) for times in blocks]}
+
+
+def memory(models: Sequence[Model]) -> dict[str, Any]:
+    """Megabytes of this process, which has loaded the model and answered a largest request."""
+    for model in models:
+        model.predict([ROW] * MAX_ROWS)
+    return {"megabytes": psutil.Process().memory_info().rss / 1e6}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure and print JSON; 0, or 1 after one line that says what is wrong."""
+    try:
+        models = [load_model(Path(folder)) for folder in argv[1:]]
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps({"latency": latency, "memory": memory}[argv[0]](models)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

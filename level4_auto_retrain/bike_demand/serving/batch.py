@@ -1,0 +1,51 @@
+"""Scores a CSV of rows: the same rows, features and model as the service, so the same answers."""
+
+import csv
+import io
+import sys
+from pathlib import Path
+
+from bike_demand.data.schema import OUTCOME_COLUMNS, Conditions
+from bike_demand.data.table import iso, parse_csv
+from bike_demand.errors import UserError
+from bike_demand.files import write_atomically
+from bike_demand.serving.champion import Champion
+from bike_demand.serving.model import Model
+from bike_demand.serving.slot import NOTHING_YET
+from bike_demand.settings import Settings
+from bike_demand.tracking import Tracking
+
+
+def live_model(settings: Settings) -> Model:
+    """The model that a service started now would answer with. Raises UserError where there is none."""
+    live, problem = Champion(Tracking(settings)).current()
+    if live is None:
+        raise UserError(problem or NOTHING_YET)
+    model = live.model
+    if problem is not None:
+        print(f"warning: {problem} (version {model.version} answers, the last one live)", file=sys.stderr)
+    return model
+
+
+def score(model: Model, source: Path, target: Path) -> int:
+    """Predict each row of `source` into `target` (timestamp, prediction, model_version); how many there were.
+
+    `source` has the columns of a request. Those of the feed that tell the outcome may be there too and are
+    not looked at, so a month of the feed can be scored. Raises UserError; then nothing is written.
+    """
+    try:
+        content = source.read_bytes()
+    except (FileNotFoundError, IsADirectoryError):
+        raise UserError(f"{source}: no such file") from None
+    if not target.absolute().parent.is_dir():
+        raise UserError(f"{target.parent}: no such folder; make it first")
+    if target.exists() and (target.is_dir() or target.samefile(source)):
+        raise UserError(f"{target}: would be overwritten; give another file for the predictions")
+    rows = [row for _, row in parse_csv(content, str(source), Conditions, ignored=OUTCOME_COLUMNS)]
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["timestamp", "prediction", "model_version"])
+    for row, prediction in zip(rows, model.predict(rows), strict=True):
+        writer.writerow([iso(row.timestamp), prediction, model.version])
+    write_atomically(target, text.getvalue().encode())
+    return len(rows)

@@ -1,0 +1,1 @@
+"""The page that people look at: is it fine, what is the loop doing, and why."""

@@ -1,0 +1,81 @@
+"""Takes, for a value that cannot be right now, what is usual: row by row, so it begins and ends by itself.
+
+Norms are taken over beside the requests; what a row costs is a few comparisons.
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from bike_demand.data.schema import Conditions
+from bike_demand.prediction_log.norms import Norm
+from bike_demand.settings import Fallbacks
+
+Replaced = Mapping[
+    str, float
+]  # by field, the value that the models were given in the place of what was asked
+
+
+class _Check(NamedTuple):
+    field: str
+    low: float
+    high: float
+    by_hour: tuple[float, ...]
+    since: datetime  # rows before or after these were asked for long ago or far ahead: not for this norm
+    until: datetime
+
+
+class Fallback:
+    """What to do with each field, and the norms of now. One instance for a process; safe between threads."""
+
+    def __init__(self, settings: Fallbacks | None = None) -> None:
+        self._settings = settings
+        self._checks: tuple[_Check, ...] = ()
+        self.looked = threading.Event()  # set once the norms were looked for
+
+    def take(self, norms: Mapping[str, Norm]) -> None:
+        """Let these norms count."""
+        self._checks = () if self._settings is None else _checks(norms, self._settings)
+        self.looked.set()
+
+    def apply(
+        self, rows: Sequence[Conditions]
+    ) -> tuple[Sequence[Conditions], Sequence[Replaced | None] | None]:
+        """The rows as the models are to get them, and what was replaced in each; None: nothing in any."""
+        checks = self._checks
+        if not checks:
+            return rows, None
+        used: list[Conditions] | None = None
+        replaced: list[Replaced | None] = []
+        for at, row in enumerate(rows):
+            changes: dict[str, float] = {}
+            for field, low, high, by_hour, since, until in checks:
+                value = getattr(row, field)
+                if (value is None or not low <= value <= high) and since <= row.timestamp < until:
+                    changes[field] = by_hour[row.timestamp.hour]
+            if changes:
+                if used is None:
+                    used, replaced = list(rows), [None] * len(rows)
+                used[at] = row.model_copy(update=changes)
+                replaced[at] = changes
+        return (rows, None) if used is None else (used, replaced)
+
+
+def _checks(norms: Mapping[str, Norm], settings: Fallbacks) -> tuple[_Check, ...]:
+    span = timedelta(days=settings.days)
+    choices = settings.fields.model_dump()
+    return tuple(
+        _Check(
+            each.field, each.low, each.high, each.by_hour, _moved(each.as_of, -span), _moved(each.as_of, span)
+        )
+        for each in norms.values()
+        if choices.get(each.field) == "recent"
+    )
+
+
+def _moved(moment: datetime, by: timedelta) -> datetime:
+    try:
+        return moment + by
+    except OverflowError:
+        return datetime.max if by > timedelta() else datetime.min

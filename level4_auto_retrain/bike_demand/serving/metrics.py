@@ -1,0 +1,173 @@
+"""What the service counts, for Prometheus: the only module that imports prometheus_client."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from bike_demand.prediction_log.outcomes import Stored
+from bike_demand.prediction_log.writer import Counts
+from bike_demand.serving.live import Live
+from bike_demand.serving.variables import METRICS_FOLDER
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)  # seconds
+
+
+class Metrics:
+    """The numbers of one process; `text` adds those of the others that serve with it."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        name = "bike_demand_"
+        self._requests = Counter(
+            f"{name}requests", "Requests by route and status.", ["route", "status"], registry=registry
+        )
+        self._seconds = Histogram(
+            f"{name}request_seconds",
+            "How long requests took.",
+            ["route"],
+            registry=registry,
+            buckets=BUCKETS,
+        )
+        self._predictions = Counter(
+            f"{name}predictions",
+            "Rows by the version that was shown.",
+            ["version", "variant"],
+            registry=registry,
+        )
+        self._failures = Counter(
+            f"{name}model_failures",
+            "Rows that a model beside the live one could not answer.",
+            ["version"],
+            registry=registry,
+        )
+        self._replaced = Counter(
+            f"{name}replaced",
+            "Values that were not as they normally are, and answered with what is usual.",
+            ["field"],
+            registry=registry,
+        )
+        self._outcomes = Counter(
+            f"{name}outcomes",
+            "Outcomes by whether they were new, known already, or corrected.",
+            ["result"],
+            registry=registry,
+        )
+        self._log = Counter(
+            f"{name}log_rows", "Rows of the prediction log, written or lost.", ["result"], registry=registry
+        )
+        self._lines = Counter(f"{name}log_lines_lost", "Log lines that nobody took.", registry=registry)
+        self._queued = Gauge(
+            f"{name}log_queued",
+            "Rows of the prediction log that wait.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._log_fails = Gauge(
+            f"{name}log_fails",
+            "Processes whose prediction log the database does not take at the moment.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._workers = Gauge(
+            f"{name}workers",
+            "Processes by the version that they answer with.",
+            ["version", "role", "deployment"],
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._problem = Gauge(
+            f"{name}following_fails",
+            "Processes that cannot do what the registry says.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._swaps = Counter(f"{name}model_changes", "Changes of what answers.", registry=registry)
+        self._by_route: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+        self._by_version: dict[tuple[str, str], Counter] = {}
+        self._logged = Counts(0, 0, 0)
+        self._lines_lost = 0
+        self._shown: list[tuple[str, str, str]] = []
+        for result in ("written", "lost"):  # so that they are there, at 0, before anything goes wrong
+            self._log.labels(result)
+
+    def request(self, route: str, status: int, seconds: float) -> None:
+        """Count a request."""
+        found = self._by_route.get((route, status))
+        if found is None:
+            found = (self._requests.labels(route, str(status)), self._seconds.labels(route))
+            self._by_route[route, status] = found
+        found[0].inc()
+        found[1].observe(seconds)
+
+    def predictions(self, version: str, variant: str, rows: int) -> None:
+        """Count rows that were answered."""
+        found = self._by_version.get((version, variant))
+        if found is None:
+            found = self._by_version[version, variant] = self._predictions.labels(version, variant)
+        found.inc(rows)
+
+    def failed(self, version: str, rows: int) -> None:
+        """Count rows that a model beside the live one could not answer."""
+        self._failures.labels(version).inc(rows)
+
+    def replaced(self, fields: Sequence[str]) -> None:
+        """Count values that were replaced."""
+        for field in fields:
+            self._replaced.labels(field).inc()
+
+    def outcomes(self, stored: Stored) -> None:
+        """Count outcomes."""
+        for result, number in vars(stored).items():
+            self._outcomes.labels(result).inc(number)
+
+    def log(self, counts: Counts, fails: bool, lines_lost: int) -> None:
+        """Take over how the logs are."""
+        before, self._logged = self._logged, counts
+        self._log.labels("written").inc(counts.written - before.written)
+        self._log.labels("lost").inc(counts.lost - before.lost)
+        self._queued.set(counts.queued)
+        self._log_fails.set(int(fails))
+        self._lines.inc(lines_lost - self._lines_lost)
+        self._lines_lost = lines_lost
+
+    def live(self, live: Live | None, problem: bool, changed: bool) -> None:
+        """Take over what answers."""
+        self._problem.set(int(problem))
+        if not changed:
+            return
+        self._swaps.inc()
+        for labels in self._shown:
+            self._workers.labels(*labels).set(0)
+        self._shown = [] if live is None else [(live.model.version, "champion", live.deployment)]
+        if live is not None and live.other is not None:
+            self._shown.append((live.other.model.version, live.other.role, live.other.deployment))
+        for labels in self._shown:
+            self._workers.labels(*labels).set(1)
+
+    def text(self) -> bytes:
+        """All numbers, in the format of Prometheus."""
+        folder = os.environ.get(METRICS_FOLDER)
+        if folder is None:
+            return generate_latest(self._registry)
+        _forget_dead(Path(folder))
+        together = CollectorRegistry()
+        multiprocess.MultiProcessCollector(together, folder)  # type: ignore[no-untyped-call]
+        return generate_latest(together)
+
+
+def _forget_dead(folder: Path) -> None:
+    """A process that was killed no longer answers with any version; what it counted stays."""
+    if os.name != "posix":  # elsewhere there is no harmless signal to try
+        return
+    for file in folder.glob("gauge_live*_*.db"):
+        pid = int(file.stem.rpartition("_")[2])
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            multiprocess.mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
+        except PermissionError:
+            pass

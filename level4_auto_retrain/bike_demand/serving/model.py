@@ -1,0 +1,58 @@
+"""A model that is ready to answer: ONNX, so nothing is unpickled and scikit-learn is not needed."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from bike_demand.data.features import FEATURES, to_matrix
+from bike_demand.data.schema import EXAMPLE, Conditions
+from bike_demand.errors import UserError
+from bike_demand.handoff import INPUT_NAME, MODEL_FILE, OUTPUT_NAME, Card, read_handoff
+from bike_demand.runtime import open_session
+
+DECIMALS = 2  # of a prediction; finer than any bike
+
+
+class Model:
+    """A loaded model. Safe to share between requests.
+
+    `version` is what it is called in answers: its registered version or, where it has none, its digest.
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession, card: Card, version: str) -> None:
+        self._session = session
+        self.card = card
+        self.digest = card.version
+        self.version = version
+
+    def predict(self, rows: Sequence[Conditions]) -> list[float]:
+        """Bikes rented in each hour, never negative, rounded to DECIMALS."""
+        (answer,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: to_matrix(rows)})
+        return [round(value, DECIMALS) for value in answer[:, 0].tolist()]
+
+
+def load_model(folder: Path, version: str | None = None) -> Model:
+    """Load a hand-off, check it and try it once. Raises UserError that says what is wrong with it."""
+    handoff = read_handoff(folder)
+    path = folder / MODEL_FILE
+    try:
+        session = open_session(handoff.model)
+    except Exception as error:  # onnxruntime's errors have no common class but this
+        said = " ".join(str(error).split())
+        raise UserError(f"{path}: not a model that ONNX Runtime loads ({said}); ask for a new one") from None
+    takes = [(each.name, each.shape[1:], each.type) for each in session.get_inputs()]
+    if takes != [(INPUT_NAME, [len(FEATURES)], "tensor(float)")]:
+        raise UserError(
+            f"{path}: takes {takes}, not one float table `{INPUT_NAME}` of {len(FEATURES)} columns; ask for a"
+            " model that fits"
+        )
+    if [each.name for each in session.get_outputs()] != [OUTPUT_NAME]:
+        raise UserError(f"{path}: does not give `{OUTPUT_NAME}`; ask for a model that fits")
+    model = Model(session, handoff.card, version or handoff.card.version)
+    (tried,) = model.predict([Conditions.model_validate_json(json.dumps(EXAMPLE))])
+    if not (np.isfinite(tried) and tried >= 0):
+        raise UserError(f"{path}: answers {tried} bikes for an ordinary hour; ask for a model that works")
+    return model

@@ -1,0 +1,367 @@
+"""The project's settings (params.yaml) as one frozen object, and where its state lies."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bike_demand.errors import UserError
+
+PARAMS = Path("params.yaml")
+# Relative to the project's folder, in which every command runs. The folder is made on first use.
+STATE = Path("state")
+DATA = STATE / "data"  # months as gathered
+QUARANTINE = STATE / "quarantine.json"  # which of their hours nothing is learned from, and why
+RUN = STATE / "run"  # what the last training wrote: its models, metrics and plots
+REPORTS = STATE / "reports"
+EVIDENTLY = STATE / "evidently"  # of drift reports: evidently ui --workspace state/evidently
+SERVING = (
+    STATE / "serving"
+)  # the services' copies of the versions that were live, a folder for each environment
+ARTIFACTS = STATE / "artifacts"  # files of the runs, where the tracking store is a database
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Recipe(_Section):
+    """What of the model can be tuned; the rest is fixed in `training.model`."""
+
+    learning_rate: Annotated[float, Field(gt=0, le=1)]
+    max_iter: Annotated[int, Field(ge=1)]
+    max_leaf_nodes: Annotated[int, Field(ge=2)]
+    min_samples_leaf: Annotated[int, Field(ge=1)]
+    random_state: Annotated[int, Field(ge=0)]
+
+
+class Training(_Section):
+    """How a model is trained. Ages in days of the feed, not of the clock."""
+
+    half_life_days: Annotated[float, Field(gt=0)]
+    min_rows: Annotated[int, Field(ge=1)]
+    holdout_days: Annotated[int, Field(ge=1)]
+    worst_ratio: Annotated[float, Field(gt=0)]
+    recipe: Recipe
+
+
+class Validation(_Section):
+    """What stops a training: see `data.validate`."""
+
+    days: Annotated[int, Field(ge=1)]
+    jump_c: Annotated[float, Field(gt=0)]
+    missing_days: Annotated[int, Field(ge=1)]
+    missing_share: Annotated[float, Field(ge=0, le=1)]
+    stale_hours: Annotated[int, Field(ge=1)]
+    clock: Literal["feed", "wall"]
+
+
+class Flow(_Section):
+    """When and where the loop looks and acts, and versions that a person trained are deployed."""
+
+    api: str
+    cron: Annotated[str, Field(pattern=r"^\S+( \S+){4}$")]
+    signal_seconds: Annotated[int, Field(ge=0)]
+    timezone: Annotated[str, Field(min_length=1)]
+    work_pool: Annotated[str, Field(min_length=1)]
+    work_pool_type: Literal["process", "docker", "kubernetes"]
+    image: str
+    retry_seconds: tuple[Annotated[int, Field(ge=0)], ...]
+
+
+class ServiceLog(_Section):
+    """What the service keeps of requests: see `prediction_log.writer` and `serving.lines`."""
+
+    flush_seconds: Annotated[float, Field(gt=0, le=60)]
+    queue: Annotated[int, Field(ge=1000)]
+    requests: bool
+    load_days: Annotated[int, Field(ge=1)]
+
+
+Choice = Literal["recent", "none"]
+
+
+class FallbackFields(_Section):
+    """What the models are given in the place of a value that is not as it normally is."""
+
+    temp_c: Choice
+    feels_like_c: Choice
+    humidity: Choice
+    windspeed_kmh: Choice
+
+
+class Fallbacks(_Section):
+    """When and by what a value of a request is replaced: see `serving.fallback`."""
+
+    fields: FallbackFields
+    days: Annotated[int, Field(ge=1)]
+
+
+class Serving(_Section):
+    """Where the service listens, how often it looks which version is live, and what it keeps."""
+
+    host: Annotated[str, Field(min_length=1)]
+    port: Annotated[int, Field(ge=0, le=65535)]
+    workers: Annotated[int, Field(ge=1, le=64)]
+    poll_seconds: Annotated[float, Field(gt=0, le=3600)]
+    keys: Annotated[str, Field(min_length=1)]
+    log: ServiceLog
+    fallback: Fallbacks
+
+
+class Deploy(_Section):
+    """What the gates of a deployment allow: see `release.gates`. Factors are of what the champion has."""
+
+    automatic: bool
+    golden_tolerance: Annotated[float, Field(gt=0, lt=1)]
+    start_seconds: Annotated[float, Field(gt=0)]
+    latency_factor: Annotated[float, Field(ge=1)]
+    memory_factor: Annotated[float, Field(ge=1)]
+    twin_factor: Annotated[float, Field(ge=1)]
+    min_rows: Annotated[int, Field(ge=1)]
+    confidence: Annotated[float, Field(gt=0.5, lt=1)]
+    error_worse: Annotated[float, Field(ge=0)]
+    slice_worse: Annotated[float, Field(ge=0)]
+    slice_rows: Annotated[int, Field(ge=2)]
+
+
+class Environment(_Section):
+    """One of the places through which a version moves, with what is its own there."""
+
+    alias: Annotated[str, Field(pattern=r"^[a-z][a-z_-]*$")]
+    database: str
+    url: str
+
+
+class Environments(_Section):
+    """The environments, in the order in which a version moves through them."""
+
+    train: Environment
+    test: Environment
+    production: Environment
+
+    def named(self, name: str) -> Environment:
+        """The environment of that name. Raises UserError where there is none."""
+        if name not in type(self).model_fields:
+            raise UserError(
+                f"environment {name!r}: there is none; give one of {', '.join(type(self).model_fields)}"
+            )
+        found: Environment = getattr(self, name)
+        return found
+
+
+class AB(_Section):
+    """The A/B test of a challenger against the champion: see `release.ab`. Times in story time."""
+
+    mode: Literal["ab", "shadow"]
+    share: Annotated[float, Field(gt=0, lt=1)]
+    salt: Annotated[str, Field(min_length=1)]
+    paired: bool
+    alpha: Annotated[float, Field(gt=0, lt=0.5)]
+    worse: Annotated[float, Field(gt=0, le=1)]
+    days: Annotated[int, Field(ge=1)]
+    tolerance: Annotated[float, Field(ge=0, le=1)]
+    guard: Annotated[float, Field(gt=0)]
+    watch_days: Annotated[int, Field(ge=0)]
+
+
+Then = Literal["leave-out", "stop"]
+
+
+class Units(_Section):
+    """A temperature beyond those of the day before by more than `jump_c` is in another unit."""
+
+    jump_c: Annotated[float, Field(gt=0)]
+    then: Then
+
+
+class Nulls(_Section):
+    """A field that was told before is missing in this share of a day's hours."""
+
+    share: Annotated[float, Field(gt=0, le=1)]
+    then: Then
+
+
+class Ranges(_Section):
+    """The lowest and the highest value that is plausible."""
+
+    temp_c: tuple[float, float]
+    feels_like_c: tuple[float, float]
+    humidity: tuple[float, float]
+    windspeed_kmh: tuple[float, float]
+    then: Then
+
+
+class Age(_Section):
+    """The feed's last hour ended so long ago."""
+
+    hours: Annotated[int, Field(ge=1)]
+    then: Literal["stop"]  # there is nothing to leave out
+
+
+class Gaps(_Section):
+    """In so many days this share of the hours is missing."""
+
+    days: Annotated[int, Field(ge=1)]
+    share: Annotated[float, Field(gt=0, lt=1)]
+    then: Literal["stop"]
+
+
+class Counts(_Section):
+    """In so many hours of a day the feed's count is off by this share and by so many bikes."""
+
+    differ: Annotated[float, Field(gt=0)]
+    bikes: Annotated[int, Field(ge=0)]
+    hours: Annotated[int, Field(ge=1, le=24)]
+    then: Then
+
+
+class Level(_Section):
+    """The counts of a day are so many times, or so small a part of, what could be expected."""
+
+    factor: Annotated[float, Field(gt=1)]
+    then: Then
+
+
+class Quality(_Section):
+    """What is wrong with data, and what follows for trainings: see `data.quality` and `data.quarantine`."""
+
+    units: Units
+    nulls: Nulls
+    ranges: Ranges
+    stale: Age
+    late: Age
+    gaps: Gaps
+    counts: Counts
+    level: Level
+
+
+class Norms(_Section):
+    """What is normal for a field: the range of the last good days, and `margin` on each side."""
+
+    days: Annotated[int, Field(ge=1)]
+    margin: dict[str, Annotated[float, Field(ge=0)]]
+
+
+class Drift(_Section):
+    """How often inputs are compared with what the champion learned from, and what counts as drift."""
+
+    every_days: Annotated[int, Field(ge=1)]
+    reference_days: Annotated[int, Field(ge=7)]
+    distance: Annotated[float, Field(gt=0)]
+    columns: Annotated[int, Field(ge=1)]
+
+
+class Monitoring(_Section):
+    """How the loop looks at production: see `monitoring`. Days in story time."""
+
+    late_days: Annotated[int, Field(ge=1)]
+    quality: Quality
+    norms: Norms
+    drift: Drift
+
+
+class Trigger(_Section):
+    """When to train: see `monitoring.rules`. Days in story time; biases are shares of demand."""
+
+    window_days: Annotated[int, Field(ge=3)]
+    min_days: Annotated[int, Field(ge=2)]
+    min_hours: Annotated[int, Field(ge=1)]
+    confidence: Annotated[float, Field(gt=0.5, lt=1)]
+    bias: Annotated[float, Field(ge=0)]
+    loss: Annotated[float, Field(ge=0)]
+    urgent_bias: Annotated[float, Field(ge=0)]
+    cool_down_days: Annotated[int, Field(ge=1)]
+    longest_cool_down_days: Annotated[int, Field(ge=1)]
+    budget: Annotated[int, Field(ge=1)]
+    longest_age_days: Annotated[int, Field(ge=1)]
+
+
+class Alerts(_Section):
+    """How people are told: see `loop.alerts`. In the quiet period the same alert is not made again."""
+
+    webhook: str
+    quiet_days: Annotated[float, Field(ge=0)]
+
+
+class Loop(_Section):
+    """When the loop takes its turns, and when it gives up for a while: see `loop`. Days in story time."""
+
+    seconds: Annotated[float, Field(gt=0)]
+    most_failures: Annotated[int, Field(ge=1)]
+    rest_days: Annotated[float, Field(ge=0)]
+    lesson_worse: Annotated[float, Field(ge=0)]
+    alerts: Alerts
+
+
+class Dashboard(_Section):
+    """The application's page for people: how often it renews itself, and where else to look, by name."""
+
+    refresh_seconds: Annotated[int, Field(ge=1, le=3600)]
+    links: dict[
+        Annotated[str, Field(min_length=1, max_length=40)],
+        Annotated[str, Field(pattern=r"^(https?://\S+|/[^/\s]\S*)$")],
+    ]
+
+
+class TrackingStore(_Section):
+    """Where runs and models are on record."""
+
+    uri: Annotated[str, Field(min_length=1)]
+
+
+class Settings(_Section):
+    """All of params.yaml."""
+
+    feed: Annotated[str, Field(min_length=1)]
+    first_month: Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")]
+    validation: Validation
+    training: Training
+    flow: Flow
+    deploy: Deploy
+    ab: AB
+    monitoring: Monitoring
+    trigger: Trigger
+    environments: Environments
+    serving: Serving
+    dashboard: Dashboard
+    loop: Loop
+    tracking: TrackingStore
+
+
+def load_settings(path: Path = PARAMS) -> Settings:
+    """Read the settings; BIKE_FEED overrides `feed`, MLFLOW_TRACKING_URI `tracking.uri`, BIKE_KEYS_FILE
+    `serving.keys`, BIKE_WEBHOOK `loop.alerts.webhook`, BIKE_LINKS (NAME=ADDRESS,...) `dashboard.links`,
+    and BIKE_DATABASE_TEST and BIKE_DATABASE_PRODUCTION the `database` of these environments, as it may hold a
+    password.
+
+    Raises UserError with the key that is wrong.
+    """
+    try:
+        given = yaml.safe_load(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{path}: not here; run this in the project's folder") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if isinstance(given, dict) and os.environ.get("BIKE_FEED"):
+        given["feed"] = os.environ["BIKE_FEED"]
+    if isinstance(given, dict) and os.environ.get("MLFLOW_TRACKING_URI"):
+        given["tracking"] = {"uri": os.environ["MLFLOW_TRACKING_URI"]}
+    if isinstance(given, dict) and os.environ.get("BIKE_WEBHOOK"):
+        given["loop"]["alerts"]["webhook"] = os.environ["BIKE_WEBHOOK"]
+    if isinstance(given, dict) and os.environ.get("BIKE_KEYS_FILE"):
+        given["serving"]["keys"] = os.environ["BIKE_KEYS_FILE"]
+    if isinstance(given, dict) and os.environ.get("BIKE_LINKS"):
+        pairs = (each.partition("=") for each in os.environ["BIKE_LINKS"].split(","))
+        given["dashboard"]["links"] = {name.strip(): address.strip() for name, _, address in pairs}
+    for name in ("test", "production"):
+        address = os.environ.get(f"BIKE_DATABASE_{name.upper()}")
+        if address and isinstance(given, dict):
+            given["environments"][name]["database"] = address
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise UserError(f"{path}: {'.'.join(map(str, first['loc'])) or 'top'}: {first['msg']}") from None

@@ -1,0 +1,130 @@
+"""What DVC runs, `python -m bike_demand.stages STAGE`: each stage is a thin coat around functions."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from bike_demand import settings
+from bike_demand.data.schema import Hour
+from bike_demand.data.table import iso
+from bike_demand.errors import UnreachableError, UserError
+from bike_demand.files import write_atomically
+
+# Set by `training.pipeline`, absent where somebody types `dvc repro`.
+AS_OF = "BIKE_AS_OF"
+COMPLAINT = "BIKE_COMPLAINT"  # a file for what went wrong; without it, that goes to stderr
+
+VALIDATION = settings.RUN / "validation.json"
+REPORT = settings.RUN / "report.json"
+METRICS = settings.RUN / "metrics.json"
+PLOTS = settings.RUN / "plots"
+TWIN = settings.RUN / "twin"
+FINAL = settings.RUN / "final"
+
+
+def as_of() -> datetime | None:
+    """The time from which on everything is left out; none: everything counts."""
+    given = os.environ.get(AS_OF)
+    return datetime.fromisoformat(given) if given else None
+
+
+def ingest() -> None:
+    """The feed into state/data, and what is wrong with it into state/quarantine.json."""
+    from bike_demand.data.ingest import ingest as gather
+    from bike_demand.data.quarantine import write
+    from bike_demand.data.source import Source
+    from bike_demand.data.store import read_hours
+    from bike_demand.good_hours import recognise
+
+    given = settings.load_settings()
+    gather(Source(given.feed), settings.DATA, given.first_month, as_of=as_of())
+    write(recognise(given, read_hours(settings.DATA)))
+
+
+def validate() -> None:
+    """Raises UserError where the data are not fit for training; otherwise says what was looked at."""
+    from bike_demand.data.quarantine import fit_hours, read
+    from bike_demand.data.store import read_hours
+
+    rows = fit_hours(read_hours(settings.DATA), read(), settings.load_settings(), as_of())
+    _write(VALIDATION, _period(rows))
+
+
+def train() -> None:
+    """The twin, without the last days, and the model with them: both fitted here, as to start a process for
+    each would take longer than to fit it. Which of them goes on record, evaluation decides.
+    """
+    from bike_demand.data.features import to_matrix
+    from bike_demand.data.quarantine import good_hours, holdout_days, read
+    from bike_demand.handoff import write_handoff
+    from bike_demand.training.export import prove_parity, to_onnx
+    from bike_demand.training.train import train as fit
+
+    rows = good_hours()
+    given = settings.load_settings().training
+    trained = fit(
+        rows, given.model_copy(update={"holdout_days": holdout_days(rows, read(), given.holdout_days)})
+    )
+    past = rows[: len(rows) - trained.held_out]
+    report: dict[str, Any] = {"held_out": _period(rows[len(past) :])}
+    for folder, pipeline, learned in ((TWIN, trained.twin, past), (FINAL, trained.pipeline, rows)):
+        model = to_onnx(pipeline)
+        difference = prove_parity(model, pipeline, to_matrix(rows))
+        version = write_handoff(folder, model)
+        report[folder.name] = _period(learned) | {"digest": version, "onnx_difference": difference}
+    _write(REPORT, report)
+
+
+def evaluate() -> None:
+    """The twin on the days that it was not given: metrics and plots."""
+    from bike_demand.data.quarantine import good_hours
+    from bike_demand.training.evaluate import evaluate as measure
+    from bike_demand.training.evaluate import predict
+    from bike_demand.training.plots import draw
+
+    rows = good_hours()
+    seen = json.loads(REPORT.read_text(encoding="utf-8"))["twin"]["rows"]
+    predicted = predict(TWIN, rows)
+    draw(PLOTS, rows[:seen], rows[seen:], predicted)
+    _write(METRICS, measure(rows[:seen], rows[seen:], predicted[seen:]))
+
+
+def _period(rows: Sequence[Hour]) -> dict[str, Any]:
+    return {"rows": len(rows), "first": iso(rows[0].timestamp), "last": iso(rows[-1].timestamp)}
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+STAGES: dict[str, Callable[[], None]] = {each.__name__: each for each in (ingest, validate, train, evaluate)}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run a stage; 0, or 1 after one line that says what is wrong."""
+    if len(argv) != 1 or argv[0] not in STAGES:
+        print(f"error: give one of {', '.join(STAGES)}", file=sys.stderr)
+        return 2
+    where = os.environ.get(COMPLAINT)
+    try:
+        STAGES[argv[0]]()
+    except KeyboardInterrupt:
+        if where:
+            Path(where).write_text(json.dumps({"stopped": True}), encoding="utf-8")
+        return 130
+    except (UserError, OSError) as error:
+        if where:
+            complaint = {"says": str(error), "unreachable": isinstance(error, UnreachableError)}
+            Path(where).write_text(json.dumps(complaint), encoding="utf-8")
+        else:
+            print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,661 @@
+"""Runs, registered models and the alias of the one that is live: the only module that imports MLflow."""
+
+import json
+import os
+import platform
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version as installed
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+import yaml
+
+from bike_demand.data.features import FEATURES, to_matrix
+from bike_demand.data.schema import EXAMPLE, Conditions
+from bike_demand.errors import UserError
+from bike_demand.handoff import INPUT_NAME, MODEL_FILE, OUTPUT_NAME, read_handoff
+from bike_demand.settings import ARTIFACTS, Settings
+from bike_demand.store_address import absolute, is_database, reach, without_password
+
+EXPERIMENT = "bike-demand"
+DEPLOYMENTS = "bike-demand-deployments"  # the experiment whose runs are the records of deployments
+MODEL_NAME = "bike-demand"
+# Aliases: what is live is what they say, and nothing else.
+CHAMPION = "champion"  # the version that users get
+CHALLENGER = "challenger"  # the one that is tried against it: A/B test or shadow
+PREVIOUS = "previous"  # the champion before, while the present one is watched
+HANDOFF_ARTIFACT = "handoff"  # where a run keeps its hand-off folder
+
+# Tags of a version.
+TWIN_TAG = "twin_run_id"
+DIGEST_TAG = "digest"
+DEPLOYMENT_TAG = "deployment"  # the record of the deployment that put it where it is
+AB_TAG = "ab"  # of a challenger, JSON: mode, share, salt and when it began
+BLOCKED_TAG = "blocked"  # why it was taken back; such a version is not deployed again
+KIND_TAG = "kind"  # of a record: deployment or rollback
+# Tag of the registered model: the numbers of all champions so far, oldest first, the present one last.
+CHAMPIONS_TAG = "champions"
+REMEMBERED = 100
+
+# What somebody needs to answer with a logged model, at the versions that are installed: those of the lock.
+REQUIREMENTS = ("mlflow", "numpy", "onnx", "onnxruntime")
+
+_SWITCHES = {
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # A server that stops answering half way is told in a minute, not in the hours that MLflow would try.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+}
+_making = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The rows that a run learned from. `first` and `last` are hours in ISO 8601."""
+
+    name: str
+    digest: str  # at most 36 characters
+    rows: int
+    first: str
+    last: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is on record about a run."""
+
+    id: str
+    name: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    dataset: Dataset | None
+
+
+@dataclass(frozen=True)
+class Version:
+    """One registered version of the model. `digest` is that of its model file, as model.json has it."""
+
+    number: int
+    run_id: str
+    twin_run_id: str | None
+    digest: str
+    aliases: tuple[str, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True)
+class Arms:
+    """The versions that answer in one environment: the one that is shown, and the other beside it, if any.
+
+    `share` of the hours show the other's answer: 0 for a shadow, and for the champion before.
+    """
+
+    shown: Version
+    other: Version | None = None
+    role: Literal["challenger", "shadow", "previous"] | None = None
+    share: float = 0.0
+    salt: str = ""
+
+
+class Tracking:
+    """The store of runs and models that the settings name: a database, or an MLflow server.
+
+    A local database is made on first use. Whatever is wrong with the store comes as a UserError of one line.
+    Safe to share between threads.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.uri = absolute(settings.tracking.uri)
+        self._file = Path(self.uri.removeprefix("sqlite:///")) if self.uri.startswith("sqlite:") else None
+        self._artifacts = ARTIFACTS.absolute()
+        for name, value in _SWITCHES.items():  # before MLflow is imported, which reads some of them only then
+            os.environ.setdefault(name, value)
+        if self._file:
+            # A connection kept open would go on reading a database that was deleted and made anew.
+            os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
+        self.where = str(self._file) if self._file else without_password(self.uri)  # for messages
+
+    # ---- runs
+
+    def log_run(
+        self,
+        name: str,
+        *,
+        params: Mapping[str, str | float | int],
+        metrics: Mapping[str, float],
+        dataset: Dataset,
+        tags: Mapping[str, str],
+        artifacts: Sequence[Path],
+        model: Path | None = None,
+        example: Sequence[Mapping[str, Any]] | None = None,
+    ) -> str:
+        """Put a finished run on record; its id.
+
+        `artifacts` are files and folders, kept under their names. `model` is a hand-off folder: it is kept
+        as it is, and once more as an MLflow model with its signature and, as input example, the `example`
+        rows (as in a request; without them, the one of the documentation). A run that was cut off stays
+        there as FAILED.
+        """
+        card = None if model is None else read_handoff(model).card
+        with self._told():
+            client = self._client()
+            run_id: str = client.create_run(
+                self._experiment(client), run_name=name, tags={key: str(value) for key, value in tags.items()}
+            ).info.run_id
+            try:
+                self._log(client, run_id, params, metrics, dataset)
+                for path in artifacts:
+                    if path.is_dir():
+                        client.log_artifacts(run_id, str(path), path.name)
+                    else:
+                        client.log_artifact(run_id, str(path))
+                if model is not None and card is not None:
+                    client.log_artifacts(run_id, str(model), HANDOFF_ARTIFACT)
+                    client.set_tag(run_id, DIGEST_TAG, card.version)
+                    self._log_model(client, run_id, model, example or [EXAMPLE])
+            except BaseException:
+                client.set_terminated(run_id, "FAILED")
+                raise
+            client.set_terminated(run_id, "FINISHED")
+        return run_id
+
+    def _log(
+        self,
+        client: Any,
+        run_id: str,
+        params: Mapping[str, str | float | int],
+        metrics: Mapping[str, float],
+        dataset: Dataset,
+    ) -> None:
+        from mlflow.entities import Dataset as Entity
+        from mlflow.entities import DatasetInput, InputTag, Metric, Param
+
+        now = int(time.time() * 1000)
+        client.log_batch(
+            run_id,
+            metrics=[Metric(key, float(value), now, 0) for key, value in metrics.items()],
+            params=[Param(key, str(value)) for key, value in params.items()],
+        )
+        # MLflow keeps one entry for each name and digest, and a twin shares its digest with its model, so the
+        # period has to be in the name.
+        name = f"{dataset.name} {dataset.first[:13]} to {dataset.last[:13]}"
+        profile = {"num_rows": dataset.rows} | {
+            key: getattr(dataset, key) for key in ("name", "first", "last")
+        }
+        source = json.dumps({"tags": {"dvc.md5": dataset.digest}})
+        entity = Entity(name, dataset.digest, "code", source, profile=json.dumps(profile))
+        client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
+
+    def _log_model(
+        self, client: Any, run_id: str, handoff: Path, example: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """The MLflow model, put together from its parts.
+
+        `log_model` would start a process to guess packages, and `save_model` looks through all that are
+        installed for one second to compare them with the requirements, which were read from these.
+        """
+        import numpy as np
+        from mlflow import pyfunc
+        from mlflow.entities import LoggedModelOutput
+        from mlflow.models import Model, ModelSignature
+        from mlflow.types import Schema, TensorSpec
+
+        rows = [Conditions.model_validate_json(json.dumps(dict(row), default=str)) for row in example]
+        requirements = [f"{package}=={installed(package)}" for package in REQUIREMENTS]
+        number = np.dtype(np.float32)
+        signature = ModelSignature(
+            inputs=Schema([TensorSpec(number, (-1, len(FEATURES)), INPUT_NAME)]),
+            outputs=Schema([TensorSpec(number, (-1, 1), OUTPUT_NAME)]),
+        )
+        logged = client.create_logged_model(self._experiment(client), name="model", source_run_id=run_id)
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            shutil.copyfile(handoff / MODEL_FILE, folder / MODEL_FILE)
+            (folder / "requirements.txt").write_text("\n".join(requirements) + "\n", encoding="utf-8")
+            environment = {
+                "python": platform.python_version(),
+                "build_dependencies": ["pip"],
+                "dependencies": ["-r requirements.txt"],
+            }
+            (folder / "python_env.yaml").write_text(yaml.safe_dump(environment), encoding="utf-8")
+            shown = {"inputs": {INPUT_NAME: to_matrix(rows).tolist()}}
+            (folder / "serving_input_example.json").write_text(json.dumps(shown), encoding="utf-8")
+            (folder / "input_example.json").write_text(json.dumps(shown["inputs"]), encoding="utf-8")
+            model = Model(
+                artifact_path=logged.artifact_location,
+                run_id=run_id,
+                model_uuid=logged.model_id,
+                model_id=logged.model_id,
+                signature=signature,
+                saved_input_example_info={
+                    "artifact_path": "input_example.json",
+                    "serving_input_path": "serving_input_example.json",
+                    "type": "ndarray",
+                },
+                model_size_bytes=(folder / MODEL_FILE).stat().st_size,
+            )
+            pyfunc.add_to_model(
+                model, loader_module="mlflow.onnx", data=MODEL_FILE, python_env="python_env.yaml"
+            )
+            model.add_flavor(
+                "onnx",
+                onnx_version=installed("onnx"),
+                data=MODEL_FILE,
+                providers=["CPUExecutionProvider"],
+                onnx_session_options=None,
+                code=None,
+            )
+            model.save(str(folder / "MLmodel"))
+            client.log_model_artifacts(logged.model_id, str(folder))
+        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        client.finalize_logged_model(logged.model_id, "READY")
+
+    def run(self, run_id: str) -> Run:
+        """What is on record about a run. Raises UserError where there is none of that id."""
+        with self._told(f"run {run_id}"):
+            self._must_exist(f"run {run_id}")
+            found = self._client().get_run(run_id)
+        inputs = found.inputs.dataset_inputs if found.inputs else []
+        return Run(
+            found.info.run_id,
+            found.info.run_name or "",
+            found.data.params,
+            found.data.metrics,
+            {key: value for key, value in found.data.tags.items() if not key.startswith("mlflow.")},
+            _dataset(inputs[0].dataset) if inputs else None,
+        )
+
+    def fetch(self, run_id: str, artifact: str, into: Path) -> Path:
+        """Copy a file or folder that a run kept to a folder; the path of the copy. Raises UserError."""
+        into.mkdir(parents=True, exist_ok=True)
+        with self._told(f"{artifact} of run {run_id}"):
+            self._must_exist(f"run {run_id}")
+            client = self._client()
+            parent = artifact.rpartition("/")[0]
+            known = {each.path: each.is_dir for each in client.list_artifacts(run_id, parent or None)}
+            if artifact not in known:
+                raise UserError(f"run {run_id}: it kept no {artifact}; choose another run")
+            return Path(client.download_artifacts(run_id, artifact, str(into.absolute())))
+
+    # ---- registered versions
+
+    def register(self, run_id: str, twin_run_id: str, tags: Mapping[str, str]) -> Version:
+        """Make the run's model the next version of the registered model, linked to its evaluation twin.
+
+        Raises UserError where a run is unknown, or kept no model.
+        """
+        digest = self.run(run_id).tags.get(DIGEST_TAG)
+        self.run(twin_run_id)
+        with self._told():
+            client = self._client()
+            outputs = client.get_run(run_id).outputs
+            if digest is None or not outputs or not outputs.model_outputs:
+                raise UserError(f"run {run_id}: it kept no model to register; choose another run")
+            self._make_registered_model(client)
+            model_id = outputs.model_outputs[0].model_id
+            made = client.create_model_version(
+                MODEL_NAME,
+                client.get_logged_model(model_id).artifact_location,
+                run_id=run_id,
+                model_id=model_id,
+                tags={**tags, TWIN_TAG: twin_run_id, DIGEST_TAG: digest},
+            )
+            # By this the pages of MLflow show at the run which version it became.
+            named = json.dumps([{"name": MODEL_NAME, "version": int(made.version)}])
+            client.set_logged_model_tags(model_id, {"mlflow.modelVersions": named})
+        return self.version(int(made.version))
+
+    def version(self, number: int) -> Version:
+        """The registered version of that number. Raises UserError where there is none."""
+        what = f"version {number}"
+        with self._told(what):
+            self._must_exist(what)
+            return _version(self._client().get_model_version(MODEL_NAME, str(number)))
+
+    def versions(self) -> list[Version]:
+        """All registered versions, ascending."""
+        if not self._exists():
+            return []
+        numbers: list[int] = []
+        with self._told():
+            token = None
+            while True:
+                page = self._client().search_model_versions(f"name = '{MODEL_NAME}'", page_token=token)
+                numbers += [int(each.version) for each in page]
+                token = page.token
+                if not token:
+                    break
+        return [self.version(number) for number in sorted(numbers)]  # a search leaves the aliases out
+
+    def newest(self) -> Version | None:
+        """The version that was registered last; None while there is none."""
+        if not self._exists():
+            return None
+        with self._told():
+            found = self._client().search_model_versions(
+                f"name = '{MODEL_NAME}'", max_results=1, order_by=["version_number DESC"]
+            )
+        return self.version(int(found[0].version)) if found else None
+
+    def tagged(self, key: str) -> list[int]:
+        """The numbers of the versions with that tag, ascending."""
+        if not self._exists():
+            return []
+        numbers: list[int] = []
+        token = None
+        with self._told():
+            while True:
+                page = self._client().search_model_versions(f"name = '{MODEL_NAME}'", page_token=token)
+                numbers += [int(each.version) for each in page if key in each.tags]
+                token = page.token
+                if not token:
+                    return sorted(numbers)
+
+    def champion(self) -> Version | None:
+        """The version that has the alias champion; None while nothing was released."""
+        if not self._exists():
+            return None
+        with self._told():
+            number = self._aliases().get(CHAMPION)
+        return None if number is None else self.version(number)
+
+    def aliases(self) -> dict[str, int]:
+        """All aliases and their versions, as they were at one moment."""
+        if not self._exists():
+            return {}
+        with self._told():
+            return self._aliases()
+
+    def arms(self, alias: str) -> Arms | None:
+        """What answers in the environment whose alias this is; None while there is nothing.
+
+        Beside the champion that is the challenger or, without one, the champion before while it is there.
+        """
+        aliases = self.aliases()
+        if alias not in aliases:
+            return None
+        shown = self.version(aliases[alias])
+        if alias != CHAMPION:
+            return Arms(shown)
+        challenger, previous = aliases.get(CHALLENGER), aliases.get(PREVIOUS)
+        if challenger is not None and challenger != shown.number:
+            other = self.version(challenger)
+            test = _test_of(other)
+            if test is not None:
+                shadow, share, salt = test
+                return Arms(
+                    shown, other, "shadow" if shadow else "challenger", 0.0 if shadow else share, salt
+                )
+        if previous is not None and previous != shown.number:
+            return Arms(shown, self.version(previous), "previous")
+        return Arms(shown)
+
+    def set_alias(self, alias: str, number: int, tags: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Give a version the alias, which is one step. The tags are put on it before."""
+        with self._told(f"version {number}"):
+            client = self._client()
+            client.get_model_version(MODEL_NAME, str(number))
+            for key, value in tags.items():
+                client.set_model_version_tag(MODEL_NAME, str(number), key, value)
+            client.set_registered_model_alias(MODEL_NAME, alias, str(number))
+
+    def remove_alias(self, alias: str) -> None:
+        """Take the alias away; nothing happens where it is not set."""
+        if alias in self.aliases():
+            with self._told():
+                self._client().delete_registered_model_alias(MODEL_NAME, alias)
+
+    def tag(self, number: int, tags: Mapping[str, str]) -> None:
+        """Put tags on a version."""
+        with self._told(f"version {number}"):
+            client = self._client()
+            client.get_model_version(MODEL_NAME, str(number))
+            for key, value in tags.items():
+                client.set_model_version_tag(MODEL_NAME, str(number), key, value)
+
+    def untag(self, number: int, key: str) -> None:
+        """Take a tag from a version; nothing happens where there is none of that name."""
+        if key in self.version(number).tags:
+            with self._told(f"version {number}"):
+                self._client().delete_model_version_tag(MODEL_NAME, str(number), key)
+
+    def promote(self, number: int, tags: Mapping[str, str]) -> None:
+        """Make a version the champion. The tags are put on it before the alias moves, which is one step."""
+        champion = self.champion()
+        before = [] if champion is None else [champion.number]
+        with self._told(f"version {number}"):
+            client = self._client()
+            client.get_model_version(MODEL_NAME, str(number))
+            for key, value in tags.items():
+                client.set_model_version_tag(MODEL_NAME, str(number), key, value)
+            past = [each for each in self._champions(before) if each != number]
+            self._remember(client, [*past, number])
+            client.set_registered_model_alias(MODEL_NAME, CHAMPION, str(number))
+
+    def previous(self) -> Version | None:
+        """The champion before this one; None where there was none."""
+        earlier = self.champions()[:-1]
+        return self.version(earlier[-1]) if earlier else None
+
+    def champions(self) -> list[int]:
+        """The numbers of all champions so far, oldest first, the present one last, without those that were
+        taken back.
+        """
+        champion = self.champion()
+        if champion is None:
+            return []
+        with self._told():
+            return self._champions([champion.number])
+
+    def remembered(self) -> list[int]:
+        """The numbers of the champions that were made so, oldest first, wherever the alias is now."""
+        if self.newest() is None:
+            return []
+        with self._told():
+            text = self._client().get_registered_model(MODEL_NAME).tags.get(CHAMPIONS_TAG, "[]")
+        numbers: list[int] = json.loads(text)
+        return numbers
+
+    def remember(self, champions: Sequence[int]) -> None:
+        """From now on these count as the champions so far, oldest first."""
+        with self._told():
+            self._remember(self._client(), list(champions))
+
+    def back(self) -> Version:
+        """Make the champion before this one the champion again. Raises UserError where there was none."""
+        previous = self.previous()
+        if previous is None:
+            raise UserError("there is no earlier release to go back to; release a version instead")
+        return self.back_to(previous.number)
+
+    def back_to(self, number: int) -> Version:
+        """Make an earlier champion the champion again, and forget those after it."""
+        with self._told(f"version {number}"):
+            client = self._client()
+            client.set_registered_model_alias(MODEL_NAME, CHAMPION, str(number))
+            self._remember(client, self._champions([number]))
+        return self.version(number)
+
+    # ---- records of deployments
+
+    def open_record(self, kind: str, name: str, tags: Mapping[str, str]) -> str:
+        """Begin the record of a deployment or a rollback; its id."""
+        with self._told():
+            client = self._client()
+            made: str = client.create_run(
+                self._experiment(client, DEPLOYMENTS), run_name=name, tags={**tags, KIND_TAG: kind}
+            ).info.run_id
+        return made
+
+    def write_record(
+        self,
+        record: str,
+        *,
+        tags: Mapping[str, str] = MappingProxyType({}),
+        metrics: Mapping[str, float] = MappingProxyType({}),
+        artifacts: Sequence[Path] = (),
+    ) -> None:
+        """Put more on a record. An artifact takes the place of one of the same name."""
+        with self._told(f"record {record}"):
+            client = self._client()
+            for path in artifacts:  # before the tags, which say that it is there
+                client.log_artifact(record, str(path))
+            for name, number in metrics.items():
+                client.log_metric(record, name, number)
+            for key, value in tags.items():
+                client.set_tag(record, key, value)
+
+    def close_record(self, record: str, done: bool) -> None:
+        """End a record: it came to what it was for, or it did not."""
+        with self._told(f"record {record}"):
+            self._client().set_terminated(record, "FINISHED" if done else "FAILED")
+
+    # ---- the registered model
+
+    def _champions(self, present: list[int]) -> list[int]:
+        """All champions so far up to the present one; a release that was cut off left one too many."""
+        text = self._client().get_registered_model(MODEL_NAME).tags.get(CHAMPIONS_TAG, "[]")
+        numbers: list[int] = json.loads(text)
+        if not present:
+            return []
+        if present[0] not in numbers:  # somebody moved the alias by other means
+            return [*numbers, *present]
+        return numbers[: numbers.index(present[0]) + 1]
+
+    def _remember(self, client: Any, champions: list[int]) -> None:
+        client.set_registered_model_tag(MODEL_NAME, CHAMPIONS_TAG, json.dumps(champions[-REMEMBERED:]))
+
+    def _aliases(self) -> dict[str, int]:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            model = self._client().get_registered_model(MODEL_NAME)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return {}
+            raise
+        return {alias: int(number) for alias, number in model.aliases.items()}
+
+    def _make_registered_model(self, client: Any) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            client.get_registered_model(MODEL_NAME)
+            return
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+        try:
+            client.create_registered_model(MODEL_NAME)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another process was faster
+                raise
+
+    # ---- the store
+
+    def _exists(self) -> bool:
+        """Whether anything may be on record: a local database that was not made yet holds nothing."""
+        return self._file is None or self._file.exists()
+
+    def _must_exist(self, what: str) -> None:
+        if not self._exists():
+            raise UserError(f"{what}: unknown, nothing is on record yet; run `python -m bike_demand train`")
+
+    def _client(self) -> Any:
+        """A client of the store, which is made or found to answer first."""
+        if self._file is None:
+            reach(self.uri)
+        elif not self._file.exists():
+            self._make_database(self._file)
+        from mlflow import MlflowClient
+
+        return MlflowClient(self.uri, self.uri)
+
+    def _make_database(self, file: Path) -> None:
+        """Make the database under a lock, at another name, so that nobody ever sees a half of it."""
+        from filelock import FileLock
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(file.with_name(f".{file.name}.lock")):
+            if file.exists():
+                return
+            new = file.with_name(f".{file.name}.new")
+            new.unlink(missing_ok=True)
+            store = SqlAlchemyStore(f"sqlite:///{new.as_posix()}", self._artifacts.as_uri())
+            store.create_experiment(EXPERIMENT, f"{self._artifacts.as_uri()}/{EXPERIMENT}", [])
+            store.engine.dispose()
+            SqlAlchemyStore._engine_map.pop(store.db_uri, None)
+            new.replace(file)
+
+    def _experiment(self, client: Any, name: str = EXPERIMENT) -> str:
+        from mlflow.exceptions import MlflowException
+
+        with _making:
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                # A database keeps files in this project; an MLflow server knows best where its files go.
+                local = f"{self._artifacts.as_uri()}/{name}" if is_database(self.uri) else None
+                try:
+                    made: str = client.create_experiment(name, artifact_location=local)
+                    return made
+                except MlflowException as error:
+                    if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another process was faster
+                        raise
+                found = client.get_experiment_by_name(name)
+        experiment: str = found.experiment_id
+        return experiment
+
+    @contextmanager
+    def _told(self, what: str = "the tracking store") -> Iterator[None]:
+        """Errors of the store, in one line. What is no such error is not touched."""
+        try:
+            yield
+        except (UserError, OSError):
+            raise
+        except Exception as error:
+            if not type(error).__module__.startswith(("mlflow.", "sqlalchemy.", "requests.")):
+                raise
+            said = " ".join(str(error).split())
+            hint = f"look into {self.where}, or at tracking.uri in params.yaml"
+            raise UserError(f"{what}: {said[:300].rstrip('. ')}; {hint}") from None
+
+
+def _dataset(entity: Any) -> Dataset:
+    profile = json.loads(entity.profile)
+    return Dataset(
+        profile["name"], entity.digest, profile["num_rows"], first=profile["first"], last=profile["last"]
+    )
+
+
+def _version(found: Any) -> Version:
+    tags = dict(found.tags)
+    return Version(
+        int(found.version),
+        found.run_id,
+        tags.pop(TWIN_TAG, None),
+        tags.pop(DIGEST_TAG, ""),
+        tuple(found.aliases),
+        MappingProxyType(tags),
+    )
+
+
+def _test_of(challenger: Version) -> tuple[bool, float, str] | None:
+    """What its tag says of the test: is it a shadow, share, salt. None where there is no such tag, or none
+    that can be read: somebody moved the alias by other means, which must not harm the champion.
+    """
+    try:
+        test: dict[str, Any] = json.loads(challenger.tags[AB_TAG])
+        return test["mode"] == "shadow", float(test["share"]), str(test["salt"])
+    except (KeyError, TypeError, ValueError):
+        return None

@@ -1,0 +1,137 @@
+"""Runs the stages of dvc.yaml and keeps the versions of data and models: the one module that imports DVC."""
+
+import contextlib
+import json
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from bike_demand.errors import UnreachableError, UserError
+from bike_demand.settings import DATA
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+
+LOCK = Path("dvc.lock")
+# How stages are told --as-of, and where they say in one line what went wrong. See `stages`.
+AS_OF = "BIKE_AS_OF"
+COMPLAINT = "BIKE_COMPLAINT"
+
+
+def ingest(environment: dict[str, str]) -> None:
+    """Run the stage that gathers the feed; `environment` is added to that of its process.
+
+    Raises UserError with the stage's own words where it fails, UnreachableError where the feed is away.
+    """
+    _reproduce("ingest", environment, single_item=True)
+
+
+def train(environment: dict[str, str]) -> None:
+    """Run what follows on ingest, as far as something changed since it last ran.
+
+    Raises UserError with the words of the stage that fails; those behind it do not run.
+    """
+    _reproduce("validate", environment, downstream=True)
+
+
+def data_digest(lock: Path = LOCK) -> str:
+    """The version of state/data in a dvc.lock: DVC's digest of the folder."""
+    return gathered(lock)[DATA.as_posix()]
+
+
+def store() -> None:
+    """Copy the versions that dvc.lock names to the remote storage of .dvc/config, where they are not yet."""
+    with _repo(Path()) as repo, _plainly("the versions cannot be stored"):
+        repo.push()
+
+
+def restore(folder: Path) -> None:
+    """Put the data that the dvc.lock in `folder`, another copy of the project, names into its state/data, and
+    beside them what was known of which are bad.
+
+    They come from this project's cache or, where they are not there, its remote storage. Raises UserError
+    where neither has them.
+    """
+    with _repo(Path()) as here:
+        sections: dict[str, dict[str, Any]] = {"cache": {"dir": Path(here.cache.local.path).absolute()}}
+        for name, remote in here.config["remote"].items():
+            sections[f"'remote \"{name}\"'"] = dict(remote)
+    lines: list[str] = []
+    for section, values in sections.items():
+        lines += [f"[{section}]", *(f"    {key} = {value}" for key, value in values.items())]
+    (folder / ".dvc" / "config.local").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+    with _repo(folder) as there, _plainly("the data of this run cannot be restored"):
+        there.pull(targets=[str(folder / path) for path in gathered(folder / LOCK)])
+
+
+def gathered(lock: Path) -> dict[str, str]:
+    """DVC's digests of what the stage that gathers put out: the data, and which of them are bad."""
+    stages: dict[str, Any] = yaml.safe_load(lock.read_bytes())["stages"]
+    return {str(out["path"]): str(out["md5"]) for out in stages["ingest"]["outs"]}
+
+
+def _reproduce(target: str, environment: dict[str, str], **how: bool) -> None:
+    with tempfile.TemporaryDirectory() as scratch, _repo(Path()) as repo:
+        complaint = Path(scratch) / "complaint"
+        # dvc.yaml says `python`: let that be this one.
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+        with _environment(environment | {COMPLAINT: str(complaint), "PATH": path}):
+            try:
+                with _plainly(f"the pipeline stopped at {target}"):
+                    repo.reproduce(target, **how)
+            except UserError:
+                if not complaint.exists():
+                    raise
+                told = json.loads(complaint.read_text(encoding="utf-8"))
+                if told.get("stopped"):  # Ctrl-C went to the stage, while DVC does not hear it
+                    raise KeyboardInterrupt from None
+                raise (UnreachableError if told["unreachable"] else UserError)(told["says"]) from None
+
+
+@contextlib.contextmanager
+def _repo(folder: Path) -> "Iterator[Repo]":
+    """The project in `folder` as DVC sees it. What DVC would tell a terminal, exceptions tell here."""
+    with _plainly(f"{folder.absolute()} cannot be used with DVC"):
+        from dvc.repo import Repo
+
+        for name in ("dvc", "dvc_data", "dvc_objects"):  # importing them has set their levels
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        repo = Repo(str(folder.absolute()))
+    with contextlib.closing(repo):
+        yield repo
+
+
+@contextlib.contextmanager
+def _plainly(what: str) -> Iterator[None]:
+    """Turn what DVC raises into one line: what could not be done, and the innermost cause."""
+    from dvc.exceptions import DvcException
+    from dvc.lock import LockError
+
+    try:
+        yield
+    except (DvcException, LockError, OSError) as error:  # object stores fail with an OSError
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        raise UserError(f"{what}: {' '.join(str(cause).split())}") from None
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Inside, the environment has these values: DVC passes its own on to the stages."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

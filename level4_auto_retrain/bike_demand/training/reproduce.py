@@ -1,0 +1,115 @@
+"""Makes a model again from its record: its code and data in a folder of their own, in a new process."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bike_demand.errors import UserError
+from bike_demand.handoff import read_handoff
+from bike_demand.settings import RUN, STATE, load_settings
+from bike_demand.tracking import HANDOFF_ARTIFACT, Run, Tracking
+from bike_demand.training import pipeline, revision
+from bike_demand.training.record import COMMIT, KIND, NO_COMMIT, PATCH, UNCOMMITTED
+
+REPRODUCED = STATE / "reproduced"
+DIFFERENT = 5  # packages that are named where versions differ
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of it: the folder with code, data and new models, and how they differ from the record."""
+
+    folder: Path
+    digest: str
+    metrics: Mapping[str, float]
+    differences: tuple[str, ...]
+
+
+def reproduce(run_id: str) -> Result:
+    """Restore a run's code and data below state/reproduced, train there, and compare.
+
+    Raises UserError where the run is unknown, its code or data are gone, or its training fails.
+    """
+    tracking = Tracking(load_settings())
+    run = tracking.run(run_id)
+    if run.tags.get(COMMIT, NO_COMMIT) == NO_COMMIT:
+        raise UserError(f"run {run_id}: its code was in no commit, so it cannot be made again")
+    STATE.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=STATE, prefix=".reproduce.") as name:
+        scratch = Path(name) / "project"
+        _restore(tracking, run, scratch, Path(name))
+        _train(run_id, scratch)
+        recorded = read_handoff(tracking.fetch(run_id, HANDOFF_ARTIFACT, Path(name)))
+        remade = read_handoff(scratch / RUN / run.tags[KIND])
+        metrics: dict[str, float] = json.loads((scratch / RUN / "metrics.json").read_text(encoding="utf-8"))
+        differences = []
+        if remade.model != recorded.model:
+            differences.append(f"model {remade.card.version} instead of {recorded.card.version}")
+        differences += [
+            f"{key} {metrics.get(key)} instead of {run.metrics.get(key)}"
+            for key in sorted({*metrics, *run.metrics})
+            if metrics.get(key) != run.metrics.get(key)
+        ]
+        if differences and (others := _other_versions(scratch / "requirements.lock")):
+            differences.append(f"trained with other packages than its lock names: {', '.join(others)}")
+        folder = REPRODUCED / run_id
+        folder.parent.mkdir(exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        scratch.rename(folder)
+    return Result(folder, remade.card.version, metrics, tuple(differences))
+
+
+def _restore(tracking: Tracking, run: Run, scratch: Path, beside: Path) -> None:
+    patch = b""
+    if run.tags[UNCOMMITTED] == "true":
+        patch = tracking.fetch(run.id, PATCH, beside).read_bytes()
+    revision.restore(revision.Revision(run.tags[COMMIT], patch), scratch)
+    shutil.move(tracking.fetch(run.id, pipeline.LOCK.name, beside), scratch / pipeline.LOCK)
+    pipeline.restore(scratch)
+
+
+def _train(run_id: str, scratch: Path) -> None:
+    """Run the stages of that code, in a process that has not loaded any of this one's."""
+    command = [sys.executable, "-m", "dvc", "repro", "--force", "--no-run-cache", "--single-item"]
+    environment = os.environ | {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+        pipeline.AS_OF: "",
+    }
+    done = subprocess.run(
+        [*command, "validate", "train", "evaluate"],
+        cwd=scratch,
+        env=environment,
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode:
+        lines = [line for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
+        said = next(
+            (line for line in lines if line.startswith("error: ")), lines[-1] if lines else "no reason"
+        )
+        raise UserError(f"run {run_id}: its training does not work here: {said.removeprefix('error: ')}")
+
+
+def _other_versions(lock: Path) -> list[str]:
+    """Packages that are here in another version than the lock names, at most a few."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found: list[str] = []
+    for line in lock.read_text(encoding="utf-8").splitlines():
+        name, _, rest = line.partition("==")
+        if not rest or line.startswith((" ", "#")):
+            continue
+        wanted = rest.split(" ")[0].split(";")[0]
+        try:
+            here = version(name)
+        except PackageNotFoundError:
+            continue
+        if here != wanted:
+            found.append(f"{name} {here} for {wanted}")
+    return found[:DIFFERENT]

@@ -1,0 +1,83 @@
+"""The steps of an automated training, as plain functions, and their order."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from filelock import FileLock, Timeout
+
+from bike_demand.errors import UserError
+from bike_demand.settings import STATE, load_settings
+from bike_demand.store_address import absolute, reach
+from bike_demand.tracking import Tracking
+from bike_demand.training import pipeline
+from bike_demand.training.record import Recorded, already, record
+from bike_demand.training.revision import CODE, Revision, current
+
+Made = tuple[Recorded, bool]  # the record, and whether there was anything new to record
+
+
+def look_at_code(allow_uncommitted: bool) -> Revision | None:
+    """The code that trains; None where no commit holds it. Raises UserError where it should be committed."""
+    revision = current()
+    if not allow_uncommitted and (revision is None or revision.patch):
+        what = "this folder is in no commit of git" if revision is None else "there are uncommitted changes"
+        raise UserError(
+            f"{what} ({', '.join(CODE)}), so nobody could make this model again; commit first, or give"
+            " --allow-dirty"
+        )
+    return revision
+
+
+def gather(as_of: datetime | None) -> None:
+    """Bring the data up to date. Raises UserError, UnreachableError where another try may help."""
+    pipeline.ingest(_environment(as_of))
+
+
+def build(as_of: datetime | None) -> None:
+    """Validate, train, evaluate; nothing where nothing changed. Raises UserError where one of these stops."""
+    pipeline.train(_environment(as_of))
+
+
+def put_on_record(revision: Revision | None, as_of: datetime | None) -> Made:
+    """Log and register the run; its record, and whether it is a new one.
+
+    Raises UserError where the twin was so bad that nothing was registered.
+    """
+    settings = load_settings()
+    tracking = Tracking(settings)
+    known = already(tracking)
+    made = known
+    if made is None:
+        pipeline.store()
+        made = record(tracking, settings, revision, {} if as_of is None else {"as_of": as_of.isoformat()})
+    if made.version is None:
+        raise UserError(
+            f"the evaluation twin is off by {made.mae:.1f} bikes an hour, worse than training.worst_ratio in"
+            f" params.yaml allows; run {made.run_id} is on record, but no model was registered"
+        )
+    return made, known is None
+
+
+def run(
+    as_of: datetime | None,
+    allow_uncommitted: bool,
+    gather: Callable[[datetime | None], None] = gather,
+    build: Callable[[datetime | None], None] = build,
+    put_on_record: Callable[..., Made] = put_on_record,
+) -> Made:
+    """The steps in their order, one training of this folder at a time. Raises UserError."""
+    STATE.mkdir(exist_ok=True)
+    try:
+        with FileLock(STATE / "train.lock", timeout=0):
+            revision = look_at_code(allow_uncommitted)
+            reach(absolute(load_settings().tracking.uri))  # rather now than after the training
+            gather(as_of)
+            build(as_of)
+            return put_on_record(revision, as_of)
+    except Timeout:
+        raise UserError("another training is at work in this folder; try again when it is done") from None
+
+
+def _environment(as_of: datetime | None) -> dict[str, str]:
+    # Empty, not absent: what somebody exported for one command must not reach into another.
+    return {pipeline.AS_OF: "" if as_of is None else as_of.isoformat()}

@@ -1,0 +1,89 @@
+"""Puts answers and outcomes into the log of production, as the service does."""
+
+import uuid
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from datetime import UTC, datetime
+
+from sqlalchemy import insert
+
+from bike_demand.data.schema import Hour
+from bike_demand.data.store import read_hours
+from bike_demand.prediction_log.database import open_database
+from bike_demand.prediction_log.outcomes import store
+from bike_demand.prediction_log.tables import predictions
+from bike_demand.serving.assignment import variant
+from bike_demand.settings import DATA, load_settings
+
+Model = Callable[[Hour], float]
+
+
+def hours(first: str, last: str) -> list[Hour]:
+    """The gathered hours from one day to before another."""
+    begin, end = datetime.fromisoformat(first), datetime.fromisoformat(last)
+    return [row for row in read_hours(DATA) if begin <= row.timestamp < end]
+
+
+def log(
+    rows: Iterable[Hour],
+    champion: tuple[int, Model],
+    other: tuple[int, Model] | None = None,
+    role: str = "challenger",
+    deployments: tuple[str, str] = ("", ""),
+) -> list[str]:
+    """Log an answer to each row, with the other model beside; the ids. Of a challenger half are shown."""
+    settings = load_settings()
+    entries = []
+    for row in rows:
+        arm = "champion"
+        if role == "challenger" and other is not None:
+            arm = variant(row.timestamp, settings.ab.share, settings.ab.salt)
+        answers = [(*champion, deployments[0])]
+        if other is not None:
+            answers.append((*other, deployments[1]))
+        shown, *beside = answers[::-1] if arm == "challenger" else answers
+        entry = {
+            "id": uuid.uuid4().hex,
+            "made_at": datetime.now(UTC),
+            "client": "test",
+            "hour": row.timestamp,
+            **row.model_dump(include={"holiday", "workingday", "weather", "temp_c", "feels_like_c"}),
+            **row.model_dump(include={"humidity", "windspeed_kmh"}),
+            "prediction": shown[1](row),
+            "variant": arm,
+            "version": shown[0],
+            "deployment": shown[2],
+            "other_prediction": None,
+            "other_version": None,
+            "other_role": None,
+        }
+        if beside:
+            its_role = "champion" if arm == "challenger" else role
+            entry |= {
+                "other_prediction": beside[0][1](row),
+                "other_version": beside[0][0],
+                "other_role": its_role,
+            }
+        entries.append(entry)
+    with (
+        closing(open_database(settings.environments.production.database)) as database,
+        database.writing() as connection,
+    ):
+        connection.execute(insert(predictions), entries)
+    return [str(entry["id"]) for entry in entries]
+
+
+def tell_outcomes(rows: Iterable[Hour]) -> None:
+    """Post what really happened in these hours."""
+    with closing(open_database(load_settings().environments.production.database)) as database:
+        store(database, [(row.timestamp, row.count) for row in rows])
+
+
+def off_by(bikes: float, spread: float = 0.3) -> Model:
+    """A model that is off by about so many bikes, in a way that differs from hour to hour and day to day."""
+
+    def predict(row: Hour) -> float:
+        dice = hash((row.timestamp.toordinal() * 7919 + row.timestamp.hour * 104729, bikes)) % 1000 / 1000
+        return max(0.0, row.count + bikes * (1 + spread * (2 * dice - 1)) * (1 if dice > 0.2 else -1))
+
+    return predict

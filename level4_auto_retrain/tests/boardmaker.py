@@ -1,0 +1,167 @@
+"""A story in the database of production, told by the functions that the loop and the service tell it with."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+from bike_demand.prediction_log import facts, journal, load
+from bike_demand.prediction_log.database import Database, open_database
+from bike_demand.prediction_log.history import keep_drift
+from bike_demand.prediction_log.journal import Kind, Signal
+from bike_demand.prediction_log.loop_tables import days
+from bike_demand.prediction_log.upsert import upsert
+
+FIRST = date(2011, 10, 1)
+DAYS = 100
+NOW = datetime(2012, 1, 9)
+ERROR, YARDSTICK = (
+    30.0,
+    50.0,
+)  # in bikes an hour; each day's error is a tenth more than that of the day before it
+BAD = {"temp_c": {"units": 24}}
+
+
+def at(day: int) -> datetime:
+    """Midnight of a day of the story."""
+    return datetime.combine(FIRST, time()) + timedelta(days=day)
+
+
+def fill(address: str, signals: Sequence[Signal] = (), tests: Sequence[dict[str, Any]] = ()) -> None:
+    """A hundred days: three releases, one of them taken back, two incidents, and these signals now."""
+    with closing(open_database(address)) as database:
+        rows: list[dict[str, Any]] = []
+        for number in range(DAYS):
+            error = ERROR * (2 if 40 <= number < 44 else 1)
+            known = 20 if number == DAYS - 1 else 24  # the newest is not all known yet
+            rows.append(
+                {
+                    "day": FIRST + timedelta(days=number),
+                    "version": 0,
+                    "hours": 24,
+                    "known": known,
+                    "error": error * known,
+                    "bias": 0.0,
+                    "count": 4000.0,
+                    "yardstick_hours": 24 if number > 6 else 0,
+                    "yardstick_error": YARDSTICK * 24 if number > 6 else 0.0,
+                    "paired_error": error * 24,
+                    "predictions": {},
+                    "features": {},
+                    "quality": BAD if number in (90, 91) else {},
+                }
+            )
+        with database.writing() as connection:
+            upsert(database, connection, days, rows)
+        for day, version, before in ((0, 1, None), (45, 2, 1), (60, 3, 2), (62, 2, 3)):
+            action = journal.begin(
+                database, journal.LIVE, reason="", at=at(day), detail={"instead_of": before}
+            )
+            journal.write_action(database, action.id, state=journal.DONE, version=version)
+        action = journal.begin(
+            database, journal.TAKE_BACK, reason="far worse", at=at(62), detail={"version": 3}
+        )
+        journal.write_action(database, action.id, state=journal.DONE, version=2)
+        for day, version, reason, outcome in (
+            (43, 2, "it predicts 37 % too little", "live"),
+            (59, 3, "a person wanted it", "was live and was taken back"),
+        ):
+            action = journal.begin(database, journal.TRAIN, reason=reason, at=at(day))
+            journal.write_action(
+                database, action.id, state=journal.DONE, version=version, detail={"outcome": outcome}
+            )
+        action = journal.begin(database, journal.TRAIN, reason="it was asked for again", at=at(60))
+        detail = {"outcome": "nothing had changed", "nothing_new": True}
+        journal.write_action(database, action.id, state=journal.DONE, detail=detail)
+        changed = journal.open_incident(
+            database, Kind.ERROR, "version 1", since=at(40), noticed_at=at(43), noticed_by="too little"
+        )
+        journal.note_done(database, changed.id, at(43), "version 2 was trained")
+        journal.end_incident(
+            database, changed.id, at(48), {"hours": 192, "error": 58.5, "normal_error": 30.5}
+        )
+        journal.put_alert(
+            database,
+            key="over:1",
+            at=at(48),
+            quiet_since=at(47),
+            title="Over: error-drift",
+            body={"happened": "It is over."},
+            channels=["log"],
+        )
+        late = journal.open_incident(
+            database, Kind.QUALITY, "feed", since=at(80), noticed_at=at(82), noticed_by="hours are late"
+        )
+        journal.end_incident(database, late.id, at(84), {"hours": 96})
+        for field in ("temp_c", "feels_like_c"):
+            journal.open_incident(
+                database, Kind.QUALITY, field, since=at(90), noticed_at=at(91), noticed_by="units"
+            )
+        journal.put_alert(
+            database,
+            key="error",
+            at=at(43),
+            quiet_since=at(36),
+            title="The error drifts",
+            body={
+                "happened": "It predicts 37 % too little.",
+                "evidence": {"hours": 96},
+                "done": "Version 2 is trained.",
+                "you_may": "Nothing has to be done.",
+            },
+            channels=["log"],
+        )
+        keep_drift(
+            database,
+            NOW,
+            {
+                "version": 2,
+                "current": [at(93).isoformat(), NOW.isoformat()],
+                "reference": [at(0).isoformat(), at(43).isoformat()],
+                "distances": {"temp_c": 1.25, "humidity": 0.2},
+                "moved": ["temp_c"],
+            },
+        )
+        journal.raise_signals(database, signals, NOW)
+        ask(database)
+        live = {"promise": {"mae": 28.25}, "looked_at": datetime.now(UTC).isoformat()}
+        budget = {"spent": 1, "of": 4, "days": 30, "says": "It cools down until 2012-01-12."}
+        facts.put(database, {"live": live, "tests": list(tests), "budget": budget}, NOW)
+
+
+def ask(database: Database) -> None:
+    """Three minutes of requests, answered by version 2, one of them in vain."""
+    begin = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    empty = (0,) * (len(load.LIMITS) + 1)
+    for minute, requests in enumerate((600, 1200, 300)):
+        buckets = (0, requests, *empty[2:])
+        each = load.Load(
+            begin + timedelta(minutes=minute), 2, requests, requests, int(minute == 1), 1.0, buckets
+        )
+        load.keep(database, "here:1", [each])
+
+
+def under_test() -> dict[str, Any]:
+    """A test as the loop puts it there."""
+    return {
+        "kind": "test",
+        "version": 4,
+        "against": 2,
+        "mode": "ab",
+        "share": 0.5,
+        "began": at(97).isoformat(),
+        "length": 14,
+        "worse": 0.05,
+        "verdict": "keep on",
+        "reason": "nothing is sure yet, its error is 0.93 times the other's (0.84 to 1.04)",
+        "days": [
+            {"ratio": 0.97, "low": 0.5, "high": None},
+            {"ratio": 0.94, "low": 0.7, "high": 1.3},
+            {"ratio": 0.93, "low": 0.84, "high": 1.04},
+        ],
+    }
+
+
+def signal(kind: Kind, subject: str = "version 2") -> Signal:
+    """A signal that says what it is."""
+    return Signal(kind, subject, NOW, f"{subject} is told here <b>as it is</b>.", {})

@@ -1,0 +1,138 @@
+"""What the tests share: a project in a folder of its own, with a feed, and a model trained on it."""
+
+import contextlib
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bike_demand.__main__ import main
+from tests.feedmaker import write_feed
+from tests.registry import copy_store, make_store, put_live, train_handoffs
+from tests.workcopy import make_copy
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = (  # would override settings
+    "BIKE_FEED",
+    "BIKE_DATABASE_PRODUCTION",
+    "BIKE_DATABASE_TEST",
+    "BIKE_KEYS_FILE",
+    "BIKE_WEBHOOK",
+    "BIKE_LINKS",
+    "MLFLOW_TRACKING_URI",
+    "PREFECT_API_URL",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="run the slow tests too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: left out unless --all is given")
+    # skl2onnx writes a boolean where protobuf wants an integer; the lock holds protobuf below 7 for it.
+    config.addinivalue_line("filterwarnings", "ignore:Field onnx.AttributeProto:DeprecationWarning")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--all"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="slow: give --all"))
+
+
+@dataclass(frozen=True)
+class Said:
+    """What came of a command: its exit status and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+    def refusal(self) -> str:
+        """The one line of a command that refused. Fails where it did not, or said more."""
+        assert self.status == 1, self
+        assert self.out == ""
+        assert self.err.startswith("error: ")
+        assert self.err.count("\n") == 1
+        return self.err
+
+
+Run = Callable[..., Said]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command of the project in the current folder."""
+
+    def call(*argv: object) -> Said:
+        capsys.readouterr()
+        status = main([str(each) for each in argv])
+        out, err = capsys.readouterr()
+        return Said(status, out, err)
+
+    return call
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with a feed of three months, which is also the current folder."""
+    for name in ENVIRONMENT:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    write_feed(tmp_path / "feed")
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def handoffs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A model as training writes it, and its twin. Copy one before changing anything in it."""
+    folder = tmp_path_factory.mktemp("trained")
+    shutil.copy(ROOT / "params.yaml", folder)
+    write_feed(folder / "feed")
+    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
+        for name in ENVIRONMENT:
+            patch.delenv(name, raising=False)
+        return train_handoffs(folder / "feed", folder)
+
+
+@pytest.fixture(scope="session")
+def handoff(handoffs: tuple[Path, Path]) -> Path:
+    """A model as training writes it. Copy it before changing anything in it."""
+    return handoffs[0]
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new database of runs and models. To copy it takes milliseconds, to make one seconds."""
+    folder = tmp_path_factory.mktemp("store")
+    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        return make_store(ROOT / "params.yaml")
+
+
+@pytest.fixture
+def stored(project: Path, empty_store: Path) -> Path:
+    """A project whose database of runs and models was made already."""
+    copy_store(empty_store, project)
+    return project
+
+
+@pytest.fixture
+def released(stored: Path, handoff: Path) -> Path:
+    """A project with a registered model that is live."""
+    put_live(handoff)
+    return stored
+
+
+@pytest.fixture
+def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the project in which nothing was trained yet; the current folder."""
+    folder = make_copy(tmp_path / "project")
+    for name in ENVIRONMENT:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(folder)
+    return folder

@@ -1,0 +1,31 @@
+"""A model that answers one of its inputs, so that an answer tells which value the model was given."""
+
+from pathlib import Path
+
+import onnx
+from onnx import helper
+
+from bike_demand.data.features import FEATURES
+from bike_demand.handoff import write_handoff
+from tests.tiny import table
+
+NOTHING = 1000.0  # its answer where the input is null
+
+
+def echo(folder: Path, field: str) -> Path:
+    """The hand-off of a model that answers the field; the folder."""
+    nodes = [
+        helper.make_node("Gather", ["features", "which"], ["column"], axis=1),
+        helper.make_node("IsNaN", ["column"], ["missing"]),
+        helper.make_node("Where", ["missing", "nothing", "column"], ["prediction"]),
+    ]
+    constants = [
+        helper.make_tensor("which", onnx.TensorProto.INT64, [1], [FEATURES.index(field)]),
+        helper.make_tensor("nothing", onnx.TensorProto.FLOAT, [1], [NOTHING]),
+    ]
+    graph = helper.make_graph(
+        nodes, "echo", [table("features", len(FEATURES))], [table("prediction", 1)], constants
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    write_handoff(folder, made.SerializeToString())
+    return folder

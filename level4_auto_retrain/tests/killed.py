@@ -1,0 +1,75 @@
+"""A turn of the loop in a process that kills itself on the way: `python -m tests.killed POINT DAY`.
+
+As in tests/test_loop.py the error drifts, trainings register a model at once, and no gate is asked.
+"""
+
+import os
+import signal
+import sys
+from functools import partial
+from types import ModuleType
+
+from bike_demand.__main__ import main
+from bike_demand.loop import champion, incidents, training, turn
+from bike_demand.monitoring import look as look_module
+from bike_demand.monitoring import rules
+from bike_demand.prediction_log import journal
+from bike_demand.release import deploy as delivery
+from bike_demand.release import moves
+from bike_demand.release.ab import step as step_module
+from bike_demand.settings import load_settings
+from bike_demand.tracking import Tracking
+from bike_demand.training import steps
+from tests.test_loop import DRIFTS, Made, trains
+
+# Where the process ends: before the call of this number of the function.
+POINTS: dict[str, tuple[ModuleType, str, int]] = {
+    "raise": (journal, "raise_signals", 1),
+    "begin": (journal, "begin", 2),
+    "train": (steps, "run", 1),
+    "registered": (journal, "write_action", 2),
+    "deploy": (delivery, "deploy", 1),
+    "test": (moves, "begin_test", 1),
+    "deployed": (training, "_end", 1),
+    "note": (incidents, "note", 1),
+    "alert": (turn, "alert", 1),
+    "live": (champion, "note", 2),
+    "publish": (turn, "publish", 1),
+    "deliver": (turn, "deliver", 1),
+    "delivered": (journal, "delivered", 1),
+}
+
+
+def again(*_: object) -> tuple[Made, bool]:
+    """A training that finds, as the real one does, what it registered before it was cut off."""
+    newest = Tracking(load_settings()).newest()
+    assert newest is not None
+    return (Made(newest.number), False) if newest.number > 1 else trains(None, False)
+
+
+def die_at(point: str) -> None:
+    module, name, wanted = POINTS[point]
+    original, calls = getattr(module, name), [0]
+
+    def counted(*args: object, **more: object) -> object:
+        calls[0] += 1
+        if calls[0] == wanted:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*args, **more)
+
+    setattr(module, name, counted)
+
+
+def prepare() -> None:
+    deploy = partial(delivery.deploy, gates=())
+    setattr(delivery, "deploy", deploy)  # noqa: B010 (a module's function, on purpose)
+    setattr(step_module, "deploy", deploy)  # noqa: B010
+    setattr(steps, "run", again)  # noqa: B010
+    setattr(rules, "error_signal", lambda *_: DRIFTS)  # noqa: B010
+    setattr(look_module, "_drift", lambda *_: None)  # noqa: B010
+
+
+if __name__ == "__main__":
+    prepare()
+    die_at(sys.argv[1])
+    sys.exit(main(["agent", "--once", "--as-of", sys.argv[2]]))

@@ -1,0 +1,79 @@
+"""Errors of pairs of models of the recipe on the operator's feed, for the simulation of the A/B rule.
+
+`python -m tests.real_pairs FEED` trains them and writes real_pairs.csv: for each pair and each of 28 days,
+how many hours it had, and the sums of both absolute errors, their squares and their product.
+"""
+
+import csv
+import sys
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+
+from bike_demand.release.ab.statistics import Days
+
+FILE = Path(__file__).with_name("real_pairs.csv")
+DAYS = 28
+HEADER = ("pair", "day", "hours", "one", "other", "one_squared", "other_squared", "product")
+
+
+def load(kind: str) -> list[Days]:
+    """The pairs of that kind: `retrained`, `stale` or `month`, each of shape [28 days]."""
+    with FILE.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["pair"].startswith(f"{kind} ")]
+    names = sorted({row["pair"] for row in rows})
+    return [
+        Days(*np.array([[float(row[key]) for key in HEADER[2:]] for row in rows if row["pair"] == name]).T)
+        for name in names
+    ]
+
+
+def pairs() -> Iterator[tuple[str, datetime, datetime]]:
+    """Name, until when the fresh model learned, until when the other one."""
+    for number in range(7, 24, 2):
+        month = datetime(2011 + number // 12, number % 12 + 1, 1)
+        yield f"retrained {month:%Y-%m}", month, month - timedelta(days=1)
+        yield f"month {month:%Y-%m}", month, (month - timedelta(days=1)).replace(day=1)
+    # Demand rose by the week then: a champion four weeks old has 1.19 times the error of a fresh model.
+    yield "stale 2012-03", datetime(2012, 3, 16), datetime(2012, 2, 17)
+
+
+def make(feed: Path) -> None:
+    """Train all pairs and write the file."""
+    from bike_demand.data.features import to_matrix
+    from bike_demand.data.store import read_hours
+    from bike_demand.release.ab.statistics import by_day
+    from bike_demand.settings import load_settings
+    from bike_demand.training.model import fit
+    from bike_demand.training.threads import one_thread
+
+    rows, settings = read_hours(feed), load_settings().training
+    with FILE.open("w", encoding="utf-8", newline="") as file:
+        out = csv.writer(file, lineterminator="\n")
+        out.writerow(HEADER)
+        for name, fresh, older in pairs():
+            tried = [row for row in rows if fresh <= row.timestamp < fresh + timedelta(days=DAYS)]
+            truth = np.array([row.count for row in tried], dtype=np.float64)
+            errors = []
+            for until in (fresh, older):
+                past = [row for row in rows if row.timestamp < until]
+                model = fit(past, settings.recipe, settings.half_life_days)
+                with one_thread():
+                    errors.append(np.abs(model.predict(to_matrix(tried)) - truth))
+            day = np.array([row.timestamp.toordinal() for row in tried])
+            sums = by_day(day, *errors)
+            values = (
+                sums.challenger,
+                sums.champion,
+                sums.challenger_squared,
+                sums.champion_squared,
+                sums.product,
+            )
+            for number, hours in enumerate(sums.hours):
+                out.writerow([name, number, int(hours), *(f"{each[number]:.1f}" for each in values)])
+
+
+if __name__ == "__main__":
+    make(Path(sys.argv[1]))

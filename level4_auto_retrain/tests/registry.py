@@ -1,0 +1,87 @@
+"""Puts models on record and live, without the training pipeline around them."""
+
+import contextlib
+import shutil
+import sqlite3
+import tempfile
+from pathlib import Path
+
+from bike_demand.data.month import parse_month
+from bike_demand.errors import UserError
+from bike_demand.handoff import write_handoff
+from bike_demand.settings import load_settings
+from bike_demand.tracking import Dataset, Tracking, Version
+from bike_demand.training.golden import GOLDEN_FILE, write_golden
+from tests.feedmaker import MONTHS
+
+
+def make_store(params: Path) -> Path:
+    """Make the database of the current folder; its path."""
+    tracking = Tracking(load_settings(params))
+    with contextlib.suppress(UserError):
+        tracking.promote(1, {})  # there is none; whoever wants to write makes the database first
+    return Path(tracking.where)
+
+
+def copy_store(database: Path, project: Path) -> None:
+    """Put a copy of a database into a project; its files are to lie there too."""
+    copy = project / "state" / "mlflow.db"
+    copy.parent.mkdir(parents=True)
+    shutil.copy(database, copy)
+    old, new = (database.parent / "artifacts").as_uri(), (project / "state" / "artifacts").as_uri()
+    with contextlib.closing(sqlite3.connect(copy)) as connection, connection:
+        changed = connection.execute(
+            "UPDATE experiments SET artifact_location = replace(artifact_location, ?, ?)", (old, new)
+        )
+        assert changed.rowcount == 2
+
+
+def train_handoffs(feed: Path, folder: Path) -> tuple[Path, Path]:
+    """The model that the recipe makes of a feed, and its twin: their hand-off folders in `folder`."""
+    from bike_demand.training.export import to_onnx
+    from bike_demand.training.train import train
+
+    rows = [
+        row for month in MONTHS for row in parse_month((feed / f"{month}.csv").read_bytes(), month, month)
+    ]
+    trained = train(rows, load_settings().training)
+    for name, pipeline in (("final", trained.pipeline), ("twin", trained.twin)):
+        write_handoff(folder / name, to_onnx(pipeline))
+    return folder / "final", folder / "twin"
+
+
+def register(
+    model: Path,
+    twin: Path | None = None,
+    *,
+    last: str = "2011-03-01T00:00:00",
+    twin_last: str = "2011-02-22T00:00:00",
+    tracking: Tracking | None = None,
+) -> Version:
+    """Register a hand-off in the store of the current project, with a twin that learned until `twin_last`."""
+    tracking = tracking or Tracking(load_settings())
+
+    def log(kind: str, folder: Path, until: str, *artifacts: Path) -> str:
+        return tracking.log_run(
+            f"{kind} {until[:10]}",
+            params={"max_iter": 100},
+            metrics={"mae": 25.5},
+            dataset=Dataset("hours", "0" * 32, 1416, "2011-01-01T00:00:00", until),
+            tags={"kind": kind},
+            artifacts=artifacts,
+            model=folder,
+        )
+
+    with tempfile.TemporaryDirectory() as scratch:
+        golden = Path(scratch) / GOLDEN_FILE
+        write_golden(golden, model, [])
+        run_id = log("final", model, last, golden)
+    return tracking.register(run_id, log("twin", twin or model, twin_last), {})
+
+
+def put_live(model: Path) -> Version:
+    """Register a hand-off in the store of the current project and make it the champion."""
+    tracking = Tracking(load_settings())
+    version = register(model, tracking=tracking)
+    tracking.promote(version.number, {})
+    return version

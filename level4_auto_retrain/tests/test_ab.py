@@ -1,0 +1,502 @@
+"""The A/B test from its first hour to its end: `ab step`, `ab status` and `ab stop`."""
+
+import contextlib
+import json
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from html import unescape
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from bike_demand.__main__ import main
+from bike_demand.data.table import iso
+from bike_demand.prediction_log.database import open_database
+from bike_demand.prediction_log.queries import pairs
+from bike_demand.release import deploy as delivery
+from bike_demand.release import moves
+from bike_demand.release.ab import step as step_module
+from bike_demand.release.ab.evidence import Evidence, Kind, Trial, weigh
+from bike_demand.release.gates import Case, Finding, Gate
+from bike_demand.settings import load_settings
+from bike_demand.tracking import BLOCKED_TAG, CHALLENGER, CHAMPION, DEPLOYMENT_TAG, PREVIOUS, Tracking
+from tests.answers import Model, hours, log, off_by, tell_outcomes
+from tests.conftest import ENVIRONMENT, ROOT, Run
+from tests.feedmaker import write_feed
+from tests.registry import copy_store, register
+from tests.service import running
+from tests.tiny import constant
+from tests.workcopy import change_params
+
+BEGAN = "2011-03-01"
+
+
+class KilledError(BaseException):
+    """In the place of a process that ends in the middle of something."""
+
+
+Deploy = Callable[[int, str], list[str]]
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
+    """A project in which version 1 is live, gathered and all; to copy it is faster than to make it."""
+    folder = tmp_path_factory.mktemp("prepared")
+    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
+        for name in ENVIRONMENT:
+            patch.delenv(name, raising=False)
+        shutil.copy(ROOT / "params.yaml", folder)
+        write_feed(folder / "feed")
+        copy_store(empty_store, folder)
+        assert main(["ingest"]) == 0
+        register(constant(folder / "model", 50.0))
+        delivery.deploy(load_settings(), "1", datetime(2011, 2, 20), print, gates=())
+    return folder
+
+
+@pytest.fixture
+def deploy(prepared: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Deploy:
+    """Takes a version to its test, without gates; version 1 is live. The feed has three months."""
+    for name in ("state", "model"):
+        shutil.copytree(prepared / name, project / name)
+    move_store(project / "state" / "mlflow.db", prepared, project)
+    change_params(project, watch_days="7")
+    monkeypatch.setattr(step_module, "deploy", partial(delivery.deploy, gates=()))
+
+    def call(number: int, day: str) -> list[str]:
+        while len(Tracking(load_settings()).versions()) < number:
+            register(project / "model")
+        said: list[str] = []
+        delivery.deploy(load_settings(), str(number), datetime.fromisoformat(day), said.append, gates=())
+        return said
+
+    return call
+
+
+def move_store(database: Path, old: Path, new: Path) -> None:
+    """The files of a store are named with the folder that they lie in."""
+    places = {
+        "experiments": "artifact_location",
+        "runs": "artifact_uri",
+        "logged_models": "artifact_location",
+        "model_versions": "source",
+    }
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        for table, column in places.items():
+            connection.execute(
+                f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (old.as_uri(), new.as_uri())
+            )
+
+
+@pytest.fixture
+def tested(deploy: Deploy) -> Tracking:
+    """Version 2 is under test against version 1 since the first of March."""
+    assert "begins" in deploy(2, BEGAN)[0]
+    return Tracking(load_settings())
+
+
+def answered(until: str, champion: float, challenger: float, since: str = BEGAN) -> None:
+    rows = hours(since, until)
+    log(rows, (1, off_by(champion)), (2, off_by(challenger)))
+    tell_outcomes(rows)
+
+
+def known(tracking: Tracking) -> tuple[object, ...]:
+    """All that a step may change."""
+    versions = [(each.number, dict(each.tags)) for each in tracking.versions()]
+    records = [tracking.run(each[1][DEPLOYMENT_TAG]).tags for each in versions if each[1].get(DEPLOYMENT_TAG)]
+    return tracking.aliases(), versions, records
+
+
+def evidence(tracking: Tracking, number: int, into: Path, name: str = "ab") -> Evidence:
+    """What was kept with the record of the version's deployment."""
+    record = tracking.version(number).tags[DEPLOYMENT_TAG]
+    page = unescape(tracking.fetch(record, f"{name}.html", into).read_text(encoding="utf-8"))
+    kept = Evidence.model_validate_json(tracking.fetch(record, f"{name}.json", into).read_bytes())
+    assert kept.reason in page
+    assert tracking.run(record).tags[f"{name}.verdict"] == kept.verdict
+    return kept
+
+
+def test_a_better_challenger_is_promoted_as_soon_as_that_is_sure_and_then_watched(
+    tested: Tracking, run: Run, tmp_path: Path
+) -> None:
+    answered("2011-03-05", 20.0, 10.0)
+    for day in ("2011-03-02", "2011-03-03", "2011-03-04"):
+        said = run("ab", "step", "--as-of", day)
+        assert (said.status, said.err) == (0, "")
+        assert "Version 2 is tested against version 1 until 2011-03-11 at most" in said.out
+        assert tested.aliases()[CHAMPION] == 1
+    said = run("ab", "step", "--as-of", "2011-03-05")
+    assert said.out.startswith("Version 2 is promoted, surely not 5% worse: its error is 0.48")
+    assert (tested.aliases()[CHAMPION], tested.aliases()[PREVIOUS]) == (2, 1)
+    assert CHALLENGER not in tested.aliases()
+    kept = evidence(tested, 2, tmp_path / "kept")
+    assert (kept.verdict, kept.hours, len(kept.days)) == ("promote", len(hours(BEGAN, "2011-03-05")), 4)
+    record = tested.version(2).tags[DEPLOYMENT_TAG]
+    assert tested.run(record).tags["state"] == moves.LIVE
+    assert "Then: promote" in tested.fetch(record, "decision.html", tmp_path / "kept").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("until", "champion", "challenger"),
+    [
+        pytest.param("2011-03-03", 20.0, 19.5, id="kept on"),
+        pytest.param("2011-03-05", 20.0, 10.0, id="promoted", marks=pytest.mark.slow),
+        pytest.param("2011-03-05", 10.0, 14.0, id="rejected", marks=pytest.mark.slow),
+    ],
+)
+def test_a_step_made_twice_changes_nothing_more(
+    tested: Tracking, run: Run, until: str, champion: float, challenger: float
+) -> None:
+    answered(until, champion, challenger)
+    assert run("ab", "step", "--as-of", until).status == 0
+    before = known(tested)
+    said = run("ab", "step", "--as-of", until)
+    assert (said.status, said.err) == (0, "")
+    assert known(tested) == before
+
+
+def test_a_worse_challenger_is_rejected_and_the_champion_stays(
+    tested: Tracking, run: Run, tmp_path: Path
+) -> None:
+    answered("2011-03-05", 10.0, 14.0)
+    said = run("ab", "step", "--as-of", "2011-03-05")
+    assert said.out.startswith("Version 2 is rejected, surely not better: its error is 1.38")
+    assert "Version 1 stays." in said.out
+    assert (tested.aliases()[CHAMPION], tested.aliases().get(CHALLENGER)) == (1, None)
+    assert evidence(tested, 2, tmp_path / "kept").verdict == "reject"
+    record = tested.run(tested.version(2).tags[DEPLOYMENT_TAG])
+    assert record.tags["state"] == moves.REJECTED
+    assert run("ab", "step", "--as-of", "2011-03-06").out.startswith("No test is under way")
+
+
+def test_the_guard_stops_a_challenger_that_is_far_worse_after_its_first_day(
+    tested: Tracking, run: Run, tmp_path: Path
+) -> None:
+    answered("2011-03-02", 10.0, 40.0)
+    said = run("ab", "step", "--as-of", "2011-03-02")
+    assert said.out.startswith("Version 2 is rejected, far worse: its error is")
+    assert tested.aliases().get(CHALLENGER) is None
+    assert evidence(tested, 2, tmp_path / "kept").verdict == "stop"
+
+
+def test_a_day_that_is_not_over_says_nothing_yet(tested: Tracking, run: Run) -> None:
+    answered("2011-03-02", 10.0, 40.0)
+    said = run("ab", "step", "--as-of", "2011-03-01T23:00:00")
+    assert "no hour has an outcome yet" in said.out
+    assert tested.aliases()[CHALLENGER] == 2
+
+
+def test_hours_whose_outcome_is_late_wait_for_it(tested: Tracking, run: Run) -> None:
+    rows = hours(BEGAN, "2011-03-05")
+    log(rows, (1, off_by(20.0)), (2, off_by(10.0)))
+    tell_outcomes(rows[:40])
+    said = run("ab", "status", "--as-of", "2011-03-05")
+    assert f"40 with an outcome, {len(rows) - 40} wait for theirs" in said.out
+    assert "Version 2 is tested" in run("ab", "step", "--as-of", "2011-03-05").out
+    tell_outcomes(rows)
+    assert "Version 2 is promoted" in run("ab", "step", "--as-of", "2011-03-05").out
+    assert tested.aliases()[CHAMPION] == 2
+
+
+def test_a_test_without_outcomes_waits_for_them_but_not_forever(tested: Tracking, run: Run) -> None:
+    rows = hours(BEGAN, "2011-03-20")
+    log(rows, (1, off_by(20.0)), (2, off_by(20.6)))
+    tell_outcomes(rows[::3])
+    for day in ("2011-03-11", "2011-03-20"):
+        assert "are over, but too few outcomes are known" in run("ab", "step", "--as-of", day).out
+    said = run("ab", "step", "--as-of", "2011-03-21")
+    assert "Version 2 is rejected, too few outcomes came in 20 days" in said.out
+    assert tested.aliases()[CHAMPION] == 1
+
+
+def test_without_a_date_it_goes_by_the_feed_and_by_the_outcomes(
+    deploy: Deploy, run: Run, project: Path
+) -> None:
+    (project / "feed" / "2011-03.csv").rename(project / "later.csv")
+    rows = hours(BEGAN, "2011-03-05")
+    assert run("ingest").status == 0  # what was gathered ends with February
+    deploy(2, "2011-03-01")
+    log(rows, (1, off_by(20.0)), (2, off_by(10.0)))
+    tell_outcomes(rows)
+    assert "Version 2 is promoted" in run("ab", "step").out
+
+
+def test_where_nothing_was_gathered_the_outcomes_say_what_time_it_is(tested: Tracking, run: Run) -> None:
+    answered("2011-03-05", 20.0, 10.0)
+    shutil.rmtree("state/data")
+    assert "Version 2 is promoted" in run("ab", "step").out
+    assert tested.aliases()[CHAMPION] == 2
+
+
+def test_a_shadow_is_never_shown_and_decided_on_like_any_other(
+    deploy: Deploy, run: Run, project: Path, tmp_path: Path
+) -> None:
+    change_params(project, mode="shadow", paired="false")
+    assert "shadow test" in deploy(2, BEGAN)[0]
+    rows = hours(BEGAN, "2011-03-05")
+    log(rows, (1, off_by(20.0)), (2, off_by(10.0)), role="shadow")
+    tell_outcomes(rows)
+    assert "never shown (shadow)" in run("ab", "status", "--as-of", "2011-03-05").out
+    assert "Version 2 is promoted" in run("ab", "step", "--as-of", "2011-03-05").out
+    kept = evidence(Tracking(load_settings()), 2, tmp_path / "kept")
+    assert (kept.trial.paired, kept.days[0].shown) == (True, 0)
+
+
+def nonsense_where_unseen(model: Model, arm: str) -> Model:
+    from bike_demand.serving.assignment import variant
+
+    ab = load_settings().ab
+    return lambda row: model(row) if variant(row.timestamp, ab.share, ab.salt) == arm else 1e6
+
+
+def test_unpaired_only_what_was_shown_counts(deploy: Deploy, run: Run, project: Path) -> None:
+    change_params(project, paired="false")
+    deploy(2, BEGAN)
+    rows = hours(BEGAN, "2011-03-20")
+    good = nonsense_where_unseen(off_by(5.0), "challenger")
+    bad = nonsense_where_unseen(off_by(20.0), "champion")
+    log(rows, (1, bad), (2, good))
+    tell_outcomes(rows)
+    said = run("ab", "status", "--as-of", "2011-03-12")
+    assert "unpaired, by the shown answers alone" in said.out
+    with contextlib.closing(open_database(load_settings().environments.production.database)) as database:
+        found = pairs(database, 2, 1, rows[0].timestamp, rows[-1].timestamp)
+    trial = Trial(
+        kind=Kind.TEST,
+        version=2,
+        against=1,
+        mode="ab",
+        share=0.5,
+        salt="bike-demand",
+        paired=False,
+        began=rows[0].timestamp,
+        days=14,
+    )
+    weighed = weigh(found, trial, load_settings().ab, datetime(2011, 3, 20), 0)
+    last = weighed.days[-1]
+    assert last.error == pytest.approx(5.0, rel=0.15)
+    assert last.error_against == pytest.approx(20.0, rel=0.15)
+    assert weighed.verdict == "promote"
+
+
+def promoted(run: Run) -> None:
+    answered("2011-03-05", 20.0, 10.0)
+    assert "is promoted" in run("ab", "step", "--as-of", "2011-03-05").out
+
+
+def watched(until: str, before: float, now: float) -> None:
+    rows = hours("2011-03-05", until)
+    log(rows, (2, off_by(now)), (1, off_by(before)), role="previous")
+    tell_outcomes(rows)
+
+
+@pytest.mark.parametrize(
+    ("error", "until"), [(50.0, "2011-03-06"), pytest.param(20.0, "2011-03-09", marks=pytest.mark.slow)]
+)
+def test_a_promotion_that_turns_out_worse_is_taken_back_by_itself(
+    tested: Tracking, run: Run, tmp_path: Path, error: float, until: str
+) -> None:
+    promoted(run)
+    record = tested.version(2).tags[DEPLOYMENT_TAG]
+    watched(until, 12.0, error)
+    said = run("ab", "step", "--as-of", until)
+    assert (said.status, said.err) == (0, "")
+    assert "Version 1 is live again, instead of version 2 (the guard tripped: " in said.out
+    assert (tested.aliases()[CHAMPION], tested.aliases().get(PREVIOUS)) == (1, None)
+    assert tested.version(2).tags[BLOCKED_TAG].startswith("the guard tripped")
+    kept = Evidence.model_validate_json(tested.fetch(record, "watch.json", tmp_path / "kept").read_bytes())
+    assert (kept.verdict, kept.trial.kind) == ("take back", Kind.WATCH)
+    before = known(tested)
+    assert run("ab", "step", "--as-of", until).status == 0
+    assert known(tested) == before
+
+
+@pytest.mark.slow
+def test_a_watch_that_sees_nothing_wrong_ends(tested: Tracking, run: Run, tmp_path: Path) -> None:
+    promoted(run)
+    watched("2011-03-12", 12.0, 10.0)
+    assert "Version 2 is watched until 2011-03-12" in run("ab", "step", "--as-of", "2011-03-11").out
+    assert tested.aliases()[PREVIOUS] == 1
+    assert "watched for 7 days" in run("ab", "step", "--as-of", "2011-03-12").out
+    assert tested.aliases().get(PREVIOUS) is None
+    assert tested.aliases()[CHAMPION] == 2
+    assert evidence(tested, 2, tmp_path / "kept", "watch").verdict == "end"
+
+
+def test_an_outcome_of_next_year_does_not_turn_the_clock(tested: Tracking, run: Run) -> None:
+    answered("2011-03-03", 10.0, 10.1)
+    far = [hours("2011-03-03", "2011-03-04")[0].model_copy(update={"timestamp": datetime(2012, 6, 13, 17)})]
+    log(far, (1, off_by(10.0)), (2, off_by(10.0)))
+    tell_outcomes(far)
+    shutil.rmtree("state/data")  # else the clock is that of the gathered feed
+    said = run("ab", "step").out
+    assert "is tested against version 1 until" in said
+    assert "hours of 2 days" in said
+    assert tested.aliases()[CHALLENGER] == 2
+
+
+def test_of_those_that_wait_the_newest_is_tested_when_the_one_in_front_is_decided(
+    tested: Tracking, deploy: Deploy, run: Run
+) -> None:
+    assert "waits until the test of version 2 ends" in deploy(3, "2011-03-02")[0]
+    assert "waits until the test of version 2 ends" in deploy(4, "2011-03-03")[0]
+    answered("2011-03-05", 10.0, 14.0)
+    said = run("ab", "step", "--as-of", "2011-03-05").out.splitlines()
+    assert said[0].startswith("Version 2 is rejected")
+    assert said[1] == "Version 3 is not tested: version 4 is newer."
+    assert "Version 4 passed all gates. Its A/B test against version 1 begins" in said[2]
+    assert tested.aliases()[CHALLENGER] == 4
+    state = tested.run(tested.version(3).tags[DEPLOYMENT_TAG]).tags["state"]
+    assert state == moves.STOPPED
+    before = known(tested)
+    assert "Version 4 is tested" in run("ab", "step", "--as-of", "2011-03-05").out
+    assert known(tested) == before
+
+
+@pytest.mark.slow
+def test_what_waits_begins_only_after_the_watch_and_is_compared_with_what_is_live_then(
+    tested: Tracking, deploy: Deploy, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy(3, "2011-03-02")
+    promoted(run)
+    watched("2011-03-12", 12.0, 10.0)
+    assert "Version 2 is watched" in run("ab", "step", "--as-of", "2011-03-08").out
+    assert tested.aliases().get(CHALLENGER) is None
+    compared: list[int | None] = []
+
+    def judge(case: Case) -> Finding:
+        compared.append(None if case.champion is None else case.champion.number)
+        return Finding(False, "it is worse than that", {})
+
+    gate = Gate("error", "Error", judge, compares=True)
+    monkeypatch.setattr(step_module, "deploy", partial(delivery.deploy, gates=(gate,)))
+    said = run("ab", "step", "--as-of", "2011-03-12")
+    assert said.status == 0
+    assert compared == [2]
+    assert "Version 3 waited for its test, but: version 3 is refused by gate error" in said.out
+    assert moves.waiting(tested) == []
+    assert tested.aliases().get(CHALLENGER) is None
+
+
+def test_a_promotion_that_was_cut_off_is_finished_by_the_next_step(
+    tested: Tracking, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered("2011-03-05", 20.0, 10.0)
+    with monkeypatch.context() as patch:
+
+        def killed(*_: object) -> None:
+            raise KilledError
+
+        patch.setattr(Tracking, "remove_alias", killed)
+        with pytest.raises(KilledError):
+            run("ab", "step", "--as-of", "2011-03-05")
+    assert tested.aliases()[CHALLENGER] == tested.aliases()[CHAMPION] == 2
+    assert "which was cut off, is finished" in run("ab", "step", "--as-of", "2011-03-05").out
+    assert tested.aliases() == {**tested.aliases(), CHAMPION: 2, PREVIOUS: 1}
+    assert CHALLENGER not in tested.aliases()
+
+
+def test_a_person_may_stop_a_test(tested: Tracking, run: Run, tmp_path: Path) -> None:
+    assert run("ab", "stop").status == 2
+    said = run("ab", "stop", "--reason", "the station moved", "--as-of", "2011-03-02")
+    assert said.out.startswith("The test of version 2 is stopped; version 1 stays.")
+    assert tested.aliases().get(CHALLENGER) is None
+    assert evidence(tested, 2, tmp_path / "kept").reason == "stopped by a person: the station moved"
+    assert "no test is under way" in run("ab", "stop", "--reason", "again").refusal()
+
+
+def test_a_step_does_not_get_in_the_way_of_a_deployment(tested: Tracking, run: Run) -> None:
+    with FileLock("state/deploy.lock"):
+        assert "another deployment is at work" in run("ab", "step", "--as-of", BEGAN).refusal()
+    assert tested.aliases()[CHALLENGER] == 2
+
+
+def test_the_status_has_numbers_a_plot_and_a_page(tested: Tracking, run: Run, tmp_path: Path) -> None:
+    answered("2011-03-04", 20.0, 18.0)
+    before = known(tested)
+    said = run("ab", "status", "--as-of", "2011-03-04", "--html", tmp_path / "page.html")
+    assert (said.status, said.err) == (0, "")
+    assert "Version 2 is tested against version 1, shown in 50% of the hours" in said.out
+    assert "now     keep on: nothing is sure yet" in said.out
+    assert "error relative to the other's; dotted: as good, and the margin" in said.out
+    assert "┤" in said.out
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert page.count("<svg") == 2
+    assert "http" not in page.replace("http://www.w3.org/", "").replace("http://purl.org/", "").replace(
+        "http://creativecommons.org/", ""
+    ).replace("https://matplotlib.org/", "")
+    assert known(tested) == before
+
+
+def test_the_status_says_when_there_is_no_test(deploy: Deploy, run: Run, tmp_path: Path) -> None:
+    assert deploy(1, BEGAN)
+    said = run("ab", "status", "--html", tmp_path / "page.html")
+    assert said.out.startswith("No test is under way: version 1 is live alone.")
+    assert not (tmp_path / "page.html").exists()
+
+
+@pytest.mark.usefixtures("stored")
+def test_before_anything_is_live_there_is_nothing_to_do(run: Run) -> None:
+    assert run("ab", "status").out == "No test is under way: nothing is live.\n"
+    assert run("ab", "step").out.startswith("No test is under way")
+    assert not Path("state/production.db").exists()
+
+
+def test_a_database_that_is_away_is_told_in_one_line(
+    tested: Tracking, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BIKE_DATABASE_PRODUCTION", "postgresql+psycopg://nobody@127.0.0.1:9/none")
+    before = known(tested)
+    for argv in (("ab", "step"), ("ab", "status"), ("trace", "0" * 32)):
+        assert "127.0.0.1:9" in run(*argv).refusal()
+    assert known(tested) == before
+
+
+def test_a_challenger_without_a_test_is_told(tested: Tracking, run: Run) -> None:
+    tested.tag(2, {"ab": json.dumps({"mode": "ab"})})
+    assert "its tag ab says of no test" in run("ab", "step").refusal()
+    said = run("ab", "stop", "--reason", "its tag is lost")
+    assert said.status == 0
+    assert said.out.startswith("No evidence is kept: version 2 is the challenger, but its tag ab says of no")
+    assert tested.aliases().get(CHALLENGER) is None
+
+
+@pytest.mark.slow
+def test_a_test_lived_through_a_real_service_ends_with_the_better_model_live_and_traceable(
+    deploy: Deploy, run: Run, project: Path
+) -> None:
+    deploy(1, BEGAN)
+    register(constant(project / "better", 120.0))
+    deploy(2, BEGAN)
+    rows = [row for row in hours(BEGAN, "2011-03-05") if row.count > 100]
+    fields = {"holiday", "workingday", "weather", "temp_c", "feels_like_c", "humidity", "windspeed_kmh"}
+    asked = [{"timestamp": iso(row.timestamp), **row.model_dump(include=fields)} for row in rows]
+    counts = [{"timestamp": iso(row.timestamp), "count": row.count} for row in rows]
+    with running(project) as service:
+        answers = service.client.post("/predict", json=asked).raise_for_status().json()
+        assert {each["variant"] for each in answers} == {"champion", "challenger"}
+        assert {each["prediction"] for each in answers} == {50.0, 120.0}
+        service.client.post("/outcomes", json=counts).raise_for_status()
+        until = time.monotonic() + 20
+        while f"{len(rows)} with an outcome" not in run("ab", "status", "--as-of", "2011-03-05").out:
+            assert time.monotonic() < until, "the answers did not come to the log"
+            time.sleep(0.1)
+        said = run("ab", "step", "--as-of", "2011-03-05")
+        assert (said.status, said.err) == (0, "")
+        assert "Version 2 is promoted" in said.out
+        assert "Live in 1 of 1 worker of production." in said.out
+        now = service.client.post("/predict", json=asked[0]).raise_for_status().json()
+        assert (now["prediction"], now["variant"]) == (120.0, "champion")
+    traced = json.loads(run("trace", answers[0]["id"], "--json").out)
+    assert traced["arm"]["variant"] == answers[0]["variant"]
+    assert str(traced["model"]["version"]) == str(answers[0]["model_version"])
+    assert traced["answer"]["outcome"] == rows[0].count
+    number = traced["model"]["version"]
+    assert traced["deployment"]["id"] == Tracking(load_settings()).version(number).tags[DEPLOYMENT_TAG]

@@ -1,0 +1,273 @@
+"""Two models beside each other in one service: who is shown, what is logged, what never harms an answer."""
+
+import contextlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bike_demand.data.schema import EXAMPLE, Conditions
+from bike_demand.prediction_log import queries
+from bike_demand.prediction_log.database import open_database
+from bike_demand.prediction_log.writer import PredictionLog
+from bike_demand.serving.answers import Answers, to_rows
+from bike_demand.serving.app import create_app
+from bike_demand.serving.assignment import variant
+from bike_demand.serving.live import Live, Other, Role
+from bike_demand.serving.metrics import Metrics
+from bike_demand.serving.model import Model, load_model
+from bike_demand.serving.outcomes import OutcomeStore
+from bike_demand.serving.recorder import Recorder
+from bike_demand.serving.slot import Slot
+from bike_demand.settings import load_settings
+from bike_demand.tracking import Tracking
+from tests.registry import put_live, register
+from tests.service import served
+from tests.test_slot import Service, spoil
+from tests.tiny import constant
+
+HOURS = [
+    EXAMPLE | {"timestamp": f"2012-06-{day:02}T{hour:02}:00:00"} for day in (13, 14) for hour in range(24)
+]
+
+
+class Broken:
+    """A model that loaded, and fails when it is asked."""
+
+    def __init__(self, model: Model, answers: float | None = None) -> None:
+        self._answers = answers
+        self.card, self.digest, self.version = model.card, model.digest, model.version
+
+    def predict(self, rows: Sequence[Conditions]) -> list[float]:
+        if self._answers is None:
+            raise RuntimeError("broken")
+        return [self._answers] * len(rows)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Model]:
+    """Version 1 answers 1 bike, version 2 answers 2."""
+    folder = tmp_path_factory.mktemp("models")
+    first, second = (load_model(constant(folder / str(each), float(each)), str(each)) for each in (1, 2))
+    return first, second
+
+
+def live_of(models: tuple[Model, Any], role: Role, share: float = 0.0) -> Live:
+    return Live(models[0], "first", Other(models[1], "second", role, share, "salt"))
+
+
+def ask(live: Live, folder: Path, *bodies: Any) -> tuple[list[Any], list[queries.Logged], str]:
+    """What the application answers, what then stands in the prediction log, and its metrics."""
+    metrics = Metrics()
+    address = f"sqlite:///{folder / 'log.db'}"
+    log: PredictionLog[Answers] = PredictionLog(
+        address, 0.01, 10_000, lambda entries: to_rows(entries, metrics.failed)
+    )
+    slot = Slot()
+    slot.live = live
+    log.start()
+    with served(create_app(slot, recorder=Recorder(metrics, log))) as client:
+        replies = [client.post("/predict", json=body).json() for body in bodies]
+    log.stop()
+    answers = [each for reply in replies for each in (reply if isinstance(reply, list) else [reply])]
+    with contextlib.closing(open_database(address)) as database:
+        logged = [queries.find(database, each["id"]) for each in answers]
+    assert all(logged)
+    return answers, [each for each in logged if each], metrics.text().decode()
+
+
+def test_each_hour_shows_the_one_it_is_assigned_to_and_logs_both(
+    models: tuple[Model, Model], tmp_path: Path
+) -> None:
+    answers, logged, text = ask(live_of(models, "challenger", 0.5), tmp_path, HOURS)
+    shown = [each["variant"] for each in answers]
+    assert shown == [variant(each.hour, 0.5, "salt") for each in logged]
+    assert set(shown) == {"champion", "challenger"}
+    for answer, row in zip(answers, logged, strict=True):
+        assert (answer["prediction"], answer["model_version"]) == (float(row.version), str(row.version))
+        assert row.prediction == answer["prediction"]
+        if answer["variant"] == "champion":
+            assert (row.version, row.deployment) == (1, "first")
+            assert (row.other_version, row.other_prediction, row.other_role) == (2, 2.0, "challenger")
+        else:
+            assert (row.version, row.deployment) == (2, "second")
+            assert (row.other_version, row.other_prediction, row.other_role) == (1, 1.0, "champion")
+    for version, who in ((1, "champion"), (2, "challenger")):
+        count = shown.count(who)
+        assert f'bike_demand_predictions_total{{variant="{who}",version="{version}"}} {count}.0' in text
+
+
+def test_an_hour_is_answered_by_the_same_one_alone_in_a_list_and_again(
+    models: tuple[Model, Model], tmp_path: Path
+) -> None:
+    answers, _, _ = ask(live_of(models, "challenger", 0.5), tmp_path, HOURS, *HOURS, HOURS)
+    count = len(HOURS)
+    shown = [(each["timestamp"], each["variant"]) for each in answers]
+    assert shown[:count] == shown[count : 2 * count] == shown[2 * count :]
+
+
+@pytest.mark.parametrize("role", ["shadow", "previous"])
+def test_a_shadow_and_the_version_before_answer_too_but_are_never_shown(
+    models: tuple[Model, Model], tmp_path: Path, role: Role
+) -> None:
+    answers, logged, _ = ask(live_of(models, role), tmp_path, HOURS, HOURS[0])
+    assert {(each["variant"], each["model_version"]) for each in answers} == {("champion", "1")}
+    assert {(each.other_version, each.other_prediction, each.other_role) for each in logged} == {
+        (2, 2.0, role)
+    }
+
+
+@pytest.mark.parametrize("answers_with", [None, float("nan")])
+@pytest.mark.parametrize("body", [HOURS, HOURS[0], HOURS[3]])
+def test_a_challenger_that_fails_when_asked_does_not_harm_the_answer(
+    models: tuple[Model, Model], tmp_path: Path, answers_with: float | None, body: Any
+) -> None:
+    broken = Broken(models[1], answers_with)
+    answers, logged, text = ask(live_of((models[0], broken), "challenger", 0.5), tmp_path, body)
+    assert {(each["prediction"], each["variant"], each["model_version"]) for each in answers} == {
+        (1.0, "champion", "1")
+    }
+    assert {(each.version, each.other_version, each.other_prediction) for each in logged} == {(1, 2, None)}
+    assert 'bike_demand_model_failures_total{version="2"}' in text
+
+
+def test_a_live_model_that_gives_no_number_is_told_and_not_logged(models: tuple[Model, Model]) -> None:
+    slot = Slot()
+    slot.live = Live(Broken(models[0], float("nan")))  # type: ignore[arg-type]
+    with served(create_app(slot)) as client:
+        response = client.post("/predict", json=EXAMPLE)
+    assert response.status_code == 500
+    assert "version 1 gave no number" in response.json()["detail"]
+
+
+def test_the_model_page_names_both(models: tuple[Model, Model]) -> None:
+    slot = Slot()
+    slot.live = live_of(models, "challenger", 0.25)
+    with served(create_app(slot)) as client:
+        about = client.get("/model").json()
+    assert (about["version"], about["deployment"]) == ("1", "first")
+    assert about["other"] == {
+        "version": "2",
+        "digest": models[1].digest,
+        "deployment": "second",
+        "role": "challenger",
+        "share": 0.25,
+    }
+
+
+# ---- following the registry
+
+
+@pytest.fixture
+def service(stored: Path) -> Service:
+    assert stored
+    put_live(constant(Path("made") / "1", 1.0))
+    return Service()
+
+
+def begin_test(answer: float, share: float = 0.5, mode: str = "ab") -> int:
+    """Register a model and put it beside the champion; its number."""
+    tracking = Tracking(load_settings())
+    version = register(constant(Path("made") / str(answer), answer), tracking=tracking)
+    ab = {"mode": mode, "share": share, "salt": "salt", "began": "2012-01-01T00:00:00"}
+    tracking.set_alias("challenger", version.number, {"deployment": "second", "ab": json.dumps(ab)})
+    return version.number
+
+
+def test_a_challenger_joins_is_promoted_and_the_version_before_stays_beside(service: Service) -> None:
+    service.look()
+    live = service.slot.live
+    assert live is not None
+    assert live.other is None
+    begin_test(2.0, share=0.3)
+    service.look()
+    tested = service.slot.live
+    assert tested is not None
+    assert tested.other is not None
+    assert (tested.model, tested.other.role, tested.other.share, tested.other.deployment) == (
+        live.model,
+        "challenger",
+        0.3,
+        "second",
+    )
+    tracking = Tracking(load_settings())
+    tracking.set_alias("previous", 1)
+    tracking.promote(2, {"deployment": "third"})
+    service.look()
+    promoted = service.slot.live
+    assert promoted is not None
+    assert promoted.other is not None
+    assert promoted.model is tested.other.model  # loaded already, so not again
+    assert (promoted.deployment, promoted.other.role, promoted.other.share) == ("third", "previous", 0.0)
+    assert promoted.other.model is live.model
+
+
+def test_who_reads_an_outcome_finds_the_prediction_that_it_belongs_to(
+    models: tuple[Model, Model], tmp_path: Path
+) -> None:
+    address = f"sqlite:///{tmp_path / 'log.db'}"
+    metrics = Metrics()
+    log: PredictionLog[Answers] = PredictionLog(
+        address, 60.0, 10_000, lambda entries: to_rows(entries, metrics.failed)
+    )
+    slot = Slot()
+    slot.live = live_of(models, "challenger", 0.5)
+    log.start()
+    app = create_app(slot, recorder=Recorder(metrics, log), outcomes=OutcomeStore(address))
+    with served(app) as client, contextlib.closing(open_database(address)) as database:
+        for hour in HOURS[:3]:
+            made = client.post("/predict", json=hour).json()
+            told = client.post("/outcomes", json=[{"timestamp": hour["timestamp"], "count": 587}])
+            assert told.status_code == 200
+            assert queries.find(database, made["id"]) is not None
+    log.stop()
+
+
+def test_a_shadow_is_never_shown_whatever_its_share(service: Service) -> None:
+    begin_test(2.0, share=0.9, mode="shadow")
+    service.look()
+    assert service.slot.live is not None
+    assert service.slot.live.other is not None
+    assert (service.slot.live.other.role, service.slot.live.other.share) == ("shadow", 0.0)
+
+
+def test_a_challenger_that_cannot_be_loaded_never_answers_and_the_champion_goes_on(
+    service: Service, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service.look()
+    number = begin_test(2.0)
+    spoil(Tracking(load_settings()).version(number).run_id)
+    capsys.readouterr()
+    service.look()
+    service.look()
+    assert service.version == "1"
+    assert service.slot.live is not None
+    assert service.slot.live.other is None
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "the challenger does not answer" in said
+    assert "version 1 goes on answering" in said
+    begin_test(3.0)
+    service.look()
+    assert service.slot.problem is None
+    assert service.slot.live.other is not None
+
+
+def test_a_request_meets_one_state_though_it_changes_meanwhile(models: tuple[Model, Model]) -> None:
+    slot = Slot()
+    slot.live = live_of(models, "challenger", 0.5)
+    first = slot.live
+    slot.live = replace(first, other=None)
+    assert first.other is not None  # what a request took before does not change under it
+    with pytest.raises(AttributeError):
+        first.other = None  # type: ignore[misc]
+
+
+def test_the_matrix_of_the_other_model_is_that_of_the_one_shown(handoff: Path, tmp_path: Path) -> None:
+    model = load_model(handoff, "1")
+    same = load_model(handoff, "2")
+    _, logged, _ = ask(live_of((model, same), "challenger", 0.5), tmp_path, HOURS, *HOURS[:5])
+    assert [each.prediction for each in logged] == [each.other_prediction for each in logged]

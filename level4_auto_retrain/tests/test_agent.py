@@ -1,0 +1,114 @@
+"""The loop as a process: turn after turn until it is told to end, whatever fails meanwhile."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from bike_demand.errors import UserError
+from bike_demand.loop import agent
+from bike_demand.prediction_log import journal
+from bike_demand.prediction_log.database import open_database
+from tests.conftest import ENVIRONMENT, ROOT, Run
+from tests.feedmaker import write_feed
+from tests.test_loop import begun, living  # noqa: F401 (fixtures)
+from tests.workcopy import change_params
+
+PATIENCE_SECONDS = 60
+
+
+def until(happened: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.mark.usefixtures("living")
+def test_a_turn_that_fails_is_said_and_the_next_one_is_taken_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change_params(Path(), seconds="0.01")
+    turns: list[int] = []
+
+    def turn(*_: object) -> None:
+        turns.append(len(turns))
+        if len(turns) == 1:
+            raise UserError("the registry does not answer")
+        if len(turns) == 2:
+            raise ZeroDivisionError("a mistake in this code")
+        if len(turns) == 4:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(agent, "turn", turn)
+    before = signal.getsignal(signal.SIGTERM)
+    agent.forever(print)
+    out, err = capsys.readouterr()
+    assert turns == [0, 1, 2, 3]
+    assert err.startswith("error: the registry does not answer\nTraceback ")
+    assert err.rstrip().endswith("ZeroDivisionError: a mistake in this code")
+    assert out == "The loop has ended.\n"
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.usefixtures("living")
+def test_it_waits_as_long_as_the_settings_say_and_ends_at_once_when_told_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    change_params(Path(), seconds="3600")
+    turned = threading.Event()
+    monkeypatch.setattr(agent, "turn", lambda *_: turned.set())
+
+    def tell_to_end() -> None:
+        turned.wait(PATIENCE_SECONDS)
+        signal.raise_signal(signal.SIGINT)
+
+    other = threading.Thread(target=tell_to_end)
+    other.start()
+    agent.forever(print)
+    other.join()
+
+
+def test_a_date_goes_with_one_turn_only(run: Run, project: Path) -> None:
+    assert project
+    assert "--as-of goes with --once" in run("agent", "--as-of", "2011-03-01").refusal()
+
+
+@pytest.mark.slow
+def test_as_a_process_it_alerts_what_breaks_and_what_is_right_again(
+    living: Path,  # noqa: F811
+) -> None:
+    change_params(living, seconds="0.5", api='""')
+    command = [sys.executable, "-m", "bike_demand", "agent"]
+    env = {name: value for name, value in os.environ.items() if name not in ENVIRONMENT}
+    with subprocess.Popen(
+        command, cwd=living, env=env | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True
+    ) as process:
+        said: list[str] = []
+        assert process.stdout is not None
+        reader = threading.Thread(target=lambda: said.extend(process.stdout or []))
+        reader.start()
+        try:
+            (living / "feed" / "2011-02.csv").unlink()
+            until(lambda: any('"title": "Data quality: gathering"' in line for line in said))
+            write_feed(living / "feed")
+            until(lambda: any("Over: data-quality, gathering." in line for line in said))
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE_SECONDS) == 0
+        finally:
+            process.kill()
+            reader.join()
+    assert said[-1] == "The loop has ended.\n"
+    alerts = [json.loads(line)["alert"]["title"] for line in said if line.startswith('{"alert"')]
+    assert alerts.count("Data quality: gathering") == 1
+    with closing(open_database(f"sqlite:///{living / 'state' / 'production.db'}")) as database:
+        (incident,) = [each for each in journal.incidents(database) if each.subject == "gathering"]
+    assert incident.ended_at is not None

@@ -1,0 +1,229 @@
+"""The application's contract, request by request."""
+
+import json
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from httpx import Client
+
+from bike_demand.data.schema import EXAMPLE
+from bike_demand.serving import docs
+from bike_demand.serving.app import create_app
+from bike_demand.serving.body import MAX_BYTES
+from bike_demand.serving.model import Model, load_model
+from bike_demand.serving.outcomes import OutcomeStore
+from bike_demand.serving.rows import MAX_ERRORS, MAX_ROWS
+from bike_demand.serving.slot import NOTHING_YET, Slot
+from tests.service import served
+
+
+@pytest.fixture(scope="module")
+def model(handoff: Path) -> Model:
+    return load_model(handoff, "17")
+
+
+@pytest.fixture(scope="module")
+def client(model: Model) -> Iterator[Client]:
+    with tempfile.TemporaryDirectory() as folder:
+        outcomes = OutcomeStore(f"sqlite:///{folder}/production.db")
+        with served(create_app(Slot(model), outcomes=outcomes)) as client:
+            yield client
+
+
+@pytest.fixture(scope="module")
+def day_zero() -> Iterator[Client]:
+    with served(create_app(Slot())) as client:
+        yield client
+
+
+def post(client: Client, content: str | bytes) -> Any:
+    return client.post("/predict", content=content, headers={"Content-Type": "application/json"})
+
+
+def bare(answers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The answers without their ids, which are never the same."""
+    return [{name: value for name, value in each.items() if name != "id"} for each in answers]
+
+
+def problems(response: Any) -> list[dict[str, Any]]:
+    assert response.status_code == 422
+    found: list[dict[str, Any]] = response.json()["detail"]
+    return found
+
+
+def test_one_row_gets_one_prediction(client: Client, model: Model) -> None:
+    response = client.post("/predict", json=EXAMPLE)
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    answer = response.json()
+    assert answer.keys() == {"id", "timestamp", "prediction", "variant", "model_version"}
+    assert (answer["timestamp"], answer["model_version"]) == (EXAMPLE["timestamp"], model.version)
+    assert answer["variant"] == "champion"
+    assert uuid.UUID(answer["id"]).version == 7
+    assert answer["prediction"] > 0
+
+
+def test_a_list_gets_a_list_in_the_same_order(client: Client) -> None:
+    rows = [EXAMPLE | {"timestamp": f"2012-06-13T{hour:02}:00:00"} for hour in (17, 3, 8)]
+    together = client.post("/predict", json=rows).json()
+    assert bare(together) == bare([client.post("/predict", json=row).json() for row in rows])
+
+
+def test_a_list_of_one_row_is_answered_by_a_list(client: Client) -> None:
+    together = client.post("/predict", json=[EXAMPLE]).json()
+    assert bare(together) == bare([client.post("/predict", json=EXAMPLE).json()])
+
+
+def test_each_answer_has_an_id_of_its_own_even_in_one_batch(client: Client) -> None:
+    answers = client.post("/predict", json=[EXAMPLE] * 1000).json()
+    assert len({each["id"] for each in answers}) == 1000
+
+
+def test_unknown_humidity_is_answered(client: Client) -> None:
+    assert client.post("/predict", json=EXAMPLE | {"humidity": None}).status_code == 200
+
+
+def test_what_is_merely_unusual_is_answered(client: Client) -> None:
+    assert client.post("/predict", json=EXAMPLE | {"temp_c": 95.0, "feels_like_c": 102.2}).status_code == 200
+
+
+def test_spaces_before_a_list_do_no_harm(client: Client) -> None:
+    assert len(post(client, f" \n[{json.dumps(EXAMPLE)}]").json()) == 1
+
+
+@pytest.mark.parametrize("field", [name for name in EXAMPLE if name != "humidity"])
+def test_a_missing_field_is_named(client: Client, field: str) -> None:
+    row = {name: value for name, value in EXAMPLE.items() if name != field}
+    (problem,) = problems(client.post("/predict", json=row))
+    assert problem["loc"] == ["body", field]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("temp_c", '"warm"'),
+        ("temp_c", '"21.5"'),
+        ("temp_c", "NaN"),
+        ("temp_c", "Infinity"),
+        ("temp_c", "-Infinity"),
+        ("temp_c", "1e999"),
+        ("temp_c", "null"),
+        ("temp_c", "true"),
+        ("temp_c", "150.1"),
+        ("feels_like_c", "-91"),
+        ("humidity", "1.5"),
+        ("humidity", "NaN"),
+        ("windspeed_kmh", "-1"),
+        ("weather", "5"),
+        ("weather", "1.5"),
+        ("holiday", "true"),
+        ("workingday", '"1"'),
+        ("timestamp", '"tomorrow"'),
+        ("timestamp", '"2012-06-13T17:00:00+02:00"'),
+        ("timestamp", '"2012-06-13T17:20:00"'),
+        ("casual", "3"),
+        ("count", "3"),
+        ("temperature", "3"),
+    ],
+)
+def test_a_bad_value_is_refused_and_its_field_named(client: Client, field: str, value: str) -> None:
+    others = {name: given for name, given in EXAMPLE.items() if name != field}
+    body = json.dumps(others)[:-1] + f', "{field}": {value}}}'
+    (problem,) = problems(post(client, body))
+    assert problem["loc"] == ["body", field]
+    assert problem["msg"]
+
+
+def test_in_a_list_the_row_is_named_too(client: Client) -> None:
+    (problem,) = problems(client.post("/predict", json=[EXAMPLE, EXAMPLE | {"weather": 9}]))
+    assert problem["loc"] == ["body", 1, "weather"]
+
+
+def test_a_list_with_one_bad_row_gets_no_predictions(client: Client) -> None:
+    assert "prediction" not in client.post("/predict", json=[EXAMPLE, {}]).text
+
+
+@pytest.mark.parametrize(
+    "body", ["", "{", "[", "hello", '"text"', "3", "null", b"\xff\xfe{}", b"\x00", "[3]", "[[]]"]
+)
+def test_what_is_not_a_row_is_refused(client: Client, body: str | bytes) -> None:
+    assert problems(post(client, body))[0]["loc"][0] == "body"
+
+
+def test_deep_nesting_is_refused(client: Client) -> None:
+    problems(post(client, "[" * 100_000))
+
+
+def test_an_empty_list_is_refused(client: Client) -> None:
+    (problem,) = problems(client.post("/predict", json=[]))
+    assert problem["loc"] == ["body"]
+
+
+def test_a_list_may_have_so_many_rows_and_no_more(client: Client) -> None:
+    assert len(client.post("/predict", json=[EXAMPLE] * MAX_ROWS).json()) == MAX_ROWS
+    (problem,) = problems(client.post("/predict", json=[EXAMPLE] * (MAX_ROWS + 1)))
+    assert str(MAX_ROWS) in problem["msg"]
+
+
+def test_many_errors_do_not_make_a_long_answer(client: Client) -> None:
+    assert len(problems(client.post("/predict", json=[{}] * MAX_ROWS))) == MAX_ERRORS
+
+
+def test_a_body_that_is_too_large_is_refused(client: Client) -> None:
+    assert problems(post(client, b" " * MAX_BYTES))
+    for content in (b" " * (MAX_BYTES + 1), iter([b" " * MAX_BYTES, b" "])):  # with its length, and in chunks
+        response = client.post("/predict", content=content)
+        assert response.status_code == 413
+        assert str(MAX_BYTES) in response.json()["detail"]
+
+
+def test_predict_is_not_for_reading(client: Client) -> None:
+    assert client.get("/predict").status_code == 405
+
+
+def test_the_application_says_how_it_is(client: Client, model: Model) -> None:
+    assert client.get("/live").json() == {"status": "live"}
+    assert client.get("/ready").json() == {"status": "ready"}
+    card = client.get("/model").json()
+    assert (card["version"], card["digest"]) == ("17", model.digest)
+    assert card["inputs"][0]["name"] == "hour"
+
+
+def test_on_day_zero_it_lives_and_says_why_it_cannot_answer(day_zero: Client) -> None:
+    assert day_zero.get("/live").status_code == 200
+    for response in (day_zero.get("/ready"), day_zero.get("/model"), day_zero.post("/predict", json=EXAMPLE)):
+        assert response.status_code == 503
+        assert response.json() == {"detail": NOTHING_YET}
+
+
+def test_every_example_of_the_documentation_works(client: Client) -> None:
+    tried = 0
+    for path, calls in client.get("/openapi.json").json()["paths"].items():
+        for method, call in calls.items():
+            media = call.get("requestBody", {}).get("content", {}).get("application/json", {})
+            for example in media.get("examples", {"": {"value": None}}).values():
+                response = client.request(method, path, json=example["value"])
+                assert response.status_code == 200, response.text
+                tried += 1
+    assert tried == 9
+
+
+def test_the_example_in_the_schema_works_too(client: Client) -> None:
+    body = client.get("/openapi.json").json()["paths"]["/predict"]["post"]["requestBody"]
+    row, rows = body["content"]["application/json"]["schema"]["oneOf"]
+    assert client.post("/predict", json=row["example"]).status_code == 200
+    assert rows["maxItems"] == MAX_ROWS
+
+
+def test_whoever_follows_the_address_gets_the_documentation(client: Client) -> None:
+    assert client.get("/", follow_redirects=True).url.path == "/docs"
+
+
+def test_the_documentation_needs_no_network(client: Client) -> None:
+    page = client.get("/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "//" not in docs.PAGE

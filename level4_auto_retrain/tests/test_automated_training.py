@@ -1,0 +1,339 @@
+"""`train` as a machine runs it: what comes on record, what stops it, and what it leaves alone."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from bike_demand.data.store import read_hours
+from bike_demand.data.table import iso
+from bike_demand.handoff import read_handoff
+from bike_demand.serving.model import load_model
+from bike_demand.settings import DATA, load_settings
+from bike_demand.tracking import HANDOFF_ARTIFACT, Tracking, Version
+from bike_demand.training.golden import read_golden
+from bike_demand.training.pipeline import data_digest
+from tests.conftest import ENVIRONMENT, Run
+from tests.feedmaker import MONTHS, month_lines, write_month
+from tests.tree import contents
+from tests.workcopy import change_params, commit, git, make_copy
+
+HOME = ("HOME", "USERPROFILE", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "LOCALAPPDATA", "APPDATA")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A copy of the project in which one training ran, as a process with an empty home folder."""
+
+    folder: Path
+    home: Path
+    out: str
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Look at it, change nothing in it."""
+    folder = make_copy(tmp_path_factory.mktemp("copy") / "project")
+    home = tmp_path_factory.mktemp("home")
+    env = {name: value for name, value in os.environ.items() if name not in (*ENVIRONMENT, "MPLCONFIGDIR")}
+    git_config = {"GIT_CONFIG_GLOBAL": os.devnull}
+    done = subprocess.run(
+        [sys.executable, "-m", "bike_demand", "train"],
+        cwd=folder,
+        env=env | dict.fromkeys(HOME, str(home)) | git_config,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return Trained(folder, home, done.stdout)
+
+
+@pytest.fixture
+def in_trained(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> Trained:
+    for name in ENVIRONMENT:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(trained.folder)
+    return trained
+
+
+def tracking() -> Tracking:
+    return Tracking(load_settings())
+
+
+def versions() -> list[Version]:
+    return tracking().versions()
+
+
+@pytest.mark.usefixtures("in_trained")
+def test_the_model_learned_from_all_rows_and_its_twin_not_from_the_last_week(tmp_path: Path) -> None:
+    (version,) = versions()
+    assert version.twin_run_id is not None
+    rows = read_hours(DATA)
+    model, twin = tracking().run(version.run_id), tracking().run(version.twin_run_id)
+    assert model.dataset is not None
+    assert twin.dataset is not None
+    assert (model.dataset.rows, model.dataset.last) == (len(rows), iso(rows[-1].timestamp))
+    seen = [row for row in rows if iso(row.timestamp) < "2011-03-25"]
+    assert (twin.dataset.rows, twin.dataset.last) == (len(seen), iso(seen[-1].timestamp))
+    assert model.dataset.digest == twin.dataset.digest == data_digest()
+    kept = read_handoff(tracking().fetch(version.run_id, HANDOFF_ARTIFACT, tmp_path))
+    assert kept.card.version == version.digest
+    assert twin.tags["digest"] != version.digest
+
+
+@pytest.mark.usefixtures("in_trained")
+def test_a_run_has_all_that_is_needed_to_judge_it_and_to_make_it_again(tmp_path: Path) -> None:
+    (version,) = versions()
+    commit_id = git(Path(), "rev-parse", "HEAD").strip()
+    for run_id in (version.run_id, version.twin_run_id or ""):
+        run = tracking().run(run_id)
+        assert run.tags["git.commit"] == commit_id
+        assert run.tags["git.uncommitted"] == "false"
+        assert run.params["half_life_days"] == "30.0"
+        assert run.params["max_leaf_nodes"] == "31"
+        assert run.metrics == json.loads(Path("state/run/metrics.json").read_text(encoding="utf-8"))
+        assert 0 < run.metrics["mae"] < run.metrics["mae_last_week"]
+        promised = {key: float(version.tags[key]) for key in ("mae", "bias", "skill")}
+        assert promised == {key: pytest.approx(run.metrics[key], abs=1e-4) for key in promised}
+        for name in ("dvc.lock", "requirements.lock", "params.yaml"):
+            kept = tracking().fetch(run_id, name, tmp_path / run_id)
+            assert kept.read_bytes() == Path(name).read_bytes()
+        plots = tracking().fetch(run_id, "plots", tmp_path / run_id)
+        assert sorted(path.name for path in plots.iterdir()) == [
+            "error_by_hour.svg",
+            "error_by_week.svg",
+            "predicted_against_actual.svg",
+        ]
+        assert all("<svg" in path.read_text(encoding="utf-8") for path in plots.iterdir())
+
+
+def test_it_says_where_it_ran_what_came_of_it_and_how_to_deploy_it(in_trained: Trained) -> None:
+    (version,) = versions()
+    lines = in_trained.out.splitlines()
+    assert lines[0] == "No Prefect server answers, so the steps run right here."
+    assert version.run_id in lines[1]
+    assert lines[-1] == "Deploy it with: python -m bike_demand deploy 1"
+    assert len(lines) == 4
+
+
+def test_it_leaves_nothing_outside_the_project_and_nothing_in_it_but_state(in_trained: Trained) -> None:
+    assert list(in_trained.home.iterdir()) == []
+    assert git(in_trained.folder, "status", "--porcelain") == ""
+    ignored = git(in_trained.folder, "status", "--porcelain", "--ignored").splitlines()
+    told = {line.removeprefix("!! ") for line in ignored if "__pycache__" not in line}
+    assert told == {".dvc/tmp/", "dvc.lock", "feed/", "state/"}
+
+
+def test_a_second_run_with_nothing_changed_does_nothing(in_trained: Trained, run: Run) -> None:
+    before = contents(in_trained.folder / "state" / "run")
+    lock = Path("dvc.lock").read_bytes()
+    said = run("train")
+    assert (said.status, said.err) == (0, "")
+    assert "nothing to do" in said.out
+    assert len(versions()) == 1
+    assert contents(in_trained.folder / "state" / "run") == before
+    assert Path("dvc.lock").read_bytes() == lock
+
+
+@pytest.mark.usefixtures("in_trained")
+def test_the_version_is_the_newest_trained_one_and_keeps_golden_requests(tmp_path: Path) -> None:
+    (version,) = versions()
+    assert tracking().aliases() == {"trained": version.number}
+    golden = read_golden(tracking().fetch(version.run_id, "golden.json", tmp_path))
+    kept = tracking().fetch(version.run_id, HANDOFF_ARTIFACT, tmp_path)
+    assert golden.answers == pytest.approx(load_model(kept).predict(golden.requests), abs=0.01)
+    assert len(golden.requests) >= 48
+    assert {row.timestamp.hour for row in golden.requests} == set(range(24))
+
+
+@pytest.mark.usefixtures("in_trained")
+def test_dvc_itself_shows_metrics_and_finds_nothing_to_do() -> None:
+    dvc = (sys.executable, "-m", "dvc")
+    shown = subprocess.run([*dvc, "metrics", "show", "--json"], capture_output=True, text=True, check=True)
+    metrics = json.loads(Path("state/run/metrics.json").read_text(encoding="utf-8"))
+    assert json.loads(shown.stdout)[""]["data"]["state/run/metrics.json"]["data"] == metrics
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    again = subprocess.run(
+        [*dvc, "repro"], env=os.environ | {"PATH": path}, capture_output=True, text=True, check=True
+    )
+    assert "Stage 'train' didn't change, skipping" in again.stdout
+    assert "Stage 'evaluate' didn't change, skipping" in again.stdout
+
+
+@pytest.mark.usefixtures("in_trained")
+def test_no_two_trainings_are_at_work_in_one_folder(run: Run) -> None:
+    with FileLock("state/train.lock"):
+        said = run("train")
+    assert said.status == 1
+    assert said.err == "error: another training is at work in this folder; try again when it is done\n"
+
+
+@pytest.mark.slow
+def test_bad_data_stop_it_before_training_and_leave_the_last_good_model(copy: Path, run: Run) -> None:
+    change_params(copy, units="{jump_c: 12, then: stop}")
+    commit(copy)
+    assert run("train", "--as-of", "2011-03-01").status == 0
+    (good,) = versions()
+    tracking().promote(good.number, {})
+    models = {name: contents(copy / "state" / "run" / name) for name in ("twin", "final")}
+    lines = month_lines(MONTHS[-1])
+    path = copy / "feed" / f"{MONTHS[-1]}.csv"
+    write_month(path, [as_fahrenheit(line) if number > 500 else line for number, line in enumerate(lines)])
+    said = run("train")
+    assert said.status == 1
+    assert said.err.startswith("error: the data are not fit for training: temp_c changes its unit")
+    assert lines[501][:19] in said.err
+    assert said.err.count("\n") == 1
+    assert [each.number for each in versions()] == [good.number]
+    assert tracking().champion() == tracking().version(good.number)
+    assert {name: contents(copy / "state" / "run" / name) for name in models} == models
+    write_month(path, lines)
+    assert run("train").status == 0
+    assert len(versions()) == 2
+
+
+def test_a_feed_that_is_not_right_stops_it_before_anything_is_gathered(copy: Path, run: Run) -> None:
+    lines = month_lines(MONTHS[-1])
+    write_month(copy / "feed" / f"{MONTHS[-1]}.csv", [*lines[:50], lines[49], *lines[50:]])
+    said = run("train")
+    assert said.status == 1
+    assert "2011-03.csv, line 52, column timestamp" in said.err
+    assert "stands there twice" in said.err
+    assert said.err.count("\n") == 1
+    assert not list((copy / "state").glob("data/*.csv"))
+    assert not (copy / "state" / "mlflow.db").exists()
+
+
+def test_a_tracking_store_that_is_away_is_told_before_anything_is_done(copy: Path, run: Run) -> None:
+    with socket.socket() as taken:  # nobody listens there
+        taken.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        change_params(copy, uri=address)
+        commit(copy)
+        said = run("train")
+    assert said.status == 1
+    assert said.err.startswith(f"error: {address}: the tracking store does not answer")
+    assert not list((copy / "state").glob("data/*.csv"))
+
+
+@pytest.mark.slow
+def test_a_twin_that_learned_nothing_is_on_record_but_no_model_is_registered(copy: Path, run: Run) -> None:
+    change_params(copy, worst_ratio="0.01")
+    commit(copy)
+    said = run("train")
+    assert said.status == 1
+    assert "no model was registered" in said.err
+    assert versions() == []
+    (run_id,) = [word for word in said.err.split() if len(word) == 32]
+    assert tracking().run(run_id).tags["passed"] == "false"
+    assert "no model was registered" in run("train").err
+
+
+@pytest.mark.slow
+def test_a_changed_setting_makes_a_new_model_and_others_do_not(copy: Path, run: Run) -> None:
+    assert run("train").status == 0
+    change_params(copy, port="8001")
+    commit(copy)
+    assert "nothing to do" in run("train").out
+    change_params(copy, max_iter="20")
+    commit(copy)
+    assert run("train").status == 0
+    first, second = versions()
+    assert first.digest != second.digest
+    assert tracking().run(second.run_id).params["max_iter"] == "20"
+
+
+def test_code_that_is_not_committed_is_refused(copy: Path, run: Run) -> None:
+    (copy / "bike_demand" / "data" / "new.py").write_text('"""New."""\n', encoding="utf-8")
+    said = run("train")
+    assert said.status == 1
+    assert "there are uncommitted changes" in said.err
+    assert "--allow-dirty" in said.err
+    assert not (copy / "state" / "data").exists()
+
+
+def test_a_folder_that_is_in_no_commit_is_refused(
+    project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(project.parent))
+    change_params(project, api='""')
+    said = run("train")
+    assert said.status == 1
+    assert "this folder is in no commit of git" in said.err
+
+
+# ---- the deployment that follows
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_to_deploy_by_itself(copy: Path, run: Run) -> None:
+    change_params(copy, automatic="true")
+    commit(copy)
+    said = run("train", "--as-of", "2011-03-20")
+    assert (said.status, said.err) == (0, "")
+    assert "No Prefect server deploys it, so its deployment goes on right here." in said.out
+    assert "Version 1 is live: nothing was live to test it against." in said.out
+    assert tracking().aliases() == {"trained": 1, "candidate": 1, "champion": 1}
+    said = run("train", "--as-of", "2011-03-20")
+    assert said.out.splitlines()[-1] == "Version 1 was deployed before: live."
+    said = run("train", "--as-of", "2011-03-31")
+    assert (said.status, said.err) == (0, "")
+    assert "Its A/B test against version 1 begins" in said.out
+    assert tracking().aliases() == {"trained": 2, "candidate": 2, "champion": 1, "challenger": 2}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("copy")
+def test_a_version_that_a_gate_refuses_stays_registered_and_the_training_says_so(run: Run) -> None:
+    assert run("train", "--as-of", "2011-03-20").status == 0
+    (version,) = versions()
+    tracking().tag(version.number, {"blocked": "nonsense"})
+    said = run("train", "--deploy", "--as-of", "2011-03-20")
+    assert said.status == 1
+    assert said.err.startswith(
+        "error: version 1 is refused by gate blocked: it was live and was taken back: nonsense; train another"
+    )
+    assert said.err.count("\n") == 1
+    assert [each.number for each in versions()] == [1]
+    assert tracking().aliases() == {"trained": 1}
+    said = run("train", "--deploy", "--as-of", "2011-03-20")
+    assert (said.status, said.out.splitlines()[-1]) == (0, "Version 1 was deployed before: refused.")
+
+
+def as_fahrenheit(line: str) -> str:
+    cells = line.split(",")
+    cells[4] = f"{float(cells[4]) * 9 / 5 + 32:.2f}"
+    return ",".join(cells)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="a test cannot press Ctrl-C there")
+def test_ctrl_c_while_a_stage_works_ends_it_without_a_word(copy: Path) -> None:
+    training = subprocess.Popen(
+        [sys.executable, "-m", "bike_demand", "train"],
+        cwd=copy,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    give_up = time.monotonic() + 60
+    while not (copy / "state" / "run" / "validation.json").exists():  # then comes the stage that trains
+        assert training.poll() is None
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+    time.sleep(1.0)
+    os.killpg(training.pid, signal.SIGINT)  # as a terminal does: to everything it started
+    _, complaint = training.communicate(timeout=60)
+    assert training.returncode == 130
+    assert "Traceback" not in complaint
+    assert not (copy / "state" / "mlflow.db").exists()

@@ -1,0 +1,139 @@
+"""Scoring a CSV: the same answers as the service, and nothing written where something is wrong."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from bike_demand.data.schema import CONDITION_COLUMNS, EXAMPLE
+from bike_demand.serving.app import create_app
+from bike_demand.serving.model import load_model
+from bike_demand.serving.slot import Slot
+from tests.conftest import Run
+from tests.feedmaker import HEADER
+from tests.service import served
+
+ROW = ",".join(str(EXAMPLE[name]) for name in CONDITION_COLUMNS)
+NAMES = ",".join(CONDITION_COLUMNS)
+
+
+@pytest.mark.slow
+def test_a_month_of_the_feed_is_scored_like_the_service_does(released: Path, run: Run, handoff: Path) -> None:
+    said = run("predict", "feed/2011-02.csv", "out.csv")
+    assert (said.status, said.err) == (0, "")
+    model = load_model(handoff, "1")
+    with (released / "feed" / "2011-02.csv").open(encoding="utf-8", newline="") as file:
+        given = list(csv.DictReader(file))
+    with (released / "out.csv").open(encoding="utf-8", newline="") as file:
+        answered = list(csv.DictReader(file))
+    rows = [
+        {
+            name: text if name == "timestamp" else json.loads(text or "null")
+            for name, text in row.items()
+            if name in CONDITION_COLUMNS
+        }
+        for row in given
+    ]
+    with served(create_app(Slot(model))) as client:
+        expected = client.post("/predict", json=rows).json()
+    for each, answer in zip(answered, expected, strict=True):
+        assert each | {"prediction": float(each["prediction"])} == {name: answer[name] for name in each}
+    assert f"{len(rows)} predictions of model {model.version}" in said.out
+
+
+def test_the_outcome_in_the_file_makes_no_difference(released: Path, run: Run) -> None:
+    lines = (released / "feed" / "2011-02.csv").read_text(encoding="utf-8").splitlines()
+    bare = "".join(",".join(line.split(",")[:8]) + "\n" for line in lines)
+    (released / "bare.csv").write_text(bare, encoding="utf-8")
+    changed = "".join(
+        [lines[0] + "\n", *(",".join([*line.split(",")[:8], "?,,9"]) + "\n" for line in lines[1:])]
+    )
+    (released / "changed.csv").write_text(changed, encoding="utf-8")
+    answers = set()
+    for name in ("feed/2011-02.csv", "bare.csv", "changed.csv"):
+        assert run("predict", name, "out.csv").status == 0
+        answers.add((released / "out.csv").read_bytes())
+    assert len(answers) == 1
+
+
+def test_columns_may_stand_in_any_order_and_hours_more_than_once(released: Path, run: Run) -> None:
+    names = list(reversed(CONDITION_COLUMNS))
+    row = ",".join(str(EXAMPLE[name]) for name in names)
+    (released / "in.csv").write_text(f"{','.join(names)}\n{row}\n{row}\n", encoding="utf-8")
+    assert run("predict", "in.csv", "out.csv").status == 0
+    assert (released / "out.csv").read_text(encoding="utf-8").count("2012-06-13T17:00:00") == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "fragments"),
+    [
+        ("", ("the file is empty",)),
+        (f"{NAMES}\n", ("no rows",)),
+        (f"{NAMES}\n{ROW}", ("line 2", "cut off")),
+        (f"{NAMES}\n{ROW}\n{ROW[:30]}\n", ("line 3", "values instead of 8")),
+        (f"{NAMES.replace('weather', 'wether')}\n{ROW}\n", ("line 1", "column weather is missing")),
+        (f"{NAMES},month\n{ROW},6\n", ("line 1", "unknown column 'month'")),
+        (f"{NAMES}\n{ROW}\n{ROW.replace('24.6', 'warm')}\n", ("line 3", "column temp_c", "'warm'")),
+        (f"{NAMES}\n{ROW.replace('24.6', 'nan')}\n", ("line 2", "column temp_c", "finite")),
+        (f"{NAMES}\n{ROW.replace('24.6', '')}\n", ("line 2", "column temp_c")),
+        (f"{NAMES}\n{ROW.replace('24.6', '451')}\n", ("line 2", "column temp_c", "150")),
+        (f"{NAMES}\n{ROW.replace('17:00', '17:30')}\n", ("line 2", "column timestamp", "full hour")),
+        (f"{HEADER}\n{ROW}\n", ("line 2", "8 values instead of 11")),
+    ],
+)
+def test_a_bad_file_is_refused_in_one_line_and_nothing_is_written(
+    released: Path, run: Run, content: str, fragments: tuple[str, ...]
+) -> None:
+    (released / "in.csv").write_text(content, encoding="utf-8")
+    refusal = run("predict", "in.csv", "out.csv").refusal()
+    assert all(fragment in refusal for fragment in ("in.csv", *fragments)), refusal
+    assert not (released / "out.csv").exists()
+
+
+def test_a_bad_file_does_not_replace_earlier_predictions(released: Path, run: Run) -> None:
+    assert run("predict", "feed/2011-02.csv", "out.csv").status == 0
+    before = (released / "out.csv").read_bytes()
+    run("predict", "params.yaml", "out.csv").refusal()
+    assert (released / "out.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "fragment"),
+    [
+        ("nothing.csv", "out.csv", "nothing.csv: no such file"),
+        ("feed", "out.csv", "feed: no such file"),
+        ("feed/2011-02.csv", "nowhere/out.csv", "nowhere: no such folder"),
+        ("feed/2011-02.csv", "feed/2011-02.csv", "would be overwritten"),
+        ("feed/2011-02.csv", "feed", "would be overwritten"),
+    ],
+)
+def test_wrong_files_are_told_in_one_line(
+    released: Path, run: Run, source: str, target: str, fragment: str
+) -> None:
+    before = (released / "feed" / "2011-02.csv").read_bytes()
+    assert fragment in run("predict", source, target).refusal()
+    assert (released / "feed" / "2011-02.csv").read_bytes() == before
+
+
+@pytest.mark.usefixtures("project")
+def test_without_a_model_it_is_said_how_to_get_one(run: Run) -> None:
+    assert "no model yet" in run("predict", "feed/2011-02.csv", "out.csv").refusal()
+
+
+def test_another_handoff_may_be_tried(project: Path, run: Run, handoff: Path) -> None:
+    assert run("predict", "feed/2011-02.csv", "out.csv", "--model", handoff).status == 0
+    assert (project / "out.csv").exists()
+
+
+def test_while_the_registry_is_away_the_last_live_version_answers_and_it_is_said(
+    released: Path, run: Run
+) -> None:
+    assert run("predict", "feed/2011-02.csv", "out.csv").status == 0
+    before = (released / "out.csv").read_bytes()
+    (released / "state" / "mlflow.db").write_bytes(b"no database" * 1000)
+    said = run("predict", "feed/2011-02.csv", "out.csv")
+    assert said.status == 0
+    assert said.err.startswith("warning: ")
+    assert "version 1 answers, the last one live" in said.err
+    assert (released / "out.csv").read_bytes() == before

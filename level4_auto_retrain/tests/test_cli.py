@@ -1,0 +1,51 @@
+"""The command line as people and programs use it."""
+
+import pytest
+
+from tests.conftest import Run
+
+COMMANDS = ("ingest", "validate", "train", "reproduce", "release", "predict", "serve", "key")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command_has_an_example(run: Run, command: str) -> None:
+    said = run(command, "--help")
+    assert said.status == 0
+    assert f"Example: python -m bike_demand {command}" in said.out
+
+
+def test_help_names_every_command(run: Run) -> None:
+    said = run("--help")
+    assert said.status == 0
+    assert all(command in said.out for command in (*COMMANDS, "Example:"))
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        (),
+        ("fly",),
+        ("ingest", "--as-of", "yesterday"),
+        ("predict", "in.csv"),
+        ("serve", "--port", "-1"),
+        ("train", "x"),
+        ("reproduce",),
+    ],
+)
+def test_wrong_usage_is_told_in_one_line_with_status_2(run: Run, argv: tuple[str, ...]) -> None:
+    said = run(*argv)
+    assert said.status == 2
+    assert said.out == ""
+    assert said.err.startswith("error: ")
+    assert said.err.endswith("(see --help)\n")
+    assert said.err.count("\n") == 1
+
+
+def test_ctrl_c_ends_a_command_as_shells_expect(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pressed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bike_demand.settings.load_settings", pressed)
+    said = run("ingest")
+    assert said.status == 130
+    assert said.err.count("\n") <= 1

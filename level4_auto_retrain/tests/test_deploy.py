@@ -1,0 +1,475 @@
+"""Deploying a version: what happens to it, what is kept of it, and how it is taken up again."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+
+from bike_demand.errors import UnreachableError, UserError
+from bike_demand.release import moves
+from bike_demand.release.deploy import check, deploy, release
+from bike_demand.release.gates import GATES, Case, Finding, Gate
+from bike_demand.settings import load_settings
+from bike_demand.tracking import Tracking
+from tests.conftest import ROOT, Run
+from tests.registry import register
+from tests.tiny import constant
+
+TWIN_LAST = "2011-03-24T23:00:00"  # what the trained twin learned from; the feed ends a week later
+# Those that start no other process.
+QUICK = tuple(gate for gate in GATES if gate.id not in ("test-environment", "cost"))
+NOW = "2011-04-01T00:00:00"  # the hour after the feed's last
+
+
+@pytest.fixture
+def tracking(stored: Path, run: Run, handoffs: tuple[Path, Path]) -> Tracking:
+    """Version 1 is worse than version 2, a trained one. Nothing is live."""
+    assert run("ingest").status == 0
+    tracking = Tracking(load_settings())
+    register(constant(stored / "fifty", 50.0), tracking=tracking, twin_last=TWIN_LAST)
+    register(*handoffs, tracking=tracking, twin_last=TWIN_LAST)
+    return tracking
+
+
+@pytest.fixture
+def live(tracking: Tracking) -> Tracking:
+    """Version 1 is live."""
+    tracking.promote(1, {})
+    return tracking
+
+
+def deployed(number: int, gates: Sequence[Gate] = QUICK) -> list[str]:
+    """What is said while the version is deployed."""
+    said: list[str] = []
+    deploy(load_settings(), str(number), None, said.append, gates)
+    return said
+
+
+def record_of(tracking: Tracking, number: int) -> dict[str, Any]:
+    """The decision on record, and the record's tags."""
+    record = tracking.version(number).tags["deployment"]
+    path = tracking.fetch(record, "decision.json", Path("fetched") / record)
+    decision: dict[str, Any] = json.loads(path.read_bytes())
+    return decision | {"tags": tracking.run(record).tags, "record": record}
+
+
+def page_of(tracking: Tracking, number: int) -> str:
+    record = tracking.version(number).tags["deployment"]
+    return tracking.fetch(record, "decision.html", Path("fetched") / record).read_text(encoding="utf-8")
+
+
+def stops(case: Case) -> Finding:
+    return Finding(False, f"version {case.version.number} has the wrong colour", {"colour": "red"})
+
+
+def counted(gates: Sequence[Gate], seen: list[str]) -> list[Gate]:
+    """The same gates, which note that they were run."""
+
+    def noted(gate: Gate) -> Callable[[Case], Finding]:
+        def judge(case: Case) -> Finding:
+            seen.append(gate.id)
+            return gate.judge(case)
+
+        return judge
+
+    return [replace(gate, judge=noted(gate)) for gate in gates]
+
+
+# ---- what follows on the gates
+
+
+def test_a_version_that_passes_all_gates_begins_its_ab_test(live: Tracking) -> None:
+    said = deployed(2)
+    assert len(said) == len(QUICK) + 1
+    assert said[0] == f"1/{len(QUICK)} blocked          passed: never taken back or rejected"
+    assert said[-1] == (
+        f"Version 2 passed all gates. Its A/B test against version 1 begins: {load_settings().ab.days} days"
+        " at most."
+        " No service of production is running; one that starts answers with it."
+    )
+    assert live.aliases() == {"champion": 1, "challenger": 2}
+    test = json.loads(live.version(2).tags["ab"])
+    ab = load_settings().ab
+    assert test == {"mode": "ab", "share": ab.share, "salt": ab.salt, "began": NOW}
+    arms = live.arms("champion")
+    assert arms is not None
+    assert arms.other is not None
+    assert (arms.shown.number, arms.other.number, arms.role, arms.share) == (1, 2, "challenger", ab.share)
+
+
+def test_the_evidence_of_all_gates_is_on_record_as_tags_as_json_and_as_a_page(live: Tracking) -> None:
+    deployed(2)
+    kept = record_of(live, 2)
+    version = live.version(2)
+    assert [each["gate"] for each in kept["verdicts"]] == [gate.id for gate in QUICK]
+    assert all(each["passed"] for each in kept["verdicts"])
+    error = next(each for each in kept["verdicts"] if each["gate"] == "error")
+    assert error["evidence"]["candidate"] < error["evidence"]["champion"]
+    assert (kept["version"], kept["champion"], kept["state"], kept["at"]) == (2, 1, "testing", NOW)
+    assert (kept["run_id"], kept["digest"]) == (version.run_id, version.digest)
+    tags = kept["tags"]
+    assert (tags["kind"], tags["version"], tags["champion"], tags["state"]) == (
+        "deployment",
+        "2",
+        "1",
+        "testing",
+    )
+    assert tags["gate.error"].startswith("passed: off by")
+    page = page_of(live, 2)
+    for gate in QUICK:
+        assert gate.title in page.replace("&#39;", "'")
+    assert "Version 2: testing" in page
+    assert version.digest in page
+    assert "http" not in page  # it needs nothing from anywhere
+
+
+def test_the_first_version_of_all_goes_live_at_once(tracking: Tracking) -> None:
+    said = deployed(2)
+    assert said[-1].startswith("Version 2 is live: nothing was live to test it against.")
+    assert tracking.aliases() == {"champion": 2}
+    kept = record_of(tracking, 2)
+    assert (kept["state"], kept["tags"]["state"], kept["champion"]) == ("live", "live", None)
+    assert tracking.version(2).tags["live_since"] == NOW
+
+
+def test_a_version_that_a_gate_stops_is_refused_in_one_line_and_nothing_moves(live: Tracking) -> None:
+    gates = [*QUICK[:2], Gate("colour", "It is blue", stops), *QUICK[2:]]
+    with pytest.raises(UserError) as caught:
+        deployed(2, gates)
+    assert str(caught.value) == (
+        "version 2 is refused by gate colour: version 2 has the wrong colour; it stays registered (evidence:"
+        f" {Path('state/reports/version-2.html')})"
+    )
+    assert live.aliases() == {"champion": 1}
+    kept = record_of(live, 2)
+    assert (kept["state"], kept["tags"]["state"]) == ("refused", "refused")
+    assert [each["gate"] for each in kept["verdicts"]] == ["blocked", "artefact", "colour"]
+    assert kept["verdicts"][-1]["evidence"] == {"colour": "red"}
+    assert kept["tags"]["gate.colour"] == "refused: version 2 has the wrong colour"
+    assert "Version 2 has the wrong colour." in page_of(live, 2)
+    assert kept["outcome"] == "Refused by gate colour: version 2 has the wrong colour. What is live stays."
+    assert page_of(live, 2).count("not reached") == len(QUICK) - 2
+
+
+@pytest.mark.slow
+def test_a_refused_version_is_tried_from_the_start_when_it_is_deployed_again(live: Tracking) -> None:
+    with pytest.raises(UserError):
+        deployed(2, [*QUICK, Gate("colour", "It is blue", stops)])
+    first = record_of(live, 2)["record"]
+    seen: list[str] = []
+    deployed(2, counted(QUICK, seen))
+    assert seen == [gate.id for gate in QUICK]
+    assert record_of(live, 2)["record"] != first
+    assert live.aliases()["challenger"] == 2
+
+
+def test_another_version_waits_while_one_is_tested(live: Tracking, handoffs: tuple[Path, Path]) -> None:
+    deployed(2)
+    register(*handoffs, tracking=live, twin_last=TWIN_LAST)
+    assert deployed(3)[-1] == "Version 3 passed all gates and waits until the test of version 2 ends."
+    assert live.aliases() == {"champion": 1, "challenger": 2}
+    assert live.version(3).tags["waiting"] == NOW
+    assert record_of(live, 3)["tags"]["state"] == "waiting"
+    assert deployed(3) == ["Version 3 waits until the test of version 2 ends; nothing was changed."]
+
+
+def test_another_version_waits_while_a_promotion_is_watched(
+    live: Tracking, handoffs: tuple[Path, Path]
+) -> None:
+    deployed(2)
+    moves.go_live(live, live.version(2), datetime.fromisoformat(NOW))
+    register(*handoffs, tracking=live, twin_last=TWIN_LAST)
+    assert deployed(3)[-1] == "Version 3 passed all gates and waits until the watch of version 2 ends."
+    assert live.aliases() == {"champion": 2, "previous": 1}
+    assert deployed(3) == ["Version 3 waits until the watch of version 2 ends; nothing was changed."]
+
+
+@pytest.mark.slow
+def test_a_version_that_waited_begins_its_test_when_nobody_is_in_front(
+    live: Tracking, handoffs: tuple[Path, Path]
+) -> None:
+    deployed(2)
+    register(*handoffs, tracking=live, twin_last=TWIN_LAST)
+    deployed(3)
+    live.remove_alias("challenger")
+    seen: list[str] = []
+    deployed(3, counted(QUICK, seen))
+    assert seen == []  # it passed before
+    assert live.aliases() == {"champion": 1, "challenger": 3}
+    assert "waiting" not in live.version(3).tags
+
+
+@pytest.mark.usefixtures("live")
+def test_what_is_live_or_under_test_stays_as_it_is(run: Run) -> None:
+    assert run("deploy", 1).out == "Version 1 is live already; nothing was changed.\n"
+    deployed(2)
+    said = run("deploy", "latest")
+    assert (said.status, said.out) == (0, "Version 2 is in its test already; nothing was changed.\n")
+
+
+def test_a_shadow_is_told_to_the_service_as_such(live: Tracking, tmp_path: Path) -> None:
+    params = tmp_path / "params.yaml"
+    params.write_text(
+        params.read_text(encoding="utf-8").replace("mode: ab", "mode: shadow"), encoding="utf-8"
+    )
+    assert "Its shadow test against version 1 begins" in deployed(2)[-1]
+    arms = live.arms("champion")
+    assert arms is not None
+    assert (arms.role, arms.share) == ("shadow", 0.0)
+
+
+# ---- interrupted
+
+
+KILLED = """
+import os, sys
+from tests.test_deploy import QUICK, deployed
+from dataclasses import replace
+gates = list(QUICK)
+gates[{at}] = replace(gates[{at}], judge=lambda case: os._exit(9))
+deployed(2, gates)
+"""
+
+
+@pytest.mark.parametrize("at", [pytest.param(0, marks=pytest.mark.slow), 3])
+def test_a_deployment_that_was_killed_goes_on_where_it_was(live: Tracking, at: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED.format(at=at)], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False
+    )
+    assert done.returncode == 9
+    cut_off = record_of(live, 2)
+    assert cut_off["tags"]["state"] == "gates"
+    assert len(cut_off["verdicts"]) == at
+    seen: list[str] = []
+    said = deployed(2, counted(QUICK, seen))
+    assert seen == [gate.id for gate in QUICK[at:]]
+    assert all(line.endswith("(passed before)") for line in said[:at])
+    kept = record_of(live, 2)
+    assert kept["record"] == cut_off["record"]
+    assert [each["gate"] for each in kept["verdicts"]] == [gate.id for gate in QUICK]
+    assert kept["verdicts"][:at] == cut_off["verdicts"]
+    assert live.aliases() == {"champion": 1, "challenger": 2}
+    assert "not reached" not in page_of(live, 2)
+
+
+def interrupted(tracking: Tracking) -> None:
+    """A deployment of version 2 that ended after all gates but before anything was decided."""
+
+    def ends(_: Case) -> Finding:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        deployed(2, [*QUICK, Gate("last", "Last", ends)])
+    assert record_of(tracking, 2)["tags"]["state"] == "gates"
+
+
+def test_a_schedule_that_deploys_the_newest_does_not_try_again_what_was_decided(live: Tracking) -> None:
+    deployed(2)
+    moves.end_test(live, moves.REJECTED, "it was worse")
+    before = live.version(2).tags["deployment"]
+    said: list[str] = []
+    deploy(load_settings(), "latest", None, said.append, QUICK)
+    assert said == [
+        "Version 2 was deployed before: rejected; nothing was changed (to try it again: python -m bike_demand"
+        " deploy 2)."
+    ]
+    assert live.aliases() == {"champion": 1}
+    assert live.version(2).tags["deployment"] == before
+    deployed(2)  # somebody who names it means it
+    assert live.aliases() == {"champion": 1, "challenger": 2}
+
+
+@pytest.mark.slow
+def test_taken_up_again_beside_another_champion_it_is_compared_again(
+    live: Tracking, handoffs: tuple[Path, Path]
+) -> None:
+    interrupted(live)
+    live.promote(register(*handoffs, tracking=live, twin_last=TWIN_LAST).number, {})
+    seen: list[str] = []
+    deployed(2, counted(QUICK, seen))
+    assert seen == ["error", "slices"]
+    assert record_of(live, 2)["champion"] == 3
+
+
+@pytest.mark.slow
+def test_a_champion_that_changes_meanwhile_is_noticed(live: Tracking, handoffs: tuple[Path, Path]) -> None:
+    other = register(*handoffs, tracking=live, twin_last=TWIN_LAST).number
+
+    def meanwhile(_: Case) -> Finding:
+        live.promote(other, {})
+        return Finding(True, "nothing to see")
+
+    with pytest.raises(UserError, match="version 3 went live in the meantime; deploy again"):
+        deployed(2, [*QUICK, Gate("long", "It takes long", meanwhile)])
+    assert live.aliases() == {"champion": 3}
+    deployed(2)
+    assert live.aliases() == {"champion": 3, "challenger": 2}
+
+
+def test_a_store_that_goes_away_refuses_nothing(live: Tracking) -> None:
+    store = Path("state/mlflow.db")
+
+    def away(case: Case) -> Finding:
+        store.rename("elsewhere.db")
+        return Finding(True, case.tracking.version(2).digest)
+
+    with pytest.raises(UnreachableError):
+        deployed(2, [*QUICK[:2], Gate("away", "It is there", away)])
+    Path("elsewhere.db").rename(store)
+    kept = record_of(live, 2)
+    assert kept["tags"]["state"] == "gates"
+    assert [each["gate"] for each in kept["verdicts"]] == ["blocked", "artefact"]
+    deployed(2)
+    assert live.aliases()["challenger"] == 2
+
+
+def test_two_deployments_are_not_at_work_at_once(live: Tracking) -> None:
+    with FileLock("state/deploy.lock"), pytest.raises(UserError, match="another deployment is at work"):
+        deployed(2)
+    assert live.aliases() == {"champion": 1}
+
+
+# ---- a person in need
+
+
+def released(number: int, gates: Sequence[Gate] = QUICK) -> list[str]:
+    said: list[str] = []
+    release(load_settings(), str(number), "nobody gets a bike", None, said.append, gates)
+    return said
+
+
+def test_a_person_releases_past_the_ab_test_with_a_reason(live: Tracking) -> None:
+    assert released(2)[-1].startswith("Version 2 is live.")
+    assert live.aliases() == {"champion": 2, "previous": 1}
+    kept = record_of(live, 2)
+    assert (kept["reason"], kept["tags"]["reason"], kept["tags"]["state"]) == (
+        "nobody gets a bike",
+        "nobody gets a bike",
+        "live",
+    )
+    assert [each["gate"] for each in kept["verdicts"]] == [gate.id for gate in QUICK]
+    arms = live.arms("champion")
+    assert arms is not None
+    assert arms.other is not None
+    assert (arms.other.number, arms.role, arms.share) == (1, "previous", 0.0)
+
+
+def test_no_person_releases_past_a_gate(live: Tracking) -> None:
+    with pytest.raises(UserError, match="refused by gate colour"):
+        released(2, [*QUICK, Gate("colour", "It is blue", stops)])
+    assert live.aliases() == {"champion": 1}
+
+
+def test_a_version_that_a_person_may_not_release_stays_in_its_test(live: Tracking) -> None:
+    deployed(2)
+    before = live.version(2)
+    with pytest.raises(UserError, match="refused by gate colour"):
+        released(2, [Gate("colour", "It is blue", stops)])
+    assert live.version(2) == before
+    assert live.aliases() == {"champion": 1, "challenger": 2}
+    assert record_of(live, 2)["tags"]["state"] == "testing"
+
+
+@pytest.mark.slow
+def test_a_release_ends_the_test_of_another_version(live: Tracking, handoffs: tuple[Path, Path]) -> None:
+    deployed(2)
+    register(*handoffs, tracking=live, twin_last=TWIN_LAST)
+    released(3)
+    assert live.aliases() == {"champion": 3, "previous": 1}
+    tags = record_of(live, 2)["tags"]
+    assert (tags["state"], tags["reason"]) == ("stopped", "version 3 was released by a person")
+
+
+@pytest.mark.slow
+def test_a_release_of_the_version_under_test_ends_its_test(live: Tracking) -> None:
+    deployed(2)
+    test = record_of(live, 2)["record"]
+    released(2)
+    assert live.aliases() == {"champion": 2, "previous": 1}
+    assert record_of(live, 2)["tags"]["state"] == "live"
+    assert record_of(live, 2)["record"] != test
+    assert live.run(test).tags["state"] == "stopped"
+
+
+def test_a_look_runs_all_gates_even_after_a_refusal_and_keeps_nothing(live: Tracking) -> None:
+    said: list[str] = []
+    seen: list[str] = []
+    gates = counted([Gate("colour", "It is blue", stops), *QUICK], seen)
+    with pytest.raises(UserError, match="refused by gate colour"):
+        check(load_settings(), "2", None, said.append, gates)
+    assert seen == ["colour", *(gate.id for gate in QUICK)]
+    check(load_settings(), "2", None, said.append, QUICK)
+    assert said[-1] == "Version 2 passes all gates; nothing was changed."
+    check(load_settings(), "champion", None, said.append, QUICK)
+    assert said[-1] == "Version 1 passes all gates; nothing was changed."
+    assert live.aliases() == {"champion": 1}
+    assert live.version(2).tags == {}
+
+
+# ---- the command line
+
+
+@pytest.mark.slow
+def test_by_the_command_a_version_passes_all_gates_and_a_bad_one_does_not(
+    live: Tracking, run: Run, handoffs: tuple[Path, Path]
+) -> None:
+    said = run("deploy", "latest", "--as-of", "2011-04-01")
+    assert (said.status, said.err) == (0, "")
+    lines = said.out.splitlines()
+    assert [line.split()[1] for line in lines[:-1]] == [gate.id for gate in GATES]
+    assert f"begins: {load_settings().ab.days} days at most" in lines[-1]
+    assert live.aliases() == {"champion": 1, "challenger": 2, "candidate": 2}
+    bad = register(constant(Path("ninety"), 90.0), handoffs[1], tracking=live, twin_last=TWIN_LAST)
+    said = run("deploy", bad.number)
+    assert said.status == 1
+    assert said.err.startswith(f"error: version {bad.number} is refused by gate test-environment: 2012-06-13")
+    assert said.err.count("\n") == 1
+    assert live.aliases() == {"champion": 1, "challenger": 2, "candidate": 3}
+
+
+@pytest.mark.usefixtures("live")
+def test_what_cannot_be_done_is_told_in_one_line(run: Run) -> None:
+    for argv, fragment in (
+        (("deploy", "3"), "version 3: "),
+        (("deploy", "newest"), "give its number, latest or champion"),
+        (("deploy",), "VERSION"),
+        (("release",), "give a version to release, or --back"),
+        (("release", "2"), "--reason: say why the A/B test is left out"),
+        (("release", "2", "--reason", " "), "--reason: say why the A/B test is left out"),
+        (("release", "2", "--back"), "--back undoes the last release and takes no version"),
+        (("release", "3", "--check"), "version 3: "),
+        (("release", "--back"), "no earlier version to go back to"),
+        (("rollback",), "no earlier version to go back to"),
+    ):
+        said = run(*argv)
+        assert said.status != 0, argv
+        assert fragment in said.err, argv
+        assert said.err.count("\n") == 1, argv
+    assert Tracking(load_settings()).aliases() == {"champion": 1}
+
+
+@pytest.mark.usefixtures("stored")
+def test_before_the_first_training_it_says_what_to_do(run: Run) -> None:
+    assert "no version is registered yet" in run("deploy", "latest").refusal()
+
+
+@pytest.mark.slow
+def test_the_gates_see_only_what_had_happened_by_then(live: Tracking) -> None:
+    ends: list[datetime] = []
+
+    def look(case: Case) -> Finding:
+        ends.append(case.hours[-1].timestamp)
+        return Finding(True, "seen")
+
+    said: list[str] = []
+    deploy(load_settings(), "2", datetime(2011, 3, 28), said.append, [Gate("look", "It looks", look)])
+    assert ends == [datetime(2011, 3, 27, 23)]
+    assert json.loads(live.version(2).tags["ab"])["began"] == "2011-03-28T00:00:00"

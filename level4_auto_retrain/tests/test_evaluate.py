@@ -1,0 +1,100 @@
+"""The evaluation of a twin: its numbers by hand, and its plots."""
+
+import math
+from datetime import datetime, timedelta
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from bike_demand.data.schema import Hour
+from bike_demand.training.evaluate import by_hour, by_week, evaluate, passes, predict
+from bike_demand.training.plots import draw
+from tests.tree import contents
+
+FIRST = datetime(2012, 1, 2)
+
+
+def hour(number: int, count: int) -> Hour:
+    return Hour(
+        timestamp=FIRST + timedelta(hours=number),
+        holiday=0,
+        workingday=1,
+        weather=1,
+        temp_c=4.0,
+        feels_like_c=4.0,
+        windspeed_kmh=10.0,
+        count=count,
+    )
+
+
+PAST = [hour(number, 10 if number % 2 else 30) for number in range(7 * 24)]
+HELD_OUT = [hour(7 * 24 + number, 40) for number in range(48)]
+
+
+def test_errors_are_in_bikes_and_beside_those_of_simple_yardsticks() -> None:
+    metrics = evaluate(PAST, HELD_OUT, np.array([43.0, 33.0] * 24))
+    assert metrics == {
+        "skill": 0.75,  # of the yardstick's error that is saved
+        "mae": 5.0,  # 3 too many, 7 too few
+        "bias": -2.0,
+        "mae_mean": 20.0,  # the mean of the past is 20
+        "mae_last_week": 20.0,  # 30 and 10 in turn, so off by 10 and 30
+        "rows": 48.0,
+    }
+
+
+def test_a_yardstick_takes_the_mean_where_the_hour_a_week_before_is_missing() -> None:
+    metrics = evaluate(PAST[24:], HELD_OUT, np.full(48, 40.0))
+    assert metrics["mae"] == 0
+    assert metrics["mae_last_week"] == pytest.approx(20.0)
+
+
+@pytest.mark.parametrize(("mae", "passed"), [(7.9, True), (8.1, False), (math.nan, False)])
+def test_a_twin_passes_if_it_learned_something(mae: float, passed: bool) -> None:
+    assert passes({"mae": mae, "mae_mean": 10.0}, 0.8) is passed
+
+
+def test_errors_by_week_are_counted_back_from_the_last_hour() -> None:
+    rows = [*PAST, *HELD_OUT]
+    predicted = np.array([row.count for row in rows], dtype=float)
+    predicted[-24:] += 14
+    (older, _), (newest, error) = by_week(rows, predicted, 5)
+    assert newest == FIRST + timedelta(hours=48)
+    assert older == newest - timedelta(days=7)
+    assert error == pytest.approx(2.0)
+
+
+def test_errors_by_hour_are_means_over_the_days() -> None:
+    predicted = np.full(48, 40.0)
+    predicted[5] += 12
+    errors = dict(by_hour(HELD_OUT, predicted))
+    assert len(errors) == 24
+    assert errors[5] == 6
+    assert sum(errors.values()) == 6
+
+
+def test_a_handoff_predicts_like_the_service(handoff: Path) -> None:
+    from bike_demand.serving.model import load_model
+
+    answers = predict(handoff, HELD_OUT)
+    assert answers.shape == (48,)
+    np.testing.assert_allclose(answers, load_model(handoff).predict(HELD_OUT), atol=0.01)
+
+
+def test_plots_are_whole_need_no_network_and_are_the_same_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    predicted = np.full(len(PAST) + len(HELD_OUT), 35.0)
+    draw(tmp_path / "plots", PAST, HELD_OUT, predicted)
+    first = contents(tmp_path / "plots")
+    assert len(first) == 3
+    for content in first.values():
+        tree = ElementTree.fromstring(content)
+        assert tree.tag.endswith("svg")
+        for element in tree.iter():
+            assert not any("http" in value for key, value in element.attrib.items() if key.endswith("href"))
+    draw(tmp_path / "plots", PAST, HELD_OUT, predicted)
+    assert contents(tmp_path / "plots") == first

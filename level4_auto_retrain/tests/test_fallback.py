@@ -1,0 +1,239 @@
+"""What is answered where a field of a request cannot be right: at once, row by row, and ended by itself."""
+
+import contextlib
+import json
+import math
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import update
+
+from bike_demand.data.features import to_matrix
+from bike_demand.data.schema import EXAMPLE, Conditions, Hour
+from bike_demand.monitoring import norms as normal
+from bike_demand.prediction_log import norms, queries
+from bike_demand.prediction_log.database import open_database
+from bike_demand.prediction_log.norms import Norm
+from bike_demand.prediction_log.tables import predictions
+from bike_demand.prediction_log.writer import PredictionLog
+from bike_demand.serving.answers import Answers, to_rows
+from bike_demand.serving.app import create_app
+from bike_demand.serving.fallback import Fallback
+from bike_demand.serving.live import Live, Other
+from bike_demand.serving.metrics import Metrics
+from bike_demand.serving.model import load_model
+from bike_demand.serving.recorder import Recorder
+from bike_demand.serving.slot import Slot
+from bike_demand.serving.worker import Worker
+from bike_demand.settings import load_settings
+from bike_demand.training.train import train
+from tests.answers import hours, log, off_by
+from tests.conftest import ROOT, Run
+from tests.fieldmodel import NOTHING, echo
+from tests.registry import put_live
+from tests.service import running, served
+from tests.workcopy import change_params
+
+AS_OF = datetime(2012, 6, 13)
+BY_HOUR = tuple(10.0 + hour for hour in range(24))  # 27 at 17 h, the hour of the example
+TEMP = Norm("temp_c", 0.0, 40.0, BY_HOUR, AS_OF)
+HUMIDITY = Norm("humidity", 0.1, 1.0, tuple(0.5 + hour / 100 for hour in range(24)), AS_OF)
+HOT = EXAMPLE | {"temp_c": 76.28}  # the 24.6 degrees of the example in Fahrenheit
+
+
+def fallback(*given: Norm, **fields: str) -> Fallback:
+    settings = load_settings(ROOT / "params.yaml").serving.fallback
+    made = Fallback(settings.model_copy(update={"fields": settings.fields.model_copy(update=fields)}))
+    made.take({each.field: each for each in given})
+    return made
+
+
+def ask(
+    folder: Path, field: str, applied: Fallback, *bodies: Any, beside: bool = False
+) -> tuple[list[Any], list[queries.Logged], str]:
+    """What a model that answers this field says, what then stands in the log, and the metrics."""
+    metrics = Metrics()
+    address = f"sqlite:///{folder / 'log.db'}"
+    kept: PredictionLog[Answers] = PredictionLog(
+        address, 0.01, 10_000, lambda entries: to_rows(entries, metrics.failed)
+    )
+    model = load_model(echo(folder / "model", field), "1")
+    other = Other(load_model(folder / "model", "2"), "second", "challenger", 0.5, "salt")
+    slot = Slot()
+    slot.live = Live(model, "first", other if beside else None)
+    kept.start()
+    app = create_app(slot, recorder=Recorder(metrics, kept), fallback=applied)
+    with served(app) as client:
+        replies = [client.post("/predict", json=body).json() for body in bodies]
+    kept.stop()
+    answers = [each for reply in replies for each in (reply if isinstance(reply, list) else [reply])]
+    with contextlib.closing(open_database(address)) as database:
+        logged = [queries.find(database, each["id"]) for each in answers]
+    return answers, [each for each in logged if each], metrics.text().decode()
+
+
+def test_a_value_that_cannot_be_right_is_answered_with_what_is_usual_at_that_hour(tmp_path: Path) -> None:
+    answers, logged, text = ask(tmp_path, "temp_c", fallback(TEMP, HUMIDITY), HOT)
+    assert answers[0]["prediction"] == 27.0
+    assert answers[0]["replaced"] == ["temp_c"]
+    assert (logged[0].temp_c, logged[0].replaced) == (76.28, {"temp_c": 27.0})  # what was asked is kept
+    assert 'bike_demand_replaced_total{field="temp_c"} 1.0' in text
+
+
+def test_a_field_that_is_null_though_it_normally_is_not_is_replaced(tmp_path: Path) -> None:
+    dry = EXAMPLE | {"humidity": None}
+    answers, logged, _ = ask(tmp_path, "humidity", fallback(TEMP, HUMIDITY), dry)
+    assert answers[0]["prediction"] == pytest.approx(0.67)
+    assert (logged[0].humidity, logged[0].replaced) == (None, {"humidity": 0.67})
+
+
+def test_a_field_that_is_often_null_has_no_norm_and_stays_null(tmp_path: Path) -> None:
+    answers, logged, _ = ask(tmp_path, "humidity", fallback(TEMP), EXAMPLE | {"humidity": None})
+    assert answers[0]["prediction"] == NOTHING
+    assert "replaced" not in answers[0]
+    assert logged[0].replaced is None
+
+
+def test_it_is_done_row_by_row_and_ends_by_itself(tmp_path: Path) -> None:
+    answers, logged, text = ask(tmp_path, "temp_c", fallback(TEMP), [EXAMPLE, HOT, EXAMPLE], HOT, EXAMPLE)
+    assert [each["prediction"] for each in answers] == [24.6, 27.0, 24.6, 27.0, 24.6]
+    assert ["replaced" in each for each in answers] == [False, True, False, True, False]
+    assert [each.temp_c for each in logged] == [24.6, 76.28, 24.6, 76.28, 24.6]
+    assert 'bike_demand_replaced_total{field="temp_c"} 2.0' in text
+
+
+def test_both_arms_of_a_test_get_the_same_row(tmp_path: Path) -> None:
+    rows = [HOT | {"timestamp": f"2012-06-13T{hour:02}:00:00"} for hour in range(24)]
+    answers, logged, _ = ask(tmp_path, "temp_c", fallback(TEMP), rows, beside=True)
+    assert {each["variant"] for each in answers} == {"champion", "challenger"}
+    assert [each["prediction"] for each in answers] == list(BY_HOUR)
+    assert [each.other_prediction for each in logged] == list(BY_HOUR)
+
+
+def test_where_the_settings_say_none_it_is_answered_as_asked(tmp_path: Path) -> None:
+    answers, logged, _ = ask(tmp_path, "temp_c", fallback(TEMP, temp_c="none"), HOT)
+    assert answers[0]["prediction"] == pytest.approx(76.28)
+    assert logged[0].replaced is None
+
+
+@pytest.mark.parametrize("days", [-46, 46])
+def test_what_is_normal_now_says_nothing_of_long_ago_or_far_ahead(tmp_path: Path, days: int) -> None:
+    there = datetime.fromisoformat(HOT["timestamp"]) + timedelta(days=days)
+    answers, _, _ = ask(tmp_path, "temp_c", fallback(TEMP), HOT | {"timestamp": there.isoformat()})
+    assert answers[0]["prediction"] == pytest.approx(76.28)
+
+
+def test_the_service_takes_over_what_the_loop_publishes_and_has_it_after_a_restart(stored: Path) -> None:
+    change_params(stored, poll_seconds="0.1")
+    put_live(echo(Path("made"), "temp_c"))
+    address = load_settings().environments.production.database
+    with running(stored) as service, contextlib.closing(open_database(address)) as database:
+        assert service.client.post("/predict", json=HOT).json()["prediction"] == pytest.approx(76.28)
+        norms.publish(database, [TEMP])
+        until = time.monotonic() + 30
+        while service.client.post("/predict", json=HOT).json()["prediction"] != 27.0:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+    with running(stored) as service:
+        first = service.client.post("/predict", json=HOT).json()
+    assert (first["prediction"], first["replaced"]) == (27.0, ["temp_c"])
+
+
+def test_a_fallback_that_there_is_not_is_refused(project: Path, run: Run) -> None:
+    params = project / "params.yaml"
+    text = params.read_text(encoding="utf-8")
+    assert "humidity: recent" in text
+    params.write_text(text.replace("humidity: recent", "humidity: guess"), encoding="utf-8")
+    assert "serving.fallback.fields.humidity" in run("ingest").refusal()
+
+
+def test_a_process_knows_what_is_normal_before_it_answers(stored: Path) -> None:
+    assert stored
+    settings = load_settings()
+    with contextlib.closing(open_database(settings.environments.production.database)) as database:
+        norms.publish(database, [TEMP])
+    worker = Worker(settings, "production")
+    worker.start()
+    try:
+        _, replaced = worker.fallback.apply([Conditions.model_validate_json(json.dumps(HOT))])
+        assert replaced == [{"temp_c": 27.0}]
+    finally:
+        worker.stop()
+
+
+def test_a_trace_tells_what_was_asked_and_what_the_model_was_given(released: Path, run: Run) -> None:
+    assert released
+    assert run("ingest").status == 0
+    first, second = log(hours("2011-03-01", "2011-03-02")[:2], (1, off_by(10.0)))
+    address = load_settings().environments.production.database
+    with contextlib.closing(open_database(address)) as database, database.writing() as connection:
+        connection.execute(
+            update(predictions).where(predictions.c.id == first).values(replaced={"temp_c": 27.5})
+        )
+    assert "temp_c by 27.5" in run("trace", first).out
+    assert "temp_c by" not in run("trace", second).out
+
+
+@pytest.mark.parametrize("bad", [{"by_hour": BY_HOUR[1:]}, {"high": math.nan}, {"by_hour": (math.inf,) * 24}])
+def test_what_is_no_norm_is_not_published(tmp_path: Path, bad: dict[str, Any]) -> None:
+    with contextlib.closing(open_database(f"sqlite:///{tmp_path / 'log.db'}")) as database:
+        norms.publish(database, [HUMIDITY, TEMP])
+        with pytest.raises(ValueError, match="not a norm"):
+            norms.publish(database, [replace(HUMIDITY, low=0.2), replace(TEMP, **bad)])
+        norms.publish(database, [replace(HUMIDITY, low=0.3)])  # the other one keeps what it had
+        assert norms.read(database) == {"humidity": replace(HUMIDITY, low=0.3), "temp_c": TEMP}
+
+
+def year_of_rides() -> list[Hour]:
+    """Hours in which demand follows the hour and the temperature, as it does in a city."""
+    dice = random.Random(0)
+    rows = []
+    for number in range(24 * 70):
+        at = datetime(2012, 3, 1) + timedelta(hours=number)
+        temp = 8 + number / 140 + 6 * math.sin((at.hour - 9) / 24 * math.tau) + dice.gauss(0, 2)
+        mean = (20 + 120 * math.exp(-(((at.hour - 17) / 4) ** 2))) * math.exp((temp - 12) / 20)
+        values: dict[str, Any] = {"timestamp": at, "holiday": 0, "workingday": int(at.weekday() < 5)}
+        values |= {"weather": 1, "temp_c": round(temp, 2), "feels_like_c": round(temp - 1, 2)}
+        values |= {
+            "humidity": 0.6,
+            "windspeed_kmh": 10.0,
+            "count": max(0, round(dice.gauss(mean, mean**0.5))),
+        }
+        rows.append(Hour(**values))
+    return rows
+
+
+def test_while_the_station_reports_fahrenheit_the_error_stays_within_one_and_a_half_times_the_normal() -> (
+    None
+):
+    settings = load_settings(ROOT / "params.yaml")
+    rows = year_of_rides()
+    past, during = rows[: -24 * 10], rows[-24 * 10 :]
+    pipeline = train(past, settings.training).pipeline
+    applied = Fallback(settings.serving.fallback)
+    found = normal.norms(past, {}, during[0].timestamp, settings.monitoring.norms)
+    applied.take({each.field: each for each in found})
+
+    def error(given: Sequence[Conditions]) -> float:
+        truth = np.array([row.count for row in during])
+        return float(np.abs(pipeline.predict(to_matrix(given)) - truth).mean())
+
+    fahrenheit = [
+        row.model_copy(update={name: getattr(row, name) * 9 / 5 + 32 for name in ("temp_c", "feels_like_c")})
+        for row in during
+    ]
+    normally = error(during)
+    used, replaced = applied.apply(fahrenheit)
+    assert replaced is not None
+    assert all(replaced)
+    assert error(used) < 1.5 * normally
+    assert error(fahrenheit) > 1.5 * normally  # so the fallback is what keeps it
+    good, nothing = applied.apply(during)
+    assert (good, nothing) == (during, None)  # and good rows are left alone

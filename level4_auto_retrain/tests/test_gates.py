@@ -1,0 +1,515 @@
+"""Each gate lets a good version pass, and stops something bad that no other gate would."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import onnx
+import psutil
+import pytest
+from onnx import helper
+
+from bike_demand.data.features import FEATURES
+from bike_demand.data.schema import Hour
+from bike_demand.data.store import read_hours
+from bike_demand.data.table import iso
+from bike_demand.errors import UserError
+from bike_demand.handoff import INPUT_NAME, MODEL_FILE, OUTPUT_NAME, write_handoff
+from bike_demand.release.compare import lower_bound
+from bike_demand.release.gates import GATES, Case, Finding
+from bike_demand.release.gates.cost import costs_no_more
+from bike_demand.serving.app import create_app
+from bike_demand.serving.keys import make_key
+from bike_demand.serving.model import load_model
+from bike_demand.serving.outcomes import OutcomeStore
+from bike_demand.serving.slot import Slot
+from bike_demand.settings import DATA, load_settings
+from bike_demand.tracking import Tracking, Version
+from tests.conftest import Run
+from tests.registry import register
+from tests.service import served
+from tests.tiny import constant
+
+TWIN_LAST = "2011-03-24T23:00:00"  # what the trained twin learned from; the feed ends a week later
+JUDGES = {gate.id: gate.judge for gate in GATES}
+
+Rewrite = Callable[[onnx.ModelProto], None]
+
+
+@pytest.fixture
+def tracking(stored: Path, run: Run) -> Tracking:
+    """That of a project whose feed was gathered."""
+    assert stored
+    assert run("ingest").status == 0
+    return Tracking(load_settings())
+
+
+@pytest.fixture
+def case(tracking: Tracking, handoffs: tuple[Path, Path], tmp_path: Path) -> Case:
+    """Version 2, a trained one, beside version 1, the same model, which is live."""
+    champion = register(*handoffs, tracking=tracking, twin_last=TWIN_LAST)
+    tracking.promote(champion.number, {})
+    candidate = register(*handoffs, tracking=tracking, twin_last=TWIN_LAST)
+    return Case(load_settings(), tracking, candidate, champion, read_hours(DATA), tmp_path / "scratch")
+
+
+def judged(gate: str, case: Case, version: Version | None = None) -> Finding:
+    """What the gate finds of the version, else of the case's own."""
+    return JUDGES[gate](replace(case, version=version or case.version))
+
+
+def refusal(gate: str, case: Case, version: Version | None = None) -> str:
+    """Why the gate stops the version. Fails where it lets it pass."""
+    try:
+        finding = judged(gate, case, version)
+    except UserError as error:
+        return str(error)
+    assert not finding.passed, finding
+    return finding.says
+
+
+def register_like(case: Case) -> Version:
+    """Register the model of the case's version once more."""
+    run_id = case.version.run_id
+    assert case.version.twin_run_id is not None
+    return case.tracking.register(run_id, case.version.twin_run_id, {})
+
+
+def rewritten(source: Path, target: Path, change: Rewrite) -> Path:
+    """A hand-off of its own, whose model was changed."""
+    model = onnx.load(source / MODEL_FILE)
+    change(model)
+    write_handoff(target, model.SerializeToString())
+    return target
+
+
+def with_columns(*order: str) -> Rewrite:
+    """The model gets its columns in another order than it learned them in."""
+
+    def change(model: onnx.ModelProto) -> None:
+        for node in model.graph.node:
+            node.input[:] = ["mixed" if name == INPUT_NAME else name for name in node.input]
+        places = [FEATURES.index(name) for name in order]
+        model.graph.initializer.append(
+            helper.make_tensor("places", onnx.TensorProto.INT64, [len(places)], places)
+        )
+        model.graph.node.insert(0, helper.make_node("Gather", [INPUT_NAME, "places"], ["mixed"], axis=1))
+
+    return change
+
+
+def times(factor: float) -> Rewrite:
+    """The model answers so many times as many bikes."""
+
+    def change(model: onnx.ModelProto) -> None:
+        for node in model.graph.node:
+            node.output[:] = ["before" if name == OUTPUT_NAME else name for name in node.output]
+        model.graph.initializer.append(helper.make_tensor("factor", onnx.TensorProto.FLOAT, [1], [factor]))
+        model.graph.node.append(helper.make_node("Mul", ["before", "factor"], [OUTPUT_NAME]))
+
+    return change
+
+
+def test_a_version_as_good_as_the_live_one_passes_and_so_does_the_first_of_all(case: Case) -> None:
+    for gate in sorted(set(JUDGES) - {"test-environment"}):
+        for each in (case, replace(case, champion=None)):
+            finding = judged(gate, each)
+            assert finding.passed, finding
+            json.dumps(finding.evidence, allow_nan=False)
+
+
+def test_a_version_that_was_taken_back_is_stopped(case: Case) -> None:
+    case.tracking.tag(2, {"blocked": "nonsense at night"})
+    said = refusal("blocked", case, case.tracking.version(2))
+    assert said.startswith("it was live and was taken back: nonsense at night; train another one")
+
+
+@pytest.mark.parametrize("became", ["rejected", "taken back"])
+def test_the_model_of_a_version_that_failed_with_users_is_stopped_under_another_number_too(
+    case: Case, became: str
+) -> None:
+    record = case.tracking.open_record("deployment", "version 2", {"state": became})
+    case.tracking.tag(2, {"deployment": record})
+    version = register_like(case)
+    assert f"its model is that of version 2, which was {became}" in refusal("blocked", case, version)
+    # By its own number it may be tried again, by somebody who knows why; a rollback would have blocked it.
+    assert judged("blocked", case, case.tracking.version(2)).passed
+
+
+# ---- the file
+
+
+def kept(case: Case, name: str) -> Path:
+    """Where the run of the case's version keeps a file."""
+    (path,) = Path("state").glob(f"artifacts/*/{case.version.run_id}/artifacts/{name}")
+    return path
+
+
+def test_a_file_that_was_damaged_is_stopped(case: Case) -> None:
+    path = kept(case, "handoff/model.onnx")
+    path.write_bytes(path.read_bytes()[:-1])
+    assert "not what SHA256SUMS says" in refusal("artefact", case)
+
+
+def test_a_whole_hand_off_of_another_model_in_its_place_is_stopped(case: Case) -> None:
+    constant(Path("other"), 50.0)
+    shutil.copytree("other", kept(case, "handoff"), dirs_exist_ok=True)
+    assert "registered was" in refusal("artefact", case)
+
+
+def test_a_version_whose_files_are_gone_is_stopped(case: Case) -> None:
+    shutil.rmtree(kept(case, "handoff"))
+    assert "it kept no handoff" in refusal("artefact", case)
+
+
+# ---- golden requests
+
+
+def test_a_model_that_answers_otherwise_than_when_it_was_registered_is_stopped(case: Case) -> None:
+    path = kept(case, "golden.json")
+    golden = json.loads(path.read_bytes())
+    golden["answers"][0] *= 1.01
+    path.write_text(json.dumps(golden), encoding="utf-8")
+    said = refusal("golden", case)
+    assert said.startswith("1 of 2 golden requests are answered differently: 2012-06-13T17:00:00 with")
+
+
+def test_a_model_that_cannot_be_loaded_is_stopped(case: Case) -> None:
+    write_handoff(kept(case, "handoff"), b"no model at all")
+    assert "not a model that ONNX Runtime loads" in refusal("golden", case)
+
+
+def test_a_version_without_golden_requests_is_stopped(case: Case) -> None:
+    path = kept(case, "golden.json")
+    path.unlink()
+    assert "golden" in refusal("golden", case)
+    for number, content in enumerate((b"{}", b"no json", b'{"requests": [], "answers": []}')):
+        path.write_bytes(content)
+        again = replace(case, scratch=case.scratch / str(number))
+        assert "golden" in refusal("golden", again), content
+
+
+# ---- schema
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "value"),
+    [("temp_c", "unit", "degrees F"), ("humidity", "nullable", False), ("prediction", "unit", "bikes a day")],
+)
+def test_a_model_of_another_schema_is_stopped(
+    case: Case, handoffs: tuple[Path, Path], tmp_path: Path, part: str, field: str, value: object
+) -> None:
+    folder = tmp_path / "other"
+    shutil.copytree(handoffs[0], folder)
+    card = json.loads((folder / "model.json").read_bytes())
+    (changed,) = (each for each in (*card["inputs"], card["output"]) if each["name"] == part)
+    before = changed[field]
+    changed[field] = value
+    rewrite_card(folder, card)
+    version = register(folder, handoffs[1], tracking=case.tracking, twin_last=TWIN_LAST)
+    assert refusal("schema", case, version) == (
+        f"{part}: {field} is {value!r} for the model, but {before!r} for the service"
+    )
+    for gate in ("artefact", "golden"):
+        assert judged(gate, case, version).passed
+
+
+def rewrite_card(folder: Path, card: object) -> None:
+    import hashlib
+
+    content = json.dumps(card).encode()
+    sums = (folder / "SHA256SUMS").read_text(encoding="ascii").splitlines()
+    lines = [line for line in sums if not line.endswith("model.json")]
+    lines.append(f"{hashlib.sha256(content).hexdigest()}  model.json")
+    (folder / "model.json").write_bytes(content)
+    (folder / "SHA256SUMS").write_text("\n".join(lines) + "\n", encoding="ascii", newline="\n")
+
+
+# ---- the test environment
+
+
+@contextmanager
+def answering(case: Case, folder: Path, version: str, seconds: float = 20) -> Iterator[Case]:
+    """The case where a service of the test environment runs already, with that model under that version."""
+    store = OutcomeStore(f"sqlite:///{(case.scratch.parent / 'test.db').as_posix()}")
+    with served(create_app(Slot(load_model(folder, version)), outcomes=store)) as client:
+        environments = case.settings.environments
+        test = environments.test.model_copy(update={"url": str(client.base_url)})
+        settings = case.settings.model_copy(
+            update={
+                "environments": environments.model_copy(update={"test": test}),
+                "deploy": case.settings.deploy.model_copy(update={"start_seconds": seconds}),
+            }
+        )
+        yield replace(case, settings=settings)
+    store.close()
+
+
+def test_a_version_that_works_in_the_service_of_the_test_environment_passes(
+    case: Case, handoffs: tuple[Path, Path]
+) -> None:
+    with answering(case, handoffs[0], "2") as running:
+        finding = judged("test-environment", running)
+    assert finding.passed, finding
+    assert finding.says == "9 checks over HTTP"
+    assert case.tracking.aliases() == {"champion": 1, "candidate": 2}
+
+
+def test_a_version_that_does_not_know_night_from_day_is_stopped_in_the_test_environment(
+    case: Case, handoffs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folder = constant(tmp_path / "ninety", 90.0)
+    version = register(folder, handoffs[1], tracking=case.tracking, twin_last=TWIN_LAST)
+    with answering(case, folder, "3") as running:
+        said = refusal("test-environment", running, version)
+    assert said == "2012-06-13: 90.0 bikes at 3 h, 90.0 at 13 h and 90.0 at 17 h"
+    assert case.tracking.aliases() == {"champion": 1, "candidate": 3}
+
+
+def test_a_version_that_the_service_does_not_take_is_stopped(case: Case, handoffs: tuple[Path, Path]) -> None:
+    with answering(case, handoffs[0], "1", seconds=0.3) as running:
+        said = refusal("test-environment", running)
+    assert said.startswith("no service of the test environment answers with it: http://127.0.0.1:")
+    assert said.endswith(": it answers with version 1")
+
+
+def test_where_no_service_answers_the_version_is_stopped(case: Case, handoffs: tuple[Path, Path]) -> None:
+    with answering(case, handoffs[0], "2", seconds=0.3) as running:
+        pass
+    assert "no service of the test environment answers with it" in refusal("test-environment", running)
+
+
+@pytest.mark.parametrize("bad", [None, "not a database"])
+def test_without_a_service_one_is_started_for_the_test_and_ends_with_it(
+    case: Case, monkeypatch: pytest.MonkeyPatch, bad: str | None
+) -> None:
+    make_key(Path(case.settings.serving.keys), "somebody", "client")  # whose key this gate does not know
+    if bad is not None:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", bad)
+        said = refusal("test-environment", case)
+        assert said.startswith("no service of the test environment answers with it: tracking.uri")
+    else:
+        finding = judged("test-environment", case)
+        assert finding.passed, finding
+    assert [child.name() for child in psutil.Process().children() if "python" in child.name()] == []
+
+
+# ---- what it costs
+
+
+def test_a_model_that_takes_longer_is_stopped(
+    case: Case, handoffs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    def slow(model: onnx.ModelProto) -> None:
+        """Multiplies large matrices on the way, to no effect."""
+        size = 300
+        noise = np.random.default_rng(0).random((size, size), dtype=np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(noise, "noise"))
+        for node in model.graph.node:
+            node.input[:] = ["late" if name == INPUT_NAME else name for name in node.input]
+        zero = helper.make_tensor("zero", onnx.TensorProto.FLOAT, [1], [0.0])
+        column = helper.make_tensor("column", onnx.TensorProto.INT64, [1], [0])
+        axis = helper.make_tensor("axis", onnx.TensorProto.INT64, [1], [0])
+        model.graph.initializer.extend([zero, column, axis])
+        steps = [
+            helper.make_node("Gather", [INPUT_NAME, "column"], ["hour"], axis=1),
+            helper.make_node("ReduceSum", ["hour", "axis"], ["some"], keepdims=1),
+            helper.make_node("Mul", ["noise", "some"], ["varied"]),
+            helper.make_node("MatMul", ["varied", "noise"], ["product"]),
+            helper.make_node("ReduceSum", ["product"], ["total"], keepdims=0),
+            helper.make_node("Mul", ["total", "zero"], ["nothing"]),
+            helper.make_node("Add", [INPUT_NAME, "nothing"], ["late"]),
+        ]
+        for number, step in enumerate(steps):
+            model.graph.node.insert(number, step)
+
+    version = register(
+        rewritten(handoffs[0], tmp_path / "slow", slow),
+        handoffs[1],
+        tracking=case.tracking,
+        twin_last=TWIN_LAST,
+    )
+    assert "microseconds a row, the champion" in refusal("cost", case, version)
+    assert judged("likeness", case, version).passed
+
+
+@pytest.mark.slow
+def test_a_model_that_needs_much_memory_is_stopped(
+    case: Case, handoffs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    def heavy(model: onnx.ModelProto) -> None:
+        """Carries a large table, of which it uses one number, which is zero."""
+        table = np.random.default_rng(0).random((5000, 5000), dtype=np.float32)
+        table[0, 0] = 0
+        model.graph.initializer.append(onnx.numpy_helper.from_array(table, "table"))
+        first = helper.make_tensor("first", onnx.TensorProto.INT64, [1, 2], [0, 0])
+        model.graph.initializer.append(first)
+        for node in model.graph.node:
+            node.input[:] = ["same" if name == INPUT_NAME else name for name in node.input]
+        model.graph.node.insert(0, helper.make_node("GatherND", ["table", "first"], ["zero"]))
+        model.graph.node.insert(1, helper.make_node("Add", [INPUT_NAME, "zero"], ["same"]))
+
+    version = register(
+        rewritten(handoffs[0], tmp_path / "heavy", heavy),
+        handoffs[1],
+        tracking=case.tracking,
+        twin_last=TWIN_LAST,
+    )
+    finding = costs_no_more(replace(case, version=version))
+    assert not finding.passed
+    memory = finding.evidence["megabytes"]
+    assert memory["candidate"] > memory["champion"] + 90
+
+
+# ---- the model and its twin
+
+
+def test_a_model_whose_inputs_were_swapped_is_stopped_although_its_twin_is_good(
+    case: Case, handoffs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    order = ("weekday", "hour", *FEATURES[2:])
+    folder = rewritten(handoffs[0], tmp_path / "swapped", with_columns(*order))
+    version = register(folder, handoffs[1], tracking=case.tracking, twin_last=TWIN_LAST)
+    assert "its twin by" in refusal("likeness", case, version)
+    for gate in ("artefact", "golden", "schema", "error", "slices"):
+        assert judged(gate, case, version).passed, gate
+
+
+def test_without_rows_that_it_learned_from_nothing_is_taken_on_trust(
+    case: Case, handoffs: tuple[Path, Path]
+) -> None:
+    version = register(*handoffs, tracking=case.tracking, twin_last=TWIN_LAST, last="2010-12-31T23:00:00")
+    assert "so run ingest" in refusal("likeness", case, version)
+
+
+# ---- the error on fresh rows
+
+
+def error_of(answer: float, hours: list[Hour]) -> float:
+    return float(np.abs(np.array([row.count for row in hours]) - answer).mean())
+
+
+def fresh(case: Case, after: str = TWIN_LAST) -> list[Hour]:
+    return [row for row in case.hours if iso(row.timestamp) > after]
+
+
+def of_twin(case: Case, twin: Path, handoffs: tuple[Path, Path], twin_last: str = TWIN_LAST) -> Version:
+    return register(handoffs[0], twin, tracking=case.tracking, twin_last=twin_last)
+
+
+def test_a_version_that_is_worse_is_stopped(case: Case, handoffs: tuple[Path, Path], tmp_path: Path) -> None:
+    worse = rewritten(handoffs[1], tmp_path / "worse", times(1.5))
+    said = refusal("error", case, of_twin(case, worse, handoffs))
+    assert f"on {len(fresh(case))} fresh hours, the champion by" in said
+
+
+def test_what_is_hardly_worse_is_as_good_and_what_is_surely_worse_is_not(
+    case: Case, handoffs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    live = replace(case, champion=of_twin(case, handoffs[1], handoffs))
+    for factor, passes in ((1.01, True), (1.2, False)):
+        version = of_twin(case, rewritten(handoffs[1], tmp_path / f"{factor}", times(factor)), handoffs)
+        found = judged("error", live, version)
+        assert found.passed == passes, found
+        assert passes or "that it is worse is 95% sure" in found.says
+
+
+def test_what_looks_much_worse_is_stopped_though_luck_may_be_the_reason(
+    case: Case, handoffs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    limit = case.settings.deploy.error_worse
+    rows = fresh(case)[:24]  # of one day nothing is sure
+    live = of_twin(case, constant(tmp_path / "live", 50.0), handoffs)
+    answers = np.arange(50, 200, 0.05)
+    errors = np.abs(np.subtract.outer(answers, [row.count for row in rows])).mean(axis=1)
+    one_day = replace(
+        case, champion=live, hours=[row for row in case.hours if row.timestamp <= rows[-1].timestamp]
+    )
+    for factor, passes in ((limit - 0.1, True), (limit + 0.1, False)):
+        answer = float(answers[errors >= error_of(50.0, rows) * (1 + factor)][0])
+        found = judged("error", one_day, of_twin(case, constant(tmp_path / "c", answer), handoffs))
+        assert found.passed == passes, found
+        assert passes or "more than 25% worse" in found.says
+
+
+@pytest.mark.slow
+def test_both_are_compared_only_on_rows_after_what_either_twin_saw(
+    case: Case, handoffs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    later = "2011-03-28T11:00:00"
+    for champion_last, candidate_last in ((later, TWIN_LAST), (TWIN_LAST, later)):
+        champion = of_twin(case, constant(tmp_path / "c", 50.0), handoffs, champion_last)
+        candidate = of_twin(case, constant(tmp_path / "d", 70.0), handoffs, candidate_last)
+        found = judged("error", replace(case, champion=champion), candidate).evidence
+        assert (found["first"], found["last"]) == ("2011-03-28T12:00:00", "2011-03-31T23:00:00")
+        rows = fresh(case, later)
+        assert found["rows"] == len(rows)
+        assert found["candidate"] == pytest.approx(error_of(70.0, rows))
+        assert found["champion"] == pytest.approx(error_of(50.0, rows))
+
+
+def test_without_fresh_rows_there_is_nothing_to_judge_by(case: Case, handoffs: tuple[Path, Path]) -> None:
+    version = of_twin(case, handoffs[1], handoffs, "2011-03-31T23:00:00")
+    assert "0 fresh hours to compare on, too few" in refusal("error", case, version)
+    assert "no fresh hours" in refusal("slices", case, version)
+
+
+def test_a_twin_that_cannot_be_read_is_stopped(case: Case) -> None:
+    (path,) = Path("state").glob(f"artifacts/*/{case.version.twin_run_id}/artifacts/handoff/model.onnx")
+    path.write_bytes(b"half")
+    for gate in ("likeness", "error", "slices"):
+        assert "not what SHA256SUMS says" in refusal(gate, case)
+
+
+def test_a_version_that_is_better_on_the_whole_but_bad_in_one_slice_is_stopped(
+    case: Case, handoffs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Right in all hours but those of the evening: better than a champion that is off everywhere."""
+    last = "2011-02-28T23:00:00"
+    champion = of_twin(case, rewritten(handoffs[1], tmp_path / "off", times(1.2)), handoffs, last)
+
+    def wrong_in_the_evening(model: onnx.ModelProto) -> None:
+        for node in model.graph.node:
+            node.output[:] = ["before" if name == OUTPUT_NAME else name for name in node.output]
+        for name, value in (("factor", 1.6), ("one", 1.0), ("first", 15.5), ("last", 19.5)):
+            model.graph.initializer.append(helper.make_tensor(name, onnx.TensorProto.FLOAT, [1], [value]))
+        model.graph.initializer.append(helper.make_tensor("column", onnx.TensorProto.INT64, [1], [0]))
+        model.graph.node.extend(
+            [
+                helper.make_node("Gather", [INPUT_NAME, "column"], ["hour"], axis=1),
+                helper.make_node("Greater", ["hour", "first"], ["after"]),
+                helper.make_node("Less", ["hour", "last"], ["until"]),
+                helper.make_node("And", ["after", "until"], ["evening"]),
+                helper.make_node("Where", ["evening", "factor", "one"], ["times"]),
+                helper.make_node("Mul", ["before", "times"], [OUTPUT_NAME]),
+            ]
+        )
+
+    twin = rewritten(handoffs[1], tmp_path / "evening", wrong_in_the_evening)
+    version = of_twin(case, twin, handoffs, last)
+    case = replace(case, champion=champion)
+    assert refusal("slices", case, version).startswith("evening, 16 to 19 h: off by")
+    found = judged("slices", case, version).evidence["slices"]
+    assert [each["slice"] for each in found if each.get("bound", -1) > 0][:1] == ["evening, 16 to 19 h"]
+
+
+def test_the_bound_of_a_slice_is_as_sure_as_stated_although_hours_of_a_day_err_alike() -> None:
+    dice = np.random.default_rng(7)
+    days, hours, runs = 14, 24, 2000
+    times = [datetime(2011, 3, 1) + timedelta(hours=hour) for hour in range(days * hours)]
+    stopped = by_hours = 0
+    for _ in range(runs):
+        values = (dice.normal(0, 1, (days, 1)) + dice.normal(0, 1, (days, hours))).ravel()
+        stopped += lower_bound(values, times, 0.95) > 0
+        by_hours += values.mean() > 1.645 * values.std() / np.sqrt(len(values))
+    assert 0.03 <= stopped / runs <= 0.07
+    assert by_hours / runs > 0.2  # what taking the hours for independent would do
+
+
+def test_a_bound_from_one_day_stops_nothing() -> None:
+    assert lower_bound(np.full(24, 9.0), [datetime(2011, 3, 1, hour) for hour in range(24)], 0.95) == -np.inf

@@ -1,0 +1,137 @@
+"""What is kept of each day: sums of errors, beside the yardstick, by version, with late outcomes."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from bike_demand.data.schema import Conditions
+from bike_demand.prediction_log import history
+from bike_demand.prediction_log.database import Database, open_database
+from bike_demand.prediction_log.history import Answer, Day
+from bike_demand.prediction_log.outcomes import store
+from tests.postgres import running_postgres
+from tests.service import free_port
+
+MONDAY = datetime(2012, 1, 9)
+HOUR, WEEK = timedelta(hours=1), timedelta(days=7)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    with contextlib.ExitStack() as stack:
+        address = f"sqlite:///{tmp_path / 'production.db'}"
+        if request.param == "postgresql":
+            folder = request.getfixturevalue("tmp_path_factory").mktemp("postgres")
+            address = stack.enter_context(running_postgres(folder, free_port()))
+        yield stack.enter_context(contextlib.closing(open_database(address)))
+
+
+def answer(
+    hour: datetime, prediction: float, version: int = 1, other: tuple[float, int] | None = None
+) -> Answer:
+    asked = Conditions(
+        timestamp=hour,
+        holiday=0,
+        workingday=1,
+        weather=1,
+        temp_c=float(hour.hour),
+        feels_like_c=4.0,
+        humidity=None if hour.hour == 3 else 0.5,
+        windspeed_kmh=10.0,
+    )
+    return Answer(asked, prediction, version, *(other or (None, None)))
+
+
+def whole(prediction: float = 10.0, day: datetime = MONDAY) -> list[Answer]:
+    return [answer(day + number * HOUR, prediction) for number in range(24)]
+
+
+def told(database: Database, count: int, day: datetime = MONDAY, hours: int = 24) -> None:
+    store(database, [(day + number * HOUR, count) for number in range(hours)])
+
+
+def keep(database: Database, answers: Sequence[Answer]) -> list[Day]:
+    since = answers[0].asked.timestamp
+    until = answers[-1].asked.timestamp + HOUR
+    history.keep(database, answers, history.counts(database, since - WEEK, until), {})
+    return history.days(database, date(2012, 1, 1), date(2012, 2, 1))
+
+
+def test_a_day_has_the_sums_of_its_hours_and_the_yardstick_on_the_same_hours(database: Database) -> None:
+    told(database, 16)
+    told(database, 13, MONDAY - WEEK, hours=20)
+    (day,) = keep(database, [*whole()[:12], *(answer(MONDAY + n * HOUR, 18.0) for n in range(12, 24))])
+    assert (day.day, day.version, day.hours, day.known, day.count) == (MONDAY.date(), None, 24, 24, 16 * 24.0)
+    assert day.error == 12 * 6.0 + 12 * 2.0
+    assert day.bias == -12 * 6.0 + 12 * 2.0
+    assert (day.yardstick_hours, day.yardstick_error) == (20, 20 * 3.0)
+    assert day.paired_error == 12 * 6.0 + 8 * 2.0
+
+
+def test_outcomes_that_come_late_count_at_the_next_look(database: Database) -> None:
+    (day,) = keep(database, whole())
+    assert (day.hours, day.known, day.error, day.yardstick_hours) == (24, 0, 0.0, 0)
+    told(database, 12, hours=5)
+    (day,) = keep(database, whole())
+    assert (day.hours, day.known, day.error) == (24, 5, 10.0)
+    told(database, 12)
+    (day,) = keep(database, whole())
+    assert (day.known, day.error) == (24, 48.0)
+
+
+def test_of_each_hour_the_first_answer_counts_and_each_version_has_its_own_days(database: Database) -> None:
+    told(database, 10)
+    answers = []
+    for number, each in enumerate(whole(11.0)):
+        shown = (each.prediction, 1) if number % 2 else (14.0, 2)
+        beside = (14.0, 2) if number % 2 else (each.prediction, 1)
+        answers.append(answer(each.asked.timestamp, *shown, other=beside))
+        answers.append(answer(each.asked.timestamp, 99.0, version=3))  # asked again
+    (all_,) = keep(database, answers)
+    assert (all_.hours, all_.error) == (24, 12 * 1.0 + 12 * 4.0)
+    errors = {
+        version: history.days(database, date(2012, 1, 1), date(2012, 2, 1), version)[0].error
+        for version in history.versions(database, date(2012, 1, 1), date(2012, 2, 1))
+    }
+    assert errors == {1: 24.0, 2: 96.0, 3: 24 * 89.0}
+
+
+def test_what_went_in_and_came_out_is_summed_up(database: Database) -> None:
+    (day,) = keep(database, whole(7.0))
+    assert day.features["temp_c"] == {
+        "nulls": 0,
+        "mean": 11.5,
+        "sd": pytest.approx(6.9222),
+        "min": 0,
+        "p10": 2,
+        "p50": 12,
+        "p90": 21,
+        "max": 23,
+    }
+    assert (day.features["humidity"]["nulls"], day.features["humidity"]["mean"]) == (1, 0.5)
+    assert (day.predictions["mean"], day.predictions["p90"]) == (7.0, 7.0)
+    assert history.summary([None, None]) == {
+        "nulls": 2,
+        **dict.fromkeys(("mean", "sd", "min", "p10", "p50", "p90", "max")),
+    }
+
+
+def test_days_of_before_stay_when_newer_ones_are_counted_again(database: Database) -> None:
+    told(database, 10)
+    keep(database, whole())
+    days = keep(database, whole(20.0, MONDAY + timedelta(days=1)))
+    assert [day.day for day in days] == [MONDAY.date(), MONDAY.date() + timedelta(days=1)]
+    assert history.last_day(database) == days[-1].day
+    assert history.days(database, days[1].day, date(2012, 2, 1)) == days[1:]
+
+
+def test_what_drift_tests_found_is_kept_newest_first(database: Database) -> None:
+    for number in range(3):
+        history.keep_drift(database, MONDAY + number * WEEK, {"moved": [str(number)]})
+    history.keep_drift(database, MONDAY, {"moved": ["again"]})
+    found = history.drifts(database, 9)
+    assert [content["moved"] for _, content in found] == [["2"], ["1"], ["again"]]
+    assert history.drifts(database) == found[:1]

@@ -1,0 +1,334 @@
+"""Gathering the feed from a folder: what changed, what is refused, what is left as it was."""
+
+import os
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from bike_demand.data.ingest import ingest
+from bike_demand.data.source import Source
+from bike_demand.data.store import read_hours
+from bike_demand.errors import UserError
+from tests.conftest import Run
+from tests.feedmaker import HEADER, MONTHS, month_lines, write_feed, write_month
+from tests.tree import contents
+
+DATA = Path("state/data")
+
+
+def gathered() -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(DATA.glob("*.csv"))}
+
+
+def test_the_whole_feed_is_gathered_as_it_was_published(project: Path, run: Run) -> None:
+    said = run("ingest")
+    assert (said.status, said.err) == (0, "")
+    assert "3 months, 2011-01 to 2011-03" in said.out
+    assert gathered() == contents(project / "feed")
+    assert sorted(path.name for path in (project / "state").iterdir()) == ["data"]
+
+
+@pytest.mark.usefixtures("project")
+def test_a_month_that_did_not_change_is_not_read_again(run: Run) -> None:
+    run("ingest")
+    spoilt = DATA / "2011-01.csv"
+    spoilt.write_bytes(spoilt.read_bytes()[::-1])  # of the same size, so only reading it again would mend it
+    before = contents(DATA)
+    assert "0 new or changed" in run("ingest").out
+    assert contents(DATA) == before
+
+
+def test_only_what_changed_is_taken(project: Path, run: Run) -> None:
+    run("ingest")
+    write_month(project / "feed" / "2011-03.csv", month_lines("2011-03", seed=1))
+    write_feed(project / "feed", ["2011-04"])
+    assert "2 (2011-03, 2011-04) new or changed" in run("ingest").out
+    assert gathered() == contents(project / "feed")
+
+
+def test_a_month_that_grows_by_a_day_is_taken(project: Path, run: Run) -> None:
+    lines = month_lines("2011-03")
+    write_month(project / "feed" / "2011-03.csv", lines[:100])
+    run("ingest")
+    write_month(project / "feed" / "2011-03.csv", lines[:124])
+    assert "1 (2011-03) new or changed" in run("ingest").out
+    assert gathered() == contents(project / "feed")
+
+
+def test_a_touched_month_with_the_same_content_is_no_change(project: Path, run: Run) -> None:
+    run("ingest")
+    os.utime(project / "feed" / "2011-02.csv", (0, 0))
+    assert "0 new or changed" in run("ingest").out
+
+
+def test_a_deleted_month_is_gathered_again(project: Path, run: Run) -> None:
+    run("ingest")
+    (DATA / "2011-02.csv").unlink()
+    assert "1 (2011-02) new or changed" in run("ingest").out
+    assert gathered() == contents(project / "feed")
+
+
+def test_without_its_record_everything_is_gathered_again(project: Path, run: Run) -> None:
+    run("ingest")
+    for content in (b"", b'{"2011-01": 3}'):
+        (DATA / "sources.json").write_bytes(content)
+        assert "3 (2011-01, 2011-02, 2011-03) new or changed" in run("ingest").out
+    assert gathered() == contents(project / "feed")
+
+
+def test_another_feed_takes_the_place_of_the_first(
+    project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("ingest")
+    other = write_feed(project / "other", ["2011-02", "2011-03", "2011-04"], seed=7)
+    monkeypatch.setenv("BIKE_FEED", str(other))
+    assert "1 (2011-01) taken out" in run("ingest").out
+    assert gathered() == contents(other)
+
+
+def test_other_files_beside_the_months_are_left_alone(project: Path, run: Run) -> None:
+    (project / "feed" / "README.txt").write_text("hello", encoding="utf-8")
+    (project / "feed" / "notes.csv").write_text("hello", encoding="utf-8")
+    DATA.mkdir(parents=True)
+    (DATA / "mine.csv").write_text("mine", encoding="utf-8")
+    assert run("ingest").status == 0
+    assert sorted(gathered()) == ["2011-01.csv", "2011-02.csv", "2011-03.csv", "mine.csv"]
+
+
+def test_windows_line_ends_are_accepted(project: Path, run: Run) -> None:
+    path = project / "feed" / "2011-02.csv"
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert run("ingest").status == 0
+
+
+def test_casual_and_registered_may_both_be_empty(project: Path, run: Run) -> None:
+    lines = [",".join([*line.split(",")[:8], "", "", line.split(",")[10]]) for line in month_lines("2011-03")]
+    write_month(project / "feed" / "2011-03.csv", lines)
+    assert run("ingest").status == 0
+
+
+# ---- up to a date
+
+
+@pytest.mark.usefixtures("project")
+def test_as_of_leaves_out_what_happened_from_then_on(run: Run) -> None:
+    assert "2 months, 2011-01 to 2011-02" in run("ingest", "--as-of", "2011-02-15").out
+    stamps = [line[:19] for line in (DATA / "2011-02.csv").read_text(encoding="utf-8").splitlines()]
+    assert stamps[-1] < "2011-02-15"
+    assert stamps[-1] >= "2011-02-14T20"
+
+
+def test_as_of_may_go_forth_and_back(project: Path, run: Run) -> None:
+    run("ingest", "--as-of", "2011-02-15")
+    early = gathered()
+    run("ingest")
+    assert gathered() == contents(project / "feed")
+    run("ingest", "--as-of", "2011-02-15T00:00:00")
+    assert gathered() == early
+
+
+def test_as_of_the_first_of_a_month_takes_whole_months(project: Path, run: Run) -> None:
+    run("ingest", "--as-of", "2011-03-01")
+    assert list(gathered()) == ["2011-01.csv", "2011-02.csv"]
+    assert gathered()["2011-02.csv"] == (project / "feed" / "2011-02.csv").read_bytes()
+
+
+@pytest.mark.parametrize("date", ["2010-12-31", "2011-01-01", "2011-01-01T01:00:00"])
+def test_as_of_before_the_first_hour_is_refused(project: Path, run: Run, date: str) -> None:
+    lines = month_lines("2011-01")[5:]
+    write_month(project / "feed" / "2011-01.csv", lines)
+    assert "give a later one" in run("ingest", "--as-of", date).refusal()
+    assert not DATA.exists()
+
+
+# ---- what is refused
+
+Change = Callable[[list[str]], list[str]]
+
+
+def cell(line: str, number: int, value: str) -> str:
+    cells = line.split(",")
+    cells[number] = value
+    return ",".join(cells)
+
+
+def without_column(name: str) -> Change:
+    number = HEADER.split(",").index(name)
+    return lambda lines: [",".join(c for i, c in enumerate(s.split(",")) if i != number) for s in lines]
+
+
+def with_cell(column: str, value: str, line: int = 5) -> Change:
+    number = HEADER.split(",").index(column)
+    return lambda lines: [*lines[: line - 1], cell(lines[line - 1], number, value), *lines[line:]]
+
+
+BAD: dict[str, tuple[Change, tuple[str, ...]]] = {
+    "missing column": (without_column("humidity"), ("line 1", "column humidity is missing")),
+    "missing target": (without_column("count"), ("line 1", "column count is missing")),
+    "unknown column": (
+        lambda s: [s[0] + ",x", *(line + ",1" for line in s[1:])],
+        ("line 1", "unknown column 'x'"),
+    ),
+    "no header": (lambda s: s[1:], ("line 1", "column timestamp is missing")),
+    "a column twice": (lambda s: [f"{line},{line.split(',')[1]}" for line in s], ("line 1", "twice")),
+    "text for a number": (with_cell("temp_c", "warm"), ("line 5", "column temp_c", "'warm'")),
+    "fraction for an integer": (with_cell("count", "1.5"), ("line 5", "column count", "'1.5'")),
+    "empty number": (with_cell("windspeed_kmh", ""), ("line 5", "column windspeed_kmh")),
+    "not a number": (with_cell("temp_c", "nan"), ("line 5", "column temp_c", "finite")),
+    "infinite": (with_cell("windspeed_kmh", "inf"), ("line 5", "column windspeed_kmh", "finite")),
+    "beyond the possible": (
+        with_cell("temp_c", "400"),
+        ("line 5", "column temp_c", "less than or equal to 150"),
+    ),
+    "unknown category": (with_cell("weather", "7"), ("line 5", "column weather", "'7'")),
+    "negative count": (with_cell("casual", "-1"), ("line 5", "column casual")),
+    "parts do not add up": (with_cell("count", "9999"), ("line 5", "casual and registered add up to")),
+    "one part only": (with_cell("casual", ""), ("line 5", "both be given or both be empty")),
+    "not a time": (with_cell("timestamp", "yesterday"), ("line 5", "column timestamp")),
+    "a time zone": (
+        with_cell("timestamp", "2011-02-01T03:00:00Z"),
+        ("line 5", "column timestamp", "timezone"),
+    ),
+    "half an hour": (
+        with_cell("timestamp", "2011-02-01T03:30:00"),
+        ("line 5", "column timestamp", "full hour"),
+    ),
+    "another month": (
+        with_cell("timestamp", "2011-03-01T03:00:00"),
+        ("line 5", "timestamp", "not in 2011-02"),
+    ),
+    "duplicate hour": (
+        lambda s: [*s[:5], s[4], *s[5:]],
+        ("line 6", "column timestamp", "stands there twice"),
+    ),
+    "out of order": (lambda s: [*s[:5], s[6], s[5], *s[7:]], ("line 7", "column timestamp", "out of order")),
+    "too few values": (lambda s: [*s[:5], s[5][:20], *s[6:]], ("line 6", "2 values instead of 11")),
+    "an empty line": (lambda s: [*s[:5], "", *s[5:]], ("line 6", "0 values instead of 11")),
+    "an open quote": (lambda s: [*s[:5], '"' + s[5], *s[6:]], ("line", "not CSV")),
+    "header only": (lambda s: s[:1], ("no rows",)),
+}
+
+
+def spoil(path: Path, change: Change) -> None:
+    header, *lines = change(path.read_text(encoding="utf-8").splitlines())
+    write_month(path, lines, header)
+
+
+@pytest.mark.parametrize("case", list(BAD))
+def test_a_bad_month_is_refused_in_one_line_and_nothing_changes(project: Path, run: Run, case: str) -> None:
+    run("ingest", "--as-of", "2011-02-01")  # so that a good month lies there and two are to come
+    write_month(project / "feed" / "2011-01.csv", month_lines("2011-01", seed=1))  # changed, and good
+    before = contents(project / "state")
+    change, fragments = BAD[case]
+    spoil(project / "feed" / "2011-02.csv", change)
+    refusal = run("ingest").refusal()
+    assert "feed/2011-02.csv" in refusal
+    assert all(fragment in refusal for fragment in fragments), refusal
+    assert contents(project / "state") == before
+
+
+@pytest.mark.parametrize(
+    ("content", "fragment"),
+    [
+        (b"", "the file is empty"),
+        (HEADER.encode(), "cut off"),
+        (b"\xff\xfe" + HEADER.encode() + b"\n", "line 1: not UTF-8"),
+        (b"\x00\x01\x02\n", "line 1"),
+    ],
+)
+def test_a_file_that_is_no_month_is_refused(project: Path, run: Run, content: bytes, fragment: str) -> None:
+    (project / "feed" / "2011-02.csv").write_bytes(content)
+    assert fragment in run("ingest").refusal()
+    assert contents(project / "state") == {}
+
+
+@pytest.mark.parametrize("bytes_lost", [1, 7, 30])
+def test_a_month_cut_off_in_the_middle_is_refused(project: Path, run: Run, bytes_lost: int) -> None:
+    path = project / "feed" / "2011-03.csv"
+    lines = path.read_bytes().count(b"\n")
+    path.write_bytes(path.read_bytes()[:-bytes_lost])
+    assert (
+        f"2011-03.csv, line {lines}: no line end, so the file was probably cut off" in run("ingest").refusal()
+    )
+    assert contents(project / "state") == {}
+
+
+def test_a_refused_feed_is_gathered_once_it_is_corrected(project: Path, run: Run) -> None:
+    good = (project / "feed" / "2011-02.csv").read_bytes()
+    spoil(project / "feed" / "2011-02.csv", with_cell("temp_c", "warm"))
+    run("ingest").refusal()
+    (project / "feed" / "2011-02.csv").write_bytes(good)
+    assert run("ingest").status == 0
+    assert gathered() == contents(project / "feed")
+
+
+def test_a_month_in_the_future_is_refused(project: Path, run: Run) -> None:
+    now = datetime.now(UTC)
+    months = [f"{now + timedelta(days=31 * ahead):%Y-%m}" for ahead in (1, 2)]
+    shutil.rmtree(project / "feed")
+    write_feed(project / "feed", months)
+    assert f"{months[0]}.csv" in (refusal := run("ingest").refusal())
+    assert "this month is in the future" in refusal
+    assert contents(project / "state") == {}
+
+
+@pytest.mark.usefixtures("project")
+def test_an_hour_in_the_future_is_refused_and_one_anywhere_on_earth_is_not() -> None:
+    source = Source("feed/")
+    last = datetime(2011, 3, 31, 23, tzinfo=UTC)
+    ingest(source, DATA, "2011-01", now=last - timedelta(hours=14))
+    with pytest.raises(Exception, match=r"2011-03\.csv, line \d+, column timestamp: .* in the future"):
+        ingest(source, Path("other/data"), "2011-01", now=last - timedelta(hours=15))
+
+
+def test_a_gap_between_months_is_refused(project: Path, run: Run) -> None:
+    (project / "feed" / "2011-02.csv").unlink()
+    assert "2011-02.csv is missing between 2011-01.csv and 2011-03.csv" in run("ingest").refusal()
+    assert contents(project / "state") == {}
+
+
+@pytest.mark.parametrize("name", ["2011-13.csv", "2011-00.csv"])
+def test_a_month_that_does_not_exist_is_refused(project: Path, run: Run, name: str) -> None:
+    write_month(project / "feed" / name, month_lines("2011-03"))
+    assert f"there is no month {name[:7]}" in run("ingest").refusal()
+
+
+@pytest.mark.parametrize(
+    ("address", "fragment"),
+    [
+        ("nowhere", "no such folder"),
+        ("empty", "no months like 2011-01.csv"),
+        ("params.yaml", "no months like 2011-01.csv"),
+        ("what://ever", "give a folder, http(s):// or s3://"),
+    ],
+)
+def test_a_wrong_address_is_told_in_one_line(
+    project: Path, run: Run, monkeypatch: pytest.MonkeyPatch, address: str, fragment: str
+) -> None:
+    (project / "empty").mkdir()
+    monkeypatch.setenv("BIKE_FEED", address)
+    refusal = run("ingest").refusal()
+    assert address in refusal
+    assert fragment in refusal
+    assert not (project / "state").exists()
+
+
+@pytest.mark.usefixtures("project")
+def test_months_in_a_store_must_follow_each_other_when_read(run: Run) -> None:
+    run("ingest")
+    (DATA / f"{MONTHS[1]}.csv").unlink()
+    with pytest.raises(UserError, match=r"2011-02\.csv is missing; run ingest again"):
+        read_hours(DATA)
+
+
+def test_a_feed_folder_may_be_a_link(project: Path, run: Run) -> None:
+    (project / "feed").rename(project / "real")
+    try:
+        (project / "feed").symlink_to(project / "real", target_is_directory=True)
+    except OSError:
+        pytest.skip("links need a privilege here")
+    assert run("ingest").status == 0
+    assert gathered() == contents(project / "real")

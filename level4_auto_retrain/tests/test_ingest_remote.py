@@ -1,0 +1,206 @@
+"""Gathering the feed over http and from an object store, and being cut off while at it."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from http import HTTPStatus
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.conftest import ROOT, Run
+from tests.feedmaker import MONTHS, month_lines, write_feed, write_month
+from tests.tree import contents
+from tests.web import Behaviour, published
+
+DATA = Path("state/data")
+
+
+def gathered() -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(DATA.glob("*.csv"))}
+
+
+@pytest.fixture
+def web(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Behaviour]:
+    """The project's feed folder, published by a web server that BIKE_FEED points at."""
+    with published(project) as (address, behaviour):
+        monkeypatch.setenv("BIKE_FEED", f"{address}/feed")
+        yield behaviour
+
+
+@pytest.mark.parametrize("status", [None, HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN])
+def test_a_web_server_is_gathered_with_and_without_an_index(
+    project: Path, run: Run, web: Behaviour, status: HTTPStatus | None
+) -> None:
+    if status:
+        web.index, web.index_status = False, status
+    assert "3 (2011-01, 2011-02, 2011-03) new or changed" in run("ingest").out
+    assert gathered() == contents(project / "feed")
+    assert "0 new or changed" in run("ingest").out
+    assert {web.read[f"/feed/{month}.csv"] for month in MONTHS} == {1}
+    write_month(project / "feed" / "2011-03.csv", month_lines("2011-03", seed=1))
+    write_feed(project / "feed", ["2011-04"])
+    assert "2 (2011-03, 2011-04) new or changed" in run("ingest").out
+    assert gathered() == contents(project / "feed")
+    assert web.read["/feed/2011-01.csv"] == 1
+
+
+def test_without_dates_or_tags_every_month_is_read_again_and_changes_are_found(
+    project: Path, run: Run, web: Behaviour
+) -> None:
+    web.dates = False
+    run("ingest")
+    path = project / "feed" / "2011-02.csv"
+    path.write_bytes(path.read_bytes().replace(b",0.5", b",0.6", 1))  # of the same size
+    assert "1 (2011-02) new or changed" in run("ingest").out
+    assert gathered() == contents(project / "feed")
+
+
+def test_without_an_index_a_gap_is_found(project: Path, run: Run, web: Behaviour) -> None:
+    web.index = False
+    (project / "feed" / "2011-02.csv").unlink()
+    assert "2011-02.csv is missing" in run("ingest").refusal()
+
+
+def test_without_an_index_it_is_said_where_the_search_began(project: Path, run: Run, web: Behaviour) -> None:
+    web.index = False
+    write_feed(project / "feed", [])
+    for month in MONTHS:
+        (project / "feed" / f"{month}.csv").unlink()
+    assert "looked from 2011-01 (first_month in params.yaml) on" in run("ingest").refusal()
+
+
+def test_a_server_that_fails_for_a_moment_is_asked_again(project: Path, run: Run, web: Behaviour) -> None:
+    web.failures = 2
+    assert run("ingest").status == 0
+    assert gathered() == contents(project / "feed")
+
+
+def test_a_server_that_keeps_failing_is_told_in_one_line(project: Path, run: Run, web: Behaviour) -> None:
+    web.failures = 1000
+    refusal = run("ingest").refusal()
+    assert "503" in refusal
+    assert "try again" in refusal
+    assert contents(project / "state") == {}
+
+
+def test_a_server_that_cannot_list_its_files_now_is_not_taken_for_one_that_never_does(
+    project: Path, run: Run, web: Behaviour
+) -> None:
+    web.index, web.index_status = False, HTTPStatus.INTERNAL_SERVER_ERROR
+    assert "500" in run("ingest").refusal()
+    assert contents(project / "state") == {}
+
+
+def test_a_month_that_arrives_in_part_is_not_taken(project: Path, run: Run, web: Behaviour) -> None:
+    web.cut_at = 3000
+    assert "cannot be read" in run("ingest").refusal()
+    assert contents(project / "state") == {}
+
+
+@pytest.mark.usefixtures("web")
+def test_a_bad_month_on_a_web_server_is_named_by_its_address(project: Path, run: Run) -> None:
+    write_month(project / "feed" / "2011-03.csv", [month_lines("2011-03")[0]] * 2)
+    refusal = run("ingest").refusal()
+    assert f"{os.environ['BIKE_FEED']}/2011-03.csv, line 3, column timestamp" in refusal
+    assert contents(project / "state") == {}
+
+
+def test_nobody_at_the_address_is_told_in_one_line(
+    project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with published(project) as (address, _):
+        pass
+    monkeypatch.setenv("BIKE_FEED", address)
+    refusal = run("ingest").refusal()
+    assert address in refusal
+    assert "cannot be read" in refusal
+
+
+def test_cut_off_half_way_the_next_run_goes_on_and_the_result_is_whole(
+    project: Path, run: Run, web: Behaviour
+) -> None:
+    write_feed(project / "feed", ["2011-04", "2011-05", "2011-06"])
+    web.seconds = 0.4
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen([sys.executable, "-m", "bike_demand", "ingest"], cwd=project, env=env)
+    waiting = project / "state" / "incoming"
+    until = time.monotonic() + 60
+    while len(list(waiting.glob("2*.csv"))) < 2:
+        assert process.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert gathered() == {}
+    kept = len(list(waiting.glob("2*.csv")))
+    web.seconds = 0
+    assert run("ingest").status == 0
+    assert gathered() == contents(project / "feed")
+    assert not waiting.exists()
+    assert sum(count == 1 for count in web.read.values()) >= kept
+    assert web.read["/feed/2011-01.csv"] == 1
+
+
+@pytest.fixture
+def bucket(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """BIKE_FEED of the project points into an object store that is empty."""
+    assert project == Path.cwd()
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    httpx.post(f"http://{host}:{port}/moto-api/reset", trust_env=False).raise_for_status()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("BIKE_FEED", "s3://bikes/feed")
+    try:
+        yield
+    finally:
+        server.stop()
+
+
+def put(folder: Path) -> None:
+    import s3fs
+
+    store = s3fs.S3FileSystem(skip_instance_cache=True)
+    store.makedirs("bikes", exist_ok=True)
+    for path in folder.glob("*.csv"):
+        store.pipe_file(f"bikes/feed/{path.name}", path.read_bytes())
+
+
+@pytest.mark.usefixtures("bucket")
+def test_an_object_store_is_gathered_and_only_changes_are_taken(project: Path, run: Run) -> None:
+    put(project / "feed")
+    assert "3 (2011-01, 2011-02, 2011-03) new or changed" in run("ingest").out
+    assert gathered() == contents(project / "feed")
+    assert "0 new or changed" in run("ingest").out
+    write_feed(project / "feed", ["2011-04"])
+    put(write_feed(project / "more", ["2011-04"]))
+    assert "1 (2011-04) new or changed" in run("ingest").out
+    assert gathered() == contents(project / "feed")
+
+
+@pytest.mark.usefixtures("bucket")
+def test_an_object_store_without_that_bucket_is_told_in_one_line(run: Run) -> None:
+    assert "s3://bikes/feed" in run("ingest").refusal()
+
+
+@pytest.mark.usefixtures("bucket")
+def test_an_object_store_that_does_not_answer_is_told_in_one_line(
+    project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with published(project) as (address, _):
+        pass
+    monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+    assert "cannot be read" in run("ingest").refusal()

@@ -1,0 +1,153 @@
+"""What the loop keeps of what it saw, did and told, and that two loops do not act at the same time."""
+
+import contextlib
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from bike_demand.errors import UserError
+from bike_demand.prediction_log import journal
+from bike_demand.prediction_log.database import Database, open_database
+from bike_demand.prediction_log.journal import DATA, DONE, TRAIN, Kind, Signal
+from bike_demand.prediction_log.locks import alone
+from tests.conftest import ROOT
+from tests.postgres import running_postgres
+from tests.service import free_port
+
+NOON = datetime(2012, 5, 1, 12)
+DAY = timedelta(days=1)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    with contextlib.ExitStack() as stack:
+        address = f"sqlite:///{tmp_path / 'production.db'}"
+        if request.param == "postgresql":
+            folder = request.getfixturevalue("tmp_path_factory").mktemp("postgres")
+            address = stack.enter_context(running_postgres(folder, free_port()))
+        yield stack.enter_context(contextlib.closing(open_database(address)))
+
+
+def signal(at: datetime, says: str = "too hot", subject: str = "temp_c", kind: Kind = Kind.QUALITY) -> Signal:
+    return Signal(kind, subject, at, says, {"says": says})
+
+
+def test_a_signal_is_one_row_as_long_as_it_goes_on_and_another_when_it_comes_again(
+    database: Database,
+) -> None:
+    first = journal.raise_signals(database, [signal(NOON)], NOON)
+    assert [(each.says, each.ended_at) for each in first.new] == [("too hot", None)]
+    again = journal.raise_signals(database, [signal(NOON + DAY, "still")], NOON + DAY)
+    assert (again.new, [each.id for each in again.open]) == ((), [first.new[0].id])
+    (kept,) = journal.open_signals(database)
+    assert (kept.first_at, kept.last_at, kept.says) == (NOON, NOON + DAY, "still")
+    assert kept.evidence == {"says": "still"}
+    over = journal.raise_signals(database, [], NOON + 2 * DAY)
+    assert [(each.id, each.ended_at) for each in over.ended] == [(kept.id, NOON + 2 * DAY)]
+    assert journal.open_signals(database) == []
+    journal.raise_signals(database, [signal(NOON + 3 * DAY)], NOON + 3 * DAY)
+    assert [each.ended_at for each in journal.signals(database)] == [NOON + 2 * DAY, None]
+    assert len(journal.signals(database, NOON + 3 * DAY)) == 1
+
+
+def test_signals_of_other_fields_and_kinds_are_told_apart_and_one_counts_once(database: Database) -> None:
+    raised = journal.raise_signals(
+        database,
+        [
+            signal(NOON),
+            signal(NOON, "and again"),
+            signal(NOON, subject="humidity"),
+            signal(NOON, kind=Kind.DRIFT),
+        ],
+        NOON,
+    )
+    assert [(each.kind, each.subject, each.says) for each in raised.new] == [
+        (Kind.QUALITY, "temp_c", "too hot"),
+        (Kind.QUALITY, "humidity", "too hot"),
+        (Kind.DRIFT, "temp_c", "too hot"),
+    ]
+
+
+def test_an_action_that_was_begun_is_found_again_instead_of_a_second_one(database: Database) -> None:
+    begun = journal.begin(database, TRAIN, reason="drift", at=NOON, detail={"a": 1})
+    assert journal.begin(database, TRAIN, reason="age", at=NOON + DAY) == begun
+    assert journal.under_way(database) == [begun]
+    journal.write_action(database, begun.id, version=3, detail={"b": 2})
+    (kept,) = journal.under_way(database)
+    assert (kept.version, kept.detail) == (3, {"a": 1, "b": 2})
+    journal.write_action(database, begun.id, state=DONE)
+    assert journal.under_way(database) == []
+    assert journal.begin(database, TRAIN, reason="age", at=NOON + DAY).id != begun.id
+    assert [each.reason for each in journal.actions(database, TRAIN, NOON + DAY)] == ["age"]
+
+
+def test_an_incident_under_way_is_one_and_its_lesson_is_one(database: Database) -> None:
+    about = {"since": NOON - DAY, "noticed_at": NOON, "noticed_by": "a jump"}
+    first = journal.open_incident(database, Kind.QUALITY, "temp_c", **about)  # type: ignore[arg-type]
+    assert journal.open_incident(database, Kind.QUALITY, "temp_c", **about) == first  # type: ignore[arg-type]
+    journal.note_done(database, first.id, NOON, "held")
+    journal.note_done(database, first.id, NOON + DAY, "held")
+    lesson = journal.add_lesson(database, first.id, DATA, {"rows": [1]})
+    assert journal.add_lesson(database, first.id, DATA, {"rows": [2]}) == lesson
+    journal.end_incident(database, first.id, NOON + DAY, {"hours": 3})
+    (kept,) = journal.incidents(database)
+    assert kept.done == [{"at": NOON.isoformat(), "what": "held"}]
+    assert (kept.ended_at, kept.cost, kept.lesson) == (NOON + DAY, {"hours": 3}, lesson)
+    assert [each.content for each in journal.lessons(database, DATA)] == [{"rows": [1]}]
+    assert journal.incidents(database, only_open=True) == []
+    assert journal.open_incident(database, Kind.QUALITY, "temp_c", **about).id != first.id  # type: ignore[arg-type]
+
+
+def test_two_that_raise_the_same_signal_at_the_same_time_keep_one(database: Database) -> None:
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            for number in range(5):
+                journal.raise_signals(database, [signal(NOON + number * DAY)], NOON + number * DAY)
+                journal.begin(database, TRAIN, reason="drift", at=NOON)
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert failed == []
+    assert len(journal.signals(database)) == 1
+    assert len(journal.actions(database)) == 1
+
+
+# ---- one at a time
+
+HOLD = """
+import sys, time
+from bike_demand.prediction_log.database import open_database
+from bike_demand.prediction_log.locks import alone
+with alone(open_database(sys.argv[1]), "loop"):
+    print("mine", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_only_one_process_is_at_work_on_a_database_and_a_killed_one_lets_go(database: Database) -> None:
+    address = database.engine.url.render_as_string(hide_password=False)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, address], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as other:
+        try:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "mine\n"
+            with pytest.raises(UserError, match="another loop is at work"), alone(database, "loop", 0.3):
+                pass
+        finally:
+            other.kill()
+            other.wait()
+    with alone(database, "loop", 5), pytest.raises(UserError, match="at work"), alone(database, "loop"):
+        pass

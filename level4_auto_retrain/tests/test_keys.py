@@ -1,0 +1,156 @@
+"""API keys: who gets in, and what is kept of them."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from httpx import Client
+
+from bike_demand.data.schema import EXAMPLE
+from bike_demand.serving.app import create_app
+from bike_demand.serving.guard import Guard
+from bike_demand.serving.keys import HEADER, make_key, read_keys
+from bike_demand.serving.model import load_model
+from bike_demand.serving.slot import Slot
+from tests.conftest import Run
+from tests.service import served
+
+OUTCOME = [{"timestamp": "2012-06-13T17:00:00", "count": 1}]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "keys.yaml"
+
+
+@pytest.fixture
+def keys(file: Path) -> tuple[str, str]:
+    """A client's key and one for operations."""
+    return make_key(file, "planning", "client"), make_key(file, "duty", "operations")
+
+
+@pytest.fixture
+def guard(file: Path, keys: tuple[str, str]) -> Guard:
+    assert keys
+    return Guard(file=file)
+
+
+@pytest.fixture
+def client(handoff: Path, guard: Guard) -> Iterator[Client]:
+    with served(create_app(Slot(load_model(handoff, "1")), guard=guard)) as client:
+        yield client
+
+
+def statuses(client: Client, key: str | bytes | None) -> dict[str, int]:
+    value = key.encode() if isinstance(key, str) else key
+    headers = {} if value is None else {HEADER.encode(): value}
+    return {
+        "/predict": client.post("/predict", json=EXAMPLE, headers=headers).status_code,
+        "/outcomes": client.post("/outcomes", json=OUTCOME, headers=headers).status_code,
+        **{path: client.get(path, headers=headers).status_code for path in ("/metrics", "/model")},
+    }
+
+
+def test_a_clients_key_is_for_predictions_and_outcomes_only(client: Client, keys: tuple[str, str]) -> None:
+    # There is no database in this application, so outcomes that are let in get 503.
+    assert statuses(client, keys[0]) == {"/predict": 200, "/outcomes": 503, "/metrics": 403, "/model": 403}
+
+
+def test_a_key_for_operations_is_for_looking_inside_only(client: Client, keys: tuple[str, str]) -> None:
+    assert statuses(client, keys[1]) == {"/predict": 403, "/outcomes": 403, "/metrics": 200, "/model": 200}
+
+
+@pytest.mark.parametrize("key", [None, "", "wrong", "x" * 43, "\xe9".encode()])
+def test_without_a_known_key_nothing_is_let_in(client: Client, key: str | bytes | None) -> None:
+    assert set(statuses(client, key).values()) == {401}
+
+
+def test_a_digest_from_the_file_is_no_key(client: Client, file: Path) -> None:
+    digest = yaml.safe_load(file.read_bytes())["planning"]["sha256"]
+    assert set(statuses(client, digest).values()) == {401}
+
+
+def test_without_a_key_nobody_learns_what_a_right_row_looks_like(client: Client) -> None:
+    assert client.post("/predict", json={}).status_code == 401
+
+
+def test_life_readiness_and_documentation_are_open(client: Client) -> None:
+    for path in ("/live", "/ready", "/docs", "/openapi.json"):
+        assert client.get(path).status_code == 200
+    calls = client.get("/openapi.json").json()["paths"]
+    assert all(calls[path]["post"]["security"] for path in ("/predict", "/outcomes"))
+    assert "security" not in calls["/live"]["get"]
+
+
+def test_a_key_that_was_made_or_deleted_counts_without_a_restart(
+    client: Client, guard: Guard, file: Path, keys: tuple[str, str]
+) -> None:
+    new = make_key(file, "another", "client")
+    guard.refresh()
+    assert statuses(client, new)["/predict"] == 200
+    left = {name: key for name, key in yaml.safe_load(file.read_bytes()).items() if name != "planning"}
+    file.write_text(yaml.safe_dump(left), encoding="utf-8")
+    guard.refresh()
+    assert statuses(client, keys[0])["/predict"] == 401
+
+
+@pytest.mark.parametrize("spoilt", [None, "planning: [", "planning: {sha256: 1}"])
+def test_a_file_that_is_gone_or_spoilt_lets_nobody_else_in(
+    client: Client,
+    guard: Guard,
+    file: Path,
+    keys: tuple[str, str],
+    spoilt: str | None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if spoilt is None:
+        file.unlink()
+    else:
+        file.write_text(spoilt, encoding="utf-8")
+    guard.refresh()
+    guard.refresh()
+    assert statuses(client, None)["/predict"] == 401
+    assert statuses(client, keys[0])["/predict"] == 200
+    assert capsys.readouterr().err.count("the keys of before go on counting") == 1
+
+
+def test_the_command_prints_a_key_once_and_keeps_its_digest(project: Path, run: Run) -> None:
+    said = run("key", "planning")
+    assert said.status == 0
+    key = said.out.strip()
+    kept = (project / "state" / "keys.yaml").read_text(encoding="utf-8")
+    assert len(key) == 43
+    assert key not in kept
+    assert hashlib.sha256(key.encode()).hexdigest() in kept
+    assert read_keys(project / "state" / "keys.yaml").holder(key) == ("planning", "client")
+    other = run("key", "duty", "--operations").out.strip()
+    assert read_keys(project / "state" / "keys.yaml").holder(other) == ("duty", "operations")
+
+
+def test_the_environment_says_where_the_keys_lie(
+    project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BIKE_KEYS_FILE", str(project / "secret" / "keys.yaml"))
+    assert run("key", "planning").status == 0
+    assert not (project / "state" / "keys.yaml").exists()
+    assert read_keys(project / "secret" / "keys.yaml")
+
+
+@pytest.mark.parametrize(("name", "says"), [("planning", "has a key already"), ("a b", "give up to 64")])
+def test_a_name_that_is_taken_or_none_is_refused(project: Path, run: Run, name: str, says: str) -> None:
+    run("key", "planning")
+    before = (project / "state" / "keys.yaml").read_bytes()
+    assert says in run("key", name).refusal()
+    assert (project / "state" / "keys.yaml").read_bytes() == before
+
+
+def test_others_are_not_let_ask_a_service_without_keys(released: Path, run: Run) -> None:
+    assert released
+    assert "no API keys" in run("serve", "--host", "0.0.0.0", "--port", 0).refusal()
+
+
+def test_a_file_that_holds_no_keys_is_told_before_it_serves(released: Path, run: Run) -> None:
+    (released / "state" / "keys.yaml").write_text("- planning\n", encoding="utf-8")
+    assert "not a file of keys" in run("serve", "--port", 0).refusal()

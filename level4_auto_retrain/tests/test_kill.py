@@ -1,0 +1,284 @@
+"""kill -9 of any process of the loop: it goes on where it was, releases nothing twice, loses no outcome."""
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from bike_demand.data.month import parse_month
+from bike_demand.data.schema import CONDITION_COLUMNS, Hour
+from bike_demand.data.table import iso
+from bike_demand.prediction_log import journal, queries
+from bike_demand.prediction_log.database import Database, open_database
+from bike_demand.prediction_log.journal import BEGUN, DONE, LIVE, TAKE_BACK, TRAIN
+from bike_demand.settings import load_settings
+from bike_demand.tracking import Tracking
+from bike_demand.training import steps
+from tests.conftest import ENVIRONMENT, ROOT, Run
+from tests.feedmaker import HEADER, MONTHS, month_lines, write_month
+from tests.killed import POINTS, again
+from tests.service import free_port
+from tests.test_loop import BEGAN, begun, drifts, living, take  # noqa: F401 (fixtures)
+from tests.workcopy import change_params, commit
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="no kill -9 here")
+PATIENCE_SECONDS = 120
+FAST = ("train", "alert")
+
+
+@posix
+@pytest.mark.parametrize(
+    "point", [pytest.param(each, marks=[] if each in FAST else pytest.mark.slow) for each in POINTS]
+)
+def test_after_kill_9_of_the_loop_the_next_turn_goes_on_and_nothing_is_done_twice(
+    living: Path,  # noqa: F811
+    run: Run,
+    drifts: Callable[[bool], None],  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    point: str,
+) -> None:
+    command = [sys.executable, "-m", "tests.killed", point, BEGAN]
+    done = subprocess.run(command, cwd=living, env=environment(), check=False, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done
+    drifts(True)
+    monkeypatch.setattr(steps, "run", again)
+    for _ in range(2):
+        take(run, BEGAN)
+    tracking = Tracking(load_settings())
+    assert tracking.aliases() == {"champion": 1, "challenger": 2}
+    assert [each.number for each in tracking.versions()] == [1, 2]
+    with closing(open_database(f"sqlite:///{living / 'state' / 'production.db'}")) as database:
+        assert [(each.state, each.version) for each in journal.actions(database, TRAIN)] == [(DONE, 2)]
+        assert [(each.state, each.version) for each in journal.actions(database, LIVE)] == [(DONE, 1)]
+        assert len(journal.incidents(database)) == len(journal.open_signals(database)) == 1
+        (alert,) = journal.alerts(database)
+    assert None not in alert.delivered.values()
+    assert alert.id in (living / "state" / "alerts.log").read_text(encoding="utf-8")
+
+
+def environment(**more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in ENVIRONMENT}
+    return kept | {"PYTHONPATH": str(ROOT)} | more
+
+
+@pytest.mark.slow
+def test_a_training_that_was_registered_but_not_noted_is_found_again_and_not_registered_twice(
+    copy: Path, run: Run
+) -> None:
+    assert run("train", "--no-deploy").status == 0
+    note = copy / "state" / "recorded.json"
+    first = note.read_bytes()
+    note.unlink()  # killed right before it was written
+    said = run("train", "--no-deploy")
+    assert "Nothing changed since run" in said.out
+    assert [each.number for each in Tracking(load_settings()).versions()] == [1]
+    assert note.exists()
+    # Other settings make another version, also where nobody noted the last one.
+    note.unlink()
+    change_params(copy, half_life_days="20")
+    commit(copy)
+    assert "registered as version 2" in run("train", "--no-deploy").out
+    note.write_bytes(first)  # killed again: what is noted is the training before
+    assert "version 2: nothing to do" in run("train", "--no-deploy").out
+    assert [each.number for each in Tracking(load_settings()).versions()] == [1, 2]
+
+
+# ---- a short life
+
+
+GROWS = "2011-03-01"
+
+
+class Life:
+    """The processes of a project: an MLflow server, the application, and a turn of the loop each day.
+
+    The days are lived through as users and the operator do; `dice` say what is killed when.
+    """
+
+    def __init__(self, project: Path, servers: Path, seed: int) -> None:
+        self.project, self.servers = project, servers
+        self.dice = random.Random(seed)
+        self.ports = {"mlflow": free_port(), "service": free_port()}
+        self.running: dict[str, psutil.Popen] = {}
+        self.acknowledged: dict[datetime, int] = {}
+        self.killed: list[str] = []
+        self.uri = f"http://127.0.0.1:{self.ports['mlflow']}"
+        self.env = environment(
+            MLFLOW_TRACKING_URI=self.uri,
+            MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",
+            MLFLOW_DISABLE_TELEMETRY="true",
+        )
+
+    def start(self, name: str) -> None:
+        """Start a process, and wait until it answers."""
+        port = str(self.ports[name])
+        if name == "mlflow":
+            database = (self.servers / "server.db").as_posix()
+            command = ["mlflow", "server", "--host", "127.0.0.1", "--port", port, "--workers", "1"]
+            command += ["--backend-store-uri", f"sqlite:///{database}"]
+            command += ["--artifacts-destination", str(self.servers / "files")]
+        else:
+            command = ["bike_demand", "serve", "--port", port]
+        with (self.servers / f"{name}.log").open("ab") as log:
+            self.running[name] = psutil.Popen(
+                [sys.executable, "-m", *command],
+                cwd=self.servers if name == "mlflow" else self.project,
+                env=self.env,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        path = "/health" if name == "mlflow" else "/live"
+        until = time.monotonic() + PATIENCE_SECONDS
+        while not answers(f"http://127.0.0.1:{port}{path}"):
+            assert time.monotonic() < until, (self.servers / f"{name}.log").read_text(encoding="utf-8")
+            time.sleep(0.1)
+
+    def kill(self, name: str) -> None:
+        """kill -9, of the process and what it started."""
+        process = self.running.pop(name)
+        everyone = [*process.children(recursive=True), process]
+        for each in everyone:
+            each.kill()
+        psutil.wait_procs(everyone, timeout=20)
+
+    def turn(self, day: datetime, victim: str | None) -> None:
+        """The turn of a day; the victim dies on the way, and the turn is repeated until one comes through."""
+        for _ in range(5):
+            command = [sys.executable, "-m", "bike_demand", "agent", "--once", "--as-of", f"{day:%Y-%m-%d}"]
+            with (self.servers / "agent.log").open("ab") as log:
+                process = psutil.Popen(command, cwd=self.project, env=self.env, stdout=log, stderr=log)
+            self.running["agent"] = process
+            if victim is not None:
+                with contextlib.suppress(psutil.TimeoutExpired):
+                    process.wait(self.dice.uniform(1, 12))
+                if victim != "agent" or process.is_running():
+                    self.killed.append(victim)
+                    self.kill(victim)
+                if victim != "agent":
+                    self.start(victim)
+                victim = None
+            if process.wait(PATIENCE_SECONDS) == 0:
+                return
+        raise AssertionError((self.servers / "agent.log").read_text(encoding="utf-8")[-3000:])
+
+    def ask(self, rows: list[Hour]) -> None:
+        """Users ask for each hour of a day, and tell in the evening what happened."""
+        with httpx.Client(base_url=f"http://127.0.0.1:{self.ports['service']}", trust_env=False) as client:
+            for row in rows:
+                body = row.model_dump(mode="json", include=set(CONDITION_COLUMNS))
+                assert client.post("/predict", json=body, timeout=20).status_code == 200
+            told = [{"timestamp": iso(row.timestamp), "count": row.count} for row in rows]
+            assert client.post("/outcomes", json=told, timeout=20).status_code == 200
+        self.acknowledged |= {row.timestamp: row.count for row in rows}
+
+    def end(self) -> None:
+        for name in list(self.running):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                self.kill(name)
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5, trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def grown(folder: Path) -> list[Hour]:
+    """A feed whose demand is nearly doubled from one day on; its hours."""
+    rows: list[Hour] = []
+    for month in MONTHS:
+        lines = []
+        for line in month_lines(month):
+            cells = line.split(",")
+            if cells[0] >= GROWS:
+                cells[8:] = [str(round(int(each) * 1.8)) for each in cells[8:10]]
+                cells.append(str(sum(map(int, cells[8:10]))))
+            lines.append(",".join(cells))
+        write_month(folder / f"{month}.csv", lines)
+        text = "".join(f"{line}\n" for line in (HEADER, *lines))
+        rows += parse_month(text.encode(), month, month)
+    return rows
+
+
+@pytest.fixture
+def life(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Life]:
+    servers = tmp_path / "servers"
+    servers.mkdir()
+    change_params(copy, automatic="true")
+    commit(copy)
+    lived = Life(copy, servers, seed=20110301)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", lived.uri)
+    try:
+        yield lived
+    finally:
+        lived.end()
+
+
+@posix
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_a_short_life_in_which_anything_is_killed_at_any_time(life: Life) -> None:
+    rows = grown(life.project / "feed")
+    life.start("mlflow")
+    life.turn(datetime(2011, 2, 22), None)  # trains and releases the first model
+    life.start("service")
+    day, end = datetime(2011, 2, 22), datetime(2011, 3, 16)
+    while day < end:
+        victim = life.dice.choices([None, "agent", "service", "mlflow"], [4, 4, 2, 2])[0]
+        if day > datetime(2011, 2, 22):
+            life.turn(day, victim)
+        wait_until_ready(life)
+        life.ask([row for row in rows if day <= row.timestamp < day + timedelta(days=1)])
+        if life.dice.random() < 0.2:
+            life.killed.append("service")
+            life.kill("service")
+            life.start("service")
+        day += timedelta(days=1)
+    life.turn(end, None)
+    print("killed:", life.killed)
+    assert set(life.killed) == {"agent", "service", "mlflow"}
+    with closing(open_database(f"sqlite:///{life.project / 'state' / 'production.db'}")) as database:
+        check(life, database)
+
+
+def wait_until_ready(life: Life) -> None:
+    until = time.monotonic() + PATIENCE_SECONDS
+    while not answers(f"http://127.0.0.1:{life.ports['service']}/ready"):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def check(life: Life, database: Database) -> None:
+    lost = [hour for hour, count in life.acknowledged.items() if queries.outcome(database, hour) != count]
+    assert lost == []
+    live = [each.version for each in journal.actions(database, LIVE)]
+    back = [each.detail["version"] for each in journal.actions(database, TAKE_BACK)]
+    print("live:", live, "taken back:", back)
+    released = [number for at, number in enumerate(live) if at == 0 or live[at - 1] not in back]
+    assert len(released) == len(set(released))
+    assert len(live) > 1, "it did not go on"
+    trainings = journal.actions(database, TRAIN)
+    print("trainings:", [(each.at, each.state, each.version, each.detail) for each in trainings])
+    assert not [each for each in trainings if each.state == BEGUN]
+    versions = Tracking(load_settings()).versions()
+    assert len({each.digest for each in versions}) == len(versions)
+    assert [each.version for each in trainings if each.version] == [each.number for each in versions]
+    undelivered = [each for each in journal.alerts(database, 1000) if None in each.delivered.values()]
+    assert undelivered == []
+    quiet = timedelta(days=load_settings().loop.alerts.quiet_days)
+    told: dict[str, datetime] = {}
+    for each in sorted(journal.alerts(database, 1000), key=lambda each: each.at):
+        assert each.key not in told or each.at - told[each.key] >= quiet
+        told[each.key] = each.at

@@ -1,0 +1,699 @@
+"""The loop from turn to turn: what it sees, what it does about it, and what it keeps of that."""
+
+import contextlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bike_demand.__main__ import main
+from bike_demand.data.month import parse_month
+from bike_demand.data.schema import Hour
+from bike_demand.data.table import iso
+from bike_demand.errors import UnreachableError, UserError
+from bike_demand.loop import champion as champion_module
+from bike_demand.loop import training, turn
+from bike_demand.monitoring import look as look_module
+from bike_demand.monitoring import rules
+from bike_demand.prediction_log import journal
+from bike_demand.prediction_log.database import Database, open_database
+from bike_demand.prediction_log.journal import (
+    BEGUN,
+    DONE,
+    FAILED,
+    LIVE,
+    MODEL,
+    TAKE_BACK,
+    TRAIN,
+    Kind,
+    Signal,
+)
+from bike_demand.prediction_log.locks import alone
+from bike_demand.release import deploy as delivery
+from bike_demand.release import moves
+from bike_demand.release.ab import step as step_module
+from bike_demand.release.gates import Case, Finding, Gate
+from bike_demand.settings import load_settings
+from bike_demand.tracking import BLOCKED_TAG, CHALLENGER, CHAMPION, PREVIOUS, Tracking
+from bike_demand.training import steps
+from tests.answers import log, off_by, tell_outcomes
+from tests.conftest import ENVIRONMENT, ROOT, Run
+from tests.feedmaker import HEADER, MONTHS, month_lines, write_feed
+from tests.registry import copy_store, register
+from tests.test_ab import move_store
+from tests.tiny import constant
+
+BEGAN = "2011-03-01"
+DRIFTS = Signal(Kind.ERROR, "version 1", datetime(2011, 3, 1), "The error is 2 times the promise.", {})
+
+
+class KilledError(BaseException):
+    """In the place of a process that ends in the middle of something."""
+
+
+@pytest.fixture(scope="session")
+def begun(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
+    """A project in which version 1 is live since February and has answered; to copy it is faster."""
+    folder = tmp_path_factory.mktemp("begun")
+    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
+        for name in ENVIRONMENT:
+            patch.delenv(name, raising=False)
+        shutil.copy(ROOT / "params.yaml", folder)
+        write_feed(folder / "feed")
+        copy_store(empty_store, folder)
+        assert main(["ingest"]) == 0
+        register(constant(folder / "model", 50.0))
+        delivery.deploy(load_settings(), "1", datetime(2011, 2, 1), print, gates=())
+        rows = happened("2011-02-01", BEGAN)
+        log(rows, (1, off_by(20.0)))
+        tell_outcomes(rows)
+    return folder
+
+
+@pytest.fixture
+def living(begun: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project in which version 1 is live, which errs no more than it promised. A training registers a model
+    at once, and no gate is asked.
+    """
+    for name in ("state", "model"):
+        shutil.copytree(begun / name, project / name)
+    move_store(project / "state" / "mlflow.db", begun, project)
+    deploy = partial(delivery.deploy, gates=())
+    monkeypatch.setattr(delivery, "deploy", deploy)
+    monkeypatch.setattr(step_module, "deploy", deploy)
+    monkeypatch.setattr(steps, "run", trains)
+    monkeypatch.setattr(rules, "error_signal", lambda *_: None)
+    monkeypatch.setattr(look_module, "_drift", lambda *_: None)  # its library takes seconds to import
+    return project
+
+
+class Made:
+    """What a training gives back."""
+
+    def __init__(self, version: int) -> None:
+        self.version, self.run_id, self.mae = version, f"run of version {version}", 20.0
+
+
+def trains(_as_of: datetime | None, _allow: bool) -> tuple[Made, bool]:
+    return Made(register(Path("model")).number), True
+
+
+def fails(_as_of: datetime | None, _allow: bool) -> tuple[Made, bool]:
+    raise UserError("the data are not fit for training")
+
+
+@pytest.fixture
+def database(living: Path) -> Iterator[Database]:
+    with closing(open_database(f"sqlite:///{living / 'state' / 'production.db'}")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def drifts(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+    """Makes the rules see, or not see, that the error drifts."""
+
+    def switch(on: bool) -> None:
+        signal = Signal(
+            Kind.ERROR, "version 1", datetime(2011, 3, 1), "The error is 2 times the promise.", {}
+        )
+        monkeypatch.setattr(rules, "error_signal", lambda *_: signal if on else None)
+
+    return switch
+
+
+def take(run: Run, day: str) -> str:
+    """A turn of that day; what it said."""
+    said = run("agent", "--once", "--as-of", day)
+    assert (said.status, said.err) == (0, ""), said
+    return said.out
+
+
+def happened(first: str, end: str) -> list[Hour]:
+    """The hours of the story from one day to before another, also those that were not published yet."""
+    rows = [row for month in MONTHS for row in parse_month(written(month).encode(), month, month)]
+    return [row for row in rows if first <= iso(row.timestamp) < end]
+
+
+def written(month: str) -> str:
+    """A month of the feed, as the operator writes it."""
+    return "".join(f"{line}\n" for line in (HEADER, *month_lines(month)))
+
+
+def answered(day: str, until: str, *answers: tuple[int, float]) -> None:
+    """These versions (the one that is shown, and the other) answered, and the outcomes are known."""
+    rows = happened(day, until)
+    first, *others = [(number, off_by(bikes)) for number, bikes in answers]
+    log(rows, first, others[0] if others else None, role="previous")
+    tell_outcomes(rows)
+
+
+def states(database: Database, kind: str) -> list[tuple[str, int | None]]:
+    return [(each.state, each.version) for each in journal.actions(database, kind)]
+
+
+def titles(database: Database) -> list[str]:
+    return sorted(each.title for each in journal.alerts(database))
+
+
+def test_on_a_quiet_day_nothing_is_trained_released_or_told(database: Database, run: Run) -> None:
+    out = take(run, BEGAN)
+    before = Tracking(load_settings()).aliases()
+    assert before == {"champion": 1}
+    assert out == "Version 1 is live, and nothing asks for anything.\n"
+    assert journal.open_signals(database) == []
+    assert journal.alerts(database) == []
+    assert states(database, LIVE) == [(DONE, 1)]
+    take(run, "2011-03-02")
+    assert states(database, LIVE) == [(DONE, 1)]
+
+
+def test_where_the_error_drifts_a_version_is_trained_once_and_goes_to_its_test(
+    database: Database, run: Run, drifts: Callable[[bool], None]
+) -> None:
+    drifts(True)
+    out = take(run, BEGAN)
+    assert "error-drift: The error is 2 times the promise.\n" in out
+    assert Tracking(load_settings()).aliases() == {"champion": 1, "challenger": 2}
+    (action,) = journal.actions(database, TRAIN)
+    assert (action.state, action.version, action.reason) == (DONE, 2, "The error is 2 times the promise.")
+    assert action.detail["outcome"] == "in its A/B test"
+    (incident,) = journal.incidents(database)
+    assert incident.done == [{"at": "2011-03-01T00:00:00", "what": outcome(2, "in its A/B test")}]
+    (alert,) = journal.alerts(database)
+    assert (alert.title, alert.body["done"]) == ("The error drifts: version 1", incident.done[0]["what"])
+    answered("2011-03-01", "2011-03-06", (1, 20.0), (2, 10.0))
+    drifts(False)
+    assert "Version 2 is promoted" in take(run, "2011-03-06")
+    assert journal.actions(database, TRAIN)[0].detail["outcome"] == "live"
+    assert states(database, LIVE) == [(DONE, 1), (DONE, 2)]
+    (incident,) = journal.incidents(database)
+    assert incident.ended_at == datetime(2011, 3, 6)
+    assert incident.cost is not None
+    assert titles(database) == ["Over: error-drift, version 1", "The error drifts: version 1"]
+
+
+def outcome(version: int, what: str) -> str:
+    return f"Version {version} was trained: {what} (state/reports/version-{version}.html)."
+
+
+def test_a_signal_that_goes_on_is_alerted_once_and_trained_on_as_the_rules_say(
+    database: Database,
+    run: Run,
+    drifts: Callable[[bool], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drifts(True)
+    asked: list[list[datetime]] = []
+
+    def due(_why: str, trainings: list[rules.Tried], *_: object, urgent: bool) -> rules.Decision:
+        assert not urgent
+        asked.append([each.at for each in trainings])
+        return rules.Decision(not trainings, "The cool-down is not over.")
+
+    monkeypatch.setattr(rules, "due", due)
+    take(run, "2011-03-01")
+    take(run, "2011-03-02")
+    assert run("ab", "stop", "--reason", "enough", "--as-of", "2011-03-03").status == 0
+    take(run, "2011-03-03")
+    assert asked == [[], [datetime(2011, 3, 1)]]
+    assert states(database, TRAIN) == [(DONE, 2)]
+    assert titles(database) == ["The error drifts: version 1"]
+    done = [each["what"] for each in journal.incidents(database)[0].done]
+    assert done == [
+        outcome(2, "in its A/B test"),
+        "No training yet: version 2 is in its test.",
+        "The cool-down is not over.",
+    ]
+    assert journal.actions(database, TRAIN)[0].detail["outcome"] == "its A/B test was stopped"
+
+
+def test_bad_data_are_never_trained_on_whatever_the_error_does(
+    living: Path,
+    database: Database,
+    run: Run,
+    drifts: Callable[[bool], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drifts(True)
+    feed = living / "feed" / "2011-03.csv"
+    clean = feed.read_text(encoding="utf-8")
+    feed.write_text(fahrenheit(clean, "2011-03-02", "2011-03-04"), encoding="utf-8", newline="\n")
+    answered("2011-03-01", "2011-03-09", (1, 20.0))
+    monkeypatch.setattr(rules, "due", lambda *_, **__: rules.Decision(True, "A training is due."))
+    out = take(run, "2011-03-03")
+    assert "data-quality: temp_c changes its unit" in out
+    assert states(database, TRAIN) == []
+    (incident,) = [each for each in journal.incidents(database) if each.subject == "temp_c"]
+    assert incident.since == datetime(2011, 3, 2)
+    assert incident.done[0]["what"].startswith("Nothing is trained while this goes on")
+    (drifting,) = [each for each in journal.incidents(database) if each.kind is Kind.ERROR]
+    assert drifting.done[0]["what"].startswith(
+        "No training: the data are not in order. temp_c changes its unit"
+    )
+    out = take(run, "2011-03-06")
+    assert "Over: data-quality, temp_c." in out
+    assert states(database, TRAIN) == [(DONE, 2)]
+    lessons = [each.content for each in journal.lessons(database, journal.DATA)]
+    assert [each["subject"] for each in lessons] == ["temp_c", "feels_like_c"]
+    assert [(each["check"], each["must"][0]) for each in lessons] == [("units", "2011-03-02T00:00:00")] * 2
+
+
+def fahrenheit(text: str, first: str, end: str) -> str:
+    """A month of the feed with its temperatures in Fahrenheit from a day to before another."""
+    lines = []
+    for line in text.splitlines():
+        cells = line.split(",")
+        if first <= cells[0] < end:
+            cells[4:6] = [f"{float(each) * 1.8 + 32:.2f}" for each in cells[4:6]]
+        lines.append(",".join(cells))
+    return "\n".join(lines) + "\n"
+
+
+# ---- the champion
+
+
+def by_hand(number: int, *, answer: float = 400.0) -> Tracking:
+    """Somebody makes a version of that number the champion, past all there is for it."""
+    tracking = Tracking(load_settings())
+    while (newest := tracking.newest()) is None or newest.number < number:
+        register(constant(Path(f"constant-{answer:g}"), answer))
+    tracking.set_alias(CHAMPION, number)
+    return tracking
+
+
+def shown(number: int, answer: float, first: str, until: str) -> None:
+    """A version answered this to each hour, and the outcomes are known."""
+    rows = happened(first, until)
+    log(rows, (number, lambda _: answer))
+    tell_outcomes(rows)
+
+
+def test_a_bad_model_that_somebody_put_live_is_taken_back_after_its_first_day_and_becomes_a_check(
+    database: Database, run: Run
+) -> None:
+    take(run, BEGAN)
+    tracking = by_hand(2)
+    shown(2, 400.0, "2011-03-01", "2011-03-02")
+    out = take(run, "2011-03-02")
+    assert "Version 2 is live since 2011-03-01 01:00, but no deployment put it there; far worse" in out
+    assert tracking.aliases() == {"champion": 1}
+    assert "far worse than version 1" in tracking.version(2).tags[BLOCKED_TAG]
+    assert states(database, TAKE_BACK) == [(DONE, 1)]
+    assert states(database, LIVE) == [(DONE, 1), (DONE, 2), (DONE, 1)]
+    assert "Over: bad-release, version 2." in take(run, "2011-03-03")
+    (incident,) = journal.incidents(database)
+    assert (incident.kind, incident.since) == (Kind.RELEASE, datetime(2011, 3, 1, 1))
+    assert incident.done[0]["what"].startswith("Version 1 is live again, instead of version 2")
+    assert incident.cost is not None
+    assert incident.cost["answers_by_bad_model"] == 23
+    assert incident.cost["error_of_bad_model"] > 3 * incident.cost["error_of_good_model"]
+    (lesson,) = journal.lessons(database, MODEL)
+    assert (incident.lesson, lesson.content["version"], len(lesson.content["rows"])) == (lesson.id, 2, 23)
+    assert set(lesson.content["bad"]) == {400.0}
+    assert set(lesson.content["good"]) == {50.0}
+    assert titles(database) == ["Bad release: version 2", "Over: bad-release, version 2"]
+
+
+def test_a_good_model_that_somebody_put_live_is_told_watched_and_stays(database: Database, run: Run) -> None:
+    take(run, BEGAN)
+    tracking = by_hand(2, answer=51.0)
+    out = take(run, BEGAN)
+    assert "but no deployment put it there; nothing speaks against it so far" in out
+    assert tracking.aliases() == {"champion": 2, "previous": 1}
+    assert tracking.champions() == [1, 2]
+    shown(2, 51.0, "2011-03-01", "2011-03-02")
+    assert "Version 2 is watched until" in take(run, "2011-03-02")
+    over = datetime(2011, 3, 1, 1) + timedelta(days=load_settings().ab.watch_days)
+    for day in range(2):
+        take(run, f"{over + timedelta(days=day + 1):%Y-%m-%d}")
+    assert tracking.aliases() == {"champion": 2}
+    assert journal.open_signals(database) == []
+    assert states(database, TAKE_BACK) == []
+    (incident,) = journal.incidents(database)
+    assert incident.ended_at is not None
+    assert incident.lesson is None
+
+
+def test_an_older_version_that_somebody_put_live_gives_way_to_the_one_it_took_the_place_of(
+    living: Path, run: Run
+) -> None:
+    tracking = by_hand(2, answer=60.0)
+    take(run, BEGAN)
+    tracking.remove_alias(PREVIOUS)
+    register(constant(living / "third", 55.0))
+    moves.go_live(tracking, tracking.version(3), datetime(2011, 3, 1))
+    tracking.remove_alias(PREVIOUS)
+    take(run, BEGAN)
+    tracking.set_alias(CHAMPION, 1)
+    shown(1, 600.0, "2011-03-01", "2011-03-02")
+    assert "Version 3 is live again, instead of version 1" in take(run, "2011-03-02")
+    assert tracking.champions() == [1, 2, 3]
+
+
+def test_a_promotion_that_turns_out_worse_is_taken_back_with_its_evidence(
+    living: Path, database: Database, run: Run
+) -> None:
+    take(run, BEGAN)
+    register(constant(living / "second", 300.0))
+    tracking = Tracking(load_settings())
+    tracking.tag(2, {"deployment": tracking.open_record("deployment", "version 2", {})})
+    moves.go_live(tracking, tracking.version(2), datetime(2011, 3, 1))
+    rows = happened("2011-03-01", "2011-03-02")
+    log(rows, (2, off_by(300.0)), (1, off_by(20.0)), role="previous")
+    tell_outcomes(rows)
+    out = take(run, "2011-03-02")
+    assert "bad-release: Version 2, live since 2011-03-01, is far worse than version 1" in out
+    assert tracking.aliases() == {"champion": 1}
+    assert tracking.run(tracking.version(2).tags["deployment"]).tags["watch.verdict"] == "take back"
+    assert states(database, TAKE_BACK) == [(DONE, 1)]
+    take(run, "2011-03-03")
+    assert [each.content["version"] for each in journal.lessons(database, MODEL)] == [2]
+
+
+def test_what_a_person_takes_back_is_an_incident_with_its_case_too(database: Database, run: Run) -> None:
+    take(run, BEGAN)
+    by_hand(2)
+    shown(2, 400.0, "2011-03-01", "2011-03-02")
+    assert run("rollback", "--reason", "nonsense", "--as-of", "2011-03-02").status == 0
+    take(run, "2011-03-02")
+    (incident,) = journal.incidents(database)
+    assert (incident.subject, incident.noticed_by) == ("version 2", "a person: nonsense")
+    assert incident.ended_at == datetime(2011, 3, 2)
+    assert states(database, TAKE_BACK) == [(DONE, 1)]
+
+
+def test_where_the_alias_is_gone_the_last_good_version_is_live_again(database: Database, run: Run) -> None:
+    take(run, BEGAN)
+    tracking = Tracking(load_settings())
+    tracking.remove_alias(CHAMPION)
+    out = take(run, "2011-03-02")
+    assert "no-model: No model is live any more: somebody took the alias away." in out
+    assert tracking.aliases() == {"champion": 1}
+    assert states(database, TRAIN) == []
+
+
+@pytest.mark.usefixtures("living")
+def test_a_version_that_was_taken_back_and_is_live_again_goes_at_once(run: Run) -> None:
+    tracking = by_hand(2)
+    tracking.tag(2, {BLOCKED_TAG: "nonsense"})
+    assert "Version 2 is live, though it was taken back before (nonsense)." in take(run, BEGAN)
+    assert tracking.aliases() == {"champion": 1}
+
+
+# ---- trainings
+
+
+def test_where_nothing_is_live_the_first_model_is_trained_and_released(
+    stored: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    constant(stored / "model", 50.0)
+    monkeypatch.setattr(steps, "run", trains)
+    monkeypatch.setattr(delivery, "deploy", partial(delivery.deploy, gates=()))
+    out = take(run, BEGAN)
+    assert "no-model: No model is live.\n" in out
+    assert "Training, because No model is live." in out
+    assert Tracking(load_settings()).aliases() == {"champion": 1}
+    with closing(open_database(f"sqlite:///{stored / 'state' / 'production.db'}")) as database:
+        assert states(database, TRAIN) == [(DONE, 1)]
+        assert journal.actions(database, TRAIN)[0].detail["outcome"] == "live"
+        assert states(database, LIVE) == [(DONE, 1)]
+
+
+def test_after_so_many_failures_in_a_row_no_training_is_tried_until_it_has_rested_or_a_person_asks(
+    database: Database,
+    run: Run,
+    drifts: Callable[[bool], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drifts(True)
+    monkeypatch.setattr(rules, "due", lambda *_, **__: rules.Decision(True, "A training is due."))
+    monkeypatch.setattr(steps, "run", fails)
+    for day in range(1, 6):
+        take(run, f"2011-03-0{day}")
+    assert [each[0] for each in states(database, TRAIN)] == [FAILED] * 3
+    (rests,) = [each for each in journal.open_signals(database) if each.kind is Kind.LOOP]
+    assert rests.says == (
+        "3 trainings in a row came to nothing, the last one on 2011-03-03 (failed: the data are not fit for"
+        " training); none is tried by itself before 2011-03-10."
+    )
+    assert "The loop fails: training" in titles(database)
+    assert run("retrain", "--reason", "mended", "--as-of", "2011-03-05").status == 1
+    assert len(states(database, TRAIN)) == 4
+    take(run, "2011-03-06")
+    assert len(states(database, TRAIN)) == 5  # what a person asked for begins a new row
+    monkeypatch.setattr(steps, "run", trains)
+    take(run, "2011-03-07")
+    assert states(database, TRAIN)[-1] == (DONE, 2)
+
+
+def test_a_person_may_train_for_a_reason_and_go_past_the_rules(
+    database: Database, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules, "due", lambda *_, **__: rules.Decision(False, "The budget is spent."))
+    refused = run("retrain", "--reason", "a new station", "--as-of", BEGAN)
+    assert refused.refusal() == "error: The budget is spent. To train nevertheless: --now\n"
+    said = run("retrain", "--reason", "a new station", "--now", "--as-of", BEGAN)
+    assert (said.status, said.err) == (0, "")
+    assert said.out.startswith("The budget is spent.\nTraining, because a new station\n")
+    (action,) = journal.actions(database, TRAIN)
+    assert (action.state, action.version, action.detail["by_hand"]) == (DONE, 2, True)
+    assert Tracking(load_settings()).aliases()[CHALLENGER] == 2
+    assert "say why" in run("retrain", "--reason", " ", "--as-of", BEGAN).refusal()
+
+
+def test_a_version_that_a_gate_refuses_is_told_and_counts_as_a_failure(
+    database: Database,
+    run: Run,
+    drifts: Callable[[bool], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    refuses = (Gate("no", "Never", lambda _: Finding(False, "it is refused")),)
+    monkeypatch.setattr(delivery, "deploy", partial(delivery.deploy.func, gates=refuses))  # type: ignore[attr-defined]
+    drifts(True)
+    take(run, BEGAN)
+    (action,) = journal.actions(database, TRAIN)
+    assert (action.state, action.version) == (FAILED, 2)
+    assert "refused by gate no: it is refused" in str(action.detail["outcome"])
+    assert "was trained, and refused" in journal.alerts(database)[0].body["done"]
+
+
+# ---- what is cut off
+
+
+POINTS = {
+    "before the training": (steps, "run"),
+    "after it was registered": (journal, "write_action"),
+    "before the deployment": (delivery, "deploy"),
+    "before it is told": (turn, "alert"),
+    "before the test goes on": (turn, "step"),
+    "before it is noted": (training, "follow_up"),
+}
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_turn_that_is_killed_is_gone_on_with_and_nothing_is_done_twice(
+    database: Database,
+    run: Run,
+    drifts: Callable[[bool], None],
+    monkeypatch: pytest.MonkeyPatch,
+    point: str,
+) -> None:
+    drifts(True)
+    monkeypatch.setattr(
+        rules, "due", lambda _, begun, *__, **___: rules.Decision(not begun, "The cool-down.")
+    )
+    repeatable(monkeypatch)
+
+    module, name = POINTS[point]
+    original = getattr(module, name)
+
+    def dies(*args: Any, **more: Any) -> None:
+        if name == "write_action" and "run" not in more.get("detail", {}):
+            original(*args, **more)  # what is written down before that
+            return
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, dies)
+        with pytest.raises(KilledError):
+            run("agent", "--once", "--as-of", BEGAN)
+    take(run, "2011-03-02")
+    assert states(database, TRAIN) == [(DONE, 2)]
+    assert len(training.trainings(journal.actions(database, TRAIN))) == 1  # it counts for the budget
+    tracking = Tracking(load_settings())
+    assert tracking.aliases() == {"champion": 1, "challenger": 2}
+    assert [each.number for each in tracking.versions()] == [1, 2]
+    assert titles(database) == ["The error drifts: version 1"]
+    assert None not in journal.alerts(database)[0].delivered.values()
+
+
+def test_what_a_gate_refused_before_the_kill_is_not_asked_again(
+    database: Database,
+    run: Run,
+    drifts: Callable[[bool], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+
+    def refuse(case: Case) -> Finding:
+        asked.append(case.version.number)
+        return Finding(False, "it is refused")
+
+    gates = (Gate("no", "Never", refuse),)
+    monkeypatch.setattr(delivery, "deploy", partial(delivery.deploy.func, gates=gates))  # type: ignore[attr-defined]
+    drifts(True)
+    repeatable(monkeypatch)
+
+    def dies(*_: object, **__: object) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_end", dies)
+        with pytest.raises(KilledError):
+            run("agent", "--once", "--as-of", BEGAN)
+    take(run, BEGAN)
+    assert asked == [2]
+    assert states(database, TRAIN) == [(FAILED, 2)]
+
+
+def repeatable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training that finds, as the real one does, what it registered before it was cut off."""
+
+    def again(*_: object) -> tuple[Made, bool]:
+        newest = Tracking(load_settings()).newest()
+        assert newest is not None
+        return (Made(newest.number), False) if newest.number > 1 else trains(None, False)
+
+    monkeypatch.setattr(steps, "run", again)
+
+
+@pytest.mark.usefixtures("living")
+def test_a_rollback_that_is_killed_at_its_end_is_noted_by_the_next_turn(
+    database: Database, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take(run, BEGAN)
+    tracking = by_hand(2)
+    shown(2, 400.0, "2011-03-01", "2011-03-02")
+    write = journal.write_action
+
+    def dies(*args: Any, **more: Any) -> None:
+        if more.get("detail") == {"outcome": "taken back"}:
+            raise KilledError
+        write(*args, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "write_action", dies)
+        with pytest.raises(KilledError):
+            run("agent", "--once", "--as-of", "2011-03-02")
+    tracking.set_alias(PREVIOUS, 1)  # and the rollback's own last step was not made
+    take(run, "2011-03-02")
+    assert tracking.aliases() == {"champion": 1}
+    assert states(database, TAKE_BACK) == [(DONE, 1)]
+
+
+@pytest.mark.parametrize("point", ["take_back", "alone"])
+def test_a_rollback_that_is_killed_is_finished_by_the_next_turn(
+    database: Database, run: Run, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    take(run, BEGAN)
+    tracking = by_hand(2)
+    shown(2, 400.0, "2011-03-01", "2011-03-02")
+
+    def dies(*_: object, **__: object) -> None:
+        tracking.tag(2, {BLOCKED_TAG: "far worse"})
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(champion_module, point, dies)
+        with pytest.raises(KilledError):
+            run("agent", "--once", "--as-of", "2011-03-02")
+    assert states(database, TAKE_BACK) == [(BEGUN, None)]
+    take(run, "2011-03-02")
+    assert tracking.aliases() == {"champion": 1}
+    assert states(database, TAKE_BACK) == [(DONE, 1)]
+    take(run, "2011-03-03")
+    assert len(journal.lessons(database, MODEL)) == 1
+
+
+def test_what_does_not_answer_is_tried_again_at_the_next_turn(
+    database: Database,
+    run: Run,
+    drifts: Callable[[bool], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drifts(True)
+
+    def away(*_: object) -> None:
+        raise UnreachableError("the registry does not answer")
+
+    monkeypatch.setattr(steps, "run", away)
+    assert "is tried again at the next turn: the registry does not answer" in take(run, BEGAN)
+    assert states(database, TRAIN) == [(BEGUN, None)]
+    monkeypatch.setattr(steps, "run", trains)
+    take(run, "2011-03-02")
+    assert states(database, TRAIN)[0] == (DONE, 2)
+
+
+def test_a_feed_that_cannot_be_gathered_is_a_signal_and_the_rest_of_the_turn_goes_on(
+    living: Path, database: Database, run: Run
+) -> None:
+    (living / "feed" / "2011-02.csv").unlink()
+    out = take(run, BEGAN)
+    assert "data-quality: The feed cannot be gathered: " in out
+    assert "2011-02.csv is missing" in out
+    write_feed(living / "feed")
+    assert "Over: data-quality, gathering." in take(run, "2011-03-02")
+    assert states(database, LIVE) == [(DONE, 1)]
+
+
+def test_a_turn_that_fails_is_alerted_and_the_next_one_works(
+    database: Database, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise UserError("the registry does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(turn, "look", away)
+        said = run("agent", "--once", "--as-of", BEGAN)
+    assert (said.status, said.err) == (1, "error: the registry does not answer\n")
+    (alert,) = journal.alerts(database)
+    assert alert.body["happened"] == "A turn of the loop failed: the registry does not answer"
+    assert json.loads(said.out)["alert"]["id"] == alert.id
+    take(run, BEGAN)
+
+
+def test_two_turns_at_once_do_not_happen(database: Database, run: Run) -> None:
+    with alone(database, "loop"):
+        assert "another loop is at work" in run("agent", "--once", "--as-of", BEGAN).refusal()
+
+
+# ---- what is shown
+
+
+def test_the_incidents_are_shown_as_lines_json_and_a_page(living: Path, run: Run) -> None:
+    assert run("incidents").out == "Nothing went wrong so far.\n"
+    take(run, BEGAN)
+    by_hand(2)
+    shown(2, 400.0, "2011-03-01", "2011-03-02")
+    take(run, "2011-03-02")
+    assert "1. bad-release, version 2: since 2011-03-01, goes on" in run("incidents").out
+    take(run, "2011-03-03")
+    out = run("incidents", "--html", "incidents.html").out
+    assert "1. bad-release, version 2: 2011-03-01 to 2011-03-03" in out
+    assert "23 hours answered by the bad model" in out
+    assert "learned: the case is a check of every later deployment" in out
+    page = (living / "incidents.html").read_text(encoding="utf-8")
+    assert "bad-release, version 2" in page
+    assert "http" not in page
+    (told,) = json.loads(run("incidents", "--json").out)
+    assert (told["subject"], told["lesson"], told["ended_at"]) == (
+        "version 2",
+        "model",
+        "2011-03-03T00:00:00",
+    )

@@ -1,0 +1,129 @@
+"""Loading what was handed over: every way it can be wrong is told in one line."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bike_demand.errors import UserError
+from bike_demand.serving.model import load_model
+from tests.tiny import network
+
+
+@pytest.fixture
+def given(tmp_path: Path, handoff: Path) -> Path:
+    """A copy of a hand-off, to be spoilt."""
+    return shutil.copytree(handoff, tmp_path / "given")
+
+
+def sign(folder: Path) -> None:
+    """Write the checksums and the version anew, as somebody does who makes a hand-off by hand."""
+    model = (folder / "model.onnx").read_bytes()
+    card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    card["version"] = hashlib.sha256(model).hexdigest()[:12]
+    (folder / "model.json").write_text(json.dumps(card), encoding="utf-8")
+    sums = [
+        f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n"
+        for name in ("model.onnx", "model.json")
+    ]
+    (folder / "SHA256SUMS").write_text("".join(sums), encoding="utf-8", newline="\n")
+
+
+def put(model: bytes) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / "model.onnx").write_bytes(model)
+        sign(folder)
+
+    return change
+
+
+def edit(old: str, new: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        card = folder / "model.json"
+        text = card.read_text(encoding="utf-8")
+        assert old in text
+        card.write_text(text.replace(old, new, 1), encoding="utf-8")
+        sign(folder)
+
+    return change
+
+
+def spoil(name: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        content = bytearray((folder / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (folder / name).write_bytes(content)
+
+    return change
+
+
+def write(name: str, content: bytes) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / name).write_bytes(content)
+
+    return change
+
+
+def mismatch(folder: Path) -> None:
+    card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    sign(folder)
+    text = (folder / "model.json").read_text(encoding="utf-8").replace(card["version"], "000000000000")
+    (folder / "model.json").write_text(text, encoding="utf-8")
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    model = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
+    (folder / "SHA256SUMS").write_text(
+        f"{model}  model.onnx\n{digest}  model.json\n", encoding="utf-8", newline="\n"
+    )
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
+    "no model file": (lambda folder: (folder / "model.onnx").unlink(), "model.onnx is missing"),
+    "no description": (lambda folder: (folder / "model.json").unlink(), "model.json is missing"),
+    "no checksums": (lambda folder: (folder / "SHA256SUMS").unlink(), "SHA256SUMS is missing"),
+    "a flipped bit in the model": (spoil("model.onnx"), "model.onnx: not what SHA256SUMS says"),
+    "a flipped bit in the description": (spoil("model.json"), "model.json: not what SHA256SUMS says"),
+    "a flipped bit in the checksums": (spoil("SHA256SUMS"), "not what SHA256SUMS says"),
+    "empty checksums": (write("SHA256SUMS", b""), "not what SHA256SUMS says"),
+    "checksums of something else": (write("SHA256SUMS", b"\xff\x00 x\n"), "not what"),
+    "a version of another model": (mismatch, "is of another model"),
+    "description without output": (edit('"output"', '"outcome"'), "model.json: output: Field required"),
+    "another input": (edit('"windspeed_kmh"', '"month"'), "the model takes hour,weekday"),
+    "no model at all": (put(b"hello"), "not a model that ONNX Runtime loads"),
+    "too few columns": (put(network(inputs=8)), "not one float table `features` of 9 columns"),
+    "another input name": (put(network(name="rows")), "not one float table `features` of 9 columns"),
+    "another output name": (put(network(output="variable")), "does not give `prediction`"),
+    "negative answers": (put(network(fill=-3.0)), "answers -3.0 bikes"),
+    "answers that are no number": (put(network(fill=float("nan"))), "answers nan bikes"),
+}
+
+
+@pytest.mark.parametrize("case", list(DAMAGE))
+def test_a_damaged_handoff_is_refused_in_one_line(given: Path, case: str) -> None:
+    change, fragment = DAMAGE[case]
+    change(given)
+    with pytest.raises(UserError) as caught:
+        load_model(given)
+    assert fragment in str(caught.value)
+    assert str(given) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_tiny_model_of_these_tests_is_accepted_where_nothing_is_wrong(given: Path) -> None:
+    put(network(fill=5.0))(given)
+    assert load_model(given).card.name == "bike-demand"
+
+
+def test_in_answers_it_is_called_by_its_version_or_else_by_its_digest(handoff: Path) -> None:
+    card = json.loads((handoff / "model.json").read_text(encoding="utf-8"))
+    assert (load_model(handoff).version, load_model(handoff).digest) == (card["version"], card["version"])
+    assert (load_model(handoff, "7").version, load_model(handoff, "7").digest) == ("7", card["version"])
+
+
+def test_no_folder_or_a_file_in_its_place_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model").write_bytes(b"")
+    for name in ("nothing", "model"):
+        with pytest.raises(UserError, match="missing"):
+            load_model(tmp_path / name)

@@ -1,0 +1,388 @@
+"""A look at production: what is seen of log and feed, what is published, and what `monitor` says of it."""
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import delete
+
+from bike_demand.__main__ import main
+from bike_demand.data.schema import Hour
+from bike_demand.monitoring import look as look_module
+from bike_demand.monitoring.drift import report
+from bike_demand.monitoring.look import Seen, asked_badly, look
+from bike_demand.prediction_log import history, journal
+from bike_demand.prediction_log import norms as published
+from bike_demand.prediction_log.database import Database, open_database
+from bike_demand.prediction_log.journal import Kind
+from bike_demand.prediction_log.loop_tables import drift
+from bike_demand.settings import load_settings
+from bike_demand.tracking import Tracking
+from tests.answers import Model, log, tell_outcomes
+from tests.conftest import ENVIRONMENT, ROOT, Run
+from tests.feedmaker import write_feed
+from tests.fieldmodel import echo
+from tests.registry import copy_store, put_live
+from tests.spoilt import Change, fahrenheit, feed_hours, fourfold, no_humidity, publish, spoilt, without
+from tests.test_ab import move_store
+from tests.tiny import constant
+
+ROWS = feed_hours()
+NO_DRIFT = {"version": 1, "moved": [], "distances": {}}
+DAY = timedelta(days=1)
+
+
+def fair(row: Hour) -> float:
+    """A model that is off by a tenth, as often too high as too low."""
+    return row.count * (1.1 if (row.timestamp.toordinal() + row.timestamp.hour) % 2 else 0.9)
+
+
+@pytest.fixture(scope="session")
+def lived(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
+    """A project in which version 1 has answered in February as it should."""
+    folder = tmp_path_factory.mktemp("lived")
+    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
+        for name in ENVIRONMENT:
+            patch.delenv(name, raising=False)
+        shutil.copy(ROOT / "params.yaml", folder)
+        write_feed(folder / "feed")
+        copy_store(empty_store, folder)
+        assert main(["ingest"]) == 0
+        put_live(constant(folder / "model", 50.0))
+        Tracking(load_settings()).tag(1, {"mae": "10.0", "skill": "0.3"})
+        rows = between("2011-02-01", "2011-03-01")
+        log(rows, (1, fair))
+        tell_outcomes(between("2011-01-25", "2011-03-01"))
+        with closing(open_database(load_settings().environments.production.database)) as database:
+            # No report is due in March: the import of Evidently takes seconds.
+            history.keep_drift(database, datetime(2011, 4, 1), NO_DRIFT)
+    return folder
+
+
+@pytest.fixture
+def database(lived: Path, project: Path) -> Iterator[Database]:
+    """The database of production of a copy of that project, which is the current folder."""
+    shutil.copytree(lived / "state", project / "state")
+    move_store(project / "state" / "mlflow.db", lived, project)
+    look_module._clean.clear()
+    with closing(open_database(load_settings().environments.production.database)) as opened:
+        yield opened
+
+
+def between(first: str, last: str) -> list[Hour]:
+    begin, end = datetime.fromisoformat(first), datetime.fromisoformat(last)
+    return [row for row in ROWS if begin <= row.timestamp < end]
+
+
+def live(until: str, requests: list[Hour] | None = None, model: Model | None = None) -> None:
+    """From March to a day these are asked, answered by version 1, and the outcomes told."""
+    right = between("2011-03-01", until)
+    told = {row.timestamp: row for row in right}
+    predict = model or fair
+    asked = [row for row in requests or ROWS if row.timestamp in told]
+    log(asked, (1, lambda row: predict(told[row.timestamp])))
+    tell_outcomes(right)
+
+
+def gather(rows: list[Hour], as_of: str) -> None:
+    shutil.rmtree("feed")
+    publish(rows, Path("feed"))
+    assert main(["ingest", "--as-of", as_of]) == 0
+
+
+def seen(database: Database, day: str) -> Seen:
+    now = datetime.fromisoformat(day)
+    settings = load_settings()
+    return look(settings, Tracking(settings), database, now, now)
+
+
+def said(found: Seen, kind: Kind = Kind.QUALITY) -> list[str]:
+    return [each.subject for each in found.signals if each.kind is kind]
+
+
+def test_where_all_is_well_nothing_is_signalled(database: Database) -> None:
+    live("2011-03-11")
+    found = seen(database, "2011-03-11")
+    assert (len(found.signals), len(found.found)) == (0, 0)
+    assert found.champion is not None
+    assert (found.days[0].day.isoformat(), found.days[-1].day.isoformat()) == ("2011-02-01", "2011-03-10")
+    assert [day.day for day in found.champions] == [day.day for day in found.days]
+    assert all(day.known == day.hours >= 20 for day in found.days)
+    assert sum(day.error for day in found.days) == pytest.approx(0.1 * sum(day.count for day in found.days))
+
+
+@pytest.mark.parametrize(
+    ("change", "subjects"),
+    [
+        pytest.param(fahrenheit, {"temp_c", "feels_like_c"}, id="units"),
+        pytest.param(no_humidity, {"humidity"}, id="nulls"),
+    ],
+)
+def test_a_fault_of_requests_and_feed_is_signalled_after_a_day_and_ends_by_itself(
+    database: Database, change: Change, subjects: set[str]
+) -> None:
+    rows = spoilt(ROWS, "2011-03-07", "2011-03-12", change)
+    live("2011-03-08", rows)
+    gather(rows, "2011-03-08")
+    found = seen(database, "2011-03-08")
+    assert set(said(found)) == subjects
+    for signal in found.signals:
+        assert signal.evidence["since"] == "2011-03-07T00:00:00"
+        assert set(signal.evidence["hours"]) == {"requests", "feed"}
+        assert "in requests and in the feed" in signal.says
+    # Days on which something was wrong say nothing of the model.
+    assert asked_badly(found.days[-1])
+    assert found.champions[-1].day < found.days[-1].day
+
+
+def test_a_long_fault_is_over_a_day_after_its_end_and_stays_over(database: Database) -> None:
+    summer = [
+        row.model_copy(update={"temp_c": row.temp_c + 20, "feels_like_c": row.feels_like_c + 20})
+        for row in ROWS
+    ]
+    rows = spoilt(summer, "2011-03-02", "2011-03-12", fahrenheit)
+    live("2011-04-01", rows)
+    gather(rows, "2011-04-01")
+    # At the last two the fault is as long ago as what is looked at, which must not begin amid it.
+    days = [f"2011-03-{day:02}" for day in (2, 3, 7, 11, 12, 13, 14, 20, 25, 31)] + ["2011-04-01"]
+    open_on = [int(day[-2:]) for day in days if said(seen(database, day))]
+    assert open_on == [3, 7, 11, 12]
+
+
+def test_poisoned_counts_are_signalled_and_the_error_of_the_champion_is_not_blamed(
+    database: Database,
+) -> None:
+    rows = spoilt(ROWS, "2011-03-07", "2011-03-12", fourfold)
+    live("2011-03-09")
+    gather(rows, "2011-03-09")
+    found = seen(database, "2011-03-09")
+    assert said(found) == ["count"]
+    assert found.signals[0].says.endswith("in the feed.")
+    assert not any(asked_badly(day) for day in found.days)
+    assert said(found, Kind.ERROR) == []
+
+
+def test_a_feed_that_is_late_with_hours_missing_is_signalled(database: Database) -> None:
+    rows = [row for row in without(ROWS, "2011-03-07", "2011-03-12", every=3) if row.timestamp.day < 12]
+    live("2011-03-14")
+    gather([row for row in rows if row.timestamp < datetime(2011, 3, 12)], "2011-03-14")
+    found = seen(database, "2011-03-14")
+    (signal,) = found.signals
+    assert (signal.subject, signal.evidence["check"]) == ("feed", "late")
+    assert "Its last hour" not in signal.says
+    assert "ended 48 hours ago" in signal.says
+    assert "gaps: hours of the feed are missing" in signal.says
+
+
+def test_the_error_drifts_where_the_world_changes_and_nothing_is_wrong_with_the_data(
+    database: Database,
+) -> None:
+    live("2011-03-09", model=lambda row: row.count / 1.6)
+    found = seen(database, "2011-03-09")
+    (signal,) = found.signals
+    assert (signal.kind, signal.subject) == (Kind.ERROR, "version 1")
+
+
+def test_days_on_which_what_was_asked_was_wrong_are_not_taken_for_a_change_of_the_world(
+    database: Database,
+) -> None:
+    rows = spoilt(ROWS, "2011-03-02", "2011-03-12", fahrenheit)
+    bad = {row.timestamp for row, right in zip(rows, ROWS, strict=True) if row != right}
+    live("2011-03-15", rows, model=lambda row: row.count * (2.0 if row.timestamp in bad else 1.0))
+    gather(rows, "2011-03-15")
+    assert said(seen(database, "2011-03-08"), Kind.ERROR) == []
+    assert seen(database, "2011-03-15").signals == []
+
+
+def test_outcomes_that_come_days_late_are_counted(database: Database) -> None:
+    live("2011-03-05")
+    log(between("2011-03-05", "2011-03-08"), (1, fair))
+    log(between("2011-03-05", "2011-03-06"), (1, lambda row: 2 * fair(row)))  # asked again
+    assert [day.known for day in seen(database, "2011-03-08").days[-3:]] == [0, 0, 0]
+    unknown = history.unknown(database, datetime(2011, 3, 1), datetime(2011, 4, 1))
+    assert unknown == {row.timestamp: fair(row) for row in between("2011-03-05", "2011-03-08")}
+    tell_outcomes(between("2011-03-05", "2011-03-08"))
+    assert all(day.known == day.hours for day in seen(database, "2011-03-15").days)
+
+
+def test_days_that_nobody_looked_at_are_made_up_for(database: Database) -> None:
+    seen(database, "2011-02-03")
+    live("2011-03-31")
+    days = seen(database, "2011-03-31").days
+    assert [day.day for day in days] == sorted(
+        {row.timestamp.date() for row in between("2011-02-01", "2011-03-31")}
+    )
+    assert all(day.known == day.hours for day in days)
+
+
+# ---- what is normal
+
+
+def test_norms_are_those_of_the_last_good_days_and_stand_still_while_a_field_is_bad(
+    database: Database,
+) -> None:
+    rows = spoilt(ROWS, "2011-03-07", "2011-03-12", fahrenheit)
+    live("2011-03-15", rows)
+    seen(database, "2011-03-07")
+    before = published.read(database)
+    week = [row.temp_c for row in between("2011-02-28", "2011-03-07")]
+    assert before["temp_c"].low == pytest.approx(min(week) - 12)
+    assert before["temp_c"].high == pytest.approx(max(week) + 12)
+    noon = [row.temp_c for row in between("2011-02-28", "2011-03-07") if row.timestamp.hour == 12]
+    assert before["temp_c"].by_hour[12] == pytest.approx(sum(noon) / len(noon), abs=1e-3)
+    assert before["humidity"].low >= 0
+    seen(database, "2011-03-10")
+    during = published.read(database)
+    assert during["temp_c"] == before["temp_c"]
+    assert during["humidity"].as_of == datetime(2011, 3, 10)
+    seen(database, "2011-03-15")
+    assert published.read(database)["temp_c"].as_of == datetime(2011, 3, 15)
+    assert published.read(database)["temp_c"].high < 40
+
+
+def test_before_anything_is_asked_the_feed_tells_what_is_normal(stored: Path) -> None:
+    assert main(["ingest", "--as-of", "2011-03-01"]) == 0
+    look_module._clean.clear()
+    with closing(open_database(load_settings().environments.production.database)) as database:
+        found = seen(database, "2011-03-01")
+        assert {each.field for each in found.norms} == {"temp_c", "feels_like_c", "humidity", "windspeed_kmh"}
+        assert (found.champion, found.days, found.signals) == (None, [], [])
+    assert stored.is_dir()
+
+
+# ---- drift
+
+
+@pytest.fixture
+def due(database: Database) -> Database:
+    """No drift report was made yet."""
+    with database.writing() as connection:
+        connection.execute(delete(drift))
+    return database
+
+
+def test_a_season_is_reported_as_drift_of_inputs_and_is_no_reason_to_train(due: Database, run: Run) -> None:
+    database = due
+    # It grew warm by less than a degree a day, as it does in spring.
+    rows = list(ROWS)
+    for number in range(1, 12):
+        first = (datetime(2011, 2, 18) + number * DAY).isoformat()
+        rows = spoilt(
+            rows,
+            first,
+            "2011-04-01",
+            lambda row: row.model_copy(
+                update={"temp_c": row.temp_c + 0.9, "feels_like_c": row.feels_like_c + 0.9}
+            ),
+        )
+    live("2011-03-18", rows)
+    gather(rows, "2011-03-18")
+    found = seen(database, "2011-03-11")
+    (signal,) = found.signals
+    assert (signal.kind, signal.subject) == (Kind.DRIFT, "inputs")
+    assert set(signal.evidence["moved"]) >= {"temp_c", "feels_like_c"}
+    assert "humidity" not in signal.evidence["moved"]
+    assert "temp_c moved by" in signal.says
+    assert Path("state/reports/drift.html").stat().st_size > 100_000
+    from evidently.ui.workspace import Workspace
+
+    (project,) = Workspace("state/evidently").list_projects()
+    assert len(Workspace("state/evidently").list_runs(project.id)) == 1
+    # Until the next report is due the last one counts; it is not made again.
+    assert said(seen(database, "2011-03-14"), Kind.DRIFT) == ["inputs"]
+    assert len(history.drifts(database, 9)) == 1
+    assert said(seen(database, "2011-03-18"), Kind.DRIFT) == ["inputs"]
+    assert len(history.drifts(database, 9)) == 2
+    assert run("agent", "--once", "--as-of", "2011-03-18").status == 0
+    assert journal.actions(database, journal.TRAIN) == []
+
+
+@pytest.mark.slow
+def test_where_the_inputs_are_as_they_were_no_drift_is_told(due: Database, run: Run) -> None:
+    database = due
+    live("2011-03-08")
+    assert said(seen(database, "2011-03-08"), Kind.DRIFT) == []
+    ((at, content),) = history.drifts(database)
+    assert (at, content["version"], content["moved"]) == (datetime(2011, 3, 8), 1, [])
+    assert not Path("state/reports/drift.html").exists()
+    out = run("monitor", "--as-of", "2011-03-08", "--report").out
+    assert "Drift report: state/reports/drift.html" in out
+    assert Path("state/reports/drift.html").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("due")
+def test_answers_are_compared_with_what_the_champion_says_to_what_it_learned_from(tmp_path: Path) -> None:
+    settings = load_settings()
+    tracking = Tracking(settings)
+    champion = put_live(echo(tmp_path / "echo", "temp_c"))
+    now = datetime(2011, 3, 8)
+    current = [(row, row.temp_c) for row in between("2011-03-01", "2011-03-08")]
+    learned = between("2011-02-01", "2011-03-01")
+    made = report(tracking, champion, current, learned, now, settings.monitoring.drift, False)
+    assert made is not None
+    assert made.distances["prediction"] == pytest.approx(made.distances["temp_c"], abs=0.01)
+    assert report(tracking, champion, current[:99], learned, now, settings.monitoring.drift, False) is None
+
+
+# ---- the command
+
+
+def test_the_command_says_how_production_is_doing_and_acts_on_nothing(database: Database, run: Run) -> None:
+    rows = spoilt(ROWS, "2011-03-07", "2011-03-12", fahrenheit)
+    live("2011-03-08", rows)
+    done = run("monitor", "--as-of", "2011-03-08")
+    assert (done.status, done.err) == (0, "")
+    assert "Live: version 1" in done.out
+    assert "In the last 7 days 1" in done.out
+    assert "data-quality, temp_c: temp_c changes its unit" in done.out
+    assert "Trainings: 0." in done.out
+    assert journal.signals(database) == []
+    assert journal.actions(database) == []
+
+
+def test_the_command_tells_a_program_all_of_it(database: Database, run: Run) -> None:
+    live("2011-03-08")
+    incident = journal.open_incident(
+        database,
+        Kind.QUALITY,
+        "temp_c",
+        since=datetime(2011, 2, 1),
+        noticed_at=datetime(2011, 2, 2),
+        noticed_by="test",
+    )
+    journal.end_incident(database, incident.id, datetime(2011, 2, 5), {"hours": 3})
+    action = journal.begin(database, journal.TRAIN, reason="the error drifts", at=datetime(2011, 2, 3))
+    journal.write_action(database, action.id, state=journal.DONE, version=2, detail={"outcome": "promoted"})
+    back = journal.begin(database, journal.TAKE_BACK, reason="it is far worse", at=datetime(2011, 2, 9))
+    journal.write_action(database, back.id, state=journal.DONE, version=1)
+    done = run("monitor", "--as-of", "2011-03-08", "--json")
+    assert (done.status, done.err) == (0, "")
+    told = json.loads(done.out)
+    assert (told["now"], told["champion"], told["alerts"]) == ("2011-03-08T00:00:00", 1, 0)
+    assert told["signals"] == []
+    assert (told["days"][0]["day"], told["days"][-1]["day"]) == ("2011-02-01", "2011-03-07")
+    day = told["days"][-1]
+    assert day["hours"] == day["known"] >= 20
+    assert day["mae"] == pytest.approx(0.1 * day["count"], abs=0.01)
+    assert day["mae_last_week"] > 0
+    assert told["trainings"] == [
+        {"at": "2011-02-03T00:00:00", "reason": "the error drifts", "version": 2, "outcome": "promoted"}
+    ]
+    assert told["rollbacks"][0]["reason"] == "it is far worse"
+    (kept,) = told["incidents"]
+    assert (kept["since"], kept["ended_at"], kept["cost"]) == (
+        "2011-02-01T00:00:00",
+        "2011-02-05T00:00:00",
+        {"hours": 3},
+    )
+
+
+def test_the_command_says_what_to_do_where_nothing_was_gathered(project: Path, run: Run) -> None:
+    assert "run `python -m bike_demand ingest`" in run("monitor").refusal()
+    assert project.is_dir()

@@ -1,0 +1,118 @@
+"""Outcomes that are posted to the service."""
+
+import contextlib
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from httpx import Client
+
+from bike_demand.prediction_log import queries
+from bike_demand.prediction_log.database import open_database
+from bike_demand.serving.app import create_app
+from bike_demand.serving.outcomes import OutcomeStore
+from bike_demand.serving.slot import Slot
+from tests.service import served
+
+ONE = {"timestamp": "2012-06-13T17:00:00", "count": 587}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "production.db"
+
+
+@pytest.fixture
+def client(file: Path) -> Iterator[Client]:
+    with served(create_app(Slot(), outcomes=OutcomeStore(f"sqlite:///{file}"))) as client:
+        yield client
+
+
+def known(file: Path, timestamp: str) -> int | None:
+    with contextlib.closing(open_database(f"sqlite:///{file}")) as database:
+        return queries.outcome(database, datetime.fromisoformat(timestamp))
+
+
+def test_they_are_taken_before_any_model_was_released(client: Client, file: Path) -> None:
+    assert client.post("/outcomes", json=[ONE]).json() == {"new": 1, "unchanged": 0, "revised": 0}
+    assert known(file, ONE["timestamp"]) == 587  # type: ignore[arg-type]
+
+
+def test_to_send_them_again_changes_nothing_and_another_count_corrects(client: Client, file: Path) -> None:
+    late = {"timestamp": "2011-01-01T00:00:00", "count": 0}
+    client.post("/outcomes", json=[ONE])
+    assert client.post("/outcomes", json=[ONE, late]).json() == {"new": 1, "unchanged": 1, "revised": 0}
+    corrected = ONE | {"count": 600}
+    assert client.post("/outcomes", json=[late, corrected]).json() == {
+        "new": 0,
+        "unchanged": 1,
+        "revised": 1,
+    }
+    assert known(file, "2012-06-13T17:00:00") == 600
+    text = client.get("/metrics").text
+    assert 'bike_demand_outcomes_total{result="new"} 2.0' in text
+    assert 'bike_demand_outcomes_total{result="revised"} 1.0' in text
+
+
+@pytest.mark.parametrize(
+    ("body", "where"),
+    [
+        ([], ["body"]),
+        (ONE, ["body"]),
+        ([ONE] * 1001, ["body"]),
+        ([ONE | {"count": -1}], ["body", 0, "count"]),
+        ([ONE | {"count": 1.5}], ["body", 0, "count"]),
+        ([ONE | {"count": "5"}], ["body", 0, "count"]),
+        ([ONE | {"count": 10**12}], ["body", 0, "count"]),
+        ([ONE, {"timestamp": "2012-06-13T18:00:00"}], ["body", 1, "count"]),
+        ([ONE | {"timestamp": "2012-06-13T17:30:00"}], ["body", 0, "timestamp"]),
+        ([ONE | {"timestamp": "2012-06-13T17:00:00Z"}], ["body", 0, "timestamp"]),
+        ([ONE | {"casual": 3}], ["body", 0, "casual"]),
+        ([ONE, ONE | {"count": 5}], ["body", 1, "count"]),
+    ],
+)
+def test_bad_ones_are_refused_with_the_field_named_and_nothing_is_kept(
+    client: Client, file: Path, body: Any, where: list[Any]
+) -> None:
+    response = client.post("/outcomes", json=body)
+    assert response.status_code == 422
+    assert response.json()["detail"][0]["loc"] == where
+    assert not file.exists()
+
+
+def test_a_thousand_at_once_are_taken(client: Client) -> None:
+    body = [
+        {"timestamp": f"2012-{1 + n // 672:02}-{1 + n // 24 % 28:02}T{n % 24:02}:00:00", "count": n}
+        for n in range(1000)
+    ]
+    assert client.post("/outcomes", json=body).json()["new"] == 1000
+
+
+def test_while_the_database_is_spoilt_they_are_not_acknowledged_and_then_taken(
+    client: Client, file: Path
+) -> None:
+    client.post("/outcomes", json=[ONE]).raise_for_status()
+    aside = file.rename(file.with_name("aside"))
+    file.write_bytes(b"not a database" * 100)
+    for _ in range(2):
+        response = client.post("/outcomes", json=[ONE | {"count": 3}])
+        assert response.status_code == 503
+        assert "send it again later" in response.json()["detail"]
+        assert str(file) in response.json()["detail"]
+    aside.replace(file)
+    assert client.post("/outcomes", json=[ONE | {"count": 3}]).json()["revised"] == 1
+
+
+def test_where_nobody_listens_at_the_database_it_is_said_soon() -> None:
+    address = "postgresql+psycopg://user:secret@127.0.0.1:9/log"
+    with served(create_app(Slot(), outcomes=OutcomeStore(address))) as client:
+        response = client.post("/outcomes", json=[ONE])
+    assert response.status_code == 503
+    assert "secret" not in response.text
+
+
+def test_an_environment_without_a_database_takes_none() -> None:
+    with served(create_app(Slot())) as client:
+        assert client.post("/outcomes", json=[ONE]).status_code == 503

@@ -1,0 +1,133 @@
+"""The image and the words around it: what they name is there, and what the image installs is enough."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bike_demand.settings import load_settings
+from tests.conftest import ROOT
+from tests.service import running
+
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+COMMANDS = {
+    *("ingest", "validate", "train", "reproduce", "predict", "serve", "key"),
+    *("deploy", "ab", "rollback", "release", "trace"),
+    *("agent", "monitor", "retrain", "incidents"),
+}
+
+
+def test_the_image_has_pinned_bases_and_does_not_run_as_root() -> None:
+    bases = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
+    assert len(bases) == 2
+    assert all(re.fullmatch(r"python:3\.1[123]-\S+", base) for base in bases)
+    last = DOCKERFILE[DOCKERFILE.rindex("\nFROM ") :]
+    assert re.search(r"^USER [1-9]\d*$", last, re.MULTILINE)
+    assert last.index("\nUSER ") < last.index("\nCMD ")
+
+
+def test_what_the_image_copies_is_let_through() -> None:
+    allowed = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
+    for sources in re.findall(r"^COPY (?!--)(.+) \S+$", DOCKERFILE, re.MULTILINE):
+        for source in sources.split():
+            assert f"!{source}" in allowed
+            assert (ROOT / source).exists()
+
+
+@pytest.mark.parametrize("name", ["README.md", "runbook.yaml", "Dockerfile"])
+def test_the_commands_that_are_written_down_exist(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8").replace('", "', " ")
+    named = set(re.findall(r"python -m bike_demand (\w+)", text))
+    assert named
+    assert named <= COMMANDS
+
+
+def test_by_the_runbook_a_release_asks_for_nobody() -> None:
+    steps = yaml.safe_load((ROOT / "runbook.yaml").read_text(encoding="utf-8"))["release"]
+    assert [(step["id"], step["who"]) for step in steps] == [("first", "machine")]
+    assert not any("copies" in step or "restarts" in step for step in steps)
+
+
+def workflow(name: str) -> dict[Any, Any]:
+    path = ROOT / ".github" / "workflows" / name
+    found: dict[Any, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return found
+
+
+def commands(job: dict[str, Any]) -> list[str]:
+    """The commands of the project that a job runs."""
+    runs = [step.get("run", "") for step in job["steps"]]
+    return [found for each in runs for found in re.findall(r"python -m bike_demand (\w+(?: step)?)", each)]
+
+
+def test_the_loop_runs_by_the_commands_of_the_project_where_that_is_switched_on() -> None:
+    loop = workflow("loop.yml")
+    triggers, jobs = loop[True], loop["jobs"]  # YAML reads the key `on` as true
+    assert set(triggers) == {"schedule", "repository_dispatch", "workflow_dispatch"}
+    assert triggers["schedule"] == [{"cron": load_settings(ROOT / "params.yaml").flow.cron}]
+    asked = triggers["workflow_dispatch"]["inputs"]["what"]["options"]
+    assert set(triggers["repository_dispatch"]["types"]) <= set(asked) == set(jobs)
+    for name, job in jobs.items():
+        assert "vars.LOOP == 'on' &&" in job["if"]
+        assert f"inputs.what == '{name}'" in job["if"]
+        dispatched = name in triggers["repository_dispatch"]["types"]
+        assert (f"github.event.action == '{name}'" in job["if"]) == dispatched
+    assert "github.event_name == 'schedule'" in jobs["turn"]["if"]
+    assert {name: commands(job) for name, job in jobs.items()} == {
+        "turn": ["agent"],
+        "retrain": ["retrain"],
+        "deploy": ["ingest", "deploy"],
+        "rollback": ["ingest", "rollback"],
+    }
+    # What comes from outside is never part of a command's text.
+    assert not any("${{" in step.get("run", "") for job in jobs.values() for step in job["steps"])
+
+
+def test_the_application_passes_the_same_gates_with_the_live_model_before_it_is_delivered() -> None:
+    job = workflow("application.yml")["jobs"]["deliver"]
+    assert "vars.DELIVERY == 'on'" in job["if"]
+    assert commands(job) == ["ingest", "release"]
+    names = [step.get("name", "") for step in job["steps"]]
+    assert names.index("The live model passes the gates in the new application") < names.index(
+        "Push the image"
+    )
+
+
+def test_workflows_may_do_no_more_than_they_need() -> None:
+    for name in ("loop.yml", "application.yml"):
+        found = workflow(name)
+        assert found["permissions"] == {}
+        for job in found["jobs"].values():
+            allowed = {"contents": "read"}
+            if job["name"].startswith(("Release", "Deliver")):
+                allowed |= {"packages": "write"}
+            if job["name"].startswith("Release"):
+                allowed |= {"contents": "write"}
+            assert job["permissions"] == allowed
+            for step in job["steps"]:
+                assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", step.get("uses", f"a@{'0' * 40}"))
+
+
+@pytest.mark.slow
+def test_the_packages_of_the_image_are_enough_to_serve(tmp_path: Path, released: Path) -> None:
+    uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
+    if uv is None:
+        pytest.skip("needs uv")
+    (run,) = re.findall(r"^RUN uv venv .*$", DOCKERFILE, re.MULTILINE)
+    venv, install = (shlex.split(part) for part in run.removeprefix("RUN ").split("&&"))
+    place = tmp_path / "venv"
+    for command in ([*venv, "--python", sys.executable], install):
+        words = [uv, *(str(place) if word == "/opt/venv" else word for word in command[1:])]
+        subprocess.run([word for word in words if word != "--compile-bytecode"], cwd=ROOT, check=True)
+    shutil.copytree(ROOT / "bike_demand", released / "bike_demand")
+    (python,) = [*place.glob("bin/python"), *place.glob("Scripts/python.exe")]
+    with running(released, python=python) as service:
+        assert service.client.get("/ready").status_code == 200
+    absent = "import importlib.util as u; print([n for n in ('sklearn', 'pandas') if u.find_spec(n)])"
+    assert subprocess.check_output([python, "-c", absent], text=True).strip() == "[]"

@@ -1,0 +1,337 @@
+"""The database of answers and outcomes, through what the rest of the project calls."""
+
+import contextlib
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from bike_demand.errors import UserError
+from bike_demand.prediction_log import queries
+from bike_demand.prediction_log.database import Database, open_database
+from bike_demand.prediction_log.outcomes import Stored, store
+from bike_demand.prediction_log.tables import metadata
+from bike_demand.prediction_log.writer import Beat, PredictionLog, Row
+from tests.postgres import running_postgres
+
+HOUR = datetime(2012, 6, 13, 17)
+NOW = datetime(2012, 6, 13, 16, 5, tzinfo=UTC)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a database is, or will be made, of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'new' / 'log.db'}"
+    found: str = request.getfixturevalue("postgres")
+    return found
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running_postgres(tmp_path_factory.mktemp("postgres")) as address:
+        yield address
+
+
+@pytest.fixture
+def postgres(server: str) -> str:
+    """A new database of a PostgreSQL server."""
+    return new_database(server)
+
+
+@pytest.fixture
+def database(address: str) -> Iterator[Database]:
+    with contextlib.closing(open_database(address)) as database:
+        yield database
+
+
+def row(
+    number: int,
+    *,
+    hour: datetime = HOUR,
+    shown: tuple[int, float] = (1, 10.0),
+    other: tuple[int, float | None, str] | None = None,
+    variant: str = "champion",
+) -> Row:
+    """A row of the log; the higher its number, the later it was made."""
+    made_at = (NOW + timedelta(seconds=number)).replace(tzinfo=None)
+    version, prediction = shown
+    other_version, other_prediction, role = other or (None, None, None)
+    conditions = (0, 1, 1, 24.6, 26.1, None, 13.0)
+    deployment = f"deployment {version}"
+    head = (f"id-{number}", made_at, "someone", hour, *conditions)
+    return (*head, prediction, variant, version, deployment, other_prediction, other_version, role, None)
+
+
+def log(address: str, rows: list[Row], limit: int = 1000) -> PredictionLog[Row]:
+    """Write rows the way the service does, each as a request of its own."""
+    writer: PredictionLog[Row] = PredictionLog(address, 0.01, limit, list)
+    writer.start()
+    for each in rows:
+        assert writer.add(each, 1)
+    writer.stop()
+    return writer
+
+
+def test_the_migrations_lead_to_the_tables_of_now(database: Database) -> None:
+    with database.reading() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_many_who_open_a_new_database_at_once_all_get_it(address: str) -> None:
+    found: list[Stored | Exception] = []
+
+    def use(number: int) -> None:
+        try:
+            with contextlib.closing(open_database(address)) as database:
+                found.append(store(database, [(HOUR + timedelta(hours=number), number)]))
+        except Exception as error:
+            found.append(error)
+
+    threads = [threading.Thread(target=use, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [Stored(1, 0, 0)] * 6
+
+
+def test_what_was_logged_is_found(address: str, database: Database) -> None:
+    log(address, [row(1, shown=(3, 12.5), other=(4, 13.5, "challenger"))])
+    found = queries.find(database, "id-1")
+    assert found == queries.Logged(
+        "id-1",
+        NOW + timedelta(seconds=1),
+        "someone",
+        HOUR,
+        *(0, 1, 1, 24.6, 26.1, None, 13.0),
+        *(12.5, "champion", 3, "deployment 3", 13.5, 4, "challenger"),
+    )
+    assert queries.find(database, "id-2") is None
+
+
+def test_outcomes_may_come_late_again_and_corrected(database: Database) -> None:
+    later = HOUR + timedelta(hours=1)
+    assert store(database, [(later, 7), (HOUR, 5)]) == Stored(2, 0, 0)
+    assert store(database, [(HOUR, 5), (later, 7)]) == Stored(0, 2, 0)
+    earlier = HOUR - timedelta(days=400)
+    assert store(database, [(HOUR, 6), (later, 7), (earlier, 1)]) == Stored(1, 1, 1)
+    assert [queries.outcome(database, hour) for hour in (HOUR, later, earlier)] == [6, 7, 1]
+    assert queries.outcome(database, later + timedelta(hours=1)) is None
+
+
+def test_outcomes_are_kept_all_or_none(database: Database) -> None:
+    with pytest.raises(Exception, match="count_not_negative"):
+        store(database, [(HOUR, 5), (HOUR + timedelta(hours=1), -1)])
+    assert queries.outcome(database, HOUR) is None
+
+
+def test_two_who_correct_the_same_hours_at_once_do_not_fail(database: Database) -> None:
+    hours = [HOUR + timedelta(hours=number) for number in range(50)]
+    results: list[object] = []
+
+    def send(count: int) -> None:
+        results.extend([store(database, [(hour, count) for hour in hours]) for _ in range(5)])
+
+    threads = [threading.Thread(target=send, args=(count,)) for count in (1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 10
+    assert len({queries.outcome(database, hour) for hour in hours}) == 1
+
+
+def test_pairs_are_the_first_answers_of_two_versions_whoever_was_shown(
+    address: str, database: Database
+) -> None:
+    hours = [HOUR + timedelta(hours=number) for number in range(6)]
+    log(
+        address,
+        [
+            row(3, hour=hours[0], shown=(1, 99.0), other=(2, 98.0, "challenger")),  # not the first
+            row(2, hour=hours[0], shown=(1, 10.0), other=(2, 20.0, "challenger")),
+            row(4, hour=hours[1], shown=(2, 21.0), other=(1, 11.0, "champion"), variant="challenger"),
+            row(1, hour=hours[2], shown=(1, 12.0)),  # before the test began: one alone
+            row(5, hour=hours[2], shown=(1, 12.5), other=(2, 22.5, "challenger")),
+            row(6, hour=hours[3], shown=(1, 13.0), other=(2, None, "challenger")),  # the other failed
+            row(7, hour=hours[4], shown=(1, 14.0), other=(2, 24.0, "challenger")),  # no outcome yet
+            row(8, hour=hours[5], shown=(1, 15.0), other=(3, 25.0, "challenger")),  # another test
+        ],
+    )
+    store(database, [(hour, 100 + place) for place, hour in enumerate(hours) if place != 4])
+    found = queries.pairs(database, 1, 2, HOUR, HOUR + timedelta(days=1))
+    expected = [
+        queries.Pair(hours[0], "champion", 10.0, 20.0, 100),
+        queries.Pair(hours[1], "challenger", 11.0, 21.0, 101),
+        queries.Pair(hours[2], "champion", 12.5, 22.5, 102),
+    ]
+    assert found == expected
+    swapped = queries.pairs(database, 2, 1, HOUR, HOUR + timedelta(days=1))
+    assert [(each.prediction, each.other) for each in swapped] == [(20.0, 10.0), (21.0, 11.0), (22.5, 12.5)]
+    assert queries.pairs(database, 1, 2, hours[1], hours[2]) == expected[1:2]  # `until` is exclusive
+    assert queries.waiting(database, HOUR, HOUR + timedelta(days=1)) == 1
+
+
+def test_a_flush_returns_when_what_was_added_is_written(address: str, database: Database) -> None:
+    writer: PredictionLog[Row] = PredictionLog(address, 60.0, 1000, list)
+    writer.start()
+    try:
+        for number in range(3):
+            writer.add(row(number), 1)
+            writer.flush(20.0)
+            assert queries.find(database, f"id-{number}") is not None
+    finally:
+        writer.stop()
+
+
+def test_rows_that_come_again_are_written_once(address: str, database: Database) -> None:
+    log(address, [row(1), row(2)])
+    writer = log(address, [row(2), row(3)])
+    assert writer.counts().lost == 0
+    with database.reading() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM predictions").scalar() == 3
+
+
+def test_a_row_that_does_not_fit_keeps_no_other_out(
+    address: str, database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = (*row(2)[:11], None, *row(2)[12:])  # no prediction
+    writer = log(address, [row(1), bad, row(3)])
+    assert (writer.counts().written, writer.counts().lost) == (2, 1)
+    assert queries.find(database, "id-3") is not None
+    assert "takes no row like ('id-2'" in capsys.readouterr().err
+
+
+def test_many_rows_are_written_in_several_statements(address: str, database: Database) -> None:
+    writer: PredictionLog[list[Row]] = PredictionLog(
+        address, 60, 5000, lambda entries: [each for entry in entries for each in entry]
+    )
+    writer.start()
+    assert writer.add([row(number) for number in range(1234)], 1234)
+    writer.stop()
+    assert writer.counts().written == 1234
+    with database.reading() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM predictions").scalar() == 1234
+
+
+def test_workers_tell_what_they_answer_with_until_they_end(address: str, database: Database) -> None:
+    beats = [Beat("production", None, None, None), Beat("production", 4, "d", 5)]
+    writer: PredictionLog[Row] = PredictionLog(
+        address, 0.01, 100, list, worker="here:1", beat=lambda: beats[0], beat_seconds=60
+    )
+    writer.start()
+    wait_until(lambda: [each.version for each in queries.workers(database, 60)] == [None])
+    beats.pop(0)  # what changed is told at once
+    wait_until(lambda: [each.version for each in queries.workers(database, 60)] == [4])
+    (worker,) = queries.workers(database, 60)
+    assert (worker.id, worker.environment, worker.deployment, worker.other_version) == (
+        "here:1",
+        "production",
+        "d",
+        5,
+    )
+    assert queries.workers(database, 0) == []
+    writer.stop()
+    assert queries.workers(database, 60) == []
+
+
+def test_while_the_database_is_spoilt_rows_wait_the_rest_is_lost_and_it_recovers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "log.db"
+    address = f"sqlite:///{file}"
+    log(address, [row(0)])
+    aside = file.rename(tmp_path / "aside")
+    file.write_bytes(b"not a database" * 100)
+    writer: PredictionLog[Row] = PredictionLog(address, 0.01, 20, list)
+    writer.start()
+    try:
+        taken = [writer.add(row(number), 1) for number in range(1, 31)]
+        assert taken == [True] * 20 + [False] * 10
+        wait_until(lambda: writer.problem is not None)
+        assert (writer.counts().lost, writer.counts().queued, writer.counts().written) == (10, 20, 0)
+        aside.replace(file)
+        wait_until(lambda: writer.counts().written == 20)
+        assert writer.add(row(31), 1)
+    finally:
+        writer.stop()
+    said = capsys.readouterr().err
+    assert "answers go on" in said
+    assert "written again; 10 rows were lost" in said
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("SELECT count(*) FROM predictions").fetchone() == (22,)
+
+
+def test_a_database_that_was_deleted_is_made_anew(tmp_path: Path) -> None:
+    file = tmp_path / "log.db"
+    writer: PredictionLog[Row] = PredictionLog(f"sqlite:///{file}", 0.01, 100, list)
+    writer.start()
+    writer.add(row(1), 1)
+    wait_until(lambda: writer.counts().written == 1)
+    for each in tmp_path.glob("log.db*"):
+        each.unlink()
+    writer.add(row(2), 1)
+    writer.stop()
+    with contextlib.closing(open_database(f"sqlite:///{file}")) as database:
+        assert queries.find(database, "id-2") is not None
+
+
+def test_what_cannot_be_written_at_the_end_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "log.db").write_bytes(b"not a database" * 100)
+    log(f"sqlite:///{tmp_path / 'log.db'}", [row(1), row(2)])
+    assert "2 rows of the prediction log could not be written and are lost" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("postgresql+psycopg://user:secret@127.0.0.1:9/log", "127.0.0.1"),
+        ("nonsense", "not an address"),
+        ("", "not an address"),
+        ("mysql://host/log", "no such kind"),
+        ("sqlite://", "no such kind"),
+    ],
+)
+def test_a_database_that_is_away_or_none_is_told_in_one_line(address: str, says: str) -> None:
+    with pytest.raises(UserError) as told:
+        open_database(address)
+    assert says in str(told.value)
+    assert "secret" not in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_a_database_of_a_newer_version_is_not_touched(tmp_path: Path) -> None:
+    address = f"sqlite:///{tmp_path / 'log.db'}"
+    open_database(address).close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "log.db")) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(UserError, match="newer version"):
+        open_database(address)
+
+
+def new_database(server: str) -> str:
+    """Make a database beside the one at that address."""
+    import psycopg
+
+    name = f"log_{time.monotonic_ns()}"
+    with psycopg.connect(server.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    return f"{server.rpartition('/')[0]}/{name}"
+
+
+def wait_until(happened: object) -> None:
+    assert callable(happened)
+    until = time.monotonic() + 30
+    while not happened():
+        assert time.monotonic() < until
+        time.sleep(0.01)

@@ -1,0 +1,330 @@
+"""Bad stretches of the gathered data: recognised, left out of trainings, kept with the data's version."""
+
+import json
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bike_demand import stages
+from bike_demand.data import quarantine
+from bike_demand.data.features import to_matrix
+from bike_demand.data.lessons import Case as Lesson
+from bike_demand.data.lessons import make_case, unrecognised
+from bike_demand.data.quality import DAY, Finding, inputs, targets
+from bike_demand.data.quarantine import Quarantine, fit_hours, good, recognise
+from bike_demand.data.schema import Hour
+from bike_demand.data.store import read_hours
+from bike_demand.errors import UserError
+from bike_demand.prediction_log import journal
+from bike_demand.prediction_log.database import open_database
+from bike_demand.prediction_log.journal import Kind
+from bike_demand.prediction_log.outcomes import store
+from bike_demand.release.deploy import deploy
+from bike_demand.release.gates import Case, Gate
+from bike_demand.release.gates import Finding as GateFinding
+from bike_demand.settings import QUARANTINE, Quality, load_settings
+from bike_demand.tracking import Tracking
+from bike_demand.training.model import fit
+from tests.answers import log, off_by
+from tests.conftest import ROOT, Run
+from tests.registry import register
+from tests.spoilt import Change, fahrenheit, feed_hours, fourfold, no_humidity, publish, spoilt, without
+from tests.tiny import constant
+
+SETTINGS = load_settings(ROOT / "params.yaml")
+CHECKS = SETTINGS.monitoring.quality
+ROWS = feed_hours()
+COUNTS = {row.timestamp: row.count for row in ROWS}
+RIGHT = {row.timestamp: row for row in ROWS}
+
+
+def changed(check: str, **values: object) -> Quality:
+    """The checks with some of their settings changed."""
+    return CHECKS.model_copy(update={check: getattr(CHECKS, check).model_copy(update=values)})
+
+
+def seen(rows: Sequence[Hour], checks: Quality = CHECKS, cases: Sequence[Lesson] = ()) -> Quarantine:
+    return recognise(rows, COUNTS, {}, cases, checks)
+
+
+def fit_of(rows: Sequence[Hour], until: str, checks: Quality = CHECKS) -> list[Hour]:
+    """What a training as of a day would learn from."""
+    end = datetime.fromisoformat(until)
+    rows = [row for row in rows if row.timestamp < end]
+    settings = SETTINGS.model_copy(
+        update={"monitoring": SETTINGS.monitoring.model_copy(update={"quality": checks})}
+    )
+    return fit_hours(rows, seen(rows, checks), settings, end)
+
+
+def error(rows: Sequence[Hour]) -> float:
+    """How far a model that learned from these rows is off in the first days of March, in bikes an hour."""
+    model = fit(rows, SETTINGS.training.recipe, SETTINGS.training.half_life_days)
+    judged = [row for row in ROWS if row.timestamp >= datetime(2011, 3, 18)]
+    answers = model.predict(to_matrix(judged))
+    return float(np.abs(answers - np.array([row.count for row in judged])).mean())
+
+
+def test_a_model_trained_on_a_poisoned_feed_is_as_good_as_one_on_the_right_feed() -> None:
+    clean = [row for row in ROWS if row.timestamp < datetime(2011, 3, 18)]
+    bad = spoilt(clean, "2011-03-04", "2011-03-17", fourfold)
+    right, left_out = error(clean), error(good(bad, seen(bad)))
+    assert left_out < 1.1 * right
+    assert error(bad) > 1.3 * right
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(fourfold, id="counts"),
+        pytest.param(fahrenheit, id="units"),
+        pytest.param(no_humidity, id="nulls"),
+    ],
+)
+def test_training_goes_on_at_once_on_the_good_rows(change: Change) -> None:
+    rows = spoilt(ROWS, "2011-03-07", "2011-03-17", change)
+    for day in ("2011-03-08", "2011-03-16", "2011-03-18", "2011-03-25"):
+        learned = fit_of(rows, day)
+        assert all(row == RIGHT[row.timestamp] for row in learned)
+        assert learned[0] == ROWS[0]
+        assert (learned[-1].timestamp.day < 8) == (day < "2011-03-18")
+
+
+@pytest.mark.parametrize(
+    ("check", "change"),
+    [("counts", fourfold), ("units", fahrenheit), ("nulls", no_humidity)],
+)
+def test_a_check_that_says_stop_lets_nothing_be_trained_until_the_hours_are_old(
+    project: Path, check: str, change: Change
+) -> None:
+    rows = spoilt(ROWS, "2011-02-03", "2011-02-05", change)
+    for day in ("2011-02-04", "2011-02-20", "2011-03-10"):
+        with pytest.raises(UserError, match=r"not fit for training: .*2011-02-03T"):
+            fit_of(rows, day, changed(check, then="stop"))
+    told = json.loads((project / "state" / "reports" / "validation.json").read_text(encoding="utf-8"))
+    assert len(told[0]["hours"]) >= 40
+    assert fit_of(rows, "2011-03-20", changed(check, then="stop"))
+
+
+def test_that_it_grew_warm_while_hours_were_left_out_is_no_change_of_unit(project: Path) -> None:
+    begun = datetime(2011, 3, 7)
+
+    def warmer(row: Hour) -> Hour:
+        days = min(max((row.timestamp - begun) / DAY, 0.0), 10.0)
+        return row.model_copy(
+            update={name: getattr(row, name) + 2.5 * days for name in ("temp_c", "feels_like_c")}
+        )
+
+    warm = [warmer(row) for row in ROWS]
+    rows = spoilt(warm, "2011-03-07", "2011-03-17", fahrenheit)
+    learned = fit_of(rows, "2011-03-20")
+    end, over = datetime(2011, 3, 20), datetime(2011, 3, 17)
+    assert learned == [row for row in warm if row.timestamp < end and not begun <= row.timestamp < over]
+    assert not (project / "state" / "reports" / "validation.json").exists()
+
+
+def test_while_hours_are_missing_nothing_is_trained_and_then_the_gap_is_known(project: Path) -> None:
+    rows = without(ROWS, "2011-03-07", "2011-03-21", every=4)
+    for day in ("2011-03-10", "2011-03-15", "2011-03-21"):
+        with pytest.raises(UserError, match="hours of the feed are missing"):
+            fit_of(rows, day)
+    learned = fit_of(rows, "2011-03-23")
+    assert learned == [row for row in rows if row.timestamp < datetime(2011, 3, 23)]
+    assert not (project / "state" / "reports" / "validation.json").exists()
+
+
+@pytest.mark.usefixtures("project")
+def test_a_feed_that_is_late_is_not_trained_on() -> None:
+    rows = [row for row in ROWS if row.timestamp < datetime(2011, 3, 20)]
+    with pytest.raises(UserError, match="the feed is late: its last hour ended 36 hours ago"):
+        fit_hours(rows, seen(rows), SETTINGS, datetime(2011, 3, 21, 12))
+
+
+def test_as_many_good_days_are_held_out_as_ever() -> None:
+    rows = spoilt(ROWS, "2011-03-15", "2011-03-25", fourfold)
+    known = seen(rows)
+    rest = good(rows, known)
+    days = quarantine.holdout_days(rest, known, 7)
+    held_out = {row.timestamp.date() for row in rest if datetime(2011, 4, 1) - row.timestamp <= days * DAY}
+    assert (days, len(held_out)) == (7, 7)
+    (early, its) = ([row for row in given if row.timestamp < datetime(2011, 3, 27)] for given in (rows, rest))
+    days = quarantine.holdout_days(its, seen(early), 7)
+    held_out = {row.timestamp.date() for row in its if datetime(2011, 3, 27) - row.timestamp <= days * DAY}
+    assert (days, len(held_out)) == (17, 7)
+    assert quarantine.holdout_days(ROWS, seen(ROWS), 7) == 7
+
+
+# ---- lessons
+
+
+def case_of(finding: Finding, rows: Sequence[Hour], known: bool = True) -> Lesson:
+    made = make_case(7, finding, rows, COUNTS if known else {}, CHECKS)
+    assert made is not None
+    return Lesson.model_validate_json(made.model_dump_json())  # as it comes out of the database
+
+
+@pytest.mark.parametrize(
+    ("change", "check", "weaker"),
+    [
+        pytest.param(fahrenheit, "units", {"jump_c": 90.0}, id="units"),
+        pytest.param(no_humidity, "nulls", {"share": 1.0}, id="nulls"),
+        pytest.param(fourfold, "counts", {"differ": 9.0}, id="counts"),
+    ],
+)
+def test_a_case_of_before_must_always_be_recognised(
+    change: Change, check: str, weaker: dict[str, float]
+) -> None:
+    # Of humidity one hour of each day is told, or to ask for all of them would still find it.
+    rows = spoilt(
+        ROWS, "2011-03-07", "2011-03-17", lambda row: row if row.timestamp.hour == 12 else change(row)
+    )
+    found = [*inputs(rows, CHECKS), *targets(rows, COUNTS, {}, CHECKS)]
+    case = case_of(next(each for each in found if each.check == check), rows)
+    assert 40 <= len(case.must) <= 48
+    assert len(case.rows) <= 100
+    assert unrecognised(case, CHECKS) == 0
+    quarantine.refuse_forgotten(Quarantine(cases=(case,)), CHECKS)
+    ranges = CHECKS.ranges.model_copy(update={"temp_c": (-90, 150), "feels_like_c": (-90, 150)})
+    forgetful = changed(check, **weaker).model_copy(update={"ranges": ranges})
+    with pytest.raises(UserError, match=rf"no longer recognise incident 7 \({check}, .*they miss"):
+        quarantine.refuse_forgotten(Quarantine(cases=(case,)), forgetful)
+
+
+def test_a_case_of_a_level_and_one_of_a_gap_are_recognised_from_what_is_kept() -> None:
+    rows = spoilt(ROWS, "2011-03-07", "2011-03-21", fourfold)
+    case = case_of(targets(rows, {}, {}, CHECKS)[0], rows, known=False)
+    assert unrecognised(case, CHECKS) == 0
+    assert unrecognised(case, changed("level", factor=9.0)) == len(case.must)
+    rows = without(ROWS, "2011-03-07", "2011-03-12", every=3)
+    gap = next(each for each in (seen(rows).stretches) if each.check == "gaps")
+    case = case_of(Finding(gap.check, gap.subject, gap.says, gap.hours, gap.goes_on), rows)
+    assert unrecognised(case, CHECKS) == 0
+    assert unrecognised(case, changed("gaps", share=0.9)) == len(case.must)
+
+
+# ---- the stages
+
+
+def told_outcomes() -> None:
+    """The application was told the right counts all along."""
+    with closing(open_database(load_settings().environments.production.database)) as database:
+        store(database, list(COUNTS.items()))
+
+
+@pytest.fixture
+def poisoned(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project whose feed was poisoned for a while, gathered."""
+    monkeypatch.delenv(stages.AS_OF, raising=False)
+    publish(spoilt(ROWS, "2011-03-04", "2011-03-17", fourfold), project / "feed")
+    told_outcomes()
+    assert stages.main(["ingest"]) == 0
+    return project
+
+
+@pytest.mark.usefixtures("poisoned")
+def test_the_stages_leave_out_what_the_application_was_told_otherwise() -> None:
+    (stretch,) = quarantine.read().stretches
+    assert (stretch.check, stretch.then) == ("counts", "leave-out")
+    for stage in ("validate", "train", "evaluate"):
+        assert stages.main([stage]) == 0
+    learned = json.loads(stages.VALIDATION.read_text(encoding="utf-8"))["rows"]
+    assert learned == len(ROWS) - len(stretch.hours)
+    report = json.loads(stages.REPORT.read_text(encoding="utf-8"))
+    assert report["final"]["rows"] == learned
+    assert report["held_out"]["first"] == "2011-03-25T00:00:00"
+    assert json.loads(stages.METRICS.read_text(encoding="utf-8"))["mae"] < 40
+
+
+@pytest.mark.usefixtures("poisoned")
+def test_what_the_stages_leave_out_is_in_the_version_of_the_data_and_no_matter_of_now() -> None:
+    kept = QUARANTINE.read_bytes()
+    Path("state/production.db").unlink()
+    for stage in ("validate", "train"):
+        assert stages.main([stage]) == 0
+    rows = json.loads(stages.REPORT.read_text(encoding="utf-8"))["final"]["rows"]
+    assert rows == len(good(list(ROWS), quarantine.read()))
+    assert rows < len(ROWS)
+    assert QUARANTINE.read_bytes() == kept
+
+
+def test_gates_see_none_of_the_hours_in_quarantine(released: Path, run: Run) -> None:
+    publish(spoilt(ROWS, "2011-03-04", "2011-03-17", fourfold), released / "feed")
+    told_outcomes()
+    assert run("ingest").status == 0
+    register(constant(released / "model", 50.0))
+    judged: list[Hour] = []
+
+    def judge(case: Case) -> GateFinding:
+        judged.extend(case.hours)
+        return GateFinding(True, "seen")
+
+    deploy(load_settings(), "2", None, print, gates=(Gate("look", "Looks", judge),))
+    assert 0 < len(judged) < len(ROWS)
+    assert all(row.count == COUNTS[row.timestamp] for row in judged)
+
+
+def test_without_a_database_the_rows_alone_tell(project: Path, run: Run) -> None:
+    publish(spoilt(ROWS, "2011-03-04", "2011-03-17", fourfold), project / "feed")
+    assert run("ingest").status == 0
+    said = run("validate")
+    assert "Known and left out: counts of the feed are implausible" in said.out
+    assert not (project / "state" / "production.db").exists()
+
+
+@pytest.mark.usefixtures("poisoned")
+def test_a_lesson_stops_the_training_that_would_forget_it(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = load_settings()
+    rows = spoilt(ROWS, "2011-03-04", "2011-03-17", fourfold)
+    with closing(open_database(settings.environments.production.database)) as database:
+        since, noticed = datetime(2011, 3, 4), datetime(2011, 3, 5)
+        incident = journal.open_incident(
+            database, Kind.QUALITY, "count", since=since, noticed_at=noticed, noticed_by="test"
+        )
+        case = make_case(incident.id, targets(rows, COUNTS, {}, CHECKS)[0], rows, COUNTS, CHECKS)
+        assert case is not None
+        journal.add_lesson(database, incident.id, journal.DATA, json.loads(case.model_dump_json()))
+    assert stages.main(["ingest"]) == 0
+    assert len(quarantine.read().cases) == 1
+    assert stages.main(["validate"]) == 0
+    params = Path("params.yaml")
+    text = params.read_text(encoding="utf-8")
+    assert "counts: {differ: 0.2," in text
+    params.write_text(text.replace("counts: {differ: 0.2,", "counts: {differ: 9.9,"), encoding="utf-8")
+    capsys.readouterr()
+    assert stages.main(["validate"]) == 1
+    assert f"no longer recognise incident {incident.id} (counts, count)" in capsys.readouterr().err
+    assert "no longer recognise incident" in run("validate").refusal()
+
+
+@pytest.mark.slow
+def test_a_training_that_left_hours_out_is_made_again_and_traced_with_the_same_rows(
+    copy: Path, run: Run
+) -> None:
+    publish(spoilt(ROWS, "2011-03-04", "2011-03-17", fourfold), copy / "feed")
+    told_outcomes()
+    assert run("train").status == 0
+    (version,) = Tracking(load_settings()).versions()
+    learned = Tracking(load_settings()).run(version.run_id).dataset
+    assert learned is not None
+    assert learned.rows == len(good(list(ROWS), quarantine.read())) < len(ROWS)
+    # Neither what the application was told nor the feed is as it was.
+    (copy / "state" / "production.db").unlink()
+    publish(ROWS, copy / "feed")
+    for run_id in (version.run_id, version.twin_run_id):
+        said = run("reproduce", run_id)
+        assert (said.status, said.err) == (0, "")
+        assert "identical: model" in said.out
+    (known,) = log(ROWS[-1:], (version.number, off_by(10.0)))
+    assert run("trace", known, "--rows").status == 0
+    restored = read_hours(copy / "state" / "traced" / version.run_id)
+    assert len(restored) == learned.rows
+    assert all(row.count == COUNTS[row.timestamp] for row in restored)
+    # The poison is over: the same feed without it is another version of the data.
+    assert run("train").status == 0
+    assert len(Tracking(load_settings()).versions()) == 2

@@ -1,0 +1,82 @@
+"""The integration test of a version finds what does not work, and passes what does."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from bike_demand.release.checks import failures
+from bike_demand.serving.app import create_app
+from bike_demand.serving.model import Model, load_model
+from bike_demand.serving.outcomes import OutcomeStore
+from bike_demand.serving.slot import Slot
+from tests.service import served
+from tests.tiny import constant
+
+Failures = Callable[..., list[str]]
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> Iterator[Failures]:
+    """What does not work in an application with that model, or with another one that it should have."""
+    with ExitStack() as stack:
+
+        def look(folder: Path, expected: Path | None = None, *, database: bool = True) -> list[str]:
+            store = OutcomeStore(f"sqlite:///{(tmp_path / 'log.db').as_posix()}") if database else None
+            if store is not None:
+                stack.callback(store.close)
+            app = create_app(Slot(load_model(folder, "7")), outcomes=store)
+            client = stack.enter_context(served(app))
+            return failures(str(client.base_url), load_model(expected or folder, "7"))
+
+        yield look
+
+
+def test_a_trained_model_passes(handoff: Path, found: Failures) -> None:
+    assert found(handoff) == []
+
+
+def test_a_service_that_answers_with_another_model_fails(
+    handoff: Path, found: Failures, tmp_path: Path
+) -> None:
+    said = found(constant(tmp_path / "model", 90.0), handoff)
+    assert "the application does not become ready with it" in said
+    assert "the batch and the service answer differently" in said
+
+
+def test_a_service_that_cannot_take_outcomes_fails(handoff: Path, found: Failures) -> None:
+    (said,) = found(handoff, database=False)
+    assert said.startswith("an outcome is answered with status 503: ")
+
+
+def test_a_model_that_does_not_know_night_from_day_fails(tmp_path: Path, found: Failures) -> None:
+    said = found(constant(tmp_path / "model", 90.0))
+    assert len(said) == 2
+    assert all("90.0 bikes at 3 h" in each for each in said)
+
+
+def test_a_model_that_lost_its_exponential_fails(tmp_path: Path, found: Failures) -> None:
+    said = found(constant(tmp_path / "model", 4.0))
+    assert "2012-06-13, warm and clear: hardly anybody rides home at 17 h" in said
+
+
+def test_impossible_numbers_are_found_with_the_conditions_that_give_them(
+    tmp_path: Path, found: Failures
+) -> None:
+    assert "2012-06-13, weather 1, -15 degrees: 90000.0 bikes an hour" in found(
+        constant(tmp_path / "model", 90_000.0)
+    )
+
+
+def test_a_batch_that_answers_differently_is_found(
+    handoff: Path, found: Failures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bike_demand.release.checks.score", _score_of_something_else)
+    assert found(handoff) == ["the batch and the service answer differently"]
+
+
+def _score_of_something_else(_: Model, source: Path, target: Path) -> int:
+    rows = source.read_text(encoding="utf-8").splitlines()[1:]
+    target.write_text("header\n" + "".join(f"{row[:19]},1.0,x\n" for row in rows), encoding="utf-8")
+    return len(rows)

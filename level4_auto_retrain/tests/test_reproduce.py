@@ -1,0 +1,134 @@
+"""`reproduce`: any model can be made again from its record, and its data restored row by row."""
+
+import json
+import shutil
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from bike_demand.data.store import read_hours
+from bike_demand.settings import DATA, load_settings
+from bike_demand.tracking import Dataset, Tracking
+from tests.conftest import Run
+from tests.workcopy import commit, git
+
+EARLY = "2011-03-10"
+
+
+def runs() -> list[str]:
+    return [version.run_id for version in Tracking(load_settings()).versions()]
+
+
+@pytest.mark.slow
+def test_an_old_run_is_made_again_after_feed_and_code_moved_on_and_the_cache_is_lost(
+    copy: Path, run: Run
+) -> None:
+    assert run("train", "--as-of", EARLY).status == 0
+    rows = read_hours(DATA)
+    recipe = copy / "bike_demand" / "training" / "model.py"
+    text = recipe.read_text(encoding="utf-8")
+    assert "random_state=recipe.random_state" in text
+    recipe.write_text(text.replace("random_state=recipe.random_state", "random_state=1"), encoding="utf-8")
+    commit(copy)
+    assert run("train").status == 0
+    shutil.rmtree(copy / "state" / "dvc-cache")
+    (first, second) = Tracking(load_settings()).versions()
+    before = (git(copy, "status", "--porcelain"), (copy / "dvc.lock").read_bytes())
+    for version in (first.run_id, first.twin_run_id):
+        said = run("reproduce", version)
+        assert (said.status, said.err) == (0, "")
+        assert "identical: model" in said.out
+        restored = read_hours(copy / "state" / "reproduced" / str(version) / DATA)
+        assert restored == rows
+        assert all(row.timestamp < datetime.fromisoformat(EARLY) for row in restored)
+    assert (git(copy, "status", "--porcelain"), (copy / "dvc.lock").read_bytes()) == before
+    assert read_hours(DATA)[-1].timestamp == datetime(2011, 3, 31, 23)
+    assert first.digest != second.digest
+
+
+@pytest.mark.slow
+def test_a_run_of_uncommitted_code_is_made_again_from_the_changes_kept_with_it(copy: Path, run: Run) -> None:
+    (copy / "bike_demand" / "data" / "new.py").write_text('"""New."""\n', encoding="utf-8")
+    stages = copy / "bike_demand" / "stages.py"
+    text = stages.read_text(encoding="utf-8")
+    assert "\n    given = settings.load_settings().training\n" in text
+    trace = '    Path("trained-here").touch()\n    given = settings.load_settings().training\n'
+    stages.write_text(
+        text.replace("    given = settings.load_settings().training\n", trace), encoding="utf-8", newline="\n"
+    )
+    settings = copy / "params.yaml"
+    committed = settings.read_text(encoding="utf-8")
+    settings.write_text(committed.replace("max_iter: 100", "max_iter: 30"), encoding="utf-8")
+    assert run("train", "--allow-dirty").status == 0
+    (run_id,) = runs()
+    assert Tracking(load_settings()).run(run_id).tags["git.uncommitted"] == "true"
+    assert git(copy, "diff", "--cached") == ""
+    settings.write_text(committed, encoding="utf-8")
+    stages.write_text(text, encoding="utf-8", newline="\n")
+    (copy / "bike_demand" / "data" / "new.py").unlink()
+    said = run("reproduce", run_id)
+    assert (said.status, said.err) == (0, "")
+    assert "identical: model" in said.out
+    restored = copy / "state" / "reproduced" / run_id
+    assert (restored / "trained-here").exists()  # not only fetched from the cache
+    assert (restored / "bike_demand" / "data" / "new.py").exists()
+    assert "max_iter: 30" in (restored / "params.yaml").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("copy")
+def test_what_differs_from_the_record_is_told_in_one_line(run: Run) -> None:
+    assert run("train").status == 0
+    tracking = Tracking(load_settings())
+    (version,) = tracking.versions()
+    honest = tracking.run(version.run_id)
+    report = json.loads(Path("state/run/report.json").read_text(encoding="utf-8"))
+    forged = tracking.log_run(
+        "forged",
+        params={},
+        metrics={**honest.metrics, "mae": 1.0},
+        dataset=honest.dataset or Dataset("", "", 0, "", ""),
+        tags=honest.tags,
+        artifacts=[Path("dvc.lock")],
+        model=Path("state/run/twin"),
+    )
+    said = run("reproduce", forged)
+    assert said.status == 1
+    assert said.err.count("\n") == 1
+    assert f"model {report['final']['digest']} instead of {report['twin']['digest']}" in said.err
+    assert f"mae {honest.metrics['mae']} instead of 1.0" in said.err
+    assert "mae_mean" not in said.err
+
+
+@pytest.mark.slow
+def test_a_run_whose_data_are_gone_is_told_and_leaves_nothing(copy: Path, run: Run) -> None:
+    assert run("train").status == 0
+    (run_id,) = runs()
+    shutil.rmtree(copy / "state" / "dvc-cache")
+    shutil.rmtree(copy / "state" / "dvc-remote")
+    said = run("reproduce", run_id).refusal()
+    assert "the data of this run cannot be restored" in said
+    assert not (copy / "state" / "reproduced").exists()
+    assert not list((copy / "state").glob(".reproduce*"))
+
+
+@pytest.mark.slow
+def test_a_run_of_a_commit_that_is_not_here_is_told(copy: Path, run: Run) -> None:
+    assert run("train").status == 0
+    (run_id,) = runs()
+    shutil.rmtree(copy / ".git")
+    make_git_anew(copy)
+    said = run("reproduce", run_id).refusal()
+    assert "is not in this repository" in said
+
+
+def make_git_anew(folder: Path) -> None:
+    git(folder, "init", "--quiet", "--initial-branch", "main")
+    (folder / "README.md").write_text("Another history\n", encoding="utf-8")
+    commit(folder)
+
+
+@pytest.mark.usefixtures("copy")
+def test_an_unknown_run_is_told(run: Run) -> None:
+    assert "nothing is on record yet" in run("reproduce", "0" * 32).refusal()

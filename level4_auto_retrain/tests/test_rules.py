@@ -1,0 +1,172 @@
+"""When the loop trains, and when it does not: the rules on days and on trainings before."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import numpy as np
+import pytest
+
+from bike_demand.monitoring.rules import (
+    Promise,
+    Tried,
+    age_signal,
+    cool_down,
+    due,
+    error_signal,
+)
+from bike_demand.prediction_log.history import Day
+from bike_demand.prediction_log.journal import Kind
+from bike_demand.settings import Settings, Trigger, load_settings
+from tests.conftest import ROOT
+
+SETTINGS: Settings = load_settings(ROOT / "params.yaml")
+RULE: Trigger = SETTINGS.trigger
+NOW = datetime(2012, 3, 15)
+PROMISE = Promise(mae=30.0, skill=0.4)
+DAY = timedelta(days=1)
+
+
+def lived(number: int, *, bias: float = 0.0, error: float = 0.18, yardstick: float = 0.3) -> list[Day]:
+    """So many days before NOW, of 24 hours and about 200 bikes an hour; error and bias as shares."""
+    dice = np.random.default_rng(7)
+    days = []
+    for back in range(number, 0, -1):
+        count = 4800.0 * dice.uniform(0.8, 1.2)
+        days.append(
+            Day(
+                day=(NOW - back * DAY).date(),
+                version=3,
+                hours=24,
+                known=24,
+                error=count * error * dice.uniform(0.9, 1.1),
+                bias=count * (bias + dice.normal(0, 0.03)),
+                count=count,
+                yardstick_hours=24,
+                yardstick_error=count * yardstick * dice.uniform(0.9, 1.1),
+                paired_error=count * error * dice.uniform(0.9, 1.1),
+            )
+        )
+    return days
+
+
+def at_level(days: Sequence[Day], factor: float) -> list[Day]:
+    """The same days where demand is so many times as high: all errors grow with it."""
+    names = ("error", "bias", "count", "yardstick_error", "paired_error")
+    return [replace(day, **{name: factor * getattr(day, name) for name in names}) for day in days]
+
+
+def test_a_champion_that_keeps_its_promise_gives_no_signal() -> None:
+    assert error_signal(lived(14), PROMISE, NOW, SETTINGS) is None
+
+
+def test_a_champion_that_answers_too_low_gives_a_signal_that_says_by_how_much() -> None:
+    signal = error_signal(lived(5, bias=-0.3), PROMISE, NOW, SETTINGS)
+    assert signal is not None
+    assert (signal.kind, signal.subject, signal.at) == (Kind.ERROR, "version 3", NOW)
+    assert "too low" in signal.says
+    assert signal.evidence["bias"] == pytest.approx(-0.3, abs=0.05)
+    assert signal.evidence["urgent"] is True
+
+
+def test_a_champion_that_answers_too_high_gives_a_signal() -> None:
+    signal = error_signal(lived(10, bias=0.12), PROMISE, NOW, SETTINGS)
+    assert signal is not None
+    assert "too high" in signal.says
+    assert signal.evidence["urgent"] is False
+
+
+def test_a_shape_that_changed_without_the_level_is_seen_beside_the_yardstick() -> None:
+    signal = error_signal(lived(10, error=0.36), PROMISE, NOW, SETTINGS)
+    assert signal is not None
+    assert "times what it promised" in signal.says
+    assert "too" not in signal.says.split("times")[0]
+
+
+def test_a_season_that_doubles_demand_and_error_alike_gives_no_signal() -> None:
+    assert error_signal(at_level(lived(14), 2.5), PROMISE, NOW, SETTINGS) is None
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_too_few_days_say_nothing(number: int) -> None:
+    assert RULE.min_days == 3
+    assert error_signal(lived(number, bias=-0.5), PROMISE, NOW, SETTINGS) is None
+
+
+def test_hours_without_outcomes_say_nothing() -> None:
+    days = [replace(day, known=5) for day in lived(5, bias=-0.5)]
+    assert sum(day.known for day in days) < RULE.min_hours
+    assert error_signal(days, PROMISE, NOW, SETTINGS) is None
+
+
+def test_one_bad_day_among_good_ones_is_not_sure() -> None:
+    good, bad = lived(6), lived(1, bias=-0.3)
+    assert error_signal([*good[:-1], *bad], PROMISE, NOW, SETTINGS) is None
+
+
+def test_days_before_the_window_do_not_count() -> None:
+    begin = (NOW - RULE.window_days * DAY).date()
+    days = [day for day in lived(40, bias=-0.5) if day.day < begin]
+    assert error_signal(days, PROMISE, NOW, SETTINGS) is None
+
+
+def test_a_version_without_a_promise_is_judged_by_its_bias_alone() -> None:
+    nothing = Promise(mae=None, skill=None)
+    assert error_signal(lived(10, error=0.5), nothing, NOW, SETTINGS) is None
+    assert error_signal(lived(10, bias=0.2), nothing, NOW, SETTINGS) is not None
+
+
+def test_a_yardstick_of_one_day_says_nothing() -> None:
+    first_week = [replace(day, yardstick_hours=0, yardstick_error=0.0, paired_error=0.0) for day in lived(7)]
+    eighth = replace(lived(1)[0], paired_error=3 * lived(1)[0].yardstick_error)
+    assert error_signal([*first_week, eighth], PROMISE, NOW, SETTINGS) is None
+
+
+def tried(*back_and_helped: tuple[int, bool | None]) -> list[Tried]:
+    return [Tried(NOW - back * DAY, helped) for back, helped in back_and_helped]
+
+
+def test_the_first_training_is_due_at_once() -> None:
+    decision = due("no model is live", [], NOW, SETTINGS)
+    assert decision.train
+    assert "no model is live" in decision.says
+
+
+def test_after_a_training_it_cools_down() -> None:
+    decision = due("bias", tried((2, True)), NOW, SETTINGS)
+    assert not decision.train
+    assert f"{NOW + 2 * DAY:%Y-%m-%d}" in decision.says
+    assert due("bias", tried((RULE.cool_down_days, True)), NOW, SETTINGS).train
+
+
+def test_it_gets_patient_where_trainings_do_not_help_and_eager_again_after_one_that_did() -> None:
+    assert cool_down(tried((30, False)), RULE) == 2 * RULE.cool_down_days
+    assert cool_down(tried((60, False), (30, False)), RULE) == 4 * RULE.cool_down_days
+    assert cool_down(tried((60, False), (30, True)), RULE) == RULE.cool_down_days
+    assert cool_down(tried((60, False), (3, None)), RULE) == 2 * RULE.cool_down_days
+    assert cool_down(tried(*[(9, False)] * 20), RULE) == RULE.longest_cool_down_days
+
+
+def test_what_is_urgent_waits_for_the_shortest_cool_down_only() -> None:
+    before = tried((40, False), (20, False), (RULE.cool_down_days, False))
+    assert not due("bias", before, NOW, SETTINGS).train
+    assert due("bias", before, NOW, SETTINGS, urgent=True).train
+    assert not due("bias", tried((1, True)), NOW, SETTINGS, urgent=True).train
+
+
+def test_the_budget_holds_even_for_what_is_urgent() -> None:
+    spent = tried(*[(28 - 6 * number, True) for number in range(RULE.budget)])
+    decision = due("bias", spent, NOW, SETTINGS, urgent=True)
+    assert not decision.train
+    assert "budget" in decision.says
+    assert f"{NOW + 2 * DAY:%Y-%m-%d}" in decision.says
+    assert due("bias", spent, NOW + 2 * DAY, SETTINGS).train
+
+
+def test_a_model_gets_too_old() -> None:
+    longest = RULE.longest_age_days
+    assert age_signal([], NOW, SETTINGS) is None
+    assert age_signal(tried((longest - 1, True)), NOW, SETTINGS) is None
+    signal = age_signal(tried((longest, True)), NOW, SETTINGS)
+    assert signal is not None
+    assert signal.kind is Kind.AGE

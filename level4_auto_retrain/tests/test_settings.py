@@ -1,0 +1,52 @@
+"""The settings and how mistakes in them are told."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Run
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("min_rows: 500", "min_rows: many", "training.min_rows"),
+        ("half_life_days: 30", "half_life_days: -1", "training.half_life_days"),
+        ("half_life_days", "halflife", "training.half_life_days"),
+        ("max_iter: 100", "max_iter: 100\n    month: true", "training.recipe.month"),
+        ('"2011-01"', '"2011-13"', "first_month"),
+        ("port: 8000", "port: 80000", "serving.port"),
+        ("training:", "training: [", "not YAML"),
+        ("feed: feed/", "feed:", "feed"),
+        ("missing_share: 0.15", "missing_share: 2", "validation.missing_share"),
+        ("clock: feed", "clock: moon", "validation.clock"),
+        ('cron: "0 5 * * *"', "cron: monthly", "flow.cron"),
+        ("most_failures: 3", "most_failures: 0", "loop.most_failures"),
+    ],
+)
+def test_a_wrong_setting_is_named_in_one_line(
+    project: Path, run: Run, old: str, new: str, named: str
+) -> None:
+    params = project / "params.yaml"
+    text = params.read_text(encoding="utf-8")
+    assert old in text
+    params.write_text(text.replace(old, new, 1), encoding="utf-8")
+    said = run("ingest").refusal()
+    assert "params.yaml" in said
+    assert named in said
+
+
+def test_outside_a_project_it_is_said_where_to_be(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "run this in the project's folder" in run("ingest").refusal()
+
+
+def test_the_environment_overrides_the_feed_at_each_call(
+    project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "feed").rename(project / "elsewhere")
+    assert "no such folder" in run("ingest").refusal()
+    monkeypatch.setenv("BIKE_FEED", str(project / "elsewhere"))
+    assert run("ingest").status == 0

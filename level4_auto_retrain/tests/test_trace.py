@@ -1,0 +1,155 @@
+"""`trace`: from an answer back to the deployment, the run, the code, the environment and the very rows."""
+
+import hashlib
+import json
+import shutil
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from bike_demand.data.store import read_hours
+from bike_demand.data.table import iso
+from bike_demand.release import deploy as delivery
+from bike_demand.release.gates import Finding, Gate
+from bike_demand.settings import DATA, load_settings
+from bike_demand.tracking import DEPLOYMENT_TAG, Tracking
+from bike_demand.training import steps
+from tests.answers import hours, log, off_by, tell_outcomes
+from tests.conftest import Run
+from tests.registry import put_live, register
+from tests.workcopy import git
+
+passing = Gate("example", "Example", lambda _: Finding(True, "what it says of it", {"rows": 3}))
+
+
+def quiet(_: str) -> None:
+    """Nobody reads it here."""
+
+
+def trained(as_of: str) -> None:
+    steps.run(datetime.fromisoformat(as_of), False)
+
+
+@pytest.mark.slow
+def test_an_answer_of_an_old_version_leads_to_its_very_rows_after_three_releases(
+    copy: Path, run: Run, tmp_path: Path
+) -> None:
+    deploy = partial(delivery.deploy, load_settings(), gates=(passing,))
+    trained("2011-03-01")
+    deploy("latest", datetime(2011, 3, 1), quiet)
+    tracking = Tracking(load_settings())
+    taught = read_hours(DATA)
+    assert taught[-1].timestamp == datetime(2011, 2, 28, 23)
+    first = tracking.version(1)
+    asked = hours("2011-02-28", "2011-03-01")
+    ids = log(asked, (1, off_by(10.0)), deployments=(first.tags[DEPLOYMENT_TAG], ""))
+    tell_outcomes(asked)
+    for number, day in ((2, "2011-03-10"), (3, "2011-03-20"), (4, "2011-03-30")):
+        trained(day)
+        delivery.release(load_settings(), str(number), "a test", None, quiet, gates=(passing,))
+    assert tracking.aliases()["champion"] == 4
+    shutil.rmtree(copy / "state" / "dvc-cache")  # the rows come from the remote storage then
+    before = (git(copy, "status", "--porcelain"), (copy / "dvc.lock").read_bytes(), read_hours(DATA))
+
+    said = run("trace", ids[7], "--rows", "--html", tmp_path / "page.html")
+    assert (said.status, said.err) == (0, "")
+    record = tracking.run(first.run_id)
+    for fact in (
+        ids[7],
+        "2011-02-28T07:00:00",
+        f"{asked[7].count} bikes",
+        "the champion",
+        first.tags[DEPLOYMENT_TAG],
+        "Nothing was live to test it against.",
+        "passed: what it says of it",
+        first.digest,
+        first.run_id,
+        "max_iter 100",
+        git(copy, "rev-parse", "HEAD").strip(),
+        hashlib.sha256((copy / "requirements.lock").read_bytes()).hexdigest(),
+        record.tags["python"],
+        f"{len(taught)}, {iso(taught[0].timestamp)} to {iso(taught[-1].timestamp)}",
+    ):
+        assert fact in said.out, fact
+    folder = copy / "state" / "traced" / first.run_id
+    assert read_hours(folder) == taught
+    assert sorted(path.name for path in folder.iterdir()) == ["2011-01.csv", "2011-02.csv"]
+    assert [path.name for path in folder.parent.iterdir()] == [first.run_id]
+    assert (git(copy, "status", "--porcelain"), (copy / "dvc.lock").read_bytes(), read_hours(DATA)) == before
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert ids[7] in page
+    assert first.run_id in page
+
+    again = json.loads(run("trace", ids[7], "--rows", "--json").out)
+    assert again["model"]["version"] == 1
+    assert again["model"]["parameters"]["max_iter"] == "100"
+    assert again["deployment"]["gates"] == [{"gate": "example", "passed": True, "says": "what it says of it"}]
+    assert again["data"] == {
+        "version": record.dataset.digest if record.dataset else None,
+        "rows": len(taught),
+        "first": "2011-01-01T00:00:00",
+        "last": "2011-02-28T23:00:00",
+        "folder": f"state/traced/{first.run_id}",
+    }
+    assert again["answer"]["outcome"] == asked[7].count
+
+    shutil.rmtree(copy / "state" / "dvc-cache")
+    shutil.rmtree(copy / "state" / "dvc-remote")
+    assert "the data of this run cannot be restored" in run("trace", ids[7], "--rows").refusal()
+
+
+def test_the_arm_of_an_answer_given_in_a_test_is_told(released: Path, run: Run, handoff: Path) -> None:
+    assert released
+    register(handoff)
+    tracking = Tracking(load_settings())
+    test = {"mode": "ab", "share": 0.5, "salt": "bike-demand", "began": "2011-03-01T00:00:00"}
+    tracking.set_alias("challenger", 2, {"ab": json.dumps(test)})
+    assert run("ingest").status == 0
+    asked = hours("2011-03-01", "2011-03-02")
+    ids = log(asked, (1, off_by(10.0)), (2, off_by(5.0)))
+    arms = {json.loads(run("trace", each, "--json").out)["arm"]["variant"]: each for each in ids}
+    assert set(arms) == {"champion", "challenger"}
+    said = run("trace", arms["challenger"]).out
+    assert "the challenger" in said
+    assert "version 1 as champion" in said
+    assert "50% of the hours, salt bike-demand" in said
+    assert "not known yet" in said
+    assert "put live by other means" in said
+    assert "version 2 as challenger" in run("trace", arms["champion"]).out
+
+
+def test_an_unknown_answer_is_told_and_makes_no_database(released: Path, run: Run) -> None:
+    assert "no answer was logged yet" in run("trace", "0" * 32).refusal()
+    assert not (released / "state" / "production.db").exists()
+    assert run("ingest").status == 0
+    (known,) = log(hours("2011-03-01", "2011-03-02")[:1], (1, off_by(10.0)))
+    assert "not in the log" in run("trace", "0" * 32).refusal()
+    assert run("trace", known).status == 0
+
+
+@pytest.mark.slow
+def test_the_rows_are_those_that_taught_although_the_feed_went_on_and_no_others(
+    copy: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained("2011-03-01")
+    tracking = Tracking(load_settings())
+    tracking.promote(1, {})
+    taught = read_hours(DATA)
+    assert run("ingest").status == 0
+    assert len(read_hours(DATA)) > len(taught)
+    (known,) = log(hours("2011-03-01", "2011-03-02")[:1], (1, off_by(10.0)))
+    assert run("trace", known, "--rows").status == 0
+    (folder,) = (copy / "state" / "traced").iterdir()
+    assert read_hours(folder) == taught
+    monkeypatch.setattr("bike_demand.release.trace.read_hours", lambda folder: read_hours(folder)[1:])
+    assert "were restored, but it learned from" in run("trace", known, "--rows").refusal()
+
+
+def test_rows_that_nobody_kept_are_told(released: Path, run: Run, handoff: Path) -> None:
+    assert run("ingest").status == 0
+    version = put_live(handoff)  # not made by a training, so it kept no dvc.lock
+    (known,) = log(hours("2011-02-01", "2011-02-02")[:1], (version.number, off_by(10.0)))
+    assert "it kept no dvc.lock" in run("trace", known, "--rows").refusal()
+    assert list((released / "state" / "traced").iterdir()) == []

@@ -1,0 +1,170 @@
+"""The team's MLflow server instead of a local database: one setting, the same behaviour."""
+
+import shutil
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from bike_demand.data.schema import EXAMPLE
+from bike_demand.errors import UserError
+from bike_demand.release import moves
+from bike_demand.release.deploy import deploy
+from bike_demand.release.gates import GATES
+from bike_demand.release.rollback import take_back
+from bike_demand.serving.champion import Champion
+from bike_demand.settings import load_settings
+from bike_demand.tracking import Dataset, Tracking
+from tests.conftest import Run
+from tests.mlflow_server import Server, mlflow_server
+from tests.registry import put_live, register
+from tests.service import Service, running
+from tests.tiny import constant
+from tests.tree import contents
+
+pytestmark = pytest.mark.timeout(300)
+
+CHROMIUM = next(
+    filter(
+        None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))
+    ),
+    None,
+)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with mlflow_server(tmp_path_factory.mktemp("mlflow")) as server:
+        yield server
+
+
+@pytest.fixture
+def tracking(project: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> Tracking:
+    """The server as the store of a project of its own."""
+    assert project
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+    return Tracking(load_settings())
+
+
+@pytest.mark.slow
+def test_runs_versions_and_the_alias_are_kept_there_and_nothing_here(tracking: Tracking) -> None:
+    Path("dvc.lock").write_text("schema: '2.0'", encoding="utf-8")
+    data = Dataset("hours", "d" * 32, 1416, "2011-01-01T00:00:00", "2011-02-28T23:00:00")
+    model = constant(Path("made"), 5.0)
+    run_id = tracking.log_run(
+        "training",
+        params={"max_iter": 100},
+        metrics={"mae": 25.5},
+        dataset=data,
+        tags={"git.commit": "abc"},
+        artifacts=[Path("dvc.lock"), model],
+        model=model,
+    )
+    run = tracking.run(run_id)
+    assert (run.params, run.metrics, run.dataset) == ({"max_iter": "100"}, {"mae": 25.5}, data)
+    assert contents(tracking.fetch(run_id, "handoff", Path("back"))) == contents(model)
+    first = tracking.register(run_id, run_id, {}).number
+    second = tracking.register(run_id, run_id, {}).number
+    assert [each.number for each in tracking.versions()][-2:] == [first, second]
+    for number in (first, second):
+        tracking.promote(number, {})
+        champion = tracking.champion()
+        assert champion is not None
+        assert (champion.number, champion.aliases) == (number, ("champion",))
+    assert tracking.back().number == first
+    with pytest.raises(UserError, match="version 999: "):
+        tracking.version(999)
+    assert not Path("state").exists()
+
+
+@pytest.mark.slow
+def test_a_version_is_deployed_and_taken_back_there(
+    tracking: Tracking, run: Run, handoffs: tuple[Path, Path]
+) -> None:
+    assert run("ingest").status == 0
+    old = put_live(constant(Path("fifty"), 50.0)).number
+    new = register(*handoffs, tracking=tracking).number
+    gates = [gate for gate in GATES if gate.id not in ("test-environment", "cost")]
+    deploy(load_settings(), str(new), None, print, gates)
+    arms = tracking.arms("champion")
+    assert arms is not None
+    assert arms.other is not None
+    assert (arms.shown.number, arms.other.number, arms.role) == (old, new, "challenger")
+    moves.go_live(tracking, tracking.version(new), datetime(2011, 4, 2))
+    assert tracking.aliases() == {"champion": new, "previous": old}
+    record = tracking.version(new).tags["deployment"]
+    assert tracking.run(record).tags["state"] == "live"
+    assert tracking.fetch(record, "decision.html", Path("page")).exists()
+    take_back(load_settings(), tracking, "nonsense", datetime(2011, 4, 3))
+    assert tracking.aliases() == {"champion": old}
+    assert tracking.run(record).tags["state"] == "taken back"
+
+
+@pytest.mark.slow
+def test_the_service_and_the_batch_follow_it_and_outlive_it(
+    project: Path, run: Run, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with mlflow_server(tmp_path_factory.mktemp("short-lived")) as server:
+        params = project / "params.yaml"
+        text = params.read_text(encoding="utf-8")
+        params.write_text(text.replace("sqlite:///state/mlflow.db", server.url), encoding="utf-8")
+        put_live(constant(project / "made", 5.0))
+        with running(project) as service:
+            assert answering(service) == "1"
+            server.stop()
+            assert answering(service) == "1"
+            said = run("predict", "feed/2011-02.csv", "out.csv")
+            assert said.status == 0
+            assert "the tracking store does not answer" in said.err
+        with running(project) as service:  # started anew while the registry is away
+            assert answering(service) == "1"
+    model, problem = Champion(Tracking(load_settings())).current()
+    assert model is not None
+    assert problem is not None
+
+
+def answering(service: Service) -> str:
+    """The version that answers a request."""
+    version: str = service.client.post("/predict", json=EXAMPLE).json()["model_version"]
+    return version
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the PATH")
+@pytest.mark.usefixtures("tracking")
+def test_its_pages_show_runs_metrics_and_the_model_without_a_network(server: Server, tmp_path: Path) -> None:
+    from playwright.sync_api import expect, sync_playwright
+
+    version = put_live(constant(Path("made"), 5.0))
+    flags = "no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
+    flags += " disable-component-update disable-sync"
+    expect.set_options(timeout=60_000)
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            tmp_path / "browser",
+            executable_path=CHROMIUM,
+            args=[f"--{flag}" for flag in flags.split()],
+            viewport={"width": 1600, "height": 2000},
+        )
+        asked: list[str] = []
+        context.on("request", lambda request: asked.append(request.url))
+        page = context.new_page()
+        page.goto(f"{server.url}/#/experiments/1/runs")
+        for name in ("final 2011-03-01", "twin 2011-02-22"):
+            expect(page.get_by_text(name, exact=True).first).to_be_visible()
+        page.goto(f"{server.url}/#/experiments/1/runs/{version.run_id}")
+        for shown in (
+            "mae",
+            "25.5",
+            "max_iter",
+            "hours 2011-01-01T00 to 2011-03-01T00",
+            f"v{version.number}",
+        ):
+            expect(page.get_by_text(shown).first).to_be_visible()
+        page.goto(f"{server.url}/#/models/bike-demand")
+        expect(page.get_by_role("status", name="champion", exact=True)).to_be_visible()
+        expect(page.get_by_role("link", name=f"Version {version.number}", exact=True)).to_be_visible()
+        context.close()
+    assert asked
+    assert not [url for url in asked if not url.startswith((server.url, "data:", "blob:"))]

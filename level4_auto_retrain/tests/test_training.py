@@ -1,0 +1,246 @@
+"""One training: the recipe, the model and its twin, and their export."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from sklearn.ensemble import HistGradientBoostingRegressor
+from threadpoolctl import threadpool_info
+
+from bike_demand import handoff as handoffs
+from bike_demand import stages
+from bike_demand.data.features import FEATURES, to_matrix
+from bike_demand.data.store import read_hours
+from bike_demand.errors import UserError
+from bike_demand.serving.model import load_model
+from bike_demand.settings import DATA, RUN, Recipe, load_settings
+from bike_demand.training import export
+from bike_demand.training.model import build_pipeline, fit, weights
+from bike_demand.training.threads import one_thread
+from tests.conftest import Run
+from tests.feedmaker import month_lines, write_month
+from tests.tree import contents
+
+RECIPE = Recipe(learning_rate=0.1, max_iter=100, max_leaf_nodes=31, min_samples_leaf=20, random_state=0)
+
+Stage = Callable[[str], tuple[int, str]]
+
+
+@pytest.fixture
+def stage(capsys: pytest.CaptureFixture[str]) -> Stage:
+    """Runs a stage of dvc.yaml in the current folder: its exit status, and what it said on stderr."""
+
+    def call(name: str) -> tuple[int, str]:
+        status = stages.main([name])
+        return status, capsys.readouterr().err
+
+    return call
+
+
+def refusal(stage: Stage) -> str:
+    """The one line of a training that is refused."""
+    status, said = stage("train")
+    assert status == 1
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    return said
+
+
+def test_the_recipe_is_the_agreed_one(project: Path) -> None:
+    assert load_settings(project / "params.yaml").training.recipe == RECIPE
+    (name, model), *others = build_pipeline(RECIPE).steps
+    assert (name, others) == ("model", [])
+    expected = {
+        "loss": "poisson",
+        "learning_rate": 0.1,
+        "max_iter": 100,
+        "max_leaf_nodes": 31,
+        "min_samples_leaf": 20,
+        "early_stopping": False,
+        "random_state": 0,
+    }
+    assert {key: model.get_params()[key] for key in expected} == expected
+
+
+def test_a_row_weighs_half_for_each_half_life_before_the_newest() -> None:
+    newest = datetime(2011, 3, 31, 23)
+    stamps = [newest - timedelta(days=days) for days in (60, 30, 15, 0)]
+    np.testing.assert_allclose(weights(stamps, 30), [0.25, 0.5, 0.5**0.5, 1])
+
+
+def test_fitting_follows_the_recipe_to_the_letter(project: Path, run: Run) -> None:
+    run("ingest")
+    rows = read_hours(project / DATA)
+    X, y = to_matrix(rows), np.array([row.count for row in rows])
+    age = np.array([(rows[-1].timestamp - row.timestamp).total_seconds() / 86_400 for row in rows])
+    agreed = HistGradientBoostingRegressor(
+        loss="poisson",
+        learning_rate=0.1,
+        max_iter=100,
+        max_leaf_nodes=31,
+        min_samples_leaf=20,
+        early_stopping=False,
+        random_state=0,
+    )
+    with one_thread():
+        expected = agreed.fit(X, y, sample_weight=0.5 ** (age / 30)).predict(X)
+        np.testing.assert_array_equal(fit(rows, RECIPE, 30).predict(X), expected)
+
+
+def test_training_keeps_to_one_thread() -> None:
+    with one_thread():
+        pools = [pool for pool in threadpool_info() if pool["user_api"] == "openmp"]
+        assert pools
+        assert {pool["num_threads"] for pool in pools} == {1}
+
+
+def test_training_writes_whole_handoffs_of_the_model_and_its_twin(project: Path, stage: Stage) -> None:
+    stage("ingest")
+    assert stage("train") == (0, "")
+    report = json.loads((RUN / "report.json").read_text(encoding="utf-8"))
+    for kind, last in (("final", "2011-03-31T23:00:00"), ("twin", "2011-03-24T23:00:00")):
+        folder = RUN / kind
+        assert sorted(contents(folder)) == ["SHA256SUMS", "model.json", "model.onnx"]
+        card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        assert card["version"] == hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()[:12]
+        assert report[kind]["digest"] == card["version"]
+        assert report[kind]["last"] == last
+        assert [each["name"] for each in card["inputs"]] == list(FEATURES)
+        assert card["inputs"][5] == {
+            "name": "temp_c",
+            "type": "float32",
+            "unit": "degrees C",
+            "min": -90,
+            "max": 150,
+            "nullable": False,
+        }
+        assert card["output"]["unit"] == "bikes rented in the hour"
+    rows = read_hours(project / DATA)
+    assert report["twin"]["rows"] + report["held_out"]["rows"] == report["final"]["rows"] == len(rows)
+
+
+def test_the_twin_is_the_recipe_without_the_last_days(project: Path, run: Run, stage: Stage) -> None:
+    stage("ingest")
+    stage("train")
+    twin = contents(project / RUN / "twin")
+    run("ingest", "--as-of", "2011-03-25")
+    stage("train")
+    # Weights are relative to the newest row that is learned from, so both are the same model.
+    assert contents(project / RUN / "final") == twin
+
+
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="no sha256sum here")
+def test_the_checksums_are_what_sha256sum_reads(handoff: Path) -> None:
+    subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=handoff, check=True)
+
+
+@pytest.mark.usefixtures("project")
+def test_the_same_data_give_the_same_bytes(stage: Stage, handoff: Path) -> None:
+    stage("ingest")
+    stage("train")
+    assert contents(RUN / "final") == contents(handoff)
+
+
+# ---- what is refused
+
+
+def test_training_without_data_says_to_gather_first(project: Path, stage: Stage) -> None:
+    assert "run `python -m bike_demand ingest` first" in refusal(stage)
+    assert not (project / "state").exists()
+
+
+@pytest.mark.parametrize("date", ["2011-01-02", "2011-01-27"])
+def test_too_few_rows_are_refused(project: Path, run: Run, stage: Stage, date: str) -> None:
+    run("ingest", "--as-of", date)
+    assert "too few" in refusal(stage)
+    assert not (project / RUN).exists()
+
+
+def test_a_feed_without_a_single_rental_is_refused(project: Path, stage: Stage) -> None:
+    for path in (project / "feed").glob("*.csv"):
+        lines = [",".join([*line.split(",")[:8], "0", "0", "0"]) for line in month_lines(path.stem)]
+        write_month(path, lines)
+    stage("ingest")
+    assert "not one bike" in refusal(stage)
+
+
+@pytest.mark.usefixtures("project")
+def test_a_gathered_month_that_somebody_spoilt_is_refused(stage: Stage) -> None:
+    stage("ingest")
+    path = DATA / "2011-02.csv"
+    path.write_bytes(path.read_bytes()[:-4])
+    assert "2011-02.csv" in refusal(stage)
+    assert not RUN.exists()
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "params.yaml"])
+def test_a_folder_that_is_no_handoff_is_not_replaced(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine", encoding="utf-8")
+    with pytest.raises(UserError, match=f"holds {name}"):
+        handoffs.write_handoff(tmp_path, b"model")
+    assert contents(tmp_path) == {name: b"mine"}
+
+
+def test_a_file_in_the_place_of_the_handoff_is_not_replaced(project: Path) -> None:
+    with pytest.raises(UserError, match="not a folder"):
+        handoffs.write_handoff(project / "params.yaml", b"model")
+
+
+def test_an_unknown_stage_is_told(stage: Stage) -> None:
+    status, said = stage("fly")
+    assert status == 2
+    assert said == "error: give one of ingest, validate, train, evaluate\n"
+
+
+# ---- the export
+
+
+def test_the_export_answers_like_scikit_learn_with_and_without_humidity(project: Path, run: Run) -> None:
+    run("ingest")
+    rows = read_hours(project / DATA)
+    assert any(row.humidity is None for row in rows)
+    pipeline = fit(rows, RECIPE, 30)
+    X = to_matrix(rows)
+    model = export.to_onnx(pipeline)
+    assert export.prove_parity(model, pipeline, X) < 0.01
+    handoffs.write_handoff(project / "given", model)
+    given = load_model(project / "given").predict(rows)
+    np.testing.assert_allclose(given, pipeline.predict(X), atol=0.01)
+
+
+@pytest.mark.usefixtures("project")
+def test_an_export_without_the_inverse_link_is_refused(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What skl2onnx alone makes of a Poisson model: the logarithm, not the bikes."""
+    stage("ingest")
+    monkeypatch.setattr(export, "with_inverse_link", lambda model: model)
+    assert "the exported model is not the trained one" in refusal(stage)
+    assert not RUN.exists()
+
+
+def test_an_export_that_differs_in_one_row_is_refused(project: Path, run: Run) -> None:
+    run("ingest")
+    rows = read_hours(project / DATA)
+    pipeline, other = (
+        fit(rows, RECIPE, 30),
+        fit([*rows[:-1], rows[-1].model_copy(update={"count": 900})], RECIPE, 30),
+    )
+    with pytest.raises(Exception, match="nothing was written"):
+        export.prove_parity(export.to_onnx(other), pipeline, to_matrix(rows))
+
+
+def test_an_export_that_differs_only_where_humidity_is_unknown_is_refused(project: Path, run: Run) -> None:
+    run("ingest")
+    rows = [row for row in read_hours(project / DATA) if row.humidity is not None]
+    pipeline = fit(rows, RECIPE, 30)
+    model = onnx.ModelProto.FromString(export.to_onnx(pipeline))
+    (ways,) = [each for each in model.graph.node[0].attribute if "missing" in each.name]
+    ways.ints[:] = [1 - way for way in ways.ints]
+    with pytest.raises(Exception, match="nothing was written"):
+        export.prove_parity(model.SerializeToString(), pipeline, to_matrix(rows))

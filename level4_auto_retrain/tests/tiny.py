@@ -1,0 +1,36 @@
+"""Tiny models in the shape of the real one, for tests that do not need a trained one."""
+
+from pathlib import Path
+
+import onnx
+from onnx import helper
+
+from bike_demand.handoff import write_handoff
+
+
+def table(name: str, columns: int, kind: int = onnx.TensorProto.FLOAT) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, kind, [None, columns])
+
+
+def network(inputs: int = 9, name: str = "features", output: str = "prediction", fill: float = 1.0) -> bytes:
+    """A tiny model of that shape that answers a constant for each row."""
+    first = helper.make_node("Gather", [name, "first"], ["column"], axis=1)  # the hour, which is never NaN
+    zero = helper.make_node("Mul", ["column", "zero"], ["nothing"])
+    add = helper.make_node("Add", ["nothing", "fill"], [output])
+    constants = [
+        helper.make_tensor("first", onnx.TensorProto.INT64, [1], [0]),
+        helper.make_tensor("zero", onnx.TensorProto.FLOAT, [1], [0.0]),
+        helper.make_tensor("fill", onnx.TensorProto.FLOAT, [1], [fill]),
+    ]
+    graph = helper.make_graph(
+        [first, zero, add], "tiny", [table(name, inputs)], [table(output, 1)], constants
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    content: bytes = made.SerializeToString()
+    return content
+
+
+def constant(folder: Path, answer: float) -> Path:
+    """The hand-off of a model that answers this for every hour; the folder."""
+    write_handoff(folder, network(fill=answer))
+    return folder
