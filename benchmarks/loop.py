@@ -162,7 +162,7 @@ def _incident(incident: Incident, lived: Lived, days: pd.DataFrame, daily: pd.Da
         "kept": {},
     }
     kept = found["kept"]
-    if incident.kind in ("growth", "new-habits"):
+    if incident.kind == "growth":
         kept[f"found within {FOUND} days"] = (found["days_to_training"] or 99) <= FOUND
         kept[f"recovered within {RECOVERED} days"] = (
             found["days_to_recover"] is not None and found["days_to_recover"] <= RECOVERED

@@ -223,5 +223,6 @@ def _execute_notebook(path: Path) -> None:
     with (home() / "tools" / "kernel.log").open("ab") as log:  # what the kernel says of itself
         try:
             client.execute(stderr=log)
-        except (DeadKernelError, RuntimeError) as error:  # the latter while it starts
+        # A kernel that is stopped is dead to nbclient, or while it starts gone from under its hands.
+        except (DeadKernelError, RuntimeError, AssertionError) as error:
             raise UserError(f"{path.name}: its kernel is gone: {error}") from None

@@ -89,9 +89,10 @@ def counted(gates: Sequence[Gate], seen: list[str]) -> list[Gate]:
 def test_a_version_that_passes_all_gates_begins_its_ab_test(live: Tracking) -> None:
     said = deployed(2)
     assert len(said) == len(QUICK) + 1
-    assert said[0] == "1/7 blocked          passed: never taken back or rejected"
+    assert said[0] == f"1/{len(QUICK)} blocked          passed: never taken back or rejected"
     assert said[-1] == (
-        "Version 2 passed all gates. Its A/B test against version 1 begins: 14 days at most."
+        f"Version 2 passed all gates. Its A/B test against version 1 begins: {load_settings().ab.days} days"
+        " at most."
         " No service of production is running; one that starts answers with it."
     )
     assert live.aliases() == {"champion": 1, "challenger": 2}
@@ -424,7 +425,7 @@ def test_by_the_command_a_version_passes_all_gates_and_a_bad_one_does_not(
     assert (said.status, said.err) == (0, "")
     lines = said.out.splitlines()
     assert [line.split()[1] for line in lines[:-1]] == [gate.id for gate in GATES]
-    assert "begins: 14 days at most" in lines[-1]
+    assert f"begins: {load_settings().ab.days} days at most" in lines[-1]
     assert live.aliases() == {"champion": 1, "challenger": 2, "candidate": 2}
     bad = register(constant(Path("ninety"), 90.0), handoffs[1], tracking=live, twin_last=TWIN_LAST)
     said = run("deploy", bad.number)

@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from functools import partial
 from html import unescape
 from pathlib import Path
@@ -34,6 +34,7 @@ from tests.tiny import constant
 from tests.workcopy import change_params
 
 BEGAN = "2011-03-01"
+DAYS = load_settings(ROOT / "params.yaml").ab.days  # that a test takes at most
 
 
 class KilledError(BaseException):
@@ -41,6 +42,11 @@ class KilledError(BaseException):
 
 
 Deploy = Callable[[int, str], list[str]]
+
+
+def after(days: int) -> str:
+    """So many days after a test began."""
+    return (date.fromisoformat(BEGAN) + timedelta(days=days)).isoformat()
 
 
 @pytest.fixture(scope="session")
@@ -130,7 +136,7 @@ def test_a_better_challenger_is_promoted_as_soon_as_that_is_sure_and_then_watche
     for day in ("2011-03-02", "2011-03-03", "2011-03-04"):
         said = run("ab", "step", "--as-of", day)
         assert (said.status, said.err) == (0, "")
-        assert "Version 2 is tested against version 1 until 2011-03-11 at most" in said.out
+        assert f"Version 2 is tested against version 1 until {after(DAYS)} at most" in said.out
         assert tested.aliases()[CHAMPION] == 1
     said = run("ab", "step", "--as-of", "2011-03-05")
     assert said.out.startswith("Version 2 is promoted, surely not 5% worse: its error is 0.48")
@@ -209,10 +215,10 @@ def test_a_test_without_outcomes_waits_for_them_but_not_forever(tested: Tracking
     rows = hours(BEGAN, "2011-03-20")
     log(rows, (1, off_by(20.0)), (2, off_by(20.6)))
     tell_outcomes(rows[::3])
-    for day in ("2011-03-11", "2011-03-20"):
+    for day in (after(DAYS), after(2 * DAYS - 1)):
         assert "are over, but too few outcomes are known" in run("ab", "step", "--as-of", day).out
-    said = run("ab", "step", "--as-of", "2011-03-21")
-    assert "Version 2 is rejected, too few outcomes came in 20 days" in said.out
+    said = run("ab", "step", "--as-of", after(2 * DAYS))
+    assert f"Version 2 is rejected, too few outcomes came in {2 * DAYS} days" in said.out
     assert tested.aliases()[CHAMPION] == 1
 
 

@@ -2,6 +2,8 @@
 
 from itertools import pairwise
 
+import pytest
+
 from ladder.levels import levels
 from ladder.testing import left_to_next
 from tests.tool.conftest import Ladder
@@ -40,6 +42,7 @@ def test_every_file_of_tests_is_run_at_some_level_and_only_what_is_the_same_abov
             assert its_own - set(left), f"level {level.number} would run nothing"
 
 
+@pytest.mark.slow
 def test_one_level_alone_is_tested_whole(ladder: Ladder) -> None:
     name = left_to_next()["1"][0]
     whole = ladder("test", "--only", "1", "-n", "0", "--collect-only")

@@ -4,6 +4,7 @@ An incident is as long as its signal. Where a bad model got through to users, it
 every later deployment (`release.gates.cases`); where bad data did, of every later training (`data.lessons`).
 """
 
+import statistics
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,7 +25,7 @@ from bike_demand.release.rescored import predictions
 from bike_demand.tracking import BLOCKED_TAG
 
 KINDS = (Kind.QUALITY, Kind.ERROR, Kind.RELEASE, Kind.LOOP)
-NORMAL_DAYS = 14  # before an incident: what was normal
+NORMAL_DAYS = 60  # before an incident: what was normal
 LESSON_HOURS, LEAST_HOURS = 48, 12
 BEFORE_DAYS = 21  # before bad data, of which their case takes what it needs
 
@@ -105,18 +106,20 @@ def _end(context: Context, incident: Incident, found: Sequence[Found]) -> None:
 
 
 def _cost(context: Context, incident: Incident) -> dict[str, Any]:
-    """Errors in bikes: of all answers meanwhile, and by how much their sum is above that of normal hours."""
+    """Errors in bikes: of all answers meanwhile, and by how much their sum is above that of normal hours.
+
+    Normal is the median share of demand that a day was off by, so that neither the season nor an incident
+    shortly before sets the standard.
+    """
     first = incident.since.date()
     during = history.days(context.database, first, context.now.date())
     before = history.days(context.database, first - timedelta(days=NORMAL_DAYS), first)
     hours, error = sum(day.known for day in during), sum(day.error for day in during)
-    known, usual = sum(day.known for day in before), sum(day.error for day in before)
     cost: dict[str, Any] = {"hours": hours, "error": round(error / hours, 1) if hours else None}
-    if hours and known:
-        cost |= {
-            "normal_error": round(usual / known, 1),
-            "error_above_normal": round(error - hours * usual / known),
-        }
+    shares = [day.error / day.count for day in before if day.count]
+    if hours and shares:
+        normal = statistics.median(shares) * sum(day.count for day in during)
+        cost |= {"normal_error": round(normal / hours, 1), "error_above_normal": round(error - normal)}
     return cost
 
 

@@ -93,8 +93,8 @@ def in_words(cost: dict[str, Any]) -> str:
     if cost.get("error") is not None:
         usual = f", normally {cost['normal_error']:g}" if cost.get("normal_error") is not None else ""
         said.append(f"off by {cost['error']:g} bikes an hour{usual}")
-    if cost.get("error_above_normal") is not None:
-        said.append(f"{cost['error_above_normal']:+g} bikes in all")
+    if (above := cost.get("error_above_normal")) is not None:
+        said.append(f"{above:,} bikes more than normal in all" if above > 0 else "no more than normal")
     if cost.get("answers_by_bad_model"):
         said.append(f"{cost['answers_by_bad_model']} hours answered by the bad model")
     return "; ".join(said)

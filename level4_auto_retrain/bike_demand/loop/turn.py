@@ -222,7 +222,8 @@ def _done(context: Context, raised: Raised) -> str:
         return held
     if (busy := _busy(context)) is not None:
         return busy
-    decision = _due(context, raised.says, urgent=bool(raised.evidence.get("urgent")))
+    urgent = raised.kind is Kind.NO_MODEL or bool(raised.evidence.get("urgent"))
+    decision = _due(context, raised.says, urgent=urgent)
     if not decision.train and raised.kind is not Kind.NO_MODEL:  # without any, users get no answer
         return decision.says
     return training.train(context, raised.says, signal=raised.id)
