@@ -67,8 +67,9 @@ def up(
         bool, typer.Option("--story", help="Let days pass: users ask, and the level does what it does.")
     ] = False,
     speed: Annotated[
-        float, typer.Option(min=0.5, max=600, metavar="SECONDS", help="A day of the story.")
-    ] = 8.0,
+        float | None,
+        typer.Option(min=0.5, max=600, metavar="SECONDS", help="Of a day of the story; 8 if not given."),
+    ] = None,
     scenario: Annotated[
         str | None, typer.Option(help="Of the story: a scenario with a period, by name or path.")
     ] = None,
@@ -79,9 +80,11 @@ def up(
     """
     from ladder.up import up as start_level
 
-    if scenario is not None and not story:
-        raise UserError("--scenario is of a story: give --story, too")
-    start_level(level, port, Console(), empty=empty, scenario=scenario, seconds=speed if story else None)
+    for name, value in (("--scenario", scenario), ("--speed", speed)):
+        if value is not None and not story:
+            raise UserError(f"{name} is of a story: give --story, too")
+    seconds = (speed or 8.0) if story else None
+    start_level(level, port, Console(), empty=empty, scenario=scenario, seconds=seconds)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

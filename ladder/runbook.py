@@ -47,7 +47,7 @@ class Step(_Strict):
 
 
 class Page(_Strict):
-    """A server that people look at while the level runs; `{port}` in its command is a free port."""
+    """A server that people look at while the level runs; `{port}` in its command and `env` is a free port."""
 
     name: str
     command: str

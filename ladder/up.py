@@ -18,7 +18,7 @@ from data.feedfile import INPUTS
 from ladder import runbook, users, workcopy
 from ladder.hands import environment
 from ladder.levels import level
-from ladder.service import Service, is_free
+from ladder.service import Service, free_port, is_free
 from ladder.stage import FOR_MACHINES, Stage, release_earlier, set_up, show
 
 LINKS = "BIKE_LINKS"  # tells the application where the pages are that stand beside it
@@ -157,10 +157,13 @@ class _Lines:
 
 
 def _server(page: runbook.Page, folder: Path) -> Service:
-    here = {name: value.replace("{folder}", str(folder)) for name, value in page.env.items()}
-    log = folder / "state" / f"{page.name.lower()}.log"
+    port, log = free_port(), folder / "state" / f"{page.name.lower()}.log"
+    here = {
+        name: value.replace("{folder}", str(folder)).replace("{port}", str(port))
+        for name, value in page.env.items()
+    }
     command = _found(page.command, page.name)
-    return Service(folder, log, env=environment() | here, command=command, probe=page.probe)
+    return Service(folder, log, port, environment() | here, command, page.probe)
 
 
 def _background(step: runbook.Step, folder: Path, seconds: float | None) -> Service:

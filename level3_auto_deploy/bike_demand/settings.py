@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bike_demand.errors import UserError
 
@@ -118,6 +118,16 @@ class Environments(_Section):
     train: Environment
     test: Environment
     production: Environment
+
+    @model_validator(mode="after")
+    def _apart(self) -> "Environments":
+        taken = ["challenger", "previous", *(each.alias for _, each in self)]
+        for alias in taken:
+            if taken.count(alias) > 1:
+                raise ValueError(f"the alias {alias} is taken: a version would be there past its gates")
+        if self.production.alias != "champion":
+            raise ValueError("the alias of production is champion: all that is promoted goes by it")
+        return self
 
     def named(self, name: str) -> Environment:
         """The environment of that name. Raises UserError where there is none."""

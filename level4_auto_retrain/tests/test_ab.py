@@ -303,9 +303,7 @@ def watched(until: str, before: float, now: float) -> None:
     tell_outcomes(rows)
 
 
-@pytest.mark.parametrize(
-    ("error", "until"), [(50.0, "2011-03-06"), pytest.param(20.0, "2011-03-09", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("error", "until"), [(50.0, "2011-03-06"), (20.0, "2011-03-08")])
 def test_a_promotion_that_turns_out_worse_is_taken_back_by_itself(
     tested: Tracking, run: Run, tmp_path: Path, error: float, until: str
 ) -> None:
@@ -322,6 +320,18 @@ def test_a_promotion_that_turns_out_worse_is_taken_back_by_itself(
     before = known(tested)
     assert run("ab", "step", "--as-of", until).status == 0
     assert known(tested) == before
+
+
+@pytest.mark.slow
+def test_a_watch_of_a_few_hours_does_not_end_as_if_nothing_were_wrong(tested: Tracking, run: Run) -> None:
+    promoted(run)
+    watched("2011-03-06", 12.0, 10.0)  # then users are silent
+    said = run("ab", "step", "--as-of", "2011-03-12").out
+    assert "its 7 days are over, but too few hours could be compared" in said
+    assert tested.aliases()[PREVIOUS] == 1
+    said = run("ab", "step", "--as-of", "2011-03-19").out
+    assert "too few hours could be compared in 14 days to speak against it" in said
+    assert PREVIOUS not in tested.aliases()
 
 
 @pytest.mark.slow

@@ -22,6 +22,9 @@ from tests.conftest import Run
         ("clock: feed", "clock: moon", "validation.clock"),
         ('cron: "0 5 * * *"', "cron: monthly", "flow.cron"),
         ("most_failures: 3", "most_failures: 0", "loop.most_failures"),
+        ("train: {alias: trained", "train: {alias: champion", "the alias champion is taken"),
+        ("test: {alias: candidate", "test: {alias: challenger", "the alias challenger is taken"),
+        ("production: {alias: champion", "production: {alias: live", "the alias of production is champion"),
     ],
 )
 def test_a_wrong_setting_is_named_in_one_line(

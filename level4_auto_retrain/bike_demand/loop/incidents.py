@@ -22,6 +22,7 @@ from bike_demand.prediction_log.answered import Answered, answered, first_hour_a
 from bike_demand.prediction_log.journal import DATA, MODEL, TAKE_BACK, Incident, Kind, Raised
 from bike_demand.release.moves import LIVE_SINCE_TAG
 from bike_demand.release.rescored import predictions
+from bike_demand.release.rollback import GUARD
 from bike_demand.tracking import BLOCKED_TAG
 
 KINDS = (Kind.QUALITY, Kind.ERROR, Kind.RELEASE, Kind.LOOP)
@@ -62,6 +63,7 @@ def of_people(context: Context) -> None:
     """What people took back without the loop: incidents too, and lessons."""
     for version in champion.taken_back_by_a_person(context):
         reason = version.tags[BLOCKED_TAG]
+        watched = reason.startswith(GUARD)  # by the watch of its promotion, in a step of its own
         first = first_hour_after(context.database, version.number, None) or context.now
         since = min(_moment(version.tags.get(LIVE_SINCE_TAG), first), context.now)
         incident = journal.open_incident(
@@ -70,9 +72,10 @@ def of_people(context: Context) -> None:
             f"version {version.number}",
             since=since,
             noticed_at=context.now,
-            noticed_by=f"a person: {reason}",
+            noticed_by=f"{'its watch' if watched else 'a person'}: {reason}",
         )
-        journal.note_done(context.database, incident.id, context.now, "Taken back by a person.")
+        who = "the watch of its promotion" if watched else "a person"
+        journal.note_done(context.database, incident.id, context.now, f"Taken back by {who}.")
         champion.note_taken_back(context, version)  # cut off here, the incident ends like any other
         _end(context, incident, [])
 

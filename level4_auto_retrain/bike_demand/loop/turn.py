@@ -137,6 +137,12 @@ def _turn(
             send(raised)
     _settle(context)
     live = context.tracking.aliases().get(CHAMPION)
+    if live != (None if seen.champion is None else seen.champion.number):  # what was said of another is over
+        about = (Kind.NO_MODEL, Kind.RELEASE)
+        left = [each for each in signals if each.kind not in about or each.subject == f"version {live}"]
+        change = journal.raise_signals(database, left, context.now)
+        for raised in change.ended:
+            tell(f"Over: {raised.kind}, {raised.subject}.")
     if not change.open and live is not None and _busy(context) is None:
         tell(f"Version {live} is live, and nothing asks for anything.")
 

@@ -18,6 +18,7 @@ from bike_demand.settings import Settings
 from bike_demand.tracking import BLOCKED_TAG, CHALLENGER, DEPLOYMENT_TAG, PREVIOUS, Tracking, Version
 
 ROLLBACK = "rollback"  # the kind of its record
+GUARD = "the guard tripped"  # how the reason begins where the watch of a promotion took it back
 
 
 def take_back(settings: Settings, tracking: Tracking, reason: str, now: datetime) -> str:

@@ -21,7 +21,7 @@ from bike_demand.release.ab.page import rendered
 from bike_demand.release.converge import wait_until_taken
 from bike_demand.release.decision import keep, kept
 from bike_demand.release.deploy import alone, deploy
-from bike_demand.release.rollback import take_back
+from bike_demand.release.rollback import GUARD, take_back
 from bike_demand.settings import DATA, Settings
 from bike_demand.tracking import AB_TAG, CHALLENGER, CHAMPION, DEPLOYMENT_TAG, PREVIOUS, Tracking, Version
 
@@ -160,7 +160,7 @@ def _watch(settings: Settings, tracking: Tracking, as_of: datetime | None, tell:
     champion = tracking.version(trial.version)
     if evidence.verdict == "take back":
         _keep(tracking, champion, evidence, None)
-        tell(take_back(settings, tracking, f"the guard tripped: {evidence.reason}", evidence.now))
+        tell(take_back(settings, tracking, f"{GUARD}: {evidence.reason}", evidence.now))
         return False
     if evidence.verdict == "end":
         _keep(tracking, champion, evidence, None)

@@ -9,7 +9,14 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from bike_demand.prediction_log.queries import Pair
-from bike_demand.release.ab.rule import MIN_DAYS, Verdict, far_worse, sure_to_be_worse, verdicts
+from bike_demand.release.ab.rule import (
+    MIN_DAYS,
+    MIN_WATCH_DAYS,
+    Verdict,
+    far_worse,
+    sure_to_be_worse,
+    verdicts,
+)
 from bike_demand.release.ab.statistics import Floats, Looks, by_day, look
 from bike_demand.settings import AB
 from bike_demand.tracking import CHALLENGER
@@ -162,7 +169,7 @@ def _decide(looks: Looks | None, trial: Trial, settings: AB, now: datetime, wait
     """The verdict after the last look, and why, in a sentence."""
     over = now >= trial.began + timedelta(days=trial.days)
     if trial.kind is Kind.WATCH:
-        return _watched(looks, trial, settings, over)
+        return _watched(looks, trial, settings, now)
     if looks is None:
         found, known, said = Verdict.KEEP_ON, 0.0, "no hour has an outcome yet"
     else:
@@ -190,16 +197,22 @@ def _decide(looks: Looks | None, trial: Trial, settings: AB, now: datetime, wait
     return "keep on", f"nothing is sure yet, {said}"
 
 
-def _watched(looks: Looks | None, trial: Trial, settings: AB, over: bool) -> tuple[str, str]:
+def _watched(looks: Looks | None, trial: Trial, settings: AB, now: datetime) -> tuple[str, str]:
     if looks is not None and far_worse(looks, settings)[-1]:
         return "take back", f"far worse than version {trial.against}: {_in_words(looks)}"
     if looks is not None and sure_to_be_worse(looks)[-1]:
         return "take back", f"surely worse than version {trial.against}: {_in_words(looks)}"
     said = "no hour has an outcome yet" if looks is None else _in_words(looks)
-    if over:
+    over = now >= trial.began + timedelta(days=trial.days)
+    enough = looks is not None and looks.hours[-1] >= KNOWN_SHARE * 24 * trial.days
+    if over and enough:
         return "end", f"nothing spoke against it in {trial.days} days, {said}"
-    if looks is not None and looks.ratio.shape[-1] < MIN_DAYS:
-        said = f"{said}; before {MIN_DAYS} days only what is far worse is taken back"
+    if now >= trial.began + timedelta(days=2 * trial.days):
+        return "end", f"too few hours could be compared in {2 * trial.days} days to speak against it, {said}"
+    if over:
+        return "keep on", f"its {trial.days} days are over, but too few hours could be compared; {said}"
+    if looks is not None and looks.ratio.shape[-1] < MIN_WATCH_DAYS:
+        said = f"{said}; before {MIN_WATCH_DAYS} days only what is far worse is taken back"
     return "keep on", f"nothing speaks against it so far, {said}"
 
 

@@ -10,6 +10,9 @@ from bike_demand.settings import AB
 
 # Before so many days only the guard decides.
 MIN_DAYS = 4
+# After a promotion the one before is there to go back to, so one that is worse is taken back a day earlier:
+# of equal pairs of models fewer than 1 % are, of those with errors half as large again nearly all.
+MIN_WATCH_DAYS = 3
 GUARD_HOURS = 20  # about a day
 
 
@@ -45,4 +48,4 @@ def far_worse(looks: Looks, settings: AB) -> npt.NDArray[np.bool_]:
 
 def sure_to_be_worse(looks: Looks) -> npt.NDArray[np.bool_]:
     """Whether "no worse" is excluded, at each look."""
-    return np.asarray((np.arange(1, looks.ratio.shape[-1] + 1) >= MIN_DAYS) & (looks.low > 1))
+    return np.asarray((np.arange(1, looks.ratio.shape[-1] + 1) >= MIN_WATCH_DAYS) & (looks.low > 1))

@@ -159,7 +159,8 @@ class View:
     live_since: datetime | None
     live_days: int | None
     error: float | None
-    yardstick: float | None
+    yardstick: float | None  # on the hours for which there is one,
+    paired: float | None  # and the error on the same hours
     promised: float | None
     last_day: float | None
     errors: Errors | None
@@ -203,6 +204,9 @@ def view(seen: Seen, live: Live | None, chosen: str, links: Mapping[str, str]) -
         yardstick=_ratio(
             sum(each.yardstick_error for each in recent), sum(each.yardstick_hours for each in recent)
         ),
+        paired=_ratio(
+            sum(each.paired_error for each in recent), sum(each.yardstick_hours for each in recent)
+        ),
         promised=(about.get("promise") or {}).get("mae"),
         last_day=next((each.error / each.known for each in reversed(seen.days) if each.known), None),
         errors=_errors(seen, chosen),
@@ -242,6 +246,9 @@ def headline(seen: Seen, live: Mapping[str, Any], tests: Sequence[Mapping[str, A
     kinds = {kind: [each for each in seen.signals if each.kind is kind] for kind in Kind}
     training = next((each for each in seen.actions if each.kind == TRAIN and each.state == BEGUN), None)
     doing = [*_doing(training, tests)]
+    if found := [each for each in kinds[Kind.RELEASE] if each.evidence.get("verdict") == "keep on"]:
+        title = f"{_capital(found[0].subject)} was put live by other means"
+        return Headline("warn", title, found[0].says, doing)
     if found := kinds[Kind.RELEASE]:
         return Headline("bad", f"{_capital(found[0].subject)} is bad", found[0].says, doing)
     if found := kinds[Kind.LOOP]:
@@ -259,7 +266,7 @@ def headline(seen: Seen, live: Mapping[str, Any], tests: Sequence[Mapping[str, A
         return Headline("warn", f"Bad data: {_listed(subjects)}", found[0].says + more, doing)
     if found := [*kinds[Kind.ERROR], *kinds[Kind.AGE]]:
         changed = found[0].kind is Kind.ERROR
-        title = "The world has changed" if changed else "The model is getting old"
+        title = "The error drifts" if changed else "The model is getting old"
         return Headline("busy" if training or tests else "warn", title, found[0].says, doing)
     if training is not None:
         return Headline("busy", "A new version is trained", training.reason, doing)
@@ -340,10 +347,14 @@ def _rolling(known: Sequence[Day]) -> Iterable[tuple[date, float | None, float |
         yield (
             day.day,
             _ratio(sum(each.error for each in recent), sum(each.known for each in recent)),
-            _ratio(
-                sum(each.yardstick_error for each in recent), sum(each.yardstick_hours for each in recent)
-            ),
+            _yardstick(recent),
         )
+
+
+def _yardstick(days: Sequence[Day]) -> float | None:
+    """The yardstick's error, where there is one for nearly all hours: others are no hours to compare with."""
+    hours, known = sum(each.yardstick_hours for each in days), sum(each.known for each in days)
+    return _ratio(sum(each.yardstick_error for each in days), hours) if hours >= 0.8 * known else None
 
 
 def _marks(seen: Seen, x: charts.Scale, first: datetime, last: datetime) -> Iterable[Mark]:
@@ -490,7 +501,7 @@ def _incident(kind: Kind, subject: str) -> str:
         case Kind.QUALITY:
             return f"bad data in {WORDS.get(subject, subject)}"
         case Kind.ERROR:
-            return "a changed world"
+            return "error drift"
         case Kind.RELEASE:
             return f"the bad {subject}"
         case Kind.LOOP:
