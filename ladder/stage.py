@@ -30,6 +30,7 @@ class Stage:
     book: runbook.Runbook
     clean: pd.DataFrame
     today: date
+    end: date  # the last day on which something is known to happen
 
     def publish(self, until: date) -> None:
         """The feed as it is on the morning of that day."""
@@ -51,9 +52,11 @@ def set_up(chosen: Level, place: Path, scenario: str | None, console: Console) -
     book = runbook.load(folder)
     if name := scenario or book.plays:
         story = load_story(name)
-        stage = Stage(folder, book, story.clean, next((each.day for each in story.incidents), story.start))
+        begins = next((each.day for each in story.incidents), story.start)
+        stage = Stage(folder, book, story.clean, begins, story.end)
     else:
-        stage = Stage(folder, book, read_feed(FEED), TODAY)
+        clean = read_feed(FEED)
+        stage = Stage(folder, book, clean, TODAY, clean["timestamp"].iloc[-1].date())
     stage.publish(stage.today)
     console.print(f"[bold]{chosen.title}[/bold]", highlight=False)
     if name:

@@ -22,7 +22,7 @@ from ladder.service import Service, free_port, is_free
 from ladder.stage import FOR_MACHINES, Stage, release_earlier, set_up, show
 
 LINKS = "BIKE_LINKS"  # tells the application where the pages are that stand beside it
-CALM_DAYS = 7  # of a story, before something happens
+CALM_DAYS = 3  # of a story, before something happens
 
 
 def up(
@@ -112,11 +112,10 @@ def _play(
 ) -> None:
     """Days pass: users ask hour by hour, true counts become known, and what the level does is told."""
     console.print(f"\nA day passes in {seconds:g} seconds. Watch the dashboard.", highlight=False)
-    last = stage.clean["timestamp"].iloc[-1].date()
     told = [_Lines(each.log) for each in background]
     today = stage.today
     with httpx.Client(base_url=service.url, timeout=30) as client:
-        while today <= last and service.running():
+        while today <= stage.end and service.running():
             stage.publish(today)
             day = stage.day(today)
             error = 0.0

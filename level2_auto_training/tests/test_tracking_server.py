@@ -101,6 +101,7 @@ def answering(service: Service) -> str:
     return version
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the PATH")
 @pytest.mark.usefixtures("tracking")
 def test_its_pages_show_runs_metrics_and_the_model_without_a_network(server: Server, tmp_path: Path) -> None:

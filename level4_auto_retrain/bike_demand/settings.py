@@ -203,6 +203,13 @@ class Ranges(_Section):
     windspeed_kmh: tuple[float, float]
     then: Then
 
+    @model_validator(mode="after")
+    def _lowest_first(self) -> "Ranges":
+        for name, value in self:
+            if isinstance(value, tuple) and value[0] >= value[1]:
+                raise ValueError(f"{name}: the lowest value comes first")
+        return self
+
 
 class Age(_Section):
     """The feed's last hour ended so long ago."""
@@ -288,11 +295,19 @@ class Trigger(_Section):
     budget: Annotated[int, Field(ge=1)]
     longest_age_days: Annotated[int, Field(ge=1)]
 
+    @model_validator(mode="after")
+    def _in_order(self) -> "Trigger":
+        if self.longest_cool_down_days < self.cool_down_days:
+            raise ValueError("longest_cool_down_days is shorter than cool_down_days")
+        if self.window_days < self.min_days:
+            raise ValueError("window_days is shorter than min_days")
+        return self
+
 
 class Alerts(_Section):
     """How people are told: see `loop.alerts`. In the quiet period the same alert is not made again."""
 
-    webhook: str
+    webhook: Annotated[str, Field(pattern=r"^(https?://\S+)?$")]
     quiet_days: Annotated[float, Field(ge=0)]
 
 

@@ -575,6 +575,7 @@ def repeatable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("living")
+@pytest.mark.slow
 def test_a_rollback_that_is_killed_at_its_end_is_noted_by_the_next_turn(
     database: Database, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -648,6 +649,7 @@ def test_a_feed_that_cannot_be_gathered_is_a_signal_and_the_rest_of_the_turn_goe
     out = take(run, BEGAN)
     assert "data-quality: The feed cannot be gathered: " in out
     assert "2011-02.csv is missing" in out
+    assert "The feed still cannot be gathered: " in take(run, BEGAN)
     write_feed(living / "feed")
     assert "Over: data-quality, gathering." in take(run, "2011-03-02")
     assert states(database, LIVE) == [(DONE, 1)]

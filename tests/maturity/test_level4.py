@@ -510,7 +510,7 @@ def test_from_drift_to_release_no_person_does_a_thing_and_all_of_it_is_seen_on_o
     for day, title in {
         "2011-04-03": "All is well",
         "2011-04-06": "The error drifts",
-        "2011-04-16": f"Version {practice.bad} is bad",
+        "2011-04-16": f"Version {practice.bad} was taken back",
         "2011-04-18": "Bad data: temperature and felt temperature",
     }.items():
         assert headline(practice.on(day).page) == title

@@ -29,6 +29,7 @@ from bike_demand.settings import DATA, Settings
 from bike_demand.tracking import CHALLENGER, CHAMPION, PREVIOUS, Tracking
 
 LOOP = "loop"  # the name of its lock
+GATHERING = "gathering"  # the subject where the feed cannot be read at all
 PATIENCE_SECONDS = 600.0  # a signal waits so long for the turn under way, or for another's training
 
 Send = Callable[[Raised], None]
@@ -129,6 +130,8 @@ def _turn(
         tell(f"{raised.kind}: {raised.says}")
     for raised in change.ended:
         tell(f"Over: {raised.kind}, {raised.subject}.")
+    if problem is not None and not any(raised.subject == GATHERING for raised in change.new):
+        tell(f"The feed still cannot be gathered: {problem}.")
     _resume(context, change.open)
     for raised in sorted(change.open, key=_urgency):
         if send is None:
@@ -165,7 +168,7 @@ def _own(context: Context, problem: str | None) -> list[Signal]:
     found: list[Signal] = []
     if problem is not None:
         says = f"The feed cannot be gathered: {problem}."
-        found.append(Signal(Kind.QUALITY, "gathering", context.now, says, {}))
+        found.append(Signal(Kind.QUALITY, GATHERING, context.now, says, {}))
     rest = training.resting(context.settings, journal.actions(context.database, TRAIN), context.now)
     if rest is not None:
         found.append(Signal(Kind.LOOP, "training", context.now, f"{rest[:1].upper()}{rest[1:]}.", {}))

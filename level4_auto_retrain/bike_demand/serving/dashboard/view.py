@@ -273,6 +273,12 @@ def headline(seen: Seen, live: Mapping[str, Any], tests: Sequence[Mapping[str, A
     if test := next((each for each in tests if each["kind"] == "test"), None):
         title = f"Version {test['version']} is tested against version {test['against']}"
         return Headline("busy", title, _capital(test["reason"]), doing)
+    for each in reversed(seen.actions):
+        if each.kind == TAKE_BACK and each.state == DONE and seen.now is not None:
+            if seen.now - each.at < timedelta(days=1):
+                title = f"Version {each.detail['version']} was taken back"
+                return Headline("warn", title, each.reason, doing)
+            break
     since = live.get("since")
     why = f"Version {version} is live{f' since {_date(since)}' if since else ''}."
     if kinds[Kind.DRIFT]:
