@@ -18,7 +18,6 @@ ROW = ",".join(str(EXAMPLE[name]) for name in CONDITION_COLUMNS)
 NAMES = ",".join(CONDITION_COLUMNS)
 
 
-@pytest.mark.slow
 def test_a_month_of_the_feed_is_scored_like_the_service_does(released: Path, run: Run, handoff: Path) -> None:
     said = run("predict", "feed/2011-02.csv", "out.csv")
     assert (said.status, said.err) == (0, "")

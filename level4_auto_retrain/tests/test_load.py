@@ -124,7 +124,6 @@ def test_while_the_database_is_away_counts_wait_for_a_day_at_most() -> None:
     assert [each.requests for each in counted.untold()] == [1]
 
 
-@pytest.mark.slow
 def test_the_service_counts_by_version_and_what_failed(stored: Path) -> None:
     change_params(stored, poll_seconds="0.1")
     database_of = load_settings().environments.production.database
