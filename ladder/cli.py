@@ -1,7 +1,8 @@
 """The command line of the tool: one function for each command, the work is done elsewhere."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -27,22 +28,125 @@ LevelNumber = Annotated[int, typer.Argument(metavar="LEVEL", min=0, max=4, help=
 Fresh = Annotated[bool, typer.Option("--fresh", help="Begin with a new working copy.")]
 
 
+Scenario = Annotated[str, typer.Option(help="A scenario with a period, by name or path.")]
+CleanFeed = Annotated[
+    Path | None, typer.Option(help="A clean feed of your own, such as `ladder feed import` makes.")
+]
+Out = Annotated[Path, typer.Option(help="Where compare.json and compare.html go.")]
+Afresh = Annotated[bool, typer.Option("--fresh", help="Begin anew, also where a replay was cut off.")]
+
+
 @app.command()
 def demo(
-    scenario: Annotated[str, typer.Option(help="A scenario with a period, by name or path.")] = "short",
-    feed: Annotated[
-        Path | None, typer.Option(help="A clean feed of your own, such as `ladder feed import` makes.")
-    ] = None,
+    scenario: Scenario = "short",
+    feed: CleanFeed = None,
     level: Annotated[list[int] | None, typer.Option(help="Only this level; may be repeated.")] = None,
-    out: Annotated[Path, typer.Option(help="Where compare.json goes.")] = Path("reports"),
+    out: Out = Path("reports"),
+    fresh: Afresh = False,
 ) -> None:
-    """Every level lives through a short story; a table says what came of it.
+    """Every level lives through a short story; a table and a page say what came of it.
 
     Example: ladder demo
     """
-    from ladder.demo import demo as run_demo
+    from ladder.compare.command import Options, compare
 
-    run_demo(scenario, feed, level or [], out, Console())
+    compare(Options(scenario, "demo", out, feed, levels=tuple(level or ()), fresh=fresh), Console())
+
+
+@app.command()
+def compare(
+    scenario: Scenario = "default",
+    feed: CleanFeed = None,
+    start: Annotated[
+        datetime | None,
+        typer.Option("--from", formats=["%Y-%m-%d"], help="Another first day than the scenario's."),
+    ] = None,
+    end: Annotated[
+        datetime | None,
+        typer.Option("--to", formats=["%Y-%m-%d"], help="Another last day than the scenario's."),
+    ] = None,
+    levels: Annotated[
+        list[str] | None, typer.Option(help="Only these levels, like 0,3,4; may be repeated.")
+    ] = None,
+    people: Annotated[
+        Path | None,
+        typer.Option(help="How long people take: a file like data/people.yaml.", show_default="that file"),
+    ] = None,
+    out: Out = Path("reports"),
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print compare.json, and nothing else, on standard output.")
+    ] = False,
+    fresh: Afresh = False,
+    one_cadence: Annotated[
+        bool,
+        typer.Option(help="Also with every level beginning its releases on the same days."),
+    ] = True,
+) -> None:
+    """Every level lives through the long story; it is measured what each practice costs and saves.
+
+    It takes a while. One that is cut off goes on where it was when it is called again.
+
+    Example: ladder compare --levels 0,3,4 --from 2012-01-01 --to 2012-06-30
+    """
+    from ladder.compare import command
+    from ladder.runbook import PEOPLE
+
+    options = command.Options(
+        scenario,
+        "compare",
+        out,
+        feed,
+        start.date() if start else None,
+        end.date() if end else None,
+        tuple(_numbers(levels or ())),
+        people or PEOPLE,
+        fresh,
+        one_cadence,
+    )
+    command.compare(options, Console(stderr=as_json))
+    if as_json:
+        sys.stdout.write((out / "compare.json").read_text(encoding="utf-8"))
+
+
+def _numbers(given: Sequence[str]) -> Iterator[int]:
+    """The levels of options like `0,3,4`. Raises UserError for what is no number."""
+    for part in ",".join(given).split(",") if given else ():
+        if not part.strip().isdecimal():
+            raise UserError(f"--levels: {part.strip()!r} is not a level: give numbers like 0,3,4")
+        yield int(part)
+
+
+@app.command()
+def diff(
+    first: Annotated[int, typer.Argument(metavar="A", min=0, max=4, help="A level, 0 to 4.")],
+    second: Annotated[int, typer.Argument(metavar="B", min=0, max=4, help="The one to set beside it.")],
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="FILE", help="Only these: files, folders or patterns in a level's folder."),
+    ] = None,
+    changes: Annotated[
+        bool, typer.Option("--changes", help="The changes themselves, too; with FILE they are always shown.")
+    ] = False,
+    html: Annotated[
+        bool, typer.Option("--html", help="One page, side by side: reports/diff-A-B.html, or --out.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Where the page goes; implies --html.")] = None,
+) -> None:
+    """What level B adds to level A, changes and carries over, and the practice that each file serves.
+
+    Example: ladder diff 2 3 bike_demand/flows.py
+    """
+    from ladder.difference import between, show
+
+    found = between(first, second, files or ())
+    if html or out is not None:
+        from ladder.page.difference import write
+
+        path = out or Path("reports") / f"diff-{first}-{second}.html"
+        write(found, path)
+        Console(soft_wrap=True).print(f"{found.counts()}. The page is {path}", highlight=False)
+        return
+    show(found, Console(highlight=False), changes=changes or bool(files), chosen=bool(files))
 
 
 @app.command()
@@ -85,6 +189,50 @@ def up(
             raise UserError(f"{name} is of a story: give --story, too")
     seconds = (speed or 8.0) if story else None
     start_level(level, port, Console(), empty=empty, scenario=scenario, seconds=seconds)
+
+
+@app.command()
+def new(
+    level: Annotated[int | None, typer.Argument(min=0, max=4, help="0 to 4")] = None,
+    dest: Annotated[Path | None, typer.Argument(help="A folder that is new or empty.")] = None,
+    package: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Another name for the package.", show_default="bike_demand"),
+    ] = None,
+    feed: Annotated[
+        Path | None,
+        typer.Option(help="The feed it gets, a folder; half a year of the committed one if not given."),
+    ] = None,
+    no_feed: Annotated[bool, typer.Option("--no-feed", help="Without any feed.")] = False,
+) -> None:
+    """A level as a project of your own. On a terminal it asks where LEVEL or DEST are not given.
+
+    Example: ladder new 2 ../taxi-demand --package taxi_demand
+    """
+    from ladder.starter.new import new as make
+    from ladder.starter.new import wanted
+
+    make(wanted(level, dest, package, feed, no_feed), Console())
+
+
+@app.command()
+def climb(
+    dest: Annotated[Path, typer.Argument(help="The project's folder.")] = Path(),
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would change; change nothing.")
+    ] = False,
+    same_level: Annotated[
+        bool, typer.Option("--same-level", help="Stay at the level; take its template as it is now.")
+    ] = False,
+) -> None:
+    """Take a project that `ladder new` made one level up: a merge, on a new branch. With conflicts, status 1.
+
+    Example: ladder climb ../taxi-demand --dry-run
+    """
+    from ladder.starter.climb import climb as take_up
+
+    if not take_up(dest, Console(), same_level=same_level, dry_run=dry_run):
+        raise typer.Exit(1)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

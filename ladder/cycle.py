@@ -15,9 +15,8 @@ from rich.table import Table
 
 from data.feedfile import INPUTS
 from ladder import runbook, users, workcopy
-from ladder.hands import environment, perform
+from ladder.hands import environment, in_this_process, perform
 from ladder.levels import Level, level
-from ladder.replay import in_this_process
 from ladder.service import Service
 from ladder.stage import FOR_MACHINES, Stage, in_words, release_earlier, set_up, show
 

@@ -1,18 +1,20 @@
 """Runbooks: every step of a release, who does it, and how a person's hands are played."""
 
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from data import UserError
 from ladder.levels import ROOT, Level
 
 Model = TypeVar("Model", bound=BaseModel)
+Reason = Annotated[str, Field(min_length=1)]
 Role = Literal["data scientist", "data engineer", "software engineer", "machine"]
 
 
@@ -55,6 +57,36 @@ class Page(_Strict):
     env: dict[str, str] = {}
 
 
+class ByDate(_Strict):
+    """How a level that releases when it sees a reason is made to begin a release on given days instead."""
+
+    settings: dict[str, dict[str, Any]]  # for its params.yaml, by section
+    steps: tuple[Step, ...]  # of each such release
+
+
+class Asked(_Strict):
+    """What people do when a question about an old answer is put to them.
+
+    `{version}`, `{prediction}` and `{day}` stand for what the answer carried, and its day. With `makes` the
+    command is run in a copy of the project, and the file of that name is compared with what the first of
+    `keeps` was on that day. `says`: what people can tell where there is no command, or nothing came of it.
+    """
+
+    command: str | None = None
+    shows: tuple[re.Pattern[str], ...] = ()  # each has to be found in a line of what it prints
+    keeps: tuple[str, ...] = ()  # files whose digests an outsider remembers, to compare with
+    makes: str | None = None
+    says: str | None = None
+
+    @model_validator(mode="after")
+    def _to_the_point(self) -> Self:
+        if self.command is None and self.says is None:
+            raise ValueError("it has neither a command nor says why there is none")
+        if self.command is not None and bool(self.shows) == bool(self.makes and self.keeps):
+            raise ValueError("a command needs either `shows`, or `makes` and `keeps`")
+        return self
+
+
 class Runbook(_Strict):
     """The steps of one release, of each day, and by which users get predictions by hand; and pages."""
 
@@ -66,6 +98,13 @@ class Runbook(_Strict):
     plays: str | None = None  # the scenario in which `run` and `up` show it; none: the feed as it is
     pages: tuple[Page, ...] = ()
     background: tuple[Step, ...] = ()  # what goes on beside the application, until it ends
+    by_date: ByDate | None = None  # None: its releases begin on people's dates anyway
+    questions: dict[Literal["again", "taught", "who"], Asked] = {}  # about an answer given long ago
+
+    @property
+    def keeps(self) -> tuple[str, ...]:
+        """Files whose digests have to be remembered on the day of that answer."""
+        return tuple(name for asked in self.questions.values() for name in asked.keeps)
 
 
 def load(folder: Path) -> Runbook:
@@ -77,7 +116,7 @@ class Duration(_Strict):
     """How many days a step takes people, and why that many."""
 
     days: Annotated[int, Field(ge=0)]
-    why: str
+    why: Reason
 
 
 class Cadence(_Strict):
@@ -85,7 +124,7 @@ class Cadence(_Strict):
 
     months: tuple[Annotated[int, Field(ge=1, le=12)], ...]
     day: Annotated[int, Field(ge=1, le=28)]
-    why: str
+    why: Reason
 
 
 class Team(_Strict):
@@ -95,44 +134,107 @@ class Team(_Strict):
     days: dict[str, Duration]
 
 
+class Days(_Strict):
+    """Days of the year, and why these."""
+
+    months: Annotated[tuple[Annotated[int, Field(ge=1, le=12)], ...], Field(min_length=1)]
+    day: Annotated[int, Field(ge=1, le=28)]
+    why: Reason
+
+
+class Complaints(_Strict):
+    """When users complain: once the error of a week was so many `times` that of the four weeks before an
+    incident, and stayed so for so many days; and why then.
+    """
+
+    times: Annotated[float, Field(gt=1)]
+    days: Annotated[int, Field(ge=1)]
+    why: str
+
+
 class People(_Strict):
     """The assumption of data/people.yaml."""
 
+    complaints: Complaints
     levels: dict[int, Team]
+    one_cadence: Days  # on which every level begins a release, where only practice is compared
+
+    def team(self, level: Level) -> Team:
+        """Those of a level. Raises UserError where nothing is assumed of them."""
+        if level.number not in self.levels:
+            raise UserError(f"people.yaml: levels.{level.number}: it is not there; add it")
+        return self.levels[level.number]
 
 
-def load_people(path: Path = ROOT / "data" / "people.yaml") -> People:
+PEOPLE = ROOT / "data" / "people.yaml"
+
+
+def load_people(path: Path = PEOPLE) -> People:
     """What is assumed of people. Raises UserError with the file and the key that is wrong."""
     return _parse(People, path)
 
 
-def plan(level: Level, team: Team, runbook: Runbook, start: date, end: date) -> Iterator[tuple[date, Step]]:
+class Due(NamedTuple):
+    """A step that is to be done on a day; `release` counts from 0, the one that is live on the first day."""
+
+    on: date
+    release: int
+    step: Step
+
+
+def plan(level: Level, team: Team, runbook: Runbook, start: date, end: date) -> tuple[Due, ...]:
     """Which step is done on which day, for every release that goes live in a story, in order of days.
 
     A model is live on the first day; further ones on the team's days up to and including `end`.
     Raises UserError where the team and the runbook name different steps.
     """
+    takes = _takes(level, team, runbook)
+    lives = (day for day in _days_of(team.live, start, end) if day > start)
+    return _in_order(runbook.release, team, (day - takes for day in (start, *lives)))
+
+
+def plan_at_one_cadence(
+    level: Level, team: Team, runbook: Runbook, days: Days, start: date, end: date
+) -> tuple[Due, ...]:
+    """The same, where every level begins a release on these days; what takes people days takes them as long.
+
+    A level that releases when it sees a reason does so by its steps for given dates. Raises as `plan` does.
+    """
+    takes = _takes(level, team, runbook)
+    first = start - takes
+    begins = [day for day in _days_of(days, start, end) if day > first and day + takes <= end]
+    if runbook.by_date is None:
+        return _in_order(runbook.release, team, (first, *begins))
+    steps = runbook.by_date.steps
+    later = (Due(day, number, step) for number, day in enumerate(begins, start=1) for step in steps)
+    return (*_in_order(runbook.release, team, (first,)), *later)
+
+
+def _takes(level: Level, team: Team, runbook: Runbook) -> timedelta:
+    """How long a release takes people."""
     ids = [step.id for step in runbook.release]
     if set(ids) != set(team.days):
         odd = ", ".join(sorted(set(ids) ^ set(team.days)))
         raise UserError(f"people.yaml, level {level.number}: not the steps of its runbook.yaml: {odd}")
-    done: list[tuple[date, int, Step]] = []
-    for number, live in enumerate(_live_days(team.live, start, end)):
-        day = live - timedelta(days=sum(duration.days for duration in team.days.values()))
-        for step in runbook.release:
+    return timedelta(days=sum(duration.days for duration in team.days.values()))
+
+
+def _in_order(steps: Iterable[Step], team: Team, begins: Iterable[date]) -> tuple[Due, ...]:
+    steps = tuple(steps)
+    done: list[Due] = []
+    for number, day in enumerate(begins):
+        for step in steps:
             day += timedelta(days=team.days[step.id].days)
-            done.append((day, number, step))
+            done.append(Due(day, number, step))
     # Two releases may overlap: on one day the older release's steps come first.
-    for day, _, step in sorted(done, key=lambda entry: entry[:2]):
-        yield day, step
+    return tuple(sorted(done, key=lambda due: due[:2]))
 
 
-def _live_days(live: Cadence, start: date, end: date) -> Iterator[date]:
-    yield start
+def _days_of(given: Cadence | Days, start: date, end: date) -> Iterator[date]:
     for year in range(start.year, end.year + 1):
-        for month in sorted(live.months):
-            day = date(year, month, live.day)
-            if start < day <= end:
+        for month in sorted(given.months):
+            day = date(year, month, given.day)
+            if start <= day <= end:
                 yield day
 
 

@@ -84,6 +84,17 @@ class Service:
         """Whether the process is there."""
         return self._process is not None and self._process.poll() is None
 
+    def cpu_seconds(self) -> float:
+        """What the process and its children that run have used, user and system; 0 where there is none."""
+        if self._process is None:
+            return 0.0
+        try:
+            root = psutil.Process(self._process.pid)
+            used = [each.cpu_times() for each in (root, *root.children(recursive=True))]
+        except psutil.NoSuchProcess:
+            return 0.0
+        return sum(each.user + each.system for each in used)
+
     def wait(self) -> int:
         """Wait until the process ends by itself; its exit status."""
         return self._process.wait() if self._process else 0

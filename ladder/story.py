@@ -13,6 +13,8 @@ from data.feedfile import read_feed
 from data.scenario import Scenario, load_scenario
 from data.simulator import simulate
 
+BEFORE_DAYS = 60  # of the feed before the first day, for a first model to learn from
+
 
 @dataclass(frozen=True)
 class Incident:
@@ -34,10 +36,14 @@ class Story:
     clean: pd.DataFrame
     scenario: Scenario
     incidents: tuple[Incident, ...]
+    left_out: tuple[Incident, ...] = ()  # those of the scenario that begin outside the period
 
-    def published(self, day: date) -> pd.DataFrame:
-        """The feed as it can be read on the morning of that day, faults of reporting included."""
-        return publish(self.clean, pd.Timestamp(day), self.scenario.faults)
+    def published(self, day: date, since: pd.Timestamp | None = None) -> pd.DataFrame:
+        """The feed as it can be read on the morning of that day, faults of reporting included; all of it, or
+        its hours from `since` on.
+        """
+        clean = self.clean if since is None else self.clean[self.clean["timestamp"] >= since]
+        return publish(clean, pd.Timestamp(day), self.scenario.faults)
 
     def asked(self) -> pd.DataFrame:
         """The rows that requests carry in the story: the hour and its weather as reported, no counts."""
@@ -73,39 +79,56 @@ class Story:
         }
 
 
-def load_story(name: str, feed: Path | None = None) -> Story:
+def load_story(
+    name: str, feed: Path | None = None, start: date | None = None, end: date | None = None
+) -> Story:
     """The story of a scenario, in the simulator's world or over a clean feed of one's own.
 
     Events in the world change what people do, so they happen in the simulator only: over a feed that is
-    given, the faults of reporting alone are laid.
+    given, the faults of reporting alone are laid. With `start` or `end` it is another period of the scenario;
+    what begins outside of it then does not happen at all.
     Raises UserError where the scenario names no period, or the feed does not hold it.
     """
     scenario = load_scenario(name)
-    if scenario.start is None or scenario.end is None:
+    begins, ends = start or scenario.start, end or scenario.end
+    if begins is None or ends is None:
         raise UserError(f"scenario {name}: it has no period: give it `start` and `end`")
+    if ends < begins:
+        raise UserError(f"a story from {begins} to {ends}: it ends before it begins")
+    dated = [*scenario.faults, *scenario.events]
+    dropped = [each for each in dated if not begins <= each.since <= ends]
+    if dropped and start is None and end is None:
+        odd = dropped[0]
+        raise UserError(f"scenario {name}: {odd.kind} begins on {odd.since}, outside the story's period")
+    scenario = scenario.model_copy(
+        update={
+            "start": begins,
+            "end": ends,
+            "events": tuple(each for each in scenario.events if each not in dropped),
+            "faults": tuple(each for each in scenario.faults if each not in dropped),
+        }
+    )
     if feed is None:
-        months = (scenario.end.year - 2011) * 12 + scenario.end.month
+        months = (ends.year - 2011) * 12 + ends.month
         clean = simulate(scenario, months=max(months, 24))
     else:
         clean = read_feed(feed)
     first, last = clean["timestamp"].iloc[0].date(), clean["timestamp"].iloc[-1].date()
-    if scenario.start - timedelta(days=60) < first or scenario.end > last:
+    if begins - timedelta(days=BEFORE_DAYS) < first or ends > last:
         raise UserError(
             f"{feed or scenario.name}: the feed runs from {first} to {last}, the story {name} needs"
-            f" {scenario.start - timedelta(days=60)} to {scenario.end}: choose another scenario or feed"
+            f" {begins - timedelta(days=BEFORE_DAYS)} to {ends}: choose another period, scenario or feed"
         )
     incidents = [Incident(each.kind, each.since, each.to) for each in scenario.faults]
     if feed is None:
         incidents += [Incident(each.kind, each.since) for each in scenario.events]
-    for each in incidents:
-        if not scenario.start <= each.day <= scenario.end:
-            raise UserError(f"scenario {name}: {each.kind} begins on {each.day}, outside the story's period")
     return Story(
         name=scenario.name,
         title=scenario.title,
-        start=scenario.start,
-        end=scenario.end,
+        start=begins,
+        end=ends,
         clean=clean,
         scenario=scenario,
         incidents=tuple(sorted(incidents, key=lambda each: each.day)),
+        left_out=tuple(Incident(each.kind, each.since) for each in dropped),
     )

@@ -30,6 +30,11 @@ def by_http(rows: pd.DataFrame, client: httpx.Client) -> list[float | None]:
 
     Raises httpx.HTTPStatusError for any other refusal: the story sends nothing that may be refused.
     """
+    return [None if said is None else float(said["prediction"]) for said in answers(rows, client)]
+
+
+def answers(rows: pd.DataFrame, client: httpx.Client) -> list[dict[str, Any] | None]:
+    """The same, each answer as a whole: also what else it carries, such as the model's version."""
     return [_one(body, client) for body in as_bodies(rows)]
 
 
@@ -51,11 +56,12 @@ def as_bodies(rows: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _one(body: dict[str, Any], client: httpx.Client) -> float | None:
+def _one(body: dict[str, Any], client: httpx.Client) -> dict[str, Any] | None:
     try:
         answer = client.post("/predict", json=body)
     except httpx.TransportError:
         return None
     if answer.status_code >= 500 or answer.status_code == 422:
         return None
-    return float(answer.raise_for_status().json()["prediction"])
+    said: dict[str, Any] = answer.raise_for_status().json()
+    return said

@@ -17,6 +17,9 @@ from ladder.levels import ROOT, Level
 
 MARK = ".ladder-made"  # only what carries this mark is ever removed
 
+_COMMITTER = ["-c", "user.name=Working copy", "-c", "user.email=working-copy@localhost"]
+_COMMITTER += ["-c", "commit.gpgsign=false", "-c", "core.autocrlf=false"]
+
 
 def home() -> Path:
     """Where working copies lie: LADDER_HOME, or `.ladder` in the repository."""
@@ -42,7 +45,7 @@ def fresh(folder: Path) -> Path:
         folder.rename(folder.with_name(f".{folder.name}.old-{uuid.uuid4().hex}"))
     folder.parent.mkdir(parents=True, exist_ok=True)
     for old in folder.parent.glob(f".{folder.name}.old-*"):  # also what an earlier one, cut off, left
-        shutil.rmtree(old, onerror=_make_writable)
+        remove(old)
     made = folder.with_name(f".{folder.name}.old-{uuid.uuid4().hex}")
     made.mkdir()
     (made / MARK).touch()
@@ -77,25 +80,18 @@ def make(level: Level, destination: Path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(level.folder / name, target)
     if level.number > 0:
-        git = ["git", "-C", str(destination)]
-        settings = ["-c", "user.name=Working copy", "-c", "user.email=working-copy@localhost"]
-        settings += ["-c", "commit.gpgsign=false", "-c", "core.autocrlf=false"]
-        run = subprocess.run
-        run([*git, "init", "--quiet", "--initial-branch", "main"], check=True)
+        _git(destination, "init", "--quiet", "--initial-branch", "main")
         exclude = destination / ".git" / "info" / "exclude"
         exclude.parent.mkdir(exist_ok=True)
         exclude.write_text("/feed/\n", encoding="utf-8")  # the feed comes from outside, it is not code
-        run([*git, "add", "--all"], check=True)
-        run([*git, *settings, "commit", "--quiet", "--message", "Start from the template"], check=True)
+        commit(destination, "Start from the template")
     return destination
 
 
 def own_files(folder: Path) -> list[Path]:
     """What git knows of the folder, or would: its files but the ignored ones. Without git, all but caches."""
-    git = shutil.which("git")
-    if git and (ROOT / ".git").exists() and folder.is_relative_to(ROOT):
-        command = [git, "-C", str(folder), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-        names = subprocess.run(command, check=True, capture_output=True).stdout.decode().split("\0")
+    if shutil.which("git") and (ROOT / ".git").exists() and folder.is_relative_to(ROOT):
+        names = _git(folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
         return sorted(Path(name) for name in set(names) if name and (folder / name).is_file())
     skipped = {"__pycache__", "state", "feed", ".pytest_cache", ".mypy_cache", ".ruff_cache"}
     return sorted(
@@ -103,6 +99,25 @@ def own_files(folder: Path) -> list[Path]:
         for path in folder.rglob("*")
         if path.is_file() and not skipped & set(path.relative_to(folder).parts)
     )
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder that the tool made, with what is read-only in it; where there is none, nothing."""
+    if folder.exists():
+        shutil.rmtree(folder, onerror=_make_writable)
+
+
+def commit(folder: Path, message: str) -> None:
+    """Commit what was changed in a working copy, as a person would."""
+    _git(folder, "add", "--all")
+    _git(folder, *_COMMITTER, "commit", "--quiet", "--message", message)
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    """Run git in that folder, not in the one that a hook which called us is about; what it printed."""
+    around = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, check=True, env=around, stdout=subprocess.PIPE).stdout.decode()
 
 
 def _make_writable(function: Callable[[str], Any], path: str, _: Any) -> None:

@@ -9,15 +9,13 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from data import UserError
 from ladder.levels import ROOT
@@ -30,6 +28,25 @@ _OWN_GROUP: dict[str, Any] = (
     else {"start_new_session": True}
 )
 
+MARK = "LADDER_REPLAY"
+MORE = 1  # pieces of work than cores
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is told at the end of a day: how far the work is, and what has come of it until then."""
+
+    day: date
+    done: int  # days, of those that the work has
+    error: float | None = None  # of the last 7 days, bikes an hour
+    releases: int = 0
+    human_steps: int = 0
+    last: str = ""  # what happened last
+    seconds: float = 0.0  # of CPU, until then
+
+
+Tell = Callable[[Progress], None]
+
 
 @dataclass(frozen=True)
 class Work:
@@ -37,7 +54,17 @@ class Work:
 
     title: str
     days: int
-    do: Callable[[Callable[[date], None]], Any]
+    do: Callable[[Tell], Any]
+    short: str  # the title in a table
+    group: str = ""  # the heading of this one and those that follow with the same
+    weight: int = 0  # the higher, the longer it takes
+
+
+class Watch(Protocol):
+    """Who looks on while work is done, by the names of its pieces."""
+
+    def told(self, name: str, progress: Progress) -> None: ...
+    def ended(self, name: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -45,44 +72,89 @@ class _Message:
     """What a worker tells: one more day done, or its result, or why it could not go on."""
 
     name: str
-    day: date | None = None
+    progress: Progress | None = None
     result: Any = None
     error: str | None = None
 
 
-def side_by_side(work: Mapping[str, Work], console: Console) -> dict[str, Any]:
-    """Do all of it, as many at once as there are cores, with a bar for each. Returns the results by name.
+def side_by_side(work: Mapping[str, Work], watches: Sequence[Watch], mark: str = "") -> dict[str, Any]:
+    """Do all of it in that order, one piece more at once than there are cores. Returns the results by name.
 
-    Raises UserError with the first failure; whatever happens, no process is left.
+    While one waits for a process or a disk another goes on; the heaviest, for which all wait in the end, goes
+    before the others.
+
+    `mark` is found in the environment of every process that is started for it (`left_behind`). Raises
+    UserError with the first failure; whatever happens, no process is left.
     """
     outbox: queue.Queue[_Message] = queue.Queue()
     waiting, results = list(work), dict[str, Any]()
     running: dict[str, subprocess.Popen[bytes]] = {}
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("days"))
-    with _no_process_left(running), Progress(*columns, TimeElapsedColumn(), console=console) as bars:
-        tasks = {name: bars.add_task(each.title, total=each.days) for name, each in work.items()}
+    heaviest = max((each.weight for each in work.values()), default=0)
+    with _no_process_left(running):
         while len(results) < len(work):
-            while waiting and len(running) < max(2, os.cpu_count() or 2):
+            while waiting and len(running) < cores() + MORE:
                 name = waiting.pop(0)
-                running[name] = _start(name, work[name], outbox)
+                running[name] = _start(name, work[name], outbox, mark)
+                if work[name].weight < heaviest:
+                    _give_way(running[name].pid)
             try:
                 message = outbox.get(timeout=1)  # with a time limit, so that Windows notices Ctrl-C
             except queue.Empty:
                 continue
             if message.error is not None:
                 raise UserError(f"{work[message.name].title}: {message.error}")
-            if message.day is not None:
-                bars.advance(tasks[message.name])
+            if message.progress is not None:
+                for watch in watches:
+                    watch.told(message.name, message.progress)
             else:
                 results[message.name] = message.result
                 running.pop(message.name).wait()
+                for watch in watches:
+                    watch.ended(message.name)
     return results
 
 
-def _start(name: str, work: Work, outbox: "queue.Queue[_Message]") -> "subprocess.Popen[bytes]":
+def _give_way(pid: int) -> None:
+    """Let others go first where not all can go at once; what the process starts is as polite."""
+    polite = 5
+    if sys.platform == "win32":
+        polite = psutil.BELOW_NORMAL_PRIORITY_CLASS
+    with suppress(psutil.Error):
+        psutil.Process(pid).nice(polite)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def left_behind(mark: str) -> list[psutil.Process]:
+    """The processes that an earlier `side_by_side` with that mark started, and that are still there."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK) == mark:
+                found.append(process)
+        except (psutil.Error, OSError):  # it is gone, or another person's
+            continue
+    return found
+
+
+def end_left_behind(mark: str) -> None:
+    """End them: a replay of which nobody waits for the result must not write into its working copy."""
+    left = left_behind(mark)
+    _, left = psutil.wait_procs(left, timeout=5)  # a worker whose parent is gone leaves by itself
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(left, timeout=15)
+
+
+def _start(name: str, work: Work, outbox: "queue.Queue[_Message]", mark: str) -> "subprocess.Popen[bytes]":
     process = subprocess.Popen(
         [sys.executable, "-m", "ladder.workers"],
         cwd=ROOT,
+        env={**os.environ, MARK: mark},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         **_OWN_GROUP,
@@ -145,7 +217,7 @@ def work_for_parent() -> None:
         channel.flush()
 
     try:
-        tell(_Message(name, result=work.do(lambda day: tell(_Message(name, day=day)))))
+        tell(_Message(name, result=work.do(lambda progress: tell(_Message(name, progress)))))
     except UserError as error:
         tell(_Message(name, error=str(error)))
     except asyncio.CancelledError:  # in a notebook SIGTERM is not ours: nbclient cancels what it does

@@ -5,7 +5,9 @@ level's folder, only when that changes, and must release nothing: this repositor
 """
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 
@@ -31,6 +33,11 @@ def _checks_changes(source: Path) -> bool:
     return "push" in YAML(typ="safe").load(source.read_text(encoding="utf-8"))["on"]
 
 
+def releases(job: Mapping[str, Any]) -> bool:
+    """Whether a job reaches anything outside itself: it may write, or works in one of the environments."""
+    return "environment" in job or "write" in job["permissions"].values()
+
+
 def _for_template(level: Level, source: Path) -> str:
     yaml = YAML()
     yaml.width = 120
@@ -45,7 +52,7 @@ def _for_template(level: Level, source: Path) -> str:
     workflow["concurrency"]["group"] = f"level{level.number}-{workflow['concurrency']['group']}"
     workflow["defaults"]["run"].insert(0, "working-directory", folder)
     for name, job in list(workflow["jobs"].items()):
-        if "refs/tags/v" in job.get("if", ""):  # releases belong to projects made from the level
+        if releases(job):  # that belongs to projects made from the level
             del workflow["jobs"][name]
     text = io.StringIO()
     text.write(

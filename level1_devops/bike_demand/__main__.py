@@ -62,6 +62,7 @@ def train(
     given = settings.load_settings()
 
     from bike_demand.data.store import read_hours
+    from bike_demand.data.target import ERROR_NAME, ERROR_UNIT, UNIT, rounded
     from bike_demand.files import settle
     from bike_demand.handoff import write_handoff
     from bike_demand.progress import waiting
@@ -82,9 +83,9 @@ def train(
     typer.echo(f"Learned from {len(rows)} hours, {first:%Y-%m-%d} to {last:%Y-%m-%d}.")
     typer.echo(
         f"Without its last {given.training.holdout_days} days, the same recipe was off by"
-        f" {trained.mae:.1f} bikes an hour on them (mean absolute error)."
+        f" {rounded(trained.mae)} {ERROR_UNIT} on them ({ERROR_NAME})."
     )
-    typer.echo(f"The ONNX file answers like scikit-learn on all of them (within {difference:.2g} bikes).")
+    typer.echo(f"The ONNX file answers like scikit-learn on all of them (within {difference:.2g} {UNIT}).")
     typer.echo(f"Model {version} is in {out}, ready to hand over.")
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bike_demand.data.features import FEATURES, describe
+from bike_demand.data.target import LOWEST, MEANING
 from bike_demand.errors import UserError
 from bike_demand.files import replace_folder
 
@@ -88,7 +89,7 @@ def write_handoff(folder: Path, model: bytes) -> str:
         "name": "bike-demand",
         "version": version_of(model),
         "inputs": describe(),
-        "output": {"name": OUTPUT_NAME, "type": "float32", "unit": "bikes rented in the hour", "min": 0},
+        "output": {"name": OUTPUT_NAME, "type": "float32", "unit": MEANING, "min": LOWEST},
     }
     contents = {MODEL_FILE: model, CARD_FILE: (json.dumps(card, indent=2) + "\n").encode()}
     sums = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in contents.items()]

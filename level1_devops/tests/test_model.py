@@ -10,6 +10,7 @@ import onnx
 import pytest
 from onnx import helper
 
+from bike_demand.data.features import FEATURES
 from bike_demand.errors import UserError
 from bike_demand.serving.model import load_if_there, load_model
 
@@ -37,7 +38,9 @@ def table(name: str, columns: int, kind: int = onnx.TensorProto.FLOAT) -> onnx.V
     return helper.make_tensor_value_info(name, kind, [None, columns])
 
 
-def network(inputs: int = 9, name: str = "features", output: str = "prediction", fill: float = 1.0) -> bytes:
+def network(
+    inputs: int = len(FEATURES), name: str = "features", output: str = "prediction", fill: float = 1.0
+) -> bytes:
     """A tiny model of that shape that answers a constant for each row."""
     sum_ = helper.make_node("ReduceSum", [name, "axes"], ["sum"], keepdims=1)
     zero = helper.make_node("Mul", ["sum", "zero"], ["nothing"])
@@ -113,8 +116,8 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "description without output": (edit('"output"', '"outcome"'), "model.json: output: Field required"),
     "another input": (edit('"windspeed_kmh"', '"month"'), "the model takes hour,weekday"),
     "no model at all": (put(b"hello"), "not a model that ONNX Runtime loads"),
-    "too few columns": (put(network(inputs=8)), "not one float table `features` of 9 columns"),
-    "another input name": (put(network(name="rows")), "not one float table `features` of 9 columns"),
+    "too few columns": (put(network(inputs=len(FEATURES) - 1)), f"`features` of {len(FEATURES)} columns"),
+    "another input name": (put(network(name="rows")), f"`features` of {len(FEATURES)} columns"),
     "another output name": (put(network(output="variable")), "does not give `prediction`"),
     "negative answers": (put(network(fill=-3.0)), "answers -3.0 bikes"),
     "answers that are no number": (put(network(fill=float("nan"))), "answers nan bikes"),

@@ -87,7 +87,7 @@ def test_training_writes_a_whole_handoff_and_shows_an_error_on_days_not_seen(pro
     assert card["version"] == hashlib.sha256((HANDOFF / "model.onnx").read_bytes()).hexdigest()[:12]
     assert card["version"] in said.out
     assert [each["name"] for each in card["inputs"]] == list(FEATURES)
-    assert card["inputs"][5] == {
+    assert card["inputs"][FEATURES.index("temp_c")] == {
         "name": "temp_c",
         "type": "float32",
         "unit": "degrees C",

@@ -75,6 +75,7 @@ def train(
     ] = False,
 ) -> None:
     """Gather, validate, train, evaluate and register a model; nothing where nothing changed."""
+    from bike_demand.data.target import ERROR_UNIT, rounded
     from bike_demand.progress import waiting
 
     with waiting("Training"):
@@ -87,26 +88,31 @@ def train(
         typer.echo(f"Nothing changed since run {made.run_id}, version {made.version}: nothing to do.")
     days = settings.load_settings().training.holdout_days
     typer.echo(
-        f"Its twin, run {made.twin_run_id}, did not see the last {days} days and was off by {made.mae:.1f}"
-        " bikes an hour on them."
+        f"Its twin, run {made.twin_run_id}, did not see the last {days} days and was off by"
+        f" {rounded(made.mae)} {ERROR_UNIT} on them."
     )
     typer.echo(f"Release it with: python -m bike_demand release {made.version}")
 
 
-@app.command(epilog="Example: python -m bike_demand reproduce 0a1b2c3d4e5f60718293a4b5c6d7e8f9")
+@app.command(epilog="Example: python -m bike_demand reproduce 7")
 def reproduce(
-    run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="Of a training, as `train` printed it.")],
+    wanted: Annotated[
+        str,
+        typer.Argument(metavar="VERSION", help="Its number, or the id of a run, as `train` printed them."),
+    ],
 ) -> None:
-    """Train again from a run's record, with its code and data, and tell whether the same comes of it."""
+    """Train a version again from its record, with its code and data; tell whether the same comes of it."""
     from bike_demand.progress import waiting
 
     with waiting("Restoring and training"):
         from bike_demand.training.reproduce import reproduce as again
 
-        result = again(run_id)
+        result = again(wanted)
     typer.echo(f"Code and data of the run are in {result.folder}.")
+    if (data := result.data) is not None:
+        typer.echo(f"It learned from {data.rows} hours, {data.first} to {data.last}, data {data.digest}.")
     if result.differences:
-        raise UserError(f"run {run_id}: not the same: {'; '.join(result.differences)}")
+        raise UserError(f"{wanted}: not the same: {'; '.join(result.differences)}")
     typer.echo(f"identical: model {result.digest} and its {len(result.metrics)} metrics")
 
 

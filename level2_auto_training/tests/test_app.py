@@ -191,7 +191,7 @@ def test_every_example_of_the_documentation_works(client: Client) -> None:
                 response = client.request(method, path, json=example["value"])
                 assert response.status_code == 200, response.text
                 tried += 1
-    assert tried == 6
+    assert tried >= 6
 
 
 def test_the_example_in_the_schema_works_too(client: Client) -> None:

@@ -96,7 +96,7 @@ def test_a_run_has_all_that_is_needed_to_judge_it_and_to_make_it_again(tmp_path:
         run = tracking().run(run_id)
         assert run.tags["git.commit"] == commit_id
         assert run.tags["git.uncommitted"] == "false"
-        assert run.params["half_life_days"] == "30.0"
+        assert run.params["half_life_days"] == str(load_settings().training.half_life_days)
         assert run.params["max_leaf_nodes"] == "31"
         assert run.metrics == json.loads(Path("state/run/metrics.json").read_text(encoding="utf-8"))
         assert 0 < run.metrics["mae"] < run.metrics["mae_last_week"]

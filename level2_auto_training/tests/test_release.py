@@ -62,7 +62,7 @@ def test_a_better_version_is_shown_beside_the_live_one_and_goes_live(registry: T
     assert f"version 1     live       {error:7.1f}" in said.out
     assert "version 2     candidate" in said.out
     assert "checks: passed" in said.out
-    assert "Version 2 is live. Services take it within 2 seconds." in said.out
+    assert "Version 2 is live. Services look every 1 s what is live, and take it." in said.out
     assert live(registry) == 2
     tags = registry.version(2).tags
     assert tags["release.instead_of"] == "1"

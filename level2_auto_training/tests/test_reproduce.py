@@ -35,11 +35,11 @@ def test_an_old_run_is_made_again_after_feed_and_code_moved_on_and_the_cache_is_
     shutil.rmtree(copy / "state" / "dvc-cache")
     (first, second) = Tracking(load_settings()).versions()
     before = (git(copy, "status", "--porcelain"), (copy / "dvc.lock").read_bytes())
-    for version in (first.run_id, first.twin_run_id):
-        said = run("reproduce", version)
+    for wanted, run_id in ((str(first.number), first.run_id), (first.twin_run_id, first.twin_run_id)):
+        said = run("reproduce", wanted)
         assert (said.status, said.err) == (0, "")
         assert "identical: model" in said.out
-        restored = read_hours(copy / "state" / "reproduced" / str(version) / DATA)
+        restored = read_hours(copy / "state" / "reproduced" / str(run_id) / DATA)
         assert restored == rows
         assert all(row.timestamp < datetime.fromisoformat(EARLY) for row in restored)
     assert (git(copy, "status", "--porcelain"), (copy / "dvc.lock").read_bytes()) == before
@@ -129,6 +129,8 @@ def make_git_anew(folder: Path) -> None:
     commit(folder)
 
 
+@pytest.mark.parametrize("wanted", ["0" * 32, "7"])
 @pytest.mark.usefixtures("copy")
-def test_an_unknown_run_is_told(run: Run) -> None:
-    assert "nothing is on record yet" in run("reproduce", "0" * 32).refusal()
+def test_an_unknown_run_or_version_is_told(run: Run, wanted: str) -> None:
+    said = run("reproduce", wanted).refusal()
+    assert f"{wanted}: unknown, nothing is on record yet" in said

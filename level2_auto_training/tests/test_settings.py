@@ -11,7 +11,7 @@ from tests.conftest import Run
     ("old", "new", "named"),
     [
         ("min_rows: 500", "min_rows: many", "training.min_rows"),
-        ("half_life_days: 30", "half_life_days: -1", "training.half_life_days"),
+        ("half_life_days: ", "half_life_days: -", "training.half_life_days"),
         ("half_life_days", "halflife", "training.half_life_days"),
         ("max_iter: 100", "max_iter: 100\n    month: true", "training.recipe.month"),
         ('"2011-01"', '"2011-13"', "first_month"),

@@ -5,6 +5,7 @@ from pathlib import Path
 import onnx
 from onnx import helper
 
+from bike_demand.data.features import FEATURES
 from bike_demand.handoff import write_handoff
 
 
@@ -12,7 +13,9 @@ def table(name: str, columns: int, kind: int = onnx.TensorProto.FLOAT) -> onnx.V
     return helper.make_tensor_value_info(name, kind, [None, columns])
 
 
-def network(inputs: int = 9, name: str = "features", output: str = "prediction", fill: float = 1.0) -> bytes:
+def network(
+    inputs: int = len(FEATURES), name: str = "features", output: str = "prediction", fill: float = 1.0
+) -> bytes:
     """A tiny model of that shape that answers a constant for each row."""
     first = helper.make_node("Gather", [name, "first"], ["column"], axis=1)  # the hour, which is never NaN
     zero = helper.make_node("Mul", ["column", "zero"], ["nothing"])

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from bike_demand.data.features import FEATURES
 from bike_demand.errors import UserError
 from bike_demand.settings import load_settings
 from bike_demand.tracking import Dataset, Tracking
@@ -106,7 +107,10 @@ def test_the_model_is_an_mlflow_model_with_signature_and_example(tracking: Track
     loaded = mlflow.pyfunc.load_model(location)
     signature = loaded.metadata.signature.to_dict()
     (given,) = json.loads(signature["inputs"])
-    assert (given["name"], given["tensor-spec"]) == ("features", {"dtype": "float32", "shape": [-1, 9]})
+    assert (given["name"], given["tensor-spec"]) == (
+        "features",
+        {"dtype": "float32", "shape": [-1, len(FEATURES)]},
+    )
     assert loaded.predict(loaded.input_example)["prediction"].tolist() == [[5.0]]
     requirements = Path(mlflow.artifacts.download_artifacts(f"{location}/requirements.txt"))
     locked = (ROOT / "requirements.lock").read_text(encoding="utf-8")

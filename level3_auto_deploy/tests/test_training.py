@@ -113,7 +113,7 @@ def test_training_writes_whole_handoffs_of_the_model_and_its_twin(project: Path,
         assert report[kind]["digest"] == card["version"]
         assert report[kind]["last"] == last
         assert [each["name"] for each in card["inputs"]] == list(FEATURES)
-        assert card["inputs"][5] == {
+        assert card["inputs"][FEATURES.index("temp_c")] == {
             "name": "temp_c",
             "type": "float32",
             "unit": "degrees C",

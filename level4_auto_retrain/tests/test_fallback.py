@@ -146,6 +146,17 @@ def test_the_service_takes_over_what_the_loop_publishes_and_has_it_after_a_resta
     assert (first["prediction"], first["replaced"]) == (27.0, ["temp_c"])
 
 
+def test_whoever_asks_what_answers_now_gets_answers_by_what_is_normal_now(stored: Path) -> None:
+    change_params(stored, poll_seconds="3600")  # it would not look again by itself
+    put_live(echo(Path("made"), "temp_c"))
+    address = load_settings().environments.production.database
+    with running(stored) as service, contextlib.closing(open_database(address)) as database:
+        assert service.client.post("/predict", json=HOT).json()["prediction"] == pytest.approx(76.28)
+        norms.publish(database, [TEMP])
+        service.client.get("/model")
+        assert service.client.post("/predict", json=HOT).json()["prediction"] == 27.0
+
+
 def test_a_fallback_that_there_is_not_is_refused(project: Path, run: Run) -> None:
     params = project / "params.yaml"
     text = params.read_text(encoding="utf-8")

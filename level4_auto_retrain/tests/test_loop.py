@@ -48,6 +48,7 @@ from tests.feedmaker import HEADER, MONTHS, month_lines, write_feed
 from tests.registry import copy_store, register
 from tests.test_ab import move_store
 from tests.tiny import constant
+from tests.workcopy import change_params
 
 BEGAN = "2011-03-01"
 DRIFTS = Signal(Kind.ERROR, "version 1", datetime(2011, 3, 1), "The error is 2 times the promise.", {})
@@ -426,6 +427,18 @@ def test_where_nothing_is_live_the_first_model_is_trained_and_released(
         assert states(database, LIVE) == [(DONE, 1)]
 
 
+def test_where_a_person_releases_a_version_that_waits_is_not_trained_again_each_day(
+    stored: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_params(stored, automatic="false")
+    constant(stored / "model", 50.0)
+    monkeypatch.setattr(steps, "run", trains)
+    for day in (1, 2, 3):
+        take(run, f"2011-03-0{day}")
+    with closing(open_database(f"sqlite:///{stored / 'state' / 'production.db'}")) as database:
+        assert states(database, TRAIN) == [(DONE, 1)]
+
+
 def test_after_so_many_failures_in_a_row_no_training_is_tried_until_it_has_rested_or_a_person_asks(
     database: Database,
     run: Run,
@@ -461,7 +474,9 @@ def test_a_person_may_train_for_a_reason_and_go_past_the_rules(
     assert refused.refusal() == "error: The budget is spent. To train nevertheless: --now\n"
     said = run("retrain", "--reason", "a new station", "--now", "--as-of", BEGAN)
     assert (said.status, said.err) == (0, "")
-    assert said.out.startswith("The budget is spent.\nTraining, because a new station\n")
+    assert said.out.startswith(
+        "The budget is spent. Trained nevertheless (--now).\nTraining, because a new station\n"
+    )
     (action,) = journal.actions(database, TRAIN)
     assert (action.state, action.version, action.detail["by_hand"]) == (DONE, 2, True)
     assert Tracking(load_settings()).aliases()[CHALLENGER] == 2

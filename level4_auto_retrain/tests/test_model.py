@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bike_demand.data.features import FEATURES
 from bike_demand.errors import UserError
 from bike_demand.serving.model import load_model
 from tests.tiny import network
@@ -92,8 +93,8 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "description without output": (edit('"output"', '"outcome"'), "model.json: output: Field required"),
     "another input": (edit('"windspeed_kmh"', '"month"'), "the model takes hour,weekday"),
     "no model at all": (put(b"hello"), "not a model that ONNX Runtime loads"),
-    "too few columns": (put(network(inputs=8)), "not one float table `features` of 9 columns"),
-    "another input name": (put(network(name="rows")), "not one float table `features` of 9 columns"),
+    "too few columns": (put(network(inputs=len(FEATURES) - 1)), f"`features` of {len(FEATURES)} columns"),
+    "another input name": (put(network(name="rows")), f"`features` of {len(FEATURES)} columns"),
     "another output name": (put(network(output="variable")), "does not give `prediction`"),
     "negative answers": (put(network(fill=-3.0)), "answers -3.0 bikes"),
     "answers that are no number": (put(network(fill=float("nan"))), "answers nan bikes"),

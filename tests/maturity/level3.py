@@ -22,8 +22,7 @@ import pandas as pd
 import yaml
 
 from data.feedfile import INPUTS, write_feed
-from ladder.hands import environment
-from ladder.replay import in_this_process
+from ladder.hands import environment, in_this_process
 from ladder.service import APPLICATION, Service
 from tests.maturity.conftest import copied, edit, git, seal
 from tests.maturity.level2 import MODEL, Store, apart, commit, handoff, restored, stage_outs, stored

@@ -62,8 +62,8 @@ def test_work_passes_between_roles_by_mail_only_and_a_model_is_weeks_old_when_it
     assert len(given) == 3
     assert all("mail" in each.does.lower() for each in given)
     done = list(plan(level(0), load_people().levels[0], desks.book, date(2011, 7, 1), date(2012, 12, 31)))
-    data = [day for day, each in done if each.id == "export"]
-    live = [day for day, each in done if each.id == "check"]
+    data = [day for day, _, each in done if each.id == "export"]
+    live = [day for day, _, each in done if each.id == "check"]
     assert len(live) == 3  # in a year and a half
     assert min((later - earlier).days for earlier, later in zip(data, live, strict=True)) >= 14
 
@@ -343,7 +343,7 @@ def test_every_release_and_every_day_costs_the_same_steps_by_hand(
     used, _ = shown
     book = used.book
     done = list(plan(level(0), load_people().levels[0], book, date(2011, 7, 1), date(2012, 12, 31)))
-    assert sum(each.by_hand for _, each in done) == 3 * len(book.release) == 21
+    assert sum(each.by_hand for _, _, each in done) == 3 * len(book.release) == 21
     assert len(book.use) == 3
     assert all(each.by_hand for each in book.use)
     # On the day on which nobody runs the script, the application shows the numbers of another day.

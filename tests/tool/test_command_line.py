@@ -16,7 +16,21 @@ def ladder(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "test", "run", "up", "feed simulate", "feed import", "feed fetch", "feed publish"]
+    "command",
+    [
+        "demo",
+        "compare",
+        "diff",
+        "new",
+        "climb",
+        "test",
+        "run",
+        "up",
+        "feed simulate",
+        "feed import",
+        "feed fetch",
+        "feed publish",
+    ],
 )
 def test_every_command_has_help_with_an_example(command: str) -> None:
     done = ladder(*command.split(), "--help")

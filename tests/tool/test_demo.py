@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -25,6 +26,16 @@ def content_of_levels() -> dict[str, str]:
         for path in level.folder.rglob("*")
         if path.is_file() and "cache" not in str(path)
     }
+
+
+def without_times(content: Any) -> Any:
+    """A comparison without what differs each time it is made: what a clock says, and ids of predictions."""
+    of_the_clock = {"wall_seconds", "machine_seconds", "seconds", "begins", "ends"}
+    if isinstance(content, dict) and "asks" in content:
+        return content["question"], content["answered"]
+    if isinstance(content, dict):
+        return {key: without_times(value) for key, value in content.items() if key not in of_the_clock}
+    return [without_times(value) for value in content] if isinstance(content, list) else content
 
 
 def processes_in(folder: Path) -> list[psutil.Process]:
@@ -52,8 +63,8 @@ def test_the_demo_replays_every_level_and_reports_what_users_were_given(
 
     report = json.loads((tmp_path / "reports" / "compare.json").read_text(encoding="utf-8"))
     assert report["story"]["incidents"] == [
-        {"kind": "units", "from": "2011-11-04", "to": "2011-11-04"},
-        {"kind": "growth", "from": "2011-11-08", "to": None},
+        {"kind": "units", "since": "2011-11-04", "until": "2011-11-04"},
+        {"kind": "growth", "since": "2011-11-08", "until": None},
     ]
     assert list(report["levels"]) == [str(number) for number in numbers]
     for number, row in report["levels"].items():
@@ -64,6 +75,8 @@ def test_the_demo_replays_every_level_and_reports_what_users_were_given(
         assert (row["manual_steps_of_releases"] > 0) == (int(number) < 3), "from level 3 on nobody releases"
         assert row["trainings"] >= 1
         assert f"{row['mae']:.1f}" in done.stdout, f"level {number}"
+    assert report["one_cadence"] is None
+    assert "<html" in (tmp_path / "reports" / "compare.html").read_text(encoding="utf-8")
     # Level 1 releases on 15 November, level 0 only in January: both start with one release.
     assert report["levels"]["0"]["released_on"] == ["2011-10-25"]
     assert report["levels"]["1"]["released_on"] == ["2011-10-25", "2011-11-15"]
@@ -85,11 +98,11 @@ def test_a_feed_of_ones_own_is_replayed_without_what_only_the_simulator_can_do(
     done = ladder("demo", "--scenario", week, "--feed", tmp_path / "mine", "--level", "0", "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     assert "without growth, which only the simulator can make happen" in done.stdout
-    assert "recovered from growth" not in done.stdout
     report = json.loads((tmp_path / "compare.json").read_text(encoding="utf-8"))
     assert [incident["kind"] for incident in report["story"]["incidents"]] == ["units"]
 
 
+@pytest.mark.slow
 def test_a_replay_gives_the_same_numbers_each_time(ladder: Ladder, tmp_path: Path) -> None:
     calm = tmp_path / "calm.toml"
     calm.write_text(
@@ -100,8 +113,7 @@ def test_a_replay_gives_the_same_numbers_each_time(ladder: Ladder, tmp_path: Pat
         done = ladder("demo", "--scenario", calm, "--level", "0", "--out", tmp_path / str(number))
         assert done.returncode == 0, done.stderr
         report = json.loads((tmp_path / str(number) / "compare.json").read_text(encoding="utf-8"))
-        report["levels"]["0"].pop("machine_seconds")
-        reports.append(report)
+        reports.append(without_times(report))
     assert reports[0] == reports[1]
 
 
@@ -131,19 +143,20 @@ def test_a_folder_the_tool_did_not_make_is_not_removed(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a test cannot press Ctrl-C there")
 @pytest.mark.parametrize(
-    "sign",
+    ("sign", "chosen"),
     [
-        pytest.param(".ladder-made", id="at once", marks=pytest.mark.slow),
-        pytest.param("level0/export.csv", id="notebook"),
-        pytest.param("level1/state/service.log", id="release", marks=pytest.mark.slow),
+        pytest.param(".ladder-made", (), id="at once", marks=pytest.mark.slow),
+        pytest.param("level0/export.csv", ("--level", "0"), id="notebook"),
+        pytest.param("level1/state/service.log", ("--level", "1"), id="release", marks=pytest.mark.slow),
     ],
 )
 def test_ctrl_c_ends_every_process_and_leaves_no_half_written_file(
-    environment: dict[str, str], week: Path, tmp_path: Path, sign: str
+    environment: dict[str, str], week: Path, tmp_path: Path, sign: str, chosen: tuple[str, ...]
 ) -> None:
     copies = Path(environment["LADDER_HOME"])
+    command = [sys.executable, "-m", "ladder", "demo", "--scenario", str(week), *chosen]
     demo = subprocess.Popen(
-        [sys.executable, "-m", "ladder", "demo", "--scenario", str(week), "--out", str(tmp_path / "reports")],
+        [*command, "--out", str(tmp_path / "reports")],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,

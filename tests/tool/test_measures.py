@@ -5,7 +5,7 @@ from datetime import date, timedelta
 import pandas as pd
 import pytest
 
-from ladder import measures
+from ladder.compare import measures
 
 START = date(2012, 1, 1)
 
@@ -68,3 +68,23 @@ def test_what_goes_wrong_for_the_first_time_weeks_later_is_another_matter() -> N
 def test_a_second_blow_after_the_recovery_does_not_undo_it() -> None:
     mine = days(*[10.0] * 10, *[40.0] * 10, *[10.0] * 30, *[60.0] * 5, *[10.0] * 25)
     assert measures.days_to_recover(mine, days(*[10.0] * 80), START + timedelta(days=10)) == 16
+
+
+def test_before_there_is_a_whole_week_nothing_is_abnormal() -> None:
+    # The incident is on the story's second day: neither error over 7 days is known before the seventh.
+    assert measures.days_to_recover(days(*[10.0] * 30), days(*[10.0] * 30), START + timedelta(days=1)) == 0
+
+
+def test_the_error_over_seven_days_is_weighted_by_hours_and_unknown_for_a_day_without() -> None:
+    found = days(*[10.0] * 7, 80.0, *[10.0] * 7)
+    assert measures.error_7_days(found, START, START + timedelta(days=8)) == [*[None] * 6, 10.0, 20.0, 20.0]
+    without = measures.error_7_days(
+        found.drop(index=START + timedelta(days=7)), START, START + timedelta(days=8)
+    )
+    assert without == [*[None] * 6, 10.0, None, 10.0]
+
+
+def test_how_many_times_normal_an_error_is_begins_with_the_seventh_day_of_the_yardstick() -> None:
+    found = measures.times_normal(days(*[20.0] * 20), days(*[10.0] * 20).iloc[5:])
+    assert (found.index[0], found.index[-1]) == (START + timedelta(days=11), START + timedelta(days=19))
+    assert set(found) == {2.0}

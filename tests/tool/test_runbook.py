@@ -1,8 +1,9 @@
 """Runbooks and people: which step is done on which day, and how hands are played."""
 
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from data import UserError
@@ -22,11 +23,43 @@ def test_releases_go_live_on_the_teams_days_with_data_as_old_as_the_steps_take()
     start, end = date(2011, 7, 1), date(2012, 12, 31)
     chosen = level(0)
     plan = list(runbook.plan(chosen, PEOPLE.levels[0], runbook.load(chosen.folder), start, end))
-    exports = [day for day, step in plan if step.id == "export"]
-    lives = [day for day, step in plan if step.id == "check"]
+    exports = [day for day, _, step in plan if step.id == "export"]
+    lives = [day for day, _, step in plan if step.id == "check"]
     assert lives == [date(2011, 7, 1), date(2012, 1, 1), date(2012, 7, 1)]
     assert [(live - export).days for live, export in zip(lives, exports, strict=True)] == [21, 21, 21]
-    assert [day for day, _ in plan] == sorted(day for day, _ in plan)
+    assert [day for day, *_ in plan] == sorted(day for day, *_ in plan)
+
+
+def at_one_cadence(number: int, start: date, end: date) -> tuple[runbook.Due, ...]:
+    chosen = level(number)
+    book = runbook.load(chosen.folder)
+    return runbook.plan_at_one_cadence(chosen, PEOPLE.team(chosen), book, PEOPLE.one_cadence, start, end)
+
+
+@pytest.mark.parametrize("number", [each.number for each in levels()])
+def test_at_one_cadence_every_level_begins_a_release_on_the_same_days(number: int) -> None:
+    start, end = date(2011, 7, 1), date(2012, 12, 31)
+    plan = at_one_cadence(number, start, end)
+    team = PEOPLE.levels[number]
+    begins: dict[int, date] = {}
+    for due in plan:  # a step is done on the day on which it ends
+        takes = timedelta(days=team.days[due.step.id].days if due.step.id in team.days else 0)
+        begins.setdefault(due.release, due.on - takes)
+    takes = timedelta(days=sum(each.days for each in team.days.values()))
+    assert begins.pop(0) + takes == start
+    assert list(begins) == list(range(1, len(begins) + 1))
+    first, last = min(begins.values()), max(begins.values())
+    assert list(begins.values()) == [day.date() for day in pd.date_range(first, last, freq="MS")]
+    assert first <= date(2011, 8, 1)
+    assert last + takes <= end < last + takes + timedelta(days=31)
+
+
+@pytest.mark.parametrize(("number", "same"), [(0, False), (1, False), (2, True), (3, True), (4, False)])
+def test_a_level_that_has_this_cadence_anyway_does_the_same(number: int, same: bool) -> None:
+    start, end = date(2011, 7, 1), date(2012, 12, 31)
+    chosen = level(number)
+    own = runbook.plan(chosen, PEOPLE.team(chosen), runbook.load(chosen.folder), start, end)
+    assert (at_one_cadence(number, start, end) == own) == same
 
 
 def test_a_team_that_forgets_a_step_is_refused() -> None:

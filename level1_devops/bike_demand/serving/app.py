@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from bike_demand.data.table import iso
+from bike_demand.data.target import DESCRIPTION
 from bike_demand.handoff import Card
 from bike_demand.serving import docs
 from bike_demand.serving.body import read_body
@@ -54,7 +55,7 @@ def create_app(model: Model | None) -> FastAPI:
     """The application with a model, or without one on day 0, when nothing has been released yet."""
     app = FastAPI(
         title="Bike demand",
-        description="How many bikes will be rented in an hour, from the calendar and the weather forecast.",
+        description=DESCRIPTION,
         docs_url=None,
         redoc_url=None,
     )

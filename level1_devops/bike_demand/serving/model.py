@@ -9,12 +9,11 @@ import onnxruntime
 
 from bike_demand.data.features import FEATURES, to_matrix
 from bike_demand.data.schema import EXAMPLE, Conditions
+from bike_demand.data.target import DECIMALS, LOWEST, UNIT
 from bike_demand.errors import UserError
 from bike_demand.handoff import INPUT_NAME, MODEL_FILE, OUTPUT_NAME, Card, read_handoff
 from bike_demand.runtime import open_session
 from bike_demand.settings import HANDOFF
-
-DECIMALS = 2  # of a prediction; finer than any bike
 
 
 class Model:
@@ -26,7 +25,7 @@ class Model:
         self.version = card.version
 
     def predict(self, rows: Sequence[Conditions]) -> list[float]:
-        """Bikes rented in each hour, never negative, rounded to DECIMALS."""
+        """The answer for each row, rounded to DECIMALS."""
         (answer,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: to_matrix(rows)})
         return [round(value, DECIMALS) for value in answer[:, 0].tolist()]
 
@@ -50,8 +49,8 @@ def load_model(folder: Path) -> Model:
         raise UserError(f"{path}: does not give `{OUTPUT_NAME}`; ask for a model that fits")
     model = Model(session, handoff.card)
     (tried,) = model.predict([Conditions.model_validate_json(json.dumps(EXAMPLE))])
-    if not (np.isfinite(tried) and tried >= 0):
-        raise UserError(f"{path}: answers {tried} bikes for an ordinary hour; ask for a model that works")
+    if not (np.isfinite(tried) and tried >= LOWEST):
+        raise UserError(f"{path}: answers {tried} {UNIT} for an ordinary hour; ask for a model that works")
     return model
 
 

@@ -21,7 +21,7 @@ def run(
     if override is not None and not override.strip():
         raise UserError("--override: give the reason, which is kept with the version")
     tracking = Tracking(settings)
-    taken = f"Services take it within {settings.serving.poll_seconds:g} seconds."
+    taken = f"Services look every {settings.serving.poll_seconds:g} s what is live, and take it."
     if back:
         left = tracking.champion()
         number = tracking.back().number

@@ -9,6 +9,7 @@ import numpy as np
 
 from bike_demand.data.schema import Hour
 from bike_demand.data.table import iso
+from bike_demand.data.target import error, targets
 from bike_demand.errors import UserError
 from bike_demand.serving.model import load_model
 from bike_demand.tracking import HANDOFF_ARTIFACT, Dataset, Tracking, Version
@@ -16,7 +17,7 @@ from bike_demand.tracking import HANDOFF_ARTIFACT, Dataset, Tracking, Version
 
 @dataclass(frozen=True)
 class Comparison:
-    """Mean absolute errors in bikes an hour of two twins on rows that neither was trained on."""
+    """Mean errors of two twins on rows that neither was trained on."""
 
     rows: int
     first: str | None  # hours in ISO 8601; None where there are no rows
@@ -60,8 +61,7 @@ def _error(tracking: Tracking, version: Version, rows: Sequence[Hour]) -> float:
         twin = load_model(tracking.fetch(_twin(version), HANDOFF_ARTIFACT, Path(scratch)))
     if not rows:
         return float("nan")
-    truth = np.array([row.count for row in rows], dtype=np.float64)
-    return float(np.abs(np.array(twin.predict(rows)) - truth).mean())
+    return float(error(np.array(twin.predict(rows)), targets(rows)).mean())
 
 
 def _twin(version: Version) -> str:

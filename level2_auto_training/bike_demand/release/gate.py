@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bike_demand.data.schema import Hour
+from bike_demand.data.target import ERROR_NAME, ERROR_UNIT, rounded
 from bike_demand.errors import UserError
 from bike_demand.release.checks import CHECKS, failures
 from bike_demand.release.compare import Comparison, compare
@@ -87,12 +88,12 @@ def described(proposal: Proposal) -> list[str]:
     else:
         lines.append(
             f"On {comparison.rows} hours that neither twin was trained on, {comparison.first} to"
-            f" {comparison.last}, mean absolute error in bikes an hour:"
+            f" {comparison.last}, {ERROR_NAME} in {ERROR_UNIT}:"
         )
-        lines.append(f"  version {candidate.number:<5} candidate  {comparison.candidate:7.1f}")
+        lines.append(f"  version {candidate.number:<5} candidate  {rounded(comparison.candidate):>7}")
         if champion is not None and comparison.champion is not None:
             change = comparison.candidate / comparison.champion - 1 if comparison.champion else 0.0
-            lines.append(f"  version {champion.number:<5} live       {comparison.champion:7.1f}")
+            lines.append(f"  version {champion.number:<5} live       {rounded(comparison.champion):>7}")
             lines.append(f"The candidate's error is {abs(change):.0%} {'higher' if change > 0 else 'lower'}.")
         else:
             lines.append("Nothing is live yet.")
@@ -122,5 +123,5 @@ def _compared(comparison: Comparison, settings: Release) -> list[str]:
     if not math.isfinite(mae):
         return ["it has no answer for some of the fresh hours"]
     if limit is not None and mae > limit * (1 + settings.tolerance):
-        return [f"it is worse than what is live ({mae:.1f} against {limit:.1f} bikes an hour)"]
+        return [f"it is worse than what is live ({rounded(mae)} against {rounded(limit)} {ERROR_UNIT})"]
     return []

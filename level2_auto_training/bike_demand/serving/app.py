@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from bike_demand.data.table import iso
+from bike_demand.data.target import DESCRIPTION
 from bike_demand.handoff import Input, Output
 from bike_demand.serving import docs
 from bike_demand.serving.body import read_body
@@ -71,7 +72,7 @@ def create_app(
     """The application with the model in the slot: there is none on day 0, when nothing was released yet."""
     app = FastAPI(
         title="Bike demand",
-        description="How many bikes will be rented in an hour, from the calendar and the weather forecast.",
+        description=DESCRIPTION,
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,

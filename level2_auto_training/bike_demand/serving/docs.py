@@ -7,12 +7,13 @@ page is all there is to load.
 from typing import Any
 
 from bike_demand.data.schema import EXAMPLE, Conditions
+from bike_demand.data.target import LOWEST, MEANING
 from bike_demand.serving.body import MAX_BYTES
 from bike_demand.serving.rows import MAX_ROWS
 
 PREDICT = (
     f"Takes one row, and answers one prediction; or a list of 1 to {MAX_ROWS} rows, and answers a list in the"
-    " same order. `prediction` is in bikes rented in that hour, never negative."
+    f" same order. `prediction`: {MEANING}, never below {LOWEST}."
 )
 
 _NIGHT = EXAMPLE | {"timestamp": "2012-06-14T03:00:00", "temp_c": 19.2, "feels_like_c": 21.0, "humidity": 0.8}

@@ -26,7 +26,7 @@ NO_COMMIT = "none"
 
 
 class Recorded(BaseModel):
-    """What came of a run. `mae`, in bikes an hour, is the twin's on days that it did not see."""
+    """What came of a run. `mae` is the twin's mean error on days that it did not see."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from bike_demand.data.schema import LIMITS
 from bike_demand.data.store import read_hours
 from bike_demand.data.table import iso
+from bike_demand.data.target import UNIT, rounded
 from bike_demand.errors import UserError
 from bike_demand.files import write_atomically
 from bike_demand.prediction_log.database import open_database
@@ -39,7 +40,7 @@ class _Part(BaseModel):
 
 
 class Answer(_Part):
-    """What was answered, to whom, and what came true. Bikes in the hour; `made_at` in UTC, `hour` local."""
+    """What was answered, to whom, and what came true. `made_at` in UTC, `hour` local."""
 
     id: str
     made_at: datetime
@@ -225,7 +226,7 @@ def sections(found: Trace) -> list[tuple[str, dict[str, str]]]:
     if arm.other_version is not None:
         beside = f"version {arm.other_version} as {arm.other_role}"
         if arm.other_prediction is not None:
-            beside += f", {arm.other_prediction:.1f} bikes"
+            beside += f", {rounded(arm.other_prediction)} {UNIT}"
         shown["beside it, unseen"] = beside
     if arm.share is not None:
         shown["drawn"] = f"by hash of the hour: {arm.share:.0%} of the hours, salt {arm.salt}"
@@ -235,7 +236,7 @@ def sections(found: Trace) -> list[tuple[str, dict[str, str]]]:
             {
                 "id": answer.id,
                 "hour": iso(answer.hour),
-                "predicted": f"{answer.prediction:.1f} bikes",
+                "predicted": f"{rounded(answer.prediction)} {UNIT}",
                 "came true": came,
                 "asked by": f"{answer.client} at {iso(answer.made_at)[:19]} UTC",
                 "conditions": ", ".join(f"{key} {_said(value)}" for key, value in answer.conditions.items()),
@@ -279,7 +280,7 @@ def rendered(found: Trace) -> str:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(trace=found, sections=sections(found))
+    return template.render(trace=found, sections=sections(found), rounded=rounded, unit=UNIT)
 
 
 def _logged(settings: Settings, prediction_id: str) -> tuple[Logged, int | None]:

@@ -31,7 +31,7 @@ class Answers(NamedTuple):
 
 
 class NoAnswerError(Exception):
-    """The live model gave something that is not a number of bikes."""
+    """The live model gave something that is not a number."""
 
 
 class Ids:

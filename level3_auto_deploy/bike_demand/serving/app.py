@@ -13,6 +13,7 @@ from fastapi.security import APIKeyHeader
 from pydantic import BaseModel
 
 from bike_demand.data.table import iso
+from bike_demand.data.target import DESCRIPTION
 from bike_demand.errors import UserError
 from bike_demand.handoff import Input, Output
 from bike_demand.prediction_log.outcomes import Stored
@@ -116,7 +117,7 @@ def create_app(
     guard, recorder = guard or Guard(), recorder or Recorder()
     app = FastAPI(
         title="Bike demand",
-        description="How many bikes will be rented in an hour, from the calendar and the weather forecast.",
+        description=DESCRIPTION,
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,

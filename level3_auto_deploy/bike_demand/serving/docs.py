@@ -7,6 +7,7 @@ page is all there is to load.
 from typing import Any
 
 from bike_demand.data.schema import EXAMPLE, Conditions
+from bike_demand.data.target import LOWEST, MEANING
 from bike_demand.serving.body import MAX_BYTES
 from bike_demand.serving.keys import HEADER
 from bike_demand.serving.outcomes import Outcome
@@ -14,7 +15,7 @@ from bike_demand.serving.rows import MAX_ROWS
 
 PREDICT = (
     f"Takes one row, and answers one prediction; or a list of 1 to {MAX_ROWS} rows, and answers a list in the"
-    " same order. `prediction` is in bikes rented in that hour, never negative. `variant` says whose it is"
+    f" same order. `prediction`: {MEANING}, never below {LOWEST}. `variant` says whose it is"
     " while a challenger is tested beside the champion; for one hour it is always the same."
 )
 OUTCOMES = (

@@ -17,7 +17,7 @@ GOLDEN_FILE = "golden.json"
 
 
 class Golden(BaseModel):
-    """Requests and, for each, the answer in bikes."""
+    """Requests and, for each, the answer."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

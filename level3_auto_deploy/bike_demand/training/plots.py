@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bike_demand.data.schema import Hour
+from bike_demand.data.target import ERROR_NAME, ERROR_UNIT, UNIT, Floats, targets
 from bike_demand.settings import STATE
-from bike_demand.training.evaluate import Floats, by_hour, by_week, counts
+from bike_demand.training.evaluate import by_hour, by_week
 
 WEEKS = 12
 LEARNED, UNSEEN = "#9db4c8", "#c4501b"
@@ -37,7 +38,7 @@ def draw(folder: Path, past: Sequence[Hour], held_out: Sequence[Hour], predicted
         def save(figure: Figure, name: str) -> None:
             figure.savefig(folder / name, metadata={"Date": None})
 
-        figure = blank("Error by week", "week from", "mean absolute error, bikes an hour")
+        figure = blank("Error by week", "week from", f"{ERROR_NAME}, {ERROR_UNIT}")
         weeks = by_week([*past, *held_out], predicted, WEEKS)
         colours = [UNSEEN if begin >= held_out[0].timestamp else LEARNED for begin, _ in weeks]
         axes = figure.axes[0]
@@ -47,13 +48,13 @@ def draw(folder: Path, past: Sequence[Hour], held_out: Sequence[Hour], predicted
         axes.legend()
         save(figure, "error_by_week.svg")
 
-        figure = blank("Error by hour, days not seen", "hour", "mean absolute error, bikes an hour")
+        figure = blank("Error by hour, days not seen", "hour", f"{ERROR_NAME}, {ERROR_UNIT}")
         hours = by_hour(held_out, unseen)
         figure.axes[0].bar([hour for hour, _ in hours], [error for _, error in hours], color=UNSEEN)
         save(figure, "error_by_hour.svg")
 
-        figure = blank("Predicted against actual, days not seen", "actual, bikes", "predicted, bikes")
-        axes, truth = figure.axes[0], counts(held_out)
+        figure = blank("Predicted against actual, days not seen", f"actual, {UNIT}", f"predicted, {UNIT}")
+        axes, truth = figure.axes[0], targets(held_out)
         highest = float(max(truth.max(), unseen.max()))
         axes.plot([0, highest], [0, highest], color="#888888", linewidth=1)
         axes.scatter(truth, unseen, s=8, color=UNSEEN)

@@ -13,12 +13,13 @@ from pathlib import Path
 from bike_demand.errors import UserError
 from bike_demand.handoff import read_handoff
 from bike_demand.settings import RUN, STATE, load_settings
-from bike_demand.tracking import HANDOFF_ARTIFACT, Run, Tracking
+from bike_demand.tracking import HANDOFF_ARTIFACT, Dataset, Run, Tracking
 from bike_demand.training import pipeline, revision
 from bike_demand.training.record import COMMIT, KIND, NO_COMMIT, PATCH, UNCOMMITTED
 
 REPRODUCED = STATE / "reproduced"
 DIFFERENT = 5  # packages that are named where versions differ
+LONGEST_NUMBER = 9  # digits of a version; the id of a run has 32 characters
 
 
 @dataclass(frozen=True)
@@ -26,17 +27,21 @@ class Result:
     """What came of it: the folder with code, data and new models, and how they differ from the record."""
 
     folder: Path
+    data: Dataset | None  # None where the record does not say
     digest: str
     metrics: Mapping[str, float]
     differences: tuple[str, ...]
 
 
-def reproduce(run_id: str) -> Result:
+def reproduce(wanted: str) -> Result:
     """Restore a run's code and data below state/reproduced, train there, and compare.
 
-    Raises UserError where the run is unknown, its code or data are gone, or its training fails.
+    `wanted` is the id of a run, or the number of a version that came of one. Raises UserError where it is
+    unknown, its code or data are gone, or its training fails.
     """
     tracking = Tracking(load_settings())
+    number = wanted.isdecimal() and len(wanted) <= LONGEST_NUMBER
+    run_id = tracking.version(int(wanted)).run_id if number else wanted
     run = tracking.run(run_id)
     if run.tags.get(COMMIT, NO_COMMIT) == NO_COMMIT:
         raise UserError(f"run {run_id}: its code was in no commit, so it cannot be made again")
@@ -62,7 +67,7 @@ def reproduce(run_id: str) -> Result:
         folder.parent.mkdir(exist_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
         scratch.rename(folder)
-    return Result(folder, remade.card.version, metrics, tuple(differences))
+    return Result(folder, run.dataset, remade.card.version, metrics, tuple(differences))
 
 
 def _restore(tracking: Tracking, run: Run, scratch: Path, beside: Path) -> None:

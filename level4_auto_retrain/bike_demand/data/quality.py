@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 
 from bike_demand.data.schema import Conditions, Hour
 from bike_demand.data.table import iso
+from bike_demand.data.target import target_of
 from bike_demand.data.validate import BEFORE
 from bike_demand.settings import Quality
 
@@ -235,7 +236,7 @@ def _level(
     yardsticks = [sum(usual.get(row.timestamp.hour, 0.0) for row in its)]
     predicted = [row for row in its if row.timestamp in expected]
     if 2 * len(predicted) >= len(its):
-        scale = total / max(1, sum(row.count for row in predicted))
+        scale = total / max(1, sum(target_of(row.count) for row in predicted))
         yardsticks.append(scale * sum(expected[row.timestamp] for row in predicted))
     if all(total > factor * each for each in yardsticks) or all(factor * total < each for each in yardsticks):
         return f"{total} bikes where {yardsticks[0]:.0f} are usual"

@@ -11,6 +11,7 @@ from typing import Any
 
 from bike_demand.data.lessons import make_case
 from bike_demand.data.schema import Conditions
+from bike_demand.data.target import ERROR_DECIMALS, error, target_of
 from bike_demand.loop import champion
 from bike_demand.loop.alerts import alert
 from bike_demand.loop.champion import VERSION
@@ -109,7 +110,7 @@ def _end(context: Context, incident: Incident, found: Sequence[Found]) -> None:
 
 
 def _cost(context: Context, incident: Incident) -> dict[str, Any]:
-    """Errors in bikes: of all answers meanwhile, and by how much their sum is above that of normal hours.
+    """Errors of all answers meanwhile, and by how much their sum is above that of normal hours.
 
     Normal is the median share of demand that a day was off by, so that neither the season nor an incident
     shortly before sets the standard.
@@ -117,12 +118,13 @@ def _cost(context: Context, incident: Incident) -> dict[str, Any]:
     first = incident.since.date()
     during = history.days(context.database, first, context.now.date())
     before = history.days(context.database, first - timedelta(days=NORMAL_DAYS), first)
-    hours, error = sum(day.known for day in during), sum(day.error for day in during)
-    cost: dict[str, Any] = {"hours": hours, "error": round(error / hours, 1) if hours else None}
+    hours, total = sum(day.known for day in during), sum(day.error for day in during)
+    cost: dict[str, Any] = {"hours": hours, "error": round(total / hours, ERROR_DECIMALS) if hours else None}
     shares = [day.error / day.count for day in before if day.count]
     if hours and shares:
         normal = statistics.median(shares) * sum(day.count for day in during)
-        cost |= {"normal_error": round(normal / hours, 1), "error_above_normal": round(error - normal)}
+        cost |= {"normal_error": round(normal / hours, ERROR_DECIMALS)}
+        cost |= {"error_above_normal": round(total - normal)}
     return cost
 
 
@@ -142,7 +144,10 @@ def _lesson(context: Context, incident: Incident) -> dict[str, Any]:
     good = predictions(context.tracking, context.tracking.version(instead[-1]), known)
     bad = [row.prediction for row in known]
     errors = _error(known, bad), _error(known, good)
-    cost |= {"error_of_bad_model": round(errors[0], 1), "error_of_good_model": round(errors[1], 1)}
+    cost |= {
+        "error_of_bad_model": round(errors[0], ERROR_DECIMALS),
+        "error_of_good_model": round(errors[1], ERROR_DECIMALS),
+    }
     cost["error_above_normal"] = round((errors[0] - errors[1]) * len(known))
     if errors[0] < (1 + context.settings.loop.lesson_worse) * errors[1]:
         return cost
@@ -183,7 +188,8 @@ def _data_lesson(context: Context, incident: Incident, found: Sequence[Found]) -
 
 
 def _error(rows: Sequence[Answered], answers: Sequence[float]) -> float:
-    return sum(abs(answer - (row.count or 0)) for row, answer in zip(rows, answers, strict=True)) / len(rows)
+    right = [target_of(row.count or 0) for row in rows]
+    return sum(map(error, answers, right)) / len(rows)
 
 
 def _moment(given: object, otherwise: datetime) -> datetime:

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from bike_demand.data.target import ERROR_UNIT, UNIT
 from bike_demand.files import write_atomically
 from bike_demand.prediction_log import journal
 from bike_demand.prediction_log.database import open_database
@@ -92,9 +93,9 @@ def in_words(cost: dict[str, Any]) -> str:
     said = [f"{cost.get('hours', 0)} hours with a known count"]
     if cost.get("error") is not None:
         usual = f", normally {cost['normal_error']:g}" if cost.get("normal_error") is not None else ""
-        said.append(f"off by {cost['error']:g} bikes an hour{usual}")
+        said.append(f"off by {cost['error']:g} {ERROR_UNIT}{usual}")
     if (above := cost.get("error_above_normal")) is not None:
-        said.append(f"{above:,} bikes more than normal in all" if above > 0 else "no more than normal")
+        said.append(f"{above:,} {UNIT} more than normal in all" if above > 0 else "no more than normal")
     if cost.get("answers_by_bad_model"):
         said.append(f"{cost['answers_by_bad_model']} hours answered by the bad model")
     return "; ".join(said)

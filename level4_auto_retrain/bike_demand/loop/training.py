@@ -7,6 +7,7 @@ did before: the training by the version of code and data, the deployment by its 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from bike_demand.data.target import ERROR_UNIT, rounded
 from bike_demand.errors import UnreachableError, UserError
 from bike_demand.loop.context import Context
 from bike_demand.monitoring.rules import Tried
@@ -80,7 +81,7 @@ def _trained(context: Context, action: Action) -> int:
     )
     if new:
         context.tell(
-            f"Registered as version {made.version}; its twin is off by {made.mae:.1f} bikes an hour."
+            f"Registered as version {made.version}; its twin is off by {rounded(made.mae)} {ERROR_UNIT}."
         )
     else:
         context.tell(f"Nothing is new since version {made.version}.")

@@ -95,7 +95,7 @@ def retrain(settings: Settings, reason: str, as_of: datetime | None, now: bool, 
         decision = _due(context, reason)
         if not decision.train and not now:
             raise UserError(f"{decision.says} To train nevertheless: --now")
-        tell(decision.says)
+        tell(decision.says if decision.train else f"{decision.says} Trained nevertheless (--now).")
         tell(training.train(context, reason, by_hand=True))
         _settle(context)
         deliver(settings, database, tell)
@@ -233,7 +233,9 @@ def _done(context: Context, raised: Raised) -> str:
         return busy
     urgent = raised.kind is Kind.NO_MODEL or bool(raised.evidence.get("urgent"))
     decision = _due(context, raised.says, urgent=urgent)
-    if not decision.train and raised.kind is not Kind.NO_MODEL:  # without any, users get no answer
+    # Without any model users get no answer; but where a person releases, more of them give none either.
+    pressing = raised.kind is Kind.NO_MODEL and context.settings.deploy.automatic
+    if not decision.train and not pressing:
         return decision.says
     return training.train(context, raised.says, signal=raised.id)
 

@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from bike_demand.clock import now as now_of
+from bike_demand.data.target import ERROR_DECIMALS, ERROR_UNIT, rounded
 from bike_demand.monitoring import drift
 from bike_demand.monitoring.look import Seen, look
 from bike_demand.prediction_log import history, journal
@@ -50,7 +51,7 @@ def monitor(
 
 
 def _told(database: Database, seen: Seen) -> dict[str, Any]:
-    """All of it, as JSON has it. Errors in bikes an hour."""
+    """All of it, as JSON has it. Mean errors."""
     others = [each for each in journal.open_signals(database) if each.kind not in LOOKED_AT]
     signals: list[Signal | Raised] = [*seen.signals, *others]
     actions = journal.actions(database)
@@ -131,7 +132,7 @@ def _lines(seen: Seen, told: dict[str, Any]) -> Iterator[str]:
         beside = "" if saved is None else f", {saved:.0%} less than the same hour a week before"
         yield (
             f"In the last 7 days {hours} hours were answered, {known} of them have an outcome: off by"
-            f" {error:.1f} bikes an hour (bias {bias:+.1f}){beside}."
+            f" {rounded(error)} {ERROR_UNIT} (bias {bias:+.{ERROR_DECIMALS}f}){beside}."
         )
     else:
         yield f"In the last 7 days {hours} hours were answered, none of them has an outcome."

@@ -31,7 +31,7 @@ Floats = npt.NDArray[np.float64]
 class Promise:
     """What a version was like on the days held out at its training. None: that is not on record.
 
-    `mae` in bikes an hour; `skill` is the share of the yardstick's error that it saved.
+    `mae` is its mean error; `skill` is the share of the yardstick's error that it saved.
     """
 
     mae: float | None

@@ -16,7 +16,7 @@ CONDITIONS = ("holiday", "workingday", "weather", "temp_c", "feels_like_c", "hum
 
 @dataclass(frozen=True)
 class Answered:
-    """The first answer of a version that was shown for an hour (local time), in bikes.
+    """The first answer of a version that was shown for an hour (local time).
 
     `conditions`: what the model was given, where values were replaced the replacements. `count` is None while
     it is not known.

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from bike_demand.data.schema import LIMITS, Conditions
+from bike_demand.data.target import error, target_of
 from bike_demand.prediction_log.database import Database
 from bike_demand.prediction_log.loop_tables import days as table
 from bike_demand.prediction_log.loop_tables import drift
@@ -46,10 +47,10 @@ class Answer:
 @dataclass(frozen=True)
 class Day:
     """One day of one version, or of all together (`version` None): then what users were given, which is the
-    first answer to each hour. Errors, bias and count are sums over hours, in bikes.
+    first answer to each hour. Errors, bias and count, that of the right answers, are sums over hours.
 
-    Of `hours` answered, the count of `known` is known. In `yardstick_hours` of them the count of the same
-    hour a week before is known too: answering that would have been off by `yardstick_error`, the model was by
+    Of `hours` answered, the right answer of `known` is known. In `yardstick_hours` of them that of the same
+    hour a week before is known too: answering it would have been off by `yardstick_error`, the model was by
     `paired_error`. `predictions` and each of `features`: mean, sd, min, p10, p50, p90, max, nulls (None: no
     value). `quality`: {field: {check: hours}} of what was wrong with what was asked.
     """
@@ -239,16 +240,16 @@ def summary(values: Sequence[float | None]) -> dict[str, float | None]:
 
 
 def _sums(said: Sequence[tuple[datetime, float]], known: Mapping[datetime, int]) -> dict[str, Any]:
-    pairs = [(prediction, known[hour], hour) for hour, prediction in said if hour in known]
-    paired = [(*each[:2], known[each[2] - WEEK]) for each in pairs if each[2] - WEEK in known]
+    pairs = [(prediction, target_of(known[hour]), hour) for hour, prediction in said if hour in known]
+    paired = [(*each[:2], target_of(known[each[2] - WEEK])) for each in pairs if each[2] - WEEK in known]
     return {
         "hours": len(said),
         "known": len(pairs),
-        "error": math.fsum(abs(prediction - count) for prediction, count, _ in pairs),
+        "error": math.fsum(error(prediction, count) for prediction, count, _ in pairs),
         "bias": math.fsum(prediction - count for prediction, count, _ in pairs),
         "count": float(sum(count for _, count, _ in pairs)),
         "yardstick_hours": len(paired),
-        "yardstick_error": float(sum(abs(before - count) for _, count, before in paired)),
-        "paired_error": math.fsum(abs(prediction - count) for prediction, count, _ in paired),
+        "yardstick_error": float(sum(error(before, count) for _, count, before in paired)),
+        "paired_error": math.fsum(error(prediction, count) for prediction, count, _ in paired),
         "predictions": summary([prediction for _, prediction in said]),
     }

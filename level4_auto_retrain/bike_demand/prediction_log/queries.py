@@ -38,7 +38,7 @@ class Logged:
 
 @dataclass(frozen=True)
 class Pair:
-    """What two versions predicted for one hour, in bikes, and its count. `variant` is whose was shown."""
+    """What two versions predicted for one hour, and its count. `variant` is whose was shown."""
 
     hour: datetime
     variant: str

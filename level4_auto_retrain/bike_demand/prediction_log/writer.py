@@ -74,7 +74,7 @@ class PredictionLog(Generic[Entry]):
         self._address, self._flush_seconds, self._limit, self._rows = address, flush_seconds, limit, rows
         self._worker, self._beat, self._beat_seconds = worker, beat, beat_seconds
         self._last_beat: tuple[Beat, float] | None = None
-        self._beside, self._beside_at = beside, 0.0
+        self._beside, self._beside_at, self._asked_beside = beside, 0.0, False
         self._entries: deque[Entry] = deque()
         self._pending: list[Row] = []  # rows that are made, and not written yet
         # Each is counted up by one thread only, so no lock is needed.
@@ -85,6 +85,7 @@ class PredictionLog(Generic[Entry]):
         self.problem: str | None = None  # why the database does not take anything at the moment
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._turned = threading.Condition()  # told after each turn of the writer
+        self._begun = self._ended = 0  # number of the last turn that was
         self._thread = threading.Thread(target=self._write, name="prediction-log", daemon=True)
 
     def start(self) -> None:
@@ -109,13 +110,14 @@ class PredictionLog(Generic[Entry]):
         return Counts(self._written, self._refused + self._dropped, self._added - done)
 
     def flush(self, patience: float) -> None:
-        """Have written what was added so far. Returns when it is, when it cannot be, or after the seconds."""
-        goal = self._added
+        """Have written what was added so far, and `beside` called. Returns when that is done, when it cannot
+        be, or after the seconds.
+        """
         with self._turned:
+            following = self._begun + 1  # a turn that goes on now may have begun too early
+            self._asked_beside = True
             self._wake.set()
-            self._turned.wait_for(
-                lambda: self._written + self._dropped >= goal or self.problem is not None, patience
-            )
+            self._turned.wait_for(lambda: self._ended >= following or self.problem is not None, patience)
 
     def stop(self) -> None:
         """Write what is there, wait for it a few seconds, and say what could not be written."""
@@ -132,8 +134,10 @@ class PredictionLog(Generic[Entry]):
         while not self._stopping.is_set():
             self._wake.wait(self._flush_seconds)
             self._wake.clear()
+            self._begun += 1
             self._turn()
             with self._turned:
+                self._ended = self._begun
                 self._turned.notify_all()
         self._retry_at = 0.0
         self._turn(last=True)
@@ -207,8 +211,11 @@ class PredictionLog(Generic[Entry]):
             self._last_beat = (beat, now + self._beat_seconds)
 
     def _look_beside(self, last: bool) -> None:
+        if self._beside is None or self._database is None:
+            return
         now = time.monotonic()
-        if self._beside is not None and self._database is not None and (last or now >= self._beside_at):
+        if last or self._asked_beside or now >= self._beside_at:
+            self._asked_beside = False  # before: who asks from now on may know of something newer
             self._beside(self._database)
             self._beside_at = now + self._beat_seconds
 

@@ -10,12 +10,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bike_demand.data.schema import CONDITION_COLUMNS, EXAMPLE
+from bike_demand.data.target import BUSY, ERROR_UNIT, HIGHEST, LOWEST, UNIT
 from bike_demand.serving.batch import score
 from bike_demand.serving.model import Model
 
 WORKING_DAY, DAY_OFF = "2012-06-13", "2012-06-16"
-MOST_BIKES = 5000.0  # no hour had a fifth of that
-FEWEST_BIKES = 30.0  # at 17 h on a warm and clear working day
 TIMEOUT_SECONDS = 30
 
 CLIENT, OPERATIONS = "client", "operations"  # whose key it is
@@ -67,23 +66,23 @@ def answers_possible_numbers(ask: Ask, _: Model) -> Iterator[str]:
                     status, answers = ask("POST", "/predict", rows)
                     if status != 200:
                         yield f"{day}, weather {weather}, {temp:g} degrees: answered with status {status}"
-                    elif wrong := [each for each in _numbers(answers) if not 0 <= each < MOST_BIKES]:
-                        yield f"{day}, weather {weather}, {temp:g} degrees: {wrong[0]} bikes an hour"
+                    elif wrong := [each for each in _numbers(answers) if not LOWEST <= each <= HIGHEST]:
+                        yield f"{day}, weather {weather}, {temp:g} degrees: {wrong[0]} {ERROR_UNIT}"
 
 
 def knows_night_from_day(ask: Ask, _: Model) -> Iterator[str]:
-    """Fewer bikes at 3 h than at 13 h and 17 h. More it does not ask: habits change."""
+    """Less at 3 h than at 13 h and 17 h. More it does not ask: habits change."""
     for day in (WORKING_DAY, DAY_OFF):
         status, answers = ask("POST", "/predict", hours(day))
         by_hour = _numbers(answers) if status == 200 else [0.0] * 24
         if not by_hour[3] < min(by_hour[13], by_hour[17]) / 2:
-            yield f"{day}: {by_hour[3]} bikes at 3 h, {by_hour[13]} at 13 h and {by_hour[17]} at 17 h"
+            yield f"{day}: {by_hour[3]} {UNIT} at 3 h, {by_hour[13]} at 13 h and {by_hour[17]} at 17 h"
 
 
 def knows_a_busy_hour(ask: Ask, _: Model) -> Iterator[str]:
-    """A model that lost its exponential keeps the shape of a day, at a few bikes an hour."""
+    """A model that lost its exponential keeps the shape of a day, at low answers."""
     status, answers = ask("POST", "/predict", hours(WORKING_DAY))
-    if status != 200 or not _numbers(answers)[17] > FEWEST_BIKES:
+    if status != 200 or not _numbers(answers)[17] > BUSY:
         yield f"{WORKING_DAY}, warm and clear: hardly anybody rides home at 17 h"
 
 

@@ -8,16 +8,14 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 
 from bike_demand.data.schema import Hour
 from bike_demand.data.table import iso
+from bike_demand.data.target import Floats, error, targets
 from bike_demand.errors import UserError
 from bike_demand.serving.model import load_model
 from bike_demand.tracking import Dataset, Tracking, Version
-
-Floats = npt.NDArray[np.float64]
 
 
 def fresh_rows(tracking: Tracking, versions: Sequence[Version], hours: Sequence[Hour]) -> list[Hour]:
@@ -43,14 +41,14 @@ def twin_of(version: Version) -> str:
     return version.twin_run_id
 
 
-def absolute_errors(handoff: Path, rows: Sequence[Hour]) -> Floats:
-    """What a model is off by, in bikes, shape [rows]; NaN or infinite where it has no answer.
+def errors_of(handoff: Path, rows: Sequence[Hour]) -> Floats:
+    """What a model is off by, shape [rows]; NaN or infinite where it has no answer.
 
     Raises UserError where the hand-off cannot be read.
     """
     model = load_model(handoff)
-    truth = np.array([row.count for row in rows], dtype=np.float64)
-    return np.abs(np.array(model.predict(rows) if rows else [], dtype=np.float64) - truth)
+    answers = np.array(model.predict(rows) if rows else [], dtype=np.float64)
+    return error(answers, targets(rows))
 
 
 def lower_bound(values: Floats, times: Sequence[datetime], confidence: float) -> float:

@@ -53,7 +53,7 @@ def compared(
 
 
 def predictions(tracking: Tracking, version: Version, rows: Sequence[Answered]) -> list[float]:
-    """What the version answers to these rows, in bikes. Raises UserError where it cannot be loaded."""
+    """What the version answers to these rows. Raises UserError where it cannot be loaded."""
     if not rows:
         return []
     with TemporaryDirectory() as scratch:

@@ -14,6 +14,7 @@ from fastapi.security import APIKeyHeader
 from pydantic import BaseModel, Field
 
 from bike_demand.data.table import iso
+from bike_demand.data.target import DESCRIPTION
 from bike_demand.errors import UserError
 from bike_demand.handoff import Input, Output
 from bike_demand.prediction_log.outcomes import Stored
@@ -129,7 +130,7 @@ def create_app(
     guard, recorder, fallback = guard or Guard(), recorder or Recorder(), fallback or Fallback()
     app = FastAPI(
         title="Bike demand",
-        description="How many bikes will be rented in an hour, from the calendar and the weather forecast.",
+        description=DESCRIPTION,
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
@@ -216,6 +217,8 @@ def create_app(
     )
     async def about(request: Request) -> About:
         request.scope[KEY] = Note(guard.client(request, "operations"))
+        # Who asks what answers now may have changed what is normal a moment ago.
+        await asyncio.to_thread(recorder.flush)
         live = what_is_live()
         model = live.model
         return About(

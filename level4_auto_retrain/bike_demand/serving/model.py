@@ -9,11 +9,10 @@ import onnxruntime
 
 from bike_demand.data.features import FEATURES, to_matrix
 from bike_demand.data.schema import EXAMPLE, Conditions
+from bike_demand.data.target import DECIMALS, LOWEST, UNIT
 from bike_demand.errors import UserError
 from bike_demand.handoff import INPUT_NAME, MODEL_FILE, OUTPUT_NAME, Card, read_handoff
 from bike_demand.runtime import open_session
-
-DECIMALS = 2  # of a prediction; finer than any bike
 
 
 class Model:
@@ -29,7 +28,7 @@ class Model:
         self.version = version
 
     def predict(self, rows: Sequence[Conditions]) -> list[float]:
-        """Bikes rented in each hour, never negative, rounded to DECIMALS."""
+        """The answer for each row, rounded to DECIMALS."""
         (answer,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: to_matrix(rows)})
         return [round(value, DECIMALS) for value in answer[:, 0].tolist()]
 
@@ -53,6 +52,6 @@ def load_model(folder: Path, version: str | None = None) -> Model:
         raise UserError(f"{path}: does not give `{OUTPUT_NAME}`; ask for a model that fits")
     model = Model(session, handoff.card, version or handoff.card.version)
     (tried,) = model.predict([Conditions.model_validate_json(json.dumps(EXAMPLE))])
-    if not (np.isfinite(tried) and tried >= 0):
-        raise UserError(f"{path}: answers {tried} bikes for an ordinary hour; ask for a model that works")
+    if not (np.isfinite(tried) and tried >= LOWEST):
+        raise UserError(f"{path}: answers {tried} {UNIT} for an ordinary hour; ask for a model that works")
     return model

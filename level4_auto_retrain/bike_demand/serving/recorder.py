@@ -37,7 +37,9 @@ class Recorder:
             self.metrics.replaced([field for each in answers.replaced if each for field in each])
 
     def flush(self) -> None:
-        """Have in the prediction log what was answered so far, if that is a matter of moments."""
+        """Have in the prediction log what was answered so far, and take over what is normal now, if that is a
+        matter of moments.
+        """
         if self._log is not None:
             self._log.flush(FLUSH_SECONDS)
 

@@ -5,49 +5,43 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from bike_demand.data.features import to_matrix
 from bike_demand.data.schema import Hour
+from bike_demand.data.target import Floats, error, target_of, targets
 from bike_demand.handoff import INPUT_NAME, OUTPUT_NAME, read_handoff
 from bike_demand.runtime import open_session
 
-Floats = npt.NDArray[np.float64]
 WEEK = timedelta(days=7)
 
 
 def predict(folder: Path, rows: Sequence[Hour]) -> Floats:
-    """Bikes in each hour, shape [rows], as a hand-off's model answers. Raises UserError if it is damaged."""
+    """The answer for each hour, shape [rows], of a hand-off's model. Raises UserError if it is damaged."""
     session = open_session(read_handoff(folder).model)
     (answer,) = session.run([OUTPUT_NAME], {INPUT_NAME: to_matrix(rows)})
     return np.asarray(answer[:, 0], dtype=np.float64)
 
 
-def counts(rows: Sequence[Hour]) -> Floats:
-    """The true number of bikes in each hour, shape [rows]."""
-    return np.array([row.count for row in rows], dtype=np.float64)
-
-
 def evaluate(past: Sequence[Hour], held_out: Sequence[Hour], predicted: Floats) -> dict[str, float]:
-    """Errors in bikes an hour on the held-out rows, of the model and of two simple yardsticks.
+    """Mean errors on the held-out rows, of the model and of two simple yardsticks.
 
-    `mae` and `bias` (positive: too many bikes) are the model's; `mae_mean` is that of always answering the
-    mean of the rows it learned from, `mae_last_week` of answering the count of the same hour a week before.
+    `mae` and `bias` (positive: too high) are the model's; `mae_mean` is that of always answering the
+    mean of the rows it learned from, `mae_last_week` of answering the target of the same hour a week before.
     `skill` is the share of the latter's error that the model saves, on the hours whose count a week before is
     known; where there is none of them, it is left out.
     """
-    truth = counts(held_out)
-    mean = float(counts(past).mean())
-    known = {row.timestamp: float(row.count) for row in (*past, *held_out)}
+    truth = targets(held_out)
+    mean = float(targets(past).mean())
+    known = {row.timestamp: target_of(row.count) for row in (*past, *held_out)}
     week_before = np.array([known.get(row.timestamp - WEEK, mean) for row in held_out])
     paired = np.array([row.timestamp - WEEK in known for row in held_out], dtype=bool)
-    yardstick = float(np.abs(week_before - truth)[paired].sum())
-    skill = 1 - float(np.abs(predicted - truth)[paired].sum()) / yardstick if yardstick else None
+    yardstick = float(error(week_before, truth)[paired].sum())
+    skill = 1 - float(error(predicted, truth)[paired].sum()) / yardstick if yardstick else None
     return {
-        "mae": float(np.abs(predicted - truth).mean()),
+        "mae": float(error(predicted, truth).mean()),
         "bias": float((predicted - truth).mean()),
-        "mae_mean": float(np.abs(mean - truth).mean()),
-        "mae_last_week": float(np.abs(week_before - truth).mean()),
+        "mae_mean": float(error(np.full_like(truth, mean), truth).mean()),
+        "mae_last_week": float(error(week_before, truth).mean()),
         "rows": float(len(held_out)),
     } | ({} if skill is None else {"skill": skill})
 
@@ -58,10 +52,10 @@ def passes(metrics: dict[str, float], worst_ratio: float) -> bool:
 
 
 def by_week(rows: Sequence[Hour], predicted: Floats, weeks: int) -> list[tuple[datetime, float]]:
-    """Mean absolute error of the last weeks, counted back from the last row: (first hour, bikes)."""
+    """Mean error of the last weeks, counted back from the last row: (first hour, error)."""
     end = rows[-1].timestamp + timedelta(hours=1)
     ages = [(end - row.timestamp - timedelta(hours=1)) // WEEK for row in rows]
-    errors = np.abs(predicted - counts(rows))
+    errors = error(predicted, targets(rows))
     return [
         (end - (age + 1) * WEEK, float(errors[chosen].mean()))
         for age in reversed(range(weeks))
@@ -70,7 +64,7 @@ def by_week(rows: Sequence[Hour], predicted: Floats, weeks: int) -> list[tuple[d
 
 
 def by_hour(rows: Sequence[Hour], predicted: Floats) -> list[tuple[int, float]]:
-    """Mean absolute error by hour of the day, for those hours that occur."""
+    """Mean error by hour of the day, for those hours that occur."""
     hours = np.array([row.timestamp.hour for row in rows])
-    errors = np.abs(predicted - counts(rows))
+    errors = error(predicted, targets(rows))
     return [(hour, float(errors[hours == hour].mean())) for hour in range(24) if (hours == hour).any()]

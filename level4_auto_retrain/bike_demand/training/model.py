@@ -10,6 +10,7 @@ from sklearn.pipeline import Pipeline
 
 from bike_demand.data.features import to_matrix
 from bike_demand.data.schema import Hour
+from bike_demand.data.target import Floats, targets
 from bike_demand.settings import Recipe
 from bike_demand.training.threads import one_thread
 
@@ -34,7 +35,7 @@ def build_pipeline(recipe: Recipe) -> Pipeline:
     )
 
 
-def weights(timestamps: Sequence[datetime], half_life_days: float) -> npt.NDArray[np.float64]:
+def weights(timestamps: Sequence[datetime], half_life_days: float) -> Floats:
     """How much each row counts: half as much for every `half_life_days` before the newest, shape [rows]."""
     stamps = np.array(timestamps, dtype="datetime64[s]")
     age_days = (stamps.max() - stamps) / np.timedelta64(1, "D")
@@ -46,6 +47,12 @@ def fit(rows: Sequence[Hour], recipe: Recipe, half_life_days: float) -> Pipeline
     with one_thread():
         return build_pipeline(recipe).fit(
             to_matrix(rows),
-            np.array([row.count for row in rows], dtype=np.float64),
+            targets(rows),
             model__sample_weight=weights([row.timestamp for row in rows], half_life_days),
         )
+
+
+def predict(pipeline: Pipeline, X: npt.NDArray[np.float32]) -> Floats:
+    """What a fitted model answers to these rows, shape [rows]: what its exported file has to answer, too."""
+    with one_thread():
+        return np.asarray(pipeline.predict(X), dtype=np.float64)

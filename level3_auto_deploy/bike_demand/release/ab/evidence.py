@@ -8,6 +8,7 @@ from enum import StrEnum
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from bike_demand.data.target import error, target_of
 from bike_demand.prediction_log.queries import Pair
 from bike_demand.release.ab.rule import (
     MIN_DAYS,
@@ -55,7 +56,7 @@ class Trial(BaseModel):
 
 
 class Day(BaseModel):
-    """What was known at the end of a day. Errors in bikes an hour; a bound that is None: not bounded yet."""
+    """What was known at the end of a day. Mean errors; a bound that is None: not bounded yet."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -94,8 +95,9 @@ def weigh(pairs: Sequence[Pair], trial: Trial, settings: AB, now: datetime, wait
     if not trial.paired:
         challenger, champion = _unpaired(pairs, trial.share)
     else:
-        challenger = np.array([abs(pair.prediction - pair.count) for pair in pairs], dtype=np.float64)
-        champion = np.array([abs(pair.other - pair.count) for pair in pairs], dtype=np.float64)
+        right = [target_of(pair.count) for pair in pairs]
+        challenger = _errors([pair.prediction for pair in pairs], right)
+        champion = _errors([pair.other for pair in pairs], right)
     ordinals = np.array([pair.hour.toordinal() for pair in pairs], dtype=np.int64)
     looks = look(by_day(ordinals, challenger, champion), settings.alpha) if pairs else None
     verdict, reason = _decide(looks, trial, settings, now, waiting)
@@ -126,20 +128,25 @@ def _unpaired(pairs: Sequence[Pair], share: float) -> tuple[Floats, Floats]:
     today: list[tuple[int, float]] = []
     for number, pair in enumerate(pairs):
         if number and pair.hour.date() != pairs[number - 1].hour.date():
-            for hour, error in today:
+            for hour, known in today:
                 total, times = usual.get(hour, (0.0, 0))
-                usual[hour] = (total + error, times + 1)
+                usual[hour] = (total + known, times + 1)
             today = []
         is_challenger = pair.variant == CHALLENGER
-        error = abs((pair.prediction if is_challenger else pair.other) - pair.count)
+        shown = pair.prediction if is_challenger else pair.other
+        off_by = error(shown, target_of(pair.count))
         total, times = usual.get(pair.hour.hour, (0.0, 0))
         expected = total / times if times else 0.0
         arms[:, number] = expected
-        arms[0 if is_challenger else 1, number] += (error - expected) / (
+        arms[0 if is_challenger else 1, number] += (off_by - expected) / (
             share if is_challenger else 1 - share
         )
-        today.append((pair.hour.hour, error))
+        today.append((pair.hour.hour, off_by))
     return arms[0], arms[1]
+
+
+def _errors(answers: Sequence[float], right: Sequence[float]) -> Floats:
+    return error(np.array(answers, dtype=np.float64), np.array(right, dtype=np.float64))
 
 
 def _days(

@@ -7,15 +7,16 @@ where it is sure that it is worse, or where it looks so much worse that its user
 import numpy as np
 
 from bike_demand.data.table import iso
-from bike_demand.release.compare import absolute_errors, fresh_rows, lower_bound, twin_of
+from bike_demand.data.target import ERROR_UNIT, rounded
+from bike_demand.release.compare import errors_of, fresh_rows, lower_bound, twin_of
 from bike_demand.release.gates.case import Case, Finding
 
 
 def is_no_worse(case: Case) -> Finding:
-    """Compares mean absolute errors. Raises UserError where a twin is unknown or cannot be read."""
+    """Compares mean errors. Raises UserError where a twin is unknown or cannot be read."""
     both = [version for version in (case.version, case.champion) if version is not None]
     rows = fresh_rows(case.tracking, both, case.hours)
-    errors = [absolute_errors(case.handoff(twin_of(version)), rows) for version in both]
+    errors = [errors_of(case.handoff(twin_of(version)), rows) for version in both]
     limits = case.settings.deploy
     if len(rows) < limits.min_rows:
         return Finding(
@@ -37,12 +38,15 @@ def is_no_worse(case: Case) -> Finding:
     evidence |= {"candidate": candidate}
     if case.champion is None:
         return Finding(
-            True, f"off by {candidate:.1f} bikes an hour; nothing is live to compare with", evidence
+            True, f"off by {rounded(candidate)} {ERROR_UNIT}; nothing is live to compare with", evidence
         )
     champion = float(errors[1].mean())
     bound = lower_bound(errors[0] - errors[1], [row.timestamp for row in rows], limits.confidence)
     evidence |= {"champion": champion, "sure_to_be_worse_by": bound if np.isfinite(bound) else None}
-    said = f"off by {candidate:.1f} bikes an hour on {len(rows)} fresh hours, the champion by {champion:.1f}"
+    said = (
+        f"off by {rounded(candidate)} {ERROR_UNIT} on {len(rows)} fresh hours, the champion by"
+        f" {rounded(champion)}"
+    )
     if bound > 0:
         return Finding(False, f"{said}; that it is worse is {limits.confidence:.0%} sure", evidence)
     if candidate > champion * (1 + limits.error_worse):

@@ -3,8 +3,9 @@
 import math
 
 from bike_demand.data.table import iso
+from bike_demand.data.target import DECIMALS, UNIT
 from bike_demand.release.gates.case import Case, Finding
-from bike_demand.serving.model import DECIMALS, load_model
+from bike_demand.serving.model import load_model
 from bike_demand.training.golden import GOLDEN_FILE, read_golden
 
 
@@ -31,7 +32,8 @@ def answers_as_when_registered(case: Case) -> Finding:
         return Finding(
             False,
             f"{len(wrong)} of {len(asked)} golden requests are answered differently: {iso(row.timestamp)}"
-            f" with {now:.2f} bikes instead of {then:.2f}",
+            f" with {now:.{DECIMALS}f} {UNIT} instead of {then:.{DECIMALS}f}",
             evidence,
         )
-    return Finding(True, f"{len(asked)} requests, largest difference {largest:.3f} bikes", evidence)
+    said = f"{len(asked)} requests, largest difference {largest:.{DECIMALS + 1}f} {UNIT}"
+    return Finding(True, said, evidence)

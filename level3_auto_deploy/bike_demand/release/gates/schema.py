@@ -1,11 +1,12 @@
 """Gate: the model's inputs and output are, field by field, those of the service."""
 
 from bike_demand.data.features import describe
+from bike_demand.data.target import LOWEST, MEANING
 from bike_demand.handoff import OUTPUT_NAME, Input, Output, read_handoff
 from bike_demand.release.gates.case import Case, Finding
 
 # What the documentation of the service promises.
-OUTPUT = Output(name=OUTPUT_NAME, type="float32", unit="bikes rented in the hour", min=0)
+OUTPUT = Output(name=OUTPUT_NAME, type="float32", unit=MEANING, min=LOWEST)
 
 
 def takes_what_the_service_gives(case: Case) -> Finding:

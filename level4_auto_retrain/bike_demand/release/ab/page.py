@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from bike_demand.data.target import ERROR_NAME, ERROR_UNIT, rounded
 from bike_demand.release.ab.evidence import Evidence, Kind
 from bike_demand.settings import STATE
 
@@ -24,7 +25,9 @@ def rendered(evidence: Evidence) -> str:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(evidence=evidence, plots=[Markup(each) for each in _plots(evidence)])
+    plots = [Markup(each) for each in _plots(evidence)]
+    told = {"rounded": rounded, "error": ERROR_NAME, "unit": ERROR_UNIT}
+    return template.render(evidence=evidence, plots=plots, **told)
 
 
 def _plots(evidence: Evidence) -> list[str]:
@@ -79,7 +82,7 @@ def _plots(evidence: Evidence) -> list[str]:
         axes.plot(x, ratios, color=RATIO, marker="o", markersize=3, label="estimate")
         axes.set_ylim(max(0, min(ratios) - 0.6), max(ratios) + 0.6)
         first = svg(figure, axes)
-        figure, axes = blank("Mean absolute error so far", "bikes an hour")
+        figure, axes = blank(f"{ERROR_NAME.capitalize()} so far", ERROR_UNIT)
         trial = evidence.trial
         axes.plot(
             x,

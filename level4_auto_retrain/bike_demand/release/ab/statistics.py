@@ -32,8 +32,8 @@ DESIGN_EFFECT = 2.0
 
 @dataclass(frozen=True)
 class Days:
-    """Sums over the hours of each day, shape [..., days]: of the challenger's absolute error, the champion's,
-    and their squares and product. In bikes. Leading axes are independent tests.
+    """Sums over the hours of each day, shape [..., days]: of the challenger's error, the champion's,
+    and their squares and product. Leading axes are independent tests.
     """
 
     hours: Floats
@@ -51,7 +51,7 @@ class Looks:
     """
 
     hours: Floats
-    challenger: Floats  # mean absolute error so far, in bikes an hour
+    challenger: Floats  # mean error so far
     champion: Floats
     ratio: Floats
     low: Floats

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
+from bike_demand.data.target import ERROR_UNIT, rounded
 from bike_demand.files import write_atomically
 from bike_demand.release import moves
 from bike_demand.release.ab.evidence import Evidence, Kind
@@ -58,7 +59,8 @@ def described(evidence: Evidence) -> list[str]:
         last = evidence.days[-1]
         high = "not bounded yet" if last.high is None else f"{last.high:.2f}"
         lines += [
-            f"  error   {last.error:.1f} bikes an hour, version {trial.against} {last.error_against:.1f}",
+            f"  error   {rounded(last.error)} {ERROR_UNIT}, version {trial.against}"
+            f" {rounded(last.error_against)}",
             f"  ratio   {'-' if last.ratio is None else f'{last.ratio:.2f}'}, from {last.low:.2f} to {high}"
             f" (each bound holds in {1 - evidence.alpha:.0%} of tests, however often one looks)",
         ]

@@ -1,6 +1,5 @@
 """Gate: it is not wrong in the way of a model that was taken back once. Each such case is kept for good."""
 
-import math
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import datetime
@@ -10,14 +9,12 @@ from typing import Any
 import numpy as np
 
 from bike_demand.data.schema import Conditions
+from bike_demand.data.target import Floats, distortion
 from bike_demand.prediction_log.database import open_database
 from bike_demand.prediction_log.journal import MODEL, Lesson, lessons
-from bike_demand.release.compare import Floats
 from bike_demand.release.gates.case import Case, Finding
 from bike_demand.release.rescored import conditions
 from bike_demand.serving.model import Model, load_model
-
-ONE = 1.0  # bike, added to each answer: at night 2 instead of 1 is not twice as bad
 
 ALIKE = 0.5
 
@@ -26,7 +23,7 @@ def repeats_no_case(case: Case) -> Finding:
     """Compares how the candidate's answers differ from the champion's now with how the bad model's differed
     from those of the good one then, on the rows of that time.
 
-    What counts is the logarithm of the ratio, row by row: demand may have changed since, a distortion is the
+    What counts is the distortion (`data.target`), row by row: demand may have changed since, this is the
     same. A candidate is refused where it is less than half as far from the bad one's distortion as from none,
     by the mean of the absolute differences: all that grows or shrinks has something in common. Where nothing
     is live, the good model of that time takes the champion's place. Raises UserError where a model cannot be
@@ -50,13 +47,13 @@ def repeats_no_case(case: Case) -> Finding:
             }
         )
     repeated = [each for each in found if each["from_the_bad_one"] < ALIKE * each["from_the_champion"]]
-    evidence = {"cases": found, "alike": ALIKE, "distance": "mean absolute difference of log ratios"}
+    evidence = {"cases": found, "alike": ALIKE, "distance": "mean absolute difference of distortions"}
     if repeated:
         first = repeated[0]
         said = (
             f"it is wrong like version {first['version']}, which was taken back (incident"
-            f" {first['incident']}): the logarithms of its answers differ from the champion's by"
-            f" {first['from_the_champion']:.2f}, from that distortion by {first['from_the_bad_one']:.2f}"
+            f" {first['incident']}): its answers differ from the champion's by"
+            f" {first['from_the_champion']:.2f}, beside that distortion by {first['from_the_bad_one']:.2f}"
         )
         return Finding(False, said, evidence)
     many = "one case" if len(kept) == 1 else f"{len(kept)} cases"
@@ -72,11 +69,11 @@ def _kept(database: str) -> list[Lesson]:
 
 
 def _distortions(lesson: Lesson, candidate: Model, champion: Model | None) -> tuple[Floats, Floats]:
-    """Of the bad model then and of the candidate now: log ratios, shape [rows]."""
+    """Of the bad model then and of the candidate now: distortions, shape [rows]."""
     rows = [_row(each) for each in lesson.content["rows"]]
     good = lesson.content["good"]
     now = good if champion is None else champion.predict(rows)
-    return _log_ratio(lesson.content["bad"], good), _log_ratio(candidate.predict(rows), now)
+    return _distorted(lesson.content["bad"], good), _distorted(candidate.predict(rows), now)
 
 
 def _row(kept: dict[str, Any]) -> Conditions:
@@ -86,5 +83,5 @@ def _row(kept: dict[str, Any]) -> Conditions:
     )
 
 
-def _log_ratio(answers: Sequence[float], others: Sequence[float]) -> Floats:
-    return np.array([math.log((a + ONE) / (b + ONE)) for a, b in zip(answers, others, strict=True)])
+def _distorted(answers: Sequence[float], others: Sequence[float]) -> Floats:
+    return np.array([distortion(a, b) for a, b in zip(answers, others, strict=True)])

@@ -5,6 +5,7 @@ from datetime import timedelta
 import numpy as np
 
 from bike_demand.data.table import iso
+from bike_demand.data.target import ERROR_UNIT, error, rounded, targets
 from bike_demand.release.compare import learned_by, twin_of
 from bike_demand.release.gates.case import Case, Finding
 from bike_demand.serving.model import load_model
@@ -31,20 +32,18 @@ def answers_like_its_twin(case: Case) -> Finding:
             f"only {len(rows)} of the hours that it learned from are gathered here, so run ingest",
             {"rows": len(rows)},
         )
-    truth = np.array([row.count for row in rows], dtype=np.float64)
+    truth = targets(rows)
     weight = weights([row.timestamp for row in rows], case.settings.training.half_life_days)
     errors = {
         name: float(
-            np.average(
-                np.abs(np.array(load_model(case.handoff(run_id)).predict(rows)) - truth), weights=weight
-            )
+            np.average(error(np.array(load_model(case.handoff(run_id)).predict(rows)), truth), weights=weight)
         )
         for name, run_id in (("model", case.version.run_id), ("twin", twin_of(case.version)))
     }
     factor = case.settings.deploy.twin_factor
     said = (
-        f"off by {errors['model']:.1f} bikes an hour on {len(rows)} hours that it learned from, its twin by"
-        f" {errors['twin']:.1f}"
+        f"off by {rounded(errors['model'])} {ERROR_UNIT} on {len(rows)} hours that it learned from, its twin"
+        f" by {rounded(errors['twin'])}"
     )
     evidence = {"rows": len(rows), "factor": factor} | errors
     return Finding(errors["model"] <= factor * errors["twin"], said, evidence)

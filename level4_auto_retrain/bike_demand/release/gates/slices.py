@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from bike_demand.data.schema import Hour
-from bike_demand.release.compare import absolute_errors, fresh_rows, lower_bound, twin_of
+from bike_demand.data.target import ERROR_UNIT, rounded
+from bike_demand.release.compare import errors_of, fresh_rows, lower_bound, twin_of
 from bike_demand.release.gates.case import Case, Finding
 
 
@@ -45,7 +46,7 @@ def is_no_worse_in_any_slice(case: Case) -> Finding:
     if not rows:
         return Finding(False, "there are no fresh hours to compare on, so run ingest")
     candidate, champion = (
-        absolute_errors(case.handoff(twin_of(version)), rows) for version in (case.version, case.champion)
+        errors_of(case.handoff(twin_of(version)), rows) for version in (case.version, case.champion)
     )
     table: list[dict[str, Any]] = []
     worse: list[dict[str, Any]] = []
@@ -74,14 +75,14 @@ def is_no_worse_in_any_slice(case: Case) -> Finding:
         "worse": limits.slice_worse,
         "confidence": limits.confidence,
         "min_rows": limits.slice_rows,
-        "bound": "of the error beyond that, in bikes an hour; above 0 refuses",
+        "bound": f"of the error beyond that, in {ERROR_UNIT}; above 0 refuses",
     }
     if worse:
         first = worse[0]
         return Finding(
             False,
-            f"{first['slice']}: off by {first['candidate']:.1f} bikes an hour, the champion by"
-            f" {first['champion']:.1f}, on {first['rows']} fresh hours; that it is more than"
+            f"{first['slice']}: off by {rounded(first['candidate'])} {ERROR_UNIT}, the champion by"
+            f" {rounded(first['champion'])}, on {first['rows']} fresh hours; that it is more than"
             f" {limits.slice_worse:.0%} worse there is {limits.confidence:.0%} sure",
             evidence,
         )

@@ -9,10 +9,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from bike_demand.data.target import ERROR_NAME, ERROR_UNIT, rounded
 from bike_demand.errors import UserError
 from bike_demand.prediction_log.database import Database, open_database
+from bike_demand.serving.dashboard.parts import Headline, View
 from bike_demand.serving.dashboard.read import Seen, read
-from bike_demand.serving.dashboard.view import RANGES, WORDS, Headline, View, duration, plain, view
+from bike_demand.serving.dashboard.view import RANGES, view
+from bike_demand.serving.dashboard.words import WORDS, duration, plain
 from bike_demand.serving.live import Live
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
@@ -83,7 +86,9 @@ class Board:
 
 def rendered(shown: View, refresh: int) -> str:
     """The page: HTML that needs nothing from anywhere else."""
-    return str(_template().render(view=shown, words=WORDS, ms=duration, plain=plain, refresh=refresh))
+    told = {"words": WORDS, "ms": duration, "plain": plain, "rounded": rounded}
+    told |= {"error": ERROR_NAME, "unit": ERROR_UNIT}
+    return str(_template().render(view=shown, refresh=refresh, **told))
 
 
 @cache

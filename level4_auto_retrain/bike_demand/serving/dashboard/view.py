@@ -1,12 +1,12 @@
 """What the page says: from what the database has to words, numbers and where they lie."""
 
-import re
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from bike_demand.data.target import ERROR_UNIT
 from bike_demand.prediction_log.history import Day
 from bike_demand.prediction_log.journal import (
     BEGUN,
@@ -17,167 +17,40 @@ from bike_demand.prediction_log.journal import (
     TRAIN,
     Incident,
     Kind,
-    Raised,
 )
 from bike_demand.prediction_log.load import NOBODY, Load, add, by_version
 from bike_demand.serving.dashboard import charts
 from bike_demand.serving.dashboard.charts import Tick
+from bike_demand.serving.dashboard.parts import (
+    Band,
+    Cell,
+    Errors,
+    Event,
+    Headline,
+    Mark,
+    Quality,
+    Service,
+    Test,
+    View,
+)
 from bike_demand.serving.dashboard.read import Seen
+from bike_demand.serving.dashboard.words import (
+    WORDS,
+    capital,
+    day_of,
+    duration,
+    listed,
+    on_date,
+    sentence,
+    short,
+)
 from bike_demand.serving.live import Live
 
 WINDOW = 14  # days of the error that is shown large
 STRIP = 28  # days of data quality
 RANGES = {"30": 30, "90": 90, "all": None}
 FIELDS = ("temp_c", "feels_like_c", "humidity", "windspeed_kmh", "weather", "workingday", "holiday")
-WORDS = {
-    "temp_c": "temperature",
-    "feels_like_c": "felt temperature",
-    "humidity": "humidity",
-    "windspeed_kmh": "wind",
-    "weather": "weather",
-    "workingday": "working day",
-    "holiday": "holiday",
-    "prediction": "answers",
-    "feed": "the feed",
-    "count": "counts",
-}
-_FIELD = re.compile(r"\b(temp_c|feels_like_c|windspeed_kmh|workingday)\b")
 OVER = "over:"  # so begin the keys of alerts that an incident has ended
-
-
-@dataclass(frozen=True)
-class Headline:
-    """The first thing that is read: how it is (good, busy, warn, bad, none), in a few words, and why."""
-
-    state: str
-    title: str
-    why: str
-    doing: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class Mark:
-    """Something that happened, on the plot of the error."""
-
-    at: float
-    kind: str  # release, back, trigger
-    label: str
-    says: str
-
-
-@dataclass(frozen=True)
-class Band:
-    """A stretch of time on it, in which an incident went on."""
-
-    left: float
-    width: float
-    kind: str
-    says: str
-
-
-@dataclass(frozen=True)
-class Errors:
-    """The plot of the error over time."""
-
-    x: Sequence[Tick]
-    y: Sequence[Tick]
-    daily: str
-    rolling: str
-    yardstick: str
-    marks: Sequence[Mark]
-    bands: Sequence[Band]
-    crowded: bool
-    says: str
-
-
-@dataclass(frozen=True)
-class Test:
-    """A comparison of two versions that is under way, with the plot of its ratio."""
-
-    content: Mapping[str, Any]
-    day: int
-    x: Sequence[Tick]
-    y: Sequence[Tick]
-    ratio: str
-    dots: Sequence[tuple[float, float]]
-    bounds: str
-    one: float  # where the ratio 1 lies, in percent from the top
-    margin: float | None
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One day of one field: ok, bad or none."""
-
-    state: str
-    says: str
-
-
-@dataclass(frozen=True)
-class Quality:
-    """One field: how it is now, and how its last days were."""
-
-    name: str
-    state: str
-    says: str
-    cells: Sequence[Cell]
-
-
-@dataclass(frozen=True)
-class Event:
-    """A line of what happened."""
-
-    at: datetime
-    kind: str
-    title: str
-    lines: Sequence[tuple[str, str]] = ()
-
-
-@dataclass(frozen=True)
-class Service:
-    """Volume and latency."""
-
-    bars: Sequence[tuple[float, float, float, float, str]]  # left, width, height, failed, says; in percent
-    line: str
-    y: Sequence[Tick]
-    y_ms: Sequence[Tick]
-    x: Sequence[Tick]
-    versions: Sequence[tuple[str, Load]]
-    rate: str
-    p95: str
-    failures: int
-    every: str
-
-
-@dataclass(frozen=True)
-class View:
-    """All that the page needs."""
-
-    headline: Headline
-    now: datetime | None
-    live: Mapping[str, Any]
-    live_since: datetime | None
-    live_days: int | None
-    error: float | None
-    yardstick: float | None  # on the hours for which there is one,
-    paired: float | None  # and the error on the same hours
-    promised: float | None
-    last_day: float | None
-    errors: Errors | None
-    chosen: str
-    tests: Sequence[Test]
-    signals: Sequence[Raised]
-    events: Sequence[Event]
-    trainings: Sequence[Mapping[str, Any]]
-    budget: Mapping[str, Any]
-    quality: Sequence[Quality]
-    first_cell: date | None
-    drift: Mapping[str, Any] | None
-    service: Service | None
-    workers: Sequence[Mapping[str, Any]]
-    looked: str
-    problem: str | None = None
-    links: Mapping[str, str] = field(default_factory=dict)
 
 
 def view(seen: Seen, live: Live | None, chosen: str, links: Mapping[str, str]) -> View:
@@ -247,10 +120,10 @@ def headline(seen: Seen, live: Mapping[str, Any], tests: Sequence[Mapping[str, A
     training = next((each for each in seen.actions if each.kind == TRAIN and each.state == BEGUN), None)
     doing = [*_doing(training, tests)]
     if found := [each for each in kinds[Kind.RELEASE] if each.evidence.get("verdict") == "keep on"]:
-        title = f"{_capital(found[0].subject)} was put live by other means"
+        title = f"{capital(found[0].subject)} was put live by other means"
         return Headline("warn", title, found[0].says, doing)
     if found := kinds[Kind.RELEASE]:
-        return Headline("bad", f"{_capital(found[0].subject)} is bad", found[0].says, doing)
+        return Headline("bad", f"{capital(found[0].subject)} is bad", found[0].says, doing)
     if found := kinds[Kind.LOOP]:
         return Headline("bad", "The loop needs a person", found[0].says, doing)
     if version is None:
@@ -260,10 +133,10 @@ def headline(seen: Seen, live: Mapping[str, Any], tests: Sequence[Mapping[str, A
         subjects = list(dict.fromkeys(WORDS.get(each.subject, each.subject) for each in found))
         doing.append("No training until they are right again; the last good model stays.")
         if seen.replaced:
-            names = _listed(WORDS.get(each, each) for each in seen.replaced)
+            names = listed(WORDS.get(each, each) for each in seen.replaced)
             doing.append(f"Requests are answered with what is usual for {names}.")
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        return Headline("warn", f"Bad data: {_listed(subjects)}", found[0].says + more, doing)
+        return Headline("warn", f"Bad data: {listed(subjects)}", found[0].says + more, doing)
     if found := [*kinds[Kind.ERROR], *kinds[Kind.AGE]]:
         changed = found[0].kind is Kind.ERROR
         title = "The error drifts" if changed else "The model is getting old"
@@ -272,7 +145,7 @@ def headline(seen: Seen, live: Mapping[str, Any], tests: Sequence[Mapping[str, A
         return Headline("busy", "A new version is trained", training.reason, doing)
     if test := next((each for each in tests if each["kind"] == "test"), None):
         title = f"Version {test['version']} is tested against version {test['against']}"
-        return Headline("busy", title, _capital(test["reason"]), doing)
+        return Headline("busy", title, capital(test["reason"]), doing)
     for each in reversed(seen.actions):
         if each.kind == TAKE_BACK and each.state == DONE and seen.now is not None:
             if seen.now - each.at < timedelta(days=1):
@@ -280,7 +153,7 @@ def headline(seen: Seen, live: Mapping[str, Any], tests: Sequence[Mapping[str, A
                 return Headline("warn", title, each.reason, doing)
             break
     since = live.get("since")
-    why = f"Version {version} is live{f' since {_date(since)}' if since else ''}."
+    why = f"Version {version} is live{f' since {on_date(since)}' if since else ''}."
     if kinds[Kind.DRIFT]:
         why += " The inputs have moved, the error has not: a season, nothing to learn from."
     return Headline("good", "All is well", why, doing)
@@ -370,10 +243,10 @@ def _marks(seen: Seen, x: charts.Scale, first: datetime, last: datetime) -> Iter
     for each in _releases(seen):
         if inside(each.at):
             kind = "release" if each.back is None else "back"
-            yield Mark(x(each.at.timestamp()), kind, f"v{each.version}", f"{_date(each.at)}: {each.says}")
+            yield Mark(x(each.at.timestamp()), kind, f"v{each.version}", f"{on_date(each.at)}: {each.says}")
     for action in seen.actions:
         if action.kind == TRAIN and inside(action.at):
-            says = f"{_date(action.at)}: training, {action.reason}"
+            says = f"{on_date(action.at)}: training, {action.reason}"
             yield Mark(x(action.at.timestamp()), "trigger", "", says)
 
 
@@ -382,8 +255,8 @@ def _bands(seen: Seen, x: charts.Scale, first: datetime, last: datetime) -> Sequ
     found: dict[tuple[Kind, datetime, datetime | None], list[str]] = {}
     for each in seen.incidents:
         if (each.ended_at or last) >= first and each.since <= last:
-            says = f"{_incident(each.kind, each.subject)}, {_date(each.since)}"
-            says += f" to {_date(each.ended_at)}" if each.ended_at else ", goes on"
+            says = f"{_incident(each.kind, each.subject)}, {on_date(each.since)}"
+            says += f" to {on_date(each.ended_at)}" if each.ended_at else ", goes on"
             found.setdefault((each.kind, each.since, each.ended_at), []).append(says)
     bands = []
     for (kind, since, ended_at), said in found.items():
@@ -472,7 +345,7 @@ def _events(seen: Seen) -> Sequence[Event]:
             "alert",
             each.title,
             [
-                (label, _sentence(each.body.get(key)))
+                (label, sentence(each.body.get(key)))
                 for label, key in (
                     ("What happened", "happened"),
                     ("What the loop did", "done"),
@@ -486,17 +359,17 @@ def _events(seen: Seen) -> Sequence[Event]:
     ]
     for release in _releases(seen):
         kind = "release" if release.back is None else "back"
-        found.append(Event(release.at, kind, _capital(release.says)))
+        found.append(Event(release.at, kind, capital(release.says)))
     for each in seen.incidents:
         if each.ended_at is not None:
-            lines = [(_date(done["at"]), done["what"]) for done in each.done]
+            lines = [(on_date(done["at"]), done["what"]) for done in each.done]
             if each.cost:
                 lines.append(("It cost", _cost(each.cost)))
             if each.lesson is not None:
                 lines.append(
                     ("It taught", f"permanent check {each.lesson}, which every later one has to pass")
                 )
-            span = f"{_date(each.since)} to {_date(each.ended_at)}"
+            span = f"{on_date(each.since)} to {on_date(each.ended_at)}"
             title = f"Over: {_incident(each.kind, each.subject)}, {span}"
             found.append(Event(each.ended_at, "over", title, lines))
     return sorted(found, key=lambda each: each.at, reverse=True)
@@ -519,7 +392,7 @@ def _cost(cost: Mapping[str, Any]) -> str:
     said = [f"{cost.get('hours', 0)} hours with a known count"]
     if cost.get("error") is not None:
         usual = f", normally {cost['normal_error']:g}" if cost.get("normal_error") is not None else ""
-        said.append(f"off by {cost['error']:g} bikes an hour{usual}")
+        said.append(f"off by {cost['error']:g} {ERROR_UNIT}{usual}")
     if cost.get("answers_by_bad_model"):
         said.append(f"{cost['answers_by_bad_model']} hours answered by the bad model")
     return "; ".join(said)
@@ -571,14 +444,14 @@ def _cell(name: str, day: date, known: Day | None, incidents: Sequence[Incident]
     if name not in FIELDS:  # of the feed there is a record only while something is wrong
         for each in incidents:
             if each.subject == name and each.since.date() <= day and not _over(each, day):
-                return Cell("bad", f"{_day(day)}: {each.noticed_by}")
+                return Cell("bad", f"{day_of(day)}: {each.noticed_by}")
     if known is None:
-        return Cell("none", f"{_day(day)}: nothing was asked")
+        return Cell("none", f"{day_of(day)}: nothing was asked")
     checks = known.quality.get(name) or {}
     if not checks:
-        return Cell("ok", f"{_day(day)}: fine")
+        return Cell("ok", f"{day_of(day)}: fine")
     return Cell(
-        "bad", f"{_day(day)}: " + ", ".join(f"{check} ({hours} h)" for check, hours in checks.items())
+        "bad", f"{day_of(day)}: " + ", ".join(f"{check} ({hours} h)" for check, hours in checks.items())
     )
 
 
@@ -626,29 +499,11 @@ def _service(seen: Seen) -> Service | None:
             ("no version" if number == NOBODY else f"version {number}", each)
             for number, each in sorted(by_version(seen.loads).items())
         ],
-        rate=_short(latest.requests / minutes),
+        rate=short(latest.requests / minutes),
         p95=duration(latest.percentile(0.95)),
         failures=sum(each.failures for each in by_time.values()),
         every="minute" if minutes == 1 else f"{minutes:.0f} minutes",
     )
-
-
-def duration(seconds: float) -> str:
-    """How long something took, as short as can be."""
-    return (
-        f"{1e3 * seconds:.2g} ms"
-        if seconds < 0.1
-        else f"{1e3 * seconds:.0f} ms"
-        if seconds < 1
-        else f"{seconds:.2g} s"
-    )
-
-
-def _short(value: float) -> str:
-    return f"{value / 1000:.1f}k" if value >= 10_000 else f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
-
-
-# ---- words
 
 
 def _last(days: Sequence[Day], count: int) -> Sequence[Day]:
@@ -669,36 +524,3 @@ def _looked(seen: Seen, live: Mapping[str, Any]) -> str:
         if seconds >= 2 * length:
             return f"{seconds // length:.0f} {unit}s ago"
     return f"{seconds:.0f} s ago"
-
-
-def _date(moment: str | datetime) -> str:
-    at = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
-    return f"{_day(at.date())} {at.year}"
-
-
-def _day(day: date) -> str:
-    return f"{day.day} {day:%b}"
-
-
-def plain(text: str) -> str:
-    """A sentence with the fields called by their names for people, and a capital at its start."""
-    return _capital(_FIELD.sub(lambda found: WORDS[found[0]], text))
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _listed(names: Iterable[str]) -> str:
-    *others, last = names
-    return f"{', '.join(others)} and {last}" if others else last
-
-
-def _sentence(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, Mapping):
-        return "; ".join(f"{str(key).replace('_', ' ')}: {_sentence(each)}" for key, each in value.items())
-    if isinstance(value, Sequence):
-        return "; ".join(_sentence(each) for each in value)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,8 +1,7 @@
 """What a replay comes to: errors against the truth, and how long after an incident they were normal again."""
 
-from collections.abc import Sequence
 from datetime import date, timedelta
-from typing import Any, cast
+from typing import cast
 
 import pandas as pd
 
@@ -44,6 +43,28 @@ def weekly_error(days: pd.DataFrame, start: date, end: date) -> list[float | Non
     return found
 
 
+def error_7_days(days: pd.DataFrame, start: date, end: date) -> list[float | None]:
+    """Mean absolute error over each day from `start` to `end` and the six before it, in bikes an hour.
+
+    None while fewer than seven days lie behind, and for a day without hours.
+    """
+    dates = [start + timedelta(days=number) for number in range((end - start).days + 1)]
+    known = days.reindex(dates, fill_value=0)
+    sums = known.rolling(DAYS).sum()
+    errors = (sums["error"] / sums["hours"]).where(known["hours"] > 0)
+    return [None if error != error else round(float(error), 2) for error in errors]
+
+
+def times_normal(days: pd.DataFrame, oracle: pd.DataFrame) -> pd.Series:
+    """By day, how many times the oracle's error over 7 days the error over the same days is.
+
+    Both frames are as `daily_error` gives them. It begins with the oracle's seventh day.
+    """
+    sums = [frame.rolling(DAYS).sum() for frame in (days.loc[oracle.index[0] :], oracle)]
+    errors = [frame["error"] / frame["hours"] for frame in sums]
+    return (errors[0] / errors[1]).dropna()
+
+
 def days_to_recover(
     days: pd.DataFrame, oracle: pd.DataFrame, incident: date, until: date | None = None
 ) -> int | None:
@@ -51,47 +72,19 @@ def days_to_recover(
 
     Normal: the error over 7 days is within 1.2 times that of a model retrained daily without delay (the
     oracle), and stays so for 7 days. Counted from the incident to the first day of that stretch, and looked
-    for from the first day on that is not normal: right after a step in demand the oracle knows no better than
-    anybody, so the first days, on which all are equally wrong, are not a recovery. Where within three weeks
-    no day is abnormal, there was nothing to recover from: 0.
+    for from the last day on that is not normal within three weeks: right after a step in demand the oracle
+    knows no better than anybody, so the first days, on which all are equally wrong, are not a recovery. Where
+    within three weeks no day is abnormal, there was nothing to recover from: 0.
 
     Both frames are as `daily_error` gives them; the oracle's needs to begin 6 days before the incident.
     """
-    sums = [frame.rolling(DAYS).sum() for frame in (days.loc[oracle.index[0] :], oracle)]
-    errors = [frame["error"] / frame["hours"] for frame in sums]
-    ratio = (errors[0] / errors[1]).loc[incident:until]
-    good = ratio <= WITHIN
+    good = times_normal(days, oracle).loc[incident:until] <= WITHIN
     aftermath = good.loc[: incident + timedelta(days=AFTERMATH)]
     if aftermath.all():
         return 0
-    good = good.loc[aftermath.idxmin() :]
+    good = good.loc[aftermath[~aftermath].index[-1] :]
     proven = good.rolling(DAYS).sum() == DAYS
     if not proven.any():
         return None
     confirmed = cast(date, proven.idxmax())
     return (confirmed - incident).days - (DAYS - 1)
-
-
-def measures(
-    answers: pd.DataFrame,
-    clean: pd.DataFrame,
-    oracle: pd.DataFrame | None,
-    incidents: Sequence[tuple[str, date]],
-) -> dict[str, Any]:
-    """The measures of one level, as they stand in a report.
-
-    `oracle` holds the oracle's predictions, like `answers`; None where there is no incident to recover from.
-    An incident's recovery is looked for until the day before the next one.
-    """
-    days = daily_error(answers, clean)
-    recovered: dict[str, int | None] = {}
-    if oracle is not None:
-        known = daily_error(oracle, clean[clean["timestamp"].isin(oracle["timestamp"])])
-        nexts = [*(day - timedelta(days=1) for _, day in incidents[1:]), None]
-        for (kind, day), until in zip(incidents, nexts, strict=True):
-            recovered[kind] = days_to_recover(days, known, day, until)
-    return {
-        "mae": round(mean_error(days), 2),
-        "weekly_mae": weekly_error(days, days.index[0], days.index[-1]),
-        "days_to_recover": recovered,
-    }

@@ -1,0 +1,157 @@
+"""What a comparison costs on this machine: wall time, CPU by level and by month of the story, memory.
+
+On a machine with more cores than two, give it two of them: taskset -c 0,1 python -m benchmarks.replay. What
+is played again at one cadence is named like `4*`.
+
+Example: python -m benchmarks.replay --scenario default --one-cadence
+"""
+
+import threading
+import time
+from collections import defaultdict
+from datetime import date, datetime
+from itertools import pairwise
+from typing import Annotated
+
+import psutil
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ladder.compare.command import Options, compare
+from ladder.workcopy import home
+from ladder.workers import Progress, cores
+
+SECONDS = {"short": 4 * 60, "default": 20 * 60}  # of wall time, on two cores
+MEMORY = 4 * 2**30  # bytes, of all processes together
+LINEAR = 1.25  # times the CPU of a day in the first quarter may a day in the last quarter take
+SAMPLE_SECONDS = 0.5
+
+
+class Costs:
+    """Looks on: the CPU of each replay after each day of the story."""
+
+    def __init__(self) -> None:
+        self.spent: dict[str, list[tuple[date, float]]] = defaultdict(list)
+
+    def told(self, name: str, progress: Progress) -> None:
+        self.spent[name].append((progress.day, progress.seconds))
+
+    def ended(self, name: str) -> None:
+        """Nothing to note."""
+
+    def by_month(self, name: str) -> dict[str, float]:
+        """CPU seconds of a replay in each month of the story."""
+        found: dict[str, float] = defaultdict(float)
+        before = 0.0
+        for day, seconds in self.spent[name]:
+            found[f"{day:%Y-%m}"] += seconds - before
+            before = seconds
+        return found
+
+    def growth(self) -> float:
+        """CPU of a day in the story's last quarter, as a multiple of that in its first, over all replays.
+
+        The first week is left out: what is started once is started in it.
+        """
+        first = last = 0.0
+        for days in self.spent.values():
+            used = [after - before for (_, before), (_, after) in pairwise(days)][7:]
+            quarter = max(1, len(used) // 4)
+            first += sum(used[:quarter])
+            last += sum(used[-quarter:])
+        return last / first if first else 1.0
+
+
+class Memory(threading.Thread):
+    """Samples the memory that this process and all below it use together; `peak` in bytes."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.peak = 0
+        self._ending = threading.Event()
+
+    def run(self) -> None:
+        while not self._ending.wait(SAMPLE_SECONDS):
+            self.peak = max(self.peak, self._now())
+
+    def stop(self) -> None:
+        self._ending.set()
+        self.join()
+
+    @staticmethod
+    def _now() -> int:
+        """Of each process what is its own (USS): libraries that they share would count many times."""
+        used = 0
+        me = psutil.Process()
+        for process in (me, *me.children(recursive=True)):
+            try:
+                used += process.memory_full_info().uss
+            except psutil.Error:
+                continue
+        return used
+
+
+def main(
+    scenario: Annotated[str, typer.Option(help="By name or path.")] = "short",
+    levels: Annotated[str, typer.Option(help="Like 0,3,4.")] = "",
+    begin: Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"])] = None,
+    end: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"])] = None,
+    one_cadence: Annotated[bool, typer.Option(help="Also all levels at one cadence.")] = False,
+) -> None:
+    """Replay a story and print what it cost; status 1 where a limit is missed."""
+    console = Console()
+    options = Options(
+        scenario,
+        "benchmark",
+        home() / "benchmark-reports",
+        start=begin.date() if begin else None,
+        end=end.date() if end else None,
+        levels=tuple(map(int, filter(None, levels.split(",")))),
+        fresh=True,
+        one_cadence=one_cadence,
+    )
+    costs, memory = Costs(), Memory()
+    memory.start()
+    began = time.monotonic()
+    compare(options, console, costs)
+    wall = time.monotonic() - began
+    memory.stop()
+    _print(costs, console)
+    whole = not (levels or begin or end)
+    kept = (
+        {
+            f"{wall / 60:.1f} minutes on {cores()} cores (at most {SECONDS[scenario] / 60:.0f})": (
+                wall <= SECONDS[scenario]
+            )
+        }
+        if whole and scenario in SECONDS
+        else {}
+    )
+    kept[f"{memory.peak / 2**30:.2f} GiB of memory (at most {MEMORY / 2**30:.0f})"] = memory.peak <= MEMORY
+    growth = costs.growth()
+    kept[f"a day takes {growth:.2f} times as long at the end as at the start (at most {LINEAR})"] = (
+        growth <= LINEAR
+    )
+    console.print(f"wall time {wall:.0f} s", highlight=False)
+    for what, is_so in kept.items():
+        console.print(f"  {'kept' if is_so else '[red]MISSED[/red]'}  {what}", highlight=False)
+    raise typer.Exit(int(not all(kept.values())))
+
+
+def _print(costs: Costs, console: Console) -> None:
+    names = sorted(costs.spent)
+    table = Table(title="CPU seconds", title_justify="left")
+    table.add_column("month of the story")
+    for name in names:
+        number = name.rpartition("level")[2]
+        table.add_column(f"{number}*" if number != name else name, justify="right")
+    found = {name: costs.by_month(name) for name in names}
+    for month in sorted({month for each in found.values() for month in each}):
+        table.add_row(month, *(f"{found[name].get(month, 0):.1f}" for name in names))
+    table.add_row("together", *(f"{sum(found[name].values()):.1f}" for name in names))
+    console.print(table)
+
+
+if __name__ == "__main__":
+    typer.run(main)

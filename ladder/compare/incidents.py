@@ -1,0 +1,173 @@
+"""What an incident was to a level: who noticed, when, what was done, and how long users got bad answers."""
+
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from typing import cast
+
+import pandas as pd
+
+from ladder.compare import measures
+from ladder.compare.lived import Lived
+from ladder.compare.results import Event, IncidentResult
+from ladder.runbook import Complaints
+from ladder.story import Incident, Story
+
+USERS = "users"
+FOUR_WEEKS = timedelta(days=28)  # what users are used to
+
+# As what a level that watches itself may see an incident (`kind` of its own incidents).
+SEEN_AS: dict[str, tuple[str, ...]] = {
+    "units": ("data-quality",),
+    "outage": ("data-quality",),
+    "poison": ("data-quality",),
+    "growth": ("error-drift", "input-drift"),
+    "new-habits": ("error-drift", "input-drift"),
+}
+
+
+def results(
+    story: Story, lived: Lived, days: pd.DataFrame, oracle: pd.DataFrame, complaints: Complaints
+) -> tuple[IncidentResult, ...]:
+    """What each incident of the story was to the level, in the story's order.
+
+    `days` and `oracle` are errors as `measures.daily_error` gives them; the oracle's needs to begin 6 days
+    before the first incident. An incident's time ends where the next one begins, or the story.
+    """
+    return tuple(
+        _result(each, _last_day(story, each), lived, days, oracle, complaints) for each in story.incidents
+    )
+
+
+def told_events(lived: Lived) -> list[Event]:
+    """What the level says that it noticed, did and took back by itself, as events in order of days."""
+    noticed = [
+        Event(
+            on=_day(each["noticed_at"]),
+            kind="noticed",
+            says=f"{each['kind']}, {each['subject']}: {each['noticed_by']}",
+        )
+        for each in lived.told.get("incidents", ())
+    ]
+    return sorted([*noticed, *_taken_back(lived)], key=lambda event: event.on)
+
+
+def _result(
+    incident: Incident,
+    last: date,
+    lived: Lived,
+    days: pd.DataFrame,
+    oracle: pd.DataFrame,
+    complaints: Complaints,
+) -> IncidentResult:
+    since = incident.day
+    took = measures.days_to_recover(days, oracle, since, last)
+    lasted = (last - since).days + 1 if took is None else took
+    # What is said after it was over, and after it had come to be normal, is said about something else.
+    passed = (incident.last or since) + timedelta(days=measures.AFTERMATH)
+    normal = since + timedelta(days=lasted)
+    end = last if took is None else min(last, max(passed, normal))
+    noticed = _noticed(incident, end, lived, days, complaints)
+    return IncidentResult(
+        kind=incident.kind,
+        since=since,
+        days_to_notice=(noticed[0].on - since).days if noticed else None,
+        noticed_by=noticed[1] if noticed else None,
+        done=_done(incident, noticed[0] if noticed else None, min(normal, last), lived),
+        days_to_recover=lasted,
+        recovered=took is not None,
+        bad_answers=_bad_answers(lived, measures.times_normal(days, oracle), since, normal),
+    )
+
+
+def _last_day(story: Story, incident: Incident) -> date:
+    later = [each.day for each in story.incidents if each.day > incident.day]
+    return min(later) - timedelta(days=1) if later else story.end
+
+
+def _noticed(
+    incident: Incident, end: date, lived: Lived, days: pd.DataFrame, complaints: Complaints
+) -> tuple[Event, str] | None:
+    """Who noticed first, after its first day and until `end`: the level by its own means, or its users."""
+    found = [*_own_notices(incident, lived), *_complaint(incident, end, days, complaints)]
+    inside = [each for each in found if incident.day < each[0].on <= end]
+    return min(inside, key=lambda each: each[0].on, default=None)
+
+
+def _own_notices(incident: Incident, lived: Lived) -> list[tuple[Event, str]]:
+    # What is done on a morning knows the days before it: the incident's first day is seen on the second.
+    found = [
+        (Event(on=step.on, kind="refused", says=f"{step.id}: {step.refused}"), f"gate of {step.id}")
+        for step in lived.steps
+        if step.refused is not None
+    ]
+    found += [
+        (event, "watch") for event in (*lived.events, *_taken_back(lived)) if event.kind == "taken back"
+    ]
+    found += [
+        (
+            Event(on=_day(each["noticed_at"]), kind="noticed", says=each["noticed_by"]),
+            f"loop: {each['kind']} of {each['subject']}",
+        )
+        for each in lived.told.get("incidents", ())
+        if each["kind"] in SEEN_AS.get(incident.kind, ())
+    ]
+    return found
+
+
+def _complaint(
+    incident: Incident, end: date, days: pd.DataFrame, complaints: Complaints
+) -> list[tuple[Event, str]]:
+    """When users would complain, which is an assumption; empty where they would not."""
+    before = days.loc[incident.day - FOUR_WEEKS : incident.day - timedelta(days=1)]
+    if before.empty:
+        return []
+    usual = measures.mean_error(before)
+    sums = days.rolling(measures.DAYS).sum()
+    error = (sums["error"] / sums["hours"]).loc[incident.day : end]
+    long = (error > complaints.times * usual).rolling(complaints.days).sum() == complaints.days
+    if not long.any():
+        return []
+    day = cast(date, long.idxmax())
+    says = (
+        f"Users complain: for {complaints.days} days the error of a week has been more than"
+        f" {complaints.times:g} times {usual:.1f} bikes an hour, that of the four weeks before."
+    )
+    return [(Event(on=day, kind="noticed", says=says), USERS)]
+
+
+def _done(incident: Incident, noticed: Event | None, until: date, lived: Lived) -> tuple[Event, ...]:
+    """What was done from noticing on until all was normal; where nobody noticed, what happened anyway."""
+    begin = noticed.on if noticed else incident.day + timedelta(days=1)
+    events = [event for event in (*lived.events, *_taken_back(lived)) if begin <= event.on <= until]
+    events += [
+        Event(on=_day(each["at"]), kind="acted", says=each["what"])
+        for own in lived.told.get("incidents", ())
+        if own["kind"] in SEEN_AS.get(incident.kind, ()) and _day(own["noticed_at"]) >= begin
+        for each in own["done"]
+        if _day(each["at"]) <= until
+    ]
+    if noticed is not None and noticed not in events:
+        events.insert(0, noticed)
+    return tuple(_each_once(sorted(events, key=lambda event: event.on)))
+
+
+def _each_once(events: Sequence[Event]) -> list[Event]:
+    """Without what two alarms about one thing said in the same words on the same day."""
+    return list({(event.on, event.kind, event.says): event for event in events}.values())
+
+
+def _bad_answers(lived: Lived, times: pd.Series, since: date, normal: date) -> int:
+    bad = times[times > measures.WITHIN].loc[since : normal - timedelta(days=1)].index
+    answered = lived.answers["prediction"].notna()
+    return int(answered[lived.answers["timestamp"].dt.date.isin(set(bad))].sum())
+
+
+def _taken_back(lived: Lived) -> list[Event]:
+    return [
+        Event(on=_day(each["at"]), kind="taken back", says=each["reason"])
+        for each in lived.told.get("rollbacks", ())
+    ]
+
+
+def _day(moment: str) -> date:
+    return datetime.fromisoformat(moment).date()

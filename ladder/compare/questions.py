@@ -1,0 +1,142 @@
+"""Three questions about an old answer, put to a level after its story: can anybody there answer them?"""
+
+import contextlib
+import hashlib
+import shutil
+import string
+import time
+from collections.abc import Callable
+from datetime import date, timedelta
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from data import UserError
+from ladder import workcopy
+from ladder.compare.lived import Witness
+from ladder.compare.results import Answer, Question
+from ladder.hands import Run, type_in
+from ladder.runbook import Asked, Runbook
+from ladder.story import Story
+
+ASKS: dict[Question, str] = {
+    "again": "Can you make the model of {day:%B %Y} again?",
+    "taught": "Which data taught the model that gave this answer?",
+    "who": "Who put it live, and why?",
+}
+NOBODY = Asked(says="Nothing is written down about how to find that out.")
+
+
+def asked_about(story: Story) -> date:
+    """The day of the answer that is asked about: the 15th of the last March in the story, else its middle."""
+    march = (date(year, 3, 15) for year in range(story.end.year, story.start.year - 1, -1))
+    middle = story.start + timedelta(days=(story.end - story.start).days // 2)
+    return next((day for day in march if story.start <= day <= story.end), middle)
+
+
+def ask(book: Runbook, folder: Path, witness: Witness, run: Run, copy_to: Path) -> list[Answer]:
+    """Put the questions to the project in `folder`, about an answer that somebody kept.
+
+    `run` carries out a command there. What has to be tried on a copy is typed in at `copy_to`, which is made
+    and taken away again. A command that serves two questions is run once.
+    """
+
+    @cache
+    def once(command: str) -> _Said:
+        with contextlib.chdir(folder):
+            return _timed(lambda: run(command, folder))
+
+    answers = []
+    for question, asks in ASKS.items():
+        asked = book.questions.get(question, NOBODY)
+        command = _filled(asked.command, witness) if asked.command is not None else None
+        says = _filled(asked.says or "What it prints does not say so.", witness)
+        answered, seconds = False, None
+        if missing := _missing(asked, witness):
+            command, says = None, f"The answer does not carry its {missing}."
+        elif command is not None and asked.makes is not None:
+            answered, says, seconds = _tried(asked, command, folder, witness, copy_to)
+        elif command is not None:
+            said = once(command)
+            found = _lines(asked, said.output)
+            seconds, answered = said.seconds, said.refusal is None and None not in found
+            says = "; ".join(line for line in found if line) if answered else said.refusal or says
+        answers.append(
+            Answer(
+                question=question,
+                asks=asks.format(day=witness.on),
+                command=command,
+                answered=answered,
+                says=says,
+                seconds=seconds,
+            )
+        )
+    return answers
+
+
+class _Said(NamedTuple):
+    """What a command printed, why it did not work if it did not, and its wall seconds."""
+
+    output: str
+    refusal: str | None
+    seconds: float
+
+
+def _tried(
+    asked: Asked, command: str, folder: Path, witness: Witness, copy_to: Path
+) -> tuple[bool, str, float]:
+    """Make a file again in a copy of the project: whether it is byte for byte the one of then."""
+    kept = asked.keeps[0]
+    then = witness.digests.get(kept)
+    workcopy.remove(copy_to)  # of a time that was cut off
+    shutil.copytree(folder, copy_to)
+    try:
+        made = copy_to / (asked.makes or kept)
+        made.unlink(missing_ok=True)  # what lies there was made before
+        said = _timed(lambda: type_in(command, copy_to))
+        if said.refusal is not None:
+            return False, said.refusal, said.seconds
+        if not made.is_file():
+            return False, f"It left no {asked.makes}.", said.seconds
+        if then is not None and hashlib.sha256(made.read_bytes()).hexdigest() == then:
+            return True, f"{asked.makes} is byte for byte the {kept} of {witness.on}.", said.seconds
+    finally:
+        workcopy.remove(copy_to)
+    says = asked.says or f"Another file than {kept} of {witness.on} came of it."
+    return False, _filled(says, witness), said.seconds
+
+
+def _timed(do: Callable[[], str]) -> _Said:
+    began = time.perf_counter()
+    output, refusal = "", None
+    try:
+        output = do()
+    except UserError as error:
+        refusal = str(error)
+    return _Said(output, refusal, round(time.perf_counter() - began, 1))
+
+
+def _lines(asked: Asked, output: str) -> list[str | None]:
+    """For each pattern the first line that shows it, in single spaces."""
+    lines = output.splitlines()
+    return [
+        next((" ".join(line.split()) for line in lines if pattern.search(line)), None)
+        for pattern in asked.shows
+    ]
+
+
+def _missing(asked: Asked, witness: Witness) -> str | None:
+    """What the command needs and the answer did not carry."""
+    needed = {name for _, name, _, _ in string.Formatter().parse(asked.command or "")}
+    return next((name for name, value in _carried(witness).items() if name in needed and not value), None)
+
+
+def _carried(witness: Witness) -> dict[str, str | None]:
+    return {"version": witness.version, "prediction": witness.prediction, "day": witness.on.isoformat()}
+
+
+def _filled(text: str, witness: Witness) -> str:
+    """The text with what the answer carried in place of names in braces."""
+    for name, value in _carried(witness).items():
+        text = text.replace("{" + name + "}", value or "?")
+    return text

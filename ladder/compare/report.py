@@ -1,0 +1,177 @@
+"""Puts a comparison together from what the replays left."""
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from statistics import fmean
+
+import pandas as pd
+
+from ladder import runbook, workcopy
+from ladder.compare import incidents, measures
+from ladder.compare.lived import Lived
+from ladder.compare.results import (
+    Assumption,
+    Comparison,
+    Duration,
+    Happening,
+    IncidentResult,
+    LevelResult,
+    Machine,
+    Releases,
+    StoryFacts,
+    Yardstick,
+)
+from ladder.compare.timeline import timeline
+from ladder.compare.verdict import verdicts
+from ladder.levels import Level
+from ladder.runbook import Cadence, Days, People, Team
+from ladder.story import Story
+
+SIMULATED = "simulated"
+
+
+def comparison(
+    story: Story,
+    chosen: Sequence[Level],
+    lived: Mapping[int, Lived],
+    one_cadence: Mapping[int, Lived] | None,
+    oracle: pd.DataFrame | None,
+    people: People,
+    people_path: Path,
+    feed: Path | None,
+    skipped: Sequence[str],
+    wall_seconds: float,
+) -> Comparison:
+    """Measure what came of a story. `lived` and `one_cadence` are by the level's number.
+
+    `oracle` holds the oracle's predictions, from 6 days before the first incident on; it may be None only for
+    a story without incidents.
+    """
+    facts = _facts(story, feed, skipped)
+    clean = story.during()
+    known = None if oracle is None else measures.daily_error(oracle, _same_hours(clean, oracle))
+    levels = {str(each.number): _level(story, each, lived[each.number], known, people) for each in chosen}
+    again = None
+    if one_cadence is not None:
+        again = {
+            str(each.number): _releases(
+                one_cadence[each.number],
+                measures.daily_error(one_cadence[each.number].answers, clean),
+                _incidents(story, one_cadence[each.number], known, people),
+            )
+            for each in chosen
+        }
+    return Comparison(
+        story=facts,
+        levels=levels,
+        one_cadence=again,
+        one_cadence_says=None if again is None else _when(people.one_cadence),
+        yardstick=None if known is None else _yardstick(story, known),
+        assumed={str(each.number): _assumed(each, people.team(each)) for each in chosen},
+        assumed_in=Path(workcopy.short(people_path)).as_posix(),
+        verdicts=verdicts(facts, levels, again),
+        machine=Machine(
+            python=platform.python_version(), system=platform.system(), cores=os.cpu_count() or 1
+        ),
+        wall_seconds=wall_seconds,
+    )
+
+
+def _facts(story: Story, feed: Path | None, skipped: Sequence[str]) -> StoryFacts:
+    return StoryFacts(
+        name=story.name,
+        title=story.title,
+        says=story.scenario.says,
+        start=story.start,
+        end=story.end,
+        hours=len(story.during()),
+        feed=SIMULATED if feed is None else feed.as_posix(),
+        incidents=tuple(
+            Happening(kind=each.kind, since=each.day, until=each.last) for each in story.incidents
+        ),
+        skipped=tuple(skipped),
+    )
+
+
+def _level(
+    story: Story, level: Level, lived: Lived, oracle: pd.DataFrame | None, people: People
+) -> LevelResult:
+    days = measures.daily_error(lived.answers, story.during())
+    happened = _incidents(story, lived, oracle, people)
+    answered = {each.question: each.answered for each in lived.questions}
+    told = incidents.told_events(lived)
+    return LevelResult(
+        **_releases(lived, days, happened).model_dump(),
+        name=level.name,
+        weekly_mae=tuple(measures.weekly_error(days, story.start, story.end)),
+        error_7_days=tuple(measures.error_7_days(days, story.start, story.end)),
+        manual_steps=lived.release_steps + lived.daily_steps,
+        manual_steps_of_releases=lived.release_steps,
+        failed_requests=lived.failed_requests,
+        reproducible=answered.get("again", False),
+        traceable=answered.get("taught", False) and answered.get("who", False),
+        machine_seconds=round(lived.machine_seconds, 1),
+        incidents=happened,
+        events=tuple(sorted((*lived.events, *told), key=lambda event: event.on)),
+        questions=tuple(lived.questions),
+        timeline=timeline(story, runbook.load(level.folder), people.team(level), lived),
+    )
+
+
+def _incidents(
+    story: Story, lived: Lived, oracle: pd.DataFrame | None, people: People
+) -> tuple[IncidentResult, ...]:
+    if oracle is None:
+        return ()
+    days = measures.daily_error(lived.answers, story.during())
+    return incidents.results(story, lived, days, oracle, people.complaints)
+
+
+def _releases(lived: Lived, days: pd.DataFrame, happened: Sequence[IncidentResult]) -> Releases:
+    return Releases(
+        mae=round(measures.mean_error(days), 2),
+        releases=len(lived.releases),
+        released_on=tuple(lived.releases),
+        trainings=lived.trainings,
+        days_to_recover=round(fmean(each.days_to_recover for each in happened), 2) if happened else None,
+    )
+
+
+def _yardstick(story: Story, days: pd.DataFrame) -> Yardstick:
+    since: date = days.index[0]
+    before = (since - story.start).days
+    running = measures.error_7_days(days, since, story.end)
+    return Yardstick(
+        since=since,
+        weekly_mae=tuple(measures.weekly_error(days, story.start, story.end)),
+        error_7_days=(*[None] * before, *running),
+    )
+
+
+def _same_hours(clean: pd.DataFrame, oracle: pd.DataFrame) -> pd.DataFrame:
+    return clean[clean["timestamp"].isin(oracle["timestamp"])]
+
+
+def _assumed(level: Level, team: Team) -> Assumption:
+    book = runbook.load(level.folder)
+    return Assumption(
+        live=_when(team.live),
+        durations=tuple(
+            Duration(step=step.id, days=team.days[step.id].days, why=team.days[step.id].why)
+            for step in book.release
+        ),
+    )
+
+
+def _when(days: Cadence | Days) -> str:
+    """On which days, in words, and why."""
+    if not days.months:
+        return days.why
+    if len(days.months) == 12:
+        return f"on day {days.day} of each month: {days.why}"
+    months = [f"{date(2000, month, 1):%B}" for month in days.months]
+    named = " and ".join([", ".join(months[:-1]), months[-1]] if len(months) > 1 else months)
+    return f"on day {days.day} of {named}: {days.why}"

@@ -1,0 +1,191 @@
+"""What a comparison comes to: the content of `compare.json`, which the page and the terminal show."""
+
+from datetime import date
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from data import UserError
+from ladder.runbook import Role
+
+Question = Literal["again", "taught", "who"]
+EventKind = Literal["released", "refused", "taken back", "noticed", "acted"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Happening(_Part):
+    """An incident of the story; `until` is its last day, None where it stays."""
+
+    kind: str
+    since: date
+    until: date | None
+
+
+class StoryFacts(_Part):
+    """Which story it was. `skipped` are events that only the simulator can make happen, over a given feed."""
+
+    name: str
+    title: str
+    says: str
+    start: date
+    end: date
+    hours: int
+    feed: str  # "simulated", or the folder of the clean feed
+    incidents: tuple[Happening, ...]
+    skipped: tuple[str, ...] = ()
+
+
+class Event(_Part):
+    """Something that a level did or noticed on a day of the story, in its own words.
+
+    `acted`: what it did about something that it noticed, other than the kinds before it.
+    """
+
+    on: date
+    kind: EventKind
+    says: str
+
+
+class IncidentResult(_Part):
+    """What an incident was to a level. Days are counted from its first day; None: not within the story.
+
+    `noticed_by` is the part of the level that said so, or `users` (then it is an assumption about people).
+    `bad_answers` are hours answered while the error was not normal (ladder.compare.measures). `recovered` is
+    False where the story, or the next incident, came first: then `days_to_recover` is how long that took, at
+    least.
+    """
+
+    kind: str
+    since: date
+    days_to_notice: int | None
+    noticed_by: str | None
+    done: tuple[Event, ...]
+    days_to_recover: int
+    recovered: bool
+    bad_answers: int
+
+
+class Answer(_Part):
+    """One of three questions, put to the level after the story; `command` is what was run for it, if any."""
+
+    question: Question
+    asks: str
+    command: str | None
+    answered: bool
+    says: str
+    seconds: float | None
+
+
+class TimelineStep(_Part):
+    """A step of one release. Days count from the release's first day; `seconds` is machine time, measured.
+
+    `assumed` is the reason for the days that it takes people (data/people.yaml); None where it was measured.
+    """
+
+    id: str
+    who: Role
+    gives_to: Role | None
+    does: str
+    begins: float
+    ends: float
+    seconds: float | None
+    assumed: str | None
+
+
+class Timeline(_Part):
+    """One release of a level, from its data to the day on which users got it; `why` it is shown."""
+
+    begins: date
+    live: date
+    why: str
+    steps: tuple[TimelineStep, ...]
+
+
+class Releases(_Part):
+    """How often and how fresh: what follows from when a level trains and releases."""
+
+    mae: float  # mean absolute error of what users were given, bikes an hour
+    releases: int
+    released_on: tuple[date, ...]
+    trainings: int
+    days_to_recover: float | None  # mean over the incidents; None without any
+
+
+class LevelResult(Releases):
+    """Everything measured at one level."""
+
+    name: str
+    weekly_mae: tuple[float | None, ...]
+    error_7_days: tuple[float | None, ...]  # on each day of the story, over it and the six before
+    manual_steps: int
+    manual_steps_of_releases: int
+    failed_requests: int
+    reproducible: bool
+    traceable: bool
+    machine_seconds: float
+    incidents: tuple[IncidentResult, ...]
+    events: tuple[Event, ...]
+    questions: tuple[Answer, ...]
+    timeline: Timeline | None
+
+
+class Yardstick(_Part):
+    """A model retrained daily without delay, from `since` on; before, and on days without hours, None."""
+
+    since: date
+    weekly_mae: tuple[float | None, ...]
+    error_7_days: tuple[float | None, ...]
+
+
+class Duration(_Part):
+    """How many days a step takes people: an assumption, with its reason."""
+
+    step: str
+    days: int
+    why: str
+
+
+class Assumption(_Part):
+    """What data/people.yaml assumes of one level's people."""
+
+    live: str  # when, in words, and why
+    durations: tuple[Duration, ...]
+
+
+class Machine(_Part):
+    """Where it was measured; machine seconds compare with others of the same machine only."""
+
+    python: str
+    system: str
+    cores: int
+
+
+class Comparison(_Part):
+    """All of `compare.json`. `one_cadence`: each level once more, beginning a release on the same days."""
+
+    version: Literal[1] = 1
+    story: StoryFacts
+    levels: dict[str, LevelResult]
+    one_cadence: dict[str, Releases] | None
+    one_cadence_says: str | None
+    yardstick: Yardstick | None
+    assumed: dict[str, Assumption]
+    assumed_in: str
+    verdicts: tuple[str, ...]  # what the numbers say, in plain words
+    machine: Machine
+    wall_seconds: float
+
+
+def load(path: Path) -> Comparison:
+    """A comparison that was written. Raises UserError where it is none."""
+    try:
+        return Comparison.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except ValueError as error:
+        what = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: not a comparison of this version of the tool: {what}") from None

@@ -1,0 +1,168 @@
+"""One release of a level, step by step: who did what when, from its data until users got it."""
+
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from itertools import groupby
+
+from ladder.compare.lived import Lived, StepDone
+from ladder.compare.results import Timeline, TimelineStep
+from ladder.runbook import Runbook, Team
+from ladder.story import Story
+
+SECONDS_A_DAY = 86_400
+LIVE = "live"  # the outcome of a training whose version was promoted
+TRIED = (
+    "Gates, then a test beside the live version on real requests; users get it once it is surely no worse."
+)
+
+
+def timeline(story: Story, book: Runbook, team: Team, lived: Lived) -> Timeline | None:
+    """The release that began first after the story's first lasting incident, else the first after its start.
+
+    None where the level released nothing that came to users.
+    """
+    lasting = next((each for each in story.incidents if each.last is None), None)
+    shown = _told(story, lived) if book.tells else _played(book, team, lived)
+    if lasting is not None:
+        for each in shown:
+            if each.begins > lasting.day:
+                return _because(each, f"It is the first that began after {lasting.kind} of {lasting.day}.")
+    for each in shown:
+        if each.begins >= story.start and each.live > story.start:  # not the one that is there from the start
+            return _because(each, "It is the first that began after the story did.")
+    if shown:
+        return _because(shown[0], "It is the one that was live on the first day: the story has no other.")
+    return None
+
+
+def _because(found: Timeline, why: str) -> Timeline:
+    return found.model_copy(update={"why": why})
+
+
+def _played(book: Runbook, team: Team, lived: Lived) -> list[Timeline]:
+    """The releases that came to users, by the steps of the runbook that were done."""
+    whole = [step.id for step in book.release]
+    releases = [list(steps) for _, steps in groupby(sorted(lived.steps, key=_number), key=_number)]
+    done = [steps for steps in releases if [step.id for step in steps if step.refused is None] == whole]
+    found = []
+    for number, steps in enumerate(done):
+        following = done[number + 1][0].on if number + 1 < len(done) else date.max
+        ready = steps[-1].on
+        if book.release[-1].by_hand:  # they see to it that users get it
+            live = ready if ready in lived.releases else None
+        else:
+            live = _live(ready, following, lived.releases)
+        if live is not None:
+            found.append(_by_steps(book, team, steps, live))
+    return found
+
+
+def _number(step: StepDone) -> int:
+    return step.release
+
+
+def _live(done: date, following: date, releases: Sequence[date]) -> date | None:
+    """When users got what was ready on a day: at once, or at the latest on the day that brought the next one.
+
+    On that day the machine first decides on the one before.
+    """
+    return next((day for day in releases if done <= day <= following), None)
+
+
+def _by_steps(book: Runbook, team: Team, steps: Sequence[StepDone], live: date) -> Timeline:
+    begins = steps[0].on - timedelta(days=team.days[steps[0].id].days)
+    shown: list[TimelineStep] = []
+    clock = 0.0
+    for step, done in zip(book.release, steps, strict=True):
+        takes = team.days[step.id]
+        ends = max(clock, (done.on - begins).days - takes.days) + takes.days
+        if not takes.days:
+            ends += done.seconds / SECONDS_A_DAY
+        shown.append(
+            TimelineStep(
+                id=step.id,
+                who=step.who,
+                gives_to=step.gives_to,
+                does=step.does,
+                begins=round(clock, 4),
+                ends=round(ends, 4),
+                seconds=round(done.seconds, 1) if step.command or step.copies or step.restarts else None,
+                assumed=takes.why if step.by_hand else None,
+            )
+        )
+        clock = ends
+    if live > steps[-1].on:
+        shown.append(_tried(clock, (live - begins).days))
+    return Timeline(begins=begins, live=live, why="", steps=tuple(shown))
+
+
+def _tried(begins: float, ends: float) -> TimelineStep:
+    return TimelineStep(
+        id="tried",
+        who="machine",
+        gives_to=None,
+        does=TRIED,
+        begins=round(begins, 4),
+        ends=round(max(begins, ends), 4),
+        seconds=None,
+        assumed=None,
+    )
+
+
+def _told(story: Story, lived: Lived) -> list[Timeline]:
+    """The releases of a level that does it all by itself, from what it says of its trainings."""
+    trainings = sorted(lived.told.get("trainings", ()), key=lambda each: str(each["at"]))
+    found = []
+    for number, training in enumerate(trainings):
+        at = _day(training["at"])
+        later = [_day(each["at"]) for each in trainings[number + 1 :]]
+        live = _live(at, min(later, default=story.end), lived.releases)
+        if training["outcome"] != LIVE or live is None:
+            continue
+        noticed, waits = _noticed(at, trainings[:number], lived)
+        steps = []
+        if noticed is not None:
+            steps.append(_machine("notice", "Notices: " + noticed["noticed_by"], 0, 0))
+            begins = _day(noticed["noticed_at"])
+            if begins < at:
+                steps.append(_machine("wait", waits, 0, (at - begins).days))
+        else:
+            begins = at
+        since = (at - begins).days
+        steps.append(_machine("train", "Trains: " + training["reason"], since, since))
+        if live > at:
+            steps.append(_tried(since, (live - begins).days))
+        found.append(Timeline(begins=begins, live=live, why="", steps=tuple(steps)))
+    return found
+
+
+def _noticed(at: date, earlier: Sequence[dict[str, str]], lived: Lived) -> tuple[dict[str, str] | None, str]:
+    """The incident that led to a training, and what the level said why it did not train at once."""
+    last = max((_day(each["at"]) for each in earlier), default=date.min)
+    led = None
+    for each in lived.told.get("incidents", ()):
+        noticed, ended = _day(each["noticed_at"]), each["ended_at"]
+        if last < noticed <= at and (ended is None or _day(ended) >= at) and each["kind"] == "error-drift":
+            led = each
+            break
+    if led is None:
+        return None, ""
+    waits = [entry["what"] for entry in led["done"] if _day(entry["at"]) < at]
+    return led, " ".join(waits) or "Waits."
+
+
+def _machine(step: str, does: str, begins: float, ends: float) -> TimelineStep:
+    return TimelineStep(
+        id=step,
+        who="machine",
+        gives_to=None,
+        does=does,
+        begins=float(begins),
+        ends=float(ends),
+        seconds=None,
+        assumed=None,
+    )
+
+
+def _day(moment: str) -> date:
+    return datetime.fromisoformat(moment).date()

@@ -1,0 +1,198 @@
+"""What the numbers of a comparison say, in plain words, also where they speak against the higher levels."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Literal
+
+from ladder.compare.incidents import USERS
+from ladder.compare.results import IncidentResult, LevelResult, Question, Releases, StoryFacts
+
+# By less than this share two errors, or two numbers of steps, hardly differ: it is also what the levels' own
+# comparisons of two models take for no worse, because the same model on other weeks differs by as much.
+HARDLY = 0.05
+HARDLY_DAYS = 1.0  # recovery is counted in whole days, from an error over seven of them
+
+Said = Literal["better", "hardly different", "worse"]
+
+UNANSWERED: dict[Question, str] = {
+    "again": "make the old model again",
+    "taught": "say which data taught it",
+    "who": "say who put it live, and why",
+}
+
+
+def verdicts(
+    story: StoryFacts, levels: Mapping[str, LevelResult], one_cadence: Mapping[str, Releases] | None
+) -> tuple[str, ...]:
+    """Sentences, the most important first. `levels` are by number, ascending."""
+    return (
+        *_in_all(levels),
+        *(_pair(low, levels[low], high, levels[high]) for low, high in pairwise(levels)),
+        *_buys_little(levels),
+        *(_cadence(levels, one_cadence) if one_cadence is not None else ()),
+        *_not_recovered(story, levels),
+        *_bad_answers(levels),
+        *_noticed(levels),
+        *_unanswered_requests(story, levels),
+        *_questions(levels),
+    )
+
+
+def compared(mine: float, theirs: float, hardly: float) -> Said:
+    """How a number that had better be small compares with another; `hardly` is a difference of no account."""
+    if abs(mine - theirs) <= hardly:
+        return "hardly different"
+    return "better" if mine < theirs else "worse"
+
+
+def _error(mine: Releases, theirs: Releases) -> Said:
+    return compared(mine.mae, theirs.mae, HARDLY * theirs.mae)
+
+
+def _in_all(levels: Mapping[str, LevelResult]) -> Iterator[str]:
+    if len(levels) < 2:
+        return
+    (low, first), *_, (high, last) = levels.items()
+    how = "lower" if last.mae < first.mae else "higher"
+    yield (
+        f"The error at level {high} is {abs(last.mae / first.mae - 1):.0%} {how} than at level {low}:"
+        f" {last.mae:.1f} against {first.mae:.1f} bikes an hour."
+    )
+
+
+def _pair(low: str, theirs: LevelResult, high: str, mine: LevelResult) -> str:
+    parts = [_part("error", _error(mine, theirs), f"{mine.mae:.1f}", f"{theirs.mae:.1f}")]
+    if mine.days_to_recover is not None and theirs.days_to_recover is not None:
+        said = compared(mine.days_to_recover, theirs.days_to_recover, HARDLY_DAYS)
+        parts.append(_part("days to recover", said, _days(mine), _days(theirs)))
+    steps = compared(mine.manual_steps, theirs.manual_steps, HARDLY * theirs.manual_steps)
+    parts.append(_part("human steps", steps, str(mine.manual_steps), str(theirs.manual_steps)))
+    return f"Level {high} beside level {low}: {'; '.join(parts)}."
+
+
+def _part(what: str, said: Said, mine: str, theirs: str) -> str:
+    return f"{what} the same ({mine})" if mine == theirs else f"{what} {said} ({mine} against {theirs})"
+
+
+def _days(result: LevelResult) -> str:
+    least = "" if all(each.recovered for each in result.incidents) else "at least "
+    return f"{least}{result.days_to_recover:.1f}"
+
+
+def _buys_little(levels: Mapping[str, LevelResult]) -> Iterator[str]:
+    pairs = list(pairwise(levels))
+    said = {high: _error(levels[high], levels[low]) for low, high in pairs}
+    little = [(low, high) for low, high in pairs if said[high] != "better"]
+    if pairs and len(little) == len(pairs):
+        yield (
+            "No level does better in error than the one below by more than"
+            f" {HARDLY:.0%}: in this story the higher levels buy little."
+        )
+        return
+    for low, high in little:
+        how = "nothing" if said[high] == "worse" else "hardly anything"
+        yield f"In error, what level {high} adds to level {low} buys {how} in this story."
+
+
+def _cadence(levels: Mapping[str, LevelResult], one_cadence: Mapping[str, Releases]) -> Iterator[str]:
+    """The error's difference at one cadence is practice, what is left of it is cadence."""
+    parts = []
+    for low, high in pairwise([number for number in levels if number in one_cadence]):
+        whole = levels[high].mae - levels[low].mae
+        practice = one_cadence[high].mae - one_cadence[low].mae
+        parts.append(
+            f"level {low} to {high} {whole:+.1f}, of it practice {practice:+.1f}"
+            f" and cadence {whole - practice:+.1f}"
+        )
+    if parts:
+        yield (
+            "What remains of a difference in error where all begin their releases on the same days is"
+            f" practice, the rest is cadence: {'; '.join(parts)} bikes an hour."
+        )
+
+
+def _not_recovered(story: StoryFacts, levels: Mapping[str, LevelResult]) -> Iterator[str]:
+    for happening in story.incidents:
+        stuck = [
+            number
+            for number, level in levels.items()
+            if any(
+                (each.kind, each.since, each.recovered) == (happening.kind, happening.since, False)
+                for each in level.incidents
+            )
+        ]
+        if stuck:
+            yield (
+                f"Before the next incident, or the end of the story, {_of_levels(stuck)} had not recovered"
+                f" from {happening.kind} of {happening.since}."
+            )
+
+
+def _bad_answers(levels: Mapping[str, LevelResult]) -> Iterator[str]:
+    if not any(level.incidents for level in levels.values()):
+        return
+    counts = ", ".join(
+        f"{sum(each.bad_answers for each in level.incidents):,} at level {number}"
+        for number, level in levels.items()
+    )
+    yield f"Hours that users were answered while errors after an incident were not normal: {counts}."
+
+
+def _noticed(levels: Mapping[str, LevelResult]) -> Iterator[str]:
+    parts = []
+    for number, level in levels.items():
+        own = [each for each in level.incidents if each.noticed_by not in (None, USERS)]
+        users = [each for each in level.incidents if each.noticed_by == USERS]
+        said = []
+        if own:
+            said.append(f"itself {len(own)} ({_after(own)})")
+        if users:
+            said.append(f"its users {len(users)} ({_after(users)})")
+        if missed := len(level.incidents) - len(own) - len(users):
+            said.append(f"nobody {missed}")
+        if said:
+            parts.append(f"level {number} {', '.join(said)}")
+    if parts:
+        count = max(len(level.incidents) for level in levels.values())
+        what = "the incident" if count == 1 else f"the {count} incidents"
+        yield f"Who noticed {what}: {'; '.join(parts)}. When users complain is an assumption."
+
+
+def _after(noticed: Sequence[IncidentResult]) -> str:
+    days = [str(each.days_to_notice) for each in noticed]
+    return f"after {_and(days)} {'day' if days == ['1'] else 'days'}"
+
+
+def _unanswered_requests(story: StoryFacts, levels: Mapping[str, LevelResult]) -> Iterator[str]:
+    for number, level in levels.items():
+        if level.failed_requests:
+            yield (
+                f"At level {number}, {level.failed_requests:,} of {story.hours:,} requests were not answered."
+            )
+
+
+def _questions(levels: Mapping[str, LevelResult]) -> Iterator[str]:
+    """Levels that lack the same answers in one sentence."""
+    lacking: dict[tuple[Question, ...], list[str]] = {}
+    for number, level in levels.items():
+        if level.questions:
+            missing = tuple(each.question for each in level.questions if not each.answered)
+            lacking.setdefault(missing, []).append(number)
+    for missing, numbers in lacking.items():
+        if missing:
+            cannot = _or([UNANSWERED[each] for each in missing])
+            yield f"Asked about an answer of long ago, nobody at {_of_levels(numbers)} can {cannot}."
+        else:
+            yield f"At {_of_levels(numbers)} all three questions about an answer of long ago can be answered."
+
+
+def _of_levels(numbers: Sequence[str]) -> str:
+    return f"level {numbers[0]}" if len(numbers) == 1 else f"levels {_and(numbers)}"
+
+
+def _and(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _or(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} or {parts[-1]}"

@@ -1,0 +1,310 @@
+"""Two levels beside each other: files that are new, changed, gone or carried over, and what they are for."""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from data import UserError
+from ladder import carry, practices
+from ladder.levels import ROOT, Level, level
+from ladder.source import read
+
+Kind = Literal["new", "changed", "gone", "carried"]
+KINDS: tuple[Kind, ...] = ("new", "changed", "gone", "carried")
+WORDS: Mapping[Kind, str] = {"new": "new", "changed": "changed", "gone": "gone", "carried": "carried over"}
+MARKS: Mapping[Kind, str] = {"new": "+", "changed": "~", "gone": "-", "carried": "="}
+STYLES: Mapping[Kind, str] = {"new": "green", "changed": "yellow", "gone": "red", "carried": "dim"}
+LOCKS = ("requirements.lock",)
+NAMED = 12  # so many packages are named in a summary
+NARROW = 50  # characters, of the column with the files
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of one or both of two levels. `place` is where it lies now: the second, unless it is gone."""
+
+    name: str  # POSIX, in the level's folder
+    kind: Kind
+    before: Path | None
+    after: Path | None
+    place: Level
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The rows of the maturity model that it serves, the one it is there for first."""
+        return practices.served_by(self.place.number, self.name)
+
+    @cached_property
+    def texts(self) -> tuple[str, str]:
+        """Its content before and after; empty where there is none. Raises UserError where it is no text."""
+        before, after = ("" if path is None else read(path) for path in (self.before, self.after))
+        return before, after
+
+    @cached_property
+    def summary(self) -> tuple[str, ...] | None:
+        """In the place of its lines: of a file that no person wrote what it says; None for all others."""
+        if PurePosixPath(self.name).name in LOCKS:
+            return packages(*self.texts)
+        try:
+            texts = self.texts
+        except UserError:
+            size = (self.after or self.before or ROOT).stat().st_size
+            return (f"not a text file, {size / 1024:.0f} KiB",)
+        if PurePosixPath(self.name).suffix == ".csv":
+            lines = [f"{len(text.splitlines())} lines of data" for text in texts if text]
+            return (" before, now ".join(lines),)
+        return None
+
+    @cached_property
+    def lines(self) -> tuple[int, int] | None:
+        """How many lines came and how many went; None where they are not shown."""
+        if self.summary is not None:
+            return None
+        before, after = (text.splitlines() for text in self.texts)
+        codes = difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
+        changes = [code for code in codes if code[0] != "equal"]
+        came = sum(end - begin for *_, begin, end in changes)
+        return came, sum(end - begin for _, begin, end, _, _ in changes)
+
+
+@dataclass(frozen=True)
+class Part:
+    """The files that are there for one row of the maturity model, or that make up a named group."""
+
+    id: str
+    title: str
+    why: str | None  # of a group
+    files: tuple[File, ...]
+
+    def of(self, *kinds: Kind) -> tuple[File, ...]:
+        """Its files of these kinds."""
+        return tuple(each for each in self.files if each.kind in kinds)
+
+    @property
+    def differing(self) -> tuple[File, ...]:
+        """Those that are not the same in both."""
+        return self.of("new", "changed", "gone")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What the second level has, and has not, beside the first."""
+
+    first: Level
+    second: Level
+    files: tuple[File, ...]
+
+    def of(self, kind: Kind) -> tuple[File, ...]:
+        """The files of that kind."""
+        return tuple(each for each in self.files if each.kind == kind)
+
+    def counts(self) -> str:
+        """How many files there are of each kind, in words."""
+        return ", ".join(f"{len(self.of(kind))} {WORDS[kind]}" for kind in KINDS)
+
+    def parts(self) -> tuple[Part, ...]:
+        """The files by what they are there for: rows in the order of the model, then groups.
+
+        Those of which all files were carried over come last.
+        """
+        by_row: dict[str, list[File]] = {}
+        by_group: dict[str, list[File]] = {}
+        for file in self.files:
+            group = practices.group_of(file.name)
+            if file.rows:
+                by_row.setdefault(file.rows[0], []).append(file)
+            elif group is not None:
+                by_group.setdefault(group.id, []).append(file)
+            else:
+                by_group.setdefault("other", []).append(file)
+        here = (self.second.number, self.first.number)
+        rows = sorted(practices.rows(), key=lambda row: here.index(row.level) if row.level in here else 2)
+        found = [Part(row.id, row.says, None, tuple(by_row[row.id])) for row in rows if row.id in by_row]
+        found += [
+            Part(group.id, group.title, group.why, tuple(by_group[group.id]))
+            for group in practices.groups()
+            if group.id in by_group
+        ]
+        if "other" in by_group:
+            why = "Nobody has said yet in docs/practices.yaml what they are for."
+            found.append(Part("other", "Other files", why, tuple(by_group["other"])))
+        return tuple(sorted(found, key=lambda part: not part.differing))
+
+
+def between(first: int, second: int, wanted: Sequence[str] = ()) -> Difference:
+    """Compare two levels file by file, or only these files: names, folders or patterns in the level's folder.
+
+    Raises UserError for an unknown level, and for a name that neither has.
+    """
+    a, b = level(first), level(second)
+    step = carry.step(a, b)
+    files = [
+        *(File(name, "new", None, b.folder / name, b) for name in step.new),
+        *(File(name, "changed", a.folder / name, b.folder / name, b) for name in step.changed),
+        *(File(name, "gone", a.folder / name, None, a) for name in step.gone),
+        *(File(name, "carried", a.folder / name, b.folder / name, b) for name in step.carried),
+    ]
+    if wanted:
+        files = _chosen(files, wanted, (a, b))
+    return Difference(a, b, tuple(sorted(files, key=lambda each: each.name)))
+
+
+def _chosen(files: Sequence[File], wanted: Sequence[str], both: tuple[Level, Level]) -> list[File]:
+    chosen: dict[str, File] = {}
+    for given in wanted:
+        name = PurePosixPath(given.replace("\\", "/")).as_posix()
+        for each in both:  # as a shell completes it
+            name = name.removeprefix(f"{each.folder.name}/")
+        found = [
+            file
+            for file in files
+            if file.name == name or file.name.startswith(f"{name}/") or practices.matches(file.name, name)
+        ]
+        if not found:
+            near = difflib.get_close_matches(name, [file.name for file in files], 1)
+            hint = f"; did you mean {near[0]}?" if near else "; `ladder diff A B` lists them"
+            raise UserError(f"{given}: neither level {both[0].number} nor {both[1].number} has it{hint}")
+        chosen |= {file.name: file for file in found}
+    return list(chosen.values())
+
+
+def packages(before: str, after: str) -> tuple[str, ...]:
+    """What changed from one lock to another, in lines: packages that came, went, or have another version."""
+    old, new = _pins(before), _pins(after)
+    came, went = sorted(new.keys() - old.keys()), sorted(old.keys() - new.keys())
+    both = sorted(new.keys() & old.keys())
+    moved = [f"{name} {old[name]} -> {new[name]}" for name in both if old[name] != new[name]]
+    stayed = len(both) - len(moved)
+    lines = (
+        _listed("came", [f"{name} {new[name]}" for name in came]),
+        _listed("changed", moved),
+        _listed("went", went),
+        f"{stayed} {_packages(stayed)} stayed as they were" if stayed else "",
+    )
+    return tuple(line for line in lines if line)
+
+
+def _pins(lock: str) -> dict[str, str]:
+    pins = [line.split()[0].rstrip(";") for line in lock.splitlines() if line[:1].isalnum()]
+    return dict(pin.split("==") for pin in pins if "==" in pin)
+
+
+def _listed(what: str, names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{len(names)} {_packages(len(names))} {what}: {', '.join(names[:NAMED])}{more}"
+
+
+def _packages(count: int) -> str:
+    return "package" if count == 1 else "packages"
+
+
+def unified(file: File) -> Iterator[str]:
+    """The change as a unified diff, line by line; what is generated by its summary."""
+    names = [
+        "/dev/null" if path is None else path.relative_to(ROOT).as_posix()
+        for path in (file.before, file.after)
+    ]
+    if file.kind == "carried":
+        return
+    yield f"--- {names[0]}"
+    yield f"+++ {names[1]}"
+    if file.summary is not None:
+        yield from (f"# {line}" for line in file.summary)
+        return
+    before, after = (text.splitlines() for text in file.texts)
+    yield from list(difflib.unified_diff(before, after, lineterm=""))[2:]
+
+
+def show(found: Difference, console: Console, *, changes: bool, chosen: bool) -> None:
+    """Print what each part of the difference is for and, with `changes`, the changes themselves.
+
+    `chosen`: it is of some files only, so the proof of each practice is named, too.
+    """
+    first, second = found.first, found.second
+    if first == second:
+        console.print(f"Level {first.number} beside itself: all {len(found.files)} files are the same.")
+        return
+    console.print(Text(f"{first.title}  ->  {second.title}", style="bold"))
+    console.print(f"{found.counts()}.")
+    differing = [file for file in found.files if file.kind != "carried"]
+    longest = max((len(file.name) for file in differing), default=0)
+    width = max(min(max(longest, NARROW), console.width - 24), 20)
+    parts = found.parts()
+    for part in parts:
+        if part.differing:
+            console.print()
+            _show_head(part, console, proved=chosen)
+            console.print(_table(part.differing, width, also=console.width >= 100))
+            _show_carried(part, console)
+    same = [part for part in parts if not part.differing]
+    if same:
+        console.print(Text("\nCarried over as they are", style="bold"))
+    for part in same:
+        _show_head(part, console, proved=chosen)
+        _show_carried(part, console)
+    if changes:
+        for file in differing:
+            console.print()
+            for line in unified(file):
+                console.print(Text(line, style=_style(line)), soft_wrap=True)
+    else:
+        pair = f"{first.number} {second.number}"
+        console.print(
+            f"\nThe changes: ladder diff {pair} FILE, --changes for all of them, --html for a page.",
+            soft_wrap=True,
+        )
+
+
+def _show_head(part: Part, console: Console, *, proved: bool) -> None:
+    if part.why is not None:
+        head, said = Text(part.title, style="bold"), part.why
+    else:
+        head = Text.assemble((f"{part.id}  ", "bold cyan"), (part.title, "bold"))
+        proof = practices.proof_of(part.id)
+        said = f"proved by {proof.file}:{proof.line}" if proved else ""
+    console.print(head)
+    if said:
+        console.print(_inset(said))
+
+
+def _show_carried(part: Part, console: Console) -> None:
+    if names := ", ".join(file.name for file in part.of("carried")):
+        console.print(_inset(f"{MARKS['carried']} carried over: {names}"))
+
+
+def _table(files: Sequence[File], width: int, *, also: bool) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(width=3, justify="right")
+    table.add_column(width=width, overflow="fold")
+    table.add_column(justify="right", min_width=5, style="green")
+    table.add_column(justify="right", min_width=5, style="red")
+    if also:
+        table.add_column(style="dim")
+    for file in files:
+        came, went = file.lines or (0, 0)
+        more = [f"also {', '.join(file.rows[1:])}" if file.rows[1:] else ""] if also else []
+        counts = (f"+{came}" if came else "", f"-{went}" if went else "")
+        table.add_row(Text(MARKS[file.kind], style=STYLES[file.kind]), Text(file.name), *counts, *more)
+        for said in file.summary or ():
+            table.add_row("", Text(said, style="dim"))
+    return table
+
+
+def _inset(said: str) -> Padding:
+    return Padding(Text(said, style="dim"), (0, 0, 0, 2), expand=False)
+
+
+def _style(line: str) -> str:
+    if line.startswith(("---", "+++")):
+        return "bold"
+    return {"+": "green", "-": "red", "@": "cyan", "#": "dim"}.get(line[:1], "")

@@ -1,0 +1,214 @@
+"""The page of a comparison: one HTML file that needs nothing from anywhere else."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from data.scenario import load_scenario
+from ladder import __version__, practices
+from ladder.compare.results import Comparison
+from ladder.levels import ROOT
+from ladder.levels import levels as every_level
+from ladder.page import charts, code, words
+from ladder.page.book import packed
+
+TEMPLATES = Path(__file__).parent / "templates"
+AREAS = ("highlights", "technology", "people", "model_creation", "model_release", "application_integration")
+MARK = "†"  # what rests on assumption
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The chart as Plotly drew it at some width, in pixels: an edition with it needs no Plotly."""
+
+    width: int
+    svg: str
+
+
+def write(comparison: Comparison, path: Path) -> None:
+    """Write the page to `path`, in one piece or not at all."""
+    save(render(comparison), path)
+
+
+def save(page: str, path: Path) -> None:
+    """Write a text, in one piece or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(page, encoding="utf-8", newline="\n")
+    part.replace(path)
+
+
+def render(comparison: Comparison, drawn: tuple[Drawn, ...] = ()) -> str:
+    """The whole page. With `drawn` the small edition: these charts, and no Plotly in it."""
+    numbers = sorted(int(each) for each in comparison.levels)
+    facts = comparison.model_dump(mode="json")
+    return str(
+        _environment()
+        .get_template("compare.html.j2")
+        .render(
+            c=comparison,
+            numbers=numbers,
+            names={number: comparison.levels[str(number)].name for number in numbers},
+            n=_Numbers(facts),
+            facts=_json(facts),
+            figure=_json(charts.figure(comparison) if not drawn else _period(comparison)),
+            drawn=drawn,
+            plotly="" if drawn else _plotly(),
+            style=_text("compare.css") + "\n" + code.stylesheet(),
+            script=_text("compare.js"),
+            measures=words.rows(words.MEASURES, bool(comparison.story.incidents)),
+            one_cadence=words.rows(words.ONE_CADENCE, bool(comparison.story.incidents)),
+            areas=AREAS,
+            rows=practices.rows(),
+            practices=practices.practices(),
+            packed=Markup(packed(tuple(numbers))),
+            waits={number: _by_people(comparison, number) for number in numbers},
+            longest=_longest(comparison),
+            again=_again(comparison),
+            mark=MARK,
+            version=__version__,
+        )
+    )
+
+
+def shown(value: object, digits: int = 0) -> str:
+    """A value as a reader sees it: every number of the page goes through here."""
+    if value is None:
+        return "–"  # noqa: RUF001
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return f"{value:,.{digits}f}"
+    return str(value)
+
+
+class _Numbers:
+    """Takes a value out of the comparison by its path (`levels.0.mae`) and says in the HTML where it is from.
+
+    `*` stands for all parts of a list, whose values are added up.
+    """
+
+    def __init__(self, facts: Mapping[str, Any]):
+        self.facts = facts
+
+    def value(self, path: str) -> Any:
+        found: list[Any] = [self.facts]
+        for step in path.split("."):
+            if step == "*":
+                found = [each for some in found for each in some]
+            else:
+                found = [each[int(step)] if isinstance(each, list) else each[step] for each in found]
+        return sum(found) if "*" in path else found[0]
+
+    def __call__(self, path: str, digits: int = 0) -> Markup:
+        value = self.value(path)
+        exact = Markup(' data-digits="{}"').format(digits) if digits else ""
+        return Markup('<data value="{}" data-path="{}"{}>{}</data>').format(
+            json.dumps(value), path, exact, shown(value, digits)
+        )
+
+    def part(self, path: str, of: list[str]) -> float:
+        """How long a bar for this value is beside those of the others, from 0 to 1; 0 where there is none."""
+        values = [self.value(each) for each in of]
+        known = [each for each in values if isinstance(each, int | float)]
+        value = self.value(path)
+        return round(value / max(known), 4) if value is not None and known and max(known) else 0.0
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["shown"] = shown
+    environment.filters["day"] = _day
+    environment.filters["short_day"] = lambda day: _day(day, "%b")
+    environment.filters["typed"] = _typed
+    environment.filters["sentence"] = lambda text: text[:1].upper() + text[1:]
+    environment.filters["days"] = lambda number: (
+        f"{round(number, 1):g} day" + ("" if round(number, 1) == 1 else "s")
+    )
+    environment.globals["name_of"] = words.name_of
+    environment.globals["says_of"] = words.says_of
+    environment.globals["ticks"] = charts.ticks
+    environment.globals["week_of"] = lambda start, week: start + timedelta(days=7 * week)
+    return environment
+
+
+def _text(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _plotly() -> Markup:
+    """Plotly's own script, from the installed package."""
+    script = files("plotly").joinpath("package_data", "plotly.min.js").read_text(encoding="utf-8")
+    return Markup(script.replace("</script", "<\\/script"))
+
+
+def _json(value: object) -> Markup:
+    """JSON that can stand in a script element, whatever texts are in it."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace("&", "\\u0026"))
+
+
+def _day(day: date, month: str = "%B") -> str:
+    return f"{day.day} {day.strftime(month)} {day.year}"
+
+
+def _period(comparison: Comparison) -> dict[str, str]:
+    """What the script needs to know of a chart that is drawn already."""
+    return {"start": comparison.story.start.isoformat(), "end": comparison.story.end.isoformat()}
+
+
+def _typed(text: str) -> Markup:
+    """A text in which `what is typed` stands between backticks."""
+    parts = str(text).split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if at % 2 else escape(part) for at, part in enumerate(parts)
+    )
+
+
+def _by_people(comparison: Comparison, number: int) -> bool:
+    """Whether a level's releases wait for people: then what follows from their dates is assumed."""
+    assumed = comparison.assumed.get(str(number))
+    return assumed is not None and any(each.days > 0 for each in assumed.durations)
+
+
+def _longest(comparison: Comparison) -> float:
+    ends = [
+        step.ends for level in comparison.levels.values() if level.timeline for step in level.timeline.steps
+    ]
+    return max([1.0, *ends])
+
+
+def _again(comparison: Comparison) -> str:
+    """The command that makes such a page again."""
+    story, levels = comparison.story, sorted(comparison.levels)
+    whole = len(levels) == len(every_level())
+    known = ROOT / "data" / "scenarios" / f"{story.name}.toml"
+    scenario = load_scenario(story.name) if known.is_file() else None
+    period = scenario is None or (scenario.start, scenario.end) == (story.start, story.end)
+    if story.name == "short" and period and comparison.one_cadence is None:
+        command = "demo" + "".join(f" --level {number}" for number in levels if not whole)
+    else:
+        command = "compare" if story.name == "default" else f"compare --scenario {story.name}"
+        command += "" if period else f" --from {story.start} --to {story.end}"
+        command += "" if whole else f" --levels {','.join(levels)}"
+        command += "" if comparison.one_cadence is not None else " --no-one-cadence"
+        if comparison.assumed_in != "data/people.yaml":
+            command += f" --people {comparison.assumed_in}"
+    if story.feed != "simulated":
+        command += f" --feed {story.feed}"
+    return f"python3 -m ladder {command}"

@@ -1,0 +1,84 @@
+"""The page of two levels side by side: one HTML file that needs nothing from anywhere else."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from data import UserError
+from ladder import practices
+from ladder.difference import KINDS, MARKS, WORDS, Difference, File
+from ladder.levels import ROOT
+from ladder.page import code
+from ladder.page.compare import TEMPLATES, save
+
+HERE = Path(__file__).parent
+
+
+def write(found: Difference, path: Path) -> None:
+    """Write the page to `path`, in one piece or not at all.
+
+    Raises UserError where that is a folder, OSError where it cannot be written.
+    """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; give the page a name in it")
+    save(render(found, path.parent), path)
+
+
+def render(found: Difference, folder: Path) -> str:
+    """The whole page; `folder` is where it will lie, from which it links to the files themselves."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("difference.html.j2").render(
+        found=found,
+        parts=found.parts(),
+        kinds=KINDS,
+        marks=MARKS,
+        words=WORDS,
+        style=Markup((HERE / "base.css").read_text(encoding="utf-8") + code.stylesheet()),
+        changes=changes,
+        anchor=anchor,
+        proofs=_proofs(found),
+        listing=code.listing,
+        address=lambda path: _address(path, folder),
+        row=practices.row,
+        root=ROOT,
+    )
+
+
+def anchor(file: File) -> str:
+    """The file's name in the page, the same in each page that has it."""
+    return "file-" + "".join(each if each.isalnum() else "-" for each in file.name)
+
+
+def changes(file: File) -> Markup:
+    """What to show of a file: both versions side by side, or the only one there is."""
+    if file.summary is not None:
+        lines = Markup("").join(Markup("<li>{}</li>").format(line) for line in file.summary)
+        return Markup('<ul class="summary">{}</ul>').format(lines)
+    before, after = file.texts
+    if file.kind == "changed":
+        return code.side_by_side(before, after, file.name)
+    if not before and not after:
+        return Markup('<p class="note">The file is empty.</p>')
+    return code.listing(before or after, file.name)
+
+
+def _proofs(found: Difference) -> Mapping[str, practices.Proof]:
+    ids = {row for file in found.files for row in file.rows}
+    return {row: practices.proof_of(row) for row in ids}
+
+
+def _address(path: Path, folder: Path) -> str:
+    """How to get from the page to a file; where there is no way by a relative one, its own address."""
+    try:
+        return Path(os.path.relpath(path, folder.resolve())).as_posix()
+    except ValueError:  # another drive
+        return path.as_uri()

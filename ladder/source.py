@@ -1,0 +1,162 @@
+"""The source of a file as people read it, and where in it a symbol stands: a function, a key, a heading."""
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import yaml
+
+from data import UserError
+
+_HEADING = re.compile(r"(#{1,6})\s+(.*?)\s*#*$")
+_TABLE = re.compile(r"\[+([^\[\]]+)\]+\s*(#.*)?$")
+
+
+def read(path: Path) -> str:
+    """A text file's content; of a notebook its cells, one below the other, without outputs.
+
+    Raises UserError where it is not text.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8").replace("\r\n", "\n")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a text file") from None
+    return _cells(text) if path.suffix == ".ipynb" else text
+
+
+def _cells(notebook: str) -> str:
+    """The cells of a notebook in the way that editors write them into a script: `# %%` begins each."""
+    parts = []
+    for cell in json.loads(notebook)["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "code":
+            parts.append(f"# %%\n{source}\n")
+        else:
+            lines = "\n".join(f"# {line}".rstrip() for line in source.split("\n"))
+            parts.append(f"# %% [markdown]\n{lines}\n")
+    return "\n".join(parts)
+
+
+def span(text: str, filename: str, symbol: str) -> tuple[int, int] | None:
+    """First and last line of a symbol, counted from 1; None where the file has none of that name.
+
+    Python: a function, class or name, with dots for what is inside (`Slot.load`). YAML: keys with dots, an
+    item of a list by its `id` or `name`. Markdown: a heading. TOML: a table. Notebook: first words of a cell.
+    """
+    kind = PurePosixPath(filename).suffix
+    if kind == ".py":
+        return _python(text, symbol)
+    if kind in {".yaml", ".yml"}:
+        return _yaml(text, symbol)
+    if kind == ".md":
+        return _section(text, symbol)
+    if kind == ".toml":
+        return _table(text, symbol)
+    if kind == ".ipynb":
+        return _cell(text, symbol)
+    return None
+
+
+def _python(text: str, symbol: str) -> tuple[int, int] | None:
+    body: list[ast.stmt] = ast.parse(text).body
+    found: ast.stmt | None = None
+    for name in symbol.split("."):
+        found = next((node for node in body if name in _names(node)), None)
+        if found is None:
+            return None
+        body = getattr(found, "body", [])
+    if found is None:
+        return None
+    first = min([found.lineno, *(each.lineno for each in getattr(found, "decorator_list", []))])
+    return first, found.end_lineno or found.lineno
+
+
+def _names(node: ast.stmt) -> set[str]:
+    """What a statement gives a name to."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {node.name}
+    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+        return {node.target.id}
+    if isinstance(node, ast.Assign):
+        return {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return set()
+
+
+def _yaml(text: str, symbol: str) -> tuple[int, int] | None:
+    node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
+    first = 0
+    for name in symbol.split("."):
+        found = next(((line, child) for key, line, child in _children(node) if key == name), None)
+        if found is None:
+            return None
+        first, node = found
+    if node is None:
+        return None
+    end = node.end_mark
+    # A block ends where the next token begins: blank lines and comments before that are not part of it.
+    flow = isinstance(node, yaml.CollectionNode) and node.flow_style
+    block = isinstance(node, yaml.CollectionNode) and not flow
+    last = end.line if block or not end.column else end.line + 1
+    lines = text.split("\n")
+    while last > first + 1 and (not lines[last - 1].strip() or lines[last - 1].lstrip().startswith("#")):
+        last -= 1
+    return first + 1, last
+
+
+def _children(node: yaml.Node | None) -> Iterator[tuple[str, int, yaml.Node]]:
+    """Key, line (from 0) and value of what a mapping holds, or a list of mappings with ids or names."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield str(key.value), key.start_mark.line, value
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            for key, _, value in _children(item):
+                if key in {"id", "name"} and isinstance(value, yaml.ScalarNode):
+                    yield value.value, item.start_mark.line, item
+
+
+def _section(text: str, heading: str) -> tuple[int, int] | None:
+    """From a heading to the next of its rank or a higher one."""
+    lines = text.rstrip("\n").split("\n")
+    fenced, first, rank = False, 0, 0
+    for number, line in enumerate(lines, start=1):
+        fenced ^= line.startswith("```")
+        match = None if fenced else _HEADING.match(line)
+        if match and first and len(match[1]) <= rank:
+            return first, _without_blank_end(lines, number - 1)
+        if match and not first and match[2] == heading:
+            first, rank = number, len(match[1])
+    return (first, len(lines)) if first else None
+
+
+def _table(text: str, name: str) -> tuple[int, int] | None:
+    lines = text.rstrip("\n").split("\n")
+    heads = [
+        (number, match[1].strip()) for number, line in enumerate(lines, 1) if (match := _TABLE.match(line))
+    ]
+    for place, (number, title) in enumerate(heads):
+        if title == name:
+            end = heads[place + 1][0] - 1 if place + 1 < len(heads) else len(lines)
+            return number, _without_blank_end(lines, end)
+    return None
+
+
+def _cell(text: str, words: str) -> tuple[int, int] | None:
+    """The cell whose first line begins with these words."""
+    lines = text.rstrip("\n").split("\n")
+    starts = [number for number, line in enumerate(lines, 1) if line.startswith("# %%")]
+    for place, number in enumerate(starts):
+        if number < len(lines) and lines[number].lstrip("# ").startswith(words):
+            end = starts[place + 1] - 1 if place + 1 < len(starts) else len(lines)
+            return number, _without_blank_end(lines, end)
+    return None
+
+
+def _without_blank_end(lines: list[str], last: int) -> int:
+    while last > 1 and not lines[last - 1].strip():
+        last -= 1
+    return last

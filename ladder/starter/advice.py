@@ -1,0 +1,77 @@
+"""What to do about a file that git could not merge by itself."""
+
+from fnmatch import fnmatchcase
+
+from ladder.starter.readme import LOCK_COMMAND
+
+BOTH = "both"  # changed here and by the template
+GONE_THERE = "gone in the template"
+GONE_HERE = "deleted here"
+
+# The first pattern that fits; `{package}` is the package's name.
+CONTENT = (
+    ("params.yaml", "keep your values and all new keys: {package}/settings.py asks for each of them"),
+    ("{package}/settings.py", "keep your fields and the new ones: each key of params.yaml has one here"),
+    (
+        "{package}/serving/app.py",
+        "keep your endpoints and the new signature of create_app: they ask of the model what it is given now",
+    ),
+    ("{package}/__main__.py", "keep your commands and the new ones; where one did change, take the new one"),
+    ("{package}/data/*", "what comes in and what the model sees is yours: keep it, and the new checks"),
+    ("{package}/training/*", "the model is yours: keep it, in the functions that the new state calls"),
+    ("{package}/*", "take the new state, and put your change into it where it still has a place"),
+    ("pyproject.toml", "keep your packages and settings, and the new ones; then lock again"),
+    ("dvc.yaml", "keep your stages, and all outputs that the new ones have"),
+    ("runbook.yaml", "take the new steps, and add yours where they belong now"),
+    ("Dockerfile", "keep what you install, and the new command"),
+    (".github/CODEOWNERS", "keep your teams; give the new folders to them"),
+    (".github/workflows/*", "keep your steps and the new jobs"),
+    (".gitignore", "keep the lines of both"),
+    ("README.md", "keep your text, and take the new commands"),
+    ("docs/*", "keep your text, and take the new one beside it"),
+    ("tests/*", "take the new tests, and put yours into a file of their own: that merges by itself later"),
+)
+MOVED = (
+    (
+        "demand.ipynb",
+        "the model is in {package}/training/model.py now, what it sees in {package}/data/features.py",
+    ),
+    ("score.py", "predictions come from `python -m {package} predict` now, and {package}/data/features.py"),
+    ("day.csv", "a feed lies in feed/ now"),
+    ("handoff/*", "what a model is handed over with is written by the training now"),
+    (".github/workflows/*", "its steps are in the other workflows now: move yours there"),
+    ("{package}/release/gate.py", "what a version has to pass is in {package}/release/gates/ now"),
+    ("tests/*", "other tests cover it now: keep what is still true, in a file of your own"),
+)
+
+
+def advice(path: str, kind: str, package: str) -> str:
+    """One sentence on what to keep, and what the new state needs."""
+    if kind == GONE_THERE:
+        moved = _first(MOVED, path, package, "it is not needed any more")
+        return f"{moved}; then `git rm {path}`, or `git add {path}` to keep it"
+    if kind == GONE_HERE:
+        return f"it changed: `git rm {path}` to do without, `git add {path}` to take it"
+    return _first(CONTENT, path, package, "keep what is yours in what is new")
+
+
+def lock_advice(kept: tuple[str, ...], gave_way: tuple[str, ...]) -> str:
+    """What was done about a lock that both had changed, and what is left to do."""
+    parts = ["the new lock"]
+    if kept:
+        parts.append(f"with your {', '.join(kept)}")
+    if gave_way:
+        parts.append(f"at its own version of {', '.join(gave_way)}")
+    return f"{' '.join(parts)}; once pyproject.toml is as you want it: {LOCK_COMMAND}"
+
+
+def made_anew(package: str) -> str:
+    """What is left to do about `prefect.yaml`, which was taken as the template has it."""
+    return f"the new one; to bring what is yours in: python -m {package}.schedule"
+
+
+def _first(table: tuple[tuple[str, str], ...], path: str, package: str, otherwise: str) -> str:
+    for pattern, text in table:
+        if fnmatchcase(path, pattern.format(package=package)):
+            return text.format(package=package)
+    return otherwise

@@ -1,0 +1,135 @@
+"""`ladder climb`: takes a project that was made from a level to the next one, by git's own merge."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from data import UserError
+from ladder.levels import Level, level, levels
+from ladder.starter import lockfile, template
+from ladder.starter.git import GitError, attempt, author, commit_tree, git, git_folder, require, store
+from ladder.starter.plan import Plan, merged_lock, plan_of
+from ladder.starter.project import Project, base_of, following_the_name, open_project
+from ladder.starter.told import show, what_next
+
+
+def climb(folder: Path, console: Console, *, same_level: bool = False, dry_run: bool = False) -> bool:
+    """Merge the template's next state into the project, on a new branch; whether nothing is left to settle.
+
+    `same_level` takes the newer template of the project's own level. `dry_run` shows what would change.
+    Raises UserError where the project cannot climb; then nothing was changed.
+    """
+    try:
+        return _climb(folder, console, same_level, dry_run)
+    except GitError as error:
+        raise UserError(f"{folder}: git says: {' '.join(str(error).split())}") from None
+
+
+def _climb(folder: Path, console: Console, same_level: bool, dry_run: bool) -> bool:
+    require()
+    project = open_project(folder)
+    target = _target(project, same_level)
+    with _written(target, project, dry_run) as (tree, env):
+        tip = git(project.folder, "rev-parse", f"refs/heads/{template.BRANCH}").strip()
+        base = base_of(project, tip)
+        head, followed = following_the_name(project, base, env)
+        if git(project.folder, "rev-parse", f"{tip}^{{tree}}").strip() == tree:
+            if base == tip:
+                raise UserError(f"{folder}: has the newest template of its level already")
+            commit = tip  # an earlier climb got so far
+        else:
+            commit = commit_tree(project.folder, tree, f"Template: {target.name}", tip, *followed, env=env)
+        plan = plan_of(project, head, commit, env)
+        _nothing_in_the_way(project, plan)
+        if dry_run:
+            show(project, plan, console, env)
+            return not plan.conflicts
+        branch = _branch(project, target, commit, same_level)
+        if commit != tip:
+            git(project.folder, "update-ref", f"refs/heads/{template.BRANCH}", commit, tip)
+    _merge(project, plan, branch, f"Climb to: {target.name}" if not same_level else "Take the newer template")
+    show(project, plan, console)
+    what_next(project, plan, branch, console)
+    return not plan.conflicts
+
+
+def _target(project: Project, same_level: bool) -> Level:
+    if same_level:
+        return level(project.mark.level)
+    if project.mark.level >= max(each.number for each in levels()):
+        raise UserError(f"{project.folder}: is at the top already; --same-level takes a newer template")
+    return level(project.mark.level + 1)
+
+
+@contextmanager
+def _written(target: Level, project: Project, dry_run: bool) -> Iterator[tuple[str, dict[str, str]]]:
+    """The target's template, as a tree, and the environment in which git finds it.
+
+    In a dry run git's new objects go to a folder of their own, so that nothing is left behind.
+    """
+    with tempfile.TemporaryDirectory(prefix="starter-") as scratch:
+        files, objects = Path(scratch, "files"), Path(scratch, "objects")
+        files.mkdir()
+        objects.mkdir()
+        env = {}
+        if dry_run:
+            known = git(
+                project.folder, "rev-parse", "--path-format=absolute", "--git-path", "objects"
+            ).strip()
+            env = {"GIT_OBJECT_DIRECTORY": str(objects), "GIT_ALTERNATE_OBJECT_DIRECTORIES": known}
+        template.write(target, project.mark.package, files)
+        yield store(project.folder, files, Path(scratch), env), env
+
+
+def _nothing_in_the_way(project: Project, plan: Plan) -> None:
+    """Raises UserError where a file that git does not know lies where a new one belongs."""
+    taken = [path for path in plan.new if (project.folder / path).exists()]
+    if taken:
+        more = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
+        raise UserError(
+            f"{project.folder}: {taken[0]}{more} not in git, and new in the template; move it away"
+        )
+
+
+def _branch(project: Project, target: Level, commit: str, same_level: bool) -> str:
+    """The name of the branch to merge on. Raises UserError where it exists."""
+    practice = target.folder.name.partition("_")[2].replace("_", "-")
+    branch = f"newer-template-{commit[:7]}" if same_level else f"climb-to-{practice}"
+    if not attempt(project.folder, "rev-parse", "--verify", "--quiet", f"refs/heads/{branch}").returncode:
+        raise UserError(
+            f"{project.folder}: the branch {branch} is there already; go on with it, or give it up:"
+            f" git branch -D {branch}"
+        )
+    return branch
+
+
+def _merge(project: Project, plan: Plan, branch: str, message: str) -> None:
+    """Merge on the new branch; commit it where nothing is left to be settled. Cut off, all is as it was."""
+    folder, who = project.folder, author(project.folder)
+    try:
+        git(folder, "switch", "--quiet", "--create", branch, plan.head, env=who)
+        merged = attempt(
+            folder, "merge", "--quiet", "--no-commit", "--no-ff", "-m", message, template.BRANCH, env=who
+        )
+        if not (git_folder(folder) / "MERGE_HEAD").exists():
+            raise GitError((merged.stderr or merged.stdout).strip())
+        for path in plan.remade:
+            _settle(project, plan, path)
+        if not plan.conflicts:
+            git(folder, "commit", "--quiet", "--no-verify", "--no-edit", env=who)
+    except BaseException:
+        attempt(folder, "merge", "--abort")
+        attempt(folder, "switch", "--quiet", project.branch)
+        attempt(folder, "branch", "--quiet", "-D", branch)
+        raise
+
+
+def _settle(project: Project, plan: Plan, path: str) -> None:
+    """Put a file that is made from others in place: the template's, a lock with what was added to it."""
+    theirs = git(project.folder, "show", f"{plan.commit}:{path}")
+    text = merged_lock(project, plan).text if path == lockfile.FILE else theirs
+    (project.folder / path).write_text(text, encoding="utf-8", newline="\n")
+    git(project.folder, "add", "--", path)

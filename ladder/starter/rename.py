@@ -1,0 +1,116 @@
+"""Gives the package of a copied level another name: wherever its name means the package, and nowhere else."""
+
+import importlib.util
+import io
+import keyword
+import re
+import subprocess
+import sys
+import tokenize
+from pathlib import Path
+
+from data import UserError
+from ladder.levels import levels
+from ladder.workcopy import own_files
+
+PACKAGE = "bike_demand"
+FOLDERS = {"build", "dist", "docs", "feed", "handoff", "live", "state", "tests"}  # the project's own
+LINE = 110
+MAX_LENGTH = 40
+
+
+def check_name(name: str) -> None:
+    """Raises UserError where the package cannot be called so."""
+    if name == PACKAGE:
+        return
+    what = f"the package cannot be called {name}"
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise UserError(f"{what}: it needs letters of ASCII, digits and _, no digit first, as in taxi_demand")
+    if len(name) > MAX_LENGTH:
+        raise UserError(f"{what}: it has more than {MAX_LENGTH} characters")
+    if keyword.iskeyword(name):
+        raise UserError(f"{what}: that is a word of Python's own")
+    if name.lower() in FOLDERS:
+        raise UserError(f"{what}: the project has a folder of that name for something else")
+    if name in sys.stdlib_module_names or name in sys.builtin_module_names:
+        raise UserError(f"{what}: Python's standard library has a module of that name")
+    if importlib.util.find_spec(name) is not None:
+        raise UserError(f"{what}: an installed package has that name")
+    if used := _used(name):
+        raise UserError(f"{what}: its code has something else of that name ({used})")
+
+
+def rename(folder: Path, name: str, old: str = PACKAGE) -> None:
+    """Rename the package in a folder that holds a whole project; its code is formatted as before."""
+    if name == old or not (folder / old).is_dir():
+        return
+    # The word as it stands. Names of metrics (bike_demand_...), of the image and of environment variables are
+    # not the package's: dashboards and servers know them.
+    word = re.compile(rf"(?<![\w-]){old}(?![\w-])")
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        if b"\0" not in content and old.encode() in content:
+            text = content.decode("utf-8")
+            columns = path.suffix != ".py"
+            text = _in_columns(text, word, name, len(name) - len(old)) if columns else word.sub(name, text)
+            path.write_bytes(text.encode("utf-8"))
+    (folder / old).rename(folder / name)
+    _format(folder)
+    _allow_longer_lines(folder, len(name) > len(PACKAGE))
+
+
+def _used(name: str) -> str:
+    """A file that imports the package itself and has something else of that name already; "" if none."""
+    for level in levels():
+        for path in own_files(level.folder):
+            if path.suffix == ".py":
+                text = (level.folder / path).read_text(encoding="utf-8")
+                if re.search(rf"(?m)^\s*import {PACKAGE}\b", text) and _is_name(name, text):
+                    return path.as_posix()
+    return ""
+
+
+def _is_name(name: str, text: str) -> bool:
+    found = tokenize.generate_tokens(io.StringIO(text).readline)
+    return any(token.type == tokenize.NAME and token.string == name for token in found)
+
+
+def _in_columns(text: str, word: re.Pattern[str], name: str, wider: int) -> str:
+    """The text with the other name; columns behind it stay where they are as far as there is room."""
+    lines = text.split("\n")
+    for at, line in enumerate(lines):
+        parts = word.split(line)
+        for number, part in enumerate(parts[1:], start=1):
+            if gap := re.search(r"(?<=\S) {2,}(?=\S)", part):
+                spaces = " " * max(len(gap.group()) - wider, 2)
+                parts[number] = part[: gap.start()] + spaces + part[gap.end() :]
+        lines[at] = name.join(parts)
+    return "\n".join(lines)
+
+
+def _allow_longer_lines(folder: Path, needed: bool) -> None:
+    """Comments and texts are not wrapped by a formatter: with a longer name they may be as they are."""
+    path = folder / "pyproject.toml"
+    text = re.sub(r"\[tool\.ruff\.lint\.pycodestyle\]\n.*\n\n", "", path.read_text(encoding="utf-8"))
+    files = (each.read_text(encoding="utf-8") for each in folder.rglob("*.py"))
+    longest = max(len(line) for each in files for line in each.splitlines())
+    if needed and longest > LINE:
+        own = (
+            f"[tool.ruff.lint.pycodestyle]\nmax-line-length = {longest} # of texts; code wraps at {LINE}\n\n"
+        )
+        text = text.replace("[tool.mypy]\n", f"{own}[tool.mypy]\n", 1)
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _format(folder: Path) -> None:
+    """Wrap and sort again: the order of imports and the length of lines depend on the name."""
+    ruff = [sys.executable, "-m", "ruff"]
+    common = ["--quiet", "--no-cache", "--config", "pyproject.toml", "."]
+    for command in (["check", "--select", "I", "--fix"], ["format"]):
+        done = subprocess.run(
+            [*ruff, *command, *common], cwd=folder, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise UserError(
+                f"the renamed code could not be formatted: {(done.stderr or done.stdout).strip()}"
+            )

@@ -1,0 +1,409 @@
+"""`ladder climb`: what people changed stays, what the next level brings comes, nothing is lost on the way."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from data import UserError
+from ladder import workcopy
+from ladder.levels import ROOT, Level, level
+from ladder.starter import lockfile
+from ladder.starter.climb import climb
+from ladder.starter.git import attempt, git
+from ladder.starter.rename import PACKAGE
+from tests.tool.conftest import Ladder
+from tests.tool.starters import NAME, commit, edits, replace, run, settle, tracked
+from tests.tool.test_new import everything, fresh_environment, made
+
+QUIET = Console(quiet=True)
+# Where the ten edits cannot but meet what the next level changes. All else merges by itself.
+CONFLICTS = {
+    0: {".gitignore", "day.csv", "demand.ipynb", "handoff/README.txt", "score.py"},
+    1: {".github/CODEOWNERS", "params.yaml", "pyproject.toml", f"{NAME}/settings.py"},
+    2: {".github/CODEOWNERS"},
+    3: {".github/CODEOWNERS"},
+}
+BRANCHES = ("climb-to-devops", "climb-to-auto-training", "climb-to-auto-deploy", "climb-to-auto-retrain")
+
+
+def lived_in(number: int, folder: Path) -> Path:
+    """A project of that level with the ten changes that people make, and with what git does not know."""
+    project = made(number, folder)
+    for edit in edits(number):
+        edit.make(project)
+        edit.kept(project)
+    commit(project)
+    (project / "feed" / "2011-07.csv").write_text("a month of our own\n", encoding="utf-8")
+    if number:
+        (project / "state").mkdir()
+        (project / "state" / "kept").write_text("what was gathered", encoding="utf-8")
+    return project
+
+
+def unmerged(project: Path) -> set[str]:
+    return {line.split("\t")[1] for line in git(project, "ls-files", "--unmerged").splitlines()}
+
+
+def climbed(number: int, folder: Path) -> Path:
+    """The project a level higher, with what could not be merged settled as the advice says."""
+    project = lived_in(number, folder)
+    main = git(project, "rev-parse", "main")
+    assert climb(project, QUIET) == (not CONFLICTS[number])
+    assert git(project, "symbolic-ref", "--short", "HEAD").strip() == BRANCHES[number]
+    assert git(project, "rev-parse", "main") == main
+    assert unmerged(project) == CONFLICTS[number]
+    settle(project)
+    commit(project, "Climb")
+    return project
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_ten_changes_are_there_after_a_climb_and_so_is_the_next_level(number: int, tmp_path: Path) -> None:
+    project = climbed(number, tmp_path / "project")
+    for edit in edits(number):
+        edit.kept(project)
+    assert (project / "feed" / "2011-07.csv").read_text(encoding="utf-8") == "a month of our own\n"
+    above = set(tracked(made(number + 1, tmp_path / "above")))
+    deleted = {"tests/test_ingest_remote.py", ".github/CODEOWNERS"} if number else set()
+    assert above - set(tracked(project)) == deleted
+    assert git(project, "status", "--porcelain") == ""
+    assert git(project, "log", "-1", "--format=%p").count(" ") == 1  # a merge
+    # It works: imports, style, its settings with ours among them, and what is ours of the tests.
+    assert f"level = {number + 1}\n" in (project / ".starter.toml").read_text(encoding="utf-8")
+    own = [NAME, "tests", "worst.py"] if number == 0 else ["."]
+    run(project, "-m", "ruff", "check", "--quiet", "--no-cache", *own)
+    if number:
+        assert (project / "state" / "kept").exists()
+        # Without what the other tests share: that brings libraries in that take seconds to import.
+        chosen = ["--noconftest", "tests/test_own.py", "tests/test_features.py"]
+        run(project, "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen)
+    else:
+        run(project, "-m", NAME, "--help")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize("number", range(4))
+def test_all_tests_of_the_next_level_pass_after_a_climb_with_ten_changes(number: int, tmp_path: Path) -> None:
+    project = climbed(number, tmp_path / "project")
+    (project / "feed" / "2011-07.csv").unlink()
+    python = fresh_environment(project, tmp_path / "environment")
+    around = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    around["PATH"] = os.pathsep.join([str(python.parent), around["PATH"]])
+    for command in (["pytest", "-q", "-n", "2", "--dist", "loadfile"], [NAME, "ingest"], [NAME, "train"]):
+        done = subprocess.run(
+            [python, "-m", *command],
+            cwd=project,
+            env=around,
+            capture_output=True,
+            text=True,
+            timeout=1400,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-3000:]
+    if number:
+        assert ("busiest" in "".join(path.read_text() for path in project.glob("state/run/busy.json"))) == (
+            number > 1
+        )
+
+
+def test_from_the_bottom_to_the_top_without_a_change_it_is_what_is_made_there(tmp_path: Path) -> None:
+    project = made(0, tmp_path / "project", PACKAGE)
+    for branch in BRANCHES:
+        assert climb(project, QUIET)
+        git(project, "switch", "--quiet", "main")
+        git(project, "merge", "--quiet", branch)
+    git(project, "diff", "--exit-code", "main", "template")
+    assert tracked(project) == tracked(made(4, tmp_path / "top", PACKAGE))
+    with pytest.raises(UserError, match="at the top already; --same-level"):
+        climb(project, QUIET)
+
+
+def test_conflicts_are_marked_as_git_marks_them_and_listed_with_what_to_do(
+    ladder: Ladder, tmp_path: Path
+) -> None:
+    project = lived_in(1, tmp_path / "project")
+    done = ladder("climb", project)
+    assert (done.returncode, done.stderr) == (1, "")
+    for name in CONFLICTS[1]:
+        assert re.search(rf"^ +{re.escape(name)}( \(.*\))?: \w+", done.stdout, re.MULTILINE), name
+    assert "asks for each of them" in done.stdout
+    assert "git rm .github/CODEOWNERS" in done.stdout
+    assert "requirements.lock: the new lock with your fastjsonschema; " in done.stdout
+    text = (project / "params.yaml").read_text(encoding="utf-8")
+    assert "<<<<<<< HEAD\n" in text
+    assert ">>>>>>> template\n" in text
+    git(project, "merge", "--abort")
+    git(project, "switch", "--quiet", "main")
+    for edit in edits(1):
+        edit.kept(project)
+
+
+def test_a_dry_run_shows_what_would_change_and_changes_nothing(ladder: Ladder, tmp_path: Path) -> None:
+    project = lived_in(2, tmp_path / "project")
+    os.utime(project / "README.md", (0, 0))  # git would note in its index that this is nothing
+    before = everything(project)
+    done = ladder("climb", project, "--dry-run")
+    assert (done.returncode, done.stderr) == (1, "")  # one file is left to be settled
+    new, changed, gone, left = re.split(
+        r"(?m)^ +\d+ (?:new|changed|gone|to be settled by you)\n", done.stdout
+    )[1:]
+    assert f"{NAME}/serving/keys.py\n" in new
+    assert f"{NAME}/tracking.py\n" in changed
+    assert f"{NAME}/release/gate.py\n" in gone
+    assert ".github/CODEOWNERS" in left
+    assert everything(project) == before
+
+
+def test_what_a_dry_run_shows_is_what_comes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = lived_in(3, tmp_path / "project")
+    told = []
+    for dry_run in (True, False):
+        climb(project, Console(width=200), dry_run=dry_run)
+        told.append(re.findall(r"(?m)^ +(\d+) (new|changed|gone|to be)", capsys.readouterr().out))
+    assert told[0] == told[1]
+    settle(project)
+    commit(project)
+    found = git(project, "diff", "--name-status", "--no-renames", "main", "HEAD").splitlines()
+    kinds = [line[0] for line in found if not line.endswith("requirements.lock")]
+    assert [
+        (str(kinds.count(each)), word) for each, word in (("A", "new"), ("M", "changed"), ("D", "gone"))
+    ] == told[0][:3]
+
+
+def a_change(project: Path) -> None:
+    replace(project / "README.md", "Say here", "Say")
+
+
+def staged(project: Path) -> None:
+    a_change(project)
+    git(project, "add", "--all")
+
+
+def merging(project: Path) -> None:
+    git(project, "switch", "--quiet", "--create", "other")
+    a_change(project)
+    commit(project)
+    git(project, "switch", "--quiet", "main")
+    git(project, "merge", "--quiet", "--no-ff", "--no-commit", "other")
+
+
+def in_the_way(project: Path) -> None:
+    with (project / ".git" / "info" / "exclude").open("a", encoding="utf-8") as file:
+        file.write("dvc.yaml\n")  # git would overwrite what it is told to ignore
+    (project / "dvc.yaml").write_text("mine\n", encoding="utf-8")
+
+
+def broken_mark(project: Path) -> None:
+    (project / ".starter.toml").write_text("level = 9\n", encoding="utf-8")
+    commit(project)
+
+
+def renamed_only(project: Path) -> None:
+    git(project, "mv", PACKAGE, "cabs")
+    commit(project)
+
+
+REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "not a starter": (lambda project: (project / ".starter.toml").unlink(), "not the folder of a project"),
+    "no repository": (lambda project: shutil.rmtree(project / ".git"), "not the folder of a project"),
+    "uncommitted": (a_change, "README.md not committed; commit or stash first"),
+    "staged": (staged, "README.md not committed"),
+    "a merge under way": (merging, "a merge or rebase is under way"),
+    "no template": (
+        lambda project: git(project, "branch", "-D", "template"),
+        "the branch `template` is missing",
+    ),
+    "on the template": (
+        lambda project: git(project, "switch", "template"),
+        "is on template; switch to yours",
+    ),
+    "on no branch": (lambda project: git(project, "switch", "--detach"), "is on no branch"),
+    "branch is there": (lambda project: git(project, "branch", BRANCHES[1]), "is there already"),
+    "in the way": (in_the_way, "dvc.yaml not in git, and new in the template"),
+    "not as written": (broken_mark, ".starter.toml: level is not as it was written"),
+    "renamed, and not said": (renamed_only, f"there is no package {PACKAGE}"),
+    "the newest": (lambda _: None, "has the newest template of its level already"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_project_that_cannot_climb_is_told_so_in_one_line_and_left_alone(case: str, tmp_path: Path) -> None:
+    spoil, says = REFUSED[case]
+    project = made(1, tmp_path / "project", PACKAGE)
+    spoil(project)
+    before = {
+        name: each for name, each in everything(project).items() if not name.startswith(".git/objects/")
+    }
+    with pytest.raises(UserError, match=re.escape(says)) as refusal:
+        climb(project, QUIET, same_level=case == "the newest")
+    assert "\n" not in str(refusal.value)
+    after = {name: each for name, each in everything(project).items() if not name.startswith(".git/objects/")}
+    assert after == before
+
+
+def test_without_git_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = made(1, tmp_path / "project", PACKAGE)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="git was not found"):
+        climb(project, QUIET)
+
+
+def test_a_package_that_was_renamed_by_hand_is_followed(tmp_path: Path) -> None:
+    project = made(1, tmp_path / "project")
+    git(project, "mv", NAME, "cabs")
+    for name in tracked(project):
+        content = (project / name).read_bytes()
+        (project / name).write_bytes(content.replace(NAME.encode(), b"cabs"))
+    run(project, "-m", "ruff", "check", "--quiet", "--no-cache", "--select", "I", "--fix")
+    run(project, "-m", "ruff", "format", "--quiet", "--no-cache")
+    commit(project)
+    climb(project, QUIET)
+    # Texts in columns, which the other name had moved.
+    assert unmerged(project) <= {"README.md", "docs/handbook.md", ".github/CODEOWNERS"}
+    settle(project)
+    commit(project)
+    assert (project / "cabs" / "stages.py").is_file()
+    assert not (project / NAME).exists()
+    assert attempt(project, "grep", "--quiet", "--word-regexp", NAME).returncode == 1
+    run(project, "-m", "cabs", "--help")
+
+
+@pytest.fixture
+def newer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A newer template of level 1: one file is new, one says something else."""
+    folder = tmp_path / level(1).folder.name
+    for name in workcopy.own_files(level(1).folder):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(level(1).folder / name, folder / name)
+    replace(folder / "params.yaml", "port: 8000", "port: 8080")
+    (folder / "bike_demand" / "fresh.py").write_text('"""New."""\n', encoding="utf-8")
+    monkeypatch.setattr("ladder.starter.climb.level", lambda number: Level(number, "As before", folder))
+    return folder
+
+
+@pytest.mark.usefixtures("newer")
+def test_a_newer_template_of_the_same_level_comes_without_losing_what_was_changed(tmp_path: Path) -> None:
+    project = lived_in(1, tmp_path / "project")
+    assert climb(project, QUIET, same_level=True)
+    assert git(project, "symbolic-ref", "--short", "HEAD").startswith("newer-template-")
+    for edit in edits(1):
+        edit.kept(project)
+    assert "port: 8080" in (project / "params.yaml").read_text(encoding="utf-8")
+    assert (project / NAME / "fresh.py").is_file()
+    assert "level = 1\n" in (project / ".starter.toml").read_text(encoding="utf-8")
+    with pytest.raises(UserError, match="has the newest template of its level already"):
+        climb(project, QUIET, same_level=True)
+
+
+def test_cut_off_in_the_merge_everything_is_as_it_was_and_the_next_one_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = lived_in(2, tmp_path / "project")
+    before = {name: each for name, each in everything(project).items() if not name.startswith(".git/")}
+
+    def cut_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ladder.starter.climb._settle", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            climb(project, QUIET)
+    assert {
+        name: each for name, each in everything(project).items() if not name.startswith(".git/")
+    } == before
+    assert git(project, "branch", "--format=%(refname:short)").split() == ["main", "template"]
+    assert git(project, "status", "--porcelain") == ""
+    climb(project, QUIET)
+    assert git(project, "rev-list", "--count", "template").strip() == "2"  # not a second time
+
+
+def test_killed_in_the_merge_main_is_untouched_and_git_gives_it_back(tmp_path: Path) -> None:
+    project = lived_in(2, tmp_path / "project")
+    program = (
+        "import sys, time; import ladder.starter.climb as c; from pathlib import Path\n"
+        "from rich.console import Console\n"
+        "c._settle = lambda *_: (print('there', flush=True), time.sleep(60))\n"
+        "c.climb(Path(sys.argv[1]), Console())\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(project)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "there\n"
+        process.kill()
+    with pytest.raises(UserError, match="a merge or rebase is under way; finish it, or `git merge --abort`"):
+        climb(project, QUIET)
+    git(project, "merge", "--abort")
+    git(project, "switch", "--quiet", "main")
+    for edit in edits(2):
+        edit.kept(project)
+    with pytest.raises(UserError, match="go on with it, or give it up: git branch -D climb-to-auto-deploy"):
+        climb(project, QUIET)
+    git(project, "branch", "--quiet", "-D", "climb-to-auto-deploy")
+    climb(project, QUIET)
+    assert unmerged(project) == CONFLICTS[2]
+
+
+def test_a_climb_that_was_squashed_is_recognised_and_can_be_told_to_git(tmp_path: Path) -> None:
+    project = made(1, tmp_path / "project", PACKAGE)
+    climb(project, QUIET)
+    git(project, "switch", "--quiet", "main")
+    git(project, "merge", "--quiet", "--squash", BRANCHES[1])
+    commit(project)
+    with pytest.raises(UserError, match="the last climb was squashed") as refusal:
+        climb(project, QUIET)
+    words = str(refusal.value).partition("git merge ")[2].split()
+    git(
+        project, "-c", "user.name=T", "-c", "user.email=t@localhost", "merge", "--quiet", *words, "-m", "Told"
+    )
+    assert climb(project, QUIET)
+    git(project, "diff", "--exit-code", "HEAD", "template")
+
+
+def entry(name: str, version: str) -> str:
+    return f"{name}=={version} \\\n    --hash=sha256:{name}{version}\n"
+
+
+def test_locks_are_merged_package_by_package() -> None:
+    """attrs is not needed above any more; pandas was changed on both sides."""
+    base = entry("attrs", "25") + entry("numpy", "2.0") + entry("pandas", "3.0") + entry("scipy", "1.16")
+    ours = (
+        entry("attrs", "26")
+        + entry("lxml", "6.0")
+        + entry("numpy", "2.1")
+        + entry("pandas", "3.1")
+        + entry("scipy", "1.16")
+    )
+    theirs = entry("mlflow", "3.17") + entry("numpy", "2.0") + entry("pandas", "3.2") + entry("scipy", "1.17")
+    merged = lockfile.merge(base, ours, theirs)
+    assert merged.text == (
+        entry("lxml", "6.0") + entry("mlflow", "3.17") + entry("numpy", "2.1") + entry("pandas", "3.2")
+        + entry("scipy", "1.17")
+    )  # fmt: skip
+    assert (merged.kept, merged.gave_way) == (("lxml", "numpy"), ("pandas",))
+    forked = entry("numpy", "2.0") + entry("numpy", "2.4")
+    assert lockfile.merge(forked, forked, forked) == lockfile.Merged(forked, (), ())
+
+
+def test_a_schedule_of_ones_own_meets_another_one_and_says_how_to_bring_it_in(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = made(3, tmp_path / "project", PACKAGE)
+    replace(project / "params.yaml", 'cron: "0 5 1 * *" # train', 'cron: "0 4 1 * *" # train')
+    run(project, "-m", f"{PACKAGE}.schedule")
+    commit(project)
+    climb(project, Console(width=200))
+    assert (
+        f"prefect.yaml: the new one; to bring what is yours in: python -m {PACKAGE}.schedule"
+        in capsys.readouterr().out
+    )
+    assert unmerged(project) == {"params.yaml"}
+    assert (project / "prefect.yaml").read_bytes() == git(project, "show", "template:prefect.yaml").encode()

@@ -1,0 +1,166 @@
+"""`ladder compare` through its command line: what it writes and prints, and what it refuses."""
+
+import json
+import re
+from datetime import date
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from ladder.cli import main
+from ladder.compare import live, results
+from ladder.runbook import PEOPLE
+from ladder.workers import Progress, Work
+from tests.tool.conftest import Ladder
+
+
+def test_with_json_standard_output_holds_the_numbers_and_nothing_else(
+    ladder: Ladder, week: Path, tmp_path: Path
+) -> None:
+    period = ("--from", "2011-10-27", "--to", "2011-11-05")
+    done = ladder("compare", "--scenario", week, *period, "--levels", "0", "--out", tmp_path, "--json")
+    assert done.returncode == 0, done.stderr
+    found = results.Comparison.model_validate_json(done.stdout)
+    assert found == results.load(tmp_path / "compare.json")
+    assert (str(found.story.start), str(found.story.end)) == ("2011-10-27", "2011-11-05")
+    assert [each.kind for each in found.story.incidents] == ["units"]
+    assert "without growth of 2011-11-08: outside the period" in done.stderr
+    assert list(found.levels) == ["0"]
+    assert found.one_cadence is not None
+    # On the first of November a release is begun that is not live before the story ends: nothing changes.
+    assert found.one_cadence["0"].released_on == found.levels["0"].released_on
+    assert "<html" in (tmp_path / "compare.html").read_text(encoding="utf-8")
+    assert "\x1b" not in done.stdout + done.stderr, "control characters where there is no terminal"
+
+
+def people(tmp_path: Path, before: str, after: str) -> Path:
+    text = PEOPLE.read_text(encoding="utf-8")
+    assert before in text
+    path = tmp_path / "people.yaml"
+    path.write_text(text.replace(before, after, 1), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--levels", "0,x"], "--levels: 'x' is not a level: give numbers like 0,3,4"),
+        (["--levels", "0,"], "--levels: '' is not a level"),
+        (["--levels", "7"], "there is no level 7: choose one of 0, 1, 2, 3, 4"),
+        (["--scenario", "no-such"], "no scenario no-such"),
+        (["--from", "2012-06-01", "--to", "2012-01-01"], "it ends before it begins"),
+        (["--from", "2011-01-10"], "the feed runs from 2011-01-01"),
+        (["--from", "yesterday"], "--from"),
+        (["--people", "no-such.yaml"], "no-such.yaml: no such file"),
+        (["--feed", "no-such"], "no-such: there is no such folder"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line_and_nothing_is_written(
+    arguments: list[str],
+    says: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LADDER_HOME", str(tmp_path / "ladder"))
+    assert main(["compare", *arguments, "--out", str(tmp_path / "reports")]) != 0
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("error: ")
+    assert says in printed.err
+    assert printed.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        (
+            "explore: {days: 5,",
+            "explore: {days: five,",
+            "levels.0.days.explore.days: Input should be a valid",
+        ),
+        (
+            'days: 5, why: "One data',
+            'days: 5, because: "One data',
+            "levels.0.days.explore.why: Field required",
+        ),
+        ("      explore:", "      explain:", "level 0: not the steps of its runbook.yaml: explain, explore"),
+        (
+            "one_cadence: {months: [1, 2,",
+            "one_cadence: {months: [13, 2,",
+            "one_cadence.months.0: Input should",
+        ),
+        ("  4:\n", "  5:\n", "levels.4: it is not there; add it"),
+    ],
+)
+def test_an_assumption_about_people_that_cannot_be_meant_is_refused_with_its_key(
+    before: str,
+    after: str,
+    says: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LADDER_HOME", str(tmp_path / "ladder"))
+    path = people(tmp_path, before, after)
+    assert main(["compare", "--people", str(path), "--out", str(tmp_path / "reports")]) == 1
+    printed = capsys.readouterr()
+    assert says in printed.err
+    assert "people.yaml" in printed.err
+    assert printed.err.count("\n") == 1
+    assert not (tmp_path / "reports").exists()
+
+
+def watched(console: Console) -> None:
+    """Two pieces of work pass before the console's eyes."""
+    day = date(2012, 12, 31)
+    work = {
+        "4": Work("Level 4: a long title that is for messages", 730, lambda _: None, "Level 4"),
+        "again": Work("Level 4 again", 730, lambda _: None, "Level 4", "once more, at one cadence:"),
+    }
+    with live.shown(work, console) as watch:
+        watch.told(
+            "4", Progress(day, 500, 142.7, 137, 1234, "refused: release: it is worse than what is live")
+        )
+        watch.ended("4")
+
+
+def test_the_live_table_fits_a_narrow_terminal_and_shows_each_replay() -> None:
+    shown = StringIO()
+    watched(Console(file=shown, force_terminal=True, width=80, color_system=None, legacy_windows=False))
+    last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.getvalue()).rstrip("\n").splitlines()[-6:]
+    assert max(map(len, last)) <= 80
+    text = "\n".join(last)
+    for part in (
+        "Level 4",
+        "2012-12-31",
+        "143",
+        "137",
+        "1234",
+        "done",
+        "once more, at one cadence:",
+        "waits",
+    ):
+        assert part in text
+
+
+def test_without_a_terminal_there_are_plain_lines() -> None:
+    shown = StringIO()
+    watched(Console(file=shown, width=80))
+    assert shown.getvalue() == "0:00:00  Level 4: a long title that is for messages: done\n"
+
+
+@pytest.mark.slow
+def test_at_one_cadence_every_level_begins_a_release_on_the_same_days(
+    ladder: Ladder, week: Path, tmp_path: Path
+) -> None:
+    done = ladder("compare", "--scenario", week, "--levels", "3,4", "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "compare.json").read_text(encoding="utf-8"))
+    once = report["one_cadence"]
+    assert once["3"]["trainings"] == once["4"]["trainings"] == 2  # on 25 October and 1 November
+    assert report["levels"]["3"]["trainings"] == 2
+    assert report["levels"]["4"]["trainings"] > 2, "left to itself the loop answers to the step"

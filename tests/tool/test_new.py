@@ -1,0 +1,421 @@
+"""`ladder new`: what is made works at once, is a whole project, and tells nothing of where it came from."""
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from data import COMMITTED_FEED, UserError
+from ladder import workcopy
+from ladder.levels import ROOT, level
+from ladder.starter.git import git
+from ladder.starter.new import MESSAGE, SAMPLE, Wanted, new, wanted
+from ladder.starter.rename import PACKAGE
+from tests.tool.conftest import Ladder
+from tests.tool.starters import NAME, run, text_of, trace, tracked
+
+Ready = Callable[[int], Path]
+LEVELS = range(5)
+PACKAGED = range(1, 5)
+LONG = "rides_of_all_our_taxis_in_the_whole_town"
+OWN = {".gitattributes", ".starter.toml"}  # what a starter has and its level has not
+
+
+def made(number: int, folder: Path, package: str = NAME, feed: Path | None = None) -> Path:
+    """A project of that level in the folder."""
+    new(Wanted(level(number), folder, package, feed), Console(quiet=True))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Ready:
+    """Gives a project of a level. It is shared: look at it only."""
+    folder = tmp_path_factory.mktemp("ready")
+
+    def of(number: int) -> Path:
+        place = folder / f"project-{number}"
+        return place if place.exists() else made(number, place)
+
+    return of
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    """All files, also git's own, by path."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("number", LEVELS)
+def test_a_project_has_the_files_of_its_level_and_a_few_of_its_own(number: int, ready: Ready) -> None:
+    project = ready(number)
+    of_level = {path.as_posix() for path in workcopy.own_files(level(number).folder)}
+    expected = {name.replace(f"{PACKAGE}/", f"{NAME}/") for name in of_level} | OWN
+    if number:
+        expected |= {"docs/handbook.md"}
+        assert {
+            "requirements.lock",
+            ".github/workflows/application.yml",
+            f"{NAME}/data/features.py",
+        } <= expected
+    assert set(tracked(project)) == expected
+    lying = {path.relative_to(project).as_posix() for path in project.rglob("*") if path.is_file()}
+    lying = {name for name in lying if not name.startswith(".git/")}
+    assert lying - expected == {f"feed/{month}.csv" for month in SAMPLE}
+    assert git(project, "status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize("number", LEVELS)
+def test_no_file_tells_where_it_came_from(number: int, ready: Ready) -> None:
+    project = ready(number)
+    names = [name for name in tracked(project) if name != ".starter.toml"]
+    told = {name: found for name in names if (found := trace(text_of(project / name)) or trace(name))}
+    assert told == {}
+    assert not trace(git(project, "log", "--all", "--format=%an %ae %s %b"))
+
+
+def test_what_is_looked_for_as_a_trace_would_be_found() -> None:
+    for told in ("mlops-ladder", "`ladder up`", "at level 3", "level4_auto_retrain", "LEVEL-2"):
+        assert trace(told)
+    assert not trace("the log level; from the level of the days before")
+
+
+def test_main_and_template_begin_with_the_same_commit(ready: Ready) -> None:
+    project = ready(2)
+    assert git(project, "symbolic-ref", "--short", "HEAD").strip() == "main"
+    heads = git(project, "for-each-ref", "--format=%(refname:short) %(subject)", "refs/heads").splitlines()
+    assert heads == [f"main {MESSAGE}", f"template {MESSAGE}"]
+    assert git(project, "rev-parse", "main") == git(project, "rev-parse", "template")
+    assert (project / ".starter.toml").read_text(encoding="utf-8").splitlines()[-3:] == [
+        "level = 2",
+        f'package = "{NAME}"',
+        'version = "0.1.0"',
+    ]
+
+
+def test_without_another_name_the_level_is_taken_to_the_byte(tmp_path: Path) -> None:
+    project = made(3, tmp_path / "project", PACKAGE)
+    own = {".gitignore", "README.md"}
+    for name in workcopy.own_files(level(3).folder):
+        if name.as_posix() not in own:
+            assert (project / name).read_bytes() == (level(3).folder / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    ("number", "package"), [*((number, NAME) for number in PACKAGED), (1, "z"), (4, LONG)]
+)
+def test_the_package_has_the_name_wherever_it_means_the_package(
+    number: int, package: str, ready: Ready, tmp_path: Path
+) -> None:
+    project = ready(number) if package == NAME else made(number, tmp_path / "project", package)
+    told = {name: text_of(project / name) for name in tracked(project)}
+    # Dashboards know the metrics by their names, registries the image, and people the variables.
+    left = {text for text in told.values() if PACKAGE in text}
+    assert all(text.count(PACKAGE) == text.count(f"{PACKAGE}_") for text in left)
+    assert bool(left) == (number >= 3)
+    assert 'name = "bike-demand"' in told["pyproject.toml"]
+    assert f'include = ["{package}*"]' in told["pyproject.toml"]
+    assert f"/{package}/training/" in told[".github/CODEOWNERS"]
+    assert f"COPY {package} ./{package}" in told["Dockerfile"]
+    assert (
+        f"python -m {package} ingest"
+        in told["runbook.yaml"] + told["README.md"] + told[f"{package}/__main__.py"]
+    )
+    for command in (["check"], ["format", "--check"]):
+        run(project, "-m", "ruff", *command, "--quiet", "--no-cache")
+
+
+def test_columns_stay_where_they_are_as_far_as_there_is_room(tmp_path: Path) -> None:
+    for number, package in ((1, "z"), (4, "taxi_rides_in_town")):
+        project = made(number, tmp_path / package, package)
+        owners = text_of(project / ".github" / "CODEOWNERS").splitlines()
+        as_before = (level(number).folder / ".github" / "CODEOWNERS").read_text(encoding="utf-8").splitlines()
+        for line, before in zip(owners, as_before, strict=True):
+            column = before.find("@")
+            room = len(line.split("  ")[0]) + 2
+            assert line.find("@") == (column if column < 0 else max(column, room)), line
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("taxi-rides", "letters of ASCII"),
+        ("7up", "letters of ASCII"),
+        ("größe", "letters of ASCII"),
+        ("", "letters of ASCII"),
+        ("class", "a word of Python's own"),
+        ("json", "Python's standard library"),
+        ("numpy", "an installed package"),
+        ("Build", "the project has a folder of that name"),
+        ("command", "its code has something else of that name"),
+        ("x" * 41, "more than 40 characters"),
+    ],
+)
+def test_a_name_that_is_none_or_taken_is_refused(name: str, says: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=says) as refusal:
+        made(1, tmp_path / "project", name)
+    assert "\n" not in str(refusal.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_not_empty_is_left_alone(ladder: Ladder, tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter").write_text("1", encoding="utf-8")
+    done = ladder("new", "1", tmp_path / "thesis")
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "the folder is not empty; choose another place" in done.stderr
+    assert everything(tmp_path / "thesis") == {"chapter": b"1"}
+    with pytest.raises(UserError, match="a file of that name is there"):
+        made(1, tmp_path / "thesis" / "chapter")
+
+
+def test_an_empty_folder_is_taken_and_a_feed_is_not_forced_on_anybody(ladder: Ladder, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = ladder("new", "1", tmp_path / "empty", "--no-feed")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "DevOps but no MLOps; no feed; committed on main" in done.stdout
+    assert not (tmp_path / "empty" / "feed").exists()
+
+
+def test_where_nobody_can_be_asked_what_is_missing_is_told_in_one_line(environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ladder", "new"],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "error: no LEVEL and no DEST: `ladder new LEVEL DEST`, as in `ladder new 2 demand`\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("feed", "empty", "says"),
+    [("not-there", True, "do not go together"), ("not-there", False, "there is no such folder")],
+)
+def test_a_feed_that_cannot_be_meant_is_refused_and_nothing_is_made(
+    feed: str, empty: bool, says: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=says):
+        new(wanted(1, tmp_path / "project", None, tmp_path / feed, empty), Console(quiet=True))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_current_folder_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="would replace the current folder"):
+        made(1, Path())
+
+
+def test_a_feed_of_ones_own_comes_along_and_is_not_committed(tmp_path: Path) -> None:
+    feed = tmp_path / "months"
+    feed.mkdir()
+    for month in ("2012-01", "2012-02"):
+        shutil.copy(COMMITTED_FEED / f"{month}.csv", feed)
+    project = made(1, tmp_path / "project", feed=feed)
+    assert sorted(path.name for path in (project / "feed").iterdir()) == ["2012-01.csv", "2012-02.csv"]
+    assert not any(name.startswith("feed/") for name in tracked(project))
+    assert git(project, "status", "--porcelain") == ""
+    (feed / "2012-02.csv").write_text("nonsense\n", encoding="utf-8")
+    with pytest.raises(UserError):
+        made(1, tmp_path / "other", feed=feed)
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_kill_leaves_nothing_half_made_and_the_next_one_clears_up(tmp_path: Path) -> None:
+    program = (
+        "import sys, time; import ladder.starter.new as n; from pathlib import Path\n"
+        "n._commit = lambda *_: (print('there', flush=True), time.sleep(60))\n"
+        "from ladder.levels import level; from rich.console import Console\n"
+        f"n.new(n.Wanted(level(1), Path(sys.argv[1]), '{PACKAGE}'), Console())\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path / "project")],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    with process:
+        assert process.stdout.readline() == "there\n"
+        process.kill()
+    assert not (tmp_path / "project").exists()
+    assert len(list(tmp_path.iterdir())) == 1  # what it was at, under another name
+    made(1, tmp_path / "project")
+    assert [path.name for path in tmp_path.iterdir()] == ["project"]
+
+
+def test_cut_off_it_clears_up_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ladder.starter.new._commit", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        made(1, tmp_path / "project")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pty") is None, reason="needs a terminal of POSIX")
+def test_on_a_terminal_it_asks(tmp_path: Path, environment: dict[str, str]) -> None:
+    import pty
+
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "ladder", "new"],
+        cwd=ROOT,
+        env=environment,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    ) as process:
+        os.close(theirs)
+        os.write(ours, f"1\n{tmp_path / 'asked'}\n{NAME}\nnone\n".encode())
+        said = b""
+        with contextlib.suppress(OSError):  # Linux says so at the end of a terminal
+            while part := os.read(ours, 4096):
+                said += part
+        assert process.wait() == 0, said.decode()
+    os.close(ours)
+    assert b"Automated training" in said
+    assert (tmp_path / "asked" / NAME / "__init__.py").is_file()
+    assert not (tmp_path / "asked" / "feed").exists()
+
+
+def test_git_that_never_heard_of_its_user_makes_one_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "nobody"))
+    monkeypatch.setenv("GIT_AUTHOR_NAME", "Somebody else")
+    project = made(0, tmp_path / "project")
+    assert git(project, "log", "--format=%an <%ae>").strip() == "Starter <starter@localhost>"
+
+
+def answer(project: Path, package: str) -> None:
+    """The project's own way from its feed to an answer: one line for each hour that was asked about."""
+    if package:
+        run(project, "-m", package, "ingest")
+        run(project, "-m", package, "train")
+        if (project / "state" / "handoff").exists():
+            shutil.copytree(project / "state" / "handoff", project / "state" / "model")
+        elif not (project / package / "release" / "gates").exists():
+            run(project, "-m", package, "release", "latest", "--yes")
+        run(project, "-m", package, "predict", "feed/2011-02.csv", "predictions.csv")
+        asked = project / "feed" / "2011-02.csv"
+    else:
+        (project / "live").mkdir()
+        shutil.copy(project / "handoff" / "model.pkl", project / "live")
+        run(project, "score.py", "day.csv", "predictions.csv")
+        asked = project / "day.csv"
+    lines = (project / "predictions.csv").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == len(asked.read_text(encoding="utf-8").splitlines())
+    assert git(project, "status", "--porcelain").strip() in ("", "?? predictions.csv")
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_its_own_commands_give_an_answer(number: int, tmp_path: Path) -> None:
+    answer(made(number, tmp_path / "project"), NAME if number else "")
+
+
+@pytest.mark.parametrize("number", [2, 3, 4])
+def test_its_own_commands_start(number: int, tmp_path: Path) -> None:
+    project = made(number, tmp_path / "project")
+    run(project, "-m", NAME, "ingest")
+    gathered = sorted((project / "state" / "data").glob("20*"))
+    assert len(gathered) == len(SAMPLE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [2, 3, 4])
+def test_its_own_commands_train_and_answer(number: int, tmp_path: Path) -> None:
+    answer(made(number, tmp_path / "project"), NAME)
+
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="the page's commands are those of a POSIX shell")
+
+
+def copied(number: int, folder: Path) -> Path:
+    """A level copied by hand, by the very commands that docs/starters.md shows."""
+    page = (ROOT / "docs" / "starters.md").read_text(encoding="utf-8")
+    section = page.split("## Or copy the folder\n")[1].split("\n## ")[0]
+    commands = "".join(line[4:] + "\n" for line in section.splitlines() if line.startswith("    "))
+    assert commands.count("level2_auto_training") == 1
+    who = {
+        f"GIT_{role}_{what}": "t@localhost" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+    }
+    subprocess.run(
+        ["bash", "-euo", "pipefail"],
+        input=commands.replace("level2_auto_training", level(number).folder.name).replace(
+            "../taxi-demand", str(folder)
+        ),
+        cwd=ROOT,
+        env=os.environ | who,
+        text=True,
+        capture_output=True,
+        check=True,
+    )
+    return folder
+
+
+@posix
+def test_a_level_that_was_copied_by_hand_starts_too(tmp_path: Path) -> None:
+    project = copied(1, tmp_path / "copy")
+    run(project, "-m", PACKAGE, "ingest")
+    assert git(project, "status", "--porcelain") == ""
+
+
+@posix
+@pytest.mark.slow
+@pytest.mark.parametrize("number", LEVELS)
+def test_any_level_that_was_copied_by_hand_gives_an_answer(number: int, tmp_path: Path) -> None:
+    answer(copied(number, tmp_path / "copy"), PACKAGE if number else "")
+
+
+def fresh_environment(project: Path, place: Path) -> Path:
+    """An environment with what the project's own lock holds, and nothing else; its Python."""
+    uv = [sys.executable, "-m", "uv"]
+    subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, str(place)], check=True)
+    (python,) = [*place.glob("bin/python"), *place.glob("Scripts/python.exe")]
+    subprocess.run(
+        [*uv, "pip", "sync", "--quiet", "--require-hashes", "--python", str(python), "requirements.lock"],
+        cwd=project,
+        check=True,
+    )
+    return python
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize("number", PACKAGED)
+def test_with_its_own_lock_and_nothing_else_its_tests_pass(number: int, tmp_path: Path) -> None:
+    project = made(number, tmp_path / "project")
+    python = fresh_environment(project, tmp_path / "environment")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment["PATH"] = os.pathsep.join([str(python.parent), environment["PATH"]])
+    for command in (
+        ["pytest", "-q", "-n", "2", "--dist", "loadfile"],
+        ["mypy"],
+        [NAME, "ingest"],
+        [NAME, "train"],
+    ):
+        done = subprocess.run(
+            [python, "-m", *command],
+            cwd=project,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=1400,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -1,0 +1,201 @@
+"""Three questions about an old answer: what is tried for real, and what counts as an answer."""
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from data import COMMITTED_FEED, UserError
+from data.feedfile import read_feed, write_feed
+from ladder import runbook, workcopy
+from ladder.compare.lived import Witness
+from ladder.compare.questions import ask, asked_about
+from ladder.compare.results import Answer
+from ladder.hands import type_in
+from ladder.levels import level, levels
+from ladder.runbook import Asked, Runbook
+from tests.tool.made import day, story
+
+WITNESS = Witness(date(2011, 3, 15), "7", "id-of-it")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LADDER_HOME", str(tmp_path / "home"))
+
+
+def project(number: int, until: str, folder: Path) -> Path:
+    """A working copy with the feed until a date, gathered."""
+    made = workcopy.make(level(number), folder)
+    feed = read_feed(COMMITTED_FEED)
+    write_feed(feed[feed["timestamp"] < pd.Timestamp(until)], made / "feed")
+    type_in("python -m bike_demand ingest", made)
+    return made
+
+
+def answers(asked: dict[str, Asked], prints: Callable[[str], str], folder: Path) -> list[Answer]:
+    book = Runbook.model_validate({"release": (), "questions": asked})
+    return ask(book, folder, WITNESS, lambda command, _: prints(command), folder / "copy")
+
+
+def test_the_answer_asked_about_is_of_the_last_march_or_from_the_middle() -> None:
+    assert asked_about(story(500)) == date(2013, 3, 15)
+    assert asked_about(story(100)) == date(2012, 3, 15)
+    assert asked_about(story(21)) == day(10)
+
+
+def test_every_level_has_something_to_say_to_each_question() -> None:
+    for each in levels():
+        assert set(runbook.load(each.folder).questions) == {"again", "taught", "who"}
+
+
+def test_what_the_answer_carried_is_put_into_the_command_and_the_lines_that_count_are_told(
+    tmp_path: Path,
+) -> None:
+    asked = {"again": Asked.model_validate({"command": "make {version} of {day}", "shows": ["^identical"]})}
+    again, taught, who = answers(asked, lambda command: f"wait\nidentical:   {command}\n", tmp_path)
+    assert again.asks == "Can you make the model of March 2011 again?"
+    assert (again.answered, again.command) == (True, "make 7 of 2011-03-15")
+    assert again.says == "identical: make 7 of 2011-03-15"
+    assert again.seconds is not None
+    assert (taught.answered, who.answered) == (False, False)
+    assert (taught.command, taught.seconds) == (None, None)
+
+
+def test_a_command_that_prints_but_half_of_it_is_no_answer(tmp_path: Path) -> None:
+    asked = {"who": Asked.model_validate({"command": "trace", "shows": ["^by .", "^reason ."]})}
+    *_, who = answers(asked, lambda _: "by Ada\nreason\n", tmp_path)
+    assert (who.answered, who.says) == (False, "What it prints does not say so.")
+
+
+def test_a_command_that_fails_is_no_answer_and_says_why(tmp_path: Path) -> None:
+    def fails(_: str) -> str:
+        raise UserError("the data are gone")
+
+    asked = {"again": Asked.model_validate({"command": "make", "shows": ["."]})}
+    again, *_ = answers(asked, fails, tmp_path)
+    assert (again.answered, again.says) == (False, "the data are gone")
+
+
+def test_what_the_answer_did_not_carry_cannot_be_looked_up(tmp_path: Path) -> None:
+    asked = Asked.model_validate({"command": "trace {prediction}", "shows": ["."]})
+    book = Runbook.model_validate({"release": (), "questions": {"who": asked}})
+    bare = Witness(WITNESS.on, None, None)
+    *_, who = ask(book, tmp_path, bare, lambda *_: "Ada", tmp_path / "copy")
+    assert (who.answered, who.command) == (False, None)
+    assert "prediction" in who.says
+
+
+def test_a_command_for_two_questions_is_run_once(tmp_path: Path) -> None:
+    asked = Asked.model_validate({"command": "make", "shows": ["."]})
+    done: list[str] = []
+
+    def prints(command: str) -> str:
+        done.append(command)
+        return "x"
+
+    assert [
+        each.answered for each in answers(dict.fromkeys(("again", "taught"), asked), prints, tmp_path)
+    ] == [
+        True,
+        True,
+        False,
+    ]
+    assert done == ["make"]
+
+
+@pytest.mark.parametrize(
+    ("command", "same", "says"),
+    [
+        (
+            "python -c \"open('made', 'w').write('a model')\"",
+            True,
+            "made is byte for byte the live of 2012-01-01.",
+        ),
+        (
+            "python -c \"open('made', 'w').write('another')\"",
+            False,
+            "Another file than live of 2012-01-01 came",
+        ),
+        ("python --version", False, "It left no made."),  # what lay there before was not made again
+        ("python -c \"raise SystemExit('no room')\"", False, "no room"),
+    ],
+)
+def test_a_model_is_made_again_where_the_same_bytes_come_of_it(
+    tmp_path: Path, command: str, same: bool, says: str
+) -> None:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    for name in ("live", "made"):
+        (folder / name).write_bytes(b"a model")
+    witness = Witness(day(0), None, None, {"live": hashlib.sha256(b"a model").hexdigest()})
+    asked = Asked.model_validate({"command": command, "makes": "made", "keeps": ["live"]})
+    book = Runbook.model_validate({"release": (), "questions": {"again": asked}})
+    again, *_ = ask(book, folder, witness, type_in, tmp_path / "asked")
+    assert again.answered == same
+    assert says in again.says
+    assert (folder / "made").read_bytes() == b"a model"
+    assert not (tmp_path / "asked").exists()
+
+
+def test_at_level_1_nobody_knows_what_the_model_of_then_had_learned_until(tmp_path: Path) -> None:
+    folder = project(1, "2011-03-20", tmp_path / "project")
+    book = runbook.load(folder)
+    (kept,) = book.keeps
+    type_in("python -m bike_demand train --as-of 2011-03-07", folder)
+    shutil.move(folder / "state" / "handoff", folder / "state" / "model")
+    digest = hashlib.sha256((folder / kept).read_bytes()).hexdigest()
+    witness = Witness(date(2011, 3, 15), "0a1b2c3d4e5f", None, {kept: digest})
+    again, taught, who = ask(book, folder, witness, type_in, tmp_path / "asked")
+    assert [each.answered for each in (again, taught, who)] == [False, False, False]
+    assert again.command == "python -m bike_demand train --as-of 2011-03-15"
+    assert again.says.startswith("No.")
+    assert "0a1b2c3d4e5f" in taught.says
+    assert not (folder / "state" / "handoff").exists()  # it was tried in a copy
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["{}", "{command: make}", "{command: make, makes: a, shows: [b], keeps: [c]}", "{says: x, shows: ['(']}"],
+)
+def test_a_runbook_whose_questions_cannot_be_meant_is_refused(tmp_path: Path, asked: str) -> None:
+    text = f"release: []\nquestions:\n  again: {asked}\n"
+    (tmp_path / "runbook.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=r"runbook\.yaml: questions\.again"):
+        runbook.load(tmp_path)
+
+
+@pytest.mark.slow
+def test_at_level_0_the_notebook_makes_another_model_of_the_same_export(
+    tmp_path: Path,
+) -> None:
+    folder = workcopy.make(level(0), tmp_path / "project")
+    feed = read_feed(COMMITTED_FEED)
+    write_feed(feed[feed["timestamp"] < pd.Timestamp("2011-04-01")], folder / "feed")
+    book = runbook.load(folder)
+    runbook.paste(folder, runbook.Move.model_validate({"from": "feed/*.csv", "to": "export.csv"}))
+    type_in("jupyter execute demand.ipynb", folder)
+    digests = {"live/model.pkl": hashlib.sha256((folder / "handoff" / "model.pkl").read_bytes()).hexdigest()}
+    witness = Witness(date(2011, 3, 15), None, None, digests)
+    found = ask(book, folder, witness, type_in, tmp_path / "asked")
+    assert [each.answered for each in found] == [False, False, False]
+    assert found[0].seconds is not None
+
+
+@pytest.mark.slow
+def test_at_level_2_model_and_data_are_on_record_and_who_released_it_is_not(
+    tmp_path: Path,
+) -> None:
+    folder = project(2, "2011-03-07", tmp_path / "project")
+    type_in("python -m bike_demand train", folder)
+    type_in("python -m bike_demand release latest --yes", folder)
+    witness = Witness(date(2011, 3, 15), "1", None)
+    again, taught, who = ask(runbook.load(folder), folder, witness, type_in, tmp_path / "asked")
+    assert (again.answered, taught.answered, who.answered) == (True, True, False)
+    assert "identical: model" in again.says
+    assert "hours, 2011-01-01T00:00:00 to 2011-03-06T23:00:00, data" in taught.says
+    assert "version 1" in who.says

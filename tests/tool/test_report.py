@@ -1,0 +1,165 @@
+"""The comparison as a whole: what is put together, written, read again and shown."""
+
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from ladder import runbook
+from ladder.compare import report, results, terminal
+from ladder.compare.lived import Lived
+from ladder.compare.results import Answer, Comparison, Event
+from ladder.levels import level
+from ladder.story import Incident, Story
+from tests.tool.made import answers, day, lived, story
+
+DAYS = 80
+FIRST, SECOND = Incident("units", day(30), day(31)), Incident("units", day(55), day(56))
+BAD = [*[10.0] * 30, *[40.0] * 5, *[10.0] * 45]
+
+
+def oracle(since: int = 24) -> pd.DataFrame:
+    found = answers(*[10.0] * DAYS)
+    return found[found["timestamp"] >= pd.Timestamp(day(since))].reset_index(drop=True)
+
+
+def told(number: int, errors: list[float]) -> Lived:
+    asked = [
+        Answer(question=each, asks="?", command=None, answered=number > 0, says="!", seconds=None)
+        for each in ("again", "taught", "who")
+    ]
+    return lived(
+        number,
+        errors,
+        releases=[day(0)],
+        trainings=number + 1,
+        release_steps=3,
+        daily_steps=7,
+        machine_seconds=12.34,
+        events=[Event(on=day(0), kind="released", says="version 1 is live")],
+        questions=asked,
+    )
+
+
+def made(tale: Story, everyone: dict[int, Lived], again: dict[int, Lived] | None = None) -> Comparison:
+    people = runbook.load_people()
+    chosen = [level(number) for number in everyone]
+    return report.comparison(
+        tale,
+        chosen,
+        everyone,
+        again,
+        oracle() if tale.incidents else None,
+        people,
+        runbook.PEOPLE,
+        None,
+        [],
+        1.5,
+    )
+
+
+@pytest.fixture(scope="module")
+def both() -> Comparison:
+    everyone = {0: told(0, BAD), 1: told(1, [10.0] * DAYS)}
+    return made(story(DAYS, FIRST, SECOND), everyone, {0: told(0, [12.0] * DAYS), 1: everyone[1]})
+
+
+def test_each_level_has_its_measures(both: Comparison) -> None:
+    low, high = both.levels["0"], both.levels["1"]
+    assert (low.mae, high.mae) == (round((75 * 10 + 5 * 40) / 80, 2), 10.0)
+    assert (low.manual_steps, low.manual_steps_of_releases, low.trainings) == (10, 3, 1)
+    assert (low.reproducible, low.traceable, high.reproducible, high.traceable) == (False, False, True, True)
+    assert [each.days_to_recover for each in low.incidents] == [11, 0]
+    assert (low.days_to_recover, high.days_to_recover) == (5.5, 0)
+    assert low.incidents[0].bad_answers == 11 * 24
+    assert [each.since for each in low.incidents] == [day(30), day(55)]  # two of one kind
+
+
+def test_the_error_of_seven_days_begins_with_the_seventh(both: Comparison) -> None:
+    found = both.levels["0"].error_7_days
+    assert len(found) == DAYS
+    assert found[:6] == (None,) * 6
+    assert (found[6], found[30], found[41]) == (10.0, 14.29, 10.0)
+    assert found[34] == round((2 * 10 + 5 * 40) / 7, 2)
+
+
+def test_the_yardstick_is_known_from_its_seventh_day_on(both: Comparison) -> None:
+    found = both.yardstick
+    assert found is not None
+    assert (found.since, len(found.error_7_days)) == (day(24), DAYS)
+    assert found.error_7_days[29:31] == (None, 10.0)
+    assert found.weekly_mae[3:5] == (None, 10.0)
+
+
+def test_a_day_without_any_hour_has_no_error() -> None:
+    tale = story(DAYS)
+    gone = tale.clean["timestamp"].dt.date == day(20)
+    short = Story(
+        tale.name,
+        tale.title,
+        tale.start,
+        tale.end,
+        tale.clean[~gone].reset_index(drop=True),
+        tale.scenario,
+        (),
+    )
+    found = told(0, [10.0] * DAYS)
+    found.answers = found.answers[~gone].reset_index(drop=True)
+    errors = made(short, {0: found}).levels["0"].error_7_days
+    assert (errors[19], errors[20], errors[21]) == (10.0, None, 10.0)
+
+
+def test_at_one_cadence_there_are_the_same_measures(both: Comparison) -> None:
+    assert both.one_cadence is not None
+    assert (both.one_cadence["0"].mae, both.one_cadence["1"].mae) == (12.0, 10.0)
+    assert both.one_cadence_says is not None
+    assert "of each month" in both.one_cadence_says
+
+
+def test_what_is_assumed_of_people_stands_beside_with_its_reasons(both: Comparison) -> None:
+    people = runbook.load_people()
+    assert both.assumed_in == "data/people.yaml"
+    found = both.assumed["0"]
+    assert found.live.startswith("on day 1 of January and July: Twice a year")
+    assert [each.step for each in found.durations] == list(people.levels[0].days)
+    assert all(each.why for each in found.durations)
+
+
+def test_a_story_without_incidents_has_nothing_to_recover_from() -> None:
+    found = made(story(DAYS), {0: told(0, [10.0] * DAYS), 1: told(1, [10.0] * DAYS)})
+    assert (found.yardstick, found.one_cadence, found.one_cadence_says) == (None, None, None)
+    assert (found.levels["0"].days_to_recover, found.levels["0"].incidents) == (None, ())
+    assert any("the higher levels buy little" in each for each in found.verdicts)
+
+
+def test_it_is_the_same_after_writing_and_reading(both: Comparison, tmp_path: Path) -> None:
+    path = tmp_path / "compare.json"
+    path.write_text(both.model_dump_json(), encoding="utf-8")
+    assert results.load(path) == both
+    assert not any(math.isnan(each) for each in both.levels["0"].error_7_days if each is not None)
+
+
+def test_it_is_shown_within_80_columns_with_the_numbers_of_the_file(
+    both: Comparison, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal.show(both, Console(width=80))
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    row = next(line for line in shown.splitlines() if line.startswith(" 0 No MLOps"))
+    assert row.split()[3:] == ["11.9", "1", "/", "1", "3", "+", "7", "5.5", "264", "no,", "no"]
+    words = " ".join(shown.split())
+    for said in both.verdicts:
+        assert " ".join(said.split()) in words
+    assert "dotted: units 2012-01-31 to 2012-02-01, units 2012-02-25 to 2012-02-26." in words
+
+
+def test_without_incidents_neither_recovery_nor_bad_answers_are_shown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    terminal.show(made(story(DAYS), {0: told(0, [10.0] * DAYS)}), Console(width=80))
+    shown = capsys.readouterr().out
+    assert "error" in shown
+    assert "recover" not in shown
+    assert "bad" not in shown

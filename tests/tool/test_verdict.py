@@ -1,0 +1,152 @@
+"""What is said of the numbers: also where they speak against the higher levels."""
+
+from typing import Any
+
+import pytest
+
+from ladder.compare.results import (
+    Answer,
+    Happening,
+    IncidentResult,
+    LevelResult,
+    Question,
+    Releases,
+    StoryFacts,
+)
+from ladder.compare.verdict import verdicts
+from tests.tool.made import START, day
+
+STORY = StoryFacts(
+    name="made", title="Made", says="", start=START, end=day(99), hours=2400, feed="simulated", incidents=()
+)
+ALL: tuple[Question, ...] = ("again", "taught", "who")
+
+
+def level(mae: float, **more: Any) -> LevelResult:
+    given: dict[str, Any] = {
+        "mae": mae,
+        "releases": 1,
+        "released_on": (),
+        "trainings": 1,
+        "days_to_recover": None,
+        "name": "Made",
+        "weekly_mae": (),
+        "error_7_days": (),
+        "manual_steps": 10,
+        "manual_steps_of_releases": 10,
+        "failed_requests": 0,
+        "reproducible": False,
+        "traceable": False,
+        "machine_seconds": 1.0,
+        "incidents": (),
+        "events": (),
+        "questions": (),
+        "timeline": None,
+    }
+    return LevelResult(**given | more)
+
+
+def incident(days: int, **more: Any) -> IncidentResult:
+    given: dict[str, Any] = {
+        "kind": "units",
+        "since": day(30),
+        "days_to_notice": None,
+        "noticed_by": None,
+        "done": (),
+        "days_to_recover": days,
+        "recovered": True,
+        "bad_answers": 0,
+    }
+    return IncidentResult(**given | more)
+
+
+def said(*levels: LevelResult, story: StoryFacts = STORY, **one_cadence: float) -> str:
+    again = {number.lstrip("l"): releases(mae) for number, mae in one_cadence.items()}
+    return "\n".join(verdicts(story, {str(n): each for n, each in enumerate(levels)}, again or None))
+
+
+def releases(mae: float) -> Releases:
+    return Releases(mae=mae, releases=1, released_on=(), trainings=1, days_to_recover=None)
+
+
+@pytest.mark.parametrize(
+    ("mae", "word"),
+    [(94.0, "better"), (96.0, "hardly different"), (104.0, "hardly different"), (106.0, "worse")],
+)
+def test_errors_within_a_twentieth_hardly_differ(mae: float, word: str) -> None:
+    assert f"error {word} ({mae:.1f} against 100.0)" in said(level(100.0), level(mae))
+
+
+def test_a_level_that_is_worse_in_one_thing_is_told_so() -> None:
+    found = said(
+        level(100.0, days_to_recover=10.0, incidents=(incident(10),)),
+        level(80.0, days_to_recover=20.0, incidents=(incident(20, recovered=False),), manual_steps=2),
+    )
+    assert (
+        "Level 1 beside level 0: error better (80.0 against 100.0); days to recover worse (at least 20.0"
+        " against 10.0); human steps better (2 against 10)." in found
+    )
+
+
+def test_where_no_level_is_better_it_says_that_they_buy_little() -> None:
+    found = said(level(50.0), level(49.0), level(52.0))
+    assert "in this story the higher levels buy little" in found
+
+
+def test_a_single_level_that_buys_nothing_is_named() -> None:
+    found = said(level(100.0), level(80.0), level(90.0))
+    assert "what level 2 adds to level 1 buys nothing in this story" in found
+    assert "the higher levels buy little" not in found
+
+
+def test_the_difference_is_split_into_practice_and_cadence() -> None:
+    found = said(level(90.0), level(70.0), l0=80.0, l1=75.0)
+    assert "level 0 to 1 -20.0, of it practice -5.0 and cadence -15.0 bikes an hour" in found
+    assert "cadence" not in said(level(90.0), level(70.0))
+
+
+def test_who_noticed_and_what_it_cost_is_told_for_each_level() -> None:
+    found = said(
+        level(90.0, incidents=(incident(5, noticed_by="users", days_to_notice=9, bad_answers=1500),)),
+        level(80.0, incidents=(incident(5, noticed_by="loop: data-quality", days_to_notice=1),)),
+        level(80.0, incidents=(incident(5),)),
+    )
+    assert (
+        "Who noticed the incident: level 0 its users 1 (after 9 days); level 1 itself 1 (after 1 day);"
+        " level 2 nobody 1." in found
+    )
+    assert "1,500 at level 0, 0 at level 1, 0 at level 2" in found
+
+
+def test_incidents_of_one_kind_that_were_not_recovered_from_are_told_apart() -> None:
+    facts = STORY.model_copy(
+        update={
+            "incidents": (
+                Happening(kind="units", since=day(30), until=day(31)),
+                Happening(kind="units", since=day(60), until=None),
+            )
+        }
+    )
+    stuck = (incident(5), incident(40, since=day(60), recovered=False))
+    found = said(level(90.0, incidents=stuck), story=facts)
+    assert f"level 0 had not recovered from units of {day(60)}" in found
+    assert f"units of {day(30)}" not in found
+
+
+def test_questions_that_nobody_could_answer_are_named() -> None:
+    def asked(*answered: Question) -> tuple[Answer, ...]:
+        return tuple(
+            Answer(question=each, asks="", command=None, answered=each in answered, says="", seconds=None)
+            for each in ALL
+        )
+
+    found = said(level(90.0, questions=asked()), level(80.0, questions=asked("again", "taught")))
+    assert "nobody at level 0 can make the old model again, say which data taught it or say who" in found
+    assert "nobody at level 1 can say who put it live, and why." in found
+    found = said(level(90.0, questions=asked(*ALL)), level(80.0, questions=asked(*ALL)))
+    assert "At levels 0 and 1 all three questions about an answer of long ago can be answered." in found
+
+
+def test_requests_without_an_answer_are_told() -> None:
+    assert "At level 0, 24 of 2,400 requests were not answered." in said(level(90.0, failed_requests=24))
+    assert "not answered" not in said(level(90.0))
