@@ -287,7 +287,6 @@ def practice(
     service = Service(folder, place / "service.log", env=environment())
     testing = service_of_tests(folder, place / "testing.log")
     edit(folder / "params.yaml", "api: http://127.0.0.1:4200/api", 'api: ""')
-    edit(folder / "params.yaml", "poll_seconds: 2 ", "poll_seconds: 1 ")
     edit(folder / "params.yaml", 'test.db", url: ""', f'test.db", url: "{testing.url}"')
     code = [commit(folder, "Where things run")]
     first, *later = map(pd.Timestamp, RELEASES)

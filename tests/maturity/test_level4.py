@@ -331,7 +331,7 @@ def practice(
     with pager() as alerted, service, testing, hand(folder) as typing:
         for old, new in (
             ("api: http://127.0.0.1:4200/api", 'api: ""'),
-            ("poll_seconds: 2 ", "poll_seconds: 0.5 "),
+            ("poll_seconds: 1 ", "poll_seconds: 0.5 "),
             ('test.db", url: ""', f'test.db", url: "{testing.url}"'),
             ('webhook: ""', f'webhook: "{alerted.url}"'),
             (" cool_down_days: 4 ", " cool_down_days: 8 "),

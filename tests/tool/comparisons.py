@@ -24,7 +24,7 @@ from ladder.compare.results import (
 from ladder.levels import levels
 from ladder.runbook import Role
 
-START = date(2011, 12, 1)
+START = date(2011, 12, 25)
 INCIDENTS = (
     Happening(kind="growth", since=date(2012, 1, 9), until=None),
     Happening(kind="units", since=date(2012, 3, 5), until=date(2012, 3, 11)),
@@ -96,7 +96,7 @@ def seeded(
     chosen: Sequence[int] = (0, 1, 2, 3, 4),
     *,
     start: date = START,
-    days: int = 109,
+    days: int = 85,
     incidents: Sequence[Happening] = INCIDENTS,
     cadence: bool = True,
 ) -> Comparison:
@@ -111,8 +111,8 @@ def seeded(
         story=StoryFacts(
             name="short",
             title="The short story",
-            says="A winter: from 9 January on demand is 1.6 times as high, and early in March there is one "
-            "week of Fahrenheit."
+            says="Twelve weeks: from 9 January on demand is 1.6 times as high, and early in March there is"
+            " one week of Fahrenheit."
             if incidents
             else "A winter in which nothing happens.",
             start=start,

@@ -328,6 +328,7 @@ def test_its_own_commands_give_an_answer(number: int, tmp_path: Path) -> None:
     answer(made(number, tmp_path / "project"), NAME if number else "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [2, 3, 4])
 def test_its_own_commands_start(number: int, tmp_path: Path) -> None:
     project = made(number, tmp_path / "project")

@@ -211,7 +211,7 @@ def test_without_incidents_and_with_two_levels_only_what_there_is_is_shown() -> 
         (seeded(cadence=False), "demo"),
         (seeded((1, 3), cadence=False), "demo --level 1 --level 3"),
         (seeded(), "compare --scenario short"),
-        (seeded((0, 4), days=100), "compare --scenario short --from 2011-12-01 --to 2012-03-09 --levels 0,4"),
+        (seeded((0, 4), days=60), "compare --scenario short --from 2011-12-25 --to 2012-02-22 --levels 0,4"),
     ],
 )
 def test_it_says_how_to_run_it_again(known: Comparison, command: str) -> None:
@@ -480,6 +480,7 @@ def test_headings_are_in_order_and_everything_to_press_has_a_name(page: Page) ->
     assert set(targets) == {"SECTION"}
 
 
+@pytest.mark.slow
 @needs_browser
 def test_the_small_edition_is_the_same_page_without_plotly(
     program: Any, comparison: Comparison, tmp_path: Path

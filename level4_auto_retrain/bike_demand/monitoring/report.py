@@ -121,6 +121,10 @@ def _mean(total: float, hours: int) -> float | None:
     return round(total / hours, 3) if hours else None
 
 
+def _saved(share: float) -> str:
+    return f"{abs(share):.0%} {'less' if share >= 0 else 'more'}"
+
+
 def _lines(seen: Seen, told: dict[str, Any]) -> Iterator[str]:
     champion = "none" if seen.champion is None else f"version {seen.champion.number}"
     yield f"It is {seen.now:%Y-%m-%d %H:%M} in the time of the feed. Live: {champion}."
@@ -129,7 +133,7 @@ def _lines(seen: Seen, told: dict[str, Any]) -> Iterator[str]:
     if known:
         error, bias = sum(day.error for day in week) / known, sum(day.bias for day in week) / known
         saved = skill(week)
-        beside = "" if saved is None else f", {saved:.0%} less than the same hour a week before"
+        beside = "" if saved is None else f", {_saved(saved)} than the same hour a week before"
         yield (
             f"In the last 7 days {hours} hours were answered, {known} of them have an outcome: off by"
             f" {rounded(error)} {ERROR_UNIT} (bias {bias:+.{ERROR_DECIMALS}f}){beside}."
