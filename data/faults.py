@@ -12,12 +12,26 @@ from data.scenario import Fault, Outage, Poison, Units
 HOUR = pd.Timedelta(hours=1)
 
 
-def publish(clean: pd.DataFrame, until: pd.Timestamp, faults: Sequence[Fault]) -> pd.DataFrame:
+def publish(
+    clean: pd.DataFrame,
+    until: pd.Timestamp,
+    faults: Sequence[Fault],
+    corrected: pd.Timestamp | None = None,
+) -> pd.DataFrame:
     """What the feed shows at `until`: the hours before it, with the faults of reporting laid over them.
 
-    An hour that is late by n hours is shown from n hours after its end on. `clean` is not changed.
+    An hour that is late by n hours is shown from n hours after its end on. Hours before `corrected` are as
+    they should have been. `clean` is not changed.
     """
     until = pd.Timestamp(until)
+    if corrected is not None:
+        return pd.concat(
+            [
+                publish(clean[clean["timestamp"] < corrected], until, ()),
+                publish(clean[clean["timestamp"] >= corrected], until, faults),
+            ],
+            ignore_index=True,
+        )
     frame = clean[clean["timestamp"] < until]
     for fault in faults:
         if isinstance(fault, Outage):

@@ -4,6 +4,7 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
@@ -40,6 +41,7 @@ class Step(_Strict):
     copies: Move | None = None
     pastes: Move | None = None
     restarts: Literal["service"] | None = None
+    corrects: Literal["feed"] | None = None  # the operator is told what is wrong with it, and puts it right
     gate: bool = False  # it may refuse what it looks at; then the release ends there
     trains: bool = False  # a model comes of it
 
@@ -92,6 +94,8 @@ class Runbook(_Strict):
 
     release: tuple[Step, ...]
     daily: tuple[Step, ...] = ()
+    refused: tuple[Step, ...] = ()  # what people do where a gate ended a release
+    again: bool = False  # and then it begins once more; else they wait for the date of the next one
     use: tuple[Step, ...] = ()
     outcomes: str | None = None  # where the application takes true counts, once they are known
     tells: str | None = None  # a command that says as JSON what the level did by itself: trainings, incidents
@@ -119,11 +123,15 @@ class Duration(_Strict):
     why: Reason
 
 
-class Cadence(_Strict):
-    """On which days of the year a new model goes live, and why then."""
+Month = Annotated[int, Field(ge=1, le=12)]
+DayOfMonth = Annotated[int, Field(ge=1, le=28)]
 
-    months: tuple[Annotated[int, Field(ge=1, le=12)], ...]
-    day: Annotated[int, Field(ge=1, le=28)]
+
+class Cadence(_Strict):
+    """On which days of the year a new model goes live, and why then. No months: no date."""
+
+    months: tuple[Month, ...]
+    days: tuple[DayOfMonth, ...]
     why: Reason
 
 
@@ -137,8 +145,8 @@ class Team(_Strict):
 class Days(_Strict):
     """Days of the year, and why these."""
 
-    months: Annotated[tuple[Annotated[int, Field(ge=1, le=12)], ...], Field(min_length=1)]
-    day: Annotated[int, Field(ge=1, le=28)]
+    months: Annotated[tuple[Month, ...], Field(min_length=1)]
+    days: Annotated[tuple[DayOfMonth, ...], Field(min_length=1)]
     why: Reason
 
 
@@ -210,30 +218,48 @@ def plan_at_one_cadence(
     return (*_in_order(runbook.release, team, (first,)), *later)
 
 
+def plan_again(team: Team, runbook: Runbook, due: Due, release: int) -> tuple[Due, ...]:
+    """What people do after a gate ended a release at that step; where it begins once more, that is the
+    release of that number.
+    """
+    before = [Due(on, due.release, step) for on, step in _in_turn(runbook.refused, team, due.on)]
+    if not runbook.again:
+        return tuple(before)
+    begin = before[-1].on if before else due.on
+    later = (Due(on, release, step) for on, step in _in_turn(runbook.release, team, begin))
+    return (*before, *later)
+
+
 def _takes(level: Level, team: Team, runbook: Runbook) -> timedelta:
     """How long a release takes people."""
-    ids = [step.id for step in runbook.release]
+    ids = [step.id for step in (*runbook.refused, *runbook.release)]
     if set(ids) != set(team.days):
         odd = ", ".join(sorted(set(ids) ^ set(team.days)))
         raise UserError(f"people.yaml, level {level.number}: not the steps of its runbook.yaml: {odd}")
-    return timedelta(days=sum(duration.days for duration in team.days.values()))
+    return timedelta(days=sum(team.days[step.id].days for step in runbook.release))
 
 
 def _in_order(steps: Iterable[Step], team: Team, begins: Iterable[date]) -> tuple[Due, ...]:
     steps = tuple(steps)
     done: list[Due] = []
-    for number, day in enumerate(begins):
-        for step in steps:
-            day += timedelta(days=team.days[step.id].days)
-            done.append(Due(day, number, step))
+    for number, begin in enumerate(begins):
+        done += [Due(day, number, step) for day, step in _in_turn(steps, team, begin)]
     # Two releases may overlap: on one day the older release's steps come first.
     return tuple(sorted(done, key=lambda due: due[:2]))
 
 
+def _in_turn(steps: Iterable[Step], team: Team, begin: date) -> Iterator[tuple[date, Step]]:
+    """When each step is done."""
+    day = begin
+    for step in steps:
+        day += timedelta(days=team.days[step.id].days)
+        yield day, step
+
+
 def _days_of(given: Cadence | Days, start: date, end: date) -> Iterator[date]:
     for year in range(start.year, end.year + 1):
-        for month in sorted(given.months):
-            day = date(year, month, given.day)
+        for month, number in product(sorted(given.months), sorted(given.days)):
+            day = date(year, month, number)
             if start <= day <= end:
                 yield day
 

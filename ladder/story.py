@@ -38,12 +38,15 @@ class Story:
     incidents: tuple[Incident, ...]
     left_out: tuple[Incident, ...] = ()  # those of the scenario that begin outside the period
 
-    def published(self, day: date, since: pd.Timestamp | None = None) -> pd.DataFrame:
+    def published(
+        self, day: date, since: pd.Timestamp | None = None, corrected: date | None = None
+    ) -> pd.DataFrame:
         """The feed as it can be read on the morning of that day, faults of reporting included; all of it, or
-        its hours from `since` on.
+        its hours from `since` on. Those before the day `corrected` were put right by the operator.
         """
         clean = self.clean if since is None else self.clean[self.clean["timestamp"] >= since]
-        return publish(clean, pd.Timestamp(day), self.scenario.faults)
+        right = None if corrected is None else pd.Timestamp(corrected)
+        return publish(clean, pd.Timestamp(day), self.scenario.faults, right)
 
     def asked(self) -> pd.DataFrame:
         """The rows that requests carry in the story: the hour and its weather as reported, no counts."""

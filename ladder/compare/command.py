@@ -23,7 +23,7 @@ from ladder.compare.replay import Job, live_through
 from ladder.compare.results import Comparison
 from ladder.levels import ROOT, Level, level, levels
 from ladder.page import compare as page
-from ladder.runbook import ByDate, Due, People
+from ladder.runbook import ByDate, Due, People, Team
 from ladder.story import Story, load_story
 from ladder.workers import Watch, Work, end_left_behind, side_by_side
 
@@ -123,6 +123,7 @@ class _Plan:
 
     level: Level
     due: tuple[Due, ...]
+    team: Team
     by_date: ByDate | None = None
 
 
@@ -133,10 +134,10 @@ def _plans(chosen: Sequence[Level], people: People, story: Story, one_cadence: b
     for each in chosen:
         book, team = runbook.load(each.folder), people.team(each)
         own = runbook.plan(each, team, book, story.start, story.end)
-        plans[str(each.number)] = _Plan(each, own)
+        plans[str(each.number)] = _Plan(each, own, team)
         due = runbook.plan_at_one_cadence(each, team, book, people.one_cadence, story.start, story.end)
         if one_cadence and due != own:
-            again[_again(each)] = _Plan(each, due, book.by_date)
+            again[_again(each)] = _Plan(each, due, team, book.by_date)
     return plans | again
 
 
@@ -151,9 +152,9 @@ def _pieces(story: Story, plans: dict[str, _Plan], place: Path) -> dict[str, _Pi
     for name, plan in plans.items():
         own = name == str(plan.level.number)
         folder = place / (f"level{plan.level.number}" if own else name)
-        key = _key(*world, repr((plan.due, plan.by_date)).encode(), _content_of_level(plan.level))
+        key = _key(*world, repr((plan.due, plan.team, plan.by_date)).encode(), _content_of_level(plan.level))
         checkpoint = Checkpoint(place / SAVED / name, key)
-        job = Job(plan.level, folder, story, plan.due, checkpoint, questions=own)
+        job = Job(plan.level, folder, story, plan.due, plan.team, checkpoint, questions=own)
         pieces[name] = _Piece(
             Work(
                 plan.level.title + ("" if own else ", at one cadence"),

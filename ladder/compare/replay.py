@@ -24,7 +24,7 @@ from ladder.compare.lived import Lived, StepDone, Witness
 from ladder.compare.results import Event
 from ladder.hands import environment, in_this_process, move_in, perform
 from ladder.levels import Level
-from ladder.runbook import Due
+from ladder.runbook import Due, Team
 from ladder.service import Service
 from ladder.story import Story
 from ladder.workers import Progress, Tell
@@ -46,6 +46,7 @@ class Job:
     folder: Path
     story: Story
     plan: tuple[Due, ...]
+    team: Team
     checkpoint: Checkpoint | None = None
     questions: bool = True
 
@@ -68,6 +69,8 @@ class _State:
     said: list[float | None] = field(default_factory=list)  # an answer for each hour, in order
     live: str | None = None  # what was live when it was last looked at
     refused: set[int] = field(default_factory=set)  # releases that a gate ended
+    again: list[Due] = field(default_factory=list)  # what people do about those
+    corrected: date | None = None  # hours of the feed before this day were put right
     serving: bool = False
     recent: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=LAST_DAYS))
     last: str = ""
@@ -110,8 +113,9 @@ class _Replay:
         self._book = runbook.load(job.folder)
         self._witness_day = questions.asked_about(job.story)
         self._due: dict[date, list[Due]] = defaultdict(list)
-        for due in job.plan:
+        for due in (*job.plan, *state.again):
             self._due[due.on].append(due)
+        self._planned = {due.release for due in job.plan}
         asked, known = job.story.asked(), job.story.during()
         self._asked = dict(iter(asked.groupby(asked["timestamp"].dt.date)))
         self._known = dict(iter(known.groupby(known["timestamp"].dt.date)))
@@ -158,21 +162,24 @@ class _Replay:
         return self._before + sum(os.times()[:4]) + running
 
     def _publish(self, day: date) -> None:
+        corrected = self._state.corrected
         if (self._folder / "feed").exists():
             since = _first_that_may_change(day)
-            update_feed(self._story.published(day, since), self._folder / "feed")
+            update_feed(self._story.published(day, since, corrected), self._folder / "feed")
         else:
-            write_feed(self._story.published(day), self._folder / "feed")
+            write_feed(self._story.published(day, corrected=corrected), self._folder / "feed")
 
     def _do(self, due: Due) -> None:
         """Do what is due. Raises UserError where a step fails that is not a gate."""
         step, lived = due.step, self._lived
-        if due.release in self._state.refused:
+        if due.release in self._state.refused and step not in self._book.refused:
             return
         live = self._live()
         lived.trainings += step.trains
         lived.release_steps += step.by_hand
         began = time.monotonic()
+        if step.corrects:
+            self._correct(due.on)
         try:
             perform(step, self._folder, in_this_process, self._service)
         except UserError as error:
@@ -183,6 +190,7 @@ class _Replay:
             )
             self._state.refused.add(due.release)
             self._note(Event(on=due.on, kind="refused", says=f"{step.id}: {error}"))
+            self._see_to(due)
             return
         lived.steps.append(StepDone(due.release, step.id, due.on, time.monotonic() - began))
         self._state.last = f"{step.id}: {step.who}"
@@ -191,6 +199,24 @@ class _Replay:
                 self._released(due.on, None)
             elif step.by_hand:  # a machine's command looks itself that it is done
                 self._wait_for_another_than(live)
+
+    def _see_to(self, refused: Due) -> None:
+        """Plan what people do about a release that a gate ended; they try it no more than once more."""
+        if refused.release not in self._planned:
+            return
+        number = max(self._planned) + 1 + refused.release
+        for due in runbook.plan_again(self._job.team, self._book, refused, number):
+            self._state.again.append(due)
+            self._due[due.on].append(due)
+
+    def _correct(self, day: date) -> None:
+        """The operator, who was asked, puts right what is wrong with the feed until that day."""
+        self._state.corrected = day
+        wrong = write_feed(self._story.published(day, corrected=day), self._folder / "feed")
+        months = " and ".join(path.stem for path in wrong)
+        found = f"The operator corrected {months}" if wrong else "Nothing is wrong with the feed"
+        then = "; the release begins once more" if self._book.again else ""
+        self._note(Event(on=day, kind="acted", says=f"{found}{then}."))
 
     def _users(self, day: date) -> None:
         """Users ask for each hour of the day, and what really happened becomes known."""

@@ -110,6 +110,7 @@ def _level(
         error_7_days=tuple(measures.error_7_days(days, story.start, story.end)),
         manual_steps=lived.release_steps + lived.daily_steps,
         manual_steps_of_releases=lived.release_steps,
+        manual_steps_a_release=round(lived.release_steps / max(1, len(lived.releases)), 2),
         failed_requests=lived.failed_requests,
         reproducible=answered.get("again", False),
         traceable=answered.get("taught", False) and answered.get("who", False),
@@ -161,7 +162,7 @@ def _assumed(level: Level, team: Team) -> Assumption:
         live=_when(team.live),
         durations=tuple(
             Duration(step=step.id, days=team.days[step.id].days, why=team.days[step.id].why)
-            for step in book.release
+            for step in (*book.release, *book.refused)
         ),
     )
 
@@ -170,8 +171,9 @@ def _when(days: Cadence | Days) -> str:
     """On which days, in words, and why."""
     if not days.months:
         return days.why
+    numbers = f"day {' and '.join(map(str, days.days))}"
     if len(days.months) == 12:
-        return f"on day {days.day} of each month: {days.why}"
+        return f"on {numbers} of each month: {days.why}"
     months = [f"{date(2000, month, 1):%B}" for month in days.months]
     named = " and ".join([", ".join(months[:-1]), months[-1]] if len(months) > 1 else months)
-    return f"on day {days.day} of {named}: {days.why}"
+    return f"on {numbers} of {named}: {days.why}"

@@ -123,6 +123,7 @@ class LevelResult(Releases):
     error_7_days: tuple[float | None, ...]  # on each day of the story, over it and the six before
     manual_steps: int
     manual_steps_of_releases: int
+    manual_steps_a_release: float  # of those, for each release
     failed_requests: int
     reproducible: bool
     traceable: bool

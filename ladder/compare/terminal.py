@@ -36,7 +36,7 @@ def _table(comparison: Comparison) -> Table:
         pad_edge=False,
     )
     table.add_column("level")
-    columns = ["error", "trained/\nreleased", "human\nsteps"]
+    columns = ["error", "trained/\nreleased", "human\nsteps", "for a\nrelease"]
     columns += ["days to\nrecover", "bad\nanswers"] if incidents else []
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
@@ -48,6 +48,7 @@ def _table(comparison: Comparison) -> Table:
             f"{level.mae:.1f}",
             f"{level.trainings} / {level.releases}",
             f"{level.manual_steps_of_releases} + {by_day}",
+            f"{level.manual_steps_a_release:.1f}",
         ]
         if incidents:
             cells += [_recovery(level), f"{sum(each.bad_answers for each in level.incidents):,}"]

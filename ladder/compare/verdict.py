@@ -4,12 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Literal
 
+from scipy.stats import ttest_rel
+
 from ladder.compare.incidents import USERS
 from ladder.compare.results import IncidentResult, LevelResult, Question, Releases, StoryFacts
 
-# By less than this share two errors, or two numbers of steps, hardly differ: it is also what the levels' own
-# comparisons of two models take for no worse, because the same model on other weeks differs by as much.
-HARDLY = 0.05
+# By less than this share two errors, or two numbers of steps, hardly differ.
+HARDLY = 0.02
+SURE = 0.05  # nor do two errors where this may be chance: the p-value from which
 HARDLY_DAYS = 1.0  # recovery is counted in whole days, from an error over seven of them
 
 Said = Literal["better", "hardly different", "worse"]
@@ -45,7 +47,13 @@ def compared(mine: float, theirs: float, hardly: float) -> Said:
     return "better" if mine < theirs else "worse"
 
 
-def _error(mine: Releases, theirs: Releases) -> Said:
+def _error(mine: LevelResult, theirs: LevelResult) -> Said:
+    """Both answered the same hours, so their weeks are compared in pairs (Student's t-test)."""
+    weeks = zip(mine.weekly_mae, theirs.weekly_mae, strict=True)
+    pairs = [(one, other) for one, other in weeks if one is not None and other is not None]
+    differ = len(pairs) > 1 and any(one != other for one, other in pairs)
+    if differ and float(ttest_rel(*zip(*pairs, strict=True)).pvalue) > SURE:
+        return "hardly different"
     return compared(mine.mae, theirs.mae, HARDLY * theirs.mae)
 
 
@@ -65,8 +73,12 @@ def _pair(low: str, theirs: LevelResult, high: str, mine: LevelResult) -> str:
     if mine.days_to_recover is not None and theirs.days_to_recover is not None:
         said = compared(mine.days_to_recover, theirs.days_to_recover, HARDLY_DAYS)
         parts.append(_part("days to recover", said, _days(mine), _days(theirs)))
-    steps = compared(mine.manual_steps, theirs.manual_steps, HARDLY * theirs.manual_steps)
-    parts.append(_part("human steps", steps, str(mine.manual_steps), str(theirs.manual_steps)))
+    # In all a level has fewer steps where it releases less, so it is those of a release that are judged.
+    each, before = mine.manual_steps_a_release, theirs.manual_steps_a_release
+    steps = _part(
+        "human steps a release", compared(each, before, HARDLY * before), f"{each:.1f}", f"{before:.1f}"
+    )
+    parts.append(f"{steps}, in all {mine.manual_steps} against {theirs.manual_steps}")
     return f"Level {high} beside level {low}: {'; '.join(parts)}."
 
 
@@ -85,7 +97,7 @@ def _buys_little(levels: Mapping[str, LevelResult]) -> Iterator[str]:
     little = [(low, high) for low, high in pairs if said[high] != "better"]
     if pairs and len(little) == len(pairs):
         yield (
-            "No level does better in error than the one below by more than"
+            "No level surely does better in error than the one below by more than"
             f" {HARDLY:.0%}: in this story the higher levels buy little."
         )
         return

@@ -65,6 +65,13 @@ MEASURES = (
         also=("manual_steps_of_releases", "to release"),
     ),
     Measure(
+        "manual_steps_a_release",
+        "Steps by people a release",
+        "Those to release, for each release: in all, a level takes the fewer the less it releases.",
+        digits=1,
+        assumed=True,
+    ),
+    Measure(
         "releases", "Releases", "How often another model went live, the first one included.", assumed=True
     ),
     Measure("trainings", "Trainings", "How many were begun, whatever came of them.", assumed=True),

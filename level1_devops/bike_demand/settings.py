@@ -60,7 +60,7 @@ class Settings(_Section):
 def load_settings(path: Path = PARAMS) -> Settings:
     """Read the settings; BIKE_FEED overrides `feed`. Raises UserError with the key that is wrong."""
     try:
-        given = yaml.safe_load(path.read_bytes())
+        given = yaml.load(path.read_bytes(), Loader=yaml.CSafeLoader)
     except FileNotFoundError:
         raise UserError(f"{path}: not here; run this in the project's folder") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

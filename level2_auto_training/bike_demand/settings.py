@@ -107,7 +107,7 @@ def load_settings(path: Path = PARAMS) -> Settings:
     Raises UserError with the key that is wrong.
     """
     try:
-        given = yaml.safe_load(path.read_bytes())
+        given = yaml.load(path.read_bytes(), Loader=yaml.CSafeLoader)
     except FileNotFoundError:
         raise UserError(f"{path}: not here; run this in the project's folder") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

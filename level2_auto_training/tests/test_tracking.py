@@ -164,6 +164,27 @@ def test_a_promotion_moves_the_alias_and_can_be_undone_step_by_step(tracking: Tr
     assert previous.number == 1
 
 
+def test_what_others_write_is_seen_at_once_and_what_nobody_wrote_is_not_asked_for_again(
+    tracking: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registered(tracking, 2)
+    tracking.promote(1, {})
+    service = Tracking(load_settings())  # in another process
+    for number in (1, 2, 1):
+        tracking.promote(number, {"why": str(number)})
+        seen = service.champion()
+        assert seen is not None
+        assert (seen.number, dict(seen.tags), seen.aliases) == (number, {"why": str(number)}, ("champion",))
+        assert [each.aliases for each in service.versions()][number - 1] == ("champion",)
+    with monkeypatch.context() as nobody_answers:
+        nobody_answers.setattr(service, "_client", None)
+        again = service.champion()
+        assert again is not None
+        assert again.number == 1
+    client_of(tracking).set_model_version_tag("bike-demand", "1", "why", "by hand")
+    assert service.version(1).tags == {"why": "by hand"}
+
+
 def test_an_alias_that_somebody_moved_by_hand_does_not_confuse_the_way_back(tracking: Tracking) -> None:
     registered(tracking, 3)
     tracking.promote(1, {})

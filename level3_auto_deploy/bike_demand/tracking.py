@@ -7,13 +7,13 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version as installed
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 
@@ -56,6 +56,8 @@ _SWITCHES = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
 }
 _making = threading.Lock()
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,9 @@ class Tracking:
         self.uri = absolute(settings.tracking.uri)
         self._file = Path(self.uri.removeprefix("sqlite:///")) if self.uri.startswith("sqlite:") else None
         self._artifacts = ARTIFACTS.absolute()
+        self._state: bytes | None = None  # of the local database, when the answers were given
+        self._answers: dict[str, Any] = {}
+        self._answering = threading.Lock()
         for name, value in _SWITCHES.items():  # before MLflow is imported, which reads some of them only then
             os.environ.setdefault(name, value)
         if self._file:
@@ -320,22 +325,16 @@ class Tracking:
         what = f"version {number}"
         with self._told(what):
             self._must_exist(what)
-            return _version(self._client().get_model_version(MODEL_NAME, str(number)))
+            return self._once(
+                what, lambda: _version(self._client().get_model_version(MODEL_NAME, str(number)))
+            )
 
     def versions(self) -> list[Version]:
         """All registered versions, ascending."""
         if not self._exists():
             return []
-        numbers: list[int] = []
         with self._told():
-            token = None
-            while True:
-                page = self._client().search_model_versions(f"name = '{MODEL_NAME}'", page_token=token)
-                numbers += [int(each.version) for each in page]
-                token = page.token
-                if not token:
-                    break
-        return [self.version(number) for number in sorted(numbers)]  # a search leaves the aliases out
+            return list(self._once("versions", self._versions))
 
     def champion(self) -> Version | None:
         """The version that has the alias champion; None while nothing was released."""
@@ -468,14 +467,18 @@ class Tracking:
         artifacts: Sequence[Path] = (),
     ) -> None:
         """Put more on a record. An artifact takes the place of one of the same name."""
+        from mlflow.entities import Metric, RunTag
+
         with self._told(f"record {record}"):
             client = self._client()
             for path in artifacts:  # before the tags, which say that it is there
                 client.log_artifact(record, str(path))
-            for name, number in metrics.items():
-                client.log_metric(record, name, number)
-            for key, value in tags.items():
-                client.set_tag(record, key, value)
+            now = int(time.time() * 1000)
+            client.log_batch(
+                record,
+                metrics=[Metric(name, number, now, 0) for name, number in metrics.items()],
+                tags=[RunTag(key, value) for key, value in tags.items()],
+            )
 
     def close_record(self, record: str, done: bool) -> None:
         """End a record: it came to what it was for, or it did not."""
@@ -497,7 +500,23 @@ class Tracking:
     def _remember(self, client: Any, champions: list[int]) -> None:
         client.set_registered_model_tag(MODEL_NAME, CHAMPIONS_TAG, json.dumps(champions[-REMEMBERED:]))
 
+    def _versions(self) -> list[Version]:
+        found: list[Any] = []
+        client, token = self._client(), None
+        while True:
+            page = client.search_model_versions(f"name = '{MODEL_NAME}'", page_token=token)
+            found += page
+            token = page.token
+            if not token:
+                break
+        held = self._aliases()  # a search leaves them out
+        versions = (_version(each, _held_by(int(each.version), held)) for each in found)
+        return sorted(versions, key=lambda version: version.number)
+
     def _aliases(self) -> dict[str, int]:
+        return dict(self._once("aliases", self._ask_for_aliases))
+
+    def _ask_for_aliases(self) -> dict[str, int]:
         from mlflow.exceptions import MlflowException
 
         try:
@@ -528,6 +547,25 @@ class Tracking:
     def _exists(self) -> bool:
         """Whether anything may be on record: a local database that was not made yet holds nothing."""
         return self._file is None or self._file.exists()
+
+    def _once(self, what: str, ask: Callable[[], T]) -> T:
+        """The answer of the store; that of a local database, until something is written into it, given once.
+
+        Services look every second what is live, and MLflow reads all versions for that.
+        """
+        state = None if self._file is None else state_of(self._file)
+        with self._answering:
+            if state != self._state:
+                self._state, self._answers = state, {}
+            if state is not None and what in self._answers:
+                known: T = self._answers[what]
+                return known
+        answer = ask()
+        with self._answering:
+            # What was written meanwhile may be in the answer or not: the next one who asks will see.
+            if state is not None and state == self._state:
+                self._answers[what] = answer
+        return answer
 
     def _must_exist(self, what: str) -> None:
         if not self._exists():
@@ -600,16 +638,37 @@ def _dataset(entity: Any) -> Dataset:
     )
 
 
-def _version(found: Any) -> Version:
+def _version(found: Any, aliases: Sequence[str] | None = None) -> Version:
+    """A version as MLflow has it; `aliases` are those that it did not tell with it."""
     tags = dict(found.tags)
     return Version(
         int(found.version),
         found.run_id,
         tags.pop(TWIN_TAG, None),
         tags.pop(DIGEST_TAG, ""),
-        tuple(found.aliases),
+        tuple(found.aliases if aliases is None else aliases),
         MappingProxyType(tags),
     )
+
+
+def state_of(database: Path) -> bytes | None:
+    """What is another one after each write into a SQLite database: which file it is, when that changed, and
+    the file change counter of its header (sqlite.org/fileformat.html). None where this does not tell: there
+    is no file, or what is written is kept in another one first (WAL).
+    """
+    try:
+        with database.open("rb") as file:
+            header = file.read(28)
+            seen = os.fstat(file.fileno())
+    except OSError:
+        return None
+    if header[18:20] != b"\x01\x01":
+        return None
+    return header[24:] + repr((seen.st_ino, seen.st_mtime_ns, seen.st_size)).encode()
+
+
+def _held_by(number: int, aliases: Mapping[str, int]) -> list[str]:
+    return [alias for alias, held in aliases.items() if held == number]
 
 
 def _test_of(challenger: Version) -> tuple[bool, float, str] | None:

@@ -34,7 +34,7 @@ def test_the_schedule_and_the_work_pool_are_those_of_the_settings(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     params = project / "params.yaml"
-    text = params.read_text(encoding="utf-8").replace('"0 5 1 * *"', '"30 2 * * 1"')
+    text = params.read_text(encoding="utf-8").replace('"0 5 1,15 * *"', '"30 2 * * 1"')
     params.write_text(text.replace("work_pool: training", "work_pool: nights"), encoding="utf-8")
     assert main() == 0
     assert capsys.readouterr().err == ""

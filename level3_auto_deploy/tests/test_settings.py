@@ -20,7 +20,7 @@ from tests.conftest import Run
         ("feed: feed/", "feed:", "feed"),
         ("missing_share: 0.15", "missing_share: 2", "validation.missing_share"),
         ("clock: feed", "clock: moon", "validation.clock"),
-        ('cron: "0 5 1 * *"', "cron: monthly", "flow.cron"),
+        ('cron: "0 5 1,15 * *"', "cron: monthly", "flow.cron"),
         ("train: {alias: trained", "train: {alias: champion", "the alias champion is taken"),
         ("test: {alias: candidate", "test: {alias: challenger", "the alias challenger is taken"),
         ("production: {alias: champion", "production: {alias: live", "the alias of production is champion"),

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from httpx import Client
 
-from bike_demand.data.schema import EXAMPLE
+from bike_demand.data.schema import EXAMPLE, MAX_ROWS
 from bike_demand.serving import docs
 from bike_demand.serving.app import create_app
 from bike_demand.serving.body import MAX_BYTES
 from bike_demand.serving.model import Model, load_model
 from bike_demand.serving.outcomes import OutcomeStore
-from bike_demand.serving.rows import MAX_ERRORS, MAX_ROWS
+from bike_demand.serving.rows import MAX_ERRORS
 from bike_demand.serving.slot import NOTHING_YET, Slot
 from tests.service import served
 

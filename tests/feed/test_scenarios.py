@@ -221,3 +221,17 @@ def test_a_scenario_is_loaded_by_its_path(tmp_path: Path) -> None:
     assert scenario.name == "mine"
     assert scenario.events == load_scenario("growth").events
     assert isinstance(scenario, Scenario)
+
+
+def test_what_the_operator_corrected_is_as_it_happened_and_the_rest_is_not(committed: pd.DataFrame) -> None:
+    faults = [fault for name in ("units", "outage", "poison") for fault in load_scenario(name).faults]
+    day = pd.Timestamp("2012-05-10")  # in the middle of the wrong units, after the outage
+    shown, wrong = publish(committed, END, faults, corrected=day), publish(committed, END, faults)
+
+    def part(frame: pd.DataFrame, before: bool) -> pd.DataFrame:
+        return frame[(frame["timestamp"] < day) == before].reset_index(drop=True)
+
+    pd.testing.assert_frame_equal(part(shown, True), part(committed, True))
+    pd.testing.assert_frame_equal(part(shown, False), part(wrong, False))
+    assert len(part(wrong, True)) < len(part(shown, True))
+    assert not part(shown, False).equals(part(committed, False))

@@ -44,7 +44,7 @@ from tests.maturity.level2 import (
 )
 from tests.maturity.test_level1 import ask, failing, predict, runs, without_the_exponential
 
-# The same life cycle is played at the highest level too; this one with --all.
+# What it does is tested in its own folder, too; the proofs take minutes, so they come with --all.
 pytestmark = [pytest.mark.xdist_group("level2"), pytest.mark.slow]
 
 FIRST = "2011-09-01"  # the first training knows what happened before this day

@@ -54,7 +54,7 @@ from tests.maturity.level3 import (
 from tests.maturity.test_level1 import failing, runs, without_the_exponential
 from tests.maturity.test_level2 import answering, own_tests_run, taken, workflow
 
-# The same life cycle is played at the highest level too; this one with --all.
+# What it does is tested in its own folder, too; the proofs take minutes, so they come with --all.
 pytestmark = [pytest.mark.xdist_group("level3"), pytest.mark.slow]
 
 RELEASES = ("2011-03-01", "2011-04-01", "2011-05-01", "2011-06-01")  # the calendar's days for a training

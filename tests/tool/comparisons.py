@@ -252,6 +252,7 @@ def _level(number: int, start: date, days: int, incidents: Sequence[Happening]) 
         error_7_days=(*[None] * 6, *errors[6:]),
         manual_steps=by_hand + (3 * days if number == 0 else 0),
         manual_steps_of_releases=by_hand,
+        manual_steps_a_release=round(by_hand / max(1, known.releases), 2),
         failed_requests=168 if number == 1 and len(incidents) > 1 else 0,
         reproducible=number >= 2,
         traceable=number >= 3,

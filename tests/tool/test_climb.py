@@ -397,7 +397,7 @@ def test_a_schedule_of_ones_own_meets_another_one_and_says_how_to_bring_it_in(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     project = made(3, tmp_path / "project", PACKAGE)
-    replace(project / "params.yaml", 'cron: "0 5 1 * *" # train', 'cron: "0 4 1 * *" # train')
+    replace(project / "params.yaml", 'cron: "0 5 1,15 * *" # train', 'cron: "0 4 1,15 * *" # train')
     run(project, "-m", f"{PACKAGE}.schedule")
     commit(project)
     climb(project, Console(width=200))

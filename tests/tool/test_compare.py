@@ -164,3 +164,29 @@ def test_at_one_cadence_every_level_begins_a_release_on_the_same_days(
     assert once["3"]["trainings"] == once["4"]["trainings"] == 2  # on 25 October and 1 November
     assert report["levels"]["3"]["trainings"] == 2
     assert report["levels"]["4"]["trainings"] > 2, "left to itself the loop answers to the step"
+
+
+@pytest.mark.slow
+def test_what_a_gate_refused_people_have_corrected_and_the_machine_releases(
+    ladder: Ladder, tmp_path: Path
+) -> None:
+    story = tmp_path / "fahrenheit.toml"
+    story.write_text(
+        'title = "Fahrenheit"\nsays = "Three days before a training."\nstart = 2011-10-25\nend = 2011-11-12\n'
+        '[[fault]]\nkind = "units"\nfrom = 2011-10-28\nto = 2011-10-30\n',
+        encoding="utf-8",
+    )
+    done = ladder("compare", "--scenario", story, "--levels", "3", "--no-one-cadence", "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    (level,) = json.loads((tmp_path / "compare.json").read_text(encoding="utf-8"))["levels"].values()
+    events = [(each["on"], each["kind"], each["says"]) for each in level["events"]]
+    assert [(on, kind) for on, kind, _ in events[:3]] == [
+        ("2011-10-25", "released"),
+        ("2011-11-01", "refused"),
+        ("2011-11-08", "acted"),
+    ]
+    assert "temp_c changes its unit" in events[1][2]
+    assert events[2][2] == "The operator corrected 2011-10; the release begins once more."
+    assert {kind for _, kind, _ in events[3:]} <= {"released"}  # where its test is decided by then
+    assert level["trainings"] == 3
+    assert level["manual_steps_of_releases"] == 1

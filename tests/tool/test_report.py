@@ -70,6 +70,7 @@ def test_each_level_has_its_measures(both: Comparison) -> None:
     low, high = both.levels["0"], both.levels["1"]
     assert (low.mae, high.mae) == (round((75 * 10 + 5 * 40) / 80, 2), 10.0)
     assert (low.manual_steps, low.manual_steps_of_releases, low.trainings) == (10, 3, 1)
+    assert low.manual_steps_a_release == 3 / low.releases
     assert (low.reproducible, low.traceable, high.reproducible, high.traceable) == (False, False, True, True)
     assert [each.days_to_recover for each in low.incidents] == [11, 0]
     assert (low.days_to_recover, high.days_to_recover) == (5.5, 0)
@@ -148,7 +149,7 @@ def test_it_is_shown_within_80_columns_with_the_numbers_of_the_file(
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= 80
     row = next(line for line in shown.splitlines() if line.startswith(" 0 No MLOps"))
-    assert row.split()[3:] == ["11.9", "1", "/", "1", "3", "+", "7", "5.5", "264", "no,", "no"]
+    assert row.split()[3:] == ["11.9", "1", "/", "1", "3", "+", "7", "3.0", "5.5", "264", "no,", "no"]
     words = " ".join(shown.split())
     for said in both.verdicts:
         assert " ".join(said.split()) in words

@@ -16,7 +16,8 @@ PEOPLE = runbook.load_people()
 def test_each_level_has_a_time_for_each_step_of_its_runbook() -> None:
     for each in levels():
         steps = runbook.load(each.folder)
-        assert {step.id for step in steps.release} == set(PEOPLE.levels[each.number].days)
+        ids = {step.id for step in (*steps.release, *steps.refused)}
+        assert ids == set(PEOPLE.levels[each.number].days)
 
 
 def test_releases_go_live_on_the_teams_days_with_data_as_old_as_the_steps_take() -> None:
@@ -40,12 +41,12 @@ def at_one_cadence(number: int, start: date, end: date) -> tuple[runbook.Due, ..
 def test_at_one_cadence_every_level_begins_a_release_on_the_same_days(number: int) -> None:
     start, end = date(2011, 7, 1), date(2012, 12, 31)
     plan = at_one_cadence(number, start, end)
-    team = PEOPLE.levels[number]
+    team, book = PEOPLE.levels[number], runbook.load(level(number).folder)
     begins: dict[int, date] = {}
     for due in plan:  # a step is done on the day on which it ends
         takes = timedelta(days=team.days[due.step.id].days if due.step.id in team.days else 0)
         begins.setdefault(due.release, due.on - takes)
-    takes = timedelta(days=sum(each.days for each in team.days.values()))
+    takes = timedelta(days=sum(team.days[step.id].days for step in book.release))
     assert begins.pop(0) + takes == start
     assert list(begins) == list(range(1, len(begins) + 1))
     first, last = min(begins.values()), max(begins.values())
@@ -54,12 +55,35 @@ def test_at_one_cadence_every_level_begins_a_release_on_the_same_days(number: in
     assert last + takes <= end < last + takes + timedelta(days=31)
 
 
-@pytest.mark.parametrize(("number", "same"), [(0, False), (1, False), (2, True), (3, True), (4, False)])
+@pytest.mark.parametrize(("number", "same"), [(0, False), (1, False), (2, True), (3, False), (4, False)])
 def test_a_level_that_has_this_cadence_anyway_does_the_same(number: int, same: bool) -> None:
     start, end = date(2011, 7, 1), date(2012, 12, 31)
     chosen = level(number)
     own = runbook.plan(chosen, PEOPLE.team(chosen), runbook.load(chosen.folder), start, end)
     assert (at_one_cadence(number, start, end) == own) == same
+
+
+@pytest.mark.parametrize(
+    ("number", "planned"),
+    [
+        (1, []),  # nobody is told
+        (
+            2,
+            [
+                (date(2012, 6, 8), 11, "correct"),
+                (date(2012, 6, 8), 40, "train"),
+                (date(2012, 6, 10), 40, "look"),
+                (date(2012, 6, 11), 40, "release"),
+            ],
+        ),
+        (3, [(date(2012, 6, 8), 11, "correct"), (date(2012, 6, 8), 40, "train")]),
+    ],
+)
+def test_people_see_to_what_a_gate_refused(number: int, planned: list[tuple[date, int, str]]) -> None:
+    book, team = runbook.load(level(number).folder), PEOPLE.levels[number]
+    refused = runbook.Due(date(2012, 6, 1), 11, book.release[0])
+    found = runbook.plan_again(team, book, refused, 40)
+    assert [(due.on, due.release, due.step.id) for due in found] == planned
 
 
 def test_a_team_that_forgets_a_step_is_refused() -> None:

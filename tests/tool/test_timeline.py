@@ -27,7 +27,7 @@ def played(number: int, lives: Sequence[date], released_on: Sequence[date] = (),
     book, team = of(number)
     steps = []
     for release, live in enumerate(lives):
-        on = live - timedelta(days=sum(each.days for each in team.days.values()))
+        on = live - timedelta(days=sum(team.days[step.id].days for step in book.release))
         for step in book.release:
             on += timedelta(days=team.days[step.id].days)
             steps.append(StepDone(release, step.id, on, 8.64))

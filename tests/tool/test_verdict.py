@@ -34,6 +34,7 @@ def level(mae: float, **more: Any) -> LevelResult:
         "error_7_days": (),
         "manual_steps": 10,
         "manual_steps_of_releases": 10,
+        "manual_steps_a_release": 10.0,
         "failed_requests": 0,
         "reproducible": False,
         "traceable": False,
@@ -71,20 +72,29 @@ def releases(mae: float) -> Releases:
 
 @pytest.mark.parametrize(
     ("mae", "word"),
-    [(94.0, "better"), (96.0, "hardly different"), (104.0, "hardly different"), (106.0, "worse")],
+    [(97.0, "better"), (98.5, "hardly different"), (101.5, "hardly different"), (103.0, "worse")],
 )
-def test_errors_within_a_twentieth_hardly_differ(mae: float, word: str) -> None:
+def test_errors_within_a_fiftieth_hardly_differ(mae: float, word: str) -> None:
     assert f"error {word} ({mae:.1f} against 100.0)" in said(level(100.0), level(mae))
+
+
+@pytest.mark.parametrize(("swings", "word"), [(1.0, "better"), (40.0, "hardly different")])
+def test_errors_of_which_the_weeks_disagree_hardly_differ(swings: float, word: str) -> None:
+    low = level(100.0, weekly_mae=(100.0, None) * 6)
+    high = level(90.0, weekly_mae=(90.0 - swings, 50.0, 90.0 + swings, None) * 3)
+    assert f"error {word} (90.0 against 100.0)" in said(low, high)
 
 
 def test_a_level_that_is_worse_in_one_thing_is_told_so() -> None:
     found = said(
         level(100.0, days_to_recover=10.0, incidents=(incident(10),)),
-        level(80.0, days_to_recover=20.0, incidents=(incident(20, recovered=False),), manual_steps=2),
+        level(
+            80.0, days_to_recover=20.0, incidents=(incident(20, recovered=False),), manual_steps_a_release=2
+        ),
     )
     assert (
         "Level 1 beside level 0: error better (80.0 against 100.0); days to recover worse (at least 20.0"
-        " against 10.0); human steps better (2 against 10)." in found
+        " against 10.0); human steps a release better (2.0 against 10.0), in all 10 against 10." in found
     )
 
 

@@ -6,10 +6,9 @@ page is all there is to load.
 
 from typing import Any
 
-from bike_demand.data.schema import EXAMPLE, Conditions
+from bike_demand.data.schema import EXAMPLE, MAX_ROWS, Conditions
 from bike_demand.data.target import LOWEST, MEANING
 from bike_demand.serving.body import MAX_BYTES
-from bike_demand.serving.rows import MAX_ROWS
 
 PREDICT = (
     f"Takes one row, and answers one prediction; or a list of 1 to {MAX_ROWS} rows, and answers a list in the"

@@ -23,9 +23,10 @@ def parse_month(content: bytes, month: str, name: str, latest: datetime | None =
     No row may lie after `latest` (none: not checked). Raises UserError that names line and column.
     """
     rows: list[Hour] = []
+    begin, end = first_hour(month), first_hour(next_month(month))
     for line, row in parse_csv(content, name, Hour):
         stamp = row.timestamp
-        if f"{stamp:%Y-%m}" != month:
+        if not begin <= stamp < end:
             raise UserError(f"{name}, line {line}, column timestamp: {iso(stamp)} is not in {month}")
         if rows and stamp <= rows[-1].timestamp:
             what = "stands there twice" if stamp == rows[-1].timestamp else "is out of order"

@@ -16,6 +16,8 @@ LIMITS: dict[str, tuple[float, float]] = {
     "windspeed_kmh": (0, 400),
 }
 
+MAX_ROWS = 1000  # of one request, so that it keeps others waiting for a few milliseconds at most
+
 EXAMPLE: dict[str, Any] = {
     "timestamp": "2012-06-13T17:00:00",
     "holiday": 0,

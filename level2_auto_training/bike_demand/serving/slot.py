@@ -10,7 +10,7 @@ NOTHING_YET = (
     "no model yet: nothing was released; train one with `python -m bike_demand train`, then put it live with"
     " `python -m bike_demand release VERSION`"
 )
-FIRST_LOOK_SECONDS = 10.0  # how long a start waits for the registry; after that it goes on looking
+FIRST_LOOK_SECONDS = 30.0  # how long a start waits for the registry; after that it goes on looking
 
 
 class Slot:

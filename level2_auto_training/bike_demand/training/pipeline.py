@@ -42,7 +42,7 @@ def train(environment: dict[str, str]) -> None:
 
 def data_digest(lock: Path = LOCK) -> str:
     """The version of state/data in a dvc.lock: DVC's digest of the folder."""
-    stages: dict[str, Any] = yaml.safe_load(lock.read_bytes())["stages"]
+    stages: dict[str, Any] = yaml.load(lock.read_bytes(), Loader=yaml.CSafeLoader)["stages"]
     return next(str(out["md5"]) for out in stages["ingest"]["outs"] if out["path"] == DATA.as_posix())
 
 

@@ -71,7 +71,7 @@ def make_key(file: Path, name: str, role: Role) -> str:
 
 def _read(file: Path) -> dict[str, Key]:
     try:
-        given = yaml.safe_load(file.read_bytes())
+        given = yaml.load(file.read_bytes(), Loader=yaml.CSafeLoader)
     except FileNotFoundError:
         return {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -5,6 +5,7 @@ Its import takes seconds, so it happens only when a report is due.
 
 import json
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,7 +21,7 @@ from bike_demand.errors import UserError
 from bike_demand.handoff import INPUT_NAME, OUTPUT_NAME, read_handoff
 from bike_demand.prediction_log.journal import Kind, Signal
 from bike_demand.runtime import open_session
-from bike_demand.settings import EVIDENTLY, REPORTS, Drift
+from bike_demand.settings import EVIDENTLY, REPORTS, STATE, Drift
 from bike_demand.tracking import HANDOFF_ARTIFACT, Tracking, Version
 
 PAGE = REPORTS / "drift.html"
@@ -29,6 +30,7 @@ CATEGORIES = ("weather",)
 SHARES = 0.25  # the Jensen-Shannon distance from which on categories count as moved
 LEAST = 120  # hours on each side: most of a week
 PROJECT = "bike-demand"
+SNAPSHOTS = "snapshots"  # where a workspace keeps those of a project
 
 Table = Mapping[str, Sequence[float | None]]
 
@@ -175,11 +177,28 @@ def _compare(
 
 
 def _keep(snapshot: Any) -> None:
-    """Into the workspace, which `evidently ui --workspace state/evidently` shows."""
+    """Into the workspace, which `evidently ui --workspace state/evidently` shows.
+
+    A workspace reads all of its snapshots when it is opened. So one that has none takes this one in, and its
+    file is put with the others.
+    """
     from evidently.ui.workspace import Workspace
 
-    workspace = Workspace.create(str(EVIDENTLY))
-    project = next((each for each in workspace.list_projects() if each.name == PROJECT), None)
-    if project is None:
-        project = workspace.create_project(PROJECT)
-    workspace.add_run(project.id, snapshot, include_data=False)
+    project = _project()
+    with TemporaryDirectory(dir=STATE) as scratch:
+        place = Path(scratch, project.name)
+        shutil.copytree(project, place, ignore=shutil.ignore_patterns(SNAPSHOTS))
+        Workspace.create(scratch).add_run(project.name, snapshot, include_data=False)
+        (project / SNAPSHOTS).mkdir(exist_ok=True)
+        for file in (place / SNAPSHOTS).iterdir():
+            file.replace(project / SNAPSHOTS / file.name)
+
+
+def _project() -> Path:
+    """The folder of the project in the workspace, which is made where there is none."""
+    from evidently.ui.workspace import Workspace
+
+    for path in EVIDENTLY.glob("*/metadata.json"):
+        if json.loads(path.read_text(encoding="utf-8"))["name"] == PROJECT:
+            return path.parent
+    return EVIDENTLY / str(Workspace.create(str(EVIDENTLY)).create_project(PROJECT).id)

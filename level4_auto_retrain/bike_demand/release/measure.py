@@ -1,4 +1,4 @@
-"""What models cost, in a process of its own: `python -m bike_demand.release.measure WHAT FOLDER...`."""
+"""What models cost, in a process of its own: `python -m bike_demand.release.measure FOLDER [OTHER]`."""
 
 import json
 import statistics
@@ -6,20 +6,24 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import psutil
 
-from bike_demand.data.schema import EXAMPLE, Conditions
+from bike_demand.data.schema import EXAMPLE, MAX_ROWS, Conditions
 from bike_demand.errors import UserError
 from bike_demand.serving.model import Model, load_model
-from bike_demand.serving.rows import MAX_ROWS
 
 BLOCKS, BLOCK_ROWS = 60, 40  # the times of so many rows in a row are one block
 ROW = Conditions.model_validate_json(json.dumps(EXAMPLE))
 
 
-def latency(models: Sequence[Model]) -> dict[str, Any]:
+def memory(model: Model) -> float:
+    """Megabytes of this process, which has loaded the model and answered a largest request."""
+    model.predict([ROW] * MAX_ROWS)
+    return float(psutil.Process().memory_info().rss / 1e6)
+
+
+def latency(models: Sequence[Model]) -> list[float]:
     """Microseconds for a row, of each model: the median of blocks, in which the models take turns."""
     blocks: list[list[float]] = [[] for _ in models]
     for _ in range(BLOCKS):
@@ -29,24 +33,22 @@ def latency(models: Sequence[Model]) -> dict[str, Any]:
             for _ in range(BLOCK_ROWS):
                 model.predict([ROW])
             times.append((time.perf_counter() - began) / BLOCK_ROWS * 1e6)
-    return {"microseconds": [statistics.median(times) for times in blocks]}
-
-
-def memory(models: Sequence[Model]) -> dict[str, Any]:
-    """Megabytes of this process, which has loaded the model and answered a largest request."""
-    for model in models:
-        model.predict([ROW] * MAX_ROWS)
-    return {"megabytes": psutil.Process().memory_info().rss / 1e6}
+    return [statistics.median(times) for times in blocks]
 
 
 def main(argv: Sequence[str]) -> int:
-    """Measure and print JSON; 0, or 1 after one line that says what is wrong."""
+    """Print as JSON the memory with the first model alone and, with two, their times; 0, or 1 after one line
+    that says what is wrong.
+    """
     try:
-        models = [load_model(Path(folder)) for folder in argv[1:]]
+        models = [load_model(Path(argv[0]))]
+        megabytes = memory(models[0])
+        models += [load_model(Path(folder)) for folder in argv[1:]]
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(json.dumps({"latency": latency, "memory": memory}[argv[0]](models)))
+    found = {"megabytes": [megabytes], "microseconds": latency(models) if len(models) > 1 else []}
+    print(json.dumps(found))
     return 0
 
 

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NaiveDatetime, TypeAdapter, ValidationError
 
-from bike_demand.data.schema import EXAMPLE, full_hour
+from bike_demand.data.schema import EXAMPLE, MAX_ROWS, full_hour
 from bike_demand.data.table import iso
 from bike_demand.prediction_log.database import Database, open_database
 from bike_demand.prediction_log.outcomes import Stored, store
-from bike_demand.serving.rows import MAX_ROWS, named
+from bike_demand.serving.rows import named
 
 MOST_BIKES = 1_000_000  # far beyond any hour, and well within an integer of the database
 

@@ -5,9 +5,8 @@ from typing import Annotated, Any
 from fastapi.exceptions import RequestValidationError
 from pydantic import Field, TypeAdapter, ValidationError
 
-from bike_demand.data.schema import Conditions
+from bike_demand.data.schema import MAX_ROWS, Conditions
 
-MAX_ROWS = 1000  # of one request, so that it keeps others waiting for a few milliseconds at most
 MAX_ERRORS = 10  # of one answer
 
 _One = TypeAdapter(Conditions)

@@ -72,7 +72,7 @@ def restore(folder: Path) -> None:
 
 def gathered(lock: Path) -> dict[str, str]:
     """DVC's digests of what the stage that gathers put out: the data, and which of them are bad."""
-    stages: dict[str, Any] = yaml.safe_load(lock.read_bytes())["stages"]
+    stages: dict[str, Any] = yaml.load(lock.read_bytes(), Loader=yaml.CSafeLoader)["stages"]
     return {str(out["path"]): str(out["md5"]) for out in stages["ingest"]["outs"]}
 
 

@@ -3,7 +3,6 @@
 import json
 import subprocess
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,17 @@ PATIENCE_SECONDS = 120
 
 
 def costs_no_more(case: Case) -> Finding:
-    """Measures both in processes of their own, the times in turns, so that a busy machine slows both alike.
+    """Measures the memory of each in a process of its own, and the times in turns in one of these, so that a
+    busy machine slows both alike.
 
     Raises UserError where a model cannot be loaded or tried.
     """
     if case.champion is None:
         return Finding(True, "nothing is live to compare with")
     folders = [case.handoff(version.run_id) for version in (case.version, case.champion)]
-    with ThreadPoolExecutor() as both:
-        candidate, champion = both.map(lambda folder: measure("memory", [folder])["megabytes"], folders)
-    times = measure("latency", folders)["microseconds"]
+    (champion,) = measure(folders[1:])["megabytes"]
+    measured = measure(folders)
+    (candidate,), times = measured["megabytes"], measured["microseconds"]
     limits = case.settings.deploy
     evidence: dict[str, Any] = {
         "microseconds": dict(zip(("candidate", "champion"), times, strict=True)),
@@ -40,21 +40,21 @@ def costs_no_more(case: Case) -> Finding:
     return Finding(passed, said, evidence)
 
 
-def measure(what: str, folders: Sequence[Path]) -> dict[str, Any]:
+def measure(folders: Sequence[Path]) -> dict[str, list[float]]:
     """What `release.measure` measures of these hand-offs, in a new process. Raises UserError."""
     try:
         done = subprocess.run(
-            command("bike_demand.release.measure", what, *folders),
+            command("bike_demand.release.measure", *folders),
             env=environment(),
             capture_output=True,
             timeout=PATIENCE_SECONDS,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise UserError(f"its {what} could not be measured in {PATIENCE_SECONDS} seconds") from None
+        raise UserError(f"its cost could not be measured in {PATIENCE_SECONDS} seconds") from None
     if done.returncode:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
         said = lines[-1].removeprefix("error: ") if lines else f"status {done.returncode}"
-        raise UserError(f"its {what} could not be measured: {said}")
-    found: dict[str, Any] = json.loads(done.stdout)
+        raise UserError(f"its cost could not be measured: {said}")
+    found: dict[str, list[float]] = json.loads(done.stdout)
     return found
