@@ -22,8 +22,8 @@ from typing import Any
 from ladder.workcopy import remove
 
 # Of wall time; so much may be lived through again. LADDER_KEEP_SECONDS overrides it, whatever share it takes.
-EVERY_SECONDS = 20.0
-SHARE = 0.03  # of the time, at most, is spent on it
+EVERY_SECONDS = 30.0
+SHARE = 0.01  # of the time, at most, is spent on it
 SQLITE = b"SQLite format 3\0"
 BESIDE = ("-wal", "-shm", "-journal")  # files of a database that is open; its copy is whole without them
 

@@ -135,7 +135,7 @@ def test_a_model_that_is_wrong_like_one_that_was_taken_back_is_refused_under_any
     assert case["from_the_bad_one"] < case["from_the_champion"] / 2
 
 
-@pytest.mark.parametrize("bad", ["poisoned", "constant"])
+@pytest.mark.parametrize("bad", ["poisoned", pytest.param("constant", marks=pytest.mark.slow)])
 def test_what_was_trained_again_passes_also_after_the_world_has_changed(
     models: dict[str, Path], learn: Callable[[str], None], tmp_path: Path, bad: str
 ) -> None:

@@ -130,6 +130,7 @@ def test_what_is_normal_now_says_nothing_of_long_ago_or_far_ahead(tmp_path: Path
     assert answers[0]["prediction"] == pytest.approx(76.28)
 
 
+@pytest.mark.slow
 def test_the_service_takes_over_what_the_loop_publishes_and_has_it_after_a_restart(stored: Path) -> None:
     change_params(stored, poll_seconds="0.1")
     put_live(echo(Path("made"), "temp_c"))

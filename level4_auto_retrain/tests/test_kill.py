@@ -34,7 +34,7 @@ from tests.workcopy import change_params, commit
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="no kill -9 here")
 PATIENCE_SECONDS = 120
-FAST = ("train", "alert")
+FAST = ("train",)
 
 
 @posix

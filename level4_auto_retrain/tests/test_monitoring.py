@@ -266,6 +266,7 @@ def due(database: Database) -> Database:
     return database
 
 
+@pytest.mark.slow
 def test_a_season_is_reported_as_drift_of_inputs_and_is_no_reason_to_train(due: Database, run: Run) -> None:
     database = due
     # It grew warm by less than a degree a day, as it does in spring.

@@ -62,7 +62,8 @@ def until_kept(replay: "subprocess.Popen[str]", saved: Path, after: str) -> str:
 @pytest.mark.parametrize(
     ("numbers", "end"),
     [
-        ("1", "2011-11-02"),  # without incidents, which would need a yardstick
+        # Without incidents, which would need a yardstick. What is kept of a day is tested below, too.
+        pytest.param("1", "2011-11-02", marks=pytest.mark.slow),
         pytest.param(
             ",".join(str(each.number) for each in levels()),
             "2011-11-12",
