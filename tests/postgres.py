@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,13 +26,17 @@ def running_postgres(folder: Path, user: str, password: str) -> Iterator[int]:
     runs_as = (
         "postgres" if sys.platform != "win32" and os.geteuid() == 0 else None
     )  # it refuses to run as root
-    data, secret = folder / "data", folder / "password"
-    data.mkdir(parents=True)
-    secret.write_text(password, encoding="utf-8")
-    if runs_as:
-        for each in (folder, *folder.parents):
+    folder.mkdir(parents=True)
+    place = folder
+    if runs_as:  # outside of pytest's folder, which every pytest of root closes to other users
+        place = Path(tempfile.mkdtemp(prefix="postgres-"))
+        for each in (place, *place.parents):
             if each.owner() == "root":
                 each.chmod(each.stat().st_mode | 0o011)
+    data, secret = place / "data", place / "password"
+    data.mkdir()
+    secret.write_text(password, encoding="utf-8")
+    if runs_as:
         for each in (data, secret):
             shutil.chown(each, runs_as)
     command = [initdb, "-D", str(data), "-A", "scram-sha-256", "--pwfile", str(secret), "-U", user]
@@ -53,6 +58,8 @@ def running_postgres(folder: Path, user: str, password: str) -> Iterator[int]:
     finally:
         process.send_signal(signal.SIGINT)  # at once: on SIGTERM it waits for its clients
         process.wait(30)
+        if runs_as:
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def query(port: int, user: str, password: str, database: str, sql: str) -> list[tuple[object, ...]]:

@@ -1,10 +1,12 @@
 """A real PostgreSQL server for tests, where one is installed."""
 
+import atexit
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,12 +32,9 @@ def running_postgres(folder: Path, port: int | None = None) -> Iterator[str]:
         pytest.skip("needs PostgreSQL, which is not installed here")
     data, user = folder / "data", None
     if sys.platform != "win32" and os.geteuid() == 0:  # it refuses to run as root
-        user = "postgres"
-        for each in (folder, *folder.parents):
-            if each.owner() == "root":
-                each.chmod(each.stat().st_mode | 0o011)
-    if not data.exists():
-        data.mkdir()
+        user, data = "postgres", _reachable(data)
+    if not (data / "PG_VERSION").exists():
+        data.mkdir(exist_ok=True)
         if user:
             shutil.chown(data, user)
         command = [initdb, "-D", str(data), "-A", "trust", "-U", "app", "--no-sync", "-E", "UTF8"]
@@ -65,6 +64,18 @@ def running_postgres(folder: Path, port: int | None = None) -> Iterator[str]:
     finally:
         process.send_signal(signal.SIGINT)  # at once: on SIGTERM it waits for its clients
         process.wait(30)
+
+
+def _reachable(link: Path) -> Path:
+    """Where the link leads: a folder outside of pytest's, which each pytest of root closes to others."""
+    if not link.exists():
+        place = Path(tempfile.mkdtemp(prefix="postgres-"))
+        atexit.register(shutil.rmtree, place, ignore_errors=True)
+        for each in place.parents:
+            if each.owner() == "root":
+                each.chmod(each.stat().st_mode | 0o011)
+        link.symlink_to(place)
+    return link.resolve()
 
 
 def _answering(address: str, process: "subprocess.Popen[bytes]") -> str:

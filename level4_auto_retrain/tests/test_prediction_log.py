@@ -15,8 +15,8 @@ from alembic.migration import MigrationContext
 from bike_demand.errors import UserError
 from bike_demand.prediction_log import queries
 from bike_demand.prediction_log.database import Database, open_database
+from bike_demand.prediction_log.loop_tables import days  # of all tables, those of the loop come last
 from bike_demand.prediction_log.outcomes import Stored, store
-from bike_demand.prediction_log.tables import metadata
 from bike_demand.prediction_log.writer import Beat, PredictionLog, Row
 from tests.postgres import running_postgres
 
@@ -82,7 +82,7 @@ def log(address: str, rows: list[Row], limit: int = 1000) -> PredictionLog[Row]:
 def test_the_migrations_lead_to_the_tables_of_now(database: Database) -> None:
     with database.reading() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, metadata) == []
+        assert compare_metadata(context, days.metadata) == []
 
 
 def test_many_who_open_a_new_database_at_once_all_get_it(address: str) -> None:

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dvc.repo import Repo
 
 LOCK = Path("dvc.lock")
+INGEST = "ingest"  # the stage that gathers; all that follow on it are a training
 # How stages are told --as-of, and where they say in one line what went wrong. See `stages`.
 AS_OF = "BIKE_AS_OF"
 COMPLAINT = "BIKE_COMPLAINT"
@@ -29,7 +30,7 @@ def ingest(environment: dict[str, str]) -> None:
 
     Raises UserError with the stage's own words where it fails, UnreachableError where the feed is away.
     """
-    _reproduce("ingest", environment, single_item=True)
+    _reproduce(lambda repo: repo.reproduce(INGEST, single_item=True), environment)
 
 
 def train(environment: dict[str, str]) -> None:
@@ -37,7 +38,13 @@ def train(environment: dict[str, str]) -> None:
 
     Raises UserError with the words of the stage that fails; those behind it do not run.
     """
-    _reproduce("validate", environment, downstream=True)
+
+    def behind(repo: "Repo") -> None:
+        (gathers,) = repo.stage.collect(INGEST)
+        followers = [stage.addressing for stage in repo.index.graph.predecessors(gathers)]
+        repo.reproduce(followers, downstream=True)
+
+    _reproduce(behind, environment)
 
 
 def data_digest(lock: Path = LOCK) -> str:
@@ -70,15 +77,15 @@ def restore(folder: Path) -> None:
         there.pull(targets=[str(folder / DATA)])
 
 
-def _reproduce(target: str, environment: dict[str, str], **how: bool) -> None:
+def _reproduce(run: "Callable[[Repo], object]", environment: dict[str, str]) -> None:
     with tempfile.TemporaryDirectory() as scratch, _repo(Path()) as repo:
         complaint = Path(scratch) / "complaint"
         # dvc.yaml says `python`: let that be this one.
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
         with _environment(environment | {COMPLAINT: str(complaint), "PATH": path}):
             try:
-                with _plainly(f"the pipeline stopped at {target}"):
-                    repo.reproduce(target, **how)
+                with _plainly("the pipeline stopped"):
+                    run(repo)
             except UserError:
                 if not complaint.exists():
                     raise
