@@ -11,10 +11,10 @@ from ladder.compare.results import IncidentResult, LevelResult, Question, Releas
 
 # By less than this share two errors, or two numbers of steps, hardly differ.
 HARDLY = 0.02
-SURE = 0.05  # nor do two errors where this may be chance: the p-value from which
+SURE = 0.05  # the p-value from which a difference of two errors may be chance
 HARDLY_DAYS = 1.0  # recovery is counted in whole days, from an error over seven of them
 
-Said = Literal["better", "hardly different", "worse"]
+Said = Literal["better", "perhaps better", "hardly different", "perhaps worse", "worse"]
 
 UNANSWERED: dict[Question, str] = {
     "again": "make the old model again",
@@ -48,13 +48,18 @@ def compared(mine: float, theirs: float, hardly: float) -> Said:
 
 
 def _error(mine: LevelResult, theirs: LevelResult) -> Said:
-    """Both answered the same hours, so their weeks are compared in pairs (Student's t-test)."""
+    """Both answered the same hours, so their weeks are compared in pairs (Student's t-test): where that may be
+    chance, it says "perhaps".
+    """
+    said = compared(mine.mae, theirs.mae, HARDLY * theirs.mae)
     weeks = zip(mine.weekly_mae, theirs.weekly_mae, strict=True)
     pairs = [(one, other) for one, other in weeks if one is not None and other is not None]
     differ = len(pairs) > 1 and any(one != other for one, other in pairs)
-    if differ and float(ttest_rel(*zip(*pairs, strict=True)).pvalue) > SURE:
-        return "hardly different"
-    return compared(mine.mae, theirs.mae, HARDLY * theirs.mae)
+    if said == "hardly different" or not differ:
+        return said
+    if float(ttest_rel(*zip(*pairs, strict=True)).pvalue) <= SURE:
+        return said
+    return "perhaps better" if said == "better" else "perhaps worse"
 
 
 def _in_all(levels: Mapping[str, LevelResult]) -> Iterator[str]:
@@ -94,15 +99,15 @@ def _days(result: LevelResult) -> str:
 def _buys_little(levels: Mapping[str, LevelResult]) -> Iterator[str]:
     pairs = list(pairwise(levels))
     said = {high: _error(levels[high], levels[low]) for low, high in pairs}
-    little = [(low, high) for low, high in pairs if said[high] != "better"]
+    little = [(low, high) for low, high in pairs if not said[high].endswith("better")]
     if pairs and len(little) == len(pairs):
         yield (
-            "No level surely does better in error than the one below by more than"
+            "No level does better in error than the one below by more than"
             f" {HARDLY:.0%}: in this story the higher levels buy little."
         )
         return
     for low, high in little:
-        how = "nothing" if said[high] == "worse" else "hardly anything"
+        how = "nothing" if said[high].endswith("worse") else "hardly anything"
         yield f"In error, what level {high} adds to level {low} buys {how} in this story."
 
 
