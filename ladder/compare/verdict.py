@@ -48,8 +48,8 @@ def compared(mine: float, theirs: float, hardly: float) -> Said:
 
 
 def _error(mine: LevelResult, theirs: LevelResult) -> Said:
-    """Both answered the same hours, so their weeks are compared in pairs (Student's t-test): where that may be
-    chance, it says "perhaps".
+    """Both answered the same hours, so their weeks are compared in pairs (Student's t-test): where this may
+    be chance, it says "perhaps".
     """
     said = compared(mine.mae, theirs.mae, HARDLY * theirs.mae)
     weeks = zip(mine.weekly_mae, theirs.weekly_mae, strict=True)
