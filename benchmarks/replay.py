@@ -25,7 +25,7 @@ from ladder.workers import Progress, cores
 SECONDS = {"short": 4 * 60, "default": 20 * 60}  # of wall time, on two cores
 MEMORY = 4 * 2**30  # bytes, of all processes together
 LINEAR = 1.25  # times the CPU of a day in the first quarter may a day in the last quarter take
-SAMPLE_SECONDS = 0.5
+SAMPLE_SECONDS = 10.0  # a look goes through all pages of all processes, and often would be load itself
 
 
 class Costs:
