@@ -16,17 +16,14 @@ from ladder.hands import move_in
 from ladder.story import Story
 from ladder.workers import Progress, Tell
 
-HALF_LIVES = 10  # of the weight of an hour; with this many, 2 ** -10 of all weight is older
-
 
 def predict_daily(
     folder: Path, story: Story, first: date, tell: Tell, every: int = 1, checkpoint: Checkpoint | None = None
 ) -> pd.DataFrame:
-    """Predictions from `first` to the story's end, by a model of the clean hours before its morning, and a
+    """Predictions from `first` to the story's end, by a model of all clean hours before its morning, and a
     new one `every` so many days.
 
-    The recipe is that of the package in `folder`, a working copy; hours are left out that would together
-    weigh less than a thousandth of the others. Returns timestamp and prediction, one row
+    The recipe is that of the package in `folder`, a working copy. Returns timestamp and prediction, one row
     an hour. Goes on where `checkpoint` says that it was cut off.
     """
     state = _State(first)
@@ -37,7 +34,6 @@ def predict_daily(
     features = importlib.import_module("bike_demand.data.features")
     model = importlib.import_module("bike_demand.training.model")
     training = importlib.import_module("bike_demand.settings").load_settings().training
-    half_life = timedelta(days=training.half_life_days)
     write_feed(story.clean, folder / "clean")
     rows = store.read_hours(folder / "clean")
     stamps = [row.timestamp for row in rows]
@@ -49,8 +45,7 @@ def predict_daily(
         after = bisect_left(stamps, datetime.combine(state.day, time()))
         if after > at:
             if (day - first).days % every == 0 or fitted is None:
-                oldest = bisect_left(stamps, stamps[at - 1] - HALF_LIVES * half_life)
-                fitted = model.fit(rows[oldest:at], training.recipe, training.half_life_days)
+                fitted = model.fit(rows[:at], training.recipe, training.half_life_days)
             state.said += fitted.predict(features.to_matrix(rows[at:after])).tolist()
         at = after
         if checkpoint is not None and every == 1 and checkpoint.is_time():
