@@ -70,7 +70,7 @@ def _live(story: Story, number: int, calendar: int | None, folder: Path, console
     chosen = level(number)
     copy = workcopy.make(chosen, folder / f"level{number}")
     plan = runbook.plan(chosen, people.team(chosen), runbook.load(copy), story.start, story.end)
-    job = Job(chosen, copy, story, plan, questions=False)
+    job = Job(chosen, copy, story, plan, people.team(chosen), questions=False)
     work = {"loop": Work(chosen.title, days, partial(live_through, job), f"Level {number}")}
     if calendar:
         below = level(number - 1)
@@ -78,7 +78,7 @@ def _live(story: Story, number: int, calendar: int | None, folder: Path, console
         release = runbook.load(copy).release
         dates = [story.start + timedelta(days=round(days * turn / calendar)) for turn in range(calendar)]
         due = tuple(Due(day, turn, step) for turn, day in enumerate(dates) for step in release)
-        job = Job(below, copy, story, due, questions=False)
+        job = Job(below, copy, story, due, people.team(below), questions=False)
         title = f"{calendar} trainings on fixed dates"
         work["calendar"] = Work(title, days, partial(live_through, job), f"Level {below.number}")
     recipe = workcopy.make(level(1), folder / "oracle")
