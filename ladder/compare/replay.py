@@ -27,6 +27,8 @@ from ladder.levels import Level
 from ladder.runbook import Due, Team
 from ladder.service import Service
 from ladder.story import Story
+from ladder.warm.python import WarmPython
+from ladder.workcopy import home
 from ladder.workers import Progress, Tell
 
 TAKES_SECONDS = 60  # after which an application that follows a registry has surely looked
@@ -91,7 +93,8 @@ def live_through(job: Job, tell: Tell) -> Lived:
         state = _State(job.first, Lived(job.level.number, pd.DataFrame()))
     move_in(job.folder)
     with contextlib.ExitStack() as stack:
-        replay = _Replay(job, state, stack)
+        warm = stack.enter_context(WarmPython(home() / "tools" / "warm")) if job.level.number > 1 else None
+        replay = _Replay(job, state, stack, warm)
         replay.go_on(tell)
         replay.close()
     lived = state.lived
@@ -107,8 +110,10 @@ def live_through(job: Job, tell: Tell) -> Lived:
 class _Replay:
     """The replay of one level: what happens on a day, and what is noted of it."""
 
-    def __init__(self, job: Job, state: _State, stack: contextlib.ExitStack) -> None:
-        self._job, self._state, self._lived = job, state, state.lived
+    def __init__(
+        self, job: Job, state: _State, stack: contextlib.ExitStack, warm: WarmPython | None = None
+    ) -> None:
+        self._job, self._state, self._lived, self._warm = job, state, state.lived, warm
         self._folder, self._story = job.folder, job.story
         self._book = runbook.load(job.folder)
         self._witness_day = questions.asked_about(job.story)
@@ -159,6 +164,7 @@ class _Replay:
     def seconds(self) -> float:
         """CPU seconds of the replay until now, also those of an application that still runs."""
         running = self._service.cpu_seconds() if self._service is not None else 0.0
+        running += self._warm.cpu_seconds() if self._warm is not None else 0.0
         return self._before + sum(os.times()[:4]) + running
 
     def _publish(self, day: date) -> None:

@@ -77,7 +77,11 @@ MEASURES = (
     Measure("trainings", "Trainings", "How many were begun, whatever came of them.", assumed=True),
     Measure("reproducible", "Can be made again", "A model of the past, byte for byte."),
     Measure("traceable", "Can be traced", "From an answer to the data that taught its model."),
-    Measure("machine_seconds", "Machine seconds", "Processor time of the level's own commands and service."),
+    Measure(
+        "machine_seconds",
+        "Machine seconds",
+        "Processor time of the level's own commands and service, not of what they import.",
+    ),
 )
 ONE_CADENCE = (
     Measure("mae", "Error", "Mean absolute error, bikes an hour.", digits=1, assumed=True),

@@ -1,0 +1,81 @@
+"""Hands a command line to the server of `ladder.warm`: all that a process inherits, and what becomes of it.
+
+Run as a script, and often, without site-packages: it imports what it needs from the standard library only.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import struct
+import sys
+from typing import TypedDict
+
+ADDRESS = "LADDER_WARM"  # the environment variable that says where the server listens
+STANDARD = (0, 1, 2)  # stdin, stdout, stderr
+_NUMBER = struct.Struct("!i")
+
+
+class Request(TypedDict):
+    """What a new process would inherit, but for its files."""
+
+    arguments: list[str]
+    folder: str
+    environment: dict[str, str]
+
+
+def receive(client: socket.socket) -> tuple[Request, list[int]]:
+    """The request of a client and its standard files. Raises EOFError where it left off."""
+    head, files, _, _ = socket.recv_fds(client, _NUMBER.size, len(STANDARD))
+    if len(head) < _NUMBER.size:
+        raise EOFError
+    body = _exactly(client, _NUMBER.unpack(head)[0])
+    request: Request = json.loads(body)
+    return request, files
+
+
+def number(value: int) -> bytes:
+    """How a process id or an exit status is told."""
+    return _NUMBER.pack(value)
+
+
+def _pass_on(pid: int, signum: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signum)
+
+
+def _exactly(client: socket.socket, size: int) -> bytes:
+    body = b""
+    while len(body) < size:
+        part = client.recv(size - len(body))
+        if not part:
+            raise EOFError
+        body += part
+    return body
+
+
+def main(cold: str, arguments: list[str]) -> int:
+    """Hand over and wait; the exit status. Where nobody takes it, become the Python `cold`."""
+    with socket.socket(socket.AF_UNIX) as server:
+        try:
+            server.connect("\0" + os.environ[ADDRESS])
+            folder = os.getcwd()  # noqa: PTH109 - to import pathlib would take longer than all of this
+            request = Request(arguments=arguments, folder=folder, environment=dict(os.environ))
+            body = json.dumps(request).encode()
+            socket.send_fds(server, [_NUMBER.pack(len(body))], STANDARD)
+            server.sendall(body)
+            pid = _NUMBER.unpack(_exactly(server, _NUMBER.size))[0]
+        except (KeyError, OSError, EOFError):
+            os.execv(cold, [cold, *arguments])
+        for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(each, lambda signum, _: _pass_on(pid, signum))
+        try:
+            status: int = _NUMBER.unpack(_exactly(server, _NUMBER.size))[0]
+        except (OSError, EOFError):
+            return 1  # the server was ended, and what it forked with it
+    return 128 - status if status < 0 else status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2:]))

@@ -1,0 +1,125 @@
+"""The server that forks: what comes at its socket runs in a copy of a process that has the libraries."""
+
+import atexit
+import contextlib
+import gc
+import importlib
+import multiprocessing.connection
+import os
+import runpy
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.context import ForkProcess
+from pathlib import Path
+
+from ladder.warm import handover
+
+# What the stages of a training and the service of a test environment import, but for ONNX Runtime, which
+# starts a thread.
+LIBRARIES = (
+    "sklearn.ensemble",
+    "skl2onnx",
+    "matplotlib.backends.backend_svg",
+    "mlflow",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.store.model_registry.sqlalchemy_store",
+    "fastapi",
+    "uvicorn",
+)
+
+
+@dataclass(frozen=True)
+class _Forked:
+    """A process, and who waits for it."""
+
+    process: ForkProcess
+    client: socket.socket
+
+
+def serve(listener: socket.socket) -> None:
+    """Fork what comes until stdin ends; then end what still runs."""
+    running: list[_Forked] = []
+    try:
+        while True:
+            sentinels = [each.process.sentinel for each in running]
+            clients = [each.client for each in running]
+            ready = multiprocessing.connection.wait([0, listener, *sentinels, *clients])
+            if 0 in ready:
+                return
+            for each in list(running):
+                if each.process.sentinel in ready:
+                    running.remove(each)
+                    each.process.join()
+                    with contextlib.suppress(OSError), each.client:
+                        each.client.sendall(handover.number(each.process.exitcode or 0))
+                elif each.client in ready:  # who waited is gone
+                    each.process.kill()
+            if listener in ready:
+                client, _ = listener.accept()
+                forked = _fork(client, [listener, client, *clients])
+                if forked is None:
+                    client.close()
+                else:
+                    running.append(forked)
+    finally:
+        for each in running:
+            each.process.terminate()
+        for each in running:
+            each.process.join()
+
+
+def _fork(client: socket.socket, ours: Sequence[socket.socket]) -> _Forked | None:
+    """A process for what the client asks, without our sockets; None where it left, or we must not fork."""
+    if len(list(Path("/proc/self/task").iterdir())) > 1:
+        return None  # the fork would lack the threads, but have what they locked
+    try:
+        request, files = handover.receive(client)
+    except (EOFError, OSError):
+        return None
+    process = ForkProcess(target=_run, args=(request, files, ours))
+    process.start()
+    for number in files:
+        os.close(number)
+    with contextlib.suppress(OSError):
+        client.sendall(handover.number(process.pid or 0))
+    return _Forked(process, client)
+
+
+def _run(request: handover.Request, files: Sequence[int], not_its: Sequence[socket.socket]) -> None:
+    """What a new interpreter does with `python -m MODULE ...`."""
+    for each in not_its:
+        each.close()
+    for number, given in enumerate(files):
+        os.dup2(given, number)
+        os.close(given)
+    sys.stdin = os.fdopen(0, closefd=False)  # multiprocessing has put another one there
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    more = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
+    sys.path[:1] = [request["folder"], *more]
+    _, module, *arguments = request["arguments"]
+    sys.argv = [module, *arguments]
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    finally:
+        atexit._run_exitfuncs()  # multiprocessing leaves past them
+
+
+def main(descriptor: int) -> None:
+    """Import the libraries, then serve at an inherited socket that listens."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # so that a fork does not copy pages only to look for garbage in them
+    with socket.socket(fileno=descriptor) as listener:
+        serve(listener)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
