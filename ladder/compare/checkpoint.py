@@ -12,7 +12,7 @@ import sqlite3
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import count
@@ -164,24 +164,34 @@ class Checkpoint:
                 path, name = Path(entry.path), (found / entry.name).as_posix()
                 if entry.is_symlink():
                     files[name] = _File(None, str(path.readlink()), 0, 0)
-                    continue
-                about = entry.stat(follow_symlinks=False)
-                if not stat.S_ISREG(about.st_mode) or _is_beside(path):
-                    continue
-                look, (seen, copy) = _look(about), self._looks.get(name, (None, ""))
-                is_database = _is_database(path)
-                if is_database or look != seen:  # what a database has in its log does not show in the file
-                    copy = next(names)
-                    if is_database:
-                        _copy_database(path, store / copy)
-                    else:
-                        shutil.copyfile(path, store / copy)
-                    _sync(store / copy)
-                looks[name] = (look, copy)
-                files[name] = _File(copy, None, stat.S_IMODE(about.st_mode), about.st_mtime_ns)
+                elif not _is_beside(path):
+                    # One that is gone by now was there for a moment only, as an application writes and moves.
+                    with suppress(FileNotFoundError):
+                        about = entry.stat(follow_symlinks=False)
+                        if stat.S_ISREG(about.st_mode):
+                            copy = self._copy_file(path, name, about, names)
+                            looks[name] = (_look(about), copy)
+                            files[name] = _File(copy, None, stat.S_IMODE(about.st_mode), about.st_mtime_ns)
         _sync(store)
         self._looks = looks
         return _Kept(folders, files, state)
+
+    def _copy_file(self, path: Path, name: str, about: os.stat_result, names: Iterator[str]) -> str:
+        """The name of its copy: the one of last time, or the next of `names`."""
+        look, copy = self._looks.get(name, (None, ""))
+        is_database = _is_database(path)
+        if not is_database and look == _look(
+            about
+        ):  # what a database has in its log does not show in the file
+            return copy
+        copy = next(names)
+        target = self.folder / "files" / copy
+        if is_database:
+            _copy_database(path, target)
+        else:
+            shutil.copyfile(path, target)
+        _sync(target)
+        return copy
 
 
 def _look(about: os.stat_result) -> Look:

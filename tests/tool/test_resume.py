@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from datetime import date
 from pathlib import Path
@@ -143,6 +144,34 @@ def test_what_was_kept_is_put_back_as_it_was_then(tmp_path: Path) -> None:
     back = sqlite3.connect(copy / "log.db")
     assert back.execute("SELECT number FROM rows").fetchall() == [(1,), (2,)]
     back.close()
+
+
+def test_files_that_an_application_has_for_a_moment_are_in_no_way(tmp_path: Path) -> None:
+    copy, kept = tmp_path / "copy", Checkpoint(tmp_path / "saved", "key")
+    copy.mkdir()
+    done = threading.Event()
+
+    def work() -> None:
+        """As SQLite has a log while a database is open, and others write a file and then move it."""
+        while not done.is_set():
+            for name in ("log.db-wal", "log.db-shm", "half"):
+                (copy / name).touch()
+            (copy / "half").replace(copy / "whole")
+            for name in ("log.db-wal", "log.db-shm"):
+                (copy / name).unlink()
+
+    sqlite3.connect(copy / "log.db").close()
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        for number in range(1, 29):
+            kept.keep(day(number), number, copy)
+    finally:
+        done.set()
+        worker.join()
+    assert Checkpoint(tmp_path / "saved", "key").restore(copy) == 28
+    assert (copy / "log.db").is_file()
+    assert not list(copy.glob("log.db-*"))
 
 
 def test_a_day_of_which_not_all_was_written_is_as_if_it_were_not_there(tmp_path: Path) -> None:
