@@ -30,12 +30,15 @@ from ladder.workers import Watch, Work, end_left_behind, side_by_side
 ORACLE = "oracle"
 ONE_CADENCE = "one-cadence"
 AT_ONE_CADENCE = "once more, at one cadence:"
-WEIGHTS: dict[int | str, int] = {4: 9, 3: 4, 2: 3, ORACLE: 2, 1: 1, 0: 0}  # how long they take, roughly
+# How long they take, roughly. At one cadence the lower levels release more often, and the higher ones less.
+WEIGHTS: dict[int | str, int] = {4: 9, 3: 7, ORACLE: 4, 2: 3, 1: 1, 0: 0}
+WEIGHTS_AT_ONE_CADENCE = {4: 9, 3: 5, 2: 3, 1: 2, 0: 2}
 SAVED = "saved"  # the folder in which it is kept how far each replay is
 # What a replay comes to depends on the code of these. Another one does not go on where this one was cut off.
 CODE = (
     "requirements.lock",
     "data/*.py",
+    "ladder/warm/*.py",
     *(f"ladder/{name}.py" for name in ("hands", "runbook", "service", "story", "users", "workcopy")),
     *(
         f"ladder/compare/{name}.py"
@@ -162,7 +165,7 @@ def _pieces(story: Story, plans: dict[str, _Plan], place: Path) -> dict[str, _Pi
                 partial(live_through, job),
                 f"Level {plan.level.number}",
                 "" if own else AT_ONE_CADENCE,
-                WEIGHTS[plan.level.number],
+                (WEIGHTS if own else WEIGHTS_AT_ONE_CADENCE)[plan.level.number],
             ),
             checkpoint,
             folder,

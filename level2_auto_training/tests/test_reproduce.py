@@ -57,6 +57,9 @@ def test_a_run_of_uncommitted_code_is_made_again_from_the_changes_kept_with_it(c
     stages.write_text(
         text.replace("    given = settings.load_settings().training\n", trace), encoding="utf-8", newline="\n"
     )
+    with (copy / "dvc.yaml").open("a", encoding="utf-8", newline="\n") as pipeline:
+        pipeline.write("  own:\n    cmd: git hash-object dvc.yaml > state/own\n")
+        pipeline.write("    deps: [state/data]\n    outs: [state/own]\n")
     settings = copy / "params.yaml"
     committed = settings.read_text(encoding="utf-8")
     settings.write_text(committed.replace("max_iter: 100", "max_iter: 30"), encoding="utf-8")
@@ -67,11 +70,13 @@ def test_a_run_of_uncommitted_code_is_made_again_from_the_changes_kept_with_it(c
     settings.write_text(committed, encoding="utf-8")
     stages.write_text(text, encoding="utf-8", newline="\n")
     (copy / "bike_demand" / "data" / "new.py").unlink()
+    git(copy, "checkout", "dvc.yaml")
     said = run("reproduce", run_id)
     assert (said.status, said.err) == (0, "")
     assert "identical: model" in said.out
     restored = copy / "state" / "reproduced" / run_id
     assert (restored / "trained-here").exists()  # not only fetched from the cache
+    assert (restored / "state" / "own").exists()  # by a stage that the template does not have
     assert (restored / "bike_demand" / "data" / "new.py").exists()
     assert "max_iter: 30" in (restored / "params.yaml").read_text(encoding="utf-8")
 

@@ -2,11 +2,13 @@
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,6 +22,7 @@ from bike_demand.data.store import read_hours
 from bike_demand.data.table import iso
 from bike_demand.errors import UserError
 from bike_demand.handoff import INPUT_NAME, MODEL_FILE, OUTPUT_NAME, write_handoff
+from bike_demand.release import measure
 from bike_demand.release.compare import lower_bound
 from bike_demand.release.gates import GATES, Case, Finding
 from bike_demand.release.gates.cost import costs_no_more
@@ -336,6 +339,29 @@ def test_a_model_that_takes_longer_is_stopped(
     )
     assert "microseconds a row, the champion" in refusal("cost", case, version)
     assert judged("likeness", case, version).passed
+
+
+def test_a_machine_that_is_busy_now_and_then_makes_no_model_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+
+    class Model:
+        """Takes 10 microseconds for a row, and 16 in the first blocks, in which the machine is busy."""
+
+        def __init__(self, busy_blocks: int, slow: float = 1.0) -> None:
+            self.busy, self.slow = busy_blocks * (1 + measure.BLOCK_ROWS), slow
+
+        def predict(self, _: object) -> None:
+            self.busy -= 1
+            clock[0] += (16e-6 if self.busy >= 0 else 10e-6) * self.slow
+
+    def measured(*models: Any) -> list[float]:
+        with monkeypatch.context() as patched:
+            patched.setattr(time, "perf_counter", lambda: clock[0])
+            return measure.latency(models)
+
+    most = measure.BLOCKS // 2 + 1
+    assert measured(Model(most), Model(measure.BLOCKS - most)) == pytest.approx([10, 10])
+    assert measured(Model(most, slow=2), Model(most)) == pytest.approx([20, 10])
 
 
 @pytest.mark.slow

@@ -39,12 +39,13 @@ def train(environment: dict[str, str]) -> None:
     Raises UserError with the words of the stage that fails; those behind it do not run.
     """
 
-    def behind(repo: "Repo") -> None:
-        (gathers,) = repo.stage.collect(INGEST)
-        followers = [stage.addressing for stage in repo.index.graph.predecessors(gathers)]
-        repo.reproduce(followers, downstream=True)
+    _reproduce(lambda repo: repo.reproduce(_followers(repo), downstream=True), environment)
 
-    _reproduce(behind, environment)
+
+def followers(folder: Path) -> list[str]:
+    """The stages of the project in `folder` that take what is gathered: these and all behind them train."""
+    with _repo(folder) as repo:
+        return _followers(repo)
 
 
 def data_digest(lock: Path = LOCK) -> str:
@@ -75,6 +76,12 @@ def restore(folder: Path) -> None:
     (folder / ".dvc" / "config.local").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
     with _repo(folder) as there, _plainly("the data of this run cannot be restored"):
         there.pull(targets=[str(folder / DATA)])
+
+
+def _followers(repo: "Repo") -> list[str]:
+    graph = repo.index.graph
+    gathers = next(stage for stage in graph if getattr(stage, "name", "") == INGEST)  # of `dvc add`: none
+    return [stage.name for stage in graph.predecessors(gathers)]
 
 
 def _reproduce(run: "Callable[[Repo], object]", environment: dict[str, str]) -> None:

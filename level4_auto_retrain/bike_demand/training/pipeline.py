@@ -39,12 +39,13 @@ def train(environment: dict[str, str]) -> None:
     Raises UserError with the words of the stage that fails; those behind it do not run.
     """
 
-    def behind(repo: "Repo") -> None:
-        (gathers,) = repo.stage.collect(INGEST)
-        followers = [stage.addressing for stage in repo.index.graph.predecessors(gathers)]
-        repo.reproduce(followers, downstream=True)
+    _reproduce(lambda repo: repo.reproduce(_followers(repo), downstream=True), environment)
 
-    _reproduce(behind, environment)
+
+def followers(folder: Path) -> list[str]:
+    """The stages of the project in `folder` that take what is gathered: these and all behind them train."""
+    with _repo(folder) as repo:
+        return _followers(repo)
 
 
 def data_digest(lock: Path = LOCK) -> str:
@@ -81,6 +82,12 @@ def gathered(lock: Path) -> dict[str, str]:
     """DVC's digests of what the stage that gathers put out: the data, and which of them are bad."""
     stages: dict[str, Any] = yaml.load(lock.read_bytes(), Loader=yaml.CSafeLoader)["stages"]
     return {str(out["path"]): str(out["md5"]) for out in stages["ingest"]["outs"]}
+
+
+def _followers(repo: "Repo") -> list[str]:
+    graph = repo.index.graph
+    gathers = next(stage for stage in graph if getattr(stage, "name", "") == INGEST)  # of `dvc add`: none
+    return [stage.name for stage in graph.predecessors(gathers)]
 
 
 def _reproduce(run: "Callable[[Repo], object]", environment: dict[str, str]) -> None:

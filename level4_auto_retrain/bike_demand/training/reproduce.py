@@ -81,13 +81,13 @@ def _restore(tracking: Tracking, run: Run, scratch: Path, beside: Path) -> None:
 
 def _train(run_id: str, scratch: Path) -> None:
     """Run the stages of that code, in a process that has not loaded any of this one's."""
-    command = [sys.executable, "-m", "dvc", "repro", "--force", "--no-run-cache", "--single-item"]
+    command = [sys.executable, "-m", "dvc", "repro", "--force", "--no-run-cache", "--downstream"]
     environment = os.environ | {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         pipeline.AS_OF: "",
     }
     done = subprocess.run(
-        [*command, "validate", "train", "evaluate"],
+        [*command, *pipeline.followers(scratch)],
         cwd=scratch,
         env=environment,
         capture_output=True,
