@@ -76,7 +76,7 @@ def test_a_run_of_uncommitted_code_is_made_again_from_the_changes_kept_with_it(c
     assert "identical: model" in said.out
     restored = copy / "state" / "reproduced" / run_id
     assert (restored / "trained-here").exists()  # not only fetched from the cache
-    assert (restored / "state" / "own").exists()  # by a stage that the template does not have
+    assert (restored / "state" / "own").exists()  # by a stage of its own
     assert (restored / "bike_demand" / "data" / "new.py").exists()
     assert "max_iter: 30" in (restored / "params.yaml").read_text(encoding="utf-8")
 
