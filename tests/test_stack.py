@@ -13,6 +13,8 @@ import pytest
 
 from ladder.service import free_port
 
+pytestmark = pytest.mark.slow  # by default the levels' own tests use them all
+
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -13,6 +14,18 @@ import psutil
 from ladder.levels import ROOT
 from ladder.warm import handover
 
+# What the stages of a training and the service of a test environment import, but for ONNX Runtime, which
+# starts a thread.
+LIBRARIES = (
+    "sklearn.ensemble",
+    "skl2onnx",
+    "matplotlib.backends.backend_svg",
+    "mlflow",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.store.model_registry.sqlalchemy_store",
+    "fastapi",
+    "uvicorn",
+)
 MODULES = ("bike_demand", "bike_demand.stages")  # what is forked; a measurement of memory must not be
 CAN = sys.platform == "linux"
 _ONE_THREAD = {  # as NumPy and pyarrow are asked for it; a process with threads is not to be forked
@@ -24,8 +37,8 @@ _ONE_THREAD = {  # as NumPy and pyarrow are asked for it; a process with threads
 class WarmPython:
     """While it is open, `sys.executable` of this process is a Python that forks."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, libraries: Sequence[str] = LIBRARIES) -> None:
+        self._folder, self._libraries = folder, libraries
         self._server: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "WarmPython":
@@ -37,7 +50,7 @@ class WarmPython:
             listener.bind(address)
             listener.listen()  # who comes before the libraries are imported waits
             self._server = subprocess.Popen(
-                [sys.executable, "-m", "ladder.warm.server", str(listener.fileno())],
+                [sys.executable, "-m", "ladder.warm.server", str(listener.fileno()), *self._libraries],
                 cwd=ROOT,
                 env=os.environ | _ONE_THREAD,
                 stdin=subprocess.PIPE,

@@ -17,19 +17,6 @@ from pathlib import Path
 
 from ladder.warm import handover
 
-# What the stages of a training and the service of a test environment import, but for ONNX Runtime, which
-# starts a thread.
-LIBRARIES = (
-    "sklearn.ensemble",
-    "skl2onnx",
-    "matplotlib.backends.backend_svg",
-    "mlflow",
-    "mlflow.store.tracking.sqlalchemy_store",
-    "mlflow.store.model_registry.sqlalchemy_store",
-    "fastapi",
-    "uvicorn",
-)
-
 
 @dataclass(frozen=True)
 class _Forked:
@@ -110,10 +97,10 @@ def _run(request: handover.Request, files: Sequence[int], not_its: Sequence[sock
         atexit._run_exitfuncs()  # multiprocessing leaves past them
 
 
-def main(descriptor: int) -> None:
+def main(descriptor: int, libraries: Sequence[str]) -> None:
     """Import the libraries, then serve at an inherited socket that listens."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for name in LIBRARIES:
+    for name in libraries:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()  # so that a fork does not copy pages only to look for garbage in them
@@ -122,4 +109,4 @@ def main(descriptor: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), sys.argv[2:])

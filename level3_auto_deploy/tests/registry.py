@@ -36,6 +36,25 @@ def copy_store(database: Path, project: Path) -> None:
         assert changed.rowcount == 2
 
 
+def copy_state(made: Path, project: Path) -> None:
+    """Put the state of a project into another one, which has none; the files of its store lie there too."""
+    shutil.copytree(made / "state", project / "state")
+    places = {
+        "experiments": "artifact_location",
+        "runs": "artifact_uri",
+        "logged_models": "artifact_location",
+        "model_versions": "source",
+    }
+    with (
+        contextlib.closing(sqlite3.connect(project / "state" / "mlflow.db")) as connection,
+        connection,
+    ):
+        for table, column in places.items():
+            connection.execute(
+                f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (made.as_uri(), project.as_uri())
+            )
+
+
 def train_handoffs(feed: Path, folder: Path) -> tuple[Path, Path]:
     """The model that the recipe makes of a feed, and its twin: their hand-off folders in `folder`."""
     from bike_demand.training.export import to_onnx

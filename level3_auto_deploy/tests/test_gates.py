@@ -16,6 +16,7 @@ import psutil
 import pytest
 from onnx import helper
 
+from bike_demand.__main__ import main
 from bike_demand.data.features import FEATURES
 from bike_demand.data.schema import Hour
 from bike_demand.data.store import read_hours
@@ -33,8 +34,8 @@ from bike_demand.serving.outcomes import OutcomeStore
 from bike_demand.serving.slot import Slot
 from bike_demand.settings import DATA, load_settings
 from bike_demand.tracking import Tracking, Version
-from tests.conftest import Run
-from tests.registry import register
+from tests.conftest import project_in
+from tests.registry import copy_state, register
 from tests.service import served
 from tests.tiny import constant
 
@@ -44,21 +45,32 @@ JUDGES = {gate.id: gate.judge for gate in GATES}
 Rewrite = Callable[[onnx.ModelProto], None]
 
 
-@pytest.fixture
-def tracking(stored: Path, run: Run) -> Tracking:
-    """That of a project whose feed was gathered."""
-    assert stored
-    assert run("ingest").status == 0
-    return Tracking(load_settings())
+@pytest.fixture(scope="session")
+def once_registered(
+    tmp_path_factory: pytest.TempPathFactory, empty_store: Path, handoffs: tuple[Path, Path]
+) -> Path:
+    folder = tmp_path_factory.mktemp("registered")
+    with project_in(folder, empty_store):
+        assert main(["ingest"]) == 0
+        for _ in range(2):
+            register(*handoffs, twin_last=TWIN_LAST)
+        Tracking(load_settings()).promote(1, {})
+    return folder
 
 
 @pytest.fixture
-def case(tracking: Tracking, handoffs: tuple[Path, Path], tmp_path: Path) -> Case:
+def case(project: Path, once_registered: Path, tmp_path: Path) -> Case:
     """Version 2, a trained one, beside version 1, the same model, which is live."""
-    champion = register(*handoffs, tracking=tracking, twin_last=TWIN_LAST)
-    tracking.promote(champion.number, {})
-    candidate = register(*handoffs, tracking=tracking, twin_last=TWIN_LAST)
-    return Case(load_settings(), tracking, candidate, champion, read_hours(DATA), tmp_path / "scratch")
+    copy_state(once_registered, project)
+    tracking = Tracking(load_settings())
+    return Case(
+        load_settings(),
+        tracking,
+        tracking.version(2),
+        tracking.version(1),
+        read_hours(DATA),
+        tmp_path / "scratch",
+    )
 
 
 def judged(gate: str, case: Case, version: Version | None = None) -> Finding:

@@ -15,9 +15,9 @@ from bike_demand.release.decision import Decision, keep, page_of
 from bike_demand.release.rollback import last_good, take_back
 from bike_demand.settings import load_settings
 from bike_demand.tracking import Tracking
-from tests.conftest import Run
+from tests.conftest import Run, project_in
 from tests.load import loaded
-from tests.registry import register
+from tests.registry import copy_state, register
 from tests.service import running
 from tests.tiny import constant
 
@@ -25,15 +25,23 @@ NOW = datetime(2011, 4, 5)
 LIVE_SECONDS = 5.0  # after the alias moved, in every worker
 
 
+@pytest.fixture(scope="session")
+def once_live(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
+    folder = tmp_path_factory.mktemp("live")
+    with project_in(folder, empty_store):
+        tracking = Tracking(load_settings())
+        for number in (1, 2, 3):
+            version = register(constant(folder / str(number), float(number)), tracking=tracking)
+            tracking.tag(number, {"deployment": tracking.open_record("deployment", f"version {number}", {})})
+            moves.go_live(tracking, version, NOW - timedelta(days=10 - number))
+    return folder
+
+
 @pytest.fixture
-def tracking(stored: Path) -> Tracking:
+def tracking(project: Path, once_live: Path) -> Tracking:
     """Three versions went live one after the other: 1, 2, 3."""
-    tracking = Tracking(load_settings())
-    for number in (1, 2, 3):
-        version = register(constant(stored / str(number), float(number)), tracking=tracking)
-        tracking.tag(number, {"deployment": tracking.open_record("deployment", f"version {number}", {})})
-        moves.go_live(tracking, version, NOW - timedelta(days=10 - number))
-    return tracking
+    copy_state(once_live, project)
+    return Tracking(load_settings())
 
 
 def back(tracking: Tracking, reason: str = "nonsense") -> str:
@@ -218,9 +226,9 @@ def test_a_database_that_is_away_is_a_warning_as_the_alias_has_moved(
 
 @pytest.mark.slow
 def test_under_load_it_is_live_in_both_workers_in_time_and_no_request_fails(
-    tracking: Tracking, stored: Path
+    tracking: Tracking, project: Path
 ) -> None:
-    with running(stored, "--workers", "2") as service, loaded(service.port) as load:
+    with running(project, "--workers", "2") as service, loaded(service.port) as load:
         until = time.monotonic() + 30
         while taken(tracking) != "Live in 2 of 2 workers of production.":
             assert time.monotonic() < until

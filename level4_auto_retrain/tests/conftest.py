@@ -2,7 +2,7 @@
 
 import contextlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import pytest
 
 from bike_demand.__main__ import main
 from tests.feedmaker import write_feed
-from tests.registry import copy_store, make_store, put_live, train_handoffs
+from tests.registry import copy_state, copy_store, make_store, put_live, train_handoffs
 from tests.workcopy import make_copy
 
 ROOT = Path(__file__).parents[1]
@@ -121,11 +121,31 @@ def stored(project: Path, empty_store: Path) -> Path:
     return project
 
 
+@contextlib.contextmanager
+def project_in(folder: Path, empty_store: Path) -> Iterator[None]:
+    """Inside, the current folder is a project like `stored`; many tests can have a copy of what is made."""
+    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
+        for name in ENVIRONMENT:
+            patch.delenv(name, raising=False)
+        shutil.copy(ROOT / "params.yaml", folder)
+        write_feed(folder / "feed")
+        copy_store(empty_store, folder)
+        yield
+
+
+@pytest.fixture(scope="session")
+def once_released(tmp_path_factory: pytest.TempPathFactory, empty_store: Path, handoff: Path) -> Path:
+    folder = tmp_path_factory.mktemp("released")
+    with project_in(folder, empty_store):
+        put_live(handoff)
+    return folder
+
+
 @pytest.fixture
-def released(stored: Path, handoff: Path) -> Path:
+def released(project: Path, once_released: Path) -> Path:
     """A project with a registered model that is live."""
-    put_live(handoff)
-    return stored
+    copy_state(once_released, project)
+    return project
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import shutil
-import sqlite3
 import time
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
@@ -26,9 +25,8 @@ from bike_demand.release.gates import Case, Finding, Gate
 from bike_demand.settings import load_settings
 from bike_demand.tracking import BLOCKED_TAG, CHALLENGER, CHAMPION, DEPLOYMENT_TAG, PREVIOUS, Tracking
 from tests.answers import Model, hours, log, off_by, tell_outcomes
-from tests.conftest import ENVIRONMENT, ROOT, Run
-from tests.feedmaker import write_feed
-from tests.registry import copy_store, register
+from tests.conftest import ROOT, Run, project_in
+from tests.registry import copy_state, register
 from tests.service import running
 from tests.tiny import constant
 from tests.workcopy import change_params
@@ -53,12 +51,7 @@ def after(days: int) -> str:
 def prepared(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
     """A project in which version 1 is live, gathered and all; to copy it is faster than to make it."""
     folder = tmp_path_factory.mktemp("prepared")
-    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
-        for name in ENVIRONMENT:
-            patch.delenv(name, raising=False)
-        shutil.copy(ROOT / "params.yaml", folder)
-        write_feed(folder / "feed")
-        copy_store(empty_store, folder)
+    with project_in(folder, empty_store):
         assert main(["ingest"]) == 0
         register(constant(folder / "model", 50.0))
         delivery.deploy(load_settings(), "1", datetime(2011, 2, 20), print, gates=())
@@ -68,9 +61,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Pat
 @pytest.fixture
 def deploy(prepared: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Deploy:
     """Takes a version to its test, without gates; version 1 is live. The feed has three months."""
-    for name in ("state", "model"):
-        shutil.copytree(prepared / name, project / name)
-    move_store(project / "state" / "mlflow.db", prepared, project)
+    copy_state(prepared, project)
+    shutil.copytree(prepared / "model", project / "model")
     change_params(project, watch_days="7")
     monkeypatch.setattr(step_module, "deploy", partial(delivery.deploy, gates=()))
 
@@ -82,21 +74,6 @@ def deploy(prepared: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> De
         return said
 
     return call
-
-
-def move_store(database: Path, old: Path, new: Path) -> None:
-    """The files of a store are named with the folder that they lie in."""
-    places = {
-        "experiments": "artifact_location",
-        "runs": "artifact_uri",
-        "logged_models": "artifact_location",
-        "model_versions": "source",
-    }
-    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
-        for table, column in places.items():
-            connection.execute(
-                f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (old.as_uri(), new.as_uri())
-            )
 
 
 @pytest.fixture

@@ -13,14 +13,15 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
+from bike_demand.__main__ import main
 from bike_demand.errors import UnreachableError, UserError
 from bike_demand.release import moves
 from bike_demand.release.deploy import check, deploy, release
 from bike_demand.release.gates import GATES, Case, Finding, Gate
 from bike_demand.settings import load_settings
 from bike_demand.tracking import Tracking
-from tests.conftest import ROOT, Run
-from tests.registry import register
+from tests.conftest import ROOT, Run, project_in
+from tests.registry import copy_state, register
 from tests.tiny import constant
 
 TWIN_LAST = "2011-03-24T23:00:00"  # what the trained twin learned from; the feed ends a week later
@@ -29,14 +30,23 @@ QUICK = tuple(gate for gate in GATES if gate.id not in ("test-environment", "cos
 NOW = "2011-04-01T00:00:00"  # the hour after the feed's last
 
 
+@pytest.fixture(scope="session")
+def once_registered(
+    tmp_path_factory: pytest.TempPathFactory, empty_store: Path, handoffs: tuple[Path, Path]
+) -> Path:
+    folder = tmp_path_factory.mktemp("registered")
+    with project_in(folder, empty_store):
+        assert main(["ingest"]) == 0
+        register(constant(folder / "fifty", 50.0), twin_last=TWIN_LAST)
+        register(*handoffs, twin_last=TWIN_LAST)
+    return folder
+
+
 @pytest.fixture
-def tracking(stored: Path, run: Run, handoffs: tuple[Path, Path]) -> Tracking:
+def tracking(project: Path, once_registered: Path) -> Tracking:
     """Version 1 is worse than version 2, a trained one. Nothing is live."""
-    assert run("ingest").status == 0
-    tracking = Tracking(load_settings())
-    register(constant(stored / "fifty", 50.0), tracking=tracking, twin_last=TWIN_LAST)
-    register(*handoffs, tracking=tracking, twin_last=TWIN_LAST)
-    return tracking
+    copy_state(once_registered, project)
+    return Tracking(load_settings())
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The loop from turn to turn: what it sees, what it does about it, and what it keeps of that."""
 
-import contextlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -43,10 +42,9 @@ from bike_demand.settings import load_settings
 from bike_demand.tracking import BLOCKED_TAG, CHALLENGER, CHAMPION, PREVIOUS, Tracking
 from bike_demand.training import steps
 from tests.answers import log, off_by, tell_outcomes
-from tests.conftest import ENVIRONMENT, ROOT, Run
+from tests.conftest import Run, project_in
 from tests.feedmaker import HEADER, MONTHS, month_lines, write_feed
-from tests.registry import copy_store, register
-from tests.test_ab import move_store
+from tests.registry import copy_state, register
 from tests.tiny import constant
 from tests.workcopy import change_params
 
@@ -62,12 +60,7 @@ class KilledError(BaseException):
 def begun(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
     """A project in which version 1 is live since February and has answered; to copy it is faster."""
     folder = tmp_path_factory.mktemp("begun")
-    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
-        for name in ENVIRONMENT:
-            patch.delenv(name, raising=False)
-        shutil.copy(ROOT / "params.yaml", folder)
-        write_feed(folder / "feed")
-        copy_store(empty_store, folder)
+    with project_in(folder, empty_store):
         assert main(["ingest"]) == 0
         register(constant(folder / "model", 50.0))
         delivery.deploy(load_settings(), "1", datetime(2011, 2, 1), print, gates=())
@@ -82,9 +75,8 @@ def living(begun: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project in which version 1 is live, which errs no more than it promised. A training registers a model
     at once, and no gate is asked.
     """
-    for name in ("state", "model"):
-        shutil.copytree(begun / name, project / name)
-    move_store(project / "state" / "mlflow.db", begun, project)
+    copy_state(begun, project)
+    shutil.copytree(begun / "model", project / "model")
     deploy = partial(delivery.deploy, gates=())
     monkeypatch.setattr(delivery, "deploy", deploy)
     monkeypatch.setattr(step_module, "deploy", deploy)

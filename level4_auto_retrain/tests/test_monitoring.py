@@ -1,6 +1,5 @@
 """A look at production: what is seen of log and feed, what is published, and what `monitor` says of it."""
 
-import contextlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -24,12 +23,10 @@ from bike_demand.prediction_log.loop_tables import drift
 from bike_demand.settings import load_settings
 from bike_demand.tracking import Tracking
 from tests.answers import Model, log, tell_outcomes
-from tests.conftest import ENVIRONMENT, ROOT, Run
-from tests.feedmaker import write_feed
+from tests.conftest import Run, project_in
 from tests.fieldmodel import echo
-from tests.registry import copy_store, put_live
+from tests.registry import copy_state, put_live
 from tests.spoilt import Change, fahrenheit, feed_hours, fourfold, no_humidity, publish, spoilt, without
-from tests.test_ab import move_store
 from tests.tiny import constant
 
 ROWS = feed_hours()
@@ -46,12 +43,7 @@ def fair(row: Hour) -> float:
 def lived(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
     """A project in which version 1 has answered in February as it should."""
     folder = tmp_path_factory.mktemp("lived")
-    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
-        for name in ENVIRONMENT:
-            patch.delenv(name, raising=False)
-        shutil.copy(ROOT / "params.yaml", folder)
-        write_feed(folder / "feed")
-        copy_store(empty_store, folder)
+    with project_in(folder, empty_store):
         assert main(["ingest"]) == 0
         put_live(constant(folder / "model", 50.0))
         Tracking(load_settings()).tag(1, {"mae": "10.0", "skill": "0.3"})
@@ -67,8 +59,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
 @pytest.fixture
 def database(lived: Path, project: Path) -> Iterator[Database]:
     """The database of production of a copy of that project, which is the current folder."""
-    shutil.copytree(lived / "state", project / "state")
-    move_store(project / "state" / "mlflow.db", lived, project)
+    copy_state(lived, project)
     look_module._clean.clear()
     with closing(open_database(load_settings().environments.production.database)) as opened:
         yield opened

@@ -18,7 +18,7 @@ from ladder.levels import level
 from ladder.runbook import load_people, plan
 from tests.maturity.conftest import Desks, before, between, edit, error, in_fahrenheit, step, tree
 
-pytestmark = pytest.mark.xdist_group("level0")
+pytestmark = [pytest.mark.xdist_group("level0"), pytest.mark.slow]
 
 FOLDER = level(0).folder
 

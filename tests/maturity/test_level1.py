@@ -44,7 +44,7 @@ from tests.maturity.conftest import (
     tree,
 )
 
-pytestmark = pytest.mark.xdist_group("level1")
+pytestmark = [pytest.mark.xdist_group("level1"), pytest.mark.slow]
 
 PYTEST = "python -m pytest -q -p no:cacheprovider"
 MAE = re.compile(r"off by ([\d.]+) bikes an hour")

@@ -126,7 +126,7 @@ def test_closing_ends_what_runs_and_without_a_server_it_is_the_cold_one(
     tmp_path: Path, project: Path
 ) -> None:
     before = sys.executable
-    with WarmPython(tmp_path / "own") as own:
+    with WarmPython(tmp_path / "own", ["json"]) as own:
         python = sys.executable
         client, process = waits(project)
         environment = dict(os.environ)
@@ -145,7 +145,7 @@ def test_nothing_is_left_where_its_owner_is_killed(tmp_path: Path, project: Path
             sys.executable,
             "-c",
             "import subprocess, sys; from pathlib import Path; from ladder.warm.python import WarmPython\n"
-            f"with WarmPython(Path({str(tmp_path / 'own')!r})):\n"
+            f"with WarmPython(Path({str(tmp_path / 'own')!r}), ['json']):\n"
             f"    subprocess.run([sys.executable, '-m', 'bike_demand.stages', 'wait'], cwd={str(project)!r})",
         ],
         cwd=ROOT,
