@@ -60,7 +60,7 @@ def _result(
     complaints: Complaints,
 ) -> IncidentResult:
     since = incident.day
-    took = measures.days_to_recover(days, oracle, since, last)
+    took = measures.days_to_recover(days, oracle, since, last, incident.last)
     lasted = (last - since).days + 1 if took is None else took
     # What is said after it was over, and after it had come to be normal, is said about something else.
     passed = (incident.last or since) + timedelta(days=measures.AFTERMATH)

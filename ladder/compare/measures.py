@@ -66,20 +66,25 @@ def times_normal(days: pd.DataFrame, oracle: pd.DataFrame) -> pd.Series:
 
 
 def days_to_recover(
-    days: pd.DataFrame, oracle: pd.DataFrame, incident: date, until: date | None = None
+    days: pd.DataFrame,
+    oracle: pd.DataFrame,
+    incident: date,
+    until: date | None = None,
+    over: date | None = None,
 ) -> int | None:
     """Days from an incident until the error was normal again, None where that was not before `until`.
 
     Normal: the error over 7 days is within 1.2 times that of a model retrained daily without delay (the
     oracle), and stays so for 7 days. Counted from the incident to the first day of that stretch, and looked
-    for from the last day on that is not normal within three weeks: right after a step in demand the oracle
-    knows no better than anybody, so the first days, on which all are equally wrong, are not a recovery. Where
-    within three weeks no day is abnormal, there was nothing to recover from: 0.
+    for from the last day on that is not normal within its aftermath: right after a step in demand the oracle
+    knows no better than anybody, so the first days, on which all are equally wrong, are not a recovery. The
+    aftermath is 7 days after `over`, its last day, as so long that day is in the error; three weeks where it
+    has none. Where no day of it is abnormal, there was nothing to recover from: 0.
 
     Both frames are as `daily_error` gives them; the oracle's needs to begin 6 days before the incident.
     """
     good = times_normal(days, oracle).loc[incident:until] <= WITHIN
-    aftermath = good.loc[: incident + timedelta(days=AFTERMATH)]
+    aftermath = good.loc[: over + timedelta(days=DAYS) if over else incident + timedelta(days=AFTERMATH)]
     if aftermath.all():
         return 0
     good = good.loc[aftermath[~aftermath].index[-1] :]

@@ -65,6 +65,15 @@ def test_what_goes_wrong_for_the_first_time_weeks_later_is_another_matter() -> N
     assert measures.days_to_recover(late, oracle, START + timedelta(days=45)) == 16
 
 
+def test_a_bad_week_after_the_aftermath_of_a_fault_that_ended_is_not_due_to_it() -> None:
+    oracle, later = days(*[10.0] * 60), days(*[10.0] * 26, *[20.0] * 34)
+    since, last = START + timedelta(days=10), START + timedelta(days=16)
+    assert measures.days_to_recover(later, oracle, since, over=last) == 0
+    assert measures.days_to_recover(later, oracle, since) is None
+    during = days(*[10.0] * 12, *[20.0] * 5, *[10.0] * 43)
+    assert measures.days_to_recover(during, oracle, since, over=last) == 12
+
+
 def test_a_second_blow_after_the_recovery_does_not_undo_it() -> None:
     mine = days(*[10.0] * 10, *[40.0] * 10, *[10.0] * 30, *[60.0] * 5, *[10.0] * 25)
     assert measures.days_to_recover(mine, days(*[10.0] * 80), START + timedelta(days=10)) == 16

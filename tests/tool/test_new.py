@@ -323,7 +323,7 @@ def answer(project: Path, package: str) -> None:
     assert git(project, "status", "--porcelain").strip() in ("", "?? predictions.csv")
 
 
-@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_its_own_commands_give_an_answer(number: int, tmp_path: Path) -> None:
     answer(made(number, tmp_path / "project"), NAME if number else "")
 

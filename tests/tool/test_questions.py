@@ -142,6 +142,7 @@ def test_a_model_is_made_again_where_the_same_bytes_come_of_it(
     assert not (tmp_path / "asked").exists()
 
 
+@pytest.mark.slow
 def test_at_level_1_nobody_knows_what_the_model_of_then_had_learned_until(tmp_path: Path) -> None:
     folder = project(1, "2011-03-20", tmp_path / "project")
     book = runbook.load(folder)
