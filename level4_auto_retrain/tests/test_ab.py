@@ -76,10 +76,25 @@ def deploy(prepared: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> De
     return call
 
 
+@pytest.fixture(scope="session")
+def once_tested(tmp_path_factory: pytest.TempPathFactory, empty_store: Path, prepared: Path) -> Path:
+    folder = tmp_path_factory.mktemp("tested")
+    with project_in(folder, empty_store):
+        shutil.rmtree("state")
+        copy_state(prepared, folder)
+        register(prepared / "model")
+        said: list[str] = []
+        delivery.deploy(load_settings(), "2", datetime.fromisoformat(BEGAN), said.append, gates=())
+        assert "begins" in said[0]
+    return folder
+
+
 @pytest.fixture
-def tested(deploy: Deploy) -> Tracking:
-    """Version 2 is under test against version 1 since the first of March."""
-    assert "begins" in deploy(2, BEGAN)[0]
+def tested(deploy: Deploy, once_tested: Path, project: Path) -> Tracking:
+    """Version 2 is under test against version 1 since the first of March; `deploy` takes others to theirs."""
+    assert callable(deploy)
+    shutil.rmtree(project / "state")
+    copy_state(once_tested, project)
     return Tracking(load_settings())
 
 
