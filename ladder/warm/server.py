@@ -9,6 +9,7 @@ import os
 import runpy
 import signal
 import socket
+import struct
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 from ladder.warm import handover
+
+_PEER = struct.Struct("iII")  # process, user, group: unix(7), SO_PEERCRED
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ def serve(listener: socket.socket) -> None:
 
 def _fork(client: socket.socket, ours: Sequence[socket.socket]) -> _Forked | None:
     """A process for what the client asks, without our sockets; None where it left, or we must not fork."""
+    if not _is_ours(client):
+        return None
     if len(list(Path("/proc/self/task").iterdir())) > 1:
         return None  # the fork would lack the threads, but have what they locked
     try:
@@ -73,6 +78,13 @@ def _fork(client: socket.socket, ours: Sequence[socket.socket]) -> _Forked | Non
     with contextlib.suppress(OSError):
         client.sendall(handover.number(process.pid or 0))
     return _Forked(process, client)
+
+
+def _is_ours(client: socket.socket) -> bool:
+    """Whether it is a process of the same user: the address can be seen, and reached, by everybody here."""
+    told = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+    user: int = _PEER.unpack(told)[1]
+    return user == os.getuid()
 
 
 def _run(request: handover.Request, files: Sequence[int], not_its: Sequence[socket.socket]) -> None:

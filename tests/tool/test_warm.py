@@ -1,6 +1,8 @@
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,6 +13,7 @@ import psutil
 import pytest
 
 from ladder.levels import ROOT
+from ladder.warm.handover import ADDRESS, STANDARD, Request, number
 from ladder.warm.python import WarmPython
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks safely")
@@ -120,6 +123,34 @@ def test_it_ends_with_who_waits_for_it(project: Path) -> None:
     client.kill()
     client.wait(SECONDS)
     process.wait(SECONDS)
+
+
+@pytest.mark.usefixtures("warm")
+@pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="only root can be somebody else")
+def test_somebody_elses_processes_are_not_served() -> None:
+    def connected(user: int) -> bytes:
+        """The first that a process of that user is told; nothing where it is sent away."""
+        mine, its = socket.socketpair()
+        if os.fork() == 0:
+            try:
+                os.setuid(user)
+                with socket.socket(socket.AF_UNIX) as client, contextlib.suppress(ConnectionError):
+                    client.connect("\0" + os.environ[ADDRESS])
+                    request = Request(arguments=stage("exit", "0")[1:], folder="/", environment={})
+                    body = json.dumps(request).encode()
+                    socket.send_fds(client, [number(len(body))], STANDARD)
+                    client.sendall(body)
+                    its.sendall(client.recv(4))
+            finally:
+                os._exit(0)
+        its.close()
+        with mine:
+            told = mine.recv(4)
+        os.wait()
+        return told
+
+    assert len(connected(os.getuid())) == 4
+    assert connected(65534) == b""
 
 
 def test_closing_ends_what_runs_and_without_a_server_it_is_the_cold_one(
