@@ -695,7 +695,7 @@ def test_where_and_when_everything_runs_is_a_setting_and_never_two_at_a_time(
     practice: Practice, tmp_path: Path
 ) -> None:
     folder = practice.apart(tmp_path / "project")
-    deployments = deployed_elsewhere(folder)
+    deployments = deployed_elsewhere(folder, "0 5 1,15 * *")
     starts = [
         [each["cron"] for each in deployment.get("schedules", [])]
         or list(deployment["triggers"][0]["expect"])
