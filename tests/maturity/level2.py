@@ -7,6 +7,7 @@ import sqlite3
 import tempfile
 from collections.abc import Sequence
 from contextlib import closing
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,13 @@ class Store:
     """Runs and versions, as any client of MLflow sees them: nothing of the level's own code is in between."""
 
     def __init__(self, folder: Path) -> None:
-        uri = f"sqlite:///{(folder / 'state' / 'mlflow.db').as_posix()}"
-        self._client: Any = importlib.import_module("mlflow").MlflowClient(uri, uri)
+        self._file = folder / "state" / "mlflow.db"
+
+    @cached_property
+    def _client(self) -> Any:
+        """Made when there is something to ask: it would make a database, and the level may be about to."""
+        uri = f"sqlite:///{self._file.as_posix()}"
+        return importlib.import_module("mlflow").MlflowClient(uri, uri)
 
     def runs(self, where: str = "", order: str = "attributes.start_time ASC") -> list[Any]:
         """The runs that fit, in that order."""
