@@ -80,7 +80,7 @@ MEASURES = (
     Measure(
         "machine_seconds",
         "Machine seconds",
-        "Processor time of the level's own commands and service, not of what they import.",
+        "Processor time of the level's own commands and service; on Linux, libraries are imported once.",
     ),
 )
 ONE_CADENCE = (
