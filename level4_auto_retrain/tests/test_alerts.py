@@ -62,7 +62,7 @@ def port(project: Path, monkeypatch: pytest.MonkeyPatch) -> int:
     """Where the webhook points at; nobody listens there yet. Failing is not waited for long."""
     assert project
     found = free_port()
-    monkeypatch.setenv("BIKE_WEBHOOK", f"http://127.0.0.1:{found}/hook?token=secret")
+    monkeypatch.setenv("BIKE_LOOP__ALERTS__WEBHOOK", f"http://127.0.0.1:{found}/hook?token=secret")
     monkeypatch.setattr(alerts, "WAIT_SECONDS", 0.01)
     return found
 
@@ -160,6 +160,6 @@ def test_what_a_webhook_says_is_told_but_never_its_address(database: Database, p
 
 
 def test_an_address_that_is_none_is_told(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BIKE_WEBHOOK", "http://host:port")
+    monkeypatch.setenv("BIKE_LOOP__ALERTS__WEBHOOK", "http://host:port")
     made(database)
     assert "loop.alerts.webhook is no address" in deliver(database)[-1]
