@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from ladder import practices
+from ladder import ROOT, practices
 from ladder.carry import LIST
 from ladder.difference import between, packages
-from ladder.levels import ROOT, level
+from ladder.levels import level
 from ladder.page.code import highlighted, listing, side_by_side
 from ladder.page.difference import anchor
 from ladder.workcopy import own_files
