@@ -1,6 +1,7 @@
 """The tool starts wherever it is installed, and whatever else is importable."""
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -30,7 +31,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("wheel")
     build = ["-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
     source = place / "source"
-    subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(source)], check=True)
+    shutil.copytree(ROOT / "ladder", source / "ladder", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
     done = run(sys.executable, *build, "--wheel-dir", str(place), str(source), folder=place)
     assert done.returncode == 0, done.stderr
     (wheel,) = place.glob("*.whl")
@@ -39,17 +42,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = Path(
         sysconfig.get_path("purelib", vars={"base": str(place / "env"), "platbase": str(place / "env")})
     )
-    install = [
-        "-m",
-        "pip",
-        "--python",
-        str(scripts / "python"),
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--no-index",
-    ]
-    done = run(sys.executable, *install, str(wheel), folder=place)
+    pip = [sys.executable, "-m", "pip", "--python", str(scripts / "python")]
+    done = run(*pip, "install", "--quiet", "--no-deps", "--no-index", str(wheel), folder=place)
     assert done.returncode == 0, done.stderr
     libraries = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     (target / "libraries.pth").write_text("\n".join(sorted(libraries)), encoding="utf-8")
@@ -84,10 +78,7 @@ def test_packages_of_common_names_on_the_path_are_left_alone(tmp_path: Path) -> 
     for name in ("data", "tests", "benchmarks", "docs"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise ImportError('a package of somebody else')\n")
-    period = ("--seed", "1", "--months", "1", "--out", str(tmp_path / "feed"))
-    done = run(
-        sys.executable, "-m", "ladder", "feed", "simulate", *period, folder=ROOT, PYTHONPATH=str(tmp_path)
-    )
-    assert done.returncode == 0, done.stderr
-    done = run(sys.executable, "-m", "ladder", "diff", "1", "2", folder=ROOT, PYTHONPATH=str(tmp_path))
-    assert done.returncode == 0, done.stderr
+    simulate = ["feed", "simulate", "--months", "1", "--out", str(tmp_path / "feed")]
+    for command in (simulate, ["diff", "1", "2"]):
+        done = run(sys.executable, "-m", "ladder", *command, folder=ROOT, PYTHONPATH=str(tmp_path))
+        assert done.returncode == 0, done.stderr

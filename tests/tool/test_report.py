@@ -1,6 +1,7 @@
 """The comparison as a whole: what is put together, written, read again and shown."""
 
 import math
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -149,12 +150,18 @@ def test_it_is_shown_within_80_columns_with_the_numbers_of_the_file(
     terminal.show(both, Console(width=80))
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= 80
-    row = next(line for line in shown.splitlines() if line.startswith(" 0 No MLOps"))
+    row = next(line for line in shown.splitlines() if line.startswith("0 no MLOps"))
     assert row.split()[3:] == ["11.9", "1", "/", "1", "3", "+", "7", "3.0", "5.5", "264", "no,", "no"]
+    assert [line[:2] for line in shown.splitlines() if re.match(r"[0-4] \w", line)] == [
+        f"{each} " for each in both.levels
+    ]
+    reference = next(line for line in shown.splitlines() if "retrained daily  " in line)
+    assert both.retrained_daily is not None
+    assert reference.split()[-1] == f"{both.retrained_daily.mae:.1f}"
     words = " ".join(shown.split())
     for said in both.verdicts:
         assert " ".join(said.split()) in words
-    assert "dotted: units 2012-01-31 to 2012-02-01, units 2012-02-25 to 2012-02-26." in words
+    assert "units 2012-01-31 to 2012-02-01, units 2012-02-25 to 2012-02-26" in words
 
 
 def test_without_incidents_neither_recovery_nor_bad_answers_are_shown(
