@@ -96,7 +96,6 @@ class Deploy(_Section):
     start_seconds: Annotated[float, Field(gt=0)]
     latency_factor: Annotated[float, Field(ge=1)]
     memory_factor: Annotated[float, Field(ge=1)]
-    twin_factor: Annotated[float, Field(ge=1)]
     min_rows: Annotated[int, Field(ge=1)]
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
     error_worse: Annotated[float, Field(ge=0)]

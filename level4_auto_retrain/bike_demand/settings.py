@@ -119,7 +119,6 @@ class Deploy(_Section):
     start_seconds: Annotated[float, Field(gt=0)]
     latency_factor: Annotated[float, Field(ge=1)]
     memory_factor: Annotated[float, Field(ge=1)]
-    twin_factor: Annotated[float, Field(ge=1)]
     min_rows: Annotated[int, Field(ge=1)]
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
     error_worse: Annotated[float, Field(ge=0)]
@@ -317,7 +316,6 @@ class Loop(_Section):
     seconds: Annotated[float, Field(gt=0)]
     most_failures: Annotated[int, Field(ge=1)]
     rest_days: Annotated[float, Field(ge=0)]
-    lesson_worse: Annotated[float, Field(ge=0)]
     alerts: Alerts
 
 
