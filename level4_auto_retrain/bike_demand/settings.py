@@ -305,9 +305,10 @@ class Trigger(_Section):
 
 
 class Alerts(_Section):
-    """How people are told: see `loop.alerts`. In the quiet period the same alert is not made again."""
+    """Where alerts are delivered: see `loop.alerts`. An alert is not repeated in its quiet period."""
 
-    webhook: Annotated[str, Field(pattern=r"^(https?://\S+)?$")]
+    webhook: Annotated[str, Field(pattern=r"^([a-z][a-z0-9+.-]*://\S+)?$")] = ""
+    format: Literal["json", "text"] = "json"
     quiet_days: Annotated[float, Field(ge=0)]
 
 
