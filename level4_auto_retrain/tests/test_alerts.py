@@ -69,7 +69,7 @@ def port(project: Path, monkeypatch: pytest.MonkeyPatch) -> int:
     """Where the webhook points at; nobody listens there yet."""
     assert project
     found = free_port()
-    monkeypatch.setenv("BIKE_WEBHOOK", f"http://127.0.0.1:{found}/hook?token=secret")
+    monkeypatch.setenv("BIKE_LOOP__ALERTS__WEBHOOK", f"http://127.0.0.1:{found}/hook?token=secret")
     return found
 
 
@@ -216,7 +216,7 @@ def test_chat_webhooks_get_a_text(database: Database, port: int) -> None:
 def test_apprise_delivers_to_any_service_that_it_knows(
     database: Database, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("BIKE_WEBHOOK", f"json://user:secret@127.0.0.1:{port}/hook")
+    monkeypatch.setenv("BIKE_LOOP__ALERTS__WEBHOOK", f"json://user:secret@127.0.0.1:{port}/hook")
     for key in ("first", "second", "third"):
         made(database, key=key)
     with listening(port, [403, 500]) as receiver:
@@ -232,7 +232,7 @@ def test_apprise_delivers_to_any_service_that_it_knows(
 def test_an_address_that_is_none_is_reported(
     database: Database, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
-    monkeypatch.setenv("BIKE_WEBHOOK", address)
+    monkeypatch.setenv("BIKE_LOOP__ALERTS__WEBHOOK", address)
     made(database)
     assert "loop.alerts.webhook" in deliver(database)[-1]
     assert [each["final"] for each in journal.delivery_failures(database)] == [False]
@@ -245,7 +245,7 @@ def test_what_was_not_delivered_is_shown(
     with listening(port, [403]):
         deliver(database)
     assert "Data quality: temp_c, webhook" in run("incidents").out
-    monkeypatch.delenv("BIKE_WEBHOOK")
+    monkeypatch.delenv("BIKE_LOOP__ALERTS__WEBHOOK")
     deliver(database)
     assert run("ingest").status == 0
     (failure,) = json.loads(run("monitor", "--json").out)["alerts_not_delivered"]
