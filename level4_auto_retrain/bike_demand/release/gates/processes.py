@@ -63,7 +63,7 @@ def _service(url: str, scratch: Path, patience: float) -> Iterator[str]:
     with output.open("wb") as out, errors.open("wb") as err:
         process = subprocess.Popen(
             [sys.executable, "-m", "bike_demand", "serve", *where],
-            env=_environment(BIKE_KEYS_FILE=str(scratch / "no-keys.yaml"), PYTHONUNBUFFERED="1"),
+            env=_environment(BIKE_SERVING__KEYS=str(scratch / "no-keys.yaml"), PYTHONUNBUFFERED="1"),
             stdout=out,
             stderr=err,
         )
