@@ -6,10 +6,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Protocol
@@ -18,6 +19,7 @@ import psutil
 
 from ladder import UserError
 
+SPAWN = multiprocessing.get_context("spawn")
 MORE = 1  # processes than cores: while one waits for a disk, another computes
 POLL_SECONDS = 0.2
 STOP_SECONDS = 15  # for workers to stop their applications
@@ -57,43 +59,44 @@ class Watcher(Protocol):
 
 
 def side_by_side(tasks: Mapping[str, Task], watchers: Sequence[Watcher]) -> dict[str, Any]:
-    """Run all tasks, the longest first, on one process more than there are cores; the results by name.
+    """Run all tasks, the longest first, one more at a time than there are cores; the results by name.
 
     The longest decides when all is done, so the others run at a lower priority. Raises UserError with the
     first failure; whatever happens, no process is left.
     """
-    context = multiprocessing.get_context("spawn")
-    progress = context.SimpleQueue()
+    progress = SPAWN.SimpleQueue()
     longest_first = sorted(tasks, key=lambda name: tasks[name].weight, reverse=True)
     heaviest = max((each.weight for each in tasks.values()), default=0)
     results: dict[str, Any] = {}
-    with (
-        ProcessPoolExecutor(
-            cores() + MORE, context, initializer=_set_up, initargs=(progress,), max_tasks_per_child=1
-        ) as pool,
-        _stopped_on_failure(pool),
-    ):
+    with ThreadPoolExecutor(cores() + MORE) as threads:
         names = {
-            pool.submit(_run, name, tasks[name], tasks[name].weight < heaviest): name
+            threads.submit(_in_process, progress, name, tasks[name], tasks[name].weight < heaviest): name
             for name in longest_first
         }
-        pending = set(names)
-        while pending:
-            done, pending = wait(pending, POLL_SECONDS, FIRST_COMPLETED)
-            while not progress.empty():
-                name, reported = progress.get()
-                for watcher in watchers:
-                    watcher.progressed(name, reported)
-            for future in done:
-                name = names[future]
-                try:
-                    results[name] = future.result()
-                except UserError as error:
-                    raise UserError(f"{tasks[name].title}: {error}") from None
-                except BrokenProcessPool:
-                    raise UserError("a replay's process died; is there enough memory?") from None
-                for watcher in watchers:
-                    watcher.finished(name)
+        try:
+            pending = set(names)
+            while pending:
+                done, pending = wait(pending, POLL_SECONDS, FIRST_COMPLETED)
+                while not progress.empty():
+                    name, reported = progress.get()
+                    for watcher in watchers:
+                        watcher.progressed(name, reported)
+                for future in done:
+                    name = names[future]
+                    try:
+                        results[name] = future.result()
+                    except UserError as error:
+                        raise UserError(f"{tasks[name].title}: {error}") from None
+                    except BrokenProcessPool:
+                        raise UserError(
+                            f"{tasks[name].title}: its process died; is there enough memory?"
+                        ) from None
+                    for watcher in watchers:
+                        watcher.finished(name)
+        except BaseException:  # also Ctrl-C
+            threads.shutdown(wait=False, cancel_futures=True)
+            _stop(names)
+            raise
     return results
 
 
@@ -102,27 +105,32 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@contextmanager
-def _stopped_on_failure(pool: ProcessPoolExecutor) -> Iterator[None]:
-    """Stop all workers if one fails, or on Ctrl-C: the pool itself would wait until they are done."""
-    try:
-        yield
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        workers = multiprocessing.active_children()
-        families = []
-        for worker in workers:
-            with suppress(psutil.NoSuchProcess):
-                families += [found := psutil.Process(worker.pid), *found.children(recursive=True)]
-            worker.terminate()
-        _, left = psutil.wait_procs(families, timeout=STOP_SECONDS)
-        for process in left:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        raise
+def _in_process(progress: Any, name: str, task: Task, yields: bool) -> Any:
+    """Run a task in a new process: it changes the folder and imports a level's package."""
+    with ProcessPoolExecutor(1, SPAWN, initializer=_set_up, initargs=(progress,)) as process:
+        return process.submit(_run, name, task, yields).result()
 
 
-_progress: Any = None  # of a worker: the queue to its parent
+def _stop(tasks: Collection[Future[Any]]) -> None:
+    """Ask the workers to end, which stops their applications; what is left after a while is killed."""
+    families: dict[int, list[psutil.Process]] = {}
+    until = time.monotonic() + STOP_SECONDS
+    while not all(task.done() for task in tasks) and time.monotonic() < until:
+        for worker in multiprocessing.active_children():
+            if worker.pid is not None and worker.pid not in families:
+                with suppress(psutil.NoSuchProcess):
+                    root = psutil.Process(worker.pid)
+                    families[worker.pid] = [*root.children(recursive=True), root]
+                worker.terminate()
+        time.sleep(POLL_SECONDS)
+    for process in (each for family in families.values() for each in family):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+# Of a worker: the queue to its parent, and whether its task has ended.
+_progress: Any = None
+_ended = threading.Event()
 
 
 def _set_up(progress: Any) -> None:
@@ -143,7 +151,12 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
-    _thread.interrupt_main(signal.SIGTERM)
+    if sys.platform == "win32":
+        _thread.interrupt_main(signal.SIGTERM)
+    else:
+        os.kill(os.getpid(), signal.SIGTERM)  # also interrupts what it waits for
+    _ended.wait(STOP_SECONDS)
+    os._exit(1)  # the pool's worker would wait for another task
 
 
 def _run(name: str, task: Task, yields: bool) -> Any:
@@ -153,4 +166,7 @@ def _run(name: str, task: Task, yields: bool) -> Any:
             niceness = psutil.BELOW_NORMAL_PRIORITY_CLASS
         with suppress(psutil.Error):
             psutil.Process().nice(niceness)
-    return task.run(lambda progress: _progress.put((name, progress)))
+    try:
+        return task.run(lambda progress: _progress.put((name, progress)))
+    finally:
+        _ended.set()
