@@ -1,7 +1,7 @@
 """Gate: a model that was taken back or rejected is not tried on users a second time under another number."""
 
 from bike_demand.release.gates.case import Case, Finding
-from bike_demand.release.moves import REJECTED, STATE_TAG, TAKEN_BACK
+from bike_demand.release.transitions import REJECTED, ROLLED_BACK, STATE_TAG
 from bike_demand.tracking import BLOCKED_TAG, DEPLOYMENT_TAG, Version
 
 ANOTHER = "train another one, with later data or another recipe"
@@ -31,7 +31,7 @@ def was_not_taken_back(case: Case) -> Finding:
 def _became(case: Case, version: Version) -> str | None:
     """How a version failed with users; None where it did not."""
     if BLOCKED_TAG in version.tags:
-        return TAKEN_BACK
+        return ROLLED_BACK
     record = version.tags.get(DEPLOYMENT_TAG)
     state = None if record is None else case.tracking.run(record).tags.get(STATE_TAG)
-    return state if state in (REJECTED, TAKEN_BACK) else None
+    return state if state in (REJECTED, ROLLED_BACK) else None
