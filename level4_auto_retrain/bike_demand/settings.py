@@ -77,7 +77,6 @@ class ServiceLog(_Section):
     flush_seconds: Annotated[float, Field(gt=0, le=60)]
     queue: Annotated[int, Field(ge=1000)]
     requests: bool
-    load_days: Annotated[int, Field(ge=1)]
 
 
 Choice = Literal["recent", "none"]
@@ -322,13 +321,14 @@ class Loop(_Section):
 
 
 class Dashboard(_Section):
-    """The application's page for people: how often it renews itself, and where else to look, by name."""
+    """The page /dashboard: how often it polls, when the loop counts as stopped, and links to show."""
 
-    refresh_seconds: Annotated[int, Field(ge=1, le=3600)]
+    refresh_seconds: Annotated[int, Field(ge=1, le=3600)] = 5
+    loop_stale_hours: Annotated[float, Field(gt=0)] = 26
     links: dict[
         Annotated[str, Field(min_length=1, max_length=40)],
         Annotated[str, Field(pattern=r"^(https?://\S+|/[^/\s]\S*)$")],
-    ]
+    ] = {}
 
 
 class TrackingStore(_Section):
