@@ -1,5 +1,6 @@
 """`ladder up`: what a level runs, on loopback, until Ctrl-C; with a story, days pass before one's eyes."""
 
+import json
 import shlex
 import shutil
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,7 @@ from ladder.levels import level
 from ladder.service import Service, free_port, is_free
 from ladder.stage import FOR_MACHINES, Stage, release_earlier, set_up, show
 
-LINKS = "BIKE_LINKS"  # tells the application where the pages are that stand beside it
+LINKS = "BIKE_DASHBOARD__LINKS"  # tells the application where the pages are that stand beside it
 CALM_DAYS = 3  # of a story, before something happens
 
 
@@ -53,7 +54,7 @@ def up(
             stage.publish(stage.today)
         book, folder = stage.book, stage.folder
         pages = [(page, _server(page, folder)) for page in book.pages]
-        links = {LINKS: ",".join(f"{page.name}={server.url}" for page, server in pages)}
+        links = {LINKS: json.dumps({page.name: server.url for page, server in pages})}
         service = stack.enter_context(
             Service(folder, folder / "state" / "service.log", port, environment() | links)
         )

@@ -214,7 +214,9 @@ def test_where_nothing_runs_nothing_is_waited_for_or_made(tracking: Tracking) ->
 def test_a_database_that_is_away_is_a_warning_as_the_alias_has_moved(
     tracking: Tracking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("BIKE_DATABASE_PRODUCTION", "postgresql+psycopg://nobody@127.0.0.1:1/none")
+    monkeypatch.setenv(
+        "BIKE_ENVIRONMENTS__PRODUCTION__DATABASE", "postgresql+psycopg://nobody@127.0.0.1:1/none"
+    )
     said = back(tracking)
     assert "warning: nobody can say which workers have taken it" in said
     assert "\n" not in said

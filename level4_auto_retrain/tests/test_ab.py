@@ -460,7 +460,9 @@ def test_before_anything_is_live_there_is_nothing_to_do(run: Run) -> None:
 def test_a_database_that_is_away_is_told_in_one_line(
     tested: Tracking, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("BIKE_DATABASE_PRODUCTION", "postgresql+psycopg://nobody@127.0.0.1:9/none")
+    monkeypatch.setenv(
+        "BIKE_ENVIRONMENTS__PRODUCTION__DATABASE", "postgresql+psycopg://nobody@127.0.0.1:9/none"
+    )
     before = known(tested)
     for argv in (("ab", "step"), ("ab", "status"), ("trace", "0" * 32)):
         assert "127.0.0.1:9" in run(*argv).refusal()

@@ -1,5 +1,6 @@
 """The status document and the page that draws it: what they say, to whom, and how it looks in a browser."""
 
+import json
 import re
 import shutil
 import threading
@@ -131,19 +132,26 @@ def test_the_document_has_the_whole_story(address: str, model: Model) -> None:
     assert [each["verdict"] for each in status.comparisons] == ["keep on"]
     assert {each.subject for each in status.incidents} == {"version 1", "feed", "temp_c", "feels_like_c"}
     assert [each.key for each in status.alerts] == ["over:1", "error"]
-    assert status.undelivered == 2
+    assert [each["channel"] for each in status.undelivered] == ["log", "log"]
     assert status.drift is not None
     assert status.drift["moved"] == ["temp_c"]
     assert [each.day for each in status.days if each.quality] == [at(90).date(), at(91).date()]
     assert status.problems == []
 
 
-def test_alerts_that_no_channel_waits_for_are_delivered(address: str, live: Live) -> None:
+def test_alerts_are_undelivered_until_a_channel_took_them_or_refused_them_a_week_ago(
+    address: str, live: Live
+) -> None:
     fill(address)
     with closing(open_database(address)) as database:
-        for each in journal.undelivered(database):
-            journal.delivered(database, each.id, "log")
-    assert status_of(address, live).undelivered == 0
+        over, error = (each.id for each in journal.alerts(database))
+        journal.delivered(database, over, "log")
+        journal.not_delivered(database, error, "log", "disk full", final=False)
+        (found,) = status_of(address, live).undelivered
+        assert (found["id"], found["channel"], found["reason"]) == (error, "log", "disk full")
+        assert any("disk full" in each for each in status_of(address, live).headline.doing)
+        journal.not_delivered(database, error, "log", "disk full", final=True)
+        assert status_of(address, live).undelivered == []
 
 
 def test_errors_are_daily_means_and_means_of_two_weeks(address: str, live: Live) -> None:
@@ -332,20 +340,21 @@ def status_from(client: Client) -> dict[str, Any]:
 
 def test_where_else_to_look_is_set_by_the_environment(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert project
-    monkeypatch.setenv("BIKE_LINKS", "MLflow=http://127.0.0.1:5000/?a=b, Prefect=https://prefect.example.org")
-    assert load_settings().dashboard.links == {
-        "MLflow": "http://127.0.0.1:5000/?a=b",
-        "Prefect": "https://prefect.example.org",
-    }
+    links = {"MLflow": "http://127.0.0.1:5000/?a=b", "Prefect": "https://prefect.example.org"}
+    monkeypatch.setenv("BIKE_DASHBOARD__LINKS", json.dumps(links))
+    assert load_settings().dashboard.links == links
 
 
-@pytest.mark.parametrize("links", ["MLflow", "MLflow=", "MLflow=javascript:alert(1)", "=http://x", "a=//x"])
+@pytest.mark.parametrize(
+    "links",
+    ["MLflow", '{"MLflow": ""}', '{"MLflow": "javascript:alert(1)"}', '{"": "http://x"}', '{"a": "//x"}'],
+)
 def test_what_is_no_link_is_refused(
     project: Path, run: Run, monkeypatch: pytest.MonkeyPatch, links: str
 ) -> None:
     assert project
-    monkeypatch.setenv("BIKE_LINKS", links)
-    assert "dashboard.links" in run("ingest").refusal()
+    monkeypatch.setenv("BIKE_DASHBOARD__LINKS", links)
+    assert "dashboard" in run("ingest").refusal().lower()
 
 
 # ---- in a real browser

@@ -263,7 +263,7 @@ class Life:
         return "".join(perform(step, self.folder, self._typing.type_in) for step in self.book.daily)
 
     def morning(self, day: pd.Timestamp, said: str) -> None:
-        """Note how things stand, once the application does what the registry says, and its status is of now."""
+        """Note how things stand, once the application follows the registry and its status is of now."""
         aliases = self.registry.aliases()
         taken(self.service, aliases["champion"])
         metrics = self._client.get("/metrics").raise_for_status().text

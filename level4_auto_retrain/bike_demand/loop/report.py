@@ -9,6 +9,7 @@ from typing import Any
 
 from bike_demand.data.target import ERROR_UNIT, UNIT
 from bike_demand.files import write_atomically
+from bike_demand.monitoring.report import undelivered_lines
 from bike_demand.prediction_log import journal
 from bike_demand.prediction_log.database import open_database
 from bike_demand.prediction_log.journal import Incident
@@ -23,6 +24,7 @@ def report(settings: Settings, *, as_json: bool, page: Path | None, tell: Tell) 
     with closing(open_database(settings.environments.production.database)) as database:
         found = journal.incidents(database)[::-1]
         lessons = {each.id: each.kind for each in journal.lessons(database)}
+        failures = journal.delivery_failures(database)
     if page is not None:
         write_atomically(page, rendered(found, lessons).encode())
     if as_json:
@@ -33,6 +35,8 @@ def report(settings: Settings, *, as_json: bool, page: Path | None, tell: Tell) 
             tell(line)
     if not found:
         tell("Nothing went wrong so far.")
+    for line in undelivered_lines(failures):
+        tell(line)
     if page is not None:
         tell(f"Page: {page}")
 

@@ -53,7 +53,8 @@ incidents = Table(
     ),
 )
 
-# What people were told. `delivered`: by channel, when (wall time, ISO 8601); null: it is still to go out.
+# What people were told. `delivered`: by channel, when (wall time, ISO 8601); null: it is still to go out;
+# {"reason", "final"}: the last attempt failed.
 alerts = Table(
     "alerts",
     metadata,

@@ -34,6 +34,7 @@ TITLE = "Bike demand"
 CACHE_SECONDS = 1.0  # many viewers cost one reading of the database a second
 RECENT_DAYS = 14  # of the moving averages
 MOST_ALERTS = 40
+REFUSED_FOR = timedelta(days=7)  # so long an alert that a channel refuses for good is reported
 PRIORITY = [Kind.RELEASE, Kind.NO_MODEL, Kind.LOOP, Kind.QUALITY, Kind.ERROR, Kind.AGE, Kind.DRIFT]
 
 
@@ -102,7 +103,9 @@ class StatusDocument(BaseModel):
     trainings: list[Action] = []
     budget: dict[str, Any] = Field({}, description="of trainings: spent, of, days, says")
     alerts: list[Alert] = []
-    undelivered: int = Field(0, description="alerts that some channel has not accepted yet")
+    undelivered: list[dict[str, Any]] = Field(
+        [], description="alerts that a channel has not accepted, and why"
+    )
     drift: dict[str, Any] | None = Field(None, description="the latest input drift test")
     fields: list[str] = Field(list(LIMITS), description="of a request")
     fallbacks: dict[str, int] = Field({}, description="values replaced in the last day, by field")
@@ -194,7 +197,6 @@ def read(database: Database, environment: str, seen_within: float) -> dict[str, 
     content = {name: each.content for name, each in known.items()}
     as_of = max((each.as_of for each in known.values()), default=None)
     live = content.get("live") or {}
-    alerts = journal.alerts(database, MOST_ALERTS)
     actions = journal.actions(database)
     past = days(database, date.min, date.max)
     return {
@@ -211,8 +213,12 @@ def read(database: Database, environment: str, seen_within: float) -> dict[str, 
         "incidents": journal.incidents(database),
         "releases": list(_releases(actions)),
         "trainings": [each for each in actions if each.kind == TRAIN],
-        "alerts": alerts,
-        "undelivered": sum(None in each.delivered.values() for each in alerts),
+        "alerts": journal.alerts(database, MOST_ALERTS),
+        "undelivered": [
+            each
+            for each in journal.delivery_failures(database, MOST_ALERTS)
+            if not each["final"] or (as_of and datetime.fromisoformat(each["at"]) > as_of - REFUSED_FOR)
+        ],
         "drift": next((each for _, each in drifts(database)), None),
         "fallbacks": norms.replaced(database, as_of - timedelta(days=1)) if as_of else {},
         "workers": [each for each in workers(database, seen_within) if each.environment == environment],
@@ -278,7 +284,8 @@ def _doing(status: StatusDocument, training: Action | None) -> Iterator[str]:
     if status.fallbacks:
         yield f"Implausible values are replaced with typical ones: {', '.join(status.fallbacks)}."
     if status.undelivered:
-        yield f"Alerts that were not delivered yet: {status.undelivered}."
+        reason = f"{status.undelivered[0]['channel']}: {status.undelivered[0]['reason']}"
+        yield f"Alerts not delivered: {len(status.undelivered)} ({reason})."
 
 
 def _served(live: Live | None) -> Iterator[ServedModel]:

@@ -62,7 +62,7 @@ def _service(url: str, scratch: Path, patience: float) -> Iterator[str]:
     with output.open("wb") as out, errors.open("wb") as err:
         process = subprocess.Popen(
             command("bike_demand", "serve", *where),
-            env=environment({"BIKE_KEYS_FILE": str(scratch / "no-keys.yaml"), "PYTHONUNBUFFERED": "1"}),
+            env=environment({"BIKE_SERVING__KEYS": str(scratch / "no-keys.yaml"), "PYTHONUNBUFFERED": "1"}),
             stdout=out,
             stderr=err,
         )

@@ -95,14 +95,15 @@ function drawSignals(signals, card) {
 function events({ releases, trainings, alerts, incidents }) {
   const plain = value => typeof value !== "object" || value === null ? String(value)
     : Object.entries(value).map(([name, each]) => `${name.replaceAll("_", " ")} ${plain(each)}`).join(", ");
-  const waiting = alert => Object.keys(alert.delivered).filter(channel => alert.delivered[channel] === null);
+  const missing = alert => Object.entries(alert.delivered).filter(([, state]) => typeof state !== "string")
+    .map(([channel, state]) => `${channel}: ${state?.reason ?? "not tried yet"}`).join("; ");
   return [
     ...releases.map(each => each.rolled_back == null ? [each.at, "good", `Version ${each.version} is live`, {}]
       : [each.at, "bad", `Version ${each.rolled_back} is rolled back, version ${each.version} is live again`, {}]),
     ...trainings.map(each => [each.at, "drift", `Training: ${each.reason}`,
       { Outcome: `${each.version ? `version ${each.version}, ` : ""}${each.detail.outcome ?? each.state}` }]),
-    ...alerts.filter(each => !each.key.startsWith("over:") || waiting(each).length).map(each => [each.at, "warn", each.title, {
-      "Not delivered by": waiting(each).join(", "), "What happened": each.body.happened, "What was done": each.body.done,
+    ...alerts.filter(each => !each.key.startsWith("over:") || missing(each)).map(each => [each.at, "warn", each.title, {
+      "Not delivered": missing(each), "What happened": each.body.happened, "What was done": each.body.done,
       "What you may do": each.body.you_may }]),
     ...incidents.filter(each => each.ended_at).map(each => [each.ended_at, "good",
       `Over: ${each.kind}, ${each.subject}, ${day(each.since)} to ${day(each.ended_at)}`,
