@@ -113,7 +113,6 @@ class Deploy(Section):
     start_seconds: Annotated[float, Field(gt=0)] = 60
     latency_factor: Annotated[float, Field(ge=1)] = 1.5
     memory_factor: Annotated[float, Field(ge=1)] = 1.5
-    twin_factor: Annotated[float, Field(ge=1)] = 1.1
     min_rows: Annotated[int, Field(ge=1)] = 24
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     error_worse: Annotated[float, Field(ge=0)] = 0.25
@@ -314,7 +313,6 @@ class Loop(Section):
     seconds: Annotated[float, Field(gt=0)] = 3600
     most_failures: Annotated[int, Field(ge=1)] = 3
     rest_days: Annotated[float, Field(ge=0)] = 7
-    lesson_worse: Annotated[float, Field(ge=0)] = 0.5
     alerts: Alerts = Alerts()
 
 

@@ -21,7 +21,7 @@ from bike_demand.good_hours import good_hours
 from bike_demand.release import moves
 from bike_demand.release.converge import wait_until_taken
 from bike_demand.release.decision import Decision, Verdict, keep, kept, now_utc, page_of, plain
-from bike_demand.release.gates import GATES, Case, Finding, Gate
+from bike_demand.release.gates import GATES, Gate, GateContext, GateResult
 from bike_demand.release.moves import STATE_TAG
 from bike_demand.settings import STATE, Settings
 from bike_demand.tracking import CHALLENGER, CHAMPION, DEPLOYMENT_TAG, PREVIOUS, Tracking, Version
@@ -309,29 +309,31 @@ def _keep_outcome(tracking: Tracking, record: str, decision: Decision, state: st
 
 def _case(
     settings: Settings, tracking: Tracking, version: Version, as_of: datetime | None, scratch: str
-) -> Case:
-    return Case(settings, tracking, version, tracking.champion(), good_hours(settings, as_of), Path(scratch))
+) -> GateContext:
+    return GateContext(
+        settings, tracking, version, tracking.champion(), good_hours(settings, as_of), Path(scratch)
+    )
 
 
-def _verdict(gate: Gate, case: Case) -> Verdict:
+def _verdict(gate: Gate, case: GateContext) -> Verdict:
     """What the gate says. A version that cannot be judged is refused, but not for a store that is away: then
     UnreachableError is raised.
     """
     began, at = time.monotonic(), now_utc()
     try:
-        finding = gate.judge(case)
+        result = gate.judge(case)
     except UserError as error:
         try:
             case.tracking.version(case.version.number)
         except UserError as away:
             raise UnreachableError(str(away)) from None
-        finding = Finding(False, str(error))
+        result = GateResult(False, str(error))
     return Verdict(
         gate=gate.id,
         title=gate.title,
-        passed=finding.passed,
-        says=finding.says,
-        evidence=plain(finding.evidence),
+        passed=result.passed,
+        says=result.summary,
+        evidence=plain(result.evidence),
         seconds=round(time.monotonic() - began, 3),
         at=at,
         champion=None if case.champion is None else case.champion.number,
