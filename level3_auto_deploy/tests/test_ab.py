@@ -21,7 +21,7 @@ from bike_demand.release import deploy as delivery
 from bike_demand.release import transitions
 from bike_demand.release.ab import step as step_module
 from bike_demand.release.ab.evidence import Evidence, Trial, TrialKind, weigh
-from bike_demand.release.gates import Case, Finding, Gate
+from bike_demand.release.gates import Gate, GateContext, GateResult
 from bike_demand.settings import load_settings
 from bike_demand.tracking import BLOCKED_TAG, CHALLENGER, CHAMPION, DEPLOYMENT_TAG, PREVIOUS, Tracking
 from tests.answers import Model, hours, log, off_by, tell_outcomes
@@ -379,9 +379,9 @@ def test_what_waits_begins_only_after_the_watch_and_is_compared_with_what_is_liv
     assert tested.aliases().get(CHALLENGER) is None
     compared: list[int | None] = []
 
-    def judge(case: Case) -> Finding:
+    def judge(case: GateContext) -> GateResult:
         compared.append(None if case.champion is None else case.champion.number)
-        return Finding(False, "it is worse than that", {})
+        return GateResult(False, "it is worse than that", {})
 
     gate = Gate("error", "Error", judge, compares=True)
     monkeypatch.setattr(step_module, "deploy", partial(delivery.deploy, gates=(gate,)))

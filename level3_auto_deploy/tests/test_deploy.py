@@ -17,7 +17,7 @@ from bike_demand.__main__ import main
 from bike_demand.errors import UnreachableError, UserError
 from bike_demand.release import transitions
 from bike_demand.release.deploy import check, deploy, release
-from bike_demand.release.gates import GATES, Case, Finding, Gate
+from bike_demand.release.gates import GATES, Gate, GateContext, GateResult
 from bike_demand.settings import load_settings
 from bike_demand.tracking import Tracking
 from tests.conftest import ROOT, Run, project_in
@@ -76,15 +76,15 @@ def page_of(tracking: Tracking, number: int) -> str:
     return tracking.fetch(record, "decision.html", Path("fetched") / record).read_text(encoding="utf-8")
 
 
-def stops(case: Case) -> Finding:
-    return Finding(False, f"version {case.version.number} has the wrong colour", {"colour": "red"})
+def stops(case: GateContext) -> GateResult:
+    return GateResult(False, f"version {case.version.number} has the wrong colour", {"colour": "red"})
 
 
 def counted(gates: Sequence[Gate], seen: list[str]) -> list[Gate]:
     """The same gates, which note that they were run."""
 
-    def noted(gate: Gate) -> Callable[[Case], Finding]:
-        def judge(case: Case) -> Finding:
+    def noted(gate: Gate) -> Callable[[GateContext], GateResult]:
+        def judge(case: GateContext) -> GateResult:
             seen.append(gate.id)
             return gate.judge(case)
 
@@ -273,7 +273,7 @@ def test_a_deployment_that_was_killed_goes_on_where_it_was(live: Tracking, at: i
 def interrupted(tracking: Tracking) -> None:
     """A deployment of version 2 that ended after all gates but before anything was decided."""
 
-    def ends(_: Case) -> Finding:
+    def ends(_: GateContext) -> GateResult:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -313,9 +313,9 @@ def test_taken_up_again_beside_another_champion_it_is_compared_again(
 def test_a_champion_that_changes_meanwhile_is_noticed(live: Tracking, handoffs: tuple[Path, Path]) -> None:
     other = register(*handoffs, tracking=live, twin_last=TWIN_LAST).number
 
-    def meanwhile(_: Case) -> Finding:
+    def meanwhile(_: GateContext) -> GateResult:
         live.promote(other, {})
-        return Finding(True, "nothing to see")
+        return GateResult(True, "nothing to see")
 
     with pytest.raises(UserError, match="version 3 went live in the meantime; deploy again"):
         deployed(2, [*QUICK, Gate("long", "It takes long", meanwhile)])
@@ -327,9 +327,9 @@ def test_a_champion_that_changes_meanwhile_is_noticed(live: Tracking, handoffs: 
 def test_a_store_that_goes_away_refuses_nothing(live: Tracking) -> None:
     store = Path("state/mlflow.db")
 
-    def away(case: Case) -> Finding:
+    def away(case: GateContext) -> GateResult:
         store.rename("elsewhere.db")
-        return Finding(True, case.tracking.version(2).digest)
+        return GateResult(True, case.tracking.version(2).digest)
 
     with pytest.raises(UnreachableError):
         deployed(2, [*QUICK[:2], Gate("away", "It is there", away)])
@@ -475,9 +475,9 @@ def test_before_the_first_training_it_says_what_to_do(run: Run) -> None:
 def test_the_gates_see_only_what_had_happened_by_then(live: Tracking) -> None:
     ends: list[datetime] = []
 
-    def look(case: Case) -> Finding:
+    def look(case: GateContext) -> GateResult:
         ends.append(case.hours[-1].timestamp)
-        return Finding(True, "seen")
+        return GateResult(True, "seen")
 
     said: list[str] = []
     deploy(load_settings(), "2", datetime(2011, 3, 28), said.append, [Gate("look", "It looks", look)])

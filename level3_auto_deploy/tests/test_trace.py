@@ -12,7 +12,7 @@ import pytest
 from bike_demand.data.store import read_hours
 from bike_demand.data.table import iso
 from bike_demand.release import deploy as delivery
-from bike_demand.release.gates import Finding, Gate
+from bike_demand.release.gates import Gate, GateResult
 from bike_demand.settings import DATA, load_settings
 from bike_demand.tracking import DEPLOYMENT_TAG, Tracking
 from bike_demand.training import steps
@@ -21,7 +21,7 @@ from tests.conftest import Run
 from tests.registry import put_live, register
 from tests.workcopy import git
 
-passing = Gate("example", "Example", lambda _: Finding(True, "what it says of it", {"rows": 3}))
+passing = Gate("example", "Example", lambda _: GateResult(True, "what it says of it", {"rows": 3}))
 
 
 def quiet(_: str) -> None:

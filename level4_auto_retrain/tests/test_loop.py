@@ -27,7 +27,6 @@ from bike_demand.prediction_log.journal import (
     DONE,
     FAILED,
     LIVE,
-    MODEL,
     TAKE_BACK,
     TRAIN,
     Kind,
@@ -37,7 +36,7 @@ from bike_demand.prediction_log.locks import alone
 from bike_demand.release import deploy as delivery
 from bike_demand.release import transitions
 from bike_demand.release.ab import step as step_module
-from bike_demand.release.gates import Case, Finding, Gate
+from bike_demand.release.gates import Gate, GateContext, GateResult
 from bike_demand.settings import load_settings
 from bike_demand.tracking import BLOCKED_TAG, CHALLENGER, CHAMPION, PREVIOUS, Tracking
 from bike_demand.training import steps
@@ -285,7 +284,7 @@ def shown(number: int, answer: float, first: str, until: str) -> None:
     tell_outcomes(rows)
 
 
-def test_a_bad_model_that_somebody_put_live_is_taken_back_after_its_first_day_and_becomes_a_check(
+def test_a_bad_model_that_somebody_put_live_is_taken_back_after_its_first_day(
     database: Database, run: Run
 ) -> None:
     take(run, BEGAN)
@@ -305,10 +304,6 @@ def test_a_bad_model_that_somebody_put_live_is_taken_back_after_its_first_day_an
     assert incident.cost is not None
     assert incident.cost["answers_by_bad_model"] == 23
     assert incident.cost["error_of_bad_model"] > 3 * incident.cost["error_of_good_model"]
-    (lesson,) = journal.lessons(database, MODEL)
-    assert (incident.lesson, lesson.content["version"], len(lesson.content["rows"])) == (lesson.id, 2, 23)
-    assert set(lesson.content["bad"]) == {400.0}
-    assert set(lesson.content["good"]) == {50.0}
     assert titles(database) == ["Bad release: version 2", "Over: bad-release, version 2"]
 
 
@@ -364,8 +359,6 @@ def test_a_promotion_that_turns_out_worse_is_taken_back_with_its_evidence(
     assert tracking.aliases() == {"champion": 1}
     assert tracking.run(tracking.version(2).tags["deployment"]).tags["watch.verdict"] == "take back"
     assert states(database, TAKE_BACK) == [(DONE, 1)]
-    take(run, "2011-03-03")
-    assert [each.content["version"] for each in journal.lessons(database, MODEL)] == [2]
 
 
 def test_what_a_person_takes_back_is_an_incident_with_its_case_too(database: Database, run: Run) -> None:
@@ -479,7 +472,7 @@ def test_a_version_that_a_gate_refuses_is_told_and_counts_as_a_failure(
     drifts: Callable[[bool], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    refuses = (Gate("no", "Never", lambda _: Finding(False, "it is refused")),)
+    refuses = (Gate("no", "Never", lambda _: GateResult(False, "it is refused")),)
     monkeypatch.setattr(delivery, "deploy", partial(delivery.deploy.func, gates=refuses))  # type: ignore[attr-defined]
     drifts(True)
     take(run, BEGAN)
@@ -547,9 +540,9 @@ def test_what_a_gate_refused_before_the_kill_is_not_asked_again(
 ) -> None:
     asked: list[int] = []
 
-    def refuse(case: Case) -> Finding:
+    def refuse(case: GateContext) -> GateResult:
         asked.append(case.version.number)
-        return Finding(False, "it is refused")
+        return GateResult(False, "it is refused")
 
     gates = (Gate("no", "Never", refuse),)
     monkeypatch.setattr(delivery, "deploy", partial(delivery.deploy.func, gates=gates))  # type: ignore[attr-defined]
@@ -625,7 +618,8 @@ def test_a_rollback_that_is_killed_is_finished_by_the_next_turn(
     assert tracking.aliases() == {"champion": 1}
     assert states(database, TAKE_BACK) == [(DONE, 1)]
     take(run, "2011-03-03")
-    assert len(journal.lessons(database, MODEL)) == 1
+    (incident,) = journal.incidents(database)
+    assert incident.ended_at is not None
 
 
 def test_what_does_not_answer_is_tried_again_at_the_next_turn(
@@ -695,13 +689,12 @@ def test_the_incidents_are_shown_as_lines_json_and_a_page(living: Path, run: Run
     out = run("incidents", "--html", "incidents.html").out
     assert "1. bad-release, version 2: 2011-03-01 to 2011-03-03" in out
     assert "23 hours answered by the bad model" in out
-    assert "learned: the case is a check of every later deployment" in out
     page = (living / "incidents.html").read_text(encoding="utf-8")
     assert "bad-release, version 2" in page
     assert "http" not in page
     (told,) = json.loads(run("incidents", "--json").out)
     assert (told["subject"], told["lesson"], told["ended_at"]) == (
         "version 2",
-        "model",
+        None,
         "2011-03-03T00:00:00",
     )

@@ -115,7 +115,7 @@ def test_downwards_what_was_new_is_gone(ladder: Ladder) -> None:
     new, changed, gone = (len(WRITTEN["2-3"][kind]) for kind in ("new", "changed", "gone"))
     assert f"{gone} new, {changed} changed, {new} gone, " in done.stdout
     assert "L2-T1  Model training is automated" in done.stdout
-    assert "-  bike_demand/release/ab/rule.py" in done.stdout
+    assert "-  bike_demand/release/ab/statistics.py" in done.stdout
 
 
 def test_a_level_beside_itself_is_the_same(ladder: Ladder) -> None:

@@ -18,7 +18,7 @@ from bike_demand.prediction_log.database import Database
 JSON = Any  # what JSON can hold
 TRAIN, TAKE_BACK, LIVE = "train", "take back", "live"  # kinds of action
 BEGUN, DONE, FAILED = "begun", "done", "failed"  # their states
-DATA, MODEL = "data", "model"  # kinds of lesson
+DATA = "data"  # the kind of lesson
 
 
 class Kind(StrEnum):

@@ -21,7 +21,7 @@ from bike_demand.errors import UnreachableError, UserError
 from bike_demand.good_hours import good_hours
 from bike_demand.release import transitions
 from bike_demand.release.decision import DeploymentDecision, GateVerdict, page_of, store, stored
-from bike_demand.release.gates import GATES, Case, Finding, Gate
+from bike_demand.release.gates import GATES, Gate, GateContext, GateResult
 from bike_demand.release.transitions import STATE_TAG, wait_for_rollout
 from bike_demand.settings import STATE, Settings
 from bike_demand.tracking import CHALLENGER, CHAMPION, DEPLOYMENT_TAG, PREVIOUS, Tracking, Version
@@ -237,13 +237,13 @@ class _Attempt:
     def judge(self, record: str, decision: DeploymentDecision) -> DeploymentDecision:
         """Run the gates that were not passed yet. Raises UserError where one refuses the version."""
         with TemporaryDirectory() as scratch:
-            case = self._case(scratch)
+            context = self._context(scratch)
             for number, gate in enumerate(self.gates, 1):
                 before = decision.passed(gate.id)
                 if before is not None and (not gate.compares or before.champion == decision.champion):
                     self.tell(f"{self._line(number, before)} (passed before)")
                     continue
-                verdict = _verdict(gate, case)
+                verdict = _verdict(gate, context)
                 self.tell(self._line(number, verdict))
                 decision = decision.with_verdict(verdict)
                 if not verdict.passed:
@@ -260,9 +260,9 @@ class _Attempt:
         """Run all gates; the verdicts of those that refuse the version."""
         refused = []
         with TemporaryDirectory() as scratch:
-            case = self._case(scratch)
+            context = self._context(scratch)
             for number, gate in enumerate(self.gates, 1):
-                verdict = _verdict(gate, case)
+                verdict = _verdict(gate, context)
                 self.tell(self._line(number, verdict))
                 if not verdict.passed:
                     refused.append(verdict)
@@ -301,10 +301,10 @@ class _Attempt:
         changes = {"state": state, "outcome": outcome}
         store(self.tracking, record, decision.model_copy(update=changes), page=True)
 
-    def _case(self, scratch: str) -> Case:
+    def _context(self, scratch: str) -> GateContext:
         hours = good_hours(self.settings, self.as_of)
         champion = self.tracking.champion()
-        return Case(self.settings, self.tracking, self.version, champion, hours, Path(scratch))
+        return GateContext(self.settings, self.tracking, self.version, champion, hours, Path(scratch))
 
     def _titles(self) -> tuple[tuple[str, str], ...]:
         return tuple((gate.id, gate.title) for gate in self.gates)
@@ -314,29 +314,29 @@ class _Attempt:
         return f"{number}/{len(self.gates)} {verdict.gate:<16} {word}: {verdict.says}"
 
 
-def _verdict(gate: Gate, case: Case) -> GateVerdict:
+def _verdict(gate: Gate, context: GateContext) -> GateVerdict:
     """Run a gate. A version that cannot be judged is refused.
 
     Raises UnreachableError where that is because the store is down.
     """
     began, at = time.monotonic(), _now()
     try:
-        finding = gate.judge(case)
+        result = gate.judge(context)
     except UserError as error:
         try:
-            case.tracking.version(case.version.number)
+            context.tracking.version(context.version.number)
         except UserError as down:
             raise UnreachableError(str(down)) from None
-        finding = Finding(False, str(error))
+        result = GateResult(False, str(error))
     return GateVerdict(
         gate=gate.id,
         title=gate.title,
-        passed=finding.passed,
-        says=finding.says,
-        evidence=dict(finding.evidence),
+        passed=result.passed,
+        says=result.summary,
+        evidence=dict(result.evidence),
         seconds=round(time.monotonic() - began, 3),
         at=at,
-        champion=None if case.champion is None else case.champion.number,
+        champion=None if context.champion is None else context.champion.number,
     )
 
 
