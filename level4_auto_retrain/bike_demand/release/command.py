@@ -6,7 +6,7 @@ import typer
 
 from bike_demand.clock import now as now_of
 from bike_demand.errors import UserError
-from bike_demand.progress import waiting
+from bike_demand.progress import spinner
 from bike_demand.release import deploy
 from bike_demand.release.rollback import take_back
 from bike_demand.settings import Settings
@@ -33,14 +33,14 @@ def release(
     if wanted is None:
         raise UserError("give a version to release, or --back to undo the last release")
     if check:
-        with waiting("Trying the gates"):
+        with spinner("Trying the gates"):
             deploy.check(settings, wanted, as_of, typer.echo)
         return
     if reason is None or not reason.strip():
         raise UserError(
             "--reason: say why the A/B test is left out, which is kept on record; with the test: `deploy`"
         )
-    with waiting("Trying the gates"):
+    with spinner("Trying the gates"):
         deploy.release(settings, wanted, reason.strip(), as_of, typer.echo)
 
 
