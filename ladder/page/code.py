@@ -17,7 +17,7 @@ from pygments.util import ClassNotFound  # type: ignore[import-untyped]
 
 from data import UserError
 from ladder.levels import ROOT, level
-from ladder.practices import Shown
+from ladder.practices import Place
 from ladder.source import read, span
 
 CONTEXT = 3  # unchanged lines that stay in sight above and below a change
@@ -109,7 +109,7 @@ class Excerpt:
     text: str
 
 
-def excerpt(shown: Shown) -> Excerpt:
+def excerpt(shown: Place) -> Excerpt:
     """The lines that a place points to. Raises UserError where the file or the symbol is not there."""
     path = level(shown.level).folder / shown.file
     lines = read(path).split("\n")

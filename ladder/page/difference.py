@@ -1,7 +1,6 @@
 """The page of two levels side by side: one HTML file that needs nothing from anywhere else."""
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -45,10 +44,9 @@ def render(found: Difference, folder: Path) -> str:
         style=Markup((HERE / "base.css").read_text(encoding="utf-8") + code.stylesheet()),
         changes=changes,
         anchor=anchor,
-        proofs=_proofs(found),
+        proof=practices.proof_of,
         listing=code.listing,
         address=lambda path: _address(path, folder),
-        row=practices.row,
         root=ROOT,
     )
 
@@ -69,11 +67,6 @@ def changes(file: File) -> Markup:
     if not before and not after:
         return Markup('<p class="note">The file is empty.</p>')
     return code.listing(before or after, file.name)
-
-
-def _proofs(found: Difference) -> Mapping[str, practices.Proof]:
-    ids = {row for file in found.files for row in file.rows}
-    return {row: practices.proof_of(row) for row in ids}
 
 
 def _address(path: Path, folder: Path) -> str:

@@ -91,7 +91,6 @@ class Deploy(Section):
     start_seconds: Annotated[float, Field(gt=0)] = 60
     latency_factor: Annotated[float, Field(ge=1)] = 1.5
     memory_factor: Annotated[float, Field(ge=1)] = 1.5
-    twin_factor: Annotated[float, Field(ge=1)] = 1.1
     min_rows: Annotated[int, Field(ge=1)] = 24
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     error_worse: Annotated[float, Field(ge=0)] = 0.25

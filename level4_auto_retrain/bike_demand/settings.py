@@ -72,7 +72,6 @@ class ServiceLog(Section):
     flush_seconds: Annotated[float, Field(gt=0, le=60)] = 0.5
     queue: Annotated[int, Field(ge=1000)] = 20000
     requests: bool = True
-    load_days: Annotated[int, Field(ge=1)] = 400
 
 
 Choice = Literal["recent", "none"]
@@ -114,7 +113,6 @@ class Deploy(Section):
     start_seconds: Annotated[float, Field(gt=0)] = 60
     latency_factor: Annotated[float, Field(ge=1)] = 1.5
     memory_factor: Annotated[float, Field(ge=1)] = 1.5
-    twin_factor: Annotated[float, Field(ge=1)] = 1.1
     min_rows: Annotated[int, Field(ge=1)] = 24
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     error_worse: Annotated[float, Field(ge=0)] = 0.25
@@ -302,9 +300,10 @@ class Trigger(Section):
 
 
 class Alerts(Section):
-    """How people are told: see `loop.alerts`. In the quiet period the same alert is not made again."""
+    """Where alerts are delivered: see `loop.alerts`. An alert is not repeated in its quiet period."""
 
-    webhook: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = ""
+    webhook: Annotated[str, Field(pattern=r"^([a-z][a-z0-9+.-]*://\S+)?$")] = ""
+    format: Literal["json", "text"] = "json"
     quiet_days: Annotated[float, Field(ge=0)] = 7
 
 
@@ -314,14 +313,14 @@ class Loop(Section):
     seconds: Annotated[float, Field(gt=0)] = 3600
     most_failures: Annotated[int, Field(ge=1)] = 3
     rest_days: Annotated[float, Field(ge=0)] = 7
-    lesson_worse: Annotated[float, Field(ge=0)] = 0.5
     alerts: Alerts = Alerts()
 
 
 class Dashboard(Section):
-    """The application's page for people: how often it renews itself, and where else to look, by name."""
+    """The page /dashboard: how often it polls, when the loop counts as stopped, and links to show."""
 
     refresh_seconds: Annotated[int, Field(ge=1, le=3600)] = 5
+    loop_stale_hours: Annotated[float, Field(gt=0)] = 26
     links: dict[
         Annotated[str, Field(min_length=1, max_length=40)],
         Annotated[str, Field(pattern=r"^(https?://\S+|/[^/\s]\S*)$")],

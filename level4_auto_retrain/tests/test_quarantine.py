@@ -24,8 +24,7 @@ from bike_demand.prediction_log.database import open_database
 from bike_demand.prediction_log.journal import Kind
 from bike_demand.prediction_log.outcomes import store
 from bike_demand.release.deploy import deploy
-from bike_demand.release.gates import Case, Gate
-from bike_demand.release.gates import Finding as GateFinding
+from bike_demand.release.gates import Gate, GateContext, GateResult
 from bike_demand.settings import QUARANTINE, Quality, load_settings
 from bike_demand.tracking import Tracking
 from bike_demand.training.model import fit
@@ -258,9 +257,9 @@ def test_gates_see_none_of_the_hours_in_quarantine(released: Path, run: Run) -> 
     register(constant(released / "model", 50.0))
     judged: list[Hour] = []
 
-    def judge(case: Case) -> GateFinding:
+    def judge(case: GateContext) -> GateResult:
         judged.extend(case.hours)
-        return GateFinding(True, "seen")
+        return GateResult(True, "seen")
 
     deploy(load_settings(), "2", None, print, gates=(Gate("look", "Looks", judge),))
     assert 0 < len(judged) < len(ROWS)

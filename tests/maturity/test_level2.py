@@ -561,7 +561,7 @@ def test_engineers_alone_release_and_a_worse_model_goes_live_only_for_a_reason_t
     shown = {number: float(mae) for number, _, mae in SHOWN.findall(overruled.said)}
     assert shown.keys() == {"1", "2"}
     assert shown["2"] > 1.1 * shown["1"]
-    assert "that neither twin was trained on" in overruled.said
+    assert "that neither holdout model was trained on" in overruled.said
     tags = Store(overruled.folder).versions()[1].tags
     kept = [value for value in tags.values() if REASON in value]
     assert len(kept) == 1

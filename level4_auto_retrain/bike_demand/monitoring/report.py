@@ -86,6 +86,7 @@ def _told(database: Database, seen: Seen) -> dict[str, Any]:
             if each.kind == TAKE_BACK
         ],
         "alerts": journal.count_alerts(database),
+        "alerts_not_delivered": journal.delivery_failures(database),
     }
 
 
@@ -153,3 +154,13 @@ def _lines(seen: Seen, told: dict[str, Any]) -> Iterator[str]:
         made = "" if each["version"] is None else f", version {each['version']}"
         yield f"  {each['at'][:10]}{made}, {each['outcome']}: {each['reason']}"
     yield f"Taken back: {len(told['rollbacks'])}. Alerts: {told['alerts']}."
+    yield from undelivered_lines(told["alerts_not_delivered"])
+
+
+def undelivered_lines(failures: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """The alerts that were not delivered, as `journal.delivery_failures` has them, for a person."""
+    if failures:
+        yield f"Alerts not delivered: {len(failures)}, the newest:"
+    for each in failures[:LAST]:
+        then = "given up" if each["final"] else "to be tried again"
+        yield f"  {each['at'][:10]}, {each['title']}, {each['channel']}: {each['reason']} ({then})"

@@ -18,7 +18,7 @@ from bike_demand.prediction_log.database import Database
 JSON = Any  # what JSON can hold
 TRAIN, TAKE_BACK, LIVE = "train", "take back", "live"  # kinds of action
 BEGUN, DONE, FAILED = "begun", "done", "failed"  # their states
-DATA, MODEL = "data", "model"  # kinds of lesson
+DATA = "data"  # the kind of lesson
 
 
 class Kind(StrEnum):
@@ -96,14 +96,23 @@ class Incident:
 
 @dataclass(frozen=True)
 class Alert:
-    """What people were told. `body`: happened, evidence, done, you_may. `delivered`: wall time by channel."""
+    """What people were told. `body`: happened, evidence, done, you_may.
+
+    `delivered`, by channel: when it went out (wall time, ISO 8601); None: not tried yet; {"reason", "final"}:
+    the last attempt failed, for good if `final`.
+    """
 
     id: str
     key: str
     at: datetime
     title: str
     body: dict[str, JSON]
-    delivered: dict[str, str | None]
+    delivered: dict[str, JSON]
+
+    def is_outstanding(self, channel: str) -> bool:
+        """Whether it is still to go out by this channel."""
+        state = self.delivered.get(channel, "")
+        return state is None or (isinstance(state, dict) and not state["final"])
 
 
 @dataclass(frozen=True)
@@ -285,22 +294,41 @@ def put_alert(
 
 
 def undelivered(database: Database, limit: int = 1000) -> list[Alert]:
-    """The alerts that still have to go out by some channel, oldest first."""
-    return [
-        each
-        for each in _alerts(database, limit)
-        if any(delivered is None for delivered in each.delivered.values())
-    ][::-1]
+    """The alerts that are still to go out by some channel, oldest first."""
+    found = _alerts(database, limit)[::-1]
+    return [each for each in found if any(map(each.is_outstanding, each.delivered))]
 
 
 def delivered(database: Database, alert: str, channel: str) -> None:
     """It went out by this channel, now."""
+    _set_delivery(database, alert, channel, datetime.now(UTC).isoformat())
+
+
+def not_delivered(database: Database, alert: str, channel: str, reason: str, final: bool) -> None:
+    """An attempt by this channel failed; where that is final, there is no other."""
+    _set_delivery(database, alert, channel, {"reason": reason, "final": final})
+
+
+def delivery_failures(database: Database, limit: int = 1000) -> list[dict[str, JSON]]:
+    """What did not go out, newest first: {"id", "at", "title", "channel", "reason", "final"} each."""
+    not_tried = {"reason": "not tried yet", "final": False}
+    return [
+        {"id": each.id, "at": each.at.isoformat(), "title": each.title, "channel": channel}
+        | (state or not_tried)
+        for each in _alerts(database, limit)
+        for channel, state in each.delivered.items()
+        if not isinstance(state, str)
+    ]
+
+
+def _set_delivery(database: Database, alert: str, channel: str, state: JSON) -> None:
     table = tables.alerts
     with database.writing() as connection:
         _alone(database, connection, table.name)
         known = dict(connection.scalar(select(table.c.delivered).where(table.c.id == alert)) or {})
-        known[channel] = datetime.now(UTC).isoformat()
-        connection.execute(update(table).where(table.c.id == alert).values(delivered=known))
+        connection.execute(
+            update(table).where(table.c.id == alert).values(delivered={**known, channel: state})
+        )
 
 
 def alerts(database: Database, limit: int = 50) -> list[Alert]:
