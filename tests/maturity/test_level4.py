@@ -157,8 +157,7 @@ OF_THE_LOOP = {
     "release/strangers.py": (
         "if remembered[-1:] == [champion]:",
         "if champion:",
-        "test_loop.py::"
-        "test_a_bad_model_that_somebody_put_live_is_taken_back_after_its_first_day_and_becomes_a_check",
+        "test_loop.py::test_a_bad_model_that_somebody_put_live_is_taken_back_after_its_first_day",
     ),
     "training/evaluate.py": (
         "if yardstick else None",

@@ -1,7 +1,6 @@
 """Waits until the services have taken what an alias says now."""
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bike_demand.errors import UserError
@@ -22,10 +21,10 @@ def wait_until_taken(settings: Settings, environment: str, tracking: Tracking) -
     Never raises for a service or a database that is away: the alias has moved, whoever starts will follow it.
     """
     place = settings.environments.named(environment)
-    if not _may_have_workers(place.database):
-        return _nobody(environment)
+    from bike_demand.prediction_log.database import database_exists, open_database
 
-    from bike_demand.prediction_log.database import open_database
+    if not database_exists(place.database):
+        return _nobody(environment)
 
     arms = tracking.arms(place.alias)
     try:
@@ -58,13 +57,6 @@ def _wait(database: "Database", environment: str, arms: Arms | None, seen_within
                 f" log of {behind[0].id}"
             )
         time.sleep(LOOK_SECONDS)
-
-
-def _may_have_workers(address: str) -> bool:
-    """A local database that was not made yet has no worker in it, and is not made to find that out."""
-    return bool(address) and (
-        not address.startswith("sqlite:") or Path(address.partition(":///")[2]).exists()
-    )
 
 
 def _nobody(environment: str) -> str:

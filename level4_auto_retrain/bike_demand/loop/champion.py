@@ -10,9 +10,9 @@ from typing import Any
 
 from bike_demand.errors import UserError
 from bike_demand.loop.context import Context
-from bike_demand.prediction_log import journal
-from bike_demand.prediction_log.answered import first_hour_after
-from bike_demand.prediction_log.journal import DONE, FAILED, LIVE, TAKE_BACK, Kind, Raised, Signal
+from bike_demand.prediction_log import event_log
+from bike_demand.prediction_log.event_log import DONE, FAILED, LIVE, TAKE_BACK, Kind, Raised, Signal
+from bike_demand.prediction_log.queries import first_hour_after
 from bike_demand.release import moves
 from bike_demand.release.ab.evidence import Evidence
 from bike_demand.release.ab.step import gathered, step, under_watch
@@ -68,7 +68,7 @@ def act(context: Context, signal: Raised) -> str:
 
 def finish(context: Context) -> None:
     """Finish to take back what was begun before this process."""
-    for action in journal.under_way(context.database):
+    for action in event_log.under_way(context.database):
         if action.kind == TAKE_BACK:
             context.tell(_taken_back(context, action.id, int(action.detail[VERSION]), action.reason))
 
@@ -85,9 +85,9 @@ def put_back(context: Context) -> str | None:
 
 
 def note(context: Context) -> None:
-    """Keep in the journal who is live since when, where that changed."""
+    """Keep in the event log who is live since when, where that changed."""
     champion = context.tracking.aliases().get(CHAMPION)
-    known = journal.actions(context.database, LIVE)
+    known = event_log.actions(context.database, LIVE)
     before = known[-1].version if known else None
     if champion is None or champion == before:
         return
@@ -96,15 +96,15 @@ def note(context: Context) -> None:
     if before is not None and BLOCKED_TAG in context.tracking.version(before).tags:
         how = f"instead of version {before}, which was taken back"
     since = datetime.fromisoformat(version.tags.get(LIVE_SINCE_TAG, context.now.isoformat()))
-    action = journal.begin(
+    action = event_log.begin(
         context.database, LIVE, reason=how, at=min(since, context.now), detail={"instead_of": before}
     )
-    journal.write_action(context.database, action.id, state=DONE, version=champion)
+    event_log.write_action(context.database, action.id, state=DONE, version=champion)
 
 
 def taken_back_by_a_person(context: Context) -> list[Version]:
-    """The versions that somebody took back without the loop, each once: they are in the journal then."""
-    actions = journal.actions(context.database, TAKE_BACK)
+    """The versions that somebody took back without the loop, each once: they are in the event log then."""
+    actions = event_log.actions(context.database, TAKE_BACK)
     known = {each.detail.get(VERSION) for each in actions}
     champion = context.tracking.aliases().get(CHAMPION)
     found = []
@@ -119,18 +119,18 @@ def taken_back_by_a_person(context: Context) -> list[Version]:
 
 
 def note_taken_back(context: Context, version: Version) -> None:
-    """Keep it in the journal that a person took the version back."""
+    """Keep it in the event log that a person took the version back."""
     detail = {VERSION: version.number, "outcome": "taken back"}
-    action = journal.begin(
+    action = event_log.begin(
         context.database, TAKE_BACK, reason=version.tags[BLOCKED_TAG], at=context.now, detail=detail
     )
     champion = context.tracking.aliases().get(CHAMPION)
-    journal.write_action(context.database, action.id, state=DONE, version=champion)
+    event_log.write_action(context.database, action.id, state=DONE, version=champion)
 
 
 def _back(context: Context, signal: Raised) -> str:
     number = int(signal.evidence[VERSION])
-    action = journal.begin(
+    action = event_log.begin(
         context.database,
         TAKE_BACK,
         reason=signal.says,
@@ -155,12 +155,14 @@ def _taken_back(context: Context, action: int, number: int, reason: str) -> str:
                     line = take_back(context.settings, context.tracking, reason.rstrip("."), context.now)
                     said.append(line)
             except UserError as error:
-                journal.write_action(context.database, action, state=FAILED, detail={"outcome": str(error)})
+                event_log.write_action(context.database, action, state=FAILED, detail={"outcome": str(error)})
                 return f"It could not be taken back: {error}."
     elif context.tracking.aliases().get(PREVIOUS) == context.tracking.aliases().get(CHAMPION):
         context.tracking.remove_alias(PREVIOUS)  # a rollback was cut off right before its end
     good = context.tracking.aliases().get(CHAMPION)
-    journal.write_action(context.database, action, state=DONE, version=good, detail={"outcome": "taken back"})
+    event_log.write_action(
+        context.database, action, state=DONE, version=good, detail={"outcome": "taken back"}
+    )
     return said[0] if said else f"Version {number} is taken back; version {good} is live."
 
 

@@ -7,7 +7,7 @@ from bike_demand.errors import UserError
 from bike_demand.loop.context import Context
 from bike_demand.loop.training import tried
 from bike_demand.monitoring.rules import MONTH, due
-from bike_demand.prediction_log import facts
+from bike_demand.prediction_log import event_log
 from bike_demand.release.ab.evidence import Evidence, Kind
 from bike_demand.release.ab.step import gathered, under_test, under_watch
 from bike_demand.tracking import CHALLENGER, CHAMPION, PREVIOUS
@@ -25,7 +25,7 @@ def publish(context: Context) -> None:
     }
     busy = CHALLENGER in aliases or PREVIOUS in aliases
     content = {"live": live, "tests": _tests(context) if busy else [], "budget": _budget(context)}
-    facts.put(context.database, content, context.now)
+    event_log.publish(context.database, content, context.now)
 
 
 def _budget(context: Context) -> dict[str, Any]:

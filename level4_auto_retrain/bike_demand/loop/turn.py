@@ -19,10 +19,9 @@ from bike_demand.loop.context import Context, Tell
 from bike_demand.loop.publish import publish
 from bike_demand.monitoring import rules
 from bike_demand.monitoring.look import look
-from bike_demand.prediction_log import journal
-from bike_demand.prediction_log.database import Database, open_database
-from bike_demand.prediction_log.journal import TRAIN, Kind, Raised, Signal
-from bike_demand.prediction_log.locks import alone
+from bike_demand.prediction_log import event_log
+from bike_demand.prediction_log.database import Database, lock, open_database
+from bike_demand.prediction_log.event_log import TRAIN, Kind, Raised, Signal
 from bike_demand.release.ab.step import step
 from bike_demand.release.moves import WAITING_TAG
 from bike_demand.settings import DATA, Settings
@@ -73,7 +72,7 @@ def turn(settings: Settings, as_of: datetime | None, tell: Tell, send: Send | No
 def act(settings: Settings, signal: int, as_of: datetime | None, tell: Tell) -> None:
     """Do what follows on a signal that a turn has sent, by its id. Raises UserError where that fails."""
     with _at_work(settings, PATIENCE_SECONDS) as database:
-        found = [each for each in journal.open_signals(database) if each.id == signal]
+        found = [each for each in event_log.open_signals(database) if each.id == signal]
         if not found:
             tell(f"Signal {signal} is over; nothing was done.")
             return
@@ -99,8 +98,8 @@ def retrain(settings: Settings, reason: str, as_of: datetime | None, now: bool, 
         tell(training.train(context, reason, by_hand=True))
         _settle(context)
         deliver(settings, database, tell)
-        last = journal.actions(database, TRAIN)[-1]
-    if last.state == journal.FAILED:
+        last = event_log.actions(database, TRAIN)[-1]
+    if last.state == event_log.FAILED:
         raise UserError(str(last.detail.get(training.OUTCOME)))
 
 
@@ -109,7 +108,7 @@ def _at_work(settings: Settings, patience: float = 0.0) -> Iterator[Database]:
     """The database of production, while nobody else is at work on it. Raises UserError."""
     with (
         closing(open_database(settings.environments.production.database)) as database,
-        alone(database, LOOP, patience),
+        lock(database, LOOP, patience),
     ):
         yield database
 
@@ -124,7 +123,7 @@ def _turn(
     incidents.of_people(context)
     seen = look(settings, context.tracking, database, as_of, context.now)
     signals = [*champion.signals(context), *seen.signals, *_own(context, problem)]
-    change = journal.raise_signals(database, signals, context.now)
+    change = event_log.raise_signals(database, signals, context.now)
     incidents.follow(context, change.open, seen.found)
     for raised in change.new:
         tell(f"{raised.kind}: {raised.says}")
@@ -143,7 +142,7 @@ def _turn(
     if live != (None if seen.champion is None else seen.champion.number):  # what was said of another is over
         about = (Kind.NO_MODEL, Kind.RELEASE)
         left = [each for each in signals if each.kind not in about or each.subject == f"version {live}"]
-        change = journal.raise_signals(database, left, context.now)
+        change = event_log.raise_signals(database, left, context.now)
         for raised in change.ended:
             tell(f"Over: {raised.kind}, {raised.subject}.")
     if not change.open and live is not None and _busy(context) is None:
@@ -169,7 +168,7 @@ def _own(context: Context, problem: str | None) -> list[Signal]:
     if problem is not None:
         says = f"The feed cannot be gathered: {problem}."
         found.append(Signal(Kind.QUALITY, GATHERING, context.now, says, {}))
-    rest = training.resting(context.settings, journal.actions(context.database, TRAIN), context.now)
+    rest = training.resting(context.settings, event_log.actions(context.database, TRAIN), context.now)
     if rest is not None:
         found.append(Signal(Kind.LOOP, "training", context.now, f"{rest[:1].upper()}{rest[1:]}.", {}))
     age = rules.age_signal(training.tried(context), context.now, context.settings)
@@ -186,7 +185,7 @@ def _urgency(raised: Raised) -> tuple[int, int]:
 
 def _resume(context: Context, open_: Sequence[Raised]) -> None:
     """Go on with the training that was begun before."""
-    for action in journal.under_way(context.database):
+    for action in event_log.under_way(context.database):
         if action.kind == TRAIN:
             held = None if action.version is not None else _held(open_)
             context.tell(
@@ -226,7 +225,7 @@ def _done(context: Context, raised: Raised) -> str:
             return champion.act(context, raised)
         case Kind.NO_MODEL if (said := champion.put_back(context)) is not None:
             return said
-    held = _held(journal.open_signals(context.database))
+    held = _held(event_log.open_signals(context.database))
     if held is not None:
         return held
     if (busy := _busy(context)) is not None:

@@ -19,7 +19,7 @@ from bike_demand.data.table import iso
 from bike_demand.data.target import UNIT, rounded
 from bike_demand.errors import UserError
 from bike_demand.files import write_atomically
-from bike_demand.prediction_log.database import open_database
+from bike_demand.prediction_log.database import database_exists, open_database
 from bike_demand.prediction_log.queries import Logged, find, outcome
 from bike_demand.release.decision import kept
 from bike_demand.settings import DATA, QUARANTINE, STATE, Settings
@@ -295,7 +295,7 @@ def rendered(found: Trace) -> str:
 
 def _logged(settings: Settings, prediction_id: str) -> tuple[Logged, int | None]:
     address = settings.environments.production.database
-    if address.startswith("sqlite:///") and not Path(address.removeprefix("sqlite:///")).exists():
+    if not database_exists(address):
         raise UserError(f"prediction {prediction_id}: no answer was logged yet in {address}")
     with closing(open_database(address)) as database:
         logged = find(database, prediction_id)
