@@ -19,13 +19,13 @@ from bike_demand.prediction_log import event_log
 from bike_demand.prediction_log.database import open_database
 from bike_demand.prediction_log.event_log import Kind
 from bike_demand.serving.app import create_app
+from bike_demand.serving.dashboard import StatusDocument, StatusReporter
 from bike_demand.serving.guard import Guard
 from bike_demand.serving.keys import HEADER, make_key
 from bike_demand.serving.live import Live, Other
 from bike_demand.serving.metrics import Metrics
 from bike_demand.serving.model import Model, load_model
 from bike_demand.serving.slot import Slot
-from bike_demand.serving.status import StatusDocument, StatusReporter
 from bike_demand.settings import Dashboard, load_settings
 from tests.boardmaker import ERROR, NOW, YARDSTICK, at, fill, metrics, signal, under_test
 from tests.conftest import Run

@@ -144,7 +144,7 @@ OF_THE_LOOP = {
         "if abs(share) - within > 9:",
         "test_rules.py::test_a_champion_that_answers_too_high_gives_a_signal",
     ),
-    "loop/turn.py": (
+    "loop/cycle.py": (
         "        if each.kind is Kind.QUALITY:",
         "        if each.kind is Kind.DRIFT:",
         "test_loop.py::test_bad_data_are_never_trained_on_whatever_the_error_does",
@@ -154,7 +154,7 @@ OF_THE_LOOP = {
         "pass",
         "test_quality.py::test_each_fault_is_told_apart_with_its_hours_from_its_first_day_until_it_is_over",
     ),
-    "release/strangers.py": (
+    "release/out_of_band.py": (
         "if remembered[-1:] == [champion]:",
         "if champion:",
         "test_loop.py::test_a_bad_model_that_somebody_put_live_is_taken_back_after_its_first_day",
@@ -186,7 +186,7 @@ OF_THE_NEW_APPLICATION = {
         'statuses.get("4", 0)',
         "test_dashboard.py::test_the_service_counts_what_it_answered_and_what_failed",
     ),
-    "serving/status.py": (
+    "serving/dashboard.py": (
         "if found := kinds[Kind.QUALITY]:",
         "if found := kinds[Kind.DRIFT]:",
         "test_dashboard.py::test_what_matters_most_is_the_headline",

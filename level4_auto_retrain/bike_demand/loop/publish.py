@@ -5,11 +5,10 @@ from typing import Any
 
 from bike_demand.errors import UserError
 from bike_demand.loop.context import Context
-from bike_demand.loop.training import tried
+from bike_demand.loop.retraining import tried
 from bike_demand.monitoring.rules import MONTH, due
 from bike_demand.prediction_log import event_log
-from bike_demand.release.ab.evidence import Evidence, Kind
-from bike_demand.release.ab.step import gathered, under_test, under_watch
+from bike_demand.release.ab.evidence import Evidence, TrialKind, gather, under_test, under_watch
 from bike_demand.tracking import CHALLENGER, CHAMPION, PREVIOUS
 from bike_demand.training.record import PROMISE
 
@@ -45,14 +44,14 @@ def _tests(context: Context) -> list[dict[str, Any]]:
         except UserError:  # the step of the test has reported what is wrong with it
             continue
         if trial is not None:
-            found.append(_shown(gathered(context.settings, trial, context.as_of)))
+            found.append(_shown(gather(context.settings, trial, context.as_of)))
     return found
 
 
 def _shown(evidence: Evidence) -> dict[str, Any]:
     trial = evidence.trial
     return {
-        "kind": "test" if trial.kind is Kind.TEST else "watch",
+        "kind": "test" if trial.kind is TrialKind.TEST else "watch",
         "version": trial.version,
         "against": trial.against,
         "mode": trial.mode,
