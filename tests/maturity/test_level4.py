@@ -156,8 +156,7 @@ OF_THE_LOOP = {
     "release/out_of_band.py": (
         "if remembered[-1:] == [champion]:",
         "if champion:",
-        "test_loop.py::"
-        "test_a_bad_model_that_somebody_put_live_is_taken_back_after_its_first_day_and_becomes_a_check",
+        "test_loop.py::test_a_bad_model_that_somebody_put_live_is_taken_back_after_its_first_day",
     ),
     "training/evaluate.py": (
         "if yardstick else None",
@@ -186,7 +185,7 @@ OF_THE_NEW_APPLICATION = {
         'statuses.get("4", 0)',
         "test_dashboard.py::test_the_service_counts_what_it_answered_and_what_failed",
     ),
-    "serving/status.py": (
+    "serving/dashboard.py": (
         "if found := kinds[Kind.QUALITY]:",
         "if found := kinds[Kind.DRIFT]:",
         "test_dashboard.py::test_what_matters_most_is_the_headline",
