@@ -511,8 +511,8 @@ class Tracking:
         text = self._client().get_registered_model(MODEL_NAME).tags.get(CHAMPIONS_TAG, "[]")
         registered = {each.number for each in self.versions()}  # without those that somebody deleted
         numbers = [each for each in json.loads(text) if each in registered]
-        if not present:
-            return []
+        if not present:  # the alias was deleted, or nothing was live yet
+            return numbers
         if present[0] not in numbers:  # somebody moved the alias by other means
             return [*numbers, *present]
         return numbers[: numbers.index(present[0]) + 1]
