@@ -72,28 +72,6 @@ def environment(**more: str) -> dict[str, str]:
     return kept | {"PYTHONPATH": str(ROOT)} | more
 
 
-@pytest.mark.slow
-def test_a_training_that_was_registered_but_not_noted_is_found_again_and_not_registered_twice(
-    copy: Path, run: Run
-) -> None:
-    assert run("train", "--no-deploy").status == 0
-    note = copy / "state" / "recorded.json"
-    first = note.read_bytes()
-    note.unlink()  # killed right before it was written
-    said = run("train", "--no-deploy")
-    assert "Nothing changed since run" in said.out
-    assert [each.number for each in Tracking(load_settings()).versions()] == [1]
-    assert note.exists()
-    # Other settings make another version, also where nobody noted the last one.
-    note.unlink()
-    change_params(copy, half_life_days="20")
-    commit(copy)
-    assert "registered as version 2" in run("train", "--no-deploy").out
-    note.write_bytes(first)  # killed again: what is noted is the training before
-    assert "version 2: nothing to do" in run("train", "--no-deploy").out
-    assert [each.number for each in Tracking(load_settings()).versions()] == [1, 2]
-
-
 # ---- a short life
 
 

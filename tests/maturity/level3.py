@@ -93,8 +93,6 @@ def without_services(folder: Path, target: Path) -> Path:
     address = yaml.safe_load((copy / "params.yaml").read_text(encoding="utf-8"))["environments"]["test"]
     edit(copy / "params.yaml", f'url: "{address["url"]}"', 'url: ""')
     commit(copy, "No service of the test environment runs here")
-    # The last training is on record in the copy's store now.
-    edit(copy / "state" / "recorded.json", folder.as_posix(), copy.as_posix())
     return copy
 
 
