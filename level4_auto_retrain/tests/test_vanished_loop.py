@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bike_demand.prediction_log import journal
+from bike_demand.prediction_log.database import Database
 from bike_demand.prediction_log.journal import TRAIN
 from bike_demand.release import deploy as delivery
 from bike_demand.release import transitions
@@ -33,7 +34,7 @@ def tracking(living: Path) -> Tracking:  # noqa: F811
 def test_a_deleted_champion_is_replaced_by_the_last_good_one(
     tracking: Tracking,
     run: Run,
-    database: journal.Database,  # noqa: F811
+    database: Database,  # noqa: F811
 ) -> None:
     take(run, "2011-03-02")
     delete_version(2)
@@ -72,7 +73,7 @@ def test_without_the_runs_of_the_champion_and_its_deployment_the_loop_goes_on(
 def test_a_training_whose_version_was_deleted_says_so(
     tracking: Tracking,
     run: Run,
-    database: journal.Database,  # noqa: F811
+    database: Database,  # noqa: F811
 ) -> None:
     tracking.remove_alias("previous")
     assert run("retrain", "--reason", "a test", "--now", "--as-of", "2011-03-03").status == 0
@@ -85,7 +86,7 @@ def test_a_training_whose_version_was_deleted_says_so(
 def test_a_damaged_registry_fails_the_cycle_with_an_alert_until_it_is_moved_away(
     tracking: Tracking,
     run: Run,
-    database: journal.Database,  # noqa: F811
+    database: Database,  # noqa: F811
 ) -> None:
     STORE.write_bytes(b"no database" * 1000)
     said = run("agent", "--once", "--as-of", "2011-03-03")
