@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bike_demand.prediction_log import journal
+from bike_demand.prediction_log import event_log
 from bike_demand.prediction_log.database import Database
-from bike_demand.prediction_log.journal import TRAIN
+from bike_demand.prediction_log.event_log import TRAIN
 from bike_demand.release import deploy as delivery
 from bike_demand.release import transitions
 from bike_demand.settings import load_settings
@@ -41,7 +41,7 @@ def test_a_deleted_champion_is_replaced_by_the_last_good_one(
     assert run("monitor").status == 0
     take(run, "2011-03-03")
     assert tracking.aliases()["champion"] == 1
-    (alert,) = journal.alerts(database)
+    (alert,) = event_log.alerts(database)
     assert alert.key == "no-model:production"
     assert "version 2" in alert.body["happened"]
     take(run, "2011-03-04")
@@ -79,7 +79,7 @@ def test_a_training_whose_version_was_deleted_says_so(
     assert run("retrain", "--reason", "a test", "--now", "--as-of", "2011-03-03").status == 0
     delete_version(3)
     take(run, "2011-03-04")
-    (training,) = journal.actions(database, TRAIN)
+    (training,) = event_log.actions(database, TRAIN)
     assert "deleted" in training.detail["outcome"]
 
 
@@ -92,7 +92,7 @@ def test_a_damaged_registry_fails_the_cycle_with_an_alert_until_it_is_moved_away
     said = run("agent", "--once", "--as-of", "2011-03-03")
     assert said.status == 1
     assert str(STORE.absolute()) in said.err.splitlines()[-1]
-    (alert,) = journal.alerts(database)
+    (alert,) = event_log.alerts(database)
     assert str(STORE.absolute()) in alert.body["happened"]
     assert run("monitor").status == 1
     STORE.unlink()
