@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from bike_demand.data.schema import EXAMPLE
-from bike_demand.prediction_log import facts, load, norms, queries
+from bike_demand.prediction_log import expected_ranges, facts, load, queries
 from bike_demand.prediction_log.database import Database, open_database
+from bike_demand.prediction_log.expected_ranges import ExpectedRange
 from bike_demand.prediction_log.load import LIMITS, NOBODY, Load
-from bike_demand.prediction_log.norms import Norm
 from bike_demand.serving.counted import Counted
 from bike_demand.settings import load_settings
 from tests.registry import put_live
@@ -77,12 +77,12 @@ def test_what_was_replaced_norms_and_facts_are_found_as_they_were_put(address: s
     log(address, [tuple(first), tuple(second)])
     found = [queries.find(kept, f"id-{number}") for number in (1, 2)]
     assert [each and each.replaced for each in found] == [{"temp_c": 27.5, "humidity": 0.5}, None]
-    assert norms.replaced(kept, HOUR) == {"temp_c": 1, "humidity": 1}
-    assert norms.replaced(kept, HOUR + timedelta(hours=1)) == {}
-    norm = Norm("temp_c", -1.5, 30.25, tuple(map(float, range(24))), HOUR)
-    norms.publish(kept, [norm])
-    norms.publish(kept, [])
-    assert norms.read(kept) == {"temp_c": norm}
+    assert expected_ranges.replaced(kept, HOUR) == {"temp_c": 1, "humidity": 1}
+    assert expected_ranges.replaced(kept, HOUR + timedelta(hours=1)) == {}
+    norm = ExpectedRange("temp_c", -1.5, 30.25, tuple(map(float, range(24))), HOUR)
+    expected_ranges.publish(kept, [norm])
+    expected_ranges.publish(kept, [])
+    assert expected_ranges.read(kept) == {"temp_c": norm}
     facts.put(kept, {"live": {"a": [1, None]}, "tests": []}, HOUR)
     facts.put(kept, {"tests": [1]}, HOUR + timedelta(days=1))
     assert {name: (each.content, each.as_of) for name, each in facts.read(kept).items()} == {

@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from bike_demand.monitoring.look import Seen, asked_badly, look
 from sqlalchemy import delete
 
 from bike_demand.__main__ import main
 from bike_demand.data.schema import Hour
-from bike_demand.monitoring import look as look_module
+from bike_demand.monitoring import signals as signals_module
 from bike_demand.monitoring.drift import report
-from bike_demand.monitoring.look import Seen, asked_badly, look
 from bike_demand.prediction_log import history, journal
 from bike_demand.prediction_log import norms as published
 from bike_demand.prediction_log.database import Database, open_database
@@ -60,7 +60,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
 def database(lived: Path, project: Path) -> Iterator[Database]:
     """The database of production of a copy of that project, which is the current folder."""
     copy_state(lived, project)
-    look_module._clean.clear()
+    signals_module._clean.clear()
     with closing(open_database(load_settings().environments.production.database)) as opened:
         yield opened
 
@@ -238,7 +238,7 @@ def test_norms_are_those_of_the_last_good_days_and_stand_still_while_a_field_is_
 
 def test_before_anything_is_asked_the_feed_tells_what_is_normal(stored: Path) -> None:
     assert main(["ingest", "--as-of", "2011-03-01"]) == 0
-    look_module._clean.clear()
+    signals_module._clean.clear()
     with closing(open_database(load_settings().environments.production.database)) as database:
         found = seen(database, "2011-03-01")
         assert {each.field for each in found.norms} == {"temp_c", "feels_like_c", "humidity", "windspeed_kmh"}

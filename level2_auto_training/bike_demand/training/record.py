@@ -36,6 +36,13 @@ class Recorded(BaseModel):
     twin_run_id: str
     version: int | None  # None where the twin did not pass
     mae: float
+    rows: int = 0  # that the model learned from
+    left_out: str = ""  # how many gathered hours it did not learn from, and why
+
+    @property
+    def data_summary(self) -> str:
+        """What the model learned from and what was left out, as people read it."""
+        return f"It learned from {self.rows:,} rows; left out {self.left_out or 'nothing'}."
 
 
 def already(tracking: Tracking) -> Recorded | None:
@@ -62,6 +69,7 @@ def record(
         COMMIT: NO_COMMIT if revision is None else revision.commit,
         UNCOMMITTED: str(revision is None or bool(revision.patch)).lower(),
         "passed": str(passed).lower(),
+        "left_out": report.get("left_out") or "nothing",
     }
 
     def log(kind: str, files: Sequence[Path], twin: dict[str, str]) -> str:
@@ -94,6 +102,8 @@ def record(
         twin_run_id=twin_run_id,
         version=number,
         mae=metrics["mae"],
+        rows=report[FINAL]["rows"],
+        left_out=report.get("left_out", ""),
     )
     write_atomically(RECORDED, made.model_dump_json(indent=1).encode())
     return made

@@ -40,6 +40,13 @@ class Recorded(BaseModel):
     twin_run_id: str
     version: int | None  # None where the twin did not pass
     mae: float
+    rows: int = 0  # that the model learned from
+    left_out: str = ""  # how many gathered hours it did not learn from, and why
+
+    @property
+    def data_summary(self) -> str:
+        """What the model learned from and what was left out, as people read it."""
+        return f"It learned from {self.rows:,} rows; left out {self.left_out or 'nothing'}."
 
 
 def already(tracking: Tracking) -> Recorded | None:
@@ -67,6 +74,7 @@ def record(
         UNCOMMITTED: str(revision is None or bool(revision.patch)).lower(),
         PYTHON: platform.python_version(),
         "passed": str(passed).lower(),
+        "left_out": report.get("left_out") or "nothing",
     }
 
     def log(kind: str, files: Sequence[Path], twin: dict[str, str]) -> str:
@@ -105,6 +113,8 @@ def record(
         twin_run_id=twin_run_id,
         version=number,
         mae=metrics["mae"],
+        rows=report[FINAL]["rows"],
+        left_out=report.get("left_out", ""),
     )
     write_atomically(RECORDED, made.model_dump_json(indent=1).encode())
     return made

@@ -18,7 +18,7 @@ from bike_demand.loop.alerts import alert, deliver
 from bike_demand.loop.context import Context, Tell
 from bike_demand.loop.publish import publish
 from bike_demand.monitoring import rules
-from bike_demand.monitoring.look import look
+from bike_demand.monitoring.signals import evaluate_signals
 from bike_demand.prediction_log import journal
 from bike_demand.prediction_log.database import Database, open_database
 from bike_demand.prediction_log.journal import TRAIN, Kind, Raised, Signal
@@ -122,10 +122,10 @@ def _turn(
     champion.finish(context)
     champion.note(context)  # also who is taken back below
     incidents.of_people(context)
-    seen = look(settings, context.tracking, database, as_of, context.now)
-    signals = [*champion.signals(context), *seen.signals, *_own(context, problem)]
+    evaluation = evaluate_signals(settings, context.tracking, database, as_of, context.now)
+    signals = [*champion.signals(context), *evaluation.signals, *_own(context, problem)]
     change = journal.raise_signals(database, signals, context.now)
-    incidents.follow(context, change.open, seen.found)
+    incidents.follow(context, change.open, evaluation.violations)
     for raised in change.new:
         tell(f"{raised.kind}: {raised.says}")
     for raised in change.ended:
@@ -140,7 +140,9 @@ def _turn(
             send(raised)
     _settle(context)
     live = context.tracking.aliases().get(CHAMPION)
-    if live != (None if seen.champion is None else seen.champion.number):  # what was said of another is over
+    if live != (
+        None if evaluation.champion is None else evaluation.champion.number
+    ):  # what was said of another is over
         about = (Kind.NO_MODEL, Kind.RELEASE)
         left = [each for each in signals if each.kind not in about or each.subject == f"version {live}"]
         change = journal.raise_signals(database, left, context.now)
@@ -263,7 +265,7 @@ def _busy(context: Context) -> str | None:
     return None
 
 
-def _due(context: Context, reason: str, *, urgent: bool = False) -> rules.Decision:
+def _due(context: Context, reason: str, *, urgent: bool = False) -> rules.RetrainingDecision:
     return rules.due(reason, training.tried(context), context.now, context.settings, urgent=urgent)
 
 

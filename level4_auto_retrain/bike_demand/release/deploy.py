@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from bike_demand.clock import now as now_of
 from bike_demand.data.table import iso
 from bike_demand.errors import UnreachableError, UserError
-from bike_demand.good_hours import good_hours
+from bike_demand.monitoring.gathered import good_hours
 from bike_demand.release import moves
 from bike_demand.release.converge import wait_until_taken
 from bike_demand.release.decision import Decision, Verdict, keep, kept, now_utc, page_of, plain

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from bike_demand.prediction_log import norms
+from bike_demand.prediction_log import expected_ranges
 from bike_demand.prediction_log.database import Database
 from bike_demand.prediction_log.load import forget, keep
 from bike_demand.prediction_log.writer import Beat, PredictionLog
@@ -108,7 +108,7 @@ class Worker:
     def _beside(self, database: Database) -> None:
         if not self.fallback.looked.is_set():
             forget(database, datetime.now(UTC) - timedelta(days=self._keep_days))
-        self.fallback.take(norms.read(database))
+        self.fallback.take(expected_ranges.read(database))
         loads = self._counted.untold()
         keep(database, self._name, loads)
         self._counted.told(loads)

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bike_demand.data.quarantine import good_hours
+from bike_demand.data.quarantine import training_hours
 from bike_demand.errors import UserError
 from bike_demand.files import write_atomically
 from bike_demand.settings import PARAMS, RUN, STATE, Settings
@@ -46,6 +46,13 @@ class Recorded(BaseModel):
     twin_run_id: str
     version: int | None  # None where the twin did not pass
     mae: float
+    rows: int = 0  # that the model learned from
+    left_out: str = ""  # how many gathered hours it did not learn from, and why
+
+    @property
+    def data_summary(self) -> str:
+        """What the model learned from and what was left out, as people read it."""
+        return f"It learned from {self.rows:,} rows; left out {self.left_out or 'nothing'}."
 
 
 def already(tracking: Tracking) -> Recorded | None:
@@ -71,14 +78,16 @@ def _cut_off(tracking: Tracking) -> Recorded | None:
         return None
     if lock != _digest(LOCK):
         return None
-    mae = tracking.run(newest.run_id).metrics["mae"]
+    run = tracking.run(newest.run_id)
     made = Recorded(
         lock=lock,
         uri=tracking.uri,
         run_id=newest.run_id,
         twin_run_id=newest.twin_run_id,
         version=newest.number,
-        mae=mae,
+        mae=run.metrics["mae"],
+        rows=0 if run.dataset is None else run.dataset.rows,
+        left_out=run.tags.get("left_out", "").removeprefix("nothing"),
     )
     write_atomically(RECORDED, made.model_dump_json(indent=1).encode())
     return made
@@ -99,6 +108,7 @@ def record(
         UNCOMMITTED: str(revision is None or bool(revision.patch)).lower(),
         PYTHON: platform.python_version(),
         "passed": str(passed).lower(),
+        "left_out": report.get("left_out") or "nothing",
     }
 
     def log(kind: str, files: Sequence[Path], twin: dict[str, str]) -> str:
@@ -120,7 +130,7 @@ def record(
         # The metrics of the model are those of its twin: all rows that it could be tried on, it learned from.
         if passed:
             golden = RUN / GOLDEN_FILE
-            write_golden(golden, RUN / FINAL, good_hours())
+            write_golden(golden, RUN / FINAL, training_hours())
             run_id = log(FINAL, [*files, golden], {"twin_run_id": twin_run_id})
         else:
             run_id = twin_run_id
@@ -136,6 +146,8 @@ def record(
         twin_run_id=twin_run_id,
         version=number,
         mae=metrics["mae"],
+        rows=report[FINAL]["rows"],
+        left_out=report.get("left_out", ""),
     )
     write_atomically(RECORDED, made.model_dump_json(indent=1).encode())
     return made

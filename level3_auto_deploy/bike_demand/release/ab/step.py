@@ -141,7 +141,7 @@ def _now(settings: Settings, as_of: datetime | None, began: datetime, found: Seq
     Outcomes that follow on each other, that is: somebody who tries the service with an hour of next year does
     not turn the clock.
     """
-    if as_of is not None or settings.validation.clock == "wall":
+    if as_of is not None or settings.clock == "wall":
         return clock.now(settings, as_of)
     now = max(began, clock.now(settings, None)) if gathered_months(DATA) else began
     for pair in found:

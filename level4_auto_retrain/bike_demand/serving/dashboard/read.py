@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from bike_demand.prediction_log import facts, journal, load, norms
+from bike_demand.prediction_log import expected_ranges, facts, journal, load
 from bike_demand.prediction_log.database import Database
 from bike_demand.prediction_log.facts import Fact
 from bike_demand.prediction_log.history import Day, days, drifts
@@ -60,7 +60,7 @@ def read(database: Database, environment: str, seen_within: float) -> Seen:
         alerts=journal.alerts(database, MOST_ALERTS),
         actions=journal.actions(database),
         drift=next((content for _, content in drifts(database)), None),
-        replaced=norms.replaced(database, now - timedelta(days=1)) if now else {},
+        replaced=expected_ranges.replaced(database, now - timedelta(days=1)) if now else {},
         workers=[each for each in workers(database, seen_within) if each.environment == environment],
         loads=[] if since is None else load.history(database, since, step),
         step=step,
