@@ -193,10 +193,10 @@ def test_a_trace_tells_what_was_asked_and_what_the_model_was_given(released: Pat
 
 
 @pytest.mark.parametrize("bad", [{"by_hour": BY_HOUR[1:]}, {"high": math.nan}, {"by_hour": (math.inf,) * 24}])
-def test_what_is_no_norm_is_not_published(tmp_path: Path, bad: dict[str, Any]) -> None:
+def test_what_is_no_range_is_not_published(tmp_path: Path, bad: dict[str, Any]) -> None:
     with contextlib.closing(open_database(f"sqlite:///{tmp_path / 'log.db'}")) as database:
         expected_ranges.publish(database, [HUMIDITY, TEMP])
-        with pytest.raises(ValueError, match="not a norm"):
+        with pytest.raises(ValueError, match="not an expected range"):
             expected_ranges.publish(database, [replace(HUMIDITY, low=0.2), replace(TEMP, **bad)])
         expected_ranges.publish(database, [replace(HUMIDITY, low=0.3)])  # the other one keeps what it had
         assert expected_ranges.read(database) == {"humidity": replace(HUMIDITY, low=0.3), "temp_c": TEMP}

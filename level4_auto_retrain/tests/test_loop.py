@@ -90,6 +90,7 @@ class Made:
 
     def __init__(self, version: int) -> None:
         self.version, self.run_id, self.mae = version, f"run of version {version}", 20.0
+        self.data_summary = "It learned from 900 rows; left out nothing."
 
 
 def trains(_as_of: datetime | None, _allow: bool) -> tuple[Made, bool]:
@@ -665,7 +666,7 @@ def test_a_turn_that_fails_is_alerted_and_the_next_one_works(
         raise UserError("the registry does not answer")
 
     with monkeypatch.context() as patch:
-        patch.setattr(turn, "look", away)
+        patch.setattr(turn, "evaluate_signals", away)
         said = run("agent", "--once", "--as-of", BEGAN)
     assert (said.status, said.err) == (1, "error: the registry does not answer\n")
     (alert,) = journal.alerts(database)

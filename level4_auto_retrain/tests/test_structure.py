@@ -19,7 +19,7 @@ FORBIDDEN = {
     "serving": {"training", "monitoring", "release", "loop"},
     "training": {"serving", "monitoring", "release", "loop"},
     "monitoring": {"training", "serving", "release", "loop"},
-    "release": {"monitoring", "loop"},
+    "release": {"loop"},
 }
 
 
