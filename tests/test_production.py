@@ -396,7 +396,7 @@ def test_level_4_lives_on_postgresql_an_mlflow_server_and_a_prefect_server(serve
             assert attempt < 99, "the answers are not in the log"
         assert servers.rows(USER, "SELECT count(*) FROM outcomes") == [(len(hours),)]
         traced = servers.project("agent", "trace", answers[0]["id"], "--rows")
-        assert re.search(r"(?m)^  restored +\S", traced)
+        assert re.search(r"(?m)^  folder +\S", traced)
         assert re.search(r"(?m)^  version +", traced)
 
         # The same loop as flows: what was deployed is run by the worker, and looks at the same database.

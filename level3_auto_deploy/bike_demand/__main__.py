@@ -158,13 +158,11 @@ def deploy(
 
 @app.command(epilog='Example: python -m bike_demand rollback --reason "too few bikes at the station"')
 def rollback(
-    reason: Annotated[str | None, typer.Option(help="Kept with the version that is taken back.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Stored with the version that is rolled back.")] = None,
     as_of: AsOf = None,
 ) -> None:
     """Back to the last good version, at once; the present one is not deployed again."""
-    from bike_demand.release import command
-
-    command.rollback(settings.load_settings(), reason, as_of)
+    _rollback(settings.load_settings(), reason, as_of)
 
 
 @app.command(epilog='Example: python -m bike_demand release 7 --reason "the live one answers nonsense"')
@@ -179,9 +177,24 @@ def release(
     as_of: AsOf = None,
 ) -> None:
     """For a person in need: past the A/B test, but past none of the gates."""
-    from bike_demand.release import command
+    from bike_demand.progress import waiting
+    from bike_demand.release import deploy as delivery
 
-    command.release(settings.load_settings(), version, reason=reason, check=check, back=back, as_of=as_of)
+    given, reason = settings.load_settings(), (reason or "").strip()
+    if back:
+        if version is not None or check:
+            raise UserError("--back undoes the last release and takes no version; see `rollback`")
+        _rollback(given, reason, as_of)
+        return
+    if version is None:
+        raise UserError("give a version to release, or --back to undo the last release")
+    if not check and not reason:
+        raise UserError("--reason: say why the A/B test is skipped; with the test: `deploy`")
+    with waiting("Trying the gates"):
+        if check:
+            delivery.check(given, version, as_of, typer.echo)
+        else:
+            delivery.release(given, version, reason, as_of, typer.echo)
 
 
 ab = typer.Typer(help="The A/B test of a version that passed all gates.", rich_markup_mode=None)
@@ -190,7 +203,7 @@ app.add_typer(ab, name="ab", epilog="Example: python -m bike_demand ab status")
 
 @ab.command("step", epilog="Example: python -m bike_demand ab step --as-of 2012-01-08")
 def ab_step(as_of: AsOf = None) -> None:
-    """Look at what is known by now and do what follows: keep on, promote, reject, take back. Run it daily."""
+    """Look at what is known by now and do what follows: keep on, promote, reject, roll back. Run it daily."""
     from bike_demand.progress import waiting
 
     with waiting("Looking"):
@@ -275,6 +288,14 @@ def key(
 
     file = Path(settings.load_settings().serving.keys)
     typer.echo(make_key(file, name, "operations" if operations else "client"))
+
+
+def _rollback(given: settings.Settings, reason: str | None, as_of: datetime | None) -> None:
+    from bike_demand.clock import now
+    from bike_demand.release.rollback import roll_back
+    from bike_demand.tracking import Tracking
+
+    typer.echo(roll_back(given, Tracking(given), (reason or "").strip() or "by hand", now(given, as_of)))
 
 
 def _count(months: list[str]) -> str:

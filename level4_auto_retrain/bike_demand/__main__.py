@@ -162,13 +162,11 @@ def deploy(
 
 @app.command(epilog='Example: python -m bike_demand rollback --reason "too few bikes at the station"')
 def rollback(
-    reason: Annotated[str | None, typer.Option(help="Kept with the version that is taken back.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Stored with the version that is rolled back.")] = None,
     as_of: AsOf = None,
 ) -> None:
     """Back to the last good version, at once; the present one is not deployed again."""
-    from bike_demand.release import command
-
-    command.rollback(settings.load_settings(), reason, as_of)
+    _rollback(settings.load_settings(), reason, as_of)
 
 
 @app.command(epilog='Example: python -m bike_demand release 7 --reason "the live one answers nonsense"')
@@ -183,9 +181,24 @@ def release(
     as_of: AsOf = None,
 ) -> None:
     """For a person in need: past the A/B test, but past none of the gates."""
-    from bike_demand.release import command
+    from bike_demand.progress import waiting
+    from bike_demand.release import deploy as delivery
 
-    command.release(settings.load_settings(), version, reason=reason, check=check, back=back, as_of=as_of)
+    given, reason = settings.load_settings(), (reason or "").strip()
+    if back:
+        if version is not None or check:
+            raise UserError("--back undoes the last release and takes no version; see `rollback`")
+        _rollback(given, reason, as_of)
+        return
+    if version is None:
+        raise UserError("give a version to release, or --back to undo the last release")
+    if not check and not reason:
+        raise UserError("--reason: say why the A/B test is skipped; with the test: `deploy`")
+    with waiting("Trying the gates"):
+        if check:
+            delivery.check(given, version, as_of, typer.echo)
+        else:
+            delivery.release(given, version, reason, as_of, typer.echo)
 
 
 ab = typer.Typer(help="The A/B test of a version that passed all gates.", rich_markup_mode=None)
@@ -194,7 +207,7 @@ app.add_typer(ab, name="ab", epilog="Example: python -m bike_demand ab status")
 
 @ab.command("step", epilog="Example: python -m bike_demand ab step --as-of 2012-01-08")
 def ab_step(as_of: AsOf = None) -> None:
-    """Look at what is known by now and do what follows: keep on, promote, reject, take back. Run it daily."""
+    """Look at what is known by now and do what follows: keep on, promote, reject, roll back. Run it daily."""
     from bike_demand.progress import waiting
 
     with waiting("Looking"):
@@ -249,27 +262,28 @@ def trace(
 
 @app.command(epilog="Example: python -m bike_demand agent --once --as-of 2012-01-08")
 def agent(
-    once: Annotated[bool, typer.Option("--once", help="One turn, and then end.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="One cycle, and then end.")] = False,
     every: Annotated[
-        float | None, typer.Option(min=0.1, metavar="SECONDS", help="From turn to turn, else params.yaml's.")
+        float | None,
+        typer.Option(min=0.1, metavar="SECONDS", help="From cycle to cycle, else params.yaml's."),
     ] = None,
     as_of: AsOf = None,
 ) -> None:
-    """The loop: gather, look, train, deploy, test, take back, tell; turns until SIGTERM or Ctrl-C."""
-    from bike_demand.loop import agent as loop
+    """The loop: ingest, evaluate signals, train, deploy, test, roll back, alert; until SIGTERM or Ctrl-C."""
+    from bike_demand.loop import cycle
 
     if once:
         from bike_demand.progress import waiting
 
-        with waiting("Taking a turn"):
-            loop.once(as_of, typer.echo)
+        with waiting("Running a cycle"):
+            cycle.run_cycle(settings.load_settings(), as_of, typer.echo)
         return
     if as_of is not None:
         raise UserError("--as-of goes with --once: a loop that goes on takes the time from the feed")
     from bike_demand.launch import must_not_run_twice
 
     must_not_run_twice(settings.load_settings().flow)
-    loop.forever(typer.echo, every)
+    cycle.run_forever(typer.echo, every)
 
 
 @app.command(epilog="Example: python -m bike_demand monitor --as-of 2012-01-08")
@@ -301,7 +315,7 @@ def retrain(
     if not reason.strip():
         raise UserError("--reason: say why; it is kept with the training")
     with waiting("Training"):
-        from bike_demand.loop.turn import retrain as run
+        from bike_demand.loop.cycle import retrain as run
 
         run(settings.load_settings(), reason.strip(), as_of, now, typer.echo)
 
@@ -349,6 +363,14 @@ def key(
 
     file = Path(settings.load_settings().serving.keys)
     typer.echo(make_key(file, name, "operations" if operations else "client"))
+
+
+def _rollback(given: settings.Settings, reason: str | None, as_of: datetime | None) -> None:
+    from bike_demand.clock import now
+    from bike_demand.release.rollback import roll_back
+    from bike_demand.tracking import Tracking
+
+    typer.echo(roll_back(given, Tracking(given), (reason or "").strip() or "by hand", now(given, as_of)))
 
 
 def _count(months: list[str]) -> str:

@@ -130,7 +130,6 @@ class ServiceLog(Section):
     flush_seconds: Annotated[float, Field(gt=0, le=60)] = 0.5
     queue: Annotated[int, Field(ge=1000)] = 20000
     requests: bool = True
-    load_days: Annotated[int, Field(ge=1)] = 400
 
 
 Choice = Literal["recent", "none"]
@@ -297,9 +296,10 @@ class Loop(Section):
 
 
 class Dashboard(Section):
-    """The application's page for people: how often it renews itself, and where else to look, by name."""
+    """The page /dashboard: how often it polls, when the loop counts as stopped, and links to show."""
 
     refresh_seconds: Annotated[int, Field(ge=1, le=3600)] = 5
+    loop_stale_hours: Annotated[float, Field(gt=0)] = 26
     links: dict[
         Annotated[str, Field(min_length=1, max_length=40)],
         Annotated[str, Field(pattern=r"^(https?://\S+|/[^/\s]\S*)$")],

@@ -5,12 +5,13 @@ from contextlib import closing
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from bike_demand.prediction_log import facts, journal, load
-from bike_demand.prediction_log.database import Database, open_database
+from bike_demand.prediction_log import facts, journal
+from bike_demand.prediction_log.database import open_database
 from bike_demand.prediction_log.history import keep_drift
 from bike_demand.prediction_log.journal import Kind, Signal
 from bike_demand.prediction_log.loop_tables import days
 from bike_demand.prediction_log.upsert import upsert
+from bike_demand.serving.metrics import Metrics
 
 FIRST = date(2011, 10, 1)
 DAYS = 100
@@ -123,22 +124,21 @@ def fill(address: str, signals: Sequence[Signal] = (), tests: Sequence[dict[str,
             },
         )
         journal.raise_signals(database, signals, NOW)
-        ask(database)
-        live = {"promise": {"mae": 28.25}, "looked_at": datetime.now(UTC).isoformat()}
+        live = {"reference": {"mae": 28.25}, "checked_at": datetime.now(UTC).isoformat()}
         budget = {"spent": 1, "of": 4, "days": 30, "says": "It cools down until 2012-01-12."}
         facts.put(database, {"live": live, "tests": list(tests), "budget": budget}, NOW)
 
 
-def ask(database: Database) -> None:
-    """Three minutes of requests, answered by version 2, one of them in vain."""
-    begin = datetime(2026, 1, 1, 12, tzinfo=UTC)
-    empty = (0,) * (len(load.LIMITS) + 1)
-    for minute, requests in enumerate((600, 1200, 300)):
-        buckets = (0, requests, *empty[2:])
-        each = load.Load(
-            begin + timedelta(minutes=minute), 2, requests, requests, int(minute == 1), 1.0, buckets
-        )
-        load.keep(database, "here:1", [each])
+def metrics() -> Metrics:
+    """A thousand requests answered by version 2, one of them in vain, and one rejected."""
+    made = Metrics()
+    for number in range(1000):
+        made.request("/predict", 200, 0.0007 if number < 900 else 0.007)
+    made.request("/predict", 500, 0.0001)
+    made.request("/predict", 422, 0.0001)
+    made.request("/live", 200, 0.0001)
+    made.predictions("2", "champion", 1000)
+    return made
 
 
 def under_test() -> dict[str, Any]:

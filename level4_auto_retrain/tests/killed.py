@@ -10,12 +10,12 @@ from functools import partial
 from types import ModuleType
 
 from bike_demand.__main__ import main
-from bike_demand.loop import champion, incidents, training, turn
+from bike_demand.loop import champion, cycle, incidents, retraining
 from bike_demand.monitoring import rules
 from bike_demand.monitoring import signals as signals_module
 from bike_demand.prediction_log import journal
 from bike_demand.release import deploy as delivery
-from bike_demand.release import moves
+from bike_demand.release import transitions
 from bike_demand.release.ab import step as step_module
 from bike_demand.settings import load_settings
 from bike_demand.tracking import Tracking
@@ -29,13 +29,13 @@ POINTS: dict[str, tuple[ModuleType, str, int]] = {
     "train": (steps, "run", 1),
     "registered": (journal, "write_action", 2),
     "deploy": (delivery, "deploy", 1),
-    "test": (moves, "begin_test", 1),
-    "deployed": (training, "_end", 1),
+    "test": (transitions, "begin_test", 1),
+    "deployed": (retraining, "_end", 1),
     "note": (incidents, "note", 1),
-    "alert": (turn, "alert", 1),
+    "alert": (cycle, "alert", 1),
     "live": (champion, "note", 2),
-    "publish": (turn, "publish", 1),
-    "deliver": (turn, "deliver", 1),
+    "publish": (cycle, "publish", 1),
+    "deliver": (cycle, "deliver", 1),
     "delivered": (journal, "delivered", 1),
 }
 

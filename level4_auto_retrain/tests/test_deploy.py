@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from bike_demand.__main__ import main
 from bike_demand.errors import UnreachableError, UserError
-from bike_demand.release import moves
+from bike_demand.release import transitions
 from bike_demand.release.deploy import check, deploy, release
 from bike_demand.release.gates import GATES, Gate, GateContext, GateResult
 from bike_demand.settings import load_settings
@@ -195,7 +195,7 @@ def test_another_version_waits_while_a_promotion_is_watched(
     live: Tracking, handoffs: tuple[Path, Path]
 ) -> None:
     deployed(2)
-    moves.go_live(live, live.version(2), datetime.fromisoformat(NOW))
+    transitions.go_live(live, live.version(2), datetime.fromisoformat(NOW))
     register(*handoffs, tracking=live, twin_last=TWIN_LAST)
     assert deployed(3)[-1] == "Version 3 passed all gates and waits until the watch of version 2 ends."
     assert live.aliases() == {"champion": 2, "previous": 1}
@@ -283,7 +283,7 @@ def interrupted(tracking: Tracking) -> None:
 
 def test_a_schedule_that_deploys_the_newest_does_not_try_again_what_was_decided(live: Tracking) -> None:
     deployed(2)
-    moves.end_test(live, moves.REJECTED, "it was worse")
+    transitions.end_test(live, transitions.REJECTED, "it was worse")
     before = live.version(2).tags["deployment"]
     said: list[str] = []
     deploy(load_settings(), "latest", None, said.append, QUICK)
@@ -452,8 +452,8 @@ def test_what_cannot_be_done_is_told_in_one_line(run: Run) -> None:
         (("deploy", "newest"), "give its number, latest or champion"),
         (("deploy",), "VERSION"),
         (("release",), "give a version to release, or --back"),
-        (("release", "2"), "--reason: say why the A/B test is left out"),
-        (("release", "2", "--reason", " "), "--reason: say why the A/B test is left out"),
+        (("release", "2"), "--reason"),
+        (("release", "2", "--reason", " "), "--reason"),
         (("release", "2", "--back"), "--back undoes the last release and takes no version"),
         (("release", "3", "--check"), "version 3: "),
         (("release", "--back"), "no earlier version to go back to"),

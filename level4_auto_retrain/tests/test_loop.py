@@ -17,7 +17,7 @@ from bike_demand.data.schema import Hour
 from bike_demand.data.table import iso
 from bike_demand.errors import UnreachableError, UserError
 from bike_demand.loop import champion as champion_module
-from bike_demand.loop import training, turn
+from bike_demand.loop import cycle, retraining
 from bike_demand.monitoring import rules
 from bike_demand.monitoring import signals as signals_module
 from bike_demand.prediction_log import journal
@@ -34,7 +34,7 @@ from bike_demand.prediction_log.journal import (
 )
 from bike_demand.prediction_log.locks import alone
 from bike_demand.release import deploy as delivery
-from bike_demand.release import moves
+from bike_demand.release import transitions
 from bike_demand.release.ab import step as step_module
 from bike_demand.release.gates import Gate, GateContext, GateResult
 from bike_demand.settings import load_settings
@@ -158,7 +158,7 @@ def test_on_a_quiet_day_nothing_is_trained_released_or_told(database: Database, 
     out = take(run, BEGAN)
     before = Tracking(load_settings()).aliases()
     assert before == {"champion": 1}
-    assert out == "Version 1 is live, and nothing asks for anything.\n"
+    assert out == "Version 1 is live; nothing to do.\n"
     assert journal.open_signals(database) == []
     assert journal.alerts(database) == []
     assert states(database, LIVE) == [(DONE, 1)]
@@ -246,9 +246,7 @@ def test_bad_data_are_never_trained_on_whatever_the_error_does(
     assert incident.since == datetime(2011, 3, 2)
     assert incident.done[0]["what"].startswith("Nothing is trained while this goes on")
     (drifting,) = [each for each in journal.incidents(database) if each.kind is Kind.ERROR]
-    assert drifting.done[0]["what"].startswith(
-        "No training: the data are not in order. temp_c changes its unit"
-    )
+    assert drifting.done[0]["what"].startswith("No training: bad data. temp_c changes its unit")
     out = take(run, "2011-03-06")
     assert "Over: data-quality, temp_c." in out
     assert states(database, TRAIN) == [(DONE, 2)]
@@ -337,7 +335,7 @@ def test_an_older_version_that_somebody_put_live_gives_way_to_the_one_it_took_th
     take(run, BEGAN)
     tracking.remove_alias(PREVIOUS)
     register(constant(living / "third", 55.0))
-    moves.go_live(tracking, tracking.version(3), datetime(2011, 3, 1))
+    transitions.go_live(tracking, tracking.version(3), datetime(2011, 3, 1))
     tracking.remove_alias(PREVIOUS)
     take(run, BEGAN)
     tracking.set_alias(CHAMPION, 1)
@@ -353,7 +351,7 @@ def test_a_promotion_that_turns_out_worse_is_taken_back_with_its_evidence(
     register(constant(living / "second", 300.0))
     tracking = Tracking(load_settings())
     tracking.tag(2, {"deployment": tracking.open_record("deployment", "version 2", {})})
-    moves.go_live(tracking, tracking.version(2), datetime(2011, 3, 1))
+    transitions.go_live(tracking, tracking.version(2), datetime(2011, 3, 1))
     rows = happened("2011-03-01", "2011-03-02")
     log(rows, (2, off_by(300.0)), (1, off_by(20.0)), role="previous")
     tell_outcomes(rows)
@@ -390,7 +388,7 @@ def test_where_the_alias_is_gone_the_last_good_version_is_live_again(database: D
 def test_a_version_that_was_taken_back_and_is_live_again_goes_at_once(run: Run) -> None:
     tracking = by_hand(2)
     tracking.tag(2, {BLOCKED_TAG: "nonsense"})
-    assert "Version 2 is live, though it was taken back before (nonsense)." in take(run, BEGAN)
+    assert "Version 2 is live, though it was rolled back before (nonsense)." in take(run, BEGAN)
     assert tracking.aliases() == {"champion": 1}
 
 
@@ -494,9 +492,9 @@ POINTS = {
     "before the training": (steps, "run"),
     "after it was registered": (journal, "write_action"),
     "before the deployment": (delivery, "deploy"),
-    "before it is told": (turn, "alert"),
-    "before the test goes on": (turn, "step"),
-    "before it is noted": (training, "follow_up"),
+    "before it is told": (cycle, "alert"),
+    "before the test goes on": (cycle, "step"),
+    "before it is noted": (retraining, "follow_up"),
 }
 
 
@@ -529,7 +527,7 @@ def test_a_turn_that_is_killed_is_gone_on_with_and_nothing_is_done_twice(
             run("agent", "--once", "--as-of", BEGAN)
     take(run, "2011-03-02")
     assert states(database, TRAIN) == [(DONE, 2)]
-    assert len(training.trainings(journal.actions(database, TRAIN))) == 1  # it counts for the budget
+    assert len(retraining.trainings(journal.actions(database, TRAIN))) == 1  # it counts for the budget
     tracking = Tracking(load_settings())
     assert tracking.aliases() == {"champion": 1, "challenger": 2}
     assert [each.number for each in tracking.versions()] == [1, 2]
@@ -558,7 +556,7 @@ def test_what_a_gate_refused_before_the_kill_is_not_asked_again(
         raise KilledError
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_end", dies)
+        patch.setattr(retraining, "_end", dies)
         with pytest.raises(KilledError):
             run("agent", "--once", "--as-of", BEGAN)
     take(run, BEGAN)
@@ -602,7 +600,7 @@ def test_a_rollback_that_is_killed_at_its_end_is_noted_by_the_next_turn(
     assert states(database, TAKE_BACK) == [(DONE, 1)]
 
 
-@pytest.mark.parametrize("point", ["take_back", "alone"])
+@pytest.mark.parametrize("point", ["roll_back", "deployment_lock"])
 def test_a_rollback_that_is_killed_is_finished_by_the_next_turn(
     database: Database, run: Run, monkeypatch: pytest.MonkeyPatch, point: str
 ) -> None:
@@ -639,7 +637,7 @@ def test_what_does_not_answer_is_tried_again_at_the_next_turn(
         raise UnreachableError("the registry does not answer")
 
     monkeypatch.setattr(steps, "run", away)
-    assert "is tried again at the next turn: the registry does not answer" in take(run, BEGAN)
+    assert "is tried again in the next cycle: the registry does not answer" in take(run, BEGAN)
     assert states(database, TRAIN) == [(BEGUN, None)]
     monkeypatch.setattr(steps, "run", trains)
     take(run, "2011-03-02")
@@ -651,9 +649,9 @@ def test_a_feed_that_cannot_be_gathered_is_a_signal_and_the_rest_of_the_turn_goe
 ) -> None:
     (living / "feed" / "2011-02.csv").unlink()
     out = take(run, BEGAN)
-    assert "data-quality: The feed cannot be gathered: " in out
+    assert "data-quality: The feed cannot be ingested: " in out
     assert "2011-02.csv is missing" in out
-    assert "The feed still cannot be gathered: " in take(run, BEGAN)
+    assert "The feed still cannot be ingested: " in take(run, BEGAN)
     write_feed(living / "feed")
     assert "Over: data-quality, gathering." in take(run, "2011-03-02")
     assert states(database, LIVE) == [(DONE, 1)]
@@ -666,11 +664,11 @@ def test_a_turn_that_fails_is_alerted_and_the_next_one_works(
         raise UserError("the registry does not answer")
 
     with monkeypatch.context() as patch:
-        patch.setattr(turn, "evaluate_signals", away)
+        patch.setattr(cycle, "evaluate_signals", away)
         said = run("agent", "--once", "--as-of", BEGAN)
     assert (said.status, said.err) == (1, "error: the registry does not answer\n")
     (alert,) = journal.alerts(database)
-    assert alert.body["happened"] == "A turn of the loop failed: the registry does not answer"
+    assert alert.body["happened"].endswith("the registry does not answer")
     assert json.loads(said.out)["alert"]["id"] == alert.id
     take(run, BEGAN)
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 import yaml
@@ -112,6 +113,22 @@ def test_workflows_may_do_no_more_than_they_need() -> None:
             assert job["permissions"] == allowed
             for step in job["steps"]:
                 assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", step.get("uses", f"a@{'0' * 40}"))
+
+
+def test_a_wheel_has_the_files_of_the_dashboard(tmp_path: Path) -> None:
+    shutil.copytree(
+        ROOT / "bike_demand", tmp_path / "bike_demand", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    build = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
+    done = subprocess.run([sys.executable, "-c", build, "dist"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    static = Path("bike_demand/serving/static")
+    with ZipFile(wheel) as packed:
+        assert {
+            path.relative_to(ROOT).as_posix() for path in (ROOT / static).rglob("*") if path.is_file()
+        } == {name for name in packed.namelist() if name.startswith(f"{static.as_posix()}/")}
 
 
 @pytest.mark.slow

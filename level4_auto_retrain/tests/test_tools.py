@@ -14,7 +14,7 @@ ALONE = {
     "prefect": {"flows.py"},
     "prometheus_client": {"serving/metrics.py"},
     # Plots of a training, and of an A/B test.
-    "matplotlib": {"training/plots.py", "release/ab/page.py"},
+    "matplotlib": {"training/plots.py", "release/ab/status.py"},
     "plotext": {"release/ab/status.py"},
 }
 PART = {"sqlalchemy": "prediction_log", "alembic": "prediction_log", "psycopg": "prediction_log"}

@@ -55,7 +55,7 @@ def test_every_row_has_one_to_four_places_at_its_own_level_and_a_proof(row: prac
         ("bike_demand/data/ingest.py", "gather"),
         ("bike_demand/data/another.py", "gather"),
         ("bike_demand/training/reproduce.py", "record"),
-        ("bike_demand/release/ab/rule.py", "try"),
+        ("bike_demand/release/ab/statistics.py", "try"),
         ("bike_demand/release/trace.py", "trace"),
         ("requirements.lock", "packaging"),
         ("bike_demand/settings.py", "start"),

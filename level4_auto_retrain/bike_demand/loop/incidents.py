@@ -22,9 +22,9 @@ from bike_demand.monitoring.signals import SourcedViolation
 from bike_demand.prediction_log import history, journal
 from bike_demand.prediction_log.answered import Answered, answered, first_hour_after
 from bike_demand.prediction_log.journal import DATA, TAKE_BACK, Incident, Kind, Raised
-from bike_demand.release.moves import LIVE_SINCE_TAG
 from bike_demand.release.rescored import predictions
 from bike_demand.release.rollback import GUARD
+from bike_demand.release.transitions import LIVE_SINCE_TAG
 from bike_demand.tracking import BLOCKED_TAG
 
 KINDS = (Kind.QUALITY, Kind.ERROR, Kind.RELEASE, Kind.LOOP)
@@ -63,7 +63,7 @@ def note(context: Context, signal: Raised, what: str) -> None:
 
 def of_people(context: Context) -> None:
     """What people rolled back without the loop: incidents too."""
-    for version in champion.taken_back_by_a_person(context):
+    for version in champion.rolled_back_by_a_person(context):
         reason = version.tags[BLOCKED_TAG]
         watched = reason.startswith(GUARD)  # by the watch of its promotion, in a step of its own
         first = first_hour_after(context.database, version.number, None) or context.now
@@ -78,7 +78,7 @@ def of_people(context: Context) -> None:
         )
         who = "the watch of its promotion" if watched else "a person"
         journal.note_done(context.database, incident.id, context.now, f"Taken back by {who}.")
-        champion.note_taken_back(context, version)  # cut off here, the incident ends like any other
+        champion.note_rolled_back(context, version)  # cut off here, the incident ends like any other
         _end(context, incident, [])
 
 

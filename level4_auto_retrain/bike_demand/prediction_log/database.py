@@ -79,6 +79,13 @@ def open_database(address: str) -> Database:
     return database
 
 
+def database_exists(address: str) -> bool:
+    """Whether there may be a database at an address; a sqlite file that was not made yet is not made."""
+    return bool(address) and (
+        not address.startswith("sqlite:") or Path(address.partition(":///")[2]).exists()
+    )
+
+
 def _sqlite(file: Path) -> Database:
     # A connection kept open would go on writing to a file that was deleted and made anew.
     engine = create_engine(

@@ -13,7 +13,7 @@ from bike_demand.data.schema import Conditions
 from bike_demand.prediction_log.answered import Answered, answered
 from bike_demand.prediction_log.database import Database
 from bike_demand.prediction_log.queries import Pair
-from bike_demand.release.ab.evidence import Evidence, Kind, Trial, weigh
+from bike_demand.release.ab.evidence import Evidence, Trial, TrialKind, weigh
 from bike_demand.serving.model import load_model
 from bike_demand.settings import Settings
 from bike_demand.tracking import CHAMPION, HANDOFF_ARTIFACT, Tracking, Version
@@ -39,7 +39,7 @@ def compared(
         for row, other in zip(known, predictions(tracking, good, known), strict=True)
     ]
     trial = Trial(
-        kind=Kind.WATCH,
+        kind=TrialKind.WATCH,
         version=version.number,
         against=good.number,
         mode="shadow",

@@ -5,12 +5,14 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response, Security
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader
+from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
 
 from bike_demand.data.table import iso
@@ -22,7 +24,6 @@ from bike_demand.serving import docs
 from bike_demand.serving.answers import Answers, NoAnswerError, answer, version_of
 from bike_demand.serving.assignment import Variant
 from bike_demand.serving.body import read_body
-from bike_demand.serving.dashboard.board import Board
 from bike_demand.serving.fallback import Fallback
 from bike_demand.serving.guard import Guard
 from bike_demand.serving.keys import HEADER
@@ -33,14 +34,16 @@ from bike_demand.serving.outcomes import OutcomeStore, parse_outcomes
 from bike_demand.serving.recorder import Recorder
 from bike_demand.serving.rows import parse_rows
 from bike_demand.serving.slot import Slot
+from bike_demand.serving.status import StatusDocument, StatusReporter
 from bike_demand.serving.variables import ENVIRONMENT
 from bike_demand.serving.worker import Worker
 from bike_demand.settings import load_settings
 
-PAGE_HEADERS = {  # a page of people's own numbers: not kept, and with nothing from anywhere else
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline';"
-    " connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'",
+STATIC = Path(__file__).with_name("static")
+PAGE_HEADERS = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
+    " img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 }
 OUTCOME_SECONDS = 15.0  # for the database to take outcomes
 
@@ -120,7 +123,7 @@ def create_app(
     recorder: Recorder | None = None,
     outcomes: OutcomeStore | None = None,
     fallback: Fallback | None = None,
-    board: Board | None = None,
+    status: StatusReporter | None = None,
 ) -> FastAPI:
     """The application with what is live in the slot: nothing is on day 0, when nothing was released yet.
 
@@ -243,14 +246,26 @@ def create_app(
         recorder.sync()
         return Response(await asyncio.to_thread(recorder.metrics.text), media_type=CONTENT_TYPE)
 
-    if board is not None:
+    if status is not None:
+        app.mount("/static", StaticFiles(directory=STATIC))
+
+        @app.get(
+            "/status",
+            summary="How are the service and the loop?",
+            responses=docs.REFUSED,
+            response_model=StatusDocument,
+            dependencies=key,
+        )
+        async def get_status(request: Request) -> Response:
+            request.scope[KEY] = Note(guard.client(request, "operations", browser=True))
+            content = await asyncio.to_thread(status.json, slot.live, slot.problem)
+            headers = {"Cache-Control": "no-store"}
+            return Response(content, media_type="application/json", headers=headers)
 
         @app.get("/dashboard", include_in_schema=False)
-        async def dashboard(request: Request) -> HTMLResponse:
+        async def dashboard(request: Request) -> FileResponse:
             request.scope[KEY] = Note(guard.client(request, "operations", browser=True))
-            chosen = request.query_params.get("range")
-            page = await asyncio.to_thread(board.page, chosen, slot.live, slot.problem)
-            return HTMLResponse(page, headers=PAGE_HEADERS)
+            return FileResponse(STATIC / "dashboard.html", headers=PAGE_HEADERS)
 
     @app.get("/", include_in_schema=False)
     async def entrance() -> RedirectResponse:
@@ -280,7 +295,7 @@ def live_app() -> FastAPI:
         recorder=worker.recorder,
         outcomes=worker.outcomes,
         fallback=worker.fallback,
-        board=worker.board,
+        status=worker.status,
     )
 
 

@@ -2,7 +2,6 @@
 
 from bike_demand.prediction_log.writer import PredictionLog
 from bike_demand.serving.answers import Answers
-from bike_demand.serving.counted import ROUTE, Counted
 from bike_demand.serving.lines import Answered, Lines
 from bike_demand.serving.metrics import Metrics
 
@@ -20,10 +19,9 @@ class Recorder:
         metrics: Metrics | None = None,
         log: PredictionLog[Answers] | None = None,
         lines: Lines | None = None,
-        counted: Counted | None = None,
     ) -> None:
         self.metrics = metrics or Metrics()
-        self._log, self._lines, self._counted = log, lines, counted
+        self._log, self._lines = log, lines
 
     def answered(self, answers: Answers) -> None:
         """Keep the answers to a request to predict."""
@@ -48,10 +46,6 @@ class Recorder:
         self.metrics.request(answered.route, answered.status, answered.seconds)
         if self._lines is not None:
             self._lines.request(answered)
-        # What was refused for what it holds says nothing of how well requests are answered.
-        if self._counted is not None and answered.route == ROUTE and not 400 <= answered.status < 500:
-            at, _, status, seconds, _, ids, version = answered
-            self._counted.request(at, version, len(ids), status, seconds)
 
     def sync(self) -> None:
         """Bring the numbers of the logs into the metrics."""

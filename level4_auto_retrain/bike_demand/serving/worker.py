@@ -6,18 +6,14 @@ import signal
 import socket
 import threading
 import time
-from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import wait
 from pathlib import Path
 
 from bike_demand.prediction_log import expected_ranges
 from bike_demand.prediction_log.database import Database
-from bike_demand.prediction_log.load import forget, keep
 from bike_demand.prediction_log.writer import Beat, PredictionLog
 from bike_demand.serving.answers import Answers, to_rows
 from bike_demand.serving.champion import Champion
-from bike_demand.serving.counted import Counted
-from bike_demand.serving.dashboard.board import Board
 from bike_demand.serving.fallback import Fallback
 from bike_demand.serving.guard import Guard
 from bike_demand.serving.lines import Lines
@@ -25,6 +21,7 @@ from bike_demand.serving.metrics import Metrics
 from bike_demand.serving.outcomes import OutcomeStore
 from bike_demand.serving.recorder import Recorder
 from bike_demand.serving.slot import Follower, Slot
+from bike_demand.serving.status import StatusReporter
 from bike_demand.settings import SERVING, Settings
 from bike_demand.tracking import Tracking
 
@@ -40,19 +37,14 @@ class Worker:
         self.slot = Slot()
         self.guard = Guard(file=Path(given.keys))
         self.outcomes = OutcomeStore(place.database) if place.database else None
-        self.board = Board(
-            place.database,
-            environment,
-            settings.dashboard.links,
-            settings.dashboard.refresh_seconds,
-            SIGNS * given.poll_seconds + 1,
-        )
         self._environment = environment
         self._name = f"{socket.gethostname()}:{os.getpid()}:{time.time():.0f}"
         self.fallback = Fallback(given.fallback)
-        self._counted = Counted()
         self._lines = Lines()
         self._metrics = Metrics()
+        self.status = StatusReporter(
+            place.database, environment, self._metrics, settings.dashboard, SIGNS * given.poll_seconds + 1
+        )
         self._log: PredictionLog[Answers] | None = None
         if place.database:
             self._log = PredictionLog(
@@ -65,10 +57,7 @@ class Worker:
                 beat_seconds=given.poll_seconds,
                 beside=self._beside,
             )
-        self._keep_days = given.log.load_days
-        self.recorder = Recorder(
-            self._metrics, self._log, self._lines if given.log.requests else None, self._counted
-        )
+        self.recorder = Recorder(self._metrics, self._log, self._lines if given.log.requests else None)
         self._follower = Follower(
             self.slot,
             Champion(Tracking(settings), place.alias, SERVING / environment),
@@ -97,7 +86,7 @@ class Worker:
             self._log.stop()
         if self.outcomes is not None:
             self.outcomes.close()
-        self.board.close()
+        self.status.close()
         self._lines.stop()
 
     def _looked(self, changed: bool) -> None:
@@ -106,12 +95,7 @@ class Worker:
         self.recorder.sync()
 
     def _beside(self, database: Database) -> None:
-        if not self.fallback.looked.is_set():
-            forget(database, datetime.now(UTC) - timedelta(days=self._keep_days))
         self.fallback.take(expected_ranges.read(database))
-        loads = self._counted.untold()
-        keep(database, self._name, loads)
-        self._counted.told(loads)
 
     def _beat(self) -> Beat:
         live = self.slot.live

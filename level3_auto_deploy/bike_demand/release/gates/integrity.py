@@ -11,7 +11,7 @@ from bike_demand.data.schema import Hour
 from bike_demand.data.table import iso
 from bike_demand.data.target import DECIMALS, LOWEST, MEANING, UNIT
 from bike_demand.handoff import CARD_FILE, MODEL_FILE, OUTPUT_NAME, SUMS_FILE, Input, Output, read_handoff
-from bike_demand.release.moves import REJECTED, STATE_TAG, TAKEN_BACK
+from bike_demand.release.transitions import REJECTED, ROLLED_BACK, STATE_TAG
 from bike_demand.serving.model import load_model
 from bike_demand.settings import Settings
 from bike_demand.tracking import BLOCKED_TAG, DEPLOYMENT_TAG, HANDOFF_ARTIFACT, Tracking, Version
@@ -83,10 +83,10 @@ def was_not_rolled_back(context: GateContext) -> GateResult:
 def _failure(context: GateContext, version: Version) -> str | None:
     """How a version failed with users; None where it did not."""
     if BLOCKED_TAG in version.tags:
-        return TAKEN_BACK
+        return ROLLED_BACK
     record = version.tags.get(DEPLOYMENT_TAG)
     state = None if record is None else context.tracking.run(record).tags.get(STATE_TAG)
-    return state if state in (REJECTED, TAKEN_BACK) else None
+    return state if state in (REJECTED, ROLLED_BACK) else None
 
 
 def is_the_registered_file(context: GateContext) -> GateResult:

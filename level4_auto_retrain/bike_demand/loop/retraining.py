@@ -1,7 +1,7 @@
-"""The loop's trainings: begun on a signal or by a person, deployed, and after a kill gone on with.
+"""The loop's trainings: begun on a signal or by a person, deployed, and resumed after a kill.
 
-What is to be done is written down before it begins (`journal.actions`), and each step knows by itself what it
-did before: the training by the version of code and data, the deployment by its record.
+An action is recorded before it begins (`journal.actions`), and each step detects what it did before: the
+training by the version of code and data, the deployment by its record.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from bike_demand.monitoring.rules import Tried
 from bike_demand.prediction_log import journal
 from bike_demand.prediction_log.journal import BEGUN, DONE, FAILED, TAKE_BACK, TRAIN, Action
 from bike_demand.release import deploy as delivery
-from bike_demand.release import moves
+from bike_demand.release import transitions
 from bike_demand.release.decision import page_of
 from bike_demand.settings import Settings
 from bike_demand.tracking import DEPLOYMENT_TAG
@@ -22,66 +22,66 @@ from bike_demand.training import steps
 
 # Keys of an action's detail.
 OUTCOME = "outcome"  # what came of it, for people
-HELPED = "helped"  # what its A/B test was sure of: see `monitoring.rules`
+HELPED = "helped"  # whether the version was surely no worse than the champion: see `monitoring.rules`
 BY_HAND = "by_hand"  # a person asked for it
 NEWEST = "newest"  # version when it began
-TRIES = "tries"  # of its deployment, that decided nothing
+TRIES = "tries"  # deployments that decided nothing
 NOTHING_NEW = "nothing_new"  # code and data were those of an earlier version
 
-OPEN = {moves.WAITING: "waits for its A/B test", moves.TESTING: "in its A/B test"}
+OPEN = {transitions.WAITING: "waits for its A/B test", transitions.TESTING: "in its A/B test"}
 OUTCOMES = OPEN | {
-    moves.LIVE: "live",
-    moves.REFUSED: "refused by a gate",
-    moves.REJECTED: "rejected after its A/B test",
-    moves.STOPPED: "its A/B test was stopped",
-    moves.TAKEN_BACK: "was live and was taken back",
+    transitions.LIVE: "live",
+    transitions.REFUSED: "refused by a gate",
+    transitions.REJECTED: "rejected after its A/B test",
+    transitions.STOPPED: "its A/B test was stopped",
+    transitions.ROLLED_BACK: "was live and was taken back",
 }
 
 
 def train(context: Context, reason: str, *, signal: int | None = None, by_hand: bool = False) -> str:
-    """Train, and deploy what comes of it; a sentence on what was done. One that was begun before goes on."""
+    """Train, and deploy the version; a sentence on what was done. One that was begun before is resumed."""
     newest = context.tracking.newest()
     detail = {NEWEST: 0 if newest is None else newest.number} | ({BY_HAND: True} if by_hand else {})
     action = journal.begin(
         context.database, TRAIN, reason=reason, at=context.now, signal=signal, detail=detail
     )
-    return go_on(context, action)
+    return resume(context, action)
 
 
-def go_on(context: Context, action: Action) -> str:
-    """Do what of the action is still to be done; one sentence on what was done.
+def resume(context: Context, action: Action) -> str:
+    """Complete the action; one sentence on what was done.
 
-    Where something does not answer, the action stays begun and goes on at the next turn.
+    Where a store or the feed is down, the action stays begun, and the next cycle resumes it.
     """
     try:
         version = action.version or _trained(context, action)
         return _deployed(context, action, version)
     except UnreachableError as error:
-        return f"The training is tried again at the next turn: {error}."
+        return f"The training is tried again in the next cycle: {error}."
     except UserError as error:
         journal.write_action(context.database, action.id, state=FAILED, detail={OUTCOME: f"failed: {error}"})
         return f"The training failed: {error}."
 
 
 def drop(context: Context, action: Action, why: str) -> str:
-    """Give up an action of which nothing was done yet; the signal, if it goes on, begins another one."""
+    """Give up an action of which nothing was done yet; while its signal is open, another begins."""
     detail = {OUTCOME: f"given up: {why}", NOTHING_NEW: True}
     journal.write_action(context.database, action.id, state=DONE, detail=detail)
     return f"The training that was begun on {action.at:%Y-%m-%d} is given up. {why}"
 
 
 def _trained(context: Context, action: Action) -> int:
-    """The version that comes of it. Raises UserError where none does."""
+    """The version that was trained. Raises UserError where none was."""
     context.tell(f"Training, because {action.reason}")
     made, _ = steps.run(context.as_of, False)
     assert made.version is not None  # `steps.run` raises where none was registered
-    new = made.version > int(action.detail[NEWEST])  # one that was cut off registered it before
+    new = made.version > int(action.detail[NEWEST])  # an interrupted one registered it before
     journal.write_action(
         context.database, action.id, version=made.version, detail={NOTHING_NEW: not new, "run": made.run_id}
     )
     if new:
         context.tell(
-            f"Registered as version {made.version}; its twin is off by {rounded(made.mae)} {ERROR_UNIT}."
+            f"Registered as version {made.version}; holdout model off by {rounded(made.mae)} {ERROR_UNIT}."
             f" {made.data_summary}"
         )
     else:
@@ -90,7 +90,7 @@ def _trained(context: Context, action: Action) -> int:
 
 
 def _deployed(context: Context, action: Action, number: int) -> str:
-    """Take the version to its A/B test, unless that was decided before. Raises UserError where it fails."""
+    """Deploy the version, unless that was decided before. Raises UserError where it fails."""
     found = context.tracking.version(number)
     state = delivery.decided(context.tracking, found)
     if state is None and not context.settings.deploy.automatic:
@@ -109,19 +109,19 @@ def _deployed(context: Context, action: Action, number: int) -> str:
             return f"Version {number} was trained, and refused: {error}."
         state = delivery.decided(context.tracking, context.tracking.version(number))
     outcome = OUTCOMES.get(state or "", str(state))
-    failed = state in (moves.REFUSED, moves.REJECTED, moves.TAKEN_BACK)
+    failed = state in (transitions.REFUSED, transitions.REJECTED, transitions.ROLLED_BACK)
     record = context.tracking.version(number).tags.get(DEPLOYMENT_TAG, "")
     _end(context, action, FAILED if failed else DONE, outcome, _helped(context, record, state))
     return f"Version {number} was trained: {outcome} ({page_of(number).as_posix()})."
 
 
 def _put_off(context: Context, action: Action, number: int, why: str) -> str:
-    """Nothing was decided on the version, for instance as a deployment by hand is at work: not for ever."""
+    """Nothing was decided, for instance as another deployment is at work: try again, but not for ever."""
     tries = int(action.detail.get(TRIES, 0)) + 1
     if tries >= context.settings.loop.most_failures:
         raise UserError(why)
     journal.write_action(context.database, action.id, detail={TRIES: tries})
-    return f"The deployment of version {number} is tried again at the next turn: {why}."
+    return f"The deployment of version {number} is tried again in the next cycle: {why}."
 
 
 def _end(context: Context, action: Action, state: str, outcome: str, helped: bool | None = None) -> None:
@@ -130,32 +130,34 @@ def _end(context: Context, action: Action, state: str, outcome: str, helped: boo
 
 
 def follow_up(context: Context) -> None:
-    """Note what became of the versions that were in their tests, and of those that were taken back."""
+    """Record what became of the versions that were in their tests, and of those that were rolled back."""
     actions = journal.actions(context.database)
     back = {each.detail.get("version") for each in actions if each.kind == TAKE_BACK}
     for action in trainings(actions):
         outcome = action.detail.get(OUTCOME)
-        changes = outcome in OPEN.values() or (outcome == OUTCOMES[moves.LIVE] and action.version in back)
+        changes = outcome in OPEN.values() or (
+            outcome == OUTCOMES[transitions.LIVE] and action.version in back
+        )
         if action.version is None or not changes:
             continue
         record = context.tracking.version(action.version).tags.get(DEPLOYMENT_TAG)
-        state = None if record is None else context.tracking.run(record).tags.get(moves.STATE_TAG)
-        now = OUTCOMES.get(state or "", outcome)
-        if now != outcome:
-            detail = {OUTCOME: now, HELPED: _helped(context, str(record), state)}
+        state = None if record is None else context.tracking.run(record).tags.get(transitions.STATE_TAG)
+        new = OUTCOMES.get(state or "", outcome)
+        if new != outcome:
+            detail = {OUTCOME: new, HELPED: _helped(context, str(record), state)}
             journal.write_action(context.database, action.id, detail=detail)
 
 
 def _helped(context: Context, record: str, state: str | None) -> bool | None:
-    """Whether the version was surely no worse than the champion; None: that is not decided."""
-    if state in (None, moves.WAITING, moves.TESTING):
+    """Whether the version was surely no worse than the champion; None: not decided yet."""
+    if state in (None, transitions.WAITING, transitions.TESTING):
         return None
     high = context.tracking.run(record).metrics.get("ab_high")
-    return state == moves.LIVE and (high is None or high < 1 + context.settings.ab.worse)
+    return state == transitions.LIVE and (high is None or high < 1 + context.settings.ab.worse)
 
 
 def trainings(actions: Sequence[Action]) -> list[Action]:
-    """Those of the actions that cost a training: not the ones that found nothing new."""
+    """The actions that cost a training: not those that found nothing new."""
     return [each for each in actions if each.kind == TRAIN and not each.detail.get(NOTHING_NEW)]
 
 
@@ -168,10 +170,10 @@ def tried(context: Context) -> list[Tried]:
 
 
 def resting(settings: Settings, actions: Sequence[Action], now: datetime) -> str | None:
-    """Why no training is tried by itself now, in a sentence; None: it would be.
+    """Why the loop begins no training by itself now, in a sentence; None: it would.
 
-    After so many that failed or were refused in a row the loop rests, then it tries once more. What a person
-    asked for begins a new row.
+    After so many failures or refusals in a row the loop rests, then it tries once more. A training that a
+    person asked for begins a new row.
     """
     row: list[Action] = []
     for each in reversed([each for each in actions if each.kind == TRAIN and each.state != BEGUN]):

@@ -1,26 +1,26 @@
-"""A champion that no deployment put there: somebody moved the alias by other means."""
+"""Out-of-band promotions: somebody made a version the champion without a deployment, by moving the alias."""
 
 from dataclasses import dataclass
 from datetime import datetime
 
 from bike_demand.data.table import iso
-from bike_demand.release.moves import LIVE, LIVE_SINCE_TAG, STATE_TAG
+from bike_demand.release.transitions import LIVE, LIVE_SINCE_TAG, STATE_TAG
 from bike_demand.tracking import BLOCKED_TAG, CHAMPION, DEPLOYMENT_TAG, PREVIOUS, Tracking, Version
 
-PUT_THERE_TAG = "put_there"  # of a version: how it went live, where no deployment did it
+OUT_OF_BAND_TAG = "put_there"  # of a version that went live without a deployment: how
 BY_OTHER_MEANS = "by other means"
 
 
 @dataclass(frozen=True)
-class Stranger:
+class OutOfBandPromotion:
     """Such a champion, and the last good one before it, where there was one."""
 
     version: Version
     good: Version | None
 
 
-def stranger(tracking: Tracking) -> Stranger | None:
-    """The champion that was not made one by a promotion or a rollback; None: the champion was."""
+def out_of_band_promotion(tracking: Tracking) -> OutOfBandPromotion | None:
+    """The champion, if it is none by a promotion or a rollback."""
     champion = tracking.aliases().get(CHAMPION)
     if champion is None:
         return None
@@ -28,20 +28,20 @@ def stranger(tracking: Tracking) -> Stranger | None:
     if remembered[-1:] == [champion]:
         return None
     if champion in remembered and not _was_live(tracking, tracking.version(remembered[-1])):
-        return None  # a promotion was cut off before the alias moved, or a rollback after it
+        return None  # a promotion was interrupted before the alias moved, or a rollback after it
     good = (tracking.version(number) for number in reversed(remembered) if number != champion)
-    return Stranger(
+    return OutOfBandPromotion(
         tracking.version(champion), next((each for each in good if BLOCKED_TAG not in each.tags), None)
     )
 
 
-def adopt(tracking: Tracking, found: Stranger, since: datetime) -> None:
-    """Let it count as the champion since then, watched beside the last good one, which the service asks too.
+def adopt(tracking: Tracking, found: OutOfBandPromotion, since: datetime) -> None:
+    """Let it count as the champion since then, watched beside the last good one, which predicts unseen.
 
-    It is no stranger any more only after the last step, so one that was cut off is made again.
+    Only the last step ends the out-of-band promotion, so an interrupted one is repeated.
     """
     number = found.version.number
-    tracking.tag(number, {LIVE_SINCE_TAG: iso(since), PUT_THERE_TAG: BY_OTHER_MEANS})
+    tracking.tag(number, {LIVE_SINCE_TAG: iso(since), OUT_OF_BAND_TAG: BY_OTHER_MEANS})
     if found.good is None:
         tracking.remove_alias(PREVIOUS)
     else:
@@ -50,7 +50,7 @@ def adopt(tracking: Tracking, found: Stranger, since: datetime) -> None:
 
 
 def _was_live(tracking: Tracking, version: Version) -> bool:
-    """Whether its way to the users was not cut off, and it was not taken back."""
+    """Whether its promotion was completed, and it was not rolled back."""
     if BLOCKED_TAG in version.tags or LIVE_SINCE_TAG not in version.tags:
         return False
     record = version.tags.get(DEPLOYMENT_TAG)
