@@ -13,9 +13,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from data import UserError
-from ladder import carry, practices
-from ladder.levels import ROOT, Level, level
+from ladder import ROOT, UserError, carry, practices
+from ladder.levels import Level, level
 from ladder.practices import Row
 from ladder.source import read
 

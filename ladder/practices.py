@@ -13,8 +13,8 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from data import UserError
-from ladder.levels import ROOT, level, levels
+from ladder import ROOT, UserError
+from ladder.levels import level, levels
 from ladder.source import read, span
 from ladder.workcopy import own_files
 

@@ -14,13 +14,12 @@ from time import monotonic, sleep
 import httpx
 from rich.console import Console
 
-from data import UserError
-from data.feedfile import INPUTS
-from ladder import runbook, users, workcopy
-from ladder.hands import environment
+from ladder import UserError, runbook, users, workcopy
 from ladder.levels import level
 from ladder.service import Service, free_port, is_free
 from ladder.stage import FOR_MACHINES, Stage, release_earlier, set_up, show
+from ladder.steps import environment
+from ladder.world.feedfile import INPUTS
 
 LINKS = "BIKE_DASHBOARD__LINKS"  # tells the application where the pages are that stand beside it
 CALM_DAYS = 3  # of a story, before something happens
@@ -125,7 +124,7 @@ def _play(
                 (answer,) = users.by_http(day[INPUTS].iloc[[number]], client)
                 error += abs((answer or 0.0) - float(day["count"].iloc[number]))
                 sleep(max(0.0, seconds / max(1, len(day)) - (monotonic() - began)))
-            users.tell_outcomes(day, client, stage.book.outcomes or "")
+            users.post_outcomes(day, client, stage.book.outcomes or "")
             live = client.get("/model").json()
             beside = f", version {live['other']['version']} beside it" if live["other"] else ""
             console.print(

@@ -17,8 +17,8 @@ import httpx
 import pytest
 import yaml
 
-from ladder import workcopy
-from ladder.levels import ROOT, Level, level, levels
+from ladder import ROOT, workcopy
+from ladder.levels import Level, level, levels
 from ladder.service import Service, free_port
 from tests.compose import VARIABLE, Machine, read, strings, words
 from tests.postgres import program, query, running_postgres

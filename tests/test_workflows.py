@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from ladder import bootstrap, workcopy, workflows
-from ladder.levels import ROOT, level, levels
+from ladder import ROOT, bootstrap, workcopy, workflows
+from ladder.levels import level, levels
 from tests.actions import Runner, Step, read, steps
 
 OURS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))

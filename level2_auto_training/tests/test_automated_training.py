@@ -19,7 +19,7 @@ from bike_demand.handoff import read_handoff
 from bike_demand.settings import DATA, load_settings
 from bike_demand.tracking import HANDOFF_ARTIFACT, Tracking, Version
 from bike_demand.training.pipeline import data_digest
-from bike_demand.training.record import RECORDED, Recorded
+from bike_demand.training.record import already
 from tests.conftest import ENVIRONMENT, Run
 from tests.feedmaker import MONTHS, month_lines, write_month
 from tests.tree import contents
@@ -88,7 +88,8 @@ def test_the_model_learned_from_all_rows_and_its_twin_not_from_the_last_week(tmp
     assert kept.card.version == version.digest
     assert twin.tags["digest"] != version.digest
     assert model.tags["left_out"] == "nothing"
-    recorded = Recorded.model_validate_json(RECORDED.read_bytes())
+    recorded = already(tracking())
+    assert recorded is not None
     assert recorded.data_summary == f"It learned from {len(rows):,} rows; left out nothing."
 
 

@@ -12,7 +12,7 @@ from prefect.events import emit_event
 
 from bike_demand.errors import UnreachableError
 from bike_demand.loop import cycle as loop
-from bike_demand.prediction_log.journal import Raised
+from bike_demand.prediction_log.event_log import Raised
 from bike_demand.release import deploy as delivery
 from bike_demand.schedule import REGISTERED, RESOURCE, SIGNAL
 from bike_demand.settings import load_settings

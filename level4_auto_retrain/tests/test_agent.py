@@ -15,7 +15,7 @@ import pytest
 
 from bike_demand.errors import UserError
 from bike_demand.loop import cycle
-from bike_demand.prediction_log import journal
+from bike_demand.prediction_log import event_log
 from bike_demand.prediction_log.database import open_database
 from tests.conftest import ENVIRONMENT, ROOT, Run
 from tests.feedmaker import write_feed
@@ -110,5 +110,5 @@ def test_as_a_process_it_alerts_what_breaks_and_what_is_right_again(
     alerts = [json.loads(line)["alert"]["title"] for line in said if line.startswith('{"alert"')]
     assert alerts.count("Data quality: gathering") == 1
     with closing(open_database(f"sqlite:///{living / 'state' / 'production.db'}")) as database:
-        (incident,) = [each for each in journal.incidents(database) if each.subject == "gathering"]
+        (incident,) = [each for each in event_log.incidents(database) if each.subject == "gathering"]
     assert incident.ended_at is not None

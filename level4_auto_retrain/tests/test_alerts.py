@@ -14,7 +14,7 @@ import httpx  # noqa: F401 (importing it is not to count as a receiver that hang
 import pytest
 
 from bike_demand.loop import alerts
-from bike_demand.prediction_log import journal
+from bike_demand.prediction_log import event_log
 from bike_demand.prediction_log.database import Database, open_database
 from bike_demand.settings import Settings, load_settings
 from tests.conftest import Run
@@ -142,8 +142,8 @@ def test_a_receiver_that_is_down_gets_its_alerts_later_once_and_with_their_ids(
         assert deliver(database) == []
         assert deliver(database) == []
     assert receiver.received == [json.loads(each)["alert"] for each in logged]
-    assert journal.undelivered(database) == []
-    assert journal.delivery_failures(database) == []
+    assert event_log.undelivered(database) == []
+    assert event_log.delivery_failures(database) == []
 
 
 def test_an_error_of_the_receiver_is_tried_again_in_the_next_cycle_and_later_alerts_go_out(
@@ -153,12 +153,12 @@ def test_an_error_of_the_receiver_is_tried_again_in_the_next_cycle_and_later_ale
     made(database, NOON + timedelta(hours=1), key="second")
     with listening(port, [500]) as receiver:
         warning = deliver(database)[-1]
-        (failure,) = journal.delivery_failures(database)
+        (failure,) = event_log.delivery_failures(database)
         assert (failure["channel"], failure["final"]) == ("webhook", False)
         assert "500" in failure["reason"]
         deliver(database)
     assert [each["key"] for each in receiver.received] == ["second", "first"]
-    assert journal.delivery_failures(database) == []
+    assert event_log.delivery_failures(database) == []
     assert "secret" not in warning + failure["reason"]
 
 
@@ -174,7 +174,7 @@ def test_an_alert_that_the_receiver_refuses_is_given_up_and_later_ones_go_out(
         deliver(database)
         deliver(database)
     assert [each["key"] for each in receiver.received] == (["second"] if final else ["second", "first"])
-    failures = journal.delivery_failures(database)
+    failures = event_log.delivery_failures(database)
     assert [(each["final"], str(status) in each["reason"]) for each in failures] == [(True, True)] * final
 
 
@@ -189,7 +189,7 @@ def test_a_receiver_that_hangs_costs_a_bounded_time_and_holds_up_no_later_alert(
         began = time.monotonic()
         deliver(database)
         assert time.monotonic() - began < 10
-        assert [each["final"] for each in journal.delivery_failures(database)] == [False] * 5
+        assert [each["final"] for each in event_log.delivery_failures(database)] == [False] * 5
         made(database, NOON + timedelta(days=1), key="later")
         monkeypatch.setattr(alerts, "ATTEMPT_SECONDS", 20.0)
         monkeypatch.setattr(alerts, "CYCLE_SECONDS", 60.0)
@@ -221,7 +221,7 @@ def test_apprise_delivers_to_any_service_that_it_knows(
         made(database, key=key)
     with listening(port, [403, 500]) as receiver:
         said = deliver(database)
-        assert sorted(each["final"] for each in journal.delivery_failures(database)) == [False, True]
+        assert sorted(each["final"] for each in event_log.delivery_failures(database)) == [False, True]
         deliver(database)
     assert [each["title"] for each in receiver.received] == ["Data quality: temp_c"] * 2
     assert "temp_c changes its unit." in receiver.received[0]["message"]
@@ -235,7 +235,7 @@ def test_an_address_that_is_none_is_reported(
     monkeypatch.setenv("BIKE_LOOP__ALERTS__WEBHOOK", address)
     made(database)
     assert "loop.alerts.webhook" in deliver(database)[-1]
-    assert [each["final"] for each in journal.delivery_failures(database)] == [False]
+    assert [each["final"] for each in event_log.delivery_failures(database)] == [False]
 
 
 def test_what_was_not_delivered_is_shown(

@@ -13,7 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from bike_demand.errors import UserError
-from bike_demand.prediction_log import expected_ranges, facts, queries
+from bike_demand.prediction_log import event_log, expected_ranges, queries
 from bike_demand.prediction_log.database import Database, open_database
 from bike_demand.prediction_log.expected_ranges import ExpectedRange
 from bike_demand.prediction_log.loop_tables import days  # of all tables, those of the loop come last
@@ -132,9 +132,9 @@ def test_what_was_replaced_norms_and_facts_are_found_as_they_were_put(
     expected_ranges.publish(database, [norm])
     expected_ranges.publish(database, [])
     assert expected_ranges.read(database) == {"temp_c": norm}
-    facts.put(database, {"live": {"a": [1, None]}, "tests": []}, HOUR)
-    facts.put(database, {"tests": [1]}, HOUR + timedelta(days=1))
-    assert {name: (each.content, each.as_of) for name, each in facts.read(database).items()} == {
+    event_log.publish(database, {"live": {"a": [1, None]}, "tests": []}, HOUR)
+    event_log.publish(database, {"tests": [1]}, HOUR + timedelta(days=1))
+    assert {name: (each.content, each.as_of) for name, each in event_log.published(database).items()} == {
         "live": ({"a": [1, None]}, HOUR),
         "tests": ([1], HOUR + timedelta(days=1)),
     }

@@ -9,9 +9,9 @@ from bike_demand.loop.context import Context
 from bike_demand.loop.publish import publish
 from bike_demand.prediction_log.database import open_database
 from bike_demand.release.ab.step import step
+from bike_demand.serving.dashboard import StatusDocument
 from bike_demand.serving.live import Live
 from bike_demand.serving.model import load_model
-from bike_demand.serving.status import StatusDocument
 from bike_demand.settings import load_settings
 from bike_demand.tracking import CHAMPION, Tracking
 from tests.registry import put_live

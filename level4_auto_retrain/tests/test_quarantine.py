@@ -15,13 +15,13 @@ from bike_demand.data.features import to_matrix
 from bike_demand.data.label_check import check_gathered, counts
 from bike_demand.data.quality import DAY, Violation
 from bike_demand.data.quarantine import Quarantine, fit_hours, good, quarantine_of
-from bike_demand.data.regression_cases import RegressionCase, make_case, unrecognised
+from bike_demand.data.regression_cases import BadDataCase, make_case, unrecognised
 from bike_demand.data.schema import Hour
 from bike_demand.data.store import read_hours
 from bike_demand.errors import UserError
-from bike_demand.prediction_log import journal
+from bike_demand.prediction_log import event_log
 from bike_demand.prediction_log.database import open_database
-from bike_demand.prediction_log.journal import Kind
+from bike_demand.prediction_log.event_log import Kind
 from bike_demand.prediction_log.outcomes import store
 from bike_demand.release.deploy import deploy
 from bike_demand.release.gates import Gate, GateContext, GateResult
@@ -41,9 +41,7 @@ COUNTS = {row.timestamp: row.count for row in ROWS}
 RIGHT = {row.timestamp: row for row in ROWS}
 
 
-def seen(
-    rows: Sequence[Hour], rules: QualityRules = RULES, cases: Sequence[RegressionCase] = ()
-) -> Quarantine:
+def seen(rows: Sequence[Hour], rules: QualityRules = RULES, cases: Sequence[BadDataCase] = ()) -> Quarantine:
     return quarantine_of(rows, COUNTS, cases, rules)
 
 
@@ -147,12 +145,12 @@ def test_as_many_good_days_are_held_out_as_ever() -> None:
 # ---- regression cases
 
 
-def case_of(violation: Violation, rows: Sequence[Hour], known: bool = True) -> RegressionCase:
+def case_of(violation: Violation, rows: Sequence[Hour], known: bool = True) -> BadDataCase:
     made = make_case(
         7, violation, rows, COUNTS if known else {}, RULES.model_copy(update={"level": LevelRule()})
     )
     assert made is not None
-    return RegressionCase.model_validate_json(made.model_dump_json())  # as it comes out of the database
+    return BadDataCase.model_validate_json(made.model_dump_json())  # as it comes out of the database
 
 
 @pytest.mark.parametrize(
@@ -271,12 +269,14 @@ def test_a_regression_case_stops_the_training_that_would_forget_it(
     rows = spoilt(ROWS, "2011-03-04", "2011-03-17", fourfold)
     with closing(open_database(settings.environments.production.database)) as database:
         since, noticed = datetime(2011, 3, 4), datetime(2011, 3, 5)
-        incident = journal.open_incident(
+        incident = event_log.open_incident(
             database, Kind.QUALITY, "count", since=since, noticed_at=noticed, noticed_by="test"
         )
         case = make_case(incident.id, counts(rows, COUNTS, RULES)[0], rows, COUNTS, RULES)
         assert case is not None
-        journal.add_lesson(database, incident.id, journal.DATA, json.loads(case.model_dump_json()))
+        event_log.add_regression_case(
+            database, incident.id, event_log.DATA, json.loads(case.model_dump_json())
+        )
     assert stages.main(["ingest"]) == 0
     assert len(quarantine.read().cases) == 1
     assert stages.main(["validate"]) == 0

@@ -20,17 +20,16 @@ import yaml
 from filelock import FileLock
 
 from benchmarks import load
-from data import UserError
-from data.faults import as_asked, publish
-from data.feedfile import COUNTS, INPUTS, update_feed, write_feed
-from data.scenario import Units
-from ladder import workcopy
-from ladder.hands import environment, perform, type_in
+from ladder import UserError, workcopy
 from ladder.levels import level
 from ladder.runbook import Runbook, load_people
 from ladder.runbook import load as load_book
 from ladder.service import Service
-from ladder.users import as_bodies, tell_outcomes
+from ladder.steps import environment, run_command, run_step
+from ladder.users import as_bodies, post_outcomes
+from ladder.world.faults import as_asked, publish
+from ladder.world.feedfile import COUNTS, INPUTS, update_feed, write_feed
+from ladder.world.scenario import Units
 from tests.maturity.conftest import before, between, edit, error, git
 from tests.maturity.level2 import commit, deployed_elsewhere, owners, stage_outs, stored
 from tests.maturity.level3 import (
@@ -131,8 +130,8 @@ class Practice:
         """A copy of the project to break things in."""
         return without_services(self.folder, target)
 
-    def type_in(self, command: str, folder: Path | None = None) -> str:
-        return self.typing.type_in(f"python -m bike_demand {command}", folder or self.folder)
+    def run_command(self, command: str, folder: Path | None = None) -> str:
+        return self.typing.run_command(f"python -m bike_demand {command}", folder or self.folder)
 
 
 # ---- code that was broken
@@ -186,7 +185,7 @@ OF_THE_NEW_APPLICATION = {
         'statuses.get("4", 0)',
         "test_dashboard.py::test_the_service_counts_what_it_answered_and_what_failed",
     ),
-    "serving/status.py": (
+    "serving/dashboard.py": (
         "if found := kinds[Kind.QUALITY]:",
         "if found := kinds[Kind.DRIFT]:",
         "test_dashboard.py::test_what_matters_most_is_the_headline",
@@ -258,7 +257,7 @@ class Life:
             update_feed(shown, self.folder / "feed")
         else:
             write_feed(shown, self.folder / "feed")
-        return "".join(perform(step, self.folder, self._typing.type_in) for step in self.book.daily)
+        return "".join(run_step(step, self.folder, self._typing.run_command) for step in self.book.daily)
 
     def morning(self, day: pd.Timestamp, said: str) -> None:
         """Note how things stand, once the application follows the registry and its status is of now."""
@@ -284,7 +283,7 @@ class Life:
         answers = pd.DataFrame(given, index=hours.index).drop(columns="timestamp")
         self.asked.append(pd.concat([hours[[*INPUTS, "count"]], answers], axis=1))
         assert self.book.outcomes is not None
-        tell_outcomes(hours, self._client, self.book.outcomes)
+        post_outcomes(hours, self._client, self.book.outcomes)
 
     @contextmanager
     def under_load(self, when: str) -> Iterator[None]:
@@ -415,17 +414,17 @@ def season(practice: Practice, clean: pd.DataFrame, tmp_path_factory: pytest.Tem
                 {"count": "int64"}
             )
             hours = hours.astype(dict.fromkeys(COUNTS[:2], "Int64"))
-            tell_outcomes(hours, client, "/outcomes")
+            post_outcomes(hours, client, "/outcomes")
             lived = pd.concat([lived, hours], ignore_index=True)
             write_feed(lived, folder / "feed")
-            typing.type_in(f"python -m bike_demand agent --once --as-of {last}", folder)
+            typing.run_command(f"python -m bike_demand agent --once --as-of {last}", folder)
         found = journal.table("signals"), journal.table("actions")
         more = lived[lived["timestamp"] >= pd.Timestamp(begin)]
         more = more.assign(count=more["count"] * 16 // 10)
-        tell_outcomes(more, client, "/outcomes")
+        post_outcomes(more, client, "/outcomes")
         write_feed(pd.concat([before(clean, begin), more], ignore_index=True), folder / "feed")
-        typing.type_in(f"python -m bike_demand ingest --as-of {end}", folder)
-        told = json.loads(typing.type_in(f"python -m bike_demand monitor --json --as-of {end}", folder))
+        typing.run_command(f"python -m bike_demand ingest --as-of {end}", folder)
+        told = json.loads(typing.run_command(f"python -m bike_demand monitor --json --as-of {end}", folder))
     versions = [each.number for each in Registry(folder).registered()]
     return Season(folder, *found, versions, [each["kind"] for each in told["signals"]], replaced)
 
@@ -441,7 +440,7 @@ def miscounting(practice: Practice, tmp_path_factory: pytest.TempPathFactory) ->
     edit(folder / SCRIPT, *OFF_BY_ONE)
     assert git(folder, "status", "--porcelain", SCRIPT).split() == ["M", SCRIPT]
     with ThreadPoolExecutor(1) as beside:
-        yield beside.submit(type_in, "python -m bike_demand release champion --check", folder)
+        yield beside.submit(run_command, "python -m bike_demand release champion --check", folder)
 
 
 @pytest.fixture(scope="module")
@@ -450,10 +449,10 @@ def again(practice: Practice, miscounting: Future[str], tmp_path_factory: pytest
     assert miscounting is not None  # begun
     place = tmp_path_factory.mktemp("again")
     folder = practice.apart(place / "project")
-    practice.type_in('ab stop --reason "for the sake of it"', folder)
+    practice.run_command('ab stop --reason "for the sake of it"', folder)
     same = Workshop(folder, place, practice.typing).register(practice.bad, untouched)
     with pytest.raises(UserError) as refused:
-        practice.type_in(f"deploy {same}", folder)
+        practice.run_command(f"deploy {same}", folder)
     return str(refused.value)
 
 
@@ -602,7 +601,7 @@ def test_what_went_wrong_once_is_on_record_and_stopped_from_then_on(
     lessons = {each["id"]: each for each in journal.records("lessons")}
     assert lessons[fault["lesson"]]["kind"] == "data"
     folder = practice.apart(tmp_path / "project")
-    assert "are fit" in practice.type_in("validate", folder)
+    assert "are fit" in practice.run_command("validate", folder)
     edit(folder / "params.yaml", "units: {temp_c: 12, feels_like_c: 12}", "units: off")
     edit(
         folder / "params.yaml",
@@ -614,7 +613,7 @@ def test_what_went_wrong_once_is_on_record_and_stopped_from_then_on(
         with pytest.raises(
             UserError, match=r"no longer recognise incident \d+ \(units, (temp|feels_like)_c\)"
         ):
-            practice.type_in(command, folder)
+            practice.run_command(command, folder)
     assert len(Registry(folder).versions()) == len(registry.versions())
 
 
@@ -700,7 +699,7 @@ def test_how_each_deployed_version_does_is_in_one_database_and_counted_for_prome
     assert list((practice.folder / "state" / "evidently").rglob("*.json"))  # the drift reports
     # One level below, the log has answers, and nobody sums them up.
     with pytest.raises(UserError, match="No such command 'monitor'"):
-        type_in("python -m bike_demand monitor", level(3).folder)
+        run_command("python -m bike_demand monitor", level(3).folder)
 
 
 # ---- people
@@ -791,7 +790,7 @@ def test_a_field_that_changes_is_noticed_within_a_day_held_off_and_taken_back_by
     days = published(practice.happened, LAST)
     of_these = between(days, *FAHRENHEIT)["timestamp"]
     assert left_out == {f"{hour:%Y-%m-%dT%H:%M:%S}" for hour in of_these}
-    traced = json.loads(practice.type_in(f"trace {practice.asked['id'].iloc[-1]} --json"))
+    traced = json.loads(practice.run_command(f"trace {practice.asked['id'].iloc[-1]} --json"))
     assert traced["model"]["version"] == 2
 
 
@@ -878,7 +877,7 @@ def test_it_is_metrics_of_production_that_train_and_neither_a_calendar_nor_a_sea
     assert {"error-drift", "input-drift"} <= set(season.grown)
     # One level below nothing looks.
     with pytest.raises(UserError, match="No such command 'agent'"):
-        type_in("python -m bike_demand agent --once", level(3).folder)
+        run_command("python -m bike_demand agent --once", level(3).folder)
 
 
 @pytest.mark.maturity("L4-C3")
@@ -900,7 +899,7 @@ def test_where_and_when_the_loop_runs_is_a_setting_and_never_two_at_a_time(
         (folder / "state" / "deploy.lock", "deploy 2", "another deployment is at work"),
     ):
         with FileLock(lock), pytest.raises(UserError, match=busy):
-            practice.type_in(command, folder)
+            practice.run_command(command, folder)
 
 
 @pytest.mark.maturity("L4-C4")
@@ -940,7 +939,7 @@ def test_each_versions_data_model_and_code_are_restored_from_version_control(
     folder = practice.apart(tmp_path / "project")
     edit(folder / "params.yaml", "max_iter: 100", "max_iter: 20")
     with pytest.raises(UserError, match=r"uncommitted changes .* commit first"):
-        practice.type_in('retrain --now --reason "a try"', folder)
+        practice.run_command('retrain --now --reason "a try"', folder)
     assert len(Registry(folder).versions()) == len(registry.versions())
 
 
@@ -968,7 +967,7 @@ def test_what_is_better_goes_live_and_what_is_worse_goes_away_without_anybody(
     assert set(shown.dt.strftime("%Y-%m-%d")) == {PUT_LIVE}
     assert "far worse than version 2" in registry.version(practice.bad).tags["blocked"]
     with pytest.raises(UserError, match=r"refused by gate blocked: .* far worse than version 2"):
-        practice.type_in(f"deploy {practice.bad}", practice.apart(tmp_path / "project"))
+        practice.run_command(f"deploy {practice.bad}", practice.apart(tmp_path / "project"))
     assert practice.mornings[-1].aliases["challenger"] == str(int(practice.bad) + 1)
 
 
@@ -1010,7 +1009,7 @@ def test_pipelines_run_the_loop_and_deliver_the_application_by_the_commands_that
     assert "github.event_name == 'schedule'" in jobs["turn"]["if"]
     # No way around a gate: none of the commands has one, and all versions of the loop passed the same.
     for command in ("deploy", "agent"):
-        options = set(re.findall(r"--[a-z-]+", practice.type_in(f"{command} --help")))
+        options = set(re.findall(r"--[a-z-]+", practice.run_command(f"{command} --help")))
         assert options <= {"--as-of", "--help", "--once", "--every"}
     registry = practice.registry()
     gates = [

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ladder import runbook
-from ladder.levels import ROOT, levels
+from ladder import ROOT, runbook
+from ladder.levels import levels
 from tests.tool.conftest import Ladder
 from tests.tool.test_demo import processes_in
 

@@ -15,9 +15,8 @@ from typing import Any
 
 import pytest
 
-from ladder import practices
+from ladder import ROOT, practices
 from ladder.compare.results import Comparison, Happening
-from ladder.levels import ROOT
 from ladder.page import charts
 from ladder.page.book import packed
 from ladder.page.compare import render, write
@@ -257,11 +256,11 @@ def test_one_file_is_all_it_takes(page: Page, file: Path) -> None:
 
 
 @needs_browser
-def test_the_chart_has_a_line_for_each_level_its_releases_and_the_yardstick(page: Page) -> None:
+def test_the_chart_has_a_line_for_each_level_its_releases_and_the_retrained_daily(page: Page) -> None:
     for number in range(5):
         assert len(page.all(f".tracelevel{number} path.js-line", "it.getTotalLength()")) == 1
         assert len(page.all(f".tracereleases{number} path.point", "1")) >= 1
-    assert page.all(".traceyardstick path.js-line", "it.style.strokeDasharray") != [""]
+    assert page.all(".tracedaily path.js-line", "it.style.strokeDasharray") != [""]
     colours = page.all(".scatterlayer .trace path.js-line", "getComputedStyle(it).stroke")
     assert len(set(colours)) == 6
     assert page.tab.evaluate("document.querySelector('#chart').layout.yaxis.range[0]") == 0

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from data import UserError
-from ladder import practices
-from ladder.levels import ROOT, Level, level
+from ladder import ROOT, UserError, practices
+from ladder.levels import Level, level
 from ladder.page.code import excerpt
 from ladder.practices import LIST, Place, gaps, load, place
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bike_demand.data.label_check import check_gathered
 from bike_demand.data.quality import Violation, require_fit
-from bike_demand.data.regression_cases import RegressionCase, unrecognised
+from bike_demand.data.regression_cases import BadDataCase, unrecognised
 from bike_demand.data.schema import Hour
 from bike_demand.data.store import gathered_months, read_hours
 from bike_demand.data.table import iso
@@ -29,7 +29,7 @@ class Quarantine(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     violations: tuple[Violation, ...] = ()
-    cases: tuple[RegressionCase, ...] = ()
+    cases: tuple[BadDataCase, ...] = ()
 
     @property
     def left_out(self) -> set[datetime]:
@@ -55,7 +55,7 @@ class Quarantine(BaseModel):
 def quarantine_of(
     rows: Sequence[Hour],
     known: Mapping[datetime, int],
-    cases: Sequence[RegressionCase],
+    cases: Sequence[BadDataCase],
     rules: QualityRules,
 ) -> Quarantine:
     """What breaks a rule in these rows (ascending, at least one), by these reported outcomes.

@@ -14,7 +14,7 @@ BAD, GOOD = 48, 48  # so many hours of each are kept
 LEADING = {"level": (LEVEL_DAYS // 2 + 1) * 24}  # of good hours, where a rule has to know more of before
 
 
-class RegressionCase(BaseModel):
+class BadDataCase(BaseModel):
     """The hours of an incident: what they were, and which of them must be recognised, as what.
 
     `counts` are those of the feed (none: the rows are of requests), `known` the reported outcomes.
@@ -37,7 +37,7 @@ def make_case(
     rows: Sequence[Conditions],
     known: Mapping[datetime, int],
     rules: QualityRules,
-) -> RegressionCase | None:
+) -> BadDataCase | None:
     """The first bad hours of a violation in these rows (ascending) with the good ones before them.
 
     None where there is nothing to keep: these few are not recognised without the others, or no row was bad.
@@ -51,7 +51,7 @@ def make_case(
     if violation.rule == "gaps":  # it shows by what came after it
         kept += [row for row in rows if bad[-1] < row.timestamp <= bad[-1] + DAY]
     hours = {row.timestamp for row in kept} | set(bad)
-    case = RegressionCase(
+    case = BadDataCase(
         incident=incident,
         check=violation.rule,
         subject=violation.subject,
@@ -67,12 +67,12 @@ def make_case(
     return case.model_copy(update={"must": must}) if must else None
 
 
-def unrecognised(case: RegressionCase, rules: QualityRules) -> int:
+def unrecognised(case: BadDataCase, rules: QualityRules) -> int:
     """How many of the hours that must be recognised as bad these rules do not find."""
     return len(set(case.must) - _recognised(case, rules))
 
 
-def _recognised(case: RegressionCase, rules: QualityRules) -> set[datetime]:
+def _recognised(case: BadDataCase, rules: QualityRules) -> set[datetime]:
     """The hours of a case that any rule on its subject finds."""
     rows = [
         Hour.model_construct(

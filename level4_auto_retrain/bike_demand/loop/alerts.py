@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from bike_demand.prediction_log import journal
+from bike_demand.prediction_log import event_log
 from bike_demand.prediction_log.database import Database
-from bike_demand.prediction_log.journal import Alert
+from bike_demand.prediction_log.event_log import Alert
 from bike_demand.settings import STATE, Alerts, Settings
 
 LOG, WEBHOOK = "log", "webhook"  # the channels
@@ -60,7 +60,7 @@ def alert(
     body = {"happened": happened, "evidence": dict(evidence), "done": done, "you_may": you_may}
     quiet_since = at - timedelta(days=settings.loop.alerts.quiet_days)
     channels = [LOG, WEBHOOK] if settings.loop.alerts.webhook else [LOG]
-    return journal.put_alert(
+    return event_log.put_alert(
         database, key=key, at=at, quiet_since=quiet_since, title=title, body=body, channels=channels
     )
 
@@ -70,7 +70,7 @@ def deliver(settings: Settings, database: Database, tell: Tell) -> None:
 
     A failure is stored with the alert, reported by `tell`, and tried again in the next cycle unless final.
     """
-    waiting = journal.undelivered(database)
+    waiting = event_log.undelivered(database)
     send_out = _sender(settings.loop.alerts)
     senders: dict[str, Send] = {
         LOG: lambda each: _log(each, tell),
@@ -85,9 +85,9 @@ def deliver(settings: Settings, database: Database, tell: Tell) -> None:
                 break
             failure = send(each)
             if failure is None:
-                journal.delivered(database, each.id, channel)
+                event_log.delivered(database, each.id, channel)
                 continue
-            journal.not_delivered(database, each.id, channel, failure.reason, failure.final)
+            event_log.not_delivered(database, each.id, channel, failure.reason, failure.final)
             then = "it is not tried again" if failure.final else "the next cycle tries again"
             tell(f"warning: alert {each.title!r} not delivered to the {channel}: {failure.reason}; {then}")
 

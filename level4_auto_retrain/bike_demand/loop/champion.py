@@ -10,9 +10,9 @@ from typing import Any
 
 from bike_demand.errors import UserError
 from bike_demand.loop.context import Context
-from bike_demand.prediction_log import journal
-from bike_demand.prediction_log.answered import first_hour_after
-from bike_demand.prediction_log.journal import DONE, FAILED, LIVE, TAKE_BACK, Kind, Raised, Signal
+from bike_demand.prediction_log import event_log
+from bike_demand.prediction_log.event_log import DONE, FAILED, LIVE, TAKE_BACK, Kind, Raised, Signal
+from bike_demand.prediction_log.queries import first_hour_after
 from bike_demand.release import transitions
 from bike_demand.release.ab.evidence import Evidence, gather, under_watch
 from bike_demand.release.ab.step import step
@@ -73,7 +73,7 @@ def act(context: Context, signal: Raised) -> str:
 
 def finish(context: Context) -> None:
     """Complete the rollbacks that an earlier process began."""
-    for action in journal.under_way(context.database):
+    for action in event_log.under_way(context.database):
         if action.kind == TAKE_BACK:
             context.tell(_complete_rollback(context, action.id, int(action.detail[VERSION]), action.reason))
 
@@ -92,7 +92,7 @@ def restore(context: Context) -> str | None:
 def note(context: Context) -> None:
     """Record what is live since when, where that changed."""
     champion = context.tracking.aliases().get(CHAMPION)
-    known = journal.actions(context.database, LIVE)
+    known = event_log.actions(context.database, LIVE)
     before = known[-1].version if known else None
     if champion is None or champion == before:
         return
@@ -101,15 +101,15 @@ def note(context: Context) -> None:
     if before is not None and BLOCKED_TAG in context.tracking.version(before).tags:
         how = f"instead of version {before}, which was rolled back"
     since = datetime.fromisoformat(version.tags.get(LIVE_SINCE_TAG, context.now.isoformat()))
-    action = journal.begin(
+    action = event_log.begin(
         context.database, LIVE, reason=how, at=min(since, context.now), detail={"instead_of": before}
     )
-    journal.write_action(context.database, action.id, state=DONE, version=champion)
+    event_log.write_action(context.database, action.id, state=DONE, version=champion)
 
 
 def rolled_back_by_a_person(context: Context) -> list[Version]:
     """The versions that were rolled back without the loop and are not recorded yet."""
-    actions = journal.actions(context.database, TAKE_BACK)
+    actions = event_log.actions(context.database, TAKE_BACK)
     known = {each.detail.get(VERSION) for each in actions}
     champion = context.tracking.aliases().get(CHAMPION)
     found = []
@@ -126,16 +126,16 @@ def rolled_back_by_a_person(context: Context) -> list[Version]:
 def note_rolled_back(context: Context, version: Version) -> None:
     """Record that a person rolled the version back."""
     detail = {VERSION: version.number, "outcome": "taken back"}
-    action = journal.begin(
+    action = event_log.begin(
         context.database, TAKE_BACK, reason=version.tags[BLOCKED_TAG], at=context.now, detail=detail
     )
     champion = context.tracking.aliases().get(CHAMPION)
-    journal.write_action(context.database, action.id, state=DONE, version=champion)
+    event_log.write_action(context.database, action.id, state=DONE, version=champion)
 
 
 def _roll_back(context: Context, signal: Raised) -> str:
     number = int(signal.evidence[VERSION])
-    action = journal.begin(
+    action = event_log.begin(
         context.database,
         TAKE_BACK,
         reason=signal.says,
@@ -160,12 +160,14 @@ def _complete_rollback(context: Context, action: int, number: int, reason: str) 
                     reason = reason.rstrip(".")
                     lines.append(roll_back(context.settings, context.tracking, reason, context.now))
             except UserError as error:
-                journal.write_action(context.database, action, state=FAILED, detail={"outcome": str(error)})
+                event_log.write_action(context.database, action, state=FAILED, detail={"outcome": str(error)})
                 return f"It could not be rolled back: {error}."
     elif context.tracking.aliases().get(PREVIOUS) == context.tracking.aliases().get(CHAMPION):
         context.tracking.remove_alias(PREVIOUS)  # a rollback was interrupted right before its end
     good = context.tracking.aliases().get(CHAMPION)
-    journal.write_action(context.database, action, state=DONE, version=good, detail={"outcome": "taken back"})
+    event_log.write_action(
+        context.database, action, state=DONE, version=good, detail={"outcome": "taken back"}
+    )
     return lines[0] if lines else f"Version {number} is rolled back; version {good} is live."
 
 

@@ -24,10 +24,9 @@ from bike_demand.loop.context import Context, Tell
 from bike_demand.loop.publish import publish
 from bike_demand.monitoring import rules
 from bike_demand.monitoring.signals import evaluate_signals
-from bike_demand.prediction_log import journal
-from bike_demand.prediction_log.database import Database, open_database
-from bike_demand.prediction_log.journal import TRAIN, Kind, Raised, Signal
-from bike_demand.prediction_log.locks import alone
+from bike_demand.prediction_log import event_log
+from bike_demand.prediction_log.database import Database, lock, open_database
+from bike_demand.prediction_log.event_log import TRAIN, Kind, Raised, Signal
 from bike_demand.release.ab.step import step
 from bike_demand.release.transitions import WAITING_TAG
 from bike_demand.settings import DATA, Settings, load_settings
@@ -87,7 +86,7 @@ def run_cycle(settings: Settings, as_of: datetime | None, tell: Tell, send: Send
 def act(settings: Settings, signal_id: int, as_of: datetime | None, tell: Tell) -> None:
     """Respond to a signal that a cycle has sent, by its id. Raises UserError where that fails."""
     with _locked(settings, LOCK_SECONDS) as database:
-        found = [each for each in journal.open_signals(database) if each.id == signal_id]
+        found = [each for each in event_log.open_signals(database) if each.id == signal_id]
         if not found:
             tell(f"Signal {signal_id} is over; nothing was done.")
             return
@@ -113,8 +112,8 @@ def retrain(settings: Settings, reason: str, as_of: datetime | None, now: bool, 
         tell(retraining.train(context, reason, by_hand=True))
         _settle(context)
         deliver(settings, database, tell)
-        last = journal.actions(database, TRAIN)[-1]
-    if last.state == journal.FAILED:
+        last = event_log.actions(database, TRAIN)[-1]
+    if last.state == event_log.FAILED:
         raise UserError(str(last.detail.get(retraining.OUTCOME)))
 
 
@@ -123,7 +122,7 @@ def _locked(settings: Settings, patience: float = 0.0) -> Iterator[Database]:
     """The database of production, under the loop's lock. Raises UserError."""
     with (
         closing(open_database(settings.environments.production.database)) as database,
-        alone(database, LOOP, patience),
+        lock(database, LOOP, patience),
     ):
         yield database
 
@@ -138,7 +137,7 @@ def _cycle(
     incidents.of_people(context)
     evaluation = evaluate_signals(settings, context.tracking, database, as_of, context.now)
     signals = [*champion.signals(context), *evaluation.signals, *_own_signals(context, failure)]
-    change = journal.raise_signals(database, signals, context.now)
+    change = event_log.raise_signals(database, signals, context.now)
     incidents.follow(context, change.open, evaluation.violations)
     for raised in change.new:
         tell(f"{raised.kind}: {raised.says}")
@@ -159,7 +158,7 @@ def _cycle(
     ):  # signals about another one are over
         about = (Kind.NO_MODEL, Kind.RELEASE)
         left = [each for each in signals if each.kind not in about or each.subject == f"version {live}"]
-        change = journal.raise_signals(database, left, context.now)
+        change = event_log.raise_signals(database, left, context.now)
         for raised in change.ended:
             tell(f"Over: {raised.kind}, {raised.subject}.")
     if not change.open and live is not None and _busy(context) is None:
@@ -185,7 +184,7 @@ def _own_signals(context: Context, failure: str | None) -> list[Signal]:
     if failure is not None:
         says = f"The feed cannot be ingested: {failure}."
         found.append(Signal(Kind.QUALITY, INGESTION, context.now, says, {}))
-    rest = retraining.resting(context.settings, journal.actions(context.database, TRAIN), context.now)
+    rest = retraining.resting(context.settings, event_log.actions(context.database, TRAIN), context.now)
     if rest is not None:
         found.append(Signal(Kind.LOOP, "training", context.now, f"{rest[:1].upper()}{rest[1:]}.", {}))
     age = rules.age_signal(retraining.tried(context), context.now, context.settings)
@@ -196,7 +195,7 @@ def _own_signals(context: Context, failure: str | None) -> list[Signal]:
 
 def _resume(context: Context, open_: Sequence[Raised]) -> None:
     """Resume the training that was begun before."""
-    for action in journal.under_way(context.database):
+    for action in event_log.under_way(context.database):
         if action.kind == TRAIN:
             held = None if action.version is not None else _held(open_)
             context.tell(
@@ -237,7 +236,7 @@ def _response(context: Context, raised: Raised) -> str:
             return champion.act(context, raised)
         case Kind.NO_MODEL if (restored := champion.restore(context)) is not None:
             return restored
-    held = _held(journal.open_signals(context.database))
+    held = _held(event_log.open_signals(context.database))
     if held is not None:
         return held
     if (busy := _busy(context)) is not None:

@@ -10,9 +10,10 @@ from typing import Any
 from bike_demand.data.target import ERROR_UNIT, UNIT
 from bike_demand.files import write_atomically
 from bike_demand.monitoring.summary import undelivered_lines
-from bike_demand.prediction_log import journal
+from bike_demand.pages import render
+from bike_demand.prediction_log import event_log
 from bike_demand.prediction_log.database import open_database
-from bike_demand.prediction_log.journal import Incident
+from bike_demand.prediction_log.event_log import Incident
 from bike_demand.settings import Settings
 
 Tell = Callable[[str], None]
@@ -22,9 +23,9 @@ TEMPLATE = Path(__file__).with_name("incidents.html.j2")
 def report(settings: Settings, *, as_json: bool, page: Path | None, tell: Tell) -> None:
     """Tell them, newest first. Raises UserError where the database is away."""
     with closing(open_database(settings.environments.production.database)) as database:
-        found = journal.incidents(database)[::-1]
-        lessons = {each.id: each.kind for each in journal.lessons(database)}
-        failures = journal.delivery_failures(database)
+        found = event_log.incidents(database)[::-1]
+        lessons = {each.id: each.kind for each in event_log.regression_cases(database)}
+        failures = event_log.delivery_failures(database)
     if page is not None:
         write_atomically(page, rendered(found).encode())
     if as_json:
@@ -73,12 +74,6 @@ def lines(incident: Incident) -> list[str]:
 
 def rendered(incidents: Sequence[Incident]) -> str:
     """The page: HTML that needs nothing from anywhere else."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     shown = [
         {
             "incident": each,
@@ -89,7 +84,7 @@ def rendered(incidents: Sequence[Incident]) -> str:
         }
         for each in incidents
     ]
-    return template.render(shown=shown)
+    return render(TEMPLATE, shown=shown)
 
 
 def in_words(cost: dict[str, Any]) -> str:

@@ -19,9 +19,9 @@ from bike_demand.loop.champion import VERSION
 from bike_demand.loop.context import Context
 from bike_demand.monitoring.gathered import gathered_hours
 from bike_demand.monitoring.signals import SourcedViolation
-from bike_demand.prediction_log import history, journal
-from bike_demand.prediction_log.answered import Answered, answered, first_hour_after
-from bike_demand.prediction_log.journal import DATA, TAKE_BACK, Incident, Kind, Raised
+from bike_demand.prediction_log import event_log, history
+from bike_demand.prediction_log.event_log import DATA, TAKE_BACK, Incident, Kind, Raised
+from bike_demand.prediction_log.queries import ShownPrediction, first_hour_after, shown
 from bike_demand.release.rescored import predictions
 from bike_demand.release.rollback import GUARD
 from bike_demand.release.transitions import LIVE_SINCE_TAG
@@ -40,7 +40,7 @@ def follow(context: Context, signals: Sequence[Raised], found: Sequence[SourcedV
     """
     for signal in signals:
         if signal.kind in KINDS:
-            journal.open_incident(
+            event_log.open_incident(
                 context.database,
                 signal.kind,
                 signal.subject,
@@ -49,16 +49,16 @@ def follow(context: Context, signals: Sequence[Raised], found: Sequence[SourcedV
                 noticed_by=signal.says,
             )
     going_on = {(each.kind, each.subject) for each in signals}
-    for incident in journal.incidents(context.database, only_open=True):
+    for incident in event_log.incidents(context.database, only_open=True):
         if (incident.kind, incident.subject) not in going_on:
             _end(context, incident, found)
 
 
 def note(context: Context, signal: Raised, what: str) -> None:
     """Keep with the incident of a signal what was done about it."""
-    for incident in journal.incidents(context.database, only_open=True):
+    for incident in event_log.incidents(context.database, only_open=True):
         if (incident.kind, incident.subject) == (signal.kind, signal.subject):
-            journal.note_done(context.database, incident.id, context.now, what)
+            event_log.note_done(context.database, incident.id, context.now, what)
 
 
 def of_people(context: Context) -> None:
@@ -68,7 +68,7 @@ def of_people(context: Context) -> None:
         watched = reason.startswith(GUARD)  # by the watch of its promotion, in a step of its own
         first = first_hour_after(context.database, version.number, None) or context.now
         since = min(_moment(version.tags.get(LIVE_SINCE_TAG), first), context.now)
-        incident = journal.open_incident(
+        incident = event_log.open_incident(
             context.database,
             Kind.RELEASE,
             f"version {version.number}",
@@ -77,7 +77,7 @@ def of_people(context: Context) -> None:
             noticed_by=f"{'its watch' if watched else 'a person'}: {reason}",
         )
         who = "the watch of its promotion" if watched else "a person"
-        journal.note_done(context.database, incident.id, context.now, f"Taken back by {who}.")
+        event_log.note_done(context.database, incident.id, context.now, f"Taken back by {who}.")
         champion.note_rolled_back(context, version)  # cut off here, the incident ends like any other
         _end(context, incident, [])
 
@@ -90,7 +90,7 @@ def _end(context: Context, incident: Incident, found: Sequence[SourcedViolation]
         cost |= _release_cost(context, incident)
     elif incident.kind is Kind.QUALITY and _keep_case(context, incident, found):
         learned = " Its hours are a check of every later training from now on."
-    journal.end_incident(context.database, incident.id, context.now, cost)
+    event_log.end_incident(context.database, incident.id, context.now, cost)
     days = max(1, (context.now - incident.since).days)
     alert(
         context.settings,
@@ -130,9 +130,9 @@ def _cost(context: Context, incident: Incident) -> dict[str, Any]:
 def _release_cost(context: Context, incident: Incident) -> dict[str, Any]:
     """What the predictions of a version that was rolled back cost, beside those of the version before it."""
     number = int(incident.subject.removeprefix("version "))
-    actions = journal.actions(context.database, TAKE_BACK)
+    actions = event_log.actions(context.database, TAKE_BACK)
     instead = [each.version for each in actions if each.detail.get(VERSION) == number and each.version]
-    rows = answered(context.database, number, incident.since, context.now)
+    rows = shown(context.database, number, incident.since, context.now)
     cost: dict[str, Any] = {"answers_by_bad_model": len(rows) if instead else 0}
     known = [row for row in rows if row.count is not None]
     if not instead or len(known) < LEAST_HOURS:
@@ -165,12 +165,12 @@ def _keep_case(context: Context, incident: Incident, found: Sequence[SourcedViol
         known = history.counts(context.database, since, context.now)
         case = make_case(incident.id, each.violation, rows, known, context.settings.quality)
         if case is not None:
-            journal.add_lesson(context.database, incident.id, DATA, case.model_dump(mode="json"))
+            event_log.add_regression_case(context.database, incident.id, DATA, case.model_dump(mode="json"))
             return True
     return False
 
 
-def _error(rows: Sequence[Answered], answers: Sequence[float]) -> float:
+def _error(rows: Sequence[ShownPrediction], answers: Sequence[float]) -> float:
     right = [target_of(row.count or 0) for row in rows]
     return sum(map(error, answers, right)) / len(rows)
 

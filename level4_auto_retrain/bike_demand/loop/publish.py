@@ -7,7 +7,7 @@ from bike_demand.errors import UserError
 from bike_demand.loop.context import Context
 from bike_demand.loop.retraining import tried
 from bike_demand.monitoring.rules import MONTH, due
-from bike_demand.prediction_log import facts
+from bike_demand.prediction_log import event_log
 from bike_demand.release.ab.evidence import Evidence, TrialKind, gather, under_test, under_watch
 from bike_demand.tracking import CHALLENGER, CHAMPION, PREVIOUS
 from bike_demand.training.record import PROMISE
@@ -24,7 +24,7 @@ def publish(context: Context) -> None:
     }
     busy = CHALLENGER in aliases or PREVIOUS in aliases
     content = {"live": live, "tests": _tests(context) if busy else [], "budget": _budget(context)}
-    facts.put(context.database, content, context.now)
+    event_log.publish(context.database, content, context.now)
 
 
 def _budget(context: Context) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The loop's trainings: begun on a signal or by a person, deployed, and resumed after a kill.
 
-An action is recorded before it begins (`journal.actions`), and each step detects what it did before: the
+An action is recorded before it begins (`event_log.actions`), and each step detects what it did before: the
 training by the version of code and data, the deployment by its record.
 """
 
@@ -11,8 +11,8 @@ from bike_demand.data.target import ERROR_UNIT, rounded
 from bike_demand.errors import UnreachableError, UserError
 from bike_demand.loop.context import Context
 from bike_demand.monitoring.rules import Tried
-from bike_demand.prediction_log import journal
-from bike_demand.prediction_log.journal import BEGUN, DONE, FAILED, TAKE_BACK, TRAIN, Action
+from bike_demand.prediction_log import event_log
+from bike_demand.prediction_log.event_log import BEGUN, DONE, FAILED, TAKE_BACK, TRAIN, Action
 from bike_demand.release import deploy as delivery
 from bike_demand.release import transitions
 from bike_demand.release.decision import page_of
@@ -42,7 +42,7 @@ def train(context: Context, reason: str, *, signal: int | None = None, by_hand: 
     """Train, and deploy the version; a sentence on what was done. One that was begun before is resumed."""
     newest = context.tracking.newest()
     detail = {NEWEST: 0 if newest is None else newest.number} | ({BY_HAND: True} if by_hand else {})
-    action = journal.begin(
+    action = event_log.begin(
         context.database, TRAIN, reason=reason, at=context.now, signal=signal, detail=detail
     )
     return resume(context, action)
@@ -59,14 +59,16 @@ def resume(context: Context, action: Action) -> str:
     except UnreachableError as error:
         return f"The training is tried again in the next cycle: {error}."
     except UserError as error:
-        journal.write_action(context.database, action.id, state=FAILED, detail={OUTCOME: f"failed: {error}"})
+        event_log.write_action(
+            context.database, action.id, state=FAILED, detail={OUTCOME: f"failed: {error}"}
+        )
         return f"The training failed: {error}."
 
 
 def drop(context: Context, action: Action, why: str) -> str:
     """Give up an action of which nothing was done yet; while its signal is open, another begins."""
     detail = {OUTCOME: f"given up: {why}", NOTHING_NEW: True}
-    journal.write_action(context.database, action.id, state=DONE, detail=detail)
+    event_log.write_action(context.database, action.id, state=DONE, detail=detail)
     return f"The training that was begun on {action.at:%Y-%m-%d} is given up. {why}"
 
 
@@ -76,7 +78,7 @@ def _trained(context: Context, action: Action) -> int:
     made, _ = steps.run(context.as_of, False)
     assert made.version is not None  # `steps.run` raises where none was registered
     new = made.version > int(action.detail[NEWEST])  # an interrupted one registered it before
-    journal.write_action(
+    event_log.write_action(
         context.database, action.id, version=made.version, detail={NOTHING_NEW: not new, "run": made.run_id}
     )
     if new:
@@ -120,18 +122,18 @@ def _put_off(context: Context, action: Action, number: int, why: str) -> str:
     tries = int(action.detail.get(TRIES, 0)) + 1
     if tries >= context.settings.loop.most_failures:
         raise UserError(why)
-    journal.write_action(context.database, action.id, detail={TRIES: tries})
+    event_log.write_action(context.database, action.id, detail={TRIES: tries})
     return f"The deployment of version {number} is tried again in the next cycle: {why}."
 
 
 def _end(context: Context, action: Action, state: str, outcome: str, helped: bool | None = None) -> None:
     detail = {OUTCOME: outcome, HELPED: helped}
-    journal.write_action(context.database, action.id, state=state, detail=detail)
+    event_log.write_action(context.database, action.id, state=state, detail=detail)
 
 
 def follow_up(context: Context) -> None:
     """Record what became of the versions that were in their tests, and of those that were rolled back."""
-    actions = journal.actions(context.database)
+    actions = event_log.actions(context.database)
     back = {each.detail.get("version") for each in actions if each.kind == TAKE_BACK}
     for action in trainings(actions):
         outcome = action.detail.get(OUTCOME)
@@ -145,7 +147,7 @@ def follow_up(context: Context) -> None:
         new = OUTCOMES.get(state or "", outcome)
         if new != outcome:
             detail = {OUTCOME: new, HELPED: _helped(context, str(record), state)}
-            journal.write_action(context.database, action.id, detail=detail)
+            event_log.write_action(context.database, action.id, detail=detail)
 
 
 def _helped(context: Context, record: str, state: str | None) -> bool | None:
@@ -165,7 +167,7 @@ def tried(context: Context) -> list[Tried]:
     """The trainings, for the rules on when the next one is due."""
     return [
         Tried(each.at, each.detail.get(HELPED))
-        for each in trainings(journal.actions(context.database, TRAIN))
+        for each in trainings(event_log.actions(context.database, TRAIN))
     ]
 
 

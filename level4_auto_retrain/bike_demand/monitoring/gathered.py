@@ -12,9 +12,11 @@ from pathlib import Path
 
 from bike_demand.data.month import first_hour, parse_month
 from bike_demand.data.quarantine import Quarantine, good, quarantine_of
-from bike_demand.data.regression_cases import RegressionCase
+from bike_demand.data.regression_cases import BadDataCase
 from bike_demand.data.schema import Hour
 from bike_demand.data.store import gathered_months, read_hours
+from bike_demand.prediction_log import event_log, history
+from bike_demand.prediction_log.database import database_exists, open_database
 from bike_demand.settings import DATA, Settings
 
 
@@ -52,18 +54,13 @@ def recognise(settings: Settings, rows: Sequence[Hour]) -> Quarantine:
 
     Raises UnreachableError where that database is away.
     """
+    address = settings.environments.production.database
     if not rows:
         return Quarantine()
-    address = settings.environments.production.database
-    if address.startswith("sqlite:") and not Path(address.partition(":///")[2]).exists():
+    if not database_exists(address):
         return quarantine_of(rows, {}, (), settings.quality)
-
-    # Stages that gather data before there is a service need no database.
-    from bike_demand.prediction_log import history, journal
-    from bike_demand.prediction_log.database import open_database
-
     with closing(open_database(address)) as database:
         known = history.counts(database, rows[0].timestamp, rows[-1].timestamp + timedelta(hours=1))
-        lessons = journal.lessons(database, journal.DATA)
-    cases = [RegressionCase.model_validate_json(json.dumps(each.content)) for each in lessons]
+        kept = event_log.regression_cases(database)
+    cases = [BadDataCase.model_validate_json(json.dumps(each.content)) for each in kept]
     return quarantine_of(rows, known, cases, settings.quality)

@@ -14,9 +14,9 @@ from bike_demand.monitoring import drift, rules
 from bike_demand.monitoring.gathered import gathered_hours
 from bike_demand.prediction_log import expected_ranges, history
 from bike_demand.prediction_log.database import Database
+from bike_demand.prediction_log.event_log import Kind, Signal
 from bike_demand.prediction_log.expected_ranges import ExpectedRange
 from bike_demand.prediction_log.history import Answer, Day
-from bike_demand.prediction_log.journal import Kind, Signal
 from bike_demand.settings import DATA, Settings
 from bike_demand.tracking import Tracking, Version
 

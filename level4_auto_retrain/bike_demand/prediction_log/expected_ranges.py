@@ -11,9 +11,8 @@ from sqlalchemy import select
 
 from bike_demand.data.schema import LIMITS, Conditions
 from bike_demand.prediction_log import loop_tables as tables
-from bike_demand.prediction_log.database import Database
+from bike_demand.prediction_log.database import Database, upsert
 from bike_demand.prediction_log.tables import predictions
-from bike_demand.prediction_log.upsert import upsert
 from bike_demand.settings import Norms
 
 HOURS = 24

@@ -24,6 +24,7 @@ from bike_demand.serving import docs
 from bike_demand.serving.answers import Answers, NoAnswerError, answer, version_of
 from bike_demand.serving.assignment import Variant
 from bike_demand.serving.body import read_body
+from bike_demand.serving.dashboard import StatusDocument, StatusReporter
 from bike_demand.serving.fallback import Fallback
 from bike_demand.serving.guard import Guard
 from bike_demand.serving.keys import HEADER
@@ -34,7 +35,6 @@ from bike_demand.serving.outcomes import OutcomeStore, parse_outcomes
 from bike_demand.serving.recorder import Recorder
 from bike_demand.serving.rows import parse_rows
 from bike_demand.serving.slot import Slot
-from bike_demand.serving.status import StatusDocument, StatusReporter
 from bike_demand.serving.variables import ENVIRONMENT
 from bike_demand.serving.worker import Worker
 from bike_demand.settings import load_settings

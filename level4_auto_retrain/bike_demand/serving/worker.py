@@ -14,6 +14,7 @@ from bike_demand.prediction_log.database import Database
 from bike_demand.prediction_log.writer import Beat, PredictionLog
 from bike_demand.serving.answers import Answers, to_rows
 from bike_demand.serving.champion import Champion
+from bike_demand.serving.dashboard import StatusReporter
 from bike_demand.serving.fallback import Fallback
 from bike_demand.serving.guard import Guard
 from bike_demand.serving.lines import Lines
@@ -21,7 +22,6 @@ from bike_demand.serving.metrics import Metrics
 from bike_demand.serving.outcomes import OutcomeStore
 from bike_demand.serving.recorder import Recorder
 from bike_demand.serving.slot import Follower, Slot
-from bike_demand.serving.status import StatusReporter
 from bike_demand.settings import SERVING, Settings
 from bike_demand.tracking import Tracking
 

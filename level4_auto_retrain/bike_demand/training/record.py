@@ -5,28 +5,27 @@ import json
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from bike_demand.data.quarantine import training_hours
-from bike_demand.errors import UserError
-from bike_demand.files import write_atomically
-from bike_demand.settings import PARAMS, RUN, STATE, Settings
+from bike_demand.settings import PARAMS, RUN, Settings
 from bike_demand.tracking import Dataset, Tracking
 from bike_demand.training.evaluate import passes
 from bike_demand.training.golden import GOLDEN_FILE, write_golden
 from bike_demand.training.pipeline import LOCK, data_digest
 from bike_demand.training.revision import Revision
 
-RECORDED = STATE / "recorded.json"
 PATCH = "uncommitted.patch"
 KIND, TWIN, FINAL = "kind", "twin", "final"  # a tag, and its values
 COMMIT = "git.commit"
 UNCOMMITTED = "git.uncommitted"
 NO_COMMIT = "none"
+PASSED = "passed"  # tag: whether the twin was good enough to register the model
+LEFT_OUT = "left_out"  # tag: how many gathered hours it did not learn from, and why
+LOCK_TAG = "dvc.lock"  # tag: SHA-256 of the dvc.lock of the run, which names all that went into it
 PROMISE = (
     "mae",
     "bias",
@@ -35,62 +34,38 @@ PROMISE = (
 PYTHON = "python"  # tag: the version that trained it
 
 
-class Recorded(BaseModel):
+@dataclass(frozen=True)
+class Recorded:
     """What came of a run. `mae` is the twin's mean error on days that it did not see."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    lock: str  # SHA-256 of its dvc.lock
-    uri: str  # of the store that it is on record in
     run_id: str
     twin_run_id: str
     version: int | None  # None where the twin did not pass
     mae: float
     rows: int = 0  # that the model learned from
-    left_out: str = ""  # how many gathered hours it did not learn from, and why
+    left_out: str = "nothing"  # how many gathered hours it did not learn from, and why
 
     @property
     def data_summary(self) -> str:
         """What the model learned from and what was left out, as people read it."""
-        return f"It learned from {self.rows:,} rows; left out {self.left_out or 'nothing'}."
+        return f"It learned from {self.rows:,} rows; left out {self.left_out}."
 
 
 def already(tracking: Tracking) -> Recorded | None:
-    """The record of the run that the last one of this project would only repeat; None where it is new."""
-    try:
-        last = Recorded.model_validate_json(RECORDED.read_bytes())
-    except (FileNotFoundError, ValidationError):
-        return _cut_off(tracking)
-    gone = tracking.uri.startswith("sqlite:") and not Path(tracking.where).exists()
-    known = not gone and (last.lock, last.uri) == (_digest(LOCK), tracking.uri)
-    return last if known else _cut_off(tracking)
+    """What was recorded of the very run that is in state/run now; None where it is new to the store.
 
-
-def _cut_off(tracking: Tracking) -> Recorded | None:
-    """The record of this very run where it was registered, but nobody came to note that down."""
-    newest = tracking.newest()
-    if newest is None or newest.twin_run_id is None or not LOCK.exists():
-        return None
-    try:
-        with TemporaryDirectory() as scratch:
-            lock = _digest(tracking.fetch(newest.run_id, LOCK.name, Path(scratch)))
-    except UserError:  # of a version that was put on record by other means
-        return None
-    if lock != _digest(LOCK):
-        return None
-    run = tracking.run(newest.run_id)
-    made = Recorded(
-        lock=lock,
-        uri=tracking.uri,
-        run_id=newest.run_id,
-        twin_run_id=newest.twin_run_id,
-        version=newest.number,
-        mae=run.metrics["mae"],
-        rows=0 if run.dataset is None else run.dataset.rows,
-        left_out=run.tags.get("left_out", "").removeprefix("nothing"),
-    )
-    write_atomically(RECORDED, made.model_dump_json(indent=1).encode())
-    return made
+    A run or version that was deleted there counts as new. The store is asked, so a kill at any moment before
+    the version was registered only means that it is registered by the next call.
+    """
+    versions = {version.run_id: version.number for version in tracking.versions()}
+    for run in tracking.runs_with_tag(LOCK_TAG, _digest(LOCK)):
+        if run.id in versions:
+            rows, left_out = (0 if run.dataset is None else run.dataset.rows), run.tags[LEFT_OUT]
+            twin, mae = run.tags["twin_run_id"], run.metrics["mae"]
+            return Recorded(run.id, twin, versions[run.id], mae, rows, left_out)
+        if run.tags[PASSED] == "false":
+            return Recorded(run.id, run.id, None, run.metrics["mae"])
+    return None
 
 
 def record(
@@ -107,8 +82,9 @@ def record(
         COMMIT: NO_COMMIT if revision is None else revision.commit,
         UNCOMMITTED: str(revision is None or bool(revision.patch)).lower(),
         PYTHON: platform.python_version(),
-        "passed": str(passed).lower(),
-        "left_out": report.get("left_out") or "nothing",
+        PASSED: str(passed).lower(),
+        LOCK_TAG: _digest(LOCK),
+        LEFT_OUT: report.get("left_out") or "nothing",
     }
 
     def log(kind: str, files: Sequence[Path], twin: dict[str, str]) -> str:
@@ -139,18 +115,7 @@ def record(
         promise = {key: f"{metrics[key]:.4f}" for key in PROMISE if key in metrics}
         number = tracking.register(run_id, twin_run_id, {"data": data_digest()} | promise).number
         tracking.set_alias(settings.environments.train.alias, number)
-    made = Recorded(
-        lock=_digest(LOCK),
-        uri=tracking.uri,
-        run_id=run_id,
-        twin_run_id=twin_run_id,
-        version=number,
-        mae=metrics["mae"],
-        rows=report[FINAL]["rows"],
-        left_out=report.get("left_out", ""),
-    )
-    write_atomically(RECORDED, made.model_dump_json(indent=1).encode())
-    return made
+    return Recorded(run_id, twin_run_id, number, metrics["mae"], report[FINAL]["rows"], tags[LEFT_OUT])
 
 
 @contextmanager
@@ -172,7 +137,4 @@ def _params(settings: Settings) -> dict[str, Any]:
 
 
 def _digest(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except FileNotFoundError:
-        return ""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -11,10 +11,9 @@ from pydantic import BaseModel, Field
 from bike_demand.data.schema import LIMITS
 from bike_demand.data.target import ERROR_NAME, ERROR_UNIT
 from bike_demand.errors import UserError
-from bike_demand.prediction_log import expected_ranges, facts, journal
+from bike_demand.prediction_log import event_log, expected_ranges
 from bike_demand.prediction_log.database import Database, open_database
-from bike_demand.prediction_log.history import Day, days, drifts
-from bike_demand.prediction_log.journal import (
+from bike_demand.prediction_log.event_log import (
     BEGUN,
     LIVE,
     TAKE_BACK,
@@ -25,6 +24,7 @@ from bike_demand.prediction_log.journal import (
     Kind,
     Raised,
 )
+from bike_demand.prediction_log.history import Day, days, drifts
 from bike_demand.prediction_log.queries import Worker, workers
 from bike_demand.serving.live import Live
 from bike_demand.serving.metrics import Metrics, Traffic
@@ -193,11 +193,11 @@ class StatusReporter:
 
 def read(database: Database, environment: str, seen_within: float) -> dict[str, Any]:
     """Fields of the document that come from the database. Raises UnreachableError."""
-    known = facts.read(database)
+    known = event_log.published(database)
     content = {name: each.content for name, each in known.items()}
     as_of = max((each.as_of for each in known.values()), default=None)
     live = content.get("live") or {}
-    actions = journal.actions(database)
+    actions = event_log.actions(database)
     past = days(database, date.min, date.max)
     return {
         "as_of": as_of,
@@ -208,15 +208,15 @@ def read(database: Database, environment: str, seen_within: float) -> dict[str, 
         "improvement": _improvement(past),
         "days": list(_day_statuses(past)),
         "signals": sorted(
-            journal.open_signals(database), key=lambda each: (PRIORITY.index(each.kind), each.id)
+            event_log.open_signals(database), key=lambda each: (PRIORITY.index(each.kind), each.id)
         ),
-        "incidents": journal.incidents(database),
+        "incidents": event_log.incidents(database),
         "releases": list(_releases(actions)),
         "trainings": [each for each in actions if each.kind == TRAIN],
-        "alerts": journal.alerts(database, MOST_ALERTS),
+        "alerts": event_log.alerts(database, MOST_ALERTS),
         "undelivered": [
             each
-            for each in journal.delivery_failures(database, MOST_ALERTS)
+            for each in event_log.delivery_failures(database, MOST_ALERTS)
             if not each["final"] or (as_of and datetime.fromisoformat(each["at"]) > as_of - REFUSED_FOR)
         ],
         "drift": next((each for _, each in drifts(database)), None),

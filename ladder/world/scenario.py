@@ -7,7 +7,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from data import SCENARIOS, UserError
+from ladder import UserError
+from ladder.world import SCENARIOS
 
 Trend = Literal["gradual", "flat"]
 

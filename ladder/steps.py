@@ -11,8 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from data import UserError
-from ladder import runbook
+from ladder import UserError, runbook
 from ladder.service import Service
 from ladder.workcopy import home
 
@@ -20,7 +19,7 @@ Run = Callable[[str, Path], str]
 NOTEBOOK_SEED = 20110101  # the dice of a replay; the notebook itself sets no seed
 
 
-def perform(step: runbook.Step, folder: Path, run: Run, service: Service | None = None) -> str:
+def run_step(step: runbook.Step, folder: Path, run: Run, service: Service | None = None) -> str:
     """Do one step of a runbook in a project's folder; what it printed.
 
     `run` carries out a command line in that folder. Raises UserError where a step fails.
@@ -37,7 +36,7 @@ def perform(step: runbook.Step, folder: Path, run: Run, service: Service | None 
     return output
 
 
-def type_in(command: str, folder: Path) -> str:
+def run_command(command: str, folder: Path) -> str:
     """Run a command line as a person types it, as a process of its own, and wait; what it printed.
 
     Raises UserError with its last line where it fails.
@@ -87,7 +86,7 @@ def environment() -> dict[str, str]:
     }
 
 
-def move_in(folder: Path) -> None:
+def enter(folder: Path) -> None:
     """Make a working copy what this process works in, for good: its folder, its package, its environment."""
     env = environment()
     os.environ.clear()
@@ -96,7 +95,7 @@ def move_in(folder: Path) -> None:
     sys.path.insert(0, str(folder))
 
 
-def in_this_process(command: str, folder: Path) -> str:
+def run_in_process(command: str, folder: Path) -> str:
     """Run a level's own command without a new interpreter for each day; others as a process.
 
     Raises UserError with the command's last line where it fails.
@@ -106,13 +105,13 @@ def in_this_process(command: str, folder: Path) -> str:
         _execute_notebook(folder / arguments[-1])
         return ""
     if program != "python":
-        return type_in(command, folder)
+        return run_command(command, folder)
     if arguments[:2] == ["-m", "bike_demand"]:
         main, arguments = importlib.import_module("bike_demand.__main__").main, arguments[2:]
     elif arguments[0] == "score.py":
         main, arguments = importlib.import_module("score").main, arguments[1:]
     else:
-        return type_in(command, folder)
+        return run_command(command, folder)
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         status = main(arguments)

@@ -7,7 +7,7 @@ from http.client import HTTPException
 import numpy as np
 import pandas as pd
 
-from data.feedfile import COLUMNS, FeedError
+from ladder.world.feedfile import COLUMNS, FeedError
 
 NAME, VERSION = "Bike_Sharing_Demand", 2
 SOURCE = f"OpenML data set {NAME} version {VERSION}"

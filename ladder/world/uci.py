@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from data.feedfile import COLUMNS, FeedError
-from data.table import Table
+from ladder.world.feedfile import COLUMNS, FeedError
+from ladder.world.table import Table
 
 HEADER = [
     "instant",
@@ -32,7 +32,7 @@ DATE_STYLES = ["%Y-%m-%d", "%d-%m-%Y", "%m-%d-%Y", "%d/%m/%Y", "%m/%d/%Y"]
 
 
 def read_uci(path: Path) -> pd.DataFrame:
-    """Read `hour.csv` (Fanaee-T and Gama 2014) as a feed, as `data.feedfile.read_feed` returns it.
+    """Read `hour.csv` (Fanaee-T and Gama 2014) as a feed, as `ladder.world.feedfile.read_feed` returns it.
 
     Normalised values are turned back into units: 47 temp - 8 and 66 atemp - 16 degrees C, 67 windspeed km/h.
     A humidity of 0 is a sensor that did not report (all of 2011-03-10 in the real file), so it becomes null.

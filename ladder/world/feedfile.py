@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from data import UserError
-from data.table import Table
+from ladder import UserError
+from ladder.world.table import Table
 
 COLUMNS = [
     "timestamp",

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from data.feedfile import INPUTS
-from data.scenario import Fault, Outage, Poison, Units
+from ladder.world.feedfile import INPUTS
+from ladder.world.scenario import Fault, Outage, Poison, Units
 
 HOUR = pd.Timedelta(hours=1)
 

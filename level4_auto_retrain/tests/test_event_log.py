@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 
 from bike_demand.errors import UserError
-from bike_demand.prediction_log import journal
-from bike_demand.prediction_log.database import Database, open_database
-from bike_demand.prediction_log.journal import DATA, DONE, TRAIN, Kind, Signal
-from bike_demand.prediction_log.locks import alone
+from bike_demand.prediction_log import event_log
+from bike_demand.prediction_log.database import Database, lock, open_database
+from bike_demand.prediction_log.event_log import DATA, DONE, TRAIN, Kind, Signal
 from tests.conftest import ROOT
 from tests.postgres import running_postgres
 from tests.service import free_port
@@ -40,23 +39,22 @@ def signal(at: datetime, says: str = "too hot", subject: str = "temp_c", kind: K
 def test_a_signal_is_one_row_as_long_as_it_goes_on_and_another_when_it_comes_again(
     database: Database,
 ) -> None:
-    first = journal.raise_signals(database, [signal(NOON)], NOON)
+    first = event_log.raise_signals(database, [signal(NOON)], NOON)
     assert [(each.says, each.ended_at) for each in first.new] == [("too hot", None)]
-    again = journal.raise_signals(database, [signal(NOON + DAY, "still")], NOON + DAY)
+    again = event_log.raise_signals(database, [signal(NOON + DAY, "still")], NOON + DAY)
     assert (again.new, [each.id for each in again.open]) == ((), [first.new[0].id])
-    (kept,) = journal.open_signals(database)
+    (kept,) = event_log.open_signals(database)
     assert (kept.first_at, kept.last_at, kept.says) == (NOON, NOON + DAY, "still")
     assert kept.evidence == {"says": "still"}
-    over = journal.raise_signals(database, [], NOON + 2 * DAY)
+    over = event_log.raise_signals(database, [], NOON + 2 * DAY)
     assert [(each.id, each.ended_at) for each in over.ended] == [(kept.id, NOON + 2 * DAY)]
-    assert journal.open_signals(database) == []
-    journal.raise_signals(database, [signal(NOON + 3 * DAY)], NOON + 3 * DAY)
-    assert [each.ended_at for each in journal.signals(database)] == [NOON + 2 * DAY, None]
-    assert len(journal.signals(database, NOON + 3 * DAY)) == 1
+    assert event_log.open_signals(database) == []
+    event_log.raise_signals(database, [signal(NOON + 3 * DAY)], NOON + 3 * DAY)
+    assert [each.ended_at for each in event_log.signals(database)] == [NOON + 2 * DAY, None]
 
 
 def test_signals_of_other_fields_and_kinds_are_told_apart_and_one_counts_once(database: Database) -> None:
-    raised = journal.raise_signals(
+    raised = event_log.raise_signals(
         database,
         [
             signal(NOON),
@@ -74,33 +72,33 @@ def test_signals_of_other_fields_and_kinds_are_told_apart_and_one_counts_once(da
 
 
 def test_an_action_that_was_begun_is_found_again_instead_of_a_second_one(database: Database) -> None:
-    begun = journal.begin(database, TRAIN, reason="drift", at=NOON, detail={"a": 1})
-    assert journal.begin(database, TRAIN, reason="age", at=NOON + DAY) == begun
-    assert journal.under_way(database) == [begun]
-    journal.write_action(database, begun.id, version=3, detail={"b": 2})
-    (kept,) = journal.under_way(database)
+    begun = event_log.begin(database, TRAIN, reason="drift", at=NOON, detail={"a": 1})
+    assert event_log.begin(database, TRAIN, reason="age", at=NOON + DAY) == begun
+    assert event_log.under_way(database) == [begun]
+    event_log.write_action(database, begun.id, version=3, detail={"b": 2})
+    (kept,) = event_log.under_way(database)
     assert (kept.version, kept.detail) == (3, {"a": 1, "b": 2})
-    journal.write_action(database, begun.id, state=DONE)
-    assert journal.under_way(database) == []
-    assert journal.begin(database, TRAIN, reason="age", at=NOON + DAY).id != begun.id
-    assert [each.reason for each in journal.actions(database, TRAIN, NOON + DAY)] == ["age"]
+    event_log.write_action(database, begun.id, state=DONE)
+    assert event_log.under_way(database) == []
+    assert event_log.begin(database, TRAIN, reason="age", at=NOON + DAY).id != begun.id
+    assert [each.reason for each in event_log.actions(database, TRAIN)] == ["drift", "age"]
 
 
 def test_an_incident_under_way_is_one_and_its_lesson_is_one(database: Database) -> None:
     about = {"since": NOON - DAY, "noticed_at": NOON, "noticed_by": "a jump"}
-    first = journal.open_incident(database, Kind.QUALITY, "temp_c", **about)  # type: ignore[arg-type]
-    assert journal.open_incident(database, Kind.QUALITY, "temp_c", **about) == first  # type: ignore[arg-type]
-    journal.note_done(database, first.id, NOON, "held")
-    journal.note_done(database, first.id, NOON + DAY, "held")
-    lesson = journal.add_lesson(database, first.id, DATA, {"rows": [1]})
-    assert journal.add_lesson(database, first.id, DATA, {"rows": [2]}) == lesson
-    journal.end_incident(database, first.id, NOON + DAY, {"hours": 3})
-    (kept,) = journal.incidents(database)
+    first = event_log.open_incident(database, Kind.QUALITY, "temp_c", **about)  # type: ignore[arg-type]
+    assert event_log.open_incident(database, Kind.QUALITY, "temp_c", **about) == first  # type: ignore[arg-type]
+    event_log.note_done(database, first.id, NOON, "held")
+    event_log.note_done(database, first.id, NOON + DAY, "held")
+    lesson = event_log.add_regression_case(database, first.id, DATA, {"rows": [1]})
+    assert event_log.add_regression_case(database, first.id, DATA, {"rows": [2]}) == lesson
+    event_log.end_incident(database, first.id, NOON + DAY, {"hours": 3})
+    (kept,) = event_log.incidents(database)
     assert kept.done == [{"at": NOON.isoformat(), "what": "held"}]
     assert (kept.ended_at, kept.cost, kept.lesson) == (NOON + DAY, {"hours": 3}, lesson)
-    assert [each.content for each in journal.lessons(database, DATA)] == [{"rows": [1]}]
-    assert journal.incidents(database, only_open=True) == []
-    assert journal.open_incident(database, Kind.QUALITY, "temp_c", **about).id != first.id  # type: ignore[arg-type]
+    assert [each.content for each in event_log.regression_cases(database)] == [{"rows": [1]}]
+    assert event_log.incidents(database, only_open=True) == []
+    assert event_log.open_incident(database, Kind.QUALITY, "temp_c", **about).id != first.id  # type: ignore[arg-type]
 
 
 def test_two_that_raise_the_same_signal_at_the_same_time_keep_one(database: Database) -> None:
@@ -109,8 +107,8 @@ def test_two_that_raise_the_same_signal_at_the_same_time_keep_one(database: Data
     def work() -> None:
         try:
             for number in range(5):
-                journal.raise_signals(database, [signal(NOON + number * DAY)], NOON + number * DAY)
-                journal.begin(database, TRAIN, reason="drift", at=NOON)
+                event_log.raise_signals(database, [signal(NOON + number * DAY)], NOON + number * DAY)
+                event_log.begin(database, TRAIN, reason="drift", at=NOON)
         except BaseException as error:
             failed.append(error)
 
@@ -120,8 +118,8 @@ def test_two_that_raise_the_same_signal_at_the_same_time_keep_one(database: Data
     for each in threads:
         each.join()
     assert failed == []
-    assert len(journal.signals(database)) == 1
-    assert len(journal.actions(database)) == 1
+    assert len(event_log.signals(database)) == 1
+    assert len(event_log.actions(database)) == 1
 
 
 # ---- one at a time
@@ -129,8 +127,8 @@ def test_two_that_raise_the_same_signal_at_the_same_time_keep_one(database: Data
 HOLD = """
 import sys, time
 from bike_demand.prediction_log.database import open_database
-from bike_demand.prediction_log.locks import alone
-with alone(open_database(sys.argv[1]), "loop"):
+from bike_demand.prediction_log.database import lock
+with lock(open_database(sys.argv[1]), "loop"):
     print("mine", flush=True)
     time.sleep(600)
 """
@@ -144,10 +142,10 @@ def test_only_one_process_is_at_work_on_a_database_and_a_killed_one_lets_go(data
         try:
             assert other.stdout is not None
             assert other.stdout.readline() == "mine\n"
-            with pytest.raises(UserError, match="another loop is at work"), alone(database, "loop", 0.3):
+            with pytest.raises(UserError, match="another loop is at work"), lock(database, "loop", 0.3):
                 pass
         finally:
             other.kill()
             other.wait()
-    with alone(database, "loop", 5), pytest.raises(UserError, match="at work"), alone(database, "loop"):
+    with lock(database, "loop", 5), pytest.raises(UserError, match="at work"), lock(database, "loop"):
         pass

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from data import UserError
+from ladder import UserError
 
 
 class Table:

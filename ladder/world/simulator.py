@@ -8,10 +8,10 @@ import pandas as pd
 from pandas.tseries.holiday import USFederalHolidayCalendar
 from scipy.special import pdtr, pdtrik
 
-from data import UserError
-from data.feedfile import COLUMNS
-from data.scenario import Growth, NewHabits, Scenario
-from data.weather import autoregressive, seasonal, simulate_weather
+from ladder import UserError
+from ladder.world.feedfile import COLUMNS
+from ladder.world.scenario import Growth, NewHabits, Scenario
+from ladder.world.weather import autoregressive, seasonal, simulate_weather
 
 Floats = npt.NDArray[np.float64]
 
@@ -62,8 +62,8 @@ def simulate(
     shows the same hours whatever its borders. An event changes nothing before its date, and the same random
     numbers are used after it.
 
-    Returns a feed as `data.feedfile.read_feed` does; hours without a rental have no row. Raises UserError for
-    a period outside the world.
+    Returns a feed as `feedfile.read_feed` does; hours without a rental have no row. Raises UserError for a
+    period outside the world.
     """
     first = _month(start)
     if months < 1:

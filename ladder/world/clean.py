@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from data import COMMITTED_FEED
-from data.faults import publish
-from data.feedfile import FeedError, read_feed, write_feed
-from data.scenario import Scenario
-from data.simulator import FIRST, simulate
+from ladder.world import COMMITTED_FEED
+from ladder.world.faults import publish
+from ladder.world.feedfile import FeedError, read_feed, write_feed
+from ladder.world.scenario import Scenario
+from ladder.world.simulator import FIRST, simulate
 
 
 def clean_feed(scenario: Scenario | None, feed: Path | None = None) -> pd.DataFrame:
