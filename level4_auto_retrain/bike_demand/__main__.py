@@ -370,7 +370,11 @@ def _rollback(given: settings.Settings, reason: str | None, as_of: datetime | No
     from bike_demand.release.rollback import roll_back
     from bike_demand.tracking import Tracking
 
-    typer.echo(roll_back(given, Tracking(given), (reason or "").strip() or "by hand", now(given, as_of)))
+    try:
+        at = now(given, as_of)
+    except UserError:  # nothing was gathered: a rollback has to work all the same
+        at = datetime.now()
+    typer.echo(roll_back(given, Tracking(given), (reason or "").strip() or "by hand", at))
 
 
 def _count(months: list[str]) -> str:

@@ -285,6 +285,21 @@ class Tracking:
             found = self._client().get_run(run_id)
         return _run(found)
 
+    def find_run(self, run_id: str | None) -> Run | None:
+        """The run, or record of a deployment, of that id; None where there is none, or it was deleted."""
+        from mlflow.exceptions import MlflowException
+
+        if not run_id or not self._exists():
+            return None
+        with self._told(f"run {run_id}"):
+            try:
+                deleted = self._client().get_run(run_id).info.lifecycle_stage == "deleted"
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                deleted = True
+        return None if deleted else self.run(run_id)
+
     def fetch(self, run_id: str, artifact: str, into: Path) -> Path:
         """Copy a file or folder that a run kept to a folder; the path of the copy. Raises UserError."""
         into.mkdir(parents=True, exist_ok=True)
@@ -446,13 +461,16 @@ class Tracking:
             return self._champions([champion.number])
 
     def remembered(self) -> list[int]:
-        """The numbers of the champions that were made so, oldest first, wherever the alias is now."""
-        if self.newest() is None:
+        """The numbers of the champions that were made so, oldest first, wherever the alias is now.
+
+        Versions that somebody deleted are left out.
+        """
+        registered = {each.number for each in self.versions()}
+        if not registered:
             return []
         with self._told():
             tags = self._once("tags", lambda: self._client().get_registered_model(MODEL_NAME).tags)
-        numbers: list[int] = json.loads(tags.get(CHAMPIONS_TAG, "[]"))
-        return numbers
+        return [each for each in json.loads(tags.get(CHAMPIONS_TAG, "[]")) if each in registered]
 
     def remember(self, champions: Sequence[int]) -> None:
         """From now on these count as the champions so far, oldest first."""
@@ -493,9 +511,11 @@ class Tracking:
         metrics: Mapping[str, float] = MappingProxyType({}),
         artifacts: Sequence[Path] = (),
     ) -> None:
-        """Put more on a record. An artifact takes the place of one of the same name."""
+        """Put more on a record, unless somebody deleted it. An artifact replaces one of the same name."""
         from mlflow.entities import Metric, RunTag
 
+        if self.find_run(record) is None:
+            return
         with self._told(f"record {record}"):
             client = self._client()
             for path in artifacts:  # before the tags, which say that it is there
@@ -508,7 +528,9 @@ class Tracking:
             )
 
     def close_record(self, record: str, done: bool) -> None:
-        """End a record: it came to what it was for, or it did not."""
+        """End a record, unless somebody deleted it: it came to what it was for, or it did not."""
+        if self.find_run(record) is None:
+            return
         with self._told(f"record {record}"):
             self._client().set_terminated(record, "FINISHED" if done else "FAILED")
 
@@ -517,9 +539,10 @@ class Tracking:
     def _champions(self, present: list[int]) -> list[int]:
         """All champions so far up to the present one; a release that was cut off left one too many."""
         text = self._client().get_registered_model(MODEL_NAME).tags.get(CHAMPIONS_TAG, "[]")
-        numbers: list[int] = json.loads(text)
-        if not present:
-            return []
+        registered = {each.number for each in self.versions()}  # without those that somebody deleted
+        numbers = [each for each in json.loads(text) if each in registered]
+        if not present:  # the alias was deleted, or nothing was live yet
+            return numbers
         if present[0] not in numbers:  # somebody moved the alias by other means
             return [*numbers, *present]
         return numbers[: numbers.index(present[0]) + 1]

@@ -123,8 +123,8 @@ def find(tracking: Tracking, wanted: str) -> Version:
 
 def decided(tracking: Tracking, version: Version) -> str | None:
     """The state in which the version's last deployment ended; None where it has none, or was interrupted."""
-    record = version.tags.get(DEPLOYMENT_TAG)
-    state = transitions.GATES if record is None else tracking.run(record).tags.get(STATE_TAG)
+    record = tracking.find_run(version.tags.get(DEPLOYMENT_TAG))
+    state = None if record is None else record.tags.get(STATE_TAG)
     return None if state == transitions.GATES else state
 
 
@@ -195,15 +195,15 @@ class _Attempt:
 
     def resume(self) -> tuple[str, DeploymentDecision] | None:
         """The record of an interrupted deployment of the version, and how far it came."""
-        record = self.version.tags.get(DEPLOYMENT_TAG)
+        record = self.tracking.find_run(self.version.tags.get(DEPLOYMENT_TAG))
         # The state is written before the alias moves: where they differ, the deployment was interrupted.
-        if record is None or self.tracking.run(record).tags.get(STATE_TAG) not in transitions.UNDER_WAY:
+        if record is None or record.tags.get(STATE_TAG) not in transitions.UNDER_WAY:
             return None
-        decision = stored(self.tracking, record)
+        decision = stored(self.tracking, record.id)
         if decision is None or decision.reason is not None:
             return None
         changes = {"champion": self.tracking.aliases().get(CHAMPION), "gates": self._titles()}
-        return record, decision.model_copy(update=changes)
+        return record.id, decision.model_copy(update=changes)
 
     def begin(self, reason: str | None) -> tuple[str, DeploymentDecision]:
         """A new record. `reason`: of a person who skips the A/B test."""

@@ -13,6 +13,7 @@ from bike_demand.data.quality import FEED
 from bike_demand.data.regression_cases import make_case
 from bike_demand.data.schema import Conditions
 from bike_demand.data.target import ERROR_DECIMALS, error, target_of
+from bike_demand.errors import UserError
 from bike_demand.loop import champion
 from bike_demand.loop.alerts import alert
 from bike_demand.loop.champion import VERSION
@@ -137,7 +138,10 @@ def _release_cost(context: Context, incident: Incident) -> dict[str, Any]:
     known = [row for row in rows if row.count is not None]
     if not instead or len(known) < LEAST_HOURS:
         return cost
-    good = _error(known, predictions(context.tracking, context.tracking.version(instead[-1]), known))
+    try:
+        good = _error(known, predictions(context.tracking, context.tracking.version(instead[-1]), known))
+    except UserError:  # the model was deleted
+        return cost
     bad = _error(known, [row.prediction for row in known])
     return cost | {
         "error_of_bad_model": round(bad, ERROR_DECIMALS),

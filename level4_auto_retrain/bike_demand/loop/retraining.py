@@ -17,7 +17,7 @@ from bike_demand.release import deploy as delivery
 from bike_demand.release import transitions
 from bike_demand.release.decision import page_of
 from bike_demand.settings import Settings
-from bike_demand.tracking import DEPLOYMENT_TAG
+from bike_demand.tracking import DEPLOYMENT_TAG, Run
 from bike_demand.training import steps
 
 # Keys of an action's detail.
@@ -112,8 +112,8 @@ def _deployed(context: Context, action: Action, number: int) -> str:
         state = delivery.decided(context.tracking, context.tracking.version(number))
     outcome = OUTCOMES.get(state or "", str(state))
     failed = state in (transitions.REFUSED, transitions.REJECTED, transitions.ROLLED_BACK)
-    record = context.tracking.version(number).tags.get(DEPLOYMENT_TAG, "")
-    _end(context, action, FAILED if failed else DONE, outcome, _helped(context, record, state))
+    record = context.tracking.find_run(context.tracking.version(number).tags.get(DEPLOYMENT_TAG))
+    _end(context, action, FAILED if failed else DONE, outcome, _helped(context, record))
     return f"Version {number} was trained: {outcome} ({page_of(number).as_posix()})."
 
 
@@ -135,6 +135,7 @@ def follow_up(context: Context) -> None:
     """Record what became of the versions that were in their tests, and of those that were rolled back."""
     actions = event_log.actions(context.database)
     back = {each.detail.get("version") for each in actions if each.kind == TAKE_BACK}
+    versions = {each.number: each for each in context.tracking.versions()}
     for action in trainings(actions):
         outcome = action.detail.get(OUTCOME)
         changes = outcome in OPEN.values() or (
@@ -142,19 +143,21 @@ def follow_up(context: Context) -> None:
         )
         if action.version is None or not changes:
             continue
-        record = context.tracking.version(action.version).tags.get(DEPLOYMENT_TAG)
-        state = None if record is None else context.tracking.run(record).tags.get(transitions.STATE_TAG)
-        new = OUTCOMES.get(state or "", outcome)
+        version = versions.get(action.version)
+        record = None if version is None else context.tracking.find_run(version.tags.get(DEPLOYMENT_TAG))
+        state = None if record is None else record.tags.get(transitions.STATE_TAG)
+        new = "its version was deleted" if version is None else OUTCOMES.get(state or "", outcome)
         if new != outcome:
-            detail = {OUTCOME: new, HELPED: _helped(context, str(record), state)}
+            detail = {OUTCOME: new, HELPED: _helped(context, record)}
             event_log.write_action(context.database, action.id, detail=detail)
 
 
-def _helped(context: Context, record: str, state: str | None) -> bool | None:
+def _helped(context: Context, record: Run | None) -> bool | None:
     """Whether the version was surely no worse than the champion; None: not decided yet."""
-    if state in (None, transitions.WAITING, transitions.TESTING):
+    state = None if record is None else record.tags.get(transitions.STATE_TAG)
+    if record is None or state in (None, transitions.WAITING, transitions.TESTING):
         return None
-    high = context.tracking.run(record).metrics.get("ab_high")
+    high = record.metrics.get("ab_high")
     return state == transitions.LIVE and (high is None or high < 1 + context.settings.ab.worse)
 
 

@@ -170,7 +170,8 @@ def _deployment(tracking: Tracking, record: str) -> Facts | None:
     """Who put the version there, when and why; None where it was promoted out of band."""
     if not record:
         return None
-    tags = tracking.run(record).tags
+    found = tracking.find_run(record)
+    tags = {} if found is None else found.tags
     decision = stored(tracking, record)
     test = " ".join(
         f"{title}: {tags[f'{name}.verdict']}, {tags[f'{name}.reason']}."
