@@ -23,7 +23,7 @@ from bike_demand.loop.alerts import alert, deliver
 from bike_demand.loop.context import Context, Tell
 from bike_demand.loop.publish import publish
 from bike_demand.monitoring import rules
-from bike_demand.monitoring.look import look
+from bike_demand.monitoring.signals import evaluate_signals
 from bike_demand.prediction_log import event_log
 from bike_demand.prediction_log.database import Database, lock, open_database
 from bike_demand.prediction_log.event_log import TRAIN, Kind, Raised, Signal
@@ -135,10 +135,10 @@ def _cycle(
     champion.finish(context)
     champion.note(context)  # also the one that is rolled back below
     incidents.of_people(context)
-    seen = look(settings, context.tracking, database, as_of, context.now)
-    signals = [*champion.signals(context), *seen.signals, *_own_signals(context, failure)]
+    evaluation = evaluate_signals(settings, context.tracking, database, as_of, context.now)
+    signals = [*champion.signals(context), *evaluation.signals, *_own_signals(context, failure)]
     change = event_log.raise_signals(database, signals, context.now)
-    incidents.follow(context, change.open, seen.found)
+    incidents.follow(context, change.open, evaluation.violations)
     for raised in change.new:
         tell(f"{raised.kind}: {raised.says}")
     for raised in change.ended:
@@ -154,7 +154,7 @@ def _cycle(
     _settle(context)
     live = context.tracking.aliases().get(CHAMPION)
     if live != (
-        None if seen.champion is None else seen.champion.number
+        None if evaluation.champion is None else evaluation.champion.number
     ):  # signals about another one are over
         about = (Kind.NO_MODEL, Kind.RELEASE)
         left = [each for each in signals if each.kind not in about or each.subject == f"version {live}"]
@@ -273,7 +273,7 @@ def _busy(context: Context) -> str | None:
     return None
 
 
-def _due(context: Context, reason: str, *, urgent: bool = False) -> rules.Decision:
+def _due(context: Context, reason: str, *, urgent: bool = False) -> rules.RetrainingDecision:
     return rules.due(reason, retraining.tried(context), context.now, context.settings, urgent=urgent)
 
 

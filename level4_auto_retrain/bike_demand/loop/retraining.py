@@ -84,6 +84,7 @@ def _trained(context: Context, action: Action) -> int:
     if new:
         context.tell(
             f"Registered as version {made.version}; holdout model off by {rounded(made.mae)} {ERROR_UNIT}."
+            f" {made.data_summary}"
         )
     else:
         context.tell(f"Nothing is new since version {made.version}.")

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from bike_demand.clock import now as now_of
 from bike_demand.data.table import iso
 from bike_demand.errors import UnreachableError, UserError
-from bike_demand.good_hours import good_hours
+from bike_demand.monitoring.gathered import good_hours
 from bike_demand.release import transitions
 from bike_demand.release.decision import DeploymentDecision, GateVerdict, page_of, store, stored
 from bike_demand.release.gates import GATES, Gate, GateContext, GateResult
