@@ -46,6 +46,9 @@ class Serving(_Section):
     host: Annotated[str, Field(min_length=1)]
     port: Annotated[int, Field(ge=0, le=65535)]
     workers: Annotated[int, Field(ge=1, le=64)]
+    root_path: Annotated[str, Field(pattern=r"^(/[^/\s]+)*$")] = ""
+    keep_alive_seconds: Annotated[int, Field(ge=1, le=3600)] = 65
+    drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 5
 
 
 class Settings(_Section):

@@ -70,7 +70,7 @@ class Flow(_Section):
 
 
 class ServiceLog(_Section):
-    """What the service keeps of requests: see `prediction_log.writer` and `serving.lines`."""
+    """What the service keeps of requests: see `prediction_log.writer` and `serving.telemetry`."""
 
     flush_seconds: Annotated[float, Field(gt=0, le=60)]
     queue: Annotated[int, Field(ge=1000)]
@@ -83,6 +83,9 @@ class Serving(_Section):
     host: Annotated[str, Field(min_length=1)]
     port: Annotated[int, Field(ge=0, le=65535)]
     workers: Annotated[int, Field(ge=1, le=64)]
+    root_path: Annotated[str, Field(pattern=r"^(/[^/\s]+)*$")] = ""
+    keep_alive_seconds: Annotated[int, Field(ge=1, le=3600)] = 65
+    drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 5
     poll_seconds: Annotated[float, Field(gt=0, le=3600)]
     keys: Annotated[str, Field(min_length=1)]
     log: ServiceLog

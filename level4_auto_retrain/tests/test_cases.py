@@ -15,7 +15,7 @@ from bike_demand.prediction_log import journal
 from bike_demand.prediction_log.database import open_database
 from bike_demand.prediction_log.journal import MODEL, Kind
 from bike_demand.release.gates import GATES, Case, Finding
-from bike_demand.serving.model import load_model
+from bike_demand.serving.onnx_model import load_model
 from bike_demand.settings import load_settings
 from bike_demand.tracking import Tracking
 from tests.conftest import ROOT

@@ -20,11 +20,9 @@ from bike_demand.prediction_log.journal import Kind
 from bike_demand.serving.app import create_app
 from bike_demand.serving.dashboard import charts
 from bike_demand.serving.dashboard.board import Board
-from bike_demand.serving.guard import Guard
-from bike_demand.serving.keys import HEADER, make_key
-from bike_demand.serving.live import Live
-from bike_demand.serving.model import Model, load_model
-from bike_demand.serving.slot import Slot
+from bike_demand.serving.keys import HEADER, ApiKeys, make_key
+from bike_demand.serving.live_models import LiveModels, ModelHolder
+from bike_demand.serving.onnx_model import OnnxModel, load_model
 from bike_demand.settings import load_settings
 from tests.boardmaker import ERROR, NOW, YARDSTICK, fill, signal, under_test
 from tests.conftest import Run
@@ -54,7 +52,7 @@ def address(blank: Path, tmp_path: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+def model(tmp_path_factory: pytest.TempPathFactory) -> OnnxModel:
     return load_model(constant(tmp_path_factory.mktemp("made"), 5.0), "2")
 
 
@@ -62,7 +60,9 @@ def board(address: str, **links: str) -> Board:
     return Board(address, "production", links, 1, 1e9)
 
 
-def page(address: str, chosen: str = "all", live: Live | None = None, problem: str | None = None) -> str:
+def page(
+    address: str, chosen: str = "all", live: LiveModels | None = None, problem: str | None = None
+) -> str:
     with closing(board(address, MLflow="http://127.0.0.1:5000")) as made:
         return made.page(chosen, live, problem)
 
@@ -192,10 +192,12 @@ def test_before_anything_happened_it_says_what_will(address: str) -> None:
         assert said in html
 
 
-def test_without_a_database_or_with_one_that_is_away_there_is_a_page(tmp_path: Path, model: Model) -> None:
+def test_without_a_database_or_with_one_that_is_away_there_is_a_page(
+    tmp_path: Path, model: OnnxModel
+) -> None:
     assert hero(page("")) == ("none", "No model is live yet")
     (tmp_path / "spoilt.db").write_bytes(b"not a database" * 100)
-    html = page(f"sqlite:///{tmp_path / 'spoilt.db'}", live=Live(model))
+    html = page(f"sqlite:///{tmp_path / 'spoilt.db'}", live=LiveModels(model))
     assert hero(html) == ("bad", "The database does not answer")
     assert "Version 2 goes on answering." in html
 
@@ -232,7 +234,7 @@ def test_that_the_registry_is_not_followed_is_said(address: str) -> None:
 def test_the_model_of_this_process_counts_before_what_the_loop_knew(tmp_path: Path, address: str) -> None:
     fill(address)
     newer = load_model(constant(tmp_path / "made", 5.0), "5")
-    text = words(page(address, live=Live(newer)))
+    text = words(page(address, live=LiveModels(newer)))
     assert "Live model v5 the loop has not noted it yet" in text
 
 
@@ -251,7 +253,7 @@ def guarded(tmp_path: Path, address: str) -> Iterator[tuple[Client, str, str]]:
     keys = make_key(file, "planning", "client"), make_key(file, "duty", "operations")
     with (
         closing(board(address)) as made,
-        served(create_app(Slot(), guard=Guard(file=file), board=made)) as client,
+        served(create_app(ModelHolder(), keys=ApiKeys(file=file), board=made)) as client,
     ):
         yield client, *keys
 
@@ -379,8 +381,8 @@ def test_it_is_readable_on_a_phone_and_on_a_wall_by_day_and_by_night(
     with (
         closing(board(address, MLflow="http://127.0.0.1:9")) as full,
         closing(board(empty)) as bare,
-        served(create_app(Slot(), board=full)) as client,
-        served(create_app(Slot(), board=bare)) as nothing,
+        served(create_app(ModelHolder(), board=full)) as client,
+        served(create_app(ModelHolder(), board=bare)) as nothing,
         browser() as opened,
     ):
         for url in (client.base_url, nothing.base_url):
@@ -405,7 +407,7 @@ def test_it_renews_itself_keeps_the_place_and_says_when_nobody_answers(address: 
     fill(address)
     with closing(board(address)) as made, browser() as opened:
         seen = opened.new_page(viewport={"width": 1280, "height": 600})
-        with served(create_app(Slot(), board=made)) as client:
+        with served(create_app(ModelHolder(), board=made)) as client:
             seen.goto(f"{client.base_url}/dashboard")
             assert seen.inner_text("h1") == "All is well"
             seen.evaluate("window.same = 1; scrollTo(0, 400)")

@@ -11,7 +11,7 @@ from bike_demand.data.schema import Hour
 from bike_demand.data.table import iso
 from bike_demand.data.target import error, targets
 from bike_demand.errors import UserError
-from bike_demand.serving.model import load_model
+from bike_demand.serving.onnx_model import load_model
 from bike_demand.tracking import HANDOFF_ARTIFACT, Dataset, Tracking, Version
 
 

@@ -14,7 +14,7 @@ from bike_demand.prediction_log.database import open_database
 from bike_demand.prediction_log.journal import MODEL, Lesson, lessons
 from bike_demand.release.gates.case import Case, Finding
 from bike_demand.release.rescored import conditions
-from bike_demand.serving.model import Model, load_model
+from bike_demand.serving.onnx_model import OnnxModel, load_model
 
 ALIKE = 0.5
 
@@ -68,7 +68,7 @@ def _kept(database: str) -> list[Lesson]:
         return lessons(opened, MODEL)
 
 
-def _distortions(lesson: Lesson, candidate: Model, champion: Model | None) -> tuple[Floats, Floats]:
+def _distortions(lesson: Lesson, candidate: OnnxModel, champion: OnnxModel | None) -> tuple[Floats, Floats]:
     """Of the bad model then and of the candidate now: distortions, shape [rows]."""
     rows = [_row(each) for each in lesson.content["rows"]]
     good = lesson.content["good"]

@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import signal
 import subprocess
 import time
 import urllib.error
@@ -15,7 +16,7 @@ from bike_demand.errors import UserError
 from bike_demand.release.checks import CHECKS, CLIENT, OPERATIONS, failures
 from bike_demand.release.gates.case import Case, Finding
 from bike_demand.release.process import command, environment
-from bike_demand.serving.model import load_model
+from bike_demand.serving.onnx_model import load_model
 
 ENVIRONMENT = "test"
 # Keys of a service that runs there anyway. One that is started here is asked by nobody else and has none.
@@ -78,7 +79,8 @@ def _service(url: str, scratch: Path, patience: float) -> Iterator[str]:
             time.sleep(LOOK_SECONDS)
         yield first[0].strip()
     finally:
-        process.terminate()
+        # As Ctrl-C does, at once: on SIGTERM it would drain first, and nobody sends requests to it.
+        process.send_signal(signal.SIGINT if os.name == "posix" else signal.SIGTERM)
         try:
             process.wait(GRACE_SECONDS)
         except subprocess.TimeoutExpired:

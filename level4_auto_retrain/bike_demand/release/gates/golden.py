@@ -5,7 +5,7 @@ import math
 from bike_demand.data.table import iso
 from bike_demand.data.target import DECIMALS, UNIT
 from bike_demand.release.gates.case import Case, Finding
-from bike_demand.serving.model import load_model
+from bike_demand.serving.onnx_model import load_model
 from bike_demand.training.golden import GOLDEN_FILE, read_golden
 
 

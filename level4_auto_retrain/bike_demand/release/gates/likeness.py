@@ -8,7 +8,7 @@ from bike_demand.data.table import iso
 from bike_demand.data.target import ERROR_UNIT, error, rounded, targets
 from bike_demand.release.compare import learned_by, twin_of
 from bike_demand.release.gates.case import Case, Finding
-from bike_demand.serving.model import load_model
+from bike_demand.serving.onnx_model import load_model
 from bike_demand.training.model import weights
 
 DAYS = 28  # the latest of the rows that the model learned from

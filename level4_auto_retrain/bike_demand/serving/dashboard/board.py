@@ -16,7 +16,7 @@ from bike_demand.serving.dashboard.parts import Headline, View
 from bike_demand.serving.dashboard.read import Seen, read
 from bike_demand.serving.dashboard.view import RANGES, view
 from bike_demand.serving.dashboard.words import WORDS, duration, plain
-from bike_demand.serving.live import Live
+from bike_demand.serving.live_models import LiveModels
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 FRESH_SECONDS = 1.0  # a page this old is shown again
@@ -40,10 +40,10 @@ class Board:
         self._address, self._environment = address, environment
         self._links, self._refresh, self._seen_within = dict(links), refresh_seconds, seen_within
         self._database: Database | None = None
-        self._made: dict[str, tuple[float, Live | None, str]] = {}
+        self._made: dict[str, tuple[float, LiveModels | None, str]] = {}
         self._lock = threading.Lock()
 
-    def page(self, chosen: str | None, live: Live | None, problem: str | None) -> str:
+    def page(self, chosen: str | None, live: LiveModels | None, problem: str | None) -> str:
         """The page as HTML, with the days that were chosen: a key of RANGES, else DEFAULT_RANGE."""
         chosen = chosen if chosen in RANGES else DEFAULT_RANGE
         with self._lock:
@@ -63,7 +63,7 @@ class Board:
                 self._database.close()
                 self._database = None
 
-    def _view(self, chosen: str, live: Live | None) -> View:
+    def _view(self, chosen: str, live: LiveModels | None) -> View:
         try:
             return view(self._read(), live, chosen, self._links)
         except UserError as error:
@@ -102,7 +102,7 @@ def _template() -> Any:
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
 
 
-def _goes_on(live: Live | None) -> list[str]:
+def _goes_on(live: LiveModels | None) -> list[str]:
     return [] if live is None else [f"Version {live.model.version} goes on answering."]
 
 

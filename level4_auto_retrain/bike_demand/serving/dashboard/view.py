@@ -44,7 +44,7 @@ from bike_demand.serving.dashboard.words import (
     sentence,
     short,
 )
-from bike_demand.serving.live import Live
+from bike_demand.serving.live_models import LiveModels
 
 WINDOW = 14  # days of the error that is shown large
 STRIP = 28  # days of data quality
@@ -53,7 +53,7 @@ FIELDS = ("temp_c", "feels_like_c", "humidity", "windspeed_kmh", "weather", "wor
 OVER = "over:"  # so begin the keys of alerts that an incident has ended
 
 
-def view(seen: Seen, live: Live | None, chosen: str, links: Mapping[str, str]) -> View:
+def view(seen: Seen, live: LiveModels | None, chosen: str, links: Mapping[str, str]) -> View:
     """Everything on the page, for the days of the plot that were chosen: a key of RANGES."""
     facts = {name: each.content for name, each in seen.facts.items()}
     about: dict[str, Any] = {"promise": None, "looked_at": None}
