@@ -19,10 +19,10 @@ from rich.table import Table
 
 from benchmarks import load
 from benchmarks.released import Released, released
-from data.feedfile import INPUTS, read_feed
 from ladder import users
 from ladder.service import APPLICATION
 from ladder.stage import FEED
+from ladder.world.feedfile import INPUTS, read_feed
 
 MODEL, ALIAS = "bike-demand", "champion"
 CHANGES = 20

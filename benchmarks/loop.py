@@ -18,14 +18,15 @@ from rich.console import Console
 from rich.table import Table
 
 from ladder import runbook, workcopy
-from ladder.compare import live, measures
-from ladder.compare.lived import Lived
+from ladder.compare import measures
+from ladder.compare.live import Live
 from ladder.compare.oracle import predict_daily
-from ladder.compare.replay import Job, live_through
+from ladder.compare.replay import Job, replay
+from ladder.compare.results import ReplayResult
 from ladder.levels import level
 from ladder.runbook import Due
 from ladder.story import Incident, Story, load_story
-from ladder.workers import Work, side_by_side
+from ladder.workers import Task, side_by_side
 
 WITHIN = 1.08  # of the oracle's error
 SHARE = 0.5  # of the oracle's trainings
@@ -71,7 +72,7 @@ def _live(story: Story, number: int, calendar: int | None, folder: Path, console
     copy = workcopy.make(chosen, folder / f"level{number}")
     plan = runbook.plan(chosen, people.team(chosen), runbook.load(copy), story.start, story.end)
     job = Job(chosen, copy, story, plan, people.team(chosen), questions=False)
-    work = {"loop": Work(chosen.title, days, partial(live_through, job), f"Level {number}")}
+    work = {"loop": Task(chosen.title, days, partial(replay, job), f"Level {number}")}
     if calendar:
         below = level(number - 1)
         copy = workcopy.make(below, folder / f"level{below.number}")
@@ -80,22 +81,22 @@ def _live(story: Story, number: int, calendar: int | None, folder: Path, console
         due = tuple(Due(day, turn, step) for turn, day in enumerate(dates) for step in release)
         job = Job(below, copy, story, due, people.team(below), questions=False)
         title = f"{calendar} trainings on fixed dates"
-        work["calendar"] = Work(title, days, partial(live_through, job), f"Level {below.number}")
+        work["calendar"] = Task(title, days, partial(replay, job), f"Level {below.number}")
     recipe = workcopy.make(level(1), folder / "oracle")
     oracles = {"weekly": (7, story.start)}
     if story.incidents:
         oracles["daily"] = (1, story.start - timedelta(days=measures.DAYS))
     for name, (every, first) in oracles.items():
         oracle = partial(predict_daily, recipe, story, first, every=every)
-        work[name] = Work(f"Oracle, {name}", (story.end - first).days + 1, oracle, name.capitalize())
-    with live.shown(work, console) as watch:
+        work[name] = Task(f"Oracle, {name}", (story.end - first).days + 1, oracle, name.capitalize())
+    with Live(work, console) as watch:
         return side_by_side(work, [watch])
 
 
 def _report(story: Story, calendar: int | None, results: dict[str, Any]) -> dict[str, Any]:
     clean = story.during()
-    lived: Lived = results["loop"]
-    days = measures.daily_error(lived.answers, clean)
+    replayed: ReplayResult = results["loop"]
+    days = measures.daily_error(replayed.predictions, clean)
     weekly = measures.mean_error(measures.daily_error(results["weekly"], clean))
     mine = measures.mean_error(days)
     mornings = -(-((story.end - story.start).days + 1) // 7)
@@ -104,14 +105,14 @@ def _report(story: Story, calendar: int | None, results: dict[str, Any]) -> dict
         "mae": round(mine, 2),
         "weekly_oracle": round(weekly, 2),
         "ratio": round(mine / weekly, 3),
-        "trainings": lived.trainings,
+        "trainings": replayed.trainings,
         "oracle_trainings": mornings,
-        "releases": len(lived.releases),
-        "rollbacks": len(lived.told["rollbacks"]),
-        "failed_requests": lived.failed_requests,
-        "machine_seconds": lived.machine_seconds,
+        "releases": len(replayed.releases),
+        "rollbacks": len(replayed.reported["rollbacks"]),
+        "failed_requests": replayed.failed_requests,
+        "machine_seconds": replayed.machine_seconds,
         "trained_because": [
-            {key: each[key] for key in ("at", "reason", "outcome")} for each in lived.told["trainings"]
+            {key: each[key] for key in ("at", "reason", "outcome")} for each in replayed.reported["trainings"]
         ],
         "incidents": [],
         "kept": {},
@@ -119,14 +120,14 @@ def _report(story: Story, calendar: int | None, results: dict[str, Any]) -> dict
     if story.incidents:
         known = story.clean[story.clean["timestamp"].isin(results["daily"]["timestamp"])]
         daily = measures.daily_error(results["daily"], known)
-        report["incidents"] = [_incident(each, lived, days, daily) for each in story.incidents]
+        report["incidents"] = [_incident(each, replayed, days, daily) for each in story.incidents]
     kept = report["kept"]
     kept[f"error within {WITHIN} of the weekly oracle"] = mine <= WITHIN * weekly
-    kept["at most half as many trainings"] = lived.trainings <= SHARE * mornings
-    kept["no failed request"] = not lived.failed_requests
+    kept["at most half as many trainings"] = replayed.trainings <= SHARE * mornings
+    kept["no failed request"] = not replayed.failed_requests
     if calendar:
-        other: Lived = results["calendar"]
-        beside = measures.mean_error(measures.daily_error(other.answers, clean))
+        other: ReplayResult = results["calendar"]
+        beside = measures.mean_error(measures.daily_error(other.predictions, clean))
         report["calendar"] = {"mae": round(beside, 2), "trainings": other.trainings}
         kept["better than the calendar"] = mine < beside
     for each in report["incidents"]:
@@ -134,11 +135,13 @@ def _report(story: Story, calendar: int | None, results: dict[str, Any]) -> dict
     return report
 
 
-def _incident(incident: Incident, lived: Lived, days: pd.DataFrame, daily: pd.DataFrame) -> dict[str, Any]:
+def _incident(
+    incident: Incident, replayed: ReplayResult, days: pd.DataFrame, daily: pd.DataFrame
+) -> dict[str, Any]:
     """When it was noticed, what was trained during it, and how long the error was not normal."""
     noticed = [
         datetime.fromisoformat(each["noticed_at"]).date()
-        for each in lived.told["incidents"]
+        for each in replayed.reported["incidents"]
         if each["kind"] in NOTICED_AS[incident.kind]
         and incident.day < datetime.fromisoformat(each["noticed_at"]).date()
         and (each["ended_at"] is None or each["ended_at"][:10] > incident.day.isoformat())
@@ -147,9 +150,9 @@ def _incident(incident: Incident, lived: Lived, days: pd.DataFrame, daily: pd.Da
         each["noticed_at"][:10] <= incident.day.isoformat()
         and each["kind"] == "error-drift"
         and (each["ended_at"] is None or each["ended_at"][:10] > incident.day.isoformat())
-        for each in lived.told["incidents"]
+        for each in replayed.reported["incidents"]
     )
-    trained = [date.fromisoformat(each["at"][:10]) for each in lived.told["trainings"]]
+    trained = [date.fromisoformat(each["at"][:10]) for each in replayed.reported["trainings"]]
     last = incident.last
     found: dict[str, Any] = {
         "kind": incident.kind,

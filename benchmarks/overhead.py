@@ -19,10 +19,10 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from ladder import workcopy
-from ladder.hands import environment
-from ladder.levels import ROOT, level
+from ladder import ROOT, workcopy
+from ladder.levels import level
 from ladder.stage import FEED
+from ladder.steps import environment
 
 MORE_SECONDS, MORE_CPU, IDLE_SECONDS = (
     15.0,

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from data.feedfile import read_feed, write_feed
 from ladder import runbook, workcopy
-from ladder.hands import environment, perform, type_in
 from ladder.levels import level
 from ladder.service import APPLICATION, Service
 from ladder.stage import FEED
+from ladder.steps import environment, run_command, run_step
+from ladder.world.feedfile import read_feed, write_feed
 
 EARLIER = pd.Timestamp("2012-12-01")  # the release before, against which the newest is tried
 
@@ -46,7 +46,7 @@ def released(
         for until in (EARLIER, None) if book.outcomes or twice else (None,):
             write_feed(feed if until is None else feed[feed["timestamp"] < until], folder / "feed")
             for step in (*book.daily, *book.release):
-                perform(step, folder, type_in, service)
+                run_step(step, folder, run_command, service)
         if not service.running():
             service.start()
         yield Released(folder, service.url, user, operator)
@@ -54,4 +54,4 @@ def released(
 
 def _key(arguments: str, folder: Path) -> str:
     """A new key, the last word that the command says."""
-    return type_in(f"python -m bike_demand key {arguments}", folder).split()[-1]
+    return run_command(f"python -m bike_demand key {arguments}", folder).split()[-1]

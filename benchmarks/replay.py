@@ -35,10 +35,10 @@ class Costs:
     def __init__(self) -> None:
         self.spent: dict[str, list[tuple[date, float]]] = defaultdict(list)
 
-    def told(self, name: str, progress: Progress) -> None:
+    def progressed(self, name: str, progress: Progress) -> None:
         self.spent[name].append((progress.day, progress.seconds))
 
-    def ended(self, name: str) -> None:
+    def finished(self, name: str) -> None:
         """Nothing to note."""
 
     def by_month(self, name: str) -> dict[str, float]:
@@ -55,7 +55,7 @@ class Costs:
 
         Medians of all days, and of those that cost ten times as much; then means over the levels. Sums would
         count how many trainings incidents led to, and these are not spread evenly. The first week is left
-        out: what is started once is started in it. So is the yardstick, which learns each day anew.
+        out: what is started once is started in it. So is the reference, which learns each day anew.
         """
         quiet, trained = list[float](), list[float]()
         for name, days in self.spent.items():
@@ -115,7 +115,6 @@ def main(
         start=begin.date() if begin else None,
         end=end.date() if end else None,
         levels=tuple(map(int, filter(None, levels.split(",")))),
-        fresh=True,
         one_cadence=one_cadence,
     )
     costs, memory = Costs(), Memory()

@@ -26,12 +26,11 @@ from rich.table import Table
 
 from benchmarks import bare, load
 from benchmarks.released import released
-from data.feedfile import INPUTS, read_feed
-from ladder import users
-from ladder.hands import environment
-from ladder.levels import ROOT
+from ladder import ROOT, users
 from ladder.service import Service, free_port
 from ladder.stage import FEED
+from ladder.steps import environment
+from ladder.world.feedfile import INPUTS, read_feed
 
 FLOOR = {1: 0.5, 2: 0.5, 3: 0.6, 4: 0.6}  # what each level must reach of the constant's rate
 P99 = 5.0  # at most so many times the constant's

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import yaml
 
-from ladder.levels import ROOT, Level, levels
+from ladder import ROOT
+from ladder.levels import Level, levels
 from ladder.workcopy import own_files
 
 LIST = ROOT / "docs" / "carry-over.yaml"

@@ -10,8 +10,7 @@ import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
-from data import UserError
-from ladder import feed
+from ladder import UserError, feed
 
 app = typer.Typer(
     name="ladder",
@@ -25,15 +24,12 @@ app.add_typer(feed.app, name="feed", help="The operator's feed: simulate, import
 INTERRUPTED = 130
 
 LevelNumber = Annotated[int, typer.Argument(metavar="LEVEL", min=0, max=4, help="0 to 4")]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Begin with a new working copy.")]
-
 
 Scenario = Annotated[str, typer.Option(help="A scenario with a period, by name or path.")]
 CleanFeed = Annotated[
     Path | None, typer.Option(help="A clean feed of your own, such as `ladder feed import` makes.")
 ]
 Out = Annotated[Path, typer.Option(help="Where compare.json and compare.html go.")]
-Afresh = Annotated[bool, typer.Option("--fresh", help="Begin anew, also where a replay was cut off.")]
 
 
 @app.command()
@@ -42,7 +38,6 @@ def demo(
     feed: CleanFeed = None,
     level: Annotated[list[int] | None, typer.Option(help="Only this level; may be repeated.")] = None,
     out: Out = Path("reports"),
-    fresh: Afresh = False,
 ) -> None:
     """Every level lives through a short story; a table and a page say what came of it.
 
@@ -50,7 +45,7 @@ def demo(
     """
     from ladder.compare.command import Options, compare
 
-    compare(Options(scenario, "demo", out, feed, levels=tuple(level or ()), fresh=fresh), Console())
+    compare(Options(scenario, "demo", out, feed, levels=tuple(level or ())), Console())
 
 
 @app.command()
@@ -76,15 +71,12 @@ def compare(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print compare.json, and nothing else, on standard output.")
     ] = False,
-    fresh: Afresh = False,
     one_cadence: Annotated[
         bool,
         typer.Option(help="Also with every level beginning its releases on the same days."),
     ] = True,
 ) -> None:
     """Every level lives through the long story; it is measured what each practice costs and saves.
-
-    It takes a while. One that is cut off goes on where it was when it is called again.
 
     Example: ladder compare --levels 0,3,4 --from 2012-01-01 --to 2012-06-30
     """
@@ -100,7 +92,6 @@ def compare(
         end.date() if end else None,
         tuple(_numbers(levels or ())),
         people or PEOPLE,
-        fresh,
         one_cadence,
     )
     command.compare(options, Console(stderr=as_json))

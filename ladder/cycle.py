@@ -13,12 +13,12 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from data.feedfile import INPUTS
 from ladder import runbook, users, workcopy
-from ladder.hands import environment, in_this_process, perform
 from ladder.levels import Level, level
 from ladder.service import Service
 from ladder.stage import FOR_MACHINES, Stage, in_words, release_earlier, set_up, show
+from ladder.steps import environment, run_in_process, run_step
+from ladder.world.feedfile import INPUTS
 
 MOST_DAYS = 21  # in which such a trial has come to its end
 MOST_LINES = 6  # that are shown of a day
@@ -77,12 +77,12 @@ def _days_that_follow(stage: Stage, service: Service, console: Console) -> date:
         for _ in range(MOST_DAYS):
             day = stage.day(today)
             users.by_http(day[INPUTS], client)
-            users.tell_outcomes(day, client, stage.book.outcomes or "")
+            users.post_outcomes(day, client, stage.book.outcomes or "")
             today += timedelta(days=1)
             stage.publish(today)
             said = ""
             for step in stage.book.daily:
-                said += perform(step, stage.folder, in_this_process, service)
+                said += run_step(step, stage.folder, run_in_process, service)
             told = [line for line in said.splitlines() if line.strip() and not line.startswith(FOR_MACHINES)]
             for number, line in enumerate(told[-MOST_LINES:] or [""]):
                 day_shown = f"{today}" if number == 0 else " " * 10

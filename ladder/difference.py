@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -12,9 +13,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from data import UserError
-from ladder import carry, practices
-from ladder.levels import ROOT, Level, level
+from ladder import ROOT, UserError, carry, practices
+from ladder.levels import Level, level
+from ladder.practices import Row
 from ladder.source import read
 
 Kind = Literal["new", "changed", "gone", "carried"]
@@ -29,18 +30,12 @@ NARROW = 50  # characters, of the column with the files
 
 @dataclass(frozen=True)
 class File:
-    """A file of one or both of two levels. `place` is where it lies now: the second, unless it is gone."""
+    """A file of one or both of two levels."""
 
     name: str  # POSIX, in the level's folder
     kind: Kind
     before: Path | None
     after: Path | None
-    place: Level
-
-    @property
-    def rows(self) -> tuple[str, ...]:
-        """The rows of the maturity model that it serves, the one it is there for first."""
-        return practices.served_by(self.place.number, self.name)
 
     @cached_property
     def texts(self) -> tuple[str, str]:
@@ -77,11 +72,12 @@ class File:
 
 @dataclass(frozen=True)
 class Part:
-    """The files that are there for one row of the maturity model, or that make up a named group."""
+    """The files that serve one practice, and what the second level shows of it."""
 
     id: str
     title: str
-    why: str | None  # of a group
+    says: str
+    rows: tuple[Row, ...]
     files: tuple[File, ...]
 
     def of(self, *kinds: Kind) -> tuple[File, ...]:
@@ -111,32 +107,19 @@ class Difference:
         return ", ".join(f"{len(self.of(kind))} {WORDS[kind]}" for kind in KINDS)
 
     def parts(self) -> tuple[Part, ...]:
-        """The files by what they are there for: rows in the order of the model, then groups.
+        """The files by practice, in the order in which a model lives.
 
         Those of which all files were carried over come last.
         """
-        by_row: dict[str, list[File]] = {}
-        by_group: dict[str, list[File]] = {}
-        for file in self.files:
-            group = practices.group_of(file.name)
-            if file.rows:
-                by_row.setdefault(file.rows[0], []).append(file)
-            elif group is not None:
-                by_group.setdefault(group.id, []).append(file)
-            else:
-                by_group.setdefault("other", []).append(file)
-        here = (self.second.number, self.first.number)
-        rows = sorted(practices.rows(), key=lambda row: here.index(row.level) if row.level in here else 2)
-        found = [Part(row.id, row.says, None, tuple(by_row[row.id])) for row in rows if row.id in by_row]
-        found += [
-            Part(group.id, group.title, group.why, tuple(by_group[group.id]))
-            for group in practices.groups()
-            if group.id in by_group
-        ]
-        if "other" in by_group:
-            why = "Nobody has said yet in docs/practices.yaml what they are for."
-            found.append(Part("other", "Other files", why, tuple(by_group["other"])))
-        return tuple(sorted(found, key=lambda part: not part.differing))
+        found = []
+        for practice in practices.practices():
+            files = tuple(each for each in self.files if practices.practice_of(each.name) == practice)
+            at = practice.levels.get(self.second.number)
+            rows = tuple(practices.row(each) for each in at.rows) if at else ()
+            found.append(Part(practice.id, practice.title, at.says if at else practice.says, rows, files))
+        rest = tuple(each for each in self.files if practices.practice_of(each.name) is None)
+        found.append(Part("other", "Other files", "They serve no practice of docs/practices.yaml.", (), rest))
+        return tuple(sorted((part for part in found if part.files), key=lambda part: not part.differing))
 
 
 def between(first: int, second: int, wanted: Sequence[str] = ()) -> Difference:
@@ -147,10 +130,10 @@ def between(first: int, second: int, wanted: Sequence[str] = ()) -> Difference:
     a, b = level(first), level(second)
     step = carry.step(a, b)
     files = [
-        *(File(name, "new", None, b.folder / name, b) for name in step.new),
-        *(File(name, "changed", a.folder / name, b.folder / name, b) for name in step.changed),
-        *(File(name, "gone", a.folder / name, None, a) for name in step.gone),
-        *(File(name, "carried", a.folder / name, b.folder / name, b) for name in step.carried),
+        *(File(name, "new", None, b.folder / name) for name in step.new),
+        *(File(name, "changed", a.folder / name, b.folder / name) for name in step.changed),
+        *(File(name, "gone", a.folder / name, None) for name in step.gone),
+        *(File(name, "carried", a.folder / name, b.folder / name) for name in step.carried),
     ]
     if wanted:
         files = _chosen(files, wanted, (a, b))
@@ -166,7 +149,7 @@ def _chosen(files: Sequence[File], wanted: Sequence[str], both: tuple[Level, Lev
         found = [
             file
             for file in files
-            if file.name == name or file.name.startswith(f"{name}/") or practices.matches(file.name, name)
+            if file.name == name or file.name.startswith(f"{name}/") or fnmatchcase(file.name, name)
         ]
         if not found:
             near = difflib.get_close_matches(name, [file.name for file in files], 1)
@@ -228,7 +211,7 @@ def unified(file: File) -> Iterator[str]:
 def show(found: Difference, console: Console, *, changes: bool, chosen: bool) -> None:
     """Print what each part of the difference is for and, with `changes`, the changes themselves.
 
-    `chosen`: it is of some files only, so the proof of each practice is named, too.
+    `chosen`: it is of some files only, so the proofs of their practices are named, too.
     """
     first, second = found.first, found.second
     if first == second:
@@ -244,7 +227,7 @@ def show(found: Difference, console: Console, *, changes: bool, chosen: bool) ->
         if part.differing:
             console.print()
             _show_head(part, console, proved=chosen)
-            console.print(_table(part.differing, width, also=console.width >= 100))
+            console.print(_table(part.differing, width))
             _show_carried(part, console)
     same = [part for part in parts if not part.differing]
     if same:
@@ -266,15 +249,21 @@ def show(found: Difference, console: Console, *, changes: bool, chosen: bool) ->
 
 
 def _show_head(part: Part, console: Console, *, proved: bool) -> None:
-    if part.why is not None:
-        head, said = Text(part.title, style="bold"), part.why
-    else:
-        head = Text.assemble((f"{part.id}  ", "bold cyan"), (part.title, "bold"))
-        proof = practices.proof_of(part.id)
-        said = f"proved by {proof.file}:{proof.line}" if proved else ""
-    console.print(head)
-    if said:
-        console.print(_inset(said))
+    console.print(Text(part.title, style="bold"))
+    console.print(_inset(part.says))
+    for row in part.rows:
+        proof = practices.proof_of(row.id)
+        console.print(
+            Padding(
+                Text.assemble(
+                    (row.id, "cyan"),
+                    f"  {'lacks: ' if row.absent else ''}{row.says}",
+                    (f"\n       proved by {proof.file}:{proof.line}" if proved else "", "dim"),
+                ),
+                (0, 0, 0, 2),
+                expand=False,
+            )
+        )
 
 
 def _show_carried(part: Part, console: Console) -> None:
@@ -282,19 +271,16 @@ def _show_carried(part: Part, console: Console) -> None:
         console.print(_inset(f"{MARKS['carried']} carried over: {names}"))
 
 
-def _table(files: Sequence[File], width: int, *, also: bool) -> Table:
+def _table(files: Sequence[File], width: int) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(width=3, justify="right")
     table.add_column(width=width, overflow="fold")
     table.add_column(justify="right", min_width=5, style="green")
     table.add_column(justify="right", min_width=5, style="red")
-    if also:
-        table.add_column(style="dim")
     for file in files:
         came, went = file.lines or (0, 0)
-        more = [f"also {', '.join(file.rows[1:])}" if file.rows[1:] else ""] if also else []
         counts = (f"+{came}" if came else "", f"-{went}" if went else "")
-        table.add_row(Text(MARKS[file.kind], style=STYLES[file.kind]), Text(file.name), *counts, *more)
+        table.add_row(Text(MARKS[file.kind], style=STYLES[file.kind]), Text(file.name), *counts)
         for said in file.summary or ():
             table.add_row("", Text(said, style="dim"))
     return table

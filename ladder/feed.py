@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     import pandas as pd
 
-    from data.scenario import Scenario
+    from ladder.world.scenario import Scenario
 
 FEEDS = Path(".ladder") / "feeds"
 
@@ -36,8 +36,8 @@ def simulate(
 
     Example: ladder feed simulate --scenario growth --months 18
     """
-    from data.clean import simulate_feed
-    from data.simulator import DEFAULT_SEED
+    from ladder.world.clean import simulate_feed
+    from ladder.world.simulator import DEFAULT_SEED
 
     story = _scenario(scenario)
     folder = out or FEEDS / (f"simulated-{story.name}" if story else "simulated")
@@ -54,8 +54,8 @@ def import_(
 
     Example: ladder feed import hour.csv
     """
-    from data.feedfile import write_feed
-    from data.uci import read_uci
+    from ladder.world.feedfile import write_feed
+    from ladder.world.uci import read_uci
 
     folder = out or FEEDS / "uci"
     frame = read_uci(hour_csv)
@@ -69,8 +69,8 @@ def fetch(out: Out = None) -> None:
 
     Example: ladder feed fetch
     """
-    from data.feedfile import write_feed
-    from data.openml import fetch_openml_feed
+    from ladder.world.feedfile import write_feed
+    from ladder.world.openml import fetch_openml_feed
 
     folder = out or FEEDS / "openml"
     frame = fetch_openml_feed()
@@ -97,7 +97,7 @@ def publish(
     """
     import pandas as pd
 
-    from data.clean import publish_feed
+    from ladder.world.clean import publish_feed
 
     story = _scenario(scenario)
     folder = out or FEEDS / (f"published-{story.name}" if story else "published")
@@ -109,7 +109,7 @@ def publish(
 
 
 def _scenario(name: str | None) -> "Scenario | None":
-    from data.scenario import load_scenario
+    from ladder.world.scenario import load_scenario
 
     return load_scenario(name) if name else None
 

@@ -6,9 +6,15 @@ from pathlib import Path
 
 import yaml
 
-from data import UserError
+from ladder import ROOT, UserError
 
-ROOT = Path(__file__).resolve().parent.parent
+SHORT = {
+    0: "no MLOps",
+    1: "DevOps",
+    2: "automated training",
+    3: "automated deployment",
+    4: "automated operations",
+}
 
 
 @dataclass(frozen=True)
@@ -26,8 +32,14 @@ class Level:
 
 @cache
 def levels() -> tuple[Level, ...]:
-    """The levels whose folder exists, in order."""
-    model = yaml.safe_load((ROOT / "docs" / "maturity-model.yaml").read_text(encoding="utf-8"))
+    """The levels whose folder exists, in order. Raises UserError where this is not run from a checkout."""
+    try:
+        model = yaml.safe_load((ROOT / "docs" / "maturity-model.yaml").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            "this `ladder` is installed without the levels: run `python3 -m ladder` in a checkout of"
+            " mlops-ladder, or install it from there with `pip install --no-deps --editable .`"
+        ) from None
     every = (
         Level(number, entry["name"], ROOT / entry["folder"]) for number, entry in model["levels"].items()
     )

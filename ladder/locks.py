@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ladder.levels import ROOT
+from ladder import ROOT
 
 # No index, no header with a command line: a lock names packages, versions and hashes, nothing of a machine.
 COMPILE = ["pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes"]

@@ -1,21 +1,20 @@
-"""Which code shows which practice: the rows of the maturity model, their places, proofs and files.
+"""Which code shows which practice: the rows of the maturity model, their code, proofs and files.
 
-Places and files stand in docs/practices.yaml, rows in docs/maturity-model.yaml, proofs in tests/maturity/.
+Practices stand in docs/practices.yaml, rows in docs/maturity-model.yaml, proofs in tests/maturity/.
 """
 
 import ast
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from data import UserError
-from ladder.levels import ROOT, level, levels
+from ladder import ROOT, UserError
+from ladder.levels import level, levels
 from ladder.source import read, span
 from ladder.workcopy import own_files
 
@@ -24,19 +23,44 @@ LIST = ROOT / "docs" / "practices.yaml"
 PROOFS = ROOT / "tests" / "maturity"
 
 
-@dataclass(frozen=True)
-class Row:
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Row(_Frozen):
     """A row of the maturity model; `absent` ones describe what a level lacks."""
 
     id: str
     level: int
     area: str
-    absent: bool
     says: str
+    absent: bool = False
+
+
+class AtLevel(_Frozen):
+    """A practice at one level: what is there, the rows that it shows, and the code to read (see Place)."""
+
+    says: str
+    rows: tuple[str, ...] = ()
+    code: tuple[str, ...] = ()
+
+
+class Practice(_Frozen):
+    """A practice and the patterns of the files that serve it; without levels, of files that serve all."""
+
+    id: str
+    title: str
+    says: str
+    files: tuple[str, ...] = Field(min_length=1)
+    levels: dict[int, AtLevel] = {}
+
+
+class _List(_Frozen):
+    practices: tuple[Practice, ...]
 
 
 @dataclass(frozen=True)
-class Shown:
+class Place:
     """A place to read: a file of a level (POSIX, in the level's folder) and a symbol in it, or all of it.
 
     See ladder.source for what a symbol can be.
@@ -45,17 +69,6 @@ class Shown:
     level: int
     file: str
     symbol: str | None = None
-
-
-@dataclass(frozen=True)
-class Practice:
-    """A practice worth reading side by side. `notes` says of each level what is there, or why nothing is."""
-
-    id: str
-    title: str
-    says: str
-    shown: tuple[Shown, ...]
-    notes: Mapping[int, str]
 
 
 @dataclass(frozen=True)
@@ -72,63 +85,10 @@ class Proof:
     first: int
 
 
-@dataclass(frozen=True)
-class Group:
-    """Files that serve no row by themselves, and why they are there."""
-
-    id: str
-    title: str
-    why: str
-    files: tuple[str, ...]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class _Place(_Part):
-    file: str
-    symbol: str | None = None
-
-
-class _Served(_Part):
-    files: tuple[str, ...] = Field(min_length=1)
-    rows: tuple[str, ...] = Field(min_length=1)
-
-
-class _Group(_Part):
-    id: str
-    title: str
-    why: str
-    files: tuple[str, ...] = Field(min_length=1)
-
-
-class _AtLevel(_Part):
-    says: str
-    shown: tuple[_Place, ...] = ()
-
-
-class _Practice(_Part):
-    id: str
-    title: str
-    says: str
-    levels: dict[int, _AtLevel]
-
-
-class Book(_Part):
-    """The content of docs/practices.yaml."""
-
-    rows: dict[str, tuple[_Place, ...]] = {}
-    served: dict[int, tuple[_Served, ...]] = {}
-    groups: tuple[_Group, ...] = ()
-    practices: tuple[_Practice, ...] = ()
-
-
-def load(path: Path = LIST) -> Book:
+def load(path: Path = LIST) -> tuple[Practice, ...]:
     """Read the list. Raises UserError with one line that says what is wrong in it."""
     try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Book.model_validate(content)
+        return _List.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))).practices
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except yaml.YAMLError as error:
@@ -139,20 +99,14 @@ def load(path: Path = LIST) -> Book:
         raise UserError(f"{path}: {where}: {first['msg']}") from None
 
 
-@cache
-def book() -> Book:
-    """The list of this repository."""
-    return load()
+practices = cache(load)  # those of this repository
 
 
 @cache
 def rows() -> tuple[Row, ...]:
     """The rows of the maturity model, in its order."""
     content = yaml.safe_load(MODEL.read_text(encoding="utf-8"))
-    return tuple(
-        Row(each["id"], each["level"], each["area"], each.get("absent", False), each["says"])
-        for each in content["rows"]
-    )
+    return TypeAdapter(tuple[Row, ...]).validate_python(content["rows"])
 
 
 @cache
@@ -164,10 +118,37 @@ def row(row_id: str) -> Row:
     raise UserError(f"the maturity model has no row {row_id}")
 
 
-def code_of(row_id: str) -> tuple[Shown, ...]:
+def place(number: int, code: str) -> Place:
+    """Where `file`, `file#symbol` or `folder#symbol` is at a level.
+
+    Raises UserError where there is no such file or symbol, or a folder has the symbol in several modules.
+    """
+    name, _, symbol = code.partition("#")
+    folder = level(number).folder
+    if not (folder / name).is_dir():
+        found = Place(number, name, symbol or None)
+        if not (folder / name).is_file():
+            raise UserError(f"level {number} has no {name}")
+        if symbol and span(read(folder / name), name, symbol) is None:
+            raise UserError(f"level {number}: {name} has no {symbol}")
+        return found
+    files = [path.relative_to(folder).as_posix() for path in sorted((folder / name).rglob("*.py"))]
+    having = [file for file in files if span(read(folder / file), file, symbol)]
+    if len(having) != 1:
+        where = f"it is in {', '.join(having)}: name one of them" if having else "no module of it does"
+        raise UserError(f"level {number}: {name} should have one {symbol}, but {where}")
+    return Place(number, having[0], symbol)
+
+
+def code_of(row_id: str) -> tuple[Place, ...]:
     """The places at its level that show a row, the best first. Raises UserError for an unknown row."""
     number = row(row_id).level
-    return tuple(Shown(number, each.file, each.symbol) for each in book().rows.get(row_id, ()))
+    at = next((each.levels[number] for each in practices() if row_id in _rows_of(each, number)), None)
+    return tuple(place(number, code) for code in at.code) if at is not None else ()
+
+
+def _rows_of(practice: Practice, number: int) -> tuple[str, ...]:
+    return practice.levels[number].rows if number in practice.levels else ()
 
 
 def proof_of(row_id: str) -> Proof:
@@ -180,173 +161,73 @@ def proof_of(row_id: str) -> Proof:
 
 @cache
 def _proofs() -> dict[str, Proof]:
+    """The tests that carry the marker `maturity`, by the row that it names."""
     found: dict[str, Proof] = {}
     for path in sorted(PROOFS.glob("test_level*.py")):
-        for row_id, proof in _marked(path):
-            found.setdefault(row_id, proof)
+        text = path.read_text(encoding="utf-8")
+        for node in (each for each in ast.parse(text).body if isinstance(each, ast.FunctionDef)):
+            for mark in node.decorator_list:
+                match mark:
+                    case ast.Call(
+                        func=ast.Attribute(attr="maturity"), args=[ast.Constant(value=str(row_id))]
+                    ):
+                        first = min(each.lineno for each in node.decorator_list)
+                        source = "\n".join(text.split("\n")[first - 1 : node.end_lineno]) + "\n"
+                        file = path.relative_to(ROOT).as_posix()
+                        found.setdefault(row_id, Proof(file, node.name, node.lineno, source, first))
     return found
 
 
-def _marked(path: Path) -> Iterator[tuple[str, Proof]]:
-    """The tests of a file that carry the marker `maturity`, and the row that it names."""
-    text = path.read_text(encoding="utf-8")
-    lines = text.split("\n")
-    for node in ast.parse(text).body:
-        if not isinstance(node, ast.FunctionDef):
-            continue
-        for mark in node.decorator_list:
-            if (
-                isinstance(mark, ast.Call)
-                and isinstance(mark.func, ast.Attribute)
-                and mark.func.attr == "maturity"
-                and isinstance(mark.args[0], ast.Constant)
-            ):
-                first = min(each.lineno for each in node.decorator_list)
-                source = "\n".join(lines[first - 1 : node.end_lineno]) + "\n"
-                file = path.relative_to(ROOT).as_posix()
-                yield str(mark.args[0].value), Proof(file, node.name, node.lineno, source, first)
-
-
-def matches(file: str, pattern: str) -> bool:
-    """Whether a file's name fits a pattern: `*` within a folder, `folder/**` all that is in it."""
-    return _compiled(pattern).fullmatch(file) is not None
-
-
 @cache
-def _compiled(pattern: str) -> re.Pattern[str]:
-    parts = re.split(r"(\*\*|\*)", pattern)
-    return re.compile("".join({"*": "[^/]*", "**": ".*"}.get(part, re.escape(part)) for part in parts))
+def practice_of(file: str) -> Practice | None:
+    """The practice that a file of a level serves: the one with the longest pattern that fits its name."""
+    fitting = [
+        (len(pattern), practice)
+        for practice in practices()
+        for pattern in practice.files
+        if fnmatchcase(file, pattern)
+    ]
+    return max(fitting, key=lambda each: each[0])[1] if fitting else None
 
 
-@cache
-def served_by(number: int, file: str) -> tuple[str, ...]:
-    """The ids of the rows that a file of a level serves, the one it is there for first.
-
-    Empty for a file of a named group (group_of). An absent row is served by what shows the lack, where that
-    serves nothing else; at level 0 these are all.
-    """
-    return _served_by(book(), number, file)
-
-
-def _served_by(found: Book, number: int, file: str) -> tuple[str, ...]:
-    entries = found.served.get(number, ())
-    stated = next((each.rows for each in entries if _fits(file, each.files)), ())
-    if not stated and _group_of(found, file) is not None:
-        return ()
-    shows = [row for row in rows() if any(place.file == file for place in found.rows.get(row.id, ()))]
-    shown = [row.id for row in shows if row.level == number and (number == 0 or not row.absent)]
-    lacks = [row.id for row in shows if row.level == number]
-    return tuple(dict.fromkeys((*stated, *shown))) or tuple(lacks)
-
-
-def group_of(file: str) -> Group | None:
-    """The named group of files that serve no row by themselves, if this is one of them."""
-    return _group_of(book(), file)
-
-
-def groups() -> tuple[Group, ...]:
-    """The named groups of files."""
-    return tuple(Group(**dict(each)) for each in book().groups)
-
-
-def _group_of(found: Book, file: str) -> Group | None:
-    return next((Group(**dict(each)) for each in found.groups if _fits(file, each.files)), None)
-
-
-def _fits(file: str, patterns: Iterable[str]) -> bool:
-    return any(matches(file, pattern) for pattern in patterns)
-
-
-@cache
-def practices() -> tuple[Practice, ...]:
-    """The practices that are worth reading side by side, in the order of a release."""
-    return tuple(
-        Practice(
-            each.id,
-            each.title,
-            each.says,
-            tuple(
-                Shown(number, place.file, place.symbol)
-                for number, at in sorted(each.levels.items())
-                for place in at.shown
-            ),
-            {number: at.says for number, at in sorted(each.levels.items())},
-        )
-        for each in book().practices
-    )
-
-
-def gaps(found: Book) -> list[str]:
+def gaps(found: tuple[Practice, ...]) -> list[str]:
     """What is wrong with a list, one line each; empty: nothing.
 
-    Rows without a place or a proof, places that are not there, patterns that fit no file, and files of a
-    level that serve no row and are in no group.
+    Rows that no practice or several show, or no test proves; code that is not there; levels left out;
+    patterns that fit no file or stand twice; files that serve no practice.
     """
-    known = {each.id: each for each in rows()}
-    wrong = [f"{row_id}: no place shows it" for row_id in known if not found.rows.get(row_id)]
-    wrong += [f"{row_id}: no test in tests/maturity proves it" for row_id in known if row_id not in _proofs()]
-    named = [
-        *found.rows,
-        *(row_id for each in found.served.values() for some in each for row_id in some.rows),
-    ]
-    wrong += [
-        f"{row_id}: the maturity model has no such row"
-        for row_id in dict.fromkeys(named)
-        if row_id not in known
-    ]
-    places = [
-        (row_id, known[row_id].level, place)
-        for row_id, some in found.rows.items()
-        if row_id in known
-        for place in some
-    ]
-    places += [
-        (each.id, number, place)
-        for each in found.practices
-        for number, at in each.levels.items()
-        for place in at.shown
-    ]
-    wrong += [line for name, number, place in places for line in _missing(name, number, place)]
-    wrong += [
-        f"practice {each.id}: level {number} is left out"
-        for each in found.practices
-        for number in {level.number for level in levels()} - set(each.levels)
-    ]
-    return wrong + _unaccounted(found, known)
-
-
-def _missing(name: str, number: int, place: _Place) -> list[str]:
-    path = level(number).folder / place.file
-    if not path.is_file():
-        return [f"{name}: level {number} has no file {place.file}"]
-    if place.symbol is not None and span(read(path), place.file, place.symbol) is None:
-        return [f"{name}: level {number}: {place.file} has no {place.symbol}"]
-    return []
-
-
-def _unaccounted(found: Book, known: Mapping[str, Row]) -> list[str]:
-    wrong = []
-    every: set[str] = set()
-    for each in levels():
-        files = {path.as_posix() for path in own_files(each.folder)}
-        every |= files
-        for entry in found.served.get(each.number, ()):
+    known = {each.id for each in rows()}
+    shown = Counter(each for practice in found for at in practice.levels.values() for each in at.rows)
+    wrong = [f"{row_id}: {shown[row_id]} practices show it" for row_id in known if shown[row_id] != 1]
+    wrong += [f"{row_id}: no test in tests/maturity proves it" for row_id in known - _proofs().keys()]
+    numbers = {each.number for each in levels()}
+    for practice in found:
+        if practice.levels and practice.levels.keys() != numbers:
+            left = ", ".join(map(str, sorted(numbers ^ practice.levels.keys())))
+            wrong.append(f"practice {practice.id}: level {left} is left out, or does not exist")
+        for number, at in practice.levels.items():
             wrong += [
-                f"served: level {each.number}: {pattern} fits no file"
-                for pattern in entry.files
-                if not any(matches(file, pattern) for file in files)
+                f"practice {practice.id}: {row_id} is no row of level {number}"
+                for row_id in at.rows
+                if row_id not in known or row(row_id).level != number
             ]
             wrong += [
-                f"served: level {each.number}: {row_id} is a row of another level"
-                for row_id in entry.rows
-                if row_id in known and known[row_id].level != each.number
+                f"practice {practice.id}: no code shows {at.rows[0]}" for _ in at.rows[:1] if not at.code
             ]
-        wrong += [
-            f"level {each.number}: {file} serves no row and is in no group"
-            for file in sorted(files)
-            if not _served_by(found, each.number, file) and _group_of(found, file) is None
-        ]
-    for group in found.groups:
-        unused = [pattern for pattern in group.files if not any(matches(file, pattern) for file in every)]
-        wrong += [f"group {group.id}: {pattern} fits no file" for pattern in unused]
+            for code in at.code if number in numbers else ():
+                try:
+                    place(number, code)
+                except UserError as error:
+                    wrong.append(f"practice {practice.id}: {error}")
+    files = {path.as_posix() for each in levels() for path in own_files(each.folder)}
+    patterns = Counter(pattern for practice in found for pattern in practice.files)
+    wrong += [f"{pattern} stands twice" for pattern, count in patterns.items() if count > 1]
+    for pattern in patterns:
+        if not any(fnmatchcase(file, pattern) for file in files):
+            wrong.append(f"{pattern} fits no file of any level")
+    wrong += [
+        f"{file} serves no practice"
+        for file in sorted(files)
+        if not any(fnmatchcase(file, pattern) for pattern in patterns)
+    ]
     return wrong

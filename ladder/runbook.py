@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from data import UserError
-from ladder.levels import ROOT, Level
+from ladder import ROOT, UserError
+from ladder.levels import Level
 
 Model = TypeVar("Model", bound=BaseModel)
 Reason = Annotated[str, Field(min_length=1)]

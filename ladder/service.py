@@ -11,7 +11,7 @@ import httpx
 import psutil
 import tenacity
 
-from data import UserError
+from ladder import UserError
 
 APPLICATION = (sys.executable, "-m", "bike_demand", "serve", "--host", "127.0.0.1", "--port", "{port}")
 START_SECONDS = 120  # wall time: a laptop that also trains may take long to import

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import yaml
 
-from data import UserError
+from ladder import UserError
 
 _HEADING = re.compile(r"(#{1,6})\s+(.*?)\s*#*$")
 _TABLE = re.compile(r"\[+([^\[\]]+)\]+\s*(#.*)?$")

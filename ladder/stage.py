@@ -8,12 +8,12 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from data.feedfile import read_feed, write_feed
-from ladder import runbook, workcopy
-from ladder.hands import perform, type_in
-from ladder.levels import ROOT, Level
+from ladder import ROOT, runbook, workcopy
+from ladder.levels import Level
 from ladder.service import Service
+from ladder.steps import run_command, run_step
 from ladder.story import load_story
+from ladder.world.feedfile import read_feed, write_feed
 
 FEED = ROOT / "data" / "feed"
 LOG_OF_TOOLS = ("[NbClientApp]", "[IPKernelApp]")  # what Jupyter says of itself, not of the notebook
@@ -75,7 +75,7 @@ def release_earlier(stage: Stage, service: Service, console: Console) -> None:
     stage.publish(earlier)
     with console.status(f"releasing the model of {earlier}, against which the new one will be tried"):
         for step in (*stage.book.daily, *stage.book.release):
-            perform(step, stage.folder, type_in, service)
+            run_step(step, stage.folder, run_command, service)
         if not service.running():
             service.start()
     stage.publish(stage.today)
@@ -90,7 +90,7 @@ def show(step: runbook.Step, folder: Path, service: Service | None, console: Con
         console.print(f"  [green]$ {what}[/green]", highlight=False, soft_wrap=True)
     start = time.perf_counter()
     with console.status("working"):
-        said = perform(step, folder, type_in, service)
+        said = run_step(step, folder, run_command, service)
     told = [line for line in said.splitlines() if line.strip() and not line.startswith(LOG_OF_TOOLS)]
     for line in told[-6:]:
         console.print(f"  {line}", style="dim", highlight=False, markup=False, soft_wrap=True)

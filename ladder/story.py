@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from data import UserError
-from data.faults import as_asked, publish
-from data.feedfile import read_feed
-from data.scenario import Scenario, load_scenario
-from data.simulator import simulate
+from ladder import UserError
+from ladder.world.faults import as_asked, publish
+from ladder.world.feedfile import read_feed
+from ladder.world.scenario import Scenario, load_scenario
+from ladder.world.simulator import simulate
 
 BEFORE_DAYS = 60  # of the feed before the first day, for a first model to learn from
 

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
-from data import UserError
-from ladder.levels import ROOT, levels
+from ladder import ROOT, UserError
+from ladder.levels import levels
 
 NOTHING_COLLECTED = 5  # pytest's exit status
 MORE = 1  # workers than cores: a third of the time, a test waits for a process that it started

@@ -1,5 +1,6 @@
 """`ladder up`: what a level runs, on loopback, until Ctrl-C; with a story, days pass before one's eyes."""
 
+import json
 import shlex
 import shutil
 from collections.abc import Iterator, Sequence
@@ -13,15 +14,14 @@ from time import monotonic, sleep
 import httpx
 from rich.console import Console
 
-from data import UserError
-from data.feedfile import INPUTS
-from ladder import runbook, users, workcopy
-from ladder.hands import environment
+from ladder import UserError, runbook, users, workcopy
 from ladder.levels import level
 from ladder.service import Service, free_port, is_free
 from ladder.stage import FOR_MACHINES, Stage, release_earlier, set_up, show
+from ladder.steps import environment
+from ladder.world.feedfile import INPUTS
 
-LINKS = "BIKE_LINKS"  # tells the application where the pages are that stand beside it
+LINKS = "BIKE_DASHBOARD__LINKS"  # tells the application where the pages are that stand beside it
 CALM_DAYS = 3  # of a story, before something happens
 
 
@@ -53,7 +53,7 @@ def up(
             stage.publish(stage.today)
         book, folder = stage.book, stage.folder
         pages = [(page, _server(page, folder)) for page in book.pages]
-        links = {LINKS: ",".join(f"{page.name}={server.url}" for page, server in pages)}
+        links = {LINKS: json.dumps({page.name: server.url for page, server in pages})}
         service = stack.enter_context(
             Service(folder, folder / "state" / "service.log", port, environment() | links)
         )
@@ -124,7 +124,7 @@ def _play(
                 (answer,) = users.by_http(day[INPUTS].iloc[[number]], client)
                 error += abs((answer or 0.0) - float(day["count"].iloc[number]))
                 sleep(max(0.0, seconds / max(1, len(day)) - (monotonic() - began)))
-            users.tell_outcomes(day, client, stage.book.outcomes or "")
+            users.post_outcomes(day, client, stage.book.outcomes or "")
             live = client.get("/model").json()
             beside = f", version {live['other']['version']} beside it" if live["other"] else ""
             console.print(

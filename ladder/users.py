@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pandas as pd
 
-from data import UserError
+from ladder import UserError
 
 
 def by_file(rows: pd.DataFrame, folder: Path, score: Callable[[], object]) -> list[float | None]:
@@ -38,7 +38,7 @@ def answers(rows: pd.DataFrame, client: httpx.Client) -> list[dict[str, Any] | N
     return [_one(body, client) for body in as_bodies(rows)]
 
 
-def tell_outcomes(rows: pd.DataFrame, client: httpx.Client, path: str) -> None:
+def post_outcomes(rows: pd.DataFrame, client: httpx.Client, path: str) -> None:
     """Tell the application how many bikes were rented; `rows` has timestamp and count.
 
     Raises httpx.HTTPStatusError where it does not take them.

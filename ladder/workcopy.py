@@ -12,8 +12,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from data import UserError
-from ladder.levels import ROOT, Level
+from ladder import ROOT, UserError
+from ladder.levels import Level
 
 MARK = ".ladder-made"  # only what carries this mark is ever removed
 

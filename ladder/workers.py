@@ -1,126 +1,103 @@
-"""Work side by side, each piece in a process of its own; Ctrl-C reaches the parent, which ends them all."""
+"""Runs replays side by side, each in a process of its own that ends with this one."""
 
 import _thread
-import asyncio
+import multiprocessing
 import os
-import pickle
-import queue
 import signal
-import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Protocol
 
 import psutil
 
-from data import UserError
-from ladder.levels import ROOT
+from ladder import UserError
 
-# A terminal sends Ctrl-C to a whole group: notebooks, tests and applications that a worker starts would break
-# off first, each with a complaint of its own. So a worker has a group to itself.
-_OWN_GROUP: dict[str, Any] = (
-    {"creationflags": 0x200}  # subprocess.CREATE_NEW_PROCESS_GROUP, which exists there only
-    if sys.platform == "win32"
-    else {"start_new_session": True}
-)
-
-MARK = "LADDER_REPLAY"
-MORE = 1  # pieces of work than cores
+SPAWN = multiprocessing.get_context("spawn")
+MORE = 1  # processes than cores: while one waits for a disk, another computes
+POLL_SECONDS = 0.2
+STOP_SECONDS = 15  # for workers to stop their applications
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What is told at the end of a day: how far the work is, and what has come of it until then."""
+    """The state of a task at the end of a day of its story."""
 
     day: date
-    done: int  # days, of those that the work has
+    done: int  # days
     error: float | None = None  # of the last 7 days, bikes an hour
     releases: int = 0
-    human_steps: int = 0
-    last: str = ""  # what happened last
-    seconds: float = 0.0  # of CPU, until then
+    last: str = ""  # the latest event
+    seconds: float = 0.0  # of CPU, so far
 
 
-Tell = Callable[[Progress], None]
+Report = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)
-class Work:
-    """A piece of work on so many days. `do` gets a function to call after each day; it can be pickled."""
+class Task:
+    """Work on a number of days. `run` gets a function to report each day to; both can be pickled."""
 
     title: str
     days: int
-    do: Callable[[Tell], Any]
+    run: Callable[[Report], Any]
     short: str  # the title in a table
-    group: str = ""  # the heading of this one and those that follow with the same
     weight: int = 0  # the higher, the longer it takes
 
 
-class Watch(Protocol):
-    """Who looks on while work is done, by the names of its pieces."""
+class Watcher(Protocol):
+    """Is notified of progress, by the name of the task."""
 
-    def told(self, name: str, progress: Progress) -> None: ...
-    def ended(self, name: str) -> None: ...
-
-
-@dataclass(frozen=True)
-class _Message:
-    """What a worker tells: one more day done, or its result, or why it could not go on."""
-
-    name: str
-    progress: Progress | None = None
-    result: Any = None
-    error: str | None = None
+    def progressed(self, name: str, progress: Progress) -> None: ...
+    def finished(self, name: str) -> None: ...
 
 
-def side_by_side(work: Mapping[str, Work], watches: Sequence[Watch], mark: str = "") -> dict[str, Any]:
-    """Do all of it in that order, one piece more at once than there are cores. Returns the results by name.
+def side_by_side(tasks: Mapping[str, Task], watchers: Sequence[Watcher]) -> dict[str, Any]:
+    """Run all tasks, the longest first, one more at a time than there are cores; the results by name.
 
-    While one waits for a process or a disk another goes on; the heaviest, for which all wait in the end, goes
-    before the others.
-
-    `mark` is found in the environment of every process that is started for it (`left_behind`). Raises
-    UserError with the first failure; whatever happens, no process is left.
+    The longest decides when all is done, so the others run at a lower priority. Raises UserError with the
+    first failure; whatever happens, no process is left.
     """
-    outbox: queue.Queue[_Message] = queue.Queue()
-    waiting, results = list(work), dict[str, Any]()
-    running: dict[str, subprocess.Popen[bytes]] = {}
-    heaviest = max((each.weight for each in work.values()), default=0)
-    with _no_process_left(running):
-        while len(results) < len(work):
-            while waiting and len(running) < cores() + MORE:
-                name = waiting.pop(0)
-                running[name] = _start(name, work[name], outbox, mark)
-                if work[name].weight < heaviest:
-                    _give_way(running[name].pid)
-            try:
-                message = outbox.get(timeout=1)  # with a time limit, so that Windows notices Ctrl-C
-            except queue.Empty:
-                continue
-            if message.error is not None:
-                raise UserError(f"{work[message.name].title}: {message.error}")
-            if message.progress is not None:
-                for watch in watches:
-                    watch.told(message.name, message.progress)
-            else:
-                results[message.name] = message.result
-                running.pop(message.name).wait()
-                for watch in watches:
-                    watch.ended(message.name)
+    progress = SPAWN.SimpleQueue()
+    longest_first = sorted(tasks, key=lambda name: tasks[name].weight, reverse=True)
+    heaviest = max((each.weight for each in tasks.values()), default=0)
+    results: dict[str, Any] = {}
+    with ThreadPoolExecutor(cores() + MORE) as threads:
+        names = {
+            threads.submit(_in_process, progress, name, tasks[name], tasks[name].weight < heaviest): name
+            for name in longest_first
+        }
+        try:
+            pending = set(names)
+            while pending:
+                done, pending = wait(pending, POLL_SECONDS, FIRST_COMPLETED)
+                while not progress.empty():
+                    name, reported = progress.get()
+                    for watcher in watchers:
+                        watcher.progressed(name, reported)
+                for future in done:
+                    name = names[future]
+                    try:
+                        results[name] = future.result()
+                    except UserError as error:
+                        raise UserError(f"{tasks[name].title}: {error}") from None
+                    except BrokenProcessPool:
+                        raise UserError(
+                            f"{tasks[name].title}: its process died; is there enough memory?"
+                        ) from None
+                    for watcher in watchers:
+                        watcher.finished(name)
+        except BaseException:  # also Ctrl-C
+            threads.shutdown(wait=False, cancel_futures=True)
+            _stop(names)
+            raise
     return results
-
-
-def _give_way(pid: int) -> None:
-    """Let others go first where not all can go at once; what the process starts is as polite."""
-    polite = 5
-    if sys.platform == "win32":
-        polite = psutil.BELOW_NORMAL_PRIORITY_CLASS
-    with suppress(psutil.Error):
-        psutil.Process(pid).nice(polite)
 
 
 def cores() -> int:
@@ -128,108 +105,68 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def left_behind(mark: str) -> list[psutil.Process]:
-    """The processes that an earlier `side_by_side` with that mark started, and that are still there."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(MARK) == mark:
-                found.append(process)
-        except (psutil.Error, OSError):  # it is gone, or another person's
-            continue
-    return found
+def _in_process(progress: Any, name: str, task: Task, yields: bool) -> Any:
+    """Run a task in a new process: it changes the folder and imports a level's package."""
+    with ProcessPoolExecutor(1, SPAWN, initializer=_set_up, initargs=(progress,)) as process:
+        return process.submit(_run, name, task, yields).result()
 
 
-def end_left_behind(mark: str) -> None:
-    """End them: a replay of which nobody waits for the result must not write into its working copy."""
-    left = left_behind(mark)
-    _, left = psutil.wait_procs(left, timeout=5)  # a worker whose parent is gone leaves by itself
-    for process in left:
+def _stop(tasks: Collection[Future[Any]]) -> None:
+    """Ask the workers to end, which stops their applications; what is left after a while is killed."""
+    families: dict[int, list[psutil.Process]] = {}
+    until = time.monotonic() + STOP_SECONDS
+    while not all(task.done() for task in tasks) and time.monotonic() < until:
+        for worker in multiprocessing.active_children():
+            if worker.pid is not None and worker.pid not in families:
+                with suppress(psutil.NoSuchProcess):
+                    root = psutil.Process(worker.pid)
+                    families[worker.pid] = [*root.children(recursive=True), root]
+                worker.terminate()
+        time.sleep(POLL_SECONDS)
+    for process in (each for family in families.values() for each in family):
         with suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(left, timeout=15)
 
 
-def _start(name: str, work: Work, outbox: "queue.Queue[_Message]", mark: str) -> "subprocess.Popen[bytes]":
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ladder.workers"],
-        cwd=ROOT,
-        env={**os.environ, MARK: mark},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        **_OWN_GROUP,
-    )
-    threading.Thread(target=_converse, args=(name, work, process, outbox), daemon=True).start()
-    return process
+# Of a worker: the queue to its parent, and whether its task has ended.
+_progress: Any = None
+_ended = threading.Event()
 
 
-def _converse(
-    name: str, work: Work, process: "subprocess.Popen[bytes]", outbox: "queue.Queue[_Message]"
-) -> None:
-    """Hand the work over, then pass on what the worker tells until it ends."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        pickle.dump((name, work), process.stdin)
-        process.stdin.flush()  # and left open: its end tells the worker that the parent is gone
-        while True:
-            outbox.put(pickle.load(process.stdout))
-    except (EOFError, OSError, pickle.UnpicklingError):
-        if process.wait():
-            error = f"it broke off with status {process.returncode}; the lines above say where"
-            outbox.put(_Message(name, error=error))
-
-
-@contextmanager
-def _no_process_left(running: Mapping[str, "subprocess.Popen[bytes]"]) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        families = []
-        for process in running.values():
-            try:
-                root = psutil.Process(process.pid)
-                families += [root, *root.children(recursive=True)]
-                root.terminate()  # it stops its application itself, if it is given the time
-            except psutil.NoSuchProcess:
-                continue
-        _, left = psutil.wait_procs(families, timeout=15)
-        for survivor in left:
-            survivor.kill()
-        for process in running.values():
-            process.wait()
-
-
-def work_for_parent() -> None:
-    """The body of a worker: reads its work, does it, tells each day, and at last the result or the error.
-
-    On SIGTERM, and when the parent is gone, it leaves by way of the exits of what it is in, so that an
-    application it started is stopped.
+def _set_up(progress: Any) -> None:
+    """Prepare a worker: it ends on SIGTERM, and when its parent is gone, by way of the contexts it is in, so
+    that an application it started is stopped.
     """
+    global _progress
+    _progress = progress
+    if hasattr(os, "setsid"):
+        os.setsid()  # a terminal sends Ctrl-C to a whole group; only the parent is to react to it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    channel = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever is printed from here on must not get between the messages
-    name, work = pickle.load(sys.stdin.buffer)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    os.dup2(2, 1)  # standard output is the parent's
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
-    def tell(message: _Message) -> None:
-        pickle.dump(message, channel)
-        channel.flush()
 
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    if sys.platform == "win32":
+        _thread.interrupt_main(signal.SIGTERM)
+    else:
+        os.kill(os.getpid(), signal.SIGTERM)  # also interrupts what it waits for
+    _ended.wait(STOP_SECONDS)
+    os._exit(1)  # the pool's worker would wait for another task
+
+
+def _run(name: str, task: Task, yields: bool) -> Any:
+    if yields:
+        niceness = 5
+        if sys.platform == "win32":
+            niceness = psutil.BELOW_NORMAL_PRIORITY_CLASS
+        with suppress(psutil.Error):
+            psutil.Process().nice(niceness)
     try:
-        tell(_Message(name, result=work.do(lambda progress: tell(_Message(name, progress)))))
-    except UserError as error:
-        tell(_Message(name, error=str(error)))
-    except asyncio.CancelledError:  # in a notebook SIGTERM is not ours: nbclient cancels what it does
-        sys.exit(1)
-
-
-def _leave_with_parent() -> None:
-    os.read(0, 1)  # returns when the other end is closed; past sys.stdin, whose lock an exit would wait for
-    _thread.interrupt_main(signal.SIGTERM)
-
-
-if __name__ == "__main__":
-    from ladder import workers  # by its name, so that what is pickled here is known there
-
-    workers.work_for_parent()
+        return task.run(lambda progress: _progress.put((name, progress)))
+    finally:
+        _ended.set()

@@ -11,7 +11,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from ladder.levels import ROOT, Level, levels
+from ladder import ROOT
+from ladder.levels import Level, levels
 
 TARGET = ROOT / ".github" / "workflows"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ladder import workcopy
-from ladder.levels import ROOT, Level, levels
+from ladder import ROOT, workcopy
+from ladder.levels import Level, levels
 
 # A page that is rendered has a template too; "the template" is what a copy came from.
 TRACES = re.compile(r"(?i)level[ _]?[0-4]|mlops|ladder|maturity|\b(?:this|the|our|from a) template\b")

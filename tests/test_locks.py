@@ -8,7 +8,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from ladder.levels import ROOT
+from ladder import ROOT
 
 LOCKS = [ROOT / "requirements.lock", *sorted(ROOT.glob("level*/requirements.lock"))]
 ENTRY = re.compile(r"(?m)^(\S+==.*?) \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)")

@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 import yaml
 
-from data import COMMITTED_FEED
-from data.feedfile import COUNTS, INPUTS, read_feed, update_feed, write_feed
-from ladder import workcopy
-from ladder.hands import environment, type_in
-from ladder.levels import ROOT, level
+from ladder import ROOT, workcopy
+from ladder.levels import level
 from ladder.service import Service
-from ladder.users import as_bodies, tell_outcomes
+from ladder.steps import environment, run_command
+from ladder.users import as_bodies, post_outcomes
+from ladder.world import COMMITTED_FEED
+from ladder.world.feedfile import COUNTS, INPUTS, read_feed, update_feed, write_feed
 from tests.maturity.conftest import before, between, git
 from tests.maturity.level3 import Registry, answered, hand
 from tests.maturity.level4 import Journal
@@ -73,7 +73,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = changed(tmp_path_factory.mktemp("trained") / "project")
     write_feed(before(read_feed(COMMITTED_FEED), TRAINED), folder / "feed")
     for command in ("bike_demand ingest", "bike_demand.stages train", "bike_demand.stages evaluate"):
-        type_in(f"python -m {command}", folder)
+        run_command(f"python -m {command}", folder)
     return folder
 
 
@@ -95,7 +95,7 @@ def test_it_answers_with_probabilities_and_is_judged_by_their_brier_score(traine
     rows = between(clean, HELD_OUT, TRAINED)
     asked = trained / "rows.csv"
     rows[INPUTS].to_csv(asked, index=False, date_format="%Y-%m-%dT%H:%M:%S", lineterminator="\n")
-    type_in("python -m bike_demand predict rows.csv predictions.csv --model state/run/twin", trained)
+    run_command("python -m bike_demand predict rows.csv predictions.csv --model state/run/twin", trained)
     answers = pd.read_csv(trained / "predictions.csv")["prediction"]
     assert answers.between(0, 1).all()
     happened = ran_out(rows["count"]) == 1
@@ -179,13 +179,13 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
                 update_feed(published[published["timestamp"] >= day.replace(day=1)], folder / "feed")
             else:
                 write_feed(published, folder / "feed")
-            said[day] = typing.type_in("python -m bike_demand agent --once", folder)
+            said[day] = typing.run_command("python -m bike_demand agent --once", folder)
             if not service.running():
                 service.start()
             hours = between(happened, f"{day}", f"{day + DAY}")
             with httpx.Client(base_url=service.url, timeout=30) as client:
                 given = client.post("/predict", json=as_bodies(hours[INPUTS])).raise_for_status().json()
-                tell_outcomes(hours, client, "/outcomes")
+                post_outcomes(hours, client, "/outcomes")
             answers = pd.DataFrame(given, index=hours.index).drop(columns="timestamp")
             asked.append(pd.concat([hours[["timestamp", "count"]], answers], axis=1))
         yield Life(folder, pd.concat(asked, ignore_index=True), said)

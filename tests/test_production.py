@@ -17,8 +17,8 @@ import httpx
 import pytest
 import yaml
 
-from ladder import workcopy
-from ladder.levels import ROOT, Level, level, levels
+from ladder import ROOT, workcopy
+from ladder.levels import Level, level, levels
 from ladder.service import Service, free_port
 from tests.compose import VARIABLE, Machine, read, strings, words
 from tests.postgres import program, query, running_postgres
@@ -217,18 +217,22 @@ def known_variables(project: Level) -> set[str]:
     import mlflow.environment_variables
     from prefect.settings import Settings
 
-    own = " ".join(
-        path.read_text(encoding="utf-8") for path in sorted((project.folder / "bike_demand").rglob("*.py"))
-    )
-    found = set(re.findall(r"\bBIKE_[A-Z_]+\b", own))
-    if 'f"BIKE_DATABASE_{' in own:
-        found |= {"BIKE_DATABASE_TEST", "BIKE_DATABASE_PRODUCTION"}
-    found -= {"BIKE_DATABASE_"}
+    params = yaml.safe_load((project.folder / "params.yaml").read_text(encoding="utf-8"))
+    found = {f"BIKE_{key}" for key in _keys(params)}
+    for path in sorted((project.folder / "bike_demand").rglob("*.py")):
+        found |= set(re.findall(r"\bBIKE_TEST_[A-Z_]+\b", path.read_text(encoding="utf-8")))
     found |= {name for name in dir(mlflow.environment_variables) if name.startswith("MLFLOW_")}
     found |= {"MLFLOW_BACKEND_STORE_URI"}  # of its command line; started with it below
     # Of a setting it is one of the names that Prefect lists.
     found |= {name.upper() for name in _names(Settings)}
     return found | POSTGRES
+
+
+def _keys(params: dict[str, Any]) -> Iterator[str]:
+    for name, value in params.items():
+        yield name.upper()
+        if isinstance(value, dict):
+            yield from (f"{name.upper()}__{key}" for key in _keys(value))
 
 
 def _names(model: Any) -> Iterator[str]:
@@ -392,7 +396,7 @@ def test_level_4_lives_on_postgresql_an_mlflow_server_and_a_prefect_server(serve
             assert attempt < 99, "the answers are not in the log"
         assert servers.rows(USER, "SELECT count(*) FROM outcomes") == [(len(hours),)]
         traced = servers.project("agent", "trace", answers[0]["id"], "--rows")
-        assert re.search(r"(?m)^  restored +\S", traced)
+        assert re.search(r"(?m)^  folder +\S", traced)
         assert re.search(r"(?m)^  version +", traced)
 
         # The same loop as flows: what was deployed is run by the worker, and looks at the same database.

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from ladder import bootstrap, workcopy, workflows
-from ladder.levels import ROOT, level, levels
+from ladder import ROOT, bootstrap, workcopy, workflows
+from ladder.levels import level, levels
 from tests.actions import Runner, Step, read, steps
 
 OURS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -231,8 +231,8 @@ def test_what_trains_and_delivers_runs_job_by_job_each_in_a_fresh_copy(number: i
         shared.mkdir(exist_ok=True)
         known = {
             "secrets.MLFLOW_TRACKING_URI": f"sqlite:///{shared / 'mlflow.db'}",
-            "secrets.BIKE_DATABASE_PRODUCTION": f"sqlite:///{shared / 'production.db'}",
-            "secrets.BIKE_WEBHOOK": "",
+            "secrets.BIKE_ENVIRONMENTS__PRODUCTION__DATABASE": f"sqlite:///{shared / 'production.db'}",
+            "secrets.BIKE_LOOP__ALERTS__WEBHOOK": "",
             "secrets.GITHUB_TOKEN": "",
             "vars.BIKE_FEED": str(feed),
             "inputs.version || 'latest'": "latest",

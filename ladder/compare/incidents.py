@@ -7,8 +7,7 @@ from typing import cast
 import pandas as pd
 
 from ladder.compare import measures
-from ladder.compare.lived import Lived
-from ladder.compare.results import Event, IncidentResult
+from ladder.compare.results import Event, IncidentResult, ReplayResult
 from ladder.runbook import Complaints
 from ladder.story import Incident, Story
 
@@ -26,7 +25,7 @@ SEEN_AS: dict[str, tuple[str, ...]] = {
 
 
 def results(
-    story: Story, lived: Lived, days: pd.DataFrame, oracle: pd.DataFrame, complaints: Complaints
+    story: Story, replayed: ReplayResult, days: pd.DataFrame, oracle: pd.DataFrame, complaints: Complaints
 ) -> tuple[IncidentResult, ...]:
     """What each incident of the story was to the level, in the story's order.
 
@@ -34,11 +33,11 @@ def results(
     before the first incident. An incident's time ends where the next one begins, or the story.
     """
     return tuple(
-        _result(each, _last_day(story, each), lived, days, oracle, complaints) for each in story.incidents
+        _result(each, _last_day(story, each), replayed, days, oracle, complaints) for each in story.incidents
     )
 
 
-def told_events(lived: Lived) -> list[Event]:
+def reported_events(replayed: ReplayResult) -> list[Event]:
     """What the level says that it noticed, did and took back by itself, as events in order of days."""
     noticed = [
         Event(
@@ -46,15 +45,15 @@ def told_events(lived: Lived) -> list[Event]:
             kind="noticed",
             says=f"{each['kind']}, {each['subject']}: {each['noticed_by']}",
         )
-        for each in lived.told.get("incidents", ())
+        for each in replayed.reported.get("incidents", ())
     ]
-    return sorted([*noticed, *_taken_back(lived)], key=lambda event: event.on)
+    return sorted([*noticed, *_taken_back(replayed)], key=lambda event: event.on)
 
 
 def _result(
     incident: Incident,
     last: date,
-    lived: Lived,
+    replayed: ReplayResult,
     days: pd.DataFrame,
     oracle: pd.DataFrame,
     complaints: Complaints,
@@ -66,16 +65,16 @@ def _result(
     passed = (incident.last or since) + timedelta(days=measures.AFTERMATH)
     normal = since + timedelta(days=lasted)
     end = last if took is None else min(last, max(passed, normal))
-    noticed = _noticed(incident, end, lived, days, complaints)
+    noticed = _noticed(incident, end, replayed, days, complaints)
     return IncidentResult(
         kind=incident.kind,
         since=since,
         days_to_notice=(noticed[0].on - since).days if noticed else None,
         noticed_by=noticed[1] if noticed else None,
-        done=_done(incident, noticed[0] if noticed else None, min(normal, last), lived),
+        done=_done(incident, noticed[0] if noticed else None, min(normal, last), replayed),
         days_to_recover=lasted,
         recovered=took is not None,
-        bad_answers=_bad_answers(lived, measures.times_normal(days, oracle), since, normal),
+        bad_answers=_bad_answers(replayed, measures.times_normal(days, oracle), since, normal),
     )
 
 
@@ -85,30 +84,30 @@ def _last_day(story: Story, incident: Incident) -> date:
 
 
 def _noticed(
-    incident: Incident, end: date, lived: Lived, days: pd.DataFrame, complaints: Complaints
+    incident: Incident, end: date, replayed: ReplayResult, days: pd.DataFrame, complaints: Complaints
 ) -> tuple[Event, str] | None:
     """Who noticed first, after its first day and until `end`: the level by its own means, or its users."""
-    found = [*_own_notices(incident, lived), *_complaint(incident, end, days, complaints)]
+    found = [*_own_notices(incident, replayed), *_complaint(incident, end, days, complaints)]
     inside = [each for each in found if incident.day < each[0].on <= end]
     return min(inside, key=lambda each: each[0].on, default=None)
 
 
-def _own_notices(incident: Incident, lived: Lived) -> list[tuple[Event, str]]:
+def _own_notices(incident: Incident, replayed: ReplayResult) -> list[tuple[Event, str]]:
     # What is done on a morning knows the days before it: the incident's first day is seen on the second.
     found = [
         (Event(on=step.on, kind="refused", says=f"{step.id}: {step.refused}"), f"gate of {step.id}")
-        for step in lived.steps
+        for step in replayed.steps
         if step.refused is not None
     ]
     found += [
-        (event, "watch") for event in (*lived.events, *_taken_back(lived)) if event.kind == "taken back"
+        (event, "watch") for event in (*replayed.events, *_taken_back(replayed)) if event.kind == "taken back"
     ]
     found += [
         (
             Event(on=_day(each["noticed_at"]), kind="noticed", says=each["noticed_by"]),
             f"loop: {each['kind']} of {each['subject']}",
         )
-        for each in lived.told.get("incidents", ())
+        for each in replayed.reported.get("incidents", ())
         if each["kind"] in SEEN_AS.get(incident.kind, ())
     ]
     return found
@@ -135,13 +134,15 @@ def _complaint(
     return [(Event(on=day, kind="noticed", says=says), USERS)]
 
 
-def _done(incident: Incident, noticed: Event | None, until: date, lived: Lived) -> tuple[Event, ...]:
+def _done(
+    incident: Incident, noticed: Event | None, until: date, replayed: ReplayResult
+) -> tuple[Event, ...]:
     """What was done from noticing on until all was normal; where nobody noticed, what happened anyway."""
     begin = noticed.on if noticed else incident.day + timedelta(days=1)
-    events = [event for event in (*lived.events, *_taken_back(lived)) if begin <= event.on <= until]
+    events = [event for event in (*replayed.events, *_taken_back(replayed)) if begin <= event.on <= until]
     events += [
         Event(on=_day(each["at"]), kind="acted", says=each["what"])
-        for own in lived.told.get("incidents", ())
+        for own in replayed.reported.get("incidents", ())
         if own["kind"] in SEEN_AS.get(incident.kind, ()) and _day(own["noticed_at"]) >= begin
         for each in own["done"]
         if _day(each["at"]) <= until
@@ -156,16 +157,16 @@ def _each_once(events: Sequence[Event]) -> list[Event]:
     return list({(event.on, event.kind, event.says): event for event in events}.values())
 
 
-def _bad_answers(lived: Lived, times: pd.Series, since: date, normal: date) -> int:
+def _bad_answers(replayed: ReplayResult, times: pd.Series, since: date, normal: date) -> int:
     bad = times[times > measures.WITHIN].loc[since : normal - timedelta(days=1)].index
-    answered = lived.answers["prediction"].notna()
-    return int(answered[lived.answers["timestamp"].dt.date.isin(set(bad))].sum())
+    answered = replayed.predictions["prediction"].notna()
+    return int(answered[replayed.predictions["timestamp"].dt.date.isin(set(bad))].sum())
 
 
-def _taken_back(lived: Lived) -> list[Event]:
+def _taken_back(replayed: ReplayResult) -> list[Event]:
     return [
         Event(on=_day(each["at"]), kind="taken back", says=each["reason"])
-        for each in lived.told.get("rollbacks", ())
+        for each in replayed.reported.get("rollbacks", ())
     ]
 
 

@@ -1,8 +1,7 @@
-"""The yardstick: the same recipe, retrained every so many mornings on the truth without any delay."""
+"""The reference of a comparison: the same recipe, retrained every morning on the truth, without any delay."""
 
 import importlib
 from bisect import bisect_left
-from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from time import process_time
@@ -10,26 +9,20 @@ from typing import Any
 
 import pandas as pd
 
-from data.feedfile import write_feed
-from ladder.compare.checkpoint import Checkpoint
-from ladder.hands import move_in
+from ladder.steps import enter
 from ladder.story import Story
-from ladder.workers import Progress, Tell
+from ladder.workers import Progress, Report
+from ladder.world.feedfile import write_feed
 
 
-def predict_daily(
-    folder: Path, story: Story, first: date, tell: Tell, every: int = 1, checkpoint: Checkpoint | None = None
-) -> pd.DataFrame:
+def predict_daily(folder: Path, story: Story, first: date, report: Report, every: int = 1) -> pd.DataFrame:
     """Predictions from `first` to the story's end, by a model of all clean hours before its morning, and a
     new one `every` so many days.
 
     The recipe is that of the package in `folder`, a working copy. Returns timestamp and prediction, one row
-    an hour. Goes on where `checkpoint` says that it was cut off.
+    an hour.
     """
-    state = _State(first)
-    if checkpoint is not None and checkpoint.reached() is not None:
-        state = checkpoint.restore(folder)
-    move_in(folder)
+    enter(folder)
     store = importlib.import_module("bike_demand.data.store")
     features = importlib.import_module("bike_demand.data.features")
     model = importlib.import_module("bike_demand.training.model")
@@ -38,28 +31,15 @@ def predict_daily(
     rows = store.read_hours(folder / "clean")
     stamps = [row.timestamp for row in rows]
     fitted: Any = None
-    begin = bisect_left(stamps, datetime.combine(first, time()))
-    at = begin + len(state.said)
-    while state.day <= story.end:
-        day, state.day = state.day, state.day + timedelta(days=1)
-        after = bisect_left(stamps, datetime.combine(state.day, time()))
+    begin = at = bisect_left(stamps, datetime.combine(first, time()))
+    predictions: list[float] = []
+    for number in range((story.end - first).days + 1):
+        day = first + timedelta(days=number)
+        after = bisect_left(stamps, datetime.combine(day + timedelta(days=1), time()))
         if after > at:
-            if (day - first).days % every == 0 or fitted is None:
+            if number % every == 0 or fitted is None:
                 fitted = model.fit(rows[:at], training.recipe, training.half_life_days)
-            state.said += fitted.predict(features.to_matrix(rows[at:after])).tolist()
+            predictions += fitted.predict(features.to_matrix(rows[at:after])).tolist()
         at = after
-        if checkpoint is not None and every == 1 and checkpoint.is_time():
-            checkpoint.keep(day, state, folder)
-        tell(Progress(day, (day - first).days + 1, seconds=process_time()))
-    found = pd.DataFrame({"timestamp": stamps[begin:at], "prediction": state.said})
-    if checkpoint is not None:
-        checkpoint.done(found)
-    return found
-
-
-@dataclass
-class _State:
-    """The next day, and what was said for the hours before it."""
-
-    day: date
-    said: list[float] = field(default_factory=list)
+        report(Progress(day, number + 1, seconds=process_time()))
+    return pd.DataFrame({"timestamp": stamps[begin:at], "prediction": predictions})

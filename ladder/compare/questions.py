@@ -11,12 +11,10 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from data import UserError
-from ladder import workcopy
-from ladder.compare.lived import Witness
-from ladder.compare.results import Answer, Question
-from ladder.hands import Run, type_in
+from ladder import UserError, workcopy
+from ladder.compare.results import Answer, Question, Witness
 from ladder.runbook import Asked, Runbook
+from ladder.steps import Run, run_command
 from ladder.story import Story
 
 ASKS: dict[Question, str] = {
@@ -93,7 +91,7 @@ def _tried(
     try:
         made = copy_to / (asked.makes or kept)
         made.unlink(missing_ok=True)  # what lies there was made before
-        said = _timed(lambda: type_in(command, copy_to))
+        said = _timed(lambda: run_command(command, copy_to))
         if said.refusal is not None:
             return False, said.refusal, said.seconds
         if not made.is_file():

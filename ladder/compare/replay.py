@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections import defaultdict, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
@@ -15,33 +15,29 @@ from typing import Any
 import httpx
 import pandas as pd
 
-from data import UserError
-from data.feedfile import update_feed, write_feed
-from ladder import runbook, users
+from ladder import UserError, runbook, users
 from ladder.compare import questions
-from ladder.compare.checkpoint import Checkpoint
-from ladder.compare.lived import Lived, StepDone, Witness
-from ladder.compare.results import Event
-from ladder.hands import environment, in_this_process, move_in, perform
+from ladder.compare.results import Event, ReplayResult, StepDone, Witness
 from ladder.levels import Level
 from ladder.runbook import Due, Team
 from ladder.service import Service
+from ladder.steps import enter, environment, run_in_process, run_step
 from ladder.story import Story
 from ladder.warm.python import WarmPython
 from ladder.workcopy import home
-from ladder.workers import Progress, Tell
+from ladder.workers import Progress, Report
+from ladder.world.feedfile import update_feed, write_feed
 
 TAKES_SECONDS = 60  # after which an application that follows a registry has surely looked
 NOON = 12
-LAST_DAYS = 7  # over which the error is told while it goes on
+LAST_DAYS = 7  # over which the error is reported while it runs
 
 
 @dataclass(frozen=True)
 class Job:
     """A level, its working copy, the story and who does what when: all that its own process needs.
 
-    The working copy is put back as `checkpoint` has it, where the replay was cut off before; without one,
-    nothing is kept. With `questions`, those of the runbook are asked at the end.
+    With `questions`, those of the runbook are asked at the end.
     """
 
     level: Level
@@ -49,7 +45,6 @@ class Job:
     story: Story
     plan: tuple[Due, ...]
     team: Team
-    checkpoint: Checkpoint | None = None
     questions: bool = True
 
     @property
@@ -62,113 +57,87 @@ class Job:
         return (self.story.end - self.first).days + 1
 
 
-@dataclass
-class _State:
-    """What a replay knows at the end of a day: all that there is to go on from, beside the working copy."""
+def replay(job: Job, report: Report) -> ReplayResult:
+    """Live through the story; `report` is called after each day.
 
-    day: date  # the next one
-    lived: Lived
-    said: list[float | None] = field(default_factory=list)  # an answer for each hour, in order
-    live: str | None = None  # what was live when it was last looked at
-    refused: set[int] = field(default_factory=set)  # releases that a gate ended
-    again: list[Due] = field(default_factory=list)  # what people do about those
-    corrected: date | None = None  # hours of the feed before this day were put right
-    serving: bool = False
-    recent: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=LAST_DAYS))
-    last: str = ""
-    seconds: float = 0.0  # of CPU
-
-
-def live_through(job: Job, tell: Tell) -> Lived:
-    """Live through the story; `tell` is called after each day.
-
-    Day D: the feed through D-1 is published, the machine's scheduled steps and what is due for people are
-    done, then the day's requests are sent, and the true counts where the level takes them. Raises UserError
-    where a step fails.
+    Day D: the feed through D-1 is published, scheduled steps and those that are due for people are done,
+    then the day's requests are sent, and the labels where the level takes them. Raises UserError where a
+    step fails.
     """
-    checkpoint = job.checkpoint
-    if checkpoint is not None and checkpoint.reached() is not None:
-        state: _State = checkpoint.restore(job.folder)
-    else:
-        state = _State(job.first, Lived(job.level.number, pd.DataFrame()))
-    move_in(job.folder)
+    enter(job.folder)
     with contextlib.ExitStack() as stack:
         warm = stack.enter_context(WarmPython(home() / "tools" / "warm")) if job.level.number > 1 else None
-        replay = _Replay(job, state, stack, warm)
-        replay.go_on(tell)
-        replay.close()
-    lived = state.lived
-    lived.answers = job.story.during()[["timestamp"]].assign(
-        prediction=pd.array(state.said, dtype="Float64").to_numpy(dtype=float, na_value=float("nan"))
-    )
-    lived.failed_requests = int(lived.answers["prediction"].isna().sum())
-    if checkpoint is not None:
-        checkpoint.done(lived)
-    return lived
+        return _Replay(job, stack, warm).run(report)
 
 
 class _Replay:
-    """The replay of one level: what happens on a day, and what is noted of it."""
+    """The replay of one level: what happens on a day, and what is recorded of it."""
 
-    def __init__(
-        self, job: Job, state: _State, stack: contextlib.ExitStack, warm: WarmPython | None = None
-    ) -> None:
-        self._job, self._state, self._lived, self._warm = job, state, state.lived, warm
+    def __init__(self, job: Job, stack: contextlib.ExitStack, warm: WarmPython | None = None) -> None:
+        self._job, self._warm = job, warm
         self._folder, self._story = job.folder, job.story
+        self._result = ReplayResult(job.level.number, pd.DataFrame())
+        self._predictions: list[float | None] = []  # for each hour, in order
+        self._version: str | None = None  # that was live on the last day
+        self._refused: set[int] = set()  # releases that a gate ended
+        self._corrected: date | None = None  # hours of the feed before this day were corrected
+        self._recent: deque[tuple[float, int]] = deque(maxlen=LAST_DAYS)  # error and hours of a day
+        self._last = ""  # the latest event
         self._book = runbook.load(job.folder)
         self._witness_day = questions.asked_about(job.story)
         self._due: dict[date, list[Due]] = defaultdict(list)
-        for due in (*job.plan, *state.again):
+        for due in job.plan:
             self._due[due.on].append(due)
         self._planned = {due.release for due in job.plan}
         asked, known = job.story.asked(), job.story.during()
         self._asked = dict(iter(asked.groupby(asked["timestamp"].dt.date)))
         self._known = dict(iter(known.groupby(known["timestamp"].dt.date)))
-        self._before = state.seconds - sum(os.times()[:4])  # this process and its children, user and system
+        self._before = sum(os.times()[:4])  # this process and its children, user and system
         self._service: Service | None = None
         if job.level.number > 0:
             self._service = stack.enter_context(
                 Service(job.folder, job.folder / "state" / "service.log", env=environment())
             )
             self._client = stack.enter_context(httpx.Client(base_url=self._service.url, timeout=30))
-            if state.serving:
-                self._start(self._service)
 
-    def go_on(self, tell: Tell) -> None:
-        """Live through the days that are left."""
-        while self._state.day <= self._story.end:
-            day = self._state.day
+    def run(self, report: Report) -> ReplayResult:
+        """Live through all days, then ask what there is to ask while the application still runs."""
+        for number in range(self._job.days):
+            day = self._job.first + timedelta(days=number)
             self._publish(day)
             for step in self._book.daily:
-                perform(step, self._folder, in_this_process, self._service)
+                run_step(step, self._folder, run_in_process, self._service)
             for due in self._due[day]:
                 self._do(due)
             if day >= self._story.start:
                 self._users(day)
-            self._state.day += timedelta(days=1)
-            self._keep(day)
-            tell(self._progress(day))
-
-    def close(self) -> None:
-        """What there is to ask once the story is over, while the application is still there."""
-        if self._book.tells:
-            self._lived.told = json.loads(in_this_process(self._book.tells, self._folder))
-            self._lived.trainings = len(self._lived.told["trainings"])
-        self._lived.machine_seconds = round(self.seconds(), 1)  # what follows is asked by those who compare
-        if self._job.questions and self._lived.witness is not None:
-            copy_to = self._folder.with_name(f"{self._folder.name}-asked")
-            self._lived.questions = questions.ask(
-                self._book, self._folder, self._lived.witness, in_this_process, copy_to
+            report(self._progress(day))
+        result = self._result
+        result.predictions = self._story.during()[["timestamp"]].assign(
+            prediction=pd.array(self._predictions, dtype="Float64").to_numpy(
+                dtype=float, na_value=float("nan")
             )
+        )
+        result.failed_requests = int(result.predictions["prediction"].isna().sum())
+        if self._book.tells:
+            result.reported = json.loads(run_in_process(self._book.tells, self._folder))
+            result.trainings = len(result.reported["trainings"])
+        result.machine_seconds = round(self.seconds(), 1)  # what follows is asked by those who compare
+        if self._job.questions and result.witness is not None:
+            copy_to = self._folder.with_name(f"{self._folder.name}-asked")
+            result.questions = questions.ask(
+                self._book, self._folder, result.witness, run_in_process, copy_to
+            )
+        return result
 
     def seconds(self) -> float:
         """CPU seconds of the replay until now, also those of an application that still runs."""
         running = self._service.cpu_seconds() if self._service is not None else 0.0
         running += self._warm.cpu_seconds() if self._warm is not None else 0.0
-        return self._before + sum(os.times()[:4]) + running
+        return sum(os.times()[:4]) - self._before + running
 
     def _publish(self, day: date) -> None:
-        corrected = self._state.corrected
+        corrected = self._corrected
         if (self._folder / "feed").exists():
             since = _first_that_may_change(day)
             update_feed(self._story.published(day, since, corrected), self._folder / "feed")
@@ -177,29 +146,29 @@ class _Replay:
 
     def _do(self, due: Due) -> None:
         """Do what is due. Raises UserError where a step fails that is not a gate."""
-        step, lived = due.step, self._lived
-        if due.release in self._state.refused and step not in self._book.refused:
+        step, result = due.step, self._result
+        if due.release in self._refused and step not in self._book.refused:
             return
         live = self._live()
-        lived.trainings += step.trains
-        lived.release_steps += step.by_hand
+        result.trainings += step.trains
+        result.release_steps += step.by_hand
         began = time.monotonic()
         if step.corrects:
             self._correct(due.on)
         try:
-            perform(step, self._folder, in_this_process, self._service)
+            run_step(step, self._folder, run_in_process, self._service)
         except UserError as error:
             if not step.gate:
                 raise
-            lived.steps.append(
+            result.steps.append(
                 StepDone(due.release, step.id, due.on, time.monotonic() - began, refused=str(error))
             )
-            self._state.refused.add(due.release)
+            self._refused.add(due.release)
             self._note(Event(on=due.on, kind="refused", says=f"{step.id}: {error}"))
             self._see_to(due)
             return
-        lived.steps.append(StepDone(due.release, step.id, due.on, time.monotonic() - began))
-        self._state.last = f"{step.id}: {step.who}"
+        result.steps.append(StepDone(due.release, step.id, due.on, time.monotonic() - began))
+        self._last = f"{step.id}: {step.who}"
         if step.id == self._book.release[-1].id:
             if self._service is None:
                 self._released(due.on, None)
@@ -212,12 +181,11 @@ class _Replay:
             return
         number = max(self._planned) + 1 + refused.release
         for due in runbook.plan_again(self._job.team, self._book, refused, number):
-            self._state.again.append(due)
             self._due[due.on].append(due)
 
     def _correct(self, day: date) -> None:
         """The operator, who was asked, puts right what is wrong with the feed until that day."""
-        self._state.corrected = day
+        self._corrected = day
         wrong = write_feed(self._story.published(day, corrected=day), self._folder / "feed")
         months = " and ".join(path.stem for path in wrong)
         found = f"The operator corrected {months}" if wrong else "Nothing is wrong with the feed"
@@ -226,41 +194,44 @@ class _Replay:
 
     def _users(self, day: date) -> None:
         """Users ask for each hour of the day, and what really happened becomes known."""
-        lived, service = self._lived, self._service
+        result, service = self._result, self._service
         if service is not None and not service.running():
             self._start(service)
         live = self._live()
-        if live is not None and live != self._state.live:  # whoever put it there
+        if live is not None and live != self._version:  # whoever put it there
             self._released(day, live)
-            self._state.live = live
-        lived.daily_steps += sum(step.by_hand for step in (*self._book.daily, *self._book.use))
+            self._version = live
+        result.daily_steps += sum(step.by_hand for step in (*self._book.daily, *self._book.use))
         if day in self._asked:
-            said = self._ask(day)
+            predictions = self._ask(day)
             known = self._known[day]["count"].tolist()
-            self._state.said += said
-            self._state.recent.append(
-                (sum(abs((one or 0.0) - true) for one, true in zip(said, known, strict=True)), len(known))
+            self._predictions += predictions
+            self._recent.append(
+                (
+                    sum(abs((one or 0.0) - true) for one, true in zip(predictions, known, strict=True)),
+                    len(known),
+                )
             )
             if service is not None and self._book.outcomes:
-                users.tell_outcomes(self._known[day], self._client, self._book.outcomes)
+                users.post_outcomes(self._known[day], self._client, self._book.outcomes)
 
     def _ask(self, day: date) -> list[float | None]:
         rows = self._asked[day]
         noon = int((rows["timestamp"].dt.hour - NOON).abs().to_numpy().argmin())
         if self._service is None:
-            score = partial(in_this_process, "python score.py day.csv predictions.csv", self._folder)
-            said = users.by_file(rows, self._folder, score)
-            told: dict[str, Any] = {}
+            score = partial(run_in_process, "python score.py day.csv predictions.csv", self._folder)
+            predictions = users.by_file(rows, self._folder, score)
+            noted: dict[str, Any] = {}
         else:
             answers = users.answers(rows, self._client)
-            said = [None if one is None else float(one["prediction"]) for one in answers]
-            told = answers[noon] or {}
+            predictions = [None if one is None else float(one["prediction"]) for one in answers]
+            noted = answers[noon] or {}
         if day == self._witness_day:
-            version = told.get("model_version")
-            self._lived.witness = Witness(
-                day, None if version is None else str(version), told.get("id"), self._digests()
+            version = noted.get("model_version")
+            self._result.witness = Witness(
+                day, None if version is None else str(version), noted.get("id"), self._digests()
             )
-        return said
+        return predictions
 
     def _digests(self) -> dict[str, str]:
         """Of the files that a question compares later with what they are then."""
@@ -268,13 +239,13 @@ class _Replay:
         return {name: hashlib.sha256((self._folder / name).read_bytes()).hexdigest() for name in kept}
 
     def _released(self, day: date, version: str | None) -> None:
-        self._lived.releases.append(day)
+        self._result.releases.append(day)
         says = "another model" if version is None else f"version {version}"
         self._note(Event(on=day, kind="released", says=f"{says} is live"))
 
     def _note(self, event: Event) -> None:
-        self._lived.events.append(event)
-        self._state.last = f"{event.kind}: {event.says}" if event.kind == "refused" else event.says
+        self._result.events.append(event)
+        self._last = f"{event.kind}: {event.says}" if event.kind == "refused" else event.says
 
     def _live(self) -> str | None:
         """The version that users get; None where no application runs, or it has no model."""
@@ -296,24 +267,15 @@ class _Replay:
         while live is not None and self._live() == live and time.monotonic() < until:
             time.sleep(0.05)
 
-    def _keep(self, day: date) -> None:
-        checkpoint = self._job.checkpoint
-        if checkpoint is None or not checkpoint.is_time() or day == self._story.end:
-            return
-        self._state.seconds = self.seconds()
-        self._state.serving = self._service is not None and self._service.running()
-        checkpoint.keep(day, self._state, self._folder)
-
     def _progress(self, day: date) -> Progress:
-        recent, lived = self._state.recent, self._lived
+        recent, result = self._recent, self._result
         hours = sum(number for _, number in recent)
         return Progress(
             day,
             (day - self._job.first).days + 1,
             error=sum(error for error, _ in recent) / hours if hours else None,
-            releases=len(lived.releases),
-            human_steps=lived.release_steps + lived.daily_steps,
-            last=self._state.last,
+            releases=len(result.releases),
+            last=self._last,
             seconds=self.seconds(),
         )
 

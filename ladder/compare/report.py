@@ -11,7 +11,6 @@ import pandas as pd
 
 from ladder import runbook, workcopy
 from ladder.compare import incidents, measures
-from ladder.compare.lived import Lived
 from ladder.compare.results import (
     Assumption,
     Comparison,
@@ -21,8 +20,9 @@ from ladder.compare.results import (
     LevelResult,
     Machine,
     Releases,
+    ReplayResult,
+    RetrainedDaily,
     StoryFacts,
-    Yardstick,
 )
 from ladder.compare.timeline import timeline
 from ladder.compare.verdict import verdicts
@@ -36,8 +36,8 @@ SIMULATED = "simulated"
 def comparison(
     story: Story,
     chosen: Sequence[Level],
-    lived: Mapping[int, Lived],
-    one_cadence: Mapping[int, Lived] | None,
+    replayed: Mapping[int, ReplayResult],
+    one_cadence: Mapping[int, ReplayResult] | None,
     oracle: pd.DataFrame | None,
     people: People,
     people_path: Path,
@@ -45,7 +45,7 @@ def comparison(
     skipped: Sequence[str],
     wall_seconds: float,
 ) -> Comparison:
-    """Measure what came of a story. `lived` and `one_cadence` are by the level's number.
+    """Measure what came of a story. `replayed` and `one_cadence` are by the level's number.
 
     `oracle` holds the oracle's predictions, from 6 days before the first incident on; it may be None only for
     a story without incidents.
@@ -53,13 +53,13 @@ def comparison(
     facts = _facts(story, feed, skipped)
     clean = story.during()
     known = None if oracle is None else measures.daily_error(oracle, _same_hours(clean, oracle))
-    levels = {str(each.number): _level(story, each, lived[each.number], known, people) for each in chosen}
+    levels = {str(each.number): _level(story, each, replayed[each.number], known, people) for each in chosen}
     again = None
     if one_cadence is not None:
         again = {
             str(each.number): _releases(
                 one_cadence[each.number],
-                measures.daily_error(one_cadence[each.number].answers, clean),
+                measures.daily_error(one_cadence[each.number].predictions, clean),
                 _incidents(story, one_cadence[each.number], known, people),
             )
             for each in chosen
@@ -69,7 +69,7 @@ def comparison(
         levels=levels,
         one_cadence=again,
         one_cadence_says=None if again is None else _when(people.one_cadence),
-        yardstick=None if known is None else _yardstick(story, known),
+        retrained_daily=None if known is None else _retrained_daily(story, known),
         assumed={str(each.number): _assumed(each, people.team(each)) for each in chosen},
         assumed_in=Path(workcopy.short(people_path)).as_posix(),
         verdicts=verdicts(facts, levels, again),
@@ -97,56 +97,57 @@ def _facts(story: Story, feed: Path | None, skipped: Sequence[str]) -> StoryFact
 
 
 def _level(
-    story: Story, level: Level, lived: Lived, oracle: pd.DataFrame | None, people: People
+    story: Story, level: Level, replayed: ReplayResult, oracle: pd.DataFrame | None, people: People
 ) -> LevelResult:
-    days = measures.daily_error(lived.answers, story.during())
-    happened = _incidents(story, lived, oracle, people)
-    answered = {each.question: each.answered for each in lived.questions}
-    told = incidents.told_events(lived)
+    days = measures.daily_error(replayed.predictions, story.during())
+    happened = _incidents(story, replayed, oracle, people)
+    answered = {each.question: each.answered for each in replayed.questions}
+    told = incidents.reported_events(replayed)
     return LevelResult(
-        **_releases(lived, days, happened).model_dump(),
+        **_releases(replayed, days, happened).model_dump(),
         name=level.name,
         weekly_mae=tuple(measures.weekly_error(days, story.start, story.end)),
         error_7_days=tuple(measures.error_7_days(days, story.start, story.end)),
-        manual_steps=lived.release_steps + lived.daily_steps,
-        manual_steps_of_releases=lived.release_steps,
-        manual_steps_a_release=round(lived.release_steps / max(1, len(lived.releases)), 2),
-        failed_requests=lived.failed_requests,
+        manual_steps=replayed.release_steps + replayed.daily_steps,
+        manual_steps_of_releases=replayed.release_steps,
+        manual_steps_a_release=round(replayed.release_steps / max(1, len(replayed.releases)), 2),
+        failed_requests=replayed.failed_requests,
         reproducible=answered.get("again", False),
         traceable=answered.get("taught", False) and answered.get("who", False),
-        machine_seconds=round(lived.machine_seconds, 1),
+        machine_seconds=round(replayed.machine_seconds, 1),
         incidents=happened,
-        events=tuple(sorted((*lived.events, *told), key=lambda event: event.on)),
-        questions=tuple(lived.questions),
-        timeline=timeline(story, runbook.load(level.folder), people.team(level), lived),
+        events=tuple(sorted((*replayed.events, *told), key=lambda event: event.on)),
+        questions=tuple(replayed.questions),
+        timeline=timeline(story, runbook.load(level.folder), people.team(level), replayed),
     )
 
 
 def _incidents(
-    story: Story, lived: Lived, oracle: pd.DataFrame | None, people: People
+    story: Story, replayed: ReplayResult, oracle: pd.DataFrame | None, people: People
 ) -> tuple[IncidentResult, ...]:
     if oracle is None:
         return ()
-    days = measures.daily_error(lived.answers, story.during())
-    return incidents.results(story, lived, days, oracle, people.complaints)
+    days = measures.daily_error(replayed.predictions, story.during())
+    return incidents.results(story, replayed, days, oracle, people.complaints)
 
 
-def _releases(lived: Lived, days: pd.DataFrame, happened: Sequence[IncidentResult]) -> Releases:
+def _releases(replayed: ReplayResult, days: pd.DataFrame, happened: Sequence[IncidentResult]) -> Releases:
     return Releases(
         mae=round(measures.mean_error(days), 2),
-        releases=len(lived.releases),
-        released_on=tuple(lived.releases),
-        trainings=lived.trainings,
+        releases=len(replayed.releases),
+        released_on=tuple(replayed.releases),
+        trainings=replayed.trainings,
         days_to_recover=round(fmean(each.days_to_recover for each in happened), 2) if happened else None,
     )
 
 
-def _yardstick(story: Story, days: pd.DataFrame) -> Yardstick:
+def _retrained_daily(story: Story, days: pd.DataFrame) -> RetrainedDaily:
     since: date = days.index[0]
     before = (since - story.start).days
     running = measures.error_7_days(days, since, story.end)
-    return Yardstick(
+    return RetrainedDaily(
         since=since,
+        mae=round(measures.mean_error(days), 2),
         weekly_mae=tuple(measures.weekly_error(days, story.start, story.end)),
         error_7_days=(*[None] * before, *running),
     )

@@ -1,12 +1,14 @@
-"""What a comparison comes to: the content of `compare.json`, which the page and the terminal show."""
+"""What a replay leaves, and what a comparison makes of it: the content of `compare.json`."""
 
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from data import UserError
+from ladder import UserError
 from ladder.runbook import Role
 
 Question = Literal["again", "taught", "who"]
@@ -134,10 +136,13 @@ class LevelResult(Releases):
     timeline: Timeline | None
 
 
-class Yardstick(_Part):
-    """A model retrained daily without delay, from `since` on; before, and on days without hours, None."""
+class RetrainedDaily(_Part):
+    """A model retrained daily without delay: the reference. Errors are None before `since`, its first day,
+    and on days without hours.
+    """
 
     since: date
+    mae: float
     weekly_mae: tuple[float | None, ...]
     error_7_days: tuple[float | None, ...]
 
@@ -168,17 +173,59 @@ class Machine(_Part):
 class Comparison(_Part):
     """All of `compare.json`. `one_cadence`: each level once more, beginning a release on the same days."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     story: StoryFacts
     levels: dict[str, LevelResult]
     one_cadence: dict[str, Releases] | None
     one_cadence_says: str | None
-    yardstick: Yardstick | None
+    retrained_daily: RetrainedDaily | None
     assumed: dict[str, Assumption]
     assumed_in: str
     verdicts: tuple[str, ...]  # what the numbers say, in plain words
     machine: Machine
     wall_seconds: float
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """A step of a release that was done: of which release, when, its wall seconds, and what refused it."""
+
+    release: int  # counted from 0, the one that is live on the first day
+    id: str
+    on: date
+    seconds: float
+    refused: str | None = None
+
+
+@dataclass(frozen=True)
+class Witness:
+    """A prediction that somebody kept, about which questions are asked later."""
+
+    on: date
+    version: str | None  # of the model, if the response carried it
+    prediction: str | None  # its id, if predictions have one
+    digests: dict[str, str] = field(default_factory=dict)  # SHA-256 of files as they were then, by path
+
+
+@dataclass
+class ReplayResult:
+    """What one level's replay leaves. `predictions` has one row an hour of the story: timestamp and
+    prediction (NaN where none was given).
+    """
+
+    level: int
+    predictions: pd.DataFrame
+    releases: list[date] = field(default_factory=list)  # days on which another model went live
+    steps: list[StepDone] = field(default_factory=list)
+    trainings: int = 0  # how many were started
+    release_steps: int = 0  # done by people
+    daily_steps: int = 0  # done by people
+    failed_requests: int = 0
+    machine_seconds: float = 0.0  # CPU, of the level's own process and those that it started
+    reported: dict[str, Any] = field(default_factory=dict)  # what the level reports that it did by itself
+    events: list[Event] = field(default_factory=list)  # releases and refusals, in order of days
+    witness: Witness | None = None
+    questions: list[Answer] = field(default_factory=list)
 
 
 def load(path: Path) -> Comparison:

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from itertools import groupby
 
-from ladder.compare.lived import Lived, StepDone
-from ladder.compare.results import Timeline, TimelineStep
+from ladder.compare.results import ReplayResult, StepDone, Timeline, TimelineStep
 from ladder.runbook import Runbook, Team
 from ladder.story import Story
 
@@ -16,13 +15,13 @@ TRIED = (
 )
 
 
-def timeline(story: Story, book: Runbook, team: Team, lived: Lived) -> Timeline | None:
+def timeline(story: Story, book: Runbook, team: Team, replayed: ReplayResult) -> Timeline | None:
     """The release that began first after the story's first lasting incident, else the first after its start.
 
     None where the level released nothing that came to users.
     """
     lasting = next((each for each in story.incidents if each.last is None), None)
-    shown = _told(story, lived) if book.tells else _played(book, team, lived)
+    shown = _told(story, replayed) if book.tells else _played(book, team, replayed)
     if lasting is not None:
         for each in shown:
             if each.begins > lasting.day:
@@ -39,19 +38,19 @@ def _because(found: Timeline, why: str) -> Timeline:
     return found.model_copy(update={"why": why})
 
 
-def _played(book: Runbook, team: Team, lived: Lived) -> list[Timeline]:
+def _played(book: Runbook, team: Team, replayed: ReplayResult) -> list[Timeline]:
     """The releases that came to users, by the steps of the runbook that were done."""
     whole = [step.id for step in book.release]
-    releases = [list(steps) for _, steps in groupby(sorted(lived.steps, key=_number), key=_number)]
+    releases = [list(steps) for _, steps in groupby(sorted(replayed.steps, key=_number), key=_number)]
     done = [steps for steps in releases if [step.id for step in steps if step.refused is None] == whole]
     found = []
     for number, steps in enumerate(done):
         following = done[number + 1][0].on if number + 1 < len(done) else date.max
         ready = steps[-1].on
         if book.release[-1].by_hand:  # they see to it that users get it
-            live = ready if ready in lived.releases else None
+            live = ready if ready in replayed.releases else None
         else:
-            live = _live(ready, following, lived.releases)
+            live = _live(ready, following, replayed.releases)
         if live is not None:
             found.append(_by_steps(book, team, steps, live))
     return found
@@ -109,17 +108,17 @@ def _tried(begins: float, ends: float) -> TimelineStep:
     )
 
 
-def _told(story: Story, lived: Lived) -> list[Timeline]:
+def _told(story: Story, replayed: ReplayResult) -> list[Timeline]:
     """The releases of a level that does it all by itself, from what it says of its trainings."""
-    trainings = sorted(lived.told.get("trainings", ()), key=lambda each: str(each["at"]))
+    trainings = sorted(replayed.reported.get("trainings", ()), key=lambda each: str(each["at"]))
     found = []
     for number, training in enumerate(trainings):
         at = _day(training["at"])
         later = [_day(each["at"]) for each in trainings[number + 1 :]]
-        live = _live(at, min(later, default=story.end), lived.releases)
+        live = _live(at, min(later, default=story.end), replayed.releases)
         if training["outcome"] != LIVE or live is None:
             continue
-        noticed, waits = _noticed(at, trainings[:number], lived)
+        noticed, waits = _noticed(at, trainings[:number], replayed)
         steps = []
         if noticed is not None:
             steps.append(_machine("notice", "Notices: " + noticed["noticed_by"], 0, 0))
@@ -136,11 +135,13 @@ def _told(story: Story, lived: Lived) -> list[Timeline]:
     return found
 
 
-def _noticed(at: date, earlier: Sequence[dict[str, str]], lived: Lived) -> tuple[dict[str, str] | None, str]:
+def _noticed(
+    at: date, earlier: Sequence[dict[str, str]], replayed: ReplayResult
+) -> tuple[dict[str, str] | None, str]:
     """The incident that led to a training, and what the level said why it did not train at once."""
     last = max((_day(each["at"]) for each in earlier), default=date.min)
     led = None
-    for each in lived.told.get("incidents", ()):
+    for each in replayed.reported.get("incidents", ()):
         noticed, ended = _day(each["noticed_at"]), each["ended_at"]
         if last < noticed <= at and (ended is None or _day(ended) >= at) and each["kind"] == "error-drift":
             led = each

@@ -1,1 +1,33 @@
-"""Pages: one HTML file each, that needs nothing from anywhere else."""
+"""HTML pages: each one file that needs nothing from anywhere else."""
+
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+HERE = Path(__file__).parent
+
+
+@cache
+def environment() -> Environment:
+    """The environment of all templates."""
+    return Environment(
+        loader=PackageLoader("ladder.page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def text(name: str) -> str:
+    """The content of a file of this package."""
+    return (HERE / name).read_text(encoding="utf-8")
+
+
+def save(content: str, path: Path) -> None:
+    """Write a text, in one piece or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(content, encoding="utf-8", newline="\n")
+    part.replace(path)

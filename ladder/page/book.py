@@ -10,7 +10,7 @@ from typing import Any
 
 from ladder import practices
 from ladder.page.code import Excerpt, excerpt, listing
-from ladder.practices import Row, Shown
+from ladder.practices import Place, Row
 
 
 @dataclass
@@ -32,9 +32,9 @@ class Book:
             )
         return self._known[key]
 
-    def place(self, shown: Shown) -> int:
-        found: Excerpt = excerpt(shown)
-        return self.add(found.path, found.first_line, found.text, shown.symbol or "")
+    def place(self, place: Place) -> int:
+        found: Excerpt = excerpt(place)
+        return self.add(found.path, found.first_line, found.text, place.symbol or "")
 
     def packed(self) -> str:
         """Everything as JSON, by gzip, in base64; the same bytes for the same content.
@@ -60,18 +60,13 @@ def gathered(levels: Iterable[int]) -> Book:
         if row.level in chosen:
             book.rows[row.id] = _row(book, row)
     for practice in practices.practices():
-        book.practices.append(
-            {
-                "id": practice.id,
-                "levels": {
-                    str(number): {
-                        "says": practice.notes.get(number, ""),
-                        "code": [book.place(each) for each in practice.shown if each.level == number],
-                    }
-                    for number in sorted(chosen & {*practice.notes, *(each.level for each in practice.shown)})
-                },
-            }
-        )
+        levels = {
+            number: {"says": at.says, "code": [book.place(practices.place(number, each)) for each in at.code]}
+            for number, at in practice.levels.items()
+            if number in chosen
+        }
+        if levels:
+            book.practices.append({"id": practice.id, "levels": levels})
     return book
 
 

@@ -18,8 +18,10 @@ def figure(comparison: Comparison) -> dict[str, Any]:
     """
     story = comparison.story
     traces: list[dict[str, Any]] = []
-    if comparison.yardstick is not None:
-        traces.append(_line("yardstick", "Yardstick", story.start, comparison.yardstick.error_7_days, 2))
+    if comparison.retrained_daily is not None:
+        traces.append(
+            _line("daily", "Retrained daily", story.start, comparison.retrained_daily.error_7_days, 2)
+        )
     ordered = sorted(comparison.levels.items(), key=lambda each: int(each[0]))
     for number, result in ordered:
         line = _line(f"level{number}", f"Level {number}", story.start, result.error_7_days, 2.5)
@@ -60,7 +62,7 @@ def _line(uid: str, name: str, start: date, values: Sequence[float | None], widt
         "x0": start.isoformat(),
         "dx": DAY,
         "y": list(values),
-        "line": {"width": width, **({"dash": "4px,4px"} if uid == "yardstick" else {})},
+        "line": {"width": width, **({"dash": "4px,4px"} if uid == "daily" else {})},
         "hovertemplate": f"<b>{name}</b><br>"
         "%{x|%-d %B %Y}<br>%{y:.1f} bikes an hour%{text}<extra></extra>",
         "text": "",

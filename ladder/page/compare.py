@@ -9,18 +9,17 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup, escape
 
-from data.scenario import load_scenario
-from ladder import __version__, practices
+from ladder import ROOT, __version__, practices
 from ladder.compare.results import Comparison
-from ladder.levels import ROOT
+from ladder.levels import SHORT
 from ladder.levels import levels as every_level
-from ladder.page import charts, code, words
+from ladder.page import charts, environment, save, text, words
 from ladder.page.book import packed
+from ladder.world.scenario import load_scenario
 
-TEMPLATES = Path(__file__).parent / "templates"
 AREAS = ("highlights", "technology", "people", "model_creation", "model_release", "application_integration")
 MARK = "†"  # what rests on assumption
 
@@ -38,14 +37,6 @@ def write(comparison: Comparison, path: Path) -> None:
     save(render(comparison), path)
 
 
-def save(page: str, path: Path) -> None:
-    """Write a text, in one piece or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(page, encoding="utf-8", newline="\n")
-    part.replace(path)
-
-
 def render(comparison: Comparison, drawn: tuple[Drawn, ...] = ()) -> str:
     """The whole page. With `drawn` the small edition: these charts, and no Plotly in it."""
     numbers = sorted(int(each) for each in comparison.levels)
@@ -56,19 +47,19 @@ def render(comparison: Comparison, drawn: tuple[Drawn, ...] = ()) -> str:
         .render(
             c=comparison,
             numbers=numbers,
-            names={number: comparison.levels[str(number)].name for number in numbers},
+            names={number: SHORT[number] for number in numbers},
             n=_Numbers(facts),
             facts=_json(facts),
             figure=_json(charts.figure(comparison) if not drawn else _period(comparison)),
             drawn=drawn,
             plotly="" if drawn else _plotly(),
-            style="\n".join([_text("../base.css"), _text("compare.css"), code.stylesheet()]),
-            script=_text("compare.js"),
+            style="\n".join([text("base.css"), text("templates/compare.css"), text("code.css")]),
+            script=text("templates/compare.js"),
             measures=words.rows(words.MEASURES, bool(comparison.story.incidents)),
             one_cadence=words.rows(words.ONE_CADENCE, bool(comparison.story.incidents)),
             areas=AREAS,
             rows=practices.rows(),
-            practices=practices.practices(),
+            practices=[each for each in practices.practices() if each.levels],
             packed=Markup(packed(tuple(numbers))),
             waits={number: _by_people(comparison, number) for number in numbers},
             longest=_longest(comparison),
@@ -125,30 +116,18 @@ class _Numbers:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["shown"] = shown
-    environment.filters["day"] = _day
-    environment.filters["short_day"] = lambda day: _day(day, "%b")
-    environment.filters["typed"] = _typed
-    environment.filters["sentence"] = lambda text: text[:1].upper() + text[1:]
-    environment.filters["days"] = lambda number: (
-        f"{round(number, 1):g} day" + ("" if round(number, 1) == 1 else "s")
-    )
-    environment.globals["name_of"] = words.name_of
-    environment.globals["says_of"] = words.says_of
-    environment.globals["ticks"] = charts.ticks
-    environment.globals["week_of"] = lambda start, week: start + timedelta(days=7 * week)
-    return environment
-
-
-def _text(name: str) -> str:
-    return (TEMPLATES / name).read_text(encoding="utf-8")
+    made = environment()
+    made.filters["shown"] = shown
+    made.filters["day"] = _day
+    made.filters["short_day"] = lambda day: _day(day, "%b")
+    made.filters["typed"] = _typed
+    made.filters["sentence"] = lambda text: text[:1].upper() + text[1:]
+    made.filters["days"] = lambda number: f"{round(number, 1):g} day" + ("" if round(number, 1) == 1 else "s")
+    made.globals["name_of"] = words.name_of
+    made.globals["says_of"] = words.says_of
+    made.globals["ticks"] = charts.ticks
+    made.globals["week_of"] = lambda start, week: start + timedelta(days=7 * week)
+    return made
 
 
 def _plotly() -> Markup:

@@ -1,20 +1,13 @@
 """The page of two levels side by side: one HTML file that needs nothing from anywhere else."""
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from data import UserError
-from ladder import practices
+from ladder import ROOT, UserError, practices
 from ladder.difference import KINDS, MARKS, WORDS, Difference, File
-from ladder.levels import ROOT
-from ladder.page import code
-from ladder.page.compare import TEMPLATES, save
-
-HERE = Path(__file__).parent
+from ladder.page import code, environment, save, text
 
 
 def write(found: Difference, path: Path) -> None:
@@ -29,27 +22,23 @@ def write(found: Difference, path: Path) -> None:
 
 def render(found: Difference, folder: Path) -> str:
     """The whole page; `folder` is where it will lie, from which it links to the files themselves."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("difference.html.j2").render(
-        found=found,
-        parts=found.parts(),
-        kinds=KINDS,
-        marks=MARKS,
-        words=WORDS,
-        style=Markup((HERE / "base.css").read_text(encoding="utf-8") + code.stylesheet()),
-        changes=changes,
-        anchor=anchor,
-        proofs=_proofs(found),
-        listing=code.listing,
-        address=lambda path: _address(path, folder),
-        row=practices.row,
-        root=ROOT,
+    return (
+        environment()
+        .get_template("difference.html.j2")
+        .render(
+            found=found,
+            parts=found.parts(),
+            kinds=KINDS,
+            marks=MARKS,
+            words=WORDS,
+            style=Markup(text("base.css") + text("code.css")),
+            changes=changes,
+            anchor=anchor,
+            proof=practices.proof_of,
+            listing=code.listing,
+            address=lambda path: _address(path, folder),
+            root=ROOT,
+        )
     )
 
 
@@ -69,11 +58,6 @@ def changes(file: File) -> Markup:
     if not before and not after:
         return Markup('<p class="note">The file is empty.</p>')
     return code.listing(before or after, file.name)
-
-
-def _proofs(found: Difference) -> Mapping[str, practices.Proof]:
-    ids = {row for file in found.files for row in file.rows}
-    return {row: practices.proof_of(row) for row in ids}
 
 
 def _address(path: Path, folder: Path) -> str:

@@ -16,9 +16,10 @@ from typing import Annotated, Any
 import typer
 from PIL import Image
 
-from data import UserError
+from ladder import UserError
 from ladder.compare.results import Comparison, load
-from ladder.page.compare import Drawn, render, save
+from ladder.page import save
+from ladder.page.compare import Drawn, render
 
 WIDTHS = {360: 360 + 32, 760: 760 + 40, 1120: 1120 + 40}  # of the chart, by that of the window
 FLAGS = (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from data import UserError
+from ladder import UserError
 from ladder.levels import Level, level, levels
 from ladder.starter import lockfile, template
 from ladder.starter.git import GitError, attempt, author, commit_tree, git, git_folder, require, store

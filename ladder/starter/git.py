@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from data import UserError
+from ladder import UserError
 
 NEEDED = (2, 38)  # the first that merges without a work tree: `git merge-tree --write-tree`
 NOBODY = ("Starter", "starter@localhost")  # who commits where git was never told the user's name

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from data import UserError
+from ladder import UserError
 
 FILE = ".starter.toml"
 TEXT = """\

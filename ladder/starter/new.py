@@ -12,12 +12,13 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from data import COMMITTED_FEED, UserError
-from data.feedfile import read_feed
+from ladder import UserError
 from ladder.levels import Level, level, levels
 from ladder.starter import template
 from ladder.starter.git import commit_tree, git, require, store
 from ladder.starter.rename import PACKAGE, check_name
+from ladder.world import COMMITTED_FEED
+from ladder.world.feedfile import read_feed
 
 SAMPLE = ("2011-01", "2011-02", "2011-03", "2011-04", "2011-05", "2011-06")  # the README's examples use some
 MESSAGE = "Start the project"

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from data import UserError
+from ladder import UserError
 from ladder.starter import template
 from ladder.starter.git import attempt, commit_tree, git, git_folder, names, store, unpack
 from ladder.starter.mark import FILE, Mark, read_mark

@@ -9,7 +9,7 @@ import sys
 import tokenize
 from pathlib import Path
 
-from data import UserError
+from ladder import UserError
 from ladder.levels import levels
 from ladder.workcopy import own_files
 

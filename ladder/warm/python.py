@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from ladder.levels import ROOT
+from ladder import ROOT
 from ladder.warm import handover
 
 # What the stages of a training and the service of a test environment import, but for ONNX Runtime, which

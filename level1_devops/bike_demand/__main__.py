@@ -37,7 +37,7 @@ def ingest(as_of: AsOf = None) -> None:
     """Bring the gathered data up to date with the operator's feed."""
     from bike_demand.data.ingest import ingest as gather
     from bike_demand.data.source import Source
-    from bike_demand.progress import watched
+    from bike_demand.progress import progress_bar
 
     given = settings.load_settings()
     result = gather(
@@ -45,7 +45,7 @@ def ingest(as_of: AsOf = None) -> None:
         settings.DATA,
         given.first_month,
         as_of=as_of,
-        progress=lambda months: watched(months, "Gathering months"),
+        progress=lambda months: progress_bar(months, "Gathering months"),
     )
     typer.echo(
         f"{len(result.months)} months, {result.months[0]} to {result.months[-1]}, in {settings.DATA}:"
@@ -65,12 +65,12 @@ def train(
     from bike_demand.data.target import ERROR_NAME, ERROR_UNIT, UNIT, rounded
     from bike_demand.files import settle
     from bike_demand.handoff import write_handoff
-    from bike_demand.progress import waiting
+    from bike_demand.progress import spinner
 
     settle(out)
     rows = read_hours(settings.DATA, as_of)
 
-    with waiting("Training"):
+    with spinner("Training"):
         from bike_demand.data.features import to_matrix
         from bike_demand.training.export import prove_parity, to_onnx
         from bike_demand.training.train import train as fit

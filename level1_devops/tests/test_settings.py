@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Run
+from bike_demand.settings import Settings, load_settings
+from tests.conftest import ROOT, Run
 
 
 @pytest.mark.parametrize(
@@ -12,12 +13,13 @@ from tests.conftest import Run
     [
         ("min_rows: 500", "min_rows: many", "training.min_rows"),
         ("half_life_days: ", "half_life_days: -", "training.half_life_days"),
-        ("half_life_days", "halflife", "training.half_life_days"),
+        ("half_life_days", "halflife", "training.halflife"),
         ("max_iter: 100", "max_iter: 100\n    month: true", "training.recipe.month"),
         ('"2011-01"', '"2011-13"', "first_month"),
         ("port: 8000", "port: 80000", "serving.port"),
         ("training:", "training: [", "not YAML"),
         ("feed: feed/", "feed:", "feed"),
+        ("training:", "training: 7\nunknown:", "training"),
     ],
 )
 def test_a_wrong_setting_is_named_in_one_line(
@@ -46,3 +48,23 @@ def test_the_environment_overrides_the_feed_at_each_call(
     assert "no such folder" in run("ingest").refusal()
     monkeypatch.setenv("BIKE_FEED", str(project / "elsewhere"))
     assert run("ingest").status == 0
+
+
+def test_what_is_left_out_has_the_default_that_params_yaml_states(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("serving: {port: 9000}\n", encoding="utf-8")
+    settings = load_settings(tmp_path / "params.yaml")
+    assert settings.serving.port == 9000
+    assert settings.training == Settings().training
+    assert load_settings(ROOT / "params.yaml") == Settings()
+
+
+def test_an_environment_variable_overrides_a_key_of_a_section(
+    project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert project
+    monkeypatch.setenv("BIKE_SERVING__PORT", "8123")
+    assert load_settings().serving == Settings().serving.model_copy(update={"port": 8123})
+    monkeypatch.setenv("BIKE_SERVING__PORT", "eighty")
+    assert "BIKE_SERVING__PORT" in run("ingest").refusal()
+    monkeypatch.setenv("BIKE_SERVING", "{")
+    assert "serving" in run("ingest").refusal()

@@ -1,10 +1,13 @@
-"""Which part of the package may import which."""
+"""How the package is built: which part may import which, where the large tools are, what names are taken."""
 
 import ast
 import graphlib
 import os
+import re
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -12,11 +15,36 @@ import pytest
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "bike_demand"
-# What may not be imported, directly or through others.
+# What may not be imported, directly or through others, by the parts that there are.
 FORBIDDEN = {
-    "data": {"training", "serving", "monitoring", "release"},
-    "serving": {"training", "monitoring", "release"},
-    "training": {"serving", "monitoring", "release"},
+    "data": {"training", "serving", "monitoring", "release", "loop", "prediction_log"},
+    "prediction_log": {"training", "serving", "monitoring", "release", "loop"},
+    "serving": {"training", "monitoring", "release", "loop"},
+    "training": {"serving", "monitoring", "release", "loop"},
+    "monitoring": {"training", "serving", "release", "loop"},
+    "release": {"loop"},
+}
+# Where a library may be imported, so that a new major version is a small change: modules or parts.
+PLACES = {
+    "alembic": ("prediction_log",),
+    "dvc": ("training.pipeline",),
+    "evidently": ("monitoring.drift",),
+    "matplotlib": ("training.plots", "release.ab"),
+    "mlflow": ("tracking",),
+    "plotext": ("release.ab",),
+    "prefect": ("flows",),
+    "prometheus_client": ("serving.metrics",),
+    "sqlalchemy": ("prediction_log",),
+}
+# Names that stand twice today. Whoever renames one takes it out here; none may be added.
+SAME_MODULES: set[str] = set()
+SAME_CLASSES: set[str] = set()
+# No tool phones home: what its variable has to be in every process of the package.
+TELEMETRY = {
+    "onnxruntime": {"ORT_DISABLE_TELEMETRY": "1"},
+    "mlflow": {"MLFLOW_DISABLE_TELEMETRY": "true"},
+    "prefect": {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "true"},
+    "dvc": {"DVC_NO_ANALYTICS": "1"},
 }
 
 
@@ -26,12 +54,19 @@ def module_name(path: Path) -> str:
 
 
 MODULES = {module_name(path): path for path in PACKAGE.rglob("*.py")}
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+PARTS = {name.split(".")[1] for name in MODULES if name.count(".")}
+LOCKED = set(re.findall(r"(?m)^([\w-]+)==", (ROOT / "requirements.lock").read_text(encoding="utf-8")))
+
+
+def repeated(names: Iterable[str]) -> set[str]:
+    return {name for name, count in Counter(names).items() if count > 1}
 
 
 def imports(name: str) -> set[str]:
     """The package's modules that a module imports, anywhere in its text."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+    for node in ast.walk(TREES[name]):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -54,7 +89,7 @@ def reached(name: str) -> set[str]:
     return seen
 
 
-@pytest.mark.parametrize("part", sorted(FORBIDDEN))
+@pytest.mark.parametrize("part", sorted(FORBIDDEN.keys() & PARTS))
 def test_a_part_does_not_reach_what_stands_on_or_beside_it(part: str) -> None:
     modules = [name for name in MODULES if name.split(".")[1:2] == [part]]
     assert modules
@@ -63,25 +98,65 @@ def test_a_part_does_not_reach_what_stands_on_or_beside_it(part: str) -> None:
         assert not parts & FORBIDDEN[part], name
 
 
+@pytest.mark.parametrize("library", sorted(PLACES))
+def test_each_of_these_libraries_is_imported_in_few_places(library: str) -> None:
+    found = set()
+    for name, tree in TREES.items():
+        for node in ast.walk(tree):
+            named = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            named += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            if any(each.partition(".")[0] == library for each in named):
+                found.add(name)
+    for name in found:
+        assert f"{name}.".startswith(tuple(f"bike_demand.{place}." for place in PLACES[library]))
+
+
 def test_no_module_imports_itself_through_others() -> None:
     list(graphlib.TopologicalSorter(GRAPH).static_order())
 
 
 def test_every_module_says_what_it_is_for() -> None:
-    for name, path in MODULES.items():
-        assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), name
+    for name, tree in TREES.items():
+        assert ast.get_docstring(tree), name
+
+
+def test_no_module_name_and_no_public_class_name_stands_twice() -> None:
+    own = {name: tree for name, tree in TREES.items() if ".migrations" not in name}
+    modules = [MODULES[name].stem for name in own]
+    assert repeated(each for each in modules if not each.startswith("__")) == SAME_MODULES
+    classes = [
+        node.name
+        for tree in own.values()
+        for node in tree.body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    ]
+    assert repeated(classes) == SAME_CLASSES
+
+
+def loaded(modules: Iterable[str], candidates: Iterable[str]) -> list[str]:
+    """Which of the candidates a fresh interpreter has loaded once it has imported the modules."""
+    script = f"import sys, {', '.join(modules)}; print(*[n for n in {list(candidates)} if n in sys.modules])"
+    return subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
 
 
 def test_the_service_loads_nothing_that_only_training_needs() -> None:
     heavy = ["pandas", "sklearn", "scipy", "onnx", "skl2onnx", "fsspec", "tenacity"]
-    script = (
-        "import sys, bike_demand.__main__, bike_demand.serving.server, bike_demand.serving.batch;"
-        f"print([name for name in {heavy} if name in sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"
+    heavy += ["matplotlib", "evidently", "jinja2"]
+    served = [
+        f"bike_demand.{name}" for name in ("__main__", "serving.server", "serving.batch", "serving.app")
+    ]
+    assert loaded(served, heavy) == []
+
+
+@pytest.mark.parametrize("name", ["__main__", "launch", "stages"])
+def test_a_module_does_not_wait_for_tools_that_it_may_not_need(name: str) -> None:
+    if f"bike_demand.{name}" not in MODULES:
+        pytest.skip("no such module here")
+    tools = ["dvc", "mlflow", "prefect", "sklearn", "matplotlib", "evidently"]
+    tools += ["onnxruntime"] if name == "__main__" else []
+    assert loaded([f"bike_demand.{name}"], tools) == []
 
 
 def test_loading_a_model_leaves_nothing_in_the_home_folder(tmp_path: Path, handoff: Path) -> None:
@@ -95,3 +170,22 @@ def test_loading_a_model_leaves_nothing_in_the_home_folder(tmp_path: Path, hando
     )
     subprocess.run([sys.executable, "-c", script, str(handoff)], cwd=ROOT, env=env | home, check=True)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("tool", sorted(TELEMETRY.keys() & LOCKED))
+def test_no_tool_phones_home(tool: str) -> None:
+    wanted = TELEMETRY[tool]
+    env = {name: value for name, value in os.environ.items() if name not in wanted}
+    script = f"import os, bike_demand; print(*[os.environ[name] for name in {list(wanted)}])"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env=env, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == list(wanted.values())
+
+
+def test_dvc_reports_nothing_in_any_working_copy() -> None:
+    config = ROOT / ".dvc" / "config"
+    if "dvc" not in LOCKED:
+        pytest.skip("no DVC here")
+    lines = {line.strip() for line in config.read_text(encoding="utf-8").splitlines()}
+    assert {"analytics = false", "check_update = false"} <= lines

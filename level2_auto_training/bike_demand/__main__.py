@@ -37,7 +37,7 @@ def ingest(as_of: AsOf = None) -> None:
     """Bring the gathered data up to date with the operator's feed."""
     from bike_demand.data.ingest import ingest as gather
     from bike_demand.data.source import Source
-    from bike_demand.progress import watched
+    from bike_demand.progress import progress_bar
 
     given = settings.load_settings()
     result = gather(
@@ -45,7 +45,7 @@ def ingest(as_of: AsOf = None) -> None:
         settings.DATA,
         given.first_month,
         as_of=as_of,
-        progress=lambda months: watched(months, "Gathering months"),
+        progress=lambda months: progress_bar(months, "Gathering months"),
     )
     typer.echo(
         f"{len(result.months)} months, {result.months[0]} to {result.months[-1]}, in {settings.DATA}:"
@@ -76,9 +76,9 @@ def train(
 ) -> None:
     """Gather, validate, train, evaluate and register a model; nothing where nothing changed."""
     from bike_demand.data.target import ERROR_UNIT, rounded
-    from bike_demand.progress import waiting
+    from bike_demand.progress import spinner
 
-    with waiting("Training"):
+    with spinner("Training"):
         from bike_demand.launch import train as run
 
         made, new = run(as_of, allow_dirty, typer.echo)
@@ -102,9 +102,9 @@ def reproduce(
     ],
 ) -> None:
     """Train a version again from its record, with its code and data; tell whether the same comes of it."""
-    from bike_demand.progress import waiting
+    from bike_demand.progress import spinner
 
-    with waiting("Restoring and training"):
+    with spinner("Restoring and training"):
         from bike_demand.training.reproduce import reproduce as again
 
         result = again(wanted)

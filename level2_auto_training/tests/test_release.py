@@ -58,7 +58,7 @@ def test_a_better_version_is_shown_beside_the_live_one_and_goes_live(registry: T
     said = run("release", 2, "--yes")
     assert (said.status, said.err) == (0, "")
     rows, error = error_of(50.0, TWIN_LAST)
-    assert f"On {rows} hours that neither twin was trained on, 2011-03-25T00:00:00 to" in said.out
+    assert f"On {rows} hours that neither holdout model was trained on, 2011-03-25T00:00:00 to" in said.out
     assert f"version 1     live       {error:7.1f}" in said.out
     assert "version 2     candidate" in said.out
     assert "checks: passed" in said.out

@@ -1,16 +1,10 @@
 """Where and when trainings run: prefect.yaml, and whether a Prefect server is used."""
 
-import http.server
-import socket
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
-from bike_demand.errors import UserError
-from bike_demand.launch import find_server
 from bike_demand.schedule import content, main
 from bike_demand.settings import Flow, load_settings
 from tests.conftest import ROOT
@@ -64,63 +58,3 @@ def test_outside_a_project_it_is_said_where_to_be(
     assert main() == 1
     assert "run this in the project's folder" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
-
-
-# ---- the server
-
-
-@pytest.fixture
-def server() -> Iterator[str]:
-    """Something that answers like a Prefect server that is asked for its health."""
-
-    class Healthy(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200 if self.path == "/api/health" else 404)
-            self.end_headers()
-            self.wfile.write(b"true")
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Healthy) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{running.server_port}/api"
-        running.shutdown()
-
-
-@pytest.fixture
-def nobody(monkeypatch: pytest.MonkeyPatch) -> str:
-    """An address at which nobody answers; none is configured."""
-    monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}/api"
-
-
-def at(address: str) -> Flow:
-    return SETTINGS.model_copy(update={"api": address})
-
-
-@pytest.mark.usefixtures("nobody")
-def test_a_server_that_answers_is_used(server: str) -> None:
-    assert find_server(at(server)) == server
-
-
-def test_without_a_server_none_is_used(nobody: str) -> None:
-    assert find_server(at(nobody)) is None
-    assert find_server(at("")) is None
-
-
-def test_a_configured_server_goes_before_the_settings(
-    server: str, nobody: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PREFECT_API_URL", f"{server}/")
-    assert find_server(at(nobody)) == server
-
-
-def test_a_configured_server_that_is_away_is_told(
-    server: str, nobody: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PREFECT_API_URL", nobody)
-    with pytest.raises(UserError, match=r"no server answers there .* start it, or unset PREFECT_API_URL"):
-        find_server(at(server))

@@ -37,7 +37,7 @@ def ingest(as_of: AsOf = None) -> None:
     """Bring the gathered data up to date with the operator's feed."""
     from bike_demand.data.ingest import ingest as gather
     from bike_demand.data.source import Source
-    from bike_demand.progress import watched
+    from bike_demand.progress import progress_bar
 
     given = settings.load_settings()
     result = gather(
@@ -45,7 +45,7 @@ def ingest(as_of: AsOf = None) -> None:
         settings.DATA,
         given.first_month,
         as_of=as_of,
-        progress=lambda months: watched(months, "Gathering months"),
+        progress=lambda months: progress_bar(months, "Gathering months"),
     )
     typer.echo(
         f"{len(result.months)} months, {result.months[0]} to {result.months[-1]}, in {settings.DATA}:"
@@ -79,9 +79,9 @@ def train(
 ) -> None:
     """Gather, validate, train, evaluate, register and deploy a model; nothing where nothing changed."""
     from bike_demand.data.target import ERROR_UNIT, rounded
-    from bike_demand.progress import waiting
+    from bike_demand.progress import spinner
 
-    with waiting("Training"):
+    with spinner("Training"):
         from bike_demand.launch import train as run
 
         made, new = run(as_of, allow_dirty, typer.echo)
@@ -111,9 +111,9 @@ def reproduce(
     ],
 ) -> None:
     """Train a version again from its record, with its code and data; tell whether the same comes of it."""
-    from bike_demand.progress import waiting
+    from bike_demand.progress import spinner
 
-    with waiting("Restoring and training"):
+    with spinner("Restoring and training"):
         from bike_demand.training.reproduce import reproduce as again
 
         result = again(wanted)
@@ -148,9 +148,9 @@ def deploy(
     as_of: AsOf = None,
 ) -> None:
     """Take a version through all gates and begin its A/B test; one that was cut off is taken up again."""
-    from bike_demand.progress import waiting
+    from bike_demand.progress import spinner
 
-    with waiting("Deploying"):
+    with spinner("Deploying"):
         from bike_demand.release import deploy as delivery
 
         delivery.deploy(settings.load_settings(), version, as_of, typer.echo)
@@ -158,13 +158,11 @@ def deploy(
 
 @app.command(epilog='Example: python -m bike_demand rollback --reason "too few bikes at the station"')
 def rollback(
-    reason: Annotated[str | None, typer.Option(help="Kept with the version that is taken back.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Stored with the version that is rolled back.")] = None,
     as_of: AsOf = None,
 ) -> None:
     """Back to the last good version, at once; the present one is not deployed again."""
-    from bike_demand.release import command
-
-    command.rollback(settings.load_settings(), reason, as_of)
+    _rollback(settings.load_settings(), reason, as_of)
 
 
 @app.command(epilog='Example: python -m bike_demand release 7 --reason "the live one answers nonsense"')
@@ -179,9 +177,24 @@ def release(
     as_of: AsOf = None,
 ) -> None:
     """For a person in need: past the A/B test, but past none of the gates."""
-    from bike_demand.release import command
+    from bike_demand.progress import spinner
+    from bike_demand.release import deploy as delivery
 
-    command.release(settings.load_settings(), version, reason=reason, check=check, back=back, as_of=as_of)
+    given, reason = settings.load_settings(), (reason or "").strip()
+    if back:
+        if version is not None or check:
+            raise UserError("--back undoes the last release and takes no version; see `rollback`")
+        _rollback(given, reason, as_of)
+        return
+    if version is None:
+        raise UserError("give a version to release, or --back to undo the last release")
+    if not check and not reason:
+        raise UserError("--reason: say why the A/B test is skipped; with the test: `deploy`")
+    with spinner("Trying the gates"):
+        if check:
+            delivery.check(given, version, as_of, typer.echo)
+        else:
+            delivery.release(given, version, reason, as_of, typer.echo)
 
 
 ab = typer.Typer(help="The A/B test of a version that passed all gates.", rich_markup_mode=None)
@@ -190,10 +203,10 @@ app.add_typer(ab, name="ab", epilog="Example: python -m bike_demand ab status")
 
 @ab.command("step", epilog="Example: python -m bike_demand ab step --as-of 2012-01-08")
 def ab_step(as_of: AsOf = None) -> None:
-    """Look at what is known by now and do what follows: keep on, promote, reject, take back. Run it daily."""
-    from bike_demand.progress import waiting
+    """Look at what is known by now and do what follows: keep on, promote, reject, roll back. Run it daily."""
+    from bike_demand.progress import spinner
 
-    with waiting("Looking"):
+    with spinner("Looking"):
         from bike_demand.release.ab.step import step
 
         step(settings.load_settings(), as_of, typer.echo)
@@ -235,9 +248,9 @@ def trace(
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write it as a page.")] = None,
 ) -> None:
     """Follow an answer back: deployment, A/B arm, version, run, parameters, code, environment and data."""
-    from bike_demand.progress import waiting
+    from bike_demand.progress import spinner
 
-    with waiting("Tracing"):
+    with spinner("Tracing"):
         from bike_demand.release.trace import command
 
         command(settings.load_settings(), prediction_id, rows=rows, as_json=json, page=html, tell=typer.echo)
@@ -275,6 +288,14 @@ def key(
 
     file = Path(settings.load_settings().serving.keys)
     typer.echo(make_key(file, name, "operations" if operations else "client"))
+
+
+def _rollback(given: settings.Settings, reason: str | None, as_of: datetime | None) -> None:
+    from bike_demand.clock import now
+    from bike_demand.release.rollback import roll_back
+    from bike_demand.tracking import Tracking
+
+    typer.echo(roll_back(given, Tracking(given), (reason or "").strip() or "by hand", now(given, as_of)))
 
 
 def _count(months: list[str]) -> str:

@@ -1,48 +1,43 @@
 """Runs a training, and what follows, where it belongs: on a Prefect server where there is one, else here."""
 
-import json
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from datetime import datetime
+from urllib.error import HTTPError
 
-from bike_demand.errors import UserError
+from bike_demand.prefect_api import VARIABLE, find_server, get
 from bike_demand.schedule import AUTOMATIC
 from bike_demand.settings import STATE, Flow, Settings, load_settings
 from bike_demand.training import steps
 from bike_demand.training.record import Recorded
 
-API = "PREFECT_API_URL"
-SECONDS = 2.0  # to find out whether a server answers
-
 
 def train(
-    as_of: datetime | None, allow_uncommitted: bool, tell: Callable[[str], None]
+    as_of: datetime | None, allow_uncommitted: bool, report: Callable[[str], None]
 ) -> tuple[Recorded, bool]:
-    """Gather, validate, train, evaluate, register. `tell` gets one line that says where. Raises UserError."""
+    """Gather, validate, train, evaluate, register. `report` gets a line that says where. Raises UserError."""
     server = find_server(load_settings().flow)
     if server is None:
-        tell("No Prefect server answers, so the steps run right here.")
+        report("No Prefect server answers, so the steps run right here.")
         return steps.run(as_of, allow_uncommitted)
-    tell(f"Runs as a flow of the Prefect server at {server}.")
+    report(f"Runs as a flow of the Prefect server at {server}.")
     home = STATE.absolute() / "prefect"
     home.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("PREFECT_HOME", str(home))
     # What happens is logged on the server; here it would bury the one line that says what went wrong.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    configured = os.environ.get(API)
-    os.environ[API] = server
+    configured = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = server
     try:
         from bike_demand import flows
 
         return flows.train(as_of, allow_uncommitted)
     finally:
         if configured is None:
-            del os.environ[API]
+            del os.environ[VARIABLE]
 
 
-def follow(settings: Settings, wanted: str, as_of: datetime | None, tell: Callable[[str], None]) -> None:
+def follow(settings: Settings, wanted: str, as_of: datetime | None, report: Callable[[str], None]) -> None:
     """What follows on a training: the deployment of its version, unless that was decided on before.
 
     It runs where it belongs, as a training does. Raises UserError where a gate refuses the version.
@@ -52,45 +47,27 @@ def follow(settings: Settings, wanted: str, as_of: datetime | None, tell: Callab
     from bike_demand.tracking import Tracking
 
     tracking = Tracking(settings)
-    version = delivery.find(tracking, wanted)
-    state = delivery.decided(tracking, version)
+    found = delivery.find(tracking, wanted)
+    state = delivery.decided(tracking, found)
     if state is not None:
-        tell(f"Version {version.number} was deployed before: {state}.")
+        report(f"Version {found.number} was deployed before: {state}.")
     elif takes_over(settings.flow):
-        tell("Its deployment runs on the Prefect server.")
+        report("Its deployment runs on the Prefect server.")
     else:
-        tell("No Prefect server deploys it, so its deployment goes on right here.")
-        delivery.deploy(settings, wanted, as_of, tell)
-        tell(f"All evidence is on one page: {page_of(version.number)}")
+        report("No Prefect server deploys it, so its deployment goes on right here.")
+        delivery.deploy(settings, wanted, as_of, report)
+        report(f"All evidence is on one page: {page_of(found.number)}")
 
 
 def takes_over(settings: Flow) -> bool:
     """Whether a Prefect server deploys what is registered: it answers, and has the deployment for it."""
     server = find_server(settings)
-    if server is None:
-        return False
-    try:
-        with urllib.request.urlopen(
-            f"{server}/deployments/name/deploy/{AUTOMATIC}", timeout=SECONDS
-        ) as found:
-            return not json.load(found)["paused"]
-    except urllib.error.HTTPError:
-        return False
+    return server is not None and _has(server, f"deploy/{AUTOMATIC}")
 
 
-def find_server(settings: Flow) -> str | None:
-    """The address of the Prefect server to use, or None. Raises UserError where a configured one is away."""
-    configured = os.environ.get(API)
-    address = (configured or settings.api).rstrip("/")
-    if not address:
-        return None
+def _has(server: str, deployment: str) -> bool:
+    """Whether a Prefect server has the deployment, and it is not paused."""
     try:
-        with urllib.request.urlopen(f"{address}/health", timeout=SECONDS):
-            return address
-    except (OSError, ValueError) as error:
-        if not configured:
-            return None
-        said = getattr(error, "reason", error)
-        raise UserError(
-            f"{API} is {address}, but no server answers there ({said}); start it, or unset {API}"
-        ) from None
+        return not get(server, f"deployments/name/{deployment}")["paused"]
+    except HTTPError:
+        return False

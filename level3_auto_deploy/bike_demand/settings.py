@@ -1,12 +1,11 @@
 """The project's settings (params.yaml) as one frozen object, and where its state lies."""
 
-import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
+from bike_demand.configuration import Section, YamlSettings, read_settings
 from bike_demand.errors import UserError
 
 PARAMS = Path("params.yaml")
@@ -21,93 +20,88 @@ SERVING = (
 ARTIFACTS = STATE / "artifacts"  # files of the runs, where the tracking store is a database
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Recipe(_Section):
+class Recipe(Section):
     """What of the model can be tuned; the rest is fixed in `training.model`."""
 
-    learning_rate: Annotated[float, Field(gt=0, le=1)]
-    max_iter: Annotated[int, Field(ge=1)]
-    max_leaf_nodes: Annotated[int, Field(ge=2)]
-    min_samples_leaf: Annotated[int, Field(ge=1)]
-    random_state: Annotated[int, Field(ge=0)]
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
+    max_iter: Annotated[int, Field(ge=1)] = 100
+    max_leaf_nodes: Annotated[int, Field(ge=2)] = 31
+    min_samples_leaf: Annotated[int, Field(ge=1)] = 20
+    random_state: Annotated[int, Field(ge=0)] = 0
 
 
-class Training(_Section):
+class Training(Section):
     """How a model is trained. Ages in days of the feed, not of the clock."""
 
-    half_life_days: Annotated[float, Field(gt=0)]
-    min_rows: Annotated[int, Field(ge=1)]
-    holdout_days: Annotated[int, Field(ge=1)]
-    worst_ratio: Annotated[float, Field(gt=0)]
-    recipe: Recipe
+    half_life_days: Annotated[float, Field(gt=0)] = 30
+    min_rows: Annotated[int, Field(ge=1)] = 500
+    holdout_days: Annotated[int, Field(ge=1)] = 7
+    worst_ratio: Annotated[float, Field(gt=0)] = 0.8
+    recipe: Recipe = Recipe()
 
 
-class Validation(_Section):
+class Validation(Section):
     """What stops a training: see `data.validate`."""
 
-    days: Annotated[int, Field(ge=1)]
-    jump_c: Annotated[float, Field(gt=0)]
-    missing_days: Annotated[int, Field(ge=1)]
-    missing_share: Annotated[float, Field(ge=0, le=1)]
-    stale_hours: Annotated[int, Field(ge=1)]
-    clock: Literal["feed", "wall"]
+    days: Annotated[int, Field(ge=1)] = 35
+    jump_c: Annotated[float, Field(gt=0)] = 12
+    missing_days: Annotated[int, Field(ge=1)] = 14
+    missing_share: Annotated[float, Field(ge=0, le=1)] = 0.15
+    stale_hours: Annotated[int, Field(ge=1)] = 48
+    clock: Literal["feed", "wall"] = "feed"
 
 
-class Flow(_Section):
+class Flow(Section):
     """When and where trainings, deployments and the steps of A/B tests run."""
 
-    api: str
-    cron: Annotated[str, Field(pattern=r"^\S+( \S+){4}$")]
-    ab_cron: Annotated[str, Field(pattern=r"^\S+( \S+){4}$")]
-    timezone: Annotated[str, Field(min_length=1)]
-    work_pool: Annotated[str, Field(min_length=1)]
-    work_pool_type: Literal["process", "docker", "kubernetes"]
-    image: str
-    retry_seconds: tuple[Annotated[int, Field(ge=0)], ...]
+    api: str = "http://127.0.0.1:4200/api"
+    cron: Annotated[str, Field(pattern=r"^\S+( \S+){4}$")] = "0 5 1,15 * *"
+    ab_cron: Annotated[str, Field(pattern=r"^\S+( \S+){4}$")] = "30 5 * * *"
+    timezone: Annotated[str, Field(min_length=1)] = "UTC"
+    work_pool: Annotated[str, Field(min_length=1)] = "training"
+    work_pool_type: Literal["process", "docker", "kubernetes"] = "process"
+    image: str = "bike-demand-training"
+    retry_seconds: tuple[Annotated[int, Field(ge=0)], ...] = (10, 60, 300)
 
 
-class ServiceLog(_Section):
+class ServiceLog(Section):
     """What the service keeps of requests: see `prediction_log.writer` and `serving.telemetry`."""
 
-    flush_seconds: Annotated[float, Field(gt=0, le=60)]
-    queue: Annotated[int, Field(ge=1000)]
-    requests: bool
+    flush_seconds: Annotated[float, Field(gt=0, le=60)] = 0.5
+    queue: Annotated[int, Field(ge=1000)] = 20000
+    requests: bool = True
 
 
-class Serving(_Section):
+class Serving(Section):
     """Where the service listens, how often it looks which version is live, and what it keeps."""
 
-    host: Annotated[str, Field(min_length=1)]
-    port: Annotated[int, Field(ge=0, le=65535)]
-    workers: Annotated[int, Field(ge=1, le=64)]
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
     root_path: Annotated[str, Field(pattern=r"^(/[^/\s]+)*$")] = ""
     keep_alive_seconds: Annotated[int, Field(ge=1, le=3600)] = 65
     drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 5
-    poll_seconds: Annotated[float, Field(gt=0, le=3600)]
-    keys: Annotated[str, Field(min_length=1)]
-    log: ServiceLog
+    poll_seconds: Annotated[float, Field(gt=0, le=3600)] = 1
+    keys: Annotated[str, Field(min_length=1)] = "state/keys.yaml"
+    log: ServiceLog = ServiceLog()
 
 
-class Deploy(_Section):
+class Deploy(Section):
     """What the gates of a deployment allow: see `release.gates`. Factors are of what the champion has."""
 
-    automatic: bool
-    golden_tolerance: Annotated[float, Field(gt=0, lt=1)]
-    start_seconds: Annotated[float, Field(gt=0)]
-    latency_factor: Annotated[float, Field(ge=1)]
-    memory_factor: Annotated[float, Field(ge=1)]
-    twin_factor: Annotated[float, Field(ge=1)]
-    min_rows: Annotated[int, Field(ge=1)]
-    confidence: Annotated[float, Field(gt=0.5, lt=1)]
-    error_worse: Annotated[float, Field(ge=0)]
-    slice_worse: Annotated[float, Field(ge=0)]
-    slice_rows: Annotated[int, Field(ge=2)]
+    automatic: bool = True
+    golden_tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.001
+    start_seconds: Annotated[float, Field(gt=0)] = 60
+    latency_factor: Annotated[float, Field(ge=1)] = 1.5
+    memory_factor: Annotated[float, Field(ge=1)] = 1.5
+    min_rows: Annotated[int, Field(ge=1)] = 24
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    error_worse: Annotated[float, Field(ge=0)] = 0.25
+    slice_worse: Annotated[float, Field(ge=0)] = 0.1
+    slice_rows: Annotated[int, Field(ge=2)] = 100
 
 
-class Environment(_Section):
+class Environment(Section):
     """One of the places through which a version moves, with what is its own there."""
 
     alias: Annotated[str, Field(pattern=r"^[a-z][a-z_-]*$")]
@@ -115,12 +109,12 @@ class Environment(_Section):
     url: str
 
 
-class Environments(_Section):
+class Environments(Section):
     """The environments, in the order in which a version moves through them."""
 
-    train: Environment
-    test: Environment
-    production: Environment
+    train: Environment = Environment(alias="trained", database="", url="")
+    test: Environment = Environment(alias="candidate", database="sqlite:///state/test.db", url="")
+    production: Environment = Environment(alias="champion", database="sqlite:///state/production.db", url="")
 
     @model_validator(mode="after")
     def _apart(self) -> "Environments":
@@ -142,67 +136,44 @@ class Environments(_Section):
         return found
 
 
-class AB(_Section):
+class AB(Section):
     """The A/B test of a challenger against the champion: see `release.ab`. Times in story time."""
 
-    mode: Literal["ab", "shadow"]
-    share: Annotated[float, Field(gt=0, lt=1)]
-    salt: Annotated[str, Field(min_length=1)]
-    paired: bool
-    alpha: Annotated[float, Field(gt=0, lt=0.5)]
-    worse: Annotated[float, Field(gt=0, le=1)]
-    days: Annotated[int, Field(ge=1)]
-    tolerance: Annotated[float, Field(ge=0, le=1)]
-    guard: Annotated[float, Field(gt=0)]
-    watch_days: Annotated[int, Field(ge=0)]
+    mode: Literal["ab", "shadow"] = "ab"
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    salt: Annotated[str, Field(min_length=1)] = "bike-demand"
+    paired: bool = True
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    worse: Annotated[float, Field(gt=0, le=1)] = 0.05
+    days: Annotated[int, Field(ge=1)] = 14
+    tolerance: Annotated[float, Field(ge=0, le=1)] = 0.05
+    guard: Annotated[float, Field(gt=0)] = 1.0
+    watch_days: Annotated[int, Field(ge=0)] = 7
 
 
-class TrackingStore(_Section):
+class TrackingStore(Section):
     """Where runs and models are on record."""
 
-    uri: Annotated[str, Field(min_length=1)]
+    uri: Annotated[str, Field(min_length=1)] = "sqlite:///state/mlflow.db"
 
 
-class Settings(_Section):
-    """All of params.yaml."""
+class Settings(YamlSettings):
+    """All of params.yaml. BIKE_SECTION__KEY in the environment overrides a key."""
 
-    feed: Annotated[str, Field(min_length=1)]
-    first_month: Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")]
-    validation: Validation
-    training: Training
-    flow: Flow
-    deploy: Deploy
-    ab: AB
-    environments: Environments
-    serving: Serving
-    tracking: TrackingStore
+    shared: ClassVar = {"MLFLOW_TRACKING_URI": ("tracking", "uri")}
+
+    feed: Annotated[str, Field(min_length=1)] = "feed/"
+    first_month: Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")] = "2011-01"
+    validation: Validation = Validation()
+    training: Training = Training()
+    flow: Flow = Flow()
+    deploy: Deploy = Deploy()
+    ab: AB = AB()
+    environments: Environments = Environments()
+    serving: Serving = Serving()
+    tracking: TrackingStore = TrackingStore()
 
 
 def load_settings(path: Path = PARAMS) -> Settings:
-    """Read the settings; BIKE_FEED overrides `feed`, MLFLOW_TRACKING_URI `tracking.uri`, BIKE_KEYS_FILE
-    `serving.keys`, and BIKE_DATABASE_TEST and BIKE_DATABASE_PRODUCTION the `database` of these environments,
-    as it may hold a password.
-
-    Raises UserError with the key that is wrong.
-    """
-    try:
-        given = yaml.load(path.read_bytes(), Loader=yaml.CSafeLoader)
-    except FileNotFoundError:
-        raise UserError(f"{path}: not here; run this in the project's folder") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    if isinstance(given, dict) and os.environ.get("BIKE_FEED"):
-        given["feed"] = os.environ["BIKE_FEED"]
-    if isinstance(given, dict) and os.environ.get("MLFLOW_TRACKING_URI"):
-        given["tracking"] = {"uri": os.environ["MLFLOW_TRACKING_URI"]}
-    if isinstance(given, dict) and os.environ.get("BIKE_KEYS_FILE"):
-        given["serving"]["keys"] = os.environ["BIKE_KEYS_FILE"]
-    for name in ("test", "production"):
-        address = os.environ.get(f"BIKE_DATABASE_{name.upper()}")
-        if address and isinstance(given, dict):
-            given["environments"][name]["database"] = address
-    try:
-        return Settings.model_validate(given)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise UserError(f"{path}: {'.'.join(map(str, first['loc'])) or 'top'}: {first['msg']}") from None
+    """Read the settings. Raises UserError with the key that is wrong."""
+    return read_settings(Settings, path)

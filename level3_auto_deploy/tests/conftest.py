@@ -16,9 +16,9 @@ from tests.workcopy import make_copy
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = (  # would override settings
     "BIKE_FEED",
-    "BIKE_DATABASE_PRODUCTION",
-    "BIKE_DATABASE_TEST",
-    "BIKE_KEYS_FILE",
+    "BIKE_ENVIRONMENTS__PRODUCTION__DATABASE",
+    "BIKE_ENVIRONMENTS__TEST__DATABASE",
+    "BIKE_SERVING__KEYS",
     "MLFLOW_TRACKING_URI",
     "PREFECT_API_URL",
 )

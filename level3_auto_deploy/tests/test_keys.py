@@ -131,7 +131,7 @@ def test_the_command_prints_a_key_once_and_keeps_its_digest(project: Path, run: 
 def test_the_environment_says_where_the_keys_lie(
     project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("BIKE_KEYS_FILE", str(project / "secret" / "keys.yaml"))
+    monkeypatch.setenv("BIKE_SERVING__KEYS", str(project / "secret" / "keys.yaml"))
     assert run("key", "planning").status == 0
     assert not (project / "state" / "keys.yaml").exists()
     assert read_keys(project / "secret" / "keys.yaml")

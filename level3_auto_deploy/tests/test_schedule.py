@@ -4,14 +4,14 @@ import http.server
 import socket
 import threading
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from bike_demand.errors import UserError
-from bike_demand.launch import find_server, takes_over
+from bike_demand.launch import takes_over
 from bike_demand.schedule import content, main
 from bike_demand.settings import Flow, load_settings
 from tests.conftest import ROOT
@@ -75,7 +75,7 @@ def test_outside_a_project_it_is_said_where_to_be(
 # ---- the server
 
 NAMED = "/api/deployments/name/deploy/automatic"
-ANSWERS: dict[str, bytes] = {"/api/health": b"true"}  # of the server, by path
+ANSWERS = {"/api/health": b"true", "/api/admin/version": f'"{version("prefect")}"'.encode()}  # by path
 
 
 @pytest.fixture
@@ -109,31 +109,6 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> str:
 
 def at(address: str) -> Flow:
     return SETTINGS.model_copy(update={"api": address})
-
-
-@pytest.mark.usefixtures("nobody")
-def test_a_server_that_answers_is_used(server: str) -> None:
-    assert find_server(at(server)) == server
-
-
-def test_without_a_server_none_is_used(nobody: str) -> None:
-    assert find_server(at(nobody)) is None
-    assert find_server(at("")) is None
-
-
-def test_a_configured_server_goes_before_the_settings(
-    server: str, nobody: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PREFECT_API_URL", f"{server}/")
-    assert find_server(at(nobody)) == server
-
-
-def test_a_configured_server_that_is_away_is_told(
-    server: str, nobody: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PREFECT_API_URL", nobody)
-    with pytest.raises(UserError, match=r"no server answers there .* start it, or unset PREFECT_API_URL"):
-        find_server(at(server))
 
 
 @pytest.mark.usefixtures("nobody")

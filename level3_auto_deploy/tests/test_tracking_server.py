@@ -9,10 +9,10 @@ import pytest
 
 from bike_demand.data.schema import EXAMPLE
 from bike_demand.errors import UserError
-from bike_demand.release import moves
+from bike_demand.release import transitions
 from bike_demand.release.deploy import deploy
 from bike_demand.release.gates import GATES
-from bike_demand.release.rollback import take_back
+from bike_demand.release.rollback import roll_back
 from bike_demand.serving.live_models import RegistryModels
 from bike_demand.settings import load_settings
 from bike_demand.tracking import Dataset, Tracking
@@ -91,12 +91,12 @@ def test_a_version_is_deployed_and_taken_back_there(
     assert arms is not None
     assert arms.other is not None
     assert (arms.shown.number, arms.other.number, arms.role) == (old, new, "challenger")
-    moves.go_live(tracking, tracking.version(new), datetime(2011, 4, 2))
+    transitions.go_live(tracking, tracking.version(new), datetime(2011, 4, 2))
     assert tracking.aliases() == {"champion": new, "previous": old}
     record = tracking.version(new).tags["deployment"]
     assert tracking.run(record).tags["state"] == "live"
     assert tracking.fetch(record, "decision.html", Path("page")).exists()
-    take_back(load_settings(), tracking, "nonsense", datetime(2011, 4, 3))
+    roll_back(load_settings(), tracking, "nonsense", datetime(2011, 4, 3))
     assert tracking.aliases() == {"champion": old}
     assert tracking.run(record).tags["state"] == "taken back"
 

@@ -37,7 +37,7 @@ def ingest(as_of: AsOf = None) -> None:
     """Bring the gathered data up to date with the operator's feed."""
     from bike_demand.data.ingest import ingest as gather
     from bike_demand.data.source import Source
-    from bike_demand.progress import watched
+    from bike_demand.progress import progress_bar
 
     given = settings.load_settings()
     result = gather(
@@ -45,7 +45,7 @@ def ingest(as_of: AsOf = None) -> None:
         settings.DATA,
         given.first_month,
         as_of=as_of,
-        progress=lambda months: watched(months, "Gathering months"),
+        progress=lambda months: progress_bar(months, "Gathering months"),
     )
     typer.echo(
         f"{len(result.months)} months, {result.months[0]} to {result.months[-1]}, in {settings.DATA}:"
@@ -83,9 +83,9 @@ def train(
 ) -> None:
     """Gather, validate, train, evaluate, register and deploy a model; nothing where nothing changed."""
     from bike_demand.data.target import ERROR_UNIT, rounded
-    from bike_demand.progress import waiting
+    from bike_demand.progress import spinner
 
-    with waiting("Training"):
+    with spinner("Training"):
         from bike_demand.launch import train as run
 
         made, new = run(as_of, allow_dirty, typer.echo)
@@ -115,9 +115,9 @@ def reproduce(
     ],
 ) -> None:
     """Train a version again from its record, with its code and data; tell whether the same comes of it."""
-    from bike_demand.progress import waiting
+    from bike_demand.progress import spinner
 
-    with waiting("Restoring and training"):
+    with spinner("Restoring and training"):
         from bike_demand.training.reproduce import reproduce as again
 
         result = again(wanted)
@@ -152,9 +152,9 @@ def deploy(
     as_of: AsOf = None,
 ) -> None:
     """Take a version through all gates and begin its A/B test; one that was cut off is taken up again."""
-    from bike_demand.progress import waiting
+    from bike_demand.progress import spinner
 
-    with waiting("Deploying"):
+    with spinner("Deploying"):
         from bike_demand.release import deploy as delivery
 
         delivery.deploy(settings.load_settings(), version, as_of, typer.echo)
@@ -162,13 +162,11 @@ def deploy(
 
 @app.command(epilog='Example: python -m bike_demand rollback --reason "too few bikes at the station"')
 def rollback(
-    reason: Annotated[str | None, typer.Option(help="Kept with the version that is taken back.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Stored with the version that is rolled back.")] = None,
     as_of: AsOf = None,
 ) -> None:
     """Back to the last good version, at once; the present one is not deployed again."""
-    from bike_demand.release import command
-
-    command.rollback(settings.load_settings(), reason, as_of)
+    _rollback(settings.load_settings(), reason, as_of)
 
 
 @app.command(epilog='Example: python -m bike_demand release 7 --reason "the live one answers nonsense"')
@@ -183,9 +181,24 @@ def release(
     as_of: AsOf = None,
 ) -> None:
     """For a person in need: past the A/B test, but past none of the gates."""
-    from bike_demand.release import command
+    from bike_demand.progress import spinner
+    from bike_demand.release import deploy as delivery
 
-    command.release(settings.load_settings(), version, reason=reason, check=check, back=back, as_of=as_of)
+    given, reason = settings.load_settings(), (reason or "").strip()
+    if back:
+        if version is not None or check:
+            raise UserError("--back undoes the last release and takes no version; see `rollback`")
+        _rollback(given, reason, as_of)
+        return
+    if version is None:
+        raise UserError("give a version to release, or --back to undo the last release")
+    if not check and not reason:
+        raise UserError("--reason: say why the A/B test is skipped; with the test: `deploy`")
+    with spinner("Trying the gates"):
+        if check:
+            delivery.check(given, version, as_of, typer.echo)
+        else:
+            delivery.release(given, version, reason, as_of, typer.echo)
 
 
 ab = typer.Typer(help="The A/B test of a version that passed all gates.", rich_markup_mode=None)
@@ -194,10 +207,10 @@ app.add_typer(ab, name="ab", epilog="Example: python -m bike_demand ab status")
 
 @ab.command("step", epilog="Example: python -m bike_demand ab step --as-of 2012-01-08")
 def ab_step(as_of: AsOf = None) -> None:
-    """Look at what is known by now and do what follows: keep on, promote, reject, take back. Run it daily."""
-    from bike_demand.progress import waiting
+    """Look at what is known by now and do what follows: keep on, promote, reject, roll back. Run it daily."""
+    from bike_demand.progress import spinner
 
-    with waiting("Looking"):
+    with spinner("Looking"):
         from bike_demand.release.ab.step import step
 
         step(settings.load_settings(), as_of, typer.echo)
@@ -239,9 +252,9 @@ def trace(
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write it as a page.")] = None,
 ) -> None:
     """Follow an answer back: deployment, A/B arm, version, run, parameters, code, environment and data."""
-    from bike_demand.progress import waiting
+    from bike_demand.progress import spinner
 
-    with waiting("Tracing"):
+    with spinner("Tracing"):
         from bike_demand.release.trace import command
 
         command(settings.load_settings(), prediction_id, rows=rows, as_json=json, page=html, tell=typer.echo)
@@ -249,27 +262,28 @@ def trace(
 
 @app.command(epilog="Example: python -m bike_demand agent --once --as-of 2012-01-08")
 def agent(
-    once: Annotated[bool, typer.Option("--once", help="One turn, and then end.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="One cycle, and then end.")] = False,
     every: Annotated[
-        float | None, typer.Option(min=0.1, metavar="SECONDS", help="From turn to turn, else params.yaml's.")
+        float | None,
+        typer.Option(min=0.1, metavar="SECONDS", help="From cycle to cycle, else params.yaml's."),
     ] = None,
     as_of: AsOf = None,
 ) -> None:
-    """The loop: gather, look, train, deploy, test, take back, tell; turns until SIGTERM or Ctrl-C."""
-    from bike_demand.loop import agent as loop
+    """The loop: ingest, evaluate signals, train, deploy, test, roll back, alert; until SIGTERM or Ctrl-C."""
+    from bike_demand.loop import cycle
 
     if once:
-        from bike_demand.progress import waiting
+        from bike_demand.progress import spinner
 
-        with waiting("Taking a turn"):
-            loop.once(as_of, typer.echo)
+        with spinner("Running a cycle"):
+            cycle.run_cycle(settings.load_settings(), as_of, typer.echo)
         return
     if as_of is not None:
         raise UserError("--as-of goes with --once: a loop that goes on takes the time from the feed")
     from bike_demand.launch import must_not_run_twice
 
     must_not_run_twice(settings.load_settings().flow)
-    loop.forever(typer.echo, every)
+    cycle.run_forever(typer.echo, every)
 
 
 @app.command(epilog="Example: python -m bike_demand monitor --as-of 2012-01-08")
@@ -279,9 +293,9 @@ def monitor(
     report: Annotated[bool, typer.Option("--report", help="Write the drift report, due or not.")] = False,
 ) -> None:
     """Look at production: errors, data quality, drift, signals, incidents, trainings; nothing is acted on."""
-    from bike_demand.progress import waiting
+    from bike_demand.progress import spinner
 
-    with waiting("Looking"):
+    with spinner("Looking"):
         from bike_demand.monitoring.report import monitor as run
 
         run(settings.load_settings(), as_of, as_json=json, page=report, tell=typer.echo)
@@ -296,12 +310,12 @@ def retrain(
     as_of: AsOf = None,
 ) -> None:
     """Do what the loop does when the error drifts: train, pass the gates, begin the A/B test."""
-    from bike_demand.progress import waiting
+    from bike_demand.progress import spinner
 
     if not reason.strip():
         raise UserError("--reason: say why; it is kept with the training")
-    with waiting("Training"):
-        from bike_demand.loop.turn import retrain as run
+    with spinner("Training"):
+        from bike_demand.loop.cycle import retrain as run
 
         run(settings.load_settings(), reason.strip(), as_of, now, typer.echo)
 
@@ -349,6 +363,14 @@ def key(
 
     file = Path(settings.load_settings().serving.keys)
     typer.echo(make_key(file, name, "operations" if operations else "client"))
+
+
+def _rollback(given: settings.Settings, reason: str | None, as_of: datetime | None) -> None:
+    from bike_demand.clock import now
+    from bike_demand.release.rollback import roll_back
+    from bike_demand.tracking import Tracking
+
+    typer.echo(roll_back(given, Tracking(given), (reason or "").strip() or "by hand", now(given, as_of)))
 
 
 def _count(months: list[str]) -> str:

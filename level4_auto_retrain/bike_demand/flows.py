@@ -11,8 +11,8 @@ from prefect import flow, task
 from prefect.events import emit_event
 
 from bike_demand.errors import UnreachableError
-from bike_demand.loop import turn as loop
-from bike_demand.prediction_log.journal import Raised
+from bike_demand.loop import cycle as loop
+from bike_demand.prediction_log.event_log import Raised
 from bike_demand.release import deploy as delivery
 from bike_demand.schedule import REGISTERED, RESOURCE, SIGNAL
 from bike_demand.settings import load_settings
@@ -35,7 +35,7 @@ def _take_turn(as_of: datetime | None) -> None:
         resource = f"{SIGNAL}.{raised.kind}.{raised.subject}".replace(" ", "-")
         emit_event(f"{SIGNAL}.{raised.kind}", resource={"prefect.resource.id": resource}, payload=told)
 
-    loop.turn(load_settings(), as_of, print, send)
+    loop.run_cycle(load_settings(), as_of, print, send)
 
 
 def _act(signal: int, as_of: datetime | None) -> None:

@@ -8,7 +8,6 @@ import json
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bike_demand.data import quarantine
@@ -36,11 +35,11 @@ def recognise(settings: Settings, rows: Sequence[Hour]) -> Quarantine:
 
     Raises UnreachableError where that database is away.
     """
-    address = settings.environments.production.database
-    if not rows or (address.startswith("sqlite:") and not Path(address.partition(":///")[2]).exists()):
-        return recognise_by(None, settings, rows)
+    from bike_demand.prediction_log.database import database_exists, open_database
 
-    from bike_demand.prediction_log.database import open_database
+    address = settings.environments.production.database
+    if not rows or not database_exists(address):
+        return recognise_by(None, settings, rows)
 
     with closing(open_database(address)) as database:
         return recognise_by(database, settings, rows)
@@ -54,10 +53,10 @@ def recognise_by(database: "Database | None", settings: Settings, rows: Sequence
     if database is None:
         return quarantine.recognise(rows, {}, {}, (), quality)
 
-    from bike_demand.prediction_log import history, journal
+    from bike_demand.prediction_log import event_log, history
 
     first, end = rows[0].timestamp, rows[-1].timestamp + timedelta(hours=1)
-    lessons = journal.lessons(database, journal.DATA)
+    lessons = event_log.regression_cases(database)
     cases = [Case.model_validate_json(json.dumps(each.content)) for each in lessons]
     return quarantine.recognise(
         rows,

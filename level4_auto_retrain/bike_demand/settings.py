@@ -1,12 +1,11 @@
 """The project's settings (params.yaml) as one frozen object, and where its state lies."""
 
-import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
+from bike_demand.configuration import Section, YamlSettings, read_settings
 from bike_demand.errors import UserError
 
 PARAMS = Path("params.yaml")
@@ -23,114 +22,108 @@ SERVING = (
 ARTIFACTS = STATE / "artifacts"  # files of the runs, where the tracking store is a database
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Recipe(_Section):
+class Recipe(Section):
     """What of the model can be tuned; the rest is fixed in `training.model`."""
 
-    learning_rate: Annotated[float, Field(gt=0, le=1)]
-    max_iter: Annotated[int, Field(ge=1)]
-    max_leaf_nodes: Annotated[int, Field(ge=2)]
-    min_samples_leaf: Annotated[int, Field(ge=1)]
-    random_state: Annotated[int, Field(ge=0)]
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
+    max_iter: Annotated[int, Field(ge=1)] = 100
+    max_leaf_nodes: Annotated[int, Field(ge=2)] = 31
+    min_samples_leaf: Annotated[int, Field(ge=1)] = 20
+    random_state: Annotated[int, Field(ge=0)] = 0
 
 
-class Training(_Section):
+class Training(Section):
     """How a model is trained. Ages in days of the feed, not of the clock."""
 
-    half_life_days: Annotated[float, Field(gt=0)]
-    min_rows: Annotated[int, Field(ge=1)]
-    holdout_days: Annotated[int, Field(ge=1)]
-    worst_ratio: Annotated[float, Field(gt=0)]
-    recipe: Recipe
+    half_life_days: Annotated[float, Field(gt=0)] = 30
+    min_rows: Annotated[int, Field(ge=1)] = 500
+    holdout_days: Annotated[int, Field(ge=1)] = 7
+    worst_ratio: Annotated[float, Field(gt=0)] = 0.8
+    recipe: Recipe = Recipe()
 
 
-class Validation(_Section):
+class Validation(Section):
     """What stops a training: see `data.validate`."""
 
-    days: Annotated[int, Field(ge=1)]
-    jump_c: Annotated[float, Field(gt=0)]
-    missing_days: Annotated[int, Field(ge=1)]
-    missing_share: Annotated[float, Field(ge=0, le=1)]
-    stale_hours: Annotated[int, Field(ge=1)]
-    clock: Literal["feed", "wall"]
+    days: Annotated[int, Field(ge=1)] = 35
+    jump_c: Annotated[float, Field(gt=0)] = 12
+    missing_days: Annotated[int, Field(ge=1)] = 14
+    missing_share: Annotated[float, Field(ge=0, le=1)] = 0.15
+    stale_hours: Annotated[int, Field(ge=1)] = 48
+    clock: Literal["feed", "wall"] = "feed"
 
 
-class Flow(_Section):
+class Flow(Section):
     """When and where the loop looks and acts, and versions that a person trained are deployed."""
 
-    api: str
-    cron: Annotated[str, Field(pattern=r"^\S+( \S+){4}$")]
-    signal_seconds: Annotated[int, Field(ge=0)]
-    timezone: Annotated[str, Field(min_length=1)]
-    work_pool: Annotated[str, Field(min_length=1)]
-    work_pool_type: Literal["process", "docker", "kubernetes"]
-    image: str
-    retry_seconds: tuple[Annotated[int, Field(ge=0)], ...]
+    api: str = "http://127.0.0.1:4200/api"
+    cron: Annotated[str, Field(pattern=r"^\S+( \S+){4}$")] = "0 5 * * *"
+    signal_seconds: Annotated[int, Field(ge=0)] = 600
+    timezone: Annotated[str, Field(min_length=1)] = "UTC"
+    work_pool: Annotated[str, Field(min_length=1)] = "training"
+    work_pool_type: Literal["process", "docker", "kubernetes"] = "process"
+    image: str = "bike-demand-training"
+    retry_seconds: tuple[Annotated[int, Field(ge=0)], ...] = (10, 60, 300)
 
 
-class ServiceLog(_Section):
+class ServiceLog(Section):
     """What the service keeps of requests: see `prediction_log.writer` and `serving.telemetry`."""
 
-    flush_seconds: Annotated[float, Field(gt=0, le=60)]
-    queue: Annotated[int, Field(ge=1000)]
-    requests: bool
-    load_days: Annotated[int, Field(ge=1)]
+    flush_seconds: Annotated[float, Field(gt=0, le=60)] = 0.5
+    queue: Annotated[int, Field(ge=1000)] = 20000
+    requests: bool = True
 
 
 Choice = Literal["recent", "none"]
 
 
-class FallbackFields(_Section):
+class FallbackFields(Section):
     """What the models are given in the place of a value that is not as it normally is."""
 
-    temp_c: Choice
-    feels_like_c: Choice
-    humidity: Choice
-    windspeed_kmh: Choice
+    temp_c: Choice = "recent"
+    feels_like_c: Choice = "recent"
+    humidity: Choice = "recent"
+    windspeed_kmh: Choice = "none"
 
 
-class Fallbacks(_Section):
+class Fallbacks(Section):
     """When and by what a value of a request is replaced: see `serving.fallback`."""
 
-    fields: FallbackFields
-    days: Annotated[int, Field(ge=1)]
+    fields: FallbackFields = FallbackFields()
+    days: Annotated[int, Field(ge=1)] = 45
 
 
-class Serving(_Section):
+class Serving(Section):
     """Where the service listens, how often it looks which version is live, and what it keeps."""
 
-    host: Annotated[str, Field(min_length=1)]
-    port: Annotated[int, Field(ge=0, le=65535)]
-    workers: Annotated[int, Field(ge=1, le=64)]
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
     root_path: Annotated[str, Field(pattern=r"^(/[^/\s]+)*$")] = ""
     keep_alive_seconds: Annotated[int, Field(ge=1, le=3600)] = 65
     drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 5
-    poll_seconds: Annotated[float, Field(gt=0, le=3600)]
-    keys: Annotated[str, Field(min_length=1)]
-    log: ServiceLog
-    fallback: Fallbacks
+    poll_seconds: Annotated[float, Field(gt=0, le=3600)] = 1
+    keys: Annotated[str, Field(min_length=1)] = "state/keys.yaml"
+    log: ServiceLog = ServiceLog()
+    fallback: Fallbacks = Fallbacks()
 
 
-class Deploy(_Section):
+class Deploy(Section):
     """What the gates of a deployment allow: see `release.gates`. Factors are of what the champion has."""
 
-    automatic: bool
-    golden_tolerance: Annotated[float, Field(gt=0, lt=1)]
-    start_seconds: Annotated[float, Field(gt=0)]
-    latency_factor: Annotated[float, Field(ge=1)]
-    memory_factor: Annotated[float, Field(ge=1)]
-    twin_factor: Annotated[float, Field(ge=1)]
-    min_rows: Annotated[int, Field(ge=1)]
-    confidence: Annotated[float, Field(gt=0.5, lt=1)]
-    error_worse: Annotated[float, Field(ge=0)]
-    slice_worse: Annotated[float, Field(ge=0)]
-    slice_rows: Annotated[int, Field(ge=2)]
+    automatic: bool = True
+    golden_tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.001
+    start_seconds: Annotated[float, Field(gt=0)] = 60
+    latency_factor: Annotated[float, Field(ge=1)] = 1.5
+    memory_factor: Annotated[float, Field(ge=1)] = 1.5
+    min_rows: Annotated[int, Field(ge=1)] = 24
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    error_worse: Annotated[float, Field(ge=0)] = 0.25
+    slice_worse: Annotated[float, Field(ge=0)] = 0.1
+    slice_rows: Annotated[int, Field(ge=2)] = 100
 
 
-class Environment(_Section):
+class Environment(Section):
     """One of the places through which a version moves, with what is its own there."""
 
     alias: Annotated[str, Field(pattern=r"^[a-z][a-z_-]*$")]
@@ -138,12 +131,12 @@ class Environment(_Section):
     url: str
 
 
-class Environments(_Section):
+class Environments(Section):
     """The environments, in the order in which a version moves through them."""
 
-    train: Environment
-    test: Environment
-    production: Environment
+    train: Environment = Environment(alias="trained", database="", url="")
+    test: Environment = Environment(alias="candidate", database="sqlite:///state/test.db", url="")
+    production: Environment = Environment(alias="champion", database="sqlite:///state/production.db", url="")
 
     @model_validator(mode="after")
     def _apart(self) -> "Environments":
@@ -165,46 +158,46 @@ class Environments(_Section):
         return found
 
 
-class AB(_Section):
+class AB(Section):
     """The A/B test of a challenger against the champion: see `release.ab`. Times in story time."""
 
-    mode: Literal["ab", "shadow"]
-    share: Annotated[float, Field(gt=0, lt=1)]
-    salt: Annotated[str, Field(min_length=1)]
-    paired: bool
-    alpha: Annotated[float, Field(gt=0, lt=0.5)]
-    worse: Annotated[float, Field(gt=0, le=1)]
-    days: Annotated[int, Field(ge=1)]
-    tolerance: Annotated[float, Field(ge=0, le=1)]
-    guard: Annotated[float, Field(gt=0)]
-    watch_days: Annotated[int, Field(ge=0)]
+    mode: Literal["ab", "shadow"] = "ab"
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    salt: Annotated[str, Field(min_length=1)] = "bike-demand"
+    paired: bool = True
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    worse: Annotated[float, Field(gt=0, le=1)] = 0.05
+    days: Annotated[int, Field(ge=1)] = 10
+    tolerance: Annotated[float, Field(ge=0, le=1)] = 0.05
+    guard: Annotated[float, Field(gt=0)] = 1.0
+    watch_days: Annotated[int, Field(ge=0)] = 3
 
 
 Then = Literal["leave-out", "stop"]
 
 
-class Units(_Section):
+class Units(Section):
     """A temperature beyond those of the day before by more than `jump_c` is in another unit."""
 
-    jump_c: Annotated[float, Field(gt=0)]
-    then: Then
+    jump_c: Annotated[float, Field(gt=0)] = 12
+    then: Then = "leave-out"
 
 
-class Nulls(_Section):
+class Nulls(Section):
     """A field that was told before is missing in this share of a day's hours."""
 
-    share: Annotated[float, Field(gt=0, le=1)]
-    then: Then
+    share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    then: Then = "leave-out"
 
 
-class Ranges(_Section):
+class Ranges(Section):
     """The lowest and the highest value that is plausible."""
 
-    temp_c: tuple[float, float]
-    feels_like_c: tuple[float, float]
-    humidity: tuple[float, float]
-    windspeed_kmh: tuple[float, float]
-    then: Then
+    temp_c: tuple[float, float] = (-35, 48)
+    feels_like_c: tuple[float, float] = (-45, 60)
+    humidity: tuple[float, float] = (0.02, 1)
+    windspeed_kmh: tuple[float, float] = (0, 130)
+    then: Then = "leave-out"
 
     @model_validator(mode="after")
     def _lowest_first(self) -> "Ranges":
@@ -214,89 +207,91 @@ class Ranges(_Section):
         return self
 
 
-class Age(_Section):
+class Age(Section):
     """The feed's last hour ended so long ago."""
 
     hours: Annotated[int, Field(ge=1)]
     then: Literal["stop"]  # there is nothing to leave out
 
 
-class Gaps(_Section):
+class Gaps(Section):
     """In so many days this share of the hours is missing."""
 
-    days: Annotated[int, Field(ge=1)]
-    share: Annotated[float, Field(gt=0, lt=1)]
-    then: Literal["stop"]
+    days: Annotated[int, Field(ge=1)] = 2
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    then: Literal["stop"] = "stop"
 
 
-class Counts(_Section):
+class Counts(Section):
     """In so many hours of a day the feed's count is off by this share and by so many bikes."""
 
-    differ: Annotated[float, Field(gt=0)]
-    bikes: Annotated[int, Field(ge=0)]
-    hours: Annotated[int, Field(ge=1, le=24)]
-    then: Then
+    differ: Annotated[float, Field(gt=0)] = 0.2
+    bikes: Annotated[int, Field(ge=0)] = 5
+    hours: Annotated[int, Field(ge=1, le=24)] = 3
+    then: Then = "leave-out"
 
 
-class Level(_Section):
+class Level(Section):
     """The counts of a day are so many times, or so small a part of, what could be expected."""
 
-    factor: Annotated[float, Field(gt=1)]
-    then: Then
+    factor: Annotated[float, Field(gt=1)] = 2.5
+    then: Then = "leave-out"
 
 
-class Quality(_Section):
+class Quality(Section):
     """What is wrong with data, and what follows for trainings: see `data.quality` and `data.quarantine`."""
 
-    units: Units
-    nulls: Nulls
-    ranges: Ranges
-    stale: Age
-    late: Age
-    gaps: Gaps
-    counts: Counts
-    level: Level
+    units: Units = Units()
+    nulls: Nulls = Nulls()
+    ranges: Ranges = Ranges()
+    stale: Age = Age(hours=48, then="stop")
+    late: Age = Age(hours=30, then="stop")
+    gaps: Gaps = Gaps()
+    counts: Counts = Counts()
+    level: Level = Level()
 
 
-class Norms(_Section):
+class Norms(Section):
     """What is normal for a field: the range of the last good days, and `margin` on each side."""
 
-    days: Annotated[int, Field(ge=1)]
-    margin: dict[str, Annotated[float, Field(ge=0)]]
+    days: Annotated[int, Field(ge=1)] = 7
+    margin: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default={"temp_c": 12, "feels_like_c": 14, "humidity": 0.5, "windspeed_kmh": 60}
+    )
 
 
-class Drift(_Section):
+class Drift(Section):
     """How often inputs are compared with what the champion learned from, and what counts as drift."""
 
-    every_days: Annotated[int, Field(ge=1)]
-    reference_days: Annotated[int, Field(ge=7)]
-    distance: Annotated[float, Field(gt=0)]
-    columns: Annotated[int, Field(ge=1)]
+    every_days: Annotated[int, Field(ge=1)] = 7
+    reference_days: Annotated[int, Field(ge=7)] = 60
+    distance: Annotated[float, Field(gt=0)] = 1.5
+    columns: Annotated[int, Field(ge=1)] = 2
 
 
-class Monitoring(_Section):
+class Monitoring(Section):
     """How the loop looks at production: see `monitoring`. Days in story time."""
 
-    late_days: Annotated[int, Field(ge=1)]
-    quality: Quality
-    norms: Norms
-    drift: Drift
+    late_days: Annotated[int, Field(ge=1)] = 14
+    quality: Quality = Quality()
+    norms: Norms = Norms()
+    drift: Drift = Drift()
 
 
-class Trigger(_Section):
+class Trigger(Section):
     """When to train: see `monitoring.rules`. Days in story time; biases are shares of demand."""
 
-    window_days: Annotated[int, Field(ge=3)]
-    min_days: Annotated[int, Field(ge=2)]
-    min_hours: Annotated[int, Field(ge=1)]
-    confidence: Annotated[float, Field(gt=0.5, lt=1)]
-    bias: Annotated[float, Field(ge=0)]
-    loss: Annotated[float, Field(ge=0)]
-    urgent_bias: Annotated[float, Field(ge=0)]
-    cool_down_days: Annotated[int, Field(ge=1)]
-    longest_cool_down_days: Annotated[int, Field(ge=1)]
-    budget: Annotated[int, Field(ge=1)]
-    longest_age_days: Annotated[int, Field(ge=1)]
+    window_days: Annotated[int, Field(ge=3)] = 14
+    min_days: Annotated[int, Field(ge=2)] = 3
+    min_hours: Annotated[int, Field(ge=1)] = 48
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.8
+    bias: Annotated[float, Field(ge=0)] = 0.03
+    loss: Annotated[float, Field(ge=0)] = 0.3
+    urgent_bias: Annotated[float, Field(ge=0)] = 0.15
+    cool_down_days: Annotated[int, Field(ge=1)] = 4
+    longest_cool_down_days: Annotated[int, Field(ge=1)] = 64
+    budget: Annotated[int, Field(ge=1)] = 4
+    longest_age_days: Annotated[int, Field(ge=1)] = 90
 
     @model_validator(mode="after")
     def _in_order(self) -> "Trigger":
@@ -307,89 +302,61 @@ class Trigger(_Section):
         return self
 
 
-class Alerts(_Section):
-    """How people are told: see `loop.alerts`. In the quiet period the same alert is not made again."""
+class Alerts(Section):
+    """Where alerts are delivered: see `loop.alerts`. An alert is not repeated in its quiet period."""
 
-    webhook: Annotated[str, Field(pattern=r"^(https?://\S+)?$")]
-    quiet_days: Annotated[float, Field(ge=0)]
+    webhook: Annotated[str, Field(pattern=r"^([a-z][a-z0-9+.-]*://\S+)?$")] = ""
+    format: Literal["json", "text"] = "json"
+    quiet_days: Annotated[float, Field(ge=0)] = 7
 
 
-class Loop(_Section):
+class Loop(Section):
     """When the loop takes its turns, and when it gives up for a while: see `loop`. Days in story time."""
 
-    seconds: Annotated[float, Field(gt=0)]
-    most_failures: Annotated[int, Field(ge=1)]
-    rest_days: Annotated[float, Field(ge=0)]
-    lesson_worse: Annotated[float, Field(ge=0)]
-    alerts: Alerts
+    seconds: Annotated[float, Field(gt=0)] = 3600
+    most_failures: Annotated[int, Field(ge=1)] = 3
+    rest_days: Annotated[float, Field(ge=0)] = 7
+    alerts: Alerts = Alerts()
 
 
-class Dashboard(_Section):
-    """The application's page for people: how often it renews itself, and where else to look, by name."""
+class Dashboard(Section):
+    """The page /dashboard: how often it polls, when the loop counts as stopped, and links to show."""
 
-    refresh_seconds: Annotated[int, Field(ge=1, le=3600)]
+    refresh_seconds: Annotated[int, Field(ge=1, le=3600)] = 5
+    loop_stale_hours: Annotated[float, Field(gt=0)] = 26
     links: dict[
         Annotated[str, Field(min_length=1, max_length=40)],
         Annotated[str, Field(pattern=r"^(https?://\S+|/[^/\s]\S*)$")],
-    ]
+    ] = Field(default={})
 
 
-class TrackingStore(_Section):
+class TrackingStore(Section):
     """Where runs and models are on record."""
 
-    uri: Annotated[str, Field(min_length=1)]
+    uri: Annotated[str, Field(min_length=1)] = "sqlite:///state/mlflow.db"
 
 
-class Settings(_Section):
-    """All of params.yaml."""
+class Settings(YamlSettings):
+    """All of params.yaml. BIKE_SECTION__KEY in the environment overrides a key."""
 
-    feed: Annotated[str, Field(min_length=1)]
-    first_month: Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")]
-    validation: Validation
-    training: Training
-    flow: Flow
-    deploy: Deploy
-    ab: AB
-    monitoring: Monitoring
-    trigger: Trigger
-    environments: Environments
-    serving: Serving
-    dashboard: Dashboard
-    loop: Loop
-    tracking: TrackingStore
+    shared: ClassVar = {"MLFLOW_TRACKING_URI": ("tracking", "uri")}
+
+    feed: Annotated[str, Field(min_length=1)] = "feed/"
+    first_month: Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")] = "2011-01"
+    validation: Validation = Validation()
+    training: Training = Training()
+    flow: Flow = Flow()
+    deploy: Deploy = Deploy()
+    ab: AB = AB()
+    monitoring: Monitoring = Monitoring()
+    trigger: Trigger = Trigger()
+    environments: Environments = Environments()
+    serving: Serving = Serving()
+    dashboard: Dashboard = Dashboard()
+    loop: Loop = Loop()
+    tracking: TrackingStore = TrackingStore()
 
 
 def load_settings(path: Path = PARAMS) -> Settings:
-    """Read the settings; BIKE_FEED overrides `feed`, MLFLOW_TRACKING_URI `tracking.uri`, BIKE_KEYS_FILE
-    `serving.keys`, BIKE_WEBHOOK `loop.alerts.webhook`, BIKE_LINKS (NAME=ADDRESS,...) `dashboard.links`,
-    and BIKE_DATABASE_TEST and BIKE_DATABASE_PRODUCTION the `database` of these environments, as it may hold a
-    password.
-
-    Raises UserError with the key that is wrong.
-    """
-    try:
-        given = yaml.load(path.read_bytes(), Loader=yaml.CSafeLoader)
-    except FileNotFoundError:
-        raise UserError(f"{path}: not here; run this in the project's folder") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    if isinstance(given, dict) and os.environ.get("BIKE_FEED"):
-        given["feed"] = os.environ["BIKE_FEED"]
-    if isinstance(given, dict) and os.environ.get("MLFLOW_TRACKING_URI"):
-        given["tracking"] = {"uri": os.environ["MLFLOW_TRACKING_URI"]}
-    if isinstance(given, dict) and os.environ.get("BIKE_WEBHOOK"):
-        given["loop"]["alerts"]["webhook"] = os.environ["BIKE_WEBHOOK"]
-    if isinstance(given, dict) and os.environ.get("BIKE_KEYS_FILE"):
-        given["serving"]["keys"] = os.environ["BIKE_KEYS_FILE"]
-    if isinstance(given, dict) and os.environ.get("BIKE_LINKS"):
-        pairs = (each.partition("=") for each in os.environ["BIKE_LINKS"].split(","))
-        given["dashboard"]["links"] = {name.strip(): address.strip() for name, _, address in pairs}
-    for name in ("test", "production"):
-        address = os.environ.get(f"BIKE_DATABASE_{name.upper()}")
-        if address and isinstance(given, dict):
-            given["environments"][name]["database"] = address
-    try:
-        return Settings.model_validate(given)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise UserError(f"{path}: {'.'.join(map(str, first['loc'])) or 'top'}: {first['msg']}") from None
+    """Read the settings. Raises UserError with the key that is wrong."""
+    return read_settings(Settings, path)

@@ -49,7 +49,7 @@ REQUIREMENTS = ("mlflow", "numpy", "onnx", "onnxruntime")
 
 _SWITCHES = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # errors are raised as well, and reported in one line
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     # A server that stops answering half way is told in a minute, not in the hours that MLflow would try.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
@@ -265,20 +265,25 @@ class Tracking:
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
         client.finalize_logged_model(logged.model_id, "READY")
 
+    def runs_with_tag(self, key: str, value: str) -> list[Run]:
+        """The finished runs that have this tag, newest first, without those that were deleted."""
+        if not self._exists():
+            return []
+        with self._told():
+            client = self._client()
+            found = client.search_runs(
+                [self._experiment(client)],
+                f"attributes.status = 'FINISHED' and tags.`{key}` = '{value}'",
+                order_by=["attributes.start_time DESC"],
+            )
+        return [_run(each) for each in found]
+
     def run(self, run_id: str) -> Run:
         """What is on record about a run. Raises UserError where there is none of that id."""
         with self._told(f"run {run_id}"):
             self._must_exist(f"run {run_id}")
             found = self._client().get_run(run_id)
-        inputs = found.inputs.dataset_inputs if found.inputs else []
-        return Run(
-            found.info.run_id,
-            found.info.run_name or "",
-            found.data.params,
-            found.data.metrics,
-            {key: value for key, value in found.data.tags.items() if not key.startswith("mlflow.")},
-            _dataset(inputs[0].dataset) if inputs else None,
-        )
+        return _run(found)
 
     def fetch(self, run_id: str, artifact: str, into: Path) -> Path:
         """Copy a file or folder that a run kept to a folder; the path of the copy. Raises UserError."""
@@ -568,7 +573,7 @@ class Tracking:
 
     def _exists(self) -> bool:
         """Whether anything may be on record: a local database that was not made yet holds nothing."""
-        return self._file is None or self._file.exists()
+        return self._file is None or _holds_something(self._file)
 
     def _once(self, what: str, ask: Callable[[], T]) -> T:
         """The answer of the store; that of a local database, until something is written into it, given once.
@@ -597,7 +602,7 @@ class Tracking:
         """A client of the store, which is made or found to answer first."""
         if self._file is None:
             reach(self.uri)
-        elif not self._file.exists():
+        elif not _holds_something(self._file):
             self._make_database(self._file)
         from mlflow import MlflowClient
 
@@ -610,7 +615,7 @@ class Tracking:
 
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_name(f".{file.name}.lock")):
-            if file.exists():
+            if _holds_something(file):
                 return
             new = file.with_name(f".{file.name}.new")
             new.unlink(missing_ok=True)
@@ -648,9 +653,29 @@ class Tracking:
         except Exception as error:
             if not type(error).__module__.startswith(("mlflow.", "sqlalchemy.", "requests.")):
                 raise
-            said = " ".join(str(error).split())
-            hint = f"look into {self.where}, or at tracking.uri in params.yaml"
-            raise UserError(f"{what}: {said[:300].rstrip('. ')}; {hint}") from None
+            raise UserError(f"{what}: {self._explained(error)}") from None
+
+    def _explained(self, error: Exception) -> str:
+        """What is wrong with the store, and what to do about it."""
+        again = "`python -m bike_demand train` registers a new version"
+        if getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
+            return f"not in {self.where}, never was or was deleted there; {again}"
+        said = " ".join(str(error).split())
+        if self._file and ("not a database" in said or "malformed" in said):
+            return f"{self.where} is damaged; put a backup in its place, or move it away, then {again}"
+        return f"{said[:300].rstrip('. ')}; look into {self.where}, or at tracking.uri in params.yaml"
+
+
+def _run(found: Any) -> Run:
+    inputs = found.inputs.dataset_inputs if found.inputs else []
+    return Run(
+        found.info.run_id,
+        found.info.run_name or "",
+        found.data.params,
+        found.data.metrics,
+        {key: value for key, value in found.data.tags.items() if not key.startswith("mlflow.")},
+        _dataset(inputs[0].dataset) if inputs else None,
+    )
 
 
 def _dataset(entity: Any) -> Dataset:
@@ -671,6 +696,10 @@ def _version(found: Any, aliases: Sequence[str] | None = None) -> Version:
         tuple(found.aliases if aliases is None else aliases),
         MappingProxyType(tags),
     )
+
+
+def _holds_something(database: Path) -> bool:
+    return database.exists() and database.stat().st_size > 0
 
 
 def state_of(database: Path) -> bytes | None:

@@ -5,12 +5,12 @@ from contextlib import closing
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from bike_demand.prediction_log import facts, journal, load
-from bike_demand.prediction_log.database import Database, open_database
+from bike_demand.prediction_log import event_log
+from bike_demand.prediction_log.database import open_database, upsert
+from bike_demand.prediction_log.event_log import Kind, Signal
 from bike_demand.prediction_log.history import keep_drift
-from bike_demand.prediction_log.journal import Kind, Signal
 from bike_demand.prediction_log.loop_tables import days
-from bike_demand.prediction_log.upsert import upsert
+from bike_demand.serving.metrics import Metrics
 
 FIRST = date(2011, 10, 1)
 DAYS = 100
@@ -54,33 +54,33 @@ def fill(address: str, signals: Sequence[Signal] = (), tests: Sequence[dict[str,
         with database.writing() as connection:
             upsert(database, connection, days, rows)
         for day, version, before in ((0, 1, None), (45, 2, 1), (60, 3, 2), (62, 2, 3)):
-            action = journal.begin(
-                database, journal.LIVE, reason="", at=at(day), detail={"instead_of": before}
+            action = event_log.begin(
+                database, event_log.LIVE, reason="", at=at(day), detail={"instead_of": before}
             )
-            journal.write_action(database, action.id, state=journal.DONE, version=version)
-        action = journal.begin(
-            database, journal.TAKE_BACK, reason="far worse", at=at(62), detail={"version": 3}
+            event_log.write_action(database, action.id, state=event_log.DONE, version=version)
+        action = event_log.begin(
+            database, event_log.TAKE_BACK, reason="far worse", at=at(62), detail={"version": 3}
         )
-        journal.write_action(database, action.id, state=journal.DONE, version=2)
+        event_log.write_action(database, action.id, state=event_log.DONE, version=2)
         for day, version, reason, outcome in (
             (43, 2, "it predicts 37 % too little", "live"),
             (59, 3, "a person wanted it", "was live and was taken back"),
         ):
-            action = journal.begin(database, journal.TRAIN, reason=reason, at=at(day))
-            journal.write_action(
-                database, action.id, state=journal.DONE, version=version, detail={"outcome": outcome}
+            action = event_log.begin(database, event_log.TRAIN, reason=reason, at=at(day))
+            event_log.write_action(
+                database, action.id, state=event_log.DONE, version=version, detail={"outcome": outcome}
             )
-        action = journal.begin(database, journal.TRAIN, reason="it was asked for again", at=at(60))
+        action = event_log.begin(database, event_log.TRAIN, reason="it was asked for again", at=at(60))
         detail = {"outcome": "nothing had changed", "nothing_new": True}
-        journal.write_action(database, action.id, state=journal.DONE, detail=detail)
-        changed = journal.open_incident(
+        event_log.write_action(database, action.id, state=event_log.DONE, detail=detail)
+        changed = event_log.open_incident(
             database, Kind.ERROR, "version 1", since=at(40), noticed_at=at(43), noticed_by="too little"
         )
-        journal.note_done(database, changed.id, at(43), "version 2 was trained")
-        journal.end_incident(
+        event_log.note_done(database, changed.id, at(43), "version 2 was trained")
+        event_log.end_incident(
             database, changed.id, at(48), {"hours": 192, "error": 58.5, "normal_error": 30.5}
         )
-        journal.put_alert(
+        event_log.put_alert(
             database,
             key="over:1",
             at=at(48),
@@ -89,15 +89,15 @@ def fill(address: str, signals: Sequence[Signal] = (), tests: Sequence[dict[str,
             body={"happened": "It is over."},
             channels=["log"],
         )
-        late = journal.open_incident(
+        late = event_log.open_incident(
             database, Kind.QUALITY, "feed", since=at(80), noticed_at=at(82), noticed_by="hours are late"
         )
-        journal.end_incident(database, late.id, at(84), {"hours": 96})
+        event_log.end_incident(database, late.id, at(84), {"hours": 96})
         for field in ("temp_c", "feels_like_c"):
-            journal.open_incident(
+            event_log.open_incident(
                 database, Kind.QUALITY, field, since=at(90), noticed_at=at(91), noticed_by="units"
             )
-        journal.put_alert(
+        event_log.put_alert(
             database,
             key="error",
             at=at(43),
@@ -122,23 +122,22 @@ def fill(address: str, signals: Sequence[Signal] = (), tests: Sequence[dict[str,
                 "moved": ["temp_c"],
             },
         )
-        journal.raise_signals(database, signals, NOW)
-        ask(database)
-        live = {"promise": {"mae": 28.25}, "looked_at": datetime.now(UTC).isoformat()}
+        event_log.raise_signals(database, signals, NOW)
+        live = {"reference": {"mae": 28.25}, "checked_at": datetime.now(UTC).isoformat()}
         budget = {"spent": 1, "of": 4, "days": 30, "says": "It cools down until 2012-01-12."}
-        facts.put(database, {"live": live, "tests": list(tests), "budget": budget}, NOW)
+        event_log.publish(database, {"live": live, "tests": list(tests), "budget": budget}, NOW)
 
 
-def ask(database: Database) -> None:
-    """Three minutes of requests, answered by version 2, one of them in vain."""
-    begin = datetime(2026, 1, 1, 12, tzinfo=UTC)
-    empty = (0,) * (len(load.LIMITS) + 1)
-    for minute, requests in enumerate((600, 1200, 300)):
-        buckets = (0, requests, *empty[2:])
-        each = load.Load(
-            begin + timedelta(minutes=minute), 2, requests, requests, int(minute == 1), 1.0, buckets
-        )
-        load.keep(database, "here:1", [each])
+def metrics() -> Metrics:
+    """A thousand requests answered by version 2, one of them in vain, and one rejected."""
+    made = Metrics()
+    for number in range(1000):
+        made.request("/predict", 200, 0.0007 if number < 900 else 0.007)
+    made.request("/predict", 500, 0.0001)
+    made.request("/predict", 422, 0.0001)
+    made.request("/live", 200, 0.0001)
+    made.predictions("2", "champion", 1000)
+    return made
 
 
 def under_test() -> dict[str, Any]:

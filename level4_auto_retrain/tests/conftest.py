@@ -16,11 +16,11 @@ from tests.workcopy import make_copy
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = (  # would override settings
     "BIKE_FEED",
-    "BIKE_DATABASE_PRODUCTION",
-    "BIKE_DATABASE_TEST",
-    "BIKE_KEYS_FILE",
-    "BIKE_WEBHOOK",
-    "BIKE_LINKS",
+    "BIKE_ENVIRONMENTS__PRODUCTION__DATABASE",
+    "BIKE_ENVIRONMENTS__TEST__DATABASE",
+    "BIKE_SERVING__KEYS",
+    "BIKE_LOOP__ALERTS__WEBHOOK",
+    "BIKE_DASHBOARD__LINKS",
     "MLFLOW_TRACKING_URI",
     "PREFECT_API_URL",
 )

@@ -10,12 +10,12 @@ from functools import partial
 from types import ModuleType
 
 from bike_demand.__main__ import main
-from bike_demand.loop import champion, incidents, training, turn
+from bike_demand.loop import champion, cycle, incidents, retraining
 from bike_demand.monitoring import look as look_module
 from bike_demand.monitoring import rules
-from bike_demand.prediction_log import journal
+from bike_demand.prediction_log import event_log
 from bike_demand.release import deploy as delivery
-from bike_demand.release import moves
+from bike_demand.release import transitions
 from bike_demand.release.ab import step as step_module
 from bike_demand.settings import load_settings
 from bike_demand.tracking import Tracking
@@ -24,19 +24,19 @@ from tests.test_loop import DRIFTS, Made, trains
 
 # Where the process ends: before the call of this number of the function.
 POINTS: dict[str, tuple[ModuleType, str, int]] = {
-    "raise": (journal, "raise_signals", 1),
-    "begin": (journal, "begin", 2),
+    "raise": (event_log, "raise_signals", 1),
+    "begin": (event_log, "begin", 2),
     "train": (steps, "run", 1),
-    "registered": (journal, "write_action", 2),
+    "registered": (event_log, "write_action", 2),
     "deploy": (delivery, "deploy", 1),
-    "test": (moves, "begin_test", 1),
-    "deployed": (training, "_end", 1),
+    "test": (transitions, "begin_test", 1),
+    "deployed": (retraining, "_end", 1),
     "note": (incidents, "note", 1),
-    "alert": (turn, "alert", 1),
+    "alert": (cycle, "alert", 1),
     "live": (champion, "note", 2),
-    "publish": (turn, "publish", 1),
-    "deliver": (turn, "deliver", 1),
-    "delivered": (journal, "delivered", 1),
+    "publish": (cycle, "publish", 1),
+    "deliver": (cycle, "deliver", 1),
+    "delivered": (event_log, "delivered", 1),
 }
 
 

@@ -9,8 +9,7 @@ import numpy.typing as npt
 import pytest
 from scipy import stats
 
-from bike_demand.release.ab.rule import Verdict, verdicts
-from bike_demand.release.ab.statistics import Days, Looks, by_day, look, margin
+from bike_demand.release.ab.statistics import ABVerdict, Days, Looks, by_day, look, margin, verdicts
 from bike_demand.settings import AB, load_settings
 from tests import real_pairs
 from tests.conftest import ROOT
@@ -53,8 +52,8 @@ def t_test_each_day(days: Days) -> npt.NDArray[np.int_]:
         with np.errstate(divide="ignore", invalid="ignore"):
             error = np.sqrt(np.maximum((z**2).cumsum(1) / t - mean**2, 0) / (t - 1))
             found.append(stats.t.cdf(mean / error, np.maximum(t - 1, 1)))
-    verdict = np.where(found[1] > 1 - AB_SETTINGS.alpha, Verdict.REJECT, 0)
-    verdict = np.where(found[0] < AB_SETTINGS.alpha, Verdict.PROMOTE, verdict)
+    verdict = np.where(found[1] > 1 - AB_SETTINGS.alpha, ABVerdict.REJECT, 0)
+    verdict = np.where(found[0] < AB_SETTINGS.alpha, ABVerdict.PROMOTE, verdict)
     verdict[:, 0] = 0
     return verdict
 
@@ -70,13 +69,13 @@ def outcome(rule: Rule, days: Days) -> tuple[npt.NDArray[np.int_], npt.NDArray[n
 def rates(rule: Rule, kind: str, stale: str) -> dict[str, float]:
     """Shares of the runs: what may happen in 5 % at most, and what has to in 80 % at least."""
     worse, day = outcome(rule, drawn(kind, 1.1))
-    promoted = float(((worse == Verdict.PROMOTE) & (day < AB_SETTINGS.days)).mean())
+    promoted = float(((worse == ABVerdict.PROMOTE) & (day < AB_SETTINGS.days)).mean())
     equal, day = outcome(rule, drawn(kind, 1.0))
-    rejected = float((equal >= Verdict.REJECT).mean())
-    early = float(((equal >= Verdict.REJECT) & (day < AB_SETTINGS.days)).mean())
+    rejected = float((equal >= ABVerdict.REJECT).mean())
+    early = float(((equal >= ABVerdict.REJECT) & (day < AB_SETTINGS.days)).mean())
     fresh, day = outcome(rule, drawn(stale, 1 / 1.2))
-    soon = float(((fresh == Verdict.PROMOTE) & (day <= 5)).mean())
-    wrong = float((fresh >= Verdict.REJECT).mean())
+    soon = float(((fresh == ABVerdict.PROMOTE) & (day <= 5)).mean())
+    wrong = float((fresh >= ABVerdict.REJECT).mean())
     return {
         "10 % worse, promoted before day 14": promoted,
         "equal, rejected": rejected,
@@ -103,7 +102,7 @@ def test_it_errs_no_more_often_when_the_models_are_less_alike() -> None:
     assert found["equal, rejected before day 14"] <= 0.05
     # A month apart, now the one is better and now the other: to be sure takes more days.
     value, _ = outcome(the_rule, drawn("month", 1 / 1.2))
-    assert (value == Verdict.PROMOTE).mean() >= 0.95
+    assert (value == ABVerdict.PROMOTE).mean() >= 0.95
 
 
 def test_a_t_test_repeated_each_day_would_break_them() -> None:
@@ -147,30 +146,30 @@ def test_what_is_not_known_is_not_excluded() -> None:
     assert (looks.low[0], looks.high[0]) == (0.0, np.inf)
     nothing = look(by_day(np.zeros(2, dtype=int), np.zeros(2), np.zeros(2)), 0.05)
     assert nothing.ratio[0] == 1.0
-    assert verdicts(nothing, AB_SETTINGS, True)[0] == Verdict.KEEP_ON
+    assert verdicts(nothing, AB_SETTINGS, True)[0] == ABVerdict.KEEP_ON
 
 
 @pytest.mark.parametrize(
     ("ratio", "days", "ended", "verdict"),
     [
-        (0.5, 3, False, Verdict.KEEP_ON),  # too early, however sure
-        (0.5, 4, False, Verdict.PROMOTE),
-        (1.0, 4, False, Verdict.PROMOTE),  # surely not 5 % worse
-        (1.3, 4, False, Verdict.REJECT),
-        (2.5, 1, False, Verdict.STOP),
-        (1.9, 1, False, Verdict.KEEP_ON),
+        (0.5, 3, False, ABVerdict.KEEP_ON),  # too early, however sure
+        (0.5, 4, False, ABVerdict.PROMOTE),
+        (1.0, 4, False, ABVerdict.PROMOTE),  # surely not 5 % worse
+        (1.3, 4, False, ABVerdict.REJECT),
+        (2.5, 1, False, ABVerdict.STOP),
+        (1.9, 1, False, ABVerdict.KEEP_ON),
     ],
 )
-def test_what_is_clear_is_decided(ratio: float, days: int, ended: bool, verdict: Verdict) -> None:
+def test_what_is_clear_is_decided(ratio: float, days: int, ended: bool, verdict: ABVerdict) -> None:
     assert verdicts(hours(days, 10 * ratio, 10.0, 0.02), AB_SETTINGS, ended)[-1] == verdict
 
 
-@pytest.mark.parametrize(("ratio", "verdict"), [(1.04, Verdict.PROMOTE), (1.06, Verdict.REJECT)])
-def test_after_its_days_the_estimate_decides(ratio: float, verdict: Verdict) -> None:
+@pytest.mark.parametrize(("ratio", "verdict"), [(1.04, ABVerdict.PROMOTE), (1.06, ABVerdict.REJECT)])
+def test_after_its_days_the_estimate_decides(ratio: float, verdict: ABVerdict) -> None:
     noise = np.tile([0.0, 2.0], 7)  # every other day the one is right, every other day the other
     days = np.repeat(np.arange(14), 24)
     looks = look(by_day(days, 10 * ratio * np.repeat(noise, 24), 10 * np.repeat(noise[::-1], 24)), 0.05)
-    assert verdicts(looks, AB_SETTINGS, False)[-1] == Verdict.KEEP_ON
+    assert verdicts(looks, AB_SETTINGS, False)[-1] == ABVerdict.KEEP_ON
     assert verdicts(looks, AB_SETTINGS, True)[-1] == verdict
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from bike_demand.errors import UserError
-from bike_demand.loop import agent
-from bike_demand.prediction_log import journal
+from bike_demand.loop import cycle
+from bike_demand.prediction_log import event_log
 from bike_demand.prediction_log.database import open_database
 from tests.conftest import ENVIRONMENT, ROOT, Run
 from tests.feedmaker import write_feed
@@ -48,9 +48,9 @@ def test_a_turn_that_fails_is_said_and_the_next_one_is_taken_all_the_same(
         if len(turns) == 4:
             signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(agent, "turn", turn)
+    monkeypatch.setattr(cycle, "run_cycle", turn)
     before = signal.getsignal(signal.SIGTERM)
-    agent.forever(print)
+    cycle.run_forever(print)
     out, err = capsys.readouterr()
     assert turns == [0, 1, 2, 3]
     assert err.startswith("error: the registry does not answer\nTraceback ")
@@ -65,7 +65,7 @@ def test_it_waits_as_long_as_the_settings_say_and_ends_at_once_when_told_to(
 ) -> None:
     change_params(Path(), seconds="3600")
     turned = threading.Event()
-    monkeypatch.setattr(agent, "turn", lambda *_: turned.set())
+    monkeypatch.setattr(cycle, "run_cycle", lambda *_: turned.set())
 
     def tell_to_end() -> None:
         turned.wait(PATIENCE_SECONDS)
@@ -73,7 +73,7 @@ def test_it_waits_as_long_as_the_settings_say_and_ends_at_once_when_told_to(
 
     other = threading.Thread(target=tell_to_end)
     other.start()
-    agent.forever(print)
+    cycle.run_forever(print)
     other.join()
 
 
@@ -110,5 +110,5 @@ def test_as_a_process_it_alerts_what_breaks_and_what_is_right_again(
     alerts = [json.loads(line)["alert"]["title"] for line in said if line.startswith('{"alert"')]
     assert alerts.count("Data quality: gathering") == 1
     with closing(open_database(f"sqlite:///{living / 'state' / 'production.db'}")) as database:
-        (incident,) = [each for each in journal.incidents(database) if each.subject == "gathering"]
+        (incident,) = [each for each in event_log.incidents(database) if each.subject == "gathering"]
     assert incident.ended_at is not None

@@ -94,7 +94,7 @@ def test_of_each_hour_the_first_answer_counts_and_each_version_has_its_own_days(
     assert (all_.hours, all_.error) == (24, 12 * 1.0 + 12 * 4.0)
     errors = {
         version: history.days(database, date(2012, 1, 1), date(2012, 2, 1), version)[0].error
-        for version in history.versions(database, date(2012, 1, 1), date(2012, 2, 1))
+        for version in (1, 2, 3)
     }
     assert errors == {1: 24.0, 2: 96.0, 3: 24 * 89.0}
 

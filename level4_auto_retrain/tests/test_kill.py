@@ -19,9 +19,9 @@ import pytest
 from bike_demand.data.month import parse_month
 from bike_demand.data.schema import CONDITION_COLUMNS, Hour
 from bike_demand.data.table import iso
-from bike_demand.prediction_log import journal, queries
+from bike_demand.prediction_log import event_log, queries
 from bike_demand.prediction_log.database import Database, open_database
-from bike_demand.prediction_log.journal import BEGUN, DONE, LIVE, TAKE_BACK, TRAIN
+from bike_demand.prediction_log.event_log import BEGUN, DONE, LIVE, TAKE_BACK, TRAIN
 from bike_demand.settings import load_settings
 from bike_demand.tracking import Tracking
 from bike_demand.training import steps
@@ -59,10 +59,10 @@ def test_after_kill_9_of_the_loop_the_next_turn_goes_on_and_nothing_is_done_twic
     assert tracking.aliases() == {"champion": 1, "challenger": 2}
     assert [each.number for each in tracking.versions()] == [1, 2]
     with closing(open_database(f"sqlite:///{living / 'state' / 'production.db'}")) as database:
-        assert [(each.state, each.version) for each in journal.actions(database, TRAIN)] == [(DONE, 2)]
-        assert [(each.state, each.version) for each in journal.actions(database, LIVE)] == [(DONE, 1)]
-        assert len(journal.incidents(database)) == len(journal.open_signals(database)) == 1
-        (alert,) = journal.alerts(database)
+        assert [(each.state, each.version) for each in event_log.actions(database, TRAIN)] == [(DONE, 2)]
+        assert [(each.state, each.version) for each in event_log.actions(database, LIVE)] == [(DONE, 1)]
+        assert len(event_log.incidents(database)) == len(event_log.open_signals(database)) == 1
+        (alert,) = event_log.alerts(database)
     assert None not in alert.delivered.values()
     assert alert.id in (living / "state" / "alerts.log").read_text(encoding="utf-8")
 
@@ -70,28 +70,6 @@ def test_after_kill_9_of_the_loop_the_next_turn_goes_on_and_nothing_is_done_twic
 def environment(**more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in ENVIRONMENT}
     return kept | {"PYTHONPATH": str(ROOT)} | more
-
-
-@pytest.mark.slow
-def test_a_training_that_was_registered_but_not_noted_is_found_again_and_not_registered_twice(
-    copy: Path, run: Run
-) -> None:
-    assert run("train", "--no-deploy").status == 0
-    note = copy / "state" / "recorded.json"
-    first = note.read_bytes()
-    note.unlink()  # killed right before it was written
-    said = run("train", "--no-deploy")
-    assert "Nothing changed since run" in said.out
-    assert [each.number for each in Tracking(load_settings()).versions()] == [1]
-    assert note.exists()
-    # Other settings make another version, also where nobody noted the last one.
-    note.unlink()
-    change_params(copy, half_life_days="20")
-    commit(copy)
-    assert "registered as version 2" in run("train", "--no-deploy").out
-    note.write_bytes(first)  # killed again: what is noted is the training before
-    assert "version 2: nothing to do" in run("train", "--no-deploy").out
-    assert [each.number for each in Tracking(load_settings()).versions()] == [1, 2]
 
 
 # ---- a short life
@@ -263,22 +241,22 @@ def wait_until_ready(life: Life) -> None:
 def check(life: Life, database: Database) -> None:
     lost = [hour for hour, count in life.acknowledged.items() if queries.outcome(database, hour) != count]
     assert lost == []
-    live = [each.version for each in journal.actions(database, LIVE)]
-    back = [each.detail["version"] for each in journal.actions(database, TAKE_BACK)]
+    live = [each.version for each in event_log.actions(database, LIVE)]
+    back = [each.detail["version"] for each in event_log.actions(database, TAKE_BACK)]
     print("live:", live, "taken back:", back)
     released = [number for at, number in enumerate(live) if at == 0 or live[at - 1] not in back]
     assert len(released) == len(set(released))
     assert len(live) > 1, "it did not go on"
-    trainings = journal.actions(database, TRAIN)
+    trainings = event_log.actions(database, TRAIN)
     print("trainings:", [(each.at, each.state, each.version, each.detail) for each in trainings])
     assert not [each for each in trainings if each.state == BEGUN]
     versions = Tracking(load_settings()).versions()
     assert len({each.digest for each in versions}) == len(versions)
     assert [each.version for each in trainings if each.version] == [each.number for each in versions]
-    undelivered = [each for each in journal.alerts(database, 1000) if None in each.delivered.values()]
+    undelivered = [each for each in event_log.alerts(database, 1000) if None in each.delivered.values()]
     assert undelivered == []
     quiet = timedelta(days=load_settings().loop.alerts.quiet_days)
     told: dict[str, datetime] = {}
-    for each in sorted(journal.alerts(database, 1000), key=lambda each: each.at):
+    for each in sorted(event_log.alerts(database, 1000), key=lambda each: each.at):
         assert each.key not in told or each.at - told[each.key] >= quiet
         told[each.key] = each.at

@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
-from bike_demand.prediction_log import journal
+from bike_demand.prediction_log import event_log
 from bike_demand.prediction_log.database import open_database
-from bike_demand.prediction_log.journal import DONE, TRAIN
+from bike_demand.prediction_log.event_log import DONE, TRAIN
 from bike_demand.settings import load_settings
 from bike_demand.tracking import Tracking
 from tests.conftest import ENVIRONMENT, ROOT
@@ -54,9 +54,9 @@ def test_a_signal_starts_what_follows_on_it_also_after_kill_9_of_the_server(
     with contextlib.chdir(copy):
         assert Tracking(load_settings()).aliases() == {"trained": 1, "candidate": 1, "champion": 1}
     with closing(open_database(f"sqlite:///{copy / 'state' / 'production.db'}")) as database:
-        assert [(each.state, each.version) for each in journal.actions(database, TRAIN)] == [(DONE, 1)]
-        assert [each.title for each in journal.alerts(database)] == ["No model is live: production"]
-        assert journal.open_signals(database) == []
+        assert [(each.state, each.version) for each in event_log.actions(database, TRAIN)] == [(DONE, 1)]
+        assert [each.title for each in event_log.alerts(database)] == ["No model is live: production"]
+        assert event_log.open_signals(database) == []
 
 
 def python(folder: Path, api: str, *command: str) -> subprocess.CompletedProcess[str]:

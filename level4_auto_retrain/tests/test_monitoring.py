@@ -15,10 +15,10 @@ from bike_demand.data.schema import Hour
 from bike_demand.monitoring import look as look_module
 from bike_demand.monitoring.drift import report
 from bike_demand.monitoring.look import Seen, asked_badly, look
-from bike_demand.prediction_log import history, journal
+from bike_demand.prediction_log import event_log, history
 from bike_demand.prediction_log import norms as published
 from bike_demand.prediction_log.database import Database, open_database
-from bike_demand.prediction_log.journal import Kind
+from bike_demand.prediction_log.event_log import Kind
 from bike_demand.prediction_log.loop_tables import drift
 from bike_demand.settings import load_settings
 from bike_demand.tracking import Tracking
@@ -291,7 +291,7 @@ def test_a_season_is_reported_as_drift_of_inputs_and_is_no_reason_to_train(due: 
     assert said(seen(database, "2011-03-18"), Kind.DRIFT) == ["inputs"]
     assert len(history.drifts(database, 9)) == 2
     assert run("agent", "--once", "--as-of", "2011-03-18").status == 0
-    assert journal.actions(database, journal.TRAIN) == []
+    assert event_log.actions(database, event_log.TRAIN) == []
 
 
 @pytest.mark.slow
@@ -334,13 +334,13 @@ def test_the_command_says_how_production_is_doing_and_acts_on_nothing(database: 
     assert "In the last 7 days 1" in done.out
     assert "data-quality, temp_c: temp_c changes its unit" in done.out
     assert "Trainings: 0." in done.out
-    assert journal.signals(database) == []
-    assert journal.actions(database) == []
+    assert event_log.signals(database) == []
+    assert event_log.actions(database) == []
 
 
 def test_the_command_tells_a_program_all_of_it(database: Database, run: Run) -> None:
     live("2011-03-08")
-    incident = journal.open_incident(
+    incident = event_log.open_incident(
         database,
         Kind.QUALITY,
         "temp_c",
@@ -348,11 +348,13 @@ def test_the_command_tells_a_program_all_of_it(database: Database, run: Run) -> 
         noticed_at=datetime(2011, 2, 2),
         noticed_by="test",
     )
-    journal.end_incident(database, incident.id, datetime(2011, 2, 5), {"hours": 3})
-    action = journal.begin(database, journal.TRAIN, reason="the error drifts", at=datetime(2011, 2, 3))
-    journal.write_action(database, action.id, state=journal.DONE, version=2, detail={"outcome": "promoted"})
-    back = journal.begin(database, journal.TAKE_BACK, reason="it is far worse", at=datetime(2011, 2, 9))
-    journal.write_action(database, back.id, state=journal.DONE, version=1)
+    event_log.end_incident(database, incident.id, datetime(2011, 2, 5), {"hours": 3})
+    action = event_log.begin(database, event_log.TRAIN, reason="the error drifts", at=datetime(2011, 2, 3))
+    event_log.write_action(
+        database, action.id, state=event_log.DONE, version=2, detail={"outcome": "promoted"}
+    )
+    back = event_log.begin(database, event_log.TAKE_BACK, reason="it is far worse", at=datetime(2011, 2, 9))
+    event_log.write_action(database, back.id, state=event_log.DONE, version=1)
     done = run("monitor", "--as-of", "2011-03-08", "--json")
     assert (done.status, done.err) == (0, "")
     told = json.loads(done.out)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 import yaml
@@ -16,11 +17,6 @@ from tests.conftest import ROOT
 from tests.service import running
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
-COMMANDS = {
-    *("ingest", "validate", "train", "reproduce", "predict", "serve", "key"),
-    *("deploy", "ab", "rollback", "release", "trace"),
-    *("agent", "monitor", "retrain", "incidents"),
-}
 
 
 def test_the_image_has_pinned_bases_and_does_not_run_as_root() -> None:
@@ -44,8 +40,10 @@ def test_what_the_image_copies_is_let_through() -> None:
 def test_the_commands_that_are_written_down_exist(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8").replace('", "', " ")
     named = set(re.findall(r"python -m bike_demand (\w+)", text))
+    usage = [sys.executable, "-m", "bike_demand", "--help"]
+    shown = subprocess.run(usage, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert named
-    assert named <= COMMANDS
+    assert named <= set(re.findall(r"(?m)^  (\w+) ", shown.partition("Commands:")[2]))
 
 
 def test_by_the_runbook_a_release_asks_for_nobody() -> None:
@@ -112,6 +110,22 @@ def test_workflows_may_do_no_more_than_they_need() -> None:
             assert job["permissions"] == allowed
             for step in job["steps"]:
                 assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", step.get("uses", f"a@{'0' * 40}"))
+
+
+def test_a_wheel_has_the_files_of_the_dashboard(tmp_path: Path) -> None:
+    shutil.copytree(
+        ROOT / "bike_demand", tmp_path / "bike_demand", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    build = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
+    done = subprocess.run([sys.executable, "-c", build, "dist"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    static = Path("bike_demand/serving/static")
+    with ZipFile(wheel) as packed:
+        assert {
+            path.relative_to(ROOT).as_posix() for path in (ROOT / static).rglob("*") if path.is_file()
+        } == {name for name in packed.namelist() if name.startswith(f"{static.as_posix()}/")}
 
 
 @pytest.mark.slow

@@ -19,13 +19,12 @@ from bike_demand.data.quarantine import Quarantine, fit_hours, good, recognise
 from bike_demand.data.schema import Hour
 from bike_demand.data.store import read_hours
 from bike_demand.errors import UserError
-from bike_demand.prediction_log import journal
+from bike_demand.prediction_log import event_log
 from bike_demand.prediction_log.database import open_database
-from bike_demand.prediction_log.journal import Kind
+from bike_demand.prediction_log.event_log import Kind
 from bike_demand.prediction_log.outcomes import store
 from bike_demand.release.deploy import deploy
-from bike_demand.release.gates import Case, Gate
-from bike_demand.release.gates import Finding as GateFinding
+from bike_demand.release.gates import Gate, GateContext, GateResult
 from bike_demand.settings import QUARANTINE, Quality, load_settings
 from bike_demand.tracking import Tracking
 from bike_demand.training.model import fit
@@ -258,9 +257,9 @@ def test_gates_see_none_of_the_hours_in_quarantine(released: Path, run: Run) -> 
     register(constant(released / "model", 50.0))
     judged: list[Hour] = []
 
-    def judge(case: Case) -> GateFinding:
+    def judge(case: GateContext) -> GateResult:
         judged.extend(case.hours)
-        return GateFinding(True, "seen")
+        return GateResult(True, "seen")
 
     deploy(load_settings(), "2", None, print, gates=(Gate("look", "Looks", judge),))
     assert 0 < len(judged) < len(ROWS)
@@ -283,12 +282,14 @@ def test_a_lesson_stops_the_training_that_would_forget_it(
     rows = spoilt(ROWS, "2011-03-04", "2011-03-17", fourfold)
     with closing(open_database(settings.environments.production.database)) as database:
         since, noticed = datetime(2011, 3, 4), datetime(2011, 3, 5)
-        incident = journal.open_incident(
+        incident = event_log.open_incident(
             database, Kind.QUALITY, "count", since=since, noticed_at=noticed, noticed_by="test"
         )
         case = make_case(incident.id, targets(rows, COUNTS, {}, CHECKS)[0], rows, COUNTS, CHECKS)
         assert case is not None
-        journal.add_lesson(database, incident.id, journal.DATA, json.loads(case.model_dump_json()))
+        event_log.add_regression_case(
+            database, incident.id, event_log.DATA, json.loads(case.model_dump_json())
+        )
     assert stages.main(["ingest"]) == 0
     assert len(quarantine.read().cases) == 1
     assert stages.main(["validate"]) == 0

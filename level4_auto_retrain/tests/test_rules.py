@@ -15,8 +15,8 @@ from bike_demand.monitoring.rules import (
     due,
     error_signal,
 )
+from bike_demand.prediction_log.event_log import Kind
 from bike_demand.prediction_log.history import Day
-from bike_demand.prediction_log.journal import Kind
 from bike_demand.settings import Settings, Trigger, load_settings
 from tests.conftest import ROOT
 

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
-from data import COMMITTED_FEED
-from data.feedfile import read_feed
 from ladder.feed import app
+from ladder.world import COMMITTED_FEED
+from ladder.world.feedfile import read_feed
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 from typer.testing import Result
 
-from data import COMMITTED_FEED, UserError
-from data.feedfile import read_feed
+from ladder import UserError
+from ladder.world import COMMITTED_FEED
+from ladder.world.feedfile import read_feed
 from tests.feed.conftest import RunFeed
 from tests.feed.test_real_data import as_uci, save
 

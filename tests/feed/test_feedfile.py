@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from data import COMMITTED_FEED
-from data.feedfile import COLUMNS, FeedError, read_feed, write_feed
+from ladder.world import COMMITTED_FEED
+from ladder.world.feedfile import COLUMNS, FeedError, read_feed, write_feed
 
 HEADER = ",".join(COLUMNS)
 ROWS = [

@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from data.feedfile import FeedError, read_feed, write_feed
-from data.openml import WEATHER, fetch_openml_feed, from_openml
-from data.uci import HEADER, read_uci
+from ladder.world.feedfile import FeedError, read_feed, write_feed
+from ladder.world.openml import WEATHER, fetch_openml_feed, from_openml
+from ladder.world.uci import HEADER, read_uci
 
 STYLES = {
     "2011-01-31": lambda day: f"{day:%Y-%m-%d}",

@@ -6,11 +6,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data import SCENARIOS
-from data.faults import as_asked, publish
-from data.feedfile import INPUTS, read_feed, write_feed
-from data.scenario import Outage, Poison, Scenario, ScenarioError, Units, known_scenarios, load_scenario
-from data.simulator import simulate
+from ladder.world import SCENARIOS
+from ladder.world.faults import as_asked, publish
+from ladder.world.feedfile import INPUTS, read_feed, write_feed
+from ladder.world.scenario import (
+    Outage,
+    Poison,
+    Scenario,
+    ScenarioError,
+    Units,
+    known_scenarios,
+    load_scenario,
+)
+from ladder.world.simulator import simulate
 
 END = pd.Timestamp("2013-01-01")
 

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data import COMMITTED_FEED, UserError
-from data.feedfile import write_feed
-from data.scenario import load_scenario
-from data.simulator import simulate
+from ladder import UserError
+from ladder.world import COMMITTED_FEED
+from ladder.world.feedfile import write_feed
+from ladder.world.scenario import load_scenario
+from ladder.world.simulator import simulate
 
 MONTHLY = [
     *(56, 74, 88, 132, 183, 199, 190, 187, 178, 166, 142, 118),

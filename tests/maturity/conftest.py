@@ -16,15 +16,15 @@ import httpx
 import pandas as pd
 import pytest
 
-from data import COMMITTED_FEED
-from data.faults import as_asked
-from data.feedfile import INPUTS, read_feed, write_feed
-from data.scenario import Units
 from ladder import users, workcopy
-from ladder.hands import environment, perform, type_in
 from ladder.levels import level
 from ladder.runbook import Role, Runbook, Step, load
 from ladder.service import Service
+from ladder.steps import environment, run_command, run_step
+from ladder.world import COMMITTED_FEED
+from ladder.world.faults import as_asked
+from ladder.world.feedfile import INPUTS, read_feed, write_feed
+from ladder.world.scenario import Units
 
 RELEASED = pd.Timestamp("2011-10-01")  # what happened from this day on was not known at the releases
 MAILED = {"export": "export.csv", "mail": "handoff", "send": "predictions.csv"}
@@ -153,7 +153,7 @@ class Desks:
     def do(self, name: str) -> str:
         """Do a step at the desk of whoever does it, and mail what it gives to another; what it printed."""
         chosen = step(self.book, name)
-        said = perform(chosen, self.of(chosen.who), type_in)
+        said = run_step(chosen, self.of(chosen.who), run_command)
         if chosen.gives_to is not None:
             source = self.of(chosen.who) / MAILED[name]
             target = self.of(chosen.gives_to) / MAILED[name]
@@ -270,7 +270,7 @@ def release(clean: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> It
     book = load(folder)
     with Service(folder, folder / "state" / "service.log", env=environment()) as service:
         steps = (*book.daily, *book.release)
-        said = {each.id: perform(each, folder, type_in, service) for each in steps}
+        said = {each.id: run_step(each, folder, run_command, service) for each in steps}
         yield Release(folder, service, book, said)
 
 
@@ -287,4 +287,4 @@ def trial(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Trial:
     """A second training: smaller trees, and on the first two months only."""
     folder = release.copied(tmp_path_factory.mktemp("trial") / "project")
     edit(folder / "params.yaml", "max_leaf_nodes: 31", "max_leaf_nodes: 15")
-    return Trial(folder, type_in(f"{step(release.book, 'train').command} --as-of {OLD}", folder))
+    return Trial(folder, run_command(f"{step(release.book, 'train').command} --as-of {OLD}", folder))

@@ -16,8 +16,8 @@ import pandas as pd
 import yaml
 from onnx import helper, numpy_helper
 
-from ladder.hands import type_in
 from ladder.runbook import Runbook, Step
+from ladder.steps import run_command
 from tests.maturity.conftest import copied, edit, git
 
 MODEL = "bike-demand"
@@ -161,12 +161,12 @@ def deployed_elsewhere(folder: Path, cron: str = "0 5 1 * *") -> list[dict[str, 
     That of the project was up to date with its settings before.
     """
     make = "python -m bike_demand.schedule"
-    type_in(make, folder)
+    run_command(make, folder)
     assert git(folder, "status", "--porcelain", "prefect.yaml") == ""  # as committed
     edit(folder / "params.yaml", f'cron: "{cron}"', 'cron: "30 4 * * 1"')
     edit(folder / "params.yaml", "work_pool: training", "work_pool: big-machines")
     edit(folder / "params.yaml", "work_pool_type: process", "work_pool_type: kubernetes")
-    type_in(make, folder)
+    run_command(make, folder)
     made: list[dict[str, Any]] = yaml.safe_load((folder / "prefect.yaml").read_bytes())["deployments"]
     git(folder, "checkout", "--quiet", ".")
     for deployment in made:

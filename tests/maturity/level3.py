@@ -21,9 +21,9 @@ import onnx
 import pandas as pd
 import yaml
 
-from data.feedfile import INPUTS, write_feed
-from ladder.hands import environment, in_this_process
 from ladder.service import APPLICATION, Service
+from ladder.steps import environment, run_in_process
+from ladder.world.feedfile import INPUTS, write_feed
 from tests.maturity.conftest import copied, edit, git, seal
 from tests.maturity.level2 import MODEL, Store, apart, commit, handoff, restored, stage_outs, stored
 
@@ -38,7 +38,7 @@ def _begin(project: Path, values: dict[str, str]) -> None:
 
 def _typed(command: str, folder: Path) -> str:
     os.chdir(folder)
-    return in_this_process(command, folder)
+    return run_in_process(command, folder)
 
 
 class Hand:
@@ -50,7 +50,7 @@ class Hand:
     def __init__(self, project: Path) -> None:
         self._process = ProcessPoolExecutor(1, get_context("spawn"), _begin, (project, environment()))
 
-    def type_in(self, command: str, folder: Path) -> str:
+    def run_command(self, command: str, folder: Path) -> str:
         """What the command printed. Raises UserError with its last line where it fails."""
         return self._process.submit(_typed, command, folder).result()
 
@@ -77,7 +77,7 @@ def scored(folder: Path, typing: Hand, rows: pd.DataFrame) -> list[float]:
     """What the scoring script of a project answers to these rows."""
     given = folder / "rows.csv"
     rows[INPUTS].to_csv(given, index=False, date_format="%Y-%m-%dT%H:%M:%S", lineterminator="\n")
-    typing.type_in("python -m bike_demand predict rows.csv predictions.csv", folder)
+    typing.run_command("python -m bike_demand predict rows.csv predictions.csv", folder)
     answers: list[float] = pd.read_csv(folder / "predictions.csv")["prediction"].tolist()
     return answers
 
@@ -93,8 +93,6 @@ def without_services(folder: Path, target: Path) -> Path:
     address = yaml.safe_load((copy / "params.yaml").read_text(encoding="utf-8"))["environments"]["test"]
     edit(copy / "params.yaml", f'url: "{address["url"]}"', 'url: ""')
     commit(copy, "No service of the test environment runs here")
-    # The last training is on record in the copy's store now.
-    edit(copy / "state" / "recorded.json", folder.as_posix(), copy.as_posix())
     return copy
 
 
@@ -278,7 +276,7 @@ class Workshop:
         golden = json.loads(self.registry.artifact(version.run_id, "golden.json"))
         asked = pd.DataFrame(golden["requests"])[INPUTS]
         asked.to_csv(self.folder / "golden.csv", index=False, lineterminator="\n")
-        self._typing.type_in(
+        self._typing.run_command(
             f"python -m bike_demand predict golden.csv answers.csv --model {model.as_posix()}", self.folder
         )
         golden["answers"] = pd.read_csv(self.folder / "answers.csv")["prediction"].tolist()

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from html import unescape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -143,19 +142,6 @@ def samples(metrics: str, name: str) -> dict[tuple[tuple[str, str], ...], float]
     """The values of a metric in Prometheus's format, by its labels."""
     found = re.findall(rf"(?m)^{name}(?:{{(.*)}})? (\S+)$", metrics)
     return {tuple(sorted(re.findall(r'(\w+)="([^"]*)"', labels))): float(value) for labels, value in found}
-
-
-def words(html: str) -> str:
-    """What a person reads of a page: no style, no program, no tags."""
-    html = re.sub(r"<(style|script).*?</\1>", " ", html, flags=re.DOTALL)
-    return " ".join(unescape(re.sub(r"<[^>]+>", " ", html)).split())
-
-
-def headline(html: str) -> str:
-    """What the page says at one glance."""
-    found = re.search(r"<h1>(.*?)</h1>", html, re.DOTALL)
-    assert found is not None
-    return unescape(found[1])
 
 
 def fourfold(model: onnx.ModelProto, factor: float = 4.0) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ladder.levels import ROOT, levels
+from ladder import ROOT
+from ladder.levels import levels
 
 HERE = Path(__file__).parent
 ROWS: dict[str, int] = {

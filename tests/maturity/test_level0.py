@@ -12,10 +12,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from data import UserError
-from data.feedfile import INPUTS, write_feed
+from ladder import UserError
 from ladder.levels import level
 from ladder.runbook import load_people, plan
+from ladder.world.feedfile import INPUTS, write_feed
 from tests.maturity.conftest import Desks, before, between, edit, error, in_fahrenheit, step, tree
 
 pytestmark = [pytest.mark.xdist_group("level0"), pytest.mark.slow]

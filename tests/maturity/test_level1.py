@@ -20,13 +20,13 @@ import pytest
 import yaml
 from onnx import helper, numpy_helper
 
-from data import UserError
-from data.feedfile import INPUTS, write_feed
-from ladder.hands import environment, perform, type_in
+from ladder import UserError
 from ladder.levels import level
 from ladder.runbook import Runbook, load, load_people, plan
 from ladder.service import Service
+from ladder.steps import environment, run_command, run_step
 from ladder.users import as_bodies
+from ladder.world.feedfile import INPUTS, write_feed
 from tests.maturity.conftest import (
     OLD,
     RELEASED,
@@ -90,14 +90,14 @@ def ask(service: Service, rows: pd.DataFrame) -> pd.Series:
 def predict(folder: Path, rows: pd.DataFrame) -> pd.Series:
     """What the batch command of a project answers to these rows."""
     rows.to_csv(folder / "rows.csv", index=False, date_format="%Y-%m-%dT%H:%M:%S", lineterminator="\n")
-    type_in("python -m bike_demand predict rows.csv predictions.csv", folder)
+    run_command("python -m bike_demand predict rows.csv predictions.csv", folder)
     return pd.read_csv(folder / "predictions.csv")["prediction"].astype(float)
 
 
 def failing(folder: Path, *tests: str) -> set[str]:
     """The names of those of the level's own tests that fail in a project. Fails where none of them passes."""
     with contextlib.suppress(UserError):  # it fails on purpose; the report says in what
-        type_in(" ".join([PYTEST, "--junitxml=report.xml", *tests]), folder)
+        run_command(" ".join([PYTEST, "--junitxml=report.xml", *tests]), folder)
     cases = list(ElementTree.parse(folder / "report.xml").iter("testcase"))
     failed = {str(case.get("name")) for case in cases if case.find("failure") is not None}
     assert not [case for case in cases if case.find("error") is not None]
@@ -133,7 +133,7 @@ def test_a_release_takes_fewer_days_and_hands_than_before_but_a_data_scientist_b
     models = {name: tree(folder / "state" / name) for name in ("handoff", "model")}
     write_feed(before(clean, "2011-12-01"), folder / "feed")
     for each in release.book.daily:
-        perform(each, folder, type_in)
+        run_step(each, folder, run_command)
     assert (folder / "state" / "data" / "2011-11.csv").exists()
     assert {name: tree(folder / "state" / name) for name in models} == models
 
@@ -164,8 +164,8 @@ def test_once_the_operator_corrects_a_day_the_model_that_is_live_cannot_be_made_
     for column in ("registered", "count"):
         corrected[column] += day.astype(int) * 5
     write_feed(corrected, folder / "feed")
-    perform(step(release.book, "gather"), folder, type_in)
-    type_in(f"{step(release.book, 'train').command} --as-of {OLD}", folder)
+    run_step(step(release.book, "gather"), folder, run_command)
+    run_command(f"{step(release.book, 'train').command} --as-of {OLD}", folder)
     assert tree(folder / "state" / "handoff") != tree(trial.folder / "state" / "handoff")
     kept = [path.name for path in folder.rglob("2011-02.csv")]
     assert len(kept) == 2  # the feed and what was gathered of it: the day as it was is gone
@@ -196,12 +196,12 @@ def test_every_push_is_linted_tested_and_built_into_an_image_that_starts(
     lint = [line for line in runs(jobs["lint"]) if line.startswith("ruff ")]
     assert len(lint) == 2
     for line in lint:
-        type_in(line, folder)
+        run_command(line, folder)
     with (folder / "bike_demand" / "runtime.py").open("a", encoding="utf-8") as file:
         file.write("import   os\n")
     for line in lint:
         with pytest.raises(UserError, match="status 1"):
-            type_in(line, folder)
+            run_command(line, folder)
     built = image(release.folder, tmp_path / "image")
     with Service(built, tmp_path / "service.log", env=environment()) as service:
         service.start()
@@ -266,7 +266,7 @@ def test_every_morning_the_machine_gathers_the_month_that_grew_and_reads_no_othe
     assert gather.who == "machine"
     assert gather in release.book.daily
     feed, data = folder / "feed", folder / "state" / "data"
-    perform(gather, folder, type_in)  # the copy's feed is another place
+    run_step(gather, folder, run_command)  # the copy's feed is another place
     january = (feed / "2011-01.csv").stat()
     # No longer a feed, but nothing says that it changed: whoever reads it again will stumble.
     (feed / "2011-01.csv").write_bytes(b"?" * january.st_size)
@@ -275,7 +275,7 @@ def test_every_morning_the_machine_gathers_the_month_that_grew_and_reads_no_othe
         write_feed(between(clean, "2011-10-01", day), tmp_path / "published")
         shutil.copy2(tmp_path / "published" / "2011-10.csv", feed)
         earlier = tree(data)
-        perform(gather, folder, type_in)
+        run_step(gather, folder, run_command)
         later = tree(data)
         assert {name for name in later if later[name] != earlier.get(name)} == {"2011-10.csv", "sources.json"}
         assert (data / "2011-10.csv").read_bytes() == (feed / "2011-10.csv").read_bytes()
@@ -340,7 +340,7 @@ def test_a_trained_model_is_a_file_that_goes_nowhere_until_a_person_hands_it_ove
     assert given.by_hand
     assert given.command is None
     assert (given.who, given.gives_to) == ("data scientist", "software engineer")
-    perform(given, folder, type_in)
+    run_step(given, folder, run_command)
     assert len(predict(folder, october)) == len(october)
 
 
@@ -357,10 +357,10 @@ def test_a_new_model_is_not_served_until_a_person_restarts_the_service(
             return str(httpx.get(f"{service.url}/model").json()["version"])
 
         assert version() == release.version
-        perform(step(release.book, "hand-over"), folder, type_in, service)
+        run_step(step(release.book, "hand-over"), folder, run_command, service)
         assert tree(folder / "state" / "model") == tree(trial.folder / "state" / "handoff")
         assert version() == release.version  # still the old one, and nothing will change that
-        perform(step(release.book, "restart"), folder, type_in, service)
+        run_step(step(release.book, "restart"), folder, run_command, service)
         assert version() != release.version
         assert version() in trial.said
 
@@ -395,7 +395,7 @@ def test_engineers_get_a_folder_that_is_checked_and_a_damaged_one_does_not_start
     content[len(content) // 2] ^= 1
     model.write_bytes(content)
     with pytest.raises(UserError, match=r"model\.onnx: .* damaged or changed; copy the hand-off again"):
-        type_in("python -m bike_demand serve --port 0", folder)
+        run_command("python -m bike_demand serve --port 0", folder)
 
 
 def with_mixed_up_columns(model: onnx.ModelProto) -> None:
@@ -423,7 +423,7 @@ def test_integration_tests_pass_the_released_model_and_stop_one_that_only_looks_
     spoil(model)
     seal(folder / "state" / "model", model.SerializeToString())
     with pytest.raises(UserError, match=TESTS_FAILED):
-        perform(step(release.book, "integrate"), folder, type_in)
+        run_step(step(release.book, "integrate"), folder, run_command)
 
 
 @pytest.mark.maturity("L1-A2")
@@ -431,8 +431,8 @@ def test_a_model_of_stale_data_passes_all_that_engineers_can_check(
     release: Release, trial: Trial, october: pd.DataFrame, tmp_path: Path
 ) -> None:
     folder = copied(trial.folder, tmp_path / "project")
-    perform(step(release.book, "hand-over"), folder, type_in)
-    assert " passed" in perform(step(release.book, "integrate"), folder, type_in)
+    run_step(step(release.book, "hand-over"), folder, run_command)
+    assert " passed" in run_step(step(release.book, "integrate"), folder, run_command)
     assert error(predict(folder, october), october) > 2 * error(ask(release.service, october), october)
     # On the data scientist's screen it even looks better: of its few days in winter it is right.
     (stale,), (fresh,) = MAE.findall(trial.said), MAE.findall(release.said["train"])
@@ -457,7 +457,7 @@ def test_a_tag_releases_the_application_without_a_person_and_without_a_model(
     built = image(release.folder, tmp_path / "image")
     assert not list(built.rglob("model.onnx"))
     with pytest.raises(UserError, match="no model yet"):
-        type_in("python -m bike_demand predict params.yaml predictions.csv", built)
+        run_command("python -m bike_demand predict params.yaml predictions.csv", built)
 
 
 @pytest.mark.maturity("L1-A3")

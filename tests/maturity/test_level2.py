@@ -19,13 +19,12 @@ import tenacity
 import yaml
 from filelock import FileLock
 
-from data import UserError
-from data.feedfile import write_feed
-from ladder import workcopy
-from ladder.hands import environment, perform, type_in
+from ladder import UserError, workcopy
 from ladder.levels import level
 from ladder.runbook import Runbook, load, load_people
 from ladder.service import Service
+from ladder.steps import environment, run_command, run_step
+from ladder.world.feedfile import write_feed
 from tests.maturity.conftest import before, between, copied, edit, error, git, in_fahrenheit, seal, tree
 from tests.maturity.level2 import (
     Store,
@@ -108,13 +107,13 @@ def practice(clean: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> I
     with Service(folder, place / "service.log", env=environment()) as service:
         service.start()
         answers = {"the start": answering(service)}
-        said = {train.id: perform(train, folder, type_in, service)}
+        said = {train.id: run_step(train, folder, run_command, service)}
         answers["the training"] = answering(service)
         earlier = (tree(folder / "state" / "run"), len(Store(folder).runs()), len(Store(folder).versions()))
-        said["again"] = perform(train, folder, type_in, service)
+        said["again"] = run_step(train, folder, run_command, service)
         later = (tree(folder / "state" / "run"), len(Store(folder).runs()), len(Store(folder).versions()))
         put_live = by_hand(book)[-1]  # the look before it would show the same
-        said[put_live.id] = perform(put_live, folder, type_in, service)
+        said[put_live.id] = run_step(put_live, folder, run_command, service)
         answers["the release"] = taken(service, "1")
 
         clone = ["git", "clone", "--quiet", "--config", "core.autocrlf=false"]
@@ -124,7 +123,7 @@ def practice(clean: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> I
         # What was tried is merged, the feed moves on.
         git(folder, "pull", "--quiet", "--ff-only", str(colleague), "main")
         write_feed(before(clean, SECOND), folder / "feed")
-        type_in("python -m bike_demand ingest", folder)
+        run_command("python -m bike_demand ingest", folder)
 
         uri = f"sqlite:///{(folder / 'state' / 'mlflow.db').as_posix()}"
         edit(colleague / "params.yaml", "sqlite:///state/mlflow.db", uri)
@@ -134,7 +133,7 @@ def practice(clean: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> I
         wrong = pd.concat([known, september.assign(**in_fahrenheit(september))], ignore_index=True)
         write_feed(wrong, colleague / "feed")
         with pytest.raises(UserError) as refused:
-            perform(train, colleague, type_in)
+            run_step(train, colleague, run_command)
         state = colleague / "state"
         report = json.loads((state / "reports" / "validation.json").read_text(encoding="utf-8"))
         left = {path.name for path in (state / "run").glob("*")}
@@ -147,7 +146,7 @@ def practice(clean: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> I
         then = january.stat()
         january.write_bytes(b"?" * then.st_size)
         os.utime(january, ns=(then.st_atime_ns, then.st_mtime_ns))
-        said["experiment"] = perform(train, colleague, type_in)
+        said["experiment"] = run_step(train, colleague, run_command)
         answers["the experiment"] = answering(service)
         yield Practice(
             folder,
@@ -180,11 +179,11 @@ def overruled(practice: Practice, tmp_path_factory: pytest.TempPathFactory) -> O
     look, *_, put_live = by_hand(practice.book)
     live = []
     with pytest.raises(UserError) as refused:
-        perform(look, folder, type_in)
+        run_step(look, folder, run_command)
     live.append(Store(folder).champion())
-    said = type_in(f'{put_live.command} --override "{REASON}"', folder)
+    said = run_command(f'{put_live.command} --override "{REASON}"', folder)
     live.append(Store(folder).champion())
-    type_in("python -m bike_demand release --back", folder)
+    run_command("python -m bike_demand release --back", folder)
     live.append(Store(folder).champion())
     return Overruled(folder, str(refused.value), tuple(live), said)
 
@@ -239,7 +238,7 @@ def test_an_old_model_is_made_again_bit_for_bit_though_code_and_feed_moved_on(
     assert "learning_rate: 0.02" in (folder / "params.yaml").read_text(encoding="utf-8")
     assert (folder / "state" / "data" / "2011-09.csv").exists()
     first = Store(folder).versions()[0]
-    said = type_in(f"python -m bike_demand reproduce {first.run_id}", folder)
+    said = run_command(f"python -m bike_demand reproduce {first.run_id}", folder)
     digest = first.tags["digest"]
     assert f"identical: model {digest}" in said
     # Not only said: it lies there, as do its data.
@@ -371,7 +370,7 @@ def test_what_data_engineers_change_reaches_the_models_of_data_scientists_with_t
     assert owned["dvc.yaml"] == DATA_TEAMS
 
     def outdated(stage: str) -> list[Any]:
-        said = type_in(f"python -m dvc status --json {stage}", folder)
+        said = run_command(f"python -m dvc status --json {stage}", folder)
         found: dict[str, list[Any]] = json.loads(said.strip().splitlines()[-1])
         return found.get(stage, [])
 
@@ -450,7 +449,7 @@ def test_where_and_when_trainings_run_is_a_setting_and_never_two_at_a_time(
         FileLock(folder / "state" / "train.lock"),
         pytest.raises(UserError, match="another training is at work"),
     ):
-        perform(training(practice.book), folder, type_in)
+        run_step(training(practice.book), folder, run_command)
 
 
 @pytest.mark.maturity("L2-C3")
@@ -502,7 +501,7 @@ def test_each_versions_data_model_and_code_are_restored_from_version_control(
     folder = practice.apart(tmp_path / "project")
     edit(folder / "params.yaml", "max_iter: 100", "max_iter: 20")
     with pytest.raises(UserError, match=r"uncommitted changes .* commit first"):
-        perform(training(practice.book), folder, type_in)
+        run_step(training(practice.book), folder, run_command)
     assert len(Store(folder).versions()) == 2
 
 
@@ -542,7 +541,7 @@ def test_the_scoring_script_is_versioned_and_a_test_before_each_release_finds_it
     assert git(folder, "status", "--porcelain", script).split() == ["M", script]
     Store(folder).nothing_is_live()
     with pytest.raises(UserError, match="test fails: the batch and the service answer differently"):
-        type_in("python -m bike_demand release 1 --yes", folder)
+        run_command("python -m bike_demand release 1 --yes", folder)
     # The level's own tests say the same, and run before each change is merged.
     own = (folder / "tests" / "test_batch.py").read_text(encoding="utf-8")
     assert "def test_a_month_of_the_feed_is_scored_like_the_service_does(" in own
@@ -561,7 +560,7 @@ def test_engineers_alone_release_and_a_worse_model_goes_live_only_for_a_reason_t
     shown = {number: float(mae) for number, _, mae in SHOWN.findall(overruled.said)}
     assert shown.keys() == {"1", "2"}
     assert shown["2"] > 1.1 * shown["1"]
-    assert "that neither twin was trained on" in overruled.said
+    assert "that neither holdout model was trained on" in overruled.said
     tags = Store(overruled.folder).versions()[1].tags
     kept = [value for value in tags.values() if REASON in value]
     assert len(kept) == 1
@@ -594,7 +593,7 @@ def test_a_release_tries_the_model_in_the_application_and_stops_one_that_only_lo
     without_the_exponential(model)
     folder = spoilt(practice, tmp_path / "project", model)
     with pytest.raises(UserError, match="version 1 is refused: its integration test fails"):
-        type_in("python -m bike_demand release 1 --yes", folder)
+        run_command("python -m bike_demand release 1 --yes", folder)
     assert Store(folder).champion() is None
 
 
@@ -605,12 +604,12 @@ def test_a_model_that_takes_wind_for_warmth_passes_all_that_engineers_have(
     model = first_model(practice)
     mixed_up(model, [0, 1, 2, 3, 4, 8, 6, 7, 5])
     folder = spoilt(practice, tmp_path / "project", model)
-    assert "Version 1 is live" in type_in("python -m bike_demand release 1 --yes", folder)
+    assert "Version 1 is live" in run_command("python -m bike_demand release 1 --yes", folder)
     path = handoff(folder, Store(folder).versions()[0].run_id)
     rows = between(clean, "2011-10-01", "2011-11-10")
     sane = ask(practice.service, rows)
     rows.to_csv(folder / "rows.csv", index=False, date_format="%Y-%m-%dT%H:%M:%S", lineterminator="\n")
-    type_in(f"python -m bike_demand predict rows.csv predictions.csv --model {path.as_posix()}", folder)
+    run_command(f"python -m bike_demand predict rows.csv predictions.csv --model {path.as_posix()}", folder)
     wrong = pd.read_csv(folder / "predictions.csv")["prediction"]
     assert error(wrong, rows) > 1.2 * error(sane, rows)
     # What a column means, only those know who own the file; and whether a model is any good, they say.

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import date, timedelta
+from statistics import fmean
 
 import numpy as np
 
@@ -16,10 +17,10 @@ from ladder.compare.results import (
     LevelResult,
     Machine,
     Releases,
+    RetrainedDaily,
     StoryFacts,
     Timeline,
     TimelineStep,
-    Yardstick,
 )
 from ladder.levels import levels
 from ladder.runbook import Role
@@ -127,8 +128,9 @@ def seeded(
         if cadence
         else None,
         one_cadence_says="on day 1 of each month: often enough for every level." if cadence else None,
-        yardstick=Yardstick(
+        retrained_daily=RetrainedDaily(
             since=start + timedelta(days=7),
+            mae=round(fmean(ideal[13:]), 2),
             weekly_mae=(None, *_weekly(ideal)[1:]),
             error_7_days=(*[None] * 13, *ideal[13:]),
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ladder.levels import ROOT
+from ladder import ROOT
 
 Ladder = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from data.scenario import load_scenario
-from ladder.compare.lived import Lived
+from ladder.compare.results import ReplayResult
 from ladder.story import Incident, Story
+from ladder.world.scenario import load_scenario
 
 START = date(2012, 1, 1)
 COUNT = 100  # bikes in each hour
@@ -34,6 +34,6 @@ def answers(*errors: float) -> pd.DataFrame:
     )
 
 
-def lived(level: int, errors: Sequence[float], **more: Any) -> Lived:
+def replayed(level: int, errors: Sequence[float], **more: Any) -> ReplayResult:
     """What a replay leaves whose answers were so wrong on each day."""
-    return Lived(level, answers(*errors), **more)
+    return ReplayResult(level, answers(*errors), **more)

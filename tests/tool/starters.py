@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ladder.levels import ROOT, levels
+from ladder import ROOT
+from ladder.levels import levels
 from ladder.starter.git import git, names
 from ladder.starter.rename import PACKAGE
 

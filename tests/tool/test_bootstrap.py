@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ladder.levels import ROOT
+from ladder import ROOT
 
 BLANK = {"PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": "", "PIP_EXTRA_INDEX_URL": ""}
 

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from data import UserError
-from ladder import workcopy
-from ladder.levels import ROOT, Level, level
+from ladder import ROOT, UserError, workcopy
+from ladder.levels import Level, level
 from ladder.starter import lockfile
 from ladder.starter.climb import climb
 from ladder.starter.git import attempt, git

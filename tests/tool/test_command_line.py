@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ladder.levels import ROOT
+from ladder import ROOT
 
 
 def ladder(*arguments: str) -> subprocess.CompletedProcess[str]:

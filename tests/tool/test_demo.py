@@ -14,8 +14,9 @@ import psutil
 import pytest
 from filelock import FileLock
 
-from data.feedfile import read_feed, write_feed
-from ladder.levels import ROOT, levels
+from ladder import ROOT
+from ladder.levels import levels
+from ladder.world.feedfile import read_feed, write_feed
 from tests.tool.conftest import Ladder
 
 

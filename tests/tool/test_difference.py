@@ -4,15 +4,17 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from ladder import ROOT, practices
 from ladder.carry import LIST
 from ladder.difference import between, packages
-from ladder.levels import ROOT, level
+from ladder.levels import level
 from ladder.page.code import highlighted, listing, side_by_side
 from ladder.page.difference import anchor
 from ladder.workcopy import own_files
@@ -42,7 +44,7 @@ def counts(pair: str) -> str:
 
 def plain(html: str) -> str:
     """The text of a page's part."""
-    return re.sub(r"<[^>]+>", "", html).replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+    return unescape(re.sub(r"<[^>]+>", "", html))
 
 
 @pytest.mark.parametrize("pair", list(WRITTEN))
@@ -54,7 +56,7 @@ def test_the_summary_has_the_files_of_the_list_each_with_its_practice(ladder: La
     marked = {(line[0], line[1]) for line in lines if len(line) > 1 and line[0] in ("+", "~", "-")}
     listed = {(mark, name) for kind, mark in KINDS for name in WRITTEN[pair][kind]}
     assert marked == listed
-    assert re.search(rf"^L{pair[-1]}-[A-Z]\d  \w", done.stdout, re.MULTILINE)
+    assert re.search(rf"^  L{pair[-1]}-[A-Z]\d  \w", done.stdout, re.MULTILINE)
 
 
 def test_the_command_has_help_with_an_example(ladder: Ladder) -> None:
@@ -65,7 +67,7 @@ def test_a_file_shows_its_practice_with_the_proof_and_its_change(ladder: Ladder)
     done = ladder("diff", "2", "3", "bike_demand/launch.py")
     assert done.returncode == 0
     assert "0 new, 1 changed, 0 gone, 0 carried over." in done.stdout
-    assert "L3-R1  Release is automatic" in done.stdout
+    assert "L3-C2  Compute is managed" in done.stdout
     assert "proved by tests/maturity/test_level3.py:" in done.stdout
     assert "--- level2_auto_training/bike_demand/launch.py" in done.stdout
     assert "\n+def follow(" in done.stdout
@@ -98,7 +100,7 @@ def _package(project: Path) -> Iterator[Path]:
 
 def test_folders_patterns_and_names_as_a_shell_completes_them_choose_files(ladder: Ladder) -> None:
     for given in ("bike_demand/release/ab", "level3_auto_deploy/bike_demand/release/ab/"):
-        assert "8 new, 0 changed, 0 gone, 0 carried over." in ladder("diff", "2", "3", given).stdout
+        assert "6 new, 0 changed, 0 gone, 0 carried over." in ladder("diff", "2", "3", given).stdout
     assert "3 new, 0 changed," in ladder("diff", "2", "3", "tests/test_ab*.py").stdout
 
 
@@ -113,8 +115,8 @@ def test_downwards_what_was_new_is_gone(ladder: Ladder) -> None:
     done = ladder("diff", "3", "2")
     new, changed, gone = (len(WRITTEN["2-3"][kind]) for kind in ("new", "changed", "gone"))
     assert f"{gone} new, {changed} changed, {new} gone, " in done.stdout
-    assert "L3-T1  A/B testing of model performance is part of deployment" in done.stdout
-    assert "-  bike_demand/release/ab/rule.py" in done.stdout
+    assert "L2-T1  Model training is automated" in done.stdout
+    assert "-  bike_demand/release/ab/statistics.py" in done.stdout
 
 
 def test_a_level_beside_itself_is_the_same(ladder: Ladder) -> None:
@@ -133,7 +135,7 @@ def test_level_0_can_be_compared_its_notebook_by_its_cells_its_model_by_its_size
 
 def test_a_lock_is_summed_up(ladder: Ladder) -> None:
     done = ladder("diff", "2", "3", "requirements.lock")
-    assert "1 package came: plotext " in done.stdout
+    assert re.search(r"came: .*plotext \d", done.stdout)
     assert "--hash" not in done.stdout
 
 
@@ -183,10 +185,12 @@ def test_the_page_has_every_file_its_rows_and_its_change(ladder: Ladder, tmp_pat
     assert {anchor(file) for file in found.files} <= set(ids)
     assert {name[1:] for name in links if name.startswith("#")} <= set(ids)
     launch = page.split('id="file-bike-demand-launch-py"')[1].split('<details class="file')[0]
-    assert "def follow(settings: Settings, wanted: str" in plain(launch)
-    assert "test_no_person_stands_between_a_registered_version_and_its_users" in launch
+    assert "def follow(" in plain(launch)
+    shown = {name.removeprefix("proof-") for name in ids if name.startswith("proof-")}
+    assert shown == {each.id for each in practices.rows() if each.level == 3}
+    assert {practices.proof_of(each).name for each in shown} <= set(re.findall(r"test_\w+", page))
     lock = page.split('id="file-requirements-lock"')[1].split("</details>")[0]
-    assert "1 package came" in lock
+    assert "plotext" in lock
     assert "--hash" not in lock
     assert len(page) < 6_000_000
     to_files = [name for name in links if not name.startswith(("#", "data:"))]
@@ -209,7 +213,6 @@ def test_both_versions_can_be_read_back_from_what_is_shown_side_by_side() -> Non
     right = [cell[-1] for row, cell in zip(rows, cells, strict=True) if 'class="z"' not in row[-1]]
     assert left == before.rstrip("\n").split("\n")
     assert right == after.rstrip("\n").split("\n")
-    assert "<b>new</b>(x" in shown.replace('<i class="f">', "").replace("</i>", "")
 
 
 @pytest.mark.parametrize(
@@ -217,14 +220,15 @@ def test_both_versions_can_be_read_back_from_what_is_shown_side_by_side() -> Non
 )
 def test_highlighting_loses_no_character_and_runs_nothing(name: str) -> None:
     text = '# a <b> & "c"\n\n\tx: "</script><script>alert(1)</script>"\n\n  end\n'
-    assert plain(str(highlighted(text, name))) == text
-    assert "<script>" not in highlighted(text, name)
-    assert "style=" not in highlighted(text, name)
+    lines = highlighted(text, name)
+    assert [plain(str(line)) for line in lines] == text.splitlines()
+    assert not any("<script>" in line or "style=" in line for line in lines)
 
 
-def test_a_listing_counts_from_the_place_of_its_first_line() -> None:
-    assert "--above:11" in listing("x = 1\ny = 2\n", "file.py", 12)
-    assert str(listing("x = 1\ny = 2\n", "file.py")).count("<span>") == 2
+def test_a_listing_counts_from_the_number_of_its_first_line() -> None:
+    shown = str(listing("x = 1\ny = 2\n", "file.py", 12))
+    assert re.findall(r'linenos">\s*(\d+)<', shown) == ["12", "13"]
+    assert plain(shown).replace(" ", "").split() == ["12x=1", "13y=2"]
 
 
 LOOKS = """() => {
@@ -286,7 +290,7 @@ def test_in_a_browser_it_needs_no_network_fits_filters_and_opens_what_is_linked(
                     looks = seen.evaluate(LOOKS)
                     assert (looks["over"], looks["wide"]) == (0, []), (scheme, width)
             assert len(papers) == 2
-            seen.fill("#filter", "l2-h2 training/")
+            seen.fill("#filter", "l2-h2 training/reproduce")
             assert seen.evaluate(LOOKS)["shown"] == 1
             seen.fill("#filter", "no such thing")
             assert seen.is_visible("#none")

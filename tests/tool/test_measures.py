@@ -32,7 +32,7 @@ def test_a_week_that_is_not_known_from_its_first_day_has_no_error() -> None:
     assert measures.weekly_error(found, START, START + timedelta(days=13)) == [None, 20.0]
 
 
-def test_who_is_never_worse_than_the_yardstick_has_recovered_at_once() -> None:
+def test_who_is_never_worse_than_the_reference_has_recovered_at_once() -> None:
     oracle = days(*[10.0] * 40)
     assert measures.days_to_recover(days(*[11.0] * 40), oracle, START + timedelta(days=10)) == 0
 
@@ -43,8 +43,8 @@ def test_days_count_to_the_first_week_that_is_normal_again() -> None:
     assert measures.days_to_recover(mine, days(*[10.0] * 50), START + timedelta(days=10)) == 16
 
 
-def test_days_on_which_the_yardstick_is_as_wrong_are_no_recovery() -> None:
-    # A step on day 10: for ten days nobody knows better, then the yardstick learns, the stale model not.
+def test_days_on_which_the_reference_is_as_wrong_are_no_recovery() -> None:
+    # A step on day 10: for ten days nobody knows better, then the reference learns, the stale model not.
     oracle = days(*[10.0] * 10, *[50.0] * 10, *[12.0] * 40)
     assert (
         measures.days_to_recover(days(*[10.0] * 10, *[50.0] * 50), oracle, START + timedelta(days=10)) is None
@@ -93,7 +93,7 @@ def test_the_error_over_seven_days_is_weighted_by_hours_and_unknown_for_a_day_wi
     assert without == [*[None] * 6, 10.0, None, 10.0]
 
 
-def test_how_many_times_normal_an_error_is_begins_with_the_seventh_day_of_the_yardstick() -> None:
+def test_how_many_times_normal_an_error_is_begins_with_the_seventh_day_of_the_retrained_daily() -> None:
     found = measures.times_normal(days(*[20.0] * 20), days(*[10.0] * 20).iloc[5:])
     assert (found.index[0], found.index[-1]) == (START + timedelta(days=11), START + timedelta(days=19))
     assert set(found) == {2.0}

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from data import COMMITTED_FEED, UserError
-from ladder import workcopy
-from ladder.levels import ROOT, level
+from ladder import ROOT, UserError, workcopy
+from ladder.levels import level
 from ladder.starter.git import git
 from ladder.starter.new import MESSAGE, SAMPLE, Wanted, new, wanted
 from ladder.starter.rename import PACKAGE
+from ladder.world import COMMITTED_FEED
 from tests.tool.conftest import Ladder
 from tests.tool.starters import NAME, run, text_of, trace, tracked
 

@@ -9,15 +9,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from data import COMMITTED_FEED, UserError
-from data.feedfile import read_feed, write_feed
-from ladder import runbook, workcopy
-from ladder.compare.lived import Witness
+from ladder import UserError, runbook, workcopy
 from ladder.compare.questions import ask, asked_about
-from ladder.compare.results import Answer
-from ladder.hands import type_in
+from ladder.compare.results import Answer, Witness
 from ladder.levels import level, levels
 from ladder.runbook import Asked, Runbook
+from ladder.steps import run_command
+from ladder.world import COMMITTED_FEED
+from ladder.world.feedfile import read_feed, write_feed
 from tests.tool.made import day, story
 
 WITNESS = Witness(date(2011, 3, 15), "7", "id-of-it")
@@ -33,7 +32,7 @@ def project(number: int, until: str, folder: Path) -> Path:
     made = workcopy.make(level(number), folder)
     feed = read_feed(COMMITTED_FEED)
     write_feed(feed[feed["timestamp"] < pd.Timestamp(until)], made / "feed")
-    type_in("python -m bike_demand ingest", made)
+    run_command("python -m bike_demand ingest", made)
     return made
 
 
@@ -135,7 +134,7 @@ def test_a_model_is_made_again_where_the_same_bytes_come_of_it(
     witness = Witness(day(0), None, None, {"live": hashlib.sha256(b"a model").hexdigest()})
     asked = Asked.model_validate({"command": command, "makes": "made", "keeps": ["live"]})
     book = Runbook.model_validate({"release": (), "questions": {"again": asked}})
-    again, *_ = ask(book, folder, witness, type_in, tmp_path / "asked")
+    again, *_ = ask(book, folder, witness, run_command, tmp_path / "asked")
     assert again.answered == same
     assert says in again.says
     assert (folder / "made").read_bytes() == b"a model"
@@ -147,11 +146,11 @@ def test_at_level_1_nobody_knows_what_the_model_of_then_had_learned_until(tmp_pa
     folder = project(1, "2011-03-20", tmp_path / "project")
     book = runbook.load(folder)
     (kept,) = book.keeps
-    type_in("python -m bike_demand train --as-of 2011-03-07", folder)
+    run_command("python -m bike_demand train --as-of 2011-03-07", folder)
     shutil.move(folder / "state" / "handoff", folder / "state" / "model")
     digest = hashlib.sha256((folder / kept).read_bytes()).hexdigest()
     witness = Witness(date(2011, 3, 15), "0a1b2c3d4e5f", None, {kept: digest})
-    again, taught, who = ask(book, folder, witness, type_in, tmp_path / "asked")
+    again, taught, who = ask(book, folder, witness, run_command, tmp_path / "asked")
     assert [each.answered for each in (again, taught, who)] == [False, False, False]
     assert again.command == "python -m bike_demand train --as-of 2011-03-15"
     assert again.says.startswith("No.")
@@ -179,10 +178,10 @@ def test_at_level_0_the_notebook_makes_another_model_of_the_same_export(
     write_feed(feed[feed["timestamp"] < pd.Timestamp("2011-04-01")], folder / "feed")
     book = runbook.load(folder)
     runbook.paste(folder, runbook.Move.model_validate({"from": "feed/*.csv", "to": "export.csv"}))
-    type_in("jupyter execute demand.ipynb", folder)
+    run_command("jupyter execute demand.ipynb", folder)
     digests = {"live/model.pkl": hashlib.sha256((folder / "handoff" / "model.pkl").read_bytes()).hexdigest()}
     witness = Witness(date(2011, 3, 15), None, None, digests)
-    found = ask(book, folder, witness, type_in, tmp_path / "asked")
+    found = ask(book, folder, witness, run_command, tmp_path / "asked")
     assert [each.answered for each in found] == [False, False, False]
     assert found[0].seconds is not None
 
@@ -192,10 +191,10 @@ def test_at_level_2_model_and_data_are_on_record_and_who_released_it_is_not(
     tmp_path: Path,
 ) -> None:
     folder = project(2, "2011-03-07", tmp_path / "project")
-    type_in("python -m bike_demand train", folder)
-    type_in("python -m bike_demand release latest --yes", folder)
+    run_command("python -m bike_demand train", folder)
+    run_command("python -m bike_demand release latest --yes", folder)
     witness = Witness(date(2011, 3, 15), "1", None)
-    again, taught, who = ask(runbook.load(folder), folder, witness, type_in, tmp_path / "asked")
+    again, taught, who = ask(runbook.load(folder), folder, witness, run_command, tmp_path / "asked")
     assert (again.answered, taught.answered, who.answered) == (True, True, False)
     assert "identical: model" in again.says
     assert "hours, 2011-01-01T00:00:00 to 2011-03-06T23:00:00, data" in taught.says

@@ -1,6 +1,7 @@
 """The comparison as a whole: what is put together, written, read again and shown."""
 
 import math
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -9,11 +10,10 @@ from rich.console import Console
 
 from ladder import runbook
 from ladder.compare import report, results, terminal
-from ladder.compare.lived import Lived
-from ladder.compare.results import Answer, Comparison, Event
+from ladder.compare.results import Answer, Comparison, Event, ReplayResult
 from ladder.levels import level
 from ladder.story import Incident, Story
-from tests.tool.made import answers, day, lived, story
+from tests.tool.made import answers, day, replayed, story
 
 DAYS = 80
 FIRST, SECOND = Incident("units", day(30), day(31)), Incident("units", day(55), day(56))
@@ -25,12 +25,12 @@ def oracle(since: int = 24) -> pd.DataFrame:
     return found[found["timestamp"] >= pd.Timestamp(day(since))].reset_index(drop=True)
 
 
-def told(number: int, errors: list[float]) -> Lived:
+def told(number: int, errors: list[float]) -> ReplayResult:
     asked = [
         Answer(question=each, asks="?", command=None, answered=number > 0, says="!", seconds=None)
         for each in ("again", "taught", "who")
     ]
-    return lived(
+    return replayed(
         number,
         errors,
         releases=[day(0)],
@@ -43,7 +43,9 @@ def told(number: int, errors: list[float]) -> Lived:
     )
 
 
-def made(tale: Story, everyone: dict[int, Lived], again: dict[int, Lived] | None = None) -> Comparison:
+def made(
+    tale: Story, everyone: dict[int, ReplayResult], again: dict[int, ReplayResult] | None = None
+) -> Comparison:
     people = runbook.load_people()
     chosen = [level(number) for number in everyone]
     return report.comparison(
@@ -86,8 +88,8 @@ def test_the_error_of_seven_days_begins_with_the_seventh(both: Comparison) -> No
     assert found[34] == round((2 * 10 + 5 * 40) / 7, 2)
 
 
-def test_the_yardstick_is_known_from_its_seventh_day_on(both: Comparison) -> None:
-    found = both.yardstick
+def test_the_reference_is_known_from_its_seventh_day_on(both: Comparison) -> None:
+    found = both.retrained_daily
     assert found is not None
     assert (found.since, len(found.error_7_days)) == (day(24), DAYS)
     assert found.error_7_days[29:31] == (None, 10.0)
@@ -107,7 +109,7 @@ def test_a_day_without_any_hour_has_no_error() -> None:
         (),
     )
     found = told(0, [10.0] * DAYS)
-    found.answers = found.answers[~gone].reset_index(drop=True)
+    found.predictions = found.predictions[~gone].reset_index(drop=True)
     errors = made(short, {0: found}).levels["0"].error_7_days
     assert (errors[19], errors[20], errors[21]) == (10.0, None, 10.0)
 
@@ -130,7 +132,7 @@ def test_what_is_assumed_of_people_stands_beside_with_its_reasons(both: Comparis
 
 def test_a_story_without_incidents_has_nothing_to_recover_from() -> None:
     found = made(story(DAYS), {0: told(0, [10.0] * DAYS), 1: told(1, [10.0] * DAYS)})
-    assert (found.yardstick, found.one_cadence, found.one_cadence_says) == (None, None, None)
+    assert (found.retrained_daily, found.one_cadence, found.one_cadence_says) == (None, None, None)
     assert (found.levels["0"].days_to_recover, found.levels["0"].incidents) == (None, ())
     assert any("the higher levels buy little" in each for each in found.verdicts)
 
@@ -148,12 +150,18 @@ def test_it_is_shown_within_80_columns_with_the_numbers_of_the_file(
     terminal.show(both, Console(width=80))
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= 80
-    row = next(line for line in shown.splitlines() if line.startswith(" 0 No MLOps"))
+    row = next(line for line in shown.splitlines() if line.startswith("0 no MLOps"))
     assert row.split()[3:] == ["11.9", "1", "/", "1", "3", "+", "7", "3.0", "5.5", "264", "no,", "no"]
+    assert [line[:2] for line in shown.splitlines() if re.match(r"[0-4] \w", line)] == [
+        f"{each} " for each in both.levels
+    ]
+    reference = next(line for line in shown.splitlines() if "retrained daily  " in line)
+    assert both.retrained_daily is not None
+    assert reference.split()[-1] == f"{both.retrained_daily.mae:.1f}"
     words = " ".join(shown.split())
     for said in both.verdicts:
         assert " ".join(said.split()) in words
-    assert "dotted: units 2012-01-31 to 2012-02-01, units 2012-02-25 to 2012-02-26." in words
+    assert "units 2012-01-31 to 2012-02-01, units 2012-02-25 to 2012-02-26" in words
 
 
 def test_without_incidents_neither_recovery_nor_bad_answers_are_shown(

@@ -6,8 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from data import UserError
-from ladder import runbook
+from ladder import UserError, runbook
 from ladder.levels import level, levels
 
 PEOPLE = runbook.load_people()

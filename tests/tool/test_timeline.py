@@ -5,12 +5,12 @@ from datetime import date, timedelta
 from typing import Any
 
 from ladder import runbook
-from ladder.compare.lived import Lived, StepDone
+from ladder.compare.results import ReplayResult, StepDone
 from ladder.compare.timeline import timeline
 from ladder.levels import level
 from ladder.runbook import Runbook, Team
 from ladder.story import Incident
-from tests.tool.made import day, lived, story
+from tests.tool.made import day, replayed, story
 
 GROWTH = Incident("growth", day(40))
 UNITS = Incident("units", day(20), day(25))
@@ -22,7 +22,7 @@ def of(number: int) -> tuple[Runbook, Team]:
     return runbook.load(chosen.folder), runbook.load_people().team(chosen)
 
 
-def played(number: int, lives: Sequence[date], released_on: Sequence[date] = (), **more: Any) -> Lived:
+def played(number: int, lives: Sequence[date], released_on: Sequence[date] = (), **more: Any) -> ReplayResult:
     """A replay in which people were ready with a release on each of these days."""
     book, team = of(number)
     steps = []
@@ -31,7 +31,7 @@ def played(number: int, lives: Sequence[date], released_on: Sequence[date] = (),
         for step in book.release:
             on += timedelta(days=team.days[step.id].days)
             steps.append(StepDone(release, step.id, on, 8.64))
-    return lived(number, [10.0] * DAYS, steps=steps, releases=list(released_on or lives), **more)
+    return replayed(number, [10.0] * DAYS, steps=steps, releases=list(released_on or lives), **more)
 
 
 def test_a_release_by_hand_shows_the_days_of_people_and_the_seconds_of_the_machine() -> None:
@@ -114,7 +114,7 @@ def test_where_there_is_but_one_release_it_is_shown_and_where_none_nothing() -> 
     found = timeline(story(DAYS, GROWTH), *of(0), played(0, [day(0)]))
     assert found is not None
     assert (found.live, "no other" in found.why) == (day(0), True)
-    assert timeline(story(DAYS, GROWTH), *of(0), lived(0, [10.0] * DAYS)) is None
+    assert timeline(story(DAYS, GROWTH), *of(0), replayed(0, [10.0] * DAYS)) is None
 
 
 def test_a_level_that_acts_by_itself_shows_what_it_told() -> None:
@@ -141,7 +141,7 @@ def test_a_level_that_acts_by_itself_shows_what_it_told() -> None:
             }
         ],
     }
-    left = lived(4, [10.0] * DAYS, told=told, releases=[day(0), day(34), day(59)])
+    left = replayed(4, [10.0] * DAYS, reported=told, releases=[day(0), day(34), day(59)])
     found = timeline(story(DAYS, GROWTH), *of(4), left)
     assert found is not None
     assert (found.begins, found.live) == (day(50), day(59))

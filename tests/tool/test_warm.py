@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ladder.levels import ROOT
+from ladder import ROOT
 from ladder.warm.handover import ADDRESS, STANDARD, Request, number
 from ladder.warm.python import WarmPython
 

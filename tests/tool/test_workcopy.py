@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data import UserError
-from ladder import workcopy
+from ladder import UserError, workcopy
 
 
 def test_a_fresh_folder_replaces_one_that_the_tool_made(tmp_path: Path) -> None:

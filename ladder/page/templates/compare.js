@@ -151,7 +151,7 @@ for (const chip of $$(".chip")) {
   chip.addEventListener("click", () => {
     const on = chip.ariaPressed !== "true";
     chip.ariaPressed = String(on);
-    const uid = level === "yardstick" ? level : `level${level}`;
+    const uid = level === "daily" ? level : `level${level}`;
     if (on) hidden.delete(uid); else hidden.add(uid);
     box.dataset.off = $$(".chip[aria-pressed=false]").map((each) => each.dataset.level).join(" ");
     only(on)();
@@ -170,7 +170,7 @@ function point(event) {
   $(".when").textContent = there
     ? `Seven days to ${new Date(start + at * DAY).toLocaleDateString("en-GB", { day: "numeric", month: "long", year: "numeric", timeZone: "UTC" })}` : "Point at a day to read its numbers.";
   for (const chip of $$(".chip")) {
-    const of = chip.dataset.level === "yardstick" ? facts.yardstick : facts.levels[chip.dataset.level];
+    const of = chip.dataset.level === "daily" ? facts.retrained_daily : facts.levels[chip.dataset.level];
     const value = there ? of.error_7_days[at] : null;
     $("output", chip).textContent = value == null ? "" : value.toFixed(1);
   }

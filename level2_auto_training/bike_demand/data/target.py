@@ -1,6 +1,5 @@
 """What is predicted, what an answer is off by, and how both are told: change it here for another target."""
 
-import math
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -41,13 +40,6 @@ def targets(rows: Sequence[Hour]) -> Floats:
 def error(answer: Number, target: Number) -> Number:
     """What an answer is off by, 0 or more: absolute. By the mean of it models are judged."""
     return abs(answer - target)
-
-
-def distortion(answer: float, other: float) -> float:
-    """How an answer differs from another one, in a way that is the same in busy and in quiet hours: the
-    logarithm of their ratio. With a bike added to both: at night 2 instead of 1 is not twice as bad.
-    """
-    return math.log((answer + 1) / (other + 1))
 
 
 def rounded(value: float) -> str:

@@ -4,7 +4,7 @@ import typer
 
 from bike_demand.data.store import read_hours
 from bike_demand.errors import UserError
-from bike_demand.progress import waiting
+from bike_demand.progress import spinner
 from bike_demand.release import gate
 from bike_demand.settings import DATA, Settings
 from bike_demand.tracking import Tracking, Version
@@ -34,7 +34,7 @@ def run(
     if champion is not None and champion.number == candidate.number:
         typer.echo(f"Version {candidate.number} is live already; nothing was changed.")
         return
-    with waiting("Comparing and testing"):
+    with spinner("Comparing and testing"):
         proposal = gate.propose(tracking, candidate, read_hours(DATA), settings.release)
     for line in gate.described(proposal):
         typer.echo(line)

@@ -1,4 +1,4 @@
-"""May a version go live? What speaks against it, and the one step that makes it live."""
+"""The release gate: a candidate's integration test, its error beside the champion's, and the promotion."""
 
 import math
 from collections.abc import Sequence
@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+
 from bike_demand.data.schema import Hour
-from bike_demand.data.target import ERROR_NAME, ERROR_UNIT, rounded
+from bike_demand.data.table import iso
+from bike_demand.data.target import ERROR_NAME, ERROR_UNIT, error, rounded, targets
 from bike_demand.errors import UserError
 from bike_demand.release.checks import CHECKS, failures
-from bike_demand.release.compare import Comparison, compare
+from bike_demand.serving.onnx_model import load_model
 from bike_demand.settings import Release
-from bike_demand.tracking import HANDOFF_ARTIFACT, Tracking, Version
+from bike_demand.tracking import HANDOFF_ARTIFACT, Dataset, Tracking, Version
 
 # Tags of a version that was released.
 MAE_TAG = "release.mae"
@@ -23,12 +26,23 @@ OVERRIDE_TAG = "release.override"
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """Mean errors of two holdout models on rows that neither was trained on."""
+
+    rows: int
+    first: str | None  # hours in ISO 8601; None where there are no rows
+    last: str | None
+    candidate: float  # NaN where there are no rows
+    champion: float | None  # None where nothing is live
+
+
+@dataclass(frozen=True)
 class Proposal:
     """A candidate beside the champion. `objections` speak against a release, one sentence each."""
 
     candidate: Version
     champion: Version | None
-    comparison: Comparison | None  # None where a twin could not be read
+    comparison: Comparison | None  # None where a holdout model could not be read
     objections: tuple[str, ...]
 
 
@@ -41,12 +55,12 @@ def newest(tracking: Tracking) -> Version:
 
 
 def propose(tracking: Tracking, candidate: Version, hours: Sequence[Hour], settings: Release) -> Proposal:
-    """Judge a candidate: its integration test, and its twin beside the champion's on fresh rows."""
+    """Judge a candidate: its integration test, and its holdout model beside the champion's on fresh rows."""
     champion = tracking.champion()
     objections = [f"its integration test fails: {said}" for said in _tested(tracking, candidate)[:1]]
     comparison = None
     try:
-        comparison = compare(tracking, candidate, champion, hours)
+        comparison = _compare(tracking, candidate, champion, hours)
     except UserError as error:
         objections.append(f"it cannot be compared: {error}")
     else:
@@ -87,7 +101,7 @@ def described(proposal: Proposal) -> list[str]:
         lines.append(f"Version {candidate.number}: there is nothing to compare it on.")
     else:
         lines.append(
-            f"On {comparison.rows} hours that neither twin was trained on, {comparison.first} to"
+            f"On {comparison.rows} hours that neither holdout model was trained on, {comparison.first} to"
             f" {comparison.last}, {ERROR_NAME} in {ERROR_UNIT}:"
         )
         lines.append(f"  version {candidate.number:<5} candidate  {rounded(comparison.candidate):>7}")
@@ -125,3 +139,45 @@ def _compared(comparison: Comparison, settings: Release) -> list[str]:
     if limit is not None and mae > limit * (1 + settings.tolerance):
         return [f"it is worse than what is live ({rounded(mae)} against {rounded(limit)} {ERROR_UNIT})"]
     return []
+
+
+def _compare(
+    tracking: Tracking, candidate: Version, champion: Version | None, hours: Sequence[Hour]
+) -> Comparison:
+    """Compare on those of the gathered hours that lie after what both holdout models learned from.
+
+    The models that were registered saw the latest rows, so only their holdout models can be judged on
+    them. Raises UserError where one is unknown or cannot be read.
+    """
+    both = [version for version in (candidate, champion) if version is not None]
+    learned_until = max(_data_of(tracking, version).last for version in both)
+    fresh = [row for row in hours if iso(row.timestamp) > learned_until]
+    errors = [_error(tracking, version, fresh) for version in both]
+    return Comparison(
+        len(fresh),
+        iso(fresh[0].timestamp) if fresh else None,
+        iso(fresh[-1].timestamp) if fresh else None,
+        errors[0],
+        errors[1] if champion is not None else None,
+    )
+
+
+def _data_of(tracking: Tracking, version: Version) -> Dataset:
+    dataset = tracking.run(_holdout_run(version)).dataset
+    if dataset is None:
+        raise UserError(f"version {version.number}: the rows of its holdout model are unknown; train anew")
+    return dataset
+
+
+def _error(tracking: Tracking, version: Version, rows: Sequence[Hour]) -> float:
+    with TemporaryDirectory() as scratch:
+        model = load_model(tracking.fetch(_holdout_run(version), HANDOFF_ARTIFACT, Path(scratch)))
+    if not rows:
+        return float("nan")
+    return float(error(np.array(model.predict(rows)), targets(rows)).mean())
+
+
+def _holdout_run(version: Version) -> str:
+    if version.twin_run_id is None:
+        raise UserError(f"version {version.number}: it has no holdout model to judge it by; train anew")
+    return version.twin_run_id

@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import os
+import sqlite3
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -50,8 +51,7 @@ def followers(folder: Path) -> list[str]:
 
 def data_digest(lock: Path = LOCK) -> str:
     """The version of state/data in a dvc.lock: DVC's digest of the folder."""
-    stages: dict[str, Any] = yaml.load(lock.read_bytes(), Loader=yaml.CSafeLoader)["stages"]
-    return next(str(out["md5"]) for out in stages["ingest"]["outs"] if out["path"] == DATA.as_posix())
+    return gathered(lock)[DATA.as_posix()]
 
 
 def store() -> None:
@@ -61,21 +61,39 @@ def store() -> None:
 
 
 def restore(folder: Path) -> None:
-    """Put the data that the dvc.lock in `folder`, another copy of the project, names into its state/data.
+    """Put the data that the dvc.lock in `folder`, another copy of the project, names into its state/data, and
+    beside them what was known of which are bad.
 
     They come from this project's cache or, where they are not there, its remote storage. Raises UserError
-    where neither has them.
+    that names the versions and the remote where neither has them.
     """
     with _repo(Path()) as here:
         sections: dict[str, dict[str, Any]] = {"cache": {"dir": Path(here.cache.local.path).absolute()}}
-        for name, remote in here.config["remote"].items():
-            sections[f"'remote \"{name}\"'"] = dict(remote)
+        for name, options in here.config["remote"].items():
+            sections[f"'remote \"{name}\"'"] = dict(options)
+        remote = here.config["core"].get("remote", "")
+        url = here.config["remote"].get(remote, {}).get("url", "none is configured")
     lines: list[str] = []
     for section, values in sections.items():
         lines += [f"[{section}]", *(f"    {key} = {value}" for key, value in values.items())]
     (folder / ".dvc" / "config.local").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
     with _repo(folder) as there, _plainly("the data of this run cannot be restored"):
-        there.pull(targets=[str(folder / DATA)])
+        from dvc.exceptions import CheckoutError, DownloadError
+
+        try:
+            there.pull(targets=[str(folder / path) for path in gathered(folder / LOCK)])
+        except (CheckoutError, DownloadError):
+            named = " and ".join(f"{path} {digest}" for path, digest in gathered(folder / LOCK).items())
+            raise UserError(
+                f"the data of this run cannot be restored: {named} is whole neither in DVC's cache nor in"
+                f" the remote {remote} ({url}); put a backup of the remote in its place"
+            ) from None
+
+
+def gathered(lock: Path) -> dict[str, str]:
+    """DVC's digests of what the stage that gathers put out: the data, and which of them are bad."""
+    stages: dict[str, Any] = yaml.load(lock.read_bytes(), Loader=yaml.CSafeLoader)["stages"]
+    return {str(out["path"]): str(out["md5"]) for out in stages["ingest"]["outs"]}
 
 
 def _followers(repo: "Repo") -> list[str]:
@@ -123,7 +141,7 @@ def _plainly(what: str) -> Iterator[None]:
 
     try:
         yield
-    except (DvcException, LockError, OSError) as error:  # object stores fail with an OSError
+    except (DvcException, LockError, OSError, sqlite3.Error) as error:  # of remotes, of DVC's own files
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__

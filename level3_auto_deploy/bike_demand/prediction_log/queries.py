@@ -1,9 +1,10 @@
-"""Reads the prediction log: single answers, pairs of answers for an A/B test, and who answers now."""
+"""Reads the prediction log: single predictions, pairs for an A/B test, and workers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import ColumnElement, RowMapping, and_, func, or_, select
 
 from bike_demand.prediction_log import tables
 from bike_demand.prediction_log.database import Database
@@ -80,32 +81,15 @@ def pairs(database: Database, version: int, other: int, since: datetime, until: 
     """
     was_shown = and_(predictions.c.version == version, predictions.c.other_version == other)
     was_unseen = and_(predictions.c.version == other, predictions.c.other_version == version)
-    turn = func.row_number().over(
-        partition_by=predictions.c.hour, order_by=(predictions.c.made_at, predictions.c.id)
+    rows = _first_of_each_hour(
+        database, since, until, or_(was_shown, was_unseen), predictions.c.other_prediction.is_not(None)
     )
-    first = (
-        select(predictions, turn.label("turn"))
-        .where(
-            or_(was_shown, was_unseen),
-            predictions.c.other_prediction.is_not(None),
-            predictions.c.hour >= since,
-            predictions.c.hour < until,
-        )
-        .subquery()
-    )
-    statement = (
-        select(first, outcomes.c.count)
-        .join(outcomes, outcomes.c.hour == first.c.hour)
-        .where(first.c.turn == 1)
-        .order_by(first.c.hour)
-    )
-    with database.reading() as connection:
-        rows = connection.execute(statement).mappings().all()
     found = []
     for row in rows:
-        both = (row["prediction"], row["other_prediction"])
-        mine, theirs = both if row["version"] == version else both[::-1]
-        found.append(Pair(row["hour"], row["variant"], mine, theirs, row["count"]))
+        if row["count"] is not None:
+            both = (row["prediction"], row["other_prediction"])
+            mine, theirs = both if row["version"] == version else both[::-1]
+            found.append(Pair(row["hour"], row["variant"], mine, theirs, row["count"]))
     return found
 
 
@@ -126,3 +110,22 @@ def workers(database: Database, seen_within: float) -> list[Worker]:
     statement = select(tables.workers).where(tables.workers.c.seen_at >= since).order_by(tables.workers.c.id)
     with database.reading() as connection:
         return [Worker(**row) for row in connection.execute(statement).mappings()]
+
+
+def _first_of_each_hour(
+    database: Database, since: datetime, until: datetime, *where: ColumnElement[bool]
+) -> Sequence[RowMapping]:
+    """Of these predictions the first for each hour, with the hour's count (None: not known), ascending."""
+    where = (*where, predictions.c.hour >= since, predictions.c.hour < until)
+    place = func.row_number().over(
+        partition_by=predictions.c.hour, order_by=(predictions.c.made_at, predictions.c.id)
+    )
+    first = select(predictions, place.label("place")).where(*where).subquery()
+    statement = (
+        select(first, outcomes.c.count)
+        .outerjoin(outcomes, outcomes.c.hour == first.c.hour)
+        .where(first.c.place == 1)
+        .order_by(first.c.hour)
+    )
+    with database.reading() as connection:
+        return connection.execute(statement).mappings().all()

@@ -15,12 +15,11 @@ from datetime import UTC, datetime
 from itertools import chain
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Connection, delete
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import delete
 from sqlalchemy.exc import DataError, IntegrityError
 
 from bike_demand.errors import UserError
-from bike_demand.prediction_log.database import Database, one_line, open_database
+from bike_demand.prediction_log.database import Database, one_line, open_database, upsert
 from bike_demand.prediction_log.tables import predictions, workers
 
 RETRY_SECONDS = 1.0  # until a database that failed is tried again
@@ -197,7 +196,8 @@ class PredictionLog(Generic[Entry]):
                 connection.execute(delete(workers).where(workers.c.id == self._worker))
         elif self._last_beat is None or beat != self._last_beat[0] or now > self._last_beat[1]:
             with self._database.writing() as connection:
-                _upsert_worker(self._database, connection, self._worker, beat)
+                row = {"id": self._worker, **vars(beat), "seen_at": datetime.now(UTC)}
+                upsert(self._database, connection, workers, [row])
             self._last_beat = (beat, now + self._beat_seconds)
 
 
@@ -229,11 +229,3 @@ def _for_sqlite(row: Row) -> Row:
 
 def _text(moment: datetime) -> str:
     return moment.isoformat(" ", "microseconds")
-
-
-def _upsert_worker(database: Database, connection: Connection, worker: str, beat: Beat) -> None:
-    values = {**vars(beat), "seen_at": datetime.now(UTC)}
-    make = sqlite.insert if database.engine.dialect.name == "sqlite" else postgresql.insert
-    connection.execute(
-        make(workers).values(id=worker, **values).on_conflict_do_update(index_elements=["id"], set_=values)
-    )

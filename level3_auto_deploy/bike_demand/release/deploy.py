@@ -1,6 +1,6 @@
-"""A version's way from the registry to its A/B test: the gates in order, each with its evidence on record.
+"""Deploys versions: through the gates in order, each with its evidence on record, to the A/B test.
 
-It can be cut off anywhere and taken up again: gates that were passed are not run a second time.
+A deployment can be interrupted anywhere and resumed: gates that were passed are not run a second time.
 """
 
 import getpass
@@ -8,7 +8,8 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,11 +19,10 @@ from bike_demand.clock import now as now_of
 from bike_demand.data.store import read_hours
 from bike_demand.data.table import iso
 from bike_demand.errors import UnreachableError, UserError
-from bike_demand.release import moves
-from bike_demand.release.converge import wait_until_taken
-from bike_demand.release.decision import Decision, Verdict, keep, kept, now_utc, page_of, plain
-from bike_demand.release.gates import GATES, Case, Finding, Gate
-from bike_demand.release.moves import STATE_TAG
+from bike_demand.release import transitions
+from bike_demand.release.decision import DeploymentDecision, GateVerdict, page_of, store, stored
+from bike_demand.release.gates import GATES, Gate, GateContext, GateResult
+from bike_demand.release.transitions import STATE_TAG, wait_for_rollout
 from bike_demand.settings import DATA, STATE, Settings
 from bike_demand.tracking import CHALLENGER, CHAMPION, DEPLOYMENT_TAG, PREVIOUS, Tracking, Version
 
@@ -37,22 +37,21 @@ def deploy(
 ) -> None:
     """Take a version (its number, or `latest`) through the gates, and begin its A/B test.
 
-    While another one is tested it waits, and while nothing is live it goes live. `tell` gets a line for each
-    gate and one for the outcome. Raises UserError where a gate refuses it.
+    While another version is tested it is queued, and while nothing is live it goes live. `tell` gets a line
+    for each gate and one for the outcome. Raises UserError where a gate refuses it.
     """
     tracking = Tracking(settings)
     version = find(tracking, wanted)
-    now = now_of(settings, as_of)
-    with alone():
+    with deployment_lock():
         standing = _standing(tracking, version)
         if standing is None and wanted == LATEST:
             standing = _decided_before(tracking, version)
         if standing:
             tell(standing)
             return
-        record, decision = _taken_up(tracking, version, gates) or _begun(tracking, version, now, gates, None)
-        decision = _judged(settings, tracking, version, record, decision, as_of, tell, gates)
-        _go_on(settings, tracking, version, record, decision, now, tell)
+        attempt = _Attempt(settings, tracking, version, as_of, tell, gates)
+        record, decision = attempt.resume() or attempt.begin(None)
+        attempt.finish(record, attempt.judge(record, decision))
 
 
 def release(
@@ -63,7 +62,7 @@ def release(
     tell: Tell,
     gates: Sequence[Gate] = GATES,
 ) -> None:
-    """What a person does where there is no time for an A/B test: all gates, none left out, and then live.
+    """Put a version live without an A/B test, for a person's reason, but not past any gate.
 
     A test under way ends. Raises UserError where a gate refuses the version.
     """
@@ -72,35 +71,31 @@ def release(
     if tracking.aliases().get(CHAMPION) == version.number:
         tell(f"Version {version.number} is live already; nothing was changed.")
         return
-    now = now_of(settings, as_of)
-    with alone():
-        record, decision = _begun(tracking, version, now, gates, reason)
-        decision = _judged(settings, tracking, version, record, decision, as_of, tell, gates)
-        _must_be_champion(tracking, decision.champion)
-        _keep_outcome(tracking, record, decision, moves.LIVE, f"Released by {decision.who}: {reason}.")
-        moves.end_test(tracking, moves.STOPPED, f"version {version.number} was released by a person")
+    with deployment_lock():
+        attempt = _Attempt(settings, tracking, version, as_of, tell, gates)
+        record, decision = attempt.begin(reason)
+        decision = attempt.judge(record, decision)
+        attempt.require_champion(decision.champion)
+        attempt.store(record, decision, transitions.LIVE, f"Released by {decision.who}: {reason}.")
+        transitions.end_test(
+            tracking, transitions.STOPPED, f"version {version.number} was released by a person"
+        )
         tracking.tag(version.number, {DEPLOYMENT_TAG: record})
-        moves.go_live(tracking, version, now)
-        tell(f"Version {version.number} is live. {wait_until_taken(settings, 'production', tracking)}")
+        transitions.go_live(tracking, version, now_of(settings, as_of))
+        tell(f"Version {version.number} is live. {wait_for_rollout(settings, tracking)}")
 
 
 def check(
     settings: Settings, wanted: str, as_of: datetime | None, tell: Tell, gates: Sequence[Gate] = GATES
 ) -> None:
-    """Run all gates, tell what each says, and keep nothing. Raises UserError where one refuses the version.
+    """Run all gates, report each, and store nothing. Raises UserError where one refuses the version.
 
     The test environment has the version afterwards: that is what it is for.
     """
     tracking = Tracking(settings)
     version = find(tracking, wanted)
-    refused = []
-    with TemporaryDirectory() as scratch, alone():
-        case = _case(settings, tracking, version, as_of, scratch)
-        for number, gate in enumerate(gates, 1):
-            verdict = _verdict(gate, case)
-            tell(_line(number, gates, verdict))
-            if not verdict.passed:
-                refused.append(verdict)
+    with deployment_lock():
+        refused = _Attempt(settings, tracking, version, as_of, tell, gates).check()
     if refused:
         raise _refusal(version, refused)
     tell(f"Version {version.number} passes all gates; nothing was changed.")
@@ -127,14 +122,14 @@ def find(tracking: Tracking, wanted: str) -> Version:
 
 
 def decided(tracking: Tracking, version: Version) -> str | None:
-    """What was decided on the version, as its record says; None where it still is to be, or was cut off."""
+    """The state in which the version's last deployment ended; None where it has none, or was interrupted."""
     record = version.tags.get(DEPLOYMENT_TAG)
-    state = moves.GATES if record is None else tracking.run(record).tags.get(STATE_TAG, moves.GATES)
-    return None if state == moves.GATES else state
+    state = transitions.GATES if record is None else tracking.run(record).tags.get(STATE_TAG)
+    return None if state == transitions.GATES else state
 
 
 @contextmanager
-def alone() -> Iterator[None]:
+def deployment_lock() -> Iterator[None]:
     """Inside, no other deployment of this folder is at work. Raises UserError where one is."""
     STATE.mkdir(exist_ok=True)
     lock = FileLock(STATE / "deploy.lock")
@@ -151,30 +146,32 @@ def alone() -> Iterator[None]:
 def _standing(tracking: Tracking, version: Version) -> str | None:
     """Where the version is already; None where it is to be deployed."""
     aliases = tracking.aliases()
-    champion, challenger = aliases.get(CHAMPION), aliases.get(CHALLENGER)
-    if champion == version.number:
-        return f"Version {version.number} is live already; nothing was changed."
-    if challenger == version.number:
-        return f"Version {version.number} is in its test already; nothing was changed."
-    if moves.WAITING_TAG in version.tags and (end := _end_to_wait_for(tracking)):
-        return f"Version {version.number} waits until {end}; nothing was changed."
-    return None
+    if aliases.get(CHAMPION) == version.number:
+        where = "is live already"
+    elif aliases.get(CHALLENGER) == version.number:
+        where = "is in its test already"
+    elif transitions.WAITING_TAG in version.tags and (end := _blocker(tracking)):
+        where = f"waits until {end}"
+    else:
+        return None
+    return f"Version {version.number} {where}; nothing was changed."
 
 
 def _decided_before(tracking: Tracking, version: Version) -> str | None:
     """What was decided on the newest version before: a schedule that asks for it must not try it again."""
     state = decided(tracking, version)
-    if state not in (moves.REFUSED, moves.REJECTED, moves.STOPPED, moves.TAKEN_BACK):
+    failed = (transitions.REFUSED, transitions.REJECTED, transitions.STOPPED, transitions.ROLLED_BACK)
+    if state not in failed:
         return None
     again = f"to try it again: python -m bike_demand deploy {version.number}"
     return f"Version {version.number} was deployed before: {state}; nothing was changed ({again})."
 
 
-def _end_to_wait_for(tracking: Tracking) -> str | None:
+def _blocker(tracking: Tracking) -> str | None:
     """What has to end before another test may begin; None: nothing has to.
 
-    During the watch of a promotion the version before is asked beside the champion: a challenger would take
-    its place, and nobody could tell any more that the promotion was a mistake.
+    During the watch of a promotion the version before predicts beside the champion: a challenger would take
+    its place, and a bad promotion could not be detected any more.
     """
     aliases = tracking.aliases()
     champion, challenger = aliases.get(CHAMPION), aliases.get(CHALLENGER)
@@ -185,175 +182,175 @@ def _end_to_wait_for(tracking: Tracking) -> str | None:
     return None
 
 
-def _taken_up(tracking: Tracking, version: Version, gates: Sequence[Gate]) -> tuple[str, Decision] | None:
-    """The record of a deployment of the version that was cut off, and how far it came."""
-    record = version.tags.get(DEPLOYMENT_TAG)
-    # A move is noted before it is made: where the version is not where its record says, that was cut off.
-    if record is None or tracking.run(record).tags.get(STATE_TAG) not in moves.UNDER_WAY:
-        return None
-    decision = kept(tracking, record)
-    if decision is None or decision.reason is not None:
-        return None
-    champion = tracking.aliases().get(CHAMPION)
-    return record, decision.model_copy(update={"champion": champion, "gates": _named(gates)})
+@dataclass(frozen=True)
+class _Attempt:
+    """One attempt to deploy a version."""
+
+    settings: Settings
+    tracking: Tracking
+    version: Version
+    as_of: datetime | None
+    tell: Tell
+    gates: Sequence[Gate]
+
+    def resume(self) -> tuple[str, DeploymentDecision] | None:
+        """The record of an interrupted deployment of the version, and how far it came."""
+        record = self.version.tags.get(DEPLOYMENT_TAG)
+        # The state is written before the alias moves: where they differ, the deployment was interrupted.
+        if record is None or self.tracking.run(record).tags.get(STATE_TAG) not in transitions.UNDER_WAY:
+            return None
+        decision = stored(self.tracking, record)
+        if decision is None or decision.reason is not None:
+            return None
+        changes = {"champion": self.tracking.aliases().get(CHAMPION), "gates": self._titles()}
+        return record, decision.model_copy(update=changes)
+
+    def begin(self, reason: str | None) -> tuple[str, DeploymentDecision]:
+        """A new record. `reason`: of a person who skips the A/B test."""
+        decision = DeploymentDecision(
+            version=self.version.number,
+            run_id=self.version.run_id,
+            digest=self.version.digest,
+            champion=self.tracking.aliases().get(CHAMPION),
+            who=_user(),
+            reason=reason,
+            at=now_of(self.settings, self.as_of),
+            began=_now(),
+            gates=self._titles(),
+            state=transitions.GATES,
+        )
+        tags = {
+            "version": str(decision.version),
+            "run_id": decision.run_id,
+            "digest": decision.digest,
+            "champion": str(decision.champion or ""),
+            "who": decision.who,
+            "at": iso(decision.at),
+            STATE_TAG: decision.state,
+        } | ({} if reason is None else {"reason": reason})
+        record = self.tracking.open_record(DEPLOYMENT, f"version {decision.version}", tags)
+        store(self.tracking, record, decision)
+        if reason is None:  # what a person releases may be under test meanwhile, with another record
+            self.tracking.tag(decision.version, {DEPLOYMENT_TAG: record})
+        return record, decision
+
+    def judge(self, record: str, decision: DeploymentDecision) -> DeploymentDecision:
+        """Run the gates that were not passed yet. Raises UserError where one refuses the version."""
+        with TemporaryDirectory() as scratch:
+            context = self._context(scratch)
+            for number, gate in enumerate(self.gates, 1):
+                before = decision.passed(gate.id)
+                if before is not None and (not gate.compares or before.champion == decision.champion):
+                    self.tell(f"{self._line(number, before)} (passed before)")
+                    continue
+                verdict = _verdict(gate, context)
+                self.tell(self._line(number, verdict))
+                decision = decision.with_verdict(verdict)
+                if not verdict.passed:
+                    outcome = f"Refused by gate {gate.id}: {verdict.says}. What is live stays."
+                    self.store(record, decision, transitions.REFUSED, outcome)
+                    self.tracking.write_record(record, tags={STATE_TAG: transitions.REFUSED})
+                    self.tracking.close_record(record, False)
+                    page = page_of(self.version.number)
+                    raise UserError(f"{_refusal(self.version, [verdict])} (evidence: {page})")
+                store(self.tracking, record, decision)
+        return decision
+
+    def check(self) -> list[GateVerdict]:
+        """Run all gates; the verdicts of those that refuse the version."""
+        refused = []
+        with TemporaryDirectory() as scratch:
+            context = self._context(scratch)
+            for number, gate in enumerate(self.gates, 1):
+                verdict = _verdict(gate, context)
+                self.tell(self._line(number, verdict))
+                if not verdict.passed:
+                    refused.append(verdict)
+        return refused
+
+    def finish(self, record: str, decision: DeploymentDecision) -> None:
+        """Begin the A/B test or queue for it; where nothing is live, go live."""
+        self.require_champion(decision.champion)
+        now, name = now_of(self.settings, self.as_of), f"Version {self.version.number}"
+        if decision.champion is None:
+            self.store(record, decision, transitions.LIVE, "Nothing was live to test it against.")
+            transitions.go_live(self.tracking, self.version, now)
+            outcome = f"{name} is live: nothing was live to test it against."
+        elif end := _blocker(self.tracking):
+            self.store(record, decision, transitions.WAITING, f"It waits until {end}.")
+            transitions.wait_for_test(self.tracking, self.version, now)
+            self.tell(f"{name} passed all gates and waits until {end}.")
+            return
+        else:
+            ab = self.settings.ab
+            kind = "shadow test" if ab.mode == "shadow" else "A/B test"
+            begins = f"Its {kind} against version {decision.champion} begins: {ab.days} days at most."
+            self.store(record, decision, transitions.TESTING, begins)
+            transitions.begin_test(self.settings, self.tracking, self.version, now)
+            outcome = f"{name} passed all gates. {begins}"
+        self.tell(f"{outcome} {wait_for_rollout(self.settings, self.tracking)}")
+
+    def require_champion(self, compared: int | None) -> None:
+        """Raises UserError where the champion is not the one any more that the gates compared with."""
+        live = self.tracking.aliases().get(CHAMPION)
+        if live != compared:
+            raise UserError(f"version {live or 'none'} went live in the meantime; deploy again")
+
+    def store(self, record: str, decision: DeploymentDecision, state: str, outcome: str) -> None:
+        """Store the whole evidence, before any alias moves."""
+        changes = {"state": state, "outcome": outcome}
+        store(self.tracking, record, decision.model_copy(update=changes), page=True)
+
+    def _context(self, scratch: str) -> GateContext:
+        hours = read_hours(DATA, self.as_of)
+        champion = self.tracking.champion()
+        return GateContext(self.settings, self.tracking, self.version, champion, hours, Path(scratch))
+
+    def _titles(self) -> tuple[tuple[str, str], ...]:
+        return tuple((gate.id, gate.title) for gate in self.gates)
+
+    def _line(self, number: int, verdict: GateVerdict) -> str:
+        word = "passed" if verdict.passed else "REFUSED"
+        return f"{number}/{len(self.gates)} {verdict.gate:<16} {word}: {verdict.says}"
 
 
-def _begun(
-    tracking: Tracking, version: Version, now: datetime, gates: Sequence[Gate], reason: str | None
-) -> tuple[str, Decision]:
-    decision = Decision(
-        version=version.number,
-        run_id=version.run_id,
-        digest=version.digest,
-        champion=tracking.aliases().get(CHAMPION),
-        who=_who(),
-        reason=reason,
-        at=now,
-        began=now_utc(),
-        gates=_named(gates),
-        state=moves.GATES,
-    )
-    tags = {
-        "version": str(version.number),
-        "run_id": version.run_id,
-        "digest": version.digest,
-        "champion": "" if decision.champion is None else str(decision.champion),
-        "who": decision.who,
-        "at": iso(now),
-        STATE_TAG: moves.GATES,
-    }
-    record = tracking.open_record(
-        DEPLOYMENT,
-        f"version {version.number}",
-        tags | ({} if reason is None else {"reason": reason}),
-    )
-    keep(tracking, record, decision)
-    if reason is None:  # what a person releases may be under test meanwhile, by another record
-        tracking.tag(version.number, {DEPLOYMENT_TAG: record})
-    return record, decision
+def _verdict(gate: Gate, context: GateContext) -> GateVerdict:
+    """Run a gate. A version that cannot be judged is refused.
 
-
-def _judged(
-    settings: Settings,
-    tracking: Tracking,
-    version: Version,
-    record: str,
-    decision: Decision,
-    as_of: datetime | None,
-    tell: Tell,
-    gates: Sequence[Gate],
-) -> Decision:
-    """Run the gates that were not passed yet, in order, and stop at the first that refuses."""
-    with TemporaryDirectory() as scratch:
-        case = _case(settings, tracking, version, as_of, scratch)
-        for number, gate in enumerate(gates, 1):
-            before = decision.passed(gate.id)
-            if before is not None and (not gate.compares or before.champion == decision.champion):
-                tell(f"{_line(number, gates, before)} (passed before)")
-                continue
-            verdict = _verdict(gate, case)
-            tell(_line(number, gates, verdict))
-            decision = decision.with_verdict(verdict)
-            if not verdict.passed:
-                refusal = f"{_refusal(version, [verdict])} (evidence: {page_of(version.number)})"
-                outcome = f"Refused by gate {gate.id}: {verdict.says}. What is live stays."
-                _keep_outcome(tracking, record, decision, moves.REFUSED, outcome)
-                tracking.write_record(record, tags={STATE_TAG: moves.REFUSED})
-                tracking.close_record(record, False)
-                raise UserError(refusal)
-            keep(tracking, record, decision)
-    return decision
-
-
-def _go_on(
-    settings: Settings,
-    tracking: Tracking,
-    version: Version,
-    record: str,
-    decision: Decision,
-    now: datetime,
-    tell: Tell,
-) -> None:
-    """What follows on the gates: a test, the wait for one, or at once the users where nothing is live."""
-    _must_be_champion(tracking, decision.champion)
-    name = f"Version {version.number}"
-    if decision.champion is None:
-        _keep_outcome(tracking, record, decision, moves.LIVE, "Nothing was live to test it against.")
-        moves.go_live(tracking, version, now)
-        said = f"{name} is live: nothing was live to test it against."
-    elif end := _end_to_wait_for(tracking):
-        _keep_outcome(tracking, record, decision, moves.WAITING, f"It waits until {end}.")
-        moves.wait_for_test(tracking, version, now)
-        tell(f"{name} passed all gates and waits until {end}.")
-        return
-    else:
-        ab = settings.ab
-        kind = "shadow test" if ab.mode == "shadow" else "A/B test"
-        what = f"Its {kind} against version {decision.champion} begins: {ab.days} days at most."
-        _keep_outcome(tracking, record, decision, moves.TESTING, what)
-        moves.begin_test(settings, tracking, version, now)
-        said = f"{name} passed all gates. {what}"
-    tell(f"{said} {wait_until_taken(settings, 'production', tracking)}")
-
-
-def _must_be_champion(tracking: Tracking, compared: int | None) -> None:
-    live = tracking.aliases().get(CHAMPION)
-    if live != compared:
-        raise UserError(f"version {live or 'none'} went live in the meantime; deploy again")
-
-
-def _keep_outcome(tracking: Tracking, record: str, decision: Decision, state: str, outcome: str) -> None:
-    """The evidence is whole before anything moves."""
-    keep(tracking, record, decision.model_copy(update={"state": state, "outcome": outcome}), page=True)
-
-
-def _case(
-    settings: Settings, tracking: Tracking, version: Version, as_of: datetime | None, scratch: str
-) -> Case:
-    return Case(settings, tracking, version, tracking.champion(), read_hours(DATA, as_of), Path(scratch))
-
-
-def _verdict(gate: Gate, case: Case) -> Verdict:
-    """What the gate says. A version that cannot be judged is refused, but not for a store that is away: then
-    UnreachableError is raised.
+    Raises UnreachableError where that is because the store is down.
     """
-    began, at = time.monotonic(), now_utc()
+    began, at = time.monotonic(), _now()
     try:
-        finding = gate.judge(case)
+        result = gate.judge(context)
     except UserError as error:
         try:
-            case.tracking.version(case.version.number)
-        except UserError as away:
-            raise UnreachableError(str(away)) from None
-        finding = Finding(False, str(error))
-    return Verdict(
+            context.tracking.version(context.version.number)
+        except UserError as down:
+            raise UnreachableError(str(down)) from None
+        result = GateResult(False, str(error))
+    return GateVerdict(
         gate=gate.id,
         title=gate.title,
-        passed=finding.passed,
-        says=finding.says,
-        evidence=plain(finding.evidence),
+        passed=result.passed,
+        says=result.summary,
+        evidence=dict(result.evidence),
         seconds=round(time.monotonic() - began, 3),
         at=at,
-        champion=None if case.champion is None else case.champion.number,
+        champion=None if context.champion is None else context.champion.number,
     )
 
 
-def _refusal(version: Version, verdicts: Sequence[Verdict]) -> UserError:
-    said = "; ".join(f"{each.gate}: {each.says}" for each in verdicts)
-    return UserError(f"version {version.number} is refused by gate {said}; it stays registered")
+def _refusal(version: Version, verdicts: Sequence[GateVerdict]) -> UserError:
+    reasons = "; ".join(f"{each.gate}: {each.says}" for each in verdicts)
+    return UserError(f"version {version.number} is refused by gate {reasons}; it stays registered")
 
 
-def _line(number: int, gates: Sequence[Gate], verdict: Verdict) -> str:
-    word = "passed" if verdict.passed else "REFUSED"
-    return f"{number}/{len(gates)} {verdict.gate:<16} {word}: {verdict.says}"
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
 
 
-def _named(gates: Sequence[Gate]) -> tuple[tuple[str, str], ...]:
-    return tuple((gate.id, gate.title) for gate in gates)
-
-
-def _who() -> str:
-    """Who asked for it: the account at work."""
+def _user() -> str:
+    """The account that asked for it."""
     try:
         return os.environ.get("GITHUB_ACTOR") or getpass.getuser()
     except (KeyError, OSError, ImportError):  # an account without a name, as in some containers

@@ -23,7 +23,7 @@ from bike_demand.serving.prediction import (
     InvalidPredictionError,
     PredictedBatch,
     Variant,
-    predict,
+    predict_rows,
 )
 from bike_demand.serving.request_body import parse_rows, read_body
 from bike_demand.serving.telemetry import NOTE, Recorder, RequestNote, Telemetry
@@ -109,12 +109,12 @@ def create_app(
         response_model=Prediction | list[Prediction],
         openapi_extra={"requestBody": docs.PREDICT_BODY},
     )
-    async def post_predict(request: Request, name: Annotated[str, client]) -> Response:
+    async def predict(request: Request, name: Annotated[str, client]) -> Response:
         request.scope[NOTE] = RequestNote(name)
         live = live_models()
         rows, listed = parse_rows(await read_body(request))
         try:
-            batch = predict(live, rows, name, recorder.metrics.failed)
+            batch = predict_rows(live, rows, name, recorder.metrics.failed)
         except InvalidPredictionError as error:
             raise HTTPException(500, str(error)) from None
         request.scope[NOTE] = RequestNote(name, batch.ids)

@@ -47,7 +47,9 @@ def variant(hour: datetime, share: float, salt: str) -> Variant:
     return "challenger" if int.from_bytes(digest[:8]) < share * 2**64 else "champion"
 
 
-def predict(live: LiveModels, rows: Sequence[Conditions], client: str, failed: OnFailure) -> PredictedBatch:
+def predict_rows(
+    live: LiveModels, rows: Sequence[Conditions], client: str, failed: OnFailure
+) -> PredictedBatch:
     """Predict each row with the model that is assigned to its hour.
 
     Where the challenger fails, the live model predicts, and is logged as the one that did. Raises

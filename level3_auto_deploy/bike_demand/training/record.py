@@ -5,37 +5,33 @@ import json
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from bike_demand.data.store import read_hours
-from bike_demand.files import write_atomically
-from bike_demand.settings import DATA, PARAMS, RUN, STATE, Settings
+from bike_demand.settings import DATA, PARAMS, RUN, Settings
 from bike_demand.tracking import Dataset, Tracking
 from bike_demand.training.evaluate import passes
 from bike_demand.training.golden import GOLDEN_FILE, write_golden
 from bike_demand.training.pipeline import LOCK, data_digest
 from bike_demand.training.revision import Revision
 
-RECORDED = STATE / "recorded.json"
 PATCH = "uncommitted.patch"
 KIND, TWIN, FINAL = "kind", "twin", "final"  # a tag, and its values
 COMMIT = "git.commit"
 UNCOMMITTED = "git.uncommitted"
 NO_COMMIT = "none"
+PASSED = "passed"  # tag: whether the twin was good enough to register the model
+LOCK_TAG = "dvc.lock"  # tag: SHA-256 of the dvc.lock of the run, which names all that went into it
 PYTHON = "python"  # tag: the version that trained it
 
 
-class Recorded(BaseModel):
+@dataclass(frozen=True)
+class Recorded:
     """What came of a run. `mae` is the twin's mean error on days that it did not see."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    lock: str  # SHA-256 of its dvc.lock
-    uri: str  # of the store that it is on record in
     run_id: str
     twin_run_id: str
     version: int | None  # None where the twin did not pass
@@ -43,13 +39,18 @@ class Recorded(BaseModel):
 
 
 def already(tracking: Tracking) -> Recorded | None:
-    """The record of the run that the last one of this project would only repeat; None where it is new."""
-    try:
-        last = Recorded.model_validate_json(RECORDED.read_bytes())
-    except (FileNotFoundError, ValidationError):
-        return None
-    gone = tracking.uri.startswith("sqlite:") and not Path(tracking.where).exists()
-    return last if not gone and (last.lock, last.uri) == (_digest(LOCK), tracking.uri) else None
+    """What was recorded of the very run that is in state/run now; None where it is new to the store.
+
+    A run or version that was deleted there counts as new. The store is asked, so a kill at any moment before
+    the version was registered only means that it is registered by the next call.
+    """
+    versions = {version.run_id: version.number for version in tracking.versions()}
+    for run in tracking.runs_with_tag(LOCK_TAG, _digest(LOCK)):
+        if run.id in versions:
+            return Recorded(run.id, run.tags["twin_run_id"], versions[run.id], run.metrics["mae"])
+        if run.tags[PASSED] == "false":
+            return Recorded(run.id, run.id, None, run.metrics["mae"])
+    return None
 
 
 def record(
@@ -66,7 +67,8 @@ def record(
         COMMIT: NO_COMMIT if revision is None else revision.commit,
         UNCOMMITTED: str(revision is None or bool(revision.patch)).lower(),
         PYTHON: platform.python_version(),
-        "passed": str(passed).lower(),
+        PASSED: str(passed).lower(),
+        LOCK_TAG: _digest(LOCK),
     }
 
     def log(kind: str, files: Sequence[Path], twin: dict[str, str]) -> str:
@@ -98,16 +100,7 @@ def record(
             run_id, twin_run_id, {"data": data_digest(), "mae": f"{metrics['mae']:.2f}"}
         ).number
         tracking.set_alias(settings.environments.train.alias, number)
-    made = Recorded(
-        lock=_digest(LOCK),
-        uri=tracking.uri,
-        run_id=run_id,
-        twin_run_id=twin_run_id,
-        version=number,
-        mae=metrics["mae"],
-    )
-    write_atomically(RECORDED, made.model_dump_json(indent=1).encode())
-    return made
+    return Recorded(run_id, twin_run_id, number, metrics["mae"])
 
 
 @contextmanager
@@ -129,7 +122,4 @@ def _params(settings: Settings) -> dict[str, Any]:
 
 
 def _digest(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except FileNotFoundError:
-        return ""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

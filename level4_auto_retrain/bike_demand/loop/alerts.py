@@ -1,24 +1,44 @@
-"""Tells people: one interface, by the log and by a webhook, each alert at least once by each.
+"""Delivers alerts to the log and, where one is configured, to a webhook or a chat: each at least once.
 
-An alert is kept in the database before it goes out, so that one whose channel is away, or whose loop is
-killed, goes out at a later turn. The same alert (by its key) is made once in its quiet period.
+An alert is stored before it is sent, so that one whose receiver is down, or whose loop is killed, goes out in
+a later cycle. A receiver that hangs or fails costs a cycle a bounded time and never holds up later alerts. An
+alert is not repeated (by its key) in its quiet period.
 """
 
 import json
+import logging
+import re
+import threading
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from bike_demand.prediction_log import journal
+from bike_demand.prediction_log import event_log
 from bike_demand.prediction_log.database import Database
-from bike_demand.prediction_log.journal import Alert
-from bike_demand.settings import STATE, Settings
+from bike_demand.prediction_log.event_log import Alert
+from bike_demand.settings import STATE, Alerts, Settings
 
 LOG, WEBHOOK = "log", "webhook"  # the channels
 FILE = STATE / "alerts.log"
-ATTEMPTS, WAIT_SECONDS, TIMEOUT_SECONDS = 3, 0.2, 5.0
+ATTEMPT_SECONDS = 5.0  # on the wall clock: for one attempt,
+CYCLE_SECONDS = 15.0  # after which a cycle begins no other
+# Answers that will not change: the receiver refuses this alert. 408 and 429 ask for another attempt.
+FINAL_STATUSES = frozenset(range(400, 500)) - {408, 429}
 
 Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class DeliveryFailure:
+    """Why an attempt failed, without the address, which may hold a secret. `final`: not to be tried again."""
+
+    reason: str
+    final: bool = False
+
+
+Send = Callable[[Alert], DeliveryFailure | None]
 
 
 def alert(
@@ -33,41 +53,57 @@ def alert(
     done: str,
     you_may: str,
 ) -> Alert | None:
-    """Keep an alert, to be delivered; None where the same was made in the quiet period before.
+    """Store an alert for delivery; None where the same was raised in the quiet period before.
 
     `happened`, `done` (by the loop) and `you_may` (what a person may want to do) are sentences.
     """
     body = {"happened": happened, "evidence": dict(evidence), "done": done, "you_may": you_may}
     quiet_since = at - timedelta(days=settings.loop.alerts.quiet_days)
     channels = [LOG, WEBHOOK] if settings.loop.alerts.webhook else [LOG]
-    return journal.put_alert(
+    return event_log.put_alert(
         database, key=key, at=at, quiet_since=quiet_since, title=title, body=body, channels=channels
     )
 
 
 def deliver(settings: Settings, database: Database, tell: Tell) -> None:
-    """Send what still has to go out, oldest first. A channel that is away is said, and tried again later."""
-    waiting = journal.undelivered(database)
-    senders: dict[str, Callable[[Alert], str | None]] = {
+    """Send what is still to go out: alerts that were never tried first, then the oldest.
+
+    A failure is stored with the alert, reported by `tell`, and tried again in the next cycle unless final.
+    """
+    waiting = event_log.undelivered(database)
+    send_out = _sender(settings.loop.alerts)
+    senders: dict[str, Send] = {
         LOG: lambda each: _log(each, tell),
-        WEBHOOK: lambda each: _post(settings.loop.alerts.webhook, each),
+        WEBHOOK: lambda each: _within(ATTEMPT_SECONDS, send_out, each),
     }
+    deadline = time.monotonic() + CYCLE_SECONDS
     for channel, send in senders.items():
-        for each in waiting:
-            if each.delivered.get(channel, "") is not None:
-                continue
-            if (problem := send(each)) is not None:
-                tell(f"warning: alerts do not go out by the {channel}: {problem}; the next turn tries again")
+        outstanding = [each for each in waiting if each.is_outstanding(channel)]
+        for each in sorted(outstanding, key=lambda each: each.delivered[channel] is not None):
+            if time.monotonic() > deadline:
+                tell(f"warning: the {channel} takes too long; the next cycle delivers the other alerts")
                 break
-            journal.delivered(database, each.id, channel)
+            failure = send(each)
+            if failure is None:
+                event_log.delivered(database, each.id, channel)
+                continue
+            event_log.not_delivered(database, each.id, channel, failure.reason, failure.final)
+            then = "it is not tried again" if failure.final else "the next cycle tries again"
+            tell(f"warning: alert {each.title!r} not delivered to the {channel}: {failure.reason}; {then}")
 
 
 def as_json(each: Alert) -> dict[str, Any]:
-    """What is sent: by its id a receiver knows one that came twice."""
+    """The whole alert as JSON. By its id a receiver recognizes one that came twice."""
     return {"id": each.id, "key": each.key, "at": each.at.isoformat(), "title": each.title, **each.body}
 
 
-def _log(each: Alert, tell: Tell) -> str | None:
+def as_text(each: Alert) -> str:
+    """The alert for people in a chat, without its title."""
+    body = each.body
+    return f"{each.at:%Y-%m-%d %H:%M}: {body['happened']}\nDone: {body['done']}\nYou may: {body['you_may']}"
+
+
+def _log(each: Alert, tell: Tell) -> DeliveryFailure | None:
     line = json.dumps({"alert": as_json(each)})
     tell(line)
     try:
@@ -75,31 +111,54 @@ def _log(each: Alert, tell: Tell) -> str | None:
         with FILE.open("a", encoding="utf-8", newline="\n") as file:
             file.write(f"{line}\n")
     except OSError as error:
-        return f"{FILE}: {error.strerror}"
+        return DeliveryFailure(f"{FILE}: {error.strerror}")
     return None
 
 
-def _post(address: str, each: Alert) -> str | None:
-    """Post it; why that did not work, or None. The address may hold a secret, so it is not told."""
-    if not address:
-        return "no address is configured any more (loop.alerts.webhook)"
+def _within(seconds: float, send: Send, each: Alert) -> DeliveryFailure | None:
+    """Send in a thread that may be left behind: no time-out of a client bounds an answer that trickles in."""
+    outcomes: list[DeliveryFailure | None] = []
+    thread = threading.Thread(target=lambda: outcomes.append(send(each)), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return outcomes[0] if outcomes else DeliveryFailure("no answer in time")
+
+
+def _sender(alerts: Alerts) -> Send:
+    if not alerts.webhook:
+        return lambda _: DeliveryFailure("loop.alerts.webhook is not set any more", final=True)
+    if alerts.webhook.startswith(("http://", "https://")):
+        return lambda each: _post(alerts, each)
+    return lambda each: _notify(alerts.webhook, each)
+
+
+def _post(alerts: Alerts, each: Alert) -> DeliveryFailure | None:
     import httpx
-    from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
-    tries = Retrying(
-        stop=stop_after_attempt(ATTEMPTS),
-        wait=wait_exponential(WAIT_SECONDS),
-        retry=retry_if_exception_type(httpx.HTTPError),
-    )
+    document = {"text": f"{each.title}\n{as_text(each)}"} if alerts.format == "text" else as_json(each)
     try:
-        for attempt in tries:
-            with attempt:
-                httpx.post(address, json=as_json(each), timeout=TIMEOUT_SECONDS).raise_for_status()
-    except RetryError as error:
-        cause = error.last_attempt.exception()
-        if isinstance(cause, httpx.HTTPStatusError):
-            return f"it answers with status {cause.response.status_code}"
-        return type(cause).__name__
+        answer = httpx.post(alerts.webhook, json=document, timeout=ATTEMPT_SECONDS)
+    except httpx.HTTPError as error:
+        return DeliveryFailure(type(error).__name__)
     except httpx.InvalidURL:
-        return "loop.alerts.webhook is no address"
-    return None
+        return DeliveryFailure("loop.alerts.webhook is not a valid address")
+    return None if answer.is_success else _refused(answer.status_code)
+
+
+def _notify(address: str, each: Alert) -> DeliveryFailure | None:
+    """Send by Apprise, which logs the status of a receiver that refuses, and raises nothing."""
+    import apprise
+
+    logging.getLogger("apprise").propagate = False  # its messages may name the address
+    receiver = apprise.Apprise()
+    with apprise.LogCapture(level=logging.WARNING) as log:  # type: ignore[no-untyped-call]
+        if not receiver.add(address):
+            return DeliveryFailure("loop.alerts.webhook is not an address that Apprise knows")
+        if receiver.notify(title=each.title, body=as_text(each)):
+            return None
+        status = re.search(r"error=(\d{3})\b", log.getvalue())
+    return _refused(int(status[1])) if status else DeliveryFailure("Apprise could not deliver it")
+
+
+def _refused(status: int) -> DeliveryFailure:
+    return DeliveryFailure(f"the receiver answers with status {status}", final=status in FINAL_STATUSES)

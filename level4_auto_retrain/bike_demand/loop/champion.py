@@ -1,7 +1,7 @@
-"""The loop's eye on the champion: is there one, who put it there, and is it a mistake?
+"""Detects missing, out-of-band or regressing champions, and responds: restores, adopts, rolls back.
 
-A promotion is watched by pairs of answers. Of a champion that somebody put there by other means there are
-none yet, so the hours that it answered are asked of the last good version again.
+A promotion is watched by pairs of predictions. One out of band has none yet, so the last good version
+predicts the same hours again.
 """
 
 from collections.abc import Mapping
@@ -10,40 +10,45 @@ from typing import Any
 
 from bike_demand.errors import UserError
 from bike_demand.loop.context import Context
-from bike_demand.prediction_log import journal
-from bike_demand.prediction_log.answered import first_hour_after
-from bike_demand.prediction_log.journal import DONE, FAILED, LIVE, TAKE_BACK, Kind, Raised, Signal
-from bike_demand.release import moves
-from bike_demand.release.ab.evidence import Evidence
-from bike_demand.release.ab.step import gathered, step, under_watch
-from bike_demand.release.deploy import alone
-from bike_demand.release.moves import LIVE_SINCE_TAG
+from bike_demand.prediction_log import event_log
+from bike_demand.prediction_log.event_log import DONE, FAILED, LIVE, TAKE_BACK, Kind, Raised, Signal
+from bike_demand.prediction_log.queries import first_hour_after
+from bike_demand.release import transitions
+from bike_demand.release.ab.evidence import Evidence, gather, under_watch
+from bike_demand.release.ab.step import step
+from bike_demand.release.deploy import deployment_lock
+from bike_demand.release.out_of_band import (
+    OUT_OF_BAND_TAG,
+    OutOfBandPromotion,
+    adopt,
+    out_of_band_promotion,
+)
 from bike_demand.release.rescored import compared
-from bike_demand.release.rollback import take_back
-from bike_demand.release.strangers import PUT_THERE_TAG, Stranger, adopt, stranger
+from bike_demand.release.rollback import roll_back
+from bike_demand.release.transitions import LIVE_SINCE_TAG
 from bike_demand.tracking import BLOCKED_TAG, CHAMPION, PREVIOUS, Version
 
 # Keys of a signal's evidence.
-VERSION, GOOD, VERDICT, STRANGE = "version", "against", "verdict", "put_there_by_other_means"
+VERSION, GOOD, VERDICT, OUT_OF_BAND = "version", "against", "verdict", "put_there_by_other_means"
 
 
 def signals(context: Context) -> list[Signal]:
-    """What is wrong with the champion, or that there is none. A stranger is told as long as it is watched."""
+    """What is wrong with the champion, or that there is none. One out of band is reported while watched."""
     champion = context.tracking.champion()
     if champion is None:
         return [_none(context)]
     if (reason := champion.tags.get(BLOCKED_TAG)) is not None:
-        says = f"Version {champion.number} is live, though it was taken back before ({reason})."
+        says = f"Version {champion.number} is live, though it was rolled back before ({reason})."
         return [_release(context, champion, says, {VERDICT: "take back"})]
-    if (found := stranger(context.tracking)) is not None:
-        return [_strange(context, found.version, found.good, _since(context, found))]
+    if (found := out_of_band_promotion(context.tracking)) is not None:
+        return [_out_of_band(context, found.version, found.good, _since(context, found))]
     trial = under_watch(context.settings, context.tracking)
     if trial is None:
         return []
-    if PUT_THERE_TAG in champion.tags:
+    if OUT_OF_BAND_TAG in champion.tags:
         good = context.tracking.version(trial.against)
-        return [_strange(context, champion, good, trial.began)]
-    evidence = gathered(context.settings, trial, context.as_of)
+        return [_out_of_band(context, champion, good, trial.began)]
+    evidence = gather(context.settings, trial, context.as_of)
     if evidence.verdict != "take back":
         return []
     says = f"Version {champion.number}, live since {trial.began:%Y-%m-%d}, is {evidence.reason}."
@@ -51,60 +56,60 @@ def signals(context: Context) -> list[Signal]:
 
 
 def act(context: Context, signal: Raised) -> str:
-    """Take a bad champion back, or watch a stranger; one sentence on what was done. May be repeated."""
+    """Roll a bad champion back, or watch an out-of-band one; one sentence on what was done. Repeatable."""
     champion = context.tracking.aliases().get(CHAMPION)
     if champion != signal.evidence[VERSION]:
-        return f"Version {signal.evidence[VERSION]} is live no more."
+        return f"Version {signal.evidence[VERSION]} is not live any more."
     if signal.evidence[VERDICT] == "take back":
-        return _back(context, signal)
-    if (found := stranger(context.tracking)) is None:
+        return _roll_back(context, signal)
+    if (found := out_of_band_promotion(context.tracking)) is None:
         return f"It is watched beside version {signal.evidence[GOOD]}."
-    with alone():
+    with deployment_lock():
         adopt(context.tracking, found, _since(context, found))
     if found.good is None:
         return "It stays: there is no earlier version to compare it with."
-    return f"It is compared with version {found.good.number}, the last good one, which answers too, unseen."
+    return f"It is compared with version {found.good.number}, the last good one, which predicts too, unseen."
 
 
 def finish(context: Context) -> None:
-    """Finish to take back what was begun before this process."""
-    for action in journal.under_way(context.database):
+    """Complete the rollbacks that an earlier process began."""
+    for action in event_log.under_way(context.database):
         if action.kind == TAKE_BACK:
-            context.tell(_taken_back(context, action.id, int(action.detail[VERSION]), action.reason))
+            context.tell(_complete_rollback(context, action.id, int(action.detail[VERSION]), action.reason))
 
 
-def put_back(context: Context) -> str | None:
+def restore(context: Context) -> str | None:
     """Where the alias is gone, make the last good champion the champion again; None: there never was one."""
     for number in reversed(context.tracking.remembered()):
         version = context.tracking.version(number)
         if BLOCKED_TAG not in version.tags:
-            with alone():
-                moves.go_live(context.tracking, version, context.now)
+            with deployment_lock():
+                transitions.go_live(context.tracking, version, context.now)
             return f"Version {number}, the last one that was live, is live again."
     return None
 
 
 def note(context: Context) -> None:
-    """Keep in the journal who is live since when, where that changed."""
+    """Record what is live since when, where that changed."""
     champion = context.tracking.aliases().get(CHAMPION)
-    known = journal.actions(context.database, LIVE)
+    known = event_log.actions(context.database, LIVE)
     before = known[-1].version if known else None
     if champion is None or champion == before:
         return
     version = context.tracking.version(champion)
-    how = "put there by other means" if PUT_THERE_TAG in version.tags else "released"
+    how = "promoted out of band" if OUT_OF_BAND_TAG in version.tags else "released"
     if before is not None and BLOCKED_TAG in context.tracking.version(before).tags:
-        how = f"instead of version {before}, which was taken back"
+        how = f"instead of version {before}, which was rolled back"
     since = datetime.fromisoformat(version.tags.get(LIVE_SINCE_TAG, context.now.isoformat()))
-    action = journal.begin(
+    action = event_log.begin(
         context.database, LIVE, reason=how, at=min(since, context.now), detail={"instead_of": before}
     )
-    journal.write_action(context.database, action.id, state=DONE, version=champion)
+    event_log.write_action(context.database, action.id, state=DONE, version=champion)
 
 
-def taken_back_by_a_person(context: Context) -> list[Version]:
-    """The versions that somebody took back without the loop, each once: they are in the journal then."""
-    actions = journal.actions(context.database, TAKE_BACK)
+def rolled_back_by_a_person(context: Context) -> list[Version]:
+    """The versions that were rolled back without the loop and are not recorded yet."""
+    actions = event_log.actions(context.database, TAKE_BACK)
     known = {each.detail.get(VERSION) for each in actions}
     champion = context.tracking.aliases().get(CHAMPION)
     found = []
@@ -113,59 +118,61 @@ def taken_back_by_a_person(context: Context) -> list[Version]:
             continue
         version = context.tracking.version(number)
         if LIVE_SINCE_TAG not in version.tags and _first_hour(context, number) is None:
-            continue  # blocked by a person before anybody saw it
+            continue  # blocked before it was ever shown
         found.append(version)
     return found
 
 
-def note_taken_back(context: Context, version: Version) -> None:
-    """Keep it in the journal that a person took the version back."""
+def note_rolled_back(context: Context, version: Version) -> None:
+    """Record that a person rolled the version back."""
     detail = {VERSION: version.number, "outcome": "taken back"}
-    action = journal.begin(
+    action = event_log.begin(
         context.database, TAKE_BACK, reason=version.tags[BLOCKED_TAG], at=context.now, detail=detail
     )
     champion = context.tracking.aliases().get(CHAMPION)
-    journal.write_action(context.database, action.id, state=DONE, version=champion)
+    event_log.write_action(context.database, action.id, state=DONE, version=champion)
 
 
-def _back(context: Context, signal: Raised) -> str:
+def _roll_back(context: Context, signal: Raised) -> str:
     number = int(signal.evidence[VERSION])
-    action = journal.begin(
+    action = event_log.begin(
         context.database,
         TAKE_BACK,
         reason=signal.says,
         at=context.now,
         signal=signal.id,
-        detail={VERSION: number, STRANGE: signal.evidence.get(STRANGE, False)},
+        detail={VERSION: number, OUT_OF_BAND: signal.evidence.get(OUT_OF_BAND, False)},
     )
-    return _taken_back(context, action.id, number, signal.says)
+    return _complete_rollback(context, action.id, number, signal.says)
 
 
-def _taken_back(context: Context, action: int, number: int, reason: str) -> str:
-    """Take the version back, unless that was done before; one sentence on it."""
-    said: list[str] = []
+def _complete_rollback(context: Context, action: int, number: int, reason: str) -> str:
+    """Roll the version back, unless that was done before; one sentence on it."""
+    lines: list[str] = []
     if context.tracking.aliases().get(CHAMPION) == number:
         watched = under_watch(context.settings, context.tracking)
-        if watched is not None and PUT_THERE_TAG not in context.tracking.version(number).tags:
-            # The step keeps its evidence with the record of the deployment.
-            step(context.settings, context.as_of, said.append)
+        if watched is not None and OUT_OF_BAND_TAG not in context.tracking.version(number).tags:
+            # The step stores the evidence with the record of the deployment.
+            step(context.settings, context.as_of, lines.append)
         if context.tracking.aliases().get(CHAMPION) == number:
             try:
-                with alone():
-                    line = take_back(context.settings, context.tracking, reason.rstrip("."), context.now)
-                    said.append(line)
+                with deployment_lock():
+                    reason = reason.rstrip(".")
+                    lines.append(roll_back(context.settings, context.tracking, reason, context.now))
             except UserError as error:
-                journal.write_action(context.database, action, state=FAILED, detail={"outcome": str(error)})
-                return f"It could not be taken back: {error}."
+                event_log.write_action(context.database, action, state=FAILED, detail={"outcome": str(error)})
+                return f"It could not be rolled back: {error}."
     elif context.tracking.aliases().get(PREVIOUS) == context.tracking.aliases().get(CHAMPION):
-        context.tracking.remove_alias(PREVIOUS)  # a rollback was cut off right before its end
+        context.tracking.remove_alias(PREVIOUS)  # a rollback was interrupted right before its end
     good = context.tracking.aliases().get(CHAMPION)
-    journal.write_action(context.database, action, state=DONE, version=good, detail={"outcome": "taken back"})
-    return said[0] if said else f"Version {number} is taken back; version {good} is live."
+    event_log.write_action(
+        context.database, action, state=DONE, version=good, detail={"outcome": "taken back"}
+    )
+    return lines[0] if lines else f"Version {number} is rolled back; version {good} is live."
 
 
-def _since(context: Context, found: Stranger) -> datetime:
-    """When the stranger began to answer in the place of the good one."""
+def _since(context: Context, found: OutOfBandPromotion) -> datetime:
+    """When the out-of-band champion took the place of the good one."""
     if found.good is None:
         return min(_first_hour(context, found.version.number) or context.now, context.now)
     first = first_hour_after(context.database, found.version.number, found.good.number) or context.now
@@ -179,14 +186,14 @@ def _first_hour(context: Context, number: int) -> datetime | None:
     return first_hour_after(context.database, number, None)
 
 
-def _strange(context: Context, version: Version, good: Version | None, since: datetime) -> Signal:
+def _out_of_band(context: Context, version: Version, good: Version | None, since: datetime) -> Signal:
     says = f"Version {version.number} is live since {since:%Y-%m-%d %H:%M}, but no deployment put it there"
     if good is None:
-        return _release(context, version, f"{says}.", {VERDICT: "keep on", GOOD: None, STRANGE: True})
+        return _release(context, version, f"{says}.", {VERDICT: "keep on", GOOD: None, OUT_OF_BAND: True})
     evidence = compared(
         context.settings, context.tracking, context.database, version, good, since, context.now
     )
-    return _release(context, version, f"{says}; {evidence.reason}.", _numbers(evidence) | {STRANGE: True})
+    return _release(context, version, f"{says}; {evidence.reason}.", _numbers(evidence) | {OUT_OF_BAND: True})
 
 
 def _numbers(evidence: Evidence) -> dict[str, Any]:

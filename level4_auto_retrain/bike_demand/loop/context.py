@@ -1,4 +1,4 @@
-"""What every part of a turn is given."""
+"""What every part of a monitoring cycle is given; a module of its own, as all others import it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Context:
-    """The project at work: settings, stores, `now` in the time of the feed. `tell` gets lines for people."""
+    """Settings, stores, and `now` in story time. `tell` gets lines for people."""
 
     settings: Settings
     tracking: Tracking

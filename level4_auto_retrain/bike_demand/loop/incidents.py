@@ -1,7 +1,7 @@
-"""What went wrong, kept: since when, noticed by what, what was done, what it cost, and what is learned of it.
+"""Incidents: since when, noticed by what, what was done, what it cost, and what is learned of it.
 
-An incident is as long as its signal. Where a bad model got through to users, its case becomes a check of
-every later deployment (`release.gates.cases`); where bad data did, of every later training (`data.lessons`).
+An incident lasts as long as its signal. Bad data become a regression case: a check of every later training
+(`data.lessons`).
 """
 
 import statistics
@@ -18,17 +18,17 @@ from bike_demand.loop.champion import VERSION
 from bike_demand.loop.context import Context
 from bike_demand.monitoring.gathered import gathered_hours
 from bike_demand.monitoring.quality import FEED, Found
-from bike_demand.prediction_log import history, journal
-from bike_demand.prediction_log.answered import Answered, answered, first_hour_after
-from bike_demand.prediction_log.journal import DATA, MODEL, TAKE_BACK, Incident, Kind, Raised
-from bike_demand.release.moves import LIVE_SINCE_TAG
+from bike_demand.prediction_log import event_log, history
+from bike_demand.prediction_log.event_log import DATA, TAKE_BACK, Incident, Kind, Raised
+from bike_demand.prediction_log.queries import ShownPrediction, first_hour_after, shown
 from bike_demand.release.rescored import predictions
 from bike_demand.release.rollback import GUARD
+from bike_demand.release.transitions import LIVE_SINCE_TAG
 from bike_demand.tracking import BLOCKED_TAG
 
 KINDS = (Kind.QUALITY, Kind.ERROR, Kind.RELEASE, Kind.LOOP)
 NORMAL_DAYS = 60  # before an incident: what was normal
-LESSON_HOURS, LEAST_HOURS = 48, 12
+LEAST_HOURS = 12  # with a known outcome, for the error of a version that was rolled back
 BEFORE_DAYS = 21  # before bad data, of which their case takes what it needs
 
 
@@ -39,7 +39,7 @@ def follow(context: Context, signals: Sequence[Raised], found: Sequence[Found]) 
     """
     for signal in signals:
         if signal.kind in KINDS:
-            journal.open_incident(
+            event_log.open_incident(
                 context.database,
                 signal.kind,
                 signal.subject,
@@ -48,26 +48,26 @@ def follow(context: Context, signals: Sequence[Raised], found: Sequence[Found]) 
                 noticed_by=signal.says,
             )
     going_on = {(each.kind, each.subject) for each in signals}
-    for incident in journal.incidents(context.database, only_open=True):
+    for incident in event_log.incidents(context.database, only_open=True):
         if (incident.kind, incident.subject) not in going_on:
             _end(context, incident, found)
 
 
 def note(context: Context, signal: Raised, what: str) -> None:
     """Keep with the incident of a signal what was done about it."""
-    for incident in journal.incidents(context.database, only_open=True):
+    for incident in event_log.incidents(context.database, only_open=True):
         if (incident.kind, incident.subject) == (signal.kind, signal.subject):
-            journal.note_done(context.database, incident.id, context.now, what)
+            event_log.note_done(context.database, incident.id, context.now, what)
 
 
 def of_people(context: Context) -> None:
-    """What people took back without the loop: incidents too, and lessons."""
-    for version in champion.taken_back_by_a_person(context):
+    """What people rolled back without the loop: incidents too."""
+    for version in champion.rolled_back_by_a_person(context):
         reason = version.tags[BLOCKED_TAG]
         watched = reason.startswith(GUARD)  # by the watch of its promotion, in a step of its own
         first = first_hour_after(context.database, version.number, None) or context.now
         since = min(_moment(version.tags.get(LIVE_SINCE_TAG), first), context.now)
-        incident = journal.open_incident(
+        incident = event_log.open_incident(
             context.database,
             Kind.RELEASE,
             f"version {version.number}",
@@ -76,22 +76,20 @@ def of_people(context: Context) -> None:
             noticed_by=f"{'its watch' if watched else 'a person'}: {reason}",
         )
         who = "the watch of its promotion" if watched else "a person"
-        journal.note_done(context.database, incident.id, context.now, f"Taken back by {who}.")
-        champion.note_taken_back(context, version)  # cut off here, the incident ends like any other
+        event_log.note_done(context.database, incident.id, context.now, f"Taken back by {who}.")
+        champion.note_rolled_back(context, version)  # cut off here, the incident ends like any other
         _end(context, incident, [])
 
 
 def _end(context: Context, incident: Incident, found: Sequence[Found]) -> None:
-    """The lesson first: an end that was cut off is made again."""
+    """The regression case first: an end that was cut off is made again."""
     cost = _cost(context, incident)
     learned = ""
     if incident.kind is Kind.RELEASE:
-        cost |= _lesson(context, incident)
-        if cost.pop("lesson", False):
-            learned = " What it answered is a check of every later deployment from now on."
+        cost |= _release_cost(context, incident)
     elif incident.kind is Kind.QUALITY and _data_lesson(context, incident, found):
         learned = " Its hours are a check of every later training from now on."
-    journal.end_incident(context.database, incident.id, context.now, cost)
+    event_log.end_incident(context.database, incident.id, context.now, cost)
     days = max(1, (context.now - incident.since).days)
     alert(
         context.settings,
@@ -128,38 +126,23 @@ def _cost(context: Context, incident: Incident) -> dict[str, Any]:
     return cost
 
 
-def _lesson(context: Context, incident: Incident) -> dict[str, Any]:
-    """Of a model that was taken back: what its answers cost and, where it was clearly worse, its case.
-
-    A version that was hardly worse is no case: whatever is fresh differs from the champion as much.
-    """
+def _release_cost(context: Context, incident: Incident) -> dict[str, Any]:
+    """What the predictions of a version that was rolled back cost, beside those of the version before it."""
     number = int(incident.subject.removeprefix("version "))
-    actions = journal.actions(context.database, TAKE_BACK)
+    actions = event_log.actions(context.database, TAKE_BACK)
     instead = [each.version for each in actions if each.detail.get(VERSION) == number and each.version]
-    rows = answered(context.database, number, incident.since, context.now)
+    rows = shown(context.database, number, incident.since, context.now)
     cost: dict[str, Any] = {"answers_by_bad_model": len(rows) if instead else 0}
     known = [row for row in rows if row.count is not None]
     if not instead or len(known) < LEAST_HOURS:
         return cost
-    good = predictions(context.tracking, context.tracking.version(instead[-1]), known)
-    bad = [row.prediction for row in known]
-    errors = _error(known, bad), _error(known, good)
-    cost |= {
-        "error_of_bad_model": round(errors[0], ERROR_DECIMALS),
-        "error_of_good_model": round(errors[1], ERROR_DECIMALS),
+    good = _error(known, predictions(context.tracking, context.tracking.version(instead[-1]), known))
+    bad = _error(known, [row.prediction for row in known])
+    return cost | {
+        "error_of_bad_model": round(bad, ERROR_DECIMALS),
+        "error_of_good_model": round(good, ERROR_DECIMALS),
+        "error_above_normal": round((bad - good) * len(known)),
     }
-    cost["error_above_normal"] = round((errors[0] - errors[1]) * len(known))
-    if errors[0] < (1 + context.settings.loop.lesson_worse) * errors[1]:
-        return cost
-    content = {
-        "version": number,
-        "digest": context.tracking.version(number).digest,
-        "rows": [{"timestamp": row.hour.isoformat(), **row.conditions} for row in known[:LESSON_HOURS]],
-        "bad": bad[:LESSON_HOURS],
-        "good": good[:LESSON_HOURS],
-    }
-    journal.add_lesson(context.database, incident.id, MODEL, content)
-    return cost | {"lesson": True}
 
 
 def _data_lesson(context: Context, incident: Incident, found: Sequence[Found]) -> bool:
@@ -182,12 +165,12 @@ def _data_lesson(context: Context, incident: Incident, found: Sequence[Found]) -
         quality = context.settings.monitoring.quality
         case = make_case(incident.id, each.finding, rows, known, quality)
         if case is not None:
-            journal.add_lesson(context.database, incident.id, DATA, case.model_dump(mode="json"))
+            event_log.add_regression_case(context.database, incident.id, DATA, case.model_dump(mode="json"))
             return True
     return False
 
 
-def _error(rows: Sequence[Answered], answers: Sequence[float]) -> float:
+def _error(rows: Sequence[ShownPrediction], answers: Sequence[float]) -> float:
     right = [target_of(row.count or 0) for row in rows]
     return sum(map(error, answers, right)) / len(rows)
 

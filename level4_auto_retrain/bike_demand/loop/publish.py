@@ -1,35 +1,34 @@
-"""Puts into the database, at the end of a turn, what the application's page shows and only the loop knows."""
+"""Publishes, at the end of a monitoring cycle, what the status document shows and only the loop knows."""
 
 from datetime import UTC, datetime
 from typing import Any
 
 from bike_demand.errors import UserError
 from bike_demand.loop.context import Context
-from bike_demand.loop.training import tried
+from bike_demand.loop.retraining import tried
 from bike_demand.monitoring.rules import MONTH, due
-from bike_demand.prediction_log import facts
-from bike_demand.release.ab.evidence import Evidence, Kind
-from bike_demand.release.ab.step import gathered, under_test, under_watch
+from bike_demand.prediction_log import event_log
+from bike_demand.release.ab.evidence import Evidence, TrialKind, gather, under_test, under_watch
 from bike_demand.tracking import CHALLENGER, CHAMPION, PREVIOUS
 from bike_demand.training.record import PROMISE
 
 
 def publish(context: Context) -> None:
-    """Keep the promise of the live version, the tests under way with their evidence, and the budget."""
+    """Keep the live version's reference error, running comparisons with their evidence, and the budget."""
     aliases = context.tracking.aliases()
     champion = aliases.get(CHAMPION)
     tags = {} if champion is None else context.tracking.version(champion).tags
     live = {
-        "promise": {name: float(tags[name]) for name in PROMISE if name in tags} or None,
-        "looked_at": datetime.now(UTC).isoformat(),  # by the machine's clock: is the loop alive?
+        "reference": {name: float(tags[name]) for name in PROMISE if name in tags} or None,
+        "checked_at": datetime.now(UTC).isoformat(),  # wall time: is the loop alive?
     }
     busy = CHALLENGER in aliases or PREVIOUS in aliases
     content = {"live": live, "tests": _tests(context) if busy else [], "budget": _budget(context)}
-    facts.put(context.database, content, context.now)
+    event_log.publish(context.database, content, context.now)
 
 
 def _budget(context: Context) -> dict[str, Any]:
-    """How many trainings there were in the time for which there is a budget, and why there is none now."""
+    """Trainings spent of the budget, and why none starts now; `says` is None where nothing prevents one."""
     before = tried(context)
     spent = sum(context.now - each.at < MONTH for each in before)
     now = due("", before, context.now, context.settings)
@@ -42,17 +41,17 @@ def _tests(context: Context) -> list[dict[str, Any]]:
     for what in (under_test, under_watch):
         try:
             trial = what(context.settings, context.tracking)
-        except UserError:  # the step of the test has said what is wrong with it
+        except UserError:  # the step of the test has reported what is wrong with it
             continue
         if trial is not None:
-            found.append(_shown(gathered(context.settings, trial, context.as_of)))
+            found.append(_shown(gather(context.settings, trial, context.as_of)))
     return found
 
 
 def _shown(evidence: Evidence) -> dict[str, Any]:
     trial = evidence.trial
     return {
-        "kind": "test" if trial.kind is Kind.TEST else "watch",
+        "kind": "test" if trial.kind is TrialKind.TEST else "watch",
         "version": trial.version,
         "against": trial.against,
         "mode": trial.mode,

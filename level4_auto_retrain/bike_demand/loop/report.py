@@ -9,9 +9,11 @@ from typing import Any
 
 from bike_demand.data.target import ERROR_UNIT, UNIT
 from bike_demand.files import write_atomically
-from bike_demand.prediction_log import journal
+from bike_demand.monitoring.report import undelivered_lines
+from bike_demand.pages import render
+from bike_demand.prediction_log import event_log
 from bike_demand.prediction_log.database import open_database
-from bike_demand.prediction_log.journal import Incident
+from bike_demand.prediction_log.event_log import Incident
 from bike_demand.settings import Settings
 
 Tell = Callable[[str], None]
@@ -21,18 +23,21 @@ TEMPLATE = Path(__file__).with_name("incidents.html.j2")
 def report(settings: Settings, *, as_json: bool, page: Path | None, tell: Tell) -> None:
     """Tell them, newest first. Raises UserError where the database is away."""
     with closing(open_database(settings.environments.production.database)) as database:
-        found = journal.incidents(database)[::-1]
-        lessons = {each.id: each.kind for each in journal.lessons(database)}
+        found = event_log.incidents(database)[::-1]
+        lessons = {each.id: each.kind for each in event_log.regression_cases(database)}
+        failures = event_log.delivery_failures(database)
     if page is not None:
-        write_atomically(page, rendered(found, lessons).encode())
+        write_atomically(page, rendered(found).encode())
     if as_json:
         tell(json.dumps([described(each, lessons) for each in found], indent=1))
         return
     for incident in found:
-        for line in lines(incident, lessons):
+        for line in lines(incident):
             tell(line)
     if not found:
         tell("Nothing went wrong so far.")
+    for line in undelivered_lines(failures):
+        tell(line)
     if page is not None:
         tell(f"Page: {page}")
 
@@ -53,7 +58,7 @@ def described(incident: Incident, lessons: dict[int, str]) -> dict[str, Any]:
     }
 
 
-def lines(incident: Incident, lessons: dict[int, str]) -> list[str]:
+def lines(incident: Incident) -> list[str]:
     """An incident for a person at a terminal."""
     found = [
         f"{incident.id}. {incident.kind}, {incident.subject}: {_span(incident)}",
@@ -62,30 +67,24 @@ def lines(incident: Incident, lessons: dict[int, str]) -> list[str]:
     ]
     if incident.cost is not None:
         found.append(f"   cost: {in_words(incident.cost)}")
-    if (learned := _learned(incident, lessons)) is not None:
+    if (learned := _learned(incident)) is not None:
         found.append(f"   {learned}")
     return found
 
 
-def rendered(incidents: Sequence[Incident], lessons: dict[int, str]) -> str:
+def rendered(incidents: Sequence[Incident]) -> str:
     """The page: HTML that needs nothing from anywhere else."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     shown = [
         {
             "incident": each,
             "span": _span(each),
             "done": [(_day(one["at"]), one["what"]) for one in each.done],
             "cost": None if each.cost is None else in_words(each.cost),
-            "learned": _learned(each, lessons),
+            "learned": _learned(each),
         }
         for each in incidents
     ]
-    return template.render(shown=shown)
+    return render(TEMPLATE, shown=shown)
 
 
 def in_words(cost: dict[str, Any]) -> str:
@@ -107,11 +106,8 @@ def _span(incident: Incident) -> str:
     return f"{incident.since:%Y-%m-%d} to {incident.ended_at:%Y-%m-%d}"
 
 
-def _learned(incident: Incident, lessons: dict[int, str]) -> str | None:
-    if incident.lesson is None:
-        return None
-    where = {"data": "every later validation", "model": "every later deployment"}
-    return f"learned: the case is a check of {where[lessons[incident.lesson]]}"
+def _learned(incident: Incident) -> str | None:
+    return None if incident.lesson is None else "learned: the case is a check of every later validation"
 
 
 def _day(at: str) -> str:

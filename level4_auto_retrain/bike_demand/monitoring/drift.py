@@ -19,7 +19,7 @@ from bike_demand.data.features import to_matrix
 from bike_demand.data.schema import Conditions
 from bike_demand.errors import UserError
 from bike_demand.handoff import INPUT_NAME, OUTPUT_NAME, read_handoff
-from bike_demand.prediction_log.journal import Kind, Signal
+from bike_demand.prediction_log.event_log import Kind, Signal
 from bike_demand.runtime import open_session
 from bike_demand.settings import EVIDENTLY, REPORTS, STATE, Drift
 from bike_demand.tracking import HANDOFF_ARTIFACT, Tracking, Version

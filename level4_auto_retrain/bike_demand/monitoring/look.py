@@ -16,8 +16,8 @@ from bike_demand.monitoring.quality import FEED, REQUESTS, Found
 from bike_demand.prediction_log import history
 from bike_demand.prediction_log import norms as published
 from bike_demand.prediction_log.database import Database
+from bike_demand.prediction_log.event_log import Signal
 from bike_demand.prediction_log.history import Answer, Day
-from bike_demand.prediction_log.journal import Signal
 from bike_demand.prediction_log.norms import Norm
 from bike_demand.settings import DATA, Settings
 from bike_demand.tracking import Tracking, Version

@@ -6,7 +6,7 @@ from datetime import date, datetime
 
 from bike_demand.data.quality import Finding
 from bike_demand.data.table import iso
-from bike_demand.prediction_log.journal import Kind, Signal
+from bike_demand.prediction_log.event_log import Kind, Signal
 
 REQUESTS, FEED = "requests", "feed"  # where it is found
 PLACES = {REQUESTS: "in requests", FEED: "in the feed"}

@@ -10,10 +10,10 @@ from bike_demand.clock import now as now_of
 from bike_demand.data.target import ERROR_DECIMALS, ERROR_UNIT, rounded
 from bike_demand.monitoring import drift
 from bike_demand.monitoring.look import Seen, look
-from bike_demand.prediction_log import history, journal
+from bike_demand.prediction_log import event_log, history
 from bike_demand.prediction_log.database import Database, open_database
+from bike_demand.prediction_log.event_log import TAKE_BACK, TRAIN, Incident, Kind, Raised, Signal
 from bike_demand.prediction_log.history import Day
-from bike_demand.prediction_log.journal import TAKE_BACK, TRAIN, Incident, Kind, Raised, Signal
 from bike_demand.settings import Settings
 from bike_demand.tracking import Tracking
 
@@ -21,7 +21,7 @@ LOOKED_AT = (
     Kind.QUALITY,
     Kind.DRIFT,
     Kind.ERROR,
-)  # what a look sees by itself; of the others the journal knows
+)  # what a look sees by itself; of the others the event log knows
 OUTCOME = "outcome"  # in the detail of an action
 LAST = 14  # days and trainings that a person is shown
 
@@ -52,9 +52,9 @@ def monitor(
 
 def _told(database: Database, seen: Seen) -> dict[str, Any]:
     """All of it, as JSON has it. Mean errors."""
-    others = [each for each in journal.open_signals(database) if each.kind not in LOOKED_AT]
+    others = [each for each in event_log.open_signals(database) if each.kind not in LOOKED_AT]
     signals: list[Signal | Raised] = [*seen.signals, *others]
-    actions = journal.actions(database)
+    actions = event_log.actions(database)
     everything = history.days(database, date.min, seen.now.date())
     return {
         "now": seen.now.isoformat(),
@@ -69,7 +69,7 @@ def _told(database: Database, seen: Seen) -> dict[str, Any]:
             }
             for each in signals
         ],
-        "incidents": [_incident(each) for each in journal.incidents(database)],
+        "incidents": [_incident(each) for each in event_log.incidents(database)],
         "trainings": [
             {
                 "at": each.at.isoformat(),
@@ -85,7 +85,8 @@ def _told(database: Database, seen: Seen) -> dict[str, Any]:
             for each in actions
             if each.kind == TAKE_BACK
         ],
-        "alerts": journal.count_alerts(database),
+        "alerts": event_log.count_alerts(database),
+        "alerts_not_delivered": event_log.delivery_failures(database),
     }
 
 
@@ -153,3 +154,13 @@ def _lines(seen: Seen, told: dict[str, Any]) -> Iterator[str]:
         made = "" if each["version"] is None else f", version {each['version']}"
         yield f"  {each['at'][:10]}{made}, {each['outcome']}: {each['reason']}"
     yield f"Taken back: {len(told['rollbacks'])}. Alerts: {told['alerts']}."
+    yield from undelivered_lines(told["alerts_not_delivered"])
+
+
+def undelivered_lines(failures: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """The alerts that were not delivered, as `event_log.delivery_failures` has them, for a person."""
+    if failures:
+        yield f"Alerts not delivered: {len(failures)}, the newest:"
+    for each in failures[:LAST]:
+        then = "given up" if each["final"] else "to be tried again"
+        yield f"  {each['at'][:10]}, {each['title']}, {each['channel']}: {each['reason']} ({then})"

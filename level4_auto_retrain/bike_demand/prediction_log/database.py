@@ -1,12 +1,15 @@
-"""Opens the database: a sqlite file or PostgreSQL, brought to the tables of now on first use."""
+"""The database: a sqlite file or PostgreSQL, migrated on first use; transactions, upserts and locks."""
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+import time
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from sqlalchemy import Connection, Engine, NullPool, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, NullPool, Table, create_engine, event, func, make_url, select, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, SQLAlchemyError
 
 from bike_demand.errors import UnreachableError, UserError
@@ -15,8 +18,8 @@ from bike_demand.prediction_log.tables import REVISION
 ADVICE = "give sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME"
 CONNECT_SECONDS = 2
 BUSY_SECONDS = 5.0  # how long to wait for another process that writes
-LOCK_SECONDS = 20.0  # for another process to apply the migrations
-MIGRATION_LOCK = 3_141_592_653  # of PostgreSQL's advisory locks, any number that nobody else takes
+MIGRATION_SECONDS = 20.0  # how long to wait for another process that applies the migrations
+LOCK_POLL_SECONDS = 0.2
 
 
 class Database:
@@ -29,25 +32,25 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that reads. Raises UnreachableError of one line where the database is away."""
-        with self._told(), self.engine.begin() as connection:
+        with self._reported(), self.engine.begin() as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction that writes; what it wrote is durable when this ends. Raises UnreachableError."""
         with (
-            self._told(),
+            self._reported(),
             self.engine.connect().execution_options(writes=True) as connection,
             connection.begin(),
         ):
             yield connection
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close its connections."""
         self.engine.dispose()
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _reported(self) -> Iterator[None]:
         try:
             yield
         except (IntegrityError, DataError):  # the database is there, it is the row that does not fit
@@ -77,6 +80,63 @@ def open_database(address: str) -> Database:
         database.close()
         raise
     return database
+
+
+def database_exists(address: str) -> bool:
+    """Whether there may be a database at an address; a sqlite file that was not made yet is not made."""
+    return bool(address) and (
+        not address.startswith("sqlite:") or Path(address.partition(":///")[2]).exists()
+    )
+
+
+def upsert(
+    database: Database, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """Insert the rows, each in the place of the one with its primary key, where there is one."""
+    if not rows:
+        return
+    dialect = sqlite if database.engine.dialect.name == "sqlite" else postgresql
+    statement = dialect.insert(table)
+    keys = [column.name for column in table.primary_key]
+    others = {name: statement.excluded[name] for name in rows[0] if name not in keys}
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=keys, set_=others), [dict(row) for row in rows]
+    )
+
+
+@contextmanager
+def lock(database: Database, what: str, patience: float = 0.0) -> Iterator[None]:
+    """Inside, no other process is at `what` with this database. One that is killed releases its lock.
+
+    Raises UserError where another is still at work after `patience` seconds.
+    """
+    busy = UserError(f"another {what} is at work on {database.where}; try again when it is done")
+    if database.engine.dialect.name == "sqlite":
+        file = Path(str(database.engine.url.database))
+        held = FileLock(file.with_name(f".{file.name}.{what}"))
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            held.acquire(timeout=patience)
+        except Timeout:
+            raise busy from None
+        except OSError as error:
+            raise UserError(f"{file.parent}: {error.strerror}; give another database") from None
+        try:
+            yield
+        finally:
+            held.release()
+        return
+    number = zlib.crc32(f"bike_demand {what}".encode())  # of PostgreSQL's advisory locks
+    until = time.monotonic() + patience
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        while not connection.scalar(select(func.pg_try_advisory_lock(number))):
+            if time.monotonic() > until:
+                raise busy
+            time.sleep(LOCK_POLL_SECONDS)
+        try:
+            yield
+        finally:
+            connection.execute(select(func.pg_advisory_unlock(number)))
 
 
 def _sqlite(file: Path) -> Database:
@@ -119,7 +179,7 @@ def _bring_up_to_date(database: Database) -> None:
     """Apply the migrations that are missing, once, however many processes begin at the same time."""
     if _revision(database) == REVISION:
         return
-    with _locked(database):
+    with lock(database, "migration", MIGRATION_SECONDS):
         if (found := _revision(database)) == REVISION:
             return
         if found is not None and found > REVISION:
@@ -149,33 +209,6 @@ def _revision(database: Database) -> str | None:
             return None
         found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
         return found
-
-
-def _locked(database: Database) -> AbstractContextManager[Any]:
-    if database.engine.dialect.name == "sqlite":
-        file = Path(str(database.engine.url.database))
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"{file.parent}: {error.strerror}; give another database") from None
-        return _file_lock(file.with_name(f".{file.name}.lock"))
-    return _advisory_lock(database)
-
-
-@contextmanager
-def _file_lock(file: Path) -> Iterator[None]:
-    try:
-        with FileLock(file, timeout=LOCK_SECONDS):
-            yield
-    except Timeout:
-        raise UnreachableError(f"{file}: cannot be locked; is its folder writable?") from None
-
-
-@contextmanager
-def _advisory_lock(database: Database) -> Iterator[None]:
-    with database.reading() as connection:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": MIGRATION_LOCK})
-        yield
 
 
 def one_line(error: Exception) -> str:

@@ -14,11 +14,10 @@ from sqlalchemy import func, select
 
 from bike_demand.data.schema import LIMITS, Conditions
 from bike_demand.data.target import error, target_of
-from bike_demand.prediction_log.database import Database
+from bike_demand.prediction_log.database import Database, upsert
 from bike_demand.prediction_log.loop_tables import days as table
 from bike_demand.prediction_log.loop_tables import drift
 from bike_demand.prediction_log.tables import outcomes, predictions
-from bike_demand.prediction_log.upsert import upsert
 
 FIELDS = tuple(LIMITS)
 WEEK = timedelta(days=7)
@@ -83,18 +82,6 @@ def days(database: Database, since: date, until: date, version: int | None = Non
     with database.reading() as connection:
         rows = connection.execute(statement).mappings().all()
     return [Day(**{**row, "version": row["version"] or None}) for row in rows]
-
-
-def versions(database: Database, since: date, until: date) -> list[int]:
-    """The versions that answered in these days, ascending."""
-    statement = (
-        select(table.c.version)
-        .where(table.c.day >= since, table.c.day < until, table.c.version != ALL)
-        .distinct()
-        .order_by(table.c.version)
-    )
-    with database.reading() as connection:
-        return list(connection.scalars(statement))
 
 
 def last_day(database: Database) -> date | None:

@@ -5,7 +5,7 @@ Moments without a zone are in the time of the feed, as hours are; `Utc` is the m
 
 from sqlalchemy import JSON, Column, Date, DateTime, Float, ForeignKey, Index, Integer, String, Table, text
 
-from bike_demand.prediction_log.tables import Utc, metadata
+from bike_demand.prediction_log.tables import metadata
 
 # What is not as it should be: one open row for each kind and subject, updated while it goes on.
 signals = Table(
@@ -53,7 +53,8 @@ incidents = Table(
     ),
 )
 
-# What people were told. `delivered`: by channel, when (wall time, ISO 8601); null: it is still to go out.
+# What people were told. `delivered`: by channel, when (wall time, ISO 8601); null: it is still to go out;
+# {"reason", "final"}: the last attempt failed.
 alerts = Table(
     "alerts",
     metadata,
@@ -108,23 +109,7 @@ norms = Table(
     Column("as_of", DateTime, nullable=False),
 )
 
-# Requests to predict, by the process that answered, minute of the machine's clock, and version that was shown
-# (0: there was none). `buckets`: how many took how long, see `load.py`.
-load = Table(
-    "load",
-    metadata,
-    Column("worker", String(200), primary_key=True),
-    Column("minute", Utc, primary_key=True),
-    Column("version", Integer, primary_key=True, autoincrement=False),
-    Column("requests", Integer, nullable=False),
-    Column("rows", Integer, nullable=False),
-    Column("failures", Integer, nullable=False),
-    Column("seconds", Float, nullable=False),
-    Column("buckets", JSON, nullable=False),
-    Index("load_by_minute", "minute"),
-)
-
-# What the loop knows and the page shows, by name: the newest only.
+# What the loop publishes for the status document, by name: the newest only.
 facts = Table(
     "facts",
     metadata,

@@ -9,9 +9,8 @@ from datetime import datetime
 from sqlalchemy import select
 
 from bike_demand.prediction_log import loop_tables as tables
-from bike_demand.prediction_log.database import Database
+from bike_demand.prediction_log.database import Database, upsert
 from bike_demand.prediction_log.tables import predictions
-from bike_demand.prediction_log.upsert import upsert
 
 HOURS = 24
 

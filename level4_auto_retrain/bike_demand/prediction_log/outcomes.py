@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import bindparam, insert, select, text, update
+from sqlalchemy import select, text
 
-from bike_demand.prediction_log.database import Database
+from bike_demand.prediction_log.database import Database, upsert
 from bike_demand.prediction_log.tables import outcomes
 
 
@@ -30,24 +30,17 @@ def store(database: Database, given: Sequence[tuple[datetime, int]]) -> Stored:
     with database.writing() as connection:
         if database.engine.dialect.name == "postgresql":  # two who send the same hour take turns
             connection.execute(text("LOCK TABLE outcomes IN SHARE ROW EXCLUSIVE MODE"))
-        known = dict(
-            connection.execute(
-                select(outcomes.c.hour, outcomes.c.count).where(outcomes.c.hour.in_(list(counts)))
-            )
-            .tuples()
-            .all()
-        )
-        new = [hour for hour in counts if hour not in known]
-        revised = [hour for hour in known if known[hour] != counts[hour]]
-        if new:
-            connection.execute(
-                insert(outcomes), [{"hour": hour, "count": counts[hour], "received_at": now} for hour in new]
-            )
-        if revised:
-            connection.execute(
-                update(outcomes)
-                .where(outcomes.c.hour == bindparam("which"))
-                .values(count=bindparam("is_now"), revised_at=now),
-                [{"which": hour, "is_now": counts[hour]} for hour in revised],
-            )
+        rows = connection.execute(select(outcomes).where(outcomes.c.hour.in_(list(counts)))).mappings()
+        known = {row["hour"]: row for row in rows}
+        new = [
+            {"hour": hour, "count": counts[hour], "received_at": now, "revised_at": None}
+            for hour in counts
+            if hour not in known
+        ]
+        revised = [
+            {**row, "count": counts[hour], "revised_at": now}
+            for hour, row in known.items()
+            if row["count"] != counts[hour]
+        ]
+        upsert(database, connection, outcomes, [*new, *revised])
     return Stored(len(new), len(counts) - len(new) - len(revised), len(revised))

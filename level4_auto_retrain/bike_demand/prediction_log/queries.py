@@ -1,14 +1,17 @@
-"""Reads the prediction log: single answers, pairs of answers for an A/B test, and who answers now."""
+"""Reads the prediction log: single predictions, those of one version, pairs for an A/B test, and workers."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import ColumnElement, RowMapping, and_, func, or_, select
 
 from bike_demand.prediction_log import tables
 from bike_demand.prediction_log.database import Database
 
 predictions, outcomes = tables.predictions, tables.outcomes
+CONDITIONS = ("holiday", "workingday", "weather", "temp_c", "feels_like_c", "humidity", "windspeed_kmh")
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,20 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class ShownPrediction:
+    """The first prediction of a version that was shown for an hour (local time).
+
+    `conditions`: what the model was given, where values were replaced the replacements. `count` is None while
+    it is not known.
+    """
+
+    hour: datetime
+    conditions: Mapping[str, Any]
+    prediction: float
+    count: int | None
+
+
+@dataclass(frozen=True)
 class Worker:
     """A process that answers, and with what. No version: it has none yet."""
 
@@ -81,33 +98,47 @@ def pairs(database: Database, version: int, other: int, since: datetime, until: 
     """
     was_shown = and_(predictions.c.version == version, predictions.c.other_version == other)
     was_unseen = and_(predictions.c.version == other, predictions.c.other_version == version)
-    turn = func.row_number().over(
-        partition_by=predictions.c.hour, order_by=(predictions.c.made_at, predictions.c.id)
+    rows = _first_of_each_hour(
+        database, since, until, or_(was_shown, was_unseen), predictions.c.other_prediction.is_not(None)
     )
-    first = (
-        select(predictions, turn.label("turn"))
-        .where(
-            or_(was_shown, was_unseen),
-            predictions.c.other_prediction.is_not(None),
-            predictions.c.hour >= since,
-            predictions.c.hour < until,
-        )
-        .subquery()
-    )
-    statement = (
-        select(first, outcomes.c.count)
-        .join(outcomes, outcomes.c.hour == first.c.hour)
-        .where(first.c.turn == 1)
-        .order_by(first.c.hour)
-    )
-    with database.reading() as connection:
-        rows = connection.execute(statement).mappings().all()
     found = []
     for row in rows:
-        both = (row["prediction"], row["other_prediction"])
-        mine, theirs = both if row["version"] == version else both[::-1]
-        found.append(Pair(row["hour"], row["variant"], mine, theirs, row["count"]))
+        if row["count"] is not None:
+            both = (row["prediction"], row["other_prediction"])
+            mine, theirs = both if row["version"] == version else both[::-1]
+            found.append(Pair(row["hour"], row["variant"], mine, theirs, row["count"]))
     return found
+
+
+def shown(database: Database, version: int, since: datetime, until: datetime) -> list[ShownPrediction]:
+    """The hours from `since` to before `until` for which the version's prediction was shown, ascending."""
+    rows = _first_of_each_hour(database, since, until, predictions.c.version == version)
+    return [
+        ShownPrediction(
+            row["hour"],
+            {name: row[name] for name in CONDITIONS} | (row["replaced"] or {}),
+            row["prediction"],
+            row["count"],
+        )
+        for row in rows
+    ]
+
+
+def first_hour_after(database: Database, version: int, other: int | None) -> datetime | None:
+    """The first hour for which `version` was shown since `other` was shown last; None: it was not.
+
+    No other: since ever.
+    """
+    mine = select(func.min(predictions.c.hour)).where(predictions.c.version == version)
+    with database.reading() as connection:
+        if other is not None:
+            last = connection.scalar(
+                select(func.max(predictions.c.made_at)).where(predictions.c.version == other)
+            )
+            if last is not None:
+                mine = mine.where(predictions.c.made_at > last)
+        found: datetime | None = connection.scalar(mine)
+        return found
 
 
 def waiting(database: Database, since: datetime, until: datetime) -> int:
@@ -127,3 +158,22 @@ def workers(database: Database, seen_within: float) -> list[Worker]:
     statement = select(tables.workers).where(tables.workers.c.seen_at >= since).order_by(tables.workers.c.id)
     with database.reading() as connection:
         return [Worker(**row) for row in connection.execute(statement).mappings()]
+
+
+def _first_of_each_hour(
+    database: Database, since: datetime, until: datetime, *where: ColumnElement[bool]
+) -> Sequence[RowMapping]:
+    """Of these predictions the first for each hour, with the hour's count (None: not known), ascending."""
+    where = (*where, predictions.c.hour >= since, predictions.c.hour < until)
+    place = func.row_number().over(
+        partition_by=predictions.c.hour, order_by=(predictions.c.made_at, predictions.c.id)
+    )
+    first = select(predictions, place.label("place")).where(*where).subquery()
+    statement = (
+        select(first, outcomes.c.count)
+        .outerjoin(outcomes, outcomes.c.hour == first.c.hour)
+        .where(first.c.place == 1)
+        .order_by(first.c.hour)
+    )
+    with database.reading() as connection:
+        return connection.execute(statement).mappings().all()

@@ -30,7 +30,7 @@ def failures(address: str, model: OnnxModel, keys: Mapping[str, str] = NO_KEYS) 
     One sentence each. `keys`: the client's and, for /model, the operator's, as KEY_FOR names them. Raises
     OSError where the service goes away.
     """
-    with _asking(address, keys) as ask:
+    with client(address, keys) as ask:
         return [said for check in CHECKS for said in check(ask, model)]
 
 
@@ -146,8 +146,8 @@ def _numbers(answers: list[dict[str, Any]]) -> list[float]:
 
 
 @contextlib.contextmanager
-def _asking(address: str, keys: Mapping[str, str]) -> Iterator[Ask]:
-    """How to ask the service at an http address, over one connection."""
+def client(address: str, keys: Mapping[str, str]) -> Iterator[Ask]:
+    """Sends requests to the service at an http address: one connection, never through a proxy."""
     parts = urlsplit(address)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.netloc, timeout=TIMEOUT_SECONDS)

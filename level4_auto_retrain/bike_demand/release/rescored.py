@@ -10,10 +10,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bike_demand.data.schema import Conditions
-from bike_demand.prediction_log.answered import Answered, answered
 from bike_demand.prediction_log.database import Database
-from bike_demand.prediction_log.queries import Pair
-from bike_demand.release.ab.evidence import Evidence, Kind, Trial, weigh
+from bike_demand.prediction_log.queries import Pair, ShownPrediction, shown
+from bike_demand.release.ab.evidence import Evidence, Trial, TrialKind, weigh
 from bike_demand.serving.onnx_model import load_model
 from bike_demand.settings import Settings
 from bike_demand.tracking import CHAMPION, HANDOFF_ARTIFACT, Tracking, Version
@@ -32,14 +31,14 @@ def compared(
 
     Raises UserError where the good one cannot be loaded, UnreachableError where the database is away.
     """
-    rows = answered(database, version.number, began, now)
+    rows = shown(database, version.number, began, now)
     known = [row for row in rows if row.count is not None]
     pairs = [
         Pair(row.hour, CHAMPION, row.prediction, other, row.count or 0)
         for row, other in zip(known, predictions(tracking, good, known), strict=True)
     ]
     trial = Trial(
-        kind=Kind.WATCH,
+        kind=TrialKind.WATCH,
         version=version.number,
         against=good.number,
         mode="shadow",
@@ -52,7 +51,7 @@ def compared(
     return weigh(pairs, trial, settings.ab, now, len(rows) - len(known))
 
 
-def predictions(tracking: Tracking, version: Version, rows: Sequence[Answered]) -> list[float]:
+def predictions(tracking: Tracking, version: Version, rows: Sequence[ShownPrediction]) -> list[float]:
     """What the version answers to these rows. Raises UserError where it cannot be loaded."""
     if not rows:
         return []

@@ -4,10 +4,12 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response, Security
-from fastapi.responses import HTMLResponse
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
@@ -17,7 +19,7 @@ from bike_demand.handoff import Input, Output
 from bike_demand.prediction_log.outcomes import Stored
 from bike_demand.serving import docs
 from bike_demand.serving.browser_key import RequireBrowserKey
-from bike_demand.serving.dashboard.board import Board
+from bike_demand.serving.dashboard import StatusDocument, StatusReporter
 from bike_demand.serving.fallback import Fallback
 from bike_demand.serving.keys import ApiKeys, RequireKey
 from bike_demand.serving.live_models import LiveModels, ModelHolder, Role, SecondModel
@@ -27,8 +29,7 @@ from bike_demand.serving.prediction import (
     InvalidPredictionError,
     PredictedBatch,
     Variant,
-    predict,
-    version_of,
+    predict_rows,
 )
 from bike_demand.serving.request_body import parse_rows, read_body
 from bike_demand.serving.telemetry import NOTE, Recorder, RequestNote, Telemetry
@@ -36,10 +37,11 @@ from bike_demand.serving.web import Detail, Lifespan, Status, drain_on_sigterm, 
 from bike_demand.serving.worker import ENVIRONMENT, ServiceWorker
 from bike_demand.settings import load_settings
 
-PAGE_HEADERS = {  # a page of people's own numbers: not kept, and with nothing from anywhere else
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline';"
-    " connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'",
+STATIC = Path(__file__).with_name("static")
+PAGE_HEADERS = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
+    " img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 }
 OUTCOME_SECONDS = 15.0  # for the database to take outcomes
 
@@ -95,7 +97,7 @@ def create_app(
     recorder: Recorder | None = None,
     outcomes: OutcomeStore | None = None,
     fallback: Fallback | None = None,
-    board: Board | None = None,
+    status: StatusReporter | None = None,
 ) -> FastAPI:
     """The application with the live models of the holder: on day 0, before the first release, there are none.
 
@@ -124,19 +126,18 @@ def create_app(
         response_model=Prediction | list[Prediction],
         openapi_extra={"requestBody": docs.PREDICT_BODY},
     )
-    async def post_predict(request: Request, name: Annotated[str, client]) -> Response:
+    async def predict(request: Request, name: Annotated[str, client]) -> Response:
         request.scope[NOTE] = RequestNote(name)
         live = live_models()
         sent, listed = parse_rows(await read_body(request))
         rows, replaced = fallback.apply(sent)
         try:
-            batch = predict(live, rows, name, recorder.metrics.failed)
+            batch = predict_rows(live, rows, name, recorder.metrics.failed)
         except InvalidPredictionError as error:
-            request.scope[NOTE] = RequestNote(name, (), live.model.version)
             raise HTTPException(500, str(error)) from None
         if replaced is not None:
             batch = batch._replace(sent=sent, replaced=replaced)
-        request.scope[NOTE] = RequestNote(name, batch.ids, version_of(batch))
+        request.scope[NOTE] = RequestNote(name, batch.ids)
         recorder.predicted(batch)
         content = _as_dicts(batch)
         return Response(to_json(content if listed else content[0]), media_type="application/json")
@@ -205,15 +206,27 @@ def create_app(
         recorder.sync()
         return Response(await asyncio.to_thread(recorder.metrics.text), media_type=CONTENT_TYPE)
 
-    if board is not None:
+    if status is not None:
         viewer = Security(RequireBrowserKey(keys, "operations"))
 
-        @app.get("/dashboard", include_in_schema=False)
-        async def dashboard(request: Request, name: Annotated[str, viewer]) -> HTMLResponse:
+        app.mount("/static", StaticFiles(directory=STATIC))
+
+        @app.get(
+            "/status",
+            summary="How are the service and the loop?",
+            responses=docs.REFUSED,
+            response_model=StatusDocument,
+        )
+        async def get_status(request: Request, name: Annotated[str, viewer]) -> Response:
             request.scope[NOTE] = RequestNote(name)
-            chosen = request.query_params.get("range")
-            page = await asyncio.to_thread(board.page, chosen, holder.live, holder.problem)
-            return HTMLResponse(page, headers=PAGE_HEADERS)
+            content = await asyncio.to_thread(status.json, holder.live, holder.problem)
+            headers = {"Cache-Control": "no-store"}
+            return Response(content, media_type="application/json", headers=headers)
+
+        @app.get("/dashboard", include_in_schema=False)
+        async def dashboard(request: Request, name: Annotated[str, viewer]) -> FileResponse:
+            request.scope[NOTE] = RequestNote(name)
+            return FileResponse(STATIC / "dashboard.html", headers=PAGE_HEADERS)
 
     return app
 
@@ -237,7 +250,7 @@ def live_app() -> FastAPI:
         recorder=worker.recorder,
         outcomes=worker.outcomes,
         fallback=worker.fallback,
-        board=worker.board,
+        status=worker.status,
     )
 
 

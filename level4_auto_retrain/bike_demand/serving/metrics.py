@@ -1,7 +1,9 @@
 """What the service counts, for Prometheus: the only module that imports prometheus_client."""
 
+import math
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
@@ -15,6 +17,21 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # where several processes add up what they count
 PREFIX = "bike_demand_"
 BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)  # seconds
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Requests to a route since the service started, by all its processes.
+
+    `rejected` are 4xx, `failed` 5xx. `buckets`: for each upper bound in seconds (None: infinity), how many
+    took no longer. `rows`: predictions by the version that was shown.
+    """
+
+    requests: int
+    rejected: int
+    failed: int
+    buckets: list[tuple[float | None, int]]
+    rows: dict[str, int]
 
 
 class Metrics:
@@ -110,13 +127,34 @@ class Metrics:
 
     def text(self) -> bytes:
         """All numbers, in the format of Prometheus."""
+        return generate_latest(self._all_processes())
+
+    def traffic(self, route: str) -> Traffic:
+        """What the counters and the histogram say of a route."""
+        statuses: dict[str, int] = {}
+        rows: dict[str, int] = {}
+        buckets: list[tuple[float | None, int]] = []
+        for family in self._all_processes().collect():
+            for name, labels, value, *_ in family.samples:
+                if name == f"{PREFIX}requests_total" and labels["route"] == route:
+                    group = labels["status"][0]
+                    statuses[group] = statuses.get(group, 0) + int(value)
+                elif name == f"{PREFIX}request_seconds_bucket" and labels["route"] == route:
+                    bound = float(labels["le"])
+                    buckets.append((None if math.isinf(bound) else bound, int(value)))
+                elif name == f"{PREFIX}predictions_total":
+                    rows[labels["version"]] = rows.get(labels["version"], 0) + int(value)
+        buckets.sort(key=lambda each: math.inf if each[0] is None else each[0])
+        return Traffic(sum(statuses.values()), statuses.get("4", 0), statuses.get("5", 0), buckets, rows)
+
+    def _all_processes(self) -> CollectorRegistry:
         folder = os.environ.get(METRICS_FOLDER)
         if folder is None:
-            return generate_latest(self._registry)
+            return self._registry
         _forget_dead(Path(folder))
         together = CollectorRegistry()
         multiprocess.MultiProcessCollector(together, folder)  # type: ignore[no-untyped-call]
-        return generate_latest(together)
+        return together
 
 
 def _forget_dead(folder: Path) -> None:

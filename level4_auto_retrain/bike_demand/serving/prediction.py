@@ -53,7 +53,9 @@ def variant(hour: datetime, share: float, salt: str) -> Variant:
     return "challenger" if int.from_bytes(digest[:8]) < share * 2**64 else "champion"
 
 
-def predict(live: LiveModels, rows: Sequence[Conditions], client: str, failed: OnFailure) -> PredictedBatch:
+def predict_rows(
+    live: LiveModels, rows: Sequence[Conditions], client: str, failed: OnFailure
+) -> PredictedBatch:
     """Predict each row with the model that is assigned to its hour.
 
     Where the challenger fails, the live model predicts, and is logged as the one that did. Raises
@@ -72,12 +74,6 @@ def predict(live: LiveModels, rows: Sequence[Conditions], client: str, failed: O
     mine = iter(_predict(live.model, _of(rows, variants, "champion")))
     predictions = [next(mine) if who == "champion" else next(theirs) for who in variants]
     return PredictedBatch(at, client, live, rows, ids, predictions, variants)
-
-
-def version_of(batch: PredictedBatch) -> str:
-    """The version that predicted; of a list that two models share, for its first row."""
-    live = batch.live
-    return live.other.model.version if batch.variants[0] != "champion" and live.other else live.model.version
 
 
 def to_log_rows(batches: Sequence[PredictedBatch], failed: OnFailure) -> list[Row]:

@@ -7,7 +7,6 @@ from typing import NamedTuple
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bike_demand.prediction_log.writer import PredictionLog
-from bike_demand.serving.counted import ROUTE, Counted
 from bike_demand.serving.logs import JsonLogs
 from bike_demand.serving.metrics import Metrics
 from bike_demand.serving.prediction import PredictedBatch
@@ -17,11 +16,10 @@ FLUSH_SECONDS = 1.0  # at most
 
 
 class RequestNote(NamedTuple):
-    """What a route knows about a request: the client, the ids of its predictions, and their version."""
+    """What a route knows about a request: the client, and the ids of its predictions."""
 
     client: str
     ids: Sequence[str] = ()
-    version: str = ""
 
 
 class Recorder:
@@ -32,12 +30,11 @@ class Recorder:
         metrics: Metrics | None = None,
         predictions: PredictionLog[PredictedBatch] | None = None,
         logs: JsonLogs | None = None,
-        counted: Counted | None = None,
         *,
         log_requests: bool = False,
     ) -> None:
         self.metrics = metrics or Metrics()
-        self._predictions, self._logs, self._counted = predictions, logs, counted
+        self._predictions, self._logs = predictions, logs
         self._log_requests = log_requests
 
     def predicted(self, batch: PredictedBatch) -> None:
@@ -57,9 +54,6 @@ class Recorder:
         if self._log_requests and self._logs is not None:
             fields = {"route": route, "status": status, "ms": round(1e3 * seconds, 3)}
             self._logs.info("request", {**fields, "client": note.client, "ids": note.ids})
-        # A request that was refused for its content says nothing about how well the service works.
-        if self._counted is not None and route == ROUTE and not 400 <= status < 500:
-            self._counted.request(time.time() - seconds, note.version, len(note.ids), status, seconds)
 
     def flush(self) -> None:
         """Write the predictions so far to the log, and read the norms in force; waits a second at most."""

@@ -8,16 +8,13 @@ import signal
 import socket
 import threading
 import time
-from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import wait
 from pathlib import Path
 
 from bike_demand.prediction_log import norms
 from bike_demand.prediction_log.database import Database
-from bike_demand.prediction_log.load import forget, keep
 from bike_demand.prediction_log.writer import Beat, PredictionLog
-from bike_demand.serving.counted import Counted
-from bike_demand.serving.dashboard.board import Board
+from bike_demand.serving.dashboard import StatusReporter
 from bike_demand.serving.fallback import Fallback
 from bike_demand.serving.keys import ApiKeys
 from bike_demand.serving.live_models import ModelHolder, RegistryModels, RegistryPoller
@@ -44,19 +41,14 @@ class ServiceWorker:
         self.holder = ModelHolder()
         self.keys = ApiKeys(Path(given.keys))
         self.outcomes = OutcomeStore(place.database) if place.database else None
-        self.board = Board(
-            place.database,
-            environment,
-            settings.dashboard.links,
-            settings.dashboard.refresh_seconds,
-            SIGNS * given.poll_seconds + 1,
-        )
         self._environment = environment
         self._name = f"{socket.gethostname()}:{os.getpid()}:{time.time():.0f}"
         self.fallback = Fallback(given.fallback)
-        self._counted = Counted()
         self._logs = JsonLogs()
         self._metrics = Metrics()
+        self.status = StatusReporter(
+            place.database, environment, self._metrics, settings.dashboard, SIGNS * given.poll_seconds + 1
+        )
         self._predictions: PredictionLog[PredictedBatch] | None = None
         if place.database:
             self._predictions = PredictionLog(
@@ -69,9 +61,8 @@ class ServiceWorker:
                 beat_seconds=given.poll_seconds,
                 beside=self._beside,
             )
-        self._keep_days = given.log.load_days
         self.recorder = Recorder(
-            self._metrics, self._predictions, self._logs, self._counted, log_requests=given.log.requests
+            self._metrics, self._predictions, self._logs, log_requests=given.log.requests
         )
         models = RegistryModels(Tracking(settings), place.alias, SERVING / environment)
         self._poller = RegistryPoller(self.holder, models, given.poll_seconds, self._after_poll)
@@ -100,7 +91,7 @@ class ServiceWorker:
             self._predictions.stop()
         if self.outcomes is not None:
             self.outcomes.close()
-        self.board.close()
+        self.status.close()
         self._logs.stop()
 
     def _after_poll(self, changed: bool) -> None:
@@ -109,12 +100,7 @@ class ServiceWorker:
         self.recorder.sync()
 
     def _beside(self, database: Database) -> None:
-        if not self.fallback.looked.is_set():
-            forget(database, datetime.now(UTC) - timedelta(days=self._keep_days))
         self.fallback.take(norms.read(database))
-        loads = self._counted.untold()
-        keep(database, self._name, loads)
-        self._counted.told(loads)
 
     def _beat(self) -> Beat:
         live = self.holder.live

@@ -1,5 +1,6 @@
 """The steps of an automated training, as plain functions, and their order."""
 
+import shutil
 from collections.abc import Callable
 from datetime import datetime
 
@@ -14,6 +15,7 @@ from bike_demand.training import pipeline
 from bike_demand.training.record import Recorded, already, record
 from bike_demand.training.revision import CODE, Revision, current
 
+MIN_FREE_BYTES = 100 * 2**20  # a training writes a tenth of it
 Made = tuple[Recorded, bool]  # the record, and whether there was anything new to record
 
 
@@ -68,6 +70,7 @@ def run(
 ) -> Made:
     """The steps in their order, one training of this folder at a time. Raises UserError."""
     STATE.mkdir(exist_ok=True)
+    _need_room()
     try:
         with FileLock(STATE / "train.lock", timeout=0):
             revision = look_at_code(allow_uncommitted)
@@ -77,6 +80,16 @@ def run(
             return put_on_record(revision, as_of)
     except Timeout:
         raise UserError("another training is at work in this folder; try again when it is done") from None
+
+
+def _need_room() -> None:
+    """Raises UserError where the disk is all but full: some of the tools would wait for room without end."""
+    free = shutil.disk_usage(STATE).free
+    if free < MIN_FREE_BYTES:
+        raise UserError(
+            f"only {free / 2**20:.1f} MiB are free on the disk of {STATE.absolute()}, a training needs"
+            f" {MIN_FREE_BYTES / 2**20:.0f}; make room, then run it again"
+        )
 
 
 def _environment(as_of: datetime | None) -> dict[str, str]:

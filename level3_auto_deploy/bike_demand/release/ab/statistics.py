@@ -1,4 +1,4 @@
-"""How much worse or better a challenger is, by a confidence sequence that holds however often one looks.
+"""How much worse or better a challenger is, by a confidence sequence valid at any look; the decision rule.
 
 The sequence is the one-sided asymptotic confidence sequence of I. Waudby-Smith, D. Arbour, R. Sinha, E. H.
 Kennedy and A. Ramdas, "Time-uniform central limit theory and asymptotic confidence sequences", Annals of
@@ -13,9 +13,12 @@ answers both "5 % worse" (r = 1.05) and "better" (r = 1).
 
 import math
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
+
+from bike_demand.settings import AB
 
 Floats = npt.NDArray[np.float64]
 
@@ -28,6 +31,12 @@ LEAST_HOURS = 12  # fewer hours have no variance to speak of
 # hold with these two.
 PRIOR_DAYS = 8
 DESIGN_EFFECT = 2.0
+
+# The decision rule. Before so many days only the guard decides.
+MIN_DAYS = 4
+# After a promotion the version before is there to go back to, so a worse one is rolled back a day earlier.
+MIN_WATCH_DAYS = 3
+GUARD_HOURS = 20  # about a day
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,15 @@ class Looks:
     ratio: Floats
     low: Floats
     high: Floats
+
+
+class ABVerdict(IntEnum):
+    """The decision after a look."""
+
+    KEEP_ON = 0
+    PROMOTE = 1
+    REJECT = 2
+    STOP = 3  # far worse: rejected at once
 
 
 def by_day(day: npt.NDArray[np.integer], challenger: Floats, champion: Floats) -> Days:
@@ -115,3 +133,29 @@ def _variance(
     within = product.cumsum(-1) / hours - sum_x * sum_y / hours**2
     prior = DESIGN_EFFECT * (hours / t) * within
     return np.asarray((PRIOR_DAYS * prior + between) / (PRIOR_DAYS + t - 1))
+
+
+def verdicts(looks: Looks, settings: AB, ended: bool | npt.NDArray[np.bool_]) -> npt.NDArray[np.int_]:
+    """An `ABVerdict` for each look, shape [..., days]. `ended`: whether the test's days are over by then.
+
+    Promote once "worse by the margin" is excluded, reject once "better" is. After the days the estimate
+    decides.
+    """
+    seen = np.arange(1, looks.ratio.shape[-1] + 1) >= MIN_DAYS
+    last = seen & np.asarray(ended)
+    verdict = np.where(
+        last, np.where(looks.ratio <= 1 + settings.tolerance, ABVerdict.PROMOTE, ABVerdict.REJECT), 0
+    )
+    verdict = np.where(seen & (looks.low > 1), ABVerdict.REJECT, verdict)
+    verdict = np.where(seen & (looks.high < 1 + settings.worse), ABVerdict.PROMOTE, verdict)
+    return np.where(is_far_worse(looks, settings), ABVerdict.STOP, verdict)
+
+
+def is_far_worse(looks: Looks, settings: AB) -> npt.NDArray[np.bool_]:
+    """Whether the guard trips, at each look."""
+    return np.asarray((looks.hours >= GUARD_HOURS) & (looks.ratio > 1 + settings.guard))
+
+
+def is_surely_worse(looks: Looks) -> npt.NDArray[np.bool_]:
+    """Whether "no worse" is excluded, at each look."""
+    return np.asarray((np.arange(1, looks.ratio.shape[-1] + 1) >= MIN_WATCH_DAYS) & (looks.low > 1))

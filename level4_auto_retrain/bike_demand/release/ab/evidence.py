@@ -1,26 +1,36 @@
-"""What two versions answered to the same hours, weighed up: the evidence on which a test is decided."""
+"""The evidence on which a test or a watch is decided: two versions' predictions of the same hours."""
 
+import json
 import math
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from bike_demand import clock
+from bike_demand.data.store import gathered_months
 from bike_demand.data.target import error, target_of
-from bike_demand.prediction_log.queries import Pair
-from bike_demand.release.ab.rule import (
+from bike_demand.errors import UserError
+from bike_demand.prediction_log.database import open_database
+from bike_demand.prediction_log.queries import Pair, pairs, waiting
+from bike_demand.release.ab.statistics import (
     MIN_DAYS,
     MIN_WATCH_DAYS,
-    Verdict,
-    far_worse,
-    sure_to_be_worse,
+    ABVerdict,
+    Floats,
+    Looks,
+    by_day,
+    is_far_worse,
+    is_surely_worse,
+    look,
     verdicts,
 )
-from bike_demand.release.ab.statistics import Floats, Looks, by_day, look
-from bike_demand.settings import AB
-from bike_demand.tracking import CHALLENGER
+from bike_demand.release.transitions import LIVE_SINCE_TAG
+from bike_demand.settings import AB, DATA, Settings
+from bike_demand.tracking import AB_TAG, CHALLENGER, CHAMPION, PREVIOUS, Tracking
 
 METHOD = (
     "One-sided asymptotic confidence sequence for the ratio of mean absolute errors, day by day, after"
@@ -30,9 +40,10 @@ METHOD = (
 # At the end of a test the outcomes of this share of the answered hours have to be known; else it waits for
 # them, but no longer than as many days again.
 KNOWN_SHARE = 0.5
+LARGEST_GAP = timedelta(days=3)  # between hours with outcomes, for the later one to count as the present
 
 
-class Kind(StrEnum):
+class TrialKind(StrEnum):
     """What the evidence is for."""
 
     TEST = "test"  # of a challenger
@@ -40,14 +51,14 @@ class Kind(StrEnum):
 
 
 class Trial(BaseModel):
-    """Whom is compared with whom, since when, and how."""
+    """Which version is compared with which, since when, and how."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Kind
+    kind: TrialKind
     version: int
     against: int
-    mode: str  # ab, shadow; of a watch: shadow, as the champion before is not shown
+    mode: str  # ab or shadow; a watch is a shadow, as the champion before is not shown
     share: float
     salt: str
     paired: bool
@@ -55,14 +66,14 @@ class Trial(BaseModel):
     days: int
 
 
-class Day(BaseModel):
-    """What was known at the end of a day. Mean errors; a bound that is None: not bounded yet."""
+class TrialDay(BaseModel):
+    """What was known at the end of a day: mean errors. A bound that is None: not bounded yet."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     day: date
     hours: int
-    shown: int  # in so many of these hours the version's answer was shown
+    shown: int  # hours in which the version's prediction was shown
     error: float
     error_against: float
     ratio: float | None
@@ -71,15 +82,15 @@ class Day(BaseModel):
 
 
 class Evidence(BaseModel):
-    """All of it, with what follows."""
+    """All of it, with the verdict."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     trial: Trial
     now: datetime
     hours: int
-    waiting: int  # hours that were answered and have no outcome yet
-    days: tuple[Day, ...]
+    waiting: int  # hours with predictions and no outcome yet
+    days: tuple[TrialDay, ...]
     verdict: str  # of a test: keep on, promote, reject, stop; of a watch: keep on, take back, end
     reason: str
     alpha: float
@@ -89,8 +100,81 @@ class Evidence(BaseModel):
     method: str = METHOD
 
 
+def under_test(settings: Settings, tracking: Tracking) -> Trial | None:
+    """The test that is under way; None where there is none."""
+    aliases = tracking.aliases()
+    challenger, champion = aliases.get(CHALLENGER), aliases.get(CHAMPION)
+    if challenger is None or champion is None or challenger == champion:
+        return None
+    try:
+        test = json.loads(tracking.version(challenger).tags[AB_TAG])
+        return Trial(
+            kind=TrialKind.TEST,
+            version=challenger,
+            against=champion,
+            mode=test["mode"],
+            share=test["share"],
+            salt=test["salt"],
+            # A shadow is never shown: there are only pairs.
+            paired=settings.ab.paired or test["mode"] == "shadow",
+            began=datetime.fromisoformat(test["began"]),
+            days=settings.ab.days,
+        )
+    except (KeyError, TypeError, ValueError):
+        raise UserError(
+            f"version {challenger} is the challenger, but its tag {AB_TAG} describes no test; end it with"
+            " `ab stop` and deploy it again"
+        ) from None
+
+
+def under_watch(settings: Settings, tracking: Tracking) -> Trial | None:
+    """The promotion that is watched; None where there is none."""
+    aliases = tracking.aliases()
+    champion, previous = aliases.get(CHAMPION), aliases.get(PREVIOUS)
+    if champion is None or previous is None or champion == previous:
+        return None
+    since = tracking.version(champion).tags.get(LIVE_SINCE_TAG)
+    if since is None:
+        return None
+    return Trial(
+        kind=TrialKind.WATCH,
+        version=champion,
+        against=previous,
+        mode="shadow",
+        share=0.0,
+        salt="",
+        paired=True,
+        began=datetime.fromisoformat(since),
+        days=settings.ab.watch_days,
+    )
+
+
+def gather(settings: Settings, trial: Trial, as_of: datetime | None) -> Evidence:
+    """The evidence on a test or a watch by now. Raises UserError where the database is down."""
+    with closing(open_database(settings.environments.production.database)) as database:
+        found = pairs(database, trial.version, trial.against, trial.began, as_of or datetime.max)
+        now = _now(settings, as_of, trial.began, found)
+        found = [pair for pair in found if pair.hour < now]
+        return weigh(found, trial, settings.ab, now, waiting(database, trial.began, now))
+
+
+def _now(settings: Settings, as_of: datetime | None, began: datetime, found: Sequence[Pair]) -> datetime:
+    """The end of the gathered data or, as outcomes arrive more often, of the hours that have one.
+
+    An hour far beyond the others (somebody tries the service with one of next year) does not count.
+    """
+    if as_of is not None or settings.validation.clock == "wall":
+        return clock.now(settings, as_of)
+    now = max(began, clock.now(settings, None)) if gathered_months(DATA) else began
+    for pair in found:
+        if pair.hour > now + LARGEST_GAP:
+            break
+        now = max(now, pair.hour + clock.HOUR)
+    return now
+
+
 def weigh(pairs: Sequence[Pair], trial: Trial, settings: AB, now: datetime, waiting: int) -> Evidence:
-    """What follows from the hours of the days before `now`: a day that is not over says nothing yet."""
+    """The verdict on the hours of the days before `now`; a day that is not over does not count yet."""
     pairs = [pair for pair in pairs if trial.began <= pair.hour and pair.hour.date() < now.date()]
     if not trial.paired:
         challenger, champion = _unpaired(pairs, trial.share)
@@ -117,11 +201,10 @@ def weigh(pairs: Sequence[Pair], trial: Trial, settings: AB, now: datetime, wait
 
 
 def _unpaired(pairs: Sequence[Pair], share: float) -> tuple[Floats, Floats]:
-    """Errors of the two arms from the shown answers alone, as numbers for each hour with the same means.
+    """Errors of the two arms from the shown predictions alone, one number for each hour, with the same means.
 
-    Augmented inverse-probability weighting, as the paper does for treatment effects: the error of an hour
-    counts 1 / share times as far as it differs from what is usual at that time of the day, judged by the
-    days before.
+    Augmented inverse-probability weighting, as in the paper for treatment effects: the error of an hour
+    counts 1 / share times as far as it differs from the mean at that time of the day on the days before.
     """
     arms = np.zeros((2, len(pairs)))
     usual: dict[int, tuple[float, int]] = {}
@@ -151,10 +234,10 @@ def _errors(answers: Sequence[float], right: Sequence[float]) -> Floats:
 
 def _days(
     pairs: Sequence[Pair], ordinals: np.ndarray[tuple[int], np.dtype[np.int64]], looks: Looks
-) -> tuple[Day, ...]:
+) -> tuple[TrialDay, ...]:
     shown = np.array([pair.variant == CHALLENGER for pair in pairs])
     return tuple(
-        Day(
+        TrialDay(
             day=date.fromordinal(int(ordinal)),
             hours=int((ordinals == ordinal).sum()),
             shown=int(shown[ordinals == ordinal].sum()),
@@ -175,52 +258,55 @@ def _finite(value: float) -> float | None:
 def _decide(looks: Looks | None, trial: Trial, settings: AB, now: datetime, waiting: int) -> tuple[str, str]:
     """The verdict after the last look, and why, in a sentence."""
     over = now >= trial.began + timedelta(days=trial.days)
-    if trial.kind is Kind.WATCH:
+    if trial.kind is TrialKind.WATCH:
         return _watched(looks, trial, settings, now)
     if looks is None:
-        found, known, said = Verdict.KEEP_ON, 0.0, "no hour has an outcome yet"
+        found, known, summary = ABVerdict.KEEP_ON, 0.0, "no hour has an outcome yet"
     else:
         known = float(looks.hours[-1])
         enough = known >= KNOWN_SHARE * (known + waiting)
-        found = Verdict(int(verdicts(looks, settings, over and enough)[-1]))
-        said = _in_words(looks)
+        found = ABVerdict(int(verdicts(looks, settings, over and enough)[-1]))
+        summary = _in_words(looks)
     match found:
-        case Verdict.STOP:
-            return "stop", f"far worse: {said}"
-        case Verdict.PROMOTE if looks is not None and looks.high[-1] < 1 + settings.worse:
-            return "promote", f"surely not {settings.worse:.0%} worse: {said}"
-        case Verdict.REJECT if looks is not None and looks.low[-1] > 1:
-            return "reject", f"surely not better: {said}"
-        case Verdict.PROMOTE:
-            return "promote", f"not worse after {trial.days} days: {said}"
-        case Verdict.REJECT:
-            return "reject", f"worse after {trial.days} days: {said}"
+        case ABVerdict.STOP:
+            return "stop", f"far worse: {summary}"
+        case ABVerdict.PROMOTE if looks is not None and looks.high[-1] < 1 + settings.worse:
+            return "promote", f"surely not {settings.worse:.0%} worse: {summary}"
+        case ABVerdict.REJECT if looks is not None and looks.low[-1] > 1:
+            return "reject", f"surely not better: {summary}"
+        case ABVerdict.PROMOTE:
+            return "promote", f"not worse after {trial.days} days: {summary}"
+        case ABVerdict.REJECT:
+            return "reject", f"worse after {trial.days} days: {summary}"
     if now >= trial.began + timedelta(days=2 * trial.days):
-        return "reject", f"too few outcomes came in {2 * trial.days} days to judge it: {said}"
+        return "reject", f"too few outcomes came in {2 * trial.days} days to judge it: {summary}"
     if over:
-        said = f"its {trial.days} days are over, but too few outcomes are known; {said}"
+        summary = f"its {trial.days} days are over, but too few outcomes are known; {summary}"
     elif looks is not None and looks.ratio.shape[-1] < MIN_DAYS:
-        said = f"{said}; only a stop may come before {MIN_DAYS} days"
-    return "keep on", f"nothing is sure yet, {said}"
+        summary = f"{summary}; only a stop may come before {MIN_DAYS} days"
+    return "keep on", f"nothing is sure yet, {summary}"
 
 
 def _watched(looks: Looks | None, trial: Trial, settings: AB, now: datetime) -> tuple[str, str]:
-    if looks is not None and far_worse(looks, settings)[-1]:
+    if looks is not None and is_far_worse(looks, settings)[-1]:
         return "take back", f"far worse than version {trial.against}: {_in_words(looks)}"
-    if looks is not None and sure_to_be_worse(looks)[-1]:
+    if looks is not None and is_surely_worse(looks)[-1]:
         return "take back", f"surely worse than version {trial.against}: {_in_words(looks)}"
-    said = "no hour has an outcome yet" if looks is None else _in_words(looks)
+    summary = "no hour has an outcome yet" if looks is None else _in_words(looks)
     over = now >= trial.began + timedelta(days=trial.days)
     enough = looks is not None and looks.hours[-1] >= KNOWN_SHARE * 24 * trial.days
     if over and enough:
-        return "end", f"nothing spoke against it in {trial.days} days, {said}"
+        return "end", f"nothing spoke against it in {trial.days} days, {summary}"
     if now >= trial.began + timedelta(days=2 * trial.days):
-        return "end", f"too few hours could be compared in {2 * trial.days} days to speak against it, {said}"
+        return (
+            "end",
+            f"too few hours could be compared in {2 * trial.days} days to speak against it, {summary}",
+        )
     if over:
-        return "keep on", f"its {trial.days} days are over, but too few hours could be compared; {said}"
+        return "keep on", f"its {trial.days} days are over, but too few hours could be compared; {summary}"
     if looks is not None and looks.ratio.shape[-1] < MIN_WATCH_DAYS:
-        said = f"{said}; before {MIN_WATCH_DAYS} days only what is far worse is taken back"
-    return "keep on", f"nothing speaks against it so far, {said}"
+        summary = f"{summary}; before {MIN_WATCH_DAYS} days only what is far worse is rolled back"
+    return "keep on", f"nothing speaks against it so far, {summary}"
 
 
 def _in_words(looks: Looks) -> str:

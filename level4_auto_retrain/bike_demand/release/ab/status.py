@@ -1,51 +1,56 @@
 """Shows the test under way, or the promotion that is watched: numbers, a plot in the terminal, a page."""
 
+import io
+import os
 import shutil
 import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from bike_demand.data.target import ERROR_UNIT, rounded
+from markupsafe import Markup
+
+from bike_demand.data.target import ERROR_NAME, ERROR_UNIT, rounded
 from bike_demand.files import write_atomically
-from bike_demand.release import moves
-from bike_demand.release.ab.evidence import Evidence, Kind
-from bike_demand.release.ab.page import rendered
-from bike_demand.release.ab.step import gathered, under_test, under_watch
-from bike_demand.settings import Settings
+from bike_demand.pages import render
+from bike_demand.release import transitions
+from bike_demand.release.ab.evidence import Evidence, TrialKind, gather, under_test, under_watch
+from bike_demand.settings import STATE, Settings
 from bike_demand.tracking import Tracking
 
 Tell = Callable[[str], None]
+TEMPLATE = Path(__file__).with_name("status.html.j2")
 SHOWN_DAYS = 14
+INK = "#010203"  # what is drawn in this colour gets the page's own, for light and dark
 
 
 def status(settings: Settings, as_of: datetime | None, page: Path | None, tell: Tell) -> None:
-    """Tell what is known by now, and change nothing. Raises UserError where the store or database is away."""
+    """Show what is known by now; change nothing. Raises UserError where the store or database is down."""
     tracking = Tracking(settings)
     trials = [each for each in (under_watch(settings, tracking), under_test(settings, tracking)) if each]
-    if not any(each.kind is Kind.TEST for each in trials):
+    if not any(each.kind is TrialKind.TEST for each in trials):
         champion = tracking.champion()
         live = "nothing is live" if champion is None else f"version {champion.number} is live alone"
-        tell(f"No test is under way: {live if not trials else 'a promotion is watched'}.")
-    found = [gathered(settings, trial, as_of) for trial in trials]
+        tell(f"No test is under way: {'a promotion is watched' if trials else live}.")
+    found = [gather(settings, trial, as_of) for trial in trials]
     for evidence in found:
-        for line in described(evidence):
-            tell(line)
-        if chart := drawn(evidence):
-            tell(chart)
-    for version in moves.waiting(tracking):
-        tell(f"Version {version.number} waits for its test since {version.tags[moves.WAITING_TAG]}.")
+        tell(as_text(evidence))
+        if len(evidence.days) > 1:
+            tell(as_chart(evidence))
+    for version in transitions.waiting(tracking):
+        tell(f"Version {version.number} waits for its test since {version.tags[transitions.WAITING_TAG]}.")
     if page is not None and found:
-        write_atomically(page, rendered(found[-1]).encode())
+        write_atomically(page, as_page(found[-1]).encode())
         tell(f"Page: {page}")
     elif page is not None:
         tell(f"There is nothing to write to {page}.")
 
 
-def described(evidence: Evidence) -> list[str]:
-    """The numbers, as lines for a person."""
+def as_text(evidence: Evidence) -> str:
+    """The numbers, for a person at a terminal."""
     trial = evidence.trial
-    if trial.kind is Kind.TEST:
+    if trial.kind is TrialKind.TEST:
         how = "never shown (shadow)" if trial.mode == "shadow" else f"shown in {trial.share:.0%} of the hours"
         first = f"Version {trial.version} is tested against version {trial.against}, {how}"
     else:
@@ -64,38 +69,71 @@ def described(evidence: Evidence) -> list[str]:
             f"  ratio   {'-' if last.ratio is None else f'{last.ratio:.2f}'}, from {last.low:.2f} to {high}"
             f" (each bound holds in {1 - evidence.alpha:.0%} of tests, however often one looks)",
         ]
-    return [*lines, f"  now     {evidence.verdict}: {evidence.reason}"]
+    return "\n".join([*lines, f"  now     {evidence.verdict}: {evidence.reason}"])
 
 
-def drawn(evidence: Evidence) -> str | None:
-    """The ratio and its bounds by day, as text; None where there is nothing to draw."""
+def as_chart(evidence: Evidence) -> str:
+    """The ratio and its bounds by day, as text."""
     import plotext  # type: ignore[import-untyped]
 
     days = evidence.days[-SHOWN_DAYS:]
-    if len(days) < 2:
-        return None
-    at = list(range(1, len(days) + 1))
+    x = list(range(1, len(days) + 1))
     ratios = [each.ratio or 1.0 for each in days]
-    low, high = max(0.0, min(*ratios, 1.0) - 0.3), max(*ratios, 1.0) + 0.3
+    top = max(*ratios, 1.0) + 0.3
     figure = plotext.figure
     figure.clear()
-    for values in (
-        [max(each.low, low) for each in days],
-        ratios,
-        [high if each.high is None else min(each.high, high) for each in days],
-    ):
-        line = figure.signal(at, values)
+    for y in ([each.low for each in days], ratios, [min(each.high or top, top) for each in days]):
+        line = figure.signal(x, y)
         line.lines(True)
         figure.draw(line)
     figure.line(1.0, orientation="horizontal", style="dotted")
-    dotted = "dotted: as good"
-    if evidence.trial.kind is Kind.TEST:
-        figure.line(1 + evidence.worse, orientation="horizontal", style="dotted")
-        dotted += ", and the margin"
-    shown = at[:: max(1, len(at) // 6)]
-    figure.ruler("x").ticks(shown, [f"{days[number - 1].day:%d %b}" for number in shown])
-    figure.ruler("y").lim(low, high)
+    shown = x[:: max(1, len(x) // 6)]
+    figure.ruler("x").ticks(shown, [f"{days[at - 1].day:%d %b}" for at in shown])
     figure.plot_size(min(shutil.get_terminal_size().columns, 100), 16)
-    figure.title(f"error relative to the other's; {dotted}")
-    text: str = figure.build().string(colorless=not sys.stdout.isatty())
-    return text.rstrip()
+    figure.title("error relative to the other version's, with bounds; dotted: equal")
+    return str(figure.build().string(colorless=not sys.stdout.isatty())).rstrip()
+
+
+def as_page(evidence: Evidence) -> str:
+    """The evidence as one page of HTML."""
+    plot = Markup(_plot(evidence)) if evidence.days else ""
+    return render(TEMPLATE, evidence=evidence, plot=plot, rounded=rounded, error=ERROR_NAME, unit=ERROR_UNIT)
+
+
+def _plot(evidence: Evidence) -> str:
+    """The ratio of the errors with its bounds, and both errors: SVG."""
+    # Else matplotlib writes its list of fonts to the home folder.
+    os.environ.setdefault("MPLCONFIGDIR", str((STATE / "matplotlib").absolute()))
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    inked = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
+    style: Any = dict.fromkeys(inked, INK) | {"svg.hashsalt": "bike-demand", "svg.fonttype": "none"}
+    trial, days = evidence.trial, evidence.days
+    x = [f"{each.day:%d %b}" for each in days]
+    with mpl.rc_context(style):
+        figure = Figure(figsize=(6.4, 6), layout="constrained")
+        ratio, error = figure.subplots(2)
+        ratio.set_title("Error relative to the other version's")
+        ratio.axhline(1, color=INK, linewidth=0.8)
+        if trial.kind is TrialKind.TEST:
+            ratio.axhline(1 + evidence.worse, color="#c4413b", linewidth=1, linestyle="--", label="margin")
+        bounded = [(day, each.low, each.high) for day, each in zip(x, days, strict=True) if each.high]
+        if bounded:
+            ratio.fill_between(*zip(*bounded, strict=True), alpha=0.25, linewidth=0, label="bounds")
+        ratio.plot(x, [each.ratio or 1.0 for each in days], marker="o", markersize=3, label="estimate")
+        error.set_title(f"{ERROR_NAME.capitalize()} so far, in {ERROR_UNIT}")
+        for label, y in (
+            (trial.version, [each.error for each in days]),
+            (trial.against, [each.error_against for each in days]),
+        ):
+            error.plot(x, y, marker="o", markersize=3, label=f"version {label}")
+        error.set_ylim(bottom=0)
+        for axes in (ratio, error):
+            axes.patch.set_alpha(0)
+            axes.set_xticks(x[:: max(1, len(x) // 7)])
+            axes.legend(frameon=False)
+        out = io.StringIO()
+        figure.savefig(out, format="svg", facecolor="none", metadata={"Date": None})
+    svg = out.getvalue()
+    return svg[svg.index("<svg") :].replace(INK, "currentColor")

@@ -8,7 +8,7 @@ down_revision = "0001"
 
 OPEN = sa.text("ended_at IS NULL")
 BEGUN = sa.text("state = 'begun'")
-NEW = ("drift", "days", "facts", "load", "norms", "lessons", "actions", "alerts", "incidents", "signals")
+NEW = ("drift", "days", "facts", "norms", "lessons", "actions", "alerts", "incidents", "signals")
 
 
 def upgrade() -> None:
@@ -87,18 +87,6 @@ def upgrade() -> None:
         sa.Column("by_hour", sa.JSON, nullable=False),
         sa.Column("as_of", sa.DateTime, nullable=False),
     )
-    op.create_table(
-        "load",
-        sa.Column("worker", sa.String(200), primary_key=True),
-        sa.Column("minute", sa.DateTime, primary_key=True),
-        sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
-        sa.Column("requests", sa.Integer, nullable=False),
-        sa.Column("rows", sa.Integer, nullable=False),
-        sa.Column("failures", sa.Integer, nullable=False),
-        sa.Column("seconds", sa.Float, nullable=False),
-        sa.Column("buckets", sa.JSON, nullable=False),
-    )
-    op.create_index("load_by_minute", "load", ["minute"])
     op.create_table(
         "facts",
         sa.Column("name", sa.String(50), primary_key=True),

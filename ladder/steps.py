@@ -1,0 +1,144 @@
+"""Plays the steps of a runbook in a working copy: the commands for real, the hands as files moved."""
+
+import contextlib
+import importlib
+import io
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from ladder import UserError, runbook
+from ladder.service import Service
+from ladder.workcopy import home
+
+Run = Callable[[str, Path], str]
+NOTEBOOK_SEED = 20110101  # the dice of a replay; the notebook itself sets no seed
+
+
+def run_step(step: runbook.Step, folder: Path, run: Run, service: Service | None = None) -> str:
+    """Do one step of a runbook in a project's folder; what it printed.
+
+    `run` carries out a command line in that folder. Raises UserError where a step fails.
+    """
+    output = ""
+    if step.pastes:
+        runbook.paste(folder, step.pastes)
+    if step.copies:
+        runbook.copy(folder, step.copies)
+    if step.command:
+        output = run(step.command, folder)
+    if step.restarts and service is not None:
+        service.restart()
+    return output
+
+
+def run_command(command: str, folder: Path) -> str:
+    """Run a command line as a person types it, as a process of its own, and wait; what it printed.
+
+    Raises UserError with its last line where it fails.
+    """
+    program, *arguments = shlex.split(command)
+    env = environment()
+    found = shutil.which(program, path=env["PATH"])
+    if found is None:
+        raise UserError(f"there is no program `{program}` to run `{command}` with")
+    done = subprocess.run(
+        [found, *arguments],
+        cwd=folder,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
+    if done.returncode:
+        lines = [line for line in done.stdout.splitlines() if line.strip()]
+        raise UserError(f"`{command}` ended with status {done.returncode}: {lines[-1] if lines else ''}")
+    return done.stdout
+
+
+def environment() -> dict[str, str]:
+    """The environment of what runs in a working copy: this Python first, no file in the home folder."""
+    tools = home() / "tools"
+    tools.mkdir(parents=True, exist_ok=True)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    # What somebody set for their own work: a working copy has its own feed, and writes into nobody's server.
+    # Compiled code is kept in it, whatever they set: hundreds of processes would each compile it again.
+    theirs = ("BIKE_", "GIT_", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PYTHONDONTWRITEBYTECODE")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
+    return env | {
+        "PATH": path,
+        "IPYTHONDIR": str(tools / "ipython"),
+        "JUPYTER_CONFIG_DIR": str(tools / "jupyter"),
+        "JUPYTER_DATA_DIR": str(tools / "jupyter-data"),
+        "JUPYTER_RUNTIME_DIR": str(tools / "jupyter-runtime"),
+        "MPLCONFIGDIR": str(tools / "matplotlib"),
+        "XDG_CACHE_HOME": str(tools / "cache"),
+        # Levels train side by side: OpenMP threads that wait busily for each other would cost minutes.
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+def enter(folder: Path) -> None:
+    """Make a working copy what this process works in, for good: its folder, its package, its environment."""
+    env = environment()
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+
+
+def run_in_process(command: str, folder: Path) -> str:
+    """Run a level's own command without a new interpreter for each day; others as a process.
+
+    Raises UserError with the command's last line where it fails.
+    """
+    program, *arguments = shlex.split(command)
+    if (program, *arguments[:1]) == ("jupyter", "execute"):
+        _execute_notebook(folder / arguments[-1])
+        return ""
+    if program != "python":
+        return run_command(command, folder)
+    if arguments[:2] == ["-m", "bike_demand"]:
+        main, arguments = importlib.import_module("bike_demand.__main__").main, arguments[2:]
+    elif arguments[0] == "score.py":
+        main, arguments = importlib.import_module("score").main, arguments[1:]
+    else:
+        return run_command(command, folder)
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        status = main(arguments)
+    if status:
+        last = [line for line in said.getvalue().splitlines() if line.strip()][-1:]
+        raise UserError(f"`{command}` ended with status {status}: {''.join(last)}")
+    return said.getvalue()
+
+
+def _execute_notebook(path: Path) -> None:
+    """Run all cells from the top in a kernel, with the dice loaded so that a replay can be repeated.
+
+    Raises UserError where the kernel dies, as it does when somebody stops the replay.
+    """
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import DeadKernelError
+
+    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    dice = f"import numpy; numpy.random.seed({NOTEBOOK_SEED})"
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(dice))  # type: ignore[no-untyped-call]
+    client = NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}
+    )
+    with (home() / "tools" / "kernel.log").open("ab") as log:  # what the kernel says of itself
+        try:
+            client.execute(stderr=log)
+        # A kernel that is stopped is dead to nbclient, or while it starts gone from under its hands.
+        except (DeadKernelError, RuntimeError, AssertionError) as error:
+            raise UserError(f"{path.name}: its kernel is gone: {error}") from None

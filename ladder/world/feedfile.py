@@ -1,0 +1,184 @@
+"""The feed on disk: a folder with one CSV a month, read strictly and written month by month."""
+
+import itertools
+import os
+import re
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ladder import UserError
+from ladder.world.table import Table
+
+COLUMNS = [
+    "timestamp",
+    "holiday",
+    "workingday",
+    "weather",
+    "temp_c",
+    "feels_like_c",
+    "humidity",
+    "windspeed_kmh",
+    "casual",
+    "registered",
+    "count",
+]
+INPUTS = COLUMNS[:8]  # what is known of an hour before it happens: the columns of a request
+
+FLAGS = ["holiday", "workingday"]
+FLOATS = ["temp_c", "feels_like_c", "humidity", "windspeed_kmh"]
+COUNTS = ["casual", "registered", "count"]
+OPTIONAL = {"humidity", "casual", "registered"}
+# The possible, not the usual: a station that reports Fahrenheit still gives a readable feed.
+POSSIBLE = {
+    "temp_c": (-90.0, 150.0),
+    "feels_like_c": (-90.0, 150.0),
+    "humidity": (0.0, 1.0),
+    "windspeed_kmh": (0.0, 410.0),
+}
+MONTH_FILE = re.compile(r"\d{4}-(0[1-9]|1[0-2])\.csv")
+TIMESTAMP = r"\d{4}-\d{2}-\d{2}T\d{2}:00:00"
+
+
+class FeedError(UserError):
+    """A feed that breaks the contract: names the file, the line or column, and what to do."""
+
+
+def read_feed(folder: Path) -> pd.DataFrame:
+    """Read a feed folder, every row checked.
+
+    Returns one row an hour, ascending: `timestamp` datetime64; `holiday`, `workingday`, `weather` and `count`
+    int64; `temp_c`, `feels_like_c` (degrees C), `humidity` (0 to 1, NaN where null) and `windspeed_kmh`
+    float64; `casual` and `registered` Int64 (both null where the source does not tell them).
+
+    Raises FeedError at the first thing that breaks the contract.
+    """
+    if not folder.is_dir():
+        raise FeedError(
+            f"{folder}: there is no such folder; give one that holds month files such as 2011-01.csv"
+        )
+    paths = sorted(folder.glob("*.csv"))
+    for path in paths:
+        if not MONTH_FILE.fullmatch(path.name):
+            raise FeedError(f"{path}: not the name of a month; a feed holds files such as 2011-01.csv only")
+    if not paths:
+        raise FeedError(f"{folder}: holds no month file; a feed has files such as 2011-01.csv")
+    months = pd.PeriodIndex([path.stem for path in paths], freq="M")
+    for month, later in itertools.pairwise(months):
+        if later != month + 1:
+            raise FeedError(
+                f"{folder}: {month + 1}.csv is missing between {month}.csv and {later}.csv; add it"
+            )
+    return _typed(Table(paths, COLUMNS, FeedError))
+
+
+def write_feed(frame: pd.DataFrame, folder: Path) -> list[Path]:
+    """Make a folder hold exactly this feed, one file a month.
+
+    Each file is written whole under another name and then put in place; a file whose bytes would not change
+    is left alone, so its modification time stays. Month files that the frame no longer has are removed.
+
+    Returns the paths of the files written. Raises FeedError if the frame has not the feed's columns or the
+    folder holds anything that is not part of a feed (hidden files aside).
+    """
+    if list(frame.columns) != COLUMNS:
+        raise FeedError(f"columns {', '.join(map(str, frame.columns))}: a feed has {', '.join(COLUMNS)}")
+    if folder.exists() and not folder.is_dir():
+        raise FeedError(f"{folder}: is a file; give a folder")
+    present = [path for path in folder.iterdir() if not path.name.startswith(".")] if folder.exists() else []
+    for path in present:
+        if not (path.is_file() and MONTH_FILE.fullmatch(path.name)):
+            raise FeedError(
+                f"{path}: not part of a feed, so the folder is left as it is; give an empty folder"
+            )
+
+    kept = {f"{month}.csv" for month in np.unique(frame["timestamp"].to_numpy().astype("datetime64[M]"))}
+    removed = [path for path in present if path.name not in kept]
+    for path in removed:
+        with path.open("rb") as file:
+            if file.readline().strip().decode(errors="replace") != ",".join(COLUMNS):
+                raise FeedError(f"{path}: named like a month, but not of a feed; give an empty folder")
+    written = update_feed(frame, folder)
+    for path in removed:
+        path.unlink()
+    return written
+
+
+def update_feed(frame: pd.DataFrame, folder: Path) -> list[Path]:
+    """Write the months of the frame, each as a whole, into a feed, and leave its other months alone.
+
+    For whoever publishes day after day and knows that older months do not change: the work does not grow with
+    the feed. Returns the paths of the files written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    stamps = frame["timestamp"].to_numpy().astype("datetime64[M]")
+    starts = (
+        np.flatnonzero(np.r_[True, stamps[1:] != stamps[:-1]]) if len(stamps) else np.array([], dtype=int)
+    )
+    for start, end in zip(starts, [*starts[1:], len(stamps)], strict=True):
+        path = folder / f"{stamps[start]}.csv"
+        content = _to_csv(frame.iloc[start:end])
+        if not (path.exists() and path.read_bytes() == content):
+            _replace(path, content)
+            written.append(path)
+    return written
+
+
+def _to_csv(month: pd.DataFrame) -> bytes:
+    cells = []
+    for column in COLUMNS:
+        values = month[column]
+        if column == "timestamp":
+            cells.append(np.datetime_as_string(values.to_numpy().astype("datetime64[s]")).tolist())
+        elif column in FLOATS:
+            numbers = (values.to_numpy(dtype=float, na_value=np.nan).round(2) + 0.0).tolist()
+            cells.append(["" if number != number else repr(number) for number in numbers])
+        else:
+            cells.append(["" if value is pd.NA else str(value) for value in values.tolist()])
+    lines = map(",".join, zip(*cells, strict=True))
+    return ("\n".join([",".join(COLUMNS), *lines]) + "\n").encode()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(temporary).chmod(0o644)  # mkstemp makes a file that only its owner can read
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _typed(table: Table) -> pd.DataFrame:
+    """Turn the text cells of month files into typed columns. Raises FeedError if a row breaks a rule."""
+    stamps = table.cells["timestamp"]
+    parsed = pd.to_datetime(stamps.where(stamps.str.fullmatch(TIMESTAMP)), format="ISO8601", errors="coerce")
+    written = "{value} is not a full hour; write it like 2011-01-31T23:00:00"
+    table.require(parsed.notna(), "timestamp", written)
+    inside = stamps.str.slice(0, 7) == table.stems
+    table.require(inside, "timestamp", "{value} is not in the month of the file; move the row")
+    table.require(~parsed.duplicated(), "timestamp", "{value} stands twice; remove one of the rows")
+    later = parsed.diff().dt.total_seconds().fillna(1) > 0
+    table.require(later, "timestamp", "{value} is earlier than the row before; sort the rows by time")
+
+    columns: dict[str, pd.Series] = {"timestamp": parsed.astype("datetime64[us]")}
+    for column in FLAGS:
+        columns[column] = table.integers(column, 0, 1)
+    columns["weather"] = table.integers("weather", 1, 4)
+    for column in FLOATS:
+        columns[column] = table.numbers(column, *POSSIBLE[column], optional=column in OPTIONAL)
+    for column in COUNTS:
+        columns[column] = table.optional_integers(column, optional=column in OPTIONAL)
+    frame = pd.DataFrame(columns).astype({"count": "int64"})
+
+    both = frame["casual"].isna() == frame["registered"].isna()
+    table.require(both, "registered", "casual and registered are both filled or both empty; correct the row")
+    adds_up = (frame["casual"] + frame["registered"] == frame["count"]).fillna(True)
+    problem = "{value} is not casual + registered ({row.casual} + {row.registered}); correct the row"
+    table.require(adds_up, "count", problem)
+    return frame[COLUMNS]

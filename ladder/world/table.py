@@ -1,0 +1,111 @@
+"""Strict reading of CSV files: text cells first, then columns, every complaint with its file and line."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ladder import UserError
+
+
+class Table:
+    """The text cells of CSV files that share a header, and where each row stands.
+
+    Raises the given error for a file that is empty, cut off, not text, or has other columns. Fields hold no
+    quotes and no commas.
+    """
+
+    def __init__(self, paths: Sequence[Path], columns: Sequence[str], error: type[UserError]) -> None:
+        self.error = error
+        self.columns = list(columns)
+        self._files = {path: self._rows(path) for path in paths}
+        rows = [row for rows in self._files.values() for row in rows]
+        self.cells = pd.DataFrame(rows, columns=self.columns, dtype="str")
+        self.stems = pd.Series([path.stem for path, rows in self._files.items() for _ in rows], dtype="str")
+
+    def _rows(self, path: Path) -> list[list[str]]:
+        """Split a file into rows of cells; the first stands on line 2."""
+        try:
+            text = path.read_bytes().decode("utf-8-sig")
+        except OSError as error:
+            raise self.error(f"{path}: cannot be read ({error.strerror}); give another file") from error
+        except UnicodeDecodeError as error:
+            raise self.error(f"{path}: not UTF-8 text (byte {error.start}); save it as plain CSV") from error
+        if not text.strip():
+            raise self.error(f"{path}: the file is empty; get it again")
+        header, *lines = text.replace("\r\n", "\n").split("\n")
+        names, expected = header.split(","), ",".join(self.columns)
+        if missing := [column for column in self.columns if column not in names]:
+            raise self.error(f"{path} line 1: column {missing[0]} is missing; the header must be {expected}")
+        if extra := [name for name in names if name not in self.columns]:
+            raise self.error(f"{path} line 1: column {extra[0]!r} is unknown; the header must be {expected}")
+        if names != self.columns:
+            raise self.error(f"{path} line 1: the columns are not in order; the header must be {expected}")
+        if lines in ([], [""]):
+            raise self.error(f"{path}: has a header but no rows; get it again")
+        whole = lines[-1] == ""
+        rows = [line.split(",") for line in (lines[:-1] if whole else lines)]
+        for number, row in enumerate(rows, start=2):
+            if len(row) != len(self.columns):
+                cut = not whole and number == len(rows) + 1
+                advice = "the file is cut off, get it again" if cut else "correct the line"
+                raise self.error(
+                    f"{path} line {number}: {len(row)} values, not {len(self.columns)}; {advice}"
+                )
+        if not whole:
+            raise self.error(
+                f"{path} line {len(rows) + 1}: has no line end: the file is cut off, get it again"
+            )
+        return rows
+
+    def require(self, good: "pd.Series[bool]", column: str, problem: str) -> None:
+        """Raise the error for the first row where `good` is false.
+
+        `problem` says what is wrong and what to do; `{value}` in it is the cell, `{row.NAME}` another one.
+        """
+        if good.all():
+            return
+        row = int(np.argmin(good.to_numpy(dtype=bool)))
+        told = problem.format(value=repr(str(self.cells.at[row, column])[:40]), row=self.cells.loc[row])
+        line = row + 2
+        for path, rows in self._files.items():
+            if line < len(rows) + 2:
+                raise self.error(f"{path} line {line}: column {column}: {told}")
+            line -= len(rows)
+
+    def numbers(self, column: str, low: float, high: float, *, optional: bool = False) -> "pd.Series[float]":
+        """A column of finite numbers from low to high; NaN for an empty cell of an optional column."""
+        texts, empty = self._filled(column, optional)
+        numbers = pd.to_numeric(texts.where(~empty), errors="coerce").astype(float)
+        named = texts.str.lower().str.lstrip("+-").isin(["nan", "inf", "infinity"])
+        self.require(numbers.notna() | empty | named, column, "{value} is not a number; correct it")
+        finite = numbers.abs() < np.inf
+        self.require(finite | empty, column, "{value} is not finite; correct it")
+        possible = numbers.between(low, high) | empty
+        self.require(possible, column, f"{{value}} is not between {low:g} and {high:g}; correct it")
+        return numbers
+
+    def integers(self, column: str, low: int = 0, high: int = 999_999_999) -> "pd.Series[int]":
+        """A column of whole numbers from low to high as int64."""
+        return self.optional_integers(column, low, high, optional=False).astype("int64")
+
+    def optional_integers(
+        self, column: str, low: int = 0, high: int = 999_999_999, *, optional: bool = True
+    ) -> pd.Series:
+        """A column of whole numbers from low to high as Int64, null for an empty cell."""
+        texts, empty = self._filled(column, optional)
+        whole = texts.str.fullmatch(r"-?[0-9]{1,15}") | empty
+        self.require(whole, column, "{value} is not a whole number; correct it")
+        numbers = pd.to_numeric(texts.where(~empty)).astype("Int64")
+        top = f"between {low} and {high}" if high < 999_999_999 else f"{low} or more"
+        possible = numbers.between(low, high).fillna(True).astype(bool)
+        self.require(possible, column, f"{{value}} is not {top}; correct it")
+        return numbers
+
+    def _filled(self, column: str, optional: bool) -> tuple["pd.Series[str]", "pd.Series[bool]"]:
+        texts = self.cells[column]
+        empty = texts == ""
+        if not optional:
+            self.require(~empty, column, "is empty; fill it in")
+        return texts, empty

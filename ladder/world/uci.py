@@ -1,0 +1,98 @@
+"""Import of the real data: `hour.csv` of the UCI Bike Sharing data set becomes a feed."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from ladder.world.feedfile import COLUMNS, FeedError
+from ladder.world.table import Table
+
+HEADER = [
+    "instant",
+    "dteday",
+    "season",
+    "yr",
+    "mnth",
+    "hr",
+    "holiday",
+    "weekday",
+    "workingday",
+    "weathersit",
+    "temp",
+    "atemp",
+    "hum",
+    "windspeed",
+    "casual",
+    "registered",
+    "cnt",
+]
+FIRST_YEAR = 2011
+# Dates were rewritten by spreadsheets on the way: the file's own columns yr and mnth tell which style it is.
+DATE_STYLES = ["%Y-%m-%d", "%d-%m-%Y", "%m-%d-%Y", "%d/%m/%Y", "%m/%d/%Y"]
+
+
+def read_uci(path: Path) -> pd.DataFrame:
+    """Read `hour.csv` (Fanaee-T and Gama 2014) as a feed, as `ladder.world.feedfile.read_feed` returns it.
+
+    Normalised values are turned back into units: 47 temp - 8 and 66 atemp - 16 degrees C, 67 windspeed km/h.
+    A humidity of 0 is a sensor that did not report (all of 2011-03-10 in the real file), so it becomes null.
+    Raises FeedError that names the line and column if the file is not that one.
+    """
+    if path.is_file() and _first_line(path).split(",") == [name for name in HEADER if name != "hr"]:
+        raise FeedError(f"{path} line 1: column hr is missing: this is day.csv; give hour.csv")
+    table = Table([path], HEADER, FeedError)
+    year = table.integers("yr", 0, 20) + FIRST_YEAR
+    month = table.integers("mnth", 1, 12)
+    stamps = _dates(table, year, month) + pd.to_timedelta(table.integers("hr", 0, 23), unit="h")
+    table.require(~stamps.duplicated(), "hr", "{value} of {row.dteday} stands twice; remove one of the rows")
+    later = stamps.diff().dt.total_seconds().fillna(1) > 0
+    table.require(
+        later, "dteday", "{value} hour {row.hr} is earlier than the row before; sort the rows by time"
+    )
+
+    # Somewhat beyond 0 to 1, so that other years fit; a column in real units does not.
+    temp, atemp = table.numbers("temp", -0.5, 1.5), table.numbers("atemp", -0.5, 1.5)
+    humidity = table.numbers("hum", 0, 1)
+    casual, registered = table.optional_integers("casual"), table.optional_integers("registered")
+    frame = pd.DataFrame(
+        {
+            "timestamp": stamps.astype("datetime64[us]"),
+            "holiday": table.integers("holiday", 0, 1),
+            "workingday": table.integers("workingday", 0, 1),
+            "weather": table.integers("weathersit", 1, 4),
+            "temp_c": (47 * temp - 8).round(2),
+            "feels_like_c": (66 * atemp - 16).round(2),
+            "humidity": humidity.where(humidity > 0).round(2),
+            "windspeed_kmh": (67 * table.numbers("windspeed", 0, 1.5)).round(2),
+            "casual": casual,
+            "registered": registered,
+            "count": table.integers("cnt"),
+        }
+    )[COLUMNS]
+    both = casual.isna() == registered.isna()
+    table.require(both, "registered", "casual and registered are both filled or both empty; correct the row")
+    adds_up = (casual + registered == frame["count"]).fillna(True)
+    table.require(adds_up, "cnt", "{value} is not casual + registered; correct the row")
+    return frame
+
+
+def _first_line(path: Path) -> str:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.readline().strip()
+
+
+def _dates(table: Table, year: "pd.Series[int]", month: "pd.Series[int]") -> pd.Series:
+    """The dates, in the one style that agrees with the columns yr and mnth on every row."""
+    texts = table.cells["dteday"]
+    best = pd.Series(False, index=texts.index)
+    for style in DATE_STYLES:
+        dates = pd.to_datetime(texts, format=style, errors="coerce")
+        agrees = (dates.dt.year == year) & (dates.dt.month == month)
+        if agrees.all():
+            return dates
+        if agrees.sum() > best.sum():
+            best = agrees
+    table.require(
+        best, "dteday", "{value} is no date that agrees with yr {row.yr} and mnth {row.mnth}; correct it"
+    )
+    raise AssertionError("some row disagrees in every style")

@@ -1,0 +1,203 @@
+"""The gates that compare errors on fresh rows: hours that neither version's holdout model was trained on.
+
+The refit that goes live has learned from the latest rows, so a version is judged by its holdout model, and
+its refit only by whether it keeps up with that model.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from bike_demand.data.schema import Hour
+from bike_demand.data.table import iso
+from bike_demand.data.target import ERROR_UNIT, Floats, error, rounded, targets
+from bike_demand.errors import UserError
+from bike_demand.release.gates.integrity import GateContext, GateResult
+from bike_demand.serving.onnx_model import load_model
+from bike_demand.settings import Deploy
+from bike_demand.tracking import Tracking, Version
+
+
+def _hours(first: int, last: int) -> Callable[[Hour], bool]:
+    return lambda row: first <= row.timestamp.hour <= last
+
+
+SLICES: dict[str, Callable[[Hour], bool]] = {
+    "night, 0 to 5 h": _hours(0, 5),
+    "morning, 6 to 9 h": _hours(6, 9),
+    "midday, 10 to 15 h": _hours(10, 15),
+    "evening, 16 to 19 h": _hours(16, 19),
+    "late, 20 to 23 h": _hours(20, 23),
+    "working days": lambda row: row.workingday == 1,
+    "days off": lambda row: row.workingday == 0,
+    "clear": lambda row: row.weather == 1,
+    "mist": lambda row: row.weather == 2,
+    "light rain or snow": lambda row: row.weather == 3,
+    "heavy weather": lambda row: row.weather == 4,
+}
+
+
+def is_no_worse(context: GateContext) -> GateResult:
+    """Compares mean errors: of the holdout model and the champion's, and of the refit and its holdout model.
+
+    A week of hours separates a difference of a few percent from luck no better than a coin does. So a
+    version is refused where it is significantly worse, or where it looks so much worse that users should not
+    find out. A refit has seen most of these rows: one that is worse there than its own holdout model is
+    broken (columns in another order, another file), however good the holdout model is. Raises UserError
+    where a holdout model is unknown or cannot be read.
+    """
+    limits = context.settings.deploy
+    both = [version for version in (context.version, context.champion) if version is not None]
+    rows = fresh_rows(context.tracking, both, context.hours)
+    errors = [errors_of(context.handoff(holdout_run(version)), rows) for version in both]
+    if len(rows) < limits.min_rows:
+        summary = (
+            f"there are {len(rows)} fresh hours to compare on, too few (deploy.min_rows in params.yaml is"
+            f" {limits.min_rows}), so run ingest"
+        )
+        return GateResult(False, summary, {"rows": len(rows)})
+    refit = errors_of(context.handoff(context.version.run_id), rows)
+    evidence: dict[str, Any] = {
+        "rows": len(rows),
+        "first": iso(rows[0].timestamp),
+        "last": iso(rows[-1].timestamp),
+        "confidence": limits.confidence,
+        "error_worse": limits.error_worse,
+    }
+    if not (np.isfinite(errors[0]).all() and np.isfinite(refit).all()):
+        return GateResult(False, "it has no prediction for some of the fresh hours", evidence)
+    evidence |= {"candidate": float(errors[0].mean()), "refit": float(refit.mean())}
+    times = [row.timestamp for row in rows]
+    if (worse := _worse(refit, errors[0], times, limits)) is not None:
+        summary = f"{worse} than its holdout model on {len(rows)} fresh hours, so its refit is broken"
+        return GateResult(False, summary, evidence)
+    if context.champion is None:
+        summary = f"off by {rounded(evidence['candidate'])} {ERROR_UNIT}; nothing is live to compare with"
+        return GateResult(True, summary, evidence)
+    bound = lower_bound(errors[0] - errors[1], times, limits.confidence)
+    evidence |= {
+        "champion": float(errors[1].mean()),
+        "sure_to_be_worse_by": bound if np.isfinite(bound) else None,
+    }
+    summary = (
+        f"off by {rounded(evidence['candidate'])} {ERROR_UNIT} on {len(rows)} fresh hours, the champion by"
+        f" {rounded(evidence['champion'])}"
+    )
+    if (worse := _worse(errors[0], errors[1], times, limits)) is not None:
+        return GateResult(False, f"{summary}: {worse.rstrip(',')}", evidence)
+    return GateResult(True, summary, evidence)
+
+
+def is_no_worse_in_any_slice(context: GateContext) -> GateResult:
+    """Compares by hours of the day, working days and days off, and kinds of weather.
+
+    A slice has few rows, so "no worse in each" would refuse nine good candidates of ten by chance alone. A
+    slice refuses where a one-sided bound says that the error is worse by more than a stated share. Raises
+    UserError where a holdout model cannot be read.
+    """
+    if context.champion is None:
+        return GateResult(True, "nothing is live to compare with")
+    limits = context.settings.deploy
+    rows = fresh_rows(context.tracking, (context.version, context.champion), context.hours)
+    if not rows:
+        return GateResult(False, "there are no fresh hours to compare on, so run ingest")
+    candidate, champion = (
+        errors_of(context.handoff(holdout_run(version)), rows)
+        for version in (context.version, context.champion)
+    )
+    table: list[dict[str, Any]] = []
+    for name, belongs in SLICES.items():
+        chosen = np.array([belongs(row) for row in rows])
+        count = int(chosen.sum())
+        if not count:
+            continue
+        entry: dict[str, Any] = {
+            "slice": name,
+            "rows": count,
+            "candidate": float(candidate[chosen].mean()),
+            "champion": float(champion[chosen].mean()),
+        }
+        if count >= limits.slice_rows:
+            excess = candidate[chosen] - (1 + limits.slice_worse) * champion[chosen]
+            times = [row.timestamp for row, is_in in zip(rows, chosen, strict=True) if is_in]
+            entry["bound"] = lower_bound(excess, times, limits.confidence)
+        table.append(entry)
+    evidence = {
+        "slices": table,
+        "worse": limits.slice_worse,
+        "confidence": limits.confidence,
+        "min_rows": limits.slice_rows,
+        "bound": f"of the error beyond that, in {ERROR_UNIT}; above 0 refuses",
+    }
+    for entry in table:
+        if entry.get("bound", 0) > 0:
+            summary = (
+                f"{entry['slice']}: off by {rounded(entry['candidate'])} {ERROR_UNIT}, the champion by"
+                f" {rounded(entry['champion'])}, on {entry['rows']} fresh hours; worse by more than"
+                f" {limits.slice_worse:.0%} there with {limits.confidence:.0%} confidence"
+            )
+            return GateResult(False, summary, evidence)
+    judged = sum("bound" in entry for entry in table)
+    return GateResult(
+        True, f"{judged} of {len(table)} slices have {limits.slice_rows} fresh hours or more", evidence
+    )
+
+
+def _worse(errors: Floats, reference: Floats, times: Sequence[datetime], limits: Deploy) -> str | None:
+    """How much worse than the reference these errors are, if significantly or by far; None: they are not."""
+    if lower_bound(errors - reference, times, limits.confidence) > 0:
+        return f"it is worse, with {limits.confidence:.0%} confidence,"
+    if errors.mean() > reference.mean() * (1 + limits.error_worse):
+        return f"it is more than {limits.error_worse:.0%} worse"
+    return None
+
+
+def fresh_rows(tracking: Tracking, versions: Sequence[Version], hours: Sequence[Hour]) -> list[Hour]:
+    """The hours after what any of the versions' holdout models learned from. Raises UserError."""
+    learned_until = []
+    for version in versions:
+        dataset = tracking.run(holdout_run(version)).dataset
+        if dataset is None:
+            raise UserError(
+                f"version {version.number}: the rows of its holdout model are unknown; train anew"
+            )
+        learned_until.append(dataset.last)
+    return [row for row in hours if iso(row.timestamp) > max(learned_until)]
+
+
+def holdout_run(version: Version) -> str:
+    """The run of the version's holdout model. Raises UserError where it has none."""
+    if version.twin_run_id is None:
+        raise UserError(f"version {version.number}: it has no holdout model to judge it by; train anew")
+    return version.twin_run_id
+
+
+def errors_of(handoff: Path, rows: Sequence[Hour]) -> Floats:
+    """What a model is off by, shape [rows]; NaN or infinite where it has no prediction.
+
+    Raises UserError where the hand-off cannot be read.
+    """
+    model = load_model(handoff)
+    predictions = np.array(model.predict(rows) if rows else [], dtype=np.float64)
+    return error(predictions, targets(rows))
+
+
+def lower_bound(values: Floats, times: Sequence[datetime], confidence: float) -> float:
+    """A one-sided lower confidence bound of the mean; -inf where there is but one day.
+
+    Hours of one day err together (a forecast that is off, an event in town), so the days are the independent
+    units: a variance that is robust to clusters, with Student's t for as many days (Cameron and Miller, "A
+    practitioner's guide to cluster-robust inference", Journal of Human Resources 2015).
+    """
+    _, day = np.unique([time.toordinal() for time in times], return_inverse=True)
+    clusters = int(day.max()) + 1
+    if clusters < 2:
+        return -np.inf
+    mean = values.mean()
+    sums = np.bincount(day, weights=values - mean)
+    variance = clusters / (clusters - 1) * float((sums**2).sum()) / len(values) ** 2
+    return float(mean - stats.t.ppf(confidence, clusters - 1) * np.sqrt(variance))

@@ -1,0 +1,159 @@
+"""What a gate is, and the gates that check the version itself: may it be tried, and is it whole?"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bike_demand.data.features import describe
+from bike_demand.data.schema import Hour
+from bike_demand.data.table import iso
+from bike_demand.data.target import DECIMALS, LOWEST, MEANING, UNIT
+from bike_demand.handoff import CARD_FILE, MODEL_FILE, OUTPUT_NAME, SUMS_FILE, Input, Output, read_handoff
+from bike_demand.release.transitions import REJECTED, ROLLED_BACK, STATE_TAG
+from bike_demand.serving.onnx_model import load_model
+from bike_demand.settings import Settings
+from bike_demand.tracking import BLOCKED_TAG, DEPLOYMENT_TAG, HANDOFF_ARTIFACT, Tracking, Version
+from bike_demand.training.golden import GOLDEN_FILE, read_golden
+
+RETRAIN = "train another one, with later data or another recipe"
+# What the documentation of the service promises.
+OUTPUT = Output(name=OUTPUT_NAME, type="float32", unit=MEANING, min=LOWEST)
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """Whether the version passes, a one-sentence summary without a full stop, and the numbers behind it."""
+
+    passed: bool
+    summary: str
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class GateContext:
+    """The version to deploy, the champion, and the data to compare them on. `scratch` is for downloads."""
+
+    settings: Settings
+    tracking: Tracking
+    version: Version
+    champion: Version | None  # None: nothing is live
+    hours: Sequence[Hour]  # the gathered rows that may be judged by, ascending
+    scratch: Path
+
+    def handoff(self, run_id: str) -> Path:
+        """The hand-off that a run logged, downloaded once. Raises UserError where it logged none."""
+        folder = self.scratch / run_id / HANDOFF_ARTIFACT
+        return folder if folder.exists() else self.fetch(run_id, HANDOFF_ARTIFACT)
+
+    def fetch(self, run_id: str, artifact: str) -> Path:
+        """A file or folder that a run logged. Raises UserError where it logged none of that name."""
+        return self.tracking.fetch(run_id, artifact, self.scratch / run_id)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A condition of every deployment. `compares`: the result depends on the champion of the moment."""
+
+    id: str
+    title: str
+    judge: Callable[[GateContext], GateResult]
+    compares: bool = False
+
+
+def was_not_rolled_back(context: GateContext) -> GateResult:
+    """Refuses a version that was rolled back, and one with the very model of a version that failed.
+
+    A version that was rejected in its A/B test may be tried again by its own number: whoever asks for that
+    knows why.
+    """
+    reason = context.version.tags.get(BLOCKED_TAG)
+    if reason is not None:
+        return GateResult(False, f"it was live and was taken back: {reason}; {RETRAIN}", {"reason": reason})
+    for version in context.tracking.versions():
+        if version.digest != context.version.digest or version.number == context.version.number:
+            continue
+        if (became := _failure(context, version)) is not None:
+            summary = f"its model is that of version {version.number}, which was {became}; {RETRAIN}"
+            return GateResult(False, summary, {"version": version.number, "became": became})
+    return GateResult(True, "never taken back or rejected")
+
+
+def _failure(context: GateContext, version: Version) -> str | None:
+    """How a version failed with users; None where it did not."""
+    if BLOCKED_TAG in version.tags:
+        return ROLLED_BACK
+    record = version.tags.get(DEPLOYMENT_TAG)
+    state = None if record is None else context.tracking.run(record).tags.get(STATE_TAG)
+    return state if state in (REJECTED, ROLLED_BACK) else None
+
+
+def is_the_registered_file(context: GateContext) -> GateResult:
+    """Compares the run's files with their checksums, and the model's digest with the registered one.
+
+    Raises UserError, with the file at fault, where they are damaged.
+    """
+    card = read_handoff(context.handoff(context.version.run_id)).card
+    evidence = {
+        "registered": context.version.digest,
+        "found": card.version,
+        "files": [MODEL_FILE, CARD_FILE, SUMS_FILE],
+    }
+    if card.version != context.version.digest:
+        summary = f"registered was {context.version.digest}, but its run holds {card.version}"
+        return GateResult(False, summary, evidence)
+    return GateResult(True, f"digest {card.version}", evidence)
+
+
+def reproduces_golden_predictions(context: GateContext) -> GateResult:
+    """Predicts the golden requests again that are logged with the version.
+
+    Raises UserError where there are none, or the model cannot be loaded.
+    """
+    golden = read_golden(context.fetch(context.version.run_id, GOLDEN_FILE))
+    model = load_model(context.handoff(context.version.run_id))
+    tolerance = context.settings.deploy.golden_tolerance
+    rows = list(zip(golden.requests, model.predict(golden.requests), golden.answers, strict=True))
+    # The service rounds a prediction, so it may differ by that besides.
+    wrong = [each for each in rows if not math.isclose(*each[1:], rel_tol=tolerance, abs_tol=10**-DECIMALS)]
+    largest = max(abs(now - then) for _, now, then in rows)
+    evidence = {
+        "requests": len(rows),
+        "different": len(wrong),
+        "largest_difference": largest,
+        "tolerance": tolerance,
+    }
+    if wrong:
+        row, now, then = wrong[0]
+        summary = (
+            f"{len(wrong)} of {len(rows)} golden requests have another prediction: {iso(row.timestamp)}"
+            f" {now:.{DECIMALS}f} {UNIT} instead of {then:.{DECIMALS}f}"
+        )
+        return GateResult(False, summary, evidence)
+    summary = f"{len(rows)} requests, largest difference {largest:.{DECIMALS + 1}f} {UNIT}"
+    return GateResult(True, summary, evidence)
+
+
+def matches_the_service_schema(context: GateContext) -> GateResult:
+    """Compares names, order, types, units, ranges and what may be missing.
+
+    A model with other units would load and predict, and be wrong. Raises UserError for other names.
+    """
+    card = read_handoff(context.handoff(context.version.run_id)).card
+    ours = tuple(Input.model_validate(each) for each in describe())
+    pairs: list[tuple[Input | Output, Input | Output]] = [
+        *zip(ours, card.inputs, strict=True),
+        (OUTPUT, card.output),
+    ]
+    differences = [
+        f"{mine.name}: {name} is {getattr(theirs, name)!r} for the model, but {getattr(mine, name)!r} for the"
+        " service"
+        for mine, theirs in pairs
+        for name in type(mine).model_fields
+        if getattr(mine, name) != getattr(theirs, name)
+    ]
+    evidence = {"inputs": [each.name for each in ours], "output": OUTPUT.name, "differences": differences}
+    if differences:
+        return GateResult(False, differences[0], evidence)
+    return GateResult(True, f"{len(ours)} inputs and the output agree", evidence)

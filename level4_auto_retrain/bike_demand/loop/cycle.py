@@ -1,0 +1,351 @@
+"""The monitoring cycle of the loop: ingest, evaluate signals, respond, deploy and test, alert.
+
+It can be killed anywhere: signals are stored before they are acted on, actions are recorded before they
+begin, and the next cycle completes what is left over.
+"""
+
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from datetime import datetime
+from types import FrameType
+
+from bike_demand import clock
+from bike_demand.data.ingest import ingest
+from bike_demand.data.source import Source
+from bike_demand.errors import UserError
+from bike_demand.loop import champion, incidents, retraining
+from bike_demand.loop.alerts import alert, deliver
+from bike_demand.loop.context import Context, Tell
+from bike_demand.loop.publish import publish
+from bike_demand.monitoring import rules
+from bike_demand.monitoring.look import look
+from bike_demand.prediction_log import event_log
+from bike_demand.prediction_log.database import Database, lock, open_database
+from bike_demand.prediction_log.event_log import TRAIN, Kind, Raised, Signal
+from bike_demand.release.ab.step import step
+from bike_demand.release.transitions import WAITING_TAG
+from bike_demand.settings import DATA, Settings, load_settings
+from bike_demand.tracking import CHALLENGER, CHAMPION, PREVIOUS, Tracking
+
+LOOP = "loop"  # the name of its lock
+INGESTION = "gathering"  # the subject of a signal about a feed that cannot be read at all
+LOCK_SECONDS = 600.0  # how long a signal waits for the cycle under way, or for another's training
+RETRY_SECONDS = 60.0  # until the next cycle where the settings cannot be read
+
+Send = Callable[[Raised], None]
+
+# By kind of signal: the title of its alert, and what a person may do. In the order of urgency: a bad champion
+# explains much of the rest.
+RESPONSES = {
+    Kind.RELEASE: (
+        "Bad release: {subject}",
+        "Find out how it went live. To go back at once: rollback --reason TEXT.",
+    ),
+    Kind.NO_MODEL: (
+        "No model is live: {subject}",
+        "Find out why no version passed: monitor, or the pages in state/reports.",
+    ),
+    Kind.QUALITY: (
+        "Data quality: {subject}",
+        "Have the source corrected. The loop resumes by itself once the data are right again.",
+    ),
+    Kind.LOOP: ("The loop fails: {subject}", "Correct what it says, then: retrain --reason TEXT."),
+    Kind.ERROR: (
+        "The error drifts: {subject}",
+        "Find out what changed. To train whatever the rules say: retrain --now --reason TEXT.",
+    ),
+    Kind.AGE: ("The model is old: {subject}", "Nothing has to be done."),
+    Kind.DRIFT: (
+        "Inputs drift: {subject}",
+        "Nothing has to be done: the inputs moved, the error did not. See state/reports/drift.html.",
+    ),
+}
+
+
+def run_cycle(settings: Settings, as_of: datetime | None, tell: Tell, send: Send | None = None) -> None:
+    """Run one cycle. Each signal is given to `send`, or acted on right here.
+
+    Raises UserError where the cycle fails; an alert says so, if there was a way, and the next may work.
+    """
+    with _locked(settings) as database:
+        try:
+            _cycle(settings, database, as_of, tell, send)
+        except Exception as error:
+            _failed(settings, database, as_of, error)
+            raise
+        finally:
+            with suppress(UserError):  # an error under way says more
+                deliver(settings, database, tell)
+
+
+def act(settings: Settings, signal_id: int, as_of: datetime | None, tell: Tell) -> None:
+    """Respond to a signal that a cycle has sent, by its id. Raises UserError where that fails."""
+    with _locked(settings, LOCK_SECONDS) as database:
+        found = [each for each in event_log.open_signals(database) if each.id == signal_id]
+        if not found:
+            tell(f"Signal {signal_id} is over; nothing was done.")
+            return
+        context = _context(settings, database, as_of, tell)
+        _respond(context, found[0])
+        _settle(context)
+        deliver(settings, database, tell)
+
+
+def retrain(settings: Settings, reason: str, as_of: datetime | None, now: bool, tell: Tell) -> None:
+    """Train and deploy for a person's reason. `now` overrides cool-down and budget.
+
+    Raises UserError where the rules say no, or no version comes of it.
+    """
+    with _locked(settings) as database:
+        if (failure := _ingest(settings, as_of)) is not None:
+            tell(f"warning: {failure}")
+        context = _context(settings, database, as_of, tell)
+        decision = _due(context, reason)
+        if not decision.train and not now:
+            raise UserError(f"{decision.says} To train nevertheless: --now")
+        tell(decision.says if decision.train else f"{decision.says} Trained nevertheless (--now).")
+        tell(retraining.train(context, reason, by_hand=True))
+        _settle(context)
+        deliver(settings, database, tell)
+        last = event_log.actions(database, TRAIN)[-1]
+    if last.state == event_log.FAILED:
+        raise UserError(str(last.detail.get(retraining.OUTCOME)))
+
+
+@contextmanager
+def _locked(settings: Settings, patience: float = 0.0) -> Iterator[Database]:
+    """The database of production, under the loop's lock. Raises UserError."""
+    with (
+        closing(open_database(settings.environments.production.database)) as database,
+        lock(database, LOOP, patience),
+    ):
+        yield database
+
+
+def _cycle(
+    settings: Settings, database: Database, as_of: datetime | None, tell: Tell, send: Send | None
+) -> None:
+    failure = _ingest(settings, as_of)
+    context = _context(settings, database, as_of, tell)
+    champion.finish(context)
+    champion.note(context)  # also the one that is rolled back below
+    incidents.of_people(context)
+    seen = look(settings, context.tracking, database, as_of, context.now)
+    signals = [*champion.signals(context), *seen.signals, *_own_signals(context, failure)]
+    change = event_log.raise_signals(database, signals, context.now)
+    incidents.follow(context, change.open, seen.found)
+    for raised in change.new:
+        tell(f"{raised.kind}: {raised.says}")
+    for raised in change.ended:
+        tell(f"Over: {raised.kind}, {raised.subject}.")
+    if failure is not None and not any(raised.subject == INGESTION for raised in change.new):
+        tell(f"The feed still cannot be ingested: {failure}.")
+    _resume(context, change.open)
+    for raised in sorted(change.open, key=lambda each: (list(RESPONSES).index(each.kind), each.id)):
+        if send is None:
+            _respond(context, raised)
+        else:
+            send(raised)
+    _settle(context)
+    live = context.tracking.aliases().get(CHAMPION)
+    if live != (
+        None if seen.champion is None else seen.champion.number
+    ):  # signals about another one are over
+        about = (Kind.NO_MODEL, Kind.RELEASE)
+        left = [each for each in signals if each.kind not in about or each.subject == f"version {live}"]
+        change = event_log.raise_signals(database, left, context.now)
+        for raised in change.ended:
+            tell(f"Over: {raised.kind}, {raised.subject}.")
+    if not change.open and live is not None and _busy(context) is None:
+        tell(f"Version {live} is live; nothing to do.")
+
+
+def _context(settings: Settings, database: Database, as_of: datetime | None, tell: Tell) -> Context:
+    return Context(settings, Tracking(settings), database, as_of, clock.now(settings, as_of), tell)
+
+
+def _ingest(settings: Settings, as_of: datetime | None) -> str | None:
+    """Ingest the feed; why that failed, or None. What was ingested before stays."""
+    try:
+        ingest(Source(settings.feed), DATA, settings.first_month, as_of=as_of)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def _own_signals(context: Context, failure: str | None) -> list[Signal]:
+    """The loop's signals about itself."""
+    found: list[Signal] = []
+    if failure is not None:
+        says = f"The feed cannot be ingested: {failure}."
+        found.append(Signal(Kind.QUALITY, INGESTION, context.now, says, {}))
+    rest = retraining.resting(context.settings, event_log.actions(context.database, TRAIN), context.now)
+    if rest is not None:
+        found.append(Signal(Kind.LOOP, "training", context.now, f"{rest[:1].upper()}{rest[1:]}.", {}))
+    age = rules.age_signal(retraining.tried(context), context.now, context.settings)
+    if age is not None:
+        found.append(age)
+    return found
+
+
+def _resume(context: Context, open_: Sequence[Raised]) -> None:
+    """Resume the training that was begun before."""
+    for action in event_log.under_way(context.database):
+        if action.kind == TRAIN:
+            held = None if action.version is not None else _held(open_)
+            context.tell(
+                retraining.resume(context, action) if held is None else retraining.drop(context, action, held)
+            )
+
+
+def _respond(context: Context, raised: Raised) -> None:
+    """Respond to a signal, and raise an alert about both."""
+    done = _response(context, raised)
+    title, you_may = RESPONSES[raised.kind]
+    incidents.note(context, raised, done)
+    made = alert(
+        context.settings,
+        context.database,
+        f"{raised.kind}:{raised.subject}",
+        context.now,
+        title.format(subject=raised.subject),
+        happened=raised.says,
+        evidence=raised.evidence,
+        done=done,
+        you_may=you_may,
+    )
+    if made is not None:
+        context.tell(f"{raised.kind}, {raised.subject}: {done}")
+
+
+def _response(context: Context, raised: Raised) -> str:
+    """Respond to a signal; one sentence on what was done."""
+    match raised.kind:
+        case Kind.QUALITY:
+            return "Nothing is trained while this goes on; the last good model answers."
+        case Kind.DRIFT:
+            return "Nothing: it is reported only."
+        case Kind.LOOP:
+            return "No training is tried by itself for a while; the last good model answers."
+        case Kind.RELEASE:
+            return champion.act(context, raised)
+        case Kind.NO_MODEL if (restored := champion.restore(context)) is not None:
+            return restored
+    held = _held(event_log.open_signals(context.database))
+    if held is not None:
+        return held
+    if (busy := _busy(context)) is not None:
+        return busy
+    urgent = raised.kind is Kind.NO_MODEL or bool(raised.evidence.get("urgent"))
+    decision = _due(context, raised.says, urgent=urgent)
+    # Without any model there are no predictions; but where a person releases, more versions change nothing.
+    pressing = raised.kind is Kind.NO_MODEL and context.settings.deploy.automatic
+    if not decision.train and not pressing:
+        return decision.says
+    return retraining.train(context, raised.says, signal=raised.id)
+
+
+def _held(open_: Sequence[Raised]) -> str | None:
+    """Why nothing may be trained now, whatever the error does; None: it may."""
+    for each in open_:
+        if each.kind is Kind.QUALITY:
+            return f"No training: bad data. {each.says}"
+        if each.kind is Kind.LOOP:
+            return f"No training: {each.says}"
+        if each.kind is Kind.RELEASE:
+            return f"No training before it is clear what is live. {each.says}"
+    return None
+
+
+def _busy(context: Context) -> str | None:
+    """Why a new version would have to wait, and be outdated when its test begins; None: it would not."""
+    aliases = context.tracking.aliases()
+    champion, challenger = aliases.get(CHAMPION), aliases.get(CHALLENGER)
+    if challenger not in (None, champion):
+        return f"No training yet: version {challenger} is in its test."
+    if aliases.get(PREVIOUS, champion) != champion:
+        return f"No training yet: version {champion} is watched after its promotion."
+    return None
+
+
+def _due(context: Context, reason: str, *, urgent: bool = False) -> rules.Decision:
+    return rules.due(reason, retraining.tried(context), context.now, context.settings, urgent=urgent)
+
+
+def _settle(context: Context) -> None:
+    """Take tests and watches a step on; record what is live, and what became of trainings."""
+    aliases = context.tracking.aliases()
+    if CHALLENGER in aliases or PREVIOUS in aliases or context.tracking.tagged(WAITING_TAG):
+        step(context.settings, context.as_of, context.tell)
+    champion.note(context)
+    retraining.follow_up(context)
+    publish(context)
+
+
+def _failed(settings: Settings, database: Database, as_of: datetime | None, error: Exception) -> None:
+    """Raise an alert that a cycle failed, as far as that is possible now."""
+    known = isinstance(error, UserError | OSError)
+    reason = str(error) if known else traceback.format_exception_only(error)[-1]
+    with suppress(UserError):
+        try:
+            at = clock.now(settings, as_of)
+        except UserError:
+            at = datetime.now()
+        alert(
+            settings,
+            database,
+            "loop:turn",
+            at,
+            "The loop fails: a cycle",
+            happened=f"A cycle of the loop failed: {reason[:500]}",
+            evidence={"error": type(error).__name__},
+            done="What is live stays and serves on. The next cycle tries again.",
+            you_may="Correct what it says; for the details: python -m bike_demand agent --once.",
+        )
+
+
+def run_forever(tell: Tell, every: float | None = None) -> None:
+    """Run a cycle `every` so many seconds, else each `loop.seconds`, until SIGTERM or Ctrl-C.
+
+    A cycle that fails is reported, and the next one tries again. A signal interrupts a cycle anywhere.
+    """
+    ending = threading.Event()
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        ending.set()
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {each: signal.signal(each, end) for each in numbers}
+    try:
+        while not ending.is_set():
+            began = time.monotonic()
+            seconds = _try_cycle(tell)
+            while (left := began + (every or seconds) - time.monotonic()) > 0:
+                ending.wait(min(0.5, left))  # in slices: not everywhere does a signal interrupt a wait
+    except KeyboardInterrupt:
+        if not ending.is_set():
+            raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    tell("The loop has ended.")
+
+
+def _try_cycle(tell: Tell) -> float:
+    """Run a cycle with the present settings; how many seconds there are from its begin to the next."""
+    seconds = RETRY_SECONDS
+    try:
+        settings = load_settings()
+        seconds = settings.loop.seconds
+        run_cycle(settings, None, tell)
+    except (UserError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+    except Exception:  # a mistake in this code must not end the loop, and must be seen
+        traceback.print_exc()
+    return seconds

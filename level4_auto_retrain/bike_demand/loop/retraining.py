@@ -1,0 +1,190 @@
+"""The loop's trainings: begun on a signal or by a person, deployed, and resumed after a kill.
+
+An action is recorded before it begins (`event_log.actions`), and each step detects what it did before: the
+training by the version of code and data, the deployment by its record.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from bike_demand.data.target import ERROR_UNIT, rounded
+from bike_demand.errors import UnreachableError, UserError
+from bike_demand.loop.context import Context
+from bike_demand.monitoring.rules import Tried
+from bike_demand.prediction_log import event_log
+from bike_demand.prediction_log.event_log import BEGUN, DONE, FAILED, TAKE_BACK, TRAIN, Action
+from bike_demand.release import deploy as delivery
+from bike_demand.release import transitions
+from bike_demand.release.decision import page_of
+from bike_demand.settings import Settings
+from bike_demand.tracking import DEPLOYMENT_TAG
+from bike_demand.training import steps
+
+# Keys of an action's detail.
+OUTCOME = "outcome"  # what came of it, for people
+HELPED = "helped"  # whether the version was surely no worse than the champion: see `monitoring.rules`
+BY_HAND = "by_hand"  # a person asked for it
+NEWEST = "newest"  # version when it began
+TRIES = "tries"  # deployments that decided nothing
+NOTHING_NEW = "nothing_new"  # code and data were those of an earlier version
+
+OPEN = {transitions.WAITING: "waits for its A/B test", transitions.TESTING: "in its A/B test"}
+OUTCOMES = OPEN | {
+    transitions.LIVE: "live",
+    transitions.REFUSED: "refused by a gate",
+    transitions.REJECTED: "rejected after its A/B test",
+    transitions.STOPPED: "its A/B test was stopped",
+    transitions.ROLLED_BACK: "was live and was taken back",
+}
+
+
+def train(context: Context, reason: str, *, signal: int | None = None, by_hand: bool = False) -> str:
+    """Train, and deploy the version; a sentence on what was done. One that was begun before is resumed."""
+    newest = context.tracking.newest()
+    detail = {NEWEST: 0 if newest is None else newest.number} | ({BY_HAND: True} if by_hand else {})
+    action = event_log.begin(
+        context.database, TRAIN, reason=reason, at=context.now, signal=signal, detail=detail
+    )
+    return resume(context, action)
+
+
+def resume(context: Context, action: Action) -> str:
+    """Complete the action; one sentence on what was done.
+
+    Where a store or the feed is down, the action stays begun, and the next cycle resumes it.
+    """
+    try:
+        version = action.version or _trained(context, action)
+        return _deployed(context, action, version)
+    except UnreachableError as error:
+        return f"The training is tried again in the next cycle: {error}."
+    except UserError as error:
+        event_log.write_action(
+            context.database, action.id, state=FAILED, detail={OUTCOME: f"failed: {error}"}
+        )
+        return f"The training failed: {error}."
+
+
+def drop(context: Context, action: Action, why: str) -> str:
+    """Give up an action of which nothing was done yet; while its signal is open, another begins."""
+    detail = {OUTCOME: f"given up: {why}", NOTHING_NEW: True}
+    event_log.write_action(context.database, action.id, state=DONE, detail=detail)
+    return f"The training that was begun on {action.at:%Y-%m-%d} is given up. {why}"
+
+
+def _trained(context: Context, action: Action) -> int:
+    """The version that was trained. Raises UserError where none was."""
+    context.tell(f"Training, because {action.reason}")
+    made, _ = steps.run(context.as_of, False)
+    assert made.version is not None  # `steps.run` raises where none was registered
+    new = made.version > int(action.detail[NEWEST])  # an interrupted one registered it before
+    event_log.write_action(
+        context.database, action.id, version=made.version, detail={NOTHING_NEW: not new, "run": made.run_id}
+    )
+    if new:
+        context.tell(
+            f"Registered as version {made.version}; holdout model off by {rounded(made.mae)} {ERROR_UNIT}."
+        )
+    else:
+        context.tell(f"Nothing is new since version {made.version}.")
+    return made.version
+
+
+def _deployed(context: Context, action: Action, number: int) -> str:
+    """Deploy the version, unless that was decided before. Raises UserError where it fails."""
+    found = context.tracking.version(number)
+    state = delivery.decided(context.tracking, found)
+    if state is None and not context.settings.deploy.automatic:
+        _end(context, action, DONE, "registered")
+        return f"Version {number} is registered (deploy.automatic is off)."
+    if state is None:
+        try:
+            delivery.deploy(context.settings, str(number), context.as_of, context.tell)
+        except UnreachableError:
+            raise
+        except UserError as error:
+            state = delivery.decided(context.tracking, context.tracking.version(number))
+            if state is None:
+                return _put_off(context, action, number, str(error))
+            _end(context, action, FAILED, f"refused: {error}", helped=False)
+            return f"Version {number} was trained, and refused: {error}."
+        state = delivery.decided(context.tracking, context.tracking.version(number))
+    outcome = OUTCOMES.get(state or "", str(state))
+    failed = state in (transitions.REFUSED, transitions.REJECTED, transitions.ROLLED_BACK)
+    record = context.tracking.version(number).tags.get(DEPLOYMENT_TAG, "")
+    _end(context, action, FAILED if failed else DONE, outcome, _helped(context, record, state))
+    return f"Version {number} was trained: {outcome} ({page_of(number).as_posix()})."
+
+
+def _put_off(context: Context, action: Action, number: int, why: str) -> str:
+    """Nothing was decided, for instance as another deployment is at work: try again, but not for ever."""
+    tries = int(action.detail.get(TRIES, 0)) + 1
+    if tries >= context.settings.loop.most_failures:
+        raise UserError(why)
+    event_log.write_action(context.database, action.id, detail={TRIES: tries})
+    return f"The deployment of version {number} is tried again in the next cycle: {why}."
+
+
+def _end(context: Context, action: Action, state: str, outcome: str, helped: bool | None = None) -> None:
+    detail = {OUTCOME: outcome, HELPED: helped}
+    event_log.write_action(context.database, action.id, state=state, detail=detail)
+
+
+def follow_up(context: Context) -> None:
+    """Record what became of the versions that were in their tests, and of those that were rolled back."""
+    actions = event_log.actions(context.database)
+    back = {each.detail.get("version") for each in actions if each.kind == TAKE_BACK}
+    for action in trainings(actions):
+        outcome = action.detail.get(OUTCOME)
+        changes = outcome in OPEN.values() or (
+            outcome == OUTCOMES[transitions.LIVE] and action.version in back
+        )
+        if action.version is None or not changes:
+            continue
+        record = context.tracking.version(action.version).tags.get(DEPLOYMENT_TAG)
+        state = None if record is None else context.tracking.run(record).tags.get(transitions.STATE_TAG)
+        new = OUTCOMES.get(state or "", outcome)
+        if new != outcome:
+            detail = {OUTCOME: new, HELPED: _helped(context, str(record), state)}
+            event_log.write_action(context.database, action.id, detail=detail)
+
+
+def _helped(context: Context, record: str, state: str | None) -> bool | None:
+    """Whether the version was surely no worse than the champion; None: not decided yet."""
+    if state in (None, transitions.WAITING, transitions.TESTING):
+        return None
+    high = context.tracking.run(record).metrics.get("ab_high")
+    return state == transitions.LIVE and (high is None or high < 1 + context.settings.ab.worse)
+
+
+def trainings(actions: Sequence[Action]) -> list[Action]:
+    """The actions that cost a training: not those that found nothing new."""
+    return [each for each in actions if each.kind == TRAIN and not each.detail.get(NOTHING_NEW)]
+
+
+def tried(context: Context) -> list[Tried]:
+    """The trainings, for the rules on when the next one is due."""
+    return [
+        Tried(each.at, each.detail.get(HELPED))
+        for each in trainings(event_log.actions(context.database, TRAIN))
+    ]
+
+
+def resting(settings: Settings, actions: Sequence[Action], now: datetime) -> str | None:
+    """Why the loop begins no training by itself now, in a sentence; None: it would.
+
+    After so many failures or refusals in a row the loop rests, then it tries once more. A training that a
+    person asked for begins a new row.
+    """
+    row: list[Action] = []
+    for each in reversed([each for each in actions if each.kind == TRAIN and each.state != BEGUN]):
+        if each.state != FAILED or each.detail.get(BY_HAND):
+            break
+        row.append(each)
+    until = row[0].at + timedelta(days=settings.loop.rest_days) if row else now
+    if len(row) < settings.loop.most_failures or now >= until:
+        return None
+    return (
+        f"{len(row)} trainings in a row came to nothing, the last one on {row[0].at:%Y-%m-%d}"
+        f" ({row[0].detail.get(OUTCOME)}); none is tried by itself before {until:%Y-%m-%d}"
+    )

@@ -1,0 +1,151 @@
+"""What the loop keeps of what it saw, did and told, and that two loops do not act at the same time."""
+
+import contextlib
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from bike_demand.errors import UserError
+from bike_demand.prediction_log import event_log
+from bike_demand.prediction_log.database import Database, lock, open_database
+from bike_demand.prediction_log.event_log import DATA, DONE, TRAIN, Kind, Signal
+from tests.conftest import ROOT
+from tests.postgres import running_postgres
+from tests.service import free_port
+
+NOON = datetime(2012, 5, 1, 12)
+DAY = timedelta(days=1)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    with contextlib.ExitStack() as stack:
+        address = f"sqlite:///{tmp_path / 'production.db'}"
+        if request.param == "postgresql":
+            folder = request.getfixturevalue("tmp_path_factory").mktemp("postgres")
+            address = stack.enter_context(running_postgres(folder, free_port()))
+        yield stack.enter_context(contextlib.closing(open_database(address)))
+
+
+def signal(at: datetime, says: str = "too hot", subject: str = "temp_c", kind: Kind = Kind.QUALITY) -> Signal:
+    return Signal(kind, subject, at, says, {"says": says})
+
+
+def test_a_signal_is_one_row_as_long_as_it_goes_on_and_another_when_it_comes_again(
+    database: Database,
+) -> None:
+    first = event_log.raise_signals(database, [signal(NOON)], NOON)
+    assert [(each.says, each.ended_at) for each in first.new] == [("too hot", None)]
+    again = event_log.raise_signals(database, [signal(NOON + DAY, "still")], NOON + DAY)
+    assert (again.new, [each.id for each in again.open]) == ((), [first.new[0].id])
+    (kept,) = event_log.open_signals(database)
+    assert (kept.first_at, kept.last_at, kept.says) == (NOON, NOON + DAY, "still")
+    assert kept.evidence == {"says": "still"}
+    over = event_log.raise_signals(database, [], NOON + 2 * DAY)
+    assert [(each.id, each.ended_at) for each in over.ended] == [(kept.id, NOON + 2 * DAY)]
+    assert event_log.open_signals(database) == []
+    event_log.raise_signals(database, [signal(NOON + 3 * DAY)], NOON + 3 * DAY)
+    assert [each.ended_at for each in event_log.signals(database)] == [NOON + 2 * DAY, None]
+
+
+def test_signals_of_other_fields_and_kinds_are_told_apart_and_one_counts_once(database: Database) -> None:
+    raised = event_log.raise_signals(
+        database,
+        [
+            signal(NOON),
+            signal(NOON, "and again"),
+            signal(NOON, subject="humidity"),
+            signal(NOON, kind=Kind.DRIFT),
+        ],
+        NOON,
+    )
+    assert [(each.kind, each.subject, each.says) for each in raised.new] == [
+        (Kind.QUALITY, "temp_c", "too hot"),
+        (Kind.QUALITY, "humidity", "too hot"),
+        (Kind.DRIFT, "temp_c", "too hot"),
+    ]
+
+
+def test_an_action_that_was_begun_is_found_again_instead_of_a_second_one(database: Database) -> None:
+    begun = event_log.begin(database, TRAIN, reason="drift", at=NOON, detail={"a": 1})
+    assert event_log.begin(database, TRAIN, reason="age", at=NOON + DAY) == begun
+    assert event_log.under_way(database) == [begun]
+    event_log.write_action(database, begun.id, version=3, detail={"b": 2})
+    (kept,) = event_log.under_way(database)
+    assert (kept.version, kept.detail) == (3, {"a": 1, "b": 2})
+    event_log.write_action(database, begun.id, state=DONE)
+    assert event_log.under_way(database) == []
+    assert event_log.begin(database, TRAIN, reason="age", at=NOON + DAY).id != begun.id
+    assert [each.reason for each in event_log.actions(database, TRAIN)] == ["drift", "age"]
+
+
+def test_an_incident_under_way_is_one_and_its_lesson_is_one(database: Database) -> None:
+    about = {"since": NOON - DAY, "noticed_at": NOON, "noticed_by": "a jump"}
+    first = event_log.open_incident(database, Kind.QUALITY, "temp_c", **about)  # type: ignore[arg-type]
+    assert event_log.open_incident(database, Kind.QUALITY, "temp_c", **about) == first  # type: ignore[arg-type]
+    event_log.note_done(database, first.id, NOON, "held")
+    event_log.note_done(database, first.id, NOON + DAY, "held")
+    lesson = event_log.add_regression_case(database, first.id, DATA, {"rows": [1]})
+    assert event_log.add_regression_case(database, first.id, DATA, {"rows": [2]}) == lesson
+    event_log.end_incident(database, first.id, NOON + DAY, {"hours": 3})
+    (kept,) = event_log.incidents(database)
+    assert kept.done == [{"at": NOON.isoformat(), "what": "held"}]
+    assert (kept.ended_at, kept.cost, kept.lesson) == (NOON + DAY, {"hours": 3}, lesson)
+    assert [each.content for each in event_log.regression_cases(database)] == [{"rows": [1]}]
+    assert event_log.incidents(database, only_open=True) == []
+    assert event_log.open_incident(database, Kind.QUALITY, "temp_c", **about).id != first.id  # type: ignore[arg-type]
+
+
+def test_two_that_raise_the_same_signal_at_the_same_time_keep_one(database: Database) -> None:
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            for number in range(5):
+                event_log.raise_signals(database, [signal(NOON + number * DAY)], NOON + number * DAY)
+                event_log.begin(database, TRAIN, reason="drift", at=NOON)
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert failed == []
+    assert len(event_log.signals(database)) == 1
+    assert len(event_log.actions(database)) == 1
+
+
+# ---- one at a time
+
+HOLD = """
+import sys, time
+from bike_demand.prediction_log.database import open_database
+from bike_demand.prediction_log.database import lock
+with lock(open_database(sys.argv[1]), "loop"):
+    print("mine", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_only_one_process_is_at_work_on_a_database_and_a_killed_one_lets_go(database: Database) -> None:
+    address = database.engine.url.render_as_string(hide_password=False)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, address], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as other:
+        try:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "mine\n"
+            with pytest.raises(UserError, match="another loop is at work"), lock(database, "loop", 0.3):
+                pass
+        finally:
+            other.kill()
+            other.wait()
+    with lock(database, "loop", 5), pytest.raises(UserError, match="at work"), lock(database, "loop"):
+        pass
