@@ -101,7 +101,7 @@ def _report(story: Story, calendar: int | None, results: dict[str, Any]) -> dict
     mine = measures.mean_error(days)
     mornings = -(-((story.end - story.start).days + 1) // 7)
     report: dict[str, Any] = {
-        "story": story.facts(),
+        "story": {"name": story.name, "from": f"{story.start}", "to": f"{story.end}", "hours": len(clean)},
         "mae": round(mine, 2),
         "weekly_oracle": round(weekly, 2),
         "ratio": round(mine / weekly, 3),

@@ -122,7 +122,7 @@ def _install() -> None:
 
 
 def _why(done: subprocess.CompletedProcess[str]) -> str:
-    text = done.stdout + done.stderr
+    text = done.stdout
     if re.search(r"(?i)do not match the hashes", text):
         return "a package does not match its hash in requirements.lock: find out why before you go on"
     if re.search(r"(?i)no space left", text):
@@ -158,31 +158,15 @@ def _hand_over(argv: Sequence[str]) -> int:
 
 
 def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Run a command of the set-up quietly; on a terminal, show that time passes."""
-    process = subprocess.Popen(
+    return subprocess.run(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         encoding="utf-8",
         errors="replace",
+        check=False,
     )
-    start = time.monotonic()
-    try:
-        while True:
-            try:
-                output, _ = process.communicate(timeout=1)
-                break
-            except subprocess.TimeoutExpired:
-                if sys.stderr.isatty():
-                    print(f"\r  {time.monotonic() - start:.0f} s ", end="", file=sys.stderr, flush=True)
-    except BaseException:
-        process.terminate()
-        process.wait()
-        raise
-    if sys.stderr.isatty():
-        print("\r          \r", end="", file=sys.stderr, flush=True)
-    return subprocess.CompletedProcess(command, process.returncode, output or "", "")
 
 
 @contextlib.contextmanager
@@ -230,7 +214,7 @@ def _digest(path: Path) -> str:
 
 
 def _last_line(done: subprocess.CompletedProcess[str]) -> str:
-    lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
     return lines[-1] if lines else f"exit status {done.returncode}"
 
 

@@ -5,7 +5,6 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import yaml
 
@@ -48,12 +47,6 @@ def steps() -> dict[str, Step]:
     """Each pair of neighbouring levels that are projects, as `1-2`. Level 0 has nothing to carry over."""
     projects = [level for level in levels() if level.number > 0]
     return {f"{a.number}-{b.number}": step(a, b) for a, b in pairwise(projects)}
-
-
-def written(path: Path = LIST) -> dict[str, dict[str, list[str]]]:
-    """The list as it was written down."""
-    content: dict[str, dict[str, list[str]]] = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    return content
 
 
 def as_written(found: dict[str, Step]) -> dict[str, dict[str, list[str]]]:

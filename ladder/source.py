@@ -11,7 +11,6 @@ import yaml
 from ladder import UserError
 
 _HEADING = re.compile(r"(#{1,6})\s+(.*?)\s*#*$")
-_TABLE = re.compile(r"\[+([^\[\]]+)\]+\s*(#.*)?$")
 
 
 def read(path: Path) -> str:
@@ -45,7 +44,7 @@ def span(text: str, filename: str, symbol: str) -> tuple[int, int] | None:
     """First and last line of a symbol, counted from 1; None where the file has none of that name.
 
     Python: a function, class or name, with dots for what is inside (`Slot.load`). YAML: keys with dots, an
-    item of a list by its `id` or `name`. Markdown: a heading. TOML: a table. Notebook: first words of a cell.
+    item of a list by its `id` or `name`. Markdown: a heading. Notebook: first words of a cell.
     """
     kind = PurePosixPath(filename).suffix
     if kind == ".py":
@@ -54,8 +53,6 @@ def span(text: str, filename: str, symbol: str) -> tuple[int, int] | None:
         return _yaml(text, symbol)
     if kind == ".md":
         return _section(text, symbol)
-    if kind == ".toml":
-        return _table(text, symbol)
     if kind == ".ipynb":
         return _cell(text, symbol)
     return None
@@ -131,18 +128,6 @@ def _section(text: str, heading: str) -> tuple[int, int] | None:
         if match and not first and match[2] == heading:
             first, rank = number, len(match[1])
     return (first, len(lines)) if first else None
-
-
-def _table(text: str, name: str) -> tuple[int, int] | None:
-    lines = text.rstrip("\n").split("\n")
-    heads = [
-        (number, match[1].strip()) for number, line in enumerate(lines, 1) if (match := _TABLE.match(line))
-    ]
-    for place, (number, title) in enumerate(heads):
-        if title == name:
-            end = heads[place + 1][0] - 1 if place + 1 < len(heads) else len(lines)
-            return number, _without_blank_end(lines, end)
-    return None
 
 
 def _cell(text: str, words: str) -> tuple[int, int] | None:

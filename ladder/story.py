@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -58,28 +57,6 @@ class Story:
             self.clean["timestamp"] < pd.Timestamp(self.end + timedelta(days=1))
         )
         return self.clean[inside].reset_index(drop=True)
-
-    def day_of(self, kind: str) -> date | None:
-        """The first day of the first incident of that kind."""
-        return next((incident.day for incident in self.incidents if incident.kind == kind), None)
-
-    def facts(self) -> dict[str, Any]:
-        """What a report says of the story."""
-        return {
-            "name": self.name,
-            "title": self.title,
-            "from": self.start.isoformat(),
-            "to": self.end.isoformat(),
-            "hours": len(self.during()),
-            "incidents": [
-                {
-                    "kind": each.kind,
-                    "from": each.day.isoformat(),
-                    "to": each.last.isoformat() if each.last else None,
-                }
-                for each in self.incidents
-            ],
-        }
 
 
 def load_story(

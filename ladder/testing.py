@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ladder import ROOT, UserError
 from ladder.levels import levels
+from ladder.workers import cores
 
 NOTHING_COLLECTED = 5  # pytest's exit status
 MORE = 1  # workers than cores: a third of the time, a test waits for a process that it started
@@ -35,7 +36,7 @@ def run_tests(every: bool, only: Sequence[str], pytest_args: Sequence[str]) -> i
     slow = ["--all"] if every else []
     # Tests of one file share what is costly to make, so a worker gets a file as a whole.
     given = any(arg.startswith("-n") for arg in pytest_args)
-    workers = [] if given else ["-n", str(_cores() + MORE), "--dist", "loadfile"]
+    workers = [] if given else ["-n", str(cores() + MORE), "--dist", "loadfile"]
     carried = {} if every or only or given_files(pytest_args) else left_to_next()
     failed, empty = [], []
     with tempfile.TemporaryDirectory(prefix="ladder-test-") as scratch:
@@ -86,11 +87,6 @@ def given_files(pytest_args: Sequence[str]) -> bool:
 
 def _same(one: Path, other: Path) -> bool:
     return other.is_file() and one.read_bytes() == other.read_bytes()
-
-
-def _cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import os
 import shutil
 import stat
-import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ladder import ROOT, UserError
+from ladder.git import git, names
 from ladder.levels import Level
 
 MARK = ".ladder-made"  # only what carries this mark is ever removed
@@ -80,7 +80,7 @@ def make(level: Level, destination: Path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(level.folder / name, target)
     if level.number > 0:
-        _git(destination, "init", "--quiet", "--initial-branch", "main")
+        git(destination, "init", "--quiet", "--initial-branch", "main")
         exclude = destination / ".git" / "info" / "exclude"
         exclude.parent.mkdir(exist_ok=True)
         exclude.write_text("/feed/\n", encoding="utf-8")  # the feed comes from outside, it is not code
@@ -91,8 +91,8 @@ def make(level: Level, destination: Path) -> Path:
 def own_files(folder: Path) -> list[Path]:
     """What git knows of the folder, or would: its files but the ignored ones. Without git, all but caches."""
     if shutil.which("git") and (ROOT / ".git").exists() and folder.is_relative_to(ROOT):
-        names = _git(folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
-        return sorted(Path(name) for name in set(names) if name and (folder / name).is_file())
+        found = names(git(folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard"))
+        return sorted(Path(name) for name in set(found) if (folder / name).is_file())
     skipped = {"__pycache__", "state", "feed", ".pytest_cache", ".mypy_cache", ".ruff_cache"}
     return sorted(
         path.relative_to(folder)
@@ -109,15 +109,8 @@ def remove(folder: Path) -> None:
 
 def commit(folder: Path, message: str) -> None:
     """Commit what was changed in a working copy, as a person would."""
-    _git(folder, "add", "--all")
-    _git(folder, *_COMMITTER, "commit", "--quiet", "--message", message)
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    """Run git in that folder, not in the one that a hook which called us is about; what it printed."""
-    around = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, check=True, env=around, stdout=subprocess.PIPE).stdout.decode()
+    git(folder, "add", "--all")
+    git(folder, *_COMMITTER, "commit", "--quiet", "--message", message)
 
 
 def _make_writable(function: Callable[[str], Any], path: str, _: Any) -> None:

@@ -1,8 +1,11 @@
-"""Source code in a page: highlighted, as an excerpt, and two versions of it side by side."""
+"""Source code in a page: excerpts, all of them as a book of practices, and two versions side by side."""
 
+import base64
 import difflib
+import gzip
+import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import zip_longest
 from pathlib import PurePosixPath
@@ -17,14 +20,14 @@ from pygments.lexers import get_lexer_by_name, get_lexer_for_filename  # type: i
 from pygments.token import Name, Operator, Punctuation, Text, Whitespace  # type: ignore[import-untyped]
 from pygments.util import ClassNotFound  # type: ignore[import-untyped]
 
-from ladder import ROOT, UserError
+from ladder import ROOT, UserError, practices
 from ladder.levels import level
-from ladder.practices import Place
+from ladder.practices import Place, Row
 from ladder.source import read, span
 
 CONTEXT = 3  # unchanged lines shown above and below a change
 SHORTEST_FOLD = 5  # fewer lines are not folded
-PLAIN = {Name, Operator, Punctuation, Whitespace, Name.Builtin, Name.Builtin.Pseudo, Name.Namespace}
+PLAIN = {Name, Name.Builtin, Name.Builtin.Pseudo, Name.Namespace, Operator, Punctuation, Whitespace}
 
 # Files whose language their name does not tell Pygments.
 _LANGUAGES = {"CODEOWNERS": "bash", "config": "ini", ".dvcignore": "bash", ".gitignore": "bash"}
@@ -128,7 +131,7 @@ def _cells(name: str, number: int, line: Markup) -> Markup:
 def _plain(
     _self: Any, _lexer: Lexer, stream: Iterable[tuple[Any, str]], _options: Any
 ) -> Iterator[tuple[Any, str]]:
-    """Leaves names, operators and brackets as they are: fewer elements, and no colours for them."""
+    """Leaves names, operators and brackets without elements of their own: half the size, as easy to read."""
     for kind, value in stream:
         yield (Text if kind in PLAIN else kind), value
 
@@ -138,12 +141,77 @@ def _lexer(filename: str) -> Lexer:
     name = PurePosixPath(filename).name
     language = _LANGUAGES.get(name) or _SUFFIXES.get(PurePosixPath(name).suffix)
     try:
-        lexer = (
-            get_lexer_by_name(language, stripnl=False)
-            if language is not None
-            else get_lexer_for_filename(name, stripnl=False)
-        )
+        lexer = get_lexer_by_name(language) if language else get_lexer_for_filename(name)
     except ClassNotFound:
-        lexer = get_lexer_by_name("text", stripnl=False)
+        lexer = get_lexer_by_name("text")
+    lexer.stripnl = False
     lexer.add_filter(_plain())
     return lexer
+
+
+@dataclass
+class Book:
+    """Excerpts by number, and which of them belong to a row of the maturity model or to a practice."""
+
+    excerpts: list[dict[str, Any]] = field(default_factory=list)
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    practices: list[dict[str, Any]] = field(default_factory=list)
+    _known: dict[tuple[str, int, str], int] = field(default_factory=dict)
+
+    def add(self, path: str, line: int, text: str, name: str) -> int:
+        """The number of an excerpt, the same for the same lines of the same file."""
+        key = (path, line, text)
+        if key not in self._known:
+            self._known[key] = len(self.excerpts)
+            self.excerpts.append(
+                {"path": path, "line": line, "name": name, "html": str(listing(text, path, line))}
+            )
+        return self._known[key]
+
+    def place(self, place: Place) -> int:
+        found = excerpt(place)
+        return self.add(found.path, found.first_line, found.text, place.symbol or "")
+
+    def packed(self) -> str:
+        """Everything as JSON, by gzip, in base64; the same bytes for the same content.
+
+        Highlighted code is long and repeats itself: packed it is a tenth of that, and browsers can unpack it.
+        """
+        content = {"excerpts": self.excerpts, "rows": self.rows, "practices": self.practices}
+        text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+        return base64.b64encode(gzip.compress(text.encode("utf-8"), 9, mtime=0)).decode("ascii")
+
+
+@cache
+def packed(levels: tuple[int, ...]) -> str:
+    """What is gathered for these levels, packed; once in a process, as it takes a second or two."""
+    return gathered(levels).packed()
+
+
+def gathered(levels: Iterable[int]) -> Book:
+    """The code and proof of every row of the maturity model, and the practices, at these levels."""
+    chosen = set(levels)
+    book = Book()
+    for row in practices.rows():
+        if row.level in chosen:
+            book.rows[row.id] = _of_row(book, row)
+    for practice in practices.practices():
+        levels = {
+            number: {"says": at.says, "code": [book.place(practices.place(number, each)) for each in at.code]}
+            for number, at in practice.levels.items()
+            if number in chosen
+        }
+        if levels:
+            book.practices.append({"id": practice.id, "levels": levels})
+    return book
+
+
+def _of_row(book: Book, row: Row) -> dict[str, Any]:
+    proof = practices.proof_of(row.id)
+    return {
+        "level": row.level,
+        "says": row.says,
+        "absent": row.absent,
+        "code": [book.place(each) for each in practices.code_of(row.id)],
+        "proof": book.add(proof.file, proof.line, proof.source, proof.name),
+    }

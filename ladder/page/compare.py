@@ -17,7 +17,7 @@ from ladder.compare.results import Comparison
 from ladder.levels import SHORT
 from ladder.levels import levels as every_level
 from ladder.page import charts, environment, save, text, words
-from ladder.page.book import packed
+from ladder.page.code import packed
 from ladder.world.scenario import load_scenario
 
 AREAS = ("highlights", "technology", "people", "model_creation", "model_release", "application_integration")

@@ -1,16 +1,57 @@
-"""What to do about a file that git could not merge by itself."""
+"""What a climb prints: what changes, what is left to be settled and how, and what to type next."""
 
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
-from ladder.starter.readme import LOCK_COMMAND
+from rich.console import Console
 
-BOTH = "both"  # changed here and by the template
-GONE_THERE = "gone in the template"
-GONE_HERE = "deleted here"
+from ladder.starter.plan import BOTH, GONE_HERE, GONE_THERE, LOCK, Plan, merged_lock
+from ladder.starter.project import Project
+from ladder.starter.template import FILE, LOCK_COMMAND
+
+
+def show(project: Project, plan: Plan, console: Console, env: Mapping[str, str] | None = None) -> None:
+    """What the merge changes: in a dry run, which has an `env` to find git's objects in, file by file."""
+    for word, paths in (("new", plan.new), ("changed", plan.changed), ("gone", plan.gone)):
+        console.print(f"{len(paths):>4} {word}", style="bold")
+        for path in paths if env else ():
+            _print(console, f"       {path}")
+    for path in plan.remade:
+        if path == LOCK:
+            merged = merged_lock(project, plan, env)
+            _print(console, f"     {path}: {lock_advice(merged.kept, merged.gave_way)}")
+        elif path != FILE:
+            _print(console, f"     {path}: {made_anew(project.mark.package)}")
+    console.print(f"{len(plan.conflicts):>4} to be settled by you", style="bold")
+    for path, kind in sorted(plan.conflicts.items()):
+        where = "" if kind == BOTH else f" ({kind})"
+        _print(console, f"       {path}{where}: {advice(path, kind, project.mark.package)}")
+
+
+def what_next(project: Project, plan: Plan, branch: str, console: Console) -> None:
+    """What is left to do after the merge."""
+    console.print(
+        f"\nOn the branch {branch}; {project.branch} is as it was. What is left to do:", soft_wrap=True
+    )
+    steps = ["settle each file above, `git add` it, then: git commit"] if plan.conflicts else []
+    steps += [
+        "python -m pip install --require-hashes --requirement requirements.lock",
+        "python -m pytest -n 2",
+        f"git switch {project.branch}, then: git merge {branch}",
+    ]
+    for number, step in enumerate(steps, start=1):
+        _print(console, f"  {number}. {step}")
+    abort = "git merge --abort, then: " if plan.conflicts else ""
+    _print(console, f"To give it up: {abort}git switch {project.branch}, then: git branch -D {branch}")
+
+
+def _print(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
 
 # The first pattern that fits; `{package}` is the package's name.
 CONTENT = (
-    ("params.yaml", "keep your values and all new keys: {package}/settings.py asks for each of them"),
+    ("params.yaml", "keep your values, and the new keys where you want another value than the default"),
     ("{package}/settings.py", "keep your fields and the new ones: each key of params.yaml has one here"),
     (
         "{package}/serving/app.py",

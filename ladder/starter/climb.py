@@ -8,12 +8,12 @@ from pathlib import Path
 from rich.console import Console
 
 from ladder import UserError
+from ladder.git import GitError, attempt, author, commit_tree, git, git_folder, require, store
 from ladder.levels import Level, level, levels
-from ladder.starter import lockfile, template
-from ladder.starter.git import GitError, attempt, author, commit_tree, git, git_folder, require, store
-from ladder.starter.plan import Plan, merged_lock, plan_of
+from ladder.starter import template
+from ladder.starter.advice import show, what_next
+from ladder.starter.plan import LOCK, Plan, merged_lock, plan_of
 from ladder.starter.project import Project, base_of, following_the_name, open_project
-from ladder.starter.told import show, what_next
 
 
 def climb(folder: Path, console: Console, *, same_level: bool = False, dry_run: bool = False) -> bool:
@@ -130,6 +130,6 @@ def _merge(project: Project, plan: Plan, branch: str, message: str) -> None:
 def _settle(project: Project, plan: Plan, path: str) -> None:
     """Put a file that is made from others in place: the template's, a lock with what was added to it."""
     theirs = git(project.folder, "show", f"{plan.commit}:{path}")
-    text = merged_lock(project, plan).text if path == lockfile.FILE else theirs
+    text = merged_lock(project, plan).text if path == LOCK else theirs
     (project.folder / path).write_text(text, encoding="utf-8", newline="\n")
     git(project.folder, "add", "--", path)

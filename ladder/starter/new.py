@@ -13,9 +13,9 @@ import typer
 from rich.console import Console
 
 from ladder import UserError
+from ladder.git import commit_tree, git, require, store
 from ladder.levels import Level, level, levels
 from ladder.starter import template
-from ladder.starter.git import commit_tree, git, require, store
 from ladder.starter.rename import PACKAGE, check_name
 from ladder.world import COMMITTED_FEED
 from ladder.world.feedfile import read_feed

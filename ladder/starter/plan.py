@@ -1,15 +1,31 @@
-"""What a merge would do to a project, found out by one that touches nothing."""
+"""What a merge would do to a project, found out by one that touches nothing; locks are merged by package."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ladder.starter import advice, lockfile
-from ladder.starter.git import GitError, attempt, git, names
-from ladder.starter.mark import FILE
+from ladder.git import GitError, attempt, git, names
 from ladder.starter.project import Project
+from ladder.starter.template import FILE
+
+LOCK = "requirements.lock"
+BOTH = "both"  # changed here and by the template
+GONE_THERE = "gone in the template"
+GONE_HERE = "deleted here"
+_ENTRY = re.compile(r"^([A-Za-z0-9._-]+)==[^\n]*\n(?:[ \t][^\n]*\n?)*", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Merged:
+    """The text; packages that the project had locked itself and keeps, and those whose version gave way."""
+
+    text: str
+    kept: tuple[str, ...]
+    gave_way: tuple[str, ...]
+
 
 # Made from other files: of two versions, merging lines would make a third that nothing has made.
-MADE = (lockfile.FILE, "prefect.yaml", FILE)
+MADE = (LOCK, "prefect.yaml", FILE)
 
 
 @dataclass(frozen=True)
@@ -47,19 +63,19 @@ def plan_of(project: Project, head: str, commit: str, env: Mapping[str, str]) ->
     return Plan(head, commit, those("A"), those("M") + those("T"), those("D"), conflicts, remade)
 
 
-def merged_lock(project: Project, plan: Plan, env: Mapping[str, str] | None = None) -> lockfile.Merged:
+def merged_lock(project: Project, plan: Plan, env: Mapping[str, str] | None = None) -> Merged:
     """The lock of the template, with what the project had locked itself."""
     base = git(project.folder, "merge-base", plan.head, plan.commit, env=env).strip()
     old, own, new = (
-        attempt(project.folder, "show", f"{at}:{lockfile.FILE}", env=env).stdout
+        attempt(project.folder, "show", f"{at}:{LOCK}", env=env).stdout
         for at in (base, plan.head, plan.commit)
     )
-    return lockfile.merge(old, own, new)
+    return merge_locks(old, own, new)
 
 
 def _kind(stages: set[str]) -> str:
     """Of a conflict, by the versions that git has of the file: 1 before, 2 here, 3 in the template."""
-    return advice.GONE_HERE if "2" not in stages else advice.GONE_THERE if "3" not in stages else advice.BOTH
+    return GONE_HERE if "2" not in stages else GONE_THERE if "3" not in stages else BOTH
 
 
 def _changed_by_both(
@@ -88,4 +104,27 @@ def _changed_by_both(
     ]
     there = set(names(git(project.folder, "ls-tree", "--name-only", "-z", commit, "--", *MADE, env=env)))
     both = differs[0] & differs[1] & there
-    return tuple(sorted(path for path in both if path == lockfile.FILE or path in conflicts))
+    return tuple(sorted(path for path in both if path == LOCK or path in conflicts))
+
+
+def merge_locks(base: str, ours: str, theirs: str) -> Merged:
+    """The lock of `theirs`, with what `ours` had added to `base` or locked at another version.
+
+    A package that `theirs` changed, too, is as `theirs` has it: that is known to work there.
+    """
+    old, own, new = _entries(base), _entries(ours), _entries(theirs)
+    mine = {name for name in own if own[name] != old.get(name)}
+    gave_way = {name for name in mine & set(new) if new[name] not in (old.get(name), own[name])}
+    kept = {name for name in mine - gave_way if name not in old or name in new}
+    entries = new | {name: own[name] for name in kept}
+    text = "".join(entries[name] for name in sorted(entries))
+    return Merged(text, tuple(sorted(kept)), tuple(sorted(gave_way)))
+
+
+def _entries(text: str) -> dict[str, str]:
+    """The lines of each package, by its name; a package that is locked more than once has them all."""
+    found: dict[str, str] = {}
+    for match in _ENTRY.finditer(text):
+        lines = match.group() if match.group().endswith("\n") else match.group() + "\n"
+        found[match[1]] = found.get(match[1], "") + lines
+    return found

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ladder import UserError
+from ladder.git import attempt, commit_tree, git, git_folder, names, store, unpack
 from ladder.starter import template
-from ladder.starter.git import attempt, commit_tree, git, git_folder, names, store, unpack
-from ladder.starter.mark import FILE, Mark, read_mark
 from ladder.starter.rename import check_name, rename
+from ladder.starter.template import FILE, Mark, read_mark
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,49 @@
-"""What a project made from a level consists of: the template's state, to the byte."""
+"""What a project made from a level consists of, to the byte: its files, its README, and its origin."""
 
+import re
 import shutil
+import tomllib
 from pathlib import Path
 
-from ladder import __version__
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ladder import UserError, __version__
 from ladder.levels import Level
-from ladder.starter import readme
-from ladder.starter.mark import FILE, Mark
 from ladder.starter.rename import rename
 from ladder.workcopy import own_files
+
+FILE = ".starter.toml"
+TEXT = """\
+# What this project was made from: `ladder climb` reads it, nothing else does. Where you rename the package
+# yourself, say so here.
+level = {level}
+package = "{package}"
+version = "{version}"
+"""
+
+
+class Mark(BaseModel):
+    """The level, the name of the package, and the version of the template."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    level: int = Field(ge=0, le=4)
+    package: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    version: str
+
+    def text(self) -> str:
+        return TEXT.format(**self.model_dump())
+
+
+def read_mark(text: str) -> Mark:
+    """The mark in the text of its file. Raises UserError where it is not as it was written."""
+    try:
+        return Mark.model_validate(tomllib.loads(text))
+    except (tomllib.TOMLDecodeError, ValidationError) as error:
+        first = error.errors()[0]["loc"] if isinstance(error, ValidationError) else ()
+        where = f": {first[0]}" if first else ""
+        raise UserError(f"{FILE}{where} is not as it was written: restore the file from git") from None
+
 
 BRANCH = "template"
 IGNORED = "# The feed: data come from outside, they are not code.\n/feed/\n"
@@ -18,7 +53,7 @@ ATTRIBUTES = "* text=auto eol=lf\n*.png binary\n*.pkl binary\n*.onnx binary\n"
 
 def mark_of(level: Level, package: str) -> Mark:
     """What a project made now says of itself."""
-    return Mark(level.number, package, __version__)
+    return Mark(level=level.number, package=package, version=__version__)
 
 
 def write(level: Level, package: str, folder: Path) -> None:
@@ -26,7 +61,7 @@ def write(level: Level, package: str, folder: Path) -> None:
     for name in own_files(level.folder):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(level.folder / name, folder / name)
-    readme.write(folder)
+    _write_readme(folder)
     ignore = folder / ".gitignore"
     ignored = ignore.read_text(encoding="utf-8")
     if "feed/" not in ignored.split():
@@ -34,3 +69,97 @@ def write(level: Level, package: str, folder: Path) -> None:
     (folder / ".gitattributes").write_text(ATTRIBUTES, encoding="utf-8", newline="\n")
     rename(folder, package)
     (folder / FILE).write_text(mark_of(level, package).text(), encoding="utf-8", newline="\n")
+
+
+HANDBOOK = "docs/handbook.md"
+LOCK_COMMAND = (
+    "uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate"
+    " --all-extras pyproject.toml --output-file requirements.lock"
+)
+
+# What people change, and where; a row is shown where its first path is there.
+PLACES = (
+    ("params.yaml", "where the data come from", "`feed` in `params.yaml`, or the variable `BIKE_FEED`"),
+    ("bike_demand/data/schema.py", "what a row is, and what may be in it", "`bike_demand/data/schema.py`"),
+    ("bike_demand/data/target.py", "what is predicted", "`bike_demand/data/target.py`"),
+    ("bike_demand/data/features.py", "what the model sees of it", "`bike_demand/data/features.py`"),
+    ("bike_demand/data/validate.py", "which data stop a training", "`bike_demand/data/validate.py`"),
+    (
+        "bike_demand/training/model.py",
+        "the model",
+        "`bike_demand/training/model.py`, its numbers: `training` in `params.yaml`",
+    ),
+    ("dvc.yaml", "the steps of a training", "`dvc.yaml`, `bike_demand/stages.py`"),
+    (
+        "prefect.yaml",
+        "when it runs",
+        "`flow` in `params.yaml`; `python -m bike_demand.schedule` then writes `prefect.yaml`",
+    ),
+    (
+        "bike_demand/release/gates",
+        "what a version has to pass",
+        "`bike_demand/release/gates/`, `params.yaml`",
+    ),
+    (
+        "bike_demand/release/gate.py",
+        "what a version has to pass",
+        "`bike_demand/release/gate.py`, `params.yaml`",
+    ),
+    (
+        "bike_demand/monitoring",
+        "what is watched, and when to train",
+        "`monitoring` and `trigger` in `params.yaml`",
+    ),
+    ("bike_demand/serving/app.py", "what is answered over HTTP", "`bike_demand/serving/app.py`"),
+    ("bike_demand/settings.py", "a setting", "`params.yaml`, and its type in `bike_demand/settings.py`"),
+    ("requirements.lock", "a package", "`pyproject.toml`; then lock again, see below"),
+    (
+        ".github/CODEOWNERS",
+        "who has to agree to a change",
+        "`.github/CODEOWNERS`: it needs your teams' names",
+    ),
+    (".github/workflows", "what runs on each change", "`.github/workflows/`"),
+    ("demand.ipynb", "the model", "`demand.ipynb`"),
+    ("score.py", "how predictions are made", "`score.py`"),
+)
+
+YOURS = """\
+## Your project
+
+Say here what it is for, and whom to ask.
+
+All of it is yours to change. The feed lies in `feed/`, which is not in version control. `.starter.toml` and
+the branch `template` say what the project began with: leave both as they are, so that an update can tell your
+changes from those of the template.
+"""
+
+
+def _write_readme(folder: Path) -> None:
+    """Put a README in the place of the level's; what of that does not belong there goes to the handbook."""
+    path = folder / "README.md"
+    title, intro, sections = _parts(path.read_text(encoding="utf-8"))
+    made = [title, intro, YOURS, sections.pop("Try it", ""), _places(folder)]
+    if (folder / "requirements.lock").is_file():
+        made.append(
+            f"With [uv](https://docs.astral.sh/uv/) installed, this locks again:\n\n    {LOCK_COMMAND}\n"
+        )
+    if sections:
+        made.append(f"How its parts work together: [{HANDBOOK}]({HANDBOOK}).\n")
+        handbook = folder / HANDBOOK
+        handbook.parent.mkdir(exist_ok=True)
+        text = "\n".join(["# How it works\n", *sections.values()])
+        handbook.write_text(text, encoding="utf-8", newline="\n")
+    path.write_text("\n".join(each for each in made if each), encoding="utf-8", newline="\n")
+
+
+def _parts(text: str) -> tuple[str, str, dict[str, str]]:
+    """Title, what stands before the first section, and the sections with their headings, by name."""
+    title, _, rest = text.partition("\n")
+    intro, *found = re.split(r"(?m)^(?=## )", rest)
+    sections = {each.partition("\n")[0].removeprefix("## "): each.rstrip() + "\n" for each in found}
+    return title + "\n", intro.strip() + "\n", sections
+
+
+def _places(folder: Path) -> str:
+    rows = [f"| {what} | {where} |" for path, what, where in PLACES if (folder / path).exists()]
+    return "\n".join(["## Where to change what\n", "| to change | go to |", "|---|---|", *rows, ""])

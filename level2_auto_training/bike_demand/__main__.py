@@ -58,11 +58,11 @@ def validate(as_of: AsOf = None) -> None:
     """Check whether the gathered data are fit for training."""
     given = settings.load_settings()
 
+    from bike_demand.data.quality import check, require_fit
     from bike_demand.data.store import read_hours
-    from bike_demand.data.validate import inspect
 
     rows = read_hours(settings.DATA, as_of)
-    inspect(rows, given.validation, as_of, settings.REPORTS / "validation.json")
+    require_fit(rows, check(rows, given.quality), given, as_of)
     typer.echo(f"{len(rows)} hours, {rows[0].timestamp:%Y-%m-%d} to {rows[-1].timestamp:%Y-%m-%d}, are fit.")
 
 
@@ -83,7 +83,7 @@ def train(
 
         made, new = run(as_of, allow_dirty, typer.echo)
     if new:
-        typer.echo(f"Run {made.run_id} learned from all rows and is registered as version {made.version}.")
+        typer.echo(f"Run {made.run_id} is registered as version {made.version}. {made.data_summary}")
     else:
         typer.echo(f"Nothing changed since run {made.run_id}, version {made.version}: nothing to do.")
     days = settings.load_settings().training.holdout_days

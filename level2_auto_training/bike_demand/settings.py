@@ -1,9 +1,9 @@
 """The project's settings (params.yaml) as one frozen object, and where its state lies."""
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, field_validator
 
 from bike_demand.configuration import Section, YamlSettings, read_settings
 
@@ -37,15 +37,63 @@ class Training(Section):
     recipe: Recipe = Recipe()
 
 
-class Validation(Section):
-    """What stops a training: see `data.validate`."""
+def _off(value: object) -> object:
+    return None if value is False or value == "off" else value
 
-    days: Annotated[int, Field(ge=1)] = 35
-    jump_c: Annotated[float, Field(gt=0)] = 12
-    missing_days: Annotated[int, Field(ge=1)] = 14
-    missing_share: Annotated[float, Field(ge=0, le=1)] = 0.15
-    stale_hours: Annotated[int, Field(ge=1)] = 48
-    clock: Literal["feed", "wall"] = "feed"
+
+T = TypeVar("T")
+Rule = Annotated[T | None, BeforeValidator(_off)]  # None: switched off, in params.yaml by `off`
+Measured = Literal["temp_c", "feels_like_c", "humidity", "windspeed_kmh"]
+
+
+class StaleRule(Section):
+    """The feed's last hour may have ended so long ago."""
+
+    hours: Annotated[int, Field(ge=1)] = 48
+
+
+class GapsRule(Section):
+    """In no stretch of so many days may more than this share of the hours be missing."""
+
+    days: Annotated[int, Field(ge=1)] = 14
+    share: Annotated[float, Field(ge=0, lt=1)] = 0.15
+
+
+class NullsRule(Section):
+    """A field that had values before may lack them in less than this share of a day's hours."""
+
+    share: Annotated[float, Field(gt=0, le=1)] = 0.5
+
+
+class LevelRule(Section):
+    """The counts of a day may not be so many times the usual ones, or so small a part of them."""
+
+    factor: Annotated[float, Field(gt=1)] = 2.5
+
+
+class QualityRules(Section):
+    """What rows have to keep together, by rule: see `data.quality`."""
+
+    units: Rule[dict[Measured, Annotated[float, Field(gt=0)]]] = {"temp_c": 12}  # noqa: RUF012 (pydantic copies it)
+    nulls: Rule[NullsRule] = NullsRule()
+    ranges: Rule[dict[Measured, tuple[float, float]]] = {  # noqa: RUF012
+        "temp_c": (-35, 48),
+        "feels_like_c": (-45, 60),
+        "windspeed_kmh": (0, 130),
+    }
+    stale: Rule[StaleRule] = StaleRule()
+    gaps: Rule[GapsRule] = GapsRule()
+    level: Rule[LevelRule] = None
+
+    @field_validator("ranges")
+    @classmethod
+    def _lowest_first(
+        cls, ranges: dict[Measured, tuple[float, float]] | None
+    ) -> dict[Measured, tuple[float, float]] | None:
+        for name, (low, high) in (ranges or {}).items():
+            if low >= high:
+                raise ValueError(f"{name}: the lowest value comes first")
+        return ranges
 
 
 class Flow(Section):
@@ -92,7 +140,8 @@ class Settings(YamlSettings):
 
     feed: Annotated[str, Field(min_length=1)] = "feed/"
     first_month: Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")] = "2011-01"
-    validation: Validation = Validation()
+    clock: Literal["feed", "wall"] = "feed"
+    quality: QualityRules = QualityRules()
     training: Training = Training()
     flow: Flow = Flow()
     release: Release = Release()

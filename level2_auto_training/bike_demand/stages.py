@@ -43,11 +43,11 @@ def ingest() -> None:
 
 def validate() -> None:
     """Raises UserError where the data are not fit for training; otherwise says what was looked at."""
+    from bike_demand.data.quality import check, require_fit
     from bike_demand.data.store import read_hours
-    from bike_demand.data.validate import inspect
 
-    rows = read_hours(settings.DATA)
-    inspect(rows, settings.load_settings().validation, as_of(), settings.REPORTS / "validation.json")
+    rows, given = read_hours(settings.DATA), settings.load_settings()
+    require_fit(rows, check(rows, given.quality), given, as_of())
     _write(VALIDATION, _period(rows))
 
 

@@ -20,8 +20,8 @@ from tests.conftest import ROOT, Run
         ("training:", "training: [", "not YAML"),
         ("feed: feed/", "feed:", "feed"),
         ("training:", "training: 7\nunknown:", "training"),
-        ("missing_share: 0.15", "missing_share: 2", "validation.missing_share"),
-        ("clock: feed", "clock: moon", "validation.clock"),
+        ("share: 0.15", "share: 2", "quality.gaps.share"),
+        ("clock: feed", "clock: moon", "clock"),
         ('cron: "0 5 1 * *"', "cron: monthly", "flow.cron"),
     ],
 )

@@ -3,22 +3,27 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from mlflow import MlflowClient
-from mlflow.entities import ViewType
 
 from bike_demand.settings import Settings, load_settings
 from bike_demand.tracking import MODEL_NAME, Tracking
 from bike_demand.training import steps
 from tests.conftest import Run
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
 # Where trainings are deployed by themselves, that is not what is looked at here.
 TRAIN = ("train", "--no-deploy") if "deploy" in Settings.model_fields else ("train",)
 STORE = Path("state/mlflow.db")
 
 
-def client() -> MlflowClient:
+def client() -> "MlflowClient":
+    # Imported late: MLflow reads its log level on import, after `tracking` has set it in the environment.
+    from mlflow import MlflowClient
+
     return MlflowClient(Tracking(load_settings()).uri, Tracking(load_settings()).uri)
 
 
@@ -32,6 +37,8 @@ def delete_version() -> None:
 
 def delete_runs() -> None:
     """As a person does in MLflow's pages, followed by its garbage collection."""
+    from mlflow.entities import ViewType
+
     experiments = [each.experiment_id for each in client().search_experiments()]
     for run in client().search_runs(experiments, run_view_type=ViewType.ALL):
         client().delete_run(run.info.run_id)

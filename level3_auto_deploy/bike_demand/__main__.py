@@ -58,11 +58,11 @@ def validate(as_of: AsOf = None) -> None:
     """Check whether the gathered data are fit for training."""
     given = settings.load_settings()
 
+    from bike_demand.data.quality import check, require_fit
     from bike_demand.data.store import read_hours
-    from bike_demand.data.validate import inspect
 
     rows = read_hours(settings.DATA, as_of)
-    inspect(rows, given.validation, as_of, settings.REPORTS / "validation.json")
+    require_fit(rows, check(rows, given.quality), given, as_of)
     typer.echo(f"{len(rows)} hours, {rows[0].timestamp:%Y-%m-%d} to {rows[-1].timestamp:%Y-%m-%d}, are fit.")
 
 
@@ -86,7 +86,7 @@ def train(
 
         made, new = run(as_of, allow_dirty, typer.echo)
     if new:
-        typer.echo(f"Run {made.run_id} learned from all rows and is registered as version {made.version}.")
+        typer.echo(f"Run {made.run_id} is registered as version {made.version}. {made.data_summary}")
     else:
         typer.echo(f"Nothing changed since run {made.run_id}, version {made.version}: nothing to do.")
     given = settings.load_settings()
@@ -253,7 +253,9 @@ def trace(
     with spinner("Tracing"):
         from bike_demand.release.trace import command
 
-        command(settings.load_settings(), prediction_id, rows=rows, as_json=json, page=html, tell=typer.echo)
+        command(
+            settings.load_settings(), prediction_id, rows=rows, as_json=json, page=html, report=typer.echo
+        )
 
 
 @app.command(epilog="Example: python -m bike_demand serve --port 8080 --workers 2")
@@ -295,7 +297,11 @@ def _rollback(given: settings.Settings, reason: str | None, as_of: datetime | No
     from bike_demand.release.rollback import roll_back
     from bike_demand.tracking import Tracking
 
-    typer.echo(roll_back(given, Tracking(given), (reason or "").strip() or "by hand", now(given, as_of)))
+    try:
+        at = now(given, as_of)
+    except UserError:  # nothing was gathered: a rollback has to work all the same
+        at = datetime.now()
+    typer.echo(roll_back(given, Tracking(given), (reason or "").strip() or "by hand", at))
 
 
 def _count(months: list[str]) -> str:

@@ -60,14 +60,14 @@ def validate(as_of: AsOf = None) -> None:
 
     from bike_demand.data.quarantine import fit_hours
     from bike_demand.data.store import read_hours
-    from bike_demand.good_hours import recognise
+    from bike_demand.monitoring.gathered import recognise
 
     gathered = read_hours(settings.DATA, as_of)
     quarantined = recognise(given, gathered)
     rows = fit_hours(gathered, quarantined, given, as_of)
     typer.echo(f"{len(rows)} hours, {rows[0].timestamp:%Y-%m-%d} to {rows[-1].timestamp:%Y-%m-%d}, are fit.")
-    for stretch in quarantined.stretches:
-        typer.echo(f"Known and left out: {stretch}.")
+    for violation in quarantined.violations:
+        typer.echo(f"Known and left out: {violation}.")
 
 
 @app.command(epilog="Example: python -m bike_demand train --as-of 2012-01-01")
@@ -90,7 +90,7 @@ def train(
 
         made, new = run(as_of, allow_dirty, typer.echo)
     if new:
-        typer.echo(f"Run {made.run_id} learned from all rows and is registered as version {made.version}.")
+        typer.echo(f"Run {made.run_id} is registered as version {made.version}. {made.data_summary}")
     else:
         typer.echo(f"Nothing changed since run {made.run_id}, version {made.version}: nothing to do.")
     given = settings.load_settings()
@@ -257,7 +257,9 @@ def trace(
     with spinner("Tracing"):
         from bike_demand.release.trace import command
 
-        command(settings.load_settings(), prediction_id, rows=rows, as_json=json, page=html, tell=typer.echo)
+        command(
+            settings.load_settings(), prediction_id, rows=rows, as_json=json, page=html, report=typer.echo
+        )
 
 
 @app.command(epilog="Example: python -m bike_demand agent --once --as-of 2012-01-08")
@@ -296,7 +298,7 @@ def monitor(
     from bike_demand.progress import spinner
 
     with spinner("Looking"):
-        from bike_demand.monitoring.report import monitor as run
+        from bike_demand.monitoring.summary import monitor as run
 
         run(settings.load_settings(), as_of, as_json=json, page=report, tell=typer.echo)
 
@@ -326,7 +328,7 @@ def incidents(
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write them as a page.")] = None,
 ) -> None:
     """What went wrong so far: since when, noticed by what, what was done, what it cost, what was learned."""
-    from bike_demand.loop.report import report
+    from bike_demand.loop.incident_report import report
 
     report(settings.load_settings(), as_json=json, page=html, tell=typer.echo)
 
@@ -370,7 +372,11 @@ def _rollback(given: settings.Settings, reason: str | None, as_of: datetime | No
     from bike_demand.release.rollback import roll_back
     from bike_demand.tracking import Tracking
 
-    typer.echo(roll_back(given, Tracking(given), (reason or "").strip() or "by hand", now(given, as_of)))
+    try:
+        at = now(given, as_of)
+    except UserError:  # nothing was gathered: a rollback has to work all the same
+        at = datetime.now()
+    typer.echo(roll_back(given, Tracking(given), (reason or "").strip() or "by hand", at))
 
 
 def _count(months: list[str]) -> str:

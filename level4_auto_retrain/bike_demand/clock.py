@@ -12,13 +12,13 @@ HOUR = timedelta(hours=1)
 
 def now(settings: Settings, as_of: datetime | None) -> datetime:
     """`as_of`; else the hour after the last one that was gathered, or this machine's time where
-    validation.clock says so.
+    `clock` in params.yaml says so.
 
     Raises UserError where nothing was gathered, or somebody spoilt the last month.
     """
     if as_of is not None:
         return as_of
-    if settings.validation.clock == "wall":
+    if settings.clock == "wall":
         return datetime.now()
     months = gathered_months(DATA)
     if not months:

@@ -1,9 +1,9 @@
 """The project's settings (params.yaml) as one frozen object, and where its state lies."""
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from bike_demand.configuration import Section, YamlSettings, read_settings
 from bike_demand.errors import UserError
@@ -42,15 +42,73 @@ class Training(Section):
     recipe: Recipe = Recipe()
 
 
-class Validation(Section):
-    """What stops a training: see `data.validate`."""
+def _off(value: object) -> object:
+    return None if value is False or value == "off" else value
 
-    days: Annotated[int, Field(ge=1)] = 35
-    jump_c: Annotated[float, Field(gt=0)] = 12
-    missing_days: Annotated[int, Field(ge=1)] = 14
-    missing_share: Annotated[float, Field(ge=0, le=1)] = 0.15
-    stale_hours: Annotated[int, Field(ge=1)] = 48
-    clock: Literal["feed", "wall"] = "feed"
+
+T = TypeVar("T")
+Rule = Annotated[T | None, BeforeValidator(_off)]  # None: switched off, in params.yaml by `off`
+Measured = Literal["temp_c", "feels_like_c", "humidity", "windspeed_kmh"]
+
+
+class StaleRule(Section):
+    """The feed's last hour may have ended so long ago."""
+
+    hours: Annotated[int, Field(ge=1)] = 30
+
+
+class GapsRule(Section):
+    """In no stretch of so many days may more than this share of the hours be missing."""
+
+    days: Annotated[int, Field(ge=1)] = 2
+    share: Annotated[float, Field(ge=0, lt=1)] = 0.15
+
+
+class NullsRule(Section):
+    """A field that had values before may lack them in less than this share of a day's hours."""
+
+    share: Annotated[float, Field(gt=0, le=1)] = 0.5
+
+
+class CountsRule(Section):
+    """In fewer than so many hours of a day may the feed's count be off by this share and by so many."""
+
+    differ: Annotated[float, Field(gt=0)] = 0.2
+    bikes: Annotated[int, Field(ge=0)] = 5
+    hours: Annotated[int, Field(ge=1, le=24)] = 3
+
+
+class LevelRule(Section):
+    """The counts of a day may not be so many times the usual ones, or so small a part of them."""
+
+    factor: Annotated[float, Field(gt=1)] = 2.5
+
+
+class QualityRules(Section):
+    """What rows have to keep together, by rule: see `data.quality`."""
+
+    units: Rule[dict[Measured, Annotated[float, Field(gt=0)]]] = {"temp_c": 12, "feels_like_c": 12}  # noqa: RUF012 (pydantic copies it)
+    nulls: Rule[NullsRule] = NullsRule()
+    ranges: Rule[dict[Measured, tuple[float, float]]] = {  # noqa: RUF012
+        "temp_c": (-35, 48),
+        "feels_like_c": (-45, 60),
+        "humidity": (0.02, 1),
+        "windspeed_kmh": (0, 130),
+    }
+    stale: Rule[StaleRule] = StaleRule()
+    gaps: Rule[GapsRule] = GapsRule()
+    counts: Rule[CountsRule] = CountsRule()
+    level: Rule[LevelRule] = None
+
+    @field_validator("ranges")
+    @classmethod
+    def _lowest_first(
+        cls, ranges: dict[Measured, tuple[float, float]] | None
+    ) -> dict[Measured, tuple[float, float]] | None:
+        for name, (low, high) in (ranges or {}).items():
+            if low >= high:
+                raise ValueError(f"{name}: the lowest value comes first")
+        return ranges
 
 
 class Flow(Section):
@@ -173,84 +231,6 @@ class AB(Section):
     watch_days: Annotated[int, Field(ge=0)] = 3
 
 
-Then = Literal["leave-out", "stop"]
-
-
-class Units(Section):
-    """A temperature beyond those of the day before by more than `jump_c` is in another unit."""
-
-    jump_c: Annotated[float, Field(gt=0)] = 12
-    then: Then = "leave-out"
-
-
-class Nulls(Section):
-    """A field that was told before is missing in this share of a day's hours."""
-
-    share: Annotated[float, Field(gt=0, le=1)] = 0.5
-    then: Then = "leave-out"
-
-
-class Ranges(Section):
-    """The lowest and the highest value that is plausible."""
-
-    temp_c: tuple[float, float] = (-35, 48)
-    feels_like_c: tuple[float, float] = (-45, 60)
-    humidity: tuple[float, float] = (0.02, 1)
-    windspeed_kmh: tuple[float, float] = (0, 130)
-    then: Then = "leave-out"
-
-    @model_validator(mode="after")
-    def _lowest_first(self) -> "Ranges":
-        for name, value in self:
-            if isinstance(value, tuple) and value[0] >= value[1]:
-                raise ValueError(f"{name}: the lowest value comes first")
-        return self
-
-
-class Age(Section):
-    """The feed's last hour ended so long ago."""
-
-    hours: Annotated[int, Field(ge=1)]
-    then: Literal["stop"]  # there is nothing to leave out
-
-
-class Gaps(Section):
-    """In so many days this share of the hours is missing."""
-
-    days: Annotated[int, Field(ge=1)] = 2
-    share: Annotated[float, Field(gt=0, lt=1)] = 0.15
-    then: Literal["stop"] = "stop"
-
-
-class Counts(Section):
-    """In so many hours of a day the feed's count is off by this share and by so many bikes."""
-
-    differ: Annotated[float, Field(gt=0)] = 0.2
-    bikes: Annotated[int, Field(ge=0)] = 5
-    hours: Annotated[int, Field(ge=1, le=24)] = 3
-    then: Then = "leave-out"
-
-
-class Level(Section):
-    """The counts of a day are so many times, or so small a part of, what could be expected."""
-
-    factor: Annotated[float, Field(gt=1)] = 2.5
-    then: Then = "leave-out"
-
-
-class Quality(Section):
-    """What is wrong with data, and what follows for trainings: see `data.quality` and `data.quarantine`."""
-
-    units: Units = Units()
-    nulls: Nulls = Nulls()
-    ranges: Ranges = Ranges()
-    stale: Age = Age(hours=48, then="stop")
-    late: Age = Age(hours=30, then="stop")
-    gaps: Gaps = Gaps()
-    counts: Counts = Counts()
-    level: Level = Level()
-
-
 class Norms(Section):
     """What is normal for a field: the range of the last good days, and `margin` on each side."""
 
@@ -273,7 +253,6 @@ class Monitoring(Section):
     """How the loop looks at production: see `monitoring`. Days in story time."""
 
     late_days: Annotated[int, Field(ge=1)] = 14
-    quality: Quality = Quality()
     norms: Norms = Norms()
     drift: Drift = Drift()
 
@@ -343,7 +322,8 @@ class Settings(YamlSettings):
 
     feed: Annotated[str, Field(min_length=1)] = "feed/"
     first_month: Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")] = "2011-01"
-    validation: Validation = Validation()
+    clock: Literal["feed", "wall"] = "feed"
+    quality: QualityRules = QualityRules()
     training: Training = Training()
     flow: Flow = Flow()
     deploy: Deploy = Deploy()

@@ -38,7 +38,7 @@ def ingest() -> None:
     from bike_demand.data.quarantine import write
     from bike_demand.data.source import Source
     from bike_demand.data.store import read_hours
-    from bike_demand.good_hours import recognise
+    from bike_demand.monitoring.gathered import recognise
 
     given = settings.load_settings()
     gather(Source(given.feed), settings.DATA, given.first_month, as_of=as_of())
@@ -59,18 +59,23 @@ def train() -> None:
     each would take longer than to fit it. Which of them goes on record, evaluation decides.
     """
     from bike_demand.data.features import to_matrix
-    from bike_demand.data.quarantine import good_hours, holdout_days, read
+    from bike_demand.data.quarantine import good, holdout_days, read
+    from bike_demand.data.store import read_hours
     from bike_demand.handoff import write_handoff
     from bike_demand.training.export import prove_parity, to_onnx
     from bike_demand.training.train import train as fit
 
-    rows = good_hours()
+    gathered, quarantine = read_hours(settings.DATA), read()
+    rows = good(gathered, quarantine)
     given = settings.load_settings().training
     trained = fit(
-        rows, given.model_copy(update={"holdout_days": holdout_days(rows, read(), given.holdout_days)})
+        rows, given.model_copy(update={"holdout_days": holdout_days(rows, quarantine, given.holdout_days)})
     )
     past = rows[: len(rows) - trained.held_out]
-    report: dict[str, Any] = {"held_out": _period(rows[len(past) :])}
+    report: dict[str, Any] = {
+        "held_out": _period(rows[len(past) :]),
+        "left_out": quarantine.described(len(gathered) - len(rows)),
+    }
     for folder, pipeline, learned in ((TWIN, trained.twin, past), (FINAL, trained.pipeline, rows)):
         model = to_onnx(pipeline)
         difference = prove_parity(model, pipeline, to_matrix(rows))
@@ -81,12 +86,12 @@ def train() -> None:
 
 def evaluate() -> None:
     """The twin on the days that it was not given: metrics and plots."""
-    from bike_demand.data.quarantine import good_hours
+    from bike_demand.data.quarantine import training_hours
     from bike_demand.training.evaluate import evaluate as measure
     from bike_demand.training.evaluate import predict
     from bike_demand.training.plots import draw
 
-    rows = good_hours()
+    rows = training_hours()
     seen = json.loads(REPORT.read_text(encoding="utf-8"))["twin"]["rows"]
     predicted = predict(TWIN, rows)
     draw(PLOTS, rows[:seen], rows[seen:], predicted)

@@ -11,8 +11,8 @@ from types import ModuleType
 
 from bike_demand.__main__ import main
 from bike_demand.loop import champion, cycle, incidents, retraining
-from bike_demand.monitoring import look as look_module
 from bike_demand.monitoring import rules
+from bike_demand.monitoring import signals as signals_module
 from bike_demand.prediction_log import event_log
 from bike_demand.release import deploy as delivery
 from bike_demand.release import transitions
@@ -66,7 +66,7 @@ def prepare() -> None:
     setattr(step_module, "deploy", deploy)  # noqa: B010
     setattr(steps, "run", again)  # noqa: B010
     setattr(rules, "error_signal", lambda *_: DRIFTS)  # noqa: B010
-    setattr(look_module, "_drift", lambda *_: None)  # noqa: B010
+    setattr(signals_module, "_drift", lambda *_: None)  # noqa: B010
 
 
 if __name__ == "__main__":

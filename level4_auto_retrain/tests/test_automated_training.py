@@ -21,6 +21,7 @@ from bike_demand.settings import DATA, load_settings
 from bike_demand.tracking import HANDOFF_ARTIFACT, Tracking, Version
 from bike_demand.training.golden import read_golden
 from bike_demand.training.pipeline import data_digest
+from bike_demand.training.record import already
 from tests.conftest import ENVIRONMENT, Run
 from tests.feedmaker import MONTHS, month_lines, write_month
 from tests.tree import contents
@@ -88,6 +89,10 @@ def test_the_model_learned_from_all_rows_and_its_twin_not_from_the_last_week(tmp
     kept = read_handoff(tracking().fetch(version.run_id, HANDOFF_ARTIFACT, tmp_path))
     assert kept.card.version == version.digest
     assert twin.tags["digest"] != version.digest
+    assert model.tags["left_out"] == "nothing"
+    recorded = already(tracking())
+    assert recorded is not None
+    assert recorded.data_summary == f"It learned from {len(rows):,} rows; left out nothing."
 
 
 @pytest.mark.usefixtures("in_trained")

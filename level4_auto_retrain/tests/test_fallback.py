@@ -17,10 +17,9 @@ from sqlalchemy import update
 
 from bike_demand.data.features import to_matrix
 from bike_demand.data.schema import EXAMPLE, Conditions, Hour
-from bike_demand.monitoring import norms as normal
-from bike_demand.prediction_log import norms, queries
+from bike_demand.prediction_log import expected_ranges, queries
 from bike_demand.prediction_log.database import open_database
-from bike_demand.prediction_log.norms import Norm
+from bike_demand.prediction_log.expected_ranges import ExpectedRange
 from bike_demand.prediction_log.tables import predictions
 from bike_demand.prediction_log.writer import PredictionLog
 from bike_demand.serving.app import create_app
@@ -42,12 +41,12 @@ from tests.workcopy import change_params
 
 AS_OF = datetime(2012, 6, 13)
 BY_HOUR = tuple(10.0 + hour for hour in range(24))  # 27 at 17 h, the hour of the example
-TEMP = Norm("temp_c", 0.0, 40.0, BY_HOUR, AS_OF)
-HUMIDITY = Norm("humidity", 0.1, 1.0, tuple(0.5 + hour / 100 for hour in range(24)), AS_OF)
+TEMP = ExpectedRange("temp_c", 0.0, 40.0, BY_HOUR, AS_OF)
+HUMIDITY = ExpectedRange("humidity", 0.1, 1.0, tuple(0.5 + hour / 100 for hour in range(24)), AS_OF)
 HOT = EXAMPLE | {"temp_c": 76.28}  # the 24.6 degrees of the example in Fahrenheit
 
 
-def fallback(*given: Norm, **fields: str) -> Fallback:
+def fallback(*given: ExpectedRange, **fields: str) -> Fallback:
     settings = load_settings(ROOT / "params.yaml").serving.fallback
     made = Fallback(settings.model_copy(update={"fields": settings.fields.model_copy(update=fields)}))
     made.take({each.field: each for each in given})
@@ -136,7 +135,7 @@ def test_the_service_takes_over_what_the_loop_publishes_and_has_it_after_a_resta
     address = load_settings().environments.production.database
     with running(stored) as service, contextlib.closing(open_database(address)) as database:
         assert service.client.post("/predict", json=HOT).json()["prediction"] == pytest.approx(76.28)
-        norms.publish(database, [TEMP])
+        expected_ranges.publish(database, [TEMP])
         until = time.monotonic() + 30
         while service.client.post("/predict", json=HOT).json()["prediction"] != 27.0:
             assert time.monotonic() < until
@@ -152,7 +151,7 @@ def test_whoever_asks_what_answers_now_gets_answers_by_what_is_normal_now(stored
     address = load_settings().environments.production.database
     with running(stored) as service, contextlib.closing(open_database(address)) as database:
         assert service.client.post("/predict", json=HOT).json()["prediction"] == pytest.approx(76.28)
-        norms.publish(database, [TEMP])
+        expected_ranges.publish(database, [TEMP])
         service.client.get("/model")
         assert service.client.post("/predict", json=HOT).json()["prediction"] == 27.0
 
@@ -169,7 +168,7 @@ def test_a_process_knows_what_is_normal_before_it_answers(stored: Path) -> None:
     assert stored
     settings = load_settings()
     with contextlib.closing(open_database(settings.environments.production.database)) as database:
-        norms.publish(database, [TEMP])
+        expected_ranges.publish(database, [TEMP])
     worker = ServiceWorker(settings, "production")
     worker.start()
     try:
@@ -193,13 +192,13 @@ def test_a_trace_tells_what_was_asked_and_what_the_model_was_given(released: Pat
 
 
 @pytest.mark.parametrize("bad", [{"by_hour": BY_HOUR[1:]}, {"high": math.nan}, {"by_hour": (math.inf,) * 24}])
-def test_what_is_no_norm_is_not_published(tmp_path: Path, bad: dict[str, Any]) -> None:
+def test_what_is_no_range_is_not_published(tmp_path: Path, bad: dict[str, Any]) -> None:
     with contextlib.closing(open_database(f"sqlite:///{tmp_path / 'log.db'}")) as database:
-        norms.publish(database, [HUMIDITY, TEMP])
-        with pytest.raises(ValueError, match="not a norm"):
-            norms.publish(database, [replace(HUMIDITY, low=0.2), replace(TEMP, **bad)])
-        norms.publish(database, [replace(HUMIDITY, low=0.3)])  # the other one keeps what it had
-        assert norms.read(database) == {"humidity": replace(HUMIDITY, low=0.3), "temp_c": TEMP}
+        expected_ranges.publish(database, [HUMIDITY, TEMP])
+        with pytest.raises(ValueError, match="not an expected range"):
+            expected_ranges.publish(database, [replace(HUMIDITY, low=0.2), replace(TEMP, **bad)])
+        expected_ranges.publish(database, [replace(HUMIDITY, low=0.3)])  # the other one keeps what it had
+        assert expected_ranges.read(database) == {"humidity": replace(HUMIDITY, low=0.3), "temp_c": TEMP}
 
 
 def year_of_rides() -> list[Hour]:
@@ -229,7 +228,7 @@ def test_while_the_station_reports_fahrenheit_the_error_stays_within_one_and_a_h
     past, during = rows[: -24 * 10], rows[-24 * 10 :]
     pipeline = train(past, settings.training).pipeline
     applied = Fallback(settings.serving.fallback)
-    found = normal.norms(past, {}, during[0].timestamp, settings.monitoring.norms)
+    found = expected_ranges.compute(past, {}, during[0].timestamp, settings.monitoring.norms)
     applied.take({each.field: each for each in found})
 
     def error(given: Sequence[Conditions]) -> float:

@@ -18,8 +18,8 @@ from bike_demand.data.table import iso
 from bike_demand.errors import UnreachableError, UserError
 from bike_demand.loop import champion as champion_module
 from bike_demand.loop import cycle, retraining
-from bike_demand.monitoring import look as look_module
 from bike_demand.monitoring import rules
+from bike_demand.monitoring import signals as signals_module
 from bike_demand.prediction_log import event_log
 from bike_demand.prediction_log.database import Database, lock, open_database
 from bike_demand.prediction_log.event_log import (
@@ -80,7 +80,7 @@ def living(begun: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(step_module, "deploy", deploy)
     monkeypatch.setattr(steps, "run", trains)
     monkeypatch.setattr(rules, "error_signal", lambda *_: None)
-    monkeypatch.setattr(look_module, "_drift", lambda *_: None)  # its library takes seconds to import
+    monkeypatch.setattr(signals_module, "_drift", lambda *_: None)  # its library takes seconds to import
     return project
 
 
@@ -89,6 +89,7 @@ class Made:
 
     def __init__(self, version: int) -> None:
         self.version, self.run_id, self.mae = version, f"run of version {version}", 20.0
+        self.data_summary = "It learned from 900 rows; left out nothing."
 
 
 def trains(_as_of: datetime | None, _allow: bool) -> tuple[Made, bool]:
@@ -202,10 +203,10 @@ def test_a_signal_that_goes_on_is_alerted_once_and_trained_on_as_the_rules_say(
     drifts(True)
     asked: list[list[datetime]] = []
 
-    def due(_why: str, trainings: list[rules.Tried], *_: object, urgent: bool) -> rules.Decision:
+    def due(_why: str, trainings: list[rules.Tried], *_: object, urgent: bool) -> rules.RetrainingDecision:
         assert not urgent
         asked.append([each.at for each in trainings])
-        return rules.Decision(not trainings, "The cool-down is not over.")
+        return rules.RetrainingDecision(not trainings, "The cool-down is not over.")
 
     monkeypatch.setattr(rules, "due", due)
     take(run, "2011-03-01")
@@ -236,7 +237,7 @@ def test_bad_data_are_never_trained_on_whatever_the_error_does(
     clean = feed.read_text(encoding="utf-8")
     feed.write_text(fahrenheit(clean, "2011-03-02", "2011-03-04"), encoding="utf-8", newline="\n")
     answered("2011-03-01", "2011-03-09", (1, 20.0))
-    monkeypatch.setattr(rules, "due", lambda *_, **__: rules.Decision(True, "A training is due."))
+    monkeypatch.setattr(rules, "due", lambda *_, **__: rules.RetrainingDecision(True, "A training is due."))
     out = take(run, "2011-03-03")
     assert "data-quality: temp_c changes its unit" in out
     assert states(database, TRAIN) == []
@@ -377,7 +378,7 @@ def test_where_the_alias_is_gone_the_last_good_version_is_live_again(database: D
     tracking = Tracking(load_settings())
     tracking.remove_alias(CHAMPION)
     out = take(run, "2011-03-02")
-    assert "no-model: No model is live any more: somebody took the alias away." in out
+    assert "no-model: No model is live any more: version 1" in out
     assert tracking.aliases() == {"champion": 1}
     assert states(database, TRAIN) == []
 
@@ -428,7 +429,7 @@ def test_after_so_many_failures_in_a_row_no_training_is_tried_until_it_has_reste
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     drifts(True)
-    monkeypatch.setattr(rules, "due", lambda *_, **__: rules.Decision(True, "A training is due."))
+    monkeypatch.setattr(rules, "due", lambda *_, **__: rules.RetrainingDecision(True, "A training is due."))
     monkeypatch.setattr(steps, "run", fails)
     for day in range(1, 6):
         take(run, f"2011-03-0{day}")
@@ -451,7 +452,9 @@ def test_after_so_many_failures_in_a_row_no_training_is_tried_until_it_has_reste
 def test_a_person_may_train_for_a_reason_and_go_past_the_rules(
     database: Database, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rules, "due", lambda *_, **__: rules.Decision(False, "The budget is spent."))
+    monkeypatch.setattr(
+        rules, "due", lambda *_, **__: rules.RetrainingDecision(False, "The budget is spent.")
+    )
     refused = run("retrain", "--reason", "a new station", "--as-of", BEGAN)
     assert refused.refusal() == "error: The budget is spent. To train nevertheless: --now\n"
     said = run("retrain", "--reason", "a new station", "--now", "--as-of", BEGAN)
@@ -504,7 +507,7 @@ def test_a_turn_that_is_killed_is_gone_on_with_and_nothing_is_done_twice(
 ) -> None:
     drifts(True)
     monkeypatch.setattr(
-        rules, "due", lambda _, begun, *__, **___: rules.Decision(not begun, "The cool-down.")
+        rules, "due", lambda _, begun, *__, **___: rules.RetrainingDecision(not begun, "The cool-down.")
     )
     repeatable(monkeypatch)
 
@@ -660,7 +663,7 @@ def test_a_turn_that_fails_is_alerted_and_the_next_one_works(
         raise UserError("the registry does not answer")
 
     with monkeypatch.context() as patch:
-        patch.setattr(cycle, "look", away)
+        patch.setattr(cycle, "evaluate_signals", away)
         said = run("agent", "--once", "--as-of", BEGAN)
     assert (said.status, said.err) == (1, "error: the registry does not answer\n")
     (alert,) = event_log.alerts(database)

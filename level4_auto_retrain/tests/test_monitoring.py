@@ -12,11 +12,10 @@ from sqlalchemy import delete
 
 from bike_demand.__main__ import main
 from bike_demand.data.schema import Hour
-from bike_demand.monitoring import look as look_module
+from bike_demand.monitoring import signals as signals_module
 from bike_demand.monitoring.drift import report
-from bike_demand.monitoring.look import Seen, asked_badly, look
-from bike_demand.prediction_log import event_log, history
-from bike_demand.prediction_log import norms as published
+from bike_demand.monitoring.signals import Evaluation, evaluate_signals, has_bad_requests
+from bike_demand.prediction_log import event_log, expected_ranges, history
 from bike_demand.prediction_log.database import Database, open_database
 from bike_demand.prediction_log.event_log import Kind
 from bike_demand.prediction_log.loop_tables import drift
@@ -60,7 +59,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
 def database(lived: Path, project: Path) -> Iterator[Database]:
     """The database of production of a copy of that project, which is the current folder."""
     copy_state(lived, project)
-    look_module._clean.clear()
+    signals_module._clean.clear()
     with closing(open_database(load_settings().environments.production.database)) as opened:
         yield opened
 
@@ -86,20 +85,20 @@ def gather(rows: list[Hour], as_of: str) -> None:
     assert main(["ingest", "--as-of", as_of]) == 0
 
 
-def seen(database: Database, day: str) -> Seen:
+def seen(database: Database, day: str) -> Evaluation:
     now = datetime.fromisoformat(day)
     settings = load_settings()
-    return look(settings, Tracking(settings), database, now, now)
+    return evaluate_signals(settings, Tracking(settings), database, now, now)
 
 
-def said(found: Seen, kind: Kind = Kind.QUALITY) -> list[str]:
+def said(found: Evaluation, kind: Kind = Kind.QUALITY) -> list[str]:
     return [each.subject for each in found.signals if each.kind is kind]
 
 
 def test_where_all_is_well_nothing_is_signalled(database: Database) -> None:
     live("2011-03-11")
     found = seen(database, "2011-03-11")
-    assert (len(found.signals), len(found.found)) == (0, 0)
+    assert (len(found.signals), len(found.violations)) == (0, 0)
     assert found.champion is not None
     assert (found.days[0].day.isoformat(), found.days[-1].day.isoformat()) == ("2011-02-01", "2011-03-10")
     assert [day.day for day in found.champions] == [day.day for day in found.days]
@@ -127,7 +126,7 @@ def test_a_fault_of_requests_and_feed_is_signalled_after_a_day_and_ends_by_itsel
         assert set(signal.evidence["hours"]) == {"requests", "feed"}
         assert "in requests and in the feed" in signal.says
     # Days on which something was wrong say nothing of the model.
-    assert asked_badly(found.days[-1])
+    assert has_bad_requests(found.days[-1])
     assert found.champions[-1].day < found.days[-1].day
 
 
@@ -154,7 +153,7 @@ def test_poisoned_counts_are_signalled_and_the_error_of_the_champion_is_not_blam
     found = seen(database, "2011-03-09")
     assert said(found) == ["count"]
     assert found.signals[0].says.endswith("in the feed.")
-    assert not any(asked_badly(day) for day in found.days)
+    assert not any(has_bad_requests(day) for day in found.days)
     assert said(found, Kind.ERROR) == []
 
 
@@ -164,7 +163,7 @@ def test_a_feed_that_is_late_with_hours_missing_is_signalled(database: Database)
     gather([row for row in rows if row.timestamp < datetime(2011, 3, 12)], "2011-03-14")
     found = seen(database, "2011-03-14")
     (signal,) = found.signals
-    assert (signal.subject, signal.evidence["check"]) == ("feed", "late")
+    assert (signal.subject, signal.evidence["check"]) == ("feed", "stale")
     assert "Its last hour" not in signal.says
     assert "ended 48 hours ago" in signal.says
     assert "gaps: hours of the feed are missing" in signal.says
@@ -195,8 +194,6 @@ def test_outcomes_that_come_days_late_are_counted(database: Database) -> None:
     log(between("2011-03-05", "2011-03-08"), (1, fair))
     log(between("2011-03-05", "2011-03-06"), (1, lambda row: 2 * fair(row)))  # asked again
     assert [day.known for day in seen(database, "2011-03-08").days[-3:]] == [0, 0, 0]
-    unknown = history.unknown(database, datetime(2011, 3, 1), datetime(2011, 4, 1))
-    assert unknown == {row.timestamp: fair(row) for row in between("2011-03-05", "2011-03-08")}
     tell_outcomes(between("2011-03-05", "2011-03-08"))
     assert all(day.known == day.hours for day in seen(database, "2011-03-15").days)
 
@@ -220,7 +217,7 @@ def test_norms_are_those_of_the_last_good_days_and_stand_still_while_a_field_is_
     rows = spoilt(ROWS, "2011-03-07", "2011-03-12", fahrenheit)
     live("2011-03-15", rows)
     seen(database, "2011-03-07")
-    before = published.read(database)
+    before = expected_ranges.read(database)
     week = [row.temp_c for row in between("2011-02-28", "2011-03-07")]
     assert before["temp_c"].low == pytest.approx(min(week) - 12)
     assert before["temp_c"].high == pytest.approx(max(week) + 12)
@@ -228,20 +225,25 @@ def test_norms_are_those_of_the_last_good_days_and_stand_still_while_a_field_is_
     assert before["temp_c"].by_hour[12] == pytest.approx(sum(noon) / len(noon), abs=1e-3)
     assert before["humidity"].low >= 0
     seen(database, "2011-03-10")
-    during = published.read(database)
+    during = expected_ranges.read(database)
     assert during["temp_c"] == before["temp_c"]
     assert during["humidity"].as_of == datetime(2011, 3, 10)
     seen(database, "2011-03-15")
-    assert published.read(database)["temp_c"].as_of == datetime(2011, 3, 15)
-    assert published.read(database)["temp_c"].high < 40
+    assert expected_ranges.read(database)["temp_c"].as_of == datetime(2011, 3, 15)
+    assert expected_ranges.read(database)["temp_c"].high < 40
 
 
 def test_before_anything_is_asked_the_feed_tells_what_is_normal(stored: Path) -> None:
     assert main(["ingest", "--as-of", "2011-03-01"]) == 0
-    look_module._clean.clear()
+    signals_module._clean.clear()
     with closing(open_database(load_settings().environments.production.database)) as database:
         found = seen(database, "2011-03-01")
-        assert {each.field for each in found.norms} == {"temp_c", "feels_like_c", "humidity", "windspeed_kmh"}
+        assert {each.field for each in found.ranges} == {
+            "temp_c",
+            "feels_like_c",
+            "humidity",
+            "windspeed_kmh",
+        }
         assert (found.champion, found.days, found.signals) == (None, [], [])
     assert stored.is_dir()
 

@@ -13,10 +13,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from bike_demand.errors import UserError
-from bike_demand.prediction_log import event_log, norms, queries
+from bike_demand.prediction_log import event_log, expected_ranges, queries
 from bike_demand.prediction_log.database import Database, open_database
+from bike_demand.prediction_log.expected_ranges import ExpectedRange
 from bike_demand.prediction_log.loop_tables import days  # of all tables, those of the loop come last
-from bike_demand.prediction_log.norms import Norm
 from bike_demand.prediction_log.outcomes import Stored, store
 from bike_demand.prediction_log.writer import Beat, PredictionLog, Row
 from tests.postgres import running_postgres
@@ -126,12 +126,12 @@ def test_what_was_replaced_norms_and_facts_are_found_as_they_were_put(
     log(address, [tuple(first), tuple(second)])
     found = [queries.find(database, f"id-{number}") for number in (1, 2)]
     assert [each and each.replaced for each in found] == [{"temp_c": 27.5, "humidity": 0.5}, None]
-    assert norms.replaced(database, HOUR) == {"temp_c": 1, "humidity": 1}
-    assert norms.replaced(database, HOUR + timedelta(hours=1)) == {}
-    norm = Norm("temp_c", -1.5, 30.25, tuple(map(float, range(24))), HOUR)
-    norms.publish(database, [norm])
-    norms.publish(database, [])
-    assert norms.read(database) == {"temp_c": norm}
+    assert expected_ranges.replaced(database, HOUR) == {"temp_c": 1, "humidity": 1}
+    assert expected_ranges.replaced(database, HOUR + timedelta(hours=1)) == {}
+    norm = ExpectedRange("temp_c", -1.5, 30.25, tuple(map(float, range(24))), HOUR)
+    expected_ranges.publish(database, [norm])
+    expected_ranges.publish(database, [])
+    assert expected_ranges.read(database) == {"temp_c": norm}
     event_log.publish(database, {"live": {"a": [1, None]}, "tests": []}, HOUR)
     event_log.publish(database, {"tests": [1]}, HOUR + timedelta(days=1))
     assert {name: (each.content, each.as_of) for name, each in event_log.published(database).items()} == {

@@ -1,30 +1,48 @@
-"""What is wrong with data: each kind is found, told apart, and over when it is right again."""
+"""Data quality: each rule stops the bad data it is for, and lets them pass when it is off."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bike_demand.data.quality import Finding, arrival, gaps, inputs, targets
+from bike_demand.data.quality import RECENT, Violation, check, gaps, inputs, level, require_fit, stale
 from bike_demand.data.schema import Hour
-from bike_demand.settings import load_settings
+from bike_demand.errors import UserError
+from bike_demand.settings import QualityRules, Settings, load_settings
 from tests.conftest import ROOT
 from tests.spoilt import Change, fahrenheit, feed_hours, fourfold, no_humidity, spoilt, without
 
-SETTINGS = load_settings(ROOT / "params.yaml").monitoring.quality
+RULES = QualityRules.model_validate(
+    {
+        "units": {"temp_c": 12, "feels_like_c": 12},
+        "nulls": {"share": 0.5},
+        "ranges": {"windspeed_kmh": [0, 130]},
+        "stale": {"hours": 48},
+        "gaps": {"days": 2, "share": 0.15},
+        "level": {"factor": 2.5},
+    }
+)
 END = datetime(2011, 4, 1)
 ROWS = feed_hours()
 COUNTS = {row.timestamp: row.count for row in ROWS}
 
 
-def found(rows: Sequence[Hour]) -> list[Finding]:
-    """All checks on a feed whose counts the application was told all along."""
-    asked = [row.timestamp for row in ROWS]
-    return [*inputs(rows, SETTINGS), *gaps(rows, asked, SETTINGS), *targets(rows, COUNTS, {}, SETTINGS)]
+def storm(row: Hour) -> Hour:
+    return row.model_copy(update={"windspeed_kmh": 300.0})
 
 
-def names(findings: Sequence[Finding]) -> list[tuple[str, str]]:
-    return [(each.check, each.subject) for each in findings]
+def off(rule: str) -> QualityRules:
+    return QualityRules.model_validate(RULES.model_dump() | {rule: False})
+
+
+def with_rules(rules: QualityRules) -> Settings:
+    return load_settings(ROOT / "params.yaml").model_copy(update={"quality": rules})
+
+
+def names(violations: Sequence[Violation]) -> list[tuple[str, str]]:
+    return [(each.rule, each.subject) for each in violations]
 
 
 def changed(first: str, last: str) -> tuple[datetime, ...]:
@@ -32,10 +50,45 @@ def changed(first: str, last: str) -> tuple[datetime, ...]:
     return tuple(row.timestamp for row in ROWS if begin <= row.timestamp < end)
 
 
-def test_nothing_is_wrong_with_an_ordinary_feed_whether_or_not_its_counts_are_known() -> None:
-    assert found(ROWS) == []
-    assert gaps(ROWS, [], SETTINGS) == targets(ROWS, {}, {}, SETTINGS) == []
-    assert arrival(ROWS, SETTINGS, END) == []
+def bad_feed(rule: str) -> tuple[list[Hour], datetime]:
+    """Rows that break the rule, and when they are checked."""
+    changes = {"units": fahrenheit, "nulls": no_humidity, "ranges": storm, "level": fourfold}
+    if rule in changes:
+        return spoilt(ROWS, "2011-03-20", "2011-03-25", changes[rule]), END
+    if rule == "gaps":
+        return without(ROWS, "2011-03-20", "2011-03-25", every=3), END
+    return list(ROWS), END + timedelta(hours=49)
+
+
+@pytest.mark.parametrize("rule", ["units", "nulls", "ranges", "gaps", "level", "stale"])
+def test_each_rule_stops_bad_data_and_lets_them_pass_when_it_is_off(project: Path, rule: str) -> None:
+    rows, now = bad_feed(rule)
+    with pytest.raises(UserError, match="not fit for training") as refused:
+        require_fit(rows, check(rows, RULES), with_rules(RULES), now)
+    assert "2011-03-" in str(refused.value)
+    report = project / "state" / "reports" / "validation.json"
+    assert report.exists()
+    require_fit(rows, check(rows, off(rule)), with_rules(off(rule)), now)
+    assert not report.exists()
+
+
+@pytest.mark.parametrize("word", ["off", "false", "null"])
+def test_params_yaml_switches_a_rule_off_by_name(tmp_path: Path, word: str) -> None:
+    path = tmp_path / "params.yaml"
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    assert "  nulls: {share: 0.5}" in text
+    path.write_text(text.replace("  nulls: {share: 0.5}", f"  nulls: {word}"), encoding="utf-8")
+    assert load_settings(path).quality.nulls is None
+
+
+def test_what_presumes_a_level_of_demand_is_off_unless_asked_for() -> None:
+    assert load_settings(ROOT / "params.yaml").quality.level is None
+    closed = spoilt(ROWS, "2011-03-10", "2011-03-14", lambda row: row.model_copy(update={"count": 0}))
+    assert check(closed, load_settings(ROOT / "params.yaml").quality) == []
+
+
+def test_an_ordinary_feed_breaks_no_rule() -> None:
+    assert check(ROWS, RULES) == check(ROWS, RULES, COUNTS) == stale(ROWS, RULES, END) == []
 
 
 @pytest.mark.parametrize(
@@ -43,28 +96,18 @@ def test_nothing_is_wrong_with_an_ordinary_feed_whether_or_not_its_counts_are_kn
     [
         pytest.param(fahrenheit, [("units", "temp_c"), ("units", "feels_like_c")], id="units"),
         pytest.param(no_humidity, [("nulls", "humidity")], id="nulls"),
-        pytest.param(
-            lambda row: row.model_copy(update={"windspeed_kmh": 300.0}),
-            [("ranges", "windspeed_kmh")],
-            id="ranges",
-        ),
-        pytest.param(fourfold, [("counts", "count")], id="counts"),
+        pytest.param(storm, [("ranges", "windspeed_kmh")], id="ranges"),
     ],
 )
-def test_each_fault_is_told_apart_with_its_hours_from_its_first_day_until_it_is_over(
+def test_a_violation_has_its_hours_from_the_first_day_until_it_is_over(
     change: Change, expected: list[tuple[str, str]]
 ) -> None:
     rows = spoilt(ROWS, "2011-03-07", "2011-03-17", change)
-    after_a_day = found([row for row in rows if row.timestamp < datetime(2011, 3, 8)])
-    assert names(after_a_day) == expected
-    assert all(each.goes_on for each in after_a_day)
-    at_its_end = found([row for row in rows if row.timestamp < datetime(2011, 3, 17)])
-    assert names(at_its_end) == expected
-    assert all(each.goes_on for each in at_its_end)
-    a_day_later = found([row for row in rows if row.timestamp < datetime(2011, 3, 18)])
-    assert names(a_day_later) == expected
-    assert not any(each.goes_on for each in a_day_later)
-    for each in found(rows):
+    for end, ongoing in (("2011-03-08", True), ("2011-03-17", True), ("2011-03-18", False)):
+        found = check([row for row in rows if row.timestamp < datetime.fromisoformat(end)], RULES)
+        assert names(found) == expected
+        assert {each.ongoing for each in found} == {ongoing}
+    for each in check(rows, RULES):
         assert set(each.hours) <= set(changed("2011-03-07", "2011-03-17"))
         assert len(each.hours) >= 0.95 * len(changed("2011-03-07", "2011-03-17"))
 
@@ -78,74 +121,79 @@ def test_after_ten_days_of_fahrenheit_in_which_it_grew_warm_celsius_is_right_aga
         return row.model_copy(update=values)
 
     rows = spoilt([warmer(row) for row in ROWS], "2011-03-07", "2011-03-17", fahrenheit)
-    for each in inputs(rows, SETTINGS):
-        assert (each.check, each.goes_on) == ("units", False)
+    for each in inputs(rows, RULES):
+        assert (each.rule, each.ongoing) == ("units", False)
         assert set(each.hours) == set(changed("2011-03-07", "2011-03-17"))
 
 
-def test_a_field_that_was_never_told_is_not_missed() -> None:
-    assert inputs([no_humidity(row) for row in ROWS], SETTINGS) == []
+def test_a_cold_front_and_a_warm_day_are_weather() -> None:
+    def front(row: Hour) -> Hour:
+        hours = (row.timestamp - datetime(2011, 3, 10)) // timedelta(hours=1)
+        return row.model_copy(update={"temp_c": 20.0 - min(hours, 20)})
+
+    rows = spoilt(ROWS, "2011-03-08", "2011-03-10", lambda row: row.model_copy(update={"temp_c": 20.0}))
+    rows = [row for row in spoilt(rows, "2011-03-10", "2011-03-12", front) if row.timestamp.day >= 8]
+    assert inputs([row for row in rows if row.timestamp < datetime(2011, 3, 12)], RULES) == []
 
 
-def test_growth_of_the_world_is_not_taken_for_wrong_counts() -> None:
-    grown = spoilt(
-        ROWS,
-        "2011-03-01",
-        "2011-04-01",
-        lambda row: row.model_copy(update={"count": round(1.6 * row.count)}),
-    )
-    told = {row.timestamp: row.count for row in grown}
-    assert targets(grown, told, {}, SETTINGS) == targets(grown, {}, {}, SETTINGS) == []
+def test_a_field_that_never_had_values_is_not_missed() -> None:
+    assert inputs([no_humidity(row) for row in ROWS], RULES) == []
 
 
-def test_counts_that_nobody_can_compare_are_judged_by_their_level() -> None:
-    rows = spoilt(ROWS, "2011-03-07", "2011-03-21", fourfold)
-    (finding,) = targets(rows, {}, {}, SETTINGS)
-    assert (finding.check, finding.subject, finding.goes_on) == ("level", "count", False)
-    assert set(finding.hours) == set(changed("2011-03-07", "2011-03-21"))
-    assert "bikes where" in finding.says
-
-
-def test_a_level_that_the_champion_expects_is_plausible() -> None:
-    rows = spoilt(ROWS, "2011-03-07", "2011-03-21", fourfold)
-    assert targets(rows, {}, {hour: float(count) for hour, count in COUNTS.items()}, SETTINGS)
-    assert targets(rows, {}, {row.timestamp: float(row.count) for row in rows}, SETTINGS) == []
-
-
-def test_of_a_wrong_day_the_hours_that_were_told_the_same_are_good() -> None:
-    def evening(row: Hour) -> Hour:
-        return fourfold(row) if row.timestamp.hour >= 16 else row
-
-    (finding,) = targets(spoilt(ROWS, "2011-03-07", "2011-03-08", evening), COUNTS, {}, SETTINGS)
-    assert {hour.hour for hour in finding.hours} <= set(range(16, 24))
-    assert f"{4 * max(COUNTS[hour] for hour in finding.hours)} instead of" in finding.says
-
-
-def test_small_corrections_of_counts_are_no_fault() -> None:
-    rows = [
-        row.model_copy(update={"count": row.count + 3, "casual": None, "registered": None}) for row in ROWS
-    ]
-    assert targets(rows, COUNTS, {}, SETTINGS) == []
-
-
-def test_hours_that_are_missing_are_found_and_the_gap_is_over_when_all_come_again() -> None:
+def test_a_gap_is_over_when_all_hours_come_again() -> None:
     rows = without(ROWS, "2011-03-07", "2011-03-12", every=4)
-    during = [row for row in rows if row.timestamp < datetime(2011, 3, 12)]
-    (finding,) = found(during)
-    assert (finding.check, finding.subject, finding.goes_on) == ("gaps", "feed", True)
-    (finding,) = found(rows)
-    assert not finding.goes_on
-    assert set(finding.hours) == set(changed("2011-03-07", "2011-03-12")[::4])
+    (found,) = check([row for row in rows if row.timestamp < datetime(2011, 3, 12)], RULES)
+    assert (found.rule, found.subject, found.ongoing) == ("gaps", "feed", True)
+    (found,) = check(rows, RULES)
+    assert not found.ongoing
+    assert set(found.hours) == set(changed("2011-03-07", "2011-03-12")[::4])
 
 
-def test_hours_without_rentals_are_no_gap_where_the_application_knows_of_none() -> None:
+def test_hours_without_demand_are_no_gap_where_another_source_has_none_either() -> None:
     rows = [row for row in ROWS if row.timestamp.hour >= 6]
-    assert gaps(rows, [row.timestamp for row in rows], SETTINGS) == []
-    assert names(gaps(rows, [], SETTINGS)) == [("gaps", "feed")]
+    assert gaps(rows, RULES, {row.timestamp: row.count for row in rows}) == []
+    assert names(gaps(rows, RULES)) == [("gaps", "feed")]
 
 
-@pytest.mark.parametrize(("hours", "check"), [(30, None), (31, "late"), (48, "late"), (49, "stale")])
-def test_a_feed_is_late_and_then_stale(hours: int, check: str | None) -> None:
-    findings = arrival(ROWS, SETTINGS, END + timedelta(hours=hours))
-    assert names(findings) == ([] if check is None else [(check, "feed")])
-    assert all(f"ended {hours} hours ago" in each.says and each.goes_on for each in findings)
+def test_a_few_hours_without_a_row_are_no_gap() -> None:
+    assert gaps([row for row in ROWS if row.timestamp.hour != 3], RULES) == []
+
+
+@pytest.mark.parametrize(("hours", "broken"), [(48, False), (49, True)])
+def test_a_feed_is_stale_by_the_age_of_its_last_hour(hours: int, broken: bool) -> None:
+    found = stale(ROWS, RULES, END + timedelta(hours=hours))
+    assert names(found) == ([("stale", "feed")] if broken else [])
+    assert stale(ROWS, RULES, None) == []
+
+
+def test_a_level_is_judged_only_where_no_other_source_has_the_counts() -> None:
+    rows = spoilt(ROWS, "2011-03-07", "2011-03-21", fourfold)
+    (found,) = level(rows, RULES)
+    assert (found.subject, found.ongoing) == ("count", False)
+    assert set(found.hours) == set(changed("2011-03-07", "2011-03-21"))
+    assert level(rows, RULES, COUNTS) == []
+    grown = spoilt(
+        ROWS, "2011-03-01", "2011-04-01", lambda row: row.model_copy(update={"count": round(1.6 * row.count)})
+    )
+    assert level(grown, RULES) == []
+
+
+def test_all_that_is_wrong_is_reported_at_once_and_what_is_old_is_not(project: Path) -> None:
+    rows = without(spoilt(ROWS, "2011-03-20", "2011-03-22", fahrenheit), "2011-03-25", "2011-03-28", every=2)
+    with pytest.raises(UserError) as refused:
+        require_fit(rows, check(rows, RULES), with_rules(RULES), END + timedelta(days=9))
+    for word in ("temp_c", "feels_like_c", "missing", "stale"):
+        assert word in str(refused.value)
+    old = ROWS[-1].timestamp - RECENT
+    rows = spoilt(ROWS, "2011-02-01", f"{old:%Y-%m-%d}", fahrenheit)
+    assert check(rows, RULES)
+    require_fit(rows, check(rows, RULES), with_rules(RULES), END)
+    assert not (project / "state" / "reports" / "validation.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("units", {"humidty": 1}), ("ranges", {"temp_c": [48, -35]}), ("gaps", {"share": 2})]
+)
+def test_settings_of_rules_that_make_no_sense_are_refused(key: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=key):
+        QualityRules.model_validate({key: value})

@@ -12,10 +12,10 @@ import pytest
 from bike_demand import stages
 from bike_demand.data import quarantine
 from bike_demand.data.features import to_matrix
-from bike_demand.data.lessons import Case as Lesson
-from bike_demand.data.lessons import make_case, unrecognised
-from bike_demand.data.quality import DAY, Finding, inputs, targets
-from bike_demand.data.quarantine import Quarantine, fit_hours, good, recognise
+from bike_demand.data.label_check import check_gathered, counts
+from bike_demand.data.quality import DAY, Violation
+from bike_demand.data.quarantine import Quarantine, fit_hours, good, quarantine_of
+from bike_demand.data.regression_cases import BadDataCase, make_case, unrecognised
 from bike_demand.data.schema import Hour
 from bike_demand.data.store import read_hours
 from bike_demand.errors import UserError
@@ -25,7 +25,7 @@ from bike_demand.prediction_log.event_log import Kind
 from bike_demand.prediction_log.outcomes import store
 from bike_demand.release.deploy import deploy
 from bike_demand.release.gates import Gate, GateContext, GateResult
-from bike_demand.settings import QUARANTINE, Quality, load_settings
+from bike_demand.settings import QUARANTINE, LevelRule, QualityRules, load_settings
 from bike_demand.tracking import Tracking
 from bike_demand.training.model import fit
 from tests.answers import log, off_by
@@ -35,29 +35,21 @@ from tests.spoilt import Change, fahrenheit, feed_hours, fourfold, no_humidity, 
 from tests.tiny import constant
 
 SETTINGS = load_settings(ROOT / "params.yaml")
-CHECKS = SETTINGS.monitoring.quality
+RULES = SETTINGS.quality
 ROWS = feed_hours()
 COUNTS = {row.timestamp: row.count for row in ROWS}
 RIGHT = {row.timestamp: row for row in ROWS}
 
 
-def changed(check: str, **values: object) -> Quality:
-    """The checks with some of their settings changed."""
-    return CHECKS.model_copy(update={check: getattr(CHECKS, check).model_copy(update=values)})
+def seen(rows: Sequence[Hour], rules: QualityRules = RULES, cases: Sequence[BadDataCase] = ()) -> Quarantine:
+    return quarantine_of(rows, COUNTS, cases, rules)
 
 
-def seen(rows: Sequence[Hour], checks: Quality = CHECKS, cases: Sequence[Lesson] = ()) -> Quarantine:
-    return recognise(rows, COUNTS, {}, cases, checks)
-
-
-def fit_of(rows: Sequence[Hour], until: str, checks: Quality = CHECKS) -> list[Hour]:
+def fit_of(rows: Sequence[Hour], until: str, rules: QualityRules = RULES) -> list[Hour]:
     """What a training as of a day would learn from."""
     end = datetime.fromisoformat(until)
     rows = [row for row in rows if row.timestamp < end]
-    settings = SETTINGS.model_copy(
-        update={"monitoring": SETTINGS.monitoring.model_copy(update={"quality": checks})}
-    )
-    return fit_hours(rows, seen(rows, checks), settings, end)
+    return fit_hours(rows, seen(rows, rules), SETTINGS.model_copy(update={"quality": rules}), end)
 
 
 def error(rows: Sequence[Hour]) -> float:
@@ -94,19 +86,12 @@ def test_training_goes_on_at_once_on_the_good_rows(change: Change) -> None:
 
 
 @pytest.mark.parametrize(
-    ("check", "change"),
-    [("counts", fourfold), ("units", fahrenheit), ("nulls", no_humidity)],
+    ("rule", "change"), [("counts", fourfold), ("units", fahrenheit), ("nulls", no_humidity)]
 )
-def test_a_check_that_says_stop_lets_nothing_be_trained_until_the_hours_are_old(
-    project: Path, check: str, change: Change
-) -> None:
-    rows = spoilt(ROWS, "2011-02-03", "2011-02-05", change)
-    for day in ("2011-02-04", "2011-02-20", "2011-03-10"):
-        with pytest.raises(UserError, match=r"not fit for training: .*2011-02-03T"):
-            fit_of(rows, day, changed(check, then="stop"))
-    told = json.loads((project / "state" / "reports" / "validation.json").read_text(encoding="utf-8"))
-    assert len(told[0]["hours"]) >= 40
-    assert fit_of(rows, "2011-03-20", changed(check, then="stop"))
+def test_what_a_rule_leaves_out_is_learned_from_when_it_is_off(rule: str, change: Change) -> None:
+    rows = spoilt(ROWS, "2011-03-07", "2011-03-17", change)
+    rules = RULES.model_copy(update={rule: None, "ranges": None})
+    assert fit_of(rows, "2011-03-20", rules) == [row for row in rows if row.timestamp < datetime(2011, 3, 20)]
 
 
 def test_that_it_grew_warm_while_hours_were_left_out_is_no_change_of_unit(project: Path) -> None:
@@ -139,7 +124,7 @@ def test_while_hours_are_missing_nothing_is_trained_and_then_the_gap_is_known(pr
 @pytest.mark.usefixtures("project")
 def test_a_feed_that_is_late_is_not_trained_on() -> None:
     rows = [row for row in ROWS if row.timestamp < datetime(2011, 3, 20)]
-    with pytest.raises(UserError, match="the feed is late: its last hour ended 36 hours ago"):
+    with pytest.raises(UserError, match="the feed is stale: its last hour ended 36 hours ago"):
         fit_hours(rows, seen(rows), SETTINGS, datetime(2011, 3, 21, 12))
 
 
@@ -157,52 +142,54 @@ def test_as_many_good_days_are_held_out_as_ever() -> None:
     assert quarantine.holdout_days(ROWS, seen(ROWS), 7) == 7
 
 
-# ---- lessons
+# ---- regression cases
 
 
-def case_of(finding: Finding, rows: Sequence[Hour], known: bool = True) -> Lesson:
-    made = make_case(7, finding, rows, COUNTS if known else {}, CHECKS)
+def case_of(violation: Violation, rows: Sequence[Hour], known: bool = True) -> BadDataCase:
+    made = make_case(
+        7, violation, rows, COUNTS if known else {}, RULES.model_copy(update={"level": LevelRule()})
+    )
     assert made is not None
-    return Lesson.model_validate_json(made.model_dump_json())  # as it comes out of the database
+    return BadDataCase.model_validate_json(made.model_dump_json())  # as it comes out of the database
 
 
 @pytest.mark.parametrize(
-    ("change", "check", "weaker"),
+    ("change", "rule", "weaker"),
     [
-        pytest.param(fahrenheit, "units", {"jump_c": 90.0}, id="units"),
+        pytest.param(fahrenheit, "units", {"temp_c": 90.0, "feels_like_c": 90.0}, id="units"),
         pytest.param(no_humidity, "nulls", {"share": 1.0}, id="nulls"),
         pytest.param(fourfold, "counts", {"differ": 9.0}, id="counts"),
+        pytest.param(fourfold, "counts", None, id="off"),
     ],
 )
-def test_a_case_of_before_must_always_be_recognised(
-    change: Change, check: str, weaker: dict[str, float]
+def test_a_regression_case_must_always_be_recognised(
+    change: Change, rule: str, weaker: dict[str, float] | None
 ) -> None:
-    # Of humidity one hour of each day is told, or to ask for all of them would still find it.
+    # Of humidity one hour of each day has a value, or to ask for all of them would still find it.
     rows = spoilt(
         ROWS, "2011-03-07", "2011-03-17", lambda row: row if row.timestamp.hour == 12 else change(row)
     )
-    found = [*inputs(rows, CHECKS), *targets(rows, COUNTS, {}, CHECKS)]
-    case = case_of(next(each for each in found if each.check == check), rows)
+    found = check_gathered(rows, COUNTS, RULES)
+    case = case_of(next(each for each in found if each.rule == rule), rows)
     assert 40 <= len(case.must) <= 48
     assert len(case.rows) <= 100
-    assert unrecognised(case, CHECKS) == 0
-    quarantine.refuse_forgotten(Quarantine(cases=(case,)), CHECKS)
-    ranges = CHECKS.ranges.model_copy(update={"temp_c": (-90, 150), "feels_like_c": (-90, 150)})
-    forgetful = changed(check, **weaker).model_copy(update={"ranges": ranges})
-    with pytest.raises(UserError, match=rf"no longer recognise incident 7 \({check}, .*they miss"):
+    assert unrecognised(case, RULES) == 0
+    quarantine.refuse_forgotten(Quarantine(cases=(case,)), RULES)
+    forgetful = QualityRules.model_validate(RULES.model_dump() | {"ranges": None, rule: weaker})
+    with pytest.raises(UserError, match=rf"no longer recognise incident 7 \({rule}, .*they miss"):
         quarantine.refuse_forgotten(Quarantine(cases=(case,)), forgetful)
 
 
-def test_a_case_of_a_level_and_one_of_a_gap_are_recognised_from_what_is_kept() -> None:
+def test_cases_of_a_level_and_of_a_gap_are_recognised_from_what_is_kept() -> None:
+    by_level = QualityRules.model_validate({"level": {"factor": 2.5}})
     rows = spoilt(ROWS, "2011-03-07", "2011-03-21", fourfold)
-    case = case_of(targets(rows, {}, {}, CHECKS)[0], rows, known=False)
-    assert unrecognised(case, CHECKS) == 0
-    assert unrecognised(case, changed("level", factor=9.0)) == len(case.must)
+    case = case_of(check_gathered(rows, {}, by_level)[0], rows, known=False)
+    assert unrecognised(case, by_level) == 0
+    assert unrecognised(case, RULES) == len(case.must)
     rows = without(ROWS, "2011-03-07", "2011-03-12", every=3)
-    gap = next(each for each in (seen(rows).stretches) if each.check == "gaps")
-    case = case_of(Finding(gap.check, gap.subject, gap.says, gap.hours, gap.goes_on), rows)
-    assert unrecognised(case, CHECKS) == 0
-    assert unrecognised(case, changed("gaps", share=0.9)) == len(case.must)
+    case = case_of(next(each for each in seen(rows).violations if each.rule == "gaps"), rows)
+    assert unrecognised(case, RULES) == 0
+    assert unrecognised(case, RULES.model_copy(update={"gaps": None})) == len(case.must)
 
 
 # ---- the stages
@@ -226,14 +213,15 @@ def poisoned(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.usefixtures("poisoned")
 def test_the_stages_leave_out_what_the_application_was_told_otherwise() -> None:
-    (stretch,) = quarantine.read().stretches
-    assert (stretch.check, stretch.then) == ("counts", "leave-out")
+    (violation,) = quarantine.read().violations
+    assert violation.rule == "counts"
     for stage in ("validate", "train", "evaluate"):
         assert stages.main([stage]) == 0
     learned = json.loads(stages.VALIDATION.read_text(encoding="utf-8"))["rows"]
-    assert learned == len(ROWS) - len(stretch.hours)
+    assert learned == len(ROWS) - len(violation.hours)
     report = json.loads(stages.REPORT.read_text(encoding="utf-8"))
     assert report["final"]["rows"] == learned
+    assert report["left_out"].startswith(f"{len(violation.hours)} hours: count counts (2011-03-04T")
     assert report["held_out"]["first"] == "2011-03-25T00:00:00"
     assert json.loads(stages.METRICS.read_text(encoding="utf-8"))["mae"] < 40
 
@@ -266,16 +254,15 @@ def test_gates_see_none_of_the_hours_in_quarantine(released: Path, run: Run) -> 
     assert all(row.count == COUNTS[row.timestamp] for row in judged)
 
 
-def test_without_a_database_the_rows_alone_tell(project: Path, run: Run) -> None:
-    publish(spoilt(ROWS, "2011-03-04", "2011-03-17", fourfold), project / "feed")
+def test_without_a_database_the_rows_are_judged_by_themselves(project: Path, run: Run) -> None:
+    publish(spoilt(ROWS, "2011-03-04", "2011-03-17", fahrenheit), project / "feed")
     assert run("ingest").status == 0
-    said = run("validate")
-    assert "Known and left out: counts of the feed are implausible" in said.out
+    assert "Known and left out: temp_c changes its unit" in run("validate").out
     assert not (project / "state" / "production.db").exists()
 
 
 @pytest.mark.usefixtures("poisoned")
-def test_a_lesson_stops_the_training_that_would_forget_it(
+def test_a_regression_case_stops_the_training_that_would_forget_it(
     run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = load_settings()
@@ -285,7 +272,7 @@ def test_a_lesson_stops_the_training_that_would_forget_it(
         incident = event_log.open_incident(
             database, Kind.QUALITY, "count", since=since, noticed_at=noticed, noticed_by="test"
         )
-        case = make_case(incident.id, targets(rows, COUNTS, {}, CHECKS)[0], rows, COUNTS, CHECKS)
+        case = make_case(incident.id, counts(rows, COUNTS, RULES)[0], rows, COUNTS, RULES)
         assert case is not None
         event_log.add_regression_case(
             database, incident.id, event_log.DATA, json.loads(case.model_dump_json())
@@ -301,6 +288,17 @@ def test_a_lesson_stops_the_training_that_would_forget_it(
     assert stages.main(["validate"]) == 1
     assert f"no longer recognise incident {incident.id} (counts, count)" in capsys.readouterr().err
     assert "no longer recognise incident" in run("validate").refusal()
+
+
+def test_train_prints_and_logs_what_it_left_out(copy: Path, run: Run) -> None:
+    publish(spoilt(ROWS, "2011-03-04", "2011-03-17", fourfold), copy / "feed")
+    told_outcomes()
+    out = run("train", "--no-deploy").out
+    kept = quarantine.read()
+    left_out = f"{len(kept.left_out)} hours: count counts ({min(kept.left_out):%Y-%m-%dT%H} to 2011-03-16T23)"
+    assert f"It learned from {len(ROWS) - len(kept.left_out):,} rows; left out {left_out}." in out
+    (version,) = Tracking(load_settings()).versions()
+    assert Tracking(load_settings()).run(version.run_id).tags["left_out"] == left_out
 
 
 @pytest.mark.slow

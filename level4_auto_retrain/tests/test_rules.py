@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bike_demand.monitoring.rules import (
-    Promise,
+    Reference,
     Tried,
     age_signal,
     cool_down,
@@ -23,7 +23,7 @@ from tests.conftest import ROOT
 SETTINGS: Settings = load_settings(ROOT / "params.yaml")
 RULE: Trigger = SETTINGS.trigger
 NOW = datetime(2012, 3, 15)
-PROMISE = Promise(mae=30.0, skill=0.4)
+PROMISE = Reference(mae=30.0, skill=0.4)
 DAY = timedelta(days=1)
 
 
@@ -79,7 +79,7 @@ def test_a_champion_that_answers_too_high_gives_a_signal() -> None:
 def test_a_shape_that_changed_without_the_level_is_seen_beside_the_yardstick() -> None:
     signal = error_signal(lived(10, error=0.36), PROMISE, NOW, SETTINGS)
     assert signal is not None
-    assert "times what it promised" in signal.says
+    assert "times its reference error" in signal.says
     assert "too" not in signal.says.split("times")[0]
 
 
@@ -110,7 +110,7 @@ def test_days_before_the_window_do_not_count() -> None:
 
 
 def test_a_version_without_a_promise_is_judged_by_its_bias_alone() -> None:
-    nothing = Promise(mae=None, skill=None)
+    nothing = Reference(mae=None, skill=None)
     assert error_signal(lived(10, error=0.5), nothing, NOW, SETTINGS) is None
     assert error_signal(lived(10, bias=0.2), nothing, NOW, SETTINGS) is not None
 

@@ -425,7 +425,7 @@ def test_a_training_gathers_what_is_new_and_stops_before_it_learns_from_wrong_da
     assert re.search(r"not fit for training: temp_c changes its unit", practice.refusal)
     september = between(clean, FIRST, SECOND)["timestamp"].dt.strftime("%Y-%m-%dT%H:%M:%S").tolist()
     assert f"{september[0]} to {september[-1]}" in practice.refusal
-    (problem,) = practice.report
+    problem = practice.report[0]
     assert set(problem["hours"]) <= set(september)
     assert len(problem["hours"]) > 0.9 * len(september)
     assert practice.left == {"version 1"}  # no model, no metrics, nothing registered

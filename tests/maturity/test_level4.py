@@ -151,7 +151,7 @@ OF_THE_LOOP = {
     "data/quality.py": (
         "wrong.append(row.timestamp)",
         "pass",
-        "test_quality.py::test_each_fault_is_told_apart_with_its_hours_from_its_first_day_until_it_is_over",
+        "test_quality.py::test_a_violation_has_its_hours_from_the_first_day_until_it_is_over",
     ),
     "release/out_of_band.py": (
         "if remembered[-1:] == [champion]:",
@@ -602,7 +602,7 @@ def test_what_went_wrong_once_is_on_record_and_stopped_from_then_on(
     assert lessons[fault["lesson"]]["kind"] == "data"
     folder = practice.apart(tmp_path / "project")
     assert "are fit" in practice.run_command("validate", folder)
-    edit(folder / "params.yaml", "units: {jump_c: 12,", "units: {jump_c: 60,")
+    edit(folder / "params.yaml", "units: {temp_c: 12, feels_like_c: 12}", "units: off")
     edit(
         folder / "params.yaml",
         "temp_c: [-35, 48], feels_like_c: [-45, 60]",
@@ -711,7 +711,8 @@ def test_markers_that_data_engineers_watch_are_settings_and_code_of_all_three_an
 ) -> None:
     owned = owners(practice.folder)
     params = yaml.safe_load((practice.folder / "params.yaml").read_text(encoding="utf-8"))
-    assert {"quality", "norms", "drift"} <= set(params["monitoring"])
+    assert {"norms", "drift"} <= set(params["monitoring"])
+    assert {"units", "gaps", "counts"} <= set(params["quality"])
     assert {"bias", "loss", "cool_down_days", "budget"} <= set(params["trigger"])
     watched = [path for path in owned if re.match(r"bike_demand/(monitoring|loop)/", path)]
     assert len(watched) > 10

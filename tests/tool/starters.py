@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ladder import ROOT
+from ladder.git import git, names
 from ladder.levels import levels
-from ladder.starter.git import git, names
 from ladder.starter.rename import PACKAGE
 
 NAME = "taxi_rides"
@@ -223,11 +223,12 @@ def _setting(project: Path) -> None:
     path = project / NAME / "settings.py"
     replace(
         path,
-        "class Settings(_Section):",
-        'class Garage(_Section):\n    """What we have."""\n\n    cars: Annotated[int, Field(ge=1)]\n\n\n'
-        "class Settings(_Section):",
+        "class Settings(YamlSettings):",
+        'class Garage(Section):\n    """What we have."""\n\n    cars: Annotated[int, Field(ge=1)] = 1\n\n\n'
+        "class Settings(YamlSettings):",
     )
-    replace(path, "    training: Training\n", "    training: Training\n    garage: Garage\n")
+    own = "    training: Training = Training()\n"
+    replace(path, own, f"{own}    garage: Garage = Garage()\n")
     if (project / "dvc.yaml").exists():
         (project / NAME / "busy.py").write_text(
             f'"""Tells the busiest hour: `python -m {NAME}.busy`, a stage of each training."""\n\n'
@@ -253,7 +254,7 @@ def _setting(project: Path) -> None:
 
 def _setting_kept(project: Path) -> None:
     has("params.yaml", "garage: # our own\n  cars: 40\n")(project)
-    has(f"{NAME}/settings.py", "class Garage(_Section)", "    garage: Garage\n")(project)
+    has(f"{NAME}/settings.py", "class Garage(Section)", "    garage: Garage = Garage()\n")(project)
     if (project / NAME / "busy.py").exists():
         has("dvc.yaml", f"cmd: python -m {NAME}.busy")(project)
 

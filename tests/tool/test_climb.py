@@ -12,10 +12,10 @@ import pytest
 from rich.console import Console
 
 from ladder import ROOT, UserError, workcopy
+from ladder.git import attempt, git
 from ladder.levels import Level, level
-from ladder.starter import lockfile
 from ladder.starter.climb import climb
-from ladder.starter.git import attempt, git
+from ladder.starter.plan import Merged, merge_locks
 from ladder.starter.rename import PACKAGE
 from tests.tool.conftest import Ladder
 from tests.tool.starters import NAME, commit, edits, replace, run, settle, tracked
@@ -133,7 +133,7 @@ def test_conflicts_are_marked_as_git_marks_them_and_listed_with_what_to_do(
     assert (done.returncode, done.stderr) == (1, "")
     for name in CONFLICTS[1]:
         assert re.search(rf"^ +{re.escape(name)}( \(.*\))?: \w+", done.stdout, re.MULTILINE), name
-    assert "asks for each of them" in done.stdout
+    assert "params.yaml: keep your values" in done.stdout
     assert "git rm .github/CODEOWNERS" in done.stdout
     assert "requirements.lock: the new lock with your fastjsonschema; " in done.stdout
     text = (project / "params.yaml").read_text(encoding="utf-8")
@@ -382,14 +382,14 @@ def test_locks_are_merged_package_by_package() -> None:
         + entry("scipy", "1.16")
     )
     theirs = entry("mlflow", "3.17") + entry("numpy", "2.0") + entry("pandas", "3.2") + entry("scipy", "1.17")
-    merged = lockfile.merge(base, ours, theirs)
+    merged = merge_locks(base, ours, theirs)
     assert merged.text == (
         entry("lxml", "6.0") + entry("mlflow", "3.17") + entry("numpy", "2.1") + entry("pandas", "3.2")
         + entry("scipy", "1.17")
     )  # fmt: skip
     assert (merged.kept, merged.gave_way) == (("lxml", "numpy"), ("pandas",))
     forked = entry("numpy", "2.0") + entry("numpy", "2.4")
-    assert lockfile.merge(forked, forked, forked) == lockfile.Merged(forked, (), ())
+    assert merge_locks(forked, forked, forked) == Merged(forked, (), ())
 
 
 def test_a_schedule_of_ones_own_meets_another_one_and_says_how_to_bring_it_in(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from docs.pictures import browser, chromium
 from ladder import ROOT, practices
 from ladder.carry import LIST
 from ladder.difference import between, packages
@@ -22,12 +23,6 @@ from tests.tool.conftest import Ladder
 
 WRITTEN: dict[str, dict[str, list[str]]] = yaml.safe_load(LIST.read_text(encoding="utf-8"))
 KINDS = (("new", "+"), ("changed", "~"), ("gone", "-"))
-CHROMIUM = next(
-    filter(
-        None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))
-    ),
-    None,
-)
 
 
 def counts(pair: str) -> str:
@@ -252,54 +247,44 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the PATH")
+@pytest.mark.skipif(chromium() is None, reason="needs Chromium on the PATH")
 def test_in_a_browser_it_needs_no_network_fits_filters_and_opens_what_is_linked(page: Path) -> None:
-    from playwright.sync_api import sync_playwright
-
-    flags = "no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
-    flags += " disable-component-update disable-sync"
     asked: list[str] = []
     wrong: list[str] = []
 
-    def told(message: Any) -> None:
+    def noted(message: Any) -> None:
         if message.type in ("error", "warning"):
             wrong.append(message.text)
 
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=[f"--{flag}" for flag in flags.split()]
-        )
-        try:
-            seen = opened.new_page()
-            seen.on("request", lambda request: asked.append(request.url))
-            seen.on("pageerror", lambda error: wrong.append(str(error)))
-            seen.on("console", told)
-            seen.goto(page.as_uri())
-            differing = sum(len(WRITTEN["1-2"][kind]) for kind in ("new", "changed", "gone"))
-            assert seen.evaluate(LOOKS)["shown"] == differing
-            assert seen.evaluate(LOOKS)["open"] == []
-            seen.evaluate("location.hash = '#file-bike-demand-serving-app-py'")
-            seen.wait_for_function("document.querySelector('.file[open]')")
-            assert seen.evaluate(LOOKS)["open"] == ["file-bike-demand-serving-app-py"]
-            papers = set()
-            for scheme in ("light", "dark"):
-                seen.emulate_media(color_scheme=scheme)
-                papers.add(seen.evaluate("getComputedStyle(document.body).backgroundColor"))
-                for width in (380, 820, 1280):
-                    seen.set_viewport_size({"width": width, "height": 900})
-                    looks = seen.evaluate(LOOKS)
-                    assert (looks["over"], looks["wide"]) == (0, []), (scheme, width)
-            assert len(papers) == 2
-            seen.fill("#filter", "l2-h2 training/reproduce")
-            assert seen.evaluate(LOOKS)["shown"] == 1
-            seen.fill("#filter", "no such thing")
-            assert seen.is_visible("#none")
-            seen.fill("#filter", "")
-            seen.uncheck('[data-kind="new"]')
-            assert seen.evaluate(LOOKS)["shown"] == differing - len(WRITTEN["1-2"]["new"])
-            seen.click("#theme")
-            assert seen.evaluate("getComputedStyle(document.body).backgroundColor") in papers
-        finally:
-            opened.close()
+    with browser() as opened:
+        seen = opened.new_page()
+        seen.on("request", lambda request: asked.append(request.url))
+        seen.on("pageerror", lambda error: wrong.append(str(error)))
+        seen.on("console", noted)
+        seen.goto(page.as_uri())
+        differing = sum(len(WRITTEN["1-2"][kind]) for kind in ("new", "changed", "gone"))
+        assert seen.evaluate(LOOKS)["shown"] == differing
+        assert seen.evaluate(LOOKS)["open"] == []
+        seen.evaluate("location.hash = '#file-bike-demand-serving-app-py'")
+        seen.wait_for_function("document.querySelector('.file[open]')")
+        assert seen.evaluate(LOOKS)["open"] == ["file-bike-demand-serving-app-py"]
+        papers = set()
+        for scheme in ("light", "dark"):
+            seen.emulate_media(color_scheme=scheme)
+            papers.add(seen.evaluate("getComputedStyle(document.body).backgroundColor"))
+            for width in (380, 820, 1280):
+                seen.set_viewport_size({"width": width, "height": 900})
+                looks = seen.evaluate(LOOKS)
+                assert (looks["over"], looks["wide"]) == (0, []), (scheme, width)
+        assert len(papers) == 2
+        seen.fill("#filter", "l2-h2 training/reproduce")
+        assert seen.evaluate(LOOKS)["shown"] == 1
+        seen.fill("#filter", "no such thing")
+        assert seen.is_visible("#none")
+        seen.fill("#filter", "")
+        seen.uncheck('[data-kind="new"]')
+        assert seen.evaluate(LOOKS)["shown"] == differing - len(WRITTEN["1-2"]["new"])
+        seen.click("#theme")
+        assert seen.evaluate("getComputedStyle(document.body).backgroundColor") in papers
     assert [each for each in asked if not each.startswith("data:")] == [page.as_uri()]
     assert wrong == []

@@ -13,8 +13,8 @@ import pytest
 from rich.console import Console
 
 from ladder import ROOT, UserError, workcopy
+from ladder.git import git
 from ladder.levels import level
-from ladder.starter.git import git
 from ladder.starter.new import MESSAGE, SAMPLE, Wanted, new, wanted
 from ladder.starter.rename import PACKAGE
 from ladder.world import COMMITTED_FEED
@@ -154,7 +154,7 @@ def test_columns_stay_where_they_are_as_far_as_there_is_room(tmp_path: Path) -> 
         ("json", "Python's standard library"),
         ("numpy", "an installed package"),
         ("Build", "the project has a folder of that name"),
-        ("command", "its code has something else of that name"),
+        ("integrity", "its code has something else of that name"),
         ("x" * 41, "more than 40 characters"),
     ],
 )

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
+from docs.pictures import browser, chromium
 from ladder import ROOT, practices
 from ladder.compare.results import Comparison, Happening
 from ladder.page import charts
-from ladder.page.book import packed
+from ladder.page.code import packed
 from ladder.page.compare import render, write
-from ladder.page.picture import browser, chromium
 from tests.tool.comparisons import seeded
 
 needs_browser = pytest.mark.skipif(chromium() is None, reason="needs Chromium on the PATH")
@@ -489,7 +489,7 @@ def test_the_small_edition_is_the_same_page_without_plotly(
     written = tmp_path / "compare.json"
     written.write_text(comparison.model_dump_json(), encoding="utf-8")
     subprocess.run(
-        [sys.executable, "-m", "ladder.page.picture", str(written), str(tmp_path / "docs")],
+        [sys.executable, "-m", "docs.pictures", str(written), str(tmp_path / "docs")],
         cwd=ROOT,
         check=True,
     )

@@ -21,6 +21,7 @@ COMMIT = "git.commit"
 UNCOMMITTED = "git.uncommitted"
 NO_COMMIT = "none"
 PASSED = "passed"  # tag: whether the twin was good enough to register the model
+LEFT_OUT = "left_out"  # tag: how many gathered hours it did not learn from, and why
 LOCK_TAG = "dvc.lock"  # tag: SHA-256 of the dvc.lock of the run, which names all that went into it
 
 
@@ -32,6 +33,13 @@ class Recorded:
     twin_run_id: str
     version: int | None  # None where the twin did not pass
     mae: float
+    rows: int = 0  # that the model learned from
+    left_out: str = "nothing"  # how many gathered hours it did not learn from, and why
+
+    @property
+    def data_summary(self) -> str:
+        """What the model learned from and what was left out, as people read it."""
+        return f"It learned from {self.rows:,} rows; left out {self.left_out}."
 
 
 def already(tracking: Tracking) -> Recorded | None:
@@ -43,7 +51,9 @@ def already(tracking: Tracking) -> Recorded | None:
     versions = {version.run_id: version.number for version in tracking.versions()}
     for run in tracking.runs_with_tag(LOCK_TAG, _digest(LOCK)):
         if run.id in versions:
-            return Recorded(run.id, run.tags["twin_run_id"], versions[run.id], run.metrics["mae"])
+            rows, left_out = (0 if run.dataset is None else run.dataset.rows), run.tags[LEFT_OUT]
+            twin, mae = run.tags["twin_run_id"], run.metrics["mae"]
+            return Recorded(run.id, twin, versions[run.id], mae, rows, left_out)
         if run.tags[PASSED] == "false":
             return Recorded(run.id, run.id, None, run.metrics["mae"])
     return None
@@ -64,6 +74,7 @@ def record(
         UNCOMMITTED: str(revision is None or bool(revision.patch)).lower(),
         PASSED: str(passed).lower(),
         LOCK_TAG: _digest(LOCK),
+        LEFT_OUT: report.get("left_out") or "nothing",
     }
 
     def log(kind: str, files: Sequence[Path], twin: dict[str, str]) -> str:
@@ -89,7 +100,7 @@ def record(
         number = tracking.register(
             run_id, twin_run_id, {"data": data_digest(), "mae": f"{metrics['mae']:.2f}"}
         ).number
-    return Recorded(run_id, twin_run_id, number, metrics["mae"])
+    return Recorded(run_id, twin_run_id, number, metrics["mae"], report[FINAL]["rows"], tags[LEFT_OUT])
 
 
 @contextmanager

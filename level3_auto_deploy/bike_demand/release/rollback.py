@@ -10,11 +10,19 @@ from bike_demand.release.transitions import (
     ROLLED_BACK,
     STATE_TAG,
     STOPPED,
+    can_be_live,
     end_test,
     wait_for_rollout,
 )
 from bike_demand.settings import Settings
-from bike_demand.tracking import BLOCKED_TAG, CHALLENGER, DEPLOYMENT_TAG, PREVIOUS, Tracking, Version
+from bike_demand.tracking import (
+    BLOCKED_TAG,
+    CHALLENGER,
+    DEPLOYMENT_TAG,
+    PREVIOUS,
+    Tracking,
+    Version,
+)
 
 ROLLBACK = "rollback"  # the kind of its record
 GUARD = "the guard tripped"  # how the reason begins where the watch of a promotion rolled it back
@@ -27,12 +35,17 @@ def roll_back(settings: Settings, tracking: Tracking, reason: str, now: datetime
     record. Raises UserError where there is no earlier version; then nothing was changed.
     """
     bad = tracking.champion()
+    if bad is None:
+        raise UserError("no version is live; make one live: python -m bike_demand deploy VERSION")
     good = last_good(tracking)
-    if bad is None or good is None:
+    if good is None:
         advice = "deploy another one instead"
         if (challenger := tracking.aliases().get(CHALLENGER)) is not None:
             advice = f"to end the test of version {challenger}: python -m bike_demand ab stop --reason TEXT"
-        raise UserError(f"there is no earlier version to go back to; {advice}")
+        raise UserError(
+            "there is no earlier version to go back to: none was live, or it was rolled back or deleted; "
+            + advice
+        )
     record = tracking.open_record(
         ROLLBACK,
         f"version {bad.number} back to {good.number}",
@@ -65,12 +78,9 @@ def roll_back(settings: Settings, tracking: Tracking, reason: str, now: datetime
 
 
 def last_good(tracking: Tracking) -> Version | None:
-    """The latest of the champions before this one that was not rolled back itself; None: there is none."""
-    champion = tracking.champion()
-    if champion is None:
-        return None
-    for number in reversed(tracking.champions()[:-1]):
-        version = tracking.version(number)
-        if number != champion.number and BLOCKED_TAG not in version.tags:
-            return version
-    return None
+    """The latest of the champions before this one that can be live again.
+
+    Not one that was rolled back or deleted, or whose model is gone. None: there is none.
+    """
+    versions = (tracking.version(number) for number in reversed(tracking.champions()[:-1]))
+    return next((each for each in versions if can_be_live(tracking, each)), None)

@@ -1,90 +1,68 @@
-"""The hours that trainings leave out, and why: recognised when the feed is gathered, kept with its version.
+"""The quarantine: hours that trainings leave out, and why. It is kept with the version of the data.
 
 The file lies beside the data, as a further output of the stage that gathers them, so that a training that is
-made again leaves out the same hours, whatever is known by then.
+reproduced leaves out the same hours, whatever is known by then.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bike_demand.data import quality
-from bike_demand.data.lessons import Case, unrecognised
-from bike_demand.data.quality import Finding, arrival
+from bike_demand.data.label_check import check_gathered
+from bike_demand.data.quality import Violation, require_fit
+from bike_demand.data.regression_cases import BadDataCase, unrecognised
 from bike_demand.data.schema import Hour
 from bike_demand.data.store import gathered_months, read_hours
 from bike_demand.data.table import iso
-from bike_demand.data.validate import inspect
 from bike_demand.errors import UserError
 from bike_demand.files import write_atomically
-from bike_demand.settings import DATA, QUARANTINE, REPORTS, Quality, Settings
+from bike_demand.settings import DATA, QUARANTINE, QualityRules, Settings
 
-
-class Stretch(BaseModel):
-    """A finding about gathered hours, and what follows from it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    check: str
-    subject: str
-    says: str
-    then: str  # leave-out or stop
-    goes_on: bool
-    hours: tuple[datetime, ...]
-
-    def __str__(self) -> str:
-        return str(Finding(self.check, self.subject, self.says, self.hours, self.goes_on))
+GAPS = "gaps"  # the rule about hours that are not there: all others are about bad ones
 
 
 class Quarantine(BaseModel):
-    """All that is wrong with the gathered hours, and the cases of before that still have to be recognised."""
+    """All violations in the gathered hours, and the regression cases that still have to be recognised."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    stretches: tuple[Stretch, ...] = ()
-    cases: tuple[Case, ...] = ()
+    violations: tuple[Violation, ...] = ()
+    cases: tuple[BadDataCase, ...] = ()
 
     @property
     def left_out(self) -> set[datetime]:
-        """The hours that nothing is to be learned from."""
-        return {hour for each in self.stretches if each.check != "gaps" for hour in each.hours}
+        """The hours that nothing is learned from."""
+        return {hour for each in self.violations if each.rule != GAPS for hour in each.hours}
+
+    def described(self, hours: int) -> str:
+        """What of so many hours was left out and why, as people read it; empty where nothing was."""
+        why = [
+            f"{each.subject} {each.rule} ({each.hours[0]:%Y-%m-%dT%H} to {each.hours[-1]:%Y-%m-%dT%H})"
+            for each in self.violations
+            if each.rule != GAPS
+        ]
+        return f"{hours:,} hours: {', '.join(why)}" if hours else ""
 
     @property
     def lost(self) -> set[datetime]:
-        """The hours that are missing, and known to be: a gap that is over."""
-        return {
-            hour
-            for each in self.stretches
-            if each.check == "gaps" and not each.goes_on
-            for hour in each.hours
-        }
+        """The missing hours of gaps that are over."""
+        gaps = [each for each in self.violations if each.rule == GAPS and not each.ongoing]
+        return {hour for each in gaps for hour in each.hours}
 
 
-def recognise(
+def quarantine_of(
     rows: Sequence[Hour],
     known: Mapping[datetime, int],
-    expected: Mapping[datetime, float],
-    cases: Sequence[Case],
-    settings: Quality,
+    cases: Sequence[BadDataCase],
+    rules: QualityRules,
 ) -> Quarantine:
-    """What is wrong with these rows (ascending, at least one), by the counts that the application was told
-    and the predictions for hours of which it was told none.
+    """What breaks a rule in these rows (ascending, at least one), by these reported outcomes.
 
-    When the feed came is not looked at: that is no matter of its rows.
+    Whether the feed came in time is not a matter of its rows.
     """
-    asked = [hour for hour, count in known.items() if count]
-    found = [
-        *quality.inputs(rows, settings),
-        *quality.gaps(rows, asked, settings),
-        *quality.targets(rows, known, expected, settings),
-    ]
-    return Quarantine(
-        stretches=tuple(Stretch(**vars(each), then=getattr(settings, each.check).then) for each in found),
-        cases=tuple(cases),
-    )
+    return Quarantine(violations=tuple(check_gathered(rows, known, rules)), cases=tuple(cases))
 
 
 def good(rows: Sequence[Hour], quarantine: Quarantine) -> list[Hour]:
@@ -93,13 +71,13 @@ def good(rows: Sequence[Hour], quarantine: Quarantine) -> list[Hour]:
     return [row for row in rows if row.timestamp not in bad]
 
 
-def good_hours(folder: Path = DATA, file: Path = QUARANTINE) -> list[Hour]:
+def training_hours(folder: Path = DATA, file: Path = QUARANTINE) -> list[Hour]:
     """The gathered hours that may be learned from. Raises UserError where nothing was gathered."""
     return good(read_hours(folder), read(file))
 
 
 def strike(folder: Path, file: Path) -> None:
-    """Take the lines of the hours in quarantine out of the files of the gathered months."""
+    """Remove the lines of the hours in quarantine from the files of the gathered months."""
     bad = {iso(hour).encode() for hour in read(file).left_out}
     for month in gathered_months(folder) if bad else ():
         path = folder / f"{month}.csv"
@@ -111,50 +89,30 @@ def strike(folder: Path, file: Path) -> None:
 def fit_hours(
     rows: Sequence[Hour], quarantine: Quarantine, settings: Settings, as_of: datetime | None
 ) -> list[Hour]:
-    """The rows (ascending, at least one) that may be learned from, if these are fit for training by `as_of`.
+    """The rows (ascending, at least one) that may be learned from, if they are fit for training by `as_of`.
 
-    Raises UserError where they are not; then there is a report of every hour, or of every stretch.
+    Bad hours are left out; what cannot be left out, a gap that goes on or a stale feed, stops the training.
+    Raises UserError where it does.
     """
-    quality = settings.monitoring.quality
-    report = REPORTS / "validation.json"
-    refuse_forgotten(quarantine, quality)
-    now = as_of if as_of is not None or settings.validation.clock == "feed" else datetime.now()
-    late = [] if now is None else arrival(rows, quality, now)
-    stopping: list[Stretch | Finding] = [*_stopping(rows, quarantine, settings.validation.days), *late]
-    if stopping:
-        told = [{"what": each.says, "hours": [iso(hour) for hour in each.hours]} for each in stopping]
-        write_atomically(report, (json.dumps(told, indent=1) + "\n").encode())
-        raise UserError(
-            f"the data are not fit for training: {'; '.join(map(str, stopping))}; nothing was trained, have"
-            f" the feed corrected ({report.as_posix()} has every hour)"
-        )
+    refuse_forgotten(quarantine, settings.quality)
+    gaps = [each for each in quarantine.violations if each.rule == GAPS and each.ongoing]
+    require_fit(rows, gaps, settings, as_of)
     rest = good(rows, quarantine)
     if not rest:
         raise UserError("not one of the gathered hours is good; look into state/quarantine.json and the feed")
-    inspect(rest, settings.validation, as_of, report, quarantine.left_out | quarantine.lost)
     return rest
 
 
-def refuse_forgotten(quarantine: Quarantine, settings: Quality) -> None:
-    """Raises UserError that names the incident where a case of before would not be recognised any more."""
+def refuse_forgotten(quarantine: Quarantine, rules: QualityRules) -> None:
+    """Raises UserError that names the incident whose regression case would not be recognised any more."""
     for case in quarantine.cases:
-        missed = unrecognised(case, settings)
+        missed = unrecognised(case, rules)
         if missed:
             raise UserError(
-                "the checks of monitoring.quality in params.yaml no longer recognise incident"
-                f" {case.incident} ({case.check}, {case.subject}): they miss {missed} of its"
-                f" {len(case.must)} bad hours; nothing was trained, make them recognise it again"
+                f"the rules under `quality` in params.yaml no longer recognise incident {case.incident}"
+                f" ({case.check}, {case.subject}): they miss {missed} of its {len(case.must)} bad hours;"
+                " nothing was trained, make them recognise it again"
             )
-
-
-def _stopping(rows: Sequence[Hour], quarantine: Quarantine, days: int) -> list[Stretch]:
-    """What stops a training: it goes on, or lies in the newest `days` and cannot just be left out."""
-    since = rows[-1].timestamp - timedelta(days=days)
-    return [
-        each
-        for each in quarantine.stretches
-        if each.then == "stop" and (each.goes_on or (each.check != "gaps" and each.hours[-1] > since))
-    ]
 
 
 def holdout_days(rows: Sequence[Hour], quarantine: Quarantine, days: int) -> int:
@@ -168,9 +126,9 @@ def holdout_days(rows: Sequence[Hour], quarantine: Quarantine, days: int) -> int
 
 
 def read(file: Path = QUARANTINE) -> Quarantine:
-    """What was recognised when the data were gathered; nothing where nobody looked.
+    """What was recognised when the data were gathered; nothing where the file is absent.
 
-    Raises UserError where somebody spoilt the file.
+    Raises UserError where the file was damaged.
     """
     try:
         return Quarantine.model_validate_json(file.read_bytes())

@@ -24,7 +24,7 @@ from bike_demand.release.out_of_band import (
     out_of_band_promotion,
 )
 from bike_demand.release.rescored import compared
-from bike_demand.release.rollback import roll_back
+from bike_demand.release.rollback import last_good, roll_back
 from bike_demand.release.transitions import LIVE_SINCE_TAG
 from bike_demand.tracking import BLOCKED_TAG, CHAMPION, PREVIOUS, Version
 
@@ -75,18 +75,17 @@ def finish(context: Context) -> None:
     """Complete the rollbacks that an earlier process began."""
     for action in event_log.under_way(context.database):
         if action.kind == TAKE_BACK:
-            context.tell(_complete_rollback(context, action.id, int(action.detail[VERSION]), action.reason))
+            context.report(_complete_rollback(context, action.id, int(action.detail[VERSION]), action.reason))
 
 
 def restore(context: Context) -> str | None:
-    """Where the alias is gone, make the last good champion the champion again; None: there never was one."""
-    for number in reversed(context.tracking.remembered()):
-        version = context.tracking.version(number)
-        if BLOCKED_TAG not in version.tags:
-            with deployment_lock():
-                transitions.go_live(context.tracking, version, context.now)
-            return f"Version {number}, the last one that was live, is live again."
-    return None
+    """Where nothing is live, make the last good champion the champion again; None: there is none."""
+    version = last_good(context.tracking)
+    if version is None:
+        return None
+    with deployment_lock():
+        transitions.go_live(context.tracking, version, context.now)
+    return f"Version {version.number}, the last good one that was live, is live again."
 
 
 def note(context: Context) -> None:
@@ -98,7 +97,7 @@ def note(context: Context) -> None:
         return
     version = context.tracking.version(champion)
     how = "promoted out of band" if OUT_OF_BAND_TAG in version.tags else "released"
-    if before is not None and BLOCKED_TAG in context.tracking.version(before).tags:
+    if before in context.tracking.tagged(BLOCKED_TAG):
         how = f"instead of version {before}, which was rolled back"
     since = datetime.fromisoformat(version.tags.get(LIVE_SINCE_TAG, context.now.isoformat()))
     action = event_log.begin(
@@ -217,6 +216,6 @@ def _release(context: Context, version: Version, says: str, evidence: Mapping[st
 
 def _none(context: Context) -> Signal:
     says = "No model is live."
-    if context.tracking.remembered():
-        says = "No model is live any more: somebody took the alias away."
+    if known := event_log.actions(context.database, LIVE):
+        says = f"No model is live any more: version {known[-1].version} or its alias was deleted."
     return Signal(Kind.NO_MODEL, "production", context.now, says, {})

@@ -1,7 +1,7 @@
 """Incidents: since when, noticed by what, what was done, what it cost, and what is learned of it.
 
 An incident lasts as long as its signal. Bad data become a regression case: a check of every later training
-(`data.lessons`).
+(`data.regression_cases`).
 """
 
 import statistics
@@ -9,15 +9,17 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from bike_demand.data.lessons import make_case
+from bike_demand.data.quality import FEED
+from bike_demand.data.regression_cases import make_case
 from bike_demand.data.schema import Conditions
 from bike_demand.data.target import ERROR_DECIMALS, error, target_of
+from bike_demand.errors import UserError
 from bike_demand.loop import champion
 from bike_demand.loop.alerts import alert
 from bike_demand.loop.champion import VERSION
 from bike_demand.loop.context import Context
 from bike_demand.monitoring.gathered import gathered_hours
-from bike_demand.monitoring.quality import FEED, Found
+from bike_demand.monitoring.signals import SourcedViolation
 from bike_demand.prediction_log import event_log, history
 from bike_demand.prediction_log.event_log import DATA, TAKE_BACK, Incident, Kind, Raised
 from bike_demand.prediction_log.queries import ShownPrediction, first_hour_after, shown
@@ -32,10 +34,10 @@ LEAST_HOURS = 12  # with a known outcome, for the error of a version that was ro
 BEFORE_DAYS = 21  # before bad data, of which their case takes what it needs
 
 
-def follow(context: Context, signals: Sequence[Raised], found: Sequence[Found]) -> None:
+def follow(context: Context, signals: Sequence[Raised], found: Sequence[SourcedViolation]) -> None:
     """Open an incident for each signal that is one, and end those whose signal is over.
 
-    `found` is what the look found wrong with data, also of what is over.
+    `found` are the violations of data, also of what is over.
     """
     for signal in signals:
         if signal.kind in KINDS:
@@ -81,13 +83,13 @@ def of_people(context: Context) -> None:
         _end(context, incident, [])
 
 
-def _end(context: Context, incident: Incident, found: Sequence[Found]) -> None:
+def _end(context: Context, incident: Incident, found: Sequence[SourcedViolation]) -> None:
     """The regression case first: an end that was cut off is made again."""
     cost = _cost(context, incident)
     learned = ""
     if incident.kind is Kind.RELEASE:
         cost |= _release_cost(context, incident)
-    elif incident.kind is Kind.QUALITY and _data_lesson(context, incident, found):
+    elif incident.kind is Kind.QUALITY and _keep_case(context, incident, found):
         learned = " Its hours are a check of every later training from now on."
     event_log.end_incident(context.database, incident.id, context.now, cost)
     days = max(1, (context.now - incident.since).days)
@@ -136,7 +138,10 @@ def _release_cost(context: Context, incident: Incident) -> dict[str, Any]:
     known = [row for row in rows if row.count is not None]
     if not instead or len(known) < LEAST_HOURS:
         return cost
-    good = _error(known, predictions(context.tracking, context.tracking.version(instead[-1]), known))
+    try:
+        good = _error(known, predictions(context.tracking, context.tracking.version(instead[-1]), known))
+    except UserError:  # the model was deleted
+        return cost
     bad = _error(known, [row.prediction for row in known])
     return cost | {
         "error_of_bad_model": round(bad, ERROR_DECIMALS),
@@ -145,25 +150,24 @@ def _release_cost(context: Context, incident: Incident) -> dict[str, Any]:
     }
 
 
-def _data_lesson(context: Context, incident: Incident, found: Sequence[Found]) -> bool:
+def _keep_case(context: Context, incident: Incident, found: Sequence[SourcedViolation]) -> bool:
     """Keep the hours of bad data for later trainings; whether there was anything to keep."""
-    its = [
+    violations = [
         each
         for each in found
-        if each.finding.subject == incident.subject and each.finding.hours[-1] >= incident.since
+        if each.violation.subject == incident.subject and each.violation.hours[-1] >= incident.since
     ]
     # The feed is what is trained on, so it goes first.
-    for each in sorted(its, key=lambda each: each.where != FEED):
-        since = each.finding.hours[0] - timedelta(days=BEFORE_DAYS)
+    for each in sorted(violations, key=lambda each: each.source != FEED):
+        since = each.violation.hours[0] - timedelta(days=BEFORE_DAYS)
         rows: Sequence[Conditions]
-        if each.where == FEED:
+        if each.source == FEED:
             rows = gathered_hours(since, context.now)
         else:
             answers = history.answers(context.database, since, context.now)
             rows = [one.asked for one in history.first_answers(answers)]
         known = history.counts(context.database, since, context.now)
-        quality = context.settings.monitoring.quality
-        case = make_case(incident.id, each.finding, rows, known, quality)
+        case = make_case(incident.id, each.violation, rows, known, context.settings.quality)
         if case is not None:
             event_log.add_regression_case(context.database, incident.id, DATA, case.model_dump(mode="json"))
             return True

@@ -17,7 +17,7 @@ from bike_demand.release import deploy as delivery
 from bike_demand.release import transitions
 from bike_demand.release.decision import page_of
 from bike_demand.settings import Settings
-from bike_demand.tracking import DEPLOYMENT_TAG
+from bike_demand.tracking import DEPLOYMENT_TAG, Run
 from bike_demand.training import steps
 
 # Keys of an action's detail.
@@ -74,7 +74,7 @@ def drop(context: Context, action: Action, why: str) -> str:
 
 def _trained(context: Context, action: Action) -> int:
     """The version that was trained. Raises UserError where none was."""
-    context.tell(f"Training, because {action.reason}")
+    context.report(f"Training, because {action.reason}")
     made, _ = steps.run(context.as_of, False)
     assert made.version is not None  # `steps.run` raises where none was registered
     new = made.version > int(action.detail[NEWEST])  # an interrupted one registered it before
@@ -82,11 +82,12 @@ def _trained(context: Context, action: Action) -> int:
         context.database, action.id, version=made.version, detail={NOTHING_NEW: not new, "run": made.run_id}
     )
     if new:
-        context.tell(
+        context.report(
             f"Registered as version {made.version}; holdout model off by {rounded(made.mae)} {ERROR_UNIT}."
+            f" {made.data_summary}"
         )
     else:
-        context.tell(f"Nothing is new since version {made.version}.")
+        context.report(f"Nothing is new since version {made.version}.")
     return made.version
 
 
@@ -99,7 +100,7 @@ def _deployed(context: Context, action: Action, number: int) -> str:
         return f"Version {number} is registered (deploy.automatic is off)."
     if state is None:
         try:
-            delivery.deploy(context.settings, str(number), context.as_of, context.tell)
+            delivery.deploy(context.settings, str(number), context.as_of, context.report)
         except UnreachableError:
             raise
         except UserError as error:
@@ -111,8 +112,8 @@ def _deployed(context: Context, action: Action, number: int) -> str:
         state = delivery.decided(context.tracking, context.tracking.version(number))
     outcome = OUTCOMES.get(state or "", str(state))
     failed = state in (transitions.REFUSED, transitions.REJECTED, transitions.ROLLED_BACK)
-    record = context.tracking.version(number).tags.get(DEPLOYMENT_TAG, "")
-    _end(context, action, FAILED if failed else DONE, outcome, _helped(context, record, state))
+    record = context.tracking.find_run(context.tracking.version(number).tags.get(DEPLOYMENT_TAG))
+    _end(context, action, FAILED if failed else DONE, outcome, _helped(context, record))
     return f"Version {number} was trained: {outcome} ({page_of(number).as_posix()})."
 
 
@@ -134,6 +135,7 @@ def follow_up(context: Context) -> None:
     """Record what became of the versions that were in their tests, and of those that were rolled back."""
     actions = event_log.actions(context.database)
     back = {each.detail.get("version") for each in actions if each.kind == TAKE_BACK}
+    versions = {each.number: each for each in context.tracking.versions()}
     for action in trainings(actions):
         outcome = action.detail.get(OUTCOME)
         changes = outcome in OPEN.values() or (
@@ -141,19 +143,21 @@ def follow_up(context: Context) -> None:
         )
         if action.version is None or not changes:
             continue
-        record = context.tracking.version(action.version).tags.get(DEPLOYMENT_TAG)
-        state = None if record is None else context.tracking.run(record).tags.get(transitions.STATE_TAG)
-        new = OUTCOMES.get(state or "", outcome)
+        version = versions.get(action.version)
+        record = None if version is None else context.tracking.find_run(version.tags.get(DEPLOYMENT_TAG))
+        state = None if record is None else record.tags.get(transitions.STATE_TAG)
+        new = "its version was deleted" if version is None else OUTCOMES.get(state or "", outcome)
         if new != outcome:
-            detail = {OUTCOME: new, HELPED: _helped(context, str(record), state)}
+            detail = {OUTCOME: new, HELPED: _helped(context, record)}
             event_log.write_action(context.database, action.id, detail=detail)
 
 
-def _helped(context: Context, record: str, state: str | None) -> bool | None:
+def _helped(context: Context, record: Run | None) -> bool | None:
     """Whether the version was surely no worse than the champion; None: not decided yet."""
-    if state in (None, transitions.WAITING, transitions.TESTING):
+    state = None if record is None else record.tags.get(transitions.STATE_TAG)
+    if record is None or state in (None, transitions.WAITING, transitions.TESTING):
         return None
-    high = context.tracking.run(record).metrics.get("ab_high")
+    high = record.metrics.get("ab_high")
     return state == transitions.LIVE and (high is None or high < 1 + context.settings.ab.worse)
 
 

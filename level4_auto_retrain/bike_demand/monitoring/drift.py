@@ -80,10 +80,10 @@ def signal(content: Mapping[str, Any], now: datetime, settings: Drift) -> Signal
 
 def reference_window(tracking: Tracking, champion: Version, days: int) -> tuple[datetime, datetime] | None:
     """The last days that the champion learned from; None where nobody knows."""
-    dataset = tracking.run(champion.run_id).dataset
-    if dataset is None:
+    run = tracking.find_run(champion.run_id)
+    if run is None or run.dataset is None:
         return None
-    last = datetime.fromisoformat(dataset.last)
+    last = datetime.fromisoformat(run.dataset.last)
     return last - timedelta(days=days), last
 
 

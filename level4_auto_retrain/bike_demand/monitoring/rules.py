@@ -1,9 +1,9 @@
-"""When to train: what the days of the champion say of it, and what the trainings before it came to.
+"""The retraining policy: what the champion's days say about it, and what earlier trainings came to.
 
-The level of demand swings with the season, and the raw error with it. So no rule looks at the raw error: one
-looks at signed bias, as a share of demand, one at what the champion saves of the error of the simplest answer
-there is (the same hour a week ago), beside what it promised when it was released. Each is a one-sided t-test
-over the newest days: a margin has to be surely exceeded, not just once.
+The level of demand swings with the season, and the raw error with it. So no rule looks at the raw error. One
+looks at signed bias as a share of demand, one at the share of the baseline's error that the champion saves
+(the baseline is the same hour a week before), relative to its reference error at release. Each is a one-sided
+t-test over the newest days: a margin has to be exceeded significantly, not just once.
 """
 
 from collections.abc import Sequence
@@ -28,10 +28,10 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Promise:
-    """What a version was like on the days held out at its training. None: that is not on record.
+class Reference:
+    """The errors of a version's holdout model at its training. None: not on record.
 
-    `mae` is its mean error; `skill` is the share of the yardstick's error that it saved.
+    `mae` is its mean error; `skill` is the share of the baseline's error that it saved.
     """
 
     mae: float | None
@@ -49,23 +49,25 @@ class Tried:
 
 
 @dataclass(frozen=True)
-class Decision:
+class RetrainingDecision:
     """Whether to train now, and why, or why not, in a sentence."""
 
     train: bool
     says: str
 
 
-def promise(version: Version) -> Promise:
-    """What the version promised at its training."""
-    told = {name: version.tags.get(name) for name in ("mae", "skill")}
-    return Promise(**{name: None if value is None else float(value) for name, value in told.items()})
+def reference_error(version: Version) -> Reference:
+    """The reference error of a version: that of its holdout model."""
+    tags = {name: version.tags.get(name) for name in ("mae", "skill")}
+    return Reference(**{name: None if value is None else float(value) for name, value in tags.items()})
 
 
-def error_signal(days: Sequence[Day], promised: Promise, now: datetime, settings: Settings) -> Signal | None:
-    """The signal that the champion's error drifts; None where nothing is sure.
+def error_signal(
+    days: Sequence[Day], reference: Reference, now: datetime, settings: Settings
+) -> Signal | None:
+    """The signal that the champion's error drifts; None where nothing is significant.
 
-    `days` are the champion's own, ascending, without those on which something was wrong with what was asked.
+    `days` are the champion's own, ascending, without those with bad requests.
     """
     rule = settings.trigger
     begin = now.date() - rule.window_days * DAY
@@ -84,16 +86,16 @@ def error_signal(days: Sequence[Day], promised: Promise, now: datetime, settings
             f" ({rule.bias:.0%} is allowed)"
         )
         urgent = abs(share) > rule.urgent_bias
-    if (lost := _loss(recent, promised, rule)) is not None:
+    if (lost := _loss(recent, reference, rule)) is not None:
         loss, within = lost
         evidence |= {
             "loss": round(loss, 4),
             "loss_within": round(within, 4),
-            "promised_skill": promised.skill,
+            "promised_skill": reference.skill,
         }
         if loss - within > 1 + rule.loss:
             said.append(
-                f"beside the same hour a week before its error is {loss:.2f} times what it promised, surely"
+                f"relative to the same hour a week before it has {loss:.2f} times its reference error, surely"
                 f" more than {loss - within:.2f} times ({1 + rule.loss:.2f} is allowed)"
             )
     if not said:
@@ -120,7 +122,7 @@ def age_signal(trainings: Sequence[Tried], now: datetime, settings: Settings) ->
 
 def due(
     why: str, trainings: Sequence[Tried], now: datetime, settings: Settings, *, urgent: bool = False
-) -> Decision:
+) -> RetrainingDecision:
     """Whether to train for that reason, after these trainings (ascending); if it is `urgent`, a patient loop
     waits no longer than an eager one.
     """
@@ -128,7 +130,7 @@ def due(
     recent = [each for each in trainings if now - each.at < MONTH]
     if len(recent) >= rule.budget:
         free = recent[-rule.budget].at + MONTH
-        return Decision(
+        return RetrainingDecision(
             False, f"The budget of {rule.budget} trainings in 30 days is spent until {free:%Y-%m-%d}."
         )
     if trainings:
@@ -136,8 +138,10 @@ def due(
         until = trainings[-1].at + days * DAY
         if now < until:
             since = f"the training of {trainings[-1].at:%Y-%m-%d}"
-            return Decision(False, f"It cools down until {until:%Y-%m-%d}, {days} days after {since}.")
-    return Decision(True, f"It is time to train: {why}")
+            return RetrainingDecision(
+                False, f"It cools down until {until:%Y-%m-%d}, {days} days after {since}."
+            )
+    return RetrainingDecision(True, f"It is time to train: {why}")
 
 
 def cool_down(trainings: Sequence[Tried], rule: Trigger) -> int:
@@ -159,17 +163,17 @@ def _bias(days: Sequence[Day], confidence: float) -> tuple[float, float]:
     return _ratio(bias, count, confidence, SPREAD)
 
 
-def _loss(days: Sequence[Day], promised: Promise, rule: Trigger) -> tuple[float, float] | None:
-    """The error beside the yardstick's, as a multiple of what was promised; None where that says nothing.
+def _loss(days: Sequence[Day], reference: Reference, rule: Trigger) -> tuple[float, float] | None:
+    """The error relative to the baseline's, as a multiple of the reference; None where that says nothing.
 
-    The days of which at least half has a yardstick count: in its first week an application has none.
+    Only days count of which at least half has a baseline: in its first week an application has none.
     """
     days = [day for day in days if 2 * day.yardstick_hours >= day.known and day.yardstick_error]
-    if promised.skill is None or promised.skill >= 1 or len(days) < rule.min_days:
+    if reference.skill is None or reference.skill >= 1 or len(days) < rule.min_days:
         return None
     error = np.array([day.paired_error for day in days], dtype=np.float64)
     yardstick = np.array([day.yardstick_error for day in days], dtype=np.float64)
-    return _ratio(error, yardstick * (1 - promised.skill), rule.confidence, SPREAD)
+    return _ratio(error, yardstick * (1 - reference.skill), rule.confidence, SPREAD)
 
 
 def _ratio(above: Floats, below: Floats, confidence: float, spread: float) -> tuple[float, float]:

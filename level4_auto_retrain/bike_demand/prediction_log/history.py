@@ -138,21 +138,6 @@ def counts(database: Database, since: datetime, until: datetime) -> dict[datetim
         return dict(connection.execute(statement).tuples().all())
 
 
-def unknown(database: Database, since: datetime, until: datetime) -> dict[datetime, float]:
-    """What was answered first to those hours from `since` to before `until` whose count is not known."""
-    statement = (
-        select(predictions.c.hour, predictions.c.prediction)
-        .outerjoin(outcomes, outcomes.c.hour == predictions.c.hour)
-        .where(predictions.c.hour >= since, predictions.c.hour < until, outcomes.c.hour.is_(None))
-        .order_by(predictions.c.hour, predictions.c.made_at, predictions.c.id)
-    )
-    found: dict[datetime, float] = {}
-    with database.reading() as connection:
-        for hour, prediction in connection.execute(statement):
-            found.setdefault(hour, prediction)
-    return found
-
-
 def keep(
     database: Database,
     given: Sequence[Answer],

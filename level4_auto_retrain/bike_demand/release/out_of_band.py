@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from bike_demand.data.table import iso
-from bike_demand.release.transitions import LIVE, LIVE_SINCE_TAG, STATE_TAG
+from bike_demand.release.transitions import LIVE, LIVE_SINCE_TAG, STATE_TAG, can_be_live
 from bike_demand.tracking import BLOCKED_TAG, CHAMPION, DEPLOYMENT_TAG, PREVIOUS, Tracking, Version
 
 OUT_OF_BAND_TAG = "put_there"  # of a version that went live without a deployment: how
@@ -29,10 +29,9 @@ def out_of_band_promotion(tracking: Tracking) -> OutOfBandPromotion | None:
         return None
     if champion in remembered and not _was_live(tracking, tracking.version(remembered[-1])):
         return None  # a promotion was interrupted before the alias moved, or a rollback after it
-    good = (tracking.version(number) for number in reversed(remembered) if number != champion)
-    return OutOfBandPromotion(
-        tracking.version(champion), next((each for each in good if BLOCKED_TAG not in each.tags), None)
-    )
+    earlier = (tracking.version(number) for number in reversed(remembered) if number != champion)
+    good = next((each for each in earlier if can_be_live(tracking, each)), None)
+    return OutOfBandPromotion(tracking.version(champion), good)
 
 
 def adopt(tracking: Tracking, found: OutOfBandPromotion, since: datetime) -> None:
@@ -53,5 +52,5 @@ def _was_live(tracking: Tracking, version: Version) -> bool:
     """Whether its promotion was completed, and it was not rolled back."""
     if BLOCKED_TAG in version.tags or LIVE_SINCE_TAG not in version.tags:
         return False
-    record = version.tags.get(DEPLOYMENT_TAG)
-    return record is None or tracking.run(record).tags.get(STATE_TAG) in (LIVE, "done")
+    record = tracking.find_run(version.tags.get(DEPLOYMENT_TAG))
+    return record is None or record.tags.get(STATE_TAG) in (LIVE, "done")

@@ -8,6 +8,8 @@ import json
 import time
 from contextlib import closing
 from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from bike_demand.data.table import iso
 from bike_demand.errors import UserError
@@ -20,6 +22,7 @@ from bike_demand.tracking import (
     CHALLENGER,
     CHAMPION,
     DEPLOYMENT_TAG,
+    HANDOFF_ARTIFACT,
     PREVIOUS,
     Tracking,
     Version,
@@ -119,6 +122,18 @@ def wait_for_rollout(settings: Settings, tracking: Tracking) -> str:
     except UserError as error:
         return f"warning: the rollout cannot be followed: {error}"
     return nobody
+
+
+def can_be_live(tracking: Tracking, version: Version) -> bool:
+    """Whether the version was not rolled back, and the store still has its model."""
+    if BLOCKED_TAG in version.tags:
+        return False
+    with TemporaryDirectory() as scratch:
+        try:
+            tracking.fetch(version.run_id, HANDOFF_ARTIFACT, Path(scratch))
+        except UserError:
+            return False
+    return True
 
 
 def _write_state(

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from bike_demand.data.schema import LIMITS
 from bike_demand.data.target import ERROR_NAME, ERROR_UNIT
 from bike_demand.errors import UserError
-from bike_demand.prediction_log import event_log, norms
+from bike_demand.prediction_log import event_log, expected_ranges
 from bike_demand.prediction_log.database import Database, open_database
 from bike_demand.prediction_log.event_log import (
     BEGUN,
@@ -220,7 +220,7 @@ def read(database: Database, environment: str, seen_within: float) -> dict[str, 
             if not each["final"] or (as_of and datetime.fromisoformat(each["at"]) > as_of - REFUSED_FOR)
         ],
         "drift": next((each for _, each in drifts(database)), None),
-        "fallbacks": norms.replaced(database, as_of - timedelta(days=1)) if as_of else {},
+        "fallbacks": expected_ranges.replaced(database, as_of - timedelta(days=1)) if as_of else {},
         "workers": [each for each in workers(database, seen_within) if each.environment == environment],
     }
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from bike_demand.data.schema import Conditions
-from bike_demand.prediction_log.norms import Norm
+from bike_demand.prediction_log.expected_ranges import ExpectedRange
 from bike_demand.settings import Fallbacks
 
 Replaced = Mapping[
@@ -27,16 +27,16 @@ class _Check(NamedTuple):
 
 
 class Fallback:
-    """What to do with each field, and the norms of now. One instance for a process; safe between threads."""
+    """What to do with each field, and the expected ranges. One instance a process; thread-safe."""
 
     def __init__(self, settings: Fallbacks | None = None) -> None:
         self._settings = settings
         self._checks: tuple[_Check, ...] = ()
-        self.looked = threading.Event()  # set once the norms were looked for
+        self.looked = threading.Event()  # set once expected ranges were looked for
 
-    def take(self, norms: Mapping[str, Norm]) -> None:
-        """Let these norms count."""
-        self._checks = () if self._settings is None else _checks(norms, self._settings)
+    def take(self, ranges: Mapping[str, ExpectedRange]) -> None:
+        """Put these expected ranges in force."""
+        self._checks = () if self._settings is None else _checks(ranges, self._settings)
         self.looked.set()
 
     def apply(
@@ -62,14 +62,14 @@ class Fallback:
         return (rows, None) if used is None else (used, replaced)
 
 
-def _checks(norms: Mapping[str, Norm], settings: Fallbacks) -> tuple[_Check, ...]:
+def _checks(ranges: Mapping[str, ExpectedRange], settings: Fallbacks) -> tuple[_Check, ...]:
     span = timedelta(days=settings.days)
     choices = settings.fields.model_dump()
     return tuple(
         _Check(
             each.field, each.low, each.high, each.by_hour, _moved(each.as_of, -span), _moved(each.as_of, span)
         )
-        for each in norms.values()
+        for each in ranges.values()
         if choices.get(each.field) == "recent"
     )
 

@@ -11,7 +11,7 @@ import time
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from bike_demand.prediction_log import norms
+from bike_demand.prediction_log import expected_ranges
 from bike_demand.prediction_log.database import Database
 from bike_demand.prediction_log.writer import Beat, PredictionLog
 from bike_demand.serving.dashboard import StatusReporter
@@ -100,7 +100,7 @@ class ServiceWorker:
         self.recorder.sync()
 
     def _beside(self, database: Database) -> None:
-        self.fallback.take(norms.read(database))
+        self.fallback.take(expected_ranges.read(database))
 
     def _beat(self) -> Beat:
         live = self.holder.live

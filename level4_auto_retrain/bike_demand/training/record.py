@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bike_demand.data.quarantine import good_hours
+from bike_demand.data.quarantine import training_hours
 from bike_demand.settings import PARAMS, RUN, Settings
 from bike_demand.tracking import Dataset, Tracking
 from bike_demand.training.evaluate import passes
@@ -24,6 +24,7 @@ COMMIT = "git.commit"
 UNCOMMITTED = "git.uncommitted"
 NO_COMMIT = "none"
 PASSED = "passed"  # tag: whether the twin was good enough to register the model
+LEFT_OUT = "left_out"  # tag: how many gathered hours it did not learn from, and why
 LOCK_TAG = "dvc.lock"  # tag: SHA-256 of the dvc.lock of the run, which names all that went into it
 PROMISE = (
     "mae",
@@ -41,6 +42,13 @@ class Recorded:
     twin_run_id: str
     version: int | None  # None where the twin did not pass
     mae: float
+    rows: int = 0  # that the model learned from
+    left_out: str = "nothing"  # how many gathered hours it did not learn from, and why
+
+    @property
+    def data_summary(self) -> str:
+        """What the model learned from and what was left out, as people read it."""
+        return f"It learned from {self.rows:,} rows; left out {self.left_out}."
 
 
 def already(tracking: Tracking) -> Recorded | None:
@@ -52,7 +60,9 @@ def already(tracking: Tracking) -> Recorded | None:
     versions = {version.run_id: version.number for version in tracking.versions()}
     for run in tracking.runs_with_tag(LOCK_TAG, _digest(LOCK)):
         if run.id in versions:
-            return Recorded(run.id, run.tags["twin_run_id"], versions[run.id], run.metrics["mae"])
+            rows, left_out = (0 if run.dataset is None else run.dataset.rows), run.tags[LEFT_OUT]
+            twin, mae = run.tags["twin_run_id"], run.metrics["mae"]
+            return Recorded(run.id, twin, versions[run.id], mae, rows, left_out)
         if run.tags[PASSED] == "false":
             return Recorded(run.id, run.id, None, run.metrics["mae"])
     return None
@@ -74,6 +84,7 @@ def record(
         PYTHON: platform.python_version(),
         PASSED: str(passed).lower(),
         LOCK_TAG: _digest(LOCK),
+        LEFT_OUT: report.get("left_out") or "nothing",
     }
 
     def log(kind: str, files: Sequence[Path], twin: dict[str, str]) -> str:
@@ -95,7 +106,7 @@ def record(
         # The metrics of the model are those of its twin: all rows that it could be tried on, it learned from.
         if passed:
             golden = RUN / GOLDEN_FILE
-            write_golden(golden, RUN / FINAL, good_hours())
+            write_golden(golden, RUN / FINAL, training_hours())
             run_id = log(FINAL, [*files, golden], {"twin_run_id": twin_run_id})
         else:
             run_id = twin_run_id
@@ -104,7 +115,7 @@ def record(
         promise = {key: f"{metrics[key]:.4f}" for key in PROMISE if key in metrics}
         number = tracking.register(run_id, twin_run_id, {"data": data_digest()} | promise).number
         tracking.set_alias(settings.environments.train.alias, number)
-    return Recorded(run_id, twin_run_id, number, metrics["mae"])
+    return Recorded(run_id, twin_run_id, number, metrics["mae"], report[FINAL]["rows"], tags[LEFT_OUT])
 
 
 @contextmanager

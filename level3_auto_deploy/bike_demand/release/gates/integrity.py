@@ -84,8 +84,8 @@ def _failure(context: GateContext, version: Version) -> str | None:
     """How a version failed with users; None where it did not."""
     if BLOCKED_TAG in version.tags:
         return ROLLED_BACK
-    record = version.tags.get(DEPLOYMENT_TAG)
-    state = None if record is None else context.tracking.run(record).tags.get(STATE_TAG)
+    record = context.tracking.find_run(version.tags.get(DEPLOYMENT_TAG))
+    state = None if record is None else record.tags.get(STATE_TAG)
     return state if state in (REJECTED, ROLLED_BACK) else None
 
 

@@ -163,7 +163,7 @@ def _now(settings: Settings, as_of: datetime | None, began: datetime, found: Seq
 
     An hour far beyond the others (somebody tries the service with one of next year) does not count.
     """
-    if as_of is not None or settings.validation.clock == "wall":
+    if as_of is not None or settings.clock == "wall":
         return clock.now(settings, as_of)
     now = max(began, clock.now(settings, None)) if gathered_months(DATA) else began
     for pair in found:

@@ -1,61 +1,68 @@
-"""A look at production: everything of a turn of the loop but acting on what is seen."""
+"""Evaluates the signals of production: its data quality, its error and its drift; the loop acts on them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from bike_demand.data import quality as checks
-from bike_demand.data.quality import Finding
+from bike_demand.data.label_check import check_gathered
+from bike_demand.data.quality import DAY, FEED, HOUR, Violation, inputs, stale
 from bike_demand.data.quarantine import read as read_quarantine
 from bike_demand.data.schema import Conditions, Hour
-from bike_demand.monitoring import drift, quality, rules
-from bike_demand.monitoring import norms as normal
+from bike_demand.data.table import iso
+from bike_demand.monitoring import drift, rules
 from bike_demand.monitoring.gathered import gathered_hours
-from bike_demand.monitoring.quality import FEED, REQUESTS, Found
-from bike_demand.prediction_log import history
-from bike_demand.prediction_log import norms as published
+from bike_demand.prediction_log import expected_ranges, history
 from bike_demand.prediction_log.database import Database
-from bike_demand.prediction_log.event_log import Signal
+from bike_demand.prediction_log.event_log import Kind, Signal
+from bike_demand.prediction_log.expected_ranges import ExpectedRange
 from bike_demand.prediction_log.history import Answer, Day
-from bike_demand.prediction_log.norms import Norm
 from bike_demand.settings import DATA, Settings
 from bike_demand.tracking import Tracking, Version
 
-DAY, WEEK = timedelta(days=1), timedelta(days=7)
-FEED_DAYS = 28  # of the feed that are looked at, with as many before as it takes to judge them
+WEEK = timedelta(days=7)
+FEED_DAYS = 28  # of the feed that are checked, with as many before as it takes to judge them
 LOG_DAYS = 60  # of the log that are searched for some that can be judged from
 CLEAN_DAYS = 14  # in a row, from where on what comes after can be judged
 RULE_DAYS = 60  # of the champion, for the rules
-_clean: dict[tuple[str, str], datetime] = {}  # of a folder and the checks: a day from which on to look
-SILENT = timedelta(days=2)  # nothing was asked for so long: then the feed has to tell what is normal
+SILENT = timedelta(days=2)  # without requests for so long, the feed has to tell what to expect
+REQUESTS = "requests"
+PLACES = {REQUESTS: "in requests", FEED: "in the feed"}
+_clean: dict[tuple[str, str], datetime] = {}  # of a folder and the rules: a day from which on to check
+
+
+class SourcedViolation(NamedTuple):
+    """A violation, and where it was found: in "requests" or in the "feed"."""
+
+    source: str
+    violation: Violation
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What was seen at a look. `days` are those of all versions together, `champions` those of the champion
-    on which nothing was wrong with what was asked: by these its error is judged.
+class Evaluation:
+    """What was found in production. `days` are those of all versions together, `champions` those of the
+    champion on which the requests were right: by these its error is judged.
     """
 
     now: datetime
     champion: Version | None
     signals: list[Signal]
-    found: list[Found]
+    violations: list[SourcedViolation]
     days: list[Day]
     champions: list[Day]
-    norms: list[Norm]
+    ranges: list[ExpectedRange]
     drift: Mapping[str, Any] | None
 
 
-def look(
+def evaluate_signals(
     settings: Settings,
     tracking: Tracking,
     database: Database,
     as_of: datetime | None,
     now: datetime,
     page: bool = False,
-) -> Seen:
-    """Bring the history of the days up to date, publish what is normal, and see what is not as it should be.
+) -> Evaluation:
+    """Bring the history of the days up to date, publish expected ranges, and find what is not in order.
 
     `page`: make the drift report now, and as a page, even where it is not due. Raises UserError.
     """
@@ -63,50 +70,49 @@ def look(
     answers, recount = _answers(settings, database, until)
     first = history.first_answers(answers)
     asked = [each.asked for each in first]
-    of_requests = checks.inputs(asked, settings.monitoring.quality) if asked else []
+    of_requests = inputs(asked, settings.quality)
     rows, of_feed = _feed(settings, database, until, now)
-    found = [
-        *(Found(REQUESTS, each) for each in of_requests if asked[-1].timestamp >= until - SILENT),
-        *(Found(FEED, each) for each in of_feed),
-    ]
+    violations = [SourcedViolation(FEED, each) for each in of_feed]
+    if asked and asked[-1].timestamp >= until - SILENT:
+        violations = [*(SourcedViolation(REQUESTS, each) for each in of_requests), *violations]
     history.keep(
         database,
         [each for each in answers if each.asked.timestamp >= recount],
         history.counts(database, recount - WEEK, until),
         _by_day(of_requests, of_feed),
     )
-    norms = _norms(settings, database, asked, of_requests, rows, of_feed, until)
-    signals = quality.signals(found, now)
+    ranges = _ranges(settings, database, asked, of_requests, rows, of_feed, until)
+    signals = list(_quality_signals(violations, now))
     champion = tracking.champion()
     begin = until.date() - RULE_DAYS * DAY
     days = history.days(database, begin, until.date())
     champions = [] if champion is None else _champions(database, days, champion.number, begin, until.date())
     drifted = None
     if champion is not None:
-        error = rules.error_signal(champions, rules.promise(champion), now, settings)
+        error = rules.error_signal(champions, rules.reference_error(champion), now, settings)
         if error is not None:
             signals.append(error)
         drifted = _drift(settings, tracking, database, champion, first, of_requests, now, page)
         if drifted is not None:
             moved = drift.signal(drifted, now, settings.monitoring.drift)
             signals += [] if moved is None else [moved]
-    return Seen(now, champion, signals, found, days, champions, norms, drifted)
+    return Evaluation(now, champion, signals, violations, days, champions, ranges, drifted)
 
 
-def asked_badly(day: Day) -> bool:
-    """Whether something was wrong with what was asked that day: its error says little of a model."""
-    return any(not check.startswith(f"{FEED} ") for its in day.quality.values() for check in its)
+def has_bad_requests(day: Day) -> bool:
+    """Whether requests of that day broke a rule: then its error says little about a model."""
+    return any(not rule.startswith(f"{FEED} ") for found in day.quality.values() for rule in found)
 
 
 def _answers(settings: Settings, database: Database, until: datetime) -> tuple[list[Answer], datetime]:
-    """The answers to look at, and from when on their days are to be counted again."""
+    """The answers to evaluate, and from when on their days are to be counted again."""
     recount = _midnight(until) - settings.monitoring.late_days * DAY
     last, earliest = history.last_day(database), history.first_hour(database)
     if earliest is None:
         return [], recount
     if last is None:
         recount = min(recount, _midnight(earliest))
-    elif last < recount.date():  # nobody looked for a while
+    elif last < recount.date():  # the last evaluation was a while ago
         recount = datetime.combine(last, time())
     since = _judgeable(database, recount - CLEAN_DAYS * DAY) or earliest
     return history.answers(database, max(since, recount - LOG_DAYS * DAY), until), recount
@@ -132,15 +138,18 @@ def _clean_since(clean: set[date], latest: datetime) -> datetime | None:
 
 def _feed(
     settings: Settings, database: Database, until: datetime, now: datetime
-) -> tuple[list[Hour], list[Finding]]:
-    """The newest gathered hours and what is wrong with them. The first look of a process goes through all,
-    the next ones begin at days that were found clean.
+) -> tuple[list[Hour], list[Violation]]:
+    """The newest gathered hours and what is wrong with them. The first evaluation of a process checks all
+    hours, later ones begin at days that were found clean.
     """
-    key = (str(DATA.absolute()), settings.monitoring.quality.model_dump_json())
+    key = (str(DATA.absolute()), settings.quality.model_dump_json())
     latest = _midnight(until) - FEED_DAYS * DAY
     since = _clean.get(key)
     rows = gathered_hours(since if since is not None and since <= latest else None, until)
-    found = _of_feed(settings, database, rows, now)
+    found: list[Violation] = []
+    if rows:
+        known = history.counts(database, rows[0].timestamp, rows[-1].timestamp + HOUR)
+        found = [*stale(rows, settings.quality, now), *check_gathered(rows, known, settings.quality)]
     bad = {hour.date() for each in found for hour in each.hours}
     clean = _clean_since({row.timestamp.date() for row in rows} - bad, latest)
     if clean is not None:
@@ -148,64 +157,51 @@ def _feed(
     return rows, found
 
 
-def _of_feed(settings: Settings, database: Database, rows: Sequence[Hour], now: datetime) -> list[Finding]:
-    if not rows:
-        return []
-    first, end = rows[0].timestamp, rows[-1].timestamp + checks.HOUR
-    known = history.counts(database, first, end)
-    rule = settings.monitoring.quality
-    return [
-        *checks.inputs(rows, rule),
-        *checks.arrival(rows, rule, now),
-        *checks.gaps(rows, [hour for hour, count in known.items() if count], rule),
-        *checks.targets(rows, known, history.unknown(database, first, end), rule),
-    ]
-
-
 def _by_day(
-    of_requests: Sequence[Finding], of_feed: Sequence[Finding]
+    of_requests: Sequence[Violation], of_feed: Sequence[Violation]
 ) -> dict[date, dict[str, dict[str, int]]]:
-    """By day and subject, the hours that each check found; those of the feed are called so."""
-    found = quality.by_day(of_requests)
-    for day, its in quality.by_day(of_feed).items():
-        for subject, hours in its.items():
-            named = {f"{FEED} {check}": number for check, number in hours.items()}
-            found.setdefault(day, {}).setdefault(subject, {}).update(named)
+    """How many hours of each day are bad: {day: {field: {rule: hours}}}, rules of the feed named so."""
+    found: dict[date, dict[str, dict[str, int]]] = {}
+    named = [(each.rule, each) for each in of_requests] + [(f"{FEED} {each.rule}", each) for each in of_feed]
+    for name, each in named:
+        for hour in each.hours:
+            hours = found.setdefault(hour.date(), {}).setdefault(each.subject, {})
+            hours[name] = hours.get(name, 0) + 1
     return found
 
 
 def _champions(database: Database, days: Sequence[Day], number: int, since: date, until: date) -> list[Day]:
-    bad = {day.day for day in days if asked_badly(day)}
+    bad = {day.day for day in days if has_bad_requests(day)}
     return [day for day in history.days(database, since, until, number) if day.day not in bad]
 
 
-def _bad(found: Sequence[Finding]) -> dict[str, set[datetime]]:
+def _bad_hours(found: Sequence[Violation]) -> dict[str, set[datetime]]:
     bad: dict[str, set[datetime]] = {}
     for each in found:
         bad.setdefault(each.subject, set()).update(each.hours)
     return bad
 
 
-def _norms(
+def _ranges(
     settings: Settings,
     database: Database,
     asked: Sequence[Conditions],
-    of_requests: Sequence[Finding],
+    of_requests: Sequence[Violation],
     rows: Sequence[Hour],
-    of_feed: Sequence[Finding],
+    of_feed: Sequence[Violation],
     until: datetime,
-) -> list[Norm]:
-    """Publish the norms of the fields that are right now, and of those that had none; all that count now."""
-    known = published.read(database)
+) -> list[ExpectedRange]:
+    """Publish the ranges of the fields that are right now, and of those that had none; all in force."""
+    known = expected_ranges.read(database)
     source: Sequence[Conditions] = asked
-    findings = of_requests
+    violations = of_requests
     if not asked or asked[-1].timestamp < until - SILENT:
-        source, findings = rows, of_feed
-    bad_now = {each.subject for each in findings if each.goes_on}
-    made = normal.norms(source, _bad(findings), until, settings.monitoring.norms)
+        source, violations = rows, of_feed
+    bad_now = {each.subject for each in violations if each.ongoing}
+    made = expected_ranges.compute(source, _bad_hours(violations), until, settings.monitoring.norms)
     new = [each for each in made if each.field not in bad_now or each.field not in known]
     if new:
-        published.publish(database, new)
+        expected_ranges.publish(database, new)
     return list((known | {each.field: each for each in new}).values())
 
 
@@ -215,7 +211,7 @@ def _drift(
     database: Database,
     champion: Version,
     first: Sequence[Answer],
-    of_requests: Sequence[Finding],
+    of_requests: Sequence[Violation],
     now: datetime,
     page: bool,
 ) -> Mapping[str, Any] | None:
@@ -228,21 +224,47 @@ def _drift(
     window = drift.reference_window(tracking, champion, rule.reference_days)
     if window is None:
         return before
-    bad = set().union(*_bad(of_requests).values())
+    bad = set().union(*_bad_hours(of_requests).values())
     current = [
         (each.asked, each.prediction)
         for each in first
         if each.asked.timestamp >= now - WEEK and each.asked.timestamp not in bad
     ]
     left_out = read_quarantine().left_out
-    learned = [
-        row for row in gathered_hours(window[0], window[1] + checks.HOUR) if row.timestamp not in left_out
-    ]
+    learned = [row for row in gathered_hours(window[0], window[1] + HOUR) if row.timestamp not in left_out]
     made = drift.report(tracking, champion, current, learned, now, rule, page)
     if made is None:
         return before
     history.keep_drift(database, now, made.content())
     return made.content()
+
+
+def _quality_signals(violations: Sequence[SourcedViolation], now: datetime) -> Iterator[Signal]:
+    """One signal for each subject with a violation that goes on."""
+    by_subject: dict[str, list[SourcedViolation]] = {}
+    for each in violations:
+        if each.violation.ongoing:
+            by_subject.setdefault(each.violation.subject, []).append(each)
+    for subject, found in by_subject.items():
+        first = found[0].violation
+        sources = list(dict.fromkeys(each.source for each in found))
+        # What is wrong with the feed itself needs no place.
+        where = "" if subject == FEED else f" {' and '.join(PLACES[each] for each in sources)}"
+        others = [each.violation for each in found if each.violation.rule != first.rule]
+        says = "; ".join([f"{first}{where}", *(f"{each.rule}: {each}" for each in others)]) + "."
+        hours = {
+            source: len({hour for each in found if each.source == source for hour in each.violation.hours})
+            for source in sources
+        }
+        evidence = {
+            "check": first.rule,
+            "since": iso(min(each.violation.hours[0] for each in found)),
+            "until": iso(max(each.violation.hours[-1] for each in found)),
+            "hours": hours,
+        }
+        yield Signal(
+            Kind.QUALITY, subject, now, says[0].upper() + says[1:] if subject == FEED else says, evidence
+        )
 
 
 def _midnight(moment: datetime) -> datetime:

@@ -1,23 +1,23 @@
-"""Cases of bad data that came through once: kept small, and tried on the checks before each training."""
+"""Regression cases: bad data of an incident, kept small, which later rules still have to recognise."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 
-from bike_demand.data import quality
-from bike_demand.data.quality import DAY, LEVEL_DAYS, Finding
+from bike_demand.data.label_check import check_gathered
+from bike_demand.data.quality import DAY, LEVEL_DAYS, Violation, inputs
 from bike_demand.data.schema import Conditions, Hour
-from bike_demand.settings import Quality
+from bike_demand.settings import QualityRules
 
 BAD, GOOD = 48, 48  # so many hours of each are kept
-LEADING = {"level": (LEVEL_DAYS // 2 + 1) * 24}  # of good hours, where a check has to know more of before
+LEADING = {"level": (LEVEL_DAYS // 2 + 1) * 24}  # of good hours, where a rule has to know more of before
 
 
-class Case(BaseModel):
+class BadDataCase(BaseModel):
     """The hours of an incident: what they were, and which of them must be recognised, as what.
 
-    `counts` are those of the feed (none: the rows are of requests), `known` what the application was told.
+    `counts` are those of the feed (none: the rows are of requests), `known` the reported outcomes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,28 +33,28 @@ class Case(BaseModel):
 
 def make_case(
     incident: int,
-    finding: Finding,
+    violation: Violation,
     rows: Sequence[Conditions],
     known: Mapping[datetime, int],
-    settings: Quality,
-) -> Case | None:
-    """The first bad hours of a finding about these rows (ascending) with the good ones before them.
+    rules: QualityRules,
+) -> BadDataCase | None:
+    """The first bad hours of a violation in these rows (ascending) with the good ones before them.
 
-    None where there is nothing to keep: these few are not recognised without the others, or no row was wrong.
+    None where there is nothing to keep: these few are not recognised without the others, or no row was bad.
     """
-    bad = finding.hours[:BAD]
+    bad = violation.hours[:BAD]
     before = [row for row in rows if row.timestamp < bad[0]]
     kept = [
-        *before[-LEADING.get(finding.check, GOOD) :],
+        *before[-LEADING.get(violation.rule, GOOD) :],
         *(row for row in rows if bad[0] <= row.timestamp <= bad[-1]),
     ]
-    if finding.check == "gaps":  # it shows by what came after it
+    if violation.rule == "gaps":  # it shows by what came after it
         kept += [row for row in rows if bad[-1] < row.timestamp <= bad[-1] + DAY]
     hours = {row.timestamp for row in kept} | set(bad)
-    case = Case(
+    case = BadDataCase(
         incident=incident,
-        check=finding.check,
-        subject=finding.subject,
+        check=violation.rule,
+        subject=violation.subject,
         rows=tuple(
             Conditions.model_construct(**{n: getattr(row, n) for n in Conditions.model_fields})
             for row in kept
@@ -63,17 +63,17 @@ def make_case(
         known={hour: count for hour, count in known.items() if hour in hours},
         must=bad,
     )
-    must = tuple(sorted(_recognised(case, settings) & set(bad)))
+    must = tuple(sorted(_recognised(case, rules) & set(bad)))
     return case.model_copy(update={"must": must}) if must else None
 
 
-def unrecognised(case: Case, settings: Quality) -> int:
-    """How many of the hours that must be recognised as bad the checks of now do not find."""
-    return len(set(case.must) - _recognised(case, settings))
+def unrecognised(case: BadDataCase, rules: QualityRules) -> int:
+    """How many of the hours that must be recognised as bad these rules do not find."""
+    return len(set(case.must) - _recognised(case, rules))
 
 
-def _recognised(case: Case, settings: Quality) -> set[datetime]:
-    """The hours of a case that a check of its subject finds, whichever it is."""
+def _recognised(case: BadDataCase, rules: QualityRules) -> set[datetime]:
+    """The hours of a case that any rule on its subject finds."""
     rows = [
         Hour.model_construct(
             **{name: getattr(row, name) for name in Conditions.model_fields},
@@ -81,8 +81,5 @@ def _recognised(case: Case, settings: Quality) -> set[datetime]:
         )
         for row in case.rows
     ]
-    found = quality.inputs(rows, settings)
-    if case.counts:
-        asked = [hour for hour, count in case.known.items() if count]
-        found += quality.gaps(rows, asked, settings) + quality.targets(rows, case.known, {}, settings)
+    found = check_gathered(rows, case.known, rules) if case.counts else inputs(rows, rules)
     return {hour for each in found if each.subject == case.subject for hour in each.hours}

@@ -1,6 +1,6 @@
 """The small edition of a page, with the chart as it was drawn, and pictures of the chart.
 
-    python -m ladder.page.picture reports/compare.json docs
+    python -m docs.pictures reports/compare.json docs
 
 Needs playwright and Chromium, which are for development only.
 """
@@ -117,7 +117,7 @@ def main(
 ) -> None:
     """Write the small edition of a comparison's page, and pictures of its chart.
 
-    Example: python -m ladder.page.picture reports/compare.json docs
+    Example: python -m docs.pictures reports/compare.json docs
     """
     try:
         known = load(comparison)

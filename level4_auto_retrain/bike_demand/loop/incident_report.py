@@ -9,7 +9,7 @@ from typing import Any
 
 from bike_demand.data.target import ERROR_UNIT, UNIT
 from bike_demand.files import write_atomically
-from bike_demand.monitoring.report import undelivered_lines
+from bike_demand.monitoring.summary import undelivered_lines
 from bike_demand.pages import render
 from bike_demand.prediction_log import event_log
 from bike_demand.prediction_log.database import open_database

@@ -1,4 +1,4 @@
-"""What `monitor` says: how production is doing, for a person, or as JSON for a program."""
+"""The `monitor` command: how production is doing, for a person, or as JSON for a program."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 from bike_demand.clock import now as now_of
 from bike_demand.data.target import ERROR_DECIMALS, ERROR_UNIT, rounded
 from bike_demand.monitoring import drift
-from bike_demand.monitoring.look import Seen, look
+from bike_demand.monitoring.signals import Evaluation, evaluate_signals
 from bike_demand.prediction_log import event_log, history
 from bike_demand.prediction_log.database import Database, open_database
 from bike_demand.prediction_log.event_log import TAKE_BACK, TRAIN, Incident, Kind, Raised, Signal
@@ -21,7 +21,7 @@ LOOKED_AT = (
     Kind.QUALITY,
     Kind.DRIFT,
     Kind.ERROR,
-)  # what a look sees by itself; of the others the event log knows
+)  # what an evaluation finds by itself; the event log has the others
 OUTCOME = "outcome"  # in the detail of an action
 LAST = 14  # days and trainings that a person is shown
 
@@ -29,18 +29,18 @@ LAST = 14  # days and trainings that a person is shown
 def monitor(
     settings: Settings, as_of: datetime | None, *, as_json: bool, page: bool, tell: Callable[[str], None]
 ) -> None:
-    """Look, and say what is seen; what is acted on is the loop's. `page`: write the drift report, too.
+    """Look, and say what is evaluation; what is acted on is the loop's. `page`: write the drift report, too.
 
     Raises UserError where nothing was gathered yet, or a store is away.
     """
     tracking = Tracking(settings)
     with closing(open_database(settings.environments.production.database)) as database:
-        seen = look(settings, tracking, database, as_of, now_of(settings, as_of), page)
-        told = _told(database, seen)
+        evaluation = evaluate_signals(settings, tracking, database, as_of, now_of(settings, as_of), page)
+        told = _told(database, evaluation)
     if as_json:
         tell(json.dumps(told, indent=1))
         return
-    for line in _lines(seen, told):
+    for line in _lines(evaluation, told):
         tell(line)
     if page:
         tell(
@@ -50,15 +50,15 @@ def monitor(
         )
 
 
-def _told(database: Database, seen: Seen) -> dict[str, Any]:
+def _told(database: Database, evaluation: Evaluation) -> dict[str, Any]:
     """All of it, as JSON has it. Mean errors."""
     others = [each for each in event_log.open_signals(database) if each.kind not in LOOKED_AT]
-    signals: list[Signal | Raised] = [*seen.signals, *others]
+    signals: list[Signal | Raised] = [*evaluation.signals, *others]
     actions = event_log.actions(database)
-    everything = history.days(database, date.min, seen.now.date())
+    everything = history.days(database, date.min, evaluation.now.date())
     return {
-        "now": seen.now.isoformat(),
-        "champion": None if seen.champion is None else seen.champion.number,
+        "now": evaluation.now.isoformat(),
+        "champion": None if evaluation.champion is None else evaluation.champion.number,
         "days": [_day(each) for each in everything],
         "signals": [
             {
@@ -126,10 +126,10 @@ def _saved(share: float) -> str:
     return f"{abs(share):.0%} {'less' if share >= 0 else 'more'}"
 
 
-def _lines(seen: Seen, told: dict[str, Any]) -> Iterator[str]:
-    champion = "none" if seen.champion is None else f"version {seen.champion.number}"
-    yield f"It is {seen.now:%Y-%m-%d %H:%M} in the time of the feed. Live: {champion}."
-    week = [day for day in seen.days if day.day >= seen.now.date() - timedelta(days=7)]
+def _lines(evaluation: Evaluation, told: dict[str, Any]) -> Iterator[str]:
+    champion = "none" if evaluation.champion is None else f"version {evaluation.champion.number}"
+    yield f"It is {evaluation.now:%Y-%m-%d %H:%M} in the time of the feed. Live: {champion}."
+    week = [day for day in evaluation.days if day.day >= evaluation.now.date() - timedelta(days=7)]
     hours, known = sum(day.hours for day in week), sum(day.known for day in week)
     if known:
         error, bias = sum(day.error for day in week) / known, sum(day.bias for day in week) / known

@@ -1,0 +1,199 @@
+"""Data quality: each rule stops the bad data it is for, and lets them pass when it is off."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bike_demand.data.quality import RECENT, Violation, check, gaps, inputs, level, require_fit, stale
+from bike_demand.data.schema import Hour
+from bike_demand.errors import UserError
+from bike_demand.settings import QualityRules, Settings, load_settings
+from tests.conftest import ROOT
+from tests.spoilt import Change, fahrenheit, feed_hours, fourfold, no_humidity, spoilt, without
+
+RULES = QualityRules.model_validate(
+    {
+        "units": {"temp_c": 12, "feels_like_c": 12},
+        "nulls": {"share": 0.5},
+        "ranges": {"windspeed_kmh": [0, 130]},
+        "stale": {"hours": 48},
+        "gaps": {"days": 2, "share": 0.15},
+        "level": {"factor": 2.5},
+    }
+)
+END = datetime(2011, 4, 1)
+ROWS = feed_hours()
+COUNTS = {row.timestamp: row.count for row in ROWS}
+
+
+def storm(row: Hour) -> Hour:
+    return row.model_copy(update={"windspeed_kmh": 300.0})
+
+
+def off(rule: str) -> QualityRules:
+    return QualityRules.model_validate(RULES.model_dump() | {rule: False})
+
+
+def with_rules(rules: QualityRules) -> Settings:
+    return load_settings(ROOT / "params.yaml").model_copy(update={"quality": rules})
+
+
+def names(violations: Sequence[Violation]) -> list[tuple[str, str]]:
+    return [(each.rule, each.subject) for each in violations]
+
+
+def changed(first: str, last: str) -> tuple[datetime, ...]:
+    begin, end = datetime.fromisoformat(first), datetime.fromisoformat(last)
+    return tuple(row.timestamp for row in ROWS if begin <= row.timestamp < end)
+
+
+def bad_feed(rule: str) -> tuple[list[Hour], datetime]:
+    """Rows that break the rule, and when they are checked."""
+    changes = {"units": fahrenheit, "nulls": no_humidity, "ranges": storm, "level": fourfold}
+    if rule in changes:
+        return spoilt(ROWS, "2011-03-20", "2011-03-25", changes[rule]), END
+    if rule == "gaps":
+        return without(ROWS, "2011-03-20", "2011-03-25", every=3), END
+    return list(ROWS), END + timedelta(hours=49)
+
+
+@pytest.mark.parametrize("rule", ["units", "nulls", "ranges", "gaps", "level", "stale"])
+def test_each_rule_stops_bad_data_and_lets_them_pass_when_it_is_off(project: Path, rule: str) -> None:
+    rows, now = bad_feed(rule)
+    with pytest.raises(UserError, match="not fit for training") as refused:
+        require_fit(rows, check(rows, RULES), with_rules(RULES), now)
+    assert "2011-03-" in str(refused.value)
+    report = project / "state" / "reports" / "validation.json"
+    assert report.exists()
+    require_fit(rows, check(rows, off(rule)), with_rules(off(rule)), now)
+    assert not report.exists()
+
+
+@pytest.mark.parametrize("word", ["off", "false", "null"])
+def test_params_yaml_switches_a_rule_off_by_name(tmp_path: Path, word: str) -> None:
+    path = tmp_path / "params.yaml"
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    assert "  nulls: {share: 0.5}" in text
+    path.write_text(text.replace("  nulls: {share: 0.5}", f"  nulls: {word}"), encoding="utf-8")
+    assert load_settings(path).quality.nulls is None
+
+
+def test_what_presumes_a_level_of_demand_is_off_unless_asked_for() -> None:
+    assert load_settings(ROOT / "params.yaml").quality.level is None
+    closed = spoilt(ROWS, "2011-03-10", "2011-03-14", lambda row: row.model_copy(update={"count": 0}))
+    assert check(closed, load_settings(ROOT / "params.yaml").quality) == []
+
+
+def test_an_ordinary_feed_breaks_no_rule() -> None:
+    assert check(ROWS, RULES) == check(ROWS, RULES, COUNTS) == stale(ROWS, RULES, END) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        pytest.param(fahrenheit, [("units", "temp_c"), ("units", "feels_like_c")], id="units"),
+        pytest.param(no_humidity, [("nulls", "humidity")], id="nulls"),
+        pytest.param(storm, [("ranges", "windspeed_kmh")], id="ranges"),
+    ],
+)
+def test_a_violation_has_its_hours_from_the_first_day_until_it_is_over(
+    change: Change, expected: list[tuple[str, str]]
+) -> None:
+    rows = spoilt(ROWS, "2011-03-07", "2011-03-17", change)
+    for end, ongoing in (("2011-03-08", True), ("2011-03-17", True), ("2011-03-18", False)):
+        found = check([row for row in rows if row.timestamp < datetime.fromisoformat(end)], RULES)
+        assert names(found) == expected
+        assert {each.ongoing for each in found} == {ongoing}
+    for each in check(rows, RULES):
+        assert set(each.hours) <= set(changed("2011-03-07", "2011-03-17"))
+        assert len(each.hours) >= 0.95 * len(changed("2011-03-07", "2011-03-17"))
+
+
+def test_after_ten_days_of_fahrenheit_in_which_it_grew_warm_celsius_is_right_again() -> None:
+    begun = datetime(2011, 3, 7)
+
+    def warmer(row: Hour) -> Hour:
+        days = min(max((row.timestamp - begun) / timedelta(days=1), 0.0), 10.0)
+        values = {name: getattr(row, name) + 2 * days for name in ("temp_c", "feels_like_c")}
+        return row.model_copy(update=values)
+
+    rows = spoilt([warmer(row) for row in ROWS], "2011-03-07", "2011-03-17", fahrenheit)
+    for each in inputs(rows, RULES):
+        assert (each.rule, each.ongoing) == ("units", False)
+        assert set(each.hours) == set(changed("2011-03-07", "2011-03-17"))
+
+
+def test_a_cold_front_and_a_warm_day_are_weather() -> None:
+    def front(row: Hour) -> Hour:
+        hours = (row.timestamp - datetime(2011, 3, 10)) // timedelta(hours=1)
+        return row.model_copy(update={"temp_c": 20.0 - min(hours, 20)})
+
+    rows = spoilt(ROWS, "2011-03-08", "2011-03-10", lambda row: row.model_copy(update={"temp_c": 20.0}))
+    rows = [row for row in spoilt(rows, "2011-03-10", "2011-03-12", front) if row.timestamp.day >= 8]
+    assert inputs([row for row in rows if row.timestamp < datetime(2011, 3, 12)], RULES) == []
+
+
+def test_a_field_that_never_had_values_is_not_missed() -> None:
+    assert inputs([no_humidity(row) for row in ROWS], RULES) == []
+
+
+def test_a_gap_is_over_when_all_hours_come_again() -> None:
+    rows = without(ROWS, "2011-03-07", "2011-03-12", every=4)
+    (found,) = check([row for row in rows if row.timestamp < datetime(2011, 3, 12)], RULES)
+    assert (found.rule, found.subject, found.ongoing) == ("gaps", "feed", True)
+    (found,) = check(rows, RULES)
+    assert not found.ongoing
+    assert set(found.hours) == set(changed("2011-03-07", "2011-03-12")[::4])
+
+
+def test_hours_without_demand_are_no_gap_where_another_source_has_none_either() -> None:
+    rows = [row for row in ROWS if row.timestamp.hour >= 6]
+    assert gaps(rows, RULES, {row.timestamp: row.count for row in rows}) == []
+    assert names(gaps(rows, RULES)) == [("gaps", "feed")]
+
+
+def test_a_few_hours_without_a_row_are_no_gap() -> None:
+    assert gaps([row for row in ROWS if row.timestamp.hour != 3], RULES) == []
+
+
+@pytest.mark.parametrize(("hours", "broken"), [(48, False), (49, True)])
+def test_a_feed_is_stale_by_the_age_of_its_last_hour(hours: int, broken: bool) -> None:
+    found = stale(ROWS, RULES, END + timedelta(hours=hours))
+    assert names(found) == ([("stale", "feed")] if broken else [])
+    assert stale(ROWS, RULES, None) == []
+
+
+def test_a_level_is_judged_only_where_no_other_source_has_the_counts() -> None:
+    rows = spoilt(ROWS, "2011-03-07", "2011-03-21", fourfold)
+    (found,) = level(rows, RULES)
+    assert (found.subject, found.ongoing) == ("count", False)
+    assert set(found.hours) == set(changed("2011-03-07", "2011-03-21"))
+    assert level(rows, RULES, COUNTS) == []
+    grown = spoilt(
+        ROWS, "2011-03-01", "2011-04-01", lambda row: row.model_copy(update={"count": round(1.6 * row.count)})
+    )
+    assert level(grown, RULES) == []
+
+
+def test_all_that_is_wrong_is_reported_at_once_and_what_is_old_is_not(project: Path) -> None:
+    rows = without(spoilt(ROWS, "2011-03-20", "2011-03-22", fahrenheit), "2011-03-25", "2011-03-28", every=2)
+    with pytest.raises(UserError) as refused:
+        require_fit(rows, check(rows, RULES), with_rules(RULES), END + timedelta(days=9))
+    for word in ("temp_c", "feels_like_c", "missing", "stale"):
+        assert word in str(refused.value)
+    old = ROWS[-1].timestamp - RECENT
+    rows = spoilt(ROWS, "2011-02-01", f"{old:%Y-%m-%d}", fahrenheit)
+    assert check(rows, RULES)
+    require_fit(rows, check(rows, RULES), with_rules(RULES), END)
+    assert not (project / "state" / "reports" / "validation.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("units", {"humidty": 1}), ("ranges", {"temp_c": [48, -35]}), ("gaps", {"share": 2})]
+)
+def test_settings_of_rules_that_make_no_sense_are_refused(key: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=key):
+        QualityRules.model_validate({key: value})

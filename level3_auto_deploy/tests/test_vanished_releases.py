@@ -1,0 +1,170 @@
+"""A version, a run, a record or the whole registry is gone: what is lost is named, and a command leads on."""
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bike_demand.release import deploy as delivery
+from bike_demand.settings import load_settings
+from bike_demand.tracking import BLOCKED_TAG, DEPLOYMENT_TAG, MODEL_NAME, Tracking
+from tests.answers import hours, log, off_by
+from tests.conftest import Run
+from tests.registry import register
+from tests.test_rollback import once_live, tracking  # noqa: F401 (fixtures)
+from tests.tiny import constant
+
+STORE = Path("state", "mlflow.db")
+
+
+def mlflow_client() -> Any:
+    uri = Tracking(load_settings()).uri  # which tells MLflow not to log, so it comes before the import
+    from mlflow import MlflowClient
+
+    return MlflowClient(uri, uri)
+
+
+def delete_version(number: int) -> None:
+    """As somebody does it in MLflow's pages; aliases go with it."""
+    mlflow_client().delete_model_version(MODEL_NAME, str(number))
+
+
+def delete_run(run_id: str) -> None:
+    """Delete a run for good, as MLflow's garbage collection does."""
+    client = mlflow_client()
+    shutil.rmtree(client.get_run(run_id).info.artifact_uri.removeprefix("file://"), ignore_errors=True)
+    client.delete_run(run_id)
+    with closing(sqlite3.connect(STORE)) as connection, connection:
+        connection.execute("PRAGMA foreign_keys = OFF")
+        for table in ("tags", "metrics", "params", "latest_metrics", "runs"):
+            connection.execute(f"DELETE FROM {table} WHERE run_uuid = ?", (run_id,))
+
+
+@pytest.fixture
+def releases(tracking: Tracking, run: Run) -> Tracking:  # noqa: F811
+    """Three versions went live one after the other: 1, 2, 3."""
+    assert run("ingest").status == 0
+    return tracking
+
+
+def deploy(number: int) -> None:
+    """Deploy a version without gates."""
+    delivery.deploy(load_settings(), str(number), datetime(2011, 4, 6), print, gates=())
+
+
+def test_after_the_champion_was_deleted_another_version_can_be_deployed(
+    releases: Tracking,
+    run: Run,
+) -> None:
+    delete_version(3)
+    assert "version 3" in run("deploy", "3").refusal()
+    assert "deploy" in run("rollback").refusal()
+    assert "deploy" in run("release", "champion", "--check").refusal()
+    assert run("ab", "status").status == 0
+    assert run("ab", "step").status == 0
+    deploy(2)
+    assert releases.aliases()["champion"] == 2
+    assert run("rollback").status == 0
+    assert releases.aliases() == {"champion": 1}
+
+
+def test_a_rollback_goes_past_versions_that_were_deleted(releases: Tracking, run: Run) -> None:
+    delete_version(2)
+    assert run("rollback").status == 0
+    assert releases.aliases() == {"champion": 1}
+
+
+def test_a_rollback_goes_past_versions_whose_model_was_deleted(
+    releases: Tracking,
+    run: Run,
+) -> None:
+    delete_run(releases.version(2).run_id)
+    assert run("rollback").status == 0
+    assert releases.aliases() == {"champion": 1}
+
+
+def test_where_all_earlier_versions_were_deleted_a_rollback_changes_nothing(
+    releases: Tracking,
+    run: Run,
+) -> None:
+    delete_version(1)
+    delete_run(releases.version(2).run_id)
+    assert "deleted" in run("rollback").refusal()
+    assert releases.aliases()["champion"] == 3
+    assert BLOCKED_TAG not in releases.version(3).tags
+
+
+def test_a_version_whose_run_was_deleted_is_refused_and_what_is_live_stays(
+    releases: Tracking,
+    run: Run,
+) -> None:
+    number = register(constant(Path("new"), 9.0)).number
+    releases.remove_alias("previous")
+    run_id = releases.version(number).run_id
+    delete_run(run_id)
+    said = run("deploy", number)
+    assert said.status == 1
+    assert run_id in said.err
+    assert said.err.count("\n") == 1
+    assert releases.aliases() == {"champion": 3}
+
+
+def test_without_the_records_of_deployments_versions_are_rolled_back_and_deployed(
+    releases: Tracking,
+    run: Run,
+) -> None:
+    for number in (2, 3):
+        delete_run(releases.version(number).tags[DEPLOYMENT_TAG])
+    assert run("rollback").status == 0
+    assert releases.aliases() == {"champion": 2}
+    number = register(constant(Path("new"), 9.0)).number
+    deploy(number)
+    assert releases.aliases() == {"champion": 2, "challenger": number}
+
+
+def test_a_prediction_of_a_deleted_version_names_it(releases: Tracking, run: Run) -> None:
+    (known,) = log(hours("2011-03-01", "2011-03-02")[:1], (3, off_by(10.0)))
+    run_id = releases.version(3).run_id
+    delete_run(run_id)
+    assert run_id in run("trace", known).refusal()
+    delete_version(3)
+    assert "version 3" in run("trace", known).refusal()
+
+
+@pytest.mark.parametrize("lose", [STORE.unlink, lambda: STORE.write_bytes(b"")], ids=["deleted", "emptied"])
+def test_without_the_registry_the_next_version_goes_live(
+    releases: Tracking,
+    run: Run,
+    lose: Callable[[], object],
+) -> None:
+    lose()
+    assert "train" in run("deploy", "latest").refusal()
+    assert "version 3" in run("deploy", "3").refusal()
+    assert run("rollback").status == 1
+    assert run("ab", "step").status == 0
+    register(constant(Path("new"), 9.0))
+    deploy(1)
+    assert releases.aliases() == {"champion": 1}
+
+
+@pytest.mark.usefixtures("releases")
+def test_a_damaged_registry_is_named_by_each_command_and_left_as_it_is(run: Run) -> None:
+    (known,) = log(hours("2011-03-01", "2011-03-02")[:1], (3, off_by(10.0)))
+    STORE.write_bytes(b"no database" * 1000)
+    for argv in (("deploy", "latest"), ("rollback",), ("ab", "step"), ("ab", "status"), ("trace", known)):
+        said = run(*argv)
+        assert said.status == 1, argv
+        assert str(STORE.absolute()) in said.err.splitlines()[-1], argv
+        assert "Traceback" not in said.err
+    assert STORE.read_bytes() == b"no database" * 1000
+
+
+def test_a_rollback_needs_no_gathered_data(tracking: Tracking, run: Run) -> None:  # noqa: F811
+    assert not Path("state", "data").exists()
+    assert run("rollback").status == 0
+    assert tracking.aliases() == {"champion": 2}

@@ -1,0 +1,95 @@
+"""The expected ranges of input fields: computed from the last good hours, published, read by the service."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from statistics import fmean
+
+from sqlalchemy import select
+
+from bike_demand.data.schema import LIMITS, Conditions
+from bike_demand.prediction_log import loop_tables as tables
+from bike_demand.prediction_log.database import Database, upsert
+from bike_demand.prediction_log.tables import predictions
+from bike_demand.settings import Norms
+
+HOURS = 24
+LEAST = 24  # good hours that make an expected range
+OFTEN_NULL = 0.25  # a field that is missing in more of the hours may be missing
+
+
+@dataclass(frozen=True)
+class ExpectedRange:
+    """What to expect of a field, in its unit: from `low` to `high`, and its mean at each hour of the day.
+
+    A field that has one is expected to have a value: one that is often null has none. `as_of` is in the time
+    of the feed.
+    """
+
+    field: str
+    low: float
+    high: float
+    by_hour: tuple[float, ...]  # 24, by the hour of the day
+    as_of: datetime
+
+
+def compute(
+    rows: Sequence[Conditions], bad: Mapping[str, set[datetime]], now: datetime, settings: Norms
+) -> list[ExpectedRange]:
+    """The ranges of the fields that have a margin, from the last days with good hours in `rows` (ascending).
+
+    `bad` are the wrong hours of each field. One that is bad to the end keeps the range of its last good days.
+    """
+    found: list[ExpectedRange] = []
+    for name, margin in settings.margin.items():
+        good = [row for row in rows if row.timestamp not in bad.get(name, ())]
+        recent = [row for row in good if good[-1].timestamp - row.timestamp < timedelta(days=settings.days)]
+        values = [
+            (row.timestamp.hour, float(value)) for row in recent if (value := getattr(row, name)) is not None
+        ]
+        if len(values) < max(LEAST, (1 - OFTEN_NULL) * len(recent)):
+            continue
+        low, high = LIMITS[name]
+        by_hour = [[value for at, value in values if at == hour] for hour in range(HOURS)]
+        mean = fmean(value for _, value in values)
+        found.append(
+            ExpectedRange(
+                field=name,
+                low=max(low, min(value for _, value in values) - margin),
+                high=min(high, max(value for _, value in values) + margin),
+                by_hour=tuple(round(fmean(each) if each else mean, 4) for each in by_hour),
+                as_of=now,
+            )
+        )
+    return found
+
+
+def publish(database: Database, ranges: Sequence[ExpectedRange]) -> None:
+    """Put these in force. A field that is left out, as it is bad now, keeps the range of before.
+
+    Raises ValueError for one that is not finite, UnreachableError where the database is away.
+    """
+    for each in ranges:
+        if len(each.by_hour) != HOURS or not all(map(math.isfinite, (each.low, each.high, *each.by_hour))):
+            raise ValueError(f"not an expected range: {each}")
+    with database.writing() as connection:
+        rows = [{**vars(each), "by_hour": list(each.by_hour)} for each in ranges]
+        upsert(database, connection, tables.norms, rows)
+
+
+def read(database: Database) -> dict[str, ExpectedRange]:
+    """The ranges in force, by field."""
+    with database.reading() as connection:
+        rows = connection.execute(select(tables.norms).order_by(tables.norms.c.field)).mappings().all()
+    return {row["field"]: ExpectedRange(**{**row, "by_hour": tuple(row["by_hour"])}) for row in rows}
+
+
+def replaced(database: Database, since: datetime) -> dict[str, int]:
+    """By field, in how many predictions for hours from `since` on its value was replaced."""
+    statement = select(predictions.c.replaced).where(
+        predictions.c.hour >= since, predictions.c.replaced.is_not(None)
+    )
+    with database.reading() as connection:
+        return dict(Counter(field for each in connection.scalars(statement) for field in each))

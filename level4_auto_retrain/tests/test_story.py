@@ -1,0 +1,97 @@
+"""The story of this level, from drift to promotion: the first test to read.
+
+Demand steps up. The loop notices it by the outcomes, trains on the newest data, takes the new version through
+the gates to an A/B test, and promotes it. Nobody types anything but `agent`, which runs once a day; the
+application asks for predictions and reports outcomes over HTTP.
+"""
+
+import json
+import time
+from pathlib import Path
+
+import httpx
+
+from bike_demand.data.schema import Hour
+from bike_demand.data.table import iso
+from tests.conftest import Run
+from tests.feedmaker import HEADER, month_lines, write_month
+from tests.service import running
+from tests.test_loop import happened
+from tests.workcopy import change_params, commit
+
+STEP = "2011-03-01"  # demand is higher from this day on
+INPUTS = {"holiday", "workingday", "weather", "temp_c", "feels_like_c", "humidity", "windspeed_kmh"}
+
+
+def raise_demand(feed: Path) -> list[Hour]:
+    """Publish March with half as much demand again; the hours of the story."""
+    columns = HEADER.split(",")
+    lines = []
+    for line in month_lines("2011-03"):
+        row = dict(zip(columns, line.split(","), strict=True))
+        row["registered"] = str(int(row["registered"]) + int(row["count"]) // 2)
+        row["count"] = str(int(row["casual"]) + int(row["registered"]))
+        lines.append(",".join(row.values()))
+    write_month(feed / "2011-03.csv", lines)
+    return [
+        row if iso(row.timestamp) < STEP else row.model_copy(update={"count": row.count + row.count // 2})
+        for row in happened("2011-01-01", "2011-04-01")
+    ]
+
+
+def live_through(application: httpx.Client, story: list[Hour], first: str, end: str) -> set[str]:
+    """The application asks for each hour and reports what happened; who predicted (champion, challenger)."""
+    rows = [row for row in story if first <= iso(row.timestamp) < end]
+    asked = [{"timestamp": iso(row.timestamp), **row.model_dump(include=INPUTS)} for row in rows]
+    answers = application.post("/predict", json=asked).raise_for_status().json()
+    outcomes = [{"timestamp": iso(row.timestamp), "count": row.count} for row in rows]
+    application.post("/outcomes", json=outcomes).raise_for_status()
+    return {answer["variant"] for answer in answers}
+
+
+def wait_for_version(application: httpx.Client, version: int) -> None:
+    """Wait until the service predicts with a version: it polls the registry every second."""
+    deadline = time.monotonic() + 30
+    while (answer := application.get("/model")).status_code != 200 or answer.json()["version"] != str(
+        version
+    ):
+        assert time.monotonic() < deadline, answer.text
+        time.sleep(0.1)
+
+
+def test_demand_steps_up_and_a_model_that_knows_it_is_promoted(copy: Path, run: Run) -> None:
+    change_params(copy, automatic="true", flush_seconds="0.05")
+    commit(copy)
+    story = raise_demand(copy / "feed")
+
+    def agent(day: str) -> str:
+        said = run("agent", "--once", "--as-of", day)
+        assert said.status == 0, said.err
+        return said.out
+
+    # Nothing is live yet, so the loop trains the first model and releases it.
+    agent("2011-02-15")
+    with running(copy) as service:
+        wait_for_version(service.client, 1)
+
+        # Two weeks as the model knows them: nothing to do.
+        live_through(service.client, story, "2011-02-15", STEP)
+        assert "nothing to do" in agent(STEP)
+
+        # Four days of higher demand: the error drifts; version 2 is trained, passes the gates, is tested.
+        live_through(service.client, story, STEP, "2011-03-05")
+        assert "error-drift" in agent("2011-03-05")
+        monitored = json.loads(run("monitor", "--json", "--as-of", "2011-03-05").out)
+        assert [each["version"] for each in monitored["trainings"]] == [1, 2]
+        assert monitored["champion"] == 1
+
+        # In the test users get predictions of both; after a few days the new one is surely better.
+        assert live_through(service.client, story, "2011-03-05", "2011-03-11") == {"champion", "challenger"}
+        assert "Version 2 is promoted" in agent("2011-03-11")
+        wait_for_version(service.client, 2)
+
+    # What happened is on record.
+    monitored = json.loads(run("monitor", "--json", "--as-of", "2011-03-11").out)
+    assert (monitored["champion"], monitored["trainings"][-1]["outcome"]) == (2, "live")
+    alerts = (copy / "state" / "alerts.log").read_text(encoding="utf-8").splitlines()
+    assert any(json.loads(line)["alert"]["key"].startswith("error-drift") for line in alerts)

@@ -1,0 +1,100 @@
+"""The loop where a version, a run or the registry is gone: it goes on with what is left."""
+
+import json
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from bike_demand.prediction_log import event_log
+from bike_demand.prediction_log.database import Database
+from bike_demand.prediction_log.event_log import TRAIN
+from bike_demand.release import deploy as delivery
+from bike_demand.release import transitions
+from bike_demand.settings import load_settings
+from bike_demand.tracking import Tracking
+from tests.conftest import Run
+from tests.registry import register
+from tests.test_loop import begun, database, living, shown, take  # noqa: F401 (fixtures)
+from tests.test_vanished_releases import STORE, delete_run, delete_version
+
+
+@pytest.fixture
+def tracking(living: Path) -> Tracking:  # noqa: F811
+    """Version 2 was promoted over version 1, and both predicted since."""
+    assert living
+    store = Tracking(load_settings())
+    register(Path("model"))
+    delivery.deploy(load_settings(), "2", datetime(2011, 3, 1), print, gates=())
+    transitions.go_live(store, store.version(2), datetime(2011, 3, 1))
+    shown(2, 20.0, "2011-03-01", "2011-03-03")
+    return store
+
+
+def test_a_deleted_champion_is_replaced_by_the_last_good_one(
+    tracking: Tracking,
+    run: Run,
+    database: Database,  # noqa: F811
+) -> None:
+    take(run, "2011-03-02")
+    delete_version(2)
+    assert run("monitor").status == 0
+    take(run, "2011-03-03")
+    assert tracking.aliases()["champion"] == 1
+    (alert,) = event_log.alerts(database)
+    assert alert.key == "no-model:production"
+    assert "version 2" in alert.body["happened"]
+    take(run, "2011-03-04")
+    assert json.loads(run("monitor", "--json").out)["champion"] == 1
+
+
+def test_where_all_versions_were_deleted_a_new_one_is_trained_and_goes_live(
+    tracking: Tracking, run: Run
+) -> None:
+    take(run, "2011-03-02")
+    delete_version(2)
+    delete_version(1)
+    take(run, "2011-03-03")
+    assert tracking.aliases() == {"champion": 3}
+
+
+def test_without_the_runs_of_the_champion_and_its_deployment_the_loop_goes_on(
+    tracking: Tracking, run: Run
+) -> None:
+    for run_id in (tracking.version(2).run_id, tracking.version(2).tags["deployment"]):
+        delete_run(run_id)
+    take(run, "2011-03-02")
+    assert run("monitor").status == 0
+    assert run("rollback", "--reason", "its run is gone").status == 0
+    take(run, "2011-03-12")
+    assert tracking.aliases() == {"champion": 1}
+
+
+def test_a_training_whose_version_was_deleted_says_so(
+    tracking: Tracking,
+    run: Run,
+    database: Database,  # noqa: F811
+) -> None:
+    tracking.remove_alias("previous")
+    assert run("retrain", "--reason", "a test", "--now", "--as-of", "2011-03-03").status == 0
+    delete_version(3)
+    take(run, "2011-03-04")
+    (training,) = event_log.actions(database, TRAIN)
+    assert "deleted" in training.detail["outcome"]
+
+
+def test_a_damaged_registry_fails_the_cycle_with_an_alert_until_it_is_moved_away(
+    tracking: Tracking,
+    run: Run,
+    database: Database,  # noqa: F811
+) -> None:
+    STORE.write_bytes(b"no database" * 1000)
+    said = run("agent", "--once", "--as-of", "2011-03-03")
+    assert said.status == 1
+    assert str(STORE.absolute()) in said.err.splitlines()[-1]
+    (alert,) = event_log.alerts(database)
+    assert str(STORE.absolute()) in alert.body["happened"]
+    assert run("monitor").status == 1
+    STORE.unlink()
+    take(run, "2011-03-04")
+    assert tracking.aliases() == {"champion": 1}  # trained anew
