@@ -216,7 +216,7 @@ def test_that_the_world_changed_is_noticed_by_the_error_alone_and_answered_by_a_
     assert noticed["subject"] == "version 1"
     assert "too low" in noticed["says"]
     for day in pd.date_range(FIRST + DAY, GREW):
-        assert life.said[day] == "Version 1 is live, and nothing asks for anything.\n"
+        assert life.said[day] == "Version 1 is live; nothing to do.\n"
     first, second = life.journal().trainings()
     assert (first["reason"], first["version"]) == ("No model is live.", 1)
     assert "too low" in second["reason"]

@@ -1,26 +1,22 @@
 """Runs, registered models and the alias of the one that is live: the only module that imports MLflow."""
 
+import io
 import json
 import os
-import platform
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version as installed
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-import yaml
-
-from bike_demand.data.features import FEATURES, to_matrix
+from bike_demand.data.features import to_matrix
 from bike_demand.data.schema import EXAMPLE, Conditions
 from bike_demand.errors import UserError
-from bike_demand.handoff import INPUT_NAME, MODEL_FILE, OUTPUT_NAME, read_handoff
+from bike_demand.handoff import INPUT_NAME, OUTPUT_NAME, read_handoff
 from bike_demand.settings import ARTIFACTS, Settings
 from bike_demand.store_address import absolute, is_database, reach, without_password
 
@@ -120,128 +116,33 @@ class Tracking:
         tags: Mapping[str, str],
         artifacts: Sequence[Path],
         model: Path | None = None,
-        example: Sequence[Mapping[str, Any]] | None = None,
     ) -> str:
-        """Put a finished run on record; its id.
+        """Log a finished run; its id. One that was cut off stays there as FAILED.
 
-        `artifacts` are files and folders, kept under their names. `model` is a hand-off folder: it is kept
-        as it is, and once more as an MLflow model with its signature and, as input example, the `example`
-        rows (as in a request; without them, the one of the documentation). A run that was cut off stays
-        there as FAILED.
+        `artifacts` are files and folders, kept under their names. `model` is a hand-off folder: it is kept as
+        it is, and once more as an MLflow model with its signature and an input example.
         """
-        card = None if model is None else read_handoff(model).card
+        handoff = None if model is None else read_handoff(model)
         with self._told():
-            client = self._client()
-            run_id: str = client.create_run(
-                self._experiment(client), run_name=name, tags={key: str(value) for key, value in tags.items()}
-            ).info.run_id
-            try:
-                self._log(client, run_id, params, metrics, dataset)
+            experiment = self._experiment(self._client())
+            import mlflow
+
+            mlflow.set_tracking_uri(self.uri)
+            with mlflow.start_run(experiment_id=experiment, run_name=name, tags=dict(tags)) as run:
+                mlflow.log_params(dict(params))
+                mlflow.log_metrics(dict(metrics))
+                mlflow.log_input(_to_mlflow(dataset), context="training")
                 for path in artifacts:
                     if path.is_dir():
-                        client.log_artifacts(run_id, str(path), path.name)
+                        mlflow.log_artifacts(str(path), path.name)
                     else:
-                        client.log_artifact(run_id, str(path))
-                if model is not None and card is not None:
-                    client.log_artifacts(run_id, str(model), HANDOFF_ARTIFACT)
-                    client.set_tag(run_id, DIGEST_TAG, card.version)
-                    self._log_model(client, run_id, model, example or [EXAMPLE])
-            except BaseException:
-                client.set_terminated(run_id, "FAILED")
-                raise
-            client.set_terminated(run_id, "FINISHED")
+                        mlflow.log_artifact(str(path))
+                if model is not None and handoff is not None:
+                    mlflow.log_artifacts(str(model), HANDOFF_ARTIFACT)
+                    mlflow.set_tag(DIGEST_TAG, handoff.card.version)
+                    _log_model(handoff.model)
+            run_id: str = run.info.run_id
         return run_id
-
-    def _log(
-        self,
-        client: Any,
-        run_id: str,
-        params: Mapping[str, str | float | int],
-        metrics: Mapping[str, float],
-        dataset: Dataset,
-    ) -> None:
-        from mlflow.entities import Dataset as Entity
-        from mlflow.entities import DatasetInput, InputTag, Metric, Param
-
-        now = int(time.time() * 1000)
-        client.log_batch(
-            run_id,
-            metrics=[Metric(key, float(value), now, 0) for key, value in metrics.items()],
-            params=[Param(key, str(value)) for key, value in params.items()],
-        )
-        # MLflow keeps one entry for each name and digest, and a twin shares its digest with its model, so the
-        # period has to be in the name.
-        name = f"{dataset.name} {dataset.first[:13]} to {dataset.last[:13]}"
-        profile = {"num_rows": dataset.rows} | {
-            key: getattr(dataset, key) for key in ("name", "first", "last")
-        }
-        source = json.dumps({"tags": {"dvc.md5": dataset.digest}})
-        entity = Entity(name, dataset.digest, "code", source, profile=json.dumps(profile))
-        client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
-
-    def _log_model(
-        self, client: Any, run_id: str, handoff: Path, example: Sequence[Mapping[str, Any]]
-    ) -> None:
-        """The MLflow model, put together from its parts.
-
-        `log_model` would start a process to guess packages, and `save_model` looks through all that are
-        installed for one second to compare them with the requirements, which were read from these.
-        """
-        import numpy as np
-        from mlflow import pyfunc
-        from mlflow.entities import LoggedModelOutput
-        from mlflow.models import Model, ModelSignature
-        from mlflow.types import Schema, TensorSpec
-
-        rows = [Conditions.model_validate_json(json.dumps(dict(row), default=str)) for row in example]
-        requirements = [f"{package}=={installed(package)}" for package in REQUIREMENTS]
-        number = np.dtype(np.float32)
-        signature = ModelSignature(
-            inputs=Schema([TensorSpec(number, (-1, len(FEATURES)), INPUT_NAME)]),
-            outputs=Schema([TensorSpec(number, (-1, 1), OUTPUT_NAME)]),
-        )
-        logged = client.create_logged_model(self._experiment(client), name="model", source_run_id=run_id)
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            shutil.copyfile(handoff / MODEL_FILE, folder / MODEL_FILE)
-            (folder / "requirements.txt").write_text("\n".join(requirements) + "\n", encoding="utf-8")
-            environment = {
-                "python": platform.python_version(),
-                "build_dependencies": ["pip"],
-                "dependencies": ["-r requirements.txt"],
-            }
-            (folder / "python_env.yaml").write_text(yaml.safe_dump(environment), encoding="utf-8")
-            shown = {"inputs": {INPUT_NAME: to_matrix(rows).tolist()}}
-            (folder / "serving_input_example.json").write_text(json.dumps(shown), encoding="utf-8")
-            (folder / "input_example.json").write_text(json.dumps(shown["inputs"]), encoding="utf-8")
-            model = Model(
-                artifact_path=logged.artifact_location,
-                run_id=run_id,
-                model_uuid=logged.model_id,
-                model_id=logged.model_id,
-                signature=signature,
-                saved_input_example_info={
-                    "artifact_path": "input_example.json",
-                    "serving_input_path": "serving_input_example.json",
-                    "type": "ndarray",
-                },
-                model_size_bytes=(folder / MODEL_FILE).stat().st_size,
-            )
-            pyfunc.add_to_model(
-                model, loader_module="mlflow.onnx", data=MODEL_FILE, python_env="python_env.yaml"
-            )
-            model.add_flavor(
-                "onnx",
-                onnx_version=installed("onnx"),
-                data=MODEL_FILE,
-                providers=["CPUExecutionProvider"],
-                onnx_session_options=None,
-                code=None,
-            )
-            model.save(str(folder / "MLmodel"))
-            client.log_model_artifacts(logged.model_id, str(folder))
-        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
-        client.finalize_logged_model(logged.model_id, "READY")
 
     def runs_with_tag(self, key: str, value: str) -> list[Run]:
         """The finished runs that have this tag, newest first, without those that were deleted."""
@@ -289,18 +190,15 @@ class Tracking:
             outputs = client.get_run(run_id).outputs
             if digest is None or not outputs or not outputs.model_outputs:
                 raise UserError(f"run {run_id}: it kept no model to register; choose another run")
-            self._make_registered_model(client)
-            model_id = outputs.model_outputs[0].model_id
-            made = client.create_model_version(
-                MODEL_NAME,
-                client.get_logged_model(model_id).artifact_location,
-                run_id=run_id,
-                model_id=model_id,
-                tags={**tags, TWIN_TAG: twin_run_id, DIGEST_TAG: digest},
-            )
-            # By this the pages of MLflow show at the run which version it became.
-            named = json.dumps([{"name": MODEL_NAME, "version": int(made.version)}])
-            client.set_logged_model_tags(model_id, {"mlflow.modelVersions": named})
+            import mlflow
+
+            mlflow.set_tracking_uri(self.uri)
+            with redirect_stderr(io.StringIO()):  # it reports to people what is returned here
+                made = mlflow.register_model(
+                    f"models:/{outputs.model_outputs[0].model_id}",
+                    MODEL_NAME,
+                    tags={**tags, TWIN_TAG: twin_run_id, DIGEST_TAG: digest},
+                )
         return self.version(int(made.version))
 
     def version(self, number: int) -> Version:
@@ -400,21 +298,6 @@ class Tracking:
             raise
         return {alias: int(number) for alias, number in model.aliases.items()}
 
-    def _make_registered_model(self, client: Any) -> None:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            client.get_registered_model(MODEL_NAME)
-            return
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-        try:
-            client.create_registered_model(MODEL_NAME)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another process was faster
-                raise
-
     # ---- the store
 
     def _exists(self) -> bool:
@@ -455,21 +338,24 @@ class Tracking:
         return MlflowClient(self.uri, self.uri)
 
     def _make_database(self, file: Path) -> None:
-        """Make the database under a lock, at another name, so that nobody ever sees a half of it."""
+        """Make the database under a lock, at another name, so that nobody ever sees a half of it.
+
+        Processes that made MLflow set up the same new database at once would disturb each other.
+        """
         from filelock import FileLock
-        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+        from mlflow import MlflowClient
 
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_name(f".{file.name}.lock")):
             if _holds_something(file):
                 return
-            new = file.with_name(f".{file.name}.new")
-            new.unlink(missing_ok=True)
-            store = SqlAlchemyStore(f"sqlite:///{new.as_posix()}", self._artifacts.as_uri())
-            store.create_experiment(EXPERIMENT, f"{self._artifacts.as_uri()}/{EXPERIMENT}", [])
-            store.engine.dispose()
-            SqlAlchemyStore._engine_map.pop(store.db_uri, None)
-            new.replace(file)
+            new = file.with_name(f".{file.name}.{os.getpid()}-{time.monotonic_ns()}")
+            address = f"sqlite:///{new.as_posix()}"
+            try:
+                self._experiment(MlflowClient(address, address))
+                new.replace(file)
+            finally:
+                new.unlink(missing_ok=True)
 
     def _experiment(self, client: Any) -> str:
         from mlflow.exceptions import MlflowException
@@ -524,11 +410,37 @@ def _run(found: Any) -> Run:
     )
 
 
-def _dataset(entity: Any) -> Dataset:
-    profile = json.loads(entity.profile)
-    return Dataset(
-        profile["name"], entity.digest, profile["num_rows"], first=profile["first"], last=profile["last"]
+def _log_model(model: bytes) -> None:
+    """Log the model in the active run. Its packages are named: MLflow would start a process to guess them."""
+    import mlflow
+    import numpy as np
+    import onnx
+    from mlflow.models import infer_signature
+
+    example = {INPUT_NAME: to_matrix([Conditions.model_validate_json(json.dumps(EXAMPLE))])}
+    mlflow.onnx.log_model(
+        onnx.load_from_string(model),
+        name="model",
+        signature=infer_signature(example, {OUTPUT_NAME: np.zeros((1, 1), np.float32)}),
+        input_example=example,
+        pip_requirements=[f"{package}=={installed(package)}" for package in REQUIREMENTS],
     )
+
+
+def _to_mlflow(dataset: Dataset) -> Any:
+    """The data set as MLflow logs it: once for each name and digest, so the period is in the name."""
+    from mlflow.data.code_dataset_source import CodeDatasetSource
+    from mlflow.data.meta_dataset import MetaDataset
+
+    source = CodeDatasetSource({name: str(value) for name, value in asdict(dataset).items()})
+    name = f"{dataset.name} {dataset.first[:13]} to {dataset.last[:13]}"
+    # Documented by MLflow; `profile` is abstract in the base class and optional.
+    return MetaDataset(source, name, dataset.digest)  # type: ignore[abstract]
+
+
+def _dataset(entity: Any) -> Dataset:
+    kept = json.loads(entity.source)["tags"]
+    return Dataset(**kept | {"rows": int(kept["rows"])})
 
 
 def _version(found: Any, aliases: Sequence[str] | None = None) -> Version:

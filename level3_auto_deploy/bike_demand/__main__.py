@@ -263,7 +263,9 @@ def trace(
     with spinner("Tracing"):
         from bike_demand.release.trace import command
 
-        command(settings.load_settings(), prediction_id, rows=rows, as_json=json, page=html, tell=typer.echo)
+        command(
+            settings.load_settings(), prediction_id, rows=rows, as_json=json, page=html, report=typer.echo
+        )
 
 
 @app.command(epilog="Example: python -m bike_demand serve --port 8080 --workers 2")

@@ -779,7 +779,7 @@ def test_a_field_that_changes_is_noticed_within_a_day_held_off_and_taken_back_by
     trained = practice.trained()
     assert not [day for day in trained if FAHRENHEIT[0] < day < LAST]
     assert trained[-1] == LAST
-    assert [each for each in held if each.startswith("No training: the data are not in order.")]
+    assert [each for each in held if each.startswith("No training: bad data.")]
     # And what was taught is the feed without these days.
     registry = practice.registry()
     newest = registry.registered()[-1]

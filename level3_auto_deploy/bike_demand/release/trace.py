@@ -29,13 +29,13 @@ PACKAGES = Path("requirements.lock")
 CONFIG = Path(".dvc", "config")
 UNKNOWN = "not on record"
 
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 Facts = dict[str, Any]
 Trace = dict[str, Facts | None]  # by section: answer, arm, deployment, model, code, data; None: not on record
 
 
 def command(
-    settings: Settings, prediction_id: str, *, rows: bool, as_json: bool, page: Path | None, tell: Tell
+    settings: Settings, prediction_id: str, *, rows: bool, as_json: bool, page: Path | None, report: Report
 ) -> None:
     """The `trace` command. Raises UserError where the id is unknown, or the rows cannot be restored."""
     tracking = Tracking(settings)
@@ -50,14 +50,14 @@ def command(
         text = {section: list(_lines(facts)) for section, facts in found.items()}
         write_atomically(page, render(TEMPLATE, id=prediction_id, sections=text).encode())
     if as_json:
-        tell(json.dumps(found, indent=1))
+        report(json.dumps(found, indent=1))
         return
     for section, facts in found.items():
-        tell(section.capitalize())
+        report(section.capitalize())
         for key, value in _lines(facts):
-            tell(f"  {key:<16} {value}")
+            report(f"  {key:<16} {value}")
     if page is not None:
-        tell(f"Page: {page}")
+        report(f"Page: {page}")
 
 
 def trace(settings: Settings, tracking: Tracking, prediction_id: str) -> Trace:

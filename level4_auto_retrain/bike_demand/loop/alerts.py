@@ -27,7 +27,7 @@ CYCLE_SECONDS = 15.0  # after which a cycle begins no other
 # Answers that will not change: the receiver refuses this alert. 408 and 429 ask for another attempt.
 FINAL_STATUSES = frozenset(range(400, 500)) - {408, 429}
 
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -65,15 +65,15 @@ def alert(
     )
 
 
-def deliver(settings: Settings, database: Database, tell: Tell) -> None:
+def deliver(settings: Settings, database: Database, report: Report) -> None:
     """Send what is still to go out: alerts that were never tried first, then the oldest.
 
-    A failure is stored with the alert, reported by `tell`, and tried again in the next cycle unless final.
+    A failure is stored with the alert, reported by `report`, and tried again in the next cycle unless final.
     """
     waiting = event_log.undelivered(database)
     send_out = _sender(settings.loop.alerts)
     senders: dict[str, Send] = {
-        LOG: lambda each: _log(each, tell),
+        LOG: lambda each: _log(each, report),
         WEBHOOK: lambda each: _within(ATTEMPT_SECONDS, send_out, each),
     }
     deadline = time.monotonic() + CYCLE_SECONDS
@@ -81,7 +81,7 @@ def deliver(settings: Settings, database: Database, tell: Tell) -> None:
         outstanding = [each for each in waiting if each.is_outstanding(channel)]
         for each in sorted(outstanding, key=lambda each: each.delivered[channel] is not None):
             if time.monotonic() > deadline:
-                tell(f"warning: the {channel} takes too long; the next cycle delivers the other alerts")
+                report(f"warning: the {channel} takes too long; the next cycle delivers the other alerts")
                 break
             failure = send(each)
             if failure is None:
@@ -89,7 +89,7 @@ def deliver(settings: Settings, database: Database, tell: Tell) -> None:
                 continue
             event_log.not_delivered(database, each.id, channel, failure.reason, failure.final)
             then = "it is not tried again" if failure.final else "the next cycle tries again"
-            tell(f"warning: alert {each.title!r} not delivered to the {channel}: {failure.reason}; {then}")
+            report(f"warning: alert {each.title!r} not delivered to the {channel}: {failure.reason}; {then}")
 
 
 def as_json(each: Alert) -> dict[str, Any]:
@@ -103,9 +103,9 @@ def as_text(each: Alert) -> str:
     return f"{each.at:%Y-%m-%d %H:%M}: {body['happened']}\nDone: {body['done']}\nYou may: {body['you_may']}"
 
 
-def _log(each: Alert, tell: Tell) -> DeliveryFailure | None:
+def _log(each: Alert, report: Report) -> DeliveryFailure | None:
     line = json.dumps({"alert": as_json(each)})
-    tell(line)
+    report(line)
     try:
         FILE.parent.mkdir(parents=True, exist_ok=True)
         with FILE.open("a", encoding="utf-8", newline="\n") as file:

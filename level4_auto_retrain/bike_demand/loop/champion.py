@@ -75,7 +75,7 @@ def finish(context: Context) -> None:
     """Complete the rollbacks that an earlier process began."""
     for action in event_log.under_way(context.database):
         if action.kind == TAKE_BACK:
-            context.tell(_complete_rollback(context, action.id, int(action.detail[VERSION]), action.reason))
+            context.report(_complete_rollback(context, action.id, int(action.detail[VERSION]), action.reason))
 
 
 def restore(context: Context) -> str | None:

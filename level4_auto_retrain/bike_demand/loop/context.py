@@ -8,16 +8,16 @@ from bike_demand.prediction_log.database import Database
 from bike_demand.settings import Settings
 from bike_demand.tracking import Tracking
 
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Context:
-    """Settings, stores, and `now` in story time. `tell` gets lines for people."""
+    """Settings, stores, and `now` in story time. `report` gets lines for people."""
 
     settings: Settings
     tracking: Tracking
     database: Database
     as_of: datetime | None
     now: datetime
-    tell: Tell
+    report: Report

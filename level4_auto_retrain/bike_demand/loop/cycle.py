@@ -20,7 +20,7 @@ from bike_demand.data.source import Source
 from bike_demand.errors import UserError
 from bike_demand.loop import champion, incidents, retraining
 from bike_demand.loop.alerts import alert, deliver
-from bike_demand.loop.context import Context, Tell
+from bike_demand.loop.context import Context, Report
 from bike_demand.loop.publish import publish
 from bike_demand.monitoring import rules
 from bike_demand.monitoring.signals import evaluate_signals
@@ -67,51 +67,51 @@ RESPONSES = {
 }
 
 
-def run_cycle(settings: Settings, as_of: datetime | None, tell: Tell, send: Send | None = None) -> None:
+def run_cycle(settings: Settings, as_of: datetime | None, report: Report, send: Send | None = None) -> None:
     """Run one cycle. Each signal is given to `send`, or acted on right here.
 
     Raises UserError where the cycle fails; an alert says so, if there was a way, and the next may work.
     """
     with _locked(settings) as database:
         try:
-            _cycle(settings, database, as_of, tell, send)
+            _cycle(settings, database, as_of, report, send)
         except Exception as error:
             _failed(settings, database, as_of, error)
             raise
         finally:
             with suppress(UserError):  # an error under way says more
-                deliver(settings, database, tell)
+                deliver(settings, database, report)
 
 
-def act(settings: Settings, signal_id: int, as_of: datetime | None, tell: Tell) -> None:
+def act(settings: Settings, signal_id: int, as_of: datetime | None, report: Report) -> None:
     """Respond to a signal that a cycle has sent, by its id. Raises UserError where that fails."""
     with _locked(settings, LOCK_SECONDS) as database:
         found = [each for each in event_log.open_signals(database) if each.id == signal_id]
         if not found:
-            tell(f"Signal {signal_id} is over; nothing was done.")
+            report(f"Signal {signal_id} is over; nothing was done.")
             return
-        context = _context(settings, database, as_of, tell)
+        context = _context(settings, database, as_of, report)
         _respond(context, found[0])
         _settle(context)
-        deliver(settings, database, tell)
+        deliver(settings, database, report)
 
 
-def retrain(settings: Settings, reason: str, as_of: datetime | None, now: bool, tell: Tell) -> None:
+def retrain(settings: Settings, reason: str, as_of: datetime | None, now: bool, report: Report) -> None:
     """Train and deploy for a person's reason. `now` overrides cool-down and budget.
 
     Raises UserError where the rules say no, or no version comes of it.
     """
     with _locked(settings) as database:
         if (failure := _ingest(settings, as_of)) is not None:
-            tell(f"warning: {failure}")
-        context = _context(settings, database, as_of, tell)
+            report(f"warning: {failure}")
+        context = _context(settings, database, as_of, report)
         decision = _due(context, reason)
         if not decision.train and not now:
             raise UserError(f"{decision.says} To train nevertheless: --now")
-        tell(decision.says if decision.train else f"{decision.says} Trained nevertheless (--now).")
-        tell(retraining.train(context, reason, by_hand=True))
+        report(decision.says if decision.train else f"{decision.says} Trained nevertheless (--now).")
+        report(retraining.train(context, reason, by_hand=True))
         _settle(context)
-        deliver(settings, database, tell)
+        deliver(settings, database, report)
         last = event_log.actions(database, TRAIN)[-1]
     if last.state == event_log.FAILED:
         raise UserError(str(last.detail.get(retraining.OUTCOME)))
@@ -128,10 +128,10 @@ def _locked(settings: Settings, patience: float = 0.0) -> Iterator[Database]:
 
 
 def _cycle(
-    settings: Settings, database: Database, as_of: datetime | None, tell: Tell, send: Send | None
+    settings: Settings, database: Database, as_of: datetime | None, report: Report, send: Send | None
 ) -> None:
     failure = _ingest(settings, as_of)
-    context = _context(settings, database, as_of, tell)
+    context = _context(settings, database, as_of, report)
     champion.finish(context)
     champion.note(context)  # also the one that is rolled back below
     incidents.of_people(context)
@@ -140,11 +140,11 @@ def _cycle(
     change = event_log.raise_signals(database, signals, context.now)
     incidents.follow(context, change.open, evaluation.violations)
     for raised in change.new:
-        tell(f"{raised.kind}: {raised.says}")
+        report(f"{raised.kind}: {raised.says}")
     for raised in change.ended:
-        tell(f"Over: {raised.kind}, {raised.subject}.")
+        report(f"Over: {raised.kind}, {raised.subject}.")
     if failure is not None and not any(raised.subject == INGESTION for raised in change.new):
-        tell(f"The feed still cannot be ingested: {failure}.")
+        report(f"The feed still cannot be ingested: {failure}.")
     _resume(context, change.open)
     for raised in sorted(change.open, key=lambda each: (list(RESPONSES).index(each.kind), each.id)):
         if send is None:
@@ -160,13 +160,13 @@ def _cycle(
         left = [each for each in signals if each.kind not in about or each.subject == f"version {live}"]
         change = event_log.raise_signals(database, left, context.now)
         for raised in change.ended:
-            tell(f"Over: {raised.kind}, {raised.subject}.")
+            report(f"Over: {raised.kind}, {raised.subject}.")
     if not change.open and live is not None and _busy(context) is None:
-        tell(f"Version {live} is live; nothing to do.")
+        report(f"Version {live} is live; nothing to do.")
 
 
-def _context(settings: Settings, database: Database, as_of: datetime | None, tell: Tell) -> Context:
-    return Context(settings, Tracking(settings), database, as_of, clock.now(settings, as_of), tell)
+def _context(settings: Settings, database: Database, as_of: datetime | None, report: Report) -> Context:
+    return Context(settings, Tracking(settings), database, as_of, clock.now(settings, as_of), report)
 
 
 def _ingest(settings: Settings, as_of: datetime | None) -> str | None:
@@ -198,7 +198,7 @@ def _resume(context: Context, open_: Sequence[Raised]) -> None:
     for action in event_log.under_way(context.database):
         if action.kind == TRAIN:
             held = None if action.version is not None else _held(open_)
-            context.tell(
+            context.report(
                 retraining.resume(context, action) if held is None else retraining.drop(context, action, held)
             )
 
@@ -220,7 +220,7 @@ def _respond(context: Context, raised: Raised) -> None:
         you_may=you_may,
     )
     if made is not None:
-        context.tell(f"{raised.kind}, {raised.subject}: {done}")
+        context.report(f"{raised.kind}, {raised.subject}: {done}")
 
 
 def _response(context: Context, raised: Raised) -> str:
@@ -281,7 +281,7 @@ def _settle(context: Context) -> None:
     """Take tests and watches a step on; record what is live, and what became of trainings."""
     aliases = context.tracking.aliases()
     if CHALLENGER in aliases or PREVIOUS in aliases or context.tracking.tagged(WAITING_TAG):
-        step(context.settings, context.as_of, context.tell)
+        step(context.settings, context.as_of, context.report)
     champion.note(context)
     retraining.follow_up(context)
     publish(context)
@@ -309,7 +309,7 @@ def _failed(settings: Settings, database: Database, as_of: datetime | None, erro
         )
 
 
-def run_forever(tell: Tell, every: float | None = None) -> None:
+def run_forever(report: Report, every: float | None = None) -> None:
     """Run a cycle `every` so many seconds, else each `loop.seconds`, until SIGTERM or Ctrl-C.
 
     A cycle that fails is reported, and the next one tries again. A signal interrupts a cycle anywhere.
@@ -325,7 +325,7 @@ def run_forever(tell: Tell, every: float | None = None) -> None:
     try:
         while not ending.is_set():
             began = time.monotonic()
-            seconds = _try_cycle(tell)
+            seconds = _try_cycle(report)
             while (left := began + (every or seconds) - time.monotonic()) > 0:
                 ending.wait(min(0.5, left))  # in slices: not everywhere does a signal interrupt a wait
     except KeyboardInterrupt:
@@ -334,16 +334,16 @@ def run_forever(tell: Tell, every: float | None = None) -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    tell("The loop has ended.")
+    report("The loop has ended.")
 
 
-def _try_cycle(tell: Tell) -> float:
+def _try_cycle(report: Report) -> float:
     """Run a cycle with the present settings; how many seconds there are from its begin to the next."""
     seconds = RETRY_SECONDS
     try:
         settings = load_settings()
         seconds = settings.loop.seconds
-        run_cycle(settings, None, tell)
+        run_cycle(settings, None, report)
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
     except Exception:  # a mistake in this code must not end the loop, and must be seen

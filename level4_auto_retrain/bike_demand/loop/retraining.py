@@ -74,7 +74,7 @@ def drop(context: Context, action: Action, why: str) -> str:
 
 def _trained(context: Context, action: Action) -> int:
     """The version that was trained. Raises UserError where none was."""
-    context.tell(f"Training, because {action.reason}")
+    context.report(f"Training, because {action.reason}")
     made, _ = steps.run(context.as_of, False)
     assert made.version is not None  # `steps.run` raises where none was registered
     new = made.version > int(action.detail[NEWEST])  # an interrupted one registered it before
@@ -82,12 +82,12 @@ def _trained(context: Context, action: Action) -> int:
         context.database, action.id, version=made.version, detail={NOTHING_NEW: not new, "run": made.run_id}
     )
     if new:
-        context.tell(
+        context.report(
             f"Registered as version {made.version}; holdout model off by {rounded(made.mae)} {ERROR_UNIT}."
             f" {made.data_summary}"
         )
     else:
-        context.tell(f"Nothing is new since version {made.version}.")
+        context.report(f"Nothing is new since version {made.version}.")
     return made.version
 
 
@@ -100,7 +100,7 @@ def _deployed(context: Context, action: Action, number: int) -> str:
         return f"Version {number} is registered (deploy.automatic is off)."
     if state is None:
         try:
-            delivery.deploy(context.settings, str(number), context.as_of, context.tell)
+            delivery.deploy(context.settings, str(number), context.as_of, context.report)
         except UnreachableError:
             raise
         except UserError as error:

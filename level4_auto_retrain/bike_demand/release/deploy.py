@@ -29,15 +29,15 @@ from bike_demand.tracking import CHALLENGER, CHAMPION, DEPLOYMENT_TAG, PREVIOUS,
 LATEST = "latest"
 DEPLOYMENT = "deployment"  # the kind of its record
 
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 def deploy(
-    settings: Settings, wanted: str, as_of: datetime | None, tell: Tell, gates: Sequence[Gate] = GATES
+    settings: Settings, wanted: str, as_of: datetime | None, report: Report, gates: Sequence[Gate] = GATES
 ) -> None:
     """Take a version (its number, or `latest`) through the gates, and begin its A/B test.
 
-    While another version is tested it is queued, and while nothing is live it goes live. `tell` gets a line
+    While another version is tested it is queued, and while nothing is live it goes live. `report` gets a line
     for each gate and one for the outcome. Raises UserError where a gate refuses it.
     """
     tracking = Tracking(settings)
@@ -47,9 +47,9 @@ def deploy(
         if standing is None and wanted == LATEST:
             standing = _decided_before(tracking, version)
         if standing:
-            tell(standing)
+            report(standing)
             return
-        attempt = _Attempt(settings, tracking, version, as_of, tell, gates)
+        attempt = _Attempt(settings, tracking, version, as_of, report, gates)
         record, decision = attempt.resume() or attempt.begin(None)
         attempt.finish(record, attempt.judge(record, decision))
 
@@ -59,7 +59,7 @@ def release(
     wanted: str,
     reason: str,
     as_of: datetime | None,
-    tell: Tell,
+    report: Report,
     gates: Sequence[Gate] = GATES,
 ) -> None:
     """Put a version live without an A/B test, for a person's reason, but not past any gate.
@@ -69,10 +69,10 @@ def release(
     tracking = Tracking(settings)
     version = find(tracking, wanted)
     if tracking.aliases().get(CHAMPION) == version.number:
-        tell(f"Version {version.number} is live already; nothing was changed.")
+        report(f"Version {version.number} is live already; nothing was changed.")
         return
     with deployment_lock():
-        attempt = _Attempt(settings, tracking, version, as_of, tell, gates)
+        attempt = _Attempt(settings, tracking, version, as_of, report, gates)
         record, decision = attempt.begin(reason)
         decision = attempt.judge(record, decision)
         attempt.require_champion(decision.champion)
@@ -82,11 +82,11 @@ def release(
         )
         tracking.tag(version.number, {DEPLOYMENT_TAG: record})
         transitions.go_live(tracking, version, now_of(settings, as_of))
-        tell(f"Version {version.number} is live. {wait_for_rollout(settings, tracking)}")
+        report(f"Version {version.number} is live. {wait_for_rollout(settings, tracking)}")
 
 
 def check(
-    settings: Settings, wanted: str, as_of: datetime | None, tell: Tell, gates: Sequence[Gate] = GATES
+    settings: Settings, wanted: str, as_of: datetime | None, report: Report, gates: Sequence[Gate] = GATES
 ) -> None:
     """Run all gates, report each, and store nothing. Raises UserError where one refuses the version.
 
@@ -95,10 +95,10 @@ def check(
     tracking = Tracking(settings)
     version = find(tracking, wanted)
     with deployment_lock():
-        refused = _Attempt(settings, tracking, version, as_of, tell, gates).check()
+        refused = _Attempt(settings, tracking, version, as_of, report, gates).check()
     if refused:
         raise _refusal(version, refused)
-    tell(f"Version {version.number} passes all gates; nothing was changed.")
+    report(f"Version {version.number} passes all gates; nothing was changed.")
 
 
 def find(tracking: Tracking, wanted: str) -> Version:
@@ -190,7 +190,7 @@ class _Attempt:
     tracking: Tracking
     version: Version
     as_of: datetime | None
-    tell: Tell
+    report: Report
     gates: Sequence[Gate]
 
     def resume(self) -> tuple[str, DeploymentDecision] | None:
@@ -241,10 +241,10 @@ class _Attempt:
             for number, gate in enumerate(self.gates, 1):
                 before = decision.passed(gate.id)
                 if before is not None and (not gate.compares or before.champion == decision.champion):
-                    self.tell(f"{self._line(number, before)} (passed before)")
+                    self.report(f"{self._line(number, before)} (passed before)")
                     continue
                 verdict = _verdict(gate, context)
-                self.tell(self._line(number, verdict))
+                self.report(self._line(number, verdict))
                 decision = decision.with_verdict(verdict)
                 if not verdict.passed:
                     outcome = f"Refused by gate {gate.id}: {verdict.says}. What is live stays."
@@ -263,7 +263,7 @@ class _Attempt:
             context = self._context(scratch)
             for number, gate in enumerate(self.gates, 1):
                 verdict = _verdict(gate, context)
-                self.tell(self._line(number, verdict))
+                self.report(self._line(number, verdict))
                 if not verdict.passed:
                     refused.append(verdict)
         return refused
@@ -279,7 +279,7 @@ class _Attempt:
         elif end := _blocker(self.tracking):
             self.store(record, decision, transitions.WAITING, f"It waits until {end}.")
             transitions.wait_for_test(self.tracking, self.version, now)
-            self.tell(f"{name} passed all gates and waits until {end}.")
+            self.report(f"{name} passed all gates and waits until {end}.")
             return
         else:
             ab = self.settings.ab
@@ -288,7 +288,7 @@ class _Attempt:
             self.store(record, decision, transitions.TESTING, begins)
             transitions.begin_test(self.settings, self.tracking, self.version, now)
             outcome = f"{name} passed all gates. {begins}"
-        self.tell(f"{outcome} {wait_for_rollout(self.settings, self.tracking)}")
+        self.report(f"{outcome} {wait_for_rollout(self.settings, self.tracking)}")
 
     def require_champion(self, compared: int | None) -> None:
         """Raises UserError where the champion is not the one any more that the gates compared with."""

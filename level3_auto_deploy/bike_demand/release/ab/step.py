@@ -20,31 +20,31 @@ from bike_demand.release.transitions import wait_for_rollout
 from bike_demand.settings import Settings
 from bike_demand.tracking import CHALLENGER, CHAMPION, DEPLOYMENT_TAG, PREVIOUS, Tracking, Version
 
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 
 
-def step(settings: Settings, as_of: datetime | None, tell: Tell) -> None:
-    """Watch what was promoted, decide on the test under way, begin the next one; `tell` gets a line for each.
+def step(settings: Settings, as_of: datetime | None, report: Report) -> None:
+    """Watch what was promoted, decide on the test under way, begin the next one; `report` gets a line each.
 
     Raises UserError where the store or the database is down, or a deployment is at work.
     """
     tracking = Tracking(settings)
-    reported: list[str] = []
+    lines: list[str] = []
 
-    def report(line: str) -> None:
-        reported.append(line)
-        tell(line)
+    def note(line: str) -> None:
+        lines.append(line)
+        report(line)
 
     with deployment_lock():
-        watched = _watch(settings, tracking, as_of, report)
-        busy = _test(settings, tracking, as_of, report) or watched
+        watched = _watch(settings, tracking, as_of, note)
+        busy = _test(settings, tracking, as_of, note) or watched
     if not busy:
-        _begin_next(settings, tracking, as_of, report)
-    if not reported:
-        tell("No test is under way, nothing is watched and nothing waits; nothing was changed.")
+        _begin_next(settings, tracking, as_of, note)
+    if not lines:
+        report("No test is under way, nothing is watched and nothing waits; nothing was changed.")
 
 
-def stop(settings: Settings, reason: str, as_of: datetime | None, tell: Tell) -> None:
+def stop(settings: Settings, reason: str, as_of: datetime | None, report: Report) -> None:
     """End the test under way, for a person's reason. Raises UserError where there is none."""
     tracking = Tracking(settings)
     with deployment_lock():
@@ -59,15 +59,15 @@ def stop(settings: Settings, reason: str, as_of: datetime | None, tell: Tell) ->
                 evidence = gather(settings, trial, as_of).model_copy(update=verdict)
                 _store(tracking, tracking.version(challenger), evidence, transitions.STOPPED)
         except UserError as error:  # whatever is broken, a person can end it
-            tell(f"No evidence is stored: {error}")
+            report(f"No evidence is stored: {error}")
         transitions.end_test(tracking, transitions.STOPPED, f"stopped by a person: {reason}")
-        tell(
+        report(
             f"The test of version {challenger} is stopped; version {champion} stays."
             f" {wait_for_rollout(settings, tracking)}"
         )
 
 
-def _watch(settings: Settings, tracking: Tracking, as_of: datetime | None, tell: Tell) -> bool:
+def _watch(settings: Settings, tracking: Tracking, as_of: datetime | None, report: Report) -> bool:
     """Roll the champion back where it turned out worse, or end its watch; whether that goes on."""
     trial = under_watch(settings, tracking)
     if trial is None:
@@ -76,24 +76,24 @@ def _watch(settings: Settings, tracking: Tracking, as_of: datetime | None, tell:
     champion = tracking.version(trial.version)
     if evidence.verdict == "take back":
         _store(tracking, champion, evidence, None)
-        tell(roll_back(settings, tracking, f"{GUARD}: {evidence.reason}", evidence.now))
+        report(roll_back(settings, tracking, f"{GUARD}: {evidence.reason}", evidence.now))
         return False
     if evidence.verdict == "end":
         _store(tracking, champion, evidence, None)
         tracking.remove_alias(PREVIOUS)
-        tell(f"Version {trial.version} was watched for {trial.days} days: {evidence.reason}.")
+        report(f"Version {trial.version} was watched for {trial.days} days: {evidence.reason}.")
         return False
-    tell(f"Version {trial.version} is watched until {_end(evidence)}: {evidence.reason}.")
+    report(f"Version {trial.version} is watched until {_end(evidence)}: {evidence.reason}.")
     return True
 
 
-def _test(settings: Settings, tracking: Tracking, as_of: datetime | None, tell: Tell) -> bool:
+def _test(settings: Settings, tracking: Tracking, as_of: datetime | None, report: Report) -> bool:
     """Decide on the test under way; whether it goes on, or a promotion is to be watched now."""
     aliases = tracking.aliases()
     if CHALLENGER in aliases and aliases[CHALLENGER] == aliases.get(CHAMPION):
         # A promotion that was interrupted after the alias moved.
         transitions.go_live(tracking, tracking.version(aliases[CHAMPION]), clock.now(settings, as_of))
-        tell(f"The interrupted promotion of version {aliases[CHAMPION]} is complete.")
+        report(f"The interrupted promotion of version {aliases[CHAMPION]} is complete.")
         return True
     trial = under_test(settings, tracking)
     if trial is None:
@@ -102,7 +102,7 @@ def _test(settings: Settings, tracking: Tracking, as_of: datetime | None, tell: 
     challenger = tracking.version(trial.version)
     name = f"Version {trial.version}"
     if evidence.verdict == "keep on":
-        tell(
+        report(
             f"{name} is tested against version {trial.against} until {_end(evidence)} at most:"
             f" {evidence.reason}."
         )
@@ -113,16 +113,16 @@ def _test(settings: Settings, tracking: Tracking, as_of: datetime | None, tell: 
         watched = settings.ab.watch_days > 0
         if not watched:
             tracking.remove_alias(PREVIOUS)
-        tell(f"{name} is promoted, {evidence.reason}. {wait_for_rollout(settings, tracking)}")
+        report(f"{name} is promoted, {evidence.reason}. {wait_for_rollout(settings, tracking)}")
         return watched
     _store(tracking, challenger, evidence, transitions.REJECTED)
     transitions.end_test(tracking, transitions.REJECTED, evidence.reason)
     rollout = wait_for_rollout(settings, tracking)
-    tell(f"{name} is rejected, {evidence.reason}. Version {trial.against} stays. {rollout}")
+    report(f"{name} is rejected, {evidence.reason}. Version {trial.against} stays. {rollout}")
     return False
 
 
-def _begin_next(settings: Settings, tracking: Tracking, as_of: datetime | None, tell: Tell) -> None:
+def _begin_next(settings: Settings, tracking: Tracking, as_of: datetime | None, report: Report) -> None:
     """Begin the test of the newest queued version; those before it are out of date."""
     queued = transitions.waiting(tracking)
     if not queued:
@@ -130,15 +130,15 @@ def _begin_next(settings: Settings, tracking: Tracking, as_of: datetime | None, 
     *older, newest = queued
     for version in older:
         _drop(tracking, version, f"version {newest.number} is newer and is tested instead")
-        tell(f"Version {version.number} is not tested: version {newest.number} is newer.")
+        report(f"Version {version.number} is not tested: version {newest.number} is newer.")
     try:
         # By its deployment: gates that compared it with an earlier champion run again.
-        deploy(settings, str(newest.number), as_of, tell)
+        deploy(settings, str(newest.number), as_of, report)
     except UnreachableError:
         raise
     except UserError as error:
         _drop(tracking, newest, str(error))
-        tell(f"Version {newest.number} waited for its test, but: {error}")
+        report(f"Version {newest.number} waited for its test, but: {error}")
 
 
 def _drop(tracking: Tracking, version: Version, reason: str) -> None:

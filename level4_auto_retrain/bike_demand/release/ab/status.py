@@ -19,32 +19,32 @@ from bike_demand.release.ab.evidence import Evidence, TrialKind, gather, under_t
 from bike_demand.settings import STATE, Settings
 from bike_demand.tracking import Tracking
 
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 TEMPLATE = Path(__file__).with_name("status.html.j2")
 SHOWN_DAYS = 14
 INK = "#010203"  # what is drawn in this colour gets the page's own, for light and dark
 
 
-def status(settings: Settings, as_of: datetime | None, page: Path | None, tell: Tell) -> None:
+def status(settings: Settings, as_of: datetime | None, page: Path | None, report: Report) -> None:
     """Show what is known by now; change nothing. Raises UserError where the store or database is down."""
     tracking = Tracking(settings)
     trials = [each for each in (under_watch(settings, tracking), under_test(settings, tracking)) if each]
     if not any(each.kind is TrialKind.TEST for each in trials):
         champion = tracking.champion()
         live = "nothing is live" if champion is None else f"version {champion.number} is live alone"
-        tell(f"No test is under way: {'a promotion is watched' if trials else live}.")
+        report(f"No test is under way: {'a promotion is watched' if trials else live}.")
     found = [gather(settings, trial, as_of) for trial in trials]
     for evidence in found:
-        tell(as_text(evidence))
+        report(as_text(evidence))
         if len(evidence.days) > 1:
-            tell(as_chart(evidence))
+            report(as_chart(evidence))
     for version in transitions.waiting(tracking):
-        tell(f"Version {version.number} waits for its test since {version.tags[transitions.WAITING_TAG]}.")
+        report(f"Version {version.number} waits for its test since {version.tags[transitions.WAITING_TAG]}.")
     if page is not None and found:
         write_atomically(page, as_page(found[-1]).encode())
-        tell(f"Page: {page}")
+        report(f"Page: {page}")
     elif page is not None:
-        tell(f"There is nothing to write to {page}.")
+        report(f"There is nothing to write to {page}.")
 
 
 def as_text(evidence: Evidence) -> str:
