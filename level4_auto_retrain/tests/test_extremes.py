@@ -17,15 +17,14 @@ from bike_demand.monitoring import signals
 from bike_demand.prediction_log import queries
 from bike_demand.prediction_log.database import open_database
 from bike_demand.prediction_log.writer import PredictionLog
-from bike_demand.serving.answers import Answers, to_rows
 from bike_demand.serving.app import create_app
 from bike_demand.serving.dashboard import StatusReporter
-from bike_demand.serving.live import Live
+from bike_demand.serving.live_models import LiveModels, ModelHolder
 from bike_demand.serving.metrics import Metrics
-from bike_demand.serving.model import load_model
-from bike_demand.serving.outcomes import OutcomeStore
-from bike_demand.serving.recorder import Recorder
-from bike_demand.serving.slot import Slot
+from bike_demand.serving.onnx_model import load_model
+from bike_demand.serving.outcome_intake import OutcomeStore
+from bike_demand.serving.prediction import PredictedBatch, to_log_rows
+from bike_demand.serving.telemetry import Recorder
 from bike_demand.settings import load_settings
 from tests.conftest import Run
 from tests.registry import put_live
@@ -66,16 +65,16 @@ def client(stored: Path) -> Iterator[Client]:
     assert main(["ingest"]) == 0
     put_live(constant(stored / "model", 50.0))
     signals._clean.clear()
-    address, metrics, slot = load_settings().environments.production.database, Metrics(), Slot()
-    slot.live = Live(load_model(stored / "model", "1"), "")
-    log: PredictionLog[Answers] = PredictionLog(
-        address, 0.01, 10_000, lambda entries: to_rows(entries, metrics.failed)
+    address, metrics, holder = load_settings().environments.production.database, Metrics(), ModelHolder()
+    holder.live = LiveModels(load_model(stored / "model", "1"), "")
+    log: PredictionLog[PredictedBatch] = PredictionLog(
+        address, 0.01, 10_000, lambda entries: to_log_rows(entries, metrics.failed)
     )
     log.start()
     outcomes = OutcomeStore(address)
     settings = load_settings().dashboard
     with closing(StatusReporter(address, "production", metrics, settings, 1e9)) as status:
-        app = create_app(slot, recorder=Recorder(metrics, log), outcomes=outcomes, status=status)
+        app = create_app(holder, recorder=Recorder(metrics, log), outcomes=outcomes, status=status)
         with served(app) as client:
             yield client
         log.stop()
