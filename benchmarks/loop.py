@@ -199,7 +199,7 @@ def _print(report: dict[str, Any], console: Console) -> None:
     console.print(table)
     console.print(
         f"{report['ratio']:.3f} times the oracle's error; {report['releases']} releases,"
-        f" {report['rollbacks']} taken back; {report['failed_requests']} failed requests;"
+        f" {report['rollbacks']} rolled back; {report['failed_requests']} failed requests;"
         f" {report['machine_seconds']:.0f} s of CPU.",
         highlight=False,
     )

@@ -177,7 +177,7 @@ def _one_at_a_time(path: Path) -> Iterator[None]:
     """
     connection = sqlite3.connect(path, timeout=0.1, isolation_level=None)
     try:
-        told = False
+        announced = False
         while True:
             try:
                 connection.execute("BEGIN EXCLUSIVE")
@@ -185,9 +185,9 @@ def _one_at_a_time(path: Path) -> Iterator[None]:
             except sqlite3.OperationalError as error:
                 if "locked" not in str(error):
                     raise SetupError(f"{path}: {error}") from error
-                if not told:
+                if not announced:
                     _say("Another command is setting up .venv; waiting for it ...")
-                    told = True
+                    announced = True
                 time.sleep(0.5)
         yield
     finally:

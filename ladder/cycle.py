@@ -80,11 +80,13 @@ def _days_that_follow(stage: Stage, service: Service, console: Console) -> date:
             users.post_outcomes(day, client, stage.book.outcomes or "")
             today += timedelta(days=1)
             stage.publish(today)
-            said = ""
+            output = ""
             for step in stage.book.daily:
-                said += run_step(step, stage.folder, run_in_process, service)
-            told = [line for line in said.splitlines() if line.strip() and not line.startswith(FOR_MACHINES)]
-            for number, line in enumerate(told[-MOST_LINES:] or [""]):
+                output += run_step(step, stage.folder, run_in_process, service)
+            shown = [
+                line for line in output.splitlines() if line.strip() and not line.startswith(FOR_MACHINES)
+            ]
+            for number, line in enumerate(shown[-MOST_LINES:] or [""]):
                 day_shown = f"{today}" if number == 0 else " " * 10
                 console.print(
                     f"  {day_shown}  {line}", style="dim", highlight=False, markup=False, soft_wrap=True
@@ -103,18 +105,18 @@ def _use(chosen: Level, stage: Stage, service: Service, console: Console, today:
     rows = week[INPUTS]
     if chosen.number == 0:
         score = partial(_each, book.use, folder, console)
-        said = users.by_file(rows, folder, score)
+        predictions = users.by_file(rows, folder, score)
     else:
         console.print("\n[bold cyan]user[/bold cyan]  Asks the application for the next week, hour by hour.")
         console.print(f"  [green]$ POST {service.url}/predict[/green]", highlight=False)
         body = users.as_bodies(rows)[8]
         with httpx.Client(base_url=service.url) as client:
             shown = client.post("/predict", json=body).text
-            said = users.by_http(rows, client)
+            predictions = users.by_http(rows, client)
         console.print(
             f"  {json.dumps(body)}\n  {shown}", style="dim", highlight=False, markup=False, soft_wrap=True
         )
-    error = (pd.Series(said, dtype=float).fillna(0) - week["count"]).abs().mean()
+    error = (pd.Series(predictions, dtype=float).fillna(0) - week["count"]).abs().mean()
     console.print(
         f"\nOver the next week the predictions are off by {error:.1f} bikes an hour.\n", highlight=False
     )

@@ -250,7 +250,7 @@ def show(found: Difference, console: Console, *, changes: bool, chosen: bool) ->
 
 def _show_head(part: Part, console: Console, *, proved: bool) -> None:
     console.print(Text(part.title, style="bold"))
-    console.print(_inset(part.says))
+    console.print(Padding(Text(part.says, style="dim"), (0, 0, 0, 2), expand=False))
     for row in part.rows:
         proof = practices.proof_of(row.id)
         console.print(
@@ -268,7 +268,8 @@ def _show_head(part: Part, console: Console, *, proved: bool) -> None:
 
 def _show_carried(part: Part, console: Console) -> None:
     if names := ", ".join(file.name for file in part.of("carried")):
-        console.print(_inset(f"{MARKS['carried']} carried over: {names}"))
+        carried = Text(f"{MARKS['carried']} carried over: {names}", style="dim")
+        console.print(Padding(carried, (0, 0, 0, 2), expand=False))
 
 
 def _table(files: Sequence[File], width: int) -> Table:
@@ -281,13 +282,9 @@ def _table(files: Sequence[File], width: int) -> Table:
         came, went = file.lines or (0, 0)
         counts = (f"+{came}" if came else "", f"-{went}" if went else "")
         table.add_row(Text(MARKS[file.kind], style=STYLES[file.kind]), Text(file.name), *counts)
-        for said in file.summary or ():
-            table.add_row("", Text(said, style="dim"))
+        for text in file.summary or ():
+            table.add_row("", Text(text, style="dim"))
     return table
-
-
-def _inset(said: str) -> Padding:
-    return Padding(Text(said, style="dim"), (0, 0, 0, 2), expand=False)
 
 
 def _style(line: str) -> str:

@@ -13,17 +13,17 @@ NOBODY = ("Starter", "starter@localhost")  # who commits where git was never tol
 
 
 class GitError(Exception):
-    """A git command failed; the message is what git said."""
+    """A git command failed; the message is that of git."""
 
 
 def require() -> None:
     """Raises UserError where git is missing or older than `NEEDED`."""
     if shutil.which("git") is None:
         raise UserError("git was not found: install it, then run this again")
-    said = subprocess.run(["git", "--version"], check=True, capture_output=True, text=True).stdout
-    numbers = tuple(int(part) for part in said.split()[2].split(".")[:2])
+    output = subprocess.run(["git", "--version"], check=True, capture_output=True, text=True).stdout
+    numbers = tuple(int(part) for part in output.split()[2].split(".")[:2])
     if numbers < NEEDED:
-        raise UserError(f"git {'.'.join(map(str, NEEDED))} or newer is needed, this is {said.split()[2]}")
+        raise UserError(f"git {'.'.join(map(str, NEEDED))} or newer is needed, this is {output.split()[2]}")
 
 
 def git(folder: Path, *arguments: str, env: Mapping[str, str] | None = None) -> str:

@@ -143,12 +143,8 @@ def place(number: int, code: str) -> Place:
 def code_of(row_id: str) -> tuple[Place, ...]:
     """The places at its level that show a row, the best first. Raises UserError for an unknown row."""
     number = row(row_id).level
-    at = next((each.levels[number] for each in practices() if row_id in _rows_of(each, number)), None)
-    return tuple(place(number, code) for code in at.code) if at is not None else ()
-
-
-def _rows_of(practice: Practice, number: int) -> tuple[str, ...]:
-    return practice.levels[number].rows if number in practice.levels else ()
+    shown = (each.levels[number] for each in practices() if number in each.levels)
+    return tuple(place(number, code) for at in shown if row_id in at.rows for code in at.code)
 
 
 def proof_of(row_id: str) -> Proof:

@@ -1,4 +1,4 @@
-"""Runbooks: every step of a release, who does it, and how a person's hands are played."""
+"""Runbooks: every step of a release, who does it, and how manual work is played."""
 
 import re
 import shutil
@@ -24,7 +24,7 @@ class _Strict(BaseModel):
 
 
 class Move(_Strict):
-    """Files that hands move from one place in the project to another."""
+    """Files that people move from one place in the project to another."""
 
     source: Annotated[str, Field(alias="from")]
     to: str

@@ -134,4 +134,4 @@ class Service:
 
     def _last_word(self) -> str:
         lines = [line for line in self.log.read_text(encoding="utf-8", errors="replace").splitlines() if line]
-        return f"{lines[-1]} (all of it: {self.log})" if lines else f"it said nothing ({self.log})"
+        return f"{lines[-1]} (all of it: {self.log})" if lines else f"it printed nothing ({self.log})"

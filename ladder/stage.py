@@ -90,9 +90,9 @@ def show(step: runbook.Step, folder: Path, service: Service | None, console: Con
         console.print(f"  [green]$ {what}[/green]", highlight=False, soft_wrap=True)
     start = time.perf_counter()
     with console.status("working"):
-        said = run_step(step, folder, run_command, service)
-    told = [line for line in said.splitlines() if line.strip() and not line.startswith(LOG_OF_TOOLS)]
-    for line in told[-6:]:
+        output = run_step(step, folder, run_command, service)
+    lines = [line for line in output.splitlines() if line.strip() and not line.startswith(LOG_OF_TOOLS)]
+    for line in lines[-6:]:
         console.print(f"  {line}", style="dim", highlight=False, markup=False, soft_wrap=True)
     return time.perf_counter() - start
 

@@ -1,4 +1,4 @@
-"""Plays the steps of a runbook in a working copy: the commands for real, the hands as files moved."""
+"""Runs the steps of a runbook in a working copy: commands for real, manual work as files moved."""
 
 import contextlib
 import importlib
@@ -112,13 +112,13 @@ def run_in_process(command: str, folder: Path) -> str:
         main, arguments = importlib.import_module("score").main, arguments[1:]
     else:
         return run_command(command, folder)
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         status = main(arguments)
     if status:
-        last = [line for line in said.getvalue().splitlines() if line.strip()][-1:]
+        last = [line for line in output.getvalue().splitlines() if line.strip()][-1:]
         raise UserError(f"`{command}` ended with status {status}: {''.join(last)}")
-    return said.getvalue()
+    return output.getvalue()
 
 
 def _execute_notebook(path: Path) -> None:
@@ -139,6 +139,6 @@ def _execute_notebook(path: Path) -> None:
     with (home() / "tools" / "kernel.log").open("ab") as log:  # what the kernel says of itself
         try:
             client.execute(stderr=log)
-        # A kernel that is stopped is dead to nbclient, or while it starts gone from under its hands.
+        # A kernel that is stopped is dead to nbclient, or gone while it starts.
         except (DeadKernelError, RuntimeError, AssertionError) as error:
             raise UserError(f"{path.name}: its kernel is gone: {error}") from None

@@ -110,9 +110,9 @@ def _addresses(
 def _play(
     stage: Stage, service: Service, background: Sequence[Service], seconds: float, console: Console
 ) -> None:
-    """Days pass: users ask hour by hour, true counts become known, and what the level does is told."""
+    """Days pass: users ask hour by hour, true counts become known, and what the level does is shown."""
     console.print(f"\nA day passes in {seconds:g} seconds. Watch the dashboard.", highlight=False)
-    told = [_Lines(each.log) for each in background]
+    logs = [_Lines(each.log) for each in background]
     today = stage.today
     with httpx.Client(base_url=service.url, timeout=30) as client:
         while today <= stage.end and service.running():
@@ -132,7 +132,7 @@ def _play(
                 f" version {live['version']} is live{beside}",
                 highlight=False,
             )
-            for line in (line for each in told for line in each.new()):
+            for line in (line for each in logs for line in each.new()):
                 console.print(f"  {line}", style="dim", highlight=False, markup=False, soft_wrap=True)
             today += timedelta(days=1)
     console.print("The story is over; what it led to stays up until Ctrl-C.")

@@ -30,7 +30,7 @@ def by_http(rows: pd.DataFrame, client: httpx.Client) -> list[float | None]:
 
     Raises httpx.HTTPStatusError for any other refusal: the story sends nothing that may be refused.
     """
-    return [None if said is None else float(said["prediction"]) for said in answers(rows, client)]
+    return [None if each is None else float(each["prediction"]) for each in answers(rows, client)]
 
 
 def answers(rows: pd.DataFrame, client: httpx.Client) -> list[dict[str, Any] | None]:
@@ -63,5 +63,5 @@ def _one(body: dict[str, Any], client: httpx.Client) -> dict[str, Any] | None:
         return None
     if answer.status_code >= 500 or answer.status_code == 422:
         return None
-    said: dict[str, Any] = answer.raise_for_status().json()
-    return said
+    content: dict[str, Any] = answer.raise_for_status().json()
+    return content

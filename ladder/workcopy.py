@@ -17,8 +17,7 @@ from ladder.levels import Level
 
 MARK = ".ladder-made"  # only what carries this mark is ever removed
 
-_COMMITTER = ["-c", "user.name=Working copy", "-c", "user.email=working-copy@localhost"]
-_COMMITTER += ["-c", "commit.gpgsign=false", "-c", "core.autocrlf=false"]
+_COMMITTER = "user.name=Working copy", "user.email=working-copy@localhost", "commit.gpgsign=false"
 
 
 def home() -> Path:
@@ -110,7 +109,8 @@ def remove(folder: Path) -> None:
 def commit(folder: Path, message: str) -> None:
     """Commit what was changed in a working copy, as a person would."""
     git(folder, "add", "--all")
-    git(folder, *_COMMITTER, "commit", "--quiet", "--message", message)
+    who = (part for each in _COMMITTER for part in ("-c", each))
+    git(folder, *who, "commit", "--quiet", "--message", message)
 
 
 def _make_writable(function: Callable[[str], Any], path: str, _: Any) -> None:

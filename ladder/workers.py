@@ -161,11 +161,8 @@ def _end_with_parent() -> None:
 
 def _run(name: str, task: Task, yields: bool) -> Any:
     if yields:
-        niceness = 5
-        if sys.platform == "win32":
-            niceness = psutil.BELOW_NORMAL_PRIORITY_CLASS
-        with suppress(psutil.Error):
-            psutil.Process().nice(niceness)
+        with suppress(psutil.Error):  # on Windows a class, elsewhere a number
+            psutil.Process().nice(getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", 5))
     try:
         return task.run(lambda progress: _progress.put((name, progress)))
     finally:

@@ -47,7 +47,7 @@ def reported_events(replayed: ReplayResult) -> list[Event]:
         )
         for each in replayed.reported.get("incidents", ())
     ]
-    return sorted([*noticed, *_taken_back(replayed)], key=lambda event: event.on)
+    return sorted([*noticed, *_rolled_back(replayed)], key=lambda event: event.on)
 
 
 def _result(
@@ -100,7 +100,9 @@ def _own_notices(incident: Incident, replayed: ReplayResult) -> list[tuple[Event
         if step.refused is not None
     ]
     found += [
-        (event, "watch") for event in (*replayed.events, *_taken_back(replayed)) if event.kind == "taken back"
+        (event, "watch")
+        for event in (*replayed.events, *_rolled_back(replayed))
+        if event.kind == "rolled back"
     ]
     found += [
         (
@@ -139,7 +141,7 @@ def _done(
 ) -> tuple[Event, ...]:
     """What was done from noticing on until all was normal; where nobody noticed, what happened anyway."""
     begin = noticed.on if noticed else incident.day + timedelta(days=1)
-    events = [event for event in (*replayed.events, *_taken_back(replayed)) if begin <= event.on <= until]
+    events = [event for event in (*replayed.events, *_rolled_back(replayed)) if begin <= event.on <= until]
     events += [
         Event(on=_day(each["at"]), kind="acted", says=each["what"])
         for own in replayed.reported.get("incidents", ())
@@ -163,9 +165,9 @@ def _bad_answers(replayed: ReplayResult, times: pd.Series, since: date, normal: 
     return int(answered[replayed.predictions["timestamp"].dt.date.isin(set(bad))].sum())
 
 
-def _taken_back(replayed: ReplayResult) -> list[Event]:
+def _rolled_back(replayed: ReplayResult) -> list[Event]:
     return [
-        Event(on=_day(each["at"]), kind="taken back", says=each["reason"])
+        Event(on=_day(each["at"]), kind="rolled back", says=each["reason"])
         for each in replayed.reported.get("rollbacks", ())
     ]
 

@@ -40,7 +40,7 @@ def ask(book: Runbook, folder: Path, witness: Witness, run: Run, copy_to: Path) 
     """
 
     @cache
-    def once(command: str) -> _Said:
+    def once(command: str) -> _Done:
         with contextlib.chdir(folder):
             return _timed(lambda: run(command, folder))
 
@@ -55,10 +55,10 @@ def ask(book: Runbook, folder: Path, witness: Witness, run: Run, copy_to: Path) 
         elif command is not None and asked.makes is not None:
             answered, says, seconds = _tried(asked, command, folder, witness, copy_to)
         elif command is not None:
-            said = once(command)
-            found = _lines(asked, said.output)
-            seconds, answered = said.seconds, said.refusal is None and None not in found
-            says = "; ".join(line for line in found if line) if answered else said.refusal or says
+            done = once(command)
+            found = _lines(asked, done.output)
+            seconds, answered = done.seconds, done.refusal is None and None not in found
+            says = "; ".join(line for line in found if line) if answered else done.refusal or says
         answers.append(
             Answer(
                 question=question,
@@ -72,7 +72,7 @@ def ask(book: Runbook, folder: Path, witness: Witness, run: Run, copy_to: Path) 
     return answers
 
 
-class _Said(NamedTuple):
+class _Done(NamedTuple):
     """What a command printed, why it did not work if it did not, and its wall seconds."""
 
     output: str
@@ -91,27 +91,27 @@ def _tried(
     try:
         made = copy_to / (asked.makes or kept)
         made.unlink(missing_ok=True)  # what lies there was made before
-        said = _timed(lambda: run_command(command, copy_to))
-        if said.refusal is not None:
-            return False, said.refusal, said.seconds
+        done = _timed(lambda: run_command(command, copy_to))
+        if done.refusal is not None:
+            return False, done.refusal, done.seconds
         if not made.is_file():
-            return False, f"It left no {asked.makes}.", said.seconds
+            return False, f"It left no {asked.makes}.", done.seconds
         if then is not None and hashlib.sha256(made.read_bytes()).hexdigest() == then:
-            return True, f"{asked.makes} is byte for byte the {kept} of {witness.on}.", said.seconds
+            return True, f"{asked.makes} is byte for byte the {kept} of {witness.on}.", done.seconds
     finally:
         workcopy.remove(copy_to)
     says = asked.says or f"Another file than {kept} of {witness.on} came of it."
-    return False, _filled(says, witness), said.seconds
+    return False, _filled(says, witness), done.seconds
 
 
-def _timed(do: Callable[[], str]) -> _Said:
+def _timed(do: Callable[[], str]) -> _Done:
     began = time.perf_counter()
     output, refusal = "", None
     try:
         output = do()
     except UserError as error:
         refusal = str(error)
-    return _Said(output, refusal, round(time.perf_counter() - began, 1))
+    return _Done(output, refusal, round(time.perf_counter() - began, 1))
 
 
 def _lines(asked: Asked, output: str) -> list[str | None]:

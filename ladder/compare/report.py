@@ -102,7 +102,7 @@ def _level(
     days = measures.daily_error(replayed.predictions, story.during())
     happened = _incidents(story, replayed, oracle, people)
     answered = {each.question: each.answered for each in replayed.questions}
-    told = incidents.reported_events(replayed)
+    reported = incidents.reported_events(replayed)
     return LevelResult(
         **_releases(replayed, days, happened).model_dump(),
         name=level.name,
@@ -116,7 +116,7 @@ def _level(
         traceable=answered.get("taught", False) and answered.get("who", False),
         machine_seconds=round(replayed.machine_seconds, 1),
         incidents=happened,
-        events=tuple(sorted((*replayed.events, *told), key=lambda event: event.on)),
+        events=tuple(sorted((*replayed.events, *reported), key=lambda event: event.on)),
         questions=tuple(replayed.questions),
         timeline=timeline(story, runbook.load(level.folder), people.team(level), replayed),
     )

@@ -12,7 +12,7 @@ from ladder import UserError
 from ladder.runbook import Role
 
 Question = Literal["again", "taught", "who"]
-EventKind = Literal["released", "refused", "taken back", "noticed", "acted"]
+EventKind = Literal["released", "refused", "rolled back", "noticed", "acted"]
 
 
 class _Part(BaseModel):

@@ -14,7 +14,6 @@ from ladder.levels import SHORT
 WIDEST = 100  # of a chart, in columns
 ROWS = 18
 DAILY = "·"  # marks the line of the model retrained daily
-INCIDENT = "╎"
 
 
 def show(comparison: Comparison, console: Console) -> None:

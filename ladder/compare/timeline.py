@@ -21,7 +21,7 @@ def timeline(story: Story, book: Runbook, team: Team, replayed: ReplayResult) ->
     None where the level released nothing that came to users.
     """
     lasting = next((each for each in story.incidents if each.last is None), None)
-    shown = _told(story, replayed) if book.tells else _played(book, team, replayed)
+    shown = _reported(story, replayed) if book.tells else _played(book, team, replayed)
     if lasting is not None:
         for each in shown:
             if each.begins > lasting.day:
@@ -108,7 +108,7 @@ def _tried(begins: float, ends: float) -> TimelineStep:
     )
 
 
-def _told(story: Story, replayed: ReplayResult) -> list[Timeline]:
+def _reported(story: Story, replayed: ReplayResult) -> list[Timeline]:
     """The releases of a level that does it all by itself, from what it says of its trainings."""
     trainings = sorted(replayed.reported.get("trainings", ()), key=lambda each: str(each["at"]))
     found = []
@@ -138,7 +138,7 @@ def _told(story: Story, replayed: ReplayResult) -> list[Timeline]:
 def _noticed(
     at: date, earlier: Sequence[dict[str, str]], replayed: ReplayResult
 ) -> tuple[dict[str, str] | None, str]:
-    """The incident that led to a training, and what the level said why it did not train at once."""
+    """The incident that led to a training, and why the level did not train at once, in its words."""
     last = max((_day(each["at"]) for each in earlier), default=date.min)
     led = None
     for each in replayed.reported.get("incidents", ()):

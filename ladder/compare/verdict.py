@@ -14,7 +14,7 @@ HARDLY = 0.02
 SURE = 0.05  # the p-value from which a difference of two errors may be chance
 HARDLY_DAYS = 1.0  # recovery is counted in whole days, from an error over seven of them
 
-Said = Literal["better", "perhaps better", "hardly different", "perhaps worse", "worse"]
+Verdict = Literal["better", "perhaps better", "hardly different", "perhaps worse", "worse"]
 
 UNANSWERED: dict[Question, str] = {
     "again": "make the old model again",
@@ -40,26 +40,26 @@ def verdicts(
     )
 
 
-def compared(mine: float, theirs: float, hardly: float) -> Said:
+def compared(mine: float, theirs: float, hardly: float) -> Verdict:
     """How a number that had better be small compares with another; `hardly` is a difference of no account."""
     if abs(mine - theirs) <= hardly:
         return "hardly different"
     return "better" if mine < theirs else "worse"
 
 
-def _error(mine: LevelResult, theirs: LevelResult) -> Said:
+def _error(mine: LevelResult, theirs: LevelResult) -> Verdict:
     """Both answered the same hours, so their weeks are compared in pairs (Student's t-test): where this may
     be chance, it says "perhaps".
     """
-    said = compared(mine.mae, theirs.mae, HARDLY * theirs.mae)
+    verdict = compared(mine.mae, theirs.mae, HARDLY * theirs.mae)
     weeks = zip(mine.weekly_mae, theirs.weekly_mae, strict=True)
     pairs = [(one, other) for one, other in weeks if one is not None and other is not None]
     differ = len(pairs) > 1 and any(one != other for one, other in pairs)
-    if said == "hardly different" or not differ:
-        return said
+    if verdict == "hardly different" or not differ:
+        return verdict
     if float(ttest_rel(*zip(*pairs, strict=True)).pvalue) <= SURE:
-        return said
-    return "perhaps better" if said == "better" else "perhaps worse"
+        return verdict
+    return "perhaps better" if verdict == "better" else "perhaps worse"
 
 
 def _in_all(levels: Mapping[str, LevelResult]) -> Iterator[str]:
@@ -76,8 +76,8 @@ def _in_all(levels: Mapping[str, LevelResult]) -> Iterator[str]:
 def _pair(low: str, theirs: LevelResult, high: str, mine: LevelResult) -> str:
     parts = [_part("error", _error(mine, theirs), f"{mine.mae:.1f}", f"{theirs.mae:.1f}")]
     if mine.days_to_recover is not None and theirs.days_to_recover is not None:
-        said = compared(mine.days_to_recover, theirs.days_to_recover, HARDLY_DAYS)
-        parts.append(_part("days to recover", said, _days(mine), _days(theirs)))
+        verdict = compared(mine.days_to_recover, theirs.days_to_recover, HARDLY_DAYS)
+        parts.append(_part("days to recover", verdict, _days(mine), _days(theirs)))
     # In all a level has fewer steps where it releases less, so it is those of a release that are judged.
     each, before = mine.manual_steps_a_release, theirs.manual_steps_a_release
     steps = _part(
@@ -87,8 +87,8 @@ def _pair(low: str, theirs: LevelResult, high: str, mine: LevelResult) -> str:
     return f"Level {high} beside level {low}: {'; '.join(parts)}."
 
 
-def _part(what: str, said: Said, mine: str, theirs: str) -> str:
-    return f"{what} the same ({mine})" if mine == theirs else f"{what} {said} ({mine} against {theirs})"
+def _part(what: str, verdict: Verdict, mine: str, theirs: str) -> str:
+    return f"{what} the same ({mine})" if mine == theirs else f"{what} {verdict} ({mine} against {theirs})"
 
 
 def _days(result: LevelResult) -> str:
@@ -98,8 +98,8 @@ def _days(result: LevelResult) -> str:
 
 def _buys_little(levels: Mapping[str, LevelResult]) -> Iterator[str]:
     pairs = list(pairwise(levels))
-    said = {high: _error(levels[high], levels[low]) for low, high in pairs}
-    little = [(low, high) for low, high in pairs if not said[high].endswith("better")]
+    verdict = {high: _error(levels[high], levels[low]) for low, high in pairs}
+    little = [(low, high) for low, high in pairs if not verdict[high].endswith("better")]
     if pairs and len(little) == len(pairs):
         yield (
             "No level does better in error than the one below by more than"
@@ -107,7 +107,7 @@ def _buys_little(levels: Mapping[str, LevelResult]) -> Iterator[str]:
         )
         return
     for low, high in little:
-        how = "nothing" if said[high].endswith("worse") else "hardly anything"
+        how = "nothing" if verdict[high].endswith("worse") else "hardly anything"
         yield f"In error, what level {high} adds to level {low} buys {how} in this story."
 
 
@@ -160,15 +160,15 @@ def _noticed(levels: Mapping[str, LevelResult]) -> Iterator[str]:
     for number, level in levels.items():
         own = [each for each in level.incidents if each.noticed_by not in (None, USERS)]
         users = [each for each in level.incidents if each.noticed_by == USERS]
-        said = []
+        who = []
         if own:
-            said.append(f"itself {len(own)} ({_after(own)})")
+            who.append(f"itself {len(own)} ({_after(own)})")
         if users:
-            said.append(f"its users {len(users)} ({_after(users)})")
+            who.append(f"its users {len(users)} ({_after(users)})")
         if missed := len(level.incidents) - len(own) - len(users):
-            said.append(f"nobody {missed}")
-        if said:
-            parts.append(f"level {number} {', '.join(said)}")
+            who.append(f"nobody {missed}")
+        if who:
+            parts.append(f"level {number} {', '.join(who)}")
     if parts:
         count = max(len(level.incidents) for level in levels.values())
         what = "the incident" if count == 1 else f"the {count} incidents"

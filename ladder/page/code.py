@@ -59,13 +59,8 @@ def excerpt(place: Place) -> Excerpt:
 
 def listing(text: str, filename: str, first_line: int = 1) -> Markup:
     """Code with numbered lines; the file's name says its language. Lines too long scroll."""
-    return Markup(
-        highlight(
-            text,
-            _lexer(filename),
-            HtmlFormatter(cssclass="code", linenos="inline", linenostart=first_line, wrapcode=False),
-        )
-    )
+    numbered = HtmlFormatter(cssclass="code", linenos="inline", linenostart=first_line)
+    return Markup(highlight(text, _lexer(filename), numbered))
 
 
 def highlighted(text: str, filename: str) -> list[Markup]:

@@ -55,10 +55,12 @@ def plan_of(project: Project, head: str, commit: str, env: Mapping[str, str]) ->
     changes = dict(zip(words[1::2], words[::2], strict=True))
     remade = _changed_by_both(project, head, commit, env, stages)
     conflicts = {path: _kind(found) for path, found in stages.items() if path not in remade}
-    told = conflicts.keys() | set(remade)
+    settled = conflicts.keys() | set(remade)
 
     def those(letter: str) -> tuple[str, ...]:
-        return tuple(sorted(path for path, found in changes.items() if found == letter and path not in told))
+        return tuple(
+            sorted(path for path, found in changes.items() if found == letter and path not in settled)
+        )
 
     return Plan(head, commit, those("A"), those("M") + those("T"), those("D"), conflicts, remade)
 

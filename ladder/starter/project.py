@@ -98,5 +98,5 @@ def following_the_name(project: Project, base: str, env: Mapping[str, str]) -> t
 
 
 def mark_at(project: Project, commit: str) -> Mark:
-    """What the project said of itself at a commit."""
+    """The mark of the project at a commit."""
     return read_mark(git(project.folder, "show", f"{commit}:{FILE}"))

@@ -36,7 +36,7 @@ def receive(client: socket.socket) -> tuple[Request, list[int]]:
 
 
 def number(value: int) -> bytes:
-    """How a process id or an exit status is told."""
+    """A process id or an exit status as it is sent."""
     return _NUMBER.pack(value)
 
 

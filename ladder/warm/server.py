@@ -82,8 +82,8 @@ def _fork(client: socket.socket, ours: Sequence[socket.socket]) -> _Forked | Non
 
 def _is_ours(client: socket.socket) -> bool:
     """Whether it is a process of the same user: the address can be seen, and reached, by everybody here."""
-    told = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
-    user: int = _PEER.unpack(told)[1]
+    credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+    user: int = _PEER.unpack(credentials)[1]
     return user == os.getuid()
 
 

@@ -76,10 +76,10 @@ def _change_inputs(frame: pd.DataFrame, fault: Fault) -> pd.DataFrame:
 
 def _poison(frame: pd.DataFrame, fault: Poison) -> pd.DataFrame:
     during = _during(frame, fault)
-    told = frame["casual"].notna()
+    known = frame["casual"].notna()
     casual = (frame["casual"] * fault.factor).round().astype("Int64")
     registered = (frame["registered"] * fault.factor).round().astype("Int64")
-    total = (casual + registered).where(told, (frame["count"] * fault.factor).round()).astype("int64")
+    total = (casual + registered).where(known, (frame["count"] * fault.factor).round()).astype("int64")
     return frame.assign(
         casual=frame["casual"].mask(during, casual),
         registered=frame["registered"].mask(during, registered),

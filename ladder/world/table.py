@@ -67,11 +67,11 @@ class Table:
         if good.all():
             return
         row = int(np.argmin(good.to_numpy(dtype=bool)))
-        told = problem.format(value=repr(str(self.cells.at[row, column])[:40]), row=self.cells.loc[row])
+        text = problem.format(value=repr(str(self.cells.at[row, column])[:40]), row=self.cells.loc[row])
         line = row + 2
         for path, rows in self._files.items():
             if line < len(rows) + 2:
-                raise self.error(f"{path} line {line}: column {column}: {told}")
+                raise self.error(f"{path} line {line}: column {column}: {text}")
             line -= len(rows)
 
     def numbers(self, column: str, low: float, high: float, *, optional: bool = False) -> "pd.Series[float]":

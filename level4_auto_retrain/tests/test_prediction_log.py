@@ -107,13 +107,13 @@ def test_many_who_open_a_new_database_at_once_all_get_it(address: str) -> None:
 def test_what_was_logged_is_found(address: str, database: Database) -> None:
     log(address, [row(1, shown=(3, 12.5), other=(4, 13.5, "challenger"))])
     found = queries.find(database, "id-1")
-    assert found == queries.Logged(
+    assert found == (
         "id-1",
         NOW + timedelta(seconds=1),
         "someone",
         HOUR,
         *(0, 1, 1, 24.6, 26.1, None, 13.0),
-        *(12.5, "champion", 3, "deployment 3", 13.5, 4, "challenger"),
+        *(12.5, "champion", 3, "deployment 3", 13.5, 4, "challenger", None),
     )
     assert queries.find(database, "id-2") is None
 

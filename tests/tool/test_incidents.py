@@ -120,6 +120,6 @@ def test_what_the_loop_told_becomes_events() -> None:
     told = {"incidents": [own_incident("data-quality", day(40))], "rollbacks": [back], "trainings": []}
     found = incidents.reported_events(replayed(4, [10.0], reported=told))
     assert [(each.on, each.kind) for each in found] == [
-        (date(2012, 2, 2), "taken back"),
+        (date(2012, 2, 2), "rolled back"),
         (day(40), "noticed"),
     ]

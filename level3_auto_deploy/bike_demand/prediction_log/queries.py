@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnElement, RowMapping, and_, func, or_, select
+from sqlalchemy import ColumnElement, Row, RowMapping, and_, func, or_, select
 
 from bike_demand.prediction_log import tables
 from bike_demand.prediction_log.database import Database
@@ -12,28 +13,7 @@ from bike_demand.prediction_log.database import Database
 predictions, outcomes = tables.predictions, tables.outcomes
 
 
-@dataclass(frozen=True)
-class Logged:
-    """One answer. `made_at` in UTC, `hour` local; the `other` model answered too, unseen."""
-
-    id: str
-    made_at: datetime
-    client: str
-    hour: datetime
-    holiday: int
-    workingday: int
-    weather: int
-    temp_c: float
-    feels_like_c: float
-    humidity: float | None
-    windspeed_kmh: float
-    prediction: float
-    variant: str
-    version: int
-    deployment: str
-    other_prediction: float | None
-    other_version: int | None
-    other_role: str | None
+Logged: TypeAlias = Row[Any]  # a row of `tables.predictions`, with its columns as attributes
 
 
 @dataclass(frozen=True)
@@ -62,8 +42,7 @@ class Worker:
 def find(database: Database, prediction_id: str) -> Logged | None:
     """The answer of that id; None where there is none."""
     with database.reading() as connection:
-        row = connection.execute(select(predictions).where(predictions.c.id == prediction_id)).one_or_none()
-    return None if row is None else Logged(**row._mapping)
+        return connection.execute(select(predictions).where(predictions.c.id == prediction_id)).one_or_none()
 
 
 def outcome(database: Database, hour: datetime) -> int | None:

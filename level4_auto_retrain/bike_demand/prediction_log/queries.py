@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnElement, RowMapping, and_, func, or_, select
+from sqlalchemy import ColumnElement, Row, RowMapping, and_, func, or_, select
 
 from bike_demand.prediction_log import tables
 from bike_demand.prediction_log.database import Database
@@ -14,29 +14,7 @@ predictions, outcomes = tables.predictions, tables.outcomes
 CONDITIONS = ("holiday", "workingday", "weather", "temp_c", "feels_like_c", "humidity", "windspeed_kmh")
 
 
-@dataclass(frozen=True)
-class Logged:
-    """One answer. `made_at` in UTC, `hour` local; the `other` model answered too, unseen."""
-
-    id: str
-    made_at: datetime
-    client: str
-    hour: datetime
-    holiday: int
-    workingday: int
-    weather: int
-    temp_c: float
-    feels_like_c: float
-    humidity: float | None
-    windspeed_kmh: float
-    prediction: float
-    variant: str
-    version: int
-    deployment: str
-    other_prediction: float | None
-    other_version: int | None
-    other_role: str | None
-    replaced: dict[str, float] | None = None  # by field, what the models were given instead of what is above
+Logged: TypeAlias = Row[Any]  # a row of `tables.predictions`, with its columns as attributes
 
 
 @dataclass(frozen=True)
@@ -79,8 +57,7 @@ class Worker:
 def find(database: Database, prediction_id: str) -> Logged | None:
     """The answer of that id; None where there is none."""
     with database.reading() as connection:
-        row = connection.execute(select(predictions).where(predictions.c.id == prediction_id)).one_or_none()
-    return None if row is None else Logged(**row._mapping)
+        return connection.execute(select(predictions).where(predictions.c.id == prediction_id)).one_or_none()
 
 
 def outcome(database: Database, hour: datetime) -> int | None:
