@@ -97,11 +97,11 @@ def predict(
 ) -> None:
     """Predict each row of a CSV file with the model that the service answers with."""
     from bike_demand.serving.batch import score
-    from bike_demand.serving.model import load_if_there, nothing_yet
+    from bike_demand.serving.onnx_model import load_if_there, no_model
 
     loaded = load_if_there(model)
     if loaded is None:
-        raise UserError(nothing_yet(model))
+        raise UserError(no_model(model))
     rows = score(loaded, source, target)
     typer.echo(f"{rows} predictions of model {loaded.version} in {target}")
 

@@ -40,6 +40,9 @@ class Serving(Section):
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     workers: Annotated[int, Field(ge=1, le=64)] = 1
+    root_path: Annotated[str, Field(pattern=r"^(/[^/\s]+)*$")] = ""
+    keep_alive_seconds: Annotated[int, Field(ge=1, le=3600)] = 65
+    drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 5
 
 
 class Settings(YamlSettings):

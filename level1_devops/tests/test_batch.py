@@ -8,7 +8,7 @@ import pytest
 
 from bike_demand.data.schema import CONDITION_COLUMNS, EXAMPLE
 from bike_demand.serving.app import create_app
-from bike_demand.serving.model import load_model
+from bike_demand.serving.onnx_model import load_model
 from tests.conftest import Run
 from tests.feedmaker import HEADER
 from tests.service import served

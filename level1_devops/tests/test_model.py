@@ -12,7 +12,7 @@ from onnx import helper
 
 from bike_demand.data.features import FEATURES
 from bike_demand.errors import UserError
-from bike_demand.serving.model import load_if_there, load_model
+from bike_demand.serving.onnx_model import load_if_there, load_model
 
 
 @pytest.fixture

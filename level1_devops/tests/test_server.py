@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from bike_demand.data.schema import EXAMPLE
-from bike_demand.serving.body import MAX_BYTES
+from bike_demand.serving.request_body import MAX_BYTES
 from tests.conftest import Run
-from tests.service import PATIENCE_SECONDS, running, start
+from tests.service import PATIENCE_SECONDS, running, set_drain, start
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="no such signals here")
 
@@ -57,6 +57,7 @@ def test_an_address_of_nobody_is_told_in_one_line(released: Path, run: Run) -> N
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_asked_to_stop_it_ends_well_and_leaves_nobody(released: Path, number: int, workers: str) -> None:
+    set_drain(released, "0.1")
     with running(released, "--workers", workers) as service:
         assert service.client.post("/predict", json=EXAMPLE).status_code == 200
         service.process.send_signal(number)
@@ -70,6 +71,7 @@ def test_asked_to_stop_it_ends_well_and_leaves_nobody(released: Path, number: in
 
 @posix
 def test_an_idle_connection_does_not_keep_it_from_stopping(released: Path) -> None:
+    set_drain(released, "0.1")
     with running(released) as service, socket.create_connection(("127.0.0.1", service.port)) as idle:
         idle.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
         assert service.client.get("/live").status_code == 200

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_info
 from bike_demand import handoff as handoffs
 from bike_demand.data.features import FEATURES, to_matrix
 from bike_demand.data.store import read_hours
-from bike_demand.serving.model import load_model
+from bike_demand.serving.onnx_model import load_model
 from bike_demand.settings import DATA, Recipe, load_settings
 from bike_demand.training import export
 from bike_demand.training.model import build_pipeline, fit, weights

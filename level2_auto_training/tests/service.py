@@ -1,6 +1,7 @@
 """The project's service as a process of its own, for tests that talk to it over HTTP."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -65,16 +66,34 @@ def running(project: Path, *arguments: str, python: Path = Path(sys.executable))
             _wait_for(client, process)
             yield Service(process, client, port)
     finally:
-        process.terminate()
+        stop_at_once(process)
         process.communicate(timeout=PATIENCE_SECONDS)
 
 
+def stop_at_once(process: subprocess.Popen[str]) -> None:
+    """Stop a service that runs, by Ctrl-C: on SIGTERM it would drain first."""
+    if sys.platform == "win32":
+        process.terminate()
+    else:
+        process.send_signal(signal.SIGINT)
+
+
+def set_drain(project: Path, seconds: str) -> None:
+    """Change how long the project's service drains on SIGTERM."""
+    params = project / "params.yaml"
+    text = params.read_text(encoding="utf-8")
+    assert "drain_seconds: 5" in text
+    params.write_text(text.replace("drain_seconds: 5", f"drain_seconds: {seconds}"), encoding="utf-8")
+
+
 @contextmanager
-def served(app: FastAPI) -> Iterator[httpx.Client]:
+def served(app: FastAPI, root_path: str = "") -> Iterator[httpx.Client]:
     """A client of an application that is served by a thread of this process."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
+        server = uvicorn.Server(
+            uvicorn.Config(app, log_config=None, root_path=root_path, timeout_graceful_shutdown=1)
+        )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"

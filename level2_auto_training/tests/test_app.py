@@ -6,32 +6,31 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import Depends, FastAPI, HTTPException
 from httpx import Client
 
 from bike_demand.data.schema import EXAMPLE, MAX_ROWS
-from bike_demand.serving import docs
 from bike_demand.serving.app import create_app
-from bike_demand.serving.body import MAX_BYTES
-from bike_demand.serving.model import Model, load_model
-from bike_demand.serving.rows import MAX_ERRORS
-from bike_demand.serving.slot import NOTHING_YET, Slot
+from bike_demand.serving.live_models import NO_MODEL, ModelHolder
+from bike_demand.serving.onnx_model import OnnxModel, load_model
+from bike_demand.serving.request_body import MAX_BYTES, MAX_ERRORS
 from tests.service import served
 
 
 @pytest.fixture(scope="module")
-def model(handoff: Path) -> Model:
+def model(handoff: Path) -> OnnxModel:
     return load_model(handoff, "17")
 
 
 @pytest.fixture(scope="module")
-def client(model: Model) -> Iterator[Client]:
-    with served(create_app(Slot(model))) as client:
+def client(model: OnnxModel) -> Iterator[Client]:
+    with served(create_app(ModelHolder(model))) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def day_zero() -> Iterator[Client]:
-    with served(create_app(Slot())) as client:
+    with served(create_app(ModelHolder())) as client:
         yield client
 
 
@@ -45,7 +44,7 @@ def problems(response: Any) -> list[dict[str, Any]]:
     return found
 
 
-def test_one_row_gets_one_prediction(client: Client, model: Model) -> None:
+def test_one_row_gets_one_prediction(client: Client, model: OnnxModel) -> None:
     response = client.post("/predict", json=EXAMPLE)
     assert response.status_code == 200
     assert response.headers["content-type"] == "application/json"
@@ -167,7 +166,7 @@ def test_predict_is_not_for_reading(client: Client) -> None:
     assert client.get("/predict").status_code == 405
 
 
-def test_the_application_says_how_it_is(client: Client, model: Model) -> None:
+def test_the_application_says_how_it_is(client: Client, model: OnnxModel) -> None:
     assert client.get("/live").json() == {"status": "live"}
     assert client.get("/ready").json() == {"status": "ready"}
     card = client.get("/model").json()
@@ -179,7 +178,7 @@ def test_on_day_zero_it_lives_and_says_why_it_cannot_answer(day_zero: Client) ->
     assert day_zero.get("/live").status_code == 200
     for response in (day_zero.get("/ready"), day_zero.get("/model"), day_zero.post("/predict", json=EXAMPLE)):
         assert response.status_code == 503
-        assert response.json() == {"detail": NOTHING_YET}
+        assert response.json() == {"detail": NO_MODEL}
 
 
 def test_every_example_of_the_documentation_works(client: Client) -> None:
@@ -201,11 +200,11 @@ def test_the_example_in_the_schema_works_too(client: Client) -> None:
     assert rows["maxItems"] == MAX_ROWS
 
 
-def test_whoever_follows_the_address_gets_the_documentation(client: Client) -> None:
-    assert client.get("/", follow_redirects=True).url.path == "/docs"
+def test_a_dependency_that_is_added_to_the_routes_is_honoured(model: OnnxModel) -> None:
+    async def refuse() -> None:
+        raise HTTPException(418)
 
-
-def test_the_documentation_needs_no_network(client: Client) -> None:
-    page = client.get("/docs")
-    assert page.headers["content-type"].startswith("text/html")
-    assert "//" not in docs.PAGE
+    outer = FastAPI()
+    outer.include_router(create_app(ModelHolder(model)).router, dependencies=[Depends(refuse)])
+    with served(outer) as client:
+        assert client.post("/predict", json=EXAMPLE).status_code == 418

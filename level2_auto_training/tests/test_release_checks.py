@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bike_demand.release.checks import failures
-from bike_demand.serving.model import Model
+from bike_demand.serving.onnx_model import OnnxModel
 from tests.tiny import constant, network
 
 
@@ -42,7 +42,7 @@ def test_a_batch_that_answers_differently_is_found(handoff: Path, monkeypatch: p
     assert failures(handoff) == ["the batch and the service answer differently"]
 
 
-def _score_of_something_else(_: Model, source: Path, target: Path) -> int:
+def _score_of_something_else(_: OnnxModel, source: Path, target: Path) -> int:
     rows = source.read_text(encoding="utf-8").splitlines()[1:]
     target.write_text("header\n" + "".join(f"{row[:19]},1.0,x\n" for row in rows), encoding="utf-8")
     return len(rows)

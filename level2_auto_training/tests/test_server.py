@@ -1,6 +1,7 @@
 """The service as a process: how it starts, refuses to start, and stops."""
 
 import http.client
+import json
 import signal
 import socket
 import sys
@@ -11,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from bike_demand.data.schema import EXAMPLE
-from bike_demand.serving.body import MAX_BYTES
+from bike_demand.serving.request_body import MAX_BYTES
 from bike_demand.settings import load_settings
 from bike_demand.tracking import Tracking
 from tests.conftest import Run
 from tests.load import loaded
 from tests.registry import put_live
-from tests.service import PATIENCE_SECONDS, running, start
+from tests.service import PATIENCE_SECONDS, running, set_drain, start
 from tests.tiny import constant
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="no such signals here")
@@ -110,12 +111,16 @@ def test_an_address_of_nobody_is_told_in_one_line(released: Path, run: Run) -> N
     ],
 )
 def test_asked_to_stop_it_ends_well_and_leaves_nobody(released: Path, number: int, workers: str) -> None:
+    set_drain(released, "0.1")
     with running(released, "--workers", workers) as service:
         assert service.client.post("/predict", json=EXAMPLE).status_code == 200
         service.process.send_signal(number)
         out, err = service.process.communicate(timeout=PATIENCE_SECONDS)
         assert (service.process.returncode, err) == (0, "")
-        assert out.splitlines() == [f"http://127.0.0.1:{service.port}", *["model 1 is live"] * int(workers)]
+        address, *lines = out.splitlines()
+        assert address == f"http://127.0.0.1:{service.port}"
+        events = [json.loads(line)["event"] for line in lines]
+        assert events == ["live"] * int(workers)
         with socket.socket() as again:  # nobody holds the port any more
             again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             again.bind(("127.0.0.1", service.port))
@@ -124,6 +129,7 @@ def test_asked_to_stop_it_ends_well_and_leaves_nobody(released: Path, number: in
 @pytest.mark.slow
 @posix
 def test_an_idle_connection_does_not_keep_it_from_stopping(released: Path) -> None:
+    set_drain(released, "0.1")
     with running(released) as service, socket.create_connection(("127.0.0.1", service.port)) as idle:
         idle.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
         assert service.client.get("/live").status_code == 200

@@ -135,7 +135,7 @@ def predict(
 ) -> None:
     """Predict each row of a CSV file with the model that the service answers with."""
     from bike_demand.serving.batch import live_model, score
-    from bike_demand.serving.model import load_model
+    from bike_demand.serving.onnx_model import load_model
 
     loaded = live_model(settings.load_settings()) if model is None else load_model(model)
     rows = score(loaded, source, target)

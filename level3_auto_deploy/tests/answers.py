@@ -12,7 +12,7 @@ from bike_demand.data.store import read_hours
 from bike_demand.prediction_log.database import open_database
 from bike_demand.prediction_log.outcomes import store
 from bike_demand.prediction_log.tables import predictions
-from bike_demand.serving.assignment import variant
+from bike_demand.serving.prediction import variant
 from bike_demand.settings import DATA, load_settings
 
 Model = Callable[[Hour], float]

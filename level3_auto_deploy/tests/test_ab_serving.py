@@ -13,20 +13,18 @@ from bike_demand.data.schema import EXAMPLE, Conditions
 from bike_demand.prediction_log import queries
 from bike_demand.prediction_log.database import open_database
 from bike_demand.prediction_log.writer import PredictionLog
-from bike_demand.serving.answers import Answers, to_rows
 from bike_demand.serving.app import create_app
-from bike_demand.serving.assignment import variant
-from bike_demand.serving.live import Live, Other, Role
+from bike_demand.serving.live_models import LiveModels, ModelHolder, Role, SecondModel
 from bike_demand.serving.metrics import Metrics
-from bike_demand.serving.model import Model, load_model
-from bike_demand.serving.outcomes import OutcomeStore
-from bike_demand.serving.recorder import Recorder
-from bike_demand.serving.slot import Slot
+from bike_demand.serving.onnx_model import OnnxModel, load_model
+from bike_demand.serving.outcome_intake import OutcomeStore
+from bike_demand.serving.prediction import PredictedBatch, to_log_rows, variant
+from bike_demand.serving.telemetry import Recorder
 from bike_demand.settings import load_settings
 from bike_demand.tracking import Tracking
 from tests.registry import put_live, register
 from tests.service import served
-from tests.test_slot import Service, spoil
+from tests.test_live_models import Service, problems, spoil
 from tests.tiny import constant
 
 HOURS = [
@@ -37,7 +35,7 @@ HOURS = [
 class Broken:
     """A model that loaded, and fails when it is asked."""
 
-    def __init__(self, model: Model, answers: float | None = None) -> None:
+    def __init__(self, model: OnnxModel, answers: float | None = None) -> None:
         self._answers = answers
         self.card, self.digest, self.version = model.card, model.digest, model.version
 
@@ -48,28 +46,28 @@ class Broken:
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Model]:
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[OnnxModel, OnnxModel]:
     """Version 1 answers 1 bike, version 2 answers 2."""
     folder = tmp_path_factory.mktemp("models")
     first, second = (load_model(constant(folder / str(each), float(each)), str(each)) for each in (1, 2))
     return first, second
 
 
-def live_of(models: tuple[Model, Any], role: Role, share: float = 0.0) -> Live:
-    return Live(models[0], "first", Other(models[1], "second", role, share, "salt"))
+def live_of(models: tuple[OnnxModel, Any], role: Role, share: float = 0.0) -> LiveModels:
+    return LiveModels(models[0], "first", SecondModel(models[1], "second", role, share, "salt"))
 
 
-def ask(live: Live, folder: Path, *bodies: Any) -> tuple[list[Any], list[queries.Logged], str]:
+def ask(live: LiveModels, folder: Path, *bodies: Any) -> tuple[list[Any], list[queries.Logged], str]:
     """What the application answers, what then stands in the prediction log, and its metrics."""
     metrics = Metrics()
     address = f"sqlite:///{folder / 'log.db'}"
-    log: PredictionLog[Answers] = PredictionLog(
-        address, 0.01, 10_000, lambda entries: to_rows(entries, metrics.failed)
+    log: PredictionLog[PredictedBatch] = PredictionLog(
+        address, 0.01, 10_000, lambda entries: to_log_rows(entries, metrics.failed)
     )
-    slot = Slot()
-    slot.live = live
+    holder = ModelHolder()
+    holder.live = live
     log.start()
-    with served(create_app(slot, recorder=Recorder(metrics, log))) as client:
+    with served(create_app(holder, recorder=Recorder(metrics, log))) as client:
         replies = [client.post("/predict", json=body).json() for body in bodies]
     log.stop()
     answers = [each for reply in replies for each in (reply if isinstance(reply, list) else [reply])]
@@ -80,7 +78,7 @@ def ask(live: Live, folder: Path, *bodies: Any) -> tuple[list[Any], list[queries
 
 
 def test_each_hour_shows_the_one_it_is_assigned_to_and_logs_both(
-    models: tuple[Model, Model], tmp_path: Path
+    models: tuple[OnnxModel, OnnxModel], tmp_path: Path
 ) -> None:
     answers, logged, text = ask(live_of(models, "challenger", 0.5), tmp_path, HOURS)
     shown = [each["variant"] for each in answers]
@@ -101,7 +99,7 @@ def test_each_hour_shows_the_one_it_is_assigned_to_and_logs_both(
 
 
 def test_an_hour_is_answered_by_the_same_one_alone_in_a_list_and_again(
-    models: tuple[Model, Model], tmp_path: Path
+    models: tuple[OnnxModel, OnnxModel], tmp_path: Path
 ) -> None:
     answers, _, _ = ask(live_of(models, "challenger", 0.5), tmp_path, HOURS, *HOURS, HOURS)
     count = len(HOURS)
@@ -111,7 +109,7 @@ def test_an_hour_is_answered_by_the_same_one_alone_in_a_list_and_again(
 
 @pytest.mark.parametrize("role", ["shadow", "previous"])
 def test_a_shadow_and_the_version_before_answer_too_but_are_never_shown(
-    models: tuple[Model, Model], tmp_path: Path, role: Role
+    models: tuple[OnnxModel, OnnxModel], tmp_path: Path, role: Role
 ) -> None:
     answers, logged, _ = ask(live_of(models, role), tmp_path, HOURS, HOURS[0])
     assert {(each["variant"], each["model_version"]) for each in answers} == {("champion", "1")}
@@ -123,7 +121,7 @@ def test_a_shadow_and_the_version_before_answer_too_but_are_never_shown(
 @pytest.mark.parametrize("answers_with", [None, float("nan")])
 @pytest.mark.parametrize("body", [HOURS, HOURS[0], HOURS[3]])
 def test_a_challenger_that_fails_when_asked_does_not_harm_the_answer(
-    models: tuple[Model, Model], tmp_path: Path, answers_with: float | None, body: Any
+    models: tuple[OnnxModel, OnnxModel], tmp_path: Path, answers_with: float | None, body: Any
 ) -> None:
     broken = Broken(models[1], answers_with)
     answers, logged, text = ask(live_of((models[0], broken), "challenger", 0.5), tmp_path, body)
@@ -134,19 +132,21 @@ def test_a_challenger_that_fails_when_asked_does_not_harm_the_answer(
     assert 'bike_demand_model_failures_total{version="2"}' in text
 
 
-def test_a_live_model_that_gives_no_number_is_told_and_not_logged(models: tuple[Model, Model]) -> None:
-    slot = Slot()
-    slot.live = Live(Broken(models[0], float("nan")))  # type: ignore[arg-type]
-    with served(create_app(slot)) as client:
+def test_a_live_model_that_gives_no_number_is_told_and_not_logged(
+    models: tuple[OnnxModel, OnnxModel],
+) -> None:
+    holder = ModelHolder()
+    holder.live = LiveModels(Broken(models[0], float("nan")))  # type: ignore[arg-type]
+    with served(create_app(holder)) as client:
         response = client.post("/predict", json=EXAMPLE)
     assert response.status_code == 500
-    assert "version 1 gave no number" in response.json()["detail"]
+    assert "version 1 returned no number" in response.json()["detail"]
 
 
-def test_the_model_page_names_both(models: tuple[Model, Model]) -> None:
-    slot = Slot()
-    slot.live = live_of(models, "challenger", 0.25)
-    with served(create_app(slot)) as client:
+def test_the_model_page_names_both(models: tuple[OnnxModel, OnnxModel]) -> None:
+    holder = ModelHolder()
+    holder.live = live_of(models, "challenger", 0.25)
+    with served(create_app(holder)) as client:
         about = client.get("/model").json()
     assert (about["version"], about["deployment"]) == ("1", "first")
     assert about["other"] == {
@@ -178,13 +178,13 @@ def begin_test(answer: float, share: float = 0.5, mode: str = "ab") -> int:
 
 
 def test_a_challenger_joins_is_promoted_and_the_version_before_stays_beside(service: Service) -> None:
-    service.look()
-    live = service.slot.live
+    service.poll()
+    live = service.holder.live
     assert live is not None
     assert live.other is None
     begin_test(2.0, share=0.3)
-    service.look()
-    tested = service.slot.live
+    service.poll()
+    tested = service.holder.live
     assert tested is not None
     assert tested.other is not None
     assert (tested.model, tested.other.role, tested.other.share, tested.other.deployment) == (
@@ -196,8 +196,8 @@ def test_a_challenger_joins_is_promoted_and_the_version_before_stays_beside(serv
     tracking = Tracking(load_settings())
     tracking.set_alias("previous", 1)
     tracking.promote(2, {"deployment": "third"})
-    service.look()
-    promoted = service.slot.live
+    service.poll()
+    promoted = service.holder.live
     assert promoted is not None
     assert promoted.other is not None
     assert promoted.model is tested.other.model  # loaded already, so not again
@@ -206,17 +206,17 @@ def test_a_challenger_joins_is_promoted_and_the_version_before_stays_beside(serv
 
 
 def test_who_reads_an_outcome_finds_the_prediction_that_it_belongs_to(
-    models: tuple[Model, Model], tmp_path: Path
+    models: tuple[OnnxModel, OnnxModel], tmp_path: Path
 ) -> None:
     address = f"sqlite:///{tmp_path / 'log.db'}"
     metrics = Metrics()
-    log: PredictionLog[Answers] = PredictionLog(
-        address, 60.0, 10_000, lambda entries: to_rows(entries, metrics.failed)
+    log: PredictionLog[PredictedBatch] = PredictionLog(
+        address, 60.0, 10_000, lambda entries: to_log_rows(entries, metrics.failed)
     )
-    slot = Slot()
-    slot.live = live_of(models, "challenger", 0.5)
+    holder = ModelHolder()
+    holder.live = live_of(models, "challenger", 0.5)
     log.start()
-    app = create_app(slot, recorder=Recorder(metrics, log), outcomes=OutcomeStore(address))
+    app = create_app(holder, recorder=Recorder(metrics, log), outcomes=OutcomeStore(address))
     with served(app) as client, contextlib.closing(open_database(address)) as database:
         for hour in HOURS[:3]:
             made = client.post("/predict", json=hour).json()
@@ -228,39 +228,37 @@ def test_who_reads_an_outcome_finds_the_prediction_that_it_belongs_to(
 
 def test_a_shadow_is_never_shown_whatever_its_share(service: Service) -> None:
     begin_test(2.0, share=0.9, mode="shadow")
-    service.look()
-    assert service.slot.live is not None
-    assert service.slot.live.other is not None
-    assert (service.slot.live.other.role, service.slot.live.other.share) == ("shadow", 0.0)
+    service.poll()
+    assert service.holder.live is not None
+    assert service.holder.live.other is not None
+    assert (service.holder.live.other.role, service.holder.live.other.share) == ("shadow", 0.0)
 
 
 def test_a_challenger_that_cannot_be_loaded_never_answers_and_the_champion_goes_on(
-    service: Service, capsys: pytest.CaptureFixture[str]
+    service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
-    service.look()
+    service.poll()
     number = begin_test(2.0)
     spoil(Tracking(load_settings()).version(number).run_id)
-    capsys.readouterr()
-    service.look()
-    service.look()
+    service.poll()
+    service.poll()
     assert service.version == "1"
-    assert service.slot.live is not None
-    assert service.slot.live.other is None
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "the challenger does not answer" in said
-    assert "version 1 goes on answering" in said
+    assert service.holder.live is not None
+    assert service.holder.live.other is None
+    ((problem, serving),) = problems(caplog)
+    assert "challenger" in problem
+    assert serving == "1"
     begin_test(3.0)
-    service.look()
-    assert service.slot.problem is None
-    assert service.slot.live.other is not None
+    service.poll()
+    assert service.holder.problem is None
+    assert service.holder.live.other is not None
 
 
-def test_a_request_meets_one_state_though_it_changes_meanwhile(models: tuple[Model, Model]) -> None:
-    slot = Slot()
-    slot.live = live_of(models, "challenger", 0.5)
-    first = slot.live
-    slot.live = replace(first, other=None)
+def test_a_request_meets_one_state_though_it_changes_meanwhile(models: tuple[OnnxModel, OnnxModel]) -> None:
+    holder = ModelHolder()
+    holder.live = live_of(models, "challenger", 0.5)
+    first = holder.live
+    holder.live = replace(first, other=None)
     assert first.other is not None  # what a request took before does not change under it
     with pytest.raises(AttributeError):
         first.other = None  # type: ignore[misc]

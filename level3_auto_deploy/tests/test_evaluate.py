@@ -75,7 +75,7 @@ def test_errors_by_hour_are_means_over_the_days() -> None:
 
 
 def test_a_handoff_predicts_like_the_service(handoff: Path) -> None:
-    from bike_demand.serving.model import load_model
+    from bike_demand.serving.onnx_model import load_model
 
     answers = predict(handoff, HELD_OUT)
     assert answers.shape == (48,)

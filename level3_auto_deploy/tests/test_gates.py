@@ -29,9 +29,9 @@ from bike_demand.release.gates.comparison import lower_bound
 from bike_demand.release.gates.processes import costs_no_more
 from bike_demand.serving.app import create_app
 from bike_demand.serving.keys import make_key
-from bike_demand.serving.model import load_model
-from bike_demand.serving.outcomes import OutcomeStore
-from bike_demand.serving.slot import Slot
+from bike_demand.serving.live_models import ModelHolder
+from bike_demand.serving.onnx_model import load_model
+from bike_demand.serving.outcome_intake import OutcomeStore
 from bike_demand.settings import DATA, load_settings
 from bike_demand.tracking import Tracking, Version
 from tests.conftest import project_in
@@ -252,7 +252,7 @@ def rewrite_card(folder: Path, card: object) -> None:
 def answering(case: GateContext, folder: Path, version: str, seconds: float = 20) -> Iterator[GateContext]:
     """The case where a service of the test environment runs already, with that model under that version."""
     store = OutcomeStore(f"sqlite:///{(case.scratch.parent / 'test.db').as_posix()}")
-    with served(create_app(Slot(load_model(folder, version)), outcomes=store)) as client:
+    with served(create_app(ModelHolder(load_model(folder, version)), outcomes=store)) as client:
         environments = case.settings.environments
         test = environments.test.model_copy(update={"url": str(client.base_url)})
         settings = case.settings.model_copy(

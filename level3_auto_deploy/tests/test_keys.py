@@ -10,10 +10,9 @@ from httpx import Client
 
 from bike_demand.data.schema import EXAMPLE
 from bike_demand.serving.app import create_app
-from bike_demand.serving.guard import Guard
-from bike_demand.serving.keys import HEADER, make_key, read_keys
-from bike_demand.serving.model import load_model
-from bike_demand.serving.slot import Slot
+from bike_demand.serving.keys import HEADER, ApiKeys, make_key, read_keys
+from bike_demand.serving.live_models import ModelHolder
+from bike_demand.serving.onnx_model import load_model
 from tests.conftest import Run
 from tests.service import served
 
@@ -32,14 +31,14 @@ def keys(file: Path) -> tuple[str, str]:
 
 
 @pytest.fixture
-def guard(file: Path, keys: tuple[str, str]) -> Guard:
+def loaded(file: Path, keys: tuple[str, str]) -> ApiKeys:
     assert keys
-    return Guard(file=file)
+    return ApiKeys(file=file)
 
 
 @pytest.fixture
-def client(handoff: Path, guard: Guard) -> Iterator[Client]:
-    with served(create_app(Slot(load_model(handoff, "1")), guard=guard)) as client:
+def client(handoff: Path, loaded: ApiKeys) -> Iterator[Client]:
+    with served(create_app(ModelHolder(load_model(handoff, "1")), keys=loaded)) as client:
         yield client
 
 
@@ -85,35 +84,35 @@ def test_life_readiness_and_documentation_are_open(client: Client) -> None:
 
 
 def test_a_key_that_was_made_or_deleted_counts_without_a_restart(
-    client: Client, guard: Guard, file: Path, keys: tuple[str, str]
+    client: Client, loaded: ApiKeys, file: Path, keys: tuple[str, str]
 ) -> None:
     new = make_key(file, "another", "client")
-    guard.refresh()
+    loaded.reload()
     assert statuses(client, new)["/predict"] == 200
     left = {name: key for name, key in yaml.safe_load(file.read_bytes()).items() if name != "planning"}
     file.write_text(yaml.safe_dump(left), encoding="utf-8")
-    guard.refresh()
+    loaded.reload()
     assert statuses(client, keys[0])["/predict"] == 401
 
 
 @pytest.mark.parametrize("spoilt", [None, "planning: [", "planning: {sha256: 1}"])
 def test_a_file_that_is_gone_or_spoilt_lets_nobody_else_in(
     client: Client,
-    guard: Guard,
+    loaded: ApiKeys,
     file: Path,
     keys: tuple[str, str],
     spoilt: str | None,
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     if spoilt is None:
         file.unlink()
     else:
         file.write_text(spoilt, encoding="utf-8")
-    guard.refresh()
-    guard.refresh()
+    loaded.reload()
+    loaded.reload()
     assert statuses(client, None)["/predict"] == 401
     assert statuses(client, keys[0])["/predict"] == 200
-    assert capsys.readouterr().err.count("the keys of before go on counting") == 1
+    assert [each.getMessage() for each in caplog.records].count("keys_problem") == 1
 
 
 def test_the_command_prints_a_key_once_and_keeps_its_digest(project: Path, run: Run) -> None:
@@ -124,9 +123,9 @@ def test_the_command_prints_a_key_once_and_keeps_its_digest(project: Path, run: 
     assert len(key) == 43
     assert key not in kept
     assert hashlib.sha256(key.encode()).hexdigest() in kept
-    assert read_keys(project / "state" / "keys.yaml").holder(key) == ("planning", "client")
+    assert ApiKeys(project / "state" / "keys.yaml").holder(key) == ("planning", "client")
     other = run("key", "duty", "--operations").out.strip()
-    assert read_keys(project / "state" / "keys.yaml").holder(other) == ("duty", "operations")
+    assert ApiKeys(project / "state" / "keys.yaml").holder(other) == ("duty", "operations")
 
 
 def test_the_environment_says_where_the_keys_lie(

@@ -10,7 +10,7 @@ import pytest
 
 from bike_demand.data.features import FEATURES
 from bike_demand.errors import UserError
-from bike_demand.serving.model import load_model
+from bike_demand.serving.onnx_model import load_model
 from tests.tiny import network
 
 

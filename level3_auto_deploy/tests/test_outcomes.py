@@ -12,8 +12,8 @@ from httpx import Client
 from bike_demand.prediction_log import queries
 from bike_demand.prediction_log.database import open_database
 from bike_demand.serving.app import create_app
-from bike_demand.serving.outcomes import OutcomeStore
-from bike_demand.serving.slot import Slot
+from bike_demand.serving.live_models import ModelHolder
+from bike_demand.serving.outcome_intake import OutcomeStore
 from tests.service import served
 
 ONE = {"timestamp": "2012-06-13T17:00:00", "count": 587}
@@ -26,7 +26,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def client(file: Path) -> Iterator[Client]:
-    with served(create_app(Slot(), outcomes=OutcomeStore(f"sqlite:///{file}"))) as client:
+    with served(create_app(ModelHolder(), outcomes=OutcomeStore(f"sqlite:///{file}"))) as client:
         yield client
 
 
@@ -107,12 +107,12 @@ def test_while_the_database_is_spoilt_they_are_not_acknowledged_and_then_taken(
 
 def test_where_nobody_listens_at_the_database_it_is_said_soon() -> None:
     address = "postgresql+psycopg://user:secret@127.0.0.1:9/log"
-    with served(create_app(Slot(), outcomes=OutcomeStore(address))) as client:
+    with served(create_app(ModelHolder(), outcomes=OutcomeStore(address))) as client:
         response = client.post("/outcomes", json=[ONE])
     assert response.status_code == 503
     assert "secret" not in response.text
 
 
 def test_an_environment_without_a_database_takes_none() -> None:
-    with served(create_app(Slot())) as client:
+    with served(create_app(ModelHolder())) as client:
         assert client.post("/outcomes", json=[ONE]).status_code == 503

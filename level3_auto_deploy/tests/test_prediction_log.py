@@ -201,13 +201,14 @@ def test_rows_that_come_again_are_written_once(address: str, database: Database)
 
 
 def test_a_row_that_does_not_fit_keeps_no_other_out(
-    address: str, database: Database, capsys: pytest.CaptureFixture[str]
+    address: str, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     bad = (*row(2)[:11], None, *row(2)[12:])  # no prediction
     writer = log(address, [row(1), bad, row(3)])
     assert (writer.counts().written, writer.counts().lost) == (2, 1)
     assert queries.find(database, "id-3") is not None
-    assert "takes no row like ('id-2'" in capsys.readouterr().err
+    (refused,) = [each for each in caplog.records if each.getMessage() == "prediction_log_row"]
+    assert "id-2" in str(vars(refused)["row"])
 
 
 def test_many_rows_are_written_in_several_statements(address: str, database: Database) -> None:
@@ -244,8 +245,9 @@ def test_workers_tell_what_they_answer_with_until_they_end(address: str, databas
 
 
 def test_while_the_database_is_spoilt_rows_wait_the_rest_is_lost_and_it_recovers(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "bike_demand")
     file = tmp_path / "log.db"
     address = f"sqlite:///{file}"
     log(address, [row(0)])
@@ -263,9 +265,9 @@ def test_while_the_database_is_spoilt_rows_wait_the_rest_is_lost_and_it_recovers
         assert writer.add(row(31), 1)
     finally:
         writer.stop()
-    said = capsys.readouterr().err
-    assert "answers go on" in said
-    assert "written again; 10 rows were lost" in said
+    problem, resumed = (each for each in caplog.records if each.name.startswith("bike_demand."))
+    assert "file is not a database" in vars(problem)["detail"]
+    assert vars(resumed)["lost"] == 10
     with contextlib.closing(sqlite3.connect(file)) as connection:
         assert connection.execute("SELECT count(*) FROM predictions").fetchone() == (22,)
 
@@ -284,12 +286,11 @@ def test_a_database_that_was_deleted_is_made_anew(tmp_path: Path) -> None:
         assert queries.find(database, "id-2") is not None
 
 
-def test_what_cannot_be_written_at_the_end_is_said(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_cannot_be_written_at_the_end_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "log.db").write_bytes(b"not a database" * 100)
     log(f"sqlite:///{tmp_path / 'log.db'}", [row(1), row(2)])
-    assert "2 rows of the prediction log could not be written and are lost" in capsys.readouterr().err
+    (lost,) = [each for each in caplog.records if each.getMessage() == "prediction_log_lost"]
+    assert vars(lost)["rows"] == 2
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import pytest
 
 from bike_demand.release.checks import failures
 from bike_demand.serving.app import create_app
-from bike_demand.serving.model import Model, load_model
-from bike_demand.serving.outcomes import OutcomeStore
-from bike_demand.serving.slot import Slot
+from bike_demand.serving.live_models import ModelHolder
+from bike_demand.serving.onnx_model import OnnxModel, load_model
+from bike_demand.serving.outcome_intake import OutcomeStore
 from tests.service import served
 from tests.tiny import constant
 
@@ -26,7 +26,7 @@ def found(tmp_path: Path) -> Iterator[Failures]:
             store = OutcomeStore(f"sqlite:///{(tmp_path / 'log.db').as_posix()}") if database else None
             if store is not None:
                 stack.callback(store.close)
-            app = create_app(Slot(load_model(folder, "7")), outcomes=store)
+            app = create_app(ModelHolder(load_model(folder, "7")), outcomes=store)
             client = stack.enter_context(served(app))
             return failures(str(client.base_url), load_model(expected or folder, "7"))
 
@@ -76,7 +76,7 @@ def test_a_batch_that_answers_differently_is_found(
     assert found(handoff) == ["the batch and the service answer differently"]
 
 
-def _score_of_something_else(_: Model, source: Path, target: Path) -> int:
+def _score_of_something_else(_: OnnxModel, source: Path, target: Path) -> int:
     rows = source.read_text(encoding="utf-8").splitlines()[1:]
     target.write_text("header\n" + "".join(f"{row[:19]},1.0,x\n" for row in rows), encoding="utf-8")
     return len(rows)

@@ -14,3 +14,11 @@ os.environ.setdefault("DO_NOT_TRACK", "true")
 # The tools make hundreds of thousands of objects while they are imported, and keep them. To look through them
 # for garbage every 700 objects, as Python would, takes a tenth of a training's time.
 gc.set_threshold(50_000)
+
+# A proxy for the internet cannot reach services of this machine. Only where one is set: to set NO_PROXY alone
+# would switch off the proxy settings of macOS and Windows.
+if {"http_proxy", "https_proxy", "all_proxy"} & {name.lower() for name in os.environ}:
+    _given = ",".join(os.environ.get(name, "") for name in ("no_proxy", "NO_PROXY"))
+    _direct = dict.fromkeys(filter(None, map(str.strip, f"{_given},127.0.0.1,localhost,::1".split(","))))
+    if "*" not in _direct:
+        os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(_direct)

@@ -119,7 +119,7 @@ class Flow(Section):
 
 
 class ServiceLog(Section):
-    """What the service keeps of requests: see `prediction_log.writer` and `serving.lines`."""
+    """What the service keeps of requests: see `prediction_log.writer` and `serving.telemetry`."""
 
     flush_seconds: Annotated[float, Field(gt=0, le=60)] = 0.5
     queue: Annotated[int, Field(ge=1000)] = 20000
@@ -151,6 +151,9 @@ class Serving(Section):
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     workers: Annotated[int, Field(ge=1, le=64)] = 1
+    root_path: Annotated[str, Field(pattern=r"^(/[^/\s]+)*$")] = ""
+    keep_alive_seconds: Annotated[int, Field(ge=1, le=3600)] = 65
+    drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 5
     poll_seconds: Annotated[float, Field(gt=0, le=3600)] = 1
     keys: Annotated[str, Field(min_length=1)] = "state/keys.yaml"
     log: ServiceLog = ServiceLog()

@@ -248,7 +248,7 @@ def test_a_shadow_is_never_shown_and_decided_on_like_any_other(
 
 
 def nonsense_where_unseen(model: Model, arm: str) -> Model:
-    from bike_demand.serving.assignment import variant
+    from bike_demand.serving.prediction import variant
 
     ab = load_settings().ab
     return lambda row: model(row) if variant(row.timestamp, ab.share, ab.salt) == arm else 1e6

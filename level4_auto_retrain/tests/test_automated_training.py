@@ -16,7 +16,7 @@ from filelock import FileLock
 from bike_demand.data.store import read_hours
 from bike_demand.data.table import iso
 from bike_demand.handoff import read_handoff
-from bike_demand.serving.model import load_model
+from bike_demand.serving.onnx_model import load_model
 from bike_demand.settings import DATA, load_settings
 from bike_demand.tracking import HANDOFF_ARTIFACT, Tracking, Version
 from bike_demand.training.golden import read_golden

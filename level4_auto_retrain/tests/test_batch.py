@@ -8,8 +8,8 @@ import pytest
 
 from bike_demand.data.schema import CONDITION_COLUMNS, EXAMPLE
 from bike_demand.serving.app import create_app
-from bike_demand.serving.model import load_model
-from bike_demand.serving.slot import Slot
+from bike_demand.serving.live_models import ModelHolder
+from bike_demand.serving.onnx_model import load_model
 from tests.conftest import Run
 from tests.feedmaker import HEADER
 from tests.service import served
@@ -35,7 +35,7 @@ def test_a_month_of_the_feed_is_scored_like_the_service_does(released: Path, run
         }
         for row in given
     ]
-    with served(create_app(Slot(model))) as client:
+    with served(create_app(ModelHolder(model))) as client:
         expected = client.post("/predict", json=rows).json()
     for each, answer in zip(answered, expected, strict=True):
         assert each | {"prediction": float(each["prediction"])} == {name: answer[name] for name in each}

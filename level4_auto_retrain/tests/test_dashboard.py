@@ -20,12 +20,10 @@ from bike_demand.prediction_log.database import open_database
 from bike_demand.prediction_log.event_log import Kind
 from bike_demand.serving.app import create_app
 from bike_demand.serving.dashboard import StatusDocument, StatusReporter
-from bike_demand.serving.guard import Guard
-from bike_demand.serving.keys import HEADER, make_key
-from bike_demand.serving.live import Live, Other
+from bike_demand.serving.keys import HEADER, ApiKeys, make_key
+from bike_demand.serving.live_models import LiveModels, ModelHolder, SecondModel
 from bike_demand.serving.metrics import Metrics
-from bike_demand.serving.model import Model, load_model
-from bike_demand.serving.slot import Slot
+from bike_demand.serving.onnx_model import OnnxModel, load_model
 from bike_demand.settings import Dashboard, load_settings
 from tests.boardmaker import ERROR, NOW, YARDSTICK, at, fill, metrics, signal, under_test
 from tests.conftest import Run
@@ -57,13 +55,13 @@ def address(blank: Path, tmp_path: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+def model(tmp_path_factory: pytest.TempPathFactory) -> OnnxModel:
     return load_model(constant(tmp_path_factory.mktemp("made"), 5.0), "2")
 
 
 @pytest.fixture(scope="module")
-def live(model: Model) -> Live:
-    return Live(model, "a deployment")
+def live(model: OnnxModel) -> LiveModels:
+    return LiveModels(model, "a deployment")
 
 
 def reporter(address: str, **links: str) -> StatusReporter:
@@ -71,7 +69,7 @@ def reporter(address: str, **links: str) -> StatusReporter:
     return StatusReporter(address, "production", metrics(), settings, 1e9)
 
 
-def status_of(address: str, live: Live | None, problem: str | None = None) -> StatusDocument:
+def status_of(address: str, live: LiveModels | None, problem: str | None = None) -> StatusDocument:
     with closing(reporter(address)) as made:
         return StatusDocument.model_validate_json(made.json(live, problem))
 
@@ -95,7 +93,7 @@ def glance(status: StatusDocument) -> tuple[str, str]:
     ],
 )
 def test_what_matters_most_is_the_headline(
-    address: str, live: Live, kinds: list[Kind], test: bool, state: str, title: str
+    address: str, live: LiveModels, kinds: list[Kind], test: bool, state: str, title: str
 ) -> None:
     subjects = {Kind.QUALITY: "humidity"}
     given = [signal(each, subjects.get(each, "version 2")) for each in kinds]
@@ -106,10 +104,10 @@ def test_what_matters_most_is_the_headline(
     assert any("version 4" in each.lower() for each in status.headline.doing) == test
 
 
-def test_the_document_has_the_whole_story(address: str, model: Model) -> None:
+def test_the_document_has_the_whole_story(address: str, model: OnnxModel) -> None:
     fill(address, [signal(Kind.QUALITY, "temp_c")], [under_test()])
-    other = Other(model, "another", "challenger", 0.5)
-    status = status_of(address, Live(model, "a deployment", other))
+    other = SecondModel(model, "another", "challenger", 0.5)
+    status = status_of(address, LiveModels(model, "a deployment", other))
     assert status.as_of == NOW
     assert [(each.version, each.role, each.share) for each in status.models] == [
         ("2", "champion", 0.5),
@@ -140,7 +138,7 @@ def test_the_document_has_the_whole_story(address: str, model: Model) -> None:
 
 
 def test_alerts_are_undelivered_until_a_channel_took_them_or_refused_them_a_week_ago(
-    address: str, live: Live
+    address: str, live: LiveModels
 ) -> None:
     fill(address)
     with closing(open_database(address)) as database:
@@ -154,7 +152,7 @@ def test_alerts_are_undelivered_until_a_channel_took_them_or_refused_them_a_week
         assert status_of(address, live).undelivered == []
 
 
-def test_errors_are_daily_means_and_means_of_two_weeks(address: str, live: Live) -> None:
+def test_errors_are_daily_means_and_means_of_two_weeks(address: str, live: LiveModels) -> None:
     fill(address)
     days = status_of(address, live).days
     assert len(days) == 100
@@ -165,7 +163,7 @@ def test_errors_are_daily_means_and_means_of_two_weeks(address: str, live: Live)
     assert [days[number].recent_baseline for number in (6, 99)] == [None, YARDSTICK]
 
 
-def test_traffic_is_what_the_metrics_counted(address: str, live: Live) -> None:
+def test_traffic_is_what_the_metrics_counted(address: str, live: LiveModels) -> None:
     traffic = status_of(address, live).traffic
     assert (traffic.requests, traffic.rejected, traffic.failed) == (1002, 1, 1)
     assert traffic.rows == {"2": 1000}
@@ -186,7 +184,7 @@ def test_a_process_that_lost_its_model_is_bad(address: str) -> None:
     assert glance(status_of(address, None, "the registry is away")) == ("bad", "No model is loaded")
 
 
-def test_without_its_database_the_document_says_so(tmp_path: Path, address: str, live: Live) -> None:
+def test_without_its_database_the_document_says_so(tmp_path: Path, address: str, live: LiveModels) -> None:
     fill(address)
     file, aside = tmp_path / "log.db", tmp_path / "aside"
     with closing(reporter(address)) as made:
@@ -212,21 +210,21 @@ def test_without_its_database_the_document_says_so(tmp_path: Path, address: str,
         assert look().days == []  # it was created again
 
 
-def test_a_registry_that_is_not_followed_is_a_warning(address: str, live: Live) -> None:
+def test_a_registry_that_is_not_followed_is_a_warning(address: str, live: LiveModels) -> None:
     fill(address)
     status = status_of(address, live, "the registry is away")
     assert glance(status) == ("warn", "The model registry is not followed")
     assert status.problems == ["the registry is away"]
 
 
-def test_a_loop_that_stopped_is_a_warning(address: str, live: Live) -> None:
+def test_a_loop_that_stopped_is_a_warning(address: str, live: LiveModels) -> None:
     fill(address)
     with closing(open_database(address)) as database:
         event_log.publish(database, {"live": {"checked_at": "2026-01-01T00:00:00+00:00"}}, NOW)
     assert glance(status_of(address, live)) == ("warn", "The loop does not run")
 
 
-def test_a_rollback_is_a_warning_for_a_day(address: str, live: Live) -> None:
+def test_a_rollback_is_a_warning_for_a_day(address: str, live: LiveModels) -> None:
     fill(address)
     with closing(open_database(address)) as database:
         for hours, expected in ((2, "warn"), (30, "good")):
@@ -241,11 +239,11 @@ def test_a_rollback_is_a_warning_for_a_day(address: str, live: Live) -> None:
 def test_the_model_of_this_process_counts_before_what_the_loop_knew(tmp_path: Path, address: str) -> None:
     fill(address)
     newer = load_model(constant(tmp_path / "made", 5.0), "5")
-    status = status_of(address, Live(newer))
+    status = status_of(address, LiveModels(newer))
     assert ([each.version for each in status.models], status.live_since) == (["5"], None)
 
 
-def test_many_who_poll_at_once_cost_one_reading(address: str, live: Live) -> None:
+def test_many_who_poll_at_once_cost_one_reading(address: str, live: LiveModels) -> None:
     fill(address)
     with closing(reporter(address)) as made:
         found: list[bytes] = []
@@ -268,7 +266,7 @@ def guarded(tmp_path: Path, address: str) -> Iterator[tuple[Client, str, str]]:
     keys = make_key(file, "planning", "client"), make_key(file, "duty", "operations")
     with (
         closing(reporter(address)) as made,
-        served(create_app(Slot(), guard=Guard(file=file), status=made)) as client,
+        served(create_app(ModelHolder(), keys=ApiKeys(file=file), status=made)) as client,
     ):
         yield client, *keys
 
@@ -401,17 +399,17 @@ LOOKS = """() => {
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the PATH")
 def test_it_is_readable_on_a_phone_and_on_a_wall_by_day_and_by_night(
-    tmp_path: Path, address: str, blank: Path, live: Live
+    tmp_path: Path, address: str, blank: Path, live: LiveModels
 ) -> None:
     fill(address, [signal(Kind.QUALITY, "temp_c"), signal(Kind.DRIFT, "inputs")], [under_test()])
     empty = f"sqlite:///{shutil.copy(blank, tmp_path / 'empty.db')}"
-    slot = Slot()
+    slot = ModelHolder()
     slot.live = live
     with (
         closing(reporter(address, MLflow="http://127.0.0.1:9")) as full,
         closing(StatusReporter(empty, "production", Metrics(), Dashboard(), 1e9)) as bare,
         served(create_app(slot, status=full)) as client,
-        served(create_app(Slot(), status=bare)) as nothing,
+        served(create_app(ModelHolder(), status=bare)) as nothing,
         browser() as opened,
     ):
         for url, charts in ((client.base_url, 3), (nothing.base_url, 1)):
@@ -442,9 +440,11 @@ def test_it_is_readable_on_a_phone_and_on_a_wall_by_day_and_by_night(
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the PATH")
-def test_it_renews_itself_keeps_the_place_and_says_when_nobody_answers(address: str, live: Live) -> None:
+def test_it_renews_itself_keeps_the_place_and_says_when_nobody_answers(
+    address: str, live: LiveModels
+) -> None:
     fill(address, [], [under_test()])
-    slot = Slot()
+    slot = ModelHolder()
     slot.live = live
     with closing(reporter(address)) as made, browser() as opened:
         page = opened.new_page(viewport={"width": 1280, "height": 600})
@@ -465,10 +465,10 @@ def test_it_renews_itself_keeps_the_place_and_says_when_nobody_answers(address: 
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the PATH")
-def test_it_measures_what_passes_while_it_is_open(address: str, live: Live) -> None:
+def test_it_measures_what_passes_while_it_is_open(address: str, live: LiveModels) -> None:
     """Of 1,002 requests before it was opened half were within 0.8 ms; the 100 afterwards take 30 ms."""
     counted = metrics()
-    slot = Slot()
+    slot = ModelHolder()
     slot.live = live
     with (
         closing(StatusReporter(address, "production", counted, Dashboard(refresh_seconds=2), 1e9)) as made,

@@ -22,15 +22,14 @@ from bike_demand.prediction_log.database import open_database
 from bike_demand.prediction_log.expected_ranges import ExpectedRange
 from bike_demand.prediction_log.tables import predictions
 from bike_demand.prediction_log.writer import PredictionLog
-from bike_demand.serving.answers import Answers, to_rows
 from bike_demand.serving.app import create_app
 from bike_demand.serving.fallback import Fallback
-from bike_demand.serving.live import Live, Other
+from bike_demand.serving.live_models import LiveModels, ModelHolder, SecondModel
 from bike_demand.serving.metrics import Metrics
-from bike_demand.serving.model import load_model
-from bike_demand.serving.recorder import Recorder
-from bike_demand.serving.slot import Slot
-from bike_demand.serving.worker import Worker
+from bike_demand.serving.onnx_model import load_model
+from bike_demand.serving.prediction import PredictedBatch, to_log_rows
+from bike_demand.serving.telemetry import Recorder
+from bike_demand.serving.worker import ServiceWorker
 from bike_demand.settings import load_settings
 from bike_demand.training.train import train
 from tests.answers import hours, log, off_by
@@ -60,15 +59,15 @@ def ask(
     """What a model that answers this field says, what then stands in the log, and the metrics."""
     metrics = Metrics()
     address = f"sqlite:///{folder / 'log.db'}"
-    kept: PredictionLog[Answers] = PredictionLog(
-        address, 0.01, 10_000, lambda entries: to_rows(entries, metrics.failed)
+    kept: PredictionLog[PredictedBatch] = PredictionLog(
+        address, 0.01, 10_000, lambda entries: to_log_rows(entries, metrics.failed)
     )
     model = load_model(echo(folder / "model", field), "1")
-    other = Other(load_model(folder / "model", "2"), "second", "challenger", 0.5, "salt")
-    slot = Slot()
-    slot.live = Live(model, "first", other if beside else None)
+    other = SecondModel(load_model(folder / "model", "2"), "second", "challenger", 0.5, "salt")
+    holder = ModelHolder()
+    holder.live = LiveModels(model, "first", other if beside else None)
     kept.start()
-    app = create_app(slot, recorder=Recorder(metrics, kept), fallback=applied)
+    app = create_app(holder, recorder=Recorder(metrics, kept), fallback=applied)
     with served(app) as client:
         replies = [client.post("/predict", json=body).json() for body in bodies]
     kept.stop()
@@ -170,7 +169,7 @@ def test_a_process_knows_what_is_normal_before_it_answers(stored: Path) -> None:
     settings = load_settings()
     with contextlib.closing(open_database(settings.environments.production.database)) as database:
         expected_ranges.publish(database, [TEMP])
-    worker = Worker(settings, "production")
+    worker = ServiceWorker(settings, "production")
     worker.start()
     try:
         _, replaced = worker.fallback.apply([Conditions.model_validate_json(json.dumps(HOT))])
@@ -188,8 +187,8 @@ def test_a_trace_tells_what_was_asked_and_what_the_model_was_given(released: Pat
         connection.execute(
             update(predictions).where(predictions.c.id == first).values(replaced={"temp_c": 27.5})
         )
-    assert "temp_c by 27.5" in run("trace", first).out
-    assert "temp_c by" not in run("trace", second).out
+    assert "27.5" in run("trace", first).out
+    assert "27.5" not in run("trace", second).out
 
 
 @pytest.mark.parametrize("bad", [{"by_hour": BY_HOUR[1:]}, {"high": math.nan}, {"by_hour": (math.inf,) * 24}])

@@ -10,8 +10,8 @@ from bike_demand.loop.publish import publish
 from bike_demand.prediction_log.database import open_database
 from bike_demand.release.ab.step import step
 from bike_demand.serving.dashboard import StatusDocument
-from bike_demand.serving.live import Live
-from bike_demand.serving.model import load_model
+from bike_demand.serving.live_models import LiveModels
+from bike_demand.serving.onnx_model import load_model
 from bike_demand.settings import load_settings
 from bike_demand.tracking import CHAMPION, Tracking
 from tests.registry import put_live
@@ -33,7 +33,7 @@ def after_cycle(day: str) -> StatusDocument:
         champion.note(context)
         publish(context)
     version = tracking.aliases().get(CHAMPION)
-    live = None if version is None else Live(load_model(constant(Path("live"), 5.0), str(version)))
+    live = None if version is None else LiveModels(load_model(constant(Path("live"), 5.0), str(version)))
     status = status_of(address, live)
     assert status.as_of == now
     assert status.loop_checked_at is not None

@@ -13,7 +13,7 @@ from bike_demand.release import transitions
 from bike_demand.release.deploy import deploy
 from bike_demand.release.gates import GATES
 from bike_demand.release.rollback import roll_back
-from bike_demand.serving.champion import Champion
+from bike_demand.serving.live_models import RegistryModels
 from bike_demand.settings import load_settings
 from bike_demand.tracking import Dataset, Tracking
 from tests.conftest import Run
@@ -119,7 +119,7 @@ def test_the_service_and_the_batch_follow_it_and_outlive_it(
             assert "the tracking store does not answer" in said.err
         with running(project) as service:  # started anew while the registry is away
             assert answering(service) == "1"
-    model, problem = Champion(Tracking(load_settings())).current()
+    model, problem = RegistryModels(Tracking(load_settings())).current()
     assert model is not None
     assert problem is not None
 

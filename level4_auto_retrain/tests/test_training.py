@@ -19,7 +19,7 @@ from bike_demand import stages
 from bike_demand.data.features import FEATURES, to_matrix
 from bike_demand.data.store import read_hours
 from bike_demand.errors import UserError
-from bike_demand.serving.model import load_model
+from bike_demand.serving.onnx_model import load_model
 from bike_demand.settings import DATA, RUN, Recipe, load_settings
 from bike_demand.training import export
 from bike_demand.training.model import build_pipeline, fit, weights

@@ -1,117 +1,80 @@
-"""The application: asks the model, says how it is, and documents itself."""
+"""The application: predictions, and which model is live."""
 
-import json
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
-from fastapi.routing import APIRoute
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from pydantic import BaseModel
+from pydantic_core import to_json
 
 from bike_demand.data.table import iso
-from bike_demand.data.target import DESCRIPTION
 from bike_demand.handoff import Card
 from bike_demand.serving import docs
-from bike_demand.serving.body import read_body
-from bike_demand.serving.model import Model, load_if_there, nothing_yet
-from bike_demand.serving.rows import parse_rows
-from bike_demand.settings import MODEL
+from bike_demand.serving.onnx_model import OnnxModel, load_if_there, no_model
+from bike_demand.serving.request_body import parse_rows, read_body
+from bike_demand.serving.web import Detail, Lifespan, Status, drain_on_sigterm, new_app, not_draining
+from bike_demand.settings import MODEL, load_settings
 
 
 class Prediction(BaseModel):
-    """The answer for one row."""
+    """The prediction for one row."""
 
     timestamp: str
     prediction: float
     model_version: str
 
 
-class Status(BaseModel):
-    """How the application is."""
+def create_app(model: OnnxModel | None, lifespan: Lifespan | None = None) -> FastAPI:
+    """The application with a model, or without one on day 0, before the first release."""
+    app = new_app(lifespan)
 
-    status: str
-
-
-class Detail(BaseModel):
-    """Why there is no answer, in one sentence."""
-
-    detail: str
-
-
-class _Direct(APIRoute):
-    """A route whose function gets the request as it is and answers a Response as it goes out.
-
-    It is in the documentation like any other, but FastAPI does not parse and serialise around it, which
-    costs more time than the model does.
-    """
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handler: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
-        return handler
-
-
-def create_app(model: Model | None) -> FastAPI:
-    """The application with a model, or without one on day 0, when nothing has been released yet."""
-    app = FastAPI(
-        title="Bike demand",
-        description=DESCRIPTION,
-        docs_url=None,
-        redoc_url=None,
-    )
-    direct = APIRouter(route_class=_Direct)
-
-    def the_model() -> Model:
+    def live_model() -> OnnxModel:
         if model is None:
-            raise HTTPException(503, nothing_yet(MODEL))
+            raise HTTPException(503, no_model(MODEL))
         return model
 
-    @direct.post(
+    # It reads the body and writes the response itself: FastAPI's way takes longer than the model does.
+    @app.post(
         "/predict",
         summary="Predict demand",
         description=docs.PREDICT,
-        responses=docs.PREDICT_ANSWERS,
+        responses=docs.PREDICT_RESPONSES,
         response_model=Prediction | list[Prediction],
         openapi_extra={"requestBody": docs.PREDICT_BODY},
     )
     async def predict(request: Request) -> Response:
-        current = the_model()
+        current = live_model()
         rows, listed = parse_rows(await read_body(request))
-        answers = [
+        content = [
             {"timestamp": iso(row.timestamp), "prediction": prediction, "model_version": current.version}
             for row, prediction in zip(rows, current.predict(rows), strict=True)
         ]
-        return Response(
-            json.dumps(answers if listed else answers[0], separators=(",", ":")),
-            media_type="application/json",
-        )
+        return Response(to_json(content if listed else content[0]), media_type="application/json")
 
-    app.include_router(direct)
-
-    @app.get("/live", summary="Is the process alive?")
-    async def live() -> Status:
-        return Status(status="live")
-
-    @app.get("/ready", summary="Can it predict?", responses={503: {"model": Detail}})
+    @app.get(
+        "/ready",
+        summary="Can it predict?",
+        responses={503: {"model": Detail}},
+        dependencies=[Depends(not_draining)],
+    )
     async def ready() -> Status:
-        the_model()
+        live_model()
         return Status(status="ready")
 
-    @app.get("/model", summary="Which model answers?", responses={503: {"model": Detail}})
+    @app.get("/model", summary="Which model is live?", responses=docs.NO_MODEL)
     async def about() -> Card:
-        return the_model().card
-
-    @app.get("/", include_in_schema=False)
-    async def entrance() -> RedirectResponse:
-        return RedirectResponse("docs")
-
-    @app.get("/docs", include_in_schema=False)
-    async def documentation() -> HTMLResponse:
-        return HTMLResponse(docs.PAGE)
+        return live_model().card
 
     return app
 
 
 def live_app() -> FastAPI:
     """The application with the model that is live in this project: what each worker process starts."""
-    return create_app(load_if_there(MODEL))
+    settings = load_settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with drain_on_sigterm(app, settings.serving.drain_seconds):
+            yield
+
+    return create_app(load_if_there(MODEL), lifespan)

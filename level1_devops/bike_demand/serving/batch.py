@@ -8,10 +8,10 @@ from bike_demand.data.schema import OUTCOME_COLUMNS, Conditions
 from bike_demand.data.table import iso, parse_csv
 from bike_demand.errors import UserError
 from bike_demand.files import write_atomically
-from bike_demand.serving.model import Model
+from bike_demand.serving.onnx_model import OnnxModel
 
 
-def score(model: Model, source: Path, target: Path) -> int:
+def score(model: OnnxModel, source: Path, target: Path) -> int:
     """Predict each row of `source` into `target` (timestamp, prediction, model_version); how many there were.
 
     `source` has the columns of a request. Those of the feed that tell the outcome may be there too and are

@@ -17,8 +17,8 @@ from bike_demand.data.target import BUSY, ERROR_UNIT, HIGHEST, LOWEST, UNIT
 from bike_demand.errors import UserError
 from bike_demand.serving.app import create_app
 from bike_demand.serving.batch import score
-from bike_demand.serving.model import Model, load_model
-from bike_demand.serving.slot import Slot
+from bike_demand.serving.live_models import ModelHolder
+from bike_demand.serving.onnx_model import OnnxModel, load_model
 
 WORKING_DAY, DAY_OFF = "2012-06-13", "2012-06-16"
 TIMEOUT_SECONDS = 30
@@ -42,14 +42,14 @@ def hours(day: str, **changes: Any) -> list[dict[str, Any]]:
     return [row | {"timestamp": f"{day}T{hour:02}:00:00"} for hour in range(24)]
 
 
-def is_ready(ask: Ask, model: Model) -> Iterator[str]:
+def is_ready(ask: Ask, model: OnnxModel) -> Iterator[str]:
     """The application says that it is ready, and with which model."""
     status, about = ask("GET", "/model")
     if ask("GET", "/ready")[0] != 200 or status != 200 or about["digest"] != model.digest:
         yield "the application does not become ready with it"
 
 
-def answers_documented_examples(ask: Ask, _: Model) -> Iterator[str]:
+def answers_documented_examples(ask: Ask, _: OnnxModel) -> Iterator[str]:
     """What the documentation shows works."""
     body = ask("GET", "/openapi.json")[1]["paths"]["/predict"]["post"]["requestBody"]
     for name, example in body["content"]["application/json"]["examples"].items():
@@ -57,7 +57,7 @@ def answers_documented_examples(ask: Ask, _: Model) -> Iterator[str]:
             yield f"the documented example '{name}' is not answered"
 
 
-def answers_possible_numbers(ask: Ask, _: Model) -> Iterator[str]:
+def answers_possible_numbers(ask: Ask, _: OnnxModel) -> Iterator[str]:
     """In any weather, the humidity known or not."""
     for day in (WORKING_DAY, DAY_OFF):
         for weather in (1, 2, 3, 4):
@@ -71,7 +71,7 @@ def answers_possible_numbers(ask: Ask, _: Model) -> Iterator[str]:
                         yield f"{day}, weather {weather}, {temp:g} degrees: {wrong[0]} {ERROR_UNIT}"
 
 
-def knows_night_from_day(ask: Ask, _: Model) -> Iterator[str]:
+def knows_night_from_day(ask: Ask, _: OnnxModel) -> Iterator[str]:
     """Less at 3 h than at 13 h and 17 h. More it does not ask: habits change."""
     for day in (WORKING_DAY, DAY_OFF):
         status, answers = ask("POST", "/predict", hours(day))
@@ -80,14 +80,14 @@ def knows_night_from_day(ask: Ask, _: Model) -> Iterator[str]:
             yield f"{day}: {by_hour[3]} {UNIT} at 3 h, {by_hour[13]} at 13 h and {by_hour[17]} at 17 h"
 
 
-def knows_a_busy_hour(ask: Ask, _: Model) -> Iterator[str]:
+def knows_a_busy_hour(ask: Ask, _: OnnxModel) -> Iterator[str]:
     """A model that lost its exponential keeps the shape of a day, at low answers."""
     status, answers = ask("POST", "/predict", hours(WORKING_DAY))
     if status != 200 or not _numbers(answers)[17] > BUSY:
         yield f"{WORKING_DAY}, warm and clear: hardly anybody rides home at 17 h"
 
 
-def batch_answers_the_same(ask: Ask, model: Model) -> Iterator[str]:
+def batch_answers_the_same(ask: Ask, model: OnnxModel) -> Iterator[str]:
     """The batch command gives what the service gives."""
     rows = hours(WORKING_DAY, humidity=None)
     lines = [
@@ -104,7 +104,7 @@ def batch_answers_the_same(ask: Ask, model: Model) -> Iterator[str]:
         yield "the batch and the service answer differently"
 
 
-def refuses_bad_input(ask: Ask, _: Model) -> Iterator[str]:
+def refuses_bad_input(ask: Ask, _: OnnxModel) -> Iterator[str]:
     """And names the field."""
     status, answer = ask("POST", "/predict", EXAMPLE | {"temp_c": "warm"})
     if status != 422 or answer["detail"][0]["loc"] != ["body", "temp_c"]:
@@ -127,13 +127,13 @@ def _numbers(answers: list[dict[str, Any]]) -> list[float]:
 
 
 @contextlib.contextmanager
-def _served(model: Model) -> Iterator[Ask]:
+def _served(model: OnnxModel) -> Iterator[Ask]:
     """The application with that model on a free port of this machine, and how to ask it."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
         listener.listen()  # who connects before the server runs waits
-        server = uvicorn.Server(uvicorn.Config(create_app(Slot(model)), log_level="critical"))
+        server = uvicorn.Server(uvicorn.Config(create_app(ModelHolder(model)), log_level="critical"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)

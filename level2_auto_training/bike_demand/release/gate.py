@@ -13,7 +13,7 @@ from bike_demand.data.table import iso
 from bike_demand.data.target import ERROR_NAME, ERROR_UNIT, error, rounded, targets
 from bike_demand.errors import UserError
 from bike_demand.release.checks import CHECKS, failures
-from bike_demand.serving.model import load_model
+from bike_demand.serving.onnx_model import load_model
 from bike_demand.settings import Release
 from bike_demand.tracking import HANDOFF_ARTIFACT, Dataset, Tracking, Version
 

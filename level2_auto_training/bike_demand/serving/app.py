@@ -1,31 +1,27 @@
-"""The application: asks the model, says how it is, and documents itself."""
+"""The application: predictions, and which model is live."""
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
-from fastapi.routing import APIRoute
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from pydantic import BaseModel
+from pydantic_core import to_json
 
 from bike_demand.data.table import iso
-from bike_demand.data.target import DESCRIPTION
 from bike_demand.handoff import Input, Output
 from bike_demand.serving import docs
-from bike_demand.serving.body import read_body
-from bike_demand.serving.champion import Champion
-from bike_demand.serving.model import Model
-from bike_demand.serving.rows import parse_rows
-from bike_demand.serving.slot import Follower, Slot
+from bike_demand.serving.live_models import ModelHolder, RegistryModels, RegistryPoller
+from bike_demand.serving.logs import JsonLogs
+from bike_demand.serving.onnx_model import OnnxModel
+from bike_demand.serving.request_body import parse_rows, read_body
+from bike_demand.serving.web import Detail, Lifespan, Status, drain_on_sigterm, new_app, not_draining
 from bike_demand.settings import load_settings
 from bike_demand.tracking import Tracking
 
 
 class Prediction(BaseModel):
-    """The answer for one row."""
+    """The prediction for one row."""
 
     timestamp: str
     prediction: float
@@ -33,7 +29,7 @@ class Prediction(BaseModel):
 
 
 class About(BaseModel):
-    """Which model answers, what it takes and what it gives."""
+    """The live model, what it takes and what it returns."""
 
     name: str
     version: str
@@ -42,111 +38,70 @@ class About(BaseModel):
     output: Output
 
 
-class Status(BaseModel):
-    """How the application is."""
+def create_app(holder: ModelHolder, lifespan: Lifespan | None = None) -> FastAPI:
+    """The application with the holder's model: on day 0, before the first release, there is none."""
+    app = new_app(lifespan)
 
-    status: str
-
-
-class Detail(BaseModel):
-    """Why there is no answer, in one sentence."""
-
-    detail: str
-
-
-class _Direct(APIRoute):
-    """A route whose function gets the request as it is and answers a Response as it goes out.
-
-    It is in the documentation like any other, but FastAPI does not parse and serialise around it, which
-    costs more time than the model does.
-    """
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handler: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
-        return handler
-
-
-def create_app(
-    slot: Slot, lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None
-) -> FastAPI:
-    """The application with the model in the slot: there is none on day 0, when nothing was released yet."""
-    app = FastAPI(
-        title="Bike demand",
-        description=DESCRIPTION,
-        docs_url=None,
-        redoc_url=None,
-        lifespan=lifespan,
-    )
-    direct = APIRouter(route_class=_Direct)
-
-    def the_model() -> Model:
-        model = slot.model
+    def live_model() -> OnnxModel:
+        model = holder.model
         if model is None:
-            raise HTTPException(503, slot.reason())
+            raise HTTPException(503, holder.reason())
         return model
 
-    @direct.post(
+    # It reads the body and writes the response itself: FastAPI's way takes longer than the model does.
+    @app.post(
         "/predict",
         summary="Predict demand",
         description=docs.PREDICT,
-        responses=docs.PREDICT_ANSWERS,
+        responses=docs.PREDICT_RESPONSES,
         response_model=Prediction | list[Prediction],
         openapi_extra={"requestBody": docs.PREDICT_BODY},
     )
     async def predict(request: Request) -> Response:
-        current = the_model()
+        current = live_model()
         rows, listed = parse_rows(await read_body(request))
-        answers = [
+        content = [
             {"timestamp": iso(row.timestamp), "prediction": prediction, "model_version": current.version}
             for row, prediction in zip(rows, current.predict(rows), strict=True)
         ]
-        return Response(
-            json.dumps(answers if listed else answers[0], separators=(",", ":")),
-            media_type="application/json",
-        )
+        return Response(to_json(content if listed else content[0]), media_type="application/json")
 
-    app.include_router(direct)
-
-    @app.get("/live", summary="Is the process alive?")
-    async def live() -> Status:
-        return Status(status="live")
-
-    @app.get("/ready", summary="Can it predict?", responses={503: {"model": Detail}})
+    @app.get(
+        "/ready",
+        summary="Can it predict?",
+        responses={503: {"model": Detail}},
+        dependencies=[Depends(not_draining)],
+    )
     async def ready() -> Status:
-        the_model()
+        live_model()
         return Status(status="ready")
 
-    @app.get("/model", summary="Which model answers?", responses={503: {"model": Detail}})
+    @app.get("/model", summary="Which model is live?", responses=docs.NO_MODEL)
     async def about() -> About:
-        model = the_model()
+        model = live_model()
         card = model.card
         return About(
             name=card.name, version=model.version, digest=model.digest, inputs=card.inputs, output=card.output
         )
 
-    @app.get("/", include_in_schema=False)
-    async def entrance() -> RedirectResponse:
-        return RedirectResponse("docs")
-
-    @app.get("/docs", include_in_schema=False)
-    async def documentation() -> HTMLResponse:
-        return HTMLResponse(docs.PAGE)
-
     return app
 
 
 def live_app() -> FastAPI:
-    """The application with the version that is live in the registry: what each worker process starts."""
+    """The application with the registry's live model: what each worker process starts."""
     settings = load_settings()
-    slot = Slot()
-    follower = Follower(slot, Champion(Tracking(settings)), settings.serving.poll_seconds)
+    holder, logs = ModelHolder(), JsonLogs()
+    poller = RegistryPoller(holder, RegistryModels(Tracking(settings)), settings.serving.poll_seconds)
 
     @asynccontextmanager
-    async def following(_: FastAPI) -> AsyncIterator[None]:
-        await asyncio.to_thread(follower.start)
-        if slot.model is None:
-            print(slot.reason(), flush=True)
-        yield
-        await asyncio.to_thread(follower.stop)
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        logs.start()
+        await asyncio.to_thread(poller.start)
+        if holder.model is None:
+            logs.info("waiting", {"detail": holder.reason()})
+        async with drain_on_sigterm(app, settings.serving.drain_seconds):
+            yield
+        await asyncio.to_thread(poller.stop)
+        await asyncio.to_thread(logs.stop)
 
-    return create_app(slot, following)
+    return create_app(holder, lifespan)

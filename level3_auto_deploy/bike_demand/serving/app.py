@@ -1,44 +1,41 @@
-"""The application: asks the models, takes outcomes, says how it is, and documents itself."""
+"""The application: predictions, outcomes, and what is live."""
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, HTTPException, Request, Response, Security
-from fastapi.responses import HTMLResponse, RedirectResponse
-from fastapi.routing import APIRoute
-from fastapi.security import APIKeyHeader
+from fastapi import Depends, FastAPI, HTTPException, Request, Response, Security
 from pydantic import BaseModel
+from pydantic_core import to_json
 
 from bike_demand.data.table import iso
-from bike_demand.data.target import DESCRIPTION
 from bike_demand.errors import UserError
 from bike_demand.handoff import Input, Output
 from bike_demand.prediction_log.outcomes import Stored
 from bike_demand.serving import docs
-from bike_demand.serving.answers import Answers, NoAnswerError, answer
-from bike_demand.serving.assignment import Variant
-from bike_demand.serving.body import read_body
-from bike_demand.serving.guard import Guard
-from bike_demand.serving.keys import HEADER
-from bike_demand.serving.live import Live, Other, Role
-from bike_demand.serving.measured import KEY, Measured, Note
+from bike_demand.serving.keys import ApiKeys, RequireKey
+from bike_demand.serving.live_models import LiveModels, ModelHolder, Role, SecondModel
 from bike_demand.serving.metrics import CONTENT_TYPE
-from bike_demand.serving.outcomes import OutcomeStore, parse_outcomes
-from bike_demand.serving.recorder import Recorder
-from bike_demand.serving.rows import parse_rows
-from bike_demand.serving.slot import Slot
-from bike_demand.serving.variables import ENVIRONMENT
-from bike_demand.serving.worker import Worker
+from bike_demand.serving.outcome_intake import OutcomeStore, parse_outcomes
+from bike_demand.serving.prediction import (
+    InvalidPredictionError,
+    PredictedBatch,
+    Variant,
+    predict_rows,
+)
+from bike_demand.serving.request_body import parse_rows, read_body
+from bike_demand.serving.telemetry import NOTE, Recorder, RequestNote, Telemetry
+from bike_demand.serving.web import Detail, Lifespan, Status, drain_on_sigterm, new_app, not_draining
+from bike_demand.serving.worker import ENVIRONMENT, ServiceWorker
 from bike_demand.settings import load_settings
 
 OUTCOME_SECONDS = 15.0  # for the database to take outcomes
 
 
 class Prediction(BaseModel):
-    """The answer for one row. By `id` it can be followed back to the rows that taught the model."""
+    """The prediction for one row. By `id` it can be traced to the rows that the model was trained on."""
 
     id: str
     timestamp: str
@@ -47,16 +44,16 @@ class Prediction(BaseModel):
     model_version: str
 
 
-class Kept(BaseModel):
-    """What became of outcomes: how many hours are new, were known already, or got another count."""
+class Acknowledgement(BaseModel):
+    """How many of the outcomes are new, were known already, or got another count."""
 
     new: int
     unchanged: int
     revised: int
 
 
-class Beside(BaseModel):
-    """The model that answers beside the live one, and for which share of the hours its answer is shown."""
+class AboutOther(BaseModel):
+    """The model that runs beside the live one, and the share of the hours for which it predicts."""
 
     version: str
     digest: str
@@ -66,148 +63,112 @@ class Beside(BaseModel):
 
 
 class About(BaseModel):
-    """Which model answers, what it takes and what it gives, and which other one answers beside it."""
+    """The live model, what it takes and returns, and the one that runs beside it."""
 
     name: str
     version: str
     digest: str
     deployment: str
-    other: Beside | None
+    other: AboutOther | None
     inputs: tuple[Input, ...]
     output: Output
 
 
-class Status(BaseModel):
-    """How the application is."""
-
-    status: str
-
-
-class Detail(BaseModel):
-    """Why there is no answer, in one sentence."""
-
-    detail: str
-
-
-class _Direct(APIRoute):
-    """A route whose function gets the request as it is and answers a Response as it goes out.
-
-    It is in the documentation like any other, but FastAPI does not parse and serialise around it, which
-    costs more time than the model does.
-    """
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handler: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
-        return handler
-
-
 def create_app(
-    slot: Slot,
-    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
+    holder: ModelHolder,
+    lifespan: Lifespan | None = None,
     *,
-    guard: Guard | None = None,
+    keys: ApiKeys | None = None,
     recorder: Recorder | None = None,
     outcomes: OutcomeStore | None = None,
 ) -> FastAPI:
-    """The application with what is live in the slot: nothing is on day 0, when nothing was released yet.
+    """The application with the live models of the holder: on day 0, before the first release, there are none.
 
-    Without a guard everybody may ask, without a recorder nothing is kept but metrics, and without a store
-    outcomes are refused.
+    Without keys access is open, without a recorder nothing is kept but metrics, and without a store outcomes
+    are refused.
     """
-    guard, recorder = guard or Guard(), recorder or Recorder()
-    app = FastAPI(
-        title="Bike demand",
-        description=DESCRIPTION,
-        docs_url=None,
-        redoc_url=None,
-        lifespan=lifespan,
-    )
-    direct = APIRouter(route_class=_Direct)
-    # For the documentation; each route asks the guard itself.
-    key = [Security(APIKeyHeader(name=HEADER, auto_error=False))]
+    keys, recorder = keys or ApiKeys(), recorder or Recorder()
+    app = new_app(lifespan)
+    app.add_middleware(Telemetry, recorder=recorder)
+    client = Security(RequireKey(keys, "client"))
+    operator = Security(RequireKey(keys, "operations"))
 
-    def what_is_live() -> Live:
-        live = slot.live
+    def live_models() -> LiveModels:
+        live = holder.live
         if live is None:
-            raise HTTPException(503, slot.reason())
+            raise HTTPException(503, holder.reason())
         return live
 
-    @direct.post(
+    # These two read the body and write the response themselves: to have FastAPI do it takes longer than the
+    # model does.
+    @app.post(
         "/predict",
         summary="Predict demand",
         description=docs.PREDICT,
-        responses=docs.PREDICT_ANSWERS,
+        responses=docs.PREDICT_RESPONSES,
         response_model=Prediction | list[Prediction],
         openapi_extra={"requestBody": docs.PREDICT_BODY},
-        dependencies=key,
     )
-    async def predict(request: Request) -> Response:
-        client = guard.client(request, "client")
-        live = what_is_live()
+    async def predict(request: Request, name: Annotated[str, client]) -> Response:
+        request.scope[NOTE] = RequestNote(name)
+        live = live_models()
         rows, listed = parse_rows(await read_body(request))
         try:
-            answers = answer(live, rows, client, recorder.metrics.failed)
-        except NoAnswerError as error:
+            batch = predict_rows(live, rows, name, recorder.metrics.failed)
+        except InvalidPredictionError as error:
             raise HTTPException(500, str(error)) from None
-        request.scope[KEY] = Note(client, answers.ids)
-        recorder.answered(answers)
-        each = _as_json(answers)
-        return Response(f"[{','.join(each)}]" if listed else each[0], media_type="application/json")
+        request.scope[NOTE] = RequestNote(name, batch.ids)
+        recorder.predicted(batch)
+        content = _as_dicts(batch)
+        return Response(to_json(content if listed else content[0]), media_type="application/json")
 
-    @direct.post(
+    @app.post(
         "/outcomes",
-        summary="Say what happened",
+        summary="Report outcomes",
         description=docs.OUTCOMES,
-        responses=docs.OUTCOMES_ANSWERS,
-        response_model=Kept,
+        responses=docs.OUTCOMES_RESPONSES,
+        response_model=Acknowledgement,
         openapi_extra={"requestBody": docs.OUTCOMES_BODY},
-        dependencies=key,
     )
-    async def take_outcomes(request: Request) -> Response:
-        client = guard.client(request, "client")
-        request.scope[KEY] = Note(client)
+    async def post_outcomes(request: Request, name: Annotated[str, client]) -> Response:
+        request.scope[NOTE] = RequestNote(name)
         given = parse_outcomes(await read_body(request))
         if outcomes is None:
-            raise HTTPException(503, "this environment has no database, so outcomes cannot be kept")
+            raise HTTPException(503, "this environment has no database, so outcomes cannot be stored")
 
-        def keep() -> Stored:
-            # Who reads an outcome finds the predictions that it belongs to.
-            recorder.flush()
+        def store() -> Stored:
+            recorder.flush()  # whoever reads an outcome finds the predictions that it belongs to
             return outcomes.store(given)
 
         try:
-            stored = await asyncio.wait_for(asyncio.to_thread(keep), OUTCOME_SECONDS)
+            stored = await asyncio.wait_for(asyncio.to_thread(store), OUTCOME_SECONDS)
         except (UserError, TimeoutError) as error:
             why = str(error) or "the database takes too long"
             raise HTTPException(503, f"nothing is acknowledged, send it again later: {why}") from None
         recorder.metrics.outcomes(stored)
-        return Response(Kept(**vars(stored)).model_dump_json(), media_type="application/json")
-
-    app.include_router(direct)
-    app.add_middleware(Measured, recorder=recorder, direct={("POST", "/predict"): predict})
-
-    @app.get("/live", summary="Is the process alive?")
-    async def live() -> Status:
-        return Status(status="live")
-
-    @app.get("/ready", summary="Can it predict?", responses={503: {"model": Detail}})
-    async def ready() -> Status:
-        what_is_live()
-        return Status(status="ready")
+        return Response(Acknowledgement(**vars(stored)).model_dump_json(), media_type="application/json")
 
     @app.get(
-        "/model", summary="Which model answers?", responses=docs.REFUSED | docs.NO_MODEL, dependencies=key
+        "/ready",
+        summary="Can it predict?",
+        responses={503: {"model": Detail}},
+        dependencies=[Depends(not_draining)],
     )
-    async def about(request: Request) -> About:
-        request.scope[KEY] = Note(guard.client(request, "operations"))
-        live = what_is_live()
+    async def ready() -> Status:
+        live_models()
+        return Status(status="ready")
+
+    @app.get("/model", summary="Which model is live?", responses=docs.REFUSED | docs.NO_MODEL)
+    async def about(request: Request, name: Annotated[str, operator]) -> About:
+        request.scope[NOTE] = RequestNote(name)
+        live = live_models()
         model = live.model
         return About(
             name=model.card.name,
             version=model.version,
             digest=model.digest,
             deployment=live.deployment,
-            other=_beside(live.other) if live.other else None,
+            other=_about_other(live.other) if live.other else None,
             inputs=model.card.inputs,
             output=model.card.output,
         )
@@ -217,42 +178,39 @@ def create_app(
         summary="Numbers for Prometheus",
         responses=docs.REFUSED | docs.METRICS,
         response_class=Response,
-        dependencies=key,
     )
-    async def metrics(request: Request) -> Response:
-        request.scope[KEY] = Note(guard.client(request, "operations"))
+    async def metrics(request: Request, name: Annotated[str, operator]) -> Response:
+        request.scope[NOTE] = RequestNote(name)
         recorder.sync()
         return Response(await asyncio.to_thread(recorder.metrics.text), media_type=CONTENT_TYPE)
-
-    @app.get("/", include_in_schema=False)
-    async def entrance() -> RedirectResponse:
-        return RedirectResponse("docs")
-
-    @app.get("/docs", include_in_schema=False)
-    async def documentation() -> HTMLResponse:
-        return HTMLResponse(docs.PAGE)
 
     return app
 
 
 def live_app() -> FastAPI:
-    """The application with what is live in the registry: what each worker process starts."""
-    worker = Worker(load_settings(), os.environ.get(ENVIRONMENT, "production"))
+    """The application with the registry's live models: what each worker process starts."""
+    settings = load_settings()
+    worker = ServiceWorker(settings, os.environ.get(ENVIRONMENT, "production"))
 
     @asynccontextmanager
-    async def following(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(worker.start)
-        yield
+        async with drain_on_sigterm(app, settings.serving.drain_seconds):
+            yield
         await asyncio.to_thread(worker.stop)
 
     return create_app(
-        worker.slot, following, guard=worker.guard, recorder=worker.recorder, outcomes=worker.outcomes
+        worker.holder,
+        lifespan,
+        keys=worker.keys,
+        recorder=worker.recorder,
+        outcomes=worker.outcomes,
     )
 
 
-def _beside(other: Other) -> Beside:
+def _about_other(other: SecondModel) -> AboutOther:
     model = other.model
-    return Beside(
+    return AboutOther(
         version=model.version,
         digest=model.digest,
         deployment=other.deployment,
@@ -261,16 +219,21 @@ def _beside(other: Other) -> Beside:
     )
 
 
-def _as_json(answers: Answers) -> list[str]:
-    """Each answer as JSON. Put together here: there is nothing in it that needs quoting."""
-    live = answers.live
+def _as_dicts(batch: PredictedBatch) -> list[dict[str, Any]]:
+    """The `Prediction` of each row, as JSON values."""
+    live = batch.live
     versions = {"champion": live.model.version}
     if live.other is not None:
         versions["challenger"] = live.other.model.version
     return [
-        f'{{"id":"{id_}","timestamp":"{iso(row.timestamp)}","prediction":{prediction!r},"variant":"{who}",'
-        f'"model_version":"{versions[who]}"}}'
+        {
+            "id": id_,
+            "timestamp": iso(row.timestamp),
+            "prediction": prediction,
+            "variant": who,
+            "model_version": versions[who],
+        }
         for id_, row, prediction, who in zip(
-            answers.ids, answers.rows, answers.predictions, answers.variants, strict=True
+            batch.ids, batch.rows, batch.predictions, batch.variants, strict=True
         )
     ]

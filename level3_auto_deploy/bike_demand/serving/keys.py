@@ -1,13 +1,16 @@
-"""API keys: who may ask and post, and who may look inside."""
+"""API keys: who may ask for predictions and post outcomes, and who may look inside."""
 
 import hashlib
 import hmac
+import logging
 import re
 import secrets
 from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
+from fastapi import HTTPException, Request
+from fastapi.security import APIKeyHeader
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bike_demand.errors import UserError
@@ -16,60 +19,99 @@ from bike_demand.files import write_atomically
 HEADER = "X-API-Key"
 OPEN = "anyone"  # the client's name where there are no keys
 
-Role = Literal["client", "operations"]
+KeyRole = Literal["client", "operations"]
+log = logging.getLogger(__name__)
 
 
-class Key(BaseModel):
-    """One key, of which only its SHA-256 is kept: it is random and long, so nobody finds it from that."""
+class StoredKey(BaseModel):
+    """One key, of which only the SHA-256 is stored: it is random and long, so nobody finds it from that."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    role: Role
+    role: KeyRole
 
 
-class Keys:
-    """The keys in a file; without the file there are none, and everybody may do everything."""
+class ApiKeys:
+    """The keys in a file, as of the last `reload`. Without the file there are none, and access is open."""
 
-    def __init__(self, keys: dict[str, Key] | None = None) -> None:
-        self._keys = [(name, bytes.fromhex(key.sha256), key.role) for name, key in (keys or {}).items()]
+    def __init__(self, file: Path | None = None) -> None:
+        self._file = file
+        self._seen = _stamp(file)
+        self._keys = read_keys(file) if file else {}
 
     def __bool__(self) -> bool:
         return bool(self._keys)
 
-    def holder(self, given: str | None) -> tuple[str, Role] | None:
-        """Whose key that is, and what it is for; None: nobody's.
-
-        Takes as long for a wrong key as for a right one.
-        """
-        digest = hashlib.sha256((given or "").encode()).digest()
+    def holder(self, given: str | None) -> tuple[str, KeyRole] | None:
+        """Whose key that is, and its role; None: nobody's. Takes equally long for right and wrong keys."""
+        digest = hashlib.sha256((given or "").encode()).hexdigest()
         found = None
-        for name, known, role in self._keys:
-            if hmac.compare_digest(digest, known):
-                found = (name, role)
+        for name, key in self._keys.items():
+            if hmac.compare_digest(digest, key.sha256):
+                found = (name, key.role)
         return found
 
+    def reload(self) -> None:
+        """Read the file again if it changed. One that is gone or damaged changes nothing, and is logged."""
+        stamp = _stamp(self._file)
+        if self._file is None or stamp == self._seen:
+            return
+        self._seen = stamp
+        try:
+            if stamp is None and self._keys:
+                raise UserError(f"{self._file}: gone")
+            self._keys = read_keys(self._file)
+        except UserError as error:
+            log.error("keys_problem", extra={"detail": f"{error}; the previous keys stay in force"})
 
-def read_keys(file: Path) -> Keys:
-    """The keys in the file; none where there is no file. Raises UserError where it is not a file of keys."""
-    return Keys(_read(file))
+
+class RequireKey(APIKeyHeader):
+    """A dependency that admits a request by its key, and gives the name of the client.
+
+    Raises HTTPException 401 without a known key, 403 for a key with another role.
+    """
+
+    challenge = HEADER  # how a client is told to identify itself
+
+    def __init__(self, keys: ApiKeys, role: KeyRole) -> None:
+        super().__init__(name=HEADER, scheme_name="API key", auto_error=False)
+        self._keys, self._role = keys, role
+
+    def given(self, request: Request) -> str | None:
+        """The key that the request carries."""
+        return request.headers.get(HEADER)
+
+    async def __call__(self, request: Request) -> str:
+        """The name of the client."""
+        if not self._keys:
+            return OPEN
+        holder = self._keys.holder(self.given(request))
+        if holder is None:
+            headers = {"WWW-Authenticate": self.challenge}
+            raise HTTPException(401, f"give an API key in the header {HEADER}", headers)
+        name, role = holder
+        if role != self._role:
+            raise HTTPException(403, f"the key of {name} has the role {role}; this needs {self._role}")
+        return name
 
 
-def make_key(file: Path, name: str, role: Role) -> str:
-    """Make a key, add it to the file, and return it: it is not kept anywhere. Raises UserError."""
+def make_key(file: Path, name: str, role: KeyRole) -> str:
+    """Make a key, add its digest to the file, and return the key itself. Raises UserError."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
         raise UserError(f"name {name!r}: give up to 64 letters, digits, `_`, `.` or `-`")
-    keys = _read(file)
+    keys = read_keys(file)
     if name in keys:
         raise UserError(f"{file}: {name} has a key already; delete its entry there, or give another name")
     key = secrets.token_urlsafe(32)
-    keys[name] = Key(sha256=hashlib.sha256(key.encode()).hexdigest(), role=role)
+    keys[name] = StoredKey(sha256=hashlib.sha256(key.encode()).hexdigest(), role=role)
     text = yaml.safe_dump({name: each.model_dump() for name, each in keys.items()}, sort_keys=True)
     write_atomically(file, text.encode())
     return key
 
 
-def _read(file: Path) -> dict[str, Key]:
+def read_keys(file: Path) -> dict[str, StoredKey]:
+    """The keys in the file by name; none where there is no file. Raises UserError for any other content."""
     try:
         given = yaml.load(file.read_bytes(), Loader=yaml.CSafeLoader)
     except FileNotFoundError:
@@ -77,13 +119,21 @@ def _read(file: Path) -> dict[str, Key]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: not YAML: {' '.join(str(error).split())}") from None
     except OSError as error:
-        raise UserError(f"{file}: {error.strerror}; who may ask is not known") from None
+        raise UserError(f"{file}: {error.strerror}; the API keys cannot be read") from None
     if given is None:
         return {}
     if not isinstance(given, dict):
         raise UserError(f"{file}: not a file of keys; make one with `python -m bike_demand key NAME`")
     try:
-        return {str(name): Key.model_validate(key) for name, key in given.items()}
+        return {str(name): StoredKey.model_validate(key) for name, key in given.items()}
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise UserError(f"{file}: {'.'.join(map(str, first['loc'])) or 'top'}: {first['msg']}") from None
+
+
+def _stamp(file: Path | None) -> tuple[int, int, int] | None:
+    try:
+        found = file.stat() if file else None
+    except OSError:
+        return None
+    return (found.st_mtime_ns, found.st_size, found.st_ino) if found else None

@@ -1,5 +1,7 @@
 """One process of the service: follows the registry, keeps the logs, and ends with whoever started it."""
 
+import gc
+import logging
 import multiprocessing
 import os
 import signal
@@ -10,75 +12,79 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 from bike_demand.prediction_log.writer import Beat, PredictionLog
-from bike_demand.serving.answers import Answers, to_rows
-from bike_demand.serving.champion import Champion
-from bike_demand.serving.guard import Guard
-from bike_demand.serving.lines import Lines
+from bike_demand.serving.keys import ApiKeys
+from bike_demand.serving.live_models import ModelHolder, RegistryModels, RegistryPoller
+from bike_demand.serving.logs import JsonLogs
 from bike_demand.serving.metrics import Metrics
-from bike_demand.serving.outcomes import OutcomeStore
-from bike_demand.serving.recorder import Recorder
-from bike_demand.serving.slot import Follower, Slot
+from bike_demand.serving.outcome_intake import OutcomeStore
+from bike_demand.serving.prediction import PredictedBatch, to_log_rows
+from bike_demand.serving.telemetry import Recorder
 from bike_demand.settings import SERVING, Settings
 from bike_demand.tracking import Tracking
 
+ENVIRONMENT = "BIKE_ENVIRONMENT"  # the variable by which the server says which environment to serve
 
-class Worker:
+log = logging.getLogger(__name__)
+
+
+class ServiceWorker:
     """All that one process needs besides the application itself."""
 
     def __init__(self, settings: Settings, environment: str) -> None:
         given, place = settings.serving, settings.environments.named(environment)
-        self.slot = Slot()
-        self.guard = Guard(file=Path(given.keys))
+        self.holder = ModelHolder()
+        self.keys = ApiKeys(Path(given.keys))
         self.outcomes = OutcomeStore(place.database) if place.database else None
         self._environment = environment
-        self._lines = Lines()
+        self._logs = JsonLogs()
         self._metrics = Metrics()
-        self._log: PredictionLog[Answers] | None = None
+        self._predictions: PredictionLog[PredictedBatch] | None = None
         if place.database:
-            self._log = PredictionLog(
+            self._predictions = PredictionLog(
                 place.database,
                 given.log.flush_seconds,
                 given.log.queue,
-                lambda entries: to_rows(entries, self._metrics.failed),
+                lambda batches: to_log_rows(batches, self._metrics.failed),
                 worker=f"{socket.gethostname()}:{os.getpid()}:{time.time():.0f}",
                 beat=self._beat,
                 beat_seconds=given.poll_seconds,
             )
-        self.recorder = Recorder(self._metrics, self._log, self._lines if given.log.requests else None)
-        self._follower = Follower(
-            self.slot,
-            Champion(Tracking(settings), place.alias, SERVING / environment),
-            given.poll_seconds,
-            self._lines.say,
-            self._looked,
+        self.recorder = Recorder(
+            self._metrics, self._predictions, self._logs, log_requests=given.log.requests
         )
+        models = RegistryModels(Tracking(settings), place.alias, SERVING / environment)
+        self._poller = RegistryPoller(self.holder, models, given.poll_seconds, self._after_poll)
 
     def start(self) -> None:
-        """Begin; returns once it was looked what is live, or after ten seconds without an answer."""
+        """Start; returns after the first registry poll, or when that takes too long."""
         end_with_parent()
-        self._lines.start()
-        self._follower.start()
-        if self.slot.live is None:
-            self._lines.say("waiting", reason=self.slot.reason())
-        if self._log is not None:
-            self._log.start()
+        self._logs.start()
+        if not self.keys:
+            log.warning("no_keys", extra={"detail": "there are no API keys, so access is open"})
+        self._poller.start()
+        if self.holder.live is None:
+            log.info("waiting", extra={"detail": self.holder.reason()})
+        if self._predictions is not None:
+            self._predictions.start()
+        gc.collect()
+        gc.freeze()  # collections while requests are answered need not go through what was imported
 
     def stop(self) -> None:
-        """End, and write what is not written yet."""
-        self._follower.stop()
-        if self._log is not None:
-            self._log.stop()
+        """Stop, and write what is not written yet."""
+        self._poller.stop()
+        if self._predictions is not None:
+            self._predictions.stop()
         if self.outcomes is not None:
             self.outcomes.close()
-        self._lines.stop()
+        self._logs.stop()
 
-    def _looked(self, changed: bool) -> None:
-        self.guard.refresh()
-        self._metrics.live(self.slot.live, self.slot.problem is not None, changed)
+    def _after_poll(self, changed: bool) -> None:
+        self.keys.reload()
+        self._metrics.live(self.holder.live, self.holder.problem is not None, changed)
         self.recorder.sync()
 
     def _beat(self) -> Beat:
-        live = self.slot.live
+        live = self.holder.live
         if live is None:
             return Beat(self._environment, None, None, None)
         other = int(live.other.model.version) if live.other else None
@@ -93,6 +99,6 @@ def end_with_parent() -> None:
 
     def watch() -> None:
         wait([parent.sentinel])
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)  # at once: nobody is left who waits for a drain
 
     threading.Thread(target=watch, name="end-with-parent", daemon=True).start()

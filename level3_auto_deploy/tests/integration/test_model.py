@@ -15,7 +15,7 @@ import pytest
 from bike_demand.__main__ import main
 from bike_demand.data.schema import CONDITION_COLUMNS, EXAMPLE
 from bike_demand.release.checks import failures, hours
-from bike_demand.serving.model import load_model
+from bike_demand.serving.onnx_model import load_model
 from bike_demand.settings import load_settings
 from bike_demand.tracking import HANDOFF_ARTIFACT, Tracking
 from tests.conftest import ENVIRONMENT, ROOT

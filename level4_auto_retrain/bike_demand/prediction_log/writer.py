@@ -5,7 +5,7 @@ up to so many rows wait for it, answers go on, and what comes on top is lost and
 rows since the last flush are missing.
 """
 
-import sys
+import logging
 import threading
 import time
 from collections import deque
@@ -25,6 +25,8 @@ from bike_demand.prediction_log.tables import predictions, workers
 RETRY_SECONDS = 1.0  # until a database that failed is tried again
 PATIENCE_SECONDS = 5.0  # for the last flush, when the service ends
 ROWS_OF_STATEMENT = 500  # sqlite takes 32,766 values in one
+
+log = logging.getLogger(__name__)
 
 Entry = TypeVar("Entry")
 Row = tuple[Any, ...]  # the columns of `predictions`, in their order; moments without a zone
@@ -125,7 +127,7 @@ class PredictionLog(Generic[Entry]):
         self._thread.join(PATIENCE_SECONDS)
         left = self.counts().queued
         if left:
-            _say(f"{left} rows of the prediction log could not be written and are lost")
+            log.error("prediction_log_lost", extra={"rows": left})
 
     # ---- the writer's thread
 
@@ -153,7 +155,7 @@ class PredictionLog(Generic[Entry]):
         except Exception as error:  # whatever it is, the thread has to go on, and it is said below
             said = str(error) if isinstance(error, UserError) else one_line(error)
             if said != self.problem:
-                _say(f"{said} (answers go on; up to {self._limit} rows of the prediction log wait)")
+                log.error("prediction_log_problem", extra={"detail": said, "capacity": self._limit})
             self.problem = said
             self._retry_at = time.monotonic() + RETRY_SECONDS
             if self._database is not None:  # it may have been deleted and made anew: open it again
@@ -162,11 +164,7 @@ class PredictionLog(Generic[Entry]):
             return
         if self.problem is not None:
             self.problem = None
-            print(
-                f"the prediction log is written again; {self.counts().lost} rows were lost so far",
-                file=sys.stderr,
-                flush=True,
-            )
+            log.info("prediction_log_resumed", extra={"lost": self.counts().lost})
 
     def _flush(self) -> None:
         if self._database is None:
@@ -193,7 +191,7 @@ class PredictionLog(Generic[Entry]):
                 _insert_new(database, [row])
             except (IntegrityError, DataError) as error:
                 dropped += 1
-                _say(f"the prediction log takes no row like {row}: {one_line(error)}")
+                log.error("prediction_log_row", extra={"detail": one_line(error), "row": row})
         return dropped
 
     def _tell(self, last: bool) -> None:
@@ -248,7 +246,3 @@ def _for_sqlite(row: Row) -> Row:
 
 def _text(moment: datetime) -> str:
     return moment.isoformat(" ", "microseconds")
-
-
-def _say(what: str) -> None:
-    print(f"error: {what}", file=sys.stderr, flush=True)

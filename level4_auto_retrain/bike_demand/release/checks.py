@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from bike_demand.data.schema import CONDITION_COLUMNS, EXAMPLE
 from bike_demand.data.target import BUSY, ERROR_UNIT, HIGHEST, LOWEST, UNIT
 from bike_demand.serving.batch import score
-from bike_demand.serving.model import Model
+from bike_demand.serving.onnx_model import OnnxModel
 
 WORKING_DAY, DAY_OFF = "2012-06-13", "2012-06-16"
 TIMEOUT_SECONDS = 30
@@ -24,7 +24,7 @@ NO_KEYS: Mapping[str, str] = {}
 Ask = Callable[..., tuple[int, Any]]
 
 
-def failures(address: str, model: Model, keys: Mapping[str, str] = NO_KEYS) -> list[str]:
+def failures(address: str, model: OnnxModel, keys: Mapping[str, str] = NO_KEYS) -> list[str]:
     """What does not work in the service there, which answers with that model; empty: it may go live.
 
     One sentence each. `keys`: the client's and, for /model, the operator's, as KEY_FOR names them. Raises
@@ -40,7 +40,7 @@ def hours(day: str, **changes: Any) -> list[dict[str, Any]]:
     return [row | {"timestamp": f"{day}T{hour:02}:00:00"} for hour in range(24)]
 
 
-def is_ready(ask: Ask, model: Model) -> Iterator[str]:
+def is_ready(ask: Ask, model: OnnxModel) -> Iterator[str]:
     """The application says that it is ready, and with which model."""
     status, about = ask("GET", "/model")
     expected = (model.version, model.digest)
@@ -48,7 +48,7 @@ def is_ready(ask: Ask, model: Model) -> Iterator[str]:
         yield "the application does not become ready with it"
 
 
-def answers_documented_examples(ask: Ask, _: Model) -> Iterator[str]:
+def answers_documented_examples(ask: Ask, _: OnnxModel) -> Iterator[str]:
     """What the documentation shows works."""
     body = ask("GET", "/openapi.json")[1]["paths"]["/predict"]["post"]["requestBody"]
     for name, example in body["content"]["application/json"]["examples"].items():
@@ -56,7 +56,7 @@ def answers_documented_examples(ask: Ask, _: Model) -> Iterator[str]:
             yield f"the documented example '{name}' is not answered"
 
 
-def answers_possible_numbers(ask: Ask, _: Model) -> Iterator[str]:
+def answers_possible_numbers(ask: Ask, _: OnnxModel) -> Iterator[str]:
     """In any weather, the humidity known or not."""
     for day in (WORKING_DAY, DAY_OFF):
         for weather in (1, 2, 3, 4):
@@ -70,7 +70,7 @@ def answers_possible_numbers(ask: Ask, _: Model) -> Iterator[str]:
                         yield f"{day}, weather {weather}, {temp:g} degrees: {wrong[0]} {ERROR_UNIT}"
 
 
-def knows_night_from_day(ask: Ask, _: Model) -> Iterator[str]:
+def knows_night_from_day(ask: Ask, _: OnnxModel) -> Iterator[str]:
     """Less at 3 h than at 13 h and 17 h. More it does not ask: habits change."""
     for day in (WORKING_DAY, DAY_OFF):
         status, answers = ask("POST", "/predict", hours(day))
@@ -79,14 +79,14 @@ def knows_night_from_day(ask: Ask, _: Model) -> Iterator[str]:
             yield f"{day}: {by_hour[3]} {UNIT} at 3 h, {by_hour[13]} at 13 h and {by_hour[17]} at 17 h"
 
 
-def knows_a_busy_hour(ask: Ask, _: Model) -> Iterator[str]:
+def knows_a_busy_hour(ask: Ask, _: OnnxModel) -> Iterator[str]:
     """A model that lost its exponential keeps the shape of a day, at low answers."""
     status, answers = ask("POST", "/predict", hours(WORKING_DAY))
     if status != 200 or not _numbers(answers)[17] > BUSY:
         yield f"{WORKING_DAY}, warm and clear: hardly anybody rides home at 17 h"
 
 
-def batch_answers_the_same(ask: Ask, model: Model) -> Iterator[str]:
+def batch_answers_the_same(ask: Ask, model: OnnxModel) -> Iterator[str]:
     """The batch command gives what the service gives."""
     rows = hours(WORKING_DAY, humidity=None)
     lines = [
@@ -103,7 +103,7 @@ def batch_answers_the_same(ask: Ask, model: Model) -> Iterator[str]:
         yield "the batch and the service answer differently"
 
 
-def answers_say_where_they_come_from(ask: Ask, model: Model) -> Iterator[str]:
+def answers_say_where_they_come_from(ask: Ask, model: OnnxModel) -> Iterator[str]:
     """Each has an id of its own, and the version."""
     answers = ask("POST", "/predict", hours(WORKING_DAY))[1]
     if len({each["id"] for each in answers}) != len(answers):
@@ -112,7 +112,7 @@ def answers_say_where_they_come_from(ask: Ask, model: Model) -> Iterator[str]:
         yield f"not all answers are of version {model.version}"
 
 
-def takes_outcomes(ask: Ask, _: Model) -> Iterator[str]:
+def takes_outcomes(ask: Ask, _: OnnxModel) -> Iterator[str]:
     """What happened in an hour is taken, and taken once more."""
     for _again in range(2):
         status, answer = ask("POST", "/outcomes", [{"timestamp": f"{WORKING_DAY}T17:00:00", "count": 500}])
@@ -121,7 +121,7 @@ def takes_outcomes(ask: Ask, _: Model) -> Iterator[str]:
             return
 
 
-def refuses_bad_input(ask: Ask, _: Model) -> Iterator[str]:
+def refuses_bad_input(ask: Ask, _: OnnxModel) -> Iterator[str]:
     """And names the field."""
     status, answer = ask("POST", "/predict", EXAMPLE | {"temp_c": "warm"})
     if status != 422 or answer["detail"][0]["loc"] != ["body", "temp_c"]:

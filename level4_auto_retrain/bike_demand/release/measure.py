@@ -10,19 +10,19 @@ import psutil
 
 from bike_demand.data.schema import EXAMPLE, MAX_ROWS, Conditions
 from bike_demand.errors import UserError
-from bike_demand.serving.model import Model, load_model
+from bike_demand.serving.onnx_model import OnnxModel, load_model
 
 BLOCKS, BLOCK_ROWS = 60, 40  # the times of so many rows in a row are one block
 ROW = Conditions.model_validate_json(json.dumps(EXAMPLE))
 
 
-def memory(model: Model) -> float:
+def memory(model: OnnxModel) -> float:
     """Megabytes of this process, which has loaded the model and answered a largest request."""
     model.predict([ROW] * MAX_ROWS)
     return float(psutil.Process().memory_info().rss / 1e6)
 
 
-def latency(models: Sequence[Model]) -> list[float]:
+def latency(models: Sequence[OnnxModel]) -> list[float]:
     """Microseconds for a row, of each model: in the fastest of blocks, in which the models take turns.
 
     What else the machine does only ever adds to a time. Where it is busy about half of the time, the median

@@ -13,7 +13,7 @@ from bike_demand.data.schema import Conditions
 from bike_demand.prediction_log.database import Database
 from bike_demand.prediction_log.queries import Pair, ShownPrediction, shown
 from bike_demand.release.ab.evidence import Evidence, Trial, TrialKind, weigh
-from bike_demand.serving.model import load_model
+from bike_demand.serving.onnx_model import load_model
 from bike_demand.settings import Settings
 from bike_demand.tracking import CHAMPION, HANDOFF_ARTIFACT, Tracking, Version
 

@@ -9,25 +9,24 @@ from bike_demand.data.schema import OUTCOME_COLUMNS, Conditions
 from bike_demand.data.table import iso, parse_csv
 from bike_demand.errors import UserError
 from bike_demand.files import write_atomically
-from bike_demand.serving.champion import Champion
-from bike_demand.serving.model import Model
-from bike_demand.serving.slot import NOTHING_YET
+from bike_demand.serving.live_models import NO_MODEL, RegistryModels
+from bike_demand.serving.onnx_model import OnnxModel
 from bike_demand.settings import Settings
 from bike_demand.tracking import Tracking
 
 
-def live_model(settings: Settings) -> Model:
+def live_model(settings: Settings) -> OnnxModel:
     """The model that a service started now would answer with. Raises UserError where there is none."""
-    live, problem = Champion(Tracking(settings)).current()
+    live, problem = RegistryModels(Tracking(settings)).current()
     if live is None:
-        raise UserError(problem or NOTHING_YET)
+        raise UserError(problem or NO_MODEL)
     model = live.model
     if problem is not None:
         print(f"warning: {problem} (version {model.version} answers, the last one live)", file=sys.stderr)
     return model
 
 
-def score(model: Model, source: Path, target: Path) -> int:
+def score(model: OnnxModel, source: Path, target: Path) -> int:
     """Predict each row of `source` into `target` (timestamp, prediction, model_version); how many there were.
 
     `source` has the columns of a request. Those of the feed that tell the outcome may be there too and are

@@ -26,7 +26,7 @@ from bike_demand.prediction_log.event_log import (
 )
 from bike_demand.prediction_log.history import Day, days, drifts
 from bike_demand.prediction_log.queries import Worker, workers
-from bike_demand.serving.live import Live
+from bike_demand.serving.live_models import LiveModels
 from bike_demand.serving.metrics import Metrics, Traffic
 from bike_demand.settings import Dashboard
 
@@ -129,10 +129,10 @@ class StatusReporter:
         self._address, self._environment, self._metrics = address, environment, metrics
         self._settings, self._seen_within = settings, seen_within
         self._database: Database | None = None
-        self._cached: tuple[float, tuple[Live | None, str | None], bytes] | None = None
+        self._cached: tuple[float, tuple[LiveModels | None, str | None], bytes] | None = None
         self._lock = threading.Lock()
 
-    def json(self, live: Live | None, problem: str | None) -> bytes:
+    def json(self, live: LiveModels | None, problem: str | None) -> bytes:
         """The document as JSON. `problem`: why the registry is not followed at the moment."""
         with self._lock:
             if self._cached is not None:
@@ -150,7 +150,7 @@ class StatusReporter:
                 self._database.close()
                 self._database = None
 
-    def _document(self, live: Live | None, problem: str | None) -> StatusDocument:
+    def _document(self, live: LiveModels | None, problem: str | None) -> StatusDocument:
         found: dict[str, Any] = {
             "environment": self._environment,
             "generated_at": datetime.now(UTC),
@@ -288,7 +288,7 @@ def _doing(status: StatusDocument, training: Action | None) -> Iterator[str]:
         yield f"Alerts not delivered: {len(status.undelivered)} ({reason})."
 
 
-def _served(live: Live | None) -> Iterator[ServedModel]:
+def _served(live: LiveModels | None) -> Iterator[ServedModel]:
     if live is None:
         return
     other = live.other

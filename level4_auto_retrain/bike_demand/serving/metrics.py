@@ -11,11 +11,11 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from bike_demand.prediction_log.outcomes import Stored
 from bike_demand.prediction_log.writer import Counts
-from bike_demand.serving.live import Live
-from bike_demand.serving.variables import METRICS_FOLDER
+from bike_demand.serving.live_models import LiveModels
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-PREFIX = "bike_demand_"  # of the names
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # where several processes add up what they count
+PREFIX = "bike_demand_"
 BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)  # seconds
 
 
@@ -39,73 +39,35 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
-        name = PREFIX
-        self._requests = Counter(
-            f"{name}requests", "Requests by route and status.", ["route", "status"], registry=registry
-        )
+
+        def counter(name: str, help_: str, *labels: str) -> Counter:
+            return Counter(PREFIX + name, help_, labels, registry=registry)
+
+        def gauge(name: str, help_: str, *labels: str) -> Gauge:
+            return Gauge(PREFIX + name, help_, labels, registry=registry, multiprocess_mode="livesum")
+
+        self._requests = counter("requests", "Requests by route and status.", "route", "status")
         self._seconds = Histogram(
-            f"{name}request_seconds",
-            "How long requests took.",
-            ["route"],
-            registry=registry,
-            buckets=BUCKETS,
+            f"{PREFIX}request_seconds", "Duration of requests.", ["route"], registry=registry, buckets=BUCKETS
         )
-        self._predictions = Counter(
-            f"{name}predictions",
-            "Rows by the version that was shown.",
-            ["version", "variant"],
-            registry=registry,
+        self._predictions = counter(
+            "predictions", "Rows by the version that predicted.", "version", "variant"
         )
-        self._failures = Counter(
-            f"{name}model_failures",
-            "Rows that a model beside the live one could not answer.",
-            ["version"],
-            registry=registry,
+        self._failures = counter("model_failures", "Rows for which the second model failed.", "version")
+        self._replaced = counter("replaced", "Implausible input values that were replaced.", "field")
+        self._outcomes = counter(
+            "outcomes", "Outcomes by whether they are new, unchanged or revised.", "result"
         )
-        self._replaced = Counter(
-            f"{name}replaced",
-            "Values that were not as they normally are, and answered with what is usual.",
-            ["field"],
-            registry=registry,
+        self._log = counter("log_rows", "Rows of the prediction log, written or lost.", "result")
+        self._lines = counter("log_lines_lost", "Log lines that nobody received.")
+        self._queued = gauge("log_queued", "Rows that wait for the prediction log.")
+        self._log_fails = gauge("log_fails", "Processes that cannot write to the prediction log.")
+        self._workers = gauge(
+            "workers", "Processes by the version that they serve.", "version", "role", "deployment"
         )
-        self._outcomes = Counter(
-            f"{name}outcomes",
-            "Outcomes by whether they were new, known already, or corrected.",
-            ["result"],
-            registry=registry,
-        )
-        self._log = Counter(
-            f"{name}log_rows", "Rows of the prediction log, written or lost.", ["result"], registry=registry
-        )
-        self._lines = Counter(f"{name}log_lines_lost", "Log lines that nobody took.", registry=registry)
-        self._queued = Gauge(
-            f"{name}log_queued",
-            "Rows of the prediction log that wait.",
-            registry=registry,
-            multiprocess_mode="livesum",
-        )
-        self._log_fails = Gauge(
-            f"{name}log_fails",
-            "Processes whose prediction log the database does not take at the moment.",
-            registry=registry,
-            multiprocess_mode="livesum",
-        )
-        self._workers = Gauge(
-            f"{name}workers",
-            "Processes by the version that they answer with.",
-            ["version", "role", "deployment"],
-            registry=registry,
-            multiprocess_mode="livesum",
-        )
-        self._problem = Gauge(
-            f"{name}following_fails",
-            "Processes that cannot do what the registry says.",
-            registry=registry,
-            multiprocess_mode="livesum",
-        )
-        self._swaps = Counter(f"{name}model_changes", "Changes of what answers.", registry=registry)
+        self._problem = gauge("following_fails", "Processes that cannot follow the registry.")
+        self._swaps = counter("model_changes", "Changes of the live models.")
         self._by_route: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
-        self._by_version: dict[tuple[str, str], Counter] = {}
         self._logged = Counts(0, 0, 0)
         self._lines_lost = 0
         self._shown: list[tuple[str, str, str]] = []
@@ -115,21 +77,18 @@ class Metrics:
     def request(self, route: str, status: int, seconds: float) -> None:
         """Count a request."""
         found = self._by_route.get((route, status))
-        if found is None:
+        if found is None:  # to look up labels takes longer than to count
             found = (self._requests.labels(route, str(status)), self._seconds.labels(route))
             self._by_route[route, status] = found
         found[0].inc()
         found[1].observe(seconds)
 
     def predictions(self, version: str, variant: str, rows: int) -> None:
-        """Count rows that were answered."""
-        found = self._by_version.get((version, variant))
-        if found is None:
-            found = self._by_version[version, variant] = self._predictions.labels(version, variant)
-        found.inc(rows)
+        """Count rows that were predicted."""
+        self._predictions.labels(version, variant).inc(rows)
 
     def failed(self, version: str, rows: int) -> None:
-        """Count rows that a model beside the live one could not answer."""
+        """Count rows for which the second model failed."""
         self._failures.labels(version).inc(rows)
 
     def replaced(self, fields: Sequence[str]) -> None:
@@ -143,7 +102,7 @@ class Metrics:
             self._outcomes.labels(result).inc(number)
 
     def log(self, counts: Counts, fails: bool, lines_lost: int) -> None:
-        """Take over how the logs are."""
+        """Update the state of the prediction log and of the service's log."""
         before, self._logged = self._logged, counts
         self._log.labels("written").inc(counts.written - before.written)
         self._log.labels("lost").inc(counts.lost - before.lost)
@@ -152,8 +111,8 @@ class Metrics:
         self._lines.inc(lines_lost - self._lines_lost)
         self._lines_lost = lines_lost
 
-    def live(self, live: Live | None, problem: bool, changed: bool) -> None:
-        """Take over what answers."""
+    def live(self, live: LiveModels | None, problem: bool, changed: bool) -> None:
+        """Update which models are live."""
         self._problem.set(int(problem))
         if not changed:
             return
@@ -199,7 +158,7 @@ class Metrics:
 
 
 def _forget_dead(folder: Path) -> None:
-    """A process that was killed no longer answers with any version; what it counted stays."""
+    """A process that was killed no longer serves any version; what it counted stays."""
     if os.name != "posix":  # elsewhere there is no harmless signal to try
         return
     for file in folder.glob("gauge_live*_*.db"):

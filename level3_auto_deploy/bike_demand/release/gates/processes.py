@@ -15,7 +15,7 @@ import bike_demand
 from bike_demand.errors import UserError
 from bike_demand.release.checks import CHECKS, CLIENT, OPERATIONS, client, failures
 from bike_demand.release.gates.integrity import GateContext, GateResult
-from bike_demand.serving.model import load_model
+from bike_demand.serving.onnx_model import load_model
 
 CODE = Path(bike_demand.__file__).absolute().parents[1]
 ENVIRONMENT = "test"
@@ -63,7 +63,11 @@ def _service(url: str, scratch: Path, patience: float) -> Iterator[str]:
     with output.open("wb") as out, errors.open("wb") as err:
         process = subprocess.Popen(
             [sys.executable, "-m", "bike_demand", "serve", *where],
-            env=_environment(BIKE_SERVING__KEYS=str(scratch / "no-keys.yaml"), PYTHONUNBUFFERED="1"),
+            env=_environment(
+                BIKE_SERVING__KEYS=str(scratch / "no-keys.yaml"),
+                BIKE_SERVING__DRAIN_SECONDS="0",
+                PYTHONUNBUFFERED="1",
+            ),
             stdout=out,
             stderr=err,
         )

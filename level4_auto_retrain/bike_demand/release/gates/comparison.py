@@ -17,7 +17,7 @@ from bike_demand.data.table import iso
 from bike_demand.data.target import ERROR_UNIT, Floats, error, rounded, targets
 from bike_demand.errors import UserError
 from bike_demand.release.gates.integrity import GateContext, GateResult
-from bike_demand.serving.model import load_model
+from bike_demand.serving.onnx_model import load_model
 from bike_demand.settings import Deploy
 from bike_demand.tracking import Tracking, Version
 

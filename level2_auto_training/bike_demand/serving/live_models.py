@@ -1,0 +1,110 @@
+"""Which model is live: the one the registry's alias names, loaded in the background, swapped in one step."""
+
+import logging
+import threading
+from pathlib import Path
+
+from bike_demand.errors import UserError
+from bike_demand.serving.model_cache import ModelCache
+from bike_demand.serving.onnx_model import OnnxModel
+from bike_demand.settings import SERVING
+from bike_demand.tracking import Tracking
+
+NO_MODEL = (
+    "no model yet: nothing was released; train one with `python -m bike_demand train`, then put it live with"
+    " `python -m bike_demand release VERSION`"
+)
+FIRST_POLL_SECONDS = 30.0  # how long a start waits for the registry; the poller goes on trying after that
+
+log = logging.getLogger(__name__)
+
+
+class ModelHolder:
+    """The live model of a process. A request reads it once, so a swap does not affect it."""
+
+    def __init__(self, model: OnnxModel | None = None) -> None:
+        self.model = model
+        self.problem: str | None = None  # why the alias cannot be followed at the moment
+
+    def reason(self) -> str:
+        """Why there is no model."""
+        return self.problem or NO_MODEL
+
+
+class RegistryModels:
+    """Loads the version that has the alias champion."""
+
+    def __init__(self, tracking: Tracking, folder: Path = SERVING) -> None:
+        self._tracking = tracking
+        self._cache = ModelCache(tracking, folder)
+
+    def load(self, known: OnnxModel | None = None) -> OnnxModel | None:
+        """The live model: `known` where that is still the one, None where nothing is live.
+
+        Raises UserError or OSError where the registry does not respond or its model does not load.
+        """
+        version = self._tracking.champion()
+        if version is None:
+            return None
+        if known is not None and (known.version, known.digest) == (str(version.number), version.digest):
+            return known
+        model = self._cache.load(version)
+        self._cache.remember(model)
+        return model
+
+    def current(self, known: OnnxModel | None = None) -> tuple[OnnxModel | None, str | None]:
+        """The model to predict with, and why it is not what the registry says, if it is not.
+
+        In that case `known` or, without it, the last model that went live here. None: nothing was released.
+        """
+        try:
+            model = self.load(known)
+        except (UserError, OSError) as error:
+            last = None if known else self._cache.last()
+            return known or (last[0] if last else None), str(error)
+        if model is None and known is not None:
+            return known, "no version is live in the registry any more; release one"
+        return model, None
+
+
+class RegistryPoller:
+    """A thread that polls the registry and puts the model it names into the holder.
+
+    A version that does not load never goes live: the one before stays, and the reason is logged once.
+    """
+
+    def __init__(self, holder: ModelHolder, models: RegistryModels, poll_seconds: float) -> None:
+        self._holder, self._models, self._poll_seconds = holder, models, poll_seconds
+        self._polled, self._stopping = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="registry-poller", daemon=True)
+
+    def start(self, patience: float = FIRST_POLL_SECONDS) -> None:
+        """Start polling; returns after the first poll, or when it takes longer than `patience` seconds."""
+        self._thread.start()
+        self._polled.wait(patience)
+
+    def stop(self) -> None:
+        """Stop soon, without waiting for a registry that does not respond."""
+        self._stopping.set()
+        self._thread.join(self._poll_seconds)
+
+    def poll(self) -> None:
+        """Poll once."""
+        before = self._holder.model
+        try:
+            model, problem = self._models.current(before)
+        except Exception as error:  # the thread must go on, and the error is logged below
+            model, problem = before, f"{type(error).__name__}: {error}"
+        self._holder.model = model
+        version = model.version if model else None
+        if problem is not None and problem != self._holder.problem:
+            log.error("registry_problem", extra={"detail": problem, "serving": version})
+        self._holder.problem = problem
+        if model is not None and model is not before:
+            log.info("live", extra={"version": version})
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self.poll()
+            self._polled.set()
+            self._stopping.wait(self._poll_seconds)

@@ -1,0 +1,57 @@
+"""A model that is ready to predict: ONNX, so nothing is unpickled and scikit-learn is not needed."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from bike_demand.data.features import FEATURES, to_matrix
+from bike_demand.data.schema import EXAMPLE, Conditions
+from bike_demand.data.target import DECIMALS, LOWEST, UNIT
+from bike_demand.errors import UserError
+from bike_demand.handoff import INPUT_NAME, MODEL_FILE, OUTPUT_NAME, Card, read_handoff
+from bike_demand.runtime import open_session
+
+
+class OnnxModel:
+    """A loaded model. Safe to share between requests.
+
+    `version` is its name in responses: its registered version or, where it has none, its digest.
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession, card: Card, version: str) -> None:
+        self._session = session
+        self.card = card
+        self.digest = card.version
+        self.version = version
+
+    def predict(self, rows: Sequence[Conditions]) -> list[float]:
+        """The prediction for each row, rounded to DECIMALS."""
+        (predicted,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: to_matrix(rows)})
+        return [round(value, DECIMALS) for value in predicted[:, 0].tolist()]
+
+
+def load_model(folder: Path, version: str | None = None) -> OnnxModel:
+    """Load a hand-off, verify it and try it once. Raises UserError that says what is wrong with it."""
+    handoff = read_handoff(folder)
+    path = folder / MODEL_FILE
+    try:
+        session = open_session(handoff.model)
+    except Exception as error:  # onnxruntime's errors have no common class but this
+        said = " ".join(str(error).split())
+        raise UserError(f"{path}: not a model that ONNX Runtime loads ({said}); ask for a new one") from None
+    takes = [(each.name, each.shape[1:], each.type) for each in session.get_inputs()]
+    if takes != [(INPUT_NAME, [len(FEATURES)], "tensor(float)")]:
+        raise UserError(
+            f"{path}: takes {takes}, not one float table `{INPUT_NAME}` of {len(FEATURES)} columns; ask for a"
+            " model that fits"
+        )
+    if [each.name for each in session.get_outputs()] != [OUTPUT_NAME]:
+        raise UserError(f"{path}: does not give `{OUTPUT_NAME}`; ask for a model that fits")
+    model = OnnxModel(session, handoff.card, version or handoff.card.version)
+    (tried,) = model.predict([Conditions.model_validate_json(json.dumps(EXAMPLE))])
+    if not (np.isfinite(tried) and tried >= LOWEST):
+        raise UserError(f"{path}: answers {tried} {UNIT} for an ordinary hour; ask for a model that works")
+    return model

@@ -1,0 +1,175 @@
+"""Which models are live: what the registry's aliases name, loaded in the background, swapped in one step."""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from bike_demand.errors import UserError
+from bike_demand.serving.model_cache import ModelCache
+from bike_demand.serving.onnx_model import OnnxModel
+from bike_demand.settings import SERVING
+from bike_demand.tracking import CHAMPION, DEPLOYMENT_TAG, Tracking, Version
+
+NO_MODEL = (
+    "no model yet: nothing was released; train one with `python -m bike_demand train`, then put it live with"
+    " `python -m bike_demand deploy latest`"
+)
+FIRST_POLL_SECONDS = 30.0  # how long a start waits for the registry; the poller goes on trying after that
+
+Role = Literal["challenger", "shadow", "previous"]
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SecondModel:
+    """A model that predicts every row too; for `share` (0 to 1) of the hours its prediction is returned."""
+
+    model: OnnxModel
+    deployment: str
+    role: Role
+    share: float = 0.0
+    salt: str = ""
+
+
+@dataclass(frozen=True)
+class LiveModels:
+    """Immutable, and replaced as a whole, so a request that took one sees one consistent state.
+
+    `deployment` is the id of the deployment that promoted the model; empty for an out-of-band promotion.
+    """
+
+    model: OnnxModel
+    deployment: str = ""
+    other: SecondModel | None = None
+
+
+class ModelHolder:
+    """The live models of a process. A request reads `live` once, so a swap does not affect it."""
+
+    def __init__(self, model: OnnxModel | None = None) -> None:
+        self.live: LiveModels | None = None if model is None else LiveModels(model)
+        self.problem: str | None = None  # why the aliases cannot be followed at the moment
+
+    @property
+    def model(self) -> OnnxModel | None:
+        """The live model."""
+        live = self.live
+        return live.model if live else None
+
+    def reason(self) -> str:
+        """Why there is no model."""
+        return self.problem or NO_MODEL
+
+
+class RegistryModels:
+    """Loads the models that the registry's aliases name."""
+
+    def __init__(
+        self, tracking: Tracking, alias: str = CHAMPION, folder: Path = SERVING / "production"
+    ) -> None:
+        self._tracking, self._alias = tracking, alias
+        self._cache = ModelCache(tracking, folder)
+
+    def load(self, known: LiveModels | None = None) -> tuple[LiveModels | None, str | None]:
+        """The live models (`known` where nothing changed, None where nothing is live), and why the second
+        one is missing: the live model does not depend on it.
+
+        Raises UserError or OSError where the registry does not respond or the live version does not load.
+        """
+        arms = self._tracking.arms(self._alias)
+        if arms is None:
+            return None, None
+        model = self._model(arms.shown, known)
+        other, problem = None, None
+        if arms.other is not None and arms.role is not None:
+            try:
+                second = self._model(arms.other, known)
+                deployment = arms.other.tags.get(DEPLOYMENT_TAG, "")
+                other = SecondModel(second, deployment, arms.role, arms.share, arms.salt)
+            except (UserError, OSError) as error:
+                problem = f"the {arms.role} cannot be loaded: {error}"
+        live = LiveModels(model, arms.shown.tags.get(DEPLOYMENT_TAG, ""), other)
+        if live == known:
+            return known, problem
+        if known is None or (live.model, live.deployment) != (known.model, known.deployment):
+            self._cache.remember(live.model, live.deployment)
+        return live, problem
+
+    def current(self, known: LiveModels | None = None) -> tuple[LiveModels | None, str | None]:
+        """The models to predict with, and why they are not what the registry says, if they are not.
+
+        In that case `known` or, without it, the last model that went live here. None: nothing was released.
+        """
+        try:
+            live, problem = self.load(known)
+        except (UserError, OSError) as error:
+            last = None if known else self._cache.last()
+            return known or (LiveModels(*last) if last else None), str(error)
+        if live is None and known is not None:
+            return known, "no version is live in the registry any more; release one"
+        return live, problem
+
+    def _model(self, version: Version, known: LiveModels | None) -> OnnxModel:
+        """The version's model, which may be loaded already: a challenger that becomes champion is."""
+        if known is not None:
+            for model in (known.model, known.other.model if known.other else known.model):
+                if (model.version, model.digest) == (str(version.number), version.digest):
+                    return model
+        return self._cache.load(version)
+
+
+class RegistryPoller:
+    """A thread that polls the registry and puts the models it names into the holder.
+
+    A version that does not load never goes live: the one before stays, and the reason is logged once.
+    `after_poll` is called after each poll, with whether the models changed.
+    """
+
+    def __init__(
+        self,
+        holder: ModelHolder,
+        models: RegistryModels,
+        poll_seconds: float,
+        after_poll: Callable[[bool], None] = lambda _: None,
+    ) -> None:
+        self._holder, self._models, self._poll_seconds = holder, models, poll_seconds
+        self._after_poll = after_poll
+        self._polled, self._stopping = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="registry-poller", daemon=True)
+
+    def start(self, patience: float = FIRST_POLL_SECONDS) -> None:
+        """Start polling; returns after the first poll, or when it takes longer than `patience` seconds."""
+        self._thread.start()
+        self._polled.wait(patience)
+
+    def stop(self) -> None:
+        """Stop soon, without waiting for a registry that does not respond."""
+        self._stopping.set()
+        self._thread.join(self._poll_seconds)
+
+    def poll(self) -> None:
+        """Poll once."""
+        before = self._holder.live
+        try:
+            live, problem = self._models.current(before)
+        except Exception as error:  # the thread must go on, and the error is logged below
+            live, problem = before, f"{type(error).__name__}: {error}"
+        self._holder.live = live
+        version = live.model.version if live else None
+        if problem is not None and problem != self._holder.problem:
+            log.error("registry_problem", extra={"detail": problem, "serving": version})
+        self._holder.problem = problem
+        if live is not None and live is not before:
+            other = live.other
+            second = {other.role: other.model.version, "share": other.share} if other else {}
+            log.info("live", extra={"version": version, "deployment": live.deployment, **second})
+        self._after_poll(live is not before)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self.poll()
+            self._polled.set()
+            self._stopping.wait(self._poll_seconds)

@@ -1,0 +1,154 @@
+"""Predicts rows: each with the model its hour is assigned to and, beside the requests, with the other one.
+
+The randomization unit is the hour, not the user: a switchback design. The assignment is a salted hash, so it
+is the same in every process, after every restart, and for whoever checks it later.
+"""
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+from uuid_utils import uuid7
+
+from bike_demand.data.schema import Conditions
+from bike_demand.data.table import iso
+from bike_demand.prediction_log.writer import Row
+from bike_demand.serving.live_models import LiveModels
+from bike_demand.serving.onnx_model import OnnxModel
+
+Variant = Literal["champion", "challenger"]
+OnFailure = Callable[[str, int], None]  # gets the version, and for how many rows it failed
+
+
+class PredictedBatch(NamedTuple):
+    """The predictions for one request. `at` in seconds of the epoch; the lists are as long as `rows`."""
+
+    at: float
+    client: str
+    live: LiveModels
+    rows: Sequence[Conditions]
+    ids: Sequence[str]
+    predictions: Sequence[float]
+    variants: Sequence[Variant]
+
+
+class InvalidPredictionError(Exception):
+    """The live model returned something that is not a number."""
+
+
+@lru_cache(maxsize=8192)
+def variant(hour: datetime, share: float, salt: str) -> Variant:
+    """Whose prediction an hour (local time) gets: the challenger's for `share` (0 to 1) of the hours."""
+    digest = hashlib.sha256(f"{salt}\n{iso(hour)}".encode()).digest()
+    return "challenger" if int.from_bytes(digest[:8]) < share * 2**64 else "champion"
+
+
+def predict_rows(
+    live: LiveModels, rows: Sequence[Conditions], client: str, failed: OnFailure
+) -> PredictedBatch:
+    """Predict each row with the model that is assigned to its hour.
+
+    Where the challenger fails, the live model predicts, and is logged as the one that did. Raises
+    InvalidPredictionError where the live one returns no number.
+    """
+    at, ids, other = time.time(), [str(uuid7()) for _ in rows], live.other
+    variants: list[Variant] = ["champion"] * len(rows)
+    if other is not None and other.share:
+        variants = [variant(row.timestamp, other.share, other.salt) for row in rows]
+        if "challenger" in variants:
+            try:
+                theirs = iter(_predict(other.model, _of(rows, variants, "challenger")))
+            except Exception:  # whatever is wrong with it, users get a prediction
+                failed(other.model.version, variants.count("challenger"))
+                variants = ["champion"] * len(rows)
+    mine = iter(_predict(live.model, _of(rows, variants, "champion")))
+    predictions = [next(mine) if who == "champion" else next(theirs) for who in variants]
+    return PredictedBatch(at, client, live, rows, ids, predictions, variants)
+
+
+def to_log_rows(batches: Sequence[PredictedBatch], failed: OnFailure) -> list[Row]:
+    """The rows of the prediction log, with the predictions that the other model would have made.
+
+    It predicts here, beside the requests and for many rows at once; where it fails its prediction is missing.
+    """
+    counterparts = _counterparts(batches, failed)
+    made: list[Row] = []
+    for batch in batches:
+        sides = {who: _sides(batch.live, who) for who in set(batch.variants)}
+        moment = datetime.fromtimestamp(batch.at, UTC).replace(tzinfo=None)
+        for row, id_, prediction, who in zip(
+            batch.rows, batch.ids, batch.predictions, batch.variants, strict=True
+        ):
+            version, deployment, other_version, other_role = sides[who]
+            made.append(
+                (
+                    id_,
+                    moment,
+                    batch.client,
+                    row.timestamp,
+                    row.holiday,
+                    row.workingday,
+                    row.weather,
+                    row.temp_c,
+                    row.feels_like_c,
+                    row.humidity,
+                    row.windspeed_kmh,
+                    prediction,
+                    who,
+                    version,
+                    deployment,
+                    counterparts.get(id_),
+                    other_version,
+                    other_role,
+                )
+            )
+    return made
+
+
+def _of(rows: Sequence[Conditions], variants: Sequence[Variant], wanted: Variant) -> Sequence[Conditions]:
+    return [row for row, who in zip(rows, variants, strict=True) if who == wanted]
+
+
+def _sides(live: LiveModels, who: Variant) -> tuple[int, str, int | None, str | None]:
+    """Version and deployment that predicted, and version and role of the other model."""
+    other = live.other
+    mine = int(live.model.version)
+    if other is None:
+        return mine, live.deployment, None, None
+    theirs = int(other.model.version)
+    if who == "champion":
+        return mine, live.deployment, theirs, other.role
+    return theirs, other.deployment, mine, "champion"
+
+
+def _counterparts(batches: Sequence[PredictedBatch], failed: OnFailure) -> dict[str, float]:
+    """By prediction id, what the model that was not used predicts."""
+    wanted: dict[OnnxModel, tuple[list[str], list[Conditions]]] = {}
+    for batch in batches:
+        other = batch.live.other
+        if other is None:
+            continue
+        for row, id_, who in zip(batch.rows, batch.ids, batch.variants, strict=True):
+            ids, rows = wanted.setdefault(other.model if who == "champion" else batch.live.model, ([], []))
+            ids.append(id_)
+            rows.append(row)
+    found: dict[str, float] = {}
+    for model, (ids, rows) in wanted.items():
+        try:
+            found.update(zip(ids, _predict(model, rows), strict=True))
+        except Exception:  # whatever is wrong with it, what was returned has to be logged
+            failed(model.version, len(rows))
+    return found
+
+
+def _predict(model: OnnxModel, rows: Sequence[Conditions]) -> list[float]:
+    if not rows:
+        return []
+    numbers = model.predict(rows)
+    if not all(map(math.isfinite, numbers)):
+        raise InvalidPredictionError(f"version {model.version} returned no number; roll it back")
+    return numbers

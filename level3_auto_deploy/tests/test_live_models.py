@@ -1,0 +1,217 @@
+"""Following the registry: what goes live, what does not, and what answers while the registry is away."""
+
+import json
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from bike_demand.serving.app import create_app
+from bike_demand.serving.live_models import NO_MODEL, ModelHolder, RegistryModels, RegistryPoller
+from bike_demand.settings import load_settings
+from bike_demand.tracking import Tracking
+from tests.registry import put_live, register
+from tests.service import served
+from tests.tiny import constant, network
+from tests.tree import contents
+
+CACHE = Path("state") / "serving" / "production"
+
+
+class Service:
+    """What a process of the service has of the model; `poll` is one poll of the registry."""
+
+    def __init__(self) -> None:
+        self.holder = ModelHolder()
+        models = RegistryModels(Tracking(load_settings()))
+        self.poller = RegistryPoller(self.holder, models, poll_seconds=0.01)
+        self.poll = self.poller.poll
+
+    @property
+    def version(self) -> str | None:
+        return self.holder.model.version if self.holder.model else None
+
+
+@pytest.fixture
+def service(stored: Path) -> Service:
+    assert stored
+    return Service()
+
+
+def problems(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str | None]]:
+    """What was logged about the registry, and which version was served meanwhile."""
+    return [
+        (vars(each)["detail"], vars(each)["serving"])
+        for each in caplog.records
+        if each.getMessage() == "registry_problem"
+    ]
+
+
+def release(answer: float) -> None:
+    put_live(constant(Path("made") / str(answer), answer))
+
+
+def spoil(run_id: str) -> None:
+    """Damage the model file that a run keeps."""
+    (kept,) = Path("state").glob(f"artifacts/*/{run_id}/artifacts/handoff/model.onnx")
+    kept.write_bytes(b"half")
+
+
+def test_before_the_first_release_there_is_no_model_and_no_complaint(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    service.poll()
+    register(constant(Path("made"), 5.0))  # registered is not released
+    service.poll()
+    assert (service.version, service.holder.problem, service.holder.reason()) == (None, None, NO_MODEL)
+    assert problems(caplog) == []
+
+
+def test_releases_and_their_undoing_are_followed(service: Service) -> None:
+    for number in (1, 2):
+        release(float(number))
+        service.poll()
+        assert service.version == str(number)
+    Tracking(load_settings()).back()
+    service.poll()
+    assert service.version == "1"
+
+
+def test_what_did_not_change_is_not_loaded_again(service: Service) -> None:
+    release(5.0)
+    service.poll()
+    model = service.holder.model
+    service.poll()
+    assert service.holder.model is model
+
+
+def test_a_version_that_cannot_be_read_never_goes_live(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    release(1.0)
+    service.poll()
+    spoil(put_live(constant(Path("made") / "2", 2.0)).run_id)
+    service.poll()
+    service.poll()
+    assert service.version == "1"
+    assert service.holder.problem is not None
+    assert "not what SHA256SUMS says" in service.holder.problem
+    assert problems(caplog) == [(service.holder.problem, "1")]
+    release(3.0)
+    service.poll()
+    assert service.version == "3"
+    assert service.holder.problem is None
+
+
+def test_a_version_that_answers_nonsense_never_goes_live(service: Service) -> None:
+    release(1.0)
+    service.poll()
+    release(-3.0)
+    service.poll()
+    assert service.version == "1"
+    assert "for an ordinary hour" in (service.holder.problem or "")
+
+
+def test_a_run_that_keeps_another_model_than_was_registered_never_goes_live(service: Service) -> None:
+    version = put_live(constant(Path("made") / "1", 1.0))
+    (kept,) = Path("state").glob(f"artifacts/*/{version.run_id}/artifacts/handoff")
+    shutil.rmtree(kept)
+    shutil.copytree(constant(Path("made") / "2", 2.0), kept)
+    service.poll()
+    assert service.version is None
+    assert f"registered as {version.digest}" in service.holder.reason()
+
+
+def test_a_copy_that_somebody_spoilt_is_fetched_once_more(service: Service) -> None:
+    release(1.0)
+    service.poll()
+    (copy,) = CACHE.glob("*/model.onnx")
+    whole = contents(copy.parent)
+    copy.write_bytes(network(fill=9.0))
+    again = Service()
+    again.poll()
+    assert again.version == "1"
+    assert contents(copy.parent) == whole
+
+
+def test_while_the_registry_is_away_the_live_version_goes_on(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    release(1.0)
+    service.poll()
+    Path("state/mlflow.db").rename("aside")
+    Path("state/mlflow.db").write_bytes(b"not a database" * 100)
+    for _ in range(3):
+        service.poll()
+    started_meanwhile = Service()
+    started_meanwhile.poll()
+    assert (service.version, started_meanwhile.version) == ("1", "1")
+    assert [version for _, version in problems(caplog)] == ["1", "1"]  # each reports it once
+    Path("aside").replace("state/mlflow.db")
+    release(2.0)
+    service.poll()
+    assert (service.version, service.holder.problem) == ("2", None)
+
+
+def test_a_registry_that_was_emptied_does_not_empty_the_service(service: Service) -> None:
+    release(1.0)
+    service.poll()
+    Path("state/mlflow.db").unlink()
+    service.poll()
+    assert service.version == "1"
+    assert "no version is live" in (service.holder.problem or "")
+
+
+def test_without_a_registry_and_without_a_copy_it_is_said_why(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert project
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nobody listens there
+    service = Service()
+    service.poll()
+    with served(create_app(service.holder)) as client:
+        response = client.get("/ready")
+    assert response.status_code == 503
+    assert "the tracking store does not answer" in response.json()["detail"]
+
+
+def test_an_error_that_nobody_foresaw_does_not_end_the_thread(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release(1.0)
+    service.poller.start()
+    try:
+        assert service.version == "1"
+        with monkeypatch.context() as patch:
+            patch.setattr(RegistryModels, "load", lambda *_: 1 / 0)
+            wait_for(lambda: service.holder.problem is not None)
+            assert "ZeroDivisionError" in (service.holder.problem or "")
+        release(2.0)
+        wait_for(lambda: service.version == "2")
+    finally:
+        service.poller.stop()
+
+
+def test_several_processes_share_one_copy_of_a_version(stored: Path) -> None:
+    assert stored
+    release(1.0)
+    services = [Service() for _ in range(4)]
+    threads = [threading.Thread(target=each.poll) for each in services]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [each.version for each in services] == ["1"] * 4
+    (copy,) = (path for path in CACHE.iterdir() if path.is_dir())
+    card = json.loads((copy / "model.json").read_text(encoding="utf-8"))
+    assert copy.name == card["version"]
+
+
+def wait_for(happened: object) -> None:
+    assert callable(happened)
+    until = time.monotonic() + 30
+    while not happened():
+        assert time.monotonic() < until
+        time.sleep(0.01)

@@ -1,0 +1,75 @@
+"""Outcomes by request: what they may contain, and how they get into the database."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi.exceptions import RequestValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NaiveDatetime, TypeAdapter, ValidationError
+
+from bike_demand.data.schema import EXAMPLE, MAX_ROWS, full_hour
+from bike_demand.data.table import iso
+from bike_demand.prediction_log.database import Database, open_database
+from bike_demand.prediction_log.outcomes import Stored, store
+from bike_demand.serving.request_body import invalid
+
+MOST_BIKES = 1_000_000  # far beyond any hour, and well within an integer of the database
+
+
+class Outcome(BaseModel):
+    """How many bikes were rented in an hour."""
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={"example": {"timestamp": EXAMPLE["timestamp"], "count": 587}},
+    )
+
+    timestamp: Annotated[
+        NaiveDatetime, AfterValidator(full_hour), Field(description="start of the hour, local time, no zone")
+    ]
+    count: Annotated[int, Field(ge=0, le=MOST_BIKES, description="bikes rented in that hour")]
+
+
+_Many = TypeAdapter(Annotated[list[Outcome], Field(min_length=1, max_length=MAX_ROWS)])
+
+
+def parse_outcomes(body: bytes) -> list[Outcome]:
+    """The outcomes. Raises RequestValidationError, which names the fields."""
+    try:
+        found = _Many.validate_json(body)
+    except ValidationError as error:
+        raise invalid(error) from None
+    counts: dict[datetime, int] = {}
+    for place, each in enumerate(found):
+        if counts.setdefault(each.timestamp, each.count) != each.count:
+            message = f"{iso(each.timestamp)} is there twice, with different counts"
+            problem: dict[str, Any] = {"type": "value_error", "loc": ("body", place, "count"), "msg": message}
+            raise RequestValidationError([problem])
+    return found
+
+
+class OutcomeStore:
+    """Stores outcomes in the database at that address, which is opened when it is first needed."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._database: Database | None = None
+
+    def store(self, outcomes: Sequence[Outcome]) -> Stored:
+        """Store them durably. Raises UserError where the database is away."""
+        database = self._database or open_database(self._address)
+        try:
+            stored = store(database, [(each.timestamp, each.count) for each in outcomes])
+        except BaseException:
+            self._database = None  # it may have been deleted and made anew: open it again
+            database.close()
+            raise
+        self._database = database
+        return stored
+
+    def close(self) -> None:
+        """Close the database."""
+        if self._database is not None:
+            self._database.close()

@@ -1,0 +1,54 @@
+"""Reads the body of a request within bounds, and validates its rows in one step from their bytes."""
+
+from typing import Annotated, Any
+
+from fastapi import HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import Field, TypeAdapter, ValidationError
+
+from bike_demand.data.schema import MAX_ROWS, Conditions
+
+MAX_BYTES = 1024 * 1024
+MAX_ERRORS = 10  # of one response
+
+_One = TypeAdapter(Conditions)
+_Many = TypeAdapter(Annotated[list[Conditions], Field(min_length=1, max_length=MAX_ROWS)])
+
+
+async def read_body(request: Request) -> bytes:
+    """The body's bytes. Raises HTTPException 413 as soon as it is known to exceed MAX_BYTES."""
+    declared = request.headers.get("content-length")
+    if declared is not None and int(declared) > MAX_BYTES:  # the server refuses what is not a number
+        raise _too_large()
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > MAX_BYTES:
+            raise _too_large()
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def parse_rows(body: bytes) -> tuple[list[Conditions], bool]:
+    """The rows, and whether they came as a list. Raises RequestValidationError, which names the fields."""
+    try:
+        if body.lstrip()[:1] == b"[":
+            return _Many.validate_json(body), True
+        return [_One.validate_json(body)], False
+    except ValidationError as error:
+        raise invalid(error) from None
+
+
+def invalid(error: ValidationError) -> RequestValidationError:
+    """The 422 response to a body. It does not repeat the input, which may be large, or not be JSON."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return RequestValidationError([_in_body(each) for each in found[:MAX_ERRORS]])
+
+
+def _in_body(error: Any) -> dict[str, Any]:
+    return {**error, "loc": ("body", *error["loc"])}
+
+
+def _too_large() -> HTTPException:
+    return HTTPException(413, f"the body is over {MAX_BYTES} bytes; send fewer rows at once")

@@ -1,0 +1,94 @@
+"""Records requests and predictions in the prediction log, the metrics and the service's log, off the path."""
+
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from bike_demand.prediction_log.writer import PredictionLog
+from bike_demand.serving.logs import JsonLogs
+from bike_demand.serving.metrics import Metrics
+from bike_demand.serving.prediction import PredictedBatch
+
+NOTE = "bike_demand"  # where a route leaves its note in the scope of the request
+FLUSH_SECONDS = 1.0  # at most
+
+
+class RequestNote(NamedTuple):
+    """What a route knows about a request: the client, and the ids of its predictions."""
+
+    client: str
+    ids: Sequence[str] = ()
+
+
+class Recorder:
+    """Each destination may be left out. Only `flush` waits for a disk or a database."""
+
+    def __init__(
+        self,
+        metrics: Metrics | None = None,
+        predictions: PredictionLog[PredictedBatch] | None = None,
+        logs: JsonLogs | None = None,
+        *,
+        log_requests: bool = False,
+    ) -> None:
+        self.metrics = metrics or Metrics()
+        self._predictions, self._logs = predictions, logs
+        self._log_requests = log_requests
+
+    def predicted(self, batch: PredictedBatch) -> None:
+        """Record the predictions for a request."""
+        if self._predictions is not None:
+            self._predictions.add(batch, len(batch.rows))
+        live = batch.live
+        for who in set(batch.variants):
+            model = live.other.model if who == "challenger" and live.other else live.model
+            self.metrics.predictions(model.version, who, batch.variants.count(who))
+        if batch.replaced is not None:
+            self.metrics.replaced([field for each in batch.replaced if each for field in each])
+
+    def request(self, route: str, status: int, seconds: float, note: RequestNote) -> None:
+        """Record a request, whether it succeeded or not."""
+        self.metrics.request(route, status, seconds)
+        if self._log_requests and self._logs is not None:
+            fields = {"route": route, "status": status, "ms": round(1e3 * seconds, 3)}
+            self._logs.info("request", {**fields, "client": note.client, "ids": note.ids})
+
+    def flush(self) -> None:
+        """Write the predictions so far to the log, and read the norms in force; waits a second at most."""
+        if self._predictions is not None:
+            self._predictions.flush(FLUSH_SECONDS)
+
+    def sync(self) -> None:
+        """Bring the numbers of the logs into the metrics."""
+        if self._predictions is not None:
+            lost = self._logs.lost if self._logs else 0
+            self.metrics.log(self._predictions.counts(), self._predictions.problem is not None, lost)
+
+
+class Telemetry:
+    """ASGI middleware that records every request. Plain ASGI costs a third of Starlette's base class."""
+
+    def __init__(self, app: ASGIApp, recorder: Recorder) -> None:
+        self._app, self._recorder = app, recorder
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        began = time.perf_counter()
+        status = 500
+
+        async def send_noting_status(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noting_status)
+        finally:
+            # Without a route not by its path: anybody can make up many.
+            route = getattr(scope.get("route"), "path", "other")
+            note = scope.get(NOTE) or RequestNote("")
+            self._recorder.request(route, status, time.perf_counter() - began, note)

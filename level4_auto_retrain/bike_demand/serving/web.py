@@ -1,0 +1,169 @@
+"""How the service behaves on a network, whatever it predicts: pages, redirects, listening, shutdown."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import uvicorn
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.exception_handlers import http_exception_handler
+from fastapi.responses import RedirectResponse
+from fastapi_offline import FastAPIOffline
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.requests import ClientDisconnect
+from uvicorn.supervisors import Multiprocess
+
+from bike_demand.data.target import DESCRIPTION
+from bike_demand.errors import UserError
+from bike_demand.settings import Serving
+
+GRACE_SECONDS = 2  # for requests in flight once the listener is closed
+CLIENT_CLOSED_REQUEST = 499  # as nginx logs it; nobody receives it
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+class Status(BaseModel):
+    """State of the application."""
+
+    status: str
+
+
+class Detail(BaseModel):
+    """Why a request was not answered, in one sentence."""
+
+    detail: str
+
+
+def new_app(lifespan: Lifespan | None = None) -> FastAPI:
+    """An application with `/docs` (which needs no network) and `/live`. No redirect names a host."""
+    app = FastAPIOffline(
+        title="Bike demand",
+        description=DESCRIPTION,
+        redoc_url=None,
+        lifespan=lifespan,
+        redirect_slashes=False,  # Starlette would redirect to the address by which the proxy knows us
+    )
+    app.state.draining = False
+    app.add_exception_handler(404, _not_found)
+    app.add_exception_handler(ClientDisconnect, _client_gone)
+
+    @app.get("/", include_in_schema=False)
+    async def root(request: Request) -> RedirectResponse:
+        return RedirectResponse(f"{request.scope['root_path']}/docs")
+
+    @app.get("/live", summary="Is the process alive?")
+    async def live() -> Status:
+        return Status(status="live")
+
+    return app
+
+
+async def not_draining(request: Request) -> None:
+    """A dependency of the readiness check. Raises HTTPException 503 while the service shuts down."""
+    if request.app.state.draining:
+        raise HTTPException(503, "shutting down")
+
+
+@asynccontextmanager
+async def drain_on_sigterm(app: FastAPI, seconds: float) -> AsyncIterator[None]:
+    """Inside, SIGTERM first fails the readiness check for so many seconds, then stops the server.
+
+    Proxies that poll `/ready` stop sending requests before the listener closes. Ctrl-C (SIGINT) and a second
+    SIGTERM stop it at once.
+    """
+    loop = asyncio.get_running_loop()
+    stop = signal.getsignal(signal.SIGTERM)  # uvicorn's own handler
+
+    def drain() -> None:
+        wait = 0.0 if app.state.draining else seconds
+        app.state.draining = True
+        if callable(stop):
+            loop.call_later(wait, stop, signal.SIGTERM, None)
+
+    with contextlib.suppress(NotImplementedError):  # Windows has no SIGTERM to wait for
+        loop.add_signal_handler(signal.SIGTERM, drain)
+    yield
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket on that address, not listening yet. Raises UserError where the address cannot be had."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind)
+    except OSError as error:
+        raise UserError(f"cannot listen on {host}: {error.strerror or error}; give another --host") from None
+    try:
+        if os.name == "posix":  # elsewhere this would let two programs share the port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise UserError(
+            f"cannot listen on {host}, port {port}: {error.strerror or error}; give another --port, or stop"
+            " the program that has it"
+        ) from None
+    listener.set_inheritable(True)
+    return listener
+
+
+def address_of(host: str, listener: socket.socket) -> str:
+    """The URL of a listener that was bound to `host`."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+
+
+def run(factory: str, listener: socket.socket, workers: int, serving: Serving) -> None:
+    """Serve the application that `factory` (module:function) makes, in so many processes, until stopped."""
+    config = uvicorn.Config(
+        factory,
+        factory=True,
+        workers=workers,
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+        server_header=False,
+        proxy_headers=False,  # nothing depends on the client's address or scheme
+        lifespan="on",
+        root_path=serving.root_path,
+        timeout_keep_alive=serving.keep_alive_seconds,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    if workers > 1:
+        _Workers(config, sockets=[listener]).run()
+        return
+    server = uvicorn.Server(config)
+    if threading.current_thread() is threading.main_thread():
+        # Once stopped, uvicorn raises the signal again; to be asked to stop is no failure.
+        signal.signal(signal.SIGTERM, lambda *_: setattr(server, "should_exit", True))
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run(sockets=[listener])
+
+
+class _Workers(Multiprocess):
+    """Passes Ctrl-C on as what it is: uvicorn sends SIGTERM, on which each worker would drain."""
+
+    def handle_int(self) -> None:
+        for process in self.processes:
+            with contextlib.suppress(OSError):
+                os.kill(process.process.pid or 0, signal.SIGINT)
+        super().handle_int()
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    """Redirect `/docs/` to `/docs`, relative to the address that the client used."""
+    assert isinstance(error, StarletteHTTPException)
+    path = request.url.path
+    if path != "/" and path.endswith("/"):
+        query = f"?{request.url.query}" if request.url.query else ""
+        return RedirectResponse(f"../{path.rstrip('/').rpartition('/')[2]}{query}")
+    return await http_exception_handler(request, error)
+
+
+async def _client_gone(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=CLIENT_CLOSED_REQUEST)

@@ -1,0 +1,124 @@
+"""What the service logs on standard output and counts for Prometheus."""
+
+import io
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from bike_demand.data.schema import EXAMPLE
+from bike_demand.serving.app import create_app
+from bike_demand.serving.live_models import ModelHolder
+from bike_demand.serving.logs import JsonLogs
+from bike_demand.serving.onnx_model import load_model
+from bike_demand.serving.telemetry import Recorder
+from tests.service import served
+
+log = logging.getLogger("bike_demand.somewhere")
+
+
+@contextmanager
+def logging_to(stream: io.StringIO, capacity: int = 1000) -> Iterator[JsonLogs]:
+    logs = JsonLogs(stream, capacity)
+    logs.start()
+    try:
+        yield logs
+    finally:
+        logs.stop()
+
+
+def lines(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_each_request_is_a_line_with_the_ids_of_its_predictions(handoff: Path) -> None:
+    stream = io.StringIO()
+    with logging_to(stream) as logs:
+        recorder = Recorder(logs=logs, log_requests=True)
+        with served(create_app(ModelHolder(load_model(handoff, "1")), recorder=recorder)) as client:
+            one = client.post("/predict", json=EXAMPLE).json()
+            many = client.post("/predict", json=[EXAMPLE, EXAMPLE]).json()
+            client.post("/predict", json={})
+            client.get("/nowhere")
+    logged = lines(stream)
+    assert [(each["route"], each["status"], each["ids"]) for each in logged] == [
+        ("/predict", 200, [one["id"]]),
+        ("/predict", 200, [each["id"] for each in many]),
+        ("/predict", 422, []),
+        ("other", 404, []),
+    ]
+    assert {(each["event"], each["level"]) for each in logged} == {("request", "INFO")}
+    assert all(each["ms"] > 0 for each in logged)
+    assert logged[0]["client"] == "anyone"
+    assert abs(datetime.fromisoformat(logged[0]["time"]) - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+def test_what_this_package_and_libraries_log_comes_in_the_same_format() -> None:
+    stream = io.StringIO()
+    with logging_to(stream):
+        log.info("live", extra={"version": "7"})
+        logging.getLogger("some.library").warning("disk %s is slow", "a")
+        try:
+            raise ValueError("broken")
+        except ValueError:
+            log.exception("failed")
+    live, slow, failed = lines(stream)
+    assert (live["event"], live["level"], live["version"]) == ("live", "INFO", "7")
+    assert (slow["event"], slow["level"]) == ("disk a is slow", "WARNING")
+    assert "ValueError: broken" in failed["exc_info"]
+
+
+def test_a_reader_that_stalls_costs_lines_and_nothing_else() -> None:
+    stalled, reading = threading.Event(), threading.Event()
+
+    class Stalled(io.StringIO):
+        def write(self, text: str) -> int:
+            stalled.set()
+            reading.wait(30)
+            return len(text)
+
+    with logging_to(Stalled(), capacity=100) as logs:
+        log.info("first")
+        assert stalled.wait(30)
+        for _ in range(150):
+            logs.info("request", {})
+        assert logs.lost == 50
+        reading.set()
+
+
+def test_a_reader_that_is_gone_does_not_end_the_thread() -> None:
+    class Gone(io.StringIO):
+        def write(self, _: str) -> int:
+            raise BrokenPipeError
+
+    with logging_to(Gone()) as logs:
+        log.info("one")
+    assert logs.lost == 1
+
+
+def test_requests_are_counted_by_route_and_status_and_timed(handoff: Path) -> None:
+    with served(create_app(ModelHolder(load_model(handoff, "1")))) as client:
+        client.post("/predict", json=EXAMPLE)
+        client.post("/predict", json=[EXAMPLE] * 3)
+        client.post("/predict", json={})
+        for number in range(5):
+            client.get(f"/made/up/{number}")
+        response = client.get("/metrics")
+    assert response.headers["content-type"].startswith("text/plain")
+    found = {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(response.text)
+        for sample in family.samples
+    }
+    assert found["bike_demand_requests_total", "/predict", "200"] == 2
+    assert found["bike_demand_requests_total", "/predict", "422"] == 1
+    assert found["bike_demand_requests_total", "404", "other"] == 5
+    assert found["bike_demand_request_seconds_count", "/predict"] == 3
+    assert found["bike_demand_predictions_total", "1", "champion"] == 4
+    assert found["bike_demand_log_rows_total", "lost"] == 0
