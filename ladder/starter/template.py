@@ -93,7 +93,7 @@ PLACES = (
     (
         "prefect.yaml",
         "when it runs",
-        "`flow` in `params.yaml`; `python -m bike_demand.schedule` then writes `prefect.yaml`",
+        "`prefect.yaml`",
     ),
     (
         "bike_demand/release/gates",

@@ -31,7 +31,6 @@ PLACES = {
     "evidently": ("monitoring.drift",),
     "matplotlib": ("training.plots", "release.ab"),
     "mlflow": ("tracking",),
-    "plotext": ("release.ab",),
     "prefect": ("flows",),
     "prometheus_client": ("serving.metrics",),
     "sqlalchemy": ("prediction_log",),
