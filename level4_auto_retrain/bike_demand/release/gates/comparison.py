@@ -60,7 +60,7 @@ def is_no_worse(context: GateContext) -> GateResult:
     learned = [row for row in context.hours if iso(row.timestamp) <= last][-LEARNED_ROWS:]
     if min(len(rows), len(learned)) < limits.min_rows:
         summary = (
-            f"there are {len(rows)} fresh hours to compare on, too few, or {len(learned)} that it learned from"
+            f"there are {len(rows)} fresh hours to compare on, too few, or {len(learned)} that it saw"
             f" (deploy.min_rows in params.yaml is {limits.min_rows}), so run ingest"
         )
         return GateResult(False, summary, {"rows": len(rows)})
@@ -91,7 +91,10 @@ def is_no_worse(context: GateContext) -> GateResult:
     live = float(errors[1].mean())
     bound = lower_bound(errors[0] - errors[1], [row.timestamp for row in rows], limits.confidence)
     evidence |= {"champion": live, "sure_to_be_worse_by": bound if np.isfinite(bound) else None}
-    summary = f"off by {rounded(candidate)} {ERROR_UNIT} on {len(rows)} fresh hours, the champion by {rounded(live)}"
+    summary = (
+        f"off by {rounded(candidate)} {ERROR_UNIT} on {len(rows)} fresh hours, the champion by"
+        f" {rounded(live)}"
+    )
     if bound > 0:
         return GateResult(False, f"{summary}: it is worse with {limits.confidence:.0%} confidence", evidence)
     if candidate > live * (1 + limits.error_worse):
