@@ -7,7 +7,7 @@ from rich.console import Console
 
 from ladder.starter.plan import BOTH, GONE_HERE, GONE_THERE, LOCK, Plan, merged_lock
 from ladder.starter.project import Project
-from ladder.starter.template import FILE, LOCK_COMMAND
+from ladder.starter.template import LOCK_COMMAND
 
 
 def show(project: Project, plan: Plan, console: Console, env: Mapping[str, str] | None = None) -> None:
@@ -20,8 +20,6 @@ def show(project: Project, plan: Plan, console: Console, env: Mapping[str, str] 
         if path == LOCK:
             merged = merged_lock(project, plan, env)
             _print(console, f"     {path}: {lock_advice(merged.kept, merged.gave_way)}")
-        elif path != FILE:
-            _print(console, f"     {path}: {made_anew(project.mark.package)}")
     console.print(f"{len(plan.conflicts):>4} to be settled by you", style="bold")
     for path, kind in sorted(plan.conflicts.items()):
         where = "" if kind == BOTH else f" ({kind})"
@@ -104,11 +102,6 @@ def lock_advice(kept: tuple[str, ...], gave_way: tuple[str, ...]) -> str:
     if gave_way:
         parts.append(f"at its own version of {', '.join(gave_way)}")
     return f"{' '.join(parts)}; once pyproject.toml is as you want it: {LOCK_COMMAND}"
-
-
-def made_anew(package: str) -> str:
-    """What is left to do about `prefect.yaml`, which was taken as the template has it."""
-    return f"the new one; to bring what is yours in: python -m {package}.schedule"
 
 
 def _first(table: tuple[tuple[str, str], ...], path: str, package: str, otherwise: str) -> str:

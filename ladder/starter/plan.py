@@ -25,7 +25,7 @@ class Merged:
 
 
 # Made from other files: of two versions, merging lines would make a third that nothing has made.
-MADE = (LOCK, "prefect.yaml", FILE)
+MADE = (LOCK, FILE)
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ PLACES = (
     ("bike_demand/data/schema.py", "what a row is, and what may be in it", "`bike_demand/data/schema.py`"),
     ("bike_demand/data/target.py", "what is predicted", "`bike_demand/data/target.py`"),
     ("bike_demand/data/features.py", "what the model sees of it", "`bike_demand/data/features.py`"),
-    ("bike_demand/data/validate.py", "which data stop a training", "`bike_demand/data/validate.py`"),
+    ("bike_demand/data/quality.py", "which data stop a training", "`bike_demand/data/quality.py`"),
     (
         "bike_demand/training/model.py",
         "the model",
@@ -93,7 +93,7 @@ PLACES = (
     (
         "prefect.yaml",
         "when it runs",
-        "`flow` in `params.yaml`; `python -m bike_demand.schedule` then writes `prefect.yaml`",
+        "`prefect.yaml`",
     ),
     (
         "bike_demand/release/gates",

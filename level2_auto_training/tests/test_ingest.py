@@ -183,6 +183,14 @@ BAD: dict[str, tuple[Change, tuple[str, ...]]] = {
         with_cell("temp_c", "400"),
         ("line 5", "column temp_c", "less than or equal to 150"),
     ),
+    "an underscore in a count": (with_cell("count", "1_0"), ("line 5", "column count", "'1_0'")),
+    "an underscore in a number": (with_cell("temp_c", "1_0.5"), ("line 5", "column temp_c", "'1_0.5'")),
+    "an enormous count": (
+        with_cell("count", "1" + "0" * 400),
+        ("line 5", "column count", "less than or equal to 20000"),
+    ),
+    "a count beyond the possible": (with_cell("count", "20001"), ("line 5", "column count", "'20001'")),
+    "an unset time": (with_cell("timestamp", "0001-01-01T00:00:00"), ("line 5", "column timestamp", "1970")),
     "unknown category": (with_cell("weather", "7"), ("line 5", "column weather", "'7'")),
     "negative count": (with_cell("casual", "-1"), ("line 5", "column casual")),
     "parts do not add up": (with_cell("count", "9999"), ("line 5", "casual and registered add up to")),
@@ -290,7 +298,7 @@ def test_a_gap_between_months_is_refused(project: Path, run: Run) -> None:
     assert contents(project / "state") == {}
 
 
-@pytest.mark.parametrize("name", ["2011-13.csv", "2011-00.csv"])
+@pytest.mark.parametrize("name", ["2011-13.csv", "2011-00.csv", "0001-01.csv", "9999-12.csv"])
 def test_a_month_that_does_not_exist_is_refused(project: Path, run: Run, name: str) -> None:
     write_month(project / "feed" / name, month_lines("2011-03"))
     assert f"there is no month {name[:7]}" in run("ingest").refusal()
@@ -332,3 +340,9 @@ def test_a_feed_folder_may_be_a_link(project: Path, run: Run) -> None:
         pytest.skip("links need a privilege here")
     assert run("ingest").status == 0
     assert gathered() == contents(project / "real")
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("day", ["0001-01-01", "1970-01-01", "9999-12-31"])
+def test_a_date_that_no_feed_can_have_is_refused(run: Run, day: str) -> None:
+    assert f"--as-of {day}" in run("ingest", "--as-of", day).refusal()

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bike_demand.settings import load_settings
 from tests.conftest import ROOT
 from tests.service import running
 
@@ -54,12 +53,13 @@ def test_by_the_runbook_a_machine_trains_and_a_person_releases() -> None:
     assert not any("copies" in step or "restarts" in step for step in steps)
 
 
-def test_the_workflow_trains_on_the_schedule_of_the_settings_and_only_where_it_is_switched_on() -> None:
+def test_the_workflow_trains_on_the_schedule_of_prefect_yaml_and_only_where_it_is_switched_on() -> None:
     path = ROOT / ".github" / "workflows" / "training.yml"
     workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
     triggers = workflow[True]  # YAML reads the key `on` as true
     assert set(triggers) == {"schedule", "workflow_dispatch"}
-    assert triggers["schedule"] == [{"cron": load_settings(ROOT / "params.yaml").flow.cron}]
+    (deployment,) = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    assert triggers["schedule"] == [{"cron": deployment["schedules"][0]["cron"]}]
     assert all(job["if"] == "${{ vars.TRAINING == 'on' }}" for job in workflow["jobs"].values())
     commands = [step.get("run", "") for job in workflow["jobs"].values() for step in job["steps"]]
     assert any("python -m bike_demand train" in each for each in commands)

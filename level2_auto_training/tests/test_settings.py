@@ -22,7 +22,6 @@ from tests.conftest import ROOT, Run
         ("training:", "training: 7\nunknown:", "training"),
         ("share: 0.15", "share: 2", "quality.gaps.share"),
         ("clock: feed", "clock: moon", "clock"),
-        ('cron: "0 5 1 * *"', "cron: monthly", "flow.cron"),
     ],
 )
 def test_a_wrong_setting_is_named_in_one_line(

@@ -12,9 +12,12 @@ from prefect.events import emit_event
 
 from bike_demand.errors import UnreachableError
 from bike_demand.release import deploy as delivery
-from bike_demand.schedule import REGISTERED, RESOURCE
 from bike_demand.settings import load_settings
 from bike_demand.training import steps
+
+# Events, by which prefect.yaml starts what follows.
+REGISTERED = "bike-demand.version.registered"
+RESOURCE = "bike-demand.version"
 
 
 def _is_unreachable(_task: Any, _run: Any, state: Any) -> bool:

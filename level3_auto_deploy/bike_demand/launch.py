@@ -6,10 +6,12 @@ from datetime import datetime
 from urllib.error import HTTPError
 
 from bike_demand.prefect_api import VARIABLE, find_server, get
-from bike_demand.schedule import AUTOMATIC
 from bike_demand.settings import STATE, Flow, Settings, load_settings
 from bike_demand.training import steps
 from bike_demand.training.record import Recorded
+
+# Deployments in prefect.yaml.
+AUTOMATIC = "deploy/automatic"
 
 
 def train(
@@ -62,7 +64,7 @@ def follow(settings: Settings, wanted: str, as_of: datetime | None, report: Call
 def takes_over(settings: Flow) -> bool:
     """Whether a Prefect server deploys what is registered: it answers, and has the deployment for it."""
     server = find_server(settings)
-    return server is not None and _has(server, f"deploy/{AUTOMATIC}")
+    return server is not None and _has(server, AUTOMATIC)
 
 
 def _has(server: str, deployment: str) -> bool:

@@ -103,12 +103,6 @@ class Flow(Section):
     """When and where trainings, deployments and the steps of A/B tests run."""
 
     api: str = "http://127.0.0.1:4200/api"
-    cron: Annotated[str, Field(pattern=r"^\S+( \S+){4}$")] = "0 5 1,15 * *"
-    ab_cron: Annotated[str, Field(pattern=r"^\S+( \S+){4}$")] = "30 5 * * *"
-    timezone: Annotated[str, Field(min_length=1)] = "UTC"
-    work_pool: Annotated[str, Field(min_length=1)] = "training"
-    work_pool_type: Literal["process", "docker", "kubernetes"] = "process"
-    image: str = "bike-demand-training"
     retry_seconds: tuple[Annotated[int, Field(ge=0)], ...] = (10, 60, 300)
 
 

@@ -1,9 +1,6 @@
-"""Gathering the feed over http and from an object store, and being cut off while at it."""
+"""Gathering the feed over http and from an object store."""
 
 import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
@@ -11,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.conftest import ROOT, Run
+from tests.conftest import Run
 from tests.feedmaker import MONTHS, month_lines, write_feed, write_month
 from tests.tree import contents
 from tests.web import Behaviour, published
@@ -118,31 +115,6 @@ def test_nobody_at_the_address_is_told_in_one_line(
     refusal = run("ingest").refusal()
     assert address in refusal
     assert "cannot be read" in refusal
-
-
-def test_cut_off_half_way_the_next_run_goes_on_and_the_result_is_whole(
-    project: Path, run: Run, web: Behaviour
-) -> None:
-    write_feed(project / "feed", ["2011-04", "2011-05", "2011-06"])
-    web.seconds = 0.4
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen([sys.executable, "-m", "bike_demand", "ingest"], cwd=project, env=env)
-    waiting = project / "state" / "incoming"
-    until = time.monotonic() + 60
-    while len(list(waiting.glob("2*.csv"))) < 2:
-        assert process.poll() is None
-        assert time.monotonic() < until
-        time.sleep(0.02)
-    process.kill()
-    process.wait()
-    assert gathered() == {}
-    kept = len(list(waiting.glob("2*.csv")))
-    web.seconds = 0
-    assert run("ingest").status == 0
-    assert gathered() == contents(project / "feed")
-    assert not waiting.exists()
-    assert sum(count == 1 for count in web.read.values()) >= kept
-    assert web.read["/feed/2011-01.csv"] == 1
 
 
 @pytest.fixture

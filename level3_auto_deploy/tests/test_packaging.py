@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import yaml
 
-from bike_demand.settings import load_settings
 from tests.conftest import ROOT
 from tests.service import running
 
@@ -67,11 +66,12 @@ def test_models_are_delivered_by_the_commands_of_the_project_where_that_is_switc
     delivery = workflow("delivery.yml")
     triggers, jobs = delivery[True], delivery["jobs"]  # YAML reads the key `on` as true
     assert set(triggers) == {"schedule", "workflow_dispatch"}
-    flow = load_settings(ROOT / "params.yaml").flow
-    assert triggers["schedule"] == [{"cron": flow.cron}, {"cron": flow.ab_cron}]
+    deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    train, ab = (each["schedules"][0]["cron"] for each in deployments if "schedules" in each)
+    assert triggers["schedule"] == [{"cron": train}, {"cron": ab}]
     assert all("vars.DELIVERY == 'on' &&" in job["if"] for job in jobs.values())
-    assert f"github.event.schedule == '{flow.cron}'" in jobs["train"]["if"]
-    assert f"github.event.schedule == '{flow.ab_cron}'" in jobs["ab-step"]["if"]
+    assert f"github.event.schedule == '{train}'" in jobs["train"]["if"]
+    assert f"github.event.schedule == '{ab}'" in jobs["ab-step"]["if"]
     assert {name: commands(job) for name, job in jobs.items()} == {
         "train": ["train"],
         "deploy": ["ingest", "deploy"],

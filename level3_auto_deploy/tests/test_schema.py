@@ -1,13 +1,14 @@
 """The one schema of requests and feed."""
 
 import json
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from bike_demand.data.features import FEATURES
-from bike_demand.data.schema import EXAMPLE, LIMITS, OUTCOME_COLUMNS, Conditions, Hour
+from bike_demand.data.schema import EXAMPLE, LIMITS, MAX_COUNT, OUTCOME_COLUMNS, Conditions, Hour
 
 
 def refused(**changes: Any) -> list[str]:
@@ -66,6 +67,29 @@ def test_what_is_far_outside_the_possible_is_refused(field: str) -> None:
 )
 def test_a_timestamp_that_is_not_a_local_full_hour_is_refused(timestamp: Any) -> None:
     assert refused(timestamp=timestamp) == ["timestamp"]
+
+
+@pytest.mark.parametrize(
+    "timestamp",
+    ["0001-01-01T00:00:00", "1970-01-01T23:00:00", "9999-12-31T23:00:00", "2012-06-13T17:00:00.5"],
+)
+def test_a_timestamp_that_is_no_moment_of_any_feed_is_refused(timestamp: str) -> None:
+    assert refused(timestamp=timestamp) == ["timestamp"]
+
+
+def test_backfills_and_forecasts_are_accepted() -> None:
+    soon = datetime.now().replace(minute=0, second=0, microsecond=0) + timedelta(days=3652)
+    for timestamp in ("1970-01-02T00:00:00", "2011-01-01T00:00:00", soon.isoformat()):
+        Conditions.model_validate_json(json.dumps(EXAMPLE | {"timestamp": timestamp}))
+
+
+@pytest.mark.parametrize("count", [-1, MAX_COUNT + 1, 3_000_000_000, 10**30, 10**400])
+def test_a_count_beyond_its_limits_is_refused(count: int) -> None:
+    for field in ("count", "casual", "registered"):
+        given = EXAMPLE | {"casual": 1, "registered": 1, "count": 2, field: count}
+        with pytest.raises(ValidationError) as caught:
+            Hour.model_validate_json(json.dumps(given))
+        assert field in [str(error["loc"][0]) for error in caught.value.errors() if error["loc"]]
 
 
 @pytest.mark.parametrize("column", [*OUTCOME_COLUMNS, "temperature"])

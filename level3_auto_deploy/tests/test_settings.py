@@ -22,7 +22,6 @@ from tests.conftest import ROOT, Run
         ("training:", "training: 7\nunknown:", "training"),
         ("share: 0.15", "share: 2", "quality.gaps.share"),
         ("clock: feed", "clock: moon", "clock"),
-        ('cron: "0 5 1,15 * *"', "cron: monthly", "flow.cron"),
         ("train: {alias: trained", "train: {alias: champion", "the alias champion is taken"),
         ("test: {alias: candidate", "test: {alias: challenger", "the alias challenger is taken"),
         ("production: {alias: champion", "production: {alias: live", "the alias of production is champion"),

@@ -22,11 +22,21 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+
+def _in_window(as_of: datetime | None) -> datetime | None:
+    from bike_demand.data.schema import EARLIEST, in_window
+
+    if as_of is not None and not in_window(as_of):
+        raise UserError(f"--as-of {as_of.date()}: give a date from {EARLIEST.date()} to ten years from now")
+    return as_of
+
+
 AsOf = Annotated[
     datetime | None,
     typer.Option(
         formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"],
         metavar="DATE",
+        callback=_in_window,
         help="Leave out what happened from this date on.",
     ),
 ]

@@ -14,9 +14,13 @@ from bike_demand.errors import UnreachableError
 from bike_demand.loop import cycle as loop
 from bike_demand.prediction_log.event_log import Raised
 from bike_demand.release import deploy as delivery
-from bike_demand.schedule import REGISTERED, RESOURCE, SIGNAL
 from bike_demand.settings import load_settings
 from bike_demand.training import steps
+
+# Events, by which prefect.yaml starts what follows.
+REGISTERED = "bike-demand.version.registered"
+RESOURCE = "bike-demand.version"
+SIGNAL = "bike-demand.signal"
 
 
 def _is_unreachable(_task: Any, _run: Any, state: Any) -> bool:

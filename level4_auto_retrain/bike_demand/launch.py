@@ -7,10 +7,13 @@ from urllib.error import HTTPError
 
 from bike_demand.errors import UserError
 from bike_demand.prefect_api import VARIABLE, find_server, get
-from bike_demand.schedule import AUTOMATIC, LOOP
 from bike_demand.settings import STATE, Flow, Settings, load_settings
 from bike_demand.training import steps
 from bike_demand.training.record import Recorded
+
+# Deployments in prefect.yaml.
+AUTOMATIC = "deploy/automatic"
+LOOP = "look/loop"
 
 
 def train(
@@ -63,15 +66,15 @@ def follow(settings: Settings, wanted: str, as_of: datetime | None, report: Call
 def takes_over(settings: Flow) -> bool:
     """Whether a Prefect server deploys what is registered: it answers, and has the deployment for it."""
     server = find_server(settings)
-    return server is not None and _has(server, f"deploy/{AUTOMATIC}")
+    return server is not None and _has(server, AUTOMATIC)
 
 
 def must_not_run_twice(settings: Flow) -> None:
     """Raises UserError where a Prefect server runs the loop already."""
     server = find_server(settings)
-    if server is not None and _has(server, f"look/{LOOP}"):
+    if server is not None and _has(server, LOOP):
         raise UserError(
-            f"the Prefect server at {server} runs the loop (deployment look/{LOOP}); pause it there, or take"
+            f"the Prefect server at {server} runs the loop (deployment {LOOP}); pause it there, or take"
             " one turn here with --once"
         )
 

@@ -115,12 +115,6 @@ class Flow(Section):
     """When and where the loop looks and acts, and versions that a person trained are deployed."""
 
     api: str = "http://127.0.0.1:4200/api"
-    cron: Annotated[str, Field(pattern=r"^\S+( \S+){4}$")] = "0 5 * * *"
-    signal_seconds: Annotated[int, Field(ge=0)] = 600
-    timezone: Annotated[str, Field(min_length=1)] = "UTC"
-    work_pool: Annotated[str, Field(min_length=1)] = "training"
-    work_pool_type: Literal["process", "docker", "kubernetes"] = "process"
-    image: str = "bike-demand-training"
     retry_seconds: tuple[Annotated[int, Field(ge=0)], ...] = (10, 60, 300)
 
 

@@ -12,7 +12,6 @@ from zipfile import ZipFile
 import pytest
 import yaml
 
-from bike_demand.settings import load_settings
 from tests.conftest import ROOT
 from tests.service import running
 
@@ -68,7 +67,9 @@ def test_the_loop_runs_by_the_commands_of_the_project_where_that_is_switched_on(
     loop = workflow("loop.yml")
     triggers, jobs = loop[True], loop["jobs"]  # YAML reads the key `on` as true
     assert set(triggers) == {"schedule", "repository_dispatch", "workflow_dispatch"}
-    assert triggers["schedule"] == [{"cron": load_settings(ROOT / "params.yaml").flow.cron}]
+    deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    (schedule,) = (each["schedules"][0]["cron"] for each in deployments if "schedules" in each)
+    assert triggers["schedule"] == [{"cron": schedule}]
     asked = triggers["workflow_dispatch"]["inputs"]["what"]["options"]
     assert set(triggers["repository_dispatch"]["types"]) <= set(asked) == set(jobs)
     for name, job in jobs.items():

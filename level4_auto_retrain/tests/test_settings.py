@@ -22,7 +22,6 @@ from tests.conftest import ROOT, Run
         ("training:", "training: 7\nunknown:", "training"),
         ("share: 0.15", "share: 2", "quality.gaps.share"),
         ("clock: feed", "clock: moon", "clock"),
-        ('cron: "0 5 * * *"', "cron: monthly", "flow.cron"),
         ("most_failures: 3", "most_failures: 0", "loop.most_failures"),
         ("temp_c: [-35, 48]", "temp_c: [48, -35]", "the lowest value comes first"),
         ("longest_cool_down_days: 64", "longest_cool_down_days: 1", "shorter than cool_down_days"),

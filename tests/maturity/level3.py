@@ -168,7 +168,10 @@ class Registry(Store):
         for name in ("deployment", "ab", "live_since", "waiting", "blocked"):
             tags.pop(name, None)
         made = self._client.create_model_version(
-            MODEL, self.version(like).source, run_id, tags=tags | {"digest": digest, "twin_run_id": twin}
+            MODEL,
+            self._client.get_model_version_download_uri(MODEL, like),
+            run_id,
+            tags=tags | {"digest": digest, "twin_run_id": twin},
         )
         return str(made.version)
 

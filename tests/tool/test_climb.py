@@ -390,19 +390,3 @@ def test_locks_are_merged_package_by_package() -> None:
     assert (merged.kept, merged.gave_way) == (("lxml", "numpy"), ("pandas",))
     forked = entry("numpy", "2.0") + entry("numpy", "2.4")
     assert merge_locks(forked, forked, forked) == Merged(forked, (), ())
-
-
-def test_a_schedule_of_ones_own_meets_another_one_and_says_how_to_bring_it_in(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    project = made(3, tmp_path / "project", PACKAGE)
-    replace(project / "params.yaml", 'cron: "0 5 1,15 * *" # train', 'cron: "0 4 1,15 * *" # train')
-    run(project, "-m", f"{PACKAGE}.schedule")
-    commit(project)
-    climb(project, Console(width=200))
-    assert (
-        f"prefect.yaml: the new one; to bring what is yours in: python -m {PACKAGE}.schedule"
-        in capsys.readouterr().out
-    )
-    assert unmerged(project) == {"params.yaml"}
-    assert (project / "prefect.yaml").read_bytes() == git(project, "show", "template:prefect.yaml").encode()

@@ -130,7 +130,7 @@ def test_level_0_can_be_compared_its_notebook_by_its_cells_its_model_by_its_size
 
 def test_a_lock_is_summed_up(ladder: Ladder) -> None:
     done = ladder("diff", "2", "3", "requirements.lock")
-    assert re.search(r"came: .*plotext \d", done.stdout)
+    assert re.search(r"came: uuid-utils \d", done.stdout)
     assert "--hash" not in done.stdout
 
 
@@ -185,7 +185,7 @@ def test_the_page_has_every_file_its_rows_and_its_change(ladder: Ladder, tmp_pat
     assert shown == {each.id for each in practices.rows() if each.level == 3}
     assert {practices.proof_of(each).name for each in shown} <= set(re.findall(r"test_\w+", page))
     lock = page.split('id="file-requirements-lock"')[1].split("</details>")[0]
-    assert "plotext" in lock
+    assert "uuid-utils" in lock
     assert "--hash" not in lock
     assert len(page) < 6_000_000
     to_files = [name for name in links if not name.startswith(("#", "data:"))]

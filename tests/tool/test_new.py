@@ -14,9 +14,10 @@ from rich.console import Console
 
 from ladder import ROOT, UserError, workcopy
 from ladder.git import git
-from ladder.levels import level
+from ladder.levels import level, levels
 from ladder.starter.new import MESSAGE, SAMPLE, Wanted, new, wanted
 from ladder.starter.rename import PACKAGE
+from ladder.starter.template import PLACES
 from ladder.world import COMMITTED_FEED
 from tests.tool.conftest import Ladder
 from tests.tool.starters import NAME, run, text_of, trace, tracked
@@ -420,3 +421,8 @@ def test_with_its_own_lock_and_nothing_else_its_tests_pass(number: int, tmp_path
             check=False,
         )
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+@pytest.mark.parametrize("path", [path for path, _, _ in PLACES])
+def test_every_place_that_the_readme_names_exists_at_some_level(path: str) -> None:
+    assert any((each.folder / path).exists() for each in levels())

@@ -1,12 +1,10 @@
 """Gathers the feed month by month into a folder: only what changed, and only what is right.
 
-Months are fetched and checked into a waiting folder beside the gathered ones, and all of them are put in
-place at the end: a feed with one bad month changes nothing. Cut off half way, the next run takes what waits
-there and goes on.
+All months are fetched and checked before the first of them is written: a feed with one bad month changes
+nothing.
 """
 
 import hashlib
-import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,7 +19,6 @@ from bike_demand.errors import UserError
 from bike_demand.files import write_atomically
 
 RECORD = "sources.json"
-WAITING = "incoming"
 
 
 class _Taken(BaseModel):
@@ -72,39 +69,32 @@ def ingest(
             f"{source.address}: begins with {published[0].month}, after --as-of; give a later one"
         )
     taken: dict[str, _Taken] = {}
-    waiting: dict[str, Path] = {}
+    changed: dict[str, bytes] = {}
     for each in progress(wanted):
         until = as_of if as_of is not None and as_of < first_hour(next_month(each.month)) else None
         known = record.get(each.month)
         if known is not None and _is_current(known, each, until, folder):
             taken[each.month] = known
             continue
-        path = folder.parent / WAITING / f"{each.month}.{_digest(f'{each} {until}'.encode())[:16]}.csv"
-        resumed = each.token is not None and path.exists()
-        if resumed:
-            content = path.read_bytes()
-        else:
-            try:
-                content = _fetch(source, each, until, latest, known)
-            except _BadMonthError as error:
-                shutil.rmtree(path.parent, ignore_errors=True)
-                raise UserError(f"{error}; nothing was gathered, have the feed corrected") from None
+        content = _fetch(source, each, until, latest, known)
         if not content:
             continue
         taken[each.month] = _Taken(
             address=each.address, token=each.token, until=until, sha256=_digest(content), size=len(content)
         )
         if known is None or known.sha256 != _digest(content) or not _is_there(known, each.month, folder):
-            if not resumed:
-                write_atomically(path, content)
-            waiting[each.month] = path
+            changed[each.month] = content
     if not taken:
         raise UserError(f"{source.address}: no hour before --as-of; give a later one")
-    return _put_in_place(folder, record, taken, waiting)
-
-
-class _BadMonthError(UserError):
-    """A month that was read and is not right, other than one that could not be read."""
+    # Months first, the record last: after a kill in between, a month is at most read once more.
+    for month, content in changed.items():
+        write_atomically(folder / f"{month}.csv", content)
+    removed = [month for month in gathered_months(folder) if month not in taken]
+    for month in removed:
+        (folder / f"{month}.csv").unlink()
+    if taken != record:
+        write_atomically(folder / RECORD, _Record.dump_json(taken, indent=1) + b"\n")
+    return Gathered(list(taken), list(changed), removed)
 
 
 def _fetch(
@@ -112,18 +102,18 @@ def _fetch(
 ) -> bytes:
     """The month's file without the rows from `until` on; nothing if none is left.
 
-    Raises _BadMonthError where anything in it is wrong, UserError where it cannot be reached.
+    Raises UserError where anything in it is wrong, or it cannot be reached.
     """
     name = source.describe(published.month)
     if first_hour(published.month) > latest:
-        raise _BadMonthError(f"{name}: this month is in the future")
+        raise UserError(f"{name}: this month is in the future; nothing was gathered")
     content = source.fetch(published)
     if until is None and known is not None and known.sha256 == _digest(content):
         return content  # touched, but the same: no need to check it again
     try:
         rows = parse_month(content, published.month, name, latest)
     except UserError as error:
-        raise _BadMonthError(str(error)) from None
+        raise UserError(f"{error}; nothing was gathered, have the feed corrected") from None
     if until is None:
         return content
     before = sum(row.timestamp < until for row in rows)
@@ -139,25 +129,6 @@ def _is_current(known: _Taken, published: Published, until: datetime | None, fol
 def _is_there(known: _Taken, month: str, folder: Path) -> bool:
     file = folder / f"{month}.csv"
     return file.exists() and file.stat().st_size == known.size
-
-
-def _put_in_place(
-    folder: Path, record: dict[str, _Taken], taken: dict[str, _Taken], waiting: dict[str, Path]
-) -> Gathered:
-    """Months first, the record last: cut off in between, a month is at most taken once more."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for month, path in waiting.items():
-        try:
-            path.replace(folder / f"{month}.csv")
-        except FileNotFoundError:
-            raise UserError(f"{path}: gone; is another ingest at work? try again when it is done") from None
-    removed = [month for month in gathered_months(folder) if month not in taken]
-    for month in removed:
-        (folder / f"{month}.csv").unlink()
-    if taken != record:
-        write_atomically(folder / RECORD, _Record.dump_json(taken, indent=1) + b"\n")
-    shutil.rmtree(folder.parent / WAITING, ignore_errors=True)
-    return Gathered(list(taken), list(waiting), removed)
 
 
 def _read_record(folder: Path) -> dict[str, _Taken]:

@@ -73,14 +73,21 @@ def _row(
         for column, value in zip(header, record, strict=True)
         if column not in ignored and (value or column not in optional)
     }
+    for column, value in values.items():  # Python, and so Pydantic, reads 1_000 as a number
+        if "_" in value:
+            raise UserError(f"{name}, line {line}, column {column}: {_short(value)} is no number and no time")
     try:
         return row_type.model_validate_strings(values, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = f", column {first['loc'][0]}" if first["loc"] else ""
-        given = f" (it is {values[str(first['loc'][0])]!r})" if first["loc"] else ""
+        given = f" (it is {_short(values[str(first['loc'][0])])})" if first["loc"] else ""
         message = first["msg"].removeprefix("Value error, ")
         raise UserError(f"{name}, line {line}{where}: {message}{given}") from None
+
+
+def _short(value: str) -> str:
+    return repr(value if len(value) <= 40 else f"{value[:37]}...")
 
 
 def iso(moment: datetime) -> str:

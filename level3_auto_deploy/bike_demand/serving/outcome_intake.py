@@ -5,15 +5,13 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi.exceptions import RequestValidationError
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NaiveDatetime, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from bike_demand.data.schema import EXAMPLE, MAX_ROWS, full_hour
+from bike_demand.data.schema import EXAMPLE, MAX_ROWS, Count, EventHour
 from bike_demand.data.table import iso
 from bike_demand.prediction_log.database import Database, open_database
 from bike_demand.prediction_log.outcomes import Stored, store
 from bike_demand.serving.request_body import invalid
-
-MOST_BIKES = 1_000_000  # far beyond any hour, and well within an integer of the database
 
 
 class Outcome(BaseModel):
@@ -26,10 +24,8 @@ class Outcome(BaseModel):
         json_schema_extra={"example": {"timestamp": EXAMPLE["timestamp"], "count": 587}},
     )
 
-    timestamp: Annotated[
-        NaiveDatetime, AfterValidator(full_hour), Field(description="start of the hour, local time, no zone")
-    ]
-    count: Annotated[int, Field(ge=0, le=MOST_BIKES, description="bikes rented in that hour")]
+    timestamp: EventHour
+    count: Count
 
 
 _Many = TypeAdapter(Annotated[list[Outcome], Field(min_length=1, max_length=MAX_ROWS)])

@@ -2,14 +2,17 @@
 
 from datetime import datetime, timedelta
 
-from bike_demand.data.schema import Hour
+from bike_demand.data.schema import EARLIEST, Hour
 from bike_demand.data.table import iso, parse_csv
 from bike_demand.errors import UserError
 
 
 def first_hour(month: str) -> datetime:
-    """The first hour of a month like `2011-01`. Raises ValueError where there is no such month."""
-    return datetime.strptime(month, "%Y-%m")
+    """The first hour of a month like `2011-01`. Raises ValueError where no feed can have such a month."""
+    hour = datetime.strptime(month, "%Y-%m")
+    if not EARLIEST.year <= hour.year < datetime.max.year:  # so that there is always a next month
+        raise ValueError(month)
+    return hour
 
 
 def next_month(month: str) -> str:

@@ -1,6 +1,6 @@
 """What one row is: the same schema for requests to the service and for the operator's feed."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NaiveDatetime, model_validator
@@ -16,6 +16,10 @@ LIMITS: dict[str, tuple[float, float]] = {
     "windspeed_kmh": (0, 400),
 }
 
+# Event times: 0001-01-01 is an unset date, not a moment. Far enough for any backfill and any forecast.
+EARLIEST, AHEAD = datetime(1970, 1, 2), timedelta(days=3653)  # ten years after now
+MAX_COUNT = 20_000  # of the feed and of reported outcomes
+
 MAX_ROWS = 1000  # of one request, so that it keeps others waiting for a few milliseconds at most
 
 EXAMPLE: dict[str, Any] = {
@@ -30,15 +34,28 @@ EXAMPLE: dict[str, Any] = {
 }
 
 
-def full_hour(value: datetime) -> datetime:
+def in_window(moment: datetime) -> bool:
+    """Whether a moment may be an event time, by this machine's clock."""
+    return EARLIEST <= moment <= datetime.now() + AHEAD
+
+
+def _event_hour(value: datetime) -> datetime:
     if value.minute or value.second or value.microsecond:
         raise ValueError("should be a full hour, like 2012-06-13T17:00:00")
+    if not in_window(value):
+        raise ValueError(f"should lie between {EARLIEST:%Y-%m-%d} and ten years from now")
     return value
 
 
 def _field(name: str, description: str) -> Any:
     low, high = LIMITS[name]
     return Field(ge=low, le=high, description=description)
+
+
+EventHour = Annotated[
+    NaiveDatetime, AfterValidator(_event_hour), Field(description="start of the hour, local time, no zone")
+]
+Count = Annotated[int, Field(ge=0, le=MAX_COUNT, description="bikes rented in the hour")]
 
 
 class Conditions(BaseModel):
@@ -49,9 +66,7 @@ class Conditions(BaseModel):
         strict=True, extra="forbid", frozen=True, allow_inf_nan=False, json_schema_extra={"example": EXAMPLE}
     )
 
-    timestamp: Annotated[
-        NaiveDatetime, AfterValidator(full_hour), Field(description="start of the hour, local time, no zone")
-    ]
+    timestamp: EventHour
     holiday: Annotated[int, _field("holiday", "1 on a public holiday")]
     workingday: Annotated[int, _field("workingday", "1 on neither a weekend nor a holiday")]
     weather: Annotated[int, _field("weather", "1 clear, 2 mist, 3 light rain or snow, 4 heavy")]
@@ -68,9 +83,9 @@ class Hour(Conditions):
     told the answer.
     """
 
-    casual: Annotated[int, Field(ge=0)] | None = None
-    registered: Annotated[int, Field(ge=0)] | None = None
-    count: Annotated[int, Field(ge=0)]
+    casual: Count | None = None
+    registered: Count | None = None
+    count: Count
 
     @model_validator(mode="after")
     def _parts_add_up(self) -> "Hour":

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from bike_demand.data.schema import LIMITS, Conditions
+from bike_demand.data.schema import EARLIEST, LIMITS, Conditions
 from bike_demand.data.target import error, target_of
 from bike_demand.prediction_log.database import Database, upsert
 from bike_demand.prediction_log.loop_tables import days as table
@@ -94,7 +94,9 @@ def last_day(database: Database) -> date | None:
 def first_hour(database: Database) -> datetime | None:
     """The earliest hour that was answered; None: nothing was."""
     with database.reading() as connection:
-        hour: datetime | None = connection.scalar(select(func.min(predictions.c.hour)))
+        hour: datetime | None = connection.scalar(
+            select(func.min(predictions.c.hour)).where(predictions.c.hour >= EARLIEST)
+        )
     return hour
 
 

@@ -1,9 +1,7 @@
-"""Shows the test under way, or the promotion that is watched: numbers, a plot in the terminal, a page."""
+"""Shows the test under way, or the promotion that is watched: numbers in the terminal, a page with plots."""
 
 import io
 import os
-import shutil
-import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +19,6 @@ from bike_demand.tracking import Tracking
 
 Report = Callable[[str], None]
 TEMPLATE = Path(__file__).with_name("status.html.j2")
-SHOWN_DAYS = 14
 INK = "#010203"  # what is drawn in this colour gets the page's own, for light and dark
 
 
@@ -36,8 +33,6 @@ def status(settings: Settings, as_of: datetime | None, page: Path | None, report
     found = [gather(settings, trial, as_of) for trial in trials]
     for evidence in found:
         report(as_text(evidence))
-        if len(evidence.days) > 1:
-            report(as_chart(evidence))
     for version in transitions.waiting(tracking):
         report(f"Version {version.number} waits for its test since {version.tags[transitions.WAITING_TAG]}.")
     if page is not None and found:
@@ -70,28 +65,6 @@ def as_text(evidence: Evidence) -> str:
             f" (each bound holds in {1 - evidence.alpha:.0%} of tests, however often one looks)",
         ]
     return "\n".join([*lines, f"  now     {evidence.verdict}: {evidence.reason}"])
-
-
-def as_chart(evidence: Evidence) -> str:
-    """The ratio and its bounds by day, as text."""
-    import plotext  # type: ignore[import-untyped]
-
-    days = evidence.days[-SHOWN_DAYS:]
-    x = list(range(1, len(days) + 1))
-    ratios = [each.ratio or 1.0 for each in days]
-    top = max(*ratios, 1.0) + 0.3
-    figure = plotext.figure
-    figure.clear()
-    for y in ([each.low for each in days], ratios, [min(each.high or top, top) for each in days]):
-        line = figure.signal(x, y)
-        line.lines(True)
-        figure.draw(line)
-    figure.line(1.0, orientation="horizontal", style="dotted")
-    shown = x[:: max(1, len(x) // 6)]
-    figure.ruler("x").ticks(shown, [f"{days[at - 1].day:%d %b}" for at in shown])
-    figure.plot_size(min(shutil.get_terminal_size().columns, 100), 16)
-    figure.title("error relative to the other version's, with bounds; dotted: equal")
-    return str(figure.build().string(colorless=not sys.stdout.isatty())).rstrip()
 
 
 def as_page(evidence: Evidence) -> str:

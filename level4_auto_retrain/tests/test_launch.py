@@ -1,78 +1,19 @@
-"""Where and when trainings run: prefect.yaml, and whether a Prefect server is used."""
+"""What is left to a Prefect server, and what a command does itself."""
 
 import http.server
 import socket
 import threading
 from collections.abc import Iterator
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from bike_demand.errors import UserError
 from bike_demand.launch import must_not_run_twice, takes_over
-from bike_demand.schedule import content, main
 from bike_demand.settings import Flow, load_settings
 from tests.conftest import ROOT
 
 SETTINGS = load_settings(ROOT / "params.yaml").flow
-
-
-def deployments(text: str) -> dict[str, dict[str, Any]]:
-    """The deployments of a prefect.yaml, by name."""
-    return {each["name"]: each for each in yaml.safe_load(text)["deployments"]}
-
-
-def test_prefect_yaml_is_up_to_date() -> None:
-    assert (ROOT / "prefect.yaml").read_text(encoding="utf-8") == content(SETTINGS), (
-        "run `python -m bike_demand.schedule`"
-    )
-
-
-def test_the_schedule_and_the_work_pool_are_those_of_the_settings(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    params = project / "params.yaml"
-    text = params.read_text(encoding="utf-8").replace('"0 5 * * *"', '"30 2 * * 1"')
-    params.write_text(text.replace("work_pool: training", "work_pool: nights"), encoding="utf-8")
-    assert main() == 0
-    assert capsys.readouterr().err == ""
-    written = deployments((project / "prefect.yaml").read_text(encoding="utf-8"))
-    assert written["loop"]["schedules"] == [{"cron": "30 2 * * 1", "timezone": "UTC"}]
-    assert "schedules" not in written["signals"]
-    assert "schedules" not in written["automatic"]
-    (trigger,) = written["signals"]["triggers"]
-    assert trigger["within"] == SETTINGS.signal_seconds
-    assert [each["work_pool"] for each in written.values()] == [{"name": "nights"}] * 3
-
-
-def test_a_container_has_an_image_and_a_folder_to_work_in() -> None:
-    text = content(SETTINGS.model_copy(update={"work_pool_type": "kubernetes"}))
-    for made in deployments(text).values():
-        assert made["work_pool"] == {
-            "name": "training",
-            "job_variables": {"image": "bike-demand-training"},
-        }
-        assert made["pull"] == [{"prefect.deployments.steps.set_working_directory": {"directory": "/app"}}]
-
-
-@pytest.mark.parametrize(
-    ("deployment", "flow"), [("loop", "look"), ("signals", "act"), ("automatic", "deploy")]
-)
-def test_each_entry_point_is_the_flow(deployment: str, flow: str) -> None:
-    path, _, name = str(deployments(content(SETTINGS))[deployment]["entrypoint"]).partition(":")
-    assert f'@flow(name="{flow}")\ndef {name}(' in (ROOT / path).read_text(encoding="utf-8")
-
-
-def test_outside_a_project_it_is_said_where_to_be(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert main() == 1
-    assert "run this in the project's folder" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
 
 
 # ---- the server

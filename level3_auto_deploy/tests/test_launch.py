@@ -1,0 +1,70 @@
+"""What is left to a Prefect server, and what a command does itself."""
+
+import http.server
+import socket
+import threading
+from collections.abc import Iterator
+from importlib.metadata import version
+
+import pytest
+
+from bike_demand.launch import takes_over
+from bike_demand.settings import Flow, load_settings
+from tests.conftest import ROOT
+
+SETTINGS = load_settings(ROOT / "params.yaml").flow
+
+
+# ---- the server
+
+NAMED = "/api/deployments/name/deploy/automatic"
+ANSWERS = {"/api/health": b"true", "/api/admin/version": f'"{version("prefect")}"'.encode()}  # by path
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    """Something that answers like a Prefect server that is asked for its health."""
+
+    class Healthy(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = ANSWERS.get(self.path)
+            self.send_response(404 if body is None else 200)
+            self.end_headers()
+            self.wfile.write(body or b"")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Healthy) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}/api"
+        running.shutdown()
+
+
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch) -> str:
+    """An address at which nobody answers; none is configured."""
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}/api"
+
+
+def at(address: str) -> Flow:
+    return SETTINGS.model_copy(update={"api": address})
+
+
+@pytest.mark.usefixtures("nobody")
+@pytest.mark.parametrize(
+    ("answer", "expected"), [(None, False), (b'{"paused": true}', False), (b'{"paused": false}', True)]
+)
+def test_a_server_takes_deployments_over_only_where_it_has_them(
+    server: str, monkeypatch: pytest.MonkeyPatch, answer: bytes | None, expected: bool
+) -> None:
+    if answer is not None:
+        monkeypatch.setitem(ANSWERS, NAMED, answer)
+    assert takes_over(at(server)) == expected
+
+
+def test_without_a_server_nobody_takes_deployments_over(nobody: str) -> None:
+    assert not takes_over(at(nobody))

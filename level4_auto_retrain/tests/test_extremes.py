@@ -1,0 +1,132 @@
+"""Whatever the service accepts can be read back by everything that reads its log."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from httpx import Client
+
+from bike_demand.__main__ import main
+from bike_demand.data.schema import AHEAD, EARLIEST, EXAMPLE, MAX_COUNT, Conditions
+from bike_demand.monitoring import signals
+from bike_demand.prediction_log import queries
+from bike_demand.prediction_log.database import open_database
+from bike_demand.prediction_log.writer import PredictionLog
+from bike_demand.serving.app import create_app
+from bike_demand.serving.dashboard import StatusReporter
+from bike_demand.serving.live_models import LiveModels, ModelHolder
+from bike_demand.serving.metrics import Metrics
+from bike_demand.serving.onnx_model import load_model
+from bike_demand.serving.outcome_intake import OutcomeStore
+from bike_demand.serving.prediction import PredictedBatch, to_log_rows
+from bike_demand.serving.telemetry import Recorder
+from bike_demand.settings import load_settings
+from tests.conftest import Run
+from tests.registry import put_live
+from tests.service import served
+from tests.tiny import constant
+
+LATEST = (datetime.now() + AHEAD).replace(minute=0, second=0, microsecond=0)
+TIMES = [EARLIEST, datetime(2011, 3, 7, 12), datetime(2011, 3, 31, 23), LATEST]
+PROPERTIES: dict[str, dict[str, Any]] = Conditions.model_json_schema()["properties"]
+
+
+def extremes(field: str) -> list[Any]:
+    """The lowest and the highest value that a field accepts, and null where it does."""
+    if field == "timestamp":
+        return [moment.isoformat() for moment in TIMES]
+    kinds = PROPERTIES[field].get("anyOf", [PROPERTIES[field]])
+    (number,) = (kind for kind in kinds if "minimum" in kind)
+    return [number["minimum"], number["maximum"], *([None] if {"type": "null"} in kinds else [])]
+
+
+REQUESTS = [EXAMPLE | {name: value} for name in PROPERTIES for value in extremes(name)]
+OUTCOMES = [
+    {"timestamp": moment.isoformat(), "count": count}
+    for moment, count in zip(TIMES, (0, MAX_COUNT, 0, MAX_COUNT), strict=True)
+]
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def client(stored: Path) -> Iterator[Client]:
+    """A service of a project in which version 1 is live; its log is complete once it has ended."""
+    assert main(["ingest"]) == 0
+    put_live(constant(stored / "model", 50.0))
+    signals._clean.clear()
+    address, metrics, holder = load_settings().environments.production.database, Metrics(), ModelHolder()
+    holder.live = LiveModels(load_model(stored / "model", "1"), "")
+    log: PredictionLog[PredictedBatch] = PredictionLog(
+        address, 0.01, 10_000, lambda entries: to_log_rows(entries, metrics.failed)
+    )
+    log.start()
+    outcomes = OutcomeStore(address)
+    settings = load_settings().dashboard
+    with closing(StatusReporter(address, "production", metrics, settings, 1e9)) as status:
+        app = create_app(holder, recorder=Recorder(metrics, log), outcomes=outcomes, status=status)
+        with served(app) as client:
+            yield client
+        log.stop()
+        outcomes.close()
+
+
+def test_all_extremes_are_accepted_and_read_back_by_everything(client: Client, run: Run) -> None:
+    ids = []
+    for request in REQUESTS:
+        response = client.post("/predict", json=request)
+        assert response.status_code == 200, request
+        ids.append(response.json()["id"])
+    assert client.post("/outcomes", json=OUTCOMES).status_code == 200
+    address = load_settings().environments.production.database
+    with closing(open_database(address)) as database:
+        until(lambda: all(queries.find(database, each) for each in ids))
+    for day in ("2011-03-08", "2011-04-01"):
+        for command in (["monitor", "--json"], ["agent", "--once"], ["ab", "status"]):
+            said = run(*command, "--as-of", day)
+            assert said.status == 0, (command, said.err)
+    for moment in (EARLIEST, LATEST):
+        assert run("monitor", "--as-of", moment.isoformat()).status == 0
+    for each in ids:
+        assert run("trace", each).status == 0
+    assert run("incidents").status == 0
+    assert client.get("/status").status_code == 200
+    rows = "".join(
+        ",".join("" if value is None else str(value) for value in request.values()) + "\n"
+        for request in REQUESTS
+    )
+    Path("rows.csv").write_text(",".join(EXAMPLE) + "\n" + rows, encoding="utf-8", newline="\n")
+    assert run("predict", "rows.csv", "predictions.csv").status == 0
+    assert len(Path("predictions.csv").read_text(encoding="utf-8").splitlines()) == len(REQUESTS) + 1
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00", "1970-01-01T00:00:00", "9999-12-31T23:00:00"])
+def test_an_unset_date_is_refused_with_the_field_named_and_the_loop_goes_on(
+    client: Client, run: Run, moment: str
+) -> None:
+    (problem,) = client.post("/predict", json=EXAMPLE | {"timestamp": moment}).json()["detail"]
+    assert problem["loc"] == ["body", "timestamp"]
+    (problem,) = client.post("/outcomes", json=[{"timestamp": moment, "count": 1}]).json()["detail"]
+    assert problem["loc"] == ["body", 0, "timestamp"]
+    assert run("monitor").status == 0
+    assert "--as-of" in run("monitor", "--as-of", moment).refusal()
+
+
+@pytest.mark.parametrize("field", [name for name in PROPERTIES if name != "timestamp"])
+def test_what_is_beyond_the_range_is_refused_with_the_field_named(client: Client, field: str) -> None:
+    low, high = extremes(field)[:2]
+    for value in (low - 1, high + 1, "1_000", 1e999, 10**400):
+        body = json.dumps(EXAMPLE | {field: value}).replace("Infinity", "1e999")
+        response = client.post("/predict", content=body)
+        assert response.status_code == 422, value
+        assert field in response.json()["detail"][0]["loc"]
