@@ -118,6 +118,16 @@ def test_the_model_is_an_mlflow_model_with_signature_and_example(tracking: Track
         assert f"\n{line} " in locked, line
 
 
+def test_logging_leaves_the_environment_as_it_was(
+    tracking: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracking.register(log(tracking, 5.0), log(tracking, 4.0), {})
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    log(tracking, 5.0)
+    assert os.environ["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:1"
+
+
 def test_a_run_that_was_cut_off_stays_there_as_failed(tracking: Tracking) -> None:
     with pytest.raises(FileNotFoundError):
         log(tracking, 5.0, Path("not there"))

@@ -20,6 +20,7 @@ from bike_demand.handoff import INPUT_NAME, OUTPUT_NAME, read_handoff
 from bike_demand.settings import ARTIFACTS, Settings
 from bike_demand.store_address import absolute, is_database, reach, without_password
 
+VARIABLE = "MLFLOW_TRACKING_URI"
 EXPERIMENT = "bike-demand"
 DEPLOYMENTS = "bike-demand-deployments"  # the experiment whose runs are the records of deployments
 MODEL_NAME = "bike-demand"
@@ -145,11 +146,8 @@ class Tracking:
         it is, and once more as an MLflow model with its signature and an input example.
         """
         handoff = None if model is None else read_handoff(model)
-        with self._told():
+        with self._told(), self._default_store() as mlflow:
             experiment = self._experiment(self._client())
-            import mlflow
-
-            mlflow.set_tracking_uri(self.uri)
             with mlflow.start_run(experiment_id=experiment, run_name=name, tags=dict(tags)) as run:
                 mlflow.log_params(dict(params))
                 mlflow.log_metrics(dict(metrics))
@@ -227,10 +225,8 @@ class Tracking:
             outputs = client.get_run(run_id).outputs
             if digest is None or not outputs or not outputs.model_outputs:
                 raise UserError(f"run {run_id}: it kept no model to register; choose another run")
-            import mlflow
-
-            mlflow.set_tracking_uri(self.uri)
-            with redirect_stderr(io.StringIO()):  # it reports to people what is returned here
+            # To people on a terminal it reports what is returned here.
+            with self._default_store() as mlflow, redirect_stderr(io.StringIO()):
                 made = mlflow.register_model(
                     f"models:/{outputs.model_outputs[0].model_id}",
                     MODEL_NAME,
@@ -499,6 +495,23 @@ class Tracking:
             if state is not None and state == self._state:
                 self._answers[what] = answer
         return answer
+
+    @contextmanager
+    def _default_store(self) -> Iterator[Any]:
+        """Inside, MLflow's functions log to this store.
+
+        MLflow keeps its address in a variable, which settings read too: afterwards that is as it was.
+        """
+        import mlflow
+
+        before = os.environ.get(VARIABLE)
+        mlflow.set_tracking_uri(self.uri)
+        try:
+            yield mlflow
+        finally:
+            os.environ.pop(VARIABLE, None)
+            if before is not None:
+                os.environ[VARIABLE] = before
 
     def _must_exist(self, what: str) -> None:
         if not self._exists():

@@ -428,9 +428,16 @@ def test_a_refit_whose_inputs_were_swapped_is_stopped_although_its_holdout_model
     folder = rewritten(handoffs[0], tmp_path / "swapped", with_columns(*order))
     version = register(folder, handoffs[1], tracking=case.tracking, twin_last=TWIN_LAST)
     for champion in (case.champion, None):
-        assert "than its holdout model" in refusal("error", replace(case, champion=champion), version)
+        assert "the refit is broken" in refusal("error", replace(case, champion=champion), version)
     for gate in ("artefact", "golden", "schema", "slices"):
         assert judged(gate, case, version).passed, gate
+
+
+def test_without_rows_that_a_refit_learned_from_nothing_is_taken_on_trust(
+    case: GateContext, handoffs: tuple[Path, Path]
+) -> None:
+    version = register(*handoffs, tracking=case.tracking, twin_last=TWIN_LAST, last="2010-12-31T23:00:00")
+    assert "so run ingest" in refusal("error", case, version)
 
 
 # ---- the error on fresh rows
