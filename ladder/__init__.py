@@ -1,5 +1,6 @@
 """The tool around the levels: runs, replays and compares them, and makes projects from them."""
 
+import os
 from pathlib import Path
 
 __version__ = "0.1.0"
@@ -9,3 +10,12 @@ ROOT = Path(__file__).resolve().parent.parent  # the checkout
 
 class UserError(Exception):
     """A mistake in what the user gave: one line that says what is wrong, where, and what to do."""
+
+
+# A proxy for the internet cannot reach services of this machine. Only where one is set: to set NO_PROXY alone
+# would switch off the proxy settings of macOS and Windows.
+if {"http_proxy", "https_proxy", "all_proxy"} & {name.lower() for name in os.environ}:
+    _given = ",".join(os.environ.get(name, "") for name in ("no_proxy", "NO_PROXY"))
+    _direct = dict.fromkeys(filter(None, map(str.strip, f"{_given},127.0.0.1,localhost,::1".split(","))))
+    if "*" not in _direct:
+        os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(_direct)

@@ -83,6 +83,8 @@ def environment() -> dict[str, str]:
         "XDG_CACHE_HOME": str(tools / "cache"),
         # Levels train side by side: OpenMP threads that wait busily for each other would cost minutes.
         "OMP_NUM_THREADS": "1",
+        # A story stops hundreds of services, behind none of which is a proxy that polls them.
+        "BIKE_SERVING__DRAIN_SECONDS": "0",
     }
 
 

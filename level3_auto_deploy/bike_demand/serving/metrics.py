@@ -49,6 +49,7 @@ class Metrics:
         self._problem = gauge("following_fails", "Processes that cannot follow the registry.")
         self._swaps = counter("model_changes", "Changes of the live models.")
         self._by_route: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+        self._by_version: dict[tuple[str, str], Counter] = {}
         self._logged = Counts(0, 0, 0)
         self._lines_lost = 0
         self._shown: list[tuple[str, str, str]] = []
@@ -66,7 +67,10 @@ class Metrics:
 
     def predictions(self, version: str, variant: str, rows: int) -> None:
         """Count rows that were predicted."""
-        self._predictions.labels(version, variant).inc(rows)
+        found = self._by_version.get((version, variant))
+        if found is None:
+            found = self._by_version[version, variant] = self._predictions.labels(version, variant)
+        found.inc(rows)
 
     def failed(self, version: str, rows: int) -> None:
         """Count rows for which the second model failed."""

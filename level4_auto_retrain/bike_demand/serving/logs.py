@@ -13,17 +13,12 @@ from logging.handlers import QueueHandler, QueueListener
 from queue import SimpleQueue
 from typing import Any, TextIO
 
+from pydantic_core import to_json
 from pythonjsonlogger.json import JsonFormatter
 
 CAPACITY = 20_000  # lines that wait for a slow reader
 WRITE_SECONDS = 0.2
 PATIENCE_SECONDS = 2.0  # for the last lines, when the service stops
-
-
-class _Formatter(JsonFormatter):
-    converter = staticmethod(time.gmtime)
-    default_time_format = "%Y-%m-%dT%H:%M:%S"
-    default_msec_format = "%s.%03dZ"
 
 
 class _BoundedHandler(QueueHandler):
@@ -51,9 +46,11 @@ class _Output(logging.Handler):
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
         self.setFormatter(
-            _Formatter(
-                ["asctime", "levelname", "message"],
-                rename_fields={"asctime": "time", "levelname": "level", "message": "event"},
+            JsonFormatter(
+                ["levelname", "message"],
+                rename_fields={"levelname": "level", "message": "event"},
+                timestamp="time",
+                json_serializer=lambda data, **_: to_json(data, fallback=str).decode(),
             )
         )
         self._stream = stream
@@ -90,9 +87,7 @@ class _Listener(QueueListener):
         if isinstance(record, logging.LogRecord):
             return record
         event, created, fields = record
-        return logging.makeLogRecord(
-            {"msg": event, "levelname": "INFO", "created": created, "msecs": created % 1 * 1000, **fields}
-        )
+        return logging.makeLogRecord({"msg": event, "levelname": "INFO", "created": created, **fields})
 
     def stop(self) -> None:
         super().stop()

@@ -52,8 +52,14 @@ class Recorder:
         """Record a request, whether it succeeded or not."""
         self.metrics.request(route, status, seconds)
         if self._log_requests and self._logs is not None:
-            fields = {"route": route, "status": status, "ms": round(1e3 * seconds, 3)}
-            self._logs.info("request", {**fields, "client": note.client, "ids": note.ids})
+            fields = {
+                "route": route,
+                "status": status,
+                "ms": round(1e3 * seconds, 3),
+                "client": note.client,
+                "ids": note.ids,
+            }
+            self._logs.info("request", fields)
 
     def flush(self) -> None:
         """Write the predictions so far to the log, and read the norms in force; waits a second at most."""

@@ -82,7 +82,8 @@ class ServiceWorker:
             # Else the first predictions would use implausible values as they are.
             self.fallback.looked.wait(NORMS_SECONDS)
         gc.collect()
-        gc.freeze()  # collections while requests are answered need not go through what was imported
+        gc.freeze()  # what was imported need not be gone through again,
+        gc.set_threshold(200_000)  # nor the predictions that wait for the log a moment
 
     def stop(self) -> None:
         """Stop, and write what is not written yet."""
