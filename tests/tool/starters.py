@@ -140,16 +140,16 @@ def _threshold(project: Path) -> None:
 
 
 def _endpoint(project: Path) -> None:
-    path = project / NAME / "serving" / "app.py"
+    path = project / NAME / "serving" / "web.py"
     replace(
         path,
-        f"from {NAME}.data.table import",
-        f"from {NAME}.data.schema import CONDITION_COLUMNS\nfrom {NAME}.data.table import",
+        f"from {NAME}.data.target import",
+        f"from {NAME}.data.schema import CONDITION_COLUMNS\nfrom {NAME}.data.target import",
     )
     replace(
         path,
-        "        return HTMLResponse(docs.PAGE)\n",
-        "        return HTMLResponse(docs.PAGE)\n\n"
+        '        return Status(status="live")\n',
+        '        return Status(status="live")\n\n'
         '    @app.get("/columns", summary="What does a row need?")\n'
         "    async def columns() -> list[str]:\n"
         "        return list(CONDITION_COLUMNS)\n",
@@ -175,7 +175,7 @@ def test_five_in_the_afternoon_of_a_working_day_is_a_rush_hour() -> None:
 
 
 def test_the_columns_are_told() -> None:
-    source = (ROOT / "{NAME}" / "serving" / "app.py").read_text(encoding="utf-8")
+    source = (ROOT / "{NAME}" / "serving" / "web.py").read_text(encoding="utf-8")
     assert '"/columns"' in source
     assert CONDITION_COLUMNS[0] == "timestamp"
 
@@ -293,7 +293,7 @@ TEN = (
     Edit("a feature", _feature, has(f"{NAME}/data/features.py", "def rush(", "            rush(row),\n")),
     Edit("a threshold", _threshold, has("params.yaml", "half_life_days: 45 ")),
     Edit(
-        "an endpoint", _endpoint, has(f"{NAME}/serving/app.py", '@app.get("/columns"', "CONDITION_COLUMNS\n")
+        "an endpoint", _endpoint, has(f"{NAME}/serving/web.py", '@app.get("/columns"', "CONDITION_COLUMNS\n")
     ),
     Edit("a test", _test, has("tests/test_own.py", OWN_TEST)),
     Edit("words", _readme, has("README.md", "Ask Mira.")),

@@ -84,10 +84,8 @@ def last_good(tracking: Tracking) -> Version | None:
 
     Not one that was rolled back or deleted, or whose model is gone. None: there is none.
     """
-    if tracking.champion() is None or out_of_band_promotion(tracking):
-        earlier = tracking.remembered()
-    else:
-        earlier = tracking.champions()[:-1]
+    out_of_band = tracking.champion() is None or out_of_band_promotion(tracking)
+    earlier = tracking.remembered() if out_of_band else tracking.champions()[:-1]
     live = tracking.aliases().get(CHAMPION)
     versions = (tracking.version(number) for number in reversed(earlier) if number != live)
     return next((each for each in versions if can_be_live(tracking, each)), None)
