@@ -17,8 +17,7 @@ import yaml
 from onnx import helper, numpy_helper
 
 from ladder.runbook import Runbook, Step
-from ladder.steps import run_command
-from tests.maturity.conftest import copied, edit, git
+from tests.maturity.conftest import copied, git
 
 MODEL = "bike-demand"
 
@@ -155,22 +154,15 @@ def mixed_up(model: onnx.ModelProto, order: Sequence[int]) -> None:
     model.graph.node.insert(0, helper.make_node("Gather", ["features", "order"], ["mixed_up"], axis=1))
 
 
-def deployed_elsewhere(folder: Path, cron: str = "0 5 1 * *") -> list[dict[str, Any]]:
-    """Set another schedule and another place for trainings; the deployments that prefect.yaml then has.
-
-    That of the project was up to date with its settings before.
-    """
-    make = "python -m bike_demand.schedule"
-    run_command(make, folder)
-    assert git(folder, "status", "--porcelain", "prefect.yaml") == ""  # as committed
-    edit(folder / "params.yaml", f'cron: "{cron}"', 'cron: "30 4 * * 1"')
-    edit(folder / "params.yaml", "work_pool: training", "work_pool: big-machines")
-    edit(folder / "params.yaml", "work_pool_type: process", "work_pool_type: kubernetes")
-    run_command(make, folder)
-    made: list[dict[str, Any]] = yaml.safe_load((folder / "prefect.yaml").read_bytes())["deployments"]
-    git(folder, "checkout", "--quiet", ".")
-    for deployment in made:
-        assert deployment["work_pool"]["name"] == "big-machines"
-        assert deployment["work_pool"]["job_variables"]["image"]
+def deployments(folder: Path) -> list[dict[str, Any]]:
+    """The deployments that prefect.yaml describes: each in a work pool, and once at a time."""
+    found: list[dict[str, Any]] = yaml.safe_load((folder / "prefect.yaml").read_bytes())["deployments"]
+    for deployment in found:
+        assert deployment["work_pool"]["name"]
         assert deployment["concurrency_limit"] == 1
-    return made
+    return found
+
+
+def crons(folder: Path) -> list[str]:
+    """The schedules among them."""
+    return [each["cron"] for found in deployments(folder) for each in found.get("schedules", [])]

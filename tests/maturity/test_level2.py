@@ -31,7 +31,7 @@ from tests.maturity.level2 import (
     apart,
     by_hand,
     commit,
-    deployed_elsewhere,
+    crons,
     handoff,
     mixed_up,
     owners,
@@ -443,8 +443,7 @@ def test_where_and_when_trainings_run_is_a_setting_and_never_two_at_a_time(
     practice: Practice, tmp_path: Path
 ) -> None:
     folder = practice.apart(tmp_path / "project")
-    (deployment,) = deployed_elsewhere(folder)
-    assert [each["cron"] for each in deployment["schedules"]] == ["30 4 * * 1"]
+    assert crons(folder) == ["0 5 1 * *"]
     with (
         FileLock(folder / "state" / "train.lock"),
         pytest.raises(UserError, match="another training is at work"),

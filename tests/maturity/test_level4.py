@@ -31,7 +31,7 @@ from ladder.world.faults import as_asked, publish
 from ladder.world.feedfile import COUNTS, INPUTS, update_feed, write_feed
 from ladder.world.scenario import Units
 from tests.maturity.conftest import before, between, edit, error, git
-from tests.maturity.level2 import commit, deployed_elsewhere, owners, stage_outs, stored
+from tests.maturity.level2 import commit, crons, deployments, owners, stage_outs, stored
 from tests.maturity.level3 import (
     OFF_BY_ONE,
     Hand,
@@ -168,10 +168,10 @@ OF_THE_LOOP = {
         "math.fsum(count - prediction for",
         "test_history.py::test_a_day_has_the_sums_of_its_hours_and_the_yardstick_on_the_same_hours",
     ),
-    "schedule.py": (
-        '"expect": [f"{SIGNAL}.*"],',
-        '"expect": [f"{SIGNAL}"],',
-        "test_schedule.py::test_prefect_yaml_is_up_to_date",
+    "launch.py": (
+        "if server is not None and _has(server, LOOP):",
+        "if server is not None and not _has(server, LOOP):",
+        "test_launch.py::test_a_loop_that_a_server_runs_is_not_run_here_too",
     ),
 }
 OF_THE_NEW_APPLICATION = {
@@ -861,7 +861,7 @@ def test_it_is_metrics_of_production_that_train_and_neither_a_calendar_nor_a_sea
     for day in ("2011-04-01", "2011-04-02", "2011-04-03", "2011-04-04"):
         assert "Training" not in practice.on(day).said
     # The first of April would have been the calendar's day.
-    calendar = yaml.safe_load((level(3).folder / "params.yaml").read_text(encoding="utf-8"))["flow"]["cron"]
+    calendar = crons(level(3).folder)[0]
     assert "1" in calendar.split()[2].split(",")
     assert not [day for day in practice.trained() if day.endswith("-01")]
     # A season moves the inputs and not the error: that is told, and no reason to train.
@@ -885,13 +885,12 @@ def test_where_and_when_the_loop_runs_is_a_setting_and_never_two_at_a_time(
     practice: Practice, tmp_path: Path
 ) -> None:
     folder = practice.apart(tmp_path / "project")
-    deployments = deployed_elsewhere(folder, cron="0 5 * * *")
     starts = [
         [each["cron"] for each in deployment.get("schedules", [])]
         or list(deployment["triggers"][0]["expect"])
-        for deployment in deployments
+        for deployment in deployments(folder)
     ]
-    assert starts == [["30 4 * * 1"], ["bike-demand.signal.*"], ["bike-demand.version.registered"]]
+    assert starts == [["0 5 * * *"], ["bike-demand.signal.*"], ["bike-demand.version.registered"]]
     database = folder / "state" / "production.db"
     for lock, command, busy in (
         (database.with_name(f".{database.name}.loop"), "agent --once", "another loop is at work"),
@@ -995,8 +994,7 @@ def test_pipelines_run_the_loop_and_deliver_the_application_by_the_commands_that
     practice: Practice,
 ) -> None:
     loop = workflow(practice.folder, "loop")
-    params = yaml.safe_load((practice.folder / "params.yaml").read_text(encoding="utf-8"))
-    assert [each["cron"] for each in loop["on"]["schedule"]] == [params["flow"]["cron"]]
+    assert [each["cron"] for each in loop["on"]["schedule"]] == crons(practice.folder)
     assert loop["on"]["repository_dispatch"]["types"] == ["turn", "retrain"]
     jobs = loop["jobs"]
 
