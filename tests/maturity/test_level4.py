@@ -786,7 +786,7 @@ def test_a_field_that_changes_is_noticed_within_a_day_held_off_and_taken_back_by
     lock = registry.artifact(newest.run_id, "dvc.lock")
     remote = practice.folder / "state" / "dvc-remote"
     kept = json.loads(stored(remote, stage_outs(lock, "ingest")["state/quarantine.json"]).read_bytes())
-    left_out = {hour for each in kept["stretches"] if each["then"] == "leave-out" for hour in each["hours"]}
+    left_out = {hour for each in kept["violations"] if each["rule"] != "gaps" for hour in each["hours"]}
     days = published(practice.happened, LAST)
     of_these = between(days, *FAHRENHEIT)["timestamp"]
     assert left_out == {f"{hour:%Y-%m-%dT%H:%M:%S}" for hour in of_these}
@@ -845,9 +845,9 @@ def test_data_are_gathered_each_turn_and_what_happens_comes_back_by_itself(pract
         feed = published(practice.happened, training["at"][:10])
         good = feed[~feed["timestamp"].isin(between(feed, *FAHRENHEIT)["timestamp"])]
         (dataset,) = run.inputs.dataset_inputs
-        profile = json.loads(dataset.dataset.profile)
-        assert profile["num_rows"] == len(good)
-        assert profile["last"] == good["timestamp"].iloc[-1].isoformat()
+        described = json.loads(dataset.dataset.source)["tags"]
+        assert int(described["rows"]) == len(good)
+        assert described["last"] == good["timestamp"].iloc[-1].isoformat()
 
 
 @pytest.mark.maturity("L4-C2")
