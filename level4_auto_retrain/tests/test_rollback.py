@@ -155,7 +155,7 @@ def test_by_the_command_with_and_without_a_reason(run: Run) -> None:
     said = run("rollback", "--reason", "too few bikes", "--as-of", "2011-04-05")
     assert (said.status, said.err) == (0, "")
     assert said.out.startswith("Version 2 is live again, instead of version 3 (too few bikes).")
-    said = run("release", "--back", "--as-of", "2011-04-05")
+    said = run("rollback", "--as-of", "2011-04-05")
     assert said.out.startswith("Version 1 is live again, instead of version 2 (by hand).")
 
 

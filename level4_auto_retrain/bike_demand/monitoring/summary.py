@@ -12,7 +12,7 @@ from bike_demand.monitoring import drift
 from bike_demand.monitoring.signals import Evaluation, evaluate_signals
 from bike_demand.prediction_log import event_log, history
 from bike_demand.prediction_log.database import Database, open_database
-from bike_demand.prediction_log.event_log import ROLL_BACK, TRAIN, Incident, Kind, Raised, Signal
+from bike_demand.prediction_log.event_log import ROLL_BACK, TRAIN, Kind, Raised, Signal
 from bike_demand.prediction_log.history import Day
 from bike_demand.settings import Settings
 from bike_demand.tracking import Tracking
@@ -69,7 +69,7 @@ def _told(database: Database, evaluation: Evaluation) -> dict[str, Any]:
             }
             for each in signals
         ],
-        "incidents": [_incident(each) for each in event_log.incidents(database)],
+        "incidents": [each.as_json() for each in event_log.incidents(database)],
         "trainings": [
             {
                 "at": each.at.isoformat(),
@@ -101,14 +101,6 @@ def _day(day: Day) -> dict[str, Any]:
         "mae_last_week": _mean(day.baseline_error, day.baseline_hours),
         "skill": skill([day]),
         "quality": day.quality,
-    }
-
-
-def _incident(incident: Incident) -> dict[str, Any]:
-    moments = ("since", "noticed_at", "ended_at")
-    return {
-        key: value.isoformat() if key in moments and value is not None else value
-        for key, value in vars(incident).items()
     }
 
 

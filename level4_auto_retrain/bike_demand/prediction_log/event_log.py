@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from pydantic_core import to_jsonable_python
 from sqlalchemy import ColumnElement, Connection, Table, func, insert, select, text, update
 
 from bike_demand.prediction_log import loop_tables as tables
@@ -93,6 +94,11 @@ class Incident:
     ended_at: datetime | None
     cost: dict[str, JSON] | None
     regression_case: int | None
+
+    def as_json(self) -> dict[str, JSON]:
+        """All of it as JSON has it."""
+        found: dict[str, JSON] = to_jsonable_python(vars(self))
+        return found
 
 
 @dataclass(frozen=True)
