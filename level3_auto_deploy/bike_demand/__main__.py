@@ -102,7 +102,7 @@ def train(
     given = settings.load_settings()
     days = given.training.holdout_days
     typer.echo(
-        f"Its twin, run {made.twin_run_id}, did not see the last {days} days and was off by"
+        f"Its holdout model, run {made.holdout_run_id}, did not see the last {days} days and was off by"
         f" {rounded(made.mae)} {ERROR_UNIT} on them."
     )
     if deploy is False or (deploy is None and not given.deploy.automatic):

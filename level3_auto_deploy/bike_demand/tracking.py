@@ -31,11 +31,11 @@ PREVIOUS = "previous"  # the champion before, while the present one is watched
 HANDOFF_ARTIFACT = "handoff"  # where a run keeps its hand-off folder
 
 # Tags of a version.
-TWIN_TAG = "twin_run_id"
+HOLDOUT_TAG = "holdout_run_id"
 DIGEST_TAG = "digest"
 DEPLOYMENT_TAG = "deployment"  # the record of the deployment that put it where it is
 AB_TAG = "ab"  # of a challenger, JSON: mode, share, salt and when it began
-BLOCKED_TAG = "blocked"  # why it was taken back; such a version is not deployed again
+BLOCKED_TAG = "blocked"  # why it was rolled back; such a version is not deployed again
 KIND_TAG = "kind"  # of a record: deployment or rollback
 # Tag of the registered model: the numbers of all champions so far, oldest first, the present one last.
 CHAMPIONS_TAG = "champions"
@@ -86,7 +86,7 @@ class Version:
 
     number: int
     run_id: str
-    twin_run_id: str | None
+    holdout_run_id: str | None
     digest: str
     aliases: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -213,13 +213,13 @@ class Tracking:
 
     # ---- registered versions
 
-    def register(self, run_id: str, twin_run_id: str, tags: Mapping[str, str]) -> Version:
-        """Make the run's model the next version of the registered model, linked to its evaluation twin.
+    def register(self, run_id: str, holdout_run_id: str, tags: Mapping[str, str]) -> Version:
+        """Make the run's model the next version of the registered model, linked to its holdout model.
 
         Raises UserError where a run is unknown, or kept no model.
         """
         digest = self.run(run_id).tags.get(DIGEST_TAG)
-        self.run(twin_run_id)
+        self.run(holdout_run_id)
         with self._told():
             client = self._client()
             outputs = client.get_run(run_id).outputs
@@ -230,7 +230,7 @@ class Tracking:
                 made = mlflow.register_model(
                     f"models:/{outputs.model_outputs[0].model_id}",
                     MODEL_NAME,
-                    tags={**tags, TWIN_TAG: twin_run_id, DIGEST_TAG: digest},
+                    tags={**tags, HOLDOUT_TAG: holdout_run_id, DIGEST_TAG: digest},
                 )
         return self.version(int(made.version))
 
@@ -338,7 +338,7 @@ class Tracking:
 
     def champions(self) -> list[int]:
         """The numbers of all champions so far, oldest first, the present one last, without those that were
-        taken back.
+        rolled back.
         """
         champion = self.champion()
         if champion is None:
@@ -614,7 +614,7 @@ def _version(found: Any, aliases: Sequence[str] | None = None) -> Version:
     return Version(
         int(found.version),
         found.run_id,
-        tags.pop(TWIN_TAG, None),
+        tags.pop(HOLDOUT_TAG, None),
         tags.pop(DIGEST_TAG, ""),
         tuple(found.aliases if aliases is None else aliases),
         MappingProxyType(tags),

@@ -296,7 +296,7 @@ def watched(until: str, before: float, now: float) -> None:
 
 
 @pytest.mark.parametrize(("error", "until"), [(50.0, "2011-03-06"), (20.0, "2011-03-08")])
-def test_a_promotion_that_turns_out_worse_is_taken_back_by_itself(
+def test_a_promotion_that_turns_out_worse_is_rolled_back_by_itself(
     tested: Tracking, run: Run, tmp_path: Path, error: float, until: str
 ) -> None:
     promoted(run)
@@ -308,7 +308,7 @@ def test_a_promotion_that_turns_out_worse_is_taken_back_by_itself(
     assert (tested.aliases()[CHAMPION], tested.aliases().get(PREVIOUS)) == (1, None)
     assert tested.version(2).tags[BLOCKED_TAG].startswith("the guard tripped")
     kept = Evidence.model_validate_json(tested.fetch(record, "watch.json", tmp_path / "kept").read_bytes())
-    assert (kept.verdict, kept.trial.kind) == ("take back", TrialKind.WATCH)
+    assert (kept.verdict, kept.trial.kind) == ("roll back", TrialKind.WATCH)
     before = known(tested)
     assert run("ab", "step", "--as-of", until).status == 0
     assert known(tested) == before

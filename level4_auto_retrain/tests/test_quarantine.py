@@ -315,7 +315,7 @@ def test_a_training_that_left_hours_out_is_made_again_and_traced_with_the_same_r
     # Neither what the application was told nor the feed is as it was.
     (copy / "state" / "production.db").unlink()
     publish(ROWS, copy / "feed")
-    for run_id in (version.run_id, version.twin_run_id):
+    for run_id in (version.run_id, version.holdout_run_id):
         said = run("reproduce", run_id)
         assert (said.status, said.err) == (0, "")
         assert "identical: model" in said.out

@@ -35,7 +35,7 @@ LIVE_SINCE_TAG = "live_since"  # when it became champion: the watch counts from 
 # Tag of a deployment's record, and its values.
 STATE_TAG = "state"
 GATES, REFUSED, WAITING, TESTING, LIVE = "gates", "refused", "waiting", "testing", "live"
-REJECTED, STOPPED, ROLLED_BACK = "rejected", "stopped", "taken back"
+REJECTED, STOPPED, ROLLED_BACK = "rejected", "stopped", "rolled back"
 UNDER_WAY = (GATES, WAITING, TESTING)
 
 ROLLOUT_SECONDS = 10.0

@@ -24,12 +24,12 @@ def report(settings: Settings, *, as_json: bool, page: Path | None, tell: Tell) 
     """Tell them, newest first. Raises UserError where the database is away."""
     with closing(open_database(settings.environments.production.database)) as database:
         found = event_log.incidents(database)[::-1]
-        lessons = {each.id: each.kind for each in event_log.regression_cases(database)}
+        regression_cases = {each.id: each.kind for each in event_log.regression_cases(database)}
         failures = event_log.delivery_failures(database)
     if page is not None:
         write_atomically(page, rendered(found).encode())
     if as_json:
-        tell(json.dumps([described(each, lessons) for each in found], indent=1))
+        tell(json.dumps([described(each, regression_cases) for each in found], indent=1))
         return
     for incident in found:
         for line in lines(incident):
@@ -42,7 +42,7 @@ def report(settings: Settings, *, as_json: bool, page: Path | None, tell: Tell) 
         tell(f"Page: {page}")
 
 
-def described(incident: Incident, lessons: dict[int, str]) -> dict[str, Any]:
+def described(incident: Incident, regression_cases: dict[int, str]) -> dict[str, Any]:
     """An incident as JSON."""
     return {
         "id": incident.id,
@@ -54,7 +54,9 @@ def described(incident: Incident, lessons: dict[int, str]) -> dict[str, Any]:
         "done": incident.done,
         "ended_at": None if incident.ended_at is None else incident.ended_at.isoformat(),
         "cost": incident.cost,
-        "lesson": None if incident.lesson is None else lessons.get(incident.lesson),
+        "regression_case": None
+        if incident.regression_case is None
+        else regression_cases.get(incident.regression_case),
     }
 
 
@@ -107,7 +109,9 @@ def _span(incident: Incident) -> str:
 
 
 def _learned(incident: Incident) -> str | None:
-    return None if incident.lesson is None else "learned: the case is a check of every later validation"
+    return (
+        None if incident.regression_case is None else "learned: the case is a check of every later validation"
+    )
 
 
 def _day(at: str) -> str:

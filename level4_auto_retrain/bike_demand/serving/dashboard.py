@@ -16,7 +16,7 @@ from bike_demand.prediction_log.database import Database, open_database
 from bike_demand.prediction_log.event_log import (
     BEGUN,
     LIVE,
-    TAKE_BACK,
+    ROLL_BACK,
     TRAIN,
     Action,
     Alert,
@@ -303,7 +303,7 @@ def _served(live: LiveModels | None) -> Iterator[ServedModel]:
 
 
 def _releases(actions: Sequence[Action]) -> Iterator[Release]:
-    withdrawn = {each.detail.get("version") for each in actions if each.kind == TAKE_BACK}
+    withdrawn = {each.detail.get("version") for each in actions if each.kind == ROLL_BACK}
     for each in actions:
         if each.kind == LIVE and each.version is not None:
             before = each.detail.get("instead_of")
@@ -315,8 +315,8 @@ def _releases(actions: Sequence[Action]) -> Iterator[Release]:
 def _day_statuses(past: Sequence[Day]) -> Iterator[DayStatus]:
     for number, day in enumerate(past):
         recent = _recent(past[: number + 1])
-        hours, known = sum(each.yardstick_hours for each in recent), sum(each.known for each in recent)
-        baseline = sum(each.yardstick_error for each in recent)
+        hours, known = sum(each.baseline_hours for each in recent), sum(each.known for each in recent)
+        baseline = sum(each.baseline_error for each in recent)
         yield DayStatus(
             day=day.day,
             hours=day.hours,
@@ -330,7 +330,7 @@ def _day_statuses(past: Sequence[Day]) -> Iterator[DayStatus]:
 
 def _improvement(past: Sequence[Day]) -> float | None:
     recent = _recent(past)
-    baseline = sum(each.yardstick_error for each in recent)
+    baseline = sum(each.baseline_error for each in recent)
     return 1 - sum(each.paired_error for each in recent) / baseline if baseline else None
 
 

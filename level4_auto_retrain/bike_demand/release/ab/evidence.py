@@ -91,7 +91,7 @@ class Evidence(BaseModel):
     hours: int
     waiting: int  # hours with predictions and no outcome yet
     days: tuple[TrialDay, ...]
-    verdict: str  # of a test: keep on, promote, reject, stop; of a watch: keep on, take back, end
+    verdict: str  # of a test: keep on, promote, reject, stop; of a watch: keep on, roll back, end
     reason: str
     alpha: float
     worse: float
@@ -289,9 +289,9 @@ def _decide(looks: Looks | None, trial: Trial, settings: AB, now: datetime, wait
 
 def _watched(looks: Looks | None, trial: Trial, settings: AB, now: datetime) -> tuple[str, str]:
     if looks is not None and is_far_worse(looks, settings)[-1]:
-        return "take back", f"far worse than version {trial.against}: {_in_words(looks)}"
+        return "roll back", f"far worse than version {trial.against}: {_in_words(looks)}"
     if looks is not None and is_surely_worse(looks)[-1]:
-        return "take back", f"surely worse than version {trial.against}: {_in_words(looks)}"
+        return "roll back", f"surely worse than version {trial.against}: {_in_words(looks)}"
     summary = "no hour has an outcome yet" if looks is None else _in_words(looks)
     over = now >= trial.began + timedelta(days=trial.days)
     enough = looks is not None and looks.hours[-1] >= KNOWN_SHARE * 24 * trial.days

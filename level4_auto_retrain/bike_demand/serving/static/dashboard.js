@@ -108,7 +108,7 @@ function events({ releases, trainings, alerts, incidents }) {
     ...incidents.filter(each => each.ended_at).map(each => [each.ended_at, "good",
       `Over: ${each.kind}, ${each.subject}, ${day(each.since)} to ${day(each.ended_at)}`,
       { ...Object.fromEntries(each.done.map(one => [day(one.at), one.what])), Cost: each.cost && plain(each.cost),
-        Learned: each.lesson && `regression case ${each.lesson}` }]),
+        Learned: each.regression_case && `regression case ${each.regression_case}` }]),
   ].sort((one, other) => seconds(other[0]) - seconds(one[0])).slice(0, 100);
 }
 
