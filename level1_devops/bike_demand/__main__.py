@@ -11,6 +11,7 @@ from typer.exceptions import TyperException
 
 from bike_demand import settings
 from bike_demand.errors import UserError
+from bike_demand.progress import progress_bar, spinner
 
 # Each command imports what it needs when it runs: `ingest` should not wait for scikit-learn.
 
@@ -47,7 +48,6 @@ def ingest(as_of: AsOf = None) -> None:
     """Bring the gathered data up to date with the operator's feed."""
     from bike_demand.data.ingest import ingest as gather
     from bike_demand.data.source import Source
-    from bike_demand.progress import progress_bar
 
     given = settings.load_settings()
     result = gather(
@@ -75,7 +75,6 @@ def train(
     from bike_demand.data.target import ERROR_NAME, ERROR_UNIT, UNIT, rounded
     from bike_demand.files import settle
     from bike_demand.handoff import write_handoff
-    from bike_demand.progress import spinner
 
     settle(out)
     rows = read_hours(settings.DATA, as_of)
@@ -152,12 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TyperException as error:  # a usage error: an unknown option, a missing argument
         typer.echo(f"error: {' '.join(error.format_message().split())} (see --help)", err=True)
         return error.exit_code
-    except UserError as error:
-        typer.echo(f"error: {error}", err=True)
-        return 1
-    except (
-        OSError
-    ) as error:  # a full disk, a folder that may not be written: nothing a traceback would explain
+    except (UserError, OSError) as error:  # of a full disk a traceback would explain nothing
         typer.echo(f"error: {error}", err=True)
         return 1
     return status if isinstance(status, int) else 0  # 130 after Ctrl-C

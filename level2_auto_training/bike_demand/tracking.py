@@ -268,16 +268,12 @@ class Tracking:
         client.set_registered_model_tag(MODEL_NAME, CHAMPIONS_TAG, json.dumps(champions[-REMEMBERED:]))
 
     def _versions(self) -> list[Version]:
-        found: list[Any] = []
-        client, token = self._client(), None
-        while True:
-            page = client.search_model_versions(f"name = '{MODEL_NAME}'", page_token=token)
-            found += page
-            token = page.token
-            if not token:
-                break
-        held = self._aliases()  # a search leaves them out
-        versions = (_version(each, _held_by(int(each.version), held)) for each in found)
+        # MLflow's page is of 10,000 versions: all that there will ever be.
+        found = self._client().search_model_versions(f"name = '{MODEL_NAME}'")
+        held: dict[int, list[str]] = {}
+        for alias, number in self._aliases().items():  # a search leaves them out
+            held.setdefault(number, []).append(alias)
+        versions = (_version(each, held.get(int(each.version), [])) for each in found)
         return sorted(versions, key=lambda version: version.number)
 
     def _aliases(self) -> dict[str, int]:
@@ -487,7 +483,3 @@ def state_of(database: Path) -> bytes | None:
     if header[18:20] != b"\x01\x01":
         return None
     return header[24:] + repr((seen.st_ino, seen.st_mtime_ns, seen.st_size)).encode()
-
-
-def _held_by(number: int, aliases: Mapping[str, int]) -> list[str]:
-    return [alias for alias, held in aliases.items() if held == number]

@@ -206,12 +206,12 @@ class Tracking:
             return None
         with self._told(f"run {run_id}"):
             try:
-                deleted = self._client().get_run(run_id).info.lifecycle_stage == "deleted"
+                found = self._client().get_run(run_id)
             except MlflowException as error:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
-                deleted = True
-        return None if deleted else self.run(run_id)
+                return None
+        return None if found.info.lifecycle_stage == "deleted" else _run(found)
 
     def fetch(self, run_id: str, artifact: str, into: Path) -> Path:
         """Copy a file or folder that a run kept to a folder; the path of the copy. Raises UserError."""
@@ -266,10 +266,7 @@ class Tracking:
 
     def champion(self) -> Version | None:
         """The version that has the alias champion; None while nothing was released."""
-        if not self._exists():
-            return None
-        with self._told():
-            number = self._aliases().get(CHAMPION)
+        number = self.aliases().get(CHAMPION)
         return None if number is None else self.version(number)
 
     def aliases(self) -> dict[str, int]:
@@ -374,17 +371,17 @@ class Tracking:
         *,
         tags: Mapping[str, str] = MappingProxyType({}),
         metrics: Mapping[str, float] = MappingProxyType({}),
-        artifacts: Sequence[Path] = (),
+        texts: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """Put more on a record, unless somebody deleted it. An artifact replaces one of the same name."""
+        """Put more on a record, unless somebody deleted it. `texts` are artifacts, by name."""
         from mlflow.entities import Metric, RunTag
 
         if self.find_run(record) is None:
             return
         with self._told(f"record {record}"):
             client = self._client()
-            for path in artifacts:  # before the tags, which say that it is there
-                client.log_artifact(record, str(path))
+            for name, text in texts.items():  # before the tags, which say that it is there
+                client.log_text(record, text, name)
             now = int(time.time() * 1000)
             client.log_batch(
                 record,
@@ -416,16 +413,12 @@ class Tracking:
         client.set_registered_model_tag(MODEL_NAME, CHAMPIONS_TAG, json.dumps(champions[-REMEMBERED:]))
 
     def _versions(self) -> list[Version]:
-        found: list[Any] = []
-        client, token = self._client(), None
-        while True:
-            page = client.search_model_versions(f"name = '{MODEL_NAME}'", page_token=token)
-            found += page
-            token = page.token
-            if not token:
-                break
-        held = self._aliases()  # a search leaves them out
-        versions = (_version(each, _held_by(int(each.version), held)) for each in found)
+        # MLflow's page is of 10,000 versions: all that there will ever be.
+        found = self._client().search_model_versions(f"name = '{MODEL_NAME}'")
+        held: dict[int, list[str]] = {}
+        for alias, number in self._aliases().items():  # a search leaves them out
+            held.setdefault(number, []).append(alias)
+        versions = (_version(each, held.get(int(each.version), [])) for each in found)
         return sorted(versions, key=lambda version: version.number)
 
     def _aliases(self) -> dict[str, int]:
@@ -645,7 +638,3 @@ def state_of(database: Path) -> bytes | None:
     if header[18:20] != b"\x01\x01":
         return None
     return header[24:] + repr((seen.st_ino, seen.st_mtime_ns, seen.st_size)).encode()
-
-
-def _held_by(number: int, aliases: Mapping[str, int]) -> list[str]:
-    return [alias for alias, held in aliases.items() if held == number]

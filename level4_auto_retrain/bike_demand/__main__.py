@@ -11,6 +11,7 @@ from typer.exceptions import TyperException
 
 from bike_demand import settings
 from bike_demand.errors import UserError
+from bike_demand.progress import progress_bar, spinner
 
 # Each command imports what it needs when it runs: `ingest` should not wait for scikit-learn.
 
@@ -47,7 +48,6 @@ def ingest(as_of: AsOf = None) -> None:
     """Bring the gathered data up to date with the operator's feed."""
     from bike_demand.data.ingest import ingest as gather
     from bike_demand.data.source import Source
-    from bike_demand.progress import progress_bar
 
     given = settings.load_settings()
     result = gather(
@@ -93,7 +93,6 @@ def train(
 ) -> None:
     """Gather, validate, train, evaluate, register and deploy a model; nothing where nothing changed."""
     from bike_demand.data.target import ERROR_UNIT, rounded
-    from bike_demand.progress import spinner
 
     with spinner("Training"):
         from bike_demand.launch import train as run
@@ -125,8 +124,6 @@ def reproduce(
     ],
 ) -> None:
     """Train a version again from its record, with its code and data; tell whether the same comes of it."""
-    from bike_demand.progress import spinner
-
     with spinner("Restoring and training"):
         from bike_demand.training.reproduce import reproduce as again
 
@@ -162,8 +159,6 @@ def deploy(
     as_of: AsOf = None,
 ) -> None:
     """Take a version through all gates and begin its A/B test; one that was cut off is taken up again."""
-    from bike_demand.progress import spinner
-
     with spinner("Deploying"):
         from bike_demand.release import deploy as delivery
 
@@ -187,7 +182,6 @@ def release(
     as_of: AsOf = None,
 ) -> None:
     """For a person in need: past the A/B test, but past none of the gates."""
-    from bike_demand.progress import spinner
     from bike_demand.release import deploy as delivery
 
     given, reason = settings.load_settings(), (reason or "").strip()
@@ -207,8 +201,6 @@ app.add_typer(ab, name="ab", epilog="Example: python -m bike_demand ab status")
 @ab.command("step", epilog="Example: python -m bike_demand ab step --as-of 2012-01-08")
 def ab_step(as_of: AsOf = None) -> None:
     """Look at what is known by now and do what follows: keep on, promote, reject, roll back. Run it daily."""
-    from bike_demand.progress import spinner
-
     with spinner("Looking"):
         from bike_demand.release.ab.step import step
 
@@ -250,8 +242,6 @@ def trace(
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Follow an answer back: deployment, A/B arm, version, run, parameters, code, environment and data."""
-    from bike_demand.progress import spinner
-
     with spinner("Tracing"):
         from bike_demand.release.trace import command
 
@@ -271,8 +261,6 @@ def agent(
     from bike_demand.loop import cycle
 
     if once:
-        from bike_demand.progress import spinner
-
         with spinner("Running a cycle"):
             cycle.run_cycle(settings.load_settings(), as_of, typer.echo)
         return
@@ -291,8 +279,6 @@ def monitor(
     report: Annotated[bool, typer.Option("--report", help="Write the drift report, due or not.")] = False,
 ) -> None:
     """Look at production: errors, data quality, drift, signals, incidents, trainings; nothing is acted on."""
-    from bike_demand.progress import spinner
-
     with spinner("Looking"):
         from bike_demand.monitoring.summary import monitor as run
 
@@ -308,8 +294,6 @@ def retrain(
     as_of: AsOf = None,
 ) -> None:
     """Do what the loop does when the error drifts: train, pass the gates, begin the A/B test."""
-    from bike_demand.progress import spinner
-
     if not reason.strip():
         raise UserError("--reason: say why; it is kept with the training")
     with spinner("Training"):
@@ -391,12 +375,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TyperException as error:  # a usage error: an unknown option, a missing argument
         typer.echo(f"error: {' '.join(error.format_message().split())} (see --help)", err=True)
         return error.exit_code
-    except UserError as error:
-        typer.echo(f"error: {error}", err=True)
-        return 1
-    except (
-        OSError
-    ) as error:  # a full disk, a folder that may not be written: nothing a traceback would explain
+    except (UserError, OSError) as error:  # of a full disk a traceback would explain nothing
         typer.echo(f"error: {error}", err=True)
         return 1
     return status if isinstance(status, int) else 0  # 130 after Ctrl-C

@@ -391,10 +391,9 @@ def test_a_challenger_whose_test_cannot_be_read_does_not_harm_the_champion(
 
 def test_a_record_is_written_step_by_step_and_closed(tracking: Tracking, tmp_path: Path) -> None:
     record = tracking.open_record("deployment", "version 3", {"version": "3"})
-    evidence = tmp_path / "decision.json"
     for content in ("1", "2"):
-        evidence.write_text(content, encoding="utf-8")
-        tracking.write_record(record, tags={"state": content}, metrics={"gates": 2}, artifacts=[evidence])
+        texts = {"decision.json": content}
+        tracking.write_record(record, tags={"state": content}, metrics={"gates": 2}, texts=texts)
     assert tracking.fetch(record, "decision.json", tmp_path / "kept").read_text(encoding="utf-8") == "2"
     found = tracking.run(record)
     assert (found.name, found.dataset, found.metrics) == ("version 3", None, {"gates": 2.0})

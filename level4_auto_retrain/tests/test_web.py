@@ -45,7 +45,7 @@ def behind(prefix: str, root_path: str) -> Iterator[Client]:
         yield stack.enter_context(Client(base_url=url, timeout=30, trust_env=False, follow_redirects=True))
 
 
-@pytest.mark.parametrize("path", ["", "/", "/docs", "/docs/", "/openapi.json", "/openapi.json/", "/live/"])
+@pytest.mark.parametrize("path", ["", "/", "/docs", "/openapi.json", "/live"])
 def test_behind_a_proxy_that_strips_a_prefix_every_page_is_found(path: str) -> None:
     with behind("/bikes/v1", root_path="/bikes/v1") as client:
         base = str(client.base_url).rstrip("/")
@@ -64,14 +64,6 @@ def test_behind_a_prefix_the_documentation_loads_what_it_needs_from_there() -> N
             assert f"/bikes/static-offline-docs/{name}" in page
             assert client.get(f"/static-offline-docs/{name}").status_code == 200
         assert client.get("/openapi.json").json()["servers"] == [{"url": "/bikes"}]
-
-
-def test_a_trailing_slash_keeps_method_body_and_query() -> None:
-    with served(bare_app()) as client:
-        assert client.post("/length/", content=b"12345", follow_redirects=True).json() == 5
-        assert client.get("/docs/?a=1", follow_redirects=True).url.query == b"a=1"
-        assert client.get("/nowhere/", follow_redirects=True).status_code == 404
-        assert client.get(f"{client.base_url}/elsewhere.example/").headers["location"].startswith("../")
 
 
 def test_a_client_that_hangs_up_amid_its_body_is_no_error(caplog: pytest.LogCaptureFixture) -> None:

@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import distributions
 from pathlib import Path
 
 from bike_demand.errors import UserError
@@ -103,18 +105,7 @@ def _train(run_id: str, scratch: Path) -> None:
 
 def _other_versions(lock: Path) -> list[str]:
     """Packages that are here in another version than the lock names, at most a few."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found: list[str] = []
-    for line in lock.read_text(encoding="utf-8").splitlines():
-        name, _, rest = line.partition("==")
-        if not rest or line.startswith((" ", "#")):
-            continue
-        wanted = rest.split(" ")[0].split(";")[0]
-        try:
-            here = version(name)
-        except PackageNotFoundError:
-            continue
-        if here != wanted:
-            found.append(f"{name} {here} for {wanted}")
-    return found[:DIFFERENT]
+    locked = re.findall(r"^([\w.-]+)==([^\s;]+)", lock.read_text(encoding="utf-8"), re.MULTILINE)
+    here = {re.sub(r"[-_.]+", "-", each.name).lower(): each.version for each in distributions()}
+    found = [(name, here.get(name, wanted), wanted) for name, wanted in locked]
+    return [f"{name} {there} for {wanted}" for name, there, wanted in found if there != wanted][:DIFFERENT]

@@ -58,7 +58,7 @@ def _shown(evidence: Evidence) -> dict[str, Any]:
         "share": trial.share,
         "began": trial.began.isoformat(),
         "length": trial.days,
-        "worse": evidence.worse,
+        "worse": evidence.rule.worse,
         "verdict": evidence.verdict,
         "reason": evidence.reason,
         "days": [{"ratio": each.ratio, "low": each.low, "high": each.high} for each in evidence.days],

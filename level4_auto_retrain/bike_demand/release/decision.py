@@ -62,21 +62,16 @@ class DeploymentDecision(BaseModel):
 
 def store(tracking: Tracking, record: str, decision: DeploymentDecision, *, page: bool = False) -> None:
     """Put the decision as it stands on the record, with its page if `page`."""
-    with TemporaryDirectory() as scratch:
-        files = [Path(scratch) / JSON]
-        files[0].write_text(decision.model_dump_json(indent=1), encoding="utf-8", newline="\n")
-        if page:
-            files.append(Path(scratch) / PAGE)
-            verdicts = {each.gate: each for each in decision.verdicts}
-            html = render(TEMPLATE, decision=decision, record=record, verdicts=verdicts)
-            files[1].write_text(html, encoding="utf-8", newline="\n")
-            REPORTS.mkdir(parents=True, exist_ok=True)
-            write_atomically(page_of(decision.version), files[1].read_bytes())
-        tags = {
-            f"gate.{each.gate}": f"{'passed' if each.passed else 'refused'}: {each.says}"[:500]
-            for each in decision.verdicts
-        }
-        tracking.write_record(record, tags=tags, artifacts=files)
+    texts = {JSON: decision.model_dump_json(indent=1)}
+    if page:
+        verdicts = {each.gate: each for each in decision.verdicts}
+        texts[PAGE] = render(TEMPLATE, decision=decision, record=record, verdicts=verdicts)
+        write_atomically(page_of(decision.version), texts[PAGE].encode())
+    tags = {
+        f"gate.{each.gate}": f"{'passed' if each.passed else 'refused'}: {each.says}"[:500]
+        for each in decision.verdicts
+    }
+    tracking.write_record(record, tags=tags, texts=texts)
 
 
 def page_of(version: int) -> Path:

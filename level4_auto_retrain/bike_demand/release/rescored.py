@@ -41,9 +41,6 @@ def compared(
         kind=TrialKind.WATCH,
         version=version.number,
         against=good.number,
-        mode="shadow",
-        share=0.0,
-        salt="",
         began=began,
         days=settings.ab.watch_days,
     )

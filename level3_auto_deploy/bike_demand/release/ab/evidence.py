@@ -57,11 +57,11 @@ class Trial(BaseModel):
     kind: TrialKind
     version: int
     against: int
-    mode: str  # ab or shadow; a watch is a shadow, as the champion before is not shown
-    share: float
-    salt: str
     began: datetime
     days: int
+    mode: str = "shadow"  # or ab; a watch is a shadow, as the champion before is not shown
+    share: float = 0.0
+    salt: str = ""
 
 
 class TrialDay(BaseModel):
@@ -91,10 +91,7 @@ class Evidence(BaseModel):
     days: tuple[TrialDay, ...]
     verdict: str  # of a test: keep on, promote, reject, stop; of a watch: keep on, roll back, end
     reason: str
-    alpha: float
-    worse: float
-    tolerance: float
-    guard: float
+    rule: AB
     method: str = METHOD
 
 
@@ -127,9 +124,6 @@ def under_watch(settings: Settings, tracking: Tracking) -> Trial | None:
         kind=TrialKind.WATCH,
         version=champion,
         against=previous,
-        mode="shadow",
-        share=0.0,
-        salt="",
         began=datetime.fromisoformat(since),
         days=settings.ab.watch_days,
     )
@@ -176,10 +170,7 @@ def weigh(pairs: Sequence[Pair], trial: Trial, settings: AB, now: datetime, wait
         days=() if looks is None else _days(pairs, ordinals, looks),
         verdict=verdict,
         reason=reason,
-        alpha=settings.alpha,
-        worse=settings.worse,
-        tolerance=settings.tolerance,
-        guard=settings.guard,
+        rule=settings,
     )
 
 

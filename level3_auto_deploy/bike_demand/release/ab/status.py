@@ -61,7 +61,7 @@ def as_text(evidence: Evidence) -> str:
             f"  error   {rounded(last.error)} {ERROR_UNIT}, version {trial.against}"
             f" {rounded(last.error_against)}",
             f"  ratio   {'-' if last.ratio is None else f'{last.ratio:.2f}'}, from {last.low:.2f} to {high}"
-            f" (each bound holds in {1 - evidence.alpha:.0%} of tests, however often one looks)",
+            f" (each bound holds in {1 - evidence.rule.alpha:.0%} of tests, however often one looks)",
         ]
     return "\n".join([*lines, f"  now     {evidence.verdict}: {evidence.reason}"])
 
@@ -89,7 +89,9 @@ def _plot(evidence: Evidence) -> str:
         ratio.set_title("Error relative to the other version's")
         ratio.axhline(1, color=INK, linewidth=0.8)
         if trial.kind is TrialKind.TEST:
-            ratio.axhline(1 + evidence.worse, color="#c4413b", linewidth=1, linestyle="--", label="margin")
+            ratio.axhline(
+                1 + evidence.rule.worse, color="#c4413b", linewidth=1, linestyle="--", label="margin"
+            )
         bounded = [(day, each.low, each.high) for day, each in zip(x, days, strict=True) if each.high]
         if bounded:
             ratio.fill_between(*zip(*bounded, strict=True), alpha=0.25, linewidth=0, label="bounds")

@@ -5,8 +5,6 @@ A repeated step changes nothing, and an interrupted one is completed by the next
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from bike_demand import clock
 from bike_demand.errors import UnreachableError, UserError
@@ -155,16 +153,13 @@ def _store(tracking: Tracking, version: Version, evidence: Evidence, state: str 
     if record is None:  # promoted out of band
         return
     name = "ab" if evidence.trial.kind is TrialKind.TEST else "watch"
-    with TemporaryDirectory() as scratch:
-        files = [Path(scratch) / f"{name}.json", Path(scratch) / f"{name}.html"]
-        files[0].write_text(evidence.model_dump_json(indent=1), encoding="utf-8", newline="\n")
-        files[1].write_text(as_page(evidence), encoding="utf-8", newline="\n")
-        tags = {f"{name}.verdict": evidence.verdict, f"{name}.reason": evidence.reason}
-        metrics: dict[str, float | None] = {f"{name}_hours": evidence.hours}
-        for last in evidence.days[-1:]:
-            metrics |= {f"{name}_ratio": last.ratio, f"{name}_low": last.low, f"{name}_high": last.high}
-        known = {key: float(value) for key, value in metrics.items() if value is not None}
-        tracking.write_record(record, tags=tags, metrics=known, artifacts=files)
+    texts = {f"{name}.json": evidence.model_dump_json(indent=1), f"{name}.html": as_page(evidence)}
+    tags = {f"{name}.verdict": evidence.verdict, f"{name}.reason": evidence.reason}
+    metrics: dict[str, float | None] = {f"{name}_hours": evidence.hours}
+    for last in evidence.days[-1:]:
+        metrics |= {f"{name}_ratio": last.ratio, f"{name}_low": last.low, f"{name}_high": last.high}
+    known = {key: float(value) for key, value in metrics.items() if value is not None}
+    tracking.write_record(record, tags=tags, metrics=known, texts=texts)
     decision = stored(tracking, record)
     if state is not None and decision is not None:
         outcome = f"{decision.outcome.split(' Then: ')[0]} Then: {evidence.verdict}, {evidence.reason}."
