@@ -1,4 +1,4 @@
-"""The same training as a bare script: read the feed, fit the twin and the model, keep the model.
+"""The same training as a bare script: read the feed, fit the holdout model and the model, keep the model.
 
 python -m benchmarks.bare FEED_FOLDER UNTIL
 """
@@ -30,7 +30,7 @@ if __name__ == "__main__":
         hour=lambda frame: frame["timestamp"].dt.hour, weekday=lambda frame: frame["timestamp"].dt.dayofweek
     )
     held_out = rows["timestamp"] >= until - pd.Timedelta(days=7)
-    twin = fit(rows[~held_out])
-    said = twin.predict(rows[held_out][FEATURES].to_numpy(np.float32))
+    holdout = fit(rows[~held_out])
+    said = holdout.predict(rows[held_out][FEATURES].to_numpy(np.float32))
     print(mean_absolute_error(rows[held_out]["count"], said))
     (folder / "model.pkl").write_bytes(pickle.dumps(fit(rows)))

@@ -27,7 +27,10 @@ PAGE = ROOT / "docs" / "your-own-problem.md"
 MOST_LINES = 100  # added and removed, together
 CAPACITY = 300  # bikes an hour; with more, the docks run out
 
-HELD_OUT, TRAINED = "2011-05-25", "2011-06-01"  # what the twin did not see, and the end of all that was known
+HELD_OUT, TRAINED = (
+    "2011-05-25",
+    "2011-06-01",
+)  # what the holdout model did not see, and the end of all that was known
 
 FIRST, LAST = pd.Timestamp("2011-06-13"), pd.Timestamp("2011-06-27")  # the days that are lived
 GREW = pd.Timestamp("2011-06-16")  # from here on sixteen take a bike for every ten before
@@ -95,7 +98,7 @@ def test_it_answers_with_probabilities_and_is_judged_by_their_brier_score(traine
     rows = between(clean, HELD_OUT, TRAINED)
     asked = trained / "rows.csv"
     rows[INPUTS].to_csv(asked, index=False, date_format="%Y-%m-%dT%H:%M:%S", lineterminator="\n")
-    run_command("python -m bike_demand predict rows.csv predictions.csv --model state/run/twin", trained)
+    run_command("python -m bike_demand predict rows.csv predictions.csv --model state/run/holdout", trained)
     answers = pd.read_csv(trained / "predictions.csv")["prediction"]
     assert answers.between(0, 1).all()
     happened = ran_out(rows["count"]) == 1

@@ -98,7 +98,7 @@ def train(
         typer.echo(f"Nothing changed since run {made.run_id}, version {made.version}: nothing to do.")
     days = settings.load_settings().training.holdout_days
     typer.echo(
-        f"Its twin, run {made.twin_run_id}, did not see the last {days} days and was off by"
+        f"Its holdout model, run {made.holdout_run_id}, did not see the last {days} days and was off by"
         f" {rounded(made.mae)} {ERROR_UNIT} on them."
     )
     typer.echo(f"Release it with: python -m bike_demand release {made.version}")

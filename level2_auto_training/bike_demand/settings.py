@@ -65,12 +65,6 @@ class NullsRule(Section):
     share: Annotated[float, Field(gt=0, le=1)] = 0.5
 
 
-class LevelRule(Section):
-    """The counts of a day may not be so many times the usual ones, or so small a part of them."""
-
-    factor: Annotated[float, Field(gt=1)] = 2.5
-
-
 class QualityRules(Section):
     """What rows have to keep together, by rule: see `data.quality`."""
 
@@ -83,7 +77,6 @@ class QualityRules(Section):
     }
     stale: Rule[StaleRule] = StaleRule()
     gaps: Rule[GapsRule] = GapsRule()
-    level: Rule[LevelRule] = None
 
     @field_validator("ranges")
     @classmethod

@@ -22,7 +22,7 @@ VALIDATION = settings.RUN / "validation.json"
 REPORT = settings.RUN / "report.json"
 METRICS = settings.RUN / "metrics.json"
 PLOTS = settings.RUN / "plots"
-TWIN = settings.RUN / "twin"
+HOLDOUT = settings.RUN / "holdout"
 FINAL = settings.RUN / "final"
 
 
@@ -52,8 +52,8 @@ def validate() -> None:
 
 
 def train() -> None:
-    """The twin, without the last days, and the model with them: both fitted here, as to start a process for
-    each would take longer than to fit it. Which of them goes on record, evaluation decides.
+    """The holdout model, without the last days, and the refit with them: fitted together, as starting
+    a process for each would take longer than the fit. Evaluation decides which are logged.
     """
     from bike_demand.data.features import to_matrix
     from bike_demand.data.store import read_hours
@@ -66,7 +66,7 @@ def train() -> None:
     trained = fit(rows, given)
     past = rows[: len(rows) - trained.held_out]
     report: dict[str, Any] = {"held_out": _period(rows[len(past) :])}
-    for folder, pipeline, learned in ((TWIN, trained.twin, past), (FINAL, trained.pipeline, rows)):
+    for folder, pipeline, learned in ((HOLDOUT, trained.holdout, past), (FINAL, trained.pipeline, rows)):
         model = to_onnx(pipeline)
         difference = prove_parity(model, pipeline, to_matrix(rows))
         version = write_handoff(folder, model)
@@ -75,15 +75,15 @@ def train() -> None:
 
 
 def evaluate() -> None:
-    """The twin on the days that it was not given: metrics and plots."""
+    """The holdout model on the days that it was not given: metrics and plots."""
     from bike_demand.data.store import read_hours
     from bike_demand.training.evaluate import evaluate as measure
     from bike_demand.training.evaluate import predict
     from bike_demand.training.plots import draw
 
     rows = read_hours(settings.DATA)
-    seen = json.loads(REPORT.read_text(encoding="utf-8"))["twin"]["rows"]
-    predicted = predict(TWIN, rows)
+    seen = json.loads(REPORT.read_text(encoding="utf-8"))["holdout"]["rows"]
+    predicted = predict(HOLDOUT, rows)
     draw(PLOTS, rows[:seen], rows[seen:], predicted)
     _write(METRICS, measure(rows[:seen], rows[seen:], predicted[seen:]))
 

@@ -27,7 +27,7 @@ CHAMPION = "champion"  # the alias of the version that the service answers with
 HANDOFF_ARTIFACT = "handoff"  # where a run keeps its hand-off folder
 
 # Tags of a version.
-TWIN_TAG = "twin_run_id"
+HOLDOUT_TAG = "holdout_run_id"
 DIGEST_TAG = "digest"
 # Tag of the registered model: the numbers of all champions so far, oldest first, the present one last.
 CHAMPIONS_TAG = "champions"
@@ -78,7 +78,7 @@ class Version:
 
     number: int
     run_id: str
-    twin_run_id: str | None
+    holdout_run_id: str | None
     digest: str
     aliases: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -176,13 +176,13 @@ class Tracking:
 
     # ---- registered versions
 
-    def register(self, run_id: str, twin_run_id: str, tags: Mapping[str, str]) -> Version:
-        """Make the run's model the next version of the registered model, linked to its evaluation twin.
+    def register(self, run_id: str, holdout_run_id: str, tags: Mapping[str, str]) -> Version:
+        """Make the run's model the next version of the registered model, linked to its holdout model.
 
         Raises UserError where a run is unknown, or kept no model.
         """
         digest = self.run(run_id).tags.get(DIGEST_TAG)
-        self.run(twin_run_id)
+        self.run(holdout_run_id)
         with self._told():
             client = self._client()
             outputs = client.get_run(run_id).outputs
@@ -193,7 +193,7 @@ class Tracking:
                 made = mlflow.register_model(
                     f"models:/{outputs.model_outputs[0].model_id}",
                     MODEL_NAME,
-                    tags={**tags, TWIN_TAG: twin_run_id, DIGEST_TAG: digest},
+                    tags={**tags, HOLDOUT_TAG: holdout_run_id, DIGEST_TAG: digest},
                 )
         return self.version(int(made.version))
 
@@ -462,7 +462,7 @@ def _version(found: Any, aliases: Sequence[str] | None = None) -> Version:
     return Version(
         int(found.version),
         found.run_id,
-        tags.pop(TWIN_TAG, None),
+        tags.pop(HOLDOUT_TAG, None),
         tags.pop(DIGEST_TAG, ""),
         tuple(found.aliases if aliases is None else aliases),
         MappingProxyType(tags),

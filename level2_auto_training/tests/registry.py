@@ -57,7 +57,7 @@ def copy_state(made: Path, project: Path) -> None:
 
 
 def train_handoffs(feed: Path, folder: Path) -> tuple[Path, Path]:
-    """The model that the recipe makes of a feed, and its twin: their hand-off folders in `folder`."""
+    """The model that the recipe makes of a feed, and its holdout model: hand-off folders in `folder`."""
     from bike_demand.training.export import to_onnx
     from bike_demand.training.train import train
 
@@ -65,20 +65,20 @@ def train_handoffs(feed: Path, folder: Path) -> tuple[Path, Path]:
         row for month in MONTHS for row in parse_month((feed / f"{month}.csv").read_bytes(), month, month)
     ]
     trained = train(rows, load_settings().training)
-    for name, pipeline in (("final", trained.pipeline), ("twin", trained.twin)):
+    for name, pipeline in (("final", trained.pipeline), ("holdout", trained.holdout)):
         write_handoff(folder / name, to_onnx(pipeline))
-    return folder / "final", folder / "twin"
+    return folder / "final", folder / "holdout"
 
 
 def register(
     model: Path,
-    twin: Path | None = None,
+    holdout: Path | None = None,
     *,
     last: str = "2011-03-01T00:00:00",
-    twin_last: str = "2011-02-22T00:00:00",
+    holdout_last: str = "2011-02-22T00:00:00",
     tracking: Tracking | None = None,
 ) -> Version:
-    """Register a hand-off in the store of the current project, with a twin that learned until `twin_last`."""
+    """Register a hand-off in the current project's store; its holdout model learned until `holdout_last`."""
     tracking = tracking or Tracking(load_settings())
 
     def log(kind: str, folder: Path, until: str) -> str:
@@ -92,7 +92,7 @@ def register(
             model=folder,
         )
 
-    return tracking.register(log("final", model, last), log("twin", twin or model, twin_last), {})
+    return tracking.register(log("final", model, last), log("holdout", holdout or model, holdout_last), {})
 
 
 def put_live(model: Path) -> Version:

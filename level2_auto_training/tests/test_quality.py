@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from bike_demand.data.quality import RECENT, Violation, check, gaps, inputs, level, require_fit, stale
+from bike_demand.data.quality import RECENT, Violation, check, gaps, inputs, require_fit, stale
 from bike_demand.data.schema import Hour
 from bike_demand.errors import UserError
 from bike_demand.settings import QualityRules, Settings, load_settings
 from tests.conftest import ROOT
-from tests.spoilt import Change, fahrenheit, feed_hours, fourfold, no_humidity, spoilt, without
+from tests.spoilt import Change, fahrenheit, feed_hours, no_humidity, spoilt, without
 
 RULES = QualityRules.model_validate(
     {
@@ -21,7 +21,6 @@ RULES = QualityRules.model_validate(
         "ranges": {"windspeed_kmh": [0, 130]},
         "stale": {"hours": 48},
         "gaps": {"days": 2, "share": 0.15},
-        "level": {"factor": 2.5},
     }
 )
 END = datetime(2011, 4, 1)
@@ -52,7 +51,7 @@ def changed(first: str, last: str) -> tuple[datetime, ...]:
 
 def bad_feed(rule: str) -> tuple[list[Hour], datetime]:
     """Rows that break the rule, and when they are checked."""
-    changes = {"units": fahrenheit, "nulls": no_humidity, "ranges": storm, "level": fourfold}
+    changes = {"units": fahrenheit, "nulls": no_humidity, "ranges": storm}
     if rule in changes:
         return spoilt(ROWS, "2011-03-20", "2011-03-25", changes[rule]), END
     if rule == "gaps":
@@ -60,7 +59,7 @@ def bad_feed(rule: str) -> tuple[list[Hour], datetime]:
     return list(ROWS), END + timedelta(hours=49)
 
 
-@pytest.mark.parametrize("rule", ["units", "nulls", "ranges", "gaps", "level", "stale"])
+@pytest.mark.parametrize("rule", ["units", "nulls", "ranges", "gaps", "stale"])
 def test_each_rule_stops_bad_data_and_lets_them_pass_when_it_is_off(project: Path, rule: str) -> None:
     rows, now = bad_feed(rule)
     with pytest.raises(UserError, match="not fit for training") as refused:
@@ -79,12 +78,6 @@ def test_params_yaml_switches_a_rule_off_by_name(tmp_path: Path, word: str) -> N
     assert "  nulls: {share: 0.5}" in text
     path.write_text(text.replace("  nulls: {share: 0.5}", f"  nulls: {word}"), encoding="utf-8")
     assert load_settings(path).quality.nulls is None
-
-
-def test_what_presumes_a_level_of_demand_is_off_unless_asked_for() -> None:
-    assert load_settings(ROOT / "params.yaml").quality.level is None
-    closed = spoilt(ROWS, "2011-03-10", "2011-03-14", lambda row: row.model_copy(update={"count": 0}))
-    assert check(closed, load_settings(ROOT / "params.yaml").quality) == []
 
 
 def test_an_ordinary_feed_breaks_no_rule() -> None:
@@ -164,18 +157,6 @@ def test_a_feed_is_stale_by_the_age_of_its_last_hour(hours: int, broken: bool) -
     found = stale(ROWS, RULES, END + timedelta(hours=hours))
     assert names(found) == ([("stale", "feed")] if broken else [])
     assert stale(ROWS, RULES, None) == []
-
-
-def test_a_level_is_judged_only_where_no_other_source_has_the_counts() -> None:
-    rows = spoilt(ROWS, "2011-03-07", "2011-03-21", fourfold)
-    (found,) = level(rows, RULES)
-    assert (found.subject, found.ongoing) == ("count", False)
-    assert set(found.hours) == set(changed("2011-03-07", "2011-03-21"))
-    assert level(rows, RULES, COUNTS) == []
-    grown = spoilt(
-        ROWS, "2011-03-01", "2011-04-01", lambda row: row.model_copy(update={"count": round(1.6 * row.count)})
-    )
-    assert level(grown, RULES) == []
 
 
 def test_all_that_is_wrong_is_reported_at_once_and_what_is_old_is_not(project: Path) -> None:

@@ -17,7 +17,9 @@ from tests.conftest import Run, Said
 from tests.registry import register
 from tests.tiny import constant
 
-TWIN_LAST = "2011-03-24T23:00:00"  # what the trained twin learned from; the feed ends a week later
+HOLDOUT_LAST = (
+    "2011-03-24T23:00:00"  # what the trained holdout model learned from; the feed ends a week later
+)
 
 
 @pytest.fixture
@@ -31,8 +33,8 @@ def gathered(stored: Path, run: Run) -> Path:
 def registry(gathered: Path, handoffs: tuple[Path, Path]) -> Tracking:
     """Version 1 always answers 50 bikes and is live; version 2 is a trained one."""
     tracking = Tracking(load_settings())
-    register(constant(gathered / "fifty", 50.0), tracking=tracking, twin_last=TWIN_LAST)
-    register(*handoffs, tracking=tracking, twin_last=TWIN_LAST)
+    register(constant(gathered / "fifty", 50.0), tracking=tracking, holdout_last=HOLDOUT_LAST)
+    register(*handoffs, tracking=tracking, holdout_last=HOLDOUT_LAST)
     tracking.promote(1, {})
     return tracking
 
@@ -57,7 +59,7 @@ def error_of(answer: float, after: str) -> tuple[int, float]:
 def test_a_better_version_is_shown_beside_the_live_one_and_goes_live(registry: Tracking, run: Run) -> None:
     said = run("release", 2, "--yes")
     assert (said.status, said.err) == (0, "")
-    rows, error = error_of(50.0, TWIN_LAST)
+    rows, error = error_of(50.0, HOLDOUT_LAST)
     assert f"On {rows} hours that neither holdout model was trained on, 2011-03-25T00:00:00 to" in said.out
     assert f"version 1     live       {error:7.1f}" in said.out
     assert "version 2     candidate" in said.out
@@ -72,12 +74,12 @@ def test_a_better_version_is_shown_beside_the_live_one_and_goes_live(registry: T
     assert "release.override" not in tags
 
 
-def test_both_are_compared_only_on_rows_after_what_either_twin_saw(gathered: Path) -> None:
+def test_both_are_compared_only_on_rows_after_what_either_holdout_model_saw(gathered: Path) -> None:
     tracking = Tracking(load_settings())
     later = "2011-03-28T11:00:00"
-    for champion_last, candidate_last in ((later, TWIN_LAST), (TWIN_LAST, later)):
-        champion = register(constant(gathered / "c", 50.0), tracking=tracking, twin_last=champion_last)
-        candidate = register(constant(gathered / "d", 70.0), tracking=tracking, twin_last=candidate_last)
+    for champion_last, candidate_last in ((later, HOLDOUT_LAST), (HOLDOUT_LAST, later)):
+        champion = register(constant(gathered / "c", 50.0), tracking=tracking, holdout_last=champion_last)
+        candidate = register(constant(gathered / "d", 70.0), tracking=tracking, holdout_last=candidate_last)
         tracking.promote(champion.number, {})
         found = gate.propose(tracking, candidate, read_hours(DATA), load_settings().release).comparison
         assert found is not None
@@ -86,19 +88,21 @@ def test_both_are_compared_only_on_rows_after_what_either_twin_saw(gathered: Pat
         assert found.champion == pytest.approx(error_of(50.0, later)[1])
 
 
-def test_the_twins_are_compared_and_not_the_models_that_saw_the_rows(
+def test_the_holdout_models_are_compared_and_not_the_models_that_saw_the_rows(
     gathered: Path, handoffs: tuple[Path, Path]
 ) -> None:
     tracking = Tracking(load_settings())
-    candidate = register(handoffs[0], constant(gathered / "c", 70.0), tracking=tracking, twin_last=TWIN_LAST)
+    candidate = register(
+        handoffs[0], constant(gathered / "c", 70.0), tracking=tracking, holdout_last=HOLDOUT_LAST
+    )
     found = gate.propose(tracking, candidate, read_hours(DATA), load_settings().release).comparison
     assert found is not None
-    assert found.candidate == pytest.approx(error_of(70.0, TWIN_LAST)[1])
+    assert found.candidate == pytest.approx(error_of(70.0, HOLDOUT_LAST)[1])
 
 
 def test_the_first_release_has_nothing_to_beat(gathered: Path, run: Run, handoffs: tuple[Path, Path]) -> None:
     assert gathered
-    register(*handoffs, twin_last=TWIN_LAST)
+    register(*handoffs, holdout_last=HOLDOUT_LAST)
     said = run("release", "latest", "--yes")
     assert said.status == 0
     assert "Nothing is live yet." in said.out
@@ -108,7 +112,7 @@ def test_the_first_release_has_nothing_to_beat(gathered: Path, run: Run, handoff
 def test_a_worse_version_is_refused_unless_a_person_says_why(
     registry: Tracking, run: Run, gathered: Path, handoffs: tuple[Path, Path]
 ) -> None:
-    register(handoffs[0], constant(gathered / "c", 90.0), tracking=registry, twin_last=TWIN_LAST)
+    register(handoffs[0], constant(gathered / "c", 90.0), tracking=registry, holdout_last=HOLDOUT_LAST)
     said = refused(run("release", 3, "--yes"))
     assert "version 3 is refused: it is worse than what is live" in said
     assert "--override REASON" in said
@@ -122,15 +126,15 @@ def test_a_worse_version_is_refused_unless_a_person_says_why(
 
 
 def test_what_is_hardly_worse_is_as_good(registry: Tracking, gathered: Path) -> None:
-    _, error = error_of(50.0, TWIN_LAST)
+    _, error = error_of(50.0, HOLDOUT_LAST)
     hours = read_hours(DATA)
     limit = 1 + load_settings().release.tolerance
     for factor, worse in ((limit - 0.01, False), (limit + 0.01, True)):
-        counts = [row.count for row in hours if iso(row.timestamp) > TWIN_LAST]
+        counts = [row.count for row in hours if iso(row.timestamp) > HOLDOUT_LAST]
         answers = np.arange(50, 200, 0.05)
         errors = np.abs(np.subtract.outer(answers, counts)).mean(axis=1)
         answer = float(answers[errors >= error * factor][0])
-        version = register(constant(gathered / "c", answer), tracking=registry, twin_last=TWIN_LAST)
+        version = register(constant(gathered / "c", answer), tracking=registry, holdout_last=HOLDOUT_LAST)
         proposal = gate.propose(registry, version, hours, load_settings().release)
         assert any("worse" in said for said in proposal.objections) == worse
 
@@ -138,17 +142,17 @@ def test_what_is_hardly_worse_is_as_good(registry: Tracking, gathered: Path) -> 
 def test_a_version_that_fails_its_integration_test_is_refused(
     registry: Tracking, run: Run, gathered: Path, handoffs: tuple[Path, Path]
 ) -> None:
-    register(constant(gathered / "c", 90.0), handoffs[1], tracking=registry, twin_last=TWIN_LAST)
+    register(constant(gathered / "c", 90.0), handoffs[1], tracking=registry, holdout_last=HOLDOUT_LAST)
     said = run("release", 3, "--yes")
     assert "its integration test fails: 2012-06-13: 90.0 bikes at 3 h" in refused(said)
     assert "checks: failed" in said.out
     assert live(registry) == 1
 
 
-@pytest.mark.parametrize("kind", ["model", "twin"])
+@pytest.mark.parametrize("kind", ["model", "holdout"])
 def test_a_version_that_cannot_be_read_is_refused(registry: Tracking, run: Run, kind: str) -> None:
     version = registry.version(2)
-    run_id = version.run_id if kind == "model" else version.twin_run_id
+    run_id = version.run_id if kind == "model" else version.holdout_run_id
     (kept,) = Path("state").glob(f"artifacts/*/{run_id}/artifacts/handoff/model.onnx")
     kept.write_bytes(b"half")
     said = refused(run("release", 2, "--yes"))
@@ -168,7 +172,7 @@ def test_a_version_whose_files_are_gone_is_refused(registry: Tracking, run: Run)
 def test_without_fresh_rows_there_is_nothing_to_judge_by(
     registry: Tracking, run: Run, handoffs: tuple[Path, Path]
 ) -> None:
-    register(*handoffs, tracking=registry, twin_last="2011-03-31T23:00:00")
+    register(*handoffs, tracking=registry, holdout_last="2011-03-31T23:00:00")
     assert "0 fresh hours to compare on, too few" in refused(run("release", 3, "--yes"))
     assert live(registry) == 1
 
@@ -211,7 +215,7 @@ def test_what_is_live_already_stays(registry: Tracking, run: Run) -> None:
 
 def test_a_release_by_somebody_else_in_the_meantime_is_noticed(registry: Tracking) -> None:
     proposal = gate.propose(registry, registry.version(2), read_hours(DATA), load_settings().release)
-    other: Version = register(Path("fifty"), tracking=registry, twin_last=TWIN_LAST)
+    other: Version = register(Path("fifty"), tracking=registry, holdout_last=HOLDOUT_LAST)
     registry.promote(other.number, {})
     with pytest.raises(UserError, match="version 3 went live in the meantime"):
         gate.release(registry, proposal, None)

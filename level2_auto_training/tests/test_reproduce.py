@@ -36,7 +36,7 @@ def test_an_old_run_is_made_again_after_feed_and_code_moved_on_and_the_cache_is_
     shutil.rmtree(copy / "state" / "dvc-cache")
     (first, second) = Tracking(load_settings()).versions()
     before = (git(copy, "status", "--porcelain"), (copy / "dvc.lock").read_bytes())
-    for wanted, run_id in ((str(first.number), first.run_id), (first.twin_run_id, first.twin_run_id)):
+    for wanted, run_id in ((str(first.number), first.run_id), (first.holdout_run_id, first.holdout_run_id)):
         said = run("reproduce", wanted)
         assert (said.status, said.err) == (0, "")
         assert "identical: model" in said.out
@@ -97,12 +97,12 @@ def test_what_differs_from_the_record_is_told_in_one_line(run: Run) -> None:
         dataset=honest.dataset or Dataset("", "", 0, "", ""),
         tags=honest.tags,
         artifacts=[Path("dvc.lock")],
-        model=Path("state/run/twin"),
+        model=Path("state/run/holdout"),
     )
     said = run("reproduce", forged)
     assert said.status == 1
     assert said.err.count("\n") == 1
-    assert f"model {report['final']['digest']} instead of {report['twin']['digest']}" in said.err
+    assert f"model {report['final']['digest']} instead of {report['holdout']['digest']}" in said.err
     assert f"mae {honest.metrics['mae']} instead of 1.0" in said.err
     assert "mae_mean" not in said.err
 

@@ -145,14 +145,14 @@ def test_a_damaged_handoff_is_not_put_on_record(untouched: Tracking) -> None:
     assert not DATABASE.exists()
 
 
-def test_a_version_is_linked_to_its_run_its_twin_and_its_file(tracking: Tracking) -> None:
-    run_id, twin = log(tracking, 1.0), log(tracking, 2.0)
-    version = tracking.register(run_id, twin, {"trained_by": "schedule"})
-    assert (version.number, version.run_id, version.twin_run_id) == (1, run_id, twin)
+def test_a_version_is_linked_to_its_run_its_holdout_model_and_its_file(tracking: Tracking) -> None:
+    run_id, holdout = log(tracking, 1.0), log(tracking, 2.0)
+    version = tracking.register(run_id, holdout, {"trained_by": "schedule"})
+    assert (version.number, version.run_id, version.holdout_run_id) == (1, run_id, holdout)
     card = json.loads((Path("made") / "1.0" / "model.json").read_text(encoding="utf-8"))
     assert version.digest == card["version"]
     assert version.tags == {"trained_by": "schedule"}
-    assert tracking.register(twin, run_id, {}).number == 2
+    assert tracking.register(holdout, run_id, {}).number == 2
     assert [each.number for each in tracking.versions()] == [1, 2]
     assert tracking.champion() is None
 
@@ -231,7 +231,7 @@ def test_what_is_not_on_record_is_told_in_one_line(tracking: Tracking, tmp_path:
 
 
 def test_a_run_without_a_model_cannot_be_registered(tracking: Tracking) -> None:
-    run_id = tracking.log_run("twin", params={}, metrics={}, dataset=DATASET, tags={}, artifacts=[])
+    run_id = tracking.log_run("holdout", params={}, metrics={}, dataset=DATASET, tags={}, artifacts=[])
     with pytest.raises(UserError, match="kept no model"):
         tracking.register(run_id, run_id, {})
 

@@ -68,12 +68,6 @@ class NullsRule(Section):
     share: Annotated[float, Field(gt=0, le=1)] = 0.5
 
 
-class LevelRule(Section):
-    """The counts of a day may not be so many times the usual ones, or so small a part of them."""
-
-    factor: Annotated[float, Field(gt=1)] = 2.5
-
-
 class QualityRules(Section):
     """What rows have to keep together, by rule: see `data.quality`."""
 
@@ -86,7 +80,6 @@ class QualityRules(Section):
     }
     stale: Rule[StaleRule] = StaleRule()
     gaps: Rule[GapsRule] = GapsRule()
-    level: Rule[LevelRule] = None
 
     @field_validator("ranges")
     @classmethod
@@ -184,7 +177,6 @@ class AB(Section):
     mode: Literal["ab", "shadow"] = "ab"
     share: Annotated[float, Field(gt=0, lt=1)] = 0.5
     salt: Annotated[str, Field(min_length=1)] = "bike-demand"
-    paired: bool = True
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     worse: Annotated[float, Field(gt=0, le=1)] = 0.05
     days: Annotated[int, Field(ge=1)] = 14

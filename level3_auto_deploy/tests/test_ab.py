@@ -1,6 +1,5 @@
 """The A/B test from its first hour to its end: `ab step`, `ab status` and `ab stop`."""
 
-import contextlib
 import json
 import shutil
 import time
@@ -15,16 +14,14 @@ from filelock import FileLock
 
 from bike_demand.__main__ import main
 from bike_demand.data.table import iso
-from bike_demand.prediction_log.database import open_database
-from bike_demand.prediction_log.queries import pairs
 from bike_demand.release import deploy as delivery
 from bike_demand.release import transitions
 from bike_demand.release.ab import step as step_module
-from bike_demand.release.ab.evidence import Evidence, Trial, TrialKind, weigh
+from bike_demand.release.ab.evidence import Evidence, TrialKind
 from bike_demand.release.gates import Gate, GateContext, GateResult
 from bike_demand.settings import load_settings
 from bike_demand.tracking import BLOCKED_TAG, CHALLENGER, CHAMPION, DEPLOYMENT_TAG, PREVIOUS, Tracking
-from tests.answers import Model, hours, log, off_by, tell_outcomes
+from tests.answers import hours, log, off_by, tell_outcomes
 from tests.conftest import ROOT, Run, project_in
 from tests.registry import copy_state, register
 from tests.service import running
@@ -236,7 +233,7 @@ def test_where_nothing_was_gathered_the_outcomes_say_what_time_it_is(tested: Tra
 def test_a_shadow_is_never_shown_and_decided_on_like_any_other(
     deploy: Deploy, run: Run, project: Path, tmp_path: Path
 ) -> None:
-    change_params(project, mode="shadow", paired="false")
+    change_params(project, mode="shadow")
     assert "shadow test" in deploy(2, BEGAN)[0]
     rows = hours(BEGAN, "2011-03-05")
     log(rows, (1, off_by(20.0)), (2, off_by(10.0)), role="shadow")
@@ -244,44 +241,7 @@ def test_a_shadow_is_never_shown_and_decided_on_like_any_other(
     assert "never shown (shadow)" in run("ab", "status", "--as-of", "2011-03-05").out
     assert "Version 2 is promoted" in run("ab", "step", "--as-of", "2011-03-05").out
     kept = evidence(Tracking(load_settings()), 2, tmp_path / "kept")
-    assert (kept.trial.paired, kept.days[0].shown) == (True, 0)
-
-
-def nonsense_where_unseen(model: Model, arm: str) -> Model:
-    from bike_demand.serving.prediction import variant
-
-    ab = load_settings().ab
-    return lambda row: model(row) if variant(row.timestamp, ab.share, ab.salt) == arm else 1e6
-
-
-def test_unpaired_only_what_was_shown_counts(deploy: Deploy, run: Run, project: Path) -> None:
-    change_params(project, paired="false")
-    deploy(2, BEGAN)
-    rows = hours(BEGAN, "2011-03-20")
-    good = nonsense_where_unseen(off_by(5.0), "challenger")
-    bad = nonsense_where_unseen(off_by(20.0), "champion")
-    log(rows, (1, bad), (2, good))
-    tell_outcomes(rows)
-    said = run("ab", "status", "--as-of", "2011-03-12")
-    assert "unpaired, by the shown answers alone" in said.out
-    with contextlib.closing(open_database(load_settings().environments.production.database)) as database:
-        found = pairs(database, 2, 1, rows[0].timestamp, rows[-1].timestamp)
-    trial = Trial(
-        kind=TrialKind.TEST,
-        version=2,
-        against=1,
-        mode="ab",
-        share=0.5,
-        salt="bike-demand",
-        paired=False,
-        began=rows[0].timestamp,
-        days=14,
-    )
-    weighed = weigh(found, trial, load_settings().ab, datetime(2011, 3, 20), 0)
-    last = weighed.days[-1]
-    assert last.error == pytest.approx(5.0, rel=0.15)
-    assert last.error_against == pytest.approx(20.0, rel=0.15)
-    assert weighed.verdict == "promote"
+    assert kept.days[0].shown == 0
 
 
 def promoted(run: Run) -> None:
@@ -296,7 +256,7 @@ def watched(until: str, before: float, now: float) -> None:
 
 
 @pytest.mark.parametrize(("error", "until"), [(50.0, "2011-03-06"), (20.0, "2011-03-08")])
-def test_a_promotion_that_turns_out_worse_is_taken_back_by_itself(
+def test_a_promotion_that_turns_out_worse_is_rolled_back_by_itself(
     tested: Tracking, run: Run, tmp_path: Path, error: float, until: str
 ) -> None:
     promoted(run)
@@ -308,7 +268,7 @@ def test_a_promotion_that_turns_out_worse_is_taken_back_by_itself(
     assert (tested.aliases()[CHAMPION], tested.aliases().get(PREVIOUS)) == (1, None)
     assert tested.version(2).tags[BLOCKED_TAG].startswith("the guard tripped")
     kept = Evidence.model_validate_json(tested.fetch(record, "watch.json", tmp_path / "kept").read_bytes())
-    assert (kept.verdict, kept.trial.kind) == ("take back", TrialKind.WATCH)
+    assert (kept.verdict, kept.trial.kind) == ("roll back", TrialKind.WATCH)
     before = known(tested)
     assert run("ab", "step", "--as-of", until).status == 0
     assert known(tested) == before

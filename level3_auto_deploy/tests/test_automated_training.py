@@ -75,20 +75,20 @@ def versions() -> list[Version]:
 
 
 @pytest.mark.usefixtures("in_trained")
-def test_the_model_learned_from_all_rows_and_its_twin_not_from_the_last_week(tmp_path: Path) -> None:
+def test_the_model_learned_from_all_rows_and_its_holdout_model_not_from_the_last_week(tmp_path: Path) -> None:
     (version,) = versions()
-    assert version.twin_run_id is not None
+    assert version.holdout_run_id is not None
     rows = read_hours(DATA)
-    model, twin = tracking().run(version.run_id), tracking().run(version.twin_run_id)
+    model, holdout = tracking().run(version.run_id), tracking().run(version.holdout_run_id)
     assert model.dataset is not None
-    assert twin.dataset is not None
+    assert holdout.dataset is not None
     assert (model.dataset.rows, model.dataset.last) == (len(rows), iso(rows[-1].timestamp))
     seen = [row for row in rows if iso(row.timestamp) < "2011-03-25"]
-    assert (twin.dataset.rows, twin.dataset.last) == (len(seen), iso(seen[-1].timestamp))
-    assert model.dataset.digest == twin.dataset.digest == data_digest()
+    assert (holdout.dataset.rows, holdout.dataset.last) == (len(seen), iso(seen[-1].timestamp))
+    assert model.dataset.digest == holdout.dataset.digest == data_digest()
     kept = read_handoff(tracking().fetch(version.run_id, HANDOFF_ARTIFACT, tmp_path))
     assert kept.card.version == version.digest
-    assert twin.tags["digest"] != version.digest
+    assert holdout.tags["digest"] != version.digest
     assert model.tags["left_out"] == "nothing"
     recorded = already(tracking())
     assert recorded is not None
@@ -99,7 +99,7 @@ def test_the_model_learned_from_all_rows_and_its_twin_not_from_the_last_week(tmp
 def test_a_run_has_all_that_is_needed_to_judge_it_and_to_make_it_again(tmp_path: Path) -> None:
     (version,) = versions()
     commit_id = git(Path(), "rev-parse", "HEAD").strip()
-    for run_id in (version.run_id, version.twin_run_id or ""):
+    for run_id in (version.run_id, version.holdout_run_id or ""):
         run = tracking().run(run_id)
         assert run.tags["git.commit"] == commit_id
         assert run.tags["git.uncommitted"] == "false"
@@ -185,7 +185,7 @@ def test_bad_data_stop_it_before_training_and_leave_the_last_good_model(copy: Pa
     assert run("train", "--as-of", "2011-03-01").status == 0
     (good,) = versions()
     tracking().promote(good.number, {})
-    models = {name: contents(copy / "state" / "run" / name) for name in ("twin", "final")}
+    models = {name: contents(copy / "state" / "run" / name) for name in ("holdout", "final")}
     lines = month_lines(MONTHS[-1])
     path = copy / "feed" / f"{MONTHS[-1]}.csv"
     write_month(path, [as_fahrenheit(line) if number > 500 else line for number, line in enumerate(lines)])
@@ -227,7 +227,9 @@ def test_a_tracking_store_that_is_away_is_told_before_anything_is_done(copy: Pat
 
 
 @pytest.mark.slow
-def test_a_twin_that_learned_nothing_is_on_record_but_no_model_is_registered(copy: Path, run: Run) -> None:
+def test_a_holdout_model_that_learned_nothing_is_on_record_but_no_model_is_registered(
+    copy: Path, run: Run
+) -> None:
     change_params(copy, worst_ratio="0.01")
     commit(copy)
     said = run("train")
@@ -301,7 +303,7 @@ def test_a_version_that_a_gate_refuses_stays_registered_and_the_training_says_so
     said = run("train", "--deploy", "--as-of", "2011-03-20")
     assert said.status == 1
     assert said.err.startswith(
-        "error: version 1 is refused by gate blocked: it was live and was taken back: nonsense; train another"
+        "error: version 1 is refused by gate blocked: it was live and was rolled back:"
     )
     assert said.err.count("\n") == 1
     assert [each.number for each in versions()] == [1]

@@ -39,7 +39,9 @@ from tests.registry import copy_state, register
 from tests.service import served
 from tests.tiny import constant
 
-TWIN_LAST = "2011-03-24T23:00:00"  # what the trained twin learned from; the feed ends a week later
+HOLDOUT_LAST = (
+    "2011-03-24T23:00:00"  # what the trained holdout model learned from; the feed ends a week later
+)
 JUDGES = {gate.id: gate.judge for gate in GATES}
 
 Rewrite = Callable[[onnx.ModelProto], None]
@@ -53,7 +55,7 @@ def once_registered(
     with project_in(folder, empty_store):
         assert main(["ingest"]) == 0
         for _ in range(2):
-            register(*handoffs, twin_last=TWIN_LAST)
+            register(*handoffs, holdout_last=HOLDOUT_LAST)
         Tracking(load_settings()).promote(1, {})
     return folder
 
@@ -91,8 +93,8 @@ def refusal(gate: str, case: GateContext, version: Version | None = None) -> str
 def register_like(case: GateContext) -> Version:
     """Register the model of the case's version once more."""
     run_id = case.version.run_id
-    assert case.version.twin_run_id is not None
-    return case.tracking.register(run_id, case.version.twin_run_id, {})
+    assert case.version.holdout_run_id is not None
+    return case.tracking.register(run_id, case.version.holdout_run_id, {})
 
 
 def rewritten(source: Path, target: Path, change: Rewrite) -> Path:
@@ -138,13 +140,13 @@ def test_a_version_as_good_as_the_live_one_passes_and_so_does_the_first_of_all(c
             json.dumps(finding.evidence, allow_nan=False)
 
 
-def test_a_version_that_was_taken_back_is_stopped(case: GateContext) -> None:
+def test_a_version_that_was_rolled_back_is_stopped(case: GateContext) -> None:
     case.tracking.tag(2, {"blocked": "nonsense at night"})
     said = refusal("blocked", case, case.tracking.version(2))
-    assert said.startswith("it was live and was taken back: nonsense at night; train another one")
+    assert said.startswith("it was live and was rolled back: nonsense at night; train another one")
 
 
-@pytest.mark.parametrize("became", ["rejected", "taken back"])
+@pytest.mark.parametrize("became", ["rejected", "rolled back"])
 def test_the_model_of_a_version_that_failed_with_users_is_stopped_under_another_number_too(
     case: GateContext, became: str
 ) -> None:
@@ -226,7 +228,7 @@ def test_a_model_of_another_schema_is_stopped(
     before = changed[field]
     changed[field] = value
     rewrite_card(folder, card)
-    version = register(folder, handoffs[1], tracking=case.tracking, twin_last=TWIN_LAST)
+    version = register(folder, handoffs[1], tracking=case.tracking, holdout_last=HOLDOUT_LAST)
     assert refusal("schema", case, version) == (
         f"{part}: {field} is {value!r} for the model, but {before!r} for the service"
     )
@@ -279,7 +281,7 @@ def test_a_version_that_does_not_know_night_from_day_is_stopped_in_the_test_envi
     case: GateContext, handoffs: tuple[Path, Path], tmp_path: Path
 ) -> None:
     folder = constant(tmp_path / "ninety", 90.0)
-    version = register(folder, handoffs[1], tracking=case.tracking, twin_last=TWIN_LAST)
+    version = register(folder, handoffs[1], tracking=case.tracking, holdout_last=HOLDOUT_LAST)
     with answering(case, folder, "3") as running:
         said = refusal("test-environment", running, version)
     assert said == "2012-06-13: 90.0 bikes at 3 h, 90.0 at 13 h and 90.0 at 17 h"
@@ -361,7 +363,7 @@ def test_a_model_that_takes_longer_is_stopped(
         rewritten(handoffs[0], tmp_path / "slow", slow),
         handoffs[1],
         tracking=case.tracking,
-        twin_last=TWIN_LAST,
+        holdout_last=HOLDOUT_LAST,
     )
     assert "microseconds a row, the champion" in refusal("cost", case, version)
     assert judged("error", case, version).passed
@@ -410,7 +412,7 @@ def test_a_model_that_needs_much_memory_is_stopped(
         rewritten(handoffs[0], tmp_path / "heavy", heavy),
         handoffs[1],
         tracking=case.tracking,
-        twin_last=TWIN_LAST,
+        holdout_last=HOLDOUT_LAST,
     )
     finding = costs_no_more(replace(case, version=version))
     assert not finding.passed
@@ -426,7 +428,7 @@ def test_a_refit_whose_inputs_were_swapped_is_stopped_although_its_holdout_model
     case: GateContext, handoffs: tuple[Path, Path], tmp_path: Path, order: tuple[str, ...]
 ) -> None:
     folder = rewritten(handoffs[0], tmp_path / "swapped", with_columns(*order))
-    version = register(folder, handoffs[1], tracking=case.tracking, twin_last=TWIN_LAST)
+    version = register(folder, handoffs[1], tracking=case.tracking, holdout_last=HOLDOUT_LAST)
     for champion in (case.champion, None):
         assert "the refit is broken" in refusal("error", replace(case, champion=champion), version)
     for gate in ("artefact", "golden", "schema", "slices"):
@@ -436,7 +438,9 @@ def test_a_refit_whose_inputs_were_swapped_is_stopped_although_its_holdout_model
 def test_without_rows_that_a_refit_learned_from_nothing_is_taken_on_trust(
     case: GateContext, handoffs: tuple[Path, Path]
 ) -> None:
-    version = register(*handoffs, tracking=case.tracking, twin_last=TWIN_LAST, last="2010-12-31T23:00:00")
+    version = register(
+        *handoffs, tracking=case.tracking, holdout_last=HOLDOUT_LAST, last="2010-12-31T23:00:00"
+    )
     assert "so run ingest" in refusal("error", case, version)
 
 
@@ -447,30 +451,30 @@ def error_of(answer: float, hours: list[Hour]) -> float:
     return float(np.abs(np.array([row.count for row in hours]) - answer).mean())
 
 
-def fresh(case: GateContext, after: str = TWIN_LAST) -> list[Hour]:
+def fresh(case: GateContext, after: str = HOLDOUT_LAST) -> list[Hour]:
     return [row for row in case.hours if iso(row.timestamp) > after]
 
 
-def of_twin(
-    case: GateContext, twin: Path, handoffs: tuple[Path, Path], twin_last: str = TWIN_LAST
+def with_holdout(
+    case: GateContext, holdout: Path, handoffs: tuple[Path, Path], holdout_last: str = HOLDOUT_LAST
 ) -> Version:
-    return register(handoffs[0], twin, tracking=case.tracking, twin_last=twin_last)
+    return register(handoffs[0], holdout, tracking=case.tracking, holdout_last=holdout_last)
 
 
 def test_a_version_that_is_worse_is_stopped(
     case: GateContext, handoffs: tuple[Path, Path], tmp_path: Path
 ) -> None:
     worse = rewritten(handoffs[1], tmp_path / "worse", times(1.5))
-    said = refusal("error", case, of_twin(case, worse, handoffs))
+    said = refusal("error", case, with_holdout(case, worse, handoffs))
     assert f"on {len(fresh(case))} fresh hours, the champion by" in said
 
 
 def test_what_is_hardly_worse_is_as_good_and_what_is_surely_worse_is_not(
     case: GateContext, handoffs: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    live = replace(case, champion=of_twin(case, handoffs[1], handoffs))
+    live = replace(case, champion=with_holdout(case, handoffs[1], handoffs))
     for factor, passes in ((1.01, True), (1.2, False)):
-        version = of_twin(case, rewritten(handoffs[1], tmp_path / f"{factor}", times(factor)), handoffs)
+        version = with_holdout(case, rewritten(handoffs[1], tmp_path / f"{factor}", times(factor)), handoffs)
         found = judged("error", live, version)
         assert found.passed == passes, found
         assert passes or "with 95% confidence" in found.summary
@@ -481,7 +485,7 @@ def test_what_looks_much_worse_is_stopped_though_luck_may_be_the_reason(
 ) -> None:
     limit = case.settings.deploy.error_worse
     rows = fresh(case)[:24]  # of one day nothing is sure
-    live = of_twin(case, constant(tmp_path / "live", 50.0), handoffs)
+    live = with_holdout(case, constant(tmp_path / "live", 50.0), handoffs)
     answers = np.arange(50, 200, 0.05)
     errors = np.abs(np.subtract.outer(answers, [row.count for row in rows])).mean(axis=1)
     one_day = replace(
@@ -489,19 +493,19 @@ def test_what_looks_much_worse_is_stopped_though_luck_may_be_the_reason(
     )
     for factor, passes in ((limit - 0.1, True), (limit + 0.1, False)):
         answer = float(answers[errors >= error_of(50.0, rows) * (1 + factor)][0])
-        found = judged("error", one_day, of_twin(case, constant(tmp_path / "c", answer), handoffs))
+        found = judged("error", one_day, with_holdout(case, constant(tmp_path / "c", answer), handoffs))
         assert found.passed == passes, found
         assert passes or "more than 25% worse" in found.summary
 
 
 @pytest.mark.slow
-def test_both_are_compared_only_on_rows_after_what_either_twin_saw(
+def test_both_are_compared_only_on_rows_after_what_either_holdout_model_saw(
     case: GateContext, handoffs: tuple[Path, Path], tmp_path: Path
 ) -> None:
     later = "2011-03-28T11:00:00"
-    for champion_last, candidate_last in ((later, TWIN_LAST), (TWIN_LAST, later)):
-        champion = of_twin(case, constant(tmp_path / "c", 50.0), handoffs, champion_last)
-        candidate = of_twin(case, constant(tmp_path / "d", 70.0), handoffs, candidate_last)
+    for champion_last, candidate_last in ((later, HOLDOUT_LAST), (HOLDOUT_LAST, later)):
+        champion = with_holdout(case, constant(tmp_path / "c", 50.0), handoffs, champion_last)
+        candidate = with_holdout(case, constant(tmp_path / "d", 70.0), handoffs, candidate_last)
         found = judged("error", replace(case, champion=champion), candidate).evidence
         assert (found["first"], found["last"]) == ("2011-03-28T12:00:00", "2011-03-31T23:00:00")
         rows = fresh(case, later)
@@ -513,13 +517,13 @@ def test_both_are_compared_only_on_rows_after_what_either_twin_saw(
 def test_without_fresh_rows_there_is_nothing_to_judge_by(
     case: GateContext, handoffs: tuple[Path, Path]
 ) -> None:
-    version = of_twin(case, handoffs[1], handoffs, "2011-03-31T23:00:00")
+    version = with_holdout(case, handoffs[1], handoffs, "2011-03-31T23:00:00")
     assert "0 fresh hours to compare on, too few" in refusal("error", case, version)
     assert "no fresh hours" in refusal("slices", case, version)
 
 
-def test_a_twin_that_cannot_be_read_is_stopped(case: GateContext) -> None:
-    (path,) = Path("state").glob(f"artifacts/*/{case.version.twin_run_id}/artifacts/handoff/model.onnx")
+def test_a_holdout_model_that_cannot_be_read_is_stopped(case: GateContext) -> None:
+    (path,) = Path("state").glob(f"artifacts/*/{case.version.holdout_run_id}/artifacts/handoff/model.onnx")
     path.write_bytes(b"half")
     for gate in ("error", "slices"):
         assert "not what SHA256SUMS says" in refusal(gate, case)
@@ -530,7 +534,7 @@ def test_a_version_that_is_better_on_the_whole_but_bad_in_one_slice_is_stopped(
 ) -> None:
     """Right in all hours but those of the evening: better than a champion that is off everywhere."""
     last = "2011-02-28T23:00:00"
-    champion = of_twin(case, rewritten(handoffs[1], tmp_path / "off", times(1.2)), handoffs, last)
+    champion = with_holdout(case, rewritten(handoffs[1], tmp_path / "off", times(1.2)), handoffs, last)
 
     def wrong_in_the_evening(model: onnx.ModelProto) -> None:
         for node in model.graph.node:
@@ -549,8 +553,8 @@ def test_a_version_that_is_better_on_the_whole_but_bad_in_one_slice_is_stopped(
             ]
         )
 
-    twin = rewritten(handoffs[1], tmp_path / "evening", wrong_in_the_evening)
-    version = of_twin(case, twin, handoffs, last)
+    holdout = rewritten(handoffs[1], tmp_path / "evening", wrong_in_the_evening)
+    version = with_holdout(case, holdout, handoffs, last)
     case = replace(case, champion=champion)
     assert refusal("slices", case, version).startswith("evening, 16 to 19 h: off by")
     found = judged("slices", case, version).evidence["slices"]

@@ -63,20 +63,20 @@ def test_it_is_on_record_with_what_was_live_why_and_what_put_it_there(tracking: 
     back(tracking)
     record = tracking.version(2).tags["deployment"]
     tags = tracking.run(record).tags
-    assert (tags["kind"], tags["version"], tags["taken_back"], tags["reason"], tags["state"]) == (
+    assert (tags["kind"], tags["version"], tags["rolled_back"], tags["reason"], tags["state"]) == (
         "rollback",
         "2",
         "3",
         "nonsense",
         "done",
     )
-    assert (tags["taken_back.deployment"], tags["deployment_before"]) == (bad, good)
+    assert (tags["rolled_back.deployment"], tags["deployment_before"]) == (bad, good)
     assert tags["at"] == "2011-04-05T00:00:00"
-    assert tracking.run(bad).tags["state"] == "taken back"
+    assert tracking.run(bad).tags["state"] == "rolled back"
     assert tracking.run(good).tags["state"] == "live"
 
 
-def test_the_page_of_the_deployment_says_that_it_was_taken_back(tracking: Tracking, tmp_path: Path) -> None:
+def test_the_page_of_the_deployment_says_that_it_was_rolled_back(tracking: Tracking, tmp_path: Path) -> None:
     record = tracking.version(3).tags["deployment"]
     decision = DeploymentDecision(
         version=3,
@@ -94,7 +94,7 @@ def test_the_page_of_the_deployment_says_that_it_was_taken_back(tracking: Tracki
     store(tracking, record, decision, page=True)
     back(tracking, "nonsense at night")
     page = tracking.fetch(record, "decision.html", tmp_path).read_text(encoding="utf-8")
-    assert "taken back" in page
+    assert "rolled back" in page
     assert "nonsense at night" in page
     assert page_of(3).read_text(encoding="utf-8") == page
 
@@ -110,7 +110,7 @@ def test_without_an_earlier_version_a_test_under_way_can_be_stopped(project: Pat
 
 
 @pytest.mark.slow
-def test_going_back_twice_skips_what_was_taken_back(tracking: Tracking, run: Run, project: Path) -> None:
+def test_going_back_twice_skips_what_was_rolled_back(tracking: Tracking, run: Run, project: Path) -> None:
     assert project
     back(tracking)
     register(constant(Path("4"), 4.0), tracking=tracking)
@@ -155,7 +155,7 @@ def test_by_the_command_with_and_without_a_reason(run: Run) -> None:
     said = run("rollback", "--reason", "too few bikes", "--as-of", "2011-04-05")
     assert (said.status, said.err) == (0, "")
     assert said.out.startswith("Version 2 is live again, instead of version 3 (too few bikes).")
-    said = run("release", "--back", "--as-of", "2011-04-05")
+    said = run("rollback", "--as-of", "2011-04-05")
     assert said.out.startswith("Version 1 is live again, instead of version 2 (by hand).")
 
 

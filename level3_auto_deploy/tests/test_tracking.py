@@ -65,7 +65,7 @@ def registered(tracking: Tracking, count: int) -> None:
 
 def test_before_the_first_run_there_is_nothing_and_nothing_is_made(untouched: Tracking) -> None:
     assert untouched.champion() is None
-    assert untouched.previous() is None
+    assert untouched.champions() == []
     assert untouched.versions() == []
     for ask in (lambda: untouched.run("x"), lambda: untouched.version(1)):
         with pytest.raises(UserError, match="nothing is on record yet"):
@@ -145,14 +145,14 @@ def test_a_damaged_handoff_is_not_put_on_record(untouched: Tracking) -> None:
     assert not DATABASE.exists()
 
 
-def test_a_version_is_linked_to_its_run_its_twin_and_its_file(tracking: Tracking) -> None:
-    run_id, twin = log(tracking, 1.0), log(tracking, 2.0)
-    version = tracking.register(run_id, twin, {"trained_by": "schedule"})
-    assert (version.number, version.run_id, version.twin_run_id) == (1, run_id, twin)
+def test_a_version_is_linked_to_its_run_its_holdout_model_and_its_file(tracking: Tracking) -> None:
+    run_id, holdout = log(tracking, 1.0), log(tracking, 2.0)
+    version = tracking.register(run_id, holdout, {"trained_by": "schedule"})
+    assert (version.number, version.run_id, version.holdout_run_id) == (1, run_id, holdout)
     card = json.loads((Path("made") / "1.0" / "model.json").read_text(encoding="utf-8"))
     assert version.digest == card["version"]
     assert version.tags == {"trained_by": "schedule"}
-    assert tracking.register(twin, run_id, {}).number == 2
+    assert tracking.register(holdout, run_id, {}).number == 2
     assert [each.number for each in tracking.versions()] == [1, 2]
     assert tracking.champion() is None
 
@@ -165,13 +165,12 @@ def test_a_promotion_moves_the_alias_and_can_be_undone_step_by_step(tracking: Tr
         assert champion is not None
         assert (champion.number, champion.aliases) == (number, ("champion",))
         assert champion.tags["reason"] == f"r{number}"
-    assert [tracking.back().number, tracking.back().number] == [3, 1]
-    with pytest.raises(UserError, match="no earlier release"):
-        tracking.back()
+    assert tracking.champions() == [1, 3, 2]
+    for number in (3, 1):
+        assert tracking.back_to(tracking.champions()[-2]).number == number
+    assert tracking.champions() == [1]
     tracking.promote(3, {})
-    previous = tracking.previous()
-    assert previous is not None
-    assert previous.number == 1
+    assert tracking.champions() == [1, 3]
 
 
 def test_what_others_write_is_seen_at_once_and_what_nobody_wrote_is_not_asked_for_again(
@@ -199,7 +198,7 @@ def test_an_alias_that_somebody_moved_by_hand_does_not_confuse_the_way_back(trac
     registered(tracking, 3)
     tracking.promote(1, {})
     client_of(tracking).set_registered_model_alias("bike-demand", "champion", "3")
-    assert tracking.back().number == 1
+    assert tracking.back_to(tracking.champions()[-2]).number == 1
 
 
 def test_a_promotion_that_was_cut_off_before_the_alias_moved_changed_nothing(tracking: Tracking) -> None:
@@ -208,7 +207,7 @@ def test_a_promotion_that_was_cut_off_before_the_alias_moved_changed_nothing(tra
     tracking.promote(2, {})
     client = client_of(tracking)
     client.set_registered_model_tag("bike-demand", "champions", "[1, 2, 3]")  # and then the power went
-    assert tracking.back().number == 1
+    assert tracking.back_to(tracking.champions()[-2]).number == 1
 
 
 def test_what_is_not_on_record_is_told_in_one_line(tracking: Tracking, tmp_path: Path) -> None:
@@ -231,7 +230,7 @@ def test_what_is_not_on_record_is_told_in_one_line(tracking: Tracking, tmp_path:
 
 
 def test_a_run_without_a_model_cannot_be_registered(tracking: Tracking) -> None:
-    run_id = tracking.log_run("twin", params={}, metrics={}, dataset=DATASET, tags={}, artifacts=[])
+    run_id = tracking.log_run("holdout", params={}, metrics={}, dataset=DATASET, tags={}, artifacts=[])
     with pytest.raises(UserError, match="kept no model"):
         tracking.register(run_id, run_id, {})
 
@@ -404,7 +403,7 @@ def test_a_record_is_written_step_by_step_and_closed(tracking: Tracking, tmp_pat
     assert client.get_run(record).info.status == "RUNNING"
     tracking.close_record(record, False)
     assert client.get_run(record).info.status == "FAILED"
-    tracking.write_record(record, tags={"state": "taken back"})  # what becomes of it later
+    tracking.write_record(record, tags={"state": "rolled back"})  # what becomes of it later
     other = tracking.open_record("rollback", "back", {})
     tracking.close_record(other, True)
     assert client.get_run(other).info.status == "FINISHED"

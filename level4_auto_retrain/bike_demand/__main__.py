@@ -106,7 +106,7 @@ def train(
     given = settings.load_settings()
     days = given.training.holdout_days
     typer.echo(
-        f"Its twin, run {made.twin_run_id}, did not see the last {days} days and was off by"
+        f"Its holdout model, run {made.holdout_run_id}, did not see the last {days} days and was off by"
         f" {rounded(made.mae)} {ERROR_UNIT} on them."
     )
     if deploy is False or (deploy is None and not given.deploy.automatic):
@@ -181,13 +181,9 @@ def rollback(
 
 @app.command(epilog='Example: python -m bike_demand release 7 --reason "the live one answers nonsense"')
 def release(
-    version: Annotated[
-        str | None,
-        typer.Argument(metavar="VERSION", help="Its number, `latest` or `champion`.", show_default=False),
-    ] = None,
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="Its number, `latest` or `champion`.")],
     reason: Annotated[str | None, typer.Option(help="Why there is no time for an A/B test.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Try the gates, and change nothing.")] = False,
-    back: Annotated[bool, typer.Option("--back", help="The same as `rollback`.")] = False,
     as_of: AsOf = None,
 ) -> None:
     """For a person in need: past the A/B test, but past none of the gates."""
@@ -195,13 +191,6 @@ def release(
     from bike_demand.release import deploy as delivery
 
     given, reason = settings.load_settings(), (reason or "").strip()
-    if back:
-        if version is not None or check:
-            raise UserError("--back undoes the last release and takes no version; see `rollback`")
-        _rollback(given, reason, as_of)
-        return
-    if version is None:
-        raise UserError("give a version to release, or --back to undo the last release")
     if not check and not reason:
         raise UserError("--reason: say why the A/B test is skipped; with the test: `deploy`")
     with spinner("Trying the gates"):
@@ -259,7 +248,6 @@ def trace(
         bool, typer.Option("--rows", help="Restore the rows that the model learned from.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
-    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write it as a page.")] = None,
 ) -> None:
     """Follow an answer back: deployment, A/B arm, version, run, parameters, code, environment and data."""
     from bike_demand.progress import spinner
@@ -267,9 +255,7 @@ def trace(
     with spinner("Tracing"):
         from bike_demand.release.trace import command
 
-        command(
-            settings.load_settings(), prediction_id, rows=rows, as_json=json, page=html, report=typer.echo
-        )
+        command(settings.load_settings(), prediction_id, rows=rows, as_json=json, report=typer.echo)
 
 
 @app.command(epilog="Example: python -m bike_demand agent --once --as-of 2012-01-08")
@@ -332,15 +318,14 @@ def retrain(
         run(settings.load_settings(), reason.strip(), as_of, now, typer.echo)
 
 
-@app.command(epilog="Example: python -m bike_demand incidents --html incidents.html")
+@app.command(epilog="Example: python -m bike_demand incidents")
 def incidents(
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
-    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write them as a page.")] = None,
 ) -> None:
     """What went wrong so far: since when, noticed by what, what was done, what it cost, what was learned."""
     from bike_demand.loop.incident_report import report
 
-    report(settings.load_settings(), as_json=json, page=html, tell=typer.echo)
+    report(settings.load_settings(), as_json=json, tell=typer.echo)
 
 
 @app.command(epilog="Example: python -m bike_demand serve --port 8080 --workers 2")

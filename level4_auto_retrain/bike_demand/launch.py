@@ -9,6 +9,7 @@ from bike_demand.errors import UserError
 from bike_demand.prefect_api import VARIABLE, find_server, get
 from bike_demand.settings import STATE, Flow, Settings, load_settings
 from bike_demand.training import steps
+from bike_demand.training.pipeline import environment_with
 from bike_demand.training.record import Recorded
 
 # Deployments in prefect.yaml.
@@ -30,15 +31,10 @@ def train(
     os.environ.setdefault("PREFECT_HOME", str(home))
     # What happens is logged on the server; here it would bury the one line that says what went wrong.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    configured = os.environ.get(VARIABLE)
-    os.environ[VARIABLE] = server
-    try:
+    with environment_with({VARIABLE: server}):
         from bike_demand import flows
 
         return flows.train(as_of, allow_uncommitted)
-    finally:
-        if configured is None:
-            del os.environ[VARIABLE]
 
 
 def follow(settings: Settings, wanted: str, as_of: datetime | None, report: Callable[[str], None]) -> None:

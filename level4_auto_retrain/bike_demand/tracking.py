@@ -8,10 +8,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from importlib.metadata import version as installed
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bike_demand.data.features import to_matrix
 from bike_demand.data.schema import EXAMPLE, Conditions
@@ -31,11 +34,11 @@ PREVIOUS = "previous"  # the champion before, while the present one is watched
 HANDOFF_ARTIFACT = "handoff"  # where a run keeps its hand-off folder
 
 # Tags of a version.
-TWIN_TAG = "twin_run_id"
+HOLDOUT_TAG = "holdout_run_id"
 DIGEST_TAG = "digest"
 DEPLOYMENT_TAG = "deployment"  # the record of the deployment that put it where it is
-AB_TAG = "ab"  # of a challenger, JSON: mode, share, salt and when it began
-BLOCKED_TAG = "blocked"  # why it was taken back; such a version is not deployed again
+AB_TAG = "ab"  # of a challenger: an `ABTest`
+BLOCKED_TAG = "blocked"  # why it was rolled back; such a version is not deployed again
 KIND_TAG = "kind"  # of a record: deployment or rollback
 # Tag of the registered model: the numbers of all champions so far, oldest first, the present one last.
 CHAMPIONS_TAG = "champions"
@@ -86,7 +89,7 @@ class Version:
 
     number: int
     run_id: str
-    twin_run_id: str | None
+    holdout_run_id: str | None
     digest: str
     aliases: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -104,6 +107,17 @@ class Arms:
     role: Literal["challenger", "shadow", "previous"] | None = None
     share: float = 0.0
     salt: str = ""
+
+
+class ABTest(BaseModel):
+    """The tag `ab` of a challenger: how it is tested, and since when."""
+
+    model_config = ConfigDict(frozen=True)
+
+    mode: Literal["ab", "shadow"]
+    share: float
+    salt: str
+    began: datetime
 
 
 class Tracking:
@@ -213,13 +227,13 @@ class Tracking:
 
     # ---- registered versions
 
-    def register(self, run_id: str, twin_run_id: str, tags: Mapping[str, str]) -> Version:
-        """Make the run's model the next version of the registered model, linked to its evaluation twin.
+    def register(self, run_id: str, holdout_run_id: str, tags: Mapping[str, str]) -> Version:
+        """Make the run's model the next version of the registered model, linked to its holdout model.
 
         Raises UserError where a run is unknown, or kept no model.
         """
         digest = self.run(run_id).tags.get(DIGEST_TAG)
-        self.run(twin_run_id)
+        self.run(holdout_run_id)
         with self._told():
             client = self._client()
             outputs = client.get_run(run_id).outputs
@@ -230,7 +244,7 @@ class Tracking:
                 made = mlflow.register_model(
                     f"models:/{outputs.model_outputs[0].model_id}",
                     MODEL_NAME,
-                    tags={**tags, TWIN_TAG: twin_run_id, DIGEST_TAG: digest},
+                    tags={**tags, HOLDOUT_TAG: holdout_run_id, DIGEST_TAG: digest},
                 )
         return self.version(int(made.version))
 
@@ -287,12 +301,11 @@ class Tracking:
         challenger, previous = aliases.get(CHALLENGER), aliases.get(PREVIOUS)
         if challenger is not None and challenger != shown.number:
             other = self.version(challenger)
-            test = _test_of(other)
+            test = ab_test(other)
+            if test is not None and test.mode == "shadow":
+                return Arms(shown, other, "shadow", salt=test.salt)
             if test is not None:
-                shadow, share, salt = test
-                return Arms(
-                    shown, other, "shadow" if shadow else "challenger", 0.0 if shadow else share, salt
-                )
+                return Arms(shown, other, "challenger", test.share, test.salt)
         if previous is not None and previous != shown.number:
             return Arms(shown, self.version(previous), "previous")
         return Arms(shown)
@@ -300,11 +313,8 @@ class Tracking:
     def set_alias(self, alias: str, number: int, tags: Mapping[str, str] = MappingProxyType({})) -> None:
         """Give a version the alias, which is one step. The tags are put on it before."""
         with self._told(f"version {number}"):
-            client = self._client()
-            client.get_model_version(MODEL_NAME, str(number))
-            for key, value in tags.items():
-                client.set_model_version_tag(MODEL_NAME, str(number), key, value)
-            client.set_registered_model_alias(MODEL_NAME, alias, str(number))
+            self.tag(number, tags)
+            self._client().set_registered_model_alias(MODEL_NAME, alias, str(number))
 
     def remove_alias(self, alias: str) -> None:
         """Take the alias away; nothing happens where it is not set."""
@@ -332,21 +342,14 @@ class Tracking:
         before = [] if champion is None else [champion.number]
         with self._told(f"version {number}"):
             client = self._client()
-            client.get_model_version(MODEL_NAME, str(number))
-            for key, value in tags.items():
-                client.set_model_version_tag(MODEL_NAME, str(number), key, value)
+            self.tag(number, tags)
             past = [each for each in self._champions(before) if each != number]
             self._remember(client, [*past, number])
             client.set_registered_model_alias(MODEL_NAME, CHAMPION, str(number))
 
-    def previous(self) -> Version | None:
-        """The champion before this one; None where there was none."""
-        earlier = self.champions()[:-1]
-        return self.version(earlier[-1]) if earlier else None
-
     def champions(self) -> list[int]:
         """The numbers of all champions so far, oldest first, the present one last, without those that were
-        taken back.
+        rolled back.
         """
         champion = self.champion()
         if champion is None:
@@ -370,13 +373,6 @@ class Tracking:
         """From now on these count as the champions so far, oldest first."""
         with self._told():
             self._remember(self._client(), list(champions))
-
-    def back(self) -> Version:
-        """Make the champion before this one the champion again. Raises UserError where there was none."""
-        previous = self.previous()
-        if previous is None:
-            raise UserError("there is no earlier release to go back to; release a version instead")
-        return self.back_to(previous.number)
 
     def back_to(self, number: int) -> Version:
         """Make an earlier champion the champion again, and forget those after it."""
@@ -639,11 +635,21 @@ def _version(found: Any, aliases: Sequence[str] | None = None) -> Version:
     return Version(
         int(found.version),
         found.run_id,
-        tags.pop(TWIN_TAG, None),
+        tags.pop(HOLDOUT_TAG, None),
         tags.pop(DIGEST_TAG, ""),
         tuple(found.aliases if aliases is None else aliases),
         MappingProxyType(tags),
     )
+
+
+def ab_test(challenger: Version) -> ABTest | None:
+    """How it is tested. None where no such tag can be read: an alias that was moved out of band must not
+    harm the champion.
+    """
+    try:
+        return ABTest.model_validate_json(challenger.tags.get(AB_TAG, ""))
+    except ValidationError:
+        return None
 
 
 def _holds_something(database: Path) -> bool:
@@ -668,14 +674,3 @@ def state_of(database: Path) -> bytes | None:
 
 def _held_by(number: int, aliases: Mapping[str, int]) -> list[str]:
     return [alias for alias, held in aliases.items() if held == number]
-
-
-def _test_of(challenger: Version) -> tuple[bool, float, str] | None:
-    """What its tag says of the test: is it a shadow, share, salt. None where there is no such tag, or none
-    that can be read: somebody moved the alias by other means, which must not harm the champion.
-    """
-    try:
-        test: dict[str, Any] = json.loads(challenger.tags[AB_TAG])
-        return test["mode"] == "shadow", float(test["share"]), str(test["salt"])
-    except (KeyError, TypeError, ValueError):
-        return None

@@ -15,7 +15,7 @@ from bike_demand.serving.metrics import Metrics
 FIRST = date(2011, 10, 1)
 DAYS = 100
 NOW = datetime(2012, 1, 9)
-ERROR, YARDSTICK = (
+ERROR, BASELINE = (
     30.0,
     50.0,
 )  # in bikes an hour; each day's error is a tenth more than that of the day before it
@@ -28,7 +28,7 @@ def at(day: int) -> datetime:
 
 
 def fill(address: str, signals: Sequence[Signal] = (), tests: Sequence[dict[str, Any]] = ()) -> None:
-    """A hundred days: three releases, one of them taken back, two incidents, and these signals now."""
+    """A hundred days: three releases, one of them rolled back, two incidents, and these signals now."""
     with closing(open_database(address)) as database:
         rows: list[dict[str, Any]] = []
         for number in range(DAYS):
@@ -43,8 +43,8 @@ def fill(address: str, signals: Sequence[Signal] = (), tests: Sequence[dict[str,
                     "error": error * known,
                     "bias": 0.0,
                     "count": 4000.0,
-                    "yardstick_hours": 24 if number > 6 else 0,
-                    "yardstick_error": YARDSTICK * 24 if number > 6 else 0.0,
+                    "baseline_hours": 24 if number > 6 else 0,
+                    "baseline_error": BASELINE * 24 if number > 6 else 0.0,
                     "paired_error": error * 24,
                     "predictions": {},
                     "features": {},
@@ -59,12 +59,12 @@ def fill(address: str, signals: Sequence[Signal] = (), tests: Sequence[dict[str,
             )
             event_log.write_action(database, action.id, state=event_log.DONE, version=version)
         action = event_log.begin(
-            database, event_log.TAKE_BACK, reason="far worse", at=at(62), detail={"version": 3}
+            database, event_log.ROLL_BACK, reason="far worse", at=at(62), detail={"version": 3}
         )
         event_log.write_action(database, action.id, state=event_log.DONE, version=2)
         for day, version, reason, outcome in (
             (43, 2, "it predicts 37 % too little", "live"),
-            (59, 3, "a person wanted it", "was live and was taken back"),
+            (59, 3, "a person wanted it", "was live and was rolled back"),
         ):
             action = event_log.begin(database, event_log.TRAIN, reason=reason, at=at(day))
             event_log.write_action(

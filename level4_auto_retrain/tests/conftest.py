@@ -89,7 +89,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def handoffs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A model as training writes it, and its twin. Copy one before changing anything in it."""
+    """A model as training writes it, and its holdout model. Copy one before changing anything in it."""
     folder = tmp_path_factory.mktemp("trained")
     shutil.copy(ROOT / "params.yaml", folder)
     write_feed(folder / "feed")

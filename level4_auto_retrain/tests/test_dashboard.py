@@ -25,7 +25,7 @@ from bike_demand.serving.live_models import LiveModels, ModelHolder, SecondModel
 from bike_demand.serving.metrics import Metrics
 from bike_demand.serving.onnx_model import OnnxModel, load_model
 from bike_demand.settings import Dashboard, load_settings
-from tests.boardmaker import ERROR, NOW, YARDSTICK, at, fill, metrics, signal, under_test
+from tests.boardmaker import BASELINE, ERROR, NOW, at, fill, metrics, signal, under_test
 from tests.conftest import Run
 from tests.registry import put_live
 from tests.service import running, served
@@ -114,7 +114,7 @@ def test_the_document_has_the_whole_story(address: str, model: OnnxModel) -> Non
         ("2", "challenger", 0.5),
     ]
     assert (status.live_since, status.reference_error) == (at(62), 28.25)
-    assert status.days[-1].improvement == pytest.approx(1 - ERROR / YARDSTICK)
+    assert status.days[-1].improvement == pytest.approx(1 - ERROR / BASELINE)
     assert [(each.at, each.version, each.rolled_back) for each in status.releases] == [
         (at(0), 1, None),
         (at(45), 2, None),
@@ -123,7 +123,7 @@ def test_the_document_has_the_whole_story(address: str, model: OnnxModel) -> Non
     ]
     assert [(each.version, each.detail["outcome"]) for each in status.trainings] == [
         (2, "live"),
-        (3, "was live and was taken back"),
+        (3, "was live and was rolled back"),
         (None, "nothing had changed"),
     ]
     assert status.budget["spent"] == 1
@@ -160,7 +160,7 @@ def test_errors_are_daily_means_and_means_of_two_weeks(address: str, live: LiveM
     assert days[43].recent_error == pytest.approx(ERROR * (1 + 4 / 14), abs=1e-3)
     assert days[-1].recent_error == ERROR
     # Of the first week nobody knows what the baseline would have been off by.
-    assert [days[number].recent_baseline for number in (6, 99)] == [None, YARDSTICK]
+    assert [days[number].recent_baseline for number in (6, 99)] == [None, BASELINE]
 
 
 def test_traffic_is_what_the_metrics_counted(address: str, live: LiveModels) -> None:

@@ -24,7 +24,9 @@ from tests.conftest import ROOT, Run, project_in
 from tests.registry import copy_state, register
 from tests.tiny import constant
 
-TWIN_LAST = "2011-03-24T23:00:00"  # what the trained twin learned from; the feed ends a week later
+HOLDOUT_LAST = (
+    "2011-03-24T23:00:00"  # what the trained holdout model learned from; the feed ends a week later
+)
 # Those that start no other process.
 QUICK = tuple(gate for gate in GATES if gate.id not in ("test-environment", "cost"))
 NOW = "2011-04-01T00:00:00"  # the hour after the feed's last
@@ -37,8 +39,8 @@ def once_registered(
     folder = tmp_path_factory.mktemp("registered")
     with project_in(folder, empty_store):
         assert main(["ingest"]) == 0
-        register(constant(folder / "fifty", 50.0), twin_last=TWIN_LAST)
-        register(*handoffs, twin_last=TWIN_LAST)
+        register(constant(folder / "fifty", 50.0), holdout_last=HOLDOUT_LAST)
+        register(*handoffs, holdout_last=HOLDOUT_LAST)
     return folder
 
 
@@ -99,7 +101,7 @@ def counted(gates: Sequence[Gate], seen: list[str]) -> list[Gate]:
 def test_a_version_that_passes_all_gates_begins_its_ab_test(live: Tracking) -> None:
     said = deployed(2)
     assert len(said) == len(QUICK) + 1
-    assert said[0] == f"1/{len(QUICK)} blocked          passed: never taken back or rejected"
+    assert said[0] == f"1/{len(QUICK)} blocked          passed: never rolled back or rejected"
     assert said[-1] == (
         f"Version 2 passed all gates. Its A/B test against version 1 begins: {load_settings().ab.days} days"
         " at most."
@@ -183,7 +185,7 @@ def test_a_refused_version_is_tried_from_the_start_when_it_is_deployed_again(liv
 
 def test_another_version_waits_while_one_is_tested(live: Tracking, handoffs: tuple[Path, Path]) -> None:
     deployed(2)
-    register(*handoffs, tracking=live, twin_last=TWIN_LAST)
+    register(*handoffs, tracking=live, holdout_last=HOLDOUT_LAST)
     assert deployed(3)[-1] == "Version 3 passed all gates and waits until the test of version 2 ends."
     assert live.aliases() == {"champion": 1, "challenger": 2}
     assert live.version(3).tags["waiting"] == NOW
@@ -196,7 +198,7 @@ def test_another_version_waits_while_a_promotion_is_watched(
 ) -> None:
     deployed(2)
     transitions.go_live(live, live.version(2), datetime.fromisoformat(NOW))
-    register(*handoffs, tracking=live, twin_last=TWIN_LAST)
+    register(*handoffs, tracking=live, holdout_last=HOLDOUT_LAST)
     assert deployed(3)[-1] == "Version 3 passed all gates and waits until the watch of version 2 ends."
     assert live.aliases() == {"champion": 2, "previous": 1}
     assert deployed(3) == ["Version 3 waits until the watch of version 2 ends; nothing was changed."]
@@ -207,7 +209,7 @@ def test_a_version_that_waited_begins_its_test_when_nobody_is_in_front(
     live: Tracking, handoffs: tuple[Path, Path]
 ) -> None:
     deployed(2)
-    register(*handoffs, tracking=live, twin_last=TWIN_LAST)
+    register(*handoffs, tracking=live, holdout_last=HOLDOUT_LAST)
     deployed(3)
     live.remove_alias("challenger")
     seen: list[str] = []
@@ -302,7 +304,7 @@ def test_taken_up_again_beside_another_champion_it_is_compared_again(
     live: Tracking, handoffs: tuple[Path, Path]
 ) -> None:
     interrupted(live)
-    live.promote(register(*handoffs, tracking=live, twin_last=TWIN_LAST).number, {})
+    live.promote(register(*handoffs, tracking=live, holdout_last=HOLDOUT_LAST).number, {})
     seen: list[str] = []
     deployed(2, counted(QUICK, seen))
     assert seen == ["error", "slices"]
@@ -311,7 +313,7 @@ def test_taken_up_again_beside_another_champion_it_is_compared_again(
 
 @pytest.mark.slow
 def test_a_champion_that_changes_meanwhile_is_noticed(live: Tracking, handoffs: tuple[Path, Path]) -> None:
-    other = register(*handoffs, tracking=live, twin_last=TWIN_LAST).number
+    other = register(*handoffs, tracking=live, holdout_last=HOLDOUT_LAST).number
 
     def meanwhile(_: GateContext) -> GateResult:
         live.promote(other, {})
@@ -391,7 +393,7 @@ def test_a_version_that_a_person_may_not_release_stays_in_its_test(live: Trackin
 @pytest.mark.slow
 def test_a_release_ends_the_test_of_another_version(live: Tracking, handoffs: tuple[Path, Path]) -> None:
     deployed(2)
-    register(*handoffs, tracking=live, twin_last=TWIN_LAST)
+    register(*handoffs, tracking=live, holdout_last=HOLDOUT_LAST)
     released(3)
     assert live.aliases() == {"champion": 3, "previous": 1}
     tags = record_of(live, 2)["tags"]
@@ -437,7 +439,7 @@ def test_by_the_command_a_version_passes_all_gates_and_a_bad_one_does_not(
     assert [line.split()[1] for line in lines[:-1]] == [gate.id for gate in GATES]
     assert f"begins: {load_settings().ab.days} days at most" in lines[-1]
     assert live.aliases() == {"champion": 1, "challenger": 2, "candidate": 2}
-    bad = register(constant(Path("ninety"), 90.0), handoffs[1], tracking=live, twin_last=TWIN_LAST)
+    bad = register(constant(Path("ninety"), 90.0), handoffs[1], tracking=live, holdout_last=HOLDOUT_LAST)
     said = run("deploy", bad.number)
     assert said.status == 1
     assert said.err.startswith(f"error: version {bad.number} is refused by gate test-environment: 2012-06-13")
@@ -451,12 +453,10 @@ def test_what_cannot_be_done_is_told_in_one_line(run: Run) -> None:
         (("deploy", "3"), "version 3: "),
         (("deploy", "newest"), "give its number, latest or champion"),
         (("deploy",), "VERSION"),
-        (("release",), "give a version to release, or --back"),
+        (("release",), "VERSION"),
         (("release", "2"), "--reason"),
         (("release", "2", "--reason", " "), "--reason"),
-        (("release", "2", "--back"), "--back undoes the last release and takes no version"),
         (("release", "3", "--check"), "version 3: "),
-        (("release", "--back"), "no earlier version to go back to"),
         (("rollback",), "no earlier version to go back to"),
     ):
         said = run(*argv)

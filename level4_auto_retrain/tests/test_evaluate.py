@@ -1,4 +1,4 @@
-"""The evaluation of a twin: its numbers by hand, and its plots."""
+"""The evaluation of a holdout model: its numbers by hand, and its plots."""
 
 import math
 from datetime import datetime, timedelta
@@ -33,10 +33,10 @@ PAST = [hour(number, 10 if number % 2 else 30) for number in range(7 * 24)]
 HELD_OUT = [hour(7 * 24 + number, 40) for number in range(48)]
 
 
-def test_errors_are_in_bikes_and_beside_those_of_simple_yardsticks() -> None:
+def test_errors_are_in_bikes_and_beside_those_of_simple_baselines() -> None:
     metrics = evaluate(PAST, HELD_OUT, np.array([43.0, 33.0] * 24))
     assert metrics == {
-        "skill": 0.75,  # of the yardstick's error that is saved
+        "skill": 0.75,  # of the baseline's error that is saved
         "mae": 5.0,  # 3 too many, 7 too few
         "bias": -2.0,
         "mae_mean": 20.0,  # the mean of the past is 20
@@ -45,14 +45,14 @@ def test_errors_are_in_bikes_and_beside_those_of_simple_yardsticks() -> None:
     }
 
 
-def test_a_yardstick_takes_the_mean_where_the_hour_a_week_before_is_missing() -> None:
+def test_a_baseline_takes_the_mean_where_the_hour_a_week_before_is_missing() -> None:
     metrics = evaluate(PAST[24:], HELD_OUT, np.full(48, 40.0))
     assert metrics["mae"] == 0
     assert metrics["mae_last_week"] == pytest.approx(20.0)
 
 
 @pytest.mark.parametrize(("mae", "passed"), [(7.9, True), (8.1, False), (math.nan, False)])
-def test_a_twin_passes_if_it_learned_something(mae: float, passed: bool) -> None:
+def test_a_holdout_model_passes_if_it_learned_something(mae: float, passed: bool) -> None:
     assert passes({"mae": mae, "mae_mean": 10.0}, 0.8) is passed
 
 

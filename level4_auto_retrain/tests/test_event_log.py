@@ -84,18 +84,18 @@ def test_an_action_that_was_begun_is_found_again_instead_of_a_second_one(databas
     assert [each.reason for each in event_log.actions(database, TRAIN)] == ["drift", "age"]
 
 
-def test_an_incident_under_way_is_one_and_its_lesson_is_one(database: Database) -> None:
+def test_an_incident_under_way_is_one_and_its_regression_case_is_one(database: Database) -> None:
     about = {"since": NOON - DAY, "noticed_at": NOON, "noticed_by": "a jump"}
     first = event_log.open_incident(database, Kind.QUALITY, "temp_c", **about)  # type: ignore[arg-type]
     assert event_log.open_incident(database, Kind.QUALITY, "temp_c", **about) == first  # type: ignore[arg-type]
     event_log.note_done(database, first.id, NOON, "held")
     event_log.note_done(database, first.id, NOON + DAY, "held")
-    lesson = event_log.add_regression_case(database, first.id, DATA, {"rows": [1]})
-    assert event_log.add_regression_case(database, first.id, DATA, {"rows": [2]}) == lesson
+    regression_case = event_log.add_regression_case(database, first.id, DATA, {"rows": [1]})
+    assert event_log.add_regression_case(database, first.id, DATA, {"rows": [2]}) == regression_case
     event_log.end_incident(database, first.id, NOON + DAY, {"hours": 3})
     (kept,) = event_log.incidents(database)
     assert kept.done == [{"at": NOON.isoformat(), "what": "held"}]
-    assert (kept.ended_at, kept.cost, kept.lesson) == (NOON + DAY, {"hours": 3}, lesson)
+    assert (kept.ended_at, kept.cost, kept.regression_case) == (NOON + DAY, {"hours": 3}, regression_case)
     assert [each.content for each in event_log.regression_cases(database)] == [{"rows": [1]}]
     assert event_log.incidents(database, only_open=True) == []
     assert event_log.open_incident(database, Kind.QUALITY, "temp_c", **about).id != first.id  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What is kept of each day: sums of errors, beside the yardstick, by version, with late outcomes."""
+"""What is kept of each day: sums of errors, beside the baseline, by version, with late outcomes."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -60,20 +60,20 @@ def keep(database: Database, answers: Sequence[Answer]) -> list[Day]:
     return history.days(database, date(2012, 1, 1), date(2012, 2, 1))
 
 
-def test_a_day_has_the_sums_of_its_hours_and_the_yardstick_on_the_same_hours(database: Database) -> None:
+def test_a_day_has_the_sums_of_its_hours_and_the_baseline_on_the_same_hours(database: Database) -> None:
     told(database, 16)
     told(database, 13, MONDAY - WEEK, hours=20)
     (day,) = keep(database, [*whole()[:12], *(answer(MONDAY + n * HOUR, 18.0) for n in range(12, 24))])
     assert (day.day, day.version, day.hours, day.known, day.count) == (MONDAY.date(), None, 24, 24, 16 * 24.0)
     assert day.error == 12 * 6.0 + 12 * 2.0
     assert day.bias == -12 * 6.0 + 12 * 2.0
-    assert (day.yardstick_hours, day.yardstick_error) == (20, 20 * 3.0)
+    assert (day.baseline_hours, day.baseline_error) == (20, 20 * 3.0)
     assert day.paired_error == 12 * 6.0 + 8 * 2.0
 
 
 def test_outcomes_that_come_late_count_at_the_next_look(database: Database) -> None:
     (day,) = keep(database, whole())
-    assert (day.hours, day.known, day.error, day.yardstick_hours) == (24, 0, 0.0, 0)
+    assert (day.hours, day.known, day.error, day.baseline_hours) == (24, 0, 0.0, 0)
     told(database, 12, hours=5)
     (day,) = keep(database, whole())
     assert (day.hours, day.known, day.error) == (24, 5, 10.0)

@@ -21,7 +21,7 @@ from bike_demand.data.schema import CONDITION_COLUMNS, Hour
 from bike_demand.data.table import iso
 from bike_demand.prediction_log import event_log, queries
 from bike_demand.prediction_log.database import Database, open_database
-from bike_demand.prediction_log.event_log import BEGUN, DONE, LIVE, TAKE_BACK, TRAIN
+from bike_demand.prediction_log.event_log import BEGUN, DONE, LIVE, ROLL_BACK, TRAIN
 from bike_demand.settings import load_settings
 from bike_demand.tracking import Tracking
 from bike_demand.training import steps
@@ -242,8 +242,8 @@ def check(life: Life, database: Database) -> None:
     lost = [hour for hour, count in life.acknowledged.items() if queries.outcome(database, hour) != count]
     assert lost == []
     live = [each.version for each in event_log.actions(database, LIVE)]
-    back = [each.detail["version"] for each in event_log.actions(database, TAKE_BACK)]
-    print("live:", live, "taken back:", back)
+    back = [each.detail["version"] for each in event_log.actions(database, ROLL_BACK)]
+    print("live:", live, "rolled back:", back)
     released = [number for at, number in enumerate(live) if at == 0 or live[at - 1] not in back]
     assert len(released) == len(set(released))
     assert len(live) > 1, "it did not go on"

@@ -355,7 +355,7 @@ def test_the_command_tells_a_program_all_of_it(database: Database, run: Run) -> 
     event_log.write_action(
         database, action.id, state=event_log.DONE, version=2, detail={"outcome": "promoted"}
     )
-    back = event_log.begin(database, event_log.TAKE_BACK, reason="it is far worse", at=datetime(2011, 2, 9))
+    back = event_log.begin(database, event_log.ROLL_BACK, reason="it is far worse", at=datetime(2011, 2, 9))
     event_log.write_action(database, back.id, state=event_log.DONE, version=1)
     done = run("monitor", "--as-of", "2011-03-08", "--json")
     assert (done.status, done.err) == (0, "")

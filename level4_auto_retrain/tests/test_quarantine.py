@@ -25,7 +25,7 @@ from bike_demand.prediction_log.event_log import Kind
 from bike_demand.prediction_log.outcomes import store
 from bike_demand.release.deploy import deploy
 from bike_demand.release.gates import Gate, GateContext, GateResult
-from bike_demand.settings import QUARANTINE, LevelRule, QualityRules, load_settings
+from bike_demand.settings import QUARANTINE, QualityRules, load_settings
 from bike_demand.tracking import Tracking
 from bike_demand.training.model import fit
 from tests.answers import log, off_by
@@ -145,10 +145,8 @@ def test_as_many_good_days_are_held_out_as_ever() -> None:
 # ---- regression cases
 
 
-def case_of(violation: Violation, rows: Sequence[Hour], known: bool = True) -> BadDataCase:
-    made = make_case(
-        7, violation, rows, COUNTS if known else {}, RULES.model_copy(update={"level": LevelRule()})
-    )
+def case_of(violation: Violation, rows: Sequence[Hour]) -> BadDataCase:
+    made = make_case(7, violation, rows, COUNTS, RULES)
     assert made is not None
     return BadDataCase.model_validate_json(made.model_dump_json())  # as it comes out of the database
 
@@ -180,12 +178,7 @@ def test_a_regression_case_must_always_be_recognised(
         quarantine.refuse_forgotten(Quarantine(cases=(case,)), forgetful)
 
 
-def test_cases_of_a_level_and_of_a_gap_are_recognised_from_what_is_kept() -> None:
-    by_level = QualityRules.model_validate({"level": {"factor": 2.5}})
-    rows = spoilt(ROWS, "2011-03-07", "2011-03-21", fourfold)
-    case = case_of(check_gathered(rows, {}, by_level)[0], rows, known=False)
-    assert unrecognised(case, by_level) == 0
-    assert unrecognised(case, RULES) == len(case.must)
+def test_a_case_of_a_gap_is_recognised_from_what_is_kept() -> None:
     rows = without(ROWS, "2011-03-07", "2011-03-12", every=3)
     case = case_of(next(each for each in seen(rows).violations if each.rule == "gaps"), rows)
     assert unrecognised(case, RULES) == 0
@@ -315,7 +308,7 @@ def test_a_training_that_left_hours_out_is_made_again_and_traced_with_the_same_r
     # Neither what the application was told nor the feed is as it was.
     (copy / "state" / "production.db").unlink()
     publish(ROWS, copy / "feed")
-    for run_id in (version.run_id, version.twin_run_id):
+    for run_id in (version.run_id, version.holdout_run_id):
         said = run("reproduce", run_id)
         assert (said.status, said.err) == (0, "")
         assert "identical: model" in said.out

@@ -27,7 +27,7 @@ PROMISE = Reference(mae=30.0, skill=0.4)
 DAY = timedelta(days=1)
 
 
-def lived(number: int, *, bias: float = 0.0, error: float = 0.18, yardstick: float = 0.3) -> list[Day]:
+def lived(number: int, *, bias: float = 0.0, error: float = 0.18, baseline: float = 0.3) -> list[Day]:
     """So many days before NOW, of 24 hours and about 200 bikes an hour; error and bias as shares."""
     dice = np.random.default_rng(7)
     days = []
@@ -42,8 +42,8 @@ def lived(number: int, *, bias: float = 0.0, error: float = 0.18, yardstick: flo
                 error=count * error * dice.uniform(0.9, 1.1),
                 bias=count * (bias + dice.normal(0, 0.03)),
                 count=count,
-                yardstick_hours=24,
-                yardstick_error=count * yardstick * dice.uniform(0.9, 1.1),
+                baseline_hours=24,
+                baseline_error=count * baseline * dice.uniform(0.9, 1.1),
                 paired_error=count * error * dice.uniform(0.9, 1.1),
             )
         )
@@ -52,7 +52,7 @@ def lived(number: int, *, bias: float = 0.0, error: float = 0.18, yardstick: flo
 
 def at_level(days: Sequence[Day], factor: float) -> list[Day]:
     """The same days where demand is so many times as high: all errors grow with it."""
-    names = ("error", "bias", "count", "yardstick_error", "paired_error")
+    names = ("error", "bias", "count", "baseline_error", "paired_error")
     return [replace(day, **{name: factor * getattr(day, name) for name in names}) for day in days]
 
 
@@ -76,7 +76,7 @@ def test_a_champion_that_answers_too_high_gives_a_signal() -> None:
     assert signal.evidence["urgent"] is False
 
 
-def test_a_shape_that_changed_without_the_level_is_seen_beside_the_yardstick() -> None:
+def test_a_shape_that_changed_without_the_level_is_seen_beside_the_baseline() -> None:
     signal = error_signal(lived(10, error=0.36), PROMISE, NOW, SETTINGS)
     assert signal is not None
     assert "times its reference error" in signal.says
@@ -115,9 +115,9 @@ def test_a_version_without_a_promise_is_judged_by_its_bias_alone() -> None:
     assert error_signal(lived(10, bias=0.2), nothing, NOW, SETTINGS) is not None
 
 
-def test_a_yardstick_of_one_day_says_nothing() -> None:
-    first_week = [replace(day, yardstick_hours=0, yardstick_error=0.0, paired_error=0.0) for day in lived(7)]
-    eighth = replace(lived(1)[0], paired_error=3 * lived(1)[0].yardstick_error)
+def test_a_baseline_of_one_day_says_nothing() -> None:
+    first_week = [replace(day, baseline_hours=0, baseline_error=0.0, paired_error=0.0) for day in lived(7)]
+    eighth = replace(lived(1)[0], paired_error=3 * lived(1)[0].baseline_error)
     assert error_signal([*first_week, eighth], PROMISE, NOW, SETTINGS) is None
 
 

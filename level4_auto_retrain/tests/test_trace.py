@@ -34,7 +34,7 @@ def trained(as_of: str) -> None:
 
 @pytest.mark.slow
 def test_an_answer_of_an_old_version_leads_to_its_very_rows_after_three_releases(
-    copy: Path, run: Run, tmp_path: Path
+    copy: Path, run: Run
 ) -> None:
     deploy = partial(delivery.deploy, load_settings(), gates=(passing,))
     trained("2011-03-01")
@@ -53,7 +53,7 @@ def test_an_answer_of_an_old_version_leads_to_its_very_rows_after_three_releases
     shutil.rmtree(copy / "state" / "dvc-cache")  # the rows come from the remote storage then
     before = (git(copy, "status", "--porcelain"), (copy / "dvc.lock").read_bytes(), read_hours(DATA))
 
-    said = run("trace", ids[7], "--rows", "--html", tmp_path / "page.html")
+    said = run("trace", ids[7], "--rows")
     assert (said.status, said.err) == (0, "")
     record = tracking.run(first.run_id)
     for fact in (
@@ -76,9 +76,6 @@ def test_an_answer_of_an_old_version_leads_to_its_very_rows_after_three_releases
     assert sorted(path.name for path in folder.iterdir()) == ["2011-01.csv", "2011-02.csv"]
     assert [path.name for path in folder.parent.iterdir()] == [first.run_id]
     assert (git(copy, "status", "--porcelain"), (copy / "dvc.lock").read_bytes(), read_hours(DATA)) == before
-    page = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert ids[7] in page
-    assert first.run_id in page
 
     again = json.loads(run("trace", ids[7], "--rows", "--json").out)
     assert again["model"]["version"] == 1

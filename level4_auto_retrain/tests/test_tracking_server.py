@@ -72,14 +72,14 @@ def test_runs_versions_and_the_alias_are_kept_there_and_nothing_here(tracking: T
         champion = tracking.champion()
         assert champion is not None
         assert (champion.number, champion.aliases) == (number, ("champion",))
-    assert tracking.back().number == first
+    assert tracking.back_to(tracking.champions()[-2]).number == first
     with pytest.raises(UserError, match="version 999: "):
         tracking.version(999)
     assert not Path("state").exists()
 
 
 @pytest.mark.slow
-def test_a_version_is_deployed_and_taken_back_there(
+def test_a_version_is_deployed_and_rolled_back_there(
     tracking: Tracking, run: Run, handoffs: tuple[Path, Path]
 ) -> None:
     assert run("ingest").status == 0
@@ -98,7 +98,7 @@ def test_a_version_is_deployed_and_taken_back_there(
     assert tracking.fetch(record, "decision.html", Path("page")).exists()
     roll_back(load_settings(), tracking, "nonsense", datetime(2011, 4, 3))
     assert tracking.aliases() == {"champion": old}
-    assert tracking.run(record).tags["state"] == "taken back"
+    assert tracking.run(record).tags["state"] == "rolled back"
 
 
 @pytest.mark.slow
@@ -151,7 +151,7 @@ def test_its_pages_show_runs_metrics_and_the_model_without_a_network(server: Ser
         context.on("request", lambda request: asked.append(request.url))
         page = context.new_page()
         page.goto(f"{server.url}/#/experiments/1/runs")
-        for name in ("final 2011-03-01", "twin 2011-02-22"):
+        for name in ("final 2011-03-01", "holdout 2011-02-22"):
             expect(page.get_by_text(name, exact=True).first).to_be_visible()
         page.goto(f"{server.url}/#/experiments/1/runs/{version.run_id}")
         for shown in (

@@ -1,4 +1,4 @@
-"""One training: the recipe, the model and its twin, and their export."""
+"""One training: the recipe, the model and its holdout model, and their export."""
 
 import hashlib
 import json
@@ -101,11 +101,11 @@ def test_training_keeps_to_one_thread() -> None:
         assert {pool["num_threads"] for pool in pools} == {1}
 
 
-def test_training_writes_whole_handoffs_of_the_model_and_its_twin(project: Path, stage: Stage) -> None:
+def test_training_writes_whole_handoffs_of_the_model_and_its_holdout(project: Path, stage: Stage) -> None:
     stage("ingest")
     assert stage("train") == (0, "")
     report = json.loads((RUN / "report.json").read_text(encoding="utf-8"))
-    for kind, last in (("final", "2011-03-31T23:00:00"), ("twin", "2011-03-24T23:00:00")):
+    for kind, last in (("final", "2011-03-31T23:00:00"), ("holdout", "2011-03-24T23:00:00")):
         folder = RUN / kind
         assert sorted(contents(folder)) == ["SHA256SUMS", "model.json", "model.onnx"]
         card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
@@ -123,17 +123,17 @@ def test_training_writes_whole_handoffs_of_the_model_and_its_twin(project: Path,
         }
         assert card["output"]["unit"] == "bikes rented in the hour"
     rows = read_hours(project / DATA)
-    assert report["twin"]["rows"] + report["held_out"]["rows"] == report["final"]["rows"] == len(rows)
+    assert report["holdout"]["rows"] + report["held_out"]["rows"] == report["final"]["rows"] == len(rows)
 
 
-def test_the_twin_is_the_recipe_without_the_last_days(project: Path, run: Run, stage: Stage) -> None:
+def test_the_holdout_model_is_the_recipe_without_the_last_days(project: Path, run: Run, stage: Stage) -> None:
     stage("ingest")
     stage("train")
-    twin = contents(project / RUN / "twin")
+    holdout = contents(project / RUN / "holdout")
     run("ingest", "--as-of", "2011-03-25")
     stage("train")
     # Weights are relative to the newest row that is learned from, so both are the same model.
-    assert contents(project / RUN / "final") == twin
+    assert contents(project / RUN / "final") == holdout
 
 
 @pytest.mark.skipif(shutil.which("sha256sum") is None, reason="no sha256sum here")

@@ -157,11 +157,11 @@ class Registry(Store):
         first = next(each for each in self.records("deployment") if each.data.tags["version"] == number)
         return Decision(first, json.loads(self.artifact(first.info.run_id, "decision.json")))
 
-    def register(self, like: str, folder: Path, handoff: Path, golden: bytes, twin: str) -> str:
-        """Register a model as the version `like` was, with the same data and this twin's run; its number."""
+    def register(self, like: str, folder: Path, handoff: Path, golden: bytes, holdout: str) -> str:
+        """Register a model as the version `like` was, with the same data and this holdout run; its number."""
         old = self.run(self.version(like).run_id)
         digest = json.loads((handoff / "model.json").read_text(encoding="utf-8"))["version"]
-        run_id = self._another(old, handoff, digest, {"twin_run_id": twin})
+        run_id = self._another(old, handoff, digest, {"holdout_run_id": holdout})
         (folder / "golden.json").write_bytes(golden)
         self._client.log_artifact(run_id, str(folder / "golden.json"))
         tags = dict(self.version(like).tags)
@@ -171,13 +171,13 @@ class Registry(Store):
             MODEL,
             self._client.get_model_version_download_uri(MODEL, like),
             run_id,
-            tags=tags | {"digest": digest, "twin_run_id": twin},
+            tags=tags | {"digest": digest, "holdout_run_id": holdout},
         )
         return str(made.version)
 
-    def twin(self, like: str, handoff: Path) -> str:
-        """Put a twin on record as that of the version `like` was; the id of its run."""
-        return self._another(self.run(self.version(like).tags["twin_run_id"]), handoff, "twin", {})
+    def holdout(self, like: str, handoff: Path) -> str:
+        """Put a holdout model on record as that of the version `like` was; the id of its run."""
+        return self._another(self.run(self.version(like).tags["holdout_run_id"]), handoff, "holdout", {})
 
     def _another(self, run: Any, handoff: Path, digest: str, tags: dict[str, str]) -> str:
         """A run like another one, but with another hand-off; its id."""
@@ -266,16 +266,16 @@ class Workshop:
         self.folder, self.registry = folder, Registry(folder)
         self._scratch, self._typing, self._count = scratch, typing, count()
 
-    def register(self, like: str, change: Change, change_twin: Change | None = None) -> str:
-        """Register a version whose model was changed, and its twin too where that is said; its number.
+    def register(self, like: str, change: Change, change_holdout: Change | None = None) -> str:
+        """Register a version whose model was changed, and where said its holdout model too; its number.
 
         All papers fit it, as if training had made it so: checksums, digest, golden requests and answers.
         """
         version = self.registry.version(like)
         model = self._changed(version.run_id, change)
-        twin: str = version.tags["twin_run_id"]
-        if change_twin is not None:
-            twin = self.registry.twin(like, self._changed(twin, change_twin))
+        holdout: str = version.tags["holdout_run_id"]
+        if change_holdout is not None:
+            holdout = self.registry.holdout(like, self._changed(holdout, change_holdout))
         golden = json.loads(self.registry.artifact(version.run_id, "golden.json"))
         asked = pd.DataFrame(golden["requests"])[INPUTS]
         asked.to_csv(self.folder / "golden.csv", index=False, lineterminator="\n")
@@ -283,7 +283,7 @@ class Workshop:
             f"python -m bike_demand predict golden.csv answers.csv --model {model.as_posix()}", self.folder
         )
         golden["answers"] = pd.read_csv(self.folder / "answers.csv")["prediction"].tolist()
-        return self.registry.register(like, self._scratch, model, json.dumps(golden).encode(), twin)
+        return self.registry.register(like, self._scratch, model, json.dumps(golden).encode(), holdout)
 
     def _changed(self, run_id: str, change: Change) -> Path:
         """The hand-off of a run with another model, and papers that fit that."""

@@ -165,7 +165,7 @@ def practice(clean: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> I
 
 @dataclass(frozen=True)
 class Overruled:
-    """A copy in which the worse experiment was refused, released for a reason, and taken back."""
+    """A copy in which the worse experiment was refused, released for a reason, and rolled back."""
 
     folder: Path
     refusal: str
@@ -314,7 +314,7 @@ def test_trainings_of_two_working_copies_are_found_in_one_place_by_how_good_they
     assert worst.info.run_id in bad - good
     ranked = [each.data.metrics["mae"] for each in store.runs(order="metrics.mae DESC")]
     assert ranked == sorted(ranked, reverse=True)
-    assert len(ranked) == len(good) + len(bad) == 4  # each with its twin
+    assert len(ranked) == len(good) + len(bad) == 4  # each with its holdout model
     assert f"off by {best.data.metrics['mae']:.1f} bikes an hour" in practice.said[training(practice.book).id]
 
 
@@ -328,9 +328,9 @@ def test_models_have_numbers_links_and_an_alias_that_can_be_moved_back(
     for version in (first, second):
         model = store.artifact(version.run_id, "handoff/model.onnx")
         assert hashlib.sha256(model).hexdigest().startswith(version.tags["digest"])
-        twin = store.run(version.tags["twin_run_id"])
-        assert twin.data.tags["kind"] == "twin"
-        assert twin.data.tags["digest"] != version.tags["digest"]
+        holdout = store.run(version.tags["holdout_run_id"])
+        assert holdout.data.tags["kind"] == "holdout"
+        assert holdout.data.tags["digest"] != version.tags["digest"]
     assert first.tags["data"] != second.tags["data"]
     assert ("champion" in first.aliases, "champion" in second.aliases) == (True, False)
     assert overruled.live == ("1", "2", "1")
@@ -460,7 +460,7 @@ def test_every_experiment_keeps_its_settings_metrics_and_plots(practice: Practic
     assert len(first.data.params) > 5
     for value, run in (("0.1", first), ("0.02", second)):
         found = store.runs(f"params.learning_rate = '{value}'")
-        assert {run.info.run_id, run.data.tags["twin_run_id"]} == {each.info.run_id for each in found}
+        assert {run.info.run_id, run.data.tags["holdout_run_id"]} == {each.info.run_id for each in found}
         assert {"mae", "bias", "mae_last_week"} <= set(run.data.metrics)
         plots = store.artifacts(run.info.run_id, "plots")
         assert {Path(each).stem for each in plots} >= {

@@ -124,7 +124,7 @@ BROKEN = {
     "training/evaluate.py": (
         "float((predicted - truth).mean())",
         "float((truth - predicted).mean())",
-        "test_evaluate.py::test_errors_are_in_bikes_and_beside_those_of_simple_yardsticks",
+        "test_evaluate.py::test_errors_are_in_bikes_and_beside_those_of_simple_baselines",
     ),
     "release/checks.py": (
         "(answers)[17] > BUSY:",
@@ -134,7 +134,7 @@ BROKEN = {
     "release/gates/integrity.py": (
         "if reason is not None:",
         "if reason is None:",
-        "test_gates.py::test_a_version_that_was_taken_back_is_stopped",
+        "test_gates.py::test_a_version_that_was_rolled_back_is_stopped",
     ),
     "release/ab/statistics.py": (
         "seen & (looks.low > 1), ABVerdict.REJECT",
@@ -365,7 +365,7 @@ class Tried:
 
 @pytest.fixture(scope="module")
 def tried(practice: Practice, tmp_path_factory: pytest.TempPathFactory) -> Tried:
-    """Deployments of: answers on a logarithmic scale, wind taken for warmth, and the same with its twin."""
+    """Deployments of: answers on a logarithmic scale, wind taken for warmth, and both models that way."""
     place = tmp_path_factory.mktemp("tried")
     folder = practice.apart(place / "project")
     workshop = Workshop(folder, place, practice.typing)
@@ -377,7 +377,7 @@ def tried(practice: Practice, tmp_path_factory: pytest.TempPathFactory) -> Tried
         number = {
             "exponential": workshop.register(champion, without_the_exponential),
             "wind": workshop.register(champion, wind_for_warmth),
-            "wind and twin": workshop.register(champion, wind_for_warmth, wind_for_warmth),
+            "wind and holdout model": workshop.register(champion, wind_for_warmth, wind_for_warmth),
         }
         started.result()
         edit(folder / "params.yaml", 'test.db", url: ""', f'test.db", url: "{testing.url}"')
@@ -529,7 +529,7 @@ def test_a_test_on_users_decides_and_stops_one_that_looked_better_on_last_weeks_
             version if arm == "challenger" else against for arm in again
         ]
         assert (asked["variant"] == "challenger").mean() == pytest.approx(rule["share"], abs=0.1)
-    assert verdicts["2"] == ("promote", "taken back")
+    assert verdicts["2"] == ("promote", "rolled back")
     assert verdicts["3"] == ("promote", "live")
     assert verdicts["4"][0] in ("reject", "stop")
     assert verdicts["4"][1] == "rejected"
@@ -723,9 +723,9 @@ def test_every_experiment_keeps_its_settings_metrics_and_plots(practice: Practic
     assert differ == {"learning_rate"}
     assert len(trained[1].data.params) > 5
     for run in trained:
-        twin = registry.run(run.data.tags["twin_run_id"])
-        assert (run.data.tags["kind"], twin.data.tags["kind"]) == ("final", "twin")
-        assert twin.data.params == run.data.params
+        holdout = registry.run(run.data.tags["holdout_run_id"])
+        assert (run.data.tags["kind"], holdout.data.tags["kind"]) == ("final", "holdout")
+        assert holdout.data.params == run.data.params
         assert {"mae", "bias", "mae_last_week"} <= set(run.data.metrics)
         assert json.loads(registry.artifact(run.info.run_id, "metrics.json")) == run.data.metrics
         plots = registry.artifacts(run.info.run_id, "plots")
@@ -774,7 +774,7 @@ def test_what_is_trained_goes_live_by_itself_and_one_command_takes_it_back_for_g
     assert (rollback.shown, rollback.aliases["champion"]) == ("1", "1")
     registry = practice.registry()
     (record,) = registry.records("rollback")
-    assert (record.data.tags["taken_back"], record.data.tags["reason"]) == ("2", REASON)
+    assert (record.data.tags["rolled_back"], record.data.tags["reason"]) == ("2", REASON)
     # What a person took back does not come again, and what was decided is not decided twice.
     folder = practice.apart(tmp_path / "project")
     with pytest.raises(UserError, match=f"refused by gate blocked: .*{REASON}"):
@@ -893,9 +893,9 @@ def test_a_model_that_takes_wind_for_warmth_is_stopped_without_asking_a_data_sci
     assert "refused by gate error" in tried.refusal["wind"]
     assert "the refit is broken" in tried.refusal["wind"]
     # And where whatever mixed it up did the same to the holdout model by which it is judged:
-    assert "refused by gate error" in tried.refusal["wind and twin"]
-    assert "the champion by" in tried.refusal["wind and twin"]
-    for name in ("wind", "wind and twin"):
+    assert "refused by gate error" in tried.refusal["wind and holdout model"]
+    assert "the champion by" in tried.refusal["wind and holdout model"]
+    for name in ("wind", "wind and holdout model"):
         assert tried.aliases[name]["champion"] == tried.aliases["before"]["champion"]
         assert "challenger" not in tried.aliases[name]
     roles = {each.who for each in (*practice.book.daily, *practice.book.release, *practice.book.use)}

@@ -68,7 +68,7 @@ FIRST, LAST = "2011-03-31", "2011-04-20"  # the days that are lived
 GREW = "2011-04-04"  # from here on sixteen take a bike for every ten before
 PUT_LIVE = "2011-04-15"  # on this day somebody puts a model live that answers four times too much
 FAHRENHEIT = ("2011-04-16", "2011-04-19")  # the weather station reports it from one day to before another
-CHANGES = ("2011-04-12", "2011-04-16")  # a test is won, and the bad model is taken back
+CHANGES = ("2011-04-12", "2011-04-16")  # a test is won, and the bad model is rolled back
 LATER = ("2011-05-05T12:00:00", "2011-05-05T13:00:00")  # an hour that users ask for all the time
 SCRIPT = "bike_demand/serving/batch.py"
 ROLES = {"@data-scientists", "@data-engineers", "@software-engineers"}
@@ -156,17 +156,17 @@ OF_THE_LOOP = {
     "release/out_of_band.py": (
         "if remembered[-1:] == [champion]:",
         "if champion:",
-        "test_loop.py::test_a_bad_model_that_somebody_put_live_is_taken_back_after_its_first_day",
+        "test_loop.py::test_a_bad_model_that_somebody_put_live_is_rolled_back_after_its_first_day",
     ),
     "training/evaluate.py": (
-        "if yardstick else None",
-        "if not yardstick else None",
-        "test_evaluate.py::test_errors_are_in_bikes_and_beside_those_of_simple_yardsticks",
+        "if baseline else None",
+        "if not baseline else None",
+        "test_evaluate.py::test_errors_are_in_bikes_and_beside_those_of_simple_baselines",
     ),
     "prediction_log/history.py": (
         "math.fsum(prediction - count for",
         "math.fsum(count - prediction for",
-        "test_history.py::test_a_day_has_the_sums_of_its_hours_and_the_yardstick_on_the_same_hours",
+        "test_history.py::test_a_day_has_the_sums_of_its_hours_and_the_baseline_on_the_same_hours",
     ),
     "launch.py": (
         "if server is not None and _has(server, LOOP):",
@@ -594,12 +594,12 @@ def test_what_went_wrong_once_is_on_record_and_stopped_from_then_on(
     )
     # The same model is refused under another number, and what is in order passes.
     assert "refused by gate blocked" in again
-    assert f"its model is that of version {practice.bad}, which was taken back" in again
+    assert f"its model is that of version {practice.bad}, which was rolled back" in again
     assert all(registry.deployment(str(int(practice.bad) + 1)).gates().values())
     # Data: whoever loosens the check that found the fault cannot train, and is told by which incident.
     fault = journal.incident("data-quality", "temp_c")
-    lessons = {each["id"]: each for each in journal.records("lessons")}
-    assert lessons[fault["lesson"]]["kind"] == "data"
+    regression_cases = {each["id"]: each for each in journal.records("regression_cases")}
+    assert regression_cases[fault["regression_case"]]["kind"] == "data"
     folder = practice.apart(tmp_path / "project")
     assert "are fit" in practice.run_command("validate", folder)
     edit(folder / "params.yaml", "units: {temp_c: 12, feels_like_c: 12}", "units: off")
@@ -632,7 +632,7 @@ def test_each_version_was_trained_and_tested_by_the_loop_and_its_own_code_is_tes
     ]
     for training in trainings:
         version = registry.version(str(training["version"]))
-        for run_id, kind in ((version.run_id, "final"), (version.tags["twin_run_id"], "twin")):
+        for run_id, kind in ((version.run_id, "final"), (version.tags["holdout_run_id"], "holdout")):
             assert registry.run(run_id).data.tags["kind"] == kind
         gates = registry.deployment(version.number).gates()
         assert len(gates) == 8
@@ -745,7 +745,7 @@ def test_markers_that_data_engineers_watch_are_settings_and_code_of_all_three_an
 
 
 @pytest.mark.maturity("L4-P2")
-def test_a_field_that_changes_is_noticed_within_a_day_held_off_and_taken_back_by_itself(
+def test_a_field_that_changes_is_noticed_within_a_day_held_off_and_rolled_back_by_itself(
     practice: Practice,
 ) -> None:
     owned = owners(practice.folder)
@@ -908,10 +908,10 @@ def test_every_experiment_of_the_loop_keeps_its_reason_settings_metrics_and_plot
     assert all(each["reason"] for each in trainings)
     trained = [registry.run(registry.version(str(each["version"])).run_id) for each in trainings]
     for run in trained:
-        twin = registry.run(run.data.tags["twin_run_id"])
-        assert (run.data.tags["kind"], twin.data.tags["kind"]) == ("final", "twin")
+        holdout = registry.run(run.data.tags["holdout_run_id"])
+        assert (run.data.tags["kind"], holdout.data.tags["kind"]) == ("final", "holdout")
         assert len(run.data.params) > 5
-        assert twin.data.params == run.data.params
+        assert holdout.data.params == run.data.params
         assert {"mae", "bias", "mae_last_week", "skill"} <= set(run.data.metrics)
         assert json.loads(registry.artifact(run.info.run_id, "metrics.json")) == run.data.metrics
         plots = registry.artifacts(run.info.run_id, "plots")
@@ -951,13 +951,13 @@ def test_what_is_better_goes_live_and_what_is_worse_goes_away_without_anybody(
 ) -> None:
     registry = practice.registry()
     actions = [
-        each for each in practice.journal().records("actions") if each["kind"] in ("live", "take back")
+        each for each in practice.journal().records("actions") if each["kind"] in ("live", "roll back")
     ]
     assert [(each["kind"], each["at"][:10], each["version"]) for each in actions] == [
         ("live", FIRST, 1),
         ("live", "2011-04-12", 2),
         ("live", "2011-04-16", int(practice.bad)),
-        ("take back", "2011-04-16", 2),
+        ("roll back", "2011-04-16", 2),
         ("live", "2011-04-16", 2),
     ]
     assert "Version 2 is promoted, surely not 5% worse" in practice.on("2011-04-12").said

@@ -203,7 +203,7 @@ def test_without_incidents_and_with_two_levels_only_what_there_is_is_shown() -> 
     assert "incidents.*" not in text
     paths = {path for _, path, _, _ in NUMBER.findall(text)}
     assert {path.split(".")[1] for path in paths if path.startswith("levels.")} == {"1", "3"}
-    assert "Yardstick" not in re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+    assert "Baseline" not in re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
 
 
 @pytest.mark.parametrize(

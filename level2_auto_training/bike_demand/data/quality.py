@@ -23,7 +23,7 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 FEED, COUNT = "feed", "count"  # what a violation is about, where it is no input field
 RECENT = 35 * DAY  # a violation before is not reported again: an earlier training checked these rows
 SPREAD_A_DAY = 1.0  # degrees by which a temperature may move further for each day without a plausible one
-LEAST_NULLS, LEAST_HOURS, LEVEL_DAYS = 3, 12, 14
+LEAST_NULLS = 3
 Row = TypeVar("Row", bound=Conditions)
 NOTHING: Mapping[datetime, int] = MappingProxyType({})
 
@@ -51,7 +51,7 @@ def check(
     rows: Sequence[Hour], rules: QualityRules, known: Mapping[datetime, int] = NOTHING
 ) -> list[Violation]:
     """What breaks a rule in gathered rows (ascending, at least one). `known`: counts from another source."""
-    return [*inputs(rows, rules), *gaps(rows, rules, known), *level(rows, rules, known)]
+    return [*inputs(rows, rules), *gaps(rows, rules, known)]
 
 
 def require_fit(
@@ -134,40 +134,6 @@ def gaps(
         return []
     message = f"hours of the feed are missing, more than {rule.share:.0%} in {rule.days} days"
     return [Violation(rule="gaps", subject=FEED, message=message, hours=tuple(sorted(found)), ongoing=broken)]
-
-
-def level(
-    rows: Sequence[Hour], rules: QualityRules, known: Mapping[datetime, int] = NOTHING
-) -> list[Violation]:
-    """The rule `level`: days whose counts are many times, or a small part of, those of two weeks before.
-
-    It presumes that demand has a steady level, so it is off unless asked for: a service that closes for a
-    day breaks it. Days of which `known` has half of the hours are not judged.
-    """
-    if rules.level is None:
-        return []
-    factor = rules.level.factor
-    good: deque[dict[int, int]] = deque(maxlen=LEVEL_DAYS)
-    bad: list[datetime] = []
-    message = ""
-    for day, group in _by_day(rows):
-        counts = {row.timestamp.hour: known.get(row.timestamp, row.count) for row in group}
-        is_known = 2 * sum(row.timestamp in known for row in group) >= len(group)
-        if not is_known and len(group) >= LEAST_HOURS and len(good) >= LEVEL_DAYS // 2:
-            usual = {
-                hour: sum(before) / len(before)
-                for hour in counts
-                if (before := [each[hour] for each in good if hour in each])
-            }
-            total, expected = sum(counts[hour] for hour in usual), sum(usual.values())
-            if total > factor * expected or factor * total < expected:
-                message = (
-                    message or f"counts are implausible: {total} where {expected:.0f} are usual on {day}"
-                )
-                bad += [row.timestamp for row in group]
-                continue
-        good.append(counts)
-    return [_violation("level", COUNT, message, tuple(bad), rows)] if bad else []
 
 
 def _violation(

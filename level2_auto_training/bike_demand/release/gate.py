@@ -178,6 +178,6 @@ def _error(tracking: Tracking, version: Version, rows: Sequence[Hour]) -> float:
 
 
 def _holdout_run(version: Version) -> str:
-    if version.twin_run_id is None:
+    if version.holdout_run_id is None:
         raise UserError(f"version {version.number}: it has no holdout model to judge it by; train anew")
-    return version.twin_run_id
+    return version.holdout_run_id

@@ -23,7 +23,7 @@ def predict(folder: Path, rows: Sequence[Hour]) -> Floats:
 
 
 def evaluate(past: Sequence[Hour], held_out: Sequence[Hour], predicted: Floats) -> dict[str, float]:
-    """Mean errors on the held-out rows, of the model and of two simple yardsticks.
+    """Mean errors on the held-out rows, of the model and of two simple baselines.
 
     `mae` and `bias` (positive: too high) are the model's; `mae_mean` is that of always answering the
     mean of the rows it learned from, `mae_last_week` of answering the target of the same hour a week before.

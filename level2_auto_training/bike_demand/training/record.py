@@ -16,22 +16,22 @@ from bike_demand.training.pipeline import LOCK, data_digest
 from bike_demand.training.revision import Revision
 
 PATCH = "uncommitted.patch"
-KIND, TWIN, FINAL = "kind", "twin", "final"  # a tag, and its values
+KIND, HOLDOUT, FINAL = "kind", "holdout", "final"  # a tag, and its values
 COMMIT = "git.commit"
 UNCOMMITTED = "git.uncommitted"
 NO_COMMIT = "none"
-PASSED = "passed"  # tag: whether the twin was good enough to register the model
+PASSED = "passed"  # tag: whether the holdout model was good enough to register the model
 LEFT_OUT = "left_out"  # tag: how many gathered hours it did not learn from, and why
 LOCK_TAG = "dvc.lock"  # tag: SHA-256 of the dvc.lock of the run, which names all that went into it
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """What came of a run. `mae` is the twin's mean error on days that it did not see."""
+    """What came of a run. `mae` is the holdout model's mean error on days that it did not see."""
 
     run_id: str
-    twin_run_id: str
-    version: int | None  # None where the twin did not pass
+    holdout_run_id: str
+    version: int | None  # None where the holdout model did not pass
     mae: float
     rows: int = 0  # that the model learned from
     left_out: str = "nothing"  # how many gathered hours it did not learn from, and why
@@ -52,8 +52,8 @@ def already(tracking: Tracking) -> Recorded | None:
     for run in tracking.runs_with_tag(LOCK_TAG, _digest(LOCK)):
         if run.id in versions:
             rows, left_out = (0 if run.dataset is None else run.dataset.rows), run.tags[LEFT_OUT]
-            twin, mae = run.tags["twin_run_id"], run.metrics["mae"]
-            return Recorded(run.id, twin, versions[run.id], mae, rows, left_out)
+            holdout, mae = run.tags["holdout_run_id"], run.metrics["mae"]
+            return Recorded(run.id, holdout, versions[run.id], mae, rows, left_out)
         if run.tags[PASSED] == "false":
             return Recorded(run.id, run.id, None, run.metrics["mae"])
     return None
@@ -62,9 +62,9 @@ def already(tracking: Tracking) -> Recorded | None:
 def record(
     tracking: Tracking, settings: Settings, revision: Revision | None, tags: dict[str, str]
 ) -> Recorded:
-    """Put the run in state/run on record: twin and, where it passes, the model, registered as a version.
+    """Log the run in state/run: the holdout model and, where it passes, the refit, registered as a version.
 
-    Raises UserError where the twin does not pass; that it was tried is on record then too.
+    Raises UserError where the holdout model does not pass; that it was tried is on record then too.
     """
     report = json.loads((RUN / "report.json").read_text(encoding="utf-8"))
     metrics: dict[str, float] = json.loads((RUN / "metrics.json").read_text(encoding="utf-8"))
@@ -77,7 +77,7 @@ def record(
         LEFT_OUT: report.get("left_out") or "nothing",
     }
 
-    def log(kind: str, files: Sequence[Path], twin: dict[str, str]) -> str:
+    def log(kind: str, files: Sequence[Path], holdout: dict[str, str]) -> str:
         period = report[kind]
         # The name tells the rows apart: MLflow keeps one data set for each name and digest.
         name = f"hours-until-{period['last'][:13]}"
@@ -86,21 +86,21 @@ def record(
             params=_params(settings),
             metrics=metrics,
             dataset=Dataset(name, data_digest(), period["rows"], period["first"], period["last"]),
-            tags=tags | {KIND: kind} | twin,
+            tags=tags | {KIND: kind} | holdout,
             artifacts=files,
             model=RUN / kind,
         )
 
     with _files(revision) as files:
-        twin_run_id = log(TWIN, files, {})
-        # The metrics of the model are those of its twin: all rows that it could be tried on, it learned from.
-        run_id = log(FINAL, files, {"twin_run_id": twin_run_id}) if passed else twin_run_id
+        holdout_run_id = log(HOLDOUT, files, {})
+        # A refit has no rows left to be evaluated on, so its metrics are those of its holdout model.
+        run_id = log(FINAL, files, {"holdout_run_id": holdout_run_id}) if passed else holdout_run_id
     number = None
     if passed:
         number = tracking.register(
-            run_id, twin_run_id, {"data": data_digest(), "mae": f"{metrics['mae']:.2f}"}
+            run_id, holdout_run_id, {"data": data_digest(), "mae": f"{metrics['mae']:.2f}"}
         ).number
-    return Recorded(run_id, twin_run_id, number, metrics["mae"], report[FINAL]["rows"], tags[LEFT_OUT])
+    return Recorded(run_id, holdout_run_id, number, metrics["mae"], report[FINAL]["rows"], tags[LEFT_OUT])
 
 
 @contextmanager

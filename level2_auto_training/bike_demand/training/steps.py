@@ -44,7 +44,7 @@ def build(as_of: datetime | None) -> None:
 def put_on_record(revision: Revision | None, as_of: datetime | None) -> Made:
     """Log and register the run; its record, and whether it is a new one.
 
-    Raises UserError where the twin was so bad that nothing was registered.
+    Raises UserError where the holdout model was so bad that nothing was registered.
     """
     settings = load_settings()
     tracking = Tracking(settings)
@@ -55,7 +55,7 @@ def put_on_record(revision: Revision | None, as_of: datetime | None) -> Made:
         made = record(tracking, settings, revision, {} if as_of is None else {"as_of": as_of.isoformat()})
     if made.version is None:
         raise UserError(
-            f"the evaluation twin is off by {rounded(made.mae)} {ERROR_UNIT}, worse than training.worst_ratio"
+            f"the holdout model is off by {rounded(made.mae)} {ERROR_UNIT}, worse than training.worst_ratio"
             f" in params.yaml allows; run {made.run_id} is on record, but no model was registered"
         )
     return made, known is None

@@ -123,6 +123,8 @@ def create_app(
         content = _as_dicts(batch)
         return Response(to_json(content if listed else content[0]), media_type="application/json")
 
+    app.router.routes.insert(0, app.router.routes.pop())  # tried in order, and this route is used the most
+
     @app.post(
         "/outcomes",
         summary="Report outcomes",

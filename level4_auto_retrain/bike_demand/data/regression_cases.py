@@ -6,12 +6,11 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict
 
 from bike_demand.data.label_check import check_gathered
-from bike_demand.data.quality import DAY, LEVEL_DAYS, Violation, inputs
+from bike_demand.data.quality import DAY, Violation, inputs
 from bike_demand.data.schema import Conditions, Hour
 from bike_demand.settings import QualityRules
 
 BAD, GOOD = 48, 48  # so many hours of each are kept
-LEADING = {"level": (LEVEL_DAYS // 2 + 1) * 24}  # of good hours, where a rule has to know more of before
 
 
 class BadDataCase(BaseModel):
@@ -45,7 +44,7 @@ def make_case(
     bad = violation.hours[:BAD]
     before = [row for row in rows if row.timestamp < bad[0]]
     kept = [
-        *before[-LEADING.get(violation.rule, GOOD) :],
+        *before[-GOOD:],
         *(row for row in rows if bad[0] <= row.timestamp <= bad[-1]),
     ]
     if violation.rule == "gaps":  # it shows by what came after it

@@ -100,4 +100,3 @@ class Hour(Conditions):
 
 CONDITION_COLUMNS = tuple(Conditions.model_fields)
 OUTCOME_COLUMNS = ("casual", "registered", "count")
-FEED_COLUMNS = CONDITION_COLUMNS + OUTCOME_COLUMNS

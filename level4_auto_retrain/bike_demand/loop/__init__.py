@@ -1,1 +1,1 @@
-"""The loop: looks at production, and acts on what it sees: trains, releases, takes back, tells, learns."""
+"""The loop: looks at production, and acts on what it sees: trains, releases, rolls back, tells, learns."""

@@ -11,7 +11,7 @@ from typing import Any
 from bike_demand.errors import UserError
 from bike_demand.loop.context import Context
 from bike_demand.prediction_log import event_log
-from bike_demand.prediction_log.event_log import DONE, FAILED, LIVE, TAKE_BACK, Kind, Raised, Signal
+from bike_demand.prediction_log.event_log import DONE, FAILED, LIVE, ROLL_BACK, Kind, Raised, Signal
 from bike_demand.prediction_log.queries import first_hour_after
 from bike_demand.release import transitions
 from bike_demand.release.ab.evidence import Evidence, gather, under_watch
@@ -39,7 +39,7 @@ def signals(context: Context) -> list[Signal]:
         return [_none(context)]
     if (reason := champion.tags.get(BLOCKED_TAG)) is not None:
         says = f"Version {champion.number} is live, though it was rolled back before ({reason})."
-        return [_release(context, champion, says, {VERDICT: "take back"})]
+        return [_release(context, champion, says, {VERDICT: "roll back"})]
     if (found := out_of_band_promotion(context.tracking)) is not None:
         return [_out_of_band(context, found.version, found.good, _since(context, found))]
     trial = under_watch(context.settings, context.tracking)
@@ -49,7 +49,7 @@ def signals(context: Context) -> list[Signal]:
         good = context.tracking.version(trial.against)
         return [_out_of_band(context, champion, good, trial.began)]
     evidence = gather(context.settings, trial, context.as_of)
-    if evidence.verdict != "take back":
+    if evidence.verdict != "roll back":
         return []
     says = f"Version {champion.number}, live since {trial.began:%Y-%m-%d}, is {evidence.reason}."
     return [_release(context, champion, says, _numbers(evidence))]
@@ -60,7 +60,7 @@ def act(context: Context, signal: Raised) -> str:
     champion = context.tracking.aliases().get(CHAMPION)
     if champion != signal.evidence[VERSION]:
         return f"Version {signal.evidence[VERSION]} is not live any more."
-    if signal.evidence[VERDICT] == "take back":
+    if signal.evidence[VERDICT] == "roll back":
         return _roll_back(context, signal)
     if (found := out_of_band_promotion(context.tracking)) is None:
         return f"It is watched beside version {signal.evidence[GOOD]}."
@@ -74,7 +74,7 @@ def act(context: Context, signal: Raised) -> str:
 def finish(context: Context) -> None:
     """Complete the rollbacks that an earlier process began."""
     for action in event_log.under_way(context.database):
-        if action.kind == TAKE_BACK:
+        if action.kind == ROLL_BACK:
             context.report(_complete_rollback(context, action.id, int(action.detail[VERSION]), action.reason))
 
 
@@ -108,7 +108,7 @@ def note(context: Context) -> None:
 
 def rolled_back_by_a_person(context: Context) -> list[Version]:
     """The versions that were rolled back without the loop and are not recorded yet."""
-    actions = event_log.actions(context.database, TAKE_BACK)
+    actions = event_log.actions(context.database, ROLL_BACK)
     known = {each.detail.get(VERSION) for each in actions}
     champion = context.tracking.aliases().get(CHAMPION)
     found = []
@@ -124,9 +124,9 @@ def rolled_back_by_a_person(context: Context) -> list[Version]:
 
 def note_rolled_back(context: Context, version: Version) -> None:
     """Record that a person rolled the version back."""
-    detail = {VERSION: version.number, "outcome": "taken back"}
+    detail = {VERSION: version.number, "outcome": "rolled back"}
     action = event_log.begin(
-        context.database, TAKE_BACK, reason=version.tags[BLOCKED_TAG], at=context.now, detail=detail
+        context.database, ROLL_BACK, reason=version.tags[BLOCKED_TAG], at=context.now, detail=detail
     )
     champion = context.tracking.aliases().get(CHAMPION)
     event_log.write_action(context.database, action.id, state=DONE, version=champion)
@@ -136,7 +136,7 @@ def _roll_back(context: Context, signal: Raised) -> str:
     number = int(signal.evidence[VERSION])
     action = event_log.begin(
         context.database,
-        TAKE_BACK,
+        ROLL_BACK,
         reason=signal.says,
         at=context.now,
         signal=signal.id,
@@ -165,7 +165,7 @@ def _complete_rollback(context: Context, action: int, number: int, reason: str) 
         context.tracking.remove_alias(PREVIOUS)  # a rollback was interrupted right before its end
     good = context.tracking.aliases().get(CHAMPION)
     event_log.write_action(
-        context.database, action, state=DONE, version=good, detail={"outcome": "taken back"}
+        context.database, action, state=DONE, version=good, detail={"outcome": "rolled back"}
     )
     return lines[0] if lines else f"Version {number} is rolled back; version {good} is live."
 

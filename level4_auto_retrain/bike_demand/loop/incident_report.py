@@ -1,35 +1,28 @@
-"""The incidents, for people and programs: as lines, as JSON, as a page."""
+"""The incidents: lines for people, JSON for programs."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from bike_demand.data.target import ERROR_UNIT, UNIT
-from bike_demand.files import write_atomically
 from bike_demand.monitoring.summary import undelivered_lines
-from bike_demand.pages import render
 from bike_demand.prediction_log import event_log
 from bike_demand.prediction_log.database import open_database
 from bike_demand.prediction_log.event_log import Incident
 from bike_demand.settings import Settings
 
 Tell = Callable[[str], None]
-TEMPLATE = Path(__file__).with_name("incidents.html.j2")
 
 
-def report(settings: Settings, *, as_json: bool, page: Path | None, tell: Tell) -> None:
+def report(settings: Settings, *, as_json: bool, tell: Tell) -> None:
     """Tell them, newest first. Raises UserError where the database is away."""
     with closing(open_database(settings.environments.production.database)) as database:
         found = event_log.incidents(database)[::-1]
-        lessons = {each.id: each.kind for each in event_log.regression_cases(database)}
         failures = event_log.delivery_failures(database)
-    if page is not None:
-        write_atomically(page, rendered(found).encode())
     if as_json:
-        tell(json.dumps([described(each, lessons) for each in found], indent=1))
+        tell(json.dumps([each.as_json() for each in found], indent=1))
         return
     for incident in found:
         for line in lines(incident):
@@ -38,24 +31,6 @@ def report(settings: Settings, *, as_json: bool, page: Path | None, tell: Tell) 
         tell("Nothing went wrong so far.")
     for line in undelivered_lines(failures):
         tell(line)
-    if page is not None:
-        tell(f"Page: {page}")
-
-
-def described(incident: Incident, lessons: dict[int, str]) -> dict[str, Any]:
-    """An incident as JSON."""
-    return {
-        "id": incident.id,
-        "kind": str(incident.kind),
-        "subject": incident.subject,
-        "since": incident.since.isoformat(),
-        "noticed_at": incident.noticed_at.isoformat(),
-        "noticed_by": incident.noticed_by,
-        "done": incident.done,
-        "ended_at": None if incident.ended_at is None else incident.ended_at.isoformat(),
-        "cost": incident.cost,
-        "lesson": None if incident.lesson is None else lessons.get(incident.lesson),
-    }
 
 
 def lines(incident: Incident) -> list[str]:
@@ -70,21 +45,6 @@ def lines(incident: Incident) -> list[str]:
     if (learned := _learned(incident)) is not None:
         found.append(f"   {learned}")
     return found
-
-
-def rendered(incidents: Sequence[Incident]) -> str:
-    """The page: HTML that needs nothing from anywhere else."""
-    shown = [
-        {
-            "incident": each,
-            "span": _span(each),
-            "done": [(_day(one["at"]), one["what"]) for one in each.done],
-            "cost": None if each.cost is None else in_words(each.cost),
-            "learned": _learned(each),
-        }
-        for each in incidents
-    ]
-    return render(TEMPLATE, shown=shown)
 
 
 def in_words(cost: dict[str, Any]) -> str:
@@ -107,7 +67,9 @@ def _span(incident: Incident) -> str:
 
 
 def _learned(incident: Incident) -> str | None:
-    return None if incident.lesson is None else "learned: the case is a check of every later validation"
+    return (
+        None if incident.regression_case is None else "learned: the case is a check of every later validation"
+    )
 
 
 def _day(at: str) -> str:

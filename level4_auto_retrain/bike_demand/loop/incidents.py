@@ -21,7 +21,7 @@ from bike_demand.loop.context import Context
 from bike_demand.monitoring.gathered import gathered_hours
 from bike_demand.monitoring.signals import SourcedViolation
 from bike_demand.prediction_log import event_log, history
-from bike_demand.prediction_log.event_log import DATA, TAKE_BACK, Incident, Kind, Raised
+from bike_demand.prediction_log.event_log import DATA, ROLL_BACK, Incident, Kind, Raised
 from bike_demand.prediction_log.queries import ShownPrediction, first_hour_after, shown
 from bike_demand.release.rescored import predictions
 from bike_demand.release.rollback import GUARD
@@ -78,7 +78,7 @@ def of_people(context: Context) -> None:
             noticed_by=f"{'its watch' if watched else 'a person'}: {reason}",
         )
         who = "the watch of its promotion" if watched else "a person"
-        event_log.note_done(context.database, incident.id, context.now, f"Taken back by {who}.")
+        event_log.note_done(context.database, incident.id, context.now, f"Rolled back by {who}.")
         champion.note_rolled_back(context, version)  # cut off here, the incident ends like any other
         _end(context, incident, [])
 
@@ -131,7 +131,7 @@ def _cost(context: Context, incident: Incident) -> dict[str, Any]:
 def _release_cost(context: Context, incident: Incident) -> dict[str, Any]:
     """What the predictions of a version that was rolled back cost, beside those of the version before it."""
     number = int(incident.subject.removeprefix("version "))
-    actions = event_log.actions(context.database, TAKE_BACK)
+    actions = event_log.actions(context.database, ROLL_BACK)
     instead = [each.version for each in actions if each.detail.get(VERSION) == number and each.version]
     rows = shown(context.database, number, incident.since, context.now)
     cost: dict[str, Any] = {"answers_by_bad_model": len(rows) if instead else 0}

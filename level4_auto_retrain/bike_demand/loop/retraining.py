@@ -12,7 +12,7 @@ from bike_demand.errors import UnreachableError, UserError
 from bike_demand.loop.context import Context
 from bike_demand.monitoring.rules import Tried
 from bike_demand.prediction_log import event_log
-from bike_demand.prediction_log.event_log import BEGUN, DONE, FAILED, TAKE_BACK, TRAIN, Action
+from bike_demand.prediction_log.event_log import BEGUN, DONE, FAILED, ROLL_BACK, TRAIN, Action
 from bike_demand.release import deploy as delivery
 from bike_demand.release import transitions
 from bike_demand.release.decision import page_of
@@ -34,7 +34,7 @@ OUTCOMES = OPEN | {
     transitions.REFUSED: "refused by a gate",
     transitions.REJECTED: "rejected after its A/B test",
     transitions.STOPPED: "its A/B test was stopped",
-    transitions.ROLLED_BACK: "was live and was taken back",
+    transitions.ROLLED_BACK: "was live and was rolled back",
 }
 
 
@@ -134,7 +134,7 @@ def _end(context: Context, action: Action, state: str, outcome: str, helped: boo
 def follow_up(context: Context) -> None:
     """Record what became of the versions that were in their tests, and of those that were rolled back."""
     actions = event_log.actions(context.database)
-    back = {each.detail.get("version") for each in actions if each.kind == TAKE_BACK}
+    back = {each.detail.get("version") for each in actions if each.kind == ROLL_BACK}
     versions = {each.number: each for each in context.tracking.versions()}
     for action in trainings(actions):
         outcome = action.detail.get(OUTCOME)

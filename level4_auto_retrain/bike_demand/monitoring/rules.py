@@ -168,12 +168,12 @@ def _loss(days: Sequence[Day], reference: Reference, rule: Trigger) -> tuple[flo
 
     Only days count of which at least half has a baseline: in its first week an application has none.
     """
-    days = [day for day in days if 2 * day.yardstick_hours >= day.known and day.yardstick_error]
+    days = [day for day in days if 2 * day.baseline_hours >= day.known and day.baseline_error]
     if reference.skill is None or reference.skill >= 1 or len(days) < rule.min_days:
         return None
     error = np.array([day.paired_error for day in days], dtype=np.float64)
-    yardstick = np.array([day.yardstick_error for day in days], dtype=np.float64)
-    return _ratio(error, yardstick * (1 - reference.skill), rule.confidence, SPREAD)
+    baseline = np.array([day.baseline_error for day in days], dtype=np.float64)
+    return _ratio(error, baseline * (1 - reference.skill), rule.confidence, SPREAD)
 
 
 def _ratio(above: Floats, below: Floats, confidence: float, spread: float) -> tuple[float, float]:

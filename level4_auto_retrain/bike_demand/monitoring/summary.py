@@ -12,7 +12,7 @@ from bike_demand.monitoring import drift
 from bike_demand.monitoring.signals import Evaluation, evaluate_signals
 from bike_demand.prediction_log import event_log, history
 from bike_demand.prediction_log.database import Database, open_database
-from bike_demand.prediction_log.event_log import TAKE_BACK, TRAIN, Incident, Kind, Raised, Signal
+from bike_demand.prediction_log.event_log import ROLL_BACK, TRAIN, Kind, Raised, Signal
 from bike_demand.prediction_log.history import Day
 from bike_demand.settings import Settings
 from bike_demand.tracking import Tracking
@@ -69,7 +69,7 @@ def _told(database: Database, evaluation: Evaluation) -> dict[str, Any]:
             }
             for each in signals
         ],
-        "incidents": [_incident(each) for each in event_log.incidents(database)],
+        "incidents": [each.as_json() for each in event_log.incidents(database)],
         "trainings": [
             {
                 "at": each.at.isoformat(),
@@ -83,7 +83,7 @@ def _told(database: Database, evaluation: Evaluation) -> dict[str, Any]:
         "rollbacks": [
             {"at": each.at.isoformat(), "reason": each.reason, "to": each.version, "state": each.state}
             for each in actions
-            if each.kind == TAKE_BACK
+            if each.kind == ROLL_BACK
         ],
         "alerts": event_log.count_alerts(database),
         "alerts_not_delivered": event_log.delivery_failures(database),
@@ -98,24 +98,16 @@ def _day(day: Day) -> dict[str, Any]:
         "mae": _mean(day.error, day.known),
         "bias": _mean(day.bias, day.known),
         "count": _mean(day.count, day.known),
-        "mae_last_week": _mean(day.yardstick_error, day.yardstick_hours),
+        "mae_last_week": _mean(day.baseline_error, day.baseline_hours),
         "skill": skill([day]),
         "quality": day.quality,
     }
 
 
-def _incident(incident: Incident) -> dict[str, Any]:
-    moments = ("since", "noticed_at", "ended_at")
-    return {
-        key: value.isoformat() if key in moments and value is not None else value
-        for key, value in vars(incident).items()
-    }
-
-
 def skill(days: Sequence[Day]) -> float | None:
-    """The share of the yardstick's error that the model saves; None: nothing to compare with."""
-    yardstick = sum(day.yardstick_error for day in days)
-    return round(1 - sum(day.paired_error for day in days) / yardstick, 4) if yardstick else None
+    """The share of the baseline's error that the model saves; None: nothing to compare with."""
+    baseline = sum(day.baseline_error for day in days)
+    return round(1 - sum(day.paired_error for day in days) / baseline, 4) if baseline else None
 
 
 def _mean(total: float, hours: int) -> float | None:
@@ -153,7 +145,7 @@ def _lines(evaluation: Evaluation, told: dict[str, Any]) -> Iterator[str]:
     for each in told["trainings"][-LAST:]:
         made = "" if each["version"] is None else f", version {each['version']}"
         yield f"  {each['at'][:10]}{made}, {each['outcome']}: {each['reason']}"
-    yield f"Taken back: {len(told['rollbacks'])}. Alerts: {told['alerts']}."
+    yield f"Rolled back: {len(told['rollbacks'])}. Alerts: {told['alerts']}."
     yield from undelivered_lines(told["alerts_not_delivered"])
 
 

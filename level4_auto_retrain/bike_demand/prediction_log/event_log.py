@@ -11,13 +11,14 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from pydantic_core import to_jsonable_python
 from sqlalchemy import ColumnElement, Connection, Table, func, insert, select, text, update
 
 from bike_demand.prediction_log import loop_tables as tables
 from bike_demand.prediction_log.database import Database, upsert
 
 JSON = Any  # what JSON can hold
-TRAIN, TAKE_BACK, LIVE = "train", "take back", "live"  # kinds of action
+TRAIN, ROLL_BACK, LIVE = "train", "roll back", "live"  # kinds of action
 BEGUN, DONE, FAILED = "begun", "done", "failed"  # their states
 DATA = "data"  # the kind of regression case
 
@@ -80,7 +81,7 @@ class Change:
 class Incident:
     """What went wrong: since when, when and by what it was noticed, what was done, and what it cost.
 
-    `done` holds {"at", "what"}; `cost` is known at the end; `lesson` is the id of its regression case.
+    `done` holds {"at", "what"}; `cost` is known at the end; `regression_case` is an id.
     """
 
     id: int
@@ -92,7 +93,12 @@ class Incident:
     done: list[dict[str, str]]
     ended_at: datetime | None
     cost: dict[str, JSON] | None
-    lesson: int | None
+    regression_case: int | None
+
+    def as_json(self) -> dict[str, JSON]:
+        """All of it as JSON has it."""
+        found: dict[str, JSON] = to_jsonable_python(vars(self))
+        return found
 
 
 @dataclass(frozen=True)
@@ -208,7 +214,7 @@ def open_incident(
         if found := _rows(connection, table, *same):
             return _incident(found[0])
         values = {"since": since, "noticed_at": noticed_at, "noticed_by": noticed_by, "done": []}
-        ends: dict[str, Any] = {"ended_at": None, "cost": None, "lesson": None}
+        ends: dict[str, Any] = {"ended_at": None, "cost": None, "regression_case": None}
         return _incident(_insert(connection, table, kind=str(kind), subject=subject, **values, **ends))
 
 
@@ -366,19 +372,19 @@ def actions(database: Database, kind: str | None = None) -> list[Action]:
 
 def add_regression_case(database: Database, incident: int, kind: str, content: Mapping[str, JSON]) -> int:
     """Keep the case of an incident for good; its id. An incident has at most one of a kind."""
-    table = tables.lessons
+    table = tables.regression_cases
     with _changing(database, table) as connection:
         for known in _rows(connection, table, table.c.incident == incident, table.c.kind == kind):
             return int(known["id"])
         row = _insert(connection, table, incident=incident, kind=kind, content=dict(content))
-        _update(connection, tables.incidents, incident, lesson=row["id"])
+        _update(connection, tables.incidents, incident, regression_case=row["id"])
         return int(row["id"])
 
 
 def regression_cases(database: Database) -> list[RegressionCase]:
     """All regression cases, oldest first."""
     with database.reading() as connection:
-        return [RegressionCase(**row) for row in _rows(connection, tables.lessons)]
+        return [RegressionCase(**row) for row in _rows(connection, tables.regression_cases)]
 
 
 # ---- what is published for the status document

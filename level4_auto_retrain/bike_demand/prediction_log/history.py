@@ -48,8 +48,8 @@ class Day:
     """One day of one version, or of all together (`version` None): then what users were given, which is the
     first answer to each hour. Errors, bias and count, that of the right answers, are sums over hours.
 
-    Of `hours` answered, the right answer of `known` is known. In `yardstick_hours` of them that of the same
-    hour a week before is known too: answering it would have been off by `yardstick_error`, the model was by
+    Of `hours` answered, the right answer of `known` is known. In `baseline_hours` of them that of the same
+    hour a week before is known too: answering it would have been off by `baseline_error`, the model was by
     `paired_error`. `predictions` and each of `features`: mean, sd, min, p10, p50, p90, max, nulls (None: no
     value). `quality`: {field: {check: hours}} of what was wrong with what was asked.
     """
@@ -61,8 +61,8 @@ class Day:
     error: float
     bias: float
     count: float
-    yardstick_hours: int
-    yardstick_error: float
+    baseline_hours: int
+    baseline_error: float
     paired_error: float
     predictions: Summary = field(default_factory=dict)
     features: Mapping[str, Summary] = field(default_factory=dict)
@@ -222,8 +222,8 @@ def _sums(said: Sequence[tuple[datetime, float]], known: Mapping[datetime, int])
         "error": math.fsum(error(prediction, count) for prediction, count, _ in pairs),
         "bias": math.fsum(prediction - count for prediction, count, _ in pairs),
         "count": float(sum(count for _, count, _ in pairs)),
-        "yardstick_hours": len(paired),
-        "yardstick_error": float(sum(error(before, count) for _, count, before in paired)),
+        "baseline_hours": len(paired),
+        "baseline_error": float(sum(error(before, count) for _, count, before in paired)),
         "paired_error": math.fsum(error(prediction, count) for prediction, count, _ in paired),
         "predictions": summary([prediction for _, prediction in said]),
     }

@@ -1,4 +1,4 @@
-"""The tables of the loop that watches, trains and takes back, as the newest migration leaves them.
+"""The tables of the loop that watches, trains and rolls back, as the newest migration leaves them.
 
 Moments without a zone are in the time of the feed, as hours are; `Utc` is the machine's clock.
 """
@@ -42,7 +42,7 @@ incidents = Table(
     Column("done", JSON, nullable=False),
     Column("ended_at", DateTime),
     Column("cost", JSON),
-    Column("lesson", Integer),
+    Column("regression_case", Integer),
     Index(
         "incidents_open",
         "kind",
@@ -89,8 +89,8 @@ actions = Table(
 )
 
 # Cases that got through once: each later validation or deployment is tried on them.
-lessons = Table(
-    "lessons",
+regression_cases = Table(
+    "regression_cases",
     metadata,
     Column("id", Integer, primary_key=True),
     Column("incident", Integer, ForeignKey("incidents.id"), nullable=False),
@@ -129,8 +129,8 @@ days = Table(
     Column("error", Float, nullable=False),
     Column("bias", Float, nullable=False),
     Column("count", Float, nullable=False),
-    Column("yardstick_hours", Integer, nullable=False),
-    Column("yardstick_error", Float, nullable=False),
+    Column("baseline_hours", Integer, nullable=False),
+    Column("baseline_error", Float, nullable=False),
     Column("paired_error", Float, nullable=False),
     Column("predictions", JSON, nullable=False),
     Column("features", JSON, nullable=False),

@@ -16,7 +16,6 @@ from tempfile import TemporaryDirectory
 from filelock import FileLock, Timeout
 
 from bike_demand.clock import now as now_of
-from bike_demand.data.table import iso
 from bike_demand.errors import UnreachableError, UserError
 from bike_demand.monitoring.gathered import good_hours
 from bike_demand.release import transitions
@@ -28,6 +27,7 @@ from bike_demand.tracking import CHALLENGER, CHAMPION, DEPLOYMENT_TAG, PREVIOUS,
 
 LATEST = "latest"
 DEPLOYMENT = "deployment"  # the kind of its record
+RECORD_TAGS = {"version", "run_id", "digest", "champion", "who", "at", "reason", "state"}
 
 Report = Callable[[str], None]
 
@@ -219,16 +219,10 @@ class _Attempt:
             gates=self._titles(),
             state=transitions.GATES,
         )
-        tags = {
-            "version": str(decision.version),
-            "run_id": decision.run_id,
-            "digest": decision.digest,
-            "champion": str(decision.champion or ""),
-            "who": decision.who,
-            "at": iso(decision.at),
-            STATE_TAG: decision.state,
-        } | ({} if reason is None else {"reason": reason})
-        record = self.tracking.open_record(DEPLOYMENT, f"version {decision.version}", tags)
+        tags = decision.model_dump(mode="json", include=RECORD_TAGS, exclude_none=True)
+        record = self.tracking.open_record(
+            DEPLOYMENT, f"version {decision.version}", {key: str(value) for key, value in tags.items()}
+        )
         store(self.tracking, record, decision)
         if reason is None:  # what a person releases may be under test meanwhile, with another record
             self.tracking.tag(decision.version, {DEPLOYMENT_TAG: record})

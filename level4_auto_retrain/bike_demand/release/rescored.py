@@ -44,7 +44,6 @@ def compared(
         mode="shadow",
         share=0.0,
         salt="",
-        paired=True,
         began=began,
         days=settings.ab.watch_days,
     )

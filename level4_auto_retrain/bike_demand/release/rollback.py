@@ -53,8 +53,8 @@ def roll_back(settings: Settings, tracking: Tracking, reason: str, now: datetime
         f"version {bad.number} back to {good.number}",
         {
             "version": str(good.number),
-            "taken_back": str(bad.number),
-            "taken_back.deployment": bad.tags.get(DEPLOYMENT_TAG, ""),
+            "rolled_back": str(bad.number),
+            "rolled_back.deployment": bad.tags.get(DEPLOYMENT_TAG, ""),
             "deployment_before": good.tags.get(DEPLOYMENT_TAG, ""),
             "reason": reason,
             "at": iso(now),
@@ -68,7 +68,7 @@ def roll_back(settings: Settings, tracking: Tracking, reason: str, now: datetime
     tracking.back_to(good.number)
     tracking.remove_alias(PREVIOUS)
     if before := bad.tags.get(DEPLOYMENT_TAG):
-        tracking.write_record(before, tags={STATE_TAG: ROLLED_BACK, "taken_back.reason": reason})
+        tracking.write_record(before, tags={STATE_TAG: ROLLED_BACK, "rolled_back.reason": reason})
         if decision := stored(tracking, before):
             outcome = f"{decision.outcome} Rolled back on {now:%Y-%m-%d}: {reason}."
             changed = decision.model_copy(update={"state": ROLLED_BACK, "outcome": outcome})

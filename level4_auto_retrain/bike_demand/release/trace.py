@@ -14,18 +14,15 @@ from bike_demand.data.schema import LIMITS
 from bike_demand.data.store import read_hours
 from bike_demand.data.table import iso
 from bike_demand.errors import UserError
-from bike_demand.files import write_atomically
-from bike_demand.pages import render
 from bike_demand.prediction_log.database import database_exists, open_database
 from bike_demand.prediction_log.queries import Logged, find, outcome
 from bike_demand.release.decision import stored
 from bike_demand.settings import DATA, QUARANTINE, STATE, Settings
-from bike_demand.tracking import AB_TAG, KIND_TAG, Run, Tracking
+from bike_demand.tracking import KIND_TAG, Run, Tracking, ab_test
 from bike_demand.training import pipeline
 from bike_demand.training.record import COMMIT, PYTHON, UNCOMMITTED
 
 TRACED = STATE / "traced"
-TEMPLATE = Path(__file__).with_name("trace.html.j2")
 PACKAGES = Path("requirements.lock")
 CONFIG = Path(".dvc", "config")
 UNKNOWN = "not on record"
@@ -35,9 +32,7 @@ Facts = dict[str, Any]
 Trace = dict[str, Facts | None]  # by section: answer, arm, deployment, model, code, data; None: not on record
 
 
-def command(
-    settings: Settings, prediction_id: str, *, rows: bool, as_json: bool, page: Path | None, report: Report
-) -> None:
+def command(settings: Settings, prediction_id: str, *, rows: bool, as_json: bool, report: Report) -> None:
     """The `trace` command. Raises UserError where the id is unknown, or the rows cannot be restored."""
     tracking = Tracking(settings)
     found = trace(settings, tracking, prediction_id)
@@ -47,9 +42,6 @@ def command(
         if data is None:
             raise UserError(f"run {model['run']}: which rows it learned from is {UNKNOWN}")
         data["folder"] = restore(tracking, model["run"], data).as_posix()
-    if page is not None:
-        text = {section: list(_lines(facts)) for section, facts in found.items()}
-        write_atomically(page, render(TEMPLATE, id=prediction_id, sections=text).encode())
     if as_json:
         report(json.dumps(found, indent=1))
         return
@@ -57,8 +49,6 @@ def command(
         report(section.capitalize())
         for key, value in _lines(facts):
             report(f"  {key:<16} {value}")
-    if page is not None:
-        report(f"Page: {page}")
 
 
 def trace(settings: Settings, tracking: Tracking, prediction_id: str) -> Trace:
@@ -152,17 +142,17 @@ def _logged(settings: Settings, prediction_id: str) -> tuple[Logged, int | None]
 
 def _arm(tracking: Tracking, logged: Logged) -> Facts:
     """Whose prediction was shown, who predicted beside it, and how the hour was randomized."""
-    test: dict[str, Any] = {}
+    test = None
     if logged.other_role in ("challenger", "champion") and logged.other_version is not None:
         challenger = logged.version if logged.variant == "challenger" else logged.other_version
-        test = json.loads(tracking.version(challenger).tags.get(AB_TAG, "{}"))
+        test = ab_test(tracking.version(challenger))
     return {
         "variant": logged.variant,
         "other_version": logged.other_version,
         "other_role": logged.other_role,
         "other_prediction": logged.other_prediction,
-        "share": test.get("share"),
-        "salt": test.get("salt"),
+        "share": None if test is None else test.share,
+        "salt": None if test is None else test.salt,
     }
 
 

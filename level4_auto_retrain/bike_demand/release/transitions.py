@@ -4,7 +4,6 @@ Each transition writes its tags first and then moves one alias, so that a servic
 transition that was interrupted can be repeated.
 """
 
-import json
 import time
 from contextlib import closing
 from datetime import datetime
@@ -24,6 +23,7 @@ from bike_demand.tracking import (
     DEPLOYMENT_TAG,
     HANDOFF_ARTIFACT,
     PREVIOUS,
+    ABTest,
     Tracking,
     Version,
 )
@@ -35,7 +35,7 @@ LIVE_SINCE_TAG = "live_since"  # when it became champion: the watch counts from 
 # Tag of a deployment's record, and its values.
 STATE_TAG = "state"
 GATES, REFUSED, WAITING, TESTING, LIVE = "gates", "refused", "waiting", "testing", "live"
-REJECTED, STOPPED, ROLLED_BACK = "rejected", "stopped", "taken back"
+REJECTED, STOPPED, ROLLED_BACK = "rejected", "stopped", "rolled back"
 UNDER_WAY = (GATES, WAITING, TESTING)
 
 ROLLOUT_SECONDS = 10.0
@@ -45,9 +45,9 @@ POLL_SECONDS = 0.1
 def begin_test(settings: Settings, tracking: Tracking, version: Version, now: datetime) -> None:
     """Make the version the challenger, with the present settings of `ab`."""
     ab = settings.ab
-    test = {"mode": ab.mode, "share": ab.share, "salt": ab.salt, "began": iso(now)}
+    test = ABTest(mode=ab.mode, share=ab.share, salt=ab.salt, began=now)
     _write_state(tracking, version, TESTING)
-    tracking.set_alias(CHALLENGER, version.number, {AB_TAG: json.dumps(test)})
+    tracking.set_alias(CHALLENGER, version.number, {AB_TAG: test.model_dump_json()})
     tracking.untag(version.number, WAITING_TAG)
 
 

@@ -258,7 +258,7 @@ def _served(live: LiveModels) -> list[ServedModel]:
 
 
 def _releases(actions: Sequence[Action]) -> Iterator[Release]:
-    withdrawn = {each.detail.get("version") for each in actions if each.kind == event_log.TAKE_BACK}
+    withdrawn = {each.detail.get("version") for each in actions if each.kind == event_log.ROLL_BACK}
     for each in actions:
         if each.kind == event_log.LIVE and each.version is not None:
             before = each.detail.get("instead_of")
@@ -270,8 +270,8 @@ def _day_statuses(past: Sequence[Day]) -> Iterator[DayStatus]:
     for place, day in enumerate(past, 1):
         window = past[max(0, place - RECENT_DAYS) : place]
         recent = [each for each in window if day.day - each.day < timedelta(days=RECENT_DAYS)]
-        known, hours = sum(each.known for each in recent), sum(each.yardstick_hours for each in recent)
-        baseline = sum(each.yardstick_error for each in recent)
+        known, hours = sum(each.known for each in recent), sum(each.baseline_hours for each in recent)
+        baseline = sum(each.baseline_error for each in recent)
         yield DayStatus(
             day=day.day,
             hours=day.hours,

@@ -23,7 +23,7 @@ def predict(folder: Path, rows: Sequence[Hour]) -> Floats:
 
 
 def evaluate(past: Sequence[Hour], held_out: Sequence[Hour], predicted: Floats) -> dict[str, float]:
-    """Mean errors on the held-out rows, of the model and of two simple yardsticks.
+    """Mean errors on the held-out rows, of the model and of two simple baselines.
 
     `mae` and `bias` (positive: too high) are the model's; `mae_mean` is that of always answering the
     mean of the rows it learned from, `mae_last_week` of answering the target of the same hour a week before.
@@ -35,8 +35,8 @@ def evaluate(past: Sequence[Hour], held_out: Sequence[Hour], predicted: Floats) 
     known = {row.timestamp: target_of(row.count) for row in (*past, *held_out)}
     week_before = np.array([known.get(row.timestamp - WEEK, mean) for row in held_out])
     paired = np.array([row.timestamp - WEEK in known for row in held_out], dtype=bool)
-    yardstick = float(error(week_before, truth)[paired].sum())
-    skill = 1 - float(error(predicted, truth)[paired].sum()) / yardstick if yardstick else None
+    baseline = float(error(week_before, truth)[paired].sum())
+    skill = 1 - float(error(predicted, truth)[paired].sum()) / baseline if baseline else None
     return {
         "mae": float(error(predicted, truth).mean()),
         "bias": float((predicted - truth).mean()),

@@ -107,7 +107,7 @@ def _reproduce(run: "Callable[[Repo], object]", environment: dict[str, str]) -> 
         complaint = Path(scratch) / "complaint"
         # dvc.yaml says `python`: let that be this one.
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-        with _environment(environment | {COMPLAINT: str(complaint), "PATH": path}):
+        with environment_with(environment | {COMPLAINT: str(complaint), "PATH": path}):
             try:
                 with _plainly("the pipeline stopped"):
                     run(repo)
@@ -149,7 +149,7 @@ def _plainly(what: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
+def environment_with(values: dict[str, str]) -> Iterator[None]:
     """Inside, the environment has these values: DVC passes its own on to the stages."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)

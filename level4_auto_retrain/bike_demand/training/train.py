@@ -16,13 +16,13 @@ from bike_demand.training.model import fit, predict
 
 @dataclass(frozen=True)
 class Trained:
-    """A model fitted to all rows, and its twin: the same recipe without the last `held_out` rows.
+    """A model fitted to all rows, and its holdout model: the same recipe without the last `held_out` rows.
 
-    `mae` is the twin's mean error on these.
+    `mae` is the holdout model's mean error on these.
     """
 
     pipeline: Pipeline
-    twin: Pipeline
+    holdout: Pipeline
     held_out: int
     mae: float
 
@@ -44,6 +44,6 @@ def train(rows: Sequence[Hour], settings: Training) -> Trained:
         )
     if not targets(past).any():
         raise UserError(f"{NOTHING} in the gathered hours; look into the feed")
-    twin = fit(past, settings.recipe, settings.half_life_days)
-    mae = float(error(predict(twin, to_matrix(held_out)), targets(held_out)).mean())
-    return Trained(fit(rows, settings.recipe, settings.half_life_days), twin, len(held_out), mae)
+    holdout = fit(past, settings.recipe, settings.half_life_days)
+    mae = float(error(predict(holdout, to_matrix(held_out)), targets(held_out)).mean())
+    return Trained(fit(rows, settings.recipe, settings.half_life_days), holdout, len(held_out), mae)

@@ -52,8 +52,7 @@ def as_text(evidence: Evidence) -> str:
         first = f"Version {trial.version} is watched beside version {trial.against}, the champion before"
     lines = [
         f"{first}, since {trial.began:%Y-%m-%d %H:%M} for {trial.days} days at most.",
-        f"  hours   {evidence.hours} with an outcome, {evidence.waiting} wait for theirs"
-        f"{'' if trial.paired else '; unpaired, by the shown answers alone'}",
+        f"  hours   {evidence.hours} with an outcome, {evidence.waiting} wait for theirs",
     ]
     if evidence.days:
         last = evidence.days[-1]

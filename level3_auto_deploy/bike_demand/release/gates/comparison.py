@@ -172,9 +172,9 @@ def _learned_until(tracking: Tracking, version: Version, run_id: str) -> str:
 
 def holdout_run(version: Version) -> str:
     """The run of the version's holdout model. Raises UserError where it has none."""
-    if version.twin_run_id is None:
+    if version.holdout_run_id is None:
         raise UserError(f"version {version.number}: it has no holdout model to judge it by; train anew")
-    return version.twin_run_id
+    return version.holdout_run_id
 
 
 def errors_of(handoff: Path, rows: Sequence[Hour]) -> Floats:

@@ -1,6 +1,5 @@
 """The evidence on which a test or a watch is decided: two versions' predictions of the same hours."""
 
-import json
 import math
 from collections.abc import Sequence
 from contextlib import closing
@@ -30,7 +29,7 @@ from bike_demand.release.ab.statistics import (
 )
 from bike_demand.release.transitions import LIVE_SINCE_TAG
 from bike_demand.settings import AB, DATA, Settings
-from bike_demand.tracking import AB_TAG, CHALLENGER, CHAMPION, PREVIOUS, Tracking
+from bike_demand.tracking import AB_TAG, CHALLENGER, CHAMPION, PREVIOUS, Tracking, ab_test
 
 METHOD = (
     "One-sided asymptotic confidence sequence for the ratio of mean absolute errors, day by day, after"
@@ -61,7 +60,6 @@ class Trial(BaseModel):
     mode: str  # ab or shadow; a watch is a shadow, as the champion before is not shown
     share: float
     salt: str
-    paired: bool
     began: datetime
     days: int
 
@@ -91,7 +89,7 @@ class Evidence(BaseModel):
     hours: int
     waiting: int  # hours with predictions and no outcome yet
     days: tuple[TrialDay, ...]
-    verdict: str  # of a test: keep on, promote, reject, stop; of a watch: keep on, take back, end
+    verdict: str  # of a test: keep on, promote, reject, stop; of a watch: keep on, roll back, end
     reason: str
     alpha: float
     worse: float
@@ -106,25 +104,14 @@ def under_test(settings: Settings, tracking: Tracking) -> Trial | None:
     challenger, champion = aliases.get(CHALLENGER), aliases.get(CHAMPION)
     if challenger is None or champion is None or challenger == champion:
         return None
-    try:
-        test = json.loads(tracking.version(challenger).tags[AB_TAG])
-        return Trial(
-            kind=TrialKind.TEST,
-            version=challenger,
-            against=champion,
-            mode=test["mode"],
-            share=test["share"],
-            salt=test["salt"],
-            # A shadow is never shown: there are only pairs.
-            paired=settings.ab.paired or test["mode"] == "shadow",
-            began=datetime.fromisoformat(test["began"]),
-            days=settings.ab.days,
-        )
-    except (KeyError, TypeError, ValueError):
+    test = ab_test(tracking.version(challenger))
+    if test is None:
         raise UserError(
             f"version {challenger} is the challenger, but its tag {AB_TAG} describes no test; end it with"
             " `ab stop` and deploy it again"
-        ) from None
+        )
+    kind, days = TrialKind.TEST, settings.ab.days
+    return Trial(kind=kind, version=challenger, against=champion, days=days, **dict(test))
 
 
 def under_watch(settings: Settings, tracking: Tracking) -> Trial | None:
@@ -143,7 +130,6 @@ def under_watch(settings: Settings, tracking: Tracking) -> Trial | None:
         mode="shadow",
         share=0.0,
         salt="",
-        paired=True,
         began=datetime.fromisoformat(since),
         days=settings.ab.watch_days,
     )
@@ -176,12 +162,9 @@ def _now(settings: Settings, as_of: datetime | None, began: datetime, found: Seq
 def weigh(pairs: Sequence[Pair], trial: Trial, settings: AB, now: datetime, waiting: int) -> Evidence:
     """The verdict on the hours of the days before `now`; a day that is not over does not count yet."""
     pairs = [pair for pair in pairs if trial.began <= pair.hour and pair.hour.date() < now.date()]
-    if not trial.paired:
-        challenger, champion = _unpaired(pairs, trial.share)
-    else:
-        right = [target_of(pair.count) for pair in pairs]
-        challenger = _errors([pair.prediction for pair in pairs], right)
-        champion = _errors([pair.other for pair in pairs], right)
+    right = [target_of(pair.count) for pair in pairs]
+    challenger = _errors([pair.prediction for pair in pairs], right)
+    champion = _errors([pair.other for pair in pairs], right)
     ordinals = np.array([pair.hour.toordinal() for pair in pairs], dtype=np.int64)
     looks = look(by_day(ordinals, challenger, champion), settings.alpha) if pairs else None
     verdict, reason = _decide(looks, trial, settings, now, waiting)
@@ -198,34 +181,6 @@ def weigh(pairs: Sequence[Pair], trial: Trial, settings: AB, now: datetime, wait
         tolerance=settings.tolerance,
         guard=settings.guard,
     )
-
-
-def _unpaired(pairs: Sequence[Pair], share: float) -> tuple[Floats, Floats]:
-    """Errors of the two arms from the shown predictions alone, one number for each hour, with the same means.
-
-    Augmented inverse-probability weighting, as in the paper for treatment effects: the error of an hour
-    counts 1 / share times as far as it differs from the mean at that time of the day on the days before.
-    """
-    arms = np.zeros((2, len(pairs)))
-    usual: dict[int, tuple[float, int]] = {}
-    today: list[tuple[int, float]] = []
-    for number, pair in enumerate(pairs):
-        if number and pair.hour.date() != pairs[number - 1].hour.date():
-            for hour, known in today:
-                total, times = usual.get(hour, (0.0, 0))
-                usual[hour] = (total + known, times + 1)
-            today = []
-        is_challenger = pair.variant == CHALLENGER
-        shown = pair.prediction if is_challenger else pair.other
-        off_by = error(shown, target_of(pair.count))
-        total, times = usual.get(pair.hour.hour, (0.0, 0))
-        expected = total / times if times else 0.0
-        arms[:, number] = expected
-        arms[0 if is_challenger else 1, number] += (off_by - expected) / (
-            share if is_challenger else 1 - share
-        )
-        today.append((pair.hour.hour, off_by))
-    return arms[0], arms[1]
 
 
 def _errors(answers: Sequence[float], right: Sequence[float]) -> Floats:
@@ -289,9 +244,9 @@ def _decide(looks: Looks | None, trial: Trial, settings: AB, now: datetime, wait
 
 def _watched(looks: Looks | None, trial: Trial, settings: AB, now: datetime) -> tuple[str, str]:
     if looks is not None and is_far_worse(looks, settings)[-1]:
-        return "take back", f"far worse than version {trial.against}: {_in_words(looks)}"
+        return "roll back", f"far worse than version {trial.against}: {_in_words(looks)}"
     if looks is not None and is_surely_worse(looks)[-1]:
-        return "take back", f"surely worse than version {trial.against}: {_in_words(looks)}"
+        return "roll back", f"surely worse than version {trial.against}: {_in_words(looks)}"
     summary = "no hour has an outcome yet" if looks is None else _in_words(looks)
     over = now >= trial.began + timedelta(days=trial.days)
     enough = looks is not None and looks.hours[-1] >= KNOWN_SHARE * 24 * trial.days

@@ -74,7 +74,7 @@ def _watch(settings: Settings, tracking: Tracking, as_of: datetime | None, repor
         return False
     evidence = gather(settings, trial, as_of)
     champion = tracking.version(trial.version)
-    if evidence.verdict == "take back":
+    if evidence.verdict == "roll back":
         _store(tracking, champion, evidence, None)
         report(roll_back(settings, tracking, f"{GUARD}: {evidence.reason}", evidence.now))
         return False

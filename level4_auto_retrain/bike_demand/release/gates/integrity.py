@@ -70,14 +70,14 @@ def was_not_rolled_back(context: GateContext) -> GateResult:
     """
     reason = context.version.tags.get(BLOCKED_TAG)
     if reason is not None:
-        return GateResult(False, f"it was live and was taken back: {reason}; {RETRAIN}", {"reason": reason})
+        return GateResult(False, f"it was live and was rolled back: {reason}; {RETRAIN}", {"reason": reason})
     for version in context.tracking.versions():
         if version.digest != context.version.digest or version.number == context.version.number:
             continue
         if (became := _failure(context, version)) is not None:
             summary = f"its model is that of version {version.number}, which was {became}; {RETRAIN}"
             return GateResult(False, summary, {"version": version.number, "became": became})
-    return GateResult(True, "never taken back or rejected")
+    return GateResult(True, "never rolled back or rejected")
 
 
 def _failure(context: GateContext, version: Version) -> str | None:

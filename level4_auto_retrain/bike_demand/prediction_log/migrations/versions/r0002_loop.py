@@ -1,4 +1,4 @@
-"""What the loop keeps: signals, incidents, alerts, actions and lessons."""
+"""What the loop keeps: signals, incidents, alerts, actions and regression cases."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0001"
 
 OPEN = sa.text("ended_at IS NULL")
 BEGUN = sa.text("state = 'begun'")
-NEW = ("drift", "days", "facts", "norms", "lessons", "actions", "alerts", "incidents", "signals")
+NEW = ("drift", "days", "facts", "norms", "regression_cases", "actions", "alerts", "incidents", "signals")
 
 
 def upgrade() -> None:
@@ -38,7 +38,7 @@ def upgrade() -> None:
         sa.Column("done", sa.JSON, nullable=False),
         sa.Column("ended_at", sa.DateTime),
         sa.Column("cost", sa.JSON),
-        sa.Column("lesson", sa.Integer),
+        sa.Column("regression_case", sa.Integer),
     )
     op.create_index(
         "incidents_open",
@@ -73,7 +73,7 @@ def upgrade() -> None:
         "actions_begun", "actions", ["kind"], unique=True, sqlite_where=BEGUN, postgresql_where=BEGUN
     )
     op.create_table(
-        "lessons",
+        "regression_cases",
         sa.Column("id", sa.Integer, primary_key=True),
         sa.Column("incident", sa.Integer, sa.ForeignKey("incidents.id"), nullable=False),
         sa.Column("kind", sa.String(10), nullable=False),
@@ -103,8 +103,8 @@ def upgrade() -> None:
         sa.Column("error", sa.Float, nullable=False),
         sa.Column("bias", sa.Float, nullable=False),
         sa.Column("count", sa.Float, nullable=False),
-        sa.Column("yardstick_hours", sa.Integer, nullable=False),
-        sa.Column("yardstick_error", sa.Float, nullable=False),
+        sa.Column("baseline_hours", sa.Integer, nullable=False),
+        sa.Column("baseline_error", sa.Float, nullable=False),
         sa.Column("paired_error", sa.Float, nullable=False),
         sa.Column("predictions", sa.JSON, nullable=False),
         sa.Column("features", sa.JSON, nullable=False),
