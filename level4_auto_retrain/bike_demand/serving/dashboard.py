@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from bike_demand.data.schema import LIMITS
-from bike_demand.data.target import ERROR_NAME, ERROR_UNIT, TITLE
+from bike_demand.data.target import ERROR_DECIMALS, ERROR_NAME, ERROR_UNIT, TITLE
 from bike_demand.errors import UserError
 from bike_demand.prediction_log import event_log, expected_ranges
 from bike_demand.prediction_log.database import Database, open_database
@@ -84,6 +84,7 @@ class StatusDocument(BaseModel):
     reference_error: float | None = Field(None, description="of the live version, at its release")
     error_name: str = ERROR_NAME
     error_unit: str = ERROR_UNIT
+    error_decimals: int = ERROR_DECIMALS
     days: list[DayStatus] = []
     comparisons: list[dict[str, Any]] = Field([], description="A/B tests and watches, with their evidence")
     signals: list[Raised] = []

@@ -44,17 +44,17 @@ function drawHeader({ title, environment, as_of, loop_checked_at, links, headlin
     <ul>${headline.doing.map(each => html`<li>${each}</li>`)}</ul></div>`);
 }
 
-function drawTiles({ models: [live, other], live_since, days, reference_error, error_unit, trainings, budget, workers }) {
+function drawTiles({ models: [live, other], live_since, days, reference_error, error_unit, error_decimals, trainings, budget, workers }) {
   const tile = (name, value, unit, ...lines) => html`<div class="card"><span class="soft">${name}</span>
     <b>${value} <small>${unit}</small></b>${lines.filter(Boolean).map(each => html`<p class="note">${each}</p>`)}</div>`;
   const now = samples.at(-1), { recent_error, improvement } = days.findLast(each => each.recent_error !== null) ?? {};
   show("tiles",
     tile("Champion", live ? `v${live.version}` : "–", "", live_since && `since ${day(live_since)}`,
       other && `${other.role} v${other.version}, shown for ${percent(other.share)}`),
-    tile("Error, 14 days", number(recent_error, 1), recent_error === undefined ? "" : error_unit,
+    tile("Error, 14 days", number(recent_error, error_decimals), recent_error === undefined ? "" : error_unit,
       improvement != null && html`<span class="tone ${improvement > 0 ? "good" : "bad"}">${percent(Math.abs(improvement))}
         ${improvement > 0 ? "better" : "worse"} than the baseline</span>`,
-      reference_error !== null && `reference error at release: ${number(reference_error, 1)}`),
+      reference_error !== null && `reference error at release: ${number(reference_error, error_decimals)}`),
     tile("Trainings", trainings.filter(each => !each.detail.nothing_new).length, "",
       budget.of && `${Math.max(0, budget.of - budget.spent)} of ${budget.of} left in ${budget.days} days`, budget.says),
     tile("Service", now ? duration(now.p95) : "–", now?.p95 == null ? "" : "for 95 %",
@@ -168,7 +168,7 @@ function chart(id, data, options) {
 }
 
 const line = (label, tone, more = {}) => ({ label, stroke: colour(tone), width: 2, points: { show: plot => plot.data[0].length < 4 },
-  value: (_, value) => number(value, more.digits ?? 1), ...more });
+  value: (_, value) => number(value, more.digits ?? status.error_decimals), ...more });
 const time = (label, text) => ({ label, value: (_, at) => at === null ? "–" : text(at) });
 
 const incidents = (at, ...kinds) => status.incidents.filter(each => kinds.includes(each.kind) && seconds(each.since) < at + DAY
@@ -256,8 +256,8 @@ function drawTrafficChart() {
     label: "Requests and failures per second, and the 95th percentile of the latency", scales: { y: scale, ms: scale },
     axes: [{ space: 90, size: 30, values: (_, ticks) => ticks.map(clock) }, { size: 50 },
       { scale: "ms", side: 1, size: 60, grid: { show: false }, values: (_, ticks) => ticks.map(each => `${each} ms`) }],
-    series: [time("time", clock), line("requests/s", "model", { fill: colour("band") }), line("failed/s", "bad"),
-      line("95 % within, ms", "baseline", { scale: "ms" })],
+    series: [time("time", clock), line("requests/s", "model", { digits: 1, fill: colour("band") }), line("failed/s", "bad", { digits: 1 }),
+      line("95 % within, ms", "baseline", { digits: 1, scale: "ms" })],
   }));
 }
 
