@@ -118,7 +118,7 @@ function drawDrift({ drift }) {
 }
 
 function drawTraffic({ traffic: { rows, requests, rejected, failed, buckets } }) {
-  show("traffic", html`<p class="note">Since the service started: ${number(requests)} requests, ${number(rejected)} rejected (4xx),
+  show("traffic", requests > 0 && html`<p class="note">Since the service started: ${number(requests)} requests, ${number(rejected)} rejected (4xx),
     ${number(failed)} failed (5xx); half within ${duration(quantile(.5, buckets))}, 95 % within ${duration(quantile(.95, buckets))}.</p>`,
   requests > 0 && table(["version", "predictions"], Object.entries(rows).map(([version, count]) => [`v${version}`, number(count)])));
 }
@@ -156,11 +156,11 @@ const size = place => ({ width: place.clientWidth, height: Math.min(330, Math.ma
 function chart(id, data, options) {
   const text = JSON.stringify(data), known = charts[id];
   if (!known?.root.isConnected) {
-    const axis = { stroke: colour("soft"), grid: { stroke: colour("line"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
+    const axis = { stroke: colour("soft"), grid: { stroke: colour("line"), width: 1 }, ticks: { show: false } };
     const newest = plot => plot.cursor.idx ?? plot.setLegend({ idx: plot.data[1].findLastIndex(each => each !== null) });
     const given = options(), hooks = { setCursor: [newest], ready: [newest], setData: [newest] };
-    $(id).replaceChildren();
     const axes = given.axes.map(each => ({ ...axis, ...each }));
+    $(id).replaceChildren();
     charts[id] = new uPlot({ ...given, ...size($(id)), axes, hooks }, data, $(id));
     Object.assign(charts[id].root, { role: "img", ariaLabel: given.label });
   } else if (drawn[id] !== text) known.setData(data);
