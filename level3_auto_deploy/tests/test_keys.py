@@ -1,6 +1,7 @@
 """API keys: who gets in, and what is kept of them."""
 
 import hashlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from bike_demand.serving.onnx_model import load_model
 from tests.conftest import Run
 from tests.service import served
 
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 OUTCOME = [{"timestamp": "2012-06-13T17:00:00", "count": 1}]
 
 
@@ -153,3 +155,28 @@ def test_others_are_not_let_ask_a_service_without_keys(released: Path, run: Run)
 def test_a_file_that_holds_no_keys_is_told_before_it_serves(released: Path, run: Run) -> None:
     (released / "state" / "keys.yaml").write_text("- planning\n", encoding="utf-8")
     assert "not a file of keys" in run("serve", "--port", 0).refusal()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the PATH")
+def test_the_documentation_sends_the_key_that_a_browser_was_given(
+    client: Client, keys: tuple[str, str]
+) -> None:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(f"{client.base_url}/docs")
+        predict = page.locator(".opblock", has_text="/predict")
+        predict.locator(".opblock-summary-control").click()
+        predict.get_by_role("button", name="Try it out").click()
+        for key, status in ((None, "401"), (keys[0], "200")):
+            if key is not None:
+                page.locator(".auth-wrapper .authorize").first.click()
+                dialog = page.locator(".dialog-ux .auth-container", has_text=HEADER)
+                dialog.locator("input").fill(key)
+                dialog.get_by_role("button", name="Apply credentials").click()
+                page.locator(".dialog-ux").get_by_role("button", name="Close").first.click()
+            predict.get_by_role("button", name="Execute").click()
+            predict.locator(".live-responses-table .response-col_status", has_text=status).wait_for()
+        browser.close()

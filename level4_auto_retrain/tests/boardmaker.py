@@ -123,9 +123,10 @@ def fill(address: str, signals: Sequence[Signal] = (), tests: Sequence[dict[str,
             },
         )
         event_log.raise_signals(database, signals, NOW)
-        live = {"reference": {"mae": 28.25}, "checked_at": datetime.now(UTC).isoformat()}
         budget = {"spent": 1, "of": 4, "days": 30, "says": "It cools down until 2012-01-12."}
-        event_log.publish(database, {"live": live, "tests": list(tests), "budget": budget}, NOW)
+        checked_at = datetime.now(UTC).isoformat()
+        content = {"reference_error": 28.25, "loop_checked_at": checked_at, "comparisons": list(tests)}
+        event_log.publish(database, content | {"budget": budget}, NOW)
 
 
 def metrics() -> Metrics:

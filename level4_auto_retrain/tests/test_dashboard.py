@@ -114,7 +114,7 @@ def test_the_document_has_the_whole_story(address: str, model: OnnxModel) -> Non
         ("2", "challenger", 0.5),
     ]
     assert (status.live_since, status.reference_error) == (at(62), 28.25)
-    assert status.improvement == pytest.approx(1 - ERROR / BASELINE)
+    assert status.days[-1].improvement == pytest.approx(1 - ERROR / BASELINE)
     assert [(each.at, each.version, each.rolled_back) for each in status.releases] == [
         (at(0), 1, None),
         (at(45), 2, None),
@@ -220,7 +220,7 @@ def test_a_registry_that_is_not_followed_is_a_warning(address: str, live: LiveMo
 def test_a_loop_that_stopped_is_a_warning(address: str, live: LiveModels) -> None:
     fill(address)
     with closing(open_database(address)) as database:
-        event_log.publish(database, {"live": {"checked_at": "2026-01-01T00:00:00+00:00"}}, NOW)
+        event_log.publish(database, {"loop_checked_at": "2026-01-01T00:00:00+00:00"}, NOW)
     assert glance(status_of(address, live)) == ("warn", "The loop does not run")
 
 

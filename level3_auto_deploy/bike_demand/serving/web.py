@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 from uvicorn.supervisors import Multiprocess
 
-from bike_demand.data.target import DESCRIPTION
+from bike_demand.data.target import DESCRIPTION, TITLE
 from bike_demand.errors import UserError
 from bike_demand.settings import Serving
 
@@ -42,7 +42,7 @@ class Detail(BaseModel):
 def new_app(lifespan: Lifespan | None = None) -> FastAPI:
     """An application with `/docs` (which needs no network) and `/live`. No redirect names a host."""
     app = FastAPIOffline(
-        title="Bike demand",
+        title=TITLE,
         description=DESCRIPTION,
         redoc_url=None,
         lifespan=lifespan,

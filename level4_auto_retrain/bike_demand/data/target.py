@@ -11,6 +11,7 @@ from bike_demand.data.schema import Hour
 Floats = npt.NDArray[np.float64]
 Number = TypeVar("Number", float, Floats)
 
+TITLE = "Bike demand"
 DESCRIPTION = "How many bikes will be rented in an hour, from the calendar and the weather forecast."
 
 # Of an answer.

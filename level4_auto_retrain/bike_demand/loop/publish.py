@@ -10,20 +10,20 @@ from bike_demand.monitoring.rules import MONTH, due
 from bike_demand.prediction_log import event_log
 from bike_demand.release.ab.evidence import Evidence, TrialKind, gather, under_test, under_watch
 from bike_demand.tracking import CHALLENGER, CHAMPION, PREVIOUS
-from bike_demand.training.record import PROMISE
 
 
 def publish(context: Context) -> None:
-    """Keep the live version's reference error, running comparisons with their evidence, and the budget."""
+    """Keep these fields of the status document: the live reference error, comparisons, the budget."""
     aliases = context.tracking.aliases()
     champion = aliases.get(CHAMPION)
     tags = {} if champion is None else context.tracking.version(champion).tags
-    live = {
-        "reference": {name: float(tags[name]) for name in PROMISE if name in tags} or None,
-        "checked_at": datetime.now(UTC).isoformat(),  # wall time: is the loop alive?
-    }
     busy = CHALLENGER in aliases or PREVIOUS in aliases
-    content = {"live": live, "tests": _tests(context) if busy else [], "budget": _budget(context)}
+    content = {
+        "reference_error": float(tags["mae"]) if "mae" in tags else None,
+        "comparisons": _comparisons(context) if busy else [],
+        "budget": _budget(context),
+        "loop_checked_at": datetime.now(UTC).isoformat(),  # wall time: is the loop alive?
+    }
     event_log.publish(context.database, content, context.now)
 
 
@@ -36,7 +36,7 @@ def _budget(context: Context) -> dict[str, Any]:
     return {"spent": spent, "of": context.settings.trigger.budget, "days": MONTH.days, "says": says}
 
 
-def _tests(context: Context) -> list[dict[str, Any]]:
+def _comparisons(context: Context) -> list[dict[str, Any]]:
     found = []
     for what in (under_test, under_watch):
         try:

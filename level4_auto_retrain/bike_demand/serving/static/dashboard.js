@@ -1,345 +1,269 @@
-// Polls /status and draws it. Sections are redrawn only when their data changed, so that selections and scroll positions stay.
+// Polls /status and draws it. What did not change is left alone, so that selections and scroll positions stay.
 
 const DAY = 86400; // seconds
-const HISTORY = 2000; // samples of the traffic, kept while the page is open
 const $ = id => document.getElementById(id);
-const narrow = matchMedia("(max-width: 40rem)"), dark = matchMedia("(prefers-color-scheme: dark)");
-let status, range = 90, errorTop = 1;
-const samples = [];
+const samples = [], charts = {}, drawn = {};
+let status, range = 90;
 
-// ---- text
+class Markup extends String {}
+const escaped = value => value instanceof Markup ? value : Array.isArray(value) ? value.map(escaped).join("")
+  : value == null || value === false ? "" : String(value).replace(/[&<>"']/g, each => `&#${each.charCodeAt()};`);
+/** Markup from a template: values are escaped unless they are markup, lists joined; null and false are nothing. */
+const html = (parts, ...values) => new Markup(String.raw({ raw: parts }, ...values.map(escaped)));
+const table = (head, rows) => html`<table>${head.map(each => html`<th>${each}</th>`)}
+  ${rows.map(row => html`<tr>${row.map(each => html`<td>${each}</td>`)}</tr>`)}</table>`;
 
-// Times without a zone are in the time of the feed: drawn as they are, by calling them UTC.
-const seconds = text => Date.parse(/Z|[+-]\d\d:\d\d$/.test(text) || text.length === 10 ? text : `${text}Z`) / 1000;
-const day = (text, more = {}) => new Date(1000 * seconds(text)).toLocaleDateString("en-GB",
-  { day: "numeric", month: "short", year: "numeric", timeZone: "UTC", ...more });
-/** Days since 1970 in seconds as a date, with its year where that is not the year of `before`. */
-const dateOf = (at, before) => {
-  const text = new Date(1000 * at).toISOString(), same = before && text.startsWith(new Date(1000 * before).toISOString().slice(0, 4));
-  return day(text, same ? { year: undefined } : {});
-};
-const fixed = (value, digits = 1) => value == null ? "–" : value.toFixed(digits);
-const percent = share => `${(100 * share).toFixed(0)} %`;
-const short = value => value >= 10 || value === 0 ? value.toFixed(0) : value.toFixed(1);
-const clock = at => new Date(1000 * at).toLocaleTimeString("en-GB");
-const duration = value => value == null ? "–" : value < 1 ? `${(1000 * value).toPrecision(2)} ms` : `${value.toPrecision(2)} s`;
-const ago = text => {
-  const past = Math.max(0, seconds(status.generated_at) - seconds(text));
-  for (const [unit, length] of [["days", DAY], ["h", 3600], ["min", 60]])
-    if (past >= 2 * length) return `${Math.floor(past / length)} ${unit} ago`;
-  return `${past.toFixed(0)} s ago`;
-};
-
-/** An element; its children are elements or text, never HTML. */
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) if (value != null) node.setAttribute(name, value);
-  node.append(...children.flat().filter(each => each != null && each !== false));
-  return node;
-}
-
-const drawn = {};
-/** Calls `draw` with the section's element and puts what it returns there, if the data differ from last time. */
-function section(id, data, draw) {
-  const text = JSON.stringify(data);
-  if (drawn[id] === text) return;
+function show(id, ...content) {
+  const text = escaped(content);
+  if (drawn[id] !== text) $(id).innerHTML = text;
   drawn[id] = text;
-  $(id).replaceChildren(...[draw(data, $(id))].flat().filter(each => each != null));
 }
 
-// ---- sections
+// Times without a zone are in the time of the feed: shown as they are, by calling them UTC.
+const seconds = text => Date.parse(/T[\d:.]+$/.test(text) ? `${text}Z` : text) / 1000;
+const midnight = text => Math.floor(seconds(text) / DAY) * DAY;
+const dateOf = (at, dateStyle = "medium") => new Date(1000 * at).toLocaleDateString("en-GB", { dateStyle, timeZone: "UTC" });
+const day = text => dateOf(seconds(text));
+const clock = at => new Date(1000 * at).toLocaleTimeString("en-GB");
+const number = (value, digits = 0) => value?.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits }) ?? "–";
+const percent = share => `${number(100 * share)} %`;
+const duration = value => value == null ? "–" : `${(1000 * value).toLocaleString("en", { maximumSignificantDigits: 2 })} ms`;
 
 const SIGNS = { good: "✓", busy: "↻", warn: "!", bad: "✖", none: "…" };
-
-function drawHeadline({ headline, problems }, card) {
-  card.className = `card ${headline.state}`;
-  document.title = `${headline.title} · ${status.title}`;
-  return [
-    make("div", { class: "sign", "aria-hidden": "true" }, SIGNS[headline.state]),
-    make("div", {}, make("h1", {}, headline.title), make("p", {}, headline.reason),
-      problems.filter(each => each !== headline.reason).map(each => make("p", { class: "tone bad" }, each)),
-      make("ul", {}, headline.doing.map(each => make("li", {}, each)))),
-  ];
-}
-
-function drawTiles({ models, live_since, recent, improvement, reference, error_unit, trainings, budget, now, workers, requests }) {
-  const tile = (name, value, unit, ...lines) => make("div", { class: "card tile" }, make("span", { class: "soft" }, name),
-    make("b", {}, value, " ", make("small", {}, unit)), lines.filter(Boolean).map(each => make("p", {}, each)));
-  const [live, other] = models;
-  return [
-    tile("Live model", live ? `v${live.version}` : "–", "",
-      live_since && `since ${day(live_since)}`,
-      other && `beside it ${other.role} v${other.version}, shown for ${percent(other.share)}`),
-    tile("Error, 14 days", fixed(recent), error_unit,
-      improvement != null && make("span", { class: `tone ${improvement > 0 ? "good" : "bad"}` },
-        `${percent(Math.abs(improvement))} ${improvement > 0 ? "better" : "worse"} than the baseline`),
-      reference != null && `${fixed(reference)} expected at release`, recent == null && "no outcome is known yet"),
-    tile("Trainings", trainings, "",
-      budget.of && `${Math.max(0, budget.of - budget.spent)} of ${budget.of} left in ${budget.days} days`, budget.says),
-    tile("Service", now ? duration(now.p95) : "–", now?.p95 == null ? "" : "for 95 %",
-      now ? `${short(now.rate)} requests/s, ${now.failed ? `${short(now.failed)} failed/s` : "none failed"}` : "measuring",
-      `${requests.toLocaleString("en")} requests since its start; ${workers} worker${workers === 1 ? "" : "s"}`),
-  ];
-}
-
 const TONES = { "data-quality": "warn", "input-drift": "none", "error-drift": "drift", age: "busy" };
 
-function drawSignals(signals, card) {
-  card.hidden = !signals.length;
-  return [make("h2", {}, "Open signals"), ...signals.map(each => make("div", { class: `signal ${TONES[each.kind] ?? "bad"}` },
-    make("b", { class: "tone" }, `${each.kind}: ${each.subject}`), make("span", { class: "soft" }, ` since ${day(each.first_at)}`),
-    make("p", {}, each.says)))];
+function drawHeader({ title, environment, as_of, loop_checked_at, links, headline, problems }) {
+  document.title = `${headline.title} · ${title}`;
+  show("header", html`<strong>${title}, ${environment}</strong><span>${as_of && dateOf(seconds(as_of), "full")}</span>
+    <span class="soft">${loop_checked_at && `monitored at ${clock(seconds(loop_checked_at))}`}</span>
+    <nav>${Object.entries({ ...links, API: "docs" }).map(([name, href]) => html`<a href="${href}">${name}</a>`)}</nav>`);
+  $("headline").className = `card ${headline.state}`;
+  show("headline", html`<div class="sign" aria-hidden="true">${SIGNS[headline.state]}</div>
+    <div><h1>${headline.title}</h1><p>${headline.reason}</p>
+    ${problems.filter(each => each !== headline.reason).map(each => html`<p class="bad tone">${each}</p>`)}
+    <ul>${headline.doing.map(each => html`<li>${each}</li>`)}</ul></div>`);
 }
 
-/** Releases, trainings, alerts and ended incidents as [time, tone, title, {label: text}], newest first. */
-function events({ releases, trainings, alerts, incidents }) {
-  const plain = value => typeof value !== "object" || value === null ? String(value)
-    : Object.entries(value).map(([name, each]) => `${name.replaceAll("_", " ")} ${plain(each)}`).join(", ");
-  const missing = alert => Object.entries(alert.delivered).filter(([, state]) => typeof state !== "string")
-    .map(([channel, state]) => `${channel}: ${state?.reason ?? "not tried yet"}`).join("; ");
+function drawTiles({ models: [live, other], live_since, days, reference_error, error_unit, error_decimals, trainings, budget, workers }) {
+  const tile = (name, value, unit, ...lines) => html`<div class="card"><span class="soft">${name}</span>
+    <b>${value} <small>${unit}</small></b>${lines.filter(Boolean).map(each => html`<p class="note">${each}</p>`)}</div>`;
+  const now = samples.at(-1), { recent_error, improvement } = days.findLast(each => each.recent_error !== null) ?? {};
+  show("tiles",
+    tile("Champion", live ? `v${live.version}` : "–", "", live_since && `since ${day(live_since)}`,
+      other && `${other.role} v${other.version}, shown for ${percent(other.share)}`),
+    tile("Error, 14 days", number(recent_error, error_decimals), recent_error === undefined ? "" : error_unit,
+      improvement != null && html`<span class="tone ${improvement > 0 ? "good" : "bad"}">${percent(Math.abs(improvement))}
+        ${improvement > 0 ? "better" : "worse"} than the baseline</span>`,
+      reference_error !== null && `reference error at release: ${number(reference_error, error_decimals)}`),
+    tile("Trainings", trainings.filter(each => !each.detail.nothing_new).length, "",
+      budget.of && `${Math.max(0, budget.of - budget.spent)} of ${budget.of} left in ${budget.days} days`, budget.says),
+    tile("Service", now ? duration(now.p95) : "–", now?.p95 == null ? "" : "for 95 %",
+      now ? `${number(now.rate, 1)} requests/s, ${now.failed ? `${number(now.failed, 1)} failed/s` : "none failed"}` : "measuring",
+      `workers: ${workers.map(each => each.version ? `v${each.version}` : "no model").join(", ") || "none"}`));
+}
+
+/** Releases, trainings and alerts as [time, tone, title, {label: text}], newest first. */
+function events({ releases, trainings, alerts, undelivered }) {
+  const numbers = evidence => Object.entries(evidence ?? {}).filter(each => typeof each[1] === "number")
+    .map(([name, value]) => `${name.replaceAll("_", " ")} ${value}`).join(", ");
   return [
-    ...releases.map(each => each.rolled_back == null ? [each.at, "good", `Version ${each.version} is live`, {}]
+    ...releases.map(each => each.rolled_back === null ? [each.at, "good", `Version ${each.version} is live`, {}]
       : [each.at, "bad", `Version ${each.rolled_back} is rolled back, version ${each.version} is live again`, {}]),
-    ...trainings.map(each => [each.at, "drift", `Training: ${each.reason}`,
-      { Outcome: `${each.version ? `version ${each.version}, ` : ""}${each.detail.outcome ?? each.state}` }]),
-    ...alerts.filter(each => !each.key.startsWith("over:") || missing(each)).map(each => [each.at, "warn", each.title, {
-      "Not delivered": missing(each), "What happened": each.body.happened, "What was done": each.body.done,
-      "What you may do": each.body.you_may }]),
-    ...incidents.filter(each => each.ended_at).map(each => [each.ended_at, "good",
-      `Over: ${each.kind}, ${each.subject}, ${day(each.since)} to ${day(each.ended_at)}`,
-      { ...Object.fromEntries(each.done.map(one => [day(one.at), one.what])), Cost: each.cost && plain(each.cost),
-        Learned: each.regression_case && `regression case ${each.regression_case}` }]),
+    ...trainings.map(({ at, reason, version, detail, state }) => [at, "drift", `Training: ${reason}`,
+      { Version: version, Outcome: detail.outcome ?? state }]),
+    ...alerts.map(({ id, key, at, title, body }) => [at, key.startsWith("over:") ? "good" : "warn", title, {
+      "Not delivered": undelivered.filter(each => each.id === id).map(each => `${each.channel}: ${each.reason}`).join("; "),
+      "What happened": body.happened, Evidence: numbers(body.evidence),
+      "What was done": body.done, "What you may do": body.you_may,
+    }]),
   ].sort((one, other) => seconds(other[0]) - seconds(one[0])).slice(0, 100);
 }
 
-function drawEvents(rows) {
-  if (!rows.length) return make("p", { class: "soft" }, "Nothing yet.");
-  return make("ul", {}, rows.map(([at, tone, title, lines]) => make("li", { class: tone }, make("time", { datetime: at }, day(at)),
-    make("div", {}, make("span", { class: "tone" }, title), make("dl", {}, Object.entries(lines).filter(each => each[1])
-      .map(([label, text]) => make("div", {}, make("dt", {}, `${label}: `), make("dd", {}, text))))))));
-}
-
-function drawQuality({ fields, days, signals, incidents, fallbacks, as_of }) {
-  if (!as_of) return make("p", { class: "soft" }, "Nothing was monitored yet.");
-  const about = each => each.kind === "data-quality";
-  const names = [...new Set([...fields, "feed", ...[...signals, ...incidents].filter(about).map(each => each.subject)])];
-  const known = new Map(days.map(each => [each.day, each]));
-  const dates = Array.from({ length: 28 }, (_, number) => new Date(1000 * (seconds(as_of.slice(0, 10)) - (28 - number) * DAY)).toISOString().slice(0, 10));
-  const violations = (name, date) => fields.includes(name)
-    ? Object.entries(known.get(date)?.quality[name] ?? {}).map(([rule, hours]) => `${rule} (${hours} h)`)
-    : incidents.filter(each => about(each) && each.subject === name && each.since.slice(0, 10) <= date
-      && !(each.ended_at && each.ended_at.slice(0, 10) <= date)).map(each => each.noticed_by);
-  return names.map(name => {
-    const signal = signals.find(each => about(each) && each.subject === name);
-    const cells = dates.map(date => [date, violations(name, date)]);
-    const bad = cells.filter(each => each[1].length).length;
-    return make("div", { class: "field" }, make("span", { class: signal ? "tone warn" : null }, name),
-      make("div", { class: "strip", role: "img", "aria-label": `${name}: violations on ${bad} of 28 days` }, cells.map(([date, found]) =>
-        make("i", { class: found.length ? "violated" : fields.includes(name) && !known.has(date) ? "unknown" : null,
-          title: `${day(date)}: ${found.join(", ") || (known.has(date) ? "no violation" : "no requests")}` }))),
-      signal && make("p", {}, signal.says), fallbacks[name] && make("p", {}, `replaced in ${fallbacks[name]} predictions of the last day`));
+function drawEvents({ signals, as_of, ...others }) {
+  show("signals", signals.map(each => html`<div class="signal ${TONES[each.kind] ?? "bad"}">
+    <b class="tone">${each.kind}: ${each.subject}</b> <span class="soft">since ${day(each.first_at)}</span><p>${each.says}</p></div>`));
+  const rows = events(others).map(([at, tone, title, details]) => {
+    const lines = Object.entries(details).filter(each => each[1]).map(([label, text]) => html`<p class="note">${label}: ${text}</p>`);
+    const isNew = seconds(as_of) - seconds(at) < 7 * DAY;
+    return html`<li class="${tone}"><time class="note">${day(at)}</time>${!lines.length ? html`<span class="tone">${title}</span>`
+      : html`<details ${isNew && "open"}><summary class="tone">${title}</summary>${lines}</details>`}</li>`;
   });
+  show("events", rows.length ? html`<ul>${rows}</ul>` : html`<p class="soft">Nothing yet.</p>`);
 }
 
-function drawDrift(drift) {
-  $("drift-span").textContent = drift ? `week to ${day(drift.current[1])}, against ${day(drift.reference[0])} to ${day(drift.reference[1])}` : "";
-  if (!drift) return make("p", { class: "soft" }, "Not tested yet.");
-  const most = Math.max(1.6, ...Object.values(drift.distances));
-  return Object.entries(drift.distances).map(([name, distance]) => make("div", { class: "field" },
-    make("span", { class: drift.moved.includes(name) ? "tone warn" : null }, name),
-    make("meter", { min: 0, max: most, value: distance, title: `distance ${distance.toFixed(2)}`,
-      ...drift.moved.includes(name) && { low: most / 1000, optimum: 0 } })));
+function drawQuality({ fields, days, signals, as_of }) {
+  if (!as_of) return show("quality", html`<p class="soft">Nothing was monitored yet.</p>`);
+  const quality = new Map(days.map(each => [seconds(each.day), each.quality]));
+  const dates = Array.from({ length: 28 }, (_, place) => midnight(as_of) - (28 - place) * DAY);
+  show("quality", table([], fields.map(name => {
+    const isBad = signals.some(each => each.kind === "data-quality" && each.subject === name);
+    const cells = dates.map(at => {
+      const found = Object.entries(quality.get(at)?.[name] ?? {}).map(([rule, hours]) => `${rule} (${hours} h)`).join(", ");
+      const [state, text] = found ? ["violated", found] : quality.has(at) ? ["valid", "no violation"] : ["unknown", "no requests"];
+      return html`<i class="${state}" title="${dateOf(at)}: ${text}"></i>`;
+    });
+    return [html`<span class="${isBad && "warn tone"}">${name}</span>`, html`<div class="strip">${cells}</div>`];
+  })));
 }
 
-function drawTraffic({ workers, rows, requests, rejected, failed, overall }) {
-  const line = (...cells) => make("tr", {}, cells.map(each => make("td", {}, each)));
-  return [
-    make("p", { class: "soft" }, `Since its start: ${requests.toLocaleString("en")} requests, ${rejected} rejected (4xx), ${failed} failed (5xx);`
-      + ` half within ${duration(overall[0])}, 95 % within ${duration(overall[1])}.`),
-    make("table", {}, Object.entries(rows).map(([version, count]) => line(`predictions by version ${version}`, count.toLocaleString("en"))),
-      workers.map(each => line(`worker ${each.id}`, (each.version ? `v${each.version}` : "no model") + (each.other_version ? ` and v${each.other_version}` : "")))),
-  ];
+function drawDrift({ drift }) {
+  if (!drift) return show("drift", html`<p class="soft">Not tested yet.</p>`);
+  const rows = Object.entries(drift.distances).sort((one, other) => other[1] - one[1]);
+  show("drift", html`<p class="note">Week to ${day(drift.current[1])}, against ${day(drift.reference[0])} to ${day(drift.reference[1])}</p>`,
+    table(["", "", "distance"], rows.map(([name, distance]) => {
+      const most = Math.max(1.6, rows[0][1]), moved = drift.moved.includes(name);
+      return [html`<span class="${moved && "warn tone"}">${name}</span>`, // a meter beyond its optimum is drawn as a warning
+        html`<meter max="${most}" low="${moved ? most / 1000 : most}" optimum="0" value="${distance}"></meter>`, number(distance, 2)];
+    })));
 }
 
-// ---- traffic: differences between two polls
+function drawTraffic({ traffic: { rows, requests, rejected, failed, buckets } }) {
+  show("traffic", requests > 0 && html`<p class="note">Since the service started: ${number(requests)} requests, ${number(rejected)} rejected (4xx),
+    ${number(failed)} failed (5xx); half within ${duration(quantile(.5, buckets))}, 95 % within ${duration(quantile(.95, buckets))}.</p>`,
+  requests > 0 && table(["version", "predictions"], Object.entries(rows).map(([version, count]) => [`v${version}`, number(count)])));
+}
 
 /** Within how many seconds this share of the requests was answered; linear within a bucket, as Prometheus does. */
 function quantile(share, buckets) {
-  const total = buckets.at(-1)?.[1] ?? 0;
-  if (!total) return null;
-  let below = 0, low = 0;
-  for (const [bound, count] of buckets) {
-    if (count >= share * total) return bound === null ? low : low + (bound - low) * (share * total - below) / (count - below);
-    [below, low] = [count, bound];
-  }
-  return low;
+  const wanted = share * (buckets.at(-1)?.[1] ?? 0), place = buckets.findIndex(each => wanted && each[1] >= wanted);
+  if (place < 0) return null;
+  const [low, below] = buckets[place - 1] ?? [0, 0], [bound, count] = buckets[place];
+  return bound === null ? low : low + (bound - low) * (wanted - below) / (count - below);
 }
 
-function sample(at, traffic) {
-  const before = sample.before;
-  sample.before = { at, traffic };
-  if (!before || at <= before.at) return;
-  const restarted = traffic.requests < before.traffic.requests; // then the counters began again at 0
-  const since = (now, then) => restarted ? now : now - then;
-  const buckets = traffic.buckets.map(([bound, count], place) => [bound, since(count, before.traffic.buckets[place]?.[1] ?? 0)]);
-  samples.push({ at, rate: since(traffic.requests, before.traffic.requests) / (at - before.at),
-    failed: since(traffic.failed, before.traffic.failed) / (at - before.at), p95: quantile(.95, buckets) });
-  if (samples.length > HISTORY) samples.shift();
+/** Keeps the difference to the previous poll. After a restart of the service, whose counters began again at 0, there is none. */
+function sample({ generated_at, traffic }) {
+  const before = sample.before, at = seconds(generated_at);
+  sample.before = { at, ...traffic };
+  if (!before || at <= before.at || traffic.requests < before.requests) return;
+  const rate = name => (traffic[name] - before[name]) / (at - before.at);
+  const buckets = traffic.buckets.map(([bound, count], place) => [bound, count - (before.buckets[place]?.[1] ?? 0)]);
+  samples.push({ at, rate: rate("requests"), failed: rate("failed"), p95: quantile(.95, buckets) });
+  samples.splice(0, samples.length - 2000);
 }
 
 // ---- charts
 
-const charts = {};
-const colour = name => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+const probe = document.body.appendChild(document.createElement("i"));
+/** A colour of the style sheet, as a canvas takes it. */
+function colour(name) {
+  probe.style.color = `var(--${name})`;
+  return getComputedStyle(probe).color;
+}
+const size = place => ({ width: place.clientWidth, height: Math.min(330, Math.max(210, place.clientWidth / 2.5)) });
 
-/** Draws or updates a chart. `key`: what forces a new one, beside the colours. */
-function chart(id, key, data, options) {
-  const known = charts[id], place = $(id), text = JSON.stringify(data);
-  key = JSON.stringify([key, dark.matches, narrow.matches]);
-  if (known?.key === key && known.plot.root.isConnected) {
-    if (known.text !== text) known.plot.setData(data);
-    else known.plot.redraw(false);
-    known.text = text;
-    return;
-  }
-  known?.plot.destroy();
-  const axis = { stroke: colour("soft"), grid: { stroke: colour("line"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
-  const given = options();
-  // Without a cursor the legend has the newest values.
-  const newest = plot => plot.cursor.idx ?? plot.setLegend({ idx: plot.data[1].findLastIndex(each => each !== null) });
-  const plot = new uPlot({ ...given, width: place.clientWidth, height: narrow.matches ? 220 : given.height,
-    axes: given.axes.map(each => ({ ...axis, ...each })), hooks: { ...given.hooks, setCursor: [newest], ready: [newest], setData: [newest] } }, data, place);
-  plot.root.setAttribute("role", "img");
-  plot.root.setAttribute("aria-label", given.label);
-  charts[id] = { key, plot, text };
+/** Draws or updates a chart. `data`: x and the values of each series. Without a cursor the legend has the newest ones. */
+function chart(id, data, options) {
+  const text = JSON.stringify(data), known = charts[id];
+  if (!known?.root.isConnected) {
+    const axis = { stroke: colour("soft"), grid: { stroke: colour("line"), width: 1 }, ticks: { show: false } };
+    const newest = plot => plot.cursor.idx ?? plot.setLegend({ idx: plot.data[1].findLastIndex(each => each !== null) });
+    const given = options(), hooks = { setCursor: [newest], ready: [newest], setData: [newest] };
+    const axes = given.axes.map(each => ({ ...axis, ...each }));
+    $(id).replaceChildren();
+    charts[id] = new uPlot({ ...given, ...size($(id)), axes, hooks }, data, $(id));
+    Object.assign(charts[id].root, { role: "img", ariaLabel: given.label });
+  } else if (drawn[id] !== text) known.setData(data);
+  drawn[id] = text;
 }
 
-new ResizeObserver(() => Object.entries(charts).forEach(([id, { plot }]) =>
-  $(id)?.clientWidth && plot.setSize({ width: $(id).clientWidth, height: plot.height }))).observe(document.body);
+const line = (label, tone, more = {}) => ({ label, stroke: colour(tone), width: 2, points: { show: plot => plot.data[0].length < 4 },
+  value: (_, value) => number(value, more.digits ?? status.error_decimals), ...more });
+const time = (label, text) => ({ label, value: (_, at) => at === null ? "–" : text(at) });
 
-const lines = (label, stroke, more = {}) => ({ label, stroke: colour(stroke), width: 2, points: { show: false }, value: (_, value) => fixed(value), ...more });
-const utc = { tzDate: at => uPlot.tzDate(new Date(1000 * at), "Etc/UTC") };
+const incidents = (at, ...kinds) => status.incidents.filter(each => kinds.includes(each.kind) && seconds(each.since) < at + DAY
+  && !(each.ended_at && seconds(each.ended_at) <= at)).map(each => each.subject);
+const versions = (at, actions) => actions.filter(each => midnight(each.at) === at).map(each => each.version ? `v${each.version}` : each.state);
+// What happened on the day that begins at `at`: label, tone, how to find it, and whether it is a line instead of a band.
+const MARKS = [
+  ["bad data", "warn", at => incidents(at, "data-quality")],
+  ["error drift", "drift", at => incidents(at, "error-drift")],
+  ["bad release or loop failure", "bad", at => incidents(at, "bad-release", "no-model", "loop")],
+  ["training", "drift", at => versions(at, status.trainings), true],
+  ["release", "good", at => versions(at, status.releases.filter(each => each.rolled_back === null)), true],
+  ["rollback to", "bad", at => versions(at, status.releases.filter(each => each.rolled_back !== null)), true],
+];
+const releaseDays = (_, __, low, high) => [...new Set(status.releases.map(each => midnight(each.at) + DAY / 2))]
+  .filter(at => at >= low && at <= high);
+/** Of names that are too close to each other the later one. */
+const releaseNames = (plot, times) => times.map((at, place) =>
+  plot.valToPos(times[place + 1], "x") - plot.valToPos(at, "x") < 20 ? "" : versions(at - DAY / 2, status.releases).at(-1));
 
-/** Incidents as bands behind the lines; releases, rollbacks and trainings as vertical lines. */
-function drawMarks(plot) {
-  const { ctx, bbox: { left, top, width, height } } = plot, scale = devicePixelRatio;
-  const x = at => plot.valToPos(at, "x", true);
-  ctx.save();
-  ctx.beginPath();
-  ctx.rect(left, top - 20 * scale, width, height + 20 * scale);
-  ctx.clip();
-  ctx.globalAlpha = .2;
-  for (const each of status.incidents) {
-    ctx.fillStyle = colour({ "data-quality": "warn", "error-drift": "drift" }[each.kind] ?? "bad");
-    const from = x(seconds(each.since));
-    ctx.fillRect(from, top, Math.max(2, x(each.ended_at ? seconds(each.ended_at) : plot.scales.x.max) - from), height);
-  }
-  ctx.globalAlpha = 1;
-  ctx.font = `${12 * scale}px system-ui, sans-serif`;
-  ctx.textAlign = "center";
-  let free = -Infinity;
-  const mark = (at, tone, dash, label) => {
-    const place = x(seconds(at)), half = ctx.measureText(label).width / 2;
-    if (place < left - 1 || place > left + width + 1) return;
-    ctx.strokeStyle = ctx.fillStyle = colour(tone);
-    ctx.lineWidth = 1.5 * scale;
-    ctx.setLineDash(dash.map(each => each * scale));
-    ctx.beginPath();
-    ctx.moveTo(place, label ? top : top + .9 * height);
-    ctx.lineTo(place, top + height);
-    ctx.stroke();
-    const centre = Math.min(Math.max(place, left + half), left + width - half);
-    if (label && centre - half > free) { ctx.fillText(label, centre, top - 5 * scale); free = centre + half + 4 * scale; }
-  };
-  for (const each of status.trainings) mark(each.at, "drift", [2, 2], "");
-  for (const each of status.releases) mark(each.at, each.rolled_back == null ? "good" : "bad", each.rolled_back == null ? [] : [5, 4], `v${each.version}`);
-  ctx.restore();
-}
-
-function drawErrors() {
-  const known = status.days.filter(each => each.error !== null);
-  for (const each of $("range").children) each.setAttribute("aria-pressed", String(Number(each.value) === range));
-  $("error-key").hidden = !known.length;
-  if (!known.length) return section("error-chart", null, () => make("p", { class: "soft" }, "No outcome is known yet (POST /outcomes)."));
-  delete drawn["error-chart"];
-  if (!charts["error-chart"]) $("error-chart").replaceChildren();
-  const last = seconds(known.at(-1).day), shown = known.filter(each => !range || seconds(each.day) > last - range * DAY);
-  const filled = shown.flatMap((each, place) => { // a day without a value interrupts the lines
-    const next = shown[place + 1];
-    return next && seconds(next.day) - seconds(each.day) > DAY ? [each, { day: new Date(1000 * (seconds(each.day) + DAY)).toISOString().slice(0, 10) }] : [each];
-  });
-  const reference = each => status.live_since && each.day >= status.live_since.slice(0, 10) ? status.reference_error : null;
-  const data = [filled.map(each => seconds(each.day) + DAY / 2), ...["error", "recent_error", "recent_baseline"].map(name => filled.map(each => each[name] ?? null)),
-    filled.map(reference)];
-  const daily = data[1].filter(each => each !== null).sort((one, other) => one - other);
-  // A few terrible days must not flatten all others.
-  errorTop = 1.1 * Math.max(daily[Math.floor(.97 * (daily.length - 1))], ...data[2], ...data[3]);
-  chart("error-chart", range, data, () => ({
-    ...utc, label: `${status.error_name} of ${shown.length} days`, height: 330, padding: [20, 8, 0, 0], hooks: { drawClear: [drawMarks] },
-    scales: { x: { range: (_, low, high) => [low - DAY / 2, high + DAY / 2] }, y: { range: () => [0, errorTop] } },
-    axes: [{ space: 80, values: (_, ticks) => ticks.map((at, place) => dateOf(at, ticks[place - 1])) }, { size: 50 }],
-    series: [{ label: "day", value: (_, at) => at === null ? "–" : dateOf(at) },
-      lines("each day", "model", { width: 1, alpha: .5, points: { show: shown.length < 3 } }), lines("14 days", "model", { width: 3, points: { show: shown.length < 3 } }),
-      lines("baseline, 14 days", "baseline", { dash: [6, 5] }), lines("expected at release", "good", { dash: [2, 4] })],
+function drawErrors({ days, as_of, live_since, reference_error, error_name, error_unit }) {
+  for (const each of $("range").children) each.ariaPressed = Number(each.value) === range;
+  show("error-unit", `${error_name}, ${error_unit}`);
+  const known = days.filter(each => each.error !== null), byDay = new Map(days.map(each => [seconds(each.day), each]));
+  if (!known.length) return show("error-chart", html`<p class="soft">No outcome is known yet (POST /outcomes).</p>`);
+  const last = Math.max(seconds(days.at(-1).day), as_of ? midnight(as_of) : 0);
+  const first = Math.max(seconds(known[0].day), range ? last - range * DAY : 0);
+  const dates = Array.from({ length: (last - first) / DAY + 1 }, (_, place) => first + place * DAY);
+  const data = [
+    dates.map(at => at + DAY / 2),
+    ...["error", "recent_error", "recent_baseline"].map(name => dates.map(at => byDay.get(at)?.[name] ?? null)),
+    dates.map(at => live_since && at >= midnight(live_since) ? reference_error : null),
+    ...MARKS.map(([,, find]) => dates.map(at => find(at).length ? 1 : null)),
+  ];
+  chart("error-chart", data, () => ({
+    label: `${error_name} by day`, tzDate: at => uPlot.tzDate(new Date(1000 * at), "Etc/UTC"),
+    scales: {
+      x: { range: (_, low, high) => [low - DAY / 2, high + DAY / 2] },
+      // A few terrible days must not flatten all others.
+      y: { range: plot => [0, 1.5 * Math.max(...plot.data[2], ...plot.data[3])] },
+      mark: { range: [0, 1] },
+    },
+    axes: [{ space: (...[, , , , width]) => Math.max(75, width / 10), size: 30, values: (_, ticks) => ticks.map(at => dateOf(at)) },
+      { size: 50 }, { scale: "x", side: 0, size: 22, gap: 0, grid: { show: false }, splits: releaseDays, values: releaseNames }],
+    series: [time("day", at => dateOf(at)),
+      line("each day", "model", { width: 1, alpha: .5 }), line("14 days", "model", { width: 3 }),
+      line("baseline, 14 days", "baseline", { dash: [6, 5] }), line("reference error", "good", { dash: [2, 4] }),
+      ...MARKS.map(([label, tone, find, thin]) => line(label, tone, { scale: "mark", fill: colour(tone), width: 0, alpha: thin ? 1 : .2,
+        paths: uPlot.paths.bars({ size: thin ? [.1, 2, 2] : [1] }),
+        value: (plot, _, __, place) => place == null ? "–" : find(plot.data[0][place] - DAY / 2).join(", ") || "–" }))],
   }));
 }
 
-function drawComparisons() {
-  section("comparisons", status.comparisons, comparisons => comparisons.map((each, place) => make("section", { class: "card" },
-    make("h2", {}, each.kind === "test" ? `A/B test: version ${each.version} against version ${each.against}` : `Watch: version ${each.version} against version ${each.against}`,
-      make("small", {}, `day ${Math.max(0, Math.floor((seconds(status.as_of) - seconds(each.began)) / DAY))} of ${each.length}`
-        + (each.kind !== "test" ? "" : each.mode === "shadow" ? ", never shown" : `, shown for ${percent(each.share)}`))),
-    make("p", {}, make("span", { class: "tone busy" }, `${each.verdict}: `), each.reason), make("div", { id: `comparison-${place}` }))));
-  status.comparisons.forEach((each, place) => {
-    if (!each.days.some(one => one.ratio !== null)) return;
-    const count = Math.max(each.length, each.days.length), numbers = Array.from({ length: count }, (_, number) => number + 1);
-    const values = name => numbers.map(number => each.days[number - 1]?.[name] ?? null), margin = each.kind === "test" ? 1 + each.worse : null;
-    const ratios = values("ratio").filter(one => one !== null), seen = [...values("low"), ...values("high"), ...ratios, 1.2, .8].filter(one => one !== null);
-    const low = Math.max(Math.min(...seen), .6 * Math.min(...ratios), 0), high = Math.min(Math.max(...seen), 1.6 * Math.max(...ratios, 1));
-    chart(`comparison-${place}`, [each.version, each.kind, low, high], [numbers, values("high"), values("low").map((one, number) => each.days[number]?.high == null ? null : one), values("ratio"), numbers.map(() => 1), numbers.map(() => margin)], () => ({
-      label: "Ratio of the errors by day, with its bounds", height: 240, scales: { x: { time: false, range: [.5, count + .5] }, y: { range: [low, high] } },
-      axes: [{ incrs: [1, 2, 5, 10], values: (_, ticks) => ticks.map(tick => `day ${tick}`) }, { size: 50 }],
-      bands: [{ series: [1, 2], fill: `${colour("model")}33` }],
-      series: [{ label: "day" }, ...[["upper bound", "model", { width: 1 }], ["lower bound", "model", { width: 1 }], ["ratio of errors", "model", { width: 3, points: { show: true } }],
-        ["equal", "baseline", { width: 1 }], ["promoted below", "bad", { width: 1, dash: [5, 4] }]].map(([label, tone, more]) =>
-        lines(label, tone, { ...more, value: (_, value) => fixed(value, 2) }))],
+function drawComparisons({ comparisons, as_of }) {
+  show("comparisons", comparisons.map(({ kind, version, against, length, mode, share, began, verdict, reason }, place) => html`<section class="card">
+    <h2>${kind === "test" ? "A/B test" : "Watch"}: version ${version} against version ${against}
+      <small>day ${Math.max(0, Math.floor((seconds(as_of) - seconds(began)) / DAY))} of ${length}${kind === "test"
+        && (mode === "shadow" ? ", never shown" : `, shown for ${percent(share)}`)}</small></h2>
+    <p><b class="busy tone">${verdict}:</b> ${reason}</p><div id="comparison-${place}"></div></section>`));
+  comparisons.forEach(({ kind, length, days, worse }, place) => {
+    if (days.every(each => each.ratio === null)) return;
+    const numbers = Array.from({ length: Math.max(length, days.length) }, (_, index) => index + 1);
+    const columns = ["ratio", "high", "low"].map(name => numbers.map(each => days[each - 1]?.[name] ?? null));
+    chart(`comparison-${place}`, [numbers, ...columns, numbers.map(() => 1), numbers.map(() => kind === "test" ? 1 + worse : null)], () => ({
+      label: "Ratio of the errors by day, with its bounds",
+      scales: {
+        x: { time: false, range: (_, low, high) => [low - .5, high + .5] },
+        // The bounds of the first days are far apart.
+        y: { range: { min: { soft: .8, mode: 1, hard: 0 }, max: { soft: 1.2, mode: 1, hard: 2 } } },
+      },
+      axes: [{ size: 30, incrs: [1, 2, 5, 10], values: (_, ticks) => ticks.map(each => `day ${each}`) }, { size: 50 }],
+      bands: [{ series: [2, 3], fill: colour("band") }],
+      series: [{ label: "day" }, ...[["ratio of errors", "model", { width: 3, points: { show: true } }], ["upper bound", "model", { width: 1 }],
+        ["lower bound", "model", { width: 1 }], ["equal", "baseline", { width: 1 }], ["promoted below", "bad", { width: 1, dash: [5, 4] }],
+      ].map(([label, tone, more]) => line(label, tone, { ...more, digits: 2 }))],
     }));
   });
 }
 
 function drawTrafficChart() {
   if (samples.length < 2) return;
-  $("traffic-span").textContent = `since this page was opened, ${clock(samples[0].at)}`;
-  chart("traffic-chart", 0, [samples.map(each => each.at), ...["rate", "failed", "p95"].map(name => samples.map(each => name === "p95" && each[name] !== null ? 1000 * each[name] : each[name]))], () => ({
-    label: "Requests and failures per second, and the 95th percentile of the latency", height: 220,
-    scales: { y: { range: (_, low, high) => [0, Math.max(1, 1.1 * high)] }, ms: { range: (_, low, high) => [0, Math.max(1, 1.1 * high)] } },
-    axes: [{ space: 90, values: (_, ticks) => ticks.map(clock) }, { size: 50 }, { scale: "ms", side: 1, size: 60, grid: { show: false }, values: (_, ticks) => ticks.map(tick => `${tick} ms`) }],
-    series: [{ label: "time", value: (_, at) => at === null ? "–" : clock(at) }, lines("requests/s", "model", { fill: `${colour("model")}33` }), lines("failed/s", "bad"),
-      lines("95 % within, ms", "baseline", { scale: "ms", value: (_, value) => fixed(value, 2) })],
+  const scale = { range: (_, low, high) => [0, Math.max(1, 1.1 * high)] };
+  const latencies = samples.map(each => each.p95 === null ? null : 1000 * each.p95);
+  chart("traffic-chart", [...["at", "rate", "failed"].map(name => samples.map(each => each[name])), latencies], () => ({
+    label: "Requests and failures per second, and the 95th percentile of the latency", scales: { y: scale, ms: scale },
+    axes: [{ space: 90, size: 30, values: (_, ticks) => ticks.map(clock) }, { size: 50 },
+      { scale: "ms", side: 1, size: 60, grid: { show: false }, values: (_, ticks) => ticks.map(each => `${each} ms`) }],
+    series: [time("time", clock), line("requests/s", "model", { digits: 1, fill: colour("band") }), line("failed/s", "bad", { digits: 1 }),
+      line("95 % within, ms", "baseline", { digits: 1, scale: "ms" })],
   }));
 }
 
-// ---- all of it
-
 function draw() {
-  const { traffic, as_of, days, models, signals, incidents, workers } = status;
-  $("name").textContent = `${status.title}, ${status.environment}`;
-  $("as-of").textContent = as_of ? day(as_of, { weekday: "long" }) : "";
-  $("checked").textContent = status.loop_checked_at ? `monitored ${ago(status.loop_checked_at)}` : "";
-  $("error-unit").textContent = `${status.error_name}, ${status.error_unit}`;
-  section("links", status.links, links => [...Object.entries(links), ["API", "docs"]].map(([name, href]) => make("a", { href }, name)));
-  section("headline", { headline: status.headline, problems: status.problems }, drawHeadline);
-  section("tiles", { models, live_since: status.live_since, recent: days.findLast(each => each.recent_error !== null)?.recent_error, improvement: status.improvement,
-    reference: status.reference_error, error_unit: status.error_unit, trainings: status.trainings.filter(each => !each.detail.nothing_new).length,
-    budget: status.budget, now: samples.at(-1), workers: workers.length, requests: traffic.requests }, drawTiles);
-  section("signals", signals, drawSignals);
-  section("events", events(status), drawEvents);
-  section("quality", { fields: status.fields, days: days.slice(-40), signals, incidents, fallbacks: status.fallbacks, as_of }, drawQuality);
-  section("drift", status.drift, drawDrift);
-  section("traffic", { ...traffic, buckets: null, workers: workers.map(({ seen_at, ...each }) => each), overall: [.5, .95].map(share => quantile(share, traffic.buckets)) }, drawTraffic);
-  drawErrors();
-  drawComparisons();
-  drawTrafficChart();
+  for (const each of [drawHeader, drawTiles, drawEvents, drawQuality, drawDrift, drawTraffic, drawErrors, drawComparisons, drawTrafficChart])
+    each(status);
 }
 
 async function poll() {
@@ -347,16 +271,20 @@ async function poll() {
     const reply = await fetch("status", { cache: "no-store" });
     if (!reply.ok) throw new Error(`status ${reply.status}`);
     status = await reply.json();
-    sample(seconds(status.generated_at), status.traffic);
+    sample(status);
     draw();
     $("stale").hidden = true;
   } catch (error) {
-    $("stale").textContent = `The service does not answer (${error.message}).${status ? ` This is its state of ${clock(seconds(status.generated_at))}.` : ""}`;
+    show("stale", `The service does not answer (${error.message}).`, status && ` This is its state of ${clock(seconds(status.generated_at))}.`);
     $("stale").hidden = false;
   }
   setTimeout(poll, 1000 * (samples.length ? status.refresh_seconds : 1));
 }
 
-$("range").addEventListener("click", ({ target }) => { if (target.value) { range = Number(target.value); drawErrors(); } });
-for (const each of [dark, narrow]) each.addEventListener("change", () => status && draw());
+new ResizeObserver(() => Object.entries(charts).forEach(([id, plot]) => plot.root.isConnected && plot.setSize(size($(id))))).observe(document.body);
+$("range").addEventListener("click", ({ target }) => { range = Number(target.value || range); drawErrors(status); });
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  for (const each of Object.values(charts)) each.destroy();
+  if (status) draw();
+});
 poll();
