@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from typer.exceptions import TyperException
@@ -167,7 +167,16 @@ def rollback(
     as_of: AsOf = None,
 ) -> None:
     """Back to the last good version, at once; the present one is not deployed again."""
-    _rollback(settings.load_settings(), reason, as_of)
+    from bike_demand.clock import now
+    from bike_demand.release.rollback import roll_back
+    from bike_demand.tracking import Tracking
+
+    given = settings.load_settings()
+    try:
+        at = now(given, as_of)
+    except UserError:  # nothing was gathered: a rollback has to work all the same
+        at = datetime.now()
+    typer.echo(roll_back(given, Tracking(given), (reason or "").strip() or "by hand", at))
 
 
 @app.command(epilog='Example: python -m bike_demand release 7 --reason "the live one answers nonsense"')
@@ -249,7 +258,9 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on, else params.yaml's.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 takes a free one.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, max=64, help="Processes that answer.")] = None,
-    environment: Annotated[str, typer.Option(help="Whose versions: test or production.")] = "production",
+    environment: Annotated[
+        Literal["test", "production"], typer.Option(help="Whose versions.")
+    ] = "production",
 ) -> None:
     """Serve predictions over HTTP with the version that is live, until SIGTERM or Ctrl-C."""
     given = settings.load_settings().serving
@@ -276,18 +287,6 @@ def key(
 
     file = Path(settings.load_settings().serving.keys)
     typer.echo(make_key(file, name, "operations" if operations else "client"))
-
-
-def _rollback(given: settings.Settings, reason: str | None, as_of: datetime | None) -> None:
-    from bike_demand.clock import now
-    from bike_demand.release.rollback import roll_back
-    from bike_demand.tracking import Tracking
-
-    try:
-        at = now(given, as_of)
-    except UserError:  # nothing was gathered: a rollback has to work all the same
-        at = datetime.now()
-    typer.echo(roll_back(given, Tracking(given), (reason or "").strip() or "by hand", at))
 
 
 def _count(months: list[str]) -> str:

@@ -6,7 +6,6 @@ from typing import Annotated, ClassVar, Literal, TypeVar
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from bike_demand.configuration import Section, YamlSettings, read_settings
-from bike_demand.errors import UserError
 
 PARAMS = Path("params.yaml")
 # Relative to the project's folder, in which every command runs. The folder is made on first use.
@@ -160,15 +159,6 @@ class Environments(Section):
         if self.production.alias != "champion":
             raise ValueError("the alias of production is champion: all that is promoted goes by it")
         return self
-
-    def named(self, name: str) -> Environment:
-        """The environment of that name. Raises UserError where there is none."""
-        if name not in type(self).model_fields:
-            raise UserError(
-                f"environment {name!r}: there is none; give one of {', '.join(type(self).model_fields)}"
-            )
-        found: Environment = getattr(self, name)
-        return found
 
 
 class AB(Section):

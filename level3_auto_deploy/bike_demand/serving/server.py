@@ -24,7 +24,6 @@ def serve(host: str, port: int, workers: int, environment: str = "production") -
     there are no API keys.
     """
     settings = load_settings()
-    settings.environments.named(environment)
     Tracking(settings)  # so that a wrong setting is reported once, and not by each worker
     keys = read_keys(Path(settings.serving.keys))
     with contextlib.closing(bind(host, port)) as listener, _worker_variables(environment, workers):

@@ -19,7 +19,7 @@ from bike_demand.serving.metrics import Metrics
 from bike_demand.serving.outcome_intake import OutcomeStore
 from bike_demand.serving.prediction import PredictedBatch, to_log_rows
 from bike_demand.serving.telemetry import Recorder
-from bike_demand.settings import SERVING, Settings
+from bike_demand.settings import SERVING, Environment, Settings
 from bike_demand.tracking import Tracking
 
 ENVIRONMENT = "BIKE_ENVIRONMENT"  # the variable by which the server says which environment to serve
@@ -31,7 +31,8 @@ class ServiceWorker:
     """All that one process needs besides the application itself."""
 
     def __init__(self, settings: Settings, environment: str) -> None:
-        given, place = settings.serving, settings.environments.named(environment)
+        given = settings.serving
+        place: Environment = getattr(settings.environments, environment)
         self.holder = ModelHolder()
         self.keys = ApiKeys(Path(given.keys))
         self.outcomes = OutcomeStore(place.database) if place.database else None

@@ -1,6 +1,5 @@
 """Where the feed is published: a folder, a web server or an object store, all read through fsspec."""
 
-import asyncio
 import itertools
 import re
 from collections.abc import Callable
@@ -187,19 +186,13 @@ def _options(address: str) -> dict[str, Any]:
 
 
 def _troubles(address: str) -> tuple[type[Exception], ...]:
-    """What the driver of an address raises when the outside world fails."""
+    """What the driver of an address raises when the outside world fails: OSErrors, among them time-outs."""
     if address.startswith(("http://", "https://")):
         import aiohttp
 
-        return (OSError, asyncio.TimeoutError, fsspec.exceptions.FSTimeoutError, aiohttp.ClientError)
+        return (OSError, aiohttp.ClientError)
     if address.startswith("s3://"):
         import botocore.exceptions
 
-        return (
-            OSError,
-            asyncio.TimeoutError,
-            fsspec.exceptions.FSTimeoutError,
-            botocore.exceptions.BotoCoreError,
-            botocore.exceptions.ClientError,
-        )
+        return (OSError, botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError)
     return (OSError,)

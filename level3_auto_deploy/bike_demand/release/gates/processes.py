@@ -75,9 +75,7 @@ def _service(url: str, scratch: Path, patience: float) -> Iterator[str]:
         until = time.monotonic() + patience
         while not (first := output.read_text(encoding="utf-8").partition("\n"))[1]:
             if process.poll() is not None:
-                lines = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-                last = lines[-1] if lines else f"it ended with status {process.returncode}"
-                raise UserError(last.removeprefix("error: "))
+                raise UserError(_complaint(errors.read_bytes(), process.returncode))
             if time.monotonic() > until:
                 raise UserError(f"it did not start in {patience:g} seconds (deploy.start_seconds)")
             time.sleep(POLL_SECONDS)
@@ -149,11 +147,16 @@ def measure(folders: Sequence[Path]) -> dict[str, list[float]]:
     except subprocess.TimeoutExpired:
         raise UserError(f"its cost could not be measured in {MEASURE_SECONDS} seconds") from None
     if done.returncode:
-        lines = done.stderr.decode(errors="replace").strip().splitlines()
-        problem = lines[-1].removeprefix("error: ") if lines else f"status {done.returncode}"
+        problem = _complaint(done.stderr, done.returncode)
         raise UserError(f"its cost could not be measured: {problem}")
     found: dict[str, list[float]] = json.loads(done.stdout)
     return found
+
+
+def _complaint(errors: bytes, status: int) -> str:
+    """The last line of what a process that failed wrote to its standard error."""
+    lines = errors.decode(errors="replace").strip().splitlines()
+    return lines[-1].removeprefix("error: ") if lines else f"it ended with status {status}"
 
 
 def _environment(**values: str) -> dict[str, str]:
