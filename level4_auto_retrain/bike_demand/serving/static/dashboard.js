@@ -8,7 +8,7 @@ let status, range = 90;
 class Markup extends String {}
 const escaped = value => value instanceof Markup ? value : Array.isArray(value) ? value.map(escaped).join("")
   : value == null || value === false ? "" : String(value).replace(/[&<>"']/g, each => `&#${each.charCodeAt()};`);
-/** Markup from a template: values are escaped unless they are markup, lists joined; null and false are nothing. */
+/** Markup of a template: values are escaped unless they are markup, lists joined; null and false are nothing. */
 const html = (parts, ...values) => new Markup(String.raw({ raw: parts }, ...values.map(escaped)));
 const table = (head, rows) => html`<table>${head.map(each => html`<th>${each}</th>`)}
   ${rows.map(row => html`<tr>${row.map(each => html`<td>${each}</td>`)}</tr>`)}</table>`;
