@@ -23,13 +23,14 @@ def predict_daily(folder: Path, story: Story, first: date, report: Report, every
     an hour.
     """
     enter(folder)
+    current = importlib.import_module("bike_demand.core.current")
     store = importlib.import_module("bike_demand.data.store")
     features = importlib.import_module("bike_demand.data.features")
     model = importlib.import_module("bike_demand.training.model")
     training = importlib.import_module("bike_demand.settings").load_settings().training
     write_feed(story.clean, folder / "clean")
-    rows = store.read_hours(folder / "clean")
-    stamps = [row.timestamp for row in rows]
+    rows = store.read_rows(folder / "clean")
+    stamps = [current.time_of(row) for row in rows]
     fitted: Any = None
     begin = at = bisect_left(stamps, datetime.combine(first, time()))
     predictions: list[float] = []
@@ -38,7 +39,7 @@ def predict_daily(folder: Path, story: Story, first: date, report: Report, every
         after = bisect_left(stamps, datetime.combine(day + timedelta(days=1), time()))
         if after > at:
             if number % every == 0 or fitted is None:
-                fitted = model.fit(rows[:at], training.recipe, training.half_life_days)
+                fitted = model.fit(rows[:at], training.params, training.half_life_days)
             predictions += fitted.predict(features.to_matrix(rows[at:after])).tolist()
         at = after
         report(Progress(day, number + 1, seconds=process_time()))

@@ -56,8 +56,8 @@ CONTENT = (
         "keep your endpoints and the new signature of create_app: they ask of the model what it is given now",
     ),
     ("{package}/__main__.py", "keep your commands and the new ones; where one did change, take the new one"),
-    ("{package}/data/*", "what comes in and what the model sees is yours: keep it, and the new checks"),
-    ("{package}/training/*", "the model is yours: keep it, in the functions that the new state calls"),
+    ("{package}/problem/*", "the problem is yours: keep it"),
+    ("{package}/data/*", "what comes in is yours: keep it, and the new checks"),
     ("{package}/*", "take the new state, and put your change into it where it still has a place"),
     ("pyproject.toml", "keep your packages and settings, and the new ones; then lock again"),
     ("dvc.yaml", "keep your stages, and all outputs that the new ones have"),
@@ -73,9 +73,12 @@ CONTENT = (
 MOVED = (
     (
         "demand.ipynb",
-        "the model is in {package}/training/model.py now, what it sees in {package}/data/features.py",
+        "the model is in {package}/problem/model.py now, what it sees in {package}/problem/features.py",
     ),
-    ("score.py", "predictions come from `python -m {package} predict` now, and {package}/data/features.py"),
+    (
+        "score.py",
+        "predictions come from `python -m {package} predict` now, and {package}/problem/features.py",
+    ),
     ("day.csv", "a feed lies in feed/ now"),
     ("handoff/*", "what a model is handed over with is written by the training now"),
     (".github/workflows/*", "its steps are in the other workflows now: move yours there"),

@@ -80,15 +80,13 @@ LOCK_COMMAND = (
 # What people change, and where; a row is shown where its first path is there.
 PLACES = (
     ("params.yaml", "where the data come from", "`feed` in `params.yaml`, or the variable `BIKE_FEED`"),
-    ("bike_demand/data/schema.py", "what a row is, and what may be in it", "`bike_demand/data/schema.py`"),
-    ("bike_demand/data/target.py", "what is predicted", "`bike_demand/data/target.py`"),
-    ("bike_demand/data/features.py", "what the model sees of it", "`bike_demand/data/features.py`"),
-    ("bike_demand/data/quality.py", "which data stop a training", "`bike_demand/data/quality.py`"),
     (
-        "bike_demand/training/model.py",
-        "the model",
-        "`bike_demand/training/model.py`, its numbers: `training` in `params.yaml`",
+        "bike_demand/problem",
+        "what is predicted from what, by which model",
+        "`bike_demand/problem/`, which is all that knows about it",
     ),
+    ("bike_demand/data/quality.py", "which data stop a training", "`bike_demand/data/quality.py`"),
+    ("bike_demand/training", "how it is trained", "`training` in `params.yaml`, `bike_demand/training/`"),
     ("dvc.yaml", "the steps of a training", "`dvc.yaml`, `bike_demand/stages.py`"),
     (
         "prefect.yaml",

@@ -1,4 +1,4 @@
-"""Hourly demand of a bike-share service: the data, the model and the application that serves it."""
+"""The data, the model and the application that serves it, for the problem in `problem`."""
 
 import os
 

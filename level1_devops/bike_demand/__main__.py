@@ -10,13 +10,14 @@ import typer
 from typer.exceptions import TyperException
 
 from bike_demand import settings
+from bike_demand.core.current import PROBLEM
 from bike_demand.errors import UserError
 from bike_demand.progress import progress_bar, spinner
 
 # Each command imports what it needs when it runs: `ingest` should not wait for scikit-learn.
 
 app = typer.Typer(
-    help="Hourly demand of a bike-share service.",
+    help=PROBLEM.title,
     epilog="Example: python -m bike_demand ingest",
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -25,7 +26,7 @@ app = typer.Typer(
 
 
 def _in_window(as_of: datetime | None) -> datetime | None:
-    from bike_demand.data.schema import EARLIEST, in_window
+    from bike_demand.core.problem import EARLIEST, in_window
 
     if as_of is not None and not in_window(as_of):
         raise UserError(f"--as-of {as_of.date()}: give a date from {EARLIEST.date()} to ten years from now")
@@ -71,13 +72,13 @@ def train(
     """Train a model on the gathered data and write it as a folder to hand over."""
     given = settings.load_settings()
 
-    from bike_demand.data.store import read_hours
-    from bike_demand.data.target import ERROR_NAME, ERROR_UNIT, UNIT, rounded
+    from bike_demand.core.current import shown, time_of
+    from bike_demand.data.store import read_rows
     from bike_demand.files import settle
     from bike_demand.handoff import write_handoff
 
     settle(out)
-    rows = read_hours(settings.DATA, as_of)
+    rows = read_rows(settings.DATA, as_of)
 
     with spinner("Training"):
         from bike_demand.data.features import to_matrix
@@ -88,20 +89,43 @@ def train(
         model = to_onnx(trained.pipeline)
         difference = prove_parity(model, trained.pipeline, to_matrix(rows))
     version = write_handoff(out, model)
-    first, last = rows[0].timestamp, rows[-1].timestamp
-    typer.echo(f"Learned from {len(rows)} hours, {first:%Y-%m-%d} to {last:%Y-%m-%d}.")
+    first, last = time_of(rows[0]), time_of(rows[-1])
+    typer.echo(f"Learned from {len(rows)} rows, {first:%Y-%m-%d} to {last:%Y-%m-%d}.")
     typer.echo(
         f"Without its last {given.training.holdout_days} days, the same recipe was off by"
-        f" {rounded(trained.mae)} {ERROR_UNIT} on them ({ERROR_NAME})."
+        f" {shown(trained.mae)} on them ({PROBLEM.loss.name})."
     )
-    typer.echo(f"The ONNX file answers like scikit-learn on all of them (within {difference:.2g} {UNIT}).")
+    typer.echo(
+        f"The ONNX file answers like scikit-learn on all of them (within {difference:.2g} {PROBLEM.unit})."
+    )
     typer.echo(f"Model {version} is in {out}, ready to hand over.")
+
+
+problem = typer.Typer(help="The problem that this project solves.", no_args_is_help=True)
+app.add_typer(problem, name="problem", epilog="Example: python -m bike_demand problem check")
+
+
+@problem.command("check", epilog="Example: python -m bike_demand problem check")
+def problem_check() -> None:
+    """Check the definition of the problem on the newest rows of the feed; changes nothing."""
+    given = settings.load_settings()
+
+    from bike_demand.data.ingest import newest_rows
+    from bike_demand.data.source import Source
+
+    with spinner("Checking"):
+        from bike_demand.training.problem_check import check
+
+        found = check(newest_rows(Source(given.feed), given.first_month), given.training)
+    typer.echo(f"{PROBLEM.name}: {PROBLEM.title}")
+    for part, result in found:
+        typer.echo(f"  {part:<16}  {result}")
 
 
 @app.command(epilog="Example: python -m bike_demand predict rows.csv predictions.csv")
 def predict(
     source: Annotated[Path, typer.Argument(metavar="IN.csv", help="Rows with the columns of a request.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT.csv", help="timestamp,prediction,model_version")],
+    target: Annotated[Path, typer.Argument(metavar="OUT.csv", help="Event time, prediction, model_version.")],
     model: Annotated[Path, typer.Option(help="Folder of the hand-off to answer with.")] = settings.MODEL,
 ) -> None:
     """Predict each row of a CSV file with the model that the service answers with."""

@@ -13,8 +13,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from bike_demand.core.current import HIGHEST, LOWEST, PROBLEM
 from bike_demand.data.features import FEATURES, describe
-from bike_demand.data.target import LOWEST, MEANING
 from bike_demand.errors import UserError
 from bike_demand.files import replace_folder
 
@@ -24,7 +24,7 @@ SUMS_FILE = "SHA256SUMS"
 FILES = {MODEL_FILE, CARD_FILE, SUMS_FILE}
 
 # Names inside the model file.
-INPUT_NAME = "features"  # float32 [rows, 9], in the order of FEATURES
+INPUT_NAME = "features"  # float32 [rows, inputs of the card], in their order
 OUTPUT_NAME = "prediction"  # float32 [rows, 1]
 
 
@@ -36,8 +36,8 @@ class Input(BaseModel):
     name: str
     type: str
     unit: str
-    min: float
-    max: float
+    min: float | None
+    max: float | None
     nullable: bool
 
 
@@ -50,6 +50,7 @@ class Output(BaseModel):
     type: str
     unit: str
     min: float
+    max: float
 
 
 class Card(BaseModel):
@@ -61,6 +62,11 @@ class Card(BaseModel):
     version: str
     inputs: tuple[Input, ...]
     output: Output
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The features that the model takes, in order."""
+        return tuple(each.name for each in self.inputs)
 
 
 @dataclass(frozen=True)
@@ -86,10 +92,16 @@ def write_handoff(folder: Path, model: bytes) -> str:
     if folder.is_dir() and (strange := {path.name for path in folder.iterdir()} - FILES):
         raise UserError(f"{folder}: holds {min(strange)}, so it is not a hand-off; give another --out")
     card: dict[str, Any] = {
-        "name": "bike-demand",
+        "name": PROBLEM.name,
         "version": version_of(model),
         "inputs": describe(),
-        "output": {"name": OUTPUT_NAME, "type": "float32", "unit": MEANING, "min": LOWEST},
+        "output": {
+            "name": OUTPUT_NAME,
+            "type": "float32",
+            "unit": PROBLEM.unit,
+            "min": LOWEST,
+            "max": HIGHEST,
+        },
     }
     contents = {MODEL_FILE: model, CARD_FILE: (json.dumps(card, indent=2) + "\n").encode()}
     sums = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in contents.items()]
@@ -132,9 +144,9 @@ def read_handoff(folder: Path) -> HandOff:
         raise UserError(f"{folder / CARD_FILE}: {where}: {first['msg']}; ask for a new hand-off") from None
     if card.version != version_of(contents[MODEL_FILE]):
         raise UserError(f"{folder / CARD_FILE}: version {card.version} is of another model; {again}")
-    if (names := tuple(each.name for each in card.inputs)) != FEATURES:
+    if unknown := [each.name for each in card.inputs if each.name not in FEATURES]:
         raise UserError(
-            f"{folder / CARD_FILE}: the model takes {','.join(names)}, this application gives"
-            f" {','.join(FEATURES)}; ask for a model that fits"
+            f"{folder / CARD_FILE}: the model takes {unknown[0]}, which this application lacks; release the"
+            f" application first, or ask for a model that takes {','.join(FEATURES)}"
         )
     return HandOff(contents[MODEL_FILE], card)

@@ -1,12 +1,21 @@
 """What the tests share: a project in a folder of its own, with a feed, and a model trained on it."""
 
 import contextlib
+import os
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.alone import integration_alone
+
+# The practice is tested on a tiny problem, so that a change of the project's own breaks no test of it. The
+# integration tests, run alone, are about the project's own problem and model: empty leaves it to params.yaml.
+# Processes of pytest-xdist have no arguments, but the environment of the first.
+os.environ.setdefault("BIKE_PROBLEM", "" if integration_alone(sys.argv[1:]) else "tests.toy")
 
 from bike_demand.__main__ import main
 from tests.feedmaker import write_feed

@@ -41,7 +41,7 @@ def table(name: str, columns: int, kind: int = onnx.TensorProto.FLOAT) -> onnx.V
 def network(
     inputs: int = len(FEATURES), name: str = "features", output: str = "prediction", fill: float = 1.0
 ) -> bytes:
-    """A tiny model of that shape that answers a constant for each row."""
+    """A tiny model of that shape that predicts a constant for each row."""
     sum_ = helper.make_node("ReduceSum", [name, "axes"], ["sum"], keepdims=1)
     zero = helper.make_node("Mul", ["sum", "zero"], ["nothing"])
     add = helper.make_node("Add", ["nothing", "fill"], [output])
@@ -114,13 +114,13 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "checksums of something else": (write("SHA256SUMS", b"\xff\x00 x\n"), "not what"),
     "a version of another model": (mismatch, "is of another model"),
     "description without output": (edit('"output"', '"outcome"'), "model.json: output: Field required"),
-    "another input": (edit('"windspeed_kmh"', '"month"'), "the model takes hour,weekday"),
+    "another input": (edit('"speed"', '"month"'), "the model takes month, which this application lacks"),
     "no model at all": (put(b"hello"), "not a model that ONNX Runtime loads"),
     "too few columns": (put(network(inputs=len(FEATURES) - 1)), f"`features` of {len(FEATURES)} columns"),
     "another input name": (put(network(name="rows")), f"`features` of {len(FEATURES)} columns"),
     "another output name": (put(network(output="variable")), "does not give `prediction`"),
-    "negative answers": (put(network(fill=-3.0)), "answers -3.0 bikes"),
-    "answers that are no number": (put(network(fill=float("nan"))), "answers nan bikes"),
+    "negative predictions": (put(network(fill=-3.0)), "predicts -3.0 pieces"),
+    "predictions that are no number": (put(network(fill=float("nan"))), "predicts nan pieces"),
 }
 
 
@@ -137,7 +137,7 @@ def test_a_damaged_handoff_is_refused_in_one_line(given: Path, case: str) -> Non
 
 def test_the_tiny_model_of_these_tests_is_accepted_where_nothing_is_wrong(given: Path) -> None:
     put(network(fill=5.0))(given)
-    assert load_model(given).card.name == "bike-demand"
+    assert load_model(given).card.name == "toy"
 
 
 def test_no_folder_or_an_empty_one_is_no_model_yet(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from bike_demand.data.schema import EXAMPLE
 from bike_demand.serving.request_body import MAX_BYTES
 from tests.conftest import Run
 from tests.service import PATIENCE_SECONDS, running, set_drain, start
+from tests.toy import EXAMPLE
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="no such signals here")
 

@@ -14,7 +14,7 @@ from tests.conftest import ROOT, Run
         ("min_rows: 500", "min_rows: many", "training.min_rows"),
         ("half_life_days: ", "half_life_days: -", "training.half_life_days"),
         ("half_life_days", "halflife", "training.halflife"),
-        ("max_iter: 100", "max_iter: 100\n    month: true", "training.recipe.month"),
+        ("params: {}", "params: {month: true}", "training.params.month"),
         ('"2011-01"', '"2011-13"', "first_month"),
         ("port: 8000", "port: 80000", "serving.port"),
         ("training:", "training: [", "not YAML"),

@@ -15,11 +15,11 @@ import pytest
 from fastapi import FastAPI, Request
 from httpx import Client
 
-from bike_demand.data.schema import EXAMPLE
 from bike_demand.serving.request_body import read_body
 from bike_demand.serving.web import new_app
 from tests.proxies import Balancer, stripping_proxy
 from tests.service import PATIENCE_SECONDS, running, served, set_drain
+from tests.toy import EXAMPLE
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 posix = pytest.mark.skipif(sys.platform == "win32", reason="no such signals here")
@@ -45,9 +45,9 @@ def behind(prefix: str, root_path: str) -> Iterator[Client]:
         yield stack.enter_context(Client(base_url=url, timeout=30, trust_env=False, follow_redirects=True))
 
 
-@pytest.mark.parametrize("path", ["", "/", "/docs", "/openapi.json", "/live"])
+@pytest.mark.parametrize("path", ["", "/", "/docs", "/docs/", "/openapi.json", "/openapi.json/", "/live/"])
 def test_behind_a_proxy_that_strips_a_prefix_every_page_is_found(path: str) -> None:
-    with behind("/bikes/v1", root_path="/bikes/v1") as client:
+    with behind("/pieces/v1", root_path="/pieces/v1") as client:
         base = str(client.base_url).rstrip("/")
         response = client.get(base + path)
         assert response.status_code == 200
@@ -57,13 +57,13 @@ def test_behind_a_proxy_that_strips_a_prefix_every_page_is_found(path: str) -> N
 
 
 def test_behind_a_prefix_the_documentation_loads_what_it_needs_from_there() -> None:
-    with behind("/bikes", root_path="/bikes") as client:
+    with behind("/pieces", root_path="/pieces") as client:
         page = client.get("/docs").text
-        assert '"/bikes/openapi.json"' in page.replace("'", '"')
+        assert '"/pieces/openapi.json"' in page.replace("'", '"')
         for name in ("swagger-ui-bundle.js", "swagger-ui.css"):
-            assert f"/bikes/static-offline-docs/{name}" in page
+            assert f"/pieces/static-offline-docs/{name}" in page
             assert client.get(f"/static-offline-docs/{name}").status_code == 200
-        assert client.get("/openapi.json").json()["servers"] == [{"url": "/bikes"}]
+        assert client.get("/openapi.json").json()["servers"] == [{"url": "/pieces"}]
 
 
 def test_a_client_that_hangs_up_amid_its_body_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
@@ -145,7 +145,15 @@ def test_a_second_sigterm_ends_the_drain(released: Path) -> None:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the PATH")
-@pytest.mark.parametrize("prefix", ["", "/bikes"])
+def test_a_trailing_slash_keeps_method_body_and_query() -> None:
+    with served(bare_app()) as client:
+        assert client.post("/length/", content=b"12345", follow_redirects=True).json() == 5
+        assert client.get("/docs/?a=1", follow_redirects=True).url.query == b"a=1"
+        assert client.get("/nowhere/", follow_redirects=True).status_code == 404
+        assert client.get(f"{client.base_url}/elsewhere.example/").headers["location"].startswith("../")
+
+
+@pytest.mark.parametrize("prefix", ["", "/pieces"])
 def test_the_documentation_works_in_a_browser_without_a_network(prefix: str) -> None:
     from playwright.sync_api import sync_playwright
 

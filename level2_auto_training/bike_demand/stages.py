@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bike_demand import settings
-from bike_demand.data.schema import Hour
+from bike_demand.core.current import Row, time_of
 from bike_demand.data.table import iso
 from bike_demand.errors import UnreachableError, UserError
 from bike_demand.files import write_atomically
@@ -44,9 +44,9 @@ def ingest() -> None:
 def validate() -> None:
     """Raises UserError where the data are not fit for training; otherwise says what was looked at."""
     from bike_demand.data.quality import check, require_fit
-    from bike_demand.data.store import read_hours
+    from bike_demand.data.store import read_rows
 
-    rows, given = read_hours(settings.DATA), settings.load_settings()
+    rows, given = read_rows(settings.DATA), settings.load_settings()
     require_fit(rows, check(rows, given.quality), given, as_of())
     _write(VALIDATION, _period(rows))
 
@@ -56,12 +56,12 @@ def train() -> None:
     a process for each would take longer than the fit. Evaluation decides which are logged.
     """
     from bike_demand.data.features import to_matrix
-    from bike_demand.data.store import read_hours
+    from bike_demand.data.store import read_rows
     from bike_demand.handoff import write_handoff
     from bike_demand.training.export import prove_parity, to_onnx
     from bike_demand.training.train import train as fit
 
-    rows = read_hours(settings.DATA)
+    rows = read_rows(settings.DATA)
     given = settings.load_settings().training
     trained = fit(rows, given)
     past = rows[: len(rows) - trained.held_out]
@@ -76,20 +76,20 @@ def train() -> None:
 
 def evaluate() -> None:
     """The holdout model on the days that it was not given: metrics and plots."""
-    from bike_demand.data.store import read_hours
+    from bike_demand.data.store import read_rows
     from bike_demand.training.evaluate import evaluate as measure
     from bike_demand.training.evaluate import predict
     from bike_demand.training.plots import draw
 
-    rows = read_hours(settings.DATA)
+    rows = read_rows(settings.DATA)
     seen = json.loads(REPORT.read_text(encoding="utf-8"))["holdout"]["rows"]
     predicted = predict(HOLDOUT, rows)
     draw(PLOTS, rows[:seen], rows[seen:], predicted)
     _write(METRICS, measure(rows[:seen], rows[seen:], predicted[seen:]))
 
 
-def _period(rows: Sequence[Hour]) -> dict[str, Any]:
-    return {"rows": len(rows), "first": iso(rows[0].timestamp), "last": iso(rows[-1].timestamp)}
+def _period(rows: Sequence[Row]) -> dict[str, Any]:
+    return {"rows": len(rows), "first": iso(time_of(rows[0])), "last": iso(time_of(rows[-1]))}
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

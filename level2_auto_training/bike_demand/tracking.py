@@ -13,16 +13,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from bike_demand.core.current import PROBLEM, Inputs
 from bike_demand.data.features import to_matrix
-from bike_demand.data.schema import EXAMPLE, Conditions
 from bike_demand.errors import UserError
 from bike_demand.handoff import INPUT_NAME, OUTPUT_NAME, read_handoff
 from bike_demand.settings import ARTIFACTS, Settings
 from bike_demand.store_address import absolute, is_database, reach, without_password
 
 VARIABLE = "MLFLOW_TRACKING_URI"
-EXPERIMENT = "bike-demand"
-MODEL_NAME = "bike-demand"
+EXPERIMENT = MODEL_NAME = PROBLEM.name
 CHAMPION = "champion"  # the alias of the version that the service answers with
 HANDOFF_ARTIFACT = "handoff"  # where a run keeps its hand-off folder
 
@@ -51,7 +50,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Dataset:
-    """The rows that a run learned from. `first` and `last` are hours in ISO 8601."""
+    """The rows that a run learned from. `first` and `last` are event times in ISO 8601."""
 
     name: str
     digest: str  # at most 36 characters
@@ -426,7 +425,7 @@ def _log_model(model: bytes) -> None:
     import onnx
     from mlflow.models import infer_signature
 
-    example = {INPUT_NAME: to_matrix([Conditions.model_validate_json(json.dumps(EXAMPLE))])}
+    example = {INPUT_NAME: to_matrix([Inputs.model_validate_json(json.dumps(PROBLEM.example))])}
     mlflow.onnx.log_model(
         onnx.load_from_string(model),
         name="model",

@@ -57,7 +57,7 @@ def copy_state(made: Path, project: Path) -> None:
 
 
 def train_handoffs(feed: Path, folder: Path) -> tuple[Path, Path]:
-    """The model that the recipe makes of a feed, and its holdout model: hand-off folders in `folder`."""
+    """The model that training makes of a feed, and its holdout model: hand-off folders in `folder`."""
     from bike_demand.training.export import to_onnx
     from bike_demand.training.train import train
 
@@ -86,7 +86,7 @@ def register(
             f"{kind} {until[:10]}",
             params={"max_iter": 100},
             metrics={"mae": 25.5},
-            dataset=Dataset("hours", "0" * 32, 1416, "2011-01-01T00:00:00", until),
+            dataset=Dataset("rows", "0" * 32, 1416, "2011-01-01T00:00:00", until),
             tags={"kind": kind},
             artifacts=[],
             model=folder,

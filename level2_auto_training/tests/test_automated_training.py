@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from bike_demand.data.store import read_hours
+from bike_demand.data.store import read_rows
 from bike_demand.data.table import iso
 from bike_demand.handoff import read_handoff
 from bike_demand.settings import DATA, load_settings
 from bike_demand.tracking import HANDOFF_ARTIFACT, Tracking, Version
 from bike_demand.training.pipeline import data_digest
 from bike_demand.training.record import already
-from tests.conftest import ENVIRONMENT, Run
+from tests.conftest import COPY_ENVIRONMENT, Run
 from tests.feedmaker import MONTHS, month_lines, write_month
 from tests.tree import contents
 from tests.workcopy import change_params, commit, git, make_copy
@@ -42,7 +42,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Look at it, change nothing in it."""
     folder = make_copy(tmp_path_factory.mktemp("copy") / "project")
     home = tmp_path_factory.mktemp("home")
-    env = {name: value for name, value in os.environ.items() if name not in (*ENVIRONMENT, "MPLCONFIGDIR")}
+    env = {
+        name: value for name, value in os.environ.items() if name not in (*COPY_ENVIRONMENT, "MPLCONFIGDIR")
+    }
     git_config = {"GIT_CONFIG_GLOBAL": os.devnull}
     done = subprocess.run(
         [sys.executable, "-m", "bike_demand", "train"],
@@ -58,7 +60,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 @pytest.fixture
 def in_trained(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> Trained:
-    for name in ENVIRONMENT:
+    for name in COPY_ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(trained.folder)
     return trained
@@ -76,13 +78,13 @@ def versions() -> list[Version]:
 def test_the_model_learned_from_all_rows_and_its_holdout_model_not_from_the_last_week(tmp_path: Path) -> None:
     (version,) = versions()
     assert version.holdout_run_id is not None
-    rows = read_hours(DATA)
+    rows = read_rows(DATA)
     model, holdout = tracking().run(version.run_id), tracking().run(version.holdout_run_id)
     assert model.dataset is not None
     assert holdout.dataset is not None
-    assert (model.dataset.rows, model.dataset.last) == (len(rows), iso(rows[-1].timestamp))
-    seen = [row for row in rows if iso(row.timestamp) < "2011-03-25"]
-    assert (holdout.dataset.rows, holdout.dataset.last) == (len(seen), iso(seen[-1].timestamp))
+    assert (model.dataset.rows, model.dataset.last) == (len(rows), iso(rows[-1].begins))
+    seen = [row for row in rows if iso(row.begins) < "2011-03-25"]
+    assert (holdout.dataset.rows, holdout.dataset.last) == (len(seen), iso(seen[-1].begins))
     assert model.dataset.digest == holdout.dataset.digest == data_digest()
     kept = read_handoff(tracking().fetch(version.run_id, HANDOFF_ARTIFACT, tmp_path))
     assert kept.card.version == version.digest
@@ -110,7 +112,7 @@ def test_a_run_has_all_that_is_needed_to_judge_it_and_to_make_it_again(tmp_path:
             assert kept.read_bytes() == Path(name).read_bytes()
         plots = tracking().fetch(run_id, "plots", tmp_path / run_id)
         assert sorted(path.name for path in plots.iterdir()) == [
-            "error_by_hour.svg",
+            "error_by_slice.svg",
             "error_by_week.svg",
             "predicted_against_actual.svg",
         ]
@@ -175,10 +177,10 @@ def test_bad_data_stop_it_before_training_and_leave_the_last_good_model(copy: Pa
     models = {name: contents(copy / "state" / "run" / name) for name in ("holdout", "final")}
     lines = month_lines(MONTHS[-1])
     path = copy / "feed" / f"{MONTHS[-1]}.csv"
-    write_month(path, [as_fahrenheit(line) if number > 500 else line for number, line in enumerate(lines)])
+    write_month(path, [in_fahrenheit(line) if number > 500 else line for number, line in enumerate(lines)])
     said = run("train")
     assert said.status == 1
-    assert said.err.startswith("error: the data are not fit for training: temp_c changes its unit")
+    assert said.err.startswith("error: the data are not fit for training: heat changes its unit")
     assert lines[501][:19] in said.err
     assert said.err.count("\n") == 1
     assert [each.number for each in versions()] == [good.number]
@@ -194,7 +196,7 @@ def test_a_feed_that_is_not_right_stops_it_before_anything_is_gathered(copy: Pat
     write_month(copy / "feed" / f"{MONTHS[-1]}.csv", [*lines[:50], lines[49], *lines[50:]])
     said = run("train")
     assert said.status == 1
-    assert "2011-03.csv, line 52, column timestamp" in said.err
+    assert "2011-03.csv, line 52, column begins" in said.err
     assert "stands there twice" in said.err
     assert said.err.count("\n") == 1
     assert not list((copy / "state").glob("data/*.csv"))
@@ -234,7 +236,7 @@ def test_a_changed_setting_makes_a_new_model_and_others_do_not(copy: Path, run: 
     change_params(copy, port="8001")
     commit(copy)
     assert "nothing to do" in run("train").out
-    change_params(copy, max_iter="20")
+    change_params(copy, params="{max_iter: 20}")
     commit(copy)
     assert run("train").status == 0
     first, second = versions()
@@ -261,7 +263,7 @@ def test_a_folder_that_is_in_no_commit_is_refused(
     assert "this folder is in no commit of git" in said.err
 
 
-def as_fahrenheit(line: str) -> str:
+def in_fahrenheit(line: str) -> str:
     cells = line.split(",")
     cells[4] = f"{float(cells[4]) * 9 / 5 + 32:.2f}"
     return ",".join(cells)

@@ -8,41 +8,57 @@ from pathlib import Path
 
 import numpy as np
 
-from bike_demand.data.features import FEATURES, describe, to_matrix
+from bike_demand.core.current import Inputs
+from bike_demand.data.features import FEATURES, describe, to_columns, to_matrix
 from bike_demand.data.month import parse_month
-from bike_demand.data.schema import EXAMPLE, Conditions
 from tests.feedmaker import write_feed
+from tests.toy import EXAMPLE
 
 
-def test_features_stand_in_the_order_of_the_recipe() -> None:
+def test_features_stand_in_the_order_of_the_problem() -> None:
     assert FEATURES == (
-        "hour",
-        "weekday",
-        "workingday",
-        "holiday",
-        "weather",
-        "temp_c",
-        "feels_like_c",
-        "humidity",
-        "windspeed_kmh",
+        "shift",
+        "day",
+        "attended",
+        "special",
+        "grade",
+        "heat",
+        "core_heat",
+        "moisture",
+        "speed",
     )
     assert [each["name"] for each in describe()] == list(FEATURES)
 
 
 def test_a_row_becomes_float32_values_in_that_order() -> None:
-    row = Conditions.model_validate_json(json.dumps(EXAMPLE | {"holiday": 1, "workingday": 0, "weather": 3}))
+    row = Inputs.model_validate_json(json.dumps(EXAMPLE | {"special": True, "attended": 0, "grade": 3}))
     X = to_matrix([row])
     assert X.dtype == np.float32
     assert X.tolist() == np.array([[17, 2, 0, 1, 3, 24.6, 26.1, 0.55, 13.0]], dtype=np.float32).tolist()
 
 
-def test_unknown_humidity_becomes_nan() -> None:
-    row = Conditions.model_validate_json(json.dumps(EXAMPLE | {"humidity": None}))
-    assert math.isnan(to_matrix([row])[0, FEATURES.index("humidity")])
+def test_the_features_that_a_model_takes_may_be_fewer_and_in_another_order() -> None:
+    row = Inputs.model_validate_json(json.dumps(EXAMPLE))
+    assert to_matrix([row], ("speed", "shift")).tolist() == [[13.0, 17.0]]
+
+
+def test_null_becomes_nan() -> None:
+    row = Inputs.model_validate_json(json.dumps(EXAMPLE | {"moisture": None}))
+    assert math.isnan(to_matrix([row])[0, FEATURES.index("moisture")])
 
 
 def test_no_rows_make_an_empty_table() -> None:
     assert to_matrix([]).shape == (0, 9)
+
+
+def test_columns_are_the_inputs_of_rows_by_name() -> None:
+    row = Inputs.model_validate_json(json.dumps(EXAMPLE))
+    columns = to_columns([row, row])
+    assert columns.keys() == set(EXAMPLE)
+    assert columns["begins"].dtype == "datetime64[s]"
+    assert columns["begins"].astype(str).tolist() == [EXAMPLE["begins"]] * 2
+    assert {columns[name].dtype for name in EXAMPLE if name != "begins"} == {np.dtype(np.float64)}
+    assert (columns["special"].tolist(), columns["heat"].tolist()) == ([0, 0], [24.6, 24.6])
 
 
 def test_a_month_of_the_feed_becomes_what_its_columns_say(tmp_path: Path) -> None:
@@ -51,12 +67,12 @@ def test_a_month_of_the_feed_becomes_what_its_columns_say(tmp_path: Path) -> Non
         records = list(csv.DictReader(file))
     expected = [
         [
-            datetime.fromisoformat(record["timestamp"]).hour,
-            datetime.fromisoformat(record["timestamp"]).weekday(),
-            *(float(record[name] or "nan") for name in FEATURES[2:]),
+            datetime.fromisoformat(record["begins"]).hour,
+            datetime.fromisoformat(record["begins"]).weekday(),
+            *(float(json.loads(record[name] or "NaN")) for name in FEATURES[2:]),
         ]
         for record in records
     ]
     X = to_matrix(parse_month(path.read_bytes(), "2011-02", "feed"))
-    assert any(record["humidity"] == "" for record in records)
+    assert any(record["moisture"] == "" for record in records)
     np.testing.assert_array_equal(X, np.array(expected, dtype=np.float32))

@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.conftest import ENVIRONMENT
+from tests.conftest import COPY_ENVIRONMENT, ENVIRONMENT
 from tests.workcopy import change_params, commit
 
 PATIENCE_SECONDS = 90
@@ -56,7 +56,7 @@ def _answers(address: str) -> bool:
 
 
 def train(folder: Path, api: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    env = {name: value for name, value in os.environ.items() if name not in ENVIRONMENT}
+    env = {name: value for name, value in os.environ.items() if name not in COPY_ENVIRONMENT}
     return subprocess.run(
         [sys.executable, "-m", "bike_demand", "train"],
         cwd=folder,

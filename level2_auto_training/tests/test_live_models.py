@@ -106,13 +106,13 @@ def test_a_version_that_cannot_be_read_never_goes_live(
 
 
 @pytest.mark.parametrize("answer", [-3.0, float("nan")])
-def test_a_version_that_answers_nonsense_never_goes_live(service: Service, answer: float) -> None:
+def test_a_version_that_predicts_nonsense_never_goes_live(service: Service, answer: float) -> None:
     release(1.0)
     service.poll()
     release(answer)
     service.poll()
     assert service.version == "1"
-    assert "for an ordinary hour" in (service.holder.problem or "")
+    assert "for the problem's example" in (service.holder.problem or "")
 
 
 def test_a_run_that_keeps_another_model_than_was_registered_never_goes_live(service: Service) -> None:

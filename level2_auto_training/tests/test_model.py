@@ -91,13 +91,13 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "checksums of something else": (write("SHA256SUMS", b"\xff\x00 x\n"), "not what"),
     "a version of another model": (mismatch, "is of another model"),
     "description without output": (edit('"output"', '"outcome"'), "model.json: output: Field required"),
-    "another input": (edit('"windspeed_kmh"', '"month"'), "the model takes hour,weekday"),
+    "another input": (edit('"speed"', '"month"'), "the model takes month, which this application lacks"),
     "no model at all": (put(b"hello"), "not a model that ONNX Runtime loads"),
     "too few columns": (put(network(inputs=len(FEATURES) - 1)), f"`features` of {len(FEATURES)} columns"),
     "another input name": (put(network(name="rows")), f"`features` of {len(FEATURES)} columns"),
     "another output name": (put(network(output="variable")), "does not give `prediction`"),
-    "negative answers": (put(network(fill=-3.0)), "answers -3.0 bikes"),
-    "answers that are no number": (put(network(fill=float("nan"))), "answers nan bikes"),
+    "negative predictions": (put(network(fill=-3.0)), "predicts -3.0 pieces"),
+    "predictions that are no number": (put(network(fill=float("nan"))), "predicts nan pieces"),
 }
 
 
@@ -114,7 +114,7 @@ def test_a_damaged_handoff_is_refused_in_one_line(given: Path, case: str) -> Non
 
 def test_the_tiny_model_of_these_tests_is_accepted_where_nothing_is_wrong(given: Path) -> None:
     put(network(fill=5.0))(given)
-    assert load_model(given).card.name == "bike-demand"
+    assert load_model(given).card.name == "toy"
 
 
 def test_in_answers_it_is_called_by_its_version_or_else_by_its_digest(handoff: Path) -> None:

@@ -7,29 +7,30 @@ from typing import Any
 
 import pytest
 
-from bike_demand.data.quality import RECENT, Violation, check, gaps, inputs, require_fit, stale
-from bike_demand.data.schema import Hour
+from bike_demand.core.current import Row
+from bike_demand.data.quality import RECENT, Violation, check, gaps, inputs, level, require_fit, stale
 from bike_demand.errors import UserError
 from bike_demand.settings import QualityRules, Settings, load_settings
 from tests.conftest import ROOT
-from tests.spoilt import Change, fahrenheit, feed_hours, no_humidity, spoilt, without
+from tests.spoilt import Change, changed, fahrenheit, feed_rows, fourfold, no_moisture, spoilt, without
 
 RULES = QualityRules.model_validate(
     {
-        "units": {"temp_c": 12, "feels_like_c": 12},
+        "units": {"heat": 12, "core_heat": 12},
         "nulls": {"share": 0.5},
-        "ranges": {"windspeed_kmh": [0, 130]},
+        "ranges": {"speed": [0, 130]},
         "stale": {"hours": 48},
         "gaps": {"days": 2, "share": 0.15},
+        "level": {"factor": 2.5},
     }
 )
 END = datetime(2011, 4, 1)
-ROWS = feed_hours()
-COUNTS = {row.timestamp: row.count for row in ROWS}
+ROWS = feed_rows()
+LABELS = {row.begins: row.amount for row in ROWS}
 
 
-def storm(row: Hour) -> Hour:
-    return row.model_copy(update={"windspeed_kmh": 300.0})
+def racing(row: Row) -> Row:
+    return changed(row, speed=300.0)
 
 
 def off(rule: str) -> QualityRules:
@@ -44,14 +45,14 @@ def names(violations: Sequence[Violation]) -> list[tuple[str, str]]:
     return [(each.rule, each.subject) for each in violations]
 
 
-def changed(first: str, last: str) -> tuple[datetime, ...]:
+def times(first: str, last: str) -> tuple[datetime, ...]:
     begin, end = datetime.fromisoformat(first), datetime.fromisoformat(last)
-    return tuple(row.timestamp for row in ROWS if begin <= row.timestamp < end)
+    return tuple(row.begins for row in ROWS if begin <= row.begins < end)
 
 
-def bad_feed(rule: str) -> tuple[list[Hour], datetime]:
+def bad_feed(rule: str) -> tuple[list[Row], datetime]:
     """Rows that break the rule, and when they are checked."""
-    changes = {"units": fahrenheit, "nulls": no_humidity, "ranges": storm}
+    changes = {"units": fahrenheit, "nulls": no_moisture, "ranges": racing, "level": fourfold}
     if rule in changes:
         return spoilt(ROWS, "2011-03-20", "2011-03-25", changes[rule]), END
     if rule == "gaps":
@@ -59,7 +60,7 @@ def bad_feed(rule: str) -> tuple[list[Hour], datetime]:
     return list(ROWS), END + timedelta(hours=49)
 
 
-@pytest.mark.parametrize("rule", ["units", "nulls", "ranges", "gaps", "stale"])
+@pytest.mark.parametrize("rule", ["units", "nulls", "ranges", "gaps", "level", "stale"])
 def test_each_rule_stops_bad_data_and_lets_them_pass_when_it_is_off(project: Path, rule: str) -> None:
     rows, now = bad_feed(rule)
     with pytest.raises(UserError, match="not fit for training") as refused:
@@ -80,92 +81,108 @@ def test_params_yaml_switches_a_rule_off_by_name(tmp_path: Path, word: str) -> N
     assert load_settings(path).quality.nulls is None
 
 
+def test_what_presumes_a_steady_level_is_off_unless_asked_for() -> None:
+    assert load_settings(ROOT / "params.yaml").quality.level is None
+    closed = spoilt(ROWS, "2011-03-10", "2011-03-14", lambda row: changed(row, amount=0))
+    assert check(closed, load_settings(ROOT / "params.yaml").quality) == []
+
+
 def test_an_ordinary_feed_breaks_no_rule() -> None:
-    assert check(ROWS, RULES) == check(ROWS, RULES, COUNTS) == stale(ROWS, RULES, END) == []
+    assert check(ROWS, RULES) == check(ROWS, RULES, LABELS) == stale(ROWS, RULES, END) == []
 
 
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        pytest.param(fahrenheit, [("units", "temp_c"), ("units", "feels_like_c")], id="units"),
-        pytest.param(no_humidity, [("nulls", "humidity")], id="nulls"),
-        pytest.param(storm, [("ranges", "windspeed_kmh")], id="ranges"),
+        pytest.param(fahrenheit, [("units", "heat"), ("units", "core_heat")], id="units"),
+        pytest.param(no_moisture, [("nulls", "moisture")], id="nulls"),
+        pytest.param(racing, [("ranges", "speed")], id="ranges"),
     ],
 )
-def test_a_violation_has_its_hours_from_the_first_day_until_it_is_over(
+def test_a_violation_has_its_times_from_the_first_day_until_it_is_over(
     change: Change, expected: list[tuple[str, str]]
 ) -> None:
     rows = spoilt(ROWS, "2011-03-07", "2011-03-17", change)
     for end, ongoing in (("2011-03-08", True), ("2011-03-17", True), ("2011-03-18", False)):
-        found = check([row for row in rows if row.timestamp < datetime.fromisoformat(end)], RULES)
+        found = check([row for row in rows if row.begins < datetime.fromisoformat(end)], RULES)
         assert names(found) == expected
         assert {each.ongoing for each in found} == {ongoing}
     for each in check(rows, RULES):
-        assert set(each.hours) <= set(changed("2011-03-07", "2011-03-17"))
-        assert len(each.hours) >= 0.95 * len(changed("2011-03-07", "2011-03-17"))
+        assert set(each.times) <= set(times("2011-03-07", "2011-03-17"))
+        assert len(each.times) >= 0.95 * len(times("2011-03-07", "2011-03-17"))
 
 
-def test_after_ten_days_of_fahrenheit_in_which_it_grew_warm_celsius_is_right_again() -> None:
+def test_after_ten_days_of_fahrenheit_in_which_it_grew_hot_the_old_unit_is_right_again() -> None:
     begun = datetime(2011, 3, 7)
 
-    def warmer(row: Hour) -> Hour:
-        days = min(max((row.timestamp - begun) / timedelta(days=1), 0.0), 10.0)
-        values = {name: getattr(row, name) + 2 * days for name in ("temp_c", "feels_like_c")}
-        return row.model_copy(update=values)
+    def hotter(row: Row) -> Row:
+        days = min(max((row.begins - begun) / timedelta(days=1), 0.0), 10.0)
+        values = {name: getattr(row, name) + 2 * days for name in ("heat", "core_heat")}
+        return changed(row, **values)
 
-    rows = spoilt([warmer(row) for row in ROWS], "2011-03-07", "2011-03-17", fahrenheit)
+    rows = spoilt([hotter(row) for row in ROWS], "2011-03-07", "2011-03-17", fahrenheit)
     for each in inputs(rows, RULES):
         assert (each.rule, each.ongoing) == ("units", False)
-        assert set(each.hours) == set(changed("2011-03-07", "2011-03-17"))
+        assert set(each.times) == set(times("2011-03-07", "2011-03-17"))
 
 
-def test_a_cold_front_and_a_warm_day_are_weather() -> None:
-    def front(row: Hour) -> Hour:
-        hours = (row.timestamp - datetime(2011, 3, 10)) // timedelta(hours=1)
-        return row.model_copy(update={"temp_c": 20.0 - min(hours, 20)})
+def test_a_sudden_fall_and_a_hot_day_are_plausible() -> None:
+    def fall(row: Row) -> Row:
+        hours = (row.begins - datetime(2011, 3, 10)) // timedelta(hours=1)
+        return changed(row, heat=20.0 - min(hours, 20))
 
-    rows = spoilt(ROWS, "2011-03-08", "2011-03-10", lambda row: row.model_copy(update={"temp_c": 20.0}))
-    rows = [row for row in spoilt(rows, "2011-03-10", "2011-03-12", front) if row.timestamp.day >= 8]
-    assert inputs([row for row in rows if row.timestamp < datetime(2011, 3, 12)], RULES) == []
+    rows = spoilt(ROWS, "2011-03-08", "2011-03-10", lambda row: changed(row, heat=20.0))
+    rows = [row for row in spoilt(rows, "2011-03-10", "2011-03-12", fall) if row.begins.day >= 8]
+    assert inputs([row for row in rows if row.begins < datetime(2011, 3, 12)], RULES) == []
 
 
 def test_a_field_that_never_had_values_is_not_missed() -> None:
-    assert inputs([no_humidity(row) for row in ROWS], RULES) == []
+    assert inputs([no_moisture(row) for row in ROWS], RULES) == []
 
 
-def test_a_gap_is_over_when_all_hours_come_again() -> None:
+def test_a_gap_is_over_when_all_rows_come_again() -> None:
     rows = without(ROWS, "2011-03-07", "2011-03-12", every=4)
-    (found,) = check([row for row in rows if row.timestamp < datetime(2011, 3, 12)], RULES)
+    (found,) = check([row for row in rows if row.begins < datetime(2011, 3, 12)], RULES)
     assert (found.rule, found.subject, found.ongoing) == ("gaps", "feed", True)
     (found,) = check(rows, RULES)
     assert not found.ongoing
-    assert set(found.hours) == set(changed("2011-03-07", "2011-03-12")[::4])
+    assert set(found.times) == set(times("2011-03-07", "2011-03-12")[::4])
 
 
-def test_hours_without_demand_are_no_gap_where_another_source_has_none_either() -> None:
-    rows = [row for row in ROWS if row.timestamp.hour >= 6]
-    assert gaps(rows, RULES, {row.timestamp: row.count for row in rows}) == []
+def test_rows_without_a_label_above_0_are_no_gap_where_another_source_has_none_either() -> None:
+    rows = [row for row in ROWS if row.begins.hour >= 6]
+    assert gaps(rows, RULES, {row.begins: row.amount for row in rows}) == []
     assert names(gaps(rows, RULES)) == [("gaps", "feed")]
 
 
-def test_a_few_hours_without_a_row_are_no_gap() -> None:
-    assert gaps([row for row in ROWS if row.timestamp.hour != 3], RULES) == []
+def test_a_few_missing_rows_are_no_gap() -> None:
+    assert gaps([row for row in ROWS if row.begins.hour != 3], RULES) == []
 
 
 @pytest.mark.parametrize(("hours", "broken"), [(48, False), (49, True)])
-def test_a_feed_is_stale_by_the_age_of_its_last_hour(hours: int, broken: bool) -> None:
+def test_a_feed_is_stale_by_the_age_of_its_last_row(hours: int, broken: bool) -> None:
     found = stale(ROWS, RULES, END + timedelta(hours=hours))
     assert names(found) == ([("stale", "feed")] if broken else [])
     assert stale(ROWS, RULES, None) == []
+
+
+def test_a_level_is_judged_only_where_no_other_source_has_the_labels() -> None:
+    rows = spoilt(ROWS, "2011-03-07", "2011-03-21", fourfold)
+    (found,) = level(rows, RULES)
+    assert (found.subject, found.ongoing) == ("label", False)
+    assert set(found.times) == set(times("2011-03-07", "2011-03-21"))
+    assert level(rows, RULES, LABELS) == []
+    grown = spoilt(ROWS, "2011-03-01", "2011-04-01", lambda row: changed(row, amount=round(1.6 * row.amount)))
+    assert level(grown, RULES) == []
 
 
 def test_all_that_is_wrong_is_reported_at_once_and_what_is_old_is_not(project: Path) -> None:
     rows = without(spoilt(ROWS, "2011-03-20", "2011-03-22", fahrenheit), "2011-03-25", "2011-03-28", every=2)
     with pytest.raises(UserError) as refused:
         require_fit(rows, check(rows, RULES), with_rules(RULES), END + timedelta(days=9))
-    for word in ("temp_c", "feels_like_c", "missing", "stale"):
+    for word in ("heat", "core_heat", "missing", "stale"):
         assert word in str(refused.value)
-    old = ROWS[-1].timestamp - RECENT
+    old = ROWS[-1].begins - RECENT
     rows = spoilt(ROWS, "2011-02-01", f"{old:%Y-%m-%d}", fahrenheit)
     assert check(rows, RULES)
     require_fit(rows, check(rows, RULES), with_rules(RULES), END)
@@ -173,7 +190,7 @@ def test_all_that_is_wrong_is_reported_at_once_and_what_is_old_is_not(project: P
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("units", {"humidty": 1}), ("ranges", {"temp_c": [48, -35]}), ("gaps", {"share": 2})]
+    ("key", "value"), [("units", {"moistur": 1}), ("ranges", {"heat": [48, -35]}), ("gaps", {"share": 2})]
 )
 def test_settings_of_rules_that_make_no_sense_are_refused(key: str, value: Any) -> None:
     with pytest.raises(ValueError, match=key):

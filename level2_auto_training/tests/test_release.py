@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bike_demand.data.store import read_hours
+from bike_demand.data.store import read_rows
 from bike_demand.data.table import iso
 from bike_demand.errors import UserError
 from bike_demand.release import gate
@@ -31,7 +31,7 @@ def gathered(stored: Path, run: Run) -> Path:
 
 @pytest.fixture
 def registry(gathered: Path, handoffs: tuple[Path, Path]) -> Tracking:
-    """Version 1 always answers 50 bikes and is live; version 2 is a trained one."""
+    """Version 1 always answers 50 pieces and is live; version 2 is a trained one."""
     tracking = Tracking(load_settings())
     register(constant(gathered / "fifty", 50.0), tracking=tracking, holdout_last=HOLDOUT_LAST)
     register(*handoffs, tracking=tracking, holdout_last=HOLDOUT_LAST)
@@ -52,15 +52,15 @@ def refused(said: Said) -> str:
 
 
 def error_of(answer: float, after: str) -> tuple[int, float]:
-    rows = [row for row in read_hours(DATA) if row.timestamp > datetime.fromisoformat(after)]
-    return len(rows), float(np.abs(np.array([row.count for row in rows]) - answer).mean())
+    rows = [row for row in read_rows(DATA) if row.begins > datetime.fromisoformat(after)]
+    return len(rows), float(np.abs(np.array([row.amount for row in rows]) - answer).mean())
 
 
 def test_a_better_version_is_shown_beside_the_live_one_and_goes_live(registry: Tracking, run: Run) -> None:
     said = run("release", 2, "--yes")
     assert (said.status, said.err) == (0, "")
     rows, error = error_of(50.0, HOLDOUT_LAST)
-    assert f"On {rows} hours that neither holdout model was trained on, 2011-03-25T00:00:00 to" in said.out
+    assert f"On {rows} rows that neither holdout model was trained on, 2011-03-25T00:00:00 to" in said.out
     assert f"version 1     live       {error:7.1f}" in said.out
     assert "version 2     candidate" in said.out
     assert "checks: passed" in said.out
@@ -81,7 +81,7 @@ def test_both_are_compared_only_on_rows_after_what_either_holdout_model_saw(gath
         champion = register(constant(gathered / "c", 50.0), tracking=tracking, holdout_last=champion_last)
         candidate = register(constant(gathered / "d", 70.0), tracking=tracking, holdout_last=candidate_last)
         tracking.promote(champion.number, {})
-        found = gate.propose(tracking, candidate, read_hours(DATA), load_settings().release).comparison
+        found = gate.propose(tracking, candidate, read_rows(DATA), load_settings().release).comparison
         assert found is not None
         assert (found.first, found.last) == ("2011-03-28T12:00:00", "2011-03-31T23:00:00")
         assert (found.rows, found.candidate) == pytest.approx(error_of(70.0, later))
@@ -95,7 +95,7 @@ def test_the_holdout_models_are_compared_and_not_the_models_that_saw_the_rows(
     candidate = register(
         handoffs[0], constant(gathered / "c", 70.0), tracking=tracking, holdout_last=HOLDOUT_LAST
     )
-    found = gate.propose(tracking, candidate, read_hours(DATA), load_settings().release).comparison
+    found = gate.propose(tracking, candidate, read_rows(DATA), load_settings().release).comparison
     assert found is not None
     assert found.candidate == pytest.approx(error_of(70.0, HOLDOUT_LAST)[1])
 
@@ -119,23 +119,23 @@ def test_a_worse_version_is_refused_unless_a_person_says_why(
     assert live(registry) == 1
     refused(run("release", 3, "--yes", "--override", " "))
     assert live(registry) == 1
-    assert run("release", 3, "--yes", "--override", "the station moved").status == 0
+    assert run("release", 3, "--yes", "--override", "the plant moved").status == 0
     assert live(registry) == 3
     kept = registry.version(3).tags["release.override"]
-    assert kept.startswith("the station moved (against: it is worse than")
+    assert kept.startswith("the plant moved (against: it is worse than")
 
 
 def test_what_is_hardly_worse_is_as_good(registry: Tracking, gathered: Path) -> None:
     _, error = error_of(50.0, HOLDOUT_LAST)
-    hours = read_hours(DATA)
+    rows = read_rows(DATA)
     limit = 1 + load_settings().release.tolerance
     for factor, worse in ((limit - 0.01, False), (limit + 0.01, True)):
-        counts = [row.count for row in hours if iso(row.timestamp) > HOLDOUT_LAST]
+        amounts = [row.amount for row in rows if iso(row.begins) > HOLDOUT_LAST]
         answers = np.arange(50, 200, 0.05)
-        errors = np.abs(np.subtract.outer(answers, counts)).mean(axis=1)
+        errors = np.abs(np.subtract.outer(answers, amounts)).mean(axis=1)
         answer = float(answers[errors >= error * factor][0])
         version = register(constant(gathered / "c", answer), tracking=registry, holdout_last=HOLDOUT_LAST)
-        proposal = gate.propose(registry, version, hours, load_settings().release)
+        proposal = gate.propose(registry, version, rows, load_settings().release)
         assert any("worse" in said for said in proposal.objections) == worse
 
 
@@ -144,7 +144,7 @@ def test_a_version_that_fails_its_integration_test_is_refused(
 ) -> None:
     register(constant(gathered / "c", 90.0), handoffs[1], tracking=registry, holdout_last=HOLDOUT_LAST)
     said = run("release", 3, "--yes")
-    assert "its integration test fails: 2012-06-13: 90.0 bikes at 3 h" in refused(said)
+    assert "its integration test fails: Few pieces are made at night. 90.0 pieces at 3 h" in refused(said)
     assert "checks: failed" in said.out
     assert live(registry) == 1
 
@@ -173,7 +173,7 @@ def test_without_fresh_rows_there_is_nothing_to_judge_by(
     registry: Tracking, run: Run, handoffs: tuple[Path, Path]
 ) -> None:
     register(*handoffs, tracking=registry, holdout_last="2011-03-31T23:00:00")
-    assert "0 fresh hours to compare on, too few" in refused(run("release", 3, "--yes"))
+    assert "0 fresh rows to compare on, too few" in refused(run("release", 3, "--yes"))
     assert live(registry) == 1
 
 
@@ -214,7 +214,7 @@ def test_what_is_live_already_stays(registry: Tracking, run: Run) -> None:
 
 
 def test_a_release_by_somebody_else_in_the_meantime_is_noticed(registry: Tracking) -> None:
-    proposal = gate.propose(registry, registry.version(2), read_hours(DATA), load_settings().release)
+    proposal = gate.propose(registry, registry.version(2), read_rows(DATA), load_settings().release)
     other: Version = register(Path("fifty"), tracking=registry, holdout_last=HOLDOUT_LAST)
     registry.promote(other.number, {})
     with pytest.raises(UserError, match="version 3 went live in the meantime"):

@@ -21,23 +21,21 @@ def test_a_model_that_cannot_be_loaded_is_the_only_failure(tmp_path: Path) -> No
 
 
 def test_a_model_that_does_not_know_night_from_day_fails(tmp_path: Path) -> None:
-    said = failures(constant(tmp_path / "model", 90.0))
-    assert len(said) == 2
-    assert all("90.0 bikes at 3 h" in each for each in said)
+    (said,) = failures(constant(tmp_path / "model", 90.0))
+    assert said.startswith("Few pieces are made at night. ")
+    assert "90.0 pieces at 3 h" in said
 
 
 def test_a_model_that_lost_its_exponential_fails(tmp_path: Path) -> None:
     said = failures(constant(tmp_path / "model", 4.0))
-    assert "2012-06-13, warm and clear: hardly anybody rides home at 17 h" in said
+    assert any("4.0 pieces at 17 h" in each for each in said)
 
 
-def test_impossible_numbers_are_found_with_the_conditions_that_give_them(tmp_path: Path) -> None:
-    assert "2012-06-13, weather 1, -15 degrees: 90000.0 bikes an hour" in failures(
-        constant(tmp_path / "model", 90_000.0)
-    )
+def test_impossible_numbers_are_found(tmp_path: Path) -> None:
+    assert any("90000.0 pieces" in each for each in failures(constant(tmp_path / "model", 90_000.0)))
 
 
-def test_a_batch_that_answers_differently_is_found(handoff: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_that_predicts_differently_is_found(handoff: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bike_demand.release.checks.score", _score_of_something_else)
     assert failures(handoff) == ["the batch and the service answer differently"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bike_demand.data.store import read_hours
+from bike_demand.data.store import read_rows
 from bike_demand.settings import DATA, load_settings
 from bike_demand.tracking import Dataset, Tracking
 from bike_demand.training.pipeline import data_digest
@@ -26,11 +26,11 @@ def test_an_old_run_is_made_again_after_feed_and_code_moved_on_and_the_cache_is_
     copy: Path, run: Run
 ) -> None:
     assert run("train", "--as-of", EARLY).status == 0
-    rows = read_hours(DATA)
-    recipe = copy / "bike_demand" / "training" / "model.py"
-    text = recipe.read_text(encoding="utf-8")
-    assert "random_state=recipe.random_state" in text
-    recipe.write_text(text.replace("random_state=recipe.random_state", "random_state=1"), encoding="utf-8")
+    rows = read_rows(DATA)
+    problem = copy / "bike_demand" / "problem" / "__init__.py"
+    text = problem.read_text(encoding="utf-8")
+    assert "early_stopping=False" in text
+    problem.write_text(text.replace("early_stopping=False", "early_stopping=False, max_bins=9"), "utf-8")
     commit(copy)
     assert run("train").status == 0
     shutil.rmtree(copy / "state" / "dvc-cache")
@@ -40,11 +40,11 @@ def test_an_old_run_is_made_again_after_feed_and_code_moved_on_and_the_cache_is_
         said = run("reproduce", wanted)
         assert (said.status, said.err) == (0, "")
         assert "identical: model" in said.out
-        restored = read_hours(copy / "state" / "reproduced" / str(run_id) / DATA)
+        restored = read_rows(copy / "state" / "reproduced" / str(run_id) / DATA)
         assert restored == rows
-        assert all(row.timestamp < datetime.fromisoformat(EARLY) for row in restored)
+        assert all(row.begins < datetime.fromisoformat(EARLY) for row in restored)
     assert (git(copy, "status", "--porcelain"), (copy / "dvc.lock").read_bytes()) == before
-    assert read_hours(DATA)[-1].timestamp == datetime(2011, 3, 31, 23)
+    assert read_rows(DATA)[-1].begins == datetime(2011, 3, 31, 23)
     assert first.digest != second.digest
 
 
@@ -63,7 +63,7 @@ def test_a_run_of_uncommitted_code_is_made_again_from_the_changes_kept_with_it(c
         pipeline.write("    deps: [state/data]\n    outs: [state/own]\n")
     settings = copy / "params.yaml"
     committed = settings.read_text(encoding="utf-8")
-    settings.write_text(committed.replace("max_iter: 100", "max_iter: 30"), encoding="utf-8")
+    settings.write_text(committed.replace("params: {}", "params: {max_iter: 30}"), encoding="utf-8")
     assert run("train", "--allow-dirty").status == 0
     (run_id,) = runs()
     assert Tracking(load_settings()).run(run_id).tags["git.uncommitted"] == "true"

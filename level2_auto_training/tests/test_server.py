@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from bike_demand.data.schema import EXAMPLE
 from bike_demand.serving.request_body import MAX_BYTES
 from bike_demand.settings import load_settings
 from bike_demand.tracking import Tracking
@@ -20,6 +19,7 @@ from tests.load import loaded
 from tests.registry import put_live
 from tests.service import PATIENCE_SECONDS, running, set_drain, start
 from tests.tiny import constant
+from tests.toy import EXAMPLE
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="no such signals here")
 

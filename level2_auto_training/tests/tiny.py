@@ -16,8 +16,8 @@ def table(name: str, columns: int, kind: int = onnx.TensorProto.FLOAT) -> onnx.V
 def network(
     inputs: int = len(FEATURES), name: str = "features", output: str = "prediction", fill: float = 1.0
 ) -> bytes:
-    """A tiny model of that shape that answers a constant for each row."""
-    first = helper.make_node("Gather", [name, "first"], ["column"], axis=1)  # the hour, which is never NaN
+    """A tiny model of that shape that predicts a constant for each row."""
+    first = helper.make_node("Gather", [name, "first"], ["column"], axis=1)  # which is never NaN
     zero = helper.make_node("Mul", ["column", "zero"], ["nothing"])
     add = helper.make_node("Add", ["nothing", "fill"], [output])
     constants = [
@@ -34,6 +34,6 @@ def network(
 
 
 def constant(folder: Path, answer: float) -> Path:
-    """The hand-off of a model that answers this for every hour; the folder."""
+    """The hand-off of a model that predicts this for every row; the folder."""
     write_handoff(folder, network(fill=answer))
     return folder

@@ -1,17 +1,16 @@
 """What time it is in the story that the data tell: all but process time-outs goes by it."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
+from bike_demand.core.current import CADENCE, time_of
 from bike_demand.data.month import parse_month
 from bike_demand.data.store import gathered_months
 from bike_demand.errors import UserError
 from bike_demand.settings import DATA, Settings
 
-HOUR = timedelta(hours=1)
-
 
 def now(settings: Settings, as_of: datetime | None) -> datetime:
-    """`as_of`; else the hour after the last one that was gathered, or this machine's time where
+    """`as_of`; else the end of the last row that was gathered, or this machine's time where
     `clock` in params.yaml says so.
 
     Raises UserError where nothing was gathered, or somebody spoilt the last month.
@@ -24,4 +23,6 @@ def now(settings: Settings, as_of: datetime | None) -> datetime:
     if not months:
         raise UserError(f"{DATA}: no data gathered yet; run `python -m bike_demand ingest`, or give --as-of")
     path = DATA / f"{months[-1]}.csv"
-    return parse_month(path.read_bytes(), months[-1], str(path))[-1].timestamp + HOUR
+    last = parse_month(path.read_bytes(), months[-1], str(path))[-1]
+    found: datetime = time_of(last) + CADENCE
+    return found

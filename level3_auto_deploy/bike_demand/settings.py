@@ -1,13 +1,16 @@
 """The project's settings (params.yaml) as one frozen object, and where its state lies."""
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from bike_demand.configuration import Section, YamlSettings, read_settings
+from bike_demand.core.current import DEFAULT, FIELDS, PROBLEM
+from bike_demand.core.problem import CONVERSIONS
 
 PARAMS = Path("params.yaml")
+Params: Any = PROBLEM.params
 # Relative to the project's folder, in which every command runs. The folder is made on first use.
 STATE = Path("state")
 DATA = STATE / "data"  # months as gathered
@@ -19,24 +22,14 @@ SERVING = (
 ARTIFACTS = STATE / "artifacts"  # files of the runs, where the tracking store is a database
 
 
-class Recipe(Section):
-    """What of the model can be tuned; the rest is fixed in `training.model`."""
-
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
-    max_iter: Annotated[int, Field(ge=1)] = 100
-    max_leaf_nodes: Annotated[int, Field(ge=2)] = 31
-    min_samples_leaf: Annotated[int, Field(ge=1)] = 20
-    random_state: Annotated[int, Field(ge=0)] = 0
-
-
 class Training(Section):
     """How a model is trained. Ages in days of the feed, not of the clock."""
 
-    half_life_days: Annotated[float, Field(gt=0)] = 30
+    half_life_days: Annotated[float, Field(gt=0)] | None = 30
     min_rows: Annotated[int, Field(ge=1)] = 500
     holdout_days: Annotated[int, Field(ge=1)] = 7
     worst_ratio: Annotated[float, Field(gt=0)] = 0.8
-    recipe: Recipe = Recipe()
+    params: Params = Params()  # of the problem's model
 
 
 def _off(value: object) -> object:
@@ -45,40 +38,58 @@ def _off(value: object) -> object:
 
 T = TypeVar("T")
 Rule = Annotated[T | None, BeforeValidator(_off)]  # None: switched off, in params.yaml by `off`
-Measured = Literal["temp_c", "feels_like_c", "humidity", "windspeed_kmh"]
+EXPECTED = {name: each.expected for name, each in FIELDS.items() if each.expected is not None}
+
+
+def _expected(name: str) -> str:
+    if name not in EXPECTED:
+        raise ValueError(f"{name} has no expected range; give one of {', '.join(EXPECTED)}")
+    return name
+
+
+Measured = Annotated[str, AfterValidator(_expected)]
 
 
 class StaleRule(Section):
-    """The feed's last hour may have ended so long ago."""
+    """The feed's last row may have ended so long ago."""
 
     hours: Annotated[int, Field(ge=1)] = 48
 
 
 class GapsRule(Section):
-    """In no stretch of so many days may more than this share of the hours be missing."""
+    """In no stretch of so many days may more than this share of the rows be missing."""
 
     days: Annotated[int, Field(ge=1)] = 14
     share: Annotated[float, Field(ge=0, lt=1)] = 0.15
 
 
 class NullsRule(Section):
-    """A field that had values before may lack them in less than this share of a day's hours."""
+    """A field that had values before may lack them in less than this share of a day's rows."""
 
     share: Annotated[float, Field(gt=0, le=1)] = 0.5
+
+
+class LevelRule(Section):
+    """The labels of a day may not be so many times the usual ones, or so small a part of them."""
+
+    factor: Annotated[float, Field(gt=1)] = 2.5
 
 
 class QualityRules(Section):
     """What rows have to keep together, by rule: see `data.quality`."""
 
-    units: Rule[dict[Measured, Annotated[float, Field(gt=0)]]] = {"temp_c": 12}  # noqa: RUF012 (pydantic copies it)
+    units: Rule[dict[Measured, Annotated[float, Field(gt=0)]]] = {  # noqa: RUF012 (pydantic copies it)
+        name: each.change
+        for name, each in EXPECTED.items()
+        if each.change is not None and FIELDS[name].unit in CONVERSIONS
+    }
     nulls: Rule[NullsRule] = NullsRule()
     ranges: Rule[dict[Measured, tuple[float, float]]] = {  # noqa: RUF012
-        "temp_c": (-35, 48),
-        "feels_like_c": (-45, 60),
-        "windspeed_kmh": (0, 130),
+        name: (each.low, each.high) for name, each in EXPECTED.items()
     }
     stale: Rule[StaleRule] = StaleRule()
     gaps: Rule[GapsRule] = GapsRule()
+    level: Rule[LevelRule] = None
 
     @field_validator("ranges")
     @classmethod
@@ -166,7 +177,7 @@ class AB(Section):
 
     mode: Literal["ab", "shadow"] = "ab"
     share: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    salt: Annotated[str, Field(min_length=1)] = "bike-demand"
+    salt: Annotated[str, Field(min_length=1)] = PROBLEM.name
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     worse: Annotated[float, Field(gt=0, le=1)] = 0.05
     days: Annotated[int, Field(ge=1)] = 14
@@ -186,6 +197,7 @@ class Settings(YamlSettings):
 
     shared: ClassVar = {"MLFLOW_TRACKING_URI": ("tracking", "uri")}
 
+    problem: str = DEFAULT  # read by `core.current`, before all others
     feed: Annotated[str, Field(min_length=1)] = "feed/"
     first_month: Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")] = "2011-01"
     clock: Literal["feed", "wall"] = "feed"

@@ -7,25 +7,25 @@ from datetime import UTC, datetime
 
 from sqlalchemy import insert
 
-from bike_demand.data.schema import Hour
-from bike_demand.data.store import read_hours
+from bike_demand.core.current import INPUT_COLUMNS, TIME, Row
+from bike_demand.data.store import read_rows
 from bike_demand.prediction_log.database import open_database
 from bike_demand.prediction_log.outcomes import store
 from bike_demand.prediction_log.tables import predictions
 from bike_demand.serving.prediction import variant
 from bike_demand.settings import DATA, load_settings
 
-Model = Callable[[Hour], float]
+Model = Callable[[Row], float]
 
 
-def hours(first: str, last: str) -> list[Hour]:
+def hours(first: str, last: str) -> list[Row]:
     """The gathered hours from one day to before another."""
     begin, end = datetime.fromisoformat(first), datetime.fromisoformat(last)
-    return [row for row in read_hours(DATA) if begin <= row.timestamp < end]
+    return [row for row in read_rows(DATA) if begin <= row.begins < end]
 
 
 def log(
-    rows: Iterable[Hour],
+    rows: Iterable[Row],
     champion: tuple[int, Model],
     other: tuple[int, Model] | None = None,
     role: str = "challenger",
@@ -37,7 +37,7 @@ def log(
     for row in rows:
         arm = "champion"
         if role == "challenger" and other is not None:
-            arm = variant(row.timestamp, settings.ab.share, settings.ab.salt)
+            arm = variant(row.begins, settings.ab.share, settings.ab.salt)
         answers = [(*champion, deployments[0])]
         if other is not None:
             answers.append((*other, deployments[1]))
@@ -46,9 +46,8 @@ def log(
             "id": uuid.uuid4().hex,
             "made_at": datetime.now(UTC),
             "client": "test",
-            "hour": row.timestamp,
-            **row.model_dump(include={"holiday", "workingday", "weather", "temp_c", "feels_like_c"}),
-            **row.model_dump(include={"humidity", "windspeed_kmh"}),
+            "event_time": row.begins,
+            "inputs": row.model_dump(mode="json", include=set(INPUT_COLUMNS) - {TIME}),
             "prediction": shown[1](row),
             "variant": arm,
             "version": shown[0],
@@ -73,17 +72,18 @@ def log(
     return [str(entry["id"]) for entry in entries]
 
 
-def tell_outcomes(rows: Iterable[Hour]) -> None:
-    """Post what really happened in these hours."""
+def tell_outcomes(rows: Iterable[Row]) -> None:
+    """Post what became known of these rows."""
     with closing(open_database(load_settings().environments.production.database)) as database:
-        store(database, [(row.timestamp, row.count) for row in rows])
+        store(database, [(row.begins, row.amount) for row in rows])
 
 
-def off_by(bikes: float, spread: float = 0.3) -> Model:
-    """A model that is off by about so many bikes, in a way that differs from hour to hour and day to day."""
+def off_by(pieces: float, spread: float = 0.3) -> Model:
+    """A model that is off by about so many pieces, in a way that differs from row to row and day to day."""
 
-    def predict(row: Hour) -> float:
-        dice = hash((row.timestamp.toordinal() * 7919 + row.timestamp.hour * 104729, bikes)) % 1000 / 1000
-        return max(0.0, row.count + bikes * (1 + spread * (2 * dice - 1)) * (1 if dice > 0.2 else -1))
+    def predict(row: Row) -> float:
+        dice = hash((row.begins.toordinal() * 7919 + row.begins.hour * 104729, pieces)) % 1000 / 1000
+        error = pieces * (1 + spread * (2 * dice - 1)) * (1 if dice > 0.2 else -1)
+        return max(0.0, float(row.amount) + error)
 
     return predict

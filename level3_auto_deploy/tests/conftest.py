@@ -1,12 +1,21 @@
 """What the tests share: a project in a folder of its own, with a feed, and a model trained on it."""
 
 import contextlib
+import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.alone import integration_alone
+
+# The practice is tested on a tiny problem, so that a change of the project's own breaks no test of it. The
+# integration tests, run alone, are about the project's own problem and model: empty leaves it to params.yaml.
+# Processes of pytest-xdist have no arguments, but the environment of the first.
+os.environ.setdefault("BIKE_PROBLEM", "" if integration_alone(sys.argv[1:]) else "tests.toy")
 
 from bike_demand.__main__ import main
 from tests.feedmaker import write_feed
@@ -22,6 +31,7 @@ ENVIRONMENT = (  # would override settings
     "MLFLOW_TRACKING_URI",
     "PREFECT_API_URL",
 )
+COPY_ENVIRONMENT = (*ENVIRONMENT, "BIKE_PROBLEM")  # a copy has the toy in the place of the problem
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -150,7 +160,7 @@ def released(project: Path, once_released: Path) -> Path:
 def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the project in which nothing was trained yet; the current folder."""
     folder = make_copy(tmp_path / "project")
-    for name in ENVIRONMENT:
+    for name in COPY_ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(folder)
     return folder

@@ -1,7 +1,7 @@
-"""Errors of pairs of models of the recipe on the operator's feed, for the simulation of the A/B rule.
+"""Errors of pairs of models on the operator's feed, for the simulation of the A/B rule.
 
 `python -m tests.real_pairs FEED` trains them and writes real_pairs.csv: for each pair and each of 28 days,
-how many hours it had, and the sums of both absolute errors, their squares and their product.
+how many rows it had, and the sums of both errors, their squares and their product.
 """
 
 import csv
@@ -16,7 +16,7 @@ from bike_demand.release.ab.statistics import Days
 
 FILE = Path(__file__).with_name("real_pairs.csv")
 DAYS = 28
-HEADER = ("pair", "day", "hours", "one", "other", "one_squared", "other_squared", "product")
+HEADER = ("pair", "day", "rows", "one", "other", "one_squared", "other_squared", "product")
 
 
 def load(kind: str) -> list[Days]:
@@ -36,33 +36,31 @@ def pairs() -> Iterator[tuple[str, datetime, datetime]]:
         month = datetime(2011 + number // 12, number % 12 + 1, 1)
         yield f"retrained {month:%Y-%m}", month, month - timedelta(days=1)
         yield f"month {month:%Y-%m}", month, (month - timedelta(days=1)).replace(day=1)
-    # Demand rose by the week then: a champion four weeks old has 1.19 times the error of a fresh model.
+    # Targets rose by the week then: a champion four weeks old has 1.19 times the error of a fresh model.
     yield "stale 2012-03", datetime(2012, 3, 16), datetime(2012, 2, 17)
 
 
 def make(feed: Path) -> None:
     """Train all pairs and write the file."""
+    from bike_demand.core.current import PROBLEM, targets, time_of
     from bike_demand.data.features import to_matrix
-    from bike_demand.data.store import read_hours
+    from bike_demand.data.store import read_rows
     from bike_demand.release.ab.statistics import by_day
     from bike_demand.settings import load_settings
-    from bike_demand.training.model import fit
-    from bike_demand.training.threads import one_thread
+    from bike_demand.training.model import fit, predict
 
-    rows, settings = read_hours(feed), load_settings().training
+    rows, settings = read_rows(feed), load_settings().training
     with FILE.open("w", encoding="utf-8", newline="") as file:
         out = csv.writer(file, lineterminator="\n")
         out.writerow(HEADER)
         for name, fresh, older in pairs():
-            tried = [row for row in rows if fresh <= row.timestamp < fresh + timedelta(days=DAYS)]
-            truth = np.array([row.count for row in tried], dtype=np.float64)
+            tried = [row for row in rows if fresh <= time_of(row) < fresh + timedelta(days=DAYS)]
             errors = []
             for until in (fresh, older):
-                past = [row for row in rows if row.timestamp < until]
-                model = fit(past, settings.recipe, settings.half_life_days)
-                with one_thread():
-                    errors.append(np.abs(model.predict(to_matrix(tried)) - truth))
-            day = np.array([row.timestamp.toordinal() for row in tried])
+                past = [row for row in rows if time_of(row) < until]
+                model = fit(past, settings.params, settings.half_life_days)
+                errors.append(PROBLEM.loss.of(predict(model, to_matrix(tried)), targets(tried)))
+            day = np.array([time_of(row).toordinal() for row in tried])
             sums = by_day(day, *errors)
             values = (
                 sums.challenger,
@@ -71,8 +69,8 @@ def make(feed: Path) -> None:
                 sums.champion_squared,
                 sums.product,
             )
-            for number, hours in enumerate(sums.hours):
-                out.writerow([name, number, int(hours), *(f"{each[number]:.1f}" for each in values)])
+            for number, count in enumerate(sums.rows):
+                out.writerow([name, number, int(count), *(f"{each[number]:.1f}" for each in values)])
 
 
 if __name__ == "__main__":

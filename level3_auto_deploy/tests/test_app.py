@@ -11,13 +11,13 @@ import pytest
 from fastapi import Depends, FastAPI, HTTPException
 from httpx import Client
 
-from bike_demand.data.schema import EXAMPLE, MAX_ROWS
 from bike_demand.serving.app import create_app
 from bike_demand.serving.live_models import NO_MODEL, ModelHolder
 from bike_demand.serving.onnx_model import OnnxModel, load_model
 from bike_demand.serving.outcome_intake import OutcomeStore
-from bike_demand.serving.request_body import MAX_BYTES, MAX_ERRORS
+from bike_demand.serving.request_body import MAX_BYTES, MAX_ERRORS, MAX_ROWS
 from tests.service import served
+from tests.toy import EXAMPLE
 
 
 @pytest.fixture(scope="module")
@@ -59,15 +59,15 @@ def test_one_row_gets_one_prediction(client: Client, model: OnnxModel) -> None:
     assert response.status_code == 200
     assert response.headers["content-type"] == "application/json"
     answer = response.json()
-    assert answer.keys() == {"id", "timestamp", "prediction", "variant", "model_version"}
-    assert (answer["timestamp"], answer["model_version"]) == (EXAMPLE["timestamp"], model.version)
+    assert answer.keys() == {"id", "begins", "prediction", "variant", "model_version"}
+    assert (answer["begins"], answer["model_version"]) == (EXAMPLE["begins"], model.version)
     assert answer["variant"] == "champion"
     assert uuid.UUID(answer["id"]).version == 7
     assert answer["prediction"] > 0
 
 
 def test_a_list_gets_a_list_in_the_same_order(client: Client) -> None:
-    rows = [EXAMPLE | {"timestamp": f"2012-06-13T{hour:02}:00:00"} for hour in (17, 3, 8)]
+    rows = [EXAMPLE | {"begins": f"2012-06-13T{hour:02}:00:00"} for hour in (17, 3, 8)]
     together = client.post("/predict", json=rows).json()
     assert bare(together) == bare([client.post("/predict", json=row).json() for row in rows])
 
@@ -82,19 +82,19 @@ def test_each_answer_has_an_id_of_its_own_even_in_one_batch(client: Client) -> N
     assert len({each["id"] for each in answers}) == 1000
 
 
-def test_unknown_humidity_is_answered(client: Client) -> None:
-    assert client.post("/predict", json=EXAMPLE | {"humidity": None}).status_code == 200
+def test_a_null_is_answered(client: Client) -> None:
+    assert client.post("/predict", json=EXAMPLE | {"moisture": None}).status_code == 200
 
 
 def test_what_is_merely_unusual_is_answered(client: Client) -> None:
-    assert client.post("/predict", json=EXAMPLE | {"temp_c": 95.0, "feels_like_c": 102.2}).status_code == 200
+    assert client.post("/predict", json=EXAMPLE | {"heat": 95.0, "core_heat": 102.2}).status_code == 200
 
 
 def test_spaces_before_a_list_do_no_harm(client: Client) -> None:
     assert len(post(client, f" \n[{json.dumps(EXAMPLE)}]").json()) == 1
 
 
-@pytest.mark.parametrize("field", [name for name in EXAMPLE if name != "humidity"])
+@pytest.mark.parametrize("field", [name for name in EXAMPLE if name != "moisture"])
 def test_a_missing_field_is_named(client: Client, field: str) -> None:
     row = {name: value for name, value in EXAMPLE.items() if name != field}
     (problem,) = problems(client.post("/predict", json=row))
@@ -104,28 +104,29 @@ def test_a_missing_field_is_named(client: Client, field: str) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("temp_c", '"warm"'),
-        ("temp_c", '"21.5"'),
-        ("temp_c", "NaN"),
-        ("temp_c", "Infinity"),
-        ("temp_c", "-Infinity"),
-        ("temp_c", "1e999"),
-        ("temp_c", "null"),
-        ("temp_c", "true"),
-        ("temp_c", "150.1"),
-        ("feels_like_c", "-91"),
-        ("humidity", "1.5"),
-        ("humidity", "NaN"),
-        ("windspeed_kmh", "-1"),
-        ("weather", "5"),
-        ("weather", "1.5"),
-        ("holiday", "true"),
-        ("workingday", '"1"'),
-        ("timestamp", '"tomorrow"'),
-        ("timestamp", '"2012-06-13T17:00:00+02:00"'),
-        ("timestamp", '"2012-06-13T17:20:00"'),
-        ("casual", "3"),
-        ("count", "3"),
+        ("heat", '"hot"'),
+        ("heat", '"21.5"'),
+        ("heat", "NaN"),
+        ("heat", "Infinity"),
+        ("heat", "-Infinity"),
+        ("heat", "1e999"),
+        ("heat", "null"),
+        ("heat", "true"),
+        ("heat", "150.1"),
+        ("core_heat", "-91"),
+        ("moisture", "1.5"),
+        ("moisture", "NaN"),
+        ("speed", "-1"),
+        ("grade", "5"),
+        ("grade", "1.5"),
+        ("special", "1"),
+        ("attended", "true"),
+        ("attended", '"1"'),
+        ("begins", '"tomorrow"'),
+        ("begins", '"2012-06-13T17:00:00+02:00"'),
+        ("begins", '"2012-06-13T17:20:00"'),
+        ("part_a", "3"),
+        ("amount", "3"),
         ("temperature", "3"),
     ],
 )
@@ -138,8 +139,8 @@ def test_a_bad_value_is_refused_and_its_field_named(client: Client, field: str, 
 
 
 def test_in_a_list_the_row_is_named_too(client: Client) -> None:
-    (problem,) = problems(client.post("/predict", json=[EXAMPLE, EXAMPLE | {"weather": 9}]))
-    assert problem["loc"] == ["body", 1, "weather"]
+    (problem,) = problems(client.post("/predict", json=[EXAMPLE, EXAMPLE | {"grade": 9}]))
+    assert problem["loc"] == ["body", 1, "grade"]
 
 
 def test_a_list_with_one_bad_row_gets_no_predictions(client: Client) -> None:
@@ -168,7 +169,7 @@ def test_a_list_may_have_so_many_rows_and_no_more(client: Client) -> None:
     assert str(MAX_ROWS) in problem["msg"]
 
 
-def test_many_errors_do_not_make_a_long_answer(client: Client) -> None:
+def test_many_errors_do_not_make_a_long_response(client: Client) -> None:
     assert len(problems(client.post("/predict", json=[{}] * MAX_ROWS))) == MAX_ERRORS
 
 
@@ -189,7 +190,7 @@ def test_the_application_says_how_it_is(client: Client, model: OnnxModel) -> Non
     assert client.get("/ready").json() == {"status": "ready"}
     card = client.get("/model").json()
     assert (card["version"], card["digest"]) == ("17", model.digest)
-    assert card["inputs"][0]["name"] == "hour"
+    assert card["inputs"][0]["name"] == "shift"
 
 
 def test_on_day_zero_it_lives_and_says_why_it_cannot_answer(day_zero: Client) -> None:

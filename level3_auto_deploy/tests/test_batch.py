@@ -1,4 +1,4 @@
-"""Scoring a CSV: the same answers as the service, and nothing written where something is wrong."""
+"""Scoring a CSV: the same predictions as the service, and nothing written where something is wrong."""
 
 import csv
 import json
@@ -6,16 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from bike_demand.data.schema import CONDITION_COLUMNS, EXAMPLE
+from bike_demand.core.current import INPUT_COLUMNS
 from bike_demand.serving.app import create_app
 from bike_demand.serving.live_models import ModelHolder
 from bike_demand.serving.onnx_model import load_model
 from tests.conftest import Run
 from tests.feedmaker import HEADER
 from tests.service import served
+from tests.toy import EXAMPLE
 
-ROW = ",".join(str(EXAMPLE[name]) for name in CONDITION_COLUMNS)
-NAMES = ",".join(CONDITION_COLUMNS)
+ROW = ",".join(str(EXAMPLE[name]) for name in INPUT_COLUMNS)
+NAMES = ",".join(INPUT_COLUMNS)
 
 
 @pytest.mark.slow
@@ -29,9 +30,9 @@ def test_a_month_of_the_feed_is_scored_like_the_service_does(released: Path, run
         answered = list(csv.DictReader(file))
     rows = [
         {
-            name: text if name == "timestamp" else json.loads(text or "null")
+            name: text if name == "begins" else json.loads(text or "null")
             for name, text in row.items()
-            if name in CONDITION_COLUMNS
+            if name in INPUT_COLUMNS
         }
         for row in given
     ]
@@ -42,7 +43,7 @@ def test_a_month_of_the_feed_is_scored_like_the_service_does(released: Path, run
     assert f"{len(rows)} predictions of model {model.version}" in said.out
 
 
-def test_the_outcome_in_the_file_makes_no_difference(released: Path, run: Run) -> None:
+def test_the_label_in_the_file_makes_no_difference(released: Path, run: Run) -> None:
     lines = (released / "feed" / "2011-02.csv").read_text(encoding="utf-8").splitlines()
     bare = "".join(",".join(line.split(",")[:8]) + "\n" for line in lines)
     (released / "bare.csv").write_text(bare, encoding="utf-8")
@@ -57,8 +58,8 @@ def test_the_outcome_in_the_file_makes_no_difference(released: Path, run: Run) -
     assert len(answers) == 1
 
 
-def test_columns_may_stand_in_any_order_and_hours_more_than_once(released: Path, run: Run) -> None:
-    names = list(reversed(CONDITION_COLUMNS))
+def test_columns_may_stand_in_any_order_and_rows_more_than_once(released: Path, run: Run) -> None:
+    names = list(reversed(INPUT_COLUMNS))
     row = ",".join(str(EXAMPLE[name]) for name in names)
     (released / "in.csv").write_text(f"{','.join(names)}\n{row}\n{row}\n", encoding="utf-8")
     assert run("predict", "in.csv", "out.csv").status == 0
@@ -72,14 +73,14 @@ def test_columns_may_stand_in_any_order_and_hours_more_than_once(released: Path,
         (f"{NAMES}\n", ("no rows",)),
         (f"{NAMES}\n{ROW}", ("line 2", "cut off")),
         (f"{NAMES}\n{ROW}\n{ROW[:30]}\n", ("line 3", "values instead of 8")),
-        (f"{NAMES.replace('weather', 'wether')}\n{ROW}\n", ("line 1", "column weather is missing")),
+        (f"{NAMES.replace('grade', 'grad')}\n{ROW}\n", ("line 1", "column grade is missing")),
         (f"{NAMES},month\n{ROW},6\n", ("line 1", "unknown column 'month'")),
-        (f"{NAMES}\n{ROW}\n{ROW.replace('24.6', 'warm')}\n", ("line 3", "column temp_c", "'warm'")),
-        (f"{NAMES}\n{ROW.replace('24.6', 'nan')}\n", ("line 2", "column temp_c", "finite")),
-        (f"{NAMES}\n{ROW.replace('24.6', '2_4.6')}\n", ("line 2", "column temp_c", "'2_4.6'")),
-        (f"{NAMES}\n{ROW.replace('24.6', '')}\n", ("line 2", "column temp_c")),
-        (f"{NAMES}\n{ROW.replace('24.6', '451')}\n", ("line 2", "column temp_c", "150")),
-        (f"{NAMES}\n{ROW.replace('17:00', '17:30')}\n", ("line 2", "column timestamp", "full hour")),
+        (f"{NAMES}\n{ROW}\n{ROW.replace('24.6', 'hot')}\n", ("line 3", "column heat", "'hot'")),
+        (f"{NAMES}\n{ROW.replace('24.6', 'nan')}\n", ("line 2", "column heat", "finite")),
+        (f"{NAMES}\n{ROW.replace('24.6', '2_4.6')}\n", ("line 2", "column heat", "'2_4.6'")),
+        (f"{NAMES}\n{ROW.replace('24.6', '')}\n", ("line 2", "column heat")),
+        (f"{NAMES}\n{ROW.replace('24.6', '451')}\n", ("line 2", "column heat", "150")),
+        (f"{NAMES}\n{ROW.replace('17:00', '17:30')}\n", ("line 2", "column begins", "full hour")),
         (f"{HEADER}\n{ROW}\n", ("line 2", "8 values instead of 11")),
     ],
 )

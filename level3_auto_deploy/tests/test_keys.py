@@ -9,16 +9,16 @@ import pytest
 import yaml
 from httpx import Client
 
-from bike_demand.data.schema import EXAMPLE
 from bike_demand.serving.app import create_app
 from bike_demand.serving.keys import HEADER, ApiKeys, make_key, read_keys
 from bike_demand.serving.live_models import ModelHolder
 from bike_demand.serving.onnx_model import load_model
 from tests.conftest import Run
 from tests.service import served
+from tests.toy import EXAMPLE
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-OUTCOME = [{"timestamp": "2012-06-13T17:00:00", "count": 1}]
+OUTCOME = [{"begins": "2012-06-13T17:00:00", "amount": 1}]
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import http.server
 import socket
 import threading
 from collections.abc import Iterator
+from importlib.metadata import version
 
 import pytest
 
@@ -17,7 +18,7 @@ SETTINGS = load_settings(ROOT / "params.yaml").flow
 # ---- the server
 
 NAMED = "/api/deployments/name/deploy/automatic"
-ANSWERS = {"/api/health": b"true"}  # by path
+ANSWERS = {"/api/health": b"true", "/api/admin/version": f'"{version("prefect")}"'.encode()}  # by path
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from bike_demand.data.schema import EXAMPLE
 from bike_demand.serving.app import create_app
 from bike_demand.serving.live_models import ModelHolder
 from bike_demand.serving.logs import JsonLogs
 from bike_demand.serving.onnx_model import load_model
 from bike_demand.serving.telemetry import Recorder
 from tests.service import served
+from tests.toy import EXAMPLE
 
 log = logging.getLogger("bike_demand.somewhere")
 

@@ -16,7 +16,7 @@ from bike_demand.serving.live_models import ModelHolder
 from bike_demand.serving.outcome_intake import OutcomeStore
 from tests.service import served
 
-ONE = {"timestamp": "2012-06-13T17:00:00", "count": 587}
+ONE = {"begins": "2012-06-13T17:00:00", "amount": 587}
 
 
 @pytest.fixture
@@ -30,21 +30,21 @@ def client(file: Path) -> Iterator[Client]:
         yield client
 
 
-def known(file: Path, timestamp: str) -> int | None:
+def known(file: Path, time: str) -> float | None:
     with contextlib.closing(open_database(f"sqlite:///{file}")) as database:
-        return queries.outcome(database, datetime.fromisoformat(timestamp))
+        return queries.outcome(database, datetime.fromisoformat(time))
 
 
 def test_they_are_taken_before_any_model_was_released(client: Client, file: Path) -> None:
     assert client.post("/outcomes", json=[ONE]).json() == {"new": 1, "unchanged": 0, "revised": 0}
-    assert known(file, ONE["timestamp"]) == 587  # type: ignore[arg-type]
+    assert known(file, ONE["begins"]) == 587  # type: ignore[arg-type]
 
 
-def test_to_send_them_again_changes_nothing_and_another_count_corrects(client: Client, file: Path) -> None:
-    late = {"timestamp": "2011-01-01T00:00:00", "count": 0}
+def test_to_send_them_again_changes_nothing_and_another_label_corrects(client: Client, file: Path) -> None:
+    late = {"begins": "2011-01-01T00:00:00", "amount": 0}
     client.post("/outcomes", json=[ONE])
     assert client.post("/outcomes", json=[ONE, late]).json() == {"new": 1, "unchanged": 1, "revised": 0}
-    corrected = ONE | {"count": 600}
+    corrected = ONE | {"amount": 600}
     assert client.post("/outcomes", json=[late, corrected]).json() == {
         "new": 0,
         "unchanged": 1,
@@ -62,17 +62,17 @@ def test_to_send_them_again_changes_nothing_and_another_count_corrects(client: C
         ([], ["body"]),
         (ONE, ["body"]),
         ([ONE] * 1001, ["body"]),
-        ([ONE | {"count": -1}], ["body", 0, "count"]),
-        ([ONE | {"count": 1.5}], ["body", 0, "count"]),
-        ([ONE | {"count": "5"}], ["body", 0, "count"]),
-        ([ONE | {"count": 20_001}], ["body", 0, "count"]),
-        ([ONE | {"count": 10**400}], ["body", 0, "count"]),
-        ([ONE | {"timestamp": "0001-01-01T00:00:00"}], ["body", 0, "timestamp"]),
-        ([ONE, {"timestamp": "2012-06-13T18:00:00"}], ["body", 1, "count"]),
-        ([ONE | {"timestamp": "2012-06-13T17:30:00"}], ["body", 0, "timestamp"]),
-        ([ONE | {"timestamp": "2012-06-13T17:00:00Z"}], ["body", 0, "timestamp"]),
-        ([ONE | {"casual": 3}], ["body", 0, "casual"]),
-        ([ONE, ONE | {"count": 5}], ["body", 1, "count"]),
+        ([ONE | {"amount": -1}], ["body", 0, "amount"]),
+        ([ONE | {"amount": 1.5}], ["body", 0, "amount"]),
+        ([ONE | {"amount": "5"}], ["body", 0, "amount"]),
+        ([ONE | {"amount": 20_001}], ["body", 0, "amount"]),
+        ([ONE | {"amount": 10**400}], ["body", 0, "amount"]),
+        ([ONE | {"begins": "0001-01-01T00:00:00"}], ["body", 0, "begins"]),
+        ([ONE, {"begins": "2012-06-13T18:00:00"}], ["body", 1, "amount"]),
+        ([ONE | {"begins": "2012-06-13T17:30:00"}], ["body", 0, "begins"]),
+        ([ONE | {"begins": "2012-06-13T17:00:00Z"}], ["body", 0, "begins"]),
+        ([ONE | {"part_a": 3}], ["body", 0, "part_a"]),
+        ([ONE, ONE | {"amount": 5}], ["body", 1, "amount"]),
     ],
 )
 def test_bad_ones_are_refused_with_the_field_named_and_nothing_is_kept(
@@ -86,7 +86,7 @@ def test_bad_ones_are_refused_with_the_field_named_and_nothing_is_kept(
 
 def test_a_thousand_at_once_are_taken(client: Client) -> None:
     body = [
-        {"timestamp": f"2012-{1 + n // 672:02}-{1 + n // 24 % 28:02}T{n % 24:02}:00:00", "count": n}
+        {"begins": f"2012-{1 + n // 672:02}-{1 + n // 24 % 28:02}T{n % 24:02}:00:00", "amount": n}
         for n in range(1000)
     ]
     assert client.post("/outcomes", json=body).json()["new"] == 1000
@@ -99,12 +99,12 @@ def test_while_the_database_is_spoilt_they_are_not_acknowledged_and_then_taken(
     aside = file.rename(file.with_name("aside"))
     file.write_bytes(b"not a database" * 100)
     for _ in range(2):
-        response = client.post("/outcomes", json=[ONE | {"count": 3}])
+        response = client.post("/outcomes", json=[ONE | {"amount": 3}])
         assert response.status_code == 503
         assert "send it again later" in response.json()["detail"]
         assert str(file) in response.json()["detail"]
     aside.replace(file)
-    assert client.post("/outcomes", json=[ONE | {"count": 3}]).json()["revised"] == 1
+    assert client.post("/outcomes", json=[ONE | {"amount": 3}]).json()["revised"] == 1
 
 
 def test_where_nobody_listens_at_the_database_it_is_said_soon() -> None:

@@ -5,6 +5,7 @@ import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 
 import pytest
 
@@ -14,7 +15,9 @@ from bike_demand.settings import Flow, load_settings
 from tests.conftest import ROOT
 
 SETTINGS = load_settings(ROOT / "params.yaml").flow
-PREFECT = {b"/api/health": b"true"}
+OURS = version("prefect")
+PREFECT = {b"/api/health": b"true", b"/api/admin/version": f'"{OURS}"'.encode()}
+OLD = PREFECT | {b"/api/admin/version": b'"2.20.4"'}
 OK, UNAUTHORIZED, BAD_GATEWAY = b"HTTP/1.0 200 OK", b"HTTP/1.0 401 Unauthorized", b"HTTP/1.0 502 Bad Gateway"
 
 
@@ -62,6 +65,12 @@ def test_a_server_that_answers_is_used(prefect: str) -> None:
     assert find_server(at(prefect)) == prefect
 
 
+def test_a_server_that_tells_its_version_only_after_login_is_used(nobody: str) -> None:
+    assert nobody
+    with answering({b"/api/health": b"true"}, UNAUTHORIZED + b"\r\n\r\n") as address:
+        assert find_server(at(address)) == address
+
+
 def test_without_a_server_none_is_used(nobody: str) -> None:
     assert find_server(at(nobody)) is None
     assert find_server(at("")) is None
@@ -97,3 +106,11 @@ def test_what_is_not_prefect_is_left_alone_unless_it_is_configured(
         monkeypatch.setenv("PREFECT_API_URL", address)
         with pytest.raises(UserError, match="PREFECT_API_URL"):
             find_server(SETTINGS)
+
+
+def test_another_version_is_named_with_ours(nobody: str) -> None:
+    assert nobody
+    with answering(OLD, b"") as address, pytest.raises(UserError) as raised:
+        find_server(at(address))
+    assert "2.20.4" in str(raised.value)
+    assert OURS in str(raised.value)

@@ -16,7 +16,10 @@ from tests.conftest import ROOT
 
 PACKAGE = ROOT / "bike_demand"
 # What may not be imported, directly or through others, by the parts that there are.
+PRACTICE = {"data", "training", "serving", "monitoring", "release", "loop", "prediction_log"}
 FORBIDDEN = {
+    "core": PRACTICE | {"problem", "settings"},
+    "problem": PRACTICE | {"settings"},
     "data": {"training", "serving", "monitoring", "release", "loop", "prediction_log"},
     "prediction_log": {"training", "serving", "monitoring", "release", "loop"},
     "serving": {"training", "monitoring", "release", "loop"},
@@ -94,6 +97,12 @@ def test_a_part_does_not_reach_what_stands_on_or_beside_it(part: str) -> None:
         assert not parts & FORBIDDEN[part], name
 
 
+def test_the_practice_knows_the_problem_only_by_its_interface() -> None:
+    for name in MODULES:
+        if name.split(".")[1:2] != ["problem"]:
+            assert not any(other.split(".")[1] == "problem" for other in GRAPH[name]), name
+
+
 @pytest.mark.parametrize("library", sorted(PLACES))
 def test_each_of_these_libraries_is_imported_in_few_places(library: str) -> None:
     found = set()
@@ -117,7 +126,9 @@ def test_every_module_says_what_it_is_for() -> None:
 
 
 def test_no_module_name_and_no_public_class_name_stands_twice() -> None:
-    own = {name: tree for name, tree in TREES.items() if ".migrations" not in name}
+    # A problem is somebody else's, and may call its parts what it likes.
+    left_out = ("bike_demand.problem", "bike_demand.prediction_log.migrations")
+    own = {name: tree for name, tree in TREES.items() if not name.startswith(left_out)}
     modules = [MODULES[name].stem for name in own]
     assert repeated(each for each in modules if not each.startswith("__")) == set()
     classes = [
@@ -144,6 +155,10 @@ def test_the_service_loads_nothing_that_only_training_needs() -> None:
         f"bike_demand.{name}" for name in ("__main__", "serving.server", "serving.batch", "serving.app")
     ]
     assert loaded(served, heavy) == []
+
+
+def test_a_problem_loads_nothing_that_only_training_needs() -> None:
+    assert loaded(["bike_demand.problem"], ["pandas", "sklearn", "scipy", "onnx", "skl2onnx"]) == []
 
 
 @pytest.mark.parametrize("name", ["__main__", "launch", "stages"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bike_demand.data.store import read_hours
+from bike_demand.data.store import read_rows
 from bike_demand.data.table import iso
 from bike_demand.release import deploy as delivery
 from bike_demand.release.gates import Gate, GateResult
@@ -40,8 +40,8 @@ def test_an_answer_of_an_old_version_leads_to_its_very_rows_after_three_releases
     trained("2011-03-01")
     deploy("latest", datetime(2011, 3, 1), quiet)
     tracking = Tracking(load_settings())
-    taught = read_hours(DATA)
-    assert taught[-1].timestamp == datetime(2011, 2, 28, 23)
+    taught = read_rows(DATA)
+    assert taught[-1].begins == datetime(2011, 2, 28, 23)
     first = tracking.version(1)
     asked = hours("2011-02-28", "2011-03-01")
     ids = log(asked, (1, off_by(10.0)), deployments=(first.tags[DEPLOYMENT_TAG], ""))
@@ -51,7 +51,7 @@ def test_an_answer_of_an_old_version_leads_to_its_very_rows_after_three_releases
         delivery.release(load_settings(), str(number), "a test", None, quiet, gates=(passing,))
     assert tracking.aliases()["champion"] == 4
     shutil.rmtree(copy / "state" / "dvc-cache")  # the rows come from the remote storage then
-    before = (git(copy, "status", "--porcelain"), (copy / "dvc.lock").read_bytes(), read_hours(DATA))
+    before = (git(copy, "status", "--porcelain"), (copy / "dvc.lock").read_bytes(), read_rows(DATA))
 
     said = run("trace", ids[7], "--rows")
     assert (said.status, said.err) == (0, "")
@@ -68,14 +68,14 @@ def test_an_answer_of_an_old_version_leads_to_its_very_rows_after_three_releases
         git(copy, "rev-parse", "HEAD").strip(),
         hashlib.sha256((copy / "requirements.lock").read_bytes()).hexdigest(),
         record.tags["python"],
-        iso(taught[-1].timestamp),
+        iso(taught[-1].begins),
     ):
         assert fact in said.out, fact
     folder = copy / "state" / "traced" / first.run_id
-    assert read_hours(folder) == taught
+    assert read_rows(folder) == taught
     assert sorted(path.name for path in folder.iterdir()) == ["2011-01.csv", "2011-02.csv"]
     assert [path.name for path in folder.parent.iterdir()] == [first.run_id]
-    assert (git(copy, "status", "--porcelain"), (copy / "dvc.lock").read_bytes(), read_hours(DATA)) == before
+    assert (git(copy, "status", "--porcelain"), (copy / "dvc.lock").read_bytes(), read_rows(DATA)) == before
 
     again = json.loads(run("trace", ids[7], "--rows", "--json").out)
     assert again["model"]["version"] == 1
@@ -88,7 +88,7 @@ def test_an_answer_of_an_old_version_leads_to_its_very_rows_after_three_releases
         "last": "2011-02-28T23:00:00",
         "folder": f"state/traced/{first.run_id}",
     }
-    assert again["answer"]["outcome"] == asked[7].count
+    assert again["answer"]["outcome"] == asked[7].amount
 
     shutil.rmtree(copy / "state" / "dvc-cache")
     shutil.rmtree(copy / "state" / "dvc-remote")
@@ -99,7 +99,7 @@ def test_the_arm_of_an_answer_given_in_a_test_is_told(released: Path, run: Run, 
     assert released
     register(handoff)
     tracking = Tracking(load_settings())
-    test = {"mode": "ab", "share": 0.5, "salt": "bike-demand", "began": "2011-03-01T00:00:00"}
+    test = {"mode": "ab", "share": 0.5, "salt": "salt", "began": "2011-03-01T00:00:00"}
     tracking.set_alias("challenger", 2, {"ab": json.dumps(test)})
     assert run("ingest").status == 0
     asked = hours("2011-03-01", "2011-03-02")
@@ -109,7 +109,7 @@ def test_the_arm_of_an_answer_given_in_a_test_is_told(released: Path, run: Run, 
     found = json.loads(run("trace", arms["challenger"], "--json").out)
     arm, deployment = found["arm"], found["deployment"]
     assert (arm["other_version"], arm["other_role"]) == (1, "champion")
-    assert (arm["share"], arm["salt"]) == (0.5, "bike-demand")
+    assert (arm["share"], arm["salt"]) == (0.5, "salt")
     assert (found["answer"]["outcome"], deployment) == (None, None)
     other = json.loads(run("trace", arms["champion"], "--json").out)["arm"]
     assert (other["other_version"], other["other_role"]) == (2, "challenger")
@@ -131,14 +131,14 @@ def test_the_rows_are_those_that_taught_although_the_feed_went_on_and_no_others(
     trained("2011-03-01")
     tracking = Tracking(load_settings())
     tracking.promote(1, {})
-    taught = read_hours(DATA)
+    taught = read_rows(DATA)
     assert run("ingest").status == 0
-    assert len(read_hours(DATA)) > len(taught)
+    assert len(read_rows(DATA)) > len(taught)
     (known,) = log(hours("2011-03-01", "2011-03-02")[:1], (1, off_by(10.0)))
     assert run("trace", known, "--rows").status == 0
     (folder,) = (copy / "state" / "traced").iterdir()
-    assert read_hours(folder) == taught
-    monkeypatch.setattr("bike_demand.release.trace.read_hours", lambda folder: read_hours(folder)[1:])
+    assert read_rows(folder) == taught
+    monkeypatch.setattr("bike_demand.release.trace.read_rows", lambda folder: read_rows(folder)[1:])
     assert "were restored, but it learned from" in run("trace", known, "--rows").refusal()
 
 

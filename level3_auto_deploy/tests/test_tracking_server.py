@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from bike_demand.data.schema import EXAMPLE
 from bike_demand.errors import UserError
 from bike_demand.release import transitions
 from bike_demand.release.deploy import deploy
@@ -21,6 +20,7 @@ from tests.mlflow_server import Server, mlflow_server
 from tests.registry import put_live, register
 from tests.service import Service, running
 from tests.tiny import constant
+from tests.toy import EXAMPLE
 from tests.tree import contents
 
 pytestmark = pytest.mark.timeout(300)
@@ -50,7 +50,7 @@ def tracking(project: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.slow
 def test_runs_versions_and_the_alias_are_kept_there_and_nothing_here(tracking: Tracking) -> None:
     Path("dvc.lock").write_text("schema: '2.0'", encoding="utf-8")
-    data = Dataset("hours", "d" * 32, 1416, "2011-01-01T00:00:00", "2011-02-28T23:00:00")
+    data = Dataset("rows", "d" * 32, 1416, "2011-01-01T00:00:00", "2011-02-28T23:00:00")
     model = constant(Path("made"), 5.0)
     run_id = tracking.log_run(
         "training",
@@ -158,11 +158,11 @@ def test_its_pages_show_runs_metrics_and_the_model_without_a_network(server: Ser
             "mae",
             "25.5",
             "max_iter",
-            "hours 2011-01-01T00 to 2011-03-01T00",
+            "rows 2011-01-01T00 to 2011-03-01T00",
             f"v{version.number}",
         ):
             expect(page.get_by_text(shown).first).to_be_visible()
-        page.goto(f"{server.url}/#/models/bike-demand")
+        page.goto(f"{server.url}/#/models/toy")
         expect(page.get_by_role("status", name="champion", exact=True)).to_be_visible()
         expect(page.get_by_role("link", name=f"Version {version.number}", exact=True)).to_be_visible()
         context.close()

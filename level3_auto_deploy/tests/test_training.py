@@ -1,4 +1,4 @@
-"""One training: the recipe, the model and its holdout model, and their export."""
+"""One training: the params, the model and its holdout model, and their export."""
 
 import hashlib
 import json
@@ -11,24 +11,27 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_info
 
 from bike_demand import handoff as handoffs
 from bike_demand import stages
 from bike_demand.data.features import FEATURES, to_matrix
-from bike_demand.data.store import read_hours
+from bike_demand.data.store import read_rows
 from bike_demand.errors import UserError
 from bike_demand.serving.onnx_model import load_model
-from bike_demand.settings import DATA, RUN, Recipe, load_settings
+from bike_demand.settings import DATA, RUN, load_settings
 from bike_demand.training import export
-from bike_demand.training.model import build_pipeline, fit, weights
+from bike_demand.training.model import fit, predict, weights
 from bike_demand.training.threads import one_thread
 from tests.conftest import Run
 from tests.feedmaker import month_lines, write_month
+from tests.toy import Params, build_model
 from tests.tree import contents
 
-RECIPE = Recipe(learning_rate=0.1, max_iter=100, max_leaf_nodes=31, min_samples_leaf=20, random_state=0)
+PARAMS = Params()
 
 Stage = Callable[[str], tuple[int, str]]
 
@@ -53,20 +56,8 @@ def refusal(stage: Stage) -> str:
     return said
 
 
-def test_the_recipe_is_the_agreed_one(project: Path) -> None:
-    assert load_settings(project / "params.yaml").training.recipe == RECIPE
-    (name, model), *others = build_pipeline(RECIPE).steps
-    assert (name, others) == ("model", [])
-    expected = {
-        "loss": "poisson",
-        "learning_rate": 0.1,
-        "max_iter": 100,
-        "max_leaf_nodes": 31,
-        "min_samples_leaf": 20,
-        "early_stopping": False,
-        "random_state": 0,
-    }
-    assert {key: model.get_params()[key] for key in expected} == expected
+def test_the_params_of_the_model_are_those_of_the_settings(project: Path) -> None:
+    assert load_settings(project / "params.yaml").training.params == PARAMS
 
 
 def test_a_row_weighs_half_for_each_half_life_before_the_newest() -> None:
@@ -75,23 +66,23 @@ def test_a_row_weighs_half_for_each_half_life_before_the_newest() -> None:
     np.testing.assert_allclose(weights(stamps, 30), [0.25, 0.5, 0.5**0.5, 1])
 
 
-def test_fitting_follows_the_recipe_to_the_letter(project: Path, run: Run) -> None:
+def test_fitting_is_that_of_the_problem_with_weighted_rows(project: Path, run: Run) -> None:
     run("ingest")
-    rows = read_hours(project / DATA)
-    X, y = to_matrix(rows), np.array([row.count for row in rows])
-    age = np.array([(rows[-1].timestamp - row.timestamp).total_seconds() / 86_400 for row in rows])
-    agreed = HistGradientBoostingRegressor(
-        loss="poisson",
-        learning_rate=0.1,
-        max_iter=100,
-        max_leaf_nodes=31,
-        min_samples_leaf=20,
-        early_stopping=False,
-        random_state=0,
-    )
+    rows = read_rows(project / DATA)
+    X, y = to_matrix(rows), np.array([row.amount for row in rows])
+    age = np.array([(rows[-1].begins - row.begins).total_seconds() / 86_400 for row in rows])
     with one_thread():
-        expected = agreed.fit(X, y, sample_weight=0.5 ** (age / 30)).predict(X)
-        np.testing.assert_array_equal(fit(rows, RECIPE, 30).predict(X), expected)
+        expected = build_model(PARAMS).fit(X, y, model__sample_weight=0.5 ** (age / 30)).predict(X)
+        np.testing.assert_array_equal(fit(rows, PARAMS, 30).predict(X), expected)
+
+
+def test_without_a_half_life_all_rows_weigh_the_same(project: Path, run: Run) -> None:
+    run("ingest")
+    rows = read_rows(project / DATA)
+    X = to_matrix(rows)
+    with one_thread():
+        expected = build_model(PARAMS).fit(X, [row.amount for row in rows]).predict(X)
+    np.testing.assert_array_equal(fit(rows, PARAMS, None).predict(X), expected)
 
 
 def test_training_keeps_to_one_thread() -> None:
@@ -113,20 +104,20 @@ def test_training_writes_whole_handoffs_of_the_model_and_its_holdout(project: Pa
         assert report[kind]["digest"] == card["version"]
         assert report[kind]["last"] == last
         assert [each["name"] for each in card["inputs"]] == list(FEATURES)
-        assert card["inputs"][FEATURES.index("temp_c")] == {
-            "name": "temp_c",
+        assert card["inputs"][FEATURES.index("heat")] == {
+            "name": "heat",
             "type": "float32",
             "unit": "degrees C",
             "min": -90,
             "max": 150,
             "nullable": False,
         }
-        assert card["output"]["unit"] == "bikes rented in the hour"
-    rows = read_hours(project / DATA)
+        assert card["output"]["unit"] == "pieces"
+    rows = read_rows(project / DATA)
     assert report["holdout"]["rows"] + report["held_out"]["rows"] == report["final"]["rows"] == len(rows)
 
 
-def test_the_holdout_model_is_the_recipe_without_the_last_days(project: Path, run: Run, stage: Stage) -> None:
+def test_the_holdout_model_is_the_same_without_the_last_days(project: Path, run: Run, stage: Stage) -> None:
     stage("ingest")
     stage("train")
     holdout = contents(project / RUN / "holdout")
@@ -163,12 +154,12 @@ def test_too_few_rows_are_refused(project: Path, run: Run, stage: Stage, date: s
     assert not (project / RUN).exists()
 
 
-def test_a_feed_without_a_single_rental_is_refused(project: Path, stage: Stage) -> None:
+def test_a_feed_whose_label_is_always_0_is_refused(project: Path, stage: Stage) -> None:
     for path in (project / "feed").glob("*.csv"):
         lines = [",".join([*line.split(",")[:8], "0", "0", "0"]) for line in month_lines(path.stem)]
         write_month(path, lines)
     stage("ingest")
-    assert "not one bike" in refusal(stage)
+    assert "`amount` is 0 in all" in refusal(stage)
 
 
 @pytest.mark.usefixtures("project")
@@ -202,11 +193,11 @@ def test_an_unknown_stage_is_told(stage: Stage) -> None:
 # ---- the export
 
 
-def test_the_export_answers_like_scikit_learn_with_and_without_humidity(project: Path, run: Run) -> None:
+def test_the_export_predicts_like_scikit_learn_with_and_without_nulls(project: Path, run: Run) -> None:
     run("ingest")
-    rows = read_hours(project / DATA)
-    assert any(row.humidity is None for row in rows)
-    pipeline = fit(rows, RECIPE, 30)
+    rows = read_rows(project / DATA)
+    assert any(row.moisture is None for row in rows)
+    pipeline = fit(rows, PARAMS, 30)
     X = to_matrix(rows)
     model = export.to_onnx(pipeline)
     assert export.prove_parity(model, pipeline, X) < 0.01
@@ -215,30 +206,59 @@ def test_the_export_answers_like_scikit_learn_with_and_without_humidity(project:
     np.testing.assert_allclose(given, pipeline.predict(X), atol=0.01)
 
 
+def test_the_export_of_a_classifier_predicts_the_probability_of_its_second_class(
+    project: Path, run: Run
+) -> None:
+    run("ingest")
+    rows = read_rows(project / DATA)
+    X, many = to_matrix(rows), np.array([row.amount > 100 for row in rows])
+    pipeline = Pipeline([("model", HistGradientBoostingClassifier(max_iter=10))]).fit(X, many)
+    model = export.to_onnx(pipeline)
+    assert export.prove_parity(model, pipeline, X) < 1e-4
+    probabilities = predict(pipeline, X)
+    assert probabilities[many].mean() > 0.6 > 0.4 > probabilities[~many].mean()
+    handoffs.write_handoff(project / "given", model)
+    np.testing.assert_allclose(load_model(project / "given").predict(rows), probabilities, atol=0.01)
+
+
+def test_a_model_that_cannot_be_exported_is_refused() -> None:
+    X = np.random.default_rng(0).normal(size=(50, len(FEATURES))).astype(np.float32)
+    pipeline = Pipeline([("model", NoConverter())]).fit(X, X[:, 0])
+    with pytest.raises(UserError, match="cannot be exported") as refused:
+        export.to_onnx(pipeline)
+    assert "NoConverter" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+class NoConverter(LinearRegression):  # type: ignore[misc]
+    """skl2onnx knows nothing of it."""
+
+
 @pytest.mark.usefixtures("project")
 def test_an_export_without_the_inverse_link_is_refused(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What skl2onnx alone makes of a Poisson model: the logarithm, not the bikes."""
+    """What skl2onnx alone makes of a Poisson model: the logarithm, not the amount."""
     stage("ingest")
-    monkeypatch.setattr(export, "with_inverse_link", lambda model: model)
+    other, whole = Pipeline([("model", LinearRegression())]), export.with_prediction
+    monkeypatch.setattr(export, "with_prediction", lambda model, _: whole(model, other))
     assert "the exported model is not the trained one" in refusal(stage)
     assert not RUN.exists()
 
 
 def test_an_export_that_differs_in_one_row_is_refused(project: Path, run: Run) -> None:
     run("ingest")
-    rows = read_hours(project / DATA)
+    rows = read_rows(project / DATA)
     pipeline, other = (
-        fit(rows, RECIPE, 30),
-        fit([*rows[:-1], rows[-1].model_copy(update={"count": 900})], RECIPE, 30),
+        fit(rows, PARAMS, 30),
+        fit([*rows[:-1], rows[-1].model_copy(update={"amount": 900})], PARAMS, 30),
     )
     with pytest.raises(Exception, match="nothing was written"):
         export.prove_parity(export.to_onnx(other), pipeline, to_matrix(rows))
 
 
-def test_an_export_that_differs_only_where_humidity_is_unknown_is_refused(project: Path, run: Run) -> None:
+def test_an_export_that_differs_only_where_a_null_is_is_refused(project: Path, run: Run) -> None:
     run("ingest")
-    rows = [row for row in read_hours(project / DATA) if row.humidity is not None]
-    pipeline = fit(rows, RECIPE, 30)
+    rows = [row for row in read_rows(project / DATA) if row.moisture is not None]
+    pipeline = fit(rows, PARAMS, 30)
     model = onnx.ModelProto.FromString(export.to_onnx(pipeline))
     (ways,) = [each for each in model.graph.node[0].attribute if "missing" in each.name]
     ways.ints[:] = [1 - way for way in ways.ints]

@@ -9,7 +9,7 @@ from tests.conftest import Run
 from tests.feedmaker import MONTHS, month_lines, write_month
 
 
-def test_the_command_tells_the_problem_in_one_line_and_the_hours_in_a_file(project: Path, run: Run) -> None:
+def test_the_command_names_the_violation_in_one_line_and_the_rows_in_a_file(project: Path, run: Run) -> None:
     lines = month_lines(MONTHS[-1])
     for number, line in enumerate(lines[400:], start=400):
         cells = line.split(",")
@@ -21,8 +21,8 @@ def test_the_command_tells_the_problem_in_one_line_and_the_hours_in_a_file(proje
     assert "not fit for training" in said
     assert lines[400][:19] in said
     (told,) = json.loads(Path("state/reports/validation.json").read_text(encoding="utf-8"))
-    assert told["hours"][0] == lines[400][:19]
-    assert len(told["hours"]) > 300
+    assert told["times"][0] == lines[400][:19]
+    assert len(told["times"]) > 300
 
 
 def test_the_command_says_what_it_found_fit(project: Path, run: Run) -> None:
@@ -49,7 +49,7 @@ def test_by_the_clock_on_the_wall_a_feed_of_long_ago_is_stale(project: Path, run
     assert "stale" in run("validate").refusal()
 
 
-def test_an_hour_that_stands_there_twice_is_found_even_if_somebody_put_it_there(
+def test_a_row_that_stands_there_twice_is_found_even_if_somebody_put_it_there(
     project: Path, run: Run
 ) -> None:
     run("ingest")

@@ -10,13 +10,14 @@ import typer
 from typer.exceptions import TyperException
 
 from bike_demand import settings
+from bike_demand.core.current import PROBLEM, shown, time_of
 from bike_demand.errors import UserError
 from bike_demand.progress import progress_bar, spinner
 
 # Each command imports what it needs when it runs: `ingest` should not wait for scikit-learn.
 
 app = typer.Typer(
-    help="Hourly demand of a bike-share service.",
+    help=PROBLEM.title,
     epilog="Example: python -m bike_demand ingest",
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -25,7 +26,7 @@ app = typer.Typer(
 
 
 def _in_window(as_of: datetime | None) -> datetime | None:
-    from bike_demand.data.schema import EARLIEST, in_window
+    from bike_demand.core.problem import EARLIEST, in_window
 
     if as_of is not None and not in_window(as_of):
         raise UserError(f"--as-of {as_of.date()}: give a date from {EARLIEST.date()} to ten years from now")
@@ -68,14 +69,14 @@ def validate(as_of: AsOf = None) -> None:
     """Check whether the gathered data are fit for training."""
     given = settings.load_settings()
 
-    from bike_demand.data.quarantine import fit_hours
-    from bike_demand.data.store import read_hours
+    from bike_demand.data.quarantine import fit_rows
+    from bike_demand.data.store import read_rows
     from bike_demand.monitoring.gathered import recognise
 
-    gathered = read_hours(settings.DATA, as_of)
+    gathered = read_rows(settings.DATA, as_of)
     quarantined = recognise(given, gathered)
-    rows = fit_hours(gathered, quarantined, given, as_of)
-    typer.echo(f"{len(rows)} hours, {rows[0].timestamp:%Y-%m-%d} to {rows[-1].timestamp:%Y-%m-%d}, are fit.")
+    rows = fit_rows(gathered, quarantined, given, as_of)
+    typer.echo(f"{len(rows)} rows, {time_of(rows[0]):%Y-%m-%d} to {time_of(rows[-1]):%Y-%m-%d}, are fit.")
     for violation in quarantined.violations:
         typer.echo(f"Known and left out: {violation}.")
 
@@ -92,7 +93,6 @@ def train(
     ] = None,
 ) -> None:
     """Gather, validate, train, evaluate, register and deploy a model; nothing where nothing changed."""
-    from bike_demand.data.target import ERROR_UNIT, rounded
 
     with spinner("Training"):
         from bike_demand.launch import train as run
@@ -106,7 +106,7 @@ def train(
     days = given.training.holdout_days
     typer.echo(
         f"Its holdout model, run {made.holdout_run_id}, did not see the last {days} days and was off by"
-        f" {rounded(made.mae)} {ERROR_UNIT} on them."
+        f" {shown(made.mae)} on them."
     )
     if deploy is False or (deploy is None and not given.deploy.automatic):
         typer.echo(f"Deploy it with: python -m bike_demand deploy {made.version}")
@@ -130,16 +130,37 @@ def reproduce(
         result = again(wanted)
     typer.echo(f"Code and data of the run are in {result.folder}.")
     if (data := result.data) is not None:
-        typer.echo(f"It learned from {data.rows} hours, {data.first} to {data.last}, data {data.digest}.")
+        typer.echo(f"It learned from {data.rows} rows, {data.first} to {data.last}, data {data.digest}.")
     if result.differences:
         raise UserError(f"{wanted}: not the same: {'; '.join(result.differences)}")
     typer.echo(f"identical: model {result.digest} and its {len(result.metrics)} metrics")
 
 
+problem = typer.Typer(help="The problem that this project solves.", no_args_is_help=True)
+app.add_typer(problem, name="problem", epilog="Example: python -m bike_demand problem check")
+
+
+@problem.command("check", epilog="Example: python -m bike_demand problem check")
+def problem_check() -> None:
+    """Check the definition of the problem on the newest rows of the feed; changes nothing."""
+    given = settings.load_settings()
+
+    from bike_demand.data.ingest import newest_rows
+    from bike_demand.data.source import Source
+
+    with spinner("Checking"):
+        from bike_demand.training.problem_check import check
+
+        found = check(newest_rows(Source(given.feed), given.first_month), given.training)
+    typer.echo(f"{PROBLEM.name}: {PROBLEM.title}")
+    for part, result in found:
+        typer.echo(f"  {part:<16}  {result}")
+
+
 @app.command(epilog="Example: python -m bike_demand predict rows.csv predictions.csv")
 def predict(
     source: Annotated[Path, typer.Argument(metavar="IN.csv", help="Rows with the columns of a request.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT.csv", help="timestamp,prediction,model_version")],
+    target: Annotated[Path, typer.Argument(metavar="OUT.csv", help="Event time, prediction, model_version.")],
     model: Annotated[
         Path | None, typer.Option(help="Folder of a hand-off to answer with, else the version that is live.")
     ] = None,
@@ -165,7 +186,7 @@ def deploy(
         delivery.deploy(settings.load_settings(), version, as_of, typer.echo)
 
 
-@app.command(epilog='Example: python -m bike_demand rollback --reason "too few bikes at the station"')
+@app.command(epilog='Example: python -m bike_demand rollback --reason "predictions are far too low"')
 def rollback(
     reason: Annotated[str | None, typer.Option(help="Stored with the version that is rolled back.")] = None,
     as_of: AsOf = None,
@@ -229,7 +250,7 @@ def ab_status(
     status(settings.load_settings(), as_of, html, typer.echo)
 
 
-@ab.command("stop", epilog='Example: python -m bike_demand ab stop --reason "the station moved"')
+@ab.command("stop", epilog='Example: python -m bike_demand ab stop --reason "the world changed"')
 def ab_stop(
     reason: Annotated[str, typer.Option(help="Why; it is kept with the evidence.")],
     as_of: AsOf = None,
@@ -294,7 +315,7 @@ def monitor(
         run(settings.load_settings(), as_of, as_json=json, page=report, tell=typer.echo)
 
 
-@app.command(epilog='Example: python -m bike_demand retrain --reason "a new station was opened"')
+@app.command(epilog='Example: python -m bike_demand retrain --reason "what is predicted has changed"')
 def retrain(
     reason: Annotated[str, typer.Option(help="Why; it is kept with the training.")],
     now: Annotated[

@@ -4,7 +4,9 @@ import json
 import os
 import urllib.request
 from http.client import HTTPException
+from importlib.metadata import version
 from typing import Any
+from urllib.error import HTTPError
 
 from bike_demand.errors import UserError
 from bike_demand.settings import Flow
@@ -17,7 +19,7 @@ def find_server(settings: Flow) -> str | None:
     """The API address of the Prefect server to use; None where none is configured, or none answers.
 
     PREFECT_API_URL goes before params.yaml. Whatever else answers at the address from params.yaml is left
-    alone. Raises UserError where no Prefect server answers at PREFECT_API_URL.
+    alone. Raises UserError where no Prefect server answers at PREFECT_API_URL, or one of another version.
     """
     configured = os.environ.get(VARIABLE)
     address = (configured or settings.api).rstrip("/")
@@ -26,6 +28,7 @@ def find_server(settings: Flow) -> str | None:
     try:
         if get(address, "health") is not True:
             raise ValueError("what answers there is not Prefect")
+        theirs = _server_version(address)
     except (OSError, ValueError, HTTPException) as error:
         if not configured:
             return None
@@ -34,6 +37,13 @@ def find_server(settings: Flow) -> str | None:
             f"{VARIABLE} is {address}, but no Prefect server answers there ({why}); start it, or unset"
             f" {VARIABLE}"
         ) from None
+    ours = version("prefect")
+    if theirs is not None and theirs.split(".")[:2] != ours.split(".")[:2]:
+        where = VARIABLE if configured else "flow.api in params.yaml"
+        raise UserError(
+            f"the server at {address} runs Prefect {theirs}, this project Prefect {ours}; start one of that"
+            f" version, or change {where}"
+        )
     return address
 
 
@@ -42,3 +52,13 @@ def get(address: str, path: str) -> Any:
     it is not JSON."""
     with urllib.request.urlopen(f"{address}/{path}", timeout=TIMEOUT_SECONDS) as response:
         return json.load(response)
+
+
+def _server_version(address: str) -> str | None:
+    """The version, as `3.8.8`; None where the server tells it only to clients that log in."""
+    try:
+        return str(get(address, "admin/version"))
+    except HTTPError as error:
+        if error.code in (401, 403):
+            return None
+        raise

@@ -1,17 +1,20 @@
 """The project's settings (params.yaml) as one frozen object, and where its state lies."""
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from bike_demand.configuration import Section, YamlSettings, read_settings
+from bike_demand.core.current import DEFAULT, FIELDS, PROBLEM
+from bike_demand.core.problem import CONVERSIONS
 
 PARAMS = Path("params.yaml")
+Params: Any = PROBLEM.params
 # Relative to the project's folder, in which every command runs. The folder is made on first use.
 STATE = Path("state")
 DATA = STATE / "data"  # months as gathered
-QUARANTINE = STATE / "quarantine.json"  # which of their hours nothing is learned from, and why
+QUARANTINE = STATE / "quarantine.json"  # which of their rows nothing is learned from, and why
 RUN = STATE / "run"  # what the last training wrote: its models, metrics and plots
 REPORTS = STATE / "reports"
 EVIDENTLY = STATE / "evidently"  # of drift reports: evidently ui --workspace state/evidently
@@ -21,24 +24,14 @@ SERVING = (
 ARTIFACTS = STATE / "artifacts"  # files of the runs, where the tracking store is a database
 
 
-class Recipe(Section):
-    """What of the model can be tuned; the rest is fixed in `training.model`."""
-
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
-    max_iter: Annotated[int, Field(ge=1)] = 100
-    max_leaf_nodes: Annotated[int, Field(ge=2)] = 31
-    min_samples_leaf: Annotated[int, Field(ge=1)] = 20
-    random_state: Annotated[int, Field(ge=0)] = 0
-
-
 class Training(Section):
     """How a model is trained. Ages in days of the feed, not of the clock."""
 
-    half_life_days: Annotated[float, Field(gt=0)] = 30
+    half_life_days: Annotated[float, Field(gt=0)] | None = 30
     min_rows: Annotated[int, Field(ge=1)] = 500
     holdout_days: Annotated[int, Field(ge=1)] = 7
     worst_ratio: Annotated[float, Field(gt=0)] = 0.8
-    recipe: Recipe = Recipe()
+    params: Params = Params()  # of the problem's model
 
 
 def _off(value: object) -> object:
@@ -47,50 +40,68 @@ def _off(value: object) -> object:
 
 T = TypeVar("T")
 Rule = Annotated[T | None, BeforeValidator(_off)]  # None: switched off, in params.yaml by `off`
-Measured = Literal["temp_c", "feels_like_c", "humidity", "windspeed_kmh"]
+EXPECTED = {name: each.expected for name, each in FIELDS.items() if each.expected is not None}
+
+
+def _expected(name: str) -> str:
+    if name not in EXPECTED:
+        raise ValueError(f"{name} has no expected range; give one of {', '.join(EXPECTED)}")
+    return name
+
+
+Measured = Annotated[str, AfterValidator(_expected)]
 
 
 class StaleRule(Section):
-    """The feed's last hour may have ended so long ago."""
+    """The feed's last row may have ended so long ago."""
 
     hours: Annotated[int, Field(ge=1)] = 30
 
 
 class GapsRule(Section):
-    """In no stretch of so many days may more than this share of the hours be missing."""
+    """In no stretch of so many days may more than this share of the rows be missing."""
 
     days: Annotated[int, Field(ge=1)] = 2
     share: Annotated[float, Field(ge=0, lt=1)] = 0.15
 
 
 class NullsRule(Section):
-    """A field that had values before may lack them in less than this share of a day's hours."""
+    """A field that had values before may lack them in less than this share of a day's rows."""
 
     share: Annotated[float, Field(gt=0, le=1)] = 0.5
 
 
-class CountsRule(Section):
-    """In fewer than so many hours of a day may the feed's count be off by this share and by so many."""
+class LabelsRule(Section):
+    """In fewer than so many rows of a day may the label be off from the outcome, by this share of the outcome
+    and of the day's mean.
+    """
 
     differ: Annotated[float, Field(gt=0)] = 0.2
-    bikes: Annotated[int, Field(ge=0)] = 5
-    hours: Annotated[int, Field(ge=1, le=24)] = 3
+    rows: Annotated[int, Field(ge=1)] = 3
+
+
+class LevelRule(Section):
+    """The labels of a day may not be so many times the usual ones, or so small a part of them."""
+
+    factor: Annotated[float, Field(gt=1)] = 2.5
 
 
 class QualityRules(Section):
     """What rows have to keep together, by rule: see `data.quality`."""
 
-    units: Rule[dict[Measured, Annotated[float, Field(gt=0)]]] = {"temp_c": 12, "feels_like_c": 12}  # noqa: RUF012 (pydantic copies it)
+    units: Rule[dict[Measured, Annotated[float, Field(gt=0)]]] = {  # noqa: RUF012 (pydantic copies it)
+        name: each.change
+        for name, each in EXPECTED.items()
+        if each.change is not None and FIELDS[name].unit in CONVERSIONS
+    }
     nulls: Rule[NullsRule] = NullsRule()
     ranges: Rule[dict[Measured, tuple[float, float]]] = {  # noqa: RUF012
-        "temp_c": (-35, 48),
-        "feels_like_c": (-45, 60),
-        "humidity": (0.02, 1),
-        "windspeed_kmh": (0, 130),
+        name: (each.low, each.high) for name, each in EXPECTED.items()
     }
     stale: Rule[StaleRule] = StaleRule()
     gaps: Rule[GapsRule] = GapsRule()
-    counts: Rule[CountsRule] = CountsRule()
+    level: Rule[LevelRule] = None
+    labels: Rule[LabelsRule] = LabelsRule()
 
     @field_validator("ranges")
     @classmethod
@@ -121,19 +132,10 @@ class ServiceLog(Section):
 Choice = Literal["recent", "none"]
 
 
-class FallbackFields(Section):
-    """What the models are given in the place of a value that is not as it normally is."""
-
-    temp_c: Choice = "recent"
-    feels_like_c: Choice = "recent"
-    humidity: Choice = "recent"
-    windspeed_kmh: Choice = "none"
-
-
 class Fallbacks(Section):
     """When and by what a value of a request is replaced: see `serving.fallback`."""
 
-    fields: FallbackFields = FallbackFields()
+    fields: dict[Measured, Choice] = {}  # noqa: RUF012 (pydantic copies it); "recent" where nothing is given
     days: Annotated[int, Field(ge=1)] = 45
 
 
@@ -198,7 +200,7 @@ class AB(Section):
 
     mode: Literal["ab", "shadow"] = "ab"
     share: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    salt: Annotated[str, Field(min_length=1)] = "bike-demand"
+    salt: Annotated[str, Field(min_length=1)] = PROBLEM.name
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     worse: Annotated[float, Field(gt=0, le=1)] = 0.05
     days: Annotated[int, Field(ge=1)] = 10
@@ -207,13 +209,13 @@ class AB(Section):
     watch_days: Annotated[int, Field(ge=0)] = 3
 
 
-class Norms(Section):
-    """What is normal for a field: the range of the last good days, and `margin` on each side."""
+class Ranges(Section):
+    """What is expected of a field: the range of the last good days, and `margin` on each side."""
 
     days: Annotated[int, Field(ge=1)] = 7
-    margin: dict[str, Annotated[float, Field(ge=0)]] = Field(
-        default={"temp_c": 12, "feels_like_c": 14, "humidity": 0.5, "windspeed_kmh": 60}
-    )
+    margin: dict[Measured, Annotated[float, Field(ge=0)]] = {  # noqa: RUF012
+        name: each.change for name, each in EXPECTED.items() if each.change is not None
+    }
 
 
 class Drift(Section):
@@ -229,20 +231,24 @@ class Monitoring(Section):
     """How the loop looks at production: see `monitoring`. Days in story time."""
 
     late_days: Annotated[int, Field(ge=1)] = 14
-    norms: Norms = Norms()
+    ranges: Ranges = Ranges()
     drift: Drift = Drift()
 
 
+# Yes or no says less than an amount does, so its share is known less well.
+IS_PROBABILITY = PROBLEM.prediction_range == (0, 1)
+
+
 class Trigger(Section):
-    """When to train: see `monitoring.rules`. Days in story time; biases are shares of demand."""
+    """When to train: see `monitoring.rules`. Days in story time; biases are shares of the targets."""
 
     window_days: Annotated[int, Field(ge=3)] = 14
     min_days: Annotated[int, Field(ge=2)] = 3
-    min_hours: Annotated[int, Field(ge=1)] = 48
+    min_rows: Annotated[int, Field(ge=1)] = 48
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.8
-    bias: Annotated[float, Field(ge=0)] = 0.03
+    bias: Annotated[float, Field(ge=0)] = 0.15 if IS_PROBABILITY else 0.03
     loss: Annotated[float, Field(ge=0)] = 0.3
-    urgent_bias: Annotated[float, Field(ge=0)] = 0.15
+    urgent_bias: Annotated[float, Field(ge=0)] = 0.4 if IS_PROBABILITY else 0.15
     cool_down_days: Annotated[int, Field(ge=1)] = 4
     longest_cool_down_days: Annotated[int, Field(ge=1)] = 64
     budget: Annotated[int, Field(ge=1)] = 4
@@ -296,6 +302,7 @@ class Settings(YamlSettings):
 
     shared: ClassVar = {"MLFLOW_TRACKING_URI": ("tracking", "uri")}
 
+    problem: str = DEFAULT  # read by `core.current`, before all others
     feed: Annotated[str, Field(min_length=1)] = "feed/"
     first_month: Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")] = "2011-01"
     clock: Literal["feed", "wall"] = "feed"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bike_demand import settings
-from bike_demand.data.schema import Hour
+from bike_demand.core.current import Row, time_of
 from bike_demand.data.table import iso
 from bike_demand.errors import UnreachableError, UserError
 from bike_demand.files import write_atomically
@@ -37,20 +37,20 @@ def ingest() -> None:
     from bike_demand.data.ingest import ingest as gather
     from bike_demand.data.quarantine import write
     from bike_demand.data.source import Source
-    from bike_demand.data.store import read_hours
+    from bike_demand.data.store import read_rows
     from bike_demand.monitoring.gathered import recognise
 
     given = settings.load_settings()
     gather(Source(given.feed), settings.DATA, given.first_month, as_of=as_of())
-    write(recognise(given, read_hours(settings.DATA)))
+    write(recognise(given, read_rows(settings.DATA)))
 
 
 def validate() -> None:
     """Raises UserError where the data are not fit for training; otherwise says what was looked at."""
-    from bike_demand.data.quarantine import fit_hours, read
-    from bike_demand.data.store import read_hours
+    from bike_demand.data.quarantine import fit_rows, read
+    from bike_demand.data.store import read_rows
 
-    rows = fit_hours(read_hours(settings.DATA), read(), settings.load_settings(), as_of())
+    rows = fit_rows(read_rows(settings.DATA), read(), settings.load_settings(), as_of())
     _write(VALIDATION, _period(rows))
 
 
@@ -60,12 +60,12 @@ def train() -> None:
     """
     from bike_demand.data.features import to_matrix
     from bike_demand.data.quarantine import good, holdout_days, read
-    from bike_demand.data.store import read_hours
+    from bike_demand.data.store import read_rows
     from bike_demand.handoff import write_handoff
     from bike_demand.training.export import prove_parity, to_onnx
     from bike_demand.training.train import train as fit
 
-    gathered, quarantine = read_hours(settings.DATA), read()
+    gathered, quarantine = read_rows(settings.DATA), read()
     rows = good(gathered, quarantine)
     given = settings.load_settings().training
     trained = fit(
@@ -86,20 +86,20 @@ def train() -> None:
 
 def evaluate() -> None:
     """The holdout model on the days that it was not given: metrics and plots."""
-    from bike_demand.data.quarantine import training_hours
+    from bike_demand.data.quarantine import training_rows
     from bike_demand.training.evaluate import evaluate as measure
     from bike_demand.training.evaluate import predict
     from bike_demand.training.plots import draw
 
-    rows = training_hours()
+    rows = training_rows()
     seen = json.loads(REPORT.read_text(encoding="utf-8"))["holdout"]["rows"]
     predicted = predict(HOLDOUT, rows)
     draw(PLOTS, rows[:seen], rows[seen:], predicted)
     _write(METRICS, measure(rows[:seen], rows[seen:], predicted[seen:]))
 
 
-def _period(rows: Sequence[Hour]) -> dict[str, Any]:
-    return {"rows": len(rows), "first": iso(rows[0].timestamp), "last": iso(rows[-1].timestamp)}
+def _period(rows: Sequence[Row]) -> dict[str, Any]:
+    return {"rows": len(rows), "first": iso(time_of(rows[0])), "last": iso(time_of(rows[-1]))}
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

@@ -16,17 +16,16 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from bike_demand.core.current import PROBLEM, Inputs
 from bike_demand.data.features import to_matrix
-from bike_demand.data.schema import EXAMPLE, Conditions
 from bike_demand.errors import UserError
 from bike_demand.handoff import INPUT_NAME, OUTPUT_NAME, read_handoff
 from bike_demand.settings import ARTIFACTS, Settings
 from bike_demand.store_address import absolute, is_database, reach, without_password
 
 VARIABLE = "MLFLOW_TRACKING_URI"
-EXPERIMENT = "bike-demand"
-DEPLOYMENTS = "bike-demand-deployments"  # the experiment whose runs are the records of deployments
-MODEL_NAME = "bike-demand"
+EXPERIMENT = MODEL_NAME = PROBLEM.name
+DEPLOYMENTS = f"{PROBLEM.name}-deployments"  # the experiment whose runs are the records of deployments
 # Aliases: what is live is what they say, and nothing else.
 CHAMPION = "champion"  # the version that users get
 CHALLENGER = "challenger"  # the one that is tried against it: A/B test or shadow
@@ -62,7 +61,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Dataset:
-    """The rows that a run learned from. `first` and `last` are hours in ISO 8601."""
+    """The rows that a run learned from. `first` and `last` are event times in ISO 8601."""
 
     name: str
     digest: str  # at most 36 characters
@@ -99,7 +98,7 @@ class Version:
 class Arms:
     """The versions that answer in one environment: the one that is shown, and the other beside it, if any.
 
-    `share` of the hours show the other's answer: 0 for a shadow, and for the champion before.
+    `share` of the event times show the other's answer: 0 for a shadow, and for the champion before.
     """
 
     shown: Version
@@ -594,7 +593,7 @@ def _log_model(model: bytes) -> None:
     import onnx
     from mlflow.models import infer_signature
 
-    example = {INPUT_NAME: to_matrix([Conditions.model_validate_json(json.dumps(EXAMPLE))])}
+    example = {INPUT_NAME: to_matrix([Inputs.model_validate_json(json.dumps(PROBLEM.example))])}
     mlflow.onnx.log_model(
         onnx.load_from_string(model),
         name="model",

@@ -18,8 +18,8 @@ NOW = datetime(2012, 1, 9)
 ERROR, BASELINE = (
     30.0,
     50.0,
-)  # in bikes an hour; each day's error is a tenth more than that of the day before it
-BAD = {"temp_c": {"units": 24}}
+)  # in pieces an hour; each day's error is a tenth more than that of the day before it
+BAD = {"heat": {"units": 24}}
 
 
 def at(day: int) -> datetime:
@@ -38,12 +38,12 @@ def fill(address: str, signals: Sequence[Signal] = (), tests: Sequence[dict[str,
                 {
                     "day": FIRST + timedelta(days=number),
                     "version": 0,
-                    "hours": 24,
+                    "rows": 24,
                     "known": known,
                     "error": error * known,
                     "bias": 0.0,
-                    "count": 4000.0,
-                    "baseline_hours": 24 if number > 6 else 0,
+                    "target": 4000.0,
+                    "baseline_rows": 24 if number > 6 else 0,
                     "baseline_error": BASELINE * 24 if number > 6 else 0.0,
                     "paired_error": error * 24,
                     "predictions": {},
@@ -78,7 +78,7 @@ def fill(address: str, signals: Sequence[Signal] = (), tests: Sequence[dict[str,
         )
         event_log.note_done(database, changed.id, at(43), "version 2 was trained")
         event_log.end_incident(
-            database, changed.id, at(48), {"hours": 192, "error": 58.5, "normal_error": 30.5}
+            database, changed.id, at(48), {"rows": 192, "error": 58.5, "normal_error": 30.5}
         )
         event_log.put_alert(
             database,
@@ -90,10 +90,10 @@ def fill(address: str, signals: Sequence[Signal] = (), tests: Sequence[dict[str,
             channels=["log"],
         )
         late = event_log.open_incident(
-            database, Kind.QUALITY, "feed", since=at(80), noticed_at=at(82), noticed_by="hours are late"
+            database, Kind.QUALITY, "feed", since=at(80), noticed_at=at(82), noticed_by="rows are late"
         )
-        event_log.end_incident(database, late.id, at(84), {"hours": 96})
-        for field in ("temp_c", "feels_like_c"):
+        event_log.end_incident(database, late.id, at(84), {"rows": 96})
+        for field in ("heat", "core_heat"):
             event_log.open_incident(
                 database, Kind.QUALITY, field, since=at(90), noticed_at=at(91), noticed_by="units"
             )
@@ -105,7 +105,7 @@ def fill(address: str, signals: Sequence[Signal] = (), tests: Sequence[dict[str,
             title="The error drifts",
             body={
                 "happened": "It predicts 37 % too little.",
-                "evidence": {"hours": 96},
+                "evidence": {"rows": 96},
                 "done": "Version 2 is trained.",
                 "you_may": "Nothing has to be done.",
             },
@@ -118,8 +118,8 @@ def fill(address: str, signals: Sequence[Signal] = (), tests: Sequence[dict[str,
                 "version": 2,
                 "current": [at(93).isoformat(), NOW.isoformat()],
                 "reference": [at(0).isoformat(), at(43).isoformat()],
-                "distances": {"temp_c": 1.25, "humidity": 0.2},
-                "moved": ["temp_c"],
+                "distances": {"heat": 1.25, "moisture": 0.2},
+                "moved": ["heat"],
             },
         )
         event_log.raise_signals(database, signals, NOW)

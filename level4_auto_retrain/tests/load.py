@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import httptools
 
-from bike_demand.data.schema import EXAMPLE
+from tests.toy import EXAMPLE
 
 CONNECTIONS = 16
 

@@ -4,17 +4,18 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+from bike_demand.core.current import Row
 from bike_demand.data.month import parse_month
-from bike_demand.data.schema import Hour
 from tests.feedmaker import HEADER, MONTHS, month_lines, write_month
 
-Change = Callable[[Hour], Hour]
+Change = Callable[[Row], Row]
 
 
 @cache
-def feed_hours() -> tuple[Hour, ...]:
-    """What really happened in the three months of the small feed."""
+def feed_rows() -> tuple[Row, ...]:
+    """The rows of the three months of the small feed."""
     return tuple(
         row
         for month in MONTHS
@@ -22,41 +23,45 @@ def feed_hours() -> tuple[Hour, ...]:
     )
 
 
-def spoilt(rows: Sequence[Hour], first: str, last: str, change: Change) -> list[Hour]:
+def spoilt(rows: Sequence[Row], first: str, last: str, change: Change) -> list[Row]:
     """The rows, changed from one day to before another."""
     begin, end = datetime.fromisoformat(first), datetime.fromisoformat(last)
-    return [change(row) if begin <= row.timestamp < end else row for row in rows]
+    return [change(row) if begin <= row.begins < end else row for row in rows]
 
 
-def without(rows: Sequence[Hour], first: str, last: str, every: int = 1) -> list[Hour]:
+def without(rows: Sequence[Row], first: str, last: str, every: int = 1) -> list[Row]:
     """The rows without each `every`-th from one day to before another."""
     begin, end = datetime.fromisoformat(first), datetime.fromisoformat(last)
-    during = [row for row in rows if begin <= row.timestamp < end]
-    lost = {row.timestamp for row in during[::every]}
-    return [row for row in rows if row.timestamp not in lost]
+    during = [row for row in rows if begin <= row.begins < end]
+    lost = {row.begins for row in during[::every]}
+    return [row for row in rows if row.begins not in lost]
 
 
-def fahrenheit(row: Hour) -> Hour:
-    return row.model_copy(
-        update={name: round(getattr(row, name) * 1.8 + 32, 2) for name in ("temp_c", "feels_like_c")}
-    )
+def changed(row: Row, **values: Any) -> Row:
+    """The row with other values."""
+    other: Row = row.model_copy(update=values)
+    return other
 
 
-def no_humidity(row: Hour) -> Hour:
-    return row.model_copy(update={"humidity": None})
+def fahrenheit(row: Row) -> Row:
+    return changed(row, **{name: round(getattr(row, name) * 1.8 + 32, 2) for name in ("heat", "core_heat")})
 
 
-def fourfold(row: Hour) -> Hour:
-    return row.model_copy(update={"casual": None, "registered": None, "count": 4 * row.count})
+def no_moisture(row: Row) -> Row:
+    return changed(row, moisture=None)
 
 
-def publish(rows: Iterable[Hour], folder: Path) -> None:
+def fourfold(row: Row) -> Row:
+    return changed(row, part_a=None, part_b=None, amount=4 * row.amount)
+
+
+def publish(rows: Iterable[Row], folder: Path) -> None:
     """Write these rows as the operator's feed."""
     by_month: dict[str, list[str]] = {}
     for row in rows:
-        cells = ["" if cell is None else str(cell) for cell in row.model_dump(exclude={"timestamp"}).values()]
-        line = ",".join([row.timestamp.isoformat(), *cells])
-        by_month.setdefault(f"{row.timestamp:%Y-%m}", []).append(line)
+        cells = ["" if cell is None else str(cell) for cell in row.model_dump(exclude={"begins"}).values()]
+        line = ",".join([row.begins.isoformat(), *cells])
+        by_month.setdefault(f"{row.begins:%Y-%m}", []).append(line)
     folder.mkdir(parents=True, exist_ok=True)
     for month, lines in by_month.items():
         write_month(folder / f"{month}.csv", lines)

@@ -1,4 +1,4 @@
-"""The A/B test from its first hour to its end: `ab step`, `ab status` and `ab stop`."""
+"""The A/B test from its beginning to its end: `ab step`, `ab status` and `ab stop`."""
 
 import json
 import shutil
@@ -132,7 +132,7 @@ def test_a_better_challenger_is_promoted_as_soon_as_that_is_sure_and_then_watche
     assert (tested.aliases()[CHAMPION], tested.aliases()[PREVIOUS]) == (2, 1)
     assert CHALLENGER not in tested.aliases()
     kept = evidence(tested, 2, tmp_path / "kept")
-    assert (kept.verdict, kept.hours, len(kept.days)) == ("promote", len(hours(BEGAN, "2011-03-05")), 4)
+    assert (kept.verdict, kept.rows, len(kept.days)) == ("promote", len(hours(BEGAN, "2011-03-05")), 4)
     record = tested.version(2).tags[DEPLOYMENT_TAG]
     assert tested.run(record).tags["state"] == transitions.LIVE
     assert "Then: promote" in tested.fetch(record, "decision.html", tmp_path / "kept").read_text("utf-8")
@@ -184,11 +184,11 @@ def test_the_guard_stops_a_challenger_that_is_far_worse_after_its_first_day(
 def test_a_day_that_is_not_over_says_nothing_yet(tested: Tracking, run: Run) -> None:
     answered("2011-03-02", 10.0, 40.0)
     said = run("ab", "step", "--as-of", "2011-03-01T23:00:00")
-    assert "no hour has an outcome yet" in said.out
+    assert "no row has an outcome yet" in said.out
     assert tested.aliases()[CHALLENGER] == 2
 
 
-def test_hours_whose_outcome_is_late_wait_for_it(tested: Tracking, run: Run) -> None:
+def test_rows_whose_outcome_is_late_wait_for_it(tested: Tracking, run: Run) -> None:
     rows = hours(BEGAN, "2011-03-05")
     log(rows, (1, off_by(20.0)), (2, off_by(10.0)))
     tell_outcomes(rows[:40])
@@ -279,10 +279,10 @@ def test_a_watch_of_a_few_hours_does_not_end_as_if_nothing_were_wrong(tested: Tr
     promoted(run)
     watched("2011-03-06", 12.0, 10.0)  # then users are silent
     said = run("ab", "step", "--as-of", "2011-03-12").out
-    assert "its 7 days are over, but too few hours could be compared" in said
+    assert "its 7 days are over, but too few rows could be compared" in said
     assert tested.aliases()[PREVIOUS] == 1
     said = run("ab", "step", "--as-of", "2011-03-19").out
-    assert "too few hours could be compared in 14 days to speak against it" in said
+    assert "too few rows could be compared in 14 days to speak against it" in said
     assert PREVIOUS not in tested.aliases()
 
 
@@ -300,13 +300,13 @@ def test_a_watch_that_sees_nothing_wrong_ends(tested: Tracking, run: Run, tmp_pa
 
 def test_an_outcome_of_next_year_does_not_turn_the_clock(tested: Tracking, run: Run) -> None:
     answered("2011-03-03", 10.0, 10.1)
-    far = [hours("2011-03-03", "2011-03-04")[0].model_copy(update={"timestamp": datetime(2012, 6, 13, 17)})]
+    far = [hours("2011-03-03", "2011-03-04")[0].model_copy(update={"begins": datetime(2012, 6, 13, 17)})]
     log(far, (1, off_by(10.0)), (2, off_by(10.0)))
     tell_outcomes(far)
     shutil.rmtree("state/data")  # else the clock is that of the gathered feed
     said = run("ab", "step").out
     assert "is tested against version 1 until" in said
-    assert "hours of 2 days" in said
+    assert "rows of 2 days" in said
     assert tested.aliases()[CHALLENGER] == 2
 
 
@@ -373,10 +373,10 @@ def test_a_promotion_that_was_cut_off_is_finished_by_the_next_step(
 
 def test_a_person_may_stop_a_test(tested: Tracking, run: Run, tmp_path: Path) -> None:
     assert run("ab", "stop").status == 2
-    said = run("ab", "stop", "--reason", "the station moved", "--as-of", "2011-03-02")
+    said = run("ab", "stop", "--reason", "the machine moved", "--as-of", "2011-03-02")
     assert said.out.startswith("The test of version 2 is stopped; version 1 stays.")
     assert tested.aliases().get(CHALLENGER) is None
-    assert evidence(tested, 2, tmp_path / "kept").reason == "stopped by a person: the station moved"
+    assert evidence(tested, 2, tmp_path / "kept").reason == "stopped by a person: the machine moved"
     assert "no test is under way" in run("ab", "stop", "--reason", "again").refusal()
 
 
@@ -391,7 +391,7 @@ def test_the_status_has_numbers_and_a_page_with_plots(tested: Tracking, run: Run
     before = known(tested)
     said = run("ab", "status", "--as-of", "2011-03-04", "--html", tmp_path / "page.html")
     assert (said.status, said.err) == (0, "")
-    assert "Version 2 is tested against version 1, shown in 50% of the hours" in said.out
+    assert "Version 2 is tested against version 1, shown in 50% of the rows" in said.out
     assert "keep on: nothing is sure yet" in said.out
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 1
@@ -443,15 +443,15 @@ def test_a_test_lived_through_a_real_service_ends_with_the_better_model_live_and
     deploy(1, BEGAN)
     register(constant(project / "better", 120.0))
     deploy(2, BEGAN)
-    rows = [row for row in hours(BEGAN, "2011-03-05") if row.count > 100]
-    fields = {"holiday", "workingday", "weather", "temp_c", "feels_like_c", "humidity", "windspeed_kmh"}
-    asked = [{"timestamp": iso(row.timestamp), **row.model_dump(include=fields)} for row in rows]
-    counts = [{"timestamp": iso(row.timestamp), "count": row.count} for row in rows]
+    rows = [row for row in hours(BEGAN, "2011-03-05") if row.amount > 100]
+    fields = {"special", "attended", "grade", "heat", "core_heat", "moisture", "speed"}
+    asked = [{"begins": iso(row.begins), **row.model_dump(include=fields)} for row in rows]
+    outcomes = [{"begins": iso(row.begins), "amount": row.amount} for row in rows]
     with running(project) as service:
         answers = service.client.post("/predict", json=asked).raise_for_status().json()
         assert {each["variant"] for each in answers} == {"champion", "challenger"}
         assert {each["prediction"] for each in answers} == {50.0, 120.0}
-        service.client.post("/outcomes", json=counts).raise_for_status()
+        service.client.post("/outcomes", json=outcomes).raise_for_status()
         until = time.monotonic() + 20
         while f"{len(rows)} with an outcome" not in run("ab", "status", "--as-of", "2011-03-05").out:
             assert time.monotonic() < until, "the answers did not come to the log"
@@ -465,6 +465,6 @@ def test_a_test_lived_through_a_real_service_ends_with_the_better_model_live_and
     traced = json.loads(run("trace", answers[0]["id"], "--json").out)
     assert traced["arm"]["variant"] == answers[0]["variant"]
     assert str(traced["model"]["version"]) == str(answers[0]["model_version"])
-    assert traced["answer"]["outcome"] == rows[0].count
+    assert traced["answer"]["outcome"] == rows[0].amount
     number = traced["model"]["version"]
     assert traced["deployment"]["id"] == Tracking(load_settings()).version(number).tags[DEPLOYMENT_TAG]

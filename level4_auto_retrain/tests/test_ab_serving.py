@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bike_demand.data.schema import EXAMPLE, Conditions
+from bike_demand.core.current import Inputs
 from bike_demand.prediction_log import queries
 from bike_demand.prediction_log.database import open_database
 from bike_demand.prediction_log.writer import PredictionLog
@@ -26,10 +26,9 @@ from tests.registry import put_live, register
 from tests.service import served
 from tests.test_live_models import Service, problems, spoil
 from tests.tiny import constant
+from tests.toy import EXAMPLE, hours
 
-HOURS = [
-    EXAMPLE | {"timestamp": f"2012-06-{day:02}T{hour:02}:00:00"} for day in (13, 14) for hour in range(24)
-]
+ROWS = [*hours("2012-06-13"), *hours("2012-06-14")]
 
 
 class Broken:
@@ -39,7 +38,7 @@ class Broken:
         self._answers = answers
         self.card, self.digest, self.version = model.card, model.digest, model.version
 
-    def predict(self, rows: Sequence[Conditions]) -> list[float]:
+    def predict(self, rows: Sequence[Inputs]) -> list[float]:
         if self._answers is None:
             raise RuntimeError("broken")
         return [self._answers] * len(rows)
@@ -47,7 +46,7 @@ class Broken:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[OnnxModel, OnnxModel]:
-    """Version 1 answers 1 bike, version 2 answers 2."""
+    """Version 1 answers 1, version 2 answers 2."""
     folder = tmp_path_factory.mktemp("models")
     first, second = (load_model(constant(folder / str(each), float(each)), str(each)) for each in (1, 2))
     return first, second
@@ -77,12 +76,12 @@ def ask(live: LiveModels, folder: Path, *bodies: Any) -> tuple[list[Any], list[q
     return answers, [each for each in logged if each], metrics.text().decode()
 
 
-def test_each_hour_shows_the_one_it_is_assigned_to_and_logs_both(
+def test_each_event_time_shows_the_one_it_is_assigned_to_and_logs_both(
     models: tuple[OnnxModel, OnnxModel], tmp_path: Path
 ) -> None:
-    answers, logged, text = ask(live_of(models, "challenger", 0.5), tmp_path, HOURS)
+    answers, logged, text = ask(live_of(models, "challenger", 0.5), tmp_path, ROWS)
     shown = [each["variant"] for each in answers]
-    assert shown == [variant(each.hour, 0.5, "salt") for each in logged]
+    assert shown == [variant(each.event_time, 0.5, "salt") for each in logged]
     assert set(shown) == {"champion", "challenger"}
     for answer, row in zip(answers, logged, strict=True):
         assert (answer["prediction"], answer["model_version"]) == (float(row.version), str(row.version))
@@ -98,12 +97,12 @@ def test_each_hour_shows_the_one_it_is_assigned_to_and_logs_both(
         assert f'bike_demand_predictions_total{{variant="{who}",version="{version}"}} {count}.0' in text
 
 
-def test_an_hour_is_answered_by_the_same_one_alone_in_a_list_and_again(
+def test_a_row_is_answered_by_the_same_one_alone_in_a_list_and_again(
     models: tuple[OnnxModel, OnnxModel], tmp_path: Path
 ) -> None:
-    answers, _, _ = ask(live_of(models, "challenger", 0.5), tmp_path, HOURS, *HOURS, HOURS)
-    count = len(HOURS)
-    shown = [(each["timestamp"], each["variant"]) for each in answers]
+    answers, _, _ = ask(live_of(models, "challenger", 0.5), tmp_path, ROWS, *ROWS, ROWS)
+    count = len(ROWS)
+    shown = [(each["begins"], each["variant"]) for each in answers]
     assert shown[:count] == shown[count : 2 * count] == shown[2 * count :]
 
 
@@ -111,7 +110,7 @@ def test_an_hour_is_answered_by_the_same_one_alone_in_a_list_and_again(
 def test_a_shadow_and_the_version_before_answer_too_but_are_never_shown(
     models: tuple[OnnxModel, OnnxModel], tmp_path: Path, role: Role
 ) -> None:
-    answers, logged, _ = ask(live_of(models, role), tmp_path, HOURS, HOURS[0])
+    answers, logged, _ = ask(live_of(models, role), tmp_path, ROWS, ROWS[0])
     assert {(each["variant"], each["model_version"]) for each in answers} == {("champion", "1")}
     assert {(each.other_version, each.other_prediction, each.other_role) for each in logged} == {
         (2, 2.0, role)
@@ -119,7 +118,7 @@ def test_a_shadow_and_the_version_before_answer_too_but_are_never_shown(
 
 
 @pytest.mark.parametrize("answers_with", [None, float("nan")])
-@pytest.mark.parametrize("body", [HOURS, HOURS[0], HOURS[3]])
+@pytest.mark.parametrize("body", [ROWS, ROWS[0], ROWS[3]])
 def test_a_challenger_that_fails_when_asked_does_not_harm_the_answer(
     models: tuple[OnnxModel, OnnxModel], tmp_path: Path, answers_with: float | None, body: Any
 ) -> None:
@@ -218,9 +217,9 @@ def test_who_reads_an_outcome_finds_the_prediction_that_it_belongs_to(
     log.start()
     app = create_app(holder, recorder=Recorder(metrics, log), outcomes=OutcomeStore(address))
     with served(app) as client, contextlib.closing(open_database(address)) as database:
-        for hour in HOURS[:3]:
-            made = client.post("/predict", json=hour).json()
-            told = client.post("/outcomes", json=[{"timestamp": hour["timestamp"], "count": 587}])
+        for row in ROWS[:3]:
+            made = client.post("/predict", json=row).json()
+            told = client.post("/outcomes", json=[{"begins": row["begins"], "amount": 587}])
             assert told.status_code == 200
             assert queries.find(database, made["id"]) is not None
     log.stop()
@@ -267,5 +266,5 @@ def test_a_request_meets_one_state_though_it_changes_meanwhile(models: tuple[Onn
 def test_the_matrix_of_the_other_model_is_that_of_the_one_shown(handoff: Path, tmp_path: Path) -> None:
     model = load_model(handoff, "1")
     same = load_model(handoff, "2")
-    _, logged, _ = ask(live_of((model, same), "challenger", 0.5), tmp_path, HOURS, *HOURS[:5])
+    _, logged, _ = ask(live_of((model, same), "challenger", 0.5), tmp_path, ROWS, *ROWS[:5])
     assert [each.prediction for each in logged] == [each.other_prediction for each in logged]

@@ -79,7 +79,7 @@ def database(project: Path) -> Iterator[Database]:
         yield opened
 
 
-def made(database: Database, at: datetime = NOON, key: str = "data-quality:temp_c") -> bool:
+def made(database: Database, at: datetime = NOON, key: str = "data-quality:heat") -> bool:
     return put(load_settings(), database, at, key)
 
 
@@ -89,9 +89,9 @@ def put(settings: Settings, database: Database, at: datetime, key: str) -> bool:
         database,
         key,
         at,
-        "Data quality: temp_c",
-        happened="temp_c changes its unit.",
-        evidence={"hours": 10},
+        "Data quality: heat",
+        happened="heat changes its unit.",
+        evidence={"rows": 10},
         done="Nothing is trained.",
         you_may="Have it corrected.",
     )
@@ -112,11 +112,11 @@ def test_an_alert_goes_to_the_log_with_all_that_a_person_needs(project: Path, da
     told = json.loads(line)["alert"]
     assert told.pop("id")
     assert told == {
-        "key": "data-quality:temp_c",
+        "key": "data-quality:heat",
         "at": "2012-05-01T12:00:00",
-        "title": "Data quality: temp_c",
-        "happened": "temp_c changes its unit.",
-        "evidence": {"hours": 10},
+        "title": "Data quality: heat",
+        "happened": "heat changes its unit.",
+        "evidence": {"rows": 10},
         "done": "Nothing is trained.",
         "you_may": "Have it corrected.",
     }
@@ -127,7 +127,7 @@ def test_the_same_alert_is_not_made_again_in_its_quiet_period(database: Database
     quiet = timedelta(days=load_settings().loop.alerts.quiet_days)
     assert made(database)
     assert not made(database, NOON + quiet - timedelta(hours=1))
-    assert made(database, NOON + timedelta(hours=1), key="data-quality:humidity")
+    assert made(database, NOON + timedelta(hours=1), key="data-quality:moisture")
     assert made(database, NOON + quiet)
     assert len(deliver(database)) == 3
 
@@ -205,9 +205,9 @@ def test_chat_webhooks_get_a_text(database: Database, port: int) -> None:
     (document,) = receiver.received
     assert list(document) == ["text"]
     for part in (
-        "Data quality: temp_c",
+        "Data quality: heat",
         "2012-05-01 12:00",
-        "temp_c changes its unit.",
+        "heat changes its unit.",
         "Have it corrected.",
     ):
         assert part in document["text"]
@@ -223,8 +223,8 @@ def test_apprise_delivers_to_any_service_that_it_knows(
         said = deliver(database)
         assert sorted(each["final"] for each in event_log.delivery_failures(database)) == [False, True]
         deliver(database)
-    assert [each["title"] for each in receiver.received] == ["Data quality: temp_c"] * 2
-    assert "temp_c changes its unit." in receiver.received[0]["message"]
+    assert [each["title"] for each in receiver.received] == ["Data quality: heat"] * 2
+    assert "heat changes its unit." in receiver.received[0]["message"]
     assert "secret" not in " ".join(said)
 
 
@@ -244,7 +244,7 @@ def test_what_was_not_delivered_is_shown(
     made(database)
     with listening(port, [403]):
         deliver(database)
-    assert "Data quality: temp_c, webhook" in run("incidents").out
+    assert "Data quality: heat, webhook" in run("incidents").out
     monkeypatch.delenv("BIKE_LOOP__ALERTS__WEBHOOK")
     deliver(database)
     assert run("ingest").status == 0
@@ -253,7 +253,7 @@ def test_what_was_not_delivered_is_shown(
     assert "403" in failure.pop("reason")
     assert failure == {
         "at": "2012-05-01T12:00:00",
-        "title": "Data quality: temp_c",
+        "title": "Data quality: heat",
         "channel": "webhook",
         "final": True,
     }

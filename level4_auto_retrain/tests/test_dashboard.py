@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from httpx import Client
 
-from bike_demand.data.schema import EXAMPLE
 from bike_demand.prediction_log import event_log
 from bike_demand.prediction_log.database import open_database
 from bike_demand.prediction_log.event_log import Kind
@@ -30,6 +29,7 @@ from tests.conftest import Run
 from tests.registry import put_live
 from tests.service import running, served
 from tests.tiny import constant
+from tests.toy import EXAMPLE
 from tests.workcopy import change_params
 
 CHROMIUM = next(
@@ -87,7 +87,7 @@ def glance(status: StatusDocument) -> tuple[str, str]:
         ([Kind.ERROR, Kind.DRIFT], False, "warn", "The error drifts"),
         ([Kind.ERROR], True, "busy", "The error drifts"),
         ([Kind.AGE], False, "warn", "The model is old"),
-        ([Kind.QUALITY, Kind.ERROR], True, "warn", "Bad data: humidity"),
+        ([Kind.QUALITY, Kind.ERROR], True, "warn", "Bad data: moisture"),
         ([Kind.LOOP, Kind.QUALITY], False, "bad", "The loop needs a person"),
         ([Kind.RELEASE, Kind.QUALITY, Kind.LOOP], True, "bad", "Bad release: version 2"),
     ],
@@ -95,7 +95,7 @@ def glance(status: StatusDocument) -> tuple[str, str]:
 def test_what_matters_most_is_the_headline(
     address: str, live: LiveModels, kinds: list[Kind], test: bool, state: str, title: str
 ) -> None:
-    subjects = {Kind.QUALITY: "humidity"}
+    subjects = {Kind.QUALITY: "moisture"}
     given = [signal(each, subjects.get(each, "version 2")) for each in kinds]
     fill(address, given, [under_test()] if test else [])
     status = status_of(address, live)
@@ -105,7 +105,7 @@ def test_what_matters_most_is_the_headline(
 
 
 def test_the_document_has_the_whole_story(address: str, model: OnnxModel) -> None:
-    fill(address, [signal(Kind.QUALITY, "temp_c")], [under_test()])
+    fill(address, [signal(Kind.QUALITY, "heat")], [under_test()])
     other = SecondModel(model, "another", "challenger", 0.5)
     status = status_of(address, LiveModels(model, "a deployment", other))
     assert status.as_of == NOW
@@ -128,11 +128,11 @@ def test_the_document_has_the_whole_story(address: str, model: OnnxModel) -> Non
     ]
     assert status.budget["spent"] == 1
     assert [each["verdict"] for each in status.comparisons] == ["keep on"]
-    assert {each.subject for each in status.incidents} == {"version 1", "feed", "temp_c", "feels_like_c"}
+    assert {each.subject for each in status.incidents} == {"version 1", "feed", "heat", "core_heat"}
     assert [each.key for each in status.alerts] == ["over:1", "error"]
     assert [each["channel"] for each in status.undelivered] == ["log", "log"]
     assert status.drift is not None
-    assert status.drift["moved"] == ["temp_c"]
+    assert status.drift["moved"] == ["heat"]
     assert [each.day for each in status.days if each.quality] == [at(90).date(), at(91).date()]
     assert status.problems == []
 
@@ -401,7 +401,7 @@ LOOKS = """() => {
 def test_it_is_readable_on_a_phone_and_on_a_wall_by_day_and_by_night(
     tmp_path: Path, address: str, blank: Path, live: LiveModels
 ) -> None:
-    fill(address, [signal(Kind.QUALITY, "temp_c"), signal(Kind.DRIFT, "inputs")], [under_test()])
+    fill(address, [signal(Kind.QUALITY, "heat"), signal(Kind.DRIFT, "inputs")], [under_test()])
     empty = f"sqlite:///{shutil.copy(blank, tmp_path / 'empty.db')}"
     slot = ModelHolder()
     slot.live = live
@@ -453,15 +453,15 @@ def test_it_renews_itself_keeps_the_place_and_says_when_nobody_answers(
             page.get_by_role("heading", name="A/B test in progress", level=1).wait_for()
             page.evaluate("window.same = 1; scrollTo(0, 400)")
             with closing(open_database(address)) as database:
-                event_log.raise_signals(database, [signal(Kind.QUALITY, "humidity")], NOW)
-            page.get_by_role("heading", name="Bad data: humidity", level=1).wait_for()
+                event_log.raise_signals(database, [signal(Kind.QUALITY, "moisture")], NOW)
+            page.get_by_role("heading", name="Bad data: moisture", level=1).wait_for()
             assert page.evaluate("window.same") == 1
-            assert page.title().startswith("Bad data: humidity")
+            assert page.title().startswith("Bad data: moisture")
             # What comes from outside is text, never HTML.
             assert page.locator("#signals").inner_text().count("<b>as it is</b>") == 1
             assert not page.is_visible("#stale")
         page.wait_for_selector("#stale", state="visible")
-        assert page.inner_text("h1") == "Bad data: humidity"
+        assert page.inner_text("h1") == "Bad data: moisture"
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the PATH")

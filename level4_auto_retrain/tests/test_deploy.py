@@ -354,7 +354,7 @@ def test_two_deployments_are_not_at_work_at_once(live: Tracking) -> None:
 
 def released(number: int, gates: Sequence[Gate] = QUICK) -> list[str]:
     said: list[str] = []
-    release(load_settings(), str(number), "nobody gets a bike", None, said.append, gates)
+    release(load_settings(), str(number), "nobody gets a number", None, said.append, gates)
     return said
 
 
@@ -363,8 +363,8 @@ def test_a_person_releases_past_the_ab_test_with_a_reason(live: Tracking) -> Non
     assert live.aliases() == {"champion": 2, "previous": 1}
     kept = record_of(live, 2)
     assert (kept["reason"], kept["tags"]["reason"], kept["tags"]["state"]) == (
-        "nobody gets a bike",
-        "nobody gets a bike",
+        "nobody gets a number",
+        "nobody gets a number",
         "live",
     )
     assert [each["gate"] for each in kept["verdicts"]] == [gate.id for gate in QUICK]
@@ -442,7 +442,7 @@ def test_by_the_command_a_version_passes_all_gates_and_a_bad_one_does_not(
     bad = register(constant(Path("ninety"), 90.0), handoffs[1], tracking=live, holdout_last=HOLDOUT_LAST)
     said = run("deploy", bad.number)
     assert said.status == 1
-    assert said.err.startswith(f"error: version {bad.number} is refused by gate test-environment: 2012-06-13")
+    assert said.err.startswith(f"error: version {bad.number} is refused by gate test-environment: Few pieces")
     assert said.err.count("\n") == 1
     assert live.aliases() == {"champion": 1, "challenger": 2, "candidate": 3}
 
@@ -476,7 +476,7 @@ def test_the_gates_see_only_what_had_happened_by_then(live: Tracking) -> None:
     ends: list[datetime] = []
 
     def look(case: GateContext) -> GateResult:
-        ends.append(case.hours[-1].timestamp)
+        ends.append(case.rows[-1].begins)
         return GateResult(True, "seen")
 
     said: list[str] = []

@@ -18,7 +18,6 @@ import httpx
 import psutil
 import pytest
 
-from bike_demand.data.schema import EXAMPLE
 from bike_demand.data.table import iso
 from bike_demand.prediction_log import queries
 from bike_demand.prediction_log.database import Database, open_database
@@ -30,6 +29,7 @@ from tests.postgres import running_postgres
 from tests.registry import put_live, register
 from tests.service import PATIENCE_SECONDS, Service, free_port, running
 from tests.tiny import constant
+from tests.toy import EXAMPLE
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="no kill -9 here")
 FLUSH_SECONDS = 0.5
@@ -46,13 +46,13 @@ class Users:
         self._threads = [threading.Thread(target=each) for each in (self._post, self._ask)]
 
     def _post(self) -> None:
-        hour = datetime(2012, 1, 1)
+        begins = datetime(2012, 1, 1)
         with httpx.Client(base_url=self._url, timeout=5, trust_env=False) as client:
             while not self.ending:
-                body = [{"timestamp": iso(hour), "count": 5}]
+                body = [{"begins": iso(begins), "amount": 5}]
                 if send(client, "/outcomes", body) is not None:
-                    self.acknowledged.append(hour)
-                hour += timedelta(hours=1)
+                    self.acknowledged.append(begins)
+                begins += timedelta(hours=1)
 
     def _ask(self) -> None:
         with httpx.Client(base_url=self._url, timeout=5, trust_env=False) as client:
@@ -91,7 +91,7 @@ def log_of(project: Path) -> Iterator[Database]:
 def check(project: Path, users: Users, killed_at: float) -> None:
     """Nothing acknowledged is missing, and of the log at most what the last flush would have written."""
     with log_of(project) as database:
-        lost = [hour for hour in users.acknowledged if queries.outcome(database, hour) is None]
+        lost = [each for each in users.acknowledged if queries.outcome(database, each) is None]
         missing = [at for at, id_ in users.answered if queries.find(database, id_) is None]
     assert len(users.acknowledged) > 5
     assert len(users.answered) > 20
@@ -203,6 +203,7 @@ runpy.run_module("bike_demand", run_name="__main__")
 @pytest.mark.slow
 def test_while_the_disk_is_full_answers_go_on_and_losses_are_counted(released: Path) -> None:
     change(released, "queue: 20000", "queue: 4000")
+    change(released, "requests: true", "requests: false")
     with full_disk(released) as service:
         service.client.post("/predict", json=EXAMPLE).raise_for_status()
         wait_until(lambda: counted(service, "written") == 1)
@@ -211,15 +212,15 @@ def test_while_the_disk_is_full_answers_go_on_and_losses_are_counted(released: P
             wait_until(lambda: counted(service, "lost") > 0)
             count = len(load.answers)
             wait_until(lambda: len(load.answers) > count + 200)
-            outcome = {"timestamp": EXAMPLE["timestamp"], "count": 5}
+            outcome = {"begins": EXAMPLE["begins"], "amount": 5}
             reply = service.client.post("/outcomes", json=[outcome])
         assert load.failures == []
         service.process.terminate()
-        _, err = service.process.communicate(timeout=PATIENCE_SECONDS)
-    assert "answers go on" in err
-    assert "could not be written and are lost" in err
+        out, _ = service.process.communicate(timeout=PATIENCE_SECONDS)
+    assert "prediction_log_problem" in out
+    assert "prediction_log_lost" in out
     with log_of(released) as database:  # what was written before is whole
-        kept = queries.outcome(database, datetime.fromisoformat(EXAMPLE["timestamp"]))
+        kept = queries.outcome(database, datetime.fromisoformat(EXAMPLE["begins"]))
         assert (reply.status_code, kept) in ((200, 5), (503, None))  # little may fit where much does not
         with database.reading() as connection:
             assert connection.exec_driver_sql("SELECT count(*) FROM predictions").scalar_one() > 0
@@ -229,7 +230,7 @@ def test_while_the_database_server_is_away_answers_go_on_and_what_waited_is_writ
     released: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     port, folder = free_port(), tmp_path_factory.mktemp("postgres")
-    outcome = [{"timestamp": EXAMPLE["timestamp"], "count": 5}]
+    outcome = [{"begins": EXAMPLE["begins"], "amount": 5}]
     with contextlib.ExitStack() as first:
         address = first.enter_context(running_postgres(folder, port))
         change(released, "sqlite:///state/production.db", address)
@@ -255,8 +256,8 @@ def full_disk(project: Path) -> Iterator[Service]:
         [sys.executable, "-c", FULL, str(port)],
         cwd=project,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         encoding="utf-8",
     )
     try:

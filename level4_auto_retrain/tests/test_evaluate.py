@@ -8,32 +8,32 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from bike_demand.data.schema import Hour
-from bike_demand.training.evaluate import by_hour, by_week, evaluate, passes, predict
+from bike_demand.core.current import Row
+from bike_demand.training.evaluate import by_slice, by_week, evaluate, passes, predict
 from bike_demand.training.plots import draw
 from tests.tree import contents
 
 FIRST = datetime(2012, 1, 2)
 
 
-def hour(number: int, count: int) -> Hour:
-    return Hour(
-        timestamp=FIRST + timedelta(hours=number),
-        holiday=0,
-        workingday=1,
-        weather=1,
-        temp_c=4.0,
-        feels_like_c=4.0,
-        windspeed_kmh=10.0,
-        count=count,
+def row_at(number: int, amount: int) -> Row:
+    return Row(
+        begins=FIRST + timedelta(hours=number),
+        special=False,
+        attended=1,
+        grade=1,
+        heat=4.0,
+        core_heat=4.0,
+        speed=10.0,
+        amount=amount,
     )
 
 
-PAST = [hour(number, 10 if number % 2 else 30) for number in range(7 * 24)]
-HELD_OUT = [hour(7 * 24 + number, 40) for number in range(48)]
+PAST = [row_at(number, 10 if number % 2 else 30) for number in range(7 * 24)]
+HELD_OUT = [row_at(7 * 24 + number, 40) for number in range(48)]
 
 
-def test_errors_are_in_bikes_and_beside_those_of_simple_baselines() -> None:
+def test_errors_are_in_the_unit_of_the_label_and_beside_those_of_simple_baselines() -> None:
     metrics = evaluate(PAST, HELD_OUT, np.array([43.0, 33.0] * 24))
     assert metrics == {
         "skill": 0.75,  # of the baseline's error that is saved
@@ -45,7 +45,7 @@ def test_errors_are_in_bikes_and_beside_those_of_simple_baselines() -> None:
     }
 
 
-def test_a_baseline_takes_the_mean_where_the_hour_a_week_before_is_missing() -> None:
+def test_a_baseline_takes_the_mean_where_the_row_a_week_before_is_missing() -> None:
     metrics = evaluate(PAST[24:], HELD_OUT, np.full(48, 40.0))
     assert metrics["mae"] == 0
     assert metrics["mae_last_week"] == pytest.approx(20.0)
@@ -56,9 +56,9 @@ def test_a_holdout_model_passes_if_it_learned_something(mae: float, passed: bool
     assert passes({"mae": mae, "mae_mean": 10.0}, 0.8) is passed
 
 
-def test_errors_by_week_are_counted_back_from_the_last_hour() -> None:
+def test_errors_by_week_are_counted_back_from_the_last_row() -> None:
     rows = [*PAST, *HELD_OUT]
-    predicted = np.array([row.count for row in rows], dtype=float)
+    predicted = np.array([row.amount for row in rows], dtype=float)
     predicted[-24:] += 14
     (older, _), (newest, error) = by_week(rows, predicted, 5)
     assert newest == FIRST + timedelta(hours=48)
@@ -66,13 +66,16 @@ def test_errors_by_week_are_counted_back_from_the_last_hour() -> None:
     assert error == pytest.approx(2.0)
 
 
-def test_errors_by_hour_are_means_over_the_days() -> None:
+def test_errors_by_slice_are_means_over_its_rows() -> None:
     predicted = np.full(48, 40.0)
-    predicted[5] += 12
-    errors = dict(by_hour(HELD_OUT, predicted))
-    assert len(errors) == 24
-    assert errors[5] == 6
-    assert sum(errors.values()) == 6
+    predicted[5] += 12  # at night
+    errors = dict(by_slice(HELD_OUT, predicted))
+    assert errors == {
+        "at night": 1.0,
+        "by day": 0.0,
+        "attended": 0.25,
+        "grade A": 0.25,
+    }
 
 
 def test_a_handoff_predicts_like_the_service(handoff: Path) -> None:

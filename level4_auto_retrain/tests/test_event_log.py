@@ -32,7 +32,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
         yield stack.enter_context(contextlib.closing(open_database(address)))
 
 
-def signal(at: datetime, says: str = "too hot", subject: str = "temp_c", kind: Kind = Kind.QUALITY) -> Signal:
+def signal(at: datetime, says: str = "too hot", subject: str = "heat", kind: Kind = Kind.QUALITY) -> Signal:
     return Signal(kind, subject, at, says, {"says": says})
 
 
@@ -59,15 +59,15 @@ def test_signals_of_other_fields_and_kinds_are_told_apart_and_one_counts_once(da
         [
             signal(NOON),
             signal(NOON, "and again"),
-            signal(NOON, subject="humidity"),
+            signal(NOON, subject="moisture"),
             signal(NOON, kind=Kind.DRIFT),
         ],
         NOON,
     )
     assert [(each.kind, each.subject, each.says) for each in raised.new] == [
-        (Kind.QUALITY, "temp_c", "too hot"),
-        (Kind.QUALITY, "humidity", "too hot"),
-        (Kind.DRIFT, "temp_c", "too hot"),
+        (Kind.QUALITY, "heat", "too hot"),
+        (Kind.QUALITY, "moisture", "too hot"),
+        (Kind.DRIFT, "heat", "too hot"),
     ]
 
 
@@ -86,19 +86,19 @@ def test_an_action_that_was_begun_is_found_again_instead_of_a_second_one(databas
 
 def test_an_incident_under_way_is_one_and_its_regression_case_is_one(database: Database) -> None:
     about = {"since": NOON - DAY, "noticed_at": NOON, "noticed_by": "a jump"}
-    first = event_log.open_incident(database, Kind.QUALITY, "temp_c", **about)  # type: ignore[arg-type]
-    assert event_log.open_incident(database, Kind.QUALITY, "temp_c", **about) == first  # type: ignore[arg-type]
+    first = event_log.open_incident(database, Kind.QUALITY, "heat", **about)  # type: ignore[arg-type]
+    assert event_log.open_incident(database, Kind.QUALITY, "heat", **about) == first  # type: ignore[arg-type]
     event_log.note_done(database, first.id, NOON, "held")
     event_log.note_done(database, first.id, NOON + DAY, "held")
     regression_case = event_log.add_regression_case(database, first.id, DATA, {"rows": [1]})
     assert event_log.add_regression_case(database, first.id, DATA, {"rows": [2]}) == regression_case
-    event_log.end_incident(database, first.id, NOON + DAY, {"hours": 3})
+    event_log.end_incident(database, first.id, NOON + DAY, {"rows": 3})
     (kept,) = event_log.incidents(database)
     assert kept.done == [{"at": NOON.isoformat(), "what": "held"}]
-    assert (kept.ended_at, kept.cost, kept.regression_case) == (NOON + DAY, {"hours": 3}, regression_case)
+    assert (kept.ended_at, kept.cost, kept.regression_case) == (NOON + DAY, {"rows": 3}, regression_case)
     assert [each.content for each in event_log.regression_cases(database)] == [{"rows": [1]}]
     assert event_log.incidents(database, only_open=True) == []
-    assert event_log.open_incident(database, Kind.QUALITY, "temp_c", **about).id != first.id  # type: ignore[arg-type]
+    assert event_log.open_incident(database, Kind.QUALITY, "heat", **about).id != first.id  # type: ignore[arg-type]
 
 
 def test_two_that_raise_the_same_signal_at_the_same_time_keep_one(database: Database) -> None:

@@ -12,7 +12,8 @@ import pytest
 from httpx import Client
 
 from bike_demand.__main__ import main
-from bike_demand.data.schema import AHEAD, EARLIEST, EXAMPLE, MAX_COUNT, Conditions
+from bike_demand.core.current import Inputs
+from bike_demand.core.problem import AHEAD, EARLIEST
 from bike_demand.monitoring import signals
 from bike_demand.prediction_log import queries
 from bike_demand.prediction_log.database import open_database
@@ -30,16 +31,19 @@ from tests.conftest import Run
 from tests.registry import put_live
 from tests.service import served
 from tests.tiny import constant
+from tests.toy import EXAMPLE, MAX_AMOUNT
 
 LATEST = (datetime.now() + AHEAD).replace(minute=0, second=0, microsecond=0)
 TIMES = [EARLIEST, datetime(2011, 3, 7, 12), datetime(2011, 3, 31, 23), LATEST]
-PROPERTIES: dict[str, dict[str, Any]] = Conditions.model_json_schema()["properties"]
+PROPERTIES: dict[str, dict[str, Any]] = Inputs.model_json_schema()["properties"]
 
 
 def extremes(field: str) -> list[Any]:
     """The lowest and the highest value that a field accepts, and null where it does."""
-    if field == "timestamp":
+    if field == "begins":
         return [moment.isoformat() for moment in TIMES]
+    if PROPERTIES[field].get("type") == "boolean":
+        return [False, True]
     kinds = PROPERTIES[field].get("anyOf", [PROPERTIES[field]])
     (number,) = (kind for kind in kinds if "minimum" in kind)
     return [number["minimum"], number["maximum"], *([None] if {"type": "null"} in kinds else [])]
@@ -47,8 +51,8 @@ def extremes(field: str) -> list[Any]:
 
 REQUESTS = [EXAMPLE | {name: value} for name in PROPERTIES for value in extremes(name)]
 OUTCOMES = [
-    {"timestamp": moment.isoformat(), "count": count}
-    for moment, count in zip(TIMES, (0, MAX_COUNT, 0, MAX_COUNT), strict=True)
+    {"begins": moment.isoformat(), "amount": amount}
+    for moment, amount in zip(TIMES, (0, MAX_AMOUNT, 0, MAX_AMOUNT), strict=True)
 ]
 
 
@@ -114,15 +118,15 @@ def test_all_extremes_are_accepted_and_read_back_by_everything(client: Client, r
 def test_an_unset_date_is_refused_with_the_field_named_and_the_loop_goes_on(
     client: Client, run: Run, moment: str
 ) -> None:
-    (problem,) = client.post("/predict", json=EXAMPLE | {"timestamp": moment}).json()["detail"]
-    assert problem["loc"] == ["body", "timestamp"]
-    (problem,) = client.post("/outcomes", json=[{"timestamp": moment, "count": 1}]).json()["detail"]
-    assert problem["loc"] == ["body", 0, "timestamp"]
+    (problem,) = client.post("/predict", json=EXAMPLE | {"begins": moment}).json()["detail"]
+    assert problem["loc"] == ["body", "begins"]
+    (problem,) = client.post("/outcomes", json=[{"begins": moment, "amount": 1}]).json()["detail"]
+    assert problem["loc"] == ["body", 0, "begins"]
     assert run("monitor").status == 0
     assert "--as-of" in run("monitor", "--as-of", moment).refusal()
 
 
-@pytest.mark.parametrize("field", [name for name in PROPERTIES if name != "timestamp"])
+@pytest.mark.parametrize("field", [name for name in PROPERTIES if name != "begins"])
 def test_what_is_beyond_the_range_is_refused_with_the_field_named(client: Client, field: str) -> None:
     low, high = extremes(field)[:2]
     for value in (low - 1, high + 1, "1_000", 1e999, 10**400):

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from sqlalchemy import update
 
+from bike_demand.core.current import Inputs, Row
 from bike_demand.data.features import to_matrix
-from bike_demand.data.schema import EXAMPLE, Conditions, Hour
 from bike_demand.prediction_log import expected_ranges, queries
 from bike_demand.prediction_log.database import open_database
 from bike_demand.prediction_log.expected_ranges import ExpectedRange
@@ -37,18 +37,19 @@ from tests.conftest import ROOT, Run
 from tests.fieldmodel import NOTHING, echo
 from tests.registry import put_live
 from tests.service import running, served
+from tests.toy import EXAMPLE
 from tests.workcopy import change_params
 
 AS_OF = datetime(2012, 6, 13)
 BY_HOUR = tuple(10.0 + hour for hour in range(24))  # 27 at 17 h, the hour of the example
-TEMP = ExpectedRange("temp_c", 0.0, 40.0, BY_HOUR, AS_OF)
-HUMIDITY = ExpectedRange("humidity", 0.1, 1.0, tuple(0.5 + hour / 100 for hour in range(24)), AS_OF)
-HOT = EXAMPLE | {"temp_c": 76.28}  # the 24.6 degrees of the example in Fahrenheit
+HEAT = ExpectedRange("heat", 0.0, 40.0, BY_HOUR, AS_OF)
+MOISTURE = ExpectedRange("moisture", 0.1, 1.0, tuple(0.5 + hour / 100 for hour in range(24)), AS_OF)
+HOT = EXAMPLE | {"heat": 76.28}  # the 24.6 degrees of the example in Fahrenheit
 
 
 def fallback(*given: ExpectedRange, **fields: str) -> Fallback:
     settings = load_settings(ROOT / "params.yaml").serving.fallback
-    made = Fallback(settings.model_copy(update={"fields": settings.fields.model_copy(update=fields)}))
+    made = Fallback(settings.model_copy(update={"fields": {**settings.fields, **fields}}))
     made.take({each.field: each for each in given})
     return made
 
@@ -78,80 +79,80 @@ def ask(
 
 
 def test_a_value_that_cannot_be_right_is_answered_with_what_is_usual_at_that_hour(tmp_path: Path) -> None:
-    answers, logged, text = ask(tmp_path, "temp_c", fallback(TEMP, HUMIDITY), HOT)
+    answers, logged, text = ask(tmp_path, "heat", fallback(HEAT, MOISTURE), HOT)
     assert answers[0]["prediction"] == 27.0
-    assert answers[0]["replaced"] == ["temp_c"]
-    assert (logged[0].temp_c, logged[0].replaced) == (76.28, {"temp_c": 27.0})  # what was asked is kept
-    assert 'bike_demand_replaced_total{field="temp_c"} 1.0' in text
+    assert answers[0]["replaced"] == ["heat"]
+    assert (logged[0].inputs["heat"], logged[0].replaced) == (76.28, {"heat": 27.0})  # what was asked is kept
+    assert 'bike_demand_replaced_total{field="heat"} 1.0' in text
 
 
 def test_a_field_that_is_null_though_it_normally_is_not_is_replaced(tmp_path: Path) -> None:
-    dry = EXAMPLE | {"humidity": None}
-    answers, logged, _ = ask(tmp_path, "humidity", fallback(TEMP, HUMIDITY), dry)
+    dry = EXAMPLE | {"moisture": None}
+    answers, logged, _ = ask(tmp_path, "moisture", fallback(HEAT, MOISTURE), dry)
     assert answers[0]["prediction"] == pytest.approx(0.67)
-    assert (logged[0].humidity, logged[0].replaced) == (None, {"humidity": 0.67})
+    assert (logged[0].inputs["moisture"], logged[0].replaced) == (None, {"moisture": 0.67})
 
 
-def test_a_field_that_is_often_null_has_no_norm_and_stays_null(tmp_path: Path) -> None:
-    answers, logged, _ = ask(tmp_path, "humidity", fallback(TEMP), EXAMPLE | {"humidity": None})
+def test_a_field_that_is_often_null_has_no_range_and_stays_null(tmp_path: Path) -> None:
+    answers, logged, _ = ask(tmp_path, "moisture", fallback(HEAT), EXAMPLE | {"moisture": None})
     assert answers[0]["prediction"] == NOTHING
     assert "replaced" not in answers[0]
     assert logged[0].replaced is None
 
 
 def test_it_is_done_row_by_row_and_ends_by_itself(tmp_path: Path) -> None:
-    answers, logged, text = ask(tmp_path, "temp_c", fallback(TEMP), [EXAMPLE, HOT, EXAMPLE], HOT, EXAMPLE)
+    answers, logged, text = ask(tmp_path, "heat", fallback(HEAT), [EXAMPLE, HOT, EXAMPLE], HOT, EXAMPLE)
     assert [each["prediction"] for each in answers] == [24.6, 27.0, 24.6, 27.0, 24.6]
     assert ["replaced" in each for each in answers] == [False, True, False, True, False]
-    assert [each.temp_c for each in logged] == [24.6, 76.28, 24.6, 76.28, 24.6]
-    assert 'bike_demand_replaced_total{field="temp_c"} 2.0' in text
+    assert [each.inputs["heat"] for each in logged] == [24.6, 76.28, 24.6, 76.28, 24.6]
+    assert 'bike_demand_replaced_total{field="heat"} 2.0' in text
 
 
 def test_both_arms_of_a_test_get_the_same_row(tmp_path: Path) -> None:
-    rows = [HOT | {"timestamp": f"2012-06-13T{hour:02}:00:00"} for hour in range(24)]
-    answers, logged, _ = ask(tmp_path, "temp_c", fallback(TEMP), rows, beside=True)
+    rows = [HOT | {"begins": f"2012-06-13T{hour:02}:00:00"} for hour in range(24)]
+    answers, logged, _ = ask(tmp_path, "heat", fallback(HEAT), rows, beside=True)
     assert {each["variant"] for each in answers} == {"champion", "challenger"}
     assert [each["prediction"] for each in answers] == list(BY_HOUR)
     assert [each.other_prediction for each in logged] == list(BY_HOUR)
 
 
 def test_where_the_settings_say_none_it_is_answered_as_asked(tmp_path: Path) -> None:
-    answers, logged, _ = ask(tmp_path, "temp_c", fallback(TEMP, temp_c="none"), HOT)
+    answers, logged, _ = ask(tmp_path, "heat", fallback(HEAT, heat="none"), HOT)
     assert answers[0]["prediction"] == pytest.approx(76.28)
     assert logged[0].replaced is None
 
 
 @pytest.mark.parametrize("days", [-46, 46])
 def test_what_is_normal_now_says_nothing_of_long_ago_or_far_ahead(tmp_path: Path, days: int) -> None:
-    there = datetime.fromisoformat(HOT["timestamp"]) + timedelta(days=days)
-    answers, _, _ = ask(tmp_path, "temp_c", fallback(TEMP), HOT | {"timestamp": there.isoformat()})
+    there = datetime.fromisoformat(HOT["begins"]) + timedelta(days=days)
+    answers, _, _ = ask(tmp_path, "heat", fallback(HEAT), HOT | {"begins": there.isoformat()})
     assert answers[0]["prediction"] == pytest.approx(76.28)
 
 
 @pytest.mark.slow
 def test_the_service_takes_over_what_the_loop_publishes_and_has_it_after_a_restart(stored: Path) -> None:
     change_params(stored, poll_seconds="0.1")
-    put_live(echo(Path("made"), "temp_c"))
+    put_live(echo(Path("made"), "heat"))
     address = load_settings().environments.production.database
     with running(stored) as service, contextlib.closing(open_database(address)) as database:
         assert service.client.post("/predict", json=HOT).json()["prediction"] == pytest.approx(76.28)
-        expected_ranges.publish(database, [TEMP])
+        expected_ranges.publish(database, [HEAT])
         until = time.monotonic() + 30
         while service.client.post("/predict", json=HOT).json()["prediction"] != 27.0:
             assert time.monotonic() < until
             time.sleep(0.02)
     with running(stored) as service:
         first = service.client.post("/predict", json=HOT).json()
-    assert (first["prediction"], first["replaced"]) == (27.0, ["temp_c"])
+    assert (first["prediction"], first["replaced"]) == (27.0, ["heat"])
 
 
 def test_whoever_asks_what_answers_now_gets_answers_by_what_is_normal_now(stored: Path) -> None:
     change_params(stored, poll_seconds="3600")  # it would not look again by itself
-    put_live(echo(Path("made"), "temp_c"))
+    put_live(echo(Path("made"), "heat"))
     address = load_settings().environments.production.database
     with running(stored) as service, contextlib.closing(open_database(address)) as database:
         assert service.client.post("/predict", json=HOT).json()["prediction"] == pytest.approx(76.28)
-        expected_ranges.publish(database, [TEMP])
+        expected_ranges.publish(database, [HEAT])
         service.client.get("/model")
         assert service.client.post("/predict", json=HOT).json()["prediction"] == 27.0
 
@@ -159,21 +160,21 @@ def test_whoever_asks_what_answers_now_gets_answers_by_what_is_normal_now(stored
 def test_a_fallback_that_there_is_not_is_refused(project: Path, run: Run) -> None:
     params = project / "params.yaml"
     text = params.read_text(encoding="utf-8")
-    assert "humidity: recent" in text
-    params.write_text(text.replace("humidity: recent", "humidity: guess"), encoding="utf-8")
-    assert "serving.fallback.fields.humidity" in run("ingest").refusal()
+    assert "fields: {}" in text
+    params.write_text(text.replace("fields: {}", "fields: {moisture: guess}"), encoding="utf-8")
+    assert "serving.fallback.fields.moisture" in run("ingest").refusal()
 
 
 def test_a_process_knows_what_is_normal_before_it_answers(stored: Path) -> None:
     assert stored
     settings = load_settings()
     with contextlib.closing(open_database(settings.environments.production.database)) as database:
-        expected_ranges.publish(database, [TEMP])
+        expected_ranges.publish(database, [HEAT])
     worker = ServiceWorker(settings, "production")
     worker.start()
     try:
-        _, replaced = worker.fallback.apply([Conditions.model_validate_json(json.dumps(HOT))])
-        assert replaced == [{"temp_c": 27.0}]
+        _, replaced = worker.fallback.apply([Inputs.model_validate_json(json.dumps(HOT))])
+        assert replaced == [{"heat": 27.0}]
     finally:
         worker.stop()
 
@@ -185,7 +186,7 @@ def test_a_trace_tells_what_was_asked_and_what_the_model_was_given(released: Pat
     address = load_settings().environments.production.database
     with contextlib.closing(open_database(address)) as database, database.writing() as connection:
         connection.execute(
-            update(predictions).where(predictions.c.id == first).values(replaced={"temp_c": 27.5})
+            update(predictions).where(predictions.c.id == first).values(replaced={"heat": 27.5})
         )
     assert "27.5" in run("trace", first).out
     assert "27.5" not in run("trace", second).out
@@ -194,49 +195,47 @@ def test_a_trace_tells_what_was_asked_and_what_the_model_was_given(released: Pat
 @pytest.mark.parametrize("bad", [{"by_hour": BY_HOUR[1:]}, {"high": math.nan}, {"by_hour": (math.inf,) * 24}])
 def test_what_is_no_range_is_not_published(tmp_path: Path, bad: dict[str, Any]) -> None:
     with contextlib.closing(open_database(f"sqlite:///{tmp_path / 'log.db'}")) as database:
-        expected_ranges.publish(database, [HUMIDITY, TEMP])
+        expected_ranges.publish(database, [MOISTURE, HEAT])
         with pytest.raises(ValueError, match="not an expected range"):
-            expected_ranges.publish(database, [replace(HUMIDITY, low=0.2), replace(TEMP, **bad)])
-        expected_ranges.publish(database, [replace(HUMIDITY, low=0.3)])  # the other one keeps what it had
-        assert expected_ranges.read(database) == {"humidity": replace(HUMIDITY, low=0.3), "temp_c": TEMP}
+            expected_ranges.publish(database, [replace(MOISTURE, low=0.2), replace(HEAT, **bad)])
+        expected_ranges.publish(database, [replace(MOISTURE, low=0.3)])  # the other one keeps what it had
+        assert expected_ranges.read(database) == {"moisture": replace(MOISTURE, low=0.3), "heat": HEAT}
 
 
-def year_of_rides() -> list[Hour]:
-    """Hours in which demand follows the hour and the temperature, as it does in a city."""
+def rows_by_heat() -> list[Row]:
+    """Ten weeks of rows whose amount follows the hour of the day and the heat."""
     dice = random.Random(0)
     rows = []
     for number in range(24 * 70):
         at = datetime(2012, 3, 1) + timedelta(hours=number)
-        temp = 8 + number / 140 + 6 * math.sin((at.hour - 9) / 24 * math.tau) + dice.gauss(0, 2)
-        mean = (20 + 120 * math.exp(-(((at.hour - 17) / 4) ** 2))) * math.exp((temp - 12) / 20)
-        values: dict[str, Any] = {"timestamp": at, "holiday": 0, "workingday": int(at.weekday() < 5)}
-        values |= {"weather": 1, "temp_c": round(temp, 2), "feels_like_c": round(temp - 1, 2)}
+        heat = 8 + number / 140 + 6 * math.sin((at.hour - 9) / 24 * math.tau) + dice.gauss(0, 2)
+        mean = (20 + 120 * math.exp(-(((at.hour - 17) / 4) ** 2))) * math.exp((heat - 12) / 20)
+        values: dict[str, Any] = {"begins": at, "special": False, "attended": int(at.weekday() < 5)}
+        values |= {"grade": 1, "heat": round(heat, 2), "core_heat": round(heat - 1, 2)}
         values |= {
-            "humidity": 0.6,
-            "windspeed_kmh": 10.0,
-            "count": max(0, round(dice.gauss(mean, mean**0.5))),
+            "moisture": 0.6,
+            "speed": 10.0,
+            "amount": max(0, round(dice.gauss(mean, mean**0.5))),
         }
-        rows.append(Hour(**values))
+        rows.append(Row(**values))
     return rows
 
 
-def test_while_the_station_reports_fahrenheit_the_error_stays_within_one_and_a_half_times_the_normal() -> (
-    None
-):
+def test_while_a_sensor_reports_fahrenheit_the_error_stays_within_one_and_a_half_times_the_normal() -> None:
     settings = load_settings(ROOT / "params.yaml")
-    rows = year_of_rides()
+    rows = rows_by_heat()
     past, during = rows[: -24 * 10], rows[-24 * 10 :]
     pipeline = train(past, settings.training).pipeline
     applied = Fallback(settings.serving.fallback)
-    found = expected_ranges.compute(past, {}, during[0].timestamp, settings.monitoring.norms)
+    found = expected_ranges.compute(past, {}, during[0].begins, settings.monitoring.ranges)
     applied.take({each.field: each for each in found})
 
-    def error(given: Sequence[Conditions]) -> float:
-        truth = np.array([row.count for row in during])
+    def error(given: Sequence[Inputs]) -> float:
+        truth = np.array([row.amount for row in during])
         return float(np.abs(pipeline.predict(to_matrix(given)) - truth).mean())
 
     fahrenheit = [
-        row.model_copy(update={name: getattr(row, name) * 9 / 5 + 32 for name in ("temp_c", "feels_like_c")})
+        row.model_copy(update={name: getattr(row, name) * 9 / 5 + 32 for name in ("heat", "core_heat")})
         for row in during
     ]
     normally = error(during)

@@ -17,7 +17,7 @@ import pytest
 
 from bike_demand.settings import load_settings
 from bike_demand.tracking import Tracking
-from tests.conftest import ENVIRONMENT, ROOT
+from tests.conftest import COPY_ENVIRONMENT, ENVIRONMENT, ROOT
 from tests.workcopy import change_params, commit
 
 PATIENCE_SECONDS = 90
@@ -60,7 +60,7 @@ def _answers(address: str) -> bool:
 
 
 def train(folder: Path, api: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    env = {name: value for name, value in os.environ.items() if name not in ENVIRONMENT}
+    env = {name: value for name, value in os.environ.items() if name not in COPY_ENVIRONMENT}
     return subprocess.run(
         [sys.executable, "-m", "bike_demand", "train"],
         cwd=folder,

@@ -17,9 +17,9 @@ import pytest
 from onnx import helper
 
 from bike_demand.__main__ import main
+from bike_demand.core.current import Row
 from bike_demand.data.features import FEATURES
-from bike_demand.data.schema import Hour
-from bike_demand.data.store import read_hours
+from bike_demand.data.store import read_rows
 from bike_demand.data.table import iso
 from bike_demand.errors import UserError
 from bike_demand.handoff import INPUT_NAME, MODEL_FILE, OUTPUT_NAME, write_handoff
@@ -70,7 +70,7 @@ def case(project: Path, once_registered: Path, tmp_path: Path) -> GateContext:
         tracking,
         tracking.version(2),
         tracking.version(1),
-        read_hours(DATA),
+        read_rows(DATA),
         tmp_path / "scratch",
     )
 
@@ -121,7 +121,7 @@ def with_columns(*order: str) -> Rewrite:
 
 
 def times(factor: float) -> Rewrite:
-    """The model answers so many times as many bikes."""
+    """The model predicts so many times as much."""
 
     def change(model: onnx.ModelProto) -> None:
         for node in model.graph.node:
@@ -193,7 +193,7 @@ def test_a_model_that_answers_otherwise_than_when_it_was_registered_is_stopped(c
     golden["answers"][0] *= 1.01
     path.write_text(json.dumps(golden), encoding="utf-8")
     said = refusal("golden", case)
-    assert said.startswith("1 of 2 golden requests have another prediction: 2012-06-13T17:00:00")
+    assert said.startswith("1 of 3 golden requests have another prediction: 2012-06-13T17:00:00")
 
 
 def test_a_model_that_cannot_be_loaded_is_stopped(case: GateContext) -> None:
@@ -216,7 +216,7 @@ def test_a_version_without_golden_requests_is_stopped(case: GateContext) -> None
 
 @pytest.mark.parametrize(
     ("part", "field", "value"),
-    [("temp_c", "unit", "degrees F"), ("humidity", "nullable", False), ("prediction", "unit", "bikes a day")],
+    [("heat", "unit", "degrees F"), ("moisture", "nullable", False), ("prediction", "unit", "pieces a day")],
 )
 def test_a_model_of_another_schema_is_stopped(
     case: GateContext, handoffs: tuple[Path, Path], tmp_path: Path, part: str, field: str, value: object
@@ -273,7 +273,7 @@ def test_a_version_that_works_in_the_service_of_the_test_environment_passes(
     with answering(case, handoffs[0], "2") as running:
         finding = judged("test-environment", running)
     assert finding.passed, finding
-    assert finding.summary == "9 checks over HTTP"
+    assert finding.summary == "7 checks over HTTP"
     assert case.tracking.aliases() == {"champion": 1, "candidate": 2}
 
 
@@ -284,7 +284,7 @@ def test_a_version_that_does_not_know_night_from_day_is_stopped_in_the_test_envi
     version = register(folder, handoffs[1], tracking=case.tracking, holdout_last=HOLDOUT_LAST)
     with answering(case, folder, "3") as running:
         said = refusal("test-environment", running, version)
-    assert said == "2012-06-13: 90.0 bikes at 3 h, 90.0 at 13 h and 90.0 at 17 h"
+    assert said == "Few pieces are made at night. 90.0 pieces at 3 h, 90.0 at 13 h and 90.0 at 17 h"
     assert case.tracking.aliases() == {"champion": 1, "candidate": 3}
 
 
@@ -348,8 +348,8 @@ def test_a_model_that_takes_longer_is_stopped(
         axis = helper.make_tensor("axis", onnx.TensorProto.INT64, [1], [0])
         model.graph.initializer.extend([zero, column, axis])
         steps = [
-            helper.make_node("Gather", [INPUT_NAME, "column"], ["hour"], axis=1),
-            helper.make_node("ReduceSum", ["hour", "axis"], ["some"], keepdims=1),
+            helper.make_node("Gather", [INPUT_NAME, "column"], ["shift"], axis=1),
+            helper.make_node("ReduceSum", ["shift", "axis"], ["some"], keepdims=1),
             helper.make_node("Mul", ["noise", "some"], ["varied"]),
             helper.make_node("MatMul", ["varied", "noise"], ["product"]),
             helper.make_node("ReduceSum", ["product"], ["total"], keepdims=0),
@@ -423,7 +423,7 @@ def test_a_model_that_needs_much_memory_is_stopped(
 # ---- the refit and its holdout model
 
 
-@pytest.mark.parametrize("order", [("weekday", "hour", *FEATURES[2:]), FEATURES[::-1]])
+@pytest.mark.parametrize("order", [("day", "shift", *FEATURES[2:]), FEATURES[::-1]])
 def test_a_refit_whose_inputs_were_swapped_is_stopped_although_its_holdout_model_is_good(
     case: GateContext, handoffs: tuple[Path, Path], tmp_path: Path, order: tuple[str, ...]
 ) -> None:
@@ -447,12 +447,12 @@ def test_without_rows_that_a_refit_learned_from_nothing_is_taken_on_trust(
 # ---- the error on fresh rows
 
 
-def error_of(answer: float, hours: list[Hour]) -> float:
-    return float(np.abs(np.array([row.count for row in hours]) - answer).mean())
+def error_of(answer: float, rows: list[Row]) -> float:
+    return float(np.abs(np.array([row.amount for row in rows]) - answer).mean())
 
 
-def fresh(case: GateContext, after: str = HOLDOUT_LAST) -> list[Hour]:
-    return [row for row in case.hours if iso(row.timestamp) > after]
+def fresh(case: GateContext, after: str = HOLDOUT_LAST) -> list[Row]:
+    return [row for row in case.rows if iso(row.begins) > after]
 
 
 def with_holdout(
@@ -466,7 +466,7 @@ def test_a_version_that_is_worse_is_stopped(
 ) -> None:
     worse = rewritten(handoffs[1], tmp_path / "worse", times(1.5))
     said = refusal("error", case, with_holdout(case, worse, handoffs))
-    assert f"on {len(fresh(case))} fresh hours, the champion by" in said
+    assert f"on {len(fresh(case))} fresh rows, the champion by" in said
 
 
 def test_what_is_hardly_worse_is_as_good_and_what_is_surely_worse_is_not(
@@ -487,10 +487,8 @@ def test_what_looks_much_worse_is_stopped_though_luck_may_be_the_reason(
     rows = fresh(case)[:24]  # of one day nothing is sure
     live = with_holdout(case, constant(tmp_path / "live", 50.0), handoffs)
     answers = np.arange(50, 200, 0.05)
-    errors = np.abs(np.subtract.outer(answers, [row.count for row in rows])).mean(axis=1)
-    one_day = replace(
-        case, champion=live, hours=[row for row in case.hours if row.timestamp <= rows[-1].timestamp]
-    )
+    errors = np.abs(np.subtract.outer(answers, [row.amount for row in rows])).mean(axis=1)
+    one_day = replace(case, champion=live, rows=[row for row in case.rows if row.begins <= rows[-1].begins])
     for factor, passes in ((limit - 0.1, True), (limit + 0.1, False)):
         answer = float(answers[errors >= error_of(50.0, rows) * (1 + factor)][0])
         found = judged("error", one_day, with_holdout(case, constant(tmp_path / "c", answer), handoffs))
@@ -518,8 +516,8 @@ def test_without_fresh_rows_there_is_nothing_to_judge_by(
     case: GateContext, handoffs: tuple[Path, Path]
 ) -> None:
     version = with_holdout(case, handoffs[1], handoffs, "2011-03-31T23:00:00")
-    assert "0 fresh hours to compare on, too few" in refusal("error", case, version)
-    assert "no fresh hours" in refusal("slices", case, version)
+    assert "0 fresh rows to compare on, too few" in refusal("error", case, version)
+    assert "no fresh rows" in refusal("slices", case, version)
 
 
 def test_a_holdout_model_that_cannot_be_read_is_stopped(case: GateContext) -> None:
@@ -532,46 +530,44 @@ def test_a_holdout_model_that_cannot_be_read_is_stopped(case: GateContext) -> No
 def test_a_version_that_is_better_on_the_whole_but_bad_in_one_slice_is_stopped(
     case: GateContext, handoffs: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """Right in all hours but those of the evening: better than a champion that is off everywhere."""
+    """Right in all rows but those at night: better than a champion that is off everywhere."""
     last = "2011-02-28T23:00:00"
     champion = with_holdout(case, rewritten(handoffs[1], tmp_path / "off", times(1.2)), handoffs, last)
 
-    def wrong_in_the_evening(model: onnx.ModelProto) -> None:
+    def wrong_at_night(model: onnx.ModelProto) -> None:
         for node in model.graph.node:
             node.output[:] = ["before" if name == OUTPUT_NAME else name for name in node.output]
-        for name, value in (("factor", 1.6), ("one", 1.0), ("first", 15.5), ("last", 19.5)):
+        for name, value in (("factor", 1.6), ("one", 1.0), ("last", 5.5)):
             model.graph.initializer.append(helper.make_tensor(name, onnx.TensorProto.FLOAT, [1], [value]))
         model.graph.initializer.append(helper.make_tensor("column", onnx.TensorProto.INT64, [1], [0]))
         model.graph.node.extend(
             [
-                helper.make_node("Gather", [INPUT_NAME, "column"], ["hour"], axis=1),
-                helper.make_node("Greater", ["hour", "first"], ["after"]),
-                helper.make_node("Less", ["hour", "last"], ["until"]),
-                helper.make_node("And", ["after", "until"], ["evening"]),
-                helper.make_node("Where", ["evening", "factor", "one"], ["times"]),
+                helper.make_node("Gather", [INPUT_NAME, "column"], ["shift"], axis=1),
+                helper.make_node("Less", ["shift", "last"], ["night"]),
+                helper.make_node("Where", ["night", "factor", "one"], ["times"]),
                 helper.make_node("Mul", ["before", "times"], [OUTPUT_NAME]),
             ]
         )
 
-    holdout = rewritten(handoffs[1], tmp_path / "evening", wrong_in_the_evening)
+    holdout = rewritten(handoffs[1], tmp_path / "night", wrong_at_night)
     version = with_holdout(case, holdout, handoffs, last)
     case = replace(case, champion=champion)
-    assert refusal("slices", case, version).startswith("evening, 16 to 19 h: off by")
+    assert refusal("slices", case, version).startswith("at night: off by")
     found = judged("slices", case, version).evidence["slices"]
-    assert [each["slice"] for each in found if each.get("bound", -1) > 0][:1] == ["evening, 16 to 19 h"]
+    assert [each["slice"] for each in found if each.get("bound", -1) > 0][:1] == ["at night"]
 
 
-def test_the_bound_of_a_slice_is_as_sure_as_stated_although_hours_of_a_day_err_alike() -> None:
+def test_the_bound_of_a_slice_is_as_sure_as_stated_although_rows_of_a_day_err_alike() -> None:
     dice = np.random.default_rng(7)
     days, hours, runs = 14, 24, 2000
     times = [datetime(2011, 3, 1) + timedelta(hours=hour) for hour in range(days * hours)]
-    stopped = by_hours = 0
+    stopped = by_rows = 0
     for _ in range(runs):
         values = (dice.normal(0, 1, (days, 1)) + dice.normal(0, 1, (days, hours))).ravel()
         stopped += lower_bound(values, times, 0.95) > 0
-        by_hours += values.mean() > 1.645 * values.std() / np.sqrt(len(values))
+        by_rows += values.mean() > 1.645 * values.std() / np.sqrt(len(values))
     assert 0.03 <= stopped / runs <= 0.07
-    assert by_hours / runs > 0.2  # what taking the hours for independent would do
+    assert by_rows / runs > 0.2  # what taking the rows for independent would do
 
 
 def test_a_bound_from_one_day_stops_nothing() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bike_demand.data.schema import Conditions
+from bike_demand.core.current import Inputs
 from bike_demand.prediction_log import history
 from bike_demand.prediction_log.database import Database, open_database
 from bike_demand.prediction_log.history import Answer, Day
@@ -30,17 +30,17 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 
 
 def answer(
-    hour: datetime, prediction: float, version: int = 1, other: tuple[float, int] | None = None
+    time: datetime, prediction: float, version: int = 1, other: tuple[float, int] | None = None
 ) -> Answer:
-    asked = Conditions(
-        timestamp=hour,
-        holiday=0,
-        workingday=1,
-        weather=1,
-        temp_c=float(hour.hour),
-        feels_like_c=4.0,
-        humidity=None if hour.hour == 3 else 0.5,
-        windspeed_kmh=10.0,
+    asked = Inputs(
+        begins=time,
+        special=False,
+        attended=1,
+        grade=1,
+        heat=float(time.hour),
+        core_heat=4.0,
+        moisture=None if time.hour == 3 else 0.5,
+        speed=10.0,
     )
     return Answer(asked, prediction, version, *(other or (None, None)))
 
@@ -49,49 +49,49 @@ def whole(prediction: float = 10.0, day: datetime = MONDAY) -> list[Answer]:
     return [answer(day + number * HOUR, prediction) for number in range(24)]
 
 
-def told(database: Database, count: int, day: datetime = MONDAY, hours: int = 24) -> None:
-    store(database, [(day + number * HOUR, count) for number in range(hours)])
+def told(database: Database, label: float, day: datetime = MONDAY, rows: int = 24) -> None:
+    store(database, [(day + number * HOUR, label) for number in range(rows)])
 
 
 def keep(database: Database, answers: Sequence[Answer]) -> list[Day]:
-    since = answers[0].asked.timestamp
-    until = answers[-1].asked.timestamp + HOUR
-    history.keep(database, answers, history.counts(database, since - WEEK, until), {})
+    since = answers[0].asked.begins
+    until = answers[-1].asked.begins + HOUR
+    history.keep(database, answers, history.labels(database, since - WEEK, until), {})
     return history.days(database, date(2012, 1, 1), date(2012, 2, 1))
 
 
-def test_a_day_has_the_sums_of_its_hours_and_the_baseline_on_the_same_hours(database: Database) -> None:
+def test_a_day_has_the_sums_of_its_rows_and_the_baseline_on_the_same_rows(database: Database) -> None:
     told(database, 16)
-    told(database, 13, MONDAY - WEEK, hours=20)
+    told(database, 13, MONDAY - WEEK, rows=20)
     (day,) = keep(database, [*whole()[:12], *(answer(MONDAY + n * HOUR, 18.0) for n in range(12, 24))])
-    assert (day.day, day.version, day.hours, day.known, day.count) == (MONDAY.date(), None, 24, 24, 16 * 24.0)
+    assert (day.day, day.version, day.rows, day.known, day.target) == (MONDAY.date(), None, 24, 24, 16 * 24.0)
     assert day.error == 12 * 6.0 + 12 * 2.0
     assert day.bias == -12 * 6.0 + 12 * 2.0
-    assert (day.baseline_hours, day.baseline_error) == (20, 20 * 3.0)
+    assert (day.baseline_rows, day.baseline_error) == (20, 20 * 3.0)
     assert day.paired_error == 12 * 6.0 + 8 * 2.0
 
 
 def test_outcomes_that_come_late_count_at_the_next_look(database: Database) -> None:
     (day,) = keep(database, whole())
-    assert (day.hours, day.known, day.error, day.baseline_hours) == (24, 0, 0.0, 0)
-    told(database, 12, hours=5)
+    assert (day.rows, day.known, day.error, day.baseline_rows) == (24, 0, 0.0, 0)
+    told(database, 12, rows=5)
     (day,) = keep(database, whole())
-    assert (day.hours, day.known, day.error) == (24, 5, 10.0)
+    assert (day.rows, day.known, day.error) == (24, 5, 10.0)
     told(database, 12)
     (day,) = keep(database, whole())
     assert (day.known, day.error) == (24, 48.0)
 
 
-def test_of_each_hour_the_first_answer_counts_and_each_version_has_its_own_days(database: Database) -> None:
+def test_of_each_row_the_first_answer_counts_and_each_version_has_its_own_days(database: Database) -> None:
     told(database, 10)
     answers = []
     for number, each in enumerate(whole(11.0)):
         shown = (each.prediction, 1) if number % 2 else (14.0, 2)
         beside = (14.0, 2) if number % 2 else (each.prediction, 1)
-        answers.append(answer(each.asked.timestamp, *shown, other=beside))
-        answers.append(answer(each.asked.timestamp, 99.0, version=3))  # asked again
+        answers.append(answer(each.asked.begins, *shown, other=beside))
+        answers.append(answer(each.asked.begins, 99.0, version=3))  # asked again
     (all_,) = keep(database, answers)
-    assert (all_.hours, all_.error) == (24, 12 * 1.0 + 12 * 4.0)
+    assert (all_.rows, all_.error) == (24, 12 * 1.0 + 12 * 4.0)
     errors = {
         version: history.days(database, date(2012, 1, 1), date(2012, 2, 1), version)[0].error
         for version in (1, 2, 3)
@@ -101,7 +101,7 @@ def test_of_each_hour_the_first_answer_counts_and_each_version_has_its_own_days(
 
 def test_what_went_in_and_came_out_is_summed_up(database: Database) -> None:
     (day,) = keep(database, whole(7.0))
-    assert day.features["temp_c"] == {
+    assert day.features["heat"] == {
         "nulls": 0,
         "mean": 11.5,
         "sd": pytest.approx(6.9222),
@@ -111,7 +111,7 @@ def test_what_went_in_and_came_out_is_summed_up(database: Database) -> None:
         "p90": 21,
         "max": 23,
     }
-    assert (day.features["humidity"]["nulls"], day.features["humidity"]["mean"]) == (1, 0.5)
+    assert (day.features["moisture"]["nulls"], day.features["moisture"]["mean"]) == (1, 0.5)
     assert (day.predictions["mean"], day.predictions["p90"]) == (7.0, 7.0)
     assert history.summary([None, None]) == {
         "nulls": 2,

@@ -10,7 +10,7 @@ import pytest
 
 from bike_demand.data.ingest import ingest
 from bike_demand.data.source import Source
-from bike_demand.data.store import read_hours
+from bike_demand.data.store import read_rows
 from bike_demand.errors import UserError
 from tests.conftest import Run
 from tests.feedmaker import HEADER, MONTHS, month_lines, write_feed, write_month
@@ -104,7 +104,7 @@ def test_windows_line_ends_are_accepted(project: Path, run: Run) -> None:
     assert run("ingest").status == 0
 
 
-def test_casual_and_registered_may_both_be_empty(project: Path, run: Run) -> None:
+def test_the_parts_of_the_label_may_be_empty(project: Path, run: Run) -> None:
     lines = [",".join([*line.split(",")[:8], "", "", line.split(",")[10]]) for line in month_lines("2011-03")]
     write_month(project / "feed" / "2011-03.csv", lines)
     assert run("ingest").status == 0
@@ -137,7 +137,7 @@ def test_as_of_the_first_of_a_month_takes_whole_months(project: Path, run: Run) 
 
 
 @pytest.mark.parametrize("date", ["2010-12-31", "2011-01-01", "2011-01-01T01:00:00"])
-def test_as_of_before_the_first_hour_is_refused(project: Path, run: Run, date: str) -> None:
+def test_as_of_before_the_first_row_is_refused(project: Path, run: Run, date: str) -> None:
     lines = month_lines("2011-01")[5:]
     write_month(project / "feed" / "2011-01.csv", lines)
     assert "give a later one" in run("ingest", "--as-of", date).refusal()
@@ -166,53 +166,53 @@ def with_cell(column: str, value: str, line: int = 5) -> Change:
 
 
 BAD: dict[str, tuple[Change, tuple[str, ...]]] = {
-    "missing column": (without_column("humidity"), ("line 1", "column humidity is missing")),
-    "missing target": (without_column("count"), ("line 1", "column count is missing")),
+    "missing column": (without_column("moisture"), ("line 1", "column moisture is missing")),
+    "missing label": (without_column("amount"), ("line 1", "column amount is missing")),
     "unknown column": (
         lambda s: [s[0] + ",x", *(line + ",1" for line in s[1:])],
         ("line 1", "unknown column 'x'"),
     ),
-    "no header": (lambda s: s[1:], ("line 1", "column timestamp is missing")),
+    "no header": (lambda s: s[1:], ("line 1", "column begins is missing")),
     "a column twice": (lambda s: [f"{line},{line.split(',')[1]}" for line in s], ("line 1", "twice")),
-    "text for a number": (with_cell("temp_c", "warm"), ("line 5", "column temp_c", "'warm'")),
-    "fraction for an integer": (with_cell("count", "1.5"), ("line 5", "column count", "'1.5'")),
-    "empty number": (with_cell("windspeed_kmh", ""), ("line 5", "column windspeed_kmh")),
-    "not a number": (with_cell("temp_c", "nan"), ("line 5", "column temp_c", "finite")),
-    "infinite": (with_cell("windspeed_kmh", "inf"), ("line 5", "column windspeed_kmh", "finite")),
-    "beyond the possible": (
-        with_cell("temp_c", "400"),
-        ("line 5", "column temp_c", "less than or equal to 150"),
+    "text for a number": (with_cell("heat", "hot"), ("line 5", "column heat", "'hot'")),
+    "fraction for an integer": (with_cell("amount", "1.5"), ("line 5", "column amount", "'1.5'")),
+    "empty number": (with_cell("speed", ""), ("line 5", "column speed")),
+    "not a number": (with_cell("heat", "nan"), ("line 5", "column heat", "finite")),
+    "infinite": (with_cell("speed", "inf"), ("line 5", "column speed", "finite")),
+    "beyond the valid range": (
+        with_cell("heat", "400"),
+        ("line 5", "column heat", "less than or equal to 150"),
     ),
-    "an underscore in a count": (with_cell("count", "1_0"), ("line 5", "column count", "'1_0'")),
-    "an underscore in a number": (with_cell("temp_c", "1_0.5"), ("line 5", "column temp_c", "'1_0.5'")),
-    "an enormous count": (
-        with_cell("count", "1" + "0" * 400),
-        ("line 5", "column count", "less than or equal to 20000"),
+    "an underscore in an integer": (with_cell("amount", "1_0"), ("line 5", "column amount", "'1_0'")),
+    "an underscore in a number": (with_cell("heat", "1_0.5"), ("line 5", "column heat", "'1_0.5'")),
+    "an enormous integer": (
+        with_cell("amount", "1" + "0" * 400),
+        ("line 5", "column amount", "less than or equal to 20000"),
     ),
-    "a count beyond the possible": (with_cell("count", "20001"), ("line 5", "column count", "'20001'")),
-    "an unset time": (with_cell("timestamp", "0001-01-01T00:00:00"), ("line 5", "column timestamp", "1970")),
-    "unknown category": (with_cell("weather", "7"), ("line 5", "column weather", "'7'")),
-    "negative count": (with_cell("casual", "-1"), ("line 5", "column casual")),
-    "parts do not add up": (with_cell("count", "9999"), ("line 5", "casual and registered add up to")),
-    "one part only": (with_cell("casual", ""), ("line 5", "both be given or both be empty")),
-    "not a time": (with_cell("timestamp", "yesterday"), ("line 5", "column timestamp")),
+    "a label beyond its valid range": (with_cell("amount", "20001"), ("line 5", "column amount", "'20001'")),
+    "an unset time": (with_cell("begins", "0001-01-01T00:00:00"), ("line 5", "column begins", "1970")),
+    "unknown category": (with_cell("grade", "7"), ("line 5", "column grade", "'7'")),
+    "negative part": (with_cell("part_a", "-1"), ("line 5", "column part_a")),
+    "parts do not add up": (with_cell("amount", "9999"), ("line 5", "part_a and part_b add up to")),
+    "one part only": (with_cell("part_a", ""), ("line 5", "both be given or both be empty")),
+    "not a time": (with_cell("begins", "yesterday"), ("line 5", "column begins")),
     "a time zone": (
-        with_cell("timestamp", "2011-02-01T03:00:00Z"),
-        ("line 5", "column timestamp", "timezone"),
+        with_cell("begins", "2011-02-01T03:00:00Z"),
+        ("line 5", "column begins", "timezone"),
     ),
     "half an hour": (
-        with_cell("timestamp", "2011-02-01T03:30:00"),
-        ("line 5", "column timestamp", "full hour"),
+        with_cell("begins", "2011-02-01T03:30:00"),
+        ("line 5", "column begins", "full hour"),
     ),
     "another month": (
-        with_cell("timestamp", "2011-03-01T03:00:00"),
-        ("line 5", "timestamp", "not in 2011-02"),
+        with_cell("begins", "2011-03-01T03:00:00"),
+        ("line 5", "begins", "not in 2011-02"),
     ),
-    "duplicate hour": (
+    "duplicate row": (
         lambda s: [*s[:5], s[4], *s[5:]],
-        ("line 6", "column timestamp", "stands there twice"),
+        ("line 6", "column begins", "stands there twice"),
     ),
-    "out of order": (lambda s: [*s[:5], s[6], s[5], *s[7:]], ("line 7", "column timestamp", "out of order")),
+    "out of order": (lambda s: [*s[:5], s[6], s[5], *s[7:]], ("line 7", "column begins", "out of order")),
     "too few values": (lambda s: [*s[:5], s[5][:20], *s[6:]], ("line 6", "2 values instead of 11")),
     "an empty line": (lambda s: [*s[:5], "", *s[5:]], ("line 6", "0 values instead of 11")),
     "an open quote": (lambda s: [*s[:5], '"' + s[5], *s[6:]], ("line", "not CSV")),
@@ -266,7 +266,7 @@ def test_a_month_cut_off_in_the_middle_is_refused(project: Path, run: Run, bytes
 
 def test_a_refused_feed_is_gathered_once_it_is_corrected(project: Path, run: Run) -> None:
     good = (project / "feed" / "2011-02.csv").read_bytes()
-    spoil(project / "feed" / "2011-02.csv", with_cell("temp_c", "warm"))
+    spoil(project / "feed" / "2011-02.csv", with_cell("heat", "hot"))
     run("ingest").refusal()
     (project / "feed" / "2011-02.csv").write_bytes(good)
     assert run("ingest").status == 0
@@ -284,11 +284,11 @@ def test_a_month_in_the_future_is_refused(project: Path, run: Run) -> None:
 
 
 @pytest.mark.usefixtures("project")
-def test_an_hour_in_the_future_is_refused_and_one_anywhere_on_earth_is_not() -> None:
+def test_a_row_in_the_future_is_refused_and_one_anywhere_on_earth_is_not() -> None:
     source = Source("feed/")
     last = datetime(2011, 3, 31, 23, tzinfo=UTC)
     ingest(source, DATA, "2011-01", now=last - timedelta(hours=14))
-    with pytest.raises(Exception, match=r"2011-03\.csv, line \d+, column timestamp: .* in the future"):
+    with pytest.raises(Exception, match=r"2011-03\.csv, line \d+, column begins: .* in the future"):
         ingest(source, Path("other/data"), "2011-01", now=last - timedelta(hours=15))
 
 
@@ -329,7 +329,7 @@ def test_months_in_a_store_must_follow_each_other_when_read(run: Run) -> None:
     run("ingest")
     (DATA / f"{MONTHS[1]}.csv").unlink()
     with pytest.raises(UserError, match=r"2011-02\.csv is missing; run ingest again"):
-        read_hours(DATA)
+        read_rows(DATA)
 
 
 def test_a_feed_folder_may_be_a_link(project: Path, run: Run) -> None:

@@ -16,8 +16,8 @@ import httpx
 import psutil
 import pytest
 
+from bike_demand.core.current import INPUT_COLUMNS, Row
 from bike_demand.data.month import parse_month
-from bike_demand.data.schema import CONDITION_COLUMNS, Hour
 from bike_demand.data.table import iso
 from bike_demand.prediction_log import event_log, queries
 from bike_demand.prediction_log.database import Database, open_database
@@ -89,7 +89,7 @@ class Life:
         self.dice = random.Random(seed)
         self.ports = {"mlflow": free_port(), "service": free_port()}
         self.running: dict[str, psutil.Popen] = {}
-        self.acknowledged: dict[datetime, int] = {}
+        self.acknowledged: dict[datetime, float] = {}
         self.killed: list[str] = []
         self.uri = f"http://127.0.0.1:{self.ports['mlflow']}"
         self.env = environment(
@@ -150,15 +150,15 @@ class Life:
                 return
         raise AssertionError((self.servers / "agent.log").read_text(encoding="utf-8")[-3000:])
 
-    def ask(self, rows: list[Hour]) -> None:
-        """Users ask for each hour of a day, and tell in the evening what happened."""
+    def ask(self, rows: list[Row]) -> None:
+        """Users ask for each row of a day, and tell in the evening what happened."""
         with httpx.Client(base_url=f"http://127.0.0.1:{self.ports['service']}", trust_env=False) as client:
             for row in rows:
-                body = row.model_dump(mode="json", include=set(CONDITION_COLUMNS))
+                body = row.model_dump(mode="json", include=set(INPUT_COLUMNS))
                 assert client.post("/predict", json=body, timeout=20).status_code == 200
-            told = [{"timestamp": iso(row.timestamp), "count": row.count} for row in rows]
+            told = [{"begins": iso(row.begins), "amount": row.amount} for row in rows]
             assert client.post("/outcomes", json=told, timeout=20).status_code == 200
-        self.acknowledged |= {row.timestamp: row.count for row in rows}
+        self.acknowledged |= {row.begins: row.amount for row in rows}
 
     def end(self) -> None:
         for name in list(self.running):
@@ -173,9 +173,9 @@ def answers(url: str) -> bool:
         return False
 
 
-def grown(folder: Path) -> list[Hour]:
-    """A feed whose demand is nearly doubled from one day on; its hours."""
-    rows: list[Hour] = []
+def grown(folder: Path) -> list[Row]:
+    """A feed whose labels are nearly doubled from one day on; its rows."""
+    rows: list[Row] = []
     for month in MONTHS:
         lines = []
         for line in month_lines(month):
@@ -218,7 +218,7 @@ def test_a_short_life_in_which_anything_is_killed_at_any_time(life: Life) -> Non
         if day > datetime(2011, 2, 22):
             life.turn(day, victim)
         wait_until_ready(life)
-        life.ask([row for row in rows if day <= row.timestamp < day + timedelta(days=1)])
+        life.ask([row for row in rows if day <= row.begins < day + timedelta(days=1)])
         if life.dice.random() < 0.2:
             life.killed.append("service")
             life.kill("service")
@@ -239,7 +239,9 @@ def wait_until_ready(life: Life) -> None:
 
 
 def check(life: Life, database: Database) -> None:
-    lost = [hour for hour, count in life.acknowledged.items() if queries.outcome(database, hour) != count]
+    lost = [
+        moment for moment, label in life.acknowledged.items() if queries.outcome(database, moment) != label
+    ]
     assert lost == []
     live = [each.version for each in event_log.actions(database, LIVE)]
     back = [each.detail["version"] for each in event_log.actions(database, ROLL_BACK)]

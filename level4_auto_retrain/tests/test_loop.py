@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from bike_demand.__main__ import main
+from bike_demand.core.current import Row
 from bike_demand.data.month import parse_month
-from bike_demand.data.schema import Hour
 from bike_demand.data.table import iso
 from bike_demand.errors import UnreachableError, UserError
 from bike_demand.loop import champion as champion_module
@@ -126,10 +126,10 @@ def take(run: Run, day: str) -> str:
     return said.out
 
 
-def happened(first: str, end: str) -> list[Hour]:
-    """The hours of the story from one day to before another, also those that were not published yet."""
+def happened(first: str, end: str) -> list[Row]:
+    """The rows of the story from one day to before another, also those that were not published yet."""
     rows = [row for month in MONTHS for row in parse_month(written(month).encode(), month, month)]
-    return [row for row in rows if first <= iso(row.timestamp) < end]
+    return [row for row in rows if first <= iso(row.begins) < end]
 
 
 def written(month: str) -> str:
@@ -140,7 +140,7 @@ def written(month: str) -> str:
 def answered(day: str, until: str, *answers: tuple[int, float]) -> None:
     """These versions (the one that is shown, and the other) answered, and the outcomes are known."""
     rows = happened(day, until)
-    first, *others = [(number, off_by(bikes)) for number, bikes in answers]
+    first, *others = [(number, off_by(pieces)) for number, pieces in answers]
     log(rows, first, others[0] if others else None, role="previous")
     tell_outcomes(rows)
 
@@ -239,18 +239,18 @@ def test_bad_data_are_never_trained_on_whatever_the_error_does(
     answered("2011-03-01", "2011-03-09", (1, 20.0))
     monkeypatch.setattr(rules, "due", lambda *_, **__: rules.RetrainingDecision(True, "A training is due."))
     out = take(run, "2011-03-03")
-    assert "data-quality: temp_c changes its unit" in out
+    assert "data-quality: heat changes its unit" in out
     assert states(database, TRAIN) == []
-    (incident,) = [each for each in event_log.incidents(database) if each.subject == "temp_c"]
+    (incident,) = [each for each in event_log.incidents(database) if each.subject == "heat"]
     assert incident.since == datetime(2011, 3, 2)
     assert incident.done[0]["what"].startswith("Nothing is trained while this goes on")
     (drifting,) = [each for each in event_log.incidents(database) if each.kind is Kind.ERROR]
-    assert drifting.done[0]["what"].startswith("No training: bad data. temp_c changes its unit")
+    assert drifting.done[0]["what"].startswith("No training: bad data. heat changes its unit")
     out = take(run, "2011-03-06")
-    assert "Over: data-quality, temp_c." in out
+    assert "Over: data-quality, heat." in out
     assert states(database, TRAIN) == [(DONE, 2)]
     regression_cases = [each.content for each in event_log.regression_cases(database)]
-    assert [each["subject"] for each in regression_cases] == ["temp_c", "feels_like_c"]
+    assert [each["subject"] for each in regression_cases] == ["heat", "core_heat"]
     assert [(each["check"], each["must"][0]) for each in regression_cases] == [
         ("units", "2011-03-02T00:00:00")
     ] * 2
@@ -280,7 +280,7 @@ def by_hand(number: int, *, answer: float = 400.0) -> Tracking:
 
 
 def shown(number: int, answer: float, first: str, until: str) -> None:
-    """A version answered this to each hour, and the outcomes are known."""
+    """A version answered this to each row, and the outcomes are known."""
     rows = happened(first, until)
     log(rows, (number, lambda _: answer))
     tell_outcomes(rows)
@@ -319,7 +319,7 @@ def test_a_good_model_that_somebody_put_live_is_told_watched_and_stays(database:
     shown(2, 51.0, "2011-03-01", "2011-03-02")
     assert "Version 2 is watched until" in take(run, "2011-03-02")
     over = datetime(2011, 3, 1, 1) + timedelta(days=load_settings().ab.watch_days)
-    for day in range(2 + load_settings().ab.watch_days):  # too few hours can be compared to end it earlier
+    for day in range(2 + load_settings().ab.watch_days):  # too few rows can be compared to end it earlier
         take(run, f"{over + timedelta(days=day + 1):%Y-%m-%d}")
     assert tracking.aliases() == {"champion": 2}
     assert event_log.open_signals(database) == []
@@ -457,12 +457,12 @@ def test_a_person_may_train_for_a_reason_and_go_past_the_rules(
     monkeypatch.setattr(
         rules, "due", lambda *_, **__: rules.RetrainingDecision(False, "The budget is spent.")
     )
-    refused = run("retrain", "--reason", "a new station", "--as-of", BEGAN)
+    refused = run("retrain", "--reason", "a new machine", "--as-of", BEGAN)
     assert refused.refusal() == "error: The budget is spent. To train nevertheless: --now\n"
-    said = run("retrain", "--reason", "a new station", "--now", "--as-of", BEGAN)
+    said = run("retrain", "--reason", "a new machine", "--now", "--as-of", BEGAN)
     assert (said.status, said.err) == (0, "")
     assert said.out.startswith(
-        "The budget is spent. Trained nevertheless (--now).\nTraining, because a new station\n"
+        "The budget is spent. Trained nevertheless (--now).\nTraining, because a new machine\n"
     )
     (action,) = event_log.actions(database, TRAIN)
     assert (action.state, action.version, action.detail["by_hand"]) == (DONE, 2, True)
@@ -693,7 +693,7 @@ def test_the_incidents_are_shown_as_lines_and_json(run: Run) -> None:
     take(run, "2011-03-03")
     out = run("incidents").out
     assert "1. bad-release, version 2: 2011-03-01 to 2011-03-03" in out
-    assert "23 hours answered by the bad model" in out
+    assert "23 rows predicted by the bad model" in out
     (told,) = json.loads(run("incidents", "--json").out)
     assert (told["subject"], told["regression_case"], told["ended_at"]) == (
         "version 2",

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import delete
 
 from bike_demand.__main__ import main
-from bike_demand.data.schema import Hour
+from bike_demand.core.current import Row
 from bike_demand.monitoring import signals as signals_module
 from bike_demand.monitoring.drift import report
 from bike_demand.monitoring.signals import Evaluation, evaluate_signals, has_bad_requests
@@ -25,17 +25,17 @@ from tests.answers import Model, log, tell_outcomes
 from tests.conftest import Run, project_in
 from tests.fieldmodel import echo
 from tests.registry import copy_state, put_live
-from tests.spoilt import Change, fahrenheit, feed_hours, fourfold, no_humidity, publish, spoilt, without
+from tests.spoilt import Change, fahrenheit, feed_rows, fourfold, no_moisture, publish, spoilt, without
 from tests.tiny import constant
 
-ROWS = feed_hours()
+ROWS = feed_rows()
 NO_DRIFT = {"version": 1, "moved": [], "distances": {}}
 DAY = timedelta(days=1)
 
 
-def fair(row: Hour) -> float:
+def fair(row: Row) -> float:
     """A model that is off by a tenth, as often too high as too low."""
-    return row.count * (1.1 if (row.timestamp.toordinal() + row.timestamp.hour) % 2 else 0.9)
+    return float(row.amount * (1.1 if (row.begins.toordinal() + row.begins.hour) % 2 else 0.9))
 
 
 @pytest.fixture(scope="session")
@@ -64,22 +64,22 @@ def database(lived: Path, project: Path) -> Iterator[Database]:
         yield opened
 
 
-def between(first: str, last: str) -> list[Hour]:
+def between(first: str, last: str) -> list[Row]:
     begin, end = datetime.fromisoformat(first), datetime.fromisoformat(last)
-    return [row for row in ROWS if begin <= row.timestamp < end]
+    return [row for row in ROWS if begin <= row.begins < end]
 
 
-def live(until: str, requests: list[Hour] | None = None, model: Model | None = None) -> None:
+def live(until: str, requests: list[Row] | None = None, model: Model | None = None) -> None:
     """From March to a day these are asked, answered by version 1, and the outcomes told."""
     right = between("2011-03-01", until)
-    told = {row.timestamp: row for row in right}
+    told = {row.begins: row for row in right}
     predict = model or fair
-    asked = [row for row in requests or ROWS if row.timestamp in told]
-    log(asked, (1, lambda row: predict(told[row.timestamp])))
+    asked = [row for row in requests or ROWS if row.begins in told]
+    log(asked, (1, lambda row: predict(told[row.begins])))
     tell_outcomes(right)
 
 
-def gather(rows: list[Hour], as_of: str) -> None:
+def gather(rows: list[Row], as_of: str) -> None:
     shutil.rmtree("feed")
     publish(rows, Path("feed"))
     assert main(["ingest", "--as-of", as_of]) == 0
@@ -102,15 +102,15 @@ def test_where_all_is_well_nothing_is_signalled(database: Database) -> None:
     assert found.champion is not None
     assert (found.days[0].day.isoformat(), found.days[-1].day.isoformat()) == ("2011-02-01", "2011-03-10")
     assert [day.day for day in found.champions] == [day.day for day in found.days]
-    assert all(day.known == day.hours >= 20 for day in found.days)
-    assert sum(day.error for day in found.days) == pytest.approx(0.1 * sum(day.count for day in found.days))
+    assert all(day.known == day.rows >= 20 for day in found.days)
+    assert sum(day.error for day in found.days) == pytest.approx(0.1 * sum(day.target for day in found.days))
 
 
 @pytest.mark.parametrize(
     ("change", "subjects"),
     [
-        pytest.param(fahrenheit, {"temp_c", "feels_like_c"}, id="units"),
-        pytest.param(no_humidity, {"humidity"}, id="nulls"),
+        pytest.param(fahrenheit, {"heat", "core_heat"}, id="units"),
+        pytest.param(no_moisture, {"moisture"}, id="nulls"),
     ],
 )
 def test_a_fault_of_requests_and_feed_is_signalled_after_a_day_and_ends_by_itself(
@@ -123,7 +123,7 @@ def test_a_fault_of_requests_and_feed_is_signalled_after_a_day_and_ends_by_itsel
     assert set(said(found)) == subjects
     for signal in found.signals:
         assert signal.evidence["since"] == "2011-03-07T00:00:00"
-        assert set(signal.evidence["hours"]) == {"requests", "feed"}
+        assert set(signal.evidence["rows"]) == {"requests", "feed"}
         assert "in requests and in the feed" in signal.says
     # Days on which something was wrong say nothing of the model.
     assert has_bad_requests(found.days[-1])
@@ -131,10 +131,7 @@ def test_a_fault_of_requests_and_feed_is_signalled_after_a_day_and_ends_by_itsel
 
 
 def test_a_long_fault_is_over_a_day_after_its_end_and_stays_over(database: Database) -> None:
-    summer = [
-        row.model_copy(update={"temp_c": row.temp_c + 20, "feels_like_c": row.feels_like_c + 20})
-        for row in ROWS
-    ]
+    summer = [row.model_copy(update={"heat": row.heat + 20, "core_heat": row.core_heat + 20}) for row in ROWS]
     rows = spoilt(summer, "2011-03-02", "2011-03-12", fahrenheit)
     live("2011-04-01", rows)
     gather(rows, "2011-04-01")
@@ -144,35 +141,35 @@ def test_a_long_fault_is_over_a_day_after_its_end_and_stays_over(database: Datab
     assert open_on == [3, 7, 11, 12]
 
 
-def test_poisoned_counts_are_signalled_and_the_error_of_the_champion_is_not_blamed(
+def test_poisoned_labels_are_signalled_and_the_error_of_the_champion_is_not_blamed(
     database: Database,
 ) -> None:
     rows = spoilt(ROWS, "2011-03-07", "2011-03-12", fourfold)
     live("2011-03-09")
     gather(rows, "2011-03-09")
     found = seen(database, "2011-03-09")
-    assert said(found) == ["count"]
+    assert said(found) == ["label"]
     assert found.signals[0].says.endswith("in the feed.")
     assert not any(has_bad_requests(day) for day in found.days)
     assert said(found, Kind.ERROR) == []
 
 
-def test_a_feed_that_is_late_with_hours_missing_is_signalled(database: Database) -> None:
-    rows = [row for row in without(ROWS, "2011-03-07", "2011-03-12", every=3) if row.timestamp.day < 12]
+def test_a_feed_that_is_late_with_rows_missing_is_signalled(database: Database) -> None:
+    rows = [row for row in without(ROWS, "2011-03-07", "2011-03-12", every=3) if row.begins.day < 12]
     live("2011-03-14")
-    gather([row for row in rows if row.timestamp < datetime(2011, 3, 12)], "2011-03-14")
+    gather([row for row in rows if row.begins < datetime(2011, 3, 12)], "2011-03-14")
     found = seen(database, "2011-03-14")
     (signal,) = found.signals
     assert (signal.subject, signal.evidence["check"]) == ("feed", "stale")
-    assert "Its last hour" not in signal.says
+    assert "Its last row" not in signal.says
     assert "ended 48 hours ago" in signal.says
-    assert "gaps: hours of the feed are missing" in signal.says
+    assert "gaps: rows of the feed are missing" in signal.says
 
 
 def test_the_error_drifts_where_the_world_changes_and_nothing_is_wrong_with_the_data(
     database: Database,
 ) -> None:
-    live("2011-03-09", model=lambda row: row.count / 1.6)
+    live("2011-03-09", model=lambda row: row.amount / 1.6)
     found = seen(database, "2011-03-09")
     (signal,) = found.signals
     assert (signal.kind, signal.subject) == (Kind.ERROR, "version 1")
@@ -182,8 +179,8 @@ def test_days_on_which_what_was_asked_was_wrong_are_not_taken_for_a_change_of_th
     database: Database,
 ) -> None:
     rows = spoilt(ROWS, "2011-03-02", "2011-03-12", fahrenheit)
-    bad = {row.timestamp for row, right in zip(rows, ROWS, strict=True) if row != right}
-    live("2011-03-15", rows, model=lambda row: row.count * (2.0 if row.timestamp in bad else 1.0))
+    bad = {row.begins for row, right in zip(rows, ROWS, strict=True) if row != right}
+    live("2011-03-15", rows, model=lambda row: row.amount * (2.0 if row.begins in bad else 1.0))
     gather(rows, "2011-03-15")
     assert said(seen(database, "2011-03-08"), Kind.ERROR) == []
     assert seen(database, "2011-03-15").signals == []
@@ -195,7 +192,7 @@ def test_outcomes_that_come_days_late_are_counted(database: Database) -> None:
     log(between("2011-03-05", "2011-03-06"), (1, lambda row: 2 * fair(row)))  # asked again
     assert [day.known for day in seen(database, "2011-03-08").days[-3:]] == [0, 0, 0]
     tell_outcomes(between("2011-03-05", "2011-03-08"))
-    assert all(day.known == day.hours for day in seen(database, "2011-03-15").days)
+    assert all(day.known == day.rows for day in seen(database, "2011-03-15").days)
 
 
 def test_days_that_nobody_looked_at_are_made_up_for(database: Database) -> None:
@@ -203,46 +200,46 @@ def test_days_that_nobody_looked_at_are_made_up_for(database: Database) -> None:
     live("2011-03-31")
     days = seen(database, "2011-03-31").days
     assert [day.day for day in days] == sorted(
-        {row.timestamp.date() for row in between("2011-02-01", "2011-03-31")}
+        {row.begins.date() for row in between("2011-02-01", "2011-03-31")}
     )
-    assert all(day.known == day.hours for day in days)
+    assert all(day.known == day.rows for day in days)
 
 
-# ---- what is normal
+# ---- what is expected
 
 
-def test_norms_are_those_of_the_last_good_days_and_stand_still_while_a_field_is_bad(
+def test_ranges_are_those_of_the_last_good_days_and_stand_still_while_a_field_is_bad(
     database: Database,
 ) -> None:
     rows = spoilt(ROWS, "2011-03-07", "2011-03-12", fahrenheit)
     live("2011-03-15", rows)
     seen(database, "2011-03-07")
     before = expected_ranges.read(database)
-    week = [row.temp_c for row in between("2011-02-28", "2011-03-07")]
-    assert before["temp_c"].low == pytest.approx(min(week) - 12)
-    assert before["temp_c"].high == pytest.approx(max(week) + 12)
-    noon = [row.temp_c for row in between("2011-02-28", "2011-03-07") if row.timestamp.hour == 12]
-    assert before["temp_c"].by_hour[12] == pytest.approx(sum(noon) / len(noon), abs=1e-3)
-    assert before["humidity"].low >= 0
+    week = [row.heat for row in between("2011-02-28", "2011-03-07")]
+    assert before["heat"].low == pytest.approx(min(week) - 12)
+    assert before["heat"].high == pytest.approx(max(week) + 12)
+    noon = [row.heat for row in between("2011-02-28", "2011-03-07") if row.begins.hour == 12]
+    assert before["heat"].by_hour[12] == pytest.approx(sum(noon) / len(noon), abs=1e-3)
+    assert before["moisture"].low >= 0
     seen(database, "2011-03-10")
     during = expected_ranges.read(database)
-    assert during["temp_c"] == before["temp_c"]
-    assert during["humidity"].as_of == datetime(2011, 3, 10)
+    assert during["heat"] == before["heat"]
+    assert during["moisture"].as_of == datetime(2011, 3, 10)
     seen(database, "2011-03-15")
-    assert expected_ranges.read(database)["temp_c"].as_of == datetime(2011, 3, 15)
-    assert expected_ranges.read(database)["temp_c"].high < 40
+    assert expected_ranges.read(database)["heat"].as_of == datetime(2011, 3, 15)
+    assert expected_ranges.read(database)["heat"].high < 40
 
 
-def test_before_anything_is_asked_the_feed_tells_what_is_normal(stored: Path) -> None:
+def test_before_anything_is_asked_the_feed_tells_what_is_expected(stored: Path) -> None:
     assert main(["ingest", "--as-of", "2011-03-01"]) == 0
     signals_module._clean.clear()
     with closing(open_database(load_settings().environments.production.database)) as database:
         found = seen(database, "2011-03-01")
         assert {each.field for each in found.ranges} == {
-            "temp_c",
-            "feels_like_c",
-            "humidity",
-            "windspeed_kmh",
+            "heat",
+            "core_heat",
+            "moisture",
+            "speed",
         }
         assert (found.champion, found.days, found.signals) == (None, [], [])
     assert stored.is_dir()
@@ -270,18 +267,16 @@ def test_a_season_is_reported_as_drift_of_inputs_and_is_no_reason_to_train(due: 
             rows,
             first,
             "2011-04-01",
-            lambda row: row.model_copy(
-                update={"temp_c": row.temp_c + 0.9, "feels_like_c": row.feels_like_c + 0.9}
-            ),
+            lambda row: row.model_copy(update={"heat": row.heat + 0.9, "core_heat": row.core_heat + 0.9}),
         )
     live("2011-03-18", rows)
     gather(rows, "2011-03-18")
     found = seen(database, "2011-03-11")
     (signal,) = found.signals
     assert (signal.kind, signal.subject) == (Kind.DRIFT, "inputs")
-    assert set(signal.evidence["moved"]) >= {"temp_c", "feels_like_c"}
-    assert "humidity" not in signal.evidence["moved"]
-    assert "temp_c moved by" in signal.says
+    assert set(signal.evidence["moved"]) >= {"heat", "core_heat"}
+    assert "moisture" not in signal.evidence["moved"]
+    assert "heat moved by" in signal.says
     assert Path("state/reports/drift.html").stat().st_size > 100_000
     from evidently.ui.workspace import Workspace
 
@@ -314,13 +309,13 @@ def test_where_the_inputs_are_as_they_were_no_drift_is_told(due: Database, run: 
 def test_answers_are_compared_with_what_the_champion_says_to_what_it_learned_from(tmp_path: Path) -> None:
     settings = load_settings()
     tracking = Tracking(settings)
-    champion = put_live(echo(tmp_path / "echo", "temp_c"))
+    champion = put_live(echo(tmp_path / "echo", "heat"))
     now = datetime(2011, 3, 8)
-    current = [(row, row.temp_c) for row in between("2011-03-01", "2011-03-08")]
+    current = [(row, row.heat) for row in between("2011-03-01", "2011-03-08")]
     learned = between("2011-02-01", "2011-03-01")
     made = report(tracking, champion, current, learned, now, settings.monitoring.drift, False)
     assert made is not None
-    assert made.distances["prediction"] == pytest.approx(made.distances["temp_c"], abs=0.01)
+    assert made.distances["prediction"] == pytest.approx(made.distances["heat"], abs=0.01)
     assert report(tracking, champion, current[:99], learned, now, settings.monitoring.drift, False) is None
 
 
@@ -334,7 +329,7 @@ def test_the_command_says_how_production_is_doing_and_acts_on_nothing(database: 
     assert (done.status, done.err) == (0, "")
     assert "Live: version 1" in done.out
     assert "In the last 7 days 1" in done.out
-    assert "data-quality, temp_c: temp_c changes its unit" in done.out
+    assert "data-quality, heat: heat changes its unit" in done.out
     assert "Trainings: 0." in done.out
     assert event_log.signals(database) == []
     assert event_log.actions(database) == []
@@ -345,12 +340,12 @@ def test_the_command_tells_a_program_all_of_it(database: Database, run: Run) -> 
     incident = event_log.open_incident(
         database,
         Kind.QUALITY,
-        "temp_c",
+        "heat",
         since=datetime(2011, 2, 1),
         noticed_at=datetime(2011, 2, 2),
         noticed_by="test",
     )
-    event_log.end_incident(database, incident.id, datetime(2011, 2, 5), {"hours": 3})
+    event_log.end_incident(database, incident.id, datetime(2011, 2, 5), {"rows": 3})
     action = event_log.begin(database, event_log.TRAIN, reason="the error drifts", at=datetime(2011, 2, 3))
     event_log.write_action(
         database, action.id, state=event_log.DONE, version=2, detail={"outcome": "promoted"}
@@ -364,8 +359,8 @@ def test_the_command_tells_a_program_all_of_it(database: Database, run: Run) -> 
     assert told["signals"] == []
     assert (told["days"][0]["day"], told["days"][-1]["day"]) == ("2011-02-01", "2011-03-07")
     day = told["days"][-1]
-    assert day["hours"] == day["known"] >= 20
-    assert day["mae"] == pytest.approx(0.1 * day["count"], abs=0.01)
+    assert day["rows"] == day["known"] >= 20
+    assert day["mae"] == pytest.approx(0.1 * day["target"], abs=0.01)
     assert day["mae_last_week"] > 0
     assert told["trainings"] == [
         {"at": "2011-02-03T00:00:00", "reason": "the error drifts", "version": 2, "outcome": "promoted"}
@@ -375,7 +370,7 @@ def test_the_command_tells_a_program_all_of_it(database: Database, run: Run) -> 
     assert (kept["since"], kept["ended_at"], kept["cost"]) == (
         "2011-02-01T00:00:00",
         "2011-02-05T00:00:00",
-        {"hours": 3},
+        {"rows": 3},
     )
 
 

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 
 from bike_demand import stages
+from bike_demand.core.current import Row
 from bike_demand.data import quarantine
 from bike_demand.data.features import to_matrix
-from bike_demand.data.label_check import check_gathered, counts
+from bike_demand.data.label_check import check_gathered, labels
 from bike_demand.data.quality import DAY, Violation
-from bike_demand.data.quarantine import Quarantine, fit_hours, good, quarantine_of
+from bike_demand.data.quarantine import Quarantine, fit_rows, good, quarantine_of
 from bike_demand.data.regression_cases import BadDataCase, make_case, unrecognised
-from bike_demand.data.schema import Hour
-from bike_demand.data.store import read_hours
+from bike_demand.data.store import read_rows
+from bike_demand.data.table import iso
 from bike_demand.errors import UserError
 from bike_demand.prediction_log import event_log
 from bike_demand.prediction_log.database import open_database
@@ -31,37 +32,47 @@ from bike_demand.training.model import fit
 from tests.answers import log, off_by
 from tests.conftest import ROOT, Run
 from tests.registry import register
-from tests.spoilt import Change, fahrenheit, feed_hours, fourfold, no_humidity, publish, spoilt, without
+from tests.spoilt import (
+    Change,
+    changed,
+    fahrenheit,
+    feed_rows,
+    fourfold,
+    no_moisture,
+    publish,
+    spoilt,
+    without,
+)
 from tests.tiny import constant
 
 SETTINGS = load_settings(ROOT / "params.yaml")
 RULES = SETTINGS.quality
-ROWS = feed_hours()
-COUNTS = {row.timestamp: row.count for row in ROWS}
-RIGHT = {row.timestamp: row for row in ROWS}
+ROWS = feed_rows()
+LABELS = {row.begins: row.amount for row in ROWS}
+RIGHT = {row.begins: row for row in ROWS}
 
 
-def seen(rows: Sequence[Hour], rules: QualityRules = RULES, cases: Sequence[BadDataCase] = ()) -> Quarantine:
-    return quarantine_of(rows, COUNTS, cases, rules)
+def seen(rows: Sequence[Row], rules: QualityRules = RULES, cases: Sequence[BadDataCase] = ()) -> Quarantine:
+    return quarantine_of(rows, LABELS, cases, rules)
 
 
-def fit_of(rows: Sequence[Hour], until: str, rules: QualityRules = RULES) -> list[Hour]:
+def fit_of(rows: Sequence[Row], until: str, rules: QualityRules = RULES) -> list[Row]:
     """What a training as of a day would learn from."""
     end = datetime.fromisoformat(until)
-    rows = [row for row in rows if row.timestamp < end]
-    return fit_hours(rows, seen(rows, rules), SETTINGS.model_copy(update={"quality": rules}), end)
+    rows = [row for row in rows if row.begins < end]
+    return fit_rows(rows, seen(rows, rules), SETTINGS.model_copy(update={"quality": rules}), end)
 
 
-def error(rows: Sequence[Hour]) -> float:
-    """How far a model that learned from these rows is off in the first days of March, in bikes an hour."""
-    model = fit(rows, SETTINGS.training.recipe, SETTINGS.training.half_life_days)
-    judged = [row for row in ROWS if row.timestamp >= datetime(2011, 3, 18)]
+def error(rows: Sequence[Row]) -> float:
+    """How far a model that learned from these rows is off in the first days of March, in pieces an hour."""
+    model = fit(rows, SETTINGS.training.params, SETTINGS.training.half_life_days)
+    judged = [row for row in ROWS if row.begins >= datetime(2011, 3, 18)]
     answers = model.predict(to_matrix(judged))
-    return float(np.abs(answers - np.array([row.count for row in judged])).mean())
+    return float(np.abs(answers - np.array([row.amount for row in judged])).mean())
 
 
 def test_a_model_trained_on_a_poisoned_feed_is_as_good_as_one_on_the_right_feed() -> None:
-    clean = [row for row in ROWS if row.timestamp < datetime(2011, 3, 18)]
+    clean = [row for row in ROWS if row.begins < datetime(2011, 3, 18)]
     bad = spoilt(clean, "2011-03-04", "2011-03-17", fourfold)
     right, left_out = error(clean), error(good(bad, seen(bad)))
     assert left_out < 1.1 * right
@@ -71,61 +82,59 @@ def test_a_model_trained_on_a_poisoned_feed_is_as_good_as_one_on_the_right_feed(
 @pytest.mark.parametrize(
     "change",
     [
-        pytest.param(fourfold, id="counts"),
+        pytest.param(fourfold, id="labels"),
         pytest.param(fahrenheit, id="units"),
-        pytest.param(no_humidity, id="nulls"),
+        pytest.param(no_moisture, id="nulls"),
     ],
 )
 def test_training_goes_on_at_once_on_the_good_rows(change: Change) -> None:
     rows = spoilt(ROWS, "2011-03-07", "2011-03-17", change)
     for day in ("2011-03-08", "2011-03-16", "2011-03-18", "2011-03-25"):
         learned = fit_of(rows, day)
-        assert all(row == RIGHT[row.timestamp] for row in learned)
+        assert all(row == RIGHT[row.begins] for row in learned)
         assert learned[0] == ROWS[0]
-        assert (learned[-1].timestamp.day < 8) == (day < "2011-03-18")
+        assert (learned[-1].begins.day < 8) == (day < "2011-03-18")
 
 
 @pytest.mark.parametrize(
-    ("rule", "change"), [("counts", fourfold), ("units", fahrenheit), ("nulls", no_humidity)]
+    ("rule", "change"), [("labels", fourfold), ("units", fahrenheit), ("nulls", no_moisture)]
 )
 def test_what_a_rule_leaves_out_is_learned_from_when_it_is_off(rule: str, change: Change) -> None:
     rows = spoilt(ROWS, "2011-03-07", "2011-03-17", change)
     rules = RULES.model_copy(update={rule: None, "ranges": None})
-    assert fit_of(rows, "2011-03-20", rules) == [row for row in rows if row.timestamp < datetime(2011, 3, 20)]
+    assert fit_of(rows, "2011-03-20", rules) == [row for row in rows if row.begins < datetime(2011, 3, 20)]
 
 
-def test_that_it_grew_warm_while_hours_were_left_out_is_no_change_of_unit(project: Path) -> None:
+def test_that_it_grew_warm_while_rows_were_left_out_is_no_change_of_unit(project: Path) -> None:
     begun = datetime(2011, 3, 7)
 
-    def warmer(row: Hour) -> Hour:
-        days = min(max((row.timestamp - begun) / DAY, 0.0), 10.0)
-        return row.model_copy(
-            update={name: getattr(row, name) + 2.5 * days for name in ("temp_c", "feels_like_c")}
-        )
+    def warmer(row: Row) -> Row:
+        days = min(max((row.begins - begun) / DAY, 0.0), 10.0)
+        return changed(row, **{name: getattr(row, name) + 2.5 * days for name in ("heat", "core_heat")})
 
     warm = [warmer(row) for row in ROWS]
     rows = spoilt(warm, "2011-03-07", "2011-03-17", fahrenheit)
     learned = fit_of(rows, "2011-03-20")
     end, over = datetime(2011, 3, 20), datetime(2011, 3, 17)
-    assert learned == [row for row in warm if row.timestamp < end and not begun <= row.timestamp < over]
+    assert learned == [row for row in warm if row.begins < end and not begun <= row.begins < over]
     assert not (project / "state" / "reports" / "validation.json").exists()
 
 
-def test_while_hours_are_missing_nothing_is_trained_and_then_the_gap_is_known(project: Path) -> None:
+def test_while_rows_are_missing_nothing_is_trained_and_then_the_gap_is_known(project: Path) -> None:
     rows = without(ROWS, "2011-03-07", "2011-03-21", every=4)
     for day in ("2011-03-10", "2011-03-15", "2011-03-21"):
-        with pytest.raises(UserError, match="hours of the feed are missing"):
+        with pytest.raises(UserError, match="rows of the feed are missing"):
             fit_of(rows, day)
     learned = fit_of(rows, "2011-03-23")
-    assert learned == [row for row in rows if row.timestamp < datetime(2011, 3, 23)]
+    assert learned == [row for row in rows if row.begins < datetime(2011, 3, 23)]
     assert not (project / "state" / "reports" / "validation.json").exists()
 
 
 @pytest.mark.usefixtures("project")
 def test_a_feed_that_is_late_is_not_trained_on() -> None:
-    rows = [row for row in ROWS if row.timestamp < datetime(2011, 3, 20)]
-    with pytest.raises(UserError, match="the feed is stale: its last hour ended 36 hours ago"):
-        fit_hours(rows, seen(rows), SETTINGS, datetime(2011, 3, 21, 12))
+    rows = [row for row in ROWS if row.begins < datetime(2011, 3, 20)]
+    with pytest.raises(UserError, match="the feed is stale: its last row ended 36 hours ago"):
+        fit_rows(rows, seen(rows), SETTINGS, datetime(2011, 3, 21, 12))
 
 
 def test_as_many_good_days_are_held_out_as_ever() -> None:
@@ -133,11 +142,11 @@ def test_as_many_good_days_are_held_out_as_ever() -> None:
     known = seen(rows)
     rest = good(rows, known)
     days = quarantine.holdout_days(rest, known, 7)
-    held_out = {row.timestamp.date() for row in rest if datetime(2011, 4, 1) - row.timestamp <= days * DAY}
+    held_out = {row.begins.date() for row in rest if datetime(2011, 4, 1) - row.begins <= days * DAY}
     assert (days, len(held_out)) == (7, 7)
-    (early, its) = ([row for row in given if row.timestamp < datetime(2011, 3, 27)] for given in (rows, rest))
+    (early, its) = ([row for row in given if row.begins < datetime(2011, 3, 27)] for given in (rows, rest))
     days = quarantine.holdout_days(its, seen(early), 7)
-    held_out = {row.timestamp.date() for row in its if datetime(2011, 3, 27) - row.timestamp <= days * DAY}
+    held_out = {row.begins.date() for row in its if datetime(2011, 3, 27) - row.begins <= days * DAY}
     assert (days, len(held_out)) == (17, 7)
     assert quarantine.holdout_days(ROWS, seen(ROWS), 7) == 7
 
@@ -145,8 +154,8 @@ def test_as_many_good_days_are_held_out_as_ever() -> None:
 # ---- regression cases
 
 
-def case_of(violation: Violation, rows: Sequence[Hour]) -> BadDataCase:
-    made = make_case(7, violation, rows, COUNTS, RULES)
+def case_of(violation: Violation, rows: Sequence[Row]) -> BadDataCase:
+    made = make_case(7, violation, rows, LABELS, RULES)
     assert made is not None
     return BadDataCase.model_validate_json(made.model_dump_json())  # as it comes out of the database
 
@@ -154,20 +163,18 @@ def case_of(violation: Violation, rows: Sequence[Hour]) -> BadDataCase:
 @pytest.mark.parametrize(
     ("change", "rule", "weaker"),
     [
-        pytest.param(fahrenheit, "units", {"temp_c": 90.0, "feels_like_c": 90.0}, id="units"),
-        pytest.param(no_humidity, "nulls", {"share": 1.0}, id="nulls"),
-        pytest.param(fourfold, "counts", {"differ": 9.0}, id="counts"),
-        pytest.param(fourfold, "counts", None, id="off"),
+        pytest.param(fahrenheit, "units", {"heat": 90.0, "core_heat": 90.0}, id="units"),
+        pytest.param(no_moisture, "nulls", {"share": 1.0}, id="nulls"),
+        pytest.param(fourfold, "labels", {"differ": 9.0}, id="labels"),
+        pytest.param(fourfold, "labels", None, id="off"),
     ],
 )
 def test_a_regression_case_must_always_be_recognised(
     change: Change, rule: str, weaker: dict[str, float] | None
 ) -> None:
-    # Of humidity one hour of each day has a value, or to ask for all of them would still find it.
-    rows = spoilt(
-        ROWS, "2011-03-07", "2011-03-17", lambda row: row if row.timestamp.hour == 12 else change(row)
-    )
-    found = check_gathered(rows, COUNTS, RULES)
+    # Of moisture one row of each day has a value, or to ask for all of them would still find it.
+    rows = spoilt(ROWS, "2011-03-07", "2011-03-17", lambda row: row if row.begins.hour == 12 else change(row))
+    found = check_gathered(rows, LABELS, RULES)
     case = case_of(next(each for each in found if each.rule == rule), rows)
     assert 40 <= len(case.must) <= 48
     assert len(case.rows) <= 100
@@ -189,9 +196,9 @@ def test_a_case_of_a_gap_is_recognised_from_what_is_kept() -> None:
 
 
 def told_outcomes() -> None:
-    """The application was told the right counts all along."""
+    """The application was told the right labels all along."""
     with closing(open_database(load_settings().environments.production.database)) as database:
-        store(database, list(COUNTS.items()))
+        store(database, list(LABELS.items()))
 
 
 @pytest.fixture
@@ -207,14 +214,14 @@ def poisoned(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.usefixtures("poisoned")
 def test_the_stages_leave_out_what_the_application_was_told_otherwise() -> None:
     (violation,) = quarantine.read().violations
-    assert violation.rule == "counts"
+    assert violation.rule == "labels"
     for stage in ("validate", "train", "evaluate"):
         assert stages.main([stage]) == 0
     learned = json.loads(stages.VALIDATION.read_text(encoding="utf-8"))["rows"]
-    assert learned == len(ROWS) - len(violation.hours)
+    assert learned == len(ROWS) - len(violation.times)
     report = json.loads(stages.REPORT.read_text(encoding="utf-8"))
     assert report["final"]["rows"] == learned
-    assert report["left_out"].startswith(f"{len(violation.hours)} hours: count counts (2011-03-04T")
+    assert report["left_out"].startswith(f"{len(violation.times)} rows: label labels (2011-03-04T")
     assert report["held_out"]["first"] == "2011-03-25T00:00:00"
     assert json.loads(stages.METRICS.read_text(encoding="utf-8"))["mae"] < 40
 
@@ -231,26 +238,26 @@ def test_what_the_stages_leave_out_is_in_the_version_of_the_data_and_no_matter_o
     assert QUARANTINE.read_bytes() == kept
 
 
-def test_gates_see_none_of_the_hours_in_quarantine(released: Path, run: Run) -> None:
+def test_gates_see_none_of_the_rows_in_quarantine(released: Path, run: Run) -> None:
     publish(spoilt(ROWS, "2011-03-04", "2011-03-17", fourfold), released / "feed")
     told_outcomes()
     assert run("ingest").status == 0
     register(constant(released / "model", 50.0))
-    judged: list[Hour] = []
+    judged: list[Row] = []
 
     def judge(case: GateContext) -> GateResult:
-        judged.extend(case.hours)
+        judged.extend(case.rows)
         return GateResult(True, "seen")
 
     deploy(load_settings(), "2", None, print, gates=(Gate("look", "Looks", judge),))
     assert 0 < len(judged) < len(ROWS)
-    assert all(row.count == COUNTS[row.timestamp] for row in judged)
+    assert all(row.amount == LABELS[row.begins] for row in judged)
 
 
 def test_without_a_database_the_rows_are_judged_by_themselves(project: Path, run: Run) -> None:
     publish(spoilt(ROWS, "2011-03-04", "2011-03-17", fahrenheit), project / "feed")
     assert run("ingest").status == 0
-    assert "Known and left out: temp_c changes its unit" in run("validate").out
+    assert "Known and left out: heat changes its unit" in run("validate").out
     assert not (project / "state" / "production.db").exists()
 
 
@@ -263,9 +270,9 @@ def test_a_regression_case_stops_the_training_that_would_forget_it(
     with closing(open_database(settings.environments.production.database)) as database:
         since, noticed = datetime(2011, 3, 4), datetime(2011, 3, 5)
         incident = event_log.open_incident(
-            database, Kind.QUALITY, "count", since=since, noticed_at=noticed, noticed_by="test"
+            database, Kind.QUALITY, "label", since=since, noticed_at=noticed, noticed_by="test"
         )
-        case = make_case(incident.id, counts(rows, COUNTS, RULES)[0], rows, COUNTS, RULES)
+        case = make_case(incident.id, labels(rows, LABELS, RULES)[0], rows, LABELS, RULES)
         assert case is not None
         event_log.add_regression_case(
             database, incident.id, event_log.DATA, json.loads(case.model_dump_json())
@@ -275,11 +282,11 @@ def test_a_regression_case_stops_the_training_that_would_forget_it(
     assert stages.main(["validate"]) == 0
     params = Path("params.yaml")
     text = params.read_text(encoding="utf-8")
-    assert "counts: {differ: 0.2," in text
-    params.write_text(text.replace("counts: {differ: 0.2,", "counts: {differ: 9.9,"), encoding="utf-8")
+    assert "labels: {differ: 0.2," in text
+    params.write_text(text.replace("labels: {differ: 0.2,", "labels: {differ: 9.9,"), encoding="utf-8")
     capsys.readouterr()
     assert stages.main(["validate"]) == 1
-    assert f"no longer recognise incident {incident.id} (counts, count)" in capsys.readouterr().err
+    assert f"no longer recognise incident {incident.id} (labels, label)" in capsys.readouterr().err
     assert "no longer recognise incident" in run("validate").refusal()
 
 
@@ -288,14 +295,14 @@ def test_train_prints_and_logs_what_it_left_out(copy: Path, run: Run) -> None:
     told_outcomes()
     out = run("train", "--no-deploy").out
     kept = quarantine.read()
-    left_out = f"{len(kept.left_out)} hours: count counts ({min(kept.left_out):%Y-%m-%dT%H} to 2011-03-16T23)"
+    left_out = f"{len(kept.left_out)} rows: label labels ({iso(min(kept.left_out))} to 2011-03-16T23:00:00)"
     assert f"It learned from {len(ROWS) - len(kept.left_out):,} rows; left out {left_out}." in out
     (version,) = Tracking(load_settings()).versions()
     assert Tracking(load_settings()).run(version.run_id).tags["left_out"] == left_out
 
 
 @pytest.mark.slow
-def test_a_training_that_left_hours_out_is_made_again_and_traced_with_the_same_rows(
+def test_a_training_that_left_rows_out_is_made_again_and_traced_with_the_same_rows(
     copy: Path, run: Run
 ) -> None:
     publish(spoilt(ROWS, "2011-03-04", "2011-03-17", fourfold), copy / "feed")
@@ -314,9 +321,9 @@ def test_a_training_that_left_hours_out_is_made_again_and_traced_with_the_same_r
         assert "identical: model" in said.out
     (known,) = log(ROWS[-1:], (version.number, off_by(10.0)))
     assert run("trace", known, "--rows").status == 0
-    restored = read_hours(copy / "state" / "traced" / version.run_id)
+    restored = read_rows(copy / "state" / "traced" / version.run_id)
     assert len(restored) == learned.rows
-    assert all(row.count == COUNTS[row.timestamp] for row in restored)
+    assert all(row.amount == LABELS[row.begins] for row in restored)
     # The poison is over: the same feed without it is another version of the data.
     assert run("train").status == 0
     assert len(Tracking(load_settings()).versions()) == 2

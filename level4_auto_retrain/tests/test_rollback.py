@@ -127,7 +127,7 @@ def test_going_back_twice_skips_what_was_rolled_back(tracking: Tracking, run: Ru
 
 @pytest.mark.slow
 def test_an_earlier_version_that_a_person_blocked_is_passed_over(tracking: Tracking) -> None:
-    tracking.tag(2, {"blocked": "known to be bad on days off"})
+    tracking.tag(2, {"blocked": "known to be bad at night"})
     assert back(tracking).startswith("Version 1 is live again, instead of version 3")
 
 
@@ -152,9 +152,9 @@ def test_one_that_was_cut_off_is_finished_by_the_next(tracking: Tracking) -> Non
 @pytest.mark.slow
 @pytest.mark.usefixtures("tracking")
 def test_by_the_command_with_and_without_a_reason(run: Run) -> None:
-    said = run("rollback", "--reason", "too few bikes", "--as-of", "2011-04-05")
+    said = run("rollback", "--reason", "too low", "--as-of", "2011-04-05")
     assert (said.status, said.err) == (0, "")
-    assert said.out.startswith("Version 2 is live again, instead of version 3 (too few bikes).")
+    assert said.out.startswith("Version 2 is live again, instead of version 3 (too low).")
     said = run("rollback", "--as-of", "2011-04-05")
     assert said.out.startswith("Version 1 is live again, instead of version 2 (by hand).")
 
@@ -236,7 +236,7 @@ def test_under_load_it_is_live_in_both_workers_in_time_and_no_request_fails(
             assert time.monotonic() < until
             time.sleep(0.05)
         assert load.latest(200) == {"3"}
-        said = roll_back(load_settings(), tracking, "too few bikes", NOW)
+        said = roll_back(load_settings(), tracking, "too low", NOW)
         ended = time.monotonic()
         assert "Live in 2 of 2 workers of production." in said
         time.sleep(1)

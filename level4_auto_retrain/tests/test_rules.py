@@ -28,31 +28,31 @@ DAY = timedelta(days=1)
 
 
 def lived(number: int, *, bias: float = 0.0, error: float = 0.18, baseline: float = 0.3) -> list[Day]:
-    """So many days before NOW, of 24 hours and about 200 bikes an hour; error and bias as shares."""
+    """So many days before NOW, of 24 rows and about 200 pieces each; error and bias as shares."""
     dice = np.random.default_rng(7)
     days = []
     for back in range(number, 0, -1):
-        count = 4800.0 * dice.uniform(0.8, 1.2)
+        target = 4800.0 * dice.uniform(0.8, 1.2)
         days.append(
             Day(
                 day=(NOW - back * DAY).date(),
                 version=3,
-                hours=24,
+                rows=24,
                 known=24,
-                error=count * error * dice.uniform(0.9, 1.1),
-                bias=count * (bias + dice.normal(0, 0.03)),
-                count=count,
-                baseline_hours=24,
-                baseline_error=count * baseline * dice.uniform(0.9, 1.1),
-                paired_error=count * error * dice.uniform(0.9, 1.1),
+                error=target * error * dice.uniform(0.9, 1.1),
+                bias=target * (bias + dice.normal(0, 0.03)),
+                target=target,
+                baseline_rows=24,
+                baseline_error=target * baseline * dice.uniform(0.9, 1.1),
+                paired_error=target * error * dice.uniform(0.9, 1.1),
             )
         )
     return days
 
 
 def at_level(days: Sequence[Day], factor: float) -> list[Day]:
-    """The same days where demand is so many times as high: all errors grow with it."""
-    names = ("error", "bias", "count", "baseline_error", "paired_error")
+    """The same days where the target is so many times as high: all errors grow with it."""
+    names = ("error", "bias", "target", "baseline_error", "paired_error")
     return [replace(day, **{name: factor * getattr(day, name) for name in names}) for day in days]
 
 
@@ -83,7 +83,7 @@ def test_a_shape_that_changed_without_the_level_is_seen_beside_the_baseline() ->
     assert "too" not in signal.says.split("times")[0]
 
 
-def test_a_season_that_doubles_demand_and_error_alike_gives_no_signal() -> None:
+def test_a_season_that_doubles_target_and_error_alike_gives_no_signal() -> None:
     assert error_signal(at_level(lived(14), 2.5), PROMISE, NOW, SETTINGS) is None
 
 
@@ -92,9 +92,9 @@ def test_too_few_days_say_nothing(number: int) -> None:
     assert error_signal(lived(number, bias=-0.5), PROMISE, NOW, SETTINGS) is None
 
 
-def test_hours_without_outcomes_say_nothing() -> None:
+def test_rows_without_outcomes_say_nothing() -> None:
     days = [replace(day, known=5) for day in lived(5, bias=-0.5)]
-    assert sum(day.known for day in days) < RULE.min_hours
+    assert sum(day.known for day in days) < RULE.min_rows
     assert error_signal(days, PROMISE, NOW, SETTINGS) is None
 
 
@@ -116,7 +116,7 @@ def test_a_version_without_a_promise_is_judged_by_its_bias_alone() -> None:
 
 
 def test_a_baseline_of_one_day_says_nothing() -> None:
-    first_week = [replace(day, baseline_hours=0, baseline_error=0.0, paired_error=0.0) for day in lived(7)]
+    first_week = [replace(day, baseline_rows=0, baseline_error=0.0, paired_error=0.0) for day in lived(7)]
     eighth = replace(lived(1)[0], paired_error=3 * lived(1)[0].baseline_error)
     assert error_signal([*first_week, eighth], PROMISE, NOW, SETTINGS) is None
 

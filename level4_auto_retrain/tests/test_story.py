@@ -1,6 +1,6 @@
 """The story of this level, from drift to promotion: the first test to read.
 
-Demand steps up. The loop notices it by the outcomes, trains on the newest data, takes the new version through
+Output steps up. The loop notices it by the outcomes, trains on the newest data, takes the new version through
 the gates to an A/B test, and promotes it. Nobody types anything but `agent`, which runs once a day; the
 application asks for predictions and reports outcomes over HTTP.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from bike_demand.data.schema import Hour
+from bike_demand.core.current import INPUT_COLUMNS, Row
 from bike_demand.data.table import iso
 from tests.conftest import Run
 from tests.feedmaker import HEADER, month_lines, write_month
@@ -19,32 +19,31 @@ from tests.service import running
 from tests.test_loop import happened
 from tests.workcopy import change_params, commit
 
-STEP = "2011-03-01"  # demand is higher from this day on
-INPUTS = {"holiday", "workingday", "weather", "temp_c", "feels_like_c", "humidity", "windspeed_kmh"}
+STEP = "2011-03-01"  # output is higher from this day on
 
 
-def raise_demand(feed: Path) -> list[Hour]:
-    """Publish March with half as much demand again; the hours of the story."""
+def raise_output(feed: Path) -> list[Row]:
+    """Publish March with half as much output again; the rows of the story."""
     columns = HEADER.split(",")
     lines = []
     for line in month_lines("2011-03"):
         row = dict(zip(columns, line.split(","), strict=True))
-        row["registered"] = str(int(row["registered"]) + int(row["count"]) // 2)
-        row["count"] = str(int(row["casual"]) + int(row["registered"]))
+        row["part_b"] = str(int(row["part_b"]) + int(row["amount"]) // 2)
+        row["amount"] = str(int(row["part_a"]) + int(row["part_b"]))
         lines.append(",".join(row.values()))
     write_month(feed / "2011-03.csv", lines)
     return [
-        row if iso(row.timestamp) < STEP else row.model_copy(update={"count": row.count + row.count // 2})
+        row if iso(row.begins) < STEP else row.model_copy(update={"amount": row.amount + row.amount // 2})
         for row in happened("2011-01-01", "2011-04-01")
     ]
 
 
-def live_through(application: httpx.Client, story: list[Hour], first: str, end: str) -> set[str]:
-    """The application asks for each hour and reports what happened; who predicted (champion, challenger)."""
-    rows = [row for row in story if first <= iso(row.timestamp) < end]
-    asked = [{"timestamp": iso(row.timestamp), **row.model_dump(include=INPUTS)} for row in rows]
+def live_through(application: httpx.Client, story: list[Row], first: str, end: str) -> set[str]:
+    """The application asks for each row and reports its label; who predicted (champion, challenger)."""
+    rows = [row for row in story if first <= iso(row.begins) < end]
+    asked = [row.model_dump(mode="json", include=set(INPUT_COLUMNS)) for row in rows]
     answers = application.post("/predict", json=asked).raise_for_status().json()
-    outcomes = [{"timestamp": iso(row.timestamp), "count": row.count} for row in rows]
+    outcomes = [{"begins": iso(row.begins), "amount": row.amount} for row in rows]
     application.post("/outcomes", json=outcomes).raise_for_status()
     return {answer["variant"] for answer in answers}
 
@@ -59,10 +58,10 @@ def wait_for_version(application: httpx.Client, version: int) -> None:
         time.sleep(0.1)
 
 
-def test_demand_steps_up_and_a_model_that_knows_it_is_promoted(copy: Path, run: Run) -> None:
+def test_output_steps_up_and_a_model_that_knows_it_is_promoted(copy: Path, run: Run) -> None:
     change_params(copy, automatic="true", flush_seconds="0.05")
     commit(copy)
-    story = raise_demand(copy / "feed")
+    story = raise_output(copy / "feed")
 
     def agent(day: str) -> str:
         said = run("agent", "--once", "--as-of", day)
@@ -78,7 +77,7 @@ def test_demand_steps_up_and_a_model_that_knows_it_is_promoted(copy: Path, run: 
         live_through(service.client, story, "2011-02-15", STEP)
         assert "nothing to do" in agent(STEP)
 
-        # Four days of higher demand: the error drifts; version 2 is trained, passes the gates, is tested.
+        # Four days of higher output: the error drifts; version 2 is trained, passes the gates, is tested.
         live_through(service.client, story, STEP, "2011-03-05")
         assert "error-drift" in agent("2011-03-05")
         monitored = json.loads(run("monitor", "--json", "--as-of", "2011-03-05").out)

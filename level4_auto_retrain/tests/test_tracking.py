@@ -103,7 +103,7 @@ def test_the_model_is_an_mlflow_model_with_signature_and_example(tracking: Track
 
     client = client_of(tracking)
     assert client.get_run(version.run_id).info.status == "FINISHED"
-    location = client.get_model_version_download_uri("bike-demand", str(version.number))
+    location = client.get_model_version_download_uri("toy", str(version.number))
     loaded = mlflow.pyfunc.load_model(location)
     signature = loaded.metadata.signature.to_dict()
     (given,) = json.loads(signature["inputs"])
@@ -132,7 +132,7 @@ def test_a_run_that_was_cut_off_stays_there_as_failed(tracking: Tracking) -> Non
     with pytest.raises(FileNotFoundError):
         log(tracking, 5.0, Path("not there"))
     client = client_of(tracking)
-    (experiment,) = (each for each in client.search_experiments() if each.name == "bike-demand")
+    (experiment,) = (each for each in client.search_experiments() if each.name == "toy")
     assert [run.info.status for run in client.search_runs([experiment.experiment_id])] == ["FAILED"]
 
 
@@ -190,14 +190,14 @@ def test_what_others_write_is_seen_at_once_and_what_nobody_wrote_is_not_asked_fo
         again = service.champion()
         assert again is not None
         assert again.number == 1
-    client_of(tracking).set_model_version_tag("bike-demand", "1", "why", "by hand")
+    client_of(tracking).set_model_version_tag("toy", "1", "why", "by hand")
     assert service.version(1).tags == {"why": "by hand"}
 
 
 def test_an_alias_that_somebody_moved_by_hand_does_not_confuse_the_way_back(tracking: Tracking) -> None:
     registered(tracking, 3)
     tracking.promote(1, {})
-    client_of(tracking).set_registered_model_alias("bike-demand", "champion", "3")
+    client_of(tracking).set_registered_model_alias("toy", "champion", "3")
     assert tracking.back_to(tracking.champions()[-2]).number == 1
 
 
@@ -206,7 +206,7 @@ def test_a_promotion_that_was_cut_off_before_the_alias_moved_changed_nothing(tra
     tracking.promote(1, {})
     tracking.promote(2, {})
     client = client_of(tracking)
-    client.set_registered_model_tag("bike-demand", "champions", "[1, 2, 3]")  # and then the power went
+    client.set_registered_model_tag("toy", "champions", "[1, 2, 3]")  # and then the power went
     assert tracking.back_to(tracking.champions()[-2]).number == 1
 
 
@@ -407,4 +407,4 @@ def test_a_record_is_written_step_by_step_and_closed(tracking: Tracking, tmp_pat
     tracking.close_record(other, True)
     assert client.get_run(other).info.status == "FINISHED"
     experiment = client.get_experiment(client.get_run(record).info.experiment_id)
-    assert experiment.name == "bike-demand-deployments"
+    assert experiment.name == "toy-deployments"

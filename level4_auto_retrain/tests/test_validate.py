@@ -9,7 +9,7 @@ from tests.conftest import Run
 from tests.feedmaker import MONTHS, month_lines, write_month
 
 
-def test_the_command_leaves_out_bad_hours_and_names_them(project: Path, run: Run) -> None:
+def test_the_command_leaves_out_bad_rows_and_names_them(project: Path, run: Run) -> None:
     lines = month_lines(MONTHS[-1])
     for number, line in enumerate(lines[400:], start=400):
         cells = line.split(",")
@@ -18,17 +18,17 @@ def test_the_command_leaves_out_bad_hours_and_names_them(project: Path, run: Run
     write_month(project / "feed" / f"{MONTHS[-1]}.csv", lines)
     assert run("ingest").status == 0
     out = run("validate").out
-    assert "Known and left out: temp_c changes its unit: " in out
+    assert "Known and left out: heat changes its unit: " in out
     assert lines[400][:19] in out
 
 
-def test_a_gap_that_goes_on_stops_it_with_the_hours_in_a_file(project: Path, run: Run) -> None:
+def test_a_gap_that_goes_on_stops_it_with_the_rows_in_a_file(project: Path, run: Run) -> None:
     lines = month_lines(MONTHS[-1])
     write_month(project / "feed" / f"{MONTHS[-1]}.csv", [*lines[:-24], *lines[-24::3]])
     assert run("ingest").status == 0
     assert "not fit for training" in run("validate").refusal()
     (content,) = json.loads(Path("state/reports/validation.json").read_text(encoding="utf-8"))
-    assert len(content["hours"]) >= 14
+    assert len(content["times"]) >= 14
 
 
 def test_the_command_says_what_it_found_fit(project: Path, run: Run) -> None:
@@ -55,7 +55,7 @@ def test_by_the_clock_on_the_wall_a_feed_of_long_ago_is_stale(project: Path, run
     assert "stale" in run("validate").refusal()
 
 
-def test_an_hour_that_stands_there_twice_is_found_even_if_somebody_put_it_there(
+def test_a_row_that_stands_there_twice_is_found_even_if_somebody_put_it_there(
     project: Path, run: Run
 ) -> None:
     run("ingest")

@@ -29,6 +29,7 @@ def make_copy(folder: Path, months: Iterable[str] = MONTHS, **params: str) -> Pa
     shutil.copytree(
         ROOT / "bike_demand", folder / "bike_demand", ignore=shutil.ignore_patterns("__pycache__")
     )
+    put_toy(folder)
     # No server that happens to run on this machine is to take part, and a training ends with its version.
     change_params(folder, **({"api": '""', "automatic": "false"} | params))
     write_feed(folder / "feed", months)
@@ -36,6 +37,14 @@ def make_copy(folder: Path, months: Iterable[str] = MONTHS, **params: str) -> Pa
     (folder / ".git" / "info" / "exclude").write_text("/feed/\n", encoding="utf-8")
     commit(folder)
     return folder
+
+
+def put_toy(folder: Path) -> None:
+    """Put the toy in the place of the copy's problem. Its processes are to have no BIKE_PROBLEM."""
+    problem = folder / "bike_demand" / "problem"
+    shutil.rmtree(problem)
+    problem.mkdir()
+    shutil.copy(ROOT / "tests" / "toy" / "__init__.py", problem)
 
 
 def change_params(folder: Path, **values: str) -> None:

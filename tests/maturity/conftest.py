@@ -286,5 +286,5 @@ class Trial:
 def trial(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Trial:
     """A second training: smaller trees, and on the first two months only."""
     folder = release.copied(tmp_path_factory.mktemp("trial") / "project")
-    edit(folder / "params.yaml", "max_leaf_nodes: 31", "max_leaf_nodes: 15")
+    edit(folder / "params.yaml", "params: {}", "params: {max_leaf_nodes: 15}")
     return Trial(folder, run_command(f"{step(release.book, 'train').command} --as-of {OLD}", folder))

@@ -3,6 +3,7 @@
 import importlib
 import io
 import json
+import re
 import sqlite3
 import tempfile
 from collections.abc import Sequence
@@ -20,13 +21,15 @@ from ladder.runbook import Runbook, Step
 from tests.maturity.conftest import copied, git
 
 MODEL = "bike-demand"
+# A mistake in the scoring script.
+OFF_BY_ONE = ("iso(time_of(row)), prediction, ", "iso(time_of(row)), prediction + 1, ")
 
 
 class Store:
     """Runs and versions, as any client of MLflow sees them: nothing of the level's own code is in between."""
 
-    def __init__(self, folder: Path) -> None:
-        self._file = folder / "state" / "mlflow.db"
+    def __init__(self, folder: Path, model: str = MODEL) -> None:
+        self._file, self._model = folder / "state" / "mlflow.db", model
 
     @cached_property
     def _client(self) -> Any:
@@ -44,9 +47,9 @@ class Store:
 
     def versions(self) -> list[Any]:
         """The registered versions, ascending, with their aliases."""
-        found = self._client.search_model_versions(f"name = '{MODEL}'")
+        found = self._client.search_model_versions(f"name = '{self._model}'")
         numbers = sorted(int(each.version) for each in found)
-        return [self._client.get_model_version(MODEL, str(number)) for number in numbers]
+        return [self._client.get_model_version(self._model, str(number)) for number in numbers]
 
     def champion(self) -> str | None:
         """The number of the version that is live."""
@@ -54,7 +57,7 @@ class Store:
         return str(found[0]) if found else None
 
     def nothing_is_live(self) -> None:
-        self._client.delete_registered_model_alias(MODEL, "champion")
+        self._client.delete_registered_model_alias(self._model, "champion")
 
     def artifact(self, run_id: str, name: str) -> bytes:
         """What a file says that a run kept."""
@@ -82,6 +85,14 @@ def commit(folder: Path, message: str) -> str:
     who = ("-c", "user.name=Data scientist", "-c", "user.email=data-scientist@localhost")
     git(folder, *who, "-c", "commit.gpgsign=false", "commit", "--quiet", "--all", "--message", message)
     return git(folder, "rev-parse", "HEAD").strip()
+
+
+def learning_rate(folder: Path, code: str) -> str:
+    """The learning rate by the files of a commit: that of the settings or, without one, the model's own."""
+    given = yaml.safe_load(git(folder, "show", f"{code}:params.yaml"))["training"]["params"]
+    defaults = git(folder, "show", f"{code}:bike_demand/problem/model.py")
+    (default,) = re.findall(r"learning_rate: .* = ([\d.]+)", defaults)
+    return str(given.get("learning_rate", default))
 
 
 def rules(folder: Path) -> list[tuple[str, set[str]]]:

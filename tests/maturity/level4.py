@@ -16,7 +16,6 @@ import onnx
 import pandas as pd
 from onnx import helper, numpy_helper
 
-from tests.maturity.level2 import MODEL
 from tests.maturity.level3 import Registry, rows
 
 # ---- who is told
@@ -135,7 +134,7 @@ class Somebody(Registry):
     """Somebody with MLflow's client, who puts a version live past everything."""
 
     def put_live(self, number: str) -> None:
-        self._client.set_registered_model_alias(MODEL, "champion", number)
+        self._client.set_registered_model_alias(self._model, "champion", number)
 
 
 def samples(metrics: str, name: str) -> dict[tuple[tuple[str, str], ...], float]:

@@ -25,6 +25,7 @@ from ladder.users import as_bodies, post_outcomes
 from ladder.world.feedfile import COUNTS, INPUTS, update_feed, write_feed
 from tests.maturity.conftest import before, between, edit, git, in_fahrenheit
 from tests.maturity.level2 import (
+    OFF_BY_ONE,
     by_hand,
     commit,
     crons,
@@ -33,7 +34,6 @@ from tests.maturity.level2 import (
     owners,
 )
 from tests.maturity.level3 import (
-    OFF_BY_ONE,
     Decision,
     Hand,
     Registry,
@@ -116,19 +116,29 @@ class Practice:
 
 # One line in each part of the package, made wrong, and a test that has to turn red for it.
 BROKEN = {
+    "core/problem.py": (
+        'kind="category" if labels else kinds[plain]',
+        "kind=kinds[plain]",
+        "test_problem.py::test_the_facts_about_each_field_are_read_from_its_annotations",
+    ),
+    "problem/features.py": (
+        '"hour": hours % 24',
+        '"hour": (hours + 1) % 24',
+        "problem/test_bikes.py::test_hour_and_weekday_are_those_of_the_calendar",
+    ),
     "data/features.py": (
-        "row.timestamp.hour,",
-        "row.timestamp.hour + 1,",
+        "return since.days * 86400 + since.seconds",
+        "return since.days * 86400 + since.seconds + 3600",
         "test_features.py::test_a_row_becomes_float32_values_in_that_order",
     ),
     "training/evaluate.py": (
         "float((predicted - truth).mean())",
         "float((truth - predicted).mean())",
-        "test_evaluate.py::test_errors_are_in_bikes_and_beside_those_of_simple_baselines",
+        "test_evaluate.py::test_errors_are_in_the_unit_of_the_label_and_beside_those_of_simple_baselines",
     ),
     "release/checks.py": (
-        "(answers)[17] > BUSY:",
-        "(answers)[17] > BUSY / 10:",
+        "(complaint := test.complaint(numbers)):",
+        '(complaint := test.complaint(numbers)) == "":',
         "test_release_checks.py::test_a_model_that_lost_its_exponential_fails",
     ),
     "release/gates/integrity.py": (
@@ -142,8 +152,8 @@ BROKEN = {
         "test_ab_statistics.py::test_what_is_clear_is_decided",
     ),
     "prediction_log/outcomes.py": (
-        'if row["count"] != counts[hour]',
-        'if row["count"] < counts[hour] - 9',
+        'if row["label"] != labels[moment]',
+        'if row["label"] < labels[moment] - 9',
         "test_prediction_log.py::test_outcomes_may_come_late_again_and_corrected",
     ),
     "serving/keys.py": (
@@ -304,7 +314,7 @@ def practice(
         for number, month in enumerate(later, 2):
             if number == 3:
                 git(place, "clone", "--quiet", "--config", "core.autocrlf=false", str(folder), str(colleague))
-                edit(colleague / "params.yaml", "learning_rate: 0.1", "learning_rate: 0.12")
+                edit(colleague / "params.yaml", "params: {}", "params: {learning_rate: 0.12}")
                 commit(colleague, "Learn a little faster")
                 git(folder, "pull", "--quiet", "--ff-only", str(colleague), "main")
             feeds.append(published(happened, month))
@@ -434,10 +444,10 @@ def test_any_answer_is_followed_back_to_the_rows_as_they_were_published_then(
         found = trace(practice, given["id"])
         # What was asked, answered and true.
         answer = found["answer"]
-        assert answer["hour"] == given["timestamp"].isoformat()
+        assert answer["event_time"] == given["timestamp"].isoformat()
         assert (answer["prediction"], answer["outcome"]) == (given["prediction"], given["count"])
         for name in INPUTS[1:]:
-            assert answer["conditions"][name] == (None if pd.isna(given[name]) else given[name])
+            assert answer["inputs"][name] == (None if pd.isna(given[name]) else given[name])
         # Who put it there, and on what grounds.
         deployment = registry.run(found["deployment"]["id"])
         assert deployment.data.tags["kind"] == found["deployment"]["kind"] == "deployment"
@@ -516,7 +526,7 @@ def test_a_test_on_users_decides_and_stops_one_that_looked_better_on_last_weeks_
         asked = between(practice.asked, began, now)
         # Both answered each hour, of which the first answer counts, and the numbers are those of the log.
         count = asked["timestamp"].nunique()
-        assert evidence["hours"] == count < len(asked)
+        assert evidence["rows"] == count < len(asked)
         last = evidence["days"][-1]
         assert last["ratio"] == pytest.approx(mine[:count].sum() / theirs[:count].sum())
         assert last["low"] < last["ratio"] < last["high"]
@@ -607,9 +617,10 @@ def test_an_experiment_of_data_scientists_is_a_commit_and_the_job_takes_it_to_th
     # What is between two versions is one line in a file of theirs; the rest the job did.
     _, second, third, _ = practice.code
     changed = git(practice.folder, "diff", "--unified=0", second, third)
-    assert [line for line in changed.splitlines() if re.match(r"[+-] ", line)] == [
-        "-    learning_rate: 0.1",
-        "+    learning_rate: 0.12",
+    lines = [line for line in changed.splitlines() if re.match(r"[+-] ", line)]
+    assert [line.partition(" #")[0] for line in lines] == [
+        "-  params: {}",
+        "+  params: {learning_rate: 0.12}",
     ]
     registry = practice.registry()
     runs_of = [registry.run(each.run_id) for each in registry.registered()]
@@ -625,15 +636,15 @@ def test_inputs_and_outputs_are_a_matter_of_all_and_a_change_of_them_stops_at_a_
     folder = practice.apart(tmp_path / "project")
     owned = owners(folder)
     everybody = DATA_TEAMS | ENGINEERS
-    schema = "bike_demand/data/schema.py"
+    schema = "bike_demand/problem/schema.py"
     for path in (schema, "bike_demand/handoff.py", "params.yaml"):
         assert owned[path] == everybody
     log = [teams for path, teams in owned.items() if path.startswith("bike_demand/prediction_log/")]
     assert len(log) > 4
     assert all(teams == ENGINEERS for teams in log)
-    assert owners(workcopy.make(level(2), tmp_path / "below"))[schema] == {"@data-engineers"}
+    assert owners(workcopy.make(level(2), tmp_path / "below"))[schema] == {"@data-scientists"}
     # Engineers change what a row may hold; the models that there are were made for something else.
-    edit(folder / schema, '"windspeed_kmh": (0, 400)', '"windspeed_kmh": (0, 250)')
+    edit(folder / schema, "ge=0, le=400", "ge=0, le=250")
     live = Registry(folder).aliases()["champion"]
     with pytest.raises(UserError) as refused:
         run_command("python -m bike_demand deploy 4", folder)
@@ -729,7 +740,7 @@ def test_every_experiment_keeps_its_settings_metrics_and_plots(practice: Practic
         assert {"mae", "bias", "mae_last_week"} <= set(run.data.metrics)
         assert json.loads(registry.artifact(run.info.run_id, "metrics.json")) == run.data.metrics
         plots = registry.artifacts(run.info.run_id, "plots")
-        assert {Path(each).stem for each in plots} >= {"error_by_week", "error_by_hour"}
+        assert {Path(each).stem for each in plots} >= {"error_by_week", "error_by_slice"}
         for plot in plots:
             assert b"<svg" in registry.artifact(run.info.run_id, plot)
     assert len({run.data.metrics["mae"] for run in trained}) == len(trained)
@@ -744,7 +755,7 @@ def test_each_versions_data_model_and_code_are_restored_from_version_control(
         restore(practice.folder, version, feed, code, tmp_path / version.number)
     # What is in no commit does not train.
     folder = practice.apart(tmp_path / "project")
-    edit(folder / "params.yaml", "max_iter: 100", "max_iter: 20")
+    edit(folder / "params.yaml", "learning_rate: 0.12", "learning_rate: 0.05")
     with pytest.raises(UserError, match=r"uncommitted changes .* commit first"):
         practice.typing.run_command("python -m bike_demand train", folder)
     assert len(Registry(folder).versions()) == 4
@@ -868,7 +879,9 @@ def test_every_version_was_tested_in_the_application_and_one_that_only_looks_who
         assert golden["passed"]
         assert golden["evidence"]["requests"] > 40
         assert integration["passed"]
-        assert len(integration["evidence"]["checks"]) >= 9
+        checks = integration["evidence"]["checks"]
+        assert len(checks) >= 7
+        assert "behaves" in checks  # by all behavioral tests of the problem
         page = registry.artifact(decision.run.info.run_id, "decision.html").decode()
         assert integration["title"] in page
         assert version.tags["digest"] in page

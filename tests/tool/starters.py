@@ -24,7 +24,6 @@ _TRACE = re.compile(
     )
 )
 CONFLICT = re.compile(r"^<<<<<<< [^\n]*\n(.*?)^=======\n(.*?)^>>>>>>> [^\n]*\n", re.MULTILINE | re.DOTALL)
-RUSH = "1 at 8, 17 and 18 h of a working day"
 
 
 def tracked(project: Path) -> list[str]:
@@ -106,32 +105,24 @@ def lacks(*names: str) -> Callable[[Path], None]:
 
 
 def _feature(project: Path) -> None:
-    path = project / NAME / "data" / "features.py"
+    path = project / NAME / "problem" / "features.py"
     replace(
         path,
-        '    "holiday": "0 or 1",\n',
-        '    "holiday": "0 or 1",\n    "rush": "1 at 8, 17 and 18 h of a working day",\n',
+        "    return calendar | {name: columns[name] for name in PASSED_ON}\n",
+        '    return calendar | {name: columns[name] for name in PASSED_ON} | {"rush": rush(columns)}\n',
     )
-    replace(path, "            row.holiday,\n", "            row.holiday,\n            rush(row),\n")
-    replace(path, '"weekday": (0, 6)}', '"weekday": (0, 6), "rush": (0, 1)}')
-    replace(path, "[rows, 9]", "[rows, 10]")
     replace(
         path,
-        "def to_matrix(",
-        "def rush(row: Conditions) -> int:\n"
+        "def hour(",
+        "def rush(columns: Columns) -> Array:\n"
         '    """Whether people are on their way to work or home."""\n'
-        "    return int(row.workingday == 1 and row.timestamp.hour in (8, 17, 18))\n\n\ndef to_matrix(",
+        '    on_the_way: Array = np.isin(hour(columns), (8, 17, 18)) & (columns["workingday"] == 1)\n'
+        "    return on_the_way\n\n\ndef hour(",
     )
-    tests = project / "tests" / "test_features.py"
-    replace(tests, '        "holiday",\n', '        "holiday",\n        "rush",\n')
-    replace(tests, "[[17, 2, 0, 1, 3,", "[[17, 2, 0, 1, 0, 3,")
-    replace(tests, "(0, 9)", "(0, 10)")
     replace(
-        tests,
-        '            *(float(record[name] or "nan") for name in FEATURES[2:]),\n',
-        '            *(float(record[name]) for name in ("workingday", "holiday")),\n'
-        '            record["workingday"] == "1" and record["timestamp"][11:13] in ("08", "17", "18"),\n'
-        '            *(float(record[name] or "nan") for name in FEATURES[5:]),\n',
+        project / "tests" / "problem" / "test_bikes.py",
+        '        "windspeed_kmh": 13.0,\n',
+        '        "windspeed_kmh": 13.0,\n        "rush": 0,\n',
     )
 
 
@@ -143,8 +134,8 @@ def _endpoint(project: Path) -> None:
     path = project / NAME / "serving" / "web.py"
     replace(
         path,
-        f"from {NAME}.data.target import",
-        f"from {NAME}.data.schema import CONDITION_COLUMNS\nfrom {NAME}.data.target import",
+        f"from {NAME}.core.current import PROBLEM\n",
+        f"from {NAME}.core.current import INPUT_COLUMNS, PROBLEM\n",
     )
     replace(
         path,
@@ -152,32 +143,31 @@ def _endpoint(project: Path) -> None:
         '        return Status(status="live")\n\n'
         '    @app.get("/columns", summary="What does a row need?")\n'
         "    async def columns() -> list[str]:\n"
-        "        return list(CONDITION_COLUMNS)\n",
+        "        return list(INPUT_COLUMNS)\n",
     )
 
 
 OWN_TEST = f'''\
 """What is our own: the rush hours, and the endpoint that tells the columns."""
 
-import json
 from pathlib import Path
 
-from {NAME}.data.features import FEATURES, to_matrix
-from {NAME}.data.schema import CONDITION_COLUMNS, EXAMPLE, Conditions
+from {NAME}.problem import PROBLEM
 from {NAME}.settings import load_settings
+from tests.problem.samples import columns_of
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_five_in_the_afternoon_of_a_working_day_is_a_rush_hour() -> None:
-    row = Conditions.model_validate_json(json.dumps(EXAMPLE))
-    assert to_matrix([row])[0, FEATURES.index("rush")] == 1
+    rows = [PROBLEM.example, dict(PROBLEM.example) | {{"workingday": 0}}]
+    assert PROBLEM.features(columns_of(PROBLEM, rows))["rush"].tolist() == [True, False]
 
 
 def test_the_columns_are_told() -> None:
     source = (ROOT / "{NAME}" / "serving" / "web.py").read_text(encoding="utf-8")
     assert '"/columns"' in source
-    assert CONDITION_COLUMNS[0] == "timestamp"
+    assert PROBLEM.time == "timestamp"
 
 
 def test_our_garage_holds_cars() -> None:
@@ -188,7 +178,7 @@ def test_our_garage_holds_cars() -> None:
 
 
 def _test(project: Path) -> None:
-    (project / "tests" / "test_own.py").write_text(OWN_TEST, encoding="utf-8", newline="\n")
+    (project / "tests" / "problem" / "test_own.py").write_text(OWN_TEST, encoding="utf-8", newline="\n")
 
 
 def _readme(project: Path) -> None:
@@ -234,9 +224,9 @@ def _setting(project: Path) -> None:
             f'"""Tells the busiest hour: `python -m {NAME}.busy`, a stage of each training."""\n\n'
             "import json\n"
             "from pathlib import Path\n\n"
-            f"from {NAME}.data.store import read_hours\n\n"
+            f"from {NAME}.data.store import read_rows\n\n"
             'if __name__ == "__main__":\n'
-            '    rows = read_hours(Path("state") / "data")\n'
+            '    rows = read_rows(Path("state") / "data")\n'
             "    found = max(rows, key=lambda row: row.count)\n"
             '    said = json.dumps({"busiest": found.timestamp.isoformat()})\n'
             '    Path("state", "run", "busy.json").write_text(said, encoding="utf-8")\n',
@@ -290,12 +280,14 @@ def _dependency_kept(project: Path) -> None:
 
 TEN = (
     Edit("the package has another name", lambda _: None, _package_kept),
-    Edit("a feature", _feature, has(f"{NAME}/data/features.py", "def rush(", "            rush(row),\n")),
+    Edit("a feature", _feature, has(f"{NAME}/problem/features.py", "def rush(", '{"rush": rush(columns)}')),
     Edit("a threshold", _threshold, has("params.yaml", "half_life_days: 45 ")),
     Edit(
-        "an endpoint", _endpoint, has(f"{NAME}/serving/web.py", '@app.get("/columns"', "CONDITION_COLUMNS\n")
+        "an endpoint",
+        _endpoint,
+        has(f"{NAME}/serving/web.py", '@app.get("/columns"', "INPUT_COLUMNS, PROBLEM\n"),
     ),
-    Edit("a test", _test, has("tests/test_own.py", OWN_TEST)),
+    Edit("a test", _test, has("tests/problem/test_own.py", OWN_TEST)),
     Edit("words", _readme, has("README.md", "Ask Mira.")),
     Edit("a step of a workflow", _workflow, has(".github/workflows/application.yml", f"{NAME} --help")),
     Edit("a dependency", _dependency, _dependency_kept),

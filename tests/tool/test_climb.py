@@ -81,7 +81,7 @@ def test_ten_changes_are_there_after_a_climb_and_so_is_the_next_level(number: in
     if number:
         assert (project / "state" / "kept").exists()
         # Without what the other tests share: that brings libraries in that take seconds to import.
-        chosen = ["--noconftest", "tests/test_own.py", "tests/test_features.py"]
+        chosen = ["--noconftest", "tests/problem/test_own.py", "tests/problem/test_bikes.py"]
         run(project, "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen)
     else:
         run(project, "-m", NAME, "--help")

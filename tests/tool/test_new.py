@@ -64,7 +64,7 @@ def test_a_project_has_the_files_of_its_level_and_a_few_of_its_own(number: int, 
         assert {
             "requirements.lock",
             ".github/workflows/application.yml",
-            f"{NAME}/data/features.py",
+            f"{NAME}/problem/features.py",
         } <= expected
     assert set(tracked(project)) == expected
     lying = {path.relative_to(project).as_posix() for path in project.rglob("*") if path.is_file()}

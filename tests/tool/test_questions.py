@@ -197,5 +197,5 @@ def test_at_level_2_model_and_data_are_on_record_and_who_released_it_is_not(
     again, taught, who = ask(runbook.load(folder), folder, witness, run_command, tmp_path / "asked")
     assert (again.answered, taught.answered, who.answered) == (True, True, False)
     assert "identical: model" in again.says
-    assert "hours, 2011-01-01T00:00:00 to 2011-03-06T23:00:00, data" in taught.says
+    assert "rows, 2011-01-01T00:00:00 to 2011-03-06T23:00:00, data" in taught.says
     assert "version 1" in who.says

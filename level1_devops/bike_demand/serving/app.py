@@ -2,11 +2,13 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Annotated
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
+from bike_demand.core.current import TIME, time_of
 from bike_demand.data.table import iso
 from bike_demand.handoff import Card
 from bike_demand.serving import docs
@@ -19,7 +21,7 @@ from bike_demand.settings import MODEL, load_settings
 class Prediction(BaseModel):
     """The prediction for one row."""
 
-    timestamp: str
+    timestamp: Annotated[str, Field(alias=TIME)]
     prediction: float
     model_version: str
 
@@ -36,7 +38,7 @@ def create_app(model: OnnxModel | None, lifespan: Lifespan | None = None) -> Fas
     # It reads the body and writes the response itself: FastAPI's way takes longer than the model does.
     @app.post(
         "/predict",
-        summary="Predict demand",
+        summary="Predict",
         description=docs.PREDICT,
         responses=docs.PREDICT_RESPONSES,
         response_model=Prediction | list[Prediction],
@@ -46,7 +48,7 @@ def create_app(model: OnnxModel | None, lifespan: Lifespan | None = None) -> Fas
         current = live_model()
         rows, listed = parse_rows(await read_body(request))
         content = [
-            {"timestamp": iso(row.timestamp), "prediction": prediction, "model_version": current.version}
+            {TIME: iso(time_of(row)), "prediction": prediction, "model_version": current.version}
             for row, prediction in zip(rows, current.predict(rows), strict=True)
         ]
         return Response(to_json(content if listed else content[0]), media_type="application/json")

@@ -4,12 +4,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import onnxruntime
 
-from bike_demand.data.features import FEATURES, to_matrix
-from bike_demand.data.schema import EXAMPLE, Conditions
-from bike_demand.data.target import DECIMALS, LOWEST, UNIT
+from bike_demand.core.current import HIGHEST, LOWEST, PROBLEM, Inputs
+from bike_demand.data.features import to_matrix
 from bike_demand.errors import UserError
 from bike_demand.handoff import INPUT_NAME, MODEL_FILE, OUTPUT_NAME, Card, read_handoff
 from bike_demand.runtime import open_session
@@ -23,11 +21,12 @@ class OnnxModel:
         self._session = session
         self.card = card
         self.version = card.version
+        self._names = card.names
 
-    def predict(self, rows: Sequence[Conditions]) -> list[float]:
-        """The prediction for each row, rounded to DECIMALS."""
-        (predicted,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: to_matrix(rows)})
-        return [round(value, DECIMALS) for value in predicted[:, 0].tolist()]
+    def predict(self, rows: Sequence[Inputs]) -> list[float]:
+        """The prediction for each row, rounded to the problem's decimals."""
+        (predicted,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: to_matrix(rows, self._names)})
+        return [round(value, PROBLEM.decimals) for value in predicted[:, 0].tolist()]
 
 
 def load_model(folder: Path) -> OnnxModel:
@@ -40,17 +39,19 @@ def load_model(folder: Path) -> OnnxModel:
         said = " ".join(str(error).split())
         raise UserError(f"{path}: not a model that ONNX Runtime loads ({said}); ask for a new one") from None
     takes = [(each.name, each.shape[1:], each.type) for each in session.get_inputs()]
-    if takes != [(INPUT_NAME, [len(FEATURES)], "tensor(float)")]:
+    if takes != [(INPUT_NAME, [len(handoff.card.inputs)], "tensor(float)")]:
         raise UserError(
-            f"{path}: takes {takes}, not one float table `{INPUT_NAME}` of {len(FEATURES)} columns; ask for a"
-            " model that fits"
+            f"{path}: takes {takes}, not one float table `{INPUT_NAME}` of"
+            f" {len(handoff.card.inputs)} columns; ask for a model that fits"
         )
     if [each.name for each in session.get_outputs()] != [OUTPUT_NAME]:
         raise UserError(f"{path}: does not give `{OUTPUT_NAME}`; ask for a model that fits")
     model = OnnxModel(session, handoff.card)
-    (tried,) = model.predict([Conditions.model_validate_json(json.dumps(EXAMPLE))])
-    if not (np.isfinite(tried) and tried >= LOWEST):
-        raise UserError(f"{path}: answers {tried} {UNIT} for an ordinary hour; ask for a model that works")
+    (tried,) = model.predict([Inputs.model_validate_json(json.dumps(PROBLEM.example))])
+    if not LOWEST <= tried <= HIGHEST:
+        raise UserError(
+            f"{path}: predicts {tried} {PROBLEM.unit} for the problem's example; ask for a model that works"
+        )
     return model
 
 

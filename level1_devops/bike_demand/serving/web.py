@@ -11,13 +11,15 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.exception_handlers import http_exception_handler
 from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel
+from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
 from uvicorn.supervisors import Multiprocess
 
-from bike_demand.data.target import DESCRIPTION, TITLE
+from bike_demand.core.current import PROBLEM
 from bike_demand.errors import UserError
 from bike_demand.settings import Serving
 
@@ -42,13 +44,14 @@ class Detail(BaseModel):
 def new_app(lifespan: Lifespan | None = None) -> FastAPI:
     """An application with `/docs` (which needs no network) and `/live`. No redirect names a host."""
     app = FastAPIOffline(
-        title=TITLE,
-        description=DESCRIPTION,
+        title=PROBLEM.title,
+        description=PROBLEM.description,
         redoc_url=None,
         lifespan=lifespan,
         redirect_slashes=False,  # Starlette would redirect to the address by which the proxy knows us
     )
     app.state.draining = False
+    app.add_exception_handler(404, _not_found)
     app.add_exception_handler(ClientDisconnect, _client_gone)
 
     @app.get("/", include_in_schema=False)
@@ -150,6 +153,16 @@ class _Workers(Multiprocess):
             with contextlib.suppress(OSError):
                 os.kill(process.process.pid or 0, signal.SIGINT)
         super().handle_int()
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    """Redirect `/docs/` to `/docs`, relative to the address that the client used."""
+    assert isinstance(error, StarletteHTTPException)
+    path = request.url.path
+    if path != "/" and path.endswith("/"):
+        query = f"?{request.url.query}" if request.url.query else ""
+        return RedirectResponse(f"../{path.rstrip('/').rpartition('/')[2]}{query}")
+    return await http_exception_handler(request, error)
 
 
 async def _client_gone(_request: Request, _error: Exception) -> Response:

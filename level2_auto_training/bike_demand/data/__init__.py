@@ -1,1 +1,1 @@
-"""The data: what a row is, the months gathered from the feed, and what the model sees of them."""
+"""The data: rows of the feed, gathered by month, and what the model sees of them."""

@@ -2,7 +2,7 @@
 
 import typer
 
-from bike_demand.data.store import read_hours
+from bike_demand.data.store import read_rows
 from bike_demand.errors import UserError
 from bike_demand.progress import spinner
 from bike_demand.release import gate
@@ -35,7 +35,7 @@ def run(
         typer.echo(f"Version {candidate.number} is live already; nothing was changed.")
         return
     with spinner("Comparing and testing"):
-        proposal = gate.propose(tracking, candidate, read_hours(DATA), settings.release)
+        proposal = gate.propose(tracking, candidate, read_rows(DATA), settings.release)
     for line in gate.described(proposal):
         typer.echo(line)
     if check and not proposal.objections:

@@ -8,9 +8,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from bike_demand.data.schema import Hour
+from bike_demand.core.current import PROBLEM, Row, rounded, shown, targets, time_of
 from bike_demand.data.table import iso
-from bike_demand.data.target import ERROR_NAME, ERROR_UNIT, error, rounded, targets
 from bike_demand.errors import UserError
 from bike_demand.release.checks import CHECKS, failures
 from bike_demand.serving.onnx_model import load_model
@@ -30,7 +29,7 @@ class Comparison:
     """Mean errors of two holdout models on rows that neither was trained on."""
 
     rows: int
-    first: str | None  # hours in ISO 8601; None where there are no rows
+    first: str | None  # event times in ISO 8601; None where there are no rows
     last: str | None
     candidate: float  # NaN where there are no rows
     champion: float | None  # None where nothing is live
@@ -54,13 +53,13 @@ def newest(tracking: Tracking) -> Version:
     return versions[-1]
 
 
-def propose(tracking: Tracking, candidate: Version, hours: Sequence[Hour], settings: Release) -> Proposal:
+def propose(tracking: Tracking, candidate: Version, rows: Sequence[Row], settings: Release) -> Proposal:
     """Judge a candidate: its integration test, and its holdout model beside the champion's on fresh rows."""
     champion = tracking.champion()
     objections = [f"its integration test fails: {said}" for said in _tested(tracking, candidate)[:1]]
     comparison = None
     try:
-        comparison = _compare(tracking, candidate, champion, hours)
+        comparison = _compare(tracking, candidate, champion, rows)
     except UserError as error:
         objections.append(f"it cannot be compared: {error}")
     else:
@@ -101,8 +100,8 @@ def described(proposal: Proposal) -> list[str]:
         lines.append(f"Version {candidate.number}: there is nothing to compare it on.")
     else:
         lines.append(
-            f"On {comparison.rows} hours that neither holdout model was trained on, {comparison.first} to"
-            f" {comparison.last}, {ERROR_NAME} in {ERROR_UNIT}:"
+            f"On {comparison.rows} rows that neither holdout model was trained on, {comparison.first} to"
+            f" {comparison.last}, {PROBLEM.loss.name} in {PROBLEM.loss.unit}:"
         )
         lines.append(f"  version {candidate.number:<5} candidate  {rounded(comparison.candidate):>7}")
         if champion is not None and comparison.champion is not None:
@@ -130,33 +129,33 @@ def _tested(tracking: Tracking, candidate: Version) -> list[str]:
 def _compared(comparison: Comparison, settings: Release) -> list[str]:
     if comparison.rows < settings.min_rows:
         return [
-            f"there are {comparison.rows} fresh hours to compare on, too few (release.min_rows in params.yaml"
+            f"there are {comparison.rows} fresh rows to compare on, too few (release.min_rows in params.yaml"
             f" is {settings.min_rows}), so run ingest"
         ]
     mae, limit = comparison.candidate, comparison.champion
     if not math.isfinite(mae):
-        return ["it has no answer for some of the fresh hours"]
+        return ["it has no prediction for some of the fresh rows"]
     if limit is not None and mae > limit * (1 + settings.tolerance):
-        return [f"it is worse than what is live ({rounded(mae)} against {rounded(limit)} {ERROR_UNIT})"]
+        return [f"it is worse than what is live ({shown(mae)} against {shown(limit)})"]
     return []
 
 
 def _compare(
-    tracking: Tracking, candidate: Version, champion: Version | None, hours: Sequence[Hour]
+    tracking: Tracking, candidate: Version, champion: Version | None, rows: Sequence[Row]
 ) -> Comparison:
-    """Compare on those of the gathered hours that lie after what both holdout models learned from.
+    """Compare on those of the gathered rows that lie after what both holdout models learned from.
 
     The models that were registered saw the latest rows, so only their holdout models can be judged on
     them. Raises UserError where one is unknown or cannot be read.
     """
     both = [version for version in (candidate, champion) if version is not None]
     learned_until = max(_data_of(tracking, version).last for version in both)
-    fresh = [row for row in hours if iso(row.timestamp) > learned_until]
+    fresh = [row for row in rows if iso(time_of(row)) > learned_until]
     errors = [_error(tracking, version, fresh) for version in both]
     return Comparison(
         len(fresh),
-        iso(fresh[0].timestamp) if fresh else None,
-        iso(fresh[-1].timestamp) if fresh else None,
+        iso(time_of(fresh[0])) if fresh else None,
+        iso(time_of(fresh[-1])) if fresh else None,
         errors[0],
         errors[1] if champion is not None else None,
     )
@@ -169,12 +168,12 @@ def _data_of(tracking: Tracking, version: Version) -> Dataset:
     return dataset
 
 
-def _error(tracking: Tracking, version: Version, rows: Sequence[Hour]) -> float:
+def _error(tracking: Tracking, version: Version, rows: Sequence[Row]) -> float:
     with TemporaryDirectory() as scratch:
         model = load_model(tracking.fetch(_holdout_run(version), HANDOFF_ARTIFACT, Path(scratch)))
     if not rows:
         return float("nan")
-    return float(error(np.array(model.predict(rows)), targets(rows)).mean())
+    return float(PROBLEM.loss.of(np.array(model.predict(rows)), targets(rows)).mean())
 
 
 def _holdout_run(version: Version) -> str:

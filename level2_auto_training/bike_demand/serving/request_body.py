@@ -7,13 +7,14 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import Field, TypeAdapter, ValidationError
 from starlette.requests import ClientDisconnect
 
-from bike_demand.data.schema import MAX_ROWS, Conditions
+from bike_demand.core.current import Inputs
 
 MAX_BYTES = 1024 * 1024
+MAX_ROWS = 1000  # so that a request keeps others waiting for a few milliseconds at most
 MAX_ERRORS = 10  # of one response
 
-_One = TypeAdapter(Conditions)
-_Many = TypeAdapter(Annotated[list[Conditions], Field(min_length=1, max_length=MAX_ROWS)])
+_One = TypeAdapter(Inputs)
+_Many = TypeAdapter(Annotated[list[Inputs], Field(min_length=1, max_length=MAX_ROWS)])
 
 
 async def read_body(request: Request) -> bytes:
@@ -33,7 +34,7 @@ async def read_body(request: Request) -> bytes:
     return body
 
 
-def parse_rows(body: bytes) -> tuple[list[Conditions], bool]:
+def parse_rows(body: bytes) -> tuple[list[Inputs], bool]:
     """The rows, and whether they came as a list. Raises RequestValidationError, which names the fields."""
     try:
         if body.lstrip()[:1] == b"[":

@@ -21,7 +21,7 @@ COMMIT = "git.commit"
 UNCOMMITTED = "git.uncommitted"
 NO_COMMIT = "none"
 PASSED = "passed"  # tag: whether the holdout model was good enough to register the model
-LEFT_OUT = "left_out"  # tag: how many gathered hours it did not learn from, and why
+LEFT_OUT = "left_out"  # tag: how many gathered rows it did not learn from, and why
 LOCK_TAG = "dvc.lock"  # tag: SHA-256 of the dvc.lock of the run, which names all that went into it
 
 
@@ -34,7 +34,7 @@ class Recorded:
     version: int | None  # None where the holdout model did not pass
     mae: float
     rows: int = 0  # that the model learned from
-    left_out: str = "nothing"  # how many gathered hours it did not learn from, and why
+    left_out: str = "nothing"  # how many gathered rows it did not learn from, and why
 
     @property
     def data_summary(self) -> str:
@@ -80,7 +80,7 @@ def record(
     def log(kind: str, files: Sequence[Path], holdout: dict[str, str]) -> str:
         period = report[kind]
         # The name tells the rows apart: MLflow keeps one data set for each name and digest.
-        name = f"hours-until-{period['last'][:13]}"
+        name = f"rows-until-{period['last'][:13]}"
         return tracking.log_run(
             f"{kind} {period['last'][:10]}",
             params=_params(settings),
@@ -117,8 +117,8 @@ def _files(revision: Revision | None) -> Iterator[list[Path]]:
 
 def _params(settings: Settings) -> dict[str, Any]:
     training: dict[str, Any] = settings.training.model_dump()
-    recipe: dict[str, Any] = training.pop("recipe")
-    return training | recipe
+    params: dict[str, Any] = training.pop("params")
+    return training | params
 
 
 def _digest(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""One training: from the gathered hours to a fitted model and its error on days it has not seen."""
+"""One training: from the gathered rows to a fitted model and its error on days it has not seen."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,9 +6,8 @@ from datetime import timedelta
 
 from sklearn.pipeline import Pipeline
 
+from bike_demand.core.current import CADENCE, LABEL, PROBLEM, Row, targets, time_of
 from bike_demand.data.features import to_matrix
-from bike_demand.data.schema import Hour
-from bike_demand.data.target import NOTHING, error, targets
 from bike_demand.errors import UserError
 from bike_demand.settings import Training
 from bike_demand.training.model import fit, predict
@@ -27,23 +26,23 @@ class Trained:
     mae: float
 
 
-def train(rows: Sequence[Hour], settings: Training) -> Trained:
+def train(rows: Sequence[Row], settings: Training) -> Trained:
     """Fit the recipe to all rows, and once more without the last days to see how it does on these.
 
     Raises UserError where there are too few rows, or the target is 0 in all of them.
     """
     if not rows:
-        raise UserError("no hours before --as-of were gathered; give a later one, or run ingest again")
-    begin = rows[-1].timestamp - timedelta(days=settings.holdout_days) + timedelta(hours=1)
-    past = [row for row in rows if row.timestamp < begin]
+        raise UserError("no rows before --as-of were gathered; give a later one, or run ingest again")
+    begin = time_of(rows[-1]) - timedelta(days=settings.holdout_days) + CADENCE
+    past = [row for row in rows if time_of(row) < begin]
     held_out = rows[len(past) :]
     if len(past) < settings.min_rows:
         raise UserError(
-            f"{len(past)} hours to learn from besides the last {settings.holdout_days} days, too few: gather"
+            f"{len(past)} rows to learn from besides the last {settings.holdout_days} days, too few: gather"
             f" more (training.min_rows in params.yaml is {settings.min_rows})"
         )
     if not targets(past).any():
-        raise UserError(f"{NOTHING} in the gathered hours; look into the feed")
-    holdout = fit(past, settings.recipe, settings.half_life_days)
-    mae = float(error(predict(holdout, to_matrix(held_out)), targets(held_out)).mean())
-    return Trained(fit(rows, settings.recipe, settings.half_life_days), holdout, len(held_out), mae)
+        raise UserError(f"what is learned of `{LABEL}` is 0 in all of the gathered rows; look into the feed")
+    holdout = fit(past, settings.params, settings.half_life_days)
+    mae = float(PROBLEM.loss.of(predict(holdout, to_matrix(held_out)), targets(held_out)).mean())
+    return Trained(fit(rows, settings.params, settings.half_life_days), holdout, len(held_out), mae)

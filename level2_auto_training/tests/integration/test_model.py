@@ -1,5 +1,6 @@
-"""The model that is live, in the application as it is now; where none is live yet, one that is trained here.
+"""The model that is live, in the application as it is now.
 
+Run alone, it is the project's model; among all other tests, one of the toy problem that is trained here.
 Before a release it is the application that stays and the model that changes: `release` does the same checks.
 """
 
@@ -13,11 +14,12 @@ from typing import Any
 import pytest
 
 from bike_demand.__main__ import main
-from bike_demand.data.schema import CONDITION_COLUMNS, EXAMPLE
-from bike_demand.release.checks import failures, hours
+from bike_demand.core.current import INPUT_COLUMNS, PROBLEM
+from bike_demand.release.checks import failures
 from bike_demand.serving.onnx_model import load_model
 from bike_demand.settings import load_settings
 from bike_demand.tracking import HANDOFF_ARTIFACT, Tracking
+from tests import toy
 from tests.conftest import ENVIRONMENT, ROOT
 from tests.registry import put_live
 from tests.service import Service, running
@@ -26,13 +28,14 @@ from tests.service import Service, running
 @pytest.fixture(scope="module")
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The hand-off of that model."""
+    if PROBLEM is toy.PROBLEM:
+        trained: Path = request.getfixturevalue("handoff")
+        return trained
     with contextlib.chdir(ROOT):
         tracking = Tracking(load_settings())
         champion = tracking.champion()
-        if champion is not None:
-            return tracking.fetch(champion.run_id, HANDOFF_ARTIFACT, tmp_path_factory.mktemp("live"))
-    trained: Path = request.getfixturevalue("handoff")
-    return trained
+        assert champion is not None, "no model to test: none is live yet"
+        return tracking.fetch(champion.run_id, HANDOFF_ARTIFACT, tmp_path_factory.mktemp("live"))
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +56,7 @@ def service(copy: Path) -> Iterator[Service]:
         yield service
 
 
-def ask(service: Service, body: Any) -> Any:
+def predict(service: Service, body: Any) -> Any:
     response = service.client.post("/predict", json=body)
     assert response.status_code == 200, response.text
     return response.json()
@@ -67,16 +70,16 @@ def test_the_service_is_ready_with_that_model(service: Service, model: Path) -> 
     assert service.client.get("/ready").status_code == 200
     about = service.client.get("/model").json()
     assert (about["version"], about["digest"]) == ("1", load_model(model).digest)
-    assert ask(service, EXAMPLE)["model_version"] == "1"
+    assert predict(service, PROBLEM.example)["model_version"] == "1"
 
 
-def test_the_batch_command_gives_the_answers_of_the_service(service: Service, copy: Path) -> None:
-    rows = hours("2012-06-13") + hours("2012-06-16", humidity=None)
+def test_the_batch_command_gives_the_predictions_of_the_service(service: Service, copy: Path) -> None:
+    rows = [PROBLEM.example, *PROBLEM.more_examples.values()]
     with (copy / "rows.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, CONDITION_COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, INPUT_COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     assert main(["predict", "rows.csv", "predictions.csv"]) == 0
     with (copy / "predictions.csv").open(encoding="utf-8", newline="") as file:
         batch = [each | {"prediction": float(each["prediction"])} for each in csv.DictReader(file)]
-    assert batch == ask(service, rows)
+    assert batch == predict(service, rows)

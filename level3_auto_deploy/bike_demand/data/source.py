@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import fsspec
 import tenacity
 
-from bike_demand.data.month import first_hour, next_month
+from bike_demand.data.month import first_moment, next_month
 from bike_demand.errors import UnreachableError, UserError
 
 T = TypeVar("T")
@@ -113,7 +113,7 @@ class Source:
 
     def _look_up(self, month: str) -> Published | None:
         try:
-            first_hour(month)
+            first_moment(month)
         except ValueError:
             raise UserError(f"{self.describe(month)}: there is no month {month}") from None
         address = f"{self._root.rstrip('/')}/{month}.csv"

@@ -18,13 +18,13 @@ Logged: TypeAlias = Row[Any]  # a row of `tables.predictions`, with its columns 
 
 @dataclass(frozen=True)
 class Pair:
-    """What two versions predicted for one hour, and its count. `variant` is whose was shown."""
+    """What two versions predicted for one event time, and its label. `variant` is whose was shown."""
 
-    hour: datetime
+    time: datetime
     variant: str
     prediction: float
     other: float
-    count: int
+    label: float
 
 
 @dataclass(frozen=True)
@@ -45,39 +45,45 @@ def find(database: Database, prediction_id: str) -> Logged | None:
         return connection.execute(select(predictions).where(predictions.c.id == prediction_id)).one_or_none()
 
 
-def outcome(database: Database, hour: datetime) -> int | None:
-    """The true count of an hour; None while it is not known."""
+def outcome(database: Database, event_time: datetime) -> float | None:
+    """The label of that event time; None while it is not known."""
     with database.reading() as connection:
-        found: int | None = connection.scalar(select(outcomes.c.count).where(outcomes.c.hour == hour))
+        found: float | None = connection.scalar(
+            select(outcomes.c.label).where(outcomes.c.event_time == event_time)
+        )
         return found
 
 
 def pairs(database: Database, version: int, other: int, since: datetime, until: datetime) -> list[Pair]:
-    """The hours from `since` to before `until` that both answered and whose count is known, ascending.
+    """The event times from `since` to before `until` that both predicted and whose label is known, ascending.
 
-    Of each hour the first answer that was given, whichever of the two was shown. `prediction` is that of
+    Of each the first prediction that was given, whichever of the two was shown. `prediction` is that of
     `version`, `other` that of `other`.
     """
     was_shown = and_(predictions.c.version == version, predictions.c.other_version == other)
     was_unseen = and_(predictions.c.version == other, predictions.c.other_version == version)
-    rows = _first_of_each_hour(
+    rows = _first_of_each_time(
         database, since, until, or_(was_shown, was_unseen), predictions.c.other_prediction.is_not(None)
     )
     found = []
     for row in rows:
-        if row["count"] is not None:
+        if row["label"] is not None:
             both = (row["prediction"], row["other_prediction"])
             mine, theirs = both if row["version"] == version else both[::-1]
-            found.append(Pair(row["hour"], row["variant"], mine, theirs, row["count"]))
+            found.append(Pair(row["event_time"], row["variant"], mine, theirs, row["label"]))
     return found
 
 
 def waiting(database: Database, since: datetime, until: datetime) -> int:
-    """How many hours from `since` to before `until` were answered, but have no outcome yet."""
+    """How many event times from `since` to before `until` have a prediction, but no outcome yet."""
     statement = (
-        select(func.count(predictions.c.hour.distinct()))
-        .outerjoin(outcomes, outcomes.c.hour == predictions.c.hour)
-        .where(predictions.c.hour >= since, predictions.c.hour < until, outcomes.c.hour.is_(None))
+        select(func.count(predictions.c.event_time.distinct()))
+        .outerjoin(outcomes, outcomes.c.event_time == predictions.c.event_time)
+        .where(
+            predictions.c.event_time >= since,
+            predictions.c.event_time < until,
+            outcomes.c.event_time.is_(None),
+        )
     )
     with database.reading() as connection:
         return int(connection.scalar(statement) or 0)
@@ -91,20 +97,20 @@ def workers(database: Database, seen_within: float) -> list[Worker]:
         return [Worker(**row) for row in connection.execute(statement).mappings()]
 
 
-def _first_of_each_hour(
+def _first_of_each_time(
     database: Database, since: datetime, until: datetime, *where: ColumnElement[bool]
 ) -> Sequence[RowMapping]:
-    """Of these predictions the first for each hour, with the hour's count (None: not known), ascending."""
-    where = (*where, predictions.c.hour >= since, predictions.c.hour < until)
+    """Of these predictions the first for each event time, with its label (None: not known), ascending."""
+    where = (*where, predictions.c.event_time >= since, predictions.c.event_time < until)
     place = func.row_number().over(
-        partition_by=predictions.c.hour, order_by=(predictions.c.made_at, predictions.c.id)
+        partition_by=predictions.c.event_time, order_by=(predictions.c.made_at, predictions.c.id)
     )
     first = select(predictions, place.label("place")).where(*where).subquery()
     statement = (
-        select(first, outcomes.c.count)
-        .outerjoin(outcomes, outcomes.c.hour == first.c.hour)
+        select(first, outcomes.c.label)
+        .outerjoin(outcomes, outcomes.c.event_time == first.c.event_time)
         .where(first.c.place == 1)
-        .order_by(first.c.hour)
+        .order_by(first.c.event_time)
     )
     with database.reading() as connection:
         return connection.execute(statement).mappings().all()

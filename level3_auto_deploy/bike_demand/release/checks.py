@@ -9,12 +9,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
-from bike_demand.data.schema import CONDITION_COLUMNS, EXAMPLE
-from bike_demand.data.target import BUSY, ERROR_UNIT, HIGHEST, LOWEST, UNIT
+from bike_demand.core.current import HIGHEST, INPUT_COLUMNS, LOWEST, PROBLEM, TIME
 from bike_demand.serving.batch import score
 from bike_demand.serving.onnx_model import OnnxModel
 
-WORKING_DAY, DAY_OFF = "2012-06-13", "2012-06-16"
 TIMEOUT_SECONDS = 30
 
 CLIENT, OPERATIONS = "client", "operations"  # whose key it is
@@ -34,12 +32,6 @@ def failures(address: str, model: OnnxModel, keys: Mapping[str, str] = NO_KEYS) 
         return [said for check in CHECKS for said in check(ask, model)]
 
 
-def hours(day: str, **changes: Any) -> list[dict[str, Any]]:
-    """The 24 rows of a day, with weather as in the example but for the changes."""
-    row = EXAMPLE | {"workingday": int(day == WORKING_DAY)} | changes
-    return [row | {"timestamp": f"{day}T{hour:02}:00:00"} for hour in range(24)]
-
-
 def is_ready(ask: Ask, model: OnnxModel) -> Iterator[str]:
     """The application says that it is ready, and with which model."""
     status, about = ask("GET", "/model")
@@ -56,46 +48,29 @@ def answers_documented_examples(ask: Ask, _: OnnxModel) -> Iterator[str]:
             yield f"the documented example '{name}' is not answered"
 
 
-def answers_possible_numbers(ask: Ask, _: OnnxModel) -> Iterator[str]:
-    """In any weather, the humidity known or not."""
-    for day in (WORKING_DAY, DAY_OFF):
-        for weather in (1, 2, 3, 4):
-            for temp in (-15.0, 5.0, 25.0, 40.0):
-                for humidity in (0.55, None):
-                    rows = hours(day, weather=weather, temp_c=temp, feels_like_c=temp, humidity=humidity)
-                    status, answers = ask("POST", "/predict", rows)
-                    if status != 200:
-                        yield f"{day}, weather {weather}, {temp:g} degrees: answered with status {status}"
-                    elif wrong := [each for each in _numbers(answers) if not LOWEST <= each <= HIGHEST]:
-                        yield f"{day}, weather {weather}, {temp:g} degrees: {wrong[0]} {ERROR_UNIT}"
-
-
-def knows_night_from_day(ask: Ask, _: OnnxModel) -> Iterator[str]:
-    """Less at 3 h than at 13 h and 17 h. More it does not ask: habits change."""
-    for day in (WORKING_DAY, DAY_OFF):
-        status, answers = ask("POST", "/predict", hours(day))
-        by_hour = _numbers(answers) if status == 200 else [0.0] * 24
-        if not by_hour[3] < min(by_hour[13], by_hour[17]) / 2:
-            yield f"{day}: {by_hour[3]} {UNIT} at 3 h, {by_hour[13]} at 13 h and {by_hour[17]} at 17 h"
-
-
-def knows_a_busy_hour(ask: Ask, _: OnnxModel) -> Iterator[str]:
-    """A model that lost its exponential keeps the shape of a day, at low answers."""
-    status, answers = ask("POST", "/predict", hours(WORKING_DAY))
-    if status != 200 or not _numbers(answers)[17] > BUSY:
-        yield f"{WORKING_DAY}, warm and clear: hardly anybody rides home at 17 h"
+def behaves(ask: Ask, _: OnnxModel) -> Iterator[str]:
+    """It predicts possible numbers, and passes the problem's behavioral tests."""
+    for test in PROBLEM.behavior_tests:
+        rows = list(test.rows())
+        status, predicted = ask("POST", "/predict", rows)
+        if status != 200:
+            yield f"{test.sentence} The rows are answered with status {status}"
+            continue
+        numbers = _numbers(predicted)
+        if wrong := [each for each in numbers if not LOWEST <= each <= HIGHEST]:
+            yield f"{test.sentence} {wrong[0]} {PROBLEM.unit} is no possible prediction"
+        elif test.complaint is not None and (complaint := test.complaint(numbers)):
+            yield f"{test.sentence} {complaint}"
 
 
 def batch_answers_the_same(ask: Ask, model: OnnxModel) -> Iterator[str]:
     """The batch command gives what the service gives."""
-    rows = hours(WORKING_DAY, humidity=None)
-    lines = [
-        ",".join(str(row[name] if row[name] is not None else "") for name in CONDITION_COLUMNS)
-        for row in rows
-    ]
+    rows = [PROBLEM.example, *PROBLEM.more_examples.values()]
+    given = [[row.get(name) for name in INPUT_COLUMNS] for row in rows]
+    lines = [",".join("" if value is None else str(value) for value in values) for values in given]
     with TemporaryDirectory() as name:
         source, target = Path(name) / "rows.csv", Path(name) / "predictions.csv"
-        text = "".join(f"{line}\n" for line in (",".join(CONDITION_COLUMNS), *lines))
+        text = "".join(f"{line}\n" for line in (",".join(INPUT_COLUMNS), *lines))
         source.write_text(text, encoding="utf-8", newline="\n")
         score(model, source, target)
         batch = [float(line.split(",")[1]) for line in target.read_text(encoding="utf-8").splitlines()[1:]]
@@ -105,7 +80,7 @@ def batch_answers_the_same(ask: Ask, model: OnnxModel) -> Iterator[str]:
 
 def answers_say_where_they_come_from(ask: Ask, model: OnnxModel) -> Iterator[str]:
     """Each has an id of its own, and the version."""
-    answers = ask("POST", "/predict", hours(WORKING_DAY))[1]
+    answers = ask("POST", "/predict", [PROBLEM.example, *PROBLEM.more_examples.values()])[1]
     if len({each["id"] for each in answers}) != len(answers):
         yield "two answers have the same id"
     if {each["model_version"] for each in answers} != {model.version}:
@@ -113,9 +88,9 @@ def answers_say_where_they_come_from(ask: Ask, model: OnnxModel) -> Iterator[str
 
 
 def takes_outcomes(ask: Ask, _: OnnxModel) -> Iterator[str]:
-    """What happened in an hour is taken, and taken once more."""
+    """What became known is taken, and taken once more."""
     for _again in range(2):
-        status, answer = ask("POST", "/outcomes", [{"timestamp": f"{WORKING_DAY}T17:00:00", "count": 500}])
+        status, answer = ask("POST", "/outcomes", [{TIME: PROBLEM.example[TIME], **PROBLEM.example_label}])
         if status != 200:
             yield f"an outcome is answered with status {status}: {answer}"
             return
@@ -123,17 +98,16 @@ def takes_outcomes(ask: Ask, _: OnnxModel) -> Iterator[str]:
 
 def refuses_bad_input(ask: Ask, _: OnnxModel) -> Iterator[str]:
     """And names the field."""
-    status, answer = ask("POST", "/predict", EXAMPLE | {"temp_c": "warm"})
-    if status != 422 or answer["detail"][0]["loc"] != ["body", "temp_c"]:
-        yield "a wrong temperature is not refused by name"
+    for name in INPUT_COLUMNS:
+        status, answer = ask("POST", "/predict", {**PROBLEM.example, name: ["wrong"]})
+        if status != 422 or answer["detail"][0]["loc"][:2] != ["body", name]:
+            yield f"a wrong {name} is not refused by name"
 
 
 CHECKS = (
     is_ready,
     answers_documented_examples,
-    answers_possible_numbers,
-    knows_night_from_day,
-    knows_a_busy_hour,
+    behaves,
     batch_answers_the_same,
     answers_say_where_they_come_from,
     takes_outcomes,

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from filelock import FileLock, Timeout
 
 from bike_demand.clock import now as now_of
-from bike_demand.data.store import read_hours
+from bike_demand.data.store import read_rows
 from bike_demand.errors import UnreachableError, UserError
 from bike_demand.release import transitions
 from bike_demand.release.decision import DeploymentDecision, GateVerdict, page_of, store, stored
@@ -296,9 +296,9 @@ class _Attempt:
         store(self.tracking, record, decision.model_copy(update=changes), page=True)
 
     def _context(self, scratch: str) -> GateContext:
-        hours = read_hours(DATA, self.as_of)
+        rows = read_rows(DATA, self.as_of)
         champion = self.tracking.champion()
-        return GateContext(self.settings, self.tracking, self.version, champion, hours, Path(scratch))
+        return GateContext(self.settings, self.tracking, self.version, champion, rows, Path(scratch))
 
     def _titles(self) -> tuple[tuple[str, str], ...]:
         return tuple((gate.id, gate.title) for gate in self.gates)

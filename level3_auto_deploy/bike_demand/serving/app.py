@@ -7,9 +7,10 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response, Security
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
+from bike_demand.core.current import TIME, time_of
 from bike_demand.data.table import iso
 from bike_demand.errors import UserError
 from bike_demand.handoff import Input, Output
@@ -38,14 +39,14 @@ class Prediction(BaseModel):
     """The prediction for one row. By `id` it can be traced to the rows that the model was trained on."""
 
     id: str
-    timestamp: str
+    timestamp: Annotated[str, Field(alias=TIME)]
     prediction: float
     variant: Variant
     model_version: str
 
 
 class Acknowledgement(BaseModel):
-    """How many of the outcomes are new, were known already, or got another count."""
+    """How many of the outcomes are new, were known already, or got another label."""
 
     new: int
     unchanged: int
@@ -53,7 +54,7 @@ class Acknowledgement(BaseModel):
 
 
 class AboutOther(BaseModel):
-    """The model that runs beside the live one, and the share of the hours for which it predicts."""
+    """The model that runs beside the live one, and the share of the event times for which it predicts."""
 
     version: str
     digest: str
@@ -103,7 +104,7 @@ def create_app(
     # model does.
     @app.post(
         "/predict",
-        summary="Predict demand",
+        summary="Predict",
         description=docs.PREDICT,
         responses=docs.PREDICT_RESPONSES,
         response_model=Prediction | list[Prediction],
@@ -231,7 +232,7 @@ def _as_dicts(batch: PredictedBatch) -> list[dict[str, Any]]:
     return [
         {
             "id": id_,
-            "timestamp": iso(row.timestamp),
+            TIME: iso(time_of(row)),
             "prediction": prediction,
             "variant": who,
             "model_version": versions[who],

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SecondModel:
-    """A model that predicts every row too; for `share` (0 to 1) of the hours its prediction is returned."""
+    """A model that predicts every row too; for `share` (0 to 1) of the event times it is shown."""
 
     model: OnnxModel
     deployment: str

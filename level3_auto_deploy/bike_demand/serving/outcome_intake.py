@@ -5,28 +5,13 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
-from bike_demand.data.schema import EXAMPLE, MAX_ROWS, Count, EventHour
+from bike_demand.core.current import LABEL, Outcome, label_of, time_of
 from bike_demand.data.table import iso
 from bike_demand.prediction_log.database import Database, open_database
 from bike_demand.prediction_log.outcomes import Stored, store
-from bike_demand.serving.request_body import invalid
-
-
-class Outcome(BaseModel):
-    """How many bikes were rented in an hour."""
-
-    model_config = ConfigDict(
-        strict=True,
-        extra="forbid",
-        frozen=True,
-        json_schema_extra={"example": {"timestamp": EXAMPLE["timestamp"], "count": 587}},
-    )
-
-    timestamp: EventHour
-    count: Count
-
+from bike_demand.serving.request_body import MAX_ROWS, invalid
 
 _Many = TypeAdapter(Annotated[list[Outcome], Field(min_length=1, max_length=MAX_ROWS)])
 
@@ -37,11 +22,11 @@ def parse_outcomes(body: bytes) -> list[Outcome]:
         found = _Many.validate_json(body)
     except ValidationError as error:
         raise invalid(error) from None
-    counts: dict[datetime, int] = {}
+    labels: dict[datetime, float] = {}
     for place, each in enumerate(found):
-        if counts.setdefault(each.timestamp, each.count) != each.count:
-            message = f"{iso(each.timestamp)} is there twice, with different counts"
-            problem: dict[str, Any] = {"type": "value_error", "loc": ("body", place, "count"), "msg": message}
+        if labels.setdefault(time_of(each), label_of(each)) != label_of(each):
+            message = f"{iso(time_of(each))} is there twice, with different labels"
+            problem: dict[str, Any] = {"type": "value_error", "loc": ("body", place, LABEL), "msg": message}
             raise RequestValidationError([problem])
     return found
 
@@ -57,7 +42,7 @@ class OutcomeStore:
         """Store them durably. Raises UserError where the database is away."""
         database = self._database or open_database(self._address)
         try:
-            stored = store(database, [(each.timestamp, each.count) for each in outcomes])
+            stored = store(database, [(time_of(each), label_of(each)) for each in outcomes])
         except BaseException:
             self._database = None  # it may have been deleted and made anew: open it again
             database.close()

@@ -1,7 +1,7 @@
-"""Predicts rows: each with the model its hour is assigned to and, beside the requests, with the other one.
+"""Predicts rows: each with the model its event time is assigned to and, beside the requests, with the other.
 
-The randomization unit is the hour, not the user: a switchback design. The assignment is a salted hash, so it
-is the same in every process, after every restart, and for whoever checks it later.
+The randomization unit is the event time, not the user: a switchback design. The assignment is a salted hash,
+so it is the same in every process, after every restart, and for whoever checks it later.
 """
 
 import hashlib
@@ -14,13 +14,14 @@ from typing import Literal, NamedTuple
 
 from uuid_utils import uuid7
 
-from bike_demand.data.schema import Conditions
+from bike_demand.core.current import TIME, Inputs, time_of
 from bike_demand.data.table import iso
 from bike_demand.prediction_log.writer import Row
 from bike_demand.serving.live_models import LiveModels
 from bike_demand.serving.onnx_model import OnnxModel
 
 Variant = Literal["champion", "challenger"]
+_TIME = {TIME}  # what the log has in a column of its own
 OnFailure = Callable[[str, int], None]  # gets the version, and for how many rows it failed
 
 
@@ -30,7 +31,7 @@ class PredictedBatch(NamedTuple):
     at: float
     client: str
     live: LiveModels
-    rows: Sequence[Conditions]
+    rows: Sequence[Inputs]
     ids: Sequence[str]
     predictions: Sequence[float]
     variants: Sequence[Variant]
@@ -41,16 +42,14 @@ class InvalidPredictionError(Exception):
 
 
 @lru_cache(maxsize=8192)
-def variant(hour: datetime, share: float, salt: str) -> Variant:
-    """Whose prediction an hour (local time) gets: the challenger's for `share` (0 to 1) of the hours."""
-    digest = hashlib.sha256(f"{salt}\n{iso(hour)}".encode()).digest()
+def variant(event_time: datetime, share: float, salt: str) -> Variant:
+    """Whose prediction an event time gets: the challenger's for `share` (0 to 1) of them."""
+    digest = hashlib.sha256(f"{salt}\n{iso(event_time)}".encode()).digest()
     return "challenger" if int.from_bytes(digest[:8]) < share * 2**64 else "champion"
 
 
-def predict_rows(
-    live: LiveModels, rows: Sequence[Conditions], client: str, failed: OnFailure
-) -> PredictedBatch:
-    """Predict each row with the model that is assigned to its hour.
+def predict_rows(live: LiveModels, rows: Sequence[Inputs], client: str, failed: OnFailure) -> PredictedBatch:
+    """Predict each row with the model that is assigned to its event time.
 
     Where the challenger fails, the live model predicts, and is logged as the one that did. Raises
     InvalidPredictionError where the live one returns no number.
@@ -58,7 +57,7 @@ def predict_rows(
     at, ids, other = time.time(), [str(uuid7()) for _ in rows], live.other
     variants: list[Variant] = ["champion"] * len(rows)
     if other is not None and other.share:
-        variants = [variant(row.timestamp, other.share, other.salt) for row in rows]
+        variants = [variant(time_of(row), other.share, other.salt) for row in rows]
         if "challenger" in variants:
             try:
                 theirs = iter(_predict(other.model, _of(rows, variants, "challenger")))
@@ -89,14 +88,8 @@ def to_log_rows(batches: Sequence[PredictedBatch], failed: OnFailure) -> list[Ro
                     id_,
                     moment,
                     batch.client,
-                    row.timestamp,
-                    row.holiday,
-                    row.workingday,
-                    row.weather,
-                    row.temp_c,
-                    row.feels_like_c,
-                    row.humidity,
-                    row.windspeed_kmh,
+                    time_of(row),
+                    row.model_dump_json(exclude=_TIME),
                     prediction,
                     who,
                     version,
@@ -109,7 +102,7 @@ def to_log_rows(batches: Sequence[PredictedBatch], failed: OnFailure) -> list[Ro
     return made
 
 
-def _of(rows: Sequence[Conditions], variants: Sequence[Variant], wanted: Variant) -> Sequence[Conditions]:
+def _of(rows: Sequence[Inputs], variants: Sequence[Variant], wanted: Variant) -> Sequence[Inputs]:
     return [row for row, who in zip(rows, variants, strict=True) if who == wanted]
 
 
@@ -127,7 +120,7 @@ def _sides(live: LiveModels, who: Variant) -> tuple[int, str, int | None, str | 
 
 def _counterparts(batches: Sequence[PredictedBatch], failed: OnFailure) -> dict[str, float]:
     """By prediction id, what the model that was not used predicts."""
-    wanted: dict[OnnxModel, tuple[list[str], list[Conditions]]] = {}
+    wanted: dict[OnnxModel, tuple[list[str], list[Inputs]]] = {}
     for batch in batches:
         other = batch.live.other
         if other is None:
@@ -145,7 +138,7 @@ def _counterparts(batches: Sequence[PredictedBatch], failed: OnFailure) -> dict[
     return found
 
 
-def _predict(model: OnnxModel, rows: Sequence[Conditions]) -> list[float]:
+def _predict(model: OnnxModel, rows: Sequence[Inputs]) -> list[float]:
     if not rows:
         return []
     numbers = model.predict(rows)

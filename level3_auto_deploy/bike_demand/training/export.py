@@ -1,4 +1,6 @@
-"""The fitted model as ONNX, proved to answer like scikit-learn before anyone gets it."""
+"""The fitted model as ONNX, proved to predict like scikit-learn before anyone gets it."""
+
+import copy
 
 import numpy as np
 import numpy.typing as npt
@@ -6,10 +8,12 @@ import onnx
 from onnx import helper
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType
+from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
+from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
 
+from bike_demand.core.current import FIELDS, PROBLEM
 from bike_demand.data.features import FEATURES
-from bike_demand.data.target import DECIMALS, UNIT
 from bike_demand.errors import UserError
 from bike_demand.handoff import INPUT_NAME, OUTPUT_NAME
 from bike_demand.runtime import open_session
@@ -17,34 +21,68 @@ from bike_demand.training.model import predict
 
 # float32 sums of a hundred trees differ from float64 ones by about 1e-6 of the value.
 RELATIVE_TOLERANCE = 1e-4
-ABSOLUTE_TOLERANCE = 10.0 ** -(DECIMALS + 1)  # an answer is rounded to DECIMALS
+ABSOLUTE_TOLERANCE = 10.0 ** -(PROBLEM.decimals + 1)  # a prediction is rounded to `decimals`
 OPSET = {"": 21, "ai.onnx.ml": 3}
 
 
 def to_onnx(pipeline: Pipeline) -> bytes:
-    """The whole model, from features to the answer. The same model gives the same bytes."""
-    content: bytes = with_inverse_link(convert(pipeline)).SerializeToString(deterministic=True)
+    """The whole model, from features to the prediction. The same model gives the same bytes.
+
+    Raises UserError where a part of it cannot be converted.
+    """
+    content: bytes = with_prediction(convert(pipeline), pipeline).SerializeToString(deterministic=True)
     return content
 
 
 def convert(pipeline: Pipeline) -> onnx.ModelProto:
-    """What skl2onnx makes of the pipeline: the logarithm of the prediction, as it leaves the link out."""
-    model: onnx.ModelProto = convert_sklearn(
-        pipeline,
-        name="bike-demand",
-        initial_types=[(INPUT_NAME, FloatTensorType([None, len(FEATURES)]))],
-        target_opset=OPSET,
-    )
+    """What skl2onnx makes of the pipeline, with its own outputs."""
+    try:
+        model: onnx.ModelProto = convert_sklearn(
+            _with_float32_thresholds(pipeline),
+            name=PROBLEM.name,
+            initial_types=[(INPUT_NAME, FloatTensorType([None, len(FEATURES)]))],
+            target_opset=OPSET,
+            options={"zipmap": False} if is_classifier(pipeline) else None,
+        )
+    except (MissingConverter, MissingShapeCalculator) as error:
+        steps = ", ".join(type(step).__name__ for _, step in pipeline.steps)
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"the model ({steps}) cannot be exported: {reason}; nothing was written") from None
     return model
 
 
-def with_inverse_link(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with exp() behind its output, which undoes the log link of Poisson loss."""
+def _with_float32_thresholds(pipeline: Pipeline) -> Pipeline:
+    """The same model with thresholds that float32 holds: for float32 values it predicts the same.
+
+    skl2onnx rounds thresholds of histogram gradient boosting to the nearest float32 (it rounds those of other
+    trees down). A value between the exact and the rounded threshold then takes the other branch. It reads
+    `_predictors`, as scikit-learn has no public access to these trees.
+    """
+    rounded = copy.deepcopy(pipeline)
+    for trees in getattr(rounded.steps[-1][1], "_predictors", ()):
+        for tree in trees:
+            exact = tree.nodes["num_threshold"]
+            near = exact.astype(np.float32)
+            tree.nodes["num_threshold"] = np.where(
+                near > exact, np.nextafter(near, np.float32(-np.inf)), near
+            )
+    return rounded
+
+
+def with_prediction(model: onnx.ModelProto, pipeline: Pipeline) -> onnx.ModelProto:
+    """The model with one output, the prediction: for classes the probability of the second one."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
     graph = result.graph
-    graph.node.append(helper.make_node("Exp", [graph.output[0].name], [OUTPUT_NAME], name="inverse_link"))
-    graph.output.pop()
+    if is_classifier(pipeline):
+        graph.initializer.append(helper.make_tensor("second_class", onnx.TensorProto.INT64, [1], [1]))
+        last = helper.make_node("Gather", [graph.output[1].name, "second_class"], [OUTPUT_NAME], axis=1)
+    elif getattr(pipeline.steps[-1][1], "loss", None) == "poisson":  # skl2onnx leaves its log link out
+        last = helper.make_node("Exp", [graph.output[0].name], [OUTPUT_NAME], name="inverse_link")
+    else:
+        last = helper.make_node("Identity", [graph.output[0].name], [OUTPUT_NAME])
+    graph.node.append(last)
+    del graph.output[:]
     graph.output.append(helper.make_tensor_value_info(OUTPUT_NAME, onnx.TensorProto.FLOAT, [None, 1]))
     del result.opset_import[:]
     result.opset_import.extend(helper.make_opsetid(domain, number) for domain, number in OPSET.items())
@@ -55,11 +93,11 @@ def with_inverse_link(model: onnx.ModelProto) -> onnx.ModelProto:
 def prove_parity(model: bytes, pipeline: Pipeline, X: npt.NDArray[np.float32]) -> float:
     """Compare the exported model with scikit-learn on rows X; the largest difference.
 
-    Each row is tried a second time with its humidity missing. Raises UserError where they differ.
+    Each row is tried a second time with all null that may be null. Raises UserError where they differ.
     """
-    dry = X.copy()
-    dry[:, FEATURES.index("humidity")] = np.nan
-    both = np.concatenate([X, dry])
+    sparse = X.copy()
+    sparse[:, [name in FIELDS and FIELDS[name].nullable for name in FEATURES]] = np.nan
+    both = np.concatenate([X, sparse])
     (exported,) = open_session(model).run(None, {INPUT_NAME: both})
     expected = predict(pipeline, both)
     difference = np.abs(exported.reshape(-1).astype(np.float64) - expected)
@@ -67,7 +105,7 @@ def prove_parity(model: bytes, pipeline: Pipeline, X: npt.NDArray[np.float32]) -
     if wrong.any():
         raise UserError(
             f"the exported model is not the trained one: {int(wrong.sum())} of {len(both)} predictions"
-            f" differ, by up to {np.nanmax(difference):.6g} {UNIT}; nothing was written, check the versions"
-            " of skl2onnx and onnx against requirements.lock"
+            f" differ, by up to {np.nanmax(difference):.6g} {PROBLEM.unit}; nothing was written, check the"
+            " versions of skl2onnx and onnx against requirements.lock"
         )
     return float(difference.max())

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bike_demand.data.store import read_hours
+from bike_demand.data.store import read_rows
 from bike_demand.settings import DATA, PARAMS, RUN, Settings
 from bike_demand.tracking import Dataset, Tracking
 from bike_demand.training.evaluate import passes
@@ -24,7 +24,7 @@ COMMIT = "git.commit"
 UNCOMMITTED = "git.uncommitted"
 NO_COMMIT = "none"
 PASSED = "passed"  # tag: whether the holdout model was good enough to register the model
-LEFT_OUT = "left_out"  # tag: how many gathered hours it did not learn from, and why
+LEFT_OUT = "left_out"  # tag: how many gathered rows it did not learn from, and why
 LOCK_TAG = "dvc.lock"  # tag: SHA-256 of the dvc.lock of the run, which names all that went into it
 PYTHON = "python"  # tag: the version that trained it
 
@@ -38,7 +38,7 @@ class Recorded:
     version: int | None  # None where the holdout model did not pass
     mae: float
     rows: int = 0  # that the model learned from
-    left_out: str = "nothing"  # how many gathered hours it did not learn from, and why
+    left_out: str = "nothing"  # how many gathered rows it did not learn from, and why
 
     @property
     def data_summary(self) -> str:
@@ -85,7 +85,7 @@ def record(
     def log(kind: str, files: Sequence[Path], holdout: dict[str, str]) -> str:
         period = report[kind]
         # The name tells the rows apart: MLflow keeps one data set for each name and digest.
-        name = f"hours-until-{period['last'][:13]}"
+        name = f"rows-until-{period['last'][:13]}"
         return tracking.log_run(
             f"{kind} {period['last'][:10]}",
             params=_params(settings),
@@ -101,7 +101,7 @@ def record(
         # A refit has no rows left to be evaluated on, so its metrics are those of its holdout model.
         if passed:
             golden = RUN / GOLDEN_FILE
-            write_golden(golden, RUN / FINAL, read_hours(DATA))
+            write_golden(golden, RUN / FINAL, read_rows(DATA))
             run_id = log(FINAL, [*files, golden], {"holdout_run_id": holdout_run_id})
         else:
             run_id = holdout_run_id
@@ -128,8 +128,8 @@ def _files(revision: Revision | None) -> Iterator[list[Path]]:
 
 def _params(settings: Settings) -> dict[str, Any]:
     training: dict[str, Any] = settings.training.model_dump()
-    recipe: dict[str, Any] = training.pop("recipe")
-    return training | recipe
+    params: dict[str, Any] = training.pop("params")
+    return training | params
 
 
 def _digest(path: Path) -> str:

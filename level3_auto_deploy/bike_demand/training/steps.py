@@ -6,7 +6,7 @@ from datetime import datetime
 
 from filelock import FileLock, Timeout
 
-from bike_demand.data.target import ERROR_UNIT, rounded
+from bike_demand.core.current import shown
 from bike_demand.errors import UserError
 from bike_demand.settings import STATE, load_settings
 from bike_demand.store_address import absolute, reach
@@ -55,7 +55,7 @@ def put_on_record(revision: Revision | None, as_of: datetime | None) -> Made:
         made = record(tracking, settings, revision, {} if as_of is None else {"as_of": as_of.isoformat()})
     if made.version is None:
         raise UserError(
-            f"the holdout model is off by {rounded(made.mae)} {ERROR_UNIT}, worse than training.worst_ratio"
+            f"the holdout model is off by {shown(made.mae)}, worse than training.worst_ratio"
             f" in params.yaml allows; run {made.run_id} is on record, but no model was registered"
         )
     return made, known is None

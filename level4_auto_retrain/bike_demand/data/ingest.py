@@ -12,7 +12,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from bike_demand.data.month import first_hour, next_month, parse_month
+from bike_demand.core.current import Row, time_of
+from bike_demand.data.month import first_moment, next_month, parse_month
 from bike_demand.data.source import Published, Source
 from bike_demand.data.store import gathered_months
 from bike_demand.errors import UserError
@@ -59,11 +60,11 @@ def ingest(
     that tells the future (UTC; default: this machine's). `progress` may watch the months pass.
     Raises UserError where the feed cannot be reached or is not right; then `folder` is as it was.
     """
-    # No place on earth is further ahead of UTC, and the feed's hours are local ones.
+    # No place on earth is further ahead of UTC, and the feed's times may be local ones.
     latest = (now or datetime.now(UTC)).replace(tzinfo=None) + timedelta(hours=14)
     record = _read_record(folder)
     published = source.months(first_month)
-    wanted = [each for each in published if as_of is None or first_hour(each.month) < as_of]
+    wanted = [each for each in published if as_of is None or first_moment(each.month) < as_of]
     if not wanted:
         raise UserError(
             f"{source.address}: begins with {published[0].month}, after --as-of; give a later one"
@@ -71,7 +72,7 @@ def ingest(
     taken: dict[str, _Taken] = {}
     changed: dict[str, bytes] = {}
     for each in progress(wanted):
-        until = as_of if as_of is not None and as_of < first_hour(next_month(each.month)) else None
+        until = as_of if as_of is not None and as_of < first_moment(next_month(each.month)) else None
         known = record.get(each.month)
         if known is not None and _is_current(known, each, until, folder):
             taken[each.month] = known
@@ -85,7 +86,7 @@ def ingest(
         if known is None or known.sha256 != _digest(content) or not _is_there(known, each.month, folder):
             changed[each.month] = content
     if not taken:
-        raise UserError(f"{source.address}: no hour before --as-of; give a later one")
+        raise UserError(f"{source.address}: no row before --as-of; give a later one")
     # Months first, the record last: after a kill in between, a month is at most read once more.
     for month, content in changed.items():
         write_atomically(folder / f"{month}.csv", content)
@@ -97,6 +98,14 @@ def ingest(
     return Gathered(list(taken), list(changed), removed)
 
 
+def newest_rows(source: Source, first_month: str) -> list[Row]:
+    """The rows of the two newest published months, without gathering them. Raises UserError like `ingest`."""
+    rows: list[Row] = []
+    for each in source.months(first_month)[-2:]:
+        rows += parse_month(source.fetch(each), each.month, source.describe(each.month))
+    return rows
+
+
 def _fetch(
     source: Source, published: Published, until: datetime | None, latest: datetime, known: _Taken | None
 ) -> bytes:
@@ -105,7 +114,7 @@ def _fetch(
     Raises UserError where anything in it is wrong, or it cannot be reached.
     """
     name = source.describe(published.month)
-    if first_hour(published.month) > latest:
+    if first_moment(published.month) > latest:
         raise UserError(f"{name}: this month is in the future; nothing was gathered")
     content = source.fetch(published)
     if until is None and known is not None and known.sha256 == _digest(content):
@@ -116,7 +125,7 @@ def _fetch(
         raise UserError(f"{error}; nothing was gathered, have the feed corrected") from None
     if until is None:
         return content
-    before = sum(row.timestamp < until for row in rows)
+    before = sum(time_of(row) < until for row in rows)
     return b"".join(content.splitlines(keepends=True)[: 1 + before]) if before else b""
 
 

@@ -1,4 +1,4 @@
-"""The rule `counts`: what the feed publishes as counts has to be what was reported to the application.
+"""The rule `labels`: what the feed publishes as labels has to be what was reported to the application.
 
 It needs a service that gets outcomes, so it is a rule of its own beside those of `data.quality`.
 """
@@ -6,39 +6,43 @@ It needs a service that gets outcomes, so it is a rule of its own beside those o
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 
-from bike_demand.data.quality import COUNT, DAY, Violation, check
-from bike_demand.data.schema import Hour
+from bike_demand.core.current import LABEL, Row, label_of, time_of
+from bike_demand.data.quality import DAY, LABEL_SUBJECT, Violation, check
 from bike_demand.settings import QualityRules
 
 
 def check_gathered(
-    rows: Sequence[Hour], known: Mapping[datetime, int], rules: QualityRules
+    rows: Sequence[Row], known: Mapping[datetime, float], rules: QualityRules
 ) -> list[Violation]:
     """What breaks a rule in gathered rows (ascending, at least one), by these reported outcomes."""
-    return [*check(rows, rules, known), *counts(rows, known, rules)]
+    return [*check(rows, rules, known), *labels(rows, known, rules)]
 
 
-def counts(rows: Sequence[Hour], known: Mapping[datetime, int], rules: QualityRules) -> list[Violation]:
-    """Days (rows ascending) in which several counts differ from the outcomes; half of the hours have one.
+def labels(rows: Sequence[Row], known: Mapping[datetime, float], rules: QualityRules) -> list[Violation]:
+    """Days (rows ascending) in which several labels differ from the outcomes; half of the rows have one.
 
-    Of such a day all hours are bad but those whose count is the reported one.
+    Of such a day all rows are bad but those whose label is the reported one.
     """
-    rule = rules.counts
+    rule = rules.labels
     if rule is None:
         return []
-    days: dict[date, list[Hour]] = {}
+    days: dict[date, list[Row]] = {}
     for row in rows:
-        days.setdefault(row.timestamp.date(), []).append(row)
+        days.setdefault(time_of(row).date(), []).append(row)
     bad: list[datetime] = []
-    worst = (0, 0)
+    worst = (0.0, 0.0)
     for group in days.values():
-        both = [(row.count, known[row.timestamp]) for row in group if row.timestamp in known]
-        wrong = [pair for pair in both if abs(pair[0] - pair[1]) > max(rule.bikes, rule.differ * pair[1])]
-        if 2 * len(both) >= len(group) and len(wrong) >= rule.hours:
-            bad += [row.timestamp for row in group if row.count != known.get(row.timestamp)]
+        both = [(label_of(row), known[time_of(row)]) for row in group if time_of(row) in known]
+        # Of small labels a small correction is a large share, so their mean counts too.
+        mean = sum(abs(pair[1]) for pair in both) / max(1, len(both))
+        wrong = [pair for pair in both if abs(pair[0] - pair[1]) > rule.differ * max(abs(pair[1]), mean)]
+        if 2 * len(both) >= len(group) and len(wrong) >= rule.rows:
+            bad += [time_of(row) for row in group if label_of(row) != known.get(time_of(row))]
             worst = max(worst, *wrong, key=lambda pair: abs(pair[0] - pair[1]))
     if not bad:
         return []
-    message = f"feed counts disagree with the reported outcomes, as {worst[0]} instead of {worst[1]}"
-    ongoing = bad[-1] > rows[-1].timestamp - DAY
-    return [Violation(rule="counts", subject=COUNT, message=message, hours=tuple(bad), ongoing=ongoing)]
+    message = f"{LABEL} disagrees with the reported outcomes, as {worst[0]:g} instead of {worst[1]:g}"
+    ongoing = bad[-1] > time_of(rows[-1]) - DAY
+    return [
+        Violation(rule="labels", subject=LABEL_SUBJECT, message=message, times=tuple(bad), ongoing=ongoing)
+    ]

@@ -2,39 +2,40 @@
 
 from datetime import datetime, timedelta
 
-from bike_demand.data.schema import EARLIEST, Hour
+from bike_demand.core.current import TIME, Row, time_of
+from bike_demand.core.problem import EARLIEST
 from bike_demand.data.table import iso, parse_csv
 from bike_demand.errors import UserError
 
 
-def first_hour(month: str) -> datetime:
-    """The first hour of a month like `2011-01`. Raises ValueError where no feed can have such a month."""
-    hour = datetime.strptime(month, "%Y-%m")
-    if not EARLIEST.year <= hour.year < datetime.max.year:  # so that there is always a next month
+def first_moment(month: str) -> datetime:
+    """The first moment of a month like `2011-01`. Raises ValueError where no feed can have such a month."""
+    moment = datetime.strptime(month, "%Y-%m")
+    if not EARLIEST.year <= moment.year < datetime.max.year:  # so that there is always a next month
         raise ValueError(month)
-    return hour
+    return moment
 
 
 def next_month(month: str) -> str:
     """The month after `2011-01`, `2011-02`."""
-    return f"{first_hour(month) + timedelta(days=31):%Y-%m}"
+    return f"{first_moment(month) + timedelta(days=31):%Y-%m}"
 
 
-def parse_month(content: bytes, month: str, name: str, latest: datetime | None = None) -> list[Hour]:
+def parse_month(content: bytes, month: str, name: str, latest: datetime | None = None) -> list[Row]:
     """The rows of a month's file, ascending and without duplicates.
 
     No row may lie after `latest` (none: not checked). Raises UserError that names line and column.
     """
-    rows: list[Hour] = []
-    begin, end = first_hour(month), first_hour(next_month(month))
-    for line, row in parse_csv(content, name, Hour):
-        stamp = row.timestamp
+    rows: list[Row] = []
+    begin, end = first_moment(month), first_moment(next_month(month))
+    for line, row in parse_csv(content, name, Row):
+        stamp = time_of(row)
         if not begin <= stamp < end:
-            raise UserError(f"{name}, line {line}, column timestamp: {iso(stamp)} is not in {month}")
-        if rows and stamp <= rows[-1].timestamp:
-            what = "stands there twice" if stamp == rows[-1].timestamp else "is out of order"
-            raise UserError(f"{name}, line {line}, column timestamp: the hour {iso(stamp)} {what}")
+            raise UserError(f"{name}, line {line}, column {TIME}: {iso(stamp)} is not in {month}")
+        if rows and stamp <= time_of(rows[-1]):
+            what = "stands there twice" if stamp == time_of(rows[-1]) else "is out of order"
+            raise UserError(f"{name}, line {line}, column {TIME}: {iso(stamp)} {what}")
         if latest is not None and stamp > latest:
-            raise UserError(f"{name}, line {line}, column timestamp: {iso(stamp)} is in the future")
+            raise UserError(f"{name}, line {line}, column {TIME}: {iso(stamp)} is in the future")
         rows.append(row)
     return rows

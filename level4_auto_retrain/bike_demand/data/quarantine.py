@@ -1,30 +1,31 @@
-"""The quarantine: hours that trainings leave out, and why. It is kept with the version of the data.
+"""The quarantine: rows that trainings leave out, and why. It is kept with the version of the data.
 
 The file lies beside the data, as a further output of the stage that gathers them, so that a training that is
-reproduced leaves out the same hours, whatever is known by then.
+reproduced leaves out the same rows, whatever is known by then.
 """
 
+import csv
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from bike_demand.core.current import TIME, Row, time_of
 from bike_demand.data.label_check import check_gathered
 from bike_demand.data.quality import Violation, require_fit
 from bike_demand.data.regression_cases import BadDataCase, unrecognised
-from bike_demand.data.schema import Hour
-from bike_demand.data.store import gathered_months, read_hours
+from bike_demand.data.store import gathered_months, read_rows
 from bike_demand.data.table import iso
 from bike_demand.errors import UserError
 from bike_demand.files import write_atomically
 from bike_demand.settings import DATA, QUARANTINE, QualityRules, Settings
 
-GAPS = "gaps"  # the rule about hours that are not there: all others are about bad ones
+GAPS = "gaps"  # the rule about rows that are not there: all others are about bad ones
 
 
 class Quarantine(BaseModel):
-    """All violations in the gathered hours, and the regression cases that still have to be recognised."""
+    """All violations in the gathered rows, and the regression cases that still have to be recognised."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,28 +34,28 @@ class Quarantine(BaseModel):
 
     @property
     def left_out(self) -> set[datetime]:
-        """The hours that nothing is learned from."""
-        return {hour for each in self.violations if each.rule != GAPS for hour in each.hours}
+        """The event times of rows that nothing is learned from."""
+        return {moment for each in self.violations if each.rule != GAPS for moment in each.times}
 
-    def described(self, hours: int) -> str:
-        """What of so many hours was left out and why, as people read it; empty where nothing was."""
+    def described(self, rows: int) -> str:
+        """What of so many rows was left out and why, as people read it; empty where nothing was."""
         why = [
-            f"{each.subject} {each.rule} ({each.hours[0]:%Y-%m-%dT%H} to {each.hours[-1]:%Y-%m-%dT%H})"
+            f"{each.subject} {each.rule} ({iso(each.times[0])} to {iso(each.times[-1])})"
             for each in self.violations
             if each.rule != GAPS
         ]
-        return f"{hours:,} hours: {', '.join(why)}" if hours else ""
+        return f"{rows:,} rows: {', '.join(why)}" if rows else ""
 
     @property
     def lost(self) -> set[datetime]:
-        """The missing hours of gaps that are over."""
+        """The missing rows of gaps that are over."""
         gaps = [each for each in self.violations if each.rule == GAPS and not each.ongoing]
-        return {hour for each in gaps for hour in each.hours}
+        return {moment for each in gaps for moment in each.times}
 
 
 def quarantine_of(
-    rows: Sequence[Hour],
-    known: Mapping[datetime, int],
+    rows: Sequence[Row],
+    known: Mapping[datetime, float],
     cases: Sequence[BadDataCase],
     rules: QualityRules,
 ) -> Quarantine:
@@ -65,33 +66,35 @@ def quarantine_of(
     return Quarantine(violations=tuple(check_gathered(rows, known, rules)), cases=tuple(cases))
 
 
-def good(rows: Sequence[Hour], quarantine: Quarantine) -> list[Hour]:
+def good(rows: Sequence[Row], quarantine: Quarantine) -> list[Row]:
     """The rows that may be learned from."""
     bad = quarantine.left_out
-    return [row for row in rows if row.timestamp not in bad]
+    return [row for row in rows if time_of(row) not in bad]
 
 
-def training_hours(folder: Path = DATA, file: Path = QUARANTINE) -> list[Hour]:
-    """The gathered hours that may be learned from. Raises UserError where nothing was gathered."""
-    return good(read_hours(folder), read(file))
+def training_rows(folder: Path = DATA, file: Path = QUARANTINE) -> list[Row]:
+    """The gathered rows that may be learned from. Raises UserError where nothing was gathered."""
+    return good(read_rows(folder), read(file))
 
 
 def strike(folder: Path, file: Path) -> None:
-    """Remove the lines of the hours in quarantine from the files of the gathered months."""
-    bad = {iso(hour).encode() for hour in read(file).left_out}
+    """Remove the lines of the rows in quarantine from the files of the gathered months."""
+    bad = read(file).left_out
     for month in gathered_months(folder) if bad else ():
         path = folder / f"{month}.csv"
-        header, *lines = path.read_bytes().splitlines(keepends=True)
-        kept = [line for line in lines if line.partition(b",")[0] not in bad]
-        write_atomically(path, b"".join([header, *kept]))
+        header, *lines = path.read_text(encoding="utf-8-sig").splitlines(keepends=True)
+        position = next(csv.reader([header])).index(TIME)
+        times = [datetime.fromisoformat(record[position]) for record in csv.reader(lines)]
+        kept = [line for line, moment in zip(lines, times, strict=True) if moment not in bad]
+        write_atomically(path, "".join([header, *kept]).encode())
 
 
-def fit_hours(
-    rows: Sequence[Hour], quarantine: Quarantine, settings: Settings, as_of: datetime | None
-) -> list[Hour]:
+def fit_rows(
+    rows: Sequence[Row], quarantine: Quarantine, settings: Settings, as_of: datetime | None
+) -> list[Row]:
     """The rows (ascending, at least one) that may be learned from, if they are fit for training by `as_of`.
 
-    Bad hours are left out; what cannot be left out, a gap that goes on or a stale feed, stops the training.
+    Bad rows are left out; what cannot be left out, a gap that goes on or a stale feed, stops the training.
     Raises UserError where it does.
     """
     refuse_forgotten(quarantine, settings.quality)
@@ -99,7 +102,7 @@ def fit_hours(
     require_fit(rows, gaps, settings, as_of)
     rest = good(rows, quarantine)
     if not rest:
-        raise UserError("not one of the gathered hours is good; look into state/quarantine.json and the feed")
+        raise UserError("not one of the gathered rows is good; look into state/quarantine.json and the feed")
     return rest
 
 
@@ -110,16 +113,16 @@ def refuse_forgotten(quarantine: Quarantine, rules: QualityRules) -> None:
         if missed:
             raise UserError(
                 f"the rules under `quality` in params.yaml no longer recognise incident {case.incident}"
-                f" ({case.check}, {case.subject}): they miss {missed} of its {len(case.must)} bad hours;"
+                f" ({case.check}, {case.subject}): they miss {missed} of its {len(case.must)} bad rows;"
                 " nothing was trained, make them recognise it again"
             )
 
 
-def holdout_days(rows: Sequence[Hour], quarantine: Quarantine, days: int) -> int:
+def holdout_days(rows: Sequence[Row], quarantine: Quarantine, days: int) -> int:
     """How many days before the last row hold `days` days that are not left out: so many are held out."""
-    bad = {hour.date() for hour in quarantine.left_out | quarantine.lost}
-    last, found, back = rows[-1].timestamp.date(), 0, 0
-    while found < days and last - timedelta(days=back) >= rows[0].timestamp.date():
+    bad = {moment.date() for moment in quarantine.left_out | quarantine.lost}
+    last, found, back = time_of(rows[-1]).date(), 0, 0
+    while found < days and last - timedelta(days=back) >= time_of(rows[0]).date():
         found += last - timedelta(days=back) not in bad
         back += 1
     return max(back, days)

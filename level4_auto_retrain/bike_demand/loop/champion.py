@@ -1,7 +1,7 @@
 """Detects missing, out-of-band or regressing champions, and responds: restores, adopts, rolls back.
 
 A promotion is watched by pairs of predictions. One out of band has none yet, so the last good version
-predicts the same hours again.
+predicts the same rows again.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from bike_demand.errors import UserError
 from bike_demand.loop.context import Context
 from bike_demand.prediction_log import event_log
 from bike_demand.prediction_log.event_log import DONE, FAILED, LIVE, ROLL_BACK, Kind, Raised, Signal
-from bike_demand.prediction_log.queries import first_hour_after
+from bike_demand.prediction_log.queries import first_time_after
 from bike_demand.release import transitions
 from bike_demand.release.ab.evidence import Evidence, gather, under_watch
 from bike_demand.release.ab.step import step
@@ -116,7 +116,7 @@ def rolled_back_by_a_person(context: Context) -> list[Version]:
         if number in known or number == champion:
             continue
         version = context.tracking.version(number)
-        if LIVE_SINCE_TAG not in version.tags and _first_hour(context, number) is None:
+        if LIVE_SINCE_TAG not in version.tags and _first_time(context, number) is None:
             continue  # blocked before it was ever shown
         found.append(version)
     return found
@@ -173,16 +173,16 @@ def _complete_rollback(context: Context, action: int, number: int, reason: str) 
 def _since(context: Context, found: OutOfBandPromotion) -> datetime:
     """When the out-of-band champion took the place of the good one."""
     if found.good is None:
-        return min(_first_hour(context, found.version.number) or context.now, context.now)
-    first = first_hour_after(context.database, found.version.number, found.good.number) or context.now
+        return min(_first_time(context, found.version.number) or context.now, context.now)
+    first = first_time_after(context.database, found.version.number, found.good.number) or context.now
     good_since = found.good.tags.get(LIVE_SINCE_TAG)
     if good_since is not None:
         first = max(first, datetime.fromisoformat(good_since))
     return min(first, context.now)
 
 
-def _first_hour(context: Context, number: int) -> datetime | None:
-    return first_hour_after(context.database, number, None)
+def _first_time(context: Context, number: int) -> datetime | None:
+    return first_time_after(context.database, number, None)
 
 
 def _out_of_band(context: Context, version: Version, good: Version | None, since: datetime) -> Signal:
@@ -200,7 +200,7 @@ def _numbers(evidence: Evidence) -> dict[str, Any]:
         GOOD: evidence.trial.against,
         VERDICT: evidence.verdict,
         "since": evidence.trial.began.isoformat(),
-        "hours": evidence.hours,
+        "rows": evidence.rows,
     }
     if evidence.days:
         last = evidence.days[-1]

@@ -6,7 +6,7 @@ from contextlib import closing
 from datetime import datetime
 from typing import Any
 
-from bike_demand.data.target import ERROR_UNIT, UNIT
+from bike_demand.core.current import PROBLEM
 from bike_demand.monitoring.summary import undelivered_lines
 from bike_demand.prediction_log import event_log
 from bike_demand.prediction_log.database import open_database
@@ -49,14 +49,16 @@ def lines(incident: Incident) -> list[str]:
 
 def in_words(cost: dict[str, Any]) -> str:
     """What it cost, in a line."""
-    said = [f"{cost.get('hours', 0)} hours with a known count"]
+    said = [f"{cost.get('rows', 0)} rows with a known outcome"]
     if cost.get("error") is not None:
         usual = f", normally {cost['normal_error']:g}" if cost.get("normal_error") is not None else ""
-        said.append(f"off by {cost['error']:g} {ERROR_UNIT}{usual}")
+        said.append(f"off by {cost['error']:g} {PROBLEM.loss.unit}{usual}")
     if (above := cost.get("error_above_normal")) is not None:
-        said.append(f"{above:,} {UNIT} more than normal in all" if above > 0 else "no more than normal")
+        said.append(
+            f"{above:,} {PROBLEM.unit} more than normal in all" if above > 0 else "no more than normal"
+        )
     if cost.get("answers_by_bad_model"):
-        said.append(f"{cost['answers_by_bad_model']} hours answered by the bad model")
+        said.append(f"{cost['answers_by_bad_model']} rows predicted by the bad model")
     return "; ".join(said)
 
 

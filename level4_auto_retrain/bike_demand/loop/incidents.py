@@ -9,20 +9,21 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+import numpy as np
+
+from bike_demand.core.current import PROBLEM, Inputs, target_of
 from bike_demand.data.quality import FEED
 from bike_demand.data.regression_cases import make_case
-from bike_demand.data.schema import Conditions
-from bike_demand.data.target import ERROR_DECIMALS, error, target_of
 from bike_demand.errors import UserError
 from bike_demand.loop import champion
 from bike_demand.loop.alerts import alert
 from bike_demand.loop.champion import VERSION
 from bike_demand.loop.context import Context
-from bike_demand.monitoring.gathered import gathered_hours
+from bike_demand.monitoring.gathered import gathered_rows
 from bike_demand.monitoring.signals import SourcedViolation
 from bike_demand.prediction_log import event_log, history
 from bike_demand.prediction_log.event_log import DATA, ROLL_BACK, Incident, Kind, Raised
-from bike_demand.prediction_log.queries import ShownPrediction, first_hour_after, shown
+from bike_demand.prediction_log.queries import ShownPrediction, first_time_after, shown
 from bike_demand.release.rescored import predictions
 from bike_demand.release.rollback import GUARD
 from bike_demand.release.transitions import LIVE_SINCE_TAG
@@ -30,7 +31,7 @@ from bike_demand.tracking import BLOCKED_TAG
 
 KINDS = (Kind.QUALITY, Kind.ERROR, Kind.RELEASE, Kind.LOOP)
 NORMAL_DAYS = 60  # before an incident: what was normal
-LEAST_HOURS = 12  # with a known outcome, for the error of a version that was rolled back
+LEAST_ROWS = 12  # with a known outcome, for the error of a version that was rolled back
 BEFORE_DAYS = 21  # before bad data, of which their case takes what it needs
 
 
@@ -67,7 +68,7 @@ def of_people(context: Context) -> None:
     for version in champion.rolled_back_by_a_person(context):
         reason = version.tags[BLOCKED_TAG]
         watched = reason.startswith(GUARD)  # by the watch of its promotion, in a step of its own
-        first = first_hour_after(context.database, version.number, None) or context.now
+        first = first_time_after(context.database, version.number, None) or context.now
         since = min(_moment(version.tags.get(LIVE_SINCE_TAG), first), context.now)
         incident = event_log.open_incident(
             context.database,
@@ -90,7 +91,7 @@ def _end(context: Context, incident: Incident, found: Sequence[SourcedViolation]
     if incident.kind is Kind.RELEASE:
         cost |= _release_cost(context, incident)
     elif incident.kind is Kind.QUALITY and _keep_case(context, incident, found):
-        learned = " Its hours are a check of every later training from now on."
+        learned = " Its rows are a check of every later training from now on."
     event_log.end_incident(context.database, incident.id, context.now, cost)
     days = max(1, (context.now - incident.since).days)
     alert(
@@ -110,20 +111,23 @@ def _end(context: Context, incident: Incident, found: Sequence[SourcedViolation]
 
 
 def _cost(context: Context, incident: Incident) -> dict[str, Any]:
-    """Errors of all answers meanwhile, and by how much their sum is above that of normal hours.
+    """Errors of all answers meanwhile, and by how much their sum is above that of normal rows.
 
-    Normal is the median share of demand that a day was off by, so that neither the season nor an incident
+    Normal is the median share of the target that a day was off by, so that neither the season nor an incident
     shortly before sets the standard.
     """
     first = incident.since.date()
     during = history.days(context.database, first, context.now.date())
     before = history.days(context.database, first - timedelta(days=NORMAL_DAYS), first)
-    hours, total = sum(day.known for day in during), sum(day.error for day in during)
-    cost: dict[str, Any] = {"hours": hours, "error": round(total / hours, ERROR_DECIMALS) if hours else None}
-    shares = [day.error / day.count for day in before if day.count]
-    if hours and shares:
-        normal = statistics.median(shares) * sum(day.count for day in during)
-        cost |= {"normal_error": round(normal / hours, ERROR_DECIMALS)}
+    rows, total = sum(day.known for day in during), sum(day.error for day in during)
+    cost: dict[str, Any] = {
+        "rows": rows,
+        "error": round(total / rows, PROBLEM.loss.decimals) if rows else None,
+    }
+    shares = [day.error / day.target for day in before if day.target]
+    if rows and shares:
+        normal = statistics.median(shares) * sum(day.target for day in during)
+        cost |= {"normal_error": round(normal / rows, PROBLEM.loss.decimals)}
         cost |= {"error_above_normal": round(total - normal)}
     return cost
 
@@ -135,8 +139,8 @@ def _release_cost(context: Context, incident: Incident) -> dict[str, Any]:
     instead = [each.version for each in actions if each.detail.get(VERSION) == number and each.version]
     rows = shown(context.database, number, incident.since, context.now)
     cost: dict[str, Any] = {"answers_by_bad_model": len(rows) if instead else 0}
-    known = [row for row in rows if row.count is not None]
-    if not instead or len(known) < LEAST_HOURS:
+    known = [row for row in rows if row.label is not None]
+    if not instead or len(known) < LEAST_ROWS:
         return cost
     try:
         good = _error(known, predictions(context.tracking, context.tracking.version(instead[-1]), known))
@@ -144,29 +148,29 @@ def _release_cost(context: Context, incident: Incident) -> dict[str, Any]:
         return cost
     bad = _error(known, [row.prediction for row in known])
     return cost | {
-        "error_of_bad_model": round(bad, ERROR_DECIMALS),
-        "error_of_good_model": round(good, ERROR_DECIMALS),
+        "error_of_bad_model": round(bad, PROBLEM.loss.decimals),
+        "error_of_good_model": round(good, PROBLEM.loss.decimals),
         "error_above_normal": round((bad - good) * len(known)),
     }
 
 
 def _keep_case(context: Context, incident: Incident, found: Sequence[SourcedViolation]) -> bool:
-    """Keep the hours of bad data for later trainings; whether there was anything to keep."""
+    """Keep the rows of bad data for later trainings; whether there was anything to keep."""
     violations = [
         each
         for each in found
-        if each.violation.subject == incident.subject and each.violation.hours[-1] >= incident.since
+        if each.violation.subject == incident.subject and each.violation.times[-1] >= incident.since
     ]
     # The feed is what is trained on, so it goes first.
     for each in sorted(violations, key=lambda each: each.source != FEED):
-        since = each.violation.hours[0] - timedelta(days=BEFORE_DAYS)
-        rows: Sequence[Conditions]
+        since = each.violation.times[0] - timedelta(days=BEFORE_DAYS)
+        rows: Sequence[Inputs]
         if each.source == FEED:
-            rows = gathered_hours(since, context.now)
+            rows = gathered_rows(since, context.now)
         else:
             answers = history.answers(context.database, since, context.now)
             rows = [one.asked for one in history.first_answers(answers)]
-        known = history.counts(context.database, since, context.now)
+        known = history.labels(context.database, since, context.now)
         case = make_case(incident.id, each.violation, rows, known, context.settings.quality)
         if case is not None:
             event_log.add_regression_case(context.database, incident.id, DATA, case.model_dump(mode="json"))
@@ -175,8 +179,8 @@ def _keep_case(context: Context, incident: Incident, found: Sequence[SourcedViol
 
 
 def _error(rows: Sequence[ShownPrediction], answers: Sequence[float]) -> float:
-    right = [target_of(row.count or 0) for row in rows]
-    return sum(map(error, answers, right)) / len(rows)
+    right = [target_of(row.label or 0) for row in rows]
+    return float(PROBLEM.loss.of(np.array(answers), np.array(right)).mean())
 
 
 def _moment(given: object, otherwise: datetime) -> datetime:

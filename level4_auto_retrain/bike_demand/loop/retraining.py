@@ -7,7 +7,7 @@ training by the version of code and data, the deployment by its record.
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from bike_demand.data.target import ERROR_UNIT, rounded
+from bike_demand.core.current import shown
 from bike_demand.errors import UnreachableError, UserError
 from bike_demand.loop.context import Context
 from bike_demand.monitoring.rules import Tried
@@ -83,7 +83,7 @@ def _trained(context: Context, action: Action) -> int:
     )
     if new:
         context.report(
-            f"Registered as version {made.version}; holdout model off by {rounded(made.mae)} {ERROR_UNIT}."
+            f"Registered as version {made.version}; holdout model off by {shown(made.mae)}."
             f" {made.data_summary}"
         )
     else:

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from bike_demand.core.current import FIELDS, PROBLEM, ROWS_A_DAY, Inputs, time_of
 from bike_demand.data.features import to_matrix
-from bike_demand.data.schema import Conditions
 from bike_demand.errors import UserError
 from bike_demand.handoff import INPUT_NAME, OUTPUT_NAME, read_handoff
 from bike_demand.prediction_log.event_log import Kind, Signal
@@ -25,11 +25,10 @@ from bike_demand.settings import EVIDENTLY, REPORTS, STATE, Drift
 from bike_demand.tracking import HANDOFF_ARTIFACT, Tracking, Version
 
 PAGE = REPORTS / "drift.html"
-NUMBERS = ("temp_c", "feels_like_c", "humidity", "windspeed_kmh", "prediction")
-CATEGORIES = ("weather",)
+NUMBERS = (*(name for name, each in FIELDS.items() if each.kind in ("number", "integer")), "prediction")
+CATEGORIES = tuple(name for name, each in FIELDS.items() if each.kind in ("category", "boolean"))
 SHARES = 0.25  # the Jensen-Shannon distance from which on categories count as moved
-LEAST = 120  # hours on each side: most of a week
-PROJECT = "bike-demand"
+LEAST = 5 * ROWS_A_DAY  # rows on each side: most of a week
 SNAPSHOTS = "snapshots"  # where a workspace keeps those of a project
 
 Table = Mapping[str, Sequence[float | None]]
@@ -54,8 +53,8 @@ class Drifted:
         """As JSON has it."""
         return {
             "version": self.version,
-            "current": [hour.isoformat() for hour in self.current],
-            "reference": [hour.isoformat() for hour in self.reference],
+            "current": [moment.isoformat() for moment in self.current],
+            "reference": [moment.isoformat() for moment in self.reference],
             "distances": self.distances,
             "moved": list(self.moved),
         }
@@ -90,8 +89,8 @@ def reference_window(tracking: Tracking, champion: Version, days: int) -> tuple[
 def report(
     tracking: Tracking,
     champion: Version,
-    current: Sequence[tuple[Conditions, float | None]],
-    reference: Sequence[Conditions],
+    current: Sequence[tuple[Inputs, float | None]],
+    reference: Sequence[Inputs],
     now: datetime,
     settings: Drift,
     page: bool,
@@ -99,7 +98,7 @@ def report(
     """Compare the inputs and answers of now with what the champion learned from, and what it says to that.
 
     The snapshot goes into Evidently's workspace, and as a page to state/reports where something has moved, or
-    `page` asks for it. None where there are too few hours to compare.
+    `page` asks for it. None where there are too few rows to compare.
     """
     if len(current) < LEAST or len(reference) < LEAST:
         return None
@@ -110,24 +109,26 @@ def report(
     return Drifted(
         now,
         champion.number,
-        (current[0][0].timestamp, current[-1][0].timestamp),
-        (reference[0].timestamp, reference[-1].timestamp),
+        (time_of(current[0][0]), time_of(current[-1][0])),
+        (time_of(reference[0]), time_of(reference[-1])),
         distances,
         moved,
     )
 
 
-def _answers(tracking: Tracking, champion: Version, rows: Sequence[Conditions]) -> list[float | None]:
+def _answers(tracking: Tracking, champion: Version, rows: Sequence[Inputs]) -> list[float | None]:
     with TemporaryDirectory() as scratch:
         try:
             handoff = read_handoff(tracking.fetch(champion.run_id, HANDOFF_ARTIFACT, Path(scratch)))
         except UserError:  # its files are gone; the inputs can be compared all the same
             return [None] * len(rows)
-    (said,) = open_session(handoff.model).run([OUTPUT_NAME], {INPUT_NAME: to_matrix(rows)})
+    (said,) = open_session(handoff.model).run(
+        [OUTPUT_NAME], {INPUT_NAME: to_matrix(rows, handoff.card.names)}
+    )
     return [float(each) for each in np.asarray(said)[:, 0]]
 
 
-def _table(rows: Sequence[Conditions], answers: Sequence[float | None]) -> Table:
+def _table(rows: Sequence[Inputs], answers: Sequence[float | None]) -> Table:
     table = {
         name: [getattr(row, name) for row in rows] for name in (*NUMBERS, *CATEGORIES) if name != "prediction"
     }
@@ -199,6 +200,6 @@ def _project() -> Path:
     from evidently.ui.workspace import Workspace
 
     for path in EVIDENTLY.glob("*/metadata.json"):
-        if json.loads(path.read_text(encoding="utf-8"))["name"] == PROJECT:
+        if json.loads(path.read_text(encoding="utf-8"))["name"] == PROBLEM.name:
             return path.parent
-    return EVIDENTLY / str(Workspace.create(str(EVIDENTLY)).create_project(PROJECT).id)
+    return EVIDENTLY / str(Workspace.create(str(EVIDENTLY)).create_project(PROBLEM.name).id)

@@ -1,9 +1,9 @@
 """The retraining policy: what the champion's days say about it, and what earlier trainings came to.
 
-The level of demand swings with the season, and the raw error with it. So no rule looks at the raw error. One
-looks at signed bias as a share of demand, one at the share of the baseline's error that the champion saves
-(the baseline is the same hour a week before), relative to its reference error at release. Each is a one-sided
-t-test over the newest days: a margin has to be exceeded significantly, not just once.
+The level of the target swings with the season, and the raw error with it. So no rule looks at the raw error.
+One looks at signed bias as a share of the target, one at the share of the baseline's error that the champion
+saves (the baseline is the same time a week before), relative to its reference error at release. Each is a
+one-sided t-test over the newest days: a margin has to be exceeded significantly, not just once.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from bike_demand.tracking import Version
 
 DAY = timedelta(days=1)
 MONTH = 30 * DAY  # of a budget
-SPREAD = 0.05  # of days at least, as a share of demand: three alike ones are no certainty
+SPREAD = 0.05  # of days at least, as a share of the target: three alike ones are no certainty
 
 Floats = npt.NDArray[np.float64]
 
@@ -72,10 +72,10 @@ def error_signal(
     rule = settings.trigger
     begin = now.date() - rule.window_days * DAY
     recent = [day for day in days if begin <= day.day < now.date() and day.known]
-    if len(recent) < rule.min_days or sum(day.known for day in recent) < rule.min_hours:
+    if len(recent) < rule.min_days or sum(day.known for day in recent) < rule.min_rows:
         return None
     said: list[str] = []
-    evidence: dict[str, Any] = {"days": len(recent), "hours": sum(day.known for day in recent)}
+    evidence: dict[str, Any] = {"days": len(recent), "rows": sum(day.known for day in recent)}
     urgent = False
     share, within = _bias(recent, rule.confidence)
     evidence |= {"bias": round(share, 4), "bias_within": round(within, 4)}
@@ -95,7 +95,7 @@ def error_signal(
         }
         if loss - within > 1 + rule.loss:
             said.append(
-                f"relative to the same hour a week before it has {loss:.2f} times its reference error, surely"
+                f"relative to the same time a week before it has {loss:.2f} times its reference error, surely"
                 f" more than {loss - within:.2f} times ({1 + rule.loss:.2f} is allowed)"
             )
     if not said:
@@ -157,10 +157,10 @@ def cool_down(trainings: Sequence[Tried], rule: Trigger) -> int:
 
 
 def _bias(days: Sequence[Day], confidence: float) -> tuple[float, float]:
-    """Signed bias as a share of demand, and how far the truth may be from it on one side."""
+    """Signed bias as a share of the target, and how far the truth may be from it on one side."""
     bias = np.array([day.bias for day in days], dtype=np.float64)
-    count = np.array([day.count for day in days], dtype=np.float64)
-    return _ratio(bias, count, confidence, SPREAD)
+    target = np.array([day.target for day in days], dtype=np.float64)
+    return _ratio(bias, target, confidence, SPREAD)
 
 
 def _loss(days: Sequence[Day], reference: Reference, rule: Trigger) -> tuple[float, float] | None:
@@ -168,7 +168,7 @@ def _loss(days: Sequence[Day], reference: Reference, rule: Trigger) -> tuple[flo
 
     Only days count of which at least half has a baseline: in its first week an application has none.
     """
-    days = [day for day in days if 2 * day.baseline_hours >= day.known and day.baseline_error]
+    days = [day for day in days if 2 * day.baseline_rows >= day.known and day.baseline_error]
     if reference.skill is None or reference.skill >= 1 or len(days) < rule.min_days:
         return None
     error = np.array([day.paired_error for day in days], dtype=np.float64)

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any, NamedTuple
 
+from bike_demand.core.current import CADENCE, Inputs, Row, time_of
 from bike_demand.data.label_check import check_gathered
-from bike_demand.data.quality import DAY, FEED, HOUR, Violation, inputs, stale
+from bike_demand.data.quality import DAY, FEED, Violation, inputs, stale
 from bike_demand.data.quarantine import read as read_quarantine
-from bike_demand.data.schema import Conditions, Hour
 from bike_demand.data.table import iso
 from bike_demand.monitoring import drift, rules
-from bike_demand.monitoring.gathered import gathered_hours
+from bike_demand.monitoring.gathered import gathered_rows
 from bike_demand.prediction_log import expected_ranges, history
 from bike_demand.prediction_log.database import Database
 from bike_demand.prediction_log.event_log import Kind, Signal
@@ -73,12 +73,12 @@ def evaluate_signals(
     of_requests = inputs(asked, settings.quality)
     rows, of_feed = _feed(settings, database, until, now)
     violations = [SourcedViolation(FEED, each) for each in of_feed]
-    if asked and asked[-1].timestamp >= until - SILENT:
+    if asked and time_of(asked[-1]) >= until - SILENT:
         violations = [*(SourcedViolation(REQUESTS, each) for each in of_requests), *violations]
     history.keep(
         database,
-        [each for each in answers if each.asked.timestamp >= recount],
-        history.counts(database, recount - WEEK, until),
+        [each for each in answers if time_of(each.asked) >= recount],
+        history.labels(database, recount - WEEK, until),
         _by_day(of_requests, of_feed),
     )
     ranges = _ranges(settings, database, asked, of_requests, rows, of_feed, until)
@@ -107,7 +107,7 @@ def has_bad_requests(day: Day) -> bool:
 def _answers(settings: Settings, database: Database, until: datetime) -> tuple[list[Answer], datetime]:
     """The answers to evaluate, and from when on their days are to be counted again."""
     recount = _midnight(until) - settings.monitoring.late_days * DAY
-    last, earliest = history.last_day(database), history.first_hour(database)
+    last, earliest = history.last_day(database), history.first_time(database)
     if earliest is None:
         return [], recount
     if last is None:
@@ -127,7 +127,8 @@ def _judgeable(database: Database, latest: datetime) -> datetime | None:
 def _clean_since(clean: set[date], latest: datetime) -> datetime | None:
     """The last day not after `latest` that begins some clean ones in a row; None where there is none.
 
-    What comes after can be judged from there on. Begun amid ten days of Fahrenheit, Celsius would look wrong.
+    What comes after can be judged from there on. Begun amid ten days in another unit, the right
+    one would look wrong.
     """
     for back in range(LOG_DAYS + 1):
         day = (latest - back * DAY).date()
@@ -138,20 +139,20 @@ def _clean_since(clean: set[date], latest: datetime) -> datetime | None:
 
 def _feed(
     settings: Settings, database: Database, until: datetime, now: datetime
-) -> tuple[list[Hour], list[Violation]]:
-    """The newest gathered hours and what is wrong with them. The first evaluation of a process checks all
-    hours, later ones begin at days that were found clean.
+) -> tuple[list[Row], list[Violation]]:
+    """The newest gathered rows and what is wrong with them. The first evaluation of a process checks all
+    rows, later ones begin at days that were found clean.
     """
     key = (str(DATA.absolute()), settings.quality.model_dump_json())
     latest = _midnight(until) - FEED_DAYS * DAY
     since = _clean.get(key)
-    rows = gathered_hours(since if since is not None and since <= latest else None, until)
+    rows = gathered_rows(since if since is not None and since <= latest else None, until)
     found: list[Violation] = []
     if rows:
-        known = history.counts(database, rows[0].timestamp, rows[-1].timestamp + HOUR)
+        known = history.labels(database, time_of(rows[0]), time_of(rows[-1]) + CADENCE)
         found = [*stale(rows, settings.quality, now), *check_gathered(rows, known, settings.quality)]
-    bad = {hour.date() for each in found for hour in each.hours}
-    clean = _clean_since({row.timestamp.date() for row in rows} - bad, latest)
+    bad = {moment.date() for each in found for moment in each.times}
+    clean = _clean_since({time_of(row).date() for row in rows} - bad, latest)
     if clean is not None:
         _clean[key] = clean
     return rows, found
@@ -160,13 +161,13 @@ def _feed(
 def _by_day(
     of_requests: Sequence[Violation], of_feed: Sequence[Violation]
 ) -> dict[date, dict[str, dict[str, int]]]:
-    """How many hours of each day are bad: {day: {field: {rule: hours}}}, rules of the feed named so."""
+    """How many rows of each day are bad: {day: {field: {rule: rows}}}, rules of the feed named so."""
     found: dict[date, dict[str, dict[str, int]]] = {}
     named = [(each.rule, each) for each in of_requests] + [(f"{FEED} {each.rule}", each) for each in of_feed]
     for name, each in named:
-        for hour in each.hours:
-            hours = found.setdefault(hour.date(), {}).setdefault(each.subject, {})
-            hours[name] = hours.get(name, 0) + 1
+        for moment in each.times:
+            rows = found.setdefault(moment.date(), {}).setdefault(each.subject, {})
+            rows[name] = rows.get(name, 0) + 1
     return found
 
 
@@ -175,30 +176,30 @@ def _champions(database: Database, days: Sequence[Day], number: int, since: date
     return [day for day in history.days(database, since, until, number) if day.day not in bad]
 
 
-def _bad_hours(found: Sequence[Violation]) -> dict[str, set[datetime]]:
+def _bad_times(found: Sequence[Violation]) -> dict[str, set[datetime]]:
     bad: dict[str, set[datetime]] = {}
     for each in found:
-        bad.setdefault(each.subject, set()).update(each.hours)
+        bad.setdefault(each.subject, set()).update(each.times)
     return bad
 
 
 def _ranges(
     settings: Settings,
     database: Database,
-    asked: Sequence[Conditions],
+    asked: Sequence[Inputs],
     of_requests: Sequence[Violation],
-    rows: Sequence[Hour],
+    rows: Sequence[Row],
     of_feed: Sequence[Violation],
     until: datetime,
 ) -> list[ExpectedRange]:
     """Publish the ranges of the fields that are right now, and of those that had none; all in force."""
     known = expected_ranges.read(database)
-    source: Sequence[Conditions] = asked
+    source: Sequence[Inputs] = asked
     violations = of_requests
-    if not asked or asked[-1].timestamp < until - SILENT:
+    if not asked or time_of(asked[-1]) < until - SILENT:
         source, violations = rows, of_feed
     bad_now = {each.subject for each in violations if each.ongoing}
-    made = expected_ranges.compute(source, _bad_hours(violations), until, settings.monitoring.norms)
+    made = expected_ranges.compute(source, _bad_times(violations), until, settings.monitoring.ranges)
     new = [each for each in made if each.field not in bad_now or each.field not in known]
     if new:
         expected_ranges.publish(database, new)
@@ -224,14 +225,14 @@ def _drift(
     window = drift.reference_window(tracking, champion, rule.reference_days)
     if window is None:
         return before
-    bad = set().union(*_bad_hours(of_requests).values())
+    bad = set().union(*_bad_times(of_requests).values())
     current = [
         (each.asked, each.prediction)
         for each in first
-        if each.asked.timestamp >= now - WEEK and each.asked.timestamp not in bad
+        if time_of(each.asked) >= now - WEEK and time_of(each.asked) not in bad
     ]
     left_out = read_quarantine().left_out
-    learned = [row for row in gathered_hours(window[0], window[1] + HOUR) if row.timestamp not in left_out]
+    learned = [row for row in gathered_rows(window[0], window[1] + CADENCE) if time_of(row) not in left_out]
     made = drift.report(tracking, champion, current, learned, now, rule, page)
     if made is None:
         return before
@@ -252,15 +253,17 @@ def _quality_signals(violations: Sequence[SourcedViolation], now: datetime) -> I
         where = "" if subject == FEED else f" {' and '.join(PLACES[each] for each in sources)}"
         others = [each.violation for each in found if each.violation.rule != first.rule]
         says = "; ".join([f"{first}{where}", *(f"{each.rule}: {each}" for each in others)]) + "."
-        hours = {
-            source: len({hour for each in found if each.source == source for hour in each.violation.hours})
+        rows = {
+            source: len(
+                {moment for each in found if each.source == source for moment in each.violation.times}
+            )
             for source in sources
         }
         evidence = {
             "check": first.rule,
-            "since": iso(min(each.violation.hours[0] for each in found)),
-            "until": iso(max(each.violation.hours[-1] for each in found)),
-            "hours": hours,
+            "since": iso(min(each.violation.times[0] for each in found)),
+            "until": iso(max(each.violation.times[-1] for each in found)),
+            "rows": rows,
         }
         yield Signal(
             Kind.QUALITY, subject, now, says[0].upper() + says[1:] if subject == FEED else says, evidence

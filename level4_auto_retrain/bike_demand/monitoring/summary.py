@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from bike_demand.clock import now as now_of
-from bike_demand.data.target import ERROR_DECIMALS, ERROR_UNIT, rounded
+from bike_demand.core.current import PROBLEM, shown
 from bike_demand.monitoring import drift
 from bike_demand.monitoring.signals import Evaluation, evaluate_signals
 from bike_demand.prediction_log import event_log, history
@@ -46,7 +46,7 @@ def monitor(
         tell(
             f"Drift report: {drift.PAGE.as_posix()}"
             if drift.PAGE.exists()
-            else "There is no drift report: too few hours to compare."
+            else "There is no drift report: too few rows to compare."
         )
 
 
@@ -93,12 +93,12 @@ def _told(database: Database, evaluation: Evaluation) -> dict[str, Any]:
 def _day(day: Day) -> dict[str, Any]:
     return {
         "day": day.day.isoformat(),
-        "hours": day.hours,
+        "rows": day.rows,
         "known": day.known,
         "mae": _mean(day.error, day.known),
         "bias": _mean(day.bias, day.known),
-        "count": _mean(day.count, day.known),
-        "mae_last_week": _mean(day.baseline_error, day.baseline_hours),
+        "target": _mean(day.target, day.known),
+        "mae_last_week": _mean(day.baseline_error, day.baseline_rows),
         "skill": skill([day]),
         "quality": day.quality,
     }
@@ -110,8 +110,8 @@ def skill(days: Sequence[Day]) -> float | None:
     return round(1 - sum(day.paired_error for day in days) / baseline, 4) if baseline else None
 
 
-def _mean(total: float, hours: int) -> float | None:
-    return round(total / hours, 3) if hours else None
+def _mean(total: float, rows: int) -> float | None:
+    return round(total / rows, 3) if rows else None
 
 
 def _saved(share: float) -> str:
@@ -122,17 +122,17 @@ def _lines(evaluation: Evaluation, told: dict[str, Any]) -> Iterator[str]:
     champion = "none" if evaluation.champion is None else f"version {evaluation.champion.number}"
     yield f"It is {evaluation.now:%Y-%m-%d %H:%M} in the time of the feed. Live: {champion}."
     week = [day for day in evaluation.days if day.day >= evaluation.now.date() - timedelta(days=7)]
-    hours, known = sum(day.hours for day in week), sum(day.known for day in week)
+    rows, known = sum(day.rows for day in week), sum(day.known for day in week)
     if known:
         error, bias = sum(day.error for day in week) / known, sum(day.bias for day in week) / known
         saved = skill(week)
-        beside = "" if saved is None else f", {_saved(saved)} than the same hour a week before"
+        beside = "" if saved is None else f", {_saved(saved)} than the same time a week before"
         yield (
-            f"In the last 7 days {hours} hours were answered, {known} of them have an outcome: off by"
-            f" {rounded(error)} {ERROR_UNIT} (bias {bias:+.{ERROR_DECIMALS}f}){beside}."
+            f"In the last 7 days {rows} rows were answered, {known} of them have an outcome: off by"
+            f" {shown(error)} (bias {bias:+.{PROBLEM.loss.decimals}f}){beside}."
         )
     else:
-        yield f"In the last 7 days {hours} hours were answered, none of them has an outcome."
+        yield f"In the last 7 days {rows} rows were answered, none of them has an outcome."
     signals = told["signals"]
     yield "Signals:" if signals else "Signals: none, all is as it should be."
     for each in signals:

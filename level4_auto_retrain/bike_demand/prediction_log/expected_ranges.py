@@ -1,4 +1,4 @@
-"""The expected ranges of input fields: computed from the last good hours, published, read by the service."""
+"""The expected ranges of input fields: computed from the last good rows, published, read by the service."""
 
 import math
 from collections import Counter
@@ -9,15 +9,15 @@ from statistics import fmean
 
 from sqlalchemy import select
 
-from bike_demand.data.schema import LIMITS, Conditions
+from bike_demand.core.current import FIELDS, ROWS_A_DAY, Inputs, time_of
 from bike_demand.prediction_log import loop_tables as tables
 from bike_demand.prediction_log.database import Database, upsert
 from bike_demand.prediction_log.tables import predictions
-from bike_demand.settings import Norms
+from bike_demand.settings import Ranges
 
 HOURS = 24
-LEAST = 24  # good hours that make an expected range
-OFTEN_NULL = 0.25  # a field that is missing in more of the hours may be missing
+LEAST = ROWS_A_DAY  # good rows that make an expected range
+OFTEN_NULL = 0.25  # a field that is missing in more of the rows may be missing
 
 
 @dataclass(frozen=True)
@@ -36,22 +36,23 @@ class ExpectedRange:
 
 
 def compute(
-    rows: Sequence[Conditions], bad: Mapping[str, set[datetime]], now: datetime, settings: Norms
+    rows: Sequence[Inputs], bad: Mapping[str, set[datetime]], now: datetime, settings: Ranges
 ) -> list[ExpectedRange]:
-    """The ranges of the fields that have a margin, from the last days with good hours in `rows` (ascending).
+    """The ranges of the fields that have a margin, from the last days with good rows in `rows` (ascending).
 
-    `bad` are the wrong hours of each field. One that is bad to the end keeps the range of its last good days.
+    `bad` are the times of wrong values of each field. One that is bad to the end keeps the range of its
+    last good days.
     """
     found: list[ExpectedRange] = []
     for name, margin in settings.margin.items():
-        good = [row for row in rows if row.timestamp not in bad.get(name, ())]
-        recent = [row for row in good if good[-1].timestamp - row.timestamp < timedelta(days=settings.days)]
+        good = [row for row in rows if time_of(row) not in bad.get(name, ())]
+        recent = [row for row in good if time_of(good[-1]) - time_of(row) < timedelta(days=settings.days)]
         values = [
-            (row.timestamp.hour, float(value)) for row in recent if (value := getattr(row, name)) is not None
+            (time_of(row).hour, float(value)) for row in recent if (value := getattr(row, name)) is not None
         ]
         if len(values) < max(LEAST, (1 - OFTEN_NULL) * len(recent)):
             continue
-        low, high = LIMITS[name]
+        low, high = FIELDS[name].valid
         by_hour = [[value for at, value in values if at == hour] for hour in range(HOURS)]
         mean = fmean(value for _, value in values)
         found.append(
@@ -76,20 +77,24 @@ def publish(database: Database, ranges: Sequence[ExpectedRange]) -> None:
             raise ValueError(f"not an expected range: {each}")
     with database.writing() as connection:
         rows = [{**vars(each), "by_hour": list(each.by_hour)} for each in ranges]
-        upsert(database, connection, tables.norms, rows)
+        upsert(database, connection, tables.expected_ranges, rows)
 
 
 def read(database: Database) -> dict[str, ExpectedRange]:
     """The ranges in force, by field."""
     with database.reading() as connection:
-        rows = connection.execute(select(tables.norms).order_by(tables.norms.c.field)).mappings().all()
+        rows = (
+            connection.execute(select(tables.expected_ranges).order_by(tables.expected_ranges.c.field))
+            .mappings()
+            .all()
+        )
     return {row["field"]: ExpectedRange(**{**row, "by_hour": tuple(row["by_hour"])}) for row in rows}
 
 
 def replaced(database: Database, since: datetime) -> dict[str, int]:
-    """By field, in how many predictions for hours from `since` on its value was replaced."""
+    """By field, in how many predictions for event times from `since` on its value was replaced."""
     statement = select(predictions.c.replaced).where(
-        predictions.c.hour >= since, predictions.c.replaced.is_not(None)
+        predictions.c.event_time >= since, predictions.c.replaced.is_not(None)
     )
     with database.reading() as connection:
         return dict(Counter(field for each in connection.scalars(statement) for field in each))

@@ -12,14 +12,13 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from bike_demand.data.schema import EARLIEST, LIMITS, Conditions
-from bike_demand.data.target import error, target_of
+from bike_demand.core.current import NUMERIC, PROBLEM, TIME, Inputs, target_of, time_of
+from bike_demand.core.problem import EARLIEST
 from bike_demand.prediction_log.database import Database, upsert
 from bike_demand.prediction_log.loop_tables import days as table
 from bike_demand.prediction_log.loop_tables import drift
 from bike_demand.prediction_log.tables import outcomes, predictions
 
-FIELDS = tuple(LIMITS)
 WEEK = timedelta(days=7)
 ALL = 0  # in the table, the version of all versions together
 
@@ -30,7 +29,7 @@ Summary = Mapping[str, float | None]
 class Answer:
     """A logged answer: what was asked, as it was asked, and what the shown and the other model said."""
 
-    asked: Conditions
+    asked: Inputs
     prediction: float
     version: int
     other_prediction: float | None = None
@@ -46,22 +45,22 @@ class Answer:
 @dataclass(frozen=True)
 class Day:
     """One day of one version, or of all together (`version` None): then what users were given, which is the
-    first answer to each hour. Errors, bias and count, that of the right answers, are sums over hours.
+    first prediction for each event time. Errors, bias and target are sums over rows.
 
-    Of `hours` answered, the right answer of `known` is known. In `baseline_hours` of them that of the same
-    hour a week before is known too: answering it would have been off by `baseline_error`, the model was by
+    Of `rows` predicted, the label of `known` is known. For `baseline_rows` of them that of the same time a
+    week before is known too: predicting it would have been off by `baseline_error`, the model was by
     `paired_error`. `predictions` and each of `features`: mean, sd, min, p10, p50, p90, max, nulls (None: no
-    value). `quality`: {field: {check: hours}} of what was wrong with what was asked.
+    value). `quality`: {field: {check: rows}} of what was wrong with what was asked.
     """
 
     day: date
     version: int | None
-    hours: int
+    rows: int
     known: int
     error: float
     bias: float
-    count: float
-    baseline_hours: int
+    target: float
+    baseline_rows: int
     baseline_error: float
     paired_error: float
     predictions: Summary = field(default_factory=dict)
@@ -91,29 +90,29 @@ def last_day(database: Database) -> date | None:
     return newest
 
 
-def first_hour(database: Database) -> datetime | None:
-    """The earliest hour that was answered; None: nothing was."""
+def first_time(database: Database) -> datetime | None:
+    """The earliest event time that was predicted; None: nothing was."""
     with database.reading() as connection:
-        hour: datetime | None = connection.scalar(
-            select(func.min(predictions.c.hour)).where(predictions.c.hour >= EARLIEST)
+        moment: datetime | None = connection.scalar(
+            select(func.min(predictions.c.event_time)).where(predictions.c.event_time >= EARLIEST)
         )
-    return hour
+    return moment
 
 
 def answers(database: Database, since: datetime, until: datetime) -> list[Answer]:
-    """All answers to the hours from `since` to before `until`: by hour, and in the order they were given."""
-    names = (*FIELDS, "hour", "prediction", "version", "other_prediction", "other_version")
+    """All answers from `since` to before `until`: by event time, and in the order they were given."""
+    names = ("event_time", "inputs", "prediction", "version", "other_prediction", "other_version")
     statement = (
         select(*(predictions.c[name] for name in names))
-        .where(predictions.c.hour >= since, predictions.c.hour < until)
-        .order_by(predictions.c.hour, predictions.c.made_at, predictions.c.id)
+        .where(predictions.c.event_time >= since, predictions.c.event_time < until)
+        .order_by(predictions.c.event_time, predictions.c.made_at, predictions.c.id)
     )
     with database.reading() as connection:
         rows = connection.execute(statement).mappings().all()
     return [
         Answer(
             # They were validated when they were asked.
-            Conditions.model_construct(timestamp=row["hour"], **{name: row[name] for name in FIELDS}),
+            Inputs.model_construct(**{TIME: row["event_time"]}, **row["inputs"]),
             row["prediction"],
             row["version"],
             row["other_prediction"],
@@ -124,17 +123,17 @@ def answers(database: Database, since: datetime, until: datetime) -> list[Answer
 
 
 def first_answers(given: Iterable[Answer]) -> list[Answer]:
-    """Of each hour the answer that was given first, which is the one that counts."""
+    """Of each event time the answer that was given first, which is the one that counts."""
     found: dict[datetime, Answer] = {}
     for each in given:
-        found.setdefault(each.asked.timestamp, each)
+        found.setdefault(time_of(each.asked), each)
     return list(found.values())
 
 
-def counts(database: Database, since: datetime, until: datetime) -> dict[datetime, int]:
-    """The counts that the application was told of the hours from `since` to before `until`."""
-    statement = select(outcomes.c.hour, outcomes.c.count).where(
-        outcomes.c.hour >= since, outcomes.c.hour < until
+def labels(database: Database, since: datetime, until: datetime) -> dict[datetime, float]:
+    """The labels that were reported to the application, from `since` to before `until`."""
+    statement = select(outcomes.c.event_time, outcomes.c.label).where(
+        outcomes.c.event_time >= since, outcomes.c.event_time < until
     )
     with database.reading() as connection:
         return dict(connection.execute(statement).tuples().all())
@@ -143,21 +142,21 @@ def counts(database: Database, since: datetime, until: datetime) -> dict[datetim
 def keep(
     database: Database,
     given: Sequence[Answer],
-    known: Mapping[datetime, int],
+    known: Mapping[datetime, float],
     quality: Mapping[date, Mapping[str, Mapping[str, int]]],
 ) -> None:
     """Keep the days of these answers, all of each day, in the place of what was kept of them before.
 
-    `known` are the counts of their hours and of those of the week before.
+    `known` are their labels and those of the week before.
     """
     by_day: dict[date, list[Answer]] = {}
     for each in given:
-        by_day.setdefault(each.asked.timestamp.date(), []).append(each)
+        by_day.setdefault(time_of(each.asked).date(), []).append(each)
     rows: list[dict[str, Any]] = []
     for day, its in by_day.items():
         first = first_answers(its)
-        features = {name: summary([getattr(each.asked, name) for each in first]) for name in FIELDS}
-        shown = [(each.asked.timestamp, each.prediction) for each in first]
+        features = {name: summary([getattr(each.asked, name) for each in first]) for name in NUMERIC}
+        shown = [(time_of(each.asked), each.prediction) for each in first]
         rows.append(
             _sums(shown, known)
             | {"day": day, "version": ALL, "features": features, "quality": quality.get(day, {})}
@@ -168,7 +167,7 @@ def keep(
             for each in its:
                 prediction = each.of(version)
                 if prediction is not None:
-                    said.setdefault(each.asked.timestamp, prediction)
+                    said.setdefault(time_of(each.asked), prediction)
             if said:
                 rows.append(
                     _sums(list(said.items()), known)
@@ -213,17 +212,17 @@ def summary(values: Sequence[float | None]) -> dict[str, float | None]:
     }
 
 
-def _sums(said: Sequence[tuple[datetime, float]], known: Mapping[datetime, int]) -> dict[str, Any]:
-    pairs = [(prediction, target_of(known[hour]), hour) for hour, prediction in said if hour in known]
+def _sums(said: Sequence[tuple[datetime, float]], known: Mapping[datetime, float]) -> dict[str, Any]:
+    pairs = [(prediction, target_of(known[moment]), moment) for moment, prediction in said if moment in known]
     paired = [(*each[:2], target_of(known[each[2] - WEEK])) for each in pairs if each[2] - WEEK in known]
     return {
-        "hours": len(said),
+        "rows": len(said),
         "known": len(pairs),
-        "error": math.fsum(error(prediction, count) for prediction, count, _ in pairs),
-        "bias": math.fsum(prediction - count for prediction, count, _ in pairs),
-        "count": float(sum(count for _, count, _ in pairs)),
-        "baseline_hours": len(paired),
-        "baseline_error": float(sum(error(before, count) for _, count, before in paired)),
-        "paired_error": math.fsum(error(prediction, count) for prediction, count, _ in paired),
+        "error": math.fsum(PROBLEM.loss.of(prediction, target) for prediction, target, _ in pairs),
+        "bias": math.fsum(prediction - target for prediction, target, _ in pairs),
+        "target": float(sum(target for _, target, _ in pairs)),
+        "baseline_rows": len(paired),
+        "baseline_error": float(sum(PROBLEM.loss.of(before, target) for _, target, before in paired)),
+        "paired_error": math.fsum(PROBLEM.loss.of(prediction, target) for prediction, target, _ in paired),
         "predictions": summary([prediction for _, prediction in said]),
     }

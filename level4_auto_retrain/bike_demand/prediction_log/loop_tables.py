@@ -1,6 +1,6 @@
 """The tables of the loop that watches, trains and rolls back, as the newest migration leaves them.
 
-Moments without a zone are in the time of the feed, as hours are; `Utc` is the machine's clock.
+Moments without a zone are in the time of the feed, as event times are; `Utc` is the machine's clock.
 """
 
 from sqlalchemy import JSON, Column, Date, DateTime, Float, ForeignKey, Index, Integer, String, Table, text
@@ -98,9 +98,9 @@ regression_cases = Table(
     Column("content", JSON, nullable=False),
 )
 
-# What is normal now, by field: the newest only.
-norms = Table(
-    "norms",
+# The expected range of each field: the newest only.
+expected_ranges = Table(
+    "expected_ranges",
     metadata,
     Column("field", String(50), primary_key=True),
     Column("low", Float, nullable=False),
@@ -118,18 +118,18 @@ facts = Table(
     Column("as_of", DateTime, nullable=False),
 )
 
-# What was answered in each day, and how well: by version, and (version 0) all together. Sums, in bikes.
+# What was predicted in each day, and how well: by version, and (version 0) all together. Sums.
 days = Table(
     "days",
     metadata,
     Column("day", Date, primary_key=True),
     Column("version", Integer, primary_key=True, autoincrement=False),
-    Column("hours", Integer, nullable=False),
+    Column("rows", Integer, nullable=False),
     Column("known", Integer, nullable=False),
     Column("error", Float, nullable=False),
     Column("bias", Float, nullable=False),
-    Column("count", Float, nullable=False),
-    Column("baseline_hours", Integer, nullable=False),
+    Column("target", Float, nullable=False),
+    Column("baseline_rows", Integer, nullable=False),
     Column("baseline_error", Float, nullable=False),
     Column("paired_error", Float, nullable=False),
     Column("predictions", JSON, nullable=False),

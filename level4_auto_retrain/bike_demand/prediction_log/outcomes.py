@@ -1,4 +1,4 @@
-"""Keeps what happened: the true count of an hour."""
+"""Keeps what became known: the labels of event times."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,35 +12,35 @@ from bike_demand.prediction_log.tables import outcomes
 
 @dataclass(frozen=True)
 class Stored:
-    """What became of the outcomes that were sent: how many hours are new, known already, or corrected."""
+    """What became of the outcomes that were sent: how many are new, known already, or corrected."""
 
     new: int
     unchanged: int
     revised: int
 
 
-def store(database: Database, given: Sequence[tuple[datetime, int]]) -> Stored:
-    """Keep the counts of these hours (local time), all or none; they are on the disk when this returns.
+def store(database: Database, given: Sequence[tuple[datetime, float]]) -> Stored:
+    """Keep the labels of these event times, all or none; they are on the disk when this returns.
 
-    To send an hour again changes nothing; another count takes the place of the one before. Of an hour
+    To send one again changes nothing; another label takes the place of the one before. Of an event time
     that is there twice the later counts. Raises UnreachableError where the database is away.
     """
-    counts = dict(given)
+    labels = dict(given)
     now = datetime.now(UTC)
     with database.writing() as connection:
-        if database.engine.dialect.name == "postgresql":  # two who send the same hour take turns
+        if database.engine.dialect.name == "postgresql":  # two who send the same one take turns
             connection.execute(text("LOCK TABLE outcomes IN SHARE ROW EXCLUSIVE MODE"))
-        rows = connection.execute(select(outcomes).where(outcomes.c.hour.in_(list(counts)))).mappings()
-        known = {row["hour"]: row for row in rows}
+        rows = connection.execute(select(outcomes).where(outcomes.c.event_time.in_(list(labels)))).mappings()
+        known = {row["event_time"]: row for row in rows}
         new = [
-            {"hour": hour, "count": counts[hour], "received_at": now, "revised_at": None}
-            for hour in counts
-            if hour not in known
+            {"event_time": moment, "label": labels[moment], "received_at": now, "revised_at": None}
+            for moment in labels
+            if moment not in known
         ]
         revised = [
-            {**row, "count": counts[hour], "revised_at": now}
-            for hour, row in known.items()
-            if row["count"] != counts[hour]
+            {**row, "label": labels[moment], "revised_at": now}
+            for moment, row in known.items()
+            if row["label"] != labels[moment]
         ]
         upsert(database, connection, outcomes, [*new, *revised])
-    return Stored(len(new), len(counts) - len(new) - len(revised), len(revised))
+    return Stored(len(new), len(labels) - len(new) - len(revised), len(revised))

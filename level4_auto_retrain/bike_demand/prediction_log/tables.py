@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 
 from sqlalchemy import (
     JSON,
-    CheckConstraint,
     Column,
     DateTime,
     Dialect,
@@ -35,22 +34,16 @@ class Utc(TypeDecorator[datetime]):
 
 metadata = MetaData()
 
-# One row for each row that was answered. `hour` is local time, as in requests. The model that was shown is
-# `version`; `other` is the one that answered too, unseen, as challenger, champion, shadow or previous.
+# One row for each row that was predicted. `inputs` are its other fields, as they were sent. The model that
+# was shown is `version`; `other` predicted too, unseen, as challenger, champion, shadow or previous.
 predictions = Table(
     "predictions",
     metadata,
     Column("id", String(36), primary_key=True),
     Column("made_at", Utc, nullable=False),
     Column("client", String(100), nullable=False),
-    Column("hour", DateTime, nullable=False),
-    Column("holiday", Integer, nullable=False),
-    Column("workingday", Integer, nullable=False),
-    Column("weather", Integer, nullable=False),
-    Column("temp_c", Float, nullable=False),
-    Column("feels_like_c", Float, nullable=False),
-    Column("humidity", Float),
-    Column("windspeed_kmh", Float, nullable=False),
+    Column("event_time", DateTime, nullable=False),
+    Column("inputs", JSON, nullable=False),
     Column("prediction", Float, nullable=False),
     Column("variant", String(20), nullable=False),
     Column("version", Integer, nullable=False),
@@ -60,14 +53,14 @@ predictions = Table(
     Column("other_role", String(20)),
     # Fields that were not answered as they were asked, each with the value that the models were given.
     Column("replaced", JSON(none_as_null=True)),
-    Index("predictions_by_hour", "hour"),
+    Index("predictions_by_event_time", "event_time"),
 )
 
 outcomes = Table(
     "outcomes",
     metadata,
-    Column("hour", DateTime, primary_key=True),
-    Column("count", Integer, CheckConstraint("count >= 0", name="count_not_negative"), nullable=False),
+    Column("event_time", DateTime, primary_key=True),
+    Column("label", Float, nullable=False),
     Column("received_at", Utc, nullable=False),
     Column("revised_at", Utc),
 )

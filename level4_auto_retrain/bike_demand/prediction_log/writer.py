@@ -240,8 +240,8 @@ def _insert_new(database: Database, batch: Sequence[Row]) -> None:
 
 def _for_sqlite(row: Row) -> Row:
     """The row with its moments as SQLAlchemy writes and reads them there."""
-    id_, made_at, client, hour, *others = row
-    return (id_, _text(made_at), client, _text(hour), *others)
+    id_, made_at, client, event_time, *others = row
+    return (id_, _text(made_at), client, _text(event_time), *others)
 
 
 def _text(moment: datetime) -> str:

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from bike_demand.clock import now as now_of
 from bike_demand.errors import UnreachableError, UserError
-from bike_demand.monitoring.gathered import good_hours
+from bike_demand.monitoring.gathered import good_rows
 from bike_demand.release import transitions
 from bike_demand.release.decision import DeploymentDecision, GateVerdict, page_of, store, stored
 from bike_demand.release.gates import GATES, Gate, GateContext, GateResult
@@ -296,9 +296,9 @@ class _Attempt:
         store(self.tracking, record, decision.model_copy(update=changes), page=True)
 
     def _context(self, scratch: str) -> GateContext:
-        hours = good_hours(self.settings, self.as_of)
+        rows = good_rows(self.settings, self.as_of)
         champion = self.tracking.champion()
-        return GateContext(self.settings, self.tracking, self.version, champion, hours, Path(scratch))
+        return GateContext(self.settings, self.tracking, self.version, champion, rows, Path(scratch))
 
     def _titles(self) -> tuple[tuple[str, str], ...]:
         return tuple((gate.id, gate.title) for gate in self.gates)

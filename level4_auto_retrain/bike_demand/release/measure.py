@@ -8,12 +8,13 @@ from pathlib import Path
 
 import psutil
 
-from bike_demand.data.schema import EXAMPLE, MAX_ROWS, Conditions
+from bike_demand.core.current import PROBLEM, Inputs
 from bike_demand.errors import UserError
 from bike_demand.serving.onnx_model import OnnxModel, load_model
+from bike_demand.serving.request_body import MAX_ROWS
 
 BLOCKS, BLOCK_ROWS = 60, 40  # the times of so many rows in a row are one block
-ROW = Conditions.model_validate_json(json.dumps(EXAMPLE))
+ROW = Inputs.model_validate_json(json.dumps(PROBLEM.example))
 
 
 def memory(model: OnnxModel) -> float:

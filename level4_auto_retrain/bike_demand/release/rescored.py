@@ -1,4 +1,4 @@
-"""What another version would have answered to the hours that one answered: compared on the same inputs.
+"""What another version would have predicted for the rows that one predicted: compared on the same inputs.
 
 While the service asks both there are pairs in the log. Of the time before, the log has the inputs.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bike_demand.data.schema import Conditions
+from bike_demand.core.current import TIME, Inputs
 from bike_demand.prediction_log.database import Database
 from bike_demand.prediction_log.queries import Pair, ShownPrediction, shown
 from bike_demand.release.ab.evidence import Evidence, Trial, TrialKind, weigh
@@ -32,9 +32,9 @@ def compared(
     Raises UserError where the good one cannot be loaded, UnreachableError where the database is away.
     """
     rows = shown(database, version.number, began, now)
-    known = [row for row in rows if row.count is not None]
+    known = [row for row in rows if row.label is not None]
     pairs = [
-        Pair(row.hour, CHAMPION, row.prediction, other, row.count or 0)
+        Pair(row.time, CHAMPION, row.prediction, other, row.label or 0)
         for row, other in zip(known, predictions(tracking, good, known), strict=True)
     ]
     trial = Trial(
@@ -48,14 +48,15 @@ def compared(
 
 
 def predictions(tracking: Tracking, version: Version, rows: Sequence[ShownPrediction]) -> list[float]:
-    """What the version answers to these rows. Raises UserError where it cannot be loaded."""
+    """What the version predicts for these rows. Raises UserError where it cannot be loaded."""
     if not rows:
         return []
     with TemporaryDirectory() as scratch:
         folder = tracking.fetch(version.run_id, HANDOFF_ARTIFACT, Path(scratch))
-        return load_model(folder).predict([conditions(row.hour, row.conditions) for row in rows])
+        return load_model(folder).predict([as_request(row.time, row.inputs) for row in rows])
 
 
-def conditions(hour: datetime, values: Mapping[str, Any]) -> Conditions:
+def as_request(event_time: datetime, values: Mapping[str, Any]) -> Inputs:
     """A row of the log as a request."""
-    return Conditions.model_validate({"timestamp": hour, **values})
+    row: Inputs = Inputs.model_validate({TIME: event_time, **values})
+    return row

@@ -9,9 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from bike_demand.core.current import time_of
 from bike_demand.data.quarantine import strike
-from bike_demand.data.schema import LIMITS
-from bike_demand.data.store import read_hours
+from bike_demand.data.store import read_rows
 from bike_demand.data.table import iso
 from bike_demand.errors import UserError
 from bike_demand.prediction_log.database import database_exists, open_database
@@ -61,8 +61,8 @@ def trace(settings: Settings, tracking: Tracking, prediction_id: str) -> Trace:
             "id": logged.id,
             "made_at": logged.made_at.isoformat(),
             "client": logged.client,
-            "hour": iso(logged.hour),
-            "conditions": {name: getattr(logged, name) for name in LIMITS},
+            "event_time": iso(logged.event_time),
+            "inputs": logged.inputs,
             "replaced": logged.replaced,  # what the model was given instead of implausible conditions
             "prediction": logged.prediction,
             "outcome": label,
@@ -114,8 +114,8 @@ def restore(tracking: Tracking, run_id: str, data: Facts) -> Path:
         shutil.move(lock, scratch / pipeline.LOCK)
         pipeline.restore(scratch)
         strike(scratch / DATA, scratch / QUARANTINE)
-        hours = read_hours(scratch / DATA)
-        restored = (len(hours), iso(hours[0].timestamp), iso(hours[-1].timestamp))
+        found = read_rows(scratch / DATA)
+        restored = (len(found), iso(time_of(found[0])), iso(time_of(found[-1])))
         if restored != (data["rows"], data["first"], data["last"]):
             raise UserError(
                 f"run {run_id}: {restored[0]} rows from {restored[1]} to {restored[2]} were restored, but it"
@@ -127,7 +127,7 @@ def restore(tracking: Tracking, run_id: str, data: Facts) -> Path:
     return folder
 
 
-def _logged(settings: Settings, prediction_id: str) -> tuple[Logged, int | None]:
+def _logged(settings: Settings, prediction_id: str) -> tuple[Logged, float | None]:
     address = settings.environments.production.database
     if not database_exists(address):
         raise UserError(f"prediction {prediction_id}: no prediction was logged yet in {address}")
@@ -137,11 +137,11 @@ def _logged(settings: Settings, prediction_id: str) -> tuple[Logged, int | None]
             raise UserError(
                 f"prediction {prediction_id}: not in the log; give the `id` of a prediction of production"
             )
-        return logged, outcome(database, logged.hour)
+        return logged, outcome(database, logged.event_time)
 
 
 def _arm(tracking: Tracking, logged: Logged) -> Facts:
-    """Whose prediction was shown, who predicted beside it, and how the hour was randomized."""
+    """Whose prediction was shown, who predicted beside it, and how it was randomized."""
     test = None
     if logged.other_role in ("challenger", "champion") and logged.other_version is not None:
         challenger = logged.version if logged.variant == "challenger" else logged.other_version

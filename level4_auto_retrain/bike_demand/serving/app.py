@@ -13,6 +13,7 @@ from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
+from bike_demand.core.current import TIME, time_of
 from bike_demand.data.table import iso
 from bike_demand.errors import UserError
 from bike_demand.handoff import Input, Output
@@ -50,7 +51,7 @@ class Prediction(BaseModel):
     """The prediction for one row. By `id` it can be traced to the rows that the model was trained on."""
 
     id: str
-    timestamp: str
+    timestamp: Annotated[str, Field(alias=TIME)]
     prediction: float
     variant: Variant
     model_version: str
@@ -60,7 +61,7 @@ class Prediction(BaseModel):
 
 
 class Acknowledgement(BaseModel):
-    """How many of the outcomes are new, were known already, or got another count."""
+    """How many of the outcomes are new, were known already, or got another label."""
 
     new: int
     unchanged: int
@@ -68,7 +69,7 @@ class Acknowledgement(BaseModel):
 
 
 class AboutOther(BaseModel):
-    """The model that runs beside the live one, and the share of the hours for which it predicts."""
+    """The model that runs beside the live one, and the share of the event times for which it predicts."""
 
     version: str
     digest: str
@@ -120,7 +121,7 @@ def create_app(
     # model does.
     @app.post(
         "/predict",
-        summary="Predict demand",
+        summary="Predict",
         description=docs.PREDICT,
         responses=docs.PREDICT_RESPONSES,
         response_model=Prediction | list[Prediction],
@@ -184,7 +185,7 @@ def create_app(
     @app.get("/model", summary="Which model is live?", responses=docs.REFUSED | docs.NO_MODEL)
     async def about(request: Request, name: Annotated[str, operator]) -> About:
         request.scope[NOTE] = RequestNote(name)
-        # Whoever asks what is live now may have changed the norms a moment ago.
+        # Whoever asks what is live now may have changed the expected ranges a moment ago.
         await asyncio.to_thread(recorder.flush)
         live = live_models()
         model = live.model
@@ -277,7 +278,7 @@ def _as_dicts(batch: PredictedBatch) -> list[dict[str, Any]]:
     content: list[dict[str, Any]] = [
         {
             "id": id_,
-            "timestamp": iso(row.timestamp),
+            TIME: iso(time_of(row)),
             "prediction": prediction,
             "variant": who,
             "model_version": versions[who],

@@ -5,7 +5,7 @@ import io
 import sys
 from pathlib import Path
 
-from bike_demand.data.schema import OUTCOME_COLUMNS, Conditions
+from bike_demand.core.current import LABEL_COLUMNS, TIME, Inputs, time_of
 from bike_demand.data.table import iso, parse_csv
 from bike_demand.errors import UserError
 from bike_demand.files import write_atomically
@@ -27,9 +27,9 @@ def live_model(settings: Settings) -> OnnxModel:
 
 
 def score(model: OnnxModel, source: Path, target: Path) -> int:
-    """Predict each row of `source` into `target` (timestamp, prediction, model_version); how many there were.
+    """Predict each row of `source` into `target` (event time, prediction, model_version); how many they were.
 
-    `source` has the columns of a request. Those of the feed that tell the outcome may be there too and are
+    `source` has the columns of a request. Those of the feed with the label may be there too and are
     not looked at, so a month of the feed can be scored. Raises UserError; then nothing is written.
     """
     try:
@@ -40,11 +40,11 @@ def score(model: OnnxModel, source: Path, target: Path) -> int:
         raise UserError(f"{target.parent}: no such folder; make it first")
     if target.exists() and (target.is_dir() or target.samefile(source)):
         raise UserError(f"{target}: would be overwritten; give another file for the predictions")
-    rows = [row for _, row in parse_csv(content, str(source), Conditions, ignored=OUTCOME_COLUMNS)]
+    rows = [row for _, row in parse_csv(content, str(source), Inputs, ignored=LABEL_COLUMNS)]
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["timestamp", "prediction", "model_version"])
+    writer.writerow([TIME, "prediction", "model_version"])
     for row, prediction in zip(rows, model.predict(rows), strict=True):
-        writer.writerow([iso(row.timestamp), prediction, model.version])
+        writer.writerow([iso(time_of(row)), prediction, model.version])
     write_atomically(target, text.getvalue().encode())
     return len(rows)

@@ -9,8 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from bike_demand.data.schema import LIMITS
-from bike_demand.data.target import ERROR_DECIMALS, ERROR_NAME, ERROR_UNIT, TITLE
+from bike_demand.core.current import FIELDS, PROBLEM
 from bike_demand.errors import UserError
 from bike_demand.prediction_log import event_log, expected_ranges
 from bike_demand.prediction_log.database import Database, open_database
@@ -39,7 +38,7 @@ class Headline:
 
 
 class ServedModel(BaseModel):
-    """A model that this process answers with; `share` of the hours get its prediction."""
+    """A model that this process answers with; `share` of the rows get its prediction."""
 
     version: str
     role: Literal["champion", "challenger", "shadow", "previous"]
@@ -50,11 +49,11 @@ class DayStatus(BaseModel):
     """One day. `error` is its mean; what is recent are means of RECENT_DAYS up to it.
 
     `improvement`: share by which the baseline's error is undercut, where both are known. `quality`: by field
-    and rule, in how many hours what was asked violated it.
+    and rule, in how many rows what was asked violated it.
     """
 
     day: date
-    hours: int
+    rows: int
     error: float | None
     recent_error: float | None
     recent_baseline: float | None
@@ -73,7 +72,7 @@ class Release(BaseModel):
 class StatusDocument(BaseModel):
     """The service and the loop at one moment. Times without a zone are in the time of the feed."""
 
-    title: str = TITLE
+    title: str = PROBLEM.title
     environment: str
     generated_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
     as_of: datetime | None = Field(None, description="up to here the loop has monitored")
@@ -82,9 +81,9 @@ class StatusDocument(BaseModel):
     models: list[ServedModel] = Field([], description="what this process answers with, the champion first")
     live_since: datetime | None = None
     reference_error: float | None = Field(None, description="of the live version, at its release")
-    error_name: str = ERROR_NAME
-    error_unit: str = ERROR_UNIT
-    error_decimals: int = ERROR_DECIMALS
+    error_name: str = PROBLEM.loss.name
+    error_unit: str = PROBLEM.loss.unit
+    error_decimals: int = PROBLEM.loss.decimals
     days: list[DayStatus] = []
     comparisons: list[dict[str, Any]] = Field([], description="A/B tests and watches, with their evidence")
     signals: list[Raised] = []
@@ -95,7 +94,7 @@ class StatusDocument(BaseModel):
     alerts: list[Alert] = []
     undelivered: list[dict[str, Any]] = Field([], description="alerts that a channel has not accepted")
     drift: dict[str, Any] | None = Field(None, description="the latest input drift test")
-    fields: list[str] = Field(list(LIMITS), description="of a request")
+    fields: list[str] = Field(list(FIELDS), description="of a request")
     fallbacks: dict[str, int] = Field({}, description="values replaced in the last day, by field")
     loop_checked_at: datetime | None = Field(None, description="end of the last monitoring cycle")
     traffic: Traffic
@@ -271,15 +270,15 @@ def _day_statuses(past: Sequence[Day]) -> Iterator[DayStatus]:
     for place, day in enumerate(past, 1):
         window = past[max(0, place - RECENT_DAYS) : place]
         recent = [each for each in window if day.day - each.day < timedelta(days=RECENT_DAYS)]
-        known, hours = sum(each.known for each in recent), sum(each.baseline_hours for each in recent)
+        known, rows = sum(each.known for each in recent), sum(each.baseline_rows for each in recent)
         baseline = sum(each.baseline_error for each in recent)
         yield DayStatus(
             day=day.day,
-            hours=day.hours,
+            rows=day.rows,
             error=_ratio(day.error, day.known),
             recent_error=_ratio(sum(each.error for each in recent), known),
-            # Where the baseline is known for few of the hours, the two do not compare.
-            recent_baseline=_ratio(baseline, hours) if hours >= 0.8 * known else None,
+            # Where the baseline is known for few of the rows, the two do not compare.
+            recent_baseline=_ratio(baseline, rows) if rows >= 0.8 * known else None,
             improvement=_ratio(baseline - sum(each.paired_error for each in recent), baseline),
             quality=day.quality,
         )

@@ -4,22 +4,21 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from bike_demand.data.schema import EXAMPLE, MAX_ROWS, Conditions
-from bike_demand.data.target import LOWEST, MEANING
+from bike_demand.core.current import HIGHEST, LABEL, LOWEST, PROBLEM, TIME, Inputs, Outcome
 from bike_demand.serving.keys import HEADER
-from bike_demand.serving.outcome_intake import Outcome
-from bike_demand.serving.request_body import MAX_BYTES
+from bike_demand.serving.request_body import MAX_BYTES, MAX_ROWS
 
 Responses = dict[int | str, dict[str, Any]]
 
 PREDICT = (
     f"Takes one row, and returns one prediction; or a list of 1 to {MAX_ROWS} rows, and returns a list in the"
-    f" same order. `prediction`: {MEANING}, never below {LOWEST}. `variant` says which model predicted"
-    " while a challenger is tested against the champion; for one hour it is always the same."
+    f" same order. `prediction`: {PROBLEM.unit}, from {LOWEST:g} to {HIGHEST:g}. `variant` says which model"
+    f" predicted while a challenger is tested against the champion; for one `{TIME}` it is always the same."
 )
 OUTCOMES = (
-    f"Takes the true counts of 1 to {MAX_ROWS} hours, in any order and as late as you like. What is"
-    " acknowledged is stored durably. To send an hour again changes nothing; another count corrects it."
+    f"Takes `{LABEL}` ({PROBLEM.label_description}) of 1 to {MAX_ROWS} rows, in any order and as late"
+    " as you like. What is acknowledged is stored durably. To send one again changes nothing; another value"
+    " corrects it."
 )
 
 
@@ -37,8 +36,8 @@ class InvalidBody(BaseModel):
     detail: list[FieldError]
 
 
-def _body(schema: dict[str, Any], **examples: tuple[str, Any]) -> dict[str, Any]:
-    shown = {name: {"summary": summary, "value": value} for name, (summary, value) in examples.items()}
+def _body(schema: dict[str, Any], examples: dict[str, Any]) -> dict[str, Any]:
+    shown = {summary: {"summary": summary, "value": value} for summary, value in examples.items()}
     return {"required": True, "content": {"application/json": {"schema": schema, "examples": shown}}}
 
 
@@ -46,19 +45,18 @@ def _list_of(item: dict[str, Any]) -> dict[str, Any]:
     return {"type": "array", "items": item, "minItems": 1, "maxItems": MAX_ROWS}
 
 
-_ROW, _OUTCOME = Conditions.model_json_schema(), Outcome.model_json_schema()
-_NIGHT = EXAMPLE | {"timestamp": "2012-06-14T03:00:00", "temp_c": 19.2, "feels_like_c": 21.0, "humidity": 0.8}
-_LATER = {"timestamp": _NIGHT["timestamp"], "count": 8}
+_ROW, _OUTCOME = Inputs.model_json_schema(), Outcome.model_json_schema()
+_EXAMPLES = {"One row": PROBLEM.example, **PROBLEM.more_examples}
+_TIMES = sorted({each[TIME] for each in _EXAMPLES.values()})
 PREDICT_BODY = _body(
-    {"oneOf": [_ROW, _list_of(_ROW)]},
-    one_row=("A working day at 17 h", EXAMPLE),
-    humidity_unknown=("The station does not report humidity", EXAMPLE | {"humidity": None}),
-    list_of_rows=("Several hours at once", [EXAMPLE, _NIGHT]),
+    {"oneOf": [_ROW, _list_of(_ROW)]}, _EXAMPLES | {"Several rows": list(_EXAMPLES.values())}
 )
 OUTCOMES_BODY = _body(
     _list_of(_OUTCOME),
-    one_hour=("The count of one hour", [_OUTCOME["example"]]),
-    two_hours=("The counts of two hours", [_OUTCOME["example"], _LATER]),
+    {
+        "One outcome": [_OUTCOME["example"]],
+        "Several": [_OUTCOME["example"] | {TIME: each} for each in _TIMES],
+    },
 )
 
 REFUSED: Responses = {

@@ -1,6 +1,6 @@
-"""Takes, for a value that cannot be right now, what is usual: row by row, so it begins and ends by itself.
+"""Replaces implausible inputs with typical values: row by row, so it begins and ends by itself.
 
-Norms are taken over beside the requests; what a row costs is a few comparisons.
+Expected ranges are read beside the requests; what a row costs is a few comparisons.
 """
 
 import threading
@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from bike_demand.data.schema import Conditions
+from bike_demand.core.current import Inputs, time_of
 from bike_demand.prediction_log.expected_ranges import ExpectedRange
 from bike_demand.settings import Fallbacks
 
-Replaced = Mapping[
-    str, float
-]  # by field, the value that the models were given in the place of what was asked
+# By field, the value that the models were given in the place of what was sent.
+Replaced = Mapping[str, float]
 
 
 class _Check(NamedTuple):
@@ -22,7 +21,7 @@ class _Check(NamedTuple):
     low: float
     high: float
     by_hour: tuple[float, ...]
-    since: datetime  # rows before or after these were asked for long ago or far ahead: not for this norm
+    since: datetime  # rows before or after these were asked for long ago or far ahead: not for this range
     until: datetime
 
 
@@ -39,21 +38,19 @@ class Fallback:
         self._checks = () if self._settings is None else _checks(ranges, self._settings)
         self.looked.set()
 
-    def apply(
-        self, rows: Sequence[Conditions]
-    ) -> tuple[Sequence[Conditions], Sequence[Replaced | None] | None]:
+    def apply(self, rows: Sequence[Inputs]) -> tuple[Sequence[Inputs], Sequence[Replaced | None] | None]:
         """The rows as the models are to get them, and what was replaced in each; None: nothing in any."""
         checks = self._checks
         if not checks:
             return rows, None
-        used: list[Conditions] | None = None
+        used: list[Inputs] | None = None
         replaced: list[Replaced | None] = []
         for at, row in enumerate(rows):
             changes: dict[str, float] = {}
             for field, low, high, by_hour, since, until in checks:
                 value = getattr(row, field)
-                if (value is None or not low <= value <= high) and since <= row.timestamp < until:
-                    changes[field] = by_hour[row.timestamp.hour]
+                if (value is None or not low <= value <= high) and since <= time_of(row) < until:
+                    changes[field] = by_hour[time_of(row).hour]
             if changes:
                 if used is None:
                     used, replaced = list(rows), [None] * len(rows)
@@ -64,13 +61,12 @@ class Fallback:
 
 def _checks(ranges: Mapping[str, ExpectedRange], settings: Fallbacks) -> tuple[_Check, ...]:
     span = timedelta(days=settings.days)
-    choices = settings.fields.model_dump()
     return tuple(
         _Check(
             each.field, each.low, each.high, each.by_hour, _moved(each.as_of, -span), _moved(each.as_of, span)
         )
         for each in ranges.values()
-        if choices.get(each.field) == "recent"
+        if settings.fields.get(each.field, "recent") == "recent"
     )
 
 

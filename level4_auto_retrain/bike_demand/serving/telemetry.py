@@ -62,7 +62,7 @@ class Recorder:
             self._logs.info("request", fields)
 
     def flush(self) -> None:
-        """Write the predictions so far to the log, and read the norms in force; waits a second at most."""
+        """Write the predictions so far to the log, and read the expected ranges; waits a second at most."""
         if self._predictions is not None:
             self._predictions.flush(FLUSH_SECONDS)
 

@@ -28,7 +28,7 @@ from bike_demand.tracking import Tracking
 
 ENVIRONMENT = "BIKE_ENVIRONMENT"  # the variable by which the server says which environment to serve
 SIGNS = 3  # a worker that missed so many is not running any more
-NORMS_SECONDS = 1.0  # for a start to read the norms
+RANGES_SECONDS = 1.0  # for a start to read the expected ranges
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class ServiceWorker:
             self._predictions.start()
             self._predictions.flush(0.0)
             # Else the first predictions would use implausible values as they are.
-            self.fallback.looked.wait(NORMS_SECONDS)
+            self.fallback.looked.wait(RANGES_SECONDS)
         gc.collect()
         gc.freeze()  # what was imported need not be gone through again,
         gc.set_threshold(200_000)  # nor the predictions that wait for the log a moment

@@ -4,16 +4,18 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from bike_demand.core.current import PROBLEM, Inputs, Row
 from bike_demand.data.features import to_matrix
-from bike_demand.data.schema import EXAMPLE, Conditions, Hour
 from bike_demand.errors import UserError
 from bike_demand.files import write_atomically
 from bike_demand.handoff import INPUT_NAME, OUTPUT_NAME, read_handoff
 from bike_demand.runtime import open_session
 
 GOLDEN_FILE = "golden.json"
+SOME = 24
 
 
 class Golden(BaseModel):
@@ -21,32 +23,30 @@ class Golden(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    requests: list[Conditions]
+    requests: list[Inputs]
     answers: list[float]
 
 
-def write_golden(target: Path, handoff: Path, rows: Sequence[Hour]) -> None:
-    """Ask the model of the hand-off, and write what it answers to some of its own rows, and to the example
-    of the documentation with its humidity known and unknown.
+def write_golden(target: Path, handoff: Path, rows: Sequence[Row]) -> None:
+    """Ask the model of the hand-off, and write what it predicts for some of its own rows, and for the
+    examples of the problem.
     """
-    some = [row.model_dump(mode="json", include=set(Conditions.model_fields)) for row in _chosen(rows)]
+    some = [row.model_dump(mode="json", include=set(Inputs.model_fields)) for row in _chosen(rows)]
     requests = [
-        Conditions.model_validate_json(json.dumps(request))
-        for request in (*some, EXAMPLE, EXAMPLE | {"humidity": None})
+        Inputs.model_validate_json(json.dumps(request))
+        for request in (*some, PROBLEM.example, *PROBLEM.more_examples.values())
     ]
-    session = open_session(read_handoff(handoff).model)
-    (answers,) = session.run([OUTPUT_NAME], {INPUT_NAME: to_matrix(requests)})
+    read = read_handoff(handoff)
+    session = open_session(read.model)
+    (answers,) = session.run([OUTPUT_NAME], {INPUT_NAME: to_matrix(requests, read.card.names)})
     golden = Golden(requests=requests, answers=answers[:, 0].tolist())
     write_atomically(target, golden.model_dump_json(indent=1).encode())
 
 
-def _chosen(rows: Sequence[Hour]) -> list[Hour]:
-    """Two rows of each hour of the day: the newest, and one that for each hour is further back."""
-    found = []
-    for hour in range(24):
-        same = [row for row in rows if row.timestamp.hour == hour]
-        found += [same[-1], same[len(same) * hour // 24]] if same else []
-    return found
+def _chosen(rows: Sequence[Row]) -> list[Row]:
+    """The newest rows, and as many that are spread over all of them."""
+    spread = np.linspace(0, len(rows) - 1, num=min(SOME, len(rows)), dtype=int)
+    return [*rows[-SOME:], *(rows[at] for at in spread)]
 
 
 def read_golden(path: Path) -> Golden:

@@ -1,38 +1,18 @@
-"""The recipe of the model: what is fitted, and how much each row counts."""
+"""Fitting: the problem's model, how much each row counts, and what a fitted model predicts."""
 
 from collections.abc import Sequence
 from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.ensemble import HistGradientBoostingRegressor
+from pydantic import BaseModel
+from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
 
+from bike_demand.core.current import PROBLEM, Row, targets, time_of
+from bike_demand.core.problem import Floats
 from bike_demand.data.features import to_matrix
-from bike_demand.data.schema import Hour
-from bike_demand.data.target import Floats, targets
-from bike_demand.settings import Recipe
 from bike_demand.training.threads import one_thread
-
-
-def build_pipeline(recipe: Recipe) -> Pipeline:
-    """The model before fitting. Counts are never negative and vary with their mean: hence Poisson loss."""
-    return Pipeline(
-        [
-            (
-                "model",
-                HistGradientBoostingRegressor(
-                    loss="poisson",
-                    learning_rate=recipe.learning_rate,
-                    max_iter=recipe.max_iter,
-                    max_leaf_nodes=recipe.max_leaf_nodes,
-                    min_samples_leaf=recipe.min_samples_leaf,
-                    early_stopping=False,
-                    random_state=recipe.random_state,
-                ),
-            )
-        ]
-    )
 
 
 def weights(timestamps: Sequence[datetime], half_life_days: float) -> Floats:
@@ -42,17 +22,22 @@ def weights(timestamps: Sequence[datetime], half_life_days: float) -> Floats:
     return np.asarray(0.5 ** (age_days / half_life_days), dtype=np.float64)
 
 
-def fit(rows: Sequence[Hour], recipe: Recipe, half_life_days: float) -> Pipeline:
-    """The recipe fitted to the rows, on float32 values: those are what the exported model compares with."""
+def fit(rows: Sequence[Row], params: BaseModel, half_life_days: float | None) -> Pipeline:
+    """The problem's model fitted to rows, on float32 values: those are what the exported model compares with.
+
+    Without a half-life all rows count the same.
+    """
+    pipeline: Pipeline = PROBLEM.build_model(params)
+    given = {}
+    if half_life_days is not None:
+        step = pipeline.steps[-1][0]
+        given[f"{step}__sample_weight"] = weights([time_of(row) for row in rows], half_life_days)
     with one_thread():
-        return build_pipeline(recipe).fit(
-            to_matrix(rows),
-            targets(rows),
-            model__sample_weight=weights([row.timestamp for row in rows], half_life_days),
-        )
+        return pipeline.fit(to_matrix(rows), targets(rows), **given)
 
 
 def predict(pipeline: Pipeline, X: npt.NDArray[np.float32]) -> Floats:
-    """What a fitted model answers to these rows, shape [rows]: what its exported file has to answer, too."""
+    """The predictions of a fitted model, shape [rows]: for classes the probability of the second one."""
     with one_thread():
-        return np.asarray(pipeline.predict(X), dtype=np.float64)
+        found = pipeline.predict_proba(X)[:, 1] if is_classifier(pipeline) else pipeline.predict(X)
+        return np.asarray(found, dtype=np.float64)

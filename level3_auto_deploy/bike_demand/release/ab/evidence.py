@@ -1,4 +1,4 @@
-"""The evidence on which a test or a watch is decided: two versions' predictions of the same hours."""
+"""The evidence on which a test or a watch is decided: two versions' predictions of the same rows."""
 
 import math
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from bike_demand import clock
+from bike_demand.core.current import CADENCE, PROBLEM, ROWS_A_DAY, target_of
 from bike_demand.data.store import gathered_months
-from bike_demand.data.target import error, target_of
 from bike_demand.errors import UserError
 from bike_demand.prediction_log.database import open_database
 from bike_demand.prediction_log.queries import Pair, pairs, waiting
@@ -36,10 +36,10 @@ METHOD = (
     " Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas, Time-uniform central limit theory and asymptotic"
     " confidence sequences, Annals of Statistics 2024 (arXiv 2103.06476)"
 )
-# At the end of a test the outcomes of this share of the answered hours have to be known; else it waits for
+# At the end of a test the outcomes of this share of the answered rows have to be known; else it waits for
 # them, but no longer than as many days again.
 KNOWN_SHARE = 0.5
-LARGEST_GAP = timedelta(days=3)  # between hours with outcomes, for the later one to count as the present
+LARGEST_GAP = timedelta(days=3)  # between rows with outcomes, for the later one to count as the present
 
 
 class TrialKind(StrEnum):
@@ -70,8 +70,8 @@ class TrialDay(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     day: date
-    hours: int
-    shown: int  # hours in which the version's prediction was shown
+    rows: int
+    shown: int  # rows in which the version's prediction was shown
     error: float
     error_against: float
     ratio: float | None
@@ -86,8 +86,8 @@ class Evidence(BaseModel):
 
     trial: Trial
     now: datetime
-    hours: int
-    waiting: int  # hours with predictions and no outcome yet
+    rows: int
+    waiting: int  # rows with predictions and no outcome yet
     days: tuple[TrialDay, ...]
     verdict: str  # of a test: keep on, promote, reject, stop; of a watch: keep on, roll back, end
     reason: str
@@ -134,38 +134,38 @@ def gather(settings: Settings, trial: Trial, as_of: datetime | None) -> Evidence
     with closing(open_database(settings.environments.production.database)) as database:
         found = pairs(database, trial.version, trial.against, trial.began, as_of or datetime.max)
         now = _now(settings, as_of, trial.began, found)
-        found = [pair for pair in found if pair.hour < now]
+        found = [pair for pair in found if pair.time < now]
         return weigh(found, trial, settings.ab, now, waiting(database, trial.began, now))
 
 
 def _now(settings: Settings, as_of: datetime | None, began: datetime, found: Sequence[Pair]) -> datetime:
-    """The end of the gathered data or, as outcomes arrive more often, of the hours that have one.
+    """The end of the gathered data or, as outcomes arrive more often, of the rows that have one.
 
-    An hour far beyond the others (somebody tries the service with one of next year) does not count.
+    A row far beyond the others (somebody tries the service with one of next year) does not count.
     """
     if as_of is not None or settings.clock == "wall":
         return clock.now(settings, as_of)
     now = max(began, clock.now(settings, None)) if gathered_months(DATA) else began
     for pair in found:
-        if pair.hour > now + LARGEST_GAP:
+        if pair.time > now + LARGEST_GAP:
             break
-        now = max(now, pair.hour + clock.HOUR)
+        now = max(now, pair.time + CADENCE)
     return now
 
 
 def weigh(pairs: Sequence[Pair], trial: Trial, settings: AB, now: datetime, waiting: int) -> Evidence:
-    """The verdict on the hours of the days before `now`; a day that is not over does not count yet."""
-    pairs = [pair for pair in pairs if trial.began <= pair.hour and pair.hour.date() < now.date()]
-    right = [target_of(pair.count) for pair in pairs]
+    """The verdict on the rows of the days before `now`; a day that is not over does not count yet."""
+    pairs = [pair for pair in pairs if trial.began <= pair.time and pair.time.date() < now.date()]
+    right = [target_of(pair.label) for pair in pairs]
     challenger = _errors([pair.prediction for pair in pairs], right)
     champion = _errors([pair.other for pair in pairs], right)
-    ordinals = np.array([pair.hour.toordinal() for pair in pairs], dtype=np.int64)
+    ordinals = np.array([pair.time.toordinal() for pair in pairs], dtype=np.int64)
     looks = look(by_day(ordinals, challenger, champion), settings.alpha) if pairs else None
     verdict, reason = _decide(looks, trial, settings, now, waiting)
     return Evidence(
         trial=trial,
         now=now,
-        hours=len(pairs),
+        rows=len(pairs),
         waiting=waiting,
         days=() if looks is None else _days(pairs, ordinals, looks),
         verdict=verdict,
@@ -175,7 +175,8 @@ def weigh(pairs: Sequence[Pair], trial: Trial, settings: AB, now: datetime, wait
 
 
 def _errors(answers: Sequence[float], right: Sequence[float]) -> Floats:
-    return error(np.array(answers, dtype=np.float64), np.array(right, dtype=np.float64))
+    found: Floats = PROBLEM.loss.of(np.array(answers, dtype=np.float64), np.array(right, dtype=np.float64))
+    return found
 
 
 def _days(
@@ -185,7 +186,7 @@ def _days(
     return tuple(
         TrialDay(
             day=date.fromordinal(int(ordinal)),
-            hours=int((ordinals == ordinal).sum()),
+            rows=int((ordinals == ordinal).sum()),
             shown=int(shown[ordinals == ordinal].sum()),
             error=float(looks.challenger[at]),
             error_against=float(looks.champion[at]),
@@ -207,9 +208,9 @@ def _decide(looks: Looks | None, trial: Trial, settings: AB, now: datetime, wait
     if trial.kind is TrialKind.WATCH:
         return _watched(looks, trial, settings, now)
     if looks is None:
-        found, known, summary = ABVerdict.KEEP_ON, 0.0, "no hour has an outcome yet"
+        found, known, summary = ABVerdict.KEEP_ON, 0.0, "no row has an outcome yet"
     else:
-        known = float(looks.hours[-1])
+        known = float(looks.rows[-1])
         enough = known >= KNOWN_SHARE * (known + waiting)
         found = ABVerdict(int(verdicts(looks, settings, over and enough)[-1]))
         summary = _in_words(looks)
@@ -238,27 +239,27 @@ def _watched(looks: Looks | None, trial: Trial, settings: AB, now: datetime) -> 
         return "roll back", f"far worse than version {trial.against}: {_in_words(looks)}"
     if looks is not None and is_surely_worse(looks)[-1]:
         return "roll back", f"surely worse than version {trial.against}: {_in_words(looks)}"
-    summary = "no hour has an outcome yet" if looks is None else _in_words(looks)
+    summary = "no row has an outcome yet" if looks is None else _in_words(looks)
     over = now >= trial.began + timedelta(days=trial.days)
-    enough = looks is not None and looks.hours[-1] >= KNOWN_SHARE * 24 * trial.days
+    enough = looks is not None and looks.rows[-1] >= KNOWN_SHARE * ROWS_A_DAY * trial.days
     if over and enough:
         return "end", f"nothing spoke against it in {trial.days} days, {summary}"
     if now >= trial.began + timedelta(days=2 * trial.days):
         return (
             "end",
-            f"too few hours could be compared in {2 * trial.days} days to speak against it, {summary}",
+            f"too few rows could be compared in {2 * trial.days} days to speak against it, {summary}",
         )
     if over:
-        return "keep on", f"its {trial.days} days are over, but too few hours could be compared; {summary}"
+        return "keep on", f"its {trial.days} days are over, but too few rows could be compared; {summary}"
     if looks is not None and looks.ratio.shape[-1] < MIN_WATCH_DAYS:
         summary = f"{summary}; before {MIN_WATCH_DAYS} days only what is far worse is rolled back"
     return "keep on", f"nothing speaks against it so far, {summary}"
 
 
 def _in_words(looks: Looks) -> str:
-    days, hours, ratio = looks.ratio.shape[-1], int(looks.hours[-1]), looks.ratio[-1]
+    days, rows, ratio = looks.ratio.shape[-1], int(looks.rows[-1]), looks.ratio[-1]
     bounds = (
         f"{looks.low[-1]:.2f} to {looks.high[-1]:.2f}" if math.isfinite(looks.high[-1]) else "not bounded yet"
     )
-    many = f"{hours} {'hour' if hours == 1 else 'hours'} of {'one day' if days == 1 else f'{days} days'}"
+    many = f"{rows} {'row' if rows == 1 else 'rows'} of {'one day' if days == 1 else f'{days} days'}"
     return f"its error is {ratio:.2f} times the other's ({bounds}), on {many}"

@@ -4,8 +4,7 @@ The sequence is the one-sided asymptotic confidence sequence of I. Waudby-Smith,
 Kennedy and A. Ramdas, "Time-uniform central limit theory and asymptotic confidence sequences", Annals of
 Statistics 2024 (arXiv 2103.06476): Robbins' normal mixture with an estimated variance.
 
-The unit is the day: a good or bad day is one for all its hours, so 24 hours are far fewer than 24
-observations.
+The unit is the day: a good or bad day is one for all its rows, which so are far fewer observations.
 What is bounded is the ratio of the two mean absolute errors: a ratio r is excluded where the mean of the
 daily sums of (error of the challenger - r * error of the champion) is shown not to be zero. So one sequence
 answers both "5 % worse" (r = 1.05) and "better" (r = 1).
@@ -24,10 +23,10 @@ Floats = npt.NDArray[np.float64]
 
 # The sequence is narrowest after so many days. Tests last two weeks, and are to end sooner.
 NARROWEST_DAYS = 4
-LEAST_HOURS = 12  # fewer hours have no variance to speak of
-# A variance known from a few days only is mostly luck. It is therefore drawn towards what the hours say, as
-# if that had been seen on PRIOR_DAYS days: the variance of the sum of as many hours, times DESIGN_EFFECT, as
-# the hours of a day are alike. On pairs of models of the recipe the effect is 2 to 3; the simulated rates
+LEAST_ROWS = 12  # fewer rows have no variance to speak of
+# A variance known from a few days only is mostly luck. It is therefore drawn towards what the rows say, as
+# if that had been seen on PRIOR_DAYS days: the variance of the sum of as many rows, times DESIGN_EFFECT, as
+# the rows of a day are alike. On pairs of models of the recipe the effect is 2 to 3; the simulated rates
 # hold with these two.
 PRIOR_DAYS = 8
 DESIGN_EFFECT = 2.0
@@ -36,16 +35,16 @@ DESIGN_EFFECT = 2.0
 MIN_DAYS = 4
 # After a promotion the version before is there to go back to, so a worse one is rolled back a day earlier.
 MIN_WATCH_DAYS = 3
-GUARD_HOURS = 20  # about a day
+GUARD_ROWS = 20  # about a day
 
 
 @dataclass(frozen=True)
 class Days:
-    """Sums over the hours of each day, shape [..., days]: of the challenger's error, the champion's,
+    """Sums over the rows of each day, shape [..., days]: of the challenger's error, the champion's,
     and their squares and product. Leading axes are independent tests.
     """
 
-    hours: Floats
+    rows: Floats
     challenger: Floats
     champion: Floats
     challenger_squared: Floats
@@ -59,7 +58,7 @@ class Looks:
     multiple of the champion's, and the bounds of that. Nothing known: 0 and infinity.
     """
 
-    hours: Floats
+    rows: Floats
     challenger: Floats  # mean error so far
     champion: Floats
     ratio: Floats
@@ -77,7 +76,7 @@ class ABVerdict(IntEnum):
 
 
 def by_day(day: npt.NDArray[np.integer], challenger: Floats, champion: Floats) -> Days:
-    """Sum up hours: their days as numbers, ascending, and absolute errors, each of shape [hours]."""
+    """Sum up rows: their days as numbers, ascending, and absolute errors, each of shape [rows]."""
     _, index = np.unique(day, return_inverse=True)
 
     def total(values: Floats) -> Floats:
@@ -95,13 +94,13 @@ def by_day(day: npt.NDArray[np.integer], challenger: Floats, champion: Floats) -
 
 def look(days: Days, alpha: float) -> Looks:
     """Look at the end of each day. Each bound alone is wrong on any day at all with probability `alpha`."""
-    t = np.arange(1, days.hours.shape[-1] + 1, dtype=np.float64)
+    t = np.arange(1, days.rows.shape[-1] + 1, dtype=np.float64)
     a, b = days.challenger, days.champion
-    hours, sum_a, sum_b = (each.cumsum(-1) for each in (days.hours, a, b))
-    # Variances and covariance of a day's sums: of the days seen, drawn towards those of the hours.
-    aa = _variance(a, a, sum_a, sum_a, t, hours, days.challenger_squared)
-    bb = _variance(b, b, sum_b, sum_b, t, hours, days.champion_squared)
-    ab = _variance(a, b, sum_a, sum_b, t, hours, days.product)
+    rows, sum_a, sum_b = (each.cumsum(-1) for each in (days.rows, a, b))
+    # Variances and covariance of a day's sums: of the days seen, drawn towards those of the rows.
+    aa = _variance(a, a, sum_a, sum_a, t, rows, days.challenger_squared)
+    bb = _variance(b, b, sum_b, sum_b, t, rows, days.champion_squared)
+    ab = _variance(a, b, sum_a, sum_b, t, rows, days.product)
     # Where |mean of a - r * mean of b| is as large as its bound: a quadratic equation in r.
     m = margin(t, alpha) ** 2
     mean_a, mean_b = sum_a / t, sum_b / t
@@ -110,11 +109,11 @@ def look(days: Days, alpha: float) -> Looks:
     C = mean_a**2 - m * aa
     with np.errstate(divide="ignore", invalid="ignore"):
         root = np.sqrt(np.maximum(B**2 - A * C, 0))
-        known = (A > 0) & (hours >= LEAST_HOURS)  # otherwise no ratio is excluded
+        known = (A > 0) & (rows >= LEAST_ROWS)  # otherwise no ratio is excluded
         ratio = np.where(sum_b > 0, sum_a / sum_b, np.where(sum_a > 0, np.inf, 1.0))
         low = np.where(known, np.maximum((B - root) / A, 0), 0.0)
         high = np.where(known, (B + root) / A, np.inf)
-        return Looks(hours, sum_a / hours, sum_b / hours, ratio, low, high)
+        return Looks(rows, sum_a / rows, sum_b / rows, ratio, low, high)
 
 
 def margin(t: Floats, alpha: float) -> Floats:
@@ -126,12 +125,12 @@ def margin(t: Floats, alpha: float) -> Floats:
 
 
 def _variance(
-    x: Floats, y: Floats, sum_x: Floats, sum_y: Floats, t: Floats, hours: Floats, product: Floats
+    x: Floats, y: Floats, sum_x: Floats, sum_y: Floats, t: Floats, rows: Floats, product: Floats
 ) -> Floats:
     """(Co)variance of two daily sums as known at the end of each day, shape [..., days]."""
     between = (x * y).cumsum(-1) - sum_x * sum_y / t
-    within = product.cumsum(-1) / hours - sum_x * sum_y / hours**2
-    prior = DESIGN_EFFECT * (hours / t) * within
+    within = product.cumsum(-1) / rows - sum_x * sum_y / rows**2
+    prior = DESIGN_EFFECT * (rows / t) * within
     return np.asarray((PRIOR_DAYS * prior + between) / (PRIOR_DAYS + t - 1))
 
 
@@ -153,7 +152,7 @@ def verdicts(looks: Looks, settings: AB, ended: bool | npt.NDArray[np.bool_]) ->
 
 def is_far_worse(looks: Looks, settings: AB) -> npt.NDArray[np.bool_]:
     """Whether the guard trips, at each look."""
-    return np.asarray((looks.hours >= GUARD_HOURS) & (looks.ratio > 1 + settings.guard))
+    return np.asarray((looks.rows >= GUARD_ROWS) & (looks.ratio > 1 + settings.guard))
 
 
 def is_surely_worse(looks: Looks) -> npt.NDArray[np.bool_]:

@@ -155,7 +155,7 @@ def _store(tracking: Tracking, version: Version, evidence: Evidence, state: str 
     name = "ab" if evidence.trial.kind is TrialKind.TEST else "watch"
     texts = {f"{name}.json": evidence.model_dump_json(indent=1), f"{name}.html": as_page(evidence)}
     tags = {f"{name}.verdict": evidence.verdict, f"{name}.reason": evidence.reason}
-    metrics: dict[str, float | None] = {f"{name}_hours": evidence.hours}
+    metrics: dict[str, float | None] = {f"{name}_rows": evidence.rows}
     for last in evidence.days[-1:]:
         metrics |= {f"{name}_ratio": last.ratio, f"{name}_low": last.low, f"{name}_high": last.high}
     known = {key: float(value) for key, value in metrics.items() if value is not None}

@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bike_demand.core.current import HIGHEST, LOWEST, PROBLEM, Row, time_of
 from bike_demand.data.features import describe
-from bike_demand.data.schema import Hour
 from bike_demand.data.table import iso
-from bike_demand.data.target import DECIMALS, LOWEST, MEANING, UNIT
 from bike_demand.handoff import CARD_FILE, MODEL_FILE, OUTPUT_NAME, SUMS_FILE, Input, Output, read_handoff
 from bike_demand.release.transitions import REJECTED, ROLLED_BACK, STATE_TAG
 from bike_demand.serving.onnx_model import load_model
@@ -19,7 +18,7 @@ from bike_demand.training.golden import GOLDEN_FILE, read_golden
 
 RETRAIN = "train another one, with later data or another recipe"
 # What the documentation of the service promises.
-OUTPUT = Output(name=OUTPUT_NAME, type="float32", unit=MEANING, min=LOWEST)
+OUTPUT = Output(name=OUTPUT_NAME, type="float32", unit=PROBLEM.unit, min=LOWEST, max=HIGHEST)
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class GateContext:
     tracking: Tracking
     version: Version
     champion: Version | None  # None: nothing is live
-    hours: Sequence[Hour]  # the gathered rows that may be judged by, ascending
+    rows: Sequence[Row]  # the gathered rows that may be judged by, ascending
     scratch: Path
 
     def handoff(self, run_id: str) -> Path:
@@ -115,8 +114,8 @@ def reproduces_golden_predictions(context: GateContext) -> GateResult:
     model = load_model(context.handoff(context.version.run_id))
     tolerance = context.settings.deploy.golden_tolerance
     rows = list(zip(golden.requests, model.predict(golden.requests), golden.answers, strict=True))
-    # The service rounds a prediction, so it may differ by that besides.
-    wrong = [each for each in rows if not math.isclose(*each[1:], rel_tol=tolerance, abs_tol=10**-DECIMALS)]
+    rounding = 10**-PROBLEM.decimals  # the service rounds a prediction, so it may differ by that besides
+    wrong = [each for each in rows if not math.isclose(*each[1:], rel_tol=tolerance, abs_tol=rounding)]
     largest = max(abs(now - then) for _, now, then in rows)
     evidence = {
         "requests": len(rows),
@@ -127,23 +126,24 @@ def reproduces_golden_predictions(context: GateContext) -> GateResult:
     if wrong:
         row, now, then = wrong[0]
         summary = (
-            f"{len(wrong)} of {len(rows)} golden requests have another prediction: {iso(row.timestamp)}"
-            f" {now:.{DECIMALS}f} {UNIT} instead of {then:.{DECIMALS}f}"
+            f"{len(wrong)} of {len(rows)} golden requests have another prediction: {iso(time_of(row))}"
+            f" {now:.{PROBLEM.decimals}f} {PROBLEM.unit} instead of {then:.{PROBLEM.decimals}f}"
         )
         return GateResult(False, summary, evidence)
-    summary = f"{len(rows)} requests, largest difference {largest:.{DECIMALS + 1}f} {UNIT}"
+    summary = f"{len(rows)} requests, largest difference {largest:.{PROBLEM.decimals + 1}f} {PROBLEM.unit}"
     return GateResult(True, summary, evidence)
 
 
 def matches_the_service_schema(context: GateContext) -> GateResult:
-    """Compares names, order, types, units, ranges and what may be missing.
+    """Compares types, units, ranges and what may be missing.
 
-    A model with other units would load and predict, and be wrong. Raises UserError for other names.
+    A model with other units would load and predict, and be wrong. Raises UserError where the model takes
+    a feature that the application lacks.
     """
     card = read_handoff(context.handoff(context.version.run_id)).card
-    ours = tuple(Input.model_validate(each) for each in describe())
+    ours = {each["name"]: Input.model_validate(each) for each in describe()}
     pairs: list[tuple[Input | Output, Input | Output]] = [
-        *zip(ours, card.inputs, strict=True),
+        *((ours[each.name], each) for each in card.inputs),
         (OUTPUT, card.output),
     ]
     differences = [
@@ -153,7 +153,7 @@ def matches_the_service_schema(context: GateContext) -> GateResult:
         for name in type(mine).model_fields
         if getattr(mine, name) != getattr(theirs, name)
     ]
-    evidence = {"inputs": [each.name for each in ours], "output": OUTPUT.name, "differences": differences}
+    evidence = {"inputs": list(card.names), "output": OUTPUT.name, "differences": differences}
     if differences:
         return GateResult(False, differences[0], evidence)
-    return GateResult(True, f"{len(ours)} inputs and the output agree", evidence)
+    return GateResult(True, f"{len(card.inputs)} inputs and the output agree", evidence)

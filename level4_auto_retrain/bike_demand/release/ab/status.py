@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from bike_demand.data.target import ERROR_NAME, ERROR_UNIT, rounded
+from bike_demand.core.current import PROBLEM, rounded, shown
 from bike_demand.files import write_atomically
 from bike_demand.pages import render
 from bike_demand.release import transitions
@@ -46,20 +46,19 @@ def as_text(evidence: Evidence) -> str:
     """The numbers, for a person at a terminal."""
     trial = evidence.trial
     if trial.kind is TrialKind.TEST:
-        how = "never shown (shadow)" if trial.mode == "shadow" else f"shown in {trial.share:.0%} of the hours"
+        how = "never shown (shadow)" if trial.mode == "shadow" else f"shown in {trial.share:.0%} of the rows"
         first = f"Version {trial.version} is tested against version {trial.against}, {how}"
     else:
         first = f"Version {trial.version} is watched beside version {trial.against}, the champion before"
     lines = [
         f"{first}, since {trial.began:%Y-%m-%d %H:%M} for {trial.days} days at most.",
-        f"  hours   {evidence.hours} with an outcome, {evidence.waiting} wait for theirs",
+        f"  rows   {evidence.rows} with an outcome, {evidence.waiting} wait for theirs",
     ]
     if evidence.days:
         last = evidence.days[-1]
         high = "not bounded yet" if last.high is None else f"{last.high:.2f}"
         lines += [
-            f"  error   {rounded(last.error)} {ERROR_UNIT}, version {trial.against}"
-            f" {rounded(last.error_against)}",
+            f"  error   {shown(last.error)}, version {trial.against} {rounded(last.error_against)}",
             f"  ratio   {'-' if last.ratio is None else f'{last.ratio:.2f}'}, from {last.low:.2f} to {high}"
             f" (each bound holds in {1 - evidence.rule.alpha:.0%} of tests, however often one looks)",
         ]
@@ -69,7 +68,14 @@ def as_text(evidence: Evidence) -> str:
 def as_page(evidence: Evidence) -> str:
     """The evidence as one page of HTML."""
     plot = Markup(_plot(evidence)) if evidence.days else ""
-    return render(TEMPLATE, evidence=evidence, plot=plot, rounded=rounded, error=ERROR_NAME, unit=ERROR_UNIT)
+    return render(
+        TEMPLATE,
+        evidence=evidence,
+        plot=plot,
+        rounded=rounded,
+        error=PROBLEM.loss.name,
+        unit=PROBLEM.loss.unit,
+    )
 
 
 def _plot(evidence: Evidence) -> str:
@@ -96,7 +102,7 @@ def _plot(evidence: Evidence) -> str:
         if bounded:
             ratio.fill_between(*zip(*bounded, strict=True), alpha=0.25, linewidth=0, label="bounds")
         ratio.plot(x, [each.ratio or 1.0 for each in days], marker="o", markersize=3, label="estimate")
-        error.set_title(f"{ERROR_NAME.capitalize()} so far, in {ERROR_UNIT}")
+        error.set_title(f"{PROBLEM.loss.name.capitalize()} so far, in {PROBLEM.loss.unit}")
         for label, y in (
             (trial.version, [each.error for each in days]),
             (trial.against, [each.error_against for each in days]),

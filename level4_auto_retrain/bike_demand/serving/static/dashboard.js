@@ -98,7 +98,7 @@ function drawQuality({ fields, days, signals, as_of }) {
   show("quality", table([], fields.map(name => {
     const isBad = signals.some(each => each.kind === "data-quality" && each.subject === name);
     const cells = dates.map(at => {
-      const found = Object.entries(quality.get(at)?.[name] ?? {}).map(([rule, hours]) => `${rule} (${hours} h)`).join(", ");
+      const found = Object.entries(quality.get(at)?.[name] ?? {}).map(([rule, rows]) => `${rule} (${rows} rows)`).join(", ");
       const [state, text] = found ? ["violated", found] : quality.has(at) ? ["valid", "no violation"] : ["unknown", "no requests"];
       return html`<i class="${state}" title="${dateOf(at)}: ${text}"></i>`;
     });

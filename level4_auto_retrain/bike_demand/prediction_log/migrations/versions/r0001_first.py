@@ -14,14 +14,8 @@ def upgrade() -> None:
         sa.Column("id", sa.String(36), primary_key=True),
         sa.Column("made_at", sa.DateTime, nullable=False),
         sa.Column("client", sa.String(100), nullable=False),
-        sa.Column("hour", sa.DateTime, nullable=False),
-        sa.Column("holiday", sa.Integer, nullable=False),
-        sa.Column("workingday", sa.Integer, nullable=False),
-        sa.Column("weather", sa.Integer, nullable=False),
-        sa.Column("temp_c", sa.Float, nullable=False),
-        sa.Column("feels_like_c", sa.Float, nullable=False),
-        sa.Column("humidity", sa.Float),
-        sa.Column("windspeed_kmh", sa.Float, nullable=False),
+        sa.Column("event_time", sa.DateTime, nullable=False),
+        sa.Column("inputs", sa.JSON, nullable=False),
         sa.Column("prediction", sa.Float, nullable=False),
         sa.Column("variant", sa.String(20), nullable=False),
         sa.Column("version", sa.Integer, nullable=False),
@@ -30,13 +24,11 @@ def upgrade() -> None:
         sa.Column("other_version", sa.Integer),
         sa.Column("other_role", sa.String(20)),
     )
-    op.create_index("predictions_by_hour", "predictions", ["hour"])
+    op.create_index("predictions_by_event_time", "predictions", ["event_time"])
     op.create_table(
         "outcomes",
-        sa.Column("hour", sa.DateTime, primary_key=True),
-        sa.Column(
-            "count", sa.Integer, sa.CheckConstraint("count >= 0", name="count_not_negative"), nullable=False
-        ),
+        sa.Column("event_time", sa.DateTime, primary_key=True),
+        sa.Column("label", sa.Float, nullable=False),
         sa.Column("received_at", sa.DateTime, nullable=False),
         sa.Column("revised_at", sa.DateTime),
     )

@@ -8,7 +8,17 @@ down_revision = "0001"
 
 OPEN = sa.text("ended_at IS NULL")
 BEGUN = sa.text("state = 'begun'")
-NEW = ("drift", "days", "facts", "norms", "regression_cases", "actions", "alerts", "incidents", "signals")
+NEW = (
+    "drift",
+    "days",
+    "facts",
+    "expected_ranges",
+    "regression_cases",
+    "actions",
+    "alerts",
+    "incidents",
+    "signals",
+)
 
 
 def upgrade() -> None:
@@ -80,7 +90,7 @@ def upgrade() -> None:
         sa.Column("content", sa.JSON, nullable=False),
     )
     op.create_table(
-        "norms",
+        "expected_ranges",
         sa.Column("field", sa.String(50), primary_key=True),
         sa.Column("low", sa.Float, nullable=False),
         sa.Column("high", sa.Float, nullable=False),
@@ -98,12 +108,12 @@ def upgrade() -> None:
         "days",
         sa.Column("day", sa.Date, primary_key=True),
         sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
-        sa.Column("hours", sa.Integer, nullable=False),
+        sa.Column("rows", sa.Integer, nullable=False),
         sa.Column("known", sa.Integer, nullable=False),
         sa.Column("error", sa.Float, nullable=False),
         sa.Column("bias", sa.Float, nullable=False),
-        sa.Column("count", sa.Float, nullable=False),
-        sa.Column("baseline_hours", sa.Integer, nullable=False),
+        sa.Column("target", sa.Float, nullable=False),
+        sa.Column("baseline_rows", sa.Integer, nullable=False),
         sa.Column("baseline_error", sa.Float, nullable=False),
         sa.Column("paired_error", sa.Float, nullable=False),
         sa.Column("predictions", sa.JSON, nullable=False),

@@ -1,0 +1,75 @@
+"""Random rows of any problem, from what it says about its fields."""
+
+import json
+import math
+import random
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from bike_demand.core.problem import Array, Columns, InputField, Problem
+
+Row = Mapping[str, Any]
+NULLS = 0.1  # the share of nulls where a field may be null
+
+
+def sample_rows(problem: Problem, count: int, seed: int = 0) -> list[Row]:
+    """So many valid rows, one after the other in time, as they stand in JSON."""
+    dice = random.Random(seed)
+    start = datetime(2012, 1, 1)
+    rows: list[Row] = []
+    for number in range(count):
+        row = {each.name: _value(each, dice) for each in problem.fields}
+        rows.append({problem.time: (start + number * problem.cadence).isoformat()} | row)
+    return rows
+
+
+def _value(field: InputField, dice: random.Random) -> Any:
+    low, high = field.valid
+    if field.expected:
+        low, high = max(low, field.expected.low), min(high, field.expected.high)
+    low, high = max(low, -1e6), min(high, 1e6)
+    if field.nullable and dice.random() < NULLS:
+        return None
+    if field.kind == "number":
+        return dice.uniform(low, high)
+    if field.kind == "boolean":
+        return dice.random() < 0.5
+    if field.kind == "text":
+        return dice.choice("abc")
+    return dice.randint(math.ceil(low), math.floor(high))
+
+
+def sample_labels(problem: Problem, count: int, seed: int = 0) -> Array:
+    """So many valid labels, shape [count]."""
+    dice = np.random.default_rng(seed)
+    schema = problem.label.model_json_schema()["properties"][problem.label_name]
+    if schema["type"] == "boolean":
+        return dice.integers(0, 2, count).astype(np.float64)
+    low = max(schema.get("minimum", -1e6), problem.prediction_range[0])
+    high = min(schema.get("maximum", 1e6), problem.prediction_range[1])
+    if schema["type"] == "integer":
+        return dice.integers(math.ceil(low), math.floor(high), count, endpoint=True).astype(np.float64)
+    return dice.uniform(low, high, count)
+
+
+def columns_of(problem: Problem, rows: Sequence[Row]) -> Columns:
+    """Rows as `Problem.features` gets them, validated as the service does it. Raises ValidationError."""
+    valid = [
+        problem.inputs.model_validate_json(json.dumps(dict(row)), strict=True, extra="forbid") for row in rows
+    ]
+    columns: dict[str, Array] = {
+        each.name: np.array([getattr(row, each.name) or "" for row in valid], dtype=object)
+        if each.kind == "text"
+        else np.array([getattr(row, each.name) for row in valid], dtype=np.float64)
+        for each in problem.fields
+    }
+    columns[problem.time] = np.array([getattr(row, problem.time) for row in valid], dtype="datetime64[s]")
+    return columns
+
+
+def matrix(features: Columns) -> Array:
+    """Features as models get them, float32 of shape [rows, features]."""
+    return np.column_stack([np.asarray(each, dtype=np.float32) for each in features.values()])

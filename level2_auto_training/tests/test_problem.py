@@ -1,0 +1,166 @@
+"""The interface to a problem: what of it is refused, and how the problem in force is chosen."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+from pydantic import BaseModel, NaiveDatetime
+
+from bike_demand.core.problem import EventTime, Problem
+from bike_demand.errors import UserError
+from tests.conftest import ROOT
+from tests.toy import PROBLEM, Inputs, Label
+
+Time = Annotated[NaiveDatetime, EventTime()]
+
+
+def test_the_facts_about_each_field_are_read_from_its_annotations() -> None:
+    fields = {each.name: each for each in PROBLEM.fields}
+    assert (PROBLEM.time, PROBLEM.label_name, PROBLEM.cadence) == ("begins", "amount", timedelta(hours=1))
+    assert list(fields) == [name for name in Inputs.model_fields if name != "begins"]
+    assert {each.kind for each in PROBLEM.fields} == {"number", "category", "boolean"}
+    heat = fields["heat"]
+    assert (heat.description, heat.unit, heat.valid, heat.nullable) == (
+        "in the room",
+        "degrees C",
+        (-90, 150),
+        False,
+    )
+    assert heat.expected is not None
+    assert (heat.expected.low, heat.expected.high, heat.expected.change) == (-35, 48, 12)
+    assert (fields["grade"].labels, fields["special"].valid) == (("A", "B", "C", "D"), (0, 1))
+    assert fields["moisture"].nullable
+
+
+def test_an_integer_without_names_and_a_text_are_told_apart() -> None:
+    class Plain(BaseModel):
+        at: Time
+        pieces: int
+        maker: str | None = None
+
+    fields = replace(PROBLEM, inputs=Plain).fields
+    assert [(each.kind, each.nullable) for each in fields] == [("integer", False), ("text", True)]
+
+
+def test_a_label_among_the_inputs_is_refused() -> None:
+    class Leaking(Inputs):
+        amount: int
+
+    with pytest.raises(UserError, match="label: amount is an input too"):
+        replace(PROBLEM, inputs=Leaking)
+
+
+def test_inputs_need_one_event_time() -> None:
+    class Timeless(BaseModel):
+        at: NaiveDatetime
+
+    class Twice(BaseModel):
+        begins: Time
+        ends: Time
+
+    for inputs, count in ((Timeless, 0), (Twice, 2)):
+        with pytest.raises(UserError, match=f"inputs: {count} fields are marked"):
+            replace(PROBLEM, inputs=inputs)
+
+
+@pytest.mark.parametrize("kind", [list[float], float | str, bytes, dict[str, int], None])
+def test_a_field_of_a_type_that_no_model_can_use_is_refused(kind: Any) -> None:
+    class Odd(BaseModel):
+        begins: Time
+        odd: kind
+
+    with pytest.raises(UserError, match="inputs: odd is"):
+        replace(PROBLEM, inputs=Odd)
+
+
+def test_one_field_of_the_label_is_required() -> None:
+    class Both(Label):
+        waste: int
+
+    class Neither(BaseModel):
+        amount: int | None = None
+
+    for label, count in ((Both, 2), (Neither, 0)):
+        with pytest.raises(UserError, match=f"label: {count} fields are required"):
+            replace(PROBLEM, label=label)
+
+
+# ---- the problem in force
+
+LEAKING = """
+from dataclasses import replace
+from tests.toy import PROBLEM
+PROBLEM = replace(PROBLEM, features=lambda columns: {"amount": columns["amount"]})
+"""
+TEXTUAL = """
+from dataclasses import replace
+from tests.toy import PROBLEM
+PROBLEM = replace(PROBLEM, features=lambda columns: {"grade": columns["grade"].astype(str)})
+"""
+UNDEFINED = """
+from dataclasses import replace
+from tests.toy import PROBLEM, Label
+PROBLEM = replace(PROBLEM, inputs=Label)
+"""
+
+
+def refusal(folder: Path, text: str, name: str = "made_here") -> str:
+    """What `predict` prints where the problem is a module with this text. Fails if that is not one line."""
+    (folder / "made_here.py").write_text(text, encoding="utf-8")
+    path = os.pathsep.join([str(folder), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, "-m", "bike_demand", "predict", "rows.csv", "predictions.csv"],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": path, "BIKE_PROBLEM": name},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
+    assert done.stderr.startswith("error: problem")
+    return done.stderr
+
+
+def test_features_that_use_the_label_are_refused(project: Path) -> None:
+    assert "features: 'amount' is no input" in refusal(project, LEAKING)
+
+
+def test_a_feature_that_is_text_is_refused(project: Path) -> None:
+    assert "features: grade is no number" in refusal(project, TEXTUAL)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "named"),
+    [
+        ("", "nowhere.to_be_found", "nowhere"),
+        ("", "made_here", "PROBLEM"),
+        ("PROBLEM = 3", "made_here", "int"),
+        (UNDEFINED, "made_here", "label: "),
+    ],
+)
+def test_a_module_that_defines_no_problem_is_refused(project: Path, text: str, name: str, named: str) -> None:
+    assert named in refusal(project, text, name)
+
+
+def test_the_settings_name_the_problem_where_the_environment_does_not(project: Path) -> None:
+    (project / "mine.py").write_text("from tests.toy import PROBLEM\n", encoding="utf-8")
+    for setting, expected in (("mine", "toy"), ("bike_demand.problem", "bike-demand")):
+        (project / "params.yaml").write_text(f"problem: {setting}\n", encoding="utf-8")
+        done = subprocess.run(
+            [sys.executable, "-c", "from bike_demand.core.current import PROBLEM; print(PROBLEM.name)"],
+            cwd=project,
+            env=os.environ | {"PYTHONPATH": f"{project}{os.pathsep}{ROOT}", "BIKE_PROBLEM": ""},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.strip() == expected
+
+
+def test_a_problem_cannot_be_changed() -> None:
+    with pytest.raises(AttributeError):
+        Problem.__setattr__(PROBLEM, "name", "another")

@@ -1,0 +1,228 @@
+"""The `Problem` interface: all that the practice knows about the problem that it is applied to.
+
+A problem states facts: the fields of a row, what becomes known later, features, model and loss. Policies
+(which rules, windows and margins) are settings, whose defaults follow from these facts.
+"""
+
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any, Literal, Union, get_args, get_origin
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, GetCoreSchemaHandler
+from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, core_schema
+
+from bike_demand.errors import UserError
+
+Array = npt.NDArray[Any]
+Columns = Mapping[str, Array]  # by name, each of shape [rows]
+Floats = npt.NDArray[np.float64]
+Kind = Literal["number", "integer", "category", "boolean", "text"]
+
+# Event times: 0001-01-01 is an unset date, not a moment. Far enough for any backfill and any forecast.
+EARLIEST, AHEAD = datetime(1970, 1, 2), timedelta(days=3653)  # ten years after now
+_CADENCES = {"1h": timedelta(hours=1)}
+
+
+# Units that are mistaken for another one: from the mistaken value to the right one.
+CONVERSIONS: Mapping[str, Callable[[float], float]] = {
+    "degrees C": lambda fahrenheit: (fahrenheit - 32) / 1.8
+}
+
+
+def in_window(moment: datetime) -> bool:
+    """Whether a moment may be an event time, by this machine's clock."""
+    return EARLIEST <= moment <= datetime.now() + AHEAD
+
+
+@dataclass(frozen=True)
+class EventTime:
+    """Marks the field with the time that a row is about. `cadence`: how far rows are apart."""
+
+    cadence: str = "1h"
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+
+    def _checked(self, value: datetime) -> datetime:
+        if value.minute or value.second or value.microsecond:
+            raise ValueError("should be a full hour, like 2012-06-13T17:00:00")
+        if not in_window(value):
+            raise ValueError(f"should lie between {EARLIEST:%Y-%m-%d} and ten years from now")
+        return value
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The unit of a number."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The expected range of a number, in its unit: what is beyond is predicted, and watched.
+
+    `change` is how much further the number may move from one day to the next.
+    """
+
+    low: float
+    high: float
+    change: float | None = None
+
+
+class Labels(tuple[str, ...]):
+    """Marks an integer as a category; the names of its values, from the lowest on."""
+
+    __slots__ = ()
+
+    def __new__(cls, *names: str) -> "Labels":
+        return super().__new__(cls, names)
+
+
+@dataclass(frozen=True)
+class InputField:
+    """One input field, as its annotations describe it. `valid`: what is beyond is rejected."""
+
+    name: str
+    kind: Kind
+    description: str
+    unit: str
+    valid: tuple[float, float]
+    expected: Expected | None
+    nullable: bool
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """How wrong a prediction is. `of(predictions, targets)`: the loss of each row, lower is better.
+
+    Models are judged by its mean over rows, which is called `name` and shown in `unit` with so many decimals.
+    """
+
+    of: Callable[[Any, Any], Any]
+    name: str
+    unit: str
+    decimals: int
+
+
+@dataclass(frozen=True)
+class BehaviorTest:
+    """What any good model does, in one sentence.
+
+    `complaint` gets the predictions for `rows` (at most 1,000, one request), in their order, and returns what
+    is wrong with them, or None. Without it, they only have to lie in their range, which is tested anyway.
+    """
+
+    sentence: str
+    rows: Callable[[], Sequence[Mapping[str, Any]]]
+    complaint: Callable[[Sequence[float]], str | None] | None = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A problem. Raises UserError, which names the attribute, where it is not defined consistently.
+
+    `inputs` are the fields of a request, `label` what becomes known about it within `label_delay`: its one
+    required field is the label; optional ones are parts of it that the feed may give. `features` makes of the
+    columns of inputs (event time as datetime64[s], all others as float64, null as NaN) the named columns that
+    models see, and nothing of the label. `build_model(params)` is an unfitted scikit-learn pipeline. `target`
+    makes of labels what is learned. Predictions lie in `prediction_range` and are rounded to `decimals`.
+    """
+
+    name: str
+    title: str
+    description: str
+    inputs: type[BaseModel]
+    label: type[BaseModel]
+    label_delay: str
+    features: Callable[[Columns], Columns]
+    params: type[BaseModel]
+    build_model: Callable[[Any], Any]
+    target: Callable[[Any], Any]
+    loss: Loss
+    unit: str  # of a prediction
+    prediction_range: tuple[float, float]
+    decimals: int
+    example: Mapping[str, Any]  # a request that works
+    example_label: Mapping[str, Any]  # what may become known of it
+    more_examples: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by what they show
+    slices: Mapping[str, Callable[[Columns], Array]] = field(default_factory=dict)
+    behavior_tests: Sequence[BehaviorTest] = ()
+
+    def __post_init__(self) -> None:
+        shared = set(self.inputs.model_fields) & set(self.label.model_fields)
+        if shared:
+            raise UserError(
+                f"problem: label: {min(shared)} is an input too; a model would be given the label"
+            )
+        _ = self.time, self.fields, self.label_name
+
+    @cached_property
+    def time(self) -> str:
+        """The name of the field with the event time."""
+        found = [name for name, each in self.inputs.model_fields.items() if _mark(each, EventTime)]
+        if len(found) != 1:
+            raise UserError(f"problem: inputs: {len(found)} fields are marked EventTime(), needed is one")
+        return found[0]
+
+    @cached_property
+    def cadence(self) -> timedelta:
+        """How far rows are apart."""
+        mark = _mark(self.inputs.model_fields[self.time], EventTime)
+        assert mark is not None
+        return _CADENCES[mark.cadence]
+
+    @cached_property
+    def fields(self) -> tuple[InputField, ...]:
+        """The input fields but the event time, in their order."""
+        return tuple(_describe(*each) for each in self.inputs.model_fields.items() if each[0] != self.time)
+
+    @cached_property
+    def label_name(self) -> str:
+        """The name of the label."""
+        required = [name for name, each in self.label.model_fields.items() if each.is_required()]
+        if len(required) != 1:
+            raise UserError(f"problem: label: {len(required)} fields are required, the label is the only one")
+        return required[0]
+
+    @property
+    def label_description(self) -> str:
+        """What the label is."""
+        return self.label.model_fields[self.label_name].description or self.label_name
+
+
+def _mark(info: FieldInfo, kind: type[Any]) -> Any:
+    return next((each for each in info.metadata if isinstance(each, kind)), None)
+
+
+def _describe(name: str, info: FieldInfo) -> InputField:
+    types_ = [info.annotation]
+    if get_origin(info.annotation) in (Union, types.UnionType):
+        types_ = list(get_args(info.annotation))
+    plain, *others = [each for each in types_ if each is not type(None)] or types_
+    labels: tuple[str, ...] = _mark(info, Labels) or ()
+    low = next((each.ge for each in info.metadata if hasattr(each, "ge")), -np.inf)
+    high = next((each.le for each in info.metadata if hasattr(each, "le")), np.inf)
+    kinds: dict[Any, Kind] = {float: "number", int: "integer", bool: "boolean", str: "text"}
+    if others or plain not in kinds:
+        raise UserError(f"problem: inputs: {name} is {info.annotation}; make it a float, int, bool or str")
+    if plain is bool:
+        low, high = 0, 1
+    unit = _mark(info, Unit)
+    return InputField(
+        name=name,
+        kind="category" if labels else kinds[plain],
+        description=info.description or name,
+        unit=unit.name if unit else "",
+        valid=(low, high),
+        expected=_mark(info, Expected),
+        nullable=type(None) in types_,
+        labels=labels,
+    )

@@ -1,0 +1,148 @@
+"""Checks the definition of the problem on a few rows of the feed: seconds, where a training takes longer."""
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from bike_demand.core.current import (
+    FIELDS,
+    HIGHEST,
+    LABEL,
+    LOWEST,
+    NUMERIC,
+    PROBLEM,
+    TIME,
+    Inputs,
+    Row,
+    rounded,
+    targets,
+    time_of,
+)
+from bike_demand.core.problem import BehaviorTest, Floats
+from bike_demand.data.features import FEATURES, to_columns, to_matrix
+from bike_demand.errors import UserError
+from bike_demand.settings import Training
+from bike_demand.training.export import prove_parity, to_onnx
+from bike_demand.training.model import fit, predict
+
+ROWS = 1000  # the newest ones, which are fitted
+
+
+def check(gathered: Sequence[Row], settings: Training) -> list[tuple[str, str]]:
+    """What was checked and what came of it, on the newest rows (ascending, at least one).
+
+    Raises UserError, which names the part of the problem, at the first thing that is wrong.
+    """
+    rows = gathered[-ROWS:]
+    checks: dict[str, Callable[[Sequence[Row], Training], str]] = {
+        "fields": _fields,
+        "label": _label,
+        "examples": _examples,
+        "features": _features,
+        "target, loss": _loss,
+        "model": _model,
+        "slices": _slices,
+        "behavioral tests": _behavior,
+    }
+    return [(name, each(rows, settings)) for name, each in checks.items()]
+
+
+def _fields(rows: Sequence[Row], _settings: Training) -> str:
+    found = [f"{name} ({field.kind})" for name, field in FIELDS.items()]
+    beyond = []
+    for name, field in FIELDS.items():
+        if field.expected is not None and name in NUMERIC:
+            values = to_columns(rows)[name]
+            low, high = field.expected.low, field.expected.high
+            if share := float(((values < low) | (values > high)).mean()):
+                beyond.append(f"; {share:.1%} of {name} are beyond {low:g} to {high:g}")
+    return f"{TIME} (event time), {', '.join(found)}{''.join(beyond)}"
+
+
+def _label(rows: Sequence[Row], _settings: Training) -> str:
+    values = targets(rows)
+    return f"{LABEL}: {PROBLEM.label_description}; targets from {values.min():g} to {values.max():g}"
+
+
+def _examples(_rows: Sequence[Row], _settings: Training) -> str:
+    examples = [PROBLEM.example, *PROBLEM.more_examples.values()]
+    _requests("example", examples)
+    return f"{len(examples)}, all valid"
+
+
+def _features(rows: Sequence[Row], _settings: Training) -> str:
+    matrix = to_matrix(rows)
+    alone = np.concatenate([to_matrix([row]) for row in rows[-100:]])
+    different = ~np.isclose(alone, matrix[-100:], equal_nan=True).all(axis=0)
+    if different.any():
+        name = FEATURES[int(different.argmax())]
+        raise UserError(f"problem: features: {name} of a row depends on the rows beside it")
+    constant = [name for name, column in zip(FEATURES, matrix.T, strict=True) if len(np.unique(column)) == 1]
+    return ", ".join(FEATURES) + (f"; the same in all rows: {', '.join(constant)}" if constant else "")
+
+
+def _loss(rows: Sequence[Row], _settings: Training) -> str:
+    right = targets(rows)
+    if not ((right >= LOWEST) & (right <= HIGHEST)).all():
+        raise UserError(f"problem: prediction_range: targets lie outside {LOWEST:g} to {HIGHEST:g}")
+    best = PROBLEM.loss.of(right, right)
+    for guess in (LOWEST, HIGHEST, float(right.mean())):
+        if not (PROBLEM.loss.of(np.full_like(right, guess), right) >= best).all() or (best < 0).any():
+            raise UserError("problem: loss: it has to be 0 or more, and lowest for the right predictions")
+    mean = float(PROBLEM.loss.of(np.full_like(right, right.mean()), right).mean())
+    unit = f"{PROBLEM.loss.name} in {PROBLEM.loss.unit}"
+    return f"{unit}; always predicting the mean gives {rounded(mean)}"
+
+
+def _model(rows: Sequence[Row], settings: Training) -> str:
+    begin = time_of(rows[-1]) - timedelta(days=settings.holdout_days)
+    past = [row for row in rows if time_of(row) <= begin]
+    unseen = rows[len(past) :]
+    if not past or not targets(past).any():
+        raise UserError(f"too few of the newest {len(rows)} rows to fit a model on; gather more")
+    pipeline = fit(past, settings.params, settings.half_life_days)
+    difference = prove_parity(to_onnx(pipeline), pipeline, to_matrix(rows))
+    loss = PROBLEM.loss.of(predict(pipeline, to_matrix(unseen)), targets(unseen))
+    return (
+        f"{type(pipeline.steps[-1][1]).__name__} on {len(past)} rows: {rounded(loss.mean())} on the"
+        f" {len(unseen)} that follow; its ONNX file predicts the same (within {difference:.2g})"
+    )
+
+
+def _slices(rows: Sequence[Row], _settings: Training) -> str:
+    columns, empty = to_columns(rows), []
+    for name, belongs in PROBLEM.slices.items():
+        chosen = np.asarray(belongs(columns))
+        if chosen.dtype != np.bool_ or chosen.shape != (len(rows),):
+            raise UserError(f"problem: slices: {name} is no condition on rows")
+        empty += [] if chosen.any() else [name]
+    return f"{len(PROBLEM.slices)}" + (f"; without a row: {', '.join(empty)}" if empty else "")
+
+
+def _behavior(_rows: Sequence[Row], _settings: Training) -> str:
+    for test in PROBLEM.behavior_tests:
+        rows = _requests("behavior_tests", list(test.rows()))
+        if test.complaint is not None and not _can_fail(test, len(rows)):
+            raise UserError(f"problem: behavior_tests: {test.sentence!r} never fails, whatever is predicted")
+    return f"{len(PROBLEM.behavior_tests)}; each can fail"
+
+
+def _can_fail(test: BehaviorTest, count: int) -> bool:
+    assert test.complaint is not None
+    ramp = np.linspace(LOWEST, HIGHEST, count)
+    dice = np.random.default_rng(0)
+    nonsense: list[Floats] = [np.full(count, LOWEST), np.full(count, HIGHEST), ramp, ramp[::-1]]
+    nonsense += [dice.uniform(LOWEST, HIGHEST, count) for _ in range(20)]
+    return any(test.complaint(each.tolist()) for each in nonsense)
+
+
+def _requests(part: str, given: Sequence[Any]) -> list[Inputs]:
+    try:
+        return [Inputs.model_validate_json(json.dumps(dict(each))) for each in given]
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise UserError(f"problem: {part}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None

@@ -1,0 +1,83 @@
+"""`problem check`: the definition of a problem, on a person's own feed."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bike_demand.core.current import PROBLEM
+from bike_demand.core.problem import BehaviorTest
+from bike_demand.data import features
+from bike_demand.training import problem_check
+from tests.conftest import Run
+
+Change = Callable[[Any], Any]
+
+
+@pytest.mark.usefixtures("project")
+def test_a_sound_problem_is_described_in_plain_words(run: Run) -> None:
+    said = run("problem", "check")
+    assert (said.status, said.err) == (0, "")
+    lines = said.out.splitlines()
+    assert lines[0] == f"{PROBLEM.name}: {PROBLEM.title}"
+    assert [line.strip().split("  ")[0] for line in lines[1:]] == [
+        "fields",
+        "label",
+        "examples",
+        "features",
+        "target, loss",
+        "model",
+        "slices",
+        "behavioral tests",
+    ]
+    assert not Path("state").exists()
+
+
+def test_without_a_feed_it_says_where_it_looked(run: Run, project: Path) -> None:
+    (project / "feed").rename(project / "elsewhere")
+    assert "feed" in run("problem", "check").refusal()
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "an example that is not valid": ({"example": {**PROBLEM.example, "grade": 9}}, "example: grade"),
+    "targets beyond what is possible": ({"prediction_range": (0, 5)}, "prediction_range"),
+    "a loss that is lowest for wrong predictions": (
+        {"loss": replace(PROBLEM.loss, of=lambda prediction, target: -abs(prediction - target))},
+        "loss",
+    ),
+    "a slice that is no condition": ({"slices": {"all": lambda columns: columns["heat"]}}, "slices: all"),
+    "a behavioral test that never fails": (
+        {"behavior_tests": [BehaviorTest("It works.", lambda: [PROBLEM.example], lambda _: None)]},
+        "never fails",
+    ),
+    "a behavioral test with a bad row": (
+        {"behavior_tests": [BehaviorTest("It works.", lambda: [{**PROBLEM.example, "speed": -1}])]},
+        "behavior_tests: speed",
+    ),
+    "a feature that looks at other rows": (
+        {
+            "features": lambda columns: {
+                **PROBLEM.features(columns),
+                "heat": columns["heat"] - np.mean(columns["heat"]),
+            }
+        },
+        "features: heat",
+    ),
+}
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("case", list(WRONG))
+def test_what_is_wrong_is_named(case: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes, named = WRONG[case]
+    changed = replace(PROBLEM, **changes)
+    for module in (problem_check, features):
+        monkeypatch.setattr(module, "PROBLEM", changed)
+    for name, value in zip(("LOWEST", "HIGHEST"), changed.prediction_range, strict=True):
+        monkeypatch.setattr(problem_check, name, value)
+    refusal = run("problem", "check").refusal()
+    assert "problem: " in refusal
+    assert named in refusal

@@ -1,0 +1,125 @@
+"""A new input field at level 4, while a model without it is live: two files change, and nothing stops."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pandas as pd
+import pytest
+
+from ladder import workcopy
+from ladder.levels import level
+from ladder.service import Service
+from ladder.steps import environment
+from ladder.users import as_bodies, post_outcomes
+from ladder.world import COMMITTED_FEED
+from ladder.world.feedfile import INPUTS, read_feed, write_feed
+from tests.maturity.conftest import before, between, git
+from tests.maturity.level3 import Registry, hand
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+BEGAN = pd.Timestamp("2011-06-13")
+DAY = pd.Timedelta(days=1)
+FIELD = "rain_mm"
+
+
+@pytest.fixture(autouse=True)
+def _apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LADDER_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    monkeypatch.setenv("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("BIKE_FEED", raising=False)
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1, (path, old)
+    path.write_text(text.replace(old, new), encoding="utf-8", newline="\n")
+
+
+def add_the_field(problem: Path) -> None:
+    """What a person changes."""
+    edit(
+        problem / "schema.py",
+        "    windspeed_kmh: Annotated[",
+        f"""    {FIELD}: Annotated[
+        float | None, Field(ge=0, le=300, description="rain in the hour"), Unit("mm"), Expected(0, 60)
+    ] = None
+    windspeed_kmh: Annotated[""",
+    )
+    edit(problem / "features.py", '"windspeed_kmh")', f'"windspeed_kmh", "{FIELD}")')
+
+
+def publish(folder: Path, until: pd.Timestamp, with_field: bool) -> None:
+    write_feed(before(read_feed(COMMITTED_FEED), until), folder / "feed")
+    if not with_field:
+        return
+    for path in (folder / "feed").glob("*.csv"):
+        header, *rows = path.read_text(encoding="utf-8").splitlines()
+        lines = [f"{header},{FIELD}", *(f"{row},{number % 7}" for number, row in enumerate(rows))]
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
+
+
+def ask(service: Service, day: pd.Timestamp, **more: Any) -> list[dict[str, Any]]:
+    """Requests for each hour of a day, and then what happened in it."""
+    rows = between(read_feed(COMMITTED_FEED), f"{day}", f"{day + DAY}")
+    with httpx.Client(base_url=service.url, timeout=30) as client:
+        given = client.post("/predict", json=[body | more for body in as_bodies(rows[INPUTS])])
+        post_outcomes(rows, client, "/outcomes")
+    answers: list[dict[str, Any]] = given.raise_for_status().json()
+    return answers
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    workcopy.make(level(4), folder)
+    edit(folder / "params.yaml", "api: http://127.0.0.1:4200/api", 'api: ""')
+    workcopy.commit(folder, "Without a Prefect server")
+    return folder
+
+
+def test_a_field_is_added_without_a_pause(project: Path, tmp_path: Path) -> None:
+    with hand(project) as typing:
+        publish(project, BEGAN, with_field=False)
+        typing.run_command("python -m bike_demand agent --once", project)
+        with Service(project, tmp_path / "before.log", env=environment()) as service:
+            service.start()
+            assert {each["model_version"] for each in ask(service, BEGAN)} == {"1"}
+
+    add_the_field(project / "bike_demand" / "problem")
+    assert git(project, "diff", "--name-only").split() == [
+        "bike_demand/problem/features.py",
+        "bike_demand/problem/schema.py",
+    ]
+    workcopy.commit(project, "Look at the rain")
+    publish(project, BEGAN + DAY, with_field=True)
+
+    # The new application goes on with the champion, for clients that know of the field and for others.
+    with hand(project) as typing, Service(project, tmp_path / "after.log", env=environment()) as service:
+        service.start()
+        assert {each["model_version"] for each in ask(service, BEGAN + DAY)} == {"1"}
+        assert {each["model_version"] for each in ask(service, BEGAN + DAY, **{FIELD: 3.0})} == {"1"}
+
+        # Its successor takes the field, passes the gates, and is tested beside it.
+        typing.run_command('python -m bike_demand retrain --now --reason "look at the rain"', project)
+        publish(project, BEGAN + 2 * DAY, with_field=True)
+        said = typing.run_command("python -m bike_demand agent --once", project)
+        assert Registry(project).aliases()["challenger"] == "2", said
+        shown = {each["model_version"] for each in ask(service, BEGAN + 2 * DAY, **{FIELD: 3.0})}
+        assert shown == {"1", "2"}
+        with httpx.Client(base_url=service.url, timeout=30) as client:
+            assert FIELD not in [each["name"] for each in client.get("/model").json()["inputs"]]
+
+        # What was sent is on record, is monitored, and a value that is not valid is refused by name.
+        publish(project, BEGAN + 3 * DAY, with_field=True)
+        status = json.loads(typing.run_command("python -m bike_demand monitor --json", project))
+        assert status["days"]
+        with httpx.Client(base_url=service.url, timeout=30) as client:
+            bodies = as_bodies(before(read_feed(COMMITTED_FEED), BEGAN)[INPUTS].tail(1))
+            refused = client.post("/predict", json=bodies[0] | {FIELD: -1.0})
+        assert refused.status_code == 422
+        assert refused.json()["detail"][0]["loc"] == ["body", FIELD]
