@@ -147,7 +147,7 @@ def test_the_commands_and_paths_are_those_of_the_level(project: Level) -> None:
     text = (project.folder / "compose.yaml").read_text(encoding="utf-8")
     assert set(re.findall(r"python -m bike_demand (\w+)", text)) <= commands(project)
     params = yaml.safe_load((project.folder / "params.yaml").read_text(encoding="utf-8"))
-    settings = (project.folder / "bike_demand" / "settings.py").read_text(encoding="utf-8")
+    settings = (project.folder / "bike_demand" / "core" / "settings.py").read_text(encoding="utf-8")
     assert 'STATE = Path("state")' in settings
     assert params["feed"] == "feed/"
     for service in services(project).values():

@@ -27,7 +27,7 @@ def predict_daily(folder: Path, story: Story, first: date, report: Report, every
     store = importlib.import_module("bike_demand.data.store")
     features = importlib.import_module("bike_demand.data.features")
     model = importlib.import_module("bike_demand.training.model")
-    training = importlib.import_module("bike_demand.settings").load_settings().training
+    training = importlib.import_module("bike_demand.core.settings").load_settings().training
     write_feed(story.clean, folder / "clean")
     rows = store.read_rows(folder / "clean")
     stamps = [current.time_of(row) for row in rows]

@@ -50,7 +50,7 @@ def _print(console: Console, text: str) -> None:
 # The first pattern that fits; `{package}` is the package's name.
 CONTENT = (
     ("params.yaml", "keep your values, and the new keys where you want another value than the default"),
-    ("{package}/settings.py", "keep your fields and the new ones: each key of params.yaml has one here"),
+    ("{package}/core/settings.py", "keep your fields and the new ones: each key of params.yaml has one here"),
     (
         "{package}/serving/app.py",
         "keep your endpoints and the new signature of create_app: they ask of the model what it is given now",

@@ -109,7 +109,11 @@ PLACES = (
         "`monitoring` and `trigger` in `params.yaml`",
     ),
     ("bike_demand/serving/app.py", "what is answered over HTTP", "`bike_demand/serving/app.py`"),
-    ("bike_demand/settings.py", "a setting", "`params.yaml`, and its type in `bike_demand/settings.py`"),
+    (
+        "bike_demand/core/settings.py",
+        "a setting",
+        "`params.yaml`, and its type in `bike_demand/core/settings.py`",
+    ),
     ("requirements.lock", "a package", "`pyproject.toml`; then lock again, see below"),
     (
         ".github/CODEOWNERS",

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from bike_demand import settings
+from bike_demand.core import settings
 from bike_demand.core.current import PROBLEM
-from bike_demand.errors import UserError
+from bike_demand.core.errors import UserError
 from bike_demand.progress import progress_bar, spinner
 
 # Each command imports what it needs when it runs: `ingest` should not wait for scikit-learn.
@@ -73,8 +73,8 @@ def train(
     given = settings.load_settings()
 
     from bike_demand.core.current import shown, time_of
+    from bike_demand.core.files import settle
     from bike_demand.data.store import read_rows
-    from bike_demand.files import settle
     from bike_demand.handoff import write_handoff
 
     settle(out)

@@ -14,9 +14,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bike_demand.core.current import HIGHEST, LOWEST, PROBLEM
+from bike_demand.core.errors import UserError
+from bike_demand.core.files import replace_folder
 from bike_demand.data.features import FEATURES, describe
-from bike_demand.errors import UserError
-from bike_demand.files import replace_folder
 
 MODEL_FILE = "model.onnx"
 CARD_FILE = "model.json"

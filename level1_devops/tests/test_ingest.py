@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from bike_demand.core.errors import UserError
 from bike_demand.data.ingest import ingest
 from bike_demand.data.source import Source
 from bike_demand.data.store import read_rows
-from bike_demand.errors import UserError
 from tests.conftest import Run
 from tests.feedmaker import HEADER, MONTHS, month_lines, write_feed, write_month
 from tests.tree import contents

@@ -10,8 +10,8 @@ import onnx
 import pytest
 from onnx import helper
 
+from bike_demand.core.errors import UserError
 from bike_demand.data.features import FEATURES
-from bike_demand.errors import UserError
 from bike_demand.serving.onnx_model import load_if_there, load_model
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from prefect import flow, task
 
-from bike_demand.errors import UnreachableError
-from bike_demand.settings import load_settings
+from bike_demand.core.errors import UnreachableError
+from bike_demand.core.settings import load_settings
 from bike_demand.training import steps
 
 

@@ -4,8 +4,8 @@ import os
 from collections.abc import Callable
 from datetime import datetime
 
+from bike_demand.core.settings import STATE, load_settings
 from bike_demand.prefect_api import VARIABLE, find_server
-from bike_demand.settings import STATE, load_settings
 from bike_demand.training import steps
 from bike_demand.training.pipeline import environment_with
 from bike_demand.training.record import Recorded

@@ -8,8 +8,8 @@ from importlib.metadata import version
 from typing import Any
 from urllib.error import HTTPError
 
-from bike_demand.errors import UserError
-from bike_demand.settings import Flow
+from bike_demand.core.errors import UserError
+from bike_demand.core.settings import Flow
 
 VARIABLE = "PREFECT_API_URL"
 TIMEOUT_SECONDS = 2.0

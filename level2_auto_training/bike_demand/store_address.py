@@ -4,7 +4,7 @@ import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bike_demand.errors import UnreachableError, UserError
+from bike_demand.core.errors import UnreachableError, UserError
 
 CONNECT_SECONDS = 2.0
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")

@@ -12,8 +12,8 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from bike_demand.core.errors import UserError
 from bike_demand.data.features import FEATURES
-from bike_demand.errors import UserError
 from bike_demand.handoff import INPUT_NAME, OUTPUT_NAME
 from bike_demand.runtime import open_session
 from bike_demand.training.export import convert, prove_parity, to_onnx

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bike_demand.files import replace_folder, settle, write_atomically
+from bike_demand.core.files import replace_folder, settle, write_atomically
 from tests.tree import contents
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from bike_demand.core.errors import UserError
 from bike_demand.data.features import FEATURES
-from bike_demand.errors import UserError
 from bike_demand.serving.onnx_model import load_model
 from tests.tiny import network
 

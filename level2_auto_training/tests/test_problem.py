@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import pytest
 from pydantic import BaseModel, NaiveDatetime
 
+from bike_demand.core.errors import UserError
 from bike_demand.core.problem import EventTime, Problem
-from bike_demand.errors import UserError
 from tests.conftest import ROOT
 from tests.toy import PROBLEM, Inputs, Label
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from bike_demand.core.current import Row
+from bike_demand.core.errors import UserError
+from bike_demand.core.settings import QualityRules, Settings, load_settings
 from bike_demand.data.quality import RECENT, Violation, check, gaps, inputs, level, require_fit, stale
-from bike_demand.errors import UserError
-from bike_demand.settings import QualityRules, Settings, load_settings
 from tests.conftest import ROOT
 from tests.spoilt import Change, changed, fahrenheit, feed_rows, fourfold, no_moisture, spoilt, without
 

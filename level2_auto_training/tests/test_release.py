@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bike_demand.core.errors import UserError
+from bike_demand.core.settings import DATA, load_settings
 from bike_demand.data.store import read_rows
 from bike_demand.data.table import iso
-from bike_demand.errors import UserError
 from bike_demand.release import gate
-from bike_demand.settings import DATA, load_settings
 from bike_demand.tracking import Tracking, Version
 from tests.conftest import Run, Said
 from tests.registry import register

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bike_demand.errors import UserError
+from bike_demand.core.errors import UserError
+from bike_demand.core.settings import load_settings
 from bike_demand.serving.live_models import RegistryModels
-from bike_demand.settings import load_settings
 from bike_demand.tracking import Dataset, Tracking
 from tests.conftest import Run
 from tests.mlflow_server import Server, mlflow_server

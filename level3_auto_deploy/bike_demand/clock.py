@@ -3,10 +3,10 @@
 from datetime import datetime
 
 from bike_demand.core.current import CADENCE, time_of
+from bike_demand.core.errors import UserError
+from bike_demand.core.settings import DATA, Settings
 from bike_demand.data.month import parse_month
 from bike_demand.data.store import gathered_months
-from bike_demand.errors import UserError
-from bike_demand.settings import DATA, Settings
 
 
 def now(settings: Settings, as_of: datetime | None) -> datetime:

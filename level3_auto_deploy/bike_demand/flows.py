@@ -10,9 +10,9 @@ from typing import Any
 from prefect import flow, task
 from prefect.events import emit_event
 
-from bike_demand.errors import UnreachableError
+from bike_demand.core.errors import UnreachableError
+from bike_demand.core.settings import load_settings
 from bike_demand.release import deploy as delivery
-from bike_demand.settings import load_settings
 from bike_demand.training import steps
 
 # Events, by which prefect.yaml starts what follows.

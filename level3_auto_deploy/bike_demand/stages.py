@@ -8,11 +8,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bike_demand import settings
+from bike_demand.core import settings
 from bike_demand.core.current import Row, time_of
+from bike_demand.core.errors import UnreachableError, UserError
+from bike_demand.core.files import write_atomically
 from bike_demand.data.table import iso
-from bike_demand.errors import UnreachableError, UserError
-from bike_demand.files import write_atomically
 
 # Set by `training.pipeline`, absent where somebody types `dvc repro`.
 AS_OF = "BIKE_AS_OF"

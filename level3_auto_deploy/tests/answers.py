@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from sqlalchemy import insert
 
 from bike_demand.core.current import INPUT_COLUMNS, TIME, Row
+from bike_demand.core.settings import DATA, load_settings
 from bike_demand.data.store import read_rows
 from bike_demand.prediction_log.database import open_database
 from bike_demand.prediction_log.outcomes import store
 from bike_demand.prediction_log.tables import predictions
 from bike_demand.serving.prediction import variant
-from bike_demand.settings import DATA, load_settings
 
 Model = Callable[[Row], float]
 

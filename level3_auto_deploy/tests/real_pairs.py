@@ -43,10 +43,10 @@ def pairs() -> Iterator[tuple[str, datetime, datetime]]:
 def make(feed: Path) -> None:
     """Train all pairs and write the file."""
     from bike_demand.core.current import PROBLEM, targets, time_of
+    from bike_demand.core.settings import load_settings
     from bike_demand.data.features import to_matrix
     from bike_demand.data.store import read_rows
     from bike_demand.release.ab.statistics import by_day
-    from bike_demand.settings import load_settings
     from bike_demand.training.model import fit, predict
 
     rows, settings = read_rows(feed), load_settings().training

@@ -13,13 +13,13 @@ import pytest
 from filelock import FileLock
 
 from bike_demand.__main__ import main
+from bike_demand.core.settings import load_settings
 from bike_demand.data.table import iso
 from bike_demand.release import deploy as delivery
 from bike_demand.release import transitions
 from bike_demand.release.ab import step as step_module
 from bike_demand.release.ab.evidence import Evidence, TrialKind
 from bike_demand.release.gates import Gate, GateContext, GateResult
-from bike_demand.settings import load_settings
 from bike_demand.tracking import BLOCKED_TAG, CHALLENGER, CHAMPION, DEPLOYMENT_TAG, PREVIOUS, Tracking
 from tests.answers import hours, log, off_by, tell_outcomes
 from tests.conftest import ROOT, Run, project_in

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pytest
 from scipy import stats
 
+from bike_demand.core.settings import AB, load_settings
 from bike_demand.release.ab.statistics import ABVerdict, Days, Looks, by_day, look, margin, verdicts
-from bike_demand.settings import AB, load_settings
 from tests import real_pairs
 from tests.conftest import ROOT
 

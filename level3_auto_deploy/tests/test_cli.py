@@ -45,7 +45,7 @@ def test_ctrl_c_ends_a_command_as_shells_expect(run: Run, monkeypatch: pytest.Mo
     def pressed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bike_demand.settings.load_settings", pressed)
+    monkeypatch.setattr("bike_demand.core.settings.load_settings", pressed)
     said = run("ingest")
     assert said.status == 130
     assert said.err.count("\n") <= 1

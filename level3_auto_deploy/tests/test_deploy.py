@@ -14,11 +14,11 @@ import pytest
 from filelock import FileLock
 
 from bike_demand.__main__ import main
-from bike_demand.errors import UnreachableError, UserError
+from bike_demand.core.errors import UnreachableError, UserError
+from bike_demand.core.settings import load_settings
 from bike_demand.release import transitions
 from bike_demand.release.deploy import check, deploy, release
 from bike_demand.release.gates import GATES, Gate, GateContext, GateResult
-from bike_demand.settings import load_settings
 from bike_demand.tracking import Tracking
 from tests.conftest import ROOT, Run, project_in
 from tests.registry import copy_state, register

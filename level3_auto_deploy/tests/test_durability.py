@@ -18,10 +18,10 @@ import httpx
 import psutil
 import pytest
 
+from bike_demand.core.settings import load_settings
 from bike_demand.data.table import iso
 from bike_demand.prediction_log import queries
 from bike_demand.prediction_log.database import Database, open_database
-from bike_demand.settings import load_settings
 from bike_demand.tracking import Tracking
 from tests.conftest import ROOT
 from tests.load import loaded

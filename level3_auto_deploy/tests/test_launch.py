@@ -8,8 +8,8 @@ from importlib.metadata import version
 
 import pytest
 
+from bike_demand.core.settings import Flow, load_settings
 from bike_demand.launch import takes_over
-from bike_demand.settings import Flow, load_settings
 from tests.conftest import ROOT
 
 SETTINGS = load_settings(ROOT / "params.yaml").flow

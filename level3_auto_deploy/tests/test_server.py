@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from bike_demand.core.settings import load_settings
 from bike_demand.serving.request_body import MAX_BYTES
-from bike_demand.settings import load_settings
 from bike_demand.tracking import Tracking
 from tests.conftest import Run
 from tests.load import loaded

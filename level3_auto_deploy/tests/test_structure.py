@@ -18,8 +18,8 @@ PACKAGE = ROOT / "bike_demand"
 # What may not be imported, directly or through others, by the parts that there are.
 PRACTICE = {"data", "training", "serving", "monitoring", "release", "loop", "prediction_log"}
 FORBIDDEN = {
-    "core": PRACTICE | {"problem", "settings"},
-    "problem": PRACTICE | {"settings"},
+    "core": PRACTICE | {"problem"},
+    "problem": PRACTICE,
     "data": {"training", "serving", "monitoring", "release", "loop", "prediction_log"},
     "prediction_log": {"training", "serving", "monitoring", "release", "loop"},
     "serving": {"training", "monitoring", "release", "loop"},

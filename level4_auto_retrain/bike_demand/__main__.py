@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 import typer
 from typer.exceptions import TyperException
 
-from bike_demand import settings
+from bike_demand.core import settings
 from bike_demand.core.current import PROBLEM, shown, time_of
-from bike_demand.errors import UserError
+from bike_demand.core.errors import UserError
 from bike_demand.progress import progress_bar, spinner
 
 # Each command imports what it needs when it runs: `ingest` should not wait for scikit-learn.

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from datetime import datetime
 from urllib.error import HTTPError
 
-from bike_demand.errors import UserError
+from bike_demand.core.errors import UserError
+from bike_demand.core.settings import STATE, Flow, Settings, load_settings
 from bike_demand.prefect_api import VARIABLE, find_server, get
-from bike_demand.settings import STATE, Flow, Settings, load_settings
 from bike_demand.training import steps
 from bike_demand.training.pipeline import environment_with
 from bike_demand.training.record import Recorded

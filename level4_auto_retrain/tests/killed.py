@@ -10,6 +10,7 @@ from functools import partial
 from types import ModuleType
 
 from bike_demand.__main__ import main
+from bike_demand.core.settings import load_settings
 from bike_demand.loop import champion, cycle, incidents, retraining
 from bike_demand.monitoring import rules
 from bike_demand.monitoring import signals as signals_module
@@ -17,7 +18,6 @@ from bike_demand.prediction_log import event_log
 from bike_demand.release import deploy as delivery
 from bike_demand.release import transitions
 from bike_demand.release.ab import step as step_module
-from bike_demand.settings import load_settings
 from bike_demand.tracking import Tracking
 from bike_demand.training import steps
 from tests.test_loop import DRIFTS, Made, trains

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bike_demand.core.current import Inputs
+from bike_demand.core.settings import load_settings
 from bike_demand.prediction_log import queries
 from bike_demand.prediction_log.database import open_database
 from bike_demand.prediction_log.writer import PredictionLog
@@ -20,7 +21,6 @@ from bike_demand.serving.onnx_model import OnnxModel, load_model
 from bike_demand.serving.outcome_intake import OutcomeStore
 from bike_demand.serving.prediction import PredictedBatch, to_log_rows, variant
 from bike_demand.serving.telemetry import Recorder
-from bike_demand.settings import load_settings
 from bike_demand.tracking import Tracking
 from tests.registry import put_live, register
 from tests.service import served

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bike_demand.errors import UserError
+from bike_demand.core.errors import UserError
 from bike_demand.loop import cycle
 from bike_demand.prediction_log import event_log
 from bike_demand.prediction_log.database import open_database

@@ -13,10 +13,10 @@ from typing import Any
 import httpx  # noqa: F401 (importing it is not to count as a receiver that hangs)
 import pytest
 
+from bike_demand.core.settings import Settings, load_settings
 from bike_demand.loop import alerts
 from bike_demand.prediction_log import event_log
 from bike_demand.prediction_log.database import Database, open_database
-from bike_demand.settings import Settings, load_settings
 from tests.conftest import Run
 from tests.service import free_port
 from tests.workcopy import change_params

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bike_demand.errors import UserError
+from bike_demand.core.errors import UserError
 from bike_demand.prediction_log import event_log
 from bike_demand.prediction_log.database import Database, lock, open_database
 from bike_demand.prediction_log.event_log import DATA, DONE, TRAIN, Kind, Signal

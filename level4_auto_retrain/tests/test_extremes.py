@@ -14,6 +14,7 @@ from httpx import Client
 from bike_demand.__main__ import main
 from bike_demand.core.current import Inputs
 from bike_demand.core.problem import AHEAD, EARLIEST
+from bike_demand.core.settings import load_settings
 from bike_demand.monitoring import signals
 from bike_demand.prediction_log import queries
 from bike_demand.prediction_log.database import open_database
@@ -26,7 +27,6 @@ from bike_demand.serving.onnx_model import load_model
 from bike_demand.serving.outcome_intake import OutcomeStore
 from bike_demand.serving.prediction import PredictedBatch, to_log_rows
 from bike_demand.serving.telemetry import Recorder
-from bike_demand.settings import load_settings
 from tests.conftest import Run
 from tests.registry import put_live
 from tests.service import served

@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import update
 
 from bike_demand.core.current import Inputs, Row
+from bike_demand.core.settings import load_settings
 from bike_demand.data.features import to_matrix
 from bike_demand.prediction_log import expected_ranges, queries
 from bike_demand.prediction_log.database import open_database
@@ -30,7 +31,6 @@ from bike_demand.serving.onnx_model import load_model
 from bike_demand.serving.prediction import PredictedBatch, to_log_rows
 from bike_demand.serving.telemetry import Recorder
 from bike_demand.serving.worker import ServiceWorker
-from bike_demand.settings import load_settings
 from bike_demand.training.train import train
 from tests.answers import hours, log, off_by
 from tests.conftest import ROOT, Run

@@ -18,10 +18,11 @@ from onnx import helper
 
 from bike_demand.__main__ import main
 from bike_demand.core.current import Row
+from bike_demand.core.errors import UserError
+from bike_demand.core.settings import DATA, load_settings
 from bike_demand.data.features import FEATURES
 from bike_demand.data.store import read_rows
 from bike_demand.data.table import iso
-from bike_demand.errors import UserError
 from bike_demand.handoff import INPUT_NAME, MODEL_FILE, OUTPUT_NAME, write_handoff
 from bike_demand.release import measure
 from bike_demand.release.gates import GATES, GateContext, GateResult
@@ -32,7 +33,6 @@ from bike_demand.serving.keys import make_key
 from bike_demand.serving.live_models import ModelHolder
 from bike_demand.serving.onnx_model import load_model
 from bike_demand.serving.outcome_intake import OutcomeStore
-from bike_demand.settings import DATA, load_settings
 from bike_demand.tracking import Tracking, Version
 from tests.conftest import project_in
 from tests.registry import copy_state, register

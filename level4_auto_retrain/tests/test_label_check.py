@@ -5,8 +5,8 @@ from datetime import datetime
 import pytest
 
 from bike_demand.core.current import Row
+from bike_demand.core.settings import load_settings
 from bike_demand.data.label_check import check_gathered, labels
-from bike_demand.settings import load_settings
 from tests.conftest import ROOT
 from tests.spoilt import feed_rows, fourfold, spoilt
 

@@ -13,9 +13,10 @@ import pytest
 
 from bike_demand.__main__ import main
 from bike_demand.core.current import Row
+from bike_demand.core.errors import UnreachableError, UserError
+from bike_demand.core.settings import load_settings
 from bike_demand.data.month import parse_month
 from bike_demand.data.table import iso
-from bike_demand.errors import UnreachableError, UserError
 from bike_demand.loop import champion as champion_module
 from bike_demand.loop import cycle, retraining
 from bike_demand.monitoring import rules
@@ -36,7 +37,6 @@ from bike_demand.release import deploy as delivery
 from bike_demand.release import transitions
 from bike_demand.release.ab import step as step_module
 from bike_demand.release.gates import Gate, GateContext, GateResult
-from bike_demand.settings import load_settings
 from bike_demand.tracking import BLOCKED_TAG, CHALLENGER, CHAMPION, PREVIOUS, Tracking
 from bike_demand.training import steps
 from tests.answers import log, off_by, tell_outcomes

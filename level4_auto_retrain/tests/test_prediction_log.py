@@ -13,7 +13,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from bike_demand.errors import UserError
+from bike_demand.core.errors import UserError
 from bike_demand.prediction_log import event_log, expected_ranges, queries
 from bike_demand.prediction_log.database import Database, open_database
 from bike_demand.prediction_log.expected_ranges import ExpectedRange

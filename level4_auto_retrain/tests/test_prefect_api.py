@@ -9,9 +9,9 @@ from importlib.metadata import version
 
 import pytest
 
-from bike_demand.errors import UserError
+from bike_demand.core.errors import UserError
+from bike_demand.core.settings import Flow, load_settings
 from bike_demand.prefect_api import find_server
-from bike_demand.settings import Flow, load_settings
 from tests.conftest import ROOT
 
 SETTINGS = load_settings(ROOT / "params.yaml").flow

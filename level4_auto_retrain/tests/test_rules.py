@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pytest
 
+from bike_demand.core.settings import Settings, Trigger, load_settings
 from bike_demand.monitoring.rules import (
     Reference,
     Tried,
@@ -17,7 +18,6 @@ from bike_demand.monitoring.rules import (
 )
 from bike_demand.prediction_log.event_log import Kind
 from bike_demand.prediction_log.history import Day
-from bike_demand.settings import Settings, Trigger, load_settings
 from tests.conftest import ROOT
 
 SETTINGS: Settings = load_settings(ROOT / "params.yaml")

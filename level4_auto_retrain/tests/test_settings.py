@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bike_demand.settings import Settings, load_settings
+from bike_demand.core.settings import Settings, load_settings
 from tests.conftest import ROOT, Run
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from bike_demand.core.settings import DATA, load_settings
 from bike_demand.data.store import read_rows
 from bike_demand.data.table import iso
 from bike_demand.release import deploy as delivery
 from bike_demand.release.gates import Gate, GateResult
-from bike_demand.settings import DATA, load_settings
 from bike_demand.tracking import DEPLOYMENT_TAG, Tracking
 from bike_demand.training import steps
 from tests.answers import hours, log, off_by, tell_outcomes

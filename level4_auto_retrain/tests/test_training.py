@@ -18,11 +18,11 @@ from threadpoolctl import threadpool_info
 
 from bike_demand import handoff as handoffs
 from bike_demand import stages
+from bike_demand.core.errors import UserError
+from bike_demand.core.settings import DATA, RUN, load_settings
 from bike_demand.data.features import FEATURES, to_matrix
 from bike_demand.data.store import read_rows
-from bike_demand.errors import UserError
 from bike_demand.serving.onnx_model import load_model
-from bike_demand.settings import DATA, RUN, load_settings
 from bike_demand.training import export
 from bike_demand.training.model import fit, predict, weights
 from bike_demand.training.threads import one_thread

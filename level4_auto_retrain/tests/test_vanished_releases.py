@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from bike_demand.core.settings import load_settings
 from bike_demand.release import deploy as delivery
-from bike_demand.settings import load_settings
 from bike_demand.tracking import BLOCKED_TAG, DEPLOYMENT_TAG, MODEL_NAME, Tracking
 from tests.answers import hours, log, off_by
 from tests.conftest import Run

@@ -210,7 +210,7 @@ def _setting(project: Path) -> None:
     path = project / "params.yaml"
     text = path.read_text(encoding="utf-8")
     path.write_text(f"{text}\ngarage: # our own\n  cars: 40\n", encoding="utf-8", newline="\n")
-    path = project / NAME / "settings.py"
+    path = project / NAME / "core" / "settings.py"
     replace(
         path,
         "class Settings(YamlSettings):",
@@ -244,7 +244,7 @@ def _setting(project: Path) -> None:
 
 def _setting_kept(project: Path) -> None:
     has("params.yaml", "garage: # our own\n  cars: 40\n")(project)
-    has(f"{NAME}/settings.py", "class Garage(Section)", "    garage: Garage = Garage()\n")(project)
+    has(f"{NAME}/core/settings.py", "class Garage(Section)", "    garage: Garage = Garage()\n")(project)
     if (project / NAME / "busy.py").exists():
         has("dvc.yaml", f"cmd: python -m {NAME}.busy")(project)
 

@@ -25,7 +25,7 @@ QUIET = Console(quiet=True)
 # Where the ten edits cannot but meet what the next level changes. All else merges by itself.
 CONFLICTS = {
     0: {".gitignore", "day.csv", "demand.ipynb", "handoff/README.txt", "score.py"},
-    1: {".github/CODEOWNERS", "params.yaml", "pyproject.toml", f"{NAME}/settings.py"},
+    1: {".github/CODEOWNERS", "params.yaml", "pyproject.toml", f"{NAME}/core/settings.py"},
     2: {".github/CODEOWNERS"},
     3: {".github/CODEOWNERS"},
 }

@@ -57,7 +57,7 @@ def test_every_row_has_one_to_four_places_at_its_own_level_and_a_proof(row: prac
         ("bike_demand/release/ab/statistics.py", "try"),
         ("bike_demand/release/trace.py", "trace"),
         ("requirements.lock", "packaging"),
-        ("bike_demand/settings.py", "start"),
+        ("bike_demand/core/settings.py", "start"),
     ],
 )
 def test_a_file_serves_the_practice_whose_pattern_fits_it_best(file: str, practice: str) -> None:

@@ -9,13 +9,13 @@ from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
 from bike_demand.core.current import TIME, time_of
+from bike_demand.core.settings import MODEL, load_settings
 from bike_demand.data.table import iso
 from bike_demand.handoff import Card
 from bike_demand.serving import docs
 from bike_demand.serving.onnx_model import OnnxModel, load_if_there, no_model
 from bike_demand.serving.request_body import parse_rows, read_body
 from bike_demand.serving.web import Detail, Lifespan, Status, drain_on_sigterm, new_app, not_draining
-from bike_demand.settings import MODEL, load_settings
 
 
 class Prediction(BaseModel):

@@ -5,9 +5,9 @@ import io
 from pathlib import Path
 
 from bike_demand.core.current import LABEL_COLUMNS, TIME, Inputs, time_of
+from bike_demand.core.errors import UserError
+from bike_demand.core.files import write_atomically
 from bike_demand.data.table import iso, parse_csv
-from bike_demand.errors import UserError
-from bike_demand.files import write_atomically
 from bike_demand.serving.onnx_model import OnnxModel
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import onnxruntime
 
 from bike_demand.core.current import HIGHEST, LOWEST, PROBLEM, Inputs
+from bike_demand.core.errors import UserError
+from bike_demand.core.settings import HANDOFF
 from bike_demand.data.features import to_matrix
-from bike_demand.errors import UserError
 from bike_demand.handoff import INPUT_NAME, MODEL_FILE, OUTPUT_NAME, Card, read_handoff
 from bike_demand.runtime import open_session
-from bike_demand.settings import HANDOFF
 
 
 class OnnxModel:

@@ -3,9 +3,9 @@
 import contextlib
 from pathlib import Path
 
+from bike_demand.core.settings import load_settings
 from bike_demand.serving.onnx_model import load_if_there, no_model
 from bike_demand.serving.web import address_of, bind, run
-from bike_demand.settings import load_settings
 
 
 def serve(host: str, port: int, workers: int, folder: Path) -> None:

@@ -13,8 +13,8 @@ from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
 
 from bike_demand.core.current import FIELDS, PROBLEM
+from bike_demand.core.errors import UserError
 from bike_demand.data.features import FEATURES
-from bike_demand.errors import UserError
 from bike_demand.handoff import INPUT_NAME, OUTPUT_NAME
 from bike_demand.runtime import open_session
 from bike_demand.training.model import predict

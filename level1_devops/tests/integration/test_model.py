@@ -16,8 +16,8 @@ import pytest
 from bike_demand.__main__ import main
 from bike_demand.core.current import FIELDS, HIGHEST, INPUT_COLUMNS, LOWEST, PROBLEM
 from bike_demand.core.problem import BehaviorTest
+from bike_demand.core.settings import MODEL
 from bike_demand.serving.request_body import MAX_ROWS
-from bike_demand.settings import MODEL
 from tests import toy
 from tests.conftest import ROOT
 from tests.service import Service, running

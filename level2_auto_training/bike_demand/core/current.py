@@ -15,9 +15,9 @@ import numpy as np
 import yaml
 from pydantic import ConfigDict, create_model
 
-from bike_demand.configuration import PREFIX
+from bike_demand.core.configuration import PREFIX
+from bike_demand.core.errors import UserError
 from bike_demand.core.problem import Floats, Problem
-from bike_demand.errors import UserError
 
 VARIABLE = f"{PREFIX}PROBLEM"
 DEFAULT = "bike_demand.problem"

@@ -13,11 +13,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from bike_demand.core.current import Row, time_of
+from bike_demand.core.errors import UserError
+from bike_demand.core.files import write_atomically
 from bike_demand.data.month import first_moment, next_month, parse_month
 from bike_demand.data.source import Published, Source
 from bike_demand.data.store import gathered_months
-from bike_demand.errors import UserError
-from bike_demand.files import write_atomically
 
 RECORD = "sources.json"
 

@@ -13,7 +13,7 @@ from typing import Any
 import uvicorn
 
 from bike_demand.core.current import HIGHEST, INPUT_COLUMNS, LOWEST, PROBLEM
-from bike_demand.errors import UserError
+from bike_demand.core.errors import UserError
 from bike_demand.serving.app import create_app
 from bike_demand.serving.batch import score
 from bike_demand.serving.live_models import ModelHolder

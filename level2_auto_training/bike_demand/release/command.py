@@ -2,11 +2,11 @@
 
 import typer
 
+from bike_demand.core.errors import UserError
+from bike_demand.core.settings import DATA, Settings
 from bike_demand.data.store import read_rows
-from bike_demand.errors import UserError
 from bike_demand.progress import spinner
 from bike_demand.release import gate
-from bike_demand.settings import DATA, Settings
 from bike_demand.tracking import Tracking, Version
 
 LATEST = "latest"

@@ -9,11 +9,11 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from bike_demand.core.current import PROBLEM, Row, rounded, shown, targets, time_of
+from bike_demand.core.errors import UserError
+from bike_demand.core.settings import Release
 from bike_demand.data.table import iso
-from bike_demand.errors import UserError
 from bike_demand.release.checks import CHECKS, failures
 from bike_demand.serving.onnx_model import load_model
-from bike_demand.settings import Release
 from bike_demand.tracking import HANDOFF_ARTIFACT, Dataset, Tracking, Version
 
 # Tags of a version that was released.

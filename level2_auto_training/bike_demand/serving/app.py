@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
 from bike_demand.core.current import TIME, time_of
+from bike_demand.core.settings import load_settings
 from bike_demand.data.table import iso
 from bike_demand.handoff import Input, Output
 from bike_demand.serving import docs
@@ -18,7 +19,6 @@ from bike_demand.serving.logs import JsonLogs
 from bike_demand.serving.onnx_model import OnnxModel
 from bike_demand.serving.request_body import parse_rows, read_body
 from bike_demand.serving.web import Detail, Lifespan, Status, drain_on_sigterm, new_app, not_draining
-from bike_demand.settings import load_settings
 from bike_demand.tracking import Tracking
 
 

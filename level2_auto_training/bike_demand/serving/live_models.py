@@ -4,10 +4,10 @@ import logging
 import threading
 from pathlib import Path
 
-from bike_demand.errors import UserError
+from bike_demand.core.errors import UserError
+from bike_demand.core.settings import SERVING
 from bike_demand.serving.model_cache import ModelCache
 from bike_demand.serving.onnx_model import OnnxModel
-from bike_demand.settings import SERVING
 from bike_demand.tracking import Tracking
 
 NO_MODEL = (

@@ -2,8 +2,8 @@
 
 import contextlib
 
+from bike_demand.core.settings import load_settings
 from bike_demand.serving.web import address_of, bind, run
-from bike_demand.settings import load_settings
 from bike_demand.tracking import Tracking
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from bike_demand.errors import UnreachableError, UserError
-from bike_demand.settings import DATA
+from bike_demand.core.errors import UnreachableError, UserError
+from bike_demand.core.settings import DATA
 
 if TYPE_CHECKING:
     from dvc.repo import Repo

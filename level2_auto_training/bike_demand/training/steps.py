@@ -7,8 +7,8 @@ from datetime import datetime
 from filelock import FileLock, Timeout
 
 from bike_demand.core.current import shown
-from bike_demand.errors import UserError
-from bike_demand.settings import STATE, load_settings
+from bike_demand.core.errors import UserError
+from bike_demand.core.settings import STATE, load_settings
 from bike_demand.store_address import absolute, reach
 from bike_demand.tracking import Tracking
 from bike_demand.training import pipeline

@@ -15,9 +15,9 @@ import pytest
 
 from bike_demand.__main__ import main
 from bike_demand.core.current import INPUT_COLUMNS, PROBLEM
+from bike_demand.core.settings import load_settings
 from bike_demand.release.checks import failures
 from bike_demand.serving.onnx_model import load_model
-from bike_demand.settings import load_settings
 from bike_demand.tracking import HANDOFF_ARTIFACT, Tracking
 from tests import toy
 from tests.conftest import ENVIRONMENT, ROOT

@@ -3,9 +3,9 @@
 from datetime import datetime, timedelta
 
 from bike_demand.core.current import TIME, Row, time_of
+from bike_demand.core.errors import UserError
 from bike_demand.core.problem import EARLIEST
 from bike_demand.data.table import iso, parse_csv
-from bike_demand.errors import UserError
 
 
 def first_moment(month: str) -> datetime:

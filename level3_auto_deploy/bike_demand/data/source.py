@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import fsspec
 import tenacity
 
+from bike_demand.core.errors import UnreachableError, UserError
 from bike_demand.data.month import first_moment, next_month
-from bike_demand.errors import UnreachableError, UserError
 
 T = TypeVar("T")
 

@@ -4,8 +4,8 @@ from datetime import datetime
 from pathlib import Path
 
 from bike_demand.core.current import Row, time_of
+from bike_demand.core.errors import UserError
 from bike_demand.data.month import first_moment, next_month, parse_month
-from bike_demand.errors import UserError
 
 
 def gathered_months(folder: Path) -> list[str]:

@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import delete
 from sqlalchemy.exc import DataError, IntegrityError
 
-from bike_demand.errors import UserError
+from bike_demand.core.errors import UserError
 from bike_demand.prediction_log.database import Database, one_line, open_database, upsert
 from bike_demand.prediction_log.tables import predictions, workers
 

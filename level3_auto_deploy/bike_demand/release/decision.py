@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from bike_demand.errors import UserError
-from bike_demand.files import write_atomically
+from bike_demand.core.errors import UserError
+from bike_demand.core.files import write_atomically
+from bike_demand.core.settings import REPORTS
 from bike_demand.pages import render
-from bike_demand.settings import REPORTS
 from bike_demand.tracking import Tracking
 
 JSON, PAGE = "decision.json", "decision.html"

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 
 from bike_demand.core.current import PROBLEM, Inputs
-from bike_demand.errors import UserError
+from bike_demand.core.errors import UserError
 from bike_demand.serving.onnx_model import OnnxModel, load_model
 from bike_demand.serving.request_body import MAX_ROWS
 

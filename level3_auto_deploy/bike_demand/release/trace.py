@@ -10,13 +10,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bike_demand.core.current import time_of
+from bike_demand.core.errors import UserError
+from bike_demand.core.settings import DATA, STATE, Settings
 from bike_demand.data.store import read_rows
 from bike_demand.data.table import iso
-from bike_demand.errors import UserError
 from bike_demand.prediction_log.database import database_exists, open_database
 from bike_demand.prediction_log.queries import Logged, find, outcome
 from bike_demand.release.decision import stored
-from bike_demand.settings import DATA, STATE, Settings
 from bike_demand.tracking import KIND_TAG, Run, Tracking, ab_test
 from bike_demand.training import pipeline
 from bike_demand.training.record import COMMIT, PYTHON, UNCOMMITTED

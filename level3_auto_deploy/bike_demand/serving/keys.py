@@ -13,8 +13,8 @@ from fastapi import HTTPException, Request
 from fastapi.security import APIKeyHeader
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bike_demand.errors import UserError
-from bike_demand.files import write_atomically
+from bike_demand.core.errors import UserError
+from bike_demand.core.files import write_atomically
 
 HEADER = "X-API-Key"
 OPEN = "anyone"  # the client's name where there are no keys

@@ -7,8 +7,8 @@ from pathlib import Path
 import onnxruntime
 
 from bike_demand.core.current import HIGHEST, LOWEST, PROBLEM, Inputs
+from bike_demand.core.errors import UserError
 from bike_demand.data.features import to_matrix
-from bike_demand.errors import UserError
 from bike_demand.handoff import INPUT_NAME, MODEL_FILE, OUTPUT_NAME, Card, read_handoff
 from bike_demand.runtime import open_session
 

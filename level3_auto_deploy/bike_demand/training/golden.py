@@ -8,9 +8,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bike_demand.core.current import PROBLEM, Inputs, Row
+from bike_demand.core.errors import UserError
+from bike_demand.core.files import write_atomically
 from bike_demand.data.features import to_matrix
-from bike_demand.errors import UserError
-from bike_demand.files import write_atomically
 from bike_demand.handoff import INPUT_NAME, OUTPUT_NAME, read_handoff
 from bike_demand.runtime import open_session
 

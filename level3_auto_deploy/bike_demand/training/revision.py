@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from bike_demand.errors import UserError
+from bike_demand.core.errors import UserError
 
 # What decides on a model. Other files of the project, or of the repository it lies in, may change meanwhile.
 CODE = ("bike_demand", "params.yaml", "dvc.yaml", "requirements.lock", "pyproject.toml")

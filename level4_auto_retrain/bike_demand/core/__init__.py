@@ -1,1 +1,1 @@
-"""The ground floor: what a problem is, and the problem that this project solves."""
+"""The ground floor: what a problem is, the problem in force, settings, errors, and files written whole."""

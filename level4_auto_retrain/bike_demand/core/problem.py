@@ -17,7 +17,7 @@ from pydantic import BaseModel, GetCoreSchemaHandler
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
-from bike_demand.errors import UserError
+from bike_demand.core.errors import UserError
 
 Array = npt.NDArray[Any]
 Columns = Mapping[str, Array]  # by name, each of shape [rows]

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 
 from bike_demand.core.current import LABEL, Row, label_of, time_of
+from bike_demand.core.settings import QualityRules
 from bike_demand.data.quality import DAY, LABEL_SUBJECT, Violation, check
-from bike_demand.settings import QualityRules
 
 
 def check_gathered(

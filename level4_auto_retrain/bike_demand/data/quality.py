@@ -14,11 +14,11 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from bike_demand.core.current import CADENCE, FIELDS, LABEL, ROWS_A_DAY, Inputs, Row, label_of, time_of
+from bike_demand.core.errors import UserError
+from bike_demand.core.files import write_atomically
 from bike_demand.core.problem import CONVERSIONS
+from bike_demand.core.settings import REPORTS, QualityRules, Settings
 from bike_demand.data.table import iso
-from bike_demand.errors import UserError
-from bike_demand.files import write_atomically
-from bike_demand.settings import REPORTS, QualityRules, Settings
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 FEED, LABEL_SUBJECT = "feed", "label"  # what a violation is about, where it is no input field

@@ -12,14 +12,14 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bike_demand.core.current import TIME, Row, time_of
+from bike_demand.core.errors import UserError
+from bike_demand.core.files import write_atomically
+from bike_demand.core.settings import DATA, QUARANTINE, QualityRules, Settings
 from bike_demand.data.label_check import check_gathered
 from bike_demand.data.quality import Violation, require_fit
 from bike_demand.data.regression_cases import BadDataCase, unrecognised
 from bike_demand.data.store import gathered_months, read_rows
 from bike_demand.data.table import iso
-from bike_demand.errors import UserError
-from bike_demand.files import write_atomically
-from bike_demand.settings import DATA, QUARANTINE, QualityRules, Settings
 
 GAPS = "gaps"  # the rule about rows that are not there: all others are about bad ones
 

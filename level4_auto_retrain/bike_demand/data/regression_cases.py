@@ -6,9 +6,9 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict
 
 from bike_demand.core.current import LABEL, ROWS_A_DAY, Inputs, Row, label_of, time_of
+from bike_demand.core.settings import QualityRules
 from bike_demand.data.label_check import check_gathered
 from bike_demand.data.quality import DAY, LEVEL_DAYS, Violation, inputs
-from bike_demand.settings import QualityRules
 
 BAD = GOOD = 2 * ROWS_A_DAY  # so many rows of each are kept
 # Good ones before, where a rule has to know more.

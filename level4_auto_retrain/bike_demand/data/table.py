@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from bike_demand.errors import UserError
+from bike_demand.core.errors import UserError
 
 Row = TypeVar("Row", bound=BaseModel)
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from bike_demand.errors import UserError
+from bike_demand.core.errors import UserError
 from bike_demand.loop.context import Context
 from bike_demand.prediction_log import event_log
 from bike_demand.prediction_log.event_log import DONE, FAILED, LIVE, ROLL_BACK, Kind, Raised, Signal

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from bike_demand.core.settings import Settings
 from bike_demand.prediction_log.database import Database
-from bike_demand.settings import Settings
 from bike_demand.tracking import Tracking
 
 Report = Callable[[str], None]

@@ -15,9 +15,10 @@ from datetime import datetime
 from types import FrameType
 
 from bike_demand import clock
+from bike_demand.core.errors import UserError
+from bike_demand.core.settings import DATA, Settings, load_settings
 from bike_demand.data.ingest import ingest
 from bike_demand.data.source import Source
-from bike_demand.errors import UserError
 from bike_demand.loop import champion, incidents, retraining
 from bike_demand.loop.alerts import alert, deliver
 from bike_demand.loop.context import Context, Report
@@ -29,7 +30,6 @@ from bike_demand.prediction_log.database import Database, lock, open_database
 from bike_demand.prediction_log.event_log import TRAIN, Kind, Raised, Signal
 from bike_demand.release.ab.step import step
 from bike_demand.release.transitions import WAITING_TAG
-from bike_demand.settings import DATA, Settings, load_settings
 from bike_demand.tracking import CHALLENGER, CHAMPION, PREVIOUS, Tracking
 
 LOOP = "loop"  # the name of its lock

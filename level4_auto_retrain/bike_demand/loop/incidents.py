@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from bike_demand.core.current import PROBLEM, Inputs, target_of
+from bike_demand.core.errors import UserError
 from bike_demand.data.quality import FEED
 from bike_demand.data.regression_cases import make_case
-from bike_demand.errors import UserError
 from bike_demand.loop import champion
 from bike_demand.loop.alerts import alert
 from bike_demand.loop.champion import VERSION

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from bike_demand.errors import UserError
+from bike_demand.core.errors import UserError
 from bike_demand.loop.context import Context
 from bike_demand.loop.retraining import tried
 from bike_demand.monitoring.rules import MONTH, due

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from bike_demand.core.current import FIELDS, PROBLEM, ROWS_A_DAY, Inputs, time_of
+from bike_demand.core.errors import UserError
+from bike_demand.core.settings import EVIDENTLY, REPORTS, STATE, Drift
 from bike_demand.data.features import to_matrix
-from bike_demand.errors import UserError
 from bike_demand.handoff import INPUT_NAME, OUTPUT_NAME, read_handoff
 from bike_demand.prediction_log.event_log import Kind, Signal
 from bike_demand.runtime import open_session
-from bike_demand.settings import EVIDENTLY, REPORTS, STATE, Drift
 from bike_demand.tracking import HANDOFF_ARTIFACT, Tracking, Version
 
 PAGE = REPORTS / "drift.html"

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtrit
 
+from bike_demand.core.settings import Settings, Trigger
 from bike_demand.prediction_log.event_log import Kind, Signal
 from bike_demand.prediction_log.history import Day
-from bike_demand.settings import Settings, Trigger
 from bike_demand.tracking import Version
 
 DAY = timedelta(days=1)

@@ -6,6 +6,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Any, NamedTuple
 
 from bike_demand.core.current import CADENCE, Inputs, Row, time_of
+from bike_demand.core.settings import DATA, Settings
 from bike_demand.data.label_check import check_gathered
 from bike_demand.data.quality import DAY, FEED, Violation, inputs, stale
 from bike_demand.data.quarantine import read as read_quarantine
@@ -17,7 +18,6 @@ from bike_demand.prediction_log.database import Database
 from bike_demand.prediction_log.event_log import Kind, Signal
 from bike_demand.prediction_log.expected_ranges import ExpectedRange
 from bike_demand.prediction_log.history import Answer, Day
-from bike_demand.settings import DATA, Settings
 from bike_demand.tracking import Tracking, Version
 
 WEEK = timedelta(days=7)

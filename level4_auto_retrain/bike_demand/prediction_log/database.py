@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, NullPool, Table, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, SQLAlchemyError
 
-from bike_demand.errors import UnreachableError, UserError
+from bike_demand.core.errors import UnreachableError, UserError
 from bike_demand.prediction_log.tables import REVISION
 
 ADVICE = "give sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME"

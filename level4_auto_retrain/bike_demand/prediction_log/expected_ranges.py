@@ -10,10 +10,10 @@ from statistics import fmean
 from sqlalchemy import select
 
 from bike_demand.core.current import FIELDS, ROWS_A_DAY, Inputs, time_of
+from bike_demand.core.settings import Ranges
 from bike_demand.prediction_log import loop_tables as tables
 from bike_demand.prediction_log.database import Database, upsert
 from bike_demand.prediction_log.tables import predictions
-from bike_demand.settings import Ranges
 
 HOURS = 24
 LEAST = ROWS_A_DAY  # good rows that make an expected range

@@ -16,13 +16,13 @@ from tempfile import TemporaryDirectory
 from filelock import FileLock, Timeout
 
 from bike_demand.clock import now as now_of
-from bike_demand.errors import UnreachableError, UserError
+from bike_demand.core.errors import UnreachableError, UserError
+from bike_demand.core.settings import STATE, Settings
 from bike_demand.monitoring.gathered import good_rows
 from bike_demand.release import transitions
 from bike_demand.release.decision import DeploymentDecision, GateVerdict, page_of, store, stored
 from bike_demand.release.gates import GATES, Gate, GateContext, GateResult
 from bike_demand.release.transitions import STATE_TAG, wait_for_rollout
-from bike_demand.settings import STATE, Settings
 from bike_demand.tracking import CHALLENGER, CHAMPION, DEPLOYMENT_TAG, PREVIOUS, Tracking, Version
 
 LATEST = "latest"

@@ -2,8 +2,9 @@
 
 from datetime import UTC, datetime
 
+from bike_demand.core.errors import UserError
+from bike_demand.core.settings import Settings
 from bike_demand.data.table import iso
-from bike_demand.errors import UserError
 from bike_demand.release.decision import store, stored
 from bike_demand.release.out_of_band import out_of_band_promotion
 from bike_demand.release.transitions import (
@@ -15,7 +16,6 @@ from bike_demand.release.transitions import (
     end_test,
     wait_for_rollout,
 )
-from bike_demand.settings import Settings
 from bike_demand.tracking import (
     BLOCKED_TAG,
     CHALLENGER,

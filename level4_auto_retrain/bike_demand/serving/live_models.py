@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bike_demand.errors import UserError
+from bike_demand.core.errors import UserError
+from bike_demand.core.settings import SERVING
 from bike_demand.serving.model_cache import ModelCache
 from bike_demand.serving.onnx_model import OnnxModel
-from bike_demand.settings import SERVING
 from bike_demand.tracking import CHAMPION, DEPLOYMENT_TAG, Tracking, Version
 
 NO_MODEL = (

@@ -6,8 +6,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from bike_demand.errors import UserError
-from bike_demand.files import write_atomically
+from bike_demand.core.errors import UserError
+from bike_demand.core.files import write_atomically
 from bike_demand.serving.onnx_model import OnnxModel, load_model
 from bike_demand.tracking import HANDOFF_ARTIFACT, Tracking, Version
 

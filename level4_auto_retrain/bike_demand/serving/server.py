@@ -8,12 +8,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bike_demand.errors import UserError
+from bike_demand.core.errors import UserError
+from bike_demand.core.settings import load_settings
 from bike_demand.serving.keys import read_keys
 from bike_demand.serving.metrics import METRICS_FOLDER
 from bike_demand.serving.web import address_of, bind, run
 from bike_demand.serving.worker import ENVIRONMENT
-from bike_demand.settings import load_settings
 from bike_demand.tracking import Tracking
 
 

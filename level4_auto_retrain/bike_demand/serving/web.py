@@ -20,8 +20,8 @@ from starlette.requests import ClientDisconnect
 from uvicorn.supervisors import Multiprocess
 
 from bike_demand.core.current import PROBLEM
-from bike_demand.errors import UserError
-from bike_demand.settings import Serving
+from bike_demand.core.errors import UserError
+from bike_demand.core.settings import Serving
 
 GRACE_SECONDS = 2  # for requests in flight once the listener is closed
 CLIENT_CLOSED_REQUEST = 499  # as nginx logs it; nobody receives it

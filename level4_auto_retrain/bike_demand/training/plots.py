@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bike_demand.core.current import PROBLEM, Row, targets, time_of
 from bike_demand.core.problem import Floats
-from bike_demand.settings import STATE
+from bike_demand.core.settings import STATE
 from bike_demand.training.evaluate import by_slice, by_week
 
 WEEKS = 12

@@ -22,10 +22,10 @@ from bike_demand.core.current import (
     targets,
     time_of,
 )
+from bike_demand.core.errors import UserError
 from bike_demand.core.problem import BehaviorTest, Floats
+from bike_demand.core.settings import Training
 from bike_demand.data.features import FEATURES, to_columns, to_matrix
-from bike_demand.errors import UserError
-from bike_demand.settings import Training
 from bike_demand.training.export import prove_parity, to_onnx
 from bike_demand.training.model import fit, predict
 

@@ -7,9 +7,9 @@ from datetime import timedelta
 from sklearn.pipeline import Pipeline
 
 from bike_demand.core.current import CADENCE, LABEL, PROBLEM, Row, targets, time_of
+from bike_demand.core.errors import UserError
+from bike_demand.core.settings import Training
 from bike_demand.data.features import to_matrix
-from bike_demand.errors import UserError
-from bike_demand.settings import Training
 from bike_demand.training.model import fit, predict
 
 

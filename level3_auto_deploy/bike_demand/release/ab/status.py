@@ -10,11 +10,11 @@ from typing import Any
 from markupsafe import Markup
 
 from bike_demand.core.current import PROBLEM, rounded, shown
-from bike_demand.files import write_atomically
+from bike_demand.core.files import write_atomically
+from bike_demand.core.settings import STATE, Settings
 from bike_demand.pages import render
 from bike_demand.release import transitions
 from bike_demand.release.ab.evidence import Evidence, TrialKind, gather, under_test, under_watch
-from bike_demand.settings import STATE, Settings
 from bike_demand.tracking import Tracking
 
 Report = Callable[[str], None]

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from bike_demand import clock
-from bike_demand.errors import UnreachableError, UserError
+from bike_demand.core.errors import UnreachableError, UserError
+from bike_demand.core.settings import Settings
 from bike_demand.release import transitions
 from bike_demand.release.ab.evidence import Evidence, TrialKind, gather, under_test, under_watch
 from bike_demand.release.ab.status import as_page
@@ -15,7 +16,6 @@ from bike_demand.release.decision import store, stored
 from bike_demand.release.deploy import deploy, deployment_lock
 from bike_demand.release.rollback import GUARD, roll_back
 from bike_demand.release.transitions import wait_for_rollout
-from bike_demand.settings import Settings
 from bike_demand.tracking import CHALLENGER, CHAMPION, DEPLOYMENT_TAG, PREVIOUS, Tracking, Version
 
 Report = Callable[[str], None]

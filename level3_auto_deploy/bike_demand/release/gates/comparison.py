@@ -13,10 +13,10 @@ import numpy as np
 from scipy import stats
 
 from bike_demand.core.current import PROBLEM, Row, rounded, shown, targets, time_of
+from bike_demand.core.errors import UserError
 from bike_demand.core.problem import Floats
 from bike_demand.data.features import to_columns
 from bike_demand.data.table import iso
-from bike_demand.errors import UserError
 from bike_demand.release.gates.integrity import GateContext, GateResult
 from bike_demand.serving.onnx_model import load_model
 from bike_demand.tracking import Tracking, Version

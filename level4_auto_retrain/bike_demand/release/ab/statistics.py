@@ -17,7 +17,7 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from bike_demand.settings import AB
+from bike_demand.core.settings import AB
 
 Floats = npt.NDArray[np.float64]
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from bike_demand.core.current import HIGHEST, LOWEST, PROBLEM, Row, time_of
+from bike_demand.core.settings import Settings
 from bike_demand.data.features import describe
 from bike_demand.data.table import iso
 from bike_demand.handoff import CARD_FILE, MODEL_FILE, OUTPUT_NAME, SUMS_FILE, Input, Output, read_handoff
 from bike_demand.release.transitions import REJECTED, ROLLED_BACK, STATE_TAG
 from bike_demand.serving.onnx_model import load_model
-from bike_demand.settings import Settings
 from bike_demand.tracking import BLOCKED_TAG, DEPLOYMENT_TAG, HANDOFF_ARTIFACT, Tracking, Version
 from bike_demand.training.golden import GOLDEN_FILE, read_golden
 

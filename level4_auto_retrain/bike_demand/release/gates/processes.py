@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import bike_demand
-from bike_demand.errors import UserError
+from bike_demand.core.errors import UserError
 from bike_demand.release.checks import CHECKS, CLIENT, OPERATIONS, client, failures
 from bike_demand.release.gates.integrity import GateContext, GateResult
 from bike_demand.serving.onnx_model import load_model

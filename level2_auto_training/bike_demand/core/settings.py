@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
-from bike_demand.configuration import Section, YamlSettings, read_settings
+from bike_demand.core.configuration import Section, YamlSettings, read_settings
 from bike_demand.core.current import DEFAULT, FIELDS, PROBLEM
 from bike_demand.core.problem import CONVERSIONS
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from bike_demand.configuration import Section, YamlSettings, read_settings
+from bike_demand.core.configuration import Section, YamlSettings, read_settings
 from bike_demand.core.current import DEFAULT, PROBLEM
 
 PARAMS = Path("params.yaml")

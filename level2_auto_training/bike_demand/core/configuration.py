@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-from bike_demand.errors import UserError
+from bike_demand.core.errors import UserError
 
 PREFIX = "BIKE_"  # BIKE_SERVING__PORT=8080 overrides `serving.port`
 DELIMITER = "__"
