@@ -1,6 +1,8 @@
-"""A new input field at level 4, while a model without it is live: two files change, and nothing stops."""
+"""A new input field and another model class, while a model without them is live: nothing stops."""
 
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 from ladder import workcopy
 from ladder.levels import level
 from ladder.service import Service
-from ladder.steps import environment
+from ladder.steps import environment, run_command
 from ladder.users import as_bodies, post_outcomes
 from ladder.world import COMMITTED_FEED
 from ladder.world.feedfile import INPUTS, read_feed, write_feed
@@ -73,16 +75,30 @@ def ask(service: Service, day: pd.Timestamp, **more: Any) -> list[dict[str, Any]
     return answers
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    folder = tmp_path / "project"
-    workcopy.make(level(4), folder)
+def change_the_model(problem: Path) -> None:
+    """Another loss, behind an imputer."""
+    edit(problem / "model.py", 'loss="poisson"', 'loss="squared_error"')
+    edit(
+        problem / "model.py",
+        "        [\n            (",
+        '        [\n            ("impute", SimpleImputer()),\n            (',
+    )
+    edit(
+        problem / "model.py",
+        "    from sklearn.ensemble import",
+        "    from sklearn.impute import SimpleImputer\n    from sklearn.ensemble import",
+    )
+
+
+def make_project(number: int, folder: Path) -> Path:
+    workcopy.make(level(number), folder)
     edit(folder / "params.yaml", "api: http://127.0.0.1:4200/api", 'api: ""')
     workcopy.commit(folder, "Without a Prefect server")
     return folder
 
 
-def test_a_field_is_added_without_a_pause(project: Path, tmp_path: Path) -> None:
+def test_at_level_4_a_field_is_added_without_a_pause(tmp_path: Path) -> None:
+    project = make_project(4, tmp_path / "project")
     with hand(project) as typing:
         publish(project, BEGAN, with_field=False)
         typing.run_command("python -m bike_demand agent --once", project)
@@ -123,3 +139,38 @@ def test_a_field_is_added_without_a_pause(project: Path, tmp_path: Path) -> None
             refused = client.post("/predict", json=bodies[0] | {FIELD: -1.0})
         assert refused.status_code == 422
         assert refused.json()["detail"][0]["loc"] == ["body", FIELD]
+
+
+def test_at_level_2_another_model_with_another_field_is_released_and_taken_back(tmp_path: Path) -> None:
+    project = make_project(2, tmp_path / "project")
+
+    def versions(service: Service, **more: Any) -> set[str]:
+        rows = between(read_feed(COMMITTED_FEED), f"{BEGAN}", f"{BEGAN + DAY}")
+        with httpx.Client(base_url=service.url, timeout=30) as client:
+            given = client.post("/predict", json=[body | more for body in as_bodies(rows[INPUTS])])
+        return {each["model_version"] for each in given.raise_for_status().json()}
+
+    publish(project, BEGAN, with_field=False)
+    for command in ("train", "release 1 --yes"):
+        run_command(f"python -m bike_demand {command}", project)
+    add_the_field(project / "bike_demand" / "problem")
+    change_the_model(project / "bike_demand" / "problem")
+    workcopy.commit(project, "Look at the rain, by another model")
+    publish(project, BEGAN, with_field=True)
+    with Service(project, tmp_path / "service.log", env=environment()) as service:
+        service.start()
+        assert versions(service) == versions(service, **{FIELD: 3.0}) == {"1"}
+        for command in ("train", 'release 2 --yes --override "to see it work"'):
+            run_command(f"python -m bike_demand {command}", project)
+        wait_until(lambda: versions(service, **{FIELD: 3.0}) == {"2"})
+        assert versions(service) == {"2"}
+        run_command("python -m bike_demand release --back --yes", project)
+        wait_until(lambda: versions(service) == {"1"})
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    for _ in range(100):
+        if condition():
+            return
+        time.sleep(0.2)
+    raise AssertionError("it did not happen within 20 seconds")
