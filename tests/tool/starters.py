@@ -152,8 +152,8 @@ OWN_TEST = f'''\
 
 from pathlib import Path
 
+from {NAME}.core.settings import load_settings
 from {NAME}.problem import PROBLEM
-from {NAME}.settings import load_settings
 from tests.problem.samples import columns_of
 
 ROOT = Path(__file__).parents[2]
