@@ -118,9 +118,10 @@ function drawDrift({ drift }) {
 }
 
 function drawTraffic({ traffic: { rows, requests, rejected, failed, buckets } }) {
-  show("traffic", requests > 0 && html`<p class="note">Since the service started: ${number(requests)} requests, ${number(rejected)} rejected (4xx),
+  if (!requests) return show("traffic", html`<p class="soft">No requests since the service started.</p>`);
+  show("traffic", html`<p class="note">Since the service started: ${number(requests)} requests, ${number(rejected)} rejected (4xx),
     ${number(failed)} failed (5xx); half within ${duration(quantile(.5, buckets))}, 95 % within ${duration(quantile(.95, buckets))}.</p>`,
-  requests > 0 && table(["version", "predictions"], Object.entries(rows).map(([version, count]) => [`v${version}`, number(count)])));
+  table(["version", "predictions"], Object.entries(rows).map(([version, count]) => [`v${version}`, number(count)])));
 }
 
 /** Within how many seconds this share of the requests was answered; linear within a bucket, as Prometheus does. */
