@@ -1,6 +1,8 @@
 """The levels as projects of their own: a copy must work elsewhere and not show where it came from."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,16 @@ def test_a_level_imports_nothing_from_outside_its_folder(level: Level) -> None:
     for path in level.folder.rglob("*.py"):
         for name in re.findall(r"(?m)^\s*(?:from|import) ([\w]+)", path.read_text(encoding="utf-8")):
             assert name not in others, f"{path}: {name}"
+
+
+@pytest.mark.parametrize("level", levels()[1:], ids=lambda level: level.folder.name)
+def test_params_yaml_states_the_defaults(level: Level) -> None:
+    """Not a test of the level itself: whoever copies it changes settings."""
+    program = (
+        "from bike_demand.core.settings import Settings, load_settings; assert load_settings() == Settings()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=level.folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @EVERY

@@ -134,6 +134,7 @@ def answering(service: Service) -> str:
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the PATH")
 @pytest.mark.usefixtures("tracking")
 def test_its_pages_show_runs_metrics_and_the_model_without_a_network(server: Server, tmp_path: Path) -> None:
+    pytest.importorskip("playwright")
     from playwright.sync_api import expect, sync_playwright
 
     version = put_live(constant(Path("made"), 5.0))

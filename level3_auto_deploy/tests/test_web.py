@@ -155,6 +155,7 @@ def test_a_trailing_slash_keeps_method_body_and_query() -> None:
 
 @pytest.mark.parametrize("prefix", ["", "/pieces"])
 def test_the_documentation_works_in_a_browser_without_a_network(prefix: str) -> None:
+    pytest.importorskip("playwright")
     from playwright.sync_api import sync_playwright
 
     with ExitStack() as stack:

@@ -361,6 +361,7 @@ def test_what_is_no_link_is_refused(
 
 @contextmanager
 def browser() -> Iterator[Any]:
+    pytest.importorskip("playwright")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

@@ -161,6 +161,7 @@ def test_a_file_that_holds_no_keys_is_told_before_it_serves(released: Path, run:
 def test_the_documentation_sends_the_key_that_a_browser_was_given(
     client: Client, keys: tuple[str, str]
 ) -> None:
+    pytest.importorskip("playwright")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

@@ -214,7 +214,7 @@ def _setting(project: Path) -> None:
     replace(
         path,
         "class Settings(YamlSettings):",
-        'class Garage(Section):\n    """What we have."""\n\n    cars: Annotated[int, Field(ge=1)] = 1\n\n\n'
+        'class Garage(Section):\n    """What we have."""\n\n    cars: Annotated[int, Field(ge=1)] = 40\n\n\n'
         "class Settings(YamlSettings):",
     )
     own = "    training: Training = Training()\n"
@@ -224,11 +224,12 @@ def _setting(project: Path) -> None:
             f'"""Tells the busiest hour: `python -m {NAME}.busy`, a stage of each training."""\n\n'
             "import json\n"
             "from pathlib import Path\n\n"
+            f"from {NAME}.core.current import label_of, time_of\n"
             f"from {NAME}.data.store import read_rows\n\n"
             'if __name__ == "__main__":\n'
             '    rows = read_rows(Path("state") / "data")\n'
-            "    found = max(rows, key=lambda row: row.count)\n"
-            '    said = json.dumps({"busiest": found.timestamp.isoformat()})\n'
+            "    found = max(rows, key=label_of)\n"
+            '    said = json.dumps({"busiest": time_of(found).isoformat()})\n'
             '    Path("state", "run", "busy.json").write_text(said, encoding="utf-8")\n',
             encoding="utf-8",
             newline="\n",
