@@ -118,7 +118,7 @@ def reproduce(
         typer.Argument(metavar="VERSION", help="Its number, or the id of a run, as `train` printed them."),
     ],
 ) -> None:
-    """Train a version again from its record, with its code and data; tell whether the same comes of it."""
+    """Train a version again from its record, with its code and data; say whether the result is the same."""
     with spinner("Restoring and training"):
         from bike_demand.training.reproduce import reproduce as again
 

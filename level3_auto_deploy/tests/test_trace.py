@@ -104,14 +104,14 @@ def test_the_arm_of_an_answer_given_in_a_test_is_told(released: Path, run: Run, 
     assert run("ingest").status == 0
     asked = hours("2011-03-01", "2011-03-02")
     ids = log(asked, (1, off_by(10.0)), (2, off_by(5.0)))
-    arms = {json.loads(run("trace", each, "--json").out)["arm"]["variant"]: each for each in ids}
-    assert set(arms) == {"champion", "challenger"}
-    found = json.loads(run("trace", arms["challenger"], "--json").out)
+    split = {json.loads(run("trace", each, "--json").out)["arm"]["variant"]: each for each in ids}
+    assert set(split) == {"champion", "challenger"}
+    found = json.loads(run("trace", split["challenger"], "--json").out)
     arm, deployment = found["arm"], found["deployment"]
     assert (arm["other_version"], arm["other_role"]) == (1, "champion")
     assert (arm["share"], arm["salt"]) == (0.5, "salt")
     assert (found["answer"]["outcome"], deployment) == (None, None)
-    other = json.loads(run("trace", arms["champion"], "--json").out)["arm"]
+    other = json.loads(run("trace", split["champion"], "--json").out)["arm"]
     assert (other["other_version"], other["other_role"]) == (2, "challenger")
 
 

@@ -323,7 +323,7 @@ def test_a_file_that_is_no_database_is_told_in_one_line(untouched: Tracking) -> 
 
 def test_before_the_first_run_no_alias_is_there_and_nothing_is_made(untouched: Tracking) -> None:
     assert untouched.aliases() == {}
-    assert untouched.arms("champion") is None
+    assert untouched.traffic_split("champion") is None
     untouched.remove_alias("challenger")
     assert not Path("state").exists()
 
@@ -352,10 +352,10 @@ def test_beside_the_champion_answers_the_challenger_or_else_the_champion_before(
     tracking.promote(1, {})
 
     def beside() -> tuple[int, str | None, float, str] | None:
-        arms = tracking.arms("champion")
-        assert arms is not None
-        assert arms.shown.number == 1
-        return None if arms.other is None else (arms.other.number, arms.role, arms.share, arms.salt)
+        split = tracking.traffic_split("champion")
+        assert split is not None
+        assert split.shown.number == 1
+        return None if split.other is None else (split.other.number, split.role, split.share, split.salt)
 
     assert beside() is None
     tracking.set_alias("previous", 3)
@@ -370,9 +370,9 @@ def test_beside_the_champion_answers_the_challenger_or_else_the_champion_before(
     tracking.set_alias("previous", 1)
     assert beside() is None
     tracking.set_alias("candidate", 2)
-    arms = tracking.arms("candidate")
-    assert arms is not None
-    assert (arms.shown.number, arms.other) == (2, None)
+    split = tracking.traffic_split("candidate")
+    assert split is not None
+    assert (split.shown.number, split.other) == (2, None)
 
 
 @pytest.mark.parametrize(
@@ -384,9 +384,9 @@ def test_a_challenger_whose_test_cannot_be_read_does_not_harm_the_champion(
     registered(tracking, 2)
     tracking.promote(1, {})
     tracking.set_alias("challenger", 2, {} if tag is None else {"ab": tag})
-    arms = tracking.arms("champion")
-    assert arms is not None
-    assert (arms.shown.number, arms.other) == (1, None)
+    split = tracking.traffic_split("champion")
+    assert split is not None
+    assert (split.shown.number, split.other) == (1, None)
 
 
 def test_a_record_is_written_step_by_step_and_closed(tracking: Tracking, tmp_path: Path) -> None:

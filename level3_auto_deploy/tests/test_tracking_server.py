@@ -87,10 +87,10 @@ def test_a_version_is_deployed_and_rolled_back_there(
     new = register(*handoffs, tracking=tracking).number
     gates = [gate for gate in GATES if gate.id not in ("test-environment", "cost")]
     deploy(load_settings(), str(new), None, print, gates)
-    arms = tracking.arms("champion")
-    assert arms is not None
-    assert arms.other is not None
-    assert (arms.shown.number, arms.other.number, arms.role) == (old, new, "challenger")
+    split = tracking.traffic_split("champion")
+    assert split is not None
+    assert split.other is not None
+    assert (split.shown.number, split.other.number, split.role) == (old, new, "challenger")
     transitions.go_live(tracking, tracking.version(new), datetime(2011, 4, 2))
     assert tracking.aliases() == {"champion": new, "previous": old}
     record = tracking.version(new).tags["deployment"]

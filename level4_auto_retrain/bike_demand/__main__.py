@@ -123,7 +123,7 @@ def reproduce(
         typer.Argument(metavar="VERSION", help="Its number, or the id of a run, as `train` printed them."),
     ],
 ) -> None:
-    """Train a version again from its record, with its code and data; tell whether the same comes of it."""
+    """Train a version again from its record, with its code and data; say whether the result is the same."""
     with spinner("Restoring and training"):
         from bike_demand.training.reproduce import reproduce as again
 
@@ -312,7 +312,7 @@ def monitor(
     with spinner("Looking"):
         from bike_demand.monitoring.summary import monitor as run
 
-        run(settings.load_settings(), as_of, as_json=json, page=report, tell=typer.echo)
+        run(settings.load_settings(), as_of, as_json=json, page=report, emit=typer.echo)
 
 
 @app.command(epilog='Example: python -m bike_demand retrain --reason "what is predicted has changed"')
@@ -339,7 +339,7 @@ def incidents(
     """What went wrong so far: since when, noticed by what, what was done, what it cost, what was learned."""
     from bike_demand.loop.incident_report import report
 
-    report(settings.load_settings(), as_json=json, tell=typer.echo)
+    report(settings.load_settings(), as_json=json, emit=typer.echo)
 
 
 @app.command(epilog="Example: python -m bike_demand serve --port 8080 --workers 2")

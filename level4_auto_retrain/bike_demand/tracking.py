@@ -95,7 +95,7 @@ class Version:
 
 
 @dataclass(frozen=True)
-class Arms:
+class TrafficSplit:
     """The versions that answer in one environment: the one that is shown, and the other beside it, if any.
 
     `share` of the event times show the other's answer: 0 for a shadow, and for the champion before.
@@ -283,7 +283,7 @@ class Tracking:
         with self._told():
             return self._aliases()
 
-    def arms(self, alias: str) -> Arms | None:
+    def traffic_split(self, alias: str) -> TrafficSplit | None:
         """What answers in the environment whose alias this is; None while there is nothing.
 
         Beside the champion that is the challenger or, without one, the champion before while it is there.
@@ -293,18 +293,18 @@ class Tracking:
             return None
         shown = self.version(aliases[alias])
         if alias != CHAMPION:
-            return Arms(shown)
+            return TrafficSplit(shown)
         challenger, previous = aliases.get(CHALLENGER), aliases.get(PREVIOUS)
         if challenger is not None and challenger != shown.number:
             other = self.version(challenger)
             test = ab_test(other)
             if test is not None and test.mode == "shadow":
-                return Arms(shown, other, "shadow", salt=test.salt)
+                return TrafficSplit(shown, other, "shadow", salt=test.salt)
             if test is not None:
-                return Arms(shown, other, "challenger", test.share, test.salt)
+                return TrafficSplit(shown, other, "challenger", test.share, test.salt)
         if previous is not None and previous != shown.number:
-            return Arms(shown, self.version(previous), "previous")
-        return Arms(shown)
+            return TrafficSplit(shown, self.version(previous), "previous")
+        return TrafficSplit(shown)
 
     def set_alias(self, alias: str, number: int, tags: Mapping[str, str] = MappingProxyType({})) -> None:
         """Give a version the alias, which is one step. The tags are put on it before."""

@@ -111,10 +111,10 @@ def test_a_version_that_passes_all_gates_begins_its_ab_test(live: Tracking) -> N
     test = json.loads(live.version(2).tags["ab"])
     ab = load_settings().ab
     assert test == {"mode": "ab", "share": ab.share, "salt": ab.salt, "began": NOW}
-    arms = live.arms("champion")
-    assert arms is not None
-    assert arms.other is not None
-    assert (arms.shown.number, arms.other.number, arms.role, arms.share) == (1, 2, "challenger", ab.share)
+    split = live.traffic_split("champion")
+    assert split is not None
+    assert split.other is not None
+    assert (split.shown.number, split.other.number, split.role, split.share) == (1, 2, "challenger", ab.share)
 
 
 def test_the_evidence_of_all_gates_is_on_record_as_tags_as_json_and_as_a_page(live: Tracking) -> None:
@@ -233,9 +233,9 @@ def test_a_shadow_is_told_to_the_service_as_such(live: Tracking, tmp_path: Path)
         params.read_text(encoding="utf-8").replace("mode: ab", "mode: shadow"), encoding="utf-8"
     )
     assert "Its shadow test against version 1 begins" in deployed(2)[-1]
-    arms = live.arms("champion")
-    assert arms is not None
-    assert (arms.role, arms.share) == ("shadow", 0.0)
+    split = live.traffic_split("champion")
+    assert split is not None
+    assert (split.role, split.share) == ("shadow", 0.0)
 
 
 # ---- interrupted
@@ -368,10 +368,10 @@ def test_a_person_releases_past_the_ab_test_with_a_reason(live: Tracking) -> Non
         "live",
     )
     assert [each["gate"] for each in kept["verdicts"]] == [gate.id for gate in QUICK]
-    arms = live.arms("champion")
-    assert arms is not None
-    assert arms.other is not None
-    assert (arms.other.number, arms.role, arms.share) == (1, "previous", 0.0)
+    split = live.traffic_split("champion")
+    assert split is not None
+    assert split.other is not None
+    assert (split.other.number, split.role, split.share) == (1, "previous", 0.0)
 
 
 def test_no_person_releases_past_a_gate(live: Tracking) -> None:

@@ -47,7 +47,7 @@ from tests.tiny import constant
 from tests.workcopy import change_params
 
 BEGAN = "2011-03-01"
-DRIFTS = Signal(Kind.ERROR, "version 1", datetime(2011, 3, 1), "The error is 2 times the promise.", {})
+DRIFTS = Signal(Kind.ERROR, "version 1", datetime(2011, 3, 1), "The error is 2 times its reference.", {})
 
 
 class KilledError(BaseException):
@@ -70,7 +70,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
 
 @pytest.fixture
 def living(begun: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project in which version 1 is live, which errs no more than it promised. A training registers a model
+    """A project in which version 1 is live, which keeps its reference error. A training registers a model
     at once, and no gate is asked.
     """
     copy_state(begun, project)
@@ -112,7 +112,7 @@ def drifts(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
 
     def switch(on: bool) -> None:
         signal = Signal(
-            Kind.ERROR, "version 1", datetime(2011, 3, 1), "The error is 2 times the promise.", {}
+            Kind.ERROR, "version 1", datetime(2011, 3, 1), "The error is 2 times its reference.", {}
         )
         monkeypatch.setattr(rules, "error_signal", lambda *_: signal if on else None)
 
@@ -170,10 +170,10 @@ def test_where_the_error_drifts_a_version_is_trained_once_and_goes_to_its_test(
 ) -> None:
     drifts(True)
     out = take(run, BEGAN)
-    assert "error-drift: The error is 2 times the promise.\n" in out
+    assert "error-drift: The error is 2 times its reference.\n" in out
     assert Tracking(load_settings()).aliases() == {"champion": 1, "challenger": 2}
     (action,) = event_log.actions(database, TRAIN)
-    assert (action.state, action.version, action.reason) == (DONE, 2, "The error is 2 times the promise.")
+    assert (action.state, action.version, action.reason) == (DONE, 2, "The error is 2 times its reference.")
     assert action.detail["outcome"] == "in its A/B test"
     (incident,) = event_log.incidents(database)
     assert incident.done == [{"at": "2011-03-01T00:00:00", "what": outcome(2, "in its A/B test")}]

@@ -23,7 +23,7 @@ from tests.conftest import ROOT
 SETTINGS: Settings = load_settings(ROOT / "params.yaml")
 RULE: Trigger = SETTINGS.trigger
 NOW = datetime(2012, 3, 15)
-PROMISE = Reference(mae=30.0, skill=0.4)
+REFERENCE = Reference(mae=30.0, skill=0.4)
 DAY = timedelta(days=1)
 
 
@@ -56,12 +56,12 @@ def at_level(days: Sequence[Day], factor: float) -> list[Day]:
     return [replace(day, **{name: factor * getattr(day, name) for name in names}) for day in days]
 
 
-def test_a_champion_that_keeps_its_promise_gives_no_signal() -> None:
-    assert error_signal(lived(14), PROMISE, NOW, SETTINGS) is None
+def test_a_champion_that_keeps_its_reference_error_gives_no_signal() -> None:
+    assert error_signal(lived(14), REFERENCE, NOW, SETTINGS) is None
 
 
 def test_a_champion_that_answers_too_low_gives_a_signal_that_says_by_how_much() -> None:
-    signal = error_signal(lived(5, bias=-0.3), PROMISE, NOW, SETTINGS)
+    signal = error_signal(lived(5, bias=-0.3), REFERENCE, NOW, SETTINGS)
     assert signal is not None
     assert (signal.kind, signal.subject, signal.at) == (Kind.ERROR, "version 3", NOW)
     assert "too low" in signal.says
@@ -70,46 +70,46 @@ def test_a_champion_that_answers_too_low_gives_a_signal_that_says_by_how_much() 
 
 
 def test_a_champion_that_answers_too_high_gives_a_signal() -> None:
-    signal = error_signal(lived(10, bias=0.12), PROMISE, NOW, SETTINGS)
+    signal = error_signal(lived(10, bias=0.12), REFERENCE, NOW, SETTINGS)
     assert signal is not None
     assert "too high" in signal.says
     assert signal.evidence["urgent"] is False
 
 
 def test_a_shape_that_changed_without_the_level_is_seen_beside_the_baseline() -> None:
-    signal = error_signal(lived(10, error=0.36), PROMISE, NOW, SETTINGS)
+    signal = error_signal(lived(10, error=0.36), REFERENCE, NOW, SETTINGS)
     assert signal is not None
     assert "times its reference error" in signal.says
     assert "too" not in signal.says.split("times")[0]
 
 
 def test_a_season_that_doubles_target_and_error_alike_gives_no_signal() -> None:
-    assert error_signal(at_level(lived(14), 2.5), PROMISE, NOW, SETTINGS) is None
+    assert error_signal(at_level(lived(14), 2.5), REFERENCE, NOW, SETTINGS) is None
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_too_few_days_say_nothing(number: int) -> None:
-    assert error_signal(lived(number, bias=-0.5), PROMISE, NOW, SETTINGS) is None
+    assert error_signal(lived(number, bias=-0.5), REFERENCE, NOW, SETTINGS) is None
 
 
 def test_rows_without_outcomes_say_nothing() -> None:
     days = [replace(day, known=5) for day in lived(5, bias=-0.5)]
     assert sum(day.known for day in days) < RULE.min_rows
-    assert error_signal(days, PROMISE, NOW, SETTINGS) is None
+    assert error_signal(days, REFERENCE, NOW, SETTINGS) is None
 
 
 def test_one_bad_day_among_good_ones_is_not_sure() -> None:
     good, bad = lived(6), lived(1, bias=-0.3)
-    assert error_signal([*good[:-1], *bad], PROMISE, NOW, SETTINGS) is None
+    assert error_signal([*good[:-1], *bad], REFERENCE, NOW, SETTINGS) is None
 
 
 def test_days_before_the_window_do_not_count() -> None:
     begin = (NOW - RULE.window_days * DAY).date()
     days = [day for day in lived(40, bias=-0.5) if day.day < begin]
-    assert error_signal(days, PROMISE, NOW, SETTINGS) is None
+    assert error_signal(days, REFERENCE, NOW, SETTINGS) is None
 
 
-def test_a_version_without_a_promise_is_judged_by_its_bias_alone() -> None:
+def test_a_version_without_a_reference_is_judged_by_its_bias_alone() -> None:
     nothing = Reference(mae=None, skill=None)
     assert error_signal(lived(10, error=0.5), nothing, NOW, SETTINGS) is None
     assert error_signal(lived(10, bias=0.2), nothing, NOW, SETTINGS) is not None
@@ -118,7 +118,7 @@ def test_a_version_without_a_promise_is_judged_by_its_bias_alone() -> None:
 def test_a_baseline_of_one_day_says_nothing() -> None:
     first_week = [replace(day, baseline_rows=0, baseline_error=0.0, paired_error=0.0) for day in lived(7)]
     eighth = replace(lived(1)[0], paired_error=3 * lived(1)[0].baseline_error)
-    assert error_signal([*first_week, eighth], PROMISE, NOW, SETTINGS) is None
+    assert error_signal([*first_week, eighth], REFERENCE, NOW, SETTINGS) is None
 
 
 def tried(*back_and_helped: tuple[int, bool | None]) -> list[Tried]:

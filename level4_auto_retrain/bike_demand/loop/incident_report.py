@@ -13,24 +13,24 @@ from bike_demand.prediction_log import event_log
 from bike_demand.prediction_log.database import open_database
 from bike_demand.prediction_log.event_log import Incident
 
-Tell = Callable[[str], None]
+Emit = Callable[[str], None]
 
 
-def report(settings: Settings, *, as_json: bool, tell: Tell) -> None:
-    """Tell them, newest first. Raises UserError where the database is away."""
+def report(settings: Settings, *, as_json: bool, emit: Emit) -> None:
+    """Emit them, newest first. Raises UserError where the database is away."""
     with closing(open_database(settings.environments.production.database)) as database:
         found = event_log.incidents(database)[::-1]
         failures = event_log.delivery_failures(database)
     if as_json:
-        tell(json.dumps([each.as_json() for each in found], indent=1))
+        emit(json.dumps([each.as_json() for each in found], indent=1))
         return
     for incident in found:
         for line in lines(incident):
-            tell(line)
+            emit(line)
     if not found:
-        tell("Nothing went wrong so far.")
+        emit("Nothing went wrong so far.")
     for line in undelivered_lines(failures):
-        tell(line)
+        emit(line)
 
 
 def lines(incident: Incident) -> list[str]:

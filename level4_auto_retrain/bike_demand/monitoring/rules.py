@@ -91,7 +91,7 @@ def error_signal(
         evidence |= {
             "loss": round(loss, 4),
             "loss_within": round(within, 4),
-            "promised_skill": reference.skill,
+            "reference_skill": reference.skill,
         }
         if loss - within > 1 + rule.loss:
             said.append(

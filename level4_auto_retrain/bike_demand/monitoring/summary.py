@@ -27,7 +27,7 @@ LAST = 14  # days and trainings that a person is shown
 
 
 def monitor(
-    settings: Settings, as_of: datetime | None, *, as_json: bool, page: bool, tell: Callable[[str], None]
+    settings: Settings, as_of: datetime | None, *, as_json: bool, page: bool, emit: Callable[[str], None]
 ) -> None:
     """Look, and say what is evaluation; what is acted on is the loop's. `page`: write the drift report, too.
 
@@ -36,21 +36,21 @@ def monitor(
     tracking = Tracking(settings)
     with closing(open_database(settings.environments.production.database)) as database:
         evaluation = evaluate_signals(settings, tracking, database, as_of, now_of(settings, as_of), page)
-        told = _told(database, evaluation)
+        content = _content(database, evaluation)
     if as_json:
-        tell(json.dumps(told, indent=1))
+        emit(json.dumps(content, indent=1))
         return
-    for line in _lines(evaluation, told):
-        tell(line)
+    for line in _lines(evaluation, content):
+        emit(line)
     if page:
-        tell(
+        emit(
             f"Drift report: {drift.PAGE.as_posix()}"
             if drift.PAGE.exists()
             else "There is no drift report: too few rows to compare."
         )
 
 
-def _told(database: Database, evaluation: Evaluation) -> dict[str, Any]:
+def _content(database: Database, evaluation: Evaluation) -> dict[str, Any]:
     """All of it, as JSON has it. Mean errors."""
     others = [each for each in event_log.open_signals(database) if each.kind not in LOOKED_AT]
     signals: list[Signal | Raised] = [*evaluation.signals, *others]
@@ -118,7 +118,7 @@ def _saved(share: float) -> str:
     return f"{abs(share):.0%} {'less' if share >= 0 else 'more'}"
 
 
-def _lines(evaluation: Evaluation, told: dict[str, Any]) -> Iterator[str]:
+def _lines(evaluation: Evaluation, content: dict[str, Any]) -> Iterator[str]:
     champion = "none" if evaluation.champion is None else f"version {evaluation.champion.number}"
     yield f"It is {evaluation.now:%Y-%m-%d %H:%M} in the time of the feed. Live: {champion}."
     week = [day for day in evaluation.days if day.day >= evaluation.now.date() - timedelta(days=7)]
@@ -133,20 +133,20 @@ def _lines(evaluation: Evaluation, told: dict[str, Any]) -> Iterator[str]:
         )
     else:
         yield f"In the last 7 days {rows} rows were answered, none of them has an outcome."
-    signals = told["signals"]
+    signals = content["signals"]
     yield "Signals:" if signals else "Signals: none, all is as it should be."
     for each in signals:
         yield f"  {each['kind']}, {each['subject']}: {each['says']}"
-    open_ = [each for each in told["incidents"] if each["ended_at"] is None]
-    yield f"Incidents: {len(open_)} under way, {len(told['incidents']) - len(open_)} over."
+    open_ = [each for each in content["incidents"] if each["ended_at"] is None]
+    yield f"Incidents: {len(open_)} under way, {len(content['incidents']) - len(open_)} over."
     for each in open_:
         yield f"  {each['kind']}, {each['subject']}, since {each['since'][:10]}"
-    yield f"Trainings: {len(told['trainings'])}" + (":" if told["trainings"] else ".")
-    for each in told["trainings"][-LAST:]:
+    yield f"Trainings: {len(content['trainings'])}" + (":" if content["trainings"] else ".")
+    for each in content["trainings"][-LAST:]:
         made = "" if each["version"] is None else f", version {each['version']}"
         yield f"  {each['at'][:10]}{made}, {each['outcome']}: {each['reason']}"
-    yield f"Rolled back: {len(told['rollbacks'])}. Alerts: {told['alerts']}."
-    yield from undelivered_lines(told["alerts_not_delivered"])
+    yield f"Rolled back: {len(content['rollbacks'])}. Alerts: {content['alerts']}."
+    yield from undelivered_lines(content["alerts_not_delivered"])
 
 
 def undelivered_lines(failures: Sequence[dict[str, Any]]) -> Iterator[str]:

@@ -96,7 +96,7 @@ def wait_for_rollout(settings: Settings, tracking: Tracking) -> str:
     if not database_exists(production.database):
         return nobody
     try:
-        split = tracking.arms(production.alias)
+        split = tracking.traffic_split(production.alias)
         wanted = (
             None if split is None else split.shown.number,
             None if split is None or split.other is None else split.other.number,

@@ -79,19 +79,19 @@ class RegistryModels:
 
         Raises UserError or OSError where the registry does not respond or the live version does not load.
         """
-        arms = self._tracking.arms(self._alias)
-        if arms is None:
+        split = self._tracking.traffic_split(self._alias)
+        if split is None:
             return None, None
-        model = self._model(arms.shown, known)
+        model = self._model(split.shown, known)
         other, problem = None, None
-        if arms.other is not None and arms.role is not None:
+        if split.other is not None and split.role is not None:
             try:
-                second = self._model(arms.other, known)
-                deployment = arms.other.tags.get(DEPLOYMENT_TAG, "")
-                other = SecondModel(second, deployment, arms.role, arms.share, arms.salt)
+                second = self._model(split.other, known)
+                deployment = split.other.tags.get(DEPLOYMENT_TAG, "")
+                other = SecondModel(second, deployment, split.role, split.share, split.salt)
             except (UserError, OSError) as error:
-                problem = f"the {arms.role} cannot be loaded: {error}"
-        live = LiveModels(model, arms.shown.tags.get(DEPLOYMENT_TAG, ""), other)
+                problem = f"the {split.role} cannot be loaded: {error}"
+        live = LiveModels(model, split.shown.tags.get(DEPLOYMENT_TAG, ""), other)
         if live == known:
             return known, problem
         if known is None or (live.model, live.deployment) != (known.model, known.deployment):

@@ -26,7 +26,7 @@ NO_COMMIT = "none"
 PASSED = "passed"  # tag: whether the holdout model was good enough to register the model
 LEFT_OUT = "left_out"  # tag: how many gathered rows it did not learn from, and why
 LOCK_TAG = "dvc.lock"  # tag: SHA-256 of the dvc.lock of the run, which names all that went into it
-PROMISE = (
+REFERENCE = (
     "mae",
     "bias",
     "skill",
@@ -112,8 +112,8 @@ def record(
             run_id = holdout_run_id
     number = None
     if passed:
-        promise = {key: f"{metrics[key]:.4f}" for key in PROMISE if key in metrics}
-        number = tracking.register(run_id, holdout_run_id, {"data": data_digest()} | promise).number
+        reference = {key: f"{metrics[key]:.4f}" for key in REFERENCE if key in metrics}
+        number = tracking.register(run_id, holdout_run_id, {"data": data_digest()} | reference).number
         tracking.set_alias(settings.environments.train.alias, number)
     return Recorded(run_id, holdout_run_id, number, metrics["mae"], report[FINAL]["rows"], tags[LEFT_OUT])
 
