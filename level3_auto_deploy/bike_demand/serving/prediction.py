@@ -6,13 +6,10 @@ so it is the same in every process, after every restart, and for whoever checks 
 
 import hashlib
 import math
-import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Literal, NamedTuple
-
-from uuid_utils import uuid7
 
 from bike_demand.core.current import TIME, Inputs, time_of
 from bike_demand.data.table import iso
@@ -22,6 +19,7 @@ from bike_demand.serving.onnx_model import OnnxModel
 
 Variant = Literal["champion", "challenger"]
 _TIME = {TIME}  # what the log has in a column of its own
+PredictedRow = tuple[float, Variant]
 OnFailure = Callable[[str, int], None]  # gets the version, and for how many rows it failed
 
 
@@ -48,13 +46,13 @@ def variant(event_time: datetime, share: float, salt: str) -> Variant:
     return "challenger" if int.from_bytes(digest[:8]) < share * 2**64 else "champion"
 
 
-def predict_rows(live: LiveModels, rows: Sequence[Inputs], client: str, failed: OnFailure) -> PredictedBatch:
+def predict_rows(live: LiveModels, rows: Sequence[Inputs], failed: OnFailure) -> list[PredictedRow]:
     """Predict each row with the model that is assigned to its event time.
 
     Where the challenger fails, the live model predicts, and is logged as the one that did. Raises
     InvalidPredictionError where the live one returns no number.
     """
-    at, ids, other = time.time(), [str(uuid7()) for _ in rows], live.other
+    other = live.other
     variants: list[Variant] = ["champion"] * len(rows)
     if other is not None and other.share:
         variants = [variant(time_of(row), other.share, other.salt) for row in rows]
@@ -65,8 +63,7 @@ def predict_rows(live: LiveModels, rows: Sequence[Inputs], client: str, failed: 
                 failed(other.model.version, variants.count("challenger"))
                 variants = ["champion"] * len(rows)
     mine = iter(_predict(live.model, _of(rows, variants, "champion")))
-    predictions = [next(mine) if who == "champion" else next(theirs) for who in variants]
-    return PredictedBatch(at, client, live, rows, ids, predictions, variants)
+    return [(next(mine) if who == "champion" else next(theirs), who) for who in variants]
 
 
 def to_log_rows(batches: Sequence[PredictedBatch], failed: OnFailure) -> list[Row]:

@@ -20,6 +20,7 @@ from bike_demand.data.table import iso
 from bike_demand.handoff import Input, Output
 from bike_demand.prediction_log.outcomes import Stored
 from bike_demand.serving import docs
+from bike_demand.serving.batcher import Batcher
 from bike_demand.serving.browser_key import RequireBrowserKey
 from bike_demand.serving.dashboard import StatusDocument, StatusReporter
 from bike_demand.serving.fallback import Fallback
@@ -31,7 +32,6 @@ from bike_demand.serving.prediction import (
     InvalidPredictionError,
     PredictedBatch,
     Variant,
-    predict_rows,
 )
 from bike_demand.serving.request_body import parse_rows, read_body
 from bike_demand.serving.telemetry import NOTE, Recorder, RequestNote, Telemetry
@@ -106,6 +106,7 @@ def create_app(
     are refused.
     """
     keys, recorder, fallback = keys or ApiKeys(), recorder or Recorder(), fallback or Fallback()
+    batcher = Batcher(recorder.metrics.failed)
     app = new_app(lifespan)
     app.add_middleware(Telemetry, recorder=recorder)
     for_clients = RequireKey(keys, "client")
@@ -125,16 +126,15 @@ def create_app(
         description=docs.PREDICT,
         responses=docs.PREDICT_RESPONSES,
         response_model=Prediction | list[Prediction],
-        openapi_extra={"requestBody": docs.PREDICT_BODY, "security": [{for_clients.scheme_name: []}]},
+        openapi_extra={"requestBody": docs.PREDICT_BODY},
     )
-    async def predict(request: Request) -> Response:
-        name = await for_clients(request)  # as a dependency it would cost a tenth of the rate
+    async def predict(request: Request, name: Annotated[str, Security(for_clients)]) -> Response:
         request.scope[NOTE] = RequestNote(name)
         live = live_models()
         sent, listed = parse_rows(await read_body(request))
         rows, replaced = fallback.apply(sent)
         try:
-            batch = predict_rows(live, rows, name, recorder.metrics.failed)
+            batch = await batcher.predict(live, rows, name)
         except InvalidPredictionError as error:
             raise HTTPException(500, str(error)) from None
         if replaced is not None:
@@ -143,8 +143,6 @@ def create_app(
         recorder.predicted(batch)
         content = _as_dicts(batch)
         return Response(to_json(content if listed else content[0]), media_type="application/json")
-
-    app.router.routes.insert(0, app.router.routes.pop())  # tried in order, and this route is used the most
 
     @app.post(
         "/outcomes",
