@@ -21,7 +21,7 @@ from bike_demand.serving.onnx_model import OnnxModel, load_model
 from bike_demand.serving.outcome_intake import OutcomeStore
 from bike_demand.serving.prediction import PredictedBatch, to_log_rows, variant
 from bike_demand.serving.telemetry import Recorder
-from bike_demand.tracking import Tracking
+from bike_demand.store.tracking import Tracking
 from tests.registry import put_live, register
 from tests.service import served
 from tests.test_live_models import Service, problems, spoil

@@ -37,7 +37,7 @@ from bike_demand.release import deploy as delivery
 from bike_demand.release import transitions
 from bike_demand.release.ab import step as step_module
 from bike_demand.release.gates import Gate, GateContext, GateResult
-from bike_demand.tracking import BLOCKED_TAG, CHALLENGER, CHAMPION, PREVIOUS, Tracking
+from bike_demand.store.tracking import BLOCKED_TAG, CHALLENGER, CHAMPION, PREVIOUS, Tracking
 from bike_demand.training import steps
 from tests.answers import log, off_by, tell_outcomes
 from tests.conftest import Run, project_in

@@ -27,7 +27,7 @@ from bike_demand.prediction_log.event_log import Kind
 from bike_demand.prediction_log.outcomes import store
 from bike_demand.release.deploy import deploy
 from bike_demand.release.gates import Gate, GateContext, GateResult
-from bike_demand.tracking import Tracking
+from bike_demand.store.tracking import Tracking
 from bike_demand.training.model import fit
 from tests.answers import log, off_by
 from tests.conftest import ROOT, Run

@@ -14,7 +14,7 @@ from bike_demand.release import transitions
 from bike_demand.release.decision import DeploymentDecision, page_of, store
 from bike_demand.release.rollback import last_good, roll_back
 from bike_demand.release.transitions import wait_for_rollout
-from bike_demand.tracking import Tracking
+from bike_demand.store.tracking import Tracking
 from tests.conftest import Run, project_in
 from tests.load import loaded
 from tests.registry import copy_state, register

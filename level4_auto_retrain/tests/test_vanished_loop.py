@@ -12,7 +12,7 @@ from bike_demand.prediction_log.database import Database
 from bike_demand.prediction_log.event_log import TRAIN
 from bike_demand.release import deploy as delivery
 from bike_demand.release import transitions
-from bike_demand.tracking import Tracking
+from bike_demand.store.tracking import Tracking
 from tests.conftest import Run
 from tests.registry import register
 from tests.test_loop import begun, database, living, shown, take  # noqa: F401 (fixtures)

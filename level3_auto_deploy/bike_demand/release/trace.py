@@ -17,7 +17,7 @@ from bike_demand.data.table import iso
 from bike_demand.prediction_log.database import database_exists, open_database
 from bike_demand.prediction_log.queries import Logged, find, outcome
 from bike_demand.release.decision import stored
-from bike_demand.tracking import KIND_TAG, Run, Tracking, ab_test
+from bike_demand.store.tracking import KIND_TAG, Run, Tracking, ab_test
 from bike_demand.training import pipeline
 from bike_demand.training.record import COMMIT, PYTHON, UNCOMMITTED
 

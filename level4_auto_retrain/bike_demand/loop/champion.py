@@ -26,7 +26,7 @@ from bike_demand.release.out_of_band import (
 from bike_demand.release.rescored import compared
 from bike_demand.release.rollback import last_good, roll_back
 from bike_demand.release.transitions import LIVE_SINCE_TAG
-from bike_demand.tracking import BLOCKED_TAG, CHAMPION, PREVIOUS, Version
+from bike_demand.store.tracking import BLOCKED_TAG, CHAMPION, PREVIOUS, Version
 
 # Keys of a signal's evidence.
 VERSION, GOOD, VERDICT, OUT_OF_BAND = "version", "against", "verdict", "put_there_by_other_means"

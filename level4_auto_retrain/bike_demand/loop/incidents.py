@@ -27,7 +27,7 @@ from bike_demand.prediction_log.queries import ShownPrediction, first_time_after
 from bike_demand.release.rescored import predictions
 from bike_demand.release.rollback import GUARD
 from bike_demand.release.transitions import LIVE_SINCE_TAG
-from bike_demand.tracking import BLOCKED_TAG
+from bike_demand.store.tracking import BLOCKED_TAG
 
 KINDS = (Kind.QUALITY, Kind.ERROR, Kind.RELEASE, Kind.LOOP)
 NORMAL_DAYS = 60  # before an incident: what was normal

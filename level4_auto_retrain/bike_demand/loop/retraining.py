@@ -17,7 +17,7 @@ from bike_demand.prediction_log.event_log import BEGUN, DONE, FAILED, ROLL_BACK,
 from bike_demand.release import deploy as delivery
 from bike_demand.release import transitions
 from bike_demand.release.decision import page_of
-from bike_demand.tracking import DEPLOYMENT_TAG, Run
+from bike_demand.store.tracking import DEPLOYMENT_TAG, Run
 from bike_demand.training import steps
 
 # Keys of an action's detail.

@@ -18,7 +18,7 @@ from bike_demand.prediction_log.database import Database
 from bike_demand.prediction_log.event_log import Kind, Signal
 from bike_demand.prediction_log.expected_ranges import ExpectedRange
 from bike_demand.prediction_log.history import Answer, Day
-from bike_demand.tracking import Tracking, Version
+from bike_demand.store.tracking import Tracking, Version
 
 WEEK = timedelta(days=7)
 FEED_DAYS = 28  # of the feed that are checked, with as many before as it takes to judge them

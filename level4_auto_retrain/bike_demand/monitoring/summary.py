@@ -15,7 +15,7 @@ from bike_demand.prediction_log import event_log, history
 from bike_demand.prediction_log.database import Database, open_database
 from bike_demand.prediction_log.event_log import ROLL_BACK, TRAIN, Kind, Raised, Signal
 from bike_demand.prediction_log.history import Day
-from bike_demand.tracking import Tracking
+from bike_demand.store.tracking import Tracking
 
 LOOKED_AT = (
     Kind.QUALITY,
