@@ -1,0 +1,1 @@
+"""The production database: what was predicted, what then happened, which deployment is where."""
