@@ -1,1 +1,1 @@
-"""What is kept beside the data: runs, registered models and their aliases."""
+"""What is kept beside the data: runs, models and their aliases, and the tables of production."""
