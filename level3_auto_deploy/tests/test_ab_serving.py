@@ -11,9 +11,6 @@ import pytest
 
 from bike_demand.core.current import Inputs
 from bike_demand.core.settings import load_settings
-from bike_demand.prediction_log import queries
-from bike_demand.prediction_log.database import open_database
-from bike_demand.prediction_log.writer import PredictionLog
 from bike_demand.serving.app import create_app
 from bike_demand.serving.live_models import LiveModels, ModelHolder, Role, SecondModel
 from bike_demand.serving.metrics import Metrics
@@ -21,7 +18,10 @@ from bike_demand.serving.onnx_model import OnnxModel, load_model
 from bike_demand.serving.outcome_intake import OutcomeStore
 from bike_demand.serving.prediction import PredictedBatch, to_log_rows, variant
 from bike_demand.serving.telemetry import Recorder
-from bike_demand.tracking import Tracking
+from bike_demand.store import queries
+from bike_demand.store.database import open_database
+from bike_demand.store.tracking import Tracking
+from bike_demand.store.writer import PredictionLog
 from tests.registry import put_live, register
 from tests.service import served
 from tests.test_live_models import Service, problems, spoil

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from httpx import Client
 
-from bike_demand.prediction_log import queries
-from bike_demand.prediction_log.database import open_database
 from bike_demand.serving.app import create_app
 from bike_demand.serving.live_models import ModelHolder
 from bike_demand.serving.outcome_intake import OutcomeStore
+from bike_demand.store import queries
+from bike_demand.store.database import open_database
 from tests.service import served
 
 ONE = {"begins": "2012-06-13T17:00:00", "amount": 587}

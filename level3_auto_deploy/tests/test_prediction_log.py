@@ -14,11 +14,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from bike_demand.core.errors import UserError
-from bike_demand.prediction_log import queries
-from bike_demand.prediction_log.database import Database, open_database
-from bike_demand.prediction_log.outcomes import Stored, store
-from bike_demand.prediction_log.tables import metadata
-from bike_demand.prediction_log.writer import Beat, PredictionLog, Row
+from bike_demand.store import queries
+from bike_demand.store.database import Database, open_database
+from bike_demand.store.outcomes import Stored, store
+from bike_demand.store.tables import metadata
+from bike_demand.store.writer import Beat, PredictionLog, Row
 from tests.postgres import running_postgres
 
 TIME = datetime(2012, 6, 13, 17)

@@ -13,8 +13,8 @@ from prefect.events import emit_event
 from bike_demand.core.errors import UnreachableError
 from bike_demand.core.settings import load_settings
 from bike_demand.loop import cycle as loop
-from bike_demand.prediction_log.event_log import Raised
 from bike_demand.release import deploy as delivery
+from bike_demand.store.event_log import Raised
 from bike_demand.training import steps
 
 # Events, by which prefect.yaml starts what follows.

@@ -10,10 +10,10 @@ from sqlalchemy import insert
 from bike_demand.core.current import INPUT_COLUMNS, TIME, Row
 from bike_demand.core.settings import DATA, load_settings
 from bike_demand.data.store import read_rows
-from bike_demand.prediction_log.database import open_database
-from bike_demand.prediction_log.outcomes import store
-from bike_demand.prediction_log.tables import predictions
 from bike_demand.serving.prediction import variant
+from bike_demand.store.database import open_database
+from bike_demand.store.outcomes import store
+from bike_demand.store.tables import predictions
 
 Model = Callable[[Row], float]
 

@@ -5,12 +5,12 @@ from contextlib import closing
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from bike_demand.prediction_log import event_log
-from bike_demand.prediction_log.database import open_database, upsert
-from bike_demand.prediction_log.event_log import Kind, Signal
-from bike_demand.prediction_log.history import keep_drift
-from bike_demand.prediction_log.loop_tables import days
 from bike_demand.serving.metrics import Metrics
+from bike_demand.store import event_log
+from bike_demand.store.database import open_database, upsert
+from bike_demand.store.event_log import Kind, Signal
+from bike_demand.store.history import keep_drift
+from bike_demand.store.loop_tables import days
 
 FIRST = date(2011, 10, 1)
 DAYS = 100

@@ -14,11 +14,11 @@ from bike_demand.core.settings import load_settings
 from bike_demand.loop import champion, cycle, incidents, retraining
 from bike_demand.monitoring import rules
 from bike_demand.monitoring import signals as signals_module
-from bike_demand.prediction_log import event_log
 from bike_demand.release import deploy as delivery
 from bike_demand.release import transitions
 from bike_demand.release.ab import step as step_module
-from bike_demand.tracking import Tracking
+from bike_demand.store import event_log
+from bike_demand.store.tracking import Tracking
 from bike_demand.training import steps
 from tests.test_loop import DRIFTS, Made, trains
 

@@ -15,8 +15,8 @@ import pytest
 
 from bike_demand.core.errors import UserError
 from bike_demand.loop import cycle
-from bike_demand.prediction_log import event_log
-from bike_demand.prediction_log.database import open_database
+from bike_demand.store import event_log
+from bike_demand.store.database import open_database
 from tests.conftest import ENVIRONMENT, ROOT, Run
 from tests.feedmaker import write_feed
 from tests.test_loop import begun, living  # noqa: F401 (fixtures)

@@ -15,8 +15,8 @@ import pytest
 
 from bike_demand.core.settings import Settings, load_settings
 from bike_demand.loop import alerts
-from bike_demand.prediction_log import event_log
-from bike_demand.prediction_log.database import Database, open_database
+from bike_demand.store import event_log
+from bike_demand.store.database import Database, open_database
 from tests.conftest import Run
 from tests.service import free_port
 from tests.workcopy import change_params

@@ -15,15 +15,15 @@ import pytest
 from httpx import Client
 
 from bike_demand.core.settings import Dashboard, load_settings
-from bike_demand.prediction_log import event_log
-from bike_demand.prediction_log.database import open_database
-from bike_demand.prediction_log.event_log import Kind
 from bike_demand.serving.app import create_app
 from bike_demand.serving.dashboard import StatusDocument, StatusReporter
 from bike_demand.serving.keys import HEADER, ApiKeys, make_key
 from bike_demand.serving.live_models import LiveModels, ModelHolder, SecondModel
 from bike_demand.serving.metrics import Metrics
 from bike_demand.serving.onnx_model import OnnxModel, load_model
+from bike_demand.store import event_log
+from bike_demand.store.database import open_database
+from bike_demand.store.event_log import Kind
 from tests.boardmaker import BASELINE, ERROR, NOW, at, fill, metrics, signal, under_test
 from tests.conftest import Run
 from tests.registry import put_live

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from bike_demand.core.errors import UserError
-from bike_demand.prediction_log import event_log
-from bike_demand.prediction_log.database import Database, lock, open_database
-from bike_demand.prediction_log.event_log import DATA, DONE, TRAIN, Kind, Signal
+from bike_demand.store import event_log
+from bike_demand.store.database import Database, lock, open_database
+from bike_demand.store.event_log import DATA, DONE, TRAIN, Kind, Signal
 from tests.conftest import ROOT
 from tests.postgres import running_postgres
 from tests.service import free_port
@@ -126,8 +126,8 @@ def test_two_that_raise_the_same_signal_at_the_same_time_keep_one(database: Data
 
 HOLD = """
 import sys, time
-from bike_demand.prediction_log.database import open_database
-from bike_demand.prediction_log.database import lock
+from bike_demand.store.database import open_database
+from bike_demand.store.database import lock
 with lock(open_database(sys.argv[1]), "loop"):
     print("mine", flush=True)
     time.sleep(600)

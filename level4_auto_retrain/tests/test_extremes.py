@@ -16,9 +16,6 @@ from bike_demand.core.current import Inputs
 from bike_demand.core.problem import AHEAD, EARLIEST
 from bike_demand.core.settings import load_settings
 from bike_demand.monitoring import signals
-from bike_demand.prediction_log import queries
-from bike_demand.prediction_log.database import open_database
-from bike_demand.prediction_log.writer import PredictionLog
 from bike_demand.serving.app import create_app
 from bike_demand.serving.dashboard import StatusReporter
 from bike_demand.serving.live_models import LiveModels, ModelHolder
@@ -27,6 +24,9 @@ from bike_demand.serving.onnx_model import load_model
 from bike_demand.serving.outcome_intake import OutcomeStore
 from bike_demand.serving.prediction import PredictedBatch, to_log_rows
 from bike_demand.serving.telemetry import Recorder
+from bike_demand.store import queries
+from bike_demand.store.database import open_database
+from bike_demand.store.writer import PredictionLog
 from tests.conftest import Run
 from tests.registry import put_live
 from tests.service import served

@@ -18,11 +18,6 @@ from sqlalchemy import update
 from bike_demand.core.current import Inputs, Row
 from bike_demand.core.settings import load_settings
 from bike_demand.data.features import to_matrix
-from bike_demand.prediction_log import expected_ranges, queries
-from bike_demand.prediction_log.database import open_database
-from bike_demand.prediction_log.expected_ranges import ExpectedRange
-from bike_demand.prediction_log.tables import predictions
-from bike_demand.prediction_log.writer import PredictionLog
 from bike_demand.serving.app import create_app
 from bike_demand.serving.fallback import Fallback
 from bike_demand.serving.live_models import LiveModels, ModelHolder, SecondModel
@@ -31,6 +26,11 @@ from bike_demand.serving.onnx_model import load_model
 from bike_demand.serving.prediction import PredictedBatch, to_log_rows
 from bike_demand.serving.telemetry import Recorder
 from bike_demand.serving.worker import ServiceWorker
+from bike_demand.store import expected_ranges, queries
+from bike_demand.store.database import open_database
+from bike_demand.store.expected_ranges import ExpectedRange
+from bike_demand.store.tables import predictions
+from bike_demand.store.writer import PredictionLog
 from bike_demand.training.train import train
 from tests.answers import hours, log, off_by
 from tests.conftest import ROOT, Run

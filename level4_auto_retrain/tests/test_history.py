@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from bike_demand.core.current import Inputs
-from bike_demand.prediction_log import history
-from bike_demand.prediction_log.database import Database, open_database
-from bike_demand.prediction_log.history import Answer, Day
-from bike_demand.prediction_log.outcomes import store
+from bike_demand.store import history
+from bike_demand.store.database import Database, open_database
+from bike_demand.store.history import Answer, Day
+from bike_demand.store.outcomes import store
 from tests.postgres import running_postgres
 from tests.service import free_port
 

@@ -21,9 +21,13 @@ from bike_demand.loop import champion as champion_module
 from bike_demand.loop import cycle, retraining
 from bike_demand.monitoring import rules
 from bike_demand.monitoring import signals as signals_module
-from bike_demand.prediction_log import event_log
-from bike_demand.prediction_log.database import Database, lock, open_database
-from bike_demand.prediction_log.event_log import (
+from bike_demand.release import deploy as delivery
+from bike_demand.release import transitions
+from bike_demand.release.ab import step as step_module
+from bike_demand.release.gates import Gate, GateContext, GateResult
+from bike_demand.store import event_log
+from bike_demand.store.database import Database, lock, open_database
+from bike_demand.store.event_log import (
     BEGUN,
     DONE,
     FAILED,
@@ -33,11 +37,7 @@ from bike_demand.prediction_log.event_log import (
     Kind,
     Signal,
 )
-from bike_demand.release import deploy as delivery
-from bike_demand.release import transitions
-from bike_demand.release.ab import step as step_module
-from bike_demand.release.gates import Gate, GateContext, GateResult
-from bike_demand.tracking import BLOCKED_TAG, CHALLENGER, CHAMPION, PREVIOUS, Tracking
+from bike_demand.store.tracking import BLOCKED_TAG, CHALLENGER, CHAMPION, PREVIOUS, Tracking
 from bike_demand.training import steps
 from tests.answers import log, off_by, tell_outcomes
 from tests.conftest import Run, project_in

@@ -16,11 +16,11 @@ from bike_demand.core.settings import load_settings
 from bike_demand.monitoring import signals as signals_module
 from bike_demand.monitoring.drift import report
 from bike_demand.monitoring.signals import Evaluation, evaluate_signals, has_bad_requests
-from bike_demand.prediction_log import event_log, expected_ranges, history
-from bike_demand.prediction_log.database import Database, open_database
-from bike_demand.prediction_log.event_log import Kind
-from bike_demand.prediction_log.loop_tables import drift
-from bike_demand.tracking import Tracking
+from bike_demand.store import event_log, expected_ranges, history
+from bike_demand.store.database import Database, open_database
+from bike_demand.store.event_log import Kind
+from bike_demand.store.loop_tables import drift
+from bike_demand.store.tracking import Tracking
 from tests.answers import Model, log, tell_outcomes
 from tests.conftest import Run, project_in
 from tests.fieldmodel import echo

@@ -8,12 +8,12 @@ from bike_demand.core.settings import load_settings
 from bike_demand.loop import champion
 from bike_demand.loop.context import Context
 from bike_demand.loop.publish import publish
-from bike_demand.prediction_log.database import open_database
 from bike_demand.release.ab.step import step
 from bike_demand.serving.dashboard import StatusDocument
 from bike_demand.serving.live_models import LiveModels
 from bike_demand.serving.onnx_model import load_model
-from bike_demand.tracking import CHAMPION, Tracking
+from bike_demand.store.database import open_database
+from bike_demand.store.tracking import CHAMPION, Tracking
 from tests.registry import put_live
 from tests.test_ab import BEGAN, Deploy, answered, deploy, prepared
 from tests.test_dashboard import glance, status_of

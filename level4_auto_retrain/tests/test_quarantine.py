@@ -21,13 +21,13 @@ from bike_demand.data.quarantine import Quarantine, fit_rows, good, quarantine_o
 from bike_demand.data.regression_cases import BadDataCase, make_case, unrecognised
 from bike_demand.data.store import read_rows
 from bike_demand.data.table import iso
-from bike_demand.prediction_log import event_log
-from bike_demand.prediction_log.database import open_database
-from bike_demand.prediction_log.event_log import Kind
-from bike_demand.prediction_log.outcomes import store
 from bike_demand.release.deploy import deploy
 from bike_demand.release.gates import Gate, GateContext, GateResult
-from bike_demand.tracking import Tracking
+from bike_demand.store import event_log
+from bike_demand.store.database import open_database
+from bike_demand.store.event_log import Kind
+from bike_demand.store.outcomes import store
+from bike_demand.store.tracking import Tracking
 from bike_demand.training.model import fit
 from tests.answers import log, off_by
 from tests.conftest import ROOT, Run

@@ -8,13 +8,13 @@ import pytest
 from sqlalchemy import insert
 
 from bike_demand.core.settings import load_settings
-from bike_demand.prediction_log import tables
-from bike_demand.prediction_log.database import open_database
 from bike_demand.release import transitions
 from bike_demand.release.decision import DeploymentDecision, page_of, store
 from bike_demand.release.rollback import last_good, roll_back
 from bike_demand.release.transitions import wait_for_rollout
-from bike_demand.tracking import Tracking
+from bike_demand.store import tables
+from bike_demand.store.database import open_database
+from bike_demand.store.tracking import Tracking
 from tests.conftest import Run, project_in
 from tests.load import loaded
 from tests.registry import copy_state, register

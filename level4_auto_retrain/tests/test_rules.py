@@ -16,8 +16,8 @@ from bike_demand.monitoring.rules import (
     due,
     error_signal,
 )
-from bike_demand.prediction_log.event_log import Kind
-from bike_demand.prediction_log.history import Day
+from bike_demand.store.event_log import Kind
+from bike_demand.store.history import Day
 from tests.conftest import ROOT
 
 SETTINGS: Settings = load_settings(ROOT / "params.yaml")

@@ -151,7 +151,7 @@ BROKEN = {
         "seen & (looks.low > 9), ABVerdict.REJECT",
         "test_ab_statistics.py::test_what_is_clear_is_decided",
     ),
-    "prediction_log/outcomes.py": (
+    "store/outcomes.py": (
         'if row["label"] != labels[moment]',
         'if row["label"] < labels[moment] - 9',
         "test_prediction_log.py::test_outcomes_may_come_late_again_and_corrected",
@@ -557,7 +557,7 @@ def test_a_wrong_line_in_any_part_of_the_package_turns_a_test_red_before_it_is_m
 ) -> None:
     package = practice.folder / "bike_demand"
     parts = {path.parent.relative_to(package).as_posix() for path in package.rglob("*.py")}
-    migrations = {each for each in parts if each.startswith("prediction_log/migrations")}
+    migrations = {each for each in parts if each.startswith("store/migrations")}
     assert {Path(path).parent.as_posix() for path in BROKEN} == parts - migrations
     assert red - {name_of(test) for test in OF_THE_APPLICATION} == {
         name_of(test) for _, _, test in BROKEN.values()
@@ -639,7 +639,7 @@ def test_inputs_and_outputs_are_a_matter_of_all_and_a_change_of_them_stops_at_a_
     schema = "bike_demand/problem/schema.py"
     for path in (schema, "bike_demand/handoff.py", "params.yaml"):
         assert owned[path] == everybody
-    log = [teams for path, teams in owned.items() if path.startswith("bike_demand/prediction_log/")]
+    log = [teams for path, teams in owned.items() if path.startswith("bike_demand/store/")]
     assert len(log) > 4
     assert all(teams == ENGINEERS for teams in log)
     assert owners(workcopy.make(level(2), tmp_path / "below"))[schema] == {"@data-scientists"}

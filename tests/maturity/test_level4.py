@@ -161,7 +161,7 @@ OF_THE_LOOP = {
         "if not baseline else None",
         "test_evaluate.py::test_errors_are_in_the_unit_of_the_label_and_beside_those_of_simple_baselines",
     ),
-    "prediction_log/history.py": (
+    "store/history.py": (
         "math.fsum(prediction - target for",
         "math.fsum(target - prediction for",
         "test_history.py::test_a_day_has_the_sums_of_its_rows_and_the_baseline_on_the_same_rows",
@@ -802,7 +802,7 @@ def test_engineers_own_what_takes_models_in_and_what_gathers_their_metrics_and_b
     practice: Practice,
 ) -> None:
     owned = owners(practice.folder)
-    for part in ("serving/", "prediction_log/"):
+    for part in ("serving/", "store/"):
         inside = [teams for path, teams in owned.items() if path.startswith(f"bike_demand/{part}")]
         assert len(inside) > 10
         assert all(teams == ENGINEERS for teams in inside)

@@ -13,9 +13,9 @@ from tempfile import TemporaryDirectory
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import Settings
 from bike_demand.data.table import iso
-from bike_demand.prediction_log.database import database_exists, open_database
-from bike_demand.prediction_log.queries import workers
-from bike_demand.tracking import (
+from bike_demand.store.database import database_exists, open_database
+from bike_demand.store.queries import workers
+from bike_demand.store.tracking import (
     AB_TAG,
     BLOCKED_TAG,
     CHALLENGER,

@@ -9,9 +9,9 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from bike_demand.core.current import LABEL, Outcome, label_of, time_of
 from bike_demand.data.table import iso
-from bike_demand.prediction_log.database import Database, open_database
-from bike_demand.prediction_log.outcomes import Stored, store
 from bike_demand.serving.request_body import MAX_ROWS, invalid
+from bike_demand.store.database import Database, open_database
+from bike_demand.store.outcomes import Stored, store
 
 _Many = TypeAdapter(Annotated[list[Outcome], Field(min_length=1, max_length=MAX_ROWS)])
 

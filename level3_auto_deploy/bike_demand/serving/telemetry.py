@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bike_demand.prediction_log.writer import PredictionLog
 from bike_demand.serving.logs import JsonLogs
 from bike_demand.serving.metrics import Metrics
 from bike_demand.serving.prediction import PredictedBatch
+from bike_demand.store.writer import PredictionLog
 
 NOTE = "bike_demand"  # where a route leaves its note in the scope of the request
 FLUSH_SECONDS = 1.0  # at most

@@ -12,7 +12,6 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 from bike_demand.core.settings import SERVING, Environment, Settings
-from bike_demand.prediction_log.writer import Beat, PredictionLog
 from bike_demand.serving.keys import ApiKeys
 from bike_demand.serving.live_models import ModelHolder, RegistryModels, RegistryPoller
 from bike_demand.serving.logs import JsonLogs
@@ -20,7 +19,8 @@ from bike_demand.serving.metrics import Metrics
 from bike_demand.serving.outcome_intake import OutcomeStore
 from bike_demand.serving.prediction import PredictedBatch, to_log_rows
 from bike_demand.serving.telemetry import Recorder
-from bike_demand.tracking import Tracking
+from bike_demand.store.tracking import Tracking
+from bike_demand.store.writer import Beat, PredictionLog
 
 ENVIRONMENT = "BIKE_ENVIRONMENT"  # the variable by which the server says which environment to serve
 

@@ -122,7 +122,7 @@ class Flow(Section):
 
 
 class ServiceLog(Section):
-    """What the service keeps of requests: see `prediction_log.writer` and `serving.telemetry`."""
+    """What the service keeps of requests: see `store.writer` and `serving.telemetry`."""
 
     flush_seconds: Annotated[float, Field(gt=0, le=60)] = 0.5
     queue: Annotated[int, Field(ge=1000)] = 20000

@@ -16,9 +16,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from bike_demand.core.settings import STATE, Alerts, Settings
-from bike_demand.prediction_log import event_log
-from bike_demand.prediction_log.database import Database
-from bike_demand.prediction_log.event_log import Alert
+from bike_demand.store import event_log
+from bike_demand.store.database import Database
+from bike_demand.store.event_log import Alert
 
 LOG, WEBHOOK = "log", "webhook"  # the channels
 FILE = STATE / "alerts.log"

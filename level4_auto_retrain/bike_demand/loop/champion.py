@@ -10,9 +10,6 @@ from typing import Any
 
 from bike_demand.core.errors import UserError
 from bike_demand.loop.context import Context
-from bike_demand.prediction_log import event_log
-from bike_demand.prediction_log.event_log import DONE, FAILED, LIVE, ROLL_BACK, Kind, Raised, Signal
-from bike_demand.prediction_log.queries import first_time_after
 from bike_demand.release import transitions
 from bike_demand.release.ab.evidence import Evidence, gather, under_watch
 from bike_demand.release.ab.step import step
@@ -26,7 +23,10 @@ from bike_demand.release.out_of_band import (
 from bike_demand.release.rescored import compared
 from bike_demand.release.rollback import last_good, roll_back
 from bike_demand.release.transitions import LIVE_SINCE_TAG
-from bike_demand.tracking import BLOCKED_TAG, CHAMPION, PREVIOUS, Version
+from bike_demand.store import event_log
+from bike_demand.store.event_log import DONE, FAILED, LIVE, ROLL_BACK, Kind, Raised, Signal
+from bike_demand.store.queries import first_time_after
+from bike_demand.store.tracking import BLOCKED_TAG, CHAMPION, PREVIOUS, Version
 
 # Keys of a signal's evidence.
 VERSION, GOOD, VERDICT, OUT_OF_BAND = "version", "against", "verdict", "put_there_by_other_means"

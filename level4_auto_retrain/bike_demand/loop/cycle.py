@@ -25,12 +25,12 @@ from bike_demand.loop.context import Context, Report
 from bike_demand.loop.publish import publish
 from bike_demand.monitoring import rules
 from bike_demand.monitoring.signals import evaluate_signals
-from bike_demand.prediction_log import event_log
-from bike_demand.prediction_log.database import Database, lock, open_database
-from bike_demand.prediction_log.event_log import TRAIN, Kind, Raised, Signal
 from bike_demand.release.ab.step import step
 from bike_demand.release.transitions import WAITING_TAG
-from bike_demand.tracking import CHALLENGER, CHAMPION, PREVIOUS, Tracking
+from bike_demand.store import event_log
+from bike_demand.store.database import Database, lock, open_database
+from bike_demand.store.event_log import TRAIN, Kind, Raised, Signal
+from bike_demand.store.tracking import CHALLENGER, CHAMPION, PREVIOUS, Tracking
 
 LOOP = "loop"  # the name of its lock
 INGESTION = "gathering"  # the subject of a signal about a feed that cannot be read at all

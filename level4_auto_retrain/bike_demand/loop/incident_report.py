@@ -9,9 +9,9 @@ from typing import Any
 from bike_demand.core.current import PROBLEM
 from bike_demand.core.settings import Settings
 from bike_demand.monitoring.summary import undelivered_lines
-from bike_demand.prediction_log import event_log
-from bike_demand.prediction_log.database import open_database
-from bike_demand.prediction_log.event_log import Incident
+from bike_demand.store import event_log
+from bike_demand.store.database import open_database
+from bike_demand.store.event_log import Incident
 
 Emit = Callable[[str], None]
 

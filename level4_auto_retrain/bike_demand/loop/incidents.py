@@ -21,13 +21,13 @@ from bike_demand.loop.champion import VERSION
 from bike_demand.loop.context import Context
 from bike_demand.monitoring.gathered import gathered_rows
 from bike_demand.monitoring.signals import SourcedViolation
-from bike_demand.prediction_log import event_log, history
-from bike_demand.prediction_log.event_log import DATA, ROLL_BACK, Incident, Kind, Raised
-from bike_demand.prediction_log.queries import ShownPrediction, first_time_after, shown
 from bike_demand.release.rescored import predictions
 from bike_demand.release.rollback import GUARD
 from bike_demand.release.transitions import LIVE_SINCE_TAG
-from bike_demand.tracking import BLOCKED_TAG
+from bike_demand.store import event_log, history
+from bike_demand.store.event_log import DATA, ROLL_BACK, Incident, Kind, Raised
+from bike_demand.store.queries import ShownPrediction, first_time_after, shown
+from bike_demand.store.tracking import BLOCKED_TAG
 
 KINDS = (Kind.QUALITY, Kind.ERROR, Kind.RELEASE, Kind.LOOP)
 NORMAL_DAYS = 60  # before an incident: what was normal

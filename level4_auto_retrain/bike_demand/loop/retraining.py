@@ -12,12 +12,12 @@ from bike_demand.core.errors import UnreachableError, UserError
 from bike_demand.core.settings import Settings
 from bike_demand.loop.context import Context
 from bike_demand.monitoring.rules import Tried
-from bike_demand.prediction_log import event_log
-from bike_demand.prediction_log.event_log import BEGUN, DONE, FAILED, ROLL_BACK, TRAIN, Action
 from bike_demand.release import deploy as delivery
 from bike_demand.release import transitions
 from bike_demand.release.decision import page_of
-from bike_demand.tracking import DEPLOYMENT_TAG, Run
+from bike_demand.store import event_log
+from bike_demand.store.event_log import BEGUN, DONE, FAILED, ROLL_BACK, TRAIN, Action
+from bike_demand.store.tracking import DEPLOYMENT_TAG, Run
 from bike_demand.training import steps
 
 # Keys of an action's detail.

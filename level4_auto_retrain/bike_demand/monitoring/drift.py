@@ -20,9 +20,9 @@ from bike_demand.core.errors import UserError
 from bike_demand.core.settings import EVIDENTLY, REPORTS, STATE, Drift
 from bike_demand.data.features import to_matrix
 from bike_demand.handoff import INPUT_NAME, OUTPUT_NAME, read_handoff
-from bike_demand.prediction_log.event_log import Kind, Signal
 from bike_demand.runtime import open_session
-from bike_demand.tracking import HANDOFF_ARTIFACT, Tracking, Version
+from bike_demand.store.event_log import Kind, Signal
+from bike_demand.store.tracking import HANDOFF_ARTIFACT, Tracking, Version
 
 PAGE = REPORTS / "drift.html"
 NUMBERS = (*(name for name, each in FIELDS.items() if each.kind in ("number", "integer")), "prediction")

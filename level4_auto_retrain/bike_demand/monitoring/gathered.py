@@ -16,8 +16,8 @@ from bike_demand.data.month import first_moment, parse_month
 from bike_demand.data.quarantine import Quarantine, good, quarantine_of
 from bike_demand.data.regression_cases import BadDataCase
 from bike_demand.data.store import gathered_months, read_rows
-from bike_demand.prediction_log import event_log, history
-from bike_demand.prediction_log.database import database_exists, open_database
+from bike_demand.store import event_log, history
+from bike_demand.store.database import database_exists, open_database
 
 
 def gathered_rows(since: datetime | None, until: datetime) -> list[Row]:

@@ -16,9 +16,9 @@ import numpy.typing as npt
 from scipy.special import stdtrit
 
 from bike_demand.core.settings import Settings, Trigger
-from bike_demand.prediction_log.event_log import Kind, Signal
-from bike_demand.prediction_log.history import Day
-from bike_demand.tracking import Version
+from bike_demand.store.event_log import Kind, Signal
+from bike_demand.store.history import Day
+from bike_demand.store.tracking import Version
 
 DAY = timedelta(days=1)
 MONTH = 30 * DAY  # of a budget

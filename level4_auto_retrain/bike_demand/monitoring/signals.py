@@ -13,12 +13,12 @@ from bike_demand.data.quarantine import read as read_quarantine
 from bike_demand.data.table import iso
 from bike_demand.monitoring import drift, rules
 from bike_demand.monitoring.gathered import gathered_rows
-from bike_demand.prediction_log import expected_ranges, history
-from bike_demand.prediction_log.database import Database
-from bike_demand.prediction_log.event_log import Kind, Signal
-from bike_demand.prediction_log.expected_ranges import ExpectedRange
-from bike_demand.prediction_log.history import Answer, Day
-from bike_demand.tracking import Tracking, Version
+from bike_demand.store import expected_ranges, history
+from bike_demand.store.database import Database
+from bike_demand.store.event_log import Kind, Signal
+from bike_demand.store.expected_ranges import ExpectedRange
+from bike_demand.store.history import Answer, Day
+from bike_demand.store.tracking import Tracking, Version
 
 WEEK = timedelta(days=7)
 FEED_DAYS = 28  # of the feed that are checked, with as many before as it takes to judge them

@@ -11,11 +11,11 @@ from bike_demand.core.current import PROBLEM, shown
 from bike_demand.core.settings import Settings
 from bike_demand.monitoring import drift
 from bike_demand.monitoring.signals import Evaluation, evaluate_signals
-from bike_demand.prediction_log import event_log, history
-from bike_demand.prediction_log.database import Database, open_database
-from bike_demand.prediction_log.event_log import ROLL_BACK, TRAIN, Kind, Raised, Signal
-from bike_demand.prediction_log.history import Day
-from bike_demand.tracking import Tracking
+from bike_demand.store import event_log, history
+from bike_demand.store.database import Database, open_database
+from bike_demand.store.event_log import ROLL_BACK, TRAIN, Kind, Raised, Signal
+from bike_demand.store.history import Day
+from bike_demand.store.tracking import Tracking
 
 LOOKED_AT = (
     Kind.QUALITY,

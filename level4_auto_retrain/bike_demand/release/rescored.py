@@ -11,11 +11,11 @@ from typing import Any
 
 from bike_demand.core.current import TIME, Inputs
 from bike_demand.core.settings import Settings
-from bike_demand.prediction_log.database import Database
-from bike_demand.prediction_log.queries import Pair, ShownPrediction, shown
 from bike_demand.release.ab.evidence import Evidence, Trial, TrialKind, weigh
 from bike_demand.serving.onnx_model import load_model
-from bike_demand.tracking import CHAMPION, HANDOFF_ARTIFACT, Tracking, Version
+from bike_demand.store.database import Database
+from bike_demand.store.queries import Pair, ShownPrediction, shown
+from bike_demand.store.tracking import CHAMPION, HANDOFF_ARTIFACT, Tracking, Version
 
 
 def compared(

@@ -15,10 +15,10 @@ from bike_demand.core.settings import DATA, QUARANTINE, STATE, Settings
 from bike_demand.data.quarantine import strike
 from bike_demand.data.store import read_rows
 from bike_demand.data.table import iso
-from bike_demand.prediction_log.database import database_exists, open_database
-from bike_demand.prediction_log.queries import Logged, find, outcome
 from bike_demand.release.decision import stored
-from bike_demand.tracking import KIND_TAG, Run, Tracking, ab_test
+from bike_demand.store.database import database_exists, open_database
+from bike_demand.store.queries import Logged, find, outcome
+from bike_demand.store.tracking import KIND_TAG, Run, Tracking, ab_test
 from bike_demand.training import pipeline
 from bike_demand.training.record import COMMIT, PYTHON, UNCOMMITTED
 

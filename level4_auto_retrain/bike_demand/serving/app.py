@@ -18,7 +18,6 @@ from bike_demand.core.errors import UserError
 from bike_demand.core.settings import load_settings
 from bike_demand.data.table import iso
 from bike_demand.handoff import Input, Output
-from bike_demand.prediction_log.outcomes import Stored
 from bike_demand.serving import docs
 from bike_demand.serving.batcher import Batcher
 from bike_demand.serving.browser_key import RequireBrowserKey
@@ -37,6 +36,7 @@ from bike_demand.serving.request_body import parse_rows, read_body
 from bike_demand.serving.telemetry import NOTE, Recorder, RequestNote, Telemetry
 from bike_demand.serving.web import Detail, Lifespan, Status, drain_on_sigterm, new_app, not_draining
 from bike_demand.serving.worker import ENVIRONMENT, ServiceWorker
+from bike_demand.store.outcomes import Stored
 
 STATIC = Path(__file__).with_name("static")
 PAGE_HEADERS = {

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from bike_demand.core.current import Inputs, time_of
 from bike_demand.core.settings import Fallbacks
-from bike_demand.prediction_log.expected_ranges import ExpectedRange
+from bike_demand.store.expected_ranges import ExpectedRange
 
 # By field, the value that the models were given in the place of what was sent.
 Replaced = Mapping[str, float]

@@ -9,9 +9,9 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from bike_demand.prediction_log.outcomes import Stored
-from bike_demand.prediction_log.writer import Counts
 from bike_demand.serving.live_models import LiveModels
+from bike_demand.store.outcomes import Stored
+from bike_demand.store.writer import Counts
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # where several processes add up what they count

@@ -15,10 +15,10 @@ from typing import Literal, NamedTuple
 
 from bike_demand.core.current import TIME, Inputs, time_of
 from bike_demand.data.table import iso
-from bike_demand.prediction_log.writer import Row
 from bike_demand.serving.fallback import Replaced
 from bike_demand.serving.live_models import LiveModels
 from bike_demand.serving.onnx_model import OnnxModel
+from bike_demand.store.writer import Row
 
 Variant = Literal["champion", "challenger"]
 _TIME = {TIME}  # what the log has in a column of its own

@@ -14,8 +14,6 @@ from bike_demand.core.current import CADENCE, PROBLEM, ROWS_A_DAY, target_of
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import AB, DATA, Settings
 from bike_demand.data.store import gathered_months
-from bike_demand.prediction_log.database import open_database
-from bike_demand.prediction_log.queries import Pair, pairs, waiting
 from bike_demand.release.ab.statistics import (
     MIN_DAYS,
     MIN_WATCH_DAYS,
@@ -29,7 +27,9 @@ from bike_demand.release.ab.statistics import (
     verdicts,
 )
 from bike_demand.release.transitions import LIVE_SINCE_TAG
-from bike_demand.tracking import AB_TAG, CHALLENGER, CHAMPION, PREVIOUS, Tracking, ab_test
+from bike_demand.store.database import open_database
+from bike_demand.store.queries import Pair, pairs, waiting
+from bike_demand.store.tracking import AB_TAG, CHALLENGER, CHAMPION, PREVIOUS, Tracking, ab_test
 
 METHOD = (
     "One-sided asymptotic confidence sequence for the ratio of mean absolute errors, day by day, after"

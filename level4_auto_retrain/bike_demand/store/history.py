@@ -14,10 +14,10 @@ from sqlalchemy import func, select
 
 from bike_demand.core.current import NUMERIC, PROBLEM, TIME, Inputs, target_of, time_of
 from bike_demand.core.problem import EARLIEST
-from bike_demand.prediction_log.database import Database, upsert
-from bike_demand.prediction_log.loop_tables import days as table
-from bike_demand.prediction_log.loop_tables import drift
-from bike_demand.prediction_log.tables import outcomes, predictions
+from bike_demand.store.database import Database, upsert
+from bike_demand.store.loop_tables import days as table
+from bike_demand.store.loop_tables import drift
+from bike_demand.store.tables import outcomes, predictions
 
 WEEK = timedelta(days=7)
 ALL = 0  # in the table, the version of all versions together

@@ -1,14 +1,14 @@
-"""Reads the prediction log: single predictions, those of one version, pairs for an A/B test, and workers."""
+"""Reads the prediction log: single predictions, pairs for an A/B test, and workers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
 from sqlalchemy import ColumnElement, Row, RowMapping, and_, func, or_, select
 
-from bike_demand.prediction_log import tables
-from bike_demand.prediction_log.database import Database
+from bike_demand.store import tables
+from bike_demand.store.database import Database
 
 predictions, outcomes = tables.predictions, tables.outcomes
 
@@ -25,20 +25,6 @@ class Pair:
     prediction: float
     other: float
     label: float
-
-
-@dataclass(frozen=True)
-class ShownPrediction:
-    """The first prediction of a version that was shown for an event time.
-
-    `inputs`: what the model was given, where values were replaced the replacements. `label` is None while
-    it is not known.
-    """
-
-    time: datetime
-    inputs: Mapping[str, Any]
-    prediction: float
-    label: float | None
 
 
 @dataclass(frozen=True)
@@ -86,37 +72,6 @@ def pairs(database: Database, version: int, other: int, since: datetime, until: 
             mine, theirs = both if row["version"] == version else both[::-1]
             found.append(Pair(row["event_time"], row["variant"], mine, theirs, row["label"]))
     return found
-
-
-def shown(database: Database, version: int, since: datetime, until: datetime) -> list[ShownPrediction]:
-    """The event times from `since` to before `until` for which the version was shown, ascending."""
-    rows = _first_of_each_time(database, since, until, predictions.c.version == version)
-    return [
-        ShownPrediction(
-            row["event_time"],
-            row["inputs"] | (row["replaced"] or {}),
-            row["prediction"],
-            row["label"],
-        )
-        for row in rows
-    ]
-
-
-def first_time_after(database: Database, version: int, other: int | None) -> datetime | None:
-    """The first event time for which `version` was shown since `other` was shown last; None: it was not.
-
-    No other: since ever.
-    """
-    mine = select(func.min(predictions.c.event_time)).where(predictions.c.version == version)
-    with database.reading() as connection:
-        if other is not None:
-            last = connection.scalar(
-                select(func.max(predictions.c.made_at)).where(predictions.c.version == other)
-            )
-            if last is not None:
-                mine = mine.where(predictions.c.made_at > last)
-        found: datetime | None = connection.scalar(mine)
-        return found
 
 
 def waiting(database: Database, since: datetime, until: datetime) -> int:

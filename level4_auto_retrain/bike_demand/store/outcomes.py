@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from sqlalchemy import select, text
 
-from bike_demand.prediction_log.database import Database, upsert
-from bike_demand.prediction_log.tables import outcomes
+from bike_demand.store.database import Database, upsert
+from bike_demand.store.tables import outcomes
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ Moments without a zone are in the time of the feed, as event times are; `Utc` is
 
 from sqlalchemy import JSON, Column, Date, DateTime, Float, ForeignKey, Index, Integer, String, Table, text
 
-from bike_demand.prediction_log.tables import metadata
+from bike_demand.store.tables import metadata
 
 # What is not as it should be: one open row for each kind and subject, updated while it goes on.
 signals = Table(

@@ -11,9 +11,9 @@ from sqlalchemy import select
 
 from bike_demand.core.current import FIELDS, ROWS_A_DAY, Inputs, time_of
 from bike_demand.core.settings import Ranges
-from bike_demand.prediction_log import loop_tables as tables
-from bike_demand.prediction_log.database import Database, upsert
-from bike_demand.prediction_log.tables import predictions
+from bike_demand.store import loop_tables as tables
+from bike_demand.store.database import Database, upsert
+from bike_demand.store.tables import predictions
 
 HOURS = 24
 LEAST = ROWS_A_DAY  # good rows that make an expected range

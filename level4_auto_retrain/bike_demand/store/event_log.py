@@ -14,8 +14,8 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 from sqlalchemy import ColumnElement, Connection, Table, func, insert, select, text, update
 
-from bike_demand.prediction_log import loop_tables as tables
-from bike_demand.prediction_log.database import Database, upsert
+from bike_demand.store import loop_tables as tables
+from bike_demand.store.database import Database, upsert
 
 JSON = Any  # what JSON can hold
 TRAIN, ROLL_BACK, LIVE = "train", "roll back", "live"  # kinds of action

@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, SQLAlchemyError
 
 from bike_demand.core.errors import UnreachableError, UserError
-from bike_demand.prediction_log.tables import REVISION
+from bike_demand.store.tables import REVISION
 
 ADVICE = "give sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME"
 CONNECT_SECONDS = 2
@@ -192,7 +192,7 @@ def _bring_up_to_date(database: Database) -> None:
         from alembic.config import Config
 
         config = Config()
-        config.set_main_option("script_location", "bike_demand.prediction_log:migrations")
+        config.set_main_option("script_location", "bike_demand.store:migrations")
         config.set_main_option("path_separator", "os")
         with database.writing() as connection:
             config.attributes["connection"] = connection

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from bike_demand.prediction_log.tables import metadata
+from bike_demand.store.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"], target_metadata=metadata, transactional_ddl=True

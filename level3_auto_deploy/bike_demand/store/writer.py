@@ -19,8 +19,8 @@ from sqlalchemy import delete
 from sqlalchemy.exc import DataError, IntegrityError
 
 from bike_demand.core.errors import UserError
-from bike_demand.prediction_log.database import Database, one_line, open_database, upsert
-from bike_demand.prediction_log.tables import predictions, workers
+from bike_demand.store.database import Database, one_line, open_database, upsert
+from bike_demand.store.tables import predictions, workers
 
 RETRY_SECONDS = 1.0  # until a database that failed is tried again
 PATIENCE_SECONDS = 5.0  # for the last flush, when the service ends
@@ -56,8 +56,7 @@ class PredictionLog(Generic[Entry]):
 
     `add` takes an entry from one thread and returns at once; `rows` makes of entries, later and in the
     writer's thread, the rows that they stand for. `beat` tells every flush what the process answers with:
-    it is written when it changed, and every `beat_seconds`. As often `beside` gets the database, in the
-    writer's thread, for whatever else the process has to tell or to ask.
+    it is written when it changed, and every `beat_seconds`.
     """
 
     def __init__(
@@ -70,12 +69,10 @@ class PredictionLog(Generic[Entry]):
         worker: str = "",
         beat: Callable[[], Beat] | None = None,
         beat_seconds: float = 1.0,
-        beside: Callable[[Database], None] | None = None,
     ) -> None:
         self._address, self._flush_seconds, self._limit, self._rows = address, flush_seconds, limit, rows
         self._worker, self._beat, self._beat_seconds = worker, beat, beat_seconds
         self._last_beat: tuple[Beat, float] | None = None
-        self._beside, self._beside_at, self._asked_beside = beside, 0.0, False
         self._entries: deque[Entry] = deque()
         self._pending: list[Row] = []  # rows that are made, and not written yet
         # Each is counted up by one thread only, so no lock is needed.
@@ -86,7 +83,6 @@ class PredictionLog(Generic[Entry]):
         self.problem: str | None = None  # why the database does not take anything at the moment
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._turned = threading.Condition()  # told after each turn of the writer
-        self._begun = self._ended = 0  # number of the last turn that was
         self._thread = threading.Thread(target=self._write, name="prediction-log", daemon=True)
 
     def start(self) -> None:
@@ -111,14 +107,13 @@ class PredictionLog(Generic[Entry]):
         return Counts(self._written, self._refused + self._dropped, self._added - done)
 
     def flush(self, patience: float) -> None:
-        """Have written what was added so far, and `beside` called. Returns when that is done, when it cannot
-        be, or after the seconds.
-        """
+        """Have written what was added so far. Returns when it is, when it cannot be, or after the seconds."""
+        goal = self._added
         with self._turned:
-            following = self._begun + 1  # a turn that goes on now may have begun too early
-            self._asked_beside = True
             self._wake.set()
-            self._turned.wait_for(lambda: self._ended >= following or self.problem is not None, patience)
+            self._turned.wait_for(
+                lambda: self._written + self._dropped >= goal or self.problem is not None, patience
+            )
 
     def stop(self) -> None:
         """Write what is there, wait for it a few seconds, and say what could not be written."""
@@ -135,10 +130,8 @@ class PredictionLog(Generic[Entry]):
         while not self._stopping.is_set():
             self._wake.wait(self._flush_seconds)
             self._wake.clear()
-            self._begun += 1
             self._turn()
             with self._turned:
-                self._ended = self._begun
                 self._turned.notify_all()
         self._retry_at = 0.0
         self._turn(last=True)
@@ -151,7 +144,6 @@ class PredictionLog(Generic[Entry]):
         try:
             self._flush()
             self._tell(last)
-            self._look_beside(last)
         except Exception as error:  # whatever it is, the thread has to go on, and it is said below
             said = str(error) if isinstance(error, UserError) else one_line(error)
             if said != self.problem:
@@ -207,15 +199,6 @@ class PredictionLog(Generic[Entry]):
                 row = {"id": self._worker, **vars(beat), "seen_at": datetime.now(UTC)}
                 upsert(self._database, connection, workers, [row])
             self._last_beat = (beat, now + self._beat_seconds)
-
-    def _look_beside(self, last: bool) -> None:
-        if self._beside is None or self._database is None:
-            return
-        now = time.monotonic()
-        if last or self._asked_beside or now >= self._beside_at:
-            self._asked_beside = False  # before: who asks from now on may know of something newer
-            self._beside(self._database)
-            self._beside_at = now + self._beat_seconds
 
 
 def _insert_new(database: Database, batch: Sequence[Row]) -> None:

@@ -1,1 +1,0 @@
-"""The prediction log: what was answered, what then happened, and who answers, in one SQL database."""
