@@ -33,7 +33,7 @@ PLACES = {
     "dvc": ("training.pipeline",),
     "evidently": ("monitoring.drift",),
     "matplotlib": ("training.plots", "release.ab"),
-    "mlflow": ("tracking",),
+    "mlflow": ("store.tracking",),
     "prefect": ("flows",),
     "prometheus_client": ("serving.metrics",),
     "sqlalchemy": ("store",),

@@ -17,7 +17,7 @@ from bike_demand.core.settings import DATA, load_settings
 from bike_demand.data.store import read_rows
 from bike_demand.data.table import iso
 from bike_demand.handoff import read_handoff
-from bike_demand.tracking import HANDOFF_ARTIFACT, Tracking, Version
+from bike_demand.store.tracking import HANDOFF_ARTIFACT, Tracking, Version
 from bike_demand.training.pipeline import data_digest
 from bike_demand.training.record import already
 from tests.conftest import COPY_ENVIRONMENT, Run

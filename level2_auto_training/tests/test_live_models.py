@@ -11,7 +11,7 @@ import pytest
 from bike_demand.core.settings import load_settings
 from bike_demand.serving.app import create_app
 from bike_demand.serving.live_models import NO_MODEL, ModelHolder, RegistryModels, RegistryPoller
-from bike_demand.tracking import Tracking
+from bike_demand.store.tracking import Tracking
 from tests.registry import put_live, register
 from tests.service import served
 from tests.tiny import constant, network

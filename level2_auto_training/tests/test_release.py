@@ -12,7 +12,7 @@ from bike_demand.core.settings import DATA, load_settings
 from bike_demand.data.store import read_rows
 from bike_demand.data.table import iso
 from bike_demand.release import gate
-from bike_demand.tracking import Tracking, Version
+from bike_demand.store.tracking import Tracking, Version
 from tests.conftest import Run, Said
 from tests.registry import register
 from tests.tiny import constant

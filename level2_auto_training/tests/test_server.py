@@ -13,7 +13,7 @@ import pytest
 
 from bike_demand.core.settings import load_settings
 from bike_demand.serving.request_body import MAX_BYTES
-from bike_demand.tracking import Tracking
+from bike_demand.store.tracking import Tracking
 from tests.conftest import Run
 from tests.load import loaded
 from tests.registry import put_live

@@ -16,7 +16,7 @@ import pytest
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import load_settings
 from bike_demand.data.features import FEATURES
-from bike_demand.tracking import Dataset, Tracking
+from bike_demand.store.tracking import Dataset, Tracking
 from tests.conftest import ROOT
 from tests.tiny import constant
 from tests.tree import contents
@@ -252,7 +252,7 @@ def test_four_processes_that_start_at_once_make_one_database(project: Path) -> N
     constant(project / "made", 5.0)
     script = (
         "import sys\nfrom pathlib import Path\nfrom bike_demand.core.settings import load_settings\n"
-        "from bike_demand.tracking import Dataset, Tracking\n"
+        "from bike_demand.store.tracking import Dataset, Tracking\n"
         "tracking = Tracking(load_settings())\nsys.stdin.read()\n"
         "data = Dataset('feed', 'd', 1, '2011-01-01T00:00:00', '2011-01-01T00:00:00')\n"
         "run = tracking.log_run('r', params={}, metrics={}, dataset=data, tags={}, artifacts=[],"

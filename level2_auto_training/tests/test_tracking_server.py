@@ -9,7 +9,7 @@ import pytest
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import load_settings
 from bike_demand.serving.live_models import RegistryModels
-from bike_demand.tracking import Dataset, Tracking
+from bike_demand.store.tracking import Dataset, Tracking
 from tests.conftest import Run
 from tests.mlflow_server import Server, mlflow_server
 from tests.registry import put_live

@@ -189,7 +189,7 @@ def rollback(
     """Back to the last good version, at once; the present one is not deployed again."""
     from bike_demand.clock import now
     from bike_demand.release.rollback import roll_back
-    from bike_demand.tracking import Tracking
+    from bike_demand.store.tracking import Tracking
 
     given = settings.load_settings()
     try:

@@ -21,8 +21,8 @@ from bike_demand.serving.telemetry import Recorder
 from bike_demand.store import queries
 from bike_demand.store.database import open_database
 from bike_demand.store.tables import LoggedPrediction
+from bike_demand.store.tracking import Tracking
 from bike_demand.store.writer import PredictionLog
-from bike_demand.tracking import Tracking
 from tests.registry import put_live, register
 from tests.service import served
 from tests.test_live_models import Service, problems, spoil

@@ -33,7 +33,7 @@ from bike_demand.serving.keys import make_key
 from bike_demand.serving.live_models import ModelHolder
 from bike_demand.serving.onnx_model import load_model
 from bike_demand.serving.outcome_intake import OutcomeStore
-from bike_demand.tracking import Tracking, Version
+from bike_demand.store.tracking import Tracking, Version
 from tests.conftest import project_in
 from tests.registry import copy_state, register
 from tests.service import served

@@ -14,7 +14,7 @@ from bike_demand.data.store import read_rows
 from bike_demand.data.table import iso
 from bike_demand.release import deploy as delivery
 from bike_demand.release.gates import Gate, GateResult
-from bike_demand.tracking import DEPLOYMENT_TAG, Tracking
+from bike_demand.store.tracking import DEPLOYMENT_TAG, Tracking
 from bike_demand.training import steps
 from tests.answers import hours, log, off_by, tell_outcomes
 from tests.conftest import Run

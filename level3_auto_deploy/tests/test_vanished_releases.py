@@ -12,7 +12,7 @@ import pytest
 
 from bike_demand.core.settings import load_settings
 from bike_demand.release import deploy as delivery
-from bike_demand.tracking import BLOCKED_TAG, DEPLOYMENT_TAG, MODEL_NAME, Tracking
+from bike_demand.store.tracking import BLOCKED_TAG, DEPLOYMENT_TAG, MODEL_NAME, Tracking
 from tests.answers import hours, log, off_by
 from tests.conftest import Run
 from tests.registry import register

@@ -44,7 +44,7 @@ def follow(settings: Settings, wanted: str, as_of: datetime | None, report: Call
     """
     from bike_demand.release import deploy as delivery
     from bike_demand.release.decision import page_of
-    from bike_demand.tracking import Tracking
+    from bike_demand.store.tracking import Tracking
 
     tracking = Tracking(settings)
     found = delivery.find(tracking, wanted)

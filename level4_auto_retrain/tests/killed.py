@@ -18,7 +18,7 @@ from bike_demand.release import deploy as delivery
 from bike_demand.release import transitions
 from bike_demand.release.ab import step as step_module
 from bike_demand.store import event_log
-from bike_demand.tracking import Tracking
+from bike_demand.store.tracking import Tracking
 from bike_demand.training import steps
 from tests.test_loop import DRIFTS, Made, trains
 

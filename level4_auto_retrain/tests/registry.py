@@ -10,7 +10,7 @@ from bike_demand.core.errors import UserError
 from bike_demand.core.settings import load_settings
 from bike_demand.data.month import parse_month
 from bike_demand.handoff import write_handoff
-from bike_demand.tracking import Dataset, Tracking, Version
+from bike_demand.store.tracking import Dataset, Tracking, Version
 from bike_demand.training.golden import GOLDEN_FILE, write_golden
 from tests.feedmaker import MONTHS
 

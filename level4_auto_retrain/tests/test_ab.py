@@ -20,7 +20,7 @@ from bike_demand.release import transitions
 from bike_demand.release.ab import step as step_module
 from bike_demand.release.ab.evidence import Evidence, TrialKind
 from bike_demand.release.gates import Gate, GateContext, GateResult
-from bike_demand.tracking import BLOCKED_TAG, CHALLENGER, CHAMPION, DEPLOYMENT_TAG, PREVIOUS, Tracking
+from bike_demand.store.tracking import BLOCKED_TAG, CHALLENGER, CHAMPION, DEPLOYMENT_TAG, PREVIOUS, Tracking
 from tests.answers import hours, log, off_by, tell_outcomes
 from tests.conftest import ROOT, Run, project_in
 from tests.registry import copy_state, register

@@ -18,7 +18,7 @@ from bike_demand.data.store import read_rows
 from bike_demand.data.table import iso
 from bike_demand.handoff import read_handoff
 from bike_demand.serving.onnx_model import load_model
-from bike_demand.tracking import HANDOFF_ARTIFACT, Tracking, Version
+from bike_demand.store.tracking import HANDOFF_ARTIFACT, Tracking, Version
 from bike_demand.training.golden import read_golden
 from bike_demand.training.pipeline import data_digest
 from bike_demand.training.record import already

@@ -19,7 +19,7 @@ from bike_demand.core.settings import load_settings
 from bike_demand.release import transitions
 from bike_demand.release.deploy import check, deploy, release
 from bike_demand.release.gates import GATES, Gate, GateContext, GateResult
-from bike_demand.tracking import Tracking
+from bike_demand.store.tracking import Tracking
 from tests.conftest import ROOT, Run, project_in
 from tests.registry import copy_state, register
 from tests.tiny import constant

@@ -22,7 +22,7 @@ from bike_demand.core.settings import load_settings
 from bike_demand.data.table import iso
 from bike_demand.store import queries
 from bike_demand.store.database import Database, open_database
-from bike_demand.tracking import Tracking
+from bike_demand.store.tracking import Tracking
 from tests.conftest import ROOT
 from tests.load import loaded
 from tests.postgres import running_postgres

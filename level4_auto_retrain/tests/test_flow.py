@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from bike_demand.core.settings import load_settings
-from bike_demand.tracking import Tracking
+from bike_demand.store.tracking import Tracking
 from tests.conftest import COPY_ENVIRONMENT, ENVIRONMENT, ROOT
 from tests.workcopy import change_params, commit
 

@@ -23,7 +23,7 @@ from bike_demand.data.table import iso
 from bike_demand.store import event_log, queries
 from bike_demand.store.database import Database, open_database
 from bike_demand.store.event_log import BEGUN, DONE, LIVE, ROLL_BACK, TRAIN
-from bike_demand.tracking import Tracking
+from bike_demand.store.tracking import Tracking
 from bike_demand.training import steps
 from tests.conftest import ENVIRONMENT, ROOT, Run
 from tests.feedmaker import HEADER, MONTHS, month_lines, write_month

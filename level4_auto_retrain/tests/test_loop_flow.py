@@ -17,7 +17,7 @@ from bike_demand.core.settings import load_settings
 from bike_demand.store import event_log
 from bike_demand.store.database import open_database
 from bike_demand.store.event_log import DONE, TRAIN
-from bike_demand.tracking import Tracking
+from bike_demand.store.tracking import Tracking
 from tests.conftest import ENVIRONMENT, ROOT
 from tests.prefect_server import prefect_server
 from tests.workcopy import change_params, commit

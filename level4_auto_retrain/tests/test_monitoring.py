@@ -19,7 +19,7 @@ from bike_demand.monitoring.signals import Evaluation, evaluate_signals, has_bad
 from bike_demand.store import event_log, expected_ranges, history
 from bike_demand.store.database import Database, open_database
 from bike_demand.store.tables import DriftReport, Kind
-from bike_demand.tracking import Tracking
+from bike_demand.store.tracking import Tracking
 from tests.answers import Model, log, tell_outcomes
 from tests.conftest import Run, project_in
 from tests.fieldmodel import echo

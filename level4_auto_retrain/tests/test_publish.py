@@ -13,7 +13,7 @@ from bike_demand.serving.dashboard import StatusDocument
 from bike_demand.serving.live_models import LiveModels
 from bike_demand.serving.onnx_model import load_model
 from bike_demand.store.database import open_database
-from bike_demand.tracking import CHAMPION, Tracking
+from bike_demand.store.tracking import CHAMPION, Tracking
 from tests.registry import put_live
 from tests.test_ab import BEGAN, Deploy, answered, deploy, prepared
 from tests.test_dashboard import glance, status_of

@@ -14,7 +14,7 @@ from bike_demand.release.rollback import last_good, roll_back
 from bike_demand.release.transitions import wait_for_rollout
 from bike_demand.store.database import open_database
 from bike_demand.store.tables import Worker
-from bike_demand.tracking import Tracking
+from bike_demand.store.tracking import Tracking
 from tests.conftest import Run, project_in
 from tests.load import loaded
 from tests.registry import copy_state, register

@@ -14,7 +14,7 @@ from bike_demand.release.deploy import deploy
 from bike_demand.release.gates import GATES
 from bike_demand.release.rollback import roll_back
 from bike_demand.serving.live_models import RegistryModels
-from bike_demand.tracking import Dataset, Tracking
+from bike_demand.store.tracking import Dataset, Tracking
 from tests.conftest import Run
 from tests.mlflow_server import Server, mlflow_server
 from tests.registry import put_live, register

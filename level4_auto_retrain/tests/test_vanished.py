@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bike_demand.core.settings import Settings, load_settings
-from bike_demand.tracking import MODEL_NAME, Tracking
+from bike_demand.store.tracking import MODEL_NAME, Tracking
 from bike_demand.training import steps
 from tests.conftest import Run
 

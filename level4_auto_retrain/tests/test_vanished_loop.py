@@ -12,7 +12,7 @@ from bike_demand.release import transitions
 from bike_demand.store import event_log
 from bike_demand.store.database import Database
 from bike_demand.store.event_log import TRAIN
-from bike_demand.tracking import Tracking
+from bike_demand.store.tracking import Tracking
 from tests.conftest import Run
 from tests.registry import register
 from tests.test_loop import begun, database, living, shown, take  # noqa: F401 (fixtures)

@@ -176,7 +176,11 @@ def test_a_symbol_is_found_in_whichever_module_of_a_folder_it_is(
     ("where", "first", "last"),
     [
         (Place(3, "bike_demand/serving/app.py", "create_app.predict"), "@app.post(", "media_type"),
-        (Place(2, "bike_demand/tracking.py", "Tracking.back"), "def back(self)", "return self.version("),
+        (
+            Place(2, "bike_demand/store/tracking.py", "Tracking.back"),
+            "def back(self)",
+            "return self.version(",
+        ),
         (Place(3, "bike_demand/release/gates/__init__.py", "GATES"), "GATES = (", ")"),
         (Place(0, "runbook.yaml", "release.install"), "- id: install", "live/model.pkl"),
         (Place(1, ".github/workflows/application.yml", "jobs.image"), "image:", "docker stop trial"),

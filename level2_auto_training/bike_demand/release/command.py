@@ -7,7 +7,7 @@ from bike_demand.core.settings import DATA, Settings
 from bike_demand.data.store import read_rows
 from bike_demand.progress import spinner
 from bike_demand.release import gate
-from bike_demand.tracking import Tracking, Version
+from bike_demand.store.tracking import Tracking, Version
 
 LATEST = "latest"
 

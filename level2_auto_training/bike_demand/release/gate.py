@@ -14,7 +14,7 @@ from bike_demand.core.settings import Release
 from bike_demand.data.table import iso
 from bike_demand.release.checks import CHECKS, failures
 from bike_demand.serving.onnx_model import load_model
-from bike_demand.tracking import HANDOFF_ARTIFACT, Dataset, Tracking, Version
+from bike_demand.store.tracking import HANDOFF_ARTIFACT, Dataset, Tracking, Version
 
 # Tags of a version that was released.
 MAE_TAG = "release.mae"

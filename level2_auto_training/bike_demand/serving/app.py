@@ -19,7 +19,7 @@ from bike_demand.serving.logs import JsonLogs
 from bike_demand.serving.onnx_model import OnnxModel
 from bike_demand.serving.request_body import parse_rows, read_body
 from bike_demand.serving.web import Detail, Lifespan, Status, drain_on_sigterm, new_app, not_draining
-from bike_demand.tracking import Tracking
+from bike_demand.store.tracking import Tracking
 
 
 class Prediction(BaseModel):

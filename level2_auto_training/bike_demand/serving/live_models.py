@@ -8,7 +8,7 @@ from bike_demand.core.errors import UserError
 from bike_demand.core.settings import SERVING
 from bike_demand.serving.model_cache import ModelCache
 from bike_demand.serving.onnx_model import OnnxModel
-from bike_demand.tracking import Tracking
+from bike_demand.store.tracking import Tracking
 
 NO_MODEL = (
     "no model yet: nothing was released; train one with `python -m bike_demand train`, then put it live with"

@@ -4,7 +4,7 @@ import contextlib
 
 from bike_demand.core.settings import load_settings
 from bike_demand.serving.web import address_of, bind, run
-from bike_demand.tracking import Tracking
+from bike_demand.store.tracking import Tracking
 
 
 def serve(host: str, port: int, workers: int) -> None:

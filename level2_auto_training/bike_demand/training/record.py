@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bike_demand.core.settings import PARAMS, RUN, Settings
-from bike_demand.tracking import Dataset, Tracking
+from bike_demand.store.tracking import Dataset, Tracking
 from bike_demand.training.evaluate import passes
 from bike_demand.training.pipeline import LOCK, data_digest
 from bike_demand.training.revision import Revision

@@ -15,7 +15,7 @@ from pathlib import Path
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import RUN, STATE, load_settings
 from bike_demand.handoff import read_handoff
-from bike_demand.tracking import HANDOFF_ARTIFACT, Dataset, Run, Tracking
+from bike_demand.store.tracking import HANDOFF_ARTIFACT, Dataset, Run, Tracking
 from bike_demand.training import pipeline, revision
 from bike_demand.training.record import COMMIT, KIND, NO_COMMIT, PATCH, UNCOMMITTED
 

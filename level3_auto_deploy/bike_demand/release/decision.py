@@ -11,7 +11,7 @@ from bike_demand.core.errors import UserError
 from bike_demand.core.files import write_atomically
 from bike_demand.core.settings import REPORTS
 from bike_demand.pages import render
-from bike_demand.tracking import Tracking
+from bike_demand.store.tracking import Tracking
 
 JSON, PAGE = "decision.json", "decision.html"
 TEMPLATE = Path(__file__).with_name("decision.html.j2")

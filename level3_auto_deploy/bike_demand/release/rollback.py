@@ -15,7 +15,7 @@ from bike_demand.release.transitions import (
     end_test,
     wait_for_rollout,
 )
-from bike_demand.tracking import (
+from bike_demand.store.tracking import (
     BLOCKED_TAG,
     CHALLENGER,
     DEPLOYMENT_TAG,

@@ -18,7 +18,7 @@ from bike_demand.release.decision import stored
 from bike_demand.store.database import database_exists, open_database
 from bike_demand.store.queries import find, outcome
 from bike_demand.store.tables import LoggedPrediction
-from bike_demand.tracking import KIND_TAG, Run, Tracking, ab_test
+from bike_demand.store.tracking import KIND_TAG, Run, Tracking, ab_test
 from bike_demand.training import pipeline
 from bike_demand.training.record import COMMIT, PYTHON, UNCOMMITTED
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from bike_demand.core.errors import UserError
 from bike_demand.core.files import write_atomically
 from bike_demand.serving.onnx_model import OnnxModel, load_model
-from bike_demand.tracking import HANDOFF_ARTIFACT, Tracking, Version
+from bike_demand.store.tracking import HANDOFF_ARTIFACT, Tracking, Version
 
 LAST_FILE = "last.json"  # which version was the last to go live here
 RETRY_SECONDS = 30.0  # until a version that could not be loaded is fetched again

@@ -14,7 +14,7 @@ from bike_demand.serving.keys import read_keys
 from bike_demand.serving.metrics import METRICS_FOLDER
 from bike_demand.serving.web import address_of, bind, run
 from bike_demand.serving.worker import ENVIRONMENT
-from bike_demand.tracking import Tracking
+from bike_demand.store.tracking import Tracking
 
 
 def serve(host: str, port: int, workers: int, environment: str = "production") -> None:

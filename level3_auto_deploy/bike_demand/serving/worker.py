@@ -19,8 +19,8 @@ from bike_demand.serving.metrics import Metrics
 from bike_demand.serving.outcome_intake import OutcomeStore
 from bike_demand.serving.prediction import PredictedBatch, to_log_rows
 from bike_demand.serving.telemetry import Recorder
+from bike_demand.store.tracking import Tracking
 from bike_demand.store.writer import Beat, PredictionLog
-from bike_demand.tracking import Tracking
 
 ENVIRONMENT = "BIKE_ENVIRONMENT"  # the variable by which the server says which environment to serve
 

@@ -1,1 +1,1 @@
-"""The production database: what was predicted, what then happened, which deployment is where."""
+"""What is kept beside the data: runs, models and their aliases, and the tables of production."""

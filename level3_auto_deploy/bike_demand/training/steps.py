@@ -9,8 +9,8 @@ from filelock import FileLock, Timeout
 from bike_demand.core.current import shown
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import STATE, load_settings
-from bike_demand.store_address import absolute, reach
-from bike_demand.tracking import Tracking
+from bike_demand.store.address import absolute, reach
+from bike_demand.store.tracking import Tracking
 from bike_demand.training import pipeline
 from bike_demand.training.record import Recorded, already, record
 from bike_demand.training.revision import CODE, Revision, current

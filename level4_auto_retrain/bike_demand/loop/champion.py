@@ -27,7 +27,7 @@ from bike_demand.store import event_log
 from bike_demand.store.event_log import DONE, FAILED, LIVE, ROLL_BACK, Signal
 from bike_demand.store.queries import first_time_after
 from bike_demand.store.tables import Kind, Raised
-from bike_demand.tracking import BLOCKED_TAG, CHAMPION, PREVIOUS, Version
+from bike_demand.store.tracking import BLOCKED_TAG, CHAMPION, PREVIOUS, Version
 
 # Keys of a signal's evidence.
 VERSION, GOOD, VERDICT, OUT_OF_BAND = "version", "against", "verdict", "put_there_by_other_means"

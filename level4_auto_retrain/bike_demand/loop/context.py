@@ -6,7 +6,7 @@ from datetime import datetime
 
 from bike_demand.core.settings import Settings
 from bike_demand.store.database import Database
-from bike_demand.tracking import Tracking
+from bike_demand.store.tracking import Tracking
 
 Report = Callable[[str], None]
 

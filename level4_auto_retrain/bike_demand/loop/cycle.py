@@ -31,7 +31,7 @@ from bike_demand.store import event_log
 from bike_demand.store.database import Database, lock, open_database
 from bike_demand.store.event_log import TRAIN, Signal
 from bike_demand.store.tables import Kind, Raised
-from bike_demand.tracking import CHALLENGER, CHAMPION, PREVIOUS, Tracking
+from bike_demand.store.tracking import CHALLENGER, CHAMPION, PREVIOUS, Tracking
 
 LOOP = "loop"  # the name of its lock
 INGESTION = "gathering"  # the subject of a signal about a feed that cannot be read at all

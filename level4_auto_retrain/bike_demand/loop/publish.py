@@ -9,7 +9,7 @@ from bike_demand.loop.retraining import tried
 from bike_demand.monitoring.rules import MONTH, due
 from bike_demand.release.ab.evidence import Evidence, TrialKind, gather, under_test, under_watch
 from bike_demand.store import event_log
-from bike_demand.tracking import CHALLENGER, CHAMPION, PREVIOUS
+from bike_demand.store.tracking import CHALLENGER, CHAMPION, PREVIOUS
 
 
 def publish(context: Context) -> None:

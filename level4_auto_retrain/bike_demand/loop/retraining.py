@@ -18,7 +18,7 @@ from bike_demand.release.decision import page_of
 from bike_demand.store import event_log
 from bike_demand.store.event_log import BEGUN, DONE, FAILED, ROLL_BACK, TRAIN
 from bike_demand.store.tables import Action
-from bike_demand.tracking import DEPLOYMENT_TAG, Run
+from bike_demand.store.tracking import DEPLOYMENT_TAG, Run
 from bike_demand.training import steps
 
 # Keys of an action's detail.

@@ -23,7 +23,7 @@ from bike_demand.handoff import INPUT_NAME, OUTPUT_NAME, read_handoff
 from bike_demand.runtime import open_session
 from bike_demand.store.event_log import Signal
 from bike_demand.store.tables import Kind
-from bike_demand.tracking import HANDOFF_ARTIFACT, Tracking, Version
+from bike_demand.store.tracking import HANDOFF_ARTIFACT, Tracking, Version
 
 PAGE = REPORTS / "drift.html"
 NUMBERS = (*(name for name, each in FIELDS.items() if each.kind in ("number", "integer")), "prediction")

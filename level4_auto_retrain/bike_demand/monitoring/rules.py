@@ -18,7 +18,7 @@ from scipy.special import stdtrit
 from bike_demand.core.settings import Settings, Trigger
 from bike_demand.store.event_log import Signal
 from bike_demand.store.tables import Day, Kind
-from bike_demand.tracking import Version
+from bike_demand.store.tracking import Version
 
 DAY = timedelta(days=1)
 MONTH = 30 * DAY  # of a budget

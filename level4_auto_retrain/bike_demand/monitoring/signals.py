@@ -18,7 +18,7 @@ from bike_demand.store.database import Database
 from bike_demand.store.event_log import Signal
 from bike_demand.store.history import Answer
 from bike_demand.store.tables import Day, ExpectedRange, Kind
-from bike_demand.tracking import Tracking, Version
+from bike_demand.store.tracking import Tracking, Version
 
 WEEK = timedelta(days=7)
 FEED_DAYS = 28  # of the feed that are checked, with as many before as it takes to judge them

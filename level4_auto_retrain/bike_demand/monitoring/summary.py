@@ -17,7 +17,7 @@ from bike_demand.store import event_log, history
 from bike_demand.store.database import Database, open_database
 from bike_demand.store.event_log import ROLL_BACK, TRAIN, Signal
 from bike_demand.store.tables import Day, Kind, Raised
-from bike_demand.tracking import Tracking
+from bike_demand.store.tracking import Tracking
 
 LOOKED_AT = (
     Kind.QUALITY,

@@ -23,7 +23,7 @@ from bike_demand.release import transitions
 from bike_demand.release.decision import DeploymentDecision, GateVerdict, page_of, store, stored
 from bike_demand.release.gates import GATES, Gate, GateContext, GateResult
 from bike_demand.release.transitions import STATE_TAG, wait_for_rollout
-from bike_demand.tracking import CHALLENGER, CHAMPION, DEPLOYMENT_TAG, PREVIOUS, Tracking, Version
+from bike_demand.store.tracking import CHALLENGER, CHAMPION, DEPLOYMENT_TAG, PREVIOUS, Tracking, Version
 
 LATEST = "latest"
 DEPLOYMENT = "deployment"  # the kind of its record

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from bike_demand.data.table import iso
 from bike_demand.release.transitions import LIVE, LIVE_SINCE_TAG, STATE_TAG, can_be_live
-from bike_demand.tracking import BLOCKED_TAG, CHAMPION, DEPLOYMENT_TAG, PREVIOUS, Tracking, Version
+from bike_demand.store.tracking import BLOCKED_TAG, CHAMPION, DEPLOYMENT_TAG, PREVIOUS, Tracking, Version
 
 OUT_OF_BAND_TAG = "put_there"  # of a version that went live without a deployment: how
 BY_OTHER_MEANS = "by other means"

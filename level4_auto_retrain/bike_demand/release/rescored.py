@@ -15,7 +15,7 @@ from bike_demand.release.ab.evidence import Evidence, Trial, TrialKind, weigh
 from bike_demand.serving.onnx_model import load_model
 from bike_demand.store.database import Database
 from bike_demand.store.queries import Pair, ShownPrediction, shown
-from bike_demand.tracking import CHAMPION, HANDOFF_ARTIFACT, Tracking, Version
+from bike_demand.store.tracking import CHAMPION, HANDOFF_ARTIFACT, Tracking, Version
 
 
 def compared(

@@ -15,7 +15,7 @@ from bike_demand.core.settings import Settings
 from bike_demand.data.table import iso
 from bike_demand.store.database import database_exists, open_database
 from bike_demand.store.queries import workers
-from bike_demand.tracking import (
+from bike_demand.store.tracking import (
     AB_TAG,
     BLOCKED_TAG,
     CHALLENGER,

@@ -12,7 +12,7 @@ from bike_demand.core.settings import Settings
 from bike_demand.data.table import iso, parse_csv
 from bike_demand.serving.live_models import NO_MODEL, RegistryModels
 from bike_demand.serving.onnx_model import OnnxModel
-from bike_demand.tracking import Tracking
+from bike_demand.store.tracking import Tracking
 
 
 def live_model(settings: Settings) -> OnnxModel:

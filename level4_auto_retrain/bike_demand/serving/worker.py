@@ -23,8 +23,8 @@ from bike_demand.serving.prediction import PredictedBatch, to_log_rows
 from bike_demand.serving.telemetry import Recorder
 from bike_demand.store import expected_ranges
 from bike_demand.store.database import Database
+from bike_demand.store.tracking import Tracking
 from bike_demand.store.writer import Beat, PredictionLog
-from bike_demand.tracking import Tracking
 
 ENVIRONMENT = "BIKE_ENVIRONMENT"  # the variable by which the server says which environment to serve
 SIGNS = 3  # a worker that missed so many is not running any more

@@ -12,7 +12,7 @@ from typing import Any
 
 from bike_demand.core.settings import PARAMS, RUN, Settings
 from bike_demand.data.quarantine import training_rows
-from bike_demand.tracking import Dataset, Tracking
+from bike_demand.store.tracking import Dataset, Tracking
 from bike_demand.training.evaluate import passes
 from bike_demand.training.golden import GOLDEN_FILE, write_golden
 from bike_demand.training.pipeline import LOCK, data_digest

@@ -18,7 +18,7 @@ from bike_demand.core.current import INPUT_COLUMNS, PROBLEM
 from bike_demand.core.settings import load_settings
 from bike_demand.release.checks import failures
 from bike_demand.serving.onnx_model import load_model
-from bike_demand.tracking import HANDOFF_ARTIFACT, Tracking
+from bike_demand.store.tracking import HANDOFF_ARTIFACT, Tracking
 from tests import toy
 from tests.conftest import ENVIRONMENT, ROOT
 from tests.registry import put_live

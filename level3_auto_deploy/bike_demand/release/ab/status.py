@@ -15,7 +15,7 @@ from bike_demand.core.settings import STATE, Settings
 from bike_demand.pages import render
 from bike_demand.release import transitions
 from bike_demand.release.ab.evidence import Evidence, TrialKind, gather, under_test, under_watch
-from bike_demand.tracking import Tracking
+from bike_demand.store.tracking import Tracking
 
 Report = Callable[[str], None]
 TEMPLATE = Path(__file__).with_name("status.html.j2")

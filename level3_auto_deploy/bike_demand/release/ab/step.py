@@ -16,7 +16,7 @@ from bike_demand.release.decision import store, stored
 from bike_demand.release.deploy import deploy, deployment_lock
 from bike_demand.release.rollback import GUARD, roll_back
 from bike_demand.release.transitions import wait_for_rollout
-from bike_demand.tracking import CHALLENGER, CHAMPION, DEPLOYMENT_TAG, PREVIOUS, Tracking, Version
+from bike_demand.store.tracking import CHALLENGER, CHAMPION, DEPLOYMENT_TAG, PREVIOUS, Tracking, Version
 
 Report = Callable[[str], None]
 

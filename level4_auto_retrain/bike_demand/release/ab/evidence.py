@@ -29,7 +29,7 @@ from bike_demand.release.ab.statistics import (
 from bike_demand.release.transitions import LIVE_SINCE_TAG
 from bike_demand.store.database import open_database
 from bike_demand.store.queries import Pair, pairs, waiting
-from bike_demand.tracking import AB_TAG, CHALLENGER, CHAMPION, PREVIOUS, Tracking, ab_test
+from bike_demand.store.tracking import AB_TAG, CHALLENGER, CHAMPION, PREVIOUS, Tracking, ab_test
 
 METHOD = (
     "One-sided asymptotic confidence sequence for the ratio of mean absolute errors, day by day, after"

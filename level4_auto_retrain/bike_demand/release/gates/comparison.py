@@ -19,7 +19,7 @@ from bike_demand.data.features import to_columns
 from bike_demand.data.table import iso
 from bike_demand.release.gates.integrity import GateContext, GateResult
 from bike_demand.serving.onnx_model import load_model
-from bike_demand.tracking import Tracking, Version
+from bike_demand.store.tracking import Tracking, Version
 
 LEARNED_ROWS = 28 * 24  # the latest that a refit learned from
 

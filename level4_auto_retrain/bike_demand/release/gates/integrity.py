@@ -13,7 +13,7 @@ from bike_demand.data.table import iso
 from bike_demand.handoff import CARD_FILE, MODEL_FILE, OUTPUT_NAME, SUMS_FILE, Input, Output, read_handoff
 from bike_demand.release.transitions import REJECTED, ROLLED_BACK, STATE_TAG
 from bike_demand.serving.onnx_model import load_model
-from bike_demand.tracking import BLOCKED_TAG, DEPLOYMENT_TAG, HANDOFF_ARTIFACT, Tracking, Version
+from bike_demand.store.tracking import BLOCKED_TAG, DEPLOYMENT_TAG, HANDOFF_ARTIFACT, Tracking, Version
 from bike_demand.training.golden import GOLDEN_FILE, read_golden
 
 RETRAIN = "train another one, with later data or another recipe"

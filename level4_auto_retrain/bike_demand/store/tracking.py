@@ -21,7 +21,7 @@ from bike_demand.core.errors import UserError
 from bike_demand.core.settings import ARTIFACTS, Settings
 from bike_demand.data.features import to_matrix
 from bike_demand.handoff import INPUT_NAME, OUTPUT_NAME, read_handoff
-from bike_demand.store_address import absolute, is_database, reach, without_password
+from bike_demand.store.address import absolute, is_database, reach, without_password
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 EXPERIMENT = MODEL_NAME = PROBLEM.name
