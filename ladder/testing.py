@@ -1,9 +1,11 @@
 """`ladder test`: the levels' own tests, each in its folder, then those that hold across levels.
 
 What a level carries over it carries over with its tests, byte by byte. So without `--all` a file of tests
-that the next level has too is run there, where more is built on what it tests, and not once for each level.
+that the next level has too, or a test in it, is run there, where more is built on what it tests, and not once
+for each level.
 """
 
+import ast
 import os
 import shutil
 import subprocess
@@ -42,8 +44,10 @@ def run_tests(every: bool, only: Sequence[str], pytest_args: Sequence[str]) -> i
     with tempfile.TemporaryDirectory(prefix="ladder-test-") as scratch:
         for name in chosen:
             above = carried.get(name, [])
+            files = sum("::" not in each for each in above)
             more = (
-                f"; {len(above)} files of them that level {int(name) + 1} has too are run there"
+                f"; {files} files of them and {len(above) - files} tests of others that level"
+                f" {int(name) + 1} has too are run there"
                 if above
                 else ""
             )
@@ -53,7 +57,7 @@ def run_tests(every: bool, only: Sequence[str], pytest_args: Sequence[str]) -> i
             )
             command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
             command += [*workers, *slow, "--basetemp", str(Path(scratch, name)), *pytest_args]
-            command += [f"--ignore={file}" for file in above]
+            command += [f"{'--deselect' if '::' in each else '--ignore'}={each}" for each in above]
             with _without_caches(places[name]) as env:
                 status = subprocess.run(command, cwd=places[name], env=env, check=False).returncode
             if status == NOTHING_COLLECTED:
@@ -70,14 +74,35 @@ def run_tests(every: bool, only: Sequence[str], pytest_args: Sequence[str]) -> i
 
 
 def left_to_next() -> dict[str, list[str]]:
-    """By a level's number, its files of tests that are byte-identical at the next level."""
+    """By a level's number, what the next level has too, letter by letter: files of tests, and single tests of
+    other files, like tests/test_app.py::test_one_row.
+    """
     found = {}
     for lower, upper in pairwise(levels()):
-        names = [path.relative_to(lower.folder) for path in lower.folder.glob("tests/**/test_*.py")]
-        found[str(lower.number)] = sorted(
-            name.as_posix() for name in names if _same(lower.folder / name, upper.folder / name)
-        )
+        same = []
+        for name in sorted(
+            path.relative_to(lower.folder) for path in lower.folder.glob("tests/**/test_*.py")
+        ):
+            if _same(lower.folder / name, upper.folder / name):
+                same.append(name.as_posix())
+            elif (upper.folder / name).is_file():
+                tests, above = _tests(lower.folder / name), _tests(upper.folder / name)
+                left = [test for test, code in tests.items() if above.get(test) == code]
+                kept = tests.keys() - set(left)
+                # pytest would leave out whatever begins like this, too.
+                same += [
+                    f"{name.as_posix()}::{test}"
+                    for test in left
+                    if not any(other.startswith(test) for other in kept)
+                ]
+        found[str(lower.number)] = same
     return found
+
+
+def _tests(file: Path) -> dict[str, str]:
+    """The code of each test in a file, by its name."""
+    functions = (node for node in ast.parse(file.read_bytes()).body if isinstance(node, ast.FunctionDef))
+    return {node.name: ast.unparse(node) for node in functions if node.name.startswith("test_")}
 
 
 def given_files(pytest_args: Sequence[str]) -> bool:

@@ -13,7 +13,7 @@ from bike_demand.data.store import read_rows
 from bike_demand.serving.prediction import variant
 from bike_demand.store.database import open_database
 from bike_demand.store.outcomes import store
-from bike_demand.store.tables import predictions
+from bike_demand.store.tables import LoggedPrediction
 
 Model = Callable[[Row], float]
 
@@ -68,7 +68,7 @@ def log(
         closing(open_database(settings.environments.production.database)) as database,
         database.writing() as connection,
     ):
-        connection.execute(insert(predictions), entries)
+        connection.execute(insert(LoggedPrediction), entries)
     return [str(entry["id"]) for entry in entries]
 
 

@@ -20,6 +20,7 @@ from bike_demand.serving.prediction import PredictedBatch, to_log_rows, variant
 from bike_demand.serving.telemetry import Recorder
 from bike_demand.store import queries
 from bike_demand.store.database import open_database
+from bike_demand.store.tables import LoggedPrediction
 from bike_demand.store.tracking import Tracking
 from bike_demand.store.writer import PredictionLog
 from tests.registry import put_live, register
@@ -56,7 +57,7 @@ def live_of(models: tuple[OnnxModel, Any], role: Role, share: float = 0.0) -> Li
     return LiveModels(models[0], "first", SecondModel(models[1], "second", role, share, "salt"))
 
 
-def ask(live: LiveModels, folder: Path, *bodies: Any) -> tuple[list[Any], list[queries.Logged], str]:
+def ask(live: LiveModels, folder: Path, *bodies: Any) -> tuple[list[Any], list[LoggedPrediction], str]:
     """What the application answers, what then stands in the prediction log, and its metrics."""
     metrics = Metrics()
     address = f"sqlite:///{folder / 'log.db'}"

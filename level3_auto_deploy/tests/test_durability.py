@@ -223,7 +223,9 @@ def test_while_the_disk_is_full_answers_go_on_and_losses_are_counted(released: P
         kept = queries.outcome(database, datetime.fromisoformat(EXAMPLE["begins"]))
         assert (reply.status_code, kept) in ((200, 5), (503, None))  # little may fit where much does not
         with database.reading() as connection:
-            assert connection.exec_driver_sql("SELECT count(*) FROM predictions").scalar_one() > 0
+            assert (
+                connection.connection().exec_driver_sql("SELECT count(*) FROM predictions").scalar_one() > 0
+            )
 
 
 def test_while_the_database_server_is_away_answers_go_on_and_what_waited_is_written(

@@ -17,7 +17,7 @@ from bike_demand.core.errors import UserError
 from bike_demand.store import queries
 from bike_demand.store.database import Database, open_database
 from bike_demand.store.outcomes import Stored, store
-from bike_demand.store.tables import metadata
+from bike_demand.store.tables import Base, LoggedPrediction
 from bike_demand.store.writer import Beat, PredictionLog, Row
 from tests.postgres import running_postgres
 
@@ -81,9 +81,9 @@ def log(address: str, rows: list[Row], limit: int = 1000) -> PredictionLog[Row]:
 
 
 def test_the_migrations_lead_to_the_tables_of_now(database: Database) -> None:
-    with database.reading() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, metadata) == []
+    with database.reading() as session:
+        context = MigrationContext.configure(session.connection(), opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
 
 
 def test_many_who_open_a_new_database_at_once_all_get_it(address: str) -> None:
@@ -107,7 +107,7 @@ def test_many_who_open_a_new_database_at_once_all_get_it(address: str) -> None:
 def test_what_was_logged_is_found(address: str, database: Database) -> None:
     log(address, [row(1, shown=(3, 12.5), other=(4, 13.5, "challenger"))])
     found = queries.find(database, "id-1")
-    assert found == (
+    assert found == LoggedPrediction(
         "id-1",
         NOW + timedelta(seconds=1),
         "someone",
@@ -198,7 +198,7 @@ def test_rows_that_come_again_are_written_once(address: str, database: Database)
     writer = log(address, [row(2), row(3)])
     assert writer.counts().lost == 0
     with database.reading() as connection:
-        assert connection.exec_driver_sql("SELECT count(*) FROM predictions").scalar() == 3
+        assert connection.connection().exec_driver_sql("SELECT count(*) FROM predictions").scalar() == 3
 
 
 def test_a_row_that_does_not_fit_keeps_no_other_out(
@@ -221,7 +221,7 @@ def test_many_rows_are_written_in_several_statements(address: str, database: Dat
     writer.stop()
     assert writer.counts().written == 1234
     with database.reading() as connection:
-        assert connection.exec_driver_sql("SELECT count(*) FROM predictions").scalar() == 1234
+        assert connection.connection().exec_driver_sql("SELECT count(*) FROM predictions").scalar() == 1234
 
 
 def test_workers_tell_what_they_answer_with_until_they_end(address: str, database: Database) -> None:

@@ -14,7 +14,7 @@ from bike_demand.core.errors import UnreachableError
 from bike_demand.core.settings import load_settings
 from bike_demand.loop import cycle as loop
 from bike_demand.release import deploy as delivery
-from bike_demand.store.event_log import Raised
+from bike_demand.store.tables import Raised
 from bike_demand.training import steps
 
 # Events, by which prefect.yaml starts what follows.

@@ -7,10 +7,10 @@ from typing import Any
 
 from bike_demand.serving.metrics import Metrics
 from bike_demand.store import event_log
-from bike_demand.store.database import open_database, upsert
-from bike_demand.store.event_log import Kind, Signal
+from bike_demand.store.database import open_database
+from bike_demand.store.event_log import Signal
 from bike_demand.store.history import keep_drift
-from bike_demand.store.loop_tables import days
+from bike_demand.store.tables import Day, Kind
 
 FIRST = date(2011, 10, 1)
 DAYS = 100
@@ -51,8 +51,8 @@ def fill(address: str, signals: Sequence[Signal] = (), tests: Sequence[dict[str,
                     "quality": BAD if number in (90, 91) else {},
                 }
             )
-        with database.writing() as connection:
-            upsert(database, connection, days, rows)
+        with database.writing() as session:
+            session.add_all([Day(**row) for row in rows])
         for day, version, before in ((0, 1, None), (45, 2, 1), (60, 3, 2), (62, 2, 3)):
             action = event_log.begin(
                 database, event_log.LIVE, reason="", at=at(day), detail={"instead_of": before}

@@ -23,7 +23,7 @@ from bike_demand.serving.metrics import Metrics
 from bike_demand.serving.onnx_model import OnnxModel, load_model
 from bike_demand.store import event_log
 from bike_demand.store.database import open_database
-from bike_demand.store.event_log import Kind
+from bike_demand.store.tables import Kind
 from tests.boardmaker import BASELINE, ERROR, NOW, at, fill, metrics, signal, under_test
 from tests.conftest import Run
 from tests.registry import put_live

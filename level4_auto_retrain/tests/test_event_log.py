@@ -13,7 +13,8 @@ import pytest
 from bike_demand.core.errors import UserError
 from bike_demand.store import event_log
 from bike_demand.store.database import Database, lock, open_database
-from bike_demand.store.event_log import DATA, DONE, TRAIN, Kind, Signal
+from bike_demand.store.event_log import DATA, DONE, TRAIN, Signal
+from bike_demand.store.tables import Kind
 from tests.conftest import ROOT
 from tests.postgres import running_postgres
 from tests.service import free_port

@@ -28,8 +28,7 @@ from bike_demand.serving.telemetry import Recorder
 from bike_demand.serving.worker import ServiceWorker
 from bike_demand.store import expected_ranges, queries
 from bike_demand.store.database import open_database
-from bike_demand.store.expected_ranges import ExpectedRange
-from bike_demand.store.tables import predictions
+from bike_demand.store.tables import ExpectedRange, LoggedPrediction
 from bike_demand.store.writer import PredictionLog
 from bike_demand.training.train import train
 from tests.answers import hours, log, off_by
@@ -41,9 +40,9 @@ from tests.toy import EXAMPLE
 from tests.workcopy import change_params
 
 AS_OF = datetime(2012, 6, 13)
-BY_HOUR = tuple(10.0 + hour for hour in range(24))  # 27 at 17 h, the hour of the example
+BY_HOUR = [10.0 + hour for hour in range(24)]  # 27 at 17 h, the hour of the example
 HEAT = ExpectedRange("heat", 0.0, 40.0, BY_HOUR, AS_OF)
-MOISTURE = ExpectedRange("moisture", 0.1, 1.0, tuple(0.5 + hour / 100 for hour in range(24)), AS_OF)
+MOISTURE = ExpectedRange("moisture", 0.1, 1.0, [0.5 + hour / 100 for hour in range(24)], AS_OF)
 HOT = EXAMPLE | {"heat": 76.28}  # the 24.6 degrees of the example in Fahrenheit
 
 
@@ -56,7 +55,7 @@ def fallback(*given: ExpectedRange, **fields: str) -> Fallback:
 
 def ask(
     folder: Path, field: str, applied: Fallback, *bodies: Any, beside: bool = False
-) -> tuple[list[Any], list[queries.Logged], str]:
+) -> tuple[list[Any], list[LoggedPrediction], str]:
     """What a model that answers this field says, what then stands in the log, and the metrics."""
     metrics = Metrics()
     address = f"sqlite:///{folder / 'log.db'}"
@@ -186,7 +185,7 @@ def test_a_trace_tells_what_was_asked_and_what_the_model_was_given(released: Pat
     address = load_settings().environments.production.database
     with contextlib.closing(open_database(address)) as database, database.writing() as connection:
         connection.execute(
-            update(predictions).where(predictions.c.id == first).values(replaced={"heat": 27.5})
+            update(LoggedPrediction).where(LoggedPrediction.id == first).values(replaced={"heat": 27.5})
         )
     assert "27.5" in run("trace", first).out
     assert "27.5" not in run("trace", second).out

@@ -10,8 +10,9 @@ import pytest
 from bike_demand.core.current import Inputs
 from bike_demand.store import history
 from bike_demand.store.database import Database, open_database
-from bike_demand.store.history import Answer, Day
+from bike_demand.store.history import Answer
 from bike_demand.store.outcomes import store
+from bike_demand.store.tables import Day
 from tests.postgres import running_postgres
 from tests.service import free_port
 
@@ -64,7 +65,13 @@ def test_a_day_has_the_sums_of_its_rows_and_the_baseline_on_the_same_rows(databa
     told(database, 16)
     told(database, 13, MONDAY - WEEK, rows=20)
     (day,) = keep(database, [*whole()[:12], *(answer(MONDAY + n * HOUR, 18.0) for n in range(12, 24))])
-    assert (day.day, day.version, day.rows, day.known, day.target) == (MONDAY.date(), None, 24, 24, 16 * 24.0)
+    assert (day.day, day.version, day.rows, day.known, day.target) == (
+        MONDAY.date(),
+        history.ALL,
+        24,
+        24,
+        16 * 24.0,
+    )
     assert day.error == 12 * 6.0 + 12 * 2.0
     assert day.bias == -12 * 6.0 + 12 * 2.0
     assert (day.baseline_rows, day.baseline_error) == (20, 20 * 3.0)

@@ -27,16 +27,8 @@ from bike_demand.release.ab import step as step_module
 from bike_demand.release.gates import Gate, GateContext, GateResult
 from bike_demand.store import event_log
 from bike_demand.store.database import Database, lock, open_database
-from bike_demand.store.event_log import (
-    BEGUN,
-    DONE,
-    FAILED,
-    LIVE,
-    ROLL_BACK,
-    TRAIN,
-    Kind,
-    Signal,
-)
+from bike_demand.store.event_log import BEGUN, DONE, FAILED, LIVE, ROLL_BACK, TRAIN, Signal
+from bike_demand.store.tables import Kind
 from bike_demand.store.tracking import BLOCKED_TAG, CHALLENGER, CHAMPION, PREVIOUS, Tracking
 from bike_demand.training import steps
 from tests.answers import log, off_by, tell_outcomes

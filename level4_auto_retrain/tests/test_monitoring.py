@@ -18,8 +18,7 @@ from bike_demand.monitoring.drift import report
 from bike_demand.monitoring.signals import Evaluation, evaluate_signals, has_bad_requests
 from bike_demand.store import event_log, expected_ranges, history
 from bike_demand.store.database import Database, open_database
-from bike_demand.store.event_log import Kind
-from bike_demand.store.loop_tables import drift
+from bike_demand.store.tables import DriftReport, Kind
 from bike_demand.store.tracking import Tracking
 from tests.answers import Model, log, tell_outcomes
 from tests.conftest import Run, project_in
@@ -252,7 +251,7 @@ def test_before_anything_is_asked_the_feed_tells_what_is_expected(stored: Path) 
 def due(database: Database) -> Database:
     """No drift report was made yet."""
     with database.writing() as connection:
-        connection.execute(delete(drift))
+        connection.execute(delete(DriftReport))
     return database
 
 

@@ -16,9 +16,8 @@ from alembic.migration import MigrationContext
 from bike_demand.core.errors import UserError
 from bike_demand.store import event_log, expected_ranges, queries
 from bike_demand.store.database import Database, open_database
-from bike_demand.store.expected_ranges import ExpectedRange
-from bike_demand.store.loop_tables import days  # of all tables, those of the loop come last
 from bike_demand.store.outcomes import Stored, store
+from bike_demand.store.tables import Base, ExpectedRange, LoggedPrediction
 from bike_demand.store.writer import Beat, PredictionLog, Row
 from tests.postgres import running_postgres
 
@@ -82,9 +81,9 @@ def log(address: str, rows: list[Row], limit: int = 1000) -> PredictionLog[Row]:
 
 
 def test_the_migrations_lead_to_the_tables_of_now(database: Database) -> None:
-    with database.reading() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, days.metadata) == []
+    with database.reading() as session:
+        context = MigrationContext.configure(session.connection(), opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
 
 
 def test_many_who_open_a_new_database_at_once_all_get_it(address: str) -> None:
@@ -108,7 +107,7 @@ def test_many_who_open_a_new_database_at_once_all_get_it(address: str) -> None:
 def test_what_was_logged_is_found(address: str, database: Database) -> None:
     log(address, [row(1, shown=(3, 12.5), other=(4, 13.5, "challenger"))])
     found = queries.find(database, "id-1")
-    assert found == (
+    assert found == LoggedPrediction(
         "id-1",
         NOW + timedelta(seconds=1),
         "someone",
@@ -129,7 +128,7 @@ def test_what_was_replaced_ranges_and_facts_are_found_as_they_were_put(
     assert [each and each.replaced for each in found] == [{"heat": 27.5, "moisture": 0.5}, None]
     assert expected_ranges.replaced(database, TIME) == {"heat": 1, "moisture": 1}
     assert expected_ranges.replaced(database, TIME + timedelta(hours=1)) == {}
-    expected = ExpectedRange("heat", -1.5, 30.25, tuple(map(float, range(24))), TIME)
+    expected = ExpectedRange("heat", -1.5, 30.25, list(map(float, range(24))), TIME)
     expected_ranges.publish(database, [expected])
     expected_ranges.publish(database, [])
     assert expected_ranges.read(database) == {"heat": expected}
@@ -221,7 +220,7 @@ def test_rows_that_come_again_are_written_once(address: str, database: Database)
     writer = log(address, [row(2), row(3)])
     assert writer.counts().lost == 0
     with database.reading() as connection:
-        assert connection.exec_driver_sql("SELECT count(*) FROM predictions").scalar() == 3
+        assert connection.connection().exec_driver_sql("SELECT count(*) FROM predictions").scalar() == 3
 
 
 def test_a_row_that_does_not_fit_keeps_no_other_out(
@@ -244,7 +243,7 @@ def test_many_rows_are_written_in_several_statements(address: str, database: Dat
     writer.stop()
     assert writer.counts().written == 1234
     with database.reading() as connection:
-        assert connection.exec_driver_sql("SELECT count(*) FROM predictions").scalar() == 1234
+        assert connection.connection().exec_driver_sql("SELECT count(*) FROM predictions").scalar() == 1234
 
 
 def test_workers_tell_what_they_answer_with_until_they_end(address: str, database: Database) -> None:

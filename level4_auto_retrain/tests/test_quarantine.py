@@ -25,8 +25,8 @@ from bike_demand.release.deploy import deploy
 from bike_demand.release.gates import Gate, GateContext, GateResult
 from bike_demand.store import event_log
 from bike_demand.store.database import open_database
-from bike_demand.store.event_log import Kind
 from bike_demand.store.outcomes import store
+from bike_demand.store.tables import Kind
 from bike_demand.store.tracking import Tracking
 from bike_demand.training.model import fit
 from tests.answers import log, off_by

@@ -12,8 +12,8 @@ from bike_demand.release import transitions
 from bike_demand.release.decision import DeploymentDecision, page_of, store
 from bike_demand.release.rollback import last_good, roll_back
 from bike_demand.release.transitions import wait_for_rollout
-from bike_demand.store import tables
 from bike_demand.store.database import open_database
+from bike_demand.store.tables import Worker
 from bike_demand.store.tracking import Tracking
 from tests.conftest import Run, project_in
 from tests.load import loaded
@@ -170,7 +170,7 @@ def beat(
     with database.writing() as connection:
         row = {"id": name, "environment": where, "version": version, "other_version": other}
         seen = datetime.now(UTC) - timedelta(seconds=ago)
-        connection.execute(insert(tables.workers).values(row | {"seen_at": seen}))
+        connection.execute(insert(Worker).values(row | {"seen_at": seen}))
     database.close()
 
 

@@ -16,8 +16,7 @@ from bike_demand.monitoring.rules import (
     due,
     error_signal,
 )
-from bike_demand.store.event_log import Kind
-from bike_demand.store.history import Day
+from bike_demand.store.tables import Day, Kind
 from tests.conftest import ROOT
 
 SETTINGS: Settings = load_settings(ROOT / "params.yaml")

@@ -1,5 +1,6 @@
 """`ladder test` itself: what fails is reported, and a run of nothing is no success."""
 
+import re
 from itertools import pairwise
 
 import pytest
@@ -27,19 +28,28 @@ def test_more_arguments_go_to_pytest(ladder: Ladder) -> None:
     assert "tests/test_schema.py::" in done.stdout
 
 
-def test_every_file_of_tests_is_run_at_some_level_and_only_what_is_the_same_above_is_left_to_it() -> None:
+def test_every_test_is_run_at_some_level_and_only_what_is_the_same_above_is_left_to_it() -> None:
     above = left_to_next()
     every = levels()
     assert every[-1].number not in map(int, above)  # the highest runs all of its own
     for level, following in pairwise(every):
         left = above[str(level.number)]
         for name in left:
-            assert (level.folder / name).read_bytes() == (following.folder / name).read_bytes()
-        its_own = {
+            file, _, test = name.partition("::")
+            here, there = ((each.folder / file).read_text("utf-8") for each in (level, following))
+            assert _code(here, test) == _code(there, test)
+        files = {
             path.relative_to(level.folder).as_posix() for path in level.folder.glob("tests/**/test_*.py")
         }
-        if its_own:
-            assert its_own - set(left), f"level {level.number} would run nothing"
+        if files:
+            assert files - set(left), f"level {level.number} would run nothing"
+
+
+def _code(module: str, test: str) -> str:
+    """A module's text or, of the test with that name, what is indented below its first line."""
+    return (
+        module if not test else re.split(r"\n(?=[^\s)])", module.partition(f"\ndef {test}(")[2])[0].rstrip()
+    )
 
 
 @pytest.mark.slow
@@ -52,3 +62,6 @@ def test_one_level_alone_is_tested_whole(ladder: Ladder) -> None:
     (first,) = [part for part in levels_apart if part.startswith("level 1")]
     assert f"{name}::" not in first
     assert "that level 2 has too are run there" in first
+    test = next(each for each in left_to_next()["1"] if "::" in each)
+    assert test in whole.stdout
+    assert f"{test}\n" not in first

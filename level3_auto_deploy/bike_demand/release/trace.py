@@ -16,7 +16,8 @@ from bike_demand.data.store import read_rows
 from bike_demand.data.table import iso
 from bike_demand.release.decision import stored
 from bike_demand.store.database import database_exists, open_database
-from bike_demand.store.queries import Logged, find, outcome
+from bike_demand.store.queries import find, outcome
+from bike_demand.store.tables import LoggedPrediction
 from bike_demand.store.tracking import KIND_TAG, Run, Tracking, ab_test
 from bike_demand.training import pipeline
 from bike_demand.training.record import COMMIT, PYTHON, UNCOMMITTED
@@ -124,7 +125,7 @@ def restore(tracking: Tracking, run_id: str, data: Facts) -> Path:
     return folder
 
 
-def _logged(settings: Settings, prediction_id: str) -> tuple[Logged, float | None]:
+def _logged(settings: Settings, prediction_id: str) -> tuple[LoggedPrediction, float | None]:
     address = settings.environments.production.database
     if not database_exists(address):
         raise UserError(f"prediction {prediction_id}: no prediction was logged yet in {address}")
@@ -137,7 +138,7 @@ def _logged(settings: Settings, prediction_id: str) -> tuple[Logged, float | Non
         return logged, outcome(database, logged.event_time)
 
 
-def _arm(tracking: Tracking, logged: Logged) -> Facts:
+def _arm(tracking: Tracking, logged: LoggedPrediction) -> Facts:
     """Whose prediction was shown, who predicted beside it, and how it was randomized."""
     test = None
     if logged.other_role in ("challenger", "champion") and logged.other_version is not None:

@@ -1,25 +1,38 @@
-"""The database: a sqlite file or PostgreSQL, migrated on first use; transactions, upserts and locks."""
+"""The database: a sqlite file or PostgreSQL, migrated on first use; transactions and locks."""
 
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
-from sqlalchemy import Connection, Engine, NullPool, Table, create_engine, event, func, make_url, select, text
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import (
+    Connection,
+    Engine,
+    NullPool,
+    Select,
+    create_engine,
+    event,
+    func,
+    make_url,
+    select,
+    text,
+)
 from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from bike_demand.core.errors import UnreachableError, UserError
-from bike_demand.store.tables import REVISION
+from bike_demand.store.tables import REVISION, Base
 
 ADVICE = "give sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME"
 CONNECT_SECONDS = 2
 BUSY_SECONDS = 5.0  # how long to wait for another process that writes
 MIGRATION_SECONDS = 20.0  # how long to wait for another process that applies the migrations
 LOCK_POLL_SECONDS = 0.2
+
+T = TypeVar("T")
 
 
 class Database:
@@ -30,20 +43,28 @@ class Database:
         self.where = where  # for messages, without a password
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
+    def reading(self) -> Iterator[Session]:
         """A transaction that reads. Raises UnreachableError of one line where the database is away."""
-        with self._reported(), self.engine.begin() as connection:
-            yield connection
+        with self._reported(), Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """A transaction that writes; what it wrote is durable when this ends. Raises UnreachableError."""
-        with (
-            self._reported(),
-            self.engine.connect().execution_options(writes=True) as connection,
-            connection.begin(),
-        ):
-            yield connection
+    def writing(self, *tables: type[Base]) -> Iterator[Session]:
+        """A transaction that writes; what it wrote is durable when this ends. Raises UnreachableError.
+
+        `tables`: those whose rows are read before they are written, in which such transactions take turns.
+        """
+        engine = self.engine.execution_options(writes=True)
+        with self._reported(), Session(engine, expire_on_commit=False) as session, session.begin():
+            if engine.dialect.name == "postgresql":  # sqlite's writers take turns anyhow
+                for table in tables:
+                    session.execute(text(f"LOCK TABLE {table.__tablename__} IN SHARE ROW EXCLUSIVE MODE"))
+            yield session
+
+    def all(self, rows: Select[tuple[T]]) -> list[T]:
+        """The rows that a statement selects, in a transaction of its own."""
+        with self.reading() as session:
+            return list(session.scalars(rows))
 
     def close(self) -> None:
         """Close its connections."""
@@ -86,21 +107,6 @@ def database_exists(address: str) -> bool:
     """Whether there may be a database at an address; a sqlite file that was not made yet is not made."""
     return bool(address) and (
         not address.startswith("sqlite:") or Path(address.partition(":///")[2]).exists()
-    )
-
-
-def upsert(
-    database: Database, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]
-) -> None:
-    """Insert the rows, each in the place of the one with its primary key, where there is one."""
-    if not rows:
-        return
-    dialect = sqlite if database.engine.dialect.name == "sqlite" else postgresql
-    statement = dialect.insert(table)
-    keys = [column.name for column in table.primary_key]
-    others = {name: statement.excluded[name] for name in rows[0] if name not in keys}
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=keys, set_=others), [dict(row) for row in rows]
     )
 
 
@@ -194,8 +200,8 @@ def _bring_up_to_date(database: Database) -> None:
         config = Config()
         config.set_main_option("script_location", "bike_demand.store:migrations")
         config.set_main_option("path_separator", "os")
-        with database.writing() as connection:
-            config.attributes["connection"] = connection
+        with database.writing() as session:
+            config.attributes["connection"] = session.connection()
             command.upgrade(config, "head")
 
 
@@ -204,10 +210,10 @@ def _revision(database: Database) -> str | None:
     name = database.engine.url.database
     if database.engine.dialect.name == "sqlite" and not Path(str(name)).exists():
         return None
-    with database.reading() as connection:
-        if not database.engine.dialect.has_table(connection, "alembic_version"):
+    with database.reading() as session:
+        if not database.engine.dialect.has_table(session.connection(), "alembic_version"):
             return None
-        found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+        found: str | None = session.scalar(text("SELECT version_num FROM alembic_version"))
         return found
 
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 
-from bike_demand.store.database import Database, upsert
-from bike_demand.store.tables import outcomes
+from bike_demand.store.database import Database
+from bike_demand.store.tables import Outcome
 
 
 @dataclass(frozen=True)
@@ -27,20 +27,12 @@ def store(database: Database, given: Sequence[tuple[datetime, float]]) -> Stored
     """
     labels = dict(given)
     now = datetime.now(UTC)
-    with database.writing() as connection:
-        if database.engine.dialect.name == "postgresql":  # two who send the same one take turns
-            connection.execute(text("LOCK TABLE outcomes IN SHARE ROW EXCLUSIVE MODE"))
-        rows = connection.execute(select(outcomes).where(outcomes.c.event_time.in_(list(labels)))).mappings()
-        known = {row["event_time"]: row for row in rows}
-        new = [
-            {"event_time": moment, "label": labels[moment], "received_at": now, "revised_at": None}
-            for moment in labels
-            if moment not in known
-        ]
-        revised = [
-            {**row, "label": labels[moment], "revised_at": now}
-            for moment, row in known.items()
-            if row["label"] != labels[moment]
-        ]
-        upsert(database, connection, outcomes, [*new, *revised])
+    with database.writing(Outcome) as session:  # two who send the same one take turns
+        rows = session.scalars(select(Outcome).where(Outcome.event_time.in_(list(labels))))
+        known = {row.event_time: row for row in rows}
+        new = [Outcome(moment, label, now) for moment, label in labels.items() if moment not in known]
+        revised = [row for moment, row in known.items() if row.label != labels[moment]]
+        for row in revised:
+            row.label, row.revised_at = labels[row.event_time], now
+        session.add_all(new)
     return Stored(len(new), len(labels) - len(new) - len(revised), len(revised))

@@ -3,17 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnElement, Row, RowMapping, and_, func, or_, select
+from sqlalchemy import ColumnElement, RowMapping, and_, func, inspect, or_, select
 
-from bike_demand.store import tables
 from bike_demand.store.database import Database
+from bike_demand.store.tables import LoggedPrediction, Outcome, Worker
 
-predictions, outcomes = tables.predictions, tables.outcomes
-
-
-Logged: TypeAlias = Row[Any]  # a row of `tables.predictions`, with its columns as attributes
+predictions, outcomes = inspect(LoggedPrediction).columns, inspect(Outcome).columns
 
 
 @dataclass(frozen=True)
@@ -27,29 +23,17 @@ class Pair:
     label: float
 
 
-@dataclass(frozen=True)
-class Worker:
-    """A process that answers, and with what. No version: it has none yet."""
-
-    id: str
-    environment: str
-    version: int | None
-    deployment: str | None
-    other_version: int | None
-    seen_at: datetime
-
-
-def find(database: Database, prediction_id: str) -> Logged | None:
-    """The answer of that id; None where there is none."""
-    with database.reading() as connection:
-        return connection.execute(select(predictions).where(predictions.c.id == prediction_id)).one_or_none()
+def find(database: Database, prediction_id: str) -> LoggedPrediction | None:
+    """The prediction of that id; None where there is none."""
+    with database.reading() as session:
+        return session.get(LoggedPrediction, prediction_id)
 
 
 def outcome(database: Database, event_time: datetime) -> float | None:
     """The label of that event time; None while it is not known."""
     with database.reading() as connection:
         found: float | None = connection.scalar(
-            select(outcomes.c.label).where(outcomes.c.event_time == event_time)
+            select(outcomes.label).where(outcomes.event_time == event_time)
         )
         return found
 
@@ -60,10 +44,10 @@ def pairs(database: Database, version: int, other: int, since: datetime, until: 
     Of each the first prediction that was given, whichever of the two was shown. `prediction` is that of
     `version`, `other` that of `other`.
     """
-    was_shown = and_(predictions.c.version == version, predictions.c.other_version == other)
-    was_unseen = and_(predictions.c.version == other, predictions.c.other_version == version)
+    was_shown = and_(predictions.version == version, predictions.other_version == other)
+    was_unseen = and_(predictions.version == other, predictions.other_version == version)
     rows = _first_of_each_time(
-        database, since, until, or_(was_shown, was_unseen), predictions.c.other_prediction.is_not(None)
+        database, since, until, or_(was_shown, was_unseen), predictions.other_prediction.is_not(None)
     )
     found = []
     for row in rows:
@@ -77,12 +61,12 @@ def pairs(database: Database, version: int, other: int, since: datetime, until: 
 def waiting(database: Database, since: datetime, until: datetime) -> int:
     """How many event times from `since` to before `until` have a prediction, but no outcome yet."""
     statement = (
-        select(func.count(predictions.c.event_time.distinct()))
-        .outerjoin(outcomes, outcomes.c.event_time == predictions.c.event_time)
+        select(func.count(predictions.event_time.distinct()))
+        .outerjoin(Outcome, outcomes.event_time == predictions.event_time)
         .where(
-            predictions.c.event_time >= since,
-            predictions.c.event_time < until,
-            outcomes.c.event_time.is_(None),
+            predictions.event_time >= since,
+            predictions.event_time < until,
+            outcomes.event_time.is_(None),
         )
     )
     with database.reading() as connection:
@@ -92,23 +76,21 @@ def waiting(database: Database, since: datetime, until: datetime) -> int:
 def workers(database: Database, seen_within: float) -> list[Worker]:
     """The processes that said within so many seconds (wall time) what they answer with."""
     since = datetime.now(UTC) - timedelta(seconds=seen_within)
-    statement = select(tables.workers).where(tables.workers.c.seen_at >= since).order_by(tables.workers.c.id)
-    with database.reading() as connection:
-        return [Worker(**row) for row in connection.execute(statement).mappings()]
+    return database.all(select(Worker).where(Worker.seen_at >= since).order_by(Worker.id))
 
 
 def _first_of_each_time(
     database: Database, since: datetime, until: datetime, *where: ColumnElement[bool]
 ) -> Sequence[RowMapping]:
     """Of these predictions the first for each event time, with its label (None: not known), ascending."""
-    where = (*where, predictions.c.event_time >= since, predictions.c.event_time < until)
+    where = (*where, predictions.event_time >= since, predictions.event_time < until)
     place = func.row_number().over(
-        partition_by=predictions.c.event_time, order_by=(predictions.c.made_at, predictions.c.id)
+        partition_by=predictions.event_time, order_by=(predictions.made_at, predictions.id)
     )
-    first = select(predictions, place.label("place")).where(*where).subquery()
+    first = select(*predictions, place.label("place")).where(*where).subquery()
     statement = (
-        select(first, outcomes.c.label)
-        .outerjoin(outcomes, outcomes.c.event_time == first.c.event_time)
+        select(first, outcomes.label)
+        .outerjoin(Outcome, outcomes.event_time == first.c.event_time)
         .where(first.c.place == 1)
         .order_by(first.c.event_time)
     )

@@ -18,7 +18,7 @@ from typing import Any
 from bike_demand.core.settings import STATE, Alerts, Settings
 from bike_demand.store import event_log
 from bike_demand.store.database import Database
-from bike_demand.store.event_log import Alert
+from bike_demand.store.tables import Alert
 
 LOG, WEBHOOK = "log", "webhook"  # the channels
 FILE = STATE / "alerts.log"

@@ -24,8 +24,9 @@ from bike_demand.release.rescored import compared
 from bike_demand.release.rollback import last_good, roll_back
 from bike_demand.release.transitions import LIVE_SINCE_TAG
 from bike_demand.store import event_log
-from bike_demand.store.event_log import DONE, FAILED, LIVE, ROLL_BACK, Kind, Raised, Signal
+from bike_demand.store.event_log import DONE, FAILED, LIVE, ROLL_BACK, Signal
 from bike_demand.store.queries import first_time_after
+from bike_demand.store.tables import Kind, Raised
 from bike_demand.store.tracking import BLOCKED_TAG, CHAMPION, PREVIOUS, Version
 
 # Keys of a signal's evidence.

@@ -29,7 +29,8 @@ from bike_demand.release.ab.step import step
 from bike_demand.release.transitions import WAITING_TAG
 from bike_demand.store import event_log
 from bike_demand.store.database import Database, lock, open_database
-from bike_demand.store.event_log import TRAIN, Kind, Raised, Signal
+from bike_demand.store.event_log import TRAIN, Signal
+from bike_demand.store.tables import Kind, Raised
 from bike_demand.store.tracking import CHALLENGER, CHAMPION, PREVIOUS, Tracking
 
 LOOP = "loop"  # the name of its lock

@@ -6,12 +6,14 @@ from contextlib import closing
 from datetime import datetime
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
 from bike_demand.core.current import PROBLEM
 from bike_demand.core.settings import Settings
 from bike_demand.monitoring.summary import undelivered_lines
 from bike_demand.store import event_log
 from bike_demand.store.database import open_database
-from bike_demand.store.event_log import Incident
+from bike_demand.store.tables import Incident
 
 Emit = Callable[[str], None]
 
@@ -22,7 +24,7 @@ def report(settings: Settings, *, as_json: bool, emit: Emit) -> None:
         found = event_log.incidents(database)[::-1]
         failures = event_log.delivery_failures(database)
     if as_json:
-        emit(json.dumps([each.as_json() for each in found], indent=1))
+        emit(json.dumps(to_jsonable_python(found), indent=1))
         return
     for incident in found:
         for line in lines(incident):

@@ -25,8 +25,9 @@ from bike_demand.release.rescored import predictions
 from bike_demand.release.rollback import GUARD
 from bike_demand.release.transitions import LIVE_SINCE_TAG
 from bike_demand.store import event_log, history
-from bike_demand.store.event_log import DATA, ROLL_BACK, Incident, Kind, Raised
+from bike_demand.store.event_log import DATA, ROLL_BACK
 from bike_demand.store.queries import ShownPrediction, first_time_after, shown
+from bike_demand.store.tables import Incident, Kind, Raised
 from bike_demand.store.tracking import BLOCKED_TAG
 
 KINDS = (Kind.QUALITY, Kind.ERROR, Kind.RELEASE, Kind.LOOP)

@@ -16,7 +16,8 @@ from bike_demand.release import deploy as delivery
 from bike_demand.release import transitions
 from bike_demand.release.decision import page_of
 from bike_demand.store import event_log
-from bike_demand.store.event_log import BEGUN, DONE, FAILED, ROLL_BACK, TRAIN, Action
+from bike_demand.store.event_log import BEGUN, DONE, FAILED, ROLL_BACK, TRAIN
+from bike_demand.store.tables import Action
 from bike_demand.store.tracking import DEPLOYMENT_TAG, Run
 from bike_demand.training import steps
 

@@ -21,7 +21,8 @@ from bike_demand.core.settings import EVIDENTLY, REPORTS, STATE, Drift
 from bike_demand.data.features import to_matrix
 from bike_demand.handoff import INPUT_NAME, OUTPUT_NAME, read_handoff
 from bike_demand.runtime import open_session
-from bike_demand.store.event_log import Kind, Signal
+from bike_demand.store.event_log import Signal
+from bike_demand.store.tables import Kind
 from bike_demand.store.tracking import HANDOFF_ARTIFACT, Tracking, Version
 
 PAGE = REPORTS / "drift.html"

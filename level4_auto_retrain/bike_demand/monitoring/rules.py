@@ -16,8 +16,8 @@ import numpy.typing as npt
 from scipy.special import stdtrit
 
 from bike_demand.core.settings import Settings, Trigger
-from bike_demand.store.event_log import Kind, Signal
-from bike_demand.store.history import Day
+from bike_demand.store.event_log import Signal
+from bike_demand.store.tables import Day, Kind
 from bike_demand.store.tracking import Version
 
 DAY = timedelta(days=1)

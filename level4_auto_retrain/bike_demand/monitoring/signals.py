@@ -15,9 +15,9 @@ from bike_demand.monitoring import drift, rules
 from bike_demand.monitoring.gathered import gathered_rows
 from bike_demand.store import expected_ranges, history
 from bike_demand.store.database import Database
-from bike_demand.store.event_log import Kind, Signal
-from bike_demand.store.expected_ranges import ExpectedRange
-from bike_demand.store.history import Answer, Day
+from bike_demand.store.event_log import Signal
+from bike_demand.store.history import Answer
+from bike_demand.store.tables import Day, ExpectedRange, Kind
 from bike_demand.store.tracking import Tracking, Version
 
 WEEK = timedelta(days=7)

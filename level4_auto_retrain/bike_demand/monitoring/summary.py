@@ -6,6 +6,8 @@ from contextlib import closing
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
 from bike_demand.clock import now as now_of
 from bike_demand.core.current import PROBLEM, shown
 from bike_demand.core.settings import Settings
@@ -13,8 +15,8 @@ from bike_demand.monitoring import drift
 from bike_demand.monitoring.signals import Evaluation, evaluate_signals
 from bike_demand.store import event_log, history
 from bike_demand.store.database import Database, open_database
-from bike_demand.store.event_log import ROLL_BACK, TRAIN, Kind, Raised, Signal
-from bike_demand.store.history import Day
+from bike_demand.store.event_log import ROLL_BACK, TRAIN, Signal
+from bike_demand.store.tables import Day, Kind, Raised
 from bike_demand.store.tracking import Tracking
 
 LOOKED_AT = (
@@ -69,7 +71,7 @@ def _content(database: Database, evaluation: Evaluation) -> dict[str, Any]:
             }
             for each in signals
         ],
-        "incidents": [each.as_json() for each in event_log.incidents(database)],
+        "incidents": to_jsonable_python(event_log.incidents(database)),
         "trainings": [
             {
                 "at": each.at.isoformat(),

@@ -16,9 +16,9 @@ from bike_demand.serving.live_models import LiveModels
 from bike_demand.serving.metrics import Metrics, Traffic
 from bike_demand.store import event_log, expected_ranges
 from bike_demand.store.database import Database, open_database
-from bike_demand.store.event_log import Action, Alert, Incident, Kind, Raised
-from bike_demand.store.history import Day, days, drifts
-from bike_demand.store.queries import Worker, workers
+from bike_demand.store.history import days, drifts
+from bike_demand.store.queries import workers
+from bike_demand.store.tables import Action, Alert, Day, Incident, Kind, Raised, Worker
 
 CACHE_SECONDS = 1.0  # many viewers cost one reading of the database a second
 RECENT_DAYS = 14  # of the moving averages

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from bike_demand.core.current import Inputs, time_of
 from bike_demand.core.settings import Fallbacks
-from bike_demand.store.expected_ranges import ExpectedRange
+from bike_demand.store.tables import ExpectedRange
 
 # By field, the value that the models were given in the place of what was sent.
 Replaced = Mapping[str, float]
@@ -20,7 +20,7 @@ class _Check(NamedTuple):
     field: str
     low: float
     high: float
-    by_hour: tuple[float, ...]
+    by_hour: Sequence[float]
     since: datetime  # rows before or after these were asked for long ago or far ahead: not for this range
     until: datetime
 

@@ -3,36 +3,20 @@
 Times are in the time of the feed, but for when an alert was delivered.
 """
 
-import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any
 
-from pydantic_core import to_jsonable_python
-from sqlalchemy import ColumnElement, Connection, Table, func, insert, select, text, update
+from sqlalchemy import func, select
 
-from bike_demand.store import loop_tables as tables
-from bike_demand.store.database import Database, upsert
+from bike_demand.store.database import Database
+from bike_demand.store.tables import Action, Alert, Fact, Incident, Kind, Raised, RegressionCase
 
 JSON = Any  # what JSON can hold
 TRAIN, ROLL_BACK, LIVE = "train", "roll back", "live"  # kinds of action
 BEGUN, DONE, FAILED = "begun", "done", "failed"  # their states
 DATA = "data"  # the kind of regression case
-
-
-class Kind(StrEnum):
-    """What a signal is about; each kind has its own response."""
-
-    QUALITY = "data-quality"  # never train on it
-    DRIFT = "input-drift"  # report only
-    ERROR = "error-drift"  # train
-    RELEASE = "bad-release"  # roll back
-    NO_MODEL = "no-model"  # train the first one
-    AGE = "age"  # train
-    LOOP = "loop"  # the loop itself fails
 
 
 @dataclass(frozen=True)
@@ -50,20 +34,6 @@ class Signal:
 
 
 @dataclass(frozen=True)
-class Raised:
-    """A stored signal. It is open until `ended_at`; None: it still is."""
-
-    id: int
-    kind: Kind
-    subject: str
-    first_at: datetime
-    last_at: datetime
-    says: str
-    evidence: dict[str, JSON]
-    ended_at: datetime | None
-
-
-@dataclass(frozen=True)
 class Change:
     """What a monitoring cycle did to the signals: those that are new, that go on, and that just ended."""
 
@@ -77,84 +47,6 @@ class Change:
         return tuple(sorted((*self.going_on, *self.new), key=lambda each: each.id))
 
 
-@dataclass(frozen=True)
-class Incident:
-    """What went wrong: since when, when and by what it was noticed, what was done, and what it cost.
-
-    `done` holds {"at", "what"}; `cost` is known at the end; `regression_case` is an id.
-    """
-
-    id: int
-    kind: Kind
-    subject: str
-    since: datetime
-    noticed_at: datetime
-    noticed_by: str
-    done: list[dict[str, str]]
-    ended_at: datetime | None
-    cost: dict[str, JSON] | None
-    regression_case: int | None
-
-    def as_json(self) -> dict[str, JSON]:
-        """All of it as JSON has it."""
-        found: dict[str, JSON] = to_jsonable_python(vars(self))
-        return found
-
-
-@dataclass(frozen=True)
-class Alert:
-    """A message to people. `body`: happened, evidence, done, you_may.
-
-    `delivered`, by channel: when it went out (wall time, ISO 8601); None: not tried yet; {"reason", "final"}:
-    the last attempt failed, for good if `final`.
-    """
-
-    id: str
-    key: str
-    at: datetime
-    title: str
-    body: dict[str, JSON]
-    delivered: dict[str, JSON]
-
-    def is_outstanding(self, channel: str) -> bool:
-        """Whether it is still to go out by this channel."""
-        state = self.delivered.get(channel, "")
-        return state is None or (isinstance(state, dict) and not state["final"])
-
-
-@dataclass(frozen=True)
-class Action:
-    """What the loop began, and its outcome. `signal` is the id of the one that it responds to."""
-
-    id: int
-    kind: str
-    signal: int | None
-    reason: str
-    at: datetime
-    state: str
-    version: int | None
-    detail: dict[str, JSON]
-
-
-@dataclass(frozen=True)
-class RegressionCase:
-    """Bad data that got through once. `content` is what `data` makes of it: the case and its rows."""
-
-    id: int
-    incident: int
-    kind: str
-    content: dict[str, JSON]
-
-
-@dataclass(frozen=True)
-class Fact:
-    """What the loop published for the status document, as known at `as_of`."""
-
-    name: str
-    content: JSON
-    as_of: datetime
-
-
 # ---- signals
 
 
@@ -163,26 +55,26 @@ def raise_signals(database: Database, signals: Iterable[Signal], now: datetime) 
 
     Of several with the same kind and subject the first counts. Raises UnreachableError.
     """
-    table = tables.signals
     seen: dict[tuple[Kind, str], Signal] = {}
     for signal in signals:
         seen.setdefault((signal.kind, signal.subject), signal)
     new, going_on, ended = [], [], []
-    with _changing(database, table) as connection:
-        rows = [_raised(row) for row in _rows(connection, table, table.c.ended_at.is_(None))]
+    with database.writing(Raised) as session:
+        rows = session.scalars(select(Raised).where(Raised.ended_at.is_(None)).order_by(Raised.id))
         known = {(each.kind, each.subject): each for each in rows}
         for key, signal in seen.items():
-            values = {"last_at": signal.at, "says": signal.says, "evidence": signal.evidence}
-            if key in known:
-                _update(connection, table, known[key].id, **values)
-                going_on.append(replace(known[key], **values))  # type: ignore[arg-type]
+            if (row := known.get(key)) is not None:
+                row.last_at, row.says, row.evidence = signal.at, signal.says, signal.evidence
+                going_on.append(row)
             else:
-                first = {"kind": str(signal.kind), "subject": signal.subject, "first_at": signal.at}
-                new.append(_raised(_insert(connection, table, **first, **values, ended_at=None)))
+                row = Raised(*key, signal.at, signal.at, signal.says, signal.evidence)
+                session.add(row)
+                session.flush()
+                new.append(row)
         for key, row in known.items():
             if key not in seen:
-                _update(connection, table, row.id, ended_at=now)
-                ended.append(replace(row, ended_at=now))
+                row.ended_at = now
+                ended.append(row)
     return Change(tuple(new), tuple(going_on), tuple(ended))
 
 
@@ -193,12 +85,7 @@ def open_signals(database: Database) -> list[Raised]:
 
 def signals(database: Database) -> list[Raised]:
     """All signals there ever were, oldest first."""
-    with database.reading() as connection:
-        return [_raised(row) for row in _rows(connection, tables.signals)]
-
-
-def _raised(row: Mapping[str, Any]) -> Raised:
-    return Raised(**{**row, "kind": Kind(row["kind"])})
+    return database.all(select(Raised).order_by(Raised.id))
 
 
 # ---- incidents
@@ -208,40 +95,34 @@ def open_incident(
     database: Database, kind: Kind, subject: str, *, since: datetime, noticed_at: datetime, noticed_by: str
 ) -> Incident:
     """The open incident of this kind and subject; a new one where there is none."""
-    table = tables.incidents
-    with _changing(database, table) as connection:
-        same = (table.c.kind == str(kind), table.c.subject == subject, table.c.ended_at.is_(None))
-        if found := _rows(connection, table, *same):
-            return _incident(found[0])
-        values = {"since": since, "noticed_at": noticed_at, "noticed_by": noticed_by, "done": []}
-        ends: dict[str, Any] = {"ended_at": None, "cost": None, "regression_case": None}
-        return _incident(_insert(connection, table, kind=str(kind), subject=subject, **values, **ends))
+    same = select(Incident).filter_by(kind=kind, subject=subject, ended_at=None)
+    with database.writing(Incident) as session:
+        incident = session.scalar(same)
+        if incident is None:
+            incident = Incident(kind, subject, since, noticed_at, noticed_by)
+            session.add(incident)
+    return incident
 
 
 def note_done(database: Database, incident: int, at: datetime, what: str) -> None:
     """Add what was done about an incident; the same is not added twice."""
-    table = tables.incidents
-    with _changing(database, table) as connection:
-        done = list(connection.scalar(select(table.c.done).where(table.c.id == incident)) or [])
-        if all(each["what"] != what for each in done):
-            _update(connection, table, incident, done=[*done, {"at": at.isoformat(), "what": what}])
+    with database.writing(Incident) as session:
+        found = session.get_one(Incident, incident)
+        if all(each["what"] != what for each in found.done):
+            found.done = [*found.done, {"at": at.isoformat(), "what": what}]
 
 
 def end_incident(database: Database, incident: int, at: datetime, cost: Mapping[str, JSON]) -> None:
     """Close an incident, with what it cost."""
-    with database.writing() as connection:
-        _update(connection, tables.incidents, incident, ended_at=at, cost=dict(cost))
+    with database.writing(Incident) as session:
+        found = session.get_one(Incident, incident)
+        found.ended_at, found.cost = at, dict(cost)
 
 
 def incidents(database: Database, *, only_open: bool = False) -> list[Incident]:
     """All incidents, or those that are open, oldest first."""
-    with database.reading() as connection:
-        found = [_incident(row) for row in _rows(connection, tables.incidents)]
+    found = database.all(select(Incident).order_by(Incident.id))
     return [each for each in found if each.ended_at is None] if only_open else found
-
-
-def _incident(row: Mapping[str, Any]) -> Incident:
-    return Incident(**{**row, "kind": Kind(row["kind"])})
 
 
 # ---- alerts
@@ -258,12 +139,11 @@ def put_alert(
     channels: Sequence[str],
 ) -> Alert | None:
     """Store an alert for delivery by these channels; None: its key was alerted after `quiet_since`."""
-    table = tables.alerts
-    alert = Alert(str(uuid.uuid4()), key, at, title, dict(body), dict.fromkeys(channels))
-    with _changing(database, table) as connection:
-        if any(_rows(connection, table, table.c.key == key, table.c.at > quiet_since)):
+    with database.writing(Alert) as session:
+        if session.scalar(select(Alert).where(Alert.key == key, Alert.at > quiet_since).limit(1)):
             return None
-        connection.execute(insert(table), [vars(alert)])
+        alert = Alert(key, at, title, dict(body), dict.fromkeys(channels))
+        session.add(alert)
     return alert
 
 
@@ -297,23 +177,19 @@ def delivery_failures(database: Database, limit: int = 1000) -> list[dict[str, J
 
 def alerts(database: Database, limit: int = 50) -> list[Alert]:
     """The latest alerts, newest first."""
-    table = tables.alerts
-    statement = select(table).order_by(table.c.at.desc(), table.c.id).limit(limit)
-    with database.reading() as connection:
-        return [Alert(**row) for row in connection.execute(statement).mappings()]
+    return database.all(select(Alert).order_by(Alert.at.desc(), Alert.id).limit(limit))
 
 
 def count_alerts(database: Database) -> int:
     """How many alerts there ever were."""
-    with database.reading() as connection:
-        return connection.scalar(select(func.count()).select_from(tables.alerts)) or 0
+    with database.reading() as session:
+        return session.scalar(select(func.count()).select_from(Alert)) or 0
 
 
 def _set_delivery(database: Database, alert: str, channel: str, state: JSON) -> None:
-    table = tables.alerts
-    with _changing(database, table) as connection:
-        known = connection.scalar(select(table.c.delivered).where(table.c.id == alert)) or {}
-        _update(connection, table, alert, delivered={**known, channel: state})
+    with database.writing(Alert) as session:
+        found = session.get_one(Alert, alert)
+        found.delivered = {**found.delivered, channel: state}
 
 
 # ---- actions
@@ -329,13 +205,12 @@ def begin(
     detail: Mapping[str, JSON] | None = None,
 ) -> Action:
     """Store that an action begins. One of its kind that has not ended is returned instead."""
-    table = tables.actions
-    with _changing(database, table) as connection:
-        begun = _rows(connection, table, table.c.kind == kind, table.c.state == BEGUN)
-        values = {"kind": kind, "signal": signal, "reason": reason, "at": at, "detail": dict(detail or {})}
-        if begun:
-            return Action(**begun[0])
-        return Action(**_insert(connection, table, **values, state=BEGUN, version=None))
+    with database.writing(Action) as session:
+        action = session.scalar(select(Action).filter_by(kind=kind, state=BEGUN))
+        if action is None:
+            action = Action(kind, signal, reason, at, BEGUN, detail=dict(detail or {}))
+            session.add(action)
+    return action
 
 
 def write_action(
@@ -347,12 +222,10 @@ def write_action(
     detail: Mapping[str, JSON] | None = None,
 ) -> None:
     """Store the outcome of an action so far; what is not given stays as it is, `detail` is added to."""
-    table = tables.actions
-    with _changing(database, table) as connection:
-        known = connection.scalar(select(table.c.detail).where(table.c.id == action)) or {}
-        given = {"state": state, "version": version}
-        values = {name: value for name, value in given.items() if value is not None}
-        _update(connection, table, action, detail={**known, **(detail or {})}, **values)
+    with database.writing(Action) as session:
+        found = session.get_one(Action, action)
+        found.state, found.version = state or found.state, version or found.version
+        found.detail = {**found.detail, **(detail or {})}
 
 
 def under_way(database: Database) -> list[Action]:
@@ -362,9 +235,7 @@ def under_way(database: Database) -> list[Action]:
 
 def actions(database: Database, kind: str | None = None) -> list[Action]:
     """The actions of a kind (None: of all kinds), oldest first."""
-    with database.reading() as connection:
-        found = [Action(**row) for row in _rows(connection, tables.actions)]
-    return [each for each in found if kind in (None, each.kind)]
+    return [each for each in database.all(select(Action).order_by(Action.id)) if kind in (None, each.kind)]
 
 
 # ---- regression cases
@@ -372,19 +243,19 @@ def actions(database: Database, kind: str | None = None) -> list[Action]:
 
 def add_regression_case(database: Database, incident: int, kind: str, content: Mapping[str, JSON]) -> int:
     """Keep the case of an incident for good; its id. An incident has at most one of a kind."""
-    table = tables.regression_cases
-    with _changing(database, table) as connection:
-        for known in _rows(connection, table, table.c.incident == incident, table.c.kind == kind):
-            return int(known["id"])
-        row = _insert(connection, table, incident=incident, kind=kind, content=dict(content))
-        _update(connection, tables.incidents, incident, regression_case=row["id"])
-        return int(row["id"])
+    with database.writing(RegressionCase) as session:
+        case = session.scalar(select(RegressionCase).filter_by(incident=incident, kind=kind))
+        if case is None:
+            case = RegressionCase(incident, kind, dict(content))
+            session.add(case)
+            session.flush()
+            session.get_one(Incident, incident).regression_case = case.id
+    return case.id
 
 
 def regression_cases(database: Database) -> list[RegressionCase]:
     """All regression cases, oldest first."""
-    with database.reading() as connection:
-        return [RegressionCase(**row) for row in _rows(connection, tables.regression_cases)]
+    return database.all(select(RegressionCase).order_by(RegressionCase.id))
 
 
 # ---- what is published for the status document
@@ -392,41 +263,11 @@ def regression_cases(database: Database) -> list[RegressionCase]:
 
 def publish(database: Database, contents: Mapping[str, JSON], as_of: datetime) -> None:
     """Store these facts by name, in the place of what was published by these names before."""
-    rows = [{"name": name, "content": content, "as_of": as_of} for name, content in contents.items()]
-    with database.writing() as connection:
-        upsert(database, connection, tables.facts, rows)
+    with database.writing() as session:
+        for name, content in contents.items():
+            session.merge(Fact(name, content, as_of))
 
 
 def published(database: Database) -> dict[str, Fact]:
     """All facts, by name."""
-    with database.reading() as connection:
-        rows = connection.execute(select(tables.facts)).mappings().all()
-    return {row["name"]: Fact(**row) for row in rows}
-
-
-# ---- all of them
-
-
-@contextmanager
-def _changing(database: Database, table: Table) -> Iterator[Connection]:
-    """A transaction that reads rows before it writes them: two of them take turns, as sqlite's do anyhow."""
-    with database.writing() as connection:
-        if database.engine.dialect.name == "postgresql":
-            connection.execute(text(f"LOCK TABLE {table.name} IN SHARE ROW EXCLUSIVE MODE"))
-        yield connection
-
-
-def _rows(connection: Connection, table: Table, *where: ColumnElement[bool]) -> list[dict[str, Any]]:
-    found = connection.execute(select(table).where(*where).order_by(table.c.id)).mappings()
-    return [dict(row) for row in found]
-
-
-def _insert(connection: Connection, table: Table, **values: Any) -> dict[str, Any]:
-    """The row as it was inserted, with its new id."""
-    key = connection.execute(insert(table).values(**values)).inserted_primary_key
-    assert key is not None
-    return {"id": key[0], **values}
-
-
-def _update(connection: Connection, table: Table, row: int | str, **values: Any) -> None:
-    connection.execute(update(table).where(table.c.id == row).values(**values))
+    return {each.name: each for each in database.all(select(Fact))}

@@ -3,7 +3,6 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import fmean
 
@@ -11,28 +10,12 @@ from sqlalchemy import select
 
 from bike_demand.core.current import FIELDS, ROWS_A_DAY, Inputs, time_of
 from bike_demand.core.settings import Ranges
-from bike_demand.store import loop_tables as tables
-from bike_demand.store.database import Database, upsert
-from bike_demand.store.tables import predictions
+from bike_demand.store.database import Database
+from bike_demand.store.tables import ExpectedRange, LoggedPrediction
 
 HOURS = 24
 LEAST = ROWS_A_DAY  # good rows that make an expected range
 OFTEN_NULL = 0.25  # a field that is missing in more of the rows may be missing
-
-
-@dataclass(frozen=True)
-class ExpectedRange:
-    """What to expect of a field, in its unit: from `low` to `high`, and its mean at each hour of the day.
-
-    A field that has one is expected to have a value: one that is often null has none. `as_of` is in the time
-    of the feed.
-    """
-
-    field: str
-    low: float
-    high: float
-    by_hour: tuple[float, ...]  # 24, by the hour of the day
-    as_of: datetime
 
 
 def compute(
@@ -60,7 +43,7 @@ def compute(
                 field=name,
                 low=max(low, min(value for _, value in values) - margin),
                 high=min(high, max(value for _, value in values) + margin),
-                by_hour=tuple(round(fmean(each) if each else mean, 4) for each in by_hour),
+                by_hour=[round(fmean(each) if each else mean, 4) for each in by_hour],
                 as_of=now,
             )
         )
@@ -75,26 +58,20 @@ def publish(database: Database, ranges: Sequence[ExpectedRange]) -> None:
     for each in ranges:
         if len(each.by_hour) != HOURS or not all(map(math.isfinite, (each.low, each.high, *each.by_hour))):
             raise ValueError(f"not an expected range: {each}")
-    with database.writing() as connection:
-        rows = [{**vars(each), "by_hour": list(each.by_hour)} for each in ranges]
-        upsert(database, connection, tables.expected_ranges, rows)
+    with database.writing() as session:
+        for each in ranges:
+            session.merge(each)
 
 
 def read(database: Database) -> dict[str, ExpectedRange]:
     """The ranges in force, by field."""
-    with database.reading() as connection:
-        rows = (
-            connection.execute(select(tables.expected_ranges).order_by(tables.expected_ranges.c.field))
-            .mappings()
-            .all()
-        )
-    return {row["field"]: ExpectedRange(**{**row, "by_hour": tuple(row["by_hour"])}) for row in rows}
+    return {each.field: each for each in database.all(select(ExpectedRange).order_by(ExpectedRange.field))}
 
 
 def replaced(database: Database, since: datetime) -> dict[str, int]:
     """By field, in how many predictions for event times from `since` on its value was replaced."""
-    statement = select(predictions.c.replaced).where(
-        predictions.c.event_time >= since, predictions.c.replaced.is_not(None)
+    statement = select(LoggedPrediction.replaced).where(
+        LoggedPrediction.event_time >= since, LoggedPrediction.replaced.is_not(None)
     )
     with database.reading() as connection:
         return dict(Counter(field for each in connection.scalars(statement) for field in each))

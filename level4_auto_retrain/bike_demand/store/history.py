@@ -6,7 +6,7 @@ The log has every answer; this has one row for each day and version, so that yea
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -14,10 +14,8 @@ from sqlalchemy import func, select
 
 from bike_demand.core.current import NUMERIC, PROBLEM, TIME, Inputs, target_of, time_of
 from bike_demand.core.problem import EARLIEST
-from bike_demand.store.database import Database, upsert
-from bike_demand.store.loop_tables import days as table
-from bike_demand.store.loop_tables import drift
-from bike_demand.store.tables import outcomes, predictions
+from bike_demand.store.database import Database
+from bike_demand.store.tables import Day, DriftReport, LoggedPrediction, Outcome
 
 WEEK = timedelta(days=7)
 ALL = 0  # in the table, the version of all versions together
@@ -42,51 +40,22 @@ class Answer:
         return self.other_prediction if self.other_version == version else None
 
 
-@dataclass(frozen=True)
-class Day:
-    """One day of one version, or of all together (`version` None): then what users were given, which is the
-    first prediction for each event time. Errors, bias and target are sums over rows.
-
-    Of `rows` predicted, the label of `known` is known. For `baseline_rows` of them that of the same time a
-    week before is known too: predicting it would have been off by `baseline_error`, the model was by
-    `paired_error`. `predictions` and each of `features`: mean, sd, min, p10, p50, p90, max, nulls (None: no
-    value). `quality`: {field: {check: rows}} of what was wrong with what was asked.
-    """
-
-    day: date
-    version: int | None
-    rows: int
-    known: int
-    error: float
-    bias: float
-    target: float
-    baseline_rows: int
-    baseline_error: float
-    paired_error: float
-    predictions: Summary = field(default_factory=dict)
-    features: Mapping[str, Summary] = field(default_factory=dict)
-    quality: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-
-
 def days(database: Database, since: date, until: date, version: int | None = None) -> list[Day]:
     """The kept days from `since` to before `until`, ascending, of a version or of all together (None).
 
     A day in which nothing was answered has none.
     """
-    statement = (
-        select(table)
-        .where(table.c.day >= since, table.c.day < until, table.c.version == (version or ALL))
-        .order_by(table.c.day)
+    return database.all(
+        select(Day)
+        .where(Day.day >= since, Day.day < until, Day.version == (version or ALL))
+        .order_by(Day.day)
     )
-    with database.reading() as connection:
-        rows = connection.execute(statement).mappings().all()
-    return [Day(**{**row, "version": row["version"] or None}) for row in rows]
 
 
 def last_day(database: Database) -> date | None:
     """The newest kept day; None: there is none yet."""
     with database.reading() as connection:
-        newest: date | None = connection.scalar(select(func.max(table.c.day)))
+        newest: date | None = connection.scalar(select(func.max(Day.day)))
     return newest
 
 
@@ -94,7 +63,7 @@ def first_time(database: Database) -> datetime | None:
     """The earliest event time that was predicted; None: nothing was."""
     with database.reading() as connection:
         moment: datetime | None = connection.scalar(
-            select(func.min(predictions.c.event_time)).where(predictions.c.event_time >= EARLIEST)
+            select(func.min(LoggedPrediction.event_time)).where(LoggedPrediction.event_time >= EARLIEST)
         )
     return moment
 
@@ -103,9 +72,9 @@ def answers(database: Database, since: datetime, until: datetime) -> list[Answer
     """All answers from `since` to before `until`: by event time, and in the order they were given."""
     names = ("event_time", "inputs", "prediction", "version", "other_prediction", "other_version")
     statement = (
-        select(*(predictions.c[name] for name in names))
-        .where(predictions.c.event_time >= since, predictions.c.event_time < until)
-        .order_by(predictions.c.event_time, predictions.c.made_at, predictions.c.id)
+        select(*(getattr(LoggedPrediction, name) for name in names))
+        .where(LoggedPrediction.event_time >= since, LoggedPrediction.event_time < until)
+        .order_by(LoggedPrediction.event_time, LoggedPrediction.made_at, LoggedPrediction.id)
     )
     with database.reading() as connection:
         rows = connection.execute(statement).mappings().all()
@@ -132,8 +101,8 @@ def first_answers(given: Iterable[Answer]) -> list[Answer]:
 
 def labels(database: Database, since: datetime, until: datetime) -> dict[datetime, float]:
     """The labels that were reported to the application, from `since` to before `until`."""
-    statement = select(outcomes.c.event_time, outcomes.c.label).where(
-        outcomes.c.event_time >= since, outcomes.c.event_time < until
+    statement = select(Outcome.event_time, Outcome.label).where(
+        Outcome.event_time >= since, Outcome.event_time < until
     )
     with database.reading() as connection:
         return dict(connection.execute(statement).tuples().all())
@@ -173,21 +142,21 @@ def keep(
                     _sums(list(said.items()), known)
                     | {"day": day, "version": version, "features": {}, "quality": {}}
                 )
-    with database.writing() as connection:
-        upsert(database, connection, table, rows)
+    with database.writing() as session:
+        for row in rows:
+            session.merge(Day(**row))
 
 
 def keep_drift(database: Database, at: datetime, content: Mapping[str, Any]) -> None:
     """Keep what the drift tests found at a time of the feed."""
-    with database.writing() as connection:
-        upsert(database, connection, drift, [{"at": at, "content": dict(content)}])
+    with database.writing() as session:
+        session.merge(DriftReport(at, dict(content)))
 
 
 def drifts(database: Database, limit: int = 1) -> list[tuple[datetime, dict[str, Any]]]:
     """What the latest drift tests found, newest first."""
-    statement = select(drift.c.at, drift.c.content).order_by(drift.c.at.desc()).limit(limit)
-    with database.reading() as connection:
-        return [(row.at, row.content) for row in connection.execute(statement)]
+    found = database.all(select(DriftReport).order_by(DriftReport.at.desc()).limit(limit))
+    return [(each.at, each.content) for each in found]
 
 
 def summary(values: Sequence[float | None]) -> dict[str, float | None]:

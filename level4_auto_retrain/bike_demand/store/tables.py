@@ -1,20 +1,20 @@
-"""The tables, as the newest migration leaves them."""
+"""The tables of the production database: predictions, outcomes, workers, and what the loop keeps.
 
-from datetime import UTC, datetime
+Moments without a zone are in the time of the feed, as event times are; `Utc` is the machine's clock. Changed
+here, the tables need a migration: a test compares the two.
+"""
 
-from sqlalchemy import (
-    JSON,
-    Column,
-    DateTime,
-    Dialect,
-    Float,
-    Index,
-    Integer,
-    MetaData,
-    String,
-    Table,
-)
+from dataclasses import fields
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from pydantic import create_model
+from pydantic_core import core_schema
+from sqlalchemy import JSON, DateTime, Dialect, Enum, ForeignKey, Index, String, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
 from sqlalchemy.types import TypeDecorator
+from uuid_utils import uuid7
 
 REVISION = "0002"  # of the newest migration
 
@@ -32,46 +32,253 @@ class Utc(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC)
 
 
-metadata = MetaData()
+class Kind(StrEnum):
+    """What a signal is about; each kind has its own response."""
 
-# One row for each row that was predicted. `inputs` are its other fields, as they were sent. The model that
-# was shown is `version`; `other` predicted too, unseen, as challenger, champion, shadow or previous.
-predictions = Table(
-    "predictions",
-    metadata,
-    Column("id", String(36), primary_key=True),
-    Column("made_at", Utc, nullable=False),
-    Column("client", String(100), nullable=False),
-    Column("event_time", DateTime, nullable=False),
-    Column("inputs", JSON, nullable=False),
-    Column("prediction", Float, nullable=False),
-    Column("variant", String(20), nullable=False),
-    Column("version", Integer, nullable=False),
-    Column("deployment", String(64), nullable=False),
-    Column("other_prediction", Float),
-    Column("other_version", Integer),
-    Column("other_role", String(20)),
+    QUALITY = "data-quality"  # never train on it
+    DRIFT = "input-drift"  # report only
+    ERROR = "error-drift"  # train
+    RELEASE = "bad-release"  # roll back
+    NO_MODEL = "no-model"  # train the first one
+    AGE = "age"  # train
+    LOOP = "loop"  # the loop itself fails
+
+
+class Base(MappedAsDataclass, DeclarativeBase):
+    """What all tables share: how types of Python are stored."""
+
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        Kind: Enum(Kind, native_enum=False, length=20, values_callable=lambda kinds: list(map(str, kinds))),
+        list[float]: JSON,
+        dict[str, Any]: JSON(none_as_null=True),
+        list[dict[str, Any]]: JSON(none_as_null=True),
+    }
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, *_: Any) -> core_schema.CoreSchema:
+        """In a pydantic model, a row is an object with a key for each column."""
+        names = {each.name: (each.type, ...) for each in fields(cls)}
+        parsed = create_model(cls.__name__, **names)  # type: ignore[call-overload]
+
+        def restore(values: Any) -> Any:
+            row = cls(**{each.name: getattr(values, each.name) for each in fields(cls) if each.init})
+            for each in fields(cls):
+                setattr(row, each.name, getattr(values, each.name))
+            return row
+
+        return core_schema.union_schema(
+            [
+                core_schema.is_instance_schema(cls),
+                core_schema.no_info_after_validator_function(restore, parsed.__pydantic_core_schema__),
+            ],
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                lambda row: {name: getattr(row, name) for name in names}
+            ),
+        )
+
+
+class LoggedPrediction(Base):
+    """A row that was predicted.
+
+    `inputs` are its other fields, as they were sent. The model that was shown is `version`; `other_version`
+    predicted too, unseen, in the role of challenger, champion, shadow or previous.
+    """
+
+    __tablename__ = "predictions"
+    __table_args__ = (Index("predictions_by_event_time", "event_time"),)
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    made_at: Mapped[datetime] = mapped_column(Utc)
+    client: Mapped[str] = mapped_column(String(100))
+    event_time: Mapped[datetime]
+    inputs: Mapped[dict[str, Any]]
+    prediction: Mapped[float]
+    variant: Mapped[str] = mapped_column(String(20))
+    version: Mapped[int]
+    deployment: Mapped[str] = mapped_column(String(36))
+    other_prediction: Mapped[float | None] = mapped_column(default=None)
+    other_version: Mapped[int | None] = mapped_column(default=None)
+    other_role: Mapped[str | None] = mapped_column(String(20), default=None)
     # Fields that were not answered as they were asked, each with the value that the models were given.
-    Column("replaced", JSON(none_as_null=True)),
-    Index("predictions_by_event_time", "event_time"),
-)
+    replaced: Mapped[dict[str, Any] | None] = mapped_column(default=None)
 
-outcomes = Table(
-    "outcomes",
-    metadata,
-    Column("event_time", DateTime, primary_key=True),
-    Column("label", Float, nullable=False),
-    Column("received_at", Utc, nullable=False),
-    Column("revised_at", Utc),
-)
 
-workers = Table(
-    "workers",
-    metadata,
-    Column("id", String(200), primary_key=True),
-    Column("environment", String(50), nullable=False),
-    Column("version", Integer),
-    Column("deployment", String(64)),
-    Column("other_version", Integer),
-    Column("seen_at", Utc, nullable=False),
-)
+class Outcome(Base):
+    """What became known of an event time."""
+
+    __tablename__ = "outcomes"
+
+    event_time: Mapped[datetime] = mapped_column(primary_key=True)
+    label: Mapped[float]
+    received_at: Mapped[datetime] = mapped_column(Utc)
+    revised_at: Mapped[datetime | None] = mapped_column(Utc, default=None)
+
+
+class Worker(Base):
+    """A process that serves, and what it serves. No version: it has none yet."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[str] = mapped_column(String(200), primary_key=True)
+    environment: Mapped[str] = mapped_column(String(50))
+    version: Mapped[int | None]
+    deployment: Mapped[str | None] = mapped_column(String(36))
+    other_version: Mapped[int | None]
+    seen_at: Mapped[datetime] = mapped_column(Utc)
+
+
+def _one_each(name: str, where: str, *columns: str) -> Index:
+    """At most one row with these values of columns where the condition holds."""
+    condition = text(where)
+    return Index(name, *columns, unique=True, sqlite_where=condition, postgresql_where=condition)
+
+
+class Raised(Base):
+    """A signal: one open row per kind and subject, updated while it goes on, then closed by `ended_at`."""
+
+    __tablename__ = "signals"
+    __table_args__ = (_one_each("signals_open", "ended_at IS NULL", "kind", "subject"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, init=False)
+    kind: Mapped[Kind]
+    subject: Mapped[str] = mapped_column(String(100))
+    first_at: Mapped[datetime]
+    last_at: Mapped[datetime]
+    says: Mapped[str]
+    evidence: Mapped[dict[str, Any]]
+    ended_at: Mapped[datetime | None] = mapped_column(default=None)
+
+
+class Incident(Base):
+    """What went wrong: since when, when and by what it was noticed, what was done, and what it cost.
+
+    `done` holds {"at", "what"}; `cost` is known at the end; `regression_case` is an id.
+    """
+
+    __tablename__ = "incidents"
+    __table_args__ = (_one_each("incidents_open", "ended_at IS NULL", "kind", "subject"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, init=False)
+    kind: Mapped[Kind]
+    subject: Mapped[str] = mapped_column(String(100))
+    since: Mapped[datetime]
+    noticed_at: Mapped[datetime]
+    noticed_by: Mapped[str]
+    done: Mapped[list[dict[str, Any]]] = mapped_column(default_factory=list)
+    ended_at: Mapped[datetime | None] = mapped_column(default=None)
+    cost: Mapped[dict[str, Any] | None] = mapped_column(default=None)
+    regression_case: Mapped[int | None] = mapped_column(default=None)
+
+
+class Alert(Base):
+    """A message to people. `body`: happened, evidence, done, you_may.
+
+    `delivered`, by channel: when it went out (wall time, ISO 8601); None: not tried yet; {"reason", "final"}:
+    the last attempt failed, for good if `final`.
+    """
+
+    __tablename__ = "alerts"
+    __table_args__ = (Index("alerts_by_key", "key", "at"),)
+
+    key: Mapped[str] = mapped_column(String(200))
+    at: Mapped[datetime]
+    title: Mapped[str]
+    body: Mapped[dict[str, Any]]
+    delivered: Mapped[dict[str, Any]]
+    id: Mapped[str] = mapped_column(String(36), primary_key=True, default_factory=lambda: str(uuid7()))
+
+    def is_outstanding(self, channel: str) -> bool:
+        """Whether it is still to go out by this channel."""
+        state = self.delivered.get(channel, "")
+        return state is None or (isinstance(state, dict) and not state["final"])
+
+
+class Action(Base):
+    """What the loop began, and its outcome. `signal` is the id of the one that it responds to.
+
+    It is written before the work begins, so that a loop that was killed goes on where it was.
+    """
+
+    __tablename__ = "actions"
+    __table_args__ = (_one_each("actions_begun", "state = 'begun'", "kind"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, init=False)
+    kind: Mapped[str] = mapped_column(String(20))
+    signal: Mapped[int | None]
+    reason: Mapped[str]
+    at: Mapped[datetime]
+    state: Mapped[str] = mapped_column(String(10))
+    version: Mapped[int | None] = mapped_column(default=None)
+    detail: Mapped[dict[str, Any]] = mapped_column(default_factory=dict)
+
+
+class RegressionCase(Base):
+    """Bad data that got through once. `content` is what `data` makes of it: the case and its rows."""
+
+    __tablename__ = "regression_cases"
+
+    id: Mapped[int] = mapped_column(primary_key=True, init=False)
+    incident: Mapped[int] = mapped_column(ForeignKey("incidents.id"))
+    kind: Mapped[str] = mapped_column(String(10))
+    content: Mapped[dict[str, Any]]
+
+
+class ExpectedRange(Base):
+    """What to expect of a field, in its unit: from `low` to `high`, and its mean at each hour of the day.
+
+    A field that has one is expected to have a value: one that is often null has none. The newest only.
+    """
+
+    __tablename__ = "expected_ranges"
+
+    field: Mapped[str] = mapped_column(String(50), primary_key=True)
+    low: Mapped[float]
+    high: Mapped[float]
+    by_hour: Mapped[list[float]]  # 24, by the hour of the day
+    as_of: Mapped[datetime]
+
+
+class Fact(Base):
+    """What the loop publishes for the status document, as known at `as_of`: the newest only."""
+
+    __tablename__ = "facts"
+
+    name: Mapped[str] = mapped_column(String(50), primary_key=True)
+    content: Mapped[Any] = mapped_column(JSON)
+    as_of: Mapped[datetime]
+
+
+class Day(Base):
+    """One day of one version, or of all together (`version` 0): then what users were given, which is the
+    first prediction for each event time. Errors, bias and target are sums over rows.
+
+    Of `rows` predicted, the label of `known` is known. For `baseline_rows` of them that of the same time a
+    week before is known too: predicting it would have been off by `baseline_error`, the model was by
+    `paired_error`. `predictions` and each of `features`: mean, sd, min, p10, p50, p90, max, nulls (None: no
+    value). `quality`: {field: {check: rows}} of what was wrong with what was asked.
+    """
+
+    __tablename__ = "days"
+
+    day: Mapped[date] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    rows: Mapped[int]
+    known: Mapped[int]
+    error: Mapped[float]
+    bias: Mapped[float]
+    target: Mapped[float]
+    baseline_rows: Mapped[int]
+    baseline_error: Mapped[float]
+    paired_error: Mapped[float]
+    predictions: Mapped[dict[str, Any]] = mapped_column(default_factory=dict)
+    features: Mapped[dict[str, Any]] = mapped_column(default_factory=dict)
+    quality: Mapped[dict[str, Any]] = mapped_column(default_factory=dict)
+
+
+class DriftReport(Base):
+    """What the drift tests found, by the time of the feed at which they ran."""
+
+    __tablename__ = "drift"
+
+    at: Mapped[datetime] = mapped_column(primary_key=True)
+    content: Mapped[dict[str, Any]]

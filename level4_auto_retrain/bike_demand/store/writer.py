@@ -15,12 +15,12 @@ from datetime import UTC, datetime
 from itertools import chain
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import delete
+from sqlalchemy import delete, inspect
 from sqlalchemy.exc import DataError, IntegrityError
 
 from bike_demand.core.errors import UserError
-from bike_demand.store.database import Database, one_line, open_database, upsert
-from bike_demand.store.tables import predictions, workers
+from bike_demand.store.database import Database, one_line, open_database
+from bike_demand.store.tables import LoggedPrediction, Worker
 
 RETRY_SECONDS = 1.0  # until a database that failed is tried again
 PATIENCE_SECONDS = 5.0  # for the last flush, when the service ends
@@ -29,7 +29,7 @@ ROWS_OF_STATEMENT = 500  # sqlite takes 32,766 values in one
 log = logging.getLogger(__name__)
 
 Entry = TypeVar("Entry")
-Row = tuple[Any, ...]  # the columns of `predictions`, in their order; moments without a zone
+Row = tuple[Any, ...]  # the columns of `LoggedPrediction`, in their order; moments without a zone
 
 
 @dataclass(frozen=True)
@@ -200,12 +200,11 @@ class PredictionLog(Generic[Entry]):
             return
         beat, now = self._beat(), time.monotonic()
         if last:
-            with self._database.writing() as connection:
-                connection.execute(delete(workers).where(workers.c.id == self._worker))
+            with self._database.writing() as session:
+                session.execute(delete(Worker).where(Worker.id == self._worker))
         elif self._last_beat is None or beat != self._last_beat[0] or now > self._last_beat[1]:
-            with self._database.writing() as connection:
-                row = {"id": self._worker, **vars(beat), "seen_at": datetime.now(UTC)}
-                upsert(self._database, connection, workers, [row])
+            with self._database.writing() as session:
+                session.merge(Worker(self._worker, **vars(beat), seen_at=datetime.now(UTC)))
             self._last_beat = (beat, now + self._beat_seconds)
 
     def _look_beside(self, last: bool) -> None:
@@ -225,17 +224,17 @@ def _insert_new(database: Database, batch: Sequence[Row]) -> None:
     takes from the requests, and while it is in the database they have the interpreter to themselves.
     """
     sqlite_ = database.engine.dialect.name == "sqlite"
-    columns = [column.name for column in predictions.columns]
+    columns = [column.name for column in inspect(LoggedPrediction).columns]
     values = f"({', '.join(['?' if sqlite_ else '%s'] * len(columns))})"
-    with database.writing() as connection:
+    with database.writing() as session:
         for start in range(0, len(batch), ROWS_OF_STATEMENT):
             rows = batch[start : start + ROWS_OF_STATEMENT]
             statement = (
-                f"INSERT INTO {predictions.name} ({', '.join(columns)})"
+                f"INSERT INTO {LoggedPrediction.__tablename__} ({', '.join(columns)})"
                 f" VALUES {', '.join([values] * len(rows))} ON CONFLICT DO NOTHING"
             )
             flat = chain.from_iterable(map(_for_sqlite, rows) if sqlite_ else rows)
-            connection.exec_driver_sql(statement, tuple(flat))
+            session.connection().exec_driver_sql(statement, tuple(flat))
 
 
 def _for_sqlite(row: Row) -> Row:

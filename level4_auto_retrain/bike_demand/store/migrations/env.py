@@ -2,10 +2,10 @@
 
 from alembic import context
 
-from bike_demand.store.tables import metadata
+from bike_demand.store.tables import Base
 
 context.configure(
-    connection=context.config.attributes["connection"], target_metadata=metadata, transactional_ddl=True
+    connection=context.config.attributes["connection"], target_metadata=Base.metadata, transactional_ddl=True
 )
 with context.begin_transaction():
     context.run_migrations()

@@ -19,7 +19,7 @@ def upgrade() -> None:
         sa.Column("prediction", sa.Float, nullable=False),
         sa.Column("variant", sa.String(20), nullable=False),
         sa.Column("version", sa.Integer, nullable=False),
-        sa.Column("deployment", sa.String(64), nullable=False),
+        sa.Column("deployment", sa.String(36), nullable=False),
         sa.Column("other_prediction", sa.Float),
         sa.Column("other_version", sa.Integer),
         sa.Column("other_role", sa.String(20)),
@@ -37,7 +37,7 @@ def upgrade() -> None:
         sa.Column("id", sa.String(200), primary_key=True),
         sa.Column("environment", sa.String(50), nullable=False),
         sa.Column("version", sa.Integer),
-        sa.Column("deployment", sa.String(64)),
+        sa.Column("deployment", sa.String(36)),
         sa.Column("other_version", sa.Integer),
         sa.Column("seen_at", sa.DateTime, nullable=False),
     )
