@@ -236,7 +236,7 @@ def test_what_was_trained_passes_all_gates_wins_its_test_and_answers_from_then_o
     assert "probability squared on" in decision.gate("error")["says"]
     both = life.both()
     scores = brier(both["second"], both["count"]), brier(both["first"], both["count"])
-    assert decision.run.data.metrics["ab_ratio"] == pytest.approx(scores[0] / scores[1])
+    assert decision.row["ab"]["days"][-1]["ratio"] == pytest.approx(scores[0] / scores[1])
     assert scores[0] < scores[1]
     shown = life.asked.groupby(life.asked["timestamp"].dt.normalize())["model_version"].agg(set)
     began = next(day for day, versions in shown.items() if versions == {"1", "2"})

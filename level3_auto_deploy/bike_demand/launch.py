@@ -42,13 +42,13 @@ def follow(settings: Settings, wanted: str, as_of: datetime | None, report: Call
     """
     from bike_demand.release import deploy as delivery
     from bike_demand.release.decision import page_of
-    from bike_demand.store.tracking import Tracking
+    from bike_demand.store.deployments import opened
 
-    tracking = Tracking(settings)
-    found = delivery.find(tracking, wanted)
-    state = delivery.decided(tracking, found)
-    if state is not None:
-        report(f"Version {found.number} was deployed before: {state}.")
+    with opened(settings, as_of, report, alone=False) as deployments:
+        found = delivery.find(deployments.tracking, wanted)
+        before = delivery.decided(deployments, found)
+    if before is not None:
+        report(f"Version {found.number} was deployed before: {before.state.value}.")
     elif takes_over(settings.flow):
         report("Its deployment runs on the Prefect server.")
     else:

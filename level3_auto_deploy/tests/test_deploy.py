@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -16,12 +15,14 @@ from filelock import FileLock
 from bike_demand.__main__ import main
 from bike_demand.core.errors import UnreachableError, UserError
 from bike_demand.core.settings import load_settings
-from bike_demand.release import transitions
+from bike_demand.release.decision import page_of
 from bike_demand.release.deploy import check, deploy, release
 from bike_demand.release.gates import GATES, Gate, GateContext, GateResult
+from bike_demand.store.deployments import opened
+from bike_demand.store.tables import State
 from bike_demand.store.tracking import Tracking
 from tests.conftest import ROOT, Run, project_in
-from tests.registry import copy_state, register
+from tests.registry import copy_state, latest, placed, register
 from tests.tiny import constant
 
 HOLDOUT_LAST = (
@@ -54,7 +55,7 @@ def tracking(project: Path, once_registered: Path) -> Tracking:
 @pytest.fixture
 def live(tracking: Tracking) -> Tracking:
     """Version 1 is live."""
-    tracking.promote(1, {})
+    placed(1)
     return tracking
 
 
@@ -65,17 +66,21 @@ def deployed(number: int, gates: Sequence[Gate] = QUICK) -> list[str]:
     return said
 
 
-def record_of(tracking: Tracking, number: int) -> dict[str, Any]:
-    """The decision on record, and the record's tags."""
-    record = tracking.version(number).tags["deployment"]
-    path = tracking.fetch(record, "decision.json", Path("fetched") / record)
-    decision: dict[str, Any] = json.loads(path.read_bytes())
-    return decision | {"tags": tracking.run(record).tags, "record": record}
+def gates_of(number: int) -> dict[str, bool | None]:
+    """What each gate said of the version; None: it was not reached."""
+    return {each["gate"]: each["passed"] for each in latest(number).gates}
 
 
-def page_of(tracking: Tracking, number: int) -> str:
-    record = tracking.version(number).tags["deployment"]
-    return tracking.fetch(record, "decision.html", Path("fetched") / record).read_text(encoding="utf-8")
+def page(number: int) -> str:
+    return page_of(number).read_text(encoding="utf-8")
+
+
+def end_test(state: State) -> None:
+    """The test of the challenger ends in this state."""
+    with opened(load_settings(), datetime.fromisoformat(NOW), print) as deployments:
+        row = deployments.testing()
+        assert row is not None
+        deployments.move(row, state, "a test")
 
 
 def stops(case: GateContext) -> GateResult:
@@ -117,39 +122,28 @@ def test_a_version_that_passes_all_gates_begins_its_ab_test(live: Tracking) -> N
     assert (split.shown.number, split.other.number, split.role, split.share) == (1, 2, "challenger", ab.share)
 
 
-def test_the_evidence_of_all_gates_is_on_record_as_tags_as_json_and_as_a_page(live: Tracking) -> None:
+def test_the_evidence_of_all_gates_is_stored_and_on_a_page(live: Tracking) -> None:
     deployed(2)
-    kept = record_of(live, 2)
-    version = live.version(2)
-    assert [each["gate"] for each in kept["verdicts"]] == [gate.id for gate in QUICK]
-    assert all(each["passed"] for each in kept["verdicts"])
-    error = next(each for each in kept["verdicts"] if each["gate"] == "error")
+    row, version = latest(2), live.version(2)
+    assert gates_of(2) == {gate.id: True for gate in QUICK}
+    error = next(each for each in row.gates if each["gate"] == "error")
     assert error["evidence"]["candidate"] < error["evidence"]["champion"]
-    assert (kept["version"], kept["champion"], kept["state"], kept["at"]) == (2, 1, "testing", NOW)
-    assert (kept["run_id"], kept["digest"]) == (version.run_id, version.digest)
-    tags = kept["tags"]
-    assert (tags["kind"], tags["version"], tags["champion"], tags["state"]) == (
-        "deployment",
-        "2",
-        "1",
-        "testing",
-    )
-    assert tags["gate.error"].startswith("passed: off by")
-    page = page_of(live, 2)
+    assert error["says"].startswith("off by")
+    assert (row.version, row.against, row.state, row.requested_at.isoformat()) == (2, 1, State.TESTING, NOW)
+    assert (row.run_id, row.digest) == (version.run_id, version.digest)
     for gate in QUICK:
-        assert gate.title in page.replace("&#39;", "'")
-    assert "Version 2: testing" in page
-    assert version.digest in page
-    assert "http" not in page  # it needs nothing from anywhere
+        assert gate.title in page(2).replace("&#39;", "'")
+    assert "Version 2: testing" in page(2)
+    assert version.digest in page(2)
+    assert "http" not in page(2)  # it needs nothing from anywhere
 
 
 def test_the_first_version_of_all_goes_live_at_once(tracking: Tracking) -> None:
     said = deployed(2)
     assert said[-1].startswith("Version 2 is live: nothing was live to test it against.")
     assert tracking.aliases() == {"champion": 2}
-    kept = record_of(tracking, 2)
-    assert (kept["state"], kept["tags"]["state"], kept["champion"]) == ("live", "live", None)
-    assert tracking.version(2).tags["live_since"] == NOW
+    row = latest(2)
+    assert (row.state, row.against, row.changed_at.isoformat()) == (State.LIVE, None, NOW)
 
 
 def test_a_version_that_a_gate_stops_is_refused_in_one_line_and_nothing_moves(live: Tracking) -> None:
@@ -161,25 +155,25 @@ def test_a_version_that_a_gate_stops_is_refused_in_one_line_and_nothing_moves(li
         f" {Path('state/reports/version-2.html')})"
     )
     assert live.aliases() == {"champion": 1}
-    kept = record_of(live, 2)
-    assert (kept["state"], kept["tags"]["state"]) == ("refused", "refused")
-    assert [each["gate"] for each in kept["verdicts"]] == ["blocked", "artefact", "colour"]
-    assert kept["verdicts"][-1]["evidence"] == {"colour": "red"}
-    assert kept["tags"]["gate.colour"] == "refused: version 2 has the wrong colour"
-    assert "Version 2 has the wrong colour." in page_of(live, 2)
-    assert kept["outcome"] == "Refused by gate colour: version 2 has the wrong colour. What is live stays."
-    assert page_of(live, 2).count("not reached") == len(QUICK) - 2
+    row = latest(2)
+    assert row.state is State.FAILED_GATE
+    assert row.reason == "refused by gate colour: version 2 has the wrong colour"
+    results = {"blocked": True, "artefact": True, "colour": False}
+    assert gates_of(2) == results | {gate.id: None for gate in QUICK[2:]}
+    assert row.gates[2]["evidence"] == {"colour": "red"}
+    assert "Version 2 has the wrong colour." in page(2)
+    assert page(2).count("not reached") == len(QUICK) - 2
 
 
 @pytest.mark.slow
 def test_a_refused_version_is_tried_from_the_start_when_it_is_deployed_again(live: Tracking) -> None:
     with pytest.raises(UserError):
         deployed(2, [*QUICK, Gate("colour", "It is blue", stops)])
-    first = record_of(live, 2)["record"]
+    first = latest(2).id
     seen: list[str] = []
     deployed(2, counted(QUICK, seen))
     assert seen == [gate.id for gate in QUICK]
-    assert record_of(live, 2)["record"] != first
+    assert latest(2).id != first
     assert live.aliases()["challenger"] == 2
 
 
@@ -188,8 +182,7 @@ def test_another_version_waits_while_one_is_tested(live: Tracking, handoffs: tup
     register(*handoffs, tracking=live, holdout_last=HOLDOUT_LAST)
     assert deployed(3)[-1] == "Version 3 passed all gates and waits until the test of version 2 ends."
     assert live.aliases() == {"champion": 1, "challenger": 2}
-    assert live.version(3).tags["waiting"] == NOW
-    assert record_of(live, 3)["tags"]["state"] == "waiting"
+    assert (latest(3).state, latest(3).changed_at.isoformat()) == (State.QUEUED, NOW)
     assert deployed(3) == ["Version 3 waits until the test of version 2 ends; nothing was changed."]
 
 
@@ -197,7 +190,7 @@ def test_another_version_waits_while_a_promotion_is_watched(
     live: Tracking, handoffs: tuple[Path, Path]
 ) -> None:
     deployed(2)
-    transitions.go_live(live, live.version(2), datetime.fromisoformat(NOW))
+    end_test(State.LIVE)
     register(*handoffs, tracking=live, holdout_last=HOLDOUT_LAST)
     assert deployed(3)[-1] == "Version 3 passed all gates and waits until the watch of version 2 ends."
     assert live.aliases() == {"champion": 2, "previous": 1}
@@ -211,12 +204,11 @@ def test_a_version_that_waited_begins_its_test_when_nobody_is_in_front(
     deployed(2)
     register(*handoffs, tracking=live, holdout_last=HOLDOUT_LAST)
     deployed(3)
-    live.remove_alias("challenger")
+    end_test(State.FAILED_TEST)
     seen: list[str] = []
     deployed(3, counted(QUICK, seen))
     assert seen == []  # it passed before
     assert live.aliases() == {"champion": 1, "challenger": 3}
-    assert "waiting" not in live.version(3).tags
 
 
 @pytest.mark.usefixtures("live")
@@ -257,22 +249,23 @@ def test_a_deployment_that_was_killed_goes_on_where_it_was(live: Tracking, at: i
         [sys.executable, "-c", KILLED.format(at=at)], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False
     )
     assert done.returncode == 9
-    cut_off = record_of(live, 2)
-    assert cut_off["tags"]["state"] == "gates"
-    assert len(cut_off["verdicts"]) == at
+    assert latest(2).state is State.VALIDATING
+    passed = [each for each in latest(2).gates if each["passed"]]
+    assert len(passed) == at
+    cut_off = latest(2).id
     seen: list[str] = []
     said = deployed(2, counted(QUICK, seen))
     assert seen == [gate.id for gate in QUICK[at:]]
     assert all(line.endswith("(passed before)") for line in said[:at])
-    kept = record_of(live, 2)
-    assert kept["record"] == cut_off["record"]
-    assert [each["gate"] for each in kept["verdicts"]] == [gate.id for gate in QUICK]
-    assert kept["verdicts"][:at] == cut_off["verdicts"]
+    row = latest(2)
+    assert row.id == cut_off
+    assert gates_of(2) == {gate.id: True for gate in QUICK}
+    assert row.gates[:at] == passed
     assert live.aliases() == {"champion": 1, "challenger": 2}
-    assert "not reached" not in page_of(live, 2)
+    assert "not reached" not in page(2)
 
 
-def interrupted(tracking: Tracking) -> None:
+def interrupted() -> None:
     """A deployment of version 2 that ended after all gates but before anything was decided."""
 
     def ends(_: GateContext) -> GateResult:
@@ -280,21 +273,21 @@ def interrupted(tracking: Tracking) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         deployed(2, [*QUICK, Gate("last", "Last", ends)])
-    assert record_of(tracking, 2)["tags"]["state"] == "gates"
+    assert latest(2).state is State.VALIDATING
 
 
 def test_a_schedule_that_deploys_the_newest_does_not_try_again_what_was_decided(live: Tracking) -> None:
     deployed(2)
-    transitions.end_test(live, transitions.REJECTED, "it was worse")
-    before = live.version(2).tags["deployment"]
+    end_test(State.FAILED_TEST)
+    before = latest(2).id
     said: list[str] = []
     deploy(load_settings(), "latest", None, said.append, QUICK)
     assert said == [
-        "Version 2 was deployed before: rejected; nothing was changed (to try it again: python -m bike_demand"
-        " deploy 2)."
+        "Version 2 was deployed before: failed_test; nothing was changed"
+        " (to try it again: python -m bike_demand deploy 2)."
     ]
     assert live.aliases() == {"champion": 1}
-    assert live.version(2).tags["deployment"] == before
+    assert latest(2).id == before
     deployed(2)  # somebody who names it means it
     assert live.aliases() == {"champion": 1, "challenger": 2}
 
@@ -303,12 +296,12 @@ def test_a_schedule_that_deploys_the_newest_does_not_try_again_what_was_decided(
 def test_taken_up_again_beside_another_champion_it_is_compared_again(
     live: Tracking, handoffs: tuple[Path, Path]
 ) -> None:
-    interrupted(live)
-    live.promote(register(*handoffs, tracking=live, holdout_last=HOLDOUT_LAST).number, {})
+    interrupted()
+    live.set_alias("champion", register(*handoffs, tracking=live, holdout_last=HOLDOUT_LAST).number)
     seen: list[str] = []
     deployed(2, counted(QUICK, seen))
     assert seen == ["error", "slices"]
-    assert record_of(live, 2)["champion"] == 3
+    assert latest(2).against == 3
 
 
 @pytest.mark.slow
@@ -316,12 +309,16 @@ def test_a_champion_that_changes_meanwhile_is_noticed(live: Tracking, handoffs: 
     other = register(*handoffs, tracking=live, holdout_last=HOLDOUT_LAST).number
 
     def meanwhile(_: GateContext) -> GateResult:
-        live.promote(other, {})
+        live.set_alias("champion", other)
         return GateResult(True, "nothing to see")
 
     with pytest.raises(UserError, match="version 3 went live in the meantime; deploy again"):
         deployed(2, [*QUICK, Gate("long", "It takes long", meanwhile)])
-    assert live.aliases() == {"champion": 3}
+    assert live.aliases() == {"champion": 3, "previous": 1}  # out of band, so it is watched
+    with opened(load_settings(), None, print) as deployments:
+        row = deployments.live()
+        assert row is not None
+        deployments.move(row, State.LIVE, "its watch ended")
     deployed(2)
     assert live.aliases() == {"champion": 3, "challenger": 2}
 
@@ -336,15 +333,17 @@ def test_a_store_that_goes_away_refuses_nothing(live: Tracking) -> None:
     with pytest.raises(UnreachableError):
         deployed(2, [*QUICK[:2], Gate("away", "It is there", away)])
     Path("elsewhere.db").rename(store)
-    kept = record_of(live, 2)
-    assert kept["tags"]["state"] == "gates"
-    assert [each["gate"] for each in kept["verdicts"]] == ["blocked", "artefact"]
+    assert latest(2).state is State.VALIDATING
+    assert gates_of(2) == {"blocked": True, "artefact": True, "away": None}
     deployed(2)
     assert live.aliases()["challenger"] == 2
 
 
 def test_two_deployments_are_not_at_work_at_once(live: Tracking) -> None:
-    with FileLock("state/deploy.lock"), pytest.raises(UserError, match="another deployment is at work"):
+    with (
+        FileLock("state/.production.db.deployment"),
+        pytest.raises(UserError, match="another deployment is at work"),
+    ):
         deployed(2)
     assert live.aliases() == {"champion": 1}
 
@@ -361,13 +360,8 @@ def released(number: int, gates: Sequence[Gate] = QUICK) -> list[str]:
 def test_a_person_releases_past_the_ab_test_with_a_reason(live: Tracking) -> None:
     assert released(2)[-1].startswith("Version 2 is live.")
     assert live.aliases() == {"champion": 2, "previous": 1}
-    kept = record_of(live, 2)
-    assert (kept["reason"], kept["tags"]["reason"], kept["tags"]["state"]) == (
-        "nobody gets a number",
-        "nobody gets a number",
-        "live",
-    )
-    assert [each["gate"] for each in kept["verdicts"]] == [gate.id for gate in QUICK]
+    assert (latest(2).skip_reason, latest(2).state) == ("nobody gets a number", State.LIVE)
+    assert list(gates_of(2)) == [gate.id for gate in QUICK]
     split = live.traffic_split("champion")
     assert split is not None
     assert split.other is not None
@@ -387,7 +381,7 @@ def test_a_version_that_a_person_may_not_release_stays_in_its_test(live: Trackin
         released(2, [Gate("colour", "It is blue", stops)])
     assert live.version(2) == before
     assert live.aliases() == {"champion": 1, "challenger": 2}
-    assert record_of(live, 2)["tags"]["state"] == "testing"
+    assert latest(2).state is State.TESTING
 
 
 @pytest.mark.slow
@@ -396,19 +390,19 @@ def test_a_release_ends_the_test_of_another_version(live: Tracking, handoffs: tu
     register(*handoffs, tracking=live, holdout_last=HOLDOUT_LAST)
     released(3)
     assert live.aliases() == {"champion": 3, "previous": 1}
-    tags = record_of(live, 2)["tags"]
-    assert (tags["state"], tags["reason"]) == ("stopped", "version 3 was released by a person")
+    assert (latest(2).state, latest(2).reason) == (State.SUPERSEDED, "version 3 was released untested")
 
 
 @pytest.mark.slow
 def test_a_release_of_the_version_under_test_ends_its_test(live: Tracking) -> None:
     deployed(2)
-    test = record_of(live, 2)["record"]
+    test = latest(2).id
     released(2)
     assert live.aliases() == {"champion": 2, "previous": 1}
-    assert record_of(live, 2)["tags"]["state"] == "live"
-    assert record_of(live, 2)["record"] != test
-    assert live.run(test).tags["state"] == "stopped"
+    assert latest(2).state is State.LIVE
+    with opened(load_settings(), None, print) as deployments:
+        (ended,) = deployments.all(State.SUPERSEDED)
+    assert ended.id == test != latest(2).id
 
 
 def test_a_look_runs_all_gates_even_after_a_refusal_and_keeps_nothing(live: Tracking) -> None:
@@ -423,7 +417,8 @@ def test_a_look_runs_all_gates_even_after_a_refusal_and_keeps_nothing(live: Trac
     check(load_settings(), "champion", None, said.append, QUICK)
     assert said[-1] == "Version 1 passes all gates; nothing was changed."
     assert live.aliases() == {"champion": 1}
-    assert live.version(2).tags == {}
+    with opened(load_settings(), None, print) as deployments:
+        assert [each.version for each in deployments.all()] == [1]
 
 
 # ---- the command line

@@ -28,20 +28,24 @@ from bike_demand.release import measure
 from bike_demand.release.gates import GATES, GateContext, GateResult
 from bike_demand.release.gates.comparison import lower_bound
 from bike_demand.release.gates.processes import costs_no_more
+from bike_demand.release.rollback import roll_back
 from bike_demand.serving.app import create_app
 from bike_demand.serving.keys import make_key
 from bike_demand.serving.live_models import ModelHolder
 from bike_demand.serving.onnx_model import load_model
 from bike_demand.serving.outcome_intake import OutcomeStore
+from bike_demand.store.deployments import opened
+from bike_demand.store.tables import Deployment, State
 from bike_demand.store.tracking import Tracking, Version
 from tests.conftest import project_in
-from tests.registry import copy_state, register
+from tests.registry import copy_state, placed, register
 from tests.service import served
 from tests.tiny import constant
 
 HOLDOUT_LAST = (
     "2011-03-24T23:00:00"  # what the trained holdout model learned from; the feed ends a week later
 )
+NOON = datetime(2011, 4, 1, 12)
 JUDGES = {gate.id: gate.judge for gate in GATES}
 
 Rewrite = Callable[[onnx.ModelProto], None]
@@ -56,7 +60,7 @@ def once_registered(
         assert main(["ingest"]) == 0
         for _ in range(2):
             register(*handoffs, holdout_last=HOLDOUT_LAST)
-        Tracking(load_settings()).promote(1, {})
+        placed(1)
     return folder
 
 
@@ -141,21 +145,30 @@ def test_a_version_as_good_as_the_live_one_passes_and_so_does_the_first_of_all(c
 
 
 def test_a_version_that_was_rolled_back_is_stopped(case: GateContext) -> None:
-    case.tracking.tag(2, {"blocked": "nonsense at night"})
-    said = refusal("blocked", case, case.tracking.version(2))
-    assert said.startswith("it was live and was rolled back: nonsense at night; train another one")
+    failed = Deployment(
+        2, "r", case.version.digest, "", NOON, NOON, state=State.ROLLED_BACK, reason="dark at night"
+    )
+    said = refusal("blocked", replace(case, failed=failed))
+    assert said.startswith("it was live and was rolled back: dark at night; train another one")
 
 
-@pytest.mark.parametrize("became", ["rejected", "rolled back"])
+@pytest.mark.parametrize(
+    ("state", "became"), [(State.FAILED_TEST, "rejected"), (State.ROLLED_BACK, "rolled back")]
+)
 def test_the_model_of_a_version_that_failed_with_users_is_stopped_under_another_number_too(
-    case: GateContext, became: str
+    case: GateContext, state: State, became: str
 ) -> None:
-    record = case.tracking.open_record("deployment", "version 2", {"state": became})
-    case.tracking.tag(2, {"deployment": record})
-    version = register_like(case)
-    assert f"its model is that of version 2, which was {became}" in refusal("blocked", case, version)
-    # By its own number it may be tried again, by somebody who knows why; a rollback would have blocked it.
-    assert judged("blocked", case, case.tracking.version(2)).passed
+    placed(2, State.TESTING, *([state] if state is State.FAILED_TEST else [State.LIVE]))
+    with opened(load_settings(), NOON, print) as deployments:
+        if state is State.ROLLED_BACK:
+            roll_back(deployments, "nonsense")
+        version = register_like(case)
+        failed = deployments.failure(version)
+        again = deployments.failure(case.version)
+    said = refusal("blocked", replace(case, version=version, failed=failed))
+    assert f"its model is that of version 2, which was {became}" in said
+    # By its own number a rejected one may be tried again, by somebody who knows why.
+    assert (again is None) == (state is State.FAILED_TEST)
 
 
 # ---- the file

@@ -9,15 +9,17 @@ import pytest
 
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import load_settings
-from bike_demand.release import transitions
+from bike_demand.release.decision import page_of
 from bike_demand.release.deploy import deploy
 from bike_demand.release.gates import GATES
 from bike_demand.release.rollback import roll_back
 from bike_demand.serving.live_models import RegistryModels
+from bike_demand.store.deployments import opened
+from bike_demand.store.tables import State
 from bike_demand.store.tracking import Dataset, Tracking
 from tests.conftest import Run
 from tests.mlflow_server import Server, mlflow_server
-from tests.registry import put_live, register
+from tests.registry import latest, put_live, register
 from tests.service import Service, running
 from tests.tiny import constant
 from tests.toy import EXAMPLE
@@ -68,11 +70,10 @@ def test_runs_versions_and_the_alias_are_kept_there_and_nothing_here(tracking: T
     second = tracking.register(run_id, run_id, {}).number
     assert [each.number for each in tracking.versions()][-2:] == [first, second]
     for number in (first, second):
-        tracking.promote(number, {})
+        tracking.set_alias("champion", number)
         champion = tracking.champion()
         assert champion is not None
         assert (champion.number, champion.aliases) == (number, ("champion",))
-    assert tracking.back_to(tracking.champions()[-2]).number == first
     with pytest.raises(UserError, match="version 999: "):
         tracking.version(999)
     assert not Path("state").exists()
@@ -91,14 +92,15 @@ def test_a_version_is_deployed_and_rolled_back_there(
     assert split is not None
     assert split.other is not None
     assert (split.shown.number, split.other.number, split.role) == (old, new, "challenger")
-    transitions.go_live(tracking, tracking.version(new), datetime(2011, 4, 2))
-    assert tracking.aliases() == {"champion": new, "previous": old}
-    record = tracking.version(new).tags["deployment"]
-    assert tracking.run(record).tags["state"] == "live"
-    assert tracking.fetch(record, "decision.html", Path("page")).exists()
-    roll_back(load_settings(), tracking, "nonsense", datetime(2011, 4, 3))
+    with opened(load_settings(), datetime(2011, 4, 2), print) as deployments:
+        row = deployments.testing()
+        assert row is not None
+        deployments.move(row, State.LIVE, "it is better")
+        assert tracking.aliases() == {"champion": new, "previous": old}
+        assert page_of(new).exists()
+        roll_back(deployments, "nonsense")
     assert tracking.aliases() == {"champion": old}
-    assert tracking.run(record).tags["state"] == "rolled back"
+    assert latest(new).state is State.ROLLED_BACK
 
 
 @pytest.mark.slow

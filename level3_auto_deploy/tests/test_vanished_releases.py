@@ -12,10 +12,11 @@ import pytest
 
 from bike_demand.core.settings import load_settings
 from bike_demand.release import deploy as delivery
-from bike_demand.store.tracking import BLOCKED_TAG, DEPLOYMENT_TAG, MODEL_NAME, Tracking
+from bike_demand.store.tables import State
+from bike_demand.store.tracking import MODEL_NAME, Tracking
 from tests.answers import hours, log, off_by
 from tests.conftest import Run
-from tests.registry import register
+from tests.registry import latest, register
 from tests.test_rollback import once_live, tracking  # noqa: F401 (fixtures)
 from tests.tiny import constant
 
@@ -62,6 +63,7 @@ def test_after_the_champion_was_deleted_another_version_can_be_deployed(
     run: Run,
 ) -> None:
     delete_version(3)
+    assert "warning: the alias champion was removed" in run("ab", "status").out
     assert "version 3" in run("deploy", "3").refusal()
     assert "deploy" in run("rollback").refusal()
     assert "deploy" in run("release", "champion", "--check").refusal()
@@ -96,7 +98,7 @@ def test_where_all_earlier_versions_were_deleted_a_rollback_changes_nothing(
     delete_run(releases.version(2).run_id)
     assert "deleted" in run("rollback").refusal()
     assert releases.aliases()["champion"] == 3
-    assert BLOCKED_TAG not in releases.version(3).tags
+    assert latest(3).state is State.LIVE
 
 
 def test_a_version_whose_run_was_deleted_is_refused_and_what_is_live_stays(
@@ -104,27 +106,26 @@ def test_a_version_whose_run_was_deleted_is_refused_and_what_is_live_stays(
     run: Run,
 ) -> None:
     number = register(constant(Path("new"), 9.0)).number
-    releases.remove_alias("previous")
     run_id = releases.version(number).run_id
     delete_run(run_id)
     said = run("deploy", number)
     assert said.status == 1
     assert run_id in said.err
     assert said.err.count("\n") == 1
-    assert releases.aliases() == {"champion": 3}
+    assert releases.aliases()["champion"] == 3
 
 
-def test_without_the_records_of_deployments_versions_are_rolled_back_and_deployed(
+def test_without_the_database_what_is_live_counts_as_deployed_out_of_band(
     releases: Tracking,
     run: Run,
 ) -> None:
-    for number in (2, 3):
-        delete_run(releases.version(number).tags[DEPLOYMENT_TAG])
-    assert run("rollback").status == 0
-    assert releases.aliases() == {"champion": 2}
+    Path("state", "production.db").unlink()
+    assert "warning: version 3 was made the champion out of band" in run("ab", "status").out
+    assert "no earlier version" in run("rollback").refusal()
+    assert releases.aliases()["champion"] == 3
     number = register(constant(Path("new"), 9.0)).number
     deploy(number)
-    assert releases.aliases() == {"champion": 2, "challenger": number}
+    assert releases.aliases() == {"champion": 3, "challenger": number}
 
 
 def test_a_prediction_of_a_deleted_version_names_it(releases: Tracking, run: Run) -> None:
@@ -143,6 +144,7 @@ def test_without_the_registry_the_next_version_goes_live(
     lose: Callable[[], object],
 ) -> None:
     lose()
+    assert run("ab", "status").status == 0
     assert "train" in run("deploy", "latest").refusal()
     assert "version 3" in run("deploy", "3").refusal()
     assert run("rollback").status == 1

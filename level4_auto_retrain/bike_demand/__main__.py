@@ -192,16 +192,11 @@ def rollback(
     as_of: AsOf = None,
 ) -> None:
     """Back to the last good version, at once; the present one is not deployed again."""
-    from bike_demand.clock import now
     from bike_demand.release.rollback import roll_back
-    from bike_demand.store.tracking import Tracking
+    from bike_demand.store.deployments import opened
 
-    given = settings.load_settings()
-    try:
-        at = now(given, as_of)
-    except UserError:  # nothing was gathered: a rollback has to work all the same
-        at = datetime.now()
-    typer.echo(roll_back(given, Tracking(given), (reason or "").strip() or "by hand", at))
+    with opened(settings.load_settings(), as_of, typer.echo, alone=False) as deployments:
+        typer.echo(roll_back(deployments, (reason or "").strip() or "by hand"))
 
 
 @app.command(epilog='Example: python -m bike_demand release 7 --reason "the live one answers nonsense"')

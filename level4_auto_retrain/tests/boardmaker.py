@@ -10,7 +10,7 @@ from bike_demand.store import event_log
 from bike_demand.store.database import open_database
 from bike_demand.store.event_log import Signal
 from bike_demand.store.history import keep_drift
-from bike_demand.store.tables import Day, Kind
+from bike_demand.store.tables import Day, Deployment, Kind, State, Transition
 
 FIRST = date(2011, 10, 1)
 DAYS = 100
@@ -53,15 +53,21 @@ def fill(address: str, signals: Sequence[Signal] = (), tests: Sequence[dict[str,
             )
         with database.writing() as session:
             session.add_all([Day(**row) for row in rows])
-        for day, version, before in ((0, 1, None), (45, 2, 1), (60, 3, 2), (62, 2, 3)):
-            action = event_log.begin(
-                database, event_log.LIVE, reason="", at=at(day), detail={"instead_of": before}
-            )
-            event_log.write_action(database, action.id, state=event_log.DONE, version=version)
-        action = event_log.begin(
-            database, event_log.ROLL_BACK, reason="far worse", at=at(62), detail={"version": 3}
-        )
-        event_log.write_action(database, action.id, state=event_log.DONE, version=2)
+        with database.writing() as session:
+            rows_of = {number: Deployment(number, "r", "d", "", at(0), at(0)) for number in (1, 2, 3)}
+            session.add_all(rows_of.values())
+            session.flush()
+            for day, number, old, new in (
+                (0, 1, State.CREATED, State.LIVE),
+                (45, 1, State.LIVE, State.RETIRED),
+                (45, 2, State.TESTING, State.LIVE),
+                (60, 2, State.LIVE, State.RETIRED),
+                (60, 3, State.TESTING, State.LIVE),
+                (62, 3, State.LIVE, State.ROLLED_BACK),
+                (62, 2, State.RETIRED, State.LIVE),
+            ):
+                session.add(Transition(rows_of[number].id, old, new, at(day), "far worse", applied=True))
+                session.flush()
         for day, version, reason, outcome in (
             (43, 2, "it predicts 37 % too little", "live"),
             (59, 3, "a person wanted it", "was live and was rolled back"),

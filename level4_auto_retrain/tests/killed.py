@@ -11,11 +11,10 @@ from types import ModuleType
 
 from bike_demand.__main__ import main
 from bike_demand.core.settings import load_settings
-from bike_demand.loop import champion, cycle, incidents, retraining
+from bike_demand.loop import cycle, incidents, retraining
 from bike_demand.monitoring import rules
 from bike_demand.monitoring import signals as signals_module
 from bike_demand.release import deploy as delivery
-from bike_demand.release import transitions
 from bike_demand.release.ab import step as step_module
 from bike_demand.store import event_log
 from bike_demand.store.tracking import Tracking
@@ -23,17 +22,18 @@ from bike_demand.training import steps
 from tests.test_loop import DRIFTS, Made, trains
 
 # Where the process ends: before the call of this number of the function.
-POINTS: dict[str, tuple[ModuleType, str, int]] = {
+POINTS: dict[str, tuple[ModuleType | type, str, int]] = {
     "raise": (event_log, "raise_signals", 1),
-    "begin": (event_log, "begin", 2),
+    "begin": (event_log, "begin", 1),
     "train": (steps, "run", 1),
-    "registered": (event_log, "write_action", 2),
+    "registered": (event_log, "write_action", 1),
     "deploy": (delivery, "deploy", 1),
-    "test": (transitions, "begin_test", 1),
+    "test": (Tracking, "set_alias", 1),
+    "applied": (Tracking, "tag", 1),
     "deployed": (retraining, "_end", 1),
     "note": (incidents, "note", 1),
     "alert": (cycle, "alert", 1),
-    "live": (champion, "note", 2),
+    "live": (retraining, "follow_up", 1),
     "publish": (cycle, "publish", 1),
     "deliver": (cycle, "deliver", 1),
     "delivered": (event_log, "delivered", 1),

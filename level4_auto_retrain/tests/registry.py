@@ -4,30 +4,36 @@ import contextlib
 import shutil
 import sqlite3
 import tempfile
+from datetime import datetime
 from pathlib import Path
 
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import load_settings
 from bike_demand.data.month import parse_month
 from bike_demand.handoff import write_handoff
+from bike_demand.store.database import open_database
+from bike_demand.store.deployments import opened
+from bike_demand.store.tables import Deployment, State
 from bike_demand.store.tracking import Dataset, Tracking, Version
 from bike_demand.training.golden import GOLDEN_FILE, write_golden
 from tests.feedmaker import MONTHS
 
 
 def make_store(params: Path) -> Path:
-    """Make the database of the current folder; its path."""
+    """Make the databases of the current folder; the path of that of runs and models."""
     tracking = Tracking(load_settings(params))
     with contextlib.suppress(UserError):
-        tracking.promote(1, {})  # there is none; whoever wants to write makes the database first
+        tracking.set_alias("champion", 1)  # there is none; whoever wants to write makes the database first
+    open_database(load_settings(params).environments.production.database).close()
     return Path(tracking.where)
 
 
 def copy_store(database: Path, project: Path) -> None:
-    """Put a copy of a database into a project; its files are to lie there too."""
+    """Put a copy of the databases into a project; its files are to lie there too."""
     copy = project / "state" / "mlflow.db"
     copy.parent.mkdir(parents=True)
     shutil.copy(database, copy)
+    shutil.copy(database.with_name("production.db"), copy.parent)
     old, new = (database.parent / "artifacts").as_uri(), (project / "state" / "artifacts").as_uri()
     with contextlib.closing(sqlite3.connect(copy)) as connection, connection:
         changed = connection.execute(
@@ -105,5 +111,24 @@ def put_live(model: Path) -> Version:
     """Register a hand-off in the store of the current project and make it the champion."""
     tracking = Tracking(load_settings())
     version = register(model, tracking=tracking)
-    tracking.promote(version.number, {})
+    tracking.set_alias("champion", version.number)
     return version
+
+
+def placed(number: int, *states: State, at: datetime = datetime(2011, 3, 1)) -> Deployment:
+    """Deploy a version without gates up to the last of these states, by default until it is live."""
+    with opened(load_settings(), at, print, alone=False) as deployments:
+        version = deployments.tracking.version(number)
+        row = deployments.open(version, "somebody")
+        deployments.move(row, State.VALIDATING, "a test")
+        for state in states or (State.LIVE,):
+            deployments.move(row, state, "a test")
+    return row
+
+
+def latest(number: int) -> Deployment:
+    """The version's deployment that counts."""
+    with opened(load_settings(), datetime(2011, 3, 1), print, alone=False) as deployments:
+        row = deployments.of(deployments.tracking.version(number))
+    assert row is not None
+    return row

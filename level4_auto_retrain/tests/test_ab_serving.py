@@ -195,7 +195,7 @@ def test_a_challenger_joins_is_promoted_and_the_version_before_stays_beside(serv
     )
     tracking = Tracking(load_settings())
     tracking.set_alias("previous", 1)
-    tracking.promote(2, {"deployment": "third"})
+    tracking.set_alias("champion", 2, {"deployment": "third"})
     service.poll()
     promoted = service.holder.live
     assert promoted is not None

@@ -197,7 +197,7 @@ def test_a_gap_that_goes_on_stops_it_before_training_and_leaves_the_last_good_mo
 ) -> None:
     assert run("train", "--as-of", "2011-03-01").status == 0
     (good,) = versions()
-    tracking().promote(good.number, {})
+    tracking().set_alias("champion", good.number)
     models = {name: contents(copy / "state" / "run" / name) for name in ("holdout", "final")}
     lines = month_lines(MONTHS[-1])
     path = copy / "feed" / f"{MONTHS[-1]}.csv"

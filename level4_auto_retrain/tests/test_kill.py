@@ -22,14 +22,14 @@ from bike_demand.data.month import parse_month
 from bike_demand.data.table import iso
 from bike_demand.store import event_log, queries
 from bike_demand.store.database import Database, open_database
-from bike_demand.store.event_log import BEGUN, DONE, LIVE, ROLL_BACK, TRAIN
+from bike_demand.store.event_log import BEGUN, DONE, TRAIN
 from bike_demand.store.tracking import Tracking
 from bike_demand.training import steps
 from tests.conftest import ENVIRONMENT, ROOT, Run
 from tests.feedmaker import HEADER, MONTHS, month_lines, write_month
 from tests.killed import POINTS, again
 from tests.service import free_port
-from tests.test_loop import BEGAN, begun, drifts, living, take  # noqa: F401 (fixtures)
+from tests.test_loop import BEGAN, backs, begun, drifts, lives, living, take  # noqa: F401 (fixtures)
 from tests.workcopy import change_params, commit
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="no kill -9 here")
@@ -60,7 +60,7 @@ def test_after_kill_9_of_the_loop_the_next_turn_goes_on_and_nothing_is_done_twic
     assert [each.number for each in tracking.versions()] == [1, 2]
     with closing(open_database(f"sqlite:///{living / 'state' / 'production.db'}")) as database:
         assert [(each.state, each.version) for each in event_log.actions(database, TRAIN)] == [(DONE, 2)]
-        assert [(each.state, each.version) for each in event_log.actions(database, LIVE)] == [(DONE, 1)]
+        assert lives(database) == [1]
         assert len(event_log.incidents(database)) == len(event_log.open_signals(database)) == 1
         (alert,) = event_log.alerts(database)
     assert None not in alert.delivered.values()
@@ -243,8 +243,8 @@ def check(life: Life, database: Database) -> None:
         moment for moment, label in life.acknowledged.items() if queries.outcome(database, moment) != label
     ]
     assert lost == []
-    live = [each.version for each in event_log.actions(database, LIVE)]
-    back = [each.detail["version"] for each in event_log.actions(database, ROLL_BACK)]
+    live = lives(database)
+    back = [bad for bad, _ in backs(database)]
     print("live:", live, "rolled back:", back)
     released = [number for at, number in enumerate(live) if at == 0 or live[at - 1] not in back]
     assert len(released) == len(set(released))

@@ -18,23 +18,23 @@ from bike_demand.core.settings import load_settings
 from bike_demand.data.month import parse_month
 from bike_demand.data.table import iso
 from bike_demand.loop import champion as champion_module
-from bike_demand.loop import cycle, retraining
+from bike_demand.loop import cycle, incidents, retraining
 from bike_demand.monitoring import rules
 from bike_demand.monitoring import signals as signals_module
 from bike_demand.release import deploy as delivery
-from bike_demand.release import transitions
 from bike_demand.release.ab import step as step_module
 from bike_demand.release.gates import Gate, GateContext, GateResult
 from bike_demand.store import event_log
 from bike_demand.store.database import Database, lock, open_database
-from bike_demand.store.event_log import BEGUN, DONE, FAILED, LIVE, ROLL_BACK, TRAIN, Signal
-from bike_demand.store.tables import Kind
-from bike_demand.store.tracking import BLOCKED_TAG, CHALLENGER, CHAMPION, PREVIOUS, Tracking
+from bike_demand.store.deployments import deployed, history
+from bike_demand.store.event_log import BEGUN, DONE, FAILED, TRAIN, Signal
+from bike_demand.store.tables import Kind, State
+from bike_demand.store.tracking import CHALLENGER, CHAMPION, PREVIOUS, Tracking
 from bike_demand.training import steps
 from tests.answers import log, off_by, tell_outcomes
 from tests.conftest import Run, project_in
 from tests.feedmaker import HEADER, MONTHS, month_lines, write_feed
-from tests.registry import copy_state, register
+from tests.registry import copy_state, latest, placed, register
 from tests.tiny import constant
 from tests.workcopy import change_params
 
@@ -141,6 +141,18 @@ def states(database: Database, kind: str) -> list[tuple[str, int | None]]:
     return [(each.state, each.version) for each in event_log.actions(database, kind)]
 
 
+def lives(database: Database) -> list[int]:
+    """The versions that went live, one after the other."""
+    versions = {each.id: each.version for each in deployed(database)}
+    changes = (each for each in history(database) if each.new is State.LIVE is not each.old)
+    return [versions[each.deployment] for each in changes]
+
+
+def backs(database: Database) -> list[tuple[int, int | None]]:
+    """The versions that were rolled back, each with the one that went live again."""
+    return [(each.version, each.against) for each in deployed(database, State.ROLLED_BACK)]
+
+
 def titles(database: Database) -> list[str]:
     return sorted(each.title for each in event_log.alerts(database))
 
@@ -152,9 +164,9 @@ def test_on_a_quiet_day_nothing_is_trained_released_or_told(database: Database, 
     assert out == "Version 1 is live; nothing to do.\n"
     assert event_log.open_signals(database) == []
     assert event_log.alerts(database) == []
-    assert states(database, LIVE) == [(DONE, 1)]
+    assert lives(database) == [1]
     take(run, "2011-03-02")
-    assert states(database, LIVE) == [(DONE, 1)]
+    assert lives(database) == [1]
 
 
 def test_where_the_error_drifts_a_version_is_trained_once_and_goes_to_its_test(
@@ -175,7 +187,7 @@ def test_where_the_error_drifts_a_version_is_trained_once_and_goes_to_its_test(
     drifts(False)
     assert "Version 2 is promoted" in take(run, "2011-03-06")
     assert event_log.actions(database, TRAIN)[0].detail["outcome"] == "live"
-    assert states(database, LIVE) == [(DONE, 1), (DONE, 2)]
+    assert lives(database) == [1, 2]
     (incident,) = event_log.incidents(database)
     assert incident.ended_at == datetime(2011, 3, 6)
     assert incident.cost is not None
@@ -211,7 +223,7 @@ def test_a_signal_that_goes_on_is_alerted_once_and_trained_on_as_the_rules_say(
     done = [each["what"] for each in event_log.incidents(database)[0].done]
     assert done == [
         outcome(2, "in its A/B test"),
-        "No training yet: version 2 is in its test.",
+        "No training until the test of version 2 ends: a new version would have to wait, and be outdated.",
         "The cool-down is not over.",
     ]
     assert event_log.actions(database, TRAIN)[0].detail["outcome"] == "its A/B test was stopped"
@@ -287,9 +299,9 @@ def test_a_bad_model_that_somebody_put_live_is_rolled_back_after_its_first_day(
     out = take(run, "2011-03-02")
     assert "Version 2 is live since 2011-03-01 01:00, but no deployment put it there; far worse" in out
     assert tracking.aliases() == {"champion": 1}
-    assert "far worse than version 1" in tracking.version(2).tags[BLOCKED_TAG]
-    assert states(database, ROLL_BACK) == [(DONE, 1)]
-    assert states(database, LIVE) == [(DONE, 1), (DONE, 2), (DONE, 1)]
+    assert "far worse than version 1" in latest(2).reason
+    assert [good for _, good in backs(database)] == [1]
+    assert lives(database) == [1, 2, 1]
     assert "Over: bad-release, version 2." in out
     take(run, "2011-03-03")
     (incident,) = event_log.incidents(database)
@@ -307,7 +319,7 @@ def test_a_good_model_that_somebody_put_live_is_told_watched_and_stays(database:
     out = take(run, BEGAN)
     assert "but no deployment put it there; nothing speaks against it so far" in out
     assert tracking.aliases() == {"champion": 2, "previous": 1}
-    assert tracking.champions() == [1, 2]
+    assert lives(database) == [1, 2]
     shown(2, 51.0, "2011-03-01", "2011-03-02")
     assert "Version 2 is watched until" in take(run, "2011-03-02")
     over = datetime(2011, 3, 1, 1) + timedelta(days=load_settings().ab.watch_days)
@@ -315,26 +327,26 @@ def test_a_good_model_that_somebody_put_live_is_told_watched_and_stays(database:
         take(run, f"{over + timedelta(days=day + 1):%Y-%m-%d}")
     assert tracking.aliases() == {"champion": 2}
     assert event_log.open_signals(database) == []
-    assert states(database, ROLL_BACK) == []
+    assert backs(database) == []
     (incident,) = event_log.incidents(database)
     assert incident.ended_at is not None
     assert incident.regression_case is None
 
 
 def test_an_older_version_that_somebody_put_live_gives_way_to_the_one_it_took_the_place_of(
-    living: Path, run: Run
+    living: Path, database: Database, run: Run
 ) -> None:
     tracking = by_hand(2, answer=60.0)
     take(run, BEGAN)
     tracking.remove_alias(PREVIOUS)
     register(constant(living / "third", 55.0))
-    transitions.go_live(tracking, tracking.version(3), datetime(2011, 3, 1))
+    placed(3)
     tracking.remove_alias(PREVIOUS)
     take(run, BEGAN)
     tracking.set_alias(CHAMPION, 1)
     shown(1, 600.0, "2011-03-01", "2011-03-02")
     assert "Version 3 is live again, instead of version 1" in take(run, "2011-03-02")
-    assert tracking.champions() == [1, 2, 3]
+    assert lives(database) == [1, 2, 3, 1, 3]
 
 
 def test_a_promotion_that_turns_out_worse_is_rolled_back_with_its_evidence(
@@ -343,16 +355,15 @@ def test_a_promotion_that_turns_out_worse_is_rolled_back_with_its_evidence(
     take(run, BEGAN)
     register(constant(living / "second", 300.0))
     tracking = Tracking(load_settings())
-    tracking.tag(2, {"deployment": tracking.open_record("deployment", "version 2", {})})
-    transitions.go_live(tracking, tracking.version(2), datetime(2011, 3, 1))
+    placed(2)
     rows = happened("2011-03-01", "2011-03-02")
     log(rows, (2, off_by(300.0)), (1, off_by(20.0)), role="previous")
     tell_outcomes(rows)
     out = take(run, "2011-03-02")
     assert "bad-release: Version 2, live since 2011-03-01, is far worse than version 1" in out
     assert tracking.aliases() == {"champion": 1}
-    assert tracking.run(tracking.version(2).tags["deployment"]).tags["watch.verdict"] == "roll back"
-    assert states(database, ROLL_BACK) == [(DONE, 1)]
+    assert (latest(2).watch or {})["verdict"] == "roll back"
+    assert [good for _, good in backs(database)] == [1]
 
 
 def test_what_a_person_takes_back_is_an_incident_with_its_case_too(database: Database, run: Run) -> None:
@@ -364,7 +375,7 @@ def test_what_a_person_takes_back_is_an_incident_with_its_case_too(database: Dat
     (incident,) = event_log.incidents(database)
     assert (incident.subject, incident.noticed_by) == ("version 2", "a person: nonsense")
     assert incident.ended_at == datetime(2011, 3, 2)
-    assert states(database, ROLL_BACK) == [(DONE, 1)]
+    assert [good for _, good in backs(database)] == [1]
 
 
 def test_where_the_alias_is_gone_the_last_good_version_is_live_again(database: Database, run: Run) -> None:
@@ -380,7 +391,8 @@ def test_where_the_alias_is_gone_the_last_good_version_is_live_again(database: D
 @pytest.mark.usefixtures("living")
 def test_a_version_that_was_rolled_back_and_is_live_again_goes_at_once(run: Run) -> None:
     tracking = by_hand(2)
-    tracking.tag(2, {BLOCKED_TAG: "nonsense"})
+    assert run("rollback", "--reason", "nonsense", "--as-of", BEGAN).status == 0
+    tracking.set_alias(CHAMPION, 2)
     assert "Version 2 is live, though it was rolled back before (nonsense)." in take(run, BEGAN)
     assert tracking.aliases() == {"champion": 1}
 
@@ -401,7 +413,7 @@ def test_where_nothing_is_live_the_first_model_is_trained_and_released(
     with closing(open_database(f"sqlite:///{stored / 'state' / 'production.db'}")) as database:
         assert states(database, TRAIN) == [(DONE, 1)]
         assert event_log.actions(database, TRAIN)[0].detail["outcome"] == "live"
-        assert states(database, LIVE) == [(DONE, 1)]
+        assert lives(database) == [1]
 
 
 def test_where_a_person_releases_a_version_that_waits_is_not_trained_again_each_day(
@@ -568,51 +580,27 @@ def repeatable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "run", again)
 
 
-@pytest.mark.usefixtures("living")
-@pytest.mark.slow
-def test_a_rollback_that_is_killed_at_its_end_is_noted_by_the_next_turn(
-    database: Database, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    take(run, BEGAN)
-    tracking = by_hand(2)
-    shown(2, 400.0, "2011-03-01", "2011-03-02")
-    write = event_log.write_action
-
-    def dies(*args: Any, **more: Any) -> None:
-        if more.get("detail") == {"outcome": "rolled back"}:
-            raise KilledError
-        write(*args, **more)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(event_log, "write_action", dies)
-        with pytest.raises(KilledError):
-            run("agent", "--once", "--as-of", "2011-03-02")
-    tracking.set_alias(PREVIOUS, 1)  # and the rollback's own last step was not made
-    take(run, "2011-03-02")
-    assert tracking.aliases() == {"champion": 1}
-    assert states(database, ROLL_BACK) == [(DONE, 1)]
-
-
-@pytest.mark.parametrize("point", ["roll_back", "deployment_lock"])
+@pytest.mark.parametrize(
+    "point", [(champion_module, "roll_back"), (Tracking, "set_alias"), (incidents, "note")]
+)
 def test_a_rollback_that_is_killed_is_finished_by_the_next_turn(
-    database: Database, run: Run, monkeypatch: pytest.MonkeyPatch, point: str
+    database: Database, run: Run, monkeypatch: pytest.MonkeyPatch, point: tuple[Any, str]
 ) -> None:
     take(run, BEGAN)
     tracking = by_hand(2)
+    take(run, BEGAN)  # adopts it
     shown(2, 400.0, "2011-03-01", "2011-03-02")
 
     def dies(*_: object, **__: object) -> None:
-        tracking.tag(2, {BLOCKED_TAG: "far worse"})
         raise KilledError
 
     with monkeypatch.context() as patch:
-        patch.setattr(champion_module, point, dies)
+        patch.setattr(*point, dies)
         with pytest.raises(KilledError):
             run("agent", "--once", "--as-of", "2011-03-02")
-    assert states(database, ROLL_BACK) == [(BEGUN, None)]
     take(run, "2011-03-02")
     assert tracking.aliases() == {"champion": 1}
-    assert states(database, ROLL_BACK) == [(DONE, 1)]
+    assert backs(database) == [(2, 1)]
     take(run, "2011-03-03")
     (incident,) = event_log.incidents(database)
     assert incident.ended_at is not None
@@ -647,7 +635,7 @@ def test_a_feed_that_cannot_be_gathered_is_a_signal_and_the_rest_of_the_turn_goe
     assert "The feed still cannot be ingested: " in take(run, BEGAN)
     write_feed(living / "feed")
     assert "Over: data-quality, gathering." in take(run, "2011-03-02")
-    assert states(database, LIVE) == [(DONE, 1)]
+    assert lives(database) == [1]
 
 
 def test_a_turn_that_fails_is_alerted_and_the_next_one_works(

@@ -18,7 +18,7 @@ from bike_demand.monitoring.drift import report
 from bike_demand.monitoring.signals import Evaluation, evaluate_signals, has_bad_requests
 from bike_demand.store import event_log, expected_ranges, history
 from bike_demand.store.database import Database, open_database
-from bike_demand.store.tables import DriftReport, Kind
+from bike_demand.store.tables import Deployment, DriftReport, Kind, State
 from bike_demand.store.tracking import Tracking
 from tests.answers import Model, log, tell_outcomes
 from tests.conftest import Run, project_in
@@ -349,8 +349,10 @@ def test_the_command_tells_a_program_all_of_it(database: Database, run: Run) -> 
     event_log.write_action(
         database, action.id, state=event_log.DONE, version=2, detail={"outcome": "promoted"}
     )
-    back = event_log.begin(database, event_log.ROLL_BACK, reason="it is far worse", at=datetime(2011, 2, 9))
-    event_log.write_action(database, back.id, state=event_log.DONE, version=1)
+    at = datetime(2011, 2, 9)
+    back = Deployment(2, "r", "d", "", at, at, against=1, state=State.ROLLED_BACK, reason="far worse")
+    with database.writing() as session:
+        session.add(back)
     done = run("monitor", "--as-of", "2011-03-08", "--json")
     assert (done.status, done.err) == (0, "")
     told = json.loads(done.out)
@@ -364,7 +366,7 @@ def test_the_command_tells_a_program_all_of_it(database: Database, run: Run) -> 
     assert told["trainings"] == [
         {"at": "2011-02-03T00:00:00", "reason": "the error drifts", "version": 2, "outcome": "promoted"}
     ]
-    assert told["rollbacks"][0]["reason"] == "it is far worse"
+    assert told["rollbacks"][0]["reason"] == "far worse"
     (kept,) = told["incidents"]
     assert (kept["since"], kept["ended_at"], kept["cost"]) == (
         "2011-02-01T00:00:00",

@@ -1,18 +1,16 @@
 """What the loop publishes for the status document at the end of a monitoring cycle."""
 
-from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from bike_demand.core.settings import load_settings
-from bike_demand.loop import champion
 from bike_demand.loop.context import Context
 from bike_demand.loop.publish import publish
 from bike_demand.release.ab.step import step
 from bike_demand.serving.dashboard import StatusDocument
 from bike_demand.serving.live_models import LiveModels
 from bike_demand.serving.onnx_model import load_model
-from bike_demand.store.database import open_database
+from bike_demand.store.deployments import opened
 from bike_demand.store.tracking import CHAMPION, Tracking
 from tests.registry import put_live
 from tests.test_ab import BEGAN, Deploy, answered, deploy, prepared
@@ -27,11 +25,9 @@ def after_cycle(day: str) -> StatusDocument:
     settings = load_settings()
     address = settings.environments.production.database
     now = datetime.fromisoformat(day)
-    tracking = Tracking(settings)
-    with closing(open_database(address)) as database:
-        context = Context(settings, tracking, database, now, now, print)
-        champion.note(context)
-        publish(context)
+    with opened(settings, now, print) as found:
+        tracking = found.tracking
+        publish(Context(settings, tracking, found.database, found, now, now, print))
     version = tracking.aliases().get(CHAMPION)
     live = None if version is None else LiveModels(load_model(constant(Path("live"), 5.0), str(version)))
     status = status_of(address, live)

@@ -1,6 +1,7 @@
 """Going back to the last good version: what is live then, what is kept of it, and that no user notices."""
 
 import time
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -8,16 +9,15 @@ import pytest
 from sqlalchemy import insert
 
 from bike_demand.core.settings import load_settings
-from bike_demand.release import transitions
-from bike_demand.release.decision import DeploymentDecision, page_of, store
-from bike_demand.release.rollback import last_good, roll_back
-from bike_demand.release.transitions import wait_for_rollout
+from bike_demand.release.decision import page_of
+from bike_demand.release.rollback import roll_back
 from bike_demand.store.database import open_database
-from bike_demand.store.tables import Worker
+from bike_demand.store.deployments import history, opened
+from bike_demand.store.tables import State, Worker
 from bike_demand.store.tracking import Tracking
 from tests.conftest import Run, project_in
 from tests.load import loaded
-from tests.registry import copy_state, register
+from tests.registry import copy_state, latest, placed, register
 from tests.service import running
 from tests.tiny import constant
 
@@ -29,11 +29,9 @@ LIVE_SECONDS = 5.0  # after the alias moved, in every worker
 def once_live(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
     folder = tmp_path_factory.mktemp("live")
     with project_in(folder, empty_store):
-        tracking = Tracking(load_settings())
         for number in (1, 2, 3):
-            version = register(constant(folder / str(number), float(number)), tracking=tracking)
-            tracking.tag(number, {"deployment": tracking.open_record("deployment", f"version {number}", {})})
-            transitions.go_live(tracking, version, NOW - timedelta(days=10 - number))
+            register(constant(folder / str(number), float(number)))
+            placed(number, at=NOW - timedelta(days=10 - number))
     return folder
 
 
@@ -44,59 +42,39 @@ def tracking(project: Path, once_live: Path) -> Tracking:
     return Tracking(load_settings())
 
 
-def back(tracking: Tracking, reason: str = "nonsense") -> str:
-    return roll_back(load_settings(), tracking, reason, NOW)
+def back(reason: str = "nonsense") -> str:
+    with opened(load_settings(), NOW, print, alone=False) as deployments:
+        return roll_back(deployments, reason)
 
 
 def test_the_version_before_is_live_again_and_the_bad_one_is_blocked(tracking: Tracking) -> None:
-    assert back(tracking) == (
+    assert back() == (
         "Version 2 is live again, instead of version 3 (nonsense). No service of production is running; one"
         " that starts answers with it."
     )
     assert tracking.aliases() == {"champion": 2}
-    assert tracking.version(3).tags["blocked"] == "nonsense"
-    assert tracking.version(2).tags["live_since"] == "2011-04-05T00:00:00"
 
 
-def test_it_is_on_record_with_what_was_live_why_and_what_put_it_there(tracking: Tracking) -> None:
-    bad, good = (tracking.version(number).tags["deployment"] for number in (3, 2))
-    back(tracking)
-    record = tracking.version(2).tags["deployment"]
-    tags = tracking.run(record).tags
-    assert (tags["kind"], tags["version"], tags["rolled_back"], tags["reason"], tags["state"]) == (
-        "rollback",
-        "2",
-        "3",
-        "nonsense",
-        "done",
-    )
-    assert (tags["rolled_back.deployment"], tags["deployment_before"]) == (bad, good)
-    assert tags["at"] == "2011-04-05T00:00:00"
-    assert tracking.run(bad).tags["state"] == "rolled back"
-    assert tracking.run(good).tags["state"] == "live"
+def test_it_is_stored_with_what_was_live_why_and_what_became_of_it(tracking: Tracking) -> None:
+    back()
+    bad, good = latest(3), latest(2)
+    assert (bad.state, bad.changed_at, bad.reason, bad.against) == (State.ROLLED_BACK, NOW, "nonsense", 2)
+    assert (good.state, good.changed_at) == (State.LIVE, NOW)
+    assert tracking.version(2).tags["deployment"] == good.id
+    with closing(open_database(load_settings().environments.production.database)) as database:
+        changes = [(each.new, each.reason) for each in history(database, good.id)]
+    assert changes[-2:] == [
+        (State.RETIRED, "version 3 went live"),
+        (State.LIVE, "instead of version 3: nonsense"),
+    ]
 
 
-def test_the_page_of_the_deployment_says_that_it_was_rolled_back(tracking: Tracking, tmp_path: Path) -> None:
-    record = tracking.version(3).tags["deployment"]
-    decision = DeploymentDecision(
-        version=3,
-        run_id="r",
-        digest="d",
-        champion=2,
-        who="somebody",
-        reason=None,
-        at=NOW,
-        began=NOW,
-        gates=(),
-        state="live",
-        outcome="Its A/B test begins.",
-    )
-    store(tracking, record, decision, page=True)
-    back(tracking, "nonsense at night")
-    page = tracking.fetch(record, "decision.html", tmp_path).read_text(encoding="utf-8")
+@pytest.mark.usefixtures("tracking")
+def test_the_page_of_the_deployment_says_that_it_was_rolled_back() -> None:
+    back("nonsense at night")
+    page = page_of(3).read_text(encoding="utf-8")
     assert "rolled back" in page
     assert "nonsense at night" in page
-    assert page_of(3).read_text(encoding="utf-8") == page
 
 
 def test_without_an_earlier_version_a_test_under_way_can_be_stopped(project: Path, run: Run) -> None:
@@ -104,49 +82,34 @@ def test_without_an_earlier_version_a_test_under_way_can_be_stopped(project: Pat
     tracking = Tracking(load_settings())
     for number in (1, 2):
         register(constant(Path(str(number)), float(number)), tracking=tracking)
-    tracking.promote(1, {})
+    placed(1)
     tracking.set_alias("challenger", 2)
+    assert "version 2 was made the challenger out of band" in run("ab", "status").out
     assert "ab stop --reason TEXT" in run("rollback", "--as-of", "2011-04-06").refusal()
 
 
 @pytest.mark.slow
 def test_going_back_twice_skips_what_was_rolled_back(tracking: Tracking, run: Run, project: Path) -> None:
     assert project
-    back(tracking)
+    back()
     register(constant(Path("4"), 4.0), tracking=tracking)
-    transitions.go_live(tracking, tracking.version(4), NOW)
-    back(tracking)
+    placed(4, at=NOW)
+    back()
     assert tracking.aliases() == {"champion": 2}
-    back(tracking)
+    back()
     assert tracking.aliases() == {"champion": 1}
-    assert last_good(tracking) is None
     assert "no earlier version to go back to" in run("rollback", "--as-of", "2011-04-06").refusal()
     assert tracking.aliases() == {"champion": 1}
-    assert "blocked" not in tracking.version(1).tags
-
-
-@pytest.mark.slow
-def test_an_earlier_version_that_a_person_blocked_is_passed_over(tracking: Tracking) -> None:
-    tracking.tag(2, {"blocked": "known to be bad at night"})
-    assert back(tracking).startswith("Version 1 is live again, instead of version 3")
+    assert latest(1).state is State.LIVE
 
 
 def test_a_test_under_way_ends(tracking: Tracking) -> None:
-    challenger = register(constant(Path("4"), 4.0), tracking=tracking)
-    record = tracking.open_record("deployment", "version 4", {})
-    tracking.tag(4, {"deployment": record})
-    transitions.begin_test(load_settings(), tracking, challenger, NOW)
-    back(tracking)
+    register(constant(Path("4"), 4.0), tracking=tracking)
+    placed(4, State.TESTING, at=NOW)
+    back()
     assert tracking.aliases() == {"champion": 2}
-    tags = tracking.run(record).tags
-    assert tags["state"] == "stopped"
-    assert "version 3" in tags["reason"]
-
-
-def test_one_that_was_cut_off_is_finished_by_the_next(tracking: Tracking) -> None:
-    tracking.tag(3, {"blocked": "nonsense"})  # and then the power went
-    assert "Version 2 is live again" in back(tracking)
-    assert tracking.aliases() == {"champion": 2}
+    assert latest(4).state is State.SUPERSEDED
+    assert "version 3" in latest(4).reason
 
 
 @pytest.mark.slow
@@ -175,7 +138,9 @@ def beat(
 
 
 def taken(tracking: Tracking) -> str:
-    return wait_for_rollout(load_settings(), tracking)
+    with opened(load_settings(), NOW, print, alone=False) as deployments:
+        assert deployments.tracking.where == tracking.where
+        return deployments.rollout()
 
 
 def test_workers_that_answer_with_it_are_counted_and_others_are_not(tracking: Tracking) -> None:
@@ -187,7 +152,7 @@ def test_workers_that_answer_with_it_are_counted_and_others_are_not(tracking: Tr
 
 
 def test_a_worker_that_does_not_follow_is_told(tracking: Tracking, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bike_demand.release.transitions.ROLLOUT_SECONDS", 0.3)
+    monkeypatch.setattr("bike_demand.store.deployments.ROLLOUT_SECONDS", 0.3)
     beat("a:1:0", 3, 2)
     beat("b:2:0", 2)
     assert taken(tracking) == (
@@ -205,22 +170,22 @@ def test_a_worker_that_died_is_not_waited_for(tracking: Tracking) -> None:
     )
 
 
-def test_where_nothing_runs_nothing_is_waited_for_or_made(tracking: Tracking) -> None:
+def test_where_nothing_runs_nothing_is_waited_for(tracking: Tracking) -> None:
     assert taken(tracking).startswith("No service of production is running")
-    assert not Path("state/production.db").exists()
 
 
-@pytest.mark.slow
-def test_a_database_that_is_away_is_a_warning_as_the_alias_has_moved(
-    tracking: Tracking, monkeypatch: pytest.MonkeyPatch
+def test_while_the_database_is_away_the_alias_is_the_brake(
+    tracking: Tracking, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(
-        "BIKE_ENVIRONMENTS__PRODUCTION__DATABASE", "postgresql+psycopg://nobody@127.0.0.1:1/none"
-    )
-    said = back(tracking)
-    assert "warning: the rollout" in said
-    assert "\n" not in said
-    assert tracking.aliases() == {"champion": 2}
+    with monkeypatch.context() as patch:
+        patch.setenv(
+            "BIKE_ENVIRONMENTS__PRODUCTION__DATABASE", "postgresql+psycopg://nobody@127.0.0.1:1/none"
+        )
+        assert "127.0.0.1:1" in run("rollback", "--reason", "nonsense").refusal()
+    assert tracking.aliases() == {"champion": 3, "previous": 2}
+    tracking.set_alias("champion", 2)  # services follow it; the next command adopts it
+    assert "version 2 was made the champion out of band" in run("ab", "status").out
+    assert (latest(2).who, latest(3).state) == ("out of band", State.RETIRED)
 
 
 # ---- with a real service, under load
@@ -236,13 +201,14 @@ def test_under_load_it_is_live_in_both_workers_in_time_and_no_request_fails(
             assert time.monotonic() < until
             time.sleep(0.05)
         assert load.latest(200) == {"3"}
-        said = roll_back(load_settings(), tracking, "too low", NOW)
+        said = back("too low")
         ended = time.monotonic()
         assert "Live in 2 of 2 workers of production." in said
         time.sleep(1)
     assert load.failures == []
     assert {version for at, version in load.answers if at > ended} == {"2"}
-    moved = datetime.fromisoformat(tracking.run(tracking.version(2).tags["deployment"]).tags["moved_at"])
+    with closing(open_database(load_settings().environments.production.database)) as database:
+        moved = history(database)[-1].made_at
     last = max(at for at, version in load.answers if version == "3")
     seconds = moved.timestamp() - (time.time() - time.monotonic())
     print(f"live everywhere {last - seconds:.2f} s after the alias moved, {len(load.answers)} answers")

@@ -14,11 +14,11 @@ from bike_demand.data.store import read_rows
 from bike_demand.data.table import iso
 from bike_demand.release import deploy as delivery
 from bike_demand.release.gates import Gate, GateResult
-from bike_demand.store.tracking import DEPLOYMENT_TAG, Tracking
+from bike_demand.store.tracking import Tracking
 from bike_demand.training import steps
 from tests.answers import hours, log, off_by, tell_outcomes
 from tests.conftest import Run
-from tests.registry import put_live, register
+from tests.registry import latest, put_live, register
 from tests.workcopy import git
 
 passing = Gate("example", "Example", lambda _: GateResult(True, "what it says of it", {"rows": 3}))
@@ -44,7 +44,7 @@ def test_an_answer_of_an_old_version_leads_to_its_very_rows_after_three_releases
     assert taught[-1].begins == datetime(2011, 2, 28, 23)
     first = tracking.version(1)
     asked = hours("2011-02-28", "2011-03-01")
-    ids = log(asked, (1, off_by(10.0)), deployments=(first.tags[DEPLOYMENT_TAG], ""))
+    ids = log(asked, (1, off_by(10.0)), deployments=(latest(1).id, ""))
     tell_outcomes(asked)
     for number, day in ((2, "2011-03-10"), (3, "2011-03-20"), (4, "2011-03-30")):
         trained(day)
@@ -59,8 +59,8 @@ def test_an_answer_of_an_old_version_leads_to_its_very_rows_after_three_releases
     for fact in (
         ids[7],
         "2011-02-28T07:00:00",
-        first.tags[DEPLOYMENT_TAG],
-        "Nothing was live to test it against.",
+        latest(1).id,
+        "nothing was live to test it against",
         "passed: what it says of it",
         first.digest,
         first.run_id,
@@ -116,6 +116,7 @@ def test_the_arm_of_an_answer_given_in_a_test_is_told(released: Path, run: Run, 
 
 
 def test_an_unknown_answer_is_told_and_makes_no_database(released: Path, run: Run) -> None:
+    (released / "state" / "production.db").unlink()
     assert run("trace", "0" * 32).refusal()
     assert not (released / "state" / "production.db").exists()
     assert run("ingest").status == 0
@@ -130,7 +131,7 @@ def test_the_rows_are_those_that_taught_although_the_feed_went_on_and_no_others(
 ) -> None:
     trained("2011-03-01")
     tracking = Tracking(load_settings())
-    tracking.promote(1, {})
+    tracking.set_alias("champion", 1)
     taught = read_rows(DATA)
     assert run("ingest").status == 0
     assert len(read_rows(DATA)) > len(taught)

@@ -65,7 +65,6 @@ def registered(tracking: Tracking, count: int) -> None:
 
 def test_before_the_first_run_there_is_nothing_and_nothing_is_made(untouched: Tracking) -> None:
     assert untouched.champion() is None
-    assert untouched.champions() == []
     assert untouched.versions() == []
     for ask in (lambda: untouched.run("x"), lambda: untouched.version(1)):
         with pytest.raises(UserError, match="nothing is on record yet"):
@@ -157,30 +156,14 @@ def test_a_version_is_linked_to_its_run_its_holdout_model_and_its_file(tracking:
     assert tracking.champion() is None
 
 
-def test_a_promotion_moves_the_alias_and_can_be_undone_step_by_step(tracking: Tracking) -> None:
-    registered(tracking, 3)
-    for number in (1, 2, 3, 2):
-        tracking.promote(number, {"reason": f"r{number}"})
-        champion = tracking.champion()
-        assert champion is not None
-        assert (champion.number, champion.aliases) == (number, ("champion",))
-        assert champion.tags["reason"] == f"r{number}"
-    assert tracking.champions() == [1, 3, 2]
-    for number in (3, 1):
-        assert tracking.back_to(tracking.champions()[-2]).number == number
-    assert tracking.champions() == [1]
-    tracking.promote(3, {})
-    assert tracking.champions() == [1, 3]
-
-
 def test_what_others_write_is_seen_at_once_and_what_nobody_wrote_is_not_asked_for_again(
     tracking: Tracking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registered(tracking, 2)
-    tracking.promote(1, {})
+    tracking.set_alias("champion", 1)
     service = Tracking(load_settings())  # in another process
     for number in (1, 2, 1):
-        tracking.promote(number, {"why": str(number)})
+        tracking.set_alias("champion", number, {"why": str(number)})
         seen = service.champion()
         assert seen is not None
         assert (seen.number, dict(seen.tags), seen.aliases) == (number, {"why": str(number)}, ("champion",))
@@ -194,22 +177,6 @@ def test_what_others_write_is_seen_at_once_and_what_nobody_wrote_is_not_asked_fo
     assert service.version(1).tags == {"why": "by hand"}
 
 
-def test_an_alias_that_somebody_moved_by_hand_does_not_confuse_the_way_back(tracking: Tracking) -> None:
-    registered(tracking, 3)
-    tracking.promote(1, {})
-    client_of(tracking).set_registered_model_alias("toy", "champion", "3")
-    assert tracking.back_to(tracking.champions()[-2]).number == 1
-
-
-def test_a_promotion_that_was_cut_off_before_the_alias_moved_changed_nothing(tracking: Tracking) -> None:
-    registered(tracking, 3)
-    tracking.promote(1, {})
-    tracking.promote(2, {})
-    client = client_of(tracking)
-    client.set_registered_model_tag("toy", "champions", "[1, 2, 3]")  # and then the power went
-    assert tracking.back_to(tracking.champions()[-2]).number == 1
-
-
 def test_what_is_not_on_record_is_told_in_one_line(tracking: Tracking, tmp_path: Path) -> None:
     registered(tracking, 1)
     known = tracking.version(1).run_id
@@ -219,7 +186,7 @@ def test_what_is_not_on_record_is_told_in_one_line(tracking: Tracking, tmp_path:
         "of run nobody: ": lambda: tracking.fetch("nobody", "handoff", tmp_path),
         "it kept no plots": lambda: tracking.fetch(known, "plots", tmp_path),
         "run elsewhere: ": lambda: tracking.register(known, "elsewhere", {}),
-        "version 7: ": lambda: tracking.promote(7, {}),
+        "version 7: ": lambda: tracking.set_alias("champion", 7),
     }
     for named, ask in cases.items():
         with pytest.raises(UserError) as caught:
@@ -238,7 +205,7 @@ def test_a_run_without_a_model_cannot_be_registered(tracking: Tracking) -> None:
 @pytest.mark.slow
 def test_deleted_state_is_made_anew_while_the_process_goes_on(tracking: Tracking) -> None:
     registered(tracking, 2)
-    tracking.promote(2, {})
+    tracking.set_alias("champion", 2)
     shutil.rmtree("state")
     assert tracking.champion() is None
     registered(tracking, 1)
@@ -318,7 +285,7 @@ def test_a_file_that_is_no_database_is_told_in_one_line(untouched: Tracking) -> 
     assert "\n" not in str(caught.value)
 
 
-# ---- aliases, what answers, and records of deployments
+# ---- aliases, what answers
 
 
 def test_before_the_first_run_no_alias_is_there_and_nothing_is_made(untouched: Tracking) -> None:
@@ -338,9 +305,6 @@ def test_an_alias_is_given_with_its_tags_and_taken_away(tracking: Tracking) -> N
     tracking.remove_alias("challenger")
     tracking.remove_alias("challenger")
     assert tracking.aliases() == {}
-    tracking.untag(2, "ab")
-    tracking.untag(2, "ab")
-    assert tracking.version(2).tags == {"deployment": "d"}
     with pytest.raises(UserError, match="version 9: "):
         tracking.set_alias("x", 9)
     with pytest.raises(UserError, match="version 9: "):
@@ -349,7 +313,7 @@ def test_an_alias_is_given_with_its_tags_and_taken_away(tracking: Tracking) -> N
 
 def test_beside_the_champion_answers_the_challenger_or_else_the_champion_before(tracking: Tracking) -> None:
     registered(tracking, 3)
-    tracking.promote(1, {})
+    tracking.set_alias("champion", 1)
 
     def beside() -> tuple[int, str | None, float, str] | None:
         split = tracking.traffic_split("champion")
@@ -382,29 +346,8 @@ def test_a_challenger_whose_test_cannot_be_read_does_not_harm_the_champion(
     tracking: Tracking, tag: str | None
 ) -> None:
     registered(tracking, 2)
-    tracking.promote(1, {})
+    tracking.set_alias("champion", 1)
     tracking.set_alias("challenger", 2, {} if tag is None else {"ab": tag})
     split = tracking.traffic_split("champion")
     assert split is not None
     assert (split.shown.number, split.other) == (1, None)
-
-
-def test_a_record_is_written_step_by_step_and_closed(tracking: Tracking, tmp_path: Path) -> None:
-    record = tracking.open_record("deployment", "version 3", {"version": "3"})
-    for content in ("1", "2"):
-        texts = {"decision.json": content}
-        tracking.write_record(record, tags={"state": content}, metrics={"gates": 2}, texts=texts)
-    assert tracking.fetch(record, "decision.json", tmp_path / "kept").read_text(encoding="utf-8") == "2"
-    found = tracking.run(record)
-    assert (found.name, found.dataset, found.metrics) == ("version 3", None, {"gates": 2.0})
-    assert found.tags == {"kind": "deployment", "version": "3", "state": "2"}
-    client = client_of(tracking)
-    assert client.get_run(record).info.status == "RUNNING"
-    tracking.close_record(record, False)
-    assert client.get_run(record).info.status == "FAILED"
-    tracking.write_record(record, tags={"state": "rolled back"})  # what becomes of it later
-    other = tracking.open_record("rollback", "back", {})
-    tracking.close_record(other, True)
-    assert client.get_run(other).info.status == "FINISHED"
-    experiment = client.get_experiment(client.get_run(record).info.experiment_id)
-    assert experiment.name == "toy-deployments"

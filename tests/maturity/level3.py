@@ -106,19 +106,18 @@ def without_services(folder: Path, target: Path) -> Path:
 
 @dataclass(frozen=True)
 class Decision:
-    """The record of a deployment, as MLflow's client has it, and the evidence in it."""
+    """A deployment, as its row in the database has it."""
 
-    run: Any
-    evidence: dict[str, Any]
+    row: dict[str, Any]
 
     def gate(self, name: str) -> dict[str, Any]:
         """What a gate said, and on what grounds."""
-        (found,) = (each for each in self.evidence["verdicts"] if each["gate"] == name)
+        (found,) = (each for each in self.row["gates"] if each["gate"] == name)
         return dict(found)
 
     def gates(self) -> dict[str, bool]:
         """The gates that were tried, in order, and whether each was passed."""
-        return {each["gate"]: each["passed"] for each in self.evidence["verdicts"]}
+        return {each["gate"]: each["passed"] for each in self.row["gates"] if each["passed"] is not None}
 
 
 @dataclass(frozen=True)
@@ -130,6 +129,9 @@ class Registered:
     created: pd.Timestamp  # in UTC
     tags: dict[str, str]
     source: str
+
+
+JSON = ("gates", "test", "ab", "watch")  # columns of a deployment
 
 
 class Registry(Store):
@@ -150,19 +152,27 @@ class Registry(Store):
         """All versions, ascending."""
         return [self.version(str(each.version)) for each in self.versions()]
 
-    def records(self, kind: str) -> list[Any]:
-        """The runs that are records of deployments, or of rollbacks, in order of time."""
-        return self.runs(f"tags.kind = '{kind}'")
+    def deployments(self) -> list[Decision]:
+        """All deployments, in order of time."""
+        found = rows(self._file.with_name("production.db"), "SELECT * FROM deployments ORDER BY id")
+        records = found.astype(object).where(found.notna(), None).to_dict("records")
+        return [
+            Decision(
+                {
+                    str(name): json.loads(value) if name in JSON and value else value
+                    for name, value in row.items()
+                }
+            )
+            for row in records
+        ]
 
     def decision(self, number: str) -> Decision:
-        """What was decided on a version, by the deployment that it names."""
-        record = self.version(number).tags["deployment"]
-        return Decision(self.run(record), json.loads(self.artifact(record, "decision.json")))
+        """The last deployment of a version."""
+        return [each for each in self.deployments() if each.row["version"] == int(number)][-1]
 
     def deployment(self, number: str) -> Decision:
-        """The same, but of its first deployment: a rollback to it has a record of its own."""
-        first = next(each for each in self.records("deployment") if each.data.tags["version"] == number)
-        return Decision(first, json.loads(self.artifact(first.info.run_id, "decision.json")))
+        """Its first deployment."""
+        return next(each for each in self.deployments() if each.row["version"] == int(number))
 
     def register(self, like: str, folder: Path, handoff: Path, golden: bytes, holdout: str) -> str:
         """Register a model as the version `like` was, with the same data and this holdout run; its number."""
@@ -172,7 +182,7 @@ class Registry(Store):
         (folder / "golden.json").write_bytes(golden)
         self._client.log_artifact(run_id, str(folder / "golden.json"))
         tags = dict(self.version(like).tags)
-        for name in ("deployment", "ab", "live_since", "waiting", "blocked"):
+        for name in ("deployment", "ab", "ab_ratio"):
             tags.pop(name, None)
         made = self._client.create_model_version(
             self._model,

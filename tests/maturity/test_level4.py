@@ -151,9 +151,9 @@ OF_THE_LOOP = {
         "pass",
         "test_quality.py::test_a_violation_has_its_times_from_the_first_day_until_it_is_over",
     ),
-    "release/out_of_band.py": (
-        "if remembered[-1:] == [champion]:",
-        "if champion:",
+    "store/deployments.py": (
+        "if (row is None and version is None) or (row and version and row.is_of(version)):",
+        "if version is None or row:",
         "test_loop.py::test_a_bad_model_that_somebody_put_live_is_rolled_back_after_its_first_day",
     ),
     "training/evaluate.py": (
@@ -521,8 +521,8 @@ def test_production_says_what_is_wrong_with_the_model_and_it_gets_better_by_itse
     assert len(mine) > 90
     assert mine.mean() < 0.9 * theirs.mean()
     decision = practice.registry().deployment("2")
-    evidence = json.loads(practice.registry().artifact(decision.run.info.run_id, "ab.json"))
-    assert (evidence["verdict"], decision.run.data.tags["state"]) == ("promote", "live")
+    evidence = decision.row["ab"]
+    assert (evidence["verdict"], decision.row["state"]) == ("promote", "live")
     assert evidence["days"][-1]["ratio"] == pytest.approx(
         mine[: evidence["rows"]].sum() / theirs[: evidence["rows"]].sum()
     )
@@ -819,8 +819,8 @@ def test_engineers_own_what_takes_models_in_and_what_gathers_their_metrics_and_b
         assert rows_of[str(version)] > 0
     for number in ("1", "2"):
         deployments = set(log.loc[log["version"] == int(number), "deployment"])
-        records = [each for each in registry.runs() if each.info.run_id in deployments]
-        assert {each.data.tags["version"] for each in records} == {number}
+        records = [each for each in registry.deployments() if each.row["id"] in deployments]
+        assert {each.row["version"] for each in records} == {int(number)}
         assert registry.deployment(number).gate("test-environment")["passed"]
     # It takes part in a test without being shown, and is measured too: nobody had to build that for it.
     tested = days[(days["version"] == 2) & (days["day"] == "2011-04-08")]
@@ -898,7 +898,7 @@ def test_where_and_when_the_loop_runs_is_a_setting_and_never_two_at_a_time(
     for lock, command, busy in (
         (database.with_name(f".{database.name}.loop"), "agent --once", "another loop is at work"),
         (folder / "state" / "train.lock", "train", "another training is at work"),
-        (folder / "state" / "deploy.lock", "deploy 2", "another deployment is at work"),
+        (database.with_name(f".{database.name}.deployment"), "deploy 2", "another deployment is at work"),
     ):
         with FileLock(lock), pytest.raises(UserError, match=busy):
             practice.run_command(command, folder)
@@ -953,21 +953,24 @@ def test_what_is_better_goes_live_and_what_is_worse_goes_away_without_anybody(
     practice: Practice, tmp_path: Path
 ) -> None:
     registry = practice.registry()
-    actions = [
-        each for each in practice.journal().records("actions") if each["kind"] in ("live", "roll back")
+    versions = {each.row["id"]: each.row["version"] for each in registry.deployments()}
+    changes = [
+        (each["new"], each["at"][:10], versions[each["deployment"]])
+        for each in practice.journal().records("transitions")
+        if each["new"] in ("live", "rolled_back") and each["old"] != each["new"]
     ]
-    assert [(each["kind"], each["at"][:10], each["version"]) for each in actions] == [
+    assert changes == [
         ("live", FIRST, 1),
         ("live", "2011-04-12", 2),
-        ("live", "2011-04-16", int(practice.bad)),
-        ("roll back", "2011-04-16", 2),
+        ("live", PUT_LIVE, int(practice.bad)),
+        ("rolled_back", "2011-04-16", int(practice.bad)),
         ("live", "2011-04-16", 2),
     ]
     assert "Version 2 is promoted, surely not 5% worse" in practice.on("2011-04-12").said
     # The one that somebody put there answered for a day, and does not come back.
     shown = practice.asked[practice.asked["model_version"] == practice.bad]["timestamp"]
     assert set(shown.dt.strftime("%Y-%m-%d")) == {PUT_LIVE}
-    assert "far worse than version 2" in registry.version(practice.bad).tags["blocked"]
+    assert "far worse than version 2" in registry.decision(practice.bad).row["reason"]
     with pytest.raises(UserError, match=r"refused by gate blocked: .* far worse than version 2"):
         practice.run_command(f"deploy {practice.bad}", practice.apart(tmp_path / "project"))
     assert practice.mornings[-1].aliases["challenger"] == str(int(practice.bad) + 1)
@@ -1045,11 +1048,10 @@ def test_every_version_of_the_loop_has_its_tests_on_record_and_one_without_any_l
         checks = integration["evidence"]["checks"]
         assert len(checks) >= 7
         assert "behaves" in checks  # by all behavioral tests of the problem
-        page = registry.artifact(decision.run.info.run_id, "decision.html").decode()
-        assert integration["title"] in page
-    bad = registry.version(practice.bad)
-    assert "deployment" not in bad.tags
-    assert "blocked" in bad.tags
+        page = practice.folder / "state" / "reports" / f"version-{training['version']}.html"
+        assert integration["title"] in page.read_text(encoding="utf-8")
+    bad = registry.deployment(practice.bad).row
+    assert (bad["who"], bad["gates"], bad["state"]) == ("out of band", [], "rolled_back")
     assert "no deployment put it there" in practice.on("2011-04-16").said
     assert own_tests_run(practice.folder)
 

@@ -14,11 +14,11 @@ from bike_demand.core.errors import UserError
 from bike_demand.core.settings import DATA, STATE, Settings
 from bike_demand.data.store import read_rows
 from bike_demand.data.table import iso
-from bike_demand.release.decision import stored
-from bike_demand.store.database import database_exists, open_database
+from bike_demand.store.database import Database, database_exists, open_database
+from bike_demand.store.deployments import history
 from bike_demand.store.queries import find, outcome
-from bike_demand.store.tables import LoggedPrediction
-from bike_demand.store.tracking import KIND_TAG, Run, Tracking, ab_test
+from bike_demand.store.tables import Deployment, LoggedPrediction
+from bike_demand.store.tracking import Run, Tracking, ab_test
 from bike_demand.training import pipeline
 from bike_demand.training.record import COMMIT, PYTHON, UNCOMMITTED
 
@@ -53,7 +53,7 @@ def command(settings: Settings, prediction_id: str, *, rows: bool, as_json: bool
 
 def trace(settings: Settings, tracking: Tracking, prediction_id: str) -> Trace:
     """Trace the prediction of that id in the log of production and the store of runs and models."""
-    logged, label = _logged(settings, prediction_id)
+    logged, label, deployment = _logged(settings, prediction_id)
     version = tracking.version(logged.version)
     run = tracking.run(version.run_id)
     return {
@@ -67,7 +67,7 @@ def trace(settings: Settings, tracking: Tracking, prediction_id: str) -> Trace:
             "outcome": label,
         },
         "arm": _arm(tracking, logged),
-        "deployment": _deployment(tracking, logged.deployment),
+        "deployment": deployment,
         "model": {
             "version": version.number,
             "digest": version.digest,
@@ -125,7 +125,8 @@ def restore(tracking: Tracking, run_id: str, data: Facts) -> Path:
     return folder
 
 
-def _logged(settings: Settings, prediction_id: str) -> tuple[LoggedPrediction, float | None]:
+def _logged(settings: Settings, prediction_id: str) -> tuple[LoggedPrediction, float | None, Facts | None]:
+    """The prediction, its outcome, and its deployment."""
     address = settings.environments.production.database
     if not database_exists(address):
         raise UserError(f"prediction {prediction_id}: no prediction was logged yet in {address}")
@@ -135,7 +136,7 @@ def _logged(settings: Settings, prediction_id: str) -> tuple[LoggedPrediction, f
             raise UserError(
                 f"prediction {prediction_id}: not in the log; give the `id` of a prediction of production"
             )
-        return logged, outcome(database, logged.event_time)
+        return logged, outcome(database, logged.event_time), _deployment(database, logged.deployment)
 
 
 def _arm(tracking: Tracking, logged: LoggedPrediction) -> Facts:
@@ -154,29 +155,32 @@ def _arm(tracking: Tracking, logged: LoggedPrediction) -> Facts:
     }
 
 
-def _deployment(tracking: Tracking, record: str) -> Facts | None:
-    """Who put the version there, when and why; None where it was promoted out of band."""
-    if not record:
+def _deployment(database: Database, wanted: str) -> Facts | None:
+    """Who put the version there, when and why, and what became of it; None where nothing is known of that."""
+    with database.reading() as session:
+        row = session.get(Deployment, wanted)
+    if row is None:
         return None
-    found = tracking.find_run(record)
-    tags = {} if found is None else found.tags
-    decision = stored(tracking, record)
-    test = " ".join(
-        f"{title}: {tags[f'{name}.verdict']}, {tags[f'{name}.reason']}."
-        for name, title in (("ab", "Test"), ("watch", "Watch"))
-        if f"{name}.verdict" in tags
-    )
     return {
-        "id": record,
-        **{key: tags.get(key, UNKNOWN) for key in (KIND_TAG, "who", "at", "state")},
-        "outcome": "" if decision is None else decision.outcome,
-        "reason": tags.get("reason"),
+        "id": row.id,
+        "version": row.version,
+        "who": row.who,
+        "at": iso(row.requested_at),
+        "skip_reason": row.skip_reason,
+        "state": row.state.value,
+        "history": [f"{iso(each.at)} {each.new.value}: {each.reason}" for each in history(database, row.id)],
         "gates": [
-            {"gate": each.gate, "passed": each.passed, "says": each.says}
-            for each in (() if decision is None else decision.verdicts)
+            {name: each[name] for name in ("gate", "passed", "says")}
+            for each in row.gates
+            if each["passed"] is not None
         ],
-        "test": test or None,
+        "test": _verdict(row.ab),
+        "watch": _verdict(row.watch),
     }
+
+
+def _verdict(evidence: Facts | None) -> str | None:
+    return None if evidence is None else f"{evidence['verdict']}, {evidence['reason']}"
 
 
 def _packages(tracking: Tracking, run: Run) -> str:
@@ -195,8 +199,10 @@ def _lines(facts: Facts | None) -> Iterator[tuple[str, str]]:
     for key, value in (facts or {}).items():
         if isinstance(value, dict):
             yield key, ", ".join(f"{name} {each}" for name, each in value.items())
-        elif isinstance(value, list):
+        elif key == "gates":
             for gate in value:
                 yield f"gate {gate['gate']}", f"{'passed' if gate['passed'] else 'refused'}: {gate['says']}"
+        elif isinstance(value, list):
+            yield from ((key, each) for each in value)
         elif value not in (None, ""):
             yield key, str(value)

@@ -58,6 +58,23 @@ def pairs(database: Database, version: int, other: int, since: datetime, until: 
     return found
 
 
+def first_time_after(database: Database, version: int, other: int | None) -> datetime | None:
+    """The first event time for which `version` was shown since `other` was shown last; None: it was not.
+
+    No other: since ever.
+    """
+    mine = select(func.min(predictions.event_time)).where(predictions.version == version)
+    with database.reading() as connection:
+        if other is not None:
+            last = connection.scalar(
+                select(func.max(predictions.made_at)).where(predictions.version == other)
+            )
+            if last is not None:
+                mine = mine.where(predictions.made_at > last)
+        found: datetime | None = connection.scalar(mine)
+        return found
+
+
 def waiting(database: Database, since: datetime, until: datetime) -> int:
     """How many event times from `since` to before `until` have a prediction, but no outcome yet."""
     statement = (

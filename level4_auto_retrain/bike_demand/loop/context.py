@@ -6,6 +6,7 @@ from datetime import datetime
 
 from bike_demand.core.settings import Settings
 from bike_demand.store.database import Database
+from bike_demand.store.deployments import Deployments
 from bike_demand.store.tracking import Tracking
 
 Report = Callable[[str], None]
@@ -18,6 +19,7 @@ class Context:
     settings: Settings
     tracking: Tracking
     database: Database
+    deployments: Deployments
     as_of: datetime | None
     now: datetime
     report: Report

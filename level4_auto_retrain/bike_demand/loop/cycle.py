@@ -26,12 +26,12 @@ from bike_demand.loop.publish import publish
 from bike_demand.monitoring import rules
 from bike_demand.monitoring.signals import evaluate_signals
 from bike_demand.release.ab.step import step
-from bike_demand.release.transitions import WAITING_TAG
 from bike_demand.store import event_log
 from bike_demand.store.database import Database, lock, open_database
+from bike_demand.store.deployments import Deployments
 from bike_demand.store.event_log import TRAIN, Signal
-from bike_demand.store.tables import Kind, Raised
-from bike_demand.store.tracking import CHALLENGER, CHAMPION, PREVIOUS, Tracking
+from bike_demand.store.tables import Kind, Raised, State
+from bike_demand.store.tracking import Tracking
 
 LOOP = "loop"  # the name of its lock
 INGESTION = "gathering"  # the subject of a signal about a feed that cannot be read at all
@@ -133,8 +133,6 @@ def _cycle(
 ) -> None:
     failure = _ingest(settings, as_of)
     context = _context(settings, database, as_of, report)
-    champion.finish(context)
-    champion.note(context)  # also the one that is rolled back below
     incidents.of_people(context)
     evaluation = evaluate_signals(settings, context.tracking, database, as_of, context.now)
     signals = [*champion.signals(context), *evaluation.signals, *_own_signals(context, failure)]
@@ -153,21 +151,24 @@ def _cycle(
         else:
             send(raised)
     _settle(context)
-    live = context.tracking.aliases().get(CHAMPION)
-    if live != (
-        None if evaluation.champion is None else evaluation.champion.number
-    ):  # signals about another one are over
+    row = context.deployments.live()
+    live = None if row is None else row.version
+    if live != (None if evaluation.champion is None else evaluation.champion.number):
+        # Signals about another one are over.
         about = (Kind.NO_MODEL, Kind.RELEASE)
         left = [each for each in signals if each.kind not in about or each.subject == f"version {live}"]
         change = event_log.raise_signals(database, left, context.now)
         for raised in change.ended:
             report(f"Over: {raised.kind}, {raised.subject}.")
-    if not change.open and live is not None and _busy(context) is None:
+    if not change.open and live is not None and context.deployments.blocker() is None:
         report(f"Version {live} is live; nothing to do.")
 
 
 def _context(settings: Settings, database: Database, as_of: datetime | None, report: Report) -> Context:
-    return Context(settings, Tracking(settings), database, as_of, clock.now(settings, as_of), report)
+    tracking, now = Tracking(settings), clock.now(settings, as_of)
+    deployments = Deployments(settings, tracking, database, as_of, report)
+    deployments.reconcile()
+    return Context(settings, tracking, database, deployments, as_of, now, report)
 
 
 def _ingest(settings: Settings, as_of: datetime | None) -> str | None:
@@ -240,8 +241,8 @@ def _response(context: Context, raised: Raised) -> str:
     held = _held(event_log.open_signals(context.database))
     if held is not None:
         return held
-    if (busy := _busy(context)) is not None:
-        return busy
+    if (end := context.deployments.blocker()) is not None:
+        return f"No training until {end}: a new version would have to wait, and be outdated."
     urgent = raised.kind is Kind.NO_MODEL or bool(raised.evidence.get("urgent"))
     decision = _due(context, raised.says, urgent=urgent)
     # Without any model there are no predictions; but where a person releases, more versions change nothing.
@@ -263,27 +264,14 @@ def _held(open_: Sequence[Raised]) -> str | None:
     return None
 
 
-def _busy(context: Context) -> str | None:
-    """Why a new version would have to wait, and be outdated when its test begins; None: it would not."""
-    aliases = context.tracking.aliases()
-    champion, challenger = aliases.get(CHAMPION), aliases.get(CHALLENGER)
-    if challenger not in (None, champion):
-        return f"No training yet: version {challenger} is in its test."
-    if aliases.get(PREVIOUS, champion) != champion:
-        return f"No training yet: version {champion} is watched after its promotion."
-    return None
-
-
 def _due(context: Context, reason: str, *, urgent: bool = False) -> rules.RetrainingDecision:
     return rules.due(reason, retraining.tried(context), context.now, context.settings, urgent=urgent)
 
 
 def _settle(context: Context) -> None:
-    """Take tests and watches a step on; record what is live, and what became of trainings."""
-    aliases = context.tracking.aliases()
-    if CHALLENGER in aliases or PREVIOUS in aliases or context.tracking.tagged(WAITING_TAG):
+    """Take tests and watches a step on; record what became of trainings."""
+    if context.deployments.blocker() is not None or context.deployments.all(State.QUEUED):
         step(context.settings, context.as_of, context.report)
-    champion.note(context)
     retraining.follow_up(context)
     publish(context)
 

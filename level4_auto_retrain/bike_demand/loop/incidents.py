@@ -15,20 +15,17 @@ from bike_demand.core.current import PROBLEM, Inputs, target_of
 from bike_demand.core.errors import UserError
 from bike_demand.data.quality import FEED
 from bike_demand.data.regression_cases import make_case
-from bike_demand.loop import champion
 from bike_demand.loop.alerts import alert
-from bike_demand.loop.champion import VERSION
 from bike_demand.loop.context import Context
 from bike_demand.monitoring.gathered import gathered_rows
 from bike_demand.monitoring.signals import SourcedViolation
 from bike_demand.release.rescored import predictions
 from bike_demand.release.rollback import GUARD
-from bike_demand.release.transitions import LIVE_SINCE_TAG
 from bike_demand.store import event_log, history
-from bike_demand.store.event_log import DATA, ROLL_BACK
-from bike_demand.store.queries import ShownPrediction, first_time_after, shown
-from bike_demand.store.tables import Incident, Kind, Raised
-from bike_demand.store.tracking import BLOCKED_TAG
+from bike_demand.store.deployments import history as history_of
+from bike_demand.store.event_log import DATA
+from bike_demand.store.queries import ShownPrediction, shown
+from bike_demand.store.tables import Incident, Kind, Raised, State
 
 KINDS = (Kind.QUALITY, Kind.ERROR, Kind.RELEASE, Kind.LOOP)
 NORMAL_DAYS = 60  # before an incident: what was normal
@@ -65,24 +62,26 @@ def note(context: Context, signal: Raised, what: str) -> None:
 
 
 def of_people(context: Context) -> None:
-    """What people rolled back without the loop: incidents too."""
-    for version in champion.rolled_back_by_a_person(context):
-        reason = version.tags[BLOCKED_TAG]
-        watched = reason.startswith(GUARD)  # by the watch of its promotion, in a step of its own
-        first = first_time_after(context.database, version.number, None) or context.now
-        since = min(_moment(version.tags.get(LIVE_SINCE_TAG), first), context.now)
+    """What was rolled back without the loop: incidents too."""
+    known = event_log.incidents(context.database)
+    for row in context.deployments.all(State.ROLLED_BACK):
+        subject, changes = f"version {row.version}", history_of(context.database, row.id)
+        since = next(each.at for each in reversed(changes) if each.new is State.LIVE is not each.old)
+        mine = (each for each in known if (each.kind, each.subject) == (Kind.RELEASE, subject))
+        if any(each.ended_at is None or each.ended_at >= since for each in mine):
+            continue
+        watched = row.reason.startswith(GUARD)  # by the watch of its promotion, in a step of its own
+        who = "the watch of its promotion" if watched else "a person"
         incident = event_log.open_incident(
             context.database,
             Kind.RELEASE,
-            f"version {version.number}",
-            since=since,
+            subject,
+            since=min(since, context.now),
             noticed_at=context.now,
-            noticed_by=f"{'its watch' if watched else 'a person'}: {reason}",
+            noticed_by=f"{'its watch' if watched else 'a person'}: {row.reason}",
         )
-        who = "the watch of its promotion" if watched else "a person"
         event_log.note_done(context.database, incident.id, context.now, f"Rolled back by {who}.")
-        champion.note_rolled_back(context, version)  # cut off here, the incident ends like any other
-        _end(context, incident, [])
+        _end(context, incident, [])  # cut off before, it ends like any other
 
 
 def _end(context: Context, incident: Incident, found: Sequence[SourcedViolation]) -> None:
@@ -136,22 +135,22 @@ def _cost(context: Context, incident: Incident) -> dict[str, Any]:
 def _release_cost(context: Context, incident: Incident) -> dict[str, Any]:
     """What the predictions of a version that was rolled back cost, beside those of the version before it."""
     number = int(incident.subject.removeprefix("version "))
-    actions = event_log.actions(context.database, ROLL_BACK)
-    instead = [each.version for each in actions if each.detail.get(VERSION) == number and each.version]
+    back = [each for each in context.deployments.all(State.ROLLED_BACK) if each.version == number]
+    good = back[-1].against if back else None
     rows = shown(context.database, number, incident.since, context.now)
-    cost: dict[str, Any] = {"answers_by_bad_model": len(rows) if instead else 0}
+    cost: dict[str, Any] = {"answers_by_bad_model": len(rows) if back else 0}
     known = [row for row in rows if row.label is not None]
-    if not instead or len(known) < LEAST_ROWS:
+    if good is None or len(known) < LEAST_ROWS:
         return cost
     try:
-        good = _error(known, predictions(context.tracking, context.tracking.version(instead[-1]), known))
+        other = _error(known, predictions(context.tracking, context.tracking.version(good), known))
     except UserError:  # the model was deleted
         return cost
     bad = _error(known, [row.prediction for row in known])
     return cost | {
         "error_of_bad_model": round(bad, PROBLEM.loss.decimals),
-        "error_of_good_model": round(good, PROBLEM.loss.decimals),
-        "error_above_normal": round((bad - good) * len(known)),
+        "error_of_good_model": round(other, PROBLEM.loss.decimals),
+        "error_above_normal": round((bad - other) * len(known)),
     }
 
 

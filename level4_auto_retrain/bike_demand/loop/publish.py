@@ -3,24 +3,24 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from bike_demand.core.errors import UserError
 from bike_demand.loop.context import Context
 from bike_demand.loop.retraining import tried
 from bike_demand.monitoring.rules import MONTH, due
 from bike_demand.release.ab.evidence import Evidence, TrialKind, gather, under_test, under_watch
 from bike_demand.store import event_log
-from bike_demand.store.tracking import CHALLENGER, CHAMPION, PREVIOUS
 
 
 def publish(context: Context) -> None:
     """Keep these fields of the status document: the live reference error, comparisons, the budget."""
-    aliases = context.tracking.aliases()
-    champion = aliases.get(CHAMPION)
-    tags = {} if champion is None else context.tracking.version(champion).tags
-    busy = CHALLENGER in aliases or PREVIOUS in aliases
+    live = context.deployments.live()
+    tags = {} if live is None else context.tracking.version(live.version).tags
     content = {
         "reference_error": float(tags["mae"]) if "mae" in tags else None,
-        "comparisons": _comparisons(context) if busy else [],
+        "comparisons": [
+            _shown(gather(context.deployments, trial))
+            for trial in (under_test(context.deployments), under_watch(context.deployments))
+            if trial is not None
+        ],
         "budget": _budget(context),
         "loop_checked_at": datetime.now(UTC).isoformat(),  # wall time: is the loop alive?
     }
@@ -34,18 +34,6 @@ def _budget(context: Context) -> dict[str, Any]:
     now = due("", before, context.now, context.settings)
     says = None if now.train else now.says
     return {"spent": spent, "of": context.settings.trigger.budget, "days": MONTH.days, "says": says}
-
-
-def _comparisons(context: Context) -> list[dict[str, Any]]:
-    found = []
-    for what in (under_test, under_watch):
-        try:
-            trial = what(context.settings, context.tracking)
-        except UserError:  # the step of the test has reported what is wrong with it
-            continue
-        if trial is not None:
-            found.append(_shown(gather(context.settings, trial, context.as_of)))
-    return found
 
 
 def _shown(evidence: Evidence) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The loop's trainings: begun on a signal or by a person, deployed, and resumed after a kill.
 
 An action is recorded before it begins (`event_log.actions`), and each step detects what it did before: the
-training by the version of code and data, the deployment by its record.
+training by the version of code and data, the deployment by its state.
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,11 @@ from bike_demand.core.settings import Settings
 from bike_demand.loop.context import Context
 from bike_demand.monitoring.rules import Tried
 from bike_demand.release import deploy as delivery
-from bike_demand.release import transitions
 from bike_demand.release.decision import page_of
 from bike_demand.store import event_log
-from bike_demand.store.event_log import BEGUN, DONE, FAILED, ROLL_BACK, TRAIN
-from bike_demand.store.tables import Action
-from bike_demand.store.tracking import DEPLOYMENT_TAG, Run
+from bike_demand.store.deployments import UNDECIDED
+from bike_demand.store.event_log import BEGUN, DONE, FAILED, TRAIN
+from bike_demand.store.tables import Action, Deployment, State
 from bike_demand.training import steps
 
 # Keys of an action's detail.
@@ -29,13 +28,15 @@ NEWEST = "newest"  # version when it began
 TRIES = "tries"  # deployments that decided nothing
 NOTHING_NEW = "nothing_new"  # code and data were those of an earlier version
 
-OPEN = {transitions.WAITING: "waits for its A/B test", transitions.TESTING: "in its A/B test"}
+OPEN = {State.QUEUED: "waits for its A/B test", State.TESTING: "in its A/B test"}
 OUTCOMES = OPEN | {
-    transitions.LIVE: "live",
-    transitions.REFUSED: "refused by a gate",
-    transitions.REJECTED: "rejected after its A/B test",
-    transitions.STOPPED: "its A/B test was stopped",
-    transitions.ROLLED_BACK: "was live and was rolled back",
+    State.LIVE: "live",
+    State.RETIRED: "live",
+    State.FAILED_GATE: "refused by a gate",
+    State.FAILED_TEST: "rejected after its A/B test",
+    State.SUPERSEDED: "its A/B test was stopped",
+    State.ROLLED_BACK: "was live and was rolled back",
+    State.ERROR: "its version was deleted",
 }
 
 
@@ -94,28 +95,26 @@ def _trained(context: Context, action: Action) -> int:
 
 def _deployed(context: Context, action: Action, number: int) -> str:
     """Deploy the version, unless that was decided before. Raises UserError where it fails."""
-    found = context.tracking.version(number)
-    state = delivery.decided(context.tracking, found)
-    if state is None and not context.settings.deploy.automatic:
+    version = context.tracking.version(number)
+    row = delivery.decided(context.deployments, version)
+    if row is None and not context.settings.deploy.automatic:
         _end(context, action, DONE, "registered")
         return f"Version {number} is registered (deploy.automatic is off)."
-    if state is None:
+    if row is None:
         try:
             delivery.deploy(context.settings, str(number), context.as_of, context.report)
         except UnreachableError:
             raise
         except UserError as error:
-            state = delivery.decided(context.tracking, context.tracking.version(number))
-            if state is None:
+            if delivery.decided(context.deployments, version) is None:
                 return _put_off(context, action, number, str(error))
             _end(context, action, FAILED, f"refused: {error}", helped=False)
             return f"Version {number} was trained, and refused: {error}."
-        state = delivery.decided(context.tracking, context.tracking.version(number))
-    outcome = OUTCOMES.get(state or "", str(state))
-    failed = state in (transitions.REFUSED, transitions.REJECTED, transitions.ROLLED_BACK)
-    record = context.tracking.find_run(context.tracking.version(number).tags.get(DEPLOYMENT_TAG))
-    _end(context, action, FAILED if failed else DONE, outcome, _helped(context, record))
-    return f"Version {number} was trained: {outcome} ({page_of(number).as_posix()})."
+        row = delivery.decided(context.deployments, version)
+    assert row is not None
+    failed = row.state in (State.FAILED_GATE, State.FAILED_TEST, State.ROLLED_BACK)
+    _end(context, action, FAILED if failed else DONE, OUTCOMES[row.state], _helped(context, row))
+    return f"Version {number} was trained: {OUTCOMES[row.state]} ({page_of(number).as_posix()})."
 
 
 def _put_off(context: Context, action: Action, number: int, why: str) -> str:
@@ -133,33 +132,25 @@ def _end(context: Context, action: Action, state: str, outcome: str, helped: boo
 
 
 def follow_up(context: Context) -> None:
-    """Record what became of the versions that were in their tests, and of those that were rolled back."""
-    actions = event_log.actions(context.database)
-    back = {each.detail.get("version") for each in actions if each.kind == ROLL_BACK}
-    versions = {each.number: each for each in context.tracking.versions()}
-    for action in trainings(actions):
-        outcome = action.detail.get(OUTCOME)
-        changes = outcome in OPEN.values() or (
-            outcome == OUTCOMES[transitions.LIVE] and action.version in back
-        )
-        if action.version is None or not changes:
+    """Record what became of the versions that were in their tests or live."""
+    rows = {each.version: each for each in context.deployments.all()}
+    for action in trainings(event_log.actions(context.database, TRAIN)):
+        row, outcome = rows.get(action.version or 0), action.detail.get(OUTCOME)
+        if row is None or outcome not in (*OPEN.values(), OUTCOMES[State.LIVE]):
             continue
-        version = versions.get(action.version)
-        record = None if version is None else context.tracking.find_run(version.tags.get(DEPLOYMENT_TAG))
-        state = None if record is None else record.tags.get(transitions.STATE_TAG)
-        new = "its version was deleted" if version is None else OUTCOMES.get(state or "", outcome)
+        new = OUTCOMES.get(row.state, outcome)
         if new != outcome:
-            detail = {OUTCOME: new, HELPED: _helped(context, record)}
+            detail = {OUTCOME: new, HELPED: _helped(context, row)}
             event_log.write_action(context.database, action.id, detail=detail)
 
 
-def _helped(context: Context, record: Run | None) -> bool | None:
+def _helped(context: Context, row: Deployment) -> bool | None:
     """Whether the version was surely no worse than the champion; None: not decided yet."""
-    state = None if record is None else record.tags.get(transitions.STATE_TAG)
-    if record is None or state in (None, transitions.WAITING, transitions.TESTING):
+    if row.state in UNDECIDED or row.state is State.TESTING:
         return None
-    high = record.metrics.get("ab_high")
-    return state == transitions.LIVE and (high is None or high < 1 + context.settings.ab.worse)
+    high = row.ab["days"][-1]["high"] if row.ab and row.ab["days"] else None
+    was_good = row.state in (State.LIVE, State.RETIRED)
+    return was_good and (high is None or high < 1 + context.settings.ab.worse)
 
 
 def trainings(actions: Sequence[Action]) -> list[Action]:

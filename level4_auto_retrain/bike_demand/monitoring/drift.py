@@ -80,10 +80,13 @@ def signal(content: Mapping[str, Any], now: datetime, settings: Drift) -> Signal
 
 def reference_window(tracking: Tracking, champion: Version, days: int) -> tuple[datetime, datetime] | None:
     """The last days that the champion learned from; None where nobody knows."""
-    run = tracking.find_run(champion.run_id)
-    if run is None or run.dataset is None:
+    try:
+        dataset = tracking.run(champion.run_id).dataset
+    except UserError:  # it was deleted
         return None
-    last = datetime.fromisoformat(run.dataset.last)
+    if dataset is None:
+        return None
+    last = datetime.fromisoformat(dataset.last)
     return last - timedelta(days=days), last
 
 

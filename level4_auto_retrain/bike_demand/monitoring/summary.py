@@ -15,8 +15,9 @@ from bike_demand.monitoring import drift
 from bike_demand.monitoring.signals import Evaluation, evaluate_signals
 from bike_demand.store import event_log, history
 from bike_demand.store.database import Database, open_database
-from bike_demand.store.event_log import ROLL_BACK, TRAIN, Signal
-from bike_demand.store.tables import Day, Kind, Raised
+from bike_demand.store.deployments import deployed
+from bike_demand.store.event_log import TRAIN, Signal
+from bike_demand.store.tables import Day, Kind, Raised, State
 from bike_demand.store.tracking import Tracking
 
 LOOKED_AT = (
@@ -83,9 +84,13 @@ def _content(database: Database, evaluation: Evaluation) -> dict[str, Any]:
             if each.kind == TRAIN
         ],
         "rollbacks": [
-            {"at": each.at.isoformat(), "reason": each.reason, "to": each.version, "state": each.state}
-            for each in actions
-            if each.kind == ROLL_BACK
+            {
+                "at": each.changed_at.isoformat(),
+                "version": each.version,
+                "reason": each.reason,
+                "to": each.against,
+            }
+            for each in deployed(database, State.ROLLED_BACK)
         ],
         "alerts": event_log.count_alerts(database),
         "alerts_not_delivered": event_log.delivery_failures(database),

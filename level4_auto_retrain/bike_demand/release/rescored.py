@@ -10,41 +10,26 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bike_demand.core.current import TIME, Inputs
-from bike_demand.core.settings import Settings
-from bike_demand.release.ab.evidence import Evidence, Trial, TrialKind, weigh
+from bike_demand.release.ab.evidence import Evidence, Trial, weigh
 from bike_demand.serving.onnx_model import load_model
-from bike_demand.store.database import Database
+from bike_demand.store.deployments import Deployments
 from bike_demand.store.queries import Pair, ShownPrediction, shown
 from bike_demand.store.tracking import CHAMPION, HANDOFF_ARTIFACT, Tracking, Version
 
 
-def compared(
-    settings: Settings,
-    tracking: Tracking,
-    database: Database,
-    version: Version,
-    good: Version,
-    began: datetime,
-    now: datetime,
-) -> Evidence:
-    """The champion since `began` beside the good one, weighed like the watch of a promotion.
+def compared(deployments: Deployments, trial: Trial, now: datetime) -> Evidence:
+    """The watched version beside the one before, for all rows that it predicted since it is live.
 
-    Raises UserError where the good one cannot be loaded, UnreachableError where the database is away.
+    Raises UserError where the one before cannot be loaded, UnreachableError where the database is away.
     """
-    rows = shown(database, version.number, began, now)
+    rows = shown(deployments.database, trial.version, trial.began, now)
     known = [row for row in rows if row.label is not None]
+    before = deployments.tracking.version(trial.against)
     pairs = [
         Pair(row.time, CHAMPION, row.prediction, other, row.label or 0)
-        for row, other in zip(known, predictions(tracking, good, known), strict=True)
+        for row, other in zip(known, predictions(deployments.tracking, before, known), strict=True)
     ]
-    trial = Trial(
-        kind=TrialKind.WATCH,
-        version=version.number,
-        against=good.number,
-        began=began,
-        days=settings.ab.watch_days,
-    )
-    return weigh(pairs, trial, settings.ab, now, len(rows) - len(known))
+    return weigh(pairs, trial, deployments.settings.ab, now, len(rows) - len(known))
 
 
 def predictions(tracking: Tracking, version: Version, rows: Sequence[ShownPrediction]) -> list[float]:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
@@ -16,9 +17,10 @@ from bike_demand.serving.live_models import LiveModels
 from bike_demand.serving.metrics import Metrics, Traffic
 from bike_demand.store import event_log, expected_ranges
 from bike_demand.store.database import Database, open_database
+from bike_demand.store.deployments import deployed, history
 from bike_demand.store.history import days, drifts
 from bike_demand.store.queries import workers
-from bike_demand.store.tables import Action, Alert, Day, Incident, Kind, Raised, Worker
+from bike_demand.store.tables import Action, Alert, Day, Incident, Kind, Raised, State, Worker
 
 CACHE_SECONDS = 1.0  # many viewers cost one reading of the database a second
 RECENT_DAYS = 14  # of the moving averages
@@ -165,15 +167,14 @@ def read(database: Database, environment: str, seen_within: float) -> dict[str, 
     """Fields of the document that come from the database. Raises UnreachableError."""
     published = event_log.published(database)
     as_of = max((each.as_of for each in published.values()), default=None)
-    actions = event_log.actions(database)
     signals = event_log.open_signals(database)
     return {name: each.content for name, each in published.items()} | {
         "as_of": as_of,
         "days": list(_day_statuses(days(database, date.min, date.max))),
         "signals": sorted(signals, key=lambda each: (PRIORITY.index(each.kind), each.id)),
         "incidents": event_log.incidents(database),
-        "releases": list(_releases(actions)),
-        "trainings": [each for each in actions if each.kind == event_log.TRAIN],
+        "releases": list(_releases(database)),
+        "trainings": event_log.actions(database),
         "alerts": event_log.alerts(database, MOST_ALERTS),
         "undelivered": [
             each
@@ -257,13 +258,14 @@ def _served(live: LiveModels) -> list[ServedModel]:
     return [champion, ServedModel(version=live.other.model.version, role=live.other.role, share=share)]
 
 
-def _releases(actions: Sequence[Action]) -> Iterator[Release]:
-    withdrawn = {each.detail.get("version") for each in actions if each.kind == event_log.ROLL_BACK}
-    for each in actions:
-        if each.kind == event_log.LIVE and each.version is not None:
-            before = each.detail.get("instead_of")
-            rolled_back = before if before in withdrawn else None
-            yield Release(at=each.at, version=each.version, rolled_back=rolled_back)
+def _releases(database: Database) -> Iterator[Release]:
+    versions = {each.id: each.version for each in deployed(database)}
+    changes = [each for each in history(database) if each.old is not each.new]
+    for before, each in pairwise([None, *changes]):
+        if each is not None and each.new is State.LIVE:
+            back = before is not None and before.new is State.ROLLED_BACK
+            rolled_back = versions[before.deployment] if back and before else None
+            yield Release(at=each.at, version=versions[each.deployment], rolled_back=rolled_back)
 
 
 def _day_statuses(past: Sequence[Day]) -> Iterator[DayStatus]:

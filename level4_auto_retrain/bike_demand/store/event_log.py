@@ -14,7 +14,7 @@ from bike_demand.store.database import Database
 from bike_demand.store.tables import Action, Alert, Fact, Incident, Kind, Raised, RegressionCase
 
 JSON = Any  # what JSON can hold
-TRAIN, ROLL_BACK, LIVE = "train", "roll back", "live"  # kinds of action
+TRAIN = "train"  # the kind of action
 BEGUN, DONE, FAILED = "begun", "done", "failed"  # their states
 DATA = "data"  # the kind of regression case
 

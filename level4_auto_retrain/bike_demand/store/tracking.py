@@ -25,8 +25,7 @@ from bike_demand.store.address import absolute, is_database, reach, without_pass
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 EXPERIMENT = MODEL_NAME = PROBLEM.name
-DEPLOYMENTS = f"{PROBLEM.name}-deployments"  # the experiment whose runs are the records of deployments
-# Aliases: what is live is what they say, and nothing else.
+# Aliases: services serve what they say. `store.deployments` moves them.
 CHAMPION = "champion"  # the version that users get
 CHALLENGER = "challenger"  # the one that is tried against it: A/B test or shadow
 PREVIOUS = "previous"  # the champion before, while the present one is watched
@@ -35,13 +34,8 @@ HANDOFF_ARTIFACT = "handoff"  # where a run keeps its hand-off folder
 # Tags of a version.
 HOLDOUT_TAG = "holdout_run_id"
 DIGEST_TAG = "digest"
-DEPLOYMENT_TAG = "deployment"  # the record of the deployment that put it where it is
+DEPLOYMENT_TAG = "deployment"  # the id of the deployment that put it where it is
 AB_TAG = "ab"  # of a challenger: an `ABTest`
-BLOCKED_TAG = "blocked"  # why it was rolled back; such a version is not deployed again
-KIND_TAG = "kind"  # of a record: deployment or rollback
-# Tag of the registered model: the numbers of all champions so far, oldest first, the present one last.
-CHAMPIONS_TAG = "champions"
-REMEMBERED = 100
 
 # What somebody needs to answer with a logged model, at the versions that are installed: those of the lock.
 REQUIREMENTS = ("mlflow", "numpy", "onnx", "onnxruntime")
@@ -197,21 +191,6 @@ class Tracking:
             found = self._client().get_run(run_id)
         return _run(found)
 
-    def find_run(self, run_id: str | None) -> Run | None:
-        """The run, or record of a deployment, of that id; None where there is none, or it was deleted."""
-        from mlflow.exceptions import MlflowException
-
-        if not run_id or not self._exists():
-            return None
-        with self._told(f"run {run_id}"):
-            try:
-                found = self._client().get_run(run_id)
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                    raise
-                return None
-        return None if found.info.lifecycle_stage == "deleted" else _run(found)
-
     def fetch(self, run_id: str, artifact: str, into: Path) -> Path:
         """Copy a file or folder that a run kept to a folder; the path of the copy. Raises UserError."""
         into.mkdir(parents=True, exist_ok=True)
@@ -266,10 +245,6 @@ class Tracking:
     def newest(self) -> Version | None:
         """The version that was registered last; None while there is none."""
         return next(reversed(self.versions()), None)
-
-    def tagged(self, key: str) -> list[int]:
-        """The numbers of the versions with that tag, ascending."""
-        return [each.number for each in self.versions() if key in each.tags]
 
     def champion(self) -> Version | None:
         """The version that has the alias champion; None while nothing was released."""
@@ -326,113 +301,7 @@ class Tracking:
             for key, value in tags.items():
                 client.set_model_version_tag(MODEL_NAME, str(number), key, value)
 
-    def untag(self, number: int, key: str) -> None:
-        """Take a tag from a version; nothing happens where there is none of that name."""
-        if key in self.version(number).tags:
-            with self._told(f"version {number}"):
-                self._client().delete_model_version_tag(MODEL_NAME, str(number), key)
-
-    def promote(self, number: int, tags: Mapping[str, str]) -> None:
-        """Make a version the champion. The tags are put on it before the alias moves, which is one step."""
-        champion = self.champion()
-        before = [] if champion is None else [champion.number]
-        with self._told(f"version {number}"):
-            client = self._client()
-            self.tag(number, tags)
-            past = [each for each in self._champions(before) if each != number]
-            self._remember(client, [*past, number])
-            client.set_registered_model_alias(MODEL_NAME, CHAMPION, str(number))
-
-    def champions(self) -> list[int]:
-        """The numbers of all champions so far, oldest first, the present one last, without those that were
-        rolled back.
-        """
-        champion = self.champion()
-        if champion is None:
-            return []
-        with self._told():
-            return self._champions([champion.number])
-
-    def remembered(self) -> list[int]:
-        """The numbers of the champions that were made so, oldest first, wherever the alias is now.
-
-        Versions that somebody deleted are left out.
-        """
-        registered = {each.number for each in self.versions()}
-        if not registered:
-            return []
-        with self._told():
-            tags = self._once("tags", lambda: self._client().get_registered_model(MODEL_NAME).tags)
-        return [each for each in json.loads(tags.get(CHAMPIONS_TAG, "[]")) if each in registered]
-
-    def remember(self, champions: Sequence[int]) -> None:
-        """From now on these count as the champions so far, oldest first."""
-        with self._told():
-            self._remember(self._client(), list(champions))
-
-    def back_to(self, number: int) -> Version:
-        """Make an earlier champion the champion again, and forget those after it."""
-        with self._told(f"version {number}"):
-            client = self._client()
-            client.set_registered_model_alias(MODEL_NAME, CHAMPION, str(number))
-            self._remember(client, self._champions([number]))
-        return self.version(number)
-
-    # ---- records of deployments
-
-    def open_record(self, kind: str, name: str, tags: Mapping[str, str]) -> str:
-        """Begin the record of a deployment or a rollback; its id."""
-        with self._told():
-            client = self._client()
-            made: str = client.create_run(
-                self._experiment(client, DEPLOYMENTS), run_name=name, tags={**tags, KIND_TAG: kind}
-            ).info.run_id
-        return made
-
-    def write_record(
-        self,
-        record: str,
-        *,
-        tags: Mapping[str, str] = MappingProxyType({}),
-        metrics: Mapping[str, float] = MappingProxyType({}),
-        texts: Mapping[str, str] = MappingProxyType({}),
-    ) -> None:
-        """Put more on a record, unless somebody deleted it. `texts` are artifacts, by name."""
-        from mlflow.entities import Metric, RunTag
-
-        if self.find_run(record) is None:
-            return
-        with self._told(f"record {record}"):
-            client = self._client()
-            for name, text in texts.items():  # before the tags, which say that it is there
-                client.log_text(record, text, name)
-            now = int(time.time() * 1000)
-            client.log_batch(
-                record,
-                metrics=[Metric(name, number, now, 0) for name, number in metrics.items()],
-                tags=[RunTag(key, value) for key, value in tags.items()],
-            )
-
-    def close_record(self, record: str, done: bool) -> None:
-        """End a record, unless somebody deleted it: it came to what it was for, or it did not."""
-        if self.find_run(record) is None:
-            return
-        with self._told(f"record {record}"):
-            self._client().set_terminated(record, "FINISHED" if done else "FAILED")
-
     # ---- the registered model
-
-    def _champions(self, present: list[int]) -> list[int]:
-        """All champions so far up to the present one; a release that was cut off left one too many."""
-        numbers = self.remembered()
-        if not present:  # the alias was deleted, or nothing was live yet
-            return numbers
-        if present[0] not in numbers:  # somebody moved the alias by other means
-            return [*numbers, *present]
-        return numbers[: numbers.index(present[0]) + 1]
-
-    def _remember(self, client: Any, champions: list[int]) -> None:
-        client.set_registered_model_tag(MODEL_NAME, CHAMPIONS_TAG, json.dumps(champions[-REMEMBERED:]))
 
     def _versions(self) -> list[Version]:
         # MLflow's page is of 10,000 versions: all that there will ever be.
@@ -533,21 +402,21 @@ class Tracking:
             finally:
                 new.unlink(missing_ok=True)
 
-    def _experiment(self, client: Any, name: str = EXPERIMENT) -> str:
+    def _experiment(self, client: Any) -> str:
         from mlflow.exceptions import MlflowException
 
         with _making:
-            found = client.get_experiment_by_name(name)
+            found = client.get_experiment_by_name(EXPERIMENT)
             if found is None:
                 # A database keeps files in this project; an MLflow server knows best where its files go.
-                local = f"{self._artifacts.as_uri()}/{name}" if is_database(self.uri) else None
+                local = f"{self._artifacts.as_uri()}/{EXPERIMENT}" if is_database(self.uri) else None
                 try:
-                    made: str = client.create_experiment(name, artifact_location=local)
+                    made: str = client.create_experiment(EXPERIMENT, artifact_location=local)
                     return made
                 except MlflowException as error:
                     if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another process was faster
                         raise
-                found = client.get_experiment_by_name(name)
+                found = client.get_experiment_by_name(EXPERIMENT)
         experiment: str = found.experiment_id
         return experiment
 

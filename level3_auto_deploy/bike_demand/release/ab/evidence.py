@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from contextlib import closing
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
@@ -11,7 +10,6 @@ from pydantic import BaseModel, ConfigDict
 
 from bike_demand import clock
 from bike_demand.core.current import CADENCE, PROBLEM, ROWS_A_DAY, target_of
-from bike_demand.core.errors import UserError
 from bike_demand.core.settings import AB, DATA, Settings
 from bike_demand.data.store import gathered_months
 from bike_demand.release.ab.statistics import (
@@ -26,10 +24,9 @@ from bike_demand.release.ab.statistics import (
     look,
     verdicts,
 )
-from bike_demand.release.transitions import LIVE_SINCE_TAG
-from bike_demand.store.database import open_database
+from bike_demand.store.deployments import Deployments
 from bike_demand.store.queries import Pair, pairs, waiting
-from bike_demand.store.tracking import AB_TAG, CHALLENGER, CHAMPION, PREVIOUS, Tracking, ab_test
+from bike_demand.store.tracking import CHALLENGER
 
 METHOD = (
     "One-sided asymptotic confidence sequence for the ratio of mean absolute errors, day by day, after"
@@ -95,47 +92,33 @@ class Evidence(BaseModel):
     method: str = METHOD
 
 
-def under_test(settings: Settings, tracking: Tracking) -> Trial | None:
+def under_test(deployments: Deployments) -> Trial | None:
     """The test that is under way; None where there is none."""
-    aliases = tracking.aliases()
-    challenger, champion = aliases.get(CHALLENGER), aliases.get(CHAMPION)
-    if challenger is None or champion is None or challenger == champion:
+    row = deployments.testing()
+    if row is None or row.test is None or row.against is None:
         return None
-    test = ab_test(tracking.version(challenger))
-    if test is None:
-        raise UserError(
-            f"version {challenger} is the challenger, but its tag {AB_TAG} describes no test; end it with"
-            " `ab stop` and deploy it again"
-        )
-    kind, days = TrialKind.TEST, settings.ab.days
-    return Trial(kind=kind, version=challenger, against=champion, days=days, **dict(test))
+    days = deployments.settings.ab.days
+    return Trial(kind=TrialKind.TEST, version=row.version, against=row.against, days=days, **row.test)
 
 
-def under_watch(settings: Settings, tracking: Tracking) -> Trial | None:
+def under_watch(deployments: Deployments) -> Trial | None:
     """The promotion that is watched; None where there is none."""
-    aliases = tracking.aliases()
-    champion, previous = aliases.get(CHAMPION), aliases.get(PREVIOUS)
-    if champion is None or previous is None or champion == previous:
+    row = deployments.live()
+    if row is None or row.bake_until is None or row.against is None:
         return None
-    since = tracking.version(champion).tags.get(LIVE_SINCE_TAG)
-    if since is None:
-        return None
+    days = (row.bake_until - row.changed_at).days
     return Trial(
-        kind=TrialKind.WATCH,
-        version=champion,
-        against=previous,
-        began=datetime.fromisoformat(since),
-        days=settings.ab.watch_days,
+        kind=TrialKind.WATCH, version=row.version, against=row.against, began=row.changed_at, days=days
     )
 
 
-def gather(settings: Settings, trial: Trial, as_of: datetime | None) -> Evidence:
-    """The evidence on a test or a watch by now. Raises UserError where the database is down."""
-    with closing(open_database(settings.environments.production.database)) as database:
-        found = pairs(database, trial.version, trial.against, trial.began, as_of or datetime.max)
-        now = _now(settings, as_of, trial.began, found)
-        found = [pair for pair in found if pair.time < now]
-        return weigh(found, trial, settings.ab, now, waiting(database, trial.began, now))
+def gather(deployments: Deployments, trial: Trial) -> Evidence:
+    """The evidence on a test or a watch by now. Raises UnreachableError where the database is away."""
+    settings, as_of, database = deployments.settings, deployments.as_of, deployments.database
+    found = pairs(database, trial.version, trial.against, trial.began, as_of or datetime.max)
+    now = _now(settings, as_of, trial.began, found)
+    found = [pair for pair in found if pair.time < now]
+    return weigh(found, trial, settings.ab, now, waiting(database, trial.began, now))
 
 
 def _now(settings: Settings, as_of: datetime | None, began: datetime, found: Sequence[Pair]) -> datetime:

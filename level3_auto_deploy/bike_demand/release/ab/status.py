@@ -12,10 +12,11 @@ from markupsafe import Markup
 from bike_demand.core.current import PROBLEM, rounded, shown
 from bike_demand.core.files import write_atomically
 from bike_demand.core.settings import STATE, Settings
+from bike_demand.data.table import iso
 from bike_demand.pages import render
-from bike_demand.release import transitions
 from bike_demand.release.ab.evidence import Evidence, TrialKind, gather, under_test, under_watch
-from bike_demand.store.tracking import Tracking
+from bike_demand.store.deployments import opened
+from bike_demand.store.tables import State
 
 Report = Callable[[str], None]
 TEMPLATE = Path(__file__).with_name("status.html.j2")
@@ -23,18 +24,18 @@ INK = "#010203"  # what is drawn in this colour gets the page's own, for light a
 
 
 def status(settings: Settings, as_of: datetime | None, page: Path | None, report: Report) -> None:
-    """Show what is known by now; change nothing. Raises UserError where the store or database is down."""
-    tracking = Tracking(settings)
-    trials = [each for each in (under_watch(settings, tracking), under_test(settings, tracking)) if each]
-    if not any(each.kind is TrialKind.TEST for each in trials):
-        champion = tracking.champion()
-        live = "nothing is live" if champion is None else f"version {champion.number} is live alone"
-        report(f"No test is under way: {'a promotion is watched' if trials else live}.")
-    found = [gather(settings, trial, as_of) for trial in trials]
-    for evidence in found:
-        report(as_text(evidence))
-    for version in transitions.waiting(tracking):
-        report(f"Version {version.number} waits for its test since {version.tags[transitions.WAITING_TAG]}.")
+    """Show what is known by now; decide nothing. Raises UserError where the store or database is down."""
+    with opened(settings, as_of, report, alone=False) as deployments:
+        trials = [each for each in (under_watch(deployments), under_test(deployments)) if each]
+        if not any(each.kind is TrialKind.TEST for each in trials):
+            row = deployments.live()
+            live = "nothing is live" if row is None else f"version {row.version} is live alone"
+            report(f"No test is under way: {'a promotion is watched' if trials else live}.")
+        found = [gather(deployments, trial) for trial in trials]
+        for evidence in found:
+            report(as_text(evidence))
+        for row in deployments.all(State.QUEUED):
+            report(f"Version {row.version} waits for its test since {iso(row.changed_at)}.")
     if page is not None and found:
         write_atomically(page, as_page(found[-1]).encode())
         report(f"Page: {page}")

@@ -11,9 +11,9 @@ from bike_demand.core.settings import Settings
 from bike_demand.data.features import describe
 from bike_demand.data.table import iso
 from bike_demand.handoff import CARD_FILE, MODEL_FILE, OUTPUT_NAME, SUMS_FILE, Input, Output, read_handoff
-from bike_demand.release.transitions import REJECTED, ROLLED_BACK, STATE_TAG
 from bike_demand.serving.onnx_model import load_model
-from bike_demand.store.tracking import BLOCKED_TAG, DEPLOYMENT_TAG, HANDOFF_ARTIFACT, Tracking, Version
+from bike_demand.store.tables import Deployment, State
+from bike_demand.store.tracking import HANDOFF_ARTIFACT, Tracking, Version
 from bike_demand.training.golden import GOLDEN_FILE, read_golden
 
 RETRAIN = "train another one, with later data or another recipe"
@@ -40,6 +40,7 @@ class GateContext:
     champion: Version | None  # None: nothing is live
     rows: Sequence[Row]  # the gathered rows that may be judged by, ascending
     scratch: Path
+    failed: Deployment | None = None  # an earlier deployment that speaks against the version
 
     def handoff(self, run_id: str) -> Path:
         """The hand-off that a run logged, downloaded once. Raises UserError where it logged none."""
@@ -67,25 +68,14 @@ def was_not_rolled_back(context: GateContext) -> GateResult:
     A version that was rejected in its A/B test may be tried again by its own number: whoever asks for that
     knows why.
     """
-    reason = context.version.tags.get(BLOCKED_TAG)
-    if reason is not None:
-        return GateResult(False, f"it was live and was rolled back: {reason}; {RETRAIN}", {"reason": reason})
-    for version in context.tracking.versions():
-        if version.digest != context.version.digest or version.number == context.version.number:
-            continue
-        if (became := _failure(context, version)) is not None:
-            summary = f"its model is that of version {version.number}, which was {became}; {RETRAIN}"
-            return GateResult(False, summary, {"version": version.number, "became": became})
-    return GateResult(True, "never rolled back or rejected")
-
-
-def _failure(context: GateContext, version: Version) -> str | None:
-    """How a version failed with users; None where it did not."""
-    if BLOCKED_TAG in version.tags:
-        return ROLLED_BACK
-    record = context.tracking.find_run(version.tags.get(DEPLOYMENT_TAG))
-    state = None if record is None else record.tags.get(STATE_TAG)
-    return state if state in (REJECTED, ROLLED_BACK) else None
+    failed = context.failed
+    if failed is None:
+        return GateResult(True, "never rolled back or rejected")
+    became = "rolled back" if failed.state is State.ROLLED_BACK else "rejected"
+    summary = f"its model is that of version {failed.version}, which was {became}: {failed.reason}; {RETRAIN}"
+    if failed.version == context.version.number:
+        summary = f"it was live and was {became}: {failed.reason}; {RETRAIN}"
+    return GateResult(False, summary, {"version": failed.version, "became": became, "reason": failed.reason})
 
 
 def is_the_registered_file(context: GateContext) -> GateResult:

@@ -6,17 +6,16 @@ A repeated step changes nothing, and an interrupted one is completed by the next
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from bike_demand import clock
 from bike_demand.core.errors import UnreachableError, UserError
+from bike_demand.core.files import write_atomically
 from bike_demand.core.settings import Settings
-from bike_demand.release import transitions
-from bike_demand.release.ab.evidence import Evidence, TrialKind, gather, under_test, under_watch
+from bike_demand.release.ab.evidence import Evidence, gather, under_test, under_watch
 from bike_demand.release.ab.status import as_page
-from bike_demand.release.decision import store, stored
-from bike_demand.release.deploy import deploy, deployment_lock
+from bike_demand.release.decision import page_of, write_page
+from bike_demand.release.deploy import deploy
 from bike_demand.release.rollback import GUARD, roll_back
-from bike_demand.release.transitions import wait_for_rollout
-from bike_demand.store.tracking import CHALLENGER, CHAMPION, DEPLOYMENT_TAG, PREVIOUS, Tracking, Version
+from bike_demand.store.deployments import Deployments, opened
+from bike_demand.store.tables import State
 
 Report = Callable[[str], None]
 
@@ -26,144 +25,115 @@ def step(settings: Settings, as_of: datetime | None, report: Report) -> None:
 
     Raises UserError where the store or the database is down, or a deployment is at work.
     """
-    tracking = Tracking(settings)
     lines: list[str] = []
 
     def note(line: str) -> None:
         lines.append(line)
         report(line)
 
-    with deployment_lock():
-        watched = _watch(settings, tracking, as_of, note)
-        busy = _test(settings, tracking, as_of, note) or watched
-    if not busy:
-        _begin_next(settings, tracking, as_of, note)
+    with opened(settings, as_of, note) as deployments:
+        watched = _watch(deployments, note)
+        busy = _test(deployments, note) or watched
+        newest = None if busy else _newest_queued(deployments, note)
+    if newest is not None:
+        _begin(settings, newest, as_of, note)
     if not lines:
         report("No test is under way, nothing is watched and nothing waits; nothing was changed.")
 
 
 def stop(settings: Settings, reason: str, as_of: datetime | None, report: Report) -> None:
     """End the test under way, for a person's reason. Raises UserError where there is none."""
-    tracking = Tracking(settings)
-    with deployment_lock():
-        aliases = tracking.aliases()
-        challenger, champion = aliases.get(CHALLENGER), aliases.get(CHAMPION)
-        if challenger is None or challenger == champion:
+    reason = f"stopped by a person: {reason}"
+    with opened(settings, as_of, report) as deployments:
+        row = deployments.testing()
+        if row is None:
             raise UserError("no test is under way, so there is none to stop")
         try:
-            trial = under_test(settings, tracking)
-            if trial is not None:
-                verdict = {"verdict": "stop", "reason": f"stopped by a person: {reason}"}
-                evidence = gather(settings, trial, as_of).model_copy(update=verdict)
-                _store(tracking, tracking.version(challenger), evidence, transitions.STOPPED)
+            trial = under_test(deployments)
+            assert trial is not None
+            evidence = gather(deployments, trial)
+            evidence = evidence.model_copy(update={"verdict": "stop", "reason": reason})
+            deployments.store(row, ab=evidence.model_dump(mode="json"))
+            _write_evidence(evidence)
         except UserError as error:  # whatever is broken, a person can end it
             report(f"No evidence is stored: {error}")
-        transitions.end_test(tracking, transitions.STOPPED, f"stopped by a person: {reason}")
+        deployments.move(row, State.SUPERSEDED, reason)
+        write_page(deployments.database, row)
         report(
-            f"The test of version {challenger} is stopped; version {champion} stays."
-            f" {wait_for_rollout(settings, tracking)}"
+            f"The test of version {row.version} is stopped; version {row.against} stays."
+            f" {deployments.rollout()}"
         )
 
 
-def _watch(settings: Settings, tracking: Tracking, as_of: datetime | None, report: Report) -> bool:
+def _watch(deployments: Deployments, report: Report) -> bool:
     """Roll the champion back where it turned out worse, or end its watch; whether that goes on."""
-    trial = under_watch(settings, tracking)
-    if trial is None:
+    trial, row = under_watch(deployments), deployments.live()
+    if trial is None or row is None:
         return False
-    evidence = gather(settings, trial, as_of)
-    champion = tracking.version(trial.version)
-    if evidence.verdict == "roll back":
-        _store(tracking, champion, evidence, None)
-        report(roll_back(settings, tracking, f"{GUARD}: {evidence.reason}", evidence.now))
-        return False
-    if evidence.verdict == "end":
-        _store(tracking, champion, evidence, None)
-        tracking.remove_alias(PREVIOUS)
-        report(f"Version {trial.version} was watched for {trial.days} days: {evidence.reason}.")
-        return False
-    report(f"Version {trial.version} is watched until {_end(evidence)}: {evidence.reason}.")
-    return True
-
-
-def _test(settings: Settings, tracking: Tracking, as_of: datetime | None, report: Report) -> bool:
-    """Decide on the test under way; whether it goes on, or a promotion is to be watched now."""
-    aliases = tracking.aliases()
-    if CHALLENGER in aliases and aliases[CHALLENGER] == aliases.get(CHAMPION):
-        # A promotion that was interrupted after the alias moved.
-        transitions.go_live(tracking, tracking.version(aliases[CHAMPION]), clock.now(settings, as_of))
-        report(f"The interrupted promotion of version {aliases[CHAMPION]} is complete.")
-        return True
-    trial = under_test(settings, tracking)
-    if trial is None:
-        return False
-    evidence = gather(settings, trial, as_of)
-    challenger = tracking.version(trial.version)
-    name = f"Version {trial.version}"
+    evidence = gather(deployments, trial)
+    watch = evidence.model_dump(mode="json")
     if evidence.verdict == "keep on":
-        report(
-            f"{name} is tested against version {trial.against} until {_end(evidence)} at most:"
-            f" {evidence.reason}."
-        )
+        report(f"Version {trial.version} is watched until {_end(evidence)}: {evidence.reason}.")
         return True
-    if evidence.verdict == "promote":
-        _store(tracking, challenger, evidence, transitions.LIVE)
-        transitions.go_live(tracking, challenger, evidence.now)
-        watched = settings.ab.watch_days > 0
-        if not watched:
-            tracking.remove_alias(PREVIOUS)
-        report(f"{name} is promoted, {evidence.reason}. {wait_for_rollout(settings, tracking)}")
-        return watched
-    _store(tracking, challenger, evidence, transitions.REJECTED)
-    transitions.end_test(tracking, transitions.REJECTED, evidence.reason)
-    rollout = wait_for_rollout(settings, tracking)
-    report(f"{name} is rejected, {evidence.reason}. Version {trial.against} stays. {rollout}")
+    _write_evidence(evidence)
+    if evidence.verdict == "roll back":
+        report(roll_back(deployments, f"{GUARD}: {evidence.reason}", evidence.now, watch=watch))
+    else:
+        reason = f"was watched for {trial.days} days: {evidence.reason}"
+        deployments.move(row, State.LIVE, reason, evidence.now, watch=watch)
+        report(f"Version {trial.version} {reason}.")
     return False
 
 
-def _begin_next(settings: Settings, tracking: Tracking, as_of: datetime | None, report: Report) -> None:
-    """Begin the test of the newest queued version; those before it are out of date."""
-    queued = transitions.waiting(tracking)
-    if not queued:
-        return
-    *older, newest = queued
-    for version in older:
-        _drop(tracking, version, f"version {newest.number} is newer and is tested instead")
-        report(f"Version {version.number} is not tested: version {newest.number} is newer.")
+def _test(deployments: Deployments, report: Report) -> bool:
+    """Decide on the test under way; whether it goes on, or a promotion is to be watched now."""
+    trial, row = under_test(deployments), deployments.testing()
+    if trial is None or row is None:
+        return False
+    evidence = gather(deployments, trial)
+    name, ab = f"Version {trial.version}", evidence.model_dump(mode="json")
+    if evidence.verdict == "keep on":
+        until = f"until {_end(evidence)} at most"
+        report(f"{name} is tested against version {trial.against} {until}: {evidence.reason}.")
+        return True
+    _write_evidence(evidence)
+    if evidence.days and (ratio := evidence.days[-1].ratio) is not None:
+        # Beside its error in training, for whoever compares versions in MLflow.
+        deployments.tracking.tag(trial.version, {"ab_ratio": f"{ratio:.4f}"})
+    state = State.LIVE if evidence.verdict == "promote" else State.FAILED_TEST
+    deployments.move(row, state, evidence.reason, evidence.now, ab=ab)
+    write_page(deployments.database, row)
+    rollout = deployments.rollout()
+    if state is State.LIVE:
+        report(f"{name} is promoted, {evidence.reason}. {rollout}")
+    else:
+        report(f"{name} is rejected, {evidence.reason}. Version {trial.against} stays. {rollout}")
+    return row.is_watched
+
+
+def _newest_queued(deployments: Deployments, report: Report) -> int | None:
+    """The newest version that waits for its test; those before it are out of date."""
+    queued = deployments.all(State.QUEUED)
+    for row in queued[:-1]:
+        newest = queued[-1].version
+        deployments.move(row, State.SUPERSEDED, f"version {newest} is newer and is tested instead")
+        report(f"Version {row.version} is not tested: version {newest} is newer.")
+    return queued[-1].version if queued else None
+
+
+def _begin(settings: Settings, number: int, as_of: datetime | None, report: Report) -> None:
+    """Begin the test of a queued version: gates that compared it with an earlier champion run again."""
     try:
-        # By its deployment: gates that compared it with an earlier champion run again.
-        deploy(settings, str(newest.number), as_of, report)
+        deploy(settings, str(number), as_of, report)
     except UnreachableError:
         raise
     except UserError as error:
-        _drop(tracking, newest, str(error))
-        report(f"Version {newest.number} waited for its test, but: {error}")
+        report(f"Version {number} waited for its test, but: {error}")
 
 
-def _drop(tracking: Tracking, version: Version, reason: str) -> None:
-    tracking.untag(version.number, transitions.WAITING_TAG)
-    if record := version.tags.get(DEPLOYMENT_TAG):
-        tags = {transitions.STATE_TAG: transitions.STOPPED, "reason": reason[:5000]}
-        tracking.write_record(record, tags=tags)
-        tracking.close_record(record, False)
-
-
-def _store(tracking: Tracking, version: Version, evidence: Evidence, state: str | None) -> None:
-    """Put the evidence on the record of the version's deployment, before any alias moves."""
-    record = version.tags.get(DEPLOYMENT_TAG)
-    if record is None:  # promoted out of band
-        return
-    name = "ab" if evidence.trial.kind is TrialKind.TEST else "watch"
-    texts = {f"{name}.json": evidence.model_dump_json(indent=1), f"{name}.html": as_page(evidence)}
-    tags = {f"{name}.verdict": evidence.verdict, f"{name}.reason": evidence.reason}
-    metrics: dict[str, float | None] = {f"{name}_rows": evidence.rows}
-    for last in evidence.days[-1:]:
-        metrics |= {f"{name}_ratio": last.ratio, f"{name}_low": last.low, f"{name}_high": last.high}
-    known = {key: float(value) for key, value in metrics.items() if value is not None}
-    tracking.write_record(record, tags=tags, metrics=known, texts=texts)
-    decision = stored(tracking, record)
-    if state is not None and decision is not None:
-        outcome = f"{decision.outcome.split(' Then: ')[0]} Then: {evidence.verdict}, {evidence.reason}."
-        store(tracking, record, decision.model_copy(update={"state": state, "outcome": outcome}), page=True)
+def _write_evidence(evidence: Evidence) -> None:
+    trial = evidence.trial
+    write_atomically(page_of(trial.version, f"-{trial.kind}"), as_page(evidence).encode())
 
 
 def _end(evidence: Evidence) -> str:

@@ -1,0 +1,193 @@
+"""The states of deployments and the aliases that follow: cut off anywhere, and moved by hand."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bike_demand.core.errors import UserError
+from bike_demand.core.settings import load_settings
+from bike_demand.release.rollback import roll_back
+from bike_demand.store.database import Database
+from bike_demand.store.deployments import Deployments, opened
+from bike_demand.store.tables import State
+from bike_demand.store.tracking import Tracking
+from tests.registry import latest, placed, register
+from tests.test_rollback import NOW, once_live, tracking
+from tests.tiny import constant
+
+__all__ = ["once_live", "tracking"]  # fixtures: versions 1, 2 and 3 went live one after the other
+
+
+class KilledError(BaseException):
+    """In the place of a process that ends in the middle of something."""
+
+
+@contextmanager
+def deployments(said: list[str] | None = None) -> Iterator[Deployments]:
+    with opened(load_settings(), NOW, print if said is None else said.append) as found:
+        yield found
+
+
+def promote(found: Deployments) -> None:
+    row = found.testing()
+    assert row is not None
+    found.move(row, State.LIVE, "it is better")
+
+
+def begin_test(found: Deployments) -> None:
+    row = found.open(found.tracking.version(4), "somebody")
+    found.move(row, State.VALIDATING, "a test")
+    found.move(row, State.TESTING, "a test")
+
+
+def back(found: Deployments) -> None:
+    roll_back(found, "nonsense")
+
+
+# What is done, and the aliases and states of versions 1 to 4 afterwards.
+TRANSITIONS: dict[str, tuple[Callable[[Deployments], None], bool, dict[str, int], list[State]]] = {
+    "a test begins": (
+        begin_test,
+        False,
+        {"champion": 3, "challenger": 4, "previous": 2},
+        [State.RETIRED, State.RETIRED, State.LIVE, State.TESTING],
+    ),
+    "a promotion": (
+        promote,
+        True,
+        {"champion": 4, "previous": 3},
+        [State.RETIRED, State.RETIRED, State.RETIRED, State.LIVE],
+    ),
+    "a rollback": (
+        back,
+        True,
+        {"champion": 2},
+        [State.RETIRED, State.LIVE, State.ROLLED_BACK, State.SUPERSEDED],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", TRANSITIONS)
+def test_a_transition_that_is_killed_before_any_statement_is_not_made_or_completed(
+    tracking: Tracking, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    make, tested, aliases, states = TRANSITIONS[what]
+    register(constant(Path("4"), 4.0), tracking=tracking)
+    if tested:
+        placed(4, State.TESTING, at=NOW)
+    before = tracking.aliases()
+    shutil.copytree("state", "begin")
+    completed = at = 0
+    while killed_at(at, make, monkeypatch):
+        with deployments() as found:
+            if tracking.aliases() == before:  # it was not begun, so the next attempt makes it
+                make(found)
+            else:
+                completed += 1
+        assert tracking.aliases() == aliases
+        assert [latest(number).state for number in (1, 2, 3, 4)] == states
+        at += 1
+        shutil.rmtree("state")
+        shutil.copytree("begin", "state")
+    assert completed >= len(aliases.items() ^ before.items())  # before each alias, and before it is applied
+
+
+def killed_at(at: int, make: Callable[[Deployments], None], monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether it was killed before this one of its writes into a store."""
+    left = [at]
+
+    def dies(original: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*args: Any, **more: Any) -> Any:
+            left[0] -= 1
+            if left[0] < 0:
+                raise KilledError
+            return original(*args, **more)
+
+        return counted
+
+    with monkeypatch.context() as patch:
+        for owner, name in (
+            (Database, "writing"),
+            (Tracking, "set_alias"),
+            (Tracking, "remove_alias"),
+            (Tracking, "tag"),
+        ):
+            patch.setattr(owner, name, dies(getattr(owner, name)))
+        try:
+            with deployments() as found:
+                make(found)
+        except KilledError:
+            return True
+    return False
+
+
+# ---- moved by hand
+
+
+def test_a_promotion_by_hand_is_adopted_and_watched_beside_the_last_good_version(tracking: Tracking) -> None:
+    register(constant(Path("4"), 4.0), tracking=tracking)
+    tracking.set_alias("champion", 4)
+    said: list[str] = []
+    with deployments(said) as found:
+        row = found.live()
+        assert row is not None
+        assert (row.version, row.who, row.against, row.is_watched) == (4, "out of band", 3, True)
+        assert tracking.version(4).tags["deployment"] == row.id
+    assert len(said) == 1
+    assert "out of band" in said[0]
+    assert latest(3).state is State.RETIRED
+    assert tracking.aliases() == {"champion": 4, "previous": 3}
+    with deployments() as found:
+        roll_back(found, "nonsense")
+    assert tracking.aliases() == {"champion": 3}
+
+
+def test_a_removed_alias_leaves_nothing_live_and_its_version_can_be_again(tracking: Tracking) -> None:
+    tracking.remove_alias("champion")
+    with deployments([]) as found:
+        assert found.live() is None
+        good = found.last_good()
+        assert good is not None
+        assert good.version == 3
+        found.go_back(good, "it was removed")
+    assert tracking.aliases() == {"champion": 3}
+
+
+def test_a_watch_ends_and_begins_by_its_alias(tracking: Tracking) -> None:
+    tracking.remove_alias("previous")
+    with deployments():
+        assert not latest(3).is_watched
+    tracking.set_alias("previous", 1)
+    with deployments():
+        assert (latest(3).is_watched, latest(3).against) == (True, 1)
+    assert tracking.aliases() == {"champion": 3, "previous": 1}
+
+
+def test_a_test_ends_and_begins_by_its_alias(tracking: Tracking) -> None:
+    for number in (4, 5):
+        register(constant(Path(str(number)), float(number)), tracking=tracking)
+    placed(4, State.TESTING, at=NOW)
+    tracking.set_alias("challenger", 5)
+    with deployments([]) as found:
+        row = found.testing()
+        assert row is not None
+        assert (row.version, row.against) == (5, 3)
+    assert latest(4).state is State.SUPERSEDED
+    split = tracking.traffic_split("champion")
+    assert split is not None
+    assert split.other is not None
+    assert (split.other.number, split.role) == (5, "challenger")
+    tracking.remove_alias("challenger")
+    with deployments([]) as found:
+        assert found.testing() is None
+
+
+def test_a_transition_that_the_states_do_not_allow_is_refused(tracking: Tracking) -> None:
+    before = tracking.aliases()
+    with deployments() as found, pytest.raises(UserError, match="cannot be failed_test"):
+        found.move(latest(1), State.FAILED_TEST, "a test")
+    assert tracking.aliases() == before
