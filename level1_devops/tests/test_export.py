@@ -1,5 +1,6 @@
 """The exported file of any model: which estimators can be exported, and that they predict the same."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,15 @@ from bike_demand.handoff import INPUT_NAME, OUTPUT_NAME
 from bike_demand.runtime import open_session
 from bike_demand.training.export import convert, prove_parity, to_onnx
 from bike_demand.training.model import predict
+from bike_demand.training.threads import one_thread
 
 Matrix = npt.NDArray[np.float32]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    with one_thread():  # a fit on all cores waits long for those that other tests have
+        yield
 
 
 def matrix(rows: int = 600, seed: int = 0) -> Matrix:

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -12,10 +13,17 @@ from bike_demand.problem import PROBLEM
 from bike_demand.runtime import open_session
 from bike_demand.training import export
 from bike_demand.training.model import predict
+from bike_demand.training.threads import one_thread
 from tests import toy
 from tests.problem.samples import columns_of, matrix, sample_labels, sample_rows
 
 ROWS = 400
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    with one_thread():  # a fit on all cores waits long for those that other tests have
+        yield
 
 
 @pytest.fixture(params=[PROBLEM, toy.PROBLEM], ids=lambda problem: problem.name)
