@@ -105,7 +105,7 @@ def _install() -> None:
     """
     python = str(_python(VENV))
     pip = [python, "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet"]
-    pip += ["--require-hashes", "--retries", "2", "--requirement"]
+    pip += ["--no-deps", "--require-hashes", "--retries", "2", "--requirement"]  # the lock is complete
     only_uv = VENV / "uv.lock.txt"
     only_uv.write_text(_entry(LOCK, "uv"), encoding="utf-8")
     done = _run([*pip, str(only_uv)])

@@ -34,7 +34,7 @@ ELSEWHERE = {
     r"^python -m ladder demo$": "tests/tool/test_demo.py runs it",
     r"^rm requirements\.lock level\*": "needs the package index",
 }
-INSTALL = "python -m pip install --require-hashes --requirement requirements.lock"
+INSTALL = "python -m pip install --no-deps --require-hashes --requirement requirements.lock"
 # Jobs of a level's application workflow, and which of their steps are quick and which are not.
 APPLICATION = ("lint", "test", "release")
 LEAVES = r"docker (push|login)|gh release|bike_demand (agent|deploy|release|retrain|rollback|train)\b"

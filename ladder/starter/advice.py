@@ -33,7 +33,7 @@ def what_next(project: Project, plan: Plan, branch: str, console: Console) -> No
     )
     steps = ["settle each file above, `git add` it, then: git commit"] if plan.conflicts else []
     steps += [
-        "python -m pip install --require-hashes --requirement requirements.lock",
+        "python -m pip install --no-deps --require-hashes --requirement requirements.lock",
         "python -m pytest -n 2",
         f"git switch {project.branch}, then: git merge {branch}",
     ]
