@@ -55,7 +55,9 @@ def restore(revision: Revision, folder: Path) -> None:
             f"commit {revision.commit[:12]} is not in this repository ({error}); fetch it with git"
         ) from None
     with tarfile.open(fileobj=io.BytesIO(archive)) as files:
-        files.extractall(folder, filter="data")
+        # Python 3.11.2, of Debian 12, has no filters yet.
+        files.extraction_filter = getattr(tarfile, "data_filter", lambda member, _path: member)
+        files.extractall(folder)
     if revision.patch:
         # The folder may lie inside the repository: as far as git knows there is none here.
         nowhere = {"GIT_CEILING_DIRECTORIES": str(folder.parent.absolute())}
