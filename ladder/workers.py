@@ -3,8 +3,10 @@
 import _thread
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -13,6 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Any, Protocol
 
 import psutil
@@ -106,9 +109,18 @@ def cores() -> int:
 
 
 def _in_process(progress: Any, name: str, task: Task, yields: bool) -> Any:
-    """Run a task in a new process: it changes the folder and imports a level's package."""
-    with ProcessPoolExecutor(1, SPAWN, initializer=_set_up, initargs=(progress,)) as process:
-        return process.submit(_run, name, task, yields).result()
+    """Run a task in a new process: it changes the folder and imports a level's package.
+
+    It gets the task by a file. An executor's own pipe takes 64 KiB, and where a process is stopped before it
+    has read more than that, the executor of Python 3.11.2 waits for ever (CPython's issue 94777).
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="ladder-task-") as scratch,
+        ProcessPoolExecutor(1, SPAWN, initializer=_set_up, initargs=(progress,)) as process,
+    ):
+        file = Path(scratch, "task")
+        file.write_bytes(pickle.dumps(task))
+        return process.submit(_run, name, file, yields).result()
 
 
 def _stop(tasks: Collection[Future[Any]]) -> None:
@@ -159,7 +171,8 @@ def _end_with_parent() -> None:
     os._exit(1)  # the pool's worker would wait for another task
 
 
-def _run(name: str, task: Task, yields: bool) -> Any:
+def _run(name: str, file: Path, yields: bool) -> Any:
+    task: Task = pickle.loads(file.read_bytes())
     if yields:
         with suppress(psutil.Error):  # on Windows a class, elsewhere a number
             psutil.Process().nice(getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", 5))

@@ -45,6 +45,15 @@ def fails(_: Report) -> None:
     raise UserError("no good")
 
 
+def reports_and_fails(report: Report) -> None:
+    report(Progress(DAY, 1))
+    raise UserError("no good")
+
+
+def idles(_much: bytes, _: Report) -> None:
+    time.sleep(SECONDS)
+
+
 def dies(_: Report) -> None:
     os._exit(9)
 
@@ -91,6 +100,17 @@ def test_one_that_fails_ends_the_others_with_what_they_started(
         side_by_side(tasks, [])
     assert "A task" in str(raised.value)
     assert not list(tmp_path.iterdir()) or none_is_left(tmp_path)
+
+
+def test_one_that_fails_while_another_with_much_to_read_starts_ends_it() -> None:
+    class Slow(Watching):
+        def progressed(self, name: str, progress: Progress) -> None:
+            super().progressed(name, progress)
+            time.sleep(0.02)  # so that the next one has just been started when the failure is seen
+
+    heavy = {name: task(partial(idles, b"x" * 2_000_000)) for name in "abcdef"}
+    with pytest.raises(UserError, match="no good"):
+        side_by_side({"bad": task(reports_and_fails, 1), **heavy}, [Slow()])
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
