@@ -181,9 +181,9 @@ class _Attempt:
             outcome = f"{name} passed all gates and {row.reason}."
         else:
             kind = "shadow test" if ab.mode == "shadow" else "A/B test"
-            begins = f"ts {kind} against version {row.against} begins: {ab.days} days at most"
-            self.deployments.move(row, State.TESTING, f"i{begins}")
-            outcome = f"{name} passed all gates. I{begins}. {self.deployments.rollout()}"
+            begins = f"{kind} against version {row.against} begins: {ab.days} days at most"
+            self.deployments.move(row, State.TESTING, f"its {begins}")
+            outcome = f"{name} passed all gates. Its {begins}. {self.deployments.rollout()}"
         write_page(self.deployments.database, row)
         self.report(outcome)
 
