@@ -25,6 +25,8 @@ _TRACE = re.compile(
 )
 CONFLICT = re.compile(r"^<<<<<<< [^\n]*\n(.*?)^=======\n(.*?)^>>>>>>> [^\n]*\n", re.MULTILINE | re.DOTALL)
 
+WHO = ("-c", "user.name=Test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false")
+
 
 def tracked(project: Path) -> list[str]:
     """The files that git knows, in order."""
@@ -32,9 +34,8 @@ def tracked(project: Path) -> list[str]:
 
 
 def commit(project: Path, message: str = "Our own") -> None:
-    who = ("-c", "user.name=Test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false")
     git(project, "add", "--all")
-    git(project, *who, "commit", "--quiet", "--no-verify", "--message", message)
+    git(project, *WHO, "commit", "--quiet", "--no-verify", "--message", message)
 
 
 def settle(project: Path) -> None:

@@ -18,7 +18,7 @@ from ladder.starter.climb import climb
 from ladder.starter.plan import Merged, merge_locks
 from ladder.starter.rename import PACKAGE
 from tests.tool.conftest import Ladder
-from tests.tool.starters import NAME, commit, edits, replace, run, settle, tracked
+from tests.tool.starters import NAME, WHO, commit, edits, replace, run, settle, tracked
 from tests.tool.test_new import everything, fresh_environment, made
 
 QUIET = Console(quiet=True)
@@ -191,7 +191,7 @@ def merging(project: Path) -> None:
     a_change(project)
     commit(project)
     git(project, "switch", "--quiet", "main")
-    git(project, "merge", "--quiet", "--no-ff", "--no-commit", "other")
+    git(project, *WHO, "merge", "--quiet", "--no-ff", "--no-commit", "other")
 
 
 def in_the_way(project: Path) -> None:
@@ -360,9 +360,7 @@ def test_a_climb_that_was_squashed_is_recognised_and_can_be_told_to_git(tmp_path
     with pytest.raises(UserError, match="the last climb was squashed") as refusal:
         climb(project, QUIET)
     words = str(refusal.value).partition("git merge ")[2].split()
-    git(
-        project, "-c", "user.name=T", "-c", "user.email=t@localhost", "merge", "--quiet", *words, "-m", "Told"
-    )
+    git(project, *WHO, "merge", "--quiet", *words, "-m", "Told")
     assert climb(project, QUIET)
     git(project, "diff", "--exit-code", "HEAD", "template")
 

@@ -60,7 +60,7 @@ def stage(*arguments: str, python: str | None = None, module: str = "stages") ->
 
 
 def told(command: list[str], project: Path) -> dict[str, object]:
-    environment = os.environ | {"MINE": "ü"}
+    environment = os.environ | {"MINE": "ü", "PWD": str(project)}  # a shell sets PWD where there is none
     done = subprocess.run(
         command, cwd=project, env=environment, input="in", capture_output=True, text=True, timeout=SECONDS
     )
