@@ -226,6 +226,61 @@ def climb(
         raise typer.Exit(1)
 
 
+@app.command()
+def assess(
+    path: Annotated[Path, typer.Argument(help="A project's folder.")] = Path(),
+    sub: Annotated[
+        str | None, typer.Option("--path", metavar="FOLDER", help="A part of it, in a monorepo.")
+    ] = None,
+    rev: Annotated[str | None, typer.Option(metavar="COMMIT", help="As that commit has it.")] = None,
+    ask: Annotated[
+        bool, typer.Option("--ask", help="Ask what no file shows, and keep the answers there.")
+    ] = False,
+    answers: Annotated[
+        Path | None, typer.Option(help="The answers.", show_default="maturity-answers.yaml in the project")
+    ] = None,
+    questions: Annotated[bool, typer.Option("--questions", help="Print such a file to fill in.")] = False,
+    every: Annotated[bool, typer.Option("--rows", help="Every row with its evidence.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="JSON, and nothing else, on standard output.")
+    ] = False,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a page.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write Markdown; - prints it.")
+    ] = None,
+    min_level: Annotated[int | None, typer.Option(min=0, max=4, help="Status 1 below that level.")] = None,
+    compare: Annotated[
+        Path | None, typer.Option(metavar="OLD.json", help="What has changed since that report.")
+    ] = None,
+) -> None:
+    """Where a project stands in the maturity model, with evidence, and the way up. Runs nothing.
+
+    Example: ladder assess ../taxi-demand --html reports/assessment.html
+    """
+    from ladder.assess import command
+
+    if questions:
+        command.questions(Console())
+        return
+    if as_json and markdown == Path("-"):
+        raise UserError("--json and --markdown - both want standard output; choose one")
+    options = command.Options(
+        path,
+        sub=sub,
+        rev=rev,
+        ask=ask,
+        answers=answers,
+        json=Path("-") if as_json else None,
+        markdown=markdown,
+        html=html,
+        min_level=min_level,
+        old=compare,
+        every=every,
+    )
+    if not command.run(options, Console(highlight=False, stderr=as_json)):
+        raise typer.Exit(1)
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def test(
     context: typer.Context,

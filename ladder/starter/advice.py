@@ -63,6 +63,7 @@ CONTENT = (
     ("dvc.yaml", "keep your stages, and all outputs that the new ones have"),
     ("runbook.yaml", "take the new steps, and add yours where they belong now"),
     ("Dockerfile", "keep what you install, and the new command"),
+    ("maturity-answers.yaml", "keep your answers; those of the new level are this example's"),
     (".github/CODEOWNERS", "keep your teams; give the new folders to them"),
     (".github/workflows/*", "keep your steps and the new jobs"),
     (".gitignore", "keep the lines of both"),

@@ -1,0 +1,121 @@
+"""What people answered: `maturity-answers.yaml`, or on the terminal."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ladder import UserError
+from ladder.assess.rules import Practice, Rules
+
+FILE = "maturity-answers.yaml"
+SAYS = {
+    "yes": "yes", "true": "yes", "no": "no", "false": "no", "unknown": "not detected",
+    "not applicable": "not applicable", "not supported": "not supported", "not detected": "not detected",
+}  # fmt: skip
+NEEDS_REASON = ("not applicable", "not supported", "not detected")
+HEAD = """\
+# What no file shows of how a team works: answered by people, for an assessment. `by` and `on` say who
+# answered, and when; an answer may have its own. Questions by their id: yes or no. Rows by theirs: not
+# applicable (it does not count), not supported (a gap that is known) or not detected (nobody knows), with the
+# reason in `because`.
+"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer, by whom, when, and why."""
+
+    says: str
+    by: str
+    on: str
+    because: str = ""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """All answers: to questions by the id of their practice, and on rows."""
+
+    practices: Mapping[str, Answer] = field(default_factory=dict)
+    rows: Mapping[str, Answer] = field(default_factory=dict)
+
+
+def parse(text: str, where: str, known: Rules) -> Answers:
+    """Read the file's content. Raises UserError with one line that says what is wrong in it."""
+    try:
+        content = yaml.load(text, yaml.BaseLoader)
+    except yaml.YAMLError as error:
+        raise UserError(f"{where}: not YAML: {' '.join(str(error).split())}") from None
+    if content is None or content == "":
+        return Answers()
+    if not isinstance(content, dict):
+        raise UserError(f"{where}: needs `by`, `on` and `answers`")
+    if extra := content.keys() - {"version", "by", "on", "answers", "rows"}:
+        raise UserError(f"{where}: unknown key {sorted(extra)[0]}; there are by, on, answers and rows")
+    ids = [each.id for each in known.practices]
+    return Answers(
+        _listed(content, "answers", ids, where),
+        _listed(content, "rows", list(known.rows), where),
+    )
+
+
+def _listed(content: Mapping[str, Any], key: str, known: list[str], where: str) -> dict[str, Answer]:
+    listed = content.get(key) or {}
+    if not isinstance(listed, dict):
+        raise UserError(f"{where}: {key} has to be a mapping")
+    return {
+        name: _answer(name, given, content, known, f"{where}: {key}.{name}") for name, given in listed.items()
+    }
+
+
+def _answer(name: str, given: Any, content: Mapping[str, Any], known: list[str], where: str) -> Answer:
+    if name not in known:
+        raise UserError(f"{where}: unknown; `ladder assess --questions` lists the questions")
+    entry = given if isinstance(given, dict) else {"answer": given}
+    if extra := entry.keys() - {"answer", "because", "by", "on"}:
+        raise UserError(f"{where}: unknown key {sorted(extra)[0]}; there are answer, because, by and on")
+    says = SAYS.get(str(entry.get("answer", "")).strip().lower())
+    if says is None:
+        raise UserError(f"{where}: answer yes, no, not applicable, not supported or not detected")
+    by, on = str(entry.get("by") or content.get("by") or ""), str(entry.get("on") or content.get("on") or "")
+    if not by or not re.fullmatch(r"\d{4}-\d{2}-\d{2}", on):
+        raise UserError(
+            f"{where}: say who answered (`by`) and when (`on`, like 2026-01-31), there or at the top"
+        )
+    because = str(entry.get("because") or "")
+    if says in NEEDS_REASON and not because:
+        raise UserError(f"{where}: {says} needs a reason (`because`)")
+    return Answer(says, by, on, because)
+
+
+def ask(
+    practices: list[Practice], given: Answers, by: str, on: str, read: Callable[[str], str]
+) -> dict[str, Answer]:
+    """Ask what was not answered yet; an empty line leaves a question open."""
+    found: dict[str, Answer] = {}
+    for at, each in enumerate(practices, 1):
+        if each.id in given.practices:
+            continue
+        reply = read(f"[{at}/{len(practices)}] {each.asks} [y/n, Enter: unknown] ").strip().lower()
+        if reply[:1] in ("y", "n"):
+            because = read("    Where can that be seen, or who said so? ").strip()
+            found[each.id] = Answer("yes" if reply[0] == "y" else "no", by, on, because)
+    return found
+
+
+def save(path: Path, new: Mapping[str, Answer]) -> None:
+    """Add answers to the file. Its other content stays, its comments do not."""
+    content: dict[str, Any] = {}
+    if path.is_file():
+        content = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader) or {}
+    answers = content.setdefault("answers", {})
+    for name, each in new.items():
+        answers[name] = {"answer": each.says, "by": each.by, "on": each.on} | (
+            {"because": each.because} if each.because else {}
+        )
+    path.write_text(
+        HEAD + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110), encoding="utf-8"
+    )

@@ -1,0 +1,390 @@
+"""What machines run: CI of GitHub, GitLab and Azure DevOps, orchestrators and schedulers."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from ladder.assess import commands
+from ladder.assess.facts import Fact, Role
+from ladder.assess.nodes import Items, Map, Text, documents, texts, walk
+from ladder.assess.tree import words
+
+FALSE = re.compile(
+    r"^\s*(\$\{\{)?\s*(false|0|''|never\(\))\s*(\}\})?\s*$|\bfalse\s*&&|&&\s*false\b", re.IGNORECASE
+)
+TRUE = re.compile(r"^\s*(\$\{\{)?\s*true\s*(\}\})?\s*$", re.IGNORECASE)
+# What is commented out in such a file, when it reads like a part of it and not like a sentence.
+COMMENTED = re.compile(
+    r"^\s*#\s*(-\s*)?(cron\s*:\s*\S+|schedules?\s*:\s*$|on\s*:\s*(\S+)?$|jobs\s*:\s*$"
+    r"|(-\s*)?(run|script|bash|uses|cmd)\s*:\s*\S+|needs\s*:\s*\S+|-\s+(pytest|python|dvc|make|bash|sh)\s+\S+|name\s*:\s*\w+$)",
+    re.IGNORECASE,
+)
+GITHUB = re.compile(r"^\.github/workflows/[^/]+\.ya?ml$")
+ACTION = re.compile(r"^\./\.github/actions/([\w./-]+)$")
+GITLAB = re.compile(r"^\.gitlab-ci\.ya?ml$|^\.gitlab/.*\.ya?ml$")
+KEYS_OF_GITLAB = words(
+    "default include stages variables workflow image services cache before_script after_script spec"
+)
+EVENTS = words("repository_dispatch workflow_run deployment_status check_run registry_package issue_comment")
+LOCAL_CALL = re.compile(r"^\./(\.github/workflows/[^@]+)")
+
+
+def read(files: Mapping[str, str], outer: Mapping[str, str], prefix: str) -> list[Fact]:
+    """The facts of all CI files, those of the repository around the project too where they concern it."""
+    found: list[Fact] = []
+    parsed = {name: documents(text) for name, text in files.items() if GITHUB.match(name)}
+    called = _called(parsed)
+    for name, documents_ in parsed.items():
+        for each in documents_:
+            found += _github(name, each, files, called.get(name, ()))
+        found += _commented(name, files[name])
+    for name, text in files.items():
+        if GITLAB.match(name):
+            found += _gitlab(name, documents(text), files)
+            found += _commented(name, text)
+        elif _is_azure(name, text):
+            for each in documents(text):
+                found += _azure(name, each, files)
+            found += _commented(name, text)
+        elif name.endswith((".yml", ".yaml")) and not name.startswith(".github"):
+            found += _orchestrated(name, text)
+    up = "/".join([".."] * len(PurePosixPath(prefix).parts)) if prefix else ""
+    for name, text in outer.items():
+        if GITHUB.match(name):
+            for each in documents(text):
+                found += _github(name, each, files, (), within=prefix, shown=f"{up}/{name}")
+    return found
+
+
+def _flag(value: Any) -> str:
+    return value if isinstance(value, Text) else ""
+
+
+def _called(parsed: Mapping[str, list[Any]]) -> dict[str, tuple[str, ...]]:
+    """What starts a workflow that others call: what starts those."""
+    found: dict[str, tuple[str, ...]] = {}
+    for each in (document for every in parsed.values() for document in every):
+        if not isinstance(each, Map):
+            continue
+        when = _github_triggers(each)
+        for _, _, value in walk(each.get("jobs")):
+            if isinstance(value, Text) and (match := LOCAL_CALL.match(value)):
+                found[match.group(1)] = (*found.get(match.group(1), ()), *when)
+    return found
+
+
+def _github_triggers(document: Map) -> tuple[str, ...]:
+    """What starts a workflow: push, tag, schedule, manual, event."""
+    on = document.get("on", document.get("true"))
+    names = [str(each) for each in texts(on)] if not isinstance(on, Map) else [str(each) for each in on]
+    when: list[str] = []
+    for name in names:
+        if name in ("push", "pull_request", "pull_request_target", "merge_group"):
+            inner = on.get(name) if isinstance(on, Map) else None
+            tags_only = isinstance(inner, Map) and "tags" in inner and "branches" not in inner
+            when += [] if tags_only else ["push"]
+            when += ["tag"] if isinstance(inner, Map) and "tags" in inner else []
+        elif name == "release":
+            when.append("tag")
+        elif name == "schedule":
+            when.append("schedule")
+        elif name == "workflow_dispatch":
+            when.append("manual")
+        elif name in EVENTS:
+            when.append("event")
+    return tuple(dict.fromkeys(when))
+
+
+def _github(
+    file: str,
+    document: Any,
+    files: Mapping[str, str],
+    called: tuple[str, ...],
+    within: str = "",
+    shown: str = "",
+) -> Iterator[Fact]:
+    jobs = document.get("jobs") if isinstance(document, Map) else None
+    if not isinstance(jobs, Map):
+        return
+    name, when = shown or file, _github_triggers(document) + called
+    if within and not _concerns(document, within):
+        return
+    for each in when:
+        on = document.get("on", document.get("true"))
+        yield Fact("trigger", each, name, getattr(on, "line", 1) or 1, "ci", when)
+    off = {}
+    for job, content in jobs.items():  # a job that waits for one that never runs does not run either
+        if isinstance(content, Map):
+            off[str(job)] = _off(content, str(job))
+            for needed in texts(content.get("needs")):
+                if "never runs" in off.get(str(needed), ""):
+                    always = re.search(r"always\(\)|cancelled\(\)", _flag(content.get("if")))
+                    off[str(job)] = off[str(job)] or ("" if always else off[str(needed)])
+    for job, content in jobs.items():
+        if not isinstance(content, Map):
+            continue
+        why = off[str(job)]
+        if environment := content.get("environment"):
+            value = environment.get("name") if isinstance(environment, Map) else environment
+            if isinstance(value, Text):
+                yield Fact("key", f"environment={value}", name, value.line, "ci", when, why, str(job))
+        if isinstance(content.get("uses"), Text):
+            yield Fact("step", str(content["uses"]), name, content["uses"].line, "ci", when, why, str(job))
+        steps = content.get("steps")
+        for step in steps if isinstance(steps, Items) else []:
+            if isinstance(step, Map):
+                yield from _github_step(step, name, when, why, str(job), files)
+
+
+def _github_step(
+    step: Map, file: str, when: tuple[str, ...], off: str, job: str, files: Mapping[str, str], depth: int = 0
+) -> Iterator[Fact]:
+    why = off or _off(step, "the step")
+    if isinstance(uses := step.get("uses"), Text):
+        yield Fact("step", str(uses), file, uses.line, "ci", when, why, job)
+        if (own := ACTION.match(uses)) and depth == 0:  # an action of the project
+            for name in (f".github/actions/{own.group(1)}/action.{end}" for end in ("yml", "yaml")):
+                for document in documents(files.get(name, "")):
+                    runs = document.get("runs") if isinstance(document, Map) else None
+                    inner = runs.get("steps") if isinstance(runs, Map) else None
+                    for each in inner if isinstance(inner, Items) else []:
+                        if isinstance(each, Map):
+                            yield from _github_step(each, name, when, why, job, files, 1)
+    if isinstance(run := step.get("run"), Text):
+        yield from _commands(run, file, when, why, job, files)
+
+
+def _off(content: Map, what: str) -> str:
+    """Why a job or step has no effect; empty where it has."""
+    if FALSE.search(_flag(content.get("if"))) or FALSE.search(_flag(content.get("condition"))):
+        return f"{what} never runs: its condition is false"
+    if _flag(content.get("enabled")).lower() == "false":
+        return f"{what} never runs: it is not enabled"
+    for key in ("continue-on-error", "continueOnError", "allow_failure"):
+        if TRUE.match(_flag(content.get(key))):
+            return f"{key}: a failure of {what} is ignored"
+    return ""
+
+
+def _concerns(document: Map, prefix: str) -> bool:
+    """Whether a workflow of the outer repository names the project's folder."""
+    return any(isinstance(value, Text) and prefix in value for _, _, value in walk(document)) or any(
+        isinstance(value, Items) and any(prefix in each for each in texts(value))
+        for _, _, value in walk(document)
+    )
+
+
+def _commands(
+    script: Text,
+    file: str,
+    when: tuple[str, ...],
+    off: str,
+    job: str,
+    files: Mapping[str, str],
+    role: Role = "ci",
+) -> Iterator[Fact]:
+    for line, command, ignored in commands.lines(script, script.first):
+        for where, number, inner, why in commands.expanded(line, command, off or ignored, file, files):
+            yield Fact("run", inner, where, number, role, when, why, job)
+
+
+# ---- GitLab
+
+
+def _gitlab(file: str, parsed: list[Any], files: Mapping[str, str]) -> Iterator[Fact]:
+    for document in parsed:
+        if not isinstance(document, Map):
+            continue
+        for job, content in document.items():
+            if job in KEYS_OF_GITLAB or job.startswith(".") or not isinstance(content, Map):
+                continue
+            whole = _extended(content, document)
+            when, off = _gitlab_when(whole, document, str(job))
+            for each in when:
+                yield Fact("trigger", each, file, document.lines[job], "ci", when)
+            environment = whole.get("environment")
+            value = environment.get("name") if isinstance(environment, Map) else environment
+            if isinstance(value, Text):
+                yield Fact("key", f"environment={value}", file, value.line, "ci", when, off, str(job))
+            for key in ("before_script", "script"):
+                for script in texts(whole.get(key)):
+                    yield from _commands(script, file, when, off, str(job), files)
+
+
+def _extended(content: Map, document: Map, depth: int = 0) -> Map:
+    made = Map()
+    for name in texts(content.get("extends")):
+        base = document.get(name)
+        if isinstance(base, Map) and depth < 5:
+            made.add(_extended(base, document, depth + 1))
+    made.add(content)
+    return made
+
+
+def _gitlab_when(job: Map, document: Map, name: str) -> tuple[tuple[str, ...], str]:
+    off = _off(job, f"the job {name}")
+    conditions = [rule for rule in job.get("rules") or [] if isinstance(rule, Map)]
+    whole = document.get("workflow")
+    if isinstance(whole, Map) and not conditions:
+        conditions = [rule for rule in whole.get("rules") or [] if isinstance(rule, Map)]
+    live = [rule for rule in conditions if _flag(rule.get("when")) != "never"]
+    if (conditions and not live) or _flag(job.get("when")) == "never":
+        return (), off or f"the job {name} never runs"
+    says = " ".join([*(_flag(rule.get("if")) for rule in live), *texts(job.get("only"))])
+    if isinstance(job.get("only"), Map):
+        says += " ".join(str(each) for _, _, value in walk(job["only"]) for each in texts(value))
+    when: list[str] = []
+    if re.search(r"schedules?\b", says):
+        when.append("schedule")
+    if re.search(r"CI_COMMIT_TAG|\btags\b", says):
+        when.append("tag")
+    if re.search(r"merge_request|CI_COMMIT_BRANCH|\bmain\b|\bmaster\b|\bpush\b|branches", says) or not when:
+        when.append("push")
+    if re.search(r"\b(trigger|pipeline|api)\b", says):
+        when.append("event")
+    manual = _flag(job.get("when")) == "manual" or (
+        live and all(_flag(r.get("when")) == "manual" for r in live)
+    )
+    return (("manual",) if manual else tuple(when)), off
+
+
+# ---- Azure DevOps
+
+
+def _is_azure(name: str, text: str) -> bool:
+    if not name.endswith((".yml", ".yaml")) or name.startswith((".github/", ".gitlab")):
+        return False
+    named = re.search(r"azure[-_]?pipelines?|^\.(azuredevops|azure)/|(^|/)\.?pipelines?/", name)
+    return bool(named) and bool(
+        re.search(r"^(trigger|pr|schedules|stages|jobs|steps|pool)\s*:", text, re.MULTILINE)
+    )
+
+
+def _azure(file: str, document: Any, files: Mapping[str, str]) -> Iterator[Fact]:
+    if not isinstance(document, Map):
+        return
+    trigger = document.get("trigger")
+    when = [] if (trigger is None and "trigger" not in document) or _flag(trigger) == "none" else ["push"]
+    if trigger is None and "schedules" not in document and "resources" not in document:
+        when = ["push"]  # without a word, each push starts it
+    if isinstance(trigger, Map) and "tags" in trigger:
+        when.append("tag")
+    if document.get("schedules"):
+        when.append("schedule")
+    if isinstance(document.get("resources"), Map):
+        when.append("event")
+    started = tuple(when) or ("manual",)
+    for each in started:
+        yield Fact("trigger", each, file, 1, "ci", started)
+    yield from _azure_inside(document, file, started, "", "", files)
+
+
+def _azure_inside(
+    value: Any, file: str, when: tuple[str, ...], off: str, job: str, files: Mapping[str, str]
+) -> Iterator[Fact]:
+    if isinstance(value, Items):
+        for each in value:
+            yield from _azure_inside(each, file, when, off, job, files)
+    elif isinstance(value, Map):
+        name = next(
+            (str(value[key]) for key in ("job", "deployment", "stage") if isinstance(value.get(key), Text)),
+            job,
+        )
+        why = off or _off(value, name or "the step")
+        if isinstance(environment := value.get("environment"), Text | Map):
+            shown = environment.get("name") if isinstance(environment, Map) else environment
+            if isinstance(shown, Text):
+                yield Fact("key", f"environment={shown}", file, shown.line, "ci", when, why, name)
+        for key in ("script", "bash", "pwsh", "powershell", "inlineScript"):
+            if isinstance(script := value.get(key), Text):
+                yield from _commands(script, file, when, why, name, files)
+        if isinstance(task := value.get("task"), Text):
+            yield Fact("step", str(task), file, task.line, "ci", when, why, name)
+        for key, inner in value.items():
+            if key not in ("environment", "variables", "pool", "trigger", "schedules"):
+                yield from _azure_inside(inner, file, when, why, name, files)
+
+
+# ---- what is commented out
+
+
+def _commented(file: str, text: str) -> Iterator[Fact]:
+    """What reads like a part of a CI file, but is a comment: a schedule, a job, a command."""
+    lines = text.split("\n")
+    for number, line in enumerate(lines, 1):
+        if COMMENTED.match(line):
+            said = re.sub(r"^\s*#\s*(-\s*)?", "", line).strip()
+            whole = not any(each.strip() and not each.strip().startswith("#") for each in lines)
+            why = "the whole file is commented out" if whole else "it is commented out"
+            kind = "trigger" if re.match(r"cron|schedule|on\s*:", said) else "run"
+            name = "schedule" if kind == "trigger" else re.sub(r"^\w+\s*:\s*", "", said)
+            yield Fact("trigger" if kind == "trigger" else "run", name, file, number, "ci", (), why)
+
+
+# ---- orchestrators, schedulers and pipelines in YAML
+
+
+def _orchestrated(file: str, text: str) -> Iterator[Fact]:
+    last = file.rsplit("/", 1)[-1]
+    if last in ("dvc.yaml", "dvc.yml"):
+        for document in documents(text):
+            for path, line, value in walk(document):
+                if path.endswith(".cmd"):
+                    for each in texts(value):
+                        yield Fact("run", f"stage: {each}", file, line, "recipe")
+        return
+    if last.startswith("prefect") or re.search(r"^deployments\s*:", text, re.MULTILINE):
+        for document in documents(text):
+            deployments = document.get("deployments") if isinstance(document, Map) else None
+            for each in deployments if isinstance(deployments, Items) else []:
+                if isinstance(each, Map):
+                    yield from _prefect(file, each)
+        yield from _commented(file, text)
+        return
+    if "kind:" in text and re.search(
+        r"^\s*kind\s*:\s*(CronJob|CronWorkflow|ScheduledWorkflow|Workflow|Job)\b", text, re.MULTILINE
+    ):
+        for document in documents(text):
+            if isinstance(document, Map):
+                kind = _flag(document.get("kind"))
+                when = ("schedule",) if kind.startswith(("Cron", "Scheduled")) else ()
+                suspended = any(
+                    path.endswith("suspend") and TRUE.match(_flag(value)) for path, _, value in walk(document)
+                )
+                off = "suspend: it never runs" if suspended else ""
+                name = next((str(v) for p, _, v in walk(document) if p == "metadata.name"), kind)
+                line = document.lines.get("kind", 1)
+                yield Fact("run", f"{kind} {name}", file, line, "flow", when, off)
+                for path, line, value in walk(document):
+                    if path.endswith((".command", ".args")) and texts(value):
+                        command = " ".join(texts(value)).replace("\n", " ")
+                        yield Fact("run", command, file, line, "flow", when, off)
+    elif (
+        re.search(r"^schedules?\s*:|type:\s*schedule|\$schema:.*schedule", text, re.MULTILINE)
+        and "azureml" in text
+    ):
+        yield Fact("run", f"azureml schedule {last}", file, 1, "flow", ("schedule",))
+
+
+def _prefect(file: str, deployment: Map) -> Iterator[Fact]:
+    entry = deployment.get("entrypoint")
+    if not isinstance(entry, Text):
+        return
+    when = [
+        name
+        for name, keys in (("schedule", ("schedules", "schedule")), ("event", ("triggers",)))
+        if any(deployment.get(key) for key in keys)
+    ]
+    schedules = deployment.get("schedules")
+    paused = isinstance(schedules, Items) and all(
+        isinstance(each, Map) and _flag(each.get("active")).lower() == "false" for each in schedules
+    )
+    off = "its schedules are not active" if paused and schedules else ""
+    line = entry.line
+    yield Fact("run", f"flow {deployment.get('name', '')} {entry}", file, line, "flow", tuple(when), off)
+    for each in texts(Items(v for _, _, v in walk(deployment.get("triggers")))):
+        yield Fact("key", f"trigger={each}", file, each.line, "flow", tuple(when))
+    pool = deployment.get("work_pool")
+    if isinstance(pool, Map) and isinstance(pool.get("name"), Text):
+        yield Fact("key", f"work_pool={pool['name']}", file, pool["name"].line, "flow", tuple(when))

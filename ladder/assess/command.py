@@ -1,0 +1,127 @@
+"""The command `ladder assess`."""
+
+import json
+import sys
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ladder import UserError, git, page
+from ladder.assess import answers, report
+from ladder.assess.backlog import backlog, compare
+from ladder.assess.judge import assess
+from ladder.assess.rules import rules
+from ladder.assess.tree import Tree, read_tree
+from ladder.page import assessment
+from ladder.practices import rows
+
+STANDARD_OUTPUT = Path("-")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for."""
+
+    path: Path
+    sub: str | None = None
+    rev: str | None = None
+    ask: bool = False
+    answers: Path | None = None
+    json: Path | None = None  # these two: also STANDARD_OUTPUT
+    markdown: Path | None = None
+    html: Path | None = None
+    min_level: int | None = None
+    old: Path | None = None
+    every: bool = False
+
+
+def run(options: Options, console: Console) -> bool:
+    """Assess a project and write what was asked for; whether it reaches `min_level`. Raises UserError."""
+    tree = read_tree(options.path, options.sub, options.rev)
+    given = _answers(tree, options)
+    if options.ask:
+        given = _asked(tree, given, options, console)
+    found = assess(tree, given, rows())
+    made = backlog(found)
+    changes = None if options.old is None else compare(_old(options.old), found)
+    if options.json == STANDARD_OUTPUT:
+        sys.stdout.write(report.dumped(report.as_json(found, made, changes)))
+    elif options.markdown == STANDARD_OUTPUT:
+        sys.stdout.write(report.as_markdown(found, made, changes))
+    else:
+        report.show(found, made, changes, console, options.every)
+    if options.markdown not in (None, STANDARD_OUTPUT):
+        _write(report.as_markdown(found, made, changes), options.markdown, console)
+    if options.html is not None:
+        _write(assessment.render(found, made, changes), options.html, console)
+    if options.min_level is not None and found.level < options.min_level:
+        print(f"level {found.level} is below --min-level {options.min_level}", file=sys.stderr)
+        return False
+    return True
+
+
+def _write(content: str, path: Path, console: Console) -> None:
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; give the report a name in it")
+    page.save(content, path)
+    console.print(f"Written: {path}", soft_wrap=True)
+
+
+def _answers(tree: Tree, options: Options) -> answers.Answers:
+    if options.answers is not None:
+        try:
+            text, where = options.answers.read_text(encoding="utf-8"), str(options.answers)
+        except FileNotFoundError:
+            raise UserError(f"--answers {options.answers}: no such file") from None
+    else:
+        text, where = tree.files.get(answers.FILE, ""), answers.FILE
+    return answers.parse(text, where, rules())
+
+
+def _asked(tree: Tree, given: answers.Answers, options: Options, console: Console) -> answers.Answers:
+    """Ask on the terminal, and keep the answers in the project, or in the file that `--answers` names."""
+    if not sys.stdin.isatty():
+        raise UserError(
+            "--ask needs a terminal; or write maturity-answers.yaml (--questions lists what to answer)"
+        )
+    asked = [each for each in rules().practices if each.asks]
+    who = git.attempt(tree.root, *("config", "user.name")).stdout.strip() or "unknown"
+    who = console.input(f"Who answers? [{who}] ").strip() or who
+    new = answers.ask(
+        asked, given, who, date.today().isoformat(), lambda text: console.input(text, markup=False)
+    )
+    path = options.answers or tree.root / answers.FILE
+    if new and (options.rev is None or options.answers is not None):
+        answers.save(path, new)
+        console.print(f"Written: {path}", highlight=False, soft_wrap=True)
+    return replace(given, practices={**given.practices, **new})
+
+
+def questions(console: Console) -> None:
+    """Print the questions, as a file to fill in."""
+    console.print(answers.HEAD.rstrip(), highlight=False, soft_wrap=True, markup=False)
+    console.print("by: NAME\non: 2026-01-31\nanswers:", highlight=False, markup=False)
+    for each in rules().practices:
+        if each.asks:
+            console.print(
+                f"  # {each.asks}\n  {each.id}: unknown", highlight=False, soft_wrap=True, markup=False
+            )
+
+
+def _old(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"--compare {path}: no such file") from None
+    except ValueError:
+        raise UserError(f"--compare {path}: not JSON; give a file that --json wrote") from None
+    if not isinstance(content, dict) or not {"version", "level", "areas", "rows"} <= content.keys():
+        raise UserError(f"--compare {path}: not a report of `ladder assess --json`")
+    if content["version"] != report.VERSION:
+        raise UserError(
+            f"--compare {path}: version {content['version']}, this one writes {report.VERSION}; assess again"
+        )
+    return content

@@ -1,0 +1,473 @@
+"""What the facts of a project are evidence of: facts, what follows from several of them, findings."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from ladder.assess import automation, configuration, python
+from ladder.assess.facts import Fact, Kind
+from ladder.assess.rules import FITS, RANK, STARTS, Practice, Strength, Tool, asked, rules, tools, wanted
+from ladder.assess.tree import Tree, words
+
+LEARNING = words(
+    "sklearn xgboost lightgbm catboost torch tensorflow keras transformers statsmodels prophet lightning "
+    "pytorch_lightning fastai jax flax spacy surprise implicit h2o cuml skorch darts sktime autogluon flaml"
+)
+TESTS = re.compile(r"(^|[\s/])(pytest|py\.test|tox|nox)(?![\w.=-])|-m (pytest|unittest)\b|manage\.py test\b")
+# Parts of a command that only name what others do.
+SAYS = re.compile(r"\b(echo|printf)\b[^;&|]*")
+INSTALLS = re.compile(
+    r"\b(pip3?|pipx|uv|poetry|pdm|conda|mamba|apt|apt-get|brew|npm)\s+(-\S+\s+)*(install|add|i)\b[^;&|]*"
+)
+MODULE = re.compile(r"-m\s+([\w.]+)")
+SCRIPT = re.compile(r"([\w./-]+\.py)(?::\w+)?")
+SERVED = re.compile(r"\b(?:uvicorn|gunicorn|hypercorn|granian)\b.*?\s([\w.]+):\w+")
+MOST = 0.8  # of the modules, that tests reach
+MACHINES = ("ci", "flow")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A fact that counts for a practice. `off`: why it has no effect, so that it does not count."""
+
+    practice: str
+    strength: Strength
+    fact: Fact
+    says: str
+    off: str = ""
+
+
+class Facts:
+    """All facts of a project, and what they are signs of."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+        self.modules = python.Modules(
+            {name: text for name, text in tree.files.items() if name.endswith(".py")}
+        )
+        self.own = {
+            name.split("/")[-2]
+            for name in self.modules.files
+            if name.endswith("/__init__.py") and len(name.removeprefix("src/").split("/")) == 2
+        }
+        self.every = self._read()
+        self.by_kind: dict[Kind, list[Fact]] = {}
+        for each in self.every:
+            self.by_kind.setdefault(each.kind, []).append(each)
+        self._imported = self._folders()
+        self._scripts = self._read_scripts()
+        self.by_kind["model"] = list(self._derived())
+        self.every += self.by_kind["model"]
+
+    def _read(self) -> list[Fact]:
+        files = self.tree.files
+        found = list(python.read(files, wanted(), self.own, asked))
+        found += automation.read(files, self.tree.outer, self.tree.prefix)
+        found += configuration.read(files)
+        found = [each for each in found if each.kind != "key" or asked("key", each.name)]
+        found += [Fact("file", name, name, 0) for name in self.tree.all_names if asked("file", name)]
+        if self.tree.versioned:
+            found.append(Fact("file", ".git", ".git", 0))
+        # An orchestrator whose schedule is an argument in Python.
+        for each in [one for one in found if one.kind == "call" and one.role == "code"]:
+            if re.search(
+                r"^(airflow|dagster|metaflow|prefect|kfp)\b.*\((schedule|schedule_interval|cron)\)$|^metaflow\.schedule$",
+                each.name,
+            ):
+                found.append(
+                    Fact("run", f"flow {each.file} {each.file}", each.file, each.line, "flow", ("schedule",))
+                )
+        return list(dict.fromkeys(found))
+
+    def of(self, kind: Kind) -> list[Fact]:
+        """The facts of a kind."""
+        return self.by_kind.get(kind, [])
+
+    # ---- what runs what
+
+    def _read_scripts(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for name, text in self.tree.files.items():
+            if name.endswith("pyproject.toml"):
+                for match in re.finditer(
+                    r'^["\']?([\w-]+)["\']?\s*=\s*["\']([\w.]+):\w+["\']', text, re.MULTILINE
+                ):
+                    found[match.group(1)] = match.group(2)
+        return found
+
+    def entries(self, command: str) -> set[str]:
+        """The files of the project that a command starts."""
+        found: set[str] = set()
+        for match in MODULE.finditer(command):
+            name = match.group(1)
+            for each in (f"{name}.__main__", name):
+                if file := self.modules.by_name.get(each):
+                    found.add(file)
+                    break
+        for match in SCRIPT.finditer(command):
+            name = match.group(1).removeprefix("./")
+            found |= (
+                {each for each in self.modules.files if each == name or each.endswith(f"/{name}")}
+                if name
+                else set()
+            )
+        if (served := SERVED.search(command)) and (file := self.modules.file(served.group(1))):
+            found.add(file)
+        for word in command.split()[:3]:
+            if word in self._scripts and (file := self.modules.file(self._scripts[word])):
+                found.add(file)
+        if re.search(r"\bdvc (repro|exp run)\b", command):
+            for each in self.by_kind.get("run", []):
+                if each.name.startswith("stage: "):
+                    found |= self.entries(each.name.removeprefix("stage: "))
+        return found
+
+    @cached_property
+    def automated(self) -> set[str]:
+        """The modules that a machine runs, other than as tests."""
+        entries: set[str] = set()
+        for each in self.of("run"):
+            if (
+                each.role in MACHINES
+                and not each.off
+                and not TESTS.search(each.name)
+                and each.when != ("manual",)
+            ):
+                entries |= self.entries(each.name)
+        return self._reached(entries)
+
+    def _reached(self, entries: set[str]) -> set[str]:
+        """What these files import, and what the stages of DVC start where one of them runs these."""
+        found = self.modules.reached(sorted(entries))
+        if self._stages and found & self._with_dvc:
+            found |= self.modules.reached(sorted(self._stages))
+        return found
+
+    @cached_property
+    def _stages(self) -> set[str]:
+        return set[str]().union(
+            *(self.entries(each.name[7:]) for each in self.of("run") if each.name.startswith("stage: "))
+        )
+
+    @cached_property
+    def _with_dvc(self) -> set[str]:
+        return {
+            name
+            for name, text in self.modules.files.items()
+            if "dvc" in text and any(m.startswith("dvc.repo") for m, _ in python.imports(text))
+        }
+
+    @cached_property
+    def tested(self) -> set[str]:
+        """The modules that tests import, however far."""
+        tests = {each.file for each in self.of("test") if not each.off}
+        return self.modules.reached(sorted(tests))
+
+    # ---- derived facts
+
+    def _derived(self) -> Iterator[Fact]:
+        fits = [each for each in self.of("call") if FITS.search(each.name) and self._learns(each.file)]
+        yield from (Fact("model", "fits", each.file, each.line, each.role) for each in fits)
+        training = {each.file for each in fits if each.role == "code"}
+        drifting = {
+            each.fact.file
+            for each in self._plain("drift")
+            if RANK[each.strength] >= 2 and each.fact.role == "code"
+        }
+        starting = {each.file for each in self.of("call") if STARTS.search(each.name)}
+        for run in self.of("run"):
+            if run.role not in MACHINES or TESTS.search(run.name):
+                continue
+            entries = self.entries(run.name)
+            if run.role == "ci":  # a command line does one of many things
+                entries = {each for each in entries if not each.endswith("__main__.py")}
+            if not entries:
+                continue
+            reached = self._reached(entries)
+            if reached & training:
+                yield Fact("model", "trains", run.file, run.line, run.role, run.when, run.off, run.job)
+                if reached & drifting and set(run.when) & {"schedule", "event"}:
+                    yield Fact(
+                        "model", "closes the loop", run.file, run.line, run.role, run.when, run.off, run.job
+                    )
+            elif reached & drifting & starting and set(run.when) & {"schedule", "event"}:
+                yield Fact(
+                    "model", "closes the loop", run.file, run.line, run.role, run.when, run.off, run.job
+                )
+        for each in self._plain("scoring"):
+            if each.fact.file in self.tested and not each.off:
+                yield Fact("model", f"tested: scoring ({each.fact.file})", each.fact.file, each.fact.line)
+        if self._plain_strength("tracking") >= 2 and self._plain_strength("data-versions") >= 2:
+            best = next(each for each in self._plain("data-versions") if RANK[each.strength] >= 2)
+            yield Fact("model", "recorded", best.fact.file, best.fact.line)
+        yield from self._coverage()
+
+    def _coverage(self) -> Iterator[Fact]:
+        own = [
+            name
+            for name, text in self.modules.files.items()
+            if not python.is_test(name) and not name.endswith("__init__.py") and len(text) > 200
+        ]
+        if not own or not self.of("test"):
+            return
+        share = sum(name in self.tested for name in own) / len(own)
+        live = [
+            each for each in self.of("run") if each.role == "ci" and TESTS.search(each.name) and not each.off
+        ]
+        untested = sorted(name for name in own if name not in self.tested)
+        where = live[0] if live else self.of("test")[0]
+        if share >= MOST and live:
+            yield Fact("model", "tested: most modules", where.file, where.line, "ci", where.when)
+        else:
+            yield Fact("model", "tested: some modules", untested[0] if untested else where.file, 0)
+
+    def _learns(self, file: str) -> bool:
+        """Whether a file, or any module of the project, imports a library that learns."""
+        return self._uses_learning or file.endswith(".ipynb")
+
+    @cached_property
+    def _uses_learning(self) -> bool:
+        for text in self.modules.files.values():
+            for module, _ in python.imports(text):
+                if module.split(".")[0] in LEARNING:
+                    return True
+        return any(each.name.split(".")[0] in LEARNING for each in self.of("import"))
+
+    def _plain(self, practice: str) -> list[Finding]:
+        """Findings that need no derived fact."""
+        return list(self._by_tools(rules().practice(practice))) + list(
+            self._by_signals(rules().practice(practice), False)
+        )
+
+    def _plain_strength(self, practice: str) -> int:
+        return max((RANK[each.strength] for each in self._plain(practice) if not each.off), default=0)
+
+    # ---- findings
+
+    def findings(self, practice: Practice) -> Iterator[Finding]:
+        """What counts for a practice, the strongest first."""
+        every = [*self._by_tools(practice), *self._by_signals(practice)]
+        if practice.id == "gates":
+            every += [
+                Finding("gates", "evidence", each, f"the gate {each.name}", each.off)
+                for each in self.of("name")
+                if each.off
+            ]
+        if practice.id == "training-schedule":
+            every += [
+                Finding(practice.id, "evidence", each, "a schedule", each.off)
+                for each in self.of("trigger")
+                if each.off and each.name == "schedule" and self._trains(each.file)
+            ]
+        if practice.live:
+            every = [
+                each
+                for each in every
+                if each.off or not self._needs_start(each) or set(each.fact.when) & set(practice.live)
+            ]
+        seen: set[tuple[str, str, str]] = set()
+        for each in sorted(every, key=_order):
+            key = (each.fact.place, each.strength, each.off)
+            if key not in seen:
+                seen.add(key)
+                yield each
+
+    @staticmethod
+    def _needs_start(finding: Finding) -> bool:
+        return finding.fact.role in MACHINES and finding.fact.kind in ("run", "step", "model", "key")
+
+    def _trains(self, file: str) -> bool:
+        return bool(re.search(r"train|pipeline|schedul", file)) or bool(
+            re.search(r"(?<![\w.-])(re)?train|dvc repro|mlflow run", self.tree.files.get(file, ""))
+        )
+
+    def _by_tools(self, practice: Practice) -> Iterator[Finding]:
+        for group in practice.tools or (practice.id,):
+            for name, tool in tools().get(group, {}).items():
+                if not (set(tool.modules) & self.own):
+                    yield from self._of_tool(practice, name, tool)
+
+    def _of_tool(self, practice: Practice, name: str, tool: Tool) -> Iterator[Finding]:
+        packages = set(tool.packages)
+        for fact in self.of("package"):
+            if fact.name in packages:
+                yield Finding(practice.id, "hint", fact, f"{name}: the package {fact.name}")
+        for kind, like in tool.patterns.items():
+            for fact in self.of(kind):
+                if like.search(done(fact)):
+                    yield from self._tool_fact(practice, name, fact)
+        if tool.methods is not None:
+            for fact in self.of("call"):
+                if tool.methods.search(fact.name) and self._imports(fact.file, tool.modules):
+                    yield from self._tool_fact(practice, name, fact)
+
+    def _tool_fact(self, practice: Practice, name: str, fact: Fact) -> Iterator[Finding]:
+        if fact.kind == "call":
+            if practice.roles and fact.role not in practice.roles:
+                return
+            if practice.within and not re.search(practice.within, fact.file):
+                return
+            yield Finding(
+                practice.id,
+                self._promoted(fact),
+                fact,
+                f"{name}: calls {fact.name.lstrip('.')}{self._run(fact)}",
+                fact.off,
+            )
+        elif fact.kind in ("run", "step"):
+            strength: Strength = "proof" if fact.role in MACHINES and fact.when != () else "evidence"
+            yield Finding(practice.id, strength, fact, _ran(fact, name), fact.off)
+        else:
+            yield Finding(practice.id, "evidence", fact, f"{name}: {fact.name}", fact.off)
+
+    def _promoted(self, fact: Fact) -> Strength:
+        return "proof" if fact.role == "code" and fact.file in self.automated else "evidence"
+
+    def _run(self, fact: Fact) -> str:
+        return ", in code that a machine runs" if self._promoted(fact) == "proof" else ""
+
+    def _imports(self, file: str, modules: Sequence[str]) -> bool:
+        known = self._imported.get(file.rpartition("/")[0], set())
+        return not known.isdisjoint(modules)
+
+    def _folders(self) -> dict[str, set[str]]:
+        """What the modules of each folder import, also by the beginning of its name."""
+        found: dict[str, set[str]] = {}
+        for fact in self.of("import"):
+            parts = fact.name.split(".")
+            known = found.setdefault(fact.file.rpartition("/")[0], set())
+            known |= {".".join(parts[:end]) for end in range(1, len(parts) + 1)}
+        return found
+
+    def _by_signals(self, practice: Practice, derived: bool = True) -> Iterator[Finding]:
+        for signal in practice.signals:
+            if signal.a == "model" and not derived:
+                continue
+            found = []
+            for fact in self.of(signal.a):
+                roles = signal.roles or practice.roles if signal.a in ("name", "call") else signal.roles
+                if roles and fact.role not in roles:
+                    continue
+                if signal.when and not set(signal.when) & set(fact.when):
+                    continue
+                if signal.a == "name" and fact.off:  # a gate without effect: see findings
+                    continue
+                name = SAYS.sub("", fact.name) if fact.kind == "run" else fact.name
+                if signal.pattern.search(name) and not (signal.excluded and signal.excluded.search(name)):
+                    found.append(fact)
+            if len(
+                {_key(fact, signal.pattern) for fact in found if not fact.off}
+            ) < signal.different and not any(f.off for f in found):
+                if found and signal.strength != "hint":
+                    yield from (Finding(practice.id, "hint", fact, _described(fact)) for fact in found)
+                continue
+            for fact in found:
+                strength = signal.strength
+                if fact.kind in ("name", "call", "text") and strength == "evidence":
+                    strength = self._promoted(fact)
+                yield Finding(practice.id, strength, fact, _described(fact), fact.off)
+
+    # ---- what a reader has to know
+
+    def notes(self) -> Iterator[str]:
+        """What makes this project hard to judge."""
+        if not self.tree.files:
+            yield "The folder has no file that rules read."
+            return
+        if not any(each.name in ("fits", "trains") for each in self.of("model")):
+            yield "No training of a model was found: this may be no ML project, or its training is elsewhere."
+        if self.tree.ignored:
+            listed = sorted(self.tree.ignored.items(), key=lambda each: -each[1])
+            shown = ", ".join(f"{name} ({count})" for name, count in listed[:4])
+            yield f"Not read, as examples or templates: {shown}{' and more' if len(listed) > 4 else ''}."
+        projects = self._projects()
+        if len(projects) > 1:
+            shown = ", ".join(projects[:6]) + (" and more" if len(projects) > 6 else "")
+            yield f"{len(projects)} projects in one repository ({shown}): assess each by --path."
+
+    def _projects(self) -> list[str]:
+        marks = (
+            "pyproject.toml",
+            "setup.py",
+            "requirements.txt",
+            "requirements.lock",
+            "dvc.yaml",
+            "MLproject",
+            "environment.yml",
+        )
+        found = {
+            name.rpartition("/")[0]
+            for name in self.tree.files
+            if name.rsplit("/", 1)[-1] in marks and "/" in name
+        }
+        return sorted(each for each in found if not any(each.startswith(f"{other}/") for other in found))
+
+
+def done(fact: Fact) -> str:
+    """The fact's name; of a command without what it only installs or says."""
+    return INSTALLS.sub("", SAYS.sub("", fact.name)) if fact.kind == "run" else fact.name
+
+
+def _order(finding: Finding) -> tuple[bool, int, bool, int, str, int]:
+    """The most telling first: what is run before what is called before what is named."""
+    fact = finding.fact
+    kind = {"run": 0, "step": 0, "call": 1, "model": 2}.get(fact.kind, 3)
+    return bool(finding.off), -RANK[finding.strength], fact.file.startswith(".."), kind, fact.file, fact.line
+
+
+def _key(fact: Fact, pattern: re.Pattern[str]) -> str:
+    """What makes a fact another one: what the pattern matched of it."""
+    match = pattern.search(fact.name)
+    return (
+        match.group(0).lower()
+        if match and match.group(0) and fact.kind in ("key", "file")
+        else fact.name.lower()
+    )
+
+
+def _ran(fact: Fact, name: str = "") -> str:
+    command = fact.name if len(fact.name) <= 70 else f"{fact.name[:67]}..."
+    prefix = f"{name}: " if name else ""
+    if fact.kind == "step":
+        return f"{prefix}job {fact.job} uses {command.split('@')[0]}"
+    when = {
+        "push": "on each push",
+        "tag": "on a tag",
+        "schedule": "on a schedule",
+        "manual": "by hand",
+        "event": "on an event",
+    }
+    started = " and ".join(when[each] for each in fact.when if each in when)
+    where = f"job {fact.job} " if fact.job and fact.role == "ci" else ""
+    return f"{prefix}{where}runs `{command}`{f' {started}' if started else ''}"
+
+
+def _described(fact: Fact) -> str:
+    match fact.kind:
+        case "run" | "step":
+            return _ran(fact)
+        case "test":
+            return f"the test {fact.name}"
+        case "name":
+            return f"defines {fact.name}"
+        case "call":
+            return f"calls {fact.name.lstrip('.')}"
+        case "text":
+            return f"the address {fact.name}"
+        case "trigger":
+            return f"a workflow that starts on {fact.name}"
+        case "model":
+            return {
+                "fits": "fits a model",
+                "trains": "what this runs fits a model",
+                "closes the loop": "what this runs watches production and trains",
+                "recorded": "runs and versions of data are recorded",
+                "tested: most modules": "tests in CI reach most modules",
+                "tested: some modules": "tests do not reach this module, and others",
+            }.get(
+                fact.name,
+                "tests reach the scoring code" if fact.name.startswith("tested: scoring") else fact.name,
+            )
+        case _:
+            return fact.name

@@ -1,0 +1,103 @@
+"""YAML with the line of each part: dicts, lists and texts that know where they stand."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+try:
+    from yaml import CSafeLoader as _Loader
+except ImportError:  # without libyaml: slower, the same
+    from yaml import SafeLoader as _Loader  # type: ignore[assignment]
+
+DEEPEST = 60
+
+
+class Text(str):
+    """A scalar as it is written. `line` is its first one, from 1; `block`: its text begins a line below."""
+
+    line: int
+    block: bool
+
+    def __new__(cls, value: str, line: int, block: bool = False) -> "Text":
+        """Make one."""
+        made = super().__new__(cls, value)
+        made.line, made.block = line, block
+        return made
+
+    @property
+    def first(self) -> int:
+        """The line of the first line of its text."""
+        return self.line + self.block
+
+
+class Map(dict[str, Any]):
+    """A mapping; `lines` has the line of each key."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: dict[str, int] = {}
+        self.line = 0
+
+    def add(self, more: "Map") -> None:
+        """Take over what another one has."""
+        self.update(more)
+        self.lines |= more.lines
+
+
+class Items(list[Any]):
+    """A sequence."""
+
+    line: int = 0
+
+
+def documents(text: str) -> list[Any]:
+    """The documents of a YAML file; none where it cannot be read (a template, for example)."""
+    try:
+        return [_value(node, 0) for node in yaml.compose_all(text, _Loader) if node is not None]
+    except (yaml.YAMLError, RecursionError, ValueError):
+        return []
+
+
+def _value(node: yaml.Node, depth: int) -> Any:
+    line = node.start_mark.line + 1
+    if depth > DEEPEST:  # also a node that is its own child by an alias
+        return Text("", line)
+    if isinstance(node, yaml.MappingNode):
+        made = Map()
+        made.line = line
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value == "<<":
+                    merged = _value(value, depth + 1)
+                    for each in merged if isinstance(merged, Items) else [merged]:
+                        if isinstance(each, Map):
+                            made.add(each)
+                else:
+                    made[key.value] = _value(value, depth + 1)
+                    made.lines[key.value] = key.start_mark.line + 1
+        return made
+    if isinstance(node, yaml.SequenceNode):
+        items = Items(_value(each, depth + 1) for each in node.value)
+        items.line = line
+        return items
+    return Text(node.value, line, getattr(node, "style", None) in ("|", ">"))
+
+
+def walk(value: Any, path: str = "") -> Iterator[tuple[str, int, Any]]:
+    """Each key with its dotted path, line and value; items of lists add nothing to the path."""
+    if isinstance(value, Map):
+        for key, inner in value.items():
+            name = f"{path}.{key}" if path else key
+            yield name, value.lines[key], inner
+            yield from walk(inner, name)
+    elif isinstance(value, Items):
+        for inner in value:
+            yield from walk(inner, path)
+
+
+def texts(value: Any) -> list[Text]:
+    """A text, or the texts of a list, as a flat list."""
+    if isinstance(value, Text):
+        return [value]
+    return [each for item in value for each in texts(item)] if isinstance(value, Items) else []

@@ -1,0 +1,329 @@
+"""Gates whose result has no effect: overwritten, ignored, or never anything but passed."""
+
+import ast
+import re
+from collections.abc import Iterator, Sequence
+
+from ladder.assess.facts import Fact
+from ladder.assess.tree import words
+
+RESULT = re.compile(
+    r"(^|_)(pass(ed|es)?|approved?|accepted?|promot(e|ed|able)|is_(valid|better|no_worse|ready)|ok(ay)?|success(ful)?|allowed)$"
+)
+GATE = re.compile(
+    r"(^|_)gates?($|_)|Gates?($|[A-Z])|(^|_)(should|can|may)_(promote|deploy|release|register)"
+    r"|(^|_)(approve|promotable|is_no_worse|is_better|passes)|validate_model|(^|_)check_(model|candidate|metrics|quality)"
+    r"|quality_check|model_check|is_good_enough|^judge$"
+)
+RETURNED = re.compile(r"(Gate|Check|Validation|Promotion|Quality)Result$|^Verdict$")
+# A module that has none of these has no gate.
+WORDS = re.compile(
+    r"(?<![a-zA-Z])gates?(?![a-z])|Gates?(?![a-z])|_(promote|deploy|release|register)\b|approve|promotable|is_no_worse"
+    r"|is_better|passes\b|validate_model|check_(model|candidate|metrics|quality)|(quality|model)_check|good_enough|\bjudge\b"
+)
+BROAD = ("Exception", "BaseException", "AssertionError")
+QUIET = words("print log debug info warning warn error exception report echo write")
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def find(file: str, tree: ast.Module) -> Iterator[Fact]:
+    """A fact `name` with `off` for each gate that cannot refuse, or whose refusal has no effect."""
+    listed = _listed(tree)
+    in_gates = bool(GATE.search(file.rsplit("/", 1)[-1]) or "/gates/" in f"/{file}")
+    for node in ast.walk(tree):
+        if not isinstance(node, Function):
+            continue
+        gate = _is_gate(node, listed)
+        if gate:
+            yield from _cannot_refuse(file, node)
+        context = gate or in_gates or _uses_gates(node)
+        for block in _blocks(node):
+            yield from _overwritten(file, block, context, node.name)
+        if context:
+            yield from _ignored(file, node)
+            yield from _not_read(file, node)
+    for node in tree.body:  # scripts have no function around it
+        if isinstance(node, ast.If | ast.With | ast.For | ast.Try):
+            for block in _blocks(node):
+                yield from _overwritten(file, block, in_gates, "")
+    yield from _overwritten(file, tree.body, in_gates, "")
+
+
+def _fact(file: str, node: ast.stmt | ast.expr, name: str, why: str) -> Fact:
+    return Fact("name", name or "gate", file, node.lineno, "code", (), why)
+
+
+def _listed(tree: ast.Module) -> set[str]:
+    """The functions that a list of gates names."""
+    found: set[str] = set()
+    for node in tree.body:
+        targets = (
+            node.targets
+            if isinstance(node, ast.Assign)
+            else [node.target]
+            if isinstance(node, ast.AnnAssign)
+            else []
+        )
+        if any(isinstance(each, ast.Name) and "gates" in each.id.lower() for each in targets) and node.value:  # type: ignore[attr-defined]
+            found |= {each.id for each in ast.walk(node.value) if isinstance(each, ast.Name)}  # type: ignore[attr-defined]
+    return found
+
+
+def _is_gate(node: Function, listed: set[str]) -> bool:
+    returned = node.returns
+    name = (
+        returned.attr
+        if isinstance(returned, ast.Attribute)
+        else returned.id
+        if isinstance(returned, ast.Name)
+        else ""
+    )
+    return node.name in listed or bool(RETURNED.search(name)) or bool(GATE.search(node.name))
+
+
+def _uses_gates(node: Function) -> bool:
+    return any(
+        isinstance(each, ast.Call) and GATE.search(_last(each.func))
+        for each in ast.walk(node)
+        if isinstance(each, ast.Call)
+    )
+
+
+def _last(node: ast.expr) -> str:
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    if isinstance(node, ast.Subscript):
+        return (
+            node.slice.value
+            if isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str)
+            else ""
+        )
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _root(node: ast.expr) -> str:
+    """What is written to, as text without the last part: `results[at]` of `results[at]["passed"]`."""
+    if isinstance(node, ast.Attribute | ast.Subscript):
+        return ast.unparse(node.value)
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _blocks(node: ast.AST) -> Iterator[Sequence[ast.stmt]]:
+    """Every list of statements inside, without those of inner functions."""
+    for name in ("body", "orelse", "finalbody"):
+        block = getattr(node, name, None)
+        if isinstance(block, list) and block:
+            yield block
+            for each in block:
+                if not isinstance(each, Function | ast.ClassDef):
+                    yield from _blocks(each)
+    for handler in getattr(node, "handlers", []):
+        yield from _blocks(handler)
+
+
+def _is_true(value: ast.expr) -> bool:
+    """`True`, and what is made with it: `Result(True, ...)`, `Result(passed=True)`, `{"passed": True}`."""
+    if isinstance(value, ast.Constant):
+        return value.value is True
+    if isinstance(value, ast.Call):
+        named = [each.value for each in value.keywords if each.arg and RESULT.search(each.arg)]
+        first = value.args[:1]
+        if named:
+            return any(_is_true(each) for each in named)
+        return (
+            bool(first)
+            and isinstance(first[0], ast.Constant)
+            and first[0].value is True
+            and "esult" in _last(value.func)
+        )
+    if isinstance(value, ast.Dict):
+        return any(
+            isinstance(key, ast.Constant)
+            and isinstance(key.value, str)
+            and RESULT.search(key.value)
+            and _is_true(each)
+            for key, each in zip(value.keys, value.values, strict=True)
+        )
+    return (
+        isinstance(value, ast.BoolOp)
+        and isinstance(value.op, ast.Or)
+        and any(_is_true(each) for each in value.values)
+    )
+
+
+def _overwritten(file: str, block: Sequence[ast.stmt], context: bool, inside: str) -> Iterator[Fact]:
+    """Within one list of statements: a result is computed, and then set to passed, whatever it was."""
+    computed: set[str] = set()
+    for statement in block:
+        if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
+            target, value = statement.targets[0], statement.value
+        elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
+            target, value = statement.target, statement.value
+        else:
+            if isinstance(statement, ast.If) and _resets(statement):
+                yield _fact(file, statement, inside, "the gate's result is overwritten where it refuses")
+            if isinstance(
+                statement, ast.If | ast.Try | ast.For | ast.While | ast.Return | ast.Raise | ast.Match
+            ):
+                computed.clear()  # what follows may be meant
+            continue
+        name = ast.unparse(target)
+        is_result = bool(RESULT.search(_last(target)))
+        if isinstance(value, ast.BoolOp) and _is_true(value) and (is_result or context):
+            yield _fact(file, statement, inside, "the gate's result is overwritten by `or True`")
+        elif _is_true(value):
+            if (is_result and (name in computed or _root(target) in computed)) or (
+                context and name in computed
+            ):
+                yield _fact(file, statement, inside, f"the gate's result is overwritten: {_short(statement)}")
+        elif (is_result or context) and any(
+            isinstance(one, ast.Call | ast.Compare) for one in ast.walk(value)
+        ):
+            computed.add(name)
+
+
+def _short(node: ast.stmt) -> str:
+    text = ast.unparse(node).split("\n")[0]
+    return f"`{text}`" if len(text) <= 60 else f"`{text[:57]}...`"
+
+
+def _resets(node: ast.If) -> bool:
+    """`if not X: X = True`."""
+    test = node.test
+    if not (isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not)) or node.orelse:
+        return False
+    wanted = ast.unparse(test.operand)
+    return bool(RESULT.search(_last(test.operand))) and any(
+        isinstance(each, ast.Assign) and ast.unparse(each.targets[0]) == wanted and _is_true(each.value)
+        for each in node.body
+    )
+
+
+def _returns(node: Function) -> list[ast.Return]:
+    """Those of the function itself, without those of functions in it."""
+    found: list[ast.Return] = []
+    for block in _blocks(node):
+        found += [each for each in block if isinstance(each, ast.Return)]
+    return found
+
+
+def _cannot_refuse(file: str, node: Function) -> Iterator[Fact]:
+    """A gate that returns `passed` before it checks, or in the end whatever it found."""
+    body = [
+        each
+        for each in node.body
+        if not (isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant))
+    ]
+    returns = [each for each in _returns(node) if each.value is not None]
+    if not returns:
+        return
+    first = next((at for at, each in enumerate(body) if isinstance(each, ast.Return)), None)
+    raises = any(isinstance(each, ast.Raise | ast.Assert) for each in ast.walk(node))
+    if first is not None and first < len(body) - 1:
+        returned = body[first]
+        if isinstance(returned, ast.Return) and returned.value is not None and _is_true(returned.value):
+            yield _fact(
+                file, returned, node.name, f"the gate {node.name} returns that it passed before it checks"
+            )
+            return
+    calls = any(
+        isinstance(each, ast.Call | ast.Compare)
+        for each in ast.walk(ast.Module(body=list(body), type_ignores=[]))
+    )
+    if not raises and calls and all(each.value is not None and _is_true(each.value) for each in returns):
+        yield _fact(file, returns[-1], node.name, f"the gate {node.name} can only pass: every return says so")
+
+
+def _ignored(file: str, node: Function) -> Iterator[Fact]:
+    for each in ast.walk(node):
+        if isinstance(each, ast.If | ast.Assert):
+            test = each.test
+            values = test.values if isinstance(test, ast.BoolOp) else []
+            either = isinstance(test, ast.BoolOp) and isinstance(test.op, ast.Or)
+            constant = [v.value for v in values if isinstance(v, ast.Constant)]
+            if (either and True in constant) or (values and not either and False in constant):
+                yield _fact(
+                    file, each, node.name, f"the gate's result has no effect: `{ast.unparse(test)}`"[:120]
+                )
+            elif (
+                isinstance(each, ast.If)
+                and _refusal(test)
+                and not each.orelse
+                and all(_is_quiet(s) for s in each.body)
+            ):
+                yield _fact(file, each, node.name, "a refusal is only logged: what follows goes on")
+        elif isinstance(each, ast.Try) and any(_judges(one) for one in each.body):
+            for handler in each.handlers:
+                broad = handler.type is None or _last(handler.type) in BROAD
+                if broad and all(_is_quiet(one) for one in handler.body):
+                    yield _fact(file, handler.body[0], node.name, "the gate's failure is caught and ignored")
+                for one in handler.body:
+                    if (
+                        isinstance(one, ast.Assign | ast.Return)
+                        and one.value is not None
+                        and _is_true(one.value)
+                    ):
+                        yield _fact(file, one, node.name, "the gate's failure is caught and counts as passed")
+
+
+def _judges(node: ast.AST) -> bool:
+    return any(isinstance(each, ast.Call) and GATE.search(_last(each.func)) for each in ast.walk(node))
+
+
+def _not_read(file: str, node: Function) -> Iterator[Fact]:
+    """A gate is asked, its answer never looked at, and `passed` is stored as True."""
+    results = {
+        each.targets[0].id
+        for each in ast.walk(node)
+        if isinstance(each, ast.Assign)
+        and isinstance(each.targets[0], ast.Name)
+        and isinstance(each.value, ast.Call)
+        and GATE.search(_last(each.value.func))
+    }
+    if not results:
+        return
+    for each in ast.walk(node):
+        read = (
+            isinstance(each, ast.Attribute | ast.Subscript)
+            and _root(each) in results
+            and RESULT.search(_last(each))
+        )
+        tested = isinstance(each, ast.If | ast.IfExp | ast.Assert) and any(
+            isinstance(one, ast.Name) and one.id in results for one in ast.walk(each.test)
+        )
+        if tested or (read and not _outvoted(each, node)):
+            return
+    for each in ast.walk(node):
+        if isinstance(each, ast.Dict) and _is_true(each):
+            yield _fact(
+                file,
+                each,
+                node.name,
+                "the gate's result is overwritten: it is stored as passed, whatever it was",
+            )
+
+
+def _outvoted(part: ast.AST, node: Function) -> bool:
+    """Whether it is read only in `... or True`."""
+    return any(
+        isinstance(each, ast.BoolOp) and _is_true(each) and any(one is part for one in ast.walk(each))
+        for each in ast.walk(node)
+    )
+
+
+def _refusal(test: ast.expr) -> bool:
+    if not (isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not)):
+        return False
+    of = test.operand
+    return bool(RESULT.search(_last(of)) or (isinstance(of, ast.Call) and GATE.search(_last(of.func))))
+
+
+def _is_quiet(statement: ast.stmt) -> bool:
+    """It does nothing, or only says something."""
+    if isinstance(statement, ast.Pass | ast.Continue):
+        return isinstance(statement, ast.Pass)
+    if isinstance(statement, ast.Expr):
+        value = statement.value
+        return isinstance(value, ast.Constant) or (isinstance(value, ast.Call) and _last(value.func) in QUIET)
+    return False

@@ -1,0 +1,192 @@
+"""The rules as typed values: `rules.yaml` and `tools.yaml`, checked when they are read."""
+
+import re
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from ladder.assess.facts import Kind, Role
+
+Strength = Literal["hint", "evidence", "proof"]
+RANK: dict[str, int] = {"": 0, "hint": 1, "evidence": 2, "proof": 3}
+HERE = Path(__file__).parent
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Tool(_Frozen):
+    """How a tool is recognised; see tools.yaml."""
+
+    packages: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
+    calls: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+
+    @cached_property
+    def modules(self) -> tuple[str, ...]:
+        """The modules that its packages are imported as, as far as that follows from their names."""
+        names = {each.replace("-", "_") for each in self.packages} | {
+            each.replace("-", ".") for each in self.packages
+        }
+        names |= set(self.imports) | {
+            each.split(".")[0] for each in self.calls if not each.startswith((".", "*"))
+        }
+        return tuple(sorted(names - {"google", "azure"}))
+
+    @cached_property
+    def patterns(self) -> dict[Kind, re.Pattern[str]]:
+        """What its calls, commands, steps, files and keys look like."""
+        made: dict[Kind, re.Pattern[str]] = {}
+        own = [each for each in self.calls if not each.startswith(".")]
+        if own:
+            made["call"] = re.compile("|".join(f"^{_glob(each)}$" for each in own))
+        for kind, listed in (
+            ("run", self.commands),
+            ("step", self.steps),
+            ("file", self.files),
+            ("key", self.keys),
+        ):
+            if listed:
+                made[kind] = re.compile("|".join(f"(?:{each})" for each in listed))  # type: ignore[index]
+        return made
+
+    @cached_property
+    def methods(self) -> re.Pattern[str] | None:
+        """Its calls that may be methods of anything."""
+        found = [each for each in self.calls if each.startswith(".")]
+        return re.compile("|".join(f"{_glob(each)}$" for each in found)) if found else None
+
+
+def _glob(pattern: str) -> str:
+    return re.escape(pattern).replace(r"\*", ".*")
+
+
+class Signal(_Frozen):
+    """A kind of fact that is a sign of a practice."""
+
+    a: Kind
+    like: str
+    strength: Strength = Field(alias="is")
+    roles: tuple[Role, ...] = ()
+    when: tuple[str, ...] = ()
+    different: int = 1
+    but: str = Field("", alias="not")
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """Of the fact's name."""
+        return re.compile(self.like)
+
+    @cached_property
+    def excluded(self) -> re.Pattern[str] | None:
+        """Of names that do not count."""
+        return re.compile(self.but) if self.but else None
+
+
+class Practice(_Frozen):
+    """Something that projects do, and how it is recognised."""
+
+    id: str
+    title: str
+    needs: Literal["evidence", "proof", "answer"]
+    remedy: str
+    done: tuple[str, ...] = Field(min_length=1)
+    deliverable: str
+    days: int = Field(gt=0)
+    asks: str = ""
+    signals: tuple[Signal, ...] = ()
+    tools: tuple[str, ...] = ()  # of which practices in tools.yaml; its own if none are given
+    roles: tuple[Role, ...] = ()  # of calls and names; any but tests if none are given
+    within: str = ""  # regular expression of the files in which calls count
+    live: tuple[str, ...] = ()  # only what one of these starts
+    strict: bool = False  # whatever has no effect here is a gap, whatever else is seen
+
+
+class Rules(_Frozen):
+    """All of it."""
+
+    practices: tuple[Practice, ...]
+    rows: dict[str, tuple[str, ...]]
+    success: dict[int, str]
+
+    def practice(self, name: str) -> Practice:
+        """The practice of that id. Raises KeyError."""
+        return next(each for each in self.practices if each.id == name)
+
+    def names(self, row: str) -> tuple[str, ...]:
+        """The ids of all practices that may hold a row."""
+        return tuple(one for each in self.rows[row] for one in each.split("|"))
+
+
+@cache
+def rules() -> Rules:
+    """Those of rules.yaml."""
+    return Rules.model_validate(yaml.safe_load((HERE / "rules.yaml").read_text(encoding="utf-8")))
+
+
+@cache
+def tools() -> dict[str, dict[str, Tool]]:
+    """Those of tools.yaml, by practice and name."""
+    content = yaml.safe_load((HERE / "tools.yaml").read_text(encoding="utf-8"))
+    return TypeAdapter(dict[str, dict[str, Tool]]).validate_python(content)
+
+
+# What signals ask for beside names and the calls of tools.
+TEXTS = (
+    ".fit",
+    ".train",
+    "/ready",
+    "/metrics",
+    "/predict",
+    "/score",
+    "/v1/",
+    "schedule=",
+    "cron=",
+    "infer_signature",
+)
+COMMON = {"read", "deploy", "publish", "serve"}  # methods of many things: their modules tell
+
+
+@cache
+def wanted() -> tuple[frozenset[str], tuple[str, ...]]:
+    """Why a module is worth parsing for its calls: it imports one of these, or its text has one of those."""
+    calls = [each for listed in tools().values() for tool in listed.values() for each in tool.calls]
+    methods = {re.split(r"[*(]", each)[0].strip(".") for each in calls if each.startswith(".")} - COMMON
+    roots = {each.split(".")[0] for each in calls if not each.startswith((".", "*"))} | {"pyspark", "prefect"}
+    return frozenset(roots), tuple(sorted(methods | set(TEXTS)))
+
+
+FITS = re.compile(
+    r"(\.fit|\.fit_generator|\.partial_fit|(xgboost|lightgbm|catboost)\.(train|cv)|\.train_model|(^|\.)trainer\.train)$"
+)
+STARTS = re.compile(
+    r"(trigger_dag|create_workflow_dispatch|run_deployment|start_pipeline_execution|create_dag_run|start_execution"
+    r"|create_dispatch_event|run_pipeline|create_run_from_\w+|submit_job|run_now)$"
+)
+
+
+@cache
+def pattern(kind: Kind) -> re.Pattern[str]:
+    """The facts of a kind that some rule asks for."""
+    found = {signal.like for each in rules().practices for signal in each.signals if signal.a == kind}
+    for tool in (tool for listed in tools().values() for tool in listed.values()):
+        found |= {tool.patterns[kind].pattern} if kind in tool.patterns else set()
+        found |= {tool.methods.pattern} if kind == "call" and tool.methods is not None else set()
+    if kind == "call":
+        found |= {FITS.pattern, STARTS.pattern}
+    flags = re.IGNORECASE if any("(?i)" in each for each in found) else 0
+    return re.compile("|".join(f"(?:{each.replace('(?i)', '')})" for each in sorted(found)), flags)
+
+
+@cache
+def asked(kind: Kind, name: str) -> bool:
+    """Whether some rule asks for such a fact."""
+    return bool(pattern(kind).search(name))

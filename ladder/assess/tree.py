@@ -1,0 +1,292 @@
+"""The files of a project, from its folder or from a commit. Nothing is run, no link is followed."""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from ladder import UserError
+from ladder.git import attempt, names
+
+
+def words(text: str) -> frozenset[str]:
+    """The words of a text."""
+    return frozenset(text.split())
+
+
+# Folders that hold other people's code, or what is made from one's own.
+SKIPPED = words(
+    "node_modules site-packages dist-packages vendor vendored third_party third-party bower_components "
+    "venv env virtualenv __pycache__ build dist target htmlcov mlruns mlartifacts wandb lightning_logs"
+)
+DOTTED = (".github", ".gitlab", ".azure", ".azure-pipelines", ".azuredevops", ".dvc", ".ci", ".buildkite")
+# Folders whose content is shown, not used: it is evidence of nothing.
+EXAMPLES = words(
+    "examples example tutorials tutorial docs doc samples sample demos demo cookbook templates template "
+    "quickstart quickstarts fixtures testdata test_data courses lessons exercises workshop"
+)
+PLACEHOLDER = re.compile(r"\{\{.*\}\}|\{%|\.(j2|jinja2?|tmpl|tpl)$")  # a template of a project's file
+TEXT = words(
+    ".py .ipynb .yml .yaml .toml .cfg .ini .txt .in .lock .sh .bash .mk .json .tf .bicep .sql .rego .md"
+)
+NAMES = re.compile(
+    r"(^|\.)(dockerfile|containerfile)|^(makefile|justfile|procfile|jenkinsfile|crontab|mlproject|pipfile)|^\.gitignore$"
+    r"|^codeowners$",
+    re.IGNORECASE,
+)
+LARGEST = 2_000_000  # bytes; a larger file is data
+LARGEST_NOTEBOOK = 20_000_000  # with its pictures
+MOST = 50_000  # files
+# Git must not run what the project configures.
+SAFE = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "protocol.allow=never")
+OFFLINE = {"GIT_NO_LAZY_FETCH": "1", "GIT_NO_REPLACE_OBJECTS": "1"}
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The text files of a project by POSIX name, ascending; `commit` None: as they are in the folder.
+
+    `all_names` also has the files that are not text. `prefix` is where the project lies in its repository.
+    """
+
+    root: Path
+    files: Mapping[str, str]
+    all_names: tuple[str, ...]
+    commit: str | None = None
+    versioned: bool = False
+    prefix: str = ""
+    ignored: Mapping[str, int] = field(default_factory=dict)  # examples by folder: how many files
+    outer: Mapping[str, str] = field(default_factory=dict)  # of the repository around it: files of its CI
+
+    @cached_property
+    def lines(self) -> Mapping[str, list[str]]:
+        """The lines of files, split when they are asked for."""
+        return _Lines(self.files)
+
+
+class _Lines(dict[str, list[str]]):
+    def __init__(self, files: Mapping[str, str]) -> None:
+        super().__init__()
+        self.files = files
+
+    def __missing__(self, name: str) -> list[str]:
+        self[name] = self.files[name].split("\n")
+        return self[name]
+
+
+def read_tree(path: Path, sub: str | None = None, rev: str | None = None) -> Tree:
+    """Read a project, or the part `sub` of it, as it lies in the folder or as a commit has it.
+
+    Raises UserError where there is no such folder, part or commit.
+    """
+    root = path.expanduser().resolve()
+    if not root.is_dir():
+        raise UserError(f"{path}: no such folder; give the folder of a project")
+    if sub:
+        inside = (root / sub).resolve()
+        if not inside.is_relative_to(root):
+            raise UserError(f"--path {sub}: not in {root}")
+        if rev is None and not inside.is_dir():
+            raise UserError(f"--path {sub}: {root} has no such folder")
+        root = inside if rev is None else root
+    prefix = _prefix(root)
+    if rev is not None:
+        if prefix is None:
+            raise UserError(f"--rev: {root} is not in a git repository")
+        inner = PurePosixPath(prefix, Path(sub or "").as_posix()).as_posix().strip("/.")
+        return _committed(root, inner if sub else prefix.strip("/"), rev)
+    every = _listed(root) if prefix is not None else None
+    listed = sorted(_walked(root) if every is None else every)
+    chosen, ignored = _chosen(listed)
+    files = {name: text for name in filter(is_text, chosen) if (text := _text(root, name)) is not None}
+    outer = _outer_files(root, prefix) if prefix else {}
+    versioned = prefix is not None and bool(attempt(root, *SAFE, "ls-files", "-z", ".", env=OFFLINE).stdout)
+    return Tree(root, files, tuple(chosen), None, versioned, (prefix or "").strip("/"), ignored, outer)
+
+
+def _prefix(root: Path) -> str | None:
+    """Where the folder lies in its repository (`""`: it is its root); None where it is in none."""
+    try:
+        done = attempt(root, *SAFE, "rev-parse", "--show-prefix", env=OFFLINE)
+    except FileNotFoundError:  # no git
+        return None
+    return done.stdout.strip("\n") if done.returncode == 0 else None
+
+
+def _listed(root: Path) -> list[str] | None:
+    """What git tracks, and what it does not ignore."""
+    arguments = ("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate")
+    done = attempt(root, *SAFE, *arguments, env=OFFLINE)
+    return [name for name in names(done.stdout) if not _skipped(name)] if done.returncode == 0 else None
+
+
+def _walked(root: Path) -> Iterator[str]:
+    waiting = [""]
+    found = 0
+    while waiting:
+        folder = waiting.pop()
+        try:
+            entries = sorted(os.scandir(root / folder), key=lambda each: each.name)
+        except OSError:  # not ours to read
+            continue
+        inside = {each.name for each in entries}
+        if "pyvenv.cfg" in inside and folder:
+            continue
+        for entry in entries:
+            name = f"{folder}{entry.name}"
+            if entry.is_symlink():
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                if not _skipped(f"{name}/x"):
+                    waiting.append(f"{name}/")
+            elif entry.is_file(follow_symlinks=False):
+                found += 1
+                if found > MOST:
+                    raise UserError(f"{root}: more than {MOST:,} files; give a part of it with --path")
+                yield name
+
+
+def _skipped(name: str) -> bool:
+    folders = name.split("/")[:-1]
+    return any(
+        part.lower() in SKIPPED
+        or (part.startswith(".") and part not in DOTTED)
+        or part.endswith((".egg-info", ".dist-info"))
+        for part in folders
+    )
+
+
+def _chosen(listed: list[str]) -> tuple[list[str], dict[str, int]]:
+    """The files that count, and how many examples are left out, by their folder."""
+    chosen, ignored = [], dict[str, int]()
+    for name in listed:
+        parts = name.split("/")
+        example = next((at for at, part in enumerate(parts[:-1]) if part.lower() in EXAMPLES), None)
+        if example is not None and not parts[0].startswith("."):
+            folder = "/".join(parts[: example + 1]) + "/"
+            ignored[folder] = ignored.get(folder, 0) + 1
+        elif PLACEHOLDER.search(name):
+            folder = next((part for part in parts if PLACEHOLDER.search(part)), name)
+            ignored[folder] = ignored.get(folder, 0) + 1
+        else:
+            chosen.append(name)
+    return chosen, ignored
+
+
+def is_text(name: str) -> bool:
+    """Whether rules read such a file."""
+    last = name.rsplit("/", 1)[-1]
+    return PurePosixPath(last).suffix.lower() in TEXT or bool(NAMES.search(last))
+
+
+def _text(root: Path, name: str) -> str | None:
+    """The content; None for a link, for what leaves the folder, and for what is too large or no text."""
+    path = root / name
+    try:
+        if path.is_symlink() or not path.is_file() or not path.resolve().is_relative_to(root):
+            return None
+        if path.stat().st_size > _largest(name):
+            return None
+        return decoded(path.read_bytes())
+    except OSError:
+        return None
+
+
+def _largest(name: str) -> int:
+    return LARGEST_NOTEBOOK if name.endswith(".ipynb") else LARGEST
+
+
+def decoded(content: bytes) -> str | None:
+    """The text, with one kind of line end; None where there is none."""
+    if b"\0" in content[:4096]:
+        return None
+    return content.decode("utf-8-sig", errors="replace").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _committed(root: Path, prefix: str, rev: str) -> Tree:
+    if rev.startswith("-"):
+        raise UserError(f"--rev {rev}: not a commit")
+    known = attempt(
+        root, *SAFE, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{rev}^{{commit}}", env=OFFLINE
+    )
+    if known.returncode:
+        raise UserError(f"--rev {rev}: {root} has no such commit (a shallow clone has only the newest)")
+    commit = known.stdout.strip()
+    listed: dict[str, str] = {}
+    around: dict[str, str] = {}
+    entry = "--format=%(objectmode) %(objectname) %(objectsize) %(path)"
+    whole = attempt(root, *SAFE, "ls-tree", "-r", "-z", "--full-tree", entry, commit, env=OFFLINE)
+    if whole.returncode:
+        raise UserError(f"--rev {rev}: {whole.stderr.strip()}")
+    for line in names(whole.stdout):
+        mode, blob, size, name = line.split(" ", 3)
+        if mode not in ("100644", "100755"):  # no link, no other repository
+            continue
+        inside = name.removeprefix(f"{prefix}/") if prefix else name
+        if prefix and inside == name:
+            if is_ci(name):
+                around[name] = blob
+        elif not _skipped(inside):
+            listed[inside] = blob if not is_text(inside) or int(size) <= _largest(inside) else ""
+    if prefix and not listed:
+        raise UserError(f"--rev {rev}: the commit has no folder {prefix}")
+    chosen, ignored = _chosen(sorted(listed))
+    blobs = {name: listed[name] for name in filter(is_text, chosen) if listed[name]}
+    contents = _contents(root, [*blobs.values(), *around.values()])
+    files = {name: text for name, blob in blobs.items() if (text := contents.get(blob)) is not None}
+    outer = {name: text for name, blob in around.items() if (text := contents.get(blob)) is not None}
+    return Tree(root, files, tuple(chosen), commit, True, prefix, ignored, outer)
+
+
+def _contents(root: Path, blobs: list[str]) -> dict[str, str | None]:
+    """The texts of blobs, by their id."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    done = subprocess.run(
+        ["git", *SAFE, "cat-file", "--batch"],
+        cwd=root,
+        env=environment | OFFLINE | {"LC_ALL": "C"},
+        input="".join(f"{blob}\n" for blob in blobs).encode(),
+        capture_output=True,
+        check=False,
+    )
+    found: dict[str, str | None] = {}
+    at, output = 0, done.stdout
+    while at < len(output):
+        end = output.index(b"\n", at)
+        head = output[at:end].split()
+        at = end + 1
+        if len(head) != 3 or not head[2].isdigit():  # missing
+            continue
+        size = int(head[2])
+        found[head[0].decode()] = decoded(output[at : at + size])
+        at += size + 1
+    return found
+
+
+CI = re.compile(
+    r"^\.github/workflows/[^/]+\.ya?ml$|^\.gitlab-ci\.ya?ml$|^\.gitlab/.*\.ya?ml$|^\.?azure-pipelines[^/]*\.ya?ml$"
+    r"|^\.(azure-pipelines|azuredevops|azure|ci)/.*\.ya?ml$|^(pipelines?|ci)/[^/]*azure[^/]*\.ya?ml$"
+)
+
+
+def is_ci(name: str) -> bool:
+    """Whether a CI system would read that file, by its name from the root of the repository."""
+    return bool(CI.match(name))
+
+
+def _outer_files(root: Path, prefix: str) -> dict[str, str]:
+    """The CI files of the repository in which the project is a folder."""
+    top = root.joinpath(*[".."] * len(PurePosixPath(prefix).parts)).resolve()
+    found = {}
+    for folder in (".github/workflows", ".gitlab", ".azure-pipelines", ""):
+        base = top / folder
+        if base.is_symlink() or not base.is_dir():
+            continue
+        for path in sorted(base.iterdir()):
+            name = path.relative_to(top).as_posix()
+            if is_ci(name) and (text := _text(top, name)) is not None:
+                found[name] = text
+    return found

@@ -1,0 +1,1 @@
+"""`ladder assess`: its rules on tiny projects, and on the levels of this repository."""

@@ -1,0 +1,353 @@
+"""Whole projects: hard ones to judge, answers, what is written, and how long it takes."""
+
+import json
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from ladder import UserError, cli
+from ladder.assess import report
+from ladder.assess.answers import ask, parse, save
+from ladder.assess.backlog import backlog, compare
+from ladder.assess.judge import Assessment
+from ladder.assess.rules import rules
+from ladder.assess.tree import read_tree
+from tests.assess.projects import TESTS, TRAIN, assessed, make, workflow
+
+CI = ".github/workflows/ci.yml"
+HALF = {  # the application is tested, built and released; nothing else
+    "app/__init__.py": "",
+    "app/service.py": "from fastapi import FastAPI\n\napp = FastAPI()\n",
+    "app/ingest.py": "import requests\n\n\ndef fetch():\n    return requests.get('http://a')\n",
+    "tests/integration/test_model.py": "from app.service import app\n\n\n" + TESTS,
+    "train.py": TRAIN,
+    "Dockerfile": "FROM python:3.12\n",
+    CI: workflow("pytest", "docker build -t app .", "docker push app"),
+}
+ANSWERS = "by: Ann\non: 2026-01-31\nanswers:\n  hand-over: yes\n"
+
+
+def state(found: Assessment, row: str) -> str:
+    return next(each.state for each in found.rows if each.row.id == row)
+
+
+def test_an_empty_folder_is_level_0_and_says_so(tmp_path: Path) -> None:
+    found = assessed(tmp_path)
+    assert found.level == 0
+    assert found.notes
+    assert {each.state for each in found.rows} == {"lack", "missing", "unknown", "seen"}  # L1-C2 always holds
+
+
+def test_a_library_without_a_model_is_level_0_with_a_note(tmp_path: Path) -> None:
+    files = {
+        "lib/__init__.py": "def f():\n    return 1\n",
+        "tests/test_f.py": TESTS,
+        CI: workflow("pytest", "python -m build"),
+    }
+    found = assessed(tmp_path, files)
+    assert found.level == 0
+    assert found.practices["tests"].seen
+    assert any("No training" in each for each in found.notes)
+
+
+def test_a_repository_that_distributes_pipelines_is_not_taken_for_one(tmp_path: Path) -> None:
+    inner = {f"templates/{{{{cookiecutter.name}}}}/{name}": text for name, text in HALF.items()}
+    found = assessed(tmp_path, {"README.md": "", "hooks/post.py": "print(1)\n", **inner})
+    assert not any(each.seen for each in found.practices.values() if each.practice.id != "version-control")
+    assert any("templates/" in each for each in found.notes)
+
+
+def test_tutorials_inside_are_not_read(tmp_path: Path) -> None:
+    found = assessed(
+        tmp_path,
+        {
+            "lib/__init__.py": "",
+            "examples/mlops/train.py": TRAIN,
+            "docs/mlflow.py": "import mlflow\nmlflow.start_run()\n",
+        },
+    )
+    assert not found.practices["tracking"].seen
+    assert not found.practices["training"].findings
+
+
+def test_a_monorepo_is_noted_and_a_part_of_it_is_assessed_by_its_path(tmp_path: Path) -> None:
+    files = {
+        "one/pyproject.toml": "",
+        "two/pyproject.toml": "",
+        "two/work.py": "import mlflow\nmlflow.start_run()\n",
+    }
+    whole = assessed(tmp_path, files)
+    assert any("--path" in each for each in whole.notes)
+    assert not assessed(tmp_path, sub="one").practices["tracking"].seen
+    assert assessed(tmp_path, sub="two").practices["tracking"].seen
+
+
+def test_the_outer_ci_counts_for_a_part_only_where_it_names_it(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet")
+    steps = workflow("pytest one", job="    defaults: {run: {working-directory: one}}\n")
+    make(tmp_path, {CI: steps, "one/test_a.py": TESTS, "two/test_a.py": TESTS})
+    assert assessed(tmp_path, sub="one").practices["tests"].seen
+    assert not assessed(tmp_path, sub="two").practices["tests"].seen
+
+
+def test_a_project_half_way_up_stands_where_all_rows_hold(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet")
+    found = assessed(tmp_path, HALF)
+    assert found.level == 0
+    assert [each.row.id for each in found.caps()] == ["L1-R3"]
+    assert state(found, "L1-R3") == "unknown"
+    found = assessed(tmp_path, {"maturity-answers.yaml": ANSWERS})
+    assert found.level == 1
+    assert state(found, "L1-R3") == "answered"
+    assert found.level_of("people") == 0
+    assert found.level_of("application_integration") > 1  # teams stand on several levels at once
+
+
+def test_marks_on_rows(tmp_path: Path) -> None:
+    answers = (
+        ANSWERS + "rows:\n  L1-T1: {answer: not supported, because: no time}\n"
+        "  L1-A1: {answer: not applicable, because: there is no application}\n"
+        "  L2-P1: {answer: not detected, because: nobody knows}\n  L1-C1: yes\n"
+    )
+    found = assessed(tmp_path, {**HALF, "maturity-answers.yaml": answers})
+    states = {row: state(found, row) for row in ("L1-T1", "L1-A1", "L2-P1", "L1-C1")}
+    assert states == {
+        "L1-T1": "not supported",
+        "L1-A1": "not applicable",
+        "L2-P1": "not detected",
+        "L1-C1": "answered",
+    }
+    assert "L1-T1" in {each.row.id for each in found.caps()}
+    assert "L1-A1" not in {each.row.id for each in found.caps()}
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("answers: [", "not YAML"),
+        ("answers: {hand-over: yes}", "who answered"),
+        ("by: a\non: soon\nanswers: {hand-over: yes}", "when"),
+        ("by: a\non: 2026-01-01\nanswers: {hand-ver: yes}", "hand-ver"),
+        ("by: a\non: 2026-01-01\nanswers: {hand-over: maybe}", "hand-over"),
+        ("by: a\non: 2026-01-01\nrows: {L1-A1: not applicable}", "reason"),
+        ("by: a\nwho: b", "who"),
+    ],
+)
+def test_a_mistake_in_the_answers_is_one_line(text: str, named: str) -> None:
+    with pytest.raises(UserError, match=named) as raised:
+        parse(text, "maturity-answers.yaml", rules())
+    assert "\n" not in str(raised.value)
+
+
+def test_questions_that_are_asked_are_kept_with_who_and_when(tmp_path: Path) -> None:
+    path = tmp_path / "maturity-answers.yaml"
+    replies = iter(["y", "the wiki", "n", "", ""])
+    asked = [rules().practice(each) for each in ("hand-over", "data-team", "incidents")]
+    new = ask(asked, parse("", "", rules()), "Ann", "2026-01-31", lambda _: next(replies))
+    save(path, new)
+    kept = parse(path.read_text(encoding="utf-8"), "", rules()).practices
+    assert {name: each.says for name, each in kept.items()} == {"hand-over": "yes", "data-team": "no"}
+    assert (kept["hand-over"].by, kept["hand-over"].on, kept["hand-over"].because) == (
+        "Ann",
+        "2026-01-31",
+        "the wiki",
+    )
+    assert (
+        ask(asked[:2], parse(path.read_text(encoding="utf-8"), "", rules()), "B", "2026-02-01", lambda _: "y")
+        == {}
+    )
+
+
+# ---- what is read
+
+
+def git(folder: Path, *arguments: str) -> str:
+    who = ("-c", "user.name=a", "-c", "user.email=a@localhost", "-c", "commit.gpgsign=false")
+    done = subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def test_a_commit_is_read_as_it_was_and_gives_the_same_again(tmp_path: Path) -> None:
+    make(
+        tmp_path,
+        {"work.py": "import mlflow\nmlflow.start_run()\n", "sub/a.py": "import wandb\nwandb.init()\n"},
+    )
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "--quiet", "--message", "one")
+    (tmp_path / "work.py").unlink()
+    old = read_tree(tmp_path, rev="HEAD")
+    assert set(old.files) == {"work.py", "sub/a.py"}
+    assert old.commit == git(tmp_path, "rev-parse", "HEAD")
+    assert set(read_tree(tmp_path).files) == {"sub/a.py"}
+    assert set(read_tree(tmp_path, "sub", "HEAD").files) == {"a.py"}
+    assert set(read_tree(tmp_path / "sub", rev="HEAD").files) == {"a.py"}
+    runs = [cli_json(tmp_path, "--rev", "HEAD") for _ in range(2)]
+    assert runs[0] == runs[1]
+    for rev in ("nowhere", "--output=x"):
+        with pytest.raises(UserError, match="rev"):
+            read_tree(tmp_path, rev=rev)
+
+
+def cli_json(folder: Path, *more: str) -> str:
+    out = subprocess.run(
+        ["python", "-m", "ladder.cli", "assess", str(folder), "--json", *more],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return out.stdout
+
+
+def test_no_link_is_followed_and_nothing_outside_is_read(tmp_path: Path) -> None:
+    make(tmp_path, {"outside/secret.py": "import mlflow\nmlflow.start_run()\n", "project/a.py": ""})
+    project = tmp_path / "project"
+    (project / "link.py").symlink_to(tmp_path / "outside" / "secret.py")
+    (project / "linked").symlink_to(tmp_path / "outside")
+    (project / "loop").symlink_to(project)
+    assert set(read_tree(project).files) == {"a.py"}
+    git(project, "init", "--quiet")
+    git(project, "add", ".")
+    git(project, "commit", "--quiet", "--message", "one")
+    assert set(read_tree(project).files) == {"a.py"}
+    assert set(read_tree(project, rev="HEAD").files) == {"a.py"}
+    with pytest.raises(UserError, match="--path"):
+        read_tree(project, "../outside")
+
+
+def test_nothing_is_run(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet")
+    ran = tmp_path / "ran"
+    hook = tmp_path / "hook.sh"
+    hook.write_text(f"#!/bin/sh\ntouch {ran}\n", encoding="utf-8")
+    hook.chmod(0o755)
+    git(tmp_path, "config", "core.fsmonitor", str(hook))
+    assessed(
+        tmp_path, {"setup.py": f"open({str(ran)!r}, 'w')\n", "conftest.py": f"open({str(ran)!r}, 'w')\n"}
+    )
+    assert not ran.exists()
+
+
+def test_files_that_cannot_be_read_do_no_harm(tmp_path: Path) -> None:
+    make(
+        tmp_path,
+        {"a.py": "def (:\n", "b.ipynb": "{", CI: "on: [\n", "pyproject.toml": "[", "c.yaml": "a: &a [*a]\n"},
+    )
+    (tmp_path / "d.py").write_bytes(b"\xff\xfe\x00\x01import mlflow")
+    (tmp_path / "e.py").write_bytes(b"# \xff\r\nimport mlflow\r\nmlflow.start_run()\r\n")
+    found = assessed(tmp_path)
+    assert [each.fact.place for each in found.practices["tracking"].findings] == ["e.py:3"]
+
+
+def test_five_thousand_files_take_less_than_five_seconds(tmp_path: Path) -> None:
+    body = "".join(
+        f"def f{n}(x):\n    # {n}\n    return call(x, {n}) if x else None\n\n\n" for n in range(25)
+    )
+    for number in range(5000):
+        path = tmp_path / f"p{number // 100}" / f"m{number}.{'py' if number % 10 else 'yaml'}"
+        path.parent.mkdir(exist_ok=True)
+        extra = f"import mlflow\nmlflow.log_metric('a', {number})\n" if number % 7 == 0 else ""
+        path.write_text(extra + body if number % 10 else f"a: {number}\nb: [c, d]\n", encoding="utf-8")
+    began = time.process_time()
+    found = assessed(tmp_path)
+    assert len(found.tree.files) == 5000
+    assert time.process_time() - began < 5
+
+
+# ---- what is written
+
+
+def test_json_has_its_keys_and_shows_progress(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make(tmp_path / "a", HALF)
+    assert cli.main(["assess", str(tmp_path / "a"), "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert list(content)[:5] == ["version", "level", "name", "areas", "rows"]
+    row = next(each for each in content["rows"] if each["id"] == "L1-T2")
+    assert row["state"] == "seen"
+    assert row["findings"][0]["place"].startswith(f"{CI}:")
+    make(
+        tmp_path / "a",
+        {"maturity-answers.yaml": ANSWERS.replace("answers:", "answers:\n  version-control: yes")},
+    )
+    (tmp_path / "old.json").write_text(json.dumps(content), encoding="utf-8")
+    found = assessed(tmp_path / "a")
+    changes = {each.id: (each.before, each.now, each.better) for each in compare(content, found)}
+    assert changes["overall"] == ("level 0", "level 1", True)
+    assert changes["L1-R3"] == ("unknown", "answered", True)
+    assert cli.main(["assess", str(tmp_path / "a"), "--compare", str(tmp_path / "old.json")]) == 0
+    assert "level 0 -> level 1" in capsys.readouterr().out
+
+
+def test_the_exit_status_follows_the_level_that_is_wanted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["assess", str(tmp_path), "--min-level", "0"]) == 0
+    assert cli.main(["assess", str(tmp_path), "--min-level", "1"]) == 1
+    assert "--min-level 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["/nowhere/at/all"], "no such folder"),
+        ([".", "--compare", "/nowhere.json"], "no such file"),
+        ([".", "--answers", "/nowhere.yaml"], "no such file"),
+        ([".", "--json", "--markdown", "-"], "choose one"),
+        ([".", "--ask"], "terminal"),
+        (["/", "--rev", "HEAD"], "not in a git repository"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    arguments: list[str], named: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    arguments = [str(tmp_path) if each == "." else each for each in arguments]
+    assert cli.main(["assess", *arguments]) == 1
+    error = capsys.readouterr().err
+    assert named in error
+    assert error.count("\n") == 1
+
+
+def test_the_backlog_orders_work_by_value_and_names_a_file_to_learn_from(tmp_path: Path) -> None:
+    found = assessed(
+        tmp_path,
+        {**HALF, "maturity-answers.yaml": ANSWERS.replace("answers:", "answers:\n  version-control: yes")},
+    )
+    made = backlog(found)
+    assert made is not None
+    assert made.target == 2
+    assert {row for item in made.items for row in item.rows} == {each.row.id for each in found.caps()}
+    value = [len(item.rows) / item.days for item in made.items]
+    assert value == sorted(value, reverse=True)
+    assert all(item.acceptance and item.deliverable for item in made.items)
+    learned = [item for item in made.items if item.learn_from]
+    assert learned
+    assert all(
+        item.learn_from.startswith("level2_") and item.diff.startswith("ladder diff 1 2 ") for item in learned
+    )
+    assert any("--min-level 2" in each for each in made.criteria)
+
+
+def test_pages_are_whole_and_escape_what_they_show(tmp_path: Path) -> None:
+    evil = "echo '<script>alert(1)</script>' && pytest | cat"
+    files = {**HALF, CI: workflow(evil), "maturity-answers.yaml": ANSWERS.replace("Ann", "<b>Ann</b>")}
+    make(tmp_path / "a", files)
+    page, markdown = tmp_path / "page.html", tmp_path / "report.md"
+    assert cli.main(["assess", str(tmp_path / "a"), "--html", str(page), "--markdown", str(markdown)]) == 0
+    html = page.read_text(encoding="utf-8")
+    assert "<script>alert" not in html
+    assert "<b>Ann</b>" not in html
+    assert "http" not in html.replace("http://www.w3.org", "")
+    assert all(
+        each.id in html
+        for each in (row.row for row in assessed(tmp_path / "a").rows)
+        if each.level and not each.absent
+    )
+    assert markdown.read_text(encoding="utf-8").startswith("# a: level ")
+
+
+def test_the_report_says_what_it_does_not_prove(tmp_path: Path) -> None:
+    found = assessed(tmp_path, HALF)
+    assert report.as_json(found, None, None)["proves_not"]
+    assert report.LIMITS[0] in report.as_markdown(found, None, None)
