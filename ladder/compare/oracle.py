@@ -1,8 +1,7 @@
 """The reference of a comparison: the same recipe, retrained every morning on the truth, without any delay."""
 
 import importlib
-from bisect import bisect_left
-from datetime import date, datetime, time, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -23,24 +22,26 @@ def predict_daily(folder: Path, story: Story, first: date, report: Report, every
     an hour.
     """
     enter(folder)
-    current = importlib.import_module("bike_demand.core.current")
-    store = importlib.import_module("bike_demand.data.store")
+    table = importlib.import_module("bike_demand.data.table")
+    frames = importlib.import_module("bike_demand.data.frames")
     features = importlib.import_module("bike_demand.data.features")
     model = importlib.import_module("bike_demand.training.model")
     training = importlib.import_module("bike_demand.core.settings").load_settings().training
     write_feed(story.clean, folder / "clean")
-    rows = store.read_rows(folder / "clean")
-    stamps = [current.time_of(row) for row in rows]
+    months = sorted((folder / "clean").glob("*.csv"))
+    rows = frames.concat(table.read_published(path.read_bytes(), path.stem, path.name) for path in months)
+    stamps = rows["timestamp"]
     fitted: Any = None
-    begin = at = bisect_left(stamps, datetime.combine(first, time()))
+    begin = at = int(stamps.searchsorted(pd.Timestamp(first)))
     predictions: list[float] = []
     for number in range((story.end - first).days + 1):
         day = first + timedelta(days=number)
-        after = bisect_left(stamps, datetime.combine(day + timedelta(days=1), time()))
+        after = int(stamps.searchsorted(pd.Timestamp(day + timedelta(days=1))))
         if after > at:
             if number % every == 0 or fitted is None:
                 fitted = model.fit(rows[:at], training.params, training.half_life_days)
-            predictions += fitted.predict(features.to_matrix(rows[at:after])).tolist()
+            asked = features.to_matrix(frames.columns_of(rows[at:after]))
+            predictions += model.predict(fitted, asked).tolist()
         at = after
         report(Progress(day, number + 1, seconds=process_time()))
     return pd.DataFrame({"timestamp": stamps[begin:at], "prediction": predictions})

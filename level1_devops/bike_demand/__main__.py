@@ -72,7 +72,7 @@ def train(
     """Train a model on the gathered data and write it as a folder to hand over."""
     given = settings.load_settings()
 
-    from bike_demand.core.current import shown, time_of
+    from bike_demand.core.current import shown
     from bike_demand.core.files import settle
     from bike_demand.data.store import read_rows
     from bike_demand.handoff import write_handoff
@@ -82,14 +82,15 @@ def train(
 
     with spinner("Training"):
         from bike_demand.data.features import to_matrix
+        from bike_demand.data.frames import columns_of, period
         from bike_demand.training.export import prove_parity, to_onnx
         from bike_demand.training.train import train as fit
 
         trained = fit(rows, given.training)
         model = to_onnx(trained.pipeline)
-        difference = prove_parity(model, trained.pipeline, to_matrix(rows))
+        difference = prove_parity(model, trained.pipeline, to_matrix(columns_of(rows)))
     version = write_handoff(out, model)
-    first, last = time_of(rows[0]), time_of(rows[-1])
+    first, last = period(rows)
     typer.echo(f"Learned from {len(rows)} rows, {first:%Y-%m-%d} to {last:%Y-%m-%d}.")
     typer.echo(
         f"Without its last {given.training.holdout_days} days, the same recipe was off by"
@@ -129,7 +130,7 @@ def predict(
     model: Annotated[Path, typer.Option(help="Folder of the hand-off to answer with.")] = settings.MODEL,
 ) -> None:
     """Predict each row of a CSV file with the model that the service answers with."""
-    from bike_demand.serving.batch import score
+    from bike_demand.batch import score
     from bike_demand.serving.onnx_model import load_if_there, no_model
 
     loaded = load_if_there(model)

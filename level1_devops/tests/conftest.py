@@ -49,11 +49,11 @@ class Said:
     err: str
 
     def refusal(self) -> str:
-        """The one line of a command that refused. Fails where it did not, or said more."""
+        """The one line of a command that refused, and those below it that list violations."""
         assert self.status == 1, self
         assert self.out == ""
         assert self.err.startswith("error: ")
-        assert self.err.count("\n") == 1
+        assert all(line.startswith("  ") for line in self.err.splitlines()[1:])
         return self.err
 
 

@@ -3,20 +3,24 @@
 import os
 from collections.abc import Callable
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from bike_demand.core.settings import STATE, load_settings
 from bike_demand.prefect_api import VARIABLE, find_server
-from bike_demand.training import steps
 from bike_demand.training.pipeline import environment_with
-from bike_demand.training.record import Recorded
+
+if TYPE_CHECKING:
+    from bike_demand.training.record import Recorded
 
 
 def train(
     as_of: datetime | None, allow_uncommitted: bool, report: Callable[[str], None]
-) -> tuple[Recorded, bool]:
+) -> "tuple[Recorded, bool]":
     """Gather, validate, train, evaluate, register. `report` gets a line that says where. Raises UserError."""
     server = find_server(load_settings().flow)
     if server is None:
+        from bike_demand.training import steps
+
         report("No Prefect server answers, so the steps run right here.")
         return steps.run(as_of, allow_uncommitted)
     report(f"Runs as a flow of the Prefect server at {server}.")

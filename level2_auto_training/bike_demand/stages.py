@@ -6,13 +6,15 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bike_demand.core import settings
-from bike_demand.core.current import Row, time_of
 from bike_demand.core.errors import UnreachableError, UserError
 from bike_demand.core.files import write_atomically
-from bike_demand.data.table import iso
+from bike_demand.data.month import iso
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Set by `training.pipeline`, absent where somebody types `dvc repro`.
 AS_OF = "BIKE_AS_OF"
@@ -56,6 +58,7 @@ def train() -> None:
     a process for each would take longer than the fit. Evaluation decides which are logged.
     """
     from bike_demand.data.features import to_matrix
+    from bike_demand.data.frames import columns_of
     from bike_demand.data.store import read_rows
     from bike_demand.handoff import write_handoff
     from bike_demand.training.export import prove_parity, to_onnx
@@ -68,7 +71,7 @@ def train() -> None:
     report: dict[str, Any] = {"held_out": _period(rows[len(past) :])}
     for folder, pipeline, learned in ((HOLDOUT, trained.holdout, past), (FINAL, trained.pipeline, rows)):
         model = to_onnx(pipeline)
-        difference = prove_parity(model, pipeline, to_matrix(rows))
+        difference = prove_parity(model, pipeline, to_matrix(columns_of(rows)))
         version = write_handoff(folder, model)
         report[folder.name] = _period(learned) | {"digest": version, "onnx_difference": difference}
     _write(REPORT, report)
@@ -88,8 +91,11 @@ def evaluate() -> None:
     _write(METRICS, measure(rows[:seen], rows[seen:], predicted[seen:]))
 
 
-def _period(rows: Sequence[Row]) -> dict[str, Any]:
-    return {"rows": len(rows), "first": iso(time_of(rows[0])), "last": iso(time_of(rows[-1]))}
+def _period(rows: "pd.DataFrame") -> dict[str, Any]:
+    from bike_demand.data.frames import period
+
+    first, last = map(iso, period(rows))
+    return {"rows": len(rows), "first": first, "last": last}
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

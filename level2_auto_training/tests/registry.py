@@ -7,7 +7,8 @@ from pathlib import Path
 
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import load_settings
-from bike_demand.data.month import parse_month
+from bike_demand.data.frames import concat
+from bike_demand.data.table import read_published
 from bike_demand.handoff import write_handoff
 from bike_demand.store.tracking import Dataset, Tracking, Version
 from tests.feedmaker import MONTHS
@@ -61,9 +62,7 @@ def train_handoffs(feed: Path, folder: Path) -> tuple[Path, Path]:
     from bike_demand.training.export import to_onnx
     from bike_demand.training.train import train
 
-    rows = [
-        row for month in MONTHS for row in parse_month((feed / f"{month}.csv").read_bytes(), month, month)
-    ]
+    rows = concat(read_published((feed / f"{month}.csv").read_bytes(), month, month) for month in MONTHS)
     trained = train(rows, load_settings().training)
     for name, pipeline in (("final", trained.pipeline), ("holdout", trained.holdout)):
         write_handoff(folder / name, to_onnx(pipeline))

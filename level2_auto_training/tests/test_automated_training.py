@@ -14,8 +14,9 @@ import pytest
 from filelock import FileLock
 
 from bike_demand.core.settings import DATA, load_settings
+from bike_demand.data.frames import period
+from bike_demand.data.month import iso
 from bike_demand.data.store import read_rows
-from bike_demand.data.table import iso
 from bike_demand.handoff import read_handoff
 from bike_demand.store.tracking import HANDOFF_ARTIFACT, Tracking, Version
 from bike_demand.training.pipeline import data_digest
@@ -82,9 +83,9 @@ def test_the_model_learned_from_all_rows_and_its_holdout_model_not_from_the_last
     model, holdout = tracking().run(version.run_id), tracking().run(version.holdout_run_id)
     assert model.dataset is not None
     assert holdout.dataset is not None
-    assert (model.dataset.rows, model.dataset.last) == (len(rows), iso(rows[-1].begins))
-    seen = [row for row in rows if iso(row.begins) < "2011-03-25"]
-    assert (holdout.dataset.rows, holdout.dataset.last) == (len(seen), iso(seen[-1].begins))
+    assert (model.dataset.rows, model.dataset.last) == (len(rows), iso(period(rows)[1]))
+    seen = rows[rows["begins"] < "2011-03-25"]
+    assert (holdout.dataset.rows, holdout.dataset.last) == (len(seen), iso(period(seen)[1]))
     assert model.dataset.digest == holdout.dataset.digest == data_digest()
     kept = read_handoff(tracking().fetch(version.run_id, HANDOFF_ARTIFACT, tmp_path))
     assert kept.card.version == version.digest
@@ -200,7 +201,7 @@ def test_a_feed_that_is_not_right_stops_it_before_anything_is_gathered(copy: Pat
     assert "2011-03.csv, line 52, column begins" in said.err
     assert "stands there twice" in said.err
     assert said.err.count("\n") == 1
-    assert not list((copy / "state").glob("data/*.csv"))
+    assert not list((copy / "state").glob("data/*.parquet"))
     assert not (copy / "state" / "mlflow.db").exists()
 
 
@@ -213,7 +214,7 @@ def test_a_tracking_store_that_is_away_is_told_before_anything_is_done(copy: Pat
         said = run("train")
     assert said.status == 1
     assert said.err.startswith(f"error: {address}: the tracking store does not answer")
-    assert not list((copy / "state").glob("data/*.csv"))
+    assert not list((copy / "state").glob("data/*.parquet"))
 
 
 @pytest.mark.slow

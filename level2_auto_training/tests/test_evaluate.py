@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from bike_demand.core.current import Row
+from bike_demand.data.frames import columns_of, concat
 from bike_demand.training.evaluate import by_slice, by_week, evaluate, passes, predict
 from bike_demand.training.plots import draw
+from tests.gathered import frame
 from tests.tree import contents
 
 FIRST = datetime(2012, 1, 2)
@@ -29,8 +31,8 @@ def row_at(number: int, amount: int) -> Row:
     )
 
 
-PAST = [row_at(number, 10 if number % 2 else 30) for number in range(7 * 24)]
-HELD_OUT = [row_at(7 * 24 + number, 40) for number in range(48)]
+PAST = frame([row_at(number, 10 if number % 2 else 30) for number in range(7 * 24)])
+HELD_OUT = frame([row_at(7 * 24 + number, 40) for number in range(48)])
 
 
 def test_errors_are_in_the_unit_of_the_label_and_beside_those_of_simple_baselines() -> None:
@@ -56,8 +58,8 @@ def test_a_holdout_model_passes_if_it_learned_something(mae: float, passed: bool
 
 
 def test_errors_by_week_are_counted_back_from_the_last_row() -> None:
-    rows = [*PAST, *HELD_OUT]
-    predicted = np.array([row.amount for row in rows], dtype=float)
+    rows = concat([PAST, HELD_OUT])
+    predicted = rows["amount"].to_numpy(dtype=float)
     predicted[-24:] += 14
     (older, _), (newest, error) = by_week(rows, predicted, 5)
     assert newest == FIRST + timedelta(hours=48)
@@ -82,7 +84,7 @@ def test_a_handoff_predicts_like_the_service(handoff: Path) -> None:
 
     answers = predict(handoff, HELD_OUT)
     assert answers.shape == (48,)
-    np.testing.assert_allclose(answers, load_model(handoff).predict(HELD_OUT), atol=0.01)
+    np.testing.assert_allclose(answers, load_model(handoff).predict_columns(columns_of(HELD_OUT)), atol=0.01)
 
 
 def test_plots_are_whole_need_no_network_and_are_the_same_each_time(

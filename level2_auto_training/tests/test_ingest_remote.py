@@ -10,14 +10,10 @@ import pytest
 
 from tests.conftest import Run
 from tests.feedmaker import MONTHS, month_lines, write_feed, write_month
+from tests.gathered import gathered
+from tests.gathered import published as rows_in
 from tests.tree import contents
 from tests.web import Behaviour, published
-
-DATA = Path("state/data")
-
-
-def gathered() -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(DATA.glob("*.csv"))}
 
 
 @pytest.fixture
@@ -35,13 +31,13 @@ def test_a_web_server_is_gathered_with_and_without_an_index(
     if status:
         web.index, web.index_status = False, status
     assert "3 (2011-01, 2011-02, 2011-03) new or changed" in run("ingest").out
-    assert gathered() == contents(project / "feed")
+    assert gathered() == rows_in(project / "feed")
     assert "0 new or changed" in run("ingest").out
     assert {web.read[f"/feed/{month}.csv"] for month in MONTHS} == {1}
     write_month(project / "feed" / "2011-03.csv", month_lines("2011-03", seed=1))
     write_feed(project / "feed", ["2011-04"])
     assert "2 (2011-03, 2011-04) new or changed" in run("ingest").out
-    assert gathered() == contents(project / "feed")
+    assert gathered() == rows_in(project / "feed")
     assert web.read["/feed/2011-01.csv"] == 1
 
 
@@ -53,13 +49,13 @@ def test_without_dates_or_tags_every_month_is_read_again_and_changes_are_found(
     path = project / "feed" / "2011-02.csv"
     path.write_bytes(path.read_bytes().replace(b",0.5", b",0.6", 1))  # of the same size
     assert "1 (2011-02) new or changed" in run("ingest").out
-    assert gathered() == contents(project / "feed")
+    assert gathered() == rows_in(project / "feed")
 
 
 def test_without_an_index_a_gap_is_found(project: Path, run: Run, web: Behaviour) -> None:
     web.index = False
     (project / "feed" / "2011-02.csv").unlink()
-    assert "2011-02.csv is missing" in run("ingest").refusal()
+    assert "2011-02 is missing" in run("ingest").refusal()
 
 
 def test_without_an_index_it_is_said_where_the_search_began(project: Path, run: Run, web: Behaviour) -> None:
@@ -73,7 +69,7 @@ def test_without_an_index_it_is_said_where_the_search_began(project: Path, run: 
 def test_a_server_that_fails_for_a_moment_is_asked_again(project: Path, run: Run, web: Behaviour) -> None:
     web.failures = 2
     assert run("ingest").status == 0
-    assert gathered() == contents(project / "feed")
+    assert gathered() == rows_in(project / "feed")
 
 
 def test_a_server_that_keeps_failing_is_told_in_one_line(project: Path, run: Run, web: Behaviour) -> None:
@@ -155,12 +151,12 @@ def put(folder: Path) -> None:
 def test_an_object_store_is_gathered_and_only_changes_are_taken(project: Path, run: Run) -> None:
     put(project / "feed")
     assert "3 (2011-01, 2011-02, 2011-03) new or changed" in run("ingest").out
-    assert gathered() == contents(project / "feed")
+    assert gathered() == rows_in(project / "feed")
     assert "0 new or changed" in run("ingest").out
     write_feed(project / "feed", ["2011-04"])
     put(write_feed(project / "more", ["2011-04"]))
     assert "1 (2011-04) new or changed" in run("ingest").out
-    assert gathered() == contents(project / "feed")
+    assert gathered() == rows_in(project / "feed")
 
 
 @pytest.mark.usefixtures("bucket")

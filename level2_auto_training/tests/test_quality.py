@@ -12,6 +12,7 @@ from bike_demand.core.errors import UserError
 from bike_demand.core.settings import QualityRules, Settings, load_settings
 from bike_demand.data.quality import RECENT, Violation, check, gaps, inputs, level, require_fit, stale
 from tests.conftest import ROOT
+from tests.gathered import frame
 from tests.spoilt import Change, changed, fahrenheit, feed_rows, fourfold, no_moisture, spoilt, without
 
 RULES = QualityRules.model_validate(
@@ -64,11 +65,11 @@ def bad_feed(rule: str) -> tuple[list[Row], datetime]:
 def test_each_rule_stops_bad_data_and_lets_them_pass_when_it_is_off(project: Path, rule: str) -> None:
     rows, now = bad_feed(rule)
     with pytest.raises(UserError, match="not fit for training") as refused:
-        require_fit(rows, check(rows, RULES), with_rules(RULES), now)
+        require_fit(frame(rows), check(frame(rows), RULES), with_rules(RULES), now)
     assert "2011-03-" in str(refused.value)
     report = project / "state" / "reports" / "validation.json"
     assert report.exists()
-    require_fit(rows, check(rows, off(rule)), with_rules(off(rule)), now)
+    require_fit(frame(rows), check(frame(rows), off(rule)), with_rules(off(rule)), now)
     assert not report.exists()
 
 
@@ -84,11 +85,13 @@ def test_params_yaml_switches_a_rule_off_by_name(tmp_path: Path, word: str) -> N
 def test_what_presumes_a_steady_level_is_off_unless_asked_for() -> None:
     assert load_settings(ROOT / "params.yaml").quality.level is None
     closed = spoilt(ROWS, "2011-03-10", "2011-03-14", lambda row: changed(row, amount=0))
-    assert check(closed, load_settings(ROOT / "params.yaml").quality) == []
+    assert check(frame(closed), load_settings(ROOT / "params.yaml").quality) == []
 
 
 def test_an_ordinary_feed_breaks_no_rule() -> None:
-    assert check(ROWS, RULES) == check(ROWS, RULES, LABELS) == stale(ROWS, RULES, END) == []
+    assert (
+        check(frame(ROWS), RULES) == check(frame(ROWS), RULES, LABELS) == stale(frame(ROWS), RULES, END) == []
+    )
 
 
 @pytest.mark.parametrize(
@@ -104,10 +107,10 @@ def test_a_violation_has_its_times_from_the_first_day_until_it_is_over(
 ) -> None:
     rows = spoilt(ROWS, "2011-03-07", "2011-03-17", change)
     for end, ongoing in (("2011-03-08", True), ("2011-03-17", True), ("2011-03-18", False)):
-        found = check([row for row in rows if row.begins < datetime.fromisoformat(end)], RULES)
+        found = check(frame([row for row in rows if row.begins < datetime.fromisoformat(end)]), RULES)
         assert names(found) == expected
         assert {each.ongoing for each in found} == {ongoing}
-    for each in check(rows, RULES):
+    for each in check(frame(rows), RULES):
         assert set(each.times) <= set(times("2011-03-07", "2011-03-17"))
         assert len(each.times) >= 0.95 * len(times("2011-03-07", "2011-03-17"))
 
@@ -121,7 +124,7 @@ def test_after_ten_days_of_fahrenheit_in_which_it_grew_hot_the_old_unit_is_right
         return changed(row, **values)
 
     rows = spoilt([hotter(row) for row in ROWS], "2011-03-07", "2011-03-17", fahrenheit)
-    for each in inputs(rows, RULES):
+    for each in inputs(frame(rows), RULES):
         assert (each.rule, each.ongoing) == ("units", False)
         assert set(each.times) == set(times("2011-03-07", "2011-03-17"))
 
@@ -133,59 +136,59 @@ def test_a_sudden_fall_and_a_hot_day_are_plausible() -> None:
 
     rows = spoilt(ROWS, "2011-03-08", "2011-03-10", lambda row: changed(row, heat=20.0))
     rows = [row for row in spoilt(rows, "2011-03-10", "2011-03-12", fall) if row.begins.day >= 8]
-    assert inputs([row for row in rows if row.begins < datetime(2011, 3, 12)], RULES) == []
+    assert inputs(frame([row for row in rows if row.begins < datetime(2011, 3, 12)]), RULES) == []
 
 
 def test_a_field_that_never_had_values_is_not_missed() -> None:
-    assert inputs([no_moisture(row) for row in ROWS], RULES) == []
+    assert inputs(frame([no_moisture(row) for row in ROWS]), RULES) == []
 
 
 def test_a_gap_is_over_when_all_rows_come_again() -> None:
     rows = without(ROWS, "2011-03-07", "2011-03-12", every=4)
-    (found,) = check([row for row in rows if row.begins < datetime(2011, 3, 12)], RULES)
+    (found,) = check(frame([row for row in rows if row.begins < datetime(2011, 3, 12)]), RULES)
     assert (found.rule, found.subject, found.ongoing) == ("gaps", "feed", True)
-    (found,) = check(rows, RULES)
+    (found,) = check(frame(rows), RULES)
     assert not found.ongoing
     assert set(found.times) == set(times("2011-03-07", "2011-03-12")[::4])
 
 
 def test_rows_without_a_label_above_0_are_no_gap_where_another_source_has_none_either() -> None:
     rows = [row for row in ROWS if row.begins.hour >= 6]
-    assert gaps(rows, RULES, {row.begins: row.amount for row in rows}) == []
-    assert names(gaps(rows, RULES)) == [("gaps", "feed")]
+    assert gaps(frame(rows), RULES, {row.begins: row.amount for row in rows}) == []
+    assert names(gaps(frame(rows), RULES)) == [("gaps", "feed")]
 
 
 def test_a_few_missing_rows_are_no_gap() -> None:
-    assert gaps([row for row in ROWS if row.begins.hour != 3], RULES) == []
+    assert gaps(frame([row for row in ROWS if row.begins.hour != 3]), RULES) == []
 
 
 @pytest.mark.parametrize(("hours", "broken"), [(48, False), (49, True)])
 def test_a_feed_is_stale_by_the_age_of_its_last_row(hours: int, broken: bool) -> None:
-    found = stale(ROWS, RULES, END + timedelta(hours=hours))
+    found = stale(frame(ROWS), RULES, END + timedelta(hours=hours))
     assert names(found) == ([("stale", "feed")] if broken else [])
-    assert stale(ROWS, RULES, None) == []
+    assert stale(frame(ROWS), RULES, None) == []
 
 
 def test_a_level_is_judged_only_where_no_other_source_has_the_labels() -> None:
     rows = spoilt(ROWS, "2011-03-07", "2011-03-21", fourfold)
-    (found,) = level(rows, RULES)
+    (found,) = level(frame(rows), RULES)
     assert (found.subject, found.ongoing) == ("label", False)
     assert set(found.times) == set(times("2011-03-07", "2011-03-21"))
-    assert level(rows, RULES, LABELS) == []
+    assert level(frame(rows), RULES, LABELS) == []
     grown = spoilt(ROWS, "2011-03-01", "2011-04-01", lambda row: changed(row, amount=round(1.6 * row.amount)))
-    assert level(grown, RULES) == []
+    assert level(frame(grown), RULES) == []
 
 
 def test_all_that_is_wrong_is_reported_at_once_and_what_is_old_is_not(project: Path) -> None:
     rows = without(spoilt(ROWS, "2011-03-20", "2011-03-22", fahrenheit), "2011-03-25", "2011-03-28", every=2)
     with pytest.raises(UserError) as refused:
-        require_fit(rows, check(rows, RULES), with_rules(RULES), END + timedelta(days=9))
+        require_fit(frame(rows), check(frame(rows), RULES), with_rules(RULES), END + timedelta(days=9))
     for word in ("heat", "core_heat", "missing", "stale"):
         assert word in str(refused.value)
     old = ROWS[-1].begins - RECENT
     rows = spoilt(ROWS, "2011-02-01", f"{old:%Y-%m-%d}", fahrenheit)
-    assert check(rows, RULES)
-    require_fit(rows, check(rows, RULES), with_rules(RULES), END)
+    assert check(frame(rows), RULES)
+    require_fit(frame(rows), check(frame(rows), RULES), with_rules(RULES), END)
     assert not (project / "state" / "reports" / "validation.json").exists()
 
 

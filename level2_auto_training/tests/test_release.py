@@ -1,7 +1,6 @@
 """Releasing a version: what is shown, what is refused, and what is kept of it."""
 
 import io
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import DATA, load_settings
 from bike_demand.data.store import read_rows
-from bike_demand.data.table import iso
 from bike_demand.release import gate
 from bike_demand.store.tracking import Tracking, Version
 from tests.conftest import Run, Said
@@ -52,8 +50,9 @@ def refused(said: Said) -> str:
 
 
 def error_of(answer: float, after: str) -> tuple[int, float]:
-    rows = [row for row in read_rows(DATA) if row.begins > datetime.fromisoformat(after)]
-    return len(rows), float(np.abs(np.array([row.amount for row in rows]) - answer).mean())
+    rows = read_rows(DATA)
+    rows = rows[rows["begins"] > after]
+    return len(rows), float((rows["amount"] - answer).abs().mean())
 
 
 def test_a_better_version_is_shown_beside_the_live_one_and_goes_live(registry: Tracking, run: Run) -> None:
@@ -130,7 +129,7 @@ def test_what_is_hardly_worse_is_as_good(registry: Tracking, gathered: Path) -> 
     rows = read_rows(DATA)
     limit = 1 + load_settings().release.tolerance
     for factor, worse in ((limit - 0.01, False), (limit + 0.01, True)):
-        amounts = [row.amount for row in rows if iso(row.begins) > HOLDOUT_LAST]
+        amounts = rows.loc[rows["begins"] > HOLDOUT_LAST, "amount"].to_numpy()
         answers = np.arange(50, 200, 0.05)
         errors = np.abs(np.subtract.outer(answers, amounts)).mean(axis=1)
         answer = float(answers[errors >= error * factor][0])

@@ -10,7 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 from bike_demand.core import settings
-from bike_demand.core.current import PROBLEM, shown, time_of
+from bike_demand.core.current import PROBLEM, shown
 from bike_demand.core.errors import UserError
 from bike_demand.progress import progress_bar, spinner
 
@@ -69,12 +69,14 @@ def validate(as_of: AsOf = None) -> None:
     """Check whether the gathered data are fit for training."""
     given = settings.load_settings()
 
+    from bike_demand.data.frames import period
     from bike_demand.data.quality import check, require_fit
     from bike_demand.data.store import read_rows
 
     rows = read_rows(settings.DATA, as_of)
     require_fit(rows, check(rows, given.quality), given, as_of)
-    typer.echo(f"{len(rows)} rows, {time_of(rows[0]):%Y-%m-%d} to {time_of(rows[-1]):%Y-%m-%d}, are fit.")
+    first, last = period(rows)
+    typer.echo(f"{len(rows)} rows, {first:%Y-%m-%d} to {last:%Y-%m-%d}, are fit.")
 
 
 @app.command(epilog="Example: python -m bike_demand train --as-of 2012-01-01")
@@ -161,7 +163,7 @@ def predict(
     ] = None,
 ) -> None:
     """Predict each row of a CSV file with the model that the service answers with."""
-    from bike_demand.serving.batch import live_model, score
+    from bike_demand.batch import live_model, score
     from bike_demand.serving.onnx_model import load_model
 
     loaded = live_model(settings.load_settings()) if model is None else load_model(model)

@@ -2,11 +2,9 @@
 
 from datetime import datetime
 
-from bike_demand.core.current import CADENCE, time_of
+from bike_demand.core.current import CADENCE
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import DATA, Settings
-from bike_demand.data.month import parse_month
-from bike_demand.data.store import gathered_months
 
 
 def now(settings: Settings, as_of: datetime | None) -> datetime:
@@ -19,10 +17,11 @@ def now(settings: Settings, as_of: datetime | None) -> datetime:
         return as_of
     if settings.clock == "wall":
         return datetime.now()
+    # Only here: the service, which never asks, has no pandas.
+    from bike_demand.data.frames import period
+    from bike_demand.data.store import gathered_months, read_month
+
     months = gathered_months(DATA)
     if not months:
         raise UserError(f"{DATA}: no data gathered yet; run `python -m bike_demand ingest`, or give --as-of")
-    path = DATA / f"{months[-1]}.csv"
-    last = parse_month(path.read_bytes(), months[-1], str(path))[-1]
-    found: datetime = time_of(last) + CADENCE
-    return found
+    return period(read_month(DATA, months[-1]))[1] + CADENCE

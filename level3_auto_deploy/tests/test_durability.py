@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from bike_demand.core.settings import load_settings
-from bike_demand.data.table import iso
+from bike_demand.data.month import iso
 from bike_demand.store import queries
 from bike_demand.store.database import Database, open_database
 from bike_demand.store.tracking import Tracking

@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 
 from bike_demand.core.settings import DATA, load_settings
+from bike_demand.data.month import iso
 from bike_demand.data.store import read_rows
-from bike_demand.data.table import iso
 from bike_demand.release import deploy as delivery
 from bike_demand.release.gates import Gate, GateResult
 from bike_demand.store.tracking import Tracking
 from bike_demand.training import steps
 from tests.answers import hours, log, off_by, tell_outcomes
 from tests.conftest import Run
+from tests.gathered import gathered, rows_of
 from tests.registry import latest, put_live, register
 from tests.workcopy import git
 
@@ -40,7 +41,7 @@ def test_an_answer_of_an_old_version_leads_to_its_very_rows_after_three_releases
     trained("2011-03-01")
     deploy("latest", datetime(2011, 3, 1), quiet)
     tracking = Tracking(load_settings())
-    taught = read_rows(DATA)
+    taught = rows_of(read_rows(DATA))
     assert taught[-1].begins == datetime(2011, 2, 28, 23)
     first = tracking.version(1)
     asked = hours("2011-02-28", "2011-03-01")
@@ -51,7 +52,7 @@ def test_an_answer_of_an_old_version_leads_to_its_very_rows_after_three_releases
         delivery.release(load_settings(), str(number), "a test", None, quiet, gates=(passing,))
     assert tracking.aliases()["champion"] == 4
     shutil.rmtree(copy / "state" / "dvc-cache")  # the rows come from the remote storage then
-    before = (git(copy, "status", "--porcelain"), (copy / "dvc.lock").read_bytes(), read_rows(DATA))
+    before = (git(copy, "status", "--porcelain"), (copy / "dvc.lock").read_bytes(), gathered())
 
     said = run("trace", ids[7], "--rows")
     assert (said.status, said.err) == (0, "")
@@ -72,10 +73,10 @@ def test_an_answer_of_an_old_version_leads_to_its_very_rows_after_three_releases
     ):
         assert fact in said.out, fact
     folder = copy / "state" / "traced" / first.run_id
-    assert read_rows(folder) == taught
-    assert sorted(path.name for path in folder.iterdir()) == ["2011-01.csv", "2011-02.csv"]
+    assert rows_of(read_rows(folder)) == taught
+    assert sorted(path.name for path in folder.iterdir()) == ["2011-01.parquet", "2011-02.parquet"]
     assert [path.name for path in folder.parent.iterdir()] == [first.run_id]
-    assert (git(copy, "status", "--porcelain"), (copy / "dvc.lock").read_bytes(), read_rows(DATA)) == before
+    assert (git(copy, "status", "--porcelain"), (copy / "dvc.lock").read_bytes(), gathered()) == before
 
     again = json.loads(run("trace", ids[7], "--rows", "--json").out)
     assert again["model"]["version"] == 1
@@ -132,13 +133,13 @@ def test_the_rows_are_those_that_taught_although_the_feed_went_on_and_no_others(
     trained("2011-03-01")
     tracking = Tracking(load_settings())
     tracking.set_alias("champion", 1)
-    taught = read_rows(DATA)
+    taught = rows_of(read_rows(DATA))
     assert run("ingest").status == 0
     assert len(read_rows(DATA)) > len(taught)
     (known,) = log(hours("2011-03-01", "2011-03-02")[:1], (1, off_by(10.0)))
     assert run("trace", known, "--rows").status == 0
     (folder,) = (copy / "state" / "traced").iterdir()
-    assert read_rows(folder) == taught
+    assert rows_of(read_rows(folder)) == taught
     monkeypatch.setattr("bike_demand.release.trace.read_rows", lambda folder: read_rows(folder)[1:])
     assert "were restored, but it learned from" in run("trace", known, "--rows").refusal()
 

@@ -14,6 +14,7 @@ from bike_demand.serving.prediction import variant
 from bike_demand.store.database import open_database
 from bike_demand.store.outcomes import store
 from bike_demand.store.tables import LoggedPrediction
+from tests.gathered import rows_of
 
 Model = Callable[[Row], float]
 
@@ -21,7 +22,7 @@ Model = Callable[[Row], float]
 def hours(first: str, last: str) -> list[Row]:
     """The gathered hours from one day to before another."""
     begin, end = datetime.fromisoformat(first), datetime.fromisoformat(last)
-    return [row for row in read_rows(DATA) if begin <= row.begins < end]
+    return [row for row in rows_of(read_rows(DATA)) if begin <= row.begins < end]
 
 
 def log(

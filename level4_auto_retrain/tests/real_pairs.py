@@ -42,9 +42,10 @@ def pairs() -> Iterator[tuple[str, datetime, datetime]]:
 
 def make(feed: Path) -> None:
     """Train all pairs and write the file."""
-    from bike_demand.core.current import PROBLEM, targets, time_of
+    from bike_demand.core.current import PROBLEM, TIME, targets
     from bike_demand.core.settings import load_settings
     from bike_demand.data.features import to_matrix
+    from bike_demand.data.frames import columns_of
     from bike_demand.data.store import read_rows
     from bike_demand.release.ab.statistics import by_day
     from bike_demand.training.model import fit, predict
@@ -54,13 +55,12 @@ def make(feed: Path) -> None:
         out = csv.writer(file, lineterminator="\n")
         out.writerow(HEADER)
         for name, fresh, older in pairs():
-            tried = [row for row in rows if fresh <= time_of(row) < fresh + timedelta(days=DAYS)]
+            tried = rows[(rows[TIME] >= fresh) & (rows[TIME] < fresh + timedelta(days=DAYS))]
             errors = []
             for until in (fresh, older):
-                past = [row for row in rows if time_of(row) < until]
-                model = fit(past, settings.params, settings.half_life_days)
-                errors.append(PROBLEM.loss.of(predict(model, to_matrix(tried)), targets(tried)))
-            day = np.array([time_of(row).toordinal() for row in tried])
+                model = fit(rows[rows[TIME] < until], settings.params, settings.half_life_days)
+                errors.append(PROBLEM.loss.of(predict(model, to_matrix(columns_of(tried))), targets(tried)))
+            day = tried[TIME].to_numpy("datetime64[D]").astype(int)
             sums = by_day(day, *errors)
             values = (
                 sums.challenger,

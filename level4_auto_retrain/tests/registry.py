@@ -9,7 +9,8 @@ from pathlib import Path
 
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import load_settings
-from bike_demand.data.month import parse_month
+from bike_demand.data.frames import concat, to_frame
+from bike_demand.data.table import read_published
 from bike_demand.handoff import write_handoff
 from bike_demand.store.database import open_database
 from bike_demand.store.deployments import opened
@@ -69,9 +70,7 @@ def train_handoffs(feed: Path, folder: Path) -> tuple[Path, Path]:
     from bike_demand.training.export import to_onnx
     from bike_demand.training.train import train
 
-    rows = [
-        row for month in MONTHS for row in parse_month((feed / f"{month}.csv").read_bytes(), month, month)
-    ]
+    rows = concat(read_published((feed / f"{month}.csv").read_bytes(), month, month) for month in MONTHS)
     trained = train(rows, load_settings().training)
     for name, pipeline in (("final", trained.pipeline), ("holdout", trained.holdout)):
         write_handoff(folder / name, to_onnx(pipeline))
@@ -102,7 +101,7 @@ def register(
 
     with tempfile.TemporaryDirectory() as scratch:
         golden = Path(scratch) / GOLDEN_FILE
-        write_golden(golden, model, [])
+        write_golden(golden, model, to_frame([]))
         run_id = log("final", model, last, golden)
     return tracking.register(run_id, log("holdout", holdout or model, holdout_last), {})
 

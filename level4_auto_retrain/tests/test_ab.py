@@ -16,7 +16,7 @@ from sqlalchemy import select
 
 from bike_demand.__main__ import main
 from bike_demand.core.settings import load_settings
-from bike_demand.data.table import iso
+from bike_demand.data.month import iso
 from bike_demand.release import deploy as delivery
 from bike_demand.release.ab import step as step_module
 from bike_demand.release.ab.evidence import Evidence, TrialKind

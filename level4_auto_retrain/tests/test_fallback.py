@@ -17,7 +17,7 @@ from sqlalchemy import update
 
 from bike_demand.core.current import Inputs, Row
 from bike_demand.core.settings import load_settings
-from bike_demand.data.features import to_matrix
+from bike_demand.data.features import to_columns, to_matrix
 from bike_demand.serving.app import create_app
 from bike_demand.serving.fallback import Fallback
 from bike_demand.serving.live_models import LiveModels, ModelHolder, SecondModel
@@ -34,6 +34,7 @@ from bike_demand.training.train import train
 from tests.answers import hours, log, off_by
 from tests.conftest import ROOT, Run
 from tests.fieldmodel import NOTHING, echo
+from tests.gathered import frame
 from tests.registry import put_live
 from tests.service import running, served
 from tests.toy import EXAMPLE
@@ -224,14 +225,14 @@ def test_while_a_sensor_reports_fahrenheit_the_error_stays_within_one_and_a_half
     settings = load_settings(ROOT / "params.yaml")
     rows = rows_by_heat()
     past, during = rows[: -24 * 10], rows[-24 * 10 :]
-    pipeline = train(past, settings.training).pipeline
+    pipeline = train(frame(past), settings.training).pipeline
     applied = Fallback(settings.serving.fallback)
-    found = expected_ranges.compute(past, {}, during[0].begins, settings.monitoring.ranges)
+    found = expected_ranges.compute(frame(past), {}, during[0].begins, settings.monitoring.ranges)
     applied.take({each.field: each for each in found})
 
     def error(given: Sequence[Inputs]) -> float:
         truth = np.array([row.amount for row in during])
-        return float(np.abs(pipeline.predict(to_matrix(given)) - truth).mean())
+        return float(np.abs(pipeline.predict(to_matrix(to_columns(given))) - truth).mean())
 
     fahrenheit = [
         row.model_copy(update={name: getattr(row, name) * 9 / 5 + 32 for name in ("heat", "core_heat")})

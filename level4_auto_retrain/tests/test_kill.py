@@ -18,8 +18,8 @@ import pytest
 
 from bike_demand.core.current import INPUT_COLUMNS, Row
 from bike_demand.core.settings import load_settings
-from bike_demand.data.month import parse_month
-from bike_demand.data.table import iso
+from bike_demand.data.month import iso
+from bike_demand.data.table import read_published
 from bike_demand.store import event_log, queries
 from bike_demand.store.database import Database, open_database
 from bike_demand.store.event_log import BEGUN, DONE, TRAIN
@@ -27,6 +27,7 @@ from bike_demand.store.tracking import Tracking
 from bike_demand.training import steps
 from tests.conftest import ENVIRONMENT, ROOT, Run
 from tests.feedmaker import HEADER, MONTHS, month_lines, write_month
+from tests.gathered import rows_of
 from tests.killed import POINTS, again
 from tests.service import free_port
 from tests.test_loop import BEGAN, backs, begun, drifts, lives, living, take  # noqa: F401 (fixtures)
@@ -186,7 +187,7 @@ def grown(folder: Path) -> list[Row]:
             lines.append(",".join(cells))
         write_month(folder / f"{month}.csv", lines)
         text = "".join(f"{line}\n" for line in (HEADER, *lines))
-        rows += parse_month(text.encode(), month, month)
+        rows += rows_of(read_published(text.encode(), month, month))
     return rows
 
 

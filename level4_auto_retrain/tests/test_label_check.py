@@ -8,6 +8,7 @@ from bike_demand.core.current import Row
 from bike_demand.core.settings import load_settings
 from bike_demand.data.label_check import check_gathered, labels
 from tests.conftest import ROOT
+from tests.gathered import frame
 from tests.spoilt import feed_rows, fourfold, spoilt
 
 RULES = load_settings(ROOT / "params.yaml").quality
@@ -19,19 +20,19 @@ def test_labels_that_disagree_with_the_reported_outcomes_are_found_until_they_ar
     rows = spoilt(ROWS, "2011-03-07", "2011-03-17", fourfold)
     for end, ongoing in (("2011-03-08", True), ("2011-03-17", True), ("2011-03-18", False)):
         until = datetime.fromisoformat(end)
-        (found,) = check_gathered([row for row in rows if row.begins < until], LABELS, RULES)
+        (found,) = check_gathered(frame([row for row in rows if row.begins < until]), LABELS, RULES)
         assert (found.rule, found.subject, found.ongoing) == ("labels", "label", ongoing)
-    (found,) = labels(rows, LABELS, RULES)
+    (found,) = labels(frame(rows), LABELS, RULES)
     spoilt_rows = [row.begins for row, right in zip(rows, ROWS, strict=True) if row != right]
     assert set(found.times) == set(spoilt_rows)
-    assert labels(rows, LABELS, RULES.model_copy(update={"labels": None})) == []
+    assert labels(frame(rows), LABELS, RULES.model_copy(update={"labels": None})) == []
 
 
 def test_of_a_wrong_day_the_rows_whose_label_was_reported_are_good() -> None:
     def evening(row: Row) -> Row:
         return fourfold(row) if row.begins.hour >= 16 else row
 
-    (found,) = labels(spoilt(ROWS, "2011-03-07", "2011-03-08", evening), LABELS, RULES)
+    (found,) = labels(frame(spoilt(ROWS, "2011-03-07", "2011-03-08", evening)), LABELS, RULES)
     assert {moment.hour for moment in found.times} <= set(range(16, 24))
     assert f"{4 * max(LABELS[moment] for moment in found.times)} instead of" in found.message
 
@@ -41,8 +42,8 @@ def test_the_same_labels_and_small_corrections_are_no_violation(more: int) -> No
     rows = [
         row.model_copy(update={"amount": row.amount + more, "part_a": None, "part_b": None}) for row in ROWS
     ]
-    assert labels(rows, LABELS, RULES) == []
+    assert labels(frame(rows), LABELS, RULES) == []
 
 
 def test_labels_without_reported_outcomes_are_not_judged() -> None:
-    assert labels(spoilt(ROWS, "2011-03-07", "2011-03-17", fourfold), {}, RULES) == []
+    assert labels(frame(spoilt(ROWS, "2011-03-07", "2011-03-17", fourfold)), {}, RULES) == []

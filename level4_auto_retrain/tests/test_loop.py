@@ -15,8 +15,9 @@ from bike_demand.__main__ import main
 from bike_demand.core.current import Row
 from bike_demand.core.errors import UnreachableError, UserError
 from bike_demand.core.settings import load_settings
-from bike_demand.data.month import parse_month
-from bike_demand.data.table import iso
+from bike_demand.data.frames import concat
+from bike_demand.data.month import iso
+from bike_demand.data.table import read_published
 from bike_demand.loop import champion as champion_module
 from bike_demand.loop import cycle, incidents, retraining
 from bike_demand.monitoring import rules
@@ -34,6 +35,7 @@ from bike_demand.training import steps
 from tests.answers import log, off_by, tell_outcomes
 from tests.conftest import Run, project_in
 from tests.feedmaker import HEADER, MONTHS, month_lines, write_feed
+from tests.gathered import rows_of
 from tests.registry import copy_state, latest, placed, register
 from tests.tiny import constant
 from tests.workcopy import change_params
@@ -120,8 +122,8 @@ def take(run: Run, day: str) -> str:
 
 def happened(first: str, end: str) -> list[Row]:
     """The rows of the story from one day to before another, also those that were not published yet."""
-    rows = [row for month in MONTHS for row in parse_month(written(month).encode(), month, month)]
-    return [row for row in rows if first <= iso(row.begins) < end]
+    months = concat(read_published(written(month).encode(), month, month) for month in MONTHS)
+    return [row for row in rows_of(months) if first <= iso(row.begins) < end]
 
 
 def written(month: str) -> str:
@@ -631,7 +633,7 @@ def test_a_feed_that_cannot_be_gathered_is_a_signal_and_the_rest_of_the_turn_goe
     (living / "feed" / "2011-02.csv").unlink()
     out = take(run, BEGAN)
     assert "data-quality: The feed cannot be ingested: " in out
-    assert "2011-02.csv is missing" in out
+    assert "2011-02 is missing" in out
     assert "The feed still cannot be ingested: " in take(run, BEGAN)
     write_feed(living / "feed")
     assert "Over: data-quality, gathering." in take(run, "2011-03-02")

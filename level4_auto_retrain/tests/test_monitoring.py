@@ -23,6 +23,7 @@ from bike_demand.store.tracking import Tracking
 from tests.answers import Model, log, tell_outcomes
 from tests.conftest import Run, project_in
 from tests.fieldmodel import echo
+from tests.gathered import frame
 from tests.registry import copy_state, put_live
 from tests.spoilt import Change, fahrenheit, feed_rows, fourfold, no_moisture, publish, spoilt, without
 from tests.tiny import constant
@@ -310,12 +311,14 @@ def test_answers_are_compared_with_what_the_champion_says_to_what_it_learned_fro
     tracking = Tracking(settings)
     champion = put_live(echo(tmp_path / "echo", "heat"))
     now = datetime(2011, 3, 8)
-    current = [(row, row.heat) for row in between("2011-03-01", "2011-03-08")]
-    learned = between("2011-02-01", "2011-03-01")
-    made = report(tracking, champion, current, learned, now, settings.monitoring.drift, False)
+    current = frame(between("2011-03-01", "2011-03-08"))
+    heat = current["heat"].to_numpy()
+    learned = frame(between("2011-02-01", "2011-03-01"))
+    rule = settings.monitoring.drift
+    made = report(tracking, champion, current, heat, learned, now, rule, False)
     assert made is not None
     assert made.distances["prediction"] == pytest.approx(made.distances["heat"], abs=0.01)
-    assert report(tracking, champion, current[:99], learned, now, settings.monitoring.drift, False) is None
+    assert report(tracking, champion, current[:99], heat[:99], learned, now, rule, False) is None
 
 
 # ---- the command

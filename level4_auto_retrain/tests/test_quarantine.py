@@ -14,13 +14,13 @@ from bike_demand.core.current import Row
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import QUARANTINE, QualityRules, load_settings
 from bike_demand.data import quarantine
-from bike_demand.data.features import to_matrix
+from bike_demand.data.features import to_columns, to_matrix
 from bike_demand.data.label_check import check_gathered, labels
+from bike_demand.data.month import iso
 from bike_demand.data.quality import DAY, Violation
 from bike_demand.data.quarantine import Quarantine, fit_rows, good, quarantine_of
 from bike_demand.data.regression_cases import BadDataCase, make_case, unrecognised
 from bike_demand.data.store import read_rows
-from bike_demand.data.table import iso
 from bike_demand.release.deploy import deploy
 from bike_demand.release.gates import Gate, GateContext, GateResult
 from bike_demand.store import event_log
@@ -31,6 +31,7 @@ from bike_demand.store.tracking import Tracking
 from bike_demand.training.model import fit
 from tests.answers import log, off_by
 from tests.conftest import ROOT, Run
+from tests.gathered import frame, rows_of
 from tests.registry import register
 from tests.spoilt import (
     Change,
@@ -53,28 +54,34 @@ RIGHT = {row.begins: row for row in ROWS}
 
 
 def seen(rows: Sequence[Row], rules: QualityRules = RULES, cases: Sequence[BadDataCase] = ()) -> Quarantine:
-    return quarantine_of(rows, LABELS, cases, rules)
+    return quarantine_of(frame(rows), LABELS, cases, rules)
 
 
 def fit_of(rows: Sequence[Row], until: str, rules: QualityRules = RULES) -> list[Row]:
     """What a training as of a day would learn from."""
     end = datetime.fromisoformat(until)
     rows = [row for row in rows if row.begins < end]
-    return fit_rows(rows, seen(rows, rules), SETTINGS.model_copy(update={"quality": rules}), end)
+    settings = SETTINGS.model_copy(update={"quality": rules})
+    return rows_of(fit_rows(frame(rows), seen(rows, rules), settings, end))
+
+
+def left_of(rows: Sequence[Row]) -> list[Row]:
+    """Those that may be learned from."""
+    return rows_of(good(frame(rows), seen(rows)))
 
 
 def error(rows: Sequence[Row]) -> float:
     """How far a model that learned from these rows is off in the first days of March, in pieces an hour."""
-    model = fit(rows, SETTINGS.training.params, SETTINGS.training.half_life_days)
+    model = fit(frame(rows), SETTINGS.training.params, SETTINGS.training.half_life_days)
     judged = [row for row in ROWS if row.begins >= datetime(2011, 3, 18)]
-    answers = model.predict(to_matrix(judged))
+    answers = model.predict(to_matrix(to_columns(judged)))
     return float(np.abs(answers - np.array([row.amount for row in judged])).mean())
 
 
 def test_a_model_trained_on_a_poisoned_feed_is_as_good_as_one_on_the_right_feed() -> None:
     clean = [row for row in ROWS if row.begins < datetime(2011, 3, 18)]
     bad = spoilt(clean, "2011-03-04", "2011-03-17", fourfold)
-    right, left_out = error(clean), error(good(bad, seen(bad)))
+    right, left_out = error(clean), error(left_of(bad))
     assert left_out < 1.1 * right
     assert error(bad) > 1.3 * right
 
@@ -134,28 +141,28 @@ def test_while_rows_are_missing_nothing_is_trained_and_then_the_gap_is_known(pro
 def test_a_feed_that_is_late_is_not_trained_on() -> None:
     rows = [row for row in ROWS if row.begins < datetime(2011, 3, 20)]
     with pytest.raises(UserError, match="the feed is stale: its last row ended 36 hours ago"):
-        fit_rows(rows, seen(rows), SETTINGS, datetime(2011, 3, 21, 12))
+        fit_rows(frame(rows), seen(rows), SETTINGS, datetime(2011, 3, 21, 12))
 
 
 def test_as_many_good_days_are_held_out_as_ever() -> None:
     rows = spoilt(ROWS, "2011-03-15", "2011-03-25", fourfold)
     known = seen(rows)
-    rest = good(rows, known)
-    days = quarantine.holdout_days(rest, known, 7)
+    rest = left_of(rows)
+    days = quarantine.holdout_days(frame(rest), known, 7)
     held_out = {row.begins.date() for row in rest if datetime(2011, 4, 1) - row.begins <= days * DAY}
     assert (days, len(held_out)) == (7, 7)
     (early, its) = ([row for row in given if row.begins < datetime(2011, 3, 27)] for given in (rows, rest))
-    days = quarantine.holdout_days(its, seen(early), 7)
+    days = quarantine.holdout_days(frame(its), seen(early), 7)
     held_out = {row.begins.date() for row in its if datetime(2011, 3, 27) - row.begins <= days * DAY}
     assert (days, len(held_out)) == (17, 7)
-    assert quarantine.holdout_days(ROWS, seen(ROWS), 7) == 7
+    assert quarantine.holdout_days(frame(ROWS), seen(ROWS), 7) == 7
 
 
 # ---- regression cases
 
 
 def case_of(violation: Violation, rows: Sequence[Row]) -> BadDataCase:
-    made = make_case(7, violation, rows, LABELS, RULES)
+    made = make_case(7, violation, frame(rows), LABELS, RULES)
     assert made is not None
     return BadDataCase.model_validate_json(made.model_dump_json())  # as it comes out of the database
 
@@ -174,7 +181,7 @@ def test_a_regression_case_must_always_be_recognised(
 ) -> None:
     # Of moisture one row of each day has a value, or to ask for all of them would still find it.
     rows = spoilt(ROWS, "2011-03-07", "2011-03-17", lambda row: row if row.begins.hour == 12 else change(row))
-    found = check_gathered(rows, LABELS, RULES)
+    found = check_gathered(frame(rows), LABELS, RULES)
     case = case_of(next(each for each in found if each.rule == rule), rows)
     assert 40 <= len(case.must) <= 48
     assert len(case.rows) <= 100
@@ -233,7 +240,7 @@ def test_what_the_stages_leave_out_is_in_the_version_of_the_data_and_no_matter_o
     for stage in ("validate", "train"):
         assert stages.main([stage]) == 0
     rows = json.loads(stages.REPORT.read_text(encoding="utf-8"))["final"]["rows"]
-    assert rows == len(good(list(ROWS), quarantine.read()))
+    assert rows == len(good(frame(ROWS), quarantine.read()))
     assert rows < len(ROWS)
     assert QUARANTINE.read_bytes() == kept
 
@@ -246,7 +253,7 @@ def test_gates_see_none_of_the_rows_in_quarantine(released: Path, run: Run) -> N
     judged: list[Row] = []
 
     def judge(case: GateContext) -> GateResult:
-        judged.extend(case.rows)
+        judged.extend(rows_of(case.rows))
         return GateResult(True, "seen")
 
     deploy(load_settings(), "2", None, print, gates=(Gate("look", "Looks", judge),))
@@ -266,7 +273,7 @@ def test_a_regression_case_stops_the_training_that_would_forget_it(
     run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = load_settings()
-    rows = spoilt(ROWS, "2011-03-04", "2011-03-17", fourfold)
+    rows = frame(spoilt(ROWS, "2011-03-04", "2011-03-17", fourfold))
     with closing(open_database(settings.environments.production.database)) as database:
         since, noticed = datetime(2011, 3, 4), datetime(2011, 3, 5)
         incident = event_log.open_incident(
@@ -311,7 +318,7 @@ def test_a_training_that_left_rows_out_is_made_again_and_traced_with_the_same_ro
     (version,) = Tracking(load_settings()).versions()
     learned = Tracking(load_settings()).run(version.run_id).dataset
     assert learned is not None
-    assert learned.rows == len(good(list(ROWS), quarantine.read())) < len(ROWS)
+    assert learned.rows == len(good(frame(ROWS), quarantine.read())) < len(ROWS)
     # Neither what the application was told nor the feed is as it was.
     (copy / "state" / "production.db").unlink()
     publish(ROWS, copy / "feed")
@@ -323,7 +330,7 @@ def test_a_training_that_left_rows_out_is_made_again_and_traced_with_the_same_ro
     assert run("trace", known, "--rows").status == 0
     restored = read_rows(copy / "state" / "traced" / version.run_id)
     assert len(restored) == learned.rows
-    assert all(row.amount == LABELS[row.begins] for row in restored)
+    assert all(row.amount == LABELS[row.begins] for row in rows_of(restored))
     # The poison is over: the same feed without it is another version of the data.
     assert run("train").status == 0
     assert len(Tracking(load_settings()).versions()) == 2

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 
 from bike_demand.core.current import INPUT_COLUMNS, Row
-from bike_demand.data.table import iso
+from bike_demand.data.month import iso
 from tests.conftest import Run
 from tests.feedmaker import HEADER, month_lines, write_month
 from tests.service import running

@@ -149,23 +149,22 @@ def loaded(modules: Iterable[str], candidates: Iterable[str]) -> list[str]:
 
 
 def test_the_service_loads_nothing_that_only_training_needs() -> None:
-    heavy = ["pandas", "sklearn", "scipy", "onnx", "skl2onnx", "fsspec", "tenacity"]
+    heavy = ["pandas", "pandera", "pyarrow", "sklearn", "scipy", "onnx", "skl2onnx", "fsspec", "tenacity"]
     heavy += ["matplotlib", "evidently", "jinja2"]
-    served = [
-        f"bike_demand.{name}" for name in ("__main__", "serving.server", "serving.batch", "serving.app")
-    ]
+    served = [f"bike_demand.{name}" for name in ("__main__", "serving.server", "serving.app")]
     assert loaded(served, heavy) == []
 
 
 def test_a_problem_loads_nothing_that_only_training_needs() -> None:
-    assert loaded(["bike_demand.problem"], ["pandas", "sklearn", "scipy", "onnx", "skl2onnx"]) == []
+    tools = ["pandas", "pyarrow", "sklearn", "scipy", "onnx", "skl2onnx"]
+    assert loaded(["bike_demand.problem"], tools) == []
 
 
 @pytest.mark.parametrize("name", ["__main__", "launch", "stages"])
 def test_a_module_does_not_wait_for_tools_that_it_may_not_need(name: str) -> None:
     if f"bike_demand.{name}" not in MODULES:
         pytest.skip("no such module here")
-    tools = ["dvc", "mlflow", "prefect", "sklearn", "matplotlib", "evidently"]
+    tools = ["dvc", "mlflow", "prefect", "pandas", "sklearn", "matplotlib", "evidently"]
     tools += ["onnxruntime"] if name == "__main__" else []
     assert loaded([f"bike_demand.{name}"], tools) == []
 

@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from bike_demand.data.frames import to_parquet
 from tests.conftest import Run
 from tests.feedmaker import MONTHS, month_lines, write_month
 
@@ -59,9 +61,7 @@ def test_a_row_that_stands_there_twice_is_found_even_if_somebody_put_it_there(
     project: Path, run: Run
 ) -> None:
     run("ingest")
-    path = project / "state" / "data" / "2011-02.csv"
-    lines = path.read_text(encoding="utf-8").splitlines()
-    path.write_text("\n".join([*lines[:10], lines[9], *lines[10:]]) + "\n", encoding="utf-8")
-    said = run("validate").refusal()
-    assert "stands there twice" in said
-    assert "2011-02.csv, line 11" in said
+    path = project / "state" / "data" / "2011-02.parquet"
+    rows = pd.read_parquet(path)
+    path.write_bytes(to_parquet(pd.concat([rows[:10], rows[9:]])))
+    assert "2011-02.parquet: not rows as they were gathered" in run("validate").refusal()

@@ -41,6 +41,19 @@ def between(frame: pd.DataFrame, first: str, end: str) -> pd.DataFrame:
     return before(frame[frame["timestamp"] >= pd.Timestamp(first)], end)
 
 
+def same_rows(found: pd.DataFrame, expected: pd.DataFrame) -> None:
+    """Fails unless rows that a level gathered are those of a feed, whatever types it stores them as."""
+    pd.testing.assert_frame_equal(
+        found.astype(expected.dtypes.to_dict()).reset_index(drop=True), expected.reset_index(drop=True)
+    )
+
+
+def gathered(folder: Path) -> pd.DataFrame:
+    """The rows of the months that a level gathered into a folder."""
+    months = sorted(folder.glob("[0-9][0-9][0-9][0-9]-[01][0-9].parquet"))
+    return pd.concat([pd.read_parquet(path) for path in months], ignore_index=True)
+
+
 def in_fahrenheit(rows: pd.DataFrame) -> pd.DataFrame:
     """What is asked of these hours while the weather station reports Fahrenheit; no counts."""
     first, last = (rows["timestamp"].iloc[number].date() for number in (0, -1))

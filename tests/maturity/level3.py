@@ -23,8 +23,8 @@ import yaml
 
 from ladder.service import APPLICATION, Service
 from ladder.steps import environment, run_in_process
-from ladder.world.feedfile import INPUTS, write_feed
-from tests.maturity.conftest import copied, edit, seal
+from ladder.world.feedfile import INPUTS
+from tests.maturity.conftest import copied, edit, same_rows, seal
 from tests.maturity.level2 import (
     Store,
     apart,
@@ -248,22 +248,14 @@ def drawn(hour: datetime, share: float, salt: str) -> str:
     return "challenger" if int.from_bytes(digest[:8], "big") < share * 2**64 else "champion"
 
 
-def months(folder: Path) -> dict[str, bytes]:
-    """The months in a folder, to the byte."""
-    return {path.name: path.read_bytes() for path in sorted(folder.glob("2*.csv"))}
-
-
-def restore(folder: Path, version: Registered, feed: pd.DataFrame, code: str, scratch: Path) -> None:
+def restore(folder: Path, version: Registered, feed: pd.DataFrame, code: str) -> None:
     """Fails unless a version's data, model and code are where version control has them, as they were then.
 
     `feed` is what was published when it was trained, `code` the commit.
     """
     registry, remote = Registry(folder), folder / "state" / "dvc-remote"
     lock = registry.artifact(version.run_id, "dvc.lock")
-    write_feed(feed, scratch)
-    then = [pd.read_csv(path, dtype=str) for path in sorted(scratch.iterdir())]
-    found = restored(remote, stage_outs(lock, "ingest")["state/data"])
-    pd.testing.assert_frame_equal(found, pd.concat(then, ignore_index=True))
+    same_rows(restored(remote, stage_outs(lock, "ingest")["state/data"]), feed)
     entries = json.loads(stored(remote, stage_outs(lock, "train")["state/run/final"]).read_bytes())
     (model,) = (each["md5"] for each in entries if each["relpath"] == "model.onnx")
     content = stored(remote, model).read_bytes()

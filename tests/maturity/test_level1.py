@@ -39,6 +39,7 @@ from tests.maturity.conftest import (
     error,
     git,
     in_fahrenheit,
+    same_rows,
     seal,
     step,
     tree,
@@ -134,7 +135,7 @@ def test_a_release_takes_fewer_days_and_hands_than_before_but_a_data_scientist_b
     write_feed(before(clean, "2011-12-01"), folder / "feed")
     for each in release.book.daily:
         run_step(each, folder, run_command)
-    assert (folder / "state" / "data" / "2011-11.csv").exists()
+    assert (folder / "state" / "data" / "2011-11.parquet").exists()
     assert {name: tree(folder / "state" / name) for name in models} == models
 
 
@@ -167,8 +168,8 @@ def test_once_the_operator_corrects_a_day_the_model_that_is_live_cannot_be_made_
     run_step(step(release.book, "gather"), folder, run_command)
     run_command(f"{step(release.book, 'train').command} --as-of {OLD}", folder)
     assert tree(folder / "state" / "handoff") != tree(trial.folder / "state" / "handoff")
-    kept = [path.name for path in folder.rglob("2011-02.csv")]
-    assert len(kept) == 2  # the feed and what was gathered of it: the day as it was is gone
+    kept = [path.parent.name for path in folder.rglob("2011-02.*")]
+    assert sorted(kept) == ["data", "feed"]  # the feed and what was gathered of it: the day as it was is gone
     # Nor does anything say what the live model was made of.
     card = httpx.get(f"{release.service.url}/model").json()
     assert card.keys() == {"name", "version", "inputs", "output"}
@@ -271,6 +272,7 @@ def test_every_morning_the_machine_gathers_the_month_that_grew_and_reads_no_othe
     assert gather in release.book.daily
     feed, data = folder / "feed", folder / "state" / "data"
     run_step(gather, folder, run_command)  # the copy's feed is another place
+    grown = {"2011-10.parquet", "sources.json"}
     january = (feed / "2011-01.csv").stat()
     # No longer a feed, but nothing says that it changed: whoever reads it again will stumble.
     (feed / "2011-01.csv").write_bytes(b"?" * january.st_size)
@@ -281,8 +283,8 @@ def test_every_morning_the_machine_gathers_the_month_that_grew_and_reads_no_othe
         earlier = tree(data)
         run_step(gather, folder, run_command)
         later = tree(data)
-        assert {name for name in later if later[name] != earlier.get(name)} == {"2011-10.csv", "sources.json"}
-        assert (data / "2011-10.csv").read_bytes() == (feed / "2011-10.csv").read_bytes()
+        assert {name for name in later if later[name] != earlier.get(name)} == grown
+        same_rows(pd.read_parquet(data / "2011-10.parquet"), between(clean, "2011-10-01", day))
 
 
 @pytest.mark.maturity("L1-C2")
@@ -376,10 +378,10 @@ def test_the_scoring_script_is_under_version_control_and_answers_like_the_servic
     folder = release.copied(tmp_path / "project")
     rows = october.assign(humidity=october["humidity"].mask(october.index % 10 == 0))
     assert predict(folder, rows).equals(ask(release.service, rows))
-    script = "bike_demand/serving/batch.py"
+    script = "bike_demand/batch.py"
     assert git(folder, "log", "--format=%H", "--", script).split()
     assert git(folder, "status", "--porcelain", script) == ""
-    edit(folder / script, "[row for _, row in", "[row for row in")
+    edit(folder / script, "columns_of(rows))", "columns_of(rows[::-1]))")
     assert git(folder, "status", "--porcelain", script).split() == ["M", script]  # no change goes unseen
 
 

@@ -25,7 +25,19 @@ from ladder.runbook import Runbook, load, load_people
 from ladder.service import Service
 from ladder.steps import environment, run_command, run_step
 from ladder.world.feedfile import write_feed
-from tests.maturity.conftest import before, between, copied, edit, error, git, in_fahrenheit, seal, tree
+from tests.maturity.conftest import (
+    before,
+    between,
+    copied,
+    edit,
+    error,
+    gathered,
+    git,
+    in_fahrenheit,
+    same_rows,
+    seal,
+    tree,
+)
 from tests.maturity.level2 import (
     OFF_BY_ONE,
     Store,
@@ -238,7 +250,7 @@ def test_an_old_model_is_made_again_bit_for_bit_though_code_and_feed_moved_on(
 ) -> None:
     folder = practice.apart(tmp_path / "project")
     assert "params: {learning_rate: 0.02}" in (folder / "params.yaml").read_text(encoding="utf-8")
-    assert (folder / "state" / "data" / "2011-09.csv").exists()
+    assert (folder / "state" / "data" / "2011-09.parquet").exists()
     first = Store(folder).versions()[0]
     said = run_command(f"python -m bike_demand reproduce {first.run_id}", folder)
     digest = first.tags["digest"]
@@ -247,9 +259,7 @@ def test_an_old_model_is_made_again_bit_for_bit_though_code_and_feed_moved_on(
     again = folder / "state" / "reproduced" / first.run_id
     model = (again / "state" / "run" / "final" / "model.onnx").read_bytes()
     assert model == (handoff(folder, first.run_id) / "model.onnx").read_bytes()
-    write_feed(before(clean, FIRST), tmp_path / "feed")
-    months = {path.name: path.read_bytes() for path in (again / "state" / "data").glob("2*.csv")}
-    assert months == {path.name: path.read_bytes() for path in (tmp_path / "feed").iterdir()}
+    same_rows(gathered(again / "state" / "data"), before(clean, FIRST))
 
 
 @pytest.mark.maturity("L2-H3")
@@ -422,7 +432,7 @@ def test_engineers_own_no_file_with_the_data_teams_and_see_of_a_model_a_number_a
 
 @pytest.mark.maturity("L2-C1")
 def test_a_training_gathers_what_is_new_and_stops_before_it_learns_from_wrong_data(
-    practice: Practice, clean: pd.DataFrame, tmp_path: Path
+    practice: Practice, clean: pd.DataFrame
 ) -> None:
     assert re.search(r"not fit for training: temp_c changes its unit", practice.refusal)
     september = between(clean, FIRST, SECOND)["timestamp"].dt.strftime("%Y-%m-%dT%H:%M:%S").tolist()
@@ -433,9 +443,7 @@ def test_a_training_gathers_what_is_new_and_stops_before_it_learns_from_wrong_da
     assert practice.left == {"version 1"}  # no model, no metrics, nothing registered
     assert practice.answers["the training on wrong data"] == "1"
     # After the correction only September was read: January, though spoilt meanwhile, was not.
-    write_feed(before(clean, SECOND), tmp_path / "feed")
-    gathered = {path.name: path.read_bytes() for path in (practice.colleague / "state" / "data").glob("2*")}
-    assert gathered == {path.name: path.read_bytes() for path in (tmp_path / "feed").iterdir()}
+    same_rows(gathered(practice.colleague / "state" / "data"), before(clean, SECOND))
     assert (practice.colleague / "feed" / "2011-01.csv").read_bytes().startswith(b"???")
     assert "registered as version 2" in practice.said["experiment"]
 
@@ -486,10 +494,7 @@ def test_each_versions_data_model_and_code_are_restored_from_version_control(
     for version, folder, end in zip(store.versions(), projects, (FIRST, SECOND), strict=True):
         lock = store.artifact(version.run_id, "dvc.lock")
         remote = folder / "state" / "dvc-remote"
-        write_feed(before(clean, end), tmp_path / end)
-        feed = [pd.read_csv(path, dtype=str) for path in sorted((tmp_path / end).iterdir())]
-        rows = restored(remote, stage_outs(lock, "ingest")["state/data"])
-        pd.testing.assert_frame_equal(rows, pd.concat(feed, ignore_index=True))
+        same_rows(restored(remote, stage_outs(lock, "ingest")["state/data"]), before(clean, end))
         entries = json.loads(stored(remote, stage_outs(lock, "train")["state/run/final"]).read_bytes())
         (model,) = (each["md5"] for each in entries if each["relpath"] == "model.onnx")
         content = stored(remote, model).read_bytes()
@@ -534,7 +539,7 @@ def test_the_scoring_script_is_versioned_and_a_test_before_each_release_finds_it
     october = between(clean, "2011-10-01", "2011-11-01")
     rows = october.assign(humidity=october["humidity"].mask(october.index % 10 == 0))
     assert predict(folder, rows).equals(ask(practice.service, rows))
-    script = "bike_demand/serving/batch.py"
+    script = "bike_demand/batch.py"
     assert git(folder, "log", "--format=%H", "--", script).split()
     assert git(folder, "status", "--porcelain", script) == ""
     edit(folder / script, *OFF_BY_ONE)

@@ -27,9 +27,9 @@ from ladder.service import Service
 from ladder.steps import environment, run_command, run_step
 from ladder.users import as_bodies, post_outcomes
 from ladder.world.faults import as_asked, publish
-from ladder.world.feedfile import COUNTS, INPUTS, update_feed, write_feed
+from ladder.world.feedfile import COUNTS, INPUTS, read_feed, update_feed, write_feed
 from ladder.world.scenario import Units
-from tests.maturity.conftest import before, between, edit, error, git
+from tests.maturity.conftest import before, between, edit, error, gathered, git, same_rows
 from tests.maturity.level2 import OFF_BY_ONE, commit, crons, deployments, owners, stage_outs, stored
 from tests.maturity.level3 import (
     Hand,
@@ -38,7 +38,6 @@ from tests.maturity.level3 import (
     answered,
     errors,
     hand,
-    months,
     restore,
     rows,
     scored,
@@ -68,7 +67,7 @@ PUT_LIVE = "2011-04-15"  # on this day somebody puts a model live that answers f
 FAHRENHEIT = ("2011-04-16", "2011-04-19")  # the weather station reports it from one day to before another
 CHANGES = ("2011-04-12", "2011-04-16")  # a test is won, and the bad model is rolled back
 LATER = ("2011-05-05T12:00:00", "2011-05-05T13:00:00")  # an hour that users ask for all the time
-SCRIPT = "bike_demand/serving/batch.py"
+SCRIPT = "bike_demand/batch.py"
 ROLES = {"@data-scientists", "@data-engineers", "@software-engineers"}
 ENGINEERS = {"@software-engineers", "@data-engineers"}
 
@@ -147,8 +146,8 @@ OF_THE_LOOP = {
         "test_loop.py::test_bad_data_are_never_trained_on_whatever_the_error_does",
     ),
     "data/quality.py": (
-        "wrong.append(time_of(row))",
-        "pass",
+        "wrong[at], last_wrong = True, moment",
+        "last_wrong = moment",
         "test_quality.py::test_a_violation_has_its_times_from_the_first_day_until_it_is_over",
     ),
     "store/deployments.py": (
@@ -839,7 +838,7 @@ def test_engineers_own_what_takes_models_in_and_what_gathers_their_metrics_and_b
 
 @pytest.mark.maturity("L4-C1")
 def test_data_are_gathered_each_turn_and_what_happens_comes_back_by_itself(practice: Practice) -> None:
-    assert months(practice.folder / "state" / "data") == months(practice.folder / "feed")
+    same_rows(gathered(practice.folder / "state" / "data"), read_feed(practice.folder / "feed"))
     log = practice.production()
     assert log.set_index("id")["came_true"].to_dict() == practice.asked.set_index("id")["count"].to_dict()
     registry = practice.registry()
@@ -936,7 +935,7 @@ def test_each_versions_data_model_and_code_are_restored_from_version_control(
     for training in practice.journal().trainings():
         version = registry.version(str(training["version"]))
         feed = published(practice.happened, training["at"][:10])
-        restore(practice.folder, version, feed, practice.code, tmp_path / version.number)
+        restore(practice.folder, version, feed, practice.code)
     # What is in no commit does not train, whatever the reason.
     folder = practice.apart(tmp_path / "project")
     edit(folder / "params.yaml", "params: {}", "params: {max_iter: 20}")

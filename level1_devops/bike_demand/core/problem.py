@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from bike_demand.core.errors import UserError
 Array = npt.NDArray[Any]
 Columns = Mapping[str, Array]  # by name, each of shape [rows]
 Floats = npt.NDArray[np.float64]
-Kind = Literal["number", "integer", "category", "boolean", "text"]
+Kind = Literal["time", "number", "integer", "category", "boolean", "text"]
 
 # Event times: 0001-01-01 is an unset date, not a moment. Far enough for any backfill and any forecast.
 EARLIEST, AHEAD = datetime(1970, 1, 2), timedelta(days=3653)  # ten years after now
@@ -87,7 +87,7 @@ class Labels(tuple[str, ...]):
 
 @dataclass(frozen=True)
 class InputField:
-    """One input field, as its annotations describe it. `valid`: what is beyond is rejected."""
+    """One field, as its annotations describe it. `valid`: what is beyond is rejected."""
 
     name: str
     kind: Kind
@@ -162,12 +162,12 @@ class Problem:
             raise UserError(
                 f"problem: label: {min(shared)} is an input too; a model would be given the label"
             )
-        _ = self.time, self.fields, self.label_name
+        _ = self.time, self.fields, self.label_name, fields_of(self.label, "label")
 
     @cached_property
     def time(self) -> str:
         """The name of the field with the event time."""
-        found = [name for name, each in self.inputs.model_fields.items() if _mark(each, EventTime)]
+        found = [name for name, each in self.inputs.model_fields.items() if _mark(each.metadata, EventTime)]
         if len(found) != 1:
             raise UserError(f"problem: inputs: {len(found)} fields are marked EventTime(), needed is one")
         return found[0]
@@ -175,14 +175,14 @@ class Problem:
     @cached_property
     def cadence(self) -> timedelta:
         """How far rows are apart."""
-        mark = _mark(self.inputs.model_fields[self.time], EventTime)
+        mark = _mark(self.inputs.model_fields[self.time].metadata, EventTime)
         assert mark is not None
         return _CADENCES[mark.cadence]
 
     @cached_property
     def fields(self) -> tuple[InputField, ...]:
         """The input fields but the event time, in their order."""
-        return tuple(_describe(*each) for each in self.inputs.model_fields.items() if each[0] != self.time)
+        return tuple(each for each in fields_of(self.inputs).values() if each.kind != "time")
 
     @cached_property
     def label_name(self) -> str:
@@ -198,31 +198,43 @@ class Problem:
         return self.label.model_fields[self.label_name].description or self.label_name
 
 
-def _mark(info: FieldInfo, kind: type[Any]) -> Any:
-    return next((each for each in info.metadata if isinstance(each, kind)), None)
+def fields_of(model: type[BaseModel], part: str = "inputs") -> dict[str, InputField]:
+    """The fields of rows, in their order. Raises UserError that names a field of another type."""
+    return {name: _describe(name, info, part) for name, info in model.model_fields.items()}
 
 
-def _describe(name: str, info: FieldInfo) -> InputField:
+def _mark(notes: Sequence[Any], kind: type[Any]) -> Any:
+    return next((each for each in notes if isinstance(each, kind)), None)
+
+
+def _describe(name: str, info: FieldInfo, part: str) -> InputField:
     types_ = [info.annotation]
     if get_origin(info.annotation) in (Union, types.UnionType):
         types_ = list(get_args(info.annotation))
     plain, *others = [each for each in types_ if each is not type(None)] or types_
-    labels: tuple[str, ...] = _mark(info, Labels) or ()
-    low = next((each.ge for each in info.metadata if hasattr(each, "ge")), -np.inf)
-    high = next((each.le for each in info.metadata if hasattr(each, "le")), np.inf)
+    notes = list(info.metadata)
+    if get_origin(plain) is Annotated:
+        plain, *inner = get_args(plain)
+        for each in inner:
+            notes += each.metadata if isinstance(each, FieldInfo) else [each]
+    labels: tuple[str, ...] = _mark(notes, Labels) or ()
+    low = next((each.ge for each in notes if hasattr(each, "ge")), -np.inf)
+    high = next((each.le for each in notes if hasattr(each, "le")), np.inf)
     kinds: dict[Any, Kind] = {float: "number", int: "integer", bool: "boolean", str: "text"}
+    if _mark(notes, EventTime):
+        kinds = {plain: "time"}
     if others or plain not in kinds:
-        raise UserError(f"problem: inputs: {name} is {info.annotation}; make it a float, int, bool or str")
+        raise UserError(f"problem: {part}: {name} is {info.annotation}; make it a float, int, bool or str")
     if plain is bool:
         low, high = 0, 1
-    unit = _mark(info, Unit)
+    unit = _mark(notes, Unit)
     return InputField(
         name=name,
         kind="category" if labels else kinds[plain],
         description=info.description or name,
         unit=unit.name if unit else "",
         valid=(low, high),
-        expected=_mark(info, Expected),
+        expected=_mark(notes, Expected),
         nullable=type(None) in types_,
         labels=labels,
     )

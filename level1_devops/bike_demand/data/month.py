@@ -1,11 +1,8 @@
-"""One month of the feed: its name, and the rules its file has to keep."""
+"""Months of the feed and their names, and how times are written."""
 
 from datetime import datetime, timedelta
 
-from bike_demand.core.current import TIME, Row, time_of
-from bike_demand.core.errors import UserError
 from bike_demand.core.problem import EARLIEST
-from bike_demand.data.table import iso, parse_csv
 
 
 def first_moment(month: str) -> datetime:
@@ -21,21 +18,6 @@ def next_month(month: str) -> str:
     return f"{first_moment(month) + timedelta(days=31):%Y-%m}"
 
 
-def parse_month(content: bytes, month: str, name: str, latest: datetime | None = None) -> list[Row]:
-    """The rows of a month's file, ascending and without duplicates.
-
-    No row may lie after `latest` (none: not checked). Raises UserError that names line and column.
-    """
-    rows: list[Row] = []
-    begin, end = first_moment(month), first_moment(next_month(month))
-    for line, row in parse_csv(content, name, Row):
-        stamp = time_of(row)
-        if not begin <= stamp < end:
-            raise UserError(f"{name}, line {line}, column {TIME}: {iso(stamp)} is not in {month}")
-        if rows and stamp <= time_of(rows[-1]):
-            what = "stands there twice" if stamp == time_of(rows[-1]) else "is out of order"
-            raise UserError(f"{name}, line {line}, column {TIME}: {iso(stamp)} {what}")
-        if latest is not None and stamp > latest:
-            raise UserError(f"{name}, line {line}, column {TIME}: {iso(stamp)} is in the future")
-        rows.append(row)
-    return rows
+def iso(moment: datetime) -> str:
+    """A timestamp as the feed writes it: 2011-01-01T00:00:00."""
+    return moment.isoformat(timespec="seconds")

@@ -10,7 +10,7 @@ from pydantic_core import to_json
 
 from bike_demand.core.current import TIME, time_of
 from bike_demand.core.settings import MODEL, load_settings
-from bike_demand.data.table import iso
+from bike_demand.data.month import iso
 from bike_demand.handoff import Card
 from bike_demand.serving import docs
 from bike_demand.serving.onnx_model import OnnxModel, load_if_there, no_model

@@ -8,8 +8,9 @@ import onnxruntime
 
 from bike_demand.core.current import HIGHEST, LOWEST, PROBLEM, Inputs
 from bike_demand.core.errors import UserError
+from bike_demand.core.problem import Columns
 from bike_demand.core.settings import HANDOFF
-from bike_demand.data.features import to_matrix
+from bike_demand.data.features import to_columns, to_matrix
 from bike_demand.handoff import INPUT_NAME, MODEL_FILE, OUTPUT_NAME, Card, read_handoff
 from bike_demand.runtime import open_session
 
@@ -25,7 +26,11 @@ class OnnxModel:
 
     def predict(self, rows: Sequence[Inputs]) -> list[float]:
         """The prediction for each row, rounded to the problem's decimals."""
-        (predicted,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: to_matrix(rows, self._names)})
+        return self.predict_columns(to_columns(rows))
+
+    def predict_columns(self, columns: Columns) -> list[float]:
+        """Likewise for the rows with these columns of inputs."""
+        (predicted,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: to_matrix(columns, self._names)})
         return [round(value, PROBLEM.decimals) for value in predicted[:, 0].tolist()]
 
 

@@ -50,10 +50,10 @@ def _names() -> tuple[str, ...]:
 FEATURES = _names()
 
 
-def to_matrix(rows: Sequence[Inputs], names: Sequence[str] = FEATURES) -> npt.NDArray[np.float32]:
-    """These features of rows, shape [rows, names]."""
-    features = PROBLEM.features(to_columns(rows))
-    matrix = np.empty((len(rows), len(names)), dtype=np.float32)
+def to_matrix(columns: Columns, names: Sequence[str] = FEATURES) -> npt.NDArray[np.float32]:
+    """These features of the rows with these columns of inputs, shape [rows, names]."""
+    features = PROBLEM.features(columns)
+    matrix = np.empty((len(columns[TIME]), len(names)), dtype=np.float32)
     for position, name in enumerate(names):
         matrix[:, position] = features[name]
     return matrix

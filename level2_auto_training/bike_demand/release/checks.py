@@ -12,10 +12,10 @@ from typing import Any
 
 import uvicorn
 
+from bike_demand.batch import score
 from bike_demand.core.current import HIGHEST, INPUT_COLUMNS, LOWEST, PROBLEM
 from bike_demand.core.errors import UserError
 from bike_demand.serving.app import create_app
-from bike_demand.serving.batch import score
 from bike_demand.serving.live_models import ModelHolder
 from bike_demand.serving.onnx_model import OnnxModel, load_model
 

@@ -1,17 +1,19 @@
 """The release gate: a candidate's integration test, its error beside the champion's, and the promotion."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import pandas as pd
 
-from bike_demand.core.current import PROBLEM, Row, rounded, shown, targets, time_of
+from bike_demand.core.current import PROBLEM, TIME, rounded, shown, targets
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import Release
-from bike_demand.data.table import iso
+from bike_demand.data.frames import columns_of, period
+from bike_demand.data.month import iso
 from bike_demand.release.checks import CHECKS, failures
 from bike_demand.serving.onnx_model import load_model
 from bike_demand.store.tracking import HANDOFF_ARTIFACT, Dataset, Tracking, Version
@@ -53,7 +55,7 @@ def newest(tracking: Tracking) -> Version:
     return versions[-1]
 
 
-def propose(tracking: Tracking, candidate: Version, rows: Sequence[Row], settings: Release) -> Proposal:
+def propose(tracking: Tracking, candidate: Version, rows: pd.DataFrame, settings: Release) -> Proposal:
     """Judge a candidate: its integration test, and its holdout model beside the champion's on fresh rows."""
     champion = tracking.champion()
     objections = [f"its integration test fails: {said}" for said in _tested(tracking, candidate)[:1]]
@@ -141,7 +143,7 @@ def _compared(comparison: Comparison, settings: Release) -> list[str]:
 
 
 def _compare(
-    tracking: Tracking, candidate: Version, champion: Version | None, rows: Sequence[Row]
+    tracking: Tracking, candidate: Version, champion: Version | None, rows: pd.DataFrame
 ) -> Comparison:
     """Compare on those of the gathered rows that lie after what both holdout models learned from.
 
@@ -150,15 +152,10 @@ def _compare(
     """
     both = [version for version in (candidate, champion) if version is not None]
     learned_until = max(_data_of(tracking, version).last for version in both)
-    fresh = [row for row in rows if iso(time_of(row)) > learned_until]
+    fresh = rows[rows[TIME] > datetime.fromisoformat(learned_until)]
     errors = [_error(tracking, version, fresh) for version in both]
-    return Comparison(
-        len(fresh),
-        iso(time_of(fresh[0])) if fresh else None,
-        iso(time_of(fresh[-1])) if fresh else None,
-        errors[0],
-        errors[1] if champion is not None else None,
-    )
+    first, last = (None, None) if fresh.empty else map(iso, period(fresh))
+    return Comparison(len(fresh), first, last, errors[0], None if champion is None else errors[1])
 
 
 def _data_of(tracking: Tracking, version: Version) -> Dataset:
@@ -168,12 +165,12 @@ def _data_of(tracking: Tracking, version: Version) -> Dataset:
     return dataset
 
 
-def _error(tracking: Tracking, version: Version, rows: Sequence[Row]) -> float:
+def _error(tracking: Tracking, version: Version, rows: pd.DataFrame) -> float:
     with TemporaryDirectory() as scratch:
         model = load_model(tracking.fetch(_holdout_run(version), HANDOFF_ARTIFACT, Path(scratch)))
-    if not rows:
+    if rows.empty:
         return float("nan")
-    return float(PROBLEM.loss.of(np.array(model.predict(rows)), targets(rows)).mean())
+    return float(PROBLEM.loss.of(np.array(model.predict_columns(columns_of(rows))), targets(rows)).mean())
 
 
 def _holdout_run(version: Version) -> str:

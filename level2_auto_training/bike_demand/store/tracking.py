@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from bike_demand.core.current import PROBLEM, Inputs
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import ARTIFACTS, Settings
-from bike_demand.data.features import to_matrix
+from bike_demand.data.features import to_columns, to_matrix
 from bike_demand.handoff import INPUT_NAME, OUTPUT_NAME, read_handoff
 from bike_demand.store.address import absolute, is_database, reach, without_password
 
@@ -425,7 +425,7 @@ def _log_model(model: bytes) -> None:
     import onnx
     from mlflow.models import infer_signature
 
-    example = {INPUT_NAME: to_matrix([Inputs.model_validate_json(json.dumps(PROBLEM.example))])}
+    example = {INPUT_NAME: to_matrix(to_columns([Inputs.model_validate_json(json.dumps(PROBLEM.example))]))}
     mlflow.onnx.log_model(
         onnx.load_from_string(model),
         name="model",

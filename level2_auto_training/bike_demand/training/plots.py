@@ -1,19 +1,21 @@
 """The plots of an evaluation, as SVG files: they need no network and look the same everywhere."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
-from bike_demand.core.current import PROBLEM, Row, targets, time_of
+import pandas as pd
+
+from bike_demand.core.current import PROBLEM, targets
 from bike_demand.core.problem import Floats
 from bike_demand.core.settings import STATE
+from bike_demand.data.frames import concat, period
 from bike_demand.training.evaluate import by_slice, by_week
 
 WEEKS = 12
 LEARNED, UNSEEN = "#9db4c8", "#c4501b"
 
 
-def draw(folder: Path, past: Sequence[Row], held_out: Sequence[Row], predicted: Floats) -> None:
+def draw(folder: Path, past: pd.DataFrame, held_out: pd.DataFrame, predicted: Floats) -> None:
     """Write error_by_week.svg, error_by_slice.svg and predicted_against_actual.svg.
 
     `predicted` is for the rows of `past` and then of `held_out`, shape [all rows].
@@ -40,8 +42,8 @@ def draw(folder: Path, past: Sequence[Row], held_out: Sequence[Row], predicted: 
 
         error = f"{PROBLEM.loss.name}, {PROBLEM.loss.unit}"
         figure = blank("Error by week", "week from", error)
-        weeks = by_week([*past, *held_out], predicted, WEEKS)
-        colours = [UNSEEN if begin >= time_of(held_out[0]) else LEARNED for begin, _ in weeks]
+        weeks = by_week(concat((past, held_out)), predicted, WEEKS)
+        colours = [UNSEEN if begin >= period(held_out)[0] else LEARNED for begin, _ in weeks]
         axes = figure.axes[0]
         axes.bar([f"{begin:%m-%d}" for begin, _ in weeks], [each for _, each in weeks], color=colours)
         for label, colour in (("learned from", LEARNED), ("not seen", UNSEEN)):

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from bike_demand.core.current import TIME, Inputs, time_of
-from bike_demand.data.table import iso
+from bike_demand.data.month import iso
 from bike_demand.serving.live_models import LiveModels
 from bike_demand.serving.onnx_model import OnnxModel
 from bike_demand.store.writer import Row

@@ -1,16 +1,17 @@
 """Golden requests: rows and a model's answers, kept with it to see anywhere that it still gives them."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bike_demand.core.current import PROBLEM, Inputs, Row
+from bike_demand.core.current import PROBLEM, Inputs
 from bike_demand.core.errors import UserError
 from bike_demand.core.files import write_atomically
-from bike_demand.data.features import to_matrix
+from bike_demand.data.features import to_columns, to_matrix
+from bike_demand.data.frames import concat, to_records
 from bike_demand.handoff import INPUT_NAME, OUTPUT_NAME, read_handoff
 from bike_demand.runtime import open_session
 
@@ -27,26 +28,24 @@ class Golden(BaseModel):
     answers: list[float]
 
 
-def write_golden(target: Path, handoff: Path, rows: Sequence[Row]) -> None:
+def write_golden(target: Path, handoff: Path, rows: pd.DataFrame) -> None:
     """Ask the model of the hand-off, and write what it predicts for some of its own rows, and for the
     examples of the problem.
     """
-    some = [row.model_dump(mode="json", include=set(Inputs.model_fields)) for row in _chosen(rows)]
-    requests = [
-        Inputs.model_validate_json(json.dumps(request))
-        for request in (*some, PROBLEM.example, *PROBLEM.more_examples.values())
-    ]
+    requests = [Inputs.model_validate(each) for each in to_records(_chosen(rows))]
+    examples = (PROBLEM.example, *PROBLEM.more_examples.values())
+    requests += [Inputs.model_validate_json(json.dumps(each)) for each in examples]
     read = read_handoff(handoff)
     session = open_session(read.model)
-    (answers,) = session.run([OUTPUT_NAME], {INPUT_NAME: to_matrix(requests, read.card.names)})
+    (answers,) = session.run([OUTPUT_NAME], {INPUT_NAME: to_matrix(to_columns(requests), read.card.names)})
     golden = Golden(requests=requests, answers=answers[:, 0].tolist())
     write_atomically(target, golden.model_dump_json(indent=1).encode())
 
 
-def _chosen(rows: Sequence[Row]) -> list[Row]:
+def _chosen(rows: pd.DataFrame) -> pd.DataFrame:
     """The newest rows, and as many that are spread over all of them."""
     spread = np.linspace(0, len(rows) - 1, num=min(SOME, len(rows)), dtype=int)
-    return [*rows[-SOME:], *(rows[at] for at in spread)]
+    return concat((rows[-SOME:], rows.iloc[spread]))
 
 
 def read_golden(path: Path) -> Golden:

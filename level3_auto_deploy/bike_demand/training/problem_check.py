@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from pydantic import ValidationError
 
 from bike_demand.core.current import (
@@ -17,28 +18,27 @@ from bike_demand.core.current import (
     PROBLEM,
     TIME,
     Inputs,
-    Row,
     rounded,
     targets,
-    time_of,
 )
 from bike_demand.core.errors import UserError
 from bike_demand.core.problem import BehaviorTest, Floats
 from bike_demand.core.settings import Training
-from bike_demand.data.features import FEATURES, to_columns, to_matrix
+from bike_demand.data.features import FEATURES, to_matrix
+from bike_demand.data.frames import columns_of, period
 from bike_demand.training.export import prove_parity, to_onnx
 from bike_demand.training.model import fit, predict
 
 ROWS = 1000  # the newest ones, which are fitted
 
 
-def check(gathered: Sequence[Row], settings: Training) -> list[tuple[str, str]]:
+def check(gathered: pd.DataFrame, settings: Training) -> list[tuple[str, str]]:
     """What was checked and what came of it, on the newest rows (ascending, at least one).
 
     Raises UserError, which names the part of the problem, at the first thing that is wrong.
     """
     rows = gathered[-ROWS:]
-    checks: dict[str, Callable[[Sequence[Row], Training], str]] = {
+    checks: dict[str, Callable[[pd.DataFrame, Training], str]] = {
         "fields": _fields,
         "label": _label,
         "examples": _examples,
@@ -51,32 +51,33 @@ def check(gathered: Sequence[Row], settings: Training) -> list[tuple[str, str]]:
     return [(name, each(rows, settings)) for name, each in checks.items()]
 
 
-def _fields(rows: Sequence[Row], _settings: Training) -> str:
+def _fields(rows: pd.DataFrame, _settings: Training) -> str:
     found = [f"{name} ({field.kind})" for name, field in FIELDS.items()]
     beyond = []
     for name, field in FIELDS.items():
         if field.expected is not None and name in NUMERIC:
-            values = to_columns(rows)[name]
+            values = rows[name]
             low, high = field.expected.low, field.expected.high
             if share := float(((values < low) | (values > high)).mean()):
                 beyond.append(f"; {share:.1%} of {name} are beyond {low:g} to {high:g}")
     return f"{TIME} (event time), {', '.join(found)}{''.join(beyond)}"
 
 
-def _label(rows: Sequence[Row], _settings: Training) -> str:
+def _label(rows: pd.DataFrame, _settings: Training) -> str:
     values = targets(rows)
     return f"{LABEL}: {PROBLEM.label_description}; targets from {values.min():g} to {values.max():g}"
 
 
-def _examples(_rows: Sequence[Row], _settings: Training) -> str:
+def _examples(_rows: pd.DataFrame, _settings: Training) -> str:
     examples = [PROBLEM.example, *PROBLEM.more_examples.values()]
     _requests("example", examples)
     return f"{len(examples)}, all valid"
 
 
-def _features(rows: Sequence[Row], _settings: Training) -> str:
-    matrix = to_matrix(rows)
-    alone = np.concatenate([to_matrix([row]) for row in rows[-100:]])
+def _features(rows: pd.DataFrame, _settings: Training) -> str:
+    matrix = to_matrix(columns_of(rows))
+    last = range(max(0, len(rows) - 100), len(rows))
+    alone = np.concatenate([to_matrix(columns_of(rows[at : at + 1])) for at in last])
     different = ~np.isclose(alone, matrix[-100:], equal_nan=True).all(axis=0)
     if different.any():
         name = FEATURES[int(different.argmax())]
@@ -85,7 +86,7 @@ def _features(rows: Sequence[Row], _settings: Training) -> str:
     return ", ".join(FEATURES) + (f"; the same in all rows: {', '.join(constant)}" if constant else "")
 
 
-def _loss(rows: Sequence[Row], _settings: Training) -> str:
+def _loss(rows: pd.DataFrame, _settings: Training) -> str:
     right = targets(rows)
     if not ((right >= LOWEST) & (right <= HIGHEST)).all():
         raise UserError(f"problem: prediction_range: targets lie outside {LOWEST:g} to {HIGHEST:g}")
@@ -98,23 +99,22 @@ def _loss(rows: Sequence[Row], _settings: Training) -> str:
     return f"{unit}; always predicting the mean gives {rounded(mean)}"
 
 
-def _model(rows: Sequence[Row], settings: Training) -> str:
-    begin = time_of(rows[-1]) - timedelta(days=settings.holdout_days)
-    past = [row for row in rows if time_of(row) <= begin]
-    unseen = rows[len(past) :]
-    if not past or not targets(past).any():
+def _model(rows: pd.DataFrame, settings: Training) -> str:
+    is_past = rows[TIME] <= period(rows)[1] - timedelta(days=settings.holdout_days)
+    past, unseen = rows[is_past], rows[~is_past]
+    if not targets(past).any():
         raise UserError(f"too few of the newest {len(rows)} rows to fit a model on; gather more")
     pipeline = fit(past, settings.params, settings.half_life_days)
-    difference = prove_parity(to_onnx(pipeline), pipeline, to_matrix(rows))
-    loss = PROBLEM.loss.of(predict(pipeline, to_matrix(unseen)), targets(unseen))
+    difference = prove_parity(to_onnx(pipeline), pipeline, to_matrix(columns_of(rows)))
+    loss = PROBLEM.loss.of(predict(pipeline, to_matrix(columns_of(unseen))), targets(unseen))
     return (
         f"{type(pipeline.steps[-1][1]).__name__} on {len(past)} rows: {rounded(loss.mean())} on the"
         f" {len(unseen)} that follow; its ONNX file predicts the same (within {difference:.2g})"
     )
 
 
-def _slices(rows: Sequence[Row], _settings: Training) -> str:
-    columns, empty = to_columns(rows), []
+def _slices(rows: pd.DataFrame, _settings: Training) -> str:
+    columns, empty = columns_of(rows), []
     for name, belongs in PROBLEM.slices.items():
         chosen = np.asarray(belongs(columns))
         if chosen.dtype != np.bool_ or chosen.shape != (len(rows),):
@@ -123,7 +123,7 @@ def _slices(rows: Sequence[Row], _settings: Training) -> str:
     return f"{len(PROBLEM.slices)}" + (f"; without a row: {', '.join(empty)}" if empty else "")
 
 
-def _behavior(_rows: Sequence[Row], _settings: Training) -> str:
+def _behavior(_rows: pd.DataFrame, _settings: Training) -> str:
     for test in PROBLEM.behavior_tests:
         rows = _requests("behavior_tests", list(test.rows()))
         if not can_fail(test, PROBLEM.prediction_range, len(rows)):

@@ -1,15 +1,16 @@
 """One training: from the gathered rows to a fitted model and its error on days it has not seen."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+import pandas as pd
 from sklearn.pipeline import Pipeline
 
-from bike_demand.core.current import CADENCE, LABEL, PROBLEM, Row, targets, time_of
+from bike_demand.core.current import CADENCE, LABEL, PROBLEM, TIME, targets
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import Training
 from bike_demand.data.features import to_matrix
+from bike_demand.data.frames import columns_of, period
 from bike_demand.training.model import fit, predict
 
 
@@ -26,16 +27,16 @@ class Trained:
     mae: float
 
 
-def train(rows: Sequence[Row], settings: Training) -> Trained:
+def train(rows: pd.DataFrame, settings: Training) -> Trained:
     """Fit the recipe to all rows, and once more without the last days to see how it does on these.
 
     Raises UserError where there are too few rows, or the target is 0 in all of them.
     """
-    if not rows:
+    if rows.empty:
         raise UserError("no rows before --as-of were gathered; give a later one, or run ingest again")
-    begin = time_of(rows[-1]) - timedelta(days=settings.holdout_days) + CADENCE
-    past = [row for row in rows if time_of(row) < begin]
-    held_out = rows[len(past) :]
+    begin = period(rows)[1] - timedelta(days=settings.holdout_days) + CADENCE
+    is_past = rows[TIME] < begin
+    past, held_out = rows[is_past], rows[~is_past]
     if len(past) < settings.min_rows:
         raise UserError(
             f"{len(past)} rows to learn from besides the last {settings.holdout_days} days, too few: gather"
@@ -44,5 +45,6 @@ def train(rows: Sequence[Row], settings: Training) -> Trained:
     if not targets(past).any():
         raise UserError(f"what is learned of `{LABEL}` is 0 in all of the gathered rows; look into the feed")
     holdout = fit(past, settings.params, settings.half_life_days)
-    mae = float(PROBLEM.loss.of(predict(holdout, to_matrix(held_out)), targets(held_out)).mean())
+    unseen = predict(holdout, to_matrix(columns_of(held_out)))
+    mae = float(PROBLEM.loss.of(unseen, targets(held_out)).mean())
     return Trained(fit(rows, settings.params, settings.half_life_days), holdout, len(held_out), mae)

@@ -5,11 +5,10 @@ It is the module that BIKE_PROBLEM names, else `problem` in params.yaml, else th
 
 import importlib
 import os
-from collections.abc import Sequence
 from datetime import timedelta
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
@@ -18,6 +17,9 @@ from pydantic import ConfigDict, create_model
 from bike_demand.core.configuration import PREFIX
 from bike_demand.core.errors import UserError
 from bike_demand.core.problem import Floats, Problem
+
+if TYPE_CHECKING:  # the service has no pandas
+    import pandas as pd
 
 VARIABLE = f"{PREFIX}PROBLEM"
 DEFAULT = "bike_demand.problem"
@@ -93,10 +95,9 @@ def target_of(label: float) -> float:
     return float(PROBLEM.target(label))
 
 
-def targets(rows: Sequence[Row]) -> Floats:
+def targets(rows: "pd.DataFrame") -> Floats:
     """What is to be predicted for these rows, shape [rows]."""
-    labels = np.array([label_of(row) for row in rows], dtype=np.float64)
-    return np.asarray(PROBLEM.target(labels), dtype=np.float64)
+    return np.asarray(PROBLEM.target(rows[LABEL].to_numpy(np.float64)), dtype=np.float64)
 
 
 def rounded(error: float) -> str:

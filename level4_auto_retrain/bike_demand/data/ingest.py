@@ -5,21 +5,26 @@ nothing.
 """
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pandas as pd
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from bike_demand.core.current import Row, time_of
+from bike_demand.core.current import TIME, Row
 from bike_demand.core.errors import UserError
 from bike_demand.core.files import write_atomically
-from bike_demand.data.month import first_moment, next_month, parse_month
+from bike_demand.data.frames import concat, to_parquet
+from bike_demand.data.month import first_moment, next_month
 from bike_demand.data.source import Published, Source
-from bike_demand.data.store import gathered_months
+from bike_demand.data.store import gathered_months, month_file
 
 RECORD = "sources.json"
+# What rows were checked by: where it changes, all months are read again.
+DEFINITION = hashlib.sha256(json.dumps(Row.model_json_schema(), sort_keys=True).encode()).hexdigest()
 
 
 class _Taken(BaseModel):
@@ -30,11 +35,11 @@ class _Taken(BaseModel):
     address: str
     token: str | None
     until: datetime | None  # rows from here on were left out
-    sha256: str  # of the gathered file
-    size: int
+    sha256: str  # of the published file
+    size: int  # of the gathered file
 
 
-_Record = TypeAdapter(dict[str, _Taken])
+_Record = TypeAdapter(dict[str, dict[str, _Taken]])  # by DEFINITION and month
 
 
 @dataclass(frozen=True)
@@ -74,79 +79,77 @@ def ingest(
     for each in progress(wanted):
         until = as_of if as_of is not None and as_of < first_moment(next_month(each.month)) else None
         known = record.get(each.month)
-        if known is not None and _is_current(known, each, until, folder):
+        if known and not _is_there(known, each.month, folder):
+            known = None
+        place = (each.address, each.token, until)
+        if known and each.token is not None and place == (known.address, known.token, known.until):
             taken[each.month] = known
             continue
-        content = _fetch(source, each, until, latest, known)
-        if not content:
+        name = source.describe(each.name)
+        if first_moment(each.month) > latest:
+            raise UserError(f"{name}: this month is in the future; nothing was gathered")
+        content = source.fetch(each)
+        digest = hashlib.sha256(content).hexdigest()
+        if known and (known.sha256, known.until) == (digest, until):
+            taken[each.month] = known.model_copy(update={"address": each.address, "token": each.token})
+            continue  # touched, but the same: no need to check it again
+        rows = _checked(content, each.month, name, latest)
+        if until is not None:
+            rows = rows[rows[TIME] < until]
+        if rows.empty:
             continue
+        changed[each.month] = to_parquet(rows)
+        size = len(changed[each.month])
         taken[each.month] = _Taken(
-            address=each.address, token=each.token, until=until, sha256=_digest(content), size=len(content)
+            address=each.address, token=each.token, until=until, sha256=digest, size=size
         )
-        if known is None or known.sha256 != _digest(content) or not _is_there(known, each.month, folder):
-            changed[each.month] = content
     if not taken:
         raise UserError(f"{source.address}: no row before --as-of; give a later one")
+    return _put_in_place(folder, changed, taken, record)
+
+
+def newest_rows(source: Source, first_month: str) -> pd.DataFrame:
+    """The rows of the two newest published months, without gathering them. Raises UserError like `ingest`."""
+    from bike_demand.data.table import read_published
+
+    return concat(
+        read_published(source.fetch(each), each.month, source.describe(each.name))
+        for each in source.months(first_month)[-2:]
+    )
+
+
+def _put_in_place(
+    folder: Path, changed: dict[str, bytes], taken: dict[str, _Taken], record: dict[str, _Taken]
+) -> Gathered:
     # Months first, the record last: after a kill in between, a month is at most read once more.
     for month, content in changed.items():
-        write_atomically(folder / f"{month}.csv", content)
+        write_atomically(month_file(folder, month), content)
     removed = [month for month in gathered_months(folder) if month not in taken]
     for month in removed:
-        (folder / f"{month}.csv").unlink()
+        month_file(folder, month).unlink()
     if taken != record:
-        write_atomically(folder / RECORD, _Record.dump_json(taken, indent=1) + b"\n")
+        write_atomically(folder / RECORD, _Record.dump_json({DEFINITION: taken}, indent=1) + b"\n")
     return Gathered(list(taken), list(changed), removed)
 
 
-def newest_rows(source: Source, first_month: str) -> list[Row]:
-    """The rows of the two newest published months, without gathering them. Raises UserError like `ingest`."""
-    rows: list[Row] = []
-    for each in source.months(first_month)[-2:]:
-        rows += parse_month(source.fetch(each), each.month, source.describe(each.month))
-    return rows
+def _checked(content: bytes, month: str, name: str, latest: datetime) -> pd.DataFrame:
+    """The month's rows. Raises UserError where anything in it is wrong."""
+    from bike_demand.data.table import read_published  # only here, as to import pandera takes a second
 
-
-def _fetch(
-    source: Source, published: Published, until: datetime | None, latest: datetime, known: _Taken | None
-) -> bytes:
-    """The month's file without the rows from `until` on; nothing if none is left.
-
-    Raises UserError where anything in it is wrong, or it cannot be reached.
-    """
-    name = source.describe(published.month)
-    if first_moment(published.month) > latest:
-        raise UserError(f"{name}: this month is in the future; nothing was gathered")
-    content = source.fetch(published)
-    if until is None and known is not None and known.sha256 == _digest(content):
-        return content  # touched, but the same: no need to check it again
     try:
-        rows = parse_month(content, published.month, name, latest)
+        return read_published(content, month, name, latest)
     except UserError as error:
         raise UserError(f"{error}; nothing was gathered, have the feed corrected") from None
-    if until is None:
-        return content
-    before = sum(time_of(row) < until for row in rows)
-    return b"".join(content.splitlines(keepends=True)[: 1 + before]) if before else b""
-
-
-def _is_current(known: _Taken, published: Published, until: datetime | None, folder: Path) -> bool:
-    if published.token is None or (known.address, known.token) != (published.address, published.token):
-        return False
-    return known.until == until and _is_there(known, published.month, folder)
 
 
 def _is_there(known: _Taken, month: str, folder: Path) -> bool:
-    file = folder / f"{month}.csv"
+    file = month_file(folder, month)
     return file.exists() and file.stat().st_size == known.size
 
 
 def _read_record(folder: Path) -> dict[str, _Taken]:
     """What was taken before. It only saves work: one that cannot be read is as good as none."""
     try:
-        return _Record.validate_json((folder / RECORD).read_bytes())
+        return _Record.validate_json((folder / RECORD).read_bytes()).get(DEFINITION, {})
     except (FileNotFoundError, ValidationError):
         return {}
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

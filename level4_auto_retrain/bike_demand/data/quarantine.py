@@ -4,22 +4,23 @@ The file lies beside the data, as a further output of the stage that gathers the
 reproduced leaves out the same rows, whatever is known by then.
 """
 
-import csv
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bike_demand.core.current import TIME, Row, time_of
+from bike_demand.core.current import TIME
 from bike_demand.core.errors import UserError
 from bike_demand.core.files import write_atomically
 from bike_demand.core.settings import DATA, QUARANTINE, QualityRules, Settings
+from bike_demand.data.frames import period, to_parquet
 from bike_demand.data.label_check import check_gathered
+from bike_demand.data.month import iso
 from bike_demand.data.quality import Violation, require_fit
 from bike_demand.data.regression_cases import BadDataCase, unrecognised
-from bike_demand.data.store import gathered_months, read_rows
-from bike_demand.data.table import iso
+from bike_demand.data.store import gathered_months, month_file, read_month, read_rows
 
 GAPS = "gaps"  # the rule about rows that are not there: all others are about bad ones
 
@@ -54,7 +55,7 @@ class Quarantine(BaseModel):
 
 
 def quarantine_of(
-    rows: Sequence[Row],
+    rows: pd.DataFrame,
     known: Mapping[datetime, float],
     cases: Sequence[BadDataCase],
     rules: QualityRules,
@@ -66,32 +67,27 @@ def quarantine_of(
     return Quarantine(violations=tuple(check_gathered(rows, known, rules)), cases=tuple(cases))
 
 
-def good(rows: Sequence[Row], quarantine: Quarantine) -> list[Row]:
+def good(rows: pd.DataFrame, quarantine: Quarantine) -> pd.DataFrame:
     """The rows that may be learned from."""
-    bad = quarantine.left_out
-    return [row for row in rows if time_of(row) not in bad]
+    return rows[~rows[TIME].isin(list(quarantine.left_out))]
 
 
-def training_rows(folder: Path = DATA, file: Path = QUARANTINE) -> list[Row]:
+def training_rows(folder: Path = DATA, file: Path = QUARANTINE) -> pd.DataFrame:
     """The gathered rows that may be learned from. Raises UserError where nothing was gathered."""
     return good(read_rows(folder), read(file))
 
 
 def strike(folder: Path, file: Path) -> None:
-    """Remove the lines of the rows in quarantine from the files of the gathered months."""
-    bad = read(file).left_out
-    for month in gathered_months(folder) if bad else ():
-        path = folder / f"{month}.csv"
-        header, *lines = path.read_text(encoding="utf-8-sig").splitlines(keepends=True)
-        position = next(csv.reader([header])).index(TIME)
-        times = [datetime.fromisoformat(record[position]) for record in csv.reader(lines)]
-        kept = [line for line, moment in zip(lines, times, strict=True) if moment not in bad]
-        write_atomically(path, "".join([header, *kept]).encode())
+    """Remove the rows in quarantine from the files of the gathered months."""
+    quarantine = read(file)
+    for month in gathered_months(folder) if quarantine.left_out else ():
+        kept = good(read_month(folder, month), quarantine)
+        write_atomically(month_file(folder, month), to_parquet(kept))
 
 
 def fit_rows(
-    rows: Sequence[Row], quarantine: Quarantine, settings: Settings, as_of: datetime | None
-) -> list[Row]:
+    rows: pd.DataFrame, quarantine: Quarantine, settings: Settings, as_of: datetime | None
+) -> pd.DataFrame:
     """The rows (ascending, at least one) that may be learned from, if they are fit for training by `as_of`.
 
     Bad rows are left out; what cannot be left out, a gap that goes on or a stale feed, stops the training.
@@ -101,7 +97,7 @@ def fit_rows(
     gaps = [each for each in quarantine.violations if each.rule == GAPS and each.ongoing]
     require_fit(rows, gaps, settings, as_of)
     rest = good(rows, quarantine)
-    if not rest:
+    if rest.empty:
         raise UserError("not one of the gathered rows is good; look into state/quarantine.json and the feed")
     return rest
 
@@ -118,11 +114,12 @@ def refuse_forgotten(quarantine: Quarantine, rules: QualityRules) -> None:
             )
 
 
-def holdout_days(rows: Sequence[Row], quarantine: Quarantine, days: int) -> int:
+def holdout_days(rows: pd.DataFrame, quarantine: Quarantine, days: int) -> int:
     """How many days before the last row hold `days` days that are not left out: so many are held out."""
     bad = {moment.date() for moment in quarantine.left_out | quarantine.lost}
-    last, found, back = time_of(rows[-1]).date(), 0, 0
-    while found < days and last - timedelta(days=back) >= time_of(rows[0]).date():
+    first, last = (moment.date() for moment in period(rows))
+    found = back = 0
+    while found < days and last - timedelta(days=back) >= first:
         found += last - timedelta(days=back) not in bad
         back += 1
     return max(back, days)

@@ -1,15 +1,18 @@
 """Regression cases: bad data of an incident, kept small, which later rules still have to recognise."""
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 
+import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from bike_demand.core.current import LABEL, ROWS_A_DAY, Inputs, Row, label_of, time_of
+from bike_demand.core.current import LABEL, ROWS_A_DAY, TIME, Inputs
 from bike_demand.core.settings import QualityRules
+from bike_demand.data.frames import concat, moments, to_frame, to_records
 from bike_demand.data.label_check import check_gathered
 from bike_demand.data.quality import DAY, LEVEL_DAYS, Violation, inputs
 
+NO_TIME = timedelta()
 BAD = GOOD = 2 * ROWS_A_DAY  # so many rows of each are kept
 # Good ones before, where a rule has to know more.
 LEADING = {"level": (LEVEL_DAYS // 2 + 1) * ROWS_A_DAY}
@@ -35,7 +38,7 @@ class BadDataCase(BaseModel):
 def make_case(
     incident: int,
     violation: Violation,
-    rows: Sequence[Inputs],
+    rows: pd.DataFrame,
     known: Mapping[datetime, float],
     rules: QualityRules,
 ) -> BadDataCase | None:
@@ -44,22 +47,16 @@ def make_case(
     None where there is nothing to keep: these few are not recognised without the others, or no row was bad.
     """
     bad = violation.times[:BAD]
-    before = [row for row in rows if time_of(row) < bad[0]]
-    kept = [
-        *before[-LEADING.get(violation.rule, GOOD) :],
-        *(row for row in rows if bad[0] <= time_of(row) <= bad[-1]),
-    ]
-    if violation.rule == "gaps":  # it shows by what came after it
-        kept += [row for row in rows if bad[-1] < time_of(row) <= bad[-1] + DAY]
-    times = {time_of(row) for row in kept} | set(bad)
+    before = rows[rows[TIME] < bad[0]][-LEADING.get(violation.rule, GOOD) :]
+    until = bad[-1] + (DAY if violation.rule == "gaps" else NO_TIME)  # gaps show by what came after them
+    kept = concat((before, rows[(rows[TIME] >= bad[0]) & (rows[TIME] <= until)]))
+    times = {*moments(kept), *bad}
     case = BadDataCase(
         incident=incident,
         check=violation.rule,
         subject=violation.subject,
-        rows=tuple(
-            Inputs.model_construct(**{n: getattr(row, n) for n in Inputs.model_fields}) for row in kept
-        ),
-        labels={time_of(row): label_of(row) for row in kept if isinstance(row, Row)},
+        rows=tuple(Inputs.model_construct(**each) for each in to_records(kept)),
+        labels=dict(zip(moments(kept), kept[LABEL].tolist(), strict=True)) if LABEL in kept else {},
         known={moment: label for moment, label in known.items() if moment in times},
         must=bad,
     )
@@ -74,12 +71,7 @@ def unrecognised(case: BadDataCase, rules: QualityRules) -> int:
 
 def _recognised(case: BadDataCase, rules: QualityRules) -> set[datetime]:
     """The rows of a case that any rule on its subject finds."""
-    rows = [
-        Row.model_construct(
-            **{name: getattr(row, name) for name in Inputs.model_fields},
-            **{LABEL: case.labels.get(time_of(row), 0)},
-        )
-        for row in case.rows
-    ]
+    rows = to_frame(case.rows)
+    rows[LABEL] = [case.labels.get(moment, 0) for moment in moments(rows)]
     found = check_gathered(rows, case.known, rules) if case.labels else inputs(rows, rules)
     return {moment for each in found if each.subject == case.subject for moment in each.times}

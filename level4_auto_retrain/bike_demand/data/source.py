@@ -15,7 +15,8 @@ from bike_demand.data.month import first_moment, next_month
 T = TypeVar("T")
 
 PROBES = 3  # months without a file after which a search of an unlisted server ends
-_MONTH_FILE = re.compile(r"(?:^|/)(\d{4}-\d{2})\.csv$")
+FORMATS = (".csv", ".csv.gz", ".parquet")
+_MONTH_FILE = re.compile(r"(?:^|/)(\d{4}-\d{2})(\.csv|\.csv\.gz|\.parquet)$")
 # What the different file systems tell of a file that changes when its content does.
 _MARKS = ("ETag", "Content-MD5", "Digest", "Last-Modified", "LastModified", "mtime", "ino")
 
@@ -29,6 +30,7 @@ class Published:
     """A month as published. `token` changes when the content does; None where the source tells nothing."""
 
     month: str
+    name: str  # of the file
     address: str
     size: int | None
     token: str | None
@@ -61,8 +63,8 @@ class Source:
         answers.
         """
         names = self._attempt(self._list)
-        found = sorted({match[1] for name in names if (match := _MONTH_FILE.search(name))})
-        published = [self._look_up(month) for month in found] if found or not self._is_web else None
+        found = sorted({match.groups() for name in names if (match := _MONTH_FILE.search(name))})
+        published = [self._look_up(*each) for each in found] if found or not self._is_web else None
         if published is None:
             published = self._search(first_month)
         months = [each.month for each in published if each is not None]
@@ -70,10 +72,12 @@ class Source:
             hint = f", looked from {first_month} (first_month in params.yaml) on" if self._is_web else ""
             raise UserError(f"{self.address}: no months like 2011-01.csv there{hint}; check the address")
         for month, following in itertools.pairwise(months):
+            if month == following:
+                raise UserError(f"{self.address}: {month} is there in two formats; publish one of them")
             if next_month(month) != following:
                 raise UserError(
-                    f"{self.address}: {next_month(month)}.csv is missing between {month}.csv and"
-                    f" {following}.csv; have it published"
+                    f"{self.address}: {next_month(month)} is missing between {month} and {following}; have it"
+                    " published"
                 )
         return [each for each in published if each is not None]
 
@@ -91,11 +95,11 @@ class Source:
         try:
             return self._attempt(whole)
         except FileNotFoundError:
-            raise UserError(f"{self.describe(published.month)}: listed but not there; try again") from None
+            raise UserError(f"{self.describe(published.name)}: listed but not there; try again") from None
 
-    def describe(self, month: str) -> str:
-        """How messages call a month's file."""
-        return f"{self.address.rstrip('/')}/{month}.csv"
+    def describe(self, name: str) -> str:
+        """How messages call a file."""
+        return f"{self.address.rstrip('/')}/{name}"
 
     def _list(self) -> list[str]:
         try:
@@ -111,12 +115,13 @@ class Source:
                 return []  # listing is forbidden, the files may not be
             raise _PassingError from error
 
-    def _look_up(self, month: str) -> Published | None:
+    def _look_up(self, month: str, suffix: str) -> Published | None:
+        name = month + suffix
         try:
             first_moment(month)
         except ValueError:
-            raise UserError(f"{self.describe(month)}: there is no month {month}") from None
-        address = f"{self._root.rstrip('/')}/{month}.csv"
+            raise UserError(f"{self.describe(name)}: there is no month {month}") from None
+        address = f"{self._root.rstrip('/')}/{name}"
 
         def look() -> dict[str, Any] | None:
             try:
@@ -134,13 +139,15 @@ class Source:
         marks = [f"{mark}={info[mark]}" for mark in _MARKS if info.get(mark)]
         size = info.get("size")
         token = f"{'; '.join(marks)}; size={size}" if marks else None
-        return Published(month, address, size, token)
+        return Published(month, name, address, size, token)
 
     def _search(self, first_month: str) -> list[Published | None]:
         found: list[Published | None] = []
-        month, missing = first_month, 0
+        month, missing, formats = first_month, 0, list(FORMATS)
         while missing < PROBES:
-            published = self._look_up(month)
+            published = next(filter(None, (self._look_up(month, each) for each in formats)), None)
+            if published is not None and len(formats) > 1:  # the others will be in the same format
+                formats = [published.name.removeprefix(month)]
             missing = 0 if published else missing + 1
             found.append(published)
             month = next_month(month)

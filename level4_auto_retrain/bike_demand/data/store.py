@@ -1,19 +1,37 @@
 """Reads the gathered months."""
 
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
-from bike_demand.core.current import Row, time_of
+import pandas as pd
+
+from bike_demand.core.current import TIME
 from bike_demand.core.errors import UserError
-from bike_demand.data.month import first_moment, next_month, parse_month
+from bike_demand.data.frames import concat, from_parquet
+from bike_demand.data.month import first_moment, next_month
+
+
+def month_file(folder: Path, month: str) -> Path:
+    """Where the rows of a gathered month are."""
+    return folder / f"{month}.parquet"
 
 
 def gathered_months(folder: Path) -> list[str]:
     """The months that lie in the folder, ascending."""
-    return sorted(path.stem for path in folder.glob("[0-9][0-9][0-9][0-9]-[01][0-9].csv"))
+    return sorted(path.stem for path in folder.glob("[0-9][0-9][0-9][0-9]-[01][0-9].parquet"))
 
 
-def read_rows(folder: Path, as_of: datetime | None = None) -> list[Row]:
+def read_month(folder: Path, month: str) -> pd.DataFrame:
+    """The rows of a gathered month. Raises UserError where somebody spoilt the file since."""
+    path = month_file(folder, month)
+    rows = from_parquet(path.read_bytes())
+    if rows is None:
+        raise UserError(f"{path}: not rows as they were gathered; delete it and run ingest again")
+    return rows
+
+
+def read_rows(folder: Path, as_of: datetime | None = None) -> pd.DataFrame:
     """All gathered rows before `as_of` (none: all), ascending.
 
     Raises UserError where nothing was gathered, a month is missing, or somebody spoilt a file since.
@@ -21,14 +39,9 @@ def read_rows(folder: Path, as_of: datetime | None = None) -> list[Row]:
     months = gathered_months(folder)
     if not months:
         raise UserError(f"{folder}: no data gathered yet; run `python -m bike_demand ingest` first")
-    rows: list[Row] = []
-    for number, month in enumerate(months):
-        if number and next_month(months[number - 1]) != month:
-            raise UserError(f"{folder}: {next_month(months[number - 1])}.csv is missing; run ingest again")
-        if as_of is not None and first_moment(month) >= as_of:
-            break
-        path = folder / f"{month}.csv"
-        rows += parse_month(path.read_bytes(), month, str(path))
-    if as_of is not None:
-        rows = [row for row in rows if time_of(row) < as_of]
-    return rows
+    for month, following in pairwise(months):
+        if next_month(month) != following:
+            raise UserError(f"{month_file(folder, next_month(month))} is missing; run ingest again")
+    before = [month for month in months if as_of is None or first_moment(month) < as_of]
+    rows = concat(read_month(folder, month) for month in before or months[:1])
+    return rows if as_of is None else rows[rows[TIME] < as_of]

@@ -1,52 +1,151 @@
-"""CSV text into validated rows; every complaint names the file, the line and the column."""
+"""Published files into validated frames; every violation is reported, with its row and column.
 
+All cells are read as text, then converted column by column. What columns have to keep is a pandera schema,
+made from the fields of the problem. What its Pydantic models require of whole rows is checked last.
+"""
+
+import codecs
 import csv
-from collections.abc import Iterator
+import gzip
+import io
+import re
+import zlib
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+import pyarrow
+from pyarrow import parquet
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from bike_demand.core.current import TIME, Row
 from bike_demand.core.errors import UserError
+from bike_demand.core.problem import InputField, Kind, fields_of
+from bike_demand.data.frames import to_records, typed
+from bike_demand.data.month import first_moment, next_month
 
-Row = TypeVar("Row", bound=BaseModel)
+REPORTED = 10  # violations of a file that are printed
+LARGEST = 2**53  # up to which float64 holds every integer
+_NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
+_TIME = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?)?"
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+_EXAMPLES = {"time": "2011-01-31T17:00:00", "boolean": "true or false", "category": "1", "integer": "1234"}
+_COMMAS = "use a decimal point and no thousands separator, like 1234.5"
+# What cells with a common mistake look like, what it is, and what to do.
+_HINTS = {
+    rf"{_TIME} ?(Z|[+-]\d\d:?\d\d)": "it has a zone offset, but times are local here: leave it out",
+    r"\d{9,19}(\.\d+)?": f"it is an epoch: write times like {_EXAMPLES['time']}",
+    r"[+-]?\d{1,3}([,.'\u2019\s]\d{3})+([.,]\d+)?": f"it has a thousands separator: {_COMMAS}",
+    r"[+-]?\d+,\d+": f"it has a decimal comma: {_COMMAS}",
+}
 
 
-def parse_csv(
-    content: bytes, name: str, row_type: type[Row], ignored: tuple[str, ...] = ()
-) -> Iterator[tuple[int, Row]]:
-    """Line number and validated row, for each line after the header.
+# By row and column, which is empty where it is about the whole row.
+_Violations = dict[tuple[Any, str], str]
 
-    The columns are the fields of `row_type`, in any order; those in `ignored` may be there and are not looked
-    at. `name` is what the messages call the file. Raises UserError at the first thing that is wrong.
+
+def read_table(
+    content: bytes,
+    name: str,
+    model: type[BaseModel] = Row,
+    ignored: Sequence[str] = (),
+    checks: Mapping[str, Sequence[pa.Check]] | None = None,
+) -> pd.DataFrame:
+    """The rows of a file: CSV, which may be compressed by gzip, or Parquet where its `name` ends so.
+
+    Its columns are the fields of `model`, in any order; those in `ignored` may be there and are not looked
+    at. `checks` are further ones of columns. Raises UserError with all violations, each with its line (of
+    Parquet: row) and column.
     """
-    if not content:
-        raise UserError(f"{name}: the file is empty, not even a header")
+    fields = fields_of(model)
+    is_parquet = name.endswith(".parquet")
+    found: _Violations = {}
+    cells = _parquet_cells(content, name) if is_parquet else _csv_cells(content, name, len(fields), found)
+    _check_header(list(cells.columns), name, fields, ignored)
+    if cells.empty and not found:
+        raise UserError(f"{name}: a header, but no rows")
+    frame = pd.DataFrame({each: _converted(cells[each], field.kind) for each, field in fields.items()})
+    _check_columns(cells, frame, fields, checks or {}, found)
+    _check_rows(frame.drop(index=[row for row, _ in found], errors="ignore"), model, found)
+    if found:
+        raise UserError(_report(name, "row" if is_parquet else "line", found))
+    return typed(frame, model)
+
+
+def read_published(content: bytes, month: str, name: str, latest: datetime | None = None) -> pd.DataFrame:
+    """The rows of a month of the feed, ascending and without duplicates.
+
+    No row may lie after `latest` (none: not checked). Raises UserError with all violations.
+    """
+    begin, end = first_moment(month), first_moment(next_month(month))
+
+    def rises(times: "pd.Series[Any]") -> "pd.Series[Any]":
+        inside = times.where(times.between(begin, end, inclusive="left"))
+        return ~(inside < inside.shift())
+
+    checks = [
+        pa.Check.in_range(begin, end, include_max=False, error=f"is not in {month}"),
+        pa.Check(lambda times: times != times.shift(), error="stands there twice"),
+        pa.Check(rises, error="is out of order"),
+    ]
+    if latest is not None:
+        checks.append(pa.Check.le(latest, error="is in the future"))
+    return read_table(content, name, checks={TIME: checks})
+
+
+def _csv_cells(content: bytes, name: str, wanted: int, found: _Violations) -> pd.DataFrame:
+    reader = csv.reader(io.StringIO(_decoded(content, name).rstrip(), newline=""), skipinitialspace=True)
     try:
-        text = content.decode("utf-8-sig")
+        records = [(reader.line_num, [cell.strip() for cell in record]) for record in reader]
+    except csv.Error as error:
+        raise UserError(f"{name}, line {reader.line_num}: not CSV: {error}") from None
+    (_, header), *rows = records
+    if len(header) == 1 < wanted and (separators := set(";\t|") & set(header[0])):
+        raise UserError(f"{name}, line 1: the separator is {min(separators)!r}; separate columns by commas")
+    for line, record in rows:
+        if len(record) != len(header):
+            is_short = len(record) < len(header)
+            why = "the line cut off, or a quote left open" if is_short else "a decimal comma in it"
+            found[line, ""] = f"{len(record)} values instead of {len(header)}; is {why}?"
+    whole = {line: record for line, record in rows if (line, "") not in found}
+    return pd.DataFrame(list(whole.values()), index=list(whole), columns=header, dtype="str")
+
+
+def _decoded(content: bytes, name: str) -> str:
+    if content.startswith(b"\x1f\x8b"):
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error):
+            raise UserError(f"{name}: its compression is damaged or cut off; publish it again") from None
+    if not content.strip():
+        raise UserError(f"{name}: the file is empty, not even a header")
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:100]:
+        raise UserError(f"{name}, line 1: not UTF-8 but UTF-16 text, or none at all; save it as UTF-8")
+    try:
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        raise UserError(f"{name}, line {line}: not UTF-8 text") from None
-    lines = text.split("\n")
-    if lines[-1]:
-        raise UserError(f"{name}, line {len(lines)}: no line end, so the file was probably cut off here")
-    records = csv.reader(lines[:-1], strict=True)
+        raise UserError(
+            f"{name}, line {line}: not UTF-8 text but maybe Latin-1 (Windows-1252); save it as UTF-8"
+        ) from None
+
+
+def _parquet_cells(content: bytes, name: str) -> pd.DataFrame:
     try:
-        header = next(records)
-        _check_header(header, name, row_type, ignored)
-        optional = {key for key, field in row_type.model_fields.items() if not field.is_required()}
-        found = False
-        for record in records:
-            found = True
-            yield records.line_num, _row(record, header, optional, ignored, row_type, name, records.line_num)
-    except csv.Error as error:
-        raise UserError(f"{name}, line {records.line_num}: not CSV: {error}") from None
-    if not found:
-        raise UserError(f"{name}: a header, but no rows")
+        table = parquet.read_table(io.BytesIO(content))
+        text = table.cast(pyarrow.schema([(each, pyarrow.string()) for each in table.column_names]))
+    except (pyarrow.ArrowException, OSError):
+        raise UserError(f"{name}: not Parquet with plain values, or damaged; publish it again") from None
+    cells: pd.DataFrame = text.to_pandas().fillna("")
+    return cells.set_axis(range(1, len(cells) + 1))
 
 
-def _check_header(header: list[str], name: str, row_type: type[Row], ignored: tuple[str, ...]) -> None:
-    fields = list(row_type.model_fields)
+def _check_header(
+    header: Sequence[str], name: str, fields: Mapping[str, InputField], ignored: Sequence[str]
+) -> None:
     if missing := [field for field in fields if field not in header]:
         raise UserError(f"{name}, line 1: column {missing[0]} is missing (needed: {','.join(fields)})")
     if unknown := [column for column in header if column not in fields and column not in ignored]:
@@ -55,41 +154,70 @@ def _check_header(header: list[str], name: str, row_type: type[Row], ignored: tu
         raise UserError(f"{name}, line 1: a column stands there twice")
 
 
-def _row(
-    record: list[str],
-    header: list[str],
-    optional: set[str],
-    ignored: tuple[str, ...],
-    row_type: type[Row],
-    name: str,
-    line: int,
-) -> Row:
-    if len(record) != len(header):
-        raise UserError(
-            f"{name}, line {line}: {len(record)} values instead of {len(header)}; is the line cut off?"
-        )
-    values = {
-        column: value
-        for column, value in zip(header, record, strict=True)
-        if column not in ignored and (value or column not in optional)
-    }
-    for column, value in values.items():  # Python, and so Pydantic, reads 1_000 as a number
-        if "_" in value:
-            raise UserError(f"{name}, line {line}, column {column}: {_short(value)} is no number and no time")
+def _converted(text: "pd.Series[str]", kind: Kind) -> "pd.Series[Any]":
+    """The values of cells; missing where a cell is empty or cannot be read."""
+    if kind == "text":
+        return text.where(text != "")
+    if kind == "boolean":
+        return text.str.lower().map(_BOOLEANS)
+    readable = text.where(text.str.fullmatch(_TIME if kind == "time" else _NUMBER))
+    if kind == "time":
+        return pd.to_datetime(readable, format="ISO8601", errors="coerce").astype("datetime64[us]")
+    numbers = readable.astype("float64")
+    if kind == "number":
+        return numbers.where(np.isfinite(numbers))
+    return numbers.where((numbers % 1 == 0) & (numbers.abs() < LARGEST))
+
+
+def _check_columns(
+    cells: pd.DataFrame,
+    frame: pd.DataFrame,
+    fields: Mapping[str, InputField],
+    checks: Mapping[str, Sequence[pa.Check]],
+    found: _Violations,
+) -> None:
+    """What cannot be read, and what the schema refuses in other cells."""
+    columns = {}
+    for name, field in fields.items():
+        missing = cells[name][frame[name].isna()]
+        for row, text in missing[missing != ""].astype(object).items():
+            hints = (hint for pattern, hint in _HINTS.items() if re.fullmatch(pattern, str(text)))
+            example = f"write it like {_EXAMPLES.get(field.kind, '1234.5')}"
+            found[row, name] = f"{_short(str(text))} is no {field.kind}; {next(hints, example)}"
+        low, high = field.valid
+        valid = pa.Check.in_range(low, high, error=f"is not within {low:g} to {high:g}")
+        own = [valid] if np.isfinite(field.valid).any() else []
+        columns[name] = pa.Column(checks=[*own, *checks.get(name, ())], nullable=field.nullable)
     try:
-        return row_type.model_validate_strings(values, strict=True)
+        pa.DataFrameSchema(columns).validate(frame, lazy=True)
+    except pa.errors.SchemaErrors as errors:
+        for case in errors.failure_cases.itertuples():
+            message = f"{_short(str(cells.at[case.index, case.column]))} {case.check}"
+            is_missing = case.check == "not_nullable"
+            found.setdefault((case.index, case.column), "a value is missing" if is_missing else message)
+
+
+def _check_rows(frame: pd.DataFrame, model: type[BaseModel], found: _Violations) -> None:
+    try:
+        TypeAdapter(list[model]).validate_python(to_records(frame, model))  # type: ignore[valid-type]
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = f", column {first['loc'][0]}" if first["loc"] else ""
-        given = f" (it is {_short(values[str(first['loc'][0])])})" if first["loc"] else ""
-        message = first["msg"].removeprefix("Value error, ")
-        raise UserError(f"{name}, line {line}{where}: {message}{given}") from None
+        for each in error.errors(include_url=False):
+            at, *column = each["loc"]
+            message = each["msg"].removeprefix("Value error, ")
+            message += f" (it is {each['input']})" if column else ""
+            found[frame.index[int(at)], str(column[0]) if column else ""] = message
+
+
+def _report(name: str, unit: str, found: _Violations) -> str:
+    lines = [
+        f"{unit} {row}{f', column {column}' if column else ''}: {message}"
+        for (row, column), message in sorted(found.items())
+    ]
+    if len(lines) == 1:
+        return f"{name}, {lines[0]}"
+    more = [f"and {len(lines) - REPORTED} more"] if len(lines) > REPORTED else []
+    return "\n  ".join([f"{name}: {len(lines)} violations", *lines[:REPORTED], *more])
 
 
 def _short(value: str) -> str:
     return repr(value if len(value) <= 40 else f"{value[:37]}...")
-
-
-def iso(moment: datetime) -> str:
-    """A timestamp as the feed writes it: 2011-01-01T00:00:00."""
-    return moment.isoformat(timespec="seconds")

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from bike_demand.core.current import PROBLEM, Inputs, target_of
+from bike_demand.core.current import PROBLEM, target_of
 from bike_demand.core.errors import UserError
+from bike_demand.data.frames import to_frame
 from bike_demand.data.quality import FEED
 from bike_demand.data.regression_cases import make_case
 from bike_demand.loop.alerts import alert
@@ -164,12 +165,11 @@ def _keep_case(context: Context, incident: Incident, found: Sequence[SourcedViol
     # The feed is what is trained on, so it goes first.
     for each in sorted(violations, key=lambda each: each.source != FEED):
         since = each.violation.times[0] - timedelta(days=BEFORE_DAYS)
-        rows: Sequence[Inputs]
         if each.source == FEED:
             rows = gathered_rows(since, context.now)
         else:
             answers = history.answers(context.database, since, context.now)
-            rows = [one.asked for one in history.first_answers(answers)]
+            rows = to_frame([one.asked for one in history.first_answers(answers)])
         known = history.labels(context.database, since, context.now)
         case = make_case(incident.id, each.violation, rows, known, context.settings.quality)
         if case is not None:

@@ -6,7 +6,7 @@ Its import takes seconds, so it happens only when a report is due.
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,11 +14,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from bike_demand.core.current import FIELDS, PROBLEM, ROWS_A_DAY, Inputs, time_of
+from bike_demand.core.current import FIELDS, PROBLEM, ROWS_A_DAY
 from bike_demand.core.errors import UserError
+from bike_demand.core.problem import Floats
 from bike_demand.core.settings import EVIDENTLY, REPORTS, STATE, Drift
 from bike_demand.data.features import to_matrix
+from bike_demand.data.frames import columns_of, period
 from bike_demand.handoff import INPUT_NAME, OUTPUT_NAME, read_handoff
 from bike_demand.runtime import open_session
 from bike_demand.store.event_log import Signal
@@ -31,8 +34,6 @@ CATEGORIES = tuple(name for name, each in FIELDS.items() if each.kind in ("categ
 SHARES = 0.25  # the Jensen-Shannon distance from which on categories count as moved
 LEAST = 5 * ROWS_A_DAY  # rows on each side: most of a week
 SNAPSHOTS = "snapshots"  # where a workspace keeps those of a project
-
-Table = Mapping[str, Sequence[float | None]]
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,9 @@ def reference_window(tracking: Tracking, champion: Version, days: int) -> tuple[
 def report(
     tracking: Tracking,
     champion: Version,
-    current: Sequence[tuple[Inputs, float | None]],
-    reference: Sequence[Inputs],
+    current: pd.DataFrame,
+    predictions: Floats,
+    reference: pd.DataFrame,
     now: datetime,
     settings: Drift,
     page: bool,
@@ -106,60 +108,45 @@ def report(
     """
     if len(current) < LEAST or len(reference) < LEAST:
         return None
-    answers = _answers(tracking, champion, reference)
-    now_table = _table([row for row, _ in current], [answer for _, answer in current])
-    then_table = _table(reference, answers)
-    distances, moved = _compare(now_table, then_table, now, settings, page)
-    return Drifted(
-        now,
-        champion.number,
-        (time_of(current[0][0]), time_of(current[-1][0])),
-        (time_of(reference[0]), time_of(reference[-1])),
-        distances,
-        moved,
-    )
+    then = _table(reference, _predictions(tracking, champion, reference))
+    distances, moved = _compare(_table(current, predictions), then, now, settings, page)
+    return Drifted(now, champion.number, period(current), period(reference), distances, moved)
 
 
-def _answers(tracking: Tracking, champion: Version, rows: Sequence[Inputs]) -> list[float | None]:
+def _predictions(tracking: Tracking, champion: Version, rows: pd.DataFrame) -> Floats:
     with TemporaryDirectory() as scratch:
         try:
             handoff = read_handoff(tracking.fetch(champion.run_id, HANDOFF_ARTIFACT, Path(scratch)))
         except UserError:  # its files are gone; the inputs can be compared all the same
-            return [None] * len(rows)
+            return np.full(len(rows), np.nan)
     (said,) = open_session(handoff.model).run(
-        [OUTPUT_NAME], {INPUT_NAME: to_matrix(rows, handoff.card.names)}
+        [OUTPUT_NAME], {INPUT_NAME: to_matrix(columns_of(rows), handoff.card.names)}
     )
-    return [float(each) for each in np.asarray(said)[:, 0]]
+    return np.asarray(said[:, 0], dtype=np.float64)
 
 
-def _table(rows: Sequence[Inputs], answers: Sequence[float | None]) -> Table:
-    table = {
-        name: [getattr(row, name) for row in rows] for name in (*NUMBERS, *CATEGORIES) if name != "prediction"
-    }
-    return table | {"prediction": answers}
+def _table(rows: pd.DataFrame, predictions: Floats) -> pd.DataFrame:
+    names = [name for name in (*NUMBERS, *CATEGORIES) if name != "prediction"]
+    return rows[names].astype("float64").assign(prediction=predictions)
 
 
 def _compare(
-    current: Table, reference: Table, now: datetime, settings: Drift, page: bool
+    current: pd.DataFrame, reference: pd.DataFrame, now: datetime, settings: Drift, page: bool
 ) -> tuple[dict[str, float], tuple[str, ...]]:
     os.environ.setdefault("DO_NOT_TRACK", "true")
-    import pandas as pd
     from evidently import DataDefinition, Dataset, Report
     from evidently.metrics import ValueDrift
 
     def told(name: str) -> bool:
-        return all(sum(value is not None for value in table[name]) >= LEAST for table in (current, reference))
+        return bool(min(current[name].count(), reference[name].count()) >= LEAST)
 
-    numbers = [name for name in NUMBERS if told(name)]
     # The distance is in standard deviations of the reference, so there has to be one.
-    numbers = [name for name in numbers if len({value for value in reference[name] if value is not None}) > 1]
+    numbers = [name for name in NUMBERS if told(name) and reference[name].nunique() > 1]
     categories = [name for name in CATEGORIES if told(name)]
     definition = DataDefinition(numerical_columns=numbers, categorical_columns=categories)
 
-    def dataset(table: Table) -> Dataset:
-        frame = pd.DataFrame(
-            {name: pd.Series(list(table[name]), dtype="float64") for name in (*numbers, *categories)}
-        )
+    def dataset(table: pd.DataFrame) -> Dataset:
+        frame = table[[*numbers, *categories]].reset_index(drop=True)
         return Dataset.from_pandas(frame, data_definition=definition)
 
     metrics = [ValueDrift(column=name, method="wasserstein", threshold=settings.distance) for name in numbers]

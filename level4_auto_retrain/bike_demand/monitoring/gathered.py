@@ -4,43 +4,46 @@ A training goes by what was recognised when its data were gathered: `data.quaran
 """
 
 import json
-from collections.abc import Sequence
 from contextlib import closing
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 
-from bike_demand.core.current import CADENCE, Row, time_of
+import pandas as pd
+
+from bike_demand.core.current import CADENCE, TIME, Row
 from bike_demand.core.settings import DATA, Settings
-from bike_demand.data.month import first_moment, parse_month
+from bike_demand.data.frames import concat, period, to_frame
+from bike_demand.data.month import first_moment
 from bike_demand.data.quarantine import Quarantine, good, quarantine_of
 from bike_demand.data.regression_cases import BadDataCase
-from bike_demand.data.store import gathered_months, read_rows
+from bike_demand.data.store import gathered_months, month_file, read_month, read_rows
 from bike_demand.store import event_log, history
 from bike_demand.store.database import database_exists, open_database
 
 
-def gathered_rows(since: datetime | None, until: datetime) -> list[Row]:
+def gathered_rows(since: datetime | None, until: datetime) -> pd.DataFrame:
     """The gathered rows from `since` (None: the first) to before `until`, ascending; maybe none.
 
     Raises UserError where a file was damaged.
     """
-    rows: list[Row] = []
+    found: list[pd.DataFrame] = []
     for month in gathered_months(DATA):
         if first_moment(month) >= until or (since is not None and month < f"{since:%Y-%m}"):
             continue
-        path = (DATA / f"{month}.csv").absolute()
-        status = path.stat()
-        rows += _read(str(path), month, status.st_mtime_ns, status.st_size)
-    return [row for row in rows if time_of(row) < until and (since is None or time_of(row) >= since)]
+        folder = DATA.absolute()
+        status = month_file(folder, month).stat()
+        found.append(_read(folder, month, status.st_mtime_ns, status.st_size))
+    rows = concat(found) if found else to_frame((), Row)
+    return rows[(rows[TIME] < until) & (rows[TIME] >= (since or datetime.min))]
 
 
 @lru_cache(maxsize=64)
-def _read(path: str, month: str, changed: int, size: int) -> tuple[Row, ...]:  # noqa: ARG001 (part of the key)
-    return tuple(parse_month(Path(path).read_bytes(), month, path))
+def _read(folder: Path, month: str, changed: int, size: int) -> pd.DataFrame:  # noqa: ARG001 (part of the key)
+    return read_month(folder, month)
 
 
-def good_rows(settings: Settings, as_of: datetime | None) -> list[Row]:
+def good_rows(settings: Settings, as_of: datetime | None) -> pd.DataFrame:
     """The gathered rows before `as_of` that a version may be judged by.
 
     Raises UserError where nothing was gathered, UnreachableError where the database of production is away.
@@ -49,18 +52,19 @@ def good_rows(settings: Settings, as_of: datetime | None) -> list[Row]:
     return good(rows, recognise(settings, rows))
 
 
-def recognise(settings: Settings, rows: Sequence[Row]) -> Quarantine:
+def recognise(settings: Settings, rows: pd.DataFrame) -> Quarantine:
     """What is wrong with these rows, by what production knows, or by themselves where it has no database yet.
 
     Raises UnreachableError where that database is away.
     """
     address = settings.environments.production.database
-    if not rows:
+    if rows.empty:
         return Quarantine()
     if not database_exists(address):
         return quarantine_of(rows, {}, (), settings.quality)
     with closing(open_database(address)) as database:
-        known = history.labels(database, time_of(rows[0]), time_of(rows[-1]) + CADENCE)
+        first, last = period(rows)
+        known = history.labels(database, first, last + CADENCE)
         kept = event_log.regression_cases(database)
     cases = [BadDataCase.model_validate_json(json.dumps(each.content)) for each in kept]
     return quarantine_of(rows, known, cases, settings.quality)

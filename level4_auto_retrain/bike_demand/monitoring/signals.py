@@ -5,12 +5,18 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any, NamedTuple
 
-from bike_demand.core.current import CADENCE, Inputs, Row, time_of
+import numpy as np
+import pandas as pd
+
+from bike_demand.core.current import CADENCE, TIME, time_of
+from bike_demand.core.problem import Floats
 from bike_demand.core.settings import DATA, Settings
+from bike_demand.data.frames import period, to_frame
 from bike_demand.data.label_check import check_gathered
+from bike_demand.data.month import iso
 from bike_demand.data.quality import DAY, FEED, Violation, inputs, stale
+from bike_demand.data.quarantine import good
 from bike_demand.data.quarantine import read as read_quarantine
-from bike_demand.data.table import iso
 from bike_demand.monitoring import drift, rules
 from bike_demand.monitoring.gathered import gathered_rows
 from bike_demand.store import expected_ranges, history
@@ -69,11 +75,11 @@ def evaluate_signals(
     until = now if as_of is None else min(now, as_of)
     answers, recount = _answers(settings, database, until)
     first = history.first_answers(answers)
-    asked = [each.asked for each in first]
+    asked = to_frame([each.asked for each in first])
     of_requests = inputs(asked, settings.quality)
     rows, of_feed = _feed(settings, database, until, now)
     violations = [SourcedViolation(FEED, each) for each in of_feed]
-    if asked and time_of(asked[-1]) >= until - SILENT:
+    if _reaches(asked, until):
         violations = [*(SourcedViolation(REQUESTS, each) for each in of_requests), *violations]
     history.keep(
         database,
@@ -92,7 +98,8 @@ def evaluate_signals(
         error = rules.error_signal(champions, rules.reference_error(champion), now, settings)
         if error is not None:
             signals.append(error)
-        drifted = _drift(settings, tracking, database, champion, first, of_requests, now, page)
+        predictions = np.array([each.prediction for each in first], dtype=np.float64)
+        drifted = _drift(settings, tracking, database, champion, asked, predictions, of_requests, now, page)
         if drifted is not None:
             moved = drift.signal(drifted, now, settings.monitoring.drift)
             signals += [] if moved is None else [moved]
@@ -139,7 +146,7 @@ def _clean_since(clean: set[date], latest: datetime) -> datetime | None:
 
 def _feed(
     settings: Settings, database: Database, until: datetime, now: datetime
-) -> tuple[list[Row], list[Violation]]:
+) -> tuple[pd.DataFrame, list[Violation]]:
     """The newest gathered rows and what is wrong with them. The first evaluation of a process checks all
     rows, later ones begin at days that were found clean.
     """
@@ -148,11 +155,12 @@ def _feed(
     since = _clean.get(key)
     rows = gathered_rows(since if since is not None and since <= latest else None, until)
     found: list[Violation] = []
-    if rows:
-        known = history.labels(database, time_of(rows[0]), time_of(rows[-1]) + CADENCE)
+    if len(rows):
+        first, last = period(rows)
+        known = history.labels(database, first, last + CADENCE)
         found = [*stale(rows, settings.quality, now), *check_gathered(rows, known, settings.quality)]
     bad = {moment.date() for each in found for moment in each.times}
-    clean = _clean_since({time_of(row).date() for row in rows} - bad, latest)
+    clean = _clean_since(set(rows[TIME].dt.date) - bad, latest)
     if clean is not None:
         _clean[key] = clean
     return rows, found
@@ -186,18 +194,15 @@ def _bad_times(found: Sequence[Violation]) -> dict[str, set[datetime]]:
 def _ranges(
     settings: Settings,
     database: Database,
-    asked: Sequence[Inputs],
+    asked: pd.DataFrame,
     of_requests: Sequence[Violation],
-    rows: Sequence[Row],
+    rows: pd.DataFrame,
     of_feed: Sequence[Violation],
     until: datetime,
 ) -> list[ExpectedRange]:
     """Publish the ranges of the fields that are right now, and of those that had none; all in force."""
     known = expected_ranges.read(database)
-    source: Sequence[Inputs] = asked
-    violations = of_requests
-    if not asked or time_of(asked[-1]) < until - SILENT:
-        source, violations = rows, of_feed
+    source, violations = (asked, of_requests) if _reaches(asked, until) else (rows, of_feed)
     bad_now = {each.subject for each in violations if each.ongoing}
     made = expected_ranges.compute(source, _bad_times(violations), until, settings.monitoring.ranges)
     new = [each for each in made if each.field not in bad_now or each.field not in known]
@@ -211,7 +216,8 @@ def _drift(
     tracking: Tracking,
     database: Database,
     champion: Version,
-    first: Sequence[Answer],
+    asked: pd.DataFrame,
+    predictions: Floats,
     of_requests: Sequence[Violation],
     now: datetime,
     page: bool,
@@ -226,14 +232,9 @@ def _drift(
     if window is None:
         return before
     bad = set().union(*_bad_times(of_requests).values())
-    current = [
-        (each.asked, each.prediction)
-        for each in first
-        if time_of(each.asked) >= now - WEEK and time_of(each.asked) not in bad
-    ]
-    left_out = read_quarantine().left_out
-    learned = [row for row in gathered_rows(window[0], window[1] + CADENCE) if time_of(row) not in left_out]
-    made = drift.report(tracking, champion, current, learned, now, rule, page)
+    recent = (asked[TIME] >= now - WEEK) & ~asked[TIME].isin(list(bad))
+    learned = good(gathered_rows(window[0], window[1] + CADENCE), read_quarantine())
+    made = drift.report(tracking, champion, asked[recent], predictions[recent], learned, now, rule, page)
     if made is None:
         return before
     history.keep_drift(database, now, made.content())
@@ -268,6 +269,11 @@ def _quality_signals(violations: Sequence[SourcedViolation], now: datetime) -> I
         yield Signal(
             Kind.QUALITY, subject, now, says[0].upper() + says[1:] if subject == FEED else says, evidence
         )
+
+
+def _reaches(asked: pd.DataFrame, until: datetime) -> bool:
+    """Whether there were requests lately: else the feed has to tell what to expect."""
+    return bool(len(asked)) and period(asked)[1] >= until - SILENT
 
 
 def _midnight(moment: datetime) -> datetime:

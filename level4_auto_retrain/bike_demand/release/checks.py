@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
+from bike_demand.batch import score
 from bike_demand.core.current import HIGHEST, INPUT_COLUMNS, LOWEST, PROBLEM, TIME
-from bike_demand.serving.batch import score
 from bike_demand.serving.onnx_model import OnnxModel
 
 TIMEOUT_SECONDS = 30

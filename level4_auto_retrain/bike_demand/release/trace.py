@@ -9,12 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bike_demand.core.current import time_of
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import DATA, QUARANTINE, STATE, Settings
+from bike_demand.data.frames import period
+from bike_demand.data.month import iso
 from bike_demand.data.quarantine import strike
 from bike_demand.data.store import read_rows
-from bike_demand.data.table import iso
 from bike_demand.store.database import Database, database_exists, open_database
 from bike_demand.store.deployments import history
 from bike_demand.store.queries import find, outcome
@@ -116,7 +116,7 @@ def restore(tracking: Tracking, run_id: str, data: Facts) -> Path:
         pipeline.restore(scratch)
         strike(scratch / DATA, scratch / QUARANTINE)
         found = read_rows(scratch / DATA)
-        restored = (len(found), iso(time_of(found[0])), iso(time_of(found[-1])))
+        restored = (len(found), *map(iso, period(found)))
         if restored != (data["rows"], data["first"], data["last"]):
             raise UserError(
                 f"run {run_id}: {restored[0]} rows from {restored[1]} to {restored[2]} were restored, but it"

@@ -16,7 +16,7 @@ from pydantic_core import to_json
 from bike_demand.core.current import TIME, time_of
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import load_settings
-from bike_demand.data.table import iso
+from bike_demand.data.month import iso
 from bike_demand.handoff import Input, Output
 from bike_demand.serving import docs
 from bike_demand.serving.batcher import Batcher

@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import Field, TypeAdapter, ValidationError
 
 from bike_demand.core.current import LABEL, Outcome, label_of, time_of
-from bike_demand.data.table import iso
+from bike_demand.data.month import iso
 from bike_demand.serving.request_body import MAX_ROWS, invalid
 from bike_demand.store.database import Database, open_database
 from bike_demand.store.outcomes import Stored, store

@@ -4,14 +4,18 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from statistics import fmean
+from typing import TYPE_CHECKING
 
+import numpy as np
 from sqlalchemy import select
 
-from bike_demand.core.current import FIELDS, ROWS_A_DAY, Inputs, time_of
+from bike_demand.core.current import FIELDS, ROWS_A_DAY, TIME
 from bike_demand.core.settings import Ranges
 from bike_demand.store.database import Database
 from bike_demand.store.tables import ExpectedRange, LoggedPrediction
+
+if TYPE_CHECKING:  # the service has no pandas
+    import pandas as pd
 
 HOURS = 24
 LEAST = ROWS_A_DAY  # good rows that make an expected range
@@ -19,7 +23,7 @@ OFTEN_NULL = 0.25  # a field that is missing in more of the rows may be missing
 
 
 def compute(
-    rows: Sequence[Inputs], bad: Mapping[str, set[datetime]], now: datetime, settings: Ranges
+    rows: "pd.DataFrame", bad: Mapping[str, set[datetime]], now: datetime, settings: Ranges
 ) -> list[ExpectedRange]:
     """The ranges of the fields that have a margin, from the last days with good rows in `rows` (ascending).
 
@@ -28,22 +32,19 @@ def compute(
     """
     found: list[ExpectedRange] = []
     for name, margin in settings.margin.items():
-        good = [row for row in rows if time_of(row) not in bad.get(name, ())]
-        recent = [row for row in good if time_of(good[-1]) - time_of(row) < timedelta(days=settings.days)]
-        values = [
-            (time_of(row).hour, float(value)) for row in recent if (value := getattr(row, name)) is not None
-        ]
+        good = rows[~rows[TIME].isin(list(bad.get(name, ())))]
+        recent = good[good[TIME] > good[TIME].max() - timedelta(days=settings.days)]
+        values = recent[name].dropna().astype(np.float64)
         if len(values) < max(LEAST, (1 - OFTEN_NULL) * len(recent)):
             continue
         low, high = FIELDS[name].valid
-        by_hour = [[value for at, value in values if at == hour] for hour in range(HOURS)]
-        mean = fmean(value for _, value in values)
+        by_hour = values.groupby(recent[TIME].dt.hour).mean().reindex(range(HOURS), fill_value=values.mean())
         found.append(
             ExpectedRange(
                 field=name,
-                low=max(low, min(value for _, value in values) - margin),
-                high=min(high, max(value for _, value in values) + margin),
-                by_hour=[round(fmean(each) if each else mean, 4) for each in by_hour],
+                low=max(low, float(values.min()) - margin),
+                high=min(high, float(values.max()) + margin),
+                by_hour=by_hour.round(4).tolist(),
                 as_of=now,
             )
         )

@@ -1,29 +1,30 @@
 """How good a model is on rows that it was not trained on."""
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from bike_demand.core.current import CADENCE, PROBLEM, Row, label_of, target_of, targets, time_of
+from bike_demand.core.current import CADENCE, PROBLEM, TIME, targets
 from bike_demand.core.problem import Floats
-from bike_demand.data.features import to_columns, to_matrix
+from bike_demand.data.features import to_matrix
+from bike_demand.data.frames import columns_of, concat, period
 from bike_demand.handoff import INPUT_NAME, OUTPUT_NAME, read_handoff
 from bike_demand.runtime import open_session
 
 WEEK = timedelta(days=7)
 
 
-def predict(folder: Path, rows: Sequence[Row]) -> Floats:
+def predict(folder: Path, rows: pd.DataFrame) -> Floats:
     """The prediction for each row, shape [rows], of a hand-off's model. Raises UserError if it is damaged."""
     handoff = read_handoff(folder)
     session = open_session(handoff.model)
-    (predicted,) = session.run([OUTPUT_NAME], {INPUT_NAME: to_matrix(rows, handoff.card.names)})
+    (predicted,) = session.run([OUTPUT_NAME], {INPUT_NAME: to_matrix(columns_of(rows), handoff.card.names)})
     return np.asarray(predicted[:, 0], dtype=np.float64)
 
 
-def evaluate(past: Sequence[Row], held_out: Sequence[Row], predicted: Floats) -> dict[str, float]:
+def evaluate(past: pd.DataFrame, held_out: pd.DataFrame, predicted: Floats) -> dict[str, float]:
     """Mean errors on the held-out rows, of the model and of two simple baselines.
 
     `mae` and `bias` (positive: too high) are the model's; `mae_mean` is that of always predicting the
@@ -33,9 +34,10 @@ def evaluate(past: Sequence[Row], held_out: Sequence[Row], predicted: Floats) ->
     """
     truth = targets(held_out)
     mean = float(targets(past).mean())
-    known = {time_of(row): target_of(label_of(row)) for row in (*past, *held_out)}
-    week_before = np.array([known.get(time_of(row) - WEEK, mean) for row in held_out])
-    paired = np.array([time_of(row) - WEEK in known for row in held_out], dtype=bool)
+    both = concat((past, held_out))
+    known = pd.Series(targets(both), index=both[TIME]).reindex(held_out[TIME] - WEEK).to_numpy()
+    week_before = np.where(np.isnan(known), mean, known)
+    paired = ~np.isnan(known)
     baseline = float(PROBLEM.loss.of(week_before, truth)[paired].sum())
     skill = 1 - float(PROBLEM.loss.of(predicted, truth)[paired].sum()) / baseline if baseline else None
     return {
@@ -52,20 +54,20 @@ def passes(metrics: dict[str, float], worst_ratio: float) -> bool:
     return metrics["mae"] <= worst_ratio * metrics["mae_mean"]  # False for NaN
 
 
-def by_week(rows: Sequence[Row], predicted: Floats, weeks: int) -> list[tuple[datetime, float]]:
+def by_week(rows: pd.DataFrame, predicted: Floats, weeks: int) -> list[tuple[datetime, float]]:
     """Mean error of the last weeks, counted back from the last row: (first moment, error)."""
-    end = time_of(rows[-1]) + CADENCE
-    ages = [(end - time_of(row) - CADENCE) // WEEK for row in rows]
+    end = period(rows)[1] + CADENCE
+    ages = ((end - CADENCE - rows[TIME]).dt.days // 7).to_numpy()
     errors = PROBLEM.loss.of(predicted, targets(rows))
     return [
         (end - (age + 1) * WEEK, float(errors[chosen].mean()))
         for age in reversed(range(weeks))
-        if (chosen := np.array([each == age for each in ages])).any()
+        if (chosen := ages == age).any()
     ]
 
 
-def by_slice(rows: Sequence[Row], predicted: Floats) -> list[tuple[str, float]]:
+def by_slice(rows: pd.DataFrame, predicted: Floats) -> list[tuple[str, float]]:
     """Mean error in each of the problem's slices that has rows."""
-    columns, errors = to_columns(rows), PROBLEM.loss.of(predicted, targets(rows))
+    columns, errors = columns_of(rows), PROBLEM.loss.of(predicted, targets(rows))
     chosen = {name: belongs(columns) for name, belongs in PROBLEM.slices.items()}
     return [(name, float(errors[those].mean())) for name, those in chosen.items() if those.any()]

@@ -1,39 +1,38 @@
 """Fitting: the problem's model, how much each row counts, and what a fitted model predicts."""
 
-from collections.abc import Sequence
-from datetime import datetime
-
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from pydantic import BaseModel
 from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
 
-from bike_demand.core.current import PROBLEM, Row, targets, time_of
-from bike_demand.core.problem import Floats
+from bike_demand.core.current import PROBLEM, TIME, targets
+from bike_demand.core.problem import Array, Floats
 from bike_demand.data.features import to_matrix
+from bike_demand.data.frames import columns_of
 from bike_demand.training.threads import one_thread
 
 
-def weights(timestamps: Sequence[datetime], half_life_days: float) -> Floats:
+def weights(times: Array, half_life_days: float) -> Floats:
     """How much each row counts: half as much for every `half_life_days` before the newest, shape [rows]."""
-    stamps = np.array(timestamps, dtype="datetime64[s]")
-    age_days = (stamps.max() - stamps) / np.timedelta64(1, "D")
+    age_days = (times.max() - times) / np.timedelta64(1, "D")
     return np.asarray(0.5 ** (age_days / half_life_days), dtype=np.float64)
 
 
-def fit(rows: Sequence[Row], params: BaseModel, half_life_days: float | None) -> Pipeline:
+def fit(rows: pd.DataFrame, params: BaseModel, half_life_days: float | None) -> Pipeline:
     """The problem's model fitted to rows, on float32 values: those are what the exported model compares with.
 
     Without a half-life all rows count the same.
     """
     pipeline: Pipeline = PROBLEM.build_model(params)
+    columns = columns_of(rows)
     given = {}
     if half_life_days is not None:
         step = pipeline.steps[-1][0]
-        given[f"{step}__sample_weight"] = weights([time_of(row) for row in rows], half_life_days)
+        given[f"{step}__sample_weight"] = weights(columns[TIME], half_life_days)
     with one_thread():
-        return pipeline.fit(to_matrix(rows), targets(rows), **given)
+        return pipeline.fit(to_matrix(columns), targets(rows), **given)
 
 
 def predict(pipeline: Pipeline, X: npt.NDArray[np.float32]) -> Floats:

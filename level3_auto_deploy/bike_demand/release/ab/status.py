@@ -12,7 +12,7 @@ from markupsafe import Markup
 from bike_demand.core.current import PROBLEM, rounded, shown
 from bike_demand.core.files import write_atomically
 from bike_demand.core.settings import STATE, Settings
-from bike_demand.data.table import iso
+from bike_demand.data.month import iso
 from bike_demand.pages import render
 from bike_demand.release.ab.evidence import Evidence, TrialKind, gather, under_test, under_watch
 from bike_demand.store.deployments import opened

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
-from bike_demand.core.current import PROBLEM, Row, rounded, shown, targets, time_of
+from bike_demand.core.current import PROBLEM, TIME, rounded, shown, targets
 from bike_demand.core.errors import UserError
-from bike_demand.core.problem import Floats
-from bike_demand.data.features import to_columns
-from bike_demand.data.table import iso
+from bike_demand.core.problem import Array, Floats
+from bike_demand.data.frames import columns_of, period
+from bike_demand.data.month import iso
 from bike_demand.release.gates.integrity import GateContext, GateResult
 from bike_demand.serving.onnx_model import load_model
 from bike_demand.store.tracking import Tracking, Version
@@ -39,7 +40,7 @@ def is_no_worse(context: GateContext) -> GateResult:
     rows = fresh_rows(context.tracking, both, context.rows)
     errors = [errors_of(context.handoff(holdout_run(each)), rows) for each in both]
     last = _learned_until(context.tracking, version, version.run_id)
-    learned = [row for row in context.rows if iso(time_of(row)) <= last][-LEARNED_ROWS:]
+    learned = context.rows[context.rows[TIME] <= last][-LEARNED_ROWS:]
     if min(len(rows), len(learned)) < limits.min_rows:
         summary = (
             f"there are {len(rows)} fresh rows to compare on, too few, or {len(learned)} that it saw"
@@ -50,10 +51,11 @@ def is_no_worse(context: GateContext) -> GateResult:
         float(errors_of(context.handoff(run_id), learned).mean())
         for run_id in (version.run_id, holdout_run(version))
     )
+    first, latest = map(iso, period(rows))
     evidence: dict[str, Any] = {
         "rows": len(rows),
-        "first": iso(time_of(rows[0])),
-        "last": iso(time_of(rows[-1])),
+        "first": first,
+        "last": latest,
         "confidence": limits.confidence,
         "error_worse": limits.error_worse,
     }
@@ -71,7 +73,7 @@ def is_no_worse(context: GateContext) -> GateResult:
         summary = f"off by {shown(candidate)}; nothing is live to compare with"
         return GateResult(True, summary, evidence)
     live = float(errors[1].mean())
-    bound = lower_bound(errors[0] - errors[1], [time_of(row) for row in rows], limits.confidence)
+    bound = lower_bound(errors[0] - errors[1], columns_of(rows)[TIME], limits.confidence)
     evidence |= {"champion": live, "sure_to_be_worse_by": bound if np.isfinite(bound) else None}
     summary = f"off by {shown(candidate)} on {len(rows)} fresh rows, the champion by {rounded(live)}"
     if bound > 0:
@@ -92,13 +94,13 @@ def is_no_worse_in_any_slice(context: GateContext) -> GateResult:
         return GateResult(True, "nothing is live to compare with")
     limits = context.settings.deploy
     rows = fresh_rows(context.tracking, (context.version, context.champion), context.rows)
-    if not rows:
+    if rows.empty:
         return GateResult(False, "there are no fresh rows to compare on, so run ingest")
     candidate, champion = (
         errors_of(context.handoff(holdout_run(version)), rows)
         for version in (context.version, context.champion)
     )
-    columns = to_columns(rows)
+    columns = columns_of(rows)
     table: list[dict[str, Any]] = []
     for name, belongs in PROBLEM.slices.items():
         chosen = belongs(columns)
@@ -113,8 +115,7 @@ def is_no_worse_in_any_slice(context: GateContext) -> GateResult:
         }
         if count >= limits.slice_rows:
             excess = candidate[chosen] - (1 + limits.slice_worse) * champion[chosen]
-            times = [time_of(row) for row, is_in in zip(rows, chosen, strict=True) if is_in]
-            entry["bound"] = lower_bound(excess, times, limits.confidence)
+            entry["bound"] = lower_bound(excess, columns[TIME][chosen], limits.confidence)
         table.append(entry)
     evidence = {
         "slices": table,
@@ -137,17 +138,17 @@ def is_no_worse_in_any_slice(context: GateContext) -> GateResult:
     )
 
 
-def fresh_rows(tracking: Tracking, versions: Sequence[Version], rows: Sequence[Row]) -> list[Row]:
+def fresh_rows(tracking: Tracking, versions: Sequence[Version], rows: pd.DataFrame) -> pd.DataFrame:
     """The rows after what any of the versions' holdout models learned from. Raises UserError."""
     last = max(_learned_until(tracking, version, holdout_run(version)) for version in versions)
-    return [row for row in rows if iso(time_of(row)) > last]
+    return rows[rows[TIME] > last]
 
 
-def _learned_until(tracking: Tracking, version: Version, run_id: str) -> str:
+def _learned_until(tracking: Tracking, version: Version, run_id: str) -> datetime:
     dataset = tracking.run(run_id).dataset
     if dataset is None:
         raise UserError(f"version {version.number}: the rows of run {run_id} are unknown; train anew")
-    return dataset.last
+    return datetime.fromisoformat(dataset.last)
 
 
 def holdout_run(version: Version) -> str:
@@ -157,25 +158,25 @@ def holdout_run(version: Version) -> str:
     return version.holdout_run_id
 
 
-def errors_of(handoff: Path, rows: Sequence[Row]) -> Floats:
+def errors_of(handoff: Path, rows: pd.DataFrame) -> Floats:
     """What a model is off by, shape [rows]; NaN or infinite where it has no prediction.
 
     Raises UserError where the hand-off cannot be read.
     """
     model = load_model(handoff)
-    predictions = np.array(model.predict(rows) if rows else [], dtype=np.float64)
+    predictions = np.array(model.predict_columns(columns_of(rows)) if len(rows) else [], dtype=np.float64)
     found: Floats = PROBLEM.loss.of(predictions, targets(rows))
     return found
 
 
-def lower_bound(values: Floats, times: Sequence[datetime], confidence: float) -> float:
+def lower_bound(values: Floats, times: Array, confidence: float) -> float:
     """A one-sided lower confidence bound of the mean; -inf where there is but one day.
 
     Rows of one day err together (a forecast that is off, an event), so the days are the independent
     units: a variance that is robust to clusters, with Student's t for as many days (Cameron and Miller, "A
     practitioner's guide to cluster-robust inference", Journal of Human Resources 2015).
     """
-    _, day = np.unique([time.toordinal() for time in times], return_inverse=True)
+    _, day = np.unique(times.astype("datetime64[D]"), return_inverse=True)
     clusters = int(day.max()) + 1
     if clusters < 2:
         return -np.inf

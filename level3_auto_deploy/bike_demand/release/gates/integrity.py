@@ -1,15 +1,17 @@
 """What a gate is, and the gates that check the version itself: may it be tried, and is it whole?"""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bike_demand.core.current import HIGHEST, LOWEST, PROBLEM, Row, time_of
+import pandas as pd
+
+from bike_demand.core.current import HIGHEST, LOWEST, PROBLEM, time_of
 from bike_demand.core.settings import Settings
 from bike_demand.data.features import describe
-from bike_demand.data.table import iso
+from bike_demand.data.month import iso
 from bike_demand.handoff import CARD_FILE, MODEL_FILE, OUTPUT_NAME, SUMS_FILE, Input, Output, read_handoff
 from bike_demand.serving.onnx_model import load_model
 from bike_demand.store.tables import Deployment, State
@@ -38,7 +40,7 @@ class GateContext:
     tracking: Tracking
     version: Version
     champion: Version | None  # None: nothing is live
-    rows: Sequence[Row]  # the gathered rows that may be judged by, ascending
+    rows: pd.DataFrame  # the gathered rows that may be judged by, ascending
     scratch: Path
     failed: Deployment | None = None  # an earlier deployment that speaks against the version
 

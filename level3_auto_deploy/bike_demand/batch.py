@@ -1,15 +1,16 @@
-"""Scores a CSV of rows: the same rows, features and model as the service, so the same answers."""
+"""Scores a file of rows: the same features and model as the service, so the same answers."""
 
-import csv
-import io
 import sys
 from pathlib import Path
 
-from bike_demand.core.current import LABEL_COLUMNS, TIME, Inputs, time_of
+import pandas as pd
+
+from bike_demand.core.current import LABEL_COLUMNS, TIME, Inputs
 from bike_demand.core.errors import UserError
 from bike_demand.core.files import write_atomically
 from bike_demand.core.settings import Settings
-from bike_demand.data.table import iso, parse_csv
+from bike_demand.data.frames import columns_of
+from bike_demand.data.table import read_table
 from bike_demand.serving.live_models import NO_MODEL, RegistryModels
 from bike_demand.serving.onnx_model import OnnxModel
 from bike_demand.store.tracking import Tracking
@@ -40,11 +41,13 @@ def score(model: OnnxModel, source: Path, target: Path) -> int:
         raise UserError(f"{target.parent}: no such folder; make it first")
     if target.exists() and (target.is_dir() or target.samefile(source)):
         raise UserError(f"{target}: would be overwritten; give another file for the predictions")
-    rows = [row for _, row in parse_csv(content, str(source), Inputs, ignored=LABEL_COLUMNS)]
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([TIME, "prediction", "model_version"])
-    for row, prediction in zip(rows, model.predict(rows), strict=True):
-        writer.writerow([iso(time_of(row)), prediction, model.version])
-    write_atomically(target, text.getvalue().encode())
+    rows = read_table(content, str(source), Inputs, ignored=LABEL_COLUMNS)
+    scored = pd.DataFrame(
+        {
+            TIME: rows[TIME].dt.strftime("%Y-%m-%dT%H:%M:%S"),
+            "prediction": model.predict_columns(columns_of(rows)),
+            "model_version": model.version,
+        }
+    )
+    write_atomically(target, scored.to_csv(index=False, lineterminator="\n").encode())
     return len(rows)

@@ -1,0 +1,205 @@
+"""Reading published files: what is accepted, and what people are told about each mistake."""
+
+import codecs
+import csv
+import gzip
+import io
+import re
+from collections.abc import Callable
+
+import pandas as pd
+import pytest
+
+from bike_demand.core.errors import UserError
+from bike_demand.data.frames import from_parquet, to_parquet
+from bike_demand.data.table import REPORTED, read_published
+from tests.feedmaker import HEADER, month_lines
+
+MONTH = "2011-02"
+LINES = month_lines(MONTH)[:100]
+
+
+def text_of(lines: list[str], header: str = HEADER) -> str:
+    return "".join(f"{line}\n" for line in (header, *lines))
+
+
+def read(content: bytes | str, name: str = "in.csv") -> pd.DataFrame:
+    return read_published(content.encode() if isinstance(content, str) else content, MONTH, name)
+
+
+def refusal(content: bytes | str, name: str = "in.csv") -> str:
+    with pytest.raises(UserError) as refused:
+        read(content, name)
+    return str(refused.value)
+
+
+PLAIN = text_of(LINES)
+
+
+def quoted(text: str) -> str:
+    return re.sub(r"[^,\n]+", r'"\g<0>"', text)
+
+
+def as_parquet(text: str, **types: str) -> bytes:
+    content = io.BytesIO()
+    pd.read_csv(io.StringIO(text)).astype(types).to_parquet(content, index=False)
+    return content.getvalue()
+
+
+WRITTEN: dict[str, Callable[[], bytes]] = {
+    "in.csv with a byte order mark": lambda: codecs.BOM_UTF8 + PLAIN.encode(),
+    "in.csv with Windows line ends": lambda: PLAIN.replace("\n", "\r\n").encode(),
+    "in.csv with old Mac line ends": lambda: PLAIN.replace("\n", "\r").encode(),
+    "in.csv with quoted cells": lambda: quoted(PLAIN).encode(),
+    "in.csv with padded cells": lambda: PLAIN.replace(",", " , ").encode(),
+    "in.csv with quoted cells after blanks": lambda: quoted(PLAIN).replace(",", ", ").encode(),
+    "in.csv without the last line end": lambda: PLAIN.rstrip().encode(),
+    "in.csv with empty lines at its end": lambda: (PLAIN + "\n\n").encode(),
+    "in.csv with times without seconds": lambda: PLAIN.replace(":00:00,", ":00,").encode(),
+    "in.csv with blanks in times": lambda: re.sub(r"(\d)T(\d)", r"\1 \2", PLAIN).encode(),
+    "in.csv with columns in another order": lambda: (
+        pd.read_csv(io.StringIO(PLAIN), dtype=str).iloc[:, ::-1].to_csv(index=False).encode()
+    ),
+    "in.csv.gz": lambda: gzip.compress(PLAIN.encode()),
+    "in.parquet": lambda: as_parquet(PLAIN),
+    "in.parquet, times as such": lambda: as_parquet(PLAIN, begins="datetime64[us]"),
+    "in.parquet, times in nanoseconds": lambda: as_parquet(PLAIN, begins="datetime64[ns]"),
+}
+
+
+@pytest.mark.parametrize("case", list(WRITTEN))
+def test_the_same_rows_are_read_however_they_are_written(case: str) -> None:
+    name = "in.parquet" if "parquet" in case else "in.csv"
+    pd.testing.assert_frame_equal(read(WRITTEN[case](), name), read(PLAIN))
+
+
+def test_values_are_those_of_the_file() -> None:
+    rows = read(PLAIN)
+    given = list(csv.DictReader(io.StringIO(PLAIN)))
+    assert [each.isoformat() for each in rows["begins"]] == [each["begins"] for each in given]
+    for name in ("attended", "grade", "amount"):
+        assert rows[name].tolist() == [int(each[name]) for each in given]
+    assert rows["moisture"].fillna(-1).tolist() == [float(each["moisture"] or -1) for each in given]
+    assert rows["special"].tolist() == [False] * len(given)
+    assert rows["moisture"].isna().any()
+
+
+def test_stored_rows_are_the_same_and_the_same_rows_are_stored_as_the_same_bytes() -> None:
+    rows = read(PLAIN)
+    stored = to_parquet(rows)
+    read_back = from_parquet(stored)
+    assert read_back is not None
+    pd.testing.assert_frame_equal(read_back, rows)
+    assert to_parquet(read_back) == stored == to_parquet(read(WRITTEN["in.parquet"](), "in.parquet"))
+    assert from_parquet(stored[:-9]) is None
+
+
+# ---- mistakes of a whole file
+
+HOT = LINES[0].split(",")[4]
+MISTAKES: dict[str, tuple[Callable[[], bytes], tuple[str, ...]]] = {
+    "semicolons": (lambda: PLAIN.replace(",", ";").encode(), ("line 1", "separator is ';'", "by commas")),
+    "tabs": (lambda: PLAIN.replace(",", "\t").encode(), ("line 1", "separator is '\\t'", "by commas")),
+    "decimal commas": (
+        lambda: PLAIN.replace(f",{HOT},", f',"{HOT.replace(".", ",")}",', 1).encode(),
+        ("line 2, column heat", "decimal comma", "decimal point"),
+    ),
+    "decimal commas that separate": (
+        lambda: PLAIN.replace(f",{HOT},", f",{HOT.replace('.', ',')},", 1).encode(),
+        ("line 2", "12 values instead of 11", "decimal comma"),
+    ),
+    "thousands separators": (
+        lambda: PLAIN.replace(f",{HOT},", ',"1,234.5",', 1).encode(),
+        ("line 2, column heat", "thousands separator", "1234.5"),
+    ),
+    "UTF-16": (lambda: PLAIN.encode("utf-16"), ("line 1", "UTF-16", "save it as UTF-8")),
+    "UTF-16 without a mark": (lambda: PLAIN.encode("utf-16-le"), ("line 1", "UTF-16", "save it as UTF-8")),
+    "Latin-1": (
+        lambda: PLAIN.replace(f",{HOT},", f",{HOT}°,", 1).encode("latin-1"),
+        ("line 2", "Latin-1", "save it as UTF-8"),
+    ),
+    "a zone offset": (
+        lambda: PLAIN.replace("T00:00:00,", "T00:00:00+01:00,", 1).encode(),
+        ("line 2, column begins", "zone offset", "leave it out"),
+    ),
+    "UTC": (
+        lambda: PLAIN.replace("T00:00:00,", "T00:00:00Z,", 1).encode(),
+        ("line 2, column begins", "zone offset", "leave it out"),
+    ),
+    "an epoch": (
+        lambda: re.sub(r"\n[^,]+", "\n1296518400", PLAIN, count=1).encode(),
+        ("line 2, column begins", "epoch", "2011-01-31T17:00:00"),
+    ),
+    "an epoch in milliseconds": (
+        lambda: re.sub(r"\n[^,]+", "\n1296518400000", PLAIN, count=1).encode(),
+        ("line 2, column begins", "epoch", "2011-01-31T17:00:00"),
+    ),
+    "another order of day and month": (
+        lambda: re.sub(r"\n[^,]+", "\n01/02/2011 00:00", PLAIN, count=1).encode(),
+        ("line 2, column begins", "no time", "2011-01-31T17:00:00"),
+    ),
+    "a day that there is not": (
+        lambda: re.sub(r"\n[^,]+", "\n2011-02-30T00:00:00", PLAIN, count=1).encode(),
+        ("line 2, column begins", "no time"),
+    ),
+    "gzip cut off": (lambda: gzip.compress(PLAIN.encode())[:-50], ("compression is damaged or cut off",)),
+    "nothing": (lambda: b" \n", ("the file is empty",)),
+}
+
+
+@pytest.mark.parametrize("case", list(MISTAKES))
+def test_a_common_mistake_is_told_with_its_cause_and_remedy(case: str) -> None:
+    make, fragments = MISTAKES[case]
+    assert make() != PLAIN.encode()
+    said = refusal(make())
+    assert said.startswith("in.csv")
+    assert all(fragment in said for fragment in fragments), said
+
+
+def test_parquet_that_is_damaged_or_wrong_is_told_by_row() -> None:
+    assert "not Parquet with plain values, or damaged" in refusal(as_parquet(PLAIN)[:-9], "in.parquet")
+    assert "not Parquet with plain values, or damaged" in refusal(PLAIN, "in.parquet")
+    said = refusal(
+        as_parquet(text_of([LINES[0], LINES[1].replace(LINES[1].split(",")[4], "400")])), "in.parquet"
+    )
+    assert said.startswith("in.parquet, row 2, column heat: '400' is not within -90 to 150")
+
+
+# ---- all of them at once
+
+
+def spoilt(*changes: tuple[int, str, str]) -> str:
+    lines = [line.split(",") for line in LINES]
+    for line, column, value in changes:
+        lines[line - 2][HEADER.split(",").index(column)] = value
+    return text_of([",".join(cells) for cells in lines])
+
+
+def test_all_violations_of_a_file_are_reported_with_line_and_column() -> None:
+    changes = [
+        (3, "heat", "hot"),
+        (3, "speed", "500"),
+        (7, "grade", "9"),
+        (9, "begins", ""),
+        (12, "amount", "19999"),
+    ]
+    said = refusal(spoilt(*changes)).splitlines()
+    assert said[0] == "in.csv: 5 violations"
+    assert said[1].startswith("  line 3, column heat: 'hot' is no number; write it like")
+    assert said[2] == "  line 3, column speed: '500' is not within 0 to 400"
+    assert said[3] == "  line 7, column grade: '9' is not within 1 to 4"
+    assert said[4] == "  line 9, column begins: a value is missing"
+    assert said[5].startswith("  line 12: amount is 19999, but part_a and part_b add up to")
+
+
+def test_of_many_violations_the_first_are_reported_and_the_total() -> None:
+    said = refusal(spoilt(*((line, "heat", "hot") for line in range(2, 90)))).splitlines()
+    assert said[0] == "in.csv: 88 violations"
+    assert len(said) == 1 + REPORTED + 1
+    assert said[REPORTED].startswith(f"  line {REPORTED + 1}, column heat")
+    assert said[-1] == f"  and {88 - REPORTED} more"
+
+
+def test_a_line_end_within_quotes_leaves_the_line_numbers_right() -> None:
+    lines = [*LINES[:4], LINES[4].replace(",false,", ',"false\n",'), LINES[5].replace(",false,", ",?,")]
+    assert refusal(text_of(lines)).startswith("in.csv, line 8, column special: '?' is no boolean")
