@@ -227,6 +227,19 @@ def climb(
 
 
 @app.command()
+def maturity(
+    level: Annotated[int | None, typer.Argument(min=0, max=4, help="0 to 4; all if not given.")] = None,
+) -> None:
+    """The maturity model row by row: the test that proves it here, and how that ended last.
+
+    Example: ladder maturity 3
+    """
+    from ladder.maturity import show
+
+    show(level, Console(highlight=False))
+
+
+@app.command()
 def assess(
     path: Annotated[Path, typer.Argument(help="A project's folder.")] = Path(),
     sub: Annotated[

@@ -28,13 +28,19 @@ class _Frozen(BaseModel):
 
 
 class Row(_Frozen):
-    """A row of the maturity model; `absent` ones describe what a level lacks."""
+    """A row of the maturity model; `absent` ones describe what a level lacks.
+
+    `since`: the edition that added it. Not `shown`: no level has it, for a reason; an assessment knows it.
+    """
 
     id: str
     level: int
     area: str
     says: str
     absent: bool = False
+    since: str = ""
+    shown: bool = True
+    reason: str = ""
 
 
 class AtLevel(_Frozen):
@@ -192,7 +198,7 @@ def gaps(found: tuple[Practice, ...]) -> list[str]:
     Rows that no practice or several show, or no test proves; code that is not there; levels left out;
     patterns that fit no file or stand twice; files that serve no practice.
     """
-    known = {each.id for each in rows()}
+    known = {each.id for each in rows() if each.shown}
     shown = Counter(each for practice in found for at in practice.levels.values() for each in at.rows)
     wrong = [f"{row_id}: {shown[row_id]} practices show it" for row_id in known if shown[row_id] != 1]
     wrong += [f"{row_id}: no test in tests/maturity proves it" for row_id in known - _proofs().keys()]
