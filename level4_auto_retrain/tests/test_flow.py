@@ -140,6 +140,6 @@ def test_a_feed_that_does_not_answer_is_tried_again_and_one_that_is_wrong_is_not
     assert tasks["ingest"]["run_count"] == 3
     (copy / "feed" / "2011-02.csv").unlink()
     done = train(copy, api)
-    assert "2011-02.csv is missing" in done.stderr
+    assert "2011-02 is missing" in done.stderr
     assert done.stderr.count("\n") == 1
     assert task_runs(api)["ingest"]["run_count"] == 1
