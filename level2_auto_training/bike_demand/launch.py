@@ -5,9 +5,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from bike_demand.core.environment import environment_with
 from bike_demand.core.settings import STATE, load_settings
 from bike_demand.prefect_api import VARIABLE, find_server
-from bike_demand.training.pipeline import environment_with
 
 if TYPE_CHECKING:
     from bike_demand.training.record import Recorded

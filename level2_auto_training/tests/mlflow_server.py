@@ -39,29 +39,38 @@ class Server:
 
 @contextmanager
 def mlflow_server(folder: Path) -> Iterator[Server]:
-    """The server, once it answers. Its state lies in `folder`."""
+    """MLflow's server of runs and models, once it responds. Its state lies in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
+    database = (folder / "server.db").as_posix()
+    command = ["server", "--backend-store-uri", f"sqlite:///{database}", "--workers", "1"]
+    command += ["--artifacts-destination", str(folder / "files")]
+    # Else it starts a dozen processes that nobody needs.
+    switches = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "HOME": str(folder)}
+    with _responding(
+        [*command, "--artifacts-destination", str(folder / "files")], folder, switches
+    ) as server:
+        yield server
+
+
+@contextmanager
+def model_server(model: str, store: str, folder: Path) -> Iterator[Server]:
+    """`mlflow models serve`, once it responds: `model` as the address of a version in the store."""
+    command = ["models", "serve", "--model-uri", model, "--env-manager", "local"]
+    with _responding(command, folder, {"MLFLOW_TRACKING_URI": store}) as server:
+        yield server
+
+
+@contextmanager
+def _responding(command: list[str], folder: Path, switches: dict[str, str]) -> Iterator[Server]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    command = ["-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    database = (folder / "server.db").as_posix()
-    command += [
-        "--backend-store-uri",
-        f"sqlite:///{database}",
-        "--artifacts-destination",
-        str(folder / "files"),
-    ]
-    switches = {
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # else it starts a dozen processes that nobody needs
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "DO_NOT_TRACK": "true",
-        "HOME": str(folder),
-        "PYTHONUNBUFFERED": "1",
-    }
+    switches |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "PYTHONUNBUFFERED": "1"}
+    # `mlflow models serve` starts programs of its environment by their names.
+    switches["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     log = folder / "server.log"
     with log.open("wb") as output:
         process = psutil.Popen(
-            [sys.executable, *command],
+            [sys.executable, "-m", "mlflow", *command, "--host", "127.0.0.1", "--port", str(port)],
             cwd=folder,
             env={**os.environ, **switches},
             stdout=output,

@@ -5,20 +5,19 @@ import shutil
 import sqlite3
 from pathlib import Path
 
-from bike_demand.core.errors import UserError
 from bike_demand.core.settings import load_settings
 from bike_demand.data.frames import concat
 from bike_demand.data.table import read_published
 from bike_demand.handoff import write_handoff
-from bike_demand.store.tracking import Dataset, Tracking, Version
+from bike_demand.store.tracking import CHAMPION, EXPERIMENT, Dataset, Logged, Tracking, Version
 from tests.feedmaker import MONTHS
 
 
 def make_store(params: Path) -> Path:
     """Make the database of the current folder; its path."""
     tracking = Tracking(load_settings(params))
-    with contextlib.suppress(UserError):
-        tracking.promote(1, {})  # there is none; whoever wants to write makes the database first
+    with tracking.client(make=True) as client:
+        tracking.experiment(client, EXPERIMENT)
     return Path(tracking.where)
 
 
@@ -80,23 +79,24 @@ def register(
     """Register a hand-off in the current project's store; its holdout model learned until `holdout_last`."""
     tracking = tracking or Tracking(load_settings())
 
-    def log(kind: str, folder: Path, until: str) -> str:
+    def log(kind: str, folder: Path, until: str, holdout_run_id: str | None = None) -> Logged:
         return tracking.log_run(
             f"{kind} {until[:10]}",
             params={"max_iter": 100},
             metrics={"mae": 25.5},
             dataset=Dataset("rows", "0" * 32, 1416, "2011-01-01T00:00:00", until),
             tags={"kind": kind},
-            artifacts=[],
             model=folder,
+            holdout_run_id=holdout_run_id,
         )
 
-    return tracking.register(log("final", model, last), log("holdout", holdout or model, holdout_last), {})
+    holdout_run_id = log("holdout", holdout or model, holdout_last).run_id
+    return tracking.version(log("final", model, last, holdout_run_id).version or 0)
 
 
 def put_live(model: Path) -> Version:
     """Register a hand-off in the store of the current project and make it the champion."""
     tracking = Tracking(load_settings())
     version = register(model, tracking=tracking)
-    tracking.promote(version.number, {})
+    tracking.set_alias(CHAMPION, version.number)
     return version

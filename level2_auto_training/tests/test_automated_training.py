@@ -175,7 +175,7 @@ def test_no_two_trainings_are_at_work_in_one_folder(run: Run) -> None:
 def test_bad_data_stop_it_before_training_and_leave_the_last_good_model(copy: Path, run: Run) -> None:
     assert run("train", "--as-of", "2011-03-01").status == 0
     (good,) = versions()
-    tracking().promote(good.number, {})
+    tracking().set_alias("champion", good.number)
     models = {name: contents(copy / "state" / "run" / name) for name in ("holdout", "final")}
     lines = month_lines(MONTHS[-1])
     path = copy / "feed" / f"{MONTHS[-1]}.csv"

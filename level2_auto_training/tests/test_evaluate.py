@@ -11,7 +11,7 @@ import pytest
 from bike_demand.core.current import Row
 from bike_demand.data.frames import columns_of, concat
 from bike_demand.training.evaluate import by_slice, by_week, evaluate, passes, predict
-from bike_demand.training.plots import draw
+from bike_demand.training.plots import draw, save
 from tests.gathered import frame
 from tests.tree import contents
 
@@ -92,7 +92,7 @@ def test_plots_are_whole_need_no_network_and_are_the_same_each_time(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     predicted = np.full(len(PAST) + len(HELD_OUT), 35.0)
-    draw(tmp_path / "plots", PAST, HELD_OUT, predicted)
+    save(tmp_path / "plots", draw(PAST, HELD_OUT, predicted))
     first = contents(tmp_path / "plots")
     assert len(first) == 3
     for content in first.values():
@@ -100,5 +100,5 @@ def test_plots_are_whole_need_no_network_and_are_the_same_each_time(
         assert tree.tag.endswith("svg")
         for element in tree.iter():
             assert not any("http" in value for key, value in element.attrib.items() if key.endswith("href"))
-    draw(tmp_path / "plots", PAST, HELD_OUT, predicted)
+    save(tmp_path / "plots", draw(PAST, HELD_OUT, predicted))
     assert contents(tmp_path / "plots") == first

@@ -74,7 +74,7 @@ def test_releases_and_their_undoing_are_followed(service: Service) -> None:
         release(float(number))
         service.poll()
         assert service.version == str(number)
-    Tracking(load_settings()).back()
+    Tracking(load_settings()).set_alias("champion", 1)
     service.poll()
     assert service.version == "1"
 

@@ -33,7 +33,7 @@ def registry(gathered: Path, handoffs: tuple[Path, Path]) -> Tracking:
     tracking = Tracking(load_settings())
     register(constant(gathered / "fifty", 50.0), tracking=tracking, holdout_last=HOLDOUT_LAST)
     register(*handoffs, tracking=tracking, holdout_last=HOLDOUT_LAST)
-    tracking.promote(1, {})
+    tracking.set_alias("champion", 1)
     return tracking
 
 
@@ -79,7 +79,7 @@ def test_both_are_compared_only_on_rows_after_what_either_holdout_model_saw(gath
     for champion_last, candidate_last in ((later, HOLDOUT_LAST), (HOLDOUT_LAST, later)):
         champion = register(constant(gathered / "c", 50.0), tracking=tracking, holdout_last=champion_last)
         candidate = register(constant(gathered / "d", 70.0), tracking=tracking, holdout_last=candidate_last)
-        tracking.promote(champion.number, {})
+        tracking.set_alias("champion", champion.number)
         found = gate.propose(tracking, candidate, read_rows(DATA), load_settings().release).comparison
         assert found is not None
         assert (found.first, found.last) == ("2011-03-28T12:00:00", "2011-03-31T23:00:00")
@@ -215,7 +215,7 @@ def test_what_is_live_already_stays(registry: Tracking, run: Run) -> None:
 def test_a_release_by_somebody_else_in_the_meantime_is_noticed(registry: Tracking) -> None:
     proposal = gate.propose(registry, registry.version(2), read_rows(DATA), load_settings().release)
     other: Version = register(Path("fifty"), tracking=registry, holdout_last=HOLDOUT_LAST)
-    registry.promote(other.number, {})
+    registry.set_alias("champion", other.number)
     with pytest.raises(UserError, match="version 3 went live in the meantime"):
         gate.release(registry, proposal, None)
     assert live(registry) == 3

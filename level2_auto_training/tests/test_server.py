@@ -33,7 +33,7 @@ def test_a_release_and_its_undoing_under_load_lose_no_request(released: Path, wo
             wait_until(lambda: len(load.answers) > latest)
             put_live(constant(released / "made", 5.0))
             wait_until(lambda: load.latest(latest) == {"2"})
-            Tracking(load_settings()).back()
+            Tracking(load_settings()).set_alias("champion", 1)
             wait_until(lambda: load.latest(latest) == {"1"})
         assert load.failures == []
         assert {version for _, version in load.answers} == {"1", "2"}

@@ -33,7 +33,7 @@ PLACES = {
     "dvc": ("training.pipeline",),
     "evidently": ("monitoring.drift",),
     "matplotlib": ("training.plots", "release.ab"),
-    "mlflow": ("store.tracking",),
+    "mlflow": ("store.tracking", "store.connection"),
     "prefect": ("flows",),
     "prometheus_client": ("serving.metrics",),
     "sqlalchemy": ("store",),
@@ -138,6 +138,20 @@ def test_no_module_name_and_no_public_class_name_stands_twice() -> None:
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
     ]
     assert repeated(classes) == set()
+
+
+def test_no_private_name_of_another_package_is_used() -> None:
+    nodes = [(name, node) for name, tree in TREES.items() for node in ast.walk(tree)]
+    ours = {node.name for _, node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    ours |= {x.attr for _, x in nodes if isinstance(x, ast.Attribute) and isinstance(x.ctx, ast.Store)}
+    ours.add("_replace")  # of named tuples, documented
+    used = [(name, node.attr) for name, node in nodes if isinstance(node, ast.Attribute)]
+    for name, node in nodes:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            module = (node.module if isinstance(node, ast.ImportFrom) else None) or ""
+            parts = ".".join([module, *(alias.name for alias in node.names)]).split(".")
+            used += [(name, part) for part in parts]
+    assert [use for use in used if re.match("_[^_]", use[1]) and use[1] not in ours] == []
 
 
 def loaded(modules: Iterable[str], candidates: Iterable[str]) -> list[str]:

@@ -11,13 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import load_settings
 from bike_demand.data.features import FEATURES
-from bike_demand.store.tracking import Dataset, Tracking
+from bike_demand.store.tracking import Dataset, Logged, Tracking, Version
 from tests.conftest import ROOT
+from tests.mlflow_server import model_server
 from tests.tiny import constant
 from tests.tree import contents
 
@@ -38,7 +40,7 @@ def untouched(project: Path) -> Tracking:
     return Tracking(load_settings())
 
 
-def log(tracking: Tracking, answer: float, *artifacts: Path) -> str:
+def log(tracking: Tracking, answer: float, *artifacts: Path, holdout_run_id: str | None = None) -> Logged:
     """A run of a model that always answers this."""
     return tracking.log_run(
         "training",
@@ -48,6 +50,8 @@ def log(tracking: Tracking, answer: float, *artifacts: Path) -> str:
         tags={"git_commit": "abc"},
         artifacts=artifacts,
         model=constant(Path("made") / str(answer), answer),
+        holdout_run_id=holdout_run_id,
+        version_tags={"trained_by": "schedule"},
     )
 
 
@@ -58,14 +62,16 @@ def client_of(tracking: Tracking) -> Any:
     return MlflowClient(tracking.uri, tracking.uri)
 
 
-def registered(tracking: Tracking, count: int) -> None:
+def registered(tracking: Tracking, count: int) -> Version:
+    """Register that many versions; the last one."""
     for number in range(1, count + 1):
-        tracking.register(log(tracking, number), log(tracking, number + 0.5), {})
+        logged = log(tracking, number, holdout_run_id=log(tracking, number + 0.5).run_id)
+    return tracking.version(logged.version or 0)
 
 
 def test_before_the_first_run_there_is_nothing_and_nothing_is_made(untouched: Tracking) -> None:
     assert untouched.champion() is None
-    assert untouched.previous() is None
+    assert untouched.aliases() == {}
     assert untouched.versions() == []
     for ask in (lambda: untouched.run("x"), lambda: untouched.version(1)):
         with pytest.raises(UserError, match="nothing is on record yet"):
@@ -77,7 +83,7 @@ def test_a_run_is_found_again_as_it_was_logged(tracking: Tracking, tmp_path: Pat
     (tmp_path / "plots").mkdir()
     (tmp_path / "plots" / "by_hour.svg").write_text("<svg/>", encoding="utf-8")
     (tmp_path / "dvc.lock").write_text("schema: '2.0'", encoding="utf-8")
-    run_id = log(tracking, 5.0, Path("plots"), Path("dvc.lock"))
+    run_id = log(tracking, 5.0, Path("plots"), Path("dvc.lock")).run_id
     run = tracking.run(run_id)
     assert (run.id, run.name, run.dataset) == (run_id, "training", DATASET)
     assert run.params == {"max_iter": "100", "learning_rate": "0.1"}
@@ -92,12 +98,13 @@ def test_a_run_is_found_again_as_it_was_logged(tracking: Tracking, tmp_path: Pat
 def test_two_runs_on_parts_of_the_same_data_keep_their_own_periods(tracking: Tracking) -> None:
     for last in ("2011-02-21T23:00:00", "2011-02-28T23:00:00"):
         data = replace(DATASET, last=last, rows=int(last[8:10]))
-        run_id = tracking.log_run("x", params={}, metrics={}, dataset=data, tags={}, artifacts=[])
-        assert tracking.run(run_id).dataset == data
+        logged = tracking.log_run("x", params={}, metrics={}, dataset=data, tags={})
+        assert logged.version is None
+        assert tracking.run(logged.run_id).dataset == data
 
 
 def test_the_model_is_an_mlflow_model_with_signature_and_example(tracking: Tracking) -> None:
-    version = tracking.register(log(tracking, 5.0), log(tracking, 4.0), {})
+    version = registered(tracking, 5)
 
     import mlflow
 
@@ -118,10 +125,24 @@ def test_the_model_is_an_mlflow_model_with_signature_and_example(tracking: Track
         assert f"\n{line} " in locked, line
 
 
+@pytest.mark.slow
+def test_mlflow_serves_a_registered_model_with_its_own_command(tracking: Tracking) -> None:
+    registered(tracking, 1)
+    tracking.set_alias("champion", 1)
+    uri = client_of(tracking).get_model_version_download_uri("toy", "1").removeprefix("file://")
+    example = (Path(uri) / "serving_input_example.json").read_text(encoding="utf-8")
+    assert list(json.loads(example)["inputs"]) == ["features"]
+    with model_server("models:/toy@champion", tracking.uri, Path.cwd()) as server:
+        answered = httpx.post(
+            f"{server.url}/invocations", content=example, headers={"Content-Type": "application/json"}
+        )
+    assert answered.json() == {"predictions": {"prediction": [[1.0]]}}
+
+
 def test_logging_leaves_the_environment_as_it_was(
     tracking: Tracking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tracking.register(log(tracking, 5.0), log(tracking, 4.0), {})
+    registered(tracking, 1)
     assert "MLFLOW_TRACKING_URI" not in os.environ
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     log(tracking, 5.0)
@@ -139,76 +160,40 @@ def test_a_run_that_was_cut_off_stays_there_as_failed(tracking: Tracking) -> Non
 def test_a_damaged_handoff_is_not_put_on_record(untouched: Tracking) -> None:
     (constant(Path("made") / "5.0", 5.0) / "model.json").write_bytes(b"{}")
     with pytest.raises(UserError, match="damaged or changed"):
-        untouched.log_run(
-            "x", params={}, metrics={}, dataset=DATASET, tags={}, artifacts=[], model=Path("made") / "5.0"
-        )
+        untouched.log_run("x", params={}, metrics={}, dataset=DATASET, tags={}, model=Path("made") / "5.0")
     assert not DATABASE.exists()
 
 
 def test_a_version_is_linked_to_its_run_its_holdout_model_and_its_file(tracking: Tracking) -> None:
-    run_id, holdout = log(tracking, 1.0), log(tracking, 2.0)
-    version = tracking.register(run_id, holdout, {"trained_by": "schedule"})
-    assert (version.number, version.run_id, version.holdout_run_id) == (1, run_id, holdout)
+    holdout = log(tracking, 2.0).run_id
+    final = log(tracking, 1.0, holdout_run_id=holdout)
+    assert final.version == 1
+    version = tracking.version(1)
+    assert (version.number, version.run_id, version.holdout_run_id) == (1, final.run_id, holdout)
     card = json.loads((Path("made") / "1.0" / "model.json").read_text(encoding="utf-8"))
     assert version.digest == card["version"]
     assert version.tags == {"trained_by": "schedule"}
-    assert tracking.register(holdout, run_id, {}).number == 2
+    assert log(tracking, 2.0, holdout_run_id=final.run_id).version == 2
     assert [each.number for each in tracking.versions()] == [1, 2]
     assert tracking.champion() is None
 
 
-def test_a_promotion_moves_the_alias_and_can_be_undone_step_by_step(tracking: Tracking) -> None:
-    registered(tracking, 3)
-    for number in (1, 2, 3, 2):
-        tracking.promote(number, {"reason": f"r{number}"})
-        champion = tracking.champion()
-        assert champion is not None
-        assert (champion.number, champion.aliases) == (number, ("champion",))
-        assert champion.tags["reason"] == f"r{number}"
-    assert [tracking.back().number, tracking.back().number] == [3, 1]
-    with pytest.raises(UserError, match="no earlier release"):
-        tracking.back()
-    tracking.promote(3, {})
-    previous = tracking.previous()
-    assert previous is not None
-    assert previous.number == 1
+def test_a_version_whose_registration_was_cut_off_counts_for_nothing(tracking: Tracking) -> None:
+    version = registered(tracking, 2)
+    client_of(tracking).create_model_version("toy", "file:///nowhere", version.run_id)
+    assert [each.number for each in tracking.versions()] == [1, 2]
 
 
-def test_what_others_write_is_seen_at_once_and_what_nobody_wrote_is_not_asked_for_again(
-    tracking: Tracking, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_others_write_is_seen_at_once(tracking: Tracking) -> None:
     registered(tracking, 2)
-    tracking.promote(1, {})
     service = Tracking(load_settings())  # in another process
     for number in (1, 2, 1):
-        tracking.promote(number, {"why": str(number)})
+        tracking.set_alias("champion", number, {"why": str(number)})
         seen = service.champion()
         assert seen is not None
-        assert (seen.number, dict(seen.tags), seen.aliases) == (number, {"why": str(number)}, ("champion",))
-        assert [each.aliases for each in service.versions()][number - 1] == ("champion",)
-    with monkeypatch.context() as nobody_answers:
-        nobody_answers.setattr(service, "_client", None)
-        again = service.champion()
-        assert again is not None
-        assert again.number == 1
+        assert (seen.number, seen.tags["why"]) == (number, str(number))
     client_of(tracking).set_model_version_tag("toy", "1", "why", "by hand")
-    assert service.version(1).tags == {"why": "by hand"}
-
-
-def test_an_alias_that_somebody_moved_by_hand_does_not_confuse_the_way_back(tracking: Tracking) -> None:
-    registered(tracking, 3)
-    tracking.promote(1, {})
-    client_of(tracking).set_registered_model_alias("toy", "champion", "3")
-    assert tracking.back().number == 1
-
-
-def test_a_promotion_that_was_cut_off_before_the_alias_moved_changed_nothing(tracking: Tracking) -> None:
-    registered(tracking, 3)
-    tracking.promote(1, {})
-    tracking.promote(2, {})
-    client = client_of(tracking)
-    client.set_registered_model_tag("toy", "champions", "[1, 2, 3]")  # and then the power went
-    assert tracking.back().number == 1
+    assert service.version(1).tags["why"] == "by hand"
 
 
 def test_what_is_not_on_record_is_told_in_one_line(tracking: Tracking, tmp_path: Path) -> None:
@@ -219,8 +204,7 @@ def test_what_is_not_on_record_is_told_in_one_line(tracking: Tracking, tmp_path:
         "version 9: ": lambda: tracking.version(9),
         "of run nobody: ": lambda: tracking.fetch("nobody", "handoff", tmp_path),
         "it kept no plots": lambda: tracking.fetch(known, "plots", tmp_path),
-        "run elsewhere: ": lambda: tracking.register(known, "elsewhere", {}),
-        "version 7: ": lambda: tracking.promote(7, {}),
+        "version 7: ": lambda: tracking.set_alias("champion", 7),
     }
     for named, ask in cases.items():
         with pytest.raises(UserError) as caught:
@@ -230,16 +214,10 @@ def test_what_is_not_on_record_is_told_in_one_line(tracking: Tracking, tmp_path:
     assert tracking.champion() is None
 
 
-def test_a_run_without_a_model_cannot_be_registered(tracking: Tracking) -> None:
-    run_id = tracking.log_run("holdout", params={}, metrics={}, dataset=DATASET, tags={}, artifacts=[])
-    with pytest.raises(UserError, match="kept no model"):
-        tracking.register(run_id, run_id, {})
-
-
 @pytest.mark.slow
 def test_deleted_state_is_made_anew_while_the_process_goes_on(tracking: Tracking) -> None:
     registered(tracking, 2)
-    tracking.promote(2, {})
+    tracking.set_alias("champion", 2)
     shutil.rmtree("state")
     assert tracking.champion() is None
     registered(tracking, 1)
@@ -255,8 +233,8 @@ def test_four_processes_that_start_at_once_make_one_database(project: Path) -> N
         "from bike_demand.store.tracking import Dataset, Tracking\n"
         "tracking = Tracking(load_settings())\nsys.stdin.read()\n"
         "data = Dataset('feed', 'd', 1, '2011-01-01T00:00:00', '2011-01-01T00:00:00')\n"
-        "run = tracking.log_run('r', params={}, metrics={}, dataset=data, tags={}, artifacts=[],"
-        " model=Path('made'))\nprint(tracking.register(run, run, {}).number)"
+        "print(tracking.log_run('r', params={}, metrics={}, dataset=data, tags={}, model=Path('made'),"
+        " holdout_run_id='h').version)"
     )
     crowd = [
         subprocess.Popen(
@@ -283,7 +261,7 @@ def test_four_processes_that_start_at_once_make_one_database(project: Path) -> N
 def test_a_half_made_database_of_an_earlier_attempt_does_no_harm(untouched: Tracking) -> None:
     Path("state").mkdir()
     (Path("state") / ".mlflow.db.new").write_bytes(b"half")
-    assert untouched.run(log(untouched, 5.0)).name == "training"
+    assert untouched.run(log(untouched, 5.0).run_id).name == "training"
 
 
 @pytest.mark.parametrize(

@@ -46,27 +46,29 @@ def test_runs_versions_and_the_alias_are_kept_there_and_nothing_here(tracking: T
     Path("dvc.lock").write_text("schema: '2.0'", encoding="utf-8")
     data = Dataset("rows", "d" * 32, 1416, "2011-01-01T00:00:00", "2011-02-28T23:00:00")
     model = constant(Path("made"), 5.0)
-    run_id = tracking.log_run(
-        "training",
-        params={"max_iter": 100},
-        metrics={"mae": 25.5},
-        dataset=data,
-        tags={"git.commit": "abc"},
-        artifacts=[Path("dvc.lock"), model],
-        model=model,
-    )
-    run = tracking.run(run_id)
-    assert (run.params, run.metrics, run.dataset) == ({"max_iter": "100"}, {"mae": 25.5}, data)
-    assert contents(tracking.fetch(run_id, "handoff", Path("back"))) == contents(model)
-    first = tracking.register(run_id, run_id, {}).number
-    second = tracking.register(run_id, run_id, {}).number
-    assert [each.number for each in tracking.versions()][-2:] == [first, second]
-    for number in (first, second):
-        tracking.promote(number, {})
-        champion = tracking.champion()
-        assert champion is not None
-        assert (champion.number, champion.aliases) == (number, ("champion",))
-    assert tracking.back().number == first
+    holdout: str | None = None
+    for number in (None, 1, 2):
+        logged = tracking.log_run(
+            "training",
+            params={"max_iter": 100},
+            metrics={"mae": 25.5},
+            dataset=data,
+            tags={"git.commit": "abc"},
+            artifacts=[Path("dvc.lock"), model],
+            model=model,
+            holdout_run_id=holdout,
+        )
+        assert logged.version == number
+        run = tracking.run(logged.run_id)
+        assert (run.params, run.metrics, run.dataset) == ({"max_iter": "100"}, {"mae": 25.5}, data)
+        holdout = logged.run_id
+        if number is not None:
+            tracking.set_alias("champion", number)
+            champion = tracking.champion()
+            assert champion is not None
+            assert champion.number == number
+    assert contents(tracking.fetch(logged.run_id, "handoff", Path("back"))) == contents(model)
+    assert [each.number for each in tracking.versions()] == [1, 2]
     with pytest.raises(UserError, match="version 999: "):
         tracking.version(999)
     assert not Path("state").exists()

@@ -7,7 +7,6 @@ import tempfile
 from datetime import datetime
 from pathlib import Path
 
-from bike_demand.core.errors import UserError
 from bike_demand.core.settings import load_settings
 from bike_demand.data.frames import concat, to_frame
 from bike_demand.data.table import read_published
@@ -15,7 +14,7 @@ from bike_demand.handoff import write_handoff
 from bike_demand.store.database import open_database
 from bike_demand.store.deployments import opened
 from bike_demand.store.tables import Deployment, State
-from bike_demand.store.tracking import Dataset, Tracking, Version
+from bike_demand.store.tracking import CHAMPION, EXPERIMENT, MODEL_NAME, Dataset, Logged, Tracking, Version
 from bike_demand.training.golden import GOLDEN_FILE, write_golden
 from tests.feedmaker import MONTHS
 
@@ -23,8 +22,8 @@ from tests.feedmaker import MONTHS
 def make_store(params: Path) -> Path:
     """Make the databases of the current folder; the path of that of runs and models."""
     tracking = Tracking(load_settings(params))
-    with contextlib.suppress(UserError):
-        tracking.set_alias("champion", 1)  # there is none; whoever wants to write makes the database first
+    with tracking.client(make=True) as client:
+        tracking.experiment(client, EXPERIMENT)
     open_database(load_settings(params).environments.production.database).close()
     return Path(tracking.where)
 
@@ -88,7 +87,9 @@ def register(
     """Register a hand-off in the current project's store; its holdout model learned until `holdout_last`."""
     tracking = tracking or Tracking(load_settings())
 
-    def log(kind: str, folder: Path, until: str, *artifacts: Path) -> str:
+    def log(
+        kind: str, folder: Path, until: str, *artifacts: Path, holdout_run_id: str | None = None
+    ) -> Logged:
         return tracking.log_run(
             f"{kind} {until[:10]}",
             params={"max_iter": 100},
@@ -97,20 +98,28 @@ def register(
             tags={"kind": kind},
             artifacts=artifacts,
             model=folder,
+            holdout_run_id=holdout_run_id,
         )
 
     with tempfile.TemporaryDirectory() as scratch:
         golden = Path(scratch) / GOLDEN_FILE
         write_golden(golden, model, to_frame([]))
-        run_id = log("final", model, last, golden)
-    return tracking.register(run_id, log("holdout", holdout or model, holdout_last), {})
+        holdout_run_id = log("holdout", holdout or model, holdout_last).run_id
+        logged = log("final", model, last, golden, holdout_run_id=holdout_run_id)
+    return tracking.version(logged.version or 0)
+
+
+def remove_alias(tracking: Tracking, alias: str) -> None:
+    """Take an alias away by hand, out of band."""
+    with tracking.client() as client:
+        client.delete_registered_model_alias(MODEL_NAME, alias)
 
 
 def put_live(model: Path) -> Version:
     """Register a hand-off in the store of the current project and make it the champion."""
     tracking = Tracking(load_settings())
     version = register(model, tracking=tracking)
-    tracking.set_alias("champion", version.number)
+    tracking.set_alias(CHAMPION, version.number)
     return version
 
 

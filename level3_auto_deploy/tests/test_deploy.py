@@ -22,6 +22,7 @@ from bike_demand.release.gates import GATES, Gate, GateContext, GateResult
 from bike_demand.store.deployments import opened
 from bike_demand.store.tables import State
 from bike_demand.store.tracking import Tracking
+from bike_demand.store.traffic_split import traffic_split
 from tests.conftest import ROOT, Run, project_in
 from tests.registry import copy_state, latest, placed, register
 from tests.tiny import constant
@@ -117,7 +118,7 @@ def test_a_version_that_passes_all_gates_begins_its_ab_test(live: Tracking) -> N
     test = json.loads(live.version(2).tags["ab"])
     ab = load_settings().ab
     assert test == {"mode": "ab", "share": ab.share, "salt": ab.salt, "began": NOW}
-    split = live.traffic_split("champion")
+    split = traffic_split(live, "champion")
     assert split is not None
     assert split.other is not None
     assert (split.shown.number, split.other.number, split.role, split.share) == (1, 2, "challenger", ab.share)
@@ -226,7 +227,7 @@ def test_a_shadow_is_told_to_the_service_as_such(live: Tracking, tmp_path: Path)
         params.read_text(encoding="utf-8").replace("mode: ab", "mode: shadow"), encoding="utf-8"
     )
     assert "Its shadow test against version 1 begins" in deployed(2)[-1]
-    split = live.traffic_split("champion")
+    split = traffic_split(live, "champion")
     assert split is not None
     assert (split.role, split.share) == ("shadow", 0.0)
 
@@ -363,7 +364,7 @@ def test_a_person_releases_past_the_ab_test_with_a_reason(live: Tracking) -> Non
     assert live.aliases() == {"champion": 2, "previous": 1}
     assert (latest(2).skip_reason, latest(2).state) == ("nobody gets a number", State.LIVE)
     assert list(gates_of(2)) == [gate.id for gate in QUICK]
-    split = live.traffic_split("champion")
+    split = traffic_split(live, "champion")
     assert split is not None
     assert split.other is not None
     assert (split.other.number, split.role, split.share) == (1, "previous", 0.0)

@@ -15,7 +15,8 @@ from bike_demand.store.database import Database
 from bike_demand.store.deployments import Deployments, opened
 from bike_demand.store.tables import State
 from bike_demand.store.tracking import Tracking
-from tests.registry import latest, placed, register
+from bike_demand.store.traffic_split import traffic_split
+from tests.registry import latest, placed, register, remove_alias
 from tests.test_rollback import NOW, once_live, tracking
 from tests.tiny import constant
 
@@ -113,7 +114,7 @@ def killed_at(at: int, make: Callable[[Deployments], None], monkeypatch: pytest.
         for owner, name in (
             (Database, "writing"),
             (Tracking, "set_alias"),
-            (Tracking, "remove_alias"),
+            (Deployments, "_remove_alias"),
             (Tracking, "tag"),
         ):
             patch.setattr(owner, name, dies(getattr(owner, name)))
@@ -147,7 +148,7 @@ def test_a_promotion_by_hand_is_adopted_and_watched_beside_the_last_good_version
 
 
 def test_a_removed_alias_leaves_nothing_live_and_its_version_can_be_again(tracking: Tracking) -> None:
-    tracking.remove_alias("champion")
+    remove_alias(tracking, "champion")
     with deployments([]) as found:
         assert found.live() is None
         good = found.last_good()
@@ -158,7 +159,7 @@ def test_a_removed_alias_leaves_nothing_live_and_its_version_can_be_again(tracki
 
 
 def test_a_watch_ends_and_begins_by_its_alias(tracking: Tracking) -> None:
-    tracking.remove_alias("previous")
+    remove_alias(tracking, "previous")
     with deployments():
         assert not latest(3).is_watched
     tracking.set_alias("previous", 1)
@@ -177,11 +178,11 @@ def test_a_test_ends_and_begins_by_its_alias(tracking: Tracking) -> None:
         assert row is not None
         assert (row.version, row.against) == (5, 3)
     assert latest(4).state is State.SUPERSEDED
-    split = tracking.traffic_split("champion")
+    split = traffic_split(tracking, "champion")
     assert split is not None
     assert split.other is not None
     assert (split.other.number, split.role) == (5, "challenger")
-    tracking.remove_alias("challenger")
+    remove_alias(tracking, "challenger")
     with deployments([]) as found:
         assert found.testing() is None
 

@@ -36,7 +36,7 @@ from bike_demand.serving.onnx_model import load_model
 from bike_demand.serving.outcome_intake import OutcomeStore
 from bike_demand.store.deployments import opened
 from bike_demand.store.tables import Deployment, State
-from bike_demand.store.tracking import Tracking, Version
+from bike_demand.store.tracking import MODEL_NAME, Tracking, Version
 from tests.conftest import project_in
 from tests.registry import copy_state, placed, register
 from tests.service import served
@@ -96,9 +96,10 @@ def refusal(gate: str, case: GateContext, version: Version | None = None) -> str
 
 def register_like(case: GateContext) -> Version:
     """Register the model of the case's version once more."""
-    run_id = case.version.run_id
-    assert case.version.holdout_run_id is not None
-    return case.tracking.register(run_id, case.version.holdout_run_id, {})
+    with case.tracking.client() as client:
+        known = client.get_model_version(MODEL_NAME, str(case.version.number))
+        made = client.create_model_version(MODEL_NAME, known.source or "", known.run_id, tags=known.tags)
+    return case.tracking.version(int(made.version))
 
 
 def rewritten(source: Path, target: Path, change: Rewrite) -> Path:

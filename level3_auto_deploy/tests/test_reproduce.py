@@ -100,7 +100,7 @@ def test_what_differs_from_the_record_is_told_in_one_line(run: Run) -> None:
         artifacts=[Path("dvc.lock")],
         model=Path("state/run/holdout"),
     )
-    said = run("reproduce", forged)
+    said = run("reproduce", forged.run_id)
     assert said.status == 1
     assert said.err.count("\n") == 1
     assert f"model {report['final']['digest']} instead of {report['holdout']['digest']}" in said.err

@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError
 
+from bike_demand.core.environment import environment_with
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import STATE, Flow, Settings, load_settings
 from bike_demand.prefect_api import VARIABLE, find_server, get
-from bike_demand.training.pipeline import environment_with
 
 if TYPE_CHECKING:
     from bike_demand.training.record import Recorded

@@ -92,12 +92,12 @@ def evaluate() -> None:
     from bike_demand.data.quarantine import training_rows
     from bike_demand.training.evaluate import evaluate as measure
     from bike_demand.training.evaluate import predict
-    from bike_demand.training.plots import draw
+    from bike_demand.training.plots import draw, save
 
     rows = training_rows()
     seen = json.loads(REPORT.read_text(encoding="utf-8"))["holdout"]["rows"]
     predicted = predict(HOLDOUT, rows)
-    draw(PLOTS, rows[:seen], rows[seen:], predicted)
+    save(PLOTS, draw(rows[:seen], rows[seen:], predicted))
     _write(METRICS, measure(rows[:seen], rows[seen:], predicted[seen:]))
 
 

@@ -29,7 +29,7 @@ POINTS: dict[str, tuple[ModuleType | type, str, int]] = {
     "registered": (event_log, "write_action", 1),
     "deploy": (delivery, "deploy", 1),
     "test": (Tracking, "set_alias", 1),
-    "applied": (Tracking, "tag", 1),
+    "applied": (Tracking, "tag", 3),  # two are of the registration
     "deployed": (retraining, "_end", 1),
     "note": (incidents, "note", 1),
     "alert": (cycle, "alert", 1),
@@ -42,8 +42,7 @@ POINTS: dict[str, tuple[ModuleType | type, str, int]] = {
 
 def again(*_: object) -> tuple[Made, bool]:
     """A training that finds, as the real one does, what it registered before it was cut off."""
-    newest = Tracking(load_settings()).newest()
-    assert newest is not None
+    newest = Tracking(load_settings()).versions()[-1]
     return (Made(newest.number), False) if newest.number > 1 else trains(None, False)
 
 

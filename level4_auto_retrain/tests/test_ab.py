@@ -23,9 +23,10 @@ from bike_demand.release.ab.evidence import Evidence, TrialKind
 from bike_demand.release.decision import page_of
 from bike_demand.release.gates import Gate, GateContext, GateResult
 from bike_demand.store.database import open_database
-from bike_demand.store.deployments import history
+from bike_demand.store.deployments import Deployments, history
 from bike_demand.store.tables import Deployment, State
-from bike_demand.store.tracking import CHALLENGER, CHAMPION, PREVIOUS, Tracking
+from bike_demand.store.tracking import CHAMPION, Tracking
+from bike_demand.store.traffic_split import CHALLENGER, PREVIOUS
 from tests.answers import hours, log, off_by, tell_outcomes
 from tests.conftest import ROOT, Run, project_in
 from tests.registry import copy_state, latest, register
@@ -360,7 +361,7 @@ def test_a_promotion_that_was_cut_off_is_finished_by_the_next_step(
         def killed(*_: object) -> None:
             raise KilledError
 
-        patch.setattr(Tracking, "remove_alias", killed)
+        patch.setattr(Deployments, "_remove_alias", killed)
         with pytest.raises(KilledError):
             run("ab", "step", "--as-of", "2011-03-05")
     assert tested.aliases() == {CHALLENGER: 2, CHAMPION: 1, PREVIOUS: 1}

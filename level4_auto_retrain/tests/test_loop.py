@@ -30,13 +30,14 @@ from bike_demand.store.database import Database, lock, open_database
 from bike_demand.store.deployments import deployed, history
 from bike_demand.store.event_log import BEGUN, DONE, FAILED, TRAIN, Signal
 from bike_demand.store.tables import Kind, State
-from bike_demand.store.tracking import CHALLENGER, CHAMPION, PREVIOUS, Tracking
+from bike_demand.store.tracking import CHAMPION, Tracking
+from bike_demand.store.traffic_split import CHALLENGER, PREVIOUS
 from bike_demand.training import steps
 from tests.answers import log, off_by, tell_outcomes
 from tests.conftest import Run, project_in
 from tests.feedmaker import HEADER, MONTHS, month_lines, write_feed
 from tests.gathered import rows_of
-from tests.registry import copy_state, latest, placed, register
+from tests.registry import copy_state, latest, placed, register, remove_alias
 from tests.tiny import constant
 from tests.workcopy import change_params
 
@@ -279,7 +280,7 @@ def fahrenheit(text: str, first: str, end: str) -> str:
 def by_hand(number: int, *, answer: float = 400.0) -> Tracking:
     """Somebody makes a version of that number the champion, past all there is for it."""
     tracking = Tracking(load_settings())
-    while (newest := tracking.newest()) is None or newest.number < number:
+    while max((each.number for each in tracking.versions()), default=0) < number:
         register(constant(Path(f"constant-{answer:g}"), answer))
     tracking.set_alias(CHAMPION, number)
     return tracking
@@ -340,10 +341,10 @@ def test_an_older_version_that_somebody_put_live_gives_way_to_the_one_it_took_th
 ) -> None:
     tracking = by_hand(2, answer=60.0)
     take(run, BEGAN)
-    tracking.remove_alias(PREVIOUS)
+    remove_alias(tracking, PREVIOUS)
     register(constant(living / "third", 55.0))
     placed(3)
-    tracking.remove_alias(PREVIOUS)
+    remove_alias(tracking, PREVIOUS)
     take(run, BEGAN)
     tracking.set_alias(CHAMPION, 1)
     shown(1, 600.0, "2011-03-01", "2011-03-02")
@@ -383,7 +384,7 @@ def test_what_a_person_takes_back_is_an_incident_with_its_case_too(database: Dat
 def test_where_the_alias_is_gone_the_last_good_version_is_live_again(database: Database, run: Run) -> None:
     take(run, BEGAN)
     tracking = Tracking(load_settings())
-    tracking.remove_alias(CHAMPION)
+    remove_alias(tracking, CHAMPION)
     out = take(run, "2011-03-02")
     assert "no-model: No model is live any more: version 1" in out
     assert tracking.aliases() == {"champion": 1}
@@ -575,8 +576,7 @@ def repeatable(monkeypatch: pytest.MonkeyPatch) -> None:
     """A training that finds, as the real one does, what it registered before it was cut off."""
 
     def again(*_: object) -> tuple[Made, bool]:
-        newest = Tracking(load_settings()).newest()
-        assert newest is not None
+        newest = Tracking(load_settings()).versions()[-1]
         return (Made(newest.number), False) if newest.number > 1 else trains(None, False)
 
     monkeypatch.setattr(steps, "run", again)

@@ -15,7 +15,7 @@ from bike_demand.store.event_log import TRAIN
 from bike_demand.store.tables import State
 from bike_demand.store.tracking import Tracking
 from tests.conftest import Run
-from tests.registry import register
+from tests.registry import register, remove_alias
 from tests.test_loop import begun, database, living, shown, take  # noqa: F401 (fixtures)
 from tests.test_vanished_releases import STORE, delete_run, delete_version
 
@@ -76,7 +76,7 @@ def test_a_training_whose_version_was_deleted_says_so(
     run: Run,
     database: Database,  # noqa: F811
 ) -> None:
-    tracking.remove_alias("previous")
+    remove_alias(tracking, "previous")
     assert run("retrain", "--reason", "a test", "--now", "--as-of", "2011-03-03").status == 0
     delete_version(3)
     take(run, "2011-03-04")

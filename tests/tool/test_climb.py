@@ -155,7 +155,7 @@ def test_a_dry_run_shows_what_would_change_and_changes_nothing(ladder: Ladder, t
         r"(?m)^ +\d+ (?:new|changed|gone|to be settled by you)\n", done.stdout
     )[1:]
     assert f"{NAME}/serving/keys.py\n" in new
-    assert f"{NAME}/store/tracking.py\n" in changed
+    assert f"{NAME}/training/record.py\n" in changed
     assert f"{NAME}/release/gate.py\n" in gone
     assert ".github/CODEOWNERS" in left
     assert everything(project) == before

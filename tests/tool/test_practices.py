@@ -177,9 +177,9 @@ def test_a_symbol_is_found_in_whichever_module_of_a_folder_it_is(
     [
         (Place(3, "bike_demand/serving/app.py", "create_app.predict"), "@app.post(", "media_type"),
         (
-            Place(2, "bike_demand/store/tracking.py", "Tracking.back"),
-            "def back(self)",
-            "return self.version(",
+            Place(2, "bike_demand/store/tracking.py", "Tracking.champion"),
+            "def champion(self)",
+            "self.version(number)",
         ),
         (Place(3, "bike_demand/release/gates/__init__.py", "GATES"), "GATES = (", ")"),
         (Place(0, "runbook.yaml", "release.install"), "- id: install", "live/model.pkl"),

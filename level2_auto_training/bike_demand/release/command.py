@@ -24,7 +24,7 @@ def run(
     taken = f"Services look every {settings.serving.poll_seconds:g} s what is live, and take it."
     if back:
         left = tracking.champion()
-        number = tracking.back().number
+        number = gate.back(tracking).number
         typer.echo(
             f"Version {number} is live again, instead of version {left.number if left else '?'}. {taken}"
         )

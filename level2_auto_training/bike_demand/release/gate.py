@@ -16,7 +16,7 @@ from bike_demand.data.frames import columns_of, period
 from bike_demand.data.month import iso
 from bike_demand.release.checks import CHECKS, failures
 from bike_demand.serving.onnx_model import load_model
-from bike_demand.store.tracking import HANDOFF_ARTIFACT, Dataset, Tracking, Version
+from bike_demand.store.tracking import CHAMPION, HANDOFF_ARTIFACT, Dataset, Tracking, Version
 
 # Tags of a version that was released.
 MAE_TAG = "release.mae"
@@ -91,7 +91,17 @@ def release(tracking: Tracking, proposal: Proposal, override: str | None) -> Non
             tags[CHAMPION_MAE_TAG] = f"{comparison.champion:.2f}"
     if proposal.objections and override is not None:
         tags[OVERRIDE_TAG] = f"{override} (against: {'; '.join(proposal.objections)})"[:5000]
-    tracking.promote(number, tags)
+    tracking.set_alias(CHAMPION, number, tags)
+
+
+def back(tracking: Tracking) -> Version:
+    """Make the version that the champion replaced the champion again. Raises UserError without one."""
+    champion = tracking.champion()
+    earlier = "" if champion is None else champion.tags.get(INSTEAD_TAG, "")
+    if not earlier.isdecimal():
+        raise UserError("there is no earlier release to go back to; release a version instead")
+    tracking.set_alias(CHAMPION, int(earlier))
+    return tracking.version(int(earlier))
 
 
 def described(proposal: Proposal) -> list[str]:

@@ -9,10 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bike_demand.core.settings import PARAMS, RUN, Settings
-from bike_demand.store.tracking import Dataset, Tracking
-from bike_demand.training.evaluate import passes
+from bike_demand.core.settings import DATA, PARAMS, RUN, Settings
+from bike_demand.data.store import read_rows
+from bike_demand.store.tracking import Dataset, Logged, Tracking
+from bike_demand.training.evaluate import passes, predict
 from bike_demand.training.pipeline import LOCK, data_digest
+from bike_demand.training.plots import draw
 from bike_demand.training.revision import Revision
 
 PATCH = "uncommitted.patch"
@@ -54,7 +56,7 @@ def already(tracking: Tracking) -> Recorded | None:
             rows, left_out = (0 if run.dataset is None else run.dataset.rows), run.tags[LEFT_OUT]
             holdout, mae = run.tags["holdout_run_id"], run.metrics["mae"]
             return Recorded(run.id, holdout, versions[run.id], mae, rows, left_out)
-        if run.tags[PASSED] == "false":
+        if run.tags[PASSED] == "false" and run.finished:
             return Recorded(run.id, run.id, None, run.metrics["mae"])
     return None
 
@@ -77,7 +79,10 @@ def record(
         LEFT_OUT: report.get("left_out") or "nothing",
     }
 
-    def log(kind: str, files: Sequence[Path], holdout: dict[str, str]) -> str:
+    rows, seen = read_rows(DATA), report[HOLDOUT]["rows"]
+    figures = draw(rows[:seen], rows[seen:], predict(RUN / HOLDOUT, rows))
+
+    def log(kind: str, files: Sequence[Path], **registered: Any) -> Logged:
         period = report[kind]
         # The name tells the rows apart: MLflow keeps one data set for each name and digest.
         name = f"rows-until-{period['last'][:13]}"
@@ -86,27 +91,33 @@ def record(
             params=_params(settings),
             metrics=metrics,
             dataset=Dataset(name, data_digest(), period["rows"], period["first"], period["last"]),
-            tags=tags | {KIND: kind} | holdout,
+            tags=tags | {KIND: kind},
             artifacts=files,
+            figures={f"plots/{name}": figure for name, figure in figures.items()},
             model=RUN / kind,
+            **registered,
         )
 
     with _files(revision) as files:
-        holdout_run_id = log(HOLDOUT, files, {})
-        # A refit has no rows left to be evaluated on, so its metrics are those of its holdout model.
-        run_id = log(FINAL, files, {"holdout_run_id": holdout_run_id}) if passed else holdout_run_id
-    number = None
-    if passed:
-        number = tracking.register(
-            run_id, holdout_run_id, {"data": data_digest(), "mae": f"{metrics['mae']:.2f}"}
-        ).number
-    return Recorded(run_id, holdout_run_id, number, metrics["mae"], report[FINAL]["rows"], tags[LEFT_OUT])
+        logged = holdout = log(HOLDOUT, files)
+        if passed:
+            # A refit has no rows left to be evaluated on, so its metrics are those of its holdout model.
+            of_version = {"data": data_digest(), "mae": f"{metrics['mae']:.2f}"}
+            logged = log(FINAL, files, holdout_run_id=holdout.run_id, version_tags=of_version)
+    return Recorded(
+        logged.run_id,
+        holdout.run_id,
+        logged.version,
+        metrics["mae"],
+        report[FINAL]["rows"],
+        tags[LEFT_OUT],
+    )
 
 
 @contextmanager
 def _files(revision: Revision | None) -> Iterator[list[Path]]:
     """What each run keeps: what is needed to make it again, and to judge it."""
-    kept = [LOCK, PARAMS, Path("requirements.lock"), RUN / "report.json", RUN / "metrics.json", RUN / "plots"]
+    kept = [LOCK, PARAMS, Path("requirements.lock"), RUN / "report.json", RUN / "metrics.json"]
     with TemporaryDirectory() as scratch:
         if revision is not None and revision.patch:
             patch = Path(scratch) / PATCH

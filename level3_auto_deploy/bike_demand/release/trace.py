@@ -18,7 +18,8 @@ from bike_demand.store.database import Database, database_exists, open_database
 from bike_demand.store.deployments import history
 from bike_demand.store.queries import find, outcome
 from bike_demand.store.tables import Deployment, LoggedPrediction
-from bike_demand.store.tracking import Run, Tracking, ab_test
+from bike_demand.store.tracking import Run, Tracking
+from bike_demand.store.traffic_split import ab_test
 from bike_demand.training import pipeline
 from bike_demand.training.record import COMMIT, PYTHON, UNCOMMITTED
 

@@ -22,16 +22,14 @@ from bike_demand.core.settings import Settings
 from bike_demand.store.database import Database, lock, open_database
 from bike_demand.store.queries import first_time_after, workers
 from bike_demand.store.tables import Deployment, State, Transition
-from bike_demand.store.tracking import (
+from bike_demand.store.tracking import CHAMPION, HANDOFF_ARTIFACT, MODEL_NAME, Tracking, Version
+from bike_demand.store.traffic_split import (
     AB_TAG,
     CHALLENGER,
-    CHAMPION,
     DEPLOYMENT_TAG,
-    HANDOFF_ARTIFACT,
     PREVIOUS,
     ABTest,
-    Tracking,
-    Version,
+    traffic_split,
 )
 
 OUT_OF_BAND = "out of band"  # who deployed a version whose alias was moved by hand
@@ -203,7 +201,7 @@ class Deployments:
 
         A worker is running if it reported within the last few seconds.
         """
-        split = self.tracking.traffic_split(CHAMPION)
+        split = traffic_split(self.tracking, CHAMPION)
         versions = (split and split.shown.number, split and split.other and split.other.number)
         deadline = time.monotonic() + ROLLOUT_SECONDS
         while True:
@@ -233,7 +231,7 @@ class Deployments:
         champion = aliases.get(CHAMPION)
         for alias in (CHALLENGER, PREVIOUS):
             if alias in aliases and champion in (None, aliases[alias]):  # beside nothing, or itself
-                self.tracking.remove_alias(alias)
+                self._remove_alias(alias)
                 del aliases[alias]
         for row in self.all(*UNDECIDED):
             if self._version(row) is None:
@@ -318,7 +316,7 @@ class Deployments:
                 if self.tracking.aliases().get(alias) != old:
                     continue  # it moved before the transition was cut off, or by hand
                 if new is None:
-                    self.tracking.remove_alias(alias)
+                    self._remove_alias(alias)
                 elif new in registered:
                     self.tracking.set_alias(alias, new)
             with self.database.writing() as session:
@@ -336,6 +334,10 @@ class Deployments:
                 self.tracking.tag(version.number, tags)
 
     # ---- parts
+
+    def _remove_alias(self, alias: str) -> None:
+        with self.tracking.client() as client:
+            client.delete_registered_model_alias(MODEL_NAME, alias)
 
     def _version(self, row: Deployment) -> Version | None:
         """Its registered version; None where that was deleted."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from bike_demand.core.environment import environment_with
 from bike_demand.core.errors import UnreachableError, UserError
 from bike_demand.core.settings import DATA
 
@@ -105,7 +106,7 @@ def _followers(repo: "Repo") -> list[str]:
 def _reproduce(run: "Callable[[Repo], object]", environment: dict[str, str]) -> None:
     with tempfile.TemporaryDirectory() as scratch, _repo(Path()) as repo:
         complaint = Path(scratch) / "complaint"
-        # dvc.yaml says `python`: let that be this one.
+        # DVC passes its environment on to the stages. dvc.yaml says `python`: let that be this one.
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
         with environment_with(environment | {COMPLAINT: str(complaint), "PATH": path}):
             try:
@@ -146,18 +147,3 @@ def _plainly(what: str) -> Iterator[None]:
         while cause.__cause__ is not None:
             cause = cause.__cause__
         raise UserError(f"{what}: {' '.join(str(cause).split())}") from None
-
-
-@contextlib.contextmanager
-def environment_with(values: dict[str, str]) -> Iterator[None]:
-    """Inside, the environment has these values: DVC passes its own on to the stages."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

@@ -12,10 +12,11 @@ from typing import Any
 
 from bike_demand.core.settings import DATA, PARAMS, RUN, Settings
 from bike_demand.data.store import read_rows
-from bike_demand.store.tracking import Dataset, Tracking
-from bike_demand.training.evaluate import passes
+from bike_demand.store.tracking import Dataset, Logged, Tracking
+from bike_demand.training.evaluate import passes, predict
 from bike_demand.training.golden import GOLDEN_FILE, write_golden
 from bike_demand.training.pipeline import LOCK, data_digest
+from bike_demand.training.plots import draw
 from bike_demand.training.revision import Revision
 
 PATCH = "uncommitted.patch"
@@ -58,7 +59,7 @@ def already(tracking: Tracking) -> Recorded | None:
             rows, left_out = (0 if run.dataset is None else run.dataset.rows), run.tags[LEFT_OUT]
             holdout, mae = run.tags["holdout_run_id"], run.metrics["mae"]
             return Recorded(run.id, holdout, versions[run.id], mae, rows, left_out)
-        if run.tags[PASSED] == "false":
+        if run.tags[PASSED] == "false" and run.finished:
             return Recorded(run.id, run.id, None, run.metrics["mae"])
     return None
 
@@ -82,7 +83,10 @@ def record(
         LEFT_OUT: report.get("left_out") or "nothing",
     }
 
-    def log(kind: str, files: Sequence[Path], holdout: dict[str, str]) -> str:
+    rows, seen = read_rows(DATA), report[HOLDOUT]["rows"]
+    figures = draw(rows[:seen], rows[seen:], predict(RUN / HOLDOUT, rows))
+
+    def log(kind: str, files: Sequence[Path], **registered: Any) -> Logged:
         period = report[kind]
         # The name tells the rows apart: MLflow keeps one data set for each name and digest.
         name = f"rows-until-{period['last'][:13]}"
@@ -91,33 +95,36 @@ def record(
             params=_params(settings),
             metrics=metrics,
             dataset=Dataset(name, data_digest(), period["rows"], period["first"], period["last"]),
-            tags=tags | {KIND: kind} | holdout,
+            tags=tags | {KIND: kind},
             artifacts=files,
+            figures={f"plots/{name}": figure for name, figure in figures.items()},
             model=RUN / kind,
+            **registered,
         )
 
     with _files(revision) as files:
-        holdout_run_id = log(HOLDOUT, files, {})
-        # A refit has no rows left to be evaluated on, so its metrics are those of its holdout model.
+        logged = holdout = log(HOLDOUT, files)
         if passed:
+            # A refit has no rows left to be evaluated on, so its metrics are those of its holdout model.
+            of_version = {"data": data_digest(), "mae": f"{metrics['mae']:.2f}"}
             golden = RUN / GOLDEN_FILE
-            write_golden(golden, RUN / FINAL, read_rows(DATA))
-            run_id = log(FINAL, [*files, golden], {"holdout_run_id": holdout_run_id})
-        else:
-            run_id = holdout_run_id
-    number = None
-    if passed:
-        number = tracking.register(
-            run_id, holdout_run_id, {"data": data_digest(), "mae": f"{metrics['mae']:.2f}"}
-        ).number
-        tracking.set_alias(settings.environments.train.alias, number)
-    return Recorded(run_id, holdout_run_id, number, metrics["mae"], report[FINAL]["rows"], tags[LEFT_OUT])
+            write_golden(golden, RUN / FINAL, rows)
+            logged = log(FINAL, [*files, golden], holdout_run_id=holdout.run_id, version_tags=of_version)
+            tracking.set_alias(settings.environments.train.alias, logged.version or 0)
+    return Recorded(
+        logged.run_id,
+        holdout.run_id,
+        logged.version,
+        metrics["mae"],
+        report[FINAL]["rows"],
+        tags[LEFT_OUT],
+    )
 
 
 @contextmanager
 def _files(revision: Revision | None) -> Iterator[list[Path]]:
     """What each run keeps: what is needed to make it again, and to judge it."""
-    kept = [LOCK, PARAMS, Path("requirements.lock"), RUN / "report.json", RUN / "metrics.json", RUN / "plots"]
+    kept = [LOCK, PARAMS, Path("requirements.lock"), RUN / "report.json", RUN / "metrics.json"]
     with TemporaryDirectory() as scratch:
         if revision is not None and revision.patch:
             patch = Path(scratch) / PATCH

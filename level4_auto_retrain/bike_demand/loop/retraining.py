@@ -42,8 +42,8 @@ OUTCOMES = OPEN | {
 
 def train(context: Context, reason: str, *, signal: int | None = None, by_hand: bool = False) -> str:
     """Train, and deploy the version; a sentence on what was done. One that was begun before is resumed."""
-    newest = context.tracking.newest()
-    detail = {NEWEST: 0 if newest is None else newest.number} | ({BY_HAND: True} if by_hand else {})
+    newest = max((each.number for each in context.tracking.versions()), default=0)
+    detail = {NEWEST: newest} | ({BY_HAND: True} if by_hand else {})
     action = event_log.begin(
         context.database, TRAIN, reason=reason, at=context.now, signal=signal, detail=detail
     )

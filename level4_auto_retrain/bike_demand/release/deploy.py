@@ -100,10 +100,10 @@ def find(tracking: Tracking, wanted: str) -> Version:
             raise UserError("no version is live yet; deploy one first")
         return champion
     if wanted == LATEST:
-        newest = tracking.newest()
-        if newest is None:
+        versions = tracking.versions()
+        if not versions:
             raise UserError("no version is registered yet; run `python -m bike_demand train` first")
-        return newest
+        return versions[-1]
     if not wanted.isdecimal():
         raise UserError(f"{wanted!r}: no version; give its number, {LATEST} or {CHAMPION}")
     return tracking.version(int(wanted))

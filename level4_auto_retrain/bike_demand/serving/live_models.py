@@ -11,7 +11,8 @@ from bike_demand.core.errors import UserError
 from bike_demand.core.settings import SERVING
 from bike_demand.serving.model_cache import ModelCache
 from bike_demand.serving.onnx_model import OnnxModel
-from bike_demand.store.tracking import CHAMPION, DEPLOYMENT_TAG, Tracking, Version
+from bike_demand.store.tracking import CHAMPION, Tracking, Version
+from bike_demand.store.traffic_split import DEPLOYMENT_TAG, traffic_split
 
 NO_MODEL = (
     "no model yet: nothing was released; train one with `python -m bike_demand train`, then put it live with"
@@ -79,7 +80,7 @@ class RegistryModels:
 
         Raises UserError or OSError where the registry does not respond or the live version does not load.
         """
-        split = self._tracking.traffic_split(self._alias)
+        split = traffic_split(self._tracking, self._alias)
         if split is None:
             return None, None
         model = self._model(split.shown, known)

@@ -26,7 +26,7 @@ from bike_demand.release.ab.statistics import (
 )
 from bike_demand.store.deployments import Deployments
 from bike_demand.store.queries import Pair, pairs, waiting
-from bike_demand.store.tracking import CHALLENGER
+from bike_demand.store.traffic_split import CHALLENGER
 
 METHOD = (
     "One-sided asymptotic confidence sequence for the ratio of mean absolute errors, day by day, after"

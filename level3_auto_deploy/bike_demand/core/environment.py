@@ -1,0 +1,20 @@
+"""Variables of the environment, for a while."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def environment_with(values: dict[str, str]) -> Iterator[None]:
+    """Inside, the environment has these values; afterwards they are as before, whoever else changed them."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,123 @@
+"""The connection to MLflow: a database of this project, which is made on first use, or the team's server."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bike_demand.core.environment import environment_with
+from bike_demand.core.errors import UserError
+from bike_demand.core.settings import ARTIFACTS
+from bike_demand.store.address import absolute, is_database, reach, without_password
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+VARIABLE = "MLFLOW_TRACKING_URI"
+_SWITCHES = {
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # errors are raised as well, and reported in one line
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # A server that stops responding half way is reported in a minute, not in the hours that MLflow would try.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+}
+
+
+class Connection:
+    """Opens the tracking store at an address. What is wrong with it is raised as a UserError of one line."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = absolute(uri)
+        self._file = Path(self.uri.removeprefix("sqlite:///")) if self.uri.startswith("sqlite:") else None
+        self._artifacts = ARTIFACTS.absolute()
+        self.where = str(self._file or without_password(self.uri))  # for messages
+        for name, value in _SWITCHES.items():  # before MLflow is imported, which reads some of them only then
+            os.environ.setdefault(name, value)
+        if self._file:
+            # A connection kept open would go on reading a database that was deleted and made anew.
+            os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
+
+    def exists(self) -> bool:
+        """Whether it may hold anything: a local database that was not made yet does not."""
+        return self._file is None or (self._file.exists() and self._file.stat().st_size > 0)
+
+    @contextmanager
+    def client(self, what: str = "the tracking store", *, make: bool = False) -> "Iterator[MlflowClient]":
+        """A client of the store, for work on `what`. `make`: make a local database that does not exist."""
+        if self._file is None:
+            reach(self.uri)
+        elif not self.exists():
+            if not make:
+                raise UserError(
+                    f"{what}: unknown, nothing is on record yet; run `python -m bike_demand train`"
+                )
+            self._make_database(self._file)
+        from mlflow import MlflowClient
+
+        try:
+            yield MlflowClient(self.uri, self.uri)
+        except (UserError, OSError):
+            raise
+        except Exception as error:
+            if not type(error).__module__.startswith(("mlflow.", "sqlalchemy.", "requests.")):
+                raise
+            raise UserError(f"{what}: {self._explained(error)}") from None
+
+    @contextmanager
+    def as_default(self) -> Iterator[Any]:
+        """Inside, the functions of `mlflow` log to this store. Yields `mlflow`."""
+        # set_tracking_uri writes the variable, which settings read too: afterwards it is as it was.
+        with self.client(make=True), environment_with({VARIABLE: self.uri}):
+            import mlflow
+
+            mlflow.set_tracking_uri(self.uri)
+            yield mlflow
+
+    def experiment(self, client: "MlflowClient", name: str) -> str:
+        """The id of the experiment, which is made on first use."""
+        from mlflow.exceptions import MlflowException
+
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            # A database keeps files in this project; an MLflow server knows best where its files go.
+            local = f"{self._artifacts.as_uri()}/{name}" if is_database(self.uri) else None
+            try:
+                return str(client.create_experiment(name, artifact_location=local))
+            except MlflowException:
+                found = client.get_experiment_by_name(name)
+                if found is None:  # else another process was faster
+                    raise
+        return str(found.experiment_id)
+
+    def _make_database(self, file: Path) -> None:
+        """Make the database under a lock, at another name, so that nobody ever sees a half of it.
+
+        Processes that had MLflow set up the same new database at once would disturb each other.
+        """
+        from filelock import FileLock
+        from mlflow import MlflowClient
+
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(file.with_name(f".{file.name}.lock")):
+            if self.exists():
+                return
+            new = file.with_name(f".{file.name}.{os.getpid()}-{time.monotonic_ns()}")
+            address = f"sqlite:///{new.as_posix()}"
+            try:
+                MlflowClient(address, address).search_experiments(max_results=1)
+                new.replace(file)
+            finally:
+                new.unlink(missing_ok=True)
+
+    def _explained(self, error: Exception) -> str:
+        """What is wrong with the store, and what to do about it."""
+        again = "`python -m bike_demand train` registers a new version"
+        if getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
+            return f"not in {self.where}, never was or was deleted there; {again}"
+        said = " ".join(str(error).split())
+        if self._file and ("not a database" in said or "malformed" in said):
+            return f"{self.where} is damaged; put a backup in its place, or move it away, then {again}"
+        return f"{said[:300].rstrip('. ')}; look into {self.where}, or at tracking.uri in params.yaml"
