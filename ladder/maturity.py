@@ -14,7 +14,7 @@ from rich.text import Text
 
 from ladder import ROOT, UserError, git
 from ladder.levels import Level, level, levels
-from ladder.practices import Row, proof_of, rows
+from ladder.practices import Row, every_row, proof_of, rows
 from ladder.workcopy import home
 
 AREAS = {
@@ -65,7 +65,7 @@ def show(number: int | None, console: Console) -> None:
         table.add_column(width=5, style="cyan")
         table.add_column(ratio=1, overflow="fold")
         table.add_column(width=8, justify="right")
-        for row in rows():
+        for row in every_row():
             if row.level == each.number:
                 table.add_row(row.id, _what(row), _result(row, known))
         console.print(table)
@@ -107,7 +107,7 @@ def section(number: int) -> str:
     """The last section of a level's README: its rows by area."""
     lines = [HEADING, "", "| | holds | is lacking, or done by hand |", "|---|---|---|"]
     for area, title in AREAS.items():
-        own = [each for each in rows() if each.level == number and each.area == area and each.shown]
+        own = [each for each in rows() if each.level == number and each.area == area]
         cells = ["; ".join(_plain(each) for each in own if each.absent == lack) for lack in (False, True)]
         if any(cells):
             lines.append(f"| {title} | {' | '.join(cells)} |")

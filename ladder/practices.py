@@ -109,10 +109,16 @@ practices = cache(load)  # those of this repository
 
 
 @cache
-def rows() -> tuple[Row, ...]:
-    """The rows of the maturity model, in its order."""
+def every_row() -> tuple[Row, ...]:
+    """The rows of the maturity model, in its order, also those that no level shows."""
     content = yaml.safe_load(MODEL.read_text(encoding="utf-8"))
     return TypeAdapter(tuple[Row, ...]).validate_python(content["rows"])
+
+
+@cache
+def rows() -> tuple[Row, ...]:
+    """The rows that the levels show."""
+    return tuple(each for each in every_row() if each.shown)
 
 
 @cache
@@ -198,7 +204,7 @@ def gaps(found: tuple[Practice, ...]) -> list[str]:
     Rows that no practice or several show, or no test proves; code that is not there; levels left out;
     patterns that fit no file or stand twice; files that serve no practice.
     """
-    known = {each.id for each in rows() if each.shown}
+    known = {each.id for each in rows()}
     shown = Counter(each for practice in found for at in practice.levels.values() for each in at.rows)
     wrong = [f"{row_id}: {shown[row_id]} practices show it" for row_id in known if shown[row_id] != 1]
     wrong += [f"{row_id}: no test in tests/maturity proves it" for row_id in known - _proofs().keys()]

@@ -52,7 +52,7 @@ def up(
             stage = replace(stage, today=stage.today - timedelta(days=CALM_DAYS))
             stage.publish(stage.today)
         book, folder = stage.book, stage.folder
-        pages = [(page, _server(page, folder)) for page in book.pages]
+        pages = [(page, server_of(page, folder)) for page in book.pages]
         links = {LINKS: json.dumps({page.name: server.url for page, server in pages})}
         service = stack.enter_context(
             Service(folder, folder / "state" / "service.log", port, environment() | links)
@@ -155,7 +155,8 @@ class _Lines:
                 yield line
 
 
-def _server(page: runbook.Page, folder: Path) -> Service:
+def server_of(page: runbook.Page, folder: Path) -> Service:
+    """What a level has people look at, not started yet."""
     port, log = free_port(), folder / "state" / f"{page.name.lower()}.log"
     here = {
         name: value.replace("{folder}", str(folder)).replace("{port}", str(port))

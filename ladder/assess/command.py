@@ -16,7 +16,7 @@ from ladder.assess.judge import assess
 from ladder.assess.rules import rules
 from ladder.assess.tree import Tree, read_tree
 from ladder.page import assessment
-from ladder.practices import rows
+from ladder.practices import every_row
 
 STANDARD_OUTPUT = Path("-")
 
@@ -44,7 +44,7 @@ def run(options: Options, console: Console) -> bool:
     given = _answers(tree, options)
     if options.ask:
         given = _asked(tree, given, options, console)
-    found = assess(tree, given, rows())
+    found = assess(tree, given, every_row())
     made = backlog(found)
     changes = None if options.old is None else compare(_old(options.old), found)
     if options.json == STANDARD_OUTPUT:

@@ -7,10 +7,15 @@ from datetime import datetime
 from typing import Any
 
 from prefect import flow, task
+from prefect.events import emit_event
 
 from bike_demand.core.errors import UnreachableError
 from bike_demand.core.settings import load_settings
 from bike_demand.training import steps
+
+# An event that other programs can subscribe to, by a trigger of Prefect or `prefect event stream`.
+REGISTERED = "bike-demand.version.registered"
+RESOURCE = "bike-demand.version"
 
 
 def _is_unreachable(_task: Any, _run: Any, state: Any) -> bool:
@@ -26,7 +31,11 @@ put_on_record = task(name="register")(steps.put_on_record)
 
 @flow(name="train")
 def train(as_of: datetime | None = None, allow_uncommitted: bool = False) -> steps.Made:
-    """Gather, validate, train, evaluate, register."""
+    """Gather, validate, train, evaluate, register; and emit an event where there is a new version."""
     waits = load_settings().flow.retry_seconds
     patient = gather.with_options(retries=len(waits), retry_delay_seconds=list(waits))
-    return steps.run(as_of, allow_uncommitted, patient, build, put_on_record)
+    made, new = steps.run(as_of, allow_uncommitted, patient, build, put_on_record)
+    if new:
+        told = {"version": str(made.version), "as_of": "" if as_of is None else as_of.isoformat()}
+        emit_event(REGISTERED, resource={"prefect.resource.id": RESOURCE}, payload=told)
+    return made, new

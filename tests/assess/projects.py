@@ -8,7 +8,7 @@ from ladder.assess.answers import FILE, parse
 from ladder.assess.judge import Assessment, Judged, assess
 from ladder.assess.rules import rules
 from ladder.assess.tree import read_tree
-from ladder.practices import rows
+from ladder.practices import every_row
 
 TRAIN = "from sklearn.linear_model import Ridge\n\n\ndef train(x, y):\n    return Ridge().fit(x, y)\n"
 TESTS = "".join(f"def test_{name}():\n    assert f({name!r})\n\n\n" for name in "abc")
@@ -35,7 +35,7 @@ def make(folder: Path, files: Mapping[str, str]) -> Path:
 def assessed(folder: Path, files: Mapping[str, str] | None = None, sub: str | None = None) -> Assessment:
     """Write a project and assess it, with the answers it has."""
     tree = read_tree(make(folder, files or {}), sub)
-    return assess(tree, parse(tree.files.get(FILE, ""), FILE, rules()), rows())
+    return assess(tree, parse(tree.files.get(FILE, ""), FILE, rules()), every_row())
 
 
 def practice(folder: Path, files: Mapping[str, str], name: str) -> Judged:

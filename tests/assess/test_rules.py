@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ladder.assess.rules import RANK, rules, tools
-from ladder.practices import rows
+from ladder.practices import every_row
 from tests.assess.projects import TESTS, TRAIN, practice, workflow
 
 CI = ".github/workflows/ci.yml"
@@ -200,6 +200,6 @@ def test_rules_name_rows_practices_and_tools_that_exist() -> None:
     named = {one for row in rules().rows for one in rules().names(row)}
     assert named <= known
     assert tools().keys() <= known | {"model-release"}
-    assert {each.id for each in rows() if each.level and not each.absent} <= rules().rows.keys()
+    assert {each.id for each in every_row() if each.level and not each.absent} <= rules().rows.keys()
     assert all(RANK.get(signal.strength, 0) for each in rules().practices for signal in each.signals)
     assert all(each.asks for each in rules().practices if each.needs == "answer")

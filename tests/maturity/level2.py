@@ -5,20 +5,27 @@ import io
 import json
 import re
 import sqlite3
+import subprocess
+import sys
 import tempfile
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import httpx
 import onnx
 import pandas as pd
+import tenacity
 import yaml
 from onnx import helper, numpy_helper
 
-from ladder.runbook import Runbook, Step
-from tests.maturity.conftest import copied, git
+from ladder.runbook import Runbook, Step, load
+from ladder.steps import environment
+from ladder.up import server_of
+from tests.maturity.conftest import copied, edit, git
 
 MODEL = "bike-demand"
 # A mistake in the scoring script.
@@ -180,3 +187,50 @@ def deployments(folder: Path) -> list[dict[str, Any]]:
 def crons(folder: Path) -> list[str]:
     """The schedules among them."""
     return [each["cron"] for found in deployments(folder) for each in found.get("schedules", [])]
+
+
+@dataclass(frozen=True)
+class Prefect:
+    """A Prefect server that a level's runbook starts, and that the commands in `project` then use."""
+
+    project: Path
+    api: str
+
+    def run(self, *arguments: str) -> None:
+        """Run a command of Prefect, as prefect.yaml says."""
+        env = environment() | {
+            "PREFECT_API_URL": self.api,
+            "PREFECT_HOME": str(self.project / "state" / "prefect"),
+        }
+        command = [sys.executable, "-m", "prefect", *arguments]
+        subprocess.run(command, cwd=self.project, env=env, check=True, capture_output=True)
+
+    def deploy(self) -> None:
+        """Deploy all that prefect.yaml has."""
+        self.run("work-pool", "create", "--type", "process", "training")
+        self.run("--no-prompt", "deploy", "--all")
+
+    def found(self, what: str, **wanted: Any) -> list[dict[str, Any]]:
+        """What the server knows: deployments, flow_runs, events."""
+        answer = httpx.post(f"{self.api}/{what}/filter", json=wanted).raise_for_status().json()
+        listed: list[dict[str, Any]] = answer["events"] if what == "events" else answer
+        return listed
+
+    def waited(self, what: str, **wanted: Any) -> list[dict[str, Any]]:
+        """The same, once there is any."""
+        for attempt in tenacity.Retrying(stop=tenacity.stop_after_delay(90), wait=tenacity.wait_fixed(0.5)):
+            with attempt:
+                listed = self.found(what, **wanted)
+                assert listed
+        return listed
+
+
+@contextmanager
+def prefect(project: Path) -> Iterator[Prefect]:
+    """Start the server that the runbook has people look at."""
+    (page,) = (each for each in load(project).pages if each.name == "Prefect")
+    with server_of(page, project) as started:
+        started.start()
+        edit(project / "params.yaml", "api: http://127.0.0.1:4200/api", f"api: {started.url}/api")
+        commit(project, "The server of this place")
+        yield Prefect(project, f"{started.url}/api")

@@ -15,6 +15,7 @@ HERE = Path(__file__).parent
 ROWS: dict[str, int] = {
     row["id"]: row["level"]
     for row in yaml.safe_load((ROOT / "docs" / "maturity-model.yaml").read_text(encoding="utf-8"))["rows"]
+    if row.get("shown", True)
 }
 EXISTING = {level.number for level in levels()}
 TEST = """

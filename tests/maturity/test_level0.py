@@ -6,6 +6,7 @@ import itertools
 import json
 import pickletools
 import re
+import sys
 from datetime import date
 from pathlib import Path
 
@@ -138,6 +139,23 @@ def test_while_nobody_runs_the_notebook_the_model_stays_and_its_error_grows(
     steps = (*desks.book.daily, *desks.book.release, *desks.book.use)
     trains = [each for each in steps if "demand.ipynb" in (each.command or "")]
     assert [each.who for each in trains] == ["data scientist"]
+
+
+@pytest.mark.maturity("L0-T5")
+def test_what_is_used_of_any_platform_is_a_notebook_and_a_folder_that_files_are_mailed_from(
+    desks: Desks,
+) -> None:
+    trees = [ast.parse(cell) for cell in code_cells(FOLDER / "demand.ipynb")]
+    trees += [ast.parse(path.read_text(encoding="utf-8")) for path in FOLDER.glob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    used = {each.name.split(".")[0] for node in nodes if isinstance(node, ast.Import) for each in node.names}
+    used |= {str(node.module).split(".")[0] for node in nodes if isinstance(node, ast.ImportFrom)}
+    assert used - set(sys.stdlib_module_names) <= {"numpy", "pandas", "sklearn", "matplotlib"}
+    commands = {each.command.split()[0] for each in (*desks.book.release, *desks.book.use) if each.command}
+    assert commands == {"jupyter", "python"}
+    passed_on = [each for each in (*desks.book.release, *desks.book.use) if each.gives_to]
+    assert passed_on
+    assert all("mail" in each.does.lower() for each in passed_on)
 
 
 @pytest.mark.maturity("L0-P1")

@@ -223,6 +223,22 @@ def test_the_applications_tests_turn_red_when_its_validation_is_taken_out(
     assert all(re.match(r"test_a_bad_value_is_refused|test_in_a_list_the_row_is_named", name) for name in red)
 
 
+@pytest.mark.maturity("L1-T3")
+def test_a_fresh_clone_has_all_that_the_application_and_its_pipeline_are_made_of(
+    release: Release, tmp_path: Path
+) -> None:
+    assert git(release.folder, "status", "--porcelain", "--", "bike_demand", "tests", "Dockerfile") == ""
+    git(tmp_path, "clone", "--quiet", str(release.folder), "clone")
+    clone = tmp_path / "clone"
+    kept = set(git(release.folder, "ls-files").split("\n"))
+    assert {"Dockerfile", "requirements.lock", ".github/workflows/application.yml"} <= kept
+    # What scores is kept beside what trains.
+    assert {"bike_demand/serving/app.py", "bike_demand/training/train.py"} <= kept
+    assert "ingest" in run_command("python -m bike_demand --help", clone)
+    # A model is none of it: that comes as a folder, from somebody.
+    assert not [name for name in kept if name.endswith(".onnx")]
+
+
 @pytest.mark.maturity("L1-P1")
 def test_each_file_belongs_to_one_team_and_a_model_passes_from_one_to_the_next_as_a_folder(
     release: Release,

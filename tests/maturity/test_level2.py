@@ -40,6 +40,7 @@ from tests.maturity.conftest import (
 )
 from tests.maturity.level2 import (
     OFF_BY_ONE,
+    Prefect,
     Store,
     apart,
     by_hand,
@@ -49,6 +50,7 @@ from tests.maturity.level2 import (
     learning_rate,
     mixed_up,
     owners,
+    prefect,
     restored,
     rules,
     stage_outs,
@@ -349,6 +351,63 @@ def test_models_have_numbers_links_and_an_alias_that_can_be_moved_back(
 
 
 # ---- people
+
+
+@pytest.fixture(scope="module")
+def served(clean: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
+    """A project whose trainings run on a Prefect server, and the flows it has there."""
+    folder = workcopy.make(level(2), tmp_path_factory.mktemp("served") / "project")
+    write_feed(before(clean, FIRST), folder / "feed")
+    with prefect(folder) as server:
+        server.deploy()
+        yield server
+
+
+@pytest.mark.maturity("L2-T4")
+def test_the_next_trainings_stand_on_the_servers_calendar_without_anybody_asking(served: Prefect) -> None:
+    (deployment,) = served.found("deployments")
+    assert deployment["entrypoint"] == "bike_demand/flows.py:train"
+    assert [each["active"] for each in deployment["schedules"]] == [True]
+    planned = served.waited("flow_runs", flow_runs={"state": {"type": {"any_": ["SCHEDULED"]}}})
+    assert {each["expected_start_time"][8:16] for each in planned} == {"01T05:00"}
+    assert {each["deployment_id"] for each in planned} == {deployment["id"]}
+    # Where there is no such server, GitHub's calendar does it, by the same command and at the same time.
+    assert crons(served.project) == ["0 5 1 * *"]
+    assert workflow(served.project, "training")["on"]["schedule"] == [{"cron": "0 5 1 * *"}]
+
+
+@pytest.mark.maturity("L2-T6")
+def test_a_program_outside_that_subscribes_learns_of_each_new_version_and_of_nothing_else(
+    served: Prefect,
+) -> None:
+    wanted = {"event": {"name": ["bike-demand.version.registered"]}}
+    assert served.found("events", filter=wanted) == []
+    run_step(training(load(served.project)), served.project, run_command)
+    (event,) = served.waited("events", filter=wanted)
+    assert event["payload"]["version"] == "1"
+    assert event["resource"]["prefect.resource.id"] == "bike-demand.version"
+    # Nothing new, no event; that the flow ran, and how it ended, the server tells by itself.
+    run_command("python -m bike_demand train", served.project)
+    ended = {"event": {"name": ["prefect.flow-run.Completed"]}}
+    for attempt in tenacity.Retrying(stop=tenacity.stop_after_delay(60), wait=tenacity.wait_fixed(0.5)):
+        with attempt:
+            assert len(served.found("events", filter=ended)) == 2
+    assert len(served.found("events", filter=wanted)) == 1
+
+
+@pytest.mark.maturity("L2-T7")
+def test_trainings_run_in_an_environment_that_files_define_and_a_change_of_it_is_a_reason_to_train(
+    practice: Practice, tmp_path: Path
+) -> None:
+    image = (practice.folder / "training.Dockerfile").read_text(encoding="utf-8")
+    assert "--constraints requirements.lock" in image
+    assert re.search(r"(?m)^FROM python:3\.13-", image)
+    folder = practice.apart(tmp_path / "project")
+    status = run_command("python -m dvc status train", folder)
+    assert "requirements.lock" not in status
+    with (folder / "requirements.lock").open("a", encoding="utf-8") as lock:
+        lock.write("# another environment\n")
+    assert "requirements.lock" in run_command("python -m dvc status train", folder)
 
 
 @pytest.mark.maturity("L2-P1")

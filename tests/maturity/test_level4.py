@@ -2,6 +2,7 @@
 
 import json
 import re
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -30,7 +31,7 @@ from ladder.world.faults import as_asked, publish
 from ladder.world.feedfile import COUNTS, INPUTS, read_feed, update_feed, write_feed
 from ladder.world.scenario import Units
 from tests.maturity.conftest import before, between, edit, error, gathered, git, same_rows
-from tests.maturity.level2 import OFF_BY_ONE, commit, crons, deployments, owners, stage_outs, stored
+from tests.maturity.level2 import OFF_BY_ONE, commit, crons, deployments, owners, prefect, stage_outs, stored
 from tests.maturity.level3 import (
     Hand,
     Registry,
@@ -699,6 +700,29 @@ def test_how_each_deployed_version_does_is_in_one_database_and_counted_for_prome
 
 
 # ---- people
+
+
+@pytest.mark.maturity("L4-T3")
+def test_an_event_that_says_the_error_grew_starts_what_follows_and_any_other_event_nothing(
+    tmp_path: Path,
+) -> None:
+    with prefect(workcopy.make(level(4), tmp_path / "project")) as server:
+        server.deploy()
+        runs_of_act = {"flows": {"name": {"any_": ["act"]}}}
+        for kind in ("bike-demand.other.thing", "bike-demand.signal.error-drift"):
+            event = {
+                "occurred": pd.Timestamp.now("UTC").isoformat(),
+                "event": kind,
+                "resource": {"prefect.resource.id": f"{kind}.model"},
+                "payload": {"signal": "7", "as_of": "2011-04-12T00:00:00", "says": "the error grew"},
+                "id": str(uuid.uuid4()),
+            }
+            httpx.post(f"{server.api}/events", json=[event]).raise_for_status()
+        (made,) = server.waited("flow_runs", **runs_of_act)
+        assert {name: str(value) for name, value in made["parameters"].items()} == {
+            "signal": "7",
+            "as_of": "2011-04-12T00:00:00",
+        }
 
 
 @pytest.mark.maturity("L4-P1")

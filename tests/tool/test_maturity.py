@@ -6,7 +6,7 @@ import pytest
 
 from ladder import cli, maturity
 from ladder.levels import Level, levels
-from ladder.practices import proof_of, rows
+from ladder.practices import every_row, proof_of
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def test_each_row_is_printed_with_its_proof_and_its_last_result(capsys: pytest.C
     }
     assert cli.main(["maturity", "2"]) == 0
     out = capsys.readouterr().out
-    for each in rows():
+    for each in every_row():
         assert (each.id in out) == (each.level == 2)
     lines = out.split("\n")
     first = next(at for at, line in enumerate(lines) if line.startswith("L2-H1"))
@@ -44,7 +44,7 @@ def test_all_levels_are_printed_and_one_that_was_never_proven_says_how(
 ) -> None:
     assert cli.main(["maturity"]) == 0
     out = capsys.readouterr().out
-    assert all(each.id in out for each in rows())
+    assert all(each.id in out for each in every_row())
     assert "tests/maturity" in out
 
 
