@@ -74,15 +74,15 @@ def train(
 
     from bike_demand.core.current import shown
     from bike_demand.core.files import settle
-    from bike_demand.data.store import read_rows
+    from bike_demand.data.frames import columns_of, period
+    from bike_demand.data.store import labelled_rows
     from bike_demand.handoff import write_handoff
 
     settle(out)
-    rows = read_rows(settings.DATA, as_of)
+    rows = labelled_rows(settings.DATA, as_of)
 
     with spinner("Training"):
         from bike_demand.data.features import to_matrix
-        from bike_demand.data.frames import columns_of, period
         from bike_demand.training.export import prove_parity, to_onnx
         from bike_demand.training.train import train as fit
 
@@ -126,7 +126,7 @@ def problem_check() -> None:
 @app.command(epilog="Example: python -m bike_demand predict rows.csv predictions.csv")
 def predict(
     source: Annotated[Path, typer.Argument(metavar="IN.csv", help="Rows with the columns of a request.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT.csv", help="Event time, prediction, model_version.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT.csv", help="Event time, key, prediction, version.")],
     model: Annotated[Path, typer.Option(help="Folder of the hand-off to answer with.")] = settings.MODEL,
 ) -> None:
     """Predict each row of a CSV file with the model that the service answers with."""

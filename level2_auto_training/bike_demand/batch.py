@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bike_demand.core.current import LABEL_COLUMNS, TIME, Inputs
+from bike_demand.core.current import KEYS, LABEL_COLUMNS, TIME, Inputs
 from bike_demand.core.errors import UserError
 from bike_demand.core.files import write_atomically
 from bike_demand.core.settings import Settings
@@ -27,7 +27,7 @@ def live_model(settings: Settings) -> OnnxModel:
 
 
 def score(model: OnnxModel, source: Path, target: Path) -> int:
-    """Predict each row of `source` into `target` (event time, prediction, model_version); how many they were.
+    """Predict each row of `source` into `target` (event time, key, prediction, model_version); their number.
 
     `source` has the columns of a request. Those of the feed with the label may be there too and are
     not looked at, so a month of the feed can be scored. Raises UserError; then nothing is written.
@@ -44,6 +44,7 @@ def score(model: OnnxModel, source: Path, target: Path) -> int:
     scored = pd.DataFrame(
         {
             TIME: rows[TIME].dt.strftime("%Y-%m-%dT%H:%M:%S"),
+            **{name: rows[name] for name in KEYS},
             "prediction": model.predict_columns(columns_of(rows)),
             "model_version": model.version,
         }

@@ -41,7 +41,7 @@ def test_errors_are_in_the_unit_of_the_label_and_beside_those_of_simple_baseline
         "mae": 5.0,  # 3 too many, 7 too few
         "bias": -2.0,
         "mae_mean": 20.0,  # the mean of the past is 20
-        "mae_last_week": 20.0,  # 30 and 10 in turn, so off by 10 and 30
+        "mae_baseline": 20.0,  # 30 and 10 in turn, so off by 10 and 30
         "rows": 48.0,
     }
 
@@ -49,7 +49,7 @@ def test_errors_are_in_the_unit_of_the_label_and_beside_those_of_simple_baseline
 def test_a_baseline_takes_the_mean_where_the_row_a_week_before_is_missing() -> None:
     metrics = evaluate(PAST[24:], HELD_OUT, np.full(48, 40.0))
     assert metrics["mae"] == 0
-    assert metrics["mae_last_week"] == pytest.approx(20.0)
+    assert metrics["mae_baseline"] == pytest.approx(20.0)
 
 
 @pytest.mark.parametrize(("mae", "passed"), [(7.9, True), (8.1, False), (math.nan, False)])

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
-from pydantic import BaseModel, NaiveDatetime
+from pydantic import BaseModel, NaiveDatetime, ValidationError
 
 from bike_demand.core.errors import UserError
-from bike_demand.core.problem import EventTime, Problem
+from bike_demand.core.problem import EventTime, Key, Problem, duration
 from tests.conftest import ROOT
 from tests.toy import PROBLEM, Inputs, Label
 
@@ -164,3 +164,59 @@ def test_the_settings_name_the_problem_where_the_environment_does_not(project: P
 def test_a_problem_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         Problem.__setattr__(PROBLEM, "name", "another")
+
+
+@pytest.mark.parametrize(
+    ("cadence", "right", "wrong"),
+    [
+        ("1h", "2012-06-13T17:00:00", "2012-06-13T17:30:00"),
+        ("30min", "2012-06-13T17:30:00", "2012-06-13T17:45:00"),
+        ("1D", "2012-06-13", "2012-06-13T01:00:00"),
+        (None, "2012-06-13T17:30:01", "2012-06-13T17:30:01.5"),
+    ],
+)
+def test_event_times_keep_the_cadence(cadence: str | None, right: str, wrong: str) -> None:
+    class Timed(BaseModel):
+        at: Annotated[NaiveDatetime, EventTime(cadence=cadence)]
+
+    assert replace(PROBLEM, inputs=Timed).cadence == (None if cadence is None else duration(cadence))
+    Timed.model_validate({"at": right})
+    with pytest.raises(ValidationError, match="should"):
+        Timed.model_validate({"at": wrong})
+
+
+@pytest.mark.parametrize("cadence", ["7h", "2D", "1 hour", "0h"])
+def test_a_cadence_that_does_not_divide_a_day_is_refused(cadence: str) -> None:
+    class Timed(BaseModel):
+        at: Annotated[NaiveDatetime, EventTime(cadence=cadence)]
+
+    with pytest.raises(UserError, match=r"write it like|divides a day"):
+        replace(PROBLEM, inputs=Timed)
+
+
+def test_what_is_no_length_of_time_or_no_field_is_refused() -> None:
+    with pytest.raises(UserError, match="'soon' is no length of time"):
+        replace(PROBLEM, label_delay="soon")
+    with pytest.raises(UserError, match="'best' is no length of time"):
+        replace(PROBLEM, baseline="best")
+    with pytest.raises(UserError, match="average_by: owner is no input"):
+        replace(PROBLEM, average_by="owner")
+
+
+def test_a_key_is_never_null_and_no_measured_number() -> None:
+    class Measured(BaseModel):
+        at: Time
+        size: Annotated[float, Key()]
+
+    class Absent(BaseModel):
+        at: Time
+        owner: Annotated[int | None, Key()] = None
+
+    class Keyed(BaseModel):
+        at: Time
+        owner: Annotated[str, Key()]
+
+    for inputs, name in ((Measured, "size"), (Absent, "owner")):
+        with pytest.raises(UserError, match=f"inputs: {name} is a key"):
+            replace(PROBLEM, inputs=inputs)
+    assert replace(PROBLEM, inputs=Keyed).keys == ("owner",)

@@ -27,7 +27,7 @@ RULES = QualityRules.model_validate(
 )
 END = datetime(2011, 4, 1)
 ROWS = feed_rows()
-LABELS = {row.begins: row.amount for row in ROWS}
+LABELS = {(row.begins, ""): row.amount for row in ROWS}
 
 
 def racing(row: Row) -> Row:
@@ -154,7 +154,7 @@ def test_a_gap_is_over_when_all_rows_come_again() -> None:
 
 def test_rows_without_a_label_above_0_are_no_gap_where_another_source_has_none_either() -> None:
     rows = [row for row in ROWS if row.begins.hour >= 6]
-    assert gaps(frame(rows), RULES, {row.begins: row.amount for row in rows}) == []
+    assert gaps(frame(rows), RULES, {(row.begins, ""): row.amount for row in rows}) == []
     assert names(gaps(frame(rows), RULES)) == [("gaps", "feed")]
 
 

@@ -42,5 +42,7 @@ def test_a_batch_that_predicts_differently_is_found(handoff: Path, monkeypatch: 
 
 def _score_of_something_else(_: OnnxModel, source: Path, target: Path) -> int:
     rows = source.read_text(encoding="utf-8").splitlines()[1:]
-    target.write_text("header\n" + "".join(f"{row[:19]},1.0,x\n" for row in rows), encoding="utf-8")
+    target.write_text(
+        "begins,prediction,version\n" + "".join(f"{row[:19]},1.0,x\n" for row in rows), encoding="utf-8"
+    )
     return len(rows)

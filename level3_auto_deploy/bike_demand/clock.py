@@ -2,7 +2,6 @@
 
 from datetime import datetime
 
-from bike_demand.core.current import CADENCE
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import DATA, Settings
 
@@ -18,10 +17,10 @@ def now(settings: Settings, as_of: datetime | None) -> datetime:
     if settings.clock == "wall":
         return datetime.now()
     # Only here: the service, which never asks, has no pandas.
-    from bike_demand.data.frames import period
+    from bike_demand.data.frames import end
     from bike_demand.data.store import gathered_months, read_month
 
     months = gathered_months(DATA)
     if not months:
         raise UserError(f"{DATA}: no data gathered yet; run `python -m bike_demand ingest`, or give --as-of")
-    return period(read_month(DATA, months[-1]))[1] + CADENCE
+    return end(read_month(DATA, months[-1]))

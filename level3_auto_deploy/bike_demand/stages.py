@@ -59,12 +59,12 @@ def train() -> None:
     """
     from bike_demand.data.features import to_matrix
     from bike_demand.data.frames import columns_of
-    from bike_demand.data.store import read_rows
+    from bike_demand.data.store import labelled_rows
     from bike_demand.handoff import write_handoff
     from bike_demand.training.export import prove_parity, to_onnx
     from bike_demand.training.train import train as fit
 
-    rows = read_rows(settings.DATA)
+    rows = labelled_rows(settings.DATA)
     given = settings.load_settings().training
     trained = fit(rows, given)
     past = rows[: len(rows) - trained.held_out]
@@ -79,12 +79,12 @@ def train() -> None:
 
 def evaluate() -> None:
     """The holdout model on the days that it was not given: metrics and plots."""
-    from bike_demand.data.store import read_rows
+    from bike_demand.data.store import labelled_rows
     from bike_demand.training.evaluate import evaluate as measure
     from bike_demand.training.evaluate import predict
     from bike_demand.training.plots import draw, save
 
-    rows = read_rows(settings.DATA)
+    rows = labelled_rows(settings.DATA)
     seen = json.loads(REPORT.read_text(encoding="utf-8"))["holdout"]["rows"]
     predicted = predict(HOLDOUT, rows)
     save(PLOTS, draw(rows[:seen], rows[seen:], predicted))

@@ -48,6 +48,7 @@ def log(
             "made_at": datetime.now(UTC),
             "client": "test",
             "event_time": row.begins,
+            "key": "",
             "inputs": row.model_dump(mode="json", include=set(INPUT_COLUMNS) - {TIME}),
             "prediction": shown[1](row),
             "variant": arm,
@@ -76,7 +77,7 @@ def log(
 def tell_outcomes(rows: Iterable[Row]) -> None:
     """Post what became known of these rows."""
     with closing(open_database(load_settings().environments.production.database)) as database:
-        store(database, [(row.begins, row.amount) for row in rows])
+        store(database, {(row.begins, ""): row.amount for row in rows})
 
 
 def off_by(pieces: float, spread: float = 0.3) -> Model:

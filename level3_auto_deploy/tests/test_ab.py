@@ -201,6 +201,30 @@ def test_rows_whose_outcome_is_late_wait_for_it(tested: Tracking, run: Run) -> N
     assert tested.aliases()[CHAMPION] == 2
 
 
+@pytest.mark.usefixtures("tested")
+def test_the_status_compares_planned_and_observed_share(run: Run) -> None:
+    rows = hours(BEGAN, "2011-03-05")
+    log(rows, (1, off_by(20.0)), (2, off_by(10.0)))
+    tell_outcomes(rows)
+    out = run("ab", "status", "--as-of", "2011-03-05").out
+    assert "planned are 50% (sample-ratio test: p = " in out
+    assert "warning" not in out
+
+    lost = hours("2011-03-05", "2011-03-09")
+    log(lost, (1, off_by(20.0)), (2, off_by(20.0)), "shadow")  # as if the challenger's rows were not logged
+    tell_outcomes(lost)
+    assert "warning: that is no chance" in run("ab", "status", "--as-of", "2011-03-09").out
+
+
+@pytest.mark.usefixtures("tested")
+def test_a_setting_that_differs_from_the_running_test_is_named(run: Run, project: Path) -> None:
+    assert "warning" not in run("ab", "status", "--as-of", BEGAN).out
+    change_params(project, share="0.2")
+    for command in ("status", "step"):
+        out = run("ab", command, "--as-of", BEGAN).out
+        assert "warning: ab.share is 0.2 in params.yaml, but the test of version 2 goes on with 0.5" in out
+
+
 def test_a_test_without_outcomes_waits_for_them_but_not_forever(tested: Tracking, run: Run) -> None:
     rows = hours(BEGAN, "2011-03-20")
     log(rows, (1, off_by(20.0)), (2, off_by(20.6)))
@@ -391,7 +415,7 @@ def test_the_status_has_numbers_and_a_page_with_plots(tested: Tracking, run: Run
     before = known(tested)
     said = run("ab", "status", "--as-of", "2011-03-04", "--html", tmp_path / "page.html")
     assert (said.status, said.err) == (0, "")
-    assert "Version 2 is tested against version 1, shown in 50% of the rows" in said.out
+    assert "Version 2 is tested against version 1, shown for 50% of the event times" in said.out
     assert "keep on: nothing is sure yet" in said.out
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 1

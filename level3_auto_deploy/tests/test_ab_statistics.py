@@ -10,7 +10,17 @@ import pytest
 from scipy import stats
 
 from bike_demand.core.settings import AB, load_settings
-from bike_demand.release.ab.statistics import ABVerdict, Days, Looks, by_day, look, margin, verdicts
+from bike_demand.release.ab.statistics import (
+    ABVerdict,
+    Days,
+    Looks,
+    by_day,
+    by_group,
+    look,
+    margin,
+    sample_ratio,
+    verdicts,
+)
 from tests import real_pairs
 from tests.conftest import ROOT
 
@@ -39,7 +49,7 @@ def drawn(kind: str, ratio: float) -> Days:
 
 def the_rule(days: Days) -> npt.NDArray[np.int_]:
     over = np.arange(1, AB_SETTINGS.days + 1) >= AB_SETTINGS.days
-    return verdicts(look(days, AB_SETTINGS.alpha), AB_SETTINGS, over)
+    return verdicts(look(days, AB_SETTINGS.alpha, 2.0), AB_SETTINGS, over)
 
 
 def t_test_each_day(days: Days) -> npt.NDArray[np.int_]:
@@ -127,7 +137,9 @@ def hours(days: int, challenger: float, champion: float, spread: float = 0.1) ->
     dice = np.random.default_rng(SEED)
     noise = 1 + spread * dice.standard_normal((2, 24 * days))
     return look(
-        by_day(np.repeat(np.arange(days), 24), challenger * noise[0], champion * noise[1]), AB_SETTINGS.alpha
+        by_day(np.repeat(np.arange(days), 24), challenger * noise[0], champion * noise[1]),
+        AB_SETTINGS.alpha,
+        2.0,
     )
 
 
@@ -142,9 +154,9 @@ def test_bounds_are_those_of_the_ratio_and_scale_with_nothing() -> None:
 
 
 def test_what_is_not_known_is_not_excluded() -> None:
-    looks = look(by_day(np.zeros(2, dtype=int), np.array([1.0, 9.0]), np.array([9.0, 1.0])), 0.05)
+    looks = look(by_day(np.zeros(2, dtype=int), np.array([1.0, 9.0]), np.array([9.0, 1.0])), 0.05, 2.0)
     assert (looks.low[0], looks.high[0]) == (0.0, np.inf)
-    nothing = look(by_day(np.zeros(2, dtype=int), np.zeros(2), np.zeros(2)), 0.05)
+    nothing = look(by_day(np.zeros(2, dtype=int), np.zeros(2), np.zeros(2)), 0.05, 2.0)
     assert nothing.ratio[0] == 1.0
     assert verdicts(nothing, AB_SETTINGS, True)[0] == ABVerdict.KEEP_ON
 
@@ -168,7 +180,7 @@ def test_what_is_clear_is_decided(ratio: float, days: int, ended: bool, verdict:
 def test_after_its_days_the_estimate_decides(ratio: float, verdict: ABVerdict) -> None:
     noise = np.tile([0.0, 2.0], 7)  # every other day the one is right, every other day the other
     days = np.repeat(np.arange(14), 24)
-    looks = look(by_day(days, 10 * ratio * np.repeat(noise, 24), 10 * np.repeat(noise[::-1], 24)), 0.05)
+    looks = look(by_day(days, 10 * ratio * np.repeat(noise, 24), 10 * np.repeat(noise[::-1], 24)), 0.05, 2.0)
     assert verdicts(looks, AB_SETTINGS, False)[-1] == ABVerdict.KEEP_ON
     assert verdicts(looks, AB_SETTINGS, True)[-1] == verdict
 
@@ -176,6 +188,29 @@ def test_after_its_days_the_estimate_decides(ratio: float, verdict: ABVerdict) -
 def test_a_few_hours_bound_nothing() -> None:
     for hours, bounded in ((1, False), (11, False), (24, True)):
         errors = np.linspace(9.0, 11.0, hours)
-        looks = look(by_day(np.zeros(hours, dtype=int), errors, errors[::-1] + 0.1), 0.05)
+        looks = look(by_day(np.zeros(hours, dtype=int), errors, errors[::-1] + 0.1), 0.05, 2.0)
         assert bool(np.isfinite(looks.high[-1])) == bounded
         assert bool(looks.low[-1] > 0) == bounded
+
+
+def test_a_share_that_chance_does_not_explain_has_a_tiny_p_value() -> None:
+    assert sample_ratio(50, 100, 0.5) == 1
+    assert sample_ratio(60, 100, 0.5) > 0.01
+    assert sample_ratio(400, 1000, 0.5) < 1e-9
+    assert sample_ratio(100, 1000, 0.1) > 0.9
+
+
+def test_the_errors_of_a_group_count_as_one() -> None:
+    day = np.array([1, 1, 1, 1, 2])
+    errors = np.array([1.0, 2.0, 3.0, 10.0, 4.0])
+    days, mine, other = by_group(day, ["A", "A", "A", "B", "A"], errors, errors + 1)
+    assert (days.tolist(), mine.tolist(), other.tolist()) == ([1, 1, 2], [2, 10, 4], [3, 11, 5])
+    assert by_group(day, [None] * 5, errors, errors)[1] is errors
+
+
+def test_rows_that_are_more_alike_bound_less() -> None:
+    noise = 1 + 0.2 * np.random.default_rng(3).standard_normal((2, 24 * 5))
+    days = by_day(np.repeat(np.arange(5), 24), noise[0], noise[1])
+    independent, alike = look(days, 0.05, 1.0), look(days, 0.05, 4.0)
+    assert alike.high[-1] > independent.high[-1]
+    assert alike.low[-1] < independent.low[-1]

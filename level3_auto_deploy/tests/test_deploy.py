@@ -117,7 +117,8 @@ def test_a_version_that_passes_all_gates_begins_its_ab_test(live: Tracking) -> N
     assert live.aliases() == {"champion": 1, "challenger": 2}
     test = json.loads(live.version(2).tags["ab"])
     ab = load_settings().ab
-    assert test == {"mode": "ab", "share": ab.share, "salt": ab.salt, "began": NOW}
+    expected = {"mode": "ab", "share": ab.share, "salt": ab.salt, "began": NOW, "randomize_by": "time"}
+    assert test == expected
     split = traffic_split(live, "champion")
     assert split is not None
     assert split.other is not None

@@ -91,7 +91,7 @@ def log_of(project: Path) -> Iterator[Database]:
 def check(project: Path, users: Users, killed_at: float) -> None:
     """Nothing acknowledged is missing, and of the log at most what the last flush would have written."""
     with log_of(project) as database:
-        lost = [each for each in users.acknowledged if queries.outcome(database, each) is None]
+        lost = [each for each in users.acknowledged if queries.outcome(database, (each, "")) is None]
         missing = [at for at, id_ in users.answered if queries.find(database, id_) is None]
     assert len(users.acknowledged) > 5
     assert len(users.answered) > 20
@@ -220,7 +220,7 @@ def test_while_the_disk_is_full_answers_go_on_and_losses_are_counted(released: P
     assert "prediction_log_problem" in out
     assert "prediction_log_lost" in out
     with log_of(released) as database:  # what was written before is whole
-        kept = queries.outcome(database, datetime.fromisoformat(EXAMPLE["begins"]))
+        kept = queries.outcome(database, (datetime.fromisoformat(EXAMPLE["begins"]), ""))
         assert (reply.status_code, kept) in ((200, 5), (503, None))  # little may fit where much does not
         with database.reading() as connection:
             assert (

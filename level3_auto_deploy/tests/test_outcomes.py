@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from bike_demand.serving.live_models import ModelHolder
 from bike_demand.serving.outcome_intake import OutcomeStore
 from bike_demand.store import queries
 from bike_demand.store.database import open_database
+from bike_demand.store.tables import LoggedPrediction
 from tests.service import served
 
 ONE = {"begins": "2012-06-13T17:00:00", "amount": 587}
@@ -32,7 +33,7 @@ def client(file: Path) -> Iterator[Client]:
 
 def known(file: Path, time: str) -> float | None:
     with contextlib.closing(open_database(f"sqlite:///{file}")) as database:
-        return queries.outcome(database, datetime.fromisoformat(time))
+        return queries.outcome(database, (datetime.fromisoformat(time), ""))
 
 
 def test_they_are_taken_before_any_model_was_released(client: Client, file: Path) -> None:
@@ -56,6 +57,22 @@ def test_to_send_them_again_changes_nothing_and_another_label_corrects(client: C
     assert 'bike_demand_outcomes_total{result="revised"} 1.0' in text
 
 
+def test_an_outcome_may_name_the_prediction_instead_of_its_row(client: Client, file: Path) -> None:
+    at = datetime.fromisoformat(ONE["begins"])  # type: ignore[arg-type]
+    with contextlib.closing(open_database(f"sqlite:///{file}")) as database, database.writing() as session:
+        moment = datetime(2026, 1, 1, tzinfo=UTC)
+        session.add(LoggedPrediction("some-id", moment, "", at, "", {}, 500.0, "champion", 1, ""))
+    later = {"begins": "2012-06-13T18:00:00", "amount": 7}
+    answer = client.post("/outcomes", json=[{"id": "some-id", "amount": 587}, later])
+    assert answer.json() == {"new": 2, "unchanged": 0, "revised": 0}
+    assert known(file, "2012-06-13T17:00:00") == 587
+    assert client.post("/outcomes", json=[ONE]).json()["unchanged"] == 1
+
+    refused = client.post("/outcomes", json=[later | {"amount": 8}, {"id": "unknown", "amount": 5}])
+    assert (refused.status_code, refused.json()["detail"][0]["loc"]) == (422, ["body", 1, "id"])
+    assert known(file, later["begins"]) == 7  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("body", "where"),
     [
@@ -73,6 +90,8 @@ def test_to_send_them_again_changes_nothing_and_another_label_corrects(client: C
         ([ONE | {"begins": "2012-06-13T17:00:00Z"}], ["body", 0, "begins"]),
         ([ONE | {"part_a": 3}], ["body", 0, "part_a"]),
         ([ONE, ONE | {"amount": 5}], ["body", 1, "amount"]),
+        ([{"id": "unknown", "amount": -5}], ["body", 0, "amount"]),
+        ([ONE | {"id": "unknown"}], ["body", 0, "begins"]),
     ],
 )
 def test_bad_ones_are_refused_with_the_field_named_and_nothing_is_kept(

@@ -60,13 +60,14 @@ def row(
     shown: tuple[int, float] = (1, 10.0),
     other: tuple[int, float | None, str] | None = None,
     variant: str = "champion",
+    key: str = "",
 ) -> Row:
     """A row of the log; the higher its number, the later it was made."""
     made_at = (NOW + timedelta(seconds=number)).replace(tzinfo=None)
     version, prediction = shown
     other_version, other_prediction, role = other or (None, None, None)
     deployment = f"deployment {version}"
-    head = (f"id-{number}", made_at, "someone", at, json.dumps(INPUTS))
+    head = (f"id-{number}", made_at, "someone", at, key, json.dumps(INPUTS))
     return (*head, prediction, variant, version, deployment, other_prediction, other_version, role)
 
 
@@ -92,7 +93,7 @@ def test_many_who_open_a_new_database_at_once_all_get_it(address: str) -> None:
     def use(number: int) -> None:
         try:
             with contextlib.closing(open_database(address)) as database:
-                found.append(store(database, [(TIME + timedelta(hours=number), number)]))
+                found.append(store(database, {(TIME + timedelta(hours=number), ""): number}))
         except Exception as error:
             found.append(error)
 
@@ -112,6 +113,7 @@ def test_what_was_logged_is_found(address: str, database: Database) -> None:
         NOW + timedelta(seconds=1),
         "someone",
         TIME,
+        "",
         INPUTS,
         *(12.5, "champion", 3, "deployment 3", 13.5, 4, "challenger"),
     )
@@ -119,27 +121,40 @@ def test_what_was_logged_is_found(address: str, database: Database) -> None:
 
 
 def test_outcomes_may_come_late_again_and_corrected(database: Database) -> None:
-    later = TIME + timedelta(hours=1)
-    assert store(database, [(later, 7), (TIME, 5)]) == Stored(2, 0, 0)
-    assert store(database, [(TIME, 5), (later, 7)]) == Stored(0, 2, 0)
-    earlier = TIME - timedelta(days=400)
-    assert store(database, [(TIME, 6), (later, 7), (earlier, 1)]) == Stored(1, 1, 1)
-    assert [queries.outcome(database, each) for each in (TIME, later, earlier)] == [6, 7, 1]
-    assert queries.outcome(database, later + timedelta(hours=1)) is None
+    now, later = (TIME, ""), (TIME + timedelta(hours=1), "")
+    assert store(database, {later: 7, now: 5}) == Stored(2, 0, 0)
+    assert store(database, {now: 5, later: 7}) == Stored(0, 2, 0)
+    earlier = (TIME - timedelta(days=400), "")
+    assert store(database, {now: 6, later: 7, earlier: 1}) == Stored(1, 1, 1)
+    assert [queries.outcome(database, each) for each in (now, later, earlier)] == [6, 7, 1]
+    assert queries.outcome(database, (TIME + timedelta(hours=2), "")) is None
+
+
+def test_rows_of_one_time_are_told_apart_by_their_keys(address: str, database: Database) -> None:
+    other = (2, 20.0, "challenger")
+    log(address, [row(1, key="A", other=other), row(2, key="B", other=other), row(3, key="A", other=other)])
+    assert store(database, {(TIME, "A"): 7, (TIME, "C"): 9}) == Stored(2, 0, 0)
+    assert store(database, {(TIME, "A"): 7, (TIME, "B"): 8}) == Stored(1, 1, 0)
+    assert [queries.outcome(database, (TIME, key)) for key in "ABCD"] == [7, 8, 9, None]
+    found = queries.pairs(database, 1, 2, TIME, TIME + timedelta(days=1))
+    assert [(each.key, each.label) for each in found] == [("A", 7), ("B", 8)]
+    assert queries.rows_of(database, ["id-1", "id-2", "id-9"]) == {"id-1": (TIME, "A"), "id-2": (TIME, "B")}
+    log(address, [row(4, key="E"), row(5, key="E"), row(6, key="F")])
+    assert queries.waiting(database, TIME, TIME + timedelta(days=1)) == 2
 
 
 def test_outcomes_are_kept_all_or_none(database: Database) -> None:
     with pytest.raises(Exception, match=r"(?i)null"):
-        store(database, [(TIME, 5), (TIME + timedelta(hours=1), None)])  # type: ignore[list-item]
-    assert queries.outcome(database, TIME) is None
+        store(database, {(TIME, ""): 5, (TIME + timedelta(hours=1), ""): None})  # type: ignore[dict-item]
+    assert queries.outcome(database, (TIME, "")) is None
 
 
 def test_two_who_correct_the_same_ones_at_once_do_not_fail(database: Database) -> None:
-    times = [TIME + timedelta(hours=number) for number in range(50)]
+    rows = [(TIME + timedelta(hours=number), "") for number in range(50)]
     results: list[object] = []
 
     def send(label: int) -> None:
-        results.extend([store(database, [(each, label) for each in times]) for _ in range(5)])
+        results.extend([store(database, dict.fromkeys(rows, label)) for _ in range(5)])
 
     threads = [threading.Thread(target=send, args=(label,)) for label in (1, 2)]
     for thread in threads:
@@ -147,7 +162,7 @@ def test_two_who_correct_the_same_ones_at_once_do_not_fail(database: Database) -
     for thread in threads:
         thread.join()
     assert len(results) == 10
-    assert len({queries.outcome(database, each) for each in times}) == 1
+    assert len({queries.outcome(database, each) for each in rows}) == 1
 
 
 def test_pairs_are_the_first_answers_of_two_versions_whoever_was_shown(
@@ -167,7 +182,7 @@ def test_pairs_are_the_first_answers_of_two_versions_whoever_was_shown(
             row(8, at=times[5], shown=(1, 15.0), other=(3, 25.0, "challenger")),  # another test
         ],
     )
-    store(database, [(each, 100 + place) for place, each in enumerate(times) if place != 4])
+    store(database, {(each, ""): 100 + place for place, each in enumerate(times) if place != 4})
     found = queries.pairs(database, 1, 2, TIME, TIME + timedelta(days=1))
     expected = [
         queries.Pair(times[0], "champion", 10.0, 20.0, 100),

@@ -162,7 +162,7 @@ def problem_check() -> None:
 @app.command(epilog="Example: python -m bike_demand predict rows.csv predictions.csv")
 def predict(
     source: Annotated[Path, typer.Argument(metavar="IN.csv", help="Rows with the columns of a request.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT.csv", help="Event time, prediction, model_version.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT.csv", help="Event time, key, prediction, version.")],
     model: Annotated[
         Path | None, typer.Option(help="Folder of a hand-off to answer with, else the version that is live.")
     ] = None,

@@ -63,12 +63,12 @@ def train() -> None:
     from bike_demand.data.features import to_matrix
     from bike_demand.data.frames import columns_of
     from bike_demand.data.quarantine import good, holdout_days, read
-    from bike_demand.data.store import read_rows
+    from bike_demand.data.store import labelled_rows
     from bike_demand.handoff import write_handoff
     from bike_demand.training.export import prove_parity, to_onnx
     from bike_demand.training.train import train as fit
 
-    gathered, quarantine = read_rows(settings.DATA), read()
+    gathered, quarantine = labelled_rows(settings.DATA), read()
     rows = good(gathered, quarantine)
     given = settings.load_settings().training
     trained = fit(

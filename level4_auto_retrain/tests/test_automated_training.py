@@ -109,7 +109,7 @@ def test_a_run_has_all_that_is_needed_to_judge_it_and_to_make_it_again(tmp_path:
         assert run.params["half_life_days"] == str(load_settings().training.half_life_days)
         assert run.params["max_leaf_nodes"] == "31"
         assert run.metrics == json.loads(Path("state/run/metrics.json").read_text(encoding="utf-8"))
-        assert 0 < run.metrics["mae"] < run.metrics["mae_last_week"]
+        assert 0 < run.metrics["mae"] < run.metrics["mae_baseline"]
         for name in ("dvc.lock", "requirements.lock", "params.yaml"):
             kept = tracking().fetch(run_id, name, tmp_path / run_id)
             assert kept.read_bytes() == Path(name).read_bytes()

@@ -51,7 +51,7 @@ def whole(prediction: float = 10.0, day: datetime = MONDAY) -> list[Answer]:
 
 
 def told(database: Database, label: float, day: datetime = MONDAY, rows: int = 24) -> None:
-    store(database, [(day + number * HOUR, label) for number in range(rows)])
+    store(database, {(day + number * HOUR, ""): label for number in range(rows)})
 
 
 def keep(database: Database, answers: Sequence[Answer]) -> list[Day]:

@@ -241,7 +241,9 @@ def wait_until_ready(life: Life) -> None:
 
 def check(life: Life, database: Database) -> None:
     lost = [
-        moment for moment, label in life.acknowledged.items() if queries.outcome(database, moment) != label
+        moment
+        for moment, label in life.acknowledged.items()
+        if queries.outcome(database, (moment, "")) != label
     ]
     assert lost == []
     live = lives(database)

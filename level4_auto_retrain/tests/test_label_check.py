@@ -13,7 +13,7 @@ from tests.spoilt import feed_rows, fourfold, spoilt
 
 RULES = load_settings(ROOT / "params.yaml").quality
 ROWS = feed_rows()
-LABELS = {row.begins: row.amount for row in ROWS}
+LABELS = {(row.begins, ""): row.amount for row in ROWS}
 
 
 def test_labels_that_disagree_with_the_reported_outcomes_are_found_until_they_are_right_again() -> None:
@@ -34,7 +34,7 @@ def test_of_a_wrong_day_the_rows_whose_label_was_reported_are_good() -> None:
 
     (found,) = labels(frame(spoilt(ROWS, "2011-03-07", "2011-03-08", evening)), LABELS, RULES)
     assert {moment.hour for moment in found.times} <= set(range(16, 24))
-    assert f"{4 * max(LABELS[moment] for moment in found.times)} instead of" in found.message
+    assert f"{4 * max(LABELS[row] for row in found.rows)} instead of" in found.message
 
 
 @pytest.mark.parametrize("more", [0, 3])

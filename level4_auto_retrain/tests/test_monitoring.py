@@ -365,7 +365,7 @@ def test_the_command_tells_a_program_all_of_it(database: Database, run: Run) -> 
     day = told["days"][-1]
     assert day["rows"] == day["known"] >= 20
     assert day["mae"] == pytest.approx(0.1 * day["target"], abs=0.01)
-    assert day["mae_last_week"] > 0
+    assert day["mae_baseline"] > 0
     assert told["trainings"] == [
         {"at": "2011-02-03T00:00:00", "reason": "the error drifts", "version": 2, "outcome": "promoted"}
     ]

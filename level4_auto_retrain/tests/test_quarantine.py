@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 
 from bike_demand import stages
-from bike_demand.core.current import Row
+from bike_demand.core.current import Row, row_id
 from bike_demand.core.errors import UserError
+from bike_demand.core.problem import DAY
 from bike_demand.core.settings import QUARANTINE, QualityRules, load_settings
 from bike_demand.data import quarantine
 from bike_demand.data.features import to_columns, to_matrix
 from bike_demand.data.label_check import check_gathered, labels
 from bike_demand.data.month import iso
-from bike_demand.data.quality import DAY, Violation
+from bike_demand.data.quality import Violation
 from bike_demand.data.quarantine import Quarantine, fit_rows, good, quarantine_of
 from bike_demand.data.regression_cases import BadDataCase, make_case, unrecognised
 from bike_demand.data.store import read_rows
@@ -49,7 +50,7 @@ from tests.tiny import constant
 SETTINGS = load_settings(ROOT / "params.yaml")
 RULES = SETTINGS.quality
 ROWS = feed_rows()
-LABELS = {row.begins: row.amount for row in ROWS}
+LABELS = {(row.begins, ""): row.amount for row in ROWS}
 RIGHT = {row.begins: row for row in ROWS}
 
 
@@ -205,7 +206,7 @@ def test_a_case_of_a_gap_is_recognised_from_what_is_kept() -> None:
 def told_outcomes() -> None:
     """The application was told the right labels all along."""
     with closing(open_database(load_settings().environments.production.database)) as database:
-        store(database, list(LABELS.items()))
+        store(database, LABELS)
 
 
 @pytest.fixture
@@ -258,7 +259,7 @@ def test_gates_see_none_of_the_rows_in_quarantine(released: Path, run: Run) -> N
 
     deploy(load_settings(), "2", None, print, gates=(Gate("look", "Looks", judge),))
     assert 0 < len(judged) < len(ROWS)
-    assert all(row.amount == LABELS[row.begins] for row in judged)
+    assert all(row.amount == LABELS[row_id(row)] for row in judged)
 
 
 def test_without_a_database_the_rows_are_judged_by_themselves(project: Path, run: Run) -> None:
@@ -302,7 +303,9 @@ def test_train_prints_and_logs_what_it_left_out(copy: Path, run: Run) -> None:
     told_outcomes()
     out = run("train", "--no-deploy").out
     kept = quarantine.read()
-    left_out = f"{len(kept.left_out)} rows: label labels ({iso(min(kept.left_out))} to 2011-03-16T23:00:00)"
+    left_out = (
+        f"{len(kept.left_out)} rows: label labels ({iso(min(kept.left_out)[0])} to 2011-03-16T23:00:00)"
+    )
     assert f"It learned from {len(ROWS) - len(kept.left_out):,} rows; left out {left_out}." in out
     (version,) = Tracking(load_settings()).versions()
     assert Tracking(load_settings()).run(version.run_id).tags["left_out"] == left_out
@@ -330,7 +333,7 @@ def test_a_training_that_left_rows_out_is_made_again_and_traced_with_the_same_ro
     assert run("trace", known, "--rows").status == 0
     restored = read_rows(copy / "state" / "traced" / version.run_id)
     assert len(restored) == learned.rows
-    assert all(row.amount == LABELS[row.begins] for row in rows_of(restored))
+    assert all(row.amount == LABELS[row_id(row)] for row in rows_of(restored))
     # The poison is over: the same feed without it is another version of the data.
     assert run("train").status == 0
     assert len(Tracking(load_settings()).versions()) == 2

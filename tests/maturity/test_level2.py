@@ -530,7 +530,7 @@ def test_every_experiment_keeps_its_settings_metrics_and_plots(practice: Practic
     for value, run in (("0.1", first), ("0.02", second)):
         found = store.runs(f"params.learning_rate = '{value}'")
         assert {run.info.run_id, run.data.tags["holdout_run_id"]} == {each.info.run_id for each in found}
-        assert {"mae", "bias", "mae_last_week"} <= set(run.data.metrics)
+        assert {"mae", "bias", "mae_baseline"} <= set(run.data.metrics)
         plots = store.artifacts(run.info.run_id, "plots")
         assert {Path(each).stem for each in plots} >= {
             "error_by_week",

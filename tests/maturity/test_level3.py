@@ -729,7 +729,7 @@ def test_every_experiment_keeps_its_settings_metrics_and_plots(practice: Practic
         holdout = registry.run(run.data.tags["holdout_run_id"])
         assert (run.data.tags["kind"], holdout.data.tags["kind"]) == ("final", "holdout")
         assert holdout.data.params == run.data.params
-        assert {"mae", "bias", "mae_last_week"} <= set(run.data.metrics)
+        assert {"mae", "bias", "mae_baseline"} <= set(run.data.metrics)
         assert json.loads(registry.artifact(run.info.run_id, "metrics.json")) == run.data.metrics
         plots = registry.artifacts(run.info.run_id, "plots")
         assert {Path(each).stem for each in plots} >= {"error_by_week", "error_by_slice"}

@@ -938,7 +938,7 @@ def test_every_experiment_of_the_loop_keeps_its_reason_settings_metrics_and_plot
         assert (run.data.tags["kind"], holdout.data.tags["kind"]) == ("final", "holdout")
         assert len(run.data.params) > 5
         assert holdout.data.params == run.data.params
-        assert {"mae", "bias", "mae_last_week", "skill"} <= set(run.data.metrics)
+        assert {"mae", "bias", "mae_baseline", "skill"} <= set(run.data.metrics)
         assert json.loads(registry.artifact(run.info.run_id, "metrics.json")) == run.data.metrics
         plots = registry.artifacts(run.info.run_id, "plots")
         assert {Path(each).stem for each in plots} >= {"error_by_week", "error_by_slice"}

@@ -5,14 +5,14 @@ It is the module that BIKE_PROBLEM names, else `problem` in params.yaml, else th
 
 import importlib
 import os
-from datetime import timedelta
+from datetime import datetime, timedelta
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import yaml
-from pydantic import ConfigDict, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from bike_demand.core.configuration import PREFIX
 from bike_demand.core.errors import UserError
@@ -61,33 +61,70 @@ class Inputs(PROBLEM.inputs):  # type: ignore[name-defined,misc]
     model_config = _STRICT | ConfigDict(json_schema_extra={"example": dict(PROBLEM.example)})
 
 
-class Row(PROBLEM.label, Inputs):  # type: ignore[name-defined,misc]
-    """One row of the feed: inputs and label."""
+TIME, KEYS, LABEL = PROBLEM.time, PROBLEM.keys, PROBLEM.label_name
+IDENTITY = (TIME, *KEYS)  # the fields that tell rows apart
 
+
+def _fields(model: type[BaseModel], *names: str) -> dict[str, Any]:
+    return {name: (model.model_fields[name].annotation, model.model_fields[name]) for name in names}
+
+
+class _Complete(PROBLEM.label, Inputs):  # type: ignore[name-defined,misc]
     model_config = _STRICT
 
 
-TIME, LABEL = PROBLEM.time, PROBLEM.label_name
+_label: Any = PROBLEM.label.model_fields[LABEL]
+_later: dict[str, Any] = {LABEL: (Annotated[_label.annotation, _label] | None, None)}
+# One row of the feed: inputs, and the label, which is null until it is known.
+Row: Any = create_model("Row", __base__=_Complete, **_later)
+
+# The fields that tell rows apart, in responses.
+_told: dict[str, Any] = {"timestamp": (str, Field(alias=TIME)), **_fields(PROBLEM.inputs, *KEYS)}
+Identity: Any = create_model("Identity", **_told)
+
 # What a client reports when a label becomes known.
-_time, _label = PROBLEM.inputs.model_fields[TIME], PROBLEM.label.model_fields[LABEL]
-_fields: dict[str, Any] = {TIME: (_time.annotation, _time), LABEL: (_label.annotation, _label)}
-Outcome: Any = create_model(
-    "Outcome",
-    __config__=_STRICT
-    | ConfigDict(json_schema_extra={"example": {TIME: PROBLEM.example[TIME], **PROBLEM.example_label}}),
-    **_fields,
+_reported = _fields(PROBLEM.inputs, *IDENTITY) | _fields(PROBLEM.label, LABEL)
+OUTCOME_EXAMPLE = {name: PROBLEM.example[name] for name in IDENTITY} | dict(PROBLEM.example_label)
+_config = _STRICT | ConfigDict(json_schema_extra={"example": OUTCOME_EXAMPLE})
+Outcome: Any = create_model("Outcome", __config__=_config, **_reported)
+
+OutcomeOfPrediction: Any = create_model(
+    "OutcomeOfPrediction",
+    __config__=_STRICT | ConfigDict(title="Outcome, by the id of the prediction"),
+    id=(str, Field(max_length=36, description="of the prediction")),
+    **_fields(PROBLEM.label, LABEL),
 )
 
 INPUT_COLUMNS = tuple(PROBLEM.inputs.model_fields)
 LABEL_COLUMNS = tuple(PROBLEM.label.model_fields)
-CADENCE = PROBLEM.cadence
-ROWS_A_DAY = timedelta(days=1) // CADENCE  # without gaps
+CADENCE, DELAY = PROBLEM.cadence, PROBLEM.delay
+LATE = max(
+    timedelta(0), DELAY - (CADENCE or timedelta(0))
+)  # after the end of a period, until its label is known
 FIELDS = {each.name: each for each in PROBLEM.fields}
 NUMERIC = tuple(name for name, each in FIELDS.items() if each.kind != "text")  # null is NaN
 LOWEST, HIGHEST = PROBLEM.prediction_range
 
+RowId = tuple[datetime, str]  # event time and key of a row
+
 time_of: Any = attrgetter(TIME)
 label_of: Any = attrgetter(LABEL)
+_keys_of = [(name, attrgetter(name)) for name in KEYS]
+
+
+def identity_of(row: Any) -> dict[str, Any]:
+    """The fields by which a row is told apart, as JSON has them."""
+    return {TIME: time_of(row).isoformat(timespec="seconds"), **{name: of(row) for name, of in _keys_of}}
+
+
+def key_of(row: Any) -> str:
+    """The key of a row (its key fields, separated by /); empty where the problem has none."""
+    return "/".join(str(getattr(row, name)) for name in KEYS)
+
+
+def row_id(row: Any) -> RowId:
+    """What a row is told apart by: event time and key."""
+    return time_of(row), key_of(row)
 
 
 def target_of(label: float) -> float:
@@ -98,6 +135,14 @@ def target_of(label: float) -> float:
 def targets(rows: "pd.DataFrame") -> Floats:
     """What is to be predicted for these rows, shape [rows]."""
     return np.asarray(PROBLEM.target(rows[LABEL].to_numpy(np.float64)), dtype=np.float64)
+
+
+def naive(known: Floats) -> float:
+    """What the baseline predicts for all rows, given earlier targets: their mean, or the most frequent."""
+    if PROBLEM.baseline != "majority":
+        return float(known.mean())
+    values, counts = np.unique(known, return_counts=True)
+    return float(values[counts.argmax()])
 
 
 def rounded(error: float) -> str:

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from bike_demand.core.current import TIME
 from bike_demand.core.errors import UserError
-from bike_demand.data.frames import concat, from_parquet
+from bike_demand.data.frames import as_known, concat, from_parquet, known
 from bike_demand.data.month import first_moment, next_month
 
 
@@ -32,7 +31,7 @@ def read_month(folder: Path, month: str) -> pd.DataFrame:
 
 
 def read_rows(folder: Path, as_of: datetime | None = None) -> pd.DataFrame:
-    """All gathered rows before `as_of` (none: all), ascending.
+    """All gathered rows before `as_of` (none: all), ascending, with the labels that were known then.
 
     Raises UserError where nothing was gathered, a month is missing, or somebody spoilt a file since.
     """
@@ -44,4 +43,9 @@ def read_rows(folder: Path, as_of: datetime | None = None) -> pd.DataFrame:
             raise UserError(f"{month_file(folder, next_month(month))} is missing; run ingest again")
     before = [month for month in months if as_of is None or first_moment(month) < as_of]
     rows = concat(read_month(folder, month) for month in before or months[:1])
-    return rows if as_of is None else rows[rows[TIME] < as_of]
+    return rows if as_of is None else as_known(rows, as_of)
+
+
+def labelled_rows(folder: Path, as_of: datetime | None = None) -> pd.DataFrame:
+    """Those of `read_rows` whose label is known: what models learn from, and are judged by."""
+    return known(read_rows(folder, as_of))

@@ -10,8 +10,8 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -21,12 +21,13 @@ import pyarrow
 from pyarrow import parquet
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from bike_demand.core.current import TIME, Row
+from bike_demand.core.current import CADENCE, DELAY, IDENTITY, LABEL, TIME, Row
 from bike_demand.core.errors import UserError
 from bike_demand.core.problem import InputField, Kind, fields_of
 from bike_demand.data.frames import to_records, typed
 from bike_demand.data.month import first_moment, next_month
 
+MISSING = "a value is missing"
 REPORTED = 10  # violations of a file that are printed
 LARGEST = 2**53  # up to which float64 holds every integer
 _NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
@@ -43,6 +44,7 @@ _HINTS = {
 }
 
 
+Rule = tuple[str, "pd.Series[bool]", str]  # a column, the rows that break it, what is wrong with them
 # By row and column, which is empty where it is about the whole row.
 _Violations = dict[tuple[Any, str], str]
 
@@ -52,13 +54,13 @@ def read_table(
     name: str,
     model: type[BaseModel] = Row,
     ignored: Sequence[str] = (),
-    checks: Mapping[str, Sequence[pa.Check]] | None = None,
+    rules: Callable[[pd.DataFrame], Iterable[Rule]] = lambda _: (),
 ) -> pd.DataFrame:
     """The rows of a file: CSV, which may be compressed by gzip, or Parquet where its `name` ends so.
 
     Its columns are the fields of `model`, in any order; those in `ignored` may be there and are not looked
-    at. `checks` are further ones of columns. Raises UserError with all violations, each with its line (of
-    Parquet: row) and column.
+    at. `rules` are further ones, of frames in which what cannot be read is missing. Raises UserError with all
+    violations, each with its line (of Parquet: row) and column.
     """
     fields = fields_of(model)
     is_parquet = name.endswith(".parquet")
@@ -68,7 +70,10 @@ def read_table(
     if cells.empty and not found:
         raise UserError(f"{name}: a header, but no rows")
     frame = pd.DataFrame({each: _converted(cells[each], field.kind) for each, field in fields.items()})
-    _check_columns(cells, frame, fields, checks or {}, found)
+    _check_columns(cells, frame, fields, found)
+    for column, broken, message in rules(frame):
+        for row, text in cells.loc[broken, column].items():
+            found.setdefault((row, column), f"{_short(str(text))} {message}" if text else message)
     _check_rows(frame.drop(index=[row for row, _ in found], errors="ignore"), model, found)
     if found:
         raise UserError(_report(name, "row" if is_parquet else "line", found))
@@ -82,18 +87,18 @@ def read_published(content: bytes, month: str, name: str, latest: datetime | Non
     """
     begin, end = first_moment(month), first_moment(next_month(month))
 
-    def rises(times: "pd.Series[Any]") -> "pd.Series[Any]":
+    def rules(frame: pd.DataFrame) -> Iterator[Rule]:
+        times = frame[TIME]
         inside = times.where(times.between(begin, end, inclusive="left"))
-        return ~(inside < inside.shift())
+        yield TIME, times.notna() & inside.isna(), f"is not in {month}"
+        yield TIME, times.notna() & frame.duplicated([*IDENTITY]), "stands there twice"
+        yield TIME, inside < inside.ffill().shift(), "is out of order"
+        if latest is not None:
+            yield TIME, times > latest, "is in the future"
+        is_due = times + DELAY <= times.max() + (CADENCE or timedelta(0))
+        yield LABEL, frame[LABEL].isna() & is_due, MISSING
 
-    checks = [
-        pa.Check.in_range(begin, end, include_max=False, error=f"is not in {month}"),
-        pa.Check(lambda times: times != times.shift(), error="stands there twice"),
-        pa.Check(rises, error="is out of order"),
-    ]
-    if latest is not None:
-        checks.append(pa.Check.le(latest, error="is in the future"))
-    return read_table(content, name, checks={TIME: checks})
+    return read_table(content, name, rules=rules)
 
 
 def _csv_cells(content: bytes, name: str, wanted: int, found: _Violations) -> pd.DataFrame:
@@ -173,7 +178,6 @@ def _check_columns(
     cells: pd.DataFrame,
     frame: pd.DataFrame,
     fields: Mapping[str, InputField],
-    checks: Mapping[str, Sequence[pa.Check]],
     found: _Violations,
 ) -> None:
     """What cannot be read, and what the schema refuses in other cells."""
@@ -186,15 +190,15 @@ def _check_columns(
             found[row, name] = f"{_short(str(text))} is no {field.kind}; {next(hints, example)}"
         low, high = field.valid
         valid = pa.Check.in_range(low, high, error=f"is not within {low:g} to {high:g}")
-        own = [valid] if np.isfinite(field.valid).any() else []
-        columns[name] = pa.Column(checks=[*own, *checks.get(name, ())], nullable=field.nullable)
+        checks = [valid] if np.isfinite(field.valid).any() else []
+        columns[name] = pa.Column(checks=checks, nullable=field.nullable)
     try:
         pa.DataFrameSchema(columns).validate(frame, lazy=True)
     except pa.errors.SchemaErrors as errors:
         for case in errors.failure_cases.itertuples():
             message = f"{_short(str(cells.at[case.index, case.column]))} {case.check}"
             is_missing = case.check == "not_nullable"
-            found.setdefault((case.index, case.column), "a value is missing" if is_missing else message)
+            found.setdefault((case.index, case.column), MISSING if is_missing else message)
 
 
 def _check_rows(frame: pd.DataFrame, model: type[BaseModel], found: _Violations) -> None:

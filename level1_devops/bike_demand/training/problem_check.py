@@ -25,7 +25,7 @@ from bike_demand.core.errors import UserError
 from bike_demand.core.problem import BehaviorTest, Floats
 from bike_demand.core.settings import Training
 from bike_demand.data.features import FEATURES, to_matrix
-from bike_demand.data.frames import columns_of, period
+from bike_demand.data.frames import columns_of, end, known
 from bike_demand.training.export import prove_parity, to_onnx
 from bike_demand.training.model import fit, predict
 
@@ -37,7 +37,9 @@ def check(gathered: pd.DataFrame, settings: Training) -> list[tuple[str, str]]:
 
     Raises UserError, which names the part of the problem, at the first thing that is wrong.
     """
-    rows = gathered[-ROWS:]
+    rows = known(gathered)[-ROWS:]
+    if rows.empty:
+        raise UserError("no row of the two newest months has a label yet")
     checks: dict[str, Callable[[pd.DataFrame, Training], str]] = {
         "fields": _fields,
         "label": _label,
@@ -100,7 +102,7 @@ def _loss(rows: pd.DataFrame, _settings: Training) -> str:
 
 
 def _model(rows: pd.DataFrame, settings: Training) -> str:
-    is_past = rows[TIME] <= period(rows)[1] - timedelta(days=settings.holdout_days)
+    is_past = rows[TIME] < end(rows) - timedelta(days=settings.holdout_days)
     past, unseen = rows[is_past], rows[~is_past]
     if not targets(past).any():
         raise UserError(f"too few of the newest {len(rows)} rows to fit a model on; gather more")

@@ -4,8 +4,8 @@ Times are datetime64[us]. Numbers, and integers that may be null, are float64 wi
 """
 
 import io
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel
 
-from bike_demand.core.current import FIELDS, NUMERIC, TIME, Inputs, Row
-from bike_demand.core.problem import Columns, fields_of
+from bike_demand.core.current import (
+    CADENCE,
+    DELAY,
+    FIELDS,
+    KEYS,
+    LABEL,
+    LABEL_COLUMNS,
+    NUMERIC,
+    PROBLEM,
+    TIME,
+    Inputs,
+    Row,
+    RowId,
+)
+from bike_demand.core.problem import DAY, Array, Columns, Floats, fields_of
 
 _TYPES = {
     "time": pa.timestamp("us"),
@@ -87,6 +100,67 @@ def columns_of(frame: pd.DataFrame) -> Columns:
 def moments(frame: pd.DataFrame) -> list[datetime]:
     """The event times of rows."""
     return [each.to_pydatetime() for each in frame[TIME]]
+
+
+def keys_of(frame: pd.DataFrame) -> "pd.Series[str]":
+    """The key of each row, as `key_of` gives it; empty where the problem has none."""
+    if not KEYS:
+        return pd.Series("", index=frame.index, dtype="str")
+    texts = frame[list(KEYS)].astype("str")
+    return texts[KEYS[0]].str.cat(texts[list(KEYS[1:])], sep="/")
+
+
+def row_ids(frame: pd.DataFrame) -> list[RowId]:
+    """Event time and key of each row."""
+    return list(zip(moments(frame), keys_of(frame), strict=True))
+
+
+def is_in(frame: pd.DataFrame, rows: Collection[RowId]) -> "pd.Series[bool]":
+    """Whether each row is one of these."""
+    if not KEYS:
+        return frame[TIME].isin([moment for moment, _ in rows])
+    return pd.Series([each in rows for each in row_ids(frame)], index=frame.index, dtype=bool)
+
+
+def rows_a_day(frame: pd.DataFrame) -> int:
+    """How many rows a day has, without gaps or, of irregular events, on most days; 1 at least."""
+    if CADENCE is not None:
+        return DAY // CADENCE * max(1, frame.groupby(list(KEYS)).ngroups if KEYS else 1)
+    return max(1, int(frame.groupby(frame[TIME].dt.normalize()).size().median())) if len(frame) else 1
+
+
+def by_key(frame: pd.DataFrame) -> list[Array]:
+    """The positions of the rows of each key, in the order of the rows."""
+    if not KEYS:
+        return [np.arange(len(frame))]
+    return [np.sort(positions) for positions in frame.groupby(list(KEYS)).indices.values()]
+
+
+def mean_loss(losses: Floats, frame: pd.DataFrame) -> float:
+    """The mean of the losses of rows, or of their means for each value of the problem's `average_by`."""
+    if PROBLEM.average_by is None:
+        return float(losses.mean())
+    return float(pd.Series(losses).groupby(frame[PROBLEM.average_by].to_numpy()).mean().mean())
+
+
+def known(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose label is known."""
+    is_known = frame[LABEL].notna()
+    return frame if is_known.all() else frame[is_known]
+
+
+def as_known(frame: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
+    """The rows of before `as_of`, without the labels that were not known then."""
+    rows = frame[frame[TIME] < as_of]
+    is_late = rows[TIME] + DELAY > as_of
+    if is_late.any():
+        rows = rows.assign(**{name: rows[name].where(~is_late) for name in LABEL_COLUMNS})
+    return rows
+
+
+def end(frame: pd.DataFrame) -> datetime:
+    """When the period of the last row was over; an event has none. Raises IndexError where no row is."""
+    return period(frame)[1] + (CADENCE or timedelta(0))
 
 
 def period(frame: pd.DataFrame) -> tuple[datetime, datetime]:

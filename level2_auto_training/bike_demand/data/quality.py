@@ -9,6 +9,7 @@ import math
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, time, timedelta
+from itertools import repeat
 from types import MappingProxyType
 
 import numpy as np
@@ -16,25 +17,26 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from bike_demand.core.current import CADENCE, FIELDS, LABEL, ROWS_A_DAY, TIME
+from bike_demand.core.current import CADENCE, FIELDS, KEYS, LABEL, TIME, RowId
 from bike_demand.core.errors import UserError
 from bike_demand.core.files import write_atomically
-from bike_demand.core.problem import CONVERSIONS, Floats
+from bike_demand.core.problem import CONVERSIONS, DAY, Floats
 from bike_demand.core.settings import REPORTS, QualityRules, Settings
-from bike_demand.data.frames import moments, period
+from bike_demand.data.frames import by_key, end, keys_of, moments, period, row_ids, rows_a_day
 from bike_demand.data.month import iso
 
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+HOUR = timedelta(hours=1)
 FEED, LABEL_SUBJECT = "feed", "label"  # what a violation is about, where it is no input field
 RECENT = 35 * DAY  # a violation before is not reported again: an earlier training checked these rows
 SPREAD = 1 / 12  # of the change in a day, by which a value may move further each day without a plausible one
 LEAST_NULLS, LEVEL_DAYS = 3, 14
 Mask = npt.NDArray[np.bool_]
-NOTHING: Mapping[datetime, float] = MappingProxyType({})
+NOTHING: Mapping[RowId, float] = MappingProxyType({})
 
 
 class Violation(BaseModel):
-    """A rule that rows break. `times`, ascending, are those of the bad rows or, for `gaps`, of missing ones.
+    """A rule that rows break. `times`, ascending, are those of the bad rows or, for `gaps`, of missing ones;
+    `keys` has the key of each, or is empty where the problem has none.
 
     `subject` is an input field, "feed" or "label", `ongoing` whether the newest rows break it too.
     """
@@ -45,16 +47,20 @@ class Violation(BaseModel):
     subject: str
     message: str  # without the times
     times: tuple[datetime, ...]
+    keys: tuple[str, ...] = ()
     ongoing: bool
+
+    @property
+    def rows(self) -> list[RowId]:
+        """Event time and key of each row."""
+        return list(zip(self.times, self.keys or repeat(""), strict=False))
 
     def __str__(self) -> str:
         first, last = iso(self.times[0]), iso(self.times[-1])
         return f"{self.message} ({first if first == last else f'{len(self.times)} rows, {first} to {last}'})"
 
 
-def check(
-    rows: pd.DataFrame, rules: QualityRules, known: Mapping[datetime, float] = NOTHING
-) -> list[Violation]:
+def check(rows: pd.DataFrame, rules: QualityRules, known: Mapping[RowId, float] = NOTHING) -> list[Violation]:
     """What breaks a rule in gathered rows (ascending, at least one). `known`: labels from another source."""
     return [*inputs(rows, rules), *gaps(rows, rules, known), *level(rows, rules, known)]
 
@@ -71,7 +77,9 @@ def require_fit(
         each
         for each in violations
         if each.times[-1] > period(rows)[1] - RECENT
-        and not (each.subject in FIELDS and len(each.times) <= ROWS_A_DAY)  # an odd day spoils no training
+        and not (
+            each.subject in FIELDS and len(each.times) <= rows_a_day(rows)
+        )  # an odd day spoils no training
     ]
     recent += stale(rows, settings.quality, now)
     if not recent:
@@ -104,43 +112,46 @@ def stale(rows: pd.DataFrame, rules: QualityRules, now: datetime | None) -> list
     if rules.stale is None or now is None:
         return []
     last = period(rows)[1]
-    age = (now - last - CADENCE) // HOUR
+    age = (now - end(rows)) // HOUR
     if age <= rules.stale.hours:
         return []
     message = f"the feed is stale: its last row ended {age} hours ago"
     return [Violation(rule="stale", subject=FEED, message=message, times=(last,), ongoing=True)]
 
 
-def gaps(
-    rows: pd.DataFrame, rules: QualityRules, known: Mapping[datetime, float] = NOTHING
-) -> list[Violation]:
-    """The rule `gaps`: stretches of days in which too many rows are missing (rows ascending, at least one).
+def gaps(rows: pd.DataFrame, rules: QualityRules, known: Mapping[RowId, float] = NOTHING) -> list[Violation]:
+    """The rule `gaps`: stretches of days in which too many rows of a key are missing (rows ascending, at
+    least one). Events have no gaps.
 
     What came to nothing may have no row, so a share may be missing. In a day of which `known` has labels
     above 0, only rows with such a label can be missing; in other days all can.
     """
     rule = rules.gaps
-    if rule is None:
+    if rule is None or CADENCE is None:
         return []
-    width = rule.days * ROWS_A_DAY
-    times = pd.date_range(*period(rows), freq=CADENCE)
-    labelled = pd.DatetimeIndex([moment for moment, label in known.items() if label])
-    absent = ~times.isin(rows[TIME])
-    absent &= times.isin(labelled) | ~times.normalize().isin(labelled.normalize())
-    lost = np.concatenate([np.zeros(width), np.cumsum(absent)])  # so many until each time
-    broken = lost[width:] - lost[:-width] > rule.share * width  # in the days that end with it
-    ends = np.concatenate([[0], np.cumsum(broken), np.full(width - 1, broken.sum())])
-    bad = absent & (ends[width:] > ends[:-width])  # it lies in such days
-    if not bad.any():
+    last, keys = period(rows)[1], keys_of(rows)
+    width = rule.days * (DAY // CADENCE)
+    missing: list[RowId] = []
+    ongoing = False
+    for chosen in by_key(rows):
+        key, present = keys.iloc[chosen[0]], rows[TIME].iloc[chosen]
+        times = pd.date_range(present.iloc[0], last, freq=CADENCE)
+        labelled = pd.DatetimeIndex([moment for (moment, of), label in known.items() if label and of == key])
+        absent = ~times.isin(present)
+        absent &= times.isin(labelled) | ~times.normalize().isin(labelled.normalize())
+        lost = np.concatenate([np.zeros(width), np.cumsum(absent)])  # so many until each time
+        broken = lost[width:] - lost[:-width] > rule.share * width  # in the days that end with it
+        ends = np.concatenate([[0], np.cumsum(broken), np.full(width - 1, broken.sum())])
+        bad = absent & (ends[width:] > ends[:-width])  # it lies in such days
+        missing += [(moment, key) for moment in times[bad].to_pydatetime().tolist()]
+        ongoing |= bool(broken[-1])
+    if not missing:
         return []
     message = f"rows of the feed are missing, more than {rule.share:.0%} in {rule.days} days"
-    found = tuple(times[bad].to_pydatetime().tolist())
-    return [Violation(rule="gaps", subject=FEED, message=message, times=found, ongoing=bool(broken[-1]))]
+    return [_violation("gaps", FEED, message, sorted(missing), ongoing)]
 
 
-def level(
-    rows: pd.DataFrame, rules: QualityRules, known: Mapping[datetime, float] = NOTHING
-) -> list[Violation]:
+def level(rows: pd.DataFrame, rules: QualityRules, known: Mapping[RowId, float] = NOTHING) -> list[Violation]:
     """The rule `level`: days whose labels are many times, or a small part of, those of two weeks before.
 
     It presumes a steady level, so it is off unless asked for: a business that closes for a day breaks it.
@@ -153,11 +164,12 @@ def level(
     bad = np.zeros(len(rows), dtype=bool)
     message = ""
     moment, reported = moments(rows), known_labels(rows, known)
-    value = np.where(np.isnan(reported), rows[LABEL], reported)
+    value = np.where(np.isnan(reported), rows[LABEL].to_numpy(np.float64), reported)
+    complete = rows_a_day(rows)
     for day in days_of(rows):
-        labels = {moment[at].time(): float(value[at]) for at in day}
+        labels = _by_time([moment[at].time() for at in day], value[day])
         is_known = 2 * int((~np.isnan(reported[day])).sum()) >= len(day)
-        if not is_known and 2 * len(day) >= ROWS_A_DAY and len(good) >= LEVEL_DAYS // 2:
+        if not is_known and 2 * len(day) >= complete and len(good) >= LEVEL_DAYS // 2:
             usual = {
                 at: sum(before) / len(before)
                 for at in labels
@@ -175,10 +187,17 @@ def level(
     return violations("level", LABEL_SUBJECT, message, rows, bad)
 
 
-def known_labels(rows: pd.DataFrame, known: Mapping[datetime, float]) -> Floats:
+def _by_time(times: Sequence[time], values: Floats) -> dict[time, float]:
+    """The mean of what is known at each time of a day."""
+    means = pd.Series(values).groupby(list(times)).mean().dropna()
+    return dict(zip(means.index, means.tolist(), strict=True))
+
+
+def known_labels(rows: pd.DataFrame, known: Mapping[RowId, float]) -> Floats:
     """The labels of rows from another source, shape [rows]; NaN where it has none."""
-    labels = pd.Series(dict(known), index=pd.DatetimeIndex(list(known)), dtype="float64")
-    return np.asarray(labels.reindex(rows[TIME]), dtype=np.float64)
+    if not known:
+        return np.full(len(rows), np.nan)
+    return np.array([known.get(each, np.nan) for each in row_ids(rows)], dtype=np.float64)
 
 
 def days_of(rows: pd.DataFrame) -> list[npt.NDArray[np.int64]]:
@@ -189,18 +208,28 @@ def days_of(rows: pd.DataFrame) -> list[npt.NDArray[np.int64]]:
 
 def violations(rule: str, subject: str, message: str, rows: pd.DataFrame, bad: Mask) -> list[Violation]:
     """The violation of these bad rows; none where there is no bad row."""
-    times = tuple(moments(rows[bad]))
-    if not times:
+    found = row_ids(rows[bad])
+    if not found:
         return []
-    ongoing = times[-1] > period(rows)[1] - DAY
-    return [Violation(rule=rule, subject=subject, message=message, times=times, ongoing=ongoing)]
+    return [_violation(rule, subject, message, found, found[-1][0] > period(rows)[1] - DAY)]
+
+
+def _violation(rule: str, subject: str, message: str, rows: Sequence[RowId], ongoing: bool) -> Violation:
+    times, keys = zip(*rows, strict=True)
+    return Violation(
+        rule=rule, subject=subject, message=message, times=times, keys=keys if KEYS else (), ongoing=ongoing
+    )
 
 
 def _of_field(rows: pd.DataFrame, name: str, rules: QualityRules) -> Iterator[tuple[str, str, Mask]]:
     """Rule, message and bad rows of a field, the most telling rule first."""
     absent = rows[name].isna().to_numpy()
     if rules.units is not None and name in rules.units:
-        yield "units", *_units(rows, name, rules.units[name])
+        wrong, example = np.zeros(len(rows), dtype=bool), ""
+        for chosen in by_key(rows):
+            wrong[chosen], what = _units(rows.iloc[chosen], name, rules.units[name])
+            example = example or what
+        yield "units", f"{name} changes its unit: {example}", wrong
     if rules.nulls is not None and absent.any():
         yield "nulls", f"{name} is missing", _nulls(rows, absent, rules.nulls.share)
     if rules.ranges is not None and name in rules.ranges:
@@ -211,13 +240,14 @@ def _of_field(rows: pd.DataFrame, name: str, rules: QualityRules) -> Iterator[tu
         yield "ranges", f"{name} is implausible: {example}", wrong
 
 
-def _units(rows: pd.DataFrame, name: str, change: float) -> tuple[str, Mask]:
-    """Rows whose value is further than `change` from the plausible ones of the day before.
+def _units(rows: pd.DataFrame, name: str, change: float) -> tuple[Mask, str]:
+    """Rows of a key whose value is further than `change` from the plausible ones of the day before, and an
+    example.
 
     The value does not change that fast, a unit does. In the other unit it still carries what was measured:
     converted, it is what later rows are compared with, so that a season that moves on breaks nothing.
     """
-    plausible: deque[float] = deque(maxlen=ROWS_A_DAY)
+    plausible: deque[float] = deque(maxlen=rows_a_day(rows))
     convert = CONVERSIONS[FIELDS[name].unit]
     wrong = np.zeros(len(rows), dtype=bool)
     since = last_wrong = datetime.min
@@ -243,17 +273,18 @@ def _units(rows: pd.DataFrame, name: str, change: float) -> tuple[str, Mask]:
         if converted <= allowed:
             plausible.append(right)
             since = moment
-    return f"{name} changes its unit: {example}", wrong
+    return wrong, example
 
 
 def _nulls(rows: pd.DataFrame, absent: Mask, share: float) -> Mask:
     """The rows without a value in days that lack so many, where the week before had nearly all."""
-    before: deque[bool] = deque(maxlen=7 * ROWS_A_DAY)
+    before: deque[tuple[int, int]] = deque(maxlen=7)  # of so many rows of a day, so many are null
     found = np.zeros(len(rows), dtype=bool)
     for day in days_of(rows):
-        usual = sum(before) / len(before) if before else 1.0
-        if absent[day].sum() >= max(LEAST_NULLS, share * len(day)) and usual < share / 2:
+        nulls = int(absent[day].sum())
+        usual = sum(some for some, _ in before) / sum(rows for _, rows in before) if before else 1.0
+        if nulls >= max(LEAST_NULLS, share * len(day)) and usual < share / 2:
             found[day] = absent[day]
         else:
-            before.extend(absent[day])
+            before.append((nulls, len(day)))
     return found

@@ -1,6 +1,7 @@
 """The integration test of a model: this very file, in the real application, asked over HTTP as users do."""
 
 import contextlib
+import csv
 import http.client
 import json
 import socket
@@ -74,7 +75,8 @@ def batch_answers_the_same(ask: Ask, model: OnnxModel) -> Iterator[str]:
         text = "".join(f"{line}\n" for line in (",".join(INPUT_COLUMNS), *lines))
         source.write_text(text, encoding="utf-8", newline="\n")
         score(model, source, target)
-        batch = [float(line.split(",")[1]) for line in target.read_text(encoding="utf-8").splitlines()[1:]]
+        with target.open(encoding="utf-8", newline="") as scored:
+            batch = [float(line["prediction"]) for line in csv.DictReader(scored)]
     if batch != _numbers(ask("POST", "/predict", rows)[1]):
         yield "the batch and the service answer differently"
 

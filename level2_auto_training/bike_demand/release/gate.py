@@ -12,7 +12,7 @@ import pandas as pd
 from bike_demand.core.current import PROBLEM, TIME, rounded, shown, targets
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import Release
-from bike_demand.data.frames import columns_of, period
+from bike_demand.data.frames import columns_of, mean_loss, period
 from bike_demand.data.month import iso
 from bike_demand.release.checks import CHECKS, failures
 from bike_demand.serving.onnx_model import load_model
@@ -180,7 +180,8 @@ def _error(tracking: Tracking, version: Version, rows: pd.DataFrame) -> float:
         model = load_model(tracking.fetch(_holdout_run(version), HANDOFF_ARTIFACT, Path(scratch)))
     if rows.empty:
         return float("nan")
-    return float(PROBLEM.loss.of(np.array(model.predict_columns(columns_of(rows))), targets(rows)).mean())
+    predicted = np.array(model.predict_columns(columns_of(rows)))
+    return mean_loss(PROBLEM.loss.of(predicted, targets(rows)), rows)
 
 
 def _holdout_run(version: Version) -> str:

@@ -3,15 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 from pydantic_core import to_json
 
-from bike_demand.core.current import TIME, time_of
+from bike_demand.core.current import Identity, identity_of
 from bike_demand.core.settings import load_settings
-from bike_demand.data.month import iso
 from bike_demand.handoff import Input, Output
 from bike_demand.serving import docs
 from bike_demand.serving.live_models import ModelHolder, RegistryModels, RegistryPoller
@@ -22,10 +20,9 @@ from bike_demand.serving.web import Detail, Lifespan, Status, drain_on_sigterm, 
 from bike_demand.store.tracking import Tracking
 
 
-class Prediction(BaseModel):
+class Prediction(Identity):  # type: ignore[misc]
     """The prediction for one row."""
 
-    timestamp: Annotated[str, Field(alias=TIME)]
     prediction: float
     model_version: str
 
@@ -63,7 +60,7 @@ def create_app(holder: ModelHolder, lifespan: Lifespan | None = None) -> FastAPI
         current = live_model()
         rows, listed = parse_rows(await read_body(request))
         content = [
-            {TIME: iso(time_of(row)), "prediction": prediction, "model_version": current.version}
+            {**identity_of(row), "prediction": prediction, "model_version": current.version}
             for row, prediction in zip(rows, current.predict(rows), strict=True)
         ]
         return Response(to_json(content if listed else content[0]), media_type="application/json")

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bike_demand.core.current import CADENCE, PROBLEM, TIME, targets
+from bike_demand.core.current import PROBLEM, TIME, naive, targets
 from bike_demand.core.problem import Floats
 from bike_demand.data.features import to_matrix
-from bike_demand.data.frames import columns_of, concat, period
+from bike_demand.data.frames import columns_of, concat, end, keys_of, mean_loss, period
 from bike_demand.handoff import INPUT_NAME, OUTPUT_NAME, read_handoff
 from bike_demand.runtime import open_session
 
@@ -28,18 +28,21 @@ def evaluate(past: pd.DataFrame, held_out: pd.DataFrame, predicted: Floats) -> d
     """Mean errors on the held-out rows, of the model and of two simple baselines.
 
     `mae` and `bias` (positive: too high) are the model's; `mae_mean` is that of always predicting the
-    mean of the rows it learned from, `mae_last_week` of predicting the target of the same time a week before.
+    mean of the rows it learned from, `mae_baseline` that of the problem's baseline.
     """
     truth = targets(held_out)
     mean = float(targets(past).mean())
-    both = concat((past, held_out))
-    known = pd.Series(targets(both), index=both[TIME]).reindex(held_out[TIME] - WEEK).to_numpy()
-    week_before = np.where(np.isnan(known), mean, known)
+    baseline = np.full_like(truth, naive(targets(past)))
+    if PROBLEM.season is not None:
+        both = concat((past, held_out))
+        at = pd.MultiIndex.from_arrays([held_out[TIME] - PROBLEM.season, keys_of(held_out)])
+        before = pd.Series(targets(both), index=[both[TIME], keys_of(both)]).reindex(at).to_numpy()
+        baseline = np.where(np.isnan(before), baseline, before)
     return {
-        "mae": float(PROBLEM.loss.of(predicted, truth).mean()),
+        "mae": mean_loss(PROBLEM.loss.of(predicted, truth), held_out),
         "bias": float((predicted - truth).mean()),
-        "mae_mean": float(PROBLEM.loss.of(np.full_like(truth, mean), truth).mean()),
-        "mae_last_week": float(PROBLEM.loss.of(week_before, truth).mean()),
+        "mae_mean": mean_loss(PROBLEM.loss.of(np.full_like(truth, mean), truth), held_out),
+        "mae_baseline": mean_loss(PROBLEM.loss.of(baseline, truth), held_out),
         "rows": float(len(held_out)),
     }
 
@@ -51,11 +54,10 @@ def passes(metrics: dict[str, float], worst_ratio: float) -> bool:
 
 def by_week(rows: pd.DataFrame, predicted: Floats, weeks: int) -> list[tuple[datetime, float]]:
     """Mean error of the last weeks, counted back from the last row: (first moment, error)."""
-    end = period(rows)[1] + CADENCE
-    ages = ((end - CADENCE - rows[TIME]).dt.days // 7).to_numpy()
+    ages = ((period(rows)[1] - rows[TIME]).dt.days // 7).to_numpy()
     errors = PROBLEM.loss.of(predicted, targets(rows))
     return [
-        (end - (age + 1) * WEEK, float(errors[chosen].mean()))
+        (end(rows) - (age + 1) * WEEK, float(errors[chosen].mean()))
         for age in reversed(range(weeks))
         if (chosen := ages == age).any()
     ]

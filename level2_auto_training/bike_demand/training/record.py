@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bike_demand.core.settings import DATA, PARAMS, RUN, Settings
-from bike_demand.data.store import read_rows
+from bike_demand.data.store import labelled_rows
 from bike_demand.store.tracking import Dataset, Logged, Tracking
 from bike_demand.training.evaluate import passes, predict
 from bike_demand.training.pipeline import LOCK, data_digest
@@ -79,7 +79,7 @@ def record(
         LEFT_OUT: report.get("left_out") or "nothing",
     }
 
-    rows, seen = read_rows(DATA), report[HOLDOUT]["rows"]
+    rows, seen = labelled_rows(DATA), report[HOLDOUT]["rows"]
     figures = draw(rows[:seen], rows[seen:], predict(RUN / HOLDOUT, rows))
 
     def log(kind: str, files: Sequence[Path], **registered: Any) -> Logged:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from bike_demand.core.configuration import Section, YamlSettings, read_settings
-from bike_demand.core.current import DEFAULT, FIELDS, PROBLEM
+from bike_demand.core.current import DEFAULT, FIELDS, KEYS, PROBLEM
 from bike_demand.core.problem import CONVERSIONS
 
 PARAMS = Path("params.yaml")
@@ -173,7 +173,9 @@ class Environments(Section):
 
 
 class AB(Section):
-    """The A/B test of a challenger against the champion: see `release.ab`. Times in story time."""
+    """The A/B test of a challenger against the champion: see `release.ab`. Times in story time, to which the
+    delay of labels is added.
+    """
 
     mode: Literal["ab", "shadow"] = "ab"
     share: Annotated[float, Field(gt=0, lt=1)] = 0.5
@@ -183,7 +185,16 @@ class AB(Section):
     days: Annotated[int, Field(ge=1)] = 14
     tolerance: Annotated[float, Field(ge=0, le=1)] = 0.05
     guard: Annotated[float, Field(gt=0)] = 1.0
+    randomize_by: Literal["time", "key"] = "time"
+    design_effect: Annotated[float, Field(ge=1)] = 2.0
     watch_days: Annotated[int, Field(ge=0)] = 7
+
+    @field_validator("randomize_by")
+    @classmethod
+    def _has_keys(cls, unit: str) -> str:
+        if unit == "key" and not KEYS:
+            raise ValueError("the problem has no key field; give time")
+        return unit
 
 
 class TrackingStore(Section):

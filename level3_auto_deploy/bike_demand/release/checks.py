@@ -1,6 +1,7 @@
 """The integration test of a model: this very version, in a running service, asked over HTTP as users do."""
 
 import contextlib
+import csv
 import http.client
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -10,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bike_demand.batch import score
-from bike_demand.core.current import HIGHEST, INPUT_COLUMNS, LOWEST, PROBLEM, TIME
+from bike_demand.core.current import HIGHEST, INPUT_COLUMNS, LOWEST, OUTCOME_EXAMPLE, PROBLEM
 from bike_demand.serving.onnx_model import OnnxModel
 
 TIMEOUT_SECONDS = 30
@@ -73,7 +74,8 @@ def batch_answers_the_same(ask: Ask, model: OnnxModel) -> Iterator[str]:
         text = "".join(f"{line}\n" for line in (",".join(INPUT_COLUMNS), *lines))
         source.write_text(text, encoding="utf-8", newline="\n")
         score(model, source, target)
-        batch = [float(line.split(",")[1]) for line in target.read_text(encoding="utf-8").splitlines()[1:]]
+        with target.open(encoding="utf-8", newline="") as scored:
+            batch = [float(line["prediction"]) for line in csv.DictReader(scored)]
     if batch != _numbers(ask("POST", "/predict", rows)[1]):
         yield "the batch and the service answer differently"
 
@@ -90,7 +92,7 @@ def answers_say_where_they_come_from(ask: Ask, model: OnnxModel) -> Iterator[str
 def takes_outcomes(ask: Ask, _: OnnxModel) -> Iterator[str]:
     """What became known is taken, and taken once more."""
     for _again in range(2):
-        status, answer = ask("POST", "/outcomes", [{TIME: PROBLEM.example[TIME], **PROBLEM.example_label}])
+        status, answer = ask("POST", "/outcomes", [OUTCOME_EXAMPLE])
         if status != 200:
             yield f"an outcome is answered with status {status}: {answer}"
             return

@@ -15,7 +15,7 @@ from typing import Any
 
 from bike_demand.core.errors import UnreachableError, UserError
 from bike_demand.core.settings import DATA, Settings
-from bike_demand.data.store import read_rows
+from bike_demand.data.store import labelled_rows
 from bike_demand.release.decision import write_page
 from bike_demand.release.gates import GATES, Gate, GateContext, GateResult
 from bike_demand.store.deployments import FAILED, UNDECIDED, Deployments, opened
@@ -194,7 +194,7 @@ class _Attempt:
             deployments.tracking,
             version,
             deployments.tracking.champion(),
-            read_rows(DATA, deployments.as_of),
+            labelled_rows(DATA, deployments.as_of),
             Path(scratch),
             deployments.failure(version),
         )

@@ -7,13 +7,12 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response, Security
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 from pydantic_core import to_json
 
-from bike_demand.core.current import TIME, time_of
+from bike_demand.core.current import Identity, identity_of
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import load_settings
-from bike_demand.data.month import iso
 from bike_demand.handoff import Input, Output
 from bike_demand.serving import docs
 from bike_demand.serving.batcher import Batcher
@@ -35,11 +34,10 @@ from bike_demand.store.outcomes import Stored
 OUTCOME_SECONDS = 15.0  # for the database to take outcomes
 
 
-class Prediction(BaseModel):
+class Prediction(Identity):  # type: ignore[misc]
     """The prediction for one row. By `id` it can be traced to the rows that the model was trained on."""
 
     id: str
-    timestamp: Annotated[str, Field(alias=TIME)]
     prediction: float
     variant: Variant
     model_version: str
@@ -54,7 +52,7 @@ class Acknowledgement(BaseModel):
 
 
 class AboutOther(BaseModel):
-    """The model that runs beside the live one, and the share of the event times for which it predicts."""
+    """The model that runs beside the live one, and the share of the units that get its predictions."""
 
     version: str
     digest: str
@@ -231,7 +229,7 @@ def _as_dicts(batch: PredictedBatch) -> list[dict[str, Any]]:
     return [
         {
             "id": id_,
-            TIME: iso(time_of(row)),
+            **identity_of(row),
             "prediction": prediction,
             "variant": who,
             "model_version": versions[who],

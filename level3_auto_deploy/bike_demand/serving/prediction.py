@@ -1,7 +1,7 @@
 """Predicts rows: each with the model its event time is assigned to and, beside the requests, with the other.
 
-The randomization unit is the event time, not the user: a switchback design. The assignment is a salted hash,
-so it is the same in every process, after every restart, and for whoever checks it later.
+The randomization unit is the event time (a switchback design) or the key (`ab.randomize_by`). The assignment
+is a salted hash, so it is the same in every process, after every restart, and for whoever checks it later.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from bike_demand.core.current import TIME, Inputs, time_of
+from bike_demand.core.current import TIME, Inputs, key_of, row_id, time_of
 from bike_demand.data.month import iso
 from bike_demand.serving.live_models import LiveModels
 from bike_demand.serving.onnx_model import OnnxModel
@@ -40,14 +40,15 @@ class InvalidPredictionError(Exception):
 
 
 @lru_cache(maxsize=8192)
-def variant(event_time: datetime, share: float, salt: str) -> Variant:
-    """Whose prediction an event time gets: the challenger's for `share` (0 to 1) of them."""
-    digest = hashlib.sha256(f"{salt}\n{iso(event_time)}".encode()).digest()
+def variant(unit: str | datetime, share: float, salt: str) -> Variant:
+    """Whose prediction a randomization unit gets: the challenger's for `share` (0 to 1) of them."""
+    unit = iso(unit) if isinstance(unit, datetime) else unit
+    digest = hashlib.sha256(f"{salt}\n{unit}".encode()).digest()
     return "challenger" if int.from_bytes(digest[:8]) < share * 2**64 else "champion"
 
 
 def predict_rows(live: LiveModels, rows: Sequence[Inputs], failed: OnFailure) -> list[PredictedRow]:
-    """Predict each row with the model that is assigned to its event time.
+    """Predict each row with the model that is assigned to its event time, or to its key.
 
     Where the challenger fails, the live model predicts, and is logged as the one that did. Raises
     InvalidPredictionError where the live one returns no number.
@@ -55,7 +56,8 @@ def predict_rows(live: LiveModels, rows: Sequence[Inputs], failed: OnFailure) ->
     other = live.other
     variants: list[Variant] = ["champion"] * len(rows)
     if other is not None and other.share:
-        variants = [variant(time_of(row), other.share, other.salt) for row in rows]
+        unit_of = key_of if other.randomize_by == "key" else time_of
+        variants = [variant(unit_of(row), other.share, other.salt) for row in rows]
         if "challenger" in variants:
             try:
                 theirs = iter(_predict(other.model, _of(rows, variants, "challenger")))
@@ -85,7 +87,7 @@ def to_log_rows(batches: Sequence[PredictedBatch], failed: OnFailure) -> list[Ro
                     id_,
                     moment,
                     batch.client,
-                    time_of(row),
+                    *row_id(row),
                     row.model_dump_json(exclude=_TIME),
                     prediction,
                     who,

@@ -1,11 +1,12 @@
-"""Keeps what became known: the labels of event times."""
+"""Stores outcomes: the labels of rows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sqlalchemy import select
 
+from bike_demand.core.current import RowId
 from bike_demand.store.database import Database
 from bike_demand.store.tables import Outcome
 
@@ -19,20 +20,21 @@ class Stored:
     revised: int
 
 
-def store(database: Database, given: Sequence[tuple[datetime, float]]) -> Stored:
-    """Keep the labels of these event times, all or none; they are on the disk when this returns.
+def store(database: Database, labels: Mapping[RowId, float]) -> Stored:
+    """Store the labels of these rows, all or none; they are on the disk when this returns.
 
-    To send one again changes nothing; another label takes the place of the one before. Of an event time
-    that is there twice the later counts. Raises UnreachableError where the database is away.
+    To send one again changes nothing; another label takes the place of the one before. Raises
+    UnreachableError where the database is away.
     """
-    labels = dict(given)
     now = datetime.now(UTC)
     with database.writing(Outcome) as session:  # two who send the same one take turns
-        rows = session.scalars(select(Outcome).where(Outcome.event_time.in_(list(labels))))
-        known = {row.event_time: row for row in rows}
-        new = [Outcome(moment, label, now) for moment, label in labels.items() if moment not in known]
-        revised = [row for moment, row in known.items() if row.label != labels[moment]]
+        rows = session.scalars(
+            select(Outcome).where(Outcome.event_time.in_({moment for moment, _ in labels}))
+        )
+        known = {found: row for row in rows if (found := (row.event_time, row.key)) in labels}
+        new = [Outcome(*each, label, now) for each, label in labels.items() if each not in known]
+        revised = [row for each, row in known.items() if row.label != labels[each]]
         for row in revised:
-            row.label, row.revised_at = labels[row.event_time], now
+            row.label, row.revised_at = labels[row.event_time, row.key], now
         session.add_all(new)
     return Stored(len(new), len(labels) - len(new) - len(revised), len(revised))

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from sqlalchemy import ColumnElement, RowMapping, and_, func, inspect, or_, select
 
+from bike_demand.core.current import PROBLEM, RowId
 from bike_demand.store.database import Database
 from bike_demand.store.tables import LoggedPrediction, Outcome, Worker
 
@@ -14,13 +16,18 @@ predictions, outcomes = inspect(LoggedPrediction).columns, inspect(Outcome).colu
 
 @dataclass(frozen=True)
 class Pair:
-    """What two versions predicted for one event time, and its label. `variant` is whose was shown."""
+    """What two versions predicted for one row, and its label. `variant` is whose was shown.
+
+    `group`: the value of the field by which errors are averaged.
+    """
 
     time: datetime
     variant: str
     prediction: float
     other: float
     label: float
+    key: str = ""
+    group: Any = None
 
 
 def find(database: Database, prediction_id: str) -> LoggedPrediction | None:
@@ -29,24 +36,30 @@ def find(database: Database, prediction_id: str) -> LoggedPrediction | None:
         return session.get(LoggedPrediction, prediction_id)
 
 
-def outcome(database: Database, event_time: datetime) -> float | None:
-    """The label of that event time; None while it is not known."""
+def rows_of(database: Database, ids: Sequence[str]) -> dict[str, RowId]:
+    """The rows that the predictions of these ids are for; an id that is unknown has none."""
+    statement = select(predictions.id, predictions.event_time, predictions.key)
     with database.reading() as connection:
-        found: float | None = connection.scalar(
-            select(outcomes.label).where(outcomes.event_time == event_time)
-        )
-        return found
+        found = connection.execute(statement.where(predictions.id.in_(ids))) if ids else ()
+        return {id_: (moment, key) for id_, moment, key in found}
+
+
+def outcome(database: Database, row: RowId) -> float | None:
+    """The label of that row; None while it is not known."""
+    with database.reading() as session:
+        found = session.get(Outcome, row)
+        return None if found is None else found.label
 
 
 def pairs(database: Database, version: int, other: int, since: datetime, until: datetime) -> list[Pair]:
-    """The event times from `since` to before `until` that both predicted and whose label is known, ascending.
+    """The rows from `since` to before `until` that both predicted and whose label is known, ascending.
 
     Of each the first prediction that was given, whichever of the two was shown. `prediction` is that of
     `version`, `other` that of `other`.
     """
     was_shown = and_(predictions.version == version, predictions.other_version == other)
     was_unseen = and_(predictions.version == other, predictions.other_version == version)
-    rows = _first_of_each_time(
+    rows = _first_of_each_row(
         database, since, until, or_(was_shown, was_unseen), predictions.other_prediction.is_not(None)
     )
     found = []
@@ -54,7 +67,10 @@ def pairs(database: Database, version: int, other: int, since: datetime, until: 
         if row["label"] is not None:
             both = (row["prediction"], row["other_prediction"])
             mine, theirs = both if row["version"] == version else both[::-1]
-            found.append(Pair(row["event_time"], row["variant"], mine, theirs, row["label"]))
+            group = row["inputs"].get(PROBLEM.average_by)
+            found.append(
+                Pair(row["event_time"], row["variant"], mine, theirs, row["label"], row["key"], group)
+            )
     return found
 
 
@@ -76,18 +92,20 @@ def first_time_after(database: Database, version: int, other: int | None) -> dat
 
 
 def waiting(database: Database, since: datetime, until: datetime) -> int:
-    """How many event times from `since` to before `until` have a prediction, but no outcome yet."""
-    statement = (
-        select(func.count(predictions.event_time.distinct()))
-        .outerjoin(Outcome, outcomes.event_time == predictions.event_time)
+    """How many rows from `since` to before `until` have a prediction, but no outcome yet."""
+    rows = (
+        select(predictions.event_time, predictions.key)
+        .outerjoin(Outcome, _same(predictions, outcomes))
         .where(
             predictions.event_time >= since,
             predictions.event_time < until,
             outcomes.event_time.is_(None),
         )
+        .distinct()
+        .subquery()
     )
     with database.reading() as connection:
-        return int(connection.scalar(statement) or 0)
+        return int(connection.scalar(select(func.count()).select_from(rows)) or 0)
 
 
 def workers(database: Database, seen_within: float) -> list[Worker]:
@@ -96,20 +114,25 @@ def workers(database: Database, seen_within: float) -> list[Worker]:
     return database.all(select(Worker).where(Worker.seen_at >= since).order_by(Worker.id))
 
 
-def _first_of_each_time(
+def _same(one: Any, other: Any) -> ColumnElement[bool]:
+    return and_(one.event_time == other.event_time, one.key == other.key)
+
+
+def _first_of_each_row(
     database: Database, since: datetime, until: datetime, *where: ColumnElement[bool]
 ) -> Sequence[RowMapping]:
-    """Of these predictions the first for each event time, with its label (None: not known), ascending."""
+    """Of these predictions the first for each row, with its label (None: not known), ascending."""
     where = (*where, predictions.event_time >= since, predictions.event_time < until)
     place = func.row_number().over(
-        partition_by=predictions.event_time, order_by=(predictions.made_at, predictions.id)
+        partition_by=(predictions.event_time, predictions.key),
+        order_by=(predictions.made_at, predictions.id),
     )
     first = select(*predictions, place.label("place")).where(*where).subquery()
     statement = (
         select(first, outcomes.label)
-        .outerjoin(Outcome, outcomes.event_time == first.c.event_time)
+        .outerjoin(Outcome, _same(first.c, outcomes))
         .where(first.c.place == 1)
-        .order_by(first.c.event_time)
+        .order_by(first.c.event_time, first.c.key)
     )
     with database.reading() as connection:
         return connection.execute(statement).mappings().all()

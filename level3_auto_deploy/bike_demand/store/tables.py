@@ -65,12 +65,13 @@ class LoggedPrediction(Base):
     """
 
     __tablename__ = "predictions"
-    __table_args__ = (Index("predictions_by_event_time", "event_time"),)
+    __table_args__ = (Index("predictions_by_event_time", "event_time", "key"),)
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     made_at: Mapped[datetime] = mapped_column(Utc)
     client: Mapped[str] = mapped_column(String(100))
     event_time: Mapped[datetime]
+    key: Mapped[str] = mapped_column(String(200))
     inputs: Mapped[dict[str, Any]]
     prediction: Mapped[float]
     variant: Mapped[str] = mapped_column(String(20))
@@ -82,11 +83,12 @@ class LoggedPrediction(Base):
 
 
 class Outcome(Base):
-    """What became known of an event time."""
+    """What became known of an event time and key (empty where the problem has none)."""
 
     __tablename__ = "outcomes"
 
     event_time: Mapped[datetime] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(String(200), primary_key=True)
     label: Mapped[float]
     received_at: Mapped[datetime] = mapped_column(Utc)
     revised_at: Mapped[datetime | None] = mapped_column(Utc, default=None)

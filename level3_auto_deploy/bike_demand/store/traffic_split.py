@@ -21,7 +21,7 @@ AB_TAG = "ab"  # of a challenger: an `ABTest`
 class TrafficSplit:
     """The versions that answer in one environment: the one that is shown, and the other beside it, if any.
 
-    `share` of the event times show the other's answer: 0 for a shadow, and for the champion before.
+    `share` of the randomization units are shown the other's: 0 for a shadow, and for the champion before.
     """
 
     shown: Version
@@ -29,6 +29,7 @@ class TrafficSplit:
     role: Literal["challenger", "shadow", "previous"] | None = None
     share: float = 0.0
     salt: str = ""
+    randomize_by: Literal["time", "key"] = "time"
 
 
 class ABTest(BaseModel):
@@ -40,6 +41,7 @@ class ABTest(BaseModel):
     share: float
     salt: str
     began: datetime
+    randomize_by: Literal["time", "key"] = "time"
 
 
 def traffic_split(tracking: Tracking, alias: str) -> TrafficSplit | None:
@@ -60,7 +62,7 @@ def traffic_split(tracking: Tracking, alias: str) -> TrafficSplit | None:
         if test is not None and test.mode == "shadow":
             return TrafficSplit(shown, other, "shadow", salt=test.salt)
         if test is not None:
-            return TrafficSplit(shown, other, "challenger", test.share, test.salt)
+            return TrafficSplit(shown, other, "challenger", test.share, test.salt, test.randomize_by)
     if previous is not None and previous != shown.number:
         return TrafficSplit(shown, tracking.version(previous), "previous")
     return TrafficSplit(shown)

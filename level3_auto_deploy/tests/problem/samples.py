@@ -4,7 +4,7 @@ import json
 import math
 import random
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,10 @@ def sample_rows(problem: Problem, count: int, seed: int = 0) -> list[Row]:
     dice = random.Random(seed)
     start = datetime(2012, 1, 1)
     rows: list[Row] = []
+    step = problem.cadence or timedelta(hours=1)
     for number in range(count):
         row = {each.name: _value(each, dice) for each in problem.fields}
-        rows.append({problem.time: (start + number * problem.cadence).isoformat()} | row)
+        rows.append({problem.time: (start + number * step).isoformat()} | row)
     return rows
 
 

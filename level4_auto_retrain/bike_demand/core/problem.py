@@ -4,6 +4,7 @@ A problem states facts: the fields of a row, what becomes known later, features,
 (which rules, windows and margins) are settings, whose defaults follow from these facts.
 """
 
+import re
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +27,9 @@ Kind = Literal["time", "number", "integer", "category", "boolean", "text"]
 
 # Event times: 0001-01-01 is an unset date, not a moment. Far enough for any backfill and any forecast.
 EARLIEST, AHEAD = datetime(1970, 1, 2), timedelta(days=3653)  # ten years after now
-_CADENCES = {"1h": timedelta(hours=1)}
+DAY = timedelta(days=1)
+_LIKE = {"1h": "be a full hour, like 2012-06-13T17:00:00", "1D": "be a day, like 2012-06-13"}
+_UNITS = {"min": timedelta(minutes=1), "h": timedelta(hours=1), "D": DAY}
 
 
 # Units that are mistaken for another one: from the mistaken value to the right one.
@@ -40,21 +43,40 @@ def in_window(moment: datetime) -> bool:
     return EARLIEST <= moment <= datetime.now() + AHEAD
 
 
+def duration(text: str) -> timedelta:
+    """The length of time that a text like 30min, 1h or 30D names. Raises ValueError."""
+    found = re.fullmatch(r"([1-9]\d{0,5})(min|h|D)", text)
+    if found is None:
+        raise ValueError(f"{text!r} is no length of time; write it like 30min, 1h or 30D")
+    return int(found[1]) * _UNITS[found[2]]
+
+
 @dataclass(frozen=True)
 class EventTime:
-    """Marks the field with the time that a row is about. `cadence`: how far rows are apart."""
+    """Marks the field with the time that a row is about.
 
-    cadence: str = "1h"
+    `cadence`: how far rows are apart (a part of a day, like 30min, 1h or 1D); None: events may occur at any
+    second.
+    """
+
+    cadence: str | None = "1h"
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self._checked, handler(source))
 
     def _checked(self, value: datetime) -> datetime:
-        if value.minute or value.second or value.microsecond:
-            raise ValueError("should be a full hour, like 2012-06-13T17:00:00")
+        if self.cadence is not None and (value - datetime.min) % duration(self.cadence):
+            text = f"lie a multiple of {self.cadence} after midnight, like 2012-06-13T00:00:00"
+            raise ValueError(f"should {_LIKE.get(self.cadence, text)}")
+        if value.microsecond:
+            raise ValueError("should be given in whole seconds")
         if not in_window(value):
             raise ValueError(f"should lie between {EARLIEST:%Y-%m-%d} and ten years from now")
         return value
+
+
+class Key:
+    """Marks a field that identifies a row together with its event time, like a customer or a machine."""
 
 
 @dataclass(frozen=True)
@@ -129,8 +151,9 @@ class BehaviorTest:
 class Problem:
     """A problem. Raises UserError, which names the attribute, where it is not defined consistently.
 
-    `inputs` are the fields of a request, `label` what becomes known about it within `label_delay`: its one
-    required field is the label; optional ones are parts of it that the feed may give. `features` makes of the
+    `inputs` are the fields of a request, `label` what becomes known about it `label_delay` after the event
+    time at the latest (like 1h or 30D): its one required field is the label; optional ones are parts of it
+    that the feed may give. `features` makes of the
     columns of inputs (event time as datetime64[s], all others as float64, null as NaN) the named columns that
     models see, and nothing of the label. `build_model(params)` is an unfitted scikit-learn pipeline. `target`
     makes of labels what is learned. Predictions lie in `prediction_range` and are rounded to `decimals`.
@@ -153,6 +176,8 @@ class Problem:
     example: Mapping[str, Any]  # a request that works
     example_label: Mapping[str, Any]  # what may become known of it
     more_examples: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by what they show
+    baseline: str = "7D"  # what a model has to beat: the target of so long before, or their mean, or majority
+    average_by: str | None = None  # the input by which losses are averaged first, so that no series dominates
     slices: Mapping[str, Callable[[Columns], Array]] = field(default_factory=dict)
     behavior_tests: Sequence[BehaviorTest] = ()
 
@@ -162,7 +187,13 @@ class Problem:
             raise UserError(
                 f"problem: label: {min(shared)} is an input too; a model would be given the label"
             )
-        _ = self.time, self.fields, self.label_name, fields_of(self.label, "label")
+        if self.average_by is not None and self.average_by not in self.inputs.model_fields:
+            raise UserError(f"problem: average_by: {self.average_by} is no input")
+        _ = self.time, self.keys, self.fields, self.label_name, fields_of(self.label, "label")
+        try:
+            _ = self.cadence, self.delay, self.season
+        except ValueError as error:
+            raise UserError(f"problem: {error}") from None
 
     @cached_property
     def time(self) -> str:
@@ -173,11 +204,35 @@ class Problem:
         return found[0]
 
     @cached_property
-    def cadence(self) -> timedelta:
-        """How far rows are apart."""
-        mark = _mark(self.inputs.model_fields[self.time].metadata, EventTime)
-        assert mark is not None
-        return _CADENCES[mark.cadence]
+    def cadence(self) -> timedelta | None:
+        """How far rows (of each key) are apart; None: events, at any time. Raises ValueError."""
+        text: str | None = _mark(self.inputs.model_fields[self.time].metadata, EventTime).cadence
+        if text is not None and DAY % duration(text):
+            raise ValueError(f"inputs: {self.time} has the cadence {text}; give one that divides a day")
+        return None if text is None else duration(text)
+
+    @cached_property
+    def delay(self) -> timedelta:
+        """How long after the event time the label is known at the latest. Raises ValueError."""
+        return duration(self.label_delay)
+
+    @cached_property
+    def season(self) -> timedelta | None:
+        """How long before the target lies that the baseline predicts; None: it predicts one for all rows.
+
+        Raises ValueError.
+        """
+        return None if self.baseline in ("mean", "majority") else duration(self.baseline)
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        """The names of the key fields. Raises UserError where one may be null or no number."""
+        found = fields_of(self.inputs)
+        keys = [name for name, each in self.inputs.model_fields.items() if _mark(each.metadata, Key)]
+        for name in keys:
+            if found[name].nullable or found[name].kind not in ("integer", "category", "text"):
+                raise UserError(f"problem: inputs: {name} is a key; make it an int or a str, not nullable")
+        return tuple(keys)
 
     @cached_property
     def fields(self) -> tuple[InputField, ...]:
@@ -204,7 +259,7 @@ def fields_of(model: type[BaseModel], part: str = "inputs") -> dict[str, InputFi
 
 
 def _mark(notes: Sequence[Any], kind: type[Any]) -> Any:
-    return next((each for each in notes if isinstance(each, kind)), None)
+    return next((each for each in notes if isinstance(each, kind) or each is kind), None)
 
 
 def _describe(name: str, info: FieldInfo, part: str) -> InputField:

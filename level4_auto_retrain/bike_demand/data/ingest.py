@@ -14,10 +14,10 @@ from pathlib import Path
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from bike_demand.core.current import TIME, Row
+from bike_demand.core.current import LATE, Row
 from bike_demand.core.errors import UserError
 from bike_demand.core.files import write_atomically
-from bike_demand.data.frames import concat, to_parquet
+from bike_demand.data.frames import as_known, concat, to_parquet
 from bike_demand.data.month import first_moment, next_month
 from bike_demand.data.source import Published, Source
 from bike_demand.data.store import gathered_months, month_file
@@ -34,7 +34,7 @@ class _Taken(BaseModel):
 
     address: str
     token: str | None
-    until: datetime | None  # rows from here on were left out
+    until: datetime | None  # what happened or was known from here on was left out
     sha256: str  # of the published file
     size: int  # of the gathered file
 
@@ -77,7 +77,8 @@ def ingest(
     taken: dict[str, _Taken] = {}
     changed: dict[str, bytes] = {}
     for each in progress(wanted):
-        until = as_of if as_of is not None and as_of < first_moment(next_month(each.month)) else None
+        complete = first_moment(next_month(each.month)) + LATE
+        until = as_of if as_of is not None and as_of < complete else None
         known = record.get(each.month)
         if known and not _is_there(known, each.month, folder):
             known = None
@@ -95,7 +96,7 @@ def ingest(
             continue  # touched, but the same: no need to check it again
         rows = _checked(content, each.month, name, latest)
         if until is not None:
-            rows = rows[rows[TIME] < until]
+            rows = as_known(rows, until)
         if rows.empty:
             continue
         changed[each.month] = to_parquet(rows)

@@ -4,24 +4,21 @@ It needs a service that gets outcomes, so it is a rule of its own beside those o
 """
 
 from collections.abc import Mapping
-from datetime import datetime
 
 import numpy as np
 import pandas as pd
 
-from bike_demand.core.current import LABEL
+from bike_demand.core.current import LABEL, RowId
 from bike_demand.core.settings import QualityRules
 from bike_demand.data.quality import LABEL_SUBJECT, Violation, check, days_of, known_labels, violations
 
 
-def check_gathered(
-    rows: pd.DataFrame, known: Mapping[datetime, float], rules: QualityRules
-) -> list[Violation]:
+def check_gathered(rows: pd.DataFrame, known: Mapping[RowId, float], rules: QualityRules) -> list[Violation]:
     """What breaks a rule in gathered rows (ascending, at least one), by these reported outcomes."""
     return [*check(rows, rules, known), *labels(rows, known, rules)]
 
 
-def labels(rows: pd.DataFrame, known: Mapping[datetime, float], rules: QualityRules) -> list[Violation]:
+def labels(rows: pd.DataFrame, known: Mapping[RowId, float], rules: QualityRules) -> list[Violation]:
     """Days (rows ascending) in which several labels differ from the outcomes; half of the rows have one.
 
     Of such a day all rows are bad but those whose label is the reported one.
@@ -40,7 +37,7 @@ def labels(rows: pd.DataFrame, known: Mapping[datetime, float], rules: QualityRu
         # Of small labels a small correction is a large share, so their mean counts too.
         wrong = both[difference[both] > rule.differ * np.maximum(size[both], size[both].mean())]
         if len(wrong) >= rule.rows:
-            bad[day] = published[day] != reported[day]
+            bad[day] = (published[day] != reported[day]) & ~np.isnan(published[day])
             pairs = zip(published[wrong].tolist(), reported[wrong].tolist(), strict=True)
             worst = max(worst, *pairs, key=lambda pair: abs(pair[0] - pair[1]))
     message = f"{LABEL} disagrees with the reported outcomes, as {worst[0]:g} instead of {worst[1]:g}"

@@ -11,16 +11,16 @@ from pathlib import Path
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bike_demand.core.current import TIME
+from bike_demand.core.current import RowId
 from bike_demand.core.errors import UserError
 from bike_demand.core.files import write_atomically
 from bike_demand.core.settings import DATA, QUARANTINE, QualityRules, Settings
-from bike_demand.data.frames import period, to_parquet
+from bike_demand.data.frames import is_in, period, to_parquet
 from bike_demand.data.label_check import check_gathered
 from bike_demand.data.month import iso
 from bike_demand.data.quality import Violation, require_fit
 from bike_demand.data.regression_cases import BadDataCase, unrecognised
-from bike_demand.data.store import gathered_months, month_file, read_month, read_rows
+from bike_demand.data.store import gathered_months, labelled_rows, month_file, read_month
 
 GAPS = "gaps"  # the rule about rows that are not there: all others are about bad ones
 
@@ -34,9 +34,9 @@ class Quarantine(BaseModel):
     cases: tuple[BadDataCase, ...] = ()
 
     @property
-    def left_out(self) -> set[datetime]:
-        """The event times of rows that nothing is learned from."""
-        return {moment for each in self.violations if each.rule != GAPS for moment in each.times}
+    def left_out(self) -> set[RowId]:
+        """The rows that nothing is learned from."""
+        return {row for each in self.violations if each.rule != GAPS for row in each.rows}
 
     def described(self, rows: int) -> str:
         """What of so many rows was left out and why, as people read it; empty where nothing was."""
@@ -48,15 +48,15 @@ class Quarantine(BaseModel):
         return f"{rows:,} rows: {', '.join(why)}" if rows else ""
 
     @property
-    def lost(self) -> set[datetime]:
+    def lost(self) -> set[RowId]:
         """The missing rows of gaps that are over."""
         gaps = [each for each in self.violations if each.rule == GAPS and not each.ongoing]
-        return {moment for each in gaps for moment in each.times}
+        return {row for each in gaps for row in each.rows}
 
 
 def quarantine_of(
     rows: pd.DataFrame,
-    known: Mapping[datetime, float],
+    known: Mapping[RowId, float],
     cases: Sequence[BadDataCase],
     rules: QualityRules,
 ) -> Quarantine:
@@ -69,12 +69,14 @@ def quarantine_of(
 
 def good(rows: pd.DataFrame, quarantine: Quarantine) -> pd.DataFrame:
     """The rows that may be learned from."""
-    return rows[~rows[TIME].isin(list(quarantine.left_out))]
+    return rows[~is_in(rows, quarantine.left_out)]
 
 
 def training_rows(folder: Path = DATA, file: Path = QUARANTINE) -> pd.DataFrame:
-    """The gathered rows that may be learned from. Raises UserError where nothing was gathered."""
-    return good(read_rows(folder), read(file))
+    """The gathered rows that may be learned from: good ones, with a label. Raises UserError where nothing
+    was gathered.
+    """
+    return good(labelled_rows(folder), read(file))
 
 
 def strike(folder: Path, file: Path) -> None:
@@ -116,7 +118,7 @@ def refuse_forgotten(quarantine: Quarantine, rules: QualityRules) -> None:
 
 def holdout_days(rows: pd.DataFrame, quarantine: Quarantine, days: int) -> int:
     """How many days before the last row hold `days` days that are not left out: so many are held out."""
-    bad = {moment.date() for moment in quarantine.left_out | quarantine.lost}
+    bad = {moment.date() for moment, _ in quarantine.left_out | quarantine.lost}
     first, last = (moment.date() for moment in period(rows))
     found = back = 0
     while found < days and last - timedelta(days=back) >= first:

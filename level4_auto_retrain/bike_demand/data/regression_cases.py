@@ -3,19 +3,20 @@
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from bike_demand.core.current import LABEL, ROWS_A_DAY, TIME, Inputs
+from bike_demand.core.current import LABEL, TIME, Inputs, RowId
+from bike_demand.core.problem import DAY
 from bike_demand.core.settings import QualityRules
-from bike_demand.data.frames import concat, moments, to_frame, to_records
+from bike_demand.data.frames import concat, row_ids, rows_a_day, to_frame, to_records
 from bike_demand.data.label_check import check_gathered
-from bike_demand.data.quality import DAY, LEVEL_DAYS, Violation, inputs
+from bike_demand.data.quality import LEVEL_DAYS, Violation, inputs
 
 NO_TIME = timedelta()
-BAD = GOOD = 2 * ROWS_A_DAY  # so many rows of each are kept
-# Good ones before, where a rule has to know more.
-LEADING = {"level": (LEVEL_DAYS // 2 + 1) * ROWS_A_DAY}
+BAD_DAYS = GOOD_DAYS = 2  # the rows of so many days of each are kept
+LEADING = {"level": LEVEL_DAYS // 2 + 1}  # days of good ones before, where a rule has to know more
 
 
 class BadDataCase(BaseModel):
@@ -30,35 +31,37 @@ class BadDataCase(BaseModel):
     check: str
     subject: str
     rows: tuple[Inputs, ...]
-    labels: dict[datetime, float] = {}
-    known: dict[datetime, float] = {}
-    must: tuple[datetime, ...]
+    labels: tuple[float | None, ...] = ()
+    known: tuple[tuple[datetime, str, float], ...] = ()
+    must: tuple[RowId, ...]
 
 
 def make_case(
     incident: int,
     violation: Violation,
     rows: pd.DataFrame,
-    known: Mapping[datetime, float],
+    known: Mapping[RowId, float],
     rules: QualityRules,
 ) -> BadDataCase | None:
     """The first bad rows of a violation in these rows (ascending) with the good ones before them.
 
     None where there is nothing to keep: these few are not recognised without the others, or no row was bad.
     """
-    bad = violation.times[:BAD]
-    before = rows[rows[TIME] < bad[0]][-LEADING.get(violation.rule, GOOD) :]
-    until = bad[-1] + (DAY if violation.rule == "gaps" else NO_TIME)  # gaps show by what came after them
-    kept = concat((before, rows[(rows[TIME] >= bad[0]) & (rows[TIME] <= until)]))
-    times = {*moments(kept), *bad}
+    a_day = rows_a_day(rows)
+    bad = violation.rows[: BAD_DAYS * a_day]
+    first, last = bad[0][0], bad[-1][0]
+    before = rows[rows[TIME] < first][-LEADING.get(violation.rule, GOOD_DAYS) * a_day :]
+    until = last + (DAY if violation.rule == "gaps" else NO_TIME)  # gaps show by what came after them
+    kept = concat((before, rows[(rows[TIME] >= first) & (rows[TIME] <= until)]))
+    ids = {*row_ids(kept), *bad}
     case = BadDataCase(
         incident=incident,
         check=violation.rule,
         subject=violation.subject,
         rows=tuple(Inputs.model_construct(**each) for each in to_records(kept)),
-        labels=dict(zip(moments(kept), kept[LABEL].tolist(), strict=True)) if LABEL in kept else {},
-        known={moment: label for moment, label in known.items() if moment in times},
-        must=bad,
+        labels=tuple(kept[LABEL].astype(object).where(kept[LABEL].notna(), None)) if LABEL in kept else (),
+        known=tuple((*row, label) for row, label in known.items() if row in ids),
+        must=tuple(bad),
     )
     must = tuple(sorted(_recognised(case, rules) & set(bad)))
     return case.model_copy(update={"must": must}) if must else None
@@ -69,9 +72,13 @@ def unrecognised(case: BadDataCase, rules: QualityRules) -> int:
     return len(set(case.must) - _recognised(case, rules))
 
 
-def _recognised(case: BadDataCase, rules: QualityRules) -> set[datetime]:
+def _recognised(case: BadDataCase, rules: QualityRules) -> set[RowId]:
     """The rows of a case that any rule on its subject finds."""
     rows = to_frame(case.rows)
-    rows[LABEL] = [case.labels.get(moment, 0) for moment in moments(rows)]
-    found = check_gathered(rows, case.known, rules) if case.labels else inputs(rows, rules)
-    return {moment for each in found if each.subject == case.subject for moment in each.times}
+    if case.labels:
+        rows[LABEL] = np.array(case.labels, dtype=np.float64)
+        known = {(moment, key): label for moment, key, label in case.known}
+        found = check_gathered(rows, known, rules)
+    else:
+        found = inputs(rows, rules)
+    return {row for each in found if each.subject == case.subject for row in each.rows}

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bike_demand.core.current import FIELDS, PROBLEM, ROWS_A_DAY
+from bike_demand.core.current import FIELDS, PROBLEM
 from bike_demand.core.errors import UserError
 from bike_demand.core.problem import Floats
 from bike_demand.core.settings import EVIDENTLY, REPORTS, STATE, Drift
@@ -32,7 +32,7 @@ PAGE = REPORTS / "drift.html"
 NUMBERS = (*(name for name, each in FIELDS.items() if each.kind in ("number", "integer")), "prediction")
 CATEGORIES = tuple(name for name, each in FIELDS.items() if each.kind in ("category", "boolean"))
 SHARES = 0.25  # the Jensen-Shannon distance from which on categories count as moved
-LEAST = 5 * ROWS_A_DAY  # rows on each side: most of a week
+LEAST = 120  # rows on each side
 SNAPSHOTS = "snapshots"  # where a workspace keeps those of a project
 
 

@@ -5,21 +5,23 @@ A training goes by what was recognised when its data were gathered: `data.quaran
 
 import json
 from contextlib import closing
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
 
-from bike_demand.core.current import CADENCE, TIME, Row
+from bike_demand.core.current import TIME, Row
 from bike_demand.core.settings import DATA, Settings
-from bike_demand.data.frames import concat, period, to_frame
+from bike_demand.data.frames import concat, known, period, to_frame
 from bike_demand.data.month import first_moment
 from bike_demand.data.quarantine import Quarantine, good, quarantine_of
 from bike_demand.data.regression_cases import BadDataCase
 from bike_demand.data.store import gathered_months, month_file, read_month, read_rows
 from bike_demand.store import event_log, history
 from bike_demand.store.database import database_exists, open_database
+
+SECOND = timedelta(seconds=1)  # the finest that event times are
 
 
 def gathered_rows(since: datetime | None, until: datetime) -> pd.DataFrame:
@@ -44,12 +46,12 @@ def _read(folder: Path, month: str, changed: int, size: int) -> pd.DataFrame:  #
 
 
 def good_rows(settings: Settings, as_of: datetime | None) -> pd.DataFrame:
-    """The gathered rows before `as_of` that a version may be judged by.
+    """The gathered rows before `as_of` that a version may be judged by: good ones, with a label.
 
     Raises UserError where nothing was gathered, UnreachableError where the database of production is away.
     """
     rows = read_rows(DATA, as_of)
-    return good(rows, recognise(settings, rows))
+    return known(good(rows, recognise(settings, rows)))
 
 
 def recognise(settings: Settings, rows: pd.DataFrame) -> Quarantine:
@@ -64,7 +66,7 @@ def recognise(settings: Settings, rows: pd.DataFrame) -> Quarantine:
         return quarantine_of(rows, {}, (), settings.quality)
     with closing(open_database(address)) as database:
         first, last = period(rows)
-        known = history.labels(database, first, last + CADENCE)
+        labels = history.labels(database, first, last + SECOND)
         kept = event_log.regression_cases(database)
     cases = [BadDataCase.model_validate_json(json.dumps(each.content)) for each in kept]
-    return quarantine_of(rows, known, cases, settings.quality)
+    return quarantine_of(rows, labels, cases, settings.quality)

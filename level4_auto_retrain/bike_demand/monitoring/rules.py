@@ -2,7 +2,7 @@
 
 The level of the target swings with the season, and the raw error with it. So no rule looks at the raw error.
 One looks at signed bias as a share of the target, one at the share of the baseline's error that the champion
-saves (the baseline is the same time a week before), relative to its reference error at release. Each is a
+saves (`Problem.baseline`), relative to its reference error at release. Each is a
 one-sided t-test over the newest days: a margin has to be exceeded significantly, not just once.
 """
 
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtrit
 
+from bike_demand.core.current import LATE
 from bike_demand.core.settings import Settings, Trigger
 from bike_demand.store.event_log import Signal
 from bike_demand.store.tables import Day, Kind
@@ -70,8 +71,8 @@ def error_signal(
     `days` are the champion's own, ascending, without those with bad requests.
     """
     rule = settings.trigger
-    begin = now.date() - rule.window_days * DAY
-    recent = [day for day in days if begin <= day.day < now.date() and day.known]
+    end = (now - LATE).date()  # of later days not all labels are due yet
+    recent = [day for day in days if end - rule.window_days * DAY <= day.day < end and day.known]
     if len(recent) < rule.min_days or sum(day.known for day in recent) < rule.min_rows:
         return None
     said: list[str] = []
@@ -95,7 +96,7 @@ def error_signal(
         }
         if loss - within > 1 + rule.loss:
             said.append(
-                f"relative to the same time a week before it has {loss:.2f} times its reference error, surely"
+                f"relative to the baseline it has {loss:.2f} times its reference error, surely"
                 f" more than {loss - within:.2f} times ({1 + rule.loss:.2f} is allowed)"
             )
     if not said:

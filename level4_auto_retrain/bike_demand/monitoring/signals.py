@@ -8,17 +8,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bike_demand.core.current import CADENCE, TIME, time_of
-from bike_demand.core.problem import Floats
+from bike_demand.core.current import LATE, PROBLEM, TIME, RowId, time_of
+from bike_demand.core.problem import DAY, Floats
 from bike_demand.core.settings import DATA, Settings
-from bike_demand.data.frames import period, to_frame
+from bike_demand.data.frames import is_in, period, to_frame
 from bike_demand.data.label_check import check_gathered
 from bike_demand.data.month import iso
-from bike_demand.data.quality import DAY, FEED, Violation, inputs, stale
+from bike_demand.data.quality import FEED, Violation, inputs, stale
 from bike_demand.data.quarantine import good
 from bike_demand.data.quarantine import read as read_quarantine
 from bike_demand.monitoring import drift, rules
-from bike_demand.monitoring.gathered import gathered_rows
+from bike_demand.monitoring.gathered import SECOND, gathered_rows
 from bike_demand.store import expected_ranges, history
 from bike_demand.store.database import Database
 from bike_demand.store.event_log import Signal
@@ -31,6 +31,8 @@ FEED_DAYS = 28  # of the feed that are checked, with as many before as it takes 
 LOG_DAYS = 60  # of the log that are searched for some that can be judged from
 CLEAN_DAYS = 14  # in a row, from where on what comes after can be judged
 RULE_DAYS = 60  # of the champion, for the rules
+# Before the days that are counted, the labels from which the baseline predicts.
+BASELINE = PROBLEM.season or LATE + 28 * DAY
 SILENT = timedelta(days=2)  # without requests for so long, the feed has to tell what to expect
 REQUESTS = "requests"
 PLACES = {REQUESTS: "in requests", FEED: "in the feed"}
@@ -84,13 +86,13 @@ def evaluate_signals(
     history.keep(
         database,
         [each for each in answers if time_of(each.asked) >= recount],
-        history.labels(database, recount - WEEK, until),
+        history.labels(database, recount - BASELINE, until),
         _by_day(of_requests, of_feed),
     )
     ranges = _ranges(settings, database, asked, of_requests, rows, of_feed, until)
     signals = list(_quality_signals(violations, now))
     champion = tracking.champion()
-    begin = until.date() - RULE_DAYS * DAY
+    begin = (until - LATE).date() - RULE_DAYS * DAY
     days = history.days(database, begin, until.date())
     champions = [] if champion is None else _champions(database, days, champion.number, begin, until.date())
     drifted = None
@@ -113,7 +115,7 @@ def has_bad_requests(day: Day) -> bool:
 
 def _answers(settings: Settings, database: Database, until: datetime) -> tuple[list[Answer], datetime]:
     """The answers to evaluate, and from when on their days are to be counted again."""
-    recount = _midnight(until) - settings.monitoring.late_days * DAY
+    recount = _midnight(until - LATE) - settings.monitoring.late_days * DAY
     last, earliest = history.last_day(database), history.first_time(database)
     if earliest is None:
         return [], recount
@@ -157,7 +159,7 @@ def _feed(
     found: list[Violation] = []
     if len(rows):
         first, last = period(rows)
-        known = history.labels(database, first, last + CADENCE)
+        known = history.labels(database, first, last + SECOND)
         found = [*stale(rows, settings.quality, now), *check_gathered(rows, known, settings.quality)]
     bad = {moment.date() for each in found for moment in each.times}
     clean = _clean_since(set(rows[TIME].dt.date) - bad, latest)
@@ -184,10 +186,10 @@ def _champions(database: Database, days: Sequence[Day], number: int, since: date
     return [day for day in history.days(database, since, until, number) if day.day not in bad]
 
 
-def _bad_times(found: Sequence[Violation]) -> dict[str, set[datetime]]:
-    bad: dict[str, set[datetime]] = {}
+def _bad_rows(found: Sequence[Violation]) -> dict[str, set[RowId]]:
+    bad: dict[str, set[RowId]] = {}
     for each in found:
-        bad.setdefault(each.subject, set()).update(each.times)
+        bad.setdefault(each.subject, set()).update(each.rows)
     return bad
 
 
@@ -204,7 +206,7 @@ def _ranges(
     known = expected_ranges.read(database)
     source, violations = (asked, of_requests) if _reaches(asked, until) else (rows, of_feed)
     bad_now = {each.subject for each in violations if each.ongoing}
-    made = expected_ranges.compute(source, _bad_times(violations), until, settings.monitoring.ranges)
+    made = expected_ranges.compute(source, _bad_rows(violations), until, settings.monitoring.ranges)
     new = [each for each in made if each.field not in bad_now or each.field not in known]
     if new:
         expected_ranges.publish(database, new)
@@ -231,9 +233,9 @@ def _drift(
     window = drift.reference_window(tracking, champion, rule.reference_days)
     if window is None:
         return before
-    bad = set().union(*_bad_times(of_requests).values())
-    recent = (asked[TIME] >= now - WEEK) & ~asked[TIME].isin(list(bad))
-    learned = good(gathered_rows(window[0], window[1] + CADENCE), read_quarantine())
+    bad = set().union(*_bad_rows(of_requests).values())
+    recent = (asked[TIME] >= now - WEEK) & ~is_in(asked, bad)
+    learned = good(gathered_rows(window[0], window[1] + SECOND), read_quarantine())
     made = drift.report(tracking, champion, asked[recent], predictions[recent], learned, now, rule, page)
     if made is None:
         return before
@@ -255,9 +257,7 @@ def _quality_signals(violations: Sequence[SourcedViolation], now: datetime) -> I
         others = [each.violation for each in found if each.violation.rule != first.rule]
         says = "; ".join([f"{first}{where}", *(f"{each.rule}: {each}" for each in others)]) + "."
         rows = {
-            source: len(
-                {moment for each in found if each.source == source for moment in each.violation.times}
-            )
+            source: len({row for each in found if each.source == source for row in each.violation.rows})
             for source in sources
         }
         evidence = {

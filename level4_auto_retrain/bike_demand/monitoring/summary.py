@@ -105,7 +105,7 @@ def _day(day: Day) -> dict[str, Any]:
         "mae": _mean(day.error, day.known),
         "bias": _mean(day.bias, day.known),
         "target": _mean(day.target, day.known),
-        "mae_last_week": _mean(day.baseline_error, day.baseline_rows),
+        "mae_baseline": _mean(day.baseline_error, day.baseline_rows),
         "skill": skill([day]),
         "quality": day.quality,
     }
@@ -133,7 +133,7 @@ def _lines(evaluation: Evaluation, content: dict[str, Any]) -> Iterator[str]:
     if known:
         error, bias = sum(day.error for day in week) / known, sum(day.bias for day in week) / known
         saved = skill(week)
-        beside = "" if saved is None else f", {_saved(saved)} than the same time a week before"
+        beside = "" if saved is None else f", {_saved(saved)} than the baseline"
         yield (
             f"In the last 7 days {rows} rows were answered, {known} of them have an outcome: off by"
             f" {shown(error)} (bias {bias:+.{PROBLEM.loss.decimals}f}){beside}."

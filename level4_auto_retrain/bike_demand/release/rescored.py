@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bike_demand.core.current import TIME, Inputs
+from bike_demand.core.current import LATE, PROBLEM, TIME, Inputs
 from bike_demand.release.ab.evidence import Evidence, Trial, weigh
 from bike_demand.serving.onnx_model import load_model
 from bike_demand.store.deployments import Deployments
@@ -22,11 +22,19 @@ def compared(deployments: Deployments, trial: Trial, now: datetime) -> Evidence:
 
     Raises UserError where the one before cannot be loaded, UnreachableError where the database is away.
     """
-    rows = shown(deployments.database, trial.version, trial.began, now)
+    rows = shown(deployments.database, trial.version, trial.began, now - LATE)
     known = [row for row in rows if row.label is not None]
     before = deployments.tracking.version(trial.against)
     pairs = [
-        Pair(row.time, CHAMPION, row.prediction, other, row.label or 0)
+        Pair(
+            row.time,
+            CHAMPION,
+            row.prediction,
+            other,
+            row.label or 0,
+            row.key,
+            row.inputs.get(PROBLEM.average_by or ""),
+        )
         for row, other in zip(known, predictions(deployments.tracking, before, known), strict=True)
     ]
     return weigh(pairs, trial, deployments.settings.ab, now, len(rows) - len(known))

@@ -14,7 +14,7 @@ from bike_demand.core.settings import DATA, QUARANTINE, STATE, Settings
 from bike_demand.data.frames import period
 from bike_demand.data.month import iso
 from bike_demand.data.quarantine import strike
-from bike_demand.data.store import read_rows
+from bike_demand.data.store import labelled_rows
 from bike_demand.store.database import Database, database_exists, open_database
 from bike_demand.store.deployments import history
 from bike_demand.store.queries import find, outcome
@@ -116,7 +116,7 @@ def restore(tracking: Tracking, run_id: str, data: Facts) -> Path:
         shutil.move(lock, scratch / pipeline.LOCK)
         pipeline.restore(scratch)
         strike(scratch / DATA, scratch / QUARANTINE)
-        found = read_rows(scratch / DATA)
+        found = labelled_rows(scratch / DATA)
         restored = (len(found), *map(iso, period(found)))
         if restored != (data["rows"], data["first"], data["last"]):
             raise UserError(
@@ -140,7 +140,11 @@ def _logged(settings: Settings, prediction_id: str) -> tuple[LoggedPrediction, f
             raise UserError(
                 f"prediction {prediction_id}: not in the log; give the `id` of a prediction of production"
             )
-        return logged, outcome(database, logged.event_time), _deployment(database, logged.deployment)
+        return (
+            logged,
+            outcome(database, (logged.event_time, logged.key)),
+            _deployment(database, logged.deployment),
+        )
 
 
 def _arm(tracking: Tracking, logged: LoggedPrediction) -> Facts:
@@ -156,6 +160,7 @@ def _arm(tracking: Tracking, logged: LoggedPrediction) -> Facts:
         "other_prediction": logged.other_prediction,
         "share": None if test is None else test.share,
         "salt": None if test is None else test.salt,
+        "randomize_by": None if test is None else test.randomize_by,
     }
 
 

@@ -13,10 +13,9 @@ from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
-from bike_demand.core.current import TIME, time_of
+from bike_demand.core.current import Identity, identity_of
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import load_settings
-from bike_demand.data.month import iso
 from bike_demand.handoff import Input, Output
 from bike_demand.serving import docs
 from bike_demand.serving.batcher import Batcher
@@ -47,11 +46,10 @@ PAGE_HEADERS = {
 OUTCOME_SECONDS = 15.0  # for the database to take outcomes
 
 
-class Prediction(BaseModel):
+class Prediction(Identity):  # type: ignore[misc]
     """The prediction for one row. By `id` it can be traced to the rows that the model was trained on."""
 
     id: str
-    timestamp: Annotated[str, Field(alias=TIME)]
     prediction: float
     variant: Variant
     model_version: str
@@ -69,7 +67,7 @@ class Acknowledgement(BaseModel):
 
 
 class AboutOther(BaseModel):
-    """The model that runs beside the live one, and the share of the event times for which it predicts."""
+    """The model that runs beside the live one, and the share of the units that get its predictions."""
 
     version: str
     digest: str
@@ -277,7 +275,7 @@ def _as_dicts(batch: PredictedBatch) -> list[dict[str, Any]]:
     content: list[dict[str, Any]] = [
         {
             "id": id_,
-            TIME: iso(time_of(row)),
+            **identity_of(row),
             "prediction": prediction,
             "variant": who,
             "model_version": versions[who],

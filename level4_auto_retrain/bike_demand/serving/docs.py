@@ -4,7 +4,17 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from bike_demand.core.current import HIGHEST, LABEL, LOWEST, PROBLEM, TIME, Inputs, Outcome
+from bike_demand.core.current import (
+    HIGHEST,
+    IDENTITY,
+    LABEL,
+    LOWEST,
+    PROBLEM,
+    TIME,
+    Inputs,
+    Outcome,
+    OutcomeOfPrediction,
+)
 from bike_demand.serving.keys import HEADER
 from bike_demand.serving.request_body import MAX_BYTES, MAX_ROWS
 
@@ -16,9 +26,9 @@ PREDICT = (
     f" predicted while a challenger is tested against the champion; for one `{TIME}` it is always the same."
 )
 OUTCOMES = (
-    f"Takes `{LABEL}` ({PROBLEM.label_description}) of 1 to {MAX_ROWS} rows, in any order and as late"
-    " as you like. What is acknowledged is stored durably. To send one again changes nothing; another value"
-    " corrects it."
+    f"Takes `{LABEL}` ({PROBLEM.label_description}) of 1 to {MAX_ROWS} rows, each named by"
+    f" {', '.join(IDENTITY)} or by the `id` of its prediction, in any order and as late as you like. What is"
+    " acknowledged is stored durably. To send one again changes nothing; another value corrects it."
 )
 
 
@@ -46,13 +56,14 @@ def _list_of(item: dict[str, Any]) -> dict[str, Any]:
 
 
 _ROW, _OUTCOME = Inputs.model_json_schema(), Outcome.model_json_schema()
+_BY_ID = OutcomeOfPrediction.model_json_schema()
 _EXAMPLES = {"One row": PROBLEM.example, **PROBLEM.more_examples}
 _TIMES = sorted({each[TIME] for each in _EXAMPLES.values()})
 PREDICT_BODY = _body(
     {"oneOf": [_ROW, _list_of(_ROW)]}, _EXAMPLES | {"Several rows": list(_EXAMPLES.values())}
 )
 OUTCOMES_BODY = _body(
-    _list_of(_OUTCOME),
+    _list_of({"oneOf": [_OUTCOME, _BY_ID]}),
     {
         "One outcome": [_OUTCOME["example"]],
         "Several": [_OUTCOME["example"] | {TIME: each} for each in _TIMES],

@@ -26,13 +26,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SecondModel:
-    """A model that predicts every row too; for `share` (0 to 1) of the event times it is shown."""
+    """A model that predicts every row too; for `share` (0 to 1) of the units it is shown."""
 
     model: OnnxModel
     deployment: str
     role: Role
     share: float = 0.0
     salt: str = ""
+    randomize_by: Literal["time", "key"] = "time"
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,9 @@ class RegistryModels:
             try:
                 second = self._model(split.other, known)
                 deployment = split.other.tags.get(DEPLOYMENT_TAG, "")
-                other = SecondModel(second, deployment, split.role, split.share, split.salt)
+                other = SecondModel(
+                    second, deployment, split.role, split.share, split.salt, split.randomize_by
+                )
             except (UserError, OSError) as error:
                 problem = f"the {split.role} cannot be loaded: {error}"
         live = LiveModels(model, split.shown.tags.get(DEPLOYMENT_TAG, ""), other)

@@ -1,34 +1,50 @@
 """Outcomes by request: what they may contain, and how they get into the database."""
 
-from collections.abc import Sequence
-from datetime import datetime
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated
 
 from fastapi.exceptions import RequestValidationError
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError
 
-from bike_demand.core.current import LABEL, Outcome, label_of, time_of
+from bike_demand.core.current import LABEL, Outcome, OutcomeOfPrediction, RowId, label_of, row_id
 from bike_demand.data.month import iso
 from bike_demand.serving.request_body import MAX_ROWS, invalid
 from bike_demand.store.database import Database, open_database
 from bike_demand.store.outcomes import Stored, store
+from bike_demand.store.queries import rows_of
 
-_Many = TypeAdapter(Annotated[list[Outcome], Field(min_length=1, max_length=MAX_ROWS)])
+_BY_ROW, _BY_ID = "by row", "by id"
+
+_One = Annotated[
+    Annotated[Outcome, Tag(_BY_ROW)] | Annotated[OutcomeOfPrediction, Tag(_BY_ID)],
+    Discriminator(lambda given: _BY_ID if isinstance(given, dict) and "id" in given else _BY_ROW),
+]
+_Many = TypeAdapter(Annotated[list[_One], Field(min_length=1, max_length=MAX_ROWS)])
 
 
-def parse_outcomes(body: bytes) -> list[Outcome]:
-    """The outcomes. Raises RequestValidationError, which names the fields."""
+def parse_outcomes(body: bytes) -> dict[RowId | str, float]:
+    """The labels by event time and key, or by the id of the prediction. Raises RequestValidationError, which
+    names the fields.
+    """
     try:
         found = _Many.validate_json(body)
     except ValidationError as error:
-        raise invalid(error) from None
-    labels: dict[datetime, float] = {}
+        raise invalid(error, hidden=(_BY_ROW, _BY_ID)) from None
+    labels: dict[RowId | str, float] = {}
     for place, each in enumerate(found):
-        if labels.setdefault(time_of(each), label_of(each)) != label_of(each):
-            message = f"{iso(time_of(each))} is there twice, with different labels"
-            problem: dict[str, Any] = {"type": "value_error", "loc": ("body", place, LABEL), "msg": message}
-            raise RequestValidationError([problem])
-    return found
+        about = each.id if isinstance(each, OutcomeOfPrediction) else row_id(each)
+        if labels.setdefault(about, label_of(each)) != label_of(each):
+            raise refusal(place, LABEL, f"{_shown(about)} is there twice, with different labels")
+    return labels
+
+
+def refusal(place: int, field: str, message: str) -> RequestValidationError:
+    """The 422 response to one of the outcomes."""
+    return RequestValidationError([{"type": "value_error", "loc": ("body", place, field), "msg": message}])
+
+
+def _shown(about: RowId | str) -> str:
+    return about if isinstance(about, str) else " ".join((iso(about[0]), about[1])).strip()
 
 
 class OutcomeStore:
@@ -38,11 +54,19 @@ class OutcomeStore:
         self._address = address
         self._database: Database | None = None
 
-    def store(self, outcomes: Sequence[Outcome]) -> Stored:
-        """Store them durably. Raises UserError where the database is away."""
+    def store(self, labels: Mapping[RowId | str, float]) -> Stored:
+        """Store them durably. Raises UserError where the database is away, and RequestValidationError where
+        no prediction has that id; then nothing is stored.
+        """
         database = self._database or open_database(self._address)
         try:
-            stored = store(database, [(time_of(each), label_of(each)) for each in outcomes])
+            rows = rows_of(database, [each for each in labels if isinstance(each, str)])
+            by_row: dict[RowId, float] = {}
+            for place, (about, label) in enumerate(labels.items()):
+                if isinstance(about, str) and about not in rows:
+                    raise refusal(place, "id", f"no prediction has the id {about}")
+                by_row[rows[about] if isinstance(about, str) else about] = label
+            stored = store(database, by_row)
         except BaseException:
             self._database = None  # it may have been deleted and made anew: open it again
             database.close()

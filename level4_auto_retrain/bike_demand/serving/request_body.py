@@ -1,5 +1,6 @@
 """Reads the body of a request within bounds, and validates its rows in one step from their bytes."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import HTTPException, Request
@@ -44,14 +45,17 @@ def parse_rows(body: bytes) -> tuple[list[Inputs], bool]:
         raise invalid(error) from None
 
 
-def invalid(error: ValidationError) -> RequestValidationError:
-    """The 422 response to a body. It does not repeat the input, which may be large, or not be JSON."""
+def invalid(error: ValidationError, hidden: Sequence[str] = ()) -> RequestValidationError:
+    """The 422 response to a body. It does not repeat the input, which may be large, or not be JSON.
+
+    `hidden`: parts of locations that no body has.
+    """
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    return RequestValidationError([_in_body(each) for each in found[:MAX_ERRORS]])
-
-
-def _in_body(error: Any) -> dict[str, Any]:
-    return {**error, "loc": ("body", *error["loc"])}
+    shown: list[dict[str, Any]] = [
+        {**each, "loc": ("body", *(part for part in each["loc"] if part not in hidden))}
+        for each in found[:MAX_ERRORS]
+    ]
+    return RequestValidationError(shown)
 
 
 def _too_large() -> HTTPException:

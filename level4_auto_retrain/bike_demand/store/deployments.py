@@ -17,6 +17,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bike_demand import clock
+from bike_demand.core.current import LATE
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import Settings
 from bike_demand.store.database import Database, lock, open_database
@@ -353,11 +354,13 @@ class Deployments:
 
     def _test(self, began: datetime) -> dict[str, Any]:
         ab = self.settings.ab
-        return ABTest(mode=ab.mode, share=ab.share, salt=ab.salt, began=began).model_dump(mode="json")
+        return ABTest(
+            mode=ab.mode, share=ab.share, salt=ab.salt, began=began, randomize_by=ab.randomize_by
+        ).model_dump(mode="json")
 
     def _bake(self, since: datetime) -> datetime | None:
         days = self.settings.ab.watch_days
-        return since + timedelta(days=days) if days else None
+        return since + timedelta(days=days) + LATE if days else None
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sqlalchemy import select
 
-from bike_demand.core.current import FIELDS, ROWS_A_DAY, TIME
+from bike_demand.core.current import FIELDS, TIME, RowId
 from bike_demand.core.settings import Ranges
 from bike_demand.store.database import Database
 from bike_demand.store.tables import ExpectedRange, LoggedPrediction
@@ -18,21 +18,23 @@ if TYPE_CHECKING:  # the service has no pandas
     import pandas as pd
 
 HOURS = 24
-LEAST = ROWS_A_DAY  # good rows that make an expected range
+LEAST = 24  # good rows that make an expected range
 OFTEN_NULL = 0.25  # a field that is missing in more of the rows may be missing
 
 
 def compute(
-    rows: "pd.DataFrame", bad: Mapping[str, set[datetime]], now: datetime, settings: Ranges
+    rows: "pd.DataFrame", bad: Mapping[str, set[RowId]], now: datetime, settings: Ranges
 ) -> list[ExpectedRange]:
     """The ranges of the fields that have a margin, from the last days with good rows in `rows` (ascending).
 
-    `bad` are the times of wrong values of each field. One that is bad to the end keeps the range of its
+    `bad` are the rows with wrong values of each field. One that is bad to the end keeps the range of its
     last good days.
     """
+    from bike_demand.data.frames import is_in  # only here, as it loads pandas
+
     found: list[ExpectedRange] = []
     for name, margin in settings.margin.items():
-        good = rows[~rows[TIME].isin(list(bad.get(name, ())))]
+        good = rows[~is_in(rows, bad.get(name, set()))]
         recent = good[good[TIME] > good[TIME].max() - timedelta(days=settings.days)]
         values = recent[name].dropna().astype(np.float64)
         if len(values) < max(LEAST, (1 - OFTEN_NULL) * len(recent)):

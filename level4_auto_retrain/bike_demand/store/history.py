@@ -5,19 +5,32 @@ The log has every answer; this has one row for each day and version, so that yea
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
+from functools import cache
 from typing import Any
 
+import numpy as np
 from sqlalchemy import func, select
 
-from bike_demand.core.current import NUMERIC, PROBLEM, TIME, Inputs, target_of, time_of
+from bike_demand.core.current import (
+    DELAY,
+    NUMERIC,
+    PROBLEM,
+    TIME,
+    Inputs,
+    RowId,
+    naive,
+    row_id,
+    target_of,
+    time_of,
+)
 from bike_demand.core.problem import EARLIEST
 from bike_demand.store.database import Database
 from bike_demand.store.tables import Day, DriftReport, LoggedPrediction, Outcome
 
-WEEK = timedelta(days=7)
 ALL = 0  # in the table, the version of all versions together
 
 Summary = Mapping[str, float | None]
@@ -92,32 +105,34 @@ def answers(database: Database, since: datetime, until: datetime) -> list[Answer
 
 
 def first_answers(given: Iterable[Answer]) -> list[Answer]:
-    """Of each event time the answer that was given first, which is the one that counts."""
-    found: dict[datetime, Answer] = {}
+    """Of each row the answer that was given first, which is the one that counts."""
+    found: dict[RowId, Answer] = {}
     for each in given:
-        found.setdefault(time_of(each.asked), each)
+        found.setdefault(row_id(each.asked), each)
     return list(found.values())
 
 
-def labels(database: Database, since: datetime, until: datetime) -> dict[datetime, float]:
+def labels(database: Database, since: datetime, until: datetime) -> dict[RowId, float]:
     """The labels that were reported to the application, from `since` to before `until`."""
-    statement = select(Outcome.event_time, Outcome.label).where(
+    statement = select(Outcome.event_time, Outcome.key, Outcome.label).where(
         Outcome.event_time >= since, Outcome.event_time < until
     )
     with database.reading() as connection:
-        return dict(connection.execute(statement).tuples().all())
+        return {(moment, key): label for moment, key, label in connection.execute(statement)}
 
 
 def keep(
     database: Database,
     given: Sequence[Answer],
-    known: Mapping[datetime, float],
+    known: Mapping[RowId, float],
     quality: Mapping[date, Mapping[str, Mapping[str, int]]],
 ) -> None:
     """Keep the days of these answers, all of each day, in the place of what was kept of them before.
 
-    `known` are their labels and those of the week before.
+    `known` are their labels and those of before, from which the baseline predicts.
     """
+    targets = {row: target_of(label) for row, label in known.items()}
+    baseline = _baseline(targets)
     by_day: dict[date, list[Answer]] = {}
     for each in given:
         by_day.setdefault(time_of(each.asked).date(), []).append(each)
@@ -125,21 +140,21 @@ def keep(
     for day, its in by_day.items():
         first = first_answers(its)
         features = {name: summary([getattr(each.asked, name) for each in first]) for name in NUMERIC}
-        shown = [(time_of(each.asked), each.prediction) for each in first]
+        shown = [(row_id(each.asked), each.prediction) for each in first]
         rows.append(
-            _sums(shown, known)
+            _sums(shown, targets, baseline)
             | {"day": day, "version": ALL, "features": features, "quality": quality.get(day, {})}
         )
         answering = {each.version for each in its} | {each.other_version or ALL for each in its}
         for version in sorted(answering - {ALL}):
-            said: dict[datetime, float] = {}
+            said: dict[RowId, float] = {}
             for each in its:
                 prediction = each.of(version)
                 if prediction is not None:
-                    said.setdefault(time_of(each.asked), prediction)
+                    said.setdefault(row_id(each.asked), prediction)
             if said:
                 rows.append(
-                    _sums(list(said.items()), known)
+                    _sums(list(said.items()), targets, baseline)
                     | {"day": day, "version": version, "features": {}, "quality": {}}
                 )
     with database.writing() as session:
@@ -181,9 +196,30 @@ def summary(values: Sequence[float | None]) -> dict[str, float | None]:
     }
 
 
-def _sums(said: Sequence[tuple[datetime, float]], known: Mapping[datetime, float]) -> dict[str, Any]:
-    pairs = [(prediction, target_of(known[moment]), moment) for moment, prediction in said if moment in known]
-    paired = [(*each[:2], target_of(known[each[2] - WEEK])) for each in pairs if each[2] - WEEK in known]
+def _baseline(targets: Mapping[RowId, float]) -> Callable[[RowId], float | None]:
+    """What the baseline predicts of a row, given the known targets; None where it cannot."""
+    if (season := PROBLEM.season) is not None:
+        return lambda row: targets.get((row[0] - season, row[1]))
+    order = sorted(targets)
+    days = [moment.date() for moment, _ in order]
+    values = np.array([targets[row] for row in order], dtype=np.float64)
+
+    @cache
+    def until(day: date) -> float | None:
+        """From those that were known when the day began."""
+        count = bisect_left(days, day - DELAY)
+        return naive(values[:count]) if count else None
+
+    return lambda row: until(row[0].date())
+
+
+def _sums(
+    said: Sequence[tuple[RowId, float]],
+    targets: Mapping[RowId, float],
+    baseline: Callable[[RowId], float | None],
+) -> dict[str, Any]:
+    pairs = [(prediction, targets[row], baseline(row)) for row, prediction in said if row in targets]
+    paired = [(prediction, target, before) for prediction, target, before in pairs if before is not None]
     return {
         "rows": len(said),
         "known": len(pairs),

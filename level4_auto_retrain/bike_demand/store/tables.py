@@ -104,12 +104,13 @@ class LoggedPrediction(Base):
     """
 
     __tablename__ = "predictions"
-    __table_args__ = (Index("predictions_by_event_time", "event_time"),)
+    __table_args__ = (Index("predictions_by_event_time", "event_time", "key"),)
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     made_at: Mapped[datetime] = mapped_column(Utc)
     client: Mapped[str] = mapped_column(String(100))
     event_time: Mapped[datetime]
+    key: Mapped[str] = mapped_column(String(200))
     inputs: Mapped[dict[str, Any]]
     prediction: Mapped[float]
     variant: Mapped[str] = mapped_column(String(20))
@@ -123,11 +124,12 @@ class LoggedPrediction(Base):
 
 
 class Outcome(Base):
-    """What became known of an event time."""
+    """What became known of an event time and key (empty where the problem has none)."""
 
     __tablename__ = "outcomes"
 
     event_time: Mapped[datetime] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(String(200), primary_key=True)
     label: Mapped[float]
     received_at: Mapped[datetime] = mapped_column(Utc)
     revised_at: Mapped[datetime | None] = mapped_column(Utc, default=None)
@@ -330,10 +332,10 @@ class Day(Base):
     """One day of one version, or of all together (`version` 0): then what users were given, which is the
     first prediction for each event time. Errors, bias and target are sums over rows.
 
-    Of `rows` predicted, the label of `known` is known. For `baseline_rows` of them that of the same time a
-    week before is known too: predicting it would have been off by `baseline_error`, the model was by
-    `paired_error`. `predictions` and each of `features`: mean, sd, min, p10, p50, p90, max, nulls (None: no
-    value). `quality`: {field: {check: rows}} of what was wrong with what was asked.
+    Of `rows` predicted, the label of `known` is known. For `baseline_rows` of them the baseline could be
+    computed too: it would have been off by `baseline_error`, the model was by `paired_error`. `predictions`
+    and each of `features`: mean, sd, min, p10, p50, p90, max, nulls (None: no value). `quality`:
+    {field: {check: rows}} of what was wrong with what was asked.
     """
 
     __tablename__ = "days"

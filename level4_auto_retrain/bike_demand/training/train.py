@@ -6,11 +6,11 @@ from datetime import timedelta
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
-from bike_demand.core.current import CADENCE, LABEL, PROBLEM, TIME, targets
+from bike_demand.core.current import LABEL, PROBLEM, TIME, targets
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import Training
 from bike_demand.data.features import to_matrix
-from bike_demand.data.frames import columns_of, period
+from bike_demand.data.frames import columns_of, end, mean_loss
 from bike_demand.training.model import fit, predict
 
 
@@ -30,11 +30,11 @@ class Trained:
 def train(rows: pd.DataFrame, settings: Training) -> Trained:
     """Fit the recipe to all rows, and once more without the last days to see how it does on these.
 
-    Raises UserError where there are too few rows, or the target is 0 in all of them.
+    All rows have a label. Raises UserError where there are too few rows, or the target is 0 in all of them.
     """
     if rows.empty:
         raise UserError("no rows before --as-of were gathered; give a later one, or run ingest again")
-    begin = period(rows)[1] - timedelta(days=settings.holdout_days) + CADENCE
+    begin = end(rows) - timedelta(days=settings.holdout_days)
     is_past = rows[TIME] < begin
     past, held_out = rows[is_past], rows[~is_past]
     if len(past) < settings.min_rows:
@@ -46,5 +46,5 @@ def train(rows: pd.DataFrame, settings: Training) -> Trained:
         raise UserError(f"what is learned of `{LABEL}` is 0 in all of the gathered rows; look into the feed")
     holdout = fit(past, settings.params, settings.half_life_days)
     unseen = predict(holdout, to_matrix(columns_of(held_out)))
-    mae = float(PROBLEM.loss.of(unseen, targets(held_out)).mean())
+    mae = mean_loss(PROBLEM.loss.of(unseen, targets(held_out)), held_out)
     return Trained(fit(rows, settings.params, settings.half_life_days), holdout, len(held_out), mae)

@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,17 +15,21 @@ from bike_demand.core.settings import STATE, Settings
 from bike_demand.data.month import iso
 from bike_demand.pages import render
 from bike_demand.release.ab.evidence import Evidence, TrialKind, gather, under_test, under_watch
-from bike_demand.store.deployments import opened
+from bike_demand.store.deployments import Deployments, opened
 from bike_demand.store.tables import State
 
 Report = Callable[[str], None]
 TEMPLATE = Path(__file__).with_name("status.html.j2")
+UNITS = {"time": "event times", "key": "keys"}
+MISMATCH = 0.001  # a p-value of the sample-ratio test below it is no chance
 INK = "#010203"  # what is drawn in this colour gets the page's own, for light and dark
 
 
 def status(settings: Settings, as_of: datetime | None, page: Path | None, report: Report) -> None:
     """Show what is known by now; decide nothing. Raises UserError where the store or database is down."""
     with opened(settings, as_of, report, alone=False) as deployments:
+        for line in differences(deployments):
+            report(line)
         trials = [each for each in (under_watch(deployments), under_test(deployments)) if each]
         if not any(each.kind is TrialKind.TEST for each in trials):
             row = deployments.live()
@@ -43,11 +47,30 @@ def status(settings: Settings, as_of: datetime | None, page: Path | None, report
         report(f"There is nothing to write to {page}.")
 
 
+def differences(deployments: Deployments) -> Iterator[str]:
+    """A line for each setting of the running test that params.yaml has changed since it began."""
+    row = deployments.testing()
+    if row is None or row.test is None:
+        return
+    for name, began_with in row.test.items():
+        now = getattr(deployments.settings.ab, name, began_with)
+        if now != began_with:
+            yield (
+                f"warning: ab.{name} is {now} in params.yaml, but the test of version {row.version} goes on"
+                f" with {began_with}; to begin one with the new value, stop it"
+                " (`python -m bike_demand ab stop`) and deploy again"
+            )
+
+
 def as_text(evidence: Evidence) -> str:
     """The numbers, for a person at a terminal."""
     trial = evidence.trial
     if trial.kind is TrialKind.TEST:
-        how = "never shown (shadow)" if trial.mode == "shadow" else f"shown in {trial.share:.0%} of the rows"
+        how = (
+            "never shown (shadow)"
+            if trial.mode == "shadow"
+            else f"shown for {trial.share:.0%} of the {UNITS[trial.randomize_by]}"
+        )
         first = f"Version {trial.version} is tested against version {trial.against}, {how}"
     else:
         first = f"Version {trial.version} is watched beside version {trial.against}, the champion before"
@@ -58,6 +81,16 @@ def as_text(evidence: Evidence) -> str:
     if evidence.days:
         last = evidence.days[-1]
         high = "not bounded yet" if last.high is None else f"{last.high:.2f}"
+        if evidence.sample_ratio is not None:
+            observed = evidence.units_shown / evidence.units
+            lines.append(
+                f"  shown   for {observed:.0%} of {evidence.units} {UNITS[trial.randomize_by]}, planned are"
+                f" {trial.share:.0%} (sample-ratio test: p = {evidence.sample_ratio:.3f})"
+            )
+            if evidence.sample_ratio < MISMATCH:
+                lines.append(
+                    "  warning: that is no chance; find out which rows are lost before you trust the test"
+                )
         lines += [
             f"  error   {shown(last.error)}, version {trial.against} {rounded(last.error_against)}",
             f"  ratio   {'-' if last.ratio is None else f'{last.ratio:.2f}'}, from {last.low:.2f} to {high}"
@@ -74,6 +107,7 @@ def as_page(evidence: Evidence) -> str:
         evidence=evidence,
         plot=plot,
         rounded=rounded,
+        units=UNITS[evidence.trial.randomize_by],
         error=PROBLEM.loss.name,
         unit=PROBLEM.loss.unit,
     )

@@ -16,7 +16,7 @@ from scipy import stats
 from bike_demand.core.current import PROBLEM, TIME, rounded, shown, targets
 from bike_demand.core.errors import UserError
 from bike_demand.core.problem import Array, Floats
-from bike_demand.data.frames import columns_of, period
+from bike_demand.data.frames import columns_of, mean_loss, period
 from bike_demand.data.month import iso
 from bike_demand.release.gates.integrity import GateContext, GateResult
 from bike_demand.serving.onnx_model import load_model
@@ -48,7 +48,7 @@ def is_no_worse(context: GateContext) -> GateResult:
         )
         return GateResult(False, summary, {"rows": len(rows)})
     refit, holdout = (
-        float(errors_of(context.handoff(run_id), learned).mean())
+        mean_loss(errors_of(context.handoff(run_id), learned), learned)
         for run_id in (version.run_id, holdout_run(version))
     )
     first, latest = map(iso, period(rows))
@@ -61,7 +61,7 @@ def is_no_worse(context: GateContext) -> GateResult:
     }
     if not (np.isfinite(errors[0]).all() and np.isfinite(refit)):
         return GateResult(False, "it has no prediction for some of the rows", evidence)
-    candidate = float(errors[0].mean())
+    candidate = mean_loss(errors[0], rows)
     evidence |= {"candidate": candidate, "refit": refit, "holdout": holdout}
     if refit > holdout * (1 + limits.error_worse):
         summary = (
@@ -72,7 +72,7 @@ def is_no_worse(context: GateContext) -> GateResult:
     if champion is None:
         summary = f"off by {shown(candidate)}; nothing is live to compare with"
         return GateResult(True, summary, evidence)
-    live = float(errors[1].mean())
+    live = mean_loss(errors[1], rows)
     bound = lower_bound(errors[0] - errors[1], columns_of(rows)[TIME], limits.confidence)
     evidence |= {"champion": live, "sure_to_be_worse_by": bound if np.isfinite(bound) else None}
     summary = f"off by {shown(candidate)} on {len(rows)} fresh rows, the champion by {rounded(live)}"
@@ -110,8 +110,8 @@ def is_no_worse_in_any_slice(context: GateContext) -> GateResult:
         entry: dict[str, Any] = {
             "slice": name,
             "rows": count,
-            "candidate": float(candidate[chosen].mean()),
-            "champion": float(champion[chosen].mean()),
+            "candidate": mean_loss(candidate[chosen], rows[chosen]),
+            "champion": mean_loss(champion[chosen], rows[chosen]),
         }
         if count >= limits.slice_rows:
             excess = candidate[chosen] - (1 + limits.slice_worse) * champion[chosen]

@@ -9,19 +9,22 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from bike_demand import clock
-from bike_demand.core.current import CADENCE, PROBLEM, ROWS_A_DAY, target_of
+from bike_demand.core.current import DELAY, LATE, PROBLEM, target_of
 from bike_demand.core.settings import AB, DATA, Settings
 from bike_demand.data.store import gathered_months
 from bike_demand.release.ab.statistics import (
+    GUARD_ROWS,
     MIN_DAYS,
     MIN_WATCH_DAYS,
     ABVerdict,
     Floats,
     Looks,
     by_day,
+    by_group,
     is_far_worse,
     is_surely_worse,
     look,
+    sample_ratio,
     verdicts,
 )
 from bike_demand.store.deployments import Deployments
@@ -59,6 +62,12 @@ class Trial(BaseModel):
     mode: str = "shadow"  # or ab; a watch is a shadow, as the champion before is not shown
     share: float = 0.0
     salt: str = ""
+    randomize_by: str = "time"
+
+    @property
+    def end(self) -> datetime:
+        """When it is over, at the latest: its days, and the time until their labels are known."""
+        return self.began + timedelta(days=self.days) + LATE
 
 
 class TrialDay(BaseModel):
@@ -84,7 +93,10 @@ class Evidence(BaseModel):
     trial: Trial
     now: datetime
     rows: int
-    waiting: int  # rows with predictions and no outcome yet
+    waiting: int  # rows with predictions and no outcome yet, though it is due
+    units: int = 0  # of randomization
+    units_shown: int = 0  # of these, to which the challenger was shown
+    sample_ratio: float | None = None  # the p-value of their share; None: nothing was randomized
     days: tuple[TrialDay, ...]
     verdict: str  # of a test: keep on, promote, reject, stop; of a watch: keep on, roll back, end
     reason: str
@@ -106,7 +118,7 @@ def under_watch(deployments: Deployments) -> Trial | None:
     row = deployments.live()
     if row is None or row.bake_until is None or row.against is None:
         return None
-    days = (row.bake_until - row.changed_at).days
+    days = (row.bake_until - LATE - row.changed_at).days
     return Trial(
         kind=TrialKind.WATCH, version=row.version, against=row.against, began=row.changed_at, days=days
     )
@@ -118,7 +130,7 @@ def gather(deployments: Deployments, trial: Trial) -> Evidence:
     found = pairs(database, trial.version, trial.against, trial.began, as_of or datetime.max)
     now = _now(settings, as_of, trial.began, found)
     found = [pair for pair in found if pair.time < now]
-    return weigh(found, trial, settings.ab, now, waiting(database, trial.began, now))
+    return weigh(found, trial, settings.ab, now, waiting(database, trial.began, now - LATE))
 
 
 def _now(settings: Settings, as_of: datetime | None, began: datetime, found: Sequence[Pair]) -> datetime:
@@ -132,24 +144,35 @@ def _now(settings: Settings, as_of: datetime | None, began: datetime, found: Seq
     for pair in found:
         if pair.time > now + LARGEST_GAP:
             break
-        now = max(now, pair.time + CADENCE)
+        now = max(now, pair.time + DELAY)
     return now
 
 
 def weigh(pairs: Sequence[Pair], trial: Trial, settings: AB, now: datetime, waiting: int) -> Evidence:
-    """The verdict on the rows of the days before `now`; a day that is not over does not count yet."""
-    pairs = [pair for pair in pairs if trial.began <= pair.time and pair.time.date() < now.date()]
+    """The verdict on the rows of the days before `now`. A day counts once it is over and its labels are due:
+    those that come early may be of another kind than the others.
+    """
+    until = (now - LATE).date()
+    pairs = [pair for pair in pairs if trial.began <= pair.time and pair.time.date() < until]
     right = [target_of(pair.label) for pair in pairs]
     challenger = _errors([pair.prediction for pair in pairs], right)
     champion = _errors([pair.other for pair in pairs], right)
     ordinals = np.array([pair.time.toordinal() for pair in pairs], dtype=np.int64)
-    looks = look(by_day(ordinals, challenger, champion), settings.alpha) if pairs else None
+    looks = None
+    if pairs:
+        means = by_group(ordinals, [pair.group for pair in pairs], challenger, champion)
+        looks = look(by_day(*means), settings.alpha, settings.design_effect)
+    units = {pair.key if trial.randomize_by == "key" else pair.time: pair.variant for pair in pairs}
+    shown = sum(variant == CHALLENGER for variant in units.values())
     verdict, reason = _decide(looks, trial, settings, now, waiting)
     return Evidence(
         trial=trial,
         now=now,
         rows=len(pairs),
         waiting=waiting,
+        units=len(units),
+        units_shown=shown,
+        sample_ratio=sample_ratio(shown, len(units), trial.share) if trial.share and units else None,
         days=() if looks is None else _days(pairs, ordinals, looks),
         verdict=verdict,
         reason=reason,
@@ -187,9 +210,9 @@ def _finite(value: float) -> float | None:
 
 def _decide(looks: Looks | None, trial: Trial, settings: AB, now: datetime, waiting: int) -> tuple[str, str]:
     """The verdict after the last look, and why, in a sentence."""
-    over = now >= trial.began + timedelta(days=trial.days)
+    over = now >= trial.end
     if trial.kind is TrialKind.WATCH:
-        return _watched(looks, trial, settings, now)
+        return _watched(looks, trial, settings, now, waiting)
     if looks is None:
         found, known, summary = ABVerdict.KEEP_ON, 0.0, "no row has an outcome yet"
     else:
@@ -208,7 +231,7 @@ def _decide(looks: Looks | None, trial: Trial, settings: AB, now: datetime, wait
             return "promote", f"not worse after {trial.days} days: {summary}"
         case ABVerdict.REJECT:
             return "reject", f"worse after {trial.days} days: {summary}"
-    if now >= trial.began + timedelta(days=2 * trial.days):
+    if now >= trial.end + timedelta(days=trial.days):
         return "reject", f"too few outcomes came in {2 * trial.days} days to judge it: {summary}"
     if over:
         summary = f"its {trial.days} days are over, but too few outcomes are known; {summary}"
@@ -217,17 +240,18 @@ def _decide(looks: Looks | None, trial: Trial, settings: AB, now: datetime, wait
     return "keep on", f"nothing is sure yet, {summary}"
 
 
-def _watched(looks: Looks | None, trial: Trial, settings: AB, now: datetime) -> tuple[str, str]:
+def _watched(looks: Looks | None, trial: Trial, settings: AB, now: datetime, waiting: int) -> tuple[str, str]:
     if looks is not None and is_far_worse(looks, settings)[-1]:
         return "roll back", f"far worse than version {trial.against}: {_in_words(looks)}"
     if looks is not None and is_surely_worse(looks)[-1]:
         return "roll back", f"surely worse than version {trial.against}: {_in_words(looks)}"
     summary = "no row has an outcome yet" if looks is None else _in_words(looks)
-    over = now >= trial.began + timedelta(days=trial.days)
-    enough = looks is not None and looks.rows[-1] >= KNOWN_SHARE * ROWS_A_DAY * trial.days
+    over = now >= trial.end
+    compared = 0.0 if looks is None else float(looks.rows[-1])
+    enough = compared >= max(GUARD_ROWS, KNOWN_SHARE * (compared + waiting))
     if over and enough:
         return "end", f"nothing spoke against it in {trial.days} days, {summary}"
-    if now >= trial.began + timedelta(days=2 * trial.days):
+    if now >= trial.end + timedelta(days=trial.days):
         return (
             "end",
             f"too few rows could be compared in {2 * trial.days} days to speak against it, {summary}",

@@ -11,11 +11,13 @@ answers both "5 % worse" (r = 1.05) and "better" (r = 1).
 """
 
 import math
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import binomtest
 
 from bike_demand.core.settings import AB
 
@@ -25,11 +27,9 @@ Floats = npt.NDArray[np.float64]
 NARROWEST_DAYS = 4
 LEAST_ROWS = 12  # fewer rows have no variance to speak of
 # A variance known from a few days only is mostly luck. It is therefore drawn towards what the rows say, as
-# if that had been seen on PRIOR_DAYS days: the variance of the sum of as many rows, times DESIGN_EFFECT, as
-# the rows of a day are alike. On pairs of models of the recipe the effect is 2 to 3; the simulated rates
-# hold with these two.
+# if that had been seen on PRIOR_DAYS days: the variance of the sum of as many rows, times the design effect
+# (`ab.design_effect`), as the rows of a day are alike.
 PRIOR_DAYS = 8
-DESIGN_EFFECT = 2.0
 
 # The decision rule. Before so many days only the guard decides.
 MIN_DAYS = 4
@@ -75,6 +75,15 @@ class ABVerdict(IntEnum):
     STOP = 3  # far worse: rejected at once
 
 
+def sample_ratio(shown: int, units: int, share: float) -> float:
+    """The p-value of so many of the units being shown the challenger where `share` was planned (binomial).
+
+    A tiny one means that rows are lost, or logged in part: then the test says little (Fabijan et al.,
+    "Diagnosing sample ratio mismatch in online controlled experiments", KDD 2019).
+    """
+    return float(binomtest(shown, units, share).pvalue)
+
+
 def by_day(day: npt.NDArray[np.integer], challenger: Floats, champion: Floats) -> Days:
     """Sum up rows: their days as numbers, ascending, and absolute errors, each of shape [rows]."""
     _, index = np.unique(day, return_inverse=True)
@@ -92,15 +101,36 @@ def by_day(day: npt.NDArray[np.integer], challenger: Floats, champion: Floats) -
     )
 
 
-def look(days: Days, alpha: float) -> Looks:
-    """Look at the end of each day. Each bound alone is wrong on any day at all with probability `alpha`."""
+def by_group(
+    day: npt.NDArray[np.integer], group: Sequence[Hashable], challenger: Floats, champion: Floats
+) -> tuple[npt.NDArray[np.integer], Floats, Floats]:
+    """The mean errors of each group in each day, so that the biggest one does not decide everything.
+
+    Rows without a group (None) stay as they are. Days, ascending, and errors, each of shape [groups].
+    """
+    if not any(each is not None for each in group):
+        return day, challenger, champion
+    _, index = np.unique(
+        [f"{number:07} {each}" for number, each in zip(day, group, strict=True)], return_inverse=True
+    )
+    counts = np.bincount(index)
+    days = np.zeros(len(counts), dtype=np.int64)
+    days[index] = day
+    return days, np.bincount(index, challenger) / counts, np.bincount(index, champion) / counts
+
+
+def look(days: Days, alpha: float, design_effect: float) -> Looks:
+    """Look at the end of each day. Each bound alone is wrong on any day at all with probability `alpha`.
+
+    `design_effect`: the variance of the sum of a day's rows as a multiple of that of independent ones.
+    """
     t = np.arange(1, days.rows.shape[-1] + 1, dtype=np.float64)
     a, b = days.challenger, days.champion
     rows, sum_a, sum_b = (each.cumsum(-1) for each in (days.rows, a, b))
     # Variances and covariance of a day's sums: of the days seen, drawn towards those of the rows.
-    aa = _variance(a, a, sum_a, sum_a, t, rows, days.challenger_squared)
-    bb = _variance(b, b, sum_b, sum_b, t, rows, days.champion_squared)
-    ab = _variance(a, b, sum_a, sum_b, t, rows, days.product)
+    aa = _variance(a, a, sum_a, sum_a, t, rows, days.challenger_squared, design_effect)
+    bb = _variance(b, b, sum_b, sum_b, t, rows, days.champion_squared, design_effect)
+    ab = _variance(a, b, sum_a, sum_b, t, rows, days.product, design_effect)
     # Where |mean of a - r * mean of b| is as large as its bound: a quadratic equation in r.
     m = margin(t, alpha) ** 2
     mean_a, mean_b = sum_a / t, sum_b / t
@@ -125,12 +155,19 @@ def margin(t: Floats, alpha: float) -> Floats:
 
 
 def _variance(
-    x: Floats, y: Floats, sum_x: Floats, sum_y: Floats, t: Floats, rows: Floats, product: Floats
+    x: Floats,
+    y: Floats,
+    sum_x: Floats,
+    sum_y: Floats,
+    t: Floats,
+    rows: Floats,
+    product: Floats,
+    design_effect: float,
 ) -> Floats:
     """(Co)variance of two daily sums as known at the end of each day, shape [..., days]."""
     between = (x * y).cumsum(-1) - sum_x * sum_y / t
     within = product.cumsum(-1) / rows - sum_x * sum_y / rows**2
-    prior = DESIGN_EFFECT * (rows / t) * within
+    prior = design_effect * (rows / t) * within
     return np.asarray((PRIOR_DAYS * prior + between) / (PRIOR_DAYS + t - 1))
 
 

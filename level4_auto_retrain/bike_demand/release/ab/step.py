@@ -4,13 +4,13 @@ A repeated step changes nothing, and an interrupted one is completed by the next
 """
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from bike_demand.core.errors import UnreachableError, UserError
 from bike_demand.core.files import write_atomically
 from bike_demand.core.settings import Settings
 from bike_demand.release.ab.evidence import Evidence, gather, under_test, under_watch
-from bike_demand.release.ab.status import as_page
+from bike_demand.release.ab.status import as_page, differences
 from bike_demand.release.decision import page_of, write_page
 from bike_demand.release.deploy import deploy
 from bike_demand.release.rollback import GUARD, roll_back
@@ -32,6 +32,8 @@ def step(settings: Settings, as_of: datetime | None, report: Report) -> None:
         report(line)
 
     with opened(settings, as_of, note) as deployments:
+        for line in differences(deployments):
+            note(line)
         watched = _watch(deployments, note)
         busy = _test(deployments, note) or watched
         newest = None if busy else _newest_queued(deployments, note)
@@ -137,4 +139,4 @@ def _write_evidence(evidence: Evidence) -> None:
 
 
 def _end(evidence: Evidence) -> str:
-    return f"{evidence.trial.began + timedelta(days=evidence.trial.days):%Y-%m-%d}"
+    return f"{evidence.trial.end:%Y-%m-%d}"

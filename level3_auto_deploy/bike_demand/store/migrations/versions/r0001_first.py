@@ -15,6 +15,7 @@ def upgrade() -> None:
         sa.Column("made_at", sa.DateTime, nullable=False),
         sa.Column("client", sa.String(100), nullable=False),
         sa.Column("event_time", sa.DateTime, nullable=False),
+        sa.Column("key", sa.String(200), nullable=False),
         sa.Column("inputs", sa.JSON, nullable=False),
         sa.Column("prediction", sa.Float, nullable=False),
         sa.Column("variant", sa.String(20), nullable=False),
@@ -24,10 +25,11 @@ def upgrade() -> None:
         sa.Column("other_version", sa.Integer),
         sa.Column("other_role", sa.String(20)),
     )
-    op.create_index("predictions_by_event_time", "predictions", ["event_time"])
+    op.create_index("predictions_by_event_time", "predictions", ["event_time", "key"])
     op.create_table(
         "outcomes",
         sa.Column("event_time", sa.DateTime, primary_key=True),
+        sa.Column("key", sa.String(200), primary_key=True),
         sa.Column("label", sa.Float, nullable=False),
         sa.Column("received_at", sa.DateTime, nullable=False),
         sa.Column("revised_at", sa.DateTime),

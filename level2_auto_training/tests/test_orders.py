@@ -1,0 +1,91 @@
+"""Rows of another kind: events at any time, told apart by a key, whose labels (yes or no) are known late.
+
+The problem is chosen when the package is imported, so what is done with it runs in a process of its own.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from datetime import date, datetime
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.conftest import ROOT
+from tests.orders.feed import orders, publish
+
+FIRST, NOW = date(2012, 1, 1), datetime(2012, 4, 1)
+ROWS = list(orders(FIRST, NOW.date()))
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """A project that knows three months of orders; of the last of them no label is due."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    text = (tmp_path / "params.yaml").read_text(encoding="utf-8")
+    (tmp_path / "params.yaml").write_text(text.replace("2011-01", "2012-01"), encoding="utf-8")
+    publish(tmp_path / "feed", ROWS, NOW)
+    return tmp_path
+
+
+def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of the project on orders."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("BIKE_", "MLFLOW_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "bike_demand", *arguments],
+        cwd=folder,
+        env=env | {"BIKE_PROBLEM": "tests.orders", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def gathered(folder: Path) -> pd.DataFrame:
+    return pd.concat(pd.read_parquet(file) for file in sorted((folder / "state" / "data").glob("*.parquet")))
+
+
+def test_labels_that_are_not_due_are_not_there_and_nothing_is_learned_from_them(shop: Path) -> None:
+    done = command(shop, "ingest")
+    assert done.returncode == 0, done.stderr
+    rows = gathered(shop)
+    assert len(rows) == len(ROWS)
+    assert rows["returned"].notna().sum() == sum(row["ordered_at"] < datetime(2012, 3, 2) for row in ROWS)
+
+    # With --as-of, labels that became known after that day are not there either.
+    assert command(shop, "ingest", "--as-of", "2012-03-01").returncode == 0
+    rows = gathered(shop)
+    assert rows["ordered_at"].max() < datetime(2012, 3, 1)
+    assert rows.loc[rows["returned"].notna(), "ordered_at"].max() < datetime(2012, 1, 31)
+
+    checked = command(shop, "problem", "check")
+    assert checked.returncode == 0, checked.stderr
+    assert "Brier score" in checked.stdout
+
+
+def test_two_orders_at_the_same_second_differ_by_their_customer(shop: Path) -> None:
+    path = shop / "feed" / "2012-03.csv"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    at, _, rest = lines[-1].split(",", 2)
+    path.write_text("\n".join([*lines, f"{at},9999,{rest}"]) + "\n", encoding="utf-8")
+    assert command(shop, "ingest").returncode == 0
+    assert len(gathered(shop)) == len(ROWS) + 1
+
+    path.write_text("\n".join([*lines, lines[-1]]) + "\n", encoding="utf-8")
+    refused = command(shop, "ingest")
+    assert refused.returncode == 1
+    assert f"line {len(lines) + 1}, column ordered_at" in refused.stderr
+    assert len(gathered(shop)) == len(ROWS) + 1
+
+
+def test_a_label_that_is_due_and_missing_is_refused(shop: Path) -> None:
+    path = shop / "feed" / "2012-01.csv"
+    first, *others = path.read_text(encoding="utf-8").splitlines()[1:]
+    header = ",".join(("ordered_at", "customer", "channel", "price", "is_gift", "returned"))
+    path.write_text("\n".join([header, first.rpartition(",")[0] + ",", *others]) + "\n", encoding="utf-8")
+    refused = command(shop, "ingest")
+    assert refused.returncode == 1
+    assert "2012-01.csv, line 2, column returned: a value is missing" in refused.stderr
