@@ -1,0 +1,64 @@
+"""How much code a reader meets: `python -m benchmarks.size` prints the lines of each package.
+
+Counted are lines with code: no comments, docstrings, blank lines, tests or migrations.
+"""
+
+import ast
+import io
+import tokenize
+from pathlib import Path
+
+from ladder import ROOT
+from ladder.levels import levels
+
+NO_CODE = {
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENDMARKER,
+}
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def lines_of_code(text: str) -> int:
+    """How many lines of a module have code."""
+    found: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in NO_CODE:
+            found |= set(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node) is not None:
+            found -= set(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+    return len(found)
+
+
+def packages() -> dict[str, list[Path]]:
+    """The modules of each package; those of `ladder` without `assess`, which is one to itself."""
+    found = {
+        each.folder.name: [
+            path
+            for path in sorted((each.folder / "bike_demand").rglob("*.py"))
+            if "migrations" not in path.parts
+        ]
+        for each in levels()
+        if (each.folder / "bike_demand").is_dir()
+    }
+    tool = sorted((ROOT / "ladder").rglob("*.py"))
+    found["ladder"] = [path for path in tool if "assess" not in path.parts]
+    found["ladder/assess"] = [path for path in tool if "assess" in path.parts]
+    return found
+
+
+def sizes() -> dict[str, int]:
+    """The lines of code of each package."""
+    return {
+        name: sum(lines_of_code(path.read_text(encoding="utf-8")) for path in paths)
+        for name, paths in packages().items()
+    }
+
+
+if __name__ == "__main__":
+    for name, lines in sizes().items():
+        print(f"{name:<24}{lines:>7,}")

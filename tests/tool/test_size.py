@@ -1,0 +1,38 @@
+"""How much code a reader meets has limits: whoever exceeds one looks for what can go, or says why."""
+
+import pytest
+
+from benchmarks.size import lines_of_code, sizes
+
+LIMITS = {
+    "level1_devops": 2150,
+    "level2_auto_training": 4050,
+    "level3_auto_deploy": 7250,
+    "level4_auto_retrain": 10150,
+    "ladder": 6300,
+    "ladder/assess": 2700,
+}
+
+
+@pytest.mark.parametrize("package", LIMITS)
+def test_no_package_grows_beyond_its_limit(package: str) -> None:
+    assert sizes()[package] <= LIMITS[package]
+
+
+def test_comments_docstrings_and_blank_lines_do_not_count() -> None:
+    text = "\n".join(
+        [
+            '"""A module."""',
+            "",
+            "# why",
+            "X = (",
+            "    1,",
+            ")",
+            "def f() -> int:",
+            '    """A',
+            "",
+            '    b."""',
+            "    return 1\n",
+        ]
+    )
+    assert lines_of_code(text) == 5
