@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ladder import UserError, __version__
 from ladder.levels import Level
+from ladder.maturity import HEADING
 from ladder.starter.rename import rename
 from ladder.workcopy import own_files
 
@@ -140,6 +141,7 @@ def _write_readme(folder: Path) -> None:
     """Put a README in the place of the level's; what of that does not belong there goes to the handbook."""
     path = folder / "README.md"
     title, intro, sections = _parts(path.read_text(encoding="utf-8"))
+    sections.pop(HEADING.removeprefix("## "), None)  # of the level as it is; a project changes
     made = [title, intro, YOURS, sections.pop("Try it", ""), _places(folder)]
     if (folder / "requirements.lock").is_file():
         made.append(
