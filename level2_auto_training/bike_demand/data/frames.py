@@ -18,6 +18,7 @@ from bike_demand.core.current import (
     CADENCE,
     DELAY,
     FIELDS,
+    IDENTITY,
     KEYS,
     LABEL,
     LABEL_COLUMNS,
@@ -62,7 +63,8 @@ def from_parquet(content: bytes) -> pd.DataFrame | None:
     if not table.schema.equals(_schema(Row)) or not table.num_rows:
         return None
     frame = _from_table(table)
-    return frame if frame[TIME].is_monotonic_increasing and frame[TIME].is_unique else None
+    is_intact = frame[TIME].is_monotonic_increasing and not frame.duplicated([*IDENTITY]).any()
+    return frame if is_intact else None
 
 
 def to_frame(rows: Sequence[BaseModel], model: type[BaseModel] = Inputs) -> pd.DataFrame:
