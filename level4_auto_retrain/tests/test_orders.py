@@ -18,6 +18,11 @@ from tests.orders.feed import orders, publish
 
 FIRST, NOW = date(2012, 1, 1), datetime(2012, 4, 1)
 ROWS = list(orders(FIRST, NOW.date()))
+READ = """
+from bike_demand.core.settings import DATA
+from bike_demand.data.store import read_rows
+print(len(read_rows(DATA)))
+"""
 
 
 @pytest.fixture
@@ -32,9 +37,14 @@ def shop(tmp_path: Path) -> Path:
 
 def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command of the project on orders."""
+    return python(folder, "-m", "bike_demand", *arguments)
+
+
+def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in the project."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("BIKE_", "MLFLOW_"))}
     return subprocess.run(
-        [sys.executable, "-m", "bike_demand", *arguments],
+        [sys.executable, *arguments],
         cwd=folder,
         env=env | {"BIKE_PROBLEM": "tests.orders", "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -46,6 +56,15 @@ def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def gathered(folder: Path) -> pd.DataFrame:
     return pd.concat(pd.read_parquet(file) for file in sorted((folder / "state" / "data").glob("*.parquet")))
+
+
+def test_rows_of_one_time_and_other_keys_are_gathered_and_read_again(shop: Path) -> None:
+    others = [row | {"customer": row["customer"] % 1000 + 1} for row in ROWS]
+    rows = [row for pair in zip(ROWS, others, strict=True) for row in pair]
+    publish(shop / "feed", rows, NOW)
+    assert command(shop, "ingest").returncode == 0
+    done = python(shop, "-c", READ)
+    assert done.stdout.split() == [str(len(rows))], done.stderr
 
 
 def test_labels_that_are_not_due_are_not_there_and_nothing_is_learned_from_them(shop: Path) -> None:
