@@ -1,6 +1,7 @@
 """This repository's own levels are what they are called, and so is a project made from one of them."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,9 @@ def test_a_training_that_is_switched_off_is_named(tmp_path: Path) -> None:
 def test_this_repository_is_noted_to_hold_several_projects() -> None:
     folder = levels()[0].folder.parent
     done = subprocess.run(
-        ["python", "-m", "ladder.cli", "assess", str(folder)], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "ladder.cli", "assess", str(folder)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert "--path" in done.stdout

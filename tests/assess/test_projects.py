@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -193,7 +194,7 @@ def test_a_commit_is_read_as_it_was_and_gives_the_same_again(tmp_path: Path) -> 
 
 def cli_json(folder: Path, *more: str) -> str:
     out = subprocess.run(
-        ["python", "-m", "ladder.cli", "assess", str(folder), "--json", *more],
+        [sys.executable, "-m", "ladder.cli", "assess", str(folder), "--json", *more],
         check=True,
         capture_output=True,
         text=True,
