@@ -1,8 +1,6 @@
 """Puts models on record and live, without the training pipeline around them."""
 
-import contextlib
 import shutil
-import sqlite3
 from pathlib import Path
 
 from bike_demand.core.settings import load_settings
@@ -22,38 +20,18 @@ def make_store(params: Path) -> Path:
 
 
 def copy_store(database: Path, project: Path) -> None:
-    """Put a copy of a database into a project; its files are to lie there too."""
+    """Put a copy of a database into a project."""
     copy = project / "state" / "mlflow.db"
     copy.parent.mkdir(parents=True)
     shutil.copy(database, copy)
-    old, new = (database.parent / "artifacts").as_uri(), (project / "state" / "artifacts").as_uri()
-    with contextlib.closing(sqlite3.connect(copy)) as connection, connection:
-        changed = connection.execute(
-            "UPDATE experiments SET artifact_location = replace(artifact_location, ?, ?)", (old, new)
-        )
-        assert changed.rowcount == 2
 
 
 def copy_state(made: Path, project: Path) -> None:
-    """Put the state of a project into another one, which has none; the files of its store lie there too."""
+    """Put the state of a project into another one, which has none."""
     from mlflow.tracking._tracking_service import utils  # by now `Tracking` has told it to be quiet
 
     shutil.copytree(made / "state", project / "state")
     utils._artifact_repos_cache.clear()  # it knows a run's folder by its id, and these have two
-    places = {
-        "experiments": "artifact_location",
-        "runs": "artifact_uri",
-        "logged_models": "artifact_location",
-        "model_versions": "source",
-    }
-    with (
-        contextlib.closing(sqlite3.connect(project / "state" / "mlflow.db")) as connection,
-        connection,
-    ):
-        for table, column in places.items():
-            connection.execute(
-                f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (made.as_uri(), project.as_uri())
-            )
 
 
 def train_handoffs(feed: Path, folder: Path) -> tuple[Path, Path]:

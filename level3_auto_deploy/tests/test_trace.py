@@ -99,9 +99,8 @@ def test_an_answer_of_an_old_version_leads_to_its_very_rows_after_three_releases
 def test_the_arm_of_an_answer_given_in_a_test_is_told(released: Path, run: Run, handoff: Path) -> None:
     assert released
     register(handoff)
-    tracking = Tracking(load_settings())
-    test = {"mode": "ab", "share": 0.5, "salt": "salt", "began": "2011-03-01T00:00:00"}
-    tracking.set_alias("challenger", 2, {"ab": json.dumps(test)})
+    settings = load_settings()
+    Tracking(settings).set_alias("challenger", 2)
     assert run("ingest").status == 0
     asked = hours("2011-03-01", "2011-03-02")
     ids = log(asked, (1, off_by(10.0)), (2, off_by(5.0)))
@@ -110,7 +109,7 @@ def test_the_arm_of_an_answer_given_in_a_test_is_told(released: Path, run: Run, 
     found = json.loads(run("trace", split["challenger"], "--json").out)
     arm, deployment = found["arm"], found["deployment"]
     assert (arm["other_version"], arm["other_role"]) == (1, "champion")
-    assert (arm["share"], arm["salt"]) == (0.5, "salt")
+    assert (arm["share"], arm["salt"]) == (settings.ab.share, settings.ab.salt)
     assert (found["answer"]["outcome"], deployment) == (None, None)
     other = json.loads(run("trace", split["champion"], "--json").out)["arm"]
     assert (other["other_version"], other["other_role"]) == (2, "challenger")
@@ -122,8 +121,8 @@ def test_an_unknown_answer_is_told_and_makes_no_database(released: Path, run: Ru
     assert not (released / "state" / "production.db").exists()
     assert run("ingest").status == 0
     (known,) = log(hours("2011-03-01", "2011-03-02")[:1], (1, off_by(10.0)))
-    assert "not in the log" in run("trace", "0" * 32).refusal()
     assert run("trace", known).status == 0
+    assert "not in the log" in run("trace", "0" * 32).refusal()
 
 
 @pytest.mark.slow
@@ -148,5 +147,6 @@ def test_rows_that_nobody_kept_are_told(released: Path, run: Run, handoff: Path)
     assert run("ingest").status == 0
     version = put_live(handoff)  # not made by a training, so it kept no dvc.lock
     (known,) = log(hours("2011-02-01", "2011-02-02")[:1], (version.number, off_by(10.0)))
+    assert run("trace", known).status == 0
     assert "it kept no dvc.lock" in run("trace", known, "--rows").refusal()
     assert list((released / "state" / "traced").iterdir()) == []

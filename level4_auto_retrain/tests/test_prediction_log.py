@@ -8,18 +8,24 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from bike_demand.core.errors import UserError
+from bike_demand.serving.app import create_app
+from bike_demand.serving.live_models import ModelHolder
+from bike_demand.serving.onnx_model import load_model
+from bike_demand.serving.telemetry import Recorder
 from bike_demand.store import event_log, expected_ranges, queries
 from bike_demand.store.database import Database, open_database
 from bike_demand.store.outcomes import Stored, store
 from bike_demand.store.tables import Base, ExpectedRange, LoggedPrediction
 from bike_demand.store.writer import Beat, PredictionLog, Row
 from tests.postgres import running_postgres
+from tests.service import served
 
 TIME = datetime(2012, 6, 13, 17)
 INPUTS = {"heat": 24.6, "moisture": None, "special": False}
@@ -308,6 +314,25 @@ def test_while_the_database_is_spoilt_rows_wait_the_rest_is_lost_and_it_recovers
     assert vars(resumed)["lost"] == 10
     with contextlib.closing(sqlite3.connect(file)) as connection:
         assert connection.execute("SELECT count(*) FROM predictions").fetchone() == (22,)
+
+
+def test_on_a_network_share_ready_names_the_cause_and_the_remedy(
+    tmp_path: Path, handoff: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise sqlite3.OperationalError("locking protocol")
+
+    monkeypatch.setattr(sqlite3.dbapi2, "connect", refuse)
+    (tmp_path / "log.db").touch()
+    writer: PredictionLog[Any] = PredictionLog(f"sqlite:///{tmp_path / 'log.db'}", 0.01, 20, list)
+    writer.start()
+    wait_until(lambda: writer.problem is not None)
+    app = create_app(ModelHolder(load_model(handoff, "17")), recorder=Recorder(predictions=writer))
+    with served(app) as client:
+        response = client.get("/ready")
+    writer.stop()
+    assert response.status_code == 200
+    assert "SQLite cannot lock; use a local disk, or PostgreSQL" in response.json()["problem"]
 
 
 def test_a_database_that_was_deleted_is_made_anew(tmp_path: Path) -> None:

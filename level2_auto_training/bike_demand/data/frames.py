@@ -101,7 +101,8 @@ def columns_of(frame: pd.DataFrame) -> Columns:
 
 def moments(frame: pd.DataFrame) -> list[datetime]:
     """The event times of rows."""
-    return [each.to_pydatetime() for each in frame[TIME]]
+    found: list[datetime] = frame[TIME].to_numpy("datetime64[us]").tolist()
+    return found
 
 
 def keys_of(frame: pd.DataFrame) -> "pd.Series[str]":
@@ -121,7 +122,8 @@ def is_in(frame: pd.DataFrame, rows: Collection[RowId]) -> "pd.Series[bool]":
     """Whether each row is one of these."""
     if not KEYS:
         return frame[TIME].isin([moment for moment, _ in rows])
-    return pd.Series([each in rows for each in row_ids(frame)], index=frame.index, dtype=bool)
+    found = [each in rows for each in row_ids(frame)] if rows else False
+    return pd.Series(found, index=frame.index, dtype=bool)
 
 
 def rows_a_day(frame: pd.DataFrame) -> int:

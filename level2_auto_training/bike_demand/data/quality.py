@@ -6,7 +6,7 @@ Here is what only shows across rows: a unit that changes, nulls, implausible val
 
 import json
 import math
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, time, timedelta
 from itertools import repeat
@@ -131,12 +131,16 @@ def gaps(rows: pd.DataFrame, rules: QualityRules, known: Mapping[RowId, float] =
         return []
     last, keys = period(rows)[1], keys_of(rows)
     width = rule.days * (DAY // CADENCE)
+    reported: dict[str, list[datetime]] = defaultdict(list)
+    for (moment, key), label in known.items():
+        if label:
+            reported[key].append(moment)
     missing: list[RowId] = []
     ongoing = False
     for chosen in by_key(rows):
         key, present = keys.iloc[chosen[0]], rows[TIME].iloc[chosen]
         times = pd.date_range(present.iloc[0], last, freq=CADENCE)
-        labelled = pd.DatetimeIndex([moment for (moment, of), label in known.items() if label and of == key])
+        labelled = pd.DatetimeIndex(reported[key])
         absent = ~times.isin(present)
         absent &= times.isin(labelled) | ~times.normalize().isin(labelled.normalize())
         lost = np.concatenate([np.zeros(width), np.cumsum(absent)])  # so many until each time
@@ -247,7 +251,12 @@ def _units(rows: pd.DataFrame, name: str, change: float) -> tuple[Mask, str]:
     The value does not change that fast, a unit does. In the other unit it still carries what was measured:
     converted, it is what later rows are compared with, so that a season that moves on breaks nothing.
     """
-    plausible: deque[float] = deque(maxlen=rows_a_day(rows))
+    values, day = rows[name].dropna(), rows_a_day(rows)
+    before = values.rolling(day, min_periods=1)
+    far = np.maximum(before.min().shift() - values, values - before.max().shift()) > change
+    if not far.any():  # as in nearly all feeds: then none has to be looked at by itself
+        return np.zeros(len(rows), dtype=bool), ""
+    plausible: deque[float] = deque(maxlen=day)
     convert = CONVERSIONS[FIELDS[name].unit]
     wrong = np.zeros(len(rows), dtype=bool)
     since = last_wrong = datetime.min

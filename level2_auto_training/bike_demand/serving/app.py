@@ -27,6 +27,12 @@ class Prediction(Identity):  # type: ignore[misc]
     model_version: str
 
 
+class Readiness(Status):
+    """Whether it can predict, and what does not work although it can."""
+
+    problem: str | None = None
+
+
 class About(BaseModel):
     """The live model, what it takes and what it returns."""
 
@@ -69,11 +75,12 @@ def create_app(holder: ModelHolder, lifespan: Lifespan | None = None) -> FastAPI
         "/ready",
         summary="Can it predict?",
         responses={503: {"model": Detail}},
+        response_model_exclude_none=True,
         dependencies=[Depends(not_draining)],
     )
-    async def ready() -> Status:
+    async def ready() -> Readiness:
         live_model()
-        return Status(status="ready")
+        return Readiness(status="ready", problem=holder.problem)
 
     @app.get("/model", summary="Which model is live?", responses=docs.NO_MODEL)
     async def about() -> About:

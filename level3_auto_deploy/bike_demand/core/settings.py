@@ -6,8 +6,8 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from bike_demand.core.configuration import Section, YamlSettings, read_settings
-from bike_demand.core.current import DEFAULT, FIELDS, KEYS, PROBLEM
-from bike_demand.core.problem import CONVERSIONS
+from bike_demand.core.current import DEFAULT, FIELDS, KEYS, LATE, PROBLEM
+from bike_demand.core.problem import CONVERSIONS, DAY
 
 PARAMS = Path("params.yaml")
 Params: Any = PROBLEM.params
@@ -20,6 +20,8 @@ SERVING = (
     STATE / "serving"
 )  # the services' copies of the versions that were live, a folder for each environment
 ARTIFACTS = STATE / "artifacts"  # files of the runs, where the tracking store is a database
+
+LATE_DAYS = -(-LATE // DAY)  # until labels are known
 
 
 class Training(Section):
@@ -110,10 +112,11 @@ class Flow(Section):
 
 
 class ServiceLog(Section):
-    """What the service keeps of requests: see `store.writer` and `serving.telemetry`."""
+    """What the service keeps of requests: see `store.writer`, `store.retention` and `serving.telemetry`."""
 
     flush_seconds: Annotated[float, Field(gt=0, le=60)] = 0.5
     queue: Annotated[int, Field(ge=1000)] = 20000
+    keep_days: Annotated[int, Field(ge=1)] = 400 + LATE_DAYS
     requests: bool = True
 
 
@@ -220,6 +223,15 @@ class Settings(YamlSettings):
     environments: Environments = Environments()
     serving: Serving = Serving()
     tracking: TrackingStore = TrackingStore()
+
+    @model_validator(mode="after")
+    def _keeps_what_is_needed(self) -> "Settings":
+        needed = self.ab.days + self.ab.watch_days + LATE_DAYS
+        if self.serving.log.keep_days < needed:
+            raise ValueError(
+                f"serving.log.keep_days is too short: a test, its watch and late labels need {needed}"
+            )
+        return self
 
 
 def load_settings(path: Path = PARAMS) -> Settings:

@@ -51,6 +51,12 @@ class Acknowledgement(BaseModel):
     revised: int
 
 
+class Readiness(Status):
+    """Whether it can predict, and what does not work although it can."""
+
+    problem: str | None = None
+
+
 class AboutOther(BaseModel):
     """The model that runs beside the live one, and the share of the units that get its predictions."""
 
@@ -153,11 +159,12 @@ def create_app(
         "/ready",
         summary="Can it predict?",
         responses={503: {"model": Detail}},
+        response_model_exclude_none=True,
         dependencies=[Depends(not_draining)],
     )
-    async def ready() -> Status:
+    async def ready() -> Readiness:
         live_models()
-        return Status(status="ready")
+        return Readiness(status="ready", problem=holder.problem or recorder.problem)
 
     @app.get("/model", summary="Which model is live?", responses=docs.REFUSED | docs.NO_MODEL)
     async def about(request: Request, name: Annotated[str, operator]) -> About:

@@ -59,6 +59,11 @@ class Recorder:
             }
             self._logs.info("request", fields)
 
+    @property
+    def problem(self) -> str | None:
+        """Why predictions are not logged at the moment; None: they are."""
+        return None if self._predictions is None else self._predictions.problem
+
     def flush(self) -> None:
         """Write the predictions so far to the log; waits a second at most."""
         if self._predictions is not None:
@@ -68,7 +73,7 @@ class Recorder:
         """Bring the numbers of the logs into the metrics."""
         if self._predictions is not None:
             lost = self._logs.lost if self._logs else 0
-            self.metrics.log(self._predictions.counts(), self._predictions.problem is not None, lost)
+            self.metrics.log(self._predictions.counts(), self.problem is not None, lost)
 
 
 class Telemetry:

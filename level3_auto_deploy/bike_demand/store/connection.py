@@ -7,10 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bike_demand.core.current import PROBLEM
 from bike_demand.core.environment import environment_with
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import ARTIFACTS
 from bike_demand.store.address import absolute, is_database, reach, without_password
+from bike_demand.store.location import settle
+from bike_demand.store.network_share import explained
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -33,6 +36,7 @@ class Connection:
         self.uri = absolute(uri)
         self._file = Path(self.uri.removeprefix("sqlite:///")) if self.uri.startswith("sqlite:") else None
         self._artifacts = ARTIFACTS.absolute()
+        self._settled = False
         self.where = str(self._file or without_password(self.uri))  # for messages
         for name, value in _SWITCHES.items():  # before MLflow is imported, which reads some of them only then
             os.environ.setdefault(name, value)
@@ -58,13 +62,24 @@ class Connection:
         from mlflow import MlflowClient
 
         try:
-            yield MlflowClient(self.uri, self.uri)
+            client = MlflowClient(self.uri, self.uri)
+            self._settle()
+            yield client
         except (UserError, OSError):
             raise
         except Exception as error:
             if not type(error).__module__.startswith(("mlflow.", "sqlalchemy.", "requests.")):
                 raise
             raise UserError(f"{what}: {self._explained(error)}") from None
+
+    def _settle(self) -> None:
+        """Bring a database in line with where the project is: one of this project whenever it is opened, as
+        it may be used under two paths (a container's and its host's), one shared with others once.
+        """
+        own = self._file is not None and self._file.is_relative_to(self._artifacts.parent)
+        if is_database(self.uri) and (own or not self._settled):
+            settle(self.uri, self._artifacts / PROBLEM.name, shared=not own)
+        self._settled = True
 
     @contextmanager
     def as_default(self) -> Iterator[Any]:
@@ -120,4 +135,6 @@ class Connection:
         said = " ".join(str(error).split())
         if self._file and ("not a database" in said or "malformed" in said):
             return f"{self.where} is damaged; put a backup in its place, or move it away, then {again}"
+        if self._file and (told := explained(said, self._file)) != said:
+            return f"{self.where}: {told}"
         return f"{said[:300].rstrip('. ')}; look into {self.where}, or at tracking.uri in params.yaml"

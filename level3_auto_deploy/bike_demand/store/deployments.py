@@ -365,18 +365,24 @@ class Deployments:
 
 @contextmanager
 def opened(
-    settings: Settings, as_of: datetime | None, report: Report, *, alone: bool = True
+    settings: Settings, as_of: datetime | None, report: Report, *, alone: bool = True, reading: bool = False
 ) -> Iterator[Deployments]:
-    """The deployments of production, reconciled. `alone`: no other command deploys meanwhile.
+    """The deployments of production, reconciled. `alone`: no other command deploys meanwhile. `reading`: they
+    are only looked at, so where the registry is away, a warning is enough.
 
-    Raises UserError where one does, UnreachableError where a store is away.
+    Raises UserError where another command deploys, UnreachableError where a store is away.
     """
     with (
         closing(open_database(settings.environments.production.database)) as database,
-        lock(database, "deployment") if alone else nullcontext(),
+        lock(database, "deployment") if alone and not reading else nullcontext(),
     ):
         deployments = Deployments(settings, Tracking(settings), database, as_of, report)
-        deployments.reconcile()
+        try:
+            deployments.reconcile()
+        except UserError as error:
+            if not reading:
+                raise
+            report(f"warning: shown as stored, not compared with the registry: {error}")
         yield deployments
 
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from bike_demand.core.configuration import Section, YamlSettings, read_settings
-from bike_demand.core.current import DEFAULT, FIELDS, KEYS, PROBLEM
-from bike_demand.core.problem import CONVERSIONS
+from bike_demand.core.current import DEFAULT, FIELDS, KEYS, LATE, PROBLEM
+from bike_demand.core.problem import CONVERSIONS, DAY
 
 PARAMS = Path("params.yaml")
 Params: Any = PROBLEM.params
@@ -22,6 +22,11 @@ SERVING = (
     STATE / "serving"
 )  # the services' copies of the versions that were live, a folder for each environment
 ARTIFACTS = STATE / "artifacts"  # files of the runs, where the tracking store is a database
+
+LATE_DAYS = -(-LATE // DAY)  # until labels are known
+# How the loop looks back, in days of the log.
+LOG_DAYS = 60  # that are searched for some that can be judged from
+CLEAN_DAYS = 14  # in a row, from where on what comes after can be judged
 
 
 class Training(Section):
@@ -122,10 +127,11 @@ class Flow(Section):
 
 
 class ServiceLog(Section):
-    """What the service keeps of requests: see `store.writer` and `serving.telemetry`."""
+    """What the service keeps of requests: see `store.writer`, `store.retention` and `serving.telemetry`."""
 
     flush_seconds: Annotated[float, Field(gt=0, le=60)] = 0.5
     queue: Annotated[int, Field(ge=1000)] = 20000
+    keep_days: Annotated[int, Field(ge=1)] = 400 + LATE_DAYS
     requests: bool = True
 
 
@@ -329,6 +335,17 @@ class Settings(YamlSettings):
     dashboard: Dashboard = Dashboard()
     loop: Loop = Loop()
     tracking: TrackingStore = TrackingStore()
+
+    @model_validator(mode="after")
+    def _keeps_what_is_needed(self) -> "Settings":
+        looked_at = self.monitoring.late_days + LOG_DAYS + CLEAN_DAYS
+        needed = max(self.ab.days + self.ab.watch_days, looked_at) + LATE_DAYS
+        if self.serving.log.keep_days < needed:
+            raise ValueError(
+                f"serving.log.keep_days is too short: a test and its watch, monitoring and late labels need"
+                f" {needed}"
+            )
+        return self
 
 
 def load_settings(path: Path = PARAMS) -> Settings:

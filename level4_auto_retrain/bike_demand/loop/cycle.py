@@ -30,6 +30,7 @@ from bike_demand.store import event_log
 from bike_demand.store.database import Database, lock, open_database
 from bike_demand.store.deployments import Deployments
 from bike_demand.store.event_log import TRAIN, Signal
+from bike_demand.store.retention import delete_old
 from bike_demand.store.tables import Kind, Raised, State
 from bike_demand.store.tracking import Tracking
 
@@ -269,11 +270,12 @@ def _due(context: Context, reason: str, *, urgent: bool = False) -> rules.Retrai
 
 
 def _settle(context: Context) -> None:
-    """Take tests and watches a step on; record what became of trainings."""
+    """Take tests and watches a step on; record what became of trainings; delete old predictions."""
     if context.deployments.blocker() is not None or context.deployments.all(State.QUEUED):
         step(context.settings, context.as_of, context.report)
     retraining.follow_up(context)
     publish(context)
+    delete_old(context.database, context.settings, context.now)
 
 
 def _failed(settings: Settings, database: Database, as_of: datetime | None, error: Exception) -> None:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from contextlib import closing
 from datetime import datetime
 from typing import Any
 
@@ -10,9 +9,9 @@ from pydantic_core import to_jsonable_python
 
 from bike_demand.core.current import PROBLEM
 from bike_demand.core.settings import Settings
-from bike_demand.monitoring.summary import undelivered_lines
+from bike_demand.monitoring.summary import note, undelivered_lines
 from bike_demand.store import event_log
-from bike_demand.store.database import open_database
+from bike_demand.store.deployments import opened
 from bike_demand.store.tables import Incident
 
 Emit = Callable[[str], None]
@@ -20,9 +19,9 @@ Emit = Callable[[str], None]
 
 def report(settings: Settings, *, as_json: bool, emit: Emit) -> None:
     """Emit them, newest first. Raises UserError where the database is away."""
-    with closing(open_database(settings.environments.production.database)) as database:
-        found = event_log.incidents(database)[::-1]
-        failures = event_log.delivery_failures(database)
+    with opened(settings, None, note, reading=True) as deployments:
+        found = event_log.incidents(deployments.database)[::-1]
+        failures = event_log.delivery_failures(deployments.database)
     if as_json:
         emit(json.dumps(to_jsonable_python(found), indent=1))
         return

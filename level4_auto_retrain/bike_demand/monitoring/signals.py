@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from bike_demand.core.current import LATE, PROBLEM, TIME, RowId, time_of
+from bike_demand.core.errors import UnreachableError
 from bike_demand.core.problem import DAY, Floats
-from bike_demand.core.settings import DATA, Settings
+from bike_demand.core.settings import CLEAN_DAYS, DATA, LOG_DAYS, Settings
 from bike_demand.data.frames import is_in, period, to_frame
 from bike_demand.data.label_check import check_gathered
 from bike_demand.data.month import iso
@@ -21,15 +22,14 @@ from bike_demand.monitoring import drift, rules
 from bike_demand.monitoring.gathered import SECOND, gathered_rows
 from bike_demand.store import expected_ranges, history
 from bike_demand.store.database import Database
+from bike_demand.store.deployments import deployed
 from bike_demand.store.event_log import Signal
 from bike_demand.store.history import Answer
-from bike_demand.store.tables import Day, ExpectedRange, Kind
+from bike_demand.store.tables import Day, ExpectedRange, Kind, State
 from bike_demand.store.tracking import Tracking, Version
 
 WEEK = timedelta(days=7)
 FEED_DAYS = 28  # of the feed that are checked, with as many before as it takes to judge them
-LOG_DAYS = 60  # of the log that are searched for some that can be judged from
-CLEAN_DAYS = 14  # in a row, from where on what comes after can be judged
 RULE_DAYS = 60  # of the champion, for the rules
 # Before the days that are counted, the labels from which the baseline predicts.
 BASELINE = PROBLEM.season or LATE + 28 * DAY
@@ -91,7 +91,7 @@ def evaluate_signals(
     )
     ranges = _ranges(settings, database, asked, of_requests, rows, of_feed, until)
     signals = list(_quality_signals(violations, now))
-    champion = tracking.champion()
+    champion = _champion(tracking, database)
     begin = (until - LATE).date() - RULE_DAYS * DAY
     days = history.days(database, begin, until.date())
     champions = [] if champion is None else _champions(database, days, champion.number, begin, until.date())
@@ -211,6 +211,15 @@ def _ranges(
     if new:
         expected_ranges.publish(database, new)
     return list((known | {each.field: each for each in new}).values())
+
+
+def _champion(tracking: Tracking, database: Database) -> Version | None:
+    """The champion or, while the registry is away, what is known of it from its deployment."""
+    try:
+        return tracking.champion()
+    except UnreachableError:
+        live = next(iter(deployed(database, State.LIVE)), None)
+        return None if live is None else Version(live.version, live.run_id, None, live.digest)
 
 
 def _drift(

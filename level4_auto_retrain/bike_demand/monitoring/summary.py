@@ -1,8 +1,8 @@
 """The `monitor` command: how production is doing, for a person, or as JSON for a program."""
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -14,11 +14,10 @@ from bike_demand.core.settings import Settings
 from bike_demand.monitoring import drift
 from bike_demand.monitoring.signals import Evaluation, evaluate_signals
 from bike_demand.store import event_log, history
-from bike_demand.store.database import Database, open_database
-from bike_demand.store.deployments import deployed
+from bike_demand.store.database import Database
+from bike_demand.store.deployments import deployed, opened
 from bike_demand.store.event_log import TRAIN, Signal
 from bike_demand.store.tables import Day, Kind, Raised, State
-from bike_demand.store.tracking import Tracking
 
 LOOKED_AT = (
     Kind.QUALITY,
@@ -36,8 +35,8 @@ def monitor(
 
     Raises UserError where nothing was gathered yet, or a store is away.
     """
-    tracking = Tracking(settings)
-    with closing(open_database(settings.environments.production.database)) as database:
+    with opened(settings, as_of, note, reading=True) as deployments:
+        tracking, database = deployments.tracking, deployments.database
         evaluation = evaluate_signals(settings, tracking, database, as_of, now_of(settings, as_of), page)
         content = _content(database, evaluation)
     if as_json:
@@ -154,6 +153,11 @@ def _lines(evaluation: Evaluation, content: dict[str, Any]) -> Iterator[str]:
         yield f"  {each['at'][:10]}{made}, {each['outcome']}: {each['reason']}"
     yield f"Rolled back: {len(content['rollbacks'])}. Alerts: {content['alerts']}."
     yield from undelivered_lines(content["alerts_not_delivered"])
+
+
+def note(line: str) -> None:
+    """Emit what is no part of a result, which a program may read."""
+    print(line, file=sys.stderr)
 
 
 def undelivered_lines(failures: Sequence[dict[str, Any]]) -> Iterator[str]:

@@ -3,24 +3,23 @@
 import hashlib
 import json
 import shutil
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bike_demand.core.errors import UserError
+from bike_demand.core.errors import UnreachableError, UserError
 from bike_demand.core.settings import DATA, QUARANTINE, STATE, Settings
 from bike_demand.data.frames import period
 from bike_demand.data.month import iso
 from bike_demand.data.quarantine import strike
 from bike_demand.data.store import labelled_rows
-from bike_demand.store.database import Database, database_exists, open_database
-from bike_demand.store.deployments import history
+from bike_demand.store.database import Database, database_exists
+from bike_demand.store.deployments import Deployments, history, opened
 from bike_demand.store.queries import find, outcome
 from bike_demand.store.tables import Deployment, LoggedPrediction
 from bike_demand.store.tracking import Run, Tracking
-from bike_demand.store.traffic_split import ab_test
 from bike_demand.training import pipeline
 from bike_demand.training.record import COMMIT, PYTHON, UNCOMMITTED
 
@@ -36,14 +35,18 @@ Trace = dict[str, Facts | None]  # by section: answer, arm, deployment, model, c
 
 def command(settings: Settings, prediction_id: str, *, rows: bool, as_json: bool, report: Report) -> None:
     """The `trace` command. Raises UserError where the id is unknown, or the rows cannot be restored."""
-    tracking = Tracking(settings)
-    found = trace(settings, tracking, prediction_id)
-    if rows:
-        model, data = found["model"], found["data"]
-        assert model is not None
-        if data is None:
-            raise UserError(f"run {model['run']}: which rows it learned from is {UNKNOWN}")
-        data["folder"] = restore(tracking, model["run"], data).as_posix()
+    address = settings.environments.production.database
+    if not database_exists(address):
+        raise UserError(f"prediction {prediction_id}: no prediction was logged yet in {address}")
+    with opened(settings, None, _note, reading=True) as deployments:
+        found = trace(deployments, prediction_id)
+        if rows:
+            model, data = found["model"], found["data"]
+            if model is None:
+                raise UserError("the tracking store is away, so no rows can be restored; try again later")
+            if data is None:
+                raise UserError(f"run {model['run']}: which rows it learned from is {UNKNOWN}")
+            data["folder"] = restore(deployments.tracking, model["run"], data).as_posix()
     if as_json:
         report(json.dumps(found, indent=1))
         return
@@ -53,11 +56,16 @@ def command(settings: Settings, prediction_id: str, *, rows: bool, as_json: bool
             report(f"  {key:<16} {value}")
 
 
-def trace(settings: Settings, tracking: Tracking, prediction_id: str) -> Trace:
-    """Trace the prediction of that id in the log of production and the store of runs and models."""
-    logged, label, deployment = _logged(settings, prediction_id)
-    version = tracking.version(logged.version)
-    run = tracking.run(version.run_id)
+def trace(deployments: Deployments, prediction_id: str) -> Trace:
+    """Trace the prediction of that id in the log of production and the store of runs and models.
+
+    Of what only that store knows nothing is told while it is away.
+    """
+    logged, label, deployment = _logged(deployments.database, prediction_id)
+    try:
+        recorded = _recorded(deployments.tracking, logged)
+    except UnreachableError:
+        recorded = dict.fromkeys(("model", "code", "data"))
     return {
         "answer": {
             "id": logged.id,
@@ -69,8 +77,17 @@ def trace(settings: Settings, tracking: Tracking, prediction_id: str) -> Trace:
             "prediction": logged.prediction,
             "outcome": label,
         },
-        "arm": _arm(tracking, logged),
+        "arm": _arm(deployments, logged),
         "deployment": deployment,
+        **recorded,
+    }
+
+
+def _recorded(tracking: Tracking, logged: LoggedPrediction) -> Trace:
+    """The model that predicted, and what it was made of."""
+    version = tracking.version(logged.version)
+    run = tracking.run(version.run_id)
+    return {
         "model": {
             "version": version.number,
             "digest": version.digest,
@@ -129,38 +146,32 @@ def restore(tracking: Tracking, run_id: str, data: Facts) -> Path:
     return folder
 
 
-def _logged(settings: Settings, prediction_id: str) -> tuple[LoggedPrediction, float | None, Facts | None]:
+def _logged(database: Database, prediction_id: str) -> tuple[LoggedPrediction, float | None, Facts | None]:
     """The prediction, its outcome, and its deployment."""
-    address = settings.environments.production.database
-    if not database_exists(address):
-        raise UserError(f"prediction {prediction_id}: no prediction was logged yet in {address}")
-    with closing(open_database(address)) as database:
-        logged = find(database, prediction_id)
-        if logged is None:
-            raise UserError(
-                f"prediction {prediction_id}: not in the log; give the `id` of a prediction of production"
-            )
-        return (
-            logged,
-            outcome(database, (logged.event_time, logged.key)),
-            _deployment(database, logged.deployment),
+    logged = find(database, prediction_id)
+    if logged is None:
+        raise UserError(
+            f"prediction {prediction_id}: not in the log; give the `id` of a prediction of production"
         )
+    label = outcome(database, (logged.event_time, logged.key))
+    return logged, label, _deployment(database, logged.deployment)
 
 
-def _arm(tracking: Tracking, logged: LoggedPrediction) -> Facts:
+def _arm(deployments: Deployments, logged: LoggedPrediction) -> Facts:
     """Whose prediction was shown, who predicted beside it, and how it was randomized."""
-    test = None
+    test: Facts = {}
     if logged.other_role in ("challenger", "champion") and logged.other_version is not None:
         challenger = logged.version if logged.variant == "challenger" else logged.other_version
-        test = ab_test(tracking.version(challenger))
+        tests = (each.test for each in deployments.all() if each.version == challenger)
+        test = next(filter(None, tests), {})
     return {
         "variant": logged.variant,
         "other_version": logged.other_version,
         "other_role": logged.other_role,
         "other_prediction": logged.other_prediction,
-        "share": None if test is None else test.share,
-        "salt": None if test is None else test.salt,
-        "randomize_by": None if test is None else test.randomize_by,
+        "share": test.get("share"),
+        "salt": test.get("salt"),
+        "randomize_by": test.get("randomize_by"),
     }
 
 
@@ -186,6 +197,11 @@ def _deployment(database: Database, wanted: str) -> Facts | None:
         "test": _verdict(row.ab),
         "watch": _verdict(row.watch),
     }
+
+
+def _note(line: str) -> None:
+    """What is no part of the result, which a program may read."""
+    print(line, file=sys.stderr)
 
 
 def _verdict(evidence: Facts | None) -> str | None:

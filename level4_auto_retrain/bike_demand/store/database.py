@@ -24,6 +24,7 @@ from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, SQLAlchemyE
 from sqlalchemy.orm import Session
 
 from bike_demand.core.errors import UnreachableError, UserError
+from bike_demand.store.network_share import explained
 from bike_demand.store.tables import REVISION, Base
 
 ADVICE = "give sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME"
@@ -77,7 +78,10 @@ class Database:
         except (IntegrityError, DataError):  # the database is there, it is the row that does not fit
             raise
         except SQLAlchemyError as error:
-            raise UnreachableError(f"{self.where}: {one_line(error)}") from None
+            said = one_line(error)
+            if self.engine.dialect.name == "sqlite":
+                said = explained(said, Path(str(self.engine.url.database)))
+            raise UnreachableError(f"{self.where}: {said}") from None
 
 
 def open_database(address: str) -> Database:

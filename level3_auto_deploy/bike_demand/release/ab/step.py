@@ -15,6 +15,7 @@ from bike_demand.release.decision import page_of, write_page
 from bike_demand.release.deploy import deploy
 from bike_demand.release.rollback import GUARD, roll_back
 from bike_demand.store.deployments import Deployments, opened
+from bike_demand.store.retention import delete_old
 from bike_demand.store.tables import State
 
 Report = Callable[[str], None]
@@ -22,6 +23,7 @@ Report = Callable[[str], None]
 
 def step(settings: Settings, as_of: datetime | None, report: Report) -> None:
     """Watch what was promoted, decide on the test under way, begin the next one; `report` gets a line each.
+    Old predictions are deleted.
 
     Raises UserError where the store or the database is down, or a deployment is at work.
     """
@@ -37,6 +39,7 @@ def step(settings: Settings, as_of: datetime | None, report: Report) -> None:
         watched = _watch(deployments, note)
         busy = _test(deployments, note) or watched
         newest = None if busy else _newest_queued(deployments, note)
+        delete_old(deployments.database, settings, deployments.now)
     if newest is not None:
         _begin(settings, newest, as_of, note)
     if not lines:

@@ -26,8 +26,8 @@ INK = "#010203"  # what is drawn in this colour gets the page's own, for light a
 
 
 def status(settings: Settings, as_of: datetime | None, page: Path | None, report: Report) -> None:
-    """Show what is known by now; decide nothing. Raises UserError where the store or database is down."""
-    with opened(settings, as_of, report, alone=False) as deployments:
+    """Show what is known by now; decide nothing. Raises UserError where the database is down."""
+    with opened(settings, as_of, report, reading=True) as deployments:
         for line in differences(deployments):
             report(line)
         trials = [each for each in (under_watch(deployments), under_test(deployments)) if each]

@@ -1,0 +1,65 @@
+"""Commands that only look at deployments: reconciled first; while the registry is away, as stored."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bike_demand.core.settings import load_settings
+from bike_demand.store.tracking import Tracking
+from tests.answers import hours, log, off_by
+from tests.conftest import Run
+from tests.registry import latest, placed, register
+from tests.tiny import constant
+
+AWAY = "http://127.0.0.1:9"  # the port that discards: nobody listens there
+
+
+@pytest.fixture
+def predicted(stored: Path, run: Run) -> str:
+    """Version 2 is live, and gave a prediction: its id."""
+    assert run("ingest").status == 0
+    for number in (1, 2):
+        register(constant(stored / str(number), float(number)))
+    placed(1)
+    placed(2)
+    (id_, *_) = log(hours("2011-03-01", "2011-03-02"), (2, off_by(10.0)), deployments=(latest(2).id, ""))
+    return id_
+
+
+@pytest.fixture
+def registry_is_away(predicted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert predicted
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", AWAY)
+
+
+def test_trace_adopts_what_was_changed_out_of_band_and_says_so_beside_its_result(
+    predicted: str, run: Run
+) -> None:
+    Tracking(load_settings()).set_alias("champion", 1)
+    said = run("trace", predicted, "--json")
+    assert said.status == 0
+    assert "out of band" in said.err
+    deployment = json.loads(said.out)["deployment"]
+    assert (deployment["version"], deployment["state"]) == (2, "retired")
+
+
+@pytest.mark.usefixtures("registry_is_away")
+def test_trace_tells_what_the_log_knows(predicted: str, run: Run) -> None:
+    said = run("trace", predicted, "--json")
+    assert said.status == 0
+    (warning,) = said.err.splitlines()
+    assert warning.startswith("warning: shown as stored")
+    assert AWAY in warning
+    found = json.loads(said.out)
+    assert (found["answer"]["id"], found["deployment"]["state"]) == (predicted, "live")
+    assert [found[name] for name in ("model", "code", "data")] == [None] * 3
+    assert "away" in run("trace", predicted, "--rows").err.splitlines()[-1]
+
+
+@pytest.mark.usefixtures("registry_is_away")
+def test_ab_status_tells_what_is_stored(run: Run) -> None:
+    said = run("ab", "status")
+    assert said.status == 0
+    assert said.out.startswith("warning: shown as stored")
+    assert "No test is under way" in said.out

@@ -1,0 +1,49 @@
+"""The loop's commands that only look: reconciled first; while the registry is away, as things are stored."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bike_demand.core.settings import load_settings
+from bike_demand.store.tables import State
+from bike_demand.store.tracking import Tracking
+from tests.conftest import Run
+from tests.registry import latest, placed, register
+from tests.tiny import constant
+
+COMMANDS = [("monitor", "--json"), ("incidents", "--json")]
+
+
+@pytest.fixture(autouse=True)
+def live(stored: Path, run: Run) -> None:
+    """Version 2 is live."""
+    assert run("ingest").status == 0
+    for number in (1, 2):
+        register(constant(stored / str(number), float(number)))
+        placed(number)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_was_changed_out_of_band_is_adopted_and_told_beside_the_result(
+    command: tuple[str, ...], run: Run
+) -> None:
+    Tracking(load_settings()).set_alias("champion", 1)
+    said = run(*command)
+    assert said.status == 0
+    assert "out of band" in said.err
+    json.loads(said.out)
+    assert latest(2).state is State.RETIRED
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_while_the_registry_is_away_they_tell_what_is_stored_after_one_warning(
+    command: tuple[str, ...], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    said = run(*command)
+    assert said.status == 0
+    (warning,) = said.err.splitlines()
+    assert warning.startswith("warning: shown as stored")
+    found = json.loads(said.out)
+    assert found == [] if command[0] == "incidents" else found["champion"] == 2
