@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -178,5 +179,11 @@ def _run(name: str, file: Path, yields: bool) -> Any:
             psutil.Process().nice(getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", 5))
     try:
         return task.run(lambda progress: _progress.put((name, progress)))
+    except UserError:
+        raise
+    except Exception as error:
+        # The parent has no package of a level to unpickle such an error with, and would take us for dead.
+        traceback.print_exc()
+        raise UserError(" ".join("".join(traceback.format_exception_only(error)).split())) from None
     finally:
         _ended.set()

@@ -1,5 +1,6 @@
 """Tasks side by side: each in a process of its own, of which none is left, whatever happens."""
 
+import importlib
 import os
 import signal
 import subprocess
@@ -58,6 +59,13 @@ def dies(_: Report) -> None:
     os._exit(9)
 
 
+def fails_in_a_package(folder: Path, _: Report) -> None:
+    """Fails as a level does: with an error of a package that only the task's own process can import."""
+    (folder / "lost.py").write_text("class Lost(Exception):\n    def __init__(self, what, why): ...\n")
+    sys.path.insert(0, str(folder))
+    raise importlib.import_module("lost").Lost("the champion", "deleted")
+
+
 def waits(pids: Path, _: Report) -> None:
     """Starts a process, and stops it when it is ended itself."""
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
@@ -100,6 +108,11 @@ def test_one_that_fails_ends_the_others_with_what_they_started(
         side_by_side(tasks, [])
     assert "A task" in str(raised.value)
     assert not list(tmp_path.iterdir()) or none_is_left(tmp_path)
+
+
+def test_an_error_of_a_package_that_the_parent_does_not_have_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"A task: lost\.Lost: .*the champion.*deleted"):
+        side_by_side({"bad": task(partial(fails_in_a_package, tmp_path))}, [])
 
 
 def test_one_that_fails_while_another_with_much_to_read_starts_ends_it() -> None:
