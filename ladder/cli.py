@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from typer.exceptions import TyperException
 
 from ladder import UserError, feed
+from ladder.output import console, print_line
 
 app = typer.Typer(
     name="ladder",
@@ -45,7 +45,7 @@ def demo(
     """
     from ladder.compare.command import Options, compare
 
-    compare(Options(scenario, "demo", out, feed, levels=tuple(level or ())), Console())
+    compare(Options(scenario, "demo", out, feed, levels=tuple(level or ())), console())
 
 
 @app.command()
@@ -94,7 +94,7 @@ def compare(
         people or PEOPLE,
         one_cadence,
     )
-    command.compare(options, Console(stderr=as_json))
+    command.compare(options, console(stderr=as_json))
     if as_json:
         sys.stdout.write((out / "compare.json").read_text(encoding="utf-8"))
 
@@ -135,9 +135,9 @@ def diff(
 
         path = out or Path("reports") / f"diff-{first}-{second}.html"
         write(found, path)
-        Console(soft_wrap=True).print(f"{found.counts()}. The page is {path}", highlight=False)
+        print_line(console(), f"{found.counts()}. The page is {path}")
         return
-    show(found, Console(highlight=False), changes=changes or bool(files), chosen=bool(files))
+    show(found, console(), changes=changes or bool(files), chosen=bool(files))
 
 
 @app.command()
@@ -148,7 +148,7 @@ def run(level: LevelNumber) -> None:
     """
     from ladder.cycle import run as run_cycle
 
-    run_cycle(level, Console())
+    run_cycle(level, console())
 
 
 @app.command()
@@ -179,31 +179,30 @@ def up(
         if value is not None and not story:
             raise UserError(f"{name} is of a story: give --story, too")
     seconds = (speed or 8.0) if story else None
-    start_level(level, port, Console(), empty=empty, scenario=scenario, seconds=seconds)
+    start_level(level, port, console(), empty=empty, scenario=scenario, seconds=seconds)
 
 
 @app.command()
 def new(
-    level: Annotated[int | None, typer.Argument(min=0, max=4, help="0 to 4")] = None,
-    dest: Annotated[Path | None, typer.Argument(help="A folder that is new or empty.")] = None,
+    level: LevelNumber,
+    dest: Annotated[Path, typer.Argument(help="A folder that is new or empty.")],
     package: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Another name for the package.", show_default="bike_demand"),
-    ] = None,
+        str, typer.Option(metavar="NAME", help="Another name for the package.")
+    ] = "bike_demand",
     feed: Annotated[
         Path | None,
         typer.Option(help="The feed it gets, a folder; half a year of the committed one if not given."),
     ] = None,
     no_feed: Annotated[bool, typer.Option("--no-feed", help="Without any feed.")] = False,
 ) -> None:
-    """A level as a project of your own. On a terminal it asks where LEVEL or DEST are not given.
+    """A level as a project of your own.
 
     Example: ladder new 2 ../taxi-demand --package taxi_demand
     """
+    from ladder.levels import level as level_of
     from ladder.starter.new import new as make
-    from ladder.starter.new import wanted
 
-    make(wanted(level, dest, package, feed, no_feed), Console())
+    make(level_of(level), dest, console(), package, feed, no_feed=no_feed)
 
 
 @app.command()
@@ -222,7 +221,7 @@ def climb(
     """
     from ladder.starter.climb import climb as take_up
 
-    if not take_up(dest, Console(), same_level=same_level, dry_run=dry_run):
+    if not take_up(dest, console(), same_level=same_level, dry_run=dry_run):
         raise typer.Exit(1)
 
 
@@ -236,7 +235,7 @@ def maturity(
     """
     from ladder.maturity import show
 
-    show(level, Console(highlight=False))
+    show(level, console())
 
 
 @app.command()
@@ -273,7 +272,7 @@ def assess(
     from ladder.assess import command
 
     if questions:
-        command.questions(Console())
+        command.questions(console())
         return
     if as_json and markdown == Path("-"):
         raise UserError("--json and --markdown - both want standard output; choose one")
@@ -290,7 +289,7 @@ def assess(
         old=compare,
         every=every,
     )
-    if not command.run(options, Console(highlight=False, stderr=as_json)):
+    if not command.run(options, console(stderr=as_json)):
         raise typer.Exit(1)
 
 

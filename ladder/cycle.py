@@ -15,6 +15,7 @@ from rich.table import Table
 
 from ladder import runbook, users, workcopy
 from ladder.levels import Level, level
+from ladder.output import print_line
 from ladder.service import Service
 from ladder.stage import FOR_MACHINES, Stage, in_words, release_earlier, set_up, show
 from ladder.steps import environment, run_in_process, run_step
@@ -88,9 +89,7 @@ def _days_that_follow(stage: Stage, service: Service, console: Console) -> date:
             ]
             for number, line in enumerate(shown[-MOST_LINES:] or [""]):
                 day_shown = f"{today}" if number == 0 else " " * 10
-                console.print(
-                    f"  {day_shown}  {line}", style="dim", highlight=False, markup=False, soft_wrap=True
-                )
+                print_line(console, f"  {day_shown}  {line}", "dim")
             if client.get("/model").json()["version"] != before:
                 break
     return today
@@ -108,18 +107,14 @@ def _use(chosen: Level, stage: Stage, service: Service, console: Console, today:
         predictions = users.by_file(rows, folder, score)
     else:
         console.print("\n[bold cyan]user[/bold cyan]  Asks the application for the next week, hour by hour.")
-        console.print(f"  [green]$ POST {service.url}/predict[/green]", highlight=False)
+        console.print(f"  [green]$ POST {service.url}/predict[/green]")
         body = users.as_bodies(rows)[8]
         with httpx.Client(base_url=service.url) as client:
             shown = client.post("/predict", json=body).text
             predictions = users.by_http(rows, client)
-        console.print(
-            f"  {json.dumps(body)}\n  {shown}", style="dim", highlight=False, markup=False, soft_wrap=True
-        )
+        print_line(console, f"  {json.dumps(body)}\n  {shown}", "dim")
     error = (pd.Series(predictions, dtype=float).fillna(0) - week["count"]).abs().mean()
-    console.print(
-        f"\nOver the next week the predictions are off by {error:.1f} bikes an hour.\n", highlight=False
-    )
+    console.print(f"\nOver the next week the predictions are off by {error:.1f} bikes an hour.\n")
 
 
 def _each(steps: Sequence[runbook.Step], folder: Path, console: Console) -> None:

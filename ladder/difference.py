@@ -24,7 +24,6 @@ WORDS: Mapping[Kind, str] = {"new": "new", "changed": "changed", "gone": "gone",
 MARKS: Mapping[Kind, str] = {"new": "+", "changed": "~", "gone": "-", "carried": "="}
 STYLES: Mapping[Kind, str] = {"new": "green", "changed": "yellow", "gone": "red", "carried": "dim"}
 LOCKS = ("requirements.lock",)
-NAMED = 12  # so many packages are named in a summary
 NARROW = 50  # characters, of the column with the files
 
 
@@ -162,33 +161,18 @@ def _chosen(files: Sequence[File], wanted: Sequence[str], both: tuple[Level, Lev
 def packages(before: str, after: str) -> tuple[str, ...]:
     """What changed from one lock to another, in lines: packages that came, went, or have another version."""
     old, new = _pins(before), _pins(after)
-    came, went = sorted(new.keys() - old.keys()), sorted(old.keys() - new.keys())
-    both = sorted(new.keys() & old.keys())
-    moved = [f"{name} {old[name]} -> {new[name]}" for name in both if old[name] != new[name]]
-    stayed = len(both) - len(moved)
-    lines = (
-        _listed("came", [f"{name} {new[name]}" for name in came]),
-        _listed("changed", moved),
-        _listed("went", went),
-        f"{stayed} {_packages(stayed)} stayed as they were" if stayed else "",
-    )
-    return tuple(line for line in lines if line)
+    changed = {name: f"{name} {old[name]} -> {new[name]}" for name in old.keys() & new.keys()}
+    kinds = {
+        "came": [f"{name} {new[name]}" for name in new.keys() - old.keys()],
+        "changed": [text for name, text in changed.items() if old[name] != new[name]],
+        "went": list(old.keys() - new.keys()),
+    }
+    return tuple(f"{len(names)} {kind}: {', '.join(sorted(names))}" for kind, names in kinds.items() if names)
 
 
 def _pins(lock: str) -> dict[str, str]:
     pins = [line.split()[0].rstrip(";") for line in lock.splitlines() if line[:1].isalnum()]
     return dict(pin.split("==") for pin in pins if "==" in pin)
-
-
-def _listed(what: str, names: Sequence[str]) -> str:
-    if not names:
-        return ""
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"{len(names)} {_packages(len(names))} {what}: {', '.join(names[:NAMED])}{more}"
-
-
-def _packages(count: int) -> str:
-    return "package" if count == 1 else "packages"
 
 
 def unified(file: File) -> Iterator[str]:

@@ -36,13 +36,12 @@ def simulate(
 
     Example: ladder feed simulate --scenario growth --months 18
     """
-    from ladder.world.clean import simulate_feed
-    from ladder.world.simulator import DEFAULT_SEED
+    from ladder.world import simulator
 
     story = _scenario(scenario)
     folder = out or FEEDS / (f"simulated-{story.name}" if story else "simulated")
-    seed = DEFAULT_SEED if seed is None else seed
-    _report(simulate_feed(story, folder, seed=seed, start=start, months=months), folder)
+    seed = simulator.DEFAULT_SEED if seed is None else seed
+    _write(simulator.simulate(story, seed=seed, start=start, months=months), folder)
 
 
 @app.command(name="import")
@@ -54,13 +53,9 @@ def import_(
 
     Example: ladder feed import hour.csv
     """
-    from ladder.world.feedfile import write_feed
     from ladder.world.uci import read_uci
 
-    folder = out or FEEDS / "uci"
-    frame = read_uci(hour_csv)
-    write_feed(frame, folder)
-    _report(frame, folder)
+    _write(read_uci(hour_csv), out or FEEDS / "uci")
 
 
 @app.command()
@@ -69,13 +64,9 @@ def fetch(out: Out = None) -> None:
 
     Example: ladder feed fetch
     """
-    from ladder.world.feedfile import write_feed
     from ladder.world.openml import fetch_openml_feed
 
-    folder = out or FEEDS / "openml"
-    frame = fetch_openml_feed()
-    write_feed(frame, folder)
-    _report(frame, folder)
+    _write(fetch_openml_feed(), out or FEEDS / "openml")
 
 
 @app.command()
@@ -97,15 +88,15 @@ def publish(
     """
     import pandas as pd
 
-    from ladder.world.clean import publish_feed
+    from ladder.world.clean import published_feed
 
     story = _scenario(scenario)
     folder = out or FEEDS / (f"published-{story.name}" if story else "published")
-    shown = publish_feed(story, pd.Timestamp(until), folder, feed)
+    frame = published_feed(story, pd.Timestamp(until), folder, feed)
     if feed is not None and story is not None and story.events:
         kinds = ", ".join(event.kind for event in story.events)
         typer.echo(f"Left out, because events in the world need the simulator: {kinds}")
-    _report(shown, folder)
+    _write(frame, folder)
 
 
 def _scenario(name: str | None) -> "Scenario | None":
@@ -114,6 +105,9 @@ def _scenario(name: str | None) -> "Scenario | None":
     return load_scenario(name) if name else None
 
 
-def _report(frame: "pd.DataFrame", folder: Path) -> None:
+def _write(frame: "pd.DataFrame", folder: Path) -> None:
+    from ladder.world.feedfile import write_feed
+
+    write_feed(frame, folder)
     first, last = frame["timestamp"].iloc[0], frame["timestamp"].iloc[-1]
     typer.echo(f"{folder}: {len(frame):,} rows, {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}")

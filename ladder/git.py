@@ -72,14 +72,9 @@ def author(folder: Path) -> dict[str, str]:
 def store(repository: Path, files: Path, scratch: Path, env: Mapping[str, str] | None = None) -> str:
     """Put the files of a folder into a repository's store, without its index or work tree; the tree's id.
 
-    `scratch` is an empty folder for the index that this takes.
+    `scratch` is a folder for the index that this takes.
     """
-    place = {
-        "GIT_DIR": str(git_folder(repository)),
-        "GIT_WORK_TREE": str(files),
-        "GIT_INDEX_FILE": str(scratch / "index"),
-        **(env or {}),
-    }
+    place = _work_tree(repository, files, scratch / "index", env)
     git(files, "-c", "core.excludesFile=", "add", "--all", "--force", ".", env=place)
     return git(files, "write-tree", env=place).strip()
 
@@ -88,14 +83,15 @@ def unpack(
     repository: Path, commit: str, files: Path, scratch: Path, env: Mapping[str, str] | None = None
 ) -> None:
     """Write a commit's files into a folder, without the repository's index or work tree."""
-    place = {
-        "GIT_DIR": str(git_folder(repository)),
-        "GIT_WORK_TREE": str(files),
-        "GIT_INDEX_FILE": str(scratch / "unpacked"),
-        **(env or {}),
-    }
+    place = _work_tree(repository, files, scratch / "unpacked", env)
     git(files, "read-tree", commit, env=place)
     git(files, "checkout-index", "--all", "--quiet", env=place)
+
+
+def _work_tree(repository: Path, files: Path, index: Path, env: Mapping[str, str] | None) -> dict[str, str]:
+    folder = git_folder(repository)
+    place = {"GIT_DIR": str(folder), "GIT_WORK_TREE": str(files), "GIT_INDEX_FILE": str(index)}
+    return place | dict(env or {})
 
 
 def git_folder(repository: Path) -> Path:

@@ -4,19 +4,17 @@ Practices stand in docs/practices.yaml, rows in docs/maturity-model.yaml, proofs
 """
 
 import ast
-from collections import Counter
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from ladder import ROOT, UserError
-from ladder.levels import level, levels
-from ladder.source import read, span
-from ladder.workcopy import own_files
+from ladder.levels import level
+from ladder.source import read, read_yaml, span
 
 MODEL = ROOT / "docs" / "maturity-model.yaml"
 LIST = ROOT / "docs" / "practices.yaml"
@@ -93,16 +91,7 @@ class Proof:
 
 def load(path: Path = LIST) -> tuple[Practice, ...]:
     """Read the list. Raises UserError with one line that says what is wrong in it."""
-    try:
-        return _List.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))).practices
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{path}: {where}: {first['msg']}") from None
+    return read_yaml(_List, path).practices
 
 
 practices = cache(load)  # those of this repository
@@ -196,46 +185,3 @@ def practice_of(file: str) -> Practice | None:
         if fnmatchcase(file, pattern)
     ]
     return max(fitting, key=lambda each: each[0])[1] if fitting else None
-
-
-def gaps(found: tuple[Practice, ...]) -> list[str]:
-    """What is wrong with a list, one line each; empty: nothing.
-
-    Rows that no practice or several show, or no test proves; code that is not there; levels left out;
-    patterns that fit no file or stand twice; files that serve no practice.
-    """
-    known = {each.id for each in rows()}
-    shown = Counter(each for practice in found for at in practice.levels.values() for each in at.rows)
-    wrong = [f"{row_id}: {shown[row_id]} practices show it" for row_id in known if shown[row_id] != 1]
-    wrong += [f"{row_id}: no test in tests/maturity proves it" for row_id in known - _proofs().keys()]
-    numbers = {each.number for each in levels()}
-    for practice in found:
-        if practice.levels and practice.levels.keys() != numbers:
-            left = ", ".join(map(str, sorted(numbers ^ practice.levels.keys())))
-            wrong.append(f"practice {practice.id}: level {left} is left out, or does not exist")
-        for number, at in practice.levels.items():
-            wrong += [
-                f"practice {practice.id}: {row_id} is no row of level {number}"
-                for row_id in at.rows
-                if row_id not in known or row(row_id).level != number
-            ]
-            wrong += [
-                f"practice {practice.id}: no code shows {at.rows[0]}" for _ in at.rows[:1] if not at.code
-            ]
-            for code in at.code if number in numbers else ():
-                try:
-                    place(number, code)
-                except UserError as error:
-                    wrong.append(f"practice {practice.id}: {error}")
-    files = {path.as_posix() for each in levels() for path in own_files(each.folder)}
-    patterns = Counter(pattern for practice in found for pattern in practice.files)
-    wrong += [f"{pattern} stands twice" for pattern, count in patterns.items() if count > 1]
-    for pattern in patterns:
-        if not any(fnmatchcase(file, pattern) for file in files):
-            wrong.append(f"{pattern} fits no file of any level")
-    wrong += [
-        f"{file} serves no practice"
-        for file in sorted(files)
-        if not any(fnmatchcase(file, pattern) for pattern in patterns)
-    ]
-    return wrong

@@ -6,15 +6,14 @@ from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ladder import ROOT, UserError
 from ladder.levels import Level
+from ladder.source import read_yaml
 
-Model = TypeVar("Model", bound=BaseModel)
 Reason = Annotated[str, Field(min_length=1)]
 Role = Literal["data scientist", "data engineer", "software engineer", "machine"]
 
@@ -113,7 +112,7 @@ class Runbook(_Strict):
 
 def load(folder: Path) -> Runbook:
     """The runbook of a project. Raises UserError with the file and the key that is wrong."""
-    return _parse(Runbook, folder / "runbook.yaml")
+    return read_yaml(Runbook, folder / "runbook.yaml")
 
 
 class Duration(_Strict):
@@ -127,8 +126,8 @@ Month = Annotated[int, Field(ge=1, le=12)]
 DayOfMonth = Annotated[int, Field(ge=1, le=28)]
 
 
-class Cadence(_Strict):
-    """On which days of the year a new model goes live, and why then. No months: no date."""
+class Days(_Strict):
+    """On which days of the year something is done, and why then. No months: on none."""
 
     months: tuple[Month, ...]
     days: tuple[DayOfMonth, ...]
@@ -138,16 +137,8 @@ class Cadence(_Strict):
 class Team(_Strict):
     """The people of one level: when they release, and how long each step takes them."""
 
-    live: Cadence
+    live: Days  # when a new model goes live
     days: dict[str, Duration]
-
-
-class Days(_Strict):
-    """Days of the year, and why these."""
-
-    months: Annotated[tuple[Month, ...], Field(min_length=1)]
-    days: Annotated[tuple[DayOfMonth, ...], Field(min_length=1)]
-    why: Reason
 
 
 class Complaints(_Strict):
@@ -179,7 +170,7 @@ PEOPLE = ROOT / "data" / "people.yaml"
 
 def load_people(path: Path = PEOPLE) -> People:
     """What is assumed of people. Raises UserError with the file and the key that is wrong."""
-    return _parse(People, path)
+    return read_yaml(People, path)
 
 
 class Due(NamedTuple):
@@ -256,7 +247,7 @@ def _in_turn(steps: Iterable[Step], team: Team, begin: date) -> Iterator[tuple[d
         yield day, step
 
 
-def _days_of(given: Cadence | Days, start: date, end: date) -> Iterator[date]:
+def _days_of(given: Days, start: date, end: date) -> Iterator[date]:
     for year in range(start.year, end.year + 1):
         for month, number in product(sorted(given.months), sorted(given.days)):
             day = date(year, month, number)
@@ -292,15 +283,3 @@ def copy(folder: Path, move: Move) -> None:
     else:
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(source, target)
-
-
-def _parse(kind: type[Model], path: Path) -> Model:
-    try:
-        return kind.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None

@@ -1,11 +1,11 @@
 """A level's application, or a server beside it: started, waited for, stopped with all its children."""
 
+import contextlib
 import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 
 import httpx
 import psutil
@@ -86,14 +86,9 @@ class Service:
 
     def cpu_seconds(self) -> float:
         """What the process and its children that run have used, user and system; 0 where there is none."""
-        if self._process is None:
-            return 0.0
-        try:
-            root = psutil.Process(self._process.pid)
-            used = [each.cpu_times() for each in (root, *root.children(recursive=True))]
-        except psutil.NoSuchProcess:
-            return 0.0
-        return sum(each.user + each.system for each in used)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return sum(sum(each.cpu_times()[:2]) for each in self._family())
+        return 0.0
 
     def wait(self) -> int:
         """Wait until the process ends by itself; its exit status."""
@@ -103,11 +98,7 @@ class Service:
         """Ask the process to end, and its children; after ten seconds, end them."""
         if self._process is None:
             return
-        try:
-            root = psutil.Process(self._process.pid)
-            family = [root, *root.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            family = []
+        family = self._family()
         for process in family[:1]:
             process.terminate()  # the parent takes its workers down with it
         _, left = psutil.wait_procs(family, timeout=10)
@@ -124,10 +115,16 @@ class Service:
     def __enter__(self) -> "Service":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def _family(self) -> list[psutil.Process]:
+        """The process and its children; empty where it has ended."""
+        if self._process is not None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                root = psutil.Process(self._process.pid)
+                return [root, *root.children(recursive=True)]
+        return []
 
     def _name(self) -> str:
         return "the application" if self._command is APPLICATION else f"`{' '.join(self._command)}`"

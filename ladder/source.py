@@ -2,15 +2,17 @@
 
 import ast
 import json
-import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 import yaml
+from pydantic import BaseModel, ValidationError
 
 from ladder import UserError
 
-_HEADING = re.compile(r"(#{1,6})\s+(.*?)\s*#*$")
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def read(path: Path) -> str:
@@ -25,6 +27,19 @@ def read(path: Path) -> str:
     except UnicodeDecodeError:
         raise UserError(f"{path}: not a text file") from None
     return _cells(text) if path.suffix == ".ipynb" else text
+
+
+def read_yaml(kind: type[Model], path: Path) -> Model:
+    """The content of a YAML file. Raises UserError with the file and the key that is wrong."""
+    try:
+        return kind.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
 def _cells(notebook: str) -> str:
@@ -44,18 +59,14 @@ def span(text: str, filename: str, symbol: str) -> tuple[int, int] | None:
     """First and last line of a symbol, counted from 1; None where the file has none of that name.
 
     Python: a function, class or name, with dots for what is inside (`Slot.load`). YAML: keys with dots, an
-    item of a list by its `id` or `name`. Markdown: a heading. Notebook: first words of a cell.
+    item of a list by its `id` or `name`. Markdown: a section. Notebook: first words of a cell.
     """
     kind = PurePosixPath(filename).suffix
     if kind == ".py":
         return _python(text, symbol)
     if kind in {".yaml", ".yml"}:
         return _yaml(text, symbol)
-    if kind == ".md":
-        return _section(text, symbol)
-    if kind == ".ipynb":
-        return _cell(text, symbol)
-    return None
+    return _block(text, symbol) if kind in {".md", ".ipynb"} else None
 
 
 def _python(text: str, symbol: str) -> tuple[int, int] | None:
@@ -116,32 +127,12 @@ def _children(node: yaml.Node | None) -> Iterator[tuple[str, int, yaml.Node]]:
                     yield value.value, item.start_mark.line, item
 
 
-def _section(text: str, heading: str) -> tuple[int, int] | None:
-    """From a heading to the next of its rank or a higher one."""
+def _block(text: str, words: str) -> tuple[int, int] | None:
+    """A section of Markdown or a cell of a notebook: the one that begins with these words."""
     lines = text.rstrip("\n").split("\n")
-    fenced, first, rank = False, 0, 0
-    for number, line in enumerate(lines, start=1):
-        fenced ^= line.startswith("```")
-        match = None if fenced else _HEADING.match(line)
-        if match and first and len(match[1]) <= rank:
-            return first, _without_blank_end(lines, number - 1)
-        if match and not first and match[2] == heading:
-            first, rank = number, len(match[1])
-    return (first, len(lines)) if first else None
-
-
-def _cell(text: str, words: str) -> tuple[int, int] | None:
-    """The cell whose first line begins with these words."""
-    lines = text.rstrip("\n").split("\n")
-    starts = [number for number, line in enumerate(lines, 1) if line.startswith("# %%")]
-    for place, number in enumerate(starts):
-        if number < len(lines) and lines[number].lstrip("# ").startswith(words):
-            end = starts[place + 1] - 1 if place + 1 < len(starts) else len(lines)
-            return number, _without_blank_end(lines, end)
+    starts = [number for number, line in enumerate(lines) if line.startswith(("## ", "# %%"))]
+    for first, after in pairwise([*starts, len(lines)]):
+        block = "\n".join(lines[first:after]).rstrip().split("\n")
+        if any(line.lstrip("# ").startswith(words) for line in block[:2]):
+            return first + 1, first + len(block)
     return None
-
-
-def _without_blank_end(lines: list[str], last: int) -> int:
-    while last > 1 and not lines[last - 1].strip():
-        last -= 1
-    return last

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from ladder import ROOT, runbook, workcopy
 from ladder.levels import Level
+from ladder.output import print_line
 from ladder.service import Service
 from ladder.steps import run_command, run_step
 from ladder.story import load_story
@@ -58,14 +59,10 @@ def set_up(chosen: Level, place: Path, scenario: str | None, console: Console) -
         clean = read_feed(FEED)
         stage = Stage(folder, book, clean, TODAY, clean["timestamp"].iloc[-1].date())
     stage.publish(stage.today)
-    console.print(f"[bold]{chosen.title}[/bold]", highlight=False)
+    console.print(f"[bold]{chosen.title}[/bold]")
     if name:
-        console.print(f"{story.title}: {story.scenario.says}", highlight=False)
-    console.print(
-        f"working copy {workcopy.short(folder)}, the feed until {stage.today}",
-        highlight=False,
-        soft_wrap=True,
-    )
+        console.print(f"{story.title}: {story.scenario.says}")
+    print_line(console, f"working copy {workcopy.short(folder)}, the feed until {stage.today}")
     return stage
 
 
@@ -79,21 +76,21 @@ def release_earlier(stage: Stage, service: Service, console: Console) -> None:
         if not service.running():
             service.start()
     stage.publish(stage.today)
-    console.print(f"A model that learned until {earlier} is live.", highlight=False)
+    console.print(f"A model that learned until {earlier} is live.")
 
 
 def show(step: runbook.Step, folder: Path, service: Service | None, console: Console) -> float:
     """Do one step, say so, and return the wall seconds it took the machine."""
     hand = f" -> {step.gives_to}" if step.gives_to else ""
-    console.print(f"\n[bold cyan]{step.who}{hand}[/bold cyan]  {step.does}", highlight=False)
+    console.print(f"\n[bold cyan]{step.who}{hand}[/bold cyan]  {step.does}")
     if what := in_words(step):
-        console.print(f"  [green]$ {what}[/green]", highlight=False, soft_wrap=True)
+        print_line(console, f"  $ {what}", "green")
     start = time.perf_counter()
     with console.status("working"):
         output = run_step(step, folder, run_command, service)
     lines = [line for line in output.splitlines() if line.strip() and not line.startswith(LOG_OF_TOOLS)]
     for line in lines[-6:]:
-        console.print(f"  {line}", style="dim", highlight=False, markup=False, soft_wrap=True)
+        print_line(console, f"  {line}", "dim")
     return time.perf_counter() - start
 
 

@@ -41,15 +41,10 @@ def run_command(command: str, folder: Path) -> str:
 
     Raises UserError with its last line where it fails.
     """
-    program, *arguments = shlex.split(command)
-    env = environment()
-    found = shutil.which(program, path=env["PATH"])
-    if found is None:
-        raise UserError(f"there is no program `{program}` to run `{command}` with")
     done = subprocess.run(
-        [found, *arguments],
+        found(command),
         cwd=folder,
-        env=env,
+        env=environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -62,6 +57,15 @@ def run_command(command: str, folder: Path) -> str:
         lines = [line for line in done.stdout.splitlines() if line.strip()]
         raise UserError(f"`{command}` ended with status {done.returncode}: {lines[-1] if lines else ''}")
     return done.stdout
+
+
+def found(command: str) -> list[str]:
+    """The command line with its program as a path. Raises UserError where there is no such program."""
+    program, *arguments = shlex.split(command)
+    path = shutil.which(program, path=environment()["PATH"])
+    if path is None:
+        raise UserError(f"there is no program `{program}` to run `{command}` with")
+    return [path, *arguments]
 
 
 def environment() -> dict[str, str]:

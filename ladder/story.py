@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from ladder import UserError
+from ladder.world.clean import months_of
 from ladder.world.faults import as_asked, publish
 from ladder.world.feedfile import read_feed
 from ladder.world.scenario import Scenario, load_scenario
@@ -88,11 +89,7 @@ def load_story(
             "faults": tuple(each for each in scenario.faults if each not in dropped),
         }
     )
-    if feed is None:
-        months = (ends.year - 2011) * 12 + ends.month
-        clean = simulate(scenario, months=max(months, 24))
-    else:
-        clean = read_feed(feed)
+    clean = simulate(scenario, months=months_of(scenario)) if feed is None else read_feed(feed)
     first, last = clean["timestamp"].iloc[0].date(), clean["timestamp"].iloc[-1].date()
     if begins - timedelta(days=BEFORE_DAYS) < first or ends > last:
         raise UserError(

@@ -44,17 +44,8 @@ def run_tests(every: bool, only: Sequence[str], pytest_args: Sequence[str]) -> i
     with tempfile.TemporaryDirectory(prefix="ladder-test-") as scratch:
         for name in chosen:
             above = carried.get(name, [])
-            files = sum("::" not in each for each in above)
-            more = (
-                f"; {files} files of them and {len(above) - files} tests of others that level"
-                f" {int(name) + 1} has too are run there"
-                if above
-                else ""
-            )
-            print(
-                f"\n== tests of {'the tool and across levels' if name == 'tool' else f'level {name}'}{more}",
-                flush=True,
-            )
+            more = f", but for {len(above)} files and tests that are run at the next level" if above else ""
+            print(f"\n== tests of {name if name == 'tool' else f'level {name}'}{more}", flush=True)
             command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
             command += [*workers, *slow, "--basetemp", str(Path(scratch, name)), *pytest_args]
             command += [f"{'--deselect' if '::' in each else '--ignore'}={each}" for each in above]

@@ -1,8 +1,6 @@
 """`ladder up`: what a level runs, on loopback, until Ctrl-C; with a story, days pass before one's eyes."""
 
 import json
-import shlex
-import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -16,9 +14,10 @@ from rich.console import Console
 
 from ladder import UserError, runbook, users, workcopy
 from ladder.levels import level
+from ladder.output import print_line
 from ladder.service import Service, free_port, is_free
 from ladder.stage import FOR_MACHINES, Stage, release_earlier, set_up, show
-from ladder.steps import environment
+from ladder.steps import environment, found
 from ladder.world.feedfile import INPUTS
 
 LINKS = "BIKE_DASHBOARD__LINKS"  # tells the application where the pages are that stand beside it
@@ -111,7 +110,7 @@ def _play(
     stage: Stage, service: Service, background: Sequence[Service], seconds: float, console: Console
 ) -> None:
     """Days pass: users ask hour by hour, true counts become known, and what the level does is shown."""
-    console.print(f"\nA day passes in {seconds:g} seconds. Watch the dashboard.", highlight=False)
+    console.print(f"\nA day passes in {seconds:g} seconds. Watch the dashboard.")
     logs = [_Lines(each.log) for each in background]
     today = stage.today
     with httpx.Client(base_url=service.url, timeout=30) as client:
@@ -129,11 +128,10 @@ def _play(
             beside = f", version {live['other']['version']} beside it" if live["other"] else ""
             console.print(
                 f"[bold]{today}[/bold]  off by {error / max(1, len(day)):5.1f} bikes an hour,"
-                f" version {live['version']} is live{beside}",
-                highlight=False,
+                f" version {live['version']} is live{beside}"
             )
             for line in (line for each in logs for line in each.new()):
-                console.print(f"  {line}", style="dim", highlight=False, markup=False, soft_wrap=True)
+                print_line(console, f"  {line}", "dim")
             today += timedelta(days=1)
     console.print("The story is over; what it led to stays up until Ctrl-C.")
 
@@ -162,8 +160,7 @@ def server_of(page: runbook.Page, folder: Path) -> Service:
         name: value.replace("{folder}", str(folder)).replace("{port}", str(port))
         for name, value in page.env.items()
     }
-    command = _found(page.command, page.name)
-    return Service(folder, log, port, environment() | here, command, page.probe)
+    return Service(folder, log, port, environment() | here, found(page.command), page.probe)
 
 
 def _background(step: runbook.Step, folder: Path, seconds: float | None) -> Service:
@@ -172,12 +169,4 @@ def _background(step: runbook.Step, folder: Path, seconds: float | None) -> Serv
     if seconds is not None:
         command += f" --every {seconds / 2:g}"
     log = folder / "state" / f"{step.id}.log"
-    return Service(folder, log, env=environment(), command=_found(command, step.id), probe=None)
-
-
-def _found(command: str, name: str) -> list[str]:
-    program, *arguments = shlex.split(command)
-    found = shutil.which(program, path=environment()["PATH"])
-    if found is None:
-        raise UserError(f"there is no program `{program}` to start {name} with")
-    return [found, *arguments]
+    return Service(folder, log, env=environment(), command=found(command), probe=None)

@@ -19,6 +19,7 @@ from ladder.compare.oracle import predict_daily
 from ladder.compare.replay import Job, replay
 from ladder.compare.results import Comparison
 from ladder.levels import Level, level, levels
+from ladder.output import print_line
 from ladder.page import compare as page
 from ladder.page import save
 from ladder.runbook import ByDate, Due, People, Team
@@ -95,11 +96,10 @@ def compare(options: Options, console: Console, watcher: Watcher | None = None) 
         page.write(found, options.out / "compare.html")
         save(found.model_dump_json(indent=1), options.out / "compare.json")
     terminal.show(found, console)
-    console.print(
+    print_line(
+        console,
         f"Page: {workcopy.short(options.out / 'compare.html')}   Numbers:"
         f" {workcopy.short(options.out / 'compare.json')}   Working copies: {workcopy.short(place)}",
-        highlight=False,
-        soft_wrap=True,
     )
     return found
 
@@ -166,21 +166,17 @@ def _make(plan: _Plan, folder: Path) -> None:
 def _announce(
     story: Story, chosen: Sequence[Level], options: Options, skipped: Sequence[str], console: Console
 ) -> None:
-    console.print(f"[bold]{story.title}[/bold]  {story.start} to {story.end}", highlight=False)
+    console.print(f"[bold]{story.title}[/bold]  {story.start} to {story.end}")
     for incident in story.incidents:
-        console.print(f"  {incident.day}  {incident.kind}", highlight=False)
+        console.print(f"  {incident.day}  {incident.kind}")
     if story.left_out:
         names = ", ".join(f"{each.kind} of {each.day}" for each in story.left_out)
-        console.print(f"  without {names}: outside the period", highlight=False, soft_wrap=True)
+        print_line(console, f"  without {names}: outside the period")
     if skipped:
-        console.print(
-            f"  over {options.feed}: without {', '.join(skipped)}, which only the simulator can make happen",
-            highlight=False,
-            soft_wrap=True,
-        )
+        what = ", ".join(skipped)
+        print_line(console, f"  over {options.feed}: without {what}, which only the simulator has")
     who = "1 level lives" if len(chosen) == 1 else f"{len(chosen)} levels live"
     console.print(
         f"{who} through it, each in a working copy of its own: the feed is published day by day, people"
-        f" release as often as {workcopy.short(options.people)} assumes, every request is really sent.\n",
-        highlight=False,
+        f" release as often as {workcopy.short(options.people)} assumes, every request is really sent.\n"
     )

@@ -1,13 +1,12 @@
 """What an incident was to a level: who noticed, when, what was done, and how long users got bad answers."""
 
-from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import cast
 
 import pandas as pd
 
 from ladder.compare import measures
-from ladder.compare.results import Event, IncidentResult, ReplayResult
+from ladder.compare.results import Event, IncidentResult, ReplayResult, day_of
 from ladder.runbook import Complaints
 from ladder.story import Incident, Story
 
@@ -41,7 +40,7 @@ def reported_events(replayed: ReplayResult) -> list[Event]:
     """What the level says that it noticed, did and took back by itself, as events in order of days."""
     noticed = [
         Event(
-            on=_day(each["noticed_at"]),
+            on=day_of(each["noticed_at"]),
             kind="noticed",
             says=f"{each['kind']}, {each['subject']}: {each['noticed_by']}",
         )
@@ -106,7 +105,7 @@ def _own_notices(incident: Incident, replayed: ReplayResult) -> list[tuple[Event
     ]
     found += [
         (
-            Event(on=_day(each["noticed_at"]), kind="noticed", says=each["noticed_by"]),
+            Event(on=day_of(each["noticed_at"]), kind="noticed", says=each["noticed_by"]),
             f"loop: {each['kind']} of {each['subject']}",
         )
         for each in replayed.reported.get("incidents", ())
@@ -143,20 +142,17 @@ def _done(
     begin = noticed.on if noticed else incident.day + timedelta(days=1)
     events = [event for event in (*replayed.events, *_rolled_back(replayed)) if begin <= event.on <= until]
     events += [
-        Event(on=_day(each["at"]), kind="acted", says=each["what"])
+        Event(on=day_of(each["at"]), kind="acted", says=each["what"])
         for own in replayed.reported.get("incidents", ())
-        if own["kind"] in SEEN_AS.get(incident.kind, ()) and _day(own["noticed_at"]) >= begin
+        if own["kind"] in SEEN_AS.get(incident.kind, ()) and day_of(own["noticed_at"]) >= begin
         for each in own["done"]
-        if _day(each["at"]) <= until
+        if day_of(each["at"]) <= until
     ]
     if noticed is not None and noticed not in events:
         events.insert(0, noticed)
-    return tuple(_each_once(sorted(events, key=lambda event: event.on)))
-
-
-def _each_once(events: Sequence[Event]) -> list[Event]:
-    """Without what two alarms about one thing said in the same words on the same day."""
-    return list({(event.on, event.kind, event.says): event for event in events}.values())
+    events.sort(key=lambda event: event.on)
+    # Two alarms about one thing may have said the same on the same day.
+    return tuple({(event.on, event.kind, event.says): event for event in events}.values())
 
 
 def _bad_answers(replayed: ReplayResult, times: pd.Series, since: date, normal: date) -> int:
@@ -167,10 +163,6 @@ def _bad_answers(replayed: ReplayResult, times: pd.Series, since: date, normal: 
 
 def _rolled_back(replayed: ReplayResult) -> list[Event]:
     return [
-        Event(on=_day(each["at"]), kind="rolled back", says=each["reason"])
+        Event(on=day_of(each["at"]), kind="rolled back", says=each["reason"])
         for each in replayed.reported.get("rollbacks", ())
     ]
-
-
-def _day(moment: str) -> date:
-    return datetime.fromisoformat(moment).date()

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping
 from datetime import timedelta
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -11,6 +10,7 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bars
 from rich.table import Column
 
+from ladder.output import print_line
 from ladder.workers import Progress, Task
 
 PER_SECOND = 4  # updates
@@ -51,9 +51,7 @@ class Live:
         self._bars.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bars.stop()
 
     def progressed(self, name: str, progress: Progress) -> None:
@@ -80,4 +78,4 @@ class Live:
             return
         self._printed = time.monotonic()
         passed = timedelta(seconds=int(self._printed - self._began))
-        self._console.print(f"{passed}  {text}", highlight=False, markup=False, soft_wrap=True)
+        print_line(self._console, f"{passed}  {text}")

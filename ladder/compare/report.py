@@ -27,7 +27,7 @@ from ladder.compare.results import (
 from ladder.compare.timeline import timeline
 from ladder.compare.verdict import verdicts
 from ladder.levels import Level
-from ladder.runbook import Cadence, Days, People, Team
+from ladder.runbook import Days, People, Team
 from ladder.story import Story
 
 SIMULATED = "simulated"
@@ -168,7 +168,7 @@ def _assumed(level: Level, team: Team) -> Assumption:
     )
 
 
-def _when(days: Cadence | Days) -> str:
+def _when(days: Days) -> str:
     """On which days, in words, and why."""
     if not days.months:
         return days.why

@@ -1,7 +1,7 @@
 """What a replay leaves, and what a comparison makes of it: the content of `compare.json`."""
 
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,11 @@ from ladder.runbook import Role
 
 Question = Literal["again", "taught", "who"]
 EventKind = Literal["released", "refused", "rolled back", "noticed", "acted"]
+
+
+def day_of(moment: str) -> date:
+    """The day of a moment that a level reports."""
+    return datetime.fromisoformat(moment).date()
 
 
 class _Part(BaseModel):
@@ -89,13 +94,13 @@ class TimelineStep(_Part):
     """
 
     id: str
-    who: Role
-    gives_to: Role | None
+    who: Role = "machine"
+    gives_to: Role | None = None
     does: str
     begins: float
     ends: float
-    seconds: float | None
-    assumed: str | None
+    seconds: float | None = None
+    assumed: str | None = None
 
 
 class Timeline(_Part):

@@ -1,29 +1,20 @@
-"""A comparison in a terminal of 80 columns or more: the table, the chart of errors, and the verdicts."""
+"""A comparison in a terminal of 80 columns or more: the table and the verdicts."""
 
-from datetime import timedelta
-
-import plotext
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from ladder.compare.measures import WITHIN
-from ladder.compare.results import Comparison, Happening, LevelResult
+from ladder.compare.results import Comparison, LevelResult
 from ladder.levels import SHORT
-
-WIDEST = 100  # of a chart, in columns
-ROWS = 18
-DAILY = "·"  # marks the line of the model retrained daily
 
 
 def show(comparison: Comparison, console: Console) -> None:
     """Print it, within the console's width."""
     console.print(_table(comparison))
     _notes(comparison, console)
-    _chart(comparison, console)
     console.print()
     for verdict in comparison.verdicts:
-        console.print(f"- {verdict}", highlight=False)
+        console.print(f"- {verdict}")
     console.print()
 
 
@@ -56,7 +47,7 @@ def _table(comparison: Comparison) -> Table:
             cells += [_recovery(level), f"{sum(each.bad_answers for each in level.incidents):,}"]
         table.add_row(*cells, f"{_yes(level.reproducible)}, {_yes(level.traceable)}")
     if comparison.retrained_daily is not None:
-        table.add_row(f"{DAILY} retrained daily", f"{comparison.retrained_daily.mae:.1f}", style="dim")
+        table.add_row("retrained daily", f"{comparison.retrained_daily.mae:.1f}", style="dim")
     return table
 
 
@@ -88,46 +79,4 @@ def _notes(comparison: Comparison, console: Console) -> None:
         f"How long people take is an assumption, in {comparison.assumed_in}.",
     ]
     console.print()
-    console.print(" ".join(notes), style="dim", highlight=False)
-
-
-def _chart(comparison: Comparison, console: Console) -> None:
-    """Error by week: each line is drawn by its level's number, incidents are vertical."""
-    story = comparison.story
-    lines = {number: level.weekly_mae for number, level in comparison.levels.items()}
-    if comparison.retrained_daily is not None:
-        lines = {DAILY: comparison.retrained_daily.weekly_mae} | lines
-    figure = plotext.figure
-    figure.clear()
-    for mark, errors in lines.items():
-        known = [(week, error) for week, error in enumerate(errors) if error is not None]
-        if known:
-            line = figure.signal(*map(list, zip(*known, strict=True)), marker=mark)
-            line.lines(True)
-            figure.draw(line)
-    for incident in story.incidents:
-        figure.line((incident.since - story.start).days / 7, orientation="vertical", style="dotted")
-        if incident.until is not None:
-            after = (incident.until - story.start).days + 1
-            figure.line(after / 7, orientation="vertical", style="dotted")
-    weeks = list(range(max(map(len, lines.values()))))
-    shown = weeks[:: max(1, len(weeks) // 6)]
-    figure.ruler("x").ticks(shown, [f"{story.start + timedelta(weeks=week):%d %b}" for week in shown])
-    figure.ruler("y").lim(0, None)
-    figure.plot_size(min(console.width, WIDEST), ROWS)
-    figure.title("error by week, bikes an hour")
-    console.print()
-    drawn = figure.build().string(colorless=not console.is_terminal)  # its own `show` knows of no console
-    console.print(Text.from_ansi(drawn), soft_wrap=True)
-    marks = "digits: the levels"
-    if comparison.retrained_daily is not None:
-        marks += f"; {DAILY} retrained daily"
-    if story.incidents:
-        marks += f"; dotted lines: {', '.join(map(_span, story.incidents))}"
-    console.print(f"{marks}.", style="dim", highlight=False)
-
-
-def _span(incident: Happening) -> str:
-    if incident.until is None:
-        return f"{incident.kind} from {incident.since} on"
-    return f"{incident.kind} {incident.since} to {incident.until}"
+    console.print(" ".join(notes), style="dim")

@@ -1,10 +1,11 @@
 """One release of a level, step by step: who did what when, from its data until users got it."""
 
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from itertools import groupby
+from operator import attrgetter
 
-from ladder.compare.results import ReplayResult, StepDone, Timeline, TimelineStep
+from ladder.compare.results import ReplayResult, StepDone, Timeline, TimelineStep, day_of
 from ladder.runbook import Runbook, Team
 from ladder.story import Story
 
@@ -23,25 +24,21 @@ def timeline(story: Story, book: Runbook, team: Team, replayed: ReplayResult) ->
     lasting = next((each for each in story.incidents if each.last is None), None)
     shown = _reported(story, replayed) if book.tells else _played(book, team, replayed)
     if lasting is not None:
-        for each in shown:
-            if each.begins > lasting.day:
-                return _because(each, f"It is the first that began after {lasting.kind} of {lasting.day}.")
-    for each in shown:
-        if each.begins >= story.start and each.live > story.start:  # not the one that is there from the start
-            return _because(each, "It is the first that began after the story did.")
-    if shown:
-        return _because(shown[0], "It is the one that was live on the first day: the story has no other.")
-    return None
-
-
-def _because(found: Timeline, why: str) -> Timeline:
-    return found.model_copy(update={"why": why})
+        after = [each for each in shown if each.begins > lasting.day]
+        why = f"It is the first that began after {lasting.kind} of {lasting.day}."
+    if lasting is None or not after:
+        # Not the one that is there from the start.
+        after = [each for each in shown if each.begins >= story.start and each.live > story.start]
+        why = "It is the first that began after the story did."
+    if not after:
+        after, why = shown, "It is the one that was live on the first day: the story has no other."
+    return after[0].model_copy(update={"why": why}) if after else None
 
 
 def _played(book: Runbook, team: Team, replayed: ReplayResult) -> list[Timeline]:
     """The releases that came to users, by the steps of the runbook that were done."""
-    whole = [step.id for step in book.release]
-    releases = [list(steps) for _, steps in groupby(sorted(replayed.steps, key=_number), key=_number)]
+    whole, by_release = [step.id for step in book.release], attrgetter("release")
+    releases = [list(steps) for _, steps in groupby(sorted(replayed.steps, key=by_release), key=by_release)]
     done = [steps for steps in releases if [step.id for step in steps if step.refused is None] == whole]
     found = []
     for number, steps in enumerate(done):
@@ -54,10 +51,6 @@ def _played(book: Runbook, team: Team, replayed: ReplayResult) -> list[Timeline]
         if live is not None:
             found.append(_by_steps(book, team, steps, live))
     return found
-
-
-def _number(step: StepDone) -> int:
-    return step.release
 
 
 def _live(done: date, following: date, releases: Sequence[date]) -> date | None:
@@ -91,21 +84,13 @@ def _by_steps(book: Runbook, team: Team, steps: Sequence[StepDone], live: date) 
         )
         clock = ends
     if live > steps[-1].on:
-        shown.append(_tried(clock, (live - begins).days))
+        shown.append(_step("tried", TRIED, clock, (live - begins).days))
     return Timeline(begins=begins, live=live, why="", steps=tuple(shown))
 
 
-def _tried(begins: float, ends: float) -> TimelineStep:
-    return TimelineStep(
-        id="tried",
-        who="machine",
-        gives_to=None,
-        does=TRIED,
-        begins=round(begins, 4),
-        ends=round(max(begins, ends), 4),
-        seconds=None,
-        assumed=None,
-    )
+def _step(step: str, does: str, begins: float, ends: float) -> TimelineStep:
+    """A step of the machine."""
+    return TimelineStep(id=step, does=does, begins=round(begins, 4), ends=round(max(begins, ends), 4))
 
 
 def _reported(story: Story, replayed: ReplayResult) -> list[Timeline]:
@@ -113,24 +98,24 @@ def _reported(story: Story, replayed: ReplayResult) -> list[Timeline]:
     trainings = sorted(replayed.reported.get("trainings", ()), key=lambda each: str(each["at"]))
     found = []
     for number, training in enumerate(trainings):
-        at = _day(training["at"])
-        later = [_day(each["at"]) for each in trainings[number + 1 :]]
+        at = day_of(training["at"])
+        later = [day_of(each["at"]) for each in trainings[number + 1 :]]
         live = _live(at, min(later, default=story.end), replayed.releases)
         if training["outcome"] != LIVE or live is None:
             continue
         noticed, waits = _noticed(at, trainings[:number], replayed)
         steps = []
         if noticed is not None:
-            steps.append(_machine("notice", "Notices: " + noticed["noticed_by"], 0, 0))
-            begins = _day(noticed["noticed_at"])
+            steps.append(_step("notice", "Notices: " + noticed["noticed_by"], 0, 0))
+            begins = day_of(noticed["noticed_at"])
             if begins < at:
-                steps.append(_machine("wait", waits, 0, (at - begins).days))
+                steps.append(_step("wait", waits, 0, (at - begins).days))
         else:
             begins = at
         since = (at - begins).days
-        steps.append(_machine("train", "Trains: " + training["reason"], since, since))
+        steps.append(_step("train", "Trains: " + training["reason"], since, since))
         if live > at:
-            steps.append(_tried(since, (live - begins).days))
+            steps.append(_step("tried", TRIED, since, (live - begins).days))
         found.append(Timeline(begins=begins, live=live, why="", steps=tuple(steps)))
     return found
 
@@ -139,31 +124,14 @@ def _noticed(
     at: date, earlier: Sequence[dict[str, str]], replayed: ReplayResult
 ) -> tuple[dict[str, str] | None, str]:
     """The incident that led to a training, and why the level did not train at once, in its words."""
-    last = max((_day(each["at"]) for each in earlier), default=date.min)
+    last = max((day_of(each["at"]) for each in earlier), default=date.min)
     led = None
     for each in replayed.reported.get("incidents", ()):
-        noticed, ended = _day(each["noticed_at"]), each["ended_at"]
-        if last < noticed <= at and (ended is None or _day(ended) >= at) and each["kind"] == "error-drift":
+        noticed, ended = day_of(each["noticed_at"]), each["ended_at"]
+        if last < noticed <= at and (ended is None or day_of(ended) >= at) and each["kind"] == "error-drift":
             led = each
             break
     if led is None:
         return None, ""
-    waits = [entry["what"] for entry in led["done"] if _day(entry["at"]) < at]
+    waits = [entry["what"] for entry in led["done"] if day_of(entry["at"]) < at]
     return led, " ".join(waits) or "Waits."
-
-
-def _machine(step: str, does: str, begins: float, ends: float) -> TimelineStep:
-    return TimelineStep(
-        id=step,
-        who="machine",
-        gives_to=None,
-        does=does,
-        begins=float(begins),
-        ends=float(ends),
-        seconds=None,
-        assumed=None,
-    )
-
-
-def _day(moment: str) -> date:
-    return datetime.fromisoformat(moment).date()

@@ -33,7 +33,6 @@ def verdicts(
         *_buys_little(levels),
         *(_cadence(levels, one_cadence) if one_cadence is not None else ()),
         *_not_recovered(story, levels),
-        *_bad_answers(levels),
         *_noticed(levels),
         *_unanswered_requests(story, levels),
         *_questions(levels),
@@ -143,16 +142,6 @@ def _not_recovered(story: StoryFacts, levels: Mapping[str, LevelResult]) -> Iter
                 f"Before the next incident, or the end of the story, {_of_levels(stuck)} had not recovered"
                 f" from {happening.kind} of {happening.since}."
             )
-
-
-def _bad_answers(levels: Mapping[str, LevelResult]) -> Iterator[str]:
-    if not any(level.incidents for level in levels.values()):
-        return
-    counts = ", ".join(
-        f"{sum(each.bad_answers for each in level.incidents):,} at level {number}"
-        for number, level in levels.items()
-    )
-    yield f"Hours that users were answered while errors after an incident were not normal: {counts}."
 
 
 def _noticed(levels: Mapping[str, LevelResult]) -> Iterator[str]:

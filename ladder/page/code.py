@@ -5,7 +5,7 @@ import difflib
 import gzip
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from itertools import zip_longest
 from pathlib import PurePosixPath
@@ -22,7 +22,7 @@ from pygments.util import ClassNotFound  # type: ignore[import-untyped]
 
 from ladder import ROOT, UserError, practices
 from ladder.levels import level
-from ladder.practices import Place, Row
+from ladder.practices import Place
 from ladder.source import read, span
 
 CONTEXT = 3  # unchanged lines shown above and below a change
@@ -41,6 +41,7 @@ class Excerpt:
     path: str
     first_line: int
     text: str
+    name: str  # of the symbol; empty for all of the file
 
 
 def excerpt(place: Place) -> Excerpt:
@@ -54,7 +55,7 @@ def excerpt(place: Place) -> Excerpt:
             raise UserError(f"{path}: there is no {place.symbol}")
         first, last = found
     text = "\n".join(lines[first - 1 : last]).rstrip("\n") + "\n"
-    return Excerpt(path.relative_to(ROOT).as_posix(), first, text)
+    return Excerpt(path.relative_to(ROOT).as_posix(), first, text, place.symbol or "")
 
 
 def listing(text: str, filename: str, first_line: int = 1) -> Markup:
@@ -144,69 +145,52 @@ def _lexer(filename: str) -> Lexer:
     return lexer
 
 
-@dataclass
-class Book:
-    """Excerpts by number, and which of them belong to a row of the maturity model or to a practice."""
-
-    excerpts: list[dict[str, Any]] = field(default_factory=list)
-    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
-    practices: list[dict[str, Any]] = field(default_factory=list)
-    _known: dict[tuple[str, int, str], int] = field(default_factory=dict)
-
-    def add(self, path: str, line: int, text: str, name: str) -> int:
-        """The number of an excerpt, the same for the same lines of the same file."""
-        key = (path, line, text)
-        if key not in self._known:
-            self._known[key] = len(self.excerpts)
-            self.excerpts.append(
-                {"path": path, "line": line, "name": name, "html": str(listing(text, path, line))}
-            )
-        return self._known[key]
-
-    def place(self, place: Place) -> int:
-        found = excerpt(place)
-        return self.add(found.path, found.first_line, found.text, place.symbol or "")
-
-    def packed(self) -> str:
-        """Everything as JSON, by gzip, in base64; the same bytes for the same content.
-
-        Highlighted code is long and repeats itself: packed it is a tenth of that, and browsers can unpack it.
-        """
-        content = {"excerpts": self.excerpts, "rows": self.rows, "practices": self.practices}
-        text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
-        return base64.b64encode(gzip.compress(text.encode("utf-8"), 9, mtime=0)).decode("ascii")
-
-
 @cache
 def packed(levels: tuple[int, ...]) -> str:
-    """What is gathered for these levels, packed; once in a process, as it takes a second or two."""
-    return gathered(levels).packed()
+    """The code and proof of every row of the maturity model, and the practices, at these levels.
 
+    As JSON, by gzip, in base64, the same bytes for the same content: highlighted code is long and repeats
+    itself, packed it is a tenth of that, and browsers can unpack it. Excerpts are referred to by number.
+    """
+    numbers: dict[Excerpt, int] = {}
 
-def gathered(levels: Iterable[int]) -> Book:
-    """The code and proof of every row of the maturity model, and the practices, at these levels."""
-    chosen = set(levels)
-    book = Book()
-    for row in practices.rows():
-        if row.level in chosen:
-            book.rows[row.id] = _of_row(book, row)
-    for practice in practices.practices():
-        levels = {
-            number: {"says": at.says, "code": [book.place(practices.place(number, each)) for each in at.code]}
-            for number, at in practice.levels.items()
-            if number in chosen
+    def number_of(found: Excerpt) -> int:
+        return numbers.setdefault(found, len(numbers))
+
+    rows = {}
+    for row in (each for each in practices.rows() if each.level in levels):
+        proof = practices.proof_of(row.id)
+        rows[row.id] = {
+            "level": row.level,
+            "says": row.says,
+            "absent": row.absent,
+            "code": [number_of(excerpt(each)) for each in practices.code_of(row.id)],
+            "proof": number_of(Excerpt(proof.file, proof.line, proof.source, proof.name)),
         }
-        if levels:
-            book.practices.append({"id": practice.id, "levels": levels})
-    return book
-
-
-def _of_row(book: Book, row: Row) -> dict[str, Any]:
-    proof = practices.proof_of(row.id)
-    return {
-        "level": row.level,
-        "says": row.says,
-        "absent": row.absent,
-        "code": [book.place(each) for each in practices.code_of(row.id)],
-        "proof": book.add(proof.file, proof.line, proof.source, proof.name),
-    }
+    shown = [
+        {
+            "id": practice.id,
+            "levels": {
+                number: {
+                    "says": at.says,
+                    "code": [number_of(excerpt(practices.place(number, each))) for each in at.code],
+                }
+                for number, at in practice.levels.items()
+                if number in levels
+            },
+        }
+        for practice in practices.practices()
+        if practice.levels.keys() & set(levels)
+    ]
+    excerpts = [
+        {
+            "path": each.path,
+            "line": each.first_line,
+            "name": each.name,
+            "html": listing(each.text, each.path, each.first_line),
+        }
+        for each in numbers
+    ]
+    content = {"excerpts": excerpts, "rows": rows, "practices": shown}
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    return base64.b64encode(gzip.compress(text.encode("utf-8"), 9, mtime=0)).decode("ascii")

@@ -12,13 +12,11 @@ from typing import Any
 from jinja2 import Environment
 from markupsafe import Markup, escape
 
-from ladder import ROOT, __version__, practices
+from ladder import __version__, practices
 from ladder.compare.results import Comparison
 from ladder.levels import SHORT
-from ladder.levels import levels as every_level
 from ladder.page import charts, environment, save, text, words
 from ladder.page.code import packed
-from ladder.world.scenario import load_scenario
 
 AREAS = ("highlights", "technology", "people", "model_creation", "model_release", "application_integration")
 MARK = "†"  # what rests on assumption
@@ -55,8 +53,8 @@ def render(comparison: Comparison, drawn: tuple[Drawn, ...] = ()) -> str:
             plotly="" if drawn else _plotly(),
             style="\n".join([text("base.css"), text("templates/compare.css"), text("code.css")]),
             script=text("templates/compare.js"),
-            measures=words.rows(words.MEASURES, bool(comparison.story.incidents)),
-            one_cadence=words.rows(words.ONE_CADENCE, bool(comparison.story.incidents)),
+            measures=words.rows(words.words().measures, bool(comparison.story.incidents)),
+            one_cadence=words.rows(words.words().one_cadence, bool(comparison.story.incidents)),
             areas=AREAS,
             rows=practices.rows(),
             practices=[each for each in practices.practices() if each.levels],
@@ -174,20 +172,15 @@ def _longest(comparison: Comparison) -> float:
 
 def _again(comparison: Comparison) -> str:
     """The command that makes such a page again."""
-    story, levels = comparison.story, sorted(comparison.levels)
-    whole = len(levels) == len(every_level())
-    known = ROOT / "data" / "scenarios" / f"{story.name}.toml"
-    scenario = load_scenario(story.name) if known.is_file() else None
-    period = scenario is None or (scenario.start, scenario.end) == (story.start, story.end)
-    if story.name == "short" and period and comparison.one_cadence is None:
-        command = "demo" + "".join(f" --level {number}" for number in levels if not whole)
-    else:
-        command = "compare" if story.name == "default" else f"compare --scenario {story.name}"
-        command += "" if period else f" --from {story.start} --to {story.end}"
-        command += "" if whole else f" --levels {','.join(levels)}"
-        command += "" if comparison.one_cadence is not None else " --no-one-cadence"
-        if comparison.assumed_in != "data/people.yaml":
-            command += f" --people {comparison.assumed_in}"
+    story = comparison.story
+    options = {
+        "--scenario": story.name,
+        "--from": story.start,
+        "--to": story.end,
+        "--levels": ",".join(sorted(comparison.levels)),
+        "--people": comparison.assumed_in,
+    }
     if story.feed != "simulated":
-        command += f" --feed {story.feed}"
-    return f"python3 -m ladder {command}"
+        options["--feed"] = story.feed
+    words = ["python3 -m ladder compare", *(f"{name} {value}" for name, value in options.items())]
+    return " ".join(words if comparison.one_cadence is not None else [*words, "--no-one-cadence"])

@@ -1,20 +1,18 @@
 """`ladder new`: a level as a project of one's own, in a git repository of its own."""
 
 import shutil
-import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-import typer
 from rich.console import Console
 
 from ladder import UserError
 from ladder.git import commit_tree, git, require, store
-from ladder.levels import Level, level, levels
+from ladder.levels import Level
+from ladder.output import print_line
 from ladder.starter import template
 from ladder.starter.rename import PACKAGE, check_name
 from ladder.world import COMMITTED_FEED
@@ -24,28 +22,28 @@ SAMPLE = ("2011-01", "2011-02", "2011-03", "2011-04", "2011-05", "2011-06")  # t
 MESSAGE = "Start the project"
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What somebody wants: `feed` is a folder, None for the sample; with `empty` there is none at all."""
+def new(
+    level: Level,
+    given: Path,
+    console: Console,
+    package: str = PACKAGE,
+    feed: Path | None = None,
+    *,
+    no_feed: bool = False,
+) -> None:
+    """Make the project in a temporary folder next to `given` and move it there, so that it is complete.
 
-    level: Level
-    destination: Path
-    package: str
-    feed: Path | None = None
-    empty: bool = False
-
-
-def new(wanted: Wanted, console: Console) -> None:
-    """Make the project. It is made beside its place and moved there: it is there as a whole or not at all.
-
-    Raises UserError where the place is taken, the package cannot be called so or the feed cannot be read.
+    `feed` is a folder, None for the sample. Raises UserError where the place is taken, the package cannot be
+    called so or the feed cannot be read.
     """
     require()
-    destination = _free(wanted.destination)
-    check_name(wanted.package)
-    months = [] if wanted.empty else _months(wanted.feed)
+    if feed is not None and no_feed:
+        raise UserError("--feed and --no-feed do not go together: give one of them")
+    destination = _free(given)
+    check_name(package)
+    months = [] if no_feed else _months(feed)
     with _beside(destination) as made:
-        template.write(wanted.level, wanted.package, made)
+        template.write(level, package, made)
         _commit(made)
         if months:
             (made / "feed").mkdir()
@@ -54,7 +52,9 @@ def new(wanted: Wanted, console: Console) -> None:
         if destination.exists():
             destination.rmdir()
         made.rename(destination)
-    _say(wanted, len(months), console)
+    what = f"{len(months)} months of a feed in feed/" if months else "no feed"
+    print_line(console, f"{given}: {level.name}; {what}; committed on main.")
+    print_line(console, "Its README.md says what to type, and where to change what.")
 
 
 def _free(destination: Path) -> Path:
@@ -100,40 +100,3 @@ def _commit(project: Path) -> None:
     for branch in ("main", template.BRANCH):
         git(project, "update-ref", f"refs/heads/{branch}", commit)
     git(project, "reset", "--quiet")
-
-
-def _say(wanted: Wanted, months: int, console: Console) -> None:
-    feed = f"{months} months of a feed in feed/" if months else "no feed"
-    for line in (
-        f"{wanted.destination}: {wanted.level.name}; {feed}; committed on main.",
-        "README.md in it says what to type, and where to change what.",
-    ):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def wanted(
-    number: int | None, destination: Path | None, package: str | None, feed: Path | None, empty: bool
-) -> Wanted:
-    """What was given, completed: by asking where the level or the place is missing, else by what is usual.
-
-    Raises UserError where something is missing and nobody can be asked, or does not go together.
-    """
-    if feed is not None and empty:
-        raise UserError("--feed and --no-feed do not go together: give one of them")
-    missing = [name for name, value in (("LEVEL", number), ("DEST", destination)) if value is None]
-    if missing and not sys.stdin.isatty():
-        raise UserError(
-            f"no {' and no '.join(missing)}: `ladder new LEVEL DEST`, as in `ladder new 2 demand`"
-        )
-    if number is None:
-        for each in levels():
-            typer.echo(f"  {each.number}  {each.name}")
-        number = typer.prompt("Level", type=int)
-    if destination is None:
-        destination = Path(typer.prompt("Folder"))
-    if missing and package is None:
-        package = typer.prompt("Package", default=PACKAGE)
-    if missing and feed is None and not empty:
-        given = typer.prompt("Feed (a folder, `sample` or `none`)", default="sample")
-        feed, empty = (None if given in ("sample", "none") else Path(given)), given == "none"
-    return Wanted(level(number), destination, package or PACKAGE, feed, empty)

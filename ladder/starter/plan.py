@@ -84,28 +84,14 @@ def _changed_by_both(
     project: Project, head: str, commit: str, env: Mapping[str, str], conflicts: Mapping[str, object]
 ) -> tuple[str, ...]:
     """Of the files that are made from others, those that git cannot or must not merge by lines."""
+
+    def listed(*arguments: str) -> set[str]:
+        return set(names(git(project.folder, *arguments, "--", *MADE, env=env)))
+
     base = git(project.folder, "merge-base", head, commit, env=env).strip()
-    differs = [
-        set(
-            names(
-                git(
-                    project.folder,
-                    "diff",
-                    "--name-only",
-                    "-z",
-                    "--no-renames",
-                    base,
-                    end,
-                    "--",
-                    *MADE,
-                    env=env,
-                )
-            )
-        )
-        for end in (head, commit)
-    ]
-    there = set(names(git(project.folder, "ls-tree", "--name-only", "-z", commit, "--", *MADE, env=env)))
-    both = differs[0] & differs[1] & there
+    both = listed("ls-tree", "--name-only", "-z", commit)
+    for end in (head, commit):
+        both &= listed("diff", "--name-only", "-z", "--no-renames", base, end)
     return tuple(sorted(path for path in both if path == LOCK or path in conflicts))
 
 

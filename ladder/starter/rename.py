@@ -1,12 +1,10 @@
 """Gives the package of a copied level another name: wherever its name means the package, and nowhere else."""
 
 import importlib.util
-import io
 import keyword
 import re
 import subprocess
 import sys
-import tokenize
 from pathlib import Path
 
 from ladder import UserError
@@ -50,10 +48,7 @@ def rename(folder: Path, name: str, old: str = PACKAGE) -> None:
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         content = path.read_bytes()
         if b"\0" not in content and old.encode() in content:
-            text = content.decode("utf-8")
-            columns = path.suffix != ".py"
-            text = _in_columns(text, word, name, len(name) - len(old)) if columns else word.sub(name, text)
-            path.write_bytes(text.encode("utf-8"))
+            path.write_bytes(word.sub(name, content.decode("utf-8")).encode("utf-8"))
     (folder / old).rename(folder / name)
     _format(folder)
     _allow_longer_lines(folder, len(name) > len(PACKAGE))
@@ -65,27 +60,9 @@ def _used(name: str) -> str:
         for path in own_files(level.folder):
             if path.suffix == ".py":
                 text = (level.folder / path).read_text(encoding="utf-8")
-                if re.search(rf"(?m)^\s*import {PACKAGE}\b", text) and _is_name(name, text):
+                if re.search(rf"(?m)^\s*import {PACKAGE}\b", text) and re.search(rf"\b{name}\b", text):
                     return path.as_posix()
     return ""
-
-
-def _is_name(name: str, text: str) -> bool:
-    found = tokenize.generate_tokens(io.StringIO(text).readline)
-    return any(token.type == tokenize.NAME and token.string == name for token in found)
-
-
-def _in_columns(text: str, word: re.Pattern[str], name: str, wider: int) -> str:
-    """The text with the other name; columns behind it stay where they are as far as there is room."""
-    lines = text.split("\n")
-    for at, line in enumerate(lines):
-        parts = word.split(line)
-        for number, part in enumerate(parts[1:], start=1):
-            if gap := re.search(r"(?<=\S) {2,}(?=\S)", part):
-                spaces = " " * max(len(gap.group()) - wider, 2)
-                parts[number] = part[: gap.start()] + spaces + part[gap.end() :]
-        lines[at] = name.join(parts)
-    return "\n".join(lines)
 
 
 def _allow_longer_lines(folder: Path, needed: bool) -> None:

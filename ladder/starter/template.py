@@ -5,6 +5,7 @@ import shutil
 import tomllib
 from pathlib import Path
 
+from jinja2 import Template
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ladder import UserError, __version__
@@ -72,69 +73,12 @@ def write(level: Level, package: str, folder: Path) -> None:
     (folder / FILE).write_text(mark_of(level, package).text(), encoding="utf-8", newline="\n")
 
 
+README = Path(__file__).with_name("README.md.j2")
 HANDBOOK = "docs/handbook.md"
 LOCK_COMMAND = (
     "uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate"
     " --all-extras pyproject.toml --output-file requirements.lock"
 )
-
-# What people change, and where; a row is shown where its first path is there.
-PLACES = (
-    ("params.yaml", "where the data come from", "`feed` in `params.yaml`, or the variable `BIKE_FEED`"),
-    (
-        "bike_demand/problem",
-        "what is predicted from what, by which model",
-        "`bike_demand/problem/`, which is all that knows about it",
-    ),
-    ("bike_demand/data/quality.py", "which data stop a training", "`bike_demand/data/quality.py`"),
-    ("bike_demand/training", "how it is trained", "`training` in `params.yaml`, `bike_demand/training/`"),
-    ("dvc.yaml", "the steps of a training", "`dvc.yaml`, `bike_demand/stages.py`"),
-    (
-        "prefect.yaml",
-        "when it runs",
-        "`prefect.yaml`",
-    ),
-    (
-        "bike_demand/release/gates",
-        "what a version has to pass",
-        "`bike_demand/release/gates/`, `params.yaml`",
-    ),
-    (
-        "bike_demand/release/gate.py",
-        "what a version has to pass",
-        "`bike_demand/release/gate.py`, `params.yaml`",
-    ),
-    (
-        "bike_demand/monitoring",
-        "what is watched, and when to train",
-        "`monitoring` and `trigger` in `params.yaml`",
-    ),
-    ("bike_demand/serving/app.py", "what is answered over HTTP", "`bike_demand/serving/app.py`"),
-    (
-        "bike_demand/core/settings.py",
-        "a setting",
-        "`params.yaml`, and its type in `bike_demand/core/settings.py`",
-    ),
-    ("requirements.lock", "a package", "`pyproject.toml`; then lock again, see below"),
-    (
-        ".github/CODEOWNERS",
-        "who has to agree to a change",
-        "`.github/CODEOWNERS`: it needs your teams' names",
-    ),
-    (".github/workflows", "what runs on each change", "`.github/workflows/`"),
-    ("demand.ipynb", "the model", "`demand.ipynb`"),
-    ("score.py", "how predictions are made", "`score.py`"),
-)
-
-YOURS = """\
-## Your project
-
-Say here what it is for, and whom to ask.
-
-All of it is yours to change. The feed lies in `feed/`, which is not in version control. `.starter.toml` and
-the branch `template` say what the project began with: leave both as they are, so that an update can tell your
-changes from those of the template.
-"""
 
 
 def _write_readme(folder: Path) -> None:
@@ -142,18 +86,24 @@ def _write_readme(folder: Path) -> None:
     path = folder / "README.md"
     title, intro, sections = _parts(path.read_text(encoding="utf-8"))
     sections.pop(HEADING.removeprefix("## "), None)  # of the level as it is; a project changes
-    made = [title, intro, YOURS, sections.pop("Try it", ""), _places(folder)]
-    if (folder / "requirements.lock").is_file():
-        made.append(
-            f"With [uv](https://docs.astral.sh/uv/) installed, this locks again:\n\n    {LOCK_COMMAND}\n"
-        )
+    try_it = sections.pop("Try it", "")
+    template = Template(
+        README.read_text(encoding="utf-8"), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    readme = template.render(
+        title=title,
+        intro=intro,
+        try_it=try_it,
+        folder=folder,
+        lock_command=LOCK_COMMAND,
+        handbook=HANDBOOK if sections else "",
+    )
     if sections:
-        made.append(f"How its parts work together: [{HANDBOOK}]({HANDBOOK}).\n")
         handbook = folder / HANDBOOK
         handbook.parent.mkdir(exist_ok=True)
         text = "\n".join(["# How it works\n", *sections.values()])
         handbook.write_text(text, encoding="utf-8", newline="\n")
-    path.write_text("\n".join(each for each in made if each), encoding="utf-8", newline="\n")
+    path.write_text(readme, encoding="utf-8", newline="\n")
 
 
 def _parts(text: str) -> tuple[str, str, dict[str, str]]:
@@ -162,8 +112,3 @@ def _parts(text: str) -> tuple[str, str, dict[str, str]]:
     intro, *found = re.split(r"(?m)^(?=## )", rest)
     sections = {each.partition("\n")[0].removeprefix("## "): each.rstrip() + "\n" for each in found}
     return title + "\n", intro.strip() + "\n", sections
-
-
-def _places(folder: Path) -> str:
-    rows = [f"| {what} | {where} |" for path, what, where in PLACES if (folder / path).exists()]
-    return "\n".join(["## Where to change what\n", "| to change | go to |", "|---|---|", *rows, ""])

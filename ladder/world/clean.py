@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from ladder import UserError
 from ladder.world import COMMITTED_FEED
 from ladder.world.faults import publish
-from ladder.world.feedfile import FeedError, read_feed, write_feed
+from ladder.world.feedfile import read_feed
 from ladder.world.scenario import Scenario
 from ladder.world.simulator import FIRST, simulate
 
@@ -32,33 +33,23 @@ def months_of(scenario: Scenario | None) -> int:
     return max(24, (pd.Period(scenario.end, freq="M") - FIRST).n + 1)
 
 
-def simulate_feed(
-    scenario: Scenario | None, out: Path, *, seed: int, start: str, months: int
-) -> pd.DataFrame:
-    """Write a simulated clean feed to a folder; returns it. Raises UserError, and then nothing is written."""
-    frame = simulate(scenario, seed=seed, start=start, months=months)
-    write_feed(frame, out)
-    return frame
-
-
-def publish_feed(
+def published_feed(
     scenario: Scenario | None, until: pd.Timestamp, out: Path, feed: Path | None
 ) -> pd.DataFrame:
-    """Write what the feed shows at `until` (exclusive) to a folder; returns it.
+    """What the feed shows at `until` (exclusive), for the folder `out`.
 
-    Raises FeedError, and then nothing is written, if `until` is outside the feed or `out` is the clean feed.
+    Raises UserError if `until` is outside the feed or `out` is the clean feed.
     """
     for clean in (COMMITTED_FEED, feed):
         if clean is not None and out.resolve() == clean.resolve():
-            raise FeedError(f"{out}: is the clean feed itself; give another folder with --out")
+            raise UserError(f"{out}: is the clean feed itself; give another folder with --out")
     frame = clean_feed(scenario, feed)
     first, after = frame["timestamp"].iloc[0], frame["timestamp"].iloc[-1].normalize() + pd.Timedelta(days=1)
     if not first < until <= after:
-        raise FeedError(
+        raise UserError(
             f"until {until}: outside the feed; give a date after {first:%Y-%m-%d}, up to {after:%Y-%m-%d}"
         )
     shown = publish(frame, until, scenario.faults if scenario else ())
     if shown.empty:
-        raise FeedError(f"until {until}: nothing has been published yet; give a later date")
-    write_feed(shown, out)
+        raise UserError(f"until {until}: nothing has been published yet; give a later date")
     return shown

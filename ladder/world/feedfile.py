@@ -3,7 +3,6 @@
 import itertools
 import os
 import re
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -42,10 +41,6 @@ MONTH_FILE = re.compile(r"\d{4}-(0[1-9]|1[0-2])\.csv")
 TIMESTAMP = r"\d{4}-\d{2}-\d{2}T\d{2}:00:00"
 
 
-class FeedError(UserError):
-    """A feed that breaks the contract: names the file, the line or column, and what to do."""
-
-
 def read_feed(folder: Path) -> pd.DataFrame:
     """Read a feed folder, every row checked.
 
@@ -53,25 +48,25 @@ def read_feed(folder: Path) -> pd.DataFrame:
     int64; `temp_c`, `feels_like_c` (degrees C), `humidity` (0 to 1, NaN where null) and `windspeed_kmh`
     float64; `casual` and `registered` Int64 (both null where the source does not tell them).
 
-    Raises FeedError at the first thing that breaks the contract.
+    Raises UserError at the first thing that breaks the contract.
     """
     if not folder.is_dir():
-        raise FeedError(
+        raise UserError(
             f"{folder}: there is no such folder; give one that holds month files such as 2011-01.csv"
         )
     paths = sorted(folder.glob("*.csv"))
     for path in paths:
         if not MONTH_FILE.fullmatch(path.name):
-            raise FeedError(f"{path}: not the name of a month; a feed holds files such as 2011-01.csv only")
+            raise UserError(f"{path}: not the name of a month; a feed holds files such as 2011-01.csv only")
     if not paths:
-        raise FeedError(f"{folder}: holds no month file; a feed has files such as 2011-01.csv")
+        raise UserError(f"{folder}: holds no month file; a feed has files such as 2011-01.csv")
     months = pd.PeriodIndex([path.stem for path in paths], freq="M")
     for month, later in itertools.pairwise(months):
         if later != month + 1:
-            raise FeedError(
+            raise UserError(
                 f"{folder}: {month + 1}.csv is missing between {month}.csv and {later}.csv; add it"
             )
-    return _typed(Table(paths, COLUMNS, FeedError))
+    return _typed(Table(paths, COLUMNS))
 
 
 def write_feed(frame: pd.DataFrame, folder: Path) -> list[Path]:
@@ -80,17 +75,17 @@ def write_feed(frame: pd.DataFrame, folder: Path) -> list[Path]:
     Each file is written whole under another name and then put in place; a file whose bytes would not change
     is left alone, so its modification time stays. Month files that the frame no longer has are removed.
 
-    Returns the paths of the files written. Raises FeedError if the frame has not the feed's columns or the
+    Returns the paths of the files written. Raises UserError if the frame has not the feed's columns or the
     folder holds anything that is not part of a feed (hidden files aside).
     """
     if list(frame.columns) != COLUMNS:
-        raise FeedError(f"columns {', '.join(map(str, frame.columns))}: a feed has {', '.join(COLUMNS)}")
+        raise UserError(f"columns {', '.join(map(str, frame.columns))}: a feed has {', '.join(COLUMNS)}")
     if folder.exists() and not folder.is_dir():
-        raise FeedError(f"{folder}: is a file; give a folder")
+        raise UserError(f"{folder}: is a file; give a folder")
     present = [path for path in folder.iterdir() if not path.name.startswith(".")] if folder.exists() else []
     for path in present:
         if not (path.is_file() and MONTH_FILE.fullmatch(path.name)):
-            raise FeedError(
+            raise UserError(
                 f"{path}: not part of a feed, so the folder is left as it is; give an empty folder"
             )
 
@@ -99,7 +94,7 @@ def write_feed(frame: pd.DataFrame, folder: Path) -> list[Path]:
     for path in removed:
         with path.open("rb") as file:
             if file.readline().strip().decode(errors="replace") != ",".join(COLUMNS):
-                raise FeedError(f"{path}: named like a month, but not of a feed; give an empty folder")
+                raise UserError(f"{path}: named like a month, but not of a feed; give an empty folder")
     written = update_feed(frame, folder)
     for path in removed:
         path.unlink()
@@ -128,34 +123,21 @@ def update_feed(frame: pd.DataFrame, folder: Path) -> list[Path]:
 
 
 def _to_csv(month: pd.DataFrame) -> bytes:
-    cells = []
-    for column in COLUMNS:
-        values = month[column]
-        if column == "timestamp":
-            cells.append(np.datetime_as_string(values.to_numpy().astype("datetime64[s]")).tolist())
-        elif column in FLOATS:
-            numbers = (values.to_numpy(dtype=float, na_value=np.nan).round(2) + 0.0).tolist()
-            cells.append(["" if number != number else repr(number) for number in numbers])
-        else:
-            cells.append(["" if value is pd.NA else str(value) for value in values.tolist()])
-    lines = map(",".join, zip(*cells, strict=True))
-    return ("\n".join([",".join(COLUMNS), *lines]) + "\n").encode()
+    rounded = month.assign(**{column: month[column].round(2) + 0.0 for column in FLOATS})  # no -0.0
+    return rounded.to_csv(index=False, date_format="%Y-%m-%dT%H:%M:%S", lineterminator="\n").encode()
 
 
 def _replace(path: Path, content: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(temporary).chmod(0o644)  # mkstemp makes a file that only its owner can read
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        part.write_bytes(content)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _typed(table: Table) -> pd.DataFrame:
-    """Turn the text cells of month files into typed columns. Raises FeedError if a row breaks a rule."""
+    """Turn the text cells of month files into typed columns. Raises UserError if a row breaks a rule."""
     stamps = table.cells["timestamp"]
     parsed = pd.to_datetime(stamps.where(stamps.str.fullmatch(TIMESTAMP)), format="ISO8601", errors="coerce")
     written = "{value} is not a full hour; write it like 2011-01-31T23:00:00"

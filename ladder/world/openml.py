@@ -7,31 +7,18 @@ from http.client import HTTPException
 import numpy as np
 import pandas as pd
 
-from ladder.world.feedfile import COLUMNS, FeedError
+from ladder import UserError
+from ladder.world.feedfile import COLUMNS
 
 NAME, VERSION = "Bike_Sharing_Demand", 2
 SOURCE = f"OpenML data set {NAME} version {VERSION}"
-NEEDED = [
-    "year",
-    "month",
-    "hour",
-    "holiday",
-    "weekday",
-    "workingday",
-    "weather",
-    "temp",
-    "feel_temp",
-    "humidity",
-    "windspeed",
-    "count",
-]
 WEATHER = {"clear": 1, "misty": 2, "rain": 3, "heavy_rain": 4}
 FIRST_DAY = pd.Timestamp("2011-01-01")  # a Saturday, weekday 6 in the data set
 TIMEOUT = 6.0  # seconds without an answer; it is tried twice
 
 
 def fetch_openml_feed() -> pd.DataFrame:
-    """Download the data set as a feed. Raises FeedError if the network or the data set fails."""
+    """Download the data set as a feed. Raises UserError if the network or the data set fails."""
     from sklearn.datasets import fetch_openml  # slow to import, and needed here only
 
     before = socket.getdefaulttimeout()
@@ -44,7 +31,7 @@ def fetch_openml_feed() -> pd.DataFrame:
             )
     except (OSError, HTTPException, ValueError) as error:  # no network, no answer, or not this data set
         reason = str(getattr(error, "reason", None) or error).splitlines()[0]
-        raise FeedError(
+        raise UserError(
             f"{SOURCE}: cannot be fetched ({reason}); check the network, or use `ladder feed import hour.csv`"
         ) from error
     finally:
@@ -58,15 +45,13 @@ def from_openml(frame: pd.DataFrame) -> pd.DataFrame:
     It has no date: days are counted from Saturday 2011-01-01 by the changes of `weekday`, and must then agree
     with its `year` and `month`. Its temperatures are not degrees: they are the normalised ones of the UCI
     file times 41 and 50, so they are turned back; `windspeed` is km/h. It has no casual and registered.
-    Raises FeedError that names the row and column otherwise.
+    Raises UserError that names the row and column otherwise.
     """
-    if missing := [column for column in NEEDED if column not in frame.columns]:
-        raise FeedError(f"{SOURCE}: column {missing[0]} is missing; use `ladder feed import hour.csv`")
     frame = frame.reset_index(drop=True)
     weekday, hour = _numbers(frame, "weekday", 0, 6), _numbers(frame, "hour", 0, 23)
-    weather = frame["weather"].astype(str).map(WEATHER)
+    weather = _texts(frame, "weather").map(WEATHER)
     _require(weather.notna(), "weather", frame)
-    flags = {name: frame[name].astype(str).map({"True": 1, "False": 0}) for name in ("holiday", "workingday")}
+    flags = {name: _texts(frame, name).map({"True": 1, "False": 0}) for name in ("holiday", "workingday")}
     for name, flag in flags.items():
         _require(flag.notna(), name, frame)
 
@@ -97,8 +82,14 @@ def from_openml(frame: pd.DataFrame) -> pd.DataFrame:
     )[COLUMNS]
 
 
+def _texts(frame: pd.DataFrame, column: str) -> "pd.Series[str]":
+    if column not in frame.columns:
+        raise UserError(f"{SOURCE}: column {column} is missing; use `ladder feed import hour.csv`")
+    return frame[column].astype(str)
+
+
 def _numbers(frame: pd.DataFrame, column: str, low: float, high: float) -> "pd.Series[float]":
-    numbers = pd.to_numeric(frame[column].astype(str), errors="coerce").astype(float)
+    numbers = pd.to_numeric(_texts(frame, column), errors="coerce").astype(float)
     _require(numbers.between(low, high), column, frame)
     return numbers
 
@@ -106,7 +97,7 @@ def _numbers(frame: pd.DataFrame, column: str, low: float, high: float) -> "pd.S
 def _require(good: "pd.Series[bool]", column: str, frame: pd.DataFrame) -> None:
     if not good.all():
         row = int(np.argmin(good.to_numpy(dtype=bool)))
-        raise FeedError(
+        raise UserError(
             f"{SOURCE} row {row + 1}: column {column}: {str(frame[column].iloc[row])!r} does not fit the "
             "documented data set; use `ladder feed import hour.csv`"
         )

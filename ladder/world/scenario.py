@@ -13,10 +13,6 @@ from ladder.world import SCENARIOS
 Trend = Literal["gradual", "flat"]
 
 
-class ScenarioError(UserError):
-    """A scenario that is unknown or badly written: names the file and the key."""
-
-
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -115,32 +111,26 @@ def known_scenarios() -> list[str]:
 def load_scenario(name_or_path: str) -> Scenario:
     """Load a scenario by name (`data/scenarios/NAME.toml`) or by the path of a TOML file.
 
-    Raises ScenarioError, one line with the file and the key, if it is unknown or badly written.
+    Raises UserError, one line with the file and the key, if it is unknown or badly written.
     """
     given = Path(name_or_path)
     path = given if given.suffix == ".toml" else SCENARIOS / f"{name_or_path}.toml"
     if name_or_path not in known_scenarios() and not (given.suffix == ".toml" and given.is_file()):
         known = ", ".join(known_scenarios())
-        raise ScenarioError(
-            f"no scenario {name_or_path}: known are {known}; or give the path of a .toml file"
-        )
+        raise UserError(f"no scenario {name_or_path}: known are {known}; or give the path of a .toml file")
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ScenarioError(f"{path}: not TOML: {error}; correct the file") from error
+        raise UserError(f"{path}: not TOML: {error}; correct the file") from error
     try:
         return Scenario.model_validate({**content, "name": path.stem})
     except ValidationError as error:
-        raise ScenarioError(f"{path}: {_first(error)}; correct the file") from error
+        raise UserError(f"{path}: {_first(error)}; correct the file") from error
 
 
 def _first(error: ValidationError) -> str:
-    """The first problem of a validation as `key: what is wrong`, lists counted from 1."""
-    problem = error.errors()[0]
+    """The first mistake as `key: what is wrong`, lists counted from 1."""
+    mistake = error.errors()[0]
     kinds = {"growth", "new-habits", "units", "outage", "poison"}  # the discriminator stands in the location
-    keys = [part + 1 if isinstance(part, int) else part for part in problem["loc"] if part not in kinds]
-    where = ".".join(map(str, keys))
-    message = problem["msg"].removeprefix("Value error, ").replace("'kind' ", "kind ")
-    if problem["type"] == "extra_forbidden":
-        message = "is not a key of a scenario"
-    return f"{where}: {message}" if where else message
+    keys = [part + 1 if isinstance(part, int) else part for part in mistake["loc"] if part not in kinds]
+    return ": ".join(filter(None, [".".join(map(str, keys)), mistake["msg"].removeprefix("Value error, ")]))

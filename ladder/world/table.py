@@ -12,12 +12,11 @@ from ladder import UserError
 class Table:
     """The text cells of CSV files that share a header, and where each row stands.
 
-    Raises the given error for a file that is empty, cut off, not text, or has other columns. Fields hold no
+    Raises UserError for a file that is empty, cut off, not text, or has other columns. Fields hold no
     quotes and no commas.
     """
 
-    def __init__(self, paths: Sequence[Path], columns: Sequence[str], error: type[UserError]) -> None:
-        self.error = error
+    def __init__(self, paths: Sequence[Path], columns: Sequence[str]) -> None:
         self.columns = list(columns)
         self._files = {path: self._rows(path) for path in paths}
         rows = [row for rows in self._files.values() for row in rows]
@@ -29,38 +28,33 @@ class Table:
         try:
             text = path.read_bytes().decode("utf-8-sig")
         except OSError as error:
-            raise self.error(f"{path}: cannot be read ({error.strerror}); give another file") from error
+            raise UserError(f"{path}: cannot be read ({error.strerror}); give another file") from error
         except UnicodeDecodeError as error:
-            raise self.error(f"{path}: not UTF-8 text (byte {error.start}); save it as plain CSV") from error
+            raise UserError(f"{path}: not UTF-8 text (byte {error.start}); save it as plain CSV") from error
+        header, *lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
         if not text.strip():
-            raise self.error(f"{path}: the file is empty; get it again")
-        header, *lines = text.replace("\r\n", "\n").split("\n")
-        names, expected = header.split(","), ",".join(self.columns)
-        if missing := [column for column in self.columns if column not in names]:
-            raise self.error(f"{path} line 1: column {missing[0]} is missing; the header must be {expected}")
-        if extra := [name for name in names if name not in self.columns]:
-            raise self.error(f"{path} line 1: column {extra[0]!r} is unknown; the header must be {expected}")
-        if names != self.columns:
-            raise self.error(f"{path} line 1: the columns are not in order; the header must be {expected}")
-        if lines in ([], [""]):
-            raise self.error(f"{path}: has a header but no rows; get it again")
-        whole = lines[-1] == ""
-        rows = [line.split(",") for line in (lines[:-1] if whole else lines)]
+            raise UserError(f"{path}: the file is empty; get it again")
+        if header != ",".join(self.columns):
+            other = ", ".join(sorted(set(header.split(",")) ^ set(self.columns))) or "their order"
+            raise UserError(
+                f"{path} line 1: the header must be {','.join(self.columns)}; missing or unknown: {other}"
+            )
+        if not lines:
+            raise UserError(f"{path}: has a header but no rows; get it again")
+        if not text.endswith("\n"):
+            raise UserError(
+                f"{path} line {len(lines) + 1}: has no line end: the file is cut off, get it again"
+            )
+        rows = [line.split(",") for line in lines]
         for number, row in enumerate(rows, start=2):
             if len(row) != len(self.columns):
-                cut = not whole and number == len(rows) + 1
-                advice = "the file is cut off, get it again" if cut else "correct the line"
-                raise self.error(
-                    f"{path} line {number}: {len(row)} values, not {len(self.columns)}; {advice}"
+                raise UserError(
+                    f"{path} line {number}: {len(row)} values, not {len(self.columns)}; correct the line"
                 )
-        if not whole:
-            raise self.error(
-                f"{path} line {len(rows) + 1}: has no line end: the file is cut off, get it again"
-            )
         return rows
 
     def require(self, good: "pd.Series[bool]", column: str, problem: str) -> None:
-        """Raise the error for the first row where `good` is false.
+        """Raise UserError for the first row where `good` is false.
 
         `problem` says what is wrong and what to do; `{value}` in it is the cell, `{row.NAME}` another one.
         """
@@ -71,7 +65,7 @@ class Table:
         line = row + 2
         for path, rows in self._files.items():
             if line < len(rows) + 2:
-                raise self.error(f"{path} line {line}: column {column}: {text}")
+                raise UserError(f"{path} line {line}: column {column}: {text}")
             line -= len(rows)
 
     def numbers(self, column: str, low: float, high: float, *, optional: bool = False) -> "pd.Series[float]":

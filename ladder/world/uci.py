@@ -4,28 +4,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from ladder.world.feedfile import COLUMNS, FeedError
+from ladder import UserError
+from ladder.world.feedfile import COLUMNS
 from ladder.world.table import Table
 
-HEADER = [
-    "instant",
-    "dteday",
-    "season",
-    "yr",
-    "mnth",
-    "hr",
-    "holiday",
-    "weekday",
-    "workingday",
-    "weathersit",
-    "temp",
-    "atemp",
-    "hum",
-    "windspeed",
-    "casual",
-    "registered",
-    "cnt",
-]
+FIRST_LINE = (
+    "instant,dteday,season,yr,mnth,hr,holiday,weekday,workingday,weathersit,temp,atemp,hum,windspeed,"
+    "casual,registered,cnt"
+)
+HEADER = FIRST_LINE.split(",")
 FIRST_YEAR = 2011
 # Dates were rewritten by spreadsheets on the way: the file's own columns yr and mnth tell which style it is.
 DATE_STYLES = ["%Y-%m-%d", "%d-%m-%Y", "%m-%d-%Y", "%d/%m/%Y", "%m/%d/%Y"]
@@ -36,11 +23,11 @@ def read_uci(path: Path) -> pd.DataFrame:
 
     Normalised values are turned back into units: 47 temp - 8 and 66 atemp - 16 degrees C, 67 windspeed km/h.
     A humidity of 0 is a sensor that did not report (all of 2011-03-10 in the real file), so it becomes null.
-    Raises FeedError that names the line and column if the file is not that one.
+    Raises UserError that names the line and column if the file is not that one.
     """
-    if path.is_file() and _first_line(path).split(",") == [name for name in HEADER if name != "hr"]:
-        raise FeedError(f"{path} line 1: column hr is missing: this is day.csv; give hour.csv")
-    table = Table([path], HEADER, FeedError)
+    if path.is_file() and _first_line(path) == FIRST_LINE.replace("hr,", ""):
+        raise UserError(f"{path} line 1: column hr is missing: this is day.csv; give hour.csv")
+    table = Table([path], HEADER)
     year = table.integers("yr", 0, 20) + FIRST_YEAR
     month = table.integers("mnth", 1, 12)
     stamps = _dates(table, year, month) + pd.to_timedelta(table.integers("hr", 0, 23), unit="h")

@@ -8,38 +8,14 @@ from scipy.special import ndtri
 Floats = npt.NDArray[np.float64]
 
 # One value for each month, January first, reached in the middle of the month.
-TEMPERATURE = (
-    1.0,
-    5.0,
-    9.5,
-    14.2,
-    19.6,
-    24.6,
-    28.0,
-    25.9,
-    21.2,
-    14.8,
-    9.2,
-    5.2,
-)  # degrees C, mean of the day
-DAY_TO_DAY = (3.6, 3.6, 3.5, 3.3, 2.9, 2.5, 2.1, 2.1, 2.6, 3.0, 3.4, 3.6)  # degrees C, standard deviation
+# Degrees C: mean of the day, and its standard deviation.
+TEMPERATURE = (1.0, 5.0, 9.5, 14.2, 19.6, 24.6, 28.0, 25.9, 21.2, 14.8, 9.2, 5.2)
+DAY_TO_DAY = (3.6, 3.6, 3.5, 3.3, 2.9, 2.5, 2.1, 2.1, 2.6, 3.0, 3.4, 3.6)
 HUMIDITY = (0.58, 0.57, 0.58, 0.59, 0.68, 0.59, 0.60, 0.64, 0.70, 0.68, 0.62, 0.65)
 WIND = (13.6, 14.4, 14.9, 15.2, 12.6, 12.4, 11.2, 11.6, 11.4, 11.8, 12.6, 12.0)  # km/h
 CLEAR = (0.64, 0.65, 0.62, 0.61, 0.60, 0.74, 0.82, 0.75, 0.63, 0.64, 0.70, 0.60)  # share of hours
-RAIN = (
-    0.08,
-    0.08,
-    0.09,
-    0.09,
-    0.08,
-    0.06,
-    0.05,
-    0.06,
-    0.10,
-    0.09,
-    0.07,
-    0.10,
-)  # light or heavy, share of hours
+# Light or heavy rain, share of hours.
+RAIN = (0.08, 0.08, 0.09, 0.09, 0.08, 0.06, 0.05, 0.06, 0.10, 0.09, 0.07, 0.10)
 HEAVY = 0.0025  # share of hours
 
 # By weather category: clear, mist, light rain or snow, heavy rain.

@@ -68,7 +68,7 @@ def test_import_takes_hour_csv(run_feed: RunFeed, tmp_path: Path, committed: pd.
 
 def test_import_of_a_wrong_file_writes_nothing(run_feed: RunFeed, tmp_path: Path) -> None:
     (tmp_path / "hour.csv").write_text("a,b\n1,2\n", encoding="utf-8")
-    refused(run_feed("import", "hour.csv"), "column instant is missing")
+    refused(run_feed("import", "hour.csv"), "the header must be instant,")
 
 
 def test_fetch_without_a_network_writes_nothing(run_feed: RunFeed, monkeypatch: pytest.MonkeyPatch) -> None:

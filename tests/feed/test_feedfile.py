@@ -5,8 +5,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from ladder import UserError
 from ladder.world import COMMITTED_FEED
-from ladder.world.feedfile import COLUMNS, FeedError, read_feed, write_feed
+from ladder.world.feedfile import COLUMNS, read_feed, write_feed
 
 HEADER = ",".join(COLUMNS)
 ROWS = [
@@ -81,7 +82,7 @@ def test_a_bad_value_is_refused_with_file_line_and_column(
     cells = ROWS[2].split(",")
     cells[COLUMNS.index(column)] = value
     folder = feed_of(tmp_path / "feed", [*ROWS[:2], ",".join(cells)])
-    with pytest.raises(FeedError) as error:
+    with pytest.raises(UserError) as error:
         read_feed(folder)
     where = "registered" if (column, value) == ("casual", "") else column
     assert str(error.value).startswith(f"{folder / '2011-01.csv'} line 4: column {where}: ")
@@ -93,12 +94,12 @@ def test_the_line_is_that_of_the_second_file(tmp_path: Path) -> None:
     folder = feed_of(tmp_path / "feed", ROWS)
     later = [row.replace("2011-01", "2011-02") for row in ROWS]
     feed_of(folder, [later[0], later[1].replace(",40", ",forty")], "2011-02.csv")
-    with pytest.raises(FeedError, match=r"2011-02\.csv line 3: column count: 'forty' is not a whole number"):
+    with pytest.raises(UserError, match=r"2011-02\.csv line 3: column count: 'forty' is not a whole number"):
         read_feed(folder)
 
 
 def test_rows_out_of_order_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(FeedError, match=r"line 4: column timestamp: '2011-01-01T01:00:00' is earlier than"):
+    with pytest.raises(UserError, match=r"line 4: column timestamp: '2011-01-01T01:00:00' is earlier than"):
         read_feed(feed_of(tmp_path / "feed", [ROWS[0], ROWS[2], ROWS[1]]))
 
 
@@ -107,16 +108,17 @@ def test_rows_out_of_order_are_refused(tmp_path: Path) -> None:
     [
         (
             HEADER.replace("humidity,", ""),
-            "line 1: column humidity is missing; the header must be timestamp,",
+            "humidity",
         ),
-        (HEADER + ",bikes", "line 1: column 'bikes' is unknown; the header must be timestamp,"),
-        (HEADER.replace("casual,registered", "registered,casual"), "line 1: the columns are not in order"),
+        (HEADER + ",bikes", "bikes"),
+        (HEADER.replace("casual,registered", "registered,casual"), "order"),
     ],
 )
 def test_another_header_is_refused(tmp_path: Path, header: str, says: str) -> None:
-    with pytest.raises(FeedError) as error:
+    with pytest.raises(UserError) as error:
         read_feed(feed_of(tmp_path / "feed", ROWS, header=header))
-    assert f"2011-01.csv {says}" in str(error.value)
+    assert f"2011-01.csv line 1: the header must be {HEADER};" in str(error.value)
+    assert says in str(error.value).rpartition(": ")[2]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +130,7 @@ def test_another_header_is_refused(tmp_path: Path, header: str, says: str) -> No
             f"{HEADER}\n{ROWS[0]}\n{ROWS[1]}".encode(),
             "2011-01.csv line 3: has no line end: the file is cut off",
         ),
-        (f"{HEADER}\n{ROWS[0]}\n{ROWS[1][:34]}".encode(), "line 3: 6 values, not 11; the file is cut off"),
+        (f"{HEADER}\n{ROWS[0]}\n{ROWS[1][:34]}".encode(), "line 3: has no line end: the file is cut off"),
         (f"{HEADER}\n{ROWS[0][:34]}\n{ROWS[1]}\n".encode(), "line 2: 6 values, not 11; correct the line"),
         (f"{HEADER}\n{ROWS[0]},1\n".encode(), "line 2: 12 values, not 11; correct the line"),
         (f"{HEADER}\n\xe9".encode("latin-1"), "2011-01.csv: not UTF-8 text"),
@@ -138,7 +140,7 @@ def test_a_broken_file_is_refused(tmp_path: Path, content: bytes, says: str) -> 
     folder = tmp_path / "feed"
     folder.mkdir()
     (folder / "2011-01.csv").write_bytes(content)
-    with pytest.raises(FeedError) as error:
+    with pytest.raises(UserError) as error:
         read_feed(folder)
     assert says in str(error.value)
 
@@ -146,7 +148,7 @@ def test_a_broken_file_is_refused(tmp_path: Path, content: bytes, says: str) -> 
 def test_a_missing_month_is_refused(tmp_path: Path) -> None:
     folder = feed_of(tmp_path / "feed", ROWS)
     feed_of(folder, [row.replace("2011-01", "2011-03") for row in ROWS], "2011-03.csv")
-    with pytest.raises(FeedError, match=r"2011-02\.csv is missing between 2011-01\.csv and 2011-03\.csv"):
+    with pytest.raises(UserError, match=r"2011-02\.csv is missing between 2011-01\.csv and 2011-03\.csv"):
         read_feed(folder)
 
 
@@ -154,14 +156,14 @@ def test_a_missing_month_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_is_not_a_month_is_refused(tmp_path: Path, name: str) -> None:
     folder = feed_of(tmp_path / "feed", ROWS)
     feed_of(folder, ROWS, name)
-    with pytest.raises(FeedError, match="not the name of a month"):
+    with pytest.raises(UserError, match="not the name of a month"):
         read_feed(folder)
 
 
 def test_a_folder_without_a_feed_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FeedError, match="there is no such folder"):
+    with pytest.raises(UserError, match="there is no such folder"):
         read_feed(tmp_path / "nowhere")
-    with pytest.raises(FeedError, match="holds no month file"):
+    with pytest.raises(UserError, match="holds no month file"):
         read_feed(tmp_path)
 
 
@@ -192,7 +194,7 @@ def test_months_that_the_feed_no_longer_has_are_removed(tmp_path: Path, committe
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path: Path, committed: pd.DataFrame) -> None:
     (tmp_path / "thesis.txt").write_text("dear", encoding="utf-8")
-    with pytest.raises(FeedError, match=r"thesis\.txt: not part of a feed, so the folder is left as it is"):
+    with pytest.raises(UserError, match=r"thesis\.txt: not part of a feed, so the folder is left as it is"):
         write_feed(committed, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
@@ -205,7 +207,7 @@ def test_hidden_files_do_not_matter(tmp_path: Path, committed: pd.DataFrame) -> 
 
 
 def test_other_columns_are_not_written(tmp_path: Path, committed: pd.DataFrame) -> None:
-    with pytest.raises(FeedError, match="a feed has timestamp"):
+    with pytest.raises(UserError, match="a feed has timestamp"):
         write_feed(committed.drop(columns="humidity"), tmp_path / "feed")
     assert not (tmp_path / "feed").exists()
 
@@ -215,6 +217,6 @@ def test_a_file_that_is_only_named_like_a_month_is_not_removed(
 ) -> None:
     precious = tmp_path / "2013-05.csv"
     precious.write_text("precious\n", encoding="utf-8")
-    with pytest.raises(FeedError, match="named like a month, but not of a feed"):
+    with pytest.raises(UserError, match="named like a month, but not of a feed"):
         write_feed(committed.head(100), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["2013-05.csv"]

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ladder import UserError
 from ladder.world import SCENARIOS
 from ladder.world.faults import as_asked, publish
 from ladder.world.feedfile import INPUTS, read_feed, write_feed
@@ -13,7 +14,6 @@ from ladder.world.scenario import (
     Outage,
     Poison,
     Scenario,
-    ScenarioError,
     Units,
     known_scenarios,
     load_scenario,
@@ -186,8 +186,8 @@ def test_faults_of_a_story_can_be_laid_over_each_other(committed: pd.DataFrame) 
     ("text", "says"),
     [
         ("title = 'x'", "says: Field required"),
-        ("title = 'x'\nsays = 'y.'\nfactor = 2", "factor: is not a key of a scenario"),
-        ("title = 'x'\nsays = 'y.'\n[world]\ntred = 'flat'", "world.tred: is not a key of a scenario"),
+        ("title = 'x'\nsays = 'y.'\nfactor = 2", "factor: Extra inputs are not permitted"),
+        ("title = 'x'\nsays = 'y.'\n[world]\ntred = 'flat'", "world.tred: Extra inputs are not permitted"),
         (
             "title = 'x'\nsays = 'y.'\n[world]\ntrend = 'up'",
             "world.trend: Input should be 'gradual' or 'flat'",
@@ -210,7 +210,7 @@ def test_faults_of_a_story_can_be_laid_over_each_other(committed: pd.DataFrame) 
 def test_a_badly_written_scenario_is_refused_with_file_and_key(tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(ScenarioError) as error:
+    with pytest.raises(UserError) as error:
         load_scenario(str(path))
     assert str(error.value).startswith(f"{path}: ")
     assert says in str(error.value)
@@ -218,7 +218,7 @@ def test_a_badly_written_scenario_is_refused_with_file_and_key(tmp_path: Path, t
 
 
 def test_an_unknown_scenario_lists_the_known_ones() -> None:
-    with pytest.raises(ScenarioError, match="no scenario clam: known are calm, default, growth"):
+    with pytest.raises(UserError, match="no scenario clam: known are calm, default, growth"):
         load_scenario("clam")
 
 

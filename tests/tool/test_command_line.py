@@ -1,18 +1,10 @@
 """The command line as a person meets it: help, mistakes."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from ladder import ROOT
-
-
-def ladder(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "ladder", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+from tests.tool.conftest import Ladder
 
 
 @pytest.mark.parametrize(
@@ -32,7 +24,7 @@ def ladder(*arguments: str) -> subprocess.CompletedProcess[str]:
         "feed publish",
     ],
 )
-def test_every_command_has_help_with_an_example(command: str) -> None:
+def test_every_command_has_help_with_an_example(ladder: Ladder, command: str) -> None:
     done = ladder(*command.split(), "--help")
     assert done.returncode == 0
     assert f"ladder {command}" in done.stdout.split("Example")[1]
@@ -50,7 +42,7 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
         (["test", "--only", "9"], "no tests called 9"),
     ],
 )
-def test_a_mistake_is_one_line_and_a_status(arguments: list[str], says: str) -> None:
+def test_a_mistake_is_one_line_and_a_status(ladder: Ladder, arguments: list[str], says: str) -> None:
     done = ladder(*arguments)
     assert done.returncode in (1, 2)
     assert len(done.stderr.splitlines()) == 1
@@ -58,7 +50,7 @@ def test_a_mistake_is_one_line_and_a_status(arguments: list[str], says: str) -> 
     assert says in done.stderr
 
 
-def test_a_scenario_without_a_period_is_no_story(tmp_path: Path) -> None:
+def test_a_scenario_without_a_period_is_no_story(ladder: Ladder, tmp_path: Path) -> None:
     path = tmp_path / "idea.toml"
     path.write_text('title = "An idea"\nsays = "Nothing yet."\n', encoding="utf-8")
     done = ladder("demo", "--scenario", str(path))

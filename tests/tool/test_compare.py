@@ -18,14 +18,14 @@ from tests.tool.conftest import Ladder
 
 
 def test_with_json_standard_output_holds_the_numbers_and_nothing_else(
-    ladder: Ladder, week: Path, tmp_path: Path
+    run_ladder: Ladder, week: Path, tmp_path: Path
 ) -> None:
-    period = ("--from", "2011-10-27", "--to", "2011-11-05")
-    done = ladder("compare", "--scenario", week, *period, "--levels", "0", "--out", tmp_path, "--json")
+    period = ("--from", "2011-10-31", "--to", "2011-11-05")
+    done = run_ladder("compare", "--scenario", week, *period, "--levels", "0", "--out", tmp_path, "--json")
     assert done.returncode == 0, done.stderr
     found = results.Comparison.model_validate_json(done.stdout)
     assert found == results.load(tmp_path / "compare.json")
-    assert (str(found.story.start), str(found.story.end)) == ("2011-10-27", "2011-11-05")
+    assert (str(found.story.start), str(found.story.end)) == ("2011-10-31", "2011-11-05")
     assert [each.kind for each in found.story.incidents] == ["units"]
     assert "without growth of 2011-11-08: outside the period" in done.stderr
     assert list(found.levels) == ["0"]
@@ -148,9 +148,9 @@ def test_without_a_terminal_there_are_plain_lines() -> None:
 
 @pytest.mark.slow
 def test_at_one_cadence_every_level_begins_a_release_on_the_same_days(
-    ladder: Ladder, week: Path, tmp_path: Path
+    run_ladder: Ladder, week: Path, tmp_path: Path
 ) -> None:
-    done = ladder("compare", "--scenario", week, "--levels", "3,4", "--out", tmp_path)
+    done = run_ladder("compare", "--scenario", week, "--levels", "3,4", "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "compare.json").read_text(encoding="utf-8"))
     once = report["one_cadence"]
@@ -161,7 +161,7 @@ def test_at_one_cadence_every_level_begins_a_release_on_the_same_days(
 
 @pytest.mark.slow
 def test_what_a_gate_refused_people_have_corrected_and_the_machine_releases(
-    ladder: Ladder, tmp_path: Path
+    run_ladder: Ladder, tmp_path: Path
 ) -> None:
     story = tmp_path / "fahrenheit.toml"
     story.write_text(
@@ -169,7 +169,7 @@ def test_what_a_gate_refused_people_have_corrected_and_the_machine_releases(
         '[[fault]]\nkind = "units"\nfrom = 2011-10-28\nto = 2011-10-30\n',
         encoding="utf-8",
     )
-    done = ladder("compare", "--scenario", story, "--levels", "3", "--no-one-cadence", "--out", tmp_path)
+    done = run_ladder("compare", "--scenario", story, "--levels", "3", "--no-one-cadence", "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     (level,) = json.loads((tmp_path / "compare.json").read_text(encoding="utf-8"))["levels"].values()
     events = [(each["on"], each["kind"], each["says"]) for each in level["events"]]

@@ -23,11 +23,11 @@ from tests.tool.test_demo import processes_in
     [pytest.param(each.number, marks=[pytest.mark.slow] * (each.number > 0)) for each in levels()],
 )
 def test_run_shows_each_step_with_who_does_it_and_its_command(
-    ladder: Ladder, number: int, environment: dict[str, str]
+    run_ladder: Ladder, number: int, environment: dict[str, str]
 ) -> None:
     # As on a company's laptop, where the proxy for the internet cannot reach services of the laptop.
     environment["HTTP_PROXY"] = environment["http_proxy"] = "http://127.0.0.1:9"
-    done = ladder("run", str(number))
+    done = run_ladder("run", str(number))
     assert done.returncode == 0, done.stderr
     book = runbook.load(levels()[number].folder)
     said, position = " ".join(done.stdout.split()), 0

@@ -207,15 +207,14 @@ def test_without_incidents_and_with_two_levels_only_what_there_is_is_shown() -> 
 
 
 @pytest.mark.parametrize(
-    ("known", "command"),
+    ("known", "options"),
     [
-        (seeded(cadence=False), "demo"),
-        (seeded((1, 3), cadence=False), "demo --level 1 --level 3"),
-        (seeded(), "compare --scenario short"),
-        (seeded((0, 4), days=60), "compare --scenario short --from 2011-12-25 --to 2012-02-22 --levels 0,4"),
+        (seeded(cadence=False), "--from 2011-12-25 --to 2012-03-18 --levels 0,1,2,3,4 {} --no-one-cadence"),
+        (seeded((0, 4), days=60), "--from 2011-12-25 --to 2012-02-22 --levels 0,4 {}"),
     ],
 )
-def test_it_says_how_to_run_it_again(known: Comparison, command: str) -> None:
+def test_it_says_how_to_run_it_again(known: Comparison, options: str) -> None:
+    command = f"compare --scenario short {options.format('--people data/people.yaml')}"
     assert f"<code>python3 -m ladder {command}</code>" in render(known)
 
 

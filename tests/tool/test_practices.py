@@ -1,6 +1,8 @@
 """Which code shows which practice: every row has its places and its proof, every file its reason."""
 
+from collections import Counter
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +10,10 @@ import pytest
 import yaml
 
 from ladder import ROOT, UserError, practices
-from ladder.levels import Level, level
+from ladder.levels import Level, level, levels
 from ladder.page.code import excerpt
-from ladder.practices import LIST, Place, gaps, load, place
+from ladder.practices import LIST, Place, load, place
+from ladder.workcopy import own_files
 
 EXCERPT_LINES = 60
 
@@ -22,6 +25,51 @@ def copied(tmp_path: Path, change: Callable[[list[Any]], None]) -> Path:
     path = tmp_path / "practices.yaml"
     path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     return path
+
+
+def gaps(found: tuple[practices.Practice, ...]) -> list[str]:
+    """What is wrong with a list, one line each; empty: nothing.
+
+    Rows that no practice or several show, or no test proves; code that is not there; levels left out;
+    patterns that fit no file or stand twice; files that serve no practice.
+    """
+    known = {each.id for each in practices.rows()}
+    shown = Counter(each for practice in found for at in practice.levels.values() for each in at.rows)
+    wrong = [f"{row_id}: {shown[row_id]} practices show it" for row_id in known if shown[row_id] != 1]
+    wrong += [
+        f"{row_id}: no test in tests/maturity proves it" for row_id in known - practices._proofs().keys()
+    ]
+    numbers = {each.number for each in levels()}
+    for practice in found:
+        if practice.levels and practice.levels.keys() != numbers:
+            left = ", ".join(map(str, sorted(numbers ^ practice.levels.keys())))
+            wrong.append(f"practice {practice.id}: level {left} is left out, or does not exist")
+        for number, at in practice.levels.items():
+            wrong += [
+                f"practice {practice.id}: {row_id} is no row of level {number}"
+                for row_id in at.rows
+                if row_id not in known or practices.row(row_id).level != number
+            ]
+            wrong += [
+                f"practice {practice.id}: no code shows {at.rows[0]}" for _ in at.rows[:1] if not at.code
+            ]
+            for code in at.code if number in numbers else ():
+                try:
+                    place(number, code)
+                except UserError as error:
+                    wrong.append(f"practice {practice.id}: {error}")
+    files = {path.as_posix() for each in levels() for path in own_files(each.folder)}
+    patterns = Counter(pattern for practice in found for pattern in practice.files)
+    wrong += [f"{pattern} stands twice" for pattern, count in patterns.items() if count > 1]
+    for pattern in patterns:
+        if not any(fnmatchcase(file, pattern) for file in files):
+            wrong.append(f"{pattern} fits no file of any level")
+    wrong += [
+        f"{file} serves no practice"
+        for file in sorted(files)
+        if not any(fnmatchcase(file, pattern) for pattern in patterns)
+    ]
+    return wrong
 
 
 def test_nothing_is_missing_in_the_list() -> None:

@@ -10,20 +10,20 @@ from ladder.testing import left_to_next
 from tests.tool.conftest import Ladder
 
 
-def test_a_run_in_which_nothing_matches_is_no_success(ladder: Ladder) -> None:
-    done = ladder("test", "--only", "1", "-k", "there_is_no_such_test", "-n", "0")
+def test_a_run_in_which_nothing_matches_is_no_success(run_ladder: Ladder) -> None:
+    done = run_ladder("test", "--only", "1", "tests/test_schema.py", "-k", "no_such_test", "-n", "0")
     assert done.returncode == 1
     assert "No test was run" in done.stderr
 
 
-def test_a_run_that_fails_says_where(ladder: Ladder) -> None:
-    done = ladder("test", "--only", "1", "there_is_no_such_file.py", "-n", "0")
+def test_a_run_that_fails_says_where(run_ladder: Ladder) -> None:
+    done = run_ladder("test", "--only", "1", "there_is_no_such_file.py", "-n", "0")
     assert done.returncode == 1
     assert "Failed: 1" in done.stderr
 
 
-def test_more_arguments_go_to_pytest(ladder: Ladder) -> None:
-    done = ladder("test", "--only", "1", "-n", "0", "tests/test_schema.py", "--collect-only")
+def test_more_arguments_go_to_pytest(run_ladder: Ladder) -> None:
+    done = run_ladder("test", "--only", "1", "-n", "0", "tests/test_schema.py", "--collect-only")
     assert done.returncode == 0, done.stderr
     assert "tests/test_schema.py::" in done.stdout
 
@@ -53,15 +53,15 @@ def _code(module: str, test: str) -> str:
 
 
 @pytest.mark.slow
-def test_one_level_alone_is_tested_whole(ladder: Ladder) -> None:
+def test_one_level_alone_is_tested_whole(run_ladder: Ladder) -> None:
     name = left_to_next()["1"][0]
-    whole = ladder("test", "--only", "1", "-n", "0", "--collect-only")
+    whole = run_ladder("test", "--only", "1", "-n", "0", "--collect-only")
     assert f"{name}::" in whole.stdout
-    default = ladder("test", "-n", "0", "--collect-only", "-p", "no:xdist")
+    default = run_ladder("test", "-n", "0", "--collect-only", "-p", "no:xdist")
     levels_apart = default.stdout.split("== tests of ")
     (first,) = [part for part in levels_apart if part.startswith("level 1")]
     assert f"{name}::" not in first
-    assert "that level 2 has too are run there" in first
+    assert "are run at the next level" in first
     test = next(each for each in left_to_next()["1"] if "::" in each)
     assert test in whole.stdout
     assert f"{test}\n" not in first

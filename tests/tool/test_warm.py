@@ -51,7 +51,7 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmPython]:
-    with WarmPython(tmp_path_factory.mktemp("warm")) as opened:
+    with WarmPython(tmp_path_factory.mktemp("warm"), ["sklearn"]) as opened:
         yield opened
 
 
@@ -106,7 +106,7 @@ def test_its_status_is_told(project: Path, arguments: tuple[str, ...], status: i
 def test_what_it_used_is_counted(warm: WarmPython, project: Path) -> None:
     before = warm.cpu_seconds()
     told(stage("tell"), project)
-    assert warm.cpu_seconds() > before > 0
+    assert warm.cpu_seconds() > before
 
 
 @pytest.mark.usefixtures("warm")

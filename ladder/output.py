@@ -1,0 +1,13 @@
+"""How text appears in the terminal."""
+
+from rich.console import Console
+
+
+def console(*, stderr: bool = False) -> Console:
+    """The console of a command: it colours no text because that looks like a number or a path."""
+    return Console(highlight=False, stderr=stderr)
+
+
+def print_line(console: Console, text: str, style: str = "") -> None:
+    """Print text in which brackets are no markup, and which the terminal wraps, so that it can be copied."""
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
