@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parent.parent  # the checkout
 
 
 class UserError(Exception):
-    """A mistake in what the user gave: one line that says what is wrong, where, and what to do."""
+    """A mistake in what the user gave: one line with what is wrong, where, and what to do."""
 
 
 # A proxy for the internet cannot reach services of this machine. Only where one is set: to set NO_PROXY alone

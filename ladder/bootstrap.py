@@ -1,4 +1,4 @@
-"""Makes `.venv` hold exactly what `requirements.lock` says, with the standard library alone."""
+"""Makes `.venv` hold exactly what `requirements.lock` lists, with the standard library alone."""
 
 import contextlib
 import hashlib
@@ -19,7 +19,7 @@ VENV = ROOT / ".venv"
 
 
 class SetupError(Exception):
-    """The environment could not be made; the message says why and what to do."""
+    """The environment could not be made; the message has the cause and what to do."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -49,7 +49,7 @@ def _running_in_it() -> bool:
 
 
 def _satisfied(lock: Path) -> bool:
-    """Whether the running interpreter has every package that the lock asks for here, in that version."""
+    """Whether this interpreter has every package that the lock lists for the platform, in that version."""
     if importlib.util.find_spec("packaging") is None:  # it is in the lock itself
         return False
     from packaging.requirements import Requirement

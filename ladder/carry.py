@@ -50,7 +50,7 @@ def steps() -> dict[str, Step]:
 
 
 def as_written(found: dict[str, Step]) -> dict[str, dict[str, list[str]]]:
-    """What the list has to say: all but the carried files, which are the rest."""
+    """The content of the list: all but the carried files, which are the rest."""
     return {
         pair: {"new": list(each.new), "changed": list(each.changed), "gone": list(each.gone)}
         for pair, each in found.items()

@@ -39,7 +39,7 @@ def demo(
     level: Annotated[list[int] | None, typer.Option(help="Only this level; may be repeated.")] = None,
     out: Out = Path("reports"),
 ) -> None:
-    """Every level lives through a short story; a table and a page say what came of it.
+    """Every level lives through a short story; a table and a page show the results.
 
     Example: ladder demo
     """
@@ -76,7 +76,7 @@ def compare(
         typer.Option(help="Also with every level beginning its releases on the same days."),
     ] = True,
 ) -> None:
-    """Every level lives through the long story; it is measured what each practice costs and saves.
+    """Every level lives through the long story, to measure what each practice costs and saves.
 
     Example: ladder compare --levels 0,3,4 --from 2012-01-01 --to 2012-06-30
     """
@@ -110,7 +110,7 @@ def _numbers(given: Sequence[str]) -> Iterator[int]:
 @app.command()
 def diff(
     first: Annotated[int, typer.Argument(metavar="A", min=0, max=4, help="A level, 0 to 4.")],
-    second: Annotated[int, typer.Argument(metavar="B", min=0, max=4, help="The one to set beside it.")],
+    second: Annotated[int, typer.Argument(metavar="B", min=0, max=4, help="The level to compare it with.")],
     files: Annotated[
         list[str] | None,
         typer.Argument(metavar="FILE", help="Only these: files, folders or patterns in a level's folder."),
@@ -123,7 +123,7 @@ def diff(
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Where the page goes; implies --html.")] = None,
 ) -> None:
-    """What level B adds to level A, changes and carries over, and the practice that each file serves.
+    """What level B adds to level A, changes and carries over, by practice.
 
     Example: ladder diff 2 3 bike_demand/flows.py
     """
@@ -159,7 +159,10 @@ def up(
     ] = None,
     empty: Annotated[bool, typer.Option("--empty", help="Day 0: without any model.")] = False,
     story: Annotated[
-        bool, typer.Option("--story", help="Let days pass: users ask, and the level does what it does.")
+        bool,
+        typer.Option(
+            "--story", help="Let days pass, with requests for each hour, and show what the level does."
+        ),
     ] = False,
     speed: Annotated[
         float | None,
@@ -229,7 +232,7 @@ def climb(
 def maturity(
     level: Annotated[int | None, typer.Argument(min=0, max=4, help="0 to 4; all if not given.")] = None,
 ) -> None:
-    """The maturity model row by row: the test that proves it here, and how that ended last.
+    """The maturity model row by row: the test that proves it here, and its last result.
 
     Example: ladder maturity 3
     """
@@ -316,7 +319,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = typer.main.get_command(app)(
             args=list(sys.argv[1:] if argv is None else argv), prog_name="ladder", standalone_mode=False
         )
-        if status == INTERRUPTED:  # typer's word for Ctrl-C
+        if status == INTERRUPTED:  # what typer returns after Ctrl-C
             print("stopped", file=sys.stderr)
         return status if isinstance(status, int) else 0
     except TyperException as error:  # a mistake in the command line

@@ -26,7 +26,7 @@ MOST_LINES = 6  # that are shown of a day
 
 
 def run(number: int, console: Console) -> None:
-    """Play the level's runbook once, then ask it for predictions; print who did what and how long it took.
+    """Play the level's runbook once, then request predictions; print who did what and how long it took.
 
     Raises UserError where a step fails.
     """
@@ -67,11 +67,11 @@ def _run(chosen: Level, stage: Stage, console: Console) -> None:
 
 
 def _days_that_follow(stage: Stage, service: Service, console: Console) -> date:
-    """Users ask, true counts follow, and the level's daily steps see to the rest; the day on which another
-    model was live, or the last one looked at.
+    """Requests are sent, outcomes follow, and the daily steps are done; the day on which another
+    model was live, or the last one of the trial.
     """
     sys.path.insert(0, str(stage.folder))
-    console.print("\nThe days that follow: users ask for each hour, and the true counts become known.")
+    console.print("\nThe days that follow: a request for each hour, then the outcomes of the day.")
     with httpx.Client(base_url=service.url, timeout=30) as client, contextlib.chdir(stage.folder):
         before = client.get("/model").json()["version"]
         today = stage.today
@@ -96,7 +96,7 @@ def _days_that_follow(stage: Stage, service: Service, console: Console) -> date:
 
 
 def _use(chosen: Level, stage: Stage, service: Service, console: Console, today: date) -> None:
-    """Ask for the next week's predictions in the level's own way."""
+    """Request the next week's predictions in the level's own way."""
     clean, book, folder = stage.clean, stage.book, stage.folder
     after = clean["timestamp"] >= pd.Timestamp(today)
     week = clean[after & (clean["timestamp"] < pd.Timestamp(today) + pd.Timedelta(days=7))]
@@ -106,7 +106,7 @@ def _use(chosen: Level, stage: Stage, service: Service, console: Console, today:
         score = partial(_each, book.use, folder, console)
         predictions = users.by_file(rows, folder, score)
     else:
-        console.print("\n[bold cyan]user[/bold cyan]  Asks the application for the next week, hour by hour.")
+        console.print("\n[bold cyan]user[/bold cyan]  Requests predictions for the next week, hour by hour.")
         console.print(f"  [green]$ POST {service.url}/predict[/green]")
         body = users.as_bodies(rows)[8]
         with httpx.Client(base_url=service.url) as client:

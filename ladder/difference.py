@@ -1,4 +1,4 @@
-"""Two levels beside each other: files that are new, changed, gone or carried over, and what they are for."""
+"""Two levels compared: files that are new, changed, gone or carried over, and what they are for."""
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,7 +44,7 @@ class File:
 
     @cached_property
     def summary(self) -> tuple[str, ...] | None:
-        """In the place of its lines: of a file that no person wrote what it says; None for all others."""
+        """What is shown in place of its lines, for a file that no person wrote; None for all others."""
         if PurePosixPath(self.name).name in LOCKS:
             return packages(*self.texts)
         try:
@@ -91,7 +91,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Difference:
-    """What the second level has, and has not, beside the first."""
+    """What the second level has, and has not, compared with the first."""
 
     first: Level
     second: Level
@@ -199,7 +199,9 @@ def show(found: Difference, console: Console, *, changes: bool, chosen: bool) ->
     """
     first, second = found.first, found.second
     if first == second:
-        console.print(f"Level {first.number} beside itself: all {len(found.files)} files are the same.")
+        console.print(
+            f"Level {first.number} compared with itself: all {len(found.files)} files are the same."
+        )
         return
     console.print(Text(f"{first.title}  ->  {second.title}", style="bold"))
     console.print(f"{found.counts()}.")

@@ -9,7 +9,7 @@ from pathlib import Path
 from ladder import UserError
 
 NEEDED = (2, 38)  # the first that merges without a work tree: `git merge-tree --write-tree`
-NOBODY = ("Starter", "starter@localhost")  # who commits where git was never told the user's name
+NOBODY = ("Starter", "starter@localhost")  # who commits where git has no name of the user
 
 
 class GitError(Exception):

@@ -1,4 +1,4 @@
-"""The maturity model row by row: what proves it, how that ended last, and what a level's README says of it.
+"""The maturity model row by row: what proves it, the last result, and the section of a level's README.
 
 `python -m ladder.maturity` writes the last section of each level's README from the model.
 """
@@ -115,7 +115,7 @@ def section(number: int) -> str:
 
 
 def _plain(row: Row) -> str:
-    """What a row says, in a project that knows of no others."""
+    """The text of a row, for a project that knows of no other levels."""
     return row.says.replace(" than at level 0", " than by mail")
 
 

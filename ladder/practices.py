@@ -90,7 +90,7 @@ class Proof:
 
 
 def load(path: Path = LIST) -> tuple[Practice, ...]:
-    """Read the list. Raises UserError with one line that says what is wrong in it."""
+    """Read the list. Raises UserError with one line about what is wrong in it."""
     return read_yaml(_List, path).practices
 
 
@@ -119,6 +119,7 @@ def row(row_id: str) -> Row:
     raise UserError(f"the maturity model has no row {row_id}")
 
 
+@cache
 def place(number: int, code: str) -> Place:
     """Where `file`, `file#symbol` or `folder#symbol` is at a level.
 

@@ -40,8 +40,8 @@ class Step(_Strict):
     copies: Move | None = None
     pastes: Move | None = None
     restarts: Literal["service"] | None = None
-    corrects: Literal["feed"] | None = None  # the operator is told what is wrong with it, and puts it right
-    gate: bool = False  # it may refuse what it looks at; then the release ends there
+    corrects: Literal["feed"] | None = None  # the operator corrects it
+    gate: bool = False  # it may refuse; then the release ends there
     trains: bool = False  # a model comes of it
 
     @property
@@ -50,11 +50,11 @@ class Step(_Strict):
 
 
 class Page(_Strict):
-    """A server that people look at while the level runs; `{port}` in its command and `env` is a free port."""
+    """A server that people open in a browser; `{port}` in its command and `env` is a free port."""
 
     name: str
     command: str
-    probe: str = "/"  # the path that answers once it is up
+    probe: str = "/"  # the path that responds once it is up
     env: dict[str, str] = {}
 
 
@@ -65,12 +65,12 @@ class ByDate(_Strict):
     steps: tuple[Step, ...]  # of each such release
 
 
-class Asked(_Strict):
-    """What people do when a question about an old answer is put to them.
+class Procedure(_Strict):
+    """What people do when asked a question about an old prediction.
 
-    `{version}`, `{prediction}` and `{day}` stand for what the answer carried, and its day. With `makes` the
+    `{version}`, `{prediction}` and `{day}` stand for what the response carried, and its day. With `makes` the
     command is run in a copy of the project, and the file of that name is compared with what the first of
-    `keeps` was on that day. `says`: what people can tell where there is no command, or nothing came of it.
+    `keeps` was on that day. `says`: the reply of people where there is no command, or it failed.
     """
 
     command: str | None = None
@@ -82,7 +82,7 @@ class Asked(_Strict):
     @model_validator(mode="after")
     def _to_the_point(self) -> Self:
         if self.command is None and self.says is None:
-            raise ValueError("it has neither a command nor says why there is none")
+            raise ValueError("it has neither `command` nor `says`")
         if self.command is not None and bool(self.shows) == bool(self.makes and self.keeps):
             raise ValueError("a command needs either `shows`, or `makes` and `keeps`")
         return self
@@ -96,18 +96,20 @@ class Runbook(_Strict):
     refused: tuple[Step, ...] = ()  # what people do where a gate ended a release
     again: bool = False  # and then it begins once more; else they wait for the date of the next one
     use: tuple[Step, ...] = ()
-    outcomes: str | None = None  # where the application takes true counts, once they are known
-    tells: str | None = None  # a command that says as JSON what the level did by itself: trainings, incidents
+    outcomes: str | None = None  # where the application takes labels, once they are known
+    tells: str | None = (
+        None  # a command that reports as JSON what the level did by itself: trainings, incidents
+    )
     plays: str | None = None  # the scenario in which `run` and `up` show it; none: the feed as it is
     pages: tuple[Page, ...] = ()
-    background: tuple[Step, ...] = ()  # what goes on beside the application, until it ends
+    background: tuple[Step, ...] = ()  # what runs next to the application, until it ends
     by_date: ByDate | None = None  # None: its releases begin on people's dates anyway
-    questions: dict[Literal["again", "taught", "who"], Asked] = {}  # about an answer given long ago
+    questions: dict[Literal["again", "taught", "who"], Procedure] = {}  # about a prediction of long ago
 
     @property
     def keeps(self) -> tuple[str, ...]:
-        """Files whose digests have to be remembered on the day of that answer."""
-        return tuple(name for asked in self.questions.values() for name in asked.keeps)
+        """Files whose digests have to be remembered on the day of that prediction."""
+        return tuple(name for each in self.questions.values() for name in each.keeps)
 
 
 def load(folder: Path) -> Runbook:

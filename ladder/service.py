@@ -1,4 +1,4 @@
-"""A level's application, or a server beside it: started, waited for, stopped with all its children."""
+"""A level's application or another server: started, waited for, stopped with all its children."""
 
 import contextlib
 import socket
@@ -34,8 +34,8 @@ def is_free(port: int) -> bool:
 class Service:
     """The application of the project in `folder`, or what `command` starts there; its output goes to `log`.
 
-    In a command of one's own `{port}` is the port, and `probe` the path that answers once it is up; None:
-    it listens to nobody. A context manager: on the way out the process is stopped, whatever happened.
+    In a command of one's own `{port}` is the port, and `probe` the path that responds once it is up; None:
+    it has no port. A context manager: on the way out the process is stopped, whatever happened.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Service:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it and return once it answers. Raises UserError with its last word when it ends instead."""
+        """Start it and return once it responds. Raises UserError with its log's last line where it ends."""
         if self._probe is not None and not is_free(self.port):
             raise UserError(f"port {self.port} is taken by another program: choose another one")
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ class Service:
         ):
             with attempt:
                 if self._process.poll() is not None:
-                    raise UserError(f"{self.folder}: {self._name()} did not start: {self._last_word()}")
+                    raise UserError(f"{self.folder}: {self._name()} did not start: {self._last_line()}")
                 httpx.get(self.url + self._probe, timeout=5).raise_for_status()
 
     def running(self) -> bool:
@@ -129,6 +129,6 @@ class Service:
     def _name(self) -> str:
         return "the application" if self._command is APPLICATION else f"`{' '.join(self._command)}`"
 
-    def _last_word(self) -> str:
+    def _last_line(self) -> str:
         lines = [line for line in self.log.read_text(encoding="utf-8", errors="replace").splitlines() if line]
         return f"{lines[-1]} (all of it: {self.log})" if lines else f"it printed nothing ({self.log})"

@@ -17,7 +17,7 @@ from ladder.story import load_story
 from ladder.world.feedfile import read_feed, write_feed
 
 FEED = ROOT / "data" / "feed"
-LOG_OF_TOOLS = ("[NbClientApp]", "[IPKernelApp]")  # what Jupyter says of itself, not of the notebook
+LOG_OF_TOOLS = ("[NbClientApp]", "[IPKernelApp]")  # log lines of Jupyter, not output of the notebook
 FOR_MACHINES = "{"  # a line that begins so is JSON, for whoever collects logs
 TODAY = date(2011, 10, 1)  # the day on which `run` and `up` happen; nine months of feed lie before it
 BEFORE = timedelta(days=30)  # the release before that, at a level that tries a new model against the live one
@@ -25,7 +25,7 @@ BEFORE = timedelta(days=30)  # the release before that, at a level that tries a 
 
 @dataclass(frozen=True)
 class Stage:
-    """A working copy, what happens in its world, and the day on which it is looked at."""
+    """A working copy, what happens in its world, and the day on which it is shown."""
 
     folder: Path
     book: runbook.Runbook
@@ -38,7 +38,7 @@ class Stage:
         write_feed(self.clean[self.clean["timestamp"] < pd.Timestamp(until)], self.folder / "feed")
 
     def day(self, day: date) -> pd.DataFrame:
-        """The hours of a day, as they will turn out."""
+        """The hours of a day, with their labels."""
         begin = pd.Timestamp(day)
         inside = (self.clean["timestamp"] >= begin) & (self.clean["timestamp"] < begin + pd.Timedelta(days=1))
         return self.clean[inside].reset_index(drop=True)
@@ -80,7 +80,7 @@ def release_earlier(stage: Stage, service: Service, console: Console) -> None:
 
 
 def show(step: runbook.Step, folder: Path, service: Service | None, console: Console) -> float:
-    """Do one step, say so, and return the wall seconds it took the machine."""
+    """Do one step, print it, and return the wall seconds it took the machine."""
     hand = f" -> {step.gives_to}" if step.gives_to else ""
     console.print(f"\n[bold cyan]{step.who}{hand}[/bold cyan]  {step.does}")
     if what := in_words(step):

@@ -142,7 +142,7 @@ def _execute_notebook(path: Path) -> None:
     client = NotebookClient(
         notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}
     )
-    with (home() / "tools" / "kernel.log").open("ab") as log:  # what the kernel says of itself
+    with (home() / "tools" / "kernel.log").open("ab") as log:  # the kernel's own log
         try:
             client.execute(stderr=log)
         # A kernel that is stopped is dead to nbclient, or gone while it starts.

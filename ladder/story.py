@@ -8,7 +8,7 @@ import pandas as pd
 
 from ladder import UserError
 from ladder.world.clean import months_of
-from ladder.world.faults import as_asked, publish
+from ladder.world.faults import as_requested, publish
 from ladder.world.feedfile import read_feed
 from ladder.world.scenario import Scenario, load_scenario
 from ladder.world.simulator import simulate
@@ -48,9 +48,9 @@ class Story:
         right = None if corrected is None else pd.Timestamp(corrected)
         return publish(clean, pd.Timestamp(day), self.scenario.faults, right)
 
-    def asked(self) -> pd.DataFrame:
+    def requests(self) -> pd.DataFrame:
         """The rows that requests carry in the story: the hour and its weather as reported, no counts."""
-        return as_asked(self.during(), self.scenario.faults)
+        return as_requested(self.during(), self.scenario.faults)
 
     def during(self) -> pd.DataFrame:
         """The clean rows of the story's days."""

@@ -1,4 +1,4 @@
-"""`ladder up`: what a level runs, on loopback, until Ctrl-C; with a story, days pass before one's eyes."""
+"""`ladder up`: what a level runs, on loopback, until Ctrl-C; with a story, days pass in seconds."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from ladder.stage import FOR_MACHINES, Stage, release_earlier, set_up, show
 from ladder.steps import environment, found
 from ladder.world.feedfile import INPUTS
 
-LINKS = "BIKE_DASHBOARD__LINKS"  # tells the application where the pages are that stand beside it
+LINKS = "BIKE_DASHBOARD__LINKS"  # the addresses that the application's dashboard links to
 CALM_DAYS = 3  # of a story, before something happens
 
 
@@ -109,7 +109,7 @@ def _addresses(
 def _play(
     stage: Stage, service: Service, background: Sequence[Service], seconds: float, console: Console
 ) -> None:
-    """Days pass: users ask hour by hour, true counts become known, and what the level does is shown."""
+    """Days pass: a request for each hour, then the outcomes; what the level does is shown."""
     console.print(f"\nA day passes in {seconds:g} seconds. Watch the dashboard.")
     logs = [_Lines(each.log) for each in background]
     today = stage.today
@@ -120,15 +120,15 @@ def _play(
             error = 0.0
             for number in range(len(day)):
                 began = monotonic()
-                (answer,) = users.by_http(day[INPUTS].iloc[[number]], client)
-                error += abs((answer or 0.0) - float(day["count"].iloc[number]))
+                (prediction,) = users.by_http(day[INPUTS].iloc[[number]], client)
+                error += abs((prediction or 0.0) - float(day["count"].iloc[number]))
                 sleep(max(0.0, seconds / max(1, len(day)) - (monotonic() - began)))
             users.post_outcomes(day, client, stage.book.outcomes or "")
             live = client.get("/model").json()
-            beside = f", version {live['other']['version']} beside it" if live["other"] else ""
+            other = f", version {live['other']['version']} next to it" if live["other"] else ""
             console.print(
                 f"[bold]{today}[/bold]  off by {error / max(1, len(day)):5.1f} bikes an hour,"
-                f" version {live['version']} is live{beside}"
+                f" version {live['version']} is live{other}"
             )
             for line in (line for each in logs for line in each.new()):
                 print_line(console, f"  {line}", "dim")
@@ -137,7 +137,7 @@ def _play(
 
 
 class _Lines:
-    """The lines that a log got since they were last asked for."""
+    """The lines that a log has got since the last call."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._at = path, path.stat().st_size if path.exists() else 0
@@ -154,7 +154,7 @@ class _Lines:
 
 
 def server_of(page: runbook.Page, folder: Path) -> Service:
-    """What a level has people look at, not started yet."""
+    """The server of a page, not started yet."""
     port, log = free_port(), folder / "state" / f"{page.name.lower()}.log"
     here = {
         name: value.replace("{folder}", str(folder)).replace("{port}", str(port))
@@ -164,7 +164,7 @@ def server_of(page: runbook.Page, folder: Path) -> Service:
 
 
 def _background(step: runbook.Step, folder: Path, seconds: float | None) -> Service:
-    """What goes on beside the application; where days pass in seconds, it looks as often."""
+    """What runs next to the application; where days pass in seconds, as often."""
     command = step.command or ""
     if seconds is not None:
         command += f" --every {seconds / 2:g}"

@@ -15,14 +15,14 @@ def by_file(rows: pd.DataFrame, folder: Path, score: Callable[[], object]) -> li
 
     `rows` has the input columns of the feed. None for each hour when `score` raises UserError.
     """
-    answered = folder / "predictions.csv"
-    answered.unlink(missing_ok=True)
+    scored = folder / "predictions.csv"
+    scored.unlink(missing_ok=True)
     rows.to_csv(folder / "day.csv", index=False, date_format="%Y-%m-%dT%H:%M:%S", lineterminator="\n")
     try:
         score()
     except UserError:
         return [None] * len(rows)  # counted as failed requests
-    return [float(value) for value in pd.read_csv(answered)["prediction"]]
+    return [float(value) for value in pd.read_csv(scored)["prediction"]]
 
 
 def by_http(rows: pd.DataFrame, client: httpx.Client) -> list[float | None]:
@@ -30,16 +30,16 @@ def by_http(rows: pd.DataFrame, client: httpx.Client) -> list[float | None]:
 
     Raises httpx.HTTPStatusError for any other refusal: the story sends nothing that may be refused.
     """
-    return [None if each is None else float(each["prediction"]) for each in answers(rows, client)]
+    return [None if each is None else float(each["prediction"]) for each in responses(rows, client)]
 
 
-def answers(rows: pd.DataFrame, client: httpx.Client) -> list[dict[str, Any] | None]:
-    """The same, each answer as a whole: also what else it carries, such as the model's version."""
+def responses(rows: pd.DataFrame, client: httpx.Client) -> list[dict[str, Any] | None]:
+    """The same, each response as a whole: also what else it carries, such as the model's version."""
     return [_one(body, client) for body in as_bodies(rows)]
 
 
 def post_outcomes(rows: pd.DataFrame, client: httpx.Client, path: str) -> None:
-    """Tell the application how many bikes were rented; `rows` has timestamp and count.
+    """Post the labels of these hours to the application; `rows` has timestamp and count.
 
     Raises httpx.HTTPStatusError where it does not take them.
     """
@@ -58,10 +58,10 @@ def as_bodies(rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _one(body: dict[str, Any], client: httpx.Client) -> dict[str, Any] | None:
     try:
-        answer = client.post("/predict", json=body)
+        response = client.post("/predict", json=body)
     except httpx.TransportError:
         return None
-    if answer.status_code >= 500 or answer.status_code == 422:
+    if response.status_code >= 500 or response.status_code == 422:
         return None
-    content: dict[str, Any] = answer.raise_for_status().json()
+    content: dict[str, Any] = response.raise_for_status().json()
     return content

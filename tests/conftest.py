@@ -1,4 +1,4 @@
-"""What all tests share: the slow ones are left out unless they are asked for."""
+"""What all tests share: the slow ones are left out unless --all is given."""
 
 import pytest
 
@@ -25,8 +25,8 @@ _ended: dict[str, str] = {}
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Keep how the proof of a row ended: a failure anywhere counts, one left out says nothing."""
     row = dict(report.user_properties).get("maturity")
-    tells = report.outcome == "failed" or (report.when == "call" and report.outcome == "passed")
-    if row is not None and tells and _ended.get(str(row)) != "failed":
+    counts = report.outcome == "failed" or (report.when == "call" and report.outcome == "passed")
+    if row is not None and counts and _ended.get(str(row)) != "failed":
         _ended[str(row)] = report.outcome
 
 

@@ -66,7 +66,7 @@ def publish(folder: Path, until: pd.Timestamp, with_field: bool) -> None:
 
 
 def ask(service: Service, day: pd.Timestamp, **more: Any) -> list[dict[str, Any]]:
-    """Requests for each hour of a day, and then what happened in it."""
+    """Requests for each hour of a day, and then its outcomes."""
     rows = between(read_feed(COMMITTED_FEED), f"{day}", f"{day + DAY}")
     with httpx.Client(base_url=service.url, timeout=30) as client:
         given = client.post("/predict", json=[body | more for body in as_bodies(rows[INPUTS])])
@@ -120,7 +120,7 @@ def test_at_level_4_a_field_is_added_without_a_pause(tmp_path: Path) -> None:
         assert {each["model_version"] for each in ask(service, BEGAN + DAY)} == {"1"}
         assert {each["model_version"] for each in ask(service, BEGAN + DAY, **{FIELD: 3.0})} == {"1"}
 
-        # Its successor takes the field, passes the gates, and is tested beside it.
+        # Its successor takes the field, passes the gates, and is tested against it.
         typing.run_command('python -m bike_demand retrain --now --reason "look at the rain"', project)
         publish(project, BEGAN + 2 * DAY, with_field=True)
         said = typing.run_command("python -m bike_demand agent --once", project)
@@ -130,7 +130,7 @@ def test_at_level_4_a_field_is_added_without_a_pause(tmp_path: Path) -> None:
         with httpx.Client(base_url=service.url, timeout=30) as client:
             assert FIELD not in [each["name"] for each in client.get("/model").json()["inputs"]]
 
-        # What was sent is on record, is monitored, and a value that is not valid is refused by name.
+        # What was sent is logged, is monitored, and a value that is not valid is refused by name.
         publish(project, BEGAN + 3 * DAY, with_field=True)
         status = json.loads(typing.run_command("python -m bike_demand monitor --json", project))
         assert status["days"]

@@ -19,7 +19,7 @@ from ladder.world import COMMITTED_FEED
 from ladder.world.feedfile import COUNTS, INPUTS, read_feed, update_feed, write_feed
 from tests.maturity.conftest import before, between, git
 from tests.maturity.level3 import Registry, answered, hand
-from tests.maturity.level4 import Journal
+from tests.maturity.level4 import EventLog
 
 PATCH = ROOT / "tests" / "own_problem" / "docks-run-out.patch"
 PAGE = ROOT / "docs" / "your-own-problem.md"
@@ -31,7 +31,7 @@ HELD_OUT, TRAINED = (
     "2011-06-01",
 )  # what the holdout model did not see, and the end of all that was known
 
-FIRST, LAST = pd.Timestamp("2011-06-13"), pd.Timestamp("2011-06-27")  # the days that are lived
+FIRST, LAST = pd.Timestamp("2011-06-13"), pd.Timestamp("2011-06-27")  # the days of the story
 GREW = pd.Timestamp("2011-06-16")  # from here on sixteen take a bike for every ten before
 DAY = pd.Timedelta(days=1)
 
@@ -57,7 +57,7 @@ def changed(folder: Path) -> Path:
 
 
 def ran_out(counts: pd.Series) -> pd.Series:
-    """What happened: 1 where the docks ran out, 0 where they did not."""
+    """The label: 1 where the docks ran out, 0 where they did not."""
     return (counts > CAPACITY).astype(float)
 
 
@@ -96,8 +96,8 @@ def test_the_change_is_small_and_lies_where_the_page_says(trained: Path) -> None
 def test_it_answers_with_probabilities_and_is_judged_by_their_brier_score(trained: Path) -> None:
     clean = read_feed(COMMITTED_FEED)
     rows = between(clean, HELD_OUT, TRAINED)
-    asked = trained / "rows.csv"
-    rows[INPUTS].to_csv(asked, index=False, date_format="%Y-%m-%dT%H:%M:%S", lineterminator="\n")
+    requests = trained / "rows.csv"
+    rows[INPUTS].to_csv(requests, index=False, date_format="%Y-%m-%dT%H:%M:%S", lineterminator="\n")
     run_command("python -m bike_demand predict rows.csv predictions.csv --model state/run/holdout", trained)
     answers = pd.read_csv(trained / "predictions.csv")["prediction"]
     assert answers.between(0, 1).all()
@@ -115,18 +115,18 @@ def test_it_answers_with_probabilities_and_is_judged_by_their_brier_score(traine
 
 @dataclass(frozen=True)
 class Life:
-    """What was lived: each hour with the answer that users got and its count, and what the loop said."""
+    """Each hour with the prediction that users got and its count, and the output of the loop."""
 
     folder: Path
-    asked: pd.DataFrame
+    requests: pd.DataFrame
     said: dict[pd.Timestamp, str]
 
-    def journal(self) -> Journal:
-        return Journal(self.folder)
+    def event_log(self) -> EventLog:
+        return EventLog(self.folder)
 
     def drifts(self) -> pd.DataFrame:
         """When the loop noticed that the error drifts, and of which version."""
-        signals = self.journal().table("signals")
+        signals = self.event_log().table("signals")
         return signals[signals["kind"] == "error-drift"].assign(at=pd.to_datetime(signals["first_at"]))
 
     def promoted(self) -> pd.Timestamp:
@@ -168,12 +168,12 @@ def settle(params: Path) -> None:
 
 @pytest.fixture(scope="module")
 def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
-    """Two weeks: each day yesterday is published, the loop takes its turn, users ask and tell."""
+    """Two weeks: each day yesterday is published, the loop runs a cycle, requests and outcomes are sent."""
     place = tmp_path_factory.mktemp("lived")
     folder, happened = changed(place / "project"), world()
     settle(folder / "params.yaml")
     workcopy.commit(folder, "Will the docks run out?")
-    asked: list[pd.DataFrame] = []
+    requests: list[pd.DataFrame] = []
     said: dict[pd.Timestamp, str] = {}
     with hand(folder) as typing, Service(folder, place / "service.log", env=environment()) as service:
         for day in pd.date_range(FIRST, LAST):
@@ -190,19 +190,19 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
                 given = client.post("/predict", json=as_bodies(hours[INPUTS])).raise_for_status().json()
                 post_outcomes(hours, client, "/outcomes")
             answers = pd.DataFrame(given, index=hours.index).drop(columns="timestamp")
-            asked.append(pd.concat([hours[["timestamp", "count"]], answers], axis=1))
-        yield Life(folder, pd.concat(asked, ignore_index=True), said)
+            requests.append(pd.concat([hours[["timestamp", "count"]], answers], axis=1))
+        yield Life(folder, pd.concat(requests, ignore_index=True), said)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.xdist_group("own problem")
 def test_users_get_probabilities_by_http_and_each_day_is_judged_by_the_brier_score(life: Life) -> None:
-    assert len(life.asked) == len(between(world(), f"{FIRST}", f"{LAST + DAY}"))
-    assert life.asked["prediction"].between(0, 1).all()
-    days = life.journal().table("days")
+    assert len(life.requests) == len(between(world(), f"{FIRST}", f"{LAST + DAY}"))
+    assert life.requests["prediction"].between(0, 1).all()
+    days = life.event_log().table("days")
     days = days[days["version"] == 0].set_index("day")
-    by_day = life.asked.groupby(life.asked["timestamp"].dt.strftime("%Y-%m-%d"))
+    by_day = life.requests.groupby(life.requests["timestamp"].dt.strftime("%Y-%m-%d"))
     for day, its in by_day:
         if day != f"{LAST:%Y-%m-%d}":  # nobody has looked at it yet
             kept = days.loc[day]
@@ -220,7 +220,7 @@ def test_that_the_world_changed_is_noticed_by_the_error_alone_and_answered_by_a_
     assert "too low" in noticed["says"]
     for day in pd.date_range(FIRST + DAY, GREW):
         assert life.said[day] == "Version 1 is live; nothing to do.\n"
-    first, second = life.journal().trainings()
+    first, second = life.event_log().trainings()
     assert (first["reason"], first["version"]) == ("No model is live.", 1)
     assert "too low" in second["reason"]
     assert (second["version"], second["detail"]["outcome"], second["detail"]["helped"]) == (2, "live", True)
@@ -238,7 +238,7 @@ def test_what_was_trained_passes_all_gates_wins_its_test_and_answers_from_then_o
     scores = brier(both["second"], both["count"]), brier(both["first"], both["count"])
     assert decision.row["ab"]["days"][-1]["ratio"] == pytest.approx(scores[0] / scores[1])
     assert scores[0] < scores[1]
-    shown = life.asked.groupby(life.asked["timestamp"].dt.normalize())["model_version"].agg(set)
+    shown = life.requests.groupby(life.requests["timestamp"].dt.normalize())["model_version"].agg(set)
     began = next(day for day, versions in shown.items() if versions == {"1", "2"})
     assert set(shown[began : life.promoted() - DAY].explode()) == {"1", "2"}
     assert set(shown[life.promoted() :].explode()) == {"2"}

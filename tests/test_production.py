@@ -98,17 +98,17 @@ def test_no_password_is_in_a_file(project: Level) -> None:
     for text in strings(compose(project)):
         for given in re.findall(r"://\w*:([^@/]+)@", text):
             assert given == "${POSTGRES_PASSWORD}", text
-    asked = {
+    requests = {
         found[1]: found[2]
         for found in VARIABLE.finditer((project.folder / "compose.yaml").read_text("utf-8"))
     }
     if project.number == 1:
-        assert set(asked) == {"IMAGE"}
+        assert set(requests) == {"IMAGE"}
         return
     assert "${POSTGRES_PASSWORD:?" in services(project)["postgres"]["environment"]["POSTGRES_PASSWORD"]
     example = (project.folder / ".env.example").read_text(encoding="utf-8")
     given = dict(re.findall(r"(?m)^(\w+)=(.*)$", example))
-    assert set(given) - {"COMPOSE_PROFILES"} == set(asked) - {"IMAGE"}
+    assert set(given) - {"COMPOSE_PROFILES"} == set(requests) - {"IMAGE"}
     assert {value for name, value in given.items() if name != "COMPOSE_PROFILES"} == {""}
     for ignoring in (".gitignore", "training.Dockerfile.dockerignore"):
         lines = (project.folder / ignoring).read_text(encoding="utf-8").splitlines()
@@ -138,8 +138,8 @@ def test_the_services_find_each_other(project: Level) -> None:
         listens = re.findall(r"--port (\d+)", " ".join(words(service.get("command", ""))))
         assert listens in ([], [str(ports.get(name))]), name
         if name in ports and name != "postgres":
-            (asked,) = re.findall(r"127\.0\.0\.1:(\d+)", " ".join(service["healthcheck"]["test"]))
-            assert int(asked) == ports[name]
+            (requests,) = re.findall(r"127\.0\.0\.1:(\d+)", " ".join(service["healthcheck"]["test"]))
+            assert int(requests) == ports[name]
 
 
 @EVERY
@@ -269,8 +269,8 @@ def test_the_page_speaks_of_every_service_and_every_variable() -> None:
 
 def test_the_memory_that_the_page_names_is_what_the_limits_add_up_to() -> None:
     (line,) = re.findall(r"(?m)^\| memory, all limits together \|(.+)\|", PAGE)
-    told = [[float(each) for each in re.findall(r"[\d.]+", cell)] for cell in line.split("|")[:4]]
-    for project, amounts in zip(PROJECTS, told, strict=True):
+    reported = [[float(each) for each in re.findall(r"[\d.]+", cell)] for cell in line.split("|")[:4]]
+    for project, amounts in zip(PROJECTS, reported, strict=True):
         found = []
         for profile in ("agent", "prefect")[: len(amounts)]:
             limits = [
@@ -357,8 +357,8 @@ def test_level_4_lives_on_postgresql_an_mlflow_server_and_a_prefect_server(serve
     with ExitStack() as stack:
         mlflow = stack.enter_context(servers.started("mlflow", "/health", 5000))
         for host, status in (("mlflow", 200), ("elsewhere.example.org", 403)):
-            asked = httpx.get(f"{mlflow}/", headers={"Host": f"{host}:{servers.ports[5000]}"})
-            assert asked.status_code == status, host
+            requests = httpx.get(f"{mlflow}/", headers={"Host": f"{host}:{servers.ports[5000]}"})
+            assert requests.status_code == status, host
         # A turn of the loop trains, as nothing is live, and releases.
         assert "live" in servers.project("agent", "agent", "--once")
         assert servers.rows(
@@ -375,11 +375,13 @@ def test_level_4_lives_on_postgresql_an_mlflow_server_and_a_prefect_server(serve
         url = stack.enter_context(application(servers))
         with httpx.Client(base_url=url, timeout=30, headers={"X-API-Key": client}) as users:
             hours = last_days(servers.folder / "feed" / "2011-05.csv", 3)
-            answers = users.post("/predict", json=[asked for asked, _ in hours]).raise_for_status().json()
-            told = [{"timestamp": asked["timestamp"], "count": count} for asked, count in hours]
-            assert users.post("/outcomes", json=told).raise_for_status().json()["new"] == len(hours)
+            answers = (
+                users.post("/predict", json=[requests for requests, _ in hours]).raise_for_status().json()
+            )
+            reported = [{"timestamp": requests["timestamp"], "count": count} for requests, count in hours]
+            assert users.post("/outcomes", json=reported).raise_for_status().json()["new"] == len(hours)
             assert users.get("/metrics").status_code == 403
-        # As Prometheus asks, by its configuration.
+        # As Prometheus scrapes, by its configuration.
         config = yaml.safe_load((servers.folder / "prometheus.yaml").read_text(encoding="utf-8"))
         (header,) = config["scrape_configs"][0]["http_headers"]
         assert httpx.get(f"{url}/metrics").status_code == 401
@@ -435,7 +437,7 @@ def restore(servers: Servers, database: str) -> None:
             rf"(?m)^ +docker compose exec (?:-T )?postgres ({name} .*) [<>] {database}\.dump$", PAGE
         )
         place = program(name)
-        assert place, f"{name} is not beside the server"
+        assert place, f"{name} is not next to the server"
         taking = name == "pg_dump"
         with dump.open("wb" if taking else "rb") as file:
             stream = {"stdout": file} if taking else {"stdin": file}
@@ -460,14 +462,14 @@ def application(servers: Servers) -> Iterator[str]:
 
 
 def last_days(file: Path, days: int) -> list[tuple[dict[str, Any], int]]:
-    """The last days of a month: what is asked for each hour, and what happened."""
+    """The last days of a month: the request for each hour, and its label."""
     import pandas as pd
 
     frame = pd.read_csv(file)
     end = pd.Timestamp(frame["timestamp"].iloc[-1]).normalize() - pd.Timedelta(days=days - 1)
     frame = frame[pd.to_datetime(frame["timestamp"]) >= end]
-    asked = json.loads(frame.drop(columns=["casual", "registered", "count"]).to_json(orient="records"))
-    return list(zip(asked, frame["count"].astype(int).tolist(), strict=True))
+    requests = json.loads(frame.drop(columns=["casual", "registered", "count"]).to_json(orient="records"))
+    return list(zip(requests, frame["count"].astype(int).tolist(), strict=True))
 
 
 def ended(run: str) -> str:

@@ -283,12 +283,12 @@ def test_a_failed_night_opens_an_issue_or_comments_on_the_open_one(tmp_path: Pat
     (step,) = steps(ROOT / ".github" / "workflows" / "nightly.yml", "report")
     env = {"PATH": os.pathsep.join([str(gh.parent), os.environ["PATH"]])}
     Runner(tmp_path, tmp_path / "run", known).run(step, **env)
-    asked, told = notes.read_text(encoding="utf-8").splitlines()
-    assert asked.startswith('issue list --state open --search in:title "The nightly tests fail"')
-    assert told.startswith(
+    requests, reported = notes.read_text(encoding="utf-8").splitlines()
+    assert requests.startswith('issue list --state open --search in:title "The nightly tests fail"')
+    assert reported.startswith(
         f"issue comment {number} " if number else "issue create --title The nightly tests fail "
     )
-    assert told.endswith(
+    assert reported.endswith(
         "--body Locked versions: success. Newest versions: failure."
         " https://github.example.org/somebody/ladder/actions/runs/42"
     )

@@ -1,4 +1,4 @@
-"""What an incident was to a level: who noticed, when, what was done, and how long users got bad answers."""
+"""What an incident was to a level: who noticed, when, what was done, and how long predictions were bad."""
 
 from datetime import date, timedelta
 from typing import cast
@@ -37,7 +37,7 @@ def results(
 
 
 def reported_events(replayed: ReplayResult) -> list[Event]:
-    """What the level says that it noticed, did and took back by itself, as events in order of days."""
+    """What the level reports that it noticed, did and rolled back by itself, as events in order of days."""
     noticed = [
         Event(
             on=day_of(each["noticed_at"]),
@@ -60,7 +60,7 @@ def _result(
     since = incident.day
     took = measures.days_to_recover(days, oracle, since, last, incident.last)
     lasted = (last - since).days + 1 if took is None else took
-    # What is said after it was over, and after it had come to be normal, is said about something else.
+    # What is noticed after it was over, and after it had become normal, is about something else.
     passed = (incident.last or since) + timedelta(days=measures.AFTERMATH)
     normal = since + timedelta(days=lasted)
     end = last if took is None else min(last, max(passed, normal))
@@ -73,7 +73,7 @@ def _result(
         done=_done(incident, noticed[0] if noticed else None, min(normal, last), replayed),
         days_to_recover=lasted,
         recovered=took is not None,
-        bad_answers=_bad_answers(replayed, measures.times_normal(days, oracle), since, normal),
+        bad_answers=_bad_hours(replayed, measures.times_normal(days, oracle), since, normal),
     )
 
 
@@ -138,7 +138,7 @@ def _complaint(
 def _done(
     incident: Incident, noticed: Event | None, until: date, replayed: ReplayResult
 ) -> tuple[Event, ...]:
-    """What was done from noticing on until all was normal; where nobody noticed, what happened anyway."""
+    """What was done from noticing on until all was normal; where nobody noticed, what was done anyway."""
     begin = noticed.on if noticed else incident.day + timedelta(days=1)
     events = [event for event in (*replayed.events, *_rolled_back(replayed)) if begin <= event.on <= until]
     events += [
@@ -151,14 +151,14 @@ def _done(
     if noticed is not None and noticed not in events:
         events.insert(0, noticed)
     events.sort(key=lambda event: event.on)
-    # Two alarms about one thing may have said the same on the same day.
+    # Two alarms about one thing may have the same text on the same day.
     return tuple({(event.on, event.kind, event.says): event for event in events}.values())
 
 
-def _bad_answers(replayed: ReplayResult, times: pd.Series, since: date, normal: date) -> int:
+def _bad_hours(replayed: ReplayResult, times: pd.Series, since: date, normal: date) -> int:
     bad = times[times > measures.WITHIN].loc[since : normal - timedelta(days=1)].index
-    answered = replayed.predictions["prediction"].notna()
-    return int(answered[replayed.predictions["timestamp"].dt.date.isin(set(bad))].sum())
+    predicted = replayed.predictions["prediction"].notna()
+    return int(predicted[replayed.predictions["timestamp"].dt.date.isin(set(bad))].sum())
 
 
 def _rolled_back(replayed: ReplayResult) -> list[Event]:

@@ -10,13 +10,13 @@ DAYS = 7  # ... over this many days, and stays so for as many
 AFTERMATH = 21  # days after an incident; what goes wrong for the first time later is another matter
 
 
-def daily_error(answers: pd.DataFrame, clean: pd.DataFrame) -> pd.DataFrame:
+def daily_error(predictions: pd.DataFrame, clean: pd.DataFrame) -> pd.DataFrame:
     """Sum of absolute errors and number of hours for each day, as columns `error` and `hours`.
 
-    `answers` has timestamp and prediction, `clean` timestamp and count, the same hours in both.
-    An hour without an answer counts as a prediction of 0: for its user nothing was predicted.
+    `predictions` has timestamp and prediction, `clean` timestamp and count, the same hours in both.
+    An hour without a prediction counts as a prediction of 0.
     """
-    both = clean[["timestamp", "count"]].merge(answers, on="timestamp", how="left", validate="one_to_one")
+    both = clean[["timestamp", "count"]].merge(predictions, on="timestamp", how="left", validate="one_to_one")
     error = (both["prediction"].fillna(0) - both["count"]).abs()
     hours = pd.DataFrame({"error": error, "hours": 1})
     return hours.groupby(both["timestamp"].dt.date).sum()

@@ -40,8 +40,8 @@ def predict_daily(folder: Path, story: Story, first: date, report: Report, every
         if after > at:
             if number % every == 0 or fitted is None:
                 fitted = model.fit(rows[:at], training.params, training.half_life_days)
-            asked = features.to_matrix(frames.columns_of(rows[at:after]))
-            predictions += model.predict(fitted, asked).tolist()
+            matrix = features.to_matrix(frames.columns_of(rows[at:after]))
+            predictions += model.predict(fitted, matrix).tolist()
         at = after
         report(Progress(day, number + 1, seconds=process_time()))
     return pd.DataFrame({"timestamp": stamps[begin:at], "prediction": predictions})

@@ -1,4 +1,4 @@
-"""Three questions about an old answer, put to a level after its story: can anybody there answer them?"""
+"""Three questions about an old prediction, put to a level after its story: can they be answered?"""
 
 import contextlib
 import hashlib
@@ -13,27 +13,27 @@ from typing import NamedTuple
 
 from ladder import UserError, workcopy
 from ladder.compare.results import Answer, Question, Witness
-from ladder.runbook import Asked, Runbook
+from ladder.runbook import Procedure, Runbook
 from ladder.steps import Run, run_command
 from ladder.story import Story
 
 ASKS: dict[Question, str] = {
     "again": "Can you make the model of {day:%B %Y} again?",
-    "taught": "Which data taught the model that gave this answer?",
+    "taught": "Which data did the model of this prediction learn from?",
     "who": "Who put it live, and why?",
 }
-NOBODY = Asked(says="Nothing is written down about how to find that out.")
+NOBODY = Procedure(says="Nothing is written down about how to find that out.")
 
 
 def asked_about(story: Story) -> date:
-    """The day of the answer that is asked about: the 15th of the last March in the story, else its middle."""
+    """The day that the questions are about: the 15th of the last March in the story, else its middle."""
     march = (date(year, 3, 15) for year in range(story.end.year, story.start.year - 1, -1))
     middle = story.start + timedelta(days=(story.end - story.start).days // 2)
     return next((day for day in march if story.start <= day <= story.end), middle)
 
 
 def ask(book: Runbook, folder: Path, witness: Witness, run: Run, copy_to: Path) -> list[Answer]:
-    """Put the questions to the project in `folder`, about an answer that somebody kept.
+    """Put the questions to the project in `folder`, about a prediction that somebody kept.
 
     `run` carries out a command there. What has to be tried on a copy is typed in at `copy_to`, which is made
     and taken away again. A command that serves two questions is run once.
@@ -46,17 +46,17 @@ def ask(book: Runbook, folder: Path, witness: Witness, run: Run, copy_to: Path) 
 
     answers = []
     for question, asks in ASKS.items():
-        asked = book.questions.get(question, NOBODY)
-        command = _filled(asked.command, witness) if asked.command is not None else None
-        says = _filled(asked.says or "What it prints does not say so.", witness)
+        procedure = book.questions.get(question, NOBODY)
+        command = _filled(procedure.command, witness) if procedure.command is not None else None
+        says = _filled(procedure.says or "Its output does not show it.", witness)
         answered, seconds = False, None
-        if missing := _missing(asked, witness):
-            command, says = None, f"The answer does not carry its {missing}."
-        elif command is not None and asked.makes is not None:
-            answered, says, seconds = _tried(asked, command, folder, witness, copy_to)
+        if missing := _missing(procedure, witness):
+            command, says = None, f"The response does not carry its {missing}."
+        elif command is not None and procedure.makes is not None:
+            answered, says, seconds = _tried(procedure, command, folder, witness, copy_to)
         elif command is not None:
             done = once(command)
-            found = _lines(asked, done.output)
+            found = _lines(procedure, done.output)
             seconds, answered = done.seconds, done.refusal is None and None not in found
             says = "; ".join(line for line in found if line) if answered else done.refusal or says
         answers.append(
@@ -81,26 +81,26 @@ class _Done(NamedTuple):
 
 
 def _tried(
-    asked: Asked, command: str, folder: Path, witness: Witness, copy_to: Path
+    procedure: Procedure, command: str, folder: Path, witness: Witness, copy_to: Path
 ) -> tuple[bool, str, float]:
     """Make a file again in a copy of the project: whether it is byte for byte the one of then."""
-    kept = asked.keeps[0]
+    kept = procedure.keeps[0]
     then = witness.digests.get(kept)
     workcopy.remove(copy_to)  # of a time that was cut off
     shutil.copytree(folder, copy_to)
     try:
-        made = copy_to / (asked.makes or kept)
+        made = copy_to / (procedure.makes or kept)
         made.unlink(missing_ok=True)  # what lies there was made before
         done = _timed(lambda: run_command(command, copy_to))
         if done.refusal is not None:
             return False, done.refusal, done.seconds
         if not made.is_file():
-            return False, f"It left no {asked.makes}.", done.seconds
+            return False, f"It left no {procedure.makes}.", done.seconds
         if then is not None and hashlib.sha256(made.read_bytes()).hexdigest() == then:
-            return True, f"{asked.makes} is byte for byte the {kept} of {witness.on}.", done.seconds
+            return True, f"{procedure.makes} is byte for byte the {kept} of {witness.on}.", done.seconds
     finally:
         workcopy.remove(copy_to)
-    says = asked.says or f"Another file than {kept} of {witness.on} came of it."
+    says = procedure.says or f"Another file than {kept} of {witness.on} came of it."
     return False, _filled(says, witness), done.seconds
 
 
@@ -114,18 +114,18 @@ def _timed(do: Callable[[], str]) -> _Done:
     return _Done(output, refusal, round(time.perf_counter() - began, 1))
 
 
-def _lines(asked: Asked, output: str) -> list[str | None]:
+def _lines(procedure: Procedure, output: str) -> list[str | None]:
     """For each pattern the first line that shows it, in single spaces."""
     lines = output.splitlines()
     return [
         next((" ".join(line.split()) for line in lines if pattern.search(line)), None)
-        for pattern in asked.shows
+        for pattern in procedure.shows
     ]
 
 
-def _missing(asked: Asked, witness: Witness) -> str | None:
-    """What the command needs and the answer did not carry."""
-    needed = {name for _, name, _, _ in string.Formatter().parse(asked.command or "")}
+def _missing(procedure: Procedure, witness: Witness) -> str | None:
+    """What the command needs and the response did not carry."""
+    needed = {name for _, name, _, _ in string.Formatter().parse(procedure.command or "")}
     return next((name for name, value in _carried(witness).items() if name in needed and not value), None)
 
 
@@ -134,7 +134,7 @@ def _carried(witness: Witness) -> dict[str, str | None]:
 
 
 def _filled(text: str, witness: Witness) -> str:
-    """The text with what the answer carried in place of names in braces."""
+    """The text with what the response carried in place of names in braces."""
     for name, value in _carried(witness).items():
         text = text.replace("{" + name + "}", value or "?")
     return text

@@ -28,7 +28,7 @@ from ladder.workcopy import home
 from ladder.workers import Progress, Report
 from ladder.world.feedfile import update_feed, write_feed
 
-TAKES_SECONDS = 60  # after which an application that follows a registry has surely looked
+TAKES_SECONDS = 60  # after which an application has polled its registry for sure
 NOON = 12
 LAST_DAYS = 7  # over which the error is reported while it runs
 
@@ -37,7 +37,7 @@ LAST_DAYS = 7  # over which the error is reported while it runs
 class Job:
     """A level, its working copy, the story and who does what when: all that its own process needs.
 
-    With `questions`, those of the runbook are asked at the end.
+    With `questions`, those of the runbook are put at the end.
     """
 
     level: Level
@@ -71,7 +71,7 @@ def replay(job: Job, report: Report) -> ReplayResult:
 
 
 class _Replay:
-    """The replay of one level: what happens on a day, and what is recorded of it."""
+    """The replay of one level: the events of a day, and what is recorded of them."""
 
     def __init__(self, job: Job, stack: contextlib.ExitStack, warm: WarmPython | None = None) -> None:
         self._job, self._warm = job, warm
@@ -89,8 +89,8 @@ class _Replay:
         for due in job.plan:
             self._due[due.on].append(due)
         self._planned = {due.release for due in job.plan}
-        asked, known = job.story.asked(), job.story.during()
-        self._asked = dict(iter(asked.groupby(asked["timestamp"].dt.date)))
+        requests, known = job.story.requests(), job.story.during()
+        self._requests = dict(iter(requests.groupby(requests["timestamp"].dt.date)))
         self._known = dict(iter(known.groupby(known["timestamp"].dt.date)))
         self._before = sum(os.times()[:4])  # this process and its children, user and system
         self._service: Service | None = None
@@ -101,7 +101,7 @@ class _Replay:
             self._client = stack.enter_context(httpx.Client(base_url=self._service.url, timeout=30))
 
     def run(self, report: Report) -> ReplayResult:
-        """Live through all days, then ask what there is to ask while the application still runs."""
+        """Live through all days, then put the questions while the application still runs."""
         for number in range(self._job.days):
             day = self._job.first + timedelta(days=number)
             self._publish(day)
@@ -122,9 +122,9 @@ class _Replay:
         if self._book.tells:
             result.reported = json.loads(run_in_process(self._book.tells, self._folder))
             result.trainings = len(result.reported["trainings"])
-        result.machine_seconds = round(self.seconds(), 1)  # what follows is asked by those who compare
+        result.machine_seconds = round(self.seconds(), 1)  # what follows is no work of the level
         if self._job.questions and result.witness is not None:
-            copy_to = self._folder.with_name(f"{self._folder.name}-asked")
+            copy_to = self._folder.with_name(f"{self._folder.name}-copy")
             result.questions = questions.ask(
                 self._book, self._folder, result.witness, run_in_process, copy_to
             )
@@ -172,7 +172,7 @@ class _Replay:
         if step.id == self._book.release[-1].id:
             if self._service is None:
                 self._released(due.on, None)
-            elif step.by_hand:  # a machine's command looks itself that it is done
+            elif step.by_hand:  # a machine's command waits itself until it is done
                 self._wait_for_another_than(live)
 
     def _see_to(self, refused: Due) -> None:
@@ -184,7 +184,7 @@ class _Replay:
             self._due[due.on].append(due)
 
     def _correct(self, day: date) -> None:
-        """The operator, who was asked, puts right what is wrong with the feed until that day."""
+        """The operator corrects the feed until that day."""
         self._corrected = day
         wrong = write_feed(self._story.published(day, corrected=day), self._folder / "feed")
         months = " and ".join(path.stem for path in wrong)
@@ -193,7 +193,7 @@ class _Replay:
         self._note(Event(on=day, kind="acted", says=f"{found}{then}."))
 
     def _users(self, day: date) -> None:
-        """Users ask for each hour of the day, and what really happened becomes known."""
+        """Send the requests of the day, then post its outcomes."""
         result, service = self._result, self._service
         if service is not None and not service.running():
             self._start(service)
@@ -202,8 +202,8 @@ class _Replay:
             self._released(day, live)
             self._version = live
         result.daily_steps += sum(step.by_hand for step in (*self._book.daily, *self._book.use))
-        if day in self._asked:
-            predictions = self._ask(day)
+        if day in self._requests:
+            predictions = self._predict(day)
             known = self._known[day]["count"].tolist()
             self._predictions += predictions
             self._recent.append(
@@ -215,17 +215,17 @@ class _Replay:
             if service is not None and self._book.outcomes:
                 users.post_outcomes(self._known[day], self._client, self._book.outcomes)
 
-    def _ask(self, day: date) -> list[float | None]:
-        rows = self._asked[day]
+    def _predict(self, day: date) -> list[float | None]:
+        rows = self._requests[day]
         noon = int((rows["timestamp"].dt.hour - NOON).abs().to_numpy().argmin())
         if self._service is None:
             score = partial(run_in_process, "python score.py day.csv predictions.csv", self._folder)
             predictions = users.by_file(rows, self._folder, score)
             noted: dict[str, Any] = {}
         else:
-            answers = users.answers(rows, self._client)
-            predictions = [None if one is None else float(one["prediction"]) for one in answers]
-            noted = answers[noon] or {}
+            responses = users.responses(rows, self._client)
+            predictions = [None if one is None else float(one["prediction"]) for one in responses]
+            noted = responses[noon] or {}
         if day == self._witness_day:
             version = noted.get("model_version")
             self._result.witness = Witness(
@@ -251,11 +251,11 @@ class _Replay:
         """The version that users get; None where no application runs, or it has no model."""
         if self._service is None or not self._service.running():
             return None
-        answer = self._client.get("/model")
-        return str(answer.json()["version"]) if answer.is_success else None
+        response = self._client.get("/model")
+        return str(response.json()["version"]) if response.is_success else None
 
     def _start(self, service: Service) -> None:
-        """Start the application, and let users ask once it has its model: it answers before that."""
+        """Start the application and wait for its model: it responds before it has one."""
         service.start()
         until = time.monotonic() + TAKES_SECONDS
         while self._live() is None and time.monotonic() < until:

@@ -60,8 +60,8 @@ class Event(_Part):
 class IncidentResult(_Part):
     """What an incident was to a level. Days are counted from its first day; None: not within the story.
 
-    `noticed_by` is the part of the level that said so, or `users` (then it is an assumption about people).
-    `bad_answers` are hours answered while the error was not normal (ladder.compare.measures). `recovered` is
+    `noticed_by` is the part of the level that noticed, or `users` (then it is an assumption about people).
+    `bad_answers` are hours predicted while the error was not normal (ladder.compare.measures). `recovered` is
     False where the story, or the next incident, came first: then `days_to_recover` is how long that took, at
     least.
     """
@@ -115,7 +115,7 @@ class Timeline(_Part):
 class Releases(_Part):
     """How often and how fresh: what follows from when a level trains and releases."""
 
-    mae: float  # mean absolute error of what users were given, bikes an hour
+    mae: float  # mean absolute error of the predictions that users got, bikes an hour
     releases: int
     released_on: tuple[date, ...]
     trainings: int
@@ -186,7 +186,7 @@ class Comparison(_Part):
     retrained_daily: RetrainedDaily | None
     assumed: dict[str, Assumption]
     assumed_in: str
-    verdicts: tuple[str, ...]  # what the numbers say, in plain words
+    verdicts: tuple[str, ...]  # the findings, in plain words
     machine: Machine
     wall_seconds: float
 
@@ -204,7 +204,7 @@ class StepDone:
 
 @dataclass(frozen=True)
 class Witness:
-    """A prediction that somebody kept, about which questions are asked later."""
+    """A prediction that somebody kept, that questions are about later."""
 
     on: date
     version: str | None  # of the model, if the response carried it

@@ -11,9 +11,7 @@ from ladder.story import Story
 
 SECONDS_A_DAY = 86_400
 LIVE = "live"  # the outcome of a training whose version was promoted
-TRIED = (
-    "Gates, then a test beside the live version on real requests; users get it once it is surely no worse."
-)
+TRIED = "Gates, then an A/B test against the live version on real requests; live once surely no worse."
 
 
 def timeline(story: Story, book: Runbook, team: Team, replayed: ReplayResult) -> Timeline | None:
@@ -94,7 +92,7 @@ def _step(step: str, does: str, begins: float, ends: float) -> TimelineStep:
 
 
 def _reported(story: Story, replayed: ReplayResult) -> list[Timeline]:
-    """The releases of a level that does it all by itself, from what it says of its trainings."""
+    """The releases of a level that does it all by itself, from what it reports of its trainings."""
     trainings = sorted(replayed.reported.get("trainings", ()), key=lambda each: str(each["at"]))
     found = []
     for number, training in enumerate(trainings):

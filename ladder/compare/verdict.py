@@ -1,4 +1,4 @@
-"""What the numbers of a comparison say, in plain words, also where they speak against the higher levels."""
+"""The findings of a comparison in plain words, also those that speak against the higher levels."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -18,8 +18,8 @@ Verdict = Literal["better", "perhaps better", "hardly different", "perhaps worse
 
 UNANSWERED: dict[Question, str] = {
     "again": "make the old model again",
-    "taught": "say which data taught it",
-    "who": "say who put it live, and why",
+    "taught": "name the data that it learned from",
+    "who": "name who released it, and why",
 }
 
 
@@ -34,7 +34,7 @@ def verdicts(
         *(_cadence(levels, one_cadence) if one_cadence is not None else ()),
         *_not_recovered(story, levels),
         *_noticed(levels),
-        *_unanswered_requests(story, levels),
+        *_failed_requests(story, levels),
         *_questions(levels),
     )
 
@@ -47,8 +47,8 @@ def compared(mine: float, theirs: float, hardly: float) -> Verdict:
 
 
 def _error(mine: LevelResult, theirs: LevelResult) -> Verdict:
-    """Both answered the same hours, so their weeks are compared in pairs (Student's t-test): where this may
-    be chance, it says "perhaps".
+    """Both predicted the same hours, so their weeks are compared in pairs (Student's t-test): where this may
+    be chance, it is "perhaps".
     """
     verdict = compared(mine.mae, theirs.mae, HARDLY * theirs.mae)
     weeks = zip(mine.weekly_mae, theirs.weekly_mae, strict=True)
@@ -83,7 +83,7 @@ def _pair(low: str, theirs: LevelResult, high: str, mine: LevelResult) -> str:
         "human steps a release", compared(each, before, HARDLY * before), f"{each:.1f}", f"{before:.1f}"
     )
     parts.append(f"{steps}, in all {mine.manual_steps} against {theirs.manual_steps}")
-    return f"Level {high} beside level {low}: {'; '.join(parts)}."
+    return f"Level {high} compared with level {low}: {'; '.join(parts)}."
 
 
 def _part(what: str, verdict: Verdict, mine: str, theirs: str) -> str:
@@ -169,16 +169,14 @@ def _after(noticed: Sequence[IncidentResult]) -> str:
     return f"after {_and(days)} {'day' if days == ['1'] else 'days'}"
 
 
-def _unanswered_requests(story: StoryFacts, levels: Mapping[str, LevelResult]) -> Iterator[str]:
+def _failed_requests(story: StoryFacts, levels: Mapping[str, LevelResult]) -> Iterator[str]:
     for number, level in levels.items():
         if level.failed_requests:
-            yield (
-                f"At level {number}, {level.failed_requests:,} of {story.hours:,} requests were not answered."
-            )
+            yield (f"At level {number}, {level.failed_requests:,} of {story.hours:,} requests failed.")
 
 
 def _questions(levels: Mapping[str, LevelResult]) -> Iterator[str]:
-    """Levels that lack the same answers in one sentence."""
+    """Levels where the same questions stay open in one sentence."""
     lacking: dict[tuple[Question, ...], list[str]] = {}
     for number, level in levels.items():
         if level.questions:
@@ -187,9 +185,9 @@ def _questions(levels: Mapping[str, LevelResult]) -> Iterator[str]:
     for missing, numbers in lacking.items():
         if missing:
             cannot = _or([UNANSWERED[each] for each in missing])
-            yield f"Asked about an answer of long ago, nobody at {_of_levels(numbers)} can {cannot}."
+            yield f"Of an old prediction, nobody at {_of_levels(numbers)} can {cannot}."
         else:
-            yield f"At {_of_levels(numbers)} all three questions about an answer of long ago can be answered."
+            yield f"At {_of_levels(numbers)} all three questions about an old prediction can be answered."
 
 
 def _of_levels(numbers: Sequence[str]) -> str:

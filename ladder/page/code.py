@@ -29,7 +29,7 @@ CONTEXT = 3  # unchanged lines shown above and below a change
 SHORTEST_FOLD = 5  # fewer lines are not folded
 PLAIN = {Name, Name.Builtin, Name.Builtin.Pseudo, Name.Namespace, Operator, Punctuation, Whitespace}
 
-# Files whose language their name does not tell Pygments.
+# Files whose language Pygments cannot tell from the name.
 _LANGUAGES = {"CODEOWNERS": "bash", "config": "ini", ".dvcignore": "bash", ".gitignore": "bash"}
 _SUFFIXES = {".ipynb": "python", ".j2": "html+jinja", ".lock": "text", ".toml": "toml"}
 
@@ -58,8 +58,9 @@ def excerpt(place: Place) -> Excerpt:
     return Excerpt(path.relative_to(ROOT).as_posix(), first, text, place.symbol or "")
 
 
+@cache
 def listing(text: str, filename: str, first_line: int = 1) -> Markup:
-    """Code with numbered lines; the file's name says its language. Lines too long scroll."""
+    """Code with numbered lines; the file's name determines its language. Lines too long scroll."""
     numbered = HtmlFormatter(cssclass="code", linenos="inline", linenostart=first_line)
     return Markup(highlight(text, _lexer(filename), numbered))
 

@@ -80,7 +80,7 @@ def shown(value: object, digits: int = 0) -> str:
 
 
 class _Numbers:
-    """Takes a value out of the comparison by its path (`levels.0.mae`) and says in the HTML where it is from.
+    """Takes a value out of the comparison by its path (`levels.0.mae`) and marks its origin in the HTML.
 
     `*` stands for all parts of a list, whose values are added up.
     """
@@ -105,7 +105,7 @@ class _Numbers:
         )
 
     def part(self, path: str, of: list[str]) -> float:
-        """How long a bar for this value is beside those of the others, from 0 to 1; 0 where there is none."""
+        """How long a bar for this value is relative to the longest, from 0 to 1; 0 where there is none."""
         values = [self.value(each) for each in of]
         known = [each for each in values if isinstance(each, int | float)]
         value = self.value(path)

@@ -54,7 +54,7 @@ def new(
         made.rename(destination)
     what = f"{len(months)} months of a feed in feed/" if months else "no feed"
     print_line(console, f"{given}: {level.name}; {what}; committed on main.")
-    print_line(console, "Its README.md says what to type, and where to change what.")
+    print_line(console, "Its README.md shows what to type, and where to change what.")
 
 
 def _free(destination: Path) -> Path:
@@ -79,7 +79,7 @@ def _months(feed: Path | None) -> list[Path]:
 
 @contextmanager
 def _beside(destination: Path) -> Iterator[Path]:
-    """An empty folder beside the destination; gone afterwards, like those that were left by a kill."""
+    """An empty folder next to the destination; gone afterwards, like those that were left by a kill."""
     destination.parent.mkdir(parents=True, exist_ok=True)
     for left in destination.parent.glob(f".{destination.name}.new-*"):
         shutil.rmtree(left, ignore_errors=True)

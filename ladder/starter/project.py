@@ -14,7 +14,7 @@ from ladder.starter.template import FILE, Mark, read_mark
 
 @dataclass(frozen=True)
 class Project:
-    """A project on a branch of its own: its folder, what it says of itself, its branch and its commit."""
+    """A project on a branch of its own: its folder, its mark, its branch and its commit."""
 
     folder: Path
     mark: Mark
@@ -68,7 +68,7 @@ def base_of(project: Project, tip: str) -> str:
     for commit in git(project.folder, "log", "--format=%H", tip, "--", FILE).split():
         if mark_at(project, commit).level == project.mark.level:
             raise UserError(
-                f"{project.folder}: the last climb was squashed, so git does not know of it; tell it first:"
+                f"{project.folder}: the last climb was squashed, so git does not know of it; record it first:"
                 f" git merge --strategy ours {commit[:12]}"
             )
     raise UserError(
@@ -80,7 +80,7 @@ def following_the_name(project: Project, base: str, env: Mapping[str, str]) -> t
     """What to merge into, and commits that the template's next state comes after, too.
 
     Where somebody renamed the package, the template is renamed first, as a state of its own which the project
-    is said to have. Else each line with the name would have been changed on both sides.
+    counts as having. Else each line with the name would have been changed on both sides.
     """
     old = mark_at(project, base).package
     if old == project.mark.package or project.mark.level == 0:

@@ -17,7 +17,7 @@ from ladder.workcopy import own_files
 FILE = ".starter.toml"
 TEXT = """\
 # What this project was made from: `ladder climb` reads it, nothing else does. Where you rename the package
-# yourself, say so here.
+# yourself, change it here as well.
 level = {level}
 package = "{package}"
 version = "{version}"
@@ -54,7 +54,7 @@ ATTRIBUTES = "* text=auto eol=lf\n*.png binary\n*.pkl binary\n*.onnx binary\n"
 
 
 def mark_of(level: Level, package: str) -> Mark:
-    """What a project made now says of itself."""
+    """The mark of a project that is made now."""
     return Mark(level=level.number, package=package, version=__version__)
 
 

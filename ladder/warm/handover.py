@@ -12,7 +12,7 @@ import struct
 import sys
 from typing import TypedDict
 
-ADDRESS = "LADDER_WARM"  # the environment variable that says where the server listens
+ADDRESS = "LADDER_WARM"  # the environment variable with the address of the server
 STANDARD = (0, 1, 2)  # stdin, stdout, stderr
 _NUMBER = struct.Struct("!i")
 

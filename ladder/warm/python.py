@@ -28,7 +28,7 @@ LIBRARIES = (
 )
 MODULES = ("bike_demand", "bike_demand.stages")  # what is forked; a measurement of memory must not be
 CAN = sys.platform == "linux"
-_ONE_THREAD = {  # as NumPy and pyarrow are asked for it; a process with threads is not to be forked
+_ONE_THREAD = {  # the settings of NumPy and pyarrow for it; a process with threads is not to be forked
     "OPENBLAS_NUM_THREADS": "1",
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
 }

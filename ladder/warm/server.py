@@ -62,7 +62,7 @@ def serve(listener: socket.socket) -> None:
 
 
 def _fork(client: socket.socket, ours: Sequence[socket.socket]) -> _Forked | None:
-    """A process for what the client asks, without our sockets; None where it left, or we must not fork."""
+    """A process for the request, without our sockets; None where the client left, or we must not fork."""
     if not _is_ours(client):
         return None
     if len(list(Path("/proc/self/task").iterdir())) > 1:
@@ -115,7 +115,7 @@ def main(descriptor: int, libraries: Sequence[str]) -> None:
     for name in libraries:
         importlib.import_module(name)
     gc.collect()
-    gc.freeze()  # so that a fork does not copy pages only to look for garbage in them
+    gc.freeze()  # so that the collector in a fork does not make it copy these pages
     with socket.socket(fileno=descriptor) as listener:
         serve(listener)
 

@@ -44,10 +44,10 @@ def publish(
     return frame
 
 
-def as_asked(clean: pd.DataFrame, faults: Sequence[Fault]) -> pd.DataFrame:
-    """What requests say of each hour: `timestamp` and the input columns, no counts.
+def as_requested(clean: pd.DataFrame, faults: Sequence[Fault]) -> pd.DataFrame:
+    """What requests carry for each hour: `timestamp` and the input columns, no counts.
 
-    Requests come from the same weather station, so faults in its values apply. They are asked for every hour
+    Requests come from the same weather station, so faults in its values apply. There is one for every hour
     that had rentals, whether or not its record arrives later.
     """
     frame = clean[INPUTS].reset_index(drop=True)
@@ -95,7 +95,7 @@ def _drop_hours(frame: pd.DataFrame, until: pd.Timestamp, fault: Outage) -> pd.D
 
 
 def _uniform(stamps: pd.Series) -> npt.NDArray[np.float64]:
-    """A number in [0, 1) for each hour, the same whenever it is asked (splitmix64 of the hour's number)."""
+    """A number in [0, 1) for each hour, always the same (splitmix64 of the hour's number)."""
     z = stamps.to_numpy().astype("datetime64[h]").astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

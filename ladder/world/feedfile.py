@@ -46,7 +46,7 @@ def read_feed(folder: Path) -> pd.DataFrame:
 
     Returns one row an hour, ascending: `timestamp` datetime64; `holiday`, `workingday`, `weather` and `count`
     int64; `temp_c`, `feels_like_c` (degrees C), `humidity` (0 to 1, NaN where null) and `windspeed_kmh`
-    float64; `casual` and `registered` Int64 (both null where the source does not tell them).
+    float64; `casual` and `registered` Int64 (both null where the source lacks them).
 
     Raises UserError at the first thing that breaks the contract.
     """

@@ -14,7 +14,7 @@ NAME, VERSION = "Bike_Sharing_Demand", 2
 SOURCE = f"OpenML data set {NAME} version {VERSION}"
 WEATHER = {"clear": 1, "misty": 2, "rain": 3, "heavy_rain": 4}
 FIRST_DAY = pd.Timestamp("2011-01-01")  # a Saturday, weekday 6 in the data set
-TIMEOUT = 6.0  # seconds without an answer; it is tried twice
+TIMEOUT = 6.0  # seconds without a response; it is tried twice
 
 
 def fetch_openml_feed() -> pd.DataFrame:
@@ -25,11 +25,11 @@ def fetch_openml_feed() -> pd.DataFrame:
     socket.setdefaulttimeout(TIMEOUT)  # scikit-learn sets none
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # "Retrying..."; what fails in the end is told below
+            warnings.simplefilter("ignore", UserWarning)  # "Retrying..."; the final failure is reported below
             bunch = fetch_openml(
                 NAME, version=VERSION, as_frame=True, parser="pandas", cache=False, n_retries=1, delay=0.5
             )
-    except (OSError, HTTPException, ValueError) as error:  # no network, no answer, or not this data set
+    except (OSError, HTTPException, ValueError) as error:  # no network, no response, or another data set
         reason = str(getattr(error, "reason", None) or error).splitlines()[0]
         raise UserError(
             f"{SOURCE}: cannot be fetched ({reason}); check the network, or use `ladder feed import hour.csv`"

@@ -1,4 +1,4 @@
-"""Strict reading of CSV files: text cells first, then columns, every complaint with its file and line."""
+"""Strict reading of CSV files: text cells first, then columns, every error with its file and line."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,7 +56,7 @@ class Table:
     def require(self, good: "pd.Series[bool]", column: str, problem: str) -> None:
         """Raise UserError for the first row where `good` is false.
 
-        `problem` says what is wrong and what to do; `{value}` in it is the cell, `{row.NAME}` another one.
+        `problem` is what is wrong and what to do; `{value}` in it is the cell, `{row.NAME}` another one.
         """
         if good.all():
             return

@@ -14,7 +14,7 @@ FIRST_LINE = (
 )
 HEADER = FIRST_LINE.split(",")
 FIRST_YEAR = 2011
-# Dates were rewritten by spreadsheets on the way: the file's own columns yr and mnth tell which style it is.
+# Dates were rewritten by spreadsheets on the way: the file's own columns yr and mnth show which style it is.
 DATE_STYLES = ["%Y-%m-%d", "%d-%m-%Y", "%m-%d-%Y", "%d/%m/%Y", "%m/%d/%Y"]
 
 

@@ -53,7 +53,7 @@ def simulate_weather(stamps: pd.DatetimeIndex, seed: int) -> pd.DataFrame:
     hours, days = len(stamps), len(stamps) // 24
     category = _category(stamps, np.random.default_rng([seed, 1]).standard_normal(hours))
 
-    # One day more than asked: the evening of the last day already leans towards the next.
+    # One day more than requested: the evening of the last day already leans towards the next.
     anomaly = autoregressive(np.random.default_rng([seed, 2]).standard_normal(days + 1), 0.5)
     noon = np.arange(days + 1) * 24 + 12
     hour = stamps.hour.to_numpy()

@@ -158,15 +158,15 @@ def test_the_openml_frame_becomes_the_feed_without_casual_and_registered(committ
     frame = from_openml(as_openml(committed))
     assert frame["casual"].isna().all()
     assert frame["registered"].isna().all()
-    told = [column for column in committed if column not in ("casual", "registered")]
-    pd.testing.assert_frame_equal(frame[told], committed[told])
+    common = [column for column in committed if column not in ("casual", "registered")]
+    pd.testing.assert_frame_equal(frame[common], committed[common])
     assert frame.dtypes.equals(committed.dtypes)
 
 
 def test_openml_and_uci_give_the_same_feed(tmp_path: Path, committed: pd.DataFrame) -> None:
-    told = [column for column in committed if column not in ("casual", "registered")]
+    common = [column for column in committed if column not in ("casual", "registered")]
     uci = read_uci(save(as_uci(committed), tmp_path))
-    pd.testing.assert_frame_equal(from_openml(as_openml(committed))[told], uci[told])
+    pd.testing.assert_frame_equal(from_openml(as_openml(committed))[common], uci[common])
 
 
 def test_the_first_row_of_the_openml_data_set_has_the_units_of_the_uci_file(committed: pd.DataFrame) -> None:

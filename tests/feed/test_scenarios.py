@@ -8,7 +8,7 @@ import pytest
 
 from ladder import UserError
 from ladder.world import SCENARIOS
-from ladder.world.faults import as_asked, publish
+from ladder.world.faults import as_requested, publish
 from ladder.world.feedfile import INPUTS, read_feed, write_feed
 from ladder.world.scenario import (
     Outage,
@@ -94,7 +94,7 @@ def test_publishing_leaves_the_clean_feed_unchanged(committed: pd.DataFrame) -> 
     before = committed.copy(deep=True)
     faults = [fault for name in ("units", "outage", "poison") for fault in load_scenario(name).faults]
     publish(committed, END, faults)
-    as_asked(committed, faults)
+    as_requested(committed, faults)
     pd.testing.assert_frame_equal(committed, before)
 
 
@@ -107,7 +107,7 @@ def test_publish_ends_before_the_date(committed: pd.DataFrame) -> None:
 def test_units_are_fahrenheit_on_their_days_and_for_requests_too(committed: pd.DataFrame) -> None:
     (fault,) = load_scenario("units").faults
     days = committed["timestamp"].between(pd.Timestamp("2012-05-07"), pd.Timestamp("2012-05-16 23:00"))
-    for shown in (publish(committed, END, [fault]), as_asked(committed, [fault])):
+    for shown in (publish(committed, END, [fault]), as_requested(committed, [fault])):
         for column in ("temp_c", "feels_like_c"):
             expected = committed[column].where(~days, committed[column] * 1.8 + 32)
             np.testing.assert_allclose(shown[column], expected, atol=0.006)
@@ -139,19 +139,19 @@ def test_an_outage_loses_hours_for_good_and_shows_the_rest_later(committed: pd.D
 
 
 def test_requests_in_an_outage_are_asked_for_every_hour_without_humidity(committed: pd.DataFrame) -> None:
-    asked = as_asked(committed, load_scenario("outage").faults)
-    assert list(asked.columns) == INPUTS
-    assert asked["timestamp"].equals(committed["timestamp"])
-    days = asked["timestamp"].between(pd.Timestamp("2011-11-07"), pd.Timestamp("2011-11-20 23:00"))
-    assert asked["humidity"].isna().equals(days.rename("humidity"))
+    requests = as_requested(committed, load_scenario("outage").faults)
+    assert list(requests.columns) == INPUTS
+    assert requests["timestamp"].equals(committed["timestamp"])
+    days = requests["timestamp"].between(pd.Timestamp("2011-11-07"), pd.Timestamp("2011-11-20 23:00"))
+    assert requests["humidity"].isna().equals(days.rename("humidity"))
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_poisoned_counts_still_add_up(tmp_path: Path, committed: pd.DataFrame, told: bool) -> None:
+@pytest.mark.parametrize("split", [True, False])
+def test_poisoned_counts_still_add_up(tmp_path: Path, committed: pd.DataFrame, split: bool) -> None:
     (fault,) = load_scenario("poison").faults
     assert isinstance(fault, Poison)
     clean = committed.copy()
-    if not told:
+    if not split:
         clean["casual"] = clean["registered"] = pd.array([pd.NA] * len(clean), dtype="Int64")
     shown = publish(clean, END, [fault])
     write_feed(shown, tmp_path)
@@ -162,8 +162,8 @@ def test_poisoned_counts_still_add_up(tmp_path: Path, committed: pd.DataFrame, t
 
 
 def test_poison_is_not_in_requests(committed: pd.DataFrame) -> None:
-    asked = as_asked(committed, load_scenario("poison").faults)
-    pd.testing.assert_frame_equal(asked, committed[INPUTS])
+    requests = as_requested(committed, load_scenario("poison").faults)
+    pd.testing.assert_frame_equal(requests, committed[INPUTS])
 
 
 def test_faults_of_a_story_can_be_laid_over_each_other(committed: pd.DataFrame) -> None:

@@ -1,4 +1,4 @@
-"""The simulated world against the published facts, and what a seed promises."""
+"""The simulated world against the published facts, and what a seed guarantees."""
 
 from pathlib import Path
 
@@ -91,9 +91,9 @@ def test_weather_acts_as_published(committed: pd.DataFrame) -> None:
 
 
 def test_the_weather_is_that_of_washington(committed: pd.DataFrame) -> None:
-    norm = (monthly(committed, "temp_c") + 8) / 47
-    assert norm["2011-01"] == pytest.approx(0.20, abs=0.06)
-    assert norm["2011-07"] == pytest.approx(0.76, abs=0.04)
+    scaled = (monthly(committed, "temp_c") + 8) / 47
+    assert scaled["2011-01"] == pytest.approx(0.20, abs=0.06)
+    assert scaled["2011-07"] == pytest.approx(0.76, abs=0.04)
     assert monthly(committed, "humidity").between(0.5, 0.8).all()
     assert (monthly(committed, "windspeed_kmh") / 67).between(0.14, 0.25).all()
     shares = committed["weather"].value_counts(normalize=True)

@@ -22,11 +22,11 @@ from ladder.runbook import Role, Runbook, Step, load
 from ladder.service import Service
 from ladder.steps import environment, run_command, run_step
 from ladder.world import COMMITTED_FEED
-from ladder.world.faults import as_asked
+from ladder.world.faults import as_requested
 from ladder.world.feedfile import INPUTS, read_feed, write_feed
 from ladder.world.scenario import Units
 
-RELEASED = pd.Timestamp("2011-10-01")  # what happened from this day on was not known at the releases
+RELEASED = pd.Timestamp("2011-10-01")  # labels from this day on were not known at the releases
 MAILED = {"export": "export.csv", "mail": "handoff", "send": "predictions.csv"}
 OLD = "2011-03-01"  # the day that a badly chosen training ends with
 
@@ -55,9 +55,9 @@ def gathered(folder: Path) -> pd.DataFrame:
 
 
 def in_fahrenheit(rows: pd.DataFrame) -> pd.DataFrame:
-    """What is asked of these hours while the weather station reports Fahrenheit; no counts."""
+    """The requests for these hours while the weather station reports Fahrenheit; no counts."""
     first, last = (rows["timestamp"].iloc[number].date() for number in (0, -1))
-    return as_asked(rows, [Units.model_validate({"kind": "units", "from": first, "to": last})])
+    return as_requested(rows, [Units.model_validate({"kind": "units", "from": first, "to": last})])
 
 
 def error(predictions: pd.Series, rows: pd.DataFrame) -> float:

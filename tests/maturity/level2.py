@@ -1,4 +1,4 @@
-"""Tools for the proofs of level 2: what its store has on record, who owns what, and copies to break."""
+"""Tools for the proofs of level 2: what its store has logged, who owns what, and copies to break."""
 
 import importlib
 import io

@@ -93,7 +93,7 @@ def service_of_tests(folder: Path, log: Path) -> Service:
 
 
 def without_services(folder: Path, target: Path) -> Path:
-    """A copy of a project to break things in, with a store of its own and no service beside it."""
+    """A copy of a project to break things in, with a store of its own and no service next to it."""
     copy = apart(folder, target)
     address = yaml.safe_load((copy / "params.yaml").read_text(encoding="utf-8"))["environments"]["test"]
     edit(copy / "params.yaml", f'url: "{address["url"]}"', 'url: ""')
@@ -101,7 +101,7 @@ def without_services(folder: Path, target: Path) -> Path:
     return copy
 
 
-# ---- what is on record
+# ---- what is logged
 
 
 @dataclass(frozen=True)
@@ -135,11 +135,11 @@ JSON = ("gates", "test", "ab", "watch")  # columns of a deployment
 
 
 class Registry(Store):
-    """What is on record of models and of their deployments."""
+    """What is logged of models and of their deployments."""
 
     def aliases(self) -> dict[str, str]:
         """Which version has which alias; none before anything is registered."""
-        if not self._file.exists():  # a client would make it beside the services, which may do so too
+        if not self._file.exists():  # a client would make it next to the services, which may do so too
             return {}
         return {alias: str(each.version) for each in self.versions() for alias in each.aliases}
 
@@ -193,7 +193,7 @@ class Registry(Store):
         return str(made.version)
 
     def holdout(self, like: str, handoff: Path) -> str:
-        """Put a holdout model on record as that of the version `like` was; the id of its run."""
+        """Log a holdout model as that of the version `like` was; the id of its run."""
         return self._another(self.run(self.version(like).tags["holdout_run_id"]), handoff, "holdout", {})
 
     def _another(self, run: Any, handoff: Path, digest: str, tags: dict[str, str]) -> str:
@@ -224,8 +224,8 @@ def answered(database: Path) -> pd.DataFrame:
         "SELECT predictions.*, outcomes.label AS came_true FROM predictions"
         " LEFT JOIN outcomes USING (event_time)",
     )
-    asked = pd.DataFrame(found["inputs"].map(json.loads).tolist(), index=found.index)
-    log = found.drop(columns=["event_time", "inputs"]).join(asked)
+    requests = pd.DataFrame(found["inputs"].map(json.loads).tolist(), index=found.index)
+    log = found.drop(columns=["event_time", "inputs"]).join(requests)
     hours = pd.to_datetime(found["event_time"])
     return log.assign(hour=hours, made_at=pd.to_datetime(found["made_at"]))
 
@@ -289,8 +289,8 @@ class Workshop:
         if change_holdout is not None:
             holdout = self.registry.holdout(like, self._changed(holdout, change_holdout))
         golden = json.loads(self.registry.artifact(version.run_id, "golden.json"))
-        asked = pd.DataFrame(golden["requests"])[INPUTS]
-        asked.to_csv(self.folder / "golden.csv", index=False, lineterminator="\n")
+        requests = pd.DataFrame(golden["requests"])[INPUTS]
+        requests.to_csv(self.folder / "golden.csv", index=False, lineterminator="\n")
         self._typing.run_command(
             f"python -m bike_demand predict golden.csv answers.csv --model {model.as_posix()}", self.folder
         )
@@ -336,7 +336,7 @@ def calls(folder: Path, noted: Path, command: str) -> set[str]:
     program, *arguments = command.split()
     assert program == "python"
     values = {"NOTED_CALLS": str(noted), "PYTHONPATH": str(in_front)}
-    # Whether tests pass is not asked here: to be noted takes time, and some of them are about time.
+    # Whether tests pass is not checked here: to be noted takes time, and some of them are about time.
     subprocess.run([sys.executable, *arguments], cwd=folder, env=environment() | values, check=False)
     return {line for path in noted.iterdir() for line in path.read_text(encoding="utf-8").splitlines()}
 

@@ -18,7 +18,7 @@ from onnx import helper, numpy_helper
 
 from tests.maturity.level3 import Registry, rows
 
-# ---- who is told
+# ---- who is alerted
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Reply:
 
 
 class Crowd:
-    """Asks the application for the same hour, again and again, until it is told to stop."""
+    """Requests the same hour again and again until it is stopped."""
 
     def __init__(self, url: str, body: Mapping[str, Any], pause: float) -> None:
         self.replies: list[Reply] = []
@@ -93,11 +93,11 @@ class Crowd:
         self._thread.join()
 
 
-# ---- what is on record
+# ---- what is logged
 
 
-class Journal:
-    """What the loop saw, did and told, read by SQL from its database."""
+class EventLog:
+    """What the loop saw, did and reported, read by SQL from its database."""
 
     def __init__(self, folder: Path) -> None:
         self._database = folder / "state" / "production.db"

@@ -173,10 +173,10 @@ def test_once_the_operator_corrects_a_day_the_model_that_is_live_cannot_be_made_
     # Nor does anything say what the live model was made of.
     card = httpx.get(f"{release.service.url}/model").json()
     assert card.keys() == {"name", "version", "inputs", "output"}
-    told = words(release.folder / "state" / "model")
+    reported = words(release.folder / "state" / "model")
     newest = corrected["timestamp"].max()
     for trace in (git(release.folder, "rev-parse", "HEAD").strip(), f"{newest:%Y-%m-%d}", "learning_rate"):
-        assert trace.encode() not in told
+        assert trace.encode() not in reported
 
 
 @pytest.mark.maturity("L1-T1")
@@ -232,7 +232,7 @@ def test_a_fresh_clone_has_all_that_the_application_and_its_pipeline_are_made_of
     clone = tmp_path / "clone"
     kept = set(git(release.folder, "ls-files").split("\n"))
     assert {"Dockerfile", "requirements.lock", ".github/workflows/application.yml"} <= kept
-    # What scores is kept beside what trains.
+    # What scores is kept next to what trains.
     assert {"bike_demand/serving/app.py", "bike_demand/training/train.py"} <= kept
     assert "ingest" in run_command("python -m bike_demand --help", clone)
     # A model is none of it: that comes as a folder, from somebody.
@@ -319,14 +319,14 @@ def test_the_services_environment_is_managed_and_that_of_the_training_is_whateve
     trains = re.compile(r"scikit-learn|skl2onnx")
     assert any(trains.match(each) for each in needs["optional-dependencies"]["training"])
     assert not any(trains.match(each) for each in needs["dependencies"])
-    # Nothing but a person starts a training, and the result does not tell where that was.
+    # Nothing but a person starts a training, and the result does not show where that was.
     flow = workflow(release.folder)
     assert not [line for job in flow["jobs"].values() for line in runs(job) if "bike_demand train" in line]
     assert step(release.book, "train").who == "data scientist"
-    told = words(release.folder / "state" / "handoff")
+    reported = words(release.folder / "state" / "handoff")
     (locked,) = re.findall(r"(?m)^scikit-learn==(\S+)", lock)
     for trace in (locked, platform.python_version(), str(release.folder)):
-        assert trace.encode() not in told
+        assert trace.encode() not in reported
 
 
 @pytest.mark.maturity("L1-C3")
@@ -473,7 +473,7 @@ def test_a_tag_releases_the_application_without_a_person_and_without_a_model(
     ((_, job),) = pushes.items()
     assert job["if"].strip("${} ") == "startsWith(github.ref, 'refs/tags/v')"
     assert {"lint", "test"} <= set(job["needs"])
-    assert "environment" not in job  # nobody is asked
+    assert "environment" not in job  # nobody approves it
     assert not any("docker" in (each.command or "") for each in release.book.release)
     assert not [x for each in flow["jobs"].values() for x in runs(each) if re.search(r"state/|\btrain\b", x)]
     built = image(release.folder, tmp_path / "image")

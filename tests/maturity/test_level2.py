@@ -62,8 +62,8 @@ from tests.maturity.test_level1 import ask, failing, predict, runs, without_the_
 # What it does is tested in its own folder, too; the proofs take minutes, so they come with --all.
 pytestmark = [pytest.mark.xdist_group("level2"), pytest.mark.slow]
 
-FIRST = "2011-09-01"  # the first training knows what happened before this day
-SECOND = "2011-10-01"  # the second one, what happened before this one
+FIRST = "2011-09-01"  # the first training knows the labels before this day
+SECOND = "2011-10-01"  # the second one, those before this one
 REASON = "the winter will show"
 SHOWN = re.compile(r"version (\d+) +(candidate|live) +([\d.]+)")
 DATA_TEAMS = {"@data-scientists", "@data-engineers"}
@@ -86,7 +86,7 @@ class Practice:
     untouched: bool  # by a second run with nothing changed
     refusal: str  # of the training on wrong data
     report: list[dict[str, Any]]  # which that training left
-    left: set[str]  # what else there was in its state, and which versions were on record
+    left: set[str]  # what else there was in its state, and which versions were registered
 
     def store(self) -> Store:
         return Store(self.folder)
@@ -386,7 +386,7 @@ def test_a_program_outside_that_subscribes_learns_of_each_new_version_and_of_not
     (event,) = served.waited("events", filter=wanted)
     assert event["payload"]["version"] == "1"
     assert event["resource"]["prefect.resource.id"] == "bike-demand.version"
-    # Nothing new, no event; that the flow ran, and how it ended, the server tells by itself.
+    # Nothing new, no event; that the flow ran, and how it ended, the server reports by itself.
     run_command("python -m bike_demand train", served.project)
     ended = {"event": {"name": ["prefect.flow-run.Completed"]}}
     for attempt in tenacity.Retrying(stop=tenacity.stop_after_delay(60), wait=tenacity.wait_fixed(0.5)):
@@ -471,10 +471,10 @@ def test_engineers_own_no_file_with_the_data_teams_and_see_of_a_model_a_number_a
     roles = [each.who == "software engineer" for each in practice.book.release]
     assert roles == sorted(roles)
     assert len(set(roles)) == 2
-    told = practice.said[by_hand(practice.book)[-1].id]
+    reported = practice.said[by_hand(practice.book)[-1].id]
     version = practice.store().versions()[0]
-    assert "version 1" in told
-    assert version.tags["mae"].split(".")[0] in told
+    assert "version 1" in reported
+    assert version.tags["mae"].split(".")[0] in reported
     for trace in (
         "learning_rate",
         practice.code[0][:7],
@@ -483,7 +483,7 @@ def test_engineers_own_no_file_with_the_data_teams_and_see_of_a_model_a_number_a
         "learned from",
         version.run_id[:7],
     ):
-        assert trace not in told
+        assert trace not in reported
 
 
 # ---- model creation

@@ -78,16 +78,16 @@ class Moment:
 
 @dataclass(frozen=True)
 class Practice:
-    """Level 3 as it was lived: three months with a training on each first, and one person's rollback.
+    """Three months of level 3 with a training on each first, and one person's rollback.
 
-    Users ask for each hour of the days on which something is tried on them, and say what happened.
+    Requests are sent for each hour of the days on which something is tested, then their outcomes.
     """
 
     folder: Path
     typing: Hand
     book: Runbook
     life: tuple[Moment, ...]
-    asked: pd.DataFrame  # every row that was asked, what was answered, and the true count
+    requests: pd.DataFrame  # every row that was requested, the response, and the label
     published: tuple[pd.DataFrame, ...]  # the feed as it was at each training
     code: tuple[str, ...]  # the commits of these
     log: Path  # of the service
@@ -96,7 +96,7 @@ class Practice:
         return Registry(self.folder)
 
     def apart(self, target: Path) -> Path:
-        """A copy of the project to break things in, with no service beside it."""
+        """A copy of the project to break things in, with no service next to it."""
         return without_services(self.folder, target)
 
     def log_of(self, environment: str) -> pd.DataFrame:
@@ -179,15 +179,15 @@ UNHARMED = "test_settings.py"
 def reddening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Future[set[str]]]:
     """Of the tests that are named there, those that fail in a copy with all these lines made wrong.
 
-    They run beside the practice, which often waits.
+    They run next to the practice, which often waits.
     """
     folder = workcopy.make(level(3), tmp_path_factory.mktemp("broken") / "project")
     for path, (old, new, _) in BROKEN.items():
         edit(folder / "bike_demand" / path, old, new)
     edit(folder / "bike_demand" / "serving" / "app.py", *NO_VERSION)
     tests = [*(test for _, _, test in BROKEN.values()), *sorted(OF_THE_APPLICATION), UNHARMED]
-    with ThreadPoolExecutor(1) as beside:
-        yield beside.submit(failing, folder, *(f"tests/{test}" for test in tests))
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(failing, folder, *(f"tests/{test}" for test in tests))
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +231,7 @@ def published(happened: pd.DataFrame, day: pd.Timestamp) -> pd.DataFrame:
 
 
 class Life:
-    """Lives through the days: publishes, lets the machine do its steps, and lets users ask and tell."""
+    """Lives through the days: publishes, lets the machine do its steps, sends requests and outcomes."""
 
     def __init__(
         self, folder: Path, happened: pd.DataFrame, typing: Hand, service: Service, testing: Service
@@ -241,7 +241,7 @@ class Life:
         self._client = httpx.Client(base_url=service.url, timeout=30)
         self.book, self.registry = load(folder), Registry(folder)
         self.moments: list[Moment] = []
-        self.asked: list[pd.DataFrame] = []
+        self.requests: list[pd.DataFrame] = []
 
     def note(self, day: pd.Timestamp, what: str, said: str) -> Moment:
         aliases = self.registry.aliases()
@@ -267,18 +267,18 @@ class Life:
         response = self._client.post("/predict", json=as_bodies(hours[INPUTS]))
         assert response.status_code == 200, response.text
         given = pd.DataFrame(response.json(), index=hours.index).drop(columns="timestamp")
-        self.asked.append(pd.concat([hours[[*INPUTS, "count"]], given], axis=1))
+        self.requests.append(pd.concat([hours[[*INPUTS, "count"]], given], axis=1))
 
     def day(self, day: pd.Timestamp) -> None:
-        """Users ask for the hours of a day, some of them twice, and tell what happened when it is over."""
+        """Requests for the hours of a day, some of them twice, and the outcomes once it is over."""
         hours = between(self._happened, f"{day}", f"{day + pd.Timedelta(days=1)}")
         self.ask(hours)
         self.ask(hours[::-7])
         assert self.book.outcomes is not None
         post_outcomes(hours, self._client, self.book.outcomes)
-        # Whoever knows what happened finds what was answered.
+        # Whoever knows the outcome finds the prediction.
         logged = rows(self.folder / "state" / "production.db", "SELECT id FROM predictions")
-        assert {each for asked in self.asked for each in asked["id"]} == set(logged["id"])
+        assert {each for requests in self.requests for each in requests["id"]} == set(logged["id"])
 
     def person(self, day: pd.Timestamp, command: str) -> Moment:
         return self.note(
@@ -325,7 +325,7 @@ def practice(
                 day += pd.Timedelta(days=1)
                 life.morning(day)
             if number == 2:
-                life.day(day)  # beside the version before, unseen
+                life.day(day)  # against the previous version, not shown
                 life.person(day, f'rollback --reason "{REASON}"')
                 life.day(day + pd.Timedelta(days=1))
         service.stop()
@@ -335,7 +335,7 @@ def practice(
             typing,
             life.book,
             tuple(life.moments),
-            pd.concat(life.asked, ignore_index=True),
+            pd.concat(life.requests, ignore_index=True),
             tuple(feeds),
             tuple(code),
             service.log,
@@ -381,8 +381,8 @@ def tried(practice: Practice, tmp_path_factory: pytest.TempPathFactory) -> Tried
     champion = workshop.registry.aliases()["champion"]
     wind_for_warmth = partial(mixed_up, order=[0, 1, 2, 3, 4, 8, 6, 7, 5])
     refusal, aliases = dict[str, str](), {"before": workshop.registry.aliases()}
-    with service_of_tests(folder, place / "testing.log") as testing, ThreadPoolExecutor(1) as beside:
-        started = beside.submit(testing.start)
+    with service_of_tests(folder, place / "testing.log") as testing, ThreadPoolExecutor(1) as pool:
+        started = pool.submit(testing.start)
         number = {
             "exponential": workshop.register(champion, without_the_exponential),
             "wind": workshop.register(champion, wind_for_warmth),
@@ -436,9 +436,9 @@ def test_any_answer_is_followed_back_to_the_rows_as_they_were_published_then(
 ) -> None:
     registry = practice.registry()
     for version, feed, code in zip(registry.registered(), practice.published, practice.code, strict=True):
-        given = practice.asked[practice.asked["model_version"] == version.number].iloc[5]
+        given = practice.requests[practice.requests["model_version"] == version.number].iloc[5]
         found = trace(practice, given["id"])
-        # What was asked, answered and true.
+        # Request, prediction and label.
         answer = found["answer"]
         assert answer["event_time"] == given["timestamp"].isoformat()
         assert (answer["prediction"], answer["outcome"]) == (given["prediction"], given["count"])
@@ -478,7 +478,7 @@ def test_versions_pass_through_training_test_and_production_in_this_order_and_ea
     alias = {name: place["alias"] for name, place in places.items()}
     assert len(set(alias.values())) == 3
     assert places["test"]["database"] != places["production"]["database"]
-    # On record: when each version was in which.
+    # Logged: when each version was in which.
     registry = practice.registry()
     logs = {name: practice.log_of(name) for name in ("test", "production")}
     for version in registry.registered():
@@ -495,7 +495,7 @@ def test_versions_pass_through_training_test_and_production_in_this_order_and_ea
     assert (begun.tested, begun.shown) == ("2", "1")
     assert [begun.aliases[alias[name]] for name in places] == ["2", "2", "1"]
     # What is tried in one of them leaves nothing in the other.
-    assert set(logs["production"]["id"]) == set(practice.asked["id"])
+    assert set(logs["production"]["id"]) == set(practice.requests["id"])
     assert not set(logs["test"]["hour"]) & set(logs["production"]["hour"])
     # What does not work there never comes further.
     assert tried.aliases["exponential"] == tried.aliases["before"] | {
@@ -517,22 +517,22 @@ def test_a_test_on_users_decides_and_stops_one_that_looked_better_on_last_weeks_
         evidence = decision.row["ab"]
         mine, theirs = errors(log, version, against)
         began, now = evidence["trial"]["began"], evidence["now"]
-        asked = between(practice.asked, began, now)
+        requests = between(practice.requests, began, now)
         # Both answered each hour, of which the first answer counts, and the numbers are those of the log.
-        count = asked["timestamp"].nunique()
-        assert evidence["rows"] == count < len(asked)
+        count = requests["timestamp"].nunique()
+        assert evidence["rows"] == count < len(requests)
         last = evidence["days"][-1]
         assert last["ratio"] == pytest.approx(mine[:count].sum() / theirs[:count].sum())
         assert last["low"] < last["ratio"] < last["high"]
         verdicts[version] = (evidence["verdict"], decision.row["state"])
-        # Whose answer is shown is drawn by the hour, the same whenever it is asked: anybody can draw again.
+        # Whose prediction is shown is drawn by the hour, the same each time: anybody can draw again.
         rule = json.loads(registry.version(version).tags["ab"])
-        again = [drawn(hour, rule["share"], rule["salt"]) for hour in asked["timestamp"]]
-        assert asked["variant"].tolist() == again
-        assert asked["model_version"].tolist() == [
+        again = [drawn(hour, rule["share"], rule["salt"]) for hour in requests["timestamp"]]
+        assert requests["variant"].tolist() == again
+        assert requests["model_version"].tolist() == [
             version if arm == "challenger" else against for arm in again
         ]
-        assert (asked["variant"] == "challenger").mean() == pytest.approx(rule["share"], abs=0.1)
+        assert (requests["variant"] == "challenger").mean() == pytest.approx(rule["share"], abs=0.1)
     assert verdicts["2"] == ("promote", "rolled_back")
     assert verdicts["3"] == ("promote", "live")
     assert verdicts["4"][0] in ("reject", "stop")
@@ -683,7 +683,7 @@ def test_data_are_gathered_each_day_by_themselves_and_wrong_ones_reach_no_user(
     same_rows(gathered(practice.folder / "state" / "data"), read_feed(practice.folder / "feed"))
     # What happens comes back by itself too.
     log = practice.log_of("production")
-    assert log.set_index("id")["came_true"].to_dict() == practice.asked.set_index("id")["count"].to_dict()
+    assert log.set_index("id")["came_true"].to_dict() == practice.requests.set_index("id")["count"].to_dict()
     # A week of Fahrenheit: no training, no version, no deployment.
     folder = practice.apart(tmp_path / "project")
     happened = pd.read_csv(folder / "feed" / "2011-06.csv", parse_dates=["timestamp"])
@@ -778,7 +778,7 @@ def test_what_is_trained_goes_live_by_itself_and_one_command_takes_it_back_for_g
     registry = practice.registry()
     (record,) = (each.row for each in registry.deployments() if each.row["state"] == "rolled_back")
     assert (record["version"], record["reason"], record["against"]) == (2, REASON, 1)
-    # What a person took back does not come again, and what was decided is not decided twice.
+    # What a person rolled back does not come again, and what was decided is not decided twice.
     folder = practice.apart(tmp_path / "project")
     with pytest.raises(UserError, match=f"refused by gate blocked: .*{REASON}"):
         practice.typing.run_command("python -m bike_demand deploy 2", folder)
@@ -797,7 +797,7 @@ def test_the_scoring_script_is_versioned_and_off_by_one_it_lets_no_version_pass(
     assert git(folder, "log", "--format=%H", "--", script).split()
     assert git(folder, "status", "--porcelain", script) == ""
     # It gives what users got.
-    shown = between(practice.asked, "2011-05-01", "2011-05-05")
+    shown = between(practice.requests, "2011-05-01", "2011-05-05")
     shown = shown[shown["model_version"] == "3"]
     assert scored(folder, practice.typing, shown) == shown["prediction"].tolist()
     edit(folder / script, *OFF_BY_ONE)

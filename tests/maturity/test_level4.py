@@ -27,7 +27,7 @@ from ladder.runbook import load as load_book
 from ladder.service import Service
 from ladder.steps import environment, run_command, run_step
 from ladder.users import as_bodies, post_outcomes
-from ladder.world.faults import as_asked, publish
+from ladder.world.faults import as_requested, publish
 from ladder.world.feedfile import COUNTS, INPUTS, read_feed, update_feed, write_feed
 from ladder.world.scenario import Units
 from tests.maturity.conftest import before, between, edit, error, gathered, git, same_rows
@@ -47,7 +47,7 @@ from tests.maturity.level3 import (
 )
 from tests.maturity.level4 import (
     Crowd,
-    Journal,
+    EventLog,
     Reply,
     Somebody,
     fourfold,
@@ -62,7 +62,7 @@ from tests.maturity.test_level3 import NO_VERSION, OF_THE_APPLICATION, UNHARMED,
 # What it does is tested in its own folder, too; the proofs take minutes, so they come with --all.
 pytestmark = [pytest.mark.xdist_group("level4"), pytest.mark.timeout(900), pytest.mark.slow]
 
-FIRST, LAST = "2011-03-31", "2011-04-20"  # the days that are lived
+FIRST, LAST = "2011-03-31", "2011-04-20"  # the days of the story
 GREW = "2011-04-04"  # from here on sixteen take a bike for every ten before
 PUT_LIVE = "2011-04-15"  # on this day somebody puts a model live that answers four times too much
 FAHRENHEIT = ("2011-04-16", "2011-04-19")  # the weather station reports it from one day to before another
@@ -86,17 +86,17 @@ class Morning:
 
 @dataclass(frozen=True)
 class Practice:
-    """Level 4 as it was lived: the world changes, somebody puts a bad model live, and then data are wrong.
+    """Three weeks of level 4: the world changes, somebody puts a bad model live, and then data are wrong.
 
-    Users ask for each hour of these three weeks, and say what happened.
+    Requests are sent for each hour of these three weeks, then their outcomes.
     """
 
     folder: Path
-    early: Path  # a copy from before anybody asked
+    early: Path  # a copy from before the first request
     typing: Hand
     book: Runbook
     mornings: tuple[Morning, ...]
-    asked: pd.DataFrame  # every row that was asked, the answer with its status, and the true count
+    requests: pd.DataFrame  # every row that was requested, the response with its status, and the label
     happened: pd.DataFrame
     code: str
     bad: str  # the version that somebody put live
@@ -108,8 +108,8 @@ class Practice:
     def registry(self) -> Registry:
         return Registry(self.folder)
 
-    def journal(self) -> Journal:
-        return Journal(self.folder)
+    def event_log(self) -> EventLog:
+        return EventLog(self.folder)
 
     def production(self) -> pd.DataFrame:
         """The prediction log, of the hours of these days."""
@@ -122,7 +122,7 @@ class Practice:
 
     def trained(self) -> list[str]:
         """The days of the trainings."""
-        return [each["at"][:10] for each in self.journal().trainings()]
+        return [each["at"][:10] for each in self.event_log().trainings()]
 
     def apart(self, target: Path) -> Path:
         """A copy of the project to break things in."""
@@ -195,7 +195,7 @@ OF_THE_NEW_APPLICATION = {
 def reddening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Future[set[str]]]:
     """Of the tests that are named there, those that fail in a copy with all these lines made wrong.
 
-    They run beside the practice, which often waits.
+    They run next to the practice, which often waits.
     """
     folder = workcopy.make(level(4), tmp_path_factory.mktemp("broken") / "project")
     wrong = OF_THE_LOOP | OF_THE_NEW_APPLICATION
@@ -203,8 +203,8 @@ def reddening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Future[set[s
         edit(folder / "bike_demand" / path, old, new)
     edit(folder / "bike_demand" / "serving" / "app.py", *NO_VERSION)
     tests = [*(test for _, _, test in wrong.values()), *sorted(OF_THE_APPLICATION), UNHARMED]
-    with ThreadPoolExecutor(1) as beside:
-        yield beside.submit(failing, folder, *(f"tests/{test}" for test in tests))
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(failing, folder, *(f"tests/{test}" for test in tests))
 
 
 @pytest.fixture(scope="module")
@@ -235,14 +235,14 @@ def published(happened: pd.DataFrame, day: pd.Timestamp | str) -> pd.DataFrame:
 
 
 class Life:
-    """Lives through the days: publishes, lets the loop take its turn, and lets users ask and tell."""
+    """Lives through the days: publishes, runs a cycle of the loop, sends requests and outcomes."""
 
     def __init__(self, folder: Path, happened: pd.DataFrame, typing: Hand, service: Service) -> None:
         self.folder, self.service, self._happened, self._typing = folder, service, happened, typing
         self._client = httpx.Client(base_url=service.url, timeout=30)
         self.book, self.registry = load_book(folder), Somebody(folder)
         self.mornings: list[Morning] = []
-        self.asked: list[pd.DataFrame] = []
+        self.requests: list[pd.DataFrame] = []
         self.bursts: dict[str, load.Load] = {}
         self._now = pd.Timestamp(FIRST)
 
@@ -272,14 +272,14 @@ class Life:
         self.mornings.append(Morning(f"{day:%Y-%m-%d}", said, aliases, status, metrics))
 
     def day(self, day: pd.Timestamp) -> None:
-        """Users ask for each hour of a day, one by one, and tell what happened when it is over."""
+        """Requests for each hour of a day, one by one, and the outcomes once it is over."""
         hours = between(self._happened, f"{day}", f"{day + pd.Timedelta(days=1)}")
         given = []
-        for body in as_bodies(as_asked(hours, [FAULT])):
+        for body in as_bodies(as_requested(hours, [FAULT])):
             answer = self._client.post("/predict", json=body)
             given.append(answer.json() | {"status": answer.status_code, "asked_temp_c": body["temp_c"]})
         answers = pd.DataFrame(given, index=hours.index).drop(columns="timestamp")
-        self.asked.append(pd.concat([hours[[*INPUTS, "count"]], answers], axis=1))
+        self.requests.append(pd.concat([hours[[*INPUTS, "count"]], answers], axis=1))
         assert self.book.outcomes is not None
         post_outcomes(hours, self._client, self.book.outcomes)
 
@@ -287,8 +287,8 @@ class Life:
     def under_load(self, when: str) -> Iterator[None]:
         """Many ask at once meanwhile."""
         post = partial(load.post, f"{self.service.url}/predict", seconds=2, connections=4)
-        with ThreadPoolExecutor(1) as beside:
-            running = beside.submit(post, json.dumps(later(self._happened)).encode())
+        with ThreadPoolExecutor(1) as pool:
+            running = pool.submit(post, json.dumps(later(self._happened)).encode())
             yield
             self.bursts[when] = running.result()
 
@@ -333,13 +333,13 @@ def practice(
         code = commit(folder, "Where things run, and a training a week at most")
         life = Life(folder, happened, typing, service)
         today, *days = pd.date_range(FIRST, LAST)
-        with ThreadPoolExecutor(1) as beside:
-            started = beside.submit(testing.start)
+        with ThreadPoolExecutor(1) as pool:
+            started = pool.submit(testing.start)
             said = life.turn(today)
             started.result()
         without_services(folder, early)
         edit(early / "params.yaml", f'webhook: "{alerted.url}"', 'webhook: ""')
-        commit(early, "Nobody is to be told of what is only tried")
+        commit(early, "Send no alerts while testing")
         service.start()
         life.morning(today, said)
         with Crowd(service.url, later(happened), 0.1) as crowd:
@@ -360,7 +360,7 @@ def practice(
             typing,
             life.book,
             tuple(life.mornings),
-            pd.concat(life.asked, ignore_index=True),
+            pd.concat(life.requests, ignore_index=True),
             happened,
             code,
             bad,
@@ -387,13 +387,13 @@ class Season:
 def season(practice: Practice, clean: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Season:
     """Spring comes: each day by half a degree more than it did. People do what the model expects of them."""
     place = tmp_path_factory.mktemp("season")
-    folder, typing, journal = practice.early, practice.typing, Journal(practice.early)
+    folder, typing, event_log = practice.early, practice.typing, EventLog(practice.early)
     begin, middle, end = "2011-03-31", "2011-04-07", "2011-04-14"
     warm = between(clean, begin, end)
     degrees = (warm["timestamp"] - pd.Timestamp(begin)) / pd.Timedelta(days=2)
     warm = warm.assign(**{name: (warm[name] + degrees).round(2) for name in ("temp_c", "feels_like_c")})
     replaced = 0
-    lived = before(clean, begin)
+    history = before(clean, begin)
     with (
         Service(folder, place / "service.log", env=environment()) as service,
         httpx.Client(base_url=service.url, timeout=30) as client,
@@ -413,18 +413,20 @@ def season(practice: Practice, clean: pd.DataFrame, tmp_path_factory: pytest.Tem
             )
             hours = hours.astype(dict.fromkeys(COUNTS[:2], "Int64"))
             post_outcomes(hours, client, "/outcomes")
-            lived = pd.concat([lived, hours], ignore_index=True)
-            write_feed(lived, folder / "feed")
+            history = pd.concat([history, hours], ignore_index=True)
+            write_feed(history, folder / "feed")
             typing.run_command(f"python -m bike_demand agent --once --as-of {last}", folder)
-        found = journal.table("signals"), journal.table("actions")
-        more = lived[lived["timestamp"] >= pd.Timestamp(begin)]
+        found = event_log.table("signals"), event_log.table("actions")
+        more = history[history["timestamp"] >= pd.Timestamp(begin)]
         more = more.assign(count=more["count"] * 16 // 10)
         post_outcomes(more, client, "/outcomes")
         write_feed(pd.concat([before(clean, begin), more], ignore_index=True), folder / "feed")
         typing.run_command(f"python -m bike_demand ingest --as-of {end}", folder)
-        told = json.loads(typing.run_command(f"python -m bike_demand monitor --json --as-of {end}", folder))
+        reported = json.loads(
+            typing.run_command(f"python -m bike_demand monitor --json --as-of {end}", folder)
+        )
     versions = [each.number for each in Registry(folder).registered()]
-    return Season(folder, *found, versions, [each["kind"] for each in told["signals"]], replaced)
+    return Season(folder, *found, versions, [each["kind"] for each in reported["signals"]], replaced)
 
 
 def untouched(_: onnx.ModelProto) -> None:
@@ -433,12 +435,12 @@ def untouched(_: onnx.ModelProto) -> None:
 
 @pytest.fixture(scope="module")
 def miscounting(practice: Practice, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Future[str]]:
-    """What the gates say where the scoring script is off by one; they are asked beside other tests."""
+    """What the gates say where the scoring script is off by one; they run next to other tests."""
     folder = practice.apart(tmp_path_factory.mktemp("miscounting") / "project")
     edit(folder / SCRIPT, *OFF_BY_ONE)
     assert git(folder, "status", "--porcelain", SCRIPT).split() == ["M", SCRIPT]
-    with ThreadPoolExecutor(1) as beside:
-        yield beside.submit(run_command, "python -m bike_demand release champion --check", folder)
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(run_command, "python -m bike_demand release champion --check", folder)
 
 
 @pytest.fixture(scope="module")
@@ -473,7 +475,7 @@ def test_from_drift_to_release_no_person_does_a_thing_and_all_of_it_is_seen_on_o
     assert [each.aliases["champion"] for each in practice.mornings] == (
         ["1"] * 12 + ["2"] * 9  # promoted on 12 April, and back again the morning after somebody overruled it
     )
-    # One look tells how it is.
+    # One command shows the state.
     for day, title in {
         "2011-04-03": "All is well",
         "2011-04-06": "The error drifts",
@@ -483,9 +485,9 @@ def test_from_drift_to_release_no_person_does_a_thing_and_all_of_it_is_seen_on_o
         assert practice.on(day).status["headline"]["title"] == title
     (test,) = practice.on("2011-04-10").status["comparisons"]
     assert (test["kind"], test["version"], test["against"]) == ("test", 2, 1)
-    # And another one why: each signal, training and incident that is on record.
-    status, journal = practice.mornings[-1].status, practice.journal()
-    trainings, incidents = journal.trainings(), journal.records("incidents")
+    # And another one why: each signal, training and incident that is logged.
+    status, event_log = practice.mornings[-1].status, practice.event_log()
+    trainings, incidents = event_log.trainings(), event_log.records("incidents")
     assert len(trainings) == 3
     assert len(incidents) >= 5
     shown = [(each["reason"], each["version"]) for each in status["trainings"]]
@@ -507,9 +509,9 @@ def test_production_says_what_is_wrong_with_the_model_and_it_gets_better_by_itse
     practice: Practice,
 ) -> None:
     log = practice.production()
-    first, second, third = practice.journal().trainings()
+    first, second, third = practice.event_log().trainings()
     # What was said of the model is what the log says: so much too low, and since then only.
-    seen = practice.journal().records("signals")
+    seen = practice.event_log().records("signals")
     (drift,) = (each for each in seen if each["id"] == second["signal"])
     assert (drift["kind"], drift["subject"]) == ("error-drift", "version 1")
     assert drift["first_at"][:10] == "2011-04-05"  # a day after the world changed
@@ -526,12 +528,12 @@ def test_production_says_what_is_wrong_with_the_model_and_it_gets_better_by_itse
     assert evidence["days"][-1]["ratio"] == pytest.approx(
         mine[: evidence["rows"]].sum() / theirs[: evidence["rows"]].sum()
     )
-    # And so users were given better answers than before.
-    asked = practice.asked
+    # And so users got better predictions than before.
+    requests = practice.requests
 
     def share(begin: str, end: str) -> float:
-        """What users were given was off by this share of demand."""
-        during = between(asked, begin, end)
+        """The predictions that users got were off by this share of demand."""
+        during = between(requests, begin, end)
         return error(during["prediction"], during) / float(during["count"].mean())
 
     before_it, grown, after = (
@@ -548,7 +550,7 @@ def test_production_says_what_is_wrong_with_the_model_and_it_gets_better_by_itse
 
 @pytest.mark.maturity("L4-H3")
 def test_no_request_fails_while_versions_change_and_many_ask(practice: Practice) -> None:
-    assert set(practice.asked["status"]) == {200}
+    assert set(practice.requests["status"]) == {200}
     assert {each.status for each in practice.crowd} == {200}
     shown = [each.version for each in practice.crowd]
     changes = [new for old, new in pairwise(shown) if new != old]
@@ -563,7 +565,7 @@ def test_no_request_fails_while_versions_change_and_many_ask(practice: Practice)
     answers = (
         sum(len(each.latencies) for each in practice.bursts.values())
         + len(practice.crowd)
-        + len(practice.asked)
+        + len(practice.requests)
     )
     logged = rows(practice.folder / "state" / "production.db", "SELECT count(*) AS rows FROM predictions")
     assert logged["rows"].item() == answers
@@ -576,8 +578,8 @@ def test_no_request_fails_while_versions_change_and_many_ask(practice: Practice)
 def test_what_went_wrong_once_is_on_record_and_stopped_from_then_on(
     practice: Practice, again: str, tmp_path: Path
 ) -> None:
-    journal, registry = practice.journal(), practice.registry()
-    incident = journal.incident("bad-release", f"version {practice.bad}")
+    event_log, registry = practice.event_log(), practice.registry()
+    incident = event_log.incident("bad-release", f"version {practice.bad}")
     assert (incident["since"][:10], incident["noticed_at"][:10]) == (PUT_LIVE, "2011-04-16")
     assert "far worse than version 2" in incident["noticed_by"]
     assert incident["done"][0]["what"].startswith(
@@ -594,9 +596,9 @@ def test_what_went_wrong_once_is_on_record_and_stopped_from_then_on(
     assert "refused by gate blocked" in again
     assert f"its model is that of version {practice.bad}, which was rolled back" in again
     assert all(registry.deployment(str(int(practice.bad) + 1)).gates().values())
-    # Data: whoever loosens the check that found the fault cannot train, and is told by which incident.
-    fault = journal.incident("data-quality", "temp_c")
-    regression_cases = {each["id"]: each for each in journal.records("regression_cases")}
+    # Data: whoever loosens the check that found the fault cannot train, and the message names the incident.
+    fault = event_log.incident("data-quality", "temp_c")
+    regression_cases = {each["id"]: each for each in event_log.records("regression_cases")}
     assert regression_cases[fault["regression_case"]]["kind"] == "data"
     folder = practice.apart(tmp_path / "project")
     assert "are fit" in practice.run_command("validate", folder)
@@ -621,7 +623,7 @@ def test_what_went_wrong_once_is_on_record_and_stopped_from_then_on(
 def test_each_version_was_trained_and_tested_by_the_loop_and_its_own_code_is_tested_on_every_change(
     practice: Practice, red: set[str]
 ) -> None:
-    registry, trainings = practice.registry(), practice.journal().trainings()
+    registry, trainings = practice.registry(), practice.event_log().trainings()
     assert [(each["at"][:10], each["version"], each["state"]) for each in trainings] == [
         (FIRST, 1, "done"),
         ("2011-04-08", 2, "done"),
@@ -653,33 +655,35 @@ def test_each_version_was_trained_and_tested_by_the_loop_and_its_own_code_is_tes
 def test_how_each_deployed_version_does_is_in_one_database_and_counted_for_prometheus(
     practice: Practice,
 ) -> None:
-    log, journal = practice.production(), practice.journal()
+    log, event_log = practice.production(), practice.event_log()
     log = log.sort_values(["made_at", "id"])
-    days = journal.table("days")
+    days = event_log.table("days")
     looked_at = log[log["hour"] < pd.Timestamp(LAST)]  # a day is looked at when it is over
-    for version in (0, 1, 2, int(practice.bad)):  # 0: what users were given, whoever said it
+    for version in (0, 1, 2, int(practice.bad)):  # 0: what users got, from any version
         kept = days[days["version"] == version].set_index("day")
-        told = looked_at.drop_duplicates("hour").assign(answer=lambda frame: frame["prediction"])
+        reported = looked_at.drop_duplicates("hour").assign(answer=lambda frame: frame["prediction"])
         if version:
             shown = looked_at["version"] == version
             unseen = looked_at["other_version"] == version
             answer = looked_at["prediction"].where(shown, looked_at["other_prediction"])
-            told = looked_at.assign(answer=answer)[shown | unseen].drop_duplicates("hour")
-        off = told["answer"] - told["came_true"]
+            reported = looked_at.assign(answer=answer)[shown | unseen].drop_duplicates("hour")
+        off = reported["answer"] - reported["came_true"]
         mine = pd.DataFrame(
-            {"day": told["hour"].dt.strftime("%Y-%m-%d"), "error": off.abs(), "bias": off, "known": 1}
+            {"day": reported["hour"].dt.strftime("%Y-%m-%d"), "error": off.abs(), "bias": off, "known": 1}
         )
         expected = mine.groupby("day").sum()
         assert kept["known"].to_dict() == expected["known"].to_dict()
         for name in ("error", "bias"):
             assert kept[name].to_dict() == pytest.approx(expected[name].to_dict())
     # What went in and came out, and what was wrong with it.
-    (day,) = (each for each in journal.records("days") if (each["day"], each["version"]) == ("2011-04-16", 0))
-    asked = between(practice.asked, "2011-04-16", "2011-04-17")
-    assert day["features"]["temp_c"]["mean"] == pytest.approx(asked["asked_temp_c"].mean(), abs=0.001)
-    assert day["predictions"]["mean"] == pytest.approx(asked["prediction"].mean(), abs=0.001)
+    (day,) = (
+        each for each in event_log.records("days") if (each["day"], each["version"]) == ("2011-04-16", 0)
+    )
+    requests = between(practice.requests, "2011-04-16", "2011-04-17")
+    assert day["features"]["temp_c"]["mean"] == pytest.approx(requests["asked_temp_c"].mean(), abs=0.001)
+    assert day["predictions"]["mean"] == pytest.approx(requests["prediction"].mean(), abs=0.001)
     assert day["quality"]["temp_c"]["units"] == 24
-    # How much was asked, and how fast it was answered, by version.
+    # How many requests there were, and how fast they were served, by version.
     everything = rows(practice.folder / "state" / "production.db", "SELECT version FROM predictions")
     counted = everything["version"].value_counts().to_dict()
     latency = samples(practice.mornings[-1].metrics, "bike_demand_request_seconds_sum")
@@ -692,7 +696,7 @@ def test_how_each_deployed_version_does_is_in_one_database_and_counted_for_prome
     assert set(by_version) == set(counted)
     assert by_version[int(practice.bad)] == counted[int(practice.bad)]
     replaced = samples(practice.mornings[-1].metrics, "bike_demand_replaced_total")
-    assert replaced[("field", "temp_c"),] == len(between(practice.asked, *FAHRENHEIT))
+    assert replaced[("field", "temp_c"),] == len(between(practice.requests, *FAHRENHEIT))
     assert list((practice.folder / "state" / "evidently").rglob("*.json"))  # the drift reports
     # One level below, the log has answers, and nobody sums them up.
     with pytest.raises(UserError, match="No such command 'monitor'"):
@@ -750,7 +754,7 @@ def test_markers_that_data_engineers_watch_are_settings_and_code_of_all_three_an
     first, second, _ = map(pd.Timestamp, practice.trained())
     assert second - first == pd.Timedelta(days=8)
     assert "It cools down until 2011-04-08, 8 days after" in practice.on("2011-04-05").said
-    # Who has to know it is told: each marker that tripped, once, with what a person may do.
+    # Whoever has to know is alerted: each marker that tripped, once, with what a person may do.
     titles = [each["title"] for each in practice.alerts]
     for title in (
         "The error drifts: version 1",
@@ -778,27 +782,27 @@ def test_a_field_that_changes_is_noticed_within_a_day_held_off_and_rolled_back_b
     for path in ("bike_demand/problem/schema.py", "bike_demand/handoff.py", "params.yaml"):
         assert owned[path] == ROLES
     assert owned["bike_demand/data/quality.py"] >= {"@data-engineers"}
-    fault = practice.journal().incident("data-quality", "temp_c")
+    fault = practice.event_log().incident("data-quality", "temp_c")
     assert (fault["since"][:10], fault["noticed_at"][:10]) == (FAHRENHEIT[0], "2011-04-17")
     assert fault["ended_at"][:10] == LAST  # the first morning after a day in which it was right
-    # In the log stands what was asked; the models were given what is usual, and users noticed little.
+    # The log has the request; the models got typical values, and users noticed little.
     log = practice.production()
     bad = between(log.rename(columns={"hour": "timestamp"}), *FAHRENHEIT)
-    asked = practice.asked.set_index("id").loc[bad["id"]]
-    assert bad["temp_c"].tolist() == asked["asked_temp_c"].tolist()
+    requests = practice.requests.set_index("id").loc[bad["id"]]
+    assert bad["temp_c"].tolist() == requests["asked_temp_c"].tolist()
     given = bad["replaced"].map(json.loads)
     true = practice.happened.set_index("timestamp")["temp_c"].loc[bad["timestamp"]].tolist()
     assert all(set(each) == {"temp_c", "feels_like_c"} for each in given)
     assert max(abs(each["temp_c"] - right) for each, right in zip(given, true, strict=True)) < 12
-    fahrenheit = between(practice.asked, *FAHRENHEIT)
-    usual = between(practice.asked, "2011-04-13", PUT_LIVE)
+    fahrenheit = between(practice.requests, *FAHRENHEIT)
+    usual = between(practice.requests, "2011-04-13", PUT_LIVE)
     assert error(fahrenheit["prediction"], fahrenheit) < 1.5 * error(usual["prediction"], usual)
     # Nothing was trained, though the error gave a reason to; the day that it was over, it was.
     for day in ("2011-04-17", "2011-04-18", "2011-04-19"):
         assert "Training, because" not in practice.on(day).said
     held = [
         done["what"]
-        for each in practice.journal().records("incidents")
+        for each in practice.event_log().records("incidents")
         if (each["kind"], each["subject"]) == ("error-drift", "version 2")
         for done in each["done"]
     ]
@@ -816,7 +820,7 @@ def test_a_field_that_changes_is_noticed_within_a_day_held_off_and_rolled_back_b
     days = published(practice.happened, LAST)
     of_these = between(days, *FAHRENHEIT)["timestamp"]
     assert left_out == {f"{hour:%Y-%m-%dT%H:%M:%S}" for hour in of_these}
-    traced = json.loads(practice.run_command(f"trace {practice.asked['id'].iloc[-1]} --json"))
+    traced = json.loads(practice.run_command(f"trace {practice.requests['id'].iloc[-1]} --json"))
     assert traced["model"]["version"] == 2
 
 
@@ -834,7 +838,7 @@ def test_engineers_own_what_takes_models_in_and_what_gathers_their_metrics_and_b
     assert all(teams >= ENGINEERS for path, teams in owned.items() if path.startswith("bike_demand/release/"))
     # Each version that answered was taken in by the application itself; from its first day on it has metrics.
     registry, log = practice.registry(), practice.production()
-    days = practice.journal().table("days")
+    days = practice.event_log().table("days")
     rows_of = practice.mornings[-1].status["traffic"]["rows"]
     first_day = log.groupby("version")["hour"].min().dt.strftime("%Y-%m-%d")
     for version in map(int, ("1", "2", practice.bad)):
@@ -864,9 +868,9 @@ def test_engineers_own_what_takes_models_in_and_what_gathers_their_metrics_and_b
 def test_data_are_gathered_each_turn_and_what_happens_comes_back_by_itself(practice: Practice) -> None:
     same_rows(gathered(practice.folder / "state" / "data"), read_feed(practice.folder / "feed"))
     log = practice.production()
-    assert log.set_index("id")["came_true"].to_dict() == practice.asked.set_index("id")["count"].to_dict()
+    assert log.set_index("id")["came_true"].to_dict() == practice.requests.set_index("id")["count"].to_dict()
     registry = practice.registry()
-    for training in practice.journal().trainings():
+    for training in practice.event_log().trainings():
         run = registry.run(registry.version(str(training["version"])).run_id)
         feed = published(practice.happened, training["at"][:10])
         good = feed[~feed["timestamp"].isin(between(feed, *FAHRENHEIT)["timestamp"])]
@@ -880,8 +884,8 @@ def test_data_are_gathered_each_turn_and_what_happens_comes_back_by_itself(pract
 def test_it_is_metrics_of_production_that_train_and_neither_a_calendar_nor_a_season(
     practice: Practice, season: Season
 ) -> None:
-    signals = {each["id"]: each for each in practice.journal().records("signals")}
-    causes = [signals[each["signal"]]["kind"] for each in practice.journal().trainings()]
+    signals = {each["id"]: each for each in practice.event_log().records("signals")}
+    causes = [signals[each["signal"]]["kind"] for each in practice.event_log().trainings()]
     assert causes == ["no-model", "error-drift", "error-drift"]
     # On the days before nothing was wrong, and nothing was trained.
     for day in ("2011-04-01", "2011-04-02", "2011-04-03", "2011-04-04"):
@@ -890,7 +894,7 @@ def test_it_is_metrics_of_production_that_train_and_neither_a_calendar_nor_a_sea
     calendar = crons(level(3).folder)[0]
     assert "1" in calendar.split()[2].split(",")
     assert not [day for day in practice.trained() if day.endswith("-01")]
-    # A season moves the inputs and not the error: that is told, and no reason to train.
+    # A season moves the inputs and not the error: that is reported, and no reason to train.
     drift = season.signals[season.signals["kind"] == "input-drift"]
     assert drift["subject"].tolist() == ["inputs"]
     assert "temp_c moved by" in drift["says"].item()
@@ -930,7 +934,7 @@ def test_where_and_when_the_loop_runs_is_a_setting_and_never_two_at_a_time(
 @pytest.mark.maturity("L4-C4")
 def test_every_experiment_of_the_loop_keeps_its_reason_settings_metrics_and_plots(practice: Practice) -> None:
     registry = practice.registry()
-    trainings = practice.journal().trainings()
+    trainings = practice.event_log().trainings()
     assert all(each["reason"] for each in trainings)
     trained = [registry.run(registry.version(str(each["version"])).run_id) for each in trainings]
     for run in trained:
@@ -956,7 +960,7 @@ def test_each_versions_data_model_and_code_are_restored_from_version_control(
     practice: Practice, tmp_path: Path
 ) -> None:
     registry = practice.registry()
-    for training in practice.journal().trainings():
+    for training in practice.event_log().trainings():
         version = registry.version(str(training["version"]))
         feed = published(practice.happened, training["at"][:10])
         restore(practice.folder, version, feed, practice.code)
@@ -979,7 +983,7 @@ def test_what_is_better_goes_live_and_what_is_worse_goes_away_without_anybody(
     versions = {each.row["id"]: each.row["version"] for each in registry.deployments()}
     changes = [
         (each["new"], each["at"][:10], versions[each["deployment"]])
-        for each in practice.journal().records("transitions")
+        for each in practice.event_log().records("transitions")
         if each["new"] in ("live", "rolled_back") and each["old"] != each["new"]
     ]
     assert changes == [
@@ -991,7 +995,7 @@ def test_what_is_better_goes_live_and_what_is_worse_goes_away_without_anybody(
     ]
     assert "Version 2 is promoted, surely not 5% worse" in practice.on("2011-04-12").said
     # The one that somebody put there answered for a day, and does not come back.
-    shown = practice.asked[practice.asked["model_version"] == practice.bad]["timestamp"]
+    shown = practice.requests[practice.requests["model_version"] == practice.bad]["timestamp"]
     assert set(shown.dt.strftime("%Y-%m-%d")) == {PUT_LIVE}
     assert "far worse than version 2" in registry.decision(practice.bad).row["reason"]
     with pytest.raises(UserError, match=r"refused by gate blocked: .* far worse than version 2"):
@@ -1006,7 +1010,7 @@ def test_the_scoring_script_is_versioned_and_off_by_one_it_lets_no_version_pass(
     folder = practice.apart(tmp_path / "project")
     assert git(folder, "log", "--format=%H", "--", SCRIPT).split()
     assert git(folder, "status", "--porcelain", SCRIPT) == ""
-    shown = between(practice.asked, "2011-04-12", PUT_LIVE)
+    shown = between(practice.requests, "2011-04-12", PUT_LIVE)
     assert set(shown["model_version"]) == {"2"}
     assert scored(folder, practice.typing, shown) == shown["prediction"].tolist()
     with pytest.raises(
@@ -1040,7 +1044,7 @@ def test_pipelines_run_the_loop_and_deliver_the_application_by_the_commands_that
         assert options <= {"--as-of", "--help", "--once", "--every"}
     registry = practice.registry()
     gates = [
-        list(registry.deployment(str(each["version"])).gates()) for each in practice.journal().trainings()
+        list(registry.deployment(str(each["version"])).gates()) for each in practice.event_log().trainings()
     ]
     assert gates == [gates[0]] * 3
     application = workflow(practice.folder, "application")
@@ -1062,7 +1066,7 @@ def test_every_version_of_the_loop_has_its_tests_on_record_and_one_without_any_l
     practice: Practice,
 ) -> None:
     registry = practice.registry()
-    for training in practice.journal().trainings():
+    for training in practice.event_log().trainings():
         decision = registry.deployment(str(training["version"]))
         golden, integration = (decision.gate(name) for name in ("golden", "test-environment"))
         assert golden["passed"]
@@ -1098,7 +1102,7 @@ def test_a_model_that_somebody_put_past_all_gates_is_judged_by_the_application_a
     assert practice.on("2011-04-16").aliases["champion"] == "2"
     assert {each.who for each in (*practice.book.daily, *practice.book.release)} == {"machine"}
     # What is wrong with a field of a request the application puts right itself, with the same model.
-    wrong = between(practice.asked, *FAHRENHEIT)
+    wrong = between(practice.requests, *FAHRENHEIT)
     assert set(wrong["model_version"]) == {"2"}
 
 

@@ -88,7 +88,7 @@ STEPS: dict[int, tuple[tuple[str, Role, Role | None, int, str], ...]] = {
 }
 ASKS = {
     "again": "Can you make the model of last March again?",
-    "taught": "Which data taught the model that gave this answer?",
+    "taught": "Which data did the model of this prediction learn from?",
     "who": "Who put it live and why?",
 }
 
@@ -306,7 +306,7 @@ def _timeline(number: int, day: date) -> Timeline:
                 begins=at,
                 ends=ends,
                 seconds=8.4 if name in ("train", "gates", "integrate", "release", "promote") else None,
-                assumed="Beside other work." if who != "machine" else None,
+                assumed="Next to other work." if who != "machine" else None,
             )
         )
         at += takes + waits
@@ -324,7 +324,7 @@ def _assumed(number: int) -> Assumption:
             number
         ],
         durations=tuple(
-            Duration(step=name, days=takes, why="Beside other work." if takes else "At once.")
+            Duration(step=name, days=takes, why="Next to other work." if takes else "At once.")
             for name, _, _, takes, _ in STEPS[number]
         ),
     )

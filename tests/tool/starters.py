@@ -149,7 +149,7 @@ def _endpoint(project: Path) -> None:
 
 
 OWN_TEST = f'''\
-"""What is our own: the rush hours, and the endpoint that tells the columns."""
+"""What is our own: the rush hours, and the endpoint that lists the columns."""
 
 from pathlib import Path
 
@@ -165,7 +165,7 @@ def test_five_in_the_afternoon_of_a_working_day_is_a_rush_hour() -> None:
     assert PROBLEM.features(columns_of(PROBLEM, rows))["rush"].tolist() == [True, False]
 
 
-def test_the_columns_are_told() -> None:
+def test_the_columns_are_listed() -> None:
     source = (ROOT / "{NAME}" / "serving" / "web.py").read_text(encoding="utf-8")
     assert '"/columns"' in source
     assert PROBLEM.time == "timestamp"
@@ -185,7 +185,7 @@ def _test(project: Path) -> None:
 def _readme(project: Path) -> None:
     replace(
         project / "README.md",
-        "Say here what it is for, and whom to ask.\n",
+        "Describe here what it is for, and whom to ask.\n",
         "Rides of our taxis in the next hour, for the dispatchers. Ask Mira.\n",
     )
 
@@ -222,7 +222,7 @@ def _setting(project: Path) -> None:
     replace(path, own, f"{own}    garage: Garage = Garage()\n")
     if (project / "dvc.yaml").exists():
         (project / NAME / "busy.py").write_text(
-            f'"""Tells the busiest hour: `python -m {NAME}.busy`, a stage of each training."""\n\n'
+            f'"""Prints the busiest hour: `python -m {NAME}.busy`, a stage of each training."""\n\n'
             "import json\n"
             "from pathlib import Path\n\n"
             f"from {NAME}.core.current import label_of, time_of\n"
@@ -264,7 +264,7 @@ def _package_kept(project: Path) -> None:
 
 
 def trace(text: str) -> str:
-    """The first word that tells of the template, of a level's number or folder, in any case; "" if none."""
+    """The first word that names the template, or a level's number or folder, in any case; "" if none."""
     found = _TRACE.search(text.lower())
     return found.group() if found else ""
 
@@ -320,7 +320,9 @@ TEN_BY_HAND = (
     _exchanged("demand.ipynb", "R2 above 0.9, looks great.", "R2 above 0.8, looks good."),
     _exchanged("score.py", '(frame["weekday"] < 6)', '(frame["weekday"] < 5)'),
     _exchanged("handoff/README.txt", "Call me if", "Write to Mira if"),
-    _exchanged("README.md", "Say here what it is for, and whom to ask.", "For the dispatchers. Ask Mira."),
+    _exchanged(
+        "README.md", "Describe here what it is for, and whom to ask.", "For the dispatchers. Ask Mira."
+    ),
     _appended("day.csv", "2011-06-12T00:00:00,0,0,2,20.3,19.8,0.78,13.3\n"),
     _appended(".gitignore", "/holidays.csv\n"),
     _appended("notes.md", "The portal lies about rain.\n"),

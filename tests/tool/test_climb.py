@@ -163,22 +163,22 @@ def test_a_dry_run_shows_what_would_change_and_changes_nothing(ladder: Ladder, t
 
 def test_what_a_dry_run_shows_is_what_comes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     project = lived_in(3, tmp_path / "project")
-    told = []
+    counts = []
     for dry_run in (True, False):
         climb(project, Console(width=200), dry_run=dry_run)
-        told.append(re.findall(r"(?m)^ +(\d+) (new|changed|gone|to be)", capsys.readouterr().out))
-    assert told[0] == told[1]
+        counts.append(re.findall(r"(?m)^ +(\d+) (new|changed|gone|to be)", capsys.readouterr().out))
+    assert counts[0] == counts[1]
     settle(project)
     commit(project)
     found = git(project, "diff", "--name-status", "--no-renames", "main", "HEAD").splitlines()
     kinds = [line[0] for line in found if not line.endswith("requirements.lock")]
     assert [
         (str(kinds.count(each)), word) for each, word in (("A", "new"), ("M", "changed"), ("D", "gone"))
-    ] == told[0][:3]
+    ] == counts[0][:3]
 
 
 def a_change(project: Path) -> None:
-    replace(project / "README.md", "Say here", "Say")
+    replace(project / "README.md", "Describe here", "Describe")
 
 
 def staged(project: Path) -> None:
@@ -196,7 +196,7 @@ def merging(project: Path) -> None:
 
 def in_the_way(project: Path) -> None:
     with (project / ".git" / "info" / "exclude").open("a", encoding="utf-8") as file:
-        file.write("dvc.yaml\n")  # git would overwrite what it is told to ignore
+        file.write("dvc.yaml\n")  # git would overwrite what it ignores
     (project / "dvc.yaml").write_text("mine\n", encoding="utf-8")
 
 
@@ -347,7 +347,7 @@ def test_killed_in_the_merge_main_is_untouched_and_git_gives_it_back(tmp_path: P
     assert unmerged(project) == CONFLICTS[2]
 
 
-def test_a_climb_that_was_squashed_is_recognised_and_can_be_told_to_git(tmp_path: Path) -> None:
+def test_a_climb_that_was_squashed_is_recognised_and_can_be_recorded_in_git(tmp_path: Path) -> None:
     project = made(1, tmp_path / "project", PACKAGE)
     climb(project, QUIET)
     git(project, "switch", "--quiet", "main")
@@ -356,7 +356,7 @@ def test_a_climb_that_was_squashed_is_recognised_and_can_be_told_to_git(tmp_path
     with pytest.raises(UserError, match="the last climb was squashed") as refusal:
         climb(project, QUIET)
     words = str(refusal.value).partition("git merge ")[2].split()
-    git(project, *WHO, "merge", "--quiet", *words, "-m", "Told")
+    git(project, *WHO, "merge", "--quiet", *words, "-m", "Recorded")
     assert climb(project, QUIET)
     git(project, "diff", "--exit-code", "HEAD", "template")
 

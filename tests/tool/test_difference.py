@@ -114,10 +114,12 @@ def test_downwards_what_was_new_is_gone(ladder: Ladder) -> None:
     assert "-  bike_demand/release/ab/statistics.py" in done.stdout
 
 
-def test_a_level_beside_itself_is_the_same(ladder: Ladder) -> None:
+def test_a_level_compared_with_itself_is_the_same(ladder: Ladder) -> None:
     done = ladder("diff", "2", "2")
     assert done.returncode == 0
-    assert done.stdout == f"Level 2 beside itself: all {len(between(2, 2).files)} files are the same.\n"
+    assert (
+        done.stdout == f"Level 2 compared with itself: all {len(between(2, 2).files)} files are the same.\n"
+    )
 
 
 def test_level_0_can_be_compared_its_notebook_by_its_cells_its_model_by_its_size(ladder: Ladder) -> None:
@@ -248,7 +250,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.skipif(chromium() is None, reason="needs Chromium on the PATH")
 def test_in_a_browser_it_needs_no_network_fits_filters_and_opens_what_is_linked(page: Path) -> None:
-    asked: list[str] = []
+    requested: list[str] = []
     wrong: list[str] = []
 
     def noted(message: Any) -> None:
@@ -257,7 +259,7 @@ def test_in_a_browser_it_needs_no_network_fits_filters_and_opens_what_is_linked(
 
     with browser() as opened:
         seen = opened.new_page()
-        seen.on("request", lambda request: asked.append(request.url))
+        seen.on("request", lambda request: requested.append(request.url))
         seen.on("pageerror", lambda error: wrong.append(str(error)))
         seen.on("console", noted)
         seen.goto(page.as_uri())
@@ -285,5 +287,5 @@ def test_in_a_browser_it_needs_no_network_fits_filters_and_opens_what_is_linked(
         assert seen.evaluate(LOOKS)["shown"] == differing - len(WRITTEN["1-2"]["new"])
         seen.click("#theme")
         assert seen.evaluate("getComputedStyle(document.body).backgroundColor") in papers
-    assert [each for each in asked if not each.startswith("data:")] == [page.as_uri()]
+    assert [each for each in requested if not each.startswith("data:")] == [page.as_uri()]
     assert wrong == []

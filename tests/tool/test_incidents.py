@@ -17,12 +17,12 @@ GROWTH = Incident("growth", day(30))
 RIGHT, WRONG = [10.0] * 30, [40.0] * 15
 
 
-def results(told: Story, found: ReplayResult) -> tuple[IncidentResult, ...]:
+def results(tale: Story, found: ReplayResult) -> tuple[IncidentResult, ...]:
     oracle = measures.daily_error(
-        answers(*[10.0] * len(told.clean["timestamp"].dt.date.unique())), told.clean
+        answers(*[10.0] * len(tale.clean["timestamp"].dt.date.unique())), tale.clean
     )
-    days = measures.daily_error(found.predictions, told.clean)
-    return incidents.results(told, found, days, oracle, COMPLAINTS)
+    days = measures.daily_error(found.predictions, tale.clean)
+    return incidents.results(tale, found, days, oracle, COMPLAINTS)
 
 
 def own_incident(kind: str, noticed: date, what: str = "Version 2 was trained.") -> dict[str, Any]:
@@ -51,9 +51,9 @@ def test_users_who_are_given_what_they_are_used_to_do_not_complain() -> None:
     assert (found.days_to_recover, found.recovered, found.bad_answers) == (0, True, 0)
 
 
-def test_bad_answers_are_the_hours_answered_until_the_errors_are_normal_again() -> None:
+def test_bad_hours_are_those_predicted_until_the_errors_are_normal_again() -> None:
     (found,) = results(story(80, UNITS), replayed(0, [*RIGHT, *WRONG, *[10.0] * 35]))
-    # A week with one bad day is not normal (14.3 beside 10), so it takes six more days after the last one.
+    # A week with one bad day is not normal (14.3 against 10), so it takes six more days after the last one.
     assert (found.days_to_recover, found.recovered) == (21, True)
     assert found.bad_answers == 21 * 24
 
@@ -97,14 +97,14 @@ def test_what_is_refused_before_an_incident_could_be_seen_or_long_after_it_notic
 
 def test_what_the_loop_noticed_counts_where_it_is_of_that_kind() -> None:
     own = own_incident("data-quality", day(31), "Nothing is trained.")
-    told = {"incidents": [own_incident("error-drift", day(31)), own], "rollbacks": [], "trainings": []}
-    (found,) = results(story(80, UNITS), replayed(4, [*RIGHT, *WRONG, *[10.0] * 35], reported=told))
+    reported = {"incidents": [own_incident("error-drift", day(31)), own], "rollbacks": [], "trainings": []}
+    (found,) = results(story(80, UNITS), replayed(4, [*RIGHT, *WRONG, *[10.0] * 35], reported=reported))
     assert (found.noticed_by, found.days_to_notice) == ("loop: data-quality of temp_c", 1)
     assert [(each.kind, each.says) for each in found.done] == [
         ("noticed", "temp_c changes its unit."),
         ("acted", "Nothing is trained."),
     ]
-    (found,) = results(story(80, GROWTH), replayed(4, [*RIGHT, *WRONG, *[10.0] * 35], reported=told))
+    (found,) = results(story(80, GROWTH), replayed(4, [*RIGHT, *WRONG, *[10.0] * 35], reported=reported))
     assert found.noticed_by == "loop: error-drift of temp_c"
 
 
@@ -117,8 +117,8 @@ def test_two_incidents_of_one_kind_have_results_of_their_own() -> None:
 
 def test_what_the_loop_told_becomes_events() -> None:
     back = {"at": "2012-02-02T00:00:00", "reason": "twice as bad", "to": 1, "state": "done"}
-    told = {"incidents": [own_incident("data-quality", day(40))], "rollbacks": [back], "trainings": []}
-    found = incidents.reported_events(replayed(4, [10.0], reported=told))
+    reported = {"incidents": [own_incident("data-quality", day(40))], "rollbacks": [back], "trainings": []}
+    found = incidents.reported_events(replayed(4, [10.0], reported=reported))
     assert [(each.on, each.kind) for each in found] == [
         (date(2012, 2, 2), "rolled back"),
         (day(40), "noticed"),

@@ -1,4 +1,4 @@
-"""`ladder new`: what is made works at once, is a whole project, and tells nothing of where it came from."""
+"""`ladder new`: what is made works at once, is a whole project, and shows nothing of where it came from."""
 
 import os
 import re
@@ -76,14 +76,14 @@ def test_a_project_has_the_files_of_its_level_and_a_few_of_its_own(number: int, 
 def test_no_file_tells_where_it_came_from(number: int, ready: Ready) -> None:
     project = ready(number)
     names = [name for name in tracked(project) if name != ".starter.toml"]
-    told = {name: found for name in names if (found := trace(text_of(project / name)) or trace(name))}
-    assert told == {}
+    traces = {name: found for name in names if (found := trace(text_of(project / name)) or trace(name))}
+    assert traces == {}
     assert not trace(git(project, "log", "--all", "--format=%an %ae %s %b"))
 
 
 def test_what_is_looked_for_as_a_trace_would_be_found() -> None:
-    for told in ("mlops-ladder", "`ladder up`", "at level 3", "level4_auto_retrain", "LEVEL-2"):
-        assert trace(told)
+    for texts in ("mlops-ladder", "`ladder up`", "at level 3", "level4_auto_retrain", "LEVEL-2"):
+        assert trace(texts)
     assert not trace("the log level; from the level of the days before")
 
 
@@ -115,18 +115,18 @@ def test_the_package_has_the_name_wherever_it_means_the_package(
     number: int, package: str, ready: Ready, tmp_path: Path
 ) -> None:
     project = ready(number) if package == NAME else made(number, tmp_path / "project", package)
-    told = {name: text_of(project / name) for name in tracked(project)}
+    texts = {name: text_of(project / name) for name in tracked(project)}
     # Dashboards know the metrics by their names, registries the image, and people the variables.
-    left = {text for text in told.values() if PACKAGE in text}
+    left = {text for text in texts.values() if PACKAGE in text}
     assert all(text.count(PACKAGE) == text.count(f"{PACKAGE}_") for text in left)
     assert bool(left) == (number >= 3)
-    assert 'name = "bike-demand"' in told["pyproject.toml"]
-    assert f'include = ["{package}*"]' in told["pyproject.toml"]
-    assert f"/{package}/training/" in told[".github/CODEOWNERS"]
-    assert f"COPY {package} ./{package}" in told["Dockerfile"]
+    assert 'name = "bike-demand"' in texts["pyproject.toml"]
+    assert f'include = ["{package}*"]' in texts["pyproject.toml"]
+    assert f"/{package}/training/" in texts[".github/CODEOWNERS"]
+    assert f"COPY {package} ./{package}" in texts["Dockerfile"]
     assert (
         f"python -m {package} ingest"
-        in told["runbook.yaml"] + told["README.md"] + told[f"{package}/__main__.py"]
+        in texts["runbook.yaml"] + texts["README.md"] + texts[f"{package}/__main__.py"]
     )
     for command in (["check"], ["format", "--check"]):
         run(project, "-m", "ruff", *command, "--quiet", "--no-cache")
@@ -249,8 +249,8 @@ def test_git_that_never_heard_of_its_user_makes_one_all_the_same(
     assert git(project, "log", "--format=%an <%ae>").strip() == "Starter <starter@localhost>"
 
 
-def answer(project: Path, package: str) -> None:
-    """The project's own way from its feed to an answer: one line for each hour that was asked about."""
+def predict(project: Path, package: str) -> None:
+    """The project's own way from its feed to predictions: one line for each hour of the file."""
     if package:
         run(project, "-m", package, "ingest")
         run(project, "-m", package, "train")
@@ -259,20 +259,20 @@ def answer(project: Path, package: str) -> None:
         elif not (project / package / "release" / "gates").exists():
             run(project, "-m", package, "release", "latest", "--yes")
         run(project, "-m", package, "predict", "feed/2011-02.csv", "predictions.csv")
-        asked = project / "feed" / "2011-02.csv"
+        inputs = project / "feed" / "2011-02.csv"
     else:
         (project / "live").mkdir()
         shutil.copy(project / "handoff" / "model.pkl", project / "live")
         run(project, "score.py", "day.csv", "predictions.csv")
-        asked = project / "day.csv"
+        inputs = project / "day.csv"
     lines = (project / "predictions.csv").read_text(encoding="utf-8").splitlines()
-    assert len(lines) == len(asked.read_text(encoding="utf-8").splitlines())
+    assert len(lines) == len(inputs.read_text(encoding="utf-8").splitlines())
     assert git(project, "status", "--porcelain").strip() in ("", "?? predictions.csv")
 
 
 @pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.slow)])
-def test_its_own_commands_give_an_answer(number: int, tmp_path: Path) -> None:
-    answer(made(number, tmp_path / "project"), NAME if number else "")
+def test_its_own_commands_give_predictions(number: int, tmp_path: Path) -> None:
+    predict(made(number, tmp_path / "project"), NAME if number else "")
 
 
 @pytest.mark.slow
@@ -286,8 +286,8 @@ def test_its_own_commands_start(number: int, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [2, 3, 4])
-def test_its_own_commands_train_and_answer(number: int, tmp_path: Path) -> None:
-    answer(made(number, tmp_path / "project"), NAME)
+def test_its_own_commands_train_and_predict(number: int, tmp_path: Path) -> None:
+    predict(made(number, tmp_path / "project"), NAME)
 
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="the page's commands are those of a POSIX shell")
@@ -326,8 +326,8 @@ def test_a_level_that_was_copied_by_hand_starts_too(tmp_path: Path) -> None:
 @posix
 @pytest.mark.slow
 @pytest.mark.parametrize("number", LEVELS)
-def test_any_level_that_was_copied_by_hand_gives_an_answer(number: int, tmp_path: Path) -> None:
-    answer(copied(number, tmp_path / "copy"), PACKAGE if number else "")
+def test_any_level_that_was_copied_by_hand_gives_predictions(number: int, tmp_path: Path) -> None:
+    predict(copied(number, tmp_path / "copy"), PACKAGE if number else "")
 
 
 def fresh_environment(project: Path, place: Path) -> Path:

@@ -27,7 +27,7 @@ def run(python: Path | str, *arguments: str, folder: Path, **env: str) -> "subpr
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The scripts of an environment in which the wheel is installed, beside the libraries that run this."""
+    """The scripts of an environment in which the wheel is installed, with the libraries that run this."""
     place = tmp_path_factory.mktemp("wheel")
     build = ["-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
     source = place / "source"
@@ -58,7 +58,9 @@ def test_a_wheel_has_all_packages_and_templates(installed: Path, tmp_path: Path)
         "import importlib, pkgutil, ladder, ladder.page; print(ladder.__file__);"
         "[importlib.import_module(each.name) for each in pkgutil.walk_packages(ladder.__path__, 'ladder.')"
         " if each.name not in ('ladder.__main__', 'ladder.workflows')];"
-        "assert ladder.page.environment().list_templates(); assert ladder.page.text('code.css')"
+        "assert ladder.page.environment().list_templates(); assert ladder.page.text('code.css');"
+        "assert ladder.page.words.words().measures; assert ladder.starter.template.README.is_file();"
+        "assert ladder.starter.advice.advice('a', 'both', 'b')"
     )
     done = run(installed / "python", "-c", script, folder=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -35,11 +35,11 @@ WIDTHS = (380, 820, 1280, 1920)
 
 @dataclass
 class Page:
-    """A page that is open in a browser, what it asked the network for, and what it complained about."""
+    """A page that is open in a browser, what it requested from the network, and its warnings."""
 
     tab: Any
     address: str
-    asked: list[str] = field(default_factory=list)
+    requested: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
     def all(self, selector: str, what: str) -> Any:
@@ -50,7 +50,7 @@ class Page:
 def opened_in(chromium: Any, file: Path, width: int = 1280) -> Page:
     tab = chromium.new_page(viewport={"width": width, "height": 900})
     page = Page(tab, file.as_uri())
-    tab.on("request", lambda request: page.asked.append(request.url))
+    tab.on("request", lambda request: page.requested.append(request.url))
     tab.on("console", lambda message: page.complaints.append(message.text))
     tab.on("pageerror", lambda error: page.complaints.append(str(error)))
     tab.goto(page.address)
@@ -250,7 +250,7 @@ def test_an_axis_of_days_has_few_marks(days: float, expected: list[int]) -> None
 def test_one_file_is_all_it_takes(page: Page, file: Path) -> None:
     assert file.stat().st_size < 6_000_000
     assert [each.name for each in file.parent.iterdir()] == [file.name]
-    assert {each for each in page.asked if not each.startswith("data:")} == {page.address}
+    assert {each for each in page.requested if not each.startswith("data:")} == {page.address}
     assert page.complaints == []
 
 
@@ -373,7 +373,7 @@ def test_each_row_of_the_model_is_there_and_lacks_look_different(page: Page) -> 
 
 
 @needs_browser
-def test_two_levels_of_a_practice_stand_beside_each_other_and_below_on_a_phone(page: Page) -> None:
+def test_two_levels_of_a_practice_stand_side_by_side_and_below_on_a_phone(page: Page) -> None:
     last = [each for each in practices.practices() if each.levels][-1]
     page.tab.locator(f"[data-practice='{last.id}']").click()
     page.tab.locator("#right select").select_option("4")
@@ -398,7 +398,7 @@ def test_two_levels_of_a_practice_stand_beside_each_other_and_below_on_a_phone(p
 def test_a_step_of_a_release_opens_and_tells_the_reason_of_what_is_assumed(page: Page) -> None:
     step = page.tab.locator("#release details", has_text="explore").first
     step.locator("summary").click()
-    assert "Assumed: Beside other work." in step.inner_text()
+    assert "Assumed: Next to other work." in step.inner_text()
     widths = page.all("#release .barre", "it.getBoundingClientRect().width")
     assert min(widths) >= 8  # steps of seconds can be seen
     step.locator("summary").click()
@@ -509,6 +509,6 @@ def test_the_small_edition_is_the_same_page_without_plotly(
     plane = next(each.bounding_box() for each in page.tab.locator(".nsewdrag").all() if each.is_visible())
     page.tab.mouse.move(plane["x"] + plane["width"] / 2, plane["y"] + 5)
     assert all(page.all(".chip output", "it.textContent"))
-    assert {each for each in page.asked if not each.startswith("data:")} == {page.address}
+    assert {each for each in page.requested if not each.startswith("data:")} == {page.address}
     assert page.complaints == []
     page.tab.close()

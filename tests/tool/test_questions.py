@@ -13,7 +13,7 @@ from ladder import UserError, runbook, workcopy
 from ladder.compare.questions import ask, asked_about
 from ladder.compare.results import Answer, Witness
 from ladder.levels import level, levels
-from ladder.runbook import Asked, Runbook
+from ladder.runbook import Procedure, Runbook
 from ladder.steps import run_command
 from ladder.world import COMMITTED_FEED
 from ladder.world.feedfile import read_feed, write_feed
@@ -36,8 +36,8 @@ def project(number: int, until: str, folder: Path) -> Path:
     return made
 
 
-def answers(asked: dict[str, Asked], prints: Callable[[str], str], folder: Path) -> list[Answer]:
-    book = Runbook.model_validate({"release": (), "questions": asked})
+def answers(procedure: dict[str, Procedure], prints: Callable[[str], str], folder: Path) -> list[Answer]:
+    book = Runbook.model_validate({"release": (), "questions": procedure})
     return ask(book, folder, WITNESS, lambda command, _: prints(command), folder / "copy")
 
 
@@ -55,8 +55,10 @@ def test_every_level_has_something_to_say_to_each_question() -> None:
 def test_what_the_answer_carried_is_put_into_the_command_and_the_lines_that_count_are_told(
     tmp_path: Path,
 ) -> None:
-    asked = {"again": Asked.model_validate({"command": "make {version} of {day}", "shows": ["^identical"]})}
-    again, taught, who = answers(asked, lambda command: f"wait\nidentical:   {command}\n", tmp_path)
+    procedure = {
+        "again": Procedure.model_validate({"command": "make {version} of {day}", "shows": ["^identical"]})
+    }
+    again, taught, who = answers(procedure, lambda command: f"wait\nidentical:   {command}\n", tmp_path)
     assert again.asks == "Can you make the model of March 2011 again?"
     assert (again.answered, again.command) == (True, "make 7 of 2011-03-15")
     assert again.says == "identical: make 7 of 2011-03-15"
@@ -66,23 +68,23 @@ def test_what_the_answer_carried_is_put_into_the_command_and_the_lines_that_coun
 
 
 def test_a_command_that_prints_but_half_of_it_is_no_answer(tmp_path: Path) -> None:
-    asked = {"who": Asked.model_validate({"command": "trace", "shows": ["^by .", "^reason ."]})}
-    *_, who = answers(asked, lambda _: "by Ada\nreason\n", tmp_path)
-    assert (who.answered, who.says) == (False, "What it prints does not say so.")
+    procedure = {"who": Procedure.model_validate({"command": "trace", "shows": ["^by .", "^reason ."]})}
+    *_, who = answers(procedure, lambda _: "by Ada\nreason\n", tmp_path)
+    assert (who.answered, who.says) == (False, "Its output does not show it.")
 
 
 def test_a_command_that_fails_is_no_answer_and_says_why(tmp_path: Path) -> None:
     def fails(_: str) -> str:
         raise UserError("the data are gone")
 
-    asked = {"again": Asked.model_validate({"command": "make", "shows": ["."]})}
-    again, *_ = answers(asked, fails, tmp_path)
+    procedure = {"again": Procedure.model_validate({"command": "make", "shows": ["."]})}
+    again, *_ = answers(procedure, fails, tmp_path)
     assert (again.answered, again.says) == (False, "the data are gone")
 
 
 def test_what_the_answer_did_not_carry_cannot_be_looked_up(tmp_path: Path) -> None:
-    asked = Asked.model_validate({"command": "trace {prediction}", "shows": ["."]})
-    book = Runbook.model_validate({"release": (), "questions": {"who": asked}})
+    procedure = Procedure.model_validate({"command": "trace {prediction}", "shows": ["."]})
+    book = Runbook.model_validate({"release": (), "questions": {"who": procedure}})
     bare = Witness(WITNESS.on, None, None)
     *_, who = ask(book, tmp_path, bare, lambda *_: "Ada", tmp_path / "copy")
     assert (who.answered, who.command) == (False, None)
@@ -90,7 +92,7 @@ def test_what_the_answer_did_not_carry_cannot_be_looked_up(tmp_path: Path) -> No
 
 
 def test_a_command_for_two_questions_is_run_once(tmp_path: Path) -> None:
-    asked = Asked.model_validate({"command": "make", "shows": ["."]})
+    procedure = Procedure.model_validate({"command": "make", "shows": ["."]})
     done: list[str] = []
 
     def prints(command: str) -> str:
@@ -98,7 +100,7 @@ def test_a_command_for_two_questions_is_run_once(tmp_path: Path) -> None:
         return "x"
 
     assert [
-        each.answered for each in answers(dict.fromkeys(("again", "taught"), asked), prints, tmp_path)
+        each.answered for each in answers(dict.fromkeys(("again", "taught"), procedure), prints, tmp_path)
     ] == [
         True,
         True,
@@ -132,13 +134,13 @@ def test_a_model_is_made_again_where_the_same_bytes_come_of_it(
     for name in ("live", "made"):
         (folder / name).write_bytes(b"a model")
     witness = Witness(day(0), None, None, {"live": hashlib.sha256(b"a model").hexdigest()})
-    asked = Asked.model_validate({"command": command, "makes": "made", "keeps": ["live"]})
-    book = Runbook.model_validate({"release": (), "questions": {"again": asked}})
-    again, *_ = ask(book, folder, witness, run_command, tmp_path / "asked")
+    procedure = Procedure.model_validate({"command": command, "makes": "made", "keeps": ["live"]})
+    book = Runbook.model_validate({"release": (), "questions": {"again": procedure}})
+    again, *_ = ask(book, folder, witness, run_command, tmp_path / "copy")
     assert again.answered == same
     assert says in again.says
     assert (folder / "made").read_bytes() == b"a model"
-    assert not (tmp_path / "asked").exists()
+    assert not (tmp_path / "copy").exists()
 
 
 @pytest.mark.slow
@@ -150,7 +152,7 @@ def test_at_level_1_nobody_knows_what_the_model_of_then_had_learned_until(tmp_pa
     shutil.move(folder / "state" / "handoff", folder / "state" / "model")
     digest = hashlib.sha256((folder / kept).read_bytes()).hexdigest()
     witness = Witness(date(2011, 3, 15), "0a1b2c3d4e5f", None, {kept: digest})
-    again, taught, who = ask(book, folder, witness, run_command, tmp_path / "asked")
+    again, taught, who = ask(book, folder, witness, run_command, tmp_path / "copy")
     assert [each.answered for each in (again, taught, who)] == [False, False, False]
     assert again.command == "python -m bike_demand train --as-of 2011-03-15"
     assert again.says.startswith("No.")
@@ -159,11 +161,11 @@ def test_at_level_1_nobody_knows_what_the_model_of_then_had_learned_until(tmp_pa
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "procedure",
     ["{}", "{command: make}", "{command: make, makes: a, shows: [b], keeps: [c]}", "{says: x, shows: ['(']}"],
 )
-def test_a_runbook_whose_questions_cannot_be_meant_is_refused(tmp_path: Path, asked: str) -> None:
-    text = f"release: []\nquestions:\n  again: {asked}\n"
+def test_a_runbook_whose_questions_cannot_be_meant_is_refused(tmp_path: Path, procedure: str) -> None:
+    text = f"release: []\nquestions:\n  again: {procedure}\n"
     (tmp_path / "runbook.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=r"runbook\.yaml: questions\.again"):
         runbook.load(tmp_path)
@@ -181,7 +183,7 @@ def test_at_level_0_the_notebook_makes_another_model_of_the_same_export(
     run_command("jupyter execute demand.ipynb", folder)
     digests = {"live/model.pkl": hashlib.sha256((folder / "handoff" / "model.pkl").read_bytes()).hexdigest()}
     witness = Witness(date(2011, 3, 15), None, None, digests)
-    found = ask(book, folder, witness, run_command, tmp_path / "asked")
+    found = ask(book, folder, witness, run_command, tmp_path / "copy")
     assert [each.answered for each in found] == [False, False, False]
     assert found[0].seconds is not None
 
@@ -194,7 +196,7 @@ def test_at_level_2_model_and_data_are_on_record_and_who_released_it_is_not(
     run_command("python -m bike_demand train", folder)
     run_command("python -m bike_demand release latest --yes", folder)
     witness = Witness(date(2011, 3, 15), "1", None)
-    again, taught, who = ask(runbook.load(folder), folder, witness, run_command, tmp_path / "asked")
+    again, taught, who = ask(runbook.load(folder), folder, witness, run_command, tmp_path / "copy")
     assert (again.answered, taught.answered, who.answered) == (True, True, False)
     assert "identical: model" in again.says
     assert "rows, 2011-01-01T00:00:00 to 2011-03-06T23:00:00, data" in taught.says

@@ -25,8 +25,8 @@ def oracle(since: int = 24) -> pd.DataFrame:
     return found[found["timestamp"] >= pd.Timestamp(day(since))].reset_index(drop=True)
 
 
-def told(number: int, errors: list[float]) -> ReplayResult:
-    asked = [
+def replay_of(number: int, errors: list[float]) -> ReplayResult:
+    replies = [
         Answer(question=each, asks="?", command=None, answered=number > 0, says="!", seconds=None)
         for each in ("again", "taught", "who")
     ]
@@ -39,7 +39,7 @@ def told(number: int, errors: list[float]) -> ReplayResult:
         daily_steps=7,
         machine_seconds=12.34,
         events=[Event(on=day(0), kind="released", says="version 1 is live")],
-        questions=asked,
+        questions=replies,
     )
 
 
@@ -64,8 +64,8 @@ def made(
 
 @pytest.fixture(scope="module")
 def both() -> Comparison:
-    everyone = {0: told(0, BAD), 1: told(1, [10.0] * DAYS)}
-    return made(story(DAYS, FIRST, SECOND), everyone, {0: told(0, [12.0] * DAYS), 1: everyone[1]})
+    everyone = {0: replay_of(0, BAD), 1: replay_of(1, [10.0] * DAYS)}
+    return made(story(DAYS, FIRST, SECOND), everyone, {0: replay_of(0, [12.0] * DAYS), 1: everyone[1]})
 
 
 def test_each_level_has_its_measures(both: Comparison) -> None:
@@ -108,7 +108,7 @@ def test_a_day_without_any_hour_has_no_error() -> None:
         tale.scenario,
         (),
     )
-    found = told(0, [10.0] * DAYS)
+    found = replay_of(0, [10.0] * DAYS)
     found.predictions = found.predictions[~gone].reset_index(drop=True)
     errors = made(short, {0: found}).levels["0"].error_7_days
     assert (errors[19], errors[20], errors[21]) == (10.0, None, 10.0)
@@ -131,7 +131,7 @@ def test_what_is_assumed_of_people_stands_beside_with_its_reasons(both: Comparis
 
 
 def test_a_story_without_incidents_has_nothing_to_recover_from() -> None:
-    found = made(story(DAYS), {0: told(0, [10.0] * DAYS), 1: told(1, [10.0] * DAYS)})
+    found = made(story(DAYS), {0: replay_of(0, [10.0] * DAYS), 1: replay_of(1, [10.0] * DAYS)})
     assert (found.retrained_daily, found.one_cadence, found.one_cadence_says) == (None, None, None)
     assert (found.levels["0"].days_to_recover, found.levels["0"].incidents) == (None, ())
     assert any("the higher levels buy little" in each for each in found.verdicts)
@@ -166,7 +166,7 @@ def test_it_is_shown_within_80_columns_with_the_numbers_of_the_file(
 def test_without_incidents_neither_recovery_nor_bad_answers_are_shown(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    terminal.show(made(story(DAYS), {0: told(0, [10.0] * DAYS)}), Console(width=80))
+    terminal.show(made(story(DAYS), {0: replay_of(0, [10.0] * DAYS)}), Console(width=80))
     shown = capsys.readouterr().out
     assert "error" in shown
     assert "recover" not in shown

@@ -65,7 +65,7 @@ def test_a_level_that_has_this_cadence_anyway_does_the_same(number: int, same: b
 @pytest.mark.parametrize(
     ("number", "planned"),
     [
-        (1, []),  # nobody is told
+        (1, []),  # nobody corrects anything
         (
             2,
             [

@@ -1,4 +1,4 @@
-"""A level's application, or a server beside it: started and waited for."""
+"""A level's application, or another server: started and waited for."""
 
 import os
 import subprocess

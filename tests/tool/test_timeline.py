@@ -80,7 +80,7 @@ def test_a_version_that_users_never_got_is_no_release() -> None:
 
 
 def test_a_release_that_a_gate_ended_is_not_shown() -> None:
-    # On the day of the refusal another version went live, so that days alone do not tell.
+    # On the day of the refusal another version went live, so that days alone are not enough.
     left = played(2, [day(0), day(64), day(95)])
     left.steps[:] = [
         StepDone(each.release, each.id, each.on, each.seconds, refused="worse")
@@ -124,7 +124,7 @@ def test_a_level_that_acts_by_itself_shows_what_it_told() -> None:
     def training(number: int, outcome: str) -> dict[str, str]:
         return {"at": at(number), "reason": "42% too low", "outcome": outcome}
 
-    told = {
+    reported = {
         "trainings": [
             training(0, "live"),
             training(30, "live"),
@@ -141,7 +141,7 @@ def test_a_level_that_acts_by_itself_shows_what_it_told() -> None:
             }
         ],
     }
-    left = replayed(4, [10.0] * DAYS, reported=told, releases=[day(0), day(34), day(59)])
+    left = replayed(4, [10.0] * DAYS, reported=reported, releases=[day(0), day(34), day(59)])
     found = timeline(story(DAYS, GROWTH), *of(4), left)
     assert found is not None
     assert (found.begins, found.live) == (day(50), day(59))

@@ -93,8 +93,9 @@ def test_a_level_that_is_worse_in_one_thing_is_told_so() -> None:
         ),
     )
     assert (
-        "Level 1 beside level 0: error better (80.0 against 100.0); days to recover worse (at least 20.0"
-        " against 10.0); human steps a release better (2.0 against 10.0), in all 10 against 10." in found
+        "Level 1 compared with level 0: error better (80.0 against 100.0); days to recover worse"
+        " (at least 20.0 against 10.0); human steps a release better (2.0 against 10.0), in all 10 against"
+        " 10." in found
     )
 
 
@@ -143,19 +144,22 @@ def test_incidents_of_one_kind_that_were_not_recovered_from_are_told_apart() -> 
 
 
 def test_questions_that_nobody_could_answer_are_named() -> None:
-    def asked(*answered: Question) -> tuple[Answer, ...]:
+    def replies(*answered: Question) -> tuple[Answer, ...]:
         return tuple(
             Answer(question=each, asks="", command=None, answered=each in answered, says="", seconds=None)
             for each in ALL
         )
 
-    found = said(level(90.0, questions=asked()), level(80.0, questions=asked("again", "taught")))
-    assert "nobody at level 0 can make the old model again, say which data taught it or say who" in found
-    assert "nobody at level 1 can say who put it live, and why." in found
-    found = said(level(90.0, questions=asked(*ALL)), level(80.0, questions=asked(*ALL)))
-    assert "At levels 0 and 1 all three questions about an answer of long ago can be answered." in found
+    found = said(level(90.0, questions=replies()), level(80.0, questions=replies("again", "taught")))
+    assert (
+        "nobody at level 0 can make the old model again, name the data that it learned from or name who"
+        in found
+    )
+    assert "nobody at level 1 can name who released it, and why." in found
+    found = said(level(90.0, questions=replies(*ALL)), level(80.0, questions=replies(*ALL)))
+    assert "At levels 0 and 1 all three questions about an old prediction can be answered." in found
 
 
 def test_requests_without_an_answer_are_told() -> None:
-    assert "At level 0, 24 of 2,400 requests were not answered." in said(level(90.0, failed_requests=24))
+    assert "At level 0, 24 of 2,400 requests failed." in said(level(90.0, failed_requests=24))
     assert "not answered" not in said(level(90.0))

@@ -24,10 +24,10 @@ import json, os, sys, time
 from pathlib import Path
 libraries = "sklearn" in sys.modules
 do, *rest = sys.argv[1:]
-if do == "tell":
-    told = {"folder": os.getcwd(), "mine": os.environ.get("MINE"), "here": sys.path[0], "name": __name__,
+if do == "show":
+    shown = {"folder": os.getcwd(), "mine": os.environ.get("MINE"), "here": sys.path[0], "name": __name__,
             "arguments": rest, "read": sys.stdin.read(), "libraries": libraries, "variables": len(os.environ)}
-    print(json.dumps(told))
+    print(json.dumps(shown))
     print("complaint", file=sys.stderr)
 elif do == "exit":
     sys.exit(int(rest[0]))
@@ -59,7 +59,7 @@ def stage(*arguments: str, python: str | None = None, module: str = "stages") ->
     return [python or sys.executable, "-m", f"bike_demand.{module}", *arguments]
 
 
-def told(command: list[str], project: Path) -> dict[str, object]:
+def shown(command: list[str], project: Path) -> dict[str, object]:
     environment = os.environ | {"MINE": "ü", "PWD": str(project)}  # a shell sets PWD where there is none
     done = subprocess.run(
         command, cwd=project, env=environment, input="in", capture_output=True, text=True, timeout=SECONDS
@@ -82,8 +82,8 @@ def waits(project: Path) -> tuple["subprocess.Popen[bytes]", psutil.Process]:
 def test_what_is_forked_has_all_that_a_new_process_has_and_the_libraries(
     warm: WarmPython, project: Path
 ) -> None:
-    forked = told(stage("tell", "a b", ""), project)
-    cold = told(stage("tell", "a b", "", python=warm.cold), project)
+    forked = shown(stage("show", "a b", ""), project)
+    cold = shown(stage("show", "a b", "", python=warm.cold), project)
     assert forked.pop("libraries") is True
     assert cold.pop("libraries") is False
     assert forked == cold
@@ -92,12 +92,12 @@ def test_what_is_forked_has_all_that_a_new_process_has_and_the_libraries(
 
 @pytest.mark.usefixtures("warm")
 def test_what_measures_itself_is_not_forked(project: Path) -> None:
-    assert told(stage("tell", module="measure"), project)["libraries"] is False
+    assert shown(stage("show", module="measure"), project)["libraries"] is False
 
 
 @pytest.mark.usefixtures("warm")
 @pytest.mark.parametrize(("arguments", "status"), [(("exit", "3"), 3), (("exit", "0"), 0), (("fail",), 1)])
-def test_its_status_is_told(project: Path, arguments: tuple[str, ...], status: int) -> None:
+def test_its_status_is_passed_on(project: Path, arguments: tuple[str, ...], status: int) -> None:
     done = subprocess.run(stage(*arguments), cwd=project, stderr=subprocess.PIPE, text=True, timeout=SECONDS)
     assert done.returncode == status
     assert ("ValueError: no good" in done.stderr) == (arguments == ("fail",))
@@ -105,7 +105,7 @@ def test_its_status_is_told(project: Path, arguments: tuple[str, ...], status: i
 
 def test_what_it_used_is_counted(warm: WarmPython, project: Path) -> None:
     before = warm.cpu_seconds()
-    told(stage("tell"), project)
+    shown(stage("show"), project)
     assert warm.cpu_seconds() > before
 
 
@@ -129,7 +129,7 @@ def test_it_ends_with_who_waits_for_it(project: Path) -> None:
 @pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="only root can be somebody else")
 def test_somebody_elses_processes_are_not_served() -> None:
     def connected(user: int) -> bytes:
-        """The first that a process of that user is told; nothing where it is sent away."""
+        """The first that a process of that user receives; nothing where it is sent away."""
         mine, its = socket.socketpair()
         if os.fork() == 0:
             try:
@@ -145,9 +145,9 @@ def test_somebody_elses_processes_are_not_served() -> None:
                 os._exit(0)
         its.close()
         with mine:
-            told = mine.recv(4)
+            shown = mine.recv(4)
         os.wait()
-        return told
+        return shown
 
     assert len(connected(os.getuid())) == 4
     assert connected(65534) == b""

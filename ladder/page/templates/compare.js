@@ -179,7 +179,7 @@ box.addEventListener("pointermove", point);
 box.addEventListener("pointerdown", point);
 box.addEventListener("pointerleave", (event) => { if (event.pointerType === "mouse") point({ clientX: -1e6 }); });
 
-// ---- code: unpacked when it is first asked for
+// ---- code: unpacked when it is first shown
 let packed;
 function book() {
   return packed ??= (async () => {
