@@ -21,7 +21,8 @@ def test_with_json_standard_output_holds_the_numbers_and_nothing_else(
     run_ladder: Ladder, week: Path, tmp_path: Path
 ) -> None:
     period = ("--from", "2011-10-31", "--to", "2011-11-05")
-    done = run_ladder("compare", "--scenario", week, *period, "--levels", "0", "--out", tmp_path, "--json")
+    options = ("--levels", "0", "--no-one-cadence", "--out", tmp_path, "--json")
+    done = run_ladder("compare", "--scenario", week, *period, *options)
     assert done.returncode == 0, done.stderr
     found = results.Comparison.model_validate_json(done.stdout)
     assert found == results.load(tmp_path / "compare.json")
@@ -29,9 +30,13 @@ def test_with_json_standard_output_holds_the_numbers_and_nothing_else(
     assert [each.kind for each in found.story.incidents] == ["units"]
     assert "without growth of 2011-11-08: outside the period" in done.stderr
     assert list(found.levels) == ["0"]
-    assert found.one_cadence is not None
-    # On the first of November a release is begun that is not live before the story ends: nothing changes.
-    assert found.one_cadence["0"].released_on == found.levels["0"].released_on
+    assert found.one_cadence is None
+    zero = found.levels["0"]
+    assert zero.released_on == (found.story.start,)
+    # At level 0 three steps a day are done by hand for users to have predictions at all.
+    assert zero.manual_steps - zero.manual_steps_of_releases == 3 * 6
+    assert 0 < zero.mae < 200
+    assert zero.failed_requests == 0
     assert "<html" in (tmp_path / "compare.html").read_text(encoding="utf-8")
     assert "\x1b" not in done.stdout + done.stderr, "control characters where there is no terminal"
 

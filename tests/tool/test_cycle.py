@@ -64,8 +64,9 @@ def up(environment: dict[str, str], *arguments: str) -> tuple["subprocess.Popen[
     return process, found[1]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="a test cannot press Ctrl-C there")
-def test_up_serves_until_ctrl_c(environment: dict[str, str]) -> None:
+def test_up_releases_and_serves_until_ctrl_c(environment: dict[str, str]) -> None:
     process, url = up(environment, "1")
     assert httpx.get(f"{url}/ready").status_code == 200
     process.send_signal(signal.SIGINT)
@@ -76,12 +77,18 @@ def test_up_serves_until_ctrl_c(environment: dict[str, str]) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a test cannot press Ctrl-C there")
-def test_up_on_day_0_has_no_model_yet_and_reports_an_application_that_dies(
-    environment: dict[str, str],
-) -> None:
+def test_up_on_day_0_has_no_model_yet_and_ends_on_ctrl_c(environment: dict[str, str]) -> None:
     process, url = up(environment, "1", "--empty")
     assert httpx.get(f"{url}/live").status_code == 200
     assert httpx.get(f"{url}/ready").status_code == 503
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 130
+    assert processes_in(Path(environment["LADDER_HOME"])) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_an_application_that_dies_is_reported(environment: dict[str, str]) -> None:
+    process, url = up(environment, "1", "--empty")
     port = int(url.rsplit(":", 1)[1])
     served = [each for each in processes_in(Path(environment["LADDER_HOME"])) if str(port) in each.cmdline()]
     served[0].kill()
