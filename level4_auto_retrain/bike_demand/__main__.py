@@ -188,6 +188,27 @@ def deploy(
         delivery.deploy(settings.load_settings(), version, as_of, typer.echo)
 
 
+@app.command(epilog="Example: python -m bike_demand promote 7 --to https://mlflow.example.org")
+def promote(
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="Its number, `latest` or `champion`.")],
+    to: Annotated[
+        str, typer.Option("--to", metavar="URI", help="Its tracking store, else deploy.promote_to.")
+    ] = "",
+) -> None:
+    """Copy a version that passed its gates to the registry of the next environment."""
+    from bike_demand.release import deploy as delivery
+    from bike_demand.release import promotion
+    from bike_demand.store.deployments import opened
+
+    given = settings.load_settings()
+    if not (address := to or given.deploy.promote_to):
+        raise UserError("--to: say which registry, here or as deploy.promote_to in params.yaml")
+    with spinner("Promoting"), opened(given, None, typer.echo) as deployments:
+        found = delivery.find(deployments.tracking, version)
+        promoted = promotion.promote(deployments, found, address)
+    typer.echo(promoted or f"Version {found.number} was promoted before; nothing was changed.")
+
+
 @app.command(epilog='Example: python -m bike_demand rollback --reason "predictions are far too low"')
 def rollback(
     reason: Annotated[str | None, typer.Option(help="Stored with the version that is rolled back.")] = None,

@@ -81,7 +81,7 @@ def test_the_loop_runs_by_the_commands_of_the_project_where_that_is_switched_on(
     assert {name: commands(job) for name, job in jobs.items()} == {
         "turn": ["agent"],
         "retrain": ["retrain"],
-        "deploy": ["ingest", "deploy"],
+        "deploy": ["ingest", "deploy", "promote"],
         "rollback": ["ingest", "rollback"],
     }
     # What comes from outside is never part of a command's text.

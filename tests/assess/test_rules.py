@@ -78,6 +78,8 @@ SEEN: list[tuple[str, str, Mapping[str, str]]] = [
     ("ab", "Flagger", {"k8s/canary.yaml": "kind: Canary\nspec: {analysis: {}}\n"}),
     ("ab", "own code", {"a.py": "class TrafficSplit: ...\ndef ab_test(): ...\n"}),
     ("registry-promotion", "MLflow", {"a.py": "import mlflow\nc = mlflow.MlflowClient()\nc.copy_model_version('a', 'b')\n"}),
+    ("registry-promotion", "a command", {CI: workflow('python -m app promote 7 --to "$PROD_REGISTRY_URI"')}),
+    ("registry-promotion", "export and import", {CI: workflow("copy-model-version --src-model m --src-version 7")}),
     ("contract", "a signature", {"a.py": "from mlflow.models import infer_signature\ns = infer_signature(1, 2)\n"}),
     ("monitoring", "Prometheus", {"a.py": "from prometheus_client import Counter\nc = Counter('a', 'b')\n"}),
     ("drift", "SciPy", {"a.py": "from scipy import stats\nstats.ks_2samp(1, 2)\n"}),
@@ -142,6 +144,8 @@ NOT_SEEN: list[tuple[str, str, Mapping[str, str]]] = [
     ("drift", "a word in a text", {"a.py": 'def f():\n    """Nothing drifts here."""\n'}),
     ("triggers", "a schedule without a signal", {"prefect.yaml": MONTHLY, "flows.py": FLOWS, "train.py": TRAIN}),
     ("triggers", "drift that nobody acts on", {"prefect.yaml": MONTHLY.replace("flows.py:train", "look.py:look"), "look.py": LOOP.replace("from train import train\n", ""), "train.py": TRAIN}),
+    ("registry-promotion", "a move of an alias", {CI: workflow("python promote.py --to production")}),
+    ("registry-promotion", "by hand", {"Makefile": "promote:\n\tpython promote.py --to http://mlflow\n"}),
     ("policy", "some other gates", {"garage.yaml": "doors: {gates: [a]}\n"}),
 ]  # fmt: skip
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -151,8 +152,8 @@ BROKEN = {
         "test_ab_statistics.py::test_what_is_clear_is_decided",
     ),
     "store/outcomes.py": (
-        "if row.label != labels[moment]",
-        "if row.label < labels[moment] - 9",
+        "if row.label != labels[each]",
+        "if row.label < labels[each] - 9",
         "test_prediction_log.py::test_outcomes_may_come_late_again_and_corrected",
     ),
     "serving/keys.py": (
@@ -593,6 +594,45 @@ def test_how_good_models_are_in_training_and_with_users_is_found_in_one_place(pr
     assert {number for number, ratio in ratios.items() if ratio < 1} == {"2", "3"}
 
 
+@pytest.mark.maturity("L3-T4")
+def test_what_passed_its_gates_is_promoted_to_the_next_registry_once_and_lives_there_on_its_own(
+    practice: Practice, tmp_path: Path
+) -> None:
+    folder, following = practice.apart(tmp_path / "project"), tmp_path / "next"
+    address = f"sqlite:///{(following / 'state' / 'mlflow.db').as_posix()}"
+    promote = "python -m bike_demand promote {} --to " + address
+    for refused in ("2", "4"):  # rolled back by a person, rejected by users
+        with pytest.raises(UserError, match="is not promoted"):
+            practice.typing.run_command(promote.format(refused), folder)
+    for _ in range(2):
+        practice.typing.run_command(promote.format("champion"), folder)
+    (copy,), original = Registry(following).registered(), Registry(folder).version("3")
+    assert copy.tags["digest"] == original.tags["digest"]
+    assert (copy.tags["source.version"], copy.tags["source.run_id"]) == ("3", original.run_id)
+    # Delivery does the same by a setting, each day again until it is done.
+    other = tmp_path / "other"
+    edit(
+        folder / "params.yaml", 'promote_to: ""', f"promote_to: sqlite:///{other.as_posix()}/state/mlflow.db"
+    )
+    for _ in range(2):
+        practice.typing.run_command("python -m bike_demand ab step", folder)
+    assert [each.tags["source.version"] for each in Registry(other).registered()] == ["3"]
+    # A check of nothing but this line refuses what failed its test.
+    line = "if refusal := _refusal(deployments.of(version)):"
+    edit(folder / "bike_demand" / "release" / "promotion.py", line, 'if refusal := "":')
+    run_command(promote.format("4"), folder)
+    assert [each.tags["source.version"] for each in Registry(following).registered()] == ["3", "4"]
+    # The first registry is gone: the next environment has all that its gates and its users need.
+    asked = practice.asked[INPUTS].head(48)
+    answers = scored(folder, practice.typing, asked)
+    shutil.rmtree(folder / "state" / "artifacts")
+    for name in ("mlflow.db", "production.db"):
+        (folder / "state" / name).unlink()
+    edit(folder / "params.yaml", "uri: sqlite:///state/mlflow.db", f"uri: {address}")
+    assert "Version 1 is live" in run_command("python -m bike_demand deploy 1", folder)
+    assert scored(folder, practice.typing, asked) == answers
+
+
 # ---- people
 
 
@@ -828,7 +868,10 @@ def test_pipelines_deliver_models_and_application_by_the_commands_that_are_typed
     # The same, in the same order, as the runbook's: what `train` does in one go stands here as two jobs.
     assert typed("train") == ["train --no-deploy"]
     assert jobs["deploy"]["needs"] == "train"
-    assert typed("deploy") == ["ingest", 'deploy "$VERSION"']
+    promotion = (
+        'promote "$VERSION" --to "$BIKE_DEPLOY__PROMOTE_TO"'  # where there is a registry to promote to
+    )
+    assert typed("deploy") == ["ingest", 'deploy "$VERSION"', promotion]
     assert [f"python -m bike_demand {line}" for line in typed("ab-step")] == [
         str(each.command) for each in practice.book.daily
     ]

@@ -11,7 +11,7 @@ from bike_demand.core.current import PROBLEM
 from bike_demand.core.environment import environment_with
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import ARTIFACTS
-from bike_demand.store.address import absolute, is_database, reach, without_password
+from bike_demand.store.address import SETTING, absolute, is_database, reach, without_password
 from bike_demand.store.location import settle
 from bike_demand.store.network_share import explained
 
@@ -30,12 +30,16 @@ _SWITCHES = {
 
 
 class Connection:
-    """Opens the tracking store at an address. What is wrong with it is raised as a UserError of one line."""
+    """Opens the tracking store at an address. What is wrong with it is raised as a UserError of one line,
+    which says where the address was `given`.
+    """
 
-    def __init__(self, uri: str) -> None:
-        self.uri = absolute(uri)
+    def __init__(self, uri: str, given: str = SETTING) -> None:
+        self.uri, self._given = absolute(uri, given), given
         self._file = Path(self.uri.removeprefix("sqlite:///")) if self.uri.startswith("sqlite:") else None
-        self._artifacts = ARTIFACTS.absolute()
+        # A store that is not this project's has its files beside its database.
+        beside = self._file if given != SETTING else None
+        self._artifacts = ARTIFACTS.absolute() if beside is None else beside.parent / ARTIFACTS.name
         self._settled = False
         self.where = str(self._file or without_password(self.uri))  # for messages
         for name, value in _SWITCHES.items():  # before MLflow is imported, which reads some of them only then
@@ -52,7 +56,7 @@ class Connection:
     def client(self, what: str = "the tracking store", *, make: bool = False) -> "Iterator[MlflowClient]":
         """A client of the store, for work on `what`. `make`: make a local database that does not exist."""
         if self._file is None:
-            reach(self.uri)
+            reach(self.uri, self._given)
         elif not self.exists():
             if not make:
                 raise UserError(
@@ -76,6 +80,8 @@ class Connection:
         """Bring a database in line with where the project is: one of this project whenever it is opened, as
         it may be used under two paths (a container's and its host's), one shared with others once.
         """
+        if self._given != SETTING:
+            return  # a store that is not this project's
         own = self._file is not None and self._file.is_relative_to(self._artifacts.parent)
         if is_database(self.uri) and (own or not self._settled):
             settle(self.uri, self._artifacts / PROBLEM.name, shared=not own)
@@ -137,4 +143,4 @@ class Connection:
             return f"{self.where} is damaged; put a backup in its place, or move it away, then {again}"
         if self._file and (told := explained(said, self._file)) != said:
             return f"{self.where}: {told}"
-        return f"{said[:300].rstrip('. ')}; look into {self.where}, or at tracking.uri in params.yaml"
+        return f"{said[:300].rstrip('. ')}; look into {self.where}, or at {self._given}"

@@ -15,6 +15,7 @@ PREVIOUS = "previous"  # the champion before, while the present one is watched
 # Tags of a version.
 DEPLOYMENT_TAG = "deployment"  # the id of the deployment that put it where it is
 AB_TAG = "ab"  # of a challenger: an `ABTest`
+AB_RATIO_TAG = "ab_ratio"  # what its test came to: its error, as a share of the champion's
 
 
 @dataclass(frozen=True)

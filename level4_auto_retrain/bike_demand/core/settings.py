@@ -161,7 +161,10 @@ class Serving(Section):
 
 
 class Deploy(Section):
-    """What the gates of a deployment allow: see `release.gates`. Factors are of what the champion has."""
+    """What the gates of a deployment allow: see `release.gates`. Factors are of what the champion has.
+
+    `promote_to`: the registry that a version is copied to once it passed them; empty: none.
+    """
 
     automatic: bool = True
     golden_tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.001
@@ -173,6 +176,7 @@ class Deploy(Section):
     error_worse: Annotated[float, Field(ge=0)] = 0.25
     slice_worse: Annotated[float, Field(ge=0)] = 0.1
     slice_rows: Annotated[int, Field(ge=2)] = 100
+    promote_to: str = ""
 
 
 class Environment(Section):

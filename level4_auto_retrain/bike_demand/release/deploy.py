@@ -18,6 +18,7 @@ from bike_demand.core.settings import Settings
 from bike_demand.monitoring.gathered import good_rows
 from bike_demand.release.decision import write_page
 from bike_demand.release.gates import GATES, Gate, GateContext, GateResult
+from bike_demand.release.promotion import promote_newest
 from bike_demand.store.deployments import FAILED, UNDECIDED, Deployments, opened
 from bike_demand.store.tables import Deployment, State
 from bike_demand.store.tracking import CHAMPION, Tracking, Version
@@ -47,6 +48,7 @@ def deploy(
         attempt = _Attempt(deployments, version, report, gates)
         attempt.judge(row)
         attempt.finish(row)
+        promote_newest(deployments, report)
 
 
 def release(

@@ -16,6 +16,7 @@ from bike_demand.core.settings import Settings
 from bike_demand.data.features import to_columns, to_matrix
 from bike_demand.handoff import INPUT_NAME, OUTPUT_NAME, HandOff, read_handoff
 from bike_demand.runtime import open_session
+from bike_demand.store.address import SETTING
 from bike_demand.store.connection import Connection
 
 EXPERIMENT = MODEL_NAME = PROBLEM.name
@@ -73,10 +74,12 @@ class Version:
 
 
 class Tracking(Connection):
-    """The runs and models in the store that the settings name. Safe to share between threads."""
+    """The runs and models in the store that the settings name, or in another one. Safe to share between
+    threads.
+    """
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings.tracking.uri)
+    def __init__(self, settings: Settings, uri: str = "", given: str = SETTING) -> None:
+        super().__init__(uri or settings.tracking.uri, given)
 
     # ---- runs
 
@@ -144,11 +147,13 @@ class Tracking(Connection):
             return _run(client.get_run(run_id))
 
     def fetch(self, run_id: str, artifact: str, into: Path) -> Path:
-        """Copy a file or folder that a run kept to a folder; the path of the copy. Raises UserError."""
+        """Copy a file or folder that a run kept (empty: all) to a folder; the path of the copy. Raises
+        UserError.
+        """
         into.mkdir(parents=True, exist_ok=True)
         with self.client(f"{artifact} of run {run_id}") as client:
             kept = {each.path for each in client.list_artifacts(run_id, artifact.rpartition("/")[0] or None)}
-            if artifact not in kept:
+            if artifact and artifact not in kept:
                 raise UserError(f"run {run_id}: it kept no {artifact}; choose another run")
             return Path(client.download_artifacts(run_id, artifact, str(into.absolute())))
 

@@ -13,10 +13,12 @@ from bike_demand.release.ab.evidence import Evidence, gather, under_test, under_
 from bike_demand.release.ab.status import as_page, differences
 from bike_demand.release.decision import page_of, write_page
 from bike_demand.release.deploy import deploy
+from bike_demand.release.promotion import promote_newest
 from bike_demand.release.rollback import GUARD, roll_back
 from bike_demand.store.deployments import Deployments, opened
 from bike_demand.store.retention import delete_old
 from bike_demand.store.tables import State
+from bike_demand.store.traffic_split import AB_RATIO_TAG
 
 Report = Callable[[str], None]
 
@@ -39,6 +41,7 @@ def step(settings: Settings, as_of: datetime | None, report: Report) -> None:
         watched = _watch(deployments, note)
         busy = _test(deployments, note) or watched
         newest = None if busy else _newest_queued(deployments, note)
+        promote_newest(deployments, note)
         delete_old(deployments.database, settings, deployments.now)
     if newest is not None:
         _begin(settings, newest, as_of, note)
@@ -104,7 +107,7 @@ def _test(deployments: Deployments, report: Report) -> bool:
     _write_evidence(evidence)
     if evidence.days and (ratio := evidence.days[-1].ratio) is not None:
         # Beside its error in training, for whoever compares versions in MLflow.
-        deployments.tracking.tag(trial.version, {"ab_ratio": f"{ratio:.4f}"})
+        deployments.tracking.tag(trial.version, {AB_RATIO_TAG: f"{ratio:.4f}"})
     state = State.LIVE if evidence.verdict == "promote" else State.FAILED_TEST
     deployments.move(row, state, evidence.reason, evidence.now, ab=ab)
     write_page(deployments.database, row)

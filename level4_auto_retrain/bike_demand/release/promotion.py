@@ -1,0 +1,94 @@
+"""Promotes a version to the registry of the next environment, which is another MLflow store.
+
+`MlflowClient.copy_model_version` knows one store only. Between two, the runs of the version are logged again
+with all that they kept, so that gates, traces and reproduction need nothing of the store it came from.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from bike_demand.core.errors import UserError
+from bike_demand.store.deployments import FAILED, Deployments
+from bike_demand.store.tables import Deployment, State
+from bike_demand.store.tracking import HANDOFF_ARTIFACT, Logged, Tracking, Version
+from bike_demand.store.traffic_split import AB_RATIO_TAG, AB_TAG, DEPLOYMENT_TAG
+
+# Tags of a promoted version: where it comes from. Its run identifies it, whatever its registry is called.
+SOURCE_REGISTRY, SOURCE_VERSION, SOURCE_RUN = "source.registry", "source.version", "source.run_id"
+NOT_COPIED = (DEPLOYMENT_TAG, AB_TAG, AB_RATIO_TAG)  # what became of it here is not what becomes of it there
+
+
+def promote(deployments: Deployments, version: Version, address: str) -> str | None:
+    """Copy a version to the registry at an address; one line on it, or None where it is there already.
+
+    A copy that was cut off does not count. Raises UserError where it has not passed its gates, or the
+    registry is away.
+    """
+    if refusal := _refusal(deployments.of(version)):
+        raise UserError(f"version {version.number} is not promoted: {refusal}")
+    source = deployments.tracking
+    target = Tracking(deployments.settings, address, "deploy.promote_to (or --to)")
+    for each in target.versions():
+        if each.run_id == version.run_id:
+            raise UserError(f"{target.where}: the registry that version {version.number} is in; give another")
+        if each.tags.get(SOURCE_RUN) == version.run_id:
+            return None
+    origin = {
+        SOURCE_REGISTRY: source.where,
+        SOURCE_VERSION: str(version.number),
+        SOURCE_RUN: version.run_id,
+    }
+    tags = {key: value for key, value in version.tags.items() if key not in NOT_COPIED} | origin
+    holdout = None
+    if version.holdout_run_id is not None:
+        holdout = _copy(source, target, version.holdout_run_id).run_id
+    made = _copy(source, target, version.run_id, holdout_run_id=holdout, version_tags=tags)
+    return f"Version {version.number} is promoted: it is version {made.version} of {target.where}."
+
+
+def promote_newest(deployments: Deployments, report: Callable[[str], None]) -> None:
+    """Promote the newest version that passed its gates, where the settings name a registry to promote to.
+
+    What fails there stops nothing here: it is reported, and tried again by the next step.
+    """
+    address = deployments.settings.deploy.promote_to
+    waiting = [
+        each for each in deployments.all(State.QUEUED, State.TESTING, State.LIVE) if not _refusal(each)
+    ]
+    if not address or not waiting:
+        return
+    try:
+        if line := promote(deployments, deployments.tracking.version(waiting[-1].version), address):
+            report(line)
+    except UserError as error:
+        report(f"warning: version {waiting[-1].version} is not promoted yet: {error}")
+
+
+def _refusal(row: Deployment | None) -> str | None:
+    """Why the version of a deployment is not to be promoted; None: it may be."""
+    if row is None or not row.gates:
+        return "its gates have not run"
+    if row.state in FAILED:
+        return f"{row.state.value.replace('_', ' ')}, {row.reason}"
+    return None if all(each["passed"] for each in row.gates) else "its gates have not passed yet"
+
+
+def _copy(source: Tracking, target: Tracking, run_id: str, **registered: Any) -> Logged:
+    """Log a run of one store in another one, with all that it kept."""
+    run = source.run(run_id)
+    if run.dataset is None:
+        raise UserError(f"run {run_id}: what it learned from is not on record; promote another version")
+    with TemporaryDirectory() as scratch:
+        kept = source.fetch(run_id, "", Path(scratch))
+        return target.log_run(
+            run.name,
+            params=run.params,
+            metrics=run.metrics,
+            dataset=run.dataset,
+            tags=run.tags,
+            artifacts=sorted(path for path in kept.iterdir() if path.name != HANDOFF_ARTIFACT),
+            model=kept / HANDOFF_ARTIFACT,
+            **registered,
+        )
