@@ -97,7 +97,9 @@ class Runbook(_Strict):
     again: bool = False  # and then it begins once more; else they wait for the date of the next one
     use: tuple[Step, ...] = ()
     outcomes: str | None = None  # where the application takes labels, once they are known
-    reports: str | None = None  # a command that reports, as JSON, what the level did by itself
+    tells: str | None = (
+        None  # a command that reports as JSON what the level did by itself: trainings, incidents
+    )
     plays: str | None = None  # the scenario in which `run` and `up` show it; none: the feed as it is
     pages: tuple[Page, ...] = ()
     background: tuple[Step, ...] = ()  # what runs next to the application, until it ends

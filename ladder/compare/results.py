@@ -61,7 +61,7 @@ class IncidentResult(_Part):
     """What an incident was to a level. Days are counted from its first day; None: not within the story.
 
     `noticed_by` is the part of the level that noticed, or `users` (then it is an assumption about people).
-    `bad_hours` are hours predicted while the error was not normal (ladder.compare.measures). `recovered` is
+    `bad_answers` are hours predicted while the error was not normal (ladder.compare.measures). `recovered` is
     False where the story, or the next incident, came first: then `days_to_recover` is how long that took, at
     least.
     """
@@ -73,7 +73,7 @@ class IncidentResult(_Part):
     done: tuple[Event, ...]
     days_to_recover: int
     recovered: bool
-    bad_hours: int
+    bad_answers: int
 
 
 class Answer(_Part):
@@ -178,7 +178,7 @@ class Machine(_Part):
 class Comparison(_Part):
     """All of `compare.json`. `one_cadence`: each level once more, beginning a release on the same days."""
 
-    version: Literal[3] = 3
+    version: Literal[2] = 2
     story: StoryFacts
     levels: dict[str, LevelResult]
     one_cadence: dict[str, Releases] | None

@@ -45,5 +45,5 @@ def says_of(kind: str) -> str:
 
 def rows(measures: tuple[Measure, ...], incidents: bool) -> tuple[Measure, ...]:
     """Those of the measures that there are; without incidents none about them."""
-    about = ("days_to_recover", "incidents.*.bad_hours")
+    about = ("days_to_recover", "incidents.*.bad_answers")
     return tuple(each for each in measures if incidents or each.path not in about)

@@ -186,7 +186,7 @@ def test_an_error_that_nobody_foresaw_does_not_end_the_thread(
     try:
         assert service.version == "1"
         with monkeypatch.context() as patch:
-            patch.setattr(RegistryModels, "load", lambda *_: 1 / 0)
+            patch.setattr(RegistryModels, "current", lambda *_: 1 / 0)
             wait_for(lambda: service.holder.problem is not None)
             assert "ZeroDivisionError" in (service.holder.problem or "")
         release(2.0)

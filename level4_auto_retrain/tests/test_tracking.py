@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -194,6 +195,24 @@ def test_what_others_write_is_seen_at_once(tracking: Tracking) -> None:
         assert (seen.number, seen.tags["why"]) == (number, str(number))
     client_of(tracking).set_model_version_tag("toy", "1", "why", "by hand")
     assert service.version(1).tags["why"] == "by hand"
+
+
+def test_whether_anything_was_written_shows_without_asking_the_database(tracking: Tracking) -> None:
+    file = Path(tracking.uri.removeprefix("sqlite:///"))
+    assert tracking.state() is None  # there is nothing yet
+    registered(tracking, 1)
+    assert tracking.state() is None  # too fresh: the next change could have the same time
+
+    def rested(seconds: float) -> object:
+        os.utime(file, (time.time() - seconds,) * 2)
+        return tracking.state()
+
+    before = rested(60)
+    assert before is not None
+    assert tracking.state() == before
+    tracking.set_alias("champion", 1)
+    assert tracking.state() is None
+    assert rested(30) != before
 
 
 def test_what_is_not_on_record_is_told_in_one_line(tracking: Tracking, tmp_path: Path) -> None:

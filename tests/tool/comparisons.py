@@ -221,7 +221,7 @@ def _incident(number: int, each: Happening, end: date, events: Sequence[Event]) 
             (end - each.since).days if number == 0 else 0 if passes and number == 4 else 60 - 12 * number
         ),
         recovered=number > 0,
-        bad_hours=1900 - 430 * number,
+        bad_answers=1900 - 430 * number,
     )
 
 

@@ -26,8 +26,8 @@ def story(days: int, *incidents: Incident) -> Story:
     return Story("made", "Made", START, day(days - 1), clean, load_scenario("calm"), incidents)
 
 
-def predictions(*errors: float) -> pd.DataFrame:
-    """Predictions that are wrong by so many bikes on each day; NaN: there was none."""
+def answers(*errors: float) -> pd.DataFrame:
+    """Answers that are wrong by so many bikes on each day; NaN: no answer was given."""
     hours = pd.date_range(START, periods=24 * len(errors), freq="h")
     return pd.DataFrame(
         {"timestamp": hours, "prediction": [COUNT - error for error in errors for _ in range(24)]}
@@ -35,5 +35,5 @@ def predictions(*errors: float) -> pd.DataFrame:
 
 
 def replayed(level: int, errors: Sequence[float], **more: Any) -> ReplayResult:
-    """What a replay leaves whose predictions were so wrong on each day."""
-    return ReplayResult(level, predictions(*errors), **more)
+    """What a replay leaves whose answers were so wrong on each day."""
+    return ReplayResult(level, answers(*errors), **more)

@@ -15,11 +15,11 @@ def days(*errors: float) -> pd.DataFrame:
     return pd.DataFrame({"error": [24 * error for error in errors], "hours": 24}, index=index)
 
 
-def test_an_hour_without_a_prediction_counts_as_a_prediction_of_zero() -> None:
+def test_an_hour_without_an_answer_counts_as_a_prediction_of_zero() -> None:
     hours = pd.date_range("2012-01-01", periods=3, freq="h")
     clean = pd.DataFrame({"timestamp": hours, "count": [100, 100, 100]})
-    predictions = pd.DataFrame({"timestamp": hours, "prediction": [90.0, float("nan"), 105.0]})
-    assert measures.mean_error(measures.daily_error(predictions, clean)) == pytest.approx((10 + 100 + 5) / 3)
+    answers = pd.DataFrame({"timestamp": hours, "prediction": [90.0, float("nan"), 105.0]})
+    assert measures.mean_error(measures.daily_error(answers, clean)) == pytest.approx((10 + 100 + 5) / 3)
 
 
 def test_weeks_are_counted_from_the_first_day_and_weighted_by_hours() -> None:

@@ -133,13 +133,13 @@ def test_every_number_is_the_one_in_the_json(comparison: Comparison, file: Path,
         for measure in (
             "mae", "releases", "trainings", "manual_steps",
             "days_to_recover",
-            "incidents.*.bad_hours", "failed_requests", "reproducible", "traceable", "machine_seconds",
+            "incidents.*.bad_answers", "failed_requests", "reproducible", "traceable", "machine_seconds",
         ):  # fmt: skip
             assert f"levels.{number}.{measure}" in paths
         assert f"one_cadence.{number}.mae" in paths
         for incident in range(len(TROUBLE)):
             assert f"levels.{number}.incidents.{incident}.days_to_recover" in paths
-            assert f"levels.{number}.incidents.{incident}.bad_hours" in paths
+            assert f"levels.{number}.incidents.{incident}.bad_answers" in paths
     assert {"levels.0.manual_steps_of_releases", "levels.1.manual_steps_of_releases"} <= paths
     assert sum(path.startswith("levels.4.weekly_mae.") for path in paths) == len(
         content["levels"]["4"]["weekly_mae"]

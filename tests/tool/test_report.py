@@ -13,7 +13,7 @@ from ladder.compare import report, results, terminal
 from ladder.compare.results import Answer, Comparison, Event, ReplayResult
 from ladder.levels import level
 from ladder.story import Incident, Story
-from tests.tool.made import day, predictions, replayed, story
+from tests.tool.made import answers, day, replayed, story
 
 DAYS = 80
 FIRST, SECOND = Incident("units", day(30), day(31)), Incident("units", day(55), day(56))
@@ -21,7 +21,7 @@ BAD = [*[10.0] * 30, *[40.0] * 5, *[10.0] * 45]
 
 
 def oracle(since: int = 24) -> pd.DataFrame:
-    found = predictions(*[10.0] * DAYS)
+    found = answers(*[10.0] * DAYS)
     return found[found["timestamp"] >= pd.Timestamp(day(since))].reset_index(drop=True)
 
 
@@ -76,7 +76,7 @@ def test_each_level_has_its_measures(both: Comparison) -> None:
     assert (low.reproducible, low.traceable, high.reproducible, high.traceable) == (False, False, True, True)
     assert [each.days_to_recover for each in low.incidents] == [11, 0]
     assert (low.days_to_recover, high.days_to_recover) == (5.5, 0)
-    assert low.incidents[0].bad_hours == 11 * 24
+    assert low.incidents[0].bad_answers == 11 * 24
     assert [each.since for each in low.incidents] == [day(30), day(55)]  # two of one kind
 
 
@@ -163,7 +163,7 @@ def test_it_is_shown_within_80_columns_with_the_numbers_of_the_file(
         assert " ".join(said.split()) in words
 
 
-def test_without_incidents_neither_recovery_nor_bad_hours_are_shown(
+def test_without_incidents_neither_recovery_nor_bad_answers_are_shown(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     terminal.show(made(story(DAYS), {0: replay_of(0, [10.0] * DAYS)}), Console(width=80))

@@ -56,7 +56,7 @@ def incident(days: int, **more: Any) -> IncidentResult:
         "done": (),
         "days_to_recover": days,
         "recovered": True,
-        "bad_hours": 0,
+        "bad_answers": 0,
     }
     return IncidentResult(**given | more)
 

@@ -37,6 +37,7 @@ class RegistryModels:
     def __init__(self, tracking: Tracking, folder: Path = SERVING) -> None:
         self._tracking = tracking
         self._cache = ModelCache(tracking, folder)
+        self._seen: object = None  # the store's state when the live model was what it says
 
     def load(self, known: OnnxModel | None = None) -> OnnxModel | None:
         """The live model: `known` where that is still the one, None where nothing is live.
@@ -57,6 +58,10 @@ class RegistryModels:
 
         In that case `known` or, without it, the last model that went live here. None: nothing was released.
         """
+        state = self._tracking.state()
+        if known is not None and state is not None and state == self._seen:
+            return known, None
+        self._seen = None
         try:
             model = self.load(known)
         except (UserError, OSError) as error:
@@ -64,6 +69,7 @@ class RegistryModels:
             return known or (last[0] if last else None), str(error)
         if model is None and known is not None:
             return known, "no version is live in the registry any more; release one"
+        self._seen = state
         return model, None
 
 

@@ -74,6 +74,7 @@ class RegistryModels:
     ) -> None:
         self._tracking, self._alias = tracking, alias
         self._cache = ModelCache(tracking, folder)
+        self._seen: object = None  # the store's state when the live models were what it says
 
     def load(self, known: LiveModels | None = None) -> tuple[LiveModels | None, str | None]:
         """The live models (`known` where nothing changed, None where nothing is live), and why the second
@@ -107,6 +108,10 @@ class RegistryModels:
 
         In that case `known` or, without it, the last model that went live here. None: nothing was released.
         """
+        state = self._tracking.state()
+        if known is not None and state is not None and state == self._seen:
+            return known, None
+        self._seen = None
         try:
             live, problem = self.load(known)
         except (UserError, OSError) as error:
@@ -114,6 +119,8 @@ class RegistryModels:
             return known or (LiveModels(*last) if last else None), str(error)
         if live is None and known is not None:
             return known, "no version is live in the registry any more; release one"
+        if problem is None:
+            self._seen = state
         return live, problem
 
     def _model(self, version: Version, known: LiveModels | None) -> OnnxModel:

@@ -52,6 +52,20 @@ class Connection:
         """Whether it may hold anything: a local database that was not made yet does not."""
         return self._file is None or (self._file.exists() and self._file.stat().st_size > 0)
 
+    def state(self) -> object:
+        """Equal to an earlier one where nothing was written since; None where that cannot be known.
+
+        Of a database of this project only the file is looked at, so that polling it costs next to nothing.
+        """
+        if self._file is None:
+            return None
+        try:
+            stat = self._file.stat()
+        except OSError:
+            return None
+        # Two changes within a tick of the file system's clock look the same, so a fresh one does not count.
+        return None if time.time() - stat.st_mtime < 2.0 else (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+
     @contextmanager
     def client(self, what: str = "the tracking store", *, make: bool = False) -> "Iterator[MlflowClient]":
         """A client of the store, for work on `what`. `make`: make a local database that does not exist."""

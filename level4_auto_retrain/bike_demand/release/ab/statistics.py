@@ -17,7 +17,6 @@ from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest
 
 from bike_demand.core.settings import AB
 
@@ -81,6 +80,8 @@ def sample_ratio(shown: int, units: int, share: float) -> float:
     A tiny one means that rows are lost, or logged in part: then the test says little (Fabijan et al.,
     "Diagnosing sample ratio mismatch in online controlled experiments", KDD 2019).
     """
+    from scipy.stats import binomtest  # only here, as it takes half a second to import
+
     return float(binomtest(shown, units, share).pvalue)
 
 
