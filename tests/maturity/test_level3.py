@@ -623,7 +623,7 @@ def test_what_passed_its_gates_is_promoted_to_the_next_registry_once_and_lives_t
     run_command(promote.format("4"), folder)
     assert [each.tags["source.version"] for each in Registry(following).registered()] == ["3", "4"]
     # The first registry is gone: the next environment has all that its gates and its users need.
-    asked = practice.asked[INPUTS].head(48)
+    asked = practice.requests[INPUTS].head(48)
     answers = scored(folder, practice.typing, asked)
     shutil.rmtree(folder / "state" / "artifacts")
     for name in ("mlflow.db", "production.db"):
