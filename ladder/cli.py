@@ -188,7 +188,7 @@ def up(
 @app.command()
 def new(
     level: LevelNumber,
-    dest: Annotated[Path, typer.Argument(help="A folder that is new or empty.")],
+    dest: Annotated[Path, typer.Argument(metavar="DEST", help="A folder that is new or empty.")],
     package: Annotated[
         str, typer.Option(metavar="NAME", help="Another name for the package.")
     ] = "bike_demand",
