@@ -63,7 +63,7 @@ def steps(path: Path, wanted: str | None = None) -> Iterator[Step]:
 class Runner:
     """A machine of GitHub's with a checkout in `folder`; `known` are the values of expressions.
 
-    A step that fails raises AssertionError with what it said; so does an expression without a value.
+    A step that fails raises AssertionError with its output; so does an expression without a value.
     """
 
     def __init__(self, folder: Path, scratch: Path, known: Mapping[str, str]) -> None:
@@ -99,7 +99,7 @@ class Runner:
 
     def _filled(self, text: str, step: Step) -> str:
         def value(found: re.Match[str]) -> str:
-            assert found[1] in self._known, f"{step.where}: nobody said what {found[1]} is"
+            assert found[1] in self._known, f"{step.where}: {found[1]} has no value"
             return self._known[found[1]]
 
         return re.sub(r"\$\{\{ (.+?) \}\}", value, text)

@@ -123,8 +123,8 @@ def test_at_level_4_a_field_is_added_without_a_pause(tmp_path: Path) -> None:
         # Its successor takes the field, passes the gates, and is tested against it.
         typing.run_command('python -m bike_demand retrain --now --reason "look at the rain"', project)
         publish(project, BEGAN + 2 * DAY, with_field=True)
-        said = typing.run_command("python -m bike_demand agent --once", project)
-        assert Registry(project).aliases()["challenger"] == "2", said
+        output = typing.run_command("python -m bike_demand agent --once", project)
+        assert Registry(project).aliases()["challenger"] == "2", output
         shown = {each["model_version"] for each in ask(service, BEGAN + 2 * DAY, **{FIELD: 3.0})}
         assert shown == {"1", "2"}
         with httpx.Client(base_url=service.url, timeout=30) as client:

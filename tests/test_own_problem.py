@@ -119,7 +119,7 @@ class Life:
 
     folder: Path
     requests: pd.DataFrame
-    said: dict[pd.Timestamp, str]
+    outputs: dict[pd.Timestamp, str]
 
     def event_log(self) -> EventLog:
         return EventLog(self.folder)
@@ -131,7 +131,7 @@ class Life:
 
     def promoted(self) -> pd.Timestamp:
         """The morning on which the second version won its test."""
-        return next(day for day, said in self.said.items() if "Version 2 is promoted" in said)
+        return next(day for day, output in self.outputs.items() if "Version 2 is promoted" in output)
 
     def both(self) -> pd.DataFrame:
         """The hours of the test: what the second version answered, what the first one, and the count."""
@@ -174,15 +174,15 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
     settle(folder / "params.yaml")
     workcopy.commit(folder, "Will the docks run out?")
     requests: list[pd.DataFrame] = []
-    said: dict[pd.Timestamp, str] = {}
+    outputs: dict[pd.Timestamp, str] = {}
     with hand(folder) as typing, Service(folder, place / "service.log", env=environment()) as service:
         for day in pd.date_range(FIRST, LAST):
             published = before(happened, day)
-            if said:
+            if outputs:
                 update_feed(published[published["timestamp"] >= day.replace(day=1)], folder / "feed")
             else:
                 write_feed(published, folder / "feed")
-            said[day] = typing.run_command("python -m bike_demand agent --once", folder)
+            outputs[day] = typing.run_command("python -m bike_demand agent --once", folder)
             if not service.running():
                 service.start()
             hours = between(happened, f"{day}", f"{day + DAY}")
@@ -191,7 +191,7 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
                 post_outcomes(hours, client, "/outcomes")
             answers = pd.DataFrame(given, index=hours.index).drop(columns="timestamp")
             requests.append(pd.concat([hours[["timestamp", "count"]], answers], axis=1))
-        yield Life(folder, pd.concat(requests, ignore_index=True), said)
+        yield Life(folder, pd.concat(requests, ignore_index=True), outputs)
 
 
 @pytest.mark.slow
@@ -219,7 +219,7 @@ def test_that_the_world_changed_is_noticed_by_the_error_alone_and_answered_by_a_
     assert noticed["subject"] == "version 1"
     assert "too low" in noticed["says"]
     for day in pd.date_range(FIRST + DAY, GREW):
-        assert life.said[day] == "Version 1 is live; nothing to do.\n"
+        assert life.outputs[day] == "Version 1 is live; nothing to do.\n"
     first, second = life.event_log().trainings()
     assert (first["reason"], first["version"]) == ("No model is live.", 1)
     assert "too low" in second["reason"]

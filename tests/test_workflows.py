@@ -69,7 +69,7 @@ STORIES: dict[int, list[tuple[str, str, str]]] = {
 
 def reason(step: Step) -> str | None:
     """Why a step is not run here; None where it is."""
-    found = [why for said, why in ELSEWHERE.items() if re.search(said, step.script, re.MULTILINE)]
+    found = [why for pattern, why in ELSEWHERE.items() if re.search(pattern, step.script, re.MULTILINE)]
     return found[0] if found else None
 
 
@@ -180,8 +180,10 @@ def test_every_step_is_run_here_or_it_is_said_why_not() -> None:
             known = step.script in source if path.stem.startswith("level") else "--help" in step.script
             assert reason(step) or known, step.where
     every = [step for path in EVERY for step in steps(path)]
-    for said in ELSEWHERE:
-        assert any(re.search(said, step.script, re.MULTILINE) for step in every), f"no step needs {said}"
+    for pattern in ELSEWHERE:
+        assert any(re.search(pattern, step.script, re.MULTILINE) for step in every), (
+            f"no step needs {pattern}"
+        )
 
 
 def runs(step: Step) -> bool:

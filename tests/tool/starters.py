@@ -230,8 +230,8 @@ def _setting(project: Path) -> None:
             'if __name__ == "__main__":\n'
             '    rows = read_rows(Path("state") / "data")\n'
             "    found = max(rows, key=label_of)\n"
-            '    said = json.dumps({"busiest": time_of(found).isoformat()})\n'
-            '    Path("state", "run", "busy.json").write_text(said, encoding="utf-8")\n',
+            '    text = json.dumps({"busiest": time_of(found).isoformat()})\n'
+            '    Path("state", "run", "busy.json").write_text(text, encoding="utf-8")\n',
             encoding="utf-8",
             newline="\n",
         )

@@ -228,7 +228,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "branch is there": (lambda project: git(project, "branch", BRANCHES[1]), "is there already"),
     "in the way": (in_the_way, "dvc.yaml not in git, and new in the template"),
     "not as written": (broken_mark, ".starter.toml: level is not as it was written"),
-    "renamed, and not said": (renamed_only, f"there is no package {PACKAGE}"),
+    "renamed, but not in the mark": (renamed_only, f"there is no package {PACKAGE}"),
     "the newest": (lambda _: None, "has the newest template of its level already"),
 }
 

@@ -30,11 +30,11 @@ def test_run_shows_each_step_with_who_does_it_and_its_command(
     done = run_ladder("run", str(number))
     assert done.returncode == 0, done.stderr
     book = runbook.load(levels()[number].folder)
-    said, position = " ".join(done.stdout.split()), 0
+    output, position = " ".join(done.stdout.split()), 0
     for step in (*book.daily, *book.release):  # in this order
-        position = said.index(step.does, position)
+        position = output.index(step.does, position)
         if step.command:
-            position = said.index(f"$ {step.command}", position)
+            position = output.index(f"$ {step.command}", position)
     by_hand = sum(step.by_hand for step in (*book.daily, *book.release))
     assert f"{by_hand} of {len(book.daily) + len(book.release)} steps need a person" in done.stdout
     off = re.search(r"off by ([\d.]+) bikes an hour", done.stdout)
@@ -53,14 +53,14 @@ def up(environment: dict[str, str], *arguments: str) -> tuple["subprocess.Popen[
         text=True,
         start_new_session=True,
     )
-    said = ""
+    output = ""
     assert process.stdout is not None
-    while "Ctrl-C stops it all" not in said:
+    while "Ctrl-C stops it all" not in output:
         line = process.stdout.readline()
-        assert line, said
-        said += line
-    found = re.search(r"(http://127\.0\.0\.1:\d+)/docs", said)
-    assert found is not None, said
+        assert line, output
+        output += line
+    found = re.search(r"(http://127\.0\.0\.1:\d+)/docs", output)
+    assert found is not None, output
     return process, found[1]
 
 
@@ -135,13 +135,13 @@ def test_a_story_passes_before_ones_eyes_until_ctrl_c(environment: dict[str, str
     process, url = up(environment, "4", "--story", "--speed", "2")
     assert process.stdout is not None
     try:
-        said = ""
-        while "error-drift" not in said:  # the loop noticed
+        output = ""
+        while "error-drift" not in output:  # the loop noticed
             line = process.stdout.readline()
-            assert line, said
-            assert "2012-02-10" not in line, said
-            said += line
-        assert "off by" in said
+            assert line, output
+            assert "2012-02-10" not in line, output
+            output += line
+        assert "off by" in output
         assert httpx.get(f"{url}/dashboard", timeout=30).status_code == 200
         links = httpx.get(f"{url}/status", timeout=30).json()["links"]
         assert {"MLflow", "Prefect", "Evidently"} <= set(links)

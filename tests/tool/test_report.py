@@ -159,8 +159,8 @@ def test_it_is_shown_within_80_columns_with_the_numbers_of_the_file(
     assert both.retrained_daily is not None
     assert reference.split()[-1] == f"{both.retrained_daily.mae:.1f}"
     words = " ".join(shown.split())
-    for said in both.verdicts:
-        assert " ".join(said.split()) in words
+    for verdict in both.verdicts:
+        assert " ".join(verdict.split()) in words
 
 
 def test_without_incidents_neither_recovery_nor_bad_answers_are_shown(

@@ -1,4 +1,4 @@
-"""What is said of the numbers: also where they speak against the higher levels."""
+"""The findings of a comparison, also those against the higher levels."""
 
 from typing import Any
 
@@ -61,7 +61,7 @@ def incident(days: int, **more: Any) -> IncidentResult:
     return IncidentResult(**given | more)
 
 
-def said(*levels: LevelResult, story: StoryFacts = STORY, **one_cadence: float) -> str:
+def findings(*levels: LevelResult, story: StoryFacts = STORY, **one_cadence: float) -> str:
     again = {number.lstrip("l"): releases(mae) for number, mae in one_cadence.items()}
     return "\n".join(verdicts(story, {str(n): each for n, each in enumerate(levels)}, again or None))
 
@@ -75,18 +75,18 @@ def releases(mae: float) -> Releases:
     [(97.0, "better"), (98.5, "hardly different"), (101.5, "hardly different"), (103.0, "worse")],
 )
 def test_errors_within_a_fiftieth_hardly_differ(mae: float, word: str) -> None:
-    assert f"error {word} ({mae:.1f} against 100.0)" in said(level(100.0), level(mae))
+    assert f"error {word} ({mae:.1f} against 100.0)" in findings(level(100.0), level(mae))
 
 
 @pytest.mark.parametrize(("swings", "word"), [(1.0, "better"), (40.0, "perhaps better")])
 def test_where_the_weeks_disagree_an_error_is_perhaps_better(swings: float, word: str) -> None:
     low = level(100.0, weekly_mae=(100.0, None) * 6)
     high = level(90.0, weekly_mae=(90.0 - swings, 50.0, 90.0 + swings, None) * 3)
-    assert f"error {word} (90.0 against 100.0)" in said(low, high)
+    assert f"error {word} (90.0 against 100.0)" in findings(low, high)
 
 
 def test_a_level_that_is_worse_in_one_thing_is_told_so() -> None:
-    found = said(
+    found = findings(
         level(100.0, days_to_recover=10.0, incidents=(incident(10),)),
         level(
             80.0, days_to_recover=20.0, incidents=(incident(20, recovered=False),), manual_steps_a_release=2
@@ -100,24 +100,24 @@ def test_a_level_that_is_worse_in_one_thing_is_told_so() -> None:
 
 
 def test_where_no_level_is_better_it_says_that_they_buy_little() -> None:
-    found = said(level(50.0), level(49.0), level(52.0))
+    found = findings(level(50.0), level(49.0), level(52.0))
     assert "in this story the higher levels buy little" in found
 
 
 def test_a_single_level_that_buys_nothing_is_named() -> None:
-    found = said(level(100.0), level(80.0), level(90.0))
+    found = findings(level(100.0), level(80.0), level(90.0))
     assert "what level 2 adds to level 1 buys nothing in this story" in found
     assert "the higher levels buy little" not in found
 
 
 def test_the_difference_is_split_into_practice_and_cadence() -> None:
-    found = said(level(90.0), level(70.0), l0=80.0, l1=75.0)
+    found = findings(level(90.0), level(70.0), l0=80.0, l1=75.0)
     assert "level 0 to 1 -20.0, of it practice -5.0 and cadence -15.0 bikes an hour" in found
-    assert "cadence" not in said(level(90.0), level(70.0))
+    assert "cadence" not in findings(level(90.0), level(70.0))
 
 
 def test_who_noticed_is_reported_for_each_level() -> None:
-    found = said(
+    found = findings(
         level(90.0, incidents=(incident(5, noticed_by="users", days_to_notice=9),)),
         level(80.0, incidents=(incident(5, noticed_by="loop: data-quality", days_to_notice=1),)),
         level(80.0, incidents=(incident(5),)),
@@ -138,7 +138,7 @@ def test_incidents_of_one_kind_that_were_not_recovered_from_are_told_apart() -> 
         }
     )
     stuck = (incident(5), incident(40, since=day(60), recovered=False))
-    found = said(level(90.0, incidents=stuck), story=facts)
+    found = findings(level(90.0, incidents=stuck), story=facts)
     assert f"level 0 had not recovered from units of {day(60)}" in found
     assert f"units of {day(30)}" not in found
 
@@ -150,16 +150,16 @@ def test_questions_that_nobody_could_answer_are_named() -> None:
             for each in ALL
         )
 
-    found = said(level(90.0, questions=replies()), level(80.0, questions=replies("again", "taught")))
+    found = findings(level(90.0, questions=replies()), level(80.0, questions=replies("again", "taught")))
     assert (
         "nobody at level 0 can make the old model again, name the data that it learned from or name who"
         in found
     )
     assert "nobody at level 1 can name who released it, and why." in found
-    found = said(level(90.0, questions=replies(*ALL)), level(80.0, questions=replies(*ALL)))
+    found = findings(level(90.0, questions=replies(*ALL)), level(80.0, questions=replies(*ALL)))
     assert "At levels 0 and 1 all three questions about an old prediction can be answered." in found
 
 
 def test_requests_without_an_answer_are_told() -> None:
-    assert "At level 0, 24 of 2,400 requests failed." in said(level(90.0, failed_requests=24))
-    assert "not answered" not in said(level(90.0))
+    assert "At level 0, 24 of 2,400 requests failed." in findings(level(90.0, failed_requests=24))
+    assert "requests failed" not in findings(level(90.0))

@@ -28,7 +28,7 @@ if do == "show":
     shown = {"folder": os.getcwd(), "mine": os.environ.get("MINE"), "here": sys.path[0], "name": __name__,
             "arguments": rest, "read": sys.stdin.read(), "libraries": libraries, "variables": len(os.environ)}
     print(json.dumps(shown))
-    print("complaint", file=sys.stderr)
+    print("warning", file=sys.stderr)
 elif do == "exit":
     sys.exit(int(rest[0]))
 elif do == "fail":
@@ -64,7 +64,7 @@ def shown(command: list[str], project: Path) -> dict[str, object]:
     done = subprocess.run(
         command, cwd=project, env=environment, input="in", capture_output=True, text=True, timeout=SECONDS
     )
-    assert (done.returncode, done.stderr) == (0, "complaint\n")
+    assert (done.returncode, done.stderr) == (0, "warning\n")
     found: dict[str, object] = json.loads(done.stdout)
     return found
 

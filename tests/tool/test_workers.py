@@ -143,7 +143,7 @@ def test_workers_end_when_their_parent_is_interrupted_or_killed(tmp_path: Path, 
         [sys.executable, str(tmp_path / "main.py"), str(tmp_path / "pids")],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stderr=(tmp_path / "complaint").open("w"),
+        stderr=(tmp_path / "errors").open("w"),
     )
     until = time.monotonic() + SECONDS
     while len(list((tmp_path / "pids").iterdir())) < 2 and time.monotonic() < until:
@@ -151,7 +151,7 @@ def test_workers_end_when_their_parent_is_interrupted_or_killed(tmp_path: Path, 
     parent.send_signal(number)
     parent.wait(timeout=SECONDS)
     assert none_is_left(tmp_path / "pids")
-    complaint = (tmp_path / "complaint").read_text(encoding="utf-8")
+    errors = (tmp_path / "errors").read_text(encoding="utf-8")
     if number == signal.SIGINT:
-        assert complaint.splitlines()[-1] == "KeyboardInterrupt"
-        assert complaint.count("Traceback") == 1
+        assert errors.splitlines()[-1] == "KeyboardInterrupt"
+        assert errors.count("Traceback") == 1
