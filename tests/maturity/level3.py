@@ -131,7 +131,7 @@ class Registered:
     source: str
 
 
-JSON = ("gates", "test", "ab", "watch")  # columns of a deployment
+JSON = ("gates", "test", "ab", "watch", "policy")  # columns of a deployment
 
 
 class Registry(Store):

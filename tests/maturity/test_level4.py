@@ -17,6 +17,7 @@ import onnx
 import pandas as pd
 import pytest
 import tenacity
+import yaml
 from filelock import FileLock
 
 from benchmarks import load
@@ -727,6 +728,45 @@ def test_an_event_that_says_the_error_grew_starts_what_follows_and_any_other_eve
             "signal": "7",
             "as_of": "2011-04-12T00:00:00",
         }
+
+
+@pytest.mark.maturity("L4-T5")
+def test_what_a_version_needs_to_go_live_is_data_under_review_that_each_decision_keeps_and_code_obeys(
+    clean: pd.DataFrame, tmp_path: Path
+) -> None:
+    folder, following = workcopy.make(level(4), tmp_path / "project"), tmp_path / "next"
+    params, short = folder / "params.yaml", ["blocked", "artefact", "golden"]
+    assert owners(folder)["params.yaml"] == ROLES
+    every = yaml.safe_load(params.read_text(encoding="utf-8"))["promotion_policy"]["gates"]
+    write_feed(before(clean, "2011-04-01"), folder / "feed")
+    edit(params, "api: http://127.0.0.1:4200/api", 'api: ""')
+    edit(params, f"gates: [{', '.join(every)}]", f"gates: [{', '.join(short)}]")
+    edit(params, 'override: ["*"]', "override: [ada]")
+    edit(params, 'promote_to: ""', f"promote_to: sqlite:///{following.as_posix()}/state/mlflow.db")
+    commit(folder, "Another policy")
+    run_command("python -m bike_demand train --no-deploy", folder)
+    # Nobody else may override it, whatever their reason.
+    with pytest.raises(UserError, match=r"may not skip the test: .* names ada"):
+        run_command("python -m bike_demand release 1 --reason because", folder)
+    # Delivery goes by it, says what it left out, and promotes to the next registry what passed.
+    said = run_command("python -m bike_demand deploy latest", folder)
+    assert "no gate schema, test-environment, cost, error, slices is run" in said
+    assert [each.tags["source.version"] for each in Registry(following).registered()] == ["1"]
+    # A decision keeps the policy that it was made by, whatever becomes of that.
+    edit(params, f"gates: [{', '.join(short)}]", f"gates: [{', '.join(every)}]")
+    decision = Registry(folder).decision("1")
+    assert list(decision.gates()) == decision.row["policy"]["gates"] == short
+    assert decision.row["policy"]["override"] == ["ada"]
+    # Whatever code decides without reading it runs other gates than it requires.
+    edit(params, f"gates: [{', '.join(every)}]", f"gates: [{', '.join(short)}]")
+    check = "python -m bike_demand release 1 --check"
+    assert "3/3 golden" in run_command(check, folder)
+    edit(folder / "bike_demand/release/policy.py", "if gate.id in settings.promotion_policy.gates)", ")")
+    assert f"{len(every)}/{len(every)} slices" in run_command(check, folder)
+    # A policy that makes no sense stops everything, with its key.
+    edit(params, "test: ab #", "test: a coin #")
+    with pytest.raises(UserError, match=r"promotion_policy\.test"):
+        run_command(check, folder)
 
 
 @pytest.mark.maturity("L4-P1")

@@ -1,7 +1,7 @@
 """The project's settings (params.yaml) as one frozen object, and where its state lies."""
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
@@ -179,6 +179,18 @@ class Deploy(Section):
     promote_to: str = ""
 
 
+GateId = Literal["blocked", "artefact", "golden", "schema", "test-environment", "cost", "error", "slices"]
+ANYBODY = "*"
+
+
+class PromotionPolicy(Section):
+    """What a version needs to go live: see `release.policy`. The test is that of `ab`."""
+
+    gates: Annotated[tuple[GateId, ...], Field(min_length=1)] = get_args(GateId)
+    test: Literal["ab", "none"] = "ab"
+    override: tuple[Annotated[str, Field(min_length=1)], ...] = (ANYBODY,)
+
+
 class Environment(Section):
     """One of the places through which a version moves, with what is its own there."""
 
@@ -332,6 +344,7 @@ class Settings(YamlSettings):
     flow: Flow = Flow()
     deploy: Deploy = Deploy()
     ab: AB = AB()
+    promotion_policy: PromotionPolicy = PromotionPolicy()
     monitoring: Monitoring = Monitoring()
     trigger: Trigger = Trigger()
     environments: Environments = Environments()

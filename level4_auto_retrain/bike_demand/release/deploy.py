@@ -16,8 +16,9 @@ from typing import Any
 from bike_demand.core.errors import UnreachableError, UserError
 from bike_demand.core.settings import Settings
 from bike_demand.monitoring.gathered import good_rows
+from bike_demand.release import policy
 from bike_demand.release.decision import write_page
-from bike_demand.release.gates import GATES, Gate, GateContext, GateResult
+from bike_demand.release.gates import Gate, GateContext, GateResult
 from bike_demand.release.promotion import promote_newest
 from bike_demand.store.deployments import FAILED, UNDECIDED, Deployments, opened
 from bike_demand.store.tables import Deployment, State
@@ -30,12 +31,17 @@ Result = dict[str, Any]  # of a gate, as it is stored; `passed` None: not reache
 
 
 def deploy(
-    settings: Settings, wanted: str, as_of: datetime | None, report: Report, gates: Sequence[Gate] = GATES
+    settings: Settings,
+    wanted: str,
+    as_of: datetime | None,
+    report: Report,
+    gates: Sequence[Gate] | None = None,
 ) -> None:
     """Take a version (its number, or `latest`) through the gates, and begin its A/B test.
 
     While another version is tested it is queued, and while nothing is live it goes live. `report` gets a line
-    for each gate and one for the outcome. Raises UserError where a gate refuses it.
+    for each gate and one for the outcome. Without `gates` those run that the policy requires, here and below.
+    Raises UserError where a gate refuses it.
     """
     with opened(settings, as_of, report) as deployments:
         version = find(deployments.tracking, wanted)
@@ -57,12 +63,13 @@ def release(
     reason: str,
     as_of: datetime | None,
     report: Report,
-    gates: Sequence[Gate] = GATES,
+    gates: Sequence[Gate] | None = None,
 ) -> None:
     """Put a version live without an A/B test, for a person's reason, but not past any gate.
 
-    A test under way ends. Raises UserError where a gate refuses the version.
+    A test under way ends. Raises UserError where a gate refuses the version, or the policy the person.
     """
+    policy.require_override(settings, _user())
     with opened(settings, as_of, report) as deployments:
         version = find(deployments.tracking, wanted)
         live = deployments.live()
@@ -77,7 +84,11 @@ def release(
 
 
 def check(
-    settings: Settings, wanted: str, as_of: datetime | None, report: Report, gates: Sequence[Gate] = GATES
+    settings: Settings,
+    wanted: str,
+    as_of: datetime | None,
+    report: Report,
+    gates: Sequence[Gate] | None = None,
 ) -> None:
     """Run all gates, report each, and store nothing. Raises UserError where one refuses the version.
 
@@ -139,15 +150,24 @@ class _Attempt:
     deployments: Deployments
     version: Version
     report: Report
-    gates: Sequence[Gate]
+    given: Sequence[Gate] | None
+
+    @property
+    def gates(self) -> Sequence[Gate]:
+        """Those that were given, else those that the policy requires."""
+        return policy.required_gates(self.deployments.settings) if self.given is None else self.given
 
     def judge(self, row: Deployment) -> None:
         """Run the gates that were not passed yet. Raises UserError where one refuses the version."""
         self.deployments.move(row, State.VALIDATING, "its gates run")
+        rules = policy.snapshot(self.deployments.settings)
+        if rules["left_out"]:
+            self.report(f"By the policy no gate {', '.join(rules['left_out'])} is run.")
         known = {each["gate"]: each for each in row.gates}
         results = [
             known.get(gate.id, {"gate": gate.id, "title": gate.title, "passed": None}) for gate in self.gates
         ]
+        self.deployments.store(row, policy=rules, gates=[*results])
         with TemporaryDirectory() as scratch:
             context = self._context(scratch)
             for at, gate in enumerate(self.gates):
@@ -181,6 +201,9 @@ class _Attempt:
         elif end := self.deployments.blocker():
             self.deployments.move(row, State.QUEUED, f"waits until {end}")
             outcome = f"{name} passed all gates and {row.reason}."
+        elif self.deployments.settings.promotion_policy.test == "none":
+            self.deployments.move(row, State.LIVE, "the policy requires no test")
+            outcome = f"{name} passed all gates and is live: {row.reason}. {self.deployments.rollout()}"
         else:
             kind = "shadow test" if ab.mode == "shadow" else "A/B test"
             begins = f"{kind} against version {row.against} begins: {ab.days} days at most"

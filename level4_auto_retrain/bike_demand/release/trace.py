@@ -187,6 +187,7 @@ def _deployment(database: Database, wanted: str) -> Facts | None:
         "who": row.who,
         "at": iso(row.requested_at),
         "skip_reason": row.skip_reason,
+        "policy": row.policy,
         "state": row.state.value,
         "history": [f"{iso(each.at)} {each.new.value}: {each.reason}" for each in history(database, row.id)],
         "gates": [
@@ -222,7 +223,11 @@ def _lines(facts: Facts | None) -> Iterator[tuple[str, str]]:
     if facts is None:
         yield "id", UNKNOWN
     for key, value in (facts or {}).items():
-        if isinstance(value, dict):
+        if key == "policy" and value:
+            for name in ("gates", "left_out", "override"):
+                yield f"policy {name}", ", ".join(value[name]) or "none"
+            yield "policy test", value["test"]
+        elif isinstance(value, dict):
             yield key, ", ".join(f"{name} {each}" for name, each in value.items())
         elif key == "gates":
             for gate in value:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_co
 from sqlalchemy.types import TypeDecorator
 from uuid_utils import uuid7
 
-REVISION = "0002"  # of the newest migration
+REVISION = "0003"  # of the newest migration
 
 
 class Utc(TypeDecorator[datetime]):
@@ -154,7 +154,7 @@ class Deployment(Base):
     `against`: the version that it is compared with, which is the champion of its gates and of its test, then
     the champion before it. `reason`: of its last transition, whose id is `moved`. `skip_reason`: why a person
     skipped the A/B test. `gates` has the result of each gate, `test` is an `ABTest`, `ab` and `watch` are
-    `Evidence`.
+    `Evidence`. `policy` is the promotion policy as it was when its gates ran.
     """
 
     __tablename__ = "deployments"
@@ -175,6 +175,7 @@ class Deployment(Base):
     test: Mapped[dict[str, Any] | None] = mapped_column(default=None)
     ab: Mapped[dict[str, Any] | None] = mapped_column(default=None)
     watch: Mapped[dict[str, Any] | None] = mapped_column(default=None)
+    policy: Mapped[dict[str, Any] | None] = mapped_column(default=None)
     began_at: Mapped[datetime] = mapped_column(Utc, default_factory=lambda: datetime.now(UTC))
     id: Mapped[str] = mapped_column(String(36), primary_key=True, default_factory=lambda: str(uuid7()))
 

@@ -1,0 +1,186 @@
+"""The promotion policy: what decides reads it, it is checked at the start, and kept with each decision."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bike_demand.core.errors import UserError
+from bike_demand.core.settings import load_settings
+from bike_demand.release.deploy import check, deploy, release
+from bike_demand.release.gates import GATES
+from bike_demand.release.policy import required_gates
+from bike_demand.store.database import open_database
+from bike_demand.store.tables import LoggedPrediction, State
+from bike_demand.store.tracking import Tracking
+from tests.conftest import Run
+from tests.registry import latest, placed, register
+from tests.tiny import constant
+
+ALL = [gate.id for gate in GATES]
+SHORT = ["blocked", "artefact", "golden"]
+
+
+def policy(**changes: Any) -> None:
+    """Change the policy of the current project."""
+    path = Path("params.yaml")
+    params = yaml.safe_load(path.read_text(encoding="utf-8"))
+    params["promotion_policy"] |= changes
+    path.write_text(yaml.safe_dump(params), encoding="utf-8")
+
+
+def deployed(number: int) -> list[str]:
+    """What is said while the version is deployed, by the gates that the policy requires."""
+    said: list[str] = []
+    deploy(load_settings(), str(number), None, said.append)
+    return said
+
+
+def _cut_off(_: Path) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.fixture
+def live(stored: Path, run: Run) -> Tracking:
+    """Version 1 is live, version 2 is registered. The policy requires three gates, which start no process."""
+    assert stored
+    assert run("ingest").status == 0
+    for answer in (5.0, 6.0):
+        register(constant(Path(f"answers-{answer}"), answer))
+    placed(1)
+    policy(gates=SHORT)
+    return Tracking(load_settings())
+
+
+def test_by_default_each_gate_is_required(project: Path) -> None:
+    assert project
+    given = load_settings().promotion_policy
+    assert list(given.gates) == ALL == [gate.id for gate in required_gates(load_settings())]
+    assert (given.test, given.override) == ("ab", ("*",))
+
+
+def test_a_gate_that_the_policy_leaves_out_is_left_out_and_the_decision_says_so(live: Tracking) -> None:
+    said = deployed(2)
+    row = latest(2)
+    assert [each["gate"] for each in row.gates] == SHORT
+    left_out = [each for each in ALL if each not in SHORT]
+    assert row.policy is not None
+    assert (row.policy["gates"], row.policy["left_out"]) == (SHORT, left_out)
+    assert all(each in said[0] for each in left_out)
+    assert live.aliases() == {"champion": 1, "challenger": 2}
+    page = Path("state/reports/version-2.html").read_text(encoding="utf-8")
+    assert "left out" in page
+    assert "test-environment" in page
+
+
+def test_a_deployment_that_was_cut_off_goes_on_by_the_policy_of_now(
+    live: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("bike_demand.release.gates.integrity.read_golden", _cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            deployed(2)
+    assert [each["passed"] for each in latest(2).gates] == [True, True, None]
+    policy(gates=SHORT[:2])
+    deployed(2)
+    assert [(each["gate"], each["passed"]) for each in latest(2).gates] == [
+        (each, True) for each in SHORT[:2]
+    ]
+    assert live.aliases() == {"champion": 1, "challenger": 2}
+
+
+def test_the_policy_is_kept_as_it_was(live: Tracking) -> None:
+    deployed(2)
+    kept = latest(2).policy
+    policy(gates=ALL, override=[])
+    assert live.versions()
+    assert latest(2).policy == kept
+    assert kept is not None
+    assert kept["override"] == ["*"]
+    assert kept["ab"]["days"] == load_settings().ab.days
+    assert kept["limits"]["error_worse"] == load_settings().deploy.error_worse
+
+
+@pytest.mark.usefixtures("live")
+def test_a_trace_shows_the_policy_of_the_decision(run: Run) -> None:
+    deployed(2)
+    row = latest(2)
+    answer = LoggedPrediction(
+        id="0" * 32,
+        made_at=row.began_at,
+        client="somebody",
+        event_time=row.requested_at,
+        key="",
+        inputs={},
+        prediction=6.0,
+        variant="challenger",
+        version=2,
+        deployment=row.id,
+    )
+    database = open_database(load_settings().environments.production.database)
+    with database.writing() as session:
+        session.add(answer)
+    database.close()
+    found = json.loads(run("trace", "0" * 32, "--json").out)["deployment"]
+    assert found["policy"] == latest(2).policy
+    assert found["policy"]["gates"] == SHORT
+    assert "blocked, artefact, golden" in run("trace", "0" * 32).out
+
+
+def test_without_a_test_what_passed_its_gates_goes_live(live: Tracking) -> None:
+    policy(test="none")
+    deployed(2)
+    row = latest(2)
+    assert (row.state, row.against) == (State.LIVE, 1)
+    assert "requires no test" in row.reason
+    assert live.aliases() == {"champion": 2, "previous": 1}  # it is watched all the same
+
+
+@pytest.mark.parametrize(
+    ("override", "who", "may"),
+    [
+        (["*"], "anybody", True),
+        (["ada", "grace"], "grace", True),
+        (["ada", "grace"], "mallory", False),
+        ([], "ada", False),
+    ],
+)
+def test_only_who_is_named_may_skip_the_test(
+    live: Tracking, monkeypatch: pytest.MonkeyPatch, override: Sequence[str], who: str, may: bool
+) -> None:
+    policy(override=list(override))
+    monkeypatch.setenv("GITHUB_ACTOR", who)
+    if may:
+        release(load_settings(), "2", "in need", None, print)
+        row = latest(2)
+        assert (row.who, row.skip_reason, row.state) == (who, "in need", State.LIVE)
+        assert row.policy is not None
+        assert row.policy["override"] == list(override)
+    else:
+        with pytest.raises(UserError, match=f"{who} may not skip the test"):
+            release(load_settings(), "2", "in need", None, print)
+        check(load_settings(), "2", None, print)  # to try the gates is no override
+        assert live.aliases() == {"champion": 1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"gates": ["blocked", "colour"]}, "promotion_policy.gates.1"),
+        ({"gates": []}, "promotion_policy.gates"),
+        ({"test": "coin"}, "promotion_policy.test"),
+        ({"override": "ada"}, "promotion_policy.override"),
+        ({"overide": ["ada"]}, "promotion_policy.overide"),
+    ],
+)
+def test_a_wrong_policy_is_told_in_one_line_before_anything_is_done(
+    project: Path, run: Run, changes: dict[str, Any], named: str
+) -> None:
+    assert project
+    policy(**changes)
+    said = run("deploy", "latest")
+    assert named in said.refusal()
+    assert said.err.count("\n") == 1
