@@ -40,7 +40,7 @@ class Connection:
         # A store that is not this project's has its files beside its database.
         beside = self._file if given != SETTING else None
         self._artifacts = ARTIFACTS.absolute() if beside is None else beside.parent / ARTIFACTS.name
-        self._settled = False
+        self._settled: object = None  # the mark of the database when it was last brought in line
         self.where = str(self._file or without_password(self.uri))  # for messages
         for name, value in _SWITCHES.items():  # before MLflow is imported, which reads some of them only then
             os.environ.setdefault(name, value)
@@ -57,14 +57,17 @@ class Connection:
 
         Of a database of this project only the file is looked at, so that polling it costs next to nothing.
         """
-        if self._file is None:
-            return None
+        mark = self._mark()
+        # Two changes within a tick of the file system's clock look the same, so a fresh one does not count.
+        return None if mark is None or time.time() - mark[1] / 1e9 < 2.0 else mark
+
+    def _mark(self) -> tuple[int, int, int] | None:
+        """Of a local database, what changes when it is written to or replaced."""
         try:
-            stat = self._file.stat()
+            stat = None if self._file is None else self._file.stat()
         except OSError:
             return None
-        # Two changes within a tick of the file system's clock look the same, so a fresh one does not count.
-        return None if time.time() - stat.st_mtime < 2.0 else (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+        return None if stat is None else (stat.st_ino, stat.st_mtime_ns, stat.st_size)
 
     @contextmanager
     def client(self, what: str = "the tracking store", *, make: bool = False) -> "Iterator[MlflowClient]":
@@ -92,14 +95,15 @@ class Connection:
 
     def _settle(self) -> None:
         """Bring a database in line with where the project is: one of this project whenever it is opened, as
-        it may be used under two paths (a container's and its host's), one shared with others once.
+        it may be used under two paths (a container's and its host's), unless nothing was written meanwhile;
+        one shared with others once.
         """
         if self._given != SETTING:
             return  # a store that is not this project's
         own = self._file is not None and self._file.is_relative_to(self._artifacts.parent)
-        if is_database(self.uri) and (own or not self._settled):
+        if is_database(self.uri) and self._settled != (self._mark() if own else True):
             settle(self.uri, self._artifacts / PROBLEM.name, shared=not own)
-        self._settled = True
+            self._settled = self._mark() if own else True
 
     @contextmanager
     def as_default(self) -> Iterator[Any]:
