@@ -197,15 +197,30 @@ def new(
         typer.Option(help="The feed it gets, a folder; half a year of the committed one if not given."),
     ] = None,
     no_feed: Annotated[bool, typer.Option("--no-feed", help="Without any feed.")] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Your own table, from which its problem and feed are drafted."),
+    ] = None,
+    label: Annotated[str | None, typer.Option(metavar="COLUMN", help="What is to be predicted.")] = None,
+    time: Annotated[str | None, typer.Option(metavar="COLUMN", help="When a row happened.")] = None,
+    key: Annotated[str | None, typer.Option(metavar="COLUMN", help="Who or what a row is about.")] = None,
+    label_delay: Annotated[
+        str | None, typer.Option(metavar="30d", help="When the label is known, after the event time.")
+    ] = None,
 ) -> None:
     """A level as a project of your own.
 
-    Example: ladder new 2 ../taxi-demand --package taxi_demand
+    Example: ladder new 2 ../churn --package churn --data customers.csv --label left
     """
     from ladder.levels import level as level_of
     from ladder.starter.new import new as make
 
-    make(level_of(level), dest, console(), package, feed, no_feed=no_feed)
+    options = {"--label": label, "--time": time, "--key": key, "--label-delay": label_delay}
+    given = [part for name, value in options.items() if value is not None for part in (name, value)]
+    if (data is None) != (label is None) or (given and data is None):
+        raise UserError("--data and --label go together; --time, --key and --label-delay are about them")
+    draft = [] if data is None else [str(data.absolute()), *given]
+    make(level_of(level), dest, console(), package, feed, no_feed=no_feed, draft=draft)
 
 
 @app.command()

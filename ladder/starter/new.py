@@ -1,16 +1,20 @@
 """`ladder new`: a level as a project of one's own, in a git repository of its own."""
 
+import shlex
 import shutil
+import subprocess
+import sys
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
 
 from ladder import UserError
-from ladder.git import commit_tree, git, require, store
+from ladder.git import author, commit_tree, git, require, store
 from ladder.levels import Level
 from ladder.output import print_line
 from ladder.starter import template
@@ -20,6 +24,7 @@ from ladder.world.feedfile import read_feed
 
 SAMPLE = ("2011-01", "2011-02", "2011-03", "2011-04", "2011-05", "2011-06")  # the README's examples use some
 MESSAGE = "Start the project"
+NEEDED_TO_DRAFT = ("pandas", "pyarrow", "ruff")  # by the project's own command
 
 
 def new(
@@ -30,18 +35,21 @@ def new(
     feed: Path | None = None,
     *,
     no_feed: bool = False,
+    draft: Sequence[str] = (),
 ) -> None:
     """Make the project in a temporary folder next to `given` and move it there, so that it is complete.
 
-    `feed` is a folder, None for the sample. Raises UserError where the place is taken, the package cannot be
-    called so or the feed cannot be read.
+    `feed` is a folder, None for the sample. `draft`: what `problem draft` gets, a table first; its problem is
+    a commit of its own, which climbs keep. Raises UserError where the place is taken, the package cannot be
+    called so, or the feed or the table cannot be read.
     """
     require()
-    if feed is not None and no_feed:
-        raise UserError("--feed and --no-feed do not go together: give one of them")
+    if sum((feed is not None, no_feed, bool(draft))) > 1:
+        raise UserError("--feed, --no-feed and --data do not go together: give one of them")
     destination = _free(given)
     check_name(package)
-    months = [] if no_feed else _months(feed)
+    months = [] if no_feed or draft else _months(feed)
+    can_draft = all(map(find_spec, NEEDED_TO_DRAFT))
     with _beside(destination) as made:
         template.write(level, package, made)
         _commit(made)
@@ -49,12 +57,30 @@ def new(
             (made / "feed").mkdir()
         for month in months:
             shutil.copyfile(month, made / "feed" / month.name)
+        if draft and can_draft:
+            print_line(console, _drafted(made, package, draft))
         if destination.exists():
             destination.rmdir()
         made.rename(destination)
     what = f"{len(months)} months of a feed in feed/" if months else "no feed"
+    if draft:
+        what = "its problem is drafted" if can_draft else "its problem is still that of the level"
     print_line(console, f"{given}: {level.name}; {what}; committed on main.")
     print_line(console, "Its README.md shows what to type, and where to change what.")
+    if draft and not can_draft:
+        command = shlex.join(["python", "-m", package, "problem", "draft", *draft])
+        print_line(console, f"Once its requirements.lock is installed, draft your problem in it: {command}")
+
+
+def _drafted(project: Path, package: str, given: Sequence[str]) -> str:
+    """Draft the problem by the project's own command, and commit it; what the command printed."""
+    command = [sys.executable, "-B", "-m", package, "problem", "draft", *given]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(done.stderr.strip().removeprefix("error: "))
+    git(project, "add", "--all")
+    git(project, "commit", "--quiet", "--message", "Draft the problem from a table", env=author(project))
+    return done.stdout.rstrip()
 
 
 def _free(destination: Path) -> Path:

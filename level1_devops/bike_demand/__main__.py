@@ -117,10 +117,30 @@ def problem_check() -> None:
     with spinner("Checking"):
         from bike_demand.training.problem_check import check
 
-        found = check(newest_rows(Source(given.feed), given.first_month), given.training)
+        months = 2 + given.training.holdout_days // 28  # so that there are rows before the holdout
+        found = check(newest_rows(Source(given.feed), given.first_month, months), given.training)
     typer.echo(f"{PROBLEM.name}: {PROBLEM.title}")
     for part, result in found:
         typer.echo(f"  {part:<16}  {result}")
+
+
+@problem.command("draft", epilog="Example: python -m bike_demand problem draft churn.csv --label churned")
+def problem_draft(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Your table: CSV, .csv.gz or Parquet.")],
+    label: Annotated[str, typer.Option(metavar="COLUMN", help="What is to be predicted.")],
+    time: Annotated[str | None, typer.Option(metavar="COLUMN", help="When a row happened.")] = None,
+    key: Annotated[str | None, typer.Option(metavar="COLUMN", help="Who or what a row is about.")] = None,
+    label_delay: Annotated[
+        str | None,
+        typer.Option(metavar="30d", help="How long after the event time the label is known at the latest."),
+    ] = None,
+) -> None:
+    """Put a first problem for your own table in the place of this project's, with its feed and settings."""
+    given = settings.load_settings()
+
+    from bike_demand.draft.command import draft
+
+    draft(file, label, time, key, label_delay, Path(given.feed), settings.PARAMS, typer.echo)
 
 
 @app.command(epilog="Example: python -m bike_demand predict rows.csv predictions.csv")

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -204,6 +205,43 @@ def test_a_feed_of_ones_own_comes_along_and_is_not_committed(tmp_path: Path) -> 
     with pytest.raises(UserError):
         made(1, tmp_path / "other", feed=feed)
     assert not (tmp_path / "other").exists()
+
+
+def test_a_project_for_ones_own_table_needs_no_edit(tmp_path: Path) -> None:
+    table = tmp_path / "visits.csv"
+    days = [(date(2023, 1, 1) + timedelta(days=at)) for at in range(120)]
+    lines = [f"{day:%d.%m.%Y};{day.weekday()};{20 + 9 * day.weekday() + day.day % 3}" for day in days]
+    table.write_text("Day;Weekday;Visits\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    project = tmp_path / "visits"
+    draft = [str(table), "--label", "Visits", "--time", "Day", "--label-delay", "1d"]
+    new(level(1), project, Console(quiet=True), "visits", draft=draft)
+    assert git(project, "status", "--porcelain") == ""
+    assert git(project, "diff", "--name-only", "template", "main", "--", "visits").split() == [
+        f"visits/problem/{name}.py"
+        for name in ("__init__", "behavior", "features", "model", "schema", "target")
+    ]
+    text = "".join(
+        each.read_text(encoding="utf-8")
+        for each in (project / "visits" / "problem").iterdir()
+        if each.is_file()
+    )
+    assert "bike" not in text.lower()
+    checked = subprocess.run(
+        [sys.executable, "-m", "visits", "problem", "check"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_a_table_that_cannot_be_read_makes_no_project(tmp_path: Path) -> None:
+    table = tmp_path / "visits.csv"
+    table.write_text("Day,Visits\n2023-01-01,1\n2023-01-02,1\n", encoding="utf-8")
+    with pytest.raises(UserError, match="one value in all rows"):
+        new(level(1), tmp_path / "visits", Console(quiet=True), draft=[str(table), "--label", "Visits"])
+    assert list(tmp_path.iterdir()) == [table]
 
 
 def test_a_kill_leaves_nothing_half_made_and_the_next_one_clears_up(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ LIMITS = {
     "level2_auto_training": 4100,
     "level3_auto_deploy": 7450,
     "level4_auto_retrain": 10350,
-    "ladder": 5750,
+    "draft": 700,
+    "ladder": 5775,
     "ladder/assess": 2700,
 }
 

@@ -15,7 +15,7 @@ from bike_demand.core.problem import Array, Columns
 
 _EPOCH = datetime(1970, 1, 1)
 _TEXTS = tuple(name for name in FIELDS if name not in NUMERIC)
-_numbers_of = attrgetter(*NUMERIC)
+_numbers_of: Any = attrgetter(*NUMERIC) if NUMERIC else lambda _: ()  # a problem may have none
 
 
 def to_columns(rows: Sequence[Inputs]) -> Columns:

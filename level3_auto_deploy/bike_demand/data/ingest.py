@@ -109,13 +109,13 @@ def ingest(
     return _put_in_place(folder, changed, taken, record)
 
 
-def newest_rows(source: Source, first_month: str) -> pd.DataFrame:
-    """The rows of the two newest published months, without gathering them. Raises UserError like `ingest`."""
+def newest_rows(source: Source, first_month: str, months: int) -> pd.DataFrame:
+    """The rows of the newest published months, without gathering them. Raises UserError like `ingest`."""
     from bike_demand.data.table import read_published
 
     return concat(
         read_published(source.fetch(each), each.month, source.describe(each.name))
-        for each in source.months(first_month)[-2:]
+        for each in source.months(first_month)[-months:]
     )
 
 

@@ -1,0 +1,89 @@
+"""The code of a drafted problem: the files of `problem/`, from templates, with a comment at every guess."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from bike_demand.draft.guess import Column, Draft
+
+PACKAGE = __name__.partition(".")[0]
+TEMPLATES = Path(__file__).with_name("templates")
+TYPES = {"boolean": "bool", "integer": "int", "number": "float", "text": "str", "free text": "str"}
+SLICES = 3  # categories of a field that become slices, and fields that do
+VARIANTS = 60  # of the example, on which predictions have to be possible
+
+
+def write_code(draft: Draft, title: str, folder: Path) -> None:
+    """Write the package of the problem into an empty folder, not formatted yet."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["code"] = repr
+    numbers = tuple(each.name for each in draft.inputs if each.kind != "text")
+    facts = {
+        "package": PACKAGE,
+        "title": title,
+        "name": "-".join("".join(each if each.isalnum() else " " for each in title.lower()).split()),
+        "draft": draft,
+        "label": draft.label,
+        "error": "squared_error" if draft.is_classification else "absolute_error",
+        "types": TYPES,
+        # Pydantic wants those with a default last.
+        "fields": sorted((*draft.keys, *draft.inputs), key=lambda each: each.nullable),
+        "numbers": numbers,
+        "places": [len(numbers) + at for at in range(len(draft.categories))],
+        "example": _example(draft),
+        "example_label": _json(draft.label, draft.rows[draft.label.name].iloc[-1]),
+        "slices": _slices(draft),
+        "variants": _variants(draft)[:VARIANTS],
+    }
+    for template in TEMPLATES.glob("*.j2"):
+        text = environment.get_template(template.name).render(facts)
+        (folder / template.stem).write_text(text, encoding="utf-8", newline="\n")
+
+
+def _example(draft: Draft) -> dict[str, Any]:
+    """The inputs of the newest row, if possible one in which nothing is missing, as JSON has them."""
+    columns = [draft.time, *draft.keys, *draft.inputs]
+    rows = draft.rows[[each.name for each in columns]]
+    complete = rows[(rows != "").all(axis=1) & rows.notna().all(axis=1)]
+    row = (complete if len(complete) else rows).iloc[-1]
+    return {each.name: _json(each, row[each.name]) for each in columns}
+
+
+def _json(column: Column, value: Any) -> Any:
+    if column.kind == "time":
+        return value.isoformat(timespec="seconds")
+    if column.kind in ("text", "free text"):
+        return value or None
+    if math.isnan(value):
+        return None
+    return {"boolean": bool, "integer": int, "number": float}[column.kind](value)
+
+
+def _slices(draft: Draft) -> list[tuple[str, str, Any]]:
+    """Name, field and value of each."""
+    found: list[tuple[str, str, Any]] = []
+    for each in (*draft.keys, *draft.inputs):
+        if each.kind == "boolean":
+            found.append((each.name, each.name, 1.0))
+        elif each.kind == "text":
+            counts = draft.rows[each.name].value_counts()
+            top = [str(text) for text in counts.index if text][:SLICES]
+            found += [(f"{each.name} {text}", each.name, text) for text in top]
+    return found[: SLICES * SLICES]
+
+
+def _variants(draft: Draft) -> list[dict[str, Any]]:
+    """Changes of the example: the ends of expected ranges, other categories."""
+    made: list[dict[str, Any]] = []
+    for each in draft.inputs:
+        if each.kind in ("integer", "number"):
+            made += [{each.name: _json(each, value)} for value in each.usual]
+        elif each.kind == "boolean":
+            made += [{each.name: True}, {each.name: False}]
+        else:
+            made += [{each.name: text} for text in each.categories[:SLICES]]
+    return made or [{}]

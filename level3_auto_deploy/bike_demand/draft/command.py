@@ -1,0 +1,172 @@
+"""`problem draft`: puts a first problem, its feed and its settings in the place of those that are there."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bike_demand.core.errors import UserError
+from bike_demand.core.files import write_atomically
+from bike_demand.core.problem import duration
+from bike_demand.draft.cells import read_cells
+from bike_demand.draft.code import write_code
+from bike_demand.draft.guess import Column, Draft, guess, months_of
+
+BEFORE = Path("state") / "before-draft"  # what the draft took the place of
+OWN_TESTS = ("tests/problem/test_bikes.py", "tests/problem/test_domain.py")  # of the problem before
+HOLDOUT = 0.1  # of the rows are kept aside, at least
+MIN_ROWS = 40  # fewer do not make a model, whatever the settings say
+
+
+def draft(
+    file: Path,
+    label: str,
+    time: str | None,
+    key: str | None,
+    delay: str | None,
+    feed: Path,
+    params: Path,
+    report: Callable[[str], None],
+    *,
+    in_production: bool = False,
+) -> None:
+    """Draft the problem of a table, and put it in place. Raises UserError, and then nothing has changed.
+
+    Everything is made beside its place first. The problem, tests and months before lie in BEFORE afterwards.
+    `in_production`: predictions are compared with outcomes, so when rows happened and when their labels are
+    known may not be guessed.
+    """
+    if in_production and (time is None or delay is None):
+        raise UserError(
+            "--time and --label-delay are needed here: A/B tests, watches and monitoring compare predictions"
+            " with labels, and have to know when these are due, like --time sold_at --label-delay 30d"
+        )
+    if delay is not None:
+        try:
+            duration(delay := re.sub(r"d$", "D", delay))
+        except ValueError as error:
+            raise UserError(f"--label-delay: {error}") from None
+    found = guess(read_cells(file), label, time, key, delay)
+    if len(found.rows) < MIN_ROWS:
+        raise UserError(f"{file}: {len(found.rows)} rows have a label; needed are some hundreds")
+    package = Path(__file__).resolve().parents[1]
+    root = package.parent
+    with tempfile.TemporaryDirectory(prefix=".draft-", dir=root) as scratch:
+        code, months = Path(scratch, "problem"), Path(scratch, "feed")
+        code.mkdir()
+        months.mkdir()
+        write_code(found, _title(file), code)
+        _format(code, root)
+        _cut(found, months)
+        text = _settings(found, params.read_text(encoding="utf-8"))
+        report(_summary(found, sorted(months.iterdir())))
+        _put_in_place(root, package / "problem", code, feed, months)
+        write_atomically(params, text.encode())
+    report(f"The problem before is in {BEFORE}. Next:")
+    for command in ("problem check", "ingest", "train"):
+        report(f"  python -m {package.name} {command}")
+
+
+def _title(file: Path) -> str:
+    return re.sub(r"[^\w]+|_+", " ", file.name.split(".")[0]).strip().capitalize() or "Problem"
+
+
+def _format(code: Path, root: Path) -> None:
+    """Format it as the project's other code is. Raises UserError where that cannot be done."""
+    for arguments in (["check", "--fix", "--quiet", "--exit-zero"], ["format", "--quiet"]):
+        command = [
+            sys.executable,
+            "-m",
+            "ruff",
+            *arguments,
+            "--no-cache",
+            "--config",
+            "pyproject.toml",
+            str(code),
+        ]
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+        if done.returncode:
+            said = " ".join((done.stderr or done.stdout).split())[-200:]
+            raise UserError(f"ruff cannot format the draft ({said}); install the requirements.lock")
+
+
+def _cut(found: Draft, folder: Path) -> None:
+    """Write the feed, a file a month. Raises UserError where a month in between has no row."""
+    frame = pd.DataFrame({each: _written(found, each) for each in found.rows.columns})
+    month = found.rows[found.time.name].dt.strftime("%Y-%m")
+    for name in months_of(found.rows[found.time.name]):
+        rows = frame[month == name]
+        if rows.empty:
+            raise UserError(
+                f"no row in {name}, between others: a feed has rows in each month; leave out what is before"
+            )
+        rows.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+
+
+def _written(found: Draft, name: str) -> Any:
+    values = found.rows[name]
+    columns: Mapping[str, Column] = {
+        each.name: each for each in (found.time, *found.keys, *found.inputs, found.label)
+    }
+    kind = columns[name].kind
+    if kind == "time":
+        return values.dt.strftime("%Y-%m-%dT%H:%M:%S")
+    if kind == "boolean":
+        return values.map({1.0: "true", 0.0: "false"})
+    if kind == "integer":
+        return values.astype("Int64").astype("string")
+    return values
+
+
+def _settings(found: Draft, text: str) -> str:
+    """params.yaml with what depends on the data."""
+    times = found.rows[found.time.name]
+    apart = times.max() - times.iloc[-max(1, int(HOLDOUT * len(times)))]
+    changes = {
+        "first_month": f'"{times.min():%Y-%m}"',
+        "half_life_days": "null",
+        "min_rows": str(min(500, len(times) // 2)),
+        "holdout_days": str(max(7, -(-apart // timedelta(days=1)) + 1)),
+    }
+    if found.is_classification:
+        changes["worst_ratio"] = "1.0"  # a Brier score is seldom far below that of always the mean
+    for key, value in changes.items():
+        text = re.sub(rf"(?m)^(\s*{key}: )[^#\n]*?(\s*(?:#.*)?)$", rf"\g<1>{value}\g<2>", text)
+    return text
+
+
+def _summary(found: Draft, months: list[Path]) -> str:
+    kinds = {"text": "category", "free text": "text"}
+    lines = [f"{len(found.rows)} rows, {months[0].stem} to {months[-1].stem}. Label: {found.label.name}, "]
+    lines[0] += "yes or no" if found.is_classification else f"a number ({found.label.kind})"
+    lines += [
+        f"  {each.name:<28} {kinds.get(each.kind, each.kind)}"
+        + (f", usually {each.usual[0]:g} to {each.usual[1]:g}" if each.kind in ("integer", "number") else "")
+        + (f", {len(each.categories)} of them" if each.categories else "")
+        + (", may be missing" if each.nullable else "")
+        for each in found.inputs
+    ]
+    return "\n".join([*lines, "Guessed, please check:", *(f"  - {note}" for note in found.notes)])
+
+
+def _put_in_place(root: Path, problem: Path, code: Path, feed: Path, months: Path) -> None:
+    before = root / BEFORE
+    shutil.rmtree(before, ignore_errors=True)
+    (before / "feed").mkdir(parents=True)
+    for name in OWN_TESTS:
+        if (root / name).exists():
+            (root / name).rename(before / Path(name).name)
+    feed.mkdir(parents=True, exist_ok=True)
+    for month in feed.glob("[0-9][0-9][0-9][0-9]-[0-9][0-9].*"):
+        month.rename(before / "feed" / month.name)
+    for month in months.iterdir():
+        month.rename(feed / month.name)
+    problem.rename(before / "problem")
+    code.rename(problem)

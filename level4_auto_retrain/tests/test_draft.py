@@ -1,0 +1,260 @@
+"""`problem draft`: a first problem from a person's own table."""
+
+import csv
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from bike_demand.core.errors import UserError
+from bike_demand.draft.cells import read_cells
+from bike_demand.draft.guess import Draft, guess, identifiers
+from tests.conftest import ROOT
+
+HEADER = (
+    "Customer ID",
+    "Month",
+    "Plan",
+    "Calls",
+    "Charges €",
+    "Net",
+    "Paperless",
+    "Country",
+    "Exit fee",
+    "Churn",
+)
+
+
+def churn(customers: int = 60, months: int = 12) -> list[tuple[str, ...]]:
+    """Customers month by month, as somebody exports them; who calls often leaves."""
+    dice = random.Random(0)
+    rows: list[tuple[str, ...]] = []
+    for month in range(months):
+        for number in range(customers):
+            calls = dice.choice([0, 1, 2, 8])
+            leaves = dice.random() < 0.1 + 0.1 * calls
+            rows.append(
+                (
+                    f"C-{number:03}",
+                    f"01.{month % 12 + 1:02}.{2023 + month // 12}",
+                    ["Basic", "Plus; family", "Pro"][number % 3],
+                    str(calls),
+                    f"{dice.uniform(10, 80):.2f}".replace(".", ","),
+                    dice.choice(["fiber", "DSL", ""]),
+                    dice.choice(["Yes", "No"]),
+                    "DE",
+                    str(11 * leaves),
+                    "left" if leaves else "stayed",
+                )
+            )
+    return rows
+
+
+def write(file: Path, rows: Sequence[Sequence[str]], separator: str = ";", encoding: str = "cp1252") -> Path:
+    with file.open("w", newline="", encoding=encoding) as opened:
+        csv.writer(opened, delimiter=separator).writerows(rows)
+    return file
+
+
+@pytest.fixture
+def churn_file(tmp_path: Path) -> Path:
+    return write(tmp_path / "churn.csv", [HEADER, *churn()])
+
+
+def drafted(file: Path, label: str = "label", **options: str | None) -> Draft:
+    return guess(read_cells(file), label, *(options.get(name) for name in ("time", "key", "delay")))
+
+
+def series(tmp_path: Path, step: timedelta, columns: str = "at,x,label", rows: int = 100) -> Path:
+    lines = [columns.split(",")]
+    for at in range(rows):
+        moment = (datetime(2023, 1, 1) + at * step).isoformat(sep=" ")
+        lines.append(
+            [moment, str(at % 7), str(at % 24 + at % 5), *map(str, [at * 3 % 11] * (len(lines[0]) - 3))]
+        )
+    return write(tmp_path / "series.csv", lines, ",")
+
+
+def test_a_table_as_people_export_it_is_understood(churn_file: Path) -> None:
+    found = drafted(churn_file, "Churn")
+    assert (found.time.name, [each.name for each in found.keys], found.cadence) == (
+        "month",
+        ["customer_id"],
+        None,
+    )
+    assert {each.name: each.kind for each in found.inputs} == {
+        "plan": "text",
+        "calls": "integer",
+        "charges": "number",
+        "net": "text",
+        "paperless": "boolean",
+    }
+    assert {each.name for each in found.inputs if each.nullable} == {"net"}
+    assert (found.label.kind, found.positive) == ("boolean", "left")
+    assert len(found.rows) == 720
+
+
+def test_columns_that_are_known_only_with_the_label_are_named_and_left_out(tmp_path: Path) -> None:
+    file = series(tmp_path, timedelta(hours=1))
+    rows = list(csv.reader(file.open(encoding="utf-8")))
+    parts = [
+        ["a", "b", "again"],
+        *([str(int(row[2]) // 3), str(int(row[2]) - int(row[2]) // 3), row[2]] for row in rows[1:]),
+    ]
+    write(file, [[*row, *more] for row, more in zip(rows, parts, strict=True)], ",")
+    found = drafted(file)
+    assert [each.name for each in found.inputs] == ["x"]
+    assert sum("a suspected leak" in note for note in found.notes) == 3
+
+
+@pytest.mark.parametrize(
+    ("step", "cadence"),
+    [
+        (timedelta(minutes=30), "30min"),
+        (timedelta(hours=1), "1h"),
+        (timedelta(days=1), "1D"),
+        (timedelta(minutes=17, seconds=3), None),
+    ],
+    ids=str,
+)
+def test_the_cadence_is_found_in_the_data(tmp_path: Path, step: timedelta, cadence: str | None) -> None:
+    assert drafted(series(tmp_path, step)).cadence == cadence
+
+
+def test_names_become_identifiers_and_stay_different() -> None:
+    given = ["Größe (m²)", "grosse m2", "%", "2nd", "class", "model_x", "копия", "a", "A"]
+    names = list(identifiers(given).values())
+    assert len(set(names)) == len(given)
+    assert all(name.isidentifier() for name in names)
+    assert (names[4], names[5]) == ("class_", "the_model_x")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not a table"),
+        ("label\n1\n2\n", "one column"),
+        ("at,label\n", "0 rows"),
+        ("at,label\n2023-01-01,1\n", "1 rows"),
+        ("at,x,x,label\n2023-01-01,1,1,2\n2023-01-02,1,1,3\n", "two columns are called 'x'"),
+        ("at,x,label\n2023-01-01,1,5\n2023-01-02,2,5\n", "one value in all rows"),
+        ("at,x,label\n2023-01-01,1,a\n2023-01-02,2,b\n2023-01-03,2,c\n", "3 classes"),
+        ("at,x,label\n2023-01-01,1,\n2023-01-02,2,\n", "--label label: it is empty"),
+        ("at,x,other\n2023-01-01,1,1\n2023-01-02,2,2\n", "--label label: there is no such column"),
+        ("a,x,label\n1,1,1\n2,2,2\n", "--time"),
+        ("at,x,label\n2023-01-01,1,1\n2023-01-01,1,2\n2023-01-02,1,2\n", "--key"),
+        ("\0\1\2", "not a table"),
+    ],
+)
+def test_what_cannot_be_drafted_from_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "table.csv"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError) as refused:
+        drafted(file)
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_many_columns_are_no_trouble(tmp_path: Path) -> None:
+    columns = ",".join(["at", "x", "label", *(f"c{number}" for number in range(500))])
+    assert len(drafted(series(tmp_path, timedelta(hours=1), columns)).inputs) == 501
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """A copy of the project with its own problem, and a feed of it."""
+    project = tmp_path / "project"
+    ignored = shutil.ignore_patterns("__pycache__", "state", ".dvc", "feed")
+    shutil.copytree(ROOT / "bike_demand", project / "bike_demand", ignore=ignored)
+    for name in ("params.yaml", "pyproject.toml"):
+        shutil.copy(ROOT / name, project)
+    (project / "feed").mkdir()
+    (project / "feed" / "2011-01.csv").write_text("of before", encoding="utf-8")
+    return project
+
+
+def run(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("BIKE_", "MLFLOW_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "bike_demand", *arguments],
+        cwd=project,
+        env=env | {"PYTHONPATH": str(project)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_the_draft_is_checked_and_gathered_without_an_edit(copied: Path, churn_file: Path) -> None:
+    options = ("--label", "Churn", "--time", "Month", "--label-delay", "30d")
+    done = run(copied, "problem", "draft", str(churn_file), *options)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "'Exit fee', a suspected leak" in done.stdout
+    assert (copied / "state" / "before-draft" / "feed" / "2011-01.csv").read_text() == "of before"
+    assert min(each.name for each in (copied / "feed").iterdir()) == "2023-01.csv"
+    checked = run(copied, "problem", "check")
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert "HistGradientBoostingClassifier" in checked.stdout
+    gathered = run(copied, "ingest")
+    assert (gathered.returncode, gathered.stderr) == (0, "")
+    lint = [sys.executable, "-m", "ruff", "check", "--no-cache", "bike_demand/problem"]
+    assert subprocess.run(lint, cwd=copied, check=False, capture_output=True).returncode == 0
+
+
+def test_a_table_that_is_refused_changes_nothing(copied: Path, tmp_path: Path) -> None:
+    before = {
+        each: each.read_bytes() for each in copied.rglob("*") if each.is_file() and each.suffix != ".pyc"
+    }
+    file = write(tmp_path / "gap.csv", [("at", "x", "label"), *gap()], ",")
+    done = run(
+        copied, "problem", "draft", str(file), "--label", "label", "--time", "at", "--label-delay", "1h"
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: no row in 2023-03")
+    after = {
+        each: each.read_bytes() for each in copied.rglob("*") if each.is_file() and each.suffix != ".pyc"
+    }
+    assert {each: after[each] for each in before} == before
+
+
+def gap() -> list[tuple[str, str, str]]:
+    """Rows of February and April."""
+    return [
+        (f"2023-{month}-{day:02}", str(day), str(day % 5)) for month in ("02", "04") for day in range(1, 29)
+    ]
+
+
+@pytest.mark.slow
+def test_a_drafted_model_is_trained_and_predicts_what_it_has_never_seen(
+    copied: Path, churn_file: Path, tmp_path: Path
+) -> None:
+    run(
+        copied,
+        "problem",
+        "draft",
+        str(churn_file),
+        "--label",
+        "Churn",
+        "--time",
+        "Month",
+        "--label-delay",
+        "30d",
+    )
+    assert run(copied, "ingest").returncode == 0
+    trained = run(copied, "train")
+    assert (trained.returncode, trained.stderr) == (0, "")
+    (copied / "state" / "handoff").rename(copied / "state" / "model")
+    rows = tmp_path / "rows.csv"
+    rows.write_text("month,customer_id,plan,calls,charges,net,paperless\n2023-12-01,C-1,new,8,20.5,,true\n")
+    predicted = run(copied, "predict", str(rows), str(tmp_path / "out.csv"))
+    assert (predicted.returncode, predicted.stderr) == (0, "")
+    assert 0.5 < float(next(csv.DictReader((tmp_path / "out.csv").open()))["prediction"]) < 1
+    assert json.loads((copied / "state" / "model" / "model.json").read_text())
