@@ -17,6 +17,7 @@ from ladder.levels import Level
 
 MARK = ".ladder-made"  # only what carries this mark is ever removed
 
+LOCK = "dvc.lock"
 _COMMITTER = "user.name=Working copy", "user.email=working-copy@localhost", "commit.gpgsign=false"
 
 
@@ -80,6 +81,8 @@ def make(level: Level, destination: Path) -> Path:
         shutil.copy2(level.folder / name, target)
     if level.number > 0:
         git(destination, "init", "--quiet", "--initial-branch", "main")
+        for each in _COMMITTER:
+            git(destination, "config", *each.split("=", 1))  # DVC commits too
         exclude = destination / ".git" / "info" / "exclude"
         exclude.parent.mkdir(exist_ok=True)
         exclude.write_text("/feed/\n", encoding="utf-8")  # the feed comes from outside, it is not code
@@ -88,11 +91,14 @@ def make(level: Level, destination: Path) -> Path:
 
 
 def own_files(folder: Path) -> list[Path]:
-    """What git knows of the folder, or would: its files but the ignored ones. Without git, all but caches."""
+    """What git knows of the folder, or would: its files but the ignored ones. Without git, all but caches.
+
+    The dvc.lock of a training in the folder itself is none of them.
+    """
     if shutil.which("git") and (ROOT / ".git").exists() and folder.is_relative_to(ROOT):
-        found = names(git(folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard"))
+        found = names(git(folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "-x", LOCK))
         return sorted(Path(name) for name in set(found) if (folder / name).is_file())
-    skipped = {"__pycache__", "state", "feed", ".pytest_cache", ".mypy_cache", ".ruff_cache"}
+    skipped = {LOCK, "__pycache__", "state", "feed", ".pytest_cache", ".mypy_cache", ".ruff_cache"}
     return sorted(
         path.relative_to(folder)
         for path in folder.rglob("*")

@@ -14,7 +14,7 @@ import psutil
 from ladder import ROOT
 from ladder.warm import handover
 
-# What the stages of a training and the service of a test environment import, but for ONNX Runtime, which
+# What a training, its stages and the service of a test environment import, but for ONNX Runtime, which
 # starts a thread.
 LIBRARIES = (
     "sklearn.ensemble",
@@ -23,10 +23,12 @@ LIBRARIES = (
     "mlflow",
     "mlflow.store.tracking.sqlalchemy_store",
     "mlflow.store.model_registry.sqlalchemy_store",
+    "dvc.cli.parser",
+    "dvc.repo",
     "fastapi",
     "uvicorn",
 )
-MODULES = ("bike_demand", "bike_demand.stages")  # what is forked; a measurement of memory must not be
+MODULES = ("bike_demand", "bike_demand.stages", "dvc")  # what is forked; a measurement of memory must not be
 CAN = sys.platform == "linux"
 _ONE_THREAD = {  # the settings of NumPy and pyarrow for it; a process with threads is not to be forked
     "OPENBLAS_NUM_THREADS": "1",
