@@ -47,17 +47,9 @@ AsOf = Annotated[
 @app.command(epilog="Example: python -m bike_demand ingest --as-of 2012-01-01")
 def ingest(as_of: AsOf = None) -> None:
     """Bring the gathered data up to date with the operator's feed."""
-    from bike_demand.data.ingest import ingest as gather
-    from bike_demand.data.source import Source
+    from bike_demand.training.gather import gather
 
-    given = settings.load_settings()
-    result = gather(
-        Source(given.feed),
-        settings.DATA,
-        given.first_month,
-        as_of=as_of,
-        progress=lambda months: progress_bar(months, "Gathering months"),
-    )
+    result = gather(settings.load_settings(), as_of, lambda months: progress_bar(months, "Gathering months"))
     typer.echo(
         f"{len(result.months)} months, {result.months[0]} to {result.months[-1]}, in {settings.DATA}:"
         f" {_count(result.changed)} new or changed, {_count(result.removed)} taken out"

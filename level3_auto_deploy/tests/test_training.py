@@ -93,8 +93,10 @@ def test_training_keeps_to_one_thread() -> None:
         assert {pool["num_threads"] for pool in pools} == {1}
 
 
-def test_training_writes_whole_handoffs_of_the_model_and_its_holdout(project: Path, stage: Stage) -> None:
-    stage("ingest")
+def test_training_writes_whole_handoffs_of_the_model_and_its_holdout(
+    project: Path, run: Run, stage: Stage
+) -> None:
+    run("ingest")
     assert stage("train") == (0, "")
     report = json.loads((RUN / "report.json").read_text(encoding="utf-8"))
     for kind, last in (("final", "2011-03-31T23:00:00"), ("holdout", "2011-03-24T23:00:00")):
@@ -119,7 +121,7 @@ def test_training_writes_whole_handoffs_of_the_model_and_its_holdout(project: Pa
 
 
 def test_the_holdout_model_is_the_same_without_the_last_days(project: Path, run: Run, stage: Stage) -> None:
-    stage("ingest")
+    run("ingest")
     stage("train")
     holdout = contents(project / RUN / "holdout")
     run("ingest", "--as-of", "2011-03-25")
@@ -134,8 +136,8 @@ def test_the_checksums_are_what_sha256sum_reads(handoff: Path) -> None:
 
 
 @pytest.mark.usefixtures("project")
-def test_the_same_data_give_the_same_bytes(stage: Stage, handoff: Path) -> None:
-    stage("ingest")
+def test_the_same_data_give_the_same_bytes(run: Run, stage: Stage, handoff: Path) -> None:
+    run("ingest")
     stage("train")
     assert contents(RUN / "final") == contents(handoff)
 
@@ -155,17 +157,17 @@ def test_too_few_rows_are_refused(project: Path, run: Run, stage: Stage, date: s
     assert not (project / RUN).exists()
 
 
-def test_a_feed_whose_label_is_always_0_is_refused(project: Path, stage: Stage) -> None:
+def test_a_feed_whose_label_is_always_0_is_refused(project: Path, run: Run, stage: Stage) -> None:
     for path in (project / "feed").glob("*.csv"):
         lines = [",".join([*line.split(",")[:8], "0", "0", "0"]) for line in month_lines(path.stem)]
         write_month(path, lines)
-    stage("ingest")
+    run("ingest")
     assert "`amount` is 0 in all" in refusal(stage)
 
 
 @pytest.mark.usefixtures("project")
-def test_a_gathered_month_that_somebody_spoilt_is_refused(stage: Stage) -> None:
-    stage("ingest")
+def test_a_gathered_month_that_somebody_spoilt_is_refused(run: Run, stage: Stage) -> None:
+    run("ingest")
     path = DATA / "2011-02.parquet"
     path.write_bytes(path.read_bytes()[:-4])
     assert "2011-02.parquet" in refusal(stage)
@@ -188,7 +190,7 @@ def test_a_file_in_the_place_of_the_handoff_is_not_replaced(project: Path) -> No
 def test_an_unknown_stage_is_told(stage: Stage) -> None:
     status, said = stage("fly")
     assert status == 2
-    assert said == "error: give one of ingest, validate, train, evaluate\n"
+    assert said == "error: give one of validate, train, evaluate\n"
 
 
 # ---- the export
@@ -237,9 +239,11 @@ class NoConverter(LinearRegression):  # type: ignore[misc]
 
 
 @pytest.mark.usefixtures("project")
-def test_an_export_without_the_inverse_link_is_refused(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_export_without_the_inverse_link_is_refused(
+    run: Run, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What skl2onnx alone makes of a Poisson model: the logarithm, not the amount."""
-    stage("ingest")
+    run("ingest")
     other, whole = Pipeline([("model", LinearRegression())]), export.with_prediction
     monkeypatch.setattr(export, "with_prediction", lambda model, _: whole(model, other))
     assert "the exported model is not the trained one" in refusal(stage)

@@ -1,24 +1,18 @@
 """What DVC runs, `python -m bike_demand.stages STAGE`: each stage is a thin coat around functions."""
 
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bike_demand.core import settings
-from bike_demand.core.errors import UnreachableError, UserError
+from bike_demand.core.errors import UserError
 from bike_demand.core.files import write_atomically
 from bike_demand.data.month import iso
 
 if TYPE_CHECKING:
     import pandas as pd
-
-# Set by `training.pipeline`, absent where somebody types `dvc repro`.
-AS_OF = "BIKE_AS_OF"
-COMPLAINT = "BIKE_COMPLAINT"  # a file for what went wrong; without it, that goes to stderr
 
 VALIDATION = settings.RUN / "validation.json"
 REPORT = settings.RUN / "report.json"
@@ -28,31 +22,13 @@ HOLDOUT = settings.RUN / "holdout"
 FINAL = settings.RUN / "final"
 
 
-def as_of() -> datetime | None:
-    """The time from which on everything is left out; none: everything counts."""
-    given = os.environ.get(AS_OF)
-    return datetime.fromisoformat(given) if given else None
-
-
-def ingest() -> None:
-    """The feed into state/data, and what is wrong with it into state/quarantine.json."""
-    from bike_demand.data.ingest import ingest as gather
-    from bike_demand.data.quarantine import write
-    from bike_demand.data.source import Source
-    from bike_demand.data.store import read_rows
-    from bike_demand.monitoring.gathered import recognise
-
-    given = settings.load_settings()
-    gather(Source(given.feed), settings.DATA, given.first_month, as_of=as_of())
-    write(recognise(given, read_rows(settings.DATA)))
-
-
 def validate() -> None:
     """Raises UserError where the data are not fit for training; otherwise says what was looked at."""
     from bike_demand.data.quarantine import fit_rows, read
     from bike_demand.data.store import read_rows
+    from bike_demand.training.gather import read_request
 
-    rows = fit_rows(read_rows(settings.DATA), read(), settings.load_settings(), as_of())
+    rows = fit_rows(read_rows(settings.DATA), read(), settings.load_settings(), read_request())
     _write(VALIDATION, _period(rows))
 
 
@@ -112,7 +88,7 @@ def _write(path: Path, content: dict[str, Any]) -> None:
     write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
-STAGES: dict[str, Callable[[], None]] = {each.__name__: each for each in (ingest, validate, train, evaluate)}
+STAGES: dict[str, Callable[[], None]] = {each.__name__: each for each in (validate, train, evaluate)}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -120,19 +96,12 @@ def main(argv: Sequence[str]) -> int:
     if len(argv) != 1 or argv[0] not in STAGES:
         print(f"error: give one of {', '.join(STAGES)}", file=sys.stderr)
         return 2
-    where = os.environ.get(COMPLAINT)
     try:
         STAGES[argv[0]]()
     except KeyboardInterrupt:
-        if where:
-            Path(where).write_text(json.dumps({"stopped": True}), encoding="utf-8")
         return 130
     except (UserError, OSError) as error:
-        if where:
-            complaint = {"says": str(error), "unreachable": isinstance(error, UnreachableError)}
-            Path(where).write_text(json.dumps(complaint), encoding="utf-8")
-        else:
-            print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 

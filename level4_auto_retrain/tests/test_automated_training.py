@@ -1,7 +1,10 @@
 """`train` as a machine runs it: what comes on record, what stops it, and what it leaves alone."""
 
+import csv
+import io
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -67,6 +70,17 @@ def in_trained(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> Trained:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(trained.folder)
     return trained
+
+
+def dvc(*arguments: str) -> str:
+    """What a command of DVC prints in the current folder."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    command = [sys.executable, "-m", "dvc", *arguments]
+    done = subprocess.run(
+        command, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def tracking() -> Tracking:
@@ -142,10 +156,9 @@ def test_it_says_where_it_ran_what_came_of_it_and_what_comes_next(in_trained: Tr
 
 def test_it_leaves_nothing_outside_the_project_and_nothing_in_it_but_state(in_trained: Trained) -> None:
     assert list(in_trained.home.iterdir()) == []
-    assert git(in_trained.folder, "status", "--porcelain") == ""
     ignored = git(in_trained.folder, "status", "--porcelain", "--ignored").splitlines()
     told = {line.removeprefix("!! ") for line in ignored if "__pycache__" not in line}
-    assert told == {".dvc/tmp/", "dvc.lock", "feed/", "state/"}
+    assert told == {".dvc/tmp/", "?? dvc.lock", "feed/", "state/"}
 
 
 def test_a_second_run_with_nothing_changed_does_nothing(in_trained: Trained, run: Run) -> None:
@@ -172,16 +185,68 @@ def test_the_version_is_the_newest_trained_one_and_keeps_golden_requests(tmp_pat
 
 @pytest.mark.usefixtures("in_trained")
 def test_dvc_itself_shows_metrics_and_finds_nothing_to_do() -> None:
-    dvc = (sys.executable, "-m", "dvc")
-    shown = subprocess.run([*dvc, "metrics", "show", "--json"], capture_output=True, text=True, check=True)
     metrics = json.loads(Path("state/run/metrics.json").read_text(encoding="utf-8"))
-    assert json.loads(shown.stdout)[""]["data"]["state/run/metrics.json"]["data"] == metrics
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    again = subprocess.run(
-        [*dvc, "repro"], env=os.environ | {"PATH": path}, capture_output=True, text=True, check=True
-    )
-    assert "Stage 'train' didn't change, skipping" in again.stdout
-    assert "Stage 'evaluate' didn't change, skipping" in again.stdout
+    shown = json.loads(dvc("metrics", "show", "--json"))
+    assert shown[""]["data"]["state/run/metrics.json"]["data"] == metrics
+    assert json.loads(dvc("status", "--json")) == {}
+    again = dvc("repro")
+    for stage in ("validate", "train", "evaluate"):
+        assert f"Stage '{stage}' didn't change, skipping" in again
+
+
+@pytest.mark.slow
+def test_dvc_knows_each_training_by_its_name(copy: Path, run: Run, tmp_path: Path) -> None:
+    assert run("train", "--as-of", "2011-03-10").status == 0
+    early = contents(copy / DATA)
+    git(copy, "add", "dvc.lock")  # whether somebody commits it or not
+    change_params(copy, params="{max_iter: 20}")
+    commit(copy)
+    git(copy, "config", "user.name", "Somebody")  # DVC puts the changed file aside by `git stash`
+    git(copy, "config", "user.email", "somebody@localhost")
+    assert run("train").status == 0
+    first, second = (tracking().run(each.run_id) for each in versions())
+    assert second.tags["git.uncommitted"] == "false"
+    rows = csv.DictReader(io.StringIO(dvc("exp", "show", "--csv", "--all-commits")))
+    found = {each["Experiment"]: each["mae"] for each in rows}
+    assert float(found["version-1"]) == pytest.approx(first.metrics["mae"])
+    assert float(found["version-2"]) == pytest.approx(second.metrics["mae"])
+    compared = json.loads(dvc("metrics", "diff", "--json", "version-1", "version-2"))
+    mae = compared["state/run/metrics.json"]["mae"]
+    assert (mae["old"], mae["new"]) == (first.metrics["mae"], second.metrics["mae"])
+    dvc("plots", "diff", "--out", str(tmp_path / "plots"), "version-1", "version-2")
+    drawn = {path.name for path in (tmp_path / "plots" / "static").iterdir()}
+    assert {name.partition("_")[0] for name in drawn} == {"version-1", "version-2"}
+    dvc("get", ".", DATA.as_posix(), "--rev", "version-1", "--out", str(tmp_path / "data"))
+    assert contents(tmp_path / "data") == {
+        name: data for name, data in early.items() if name != "sources.json"
+    }
+    assert json.loads(dvc("status", "--json")) == {}
+    assert git(copy, "status", "--porcelain") == " M dvc.lock\n"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("copy")
+def test_what_is_named_does_not_depend_on_the_request(run: Run) -> None:
+    assert run("train", "--as-of", "2011-04-01").status == 0
+    assert "nothing to do" in run("train", "--as-of", "2011-04-01T01:00:00").out
+    assert "nothing to do" in run("train").out
+    (version,) = versions()
+    assert tracking().run(version.run_id).tags["as_of"] == "2011-04-01T00:00:00"
+
+
+@pytest.mark.slow
+def test_a_folder_that_is_in_no_commit_is_trained_in_where_somebody_insists(
+    copy: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(copy.parent))
+    shutil.rmtree(copy / ".git")
+    said = run("train", "--allow-dirty")
+    assert (said.status, said.err) == (0, "")
+    assert json.loads(dvc("status", "--json")) == {}
+    git(copy, "init", "--quiet")
+    commit(copy)
+    assert "nothing to do" in run("train").out
+    assert json.loads(dvc("metrics", "diff", "--json", "HEAD")) == {}
 
 
 @pytest.mark.usefixtures("in_trained")

@@ -210,12 +210,11 @@ def told_outcomes() -> None:
 
 
 @pytest.fixture
-def poisoned(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def poisoned(project: Path, run: Run) -> Path:
     """A project whose feed was poisoned for a while, gathered."""
-    monkeypatch.delenv(stages.AS_OF, raising=False)
     publish(spoilt(ROWS, "2011-03-04", "2011-03-17", fourfold), project / "feed")
     told_outcomes()
-    assert stages.main(["ingest"]) == 0
+    assert run("ingest").status == 0
     return project
 
 
@@ -285,7 +284,7 @@ def test_a_regression_case_stops_the_training_that_would_forget_it(
         event_log.add_regression_case(
             database, incident.id, event_log.DATA, json.loads(case.model_dump_json())
         )
-    assert stages.main(["ingest"]) == 0
+    assert run("ingest").status == 0
     assert len(quarantine.read().cases) == 1
     assert stages.main(["validate"]) == 0
     params = Path("params.yaml")

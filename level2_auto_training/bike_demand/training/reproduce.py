@@ -1,14 +1,12 @@
 """Makes a model again from its record: its code and data in a folder of their own, in a new process."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -17,7 +15,8 @@ from bike_demand.core.settings import RUN, STATE, load_settings
 from bike_demand.handoff import read_handoff
 from bike_demand.store.tracking import HANDOFF_ARTIFACT, Dataset, Run, Tracking
 from bike_demand.training import pipeline, revision
-from bike_demand.training.record import COMMIT, KIND, NO_COMMIT, PATCH, UNCOMMITTED
+from bike_demand.training.gather import write_request
+from bike_demand.training.record import AS_OF, COMMIT, KIND, NO_COMMIT, PATCH, UNCOMMITTED
 
 REPRODUCED = STATE / "reproduced"
 DIFFERENT = 5  # packages that are named where versions differ
@@ -51,7 +50,10 @@ def reproduce(wanted: str) -> Result:
     with tempfile.TemporaryDirectory(dir=STATE, prefix=".reproduce.") as name:
         scratch = Path(name) / "project"
         _restore(tracking, run, scratch, Path(name))
-        _train(run_id, scratch)
+        try:
+            pipeline.run_dvc("repro", "--force", "--no-run-cache", folder=scratch)
+        except UserError as error:
+            raise UserError(f"run {run_id}: its training does not work here: {error}") from None
         recorded = read_handoff(tracking.fetch(run_id, HANDOFF_ARTIFACT, Path(name)))
         remade = read_handoff(scratch / RUN / run.tags[KIND])
         metrics: dict[str, float] = json.loads((scratch / RUN / "metrics.json").read_text(encoding="utf-8"))
@@ -79,28 +81,8 @@ def _restore(tracking: Tracking, run: Run, scratch: Path, beside: Path) -> None:
     revision.restore(revision.Revision(run.tags[COMMIT], patch), scratch)
     shutil.move(tracking.fetch(run.id, pipeline.LOCK.name, beside), scratch / pipeline.LOCK)
     pipeline.restore(scratch)
-
-
-def _train(run_id: str, scratch: Path) -> None:
-    """Run the stages of that code, in a process that has not loaded any of this one's."""
-    command = [sys.executable, "-m", "dvc", "repro", "--force", "--no-run-cache", "--downstream"]
-    environment = os.environ | {
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
-        pipeline.AS_OF: "",
-    }
-    done = subprocess.run(
-        [*command, *pipeline.followers(scratch)],
-        cwd=scratch,
-        env=environment,
-        capture_output=True,
-        check=False,
-    )
-    if done.returncode:
-        lines = [line for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
-        said = next(
-            (line for line in lines if line.startswith("error: ")), lines[-1] if lines else "no reason"
-        )
-        raise UserError(f"run {run_id}: its training does not work here: {said.removeprefix('error: ')}")
+    as_of = run.tags.get(AS_OF)
+    write_request(datetime.fromisoformat(as_of) if as_of else None, scratch)
 
 
 def _other_versions(lock: Path) -> list[str]:

@@ -26,6 +26,7 @@ from bike_demand.data.frames import by_key, end, keys_of, moments, period, row_i
 from bike_demand.data.month import iso
 
 HOUR = timedelta(hours=1)
+REPORT = REPORTS / "validation.json"  # of data that are not fit for training
 FEED, LABEL_SUBJECT = "feed", "label"  # what a violation is about, where it is no input field
 RECENT = 35 * DAY  # a violation before is not reported again: an earlier training checked these rows
 SPREAD = 1 / 12  # of the change in a day, by which a value may move further each day without a plausible one
@@ -71,8 +72,6 @@ def require_fit(
     """Raises UserError where rows (ascending, at least one) have recent violations, or are stale by `as_of`
     or by the clock of `settings`; a report in state/reports then has each row.
     """
-    report = REPORTS / "validation.json"
-    now = datetime.now() if as_of is None and settings.clock == "wall" else as_of
     recent = [
         each
         for each in violations
@@ -81,15 +80,15 @@ def require_fit(
             each.subject in FIELDS and len(each.times) <= rows_a_day(rows)
         )  # an odd day spoils no training
     ]
-    recent += stale(rows, settings.quality, now)
+    recent += stale(rows, settings.quality, checked_at(settings, as_of))
     if not recent:
-        report.unlink(missing_ok=True)
+        REPORT.unlink(missing_ok=True)
         return
     content = [{"what": each.message, "times": [iso(moment) for moment in each.times]} for each in recent]
-    write_atomically(report, (json.dumps(content, indent=1) + "\n").encode())
+    write_atomically(REPORT, (json.dumps(content, indent=1) + "\n").encode())
     raise UserError(
         f"the data are not fit for training: {'; '.join(map(str, recent))}; nothing was trained, have the"
-        f" feed corrected ({report.as_posix()} has every row)"
+        f" feed corrected ({REPORT.as_posix()} has every row)"
     )
 
 
@@ -105,6 +104,11 @@ def inputs(rows: pd.DataFrame, rules: QualityRules) -> list[Violation]:
             found += violations(rule, name, message, rows, bad & ~seen)
             seen |= bad
     return found
+
+
+def checked_at(settings: Settings, as_of: datetime | None) -> datetime | None:
+    """When the data have to be up to date: `as_of`, else by the clock of `settings`; None: no matter when."""
+    return datetime.now() if as_of is None and settings.clock == "wall" else as_of
 
 
 def stale(rows: pd.DataFrame, rules: QualityRules, now: datetime | None) -> list[Violation]:

@@ -18,13 +18,13 @@ from bike_demand.data.quality import FEED
 from bike_demand.data.regression_cases import make_case
 from bike_demand.loop.alerts import alert
 from bike_demand.loop.context import Context
-from bike_demand.monitoring.gathered import gathered_rows
 from bike_demand.monitoring.signals import SourcedViolation
 from bike_demand.release.rescored import predictions
 from bike_demand.release.rollback import GUARD
 from bike_demand.store import event_log, history
 from bike_demand.store.deployments import history as history_of
 from bike_demand.store.event_log import DATA
+from bike_demand.store.gathered import gathered_rows
 from bike_demand.store.queries import ShownPrediction, shown
 from bike_demand.store.tables import Incident, Kind, Raised, State
 

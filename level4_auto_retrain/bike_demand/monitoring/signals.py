@@ -19,11 +19,11 @@ from bike_demand.data.quality import FEED, Violation, inputs, stale
 from bike_demand.data.quarantine import good
 from bike_demand.data.quarantine import read as read_quarantine
 from bike_demand.monitoring import drift, rules
-from bike_demand.monitoring.gathered import SECOND, gathered_rows
 from bike_demand.store import expected_ranges, history
 from bike_demand.store.database import Database
 from bike_demand.store.deployments import deployed
 from bike_demand.store.event_log import Signal
+from bike_demand.store.gathered import SECOND, gathered_rows
 from bike_demand.store.history import Answer
 from bike_demand.store.tables import Day, ExpectedRange, Kind, State
 from bike_demand.store.tracking import Tracking, Version

@@ -15,12 +15,12 @@ from typing import Any
 
 from bike_demand.core.errors import UnreachableError, UserError
 from bike_demand.core.settings import Settings
-from bike_demand.monitoring.gathered import good_rows
 from bike_demand.release import policy
 from bike_demand.release.decision import write_page
 from bike_demand.release.gates import Gate, GateContext, GateResult
 from bike_demand.release.promotion import promote_newest
 from bike_demand.store.deployments import FAILED, UNDECIDED, Deployments, opened
+from bike_demand.store.gathered import good_rows
 from bike_demand.store.tables import Deployment, State
 from bike_demand.store.tracking import CHAMPION, Tracking, Version
 

@@ -1,53 +1,71 @@
 """Runs the stages of dvc.yaml and keeps the versions of data and models: the one module that imports DVC."""
 
 import contextlib
+import hashlib
 import json
 import logging
 import os
+import re
 import sqlite3
+import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from bike_demand.core.environment import environment_with
-from bike_demand.core.errors import UnreachableError, UserError
+from bike_demand.core.errors import UserError
 from bike_demand.core.settings import DATA
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
 LOCK = Path("dvc.lock")
-INGEST = "ingest"  # the stage that gathers; all that follow on it are a training
-# How stages are told --as-of, and where they say in one line what went wrong. See `stages`.
-AS_OF = "BIKE_AS_OF"
-COMPLAINT = "BIKE_COMPLAINT"
+INGEST, VALIDATE = "ingest", "validate"  # stages
+LOCAL_CONFIG = Path(".dvc", "config.local")  # of this copy, in no commit
 
 
-def ingest(environment: dict[str, str]) -> None:
-    """Run the stage that gathers the feed; `environment` is added to that of its process.
+def run_dvc(*arguments: str, folder: Path = Path()) -> None:
+    """Run a command of DVC, as a person would, on the project in `folder`.
 
-    Raises UserError with the stage's own words where it fails, UnreachableError where the feed is away.
+    Raises UserError with what a stage, or else DVC itself, says is wrong.
     """
-    _reproduce(lambda repo: repo.reproduce(INGEST, single_item=True), environment)
+    command = [sys.executable, "-m", "dvc", *arguments]
+    # dvc.yaml says `python`: let that be this one.
+    env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, errors="replace", check=False)
+    if done.returncode:
+        first = re.search(r"(?im)^error: (.*(?:\n  .*)*)", done.stderr)
+        raise UserError(first[1] if first else f"dvc {arguments[0]} failed with status {done.returncode}")
 
 
-def train(environment: dict[str, str]) -> None:
-    """Run what follows on ingest, as far as something changed since it last ran.
+def use_git(in_commit: bool) -> None:
+    """Switch git off for DVC in a folder that is in no commit of git, and on again once it is."""
+    off = LOCAL_CONFIG.exists() and "no_scm" in LOCAL_CONFIG.read_text(encoding="utf-8")
+    if off == in_commit:
+        run_dvc("config", "--local", *(["--unset", "core.no_scm"] if in_commit else ["core.no_scm", "true"]))
 
-    Raises UserError with the words of the stage that fails; those behind it do not run.
+
+def save_experiment(name: str) -> None:
+    """`dvc exp save`: `dvc exp show`, `dvc metrics diff` and others then know the training by this name.
+
+    Where that does not work, as where git knows no user, a warning says so: it is on record all the same.
     """
+    try:
+        with _repo(Path()) as repo, _plainly(f"DVC cannot save {name} as an experiment"):
+            repo.experiments.save(name=name, force=True, include_untracked=[LOCK.name])
+    except UserError as error:
+        logging.getLogger(__name__).warning("%s; the training itself is on record", error)
 
-    _reproduce(lambda repo: repo.reproduce(_followers(repo), downstream=True), environment)
 
+def run_digest(lock: Path = LOCK) -> str:
+    """SHA-256 of what went into the run of a dvc.lock and came out of it.
 
-def followers(folder: Path) -> list[str]:
-    """The stages of the project in `folder` that take what is gathered: these and all behind them train."""
-    with _repo(folder) as repo:
-        return _followers(repo)
+    By what rules and for which request its data were validated is no part of it: that makes no other model.
+    """
+    stages = {name: stage for name, stage in _stages(lock).items() if name != VALIDATE}
+    return hashlib.sha256(json.dumps(stages, sort_keys=True).encode()).hexdigest()
 
 
 def data_digest(lock: Path = LOCK) -> str:
@@ -69,7 +87,8 @@ def restore(folder: Path) -> None:
     that names the versions and the remote where neither has them.
     """
     with _repo(Path()) as here:
-        sections: dict[str, dict[str, Any]] = {"cache": {"dir": Path(here.cache.local.path).absolute()}}
+        cache = Path(here.cache.local.path).absolute()
+        sections: dict[str, dict[str, Any]] = {"core": {"no_scm": "true"}, "cache": {"dir": cache}}
         for name, options in here.config["remote"].items():
             sections[f"'remote \"{name}\"'"] = dict(options)
         remote = here.config["core"].get("remote", "")
@@ -77,7 +96,7 @@ def restore(folder: Path) -> None:
     lines: list[str] = []
     for section, values in sections.items():
         lines += [f"[{section}]", *(f"    {key} = {value}" for key, value in values.items())]
-    (folder / ".dvc" / "config.local").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+    (folder / LOCAL_CONFIG).write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
     with _repo(folder) as there, _plainly("the data of this run cannot be restored"):
         from dvc.exceptions import CheckoutError, DownloadError
 
@@ -93,32 +112,11 @@ def restore(folder: Path) -> None:
 
 def gathered(lock: Path) -> dict[str, str]:
     """DVC's digests of what the stage that gathers put out: the data, and which of them are bad."""
-    stages: dict[str, Any] = yaml.load(lock.read_bytes(), Loader=yaml.CSafeLoader)["stages"]
-    return {str(out["path"]): str(out["md5"]) for out in stages["ingest"]["outs"]}
+    return {str(out["path"]): str(out["md5"]) for out in _stages(lock)[INGEST]["outs"]}
 
 
-def _followers(repo: "Repo") -> list[str]:
-    graph = repo.index.graph
-    gathers = next(stage for stage in graph if getattr(stage, "name", "") == INGEST)  # of `dvc add`: none
-    return [stage.name for stage in graph.predecessors(gathers)]
-
-
-def _reproduce(run: "Callable[[Repo], object]", environment: dict[str, str]) -> None:
-    with tempfile.TemporaryDirectory() as scratch, _repo(Path()) as repo:
-        complaint = Path(scratch) / "complaint"
-        # DVC passes its environment on to the stages. dvc.yaml says `python`: let that be this one.
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-        with environment_with(environment | {COMPLAINT: str(complaint), "PATH": path}):
-            try:
-                with _plainly("the pipeline stopped"):
-                    run(repo)
-            except UserError:
-                if not complaint.exists():
-                    raise
-                told = json.loads(complaint.read_text(encoding="utf-8"))
-                if told.get("stopped"):  # Ctrl-C went to the stage, while DVC does not hear it
-                    raise KeyboardInterrupt from None
-                raise (UnreachableError if told["unreachable"] else UserError)(told["says"]) from None
+def _stages(lock: Path) -> dict[str, Any]:
+    return dict(yaml.load(lock.read_bytes(), Loader=yaml.CSafeLoader)["stages"])
 
 
 @contextlib.contextmanager
@@ -139,10 +137,11 @@ def _plainly(what: str) -> Iterator[None]:
     """Turn what DVC raises into one line: what could not be done, and the innermost cause."""
     from dvc.exceptions import DvcException
     from dvc.lock import LockError
+    from scmrepo.exceptions import SCMError
 
     try:
         yield
-    except (DvcException, LockError, OSError, sqlite3.Error) as error:  # of remotes, of DVC's own files
+    except (DvcException, LockError, SCMError, OSError, sqlite3.Error) as error:
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__

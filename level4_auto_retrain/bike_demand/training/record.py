@@ -1,11 +1,11 @@
 """Puts a finished run of the pipeline on record: parameters, metrics, data, code and models."""
 
-import hashlib
 import json
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,7 +15,7 @@ from bike_demand.data.quarantine import training_rows
 from bike_demand.store.tracking import Dataset, Logged, Tracking
 from bike_demand.training.evaluate import passes, predict
 from bike_demand.training.golden import GOLDEN_FILE, write_golden
-from bike_demand.training.pipeline import LOCK, data_digest
+from bike_demand.training.pipeline import LOCK, data_digest, run_digest
 from bike_demand.training.plots import draw
 from bike_demand.training.revision import Revision
 
@@ -26,7 +26,8 @@ UNCOMMITTED = "git.uncommitted"
 NO_COMMIT = "none"
 PASSED = "passed"  # tag: whether the holdout model was good enough to register the model
 LEFT_OUT = "left_out"  # tag: how many gathered rows it did not learn from, and why
-LOCK_TAG = "dvc.lock"  # tag: SHA-256 of the dvc.lock of the run, which names all that went into it
+LOCK_TAG = "dvc.lock"  # tag: SHA-256 of what the dvc.lock of the run names as its inputs and outputs
+AS_OF = "as_of"  # tag: when its data had to be up to date, if at any time
 PYTHON = "python"  # tag: the version that trained it
 # Of the metrics, those that a version has as tags: what it is to keep, once live.
 REFERENCE = ("mae", "bias", "skill")
@@ -56,7 +57,7 @@ def already(tracking: Tracking) -> Recorded | None:
     the version was registered only means that it is registered by the next call.
     """
     versions = {version.run_id: version.number for version in tracking.versions()}
-    for run in tracking.runs_with_tag(LOCK_TAG, _digest(LOCK)):
+    for run in tracking.runs_with_tag(LOCK_TAG, run_digest()):
         if run.id in versions:
             rows, left_out = (0 if run.dataset is None else run.dataset.rows), run.tags[LEFT_OUT]
             holdout, mae = run.tags["holdout_run_id"], run.metrics["mae"]
@@ -67,7 +68,7 @@ def already(tracking: Tracking) -> Recorded | None:
 
 
 def record(
-    tracking: Tracking, settings: Settings, revision: Revision | None, tags: dict[str, str]
+    tracking: Tracking, settings: Settings, revision: Revision | None, as_of: datetime | None
 ) -> Recorded:
     """Log the run in state/run: the holdout model and, where it passes, the refit, registered as a version.
 
@@ -76,14 +77,16 @@ def record(
     report = json.loads((RUN / "report.json").read_text(encoding="utf-8"))
     metrics: dict[str, float] = json.loads((RUN / "metrics.json").read_text(encoding="utf-8"))
     passed = passes(metrics, settings.training.worst_ratio)
-    tags = tags | {
+    tags = {
         COMMIT: NO_COMMIT if revision is None else revision.commit,
         UNCOMMITTED: str(revision is None or bool(revision.patch)).lower(),
         PYTHON: platform.python_version(),
         PASSED: str(passed).lower(),
-        LOCK_TAG: _digest(LOCK),
+        LOCK_TAG: run_digest(),
         LEFT_OUT: report.get("left_out") or "nothing",
     }
+    if as_of is not None:
+        tags[AS_OF] = as_of.isoformat()
 
     rows, seen = training_rows(), report[HOLDOUT]["rows"]
     figures = draw(rows[:seen], rows[seen:], predict(RUN / HOLDOUT, rows))
@@ -140,7 +143,3 @@ def _params(settings: Settings) -> dict[str, Any]:
     training: dict[str, Any] = settings.training.model_dump()
     params: dict[str, Any] = training.pop("params")
     return training | params
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -11,6 +11,7 @@ from bike_demand.core.errors import UserError
 from bike_demand.core.settings import STATE, load_settings
 from bike_demand.store.address import absolute, reach
 from bike_demand.store.tracking import Tracking
+from bike_demand.training import gather as inputs
 from bike_demand.training import pipeline
 from bike_demand.training.record import Recorded, already, record
 from bike_demand.training.revision import CODE, Revision, current
@@ -33,26 +34,28 @@ def look_at_code(allow_uncommitted: bool) -> Revision | None:
 
 def gather(as_of: datetime | None) -> None:
     """Bring the data up to date. Raises UserError, UnreachableError where another try may help."""
-    pipeline.ingest(_environment(as_of))
+    inputs.gather(load_settings(), as_of)
 
 
-def build(as_of: datetime | None) -> None:
+def build() -> None:
     """Validate, train, evaluate; nothing where nothing changed. Raises UserError where one of these stops."""
-    pipeline.train(_environment(as_of))
+    pipeline.run_dvc("repro")
 
 
-def put_on_record(revision: Revision | None, as_of: datetime | None) -> Made:
+def put_on_record(revision: Revision | None) -> Made:
     """Log and register the run; its record, and whether it is a new one.
 
     Raises UserError where the holdout model was so bad that nothing was registered.
     """
     settings = load_settings()
     tracking = Tracking(settings)
-    known = already(tracking)
-    made = known
+    made = known = already(tracking)
     if made is None:
         pipeline.store()
-        made = record(tracking, settings, revision, {} if as_of is None else {"as_of": as_of.isoformat()})
+        made = record(tracking, settings, revision, inputs.read_request())
+        if revision is not None:
+            name = f"run-{made.run_id[:8]}" if made.version is None else f"version-{made.version}"
+            pipeline.save_experiment(name)
     if made.version is None:
         raise UserError(
             f"the holdout model is off by {shown(made.mae)}, worse than training.worst_ratio"
@@ -65,8 +68,8 @@ def run(
     as_of: datetime | None,
     allow_uncommitted: bool,
     gather: Callable[[datetime | None], None] = gather,
-    build: Callable[[datetime | None], None] = build,
-    put_on_record: Callable[..., Made] = put_on_record,
+    build: Callable[[], None] = build,
+    put_on_record: Callable[[Revision | None], Made] = put_on_record,
 ) -> Made:
     """The steps in their order, one training of this folder at a time. Raises UserError."""
     STATE.mkdir(exist_ok=True)
@@ -75,9 +78,10 @@ def run(
         with FileLock(STATE / "train.lock", timeout=0):
             revision = look_at_code(allow_uncommitted)
             reach(absolute(load_settings().tracking.uri))  # rather now than after the training
+            pipeline.use_git(revision is not None)
             gather(as_of)
-            build(as_of)
-            return put_on_record(revision, as_of)
+            build()
+            return put_on_record(revision)
     except Timeout:
         raise UserError("another training is at work in this folder; try again when it is done") from None
 
@@ -90,8 +94,3 @@ def _need_room() -> None:
             f"only {free / 2**20:.1f} MiB are free on the disk of {STATE.absolute()}, a training needs"
             f" {MIN_FREE_BYTES / 2**20:.0f}; make room, then run it again"
         )
-
-
-def _environment(as_of: datetime | None) -> dict[str, str]:
-    # Empty, not absent: what somebody exported for one command must not reach into another.
-    return {pipeline.AS_OF: "" if as_of is None else as_of.isoformat()}

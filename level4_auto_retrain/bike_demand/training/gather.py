@@ -1,0 +1,46 @@
+"""Brings in what a training reads besides its code: the data, which of them are bad, and the request."""
+
+import json
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from pathlib import Path
+
+from bike_demand.core.files import write_atomically
+from bike_demand.core.settings import DATA, STATE, Settings
+from bike_demand.data.ingest import Gathered, ingest
+from bike_demand.data.quality import REPORT, checked_at
+from bike_demand.data.quarantine import write
+from bike_demand.data.source import Published, Source
+from bike_demand.data.store import read_rows
+from bike_demand.store.gathered import recognise
+
+REQUEST = STATE / "request.json"  # an input of the stage `validate`
+
+
+def gather(
+    settings: Settings,
+    as_of: datetime | None,
+    progress: Callable[[list[Published]], Iterable[Published]] = iter,
+) -> Gathered:
+    """Bring the data up to date, recognise bad rows by what production knows, and write the request.
+
+    The stages read files only. Raises UserError where the feed is not right, UnreachableError where another
+    try may help.
+    """
+    gathered = ingest(Source(settings.feed), DATA, settings.first_month, as_of=as_of, progress=progress)
+    write(recognise(settings, read_rows(DATA)))
+    REPORT.unlink(missing_ok=True)  # of other data; `validate` does not run again where nothing changed
+    write_request(checked_at(settings, as_of))
+    return gathered
+
+
+def write_request(as_of: datetime | None, folder: Path = Path()) -> None:
+    """Tell the stages of the project in `folder` when the data have to be up to date; None: never."""
+    content = {"as_of": None if as_of is None else as_of.isoformat()}
+    write_atomically(folder / REQUEST, json.dumps(content).encode() + b"\n")
+
+
+def read_request() -> datetime | None:
+    """What `write_request` was given."""
+    as_of = json.loads(REQUEST.read_text(encoding="utf-8"))["as_of"]
+    return None if as_of is None else datetime.fromisoformat(as_of)
