@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, select, update
 
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import load_settings
@@ -30,13 +30,15 @@ def database(project: Path) -> Iterator[Database]:
         with found.writing() as session:
             session.execute(insert(LoggedPrediction), [prediction(each) for each in times])
         outcomes.store(found, {(each, ""): 5.0 for each in times})
+        with found.writing() as session:
+            session.execute(update(Outcome).values(received_at=datetime(2013, 1, 1, tzinfo=UTC)))
         yield found
 
 
 def prediction(time: datetime) -> dict[str, object]:
     return {
         "id": f"{time:%Y%m%d}",
-        "made_at": datetime.now(UTC),
+        "made_at": time.replace(tzinfo=UTC),
         "client": "test",
         "event_time": time,
         "key": "",
@@ -92,6 +94,15 @@ def test_a_kill_in_between_loses_nothing_that_is_to_be_kept(
 def test_a_time_far_in_the_future_deletes_no_more(database: Database) -> None:
     retention.delete_old(database, load_settings(), NOW + timedelta(days=3000))
     assert kept(database)[:2] == (DAYS - OLD, FIRST_KEPT)
+
+
+def test_what_was_predicted_lately_of_an_event_long_ago_is_kept(database: Database) -> None:
+    long_ago = datetime(1971, 1, 1)
+    with database.writing() as session:
+        session.execute(insert(LoggedPrediction), [prediction(long_ago) | {"made_at": datetime.now(UTC)}])
+    outcomes.store(database, {(long_ago, ""): 5.0})
+    assert retention.delete_old(database, load_settings(), NOW) == OLD
+    assert kept(database) == (DAYS - OLD + 1, long_ago, DAYS - OLD + 1, long_ago)
 
 
 def test_an_empty_log_stays_empty(project: Path) -> None:

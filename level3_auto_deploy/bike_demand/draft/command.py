@@ -20,7 +20,11 @@ from bike_demand.draft.code import write_code
 from bike_demand.draft.guess import Column, Draft, guess, months_of
 
 BEFORE = Path("state") / "before-draft"  # what the draft took the place of
-OWN_TESTS = ("tests/problem/test_bikes.py", "tests/problem/test_domain.py")  # of the problem before
+ANY_PROBLEM = (
+    "__init__.py",
+    "samples.py",
+    "test_contract.py",
+)  # of tests/problem; others are of the one before
 HOLDOUT = 0.1  # of the rows are kept aside, at least
 MIN_ROWS = 40  # fewer do not make a model, whatever the settings say
 
@@ -160,9 +164,9 @@ def _put_in_place(root: Path, problem: Path, code: Path, feed: Path, months: Pat
     before = root / BEFORE
     shutil.rmtree(before, ignore_errors=True)
     (before / "feed").mkdir(parents=True)
-    for name in OWN_TESTS:
-        if (root / name).exists():
-            (root / name).rename(before / Path(name).name)
+    for test in (root / "tests" / "problem").glob("*.py"):
+        if test.name not in ANY_PROBLEM:
+            test.rename(before / test.name)
     feed.mkdir(parents=True, exist_ok=True)
     for month in feed.glob("[0-9][0-9][0-9][0-9]-[0-9][0-9].*"):
         month.rename(before / "feed" / month.name)

@@ -1,6 +1,6 @@
 """Deletes predictions and outcomes after the time that they are kept for: else the log grows for ever."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Delete, delete, func, select, tuple_
 
@@ -14,20 +14,22 @@ BATCH = 2000  # rows of one transaction: services that write meanwhile hardly wa
 def delete_old(database: Database, settings: Settings, now: datetime) -> int:
     """Delete what is older than `serving.log.keep_days`, whole days; how many predictions that were.
 
+    Of an event long ago, what was predicted or reported lately is kept as long as anything else.
     It can be killed anywhere: what is left is deleted the next time. Raises UnreachableError.
     """
     limit = _limit(database, settings, now)
     if limit is None:
         return 0
+    lately = datetime.now(UTC) - timedelta(days=settings.serving.log.keep_days)
     predictions = (
         select(LoggedPrediction.id)
-        .where(LoggedPrediction.event_time < limit)
+        .where(LoggedPrediction.event_time < limit, LoggedPrediction.made_at < lately)
         .order_by(LoggedPrediction.event_time)
         .limit(BATCH)
     )
     outcomes = (
         select(Outcome.event_time, Outcome.key)
-        .where(Outcome.event_time < limit)
+        .where(Outcome.event_time < limit, Outcome.received_at < lately)
         .order_by(Outcome.event_time)
         .limit(BATCH)
     )
