@@ -140,7 +140,7 @@ def problem_draft(
 
     from bike_demand.draft.command import draft
 
-    draft(file, label, time, key, label_delay, Path(given.feed), settings.PARAMS, typer.echo)
+    draft(file, label, time, key, label_delay, given.feed, settings.PARAMS, typer.echo)
 
 
 @app.command(epilog="Example: python -m bike_demand predict rows.csv predictions.csv")

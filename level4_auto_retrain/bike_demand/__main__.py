@@ -171,9 +171,7 @@ def problem_draft(
 
     from bike_demand.draft.command import draft
 
-    draft(
-        file, label, time, key, label_delay, Path(given.feed), settings.PARAMS, typer.echo, in_production=True
-    )
+    draft(file, label, time, key, label_delay, given.feed, settings.PARAMS, typer.echo, in_production=True)
 
 
 @app.command(epilog="Example: python -m bike_demand predict rows.csv predictions.csv")

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 
 from bike_demand.core.errors import UserError
 from bike_demand.draft.cells import read_cells
@@ -198,7 +199,9 @@ def test_the_draft_is_checked_and_gathered_without_an_edit(copied: Path, churn_f
     done = run(copied, "problem", "draft", str(churn_file), *options)
     assert (done.returncode, done.stderr) == (0, "")
     assert "'Exit fee', a suspected leak" in done.stdout
-    assert (copied / "state" / "before-draft" / "feed" / "2011-01.csv").read_text() == "of before"
+    (before,) = (copied / "state" / "before-draft").iterdir()
+    assert (before / "feed" / "2011-01.csv").read_text() == "of before"
+    assert (before / "problem" / "schema.py").exists()
     assert min(each.name for each in (copied / "feed").iterdir()) == "2023-01.csv"
     checked = run(copied, "problem", "check")
     assert (checked.returncode, checked.stderr) == (0, "")
@@ -223,6 +226,45 @@ def test_a_table_that_is_refused_changes_nothing(copied: Path, tmp_path: Path) -
         each: each.read_bytes() for each in copied.rglob("*") if each.is_file() and each.suffix != ".pyc"
     }
     assert {each: after[each] for each in before} == before
+
+
+def test_only_what_depends_on_the_data_changes_in_the_settings(copied: Path, churn_file: Path) -> None:
+    params = copied / "params.yaml"
+    before = yaml.safe_load(params.read_text(encoding="utf-8"))
+    run(
+        copied,
+        "problem",
+        "draft",
+        str(churn_file),
+        "--label",
+        "Churn",
+        "--time",
+        "Month",
+        "--label-delay",
+        "30d",
+    )
+    after = yaml.safe_load(params.read_text(encoding="utf-8"))
+    assert (after.pop("first_month"), before.pop("first_month")) == ("2023-01", "2011-01")
+    training, was = after.pop("training"), before.pop("training")
+    assert training["half_life_days"] is None
+    assert training["min_rows"] == 360
+    assert 7 <= training["holdout_days"] <= 62
+    assert training.keys() == was.keys()
+    assert after == before
+
+
+def test_a_second_draft_keeps_what_was_written_since_the_first(copied: Path, churn_file: Path) -> None:
+    options = ("--label", "Churn", "--time", "Month", "--label-delay", "30d")
+    schema = copied / "bike_demand" / "problem" / "schema.py"
+    for edit in ("# mine, first\n", "# mine, second\n", ""):
+        assert run(copied, "problem", "draft", str(churn_file), *options).returncode == 0
+        schema.write_text(schema.read_text(encoding="utf-8") + edit, encoding="utf-8")
+    kept = [
+        (each / "problem" / "schema.py").read_text(encoding="utf-8")
+        for each in (copied / "state" / "before-draft").iterdir()
+    ]
+    assert sum("# mine, first" in text for text in kept) == 1
+    assert sum("# mine, second" in text for text in kept) == 1
 
 
 def gap() -> list[tuple[str, str, str]]:

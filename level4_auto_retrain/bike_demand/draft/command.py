@@ -1,30 +1,28 @@
 """`problem draft`: puts a first problem, its feed and its settings in the place of those that are there."""
 
+import functools
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from bike_demand.core.errors import UserError
-from bike_demand.core.files import write_atomically
+from bike_demand.core.files import replace_folder, write_atomically
 from bike_demand.core.problem import duration
 from bike_demand.draft.cells import read_cells
 from bike_demand.draft.code import write_code
 from bike_demand.draft.guess import Column, Draft, guess, months_of
 
 BEFORE = Path("state") / "before-draft"  # what the draft took the place of
-ANY_PROBLEM = (
-    "__init__.py",
-    "samples.py",
-    "test_contract.py",
-)  # of tests/problem; others are of the one before
+# Of tests/problem; the others are about the problem before.
+ANY_PROBLEM = ("__init__.py", "samples.py", "test_contract.py")
 HOLDOUT = 0.1  # of the rows are kept aside, at least
 MIN_ROWS = 40  # fewer do not make a model, whatever the settings say
 
@@ -35,7 +33,7 @@ def draft(
     time: str | None,
     key: str | None,
     delay: str | None,
-    feed: Path,
+    feed: str,
     params: Path,
     report: Callable[[str], None],
     *,
@@ -43,7 +41,8 @@ def draft(
 ) -> None:
     """Draft the problem of a table, and put it in place. Raises UserError, and then nothing has changed.
 
-    Everything is made beside its place first. The problem, tests and months before lie in BEFORE afterwards.
+    Everything is made beside its place first. The problem, tests and months before are kept in a new folder
+    in BEFORE.
     `in_production`: predictions are compared with outcomes, so when rows happened and when their labels are
     known may not be guessed.
     """
@@ -57,11 +56,17 @@ def draft(
             duration(delay := re.sub(r"d$", "D", delay))
         except ValueError as error:
             raise UserError(f"--label-delay: {error}") from None
+    package = Path(__file__).resolve().parents[1]
+    root = package.parent
+    if root != Path.cwd().resolve():
+        raise UserError(f"{package} would be changed: run it in the project's own folder")
+    if "://" in feed:
+        raise UserError(
+            f"feed in params.yaml is {feed}: set it to a folder, which gets the months of the table"
+        )
     found = guess(read_cells(file), label, time, key, delay)
     if len(found.rows) < MIN_ROWS:
         raise UserError(f"{file}: {len(found.rows)} rows have a label; needed are some hundreds")
-    package = Path(__file__).resolve().parents[1]
-    root = package.parent
     with tempfile.TemporaryDirectory(prefix=".draft-", dir=root) as scratch:
         code, months = Path(scratch, "problem"), Path(scratch, "feed")
         code.mkdir()
@@ -71,9 +76,9 @@ def draft(
         _cut(found, months)
         text = _settings(found, params.read_text(encoding="utf-8"))
         report(_summary(found, sorted(months.iterdir())))
-        _put_in_place(root, package / "problem", code, feed, months)
+        before = _put_in_place(root, package / "problem", code, root / feed, months)
         write_atomically(params, text.encode())
-    report(f"The problem before is in {BEFORE}. Next:")
+    report(f"The problem before is in {before.relative_to(root)}. Next:")
     for command in ("problem check", "ingest", "train"):
         report(f"  python -m {package.name} {command}")
 
@@ -134,16 +139,24 @@ def _settings(found: Draft, text: str) -> str:
     times = found.rows[found.time.name]
     apart = times.max() - times.iloc[-max(1, int(HOLDOUT * len(times)))]
     changes = {
-        "first_month": f'"{times.min():%Y-%m}"',
         "half_life_days": "null",
         "min_rows": str(min(500, len(times) // 2)),
         "holdout_days": str(max(7, -(-apart // timedelta(days=1)) + 1)),
     }
     if found.is_classification:
         changes["worst_ratio"] = "1.0"  # a Brier score is seldom far below that of always the mean
-    for key, value in changes.items():
-        text = re.sub(rf"(?m)^(\s*{key}: )[^#\n]*?(\s*(?:#.*)?)$", rf"\g<1>{value}\g<2>", text)
-    return text
+
+    def with_training(section: re.Match[str]) -> str:
+        return functools.reduce(lambda made, change: _with(made, *change), changes.items(), section[0])
+
+    text = _with(text, "first_month", f'"{times.min():%Y-%m}"')
+    # Other sections have keys of the same names.
+    return re.sub(r"(?ms)^training:\n.*?(?=^[^\s#]|\Z)", with_training, text)
+
+
+def _with(text: str, key: str, value: str) -> str:
+    """The YAML text with another value of a key; its comment stays."""
+    return re.sub(rf"(?m)^(\s*{key}: )[^#\n]*?(\s*(?:#.*)?)$", rf"\g<1>{value}\g<2>", text)
 
 
 def _summary(found: Draft, months: list[Path]) -> str:
@@ -157,13 +170,18 @@ def _summary(found: Draft, months: list[Path]) -> str:
         + (", may be missing" if each.nullable else "")
         for each in found.inputs
     ]
-    return "\n".join([*lines, "Guessed, please check:", *(f"  - {note}" for note in found.notes)])
+    changed = "params.yaml: first_month and the section training are set for this table"
+    return "\n".join([*lines, "Guessed, please check:", *(f"  - {note}" for note in (*found.notes, changed))])
 
 
-def _put_in_place(root: Path, problem: Path, code: Path, feed: Path, months: Path) -> None:
-    before = root / BEFORE
-    shutil.rmtree(before, ignore_errors=True)
-    (before / "feed").mkdir(parents=True)
+def _put_in_place(root: Path, problem: Path, code: Path, feed: Path, months: Path) -> Path:
+    """Keep what is there, and put the draft in its place; the folder with what was there.
+
+    Never in a folder of an earlier draft: what people wrote since may be in no commit.
+    """
+    before = root / BEFORE / f"{datetime.now():%Y-%m-%dT%H-%M-%S.%f}"
+    shutil.copytree(problem, before / "problem")
+    (before / "feed").mkdir()
     for test in (root / "tests" / "problem").glob("*.py"):
         if test.name not in ANY_PROBLEM:
             test.rename(before / test.name)
@@ -172,5 +190,6 @@ def _put_in_place(root: Path, problem: Path, code: Path, feed: Path, months: Pat
         month.rename(before / "feed" / month.name)
     for month in months.iterdir():
         month.rename(feed / month.name)
-    problem.rename(before / "problem")
-    code.rename(problem)
+    new = code.rename(problem.with_name(".problem.new"))
+    replace_folder(new, problem)
+    return before

@@ -170,7 +170,7 @@ def _numbers(present: "pd.Series[Any]", original: str, notes: list[str]) -> "pd.
 
 def _times(present: "pd.Series[Any]", original: str, notes: list[str]) -> "pd.Series[Any] | None":
     if present.str.fullmatch(_ISO).all():
-        if not present.str.contains(r"(?:Z|[+-]\d{2}:?\d{2})$").any() or present.str.len().max() <= 10:
+        if not present.str.contains(r"(?:Z|[+-]\d{2}:?\d{2})$").any():
             found = pd.to_datetime(present, format="ISO8601", errors="coerce")
         else:
             found = pd.to_datetime(present, format="ISO8601", utc=True, errors="coerce").dt.tz_localize(None)
@@ -223,7 +223,8 @@ def _time(columns: Mapping[str, Column], given: str | None, label: str, notes: l
         found = max(candidates, key=lambda each: each.values.nunique())
         others = [each.original for each in candidates if each is not found]
         notes.append(
-            f"event time: {found.original!r}" + (f", not {', '.join(others)}; --time" if others else "")
+            f"event time: {found.original!r}"
+            + (f", not {', '.join(others)}; --time names another" if others else "")
         )
     outside = [each for each in found.values.dropna().iloc[[0, -1]] if not in_window(each)]
     if outside:
@@ -281,7 +282,7 @@ def _keys(
             f"several rows have the same {when.original}; --key names the column that tells them apart"
         )
     found = min(candidates, key=lambda each: (each.kind == "integer", each.values.nunique()))
-    notes.append(f"key: {found.original!r} tells rows of one time apart; --key")
+    notes.append(f"key: {found.original!r} tells rows of one time apart; --key names another")
     return (found,)
 
 
