@@ -206,6 +206,16 @@ def test_an_undone_release_makes_the_version_before_live_again(registry: Trackin
     assert "no earlier release" in refused(run("release", "--back"))
 
 
+def test_a_version_before_that_cannot_be_loaded_does_not_go_live_again(registry: Tracking, run: Run) -> None:
+    run("release", 2, "--yes")
+    (kept,) = Path("state").glob(f"artifacts/*/{registry.version(1).run_id}/artifacts/handoff/model.onnx")
+    kept.write_bytes(b"half")
+    said = refused(run("release", "--back"))
+    assert "version 1 cannot be loaded, so nothing was changed" in said
+    assert "not what SHA256SUMS says" in said
+    assert live(registry) == 2
+
+
 def test_what_is_live_already_stays(registry: Tracking, run: Run) -> None:
     said = run("release", 1, "--yes")
     assert (said.status, said.out) == (0, "Version 1 is live already; nothing was changed.\n")

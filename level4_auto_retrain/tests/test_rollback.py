@@ -88,6 +88,19 @@ def test_without_an_earlier_version_a_test_under_way_can_be_stopped(project: Pat
     assert "ab stop --reason TEXT" in run("rollback", "--as-of", "2011-04-06").refusal()
 
 
+def test_a_version_that_cannot_be_loaded_is_refused_before_any_alias_moves(
+    tracking: Tracking, run: Run
+) -> None:
+    (model,) = Path("state").glob(f"artifacts/*/{tracking.version(2).run_id}/artifacts/handoff/model.onnx")
+    model.write_bytes(model.read_bytes()[:-1])
+    before = tracking.aliases()
+    refusal = run("rollback", "--as-of", "2011-04-05").refusal()
+    assert "version 2, the last good one, cannot be loaded" in refusal
+    assert "not what SHA256SUMS says" in refusal
+    assert tracking.aliases() == before
+    assert (latest(3).state, latest(2).state) == (State.LIVE, State.RETIRED)
+
+
 @pytest.mark.slow
 def test_going_back_twice_skips_what_was_rolled_back(tracking: Tracking, run: Run, project: Path) -> None:
     assert project

@@ -52,6 +52,17 @@ def test_a_deleted_champion_is_replaced_by_the_last_good_one(
     assert json.loads(run("monitor", "--json").out)["champion"] == 1
 
 
+def test_where_the_last_good_version_cannot_be_loaded_a_new_one_is_trained(
+    tracking: Tracking, run: Run
+) -> None:
+    take(run, "2011-03-02")
+    (model,) = Path("state").glob(f"artifacts/*/{tracking.version(1).run_id}/artifacts/handoff/model.onnx")
+    model.write_bytes(b"half")
+    delete_version(2)
+    take(run, "2011-03-03")
+    assert tracking.aliases() == {"champion": 3}
+
+
 def test_where_all_versions_were_deleted_a_new_one_is_trained_and_goes_live(
     tracking: Tracking, run: Run
 ) -> None:

@@ -15,7 +15,7 @@ from bike_demand.core.settings import Release
 from bike_demand.data.frames import columns_of, mean_loss, period
 from bike_demand.data.month import iso
 from bike_demand.release.checks import CHECKS, failures
-from bike_demand.serving.onnx_model import load_model
+from bike_demand.serving.onnx_model import OnnxModel, load_model
 from bike_demand.store.tracking import CHAMPION, HANDOFF_ARTIFACT, Dataset, Tracking, Version
 
 # Tags of a version that was released.
@@ -95,13 +95,21 @@ def release(tracking: Tracking, proposal: Proposal, override: str | None) -> Non
 
 
 def back(tracking: Tracking) -> Version:
-    """Make the version that the champion replaced the champion again. Raises UserError without one."""
+    """Make the version that the champion replaced the champion again.
+
+    Raises UserError without one, and where it cannot be loaded; then nothing was changed.
+    """
     champion = tracking.champion()
     earlier = "" if champion is None else champion.tags.get(INSTEAD_TAG, "")
     if not earlier.isdecimal():
         raise UserError("there is no earlier release to go back to; release a version instead")
-    tracking.set_alias(CHAMPION, int(earlier))
-    return tracking.version(int(earlier))
+    version = tracking.version(int(earlier))
+    try:
+        _load(tracking, version.run_id)  # services would not follow one that does not load
+    except UserError as error:
+        raise UserError(f"version {earlier} cannot be loaded, so nothing was changed: {error}") from None
+    tracking.set_alias(CHAMPION, version.number)
+    return version
 
 
 def described(proposal: Proposal) -> list[str]:
@@ -176,12 +184,17 @@ def _data_of(tracking: Tracking, version: Version) -> Dataset:
 
 
 def _error(tracking: Tracking, version: Version, rows: pd.DataFrame) -> float:
-    with TemporaryDirectory() as scratch:
-        model = load_model(tracking.fetch(_holdout_run(version), HANDOFF_ARTIFACT, Path(scratch)))
+    model = _load(tracking, _holdout_run(version))
     if rows.empty:
         return float("nan")
     predicted = np.array(model.predict_columns(columns_of(rows)))
     return mean_loss(PROBLEM.loss.of(predicted, targets(rows)), rows)
+
+
+def _load(tracking: Tracking, run_id: str) -> OnnxModel:
+    """The model that a run kept. Raises UserError."""
+    with TemporaryDirectory() as scratch:
+        return load_model(tracking.fetch(run_id, HANDOFF_ARTIFACT, Path(scratch)))
 
 
 def _holdout_run(version: Version) -> str:

@@ -1,11 +1,16 @@
 """Rolls back to the last good version: by hand, by the watch of a promotion, or by a loop."""
 
 from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from bike_demand.core.errors import UserError
 from bike_demand.release.decision import write_page
+from bike_demand.serving.onnx_model import load_model
 from bike_demand.store.deployments import Deployments
+from bike_demand.store.tables import Deployment
+from bike_demand.store.tracking import HANDOFF_ARTIFACT
 
 GUARD = "the guard tripped"  # how the reason begins where the watch of a promotion rolled it back
 
@@ -14,7 +19,7 @@ def roll_back(deployments: Deployments, reason: str, at: datetime | None = None,
     """Make the last good champion before this one the champion again; one line on it.
 
     A test under way ends, and the version that is rolled back is refused from then on. Raises UserError where
-    there is no earlier version; then nothing was changed.
+    there is no earlier version, or it cannot be loaded; then nothing was changed.
     """
     bad, good, testing = deployments.live(), deployments.last_good(), deployments.testing()
     if bad is None:
@@ -26,7 +31,18 @@ def roll_back(deployments: Deployments, reason: str, at: datetime | None = None,
             advice = f"to end the test of version {testing.version}: {stop}"
         problem = "there is no earlier version to go back to: none was live, or it was rolled back or deleted"
         raise UserError(f"{problem}; {advice}")
+    require_loadable(deployments, good)
     deployments.go_back(good, reason, at, **evidence)
     write_page(deployments.database, next(each for each in deployments.all() if each.id == bad.id))
     rollout = deployments.rollout()
     return f"Version {good.version} is live again, instead of version {bad.version} ({reason}). {rollout}"
+
+
+def require_loadable(deployments: Deployments, good: Deployment) -> None:
+    """Raises UserError where the model of an earlier champion does not load: no service would follow."""
+    try:
+        with TemporaryDirectory() as scratch:
+            load_model(deployments.tracking.fetch(good.run_id, HANDOFF_ARTIFACT, Path(scratch)))
+    except UserError as error:
+        problem = f"version {good.version}, the last good one, cannot be loaded, so nothing was changed"
+        raise UserError(f"{problem}; deploy another one instead ({error})") from None

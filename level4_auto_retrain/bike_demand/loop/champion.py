@@ -12,7 +12,7 @@ from bike_demand.loop.context import Context
 from bike_demand.release.ab.evidence import gather, under_watch
 from bike_demand.release.ab.step import step
 from bike_demand.release.rescored import compared
-from bike_demand.release.rollback import roll_back
+from bike_demand.release.rollback import require_loadable, roll_back
 from bike_demand.store.deployments import OUT_OF_BAND, history
 from bike_demand.store.event_log import Signal
 from bike_demand.store.tables import Kind, Raised, State
@@ -81,9 +81,13 @@ def act(context: Context, signal: Raised) -> str:
 
 
 def restore(context: Context) -> str | None:
-    """Where nothing is live, make the last good champion the champion again; None: there is none."""
+    """Where nothing is live, make the last good champion the champion again; None: none can be loaded."""
     good = context.deployments.last_good()
     if good is None:
+        return None
+    try:
+        require_loadable(context.deployments, good)
+    except UserError:
         return None
     context.deployments.go_back(good, "nothing was live any more")
     return f"Version {good.version}, the last good one that was live, is live again."
