@@ -84,12 +84,13 @@ def train(
     with spinner("Training"):
         from bike_demand.data.features import to_matrix
         from bike_demand.training.export import prove_parity, to_onnx
+        from bike_demand.training.golden import golden_rows
         from bike_demand.training.train import train as fit
 
         trained = fit(rows, given.training)
         model = to_onnx(trained.pipeline)
         difference = prove_parity(model, trained.pipeline, to_matrix(columns_of(rows)))
-    version = write_handoff(out, model)
+    version = write_handoff(out, model, golden_rows(model, rows))
     first, last = period(rows)
     typer.echo(f"Learned from {len(rows)} rows, {first:%Y-%m-%d} to {last:%Y-%m-%d}.")
     typer.echo(

@@ -23,6 +23,7 @@ from bike_demand.data.frames import columns_of
 from bike_demand.data.store import read_rows
 from bike_demand.serving.onnx_model import load_model
 from bike_demand.training import export
+from bike_demand.training.golden import golden_rows
 from bike_demand.training.model import fit, predict, weights
 from bike_demand.training.threads import one_thread
 from tests.conftest import Run
@@ -74,7 +75,7 @@ def test_training_writes_a_whole_handoff_and_shows_an_error_on_days_not_seen(pro
     run("ingest")
     said = run("train")
     assert (said.status, said.err) == (0, "")
-    assert sorted(contents(HANDOFF)) == ["SHA256SUMS", "model.json", "model.onnx"]
+    assert sorted(contents(HANDOFF)) == ["SHA256SUMS", "golden.json", "model.json", "model.onnx"]
     assert "mean absolute error" in said.out
     card = json.loads((HANDOFF / "model.json").read_text(encoding="utf-8"))
     assert card["version"] == hashlib.sha256((HANDOFF / "model.onnx").read_bytes()).hexdigest()[:12]
@@ -202,7 +203,7 @@ def test_the_export_predicts_like_scikit_learn_with_and_without_nulls(project: P
     X = to_matrix(columns_of(rows))
     model = export.to_onnx(pipeline)
     assert export.prove_parity(model, pipeline, X) < 0.01
-    handoffs.write_handoff(project / "given", model)
+    handoffs.write_handoff(project / "given", model, golden_rows(model, rows))
     given = load_model(project / "given").predict_columns(columns_of(rows))
     np.testing.assert_allclose(given, pipeline.predict(X), atol=0.01)
 
@@ -218,7 +219,7 @@ def test_the_export_of_a_classifier_predicts_the_probability_of_its_second_class
     assert export.prove_parity(model, pipeline, X) < 1e-4
     probabilities = predict(pipeline, X)
     assert probabilities[many].mean() > 0.6 > 0.4 > probabilities[~many].mean()
-    handoffs.write_handoff(project / "given", model)
+    handoffs.write_handoff(project / "given", model, golden_rows(model, rows))
     np.testing.assert_allclose(
         load_model(project / "given").predict_columns(columns_of(rows)), probabilities, atol=0.01
     )

@@ -1,4 +1,4 @@
-"""The hand-off of a model: a folder with the model file, what goes in and comes out, and checksums.
+"""The hand-off of a model: a folder with its file, what goes in and comes out, golden rows and checksums.
 
 Ground for both sides: training writes it, the service reads it.
 """
@@ -9,9 +9,9 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from bike_demand.core.current import HIGHEST, LOWEST, PROBLEM
 from bike_demand.core.errors import UserError
@@ -20,8 +20,10 @@ from bike_demand.data.features import FEATURES, describe
 
 MODEL_FILE = "model.onnx"
 CARD_FILE = "model.json"
+GOLDEN_FILE = "golden.json"
 SUMS_FILE = "SHA256SUMS"
-FILES = {MODEL_FILE, CARD_FILE, SUMS_FILE}
+SUMMED = (MODEL_FILE, CARD_FILE, GOLDEN_FILE)
+FILES = {*SUMMED, SUMS_FILE}
 
 # Names inside the model file.
 INPUT_NAME = "features"  # float32 [rows, inputs of the card], in their order
@@ -69,12 +71,26 @@ class Card(BaseModel):
         return tuple(each.name for each in self.inputs)
 
 
+class GoldenRow(BaseModel):
+    """A request, and what the model predicted for it when it was trained."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+    request: dict[str, Any]
+    prediction: float
+
+
+Golden = tuple[GoldenRow, ...]
+_golden: TypeAdapter[Golden] = TypeAdapter(Annotated[Golden, Field(min_length=1)])
+
+
 @dataclass(frozen=True)
 class HandOff:
     """A hand-off that was read and found whole."""
 
     model: bytes
     card: Card
+    golden: Golden
 
 
 def version_of(model: bytes) -> str:
@@ -82,7 +98,7 @@ def version_of(model: bytes) -> str:
     return hashlib.sha256(model).hexdigest()[:12]
 
 
-def write_handoff(folder: Path, model: bytes) -> str:
+def write_handoff(folder: Path, model: bytes, golden: Golden) -> str:
     """Write the hand-off as a whole, in the place of an older one; the model's version.
 
     Raises UserError where `folder` holds anything else, which would be lost.
@@ -103,7 +119,11 @@ def write_handoff(folder: Path, model: bytes) -> str:
             "max": HIGHEST,
         },
     }
-    contents = {MODEL_FILE: model, CARD_FILE: (json.dumps(card, indent=2) + "\n").encode()}
+    contents = {
+        MODEL_FILE: model,
+        CARD_FILE: (json.dumps(card, indent=2) + "\n").encode(),
+        GOLDEN_FILE: _golden.dump_json(golden, indent=1),
+    }
     sums = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in contents.items()]
     contents[SUMS_FILE] = "".join(sums).encode()
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -133,15 +153,17 @@ def read_handoff(folder: Path) -> HandOff:
             raise UserError(f"{folder}: {name} is missing; {again}") from None
     lines = contents[SUMS_FILE].decode("ascii", errors="replace").splitlines()
     sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    for name in (MODEL_FILE, CARD_FILE):
+    for name in SUMMED:
         if sums.get(name) != hashlib.sha256(contents[name]).hexdigest():
             raise UserError(f"{folder / name}: not what {SUMS_FILE} says, so damaged or changed; {again}")
+    name = CARD_FILE
     try:
-        card = Card.model_validate_json(contents[CARD_FILE])
+        card = Card.model_validate_json(contents[name])
+        golden = _golden.validate_json(contents[name := GOLDEN_FILE])
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise UserError(f"{folder / CARD_FILE}: {where}: {first['msg']}; ask for a new hand-off") from None
+        raise UserError(f"{folder / name}: {where}: {first['msg']}; ask for a new hand-off") from None
     if card.version != version_of(contents[MODEL_FILE]):
         raise UserError(f"{folder / CARD_FILE}: version {card.version} is of another model; {again}")
     if unknown := [each.name for each in card.inputs if each.name not in FEATURES]:
@@ -149,4 +171,4 @@ def read_handoff(folder: Path) -> HandOff:
             f"{folder / CARD_FILE}: the model takes {unknown[0]}, which this application lacks; release the"
             f" application first, or ask for a model that takes {','.join(FEATURES)}"
         )
-    return HandOff(contents[MODEL_FILE], card)
+    return HandOff(contents[MODEL_FILE], card, golden)

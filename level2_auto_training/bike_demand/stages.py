@@ -42,6 +42,7 @@ def train() -> None:
     from bike_demand.data.store import labelled_rows
     from bike_demand.handoff import write_handoff
     from bike_demand.training.export import prove_parity, to_onnx
+    from bike_demand.training.golden import golden_rows
     from bike_demand.training.train import train as fit
 
     rows = labelled_rows(settings.DATA)
@@ -52,7 +53,7 @@ def train() -> None:
     for folder, pipeline, learned in ((HOLDOUT, trained.holdout, past), (FINAL, trained.pipeline, rows)):
         model = to_onnx(pipeline)
         difference = prove_parity(model, pipeline, to_matrix(columns_of(rows)))
-        version = write_handoff(folder, model)
+        version = write_handoff(folder, model, golden_rows(model, learned))
         report[folder.name] = _period(learned) | {"digest": version, "onnx_difference": difference}
     _write(REPORT, report)
 

@@ -8,6 +8,7 @@ from bike_demand.data.frames import concat
 from bike_demand.data.table import read_published
 from bike_demand.handoff import write_handoff
 from bike_demand.store.tracking import CHAMPION, EXPERIMENT, Dataset, Logged, Tracking, Version
+from bike_demand.training.golden import golden_rows
 from tests.feedmaker import MONTHS
 
 
@@ -42,7 +43,8 @@ def train_handoffs(feed: Path, folder: Path) -> tuple[Path, Path]:
     rows = concat(read_published((feed / f"{month}.csv").read_bytes(), month, month) for month in MONTHS)
     trained = train(rows, load_settings().training)
     for name, pipeline in (("final", trained.pipeline), ("holdout", trained.holdout)):
-        write_handoff(folder / name, to_onnx(pipeline))
+        model = to_onnx(pipeline)
+        write_handoff(folder / name, model, golden_rows(model, rows))
     return folder / "final", folder / "holdout"
 
 

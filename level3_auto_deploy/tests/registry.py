@@ -1,19 +1,18 @@
 """Puts models on record and live, without the training pipeline around them."""
 
 import shutil
-import tempfile
 from datetime import datetime
 from pathlib import Path
 
 from bike_demand.core.settings import load_settings
-from bike_demand.data.frames import concat, to_frame
+from bike_demand.data.frames import concat
 from bike_demand.data.table import read_published
 from bike_demand.handoff import write_handoff
 from bike_demand.store.database import open_database
 from bike_demand.store.deployments import opened
 from bike_demand.store.tables import Deployment, State
 from bike_demand.store.tracking import CHAMPION, EXPERIMENT, MODEL_NAME, Dataset, Logged, Tracking, Version
-from bike_demand.training.golden import GOLDEN_FILE, write_golden
+from bike_demand.training.golden import golden_rows
 from tests.feedmaker import MONTHS
 
 
@@ -50,7 +49,8 @@ def train_handoffs(feed: Path, folder: Path) -> tuple[Path, Path]:
     rows = concat(read_published((feed / f"{month}.csv").read_bytes(), month, month) for month in MONTHS)
     trained = train(rows, load_settings().training)
     for name, pipeline in (("final", trained.pipeline), ("holdout", trained.holdout)):
-        write_handoff(folder / name, to_onnx(pipeline))
+        model = to_onnx(pipeline)
+        write_handoff(folder / name, model, golden_rows(model, rows))
     return folder / "final", folder / "holdout"
 
 
@@ -65,26 +65,19 @@ def register(
     """Register a hand-off in the current project's store; its holdout model learned until `holdout_last`."""
     tracking = tracking or Tracking(load_settings())
 
-    def log(
-        kind: str, folder: Path, until: str, *artifacts: Path, holdout_run_id: str | None = None
-    ) -> Logged:
+    def log(kind: str, folder: Path, until: str, holdout_run_id: str | None = None) -> Logged:
         return tracking.log_run(
             f"{kind} {until[:10]}",
             params={"max_iter": 100},
             metrics={"mae": 25.5},
             dataset=Dataset("rows", "0" * 32, 1416, "2011-01-01T00:00:00", until),
             tags={"kind": kind},
-            artifacts=artifacts,
             model=folder,
             holdout_run_id=holdout_run_id,
         )
 
-    with tempfile.TemporaryDirectory() as scratch:
-        golden = Path(scratch) / GOLDEN_FILE
-        write_golden(golden, model, to_frame([]))
-        holdout_run_id = log("holdout", holdout or model, holdout_last).run_id
-        logged = log("final", model, last, golden, holdout_run_id=holdout_run_id)
-    return tracking.version(logged.version or 0)
+    holdout_run_id = log("holdout", holdout or model, holdout_last).run_id
+    return tracking.version(log("final", model, last, holdout_run_id).version or 0)
 
 
 def remove_alias(tracking: Tracking, alias: str) -> None:

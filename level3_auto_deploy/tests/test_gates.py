@@ -1,5 +1,6 @@
 """Each gate lets a good version pass, and stops something bad that no other gate would."""
 
+import hashlib
 import json
 import shutil
 import time
@@ -23,7 +24,7 @@ from bike_demand.core.settings import DATA, load_settings
 from bike_demand.data.features import FEATURES
 from bike_demand.data.frames import period
 from bike_demand.data.store import read_rows
-from bike_demand.handoff import INPUT_NAME, MODEL_FILE, OUTPUT_NAME, write_handoff
+from bike_demand.handoff import INPUT_NAME, MODEL_FILE, OUTPUT_NAME, read_handoff, write_handoff
 from bike_demand.release import measure
 from bike_demand.release.gates import GATES, GateContext, GateResult
 from bike_demand.release.gates.comparison import lower_bound
@@ -40,7 +41,7 @@ from bike_demand.store.tracking import MODEL_NAME, Tracking, Version
 from tests.conftest import project_in
 from tests.registry import copy_state, placed, register
 from tests.service import served
-from tests.tiny import constant
+from tests.tiny import constant, hand_over
 
 HOLDOUT_LAST = (
     "2011-03-24T23:00:00"  # what the trained holdout model learned from; the feed ends a week later
@@ -106,8 +107,7 @@ def rewritten(source: Path, target: Path, change: Rewrite) -> Path:
     """A hand-off of its own, whose model was changed."""
     model = onnx.load(source / MODEL_FILE)
     change(model)
-    write_handoff(target, model.SerializeToString())
-    return target
+    return hand_over(target, model.SerializeToString())
 
 
 def with_columns(*order: str) -> Rewrite:
@@ -198,31 +198,25 @@ def test_a_version_whose_files_are_gone_is_stopped(case: GateContext) -> None:
     assert "it kept no handoff" in refusal("artefact", case)
 
 
-# ---- golden requests
+# ---- golden rows
 
 
-def test_a_model_that_answers_otherwise_than_when_it_was_registered_is_stopped(case: GateContext) -> None:
-    path = kept(case, "golden.json")
-    golden = json.loads(path.read_bytes())
-    golden["answers"][0] *= 1.01
-    path.write_text(json.dumps(golden), encoding="utf-8")
-    said = refusal("golden", case)
-    assert said.startswith("1 of 3 golden requests have another prediction: 2012-06-13T17:00:00")
+def test_a_model_that_predicts_otherwise_than_when_it_was_trained_is_stopped(
+    case: GateContext, handoffs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(handoffs[0], tmp_path / "other")
+    golden = json.loads((folder / "golden.json").read_bytes())
+    golden[0]["prediction"] *= 1.01
+    rewrite(folder, "golden.json", golden)
+    version = register(folder, handoffs[1], tracking=case.tracking, holdout_last=HOLDOUT_LAST)
+    assert "1 of 47 golden rows have another prediction" in refusal("golden", case, version)
+    assert judged("artefact", case, version).passed
 
 
 def test_a_model_that_cannot_be_loaded_is_stopped(case: GateContext) -> None:
-    write_handoff(kept(case, "handoff"), b"no model at all")
+    golden = read_handoff(kept(case, "handoff")).golden
+    write_handoff(kept(case, "handoff"), b"no model at all", golden)
     assert "not a model that ONNX Runtime loads" in refusal("golden", case)
-
-
-def test_a_version_without_golden_requests_is_stopped(case: GateContext) -> None:
-    path = kept(case, "golden.json")
-    path.unlink()
-    assert "golden" in refusal("golden", case)
-    for number, content in enumerate((b"{}", b"no json", b'{"requests": [], "answers": []}')):
-        path.write_bytes(content)
-        again = replace(case, scratch=case.scratch / str(number))
-        assert "golden" in refusal("golden", again), content
 
 
 # ---- schema
@@ -241,7 +235,7 @@ def test_a_model_of_another_schema_is_stopped(
     (changed,) = (each for each in (*card["inputs"], card["output"]) if each["name"] == part)
     before = changed[field]
     changed[field] = value
-    rewrite_card(folder, card)
+    rewrite(folder, "model.json", card)
     version = register(folder, handoffs[1], tracking=case.tracking, holdout_last=HOLDOUT_LAST)
     assert refusal("schema", case, version) == (
         f"{part}: {field} is {value!r} for the model, but {before!r} for the service"
@@ -250,15 +244,13 @@ def test_a_model_of_another_schema_is_stopped(
         assert judged(gate, case, version).passed
 
 
-def rewrite_card(folder: Path, card: object) -> None:
-    import hashlib
-
-    content = json.dumps(card).encode()
-    sums = (folder / "SHA256SUMS").read_text(encoding="ascii").splitlines()
-    lines = [line for line in sums if not line.endswith("model.json")]
-    lines.append(f"{hashlib.sha256(content).hexdigest()}  model.json")
-    (folder / "model.json").write_bytes(content)
-    (folder / "SHA256SUMS").write_text("\n".join(lines) + "\n", encoding="ascii", newline="\n")
+def rewrite(folder: Path, name: str, content: object) -> None:
+    """Write a file of a hand-off anew, with its checksum."""
+    path, sums = folder / name, folder / "SHA256SUMS"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    lines = [line for line in sums.read_text(encoding="ascii").splitlines() if not line.endswith(name)]
+    lines.append(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {name}")
+    sums.write_text("\n".join(lines) + "\n", encoding="ascii", newline="\n")
 
 
 # ---- the test environment

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bike_demand.core.settings import load_settings
+from bike_demand.handoff import read_handoff, write_handoff
 from bike_demand.serving.app import create_app
 from bike_demand.serving.live_models import NO_MODEL, ModelHolder, RegistryModels, RegistryPoller
 from bike_demand.store.tracking import Tracking
@@ -113,6 +114,17 @@ def test_a_version_that_predicts_nonsense_never_goes_live(service: Service, answ
     service.poll()
     assert service.version == "1"
     assert "for the problem's example" in (service.holder.problem or "")
+
+
+def test_a_version_that_does_not_predict_its_golden_rows_never_goes_live(service: Service) -> None:
+    release(1.0)
+    service.poll()
+    golden = read_handoff(constant(Path("made") / "3", 3.0)).golden
+    write_handoff(Path("made") / "2", network(fill=2.0), golden)
+    put_live(Path("made") / "2")
+    service.poll()
+    assert service.version == "1"
+    assert "1 of 1 golden rows have another prediction" in (service.holder.problem or "")
 
 
 def test_a_run_that_keeps_another_model_than_was_registered_never_goes_live(service: Service) -> None:

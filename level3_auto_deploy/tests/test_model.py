@@ -4,11 +4,16 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bike_demand.core.current import PROBLEM
 from bike_demand.core.errors import UserError
+from bike_demand.core.problem import Columns
+from bike_demand.data import features
 from bike_demand.data.features import FEATURES
 from bike_demand.serving.onnx_model import load_model
 from tests.tiny import network
@@ -28,7 +33,7 @@ def sign(folder: Path) -> None:
     (folder / "model.json").write_text(json.dumps(card), encoding="utf-8")
     sums = [
         f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n"
-        for name in ("model.onnx", "model.json")
+        for name in ("model.onnx", "model.json", "golden.json")
     ]
     (folder / "SHA256SUMS").write_text("".join(sums), encoding="utf-8", newline="\n")
 
@@ -47,6 +52,15 @@ def edit(old: str, new: str) -> Callable[[Path], None]:
         text = card.read_text(encoding="utf-8")
         assert old in text
         card.write_text(text.replace(old, new, 1), encoding="utf-8")
+        sign(folder)
+
+    return change
+
+
+def golden(change_rows: Callable[[list[dict[str, Any]]], object]) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        file = folder / "golden.json"
+        file.write_text(json.dumps(change_rows(json.loads(file.read_bytes()))), encoding="utf-8")
         sign(folder)
 
     return change
@@ -74,10 +88,9 @@ def mismatch(folder: Path) -> None:
     text = (folder / "model.json").read_text(encoding="utf-8").replace(card["version"], "000000000000")
     (folder / "model.json").write_text(text, encoding="utf-8")
     digest = hashlib.sha256(text.encode()).hexdigest()
-    model = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
-    (folder / "SHA256SUMS").write_text(
-        f"{model}  model.onnx\n{digest}  model.json\n", encoding="utf-8", newline="\n"
-    )
+    sums = (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    sums = [f"{digest}  model.json" if line.endswith("model.json") else line for line in sums]
+    (folder / "SHA256SUMS").write_text("\n".join(sums), encoding="utf-8", newline="\n")
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
@@ -91,6 +104,20 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "checksums of something else": (write("SHA256SUMS", b"\xff\x00 x\n"), "not what"),
     "a version of another model": (mismatch, "is of another model"),
     "description without output": (edit('"output"', '"outcome"'), "model.json: output: Field required"),
+    "no golden rows": (lambda folder: (folder / "golden.json").unlink(), "golden.json is missing"),
+    "empty golden rows": (golden(lambda _: []), "golden.json: "),
+    "golden rows without predictions": (
+        golden(lambda rows: [{"request": row["request"]} for row in rows]),
+        "golden.json: 0.prediction: Field required",
+    ),
+    "golden rows of other fields": (
+        golden(lambda rows: [{**row, "request": {"begins": "never"}} for row in rows]),
+        "golden.json: none of its rows is a valid request",
+    ),
+    "another prediction": (
+        golden(lambda rows: [rows[0] | {"prediction": rows[0]["prediction"] * 1.01}, *rows[1:]]),
+        "golden.json: 1 of 47 golden rows have another prediction",
+    ),
     "another input": (edit('"speed"', '"month"'), "the model takes month, which this application lacks"),
     "no model at all": (put(b"hello"), "not a model that ONNX Runtime loads"),
     "too few columns": (put(network(inputs=len(FEATURES) - 1)), f"`features` of {len(FEATURES)} columns"),
@@ -114,6 +141,7 @@ def test_a_damaged_handoff_is_refused_in_one_line(given: Path, case: str) -> Non
 
 def test_the_tiny_model_of_these_tests_is_accepted_where_nothing_is_wrong(given: Path) -> None:
     put(network(fill=5.0))(given)
+    golden(lambda rows: [row | {"prediction": 5.0} for row in rows])(given)
     assert load_model(given).card.name == "toy"
 
 
@@ -121,6 +149,26 @@ def test_in_answers_it_is_called_by_its_version_or_else_by_its_digest(handoff: P
     card = json.loads((handoff / "model.json").read_text(encoding="utf-8"))
     assert (load_model(handoff).version, load_model(handoff).digest) == (card["version"], card["version"])
     assert (load_model(handoff, "7").version, load_model(handoff, "7").digest) == ("7", card["version"])
+
+
+def test_a_model_is_refused_once_a_feature_means_something_else(
+    given: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def renumbered(columns: Columns) -> Columns:
+        found = PROBLEM.features(columns)
+        return {**found, "shift": (found["shift"] + 12) % 24}
+
+    load_model(given)
+    monkeypatch.setattr(features, "PROBLEM", replace(PROBLEM, features=renumbered))
+    with pytest.raises(UserError, match="golden rows have another prediction"):
+        load_model(given)
+
+
+def test_golden_rows_of_another_time_may_lack_fields_and_have_others(given: Path) -> None:
+    put(network(fill=5.0))(given)
+    old = {"begins": "2011-01-01T00:00:00", "colour": "red"}
+    golden(lambda _: [{"request": old, "prediction": 5.0}])(given)
+    assert load_model(given).card.name == "toy"
 
 
 def test_no_folder_or_a_file_in_its_place_is_refused(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from bike_demand.release.promotion import SOURCE_REGISTRY, SOURCE_RUN, SOURCE_VE
 from bike_demand.store.deployments import opened
 from bike_demand.store.tables import State
 from bike_demand.store.tracking import DIGEST_TAG, HANDOFF_ARTIFACT, Tracking
-from bike_demand.training.golden import GOLDEN_FILE
 from tests.conftest import Run
 from tests.mlflow_server import mlflow_server
 from tests.registry import copy_store, placed, register
@@ -89,7 +88,6 @@ def test_the_copy_has_all_that_the_version_has(source: Tracking, target: Trackin
         assert (after.dataset, after.tags["kind"]) == (before.dataset, before.tags["kind"])
         files = kept(source, here, Path(f"here-{at}"))
         assert kept(target, there, Path(f"there-{at}")) == files
-    assert GOLDEN_FILE in kept(target, copy.run_id, Path("again"))
     assert read_handoff(target.fetch(copy.run_id, HANDOFF_ARTIFACT, Path("one"))).card.version == copy.digest
 
 

@@ -9,14 +9,13 @@ import pytest
 from onnx import helper
 
 from bike_demand.data.features import FEATURES
-from bike_demand.handoff import write_handoff
 from bike_demand.release.checks import failures
 from bike_demand.serving.app import create_app
 from bike_demand.serving.live_models import ModelHolder
 from bike_demand.serving.onnx_model import OnnxModel, load_model
 from bike_demand.serving.outcome_intake import OutcomeStore
 from tests.service import served
-from tests.tiny import constant, network
+from tests.tiny import constant, hand_over, network
 
 Failures = Callable[..., list[str]]
 
@@ -73,8 +72,7 @@ def test_impossible_numbers_are_found(tmp_path: Path, found: Failures) -> None:
     }
     for each in model.graph.initializer:
         each.CopyFrom(of_grade.get(each.name, each))
-    write_handoff(tmp_path / "model", model.SerializeToString())
-    said = found(tmp_path / "model")
+    said = found(hand_over(tmp_path / "model", model.SerializeToString()))
     assert "It predicts possible numbers for any material. 6000.0 pieces is no possible prediction" in said
 
 

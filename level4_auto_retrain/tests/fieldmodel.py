@@ -6,8 +6,7 @@ import onnx
 from onnx import helper
 
 from bike_demand.data.features import FEATURES
-from bike_demand.handoff import write_handoff
-from tests.tiny import table
+from tests.tiny import hand_over, table
 
 NOTHING = 1000.0  # its answer where the input is null
 
@@ -27,5 +26,4 @@ def echo(folder: Path, field: str) -> Path:
         nodes, "echo", [table("features", len(FEATURES))], [table("prediction", 1)], constants
     )
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
-    write_handoff(folder, made.SerializeToString())
-    return folder
+    return hand_over(folder, made.SerializeToString())

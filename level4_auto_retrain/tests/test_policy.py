@@ -80,7 +80,7 @@ def test_a_deployment_that_was_cut_off_goes_on_by_the_policy_of_now(
     live: Tracking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("bike_demand.release.gates.integrity.read_golden", _cut_off)
+        patch.setattr("bike_demand.release.gates.integrity.load_model", _cut_off)
         with pytest.raises(KeyboardInterrupt):
             deployed(2)
     assert [each["passed"] for each in latest(2).gates] == [True, True, None]

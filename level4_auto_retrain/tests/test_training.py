@@ -25,6 +25,7 @@ from bike_demand.data.frames import columns_of
 from bike_demand.data.store import read_rows
 from bike_demand.serving.onnx_model import load_model
 from bike_demand.training import export
+from bike_demand.training.golden import golden_rows
 from bike_demand.training.model import fit, predict, weights
 from bike_demand.training.threads import one_thread
 from tests.conftest import Run
@@ -101,7 +102,7 @@ def test_training_writes_whole_handoffs_of_the_model_and_its_holdout(
     report = json.loads((RUN / "report.json").read_text(encoding="utf-8"))
     for kind, last in (("final", "2011-03-31T23:00:00"), ("holdout", "2011-03-24T23:00:00")):
         folder = RUN / kind
-        assert sorted(contents(folder)) == ["SHA256SUMS", "model.json", "model.onnx"]
+        assert sorted(contents(folder)) == ["SHA256SUMS", "golden.json", "model.json", "model.onnx"]
         card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         assert card["version"] == hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()[:12]
         assert report[kind]["digest"] == card["version"]
@@ -178,13 +179,13 @@ def test_a_gathered_month_that_somebody_spoilt_is_refused(run: Run, stage: Stage
 def test_a_folder_that_is_no_handoff_is_not_replaced(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine", encoding="utf-8")
     with pytest.raises(UserError, match=f"holds {name}"):
-        handoffs.write_handoff(tmp_path, b"model")
+        handoffs.write_handoff(tmp_path, b"model", ())
     assert contents(tmp_path) == {name: b"mine"}
 
 
 def test_a_file_in_the_place_of_the_handoff_is_not_replaced(project: Path) -> None:
     with pytest.raises(UserError, match="not a folder"):
-        handoffs.write_handoff(project / "params.yaml", b"model")
+        handoffs.write_handoff(project / "params.yaml", b"model", ())
 
 
 def test_an_unknown_stage_is_told(stage: Stage) -> None:
@@ -204,7 +205,7 @@ def test_the_export_predicts_like_scikit_learn_with_and_without_nulls(project: P
     X = to_matrix(columns_of(rows))
     model = export.to_onnx(pipeline)
     assert export.prove_parity(model, pipeline, X) < 0.01
-    handoffs.write_handoff(project / "given", model)
+    handoffs.write_handoff(project / "given", model, golden_rows(model, rows))
     given = load_model(project / "given").predict_columns(columns_of(rows))
     np.testing.assert_allclose(given, pipeline.predict(X), atol=0.01)
 
@@ -220,7 +221,7 @@ def test_the_export_of_a_classifier_predicts_the_probability_of_its_second_class
     assert export.prove_parity(model, pipeline, X) < 1e-4
     probabilities = predict(pipeline, X)
     assert probabilities[many].mean() > 0.6 > 0.4 > probabilities[~many].mean()
-    handoffs.write_handoff(project / "given", model)
+    handoffs.write_handoff(project / "given", model, golden_rows(model, rows))
     given = load_model(project / "given").predict_columns(columns_of(rows))
     np.testing.assert_allclose(given, probabilities, atol=0.01)
 

@@ -1,12 +1,16 @@
 """Tiny models in the shape of the real one, for tests that do not need a trained one."""
 
+import json
 from pathlib import Path
 
 import onnx
 from onnx import helper
 
+from bike_demand.core.current import PROBLEM, Inputs
 from bike_demand.data.features import FEATURES
+from bike_demand.data.frames import to_frame
 from bike_demand.handoff import write_handoff
+from bike_demand.training.golden import golden_rows
 
 
 def table(name: str, columns: int, kind: int = onnx.TensorProto.FLOAT) -> onnx.ValueInfoProto:
@@ -33,7 +37,13 @@ def network(
     return content
 
 
+def hand_over(folder: Path, model: bytes) -> Path:
+    """Write the hand-off of a model, with the problem's example as its golden row; the folder."""
+    example = to_frame([Inputs.model_validate_json(json.dumps(PROBLEM.example))])
+    write_handoff(folder, model, golden_rows(model, example))
+    return folder
+
+
 def constant(folder: Path, answer: float) -> Path:
     """The hand-off of a model that predicts this for every row; the folder."""
-    write_handoff(folder, network(fill=answer))
-    return folder
+    return hand_over(folder, network(fill=answer))

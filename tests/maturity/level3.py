@@ -174,13 +174,11 @@ class Registry(Store):
         """Its first deployment."""
         return next(each for each in self.deployments() if each.row["version"] == int(number))
 
-    def register(self, like: str, folder: Path, handoff: Path, golden: bytes, holdout: str) -> str:
+    def register(self, like: str, handoff: Path, holdout: str) -> str:
         """Register a model as the version `like` was, with the same data and this holdout run; its number."""
         old = self.run(self.version(like).run_id)
         digest = json.loads((handoff / "model.json").read_text(encoding="utf-8"))["version"]
         run_id = self._another(old, handoff, digest, {"holdout_run_id": holdout})
-        (folder / "golden.json").write_bytes(golden)
-        self._client.log_artifact(run_id, str(folder / "golden.json"))
         tags = dict(self.version(like).tags)
         for name in ("deployment", "ab", "ab_ratio"):
             tags.pop(name, None)
@@ -274,28 +272,21 @@ Change = Callable[[onnx.ModelProto], None]
 class Workshop:
     """A copy of a project in which somebody registers models that a training could have made badly."""
 
-    def __init__(self, folder: Path, scratch: Path, typing: Hand) -> None:
+    def __init__(self, folder: Path, scratch: Path) -> None:
         self.folder, self.registry = folder, Registry(folder)
-        self._scratch, self._typing, self._count = scratch, typing, count()
+        self._scratch, self._count = scratch, count()
 
     def register(self, like: str, change: Change, change_holdout: Change | None = None) -> str:
         """Register a version whose model was changed, and where said its holdout model too; its number.
 
-        All papers fit it, as if training had made it so: checksums, digest, golden requests and answers.
+        All papers fit it, as if training had made it so: checksums, digest, golden rows.
         """
         version = self.registry.version(like)
         model = self._changed(version.run_id, change)
         holdout: str = version.tags["holdout_run_id"]
         if change_holdout is not None:
             holdout = self.registry.holdout(like, self._changed(holdout, change_holdout))
-        golden = json.loads(self.registry.artifact(version.run_id, "golden.json"))
-        requests = pd.DataFrame(golden["requests"])[INPUTS]
-        requests.to_csv(self.folder / "golden.csv", index=False, lineterminator="\n")
-        self._typing.run_command(
-            f"python -m bike_demand predict golden.csv answers.csv --model {model.as_posix()}", self.folder
-        )
-        golden["answers"] = pd.read_csv(self.folder / "answers.csv")["prediction"].tolist()
-        return self.registry.register(like, self._scratch, model, json.dumps(golden).encode(), holdout)
+        return self.registry.register(like, model, holdout)
 
     def _changed(self, run_id: str, change: Change) -> Path:
         """The hand-off of a run with another model, and papers that fit that."""

@@ -338,6 +338,7 @@ def test_a_second_experiment_overwrites_the_first_and_no_file_holds_what_they_ca
     assert {name for name in first if first[name] != second[name]} == {
         "params.yaml",
         "state/handoff/SHA256SUMS",
+        "state/handoff/golden.json",
         "state/handoff/model.json",
         "state/handoff/model.onnx",
     }
@@ -354,7 +355,8 @@ def test_a_trained_model_is_a_file_that_goes_nowhere_until_a_person_hands_it_ove
     release: Release, october: pd.DataFrame, tmp_path: Path
 ) -> None:
     folder = release.copied(tmp_path / "project")
-    assert set(tree(folder / "state" / "handoff")) == {"model.onnx", "model.json", "SHA256SUMS"}
+    papers = {"model.json", "golden.json", "SHA256SUMS"}
+    assert set(tree(folder / "state" / "handoff")) == papers | {"model.onnx"}
     shutil.rmtree(folder / "state" / "model")
     with pytest.raises(UserError, match=r"no model yet: copy the hand-off"):
         predict(folder, october)

@@ -378,7 +378,7 @@ def tried(practice: Practice, tmp_path_factory: pytest.TempPathFactory) -> Tried
     """Deployments of: answers on a logarithmic scale, wind taken for warmth, and both models that way."""
     place = tmp_path_factory.mktemp("tried")
     folder = practice.apart(place / "project")
-    workshop = Workshop(folder, place, practice.typing)
+    workshop = Workshop(folder, place)
     champion = workshop.registry.aliases()["champion"]
     wind_for_warmth = partial(mixed_up, order=[0, 1, 2, 3, 4, 8, 6, 7, 5])
     refusal, aliases = dict[str, str](), {"before": workshop.registry.aliases()}
@@ -912,7 +912,7 @@ def test_every_version_was_tested_in_the_application_and_one_that_only_looks_who
         decision = registry.deployment(version.number)
         golden, integration = (decision.gate(name) for name in ("golden", "test-environment"))
         assert golden["passed"]
-        assert golden["evidence"]["requests"] > 40
+        assert golden["evidence"]["rows"] > 40
         assert integration["passed"]
         checks = integration["evidence"]["checks"]
         assert len(checks) >= 7

@@ -141,7 +141,6 @@ class Deploy(Section):
     """
 
     automatic: bool = True
-    golden_tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.001
     start_seconds: Annotated[float, Field(gt=0)] = 60
     latency_factor: Annotated[float, Field(ge=1)] = 1.5
     memory_factor: Annotated[float, Field(ge=1)] = 1.5

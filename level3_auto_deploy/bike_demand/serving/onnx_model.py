@@ -12,6 +12,7 @@ from bike_demand.core.problem import Columns
 from bike_demand.data.features import to_columns, to_matrix
 from bike_demand.handoff import INPUT_NAME, MODEL_FILE, OUTPUT_NAME, Card, read_handoff
 from bike_demand.runtime import open_session
+from bike_demand.serving.golden_check import reproduce
 
 
 class OnnxModel:
@@ -60,4 +61,5 @@ def load_model(folder: Path, version: str | None = None) -> OnnxModel:
         raise UserError(
             f"{path}: predicts {tried} {PROBLEM.unit} for the problem's example; ask for a model that works"
         )
+    reproduce(model.predict, handoff.golden, folder)
     return model

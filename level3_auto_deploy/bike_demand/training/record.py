@@ -14,7 +14,6 @@ from bike_demand.core.settings import DATA, PARAMS, RUN, Settings
 from bike_demand.data.store import labelled_rows
 from bike_demand.store.tracking import Dataset, Logged, Tracking
 from bike_demand.training.evaluate import passes, predict
-from bike_demand.training.golden import GOLDEN_FILE, write_golden
 from bike_demand.training.pipeline import LOCK, data_digest, run_digest
 from bike_demand.training.plots import draw
 from bike_demand.training.revision import Revision
@@ -110,9 +109,7 @@ def record(
         if passed:
             # A refit has no rows left to be evaluated on, so its metrics are those of its holdout model.
             of_version = {"data": data_digest(), "mae": f"{metrics['mae']:.2f}"}
-            golden = RUN / GOLDEN_FILE
-            write_golden(golden, RUN / FINAL, rows)
-            logged = log(FINAL, [*files, golden], holdout_run_id=holdout.run_id, version_tags=of_version)
+            logged = log(FINAL, files, holdout_run_id=holdout.run_id, version_tags=of_version)
             tracking.set_alias(settings.environments.train.alias, logged.version or 0)
     return Recorded(
         logged.run_id,

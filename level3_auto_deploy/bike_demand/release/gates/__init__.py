@@ -7,7 +7,7 @@ from bike_demand.release.gates.integrity import (
     GateResult,
     is_the_registered_file,
     matches_the_service_schema,
-    reproduces_golden_predictions,
+    reproduces_golden_rows,
     was_not_rolled_back,
 )
 from bike_demand.release.gates.processes import costs_no_more, works_in_the_test_environment
@@ -17,8 +17,8 @@ GATES = (
     Gate("artefact", "Its file is the one that was registered", is_the_registered_file),
     Gate(
         "golden",
-        "It loads, and reproduces the predictions of its golden requests",
-        reproduces_golden_predictions,
+        "It loads, and predicts its golden rows as it did when it was trained",
+        reproduces_golden_rows,
     ),
     Gate("schema", "Its inputs and output are those of the service", matches_the_service_schema),
     Gate("test-environment", "It works in a service of the test environment", works_in_the_test_environment),

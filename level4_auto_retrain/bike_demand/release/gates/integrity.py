@@ -1,6 +1,5 @@
 """What a gate is, and the gates that check the version itself: may it be tried, and is it whole?"""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,15 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from bike_demand.core.current import HIGHEST, LOWEST, PROBLEM, time_of
+from bike_demand.core.current import HIGHEST, LOWEST, PROBLEM
 from bike_demand.core.settings import Settings
 from bike_demand.data.features import describe
-from bike_demand.data.month import iso
-from bike_demand.handoff import CARD_FILE, MODEL_FILE, OUTPUT_NAME, SUMS_FILE, Input, Output, read_handoff
+from bike_demand.handoff import FILES, OUTPUT_NAME, Input, Output, read_handoff
+from bike_demand.serving.golden_check import TOLERANCE, reproduce
 from bike_demand.serving.onnx_model import load_model
 from bike_demand.store.tables import Deployment, State
 from bike_demand.store.tracking import HANDOFF_ARTIFACT, Tracking, Version
-from bike_demand.training.golden import GOLDEN_FILE, read_golden
 
 RETRAIN = "train another one, with later data or another recipe"
 # What the documentation of the service promises.
@@ -89,7 +87,7 @@ def is_the_registered_file(context: GateContext) -> GateResult:
     evidence = {
         "registered": context.version.digest,
         "found": card.version,
-        "files": [MODEL_FILE, CARD_FILE, SUMS_FILE],
+        "files": sorted(FILES),
     }
     if card.version != context.version.digest:
         summary = f"registered was {context.version.digest}, but its run holds {card.version}"
@@ -97,32 +95,16 @@ def is_the_registered_file(context: GateContext) -> GateResult:
     return GateResult(True, f"digest {card.version}", evidence)
 
 
-def reproduces_golden_predictions(context: GateContext) -> GateResult:
-    """Predicts the golden requests again that are logged with the version.
+def reproduces_golden_rows(context: GateContext) -> GateResult:
+    """Loads the model here, which predicts its golden rows again, as in any service.
 
-    Raises UserError where there are none, or the model cannot be loaded.
+    Raises UserError where it cannot be loaded, or a prediction differs.
     """
-    golden = read_golden(context.fetch(context.version.run_id, GOLDEN_FILE))
-    model = load_model(context.handoff(context.version.run_id))
-    tolerance = context.settings.deploy.golden_tolerance
-    rows = list(zip(golden.requests, model.predict(golden.requests), golden.answers, strict=True))
-    rounding = 10**-PROBLEM.decimals  # the service rounds a prediction, so it may differ by that besides
-    wrong = [each for each in rows if not math.isclose(*each[1:], rel_tol=tolerance, abs_tol=rounding)]
-    largest = max(abs(now - then) for _, now, then in rows)
-    evidence = {
-        "requests": len(rows),
-        "different": len(wrong),
-        "largest_difference": largest,
-        "tolerance": tolerance,
-    }
-    if wrong:
-        row, now, then = wrong[0]
-        summary = (
-            f"{len(wrong)} of {len(rows)} golden requests have another prediction: {iso(time_of(row))}"
-            f" {now:.{PROBLEM.decimals}f} {PROBLEM.unit} instead of {then:.{PROBLEM.decimals}f}"
-        )
-        return GateResult(False, summary, evidence)
-    summary = f"{len(rows)} requests, largest difference {largest:.{PROBLEM.decimals + 1}f} {PROBLEM.unit}"
+    folder = context.handoff(context.version.run_id)
+    golden = read_handoff(folder).golden
+    largest = reproduce(load_model(folder).predict, golden, folder)
+    evidence = {"rows": len(golden), "largest_difference": largest, "tolerance": TOLERANCE}
+    summary = f"{len(golden)} rows, largest difference {largest:.{PROBLEM.decimals + 1}f} {PROBLEM.unit}"
     return GateResult(True, summary, evidence)
 
 
