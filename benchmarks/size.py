@@ -49,8 +49,8 @@ def packages() -> dict[str, list[Path]]:
     }
     found["draft"] = sorted((ROOT / "level1_devops" / "bike_demand" / "draft").rglob("*.py"))
     tool = sorted((ROOT / "ladder").rglob("*.py"))
-    found["ladder"] = [path for path in tool if "assess" not in path.parts]
-    found["ladder/assess"] = [path for path in tool if "assess" in path.parts]
+    found["ladder"] = [path for path in tool if "assess" not in path.relative_to(ROOT).parts]
+    found["ladder/assess"] = [path for path in tool if "assess" in path.relative_to(ROOT).parts]
     return found
 
 

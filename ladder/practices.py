@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from ladder import ROOT, UserError
 from ladder.levels import level
-from ladder.source import read, read_yaml, span
+from ladder.source import Loader, read, read_yaml, span
 
 MODEL = ROOT / "docs" / "maturity-model.yaml"
 LIST = ROOT / "docs" / "practices.yaml"
@@ -100,7 +100,7 @@ practices = cache(load)  # those of this repository
 @cache
 def every_row() -> tuple[Row, ...]:
     """The rows of the maturity model, in its order, also those that no level shows."""
-    content = yaml.safe_load(MODEL.read_text(encoding="utf-8"))
+    content = yaml.load(MODEL.read_text(encoding="utf-8"), Loader)
     return TypeAdapter(tuple[Row, ...]).validate_python(content["rows"])
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from ladder import UserError
 
+Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # by libyaml where it is there: the same, faster
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -32,7 +33,7 @@ def read(path: Path) -> str:
 def read_yaml(kind: type[Model], path: Path) -> Model:
     """The content of a YAML file. Raises UserError with the file and the key that is wrong."""
     try:
-        return kind.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return kind.model_validate(yaml.load(path.read_text(encoding="utf-8"), Loader))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except yaml.YAMLError as error:

@@ -7,13 +7,21 @@ from functools import cached_property
 
 from ladder.assess import automation, configuration, python
 from ladder.assess.facts import Fact, Kind
-from ladder.assess.rules import FITS, RANK, STARTS, Practice, Strength, Tool, asked, rules, tools, wanted
+from ladder.assess.rules import (
+    FITS,
+    LEARNING,
+    RANK,
+    SCHEDULES,
+    STARTS,
+    Practice,
+    Strength,
+    Tool,
+    asked,
+    rules,
+    tools,
+)
 from ladder.assess.tree import Tree, words
 
-LEARNING = words(
-    "sklearn xgboost lightgbm catboost torch tensorflow keras transformers statsmodels prophet lightning "
-    "pytorch_lightning fastai jax flax spacy surprise implicit h2o cuml skorch darts sktime autogluon flaml"
-)
 TESTS = re.compile(r"(^|[\s/])(pytest|py\.test|tox|nox)(?![\w.=-])|-m (pytest|unittest)\b|manage\.py test\b")
 # Parts of a command that only name what others do.
 SAYS = re.compile(r"\b(echo|printf)\b[^;&|]*")
@@ -43,41 +51,33 @@ class Facts:
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
-        self.modules = python.Modules(
-            {name: text for name, text in tree.files.items() if name.endswith(".py")}
-        )
+        self.modules = python.Modules(tree.files)
         self.own = {
             name.split("/")[-2]
             for name in self.modules.files
             if name.endswith("/__init__.py") and len(name.removeprefix("src/").split("/")) == 2
         }
-        self.every = self._read()
         self.by_kind: dict[Kind, list[Fact]] = {}
-        for each in self.every:
+        for each in self._read():
             self.by_kind.setdefault(each.kind, []).append(each)
         self._imported = self._folders()
         self._scripts = self._read_scripts()
         self.by_kind["model"] = list(self._derived())
-        self.every += self.by_kind["model"]
 
     def _read(self) -> list[Fact]:
         files = self.tree.files
-        found = list(python.read(files, wanted(), self.own, asked))
+        found = list(python.read(files, self.own))
         found += automation.read(files, self.tree.outer, self.tree.prefix)
         found += configuration.read(files)
         found = [each for each in found if each.kind != "key" or asked("key", each.name)]
         found += [Fact("file", name, name, 0) for name in self.tree.all_names if asked("file", name)]
         if self.tree.versioned:
             found.append(Fact("file", ".git", ".git", 0))
-        # An orchestrator whose schedule is an argument in Python.
-        for each in [one for one in found if one.kind == "call" and one.role == "code"]:
-            if re.search(
-                r"^(airflow|dagster|metaflow|prefect|kfp)\b.*\((schedule|schedule_interval|cron)\)$|^metaflow\.schedule$",
-                each.name,
-            ):
-                found.append(
-                    Fact("run", f"flow {each.file} {each.file}", each.file, each.line, "flow", ("schedule",))
-                )
+        found += [
+            Fact("run", f"flow {each.file} {each.file}", each.file, each.line, "flow", ("schedule",))
+            for each in found
+            if each.kind == "call" and each.role == "code" and SCHEDULES.search(each.name)
+        ]
         return list(dict.fromkeys(found))
 
     def of(self, kind: Kind) -> list[Fact]:
@@ -185,16 +185,13 @@ class Facts:
             if not entries:
                 continue
             reached = self._reached(entries)
-            if reached & training:
-                yield Fact("model", "trains", run.file, run.line, run.role, run.when, run.off, run.job)
-                if reached & drifting and set(run.when) & {"schedule", "event"}:
-                    yield Fact(
-                        "model", "closes the loop", run.file, run.line, run.role, run.when, run.off, run.job
-                    )
-            elif reached & drifting & starting and set(run.when) & {"schedule", "event"}:
-                yield Fact(
-                    "model", "closes the loop", run.file, run.line, run.role, run.when, run.off, run.job
-                )
+            trains = bool(reached & training)
+            closes = reached & drifting and (trains or reached & drifting & starting)
+            started = (run.file, run.line, run.role, run.when, run.off, run.job)
+            if trains:
+                yield Fact("model", "trains", *started)
+            if closes and set(run.when) & {"schedule", "event"}:
+                yield Fact("model", "closes the loop", *started)
         for each in self._plain("scoring"):
             if each.fact.file in self.tested and not each.off:
                 yield Fact("model", f"tested: scoring ({each.fact.file})", each.fact.file, each.fact.line)
@@ -387,14 +384,8 @@ class Facts:
             yield f"{len(projects)} projects in one repository ({shown}): assess each by --path."
 
     def _projects(self) -> list[str]:
-        marks = (
-            "pyproject.toml",
-            "setup.py",
-            "requirements.txt",
-            "requirements.lock",
-            "dvc.yaml",
-            "MLproject",
-            "environment.yml",
+        marks = words(
+            "pyproject.toml setup.py requirements.txt requirements.lock dvc.yaml MLproject environment.yml"
         )
         found = {
             name.rpartition("/")[0]

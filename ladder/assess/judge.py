@@ -82,8 +82,6 @@ class Assessment:
     practices: Mapping[str, Judged]
     rows: tuple[JudgedRow, ...]
     notes: tuple[str, ...]
-    modules: int
-    facts: int
     answers: Answers
     levels: int = 4
     areas: tuple[str, ...] = ()
@@ -154,8 +152,6 @@ def assess(tree: Tree, answers: Answers, rows: Sequence[Row], levels: int = 4) -
         judged,
         made,
         tuple(found.notes()),
-        len(found.modules.files),
-        len(found.every),
         answers,
         levels,
         areas,

@@ -5,10 +5,7 @@ from typing import Any
 
 import yaml
 
-try:
-    from yaml import CSafeLoader as _Loader
-except ImportError:  # without libyaml: slower, the same
-    from yaml import SafeLoader as _Loader  # type: ignore[assignment]
+from ladder.source import Loader
 
 DEEPEST = 60
 
@@ -54,7 +51,7 @@ class Items(list[Any]):
 def documents(text: str) -> list[Any]:
     """The documents of a YAML file; none where it cannot be read (a template, for example)."""
     try:
-        return [_value(node, 0) for node in yaml.compose_all(text, _Loader) if node is not None]
+        return [_value(node, 0) for node in yaml.compose_all(text, Loader) if node is not None]
     except (yaml.YAMLError, RecursionError, ValueError):
         return []
 

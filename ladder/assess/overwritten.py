@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from ladder.assess.facts import Fact
+from ladder.assess.syntax import walked
 from ladder.assess.tree import words
 
 RESULT = re.compile(
@@ -16,33 +17,53 @@ GATE = re.compile(
     r"|quality_check|model_check|is_good_enough|^judge$"
 )
 RETURNED = re.compile(r"(Gate|Check|Validation|Promotion|Quality)Result$|^Verdict$")
-# A module that has none of these has no gate.
-WORDS = re.compile(
-    r"(?<![a-zA-Z])gates?(?![a-z])|Gates?(?![a-z])|_(promote|deploy|release|register)\b|approve|promotable|is_no_worse"
-    r"|is_better|passes\b|validate_model|check_(model|candidate|metrics|quality)|(quality|model)_check|good_enough|\bjudge\b"
+# A module that has none of these has no gate: parts of words, and ends of words.
+PARTS = words(
+    "approve promotable is_no_worse is_better good_enough validate_model quality_check model_check "
+    "check_model check_candidate check_metrics check_quality"
 )
+ENDS = {
+    "gate": re.compile(r"gate(?<![a-zA-Z]gate)s?(?![a-z])"),
+    "Gate": re.compile(r"Gates?(?![a-z])"),
+    "judge": re.compile(r"judge\b(?<!\wjudge)"),
+    "passes": re.compile(r"passes\b(?! [a-z])"),  # no sentence
+} | {each: re.compile(rf"{each}\b") for each in ("_promote", "_deploy", "_release", "_register")}
 BROAD = ("Exception", "BaseException", "AssertionError")
 QUIET = words("print log debug info warning warn error exception report echo write")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def find(file: str, tree: ast.Module) -> Iterator[Fact]:
-    """A fact `name` with `off` for each gate that cannot refuse, or whose refusal has no effect."""
+def may_have_gates(text: str) -> bool:
+    """Whether any word of a module's text belongs to a gate."""
+    return any(each in text for each in PARTS) or any(
+        each in text and pattern.search(text) for each, pattern in ENDS.items()
+    )
+
+
+def find(file: str, tree: ast.Module, nodes: Sequence[ast.AST]) -> Iterator[Fact]:
+    """A fact `name` with `off` for each gate that cannot refuse, or whose refusal has no effect.
+
+    `nodes` are those of the tree, see `walked`.
+    """
     listed = _listed(tree)
     in_gates = bool(GATE.search(file.rsplit("/", 1)[-1]) or "/gates/" in f"/{file}")
-    for node in ast.walk(tree):
+    asks = any(_asks_gate(each) for each in nodes)
+    sets = any(RESULT.search(_last(each)) for node in nodes for each in _targets(node))
+    for node in nodes:
         if not isinstance(node, Function):
             continue
         gate = _is_gate(node, listed)
         if gate:
             yield from _cannot_refuse(file, node)
-        context = gate or in_gates or _uses_gates(node)
-        for block in _blocks(node):
+        context = gate or in_gates or (asks and _judges(node))
+        for block in _blocks(node) if context or sets else ():
             yield from _overwritten(file, block, context, node.name)
         if context:
             yield from _ignored(file, node)
             yield from _not_read(file, node)
+    if not (in_gates or sets):
+        return
     for node in tree.body:  # scripts have no function around it
         if isinstance(node, ast.If | ast.With | ast.For | ast.Try):
             for block in _blocks(node):
@@ -58,36 +79,20 @@ def _listed(tree: ast.Module) -> set[str]:
     """The functions that a list of gates names."""
     found: set[str] = set()
     for node in tree.body:
-        targets = (
-            node.targets
-            if isinstance(node, ast.Assign)
-            else [node.target]
-            if isinstance(node, ast.AnnAssign)
-            else []
-        )
-        if any(isinstance(each, ast.Name) and "gates" in each.id.lower() for each in targets) and node.value:  # type: ignore[attr-defined]
-            found |= {each.id for each in ast.walk(node.value) if isinstance(each, ast.Name)}  # type: ignore[attr-defined]
+        if any(isinstance(each, ast.Name) and "gates" in each.id.lower() for each in _targets(node)):
+            found |= {each.id for each in walked(node) if isinstance(each, ast.Name)}
     return found
 
 
+def _targets(node: ast.AST) -> list[ast.expr]:
+    if isinstance(node, ast.Assign):
+        return node.targets
+    return [node.target] if isinstance(node, ast.AnnAssign) else []
+
+
 def _is_gate(node: Function, listed: set[str]) -> bool:
-    returned = node.returns
-    name = (
-        returned.attr
-        if isinstance(returned, ast.Attribute)
-        else returned.id
-        if isinstance(returned, ast.Name)
-        else ""
-    )
-    return node.name in listed or bool(RETURNED.search(name)) or bool(GATE.search(node.name))
-
-
-def _uses_gates(node: Function) -> bool:
-    return any(
-        isinstance(each, ast.Call) and GATE.search(_last(each.func))
-        for each in ast.walk(node)
-        if isinstance(each, ast.Call)
-    )
+    returned = _last(node.returns) if node.returns else ""
+    return node.name in listed or bool(RETURNED.search(returned)) or bool(GATE.search(node.name))
 
 
 def _last(node: ast.expr) -> str:
@@ -168,18 +173,18 @@ def _overwritten(file: str, block: Sequence[ast.stmt], context: bool, inside: st
             ):
                 computed.clear()  # what follows may be meant
             continue
-        name = ast.unparse(target)
         is_result = bool(RESULT.search(_last(target)))
-        if isinstance(value, ast.BoolOp) and _is_true(value) and (is_result or context):
+        if not (is_result or context):
+            continue
+        name = ast.unparse(target)
+        if isinstance(value, ast.BoolOp) and _is_true(value):
             yield _fact(file, statement, inside, "the gate's result is overwritten by `or True`")
         elif _is_true(value):
             if (is_result and (name in computed or _root(target) in computed)) or (
                 context and name in computed
             ):
                 yield _fact(file, statement, inside, f"the gate's result is overwritten: {_short(statement)}")
-        elif (is_result or context) and any(
-            isinstance(one, ast.Call | ast.Compare) for one in ast.walk(value)
-        ):
+        elif any(isinstance(one, ast.Call | ast.Compare) for one in walked(value)):
             computed.add(name)
 
 
@@ -219,7 +224,9 @@ def _cannot_refuse(file: str, node: Function) -> Iterator[Fact]:
     if not returns:
         return
     first = next((at for at, each in enumerate(body) if isinstance(each, ast.Return)), None)
-    raises = any(isinstance(each, ast.Raise | ast.Assert) for each in ast.walk(node))
+    # What it calls may refuse in its place: its description says so.
+    raises = any(isinstance(each, ast.Raise | ast.Assert) for each in walked(node))
+    raises = raises or bool(re.search(r"\b[Rr]aises\b", ast.get_docstring(node) or ""))
     if first is not None and first < len(body) - 1:
         returned = body[first]
         if isinstance(returned, ast.Return) and returned.value is not None and _is_true(returned.value):
@@ -227,16 +234,13 @@ def _cannot_refuse(file: str, node: Function) -> Iterator[Fact]:
                 file, returned, node.name, f"the gate {node.name} returns that it passed before it checks"
             )
             return
-    calls = any(
-        isinstance(each, ast.Call | ast.Compare)
-        for each in ast.walk(ast.Module(body=list(body), type_ignores=[]))
-    )
+    calls = any(isinstance(each, ast.Call | ast.Compare) for one in body for each in walked(one))
     if not raises and calls and all(each.value is not None and _is_true(each.value) for each in returns):
         yield _fact(file, returns[-1], node.name, f"the gate {node.name} can only pass: every return says so")
 
 
 def _ignored(file: str, node: Function) -> Iterator[Fact]:
-    for each in ast.walk(node):
+    for each in walked(node):
         if isinstance(each, ast.If | ast.Assert):
             test = each.test
             values = test.values if isinstance(test, ast.BoolOp) else []
@@ -268,14 +272,18 @@ def _ignored(file: str, node: Function) -> Iterator[Fact]:
 
 
 def _judges(node: ast.AST) -> bool:
-    return any(isinstance(each, ast.Call) and GATE.search(_last(each.func)) for each in ast.walk(node))
+    return any(_asks_gate(each) for each in walked(node))
+
+
+def _asks_gate(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and bool(GATE.search(_last(node.func)))
 
 
 def _not_read(file: str, node: Function) -> Iterator[Fact]:
     """A gate is asked, its answer never looked at, and `passed` is stored as True."""
     results = {
         each.targets[0].id
-        for each in ast.walk(node)
+        for each in walked(node)
         if isinstance(each, ast.Assign)
         and isinstance(each.targets[0], ast.Name)
         and isinstance(each.value, ast.Call)
@@ -283,18 +291,18 @@ def _not_read(file: str, node: Function) -> Iterator[Fact]:
     }
     if not results:
         return
-    for each in ast.walk(node):
+    for each in walked(node):
         read = (
             isinstance(each, ast.Attribute | ast.Subscript)
             and _root(each) in results
             and RESULT.search(_last(each))
         )
         tested = isinstance(each, ast.If | ast.IfExp | ast.Assert) and any(
-            isinstance(one, ast.Name) and one.id in results for one in ast.walk(each.test)
+            isinstance(one, ast.Name) and one.id in results for one in walked(each.test)
         )
         if tested or (read and not _outvoted(each, node)):
             return
-    for each in ast.walk(node):
+    for each in walked(node):
         if isinstance(each, ast.Dict) and _is_true(each):
             yield _fact(
                 file,
@@ -307,8 +315,8 @@ def _not_read(file: str, node: Function) -> Iterator[Fact]:
 def _outvoted(part: ast.AST, node: Function) -> bool:
     """Whether it is read only in `... or True`."""
     return any(
-        isinstance(each, ast.BoolOp) and _is_true(each) and any(one is part for one in ast.walk(each))
-        for each in ast.walk(node)
+        isinstance(each, ast.BoolOp) and _is_true(each) and any(one is part for one in walked(each))
+        for each in walked(node)
     )
 
 

@@ -1,35 +1,47 @@
 """What Python files and notebooks show: imports, calls by their qualified names, definitions, tests."""
 
 import ast
+import gc
 import json
+import os
 import re
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Set
+from concurrent.futures import ProcessPoolExecutor
+from functools import cached_property, partial
+from itertools import chain
 from pathlib import PurePosixPath
 
 from ladder.assess import overwritten
 from ladder.assess.facts import Fact, Kind, Role
+from ladder.assess.rules import asked, telling, wanted
+from ladder.assess.syntax import parsed, walked
 from ladder.assess.tree import words
 
 TEST = re.compile(r"(^|/)(tests?|testing)/|(^|/)(test_[^/]*|[^/]*_test|conftest)\.py$")
+# It begins with the end of the line before, which is found faster than the start of a line.
 IMPORT = re.compile(
-    r"^[ \t]*(?:from[ \t]+(\.*[\w.]*)[ \t]+import[ \t]+(\([^)]*\)|[^\n#;]+)|import[ \t]+([\w., \t]+))",
-    re.MULTILINE,
+    r"\n[ \t]*(?:from[ \t]+(\.*[\w.]*)[ \t]+import[ \t]+(\([^)]*\)|[^\n#;]+)|import[ \t]+([\w., \t]+))"
 )
+DEFINED = tuple(map(re.compile, (r"def[ \t]+(\w+)", r"class[ \t]+(\w+)", r"\n(\w+)[ \t]*(?::[^=\n]+)?=")))
+REMARK = re.compile(r"#[^\n]*")
 TEST_FUNCTION = re.compile(r"^([ \t]*)(?:async[ \t]+)?def[ \t]+(test\w*)[ \t]*\(", re.MULTILINE)
-NOTHING = re.compile(
-    r"""^[^\n]*\n(\s*(\"\"\"[^"]*\"\"\"|pass|\.\.\.|assert\s+(True|1)|print\([^\n]*\)|return|\#[^\n]*|@[^\n]*|class\s[^\n]*)?\s*(\n|$))*$"""
-)
+DOCSTRING = re.compile(r'"""[^"]*"""')
+NOTHING = re.compile(r"pass|\.\.\.|assert\s+(True|1)|print\(.*\)|return|[#@].*|class\s.*|")
 SKIPPED = re.compile(r"@(?:pytest\.mark\.skip\b|unittest\.skip\b|skip\b)")
-DEFINED = re.compile(
-    r"^[ \t]*(?:async[ \t]+)?(?:def|class)[ \t]+(\w+)|^(\w+)[ \t]*(?::[^=\n]+)?=", re.MULTILINE
-)
 MAGIC = re.compile(r"^\s*[!%]|^\s*\w+\?$")
 # Arguments that say when something runs, or who gets which answer.
 KEYWORDS = words(
     "schedule schedule_interval cron traffic traffic_split production_variants canary_traffic_percentage"
 )
+SHOWN = {
+    getattr(ast, name)
+    for name in words(
+        "Import ImportFrom Call FunctionDef AsyncFunctionDef ClassDef Assign AnnAssign Constant"
+    )
+}
 ADDRESS = re.compile(r"/\S{1,40}$")
+MANY = 400  # files; fewer are read sooner than processes start
+CHUNK = 25  # files that a process takes at once
 
 
 def is_test(name: str) -> bool:
@@ -37,45 +49,50 @@ def is_test(name: str) -> bool:
     return bool(TEST.search(name))
 
 
-def read(
-    files: Mapping[str, str],
-    wanted: tuple[Set[str], Sequence[str]],
-    own: Set[str],
-    asked: Callable[[Kind, str], bool],
-) -> Iterator[Fact]:
-    """The facts of all Python files and notebooks, of their calls only those that are asked for.
+def read(files: Mapping[str, str], own: Set[str]) -> Iterator[Fact]:
+    """What rules ask for of all Python files and notebooks, in their order; many are read by all processors.
 
-    A module that imports and has nothing `wanted`, and defines nothing that is asked for, is not parsed. What
-    the project is itself (`own`) is no tool that it uses.
+    What the project is itself (`own`) is no tool that it uses.
     """
-    roots, texts = wanted
-    for name, text in files.items():
-        if name.endswith(".ipynb"):
-            yield from _notebook(name, text, asked)
-        elif not name.endswith(".py"):
-            continue
-        elif is_test(name):
-            yield from tests(name, text)
-        elif _is_wanted(text, roots - own, texts, asked):
-            yield from _module(name, text, "code", asked)
+    chosen = {name: text for name, text in files.items() if name.endswith((".py", ".ipynb"))}
+    one = partial(_read, own)
+    cores = os.cpu_count() or 1
+    if len(chosen) < MANY or cores == 1:
+        yield from chain.from_iterable(map(one, chosen.items()))
+    else:
+        with ProcessPoolExecutor(cores, initializer=gc.disable) as pool:
+            yield from chain.from_iterable(pool.map(one, chosen.items(), chunksize=CHUNK))
 
 
-def _is_wanted(text: str, roots: Set[str], texts: Sequence[str], asked: Callable[[Kind, str], bool]) -> bool:
-    if any(each in text for each in texts) or overwritten.WORDS.search(text):
-        return True
-    if any(module.split(".")[0] in roots for module, _ in imports(text)):
-        return True
-    return any(asked("name", first or second) for first, second in DEFINED.findall(text))
+def _read(own: Set[str], named: tuple[str, str]) -> list[Fact]:
+    """The facts of a file. One that has nothing that any rule asks for is not parsed."""
+    name, text = named
+    if name.endswith(".ipynb"):
+        return list(_notebook(name, text))
+    if is_test(name):
+        return list(tests(name, text))
+    packages, texts = wanted()
+    used = {module.split(".")[0] for module, _ in imports(text)} - own
+    gates = overwritten.may_have_gates(text)
+    if (
+        gates
+        or any(start in text and any(each in text for each in listed) for start, listed in texts.items())
+        or any(each in text for package in used & packages.keys() for each in packages[package])
+        or any(asked("name", name) for each in DEFINED for name in each.findall(f"\n{text}"))
+    ):
+        return list(_module(name, text, "code", gates))
+    return []
 
 
 def imports(text: str) -> Iterator[tuple[str, list[str]]]:
     """Each import of a module: `from X import Y, Z` as (X, [Y, Z]); `import X` as (X, [])."""
-    for match in IMPORT.finditer(text):
+    for match in IMPORT.finditer(f"\n{text}"):
         if match.group(3) is not None:
             for each in match.group(3).split(","):
                 yield each.split(" as ")[0].strip(), []
         else:
-            listed = re.sub(r"#[^\n]*", "", match.group(2)).strip("() \t\n")
+            listed = match.group(2)
+            listed = (REMARK.sub("", listed) if "#" in listed else listed).strip("() \t\n")
             yield (
                 match.group(1),
                 [each.split(" as ")[0].strip() for each in listed.split(",") if each.strip()],
@@ -90,12 +107,18 @@ def tests(file: str, text: str) -> Iterator[Fact]:
         body = text[match.end() : end]
         before = text[: match.start()].rsplit("\n\n", 1)[-1]
         off = "it is skipped" if SKIPPED.search(before) else ""
-        if not off and NOTHING.match(body):
+        if not off and _is_empty(body):
             off = "it asserts nothing"
         yield Fact("test", match.group(2), file, text.count("\n", 0, match.start()) + 1, "test", (), off)
 
 
-def _notebook(file: str, text: str, asked: Callable[[Kind, str], bool]) -> Iterator[Fact]:
+def _is_empty(body: str) -> bool:
+    """Whether a test, from its parameters on, has no line that could fail."""
+    inside = DOCSTRING.sub("", body.partition("\n")[2])
+    return all(NOTHING.fullmatch(line.strip()) for line in inside.split("\n"))
+
+
+def _notebook(file: str, text: str) -> Iterator[Fact]:
     """The facts of a notebook's code; lines are those of the file."""
     try:
         cells = json.loads(text).get("cells", [])
@@ -107,70 +130,60 @@ def _notebook(file: str, text: str, asked: Callable[[Kind, str], bool]) -> Itera
         source = cell.get("source", "")
         lines = "".join(source) if isinstance(source, list) else str(source)
         code = "\n".join("pass" if MAGIC.match(line) else line for line in lines.split("\n"))
-        for fact in _module(file, code, "notebook", asked):
+        for fact in _module(file, code, "notebook"):
             line = lines.split("\n")[fact.line - 1].strip() if fact.line else ""
             at = text.find(json.dumps(line)[1:-1]) if line else -1
             yield Fact(fact.kind, fact.name, file, text.count("\n", 0, at) + 1 if at >= 0 else 0, "notebook")
 
 
-def _module(file: str, text: str, role: Role, asked: Callable[[Kind, str], bool]) -> Iterator[Fact]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+def _module(file: str, text: str, role: Role, gates: bool = False) -> Iterator[Fact]:
+    if (tree := parsed(text)) is None:
         return
     package = ".".join(PurePosixPath(file).parts[:-1])
-    nodes = walked(tree)
+    every = walked(tree)
+    nodes = [node for node in every if type(node) in SHOWN]
     known: dict[str, str] = {}
     for node in nodes:
         if isinstance(node, ast.Import):
             for each in node.names:
-                known[each.asname or each.name.split(".")[0]] = (
-                    each.name if each.asname else each.name.split(".")[0]
-                )
-                yield Fact("import", each.name, file, node.lineno, role)
+                first = each.name.split(".")[0]
+                known[each.asname or first] = each.name if each.asname else first
+                if first in telling():
+                    yield Fact("import", each.name, file, node.lineno, role)
         elif isinstance(node, ast.ImportFrom):
             base = _absolute(node.module or "", node.level, package)
             for each in node.names:
                 known[each.asname or each.name] = f"{base}.{each.name}"
-                yield Fact("import", f"{base}.{each.name}", file, node.lineno, role)
+                if base.split(".")[0] in telling():
+                    yield Fact("import", f"{base}.{each.name}", file, node.lineno, role)
     for node in nodes:
-        if isinstance(node, ast.Call):
-            if name := qualified(node.func, known):
-                if asked("call", name):
-                    yield Fact("call", name, file, node.lineno, role)
-                for keyword in node.keywords:
-                    if keyword.arg in KEYWORDS and not _is_none(keyword.value):
-                        yield Fact("call", f"{name}({keyword.arg})", file, node.lineno, role)
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            yield Fact("name", node.name, file, node.lineno, role)
-            for one in node.decorator_list:
-                if not isinstance(one, ast.Call) and asked("call", name := qualified(one, known)):
-                    yield Fact("call", name, file, one.lineno, role)
-        elif isinstance(node, ast.Assign | ast.AnnAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            for target in targets:
-                if isinstance(target, ast.Name) and not node.col_offset:
-                    yield Fact("name", target.id, file, node.lineno, role)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and ADDRESS.match(node.value):
-            yield Fact("text", node.value, file, node.lineno, role)
-    if role == "code" and overwritten.WORDS.search(text):
-        yield from overwritten.find(file, tree)
+        for kind, name, line in _shown(node, known):
+            if asked(kind, name):
+                yield Fact(kind, name, file, line, role)
+    if gates:
+        yield from overwritten.find(file, tree, every)
 
 
-def walked(tree: ast.AST) -> list[ast.AST]:
-    """All nodes, breadth first, as `ast.walk` has them, in half the time."""
-    found: list[ast.AST] = [tree]
-    for node in found:  # it grows
-        for name in node._fields:
-            value = getattr(node, name, None)
-            if isinstance(value, ast.AST):
-                if not isinstance(value, ast.expr_context):
-                    found.append(value)
-            elif isinstance(value, list):
-                found += [each for each in value if isinstance(each, ast.AST)]
-    return found
+def _shown(node: ast.AST, known: Mapping[str, str]) -> Iterator[tuple[Kind, str, int]]:
+    """What a node calls, defines or names, and its line."""
+    if isinstance(node, ast.Call):
+        if name := qualified(node.func, known):
+            yield "call", name, node.lineno
+            for keyword in node.keywords:
+                none = isinstance(keyword.value, ast.Constant) and keyword.value.value is None
+                if keyword.arg in KEYWORDS and not none:
+                    yield "call", f"{name}({keyword.arg})", node.lineno
+    elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        yield "name", node.name, node.lineno
+        for one in node.decorator_list:
+            if not isinstance(one, ast.Call):
+                yield "call", qualified(one, known), one.lineno
+    elif isinstance(node, ast.Assign | ast.AnnAssign):
+        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+            if isinstance(target, ast.Name) and not node.col_offset:
+                yield "name", target.id, node.lineno
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str) and ADDRESS.match(node.value):
+        yield "text", node.value, node.lineno
 
 
 def _absolute(module: str, level: int, package: str) -> str:
@@ -178,10 +191,6 @@ def _absolute(module: str, level: int, package: str) -> str:
         return module
     parts = package.split(".") if package else []
     return ".".join([*parts[: len(parts) - level + 1], *([module] if module else [])])
-
-
-def _is_none(value: ast.expr) -> bool:
-    return isinstance(value, ast.Constant) and value.value is None
 
 
 def qualified(node: ast.expr, known: Mapping[str, str]) -> str:
@@ -213,8 +222,9 @@ class Modules:
                 if f"{parts[0]}/__init__.py" in self.files:
                     break
                 parts.pop(0)
-        self._imports: dict[str, set[str]] = {}
+        self._imported: dict[str, set[str]] = {}
 
+    @cached_property
     def packages(self) -> set[str]:
         """The names of its outermost packages and modules."""
         return {name.split(".")[0] for name in self.by_name}
@@ -240,9 +250,9 @@ class Modules:
 
     def imported(self, name: str) -> set[str]:
         """The files that a file imports itself."""
-        if name not in self._imports:
-            self._imports[name] = set(self._resolved(name))
-        return self._imports[name]
+        if name not in self._imported:
+            self._imported[name] = set(self._resolved(name))
+        return self._imported[name]
 
     def _resolved(self, name: str) -> Iterator[str]:
         package = ".".join(PurePosixPath(name).parts[:-1])
@@ -252,13 +262,7 @@ class Modules:
             for each in [f"{base}.{one}" for one in listed] or [base]:
                 beside = f"{package}.{each}" if package else each
                 found = self.by_name.get(beside) or (
-                    self.file(each) if each.split(".")[0] in self._tops else None
+                    self.file(each) if each.split(".")[0] in self.packages else None
                 )
                 if found and found != name:
                     yield found
-
-    @property
-    def _tops(self) -> set[str]:
-        if not hasattr(self, "_top"):
-            self._top = self.packages()
-        return self._top

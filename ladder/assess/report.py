@@ -228,6 +228,13 @@ def _more(count: int, console: Console) -> None:
         console.print(_indented(Text(f"and {count} more", style="dim")))
 
 
+def columns(found: Assessment, area: str) -> list[int]:
+    """How many rows of an area are seen, answered, unknown and missing."""
+    counts = found.counts(area)
+    missing = sum(counts.get(each, 0) for each in ("missing", "not supported", "not detected"))
+    return [*(counts.get(each, 0) for each in ("seen", "answered", "unknown")), missing]
+
+
 def _areas(found: Assessment) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("Area", no_wrap=True)
@@ -235,16 +242,13 @@ def _areas(found: Assessment) -> Table:
     for name, style in (("seen", "green"), ("answered", "cyan"), ("unknown", "yellow"), ("missing", "red")):
         table.add_column(name.capitalize(), justify="right", style=style)
     for name in found.areas:
-        counts = found.counts(name)
-        missing = sum(counts.get(each, 0) for each in ("missing", "not supported", "not detected"))
         reached = found.level_of(name)
         bar = (
             Text("■" * reached, style="green")
             + Text("□" * (found.levels - reached), style="dim")
             + Text(f" {reached}")
         )
-        cells = [str(counts.get(each, 0) or "·") for each in ("seen", "answered", "unknown")]
-        table.add_row(AREAS.get(name, name), bar, *cells, str(missing or "·"))
+        table.add_row(AREAS.get(name, name), bar, *(str(each or "·") for each in columns(found, name)))
     return table
 
 
@@ -273,10 +277,6 @@ def _entry(each: JudgedRow, *more: Text) -> Padding:
     for line in (*_evidence(each), *more):
         table.add_row("", "", line)
     return _indented(table)
-
-
-def _indented_table(table: Table) -> Padding:
-    return Padding(table, (0, 0, 0, 2), expand=False)
 
 
 def _evidence(each: JudgedRow) -> Iterator[Text]:
@@ -353,13 +353,7 @@ def as_markdown(found: Assessment, made: Backlog | None, changes: list[Change] |
     lines += [f"> {note}\n" for note in found.notes]
     lines += ["| Area | Level | Seen | Answered | Unknown | Missing |", "|---|---|---|---|---|---|"]
     for name in found.areas:
-        counts = found.counts(name)
-        missing = sum(counts.get(each, 0) for each in ("missing", "not supported", "not detected"))
-        cells = [
-            found.level_of(name),
-            *(counts.get(each, 0) for each in ("seen", "answered", "unknown")),
-            missing,
-        ]
+        cells = [found.level_of(name), *columns(found, name)]
         lines.append(f"| {AREAS.get(name, name)} | {' | '.join(map(str, cells))} |")
     if caps := found.caps():
         lines += ["", f"## What keeps it from level {caps[0].row.level}", ""]

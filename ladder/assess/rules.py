@@ -5,10 +5,11 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from ladder.assess.facts import Kind, Role
+from ladder.assess.tree import words
+from ladder.source import read_yaml
 
 Strength = Literal["hint", "evidence", "proof"]
 RANK: dict[str, int] = {"": 0, "hint": 1, "evidence": 2, "proof": 3}
@@ -126,17 +127,24 @@ class Rules(_Frozen):
         return tuple(one for each in self.rows[row] for one in each.split("|"))
 
 
+class _Tools(RootModel[dict[str, dict[str, Tool]]]):
+    pass
+
+
 @cache
 def rules() -> Rules:
     """Those of rules.yaml."""
-    return Rules.model_validate(yaml.safe_load((HERE / "rules.yaml").read_text(encoding="utf-8")))
+    return read_yaml(Rules, HERE / "rules.yaml")
 
 
 @cache
 def tools() -> dict[str, dict[str, Tool]]:
     """Those of tools.yaml, by practice and name."""
-    content = yaml.safe_load((HERE / "tools.yaml").read_text(encoding="utf-8"))
-    return TypeAdapter(dict[str, dict[str, Tool]]).validate_python(content)
+    return read_yaml(_Tools, HERE / "tools.yaml").root
+
+
+def _every_tool() -> list[Tool]:
+    return [tool for listed in tools().values() for tool in listed.values()]
 
 
 # What signals ask for beside names and the calls of tools.
@@ -152,16 +160,42 @@ TEXTS = (
     "cron=",
     "infer_signature",
 )
+LEARNING = words(
+    "sklearn xgboost lightgbm catboost torch tensorflow keras transformers statsmodels prophet lightning "
+    "pytorch_lightning fastai jax flax spacy surprise implicit h2o cuml skorch darts sktime autogluon flaml"
+)
 COMMON = {"read", "deploy", "publish", "serve"}  # methods of many things: their modules tell
 
 
 @cache
-def wanted() -> tuple[frozenset[str], tuple[str, ...]]:
-    """Why a module is worth parsing for its calls: it imports one of these, or its text has one of those."""
-    calls = [each for listed in tools().values() for tool in listed.values() for each in tool.calls]
-    methods = {re.split(r"[*(]", each)[0].strip(".") for each in calls if each.startswith(".")} - COMMON
-    roots = {each.split(".")[0] for each in calls if not each.startswith((".", "*"))} | {"pyspark", "prefect"}
-    return frozenset(roots), tuple(sorted(methods | set(TEXTS)))
+def wanted() -> tuple[dict[str, frozenset[str]], dict[str, list[str]]]:
+    """Why a module is worth parsing for its calls.
+
+    It imports a package and has one of the words given for it (an empty one: any module has that), or it has
+    one of the words given last, by their beginning: to look for that first is faster.
+    """
+    methods: set[str] = set()
+    packages = {"pyspark": {""}, "prefect": {""}}
+    for call in (each for tool in _every_tool() for each in tool.calls if not each.startswith("*")):
+        first, *more = filter(None, re.split(r"[.*()]+", call))
+        if not call.startswith("."):
+            packages.setdefault(first, set()).add(more[-1] if more else "")
+        else:
+            methods.add(re.split(r"[*(]", call)[0].strip("."))
+    for tool in _every_tool():
+        if tool.methods is not None:  # its neighbours may call it
+            for root in {each.split(".")[0] for each in tool.modules} & packages.keys():
+                packages[root].add("")
+    texts: dict[str, list[str]] = {}
+    for each in sorted((methods - COMMON) | set(TEXTS)):
+        texts.setdefault(each[:5], []).append(each)
+    return {name: frozenset({""} if "" in needed else needed) for name, needed in packages.items()}, texts
+
+
+@cache
+def telling() -> frozenset[str]:
+    """The packages whose import tells something."""
+    return LEARNING | {module.split(".")[0] for tool in _every_tool() for module in tool.modules}
 
 
 FITS = re.compile(
@@ -171,17 +205,21 @@ STARTS = re.compile(
     r"(trigger_dag|create_workflow_dispatch|run_deployment|start_pipeline_execution|create_dag_run|start_execution"
     r"|create_dispatch_event|run_pipeline|create_run_from_\w+|submit_job|run_now)$"
 )
+# An orchestrator whose schedule is an argument in Python.
+SCHEDULES = re.compile(
+    r"^(airflow|dagster|metaflow|prefect|kfp)\b.*\((schedule|schedule_interval|cron)\)$|^metaflow\.schedule$"
+)
 
 
 @cache
 def pattern(kind: Kind) -> re.Pattern[str]:
     """The facts of a kind that some rule asks for."""
     found = {signal.like for each in rules().practices for signal in each.signals if signal.a == kind}
-    for tool in (tool for listed in tools().values() for tool in listed.values()):
+    for tool in _every_tool():
         found |= {tool.patterns[kind].pattern} if kind in tool.patterns else set()
         found |= {tool.methods.pattern} if kind == "call" and tool.methods is not None else set()
     if kind == "call":
-        found |= {FITS.pattern, STARTS.pattern}
+        found |= {FITS.pattern, STARTS.pattern, SCHEDULES.pattern}
     flags = re.IGNORECASE if any("(?i)" in each for each in found) else 0
     return re.compile("|".join(f"(?:{each.replace('(?i)', '')})" for each in sorted(found)), flags)
 

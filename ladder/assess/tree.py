@@ -2,8 +2,9 @@
 
 import os
 import re
+import stat
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -101,7 +102,7 @@ def read_tree(path: Path, sub: str | None = None, rev: str | None = None) -> Tre
     every = _listed(root) if prefix is not None else None
     listed = sorted(_walked(root) if every is None else every)
     chosen, ignored = _chosen(listed)
-    files = {name: text for name in filter(is_text, chosen) if (text := _text(root, name)) is not None}
+    files = _texts(root, filter(is_text, chosen))
     outer = _outer_files(root, prefix) if prefix else {}
     versioned = prefix is not None and bool(attempt(root, *SAFE, "ls-files", "-z", ".", env=OFFLINE).stdout)
     return Tree(root, files, tuple(chosen), None, versioned, (prefix or "").strip("/"), ignored, outer)
@@ -182,17 +183,25 @@ def is_text(name: str) -> bool:
     return PurePosixPath(last).suffix.lower() in TEXT or bool(NAMES.search(last))
 
 
-def _text(root: Path, name: str) -> str | None:
-    """The content; None for a link, for what leaves the folder, and for what is too large or no text."""
-    path = root / name
-    try:
-        if path.is_symlink() or not path.is_file() or not path.resolve().is_relative_to(root):
-            return None
-        if path.stat().st_size > _largest(name):
-            return None
-        return decoded(path.read_bytes())
-    except OSError:
-        return None
+def _texts(root: Path, listed: Iterable[str]) -> dict[str, str]:
+    """The contents by name, without links, what leaves the folder, and what is too large or no text."""
+    found: dict[str, str] = {}
+    inside: dict[Path, bool] = {}
+    for name in listed:
+        path = root / name
+        folder = path.parent
+        if folder not in inside:
+            inside[folder] = folder.resolve().is_relative_to(root)
+        try:
+            entry = path.lstat()
+            if not inside[folder] or not stat.S_ISREG(entry.st_mode) or entry.st_size > _largest(name):
+                continue
+            text = decoded(path.read_bytes())
+        except OSError:  # not ours to read
+            continue
+        if text is not None:
+            found[name] = text
+    return found
 
 
 def _largest(name: str) -> int:
@@ -203,7 +212,8 @@ def decoded(content: bytes) -> str | None:
     """The text, with one kind of line end; None where there is none."""
     if b"\0" in content[:4096]:
         return None
-    return content.decode("utf-8-sig", errors="replace").replace("\r\n", "\n").replace("\r", "\n")
+    text = content.decode("utf-8", errors="replace").removeprefix("\ufeff")
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def _committed(root: Path, prefix: str, rev: str) -> Tree:
@@ -280,13 +290,10 @@ def is_ci(name: str) -> bool:
 def _outer_files(root: Path, prefix: str) -> dict[str, str]:
     """The CI files of the repository in which the project is a folder."""
     top = root.joinpath(*[".."] * len(PurePosixPath(prefix).parts)).resolve()
-    found = {}
+    listed: list[str] = []
     for folder in (".github/workflows", ".gitlab", ".azure-pipelines", ""):
         base = top / folder
-        if base.is_symlink() or not base.is_dir():
-            continue
-        for path in sorted(base.iterdir()):
-            name = path.relative_to(top).as_posix()
-            if is_ci(name) and (text := _text(top, name)) is not None:
-                found[name] = text
-    return found
+        if base.is_dir() and not base.is_symlink():
+            names = (path.relative_to(top).as_posix() for path in sorted(base.iterdir()))
+            listed += filter(is_ci, names)
+    return _texts(top, listed)

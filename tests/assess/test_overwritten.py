@@ -25,6 +25,7 @@ WITH_EFFECT = {
     "returns": "def gate(m):\n    return m.error < 3\n",
     "both ways": "def gate(m):\n    if m.error > 3:\n        return GateResult(False)\n    return GateResult(True)\n",
     "raises": "def gate(m):\n    if m.error > 3:\n        raise Refused\n    return True\n",
+    "raises in what it calls": "def gate(m):\n    \"\"\"Raises Refused where it differs.\"\"\"\n    largest = compare(m)\n    return GateResult(True, largest)\n",
     "a default first": "def deploy(m):\n    passed = True\n    for each in gates:\n        passed = passed and each(m)\n    return passed\n",
     "set after a branch": "def deploy(m):\n    passed = gate(m)\n    if not passed:\n        raise Refused\n    passed = True\n    return passed\n",
     "logged and raised": "def deploy(m):\n    if not gate(m):\n        print('worse')\n        raise Refused\n",

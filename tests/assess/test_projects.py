@@ -3,18 +3,18 @@
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from ladder import UserError, cli
-from ladder.assess import report
+from ladder.assess import python, report
 from ladder.assess.answers import ask, parse, save
 from ladder.assess.backlog import backlog, compare
 from ladder.assess.judge import Assessment
 from ladder.assess.rules import rules
 from ladder.assess.tree import read_tree
+from ladder.levels import Level, levels
 from tests.assess.projects import TESTS, TRAIN, assessed, make, workflow
 
 CI = ".github/workflows/ci.yml"
@@ -242,19 +242,26 @@ def test_files_that_cannot_be_read_do_no_harm(tmp_path: Path) -> None:
     assert [each.fact.place for each in found.practices["tracking"].findings] == ["e.py:3"]
 
 
-def test_five_thousand_files_take_less_than_five_seconds(tmp_path: Path) -> None:
-    body = "".join(
-        f"def f{n}(x):\n    # {n}\n    return call(x, {n}) if x else None\n\n\n" for n in range(25)
-    )
-    for number in range(5000):
-        path = tmp_path / f"p{number // 100}" / f"m{number}.{'py' if number % 10 else 'yaml'}"
-        path.parent.mkdir(exist_ok=True)
-        extra = f"import mlflow\nmlflow.log_metric('a', {number})\n" if number % 7 == 0 else ""
-        path.write_text(extra + body if number % 10 else f"a: {number}\nb: [c, d]\n", encoding="utf-8")
-    began = time.process_time()
-    found = assessed(tmp_path)
-    assert len(found.tree.files) == 5000
-    assert time.process_time() - began < 5
+@pytest.mark.parametrize("level", levels()[2:], ids=lambda each: str(each.number))
+def test_what_several_processes_read_is_the_same(level: Level, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = read_tree(level.folder).files
+    alone = list(python.read(files, set()))
+    monkeypatch.setattr(python, "MANY", 1)
+    monkeypatch.setattr(python, "CHUNK", 7)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    assert list(python.read(files, set())) == alone
+
+
+def test_a_module_that_has_nothing_rules_ask_for_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(python, "parsed", lambda text: pytest.fail(text))
+    plain = "import os\nimport scipy.linalg\n\n\ndef aggregate(x):\n    return os.fspath(x)\n"
+    assert not list(python.read({"a.py": plain}, set()))
+
+
+def test_a_test_with_many_blank_lines_is_read_at_once() -> None:
+    text = f"def test_a():\n{chr(10) * 400}    assert f()\n"
+    assert not next(python.tests("test_a.py", text)).off
+    assert next(python.tests("test_a.py", text.replace("assert f()", "pass"))).off
 
 
 # ---- what is written
