@@ -21,6 +21,8 @@ from ladder.levels import levels
 from ladder.workers import cores
 
 NOTHING_COLLECTED = 5  # pytest's exit status
+MEMORY = Path("/dev/shm")  # a file system in memory, where a system has one
+ROOM = 2_000_000_000  # bytes; tests of a level take a third of it
 MORE = 1  # workers than cores: a third of the time, a test waits for a process that it started
 
 
@@ -41,13 +43,14 @@ def run_tests(every: bool, only: Sequence[str], pytest_args: Sequence[str]) -> i
     workers = [] if given else ["-n", str(cores() + MORE), "--dist", "loadfile"]
     carried = {} if every or only or given_files(pytest_args) else left_to_next()
     failed, empty = [], []
-    with tempfile.TemporaryDirectory(prefix="ladder-test-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="ladder-test-", dir=scratch_folder()) as scratch:
         for name in chosen:
             above = carried.get(name, [])
             more = f", but for {len(above)} files and tests that are run at the next level" if above else ""
             print(f"\n== tests of {name if name == 'tool' else f'level {name}'}{more}", flush=True)
             command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-            command += [*workers, *slow, "--basetemp", str(Path(scratch, name)), *pytest_args]
+            command += ["--basetemp", str(Path(scratch, name)), "-o", "tmp_path_retention_policy=failed"]
+            command += [*workers, *slow, *pytest_args]
             command += [f"{'--deselect' if '::' in each else '--ignore'}={each}" for each in above]
             with _without_caches(places[name]) as env:
                 status = subprocess.run(command, cwd=places[name], env=env, check=False).returncode
@@ -88,6 +91,15 @@ def left_to_next() -> dict[str, list[str]]:
                 ]
         found[str(lower.number)] = same
     return found
+
+
+def scratch_folder() -> Path | None:
+    """Where tests write: in memory if there is room, as each commit of a database waits for its disk. None:
+    where the system, or TMPDIR, says.
+    """
+    if "TMPDIR" in os.environ or not MEMORY.is_dir() or os.statvfs(MEMORY).f_flag & os.ST_NOEXEC:
+        return None
+    return MEMORY if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM else None
 
 
 def _tests(file: Path) -> dict[str, str]:

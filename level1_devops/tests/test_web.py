@@ -122,6 +122,7 @@ def wait_for(balancer: Balancer, requests: int) -> None:
 
 
 @posix
+@pytest.mark.slow
 def test_ctrl_c_does_not_wait_for_the_drain(released: Path) -> None:
     set_drain(released, "1000")
     with running(released) as service:
@@ -131,6 +132,7 @@ def test_ctrl_c_does_not_wait_for_the_drain(released: Path) -> None:
 
 
 @posix
+@pytest.mark.slow
 def test_a_second_sigterm_ends_the_drain(released: Path) -> None:
     set_drain(released, "1000")
     with running(released) as service:

@@ -54,6 +54,7 @@ def empty_store() -> None:
 
 
 @pytest.mark.usefixtures("copy")
+@pytest.mark.slow
 def test_a_version_that_was_deleted_is_registered_anew(run: Run) -> None:
     assert run(*TRAIN).status == 0
     delete_version()

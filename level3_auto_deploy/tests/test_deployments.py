@@ -49,6 +49,7 @@ def back(found: Deployments) -> None:
     roll_back(found, "nonsense")
 
 
+FAST = "a promotion"
 # What is done, and the aliases and states of versions 1 to 4 afterwards.
 TRANSITIONS: dict[str, tuple[Callable[[Deployments], None], bool, dict[str, int], list[State]]] = {
     "a test begins": (
@@ -57,7 +58,7 @@ TRANSITIONS: dict[str, tuple[Callable[[Deployments], None], bool, dict[str, int]
         {"champion": 3, "challenger": 4, "previous": 2},
         [State.RETIRED, State.RETIRED, State.LIVE, State.TESTING],
     ),
-    "a promotion": (
+    FAST: (
         promote,
         True,
         {"champion": 4, "previous": 3},
@@ -72,7 +73,9 @@ TRANSITIONS: dict[str, tuple[Callable[[Deployments], None], bool, dict[str, int]
 }
 
 
-@pytest.mark.parametrize("what", TRANSITIONS)
+@pytest.mark.parametrize(
+    "what", [pytest.param(each, marks=[] if each == FAST else pytest.mark.slow) for each in TRANSITIONS]
+)
 def test_a_transition_that_is_killed_before_any_statement_is_not_made_or_completed(
     tracking: Tracking, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:

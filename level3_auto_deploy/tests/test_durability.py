@@ -142,6 +142,7 @@ def test_after_kill_9_of_the_parent_no_worker_holds_the_port(released: Path) -> 
         assert left == []
 
 
+@pytest.mark.slow
 def test_two_workers_take_a_change_within_the_poll_interval_and_say_so(released: Path) -> None:
     with running(released, "--workers", "2") as service, log_of(released) as database:
         wait_until(lambda: [each.version for each in queries.workers(database, 5)] == [1, 1])

@@ -1,28 +1,33 @@
 """Commands that only look at deployments: reconciled first; while the registry is away, as stored."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from bike_demand.__main__ import main
 from bike_demand.core.settings import load_settings
 from bike_demand.store.tracking import Tracking
 from tests.answers import hours, log, off_by
-from tests.conftest import Run
+from tests.conftest import Make, Run
 from tests.registry import latest, placed, register
 from tests.tiny import constant
 
 AWAY = "http://127.0.0.1:9"  # the port that discards: nobody listens there
 
 
-@pytest.fixture
-def predicted(stored: Path, run: Run) -> str:
-    """Version 2 is live, and gave a prediction: its id."""
-    assert run("ingest").status == 0
+def two_deployed() -> None:
+    assert main(["ingest"]) == 0
     for number in (1, 2):
-        register(constant(stored / str(number), float(number)))
-    placed(1)
-    placed(2)
+        register(constant(Path(str(number)), float(number)))
+        placed(number)
+
+
+@pytest.fixture
+def predicted(prepare: Callable[[Make], None]) -> str:
+    """Version 2 is live, and gave a prediction: its id."""
+    prepare(two_deployed)
     (id_, *_) = log(hours("2011-03-01", "2011-03-02"), (2, off_by(10.0)), deployments=(latest(2).id, ""))
     return id_
 

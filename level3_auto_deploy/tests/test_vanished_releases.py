@@ -139,7 +139,13 @@ def test_a_prediction_of_a_deleted_version_names_it(releases: Tracking, run: Run
     assert said.err.splitlines()[-1].startswith("error: version 3")
 
 
-@pytest.mark.parametrize("lose", [STORE.unlink, lambda: STORE.write_bytes(b"")], ids=["deleted", "emptied"])
+@pytest.mark.parametrize(
+    "lose",
+    [
+        pytest.param(STORE.unlink, id="deleted"),
+        pytest.param(lambda: STORE.write_bytes(b""), id="emptied", marks=pytest.mark.slow),
+    ],
+)
 def test_without_the_registry_the_next_version_goes_live(
     releases: Tracking,
     run: Run,

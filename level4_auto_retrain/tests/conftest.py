@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,7 @@ class Said:
 
 
 Run = Callable[..., Said]
+Make = Callable[[], object]
 
 
 @pytest.fixture
@@ -141,6 +143,34 @@ def project_in(folder: Path, empty_store: Path) -> Iterator[None]:
         write_feed(folder / "feed")
         copy_store(empty_store, folder)
         yield
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Callable[[Make], Path]:
+    """Runs a function in a project like `stored`, once for all tests; gives the project's folder."""
+
+    @cache
+    def once(make: Make) -> Path:
+        folder = tmp_path_factory.mktemp("prepared")
+        with project_in(folder, empty_store):
+            make()
+        return folder
+
+    return once
+
+
+@pytest.fixture
+def prepare(project: Path, prepared: Callable[[Make], Path]) -> Callable[[Make], None]:
+    """Gives the project what a function makes in one: a copy of it takes milliseconds, to register a model
+    half a second.
+    """
+
+    def copied(make: Make) -> None:
+        made = prepared(make)
+        copy_state(made, project)
+        shutil.copytree(made, project, ignore=lambda *_: ["state"], dirs_exist_ok=True)
+
+    return copied
 
 
 @pytest.fixture(scope="session")

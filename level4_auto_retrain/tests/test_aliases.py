@@ -1,6 +1,7 @@
 """Which versions respond in an environment: aliases and tags of the registry, moved in any way."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,18 +10,21 @@ from bike_demand.core.errors import UserError
 from bike_demand.core.settings import load_settings
 from bike_demand.store.tracking import Tracking
 from bike_demand.store.traffic_split import traffic_split
+from tests.conftest import Make
 from tests.registry import register, remove_alias
 from tests.tiny import constant
 
 
-@pytest.fixture
-def tracking(stored: Path) -> Tracking:
-    """A store with three versions."""
-    assert stored
-    tracking = Tracking(load_settings())
+def three_versions() -> None:
     for number in (1, 2, 3):
-        register(constant(Path("made") / str(number), number), tracking=tracking)
-    return tracking
+        register(constant(Path("made") / str(number), number))
+
+
+@pytest.fixture
+def tracking(prepare: Callable[[Make], None]) -> Tracking:
+    """A store with three versions."""
+    prepare(three_versions)
+    return Tracking(load_settings())
 
 
 def test_before_the_first_run_nothing_responds_and_nothing_is_made(project: Path) -> None:

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +123,13 @@ def take(run: Run, day: str) -> str:
 
 def happened(first: str, end: str) -> list[Row]:
     """The rows of the story from one day to before another, also those that were not published yet."""
-    months = concat(read_published(written(month).encode(), month, month) for month in MONTHS)
-    return [row for row in rows_of(months) if first <= iso(row.begins) < end]
+    return [row for row in story() if first <= iso(row.begins) < end]
+
+
+@cache
+def story() -> list[Row]:
+    """The rows of all months."""
+    return rows_of(concat(read_published(written(month).encode(), month, month) for month in MONTHS))
 
 
 def written(month: str) -> str:
@@ -583,7 +588,12 @@ def repeatable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "point", [(champion_module, "roll_back"), (Tracking, "set_alias"), (incidents, "note")]
+    "point",
+    [
+        pytest.param((champion_module, "roll_back"), marks=pytest.mark.slow),
+        (Tracking, "set_alias"),
+        pytest.param((incidents, "note"), marks=pytest.mark.slow),
+    ],
 )
 def test_a_rollback_that_is_killed_is_finished_by_the_next_turn(
     database: Database, run: Run, monkeypatch: pytest.MonkeyPatch, point: tuple[Any, str]

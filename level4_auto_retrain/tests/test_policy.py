@@ -1,13 +1,14 @@
 """The promotion policy: what decides reads it, it is checked at the start, and kept with each decision."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from bike_demand.__main__ import main
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import load_settings
 from bike_demand.release.deploy import check, deploy, release
@@ -16,7 +17,7 @@ from bike_demand.release.policy import required_gates
 from bike_demand.store.database import open_database
 from bike_demand.store.tables import LoggedPrediction, State
 from bike_demand.store.tracking import Tracking
-from tests.conftest import Run
+from tests.conftest import Make, Run
 from tests.registry import latest, placed, register
 from tests.tiny import constant
 
@@ -43,14 +44,17 @@ def _cut_off(_: Path) -> None:
     raise KeyboardInterrupt
 
 
-@pytest.fixture
-def live(stored: Path, run: Run) -> Tracking:
-    """Version 1 is live, version 2 is registered. The policy requires three gates, which start no process."""
-    assert stored
-    assert run("ingest").status == 0
+def two_versions() -> None:
+    assert main(["ingest"]) == 0
     for answer in (5.0, 6.0):
         register(constant(Path(f"answers-{answer}"), answer))
     placed(1)
+
+
+@pytest.fixture
+def live(prepare: Callable[[Make], None]) -> Tracking:
+    """Version 1 is live, version 2 is registered. The policy requires three gates, which start no process."""
+    prepare(two_versions)
     policy(gates=SHORT)
     return Tracking(load_settings())
 

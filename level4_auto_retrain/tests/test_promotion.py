@@ -2,10 +2,12 @@
 
 import shutil
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from bike_demand.__main__ import main
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import load_settings
 from bike_demand.handoff import read_handoff
@@ -15,7 +17,7 @@ from bike_demand.release.promotion import SOURCE_REGISTRY, SOURCE_RUN, SOURCE_VE
 from bike_demand.store.deployments import opened
 from bike_demand.store.tables import State
 from bike_demand.store.tracking import DIGEST_TAG, HANDOFF_ARTIFACT, Tracking
-from tests.conftest import Run
+from tests.conftest import Make, Run
 from tests.mlflow_server import mlflow_server
 from tests.registry import copy_store, placed, register
 from tests.tiny import constant
@@ -40,13 +42,17 @@ def deployed(number: int, *gates: Gate) -> list[str]:
     return said
 
 
-@pytest.fixture
-def source(stored: Path, empty_store: Path, run: Run) -> Tracking:
-    """A registry with two versions, neither deployed. The next one is empty."""
-    copy_store(empty_store, stored / "next")
-    assert run("ingest").status == 0
+def two_versions() -> None:
+    assert main(["ingest"]) == 0
     register(constant(Path("five"), 5.0), constant(Path("four"), 4.0))
     register(constant(Path("six"), 6.0))
+
+
+@pytest.fixture
+def source(project: Path, empty_store: Path, prepare: Callable[[Make], None]) -> Tracking:
+    """A registry with two versions, neither deployed. The next one is empty."""
+    prepare(two_versions)
+    copy_store(empty_store, project / "next")
     return Tracking(load_settings())
 
 

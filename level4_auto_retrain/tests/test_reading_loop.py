@@ -1,27 +1,24 @@
 """The loop's commands that only look: reconciled first; while the registry is away, as things are stored."""
 
 import json
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
 from bike_demand.core.settings import load_settings
 from bike_demand.store.tables import State
 from bike_demand.store.tracking import Tracking
-from tests.conftest import Run
-from tests.registry import latest, placed, register
-from tests.tiny import constant
+from tests.conftest import Make, Run
+from tests.registry import latest
+from tests.test_reading import two_deployed
 
 COMMANDS = [("monitor", "--json"), ("incidents", "--json")]
 
 
 @pytest.fixture(autouse=True)
-def live(stored: Path, run: Run) -> None:
+def live(prepare: Callable[[Make], None]) -> None:
     """Version 2 is live."""
-    assert run("ingest").status == 0
-    for number in (1, 2):
-        register(constant(stored / str(number), float(number)))
-        placed(number)
+    prepare(two_deployed)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -63,6 +63,7 @@ def test_where_the_last_good_version_cannot_be_loaded_a_new_one_is_trained(
     assert tracking.aliases() == {"champion": 3}
 
 
+@pytest.mark.slow
 def test_where_all_versions_were_deleted_a_new_one_is_trained_and_goes_live(
     tracking: Tracking, run: Run
 ) -> None:
@@ -73,6 +74,7 @@ def test_where_all_versions_were_deleted_a_new_one_is_trained_and_goes_live(
     assert tracking.aliases() == {"champion": 3}
 
 
+@pytest.mark.slow
 def test_without_the_run_of_the_champion_the_loop_goes_on(tracking: Tracking, run: Run) -> None:
     delete_run(tracking.version(2).run_id)
     take(run, "2011-03-02")
@@ -82,6 +84,7 @@ def test_without_the_run_of_the_champion_the_loop_goes_on(tracking: Tracking, ru
     assert tracking.aliases() == {"champion": 1}
 
 
+@pytest.mark.slow
 def test_a_training_whose_version_was_deleted_says_so(
     tracking: Tracking,
     run: Run,

@@ -1,10 +1,13 @@
 """`ladder test` itself: what fails is reported, and a run of nothing is no success."""
 
 import re
+import shutil
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
+from ladder import testing
 from ladder.levels import levels
 from ladder.testing import left_to_next
 from tests.tool.conftest import Ladder
@@ -43,6 +46,23 @@ def test_every_test_is_run_at_some_level_and_only_what_is_the_same_above_is_left
         }
         if files:
             assert files - set(left), f"level {level.number} would run nothing"
+
+
+def test_tests_write_into_memory_if_there_is_room_and_nobody_said_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TMPDIR", raising=False)
+    monkeypatch.setattr(testing, "MEMORY", tmp_path)
+    monkeypatch.setattr(testing, "ROOM", 0)
+    assert testing.scratch_folder() == tmp_path
+    monkeypatch.setattr(testing, "ROOM", shutil.disk_usage(tmp_path).total)
+    assert testing.scratch_folder() is None
+    monkeypatch.setattr(testing, "ROOM", 0)
+    monkeypatch.setattr(testing, "MEMORY", tmp_path / "absent")
+    assert testing.scratch_folder() is None
+    monkeypatch.setattr(testing, "MEMORY", tmp_path)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert testing.scratch_folder() is None
 
 
 def _code(module: str, test: str) -> str:

@@ -228,34 +228,43 @@ class Deployments:
     def _reconcile(self) -> None:
         for each in self._apply():
             self._report(f"The interrupted transition to {each.new.value} is complete: {each.reason}.")
-        aliases = self.tracking.aliases()
+        aliases, versions, rows = self._read()
         champion = aliases.get(CHAMPION)
         for alias in (CHALLENGER, PREVIOUS):
             if alias in aliases and champion in (None, aliases[alias]):  # beside nothing, or itself
                 self._remove_alias(alias)
                 del aliases[alias]
-        for row in self.all(*UNDECIDED):
-            if self._version(row) is None:
+        for row in rows:
+            if row.state in UNDECIDED and _version(row, versions) is None:
                 self._leave(row, State.ERROR, self.now)
-        self._adopt(CHALLENGER, self.testing(), aliases)
-        self._adopt(CHAMPION, self.live(), aliases)
-        live, previous = self.live(), self.tracking.aliases().get(PREVIOUS)
+        by_state = {row.state: row for row in rows}  # one is live, and one tested
+        adopted = self._adopt(CHALLENGER, by_state.get(State.TESTING), aliases, versions)
+        if self._adopt(CHAMPION, by_state.get(State.LIVE), aliases, versions) or adopted:
+            aliases, versions, rows = self._read()
+        live, previous = {row.state: row for row in rows}.get(State.LIVE), aliases.get(PREVIOUS)
         if live is not None and previous != _wanted(live, None).get(PREVIOUS):
+            watch = {"bake_until": previous and self._bake(self.now), "against": previous or live.against}
             with self.database.writing() as session:  # somebody began or ended the watch
-                _set(
-                    session,
-                    live,
-                    {"bake_until": previous and self._bake(self.now), "against": previous or live.against},
-                )
+                _set(session, live, watch)
                 _step(session, live, State.LIVE, f"the alias {PREVIOUS} was moved by hand", self.now)
-        self._write_tags()
+        self._write_tags(rows, versions)
 
-    def _adopt(self, alias: str, row: Deployment | None, aliases: dict[str, int]) -> None:
-        """Let what has the alias count as deployed since it was shown first; a champion is watched."""
+    def _read(self) -> tuple[dict[str, int], list[Version], list[Deployment]]:
+        """Aliases, versions and deployments, once for all checks: they rarely find anything changed."""
+        return self.tracking.aliases(), self.tracking.versions(), self.all()
+
+    def _adopt(
+        self, alias: str, row: Deployment | None, aliases: dict[str, int], versions: list[Version]
+    ) -> bool:
+        """Let what has the alias count as deployed since it was shown first; a champion is watched. Whether
+        anything had changed.
+        """
         number = aliases.get(alias)
-        version = None if number is None else self.tracking.version(number)
+        version = next((each for each in versions if each.number == number), None)
+        if version is None and number is not None:
+            version = self.tracking.version(number)
         if (row is None and version is None) or (row and version and row.is_of(version)):
-            return
+            return False
         since = self.now
         if alias == CHAMPION and number is not None:
             first = first_time_after(self.database, number, None if row is None else row.version) or since
@@ -264,7 +273,7 @@ class Deployments:
             self._leave(row, State.RETIRED if alias == CHAMPION else State.SUPERSEDED, since)
         if version is None:
             self._report(f"warning: the alias {alias} was removed by hand, or its version was deleted.")
-            return
+            return True
         other = self.last_good(version.number) if alias == CHAMPION else self.live()
         with self._intending(aliases) as session:
             new = _create(session, version, OUT_OF_BAND, since)
@@ -277,10 +286,11 @@ class Deployments:
         self._apply()
         beside = "" if other is None else f", and is compared with version {other.version}"
         self._report(f"warning: version {version.number} was made the {alias} out of band{beside}.")
+        return True
 
     def _leave(self, row: Deployment, state: State, at: datetime) -> None:
         reason = "its alias was moved by hand"
-        if self._version(row) is None:
+        if _version(row, self.tracking.versions()) is None:
             state, reason = State.ERROR, "its version was deleted"
         with self.database.writing() as session:
             _step(session, row, state, reason, at)
@@ -311,8 +321,9 @@ class Deployments:
         """Move the aliases of transitions that were not applied yet, if they are where they were then."""
         left = self.database.all(select(Transition).filter_by(applied=False).order_by(Transition.id))
         for transition in left:
-            self._write_tags()
-            registered = {each.number for each in self.tracking.versions()}
+            versions = self.tracking.versions()
+            self._write_tags(self.all(), versions)
+            registered = {each.number for each in versions}
             for alias, (old, new) in transition.aliases.items():
                 if self.tracking.aliases().get(alias) != old:
                     continue  # it moved before the transition was cut off, or by hand
@@ -324,13 +335,15 @@ class Deployments:
                 session.get_one(Transition, transition.id).applied = True
         return left
 
-    def _write_tags(self) -> None:
+    def _write_tags(self, rows: list[Deployment], versions: list[Version]) -> None:
         """Tag the versions in production with their deployments and tests, which services read."""
-        for row in self.all(State.LIVE, State.TESTING):
+        for row in rows:
+            if row.state not in (State.LIVE, State.TESTING):
+                continue
             tags = {DEPLOYMENT_TAG: row.id}
             if row.state is State.TESTING:
                 tags[AB_TAG] = ABTest.model_validate(row.test).model_dump_json()
-            version = self._version(row)
+            version = _version(row, versions)
             if version is not None and not tags.items() <= version.tags.items():
                 self.tracking.tag(version.number, tags)
 
@@ -340,17 +353,13 @@ class Deployments:
         with self.tracking.client() as client:
             client.delete_registered_model_alias(MODEL_NAME, alias)
 
-    def _version(self, row: Deployment) -> Version | None:
-        """Its registered version; None where that was deleted."""
-        return next((each for each in self.tracking.versions() if row.is_of(each)), None)
-
     def _has_model(self, row: Deployment) -> bool:
         try:
             with TemporaryDirectory() as scratch:
                 self.tracking.fetch(row.run_id, HANDOFF_ARTIFACT, Path(scratch))
         except UserError:
             return False
-        return self._version(row) is not None
+        return _version(row, self.tracking.versions()) is not None
 
     def _test(self, began: datetime) -> dict[str, Any]:
         ab = self.settings.ab
@@ -396,6 +405,11 @@ def history(database: Database, deployment: str | None = None) -> list[Transitio
     """The transitions of that deployment (None: of all), oldest first."""
     found = database.all(select(Transition).order_by(Transition.id))
     return [each for each in found if deployment in (None, each.deployment)]
+
+
+def _version(row: Deployment, versions: list[Version]) -> Version | None:
+    """Its version of those that are registered; None where it was deleted."""
+    return next((each for each in versions if row.is_of(each)), None)
 
 
 def _create(
