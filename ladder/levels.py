@@ -7,7 +7,6 @@ from pathlib import Path
 import yaml
 
 from ladder import ROOT, UserError
-from ladder.source import Loader
 
 SHORT = {
     0: "no MLOps",
@@ -35,7 +34,7 @@ class Level:
 def levels() -> tuple[Level, ...]:
     """The levels whose folder exists, in order. Raises UserError where this is not run from a checkout."""
     try:
-        model = yaml.load((ROOT / "docs" / "maturity-model.yaml").read_text(encoding="utf-8"), Loader)
+        model = yaml.safe_load((ROOT / "docs" / "maturity-model.yaml").read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(
             "this `ladder` is installed without the levels: run `python3 -m ladder` in a checkout of"
