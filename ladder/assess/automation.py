@@ -125,10 +125,7 @@ def _github(
         if not isinstance(content, Map):
             continue
         why = off[str(job)]
-        if environment := content.get("environment"):
-            value = environment.get("name") if isinstance(environment, Map) else environment
-            if isinstance(value, Text):
-                yield Fact("key", f"environment={value}", name, value.line, "ci", when, why, str(job))
+        yield from _environment(content, name, when, why, str(job))
         if isinstance(content.get("uses"), Text):
             yield Fact("step", str(content["uses"]), name, content["uses"].line, "ci", when, why, str(job))
         steps = content.get("steps")
@@ -169,10 +166,15 @@ def _off(content: Map, what: str) -> str:
 
 def _concerns(document: Map, prefix: str) -> bool:
     """Whether a workflow of the outer repository names the project's folder."""
-    return any(isinstance(value, Text) and prefix in value for _, _, value in walk(document)) or any(
-        isinstance(value, Items) and any(prefix in each for each in texts(value))
-        for _, _, value in walk(document)
-    )
+    return any(prefix in each for _, _, value in walk(document) for each in texts(value))
+
+
+def _environment(content: Map, file: str, when: tuple[str, ...], off: str, job: str) -> Iterator[Fact]:
+    """The environment that a job deploys to."""
+    value = content.get("environment")
+    value = value.get("name") if isinstance(value, Map) else value
+    if isinstance(value, Text):
+        yield Fact("key", f"environment={value}", file, value.line, "ci", when, off, job)
 
 
 def _commands(
@@ -203,10 +205,7 @@ def _gitlab(file: str, parsed: list[Any], files: Mapping[str, str]) -> Iterator[
             when, off = _gitlab_when(whole, document, str(job))
             for each in when:
                 yield Fact("trigger", each, file, document.lines[job], "ci", when)
-            environment = whole.get("environment")
-            value = environment.get("name") if isinstance(environment, Map) else environment
-            if isinstance(value, Text):
-                yield Fact("key", f"environment={value}", file, value.line, "ci", when, off, str(job))
+            yield from _environment(whole, file, when, off, str(job))
             for key in ("before_script", "script"):
                 for script in texts(whole.get(key)):
                     yield from _commands(script, file, when, off, str(job), files)
@@ -292,10 +291,7 @@ def _azure_inside(
             job,
         )
         why = off or _off(value, name or "the step")
-        if isinstance(environment := value.get("environment"), Text | Map):
-            shown = environment.get("name") if isinstance(environment, Map) else environment
-            if isinstance(shown, Text):
-                yield Fact("key", f"environment={shown}", file, shown.line, "ci", when, why, name)
+        yield from _environment(value, file, when, why, name)
         for key in ("script", "bash", "pwsh", "powershell", "inlineScript"):
             if isinstance(script := value.get(key), Text):
                 yield from _commands(script, file, when, why, name, files)
@@ -317,9 +313,10 @@ def _commented(file: str, text: str) -> Iterator[Fact]:
             said = re.sub(r"^\s*#\s*(-\s*)?", "", line).strip()
             whole = not any(each.strip() and not each.strip().startswith("#") for each in lines)
             why = "the whole file is commented out" if whole else "it is commented out"
-            kind = "trigger" if re.match(r"cron|schedule|on\s*:", said) else "run"
-            name = "schedule" if kind == "trigger" else re.sub(r"^\w+\s*:\s*", "", said)
-            yield Fact("trigger" if kind == "trigger" else "run", name, file, number, "ci", (), why)
+            if re.match(r"cron|schedule|on\s*:", said):
+                yield Fact("trigger", "schedule", file, number, "ci", (), why)
+            else:
+                yield Fact("run", re.sub(r"^\w+\s*:\s*", "", said), file, number, "ci", (), why)
 
 
 # ---- orchestrators, schedulers and pipelines in YAML

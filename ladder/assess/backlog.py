@@ -72,7 +72,7 @@ def backlog(found: Assessment) -> Backlog | None:
 
 def _item(judged: Judged, rows: list[JudgedRow]) -> Item:
     each = judged.practice
-    why = each.remedy
+    why = f"If the answer is no: {each.remedy}" if judged.state == "unknown" else each.remedy
     if judged.off and (each.strict or not judged.seen):
         why = f"{judged.off[0].fact.place}: {judged.off[0].off}. {why}"
     learn, diff = _example(rows)

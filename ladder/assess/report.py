@@ -22,6 +22,7 @@ AREAS = {
     "model_creation": "Model creation",
     "model_release": "Model release",
     "application_integration": "Application integration",
+    "overall": "Overall",
 }
 STATES = {
     "seen": "seen in files",
@@ -151,7 +152,10 @@ def remedy(each: JudgedRow) -> str:
     off = next((one for gap in each.gaps for one in gap.off if gap.practice.strict or not gap.seen), None)
     if off is not None:
         return f"Let it count again: {off.off} ({off.fact.place})."
-    return each.gaps[0].practice.remedy if each.gaps else ""
+    if not each.gaps:
+        return ""
+    gap = each.gaps[0]
+    return f"Answer by --ask: {gap.practice.asks}" if gap.state == "unknown" else gap.practice.remedy
 
 
 def reasons(each: JudgedRow) -> list[dict[str, str]]:
@@ -178,6 +182,11 @@ def title(found: Assessment) -> str:
     """What was assessed."""
     where = found.tree.root.name if not found.tree.prefix or found.tree.commit is None else found.tree.prefix
     return where + (f" at {found.tree.commit[:10]}" if found.tree.commit else "")
+
+
+def counted(number: int, word: str) -> str:
+    """`1 day`, `2 days`."""
+    return f"{number} {word}{'s' if number != 1 else ''}"
 
 
 def summary(counts: Mapping[str, int]) -> str:
@@ -228,7 +237,7 @@ def _more(count: int, console: Console) -> None:
         console.print(_indented(Text(f"and {count} more", style="dim")))
 
 
-def columns(found: Assessment, area: str) -> list[int]:
+def columns(found: Assessment, area: str | None) -> list[int]:
     """How many rows of an area are seen, answered, unknown and missing."""
     counts = found.counts(area)
     missing = sum(counts.get(each, 0) for each in ("missing", "not supported", "not detected"))
@@ -287,7 +296,7 @@ def _evidence(each: JudgedRow) -> Iterator[Text]:
         )
     for said in reasons(each):
         who = f"{said['by']}, {said['on']}: " if said["by"] else ""
-        yield Text(f"{who}{said['answer']}{'. ' + said['because'] if said['because'] else ''}", style="dim")
+        yield Text(f"{who}{said['answer']}{'; ' + said['because'] if said['because'] else ''}", style="dim")
 
 
 def _show_rows(found: Assessment, console: Console) -> None:
@@ -304,7 +313,7 @@ def _show_changes(changes: list[Change], console: Console) -> None:
         console.print(
             _indented(
                 Text.assemble(
-                    (f"{each.id:<24}", "cyan"),
+                    (f"{AREAS.get(each.id, each.id):<24}", "cyan"),
                     f"{each.before} -> ",
                     (each.now, "green" if each.better else "red"),
                 )
@@ -314,19 +323,18 @@ def _show_changes(changes: list[Change], console: Console) -> None:
         console.print(_indented(Text("Nothing has changed.", style="dim")))
 
 
+def heading(made: Backlog) -> str:
+    """How much work the backlog is."""
+    size = f"{counted(len(made.items), 'item')}, about {counted(made.days, 'day')}"
+    return f"The way to level {made.target}: {size}"
+
+
 def _show_backlog(made: Backlog, console: Console) -> None:
-    head = f"\nThe way to level {made.target}: {len(made.items)} items, about {made.days} days"
-    console.print(Text(head, style="bold"))
+    console.print(Text(f"\n{heading(made)}", style="bold"))
     console.print(_indented(Text(ASSUMPTION, style="dim")))
     for at, each in enumerate(made.items, 1):
-        days = f"{each.days} day{'s' if each.days > 1 else ''}"
-        console.print(
-            _indented(
-                Text.assemble(
-                    (f"{at}. {each.title}", "bold"), (f"  {days}, closes {', '.join(each.rows)}", "dim")
-                )
-            )
-        )
+        closes = f"  {counted(each.days, 'day')}, closes {', '.join(each.rows)}"
+        console.print(_indented(Text.assemble((f"{at}. {each.title}", "bold"), (closes, "dim"))))
         console.print(_indented(Text(each.why), 5))
         console.print(_indented(Text(f"Done when: {'; '.join(each.acceptance)}.", style="dim"), 5))
         console.print(_indented(Text(f"Deliverable: {each.deliverable}.", style="dim"), 5))
@@ -364,13 +372,15 @@ def as_markdown(found: Assessment, made: Backlog | None, changes: list[Change] |
         ]
     if changes is not None:
         lines += ["", "## Since the earlier report", ""] + (
-            [f"- {each.id}: {each.before} -> {each.now}" for each in changes] or ["Nothing has changed."]
+            [f"- {AREAS.get(each.id, each.id)}: {each.before} -> {each.now}" for each in changes]
+            or ["Nothing has changed."]
         )
     if made is not None:
-        lines += ["", f"## The way to level {made.target}: about {made.days} days", "", ASSUMPTION, ""]
+        lines += ["", f"## {heading(made)}", "", ASSUMPTION, ""]
         for at, each in enumerate(made.items, 1):
+            closes = f"{counted(each.days, 'day')}, closes {', '.join(each.rows)}"
             lines += [
-                f"{at}. **{each.title}** ({each.days} days, closes {', '.join(each.rows)}). {each.why}",
+                f"{at}. **{each.title}** ({closes}). {each.why}",
                 *(f"   - [ ] {one}" for one in each.acceptance),
                 f"   - Deliverable: {each.deliverable}",
             ]

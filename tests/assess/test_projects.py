@@ -346,6 +346,8 @@ def test_pages_are_whole_and_escape_what_they_show(tmp_path: Path) -> None:
     html = page.read_text(encoding="utf-8")
     assert "<script>alert" not in html
     assert "<b>Ann</b>" not in html
+    assert "<code>echo &#39;&lt;script&gt;" in html
+    assert "&lt;code" not in html
     assert "http" not in html.replace("http://www.w3.org", "")
     assert all(
         each.id in html
@@ -353,6 +355,13 @@ def test_pages_are_whole_and_escape_what_they_show(tmp_path: Path) -> None:
         if each.level and not each.absent
     )
     assert markdown.read_text(encoding="utf-8").startswith("# a: level ")
+
+
+def test_a_row_that_only_people_can_tell_asks_for_the_answer(tmp_path: Path) -> None:
+    found = assessed(tmp_path, HALF)
+    row = next(each for each in found.rows if each.row.id == "L1-R3")
+    assert row.state == "unknown"
+    assert report.remedy(row).endswith("?")
 
 
 def test_the_report_says_what_it_does_not_prove(tmp_path: Path) -> None:
