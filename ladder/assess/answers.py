@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,15 +95,19 @@ def _answer(name: str, given: Any, content: Mapping[str, Any], known: list[str],
 def ask(
     practices: list[Practice], given: Answers, by: str, on: str, read: Callable[[str], str]
 ) -> dict[str, Answer]:
-    """Ask what was not answered yet; an empty line leaves a question open."""
+    """Ask who answers (`by` unless they say another), and what was not answered yet.
+
+    An empty line leaves a question open, the end of the input all that follow.
+    """
     found: dict[str, Answer] = {}
-    for at, each in enumerate(practices, 1):
-        if each.id in given.practices:
-            continue
-        reply = read(f"[{at}/{len(practices)}] {each.asks} [y/n, Enter: unknown] ").strip().lower()
-        if reply[:1] in ("y", "n"):
-            because = read("    Where can that be seen, or who said so? ").strip()
-            found[each.id] = Answer("yes" if reply[0] == "y" else "no", by, on, because)
+    wanted = [each for each in practices if each.id not in given.practices]
+    with suppress(EOFError):
+        by = read(f"Who answers? [{by}] ").strip() or by
+        for at, each in enumerate(wanted, 1):
+            reply = read(f"[{at}/{len(wanted)}] {each.asks} [y/n, Enter: unknown] ").strip().lower()
+            if reply[:1] in ("y", "n"):
+                found[each.id] = known = Answer("yes" if reply[0] == "y" else "no", by, on)
+                found[each.id] = replace(known, because=read("    Who said so, or where is it? ").strip())
     return found
 
 

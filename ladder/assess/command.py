@@ -87,9 +87,10 @@ def _asked(tree: Tree, given: answers.Answers, options: Options, console: Consol
         raise UserError(
             "--ask needs a terminal; or write maturity-answers.yaml (--questions lists what to answer)"
         )
-    asked = [each for each in rules().practices if each.asks]
+    known = assess(tree, given, every_row()).practices
+    asked = [each for each in rules().practices if each.asks and not known[each.id].seen]
     who = git.attempt(tree.root, *("config", "user.name")).stdout.strip() or "unknown"
-    who = console.input(f"Who answers? [{who}] ").strip() or who
+    console.print("The end of the input (Ctrl-D) ends the questions, and keeps the answers.", style="dim")
     new = answers.ask(
         asked, given, who, date.today().isoformat(), lambda text: console.input(text, markup=False)
     )

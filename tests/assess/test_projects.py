@@ -144,7 +144,7 @@ def test_a_mistake_in_the_answers_is_one_line(text: str, named: str) -> None:
 
 def test_questions_that_are_asked_are_kept_with_who_and_when(tmp_path: Path) -> None:
     path = tmp_path / "maturity-answers.yaml"
-    replies = iter(["y", "the wiki", "n", "", ""])
+    replies = iter(["", "y", "the wiki", "n", "", ""])
     asked = [rules().practice(each) for each in ("hand-over", "data-team", "incidents")]
     new = ask(asked, parse("", "", rules()), "Ann", "2026-01-31", lambda _: next(replies))
     save(path, new)
@@ -159,6 +159,18 @@ def test_questions_that_are_asked_are_kept_with_who_and_when(tmp_path: Path) -> 
         ask(asked[:2], parse(path.read_text(encoding="utf-8"), "", rules()), "B", "2026-02-01", lambda _: "y")
         == {}
     )
+
+
+def test_the_end_of_the_input_keeps_what_was_answered() -> None:
+    replies = iter(["Bob", "y", "the wiki", "n"])
+
+    def read(_: str) -> str:
+        for reply in replies:
+            return reply
+        raise EOFError
+
+    new = ask([each for each in rules().practices if each.asks], parse("", "", rules()), "Ann", "", read)
+    assert [(each.says, each.by) for each in new.values()] == [("yes", "Bob"), ("no", "Bob")]
 
 
 # ---- what is read
