@@ -129,6 +129,17 @@ def test_the_cadence_is_found_in_the_data(tmp_path: Path, step: timedelta, caden
     assert drafted(series(tmp_path, step)).cadence == cadence
 
 
+def test_without_times_rows_are_kept_aside_at_random_and_the_same_ones_each_time(tmp_path: Path) -> None:
+    rows = [(str(number * 7919 % 2400), str(number % 3), str(number // 24)) for number in range(2400)]
+    found = drafted(write(tmp_path / "table.csv", [("x", "z", "label"), *rows]))
+    assert (found.time.name, found.cadence, found.keys) == ("drawn_at", None, ())
+    assert found.rows["drawn_at"].is_unique
+    newest = found.rows["label"].iloc[-240:]
+    assert 40 < newest.mean() < 60  # of labels that ascend from 0 to 99 in the table
+    again = drafted(write(tmp_path / "table.csv", [("x", "z", "label"), *rows[::-1]]))
+    assert again.rows["x"].tolist() == found.rows["x"].tolist()
+
+
 def test_names_become_identifiers_and_stay_different() -> None:
     given = ["Größe (m²)", "grosse m2", "%", "2nd", "class", "model_x", "копия", "a", "A"]
     names = list(identifiers(given).values())
@@ -149,7 +160,6 @@ def test_names_become_identifiers_and_stay_different() -> None:
         ("at,x,label\n2023-01-01,1,a\n2023-01-02,2,b\n2023-01-03,2,c\n", "3 classes"),
         ("at,x,label\n2023-01-01,1,\n2023-01-02,2,\n", "--label label: it is empty"),
         ("at,x,other\n2023-01-01,1,1\n2023-01-02,2,2\n", "--label label: there is no such column"),
-        ("a,x,label\n1,1,1\n2,2,2\n", "--time"),
         ("at,x,label\n2023-01-01,1,1\n2023-01-01,1,2\n2023-01-02,1,2\n", "--key"),
         ("\0\1\2", "not a table"),
     ],
@@ -295,7 +305,8 @@ def test_a_drafted_model_is_trained_and_predicts_what_it_has_never_seen(
     assert (trained.returncode, trained.stderr) == (0, "")
     (copied / "state" / "handoff").rename(copied / "state" / "model")
     rows = tmp_path / "rows.csv"
-    rows.write_text("month,customer_id,plan,calls,charges,net,paperless\n2023-12-01,C-1,new,8,20.5,,true\n")
+    header = "month,Customer ID,Plan,calls,Charges €,Net,Paperless"  # names of the table or of the code
+    rows.write_text(f"{header}\n2023-12-01,C-1,new,8,20.5,,true\n", encoding="utf-8")
     predicted = run(copied, "predict", str(rows), str(tmp_path / "out.csv"))
     assert (predicted.returncode, predicted.stderr) == (0, "")
     assert 0.5 < float(next(csv.DictReader((tmp_path / "out.csv").open()))["prediction"]) < 1

@@ -22,6 +22,8 @@ CATEGORIES = 50  # more different texts are no categories
 YES, NO = {"yes", "true", "y", "t", "1", "ja", "oui", "si"}, {"no", "false", "n", "f", "0", "nein", "non"}
 CADENCES = {"15min": 15, "30min": 30, "1h": 60, "1D": 1440}  # in minutes
 REGULAR = 0.9  # of the steps between rows have to be of the cadence
+DRAWN, FIRST, SPAN = "drawn_at", pd.Timestamp("2000-01-01"), pd.Timedelta(days=100)
+SEED = "row-by-row-drawn"  # 16 characters
 ALMOST_PERFECT = 0.999  # a correlation, or an area under the ROC curve, that no honest input reaches
 SUMS = 12  # numeric columns up to which pairs are tried as parts of the label
 _NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
@@ -64,6 +66,11 @@ class Draft:
     rows: pd.DataFrame  # under the new names, ascending
     notes: list[str] = field(default_factory=list)
 
+    def column(self, name: str) -> Column:
+        """The column of that name in the code."""
+        every = (self.time, *self.keys, *self.inputs, self.label)
+        return next(each for each in every if each.name == name)
+
     @property
     def categories(self) -> tuple[Column, ...]:
         """The texts that models see: of the inputs, and of a key that has few values, like a region."""
@@ -87,8 +94,8 @@ def guess(table: Table, label: str, time: str | None, key: str | None, delay: st
     columns = {each: _column(each, names[each], cells[each], notes) for each in cells.columns}
     renamed = [f"{name!r} is {each.name}" for name, each in columns.items() if each.name != name]
     if renamed:
-        notes.append(f"names in code, feed and requests: {', '.join(renamed)}")
-    when = _time(columns, time, label, notes)
+        notes.append(f"names in code, beside those of the table: {', '.join(renamed)}")
+    when = _time(columns, time, label, notes) or _drawn(cells, names, notes)
     what, positive = _label(columns[label], notes)
     if when.name == what.name:
         raise UserError(f"--label {label}: it is the event time; name another column")
@@ -96,7 +103,7 @@ def guess(table: Table, label: str, time: str | None, key: str | None, delay: st
     if len(wanted) < len(cells):
         notes.append(f"{len(cells) - len(wanted)} rows without event time or label are left out")
     keys = _keys(columns, when, what, key, notes)
-    cadence = _cadence(when, keys, notes)
+    cadence = _cadence(when, keys, notes) if when.original else None
     others = [each for each in columns.values() if each not in (when, columns[label], *keys)]
     inputs = list(_useful(others, notes))
     leaks = set(_leaks(inputs, what, notes))
@@ -106,10 +113,10 @@ def guess(table: Table, label: str, time: str | None, key: str | None, delay: st
     chosen = [when, *keys, *inputs, what]
     rows = pd.DataFrame({each.name: each.values for each in chosen}).loc[wanted]
     rows = rows.sort_values([when.name, *(each.name for each in keys)])
-    if delay is None:
-        delay = cadence or "1h"
-        notes.append(f"labels are taken to be known {delay} after the event time; --label-delay corrects it")
-    return Draft(when, cadence, keys, tuple(inputs), what, positive, delay, rows, notes)
+    after = delay or cadence or "1h"
+    if delay is None and when.original:
+        notes.append(f"labels are taken to be known {after} after the event time; --label-delay corrects it")
+    return Draft(when, cadence, keys, tuple(inputs), what, positive, after, rows, notes)
 
 
 def identifiers(originals: Iterable[str]) -> dict[str, str]:
@@ -207,7 +214,7 @@ def _short(value: float) -> float:
     return float(f"{value:.3g}")
 
 
-def _time(columns: Mapping[str, Column], given: str | None, label: str, notes: list[str]) -> Column:
+def _time(columns: Mapping[str, Column], given: str | None, label: str, notes: list[str]) -> Column | None:
     if given is not None:
         if columns[given].kind != "time":
             example = next(iter(columns[given].values), "")
@@ -216,10 +223,7 @@ def _time(columns: Mapping[str, Column], given: str | None, label: str, notes: l
     else:
         candidates = [each for each in columns.values() if each.kind == "time" and each.original != label]
         if not candidates:
-            raise UserError(
-                "no column holds times; --time names the one that says when a row happened: a model is judged"
-                " on rows that are newer than those it learned from"
-            )
+            return None
         found = max(candidates, key=lambda each: each.values.nunique())
         others = [each.original for each in candidates if each is not found]
         notes.append(
@@ -230,6 +234,21 @@ def _time(columns: Mapping[str, Column], given: str | None, label: str, notes: l
     if outside:
         raise UserError(f"{found.original}: {outside[0]} lies before {EARLIEST:%Y-%m-%d} or in ten years")
     return found
+
+
+def _drawn(cells: pd.DataFrame, names: Mapping[str, str], notes: list[str]) -> Column:
+    """Event times for a table without: rows follow one another as a seeded hash of each says, so that the
+    newest, which are kept aside, are drawn at random and stay the same.
+    """
+    if DRAWN in names.values():
+        raise UserError(f"no column holds times; rename {DRAWN}, or name one that does by --time")
+    order = pd.util.hash_pandas_object(cells, index=False, hash_key=SEED).rank(method="first") - 1
+    values = FIRST + (order / len(cells) * SPAN).dt.floor("s")
+    notes.append(
+        f"no column holds times: {DRAWN} is made by a hash of each row, so that rows kept aside are drawn at"
+        " random; where --time names a column, a model is judged on rows newer than those it learned from"
+    )
+    return Column("", DRAWN, "time", values, nullable=False)
 
 
 def _label(column: Column, notes: list[str]) -> tuple[Column, str]:

@@ -52,7 +52,8 @@ except UserError as error:  # on import, so before any command could report it
     raise SystemExit(f"error: {error}") from None
 
 # strict: "1" is not 1 and true is not a number, so a client's mistake shows at once.
-_STRICT = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+# A field with an alias, its name in files as people have them, is given by either.
+_STRICT = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, validate_by_name=True)
 
 
 class Inputs(PROBLEM.inputs):  # type: ignore[name-defined,misc]
@@ -74,7 +75,8 @@ class _Complete(PROBLEM.label, Inputs):  # type: ignore[name-defined,misc]
 
 
 _label: Any = PROBLEM.label.model_fields[LABEL]
-_later: dict[str, Any] = {LABEL: (Annotated[_label.annotation, _label] | None, None)}
+_known: Any = Annotated[_label.annotation, Field(description=_label.description), *_label.metadata]
+_later: dict[str, Any] = {LABEL: (_known | None, Field(None, alias=_label.alias))}
 # One row of the feed: inputs, and the label, which is null until it is known.
 Row: Any = create_model("Row", __base__=_Complete, **_later)
 
@@ -97,6 +99,8 @@ OutcomeOfPrediction: Any = create_model(
 
 INPUT_COLUMNS = tuple(PROBLEM.inputs.model_fields)
 LABEL_COLUMNS = tuple(PROBLEM.label.model_fields)
+_named = {**PROBLEM.inputs.model_fields, **PROBLEM.label.model_fields}
+ALIASES = {info.alias: name for name, info in _named.items() if info.alias}
 CADENCE, DELAY = PROBLEM.cadence, PROBLEM.delay
 LATE = max(
     timedelta(0), DELAY - (CADENCE or timedelta(0))

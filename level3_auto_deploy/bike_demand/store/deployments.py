@@ -36,16 +36,10 @@ from bike_demand.store.traffic_split import (
 OUT_OF_BAND = "out of band"  # who deployed a version whose alias was moved by hand
 UNDECIDED = (State.CREATED, State.VALIDATING, State.QUEUED)
 FAILED = (State.FAILED_GATE, State.FAILED_TEST, State.ROLLED_BACK, State.SUPERSEDED, State.ERROR)
+_AFTER_GATES = (State.TESTING, State.LIVE, State.ERROR)
 NEXT: dict[State, tuple[State, ...]] = {
-    State.CREATED: (State.VALIDATING, State.TESTING, State.LIVE, State.ERROR),
-    State.VALIDATING: (
-        State.VALIDATING,
-        State.QUEUED,
-        State.FAILED_GATE,
-        State.TESTING,
-        State.LIVE,
-        State.ERROR,
-    ),
+    State.CREATED: (State.VALIDATING, *_AFTER_GATES),
+    State.VALIDATING: (State.VALIDATING, State.QUEUED, State.FAILED_GATE, *_AFTER_GATES),
     State.QUEUED: (State.VALIDATING, State.SUPERSEDED, State.ERROR),
     State.TESTING: (State.LIVE, State.FAILED_TEST, State.SUPERSEDED, State.ERROR),
     State.LIVE: (State.LIVE, State.RETIRED, State.ROLLED_BACK, State.ERROR),

@@ -21,7 +21,7 @@ import pyarrow
 from pyarrow import parquet
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from bike_demand.core.current import CADENCE, DELAY, IDENTITY, LABEL, TIME, Row
+from bike_demand.core.current import ALIASES, CADENCE, DELAY, IDENTITY, LABEL, TIME, Row
 from bike_demand.core.errors import UserError
 from bike_demand.core.problem import InputField, Kind, fields_of
 from bike_demand.data.frames import to_records, typed
@@ -58,14 +58,15 @@ def read_table(
 ) -> pd.DataFrame:
     """The rows of a file: CSV, which may be compressed by gzip, or Parquet where its `name` ends so.
 
-    Its columns are the fields of `model`, in any order; those in `ignored` may be there and are not looked
-    at. `rules` are further ones, of frames in which what cannot be read is missing. Raises UserError with all
-    violations, each with its line (of Parquet: row) and column.
+    Its columns are the fields of `model` or their aliases, in any order; those in `ignored` may be there and
+    are not looked at. `rules` are further ones, of frames in which what cannot be read is missing. Raises
+    UserError with all violations, each with its line (of Parquet: row) and column.
     """
     fields = fields_of(model)
     is_parquet = name.endswith(".parquet")
     found: _Violations = {}
     cells = _parquet_cells(content, name) if is_parquet else _csv_cells(content, name, len(fields), found)
+    cells = cells.rename(columns=ALIASES)
     _check_header(list(cells.columns), name, fields, ignored)
     if cells.empty and not found:
         raise UserError(f"{name}: a header, but no rows")

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from bike_demand.core.files import replace_folder, write_atomically
 from bike_demand.core.problem import duration
 from bike_demand.draft.cells import read_cells
 from bike_demand.draft.code import write_code
-from bike_demand.draft.guess import Column, Draft, guess, months_of
+from bike_demand.draft.guess import Draft, guess, months_of
 
 BEFORE = Path("state") / "before-draft"  # what the draft took the place of
 # Of tests/problem; the others are about the problem before.
@@ -109,6 +109,7 @@ def _format(code: Path, root: Path) -> None:
 def _cut(found: Draft, folder: Path) -> None:
     """Write the feed, a file a month. Raises UserError where a month in between has no row."""
     frame = pd.DataFrame({each: _written(found, each) for each in found.rows.columns})
+    header = [found.column(each).original or each for each in frame.columns]
     month = found.rows[found.time.name].dt.strftime("%Y-%m")
     for name in months_of(found.rows[found.time.name]):
         rows = frame[month == name]
@@ -116,15 +117,11 @@ def _cut(found: Draft, folder: Path) -> None:
             raise UserError(
                 f"no row in {name}, between others: a feed has rows in each month; leave out what is before"
             )
-        rows.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+        rows.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n", header=header)
 
 
 def _written(found: Draft, name: str) -> Any:
-    values = found.rows[name]
-    columns: Mapping[str, Column] = {
-        each.name: each for each in (found.time, *found.keys, *found.inputs, found.label)
-    }
-    kind = columns[name].kind
+    values, kind = found.rows[name], found.column(name).kind
     if kind == "time":
         return values.dt.strftime("%Y-%m-%dT%H:%M:%S")
     if kind == "boolean":
