@@ -189,9 +189,10 @@ def up(
 def new(
     level: LevelNumber,
     dest: Annotated[Path, typer.Argument(metavar="DEST", help="A folder that is new or empty.")],
-    package: Annotated[
-        str, typer.Option(metavar="NAME", help="Another name for the package.")
-    ] = "bike_demand",
+    package: Annotated[str | None, typer.Option(metavar="NAME", help="Another name for the package.")] = None,
+    problem: Annotated[
+        str, typer.Option(metavar="NAME", help="Another problem: energy-load or customer-churn.")
+    ] = "",
     feed: Annotated[
         Path | None,
         typer.Option(help="The feed it gets, a folder; half a year of the committed one if not given."),
@@ -220,7 +221,7 @@ def new(
     if (data is None) != (label is None) or (given and data is None):
         raise UserError("--data and --label go together; --time, --key and --label-delay are about them")
     draft = [] if data is None else [str(data.absolute()), *given]
-    make(level_of(level), dest, console(), package, feed, no_feed=no_feed, draft=draft)
+    make(level_of(level), dest, console(), package, feed, no_feed=no_feed, draft=draft, problem=problem)
 
 
 @app.command()

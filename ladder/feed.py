@@ -44,6 +44,31 @@ def simulate(
     _write(simulator.simulate(story, seed=seed, start=start, months=months), folder)
 
 
+@app.command()
+def problem(
+    name: Annotated[str, typer.Argument(help="energy-load or customer-churn.")],
+    until: Annotated[datetime, typer.Option(help="The feed ends before this date.", formats=["%Y-%m-%d"])],
+    event: Annotated[
+        datetime | None, typer.Option(help="When the event happens, if it does.", formats=["%Y-%m-%d"])
+    ] = None,
+    fault: Annotated[
+        datetime | None, typer.Option(help="When the fault begins, if it does.", formats=["%Y-%m-%d"])
+    ] = None,
+    days: Annotated[int, typer.Option(help="How long the fault goes on.", min=1)] = 7,
+    out: Out = None,
+) -> None:
+    """The feed of another problem, with its event and its fault.
+
+    Example: ladder feed problem energy-load --until 2023-09-01 --event 2023-07-10
+    """
+    from ladder.world.others import write
+
+    folder = out or FEEDS / name
+    happens, begins = (None if each is None else each.date() for each in (event, fault))
+    months = write(name, folder, until.date(), happens, begins, days)
+    typer.echo(f"{folder}: {months} months, until {until:%Y-%m-%d}")
+
+
 @app.command(name="import")
 def import_(
     hour_csv: Annotated[Path, typer.Argument(help="hour.csv of the UCI Bike Sharing data set.")],

@@ -31,7 +31,7 @@ POSTGRES = {"POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB"}  # of its image
 # What listens to nobody, so that nobody can ask whether it is well: its process ends, and is started again.
 SILENT = {"agent", "schedule"}
 PASSWORD = "letters"
-USER = "bikes"
+USER = "application"
 
 
 def compose(project: Level) -> dict[str, Any]:

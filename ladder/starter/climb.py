@@ -80,7 +80,7 @@ def _written(target: Level, project: Project, dry_run: bool) -> Iterator[tuple[s
                 project.folder, "rev-parse", "--path-format=absolute", "--git-path", "objects"
             ).strip()
             env = {"GIT_OBJECT_DIRECTORY": str(objects), "GIT_ALTERNATE_OBJECT_DIRECTORIES": known}
-        template.write(target, project.mark.package, files)
+        template.write(target, project.mark.package, files, project.mark.problem)
         yield store(project.folder, files, Path(scratch), env), env
 
 

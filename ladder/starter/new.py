@@ -1,5 +1,7 @@
 """`ladder new`: a level as a project of one's own, in a git repository of its own."""
 
+import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -17,10 +19,11 @@ from ladder import UserError
 from ladder.git import author, commit_tree, git, require, store
 from ladder.levels import Level
 from ladder.output import print_line
-from ladder.starter import template
+from ladder.starter import problems, template
 from ladder.starter.rename import PACKAGE, check_name
 from ladder.world import COMMITTED_FEED
 from ladder.world.feedfile import read_feed
+from ladder.world.others import write_sample
 
 SAMPLE = ("2011-01", "2011-02", "2011-03", "2011-04", "2011-05", "2011-06")  # the README's examples use some
 MESSAGE = "Start the project"
@@ -31,38 +34,49 @@ def new(
     level: Level,
     given: Path,
     console: Console,
-    package: str = PACKAGE,
+    package: str | None = None,
     feed: Path | None = None,
     *,
     no_feed: bool = False,
     draft: Sequence[str] = (),
+    problem: str = "",
 ) -> None:
     """Make the project in a temporary folder next to `given` and move it there, so that it is complete.
 
-    `feed` is a folder, None for the sample. `draft`: what `problem draft` gets, a table first; its problem is
-    a commit of its own, which climbs keep. Raises UserError where the place is taken, the package cannot be
-    called so, or the feed or the table cannot be read.
+    `package`: by default the level's, or named after the problem or, with `draft`, the folder. `feed` is a
+    folder, None for the sample. `draft`: what `problem draft` gets, a table first; its problem is
+    a commit of its own, which climbs keep. `problem`: one of those in problems/. Raises UserError where the
+    place is taken, the package cannot be called so, or the feed or the table cannot be read.
     """
     require()
     if sum((feed is not None, no_feed, bool(draft))) > 1:
         raise UserError("--feed, --no-feed and --data do not go together: give one of them")
+    if problem and (draft or feed is not None):
+        raise UserError("--problem has a feed of its own: leave out --data and --feed")
+    if (problem or draft) and level.number == 0:
+        raise UserError("level 0 is a notebook about its own problem: take level 1 to 4")
     destination = _free(given)
+    if package is None:
+        package = _package(problem or (destination.name if draft else ""))
     check_name(package)
-    months = [] if no_feed or draft else _months(feed)
+    months = [] if no_feed or draft or problem else _months(feed)
     can_draft = all(map(find_spec, NEEDED_TO_DRAFT))
     with _beside(destination) as made:
-        template.write(level, package, made)
+        template.write(level, package, made, problem)
         _commit(made)
-        if months:
+        if not (no_feed or draft):
             (made / "feed").mkdir()
         for month in months:
             shutil.copyfile(month, made / "feed" / month.name)
+        if problem and not no_feed:
+            write_sample(problem, made / "feed")
         if draft and can_draft:
             print_line(console, _drafted(made, package, draft))
         if destination.exists():
             destination.rmdir()
         made.rename(destination)
-    what = f"{len(months)} months of a feed in feed/" if months else "no feed"
+    count = len(list((destination / "feed").glob("*.csv")))
+    what = f"{count} months of a feed in feed/" if count else "no feed"
     if draft:
         what = "its problem is drafted" if can_draft else "its problem is still that of the level"
     print_line(console, f"{given}: {level.name}; {what}; committed on main.")
@@ -78,9 +92,30 @@ def _drafted(project: Path, package: str, given: Sequence[str]) -> str:
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     if done.returncode:
         raise UserError(done.stderr.strip().removeprefix("error: "))
+    _introduce(project, package)
     git(project, "add", "--all")
     git(project, "commit", "--quiet", "--message", "Draft the problem from a table", env=author(project))
     return done.stdout.rstrip()
+
+
+def _introduce(project: Path, package: str) -> None:
+    """Let the README say what the drafted problem is."""
+    script = (
+        f"import json; from {package}.problem import PROBLEM as p; request = dict(p.example);"
+        " outcome = {name: request[name] for name in (p.time, *p.keys)} | dict(p.example_label);"
+        " print(json.dumps([p.name, p.title, p.description, request, outcome]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", script], cwd=project, capture_output=True, text=True, check=True
+    )
+    readme = project / "README.md"
+    text = problems.Introduction(*json.loads(done.stdout)).put_into(readme.read_text(encoding="utf-8"))
+    readme.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _package(name: str) -> str:
+    """What a package is called by default: after a problem or folder; "" for the level's own name."""
+    return re.sub(r"\W+", "_", name).lower() or PACKAGE
 
 
 def _free(destination: Path) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 from ladder import UserError
 from ladder.git import attempt, commit_tree, git, git_folder, names, store, unpack
 from ladder.starter import template
-from ladder.starter.rename import check_name, rename
+from ladder.starter.rename import check_name, rename_package
 from ladder.starter.template import FILE, Mark, read_mark
 
 
@@ -89,7 +89,7 @@ def following_the_name(project: Project, base: str, env: Mapping[str, str]) -> t
         files = Path(scratch, "files")
         files.mkdir()
         unpack(project.folder, base, files, Path(scratch), env)
-        rename(files, project.mark.package, old)
+        rename_package(files, old, project.mark.package)
         tree = store(project.folder, files, Path(scratch), env)
     state = commit_tree(project.folder, tree, "Template: the package's other name", base, env=env)
     own = git(project.folder, "rev-parse", f"{project.head}^{{tree}}", env=env).strip()

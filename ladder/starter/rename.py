@@ -1,10 +1,11 @@
-"""Gives the package of a copied level another name: wherever its name means the package, and nowhere else."""
+"""Gives a copied level another name: its package, and what is named after it."""
 
 import importlib.util
 import keyword
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from ladder import UserError
@@ -22,7 +23,7 @@ def check_name(name: str) -> None:
     if name == PACKAGE:
         return
     what = f"the package cannot be called {name}"
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+    if not re.fullmatch(r"(?=.*[A-Za-z])[A-Za-z_][A-Za-z0-9_]*", name):
         raise UserError(f"{what}: it needs letters of ASCII, digits and _, no digit first, as in taxi_demand")
     if len(name) > MAX_LENGTH:
         raise UserError(f"{what}: it has more than {MAX_LENGTH} characters")
@@ -38,17 +39,37 @@ def check_name(name: str) -> None:
         raise UserError(f"{what}: its code has something else of that name ({used})")
 
 
-def rename(folder: Path, name: str, old: str = PACKAGE) -> None:
-    """Rename the package in a folder that holds a whole project; its code is formatted as before."""
+def dashed(name: str) -> str:
+    """The name of the distribution, image and registered model of such a package."""
+    return re.sub("_+", "-", name).strip("-").lower()
+
+
+def name_project(folder: Path, name: str) -> None:
+    """Name a copied level: package, distribution, image, registered model, metrics, events, variables."""
+    others = {
+        rf"\b{PACKAGE}_": f"{name}_",
+        rf"\b{dashed(PACKAGE)}\b": dashed(name),
+        r"\bBIKE_": f"{name.upper()}_",
+    }
+    _rename(folder, PACKAGE, name, others)
+
+
+def rename_package(folder: Path, old: str, name: str) -> None:
+    """Rename the package in a folder that holds a whole project, and nothing that others may know."""
+    _rename(folder, old, name, {})
+
+
+def _rename(folder: Path, old: str, name: str, others: Mapping[str, str]) -> None:
     if name == old or not (folder / old).is_dir():
         return
-    # The word as it stands. Names of metrics (bike_demand_...), of the image and of environment variables are
-    # not the package's: dashboards and servers know them.
-    word = re.compile(rf"(?<![\w-]){old}(?![\w-])")
+    names = {rf"(?<![\w-]){old}(?![\w-])": name, **others}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         content = path.read_bytes()
-        if b"\0" not in content and old.encode() in content:
-            path.write_bytes(word.sub(name, content.decode("utf-8")).encode("utf-8"))
+        if b"\0" not in content:
+            text = content.decode("utf-8")
+            for pattern, word in names.items():
+                text = re.sub(pattern, word, text)
+            path.write_bytes(text.encode("utf-8"))
     (folder / old).rename(folder / name)
     _format(folder)
     _allow_longer_lines(folder, len(name) > len(PACKAGE))

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ladder import UserError, __version__
 from ladder.levels import Level
 from ladder.maturity import HEADING
-from ladder.starter.rename import rename
+from ladder.starter import problems
+from ladder.starter.rename import name_project
 from ladder.workcopy import own_files
 
 FILE = ".starter.toml"
@@ -21,20 +22,23 @@ TEXT = """\
 level = {level}
 package = "{package}"
 version = "{version}"
+problem = "{problem}"
 """
 
 
 class Mark(BaseModel):
-    """The level, the name of the package, and the version of the template."""
+    """The level, the name of the package, the version of the template, and the problem if not the level's."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     level: int = Field(ge=0, le=4)
     package: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     version: str
+    problem: str = ""
 
     def text(self) -> str:
-        return TEXT.format(**self.model_dump())
+        text = TEXT.format(**self.model_dump())
+        return text if self.problem else text.removesuffix('problem = ""\n')
 
 
 def read_mark(text: str) -> Mark:
@@ -53,24 +57,29 @@ IGNORED = "# The feed: data come from outside, they are not code.\n/feed/\n"
 ATTRIBUTES = "* text=auto eol=lf\n*.png binary\n*.pkl binary\n*.onnx binary\n"
 
 
-def mark_of(level: Level, package: str) -> Mark:
+def mark_of(level: Level, package: str, problem: str = "") -> Mark:
     """The mark of a project that is made now."""
-    return Mark(level=level.number, package=package, version=__version__)
+    return Mark(level=level.number, package=package, version=__version__, problem=problem)
 
 
-def write(level: Level, package: str, folder: Path) -> None:
-    """Write the project's files into an empty folder. Raises UserError where they cannot be formatted."""
+def write(level: Level, package: str, folder: Path, problem: str = "") -> None:
+    """Write the project's files into an empty folder.
+
+    Raises UserError where they cannot be formatted, or there is no such problem.
+    """
     for name in own_files(level.folder):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(level.folder / name, folder / name)
+    if problem:
+        problems.put(problem, folder)
     _write_readme(folder)
     ignore = folder / ".gitignore"
     ignored = ignore.read_text(encoding="utf-8")
     if "feed/" not in ignored.split():
         ignore.write_text(ignored + IGNORED, encoding="utf-8", newline="\n")
     (folder / ".gitattributes").write_text(ATTRIBUTES, encoding="utf-8", newline="\n")
-    rename(folder, package)
-    (folder / FILE).write_text(mark_of(level, package).text(), encoding="utf-8", newline="\n")
+    name_project(folder, package)
+    (folder / FILE).write_text(mark_of(level, package, problem).text(), encoding="utf-8", newline="\n")
 
 
 README = Path(__file__).with_name("README.md.j2")

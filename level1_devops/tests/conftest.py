@@ -18,7 +18,7 @@ from tests.alone import integration_alone
 os.environ.setdefault("BIKE_PROBLEM", "" if integration_alone(sys.argv[1:]) else "tests.toy")
 
 from bike_demand.__main__ import main
-from tests.feedmaker import write_feed
+from tests.feedmaker import copy_params, write_feed
 
 ROOT = Path(__file__).parents[1]
 
@@ -78,7 +78,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project with a feed of three months, which is also the current folder."""
     monkeypatch.delenv("BIKE_FEED", raising=False)
     monkeypatch.chdir(tmp_path)
-    shutil.copy(ROOT / "params.yaml", tmp_path)
+    copy_params(tmp_path)
     write_feed(tmp_path / "feed")
     return tmp_path
 
@@ -87,7 +87,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def handoff(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A hand-off as training writes it. Copy it before changing anything in it."""
     folder = tmp_path_factory.mktemp("trained")
-    shutil.copy(ROOT / "params.yaml", folder)
+    copy_params(folder)
     write_feed(folder / "feed")
     with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
         patch.delenv("BIKE_FEED", raising=False)

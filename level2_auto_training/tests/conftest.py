@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from tests.alone import integration_alone
 os.environ.setdefault("BIKE_PROBLEM", "" if integration_alone(sys.argv[1:]) else "tests.toy")
 
 from bike_demand.__main__ import main
-from tests.feedmaker import write_feed
+from tests.feedmaker import copy_params, write_feed
 from tests.registry import copy_state, copy_store, make_store, put_live, train_handoffs
 from tests.workcopy import make_copy
 
@@ -83,7 +82,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
-    shutil.copy(ROOT / "params.yaml", tmp_path)
+    copy_params(tmp_path)
     write_feed(tmp_path / "feed")
     return tmp_path
 
@@ -92,7 +91,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def handoffs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A model as training writes it, and its holdout model. Copy one before changing anything in it."""
     folder = tmp_path_factory.mktemp("trained")
-    shutil.copy(ROOT / "params.yaml", folder)
+    copy_params(folder)
     write_feed(folder / "feed")
     with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
         for name in ENVIRONMENT:
@@ -128,7 +127,7 @@ def project_in(folder: Path, empty_store: Path) -> Iterator[None]:
     with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
         for name in ENVIRONMENT:
             patch.delenv(name, raising=False)
-        shutil.copy(ROOT / "params.yaml", folder)
+        copy_params(folder)
         write_feed(folder / "feed")
         copy_store(empty_store, folder)
         yield

@@ -2,12 +2,24 @@
 
 import math
 import random
+import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 
 HEADER = "begins,special,attended,grade,heat,core_heat,moisture,speed,part_a,part_b,amount"
 MONTHS = ("2011-01", "2011-02", "2011-03")
+PARAMS = Path(__file__).parents[1] / "params.yaml"
+# Settings that suit this feed, whatever suits that of the project.
+SUITABLE = {"first_month": '"2011-01"', "half_life_days": "30", "holdout_days": "7", "worst_ratio": "0.8"}
+
+
+def copy_params(folder: Path) -> None:
+    """Copy the project's settings, with those that suit this feed."""
+    text = PARAMS.read_text(encoding="utf-8")
+    for key, value in SUITABLE.items():
+        text = re.sub(rf"(?m)^( *{key}:) [^ #\n]+", rf"\g<1> {value}", text)
+    (folder / PARAMS.name).write_text(text, encoding="utf-8", newline="\n")
 
 
 def month_lines(month: str, seed: int = 0) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import pytest
 from pydantic import BaseModel, NaiveDatetime, ValidationError
 
+from bike_demand import problem
 from bike_demand.core.errors import UserError
 from bike_demand.core.problem import EventTime, Key, Problem, duration
 from tests.conftest import ROOT
@@ -148,7 +149,7 @@ def test_a_module_that_defines_no_problem_is_refused(project: Path, text: str, n
 
 def test_the_settings_name_the_problem_where_the_environment_does_not(project: Path) -> None:
     (project / "mine.py").write_text("from tests.toy import PROBLEM\n", encoding="utf-8")
-    for setting, expected in (("mine", "toy"), ("bike_demand.problem", "bike-demand")):
+    for setting, expected in (("mine", PROBLEM.name), ("bike_demand.problem", problem.PROBLEM.name)):
         (project / "params.yaml").write_text(f"problem: {setting}\n", encoding="utf-8")
         done = subprocess.run(
             [sys.executable, "-c", "from bike_demand.core.current import PROBLEM; print(PROBLEM.name)"],

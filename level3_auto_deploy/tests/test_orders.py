@@ -4,7 +4,6 @@ The problem is chosen when the package is imported, so what is done with it runs
 """
 
 import os
-import shutil
 import subprocess
 import sys
 from datetime import date, datetime
@@ -14,6 +13,7 @@ import pandas as pd
 import pytest
 
 from tests.conftest import ROOT
+from tests.feedmaker import copy_params
 from tests.orders.feed import orders, publish
 
 FIRST, NOW = date(2012, 1, 1), datetime(2012, 4, 1)
@@ -28,7 +28,7 @@ print(len(read_rows(DATA)))
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
     """A project that knows three months of orders; of the last of them no label is due."""
-    shutil.copy(ROOT / "params.yaml", tmp_path)
+    copy_params(tmp_path)
     text = (tmp_path / "params.yaml").read_text(encoding="utf-8")
     (tmp_path / "params.yaml").write_text(text.replace("2011-01", "2012-01"), encoding="utf-8")
     publish(tmp_path / "feed", ROWS, NOW)

@@ -32,7 +32,7 @@ STORY = [
 
 @pytest.fixture
 def shop(copy: Path) -> Path:
-    """A copy of the project with orders in the place of its problem, and an A/B test by customer."""
+    """A copy of the project with orders in the place of its problem, and so an A/B test by customer."""
     problem = copy / "bike_demand" / "problem" / "__init__.py"
     shutil.copy(ROOT / "tests" / "orders" / "__init__.py", problem)
     shutil.rmtree(copy / "feed")
@@ -42,7 +42,6 @@ def shop(copy: Path) -> Path:
         automatic="true",
         flush_seconds="0.05",
         worst_ratio="1",
-        randomize_by="key",
     )
     commit(copy)
     return copy

@@ -24,8 +24,8 @@ def test_the_share_holds_at_each_hour_of_the_day_and_on_each_weekday() -> None:
 
 
 def test_the_choice_is_the_same_for_ever() -> None:
-    shown = "".join(str(int(variant(each, 0.5, "bike-demand") == "challenger")) for each in TIMES[:24])
-    assert shown == "100101000010000001110110"
+    shown = "".join(str(int(variant(each, 0.5, "salt") == "challenger")) for each in TIMES[:24])
+    assert shown == "010000001100011111100001"
 
 
 def test_another_salt_draws_other_event_times() -> None:

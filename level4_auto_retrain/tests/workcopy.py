@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.feedmaker import MONTHS, write_feed
+from tests.feedmaker import MONTHS, copy_params, write_feed
 
 ROOT = Path(__file__).parents[1]
 FILES = (
@@ -15,7 +15,6 @@ FILES = (
     ".dvcignore",
     ".gitignore",
     "dvc.yaml",
-    "params.yaml",
     "pyproject.toml",
     "requirements.lock",
 )
@@ -26,6 +25,7 @@ def make_copy(folder: Path, months: Iterable[str] = MONTHS, **params: str) -> Pa
     for name in FILES:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
+    copy_params(folder)
     shutil.copytree(
         ROOT / "bike_demand", folder / "bike_demand", ignore=shutil.ignore_patterns("__pycache__")
     )

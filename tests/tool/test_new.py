@@ -26,6 +26,7 @@ Ready = Callable[[int], Path]
 LEVELS = range(5)
 PACKAGED = range(1, 5)
 LONG = "rides_of_all_our_taxis_in_the_whole_town"
+NAMED = (PACKAGE, "bike-demand", "BIKE_")  # package; image, distribution, registered model; variables
 OWN = {".gitattributes", ".starter.toml"}  # what a starter has and its level has not
 
 
@@ -112,16 +113,18 @@ def test_without_another_name_the_level_is_taken_to_the_byte(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("number", "package"), [*((number, NAME) for number in PACKAGED), (1, "z"), (4, LONG)]
 )
-def test_the_package_has_the_name_wherever_it_means_the_package(
+def test_what_is_named_after_the_package_has_its_name(
     number: int, package: str, ready: Ready, tmp_path: Path
 ) -> None:
     project = ready(number) if package == NAME else made(number, tmp_path / "project", package)
     texts = {name: text_of(project / name) for name in tracked(project)}
-    # Dashboards know the metrics by their names, registries the image, and people the variables.
-    left = {text for text in texts.values() if PACKAGE in text}
-    assert all(text.count(PACKAGE) == text.count(f"{PACKAGE}_") for text in left)
-    assert bool(left) == (number >= 3)
-    assert 'name = "bike-demand"' in texts["pyproject.toml"]
+    assert {name: word for name, text in texts.items() for word in NAMED if word in text} == {}
+    dashed = package.replace("_", "-")
+    assert f'name = "{dashed}"' in texts["pyproject.toml"]
+    assert f"--tag {dashed} ." in texts["Dockerfile"]
+    assert f"`{package.upper()}_FEED`" in texts["README.md"]
+    if number >= 3:
+        assert f'PREFIX = "{package}_"' in texts[f"{package}/serving/metrics.py"]
     assert f'include = ["{package}*"]' in texts["pyproject.toml"]
     assert f"/{package}/training/" in texts[".github/CODEOWNERS"]
     assert f"COPY {package} ./{package}" in texts["Dockerfile"]

@@ -4,15 +4,10 @@ import re
 from pathlib import Path
 
 from tests.conftest import ROOT
+from tests.problem.domain import WORDS
 
 OWN = [ROOT / "bike_demand" / "problem", ROOT / "tests" / "problem"]
-NAMES = re.compile(r"bike[_-]demand|BIKE_")  # of the package, and of its environment variables
-WORDS = re.compile(
-    r"\b(bikes?|bicycl\w*|cycl(ist|ing)\w*|riders?|rent(s|ed|al|als|ing)?|stations?|demand|casual|commut\w*"
-    r"|weather|temp c|feels like|celsius|humid\w*|wind ?speed|wind|rain\w*|snow\w*|mist"
-    r"|holidays?|working ?days?|days? off)\b",
-    re.IGNORECASE,
-)
+NAMES = re.compile("bike_demand|bike-demand|BIKE_")  # of the project
 
 
 def mentions(path: Path) -> list[str]:

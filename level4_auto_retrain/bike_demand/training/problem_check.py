@@ -102,7 +102,9 @@ def _loss(rows: pd.DataFrame, _settings: Training) -> str:
 
 
 def _model(rows: pd.DataFrame, settings: Training) -> str:
-    is_past = rows[TIME] < end(rows) - timedelta(days=settings.holdout_days)
+    # Of many rows a day, these may be fewer days than are held out.
+    cut = max(end(rows) - timedelta(days=settings.holdout_days), rows[TIME].iloc[len(rows) * 3 // 4])
+    is_past = rows[TIME] < cut
     past, unseen = rows[is_past], rows[~is_past]
     if not targets(past).any():
         raise UserError(f"too few of the newest {len(rows)} rows to fit a model on; gather more")

@@ -1,0 +1,101 @@
+"""Other problems than that of the levels: put in its place in a copied level, with what names it."""
+
+import json
+import re
+import shutil
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ladder.starter.rename import PACKAGE
+from ladder.world.others import folder_of
+
+# Of tests/problem, the modules that hold for any problem.
+ANY = ("__init__.py", "samples.py", "test_contract.py", "test_domain.py")
+
+
+@dataclass(frozen=True)
+class Introduction:
+    """What a README says about a problem: a request is an example row, an outcome reports its label."""
+
+    name: str
+    title: str
+    description: str
+    request: dict[str, Any]
+    outcome: dict[str, Any]
+
+    def put_into(self, readme: str) -> str:
+        """The README of a level, about this problem."""
+        _title, _description, rest = readme.split("\n\n", 2)
+        described = "\n".join(textwrap.wrap(self.description, 118))
+        body = textwrap.wrap(json.dumps(self.request), 90, break_long_words=False, break_on_hyphens=False)
+        request = "\n      ".join(body)
+        label = list(self.outcome)[-1]
+        identity = ", ".join(f'"{name}"' for name in self.outcome if name != label)
+        rest = re.sub(r"--data '\{.*?\}'", lambda _: f"--data '{request}'", rest, flags=re.DOTALL)
+        rest = rest.replace('[{"timestamp", "count"}]', f'[{{{identity}, "{label}"}}]')
+        rest = rest.replace('"timestamp", "prediction"', f'{identity}, "prediction"')
+        year = str(next(iter(self.outcome.values())))[:4]  # of its event time
+        rest = rest.replace("2011-0", f"{year}-0")
+        rest = re.sub(r"models:/[\w-]+@", f"models:/{self.name}@", rest)
+        return f"# {self.title}\n\n{described}\n\n{rest}"
+
+
+def put(name: str, project: Path) -> None:
+    """Put a problem, its tests and its settings in the place of a copied level's, and its own README."""
+    folder = folder_of(name)
+    shutil.rmtree(project / PACKAGE / "problem")
+    shutil.copytree(
+        folder / "problem", project / PACKAGE / "problem", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    tests = project / "tests" / "problem"
+    for path in tests.iterdir():
+        if path.name not in ANY:
+            path.unlink()
+    for path in (folder / "tests").glob("*.py"):
+        shutil.copyfile(path, tests / path.name)
+    params = project / "params.yaml"
+    text = params.read_text(encoding="utf-8")
+    changes = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
+    params.write_text(with_settings(text, changes), encoding="utf-8", newline="\n")
+    readme = project / "README.md"
+    text = introduction(name).put_into(readme.read_text(encoding="utf-8"))
+    readme.write_text(text, encoding="utf-8", newline="\n")
+
+
+def introduction(name: str) -> Introduction:
+    """From a problem's README: its title, first paragraph, and the two blocks of JSON."""
+    text = (folder_of(name) / "README.md").read_text(encoding="utf-8")
+    title, description, *_ = text.split("\n\n")
+    request, outcome = re.findall(r"(?ms)^```json\n(.*?)^```", text)
+    described = " ".join(description.split())
+    return Introduction(name, title.removeprefix("# "), described, json.loads(request), json.loads(outcome))
+
+
+def with_settings(text: str, changes: dict[str, Any]) -> str:
+    """params.yaml with other values of its own keys; comments stay, keys it lacks are left out."""
+    for key, value in changes.items():
+        if isinstance(value, dict):
+            section = re.search(rf"(?ms)^{key}:.*?(?=^[^\s#]|\Z)", text)
+            if section is not None:
+                text = text.replace(section[0], _section(section[0], value))
+        else:
+            text = _set(text, key, value, "")
+    return text
+
+
+def _section(text: str, changes: dict[str, Any]) -> str:
+    for key, value in changes.items():
+        text = _set(text, key, value, "  ")
+    return text
+
+
+def _set(text: str, key: str, value: Any, indent: str) -> str:
+    return re.sub(
+        rf"(?m)^{indent}{key}: [^#\n]*?(\s*(?:#.*)?)$",
+        lambda found: f"{indent}{key}: {json.dumps(value)}{found[1]}",
+        text,
+    )

@@ -1,0 +1,100 @@
+"""The worlds of other problems: `problems/NAME/feed.py` says what happens in one, this publishes it.
+
+A world is a module with `happened(end, event)`, the rows from START to before a day, and `reported(row)`, the
+row as a fault reports it; its sample ends before END, and labels are known DELAY after the event time.
+"""
+
+import csv
+import importlib.util
+import io
+from collections.abc import Iterable
+from datetime import date, datetime, time, timedelta
+from itertools import groupby
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ladder import ROOT, UserError
+
+PROBLEMS = ROOT / "problems"
+Row = dict[str, Any]
+
+
+def names() -> tuple[str, ...]:
+    """The problems that there are, by name."""
+    return tuple(sorted(path.parent.name for path in PROBLEMS.glob("*/feed.py")))
+
+
+def folder_of(name: str) -> Path:
+    """The folder of a problem. Raises UserError where there is none of that name."""
+    if name not in names():
+        raise UserError(f"problem {name}: there is none of that name; take {' or '.join(names())}")
+    return PROBLEMS / name
+
+
+def world(name: str) -> ModuleType:
+    """The world of a problem. Raises UserError where there is none of that name."""
+    spec = importlib.util.spec_from_file_location(name.replace("-", "_"), folder_of(name) / "feed.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def publish(
+    world: ModuleType,
+    rows: Iterable[Row],
+    now: datetime,
+    folder: Path,
+    fault: tuple[date, date] | None = None,
+) -> int:
+    """Write what is known at `now` of these rows (ascending), a file a month; how many months.
+
+    Labels that are not due are empty. In the days of `fault`, from the first to before the second, rows are
+    as the fault reports them. Files that would be as they are stay untouched.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    begun = (row for row in rows if row[world.TIME] < now.isoformat())
+    count = 0
+    for month, group in groupby(begun, key=lambda row: row[world.TIME][:7]):
+        text = io.StringIO()
+        writer: csv.DictWriter[str] | None = None
+        for row in group:
+            shown = as_reported(world, row, fault)
+            if writer is None:
+                writer = csv.DictWriter(text, list(shown), lineterminator="\n")
+                writer.writeheader()
+            is_due = datetime.fromisoformat(row[world.TIME]) + world.DELAY <= now
+            writer.writerow(
+                {name: _cell(value) for name, value in shown.items()} | ({} if is_due else {world.LABEL: ""})
+            )
+        path = folder / f"{month}.csv"
+        if not path.exists() or path.read_text(encoding="utf-8") != text.getvalue():
+            path.write_text(text.getvalue(), encoding="utf-8", newline="\n")
+        count += 1
+    return count
+
+
+def as_reported(world: ModuleType, row: Row, fault: tuple[date, date] | None) -> Row:
+    """The row as it is reported, with a fault in the days from the first to before the second."""
+    day = date.fromisoformat(row[world.TIME][:10])
+    found: Row = world.reported(row) if fault is not None and fault[0] <= day < fault[1] else row
+    return found
+
+
+def _cell(value: Any) -> Any:
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def write_sample(name: str, folder: Path) -> int:
+    """Write the sample feed of a problem; how many months it has."""
+    of = world(name)
+    return publish(of, of.happened(of.END), datetime.combine(of.END, time()), folder)
+
+
+def write(name: str, folder: Path, end: date, event: date | None, fault: date | None, days: int) -> int:
+    """Write a feed of a problem until before a day; from `fault` on so many days are reported wrongly."""
+    of = world(name)
+    spell = None if fault is None else (fault, fault + timedelta(days=days))
+    return publish(of, of.happened(end, event), datetime.combine(end, time()), folder, spell)

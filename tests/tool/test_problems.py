@@ -1,0 +1,136 @@
+"""Starters with another problem: whole, about nothing else, and with a world of their own."""
+
+import json
+import re
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from ladder import UserError
+from ladder.levels import level
+from ladder.starter import problems, template
+from ladder.starter.new import new
+from ladder.world import others
+from tests.tool.starters import run, text_of, tracked
+
+NAMES = others.names()
+# Of the level's own problem, whatever they are a part of.
+WORDS = re.compile(r"bikes?|bicycle|casual|registered_users|windspeed|workingday|feels_like", re.IGNORECASE)
+FACTS = """
+import json
+from {package}.problem import PROBLEM as p
+identity = {{name: p.example[name] for name in (p.time, *p.keys)}}
+print(json.dumps([p.name, p.title, p.description, dict(p.example), identity | dict(p.example_label)]))
+"""
+SLOW = pytest.mark.slow
+LEVELS = [1, pytest.param(2, marks=SLOW), pytest.param(3, marks=SLOW), 4]
+
+
+def package_of(name: str) -> str:
+    return name.replace("-", "_")
+
+
+def made(name: str, number: int, folder: Path) -> Path:
+    """A project of that level about that problem."""
+    new(level(number), folder, Console(quiet=True), problem=name)
+    return folder
+
+
+@pytest.mark.parametrize("number", LEVELS)
+@pytest.mark.parametrize("name", NAMES)
+def test_no_word_of_the_bikes_is_left(name: str, number: int, tmp_path: Path) -> None:
+    template.write(level(number), package_of(name), tmp_path, name)
+    found = {}
+    for path in sorted(each for each in tmp_path.rglob("*") if each.is_file()):
+        told = path.relative_to(tmp_path).as_posix()
+        if words := WORDS.findall(told + text_of(path)):
+            found[told] = words
+    assert found == {}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_readme_is_about_the_problem_and_its_request_is_the_example(name: str, tmp_path: Path) -> None:
+    project, package = made(name, 1, tmp_path / "project"), package_of(name)
+    facts = json.loads(run(project, "-c", FACTS.format(package=package)).stdout)
+    about = problems.introduction(name)
+    assert facts == [about.name, about.title, about.description, about.request, about.outcome]
+    readme = text_of(project / "README.md")
+    assert readme.startswith(f"# {about.title}\n")
+    (body,) = re.findall(r"--data '(.*?)'", readme, re.DOTALL)
+    assert json.loads(body) == about.request
+    assert f'problem = "{name}"\n' in text_of(project / ".starter.toml")
+    assert f"{package}/problem/schema.py" in tracked(project)
+    assert "tests/problem/test_bikes.py" not in tracked(project)
+    # Its fields fit its feed, and its model fits.
+    for command in (["problem", "check"], ["ingest"]):
+        run(project, "-m", package, *command)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+@pytest.mark.parametrize("name", NAMES)
+def test_its_tests_pass_and_its_main_commands_run(name: str, number: int, tmp_path: Path) -> None:
+    project = made(name, number, tmp_path / "project")
+    run(project, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", timeout=1500)
+    run(project, "-m", "mypy")
+    command = ["agent", "--once"] if number == 4 else ["train"]
+    run(project, "-m", package_of(name), "ingest")
+    run(project, "-m", package_of(name), *command)
+
+
+def test_what_does_not_go_together_or_is_not_there_is_refused(tmp_path: Path) -> None:
+    console = Console(quiet=True)
+    with pytest.raises(UserError, match="energy-load"):
+        new(level(1), tmp_path / "project", console, problem="tides")
+    with pytest.raises(UserError, match="level 0"):
+        new(level(0), tmp_path / "project", console, problem=NAMES[0])
+    with pytest.raises(UserError, match="--problem"):
+        new(level(1), tmp_path / "project", console, feed=tmp_path, problem=NAMES[0])
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- their worlds
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_world_is_always_the_same_and_changes_only_after_its_event(name: str) -> None:
+    world = others.world(name)
+    end, event = world.START + timedelta(days=40), world.START + timedelta(days=20)
+    rows, changed = list(world.happened(end)), list(world.happened(end, event))
+    assert rows == list(world.happened(end))
+    times = [row[world.TIME] for row in rows]
+    assert times == sorted(times)
+    before = [row for row in rows if row[world.TIME] < event.isoformat()]
+    assert changed[: len(before)] == before
+    assert changed != rows
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_labels_are_published_when_they_are_due_and_faults_in_their_days(name: str, tmp_path: Path) -> None:
+    world = others.world(name)
+    end = world.START + timedelta(days=40)
+    now, fault = datetime(end.year, end.month, end.day), (end - timedelta(days=5), end)
+    rows = list(world.happened(end))
+    others.publish(world, rows, now, tmp_path)
+    good = {path.name: path.read_text(encoding="utf-8").splitlines() for path in tmp_path.iterdir()}
+    assert sum(map(len, good.values())) == len(rows) + len(good)
+    labelled = sum(not line.endswith(",") for lines in good.values() for line in lines[1:])
+    assert labelled == sum(datetime.fromisoformat(row[world.TIME]) + world.DELAY <= now for row in rows)
+
+    others.publish(world, rows, now, tmp_path, fault)
+    for path in tmp_path.iterdir():
+        pairs = zip(good[path.name], path.read_text(encoding="utf-8").splitlines(), strict=True)
+        days = {date.fromisoformat(line[:10]) for line, other in pairs if line != other}
+        assert all(fault[0] <= day < fault[1] for day in days)
+        assert bool(days) == (path.stem == f"{fault[0]:%Y-%m}")
+
+
+def test_clocks_change_in_the_world_of_the_electricity() -> None:
+    world = others.world("energy-load")
+    times = [row["period_start"] for row in world.happened(date(2023, 3, 28)) if row["region"] == 1]
+    on_the_day = [each[11:16] for each in times if each.startswith("2023-03-26")]
+    assert len(on_the_day) == 46
+    assert on_the_day[3:5] == ["01:30", "03:00"]
