@@ -7,19 +7,7 @@ from functools import cached_property
 
 from ladder.assess import automation, configuration, python
 from ladder.assess.facts import Fact, Kind
-from ladder.assess.rules import (
-    FITS,
-    LEARNING,
-    RANK,
-    SCHEDULES,
-    STARTS,
-    Practice,
-    Strength,
-    Tool,
-    asked,
-    rules,
-    tools,
-)
+from ladder.assess.rules import RANK, Practice, Strength, Tool, asked, rules, tools
 from ladder.assess.tree import Tree, words
 
 TESTS = re.compile(r"(^|[\s/])(pytest|py\.test|tox|nox)(?![\w.=-])|-m (pytest|unittest)\b|manage\.py test\b")
@@ -70,13 +58,17 @@ class Facts:
         found += automation.read(files, self.tree.outer, self.tree.prefix)
         found += configuration.read(files)
         found = [each for each in found if each.kind != "key" or asked("key", each.name)]
-        found += [Fact("file", name, name, 0) for name in self.tree.all_names if asked("file", name)]
+        found += [
+            Fact("file", name, name, int(name in files))
+            for name in self.tree.all_names
+            if asked("file", name)
+        ]
         if self.tree.versioned:
             found.append(Fact("file", ".git", ".git", 0))
         found += [
             Fact("run", f"flow {each.file} {each.file}", each.file, each.line, "flow", ("schedule",))
             for each in found
-            if each.kind == "call" and each.role == "code" and SCHEDULES.search(each.name)
+            if each.kind == "call" and each.role == "code" and rules().schedules.search(each.name)
         ]
         return list(dict.fromkeys(found))
 
@@ -167,7 +159,9 @@ class Facts:
     # ---- derived facts
 
     def _derived(self) -> Iterator[Fact]:
-        fits = [each for each in self.of("call") if FITS.search(each.name) and self._learns(each.file)]
+        fits = [
+            each for each in self.of("call") if rules().fits.search(each.name) and self._learns(each.file)
+        ]
         yield from (Fact("model", "fits", each.file, each.line, each.role) for each in fits)
         training = {each.file for each in fits if each.role == "code"}
         drifting = {
@@ -175,7 +169,7 @@ class Facts:
             for each in self._plain("drift")
             if RANK[each.strength] >= 2 and each.fact.role == "code"
         }
-        starting = {each.file for each in self.of("call") if STARTS.search(each.name)}
+        starting = {each.file for each in self.of("call") if rules().starts.search(each.name)}
         for run in self.of("run"):
             if run.role not in MACHINES or TESTS.search(run.name):
                 continue
@@ -217,7 +211,7 @@ class Facts:
         if share >= MOST and live:
             yield Fact("model", "tested: most modules", where.file, where.line, "ci", where.when)
         else:
-            yield Fact("model", "tested: some modules", untested[0] if untested else where.file, 0)
+            yield Fact("model", "tested: some modules", untested[0] if untested else where.file, 1)
 
     def _learns(self, file: str) -> bool:
         """Whether a file, or any module of the project, imports a library that learns."""
@@ -227,9 +221,9 @@ class Facts:
     def _uses_learning(self) -> bool:
         for text in self.modules.files.values():
             for module, _ in python.imports(text):
-                if module.split(".")[0] in LEARNING:
+                if module.split(".")[0] in rules().learning:
                     return True
-        return any(each.name.split(".")[0] in LEARNING for each in self.of("import"))
+        return any(each.name.split(".")[0] in rules().learning for each in self.of("import"))
 
     def _plain(self, practice: str) -> list[Finding]:
         """Findings that need no derived fact."""
@@ -374,6 +368,9 @@ class Facts:
             return
         if not any(each.name in ("fits", "trains") for each in self.of("model")):
             yield "No training of a model was found: this may be no ML project, or its training is elsewhere."
+        for name, like in rules().other_ci.items():
+            if any(like.search(each) for each in self.tree.all_names):
+                yield f"{name} is not read: answer for what its jobs do (--questions)."
         if self.tree.ignored:
             listed = sorted(self.tree.ignored.items(), key=lambda each: -each[1])
             shown = ", ".join(f"{name} ({count})" for name, count in listed[:4])

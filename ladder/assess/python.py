@@ -132,8 +132,8 @@ def _notebook(file: str, text: str) -> Iterator[Fact]:
         code = "\n".join("pass" if MAGIC.match(line) else line for line in lines.split("\n"))
         for fact in _module(file, code, "notebook"):
             line = lines.split("\n")[fact.line - 1].strip() if fact.line else ""
-            at = text.find(json.dumps(line)[1:-1]) if line else -1
-            yield Fact(fact.kind, fact.name, file, text.count("\n", 0, at) + 1 if at >= 0 else 0, "notebook")
+            at = max(text.find(json.dumps(line, ensure_ascii=ascii)[1:-1]) for ascii in (True, False))
+            yield Fact(fact.kind, fact.name, file, text.count("\n", 0, max(at, 0)) + 1, "notebook")
 
 
 def _module(file: str, text: str, role: Role, gates: bool = False) -> Iterator[Fact]:

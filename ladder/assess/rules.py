@@ -8,7 +8,6 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from ladder.assess.facts import Kind, Role
-from ladder.assess.tree import words
 from ladder.source import read_yaml
 
 Strength = Literal["hint", "evidence", "proof"]
@@ -114,6 +113,13 @@ class Practice(_Frozen):
 class Rules(_Frozen):
     """All of it."""
 
+    learning: frozenset[str]
+    fits: re.Pattern[str]
+    starts: re.Pattern[str]
+    schedules: re.Pattern[str]
+    texts: tuple[str, ...]
+    common: tuple[str, ...]
+    other_ci: dict[str, re.Pattern[str]]
     practices: tuple[Practice, ...]
     rows: dict[str, tuple[str, ...]]
     success: dict[int, str]
@@ -147,26 +153,6 @@ def _every_tool() -> list[Tool]:
     return [tool for listed in tools().values() for tool in listed.values()]
 
 
-# What signals ask for beside names and the calls of tools.
-TEXTS = (
-    ".fit",
-    ".train",
-    "/ready",
-    "/metrics",
-    "/predict",
-    "/score",
-    "/v1/",
-    "schedule=",
-    "cron=",
-    "infer_signature",
-)
-LEARNING = words(
-    "sklearn xgboost lightgbm catboost torch tensorflow keras transformers statsmodels prophet lightning "
-    "pytorch_lightning fastai jax flax spacy surprise implicit h2o cuml skorch darts sktime autogluon flaml"
-)
-COMMON = {"read", "deploy", "publish", "serve"}  # methods of many things: their modules tell
-
-
 @cache
 def wanted() -> tuple[dict[str, frozenset[str]], dict[str, list[str]]]:
     """Why a module is worth parsing for its calls.
@@ -187,7 +173,7 @@ def wanted() -> tuple[dict[str, frozenset[str]], dict[str, list[str]]]:
             for root in {each.split(".")[0] for each in tool.modules} & packages.keys():
                 packages[root].add("")
     texts: dict[str, list[str]] = {}
-    for each in sorted((methods - COMMON) | set(TEXTS)):
+    for each in sorted((methods - set(rules().common)) | set(rules().texts)):
         texts.setdefault(each[:5], []).append(each)
     return {name: frozenset({""} if "" in needed else needed) for name, needed in packages.items()}, texts
 
@@ -195,20 +181,7 @@ def wanted() -> tuple[dict[str, frozenset[str]], dict[str, list[str]]]:
 @cache
 def telling() -> frozenset[str]:
     """The packages whose import tells something."""
-    return LEARNING | {module.split(".")[0] for tool in _every_tool() for module in tool.modules}
-
-
-FITS = re.compile(
-    r"(\.fit|\.fit_generator|\.partial_fit|(xgboost|lightgbm|catboost)\.(train|cv)|\.train_model|(^|\.)trainer\.train)$"
-)
-STARTS = re.compile(
-    r"(trigger_dag|create_workflow_dispatch|run_deployment|start_pipeline_execution|create_dag_run|start_execution"
-    r"|create_dispatch_event|run_pipeline|create_run_from_\w+|submit_job|run_now)$"
-)
-# An orchestrator whose schedule is an argument in Python.
-SCHEDULES = re.compile(
-    r"^(airflow|dagster|metaflow|prefect|kfp)\b.*\((schedule|schedule_interval|cron)\)$|^metaflow\.schedule$"
-)
+    return rules().learning | {module.split(".")[0] for tool in _every_tool() for module in tool.modules}
 
 
 @cache
@@ -219,7 +192,7 @@ def pattern(kind: Kind) -> re.Pattern[str]:
         found |= {tool.patterns[kind].pattern} if kind in tool.patterns else set()
         found |= {tool.methods.pattern} if kind == "call" and tool.methods is not None else set()
     if kind == "call":
-        found |= {FITS.pattern, STARTS.pattern, SCHEDULES.pattern}
+        found |= {each.pattern for each in (rules().fits, rules().starts, rules().schedules)}
     flags = re.IGNORECASE if any("(?i)" in each for each in found) else 0
     return re.compile("|".join(f"(?:{each.replace('(?i)', '')})" for each in sorted(found)), flags)
 

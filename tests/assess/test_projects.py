@@ -60,6 +60,11 @@ def test_a_repository_that_distributes_pipelines_is_not_taken_for_one(tmp_path: 
     assert any("templates/" in each for each in found.notes)
 
 
+@pytest.mark.parametrize("name", ["Jenkinsfile", ".circleci/config.yml", ".travis.yml"])
+def test_a_ci_system_that_is_not_read_is_named(tmp_path: Path, name: str) -> None:
+    assert any("not read: answer" in each for each in assessed(tmp_path, {name: "test:\n"}).notes)
+
+
 def test_tutorials_inside_are_not_read(tmp_path: Path) -> None:
     found = assessed(
         tmp_path,

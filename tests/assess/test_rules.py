@@ -1,5 +1,6 @@
 """Each rule on a tiny project: what it has to see, and what it must not take for it."""
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from ladder.assess.rules import RANK, rules, tools
 from ladder.practices import every_row
-from tests.assess.projects import TESTS, TRAIN, practice, workflow
+from tests.assess.projects import TESTS, TRAIN, assessed, practice, workflow
 
 CI = ".github/workflows/ci.yml"
 WEEKLY = "on:\n  schedule:\n  - cron: 0 5 * * 1\n"
@@ -197,6 +198,21 @@ def test_a_finding_has_the_line_of_its_command(tmp_path: Path) -> None:
     steps = workflow("|\n        echo one\n        pytest -q \\\n          -n 2")
     found = practice(tmp_path, {CI: steps}, "tests").findings[0]
     assert steps.split("\n")[found.fact.line - 1].strip() == "pytest -q \\"
+
+
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_a_finding_in_a_notebook_has_its_line(tmp_path: Path, ascii_only: bool) -> None:
+    cell = {"cell_type": "code", "source": ["import mlflow\n", "mlflow.log_metric('Qualität', 1)"]}
+    notebook = json.dumps({"cells": [cell]}, indent=1, ensure_ascii=ascii_only)
+    found = practice(tmp_path, {"a.ipynb": notebook}, "tracking").findings[0]
+    assert "log_metric" in notebook.split("\n")[found.fact.line - 1]
+
+
+def test_every_finding_in_a_file_has_a_line(tmp_path: Path) -> None:
+    found = assessed(tmp_path, {"Dockerfile": "FROM python\n", "requirements.lock": "numpy==2.0\n"})
+    places = [each.fact for judged in found.practices.values() for each in judged.findings]
+    assert places
+    assert all(each.line for each in places)
 
 
 def test_rules_name_rows_practices_and_tools_that_exist() -> None:
