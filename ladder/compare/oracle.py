@@ -24,7 +24,6 @@ def predict_daily(folder: Path, story: Story, first: date, report: Report, every
     enter(folder)
     table = importlib.import_module("bike_demand.data.table")
     frames = importlib.import_module("bike_demand.data.frames")
-    features = importlib.import_module("bike_demand.data.features")
     model = importlib.import_module("bike_demand.training.model")
     training = importlib.import_module("bike_demand.core.settings").load_settings().training
     write_feed(story.clean, folder / "clean")
@@ -40,8 +39,7 @@ def predict_daily(folder: Path, story: Story, first: date, report: Report, every
         if after > at:
             if number % every == 0 or fitted is None:
                 fitted = model.fit(rows[:at], training.params, training.half_life_days)
-            matrix = features.to_matrix(frames.columns_of(rows[at:after]))
-            predictions += model.predict(fitted, matrix).tolist()
+            predictions += model.predict(fitted, frames.features_of(rows[at:after])).tolist()
         at = after
         report(Progress(day, number + 1, seconds=process_time()))
     return pd.DataFrame({"timestamp": stamps[begin:at], "prediction": predictions})

@@ -74,7 +74,7 @@ def train(
 
     from bike_demand.core.current import shown
     from bike_demand.core.files import settle
-    from bike_demand.data.frames import columns_of, period
+    from bike_demand.data.frames import features_of, period
     from bike_demand.data.store import labelled_rows
     from bike_demand.handoff import write_handoff
 
@@ -82,14 +82,13 @@ def train(
     rows = labelled_rows(settings.DATA, as_of)
 
     with spinner("Training"):
-        from bike_demand.data.features import to_matrix
         from bike_demand.training.export import prove_parity, to_onnx
         from bike_demand.training.golden import golden_rows
         from bike_demand.training.train import train as fit
 
         trained = fit(rows, given.training)
         model = to_onnx(trained.pipeline)
-        difference = prove_parity(model, trained.pipeline, to_matrix(columns_of(rows)))
+        difference = prove_parity(model, trained.pipeline, features_of(rows))
     version = write_handoff(out, model, golden_rows(model, rows))
     first, last = period(rows)
     typer.echo(f"Learned from {len(rows)} rows, {first:%Y-%m-%d} to {last:%Y-%m-%d}.")

@@ -25,9 +25,7 @@ SUMS_FILE = "SHA256SUMS"
 SUMMED = (MODEL_FILE, CARD_FILE, GOLDEN_FILE)
 FILES = {*SUMMED, SUMS_FILE}
 
-# Names inside the model file.
-INPUT_NAME = "features"  # float32 [rows, inputs of the card], in their order
-OUTPUT_NAME = "prediction"  # float32 [rows, 1]
+OUTPUT_NAME = "prediction"  # inside the model file: float32 [rows, 1]
 
 
 class Input(BaseModel):
@@ -166,7 +164,8 @@ def read_handoff(folder: Path) -> HandOff:
         raise UserError(f"{folder / name}: {where}: {first['msg']}; ask for a new hand-off") from None
     if card.version != version_of(contents[MODEL_FILE]):
         raise UserError(f"{folder / CARD_FILE}: version {card.version} is of another model; {again}")
-    if unknown := [each.name for each in card.inputs if each.name not in FEATURES]:
+    ours = {each["name"]: each["type"] for each in describe()}
+    if unknown := [each.name for each in card.inputs if ours.get(each.name) != each.type]:
         raise UserError(
             f"{folder / CARD_FILE}: the model takes {unknown[0]}, which this application lacks; release the"
             f" application first, or ask for a model that takes {','.join(FEATURES)}"

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
@@ -14,8 +15,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from bike_demand.core.errors import UserError
-from bike_demand.data.features import FEATURES
-from bike_demand.handoff import INPUT_NAME, OUTPUT_NAME
+from bike_demand.data.features import INPUT_NAME, NUMBERS
+from bike_demand.handoff import OUTPUT_NAME
 from bike_demand.runtime import open_session
 from bike_demand.training.export import convert, prove_parity, to_onnx
 from bike_demand.training.model import predict
@@ -33,7 +34,11 @@ def _one_thread() -> Iterator[None]:
 def matrix(rows: int = 600, seed: int = 0) -> Matrix:
     """Random values with one decimal, of which only the even ones are there."""
     dice = np.random.default_rng(seed)
-    return (dice.integers(0, 400, (rows, len(FEATURES))) / 5).astype(np.float32)
+    return (dice.integers(0, 400, (rows, len(NUMBERS))) / 5).astype(np.float32)
+
+
+def table(X: Matrix) -> pd.DataFrame:
+    return pd.DataFrame(X, columns=list(NUMBERS))
 
 
 def with_nulls(X: Matrix) -> Matrix:
@@ -56,19 +61,20 @@ MODELS: dict[str, Any] = {
 def test_regressions_predict_the_same_as_scikit_learn(name: str) -> None:
     X = with_nulls(matrix())
     pipeline = Pipeline([("model", MODELS[name])]) if "," in name and "scaled" not in name else MODELS[name]
-    pipeline.fit(X, amounts(matrix()))
+    pipeline.fit(table(X), amounts(matrix()))
     model = to_onnx(pipeline)
-    assert prove_parity(model, pipeline, X) < 0.01
+    assert prove_parity(model, pipeline, table(X)) < 0.01
     assert to_onnx(pipeline) == model
 
 
 def test_a_classification_predicts_the_probability_of_the_second_class() -> None:
     X = matrix()
-    pipeline = Pipeline([("model", HistGradientBoostingClassifier(max_iter=20))]).fit(X, amounts(X) > 100)
+    pipeline = Pipeline([("model", HistGradientBoostingClassifier(max_iter=20))])
+    pipeline.fit(table(X), amounts(X) > 100)
     (found,) = open_session(to_onnx(pipeline)).run([OUTPUT_NAME], {INPUT_NAME: X})
     assert found.shape == (len(X), 1)
-    assert found[:, 0] == pytest.approx(pipeline.predict_proba(X)[:, 1], abs=1e-6)
-    assert predict(pipeline, X) == pytest.approx(pipeline.predict_proba(X)[:, 1])
+    assert found[:, 0] == pytest.approx(pipeline.predict_proba(table(X))[:, 1], abs=1e-6)
+    assert predict(pipeline, table(X)) == pytest.approx(pipeline.predict_proba(table(X))[:, 1])
 
 
 def test_values_between_those_of_the_training_take_the_same_branch() -> None:
@@ -76,8 +82,8 @@ def test_values_between_those_of_the_training_take_the_same_branch() -> None:
     between = np.round(X + np.float32(0.1), 1).astype(
         np.float32
     )  # where a threshold is the middle of two values
-    pipeline = Pipeline([("model", HistGradientBoostingRegressor(max_iter=50))]).fit(X, amounts(X))
-    assert prove_parity(to_onnx(pipeline), pipeline, between) < 0.01
+    pipeline = Pipeline([("model", HistGradientBoostingRegressor(max_iter=50))]).fit(table(X), amounts(X))
+    assert prove_parity(to_onnx(pipeline), pipeline, table(between)) < 0.01
 
 
 def test_skl2onnx_rounds_these_thresholds_to_the_nearest_and_needs_help(
@@ -86,25 +92,25 @@ def test_skl2onnx_rounds_these_thresholds_to_the_nearest_and_needs_help(
     """Once this fails, `_with_float32_thresholds` can go."""
     monkeypatch.setattr("bike_demand.training.export._with_float32_thresholds", lambda given: given)
     X = matrix()
-    pipeline = Pipeline([("model", HistGradientBoostingRegressor(max_iter=50))]).fit(X, amounts(X))
+    pipeline = Pipeline([("model", HistGradientBoostingRegressor(max_iter=50))]).fit(table(X), amounts(X))
     between = np.round(X + np.float32(0.1), 1).astype(np.float32)
     (found,) = open_session(convert(pipeline).SerializeToString()).run(None, {INPUT_NAME: between})
-    assert np.abs(found[:, 0] - pipeline.predict(between)).max() > 0.05
+    assert np.abs(found[:, 0] - pipeline.predict(table(between))).max() > 0.05
 
 
 class Guess(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """An estimator that skl2onnx does not know."""
 
-    def fit(self, X: Matrix, y: npt.NDArray[np.float64]) -> "Guess":
+    def fit(self, X: pd.DataFrame, y: npt.NDArray[np.float64]) -> "Guess":
         self.mean_ = float(y.mean())
         self.n_features_in_ = X.shape[1]
         return self
 
-    def predict(self, X: Matrix) -> npt.NDArray[np.float64]:
+    def predict(self, X: pd.DataFrame) -> npt.NDArray[np.float64]:
         return np.full(len(X), self.mean_)
 
 
 def test_what_cannot_be_exported_is_refused_by_name() -> None:
     X = matrix(50)
     with pytest.raises(UserError, match=r"Guess\) cannot be exported"):
-        to_onnx(Pipeline([("model", Guess())]).fit(X, amounts(X)))
+        to_onnx(Pipeline([("model", Guess())]).fit(table(X), amounts(X)))

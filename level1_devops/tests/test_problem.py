@@ -98,10 +98,10 @@ from dataclasses import replace
 from tests.toy import PROBLEM
 PROBLEM = replace(PROBLEM, features=lambda columns: {"amount": columns["amount"]})
 """
-TEXTUAL = """
+TIMELY = """
 from dataclasses import replace
 from tests.toy import PROBLEM
-PROBLEM = replace(PROBLEM, features=lambda columns: {"grade": columns["grade"].astype(str)})
+PROBLEM = replace(PROBLEM, features=lambda columns: {"grade": columns["begins"]})
 """
 UNDEFINED = """
 from dataclasses import replace
@@ -131,7 +131,7 @@ def test_features_that_use_the_label_are_refused(project: Path) -> None:
 
 
 def test_a_feature_that_is_text_is_refused(project: Path) -> None:
-    assert "features: grade is no number" in refusal(project, TEXTUAL)
+    assert "features: grade is neither a number nor a text" in refusal(project, TIMELY)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bike_demand.core.current import Inputs
-from bike_demand.data.features import FEATURES, describe, to_columns, to_matrix
+from bike_demand.data.features import FEATURES, INPUT_NAME, describe, to_columns, to_inputs
 from bike_demand.data.frames import columns_of
 from bike_demand.data.table import read_published
 from tests.feedmaker import write_feed
@@ -33,23 +33,23 @@ def test_features_stand_in_the_order_of_the_problem() -> None:
 
 def test_a_row_becomes_float32_values_in_that_order() -> None:
     row = Inputs.model_validate_json(json.dumps(EXAMPLE | {"special": True, "attended": 0, "grade": 3}))
-    X = to_matrix(to_columns([row]))
+    X = to_inputs(to_columns([row]))[INPUT_NAME]
     assert X.dtype == np.float32
     assert X.tolist() == np.array([[17, 2, 0, 1, 3, 24.6, 26.1, 0.55, 13.0]], dtype=np.float32).tolist()
 
 
 def test_the_features_that_a_model_takes_may_be_fewer_and_in_another_order() -> None:
     row = Inputs.model_validate_json(json.dumps(EXAMPLE))
-    assert to_matrix(to_columns([row]), ("speed", "shift")).tolist() == [[13.0, 17.0]]
+    assert to_inputs(to_columns([row]), ("speed", "shift"))[INPUT_NAME].tolist() == [[13.0, 17.0]]
 
 
 def test_null_becomes_nan() -> None:
     row = Inputs.model_validate_json(json.dumps(EXAMPLE | {"moisture": None}))
-    assert math.isnan(to_matrix(to_columns([row]))[0, FEATURES.index("moisture")])
+    assert math.isnan(to_inputs(to_columns([row]))[INPUT_NAME][0, FEATURES.index("moisture")])
 
 
 def test_no_rows_make_an_empty_table() -> None:
-    assert to_matrix(to_columns([])).shape == (0, 9)
+    assert to_inputs(to_columns([]))[INPUT_NAME].shape == (0, 9)
 
 
 def test_columns_are_the_inputs_of_rows_by_name() -> None:
@@ -74,6 +74,6 @@ def test_a_month_of_the_feed_becomes_what_its_columns_say(tmp_path: Path) -> Non
         ]
         for record in records
     ]
-    X = to_matrix(columns_of(read_published(path.read_bytes(), "2011-02", "feed")))
+    X = to_inputs(columns_of(read_published(path.read_bytes(), "2011-02", "feed")))[INPUT_NAME]
     assert any(record["moisture"] == "" for record in records)
     np.testing.assert_array_equal(X, np.array(expected, dtype=np.float32))

@@ -37,8 +37,7 @@ def train() -> None:
     """The holdout model, without the last days, and the refit with them: fitted together, as starting
     a process for each would take longer than the fit. Evaluation decides which are logged.
     """
-    from bike_demand.data.features import to_matrix
-    from bike_demand.data.frames import columns_of
+    from bike_demand.data.frames import features_of
     from bike_demand.data.store import labelled_rows
     from bike_demand.handoff import write_handoff
     from bike_demand.training.export import prove_parity, to_onnx
@@ -52,7 +51,7 @@ def train() -> None:
     report: dict[str, Any] = {"held_out": _period(rows[len(past) :])}
     for folder, pipeline, learned in ((HOLDOUT, trained.holdout, past), (FINAL, trained.pipeline, rows)):
         model = to_onnx(pipeline)
-        difference = prove_parity(model, pipeline, to_matrix(columns_of(rows)))
+        difference = prove_parity(model, pipeline, features_of(rows))
         version = write_handoff(folder, model, golden_rows(model, learned))
         report[folder.name] = _period(learned) | {"digest": version, "onnx_difference": difference}
     _write(REPORT, report)

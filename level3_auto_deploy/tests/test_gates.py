@@ -21,10 +21,10 @@ from onnx import helper
 from bike_demand.__main__ import main
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import DATA, load_settings
-from bike_demand.data.features import FEATURES
+from bike_demand.data.features import FEATURES, INPUT_NAME
 from bike_demand.data.frames import period
 from bike_demand.data.store import read_rows
-from bike_demand.handoff import INPUT_NAME, MODEL_FILE, OUTPUT_NAME, read_handoff, write_handoff
+from bike_demand.handoff import MODEL_FILE, OUTPUT_NAME, read_handoff, write_handoff
 from bike_demand.release import measure
 from bike_demand.release.gates import GATES, GateContext, GateResult
 from bike_demand.release.gates.comparison import lower_bound

@@ -17,7 +17,7 @@ from sqlalchemy import update
 
 from bike_demand.core.current import Inputs, Row
 from bike_demand.core.settings import load_settings
-from bike_demand.data.features import to_columns, to_matrix
+from bike_demand.data.frames import features_of, to_frame
 from bike_demand.serving.app import create_app
 from bike_demand.serving.fallback import Fallback
 from bike_demand.serving.live_models import LiveModels, ModelHolder, SecondModel
@@ -232,7 +232,7 @@ def test_while_a_sensor_reports_fahrenheit_the_error_stays_within_one_and_a_half
 
     def error(given: Sequence[Inputs]) -> float:
         truth = np.array([row.amount for row in during])
-        return float(np.abs(pipeline.predict(to_matrix(to_columns(given))) - truth).mean())
+        return float(np.abs(pipeline.predict(features_of(to_frame(given))) - truth).mean())
 
     fahrenheit = [
         row.model_copy(update={name: getattr(row, name) * 9 / 5 + 32 for name in ("heat", "core_heat")})

@@ -3,6 +3,7 @@
 The problem is chosen when the package is imported, so what is done with it runs in a process of its own.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.feedmaker import copy_params
-from tests.orders.feed import orders, publish
+from tests.orders.feed import COLUMNS, orders, publish
 
 FIRST, NOW = date(2012, 1, 1), datetime(2012, 4, 1)
 ROWS = list(orders(FIRST, NOW.date()))
@@ -22,6 +23,29 @@ READ = """
 from bike_demand.core.settings import DATA
 from bike_demand.data.store import read_rows
 print(len(read_rows(DATA)))
+"""
+# Towns that a model has seen, and one that it has not: what it predicts, and what scikit-learn does.
+PREDICT = """
+import json
+from pathlib import Path
+from bike_demand.core.current import PROBLEM, Inputs
+from bike_demand.core.settings import DATA, load_settings
+from bike_demand.data.frames import features_of, to_frame
+from bike_demand.data.store import labelled_rows
+from bike_demand.handoff import read_handoff, write_handoff
+from bike_demand.serving.onnx_model import load_model
+from bike_demand.training.export import prove_parity, to_onnx
+from bike_demand.training.golden import golden_rows
+from bike_demand.training.model import fit, predict
+rows = labelled_rows(DATA)
+pipeline = fit(rows, PROBLEM.params(), None)
+model = to_onnx(pipeline)
+prove_parity(model, pipeline, features_of(rows))
+write_handoff(Path("handed"), model, golden_rows(model, rows))
+asked = [Inputs.model_validate_json(json.dumps(PROBLEM.example | {"town": town})) for town in ("ulm", "rom")]
+types = [(each.name, each.type) for each in read_handoff(Path("handed")).card.inputs]
+answers = load_model(Path("handed")).predict(asked)
+print(json.dumps([types, answers, predict(pipeline, features_of(to_frame(asked))).tolist()]))
 """
 
 
@@ -100,11 +124,23 @@ def test_two_orders_at_the_same_second_differ_by_their_customer(shop: Path) -> N
     assert len(gathered(shop)) == len(ROWS) + 1
 
 
+def test_a_text_is_an_input_of_its_own_and_may_be_one_that_no_training_saw(shop: Path) -> None:
+    assert command(shop, "ingest").returncode == 0
+    done = python(shop, "-c", PREDICT)
+    assert done.returncode == 0, done.stderr
+    types, predicted, expected = json.loads(done.stdout)
+    assert types[-1] == ["town", "string"]
+    assert {kind for _, kind in types[:-1]} == {"float32"}
+    assert predicted == pytest.approx(expected, abs=1e-4)
+    assert predicted[0] != predicted[1]
+
+
 def test_a_label_that_is_due_and_missing_is_refused(shop: Path) -> None:
     path = shop / "feed" / "2012-01.csv"
     first, *others = path.read_text(encoding="utf-8").splitlines()[1:]
-    header = ",".join(("ordered_at", "customer", "channel", "price", "is_gift", "returned"))
-    path.write_text("\n".join([header, first.rpartition(",")[0] + ",", *others]) + "\n", encoding="utf-8")
+    path.write_text(
+        "\n".join([",".join(COLUMNS), first.rpartition(",")[0] + ",", *others]) + "\n", encoding="utf-8"
+    )
     refused = command(shop, "ingest")
     assert refused.returncode == 1
     assert "2012-01.csv, line 2, column returned: a value is missing" in refused.stderr

@@ -10,7 +10,7 @@ import pytest
 
 from bike_demand.core.current import PROBLEM
 from bike_demand.core.problem import BehaviorTest
-from bike_demand.data import features
+from bike_demand.data import features, frames
 from bike_demand.training import problem_check
 from tests.conftest import Run
 
@@ -74,7 +74,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 def test_what_is_wrong_is_named(case: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     changes, named = WRONG[case]
     changed = replace(PROBLEM, **changes)
-    for module in (problem_check, features):
+    for module in (problem_check, features, frames):
         monkeypatch.setattr(module, "PROBLEM", changed)
     for name, value in zip(("LOWEST", "HIGHEST"), changed.prediction_range, strict=True):
         monkeypatch.setattr(problem_check, name, value)

@@ -15,7 +15,7 @@ from bike_demand.core.errors import UserError
 from bike_demand.core.problem import DAY
 from bike_demand.core.settings import QUARANTINE, QualityRules, load_settings
 from bike_demand.data import quarantine
-from bike_demand.data.features import to_columns, to_matrix
+from bike_demand.data.frames import features_of
 from bike_demand.data.label_check import check_gathered, labels
 from bike_demand.data.month import iso
 from bike_demand.data.quality import Violation
@@ -75,7 +75,7 @@ def error(rows: Sequence[Row]) -> float:
     """How far a model that learned from these rows is off in the first days of March, in pieces an hour."""
     model = fit(frame(rows), SETTINGS.training.params, SETTINGS.training.half_life_days)
     judged = [row for row in ROWS if row.begins >= datetime(2011, 3, 18)]
-    answers = model.predict(to_matrix(to_columns(judged)))
+    answers = model.predict(features_of(frame(judged)))
     return float(np.abs(answers - np.array([row.amount for row in judged])).mean())
 
 

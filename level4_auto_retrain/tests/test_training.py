@@ -20,8 +20,8 @@ from bike_demand import handoff as handoffs
 from bike_demand import stages
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import DATA, RUN, load_settings
-from bike_demand.data.features import FEATURES, to_matrix
-from bike_demand.data.frames import columns_of
+from bike_demand.data.features import FEATURES, NUMBERS
+from bike_demand.data.frames import columns_of, features_of
 from bike_demand.data.store import read_rows
 from bike_demand.serving.onnx_model import load_model
 from bike_demand.training import export
@@ -71,7 +71,7 @@ def test_a_row_weighs_half_for_each_half_life_before_the_newest() -> None:
 def test_fitting_is_that_of_the_problem_with_weighted_rows(project: Path, run: Run) -> None:
     run("ingest")
     rows = read_rows(project / DATA)
-    X, y = to_matrix(columns_of(rows)), rows["amount"]
+    X, y = features_of(rows), rows["amount"]
     age = (rows["begins"].max() - rows["begins"]) / timedelta(days=1)
     with one_thread():
         expected = build_model(PARAMS).fit(X, y, model__sample_weight=0.5 ** (age / 30)).predict(X)
@@ -81,7 +81,7 @@ def test_fitting_is_that_of_the_problem_with_weighted_rows(project: Path, run: R
 def test_without_a_half_life_all_rows_weigh_the_same(project: Path, run: Run) -> None:
     run("ingest")
     rows = read_rows(project / DATA)
-    X = to_matrix(columns_of(rows))
+    X = features_of(rows)
     with one_thread():
         expected = build_model(PARAMS).fit(X, rows["amount"]).predict(X)
     np.testing.assert_array_equal(fit(rows, PARAMS, None).predict(X), expected)
@@ -202,7 +202,7 @@ def test_the_export_predicts_like_scikit_learn_with_and_without_nulls(project: P
     rows = read_rows(project / DATA)
     assert rows["moisture"].isna().any()
     pipeline = fit(rows, PARAMS, 30)
-    X = to_matrix(columns_of(rows))
+    X = features_of(rows)
     model = export.to_onnx(pipeline)
     assert export.prove_parity(model, pipeline, X) < 0.01
     handoffs.write_handoff(project / "given", model, golden_rows(model, rows))
@@ -215,7 +215,7 @@ def test_the_export_of_a_classifier_predicts_the_probability_of_its_second_class
 ) -> None:
     run("ingest")
     rows = read_rows(project / DATA)
-    X, many = to_matrix(columns_of(rows)), rows["amount"].to_numpy() > 100
+    X, many = features_of(rows), rows["amount"].to_numpy() > 100
     pipeline = Pipeline([("model", HistGradientBoostingClassifier(max_iter=10))]).fit(X, many)
     model = export.to_onnx(pipeline)
     assert export.prove_parity(model, pipeline, X) < 1e-4
@@ -227,7 +227,7 @@ def test_the_export_of_a_classifier_predicts_the_probability_of_its_second_class
 
 
 def test_a_model_that_cannot_be_exported_is_refused() -> None:
-    X = np.random.default_rng(0).normal(size=(50, len(FEATURES))).astype(np.float32)
+    X = np.random.default_rng(0).normal(size=(50, len(NUMBERS))).astype(np.float32)
     pipeline = Pipeline([("model", NoConverter())]).fit(X, X[:, 0])
     with pytest.raises(UserError, match="cannot be exported") as refused:
         export.to_onnx(pipeline)
@@ -258,7 +258,7 @@ def test_an_export_that_differs_in_one_row_is_refused(project: Path, run: Run) -
     changed.loc[changed.index[-1], "amount"] = 900
     pipeline, other = fit(rows, PARAMS, 30), fit(changed, PARAMS, 30)
     with pytest.raises(Exception, match="nothing was written"):
-        export.prove_parity(export.to_onnx(other), pipeline, to_matrix(columns_of(rows)))
+        export.prove_parity(export.to_onnx(other), pipeline, features_of(rows))
 
 
 def test_an_export_that_differs_only_where_a_null_is_is_refused(project: Path, run: Run) -> None:
@@ -269,4 +269,4 @@ def test_an_export_that_differs_only_where_a_null_is_is_refused(project: Path, r
     (ways,) = [each for each in model.graph.node[0].attribute if "missing" in each.name]
     ways.ints[:] = [1 - way for way in ways.ints]
     with pytest.raises(Exception, match="nothing was written"):
-        export.prove_parity(model.SerializeToString(), pipeline, to_matrix(columns_of(rows)))
+        export.prove_parity(model.SerializeToString(), pipeline, features_of(rows))

@@ -21,7 +21,6 @@ def write_code(draft: Draft, title: str, folder: Path) -> None:
         loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["code"] = repr
-    numbers = tuple(each.name for each in draft.inputs if each.kind != "text")
     facts = {
         "package": PACKAGE,
         "title": title,
@@ -32,8 +31,8 @@ def write_code(draft: Draft, title: str, folder: Path) -> None:
         "types": TYPES,
         # Pydantic wants those with a default last.
         "fields": sorted((*draft.keys, *draft.inputs), key=lambda each: each.nullable),
-        "numbers": numbers,
-        "places": [len(numbers) + at for at in range(len(draft.categories))],
+        "numbers": tuple(each.name for each in draft.inputs if each.kind != "text"),
+        "texts": tuple(each.name for each in draft.categories),
         "example": _example(draft),
         "example_label": _json(draft.label, draft.rows[draft.label.name].iloc[-1]),
         "slices": _slices(draft),

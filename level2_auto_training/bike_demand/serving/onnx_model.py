@@ -9,8 +9,8 @@ import onnxruntime
 from bike_demand.core.current import HIGHEST, LOWEST, PROBLEM, Inputs
 from bike_demand.core.errors import UserError
 from bike_demand.core.problem import Columns
-from bike_demand.data.features import to_columns, to_matrix
-from bike_demand.handoff import INPUT_NAME, MODEL_FILE, OUTPUT_NAME, Card, read_handoff
+from bike_demand.data.features import INPUT_NAME, to_columns, to_inputs
+from bike_demand.handoff import MODEL_FILE, OUTPUT_NAME, Card, read_handoff
 from bike_demand.runtime import open_session
 from bike_demand.serving.golden_check import reproduce
 
@@ -34,7 +34,7 @@ class OnnxModel:
 
     def predict_columns(self, columns: Columns) -> list[float]:
         """Likewise for the rows with these columns of inputs."""
-        (predicted,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: to_matrix(columns, self._names)})
+        (predicted,) = self._session.run([OUTPUT_NAME], to_inputs(columns, self._names))
         return [round(value, PROBLEM.decimals) for value in predicted[:, 0].tolist()]
 
 
@@ -47,12 +47,13 @@ def load_model(folder: Path, version: str | None = None) -> OnnxModel:
     except Exception as error:  # onnxruntime's errors have no common class but this
         said = " ".join(str(error).split())
         raise UserError(f"{path}: not a model that ONNX Runtime loads ({said}); ask for a new one") from None
-    takes = [(each.name, each.shape[1:], each.type) for each in session.get_inputs()]
-    if takes != [(INPUT_NAME, [len(handoff.card.inputs)], "tensor(float)")]:
-        raise UserError(
-            f"{path}: takes {takes}, not one float table `{INPUT_NAME}` of"
-            f" {len(handoff.card.inputs)} columns; ask for a model that fits"
-        )
+    takes = {each.name: (each.type, each.shape[1:]) for each in session.get_inputs()}
+    texts = [each.name for each in handoff.card.inputs if each.type == "string"]
+    expected = {name: ("tensor(string)", [1]) for name in texts}
+    if numbers := len(handoff.card.inputs) - len(texts):
+        expected[INPUT_NAME] = ("tensor(float)", [numbers])
+    if takes != expected:
+        raise UserError(f"{path}: takes {takes} instead of {expected}; ask for a model that fits")
     if [each.name for each in session.get_outputs()] != [OUTPUT_NAME]:
         raise UserError(f"{path}: does not give `{OUTPUT_NAME}`; ask for a model that fits")
     model = OnnxModel(session, handoff.card, version or handoff.card.version)

@@ -13,8 +13,8 @@ from typing import Any
 from bike_demand.core.current import PROBLEM, Inputs
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import Settings
-from bike_demand.data.features import to_columns, to_matrix
-from bike_demand.handoff import INPUT_NAME, OUTPUT_NAME, HandOff, read_handoff
+from bike_demand.data.features import to_columns, to_inputs
+from bike_demand.handoff import OUTPUT_NAME, HandOff, read_handoff
 from bike_demand.runtime import open_session
 from bike_demand.store.address import SETTING
 from bike_demand.store.connection import Connection
@@ -226,7 +226,7 @@ def _log_model(handoff: HandOff, registered_model_name: str | None) -> int | Non
     from mlflow.models import infer_signature
 
     row = Inputs.model_validate_json(json.dumps(PROBLEM.example))
-    example = {INPUT_NAME: to_matrix(to_columns([row]), handoff.card.names)}
+    example = to_inputs(to_columns([row]), handoff.card.names)
     (predicted,) = open_session(handoff.model).run([OUTPUT_NAME], example)
     with redirect_stderr(io.StringIO()):  # it tells a terminal what is returned here
         info = mlflow.onnx.log_model(

@@ -3,19 +3,20 @@
 import copy
 
 import numpy as np
-import numpy.typing as npt
 import onnx
+import pandas as pd
 from onnx import helper
 from skl2onnx import convert_sklearn
-from skl2onnx.common.data_types import FloatTensorType
-from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
+from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 from sklearn.base import is_classifier
+from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
 from bike_demand.core.current import FIELDS, PROBLEM
 from bike_demand.core.errors import UserError
-from bike_demand.data.features import FEATURES
-from bike_demand.handoff import INPUT_NAME, OUTPUT_NAME
+from bike_demand.data.features import FEATURES, INPUT_NAME, NUMBERS, TEXTS
+from bike_demand.data.frames import concat
+from bike_demand.handoff import OUTPUT_NAME
 from bike_demand.runtime import open_session
 from bike_demand.training.model import predict
 
@@ -36,19 +37,32 @@ def to_onnx(pipeline: Pipeline) -> bytes:
 
 def convert(pipeline: Pipeline) -> onnx.ModelProto:
     """What skl2onnx makes of the pipeline, with its own outputs."""
+    numbers = [(INPUT_NAME, FloatTensorType([None, len(NUMBERS)]))] if NUMBERS else []
     try:
         model: onnx.ModelProto = convert_sklearn(
-            _with_float32_thresholds(pipeline),
+            _with_places(_with_float32_thresholds(pipeline)),
             name=PROBLEM.name,
-            initial_types=[(INPUT_NAME, FloatTensorType([None, len(FEATURES)]))],
+            initial_types=[*numbers, *((name, StringTensorType([None, 1])) for name in TEXTS)],
             target_opset=OPSET,
             options={"zipmap": False} if is_classifier(pipeline) else None,
         )
-    except (MissingConverter, MissingShapeCalculator) as error:
+    except Exception as error:  # skl2onnx's errors have no common class but this
         steps = ", ".join(type(step).__name__ for _, step in pipeline.steps)
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"the model ({steps}) cannot be exported: {reason}; nothing was written") from None
     return model
+
+
+def _with_places(pipeline: Pipeline) -> Pipeline:
+    """The same model that takes its columns by place: skl2onnx finds no names in a matrix."""
+    places = {name: place for place, name in enumerate(FEATURES)}
+    for step in pipeline.named_steps.values():
+        if isinstance(step, ColumnTransformer):
+            step.transformers_ = [
+                (name, part, [places.get(each, each) for each in np.atleast_1d(columns).tolist()])
+                for name, part, columns in step.transformers_
+            ]
+    return pipeline
 
 
 def _with_float32_thresholds(pipeline: Pipeline) -> Pipeline:
@@ -90,15 +104,17 @@ def with_prediction(model: onnx.ModelProto, pipeline: Pipeline) -> onnx.ModelPro
     return result
 
 
-def prove_parity(model: bytes, pipeline: Pipeline, X: npt.NDArray[np.float32]) -> float:
-    """Compare the exported model with scikit-learn on rows X; the largest difference.
+def prove_parity(model: bytes, pipeline: Pipeline, X: pd.DataFrame) -> float:
+    """Compare the exported model with scikit-learn on rows with features X; the largest difference.
 
     Each row is tried a second time with all null that may be null. Raises UserError where they differ.
     """
-    sparse = X.copy()
-    sparse[:, [name in FIELDS and FIELDS[name].nullable for name in FEATURES]] = np.nan
-    both = np.concatenate([X, sparse])
-    (exported,) = open_session(model).run(None, {INPUT_NAME: both})
+    nullable = [name for name in FEATURES if name in FIELDS and FIELDS[name].nullable]
+    both = concat((X, X.assign(**{name: "" if name in TEXTS else np.float32("nan") for name in nullable})))
+    inputs = {name: both[[name]].to_numpy(object) for name in TEXTS}
+    if NUMBERS:
+        inputs[INPUT_NAME] = both[[*NUMBERS]].to_numpy(np.float32)
+    (exported,) = open_session(model).run(None, inputs)
     expected = predict(pipeline, both)
     difference = np.abs(exported.reshape(-1).astype(np.float64) - expected)
     wrong = ~(difference <= ABSOLUTE_TOLERANCE + RELATIVE_TOLERANCE * np.abs(expected))

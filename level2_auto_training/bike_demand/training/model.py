@@ -1,16 +1,15 @@
 """Fitting: the problem's model, how much each row counts, and what a fitted model predicts."""
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel
 from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
 
 from bike_demand.core.current import PROBLEM, TIME, targets
+from bike_demand.core.errors import UserError
 from bike_demand.core.problem import Array, Floats
-from bike_demand.data.features import to_matrix
-from bike_demand.data.frames import columns_of
+from bike_demand.data.frames import features_of
 from bike_demand.training.threads import one_thread
 
 
@@ -23,19 +22,23 @@ def weights(times: Array, half_life_days: float) -> Floats:
 def fit(rows: pd.DataFrame, params: BaseModel, half_life_days: float | None) -> Pipeline:
     """The problem's model fitted to rows, on float32 values: those are what the exported model compares with.
 
-    Without a half-life all rows count the same.
+    Without a half-life all rows count the same. Raises UserError where it cannot be fitted to them.
     """
-    pipeline: Pipeline = PROBLEM.build_model(params)
-    columns = columns_of(rows)
+    built = PROBLEM.build_model(params)
+    pipeline = built if isinstance(built, Pipeline) else Pipeline([("model", built)])
     given = {}
     if half_life_days is not None:
         step = pipeline.steps[-1][0]
-        given[f"{step}__sample_weight"] = weights(columns[TIME], half_life_days)
-    with one_thread():
-        return pipeline.fit(to_matrix(columns), targets(rows), **given)
+        given[f"{step}__sample_weight"] = weights(rows[TIME].to_numpy(), half_life_days)
+    try:
+        with one_thread():
+            return pipeline.fit(features_of(rows), targets(rows), **given)
+    except (TypeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"problem: build_model: the model cannot be fitted: {reason}") from None
 
 
-def predict(pipeline: Pipeline, X: npt.NDArray[np.float32]) -> Floats:
+def predict(pipeline: Pipeline, X: pd.DataFrame) -> Floats:
     """The predictions of a fitted model, shape [rows]: for classes the probability of the second one."""
     with one_thread():
         found = pipeline.predict_proba(X)[:, 1] if is_classifier(pipeline) else pipeline.predict(X)

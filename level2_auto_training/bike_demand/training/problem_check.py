@@ -24,8 +24,8 @@ from bike_demand.core.current import (
 from bike_demand.core.errors import UserError
 from bike_demand.core.problem import BehaviorTest, Floats
 from bike_demand.core.settings import Training
-from bike_demand.data.features import FEATURES, to_matrix
-from bike_demand.data.frames import columns_of, end, known
+from bike_demand.data.features import FEATURES, TEXTS
+from bike_demand.data.frames import columns_of, concat, end, features_of, known
 from bike_demand.training.export import prove_parity, to_onnx
 from bike_demand.training.model import fit, predict
 
@@ -77,14 +77,15 @@ def _examples(_rows: pd.DataFrame, _settings: Training) -> str:
 
 
 def _features(rows: pd.DataFrame, _settings: Training) -> str:
-    matrix = to_matrix(columns_of(rows))
-    last = range(max(0, len(rows) - 100), len(rows))
-    alone = np.concatenate([to_matrix(columns_of(rows[at : at + 1])) for at in last])
-    different = ~np.isclose(alone, matrix[-100:], equal_nan=True).all(axis=0)
-    if different.any():
-        name = FEATURES[int(different.argmax())]
-        raise UserError(f"problem: features: {name} of a row depends on the rows beside it")
-    constant = [name for name, column in zip(FEATURES, matrix.T, strict=True) if len(np.unique(column)) == 1]
+    features = features_of(rows)
+    last = features[-100:].reset_index(drop=True)
+    alone = concat(features_of(rows[at : at + 1]) for at in range(len(rows))[-100:])
+    for name in FEATURES:
+        is_text = name in TEXTS
+        same = last[name] == alone[name] if is_text else np.isclose(last[name], alone[name], equal_nan=True)
+        if not same.all():
+            raise UserError(f"problem: features: {name} of a row depends on the rows beside it")
+    constant = [name for name in FEATURES if features[name].nunique(dropna=False) == 1]
     return ", ".join(FEATURES) + (f"; the same in all rows: {', '.join(constant)}" if constant else "")
 
 
@@ -109,8 +110,8 @@ def _model(rows: pd.DataFrame, settings: Training) -> str:
     if not targets(past).any():
         raise UserError(f"too few of the newest {len(rows)} rows to fit a model on; gather more")
     pipeline = fit(past, settings.params, settings.half_life_days)
-    difference = prove_parity(to_onnx(pipeline), pipeline, to_matrix(columns_of(rows)))
-    loss = PROBLEM.loss.of(predict(pipeline, to_matrix(columns_of(unseen))), targets(unseen))
+    difference = prove_parity(to_onnx(pipeline), pipeline, features_of(rows))
+    loss = PROBLEM.loss.of(predict(pipeline, features_of(unseen)), targets(unseen))
     return (
         f"{type(pipeline.steps[-1][1]).__name__} on {len(past)} rows: {rounded(loss.mean())} on the"
         f" {len(unseen)} that follow; its ONNX file predicts the same (within {difference:.2g})"

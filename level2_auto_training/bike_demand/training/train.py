@@ -9,8 +9,7 @@ from sklearn.pipeline import Pipeline
 from bike_demand.core.current import LABEL, PROBLEM, TIME, targets
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import Training
-from bike_demand.data.features import to_matrix
-from bike_demand.data.frames import columns_of, end, mean_loss
+from bike_demand.data.frames import end, features_of, mean_loss
 from bike_demand.training.model import fit, predict
 
 
@@ -45,6 +44,6 @@ def train(rows: pd.DataFrame, settings: Training) -> Trained:
     if not targets(past).any():
         raise UserError(f"what is learned of `{LABEL}` is 0 in all of the gathered rows; look into the feed")
     holdout = fit(past, settings.params, settings.half_life_days)
-    unseen = predict(holdout, to_matrix(columns_of(held_out)))
+    unseen = predict(holdout, features_of(held_out))
     mae = mean_loss(PROBLEM.loss.of(unseen, targets(held_out)), held_out)
     return Trained(fit(rows, settings.params, settings.half_life_days), holdout, len(held_out), mae)

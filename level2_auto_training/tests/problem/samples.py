@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from bike_demand.core.problem import Array, Columns, InputField, Problem
 
@@ -71,6 +72,8 @@ def columns_of(problem: Problem, rows: Sequence[Row]) -> Columns:
     return columns
 
 
-def matrix(features: Columns) -> Array:
-    """Features as models get them, float32 of shape [rows, features]."""
-    return np.column_stack([np.asarray(each, dtype=np.float32) for each in features.values()])
+def table(features: Columns) -> pd.DataFrame:
+    """Features as models get them: numbers as float32, then texts."""
+    texts = {name: each for name, each in features.items() if each.dtype.kind in "OU"}
+    numbers = {name: each.astype(np.float32) for name, each in features.items() if name not in texts}
+    return pd.DataFrame(numbers | texts)

@@ -30,6 +30,7 @@ from bike_demand.core.current import (
     RowId,
 )
 from bike_demand.core.problem import DAY, Array, Columns, Floats, fields_of
+from bike_demand.data.features import NUMBERS, TEXTS
 
 _TYPES = {
     "time": pa.timestamp("us"),
@@ -97,6 +98,13 @@ def columns_of(frame: pd.DataFrame) -> Columns:
     columns = {name: frame[name].to_numpy(np.float64) for name in NUMERIC}
     texts = {name: frame[name].astype(object).fillna("").to_numpy() for name in FIELDS if name not in NUMERIC}
     return columns | texts | {TIME: frame[TIME].to_numpy("datetime64[s]")}
+
+
+def features_of(frame: pd.DataFrame) -> pd.DataFrame:
+    """The features of rows under their names, as scikit-learn gets them: numbers as float32, then texts."""
+    features = PROBLEM.features(columns_of(frame))
+    numbers = {name: features[name].astype(np.float32) for name in NUMBERS}
+    return pd.DataFrame(numbers | {name: features[name] for name in TEXTS})
 
 
 def moments(frame: pd.DataFrame) -> list[datetime]:

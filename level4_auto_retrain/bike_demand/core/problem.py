@@ -154,9 +154,10 @@ class Problem:
     `inputs` are the fields of a request, `label` what becomes known about it `label_delay` after the event
     time at the latest (like 1h or 30D): its one required field is the label; optional ones are parts of it
     that the feed may give. `features` makes of the
-    columns of inputs (event time as datetime64[s], all others as float64, null as NaN) the named columns that
-    models see, and nothing of the label. `build_model(params)` is an unfitted scikit-learn pipeline. `target`
-    makes of labels what is learned. Predictions lie in `prediction_range` and are rounded to `decimals`.
+    columns of inputs (event time as datetime64[s], texts as str with "" for null, all others as float64 with
+    NaN) the named columns that models see, numbers and texts, and nothing of the label. `build_model(params)`
+    is an unfitted scikit-learn estimator or pipeline, fitted to a data frame of these. `target` makes of
+    labels what is learned. Predictions lie in `prediction_range` and are rounded to `decimals`.
     """
 
     name: str

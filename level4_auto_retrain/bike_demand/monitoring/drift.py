@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bike_demand.core.current import FIELDS, PROBLEM
+from bike_demand.core.current import FIELDS, NUMERIC, PROBLEM
 from bike_demand.core.errors import UserError
 from bike_demand.core.problem import Floats
 from bike_demand.core.settings import EVIDENTLY, REPORTS, STATE, Drift
-from bike_demand.data.features import to_matrix
+from bike_demand.data.features import to_inputs
 from bike_demand.data.frames import columns_of, period
-from bike_demand.handoff import INPUT_NAME, OUTPUT_NAME, read_handoff
+from bike_demand.handoff import OUTPUT_NAME, read_handoff
 from bike_demand.runtime import open_session
 from bike_demand.store.event_log import Signal
 from bike_demand.store.tables import Kind
@@ -30,7 +30,8 @@ from bike_demand.store.tracking import HANDOFF_ARTIFACT, Tracking, Version
 
 PAGE = REPORTS / "drift.html"
 NUMBERS = (*(name for name, each in FIELDS.items() if each.kind in ("number", "integer")), "prediction")
-CATEGORIES = tuple(name for name, each in FIELDS.items() if each.kind in ("category", "boolean"))
+CATEGORIES = tuple(name for name, each in FIELDS.items() if each.kind in ("category", "boolean", "text"))
+MOST = 50  # different texts of the reference, up to which they are watched as categories
 SHARES = 0.25  # the Jensen-Shannon distance from which on categories count as moved
 LEAST = 120  # rows on each side
 SNAPSHOTS = "snapshots"  # where a workspace keeps those of a project
@@ -119,15 +120,14 @@ def _predictions(tracking: Tracking, champion: Version, rows: pd.DataFrame) -> F
             handoff = read_handoff(tracking.fetch(champion.run_id, HANDOFF_ARTIFACT, Path(scratch)))
         except UserError:  # its files are gone; the inputs can be compared all the same
             return np.full(len(rows), np.nan)
-    (said,) = open_session(handoff.model).run(
-        [OUTPUT_NAME], {INPUT_NAME: to_matrix(columns_of(rows), handoff.card.names)}
-    )
+    (said,) = open_session(handoff.model).run([OUTPUT_NAME], to_inputs(columns_of(rows), handoff.card.names))
     return np.asarray(said[:, 0], dtype=np.float64)
 
 
 def _table(rows: pd.DataFrame, predictions: Floats) -> pd.DataFrame:
     names = [name for name in (*NUMBERS, *CATEGORIES) if name != "prediction"]
-    return rows[names].astype("float64").assign(prediction=predictions)
+    types = {name: "float64" if name in NUMERIC else "object" for name in names}
+    return rows[names].astype(types).assign(prediction=predictions)
 
 
 def _compare(
@@ -142,7 +142,7 @@ def _compare(
 
     # The distance is in standard deviations of the reference, so there has to be one.
     numbers = [name for name in NUMBERS if told(name) and reference[name].nunique() > 1]
-    categories = [name for name in CATEGORIES if told(name)]
+    categories = [name for name in CATEGORIES if told(name) and reference[name].nunique() <= MOST]
     definition = DataDefinition(numerical_columns=numbers, categorical_columns=categories)
 
     def dataset(table: pd.DataFrame) -> Dataset:

@@ -8,9 +8,9 @@ import pandas as pd
 
 from bike_demand.core.current import PROBLEM, TIME, naive, targets
 from bike_demand.core.problem import Floats
-from bike_demand.data.features import to_matrix
+from bike_demand.data.features import to_inputs
 from bike_demand.data.frames import columns_of, concat, end, keys_of, mean_loss, period
-from bike_demand.handoff import INPUT_NAME, OUTPUT_NAME, read_handoff
+from bike_demand.handoff import OUTPUT_NAME, read_handoff
 from bike_demand.runtime import open_session
 
 WEEK = timedelta(days=7)
@@ -20,7 +20,7 @@ def predict(folder: Path, rows: pd.DataFrame) -> Floats:
     """The prediction for each row, shape [rows], of a hand-off's model. Raises UserError if it is damaged."""
     handoff = read_handoff(folder)
     session = open_session(handoff.model)
-    (predicted,) = session.run([OUTPUT_NAME], {INPUT_NAME: to_matrix(columns_of(rows), handoff.card.names)})
+    (predicted,) = session.run([OUTPUT_NAME], to_inputs(columns_of(rows), handoff.card.names))
     return np.asarray(predicted[:, 0], dtype=np.float64)
 
 

@@ -1,4 +1,4 @@
-"""A second neutral problem, of another kind than the toy: events with a key; yes or no, known late."""
+"""A second neutral problem, of another kind than the toy: events with a key and a text; a late yes or no."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,6 +27,7 @@ class Inputs(BaseModel):
     ordered_at: Annotated[NaiveDatetime, EventTime(cadence=None), Field(description="when it was placed")]
     customer: Annotated[int, Key(), Field(ge=1, le=1_000_000, description="who placed it")]
     channel: Annotated[int, Field(ge=1, le=3, description="where"), Labels("shop", "web", "phone")]
+    town: Annotated[str, Field(max_length=40, description="where it goes, any name")]
     price: Annotated[float, Field(ge=0, le=1e5), Unit("EUR"), Expected(0, 2000)]
     is_gift: Annotated[bool, Field(description="whether it is for somebody else")]
 
@@ -46,27 +47,32 @@ class Params(BaseModel):
 
 
 def build_model(params: Params) -> "Pipeline":
-    """Logistic regression, with the channel as one column for each."""
+    """Logistic regression, with a column for each channel and each town that was seen in training."""
     from sklearn.compose import ColumnTransformer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
     columns = ColumnTransformer(
-        [("channel", OneHotEncoder(handle_unknown="ignore"), [0]), ("numbers", StandardScaler(), [1, 2])]
+        [
+            ("channel", OneHotEncoder(handle_unknown="ignore"), ["channel"]),
+            ("town", OneHotEncoder(handle_unknown="ignore"), ["town"]),
+            ("numbers", StandardScaler(), ["price", "is_gift"]),
+        ]
     )
     return Pipeline([("columns", columns), ("model", LogisticRegression(C=params.C, max_iter=1000))])
 
 
 def features(columns: Columns) -> Columns:
     """Neither who nor when."""
-    return {name: columns[name] for name in ("channel", "price", "is_gift")}
+    return {name: columns[name] for name in ("channel", "town", "price", "is_gift")}
 
 
 EXAMPLE: dict[str, Any] = {
     "ordered_at": "2012-03-01T09:30:17",
     "customer": 17,
     "channel": 2,
+    "town": "ulm",
     "price": 49.9,
     "is_gift": False,
 }

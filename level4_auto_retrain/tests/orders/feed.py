@@ -7,9 +7,10 @@ from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
-COLUMNS = ("ordered_at", "customer", "channel", "price", "is_gift", "returned")
+COLUMNS = ("ordered_at", "customer", "channel", "town", "price", "is_gift", "returned")
 DELAY = timedelta(days=30)
 A_DAY = 40
+TOWNS = ("ulm", "bonn", "köln")
 RATES = {1: 0.1, 2: 0.3, 3: 0.2}  # of returns, by channel
 
 
@@ -26,6 +27,7 @@ def orders(first: date, end: date, rates: Mapping[int, float] = RATES) -> Iterat
                 "ordered_at": datetime.combine(day, time()) + timedelta(seconds=second),
                 "customer": dice.randint(1, 300),
                 "channel": channel,
+                "town": TOWNS[second % 3],
                 "price": round(price, 2),
                 "is_gift": dice.random() < 0.2,
                 "returned": dice.random() < share,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bike_demand.core.problem import Problem
-from bike_demand.handoff import INPUT_NAME
+from bike_demand.data.features import INPUT_NAME
 from bike_demand.problem import PROBLEM
 from bike_demand.runtime import open_session
 from bike_demand.training import export
@@ -16,7 +16,7 @@ from bike_demand.training.model import predict
 from bike_demand.training.problem_check import can_fail
 from bike_demand.training.threads import one_thread
 from tests import toy
-from tests.problem.samples import columns_of, matrix, sample_labels, sample_rows
+from tests.problem.samples import columns_of, sample_labels, sample_rows, table
 
 ROWS = 400
 
@@ -80,11 +80,12 @@ def test_models_see_nothing_of_the_label(problem: Problem) -> None:
     assert features.keys()
 
 
-def test_features_are_numbers_and_null_only_where_an_input_is(problem: Problem) -> None:
+def test_features_are_numbers_or_texts_and_null_only_where_an_input_is(problem: Problem) -> None:
     complete = [row for row in sample_rows(problem, ROWS) if None not in row.values()]
-    assert np.isfinite(matrix(problem.features(columns_of(problem, [problem.example, *complete])))).all()
+    found = table(problem.features(columns_of(problem, [problem.example, *complete])))
+    assert np.isfinite(found.select_dtypes("float32")).all(axis=None)
     features = problem.features(columns_of(problem, sample_rows(problem, ROWS)))
-    assert matrix(features).shape == (ROWS, len(features))
+    assert table(features).shape == (ROWS, len(features))
 
 
 def test_features_of_a_row_do_not_depend_on_other_rows(problem: Problem) -> None:
@@ -94,9 +95,9 @@ def test_features_of_a_row_do_not_depend_on_other_rows(problem: Problem) -> None
     for position, row in enumerate(rows):
         alone = problem.features(columns_of(problem, [row]))
         assert list(alone) == names
-        np.testing.assert_array_equal(matrix(alone)[0], matrix(together)[position])
+        np.testing.assert_array_equal(table(alone).iloc[0], table(together).iloc[position])
     turned = problem.features(columns_of(problem, rows[::-1]))
-    np.testing.assert_array_equal(matrix(turned)[::-1], matrix(together))
+    np.testing.assert_array_equal(table(turned)[::-1], table(together))
 
 
 def test_features_leave_the_columns_as_they_were(problem: Problem) -> None:
@@ -158,10 +159,13 @@ def test_the_model_fits_and_its_export_predicts_the_same(
     problem: Problem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     features = problem.features(columns_of(problem, sample_rows(problem, ROWS)))
-    X, targets = matrix(features), problem.target(sample_labels(problem, ROWS))
+    X, targets = table(features), problem.target(sample_labels(problem, ROWS))
     pipeline = problem.build_model(problem.params()).fit(X, targets)
-    monkeypatch.setattr(export, "FEATURES", tuple(features))
-    (exported,) = open_session(export.to_onnx(pipeline)).run(None, {INPUT_NAME: X})
+    numbers, texts = X.select_dtypes("float32").columns, X.select_dtypes(exclude="float32").columns
+    for name, value in (("FEATURES", X.columns), ("NUMBERS", numbers), ("TEXTS", texts)):
+        monkeypatch.setattr(export, name, tuple(value))
+    inputs = {INPUT_NAME: X[numbers].to_numpy()} | {name: X[[name]].to_numpy(object) for name in texts}
+    (exported,) = open_session(export.to_onnx(pipeline)).run(None, inputs)
     assert exported.shape == (ROWS, 1)
     predictions = predict(pipeline, X)
     assert all(map(math.isfinite, predictions))
@@ -169,7 +173,7 @@ def test_the_model_fits_and_its_export_predicts_the_same(
 
 
 def test_the_model_is_the_same_for_the_same_rows(problem: Problem) -> None:
-    X = matrix(problem.features(columns_of(problem, sample_rows(problem, ROWS))))
+    X = table(problem.features(columns_of(problem, sample_rows(problem, ROWS))))
     targets = problem.target(sample_labels(problem, ROWS))
     first, second = (predict(problem.build_model(problem.params()).fit(X, targets), X) for _ in range(2))
     np.testing.assert_array_equal(first, second)
