@@ -30,7 +30,7 @@ from bike_demand.data.month import first_moment, next_month
 MISSING = "a value is missing"
 REPORTED = 10  # violations of a file that are printed
 LARGEST = 2**53  # up to which float64 holds every integer
-_NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
+NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
 _TIME = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?)?"
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 _EXAMPLES = {"time": "2011-01-31T17:00:00", "boolean": "true or false", "category": "1", "integer": "1234"}
@@ -65,7 +65,7 @@ def read_table(
     fields = fields_of(model)
     is_parquet = name.endswith(".parquet")
     found: _Violations = {}
-    cells = _parquet_cells(content, name) if is_parquet else _csv_cells(content, name, len(fields), found)
+    cells = parquet_cells(content, name) if is_parquet else _csv_cells(content, name, len(fields), found)
     cells = cells.rename(columns=ALIASES)
     _check_header(list(cells.columns), name, fields, ignored)
     if cells.empty and not found:
@@ -139,12 +139,13 @@ def _decoded(content: bytes, name: str) -> str:
         ) from None
 
 
-def _parquet_cells(content: bytes, name: str) -> pd.DataFrame:
+def parquet_cells(content: bytes, name: str) -> pd.DataFrame:
+    """All cells of a Parquet file as text, empty where a value is missing. Raises UserError."""
     try:
         table = parquet.read_table(io.BytesIO(content))
         text = table.cast(pyarrow.schema([(each, pyarrow.string()) for each in table.column_names]))
     except (pyarrow.ArrowException, OSError):
-        raise UserError(f"{name}: not Parquet with plain values, or damaged; publish it again") from None
+        raise UserError(f"{name}: not Parquet with plain values, or damaged") from None
     cells: pd.DataFrame = text.to_pandas().fillna("")
     return cells.set_axis(range(1, len(cells) + 1))
 
@@ -166,7 +167,7 @@ def _converted(text: "pd.Series[str]", kind: Kind) -> "pd.Series[Any]":
         return text.where(text != "")
     if kind == "boolean":
         return text.str.lower().map(_BOOLEANS)
-    readable = text.where(text.str.fullmatch(_TIME if kind == "time" else _NUMBER))
+    readable = text.where(text.str.fullmatch(_TIME if kind == "time" else NUMBER))
     if kind == "time":
         return pd.to_datetime(readable, format="ISO8601", errors="coerce").astype("datetime64[us]")
     numbers = readable.astype("float64")

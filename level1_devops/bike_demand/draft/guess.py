@@ -15,6 +15,7 @@ import pandas as pd
 
 from bike_demand.core.errors import UserError
 from bike_demand.core.problem import EARLIEST, in_window
+from bike_demand.data.table import NUMBER
 from bike_demand.draft.cells import Table
 
 ColumnKind = Literal["boolean", "integer", "number", "text", "time", "free text", "empty", "constant"]
@@ -26,7 +27,6 @@ DRAWN, FIRST, SPAN = "drawn_at", pd.Timestamp("2000-01-01"), pd.Timedelta(days=1
 SEED = "row-by-row-drawn"  # 16 characters
 ALMOST_PERFECT = 0.999  # a correlation, or an area under the ROC curve, that no honest input reaches
 SUMS = 12  # numeric columns up to which pairs are tried as parts of the label
-_NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
 _ISO = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?( ?(Z|[+-]\d{2}:?\d{2}))?"
 _DATES = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y", "%Y%m%d")
 _CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
@@ -166,10 +166,10 @@ def _column(original: str, name: str, text: "pd.Series[Any]", notes: list[str]) 
 
 
 def _numbers(present: "pd.Series[Any]", original: str, notes: list[str]) -> "pd.Series[Any] | None":
-    if present.str.fullmatch(_NUMBER).all():
+    if present.str.fullmatch(NUMBER).all():
         return present.astype("float64")
     points = present.str.replace(",", ".", regex=False)
-    if (present.str.count(",") <= 1).all() and points.str.fullmatch(_NUMBER).all():
+    if (present.str.count(",") <= 1).all() and points.str.fullmatch(NUMBER).all():
         notes.append(f"{original!r} has decimal commas")
         return points.astype("float64")
     return None

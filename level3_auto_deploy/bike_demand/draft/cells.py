@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from bike_demand.core.errors import UserError
+from bike_demand.data.table import parquet_cells
 
 LARGEST = 512 * 2**20  # bytes of text; all of it is held in memory, several times
 MISSING = {"", "na", "n/a", "nan", "null", "none", "nil", "?", "-", "#n/a"}
@@ -33,7 +32,7 @@ def read_cells(file: Path) -> Table:
         raise UserError(f"{file}: no such file")
     content = _opened(file)
     notes: list[str] = []
-    cells = _parquet(content, file) if content.startswith(b"PAR1") else _csv(content, file, notes)
+    cells = parquet_cells(content, str(file)) if content.startswith(b"PAR1") else _csv(content, file, notes)
     if repeated := cells.columns[cells.columns.duplicated()].tolist():
         raise UserError(f"{file}: two columns are called {repeated[0]!r}; rename one of them")
     if len(cells.columns) < 2:
@@ -61,17 +60,6 @@ def _opened(file: Path) -> bytes:
             f"{file}: more than {LARGEST >> 20} MiB; draft from a part of it, then add months to the feed"
         )
     return content
-
-
-def _parquet(content: bytes, file: Path) -> pd.DataFrame:
-    try:
-        table = pq.read_table(io.BytesIO(content))
-        text: pd.DataFrame = table.cast(
-            pa.schema([(name, pa.string()) for name in table.column_names])
-        ).to_pandas()
-    except (pa.ArrowException, OSError):
-        raise UserError(f"{file}: not Parquet with plain values, or damaged") from None
-    return text.fillna("")
 
 
 def _csv(content: bytes, file: Path, notes: list[str]) -> pd.DataFrame:
