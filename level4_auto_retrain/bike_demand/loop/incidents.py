@@ -95,6 +95,8 @@ def _end(context: Context, incident: Incident, found: Sequence[SourcedViolation]
         learned = " Its rows are a check of every later training from now on."
     event_log.end_incident(context.database, incident.id, context.now, cost)
     days = max(1, (context.now - incident.since).days)
+    # Of what begins the same each day, like why nothing is trained, the latest: it has all the evidence.
+    done = {each["what"].partition(". ")[0]: each["what"] for each in incident.done}
     alert(
         context.settings,
         context.database,
@@ -106,7 +108,7 @@ def _end(context: Context, incident: Incident, found: Sequence[SourcedViolation]
             f" {'a day' if days == 1 else f'{days} days'}: {incident.noticed_by}"
         ),
         evidence=cost,
-        done=(" ".join(each["what"] for each in incident.done) or "Nothing had to be done.") + learned,
+        done=(" ".join(done.values()) or "Nothing had to be done.") + learned,
         you_may="Nothing has to be done. `python -m bike_demand incidents` has the whole record.",
     )
 

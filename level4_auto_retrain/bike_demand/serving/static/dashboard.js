@@ -82,9 +82,9 @@ function events({ releases, trainings, alerts, undelivered }) {
 function drawEvents({ signals, as_of, ...others }) {
   show("signals", signals.map(each => html`<div class="signal ${TONES[each.kind] ?? "bad"}">
     <b class="tone">${each.kind}: ${each.subject}</b> <span class="soft">since ${day(each.first_at)}</span><p>${each.says}</p></div>`));
-  const rows = events(others).map(([at, tone, title, details]) => {
+  const rows = events(others).map(([at, tone, title, details], place) => {
     const lines = Object.entries(details).filter(each => each[1]).map(([label, text]) => html`<p class="note">${label}: ${text}</p>`);
-    const isNew = seconds(as_of) - seconds(at) < 7 * DAY;
+    const isNew = place === 0 && seconds(as_of) - seconds(at) < 7 * DAY;
     return html`<li class="${tone}"><time class="note">${day(at)}</time>${!lines.length ? html`<span class="tone">${title}</span>`
       : html`<details ${isNew && "open"}><summary class="tone">${title}</summary>${lines}</details>`}</li>`;
   });
