@@ -72,16 +72,21 @@ def _read(own: Set[str], named: tuple[str, str]) -> list[Fact]:
     if is_test(name):
         return list(tests(name, text))
     packages, texts = wanted()
-    used = {module.split(".")[0] for module, _ in imports(text)} - own
+    used = dict.fromkeys(f"{module}.{each}" for module, names in imports(text) for each in names or [""])
+    told = [each.strip(".") for each in used if each.split(".")[0] in telling()]
     gates = overwritten.may_have_gates(text)
     if (
         gates
         or any(start in text and any(each in text for each in listed) for start, listed in texts.items())
-        or any(each in text for package in used & packages.keys() for each in packages[package])
+        or any(
+            each in text
+            for package in {each.split(".")[0] for each in told} & packages.keys() - own
+            for each in packages[package]
+        )
         or any(asked("name", name) for each in DEFINED for name in each.findall(f"\n{text}"))
     ):
         return list(_module(name, text, "code", gates))
-    return []
+    return [Fact("import", each, name, 0) for each in told]  # its neighbours may call methods of these
 
 
 def imports(text: str) -> Iterator[tuple[str, list[str]]]:

@@ -168,10 +168,6 @@ def wanted() -> tuple[dict[str, frozenset[str]], dict[str, list[str]]]:
             packages.setdefault(first, set()).add(more[-1] if more else "")
         else:
             methods.add(re.split(r"[*(]", call)[0].strip("."))
-    for tool in _every_tool():
-        if tool.methods is not None:  # its neighbours may call it
-            for root in {each.split(".")[0] for each in tool.modules} & packages.keys():
-                packages[root].add("")
     texts: dict[str, list[str]] = {}
     for each in sorted((methods - set(rules().common)) | set(rules().texts)):
         texts.setdefault(each[:5], []).append(each)

@@ -23,17 +23,7 @@ SKIPPED = words(
     "node_modules site-packages dist-packages vendor vendored third_party third-party bower_components "
     "venv env virtualenv __pycache__ build dist target htmlcov mlruns mlartifacts wandb lightning_logs"
 )
-DOTTED = (
-    ".github",
-    ".gitlab",
-    ".azure",
-    ".azure-pipelines",
-    ".azuredevops",
-    ".dvc",
-    ".ci",
-    ".buildkite",
-    ".circleci",
-)
+DOTTED = words(".github .gitlab .azure .azure-pipelines .azuredevops .dvc .ci .buildkite .circleci")
 # Folders whose content is shown, not used: it is evidence of nothing.
 EXAMPLES = words(
     "examples example tutorials tutorial docs doc samples sample demos demo cookbook templates template "

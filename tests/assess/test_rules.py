@@ -59,6 +59,7 @@ SEEN: list[tuple[str, str, Mapping[str, str]]] = [
     ("tracking", "MLflow", {"train.py": "import mlflow as m\nwith m.start_run():\n    m.log_metric('a', 1)\n"}),
     ("tracking", "in a notebook", {"a.ipynb": '{"cells": [{"cell_type": "code", "source": ["import wandb\\n", "wandb.init()"]}]}'}),
     ("registry", "an alias", {"a.py": "from mlflow import MlflowClient\nc = MlflowClient()\nc.set_registered_model_alias('m', 'a', 1)\n"}),
+    ("registry", "a package that a neighbour imports", {"app/a.py": "import mlflow\nmlflow\n", "app/b.py": "def f(client):\n    client.create_model_version('a')\n"}),
     ("training", "a word", {CI: workflow("python src/train.py", on=WEEKLY)}),
     ("training", "by what it runs", {"job.py": TRAIN, CI: workflow("python job.py", on=WEEKLY)}),
     ("training", "Prefect", {"prefect.yaml": MONTHLY, "flows.py": FLOWS, "train.py": TRAIN}),
