@@ -5,7 +5,9 @@ from pathlib import Path
 
 __version__ = "0.1.0"
 
-ROOT = Path(__file__).resolve().parent.parent  # the checkout
+_HERE = Path(__file__).resolve().parent
+CARRIED = _HERE / "files"  # in a wheel: what it has of the checkout
+ROOT = CARRIED if CARRIED.is_dir() else _HERE.parent  # the checkout
 
 
 class UserError(Exception):

@@ -28,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
     Returns the exit status: the command's own, or 1 with one line on stderr when the set-up failed.
     """
     try:
-        if not _running_in_it():
+        if LOCK.is_file() and not _running_in_it():
             _set_up()
             return _hand_over(argv)
     except SetupError as error:

@@ -348,6 +348,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith("ladder"):
+            raise
+        print(
+            f"error: this command needs {error.name}: python -m pip install 'mlops-ladder[all]'"
+            " (in one go: pipx run --spec 'mlops-ladder[all]' ladder ...)",
+            file=sys.stderr,
+        )
+        return 1
     except OSError as error:  # a place that cannot be read or written: nothing a traceback would explain
         where = f"{error.filename}: " if error.filename else ""
         print(f"error: {where}{error.strerror or error}; choose another place", file=sys.stderr)

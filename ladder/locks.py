@@ -15,7 +15,7 @@ COMPILE += ["--no-emit-index-url", "--no-header", "--no-annotate", "--all-extras
 def main() -> None:
     """Resolve again. What is locked stays, unless a pyproject.toml requires another version."""
     projects = sorted(path for path in ROOT.glob("level*/pyproject.toml"))
-    everything = ["--group", "dev", "--group", "stack", "pyproject.toml", *map(str, projects)]
+    everything = ["--group", "dev", "pyproject.toml", *map(str, projects)]
     _compile(ROOT, everything)
     for project in projects:
         _compile(project.parent, ["--constraint", str(ROOT / "requirements.lock"), "pyproject.toml"])

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
-from ladder import ROOT, UserError
+from ladder import CARRIED, ROOT, UserError
 from ladder.levels import levels
 from ladder.workers import cores
 
@@ -31,6 +31,10 @@ def run_tests(every: bool, only: Sequence[str], pytest_args: Sequence[str]) -> i
 
     `only` names places: level numbers, or `tool`. Raises UserError for one that does not exist.
     """
+    if ROOT == CARRIED:
+        raise UserError(
+            "the tests are not in the wheel: run `python3 -m ladder test` in a clone of mlops-ladder"
+        )
     places = {str(level.number): level.folder for level in levels() if (level.folder / "tests").is_dir()}
     places["tool"] = ROOT
     unknown = sorted(set(only) - set(places))

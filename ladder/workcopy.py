@@ -11,7 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ladder import ROOT, UserError
+from ladder import CARRIED, ROOT, UserError
 from ladder.git import git, names
 from ladder.levels import Level
 
@@ -22,8 +22,9 @@ _COMMITTER = "user.name=Working copy", "user.email=working-copy@localhost", "com
 
 
 def home() -> Path:
-    """Where working copies lie: LADDER_HOME, or `.ladder` in the repository."""
-    return Path(os.environ.get("LADDER_HOME") or ROOT / ".ladder").resolve()
+    """Where working copies lie: LADDER_HOME, or `.ladder` in the repository, or in the current folder."""
+    own = Path.cwd() if ROOT == CARRIED else ROOT
+    return Path(os.environ.get("LADDER_HOME") or own / ".ladder").resolve()
 
 
 def short(path: Path) -> str:

@@ -51,3 +51,15 @@ def test_a_lock_satisfies_what_its_project_asks_for(lock: Path) -> None:
         wanted = Requirement(text)
         version = str(locked[canonicalize_name(wanted.name)].specifier).removeprefix("==")
         assert wanted.specifier.contains(version, prereleases=True), text
+
+
+def test_the_extra_all_has_what_the_levels_need_to_run() -> None:
+    def names(lines: list[str]) -> set[str]:
+        return {canonicalize_name(Requirement(line).name) for line in lines}
+
+    root = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    everything = names(root["dependencies"] + root["optional-dependencies"]["all"])
+    for lock in LOCKS[1:]:
+        project = tomllib.loads((lock.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        training = project.get("optional-dependencies", {}).get("training", [])
+        assert names(project["dependencies"] + training) <= everything

@@ -20,9 +20,8 @@ from ladder.git import author, commit_tree, git, require, store
 from ladder.levels import Level
 from ladder.output import print_line
 from ladder.starter import problems, template
-from ladder.starter.rename import PACKAGE, check_name
+from ladder.starter.rename import CAN_FORMAT, FORMAT, PACKAGE, check_name
 from ladder.world import COMMITTED_FEED
-from ladder.world.feedfile import read_feed
 from ladder.world.others import write_sample
 
 SAMPLE = ("2011-01", "2011-02", "2011-03", "2011-04", "2011-05", "2011-06")  # the README's examples use some
@@ -81,6 +80,8 @@ def new(
         what = "its problem is drafted" if can_draft else "its problem is still that of the level"
     print_line(console, f"{given}: {level.name}; {what}; committed on main.")
     print_line(console, "Its README.md shows what to type, and where to change what.")
+    if package != PACKAGE and not CAN_FORMAT:
+        print_line(console, f"Once its requirements.lock is installed, format the renamed code: {FORMAT}")
     if draft and not can_draft:
         command = shlex.join(["python", "-m", package, "problem", "draft", *draft])
         print_line(console, f"Once its requirements.lock is installed, draft your problem in it: {command}")
@@ -134,6 +135,8 @@ def _months(feed: Path | None) -> list[Path]:
     """The feed's files. Raises UserError where it is none."""
     if feed is None:
         return [COMMITTED_FEED / f"{month}.csv" for month in SAMPLE]
+    from ladder.world.feedfile import read_feed  # needs pandas, which the light install has not
+
     read_feed(feed)  # rather a mistake here than in the project
     return sorted(feed.glob("[0-9][0-9][0-9][0-9]-[0-9][0-9].csv"))
 

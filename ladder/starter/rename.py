@@ -16,6 +16,8 @@ PACKAGE = "bike_demand"
 FOLDERS = {"build", "dist", "docs", "feed", "handoff", "live", "state", "tests"}  # the project's own
 LINE = 110
 MAX_LENGTH = 40
+CAN_FORMAT = importlib.util.find_spec("ruff") is not None  # the light install has no ruff, which is 24 MB
+FORMAT = "ruff check --select I --fix . && ruff format ."
 
 
 def check_name(name: str) -> None:
@@ -102,6 +104,8 @@ def _allow_longer_lines(folder: Path, needed: bool) -> None:
 
 def _format(folder: Path) -> None:
     """Wrap and sort again: the order of imports and the length of lines depend on the name."""
+    if not CAN_FORMAT:
+        return
     ruff = [sys.executable, "-m", "ruff"]
     common = ["--quiet", "--no-cache", "--config", "pyproject.toml", "."]
     for command in (["check", "--select", "I", "--fix"], ["format"]):
