@@ -240,7 +240,7 @@ def climb(
     """
     from ladder.starter.climb import climb as take_up
 
-    if not take_up(dest, console(), same_level=same_level, dry_run=dry_run):
+    if not take_up(dest, console(), same_level=same_level, dry_run=dry_run, check=True):
         raise typer.Exit(1)
 
 

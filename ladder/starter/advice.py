@@ -1,5 +1,8 @@
 """What a climb prints: what changes, what is left to be settled and how, and what to type next."""
 
+import re
+import subprocess
+import sys
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from functools import cache
@@ -8,11 +11,19 @@ from pathlib import Path
 import yaml
 from rich.console import Console
 
+from ladder.levels import Level
 from ladder.output import print_line
 from ladder.starter.plan import BOTH, GONE_HERE, GONE_THERE, LOCK, Plan, merged_lock
 from ladder.starter.project import Project
+from ladder.starter.rename import CAN_FORMAT, FORMAT, PACKAGE
 from ladder.starter.template import LOCK_COMMAND
 
+DRAWN = "drawn_at"  # the times that `problem draft` makes up for a table without any
+LAST_WITHOUT_OUTCOMES = 2
+WHY_TIMES = (
+    "From level 3 on predictions are compared with labels once these are due: draft the problem again, with"
+    " --time, the column of when a row happened, and --label-delay, how long after it the label is known."
+)
 ADVICE = Path(__file__).with_name("advice.yaml")
 
 
@@ -32,12 +43,47 @@ def show(project: Project, plan: Plan, console: Console, env: Mapping[str, str] 
         print_line(console, f"       {path}{where}: {advice(path, kind, project.mark.package)}")
 
 
-def what_next(project: Project, plan: Plan, branch: str, console: Console) -> None:
+def show_lacks(project: Project, target: Level, console: Console, *, check: bool = False) -> None:
+    """What the new level needs of the project's problem, and it has not; by its own command with `check`."""
+    schema = project.folder / project.mark.package / "problem" / "schema.py"
+    if target.number > LAST_WITHOUT_OUTCOMES and schema.is_file() and DRAWN in schema.read_text("utf-8"):
+        print_line(console, f"PROBLEM lacks event times and a label delay: {DRAWN} is made up. {WHY_TIMES}")
+    if check and target.number and (found := _checked(project)):
+        print_line(console, found)
+
+
+def _checked(project: Project) -> str:
+    """What `problem check` says, run by the project's own Python if it has one; "" without its packages."""
+    python = next(project.folder.glob(".venv/[bS]*/python*"), sys.executable)
+    done = subprocess.run(
+        [python, "-B", "-m", project.mark.package, "problem", "check"],
+        cwd=project.folder,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+    if not done.returncode:
+        return "The project's problem has what the new level needs (`problem check` passes)."
+    *_, said = ["no message", *re.findall(r"(?ms)^(?:error: |[\w.]+Error: ).*", done.stderr)]
+    said = " ".join(said.removeprefix("error: ").partition("For further information")[0].split())
+    missing = re.match(r"ModuleNotFoundError: No module named '([\w.]+)'", said)
+    if missing and not missing[1].startswith(project.mark.package):
+        return ""
+    return f"The project's problem lacks something (`problem check`): {said}"
+
+
+def what_next(project: Project, target: Level, plan: Plan, branch: str, console: Console) -> None:
     """What is left to do after the merge."""
     print_line(console, f"\nOn the branch {branch}; {project.branch} is as it was. What is left to do:")
     steps = ["settle each file above, `git add` it, then: git commit"] if plan.conflicts else []
     steps += [
         "python -m pip install --no-deps --require-hashes --requirement requirements.lock",
+    ]
+    if not CAN_FORMAT and project.mark.package != PACKAGE:
+        steps.append(f"{FORMAT}, then: git commit --all --message Format")
+    steps += [
+        *([f"python -m {project.mark.package} problem check"] if target.number else []),
         "python -m pytest -n 2",
         f"git switch {project.branch}, then: git merge {branch}",
     ]

@@ -11,24 +11,27 @@ from ladder import UserError
 from ladder.git import GitError, attempt, author, commit_tree, git, git_folder, require, store
 from ladder.levels import Level, level, levels
 from ladder.starter import template
-from ladder.starter.advice import show, what_next
+from ladder.starter.advice import show, show_lacks, what_next
 from ladder.starter.plan import LOCK, Plan, merged_lock, plan_of
 from ladder.starter.project import Project, base_of, following_the_name, open_project
 
 
-def climb(folder: Path, console: Console, *, same_level: bool = False, dry_run: bool = False) -> bool:
+def climb(
+    folder: Path, console: Console, *, same_level: bool = False, dry_run: bool = False, check: bool = False
+) -> bool:
     """Merge the template's next state into the project, on a new branch; whether nothing is left to settle.
 
     `same_level` takes the newer template of the project's own level. `dry_run` shows what would change.
+    `check`: see what the new level says of the project's problem, where its packages are installed.
     Raises UserError where the project cannot climb; then nothing was changed.
     """
     try:
-        return _climb(folder, console, same_level, dry_run)
+        return _climb(folder, console, same_level, dry_run, check)
     except GitError as error:
         raise UserError(f"{folder}: git says: {' '.join(str(error).split())}") from None
 
 
-def _climb(folder: Path, console: Console, same_level: bool, dry_run: bool) -> bool:
+def _climb(folder: Path, console: Console, same_level: bool, dry_run: bool, check: bool) -> bool:
     require()
     project = open_project(folder)
     target = _target(project, same_level)
@@ -41,18 +44,22 @@ def _climb(folder: Path, console: Console, same_level: bool, dry_run: bool) -> b
                 raise UserError(f"{folder}: has the newest template of its level already")
             commit = tip  # an earlier climb got so far
         else:
-            commit = commit_tree(project.folder, tree, f"Template: {target.name}", tip, *followed, env=env)
+            commit = commit_tree(
+                project.folder, tree, f"{template.STEP}{target.name}", tip, *followed, env=env
+            )
         plan = plan_of(project, head, commit, env)
         _nothing_in_the_way(project, plan)
         if dry_run:
             show(project, plan, console, env)
+            show_lacks(project, target, console)
             return not plan.conflicts
         branch = _branch(project, target, commit, same_level)
         if commit != tip:
             git(project.folder, "update-ref", f"refs/heads/{template.BRANCH}", commit, tip)
     _merge(project, plan, branch, f"Climb to: {target.name}" if not same_level else "Take the newer template")
     show(project, plan, console)
-    what_next(project, plan, branch, console)
+    show_lacks(project, target, console, check=check and not plan.conflicts)
+    what_next(project, target, plan, branch, console)
     return not plan.conflicts
 
 

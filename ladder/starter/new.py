@@ -25,7 +25,6 @@ from ladder.world import COMMITTED_FEED
 from ladder.world.others import write_sample
 
 SAMPLE = ("2011-01", "2011-02", "2011-03", "2011-04", "2011-05", "2011-06")  # the README's examples use some
-MESSAGE = "Start the project"
 NEEDED_TO_DRAFT = ("pandas", "pyarrow", "ruff")  # by the project's own command
 
 
@@ -160,7 +159,7 @@ def _commit(project: Path) -> None:
     git(project, "init", "--quiet", "--initial-branch", "main")
     with tempfile.TemporaryDirectory() as scratch:
         tree = store(project, project, Path(scratch))
-    commit = commit_tree(project, tree, MESSAGE)
+    commit = commit_tree(project, tree, template.MESSAGE)
     for branch in ("main", template.BRANCH):
         git(project, "update-ref", f"refs/heads/{branch}", commit)
     git(project, "reset", "--quiet")

@@ -11,6 +11,9 @@ from ladder.starter import template
 from ladder.starter.rename import check_name, rename_package
 from ladder.starter.template import FILE, Mark, read_mark
 
+# Makes the template an ancestor of a history that does not have it, without a change to any file.
+RECORD = f"git merge --allow-unrelated-histories --strategy ours --no-edit {template.BRANCH}"
+
 
 @dataclass(frozen=True)
 class Project:
@@ -27,12 +30,16 @@ def open_project(folder: Path) -> Project:
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder")
     top = attempt(folder, "rev-parse", "--show-toplevel").stdout.strip()
-    if not (folder / FILE).is_file() or not top or Path(top).resolve() != folder.resolve():
+    if not (folder / FILE).is_file():
         raise UserError(f"{folder}: not the folder of a project that `ladder new` made (it has a {FILE})")
-    if attempt(folder, "rev-parse", "--verify", "--quiet", f"refs/heads/{template.BRANCH}").returncode:
+    if not top or Path(top).resolve() != folder.resolve():
         raise UserError(
-            f"{folder}: the branch `{template.BRANCH}` is missing; from a clone: git fetch origin"
-            f" {template.BRANCH}:{template.BRANCH}"
+            f"{folder}: not a git repository, such as an unpacked ZIP file; clone it instead, or begin one:"
+            " `git init --initial-branch main && git add --all && git commit -m Begin`, then climb again"
+        )
+    if not _has(folder, f"refs/heads/{template.BRANCH}"):
+        raise UserError(
+            f"{folder}: the branch `{template.BRANCH}` is missing: {_way_to_the_template(folder)}"
         )
     state = git_folder(folder)
     if (state / "MERGE_HEAD").exists() or any(
@@ -56,12 +63,38 @@ def open_project(folder: Path) -> Project:
     return Project(folder.resolve(), mark, branch, head)
 
 
+def _has(folder: Path, reference: str) -> bool:
+    return attempt(folder, "rev-parse", "--verify", "--quiet", reference).returncode == 0
+
+
+def _way_to_the_template(folder: Path) -> str:
+    """Commands that bring the template's branch back: from the clone's origin, from history, or anew."""
+    if _has(folder, f"refs/remotes/origin/{template.BRANCH}"):
+        return f"`git branch {template.BRANCH} origin/{template.BRANCH}`"
+    if git(folder, "rev-parse", "--is-shallow-repository").strip() == "true":
+        return "this is a shallow clone; `git fetch --unshallow`, then climb again"
+    mark = read_mark((folder / FILE).read_text(encoding="utf-8"))
+    # A fork has only some of the branches, but what was merged is in the history.
+    ours = "--extended-regexp", f"--grep=^({template.STEP}.*|{template.MESSAGE})$"
+    for commit in git(folder, "log", "--format=%H", *ours, "HEAD").split():
+        if attempt(folder, "cat-file", "-e", f"{commit}:{FILE}").returncode == 0:
+            return f"`git branch {template.BRANCH} {commit[:12]}`"
+    options = f" --package {mark.package}" + (f" --problem {mark.problem}" if mark.problem else "")
+    return (
+        f"and its commits are not in the history; make it anew beside the project: `ladder new {mark.level}"
+        f" ../{template.BRANCH}{options} --no-feed && git fetch ../{template.BRANCH} {template.BRANCH}:"
+        f"{template.BRANCH} && {RECORD}`"
+    )
+
+
 def base_of(project: Project, tip: str) -> str:
     """The state of the template that the project has. Raises UserError where git does not know of it."""
     base = attempt(project.folder, "merge-base", project.head, tip).stdout.strip()
     if not base:
+        is_shallow = git(project.folder, "rev-parse", "--is-shallow-repository").strip() == "true"
         raise UserError(
-            f"{project.folder}: {project.branch} and `{template.BRANCH}` have no commit in common"
+            f"{project.folder}: {project.branch} and `{template.BRANCH}` have no commit in common; "
+            f"`{'git fetch --unshallow' if is_shallow else RECORD}`, then climb again"
         )
     if mark_at(project, base).level == project.mark.level:
         return base

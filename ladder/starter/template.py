@@ -52,6 +52,8 @@ def read_mark(text: str) -> Mark:
 
 
 BRANCH = "template"
+MESSAGE = "Start the project"  # of its first commit
+STEP = "Template: "  # of those that follow, and a level's name
 IGNORED = "# The feed: data come from outside, they are not code.\n/feed/\n"
 # Locks and feeds are compared by digest: no line ending may change on the way.
 ATTRIBUTES = "* text=auto eol=lf\n*.png binary\n*.pkl binary\n*.onnx binary\n"

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -212,7 +213,7 @@ def renamed_only(project: Path) -> None:
 
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "not a starter": (lambda project: (project / ".starter.toml").unlink(), "not the folder of a project"),
-    "no repository": (lambda project: shutil.rmtree(project / ".git"), "not the folder of a project"),
+    "no repository": (lambda project: shutil.rmtree(project / ".git"), "not a git repository"),
     "uncommitted": (a_change, "README.md not committed; commit or stash first"),
     "staged": (staged, "README.md not committed"),
     "a merge under way": (merging, "a merge or rebase is under way"),
@@ -246,6 +247,107 @@ def test_a_project_that_cannot_climb_is_told_so_in_one_line_and_left_alone(case:
     assert "\n" not in str(refusal.value)
     after = {name: each for name, each in everything(project).items() if not name.startswith(".git/objects/")}
     assert after == before
+
+
+def zipped(project: Path, there: Path) -> None:
+    """What GitHub packs: the files that git knows, without a history."""
+    git(project, "archive", "--format=zip", "--output", str(there.with_suffix(".zip")), "HEAD")
+    shutil.unpack_archive(there.with_suffix(".zip"), there)
+
+
+def shallow(project: Path, there: Path) -> None:
+    git(project, "clone", "--quiet", "--depth", "1", project.as_uri(), str(there))
+
+
+def shallow_with_template(project: Path, there: Path) -> None:
+    git(project, "clone", "--quiet", "--depth", "1", "--no-single-branch", project.as_uri(), str(there))
+
+
+def clone(project: Path, there: Path) -> None:
+    git(project, "clone", "--quiet", project.as_uri(), str(there))
+
+
+def fork(project: Path, there: Path) -> None:
+    """GitHub copies the default branch only."""
+    git(project, "clone", "--quiet", "--bare", "--single-branch", project.as_uri(), str(there) + ".git")
+    git(project, "clone", "--quiet", f"{there.as_uri()}.git", str(there))
+
+
+def from_github_template(project: Path, there: Path) -> None:
+    """ "Use this template" makes one commit of all files."""
+    zipped(project, there)
+    git(there, "init", "--quiet", "--initial-branch", "main")
+    commit(there)
+
+
+@pytest.mark.parametrize(
+    ("way", "climbed_before"),
+    [
+        (zipped, False),
+        (zipped, True),
+        (shallow, False),
+        (shallow_with_template, True),
+        (clone, False),
+        (fork, True),
+        (from_github_template, False),
+    ],
+)
+def test_however_a_project_got_there_what_climb_says_makes_it_climb(
+    way: Callable[[Path, Path], None], climbed_before: bool, tmp_path: Path
+) -> None:
+    origin = made(1, tmp_path / "origin", PACKAGE)
+    replace(origin / "params.yaml", "port: 8000", "port: 8123")
+    commit(origin)
+    if climbed_before:
+        assert climb(origin, QUIET)
+        git(origin, "switch", "--quiet", "main")
+        git(origin, "merge", "--quiet", BRANCHES[1])
+    project = tmp_path / "project"
+    way(origin, project)
+    who = {f"GIT_{role}_{what}": "test" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    ladder = shlex.join([sys.executable, "-m", "ladder"])
+    for _ in range(3):
+        try:
+            assert climb(project, QUIET)
+            break
+        except UserError as refusal:
+            (said,) = re.findall("`((?:git|ladder) .*)`", str(refusal).replace("`template`", ""))
+        command = re.sub(r"^ladder\b", lambda _: ladder, said)
+        env = os.environ | who | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, shell=True, cwd=project, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, said + done.stderr
+    assert (project / "prefect.yaml").is_file()
+    assert "port: 8123" in (project / "params.yaml").read_text(encoding="utf-8")
+    level_now = 3 if climbed_before else 2
+    assert f"level = {level_now}\n" in (project / ".starter.toml").read_text(encoding="utf-8")
+    assert git(project, "log", "-1", "--format=%p").count(" ") == 1  # a merge
+
+
+def test_a_climb_says_what_the_problem_lacks_and_what_to_run_next(ladder: Ladder, tmp_path: Path) -> None:
+    project = made(2, tmp_path / "project", PACKAGE)
+    replace(project / PACKAGE / "problem" / "__init__.py", "    label_delay=", "    # label_delay=")
+    schema = project / PACKAGE / "problem" / "schema.py"
+    schema.write_text(schema.read_text(encoding="utf-8") + "# drawn_at\n", encoding="utf-8")
+    commit(project)
+    done = ladder("climb", project)
+    assert (done.returncode, done.stderr) == (0, "")
+    lacks = [line for line in done.stdout.splitlines() if "lacks" in line]
+    assert "drawn_at" in lacks[0]
+    assert "--label-delay" in lacks[0]
+    assert "'label_delay'" in lacks[1]  # by the new level's own check
+    assert f"python -m {PACKAGE} problem check" in done.stdout
+
+
+def test_a_climb_runs_the_check_where_the_packages_are_installed(ladder: Ladder, tmp_path: Path) -> None:
+    project = made(2, tmp_path / "project", PACKAGE)
+    assert "`problem check` passes" in ladder("climb", project).stdout
+    git(project, "switch", "--quiet", "main")
+    git(project, "branch", "--quiet", "-D", BRANCHES[2])
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", project / ".venv"], check=True)
+    said = ladder("climb", project).stdout
+    assert "`problem check` passes" not in said
+    assert "lacks" not in said
+    assert f"python -m {PACKAGE} problem check" in said
 
 
 def test_without_git_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,9 @@ from rich.console import Console
 from ladder import ROOT, UserError, workcopy
 from ladder.git import git
 from ladder.levels import level, levels
-from ladder.starter.new import MESSAGE, SAMPLE, new
+from ladder.starter.new import SAMPLE, new
 from ladder.starter.rename import PACKAGE
-from ladder.starter.template import README
+from ladder.starter.template import MESSAGE, README
 from ladder.world import COMMITTED_FEED
 from tests.tool.conftest import Ladder
 from tests.tool.starters import NAME, run, text_of, trace, tracked

@@ -8,7 +8,7 @@ LIMITS = {
     "level3_auto_deploy": 7475,
     "level4_auto_retrain": 10375,
     "draft": 700,
-    "ladder": 6060,  # with starters of other problems and their worlds, and without a clone
+    "ladder": 6100,  # with starters of other problems, and climbs from any copy of a project
     "ladder/assess": 2700,
 }
 
