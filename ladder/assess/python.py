@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 
 from ladder.assess import overwritten
 from ladder.assess.facts import Fact, Kind, Role
-from ladder.assess.rules import asked, telling, wanted
+from ladder.assess.rules import arguments, asked, package, telling, wanted
 from ladder.assess.syntax import parsed, walked
 from ladder.assess.tree import words
 
@@ -29,10 +29,6 @@ DOCSTRING = re.compile(r'"""[^"]*"""')
 NOTHING = re.compile(r"pass|\.\.\.|assert\s+(True|1)|print\(.*\)|return|[#@].*|class\s.*|")
 SKIPPED = re.compile(r"@(?:pytest\.mark\.skip\b|unittest\.skip\b|skip\b)")
 MAGIC = re.compile(r"^\s*[!%]|^\s*\w+\?$")
-# Arguments that say when something runs, or who gets which answer.
-KEYWORDS = words(
-    "schedule schedule_interval cron traffic traffic_split production_variants canary_traffic_percentage"
-)
 SHOWN = {
     getattr(ast, name)
     for name in words(
@@ -72,16 +68,16 @@ def _read(own: Set[str], named: tuple[str, str]) -> list[Fact]:
     if is_test(name):
         return list(tests(name, text))
     packages, texts = wanted()
-    used = dict.fromkeys(f"{module}.{each}" for module, names in imports(text) for each in names or [""])
-    told = [each.strip(".") for each in used if each.split(".")[0] in telling()]
+    every = dict.fromkeys(f"{module}.{each}" for module, names in imports(text) for each in names or [""])
+    told = [each.strip(".") for each in every if package(each) in telling()]
     gates = overwritten.may_have_gates(text)
     if (
         gates
         or any(start in text and any(each in text for each in listed) for start, listed in texts.items())
         or any(
             each in text
-            for package in {each.split(".")[0] for each in told} & packages.keys() - own
-            for each in packages[package]
+            for used in {package(each) for each in told} & packages.keys() - own
+            for each in packages[used]
         )
         or any(asked("name", name) for each in DEFINED for name in each.findall(f"\n{text}"))
     ):
@@ -144,7 +140,7 @@ def _notebook(file: str, text: str) -> Iterator[Fact]:
 def _module(file: str, text: str, role: Role, gates: bool = False) -> Iterator[Fact]:
     if (tree := parsed(text)) is None:
         return
-    package = ".".join(PurePosixPath(file).parts[:-1])
+    folder = ".".join(PurePosixPath(file).parts[:-1])
     every = walked(tree)
     nodes = [node for node in every if type(node) in SHOWN]
     known: dict[str, str] = {}
@@ -153,13 +149,13 @@ def _module(file: str, text: str, role: Role, gates: bool = False) -> Iterator[F
             for each in node.names:
                 first = each.name.split(".")[0]
                 known[each.asname or first] = each.name if each.asname else first
-                if first in telling():
+                if package(each.name) in telling():
                     yield Fact("import", each.name, file, node.lineno, role)
         elif isinstance(node, ast.ImportFrom):
-            base = _absolute(node.module or "", node.level, package)
+            base = _absolute(node.module or "", node.level, folder)
             for each in node.names:
                 known[each.asname or each.name] = f"{base}.{each.name}"
-                if base.split(".")[0] in telling():
+                if package(f"{base}.{each.name}") in telling():
                     yield Fact("import", f"{base}.{each.name}", file, node.lineno, role)
     for node in nodes:
         for kind, name, line in _shown(node, known):
@@ -176,7 +172,7 @@ def _shown(node: ast.AST, known: Mapping[str, str]) -> Iterator[tuple[Kind, str,
             yield "call", name, node.lineno
             for keyword in node.keywords:
                 none = isinstance(keyword.value, ast.Constant) and keyword.value.value is None
-                if keyword.arg in KEYWORDS and not none:
+                if keyword.arg in arguments() and not none:
                     yield "call", f"{name}({keyword.arg})", node.lineno
     elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         yield "name", node.name, node.lineno

@@ -163,11 +163,12 @@ def wanted() -> tuple[dict[str, frozenset[str]], dict[str, list[str]]]:
     methods: set[str] = set()
     packages = {"pyspark": {""}, "prefect": {""}}
     for call in (each for tool in _every_tool() for each in tool.calls if not each.startswith("*")):
-        first, *more = filter(None, re.split(r"[.*()]+", call))
-        if not call.startswith("."):
-            packages.setdefault(first, set()).add(more[-1] if more else "")
-        else:
+        if call.startswith("."):
             methods.add(re.split(r"[*(]", call)[0].strip("."))
+        else:
+            name = package(call)
+            more = re.split(r"[.*()]+", call.removeprefix(name).strip(".*()"))
+            packages.setdefault(name, set()).add(more[-1])
     texts: dict[str, list[str]] = {}
     for each in sorted((methods - set(rules().common)) | set(rules().texts)):
         texts.setdefault(each[:5], []).append(each)
@@ -175,9 +176,23 @@ def wanted() -> tuple[dict[str, frozenset[str]], dict[str, list[str]]]:
 
 
 @cache
+def arguments() -> frozenset[str]:
+    """The arguments of calls that rules ask for, such as `traffic`."""
+    return frozenset(
+        one for tool in _every_tool() for call in tool.calls for one in re.findall(r"\((\w+)\)", call)
+    )
+
+
+@cache
 def telling() -> frozenset[str]:
     """The packages whose import tells something."""
-    return rules().learning | {module.split(".")[0] for tool in _every_tool() for module in tool.modules}
+    return rules().learning | {package(module) for tool in _every_tool() for module in tool.modules}
+
+
+def package(dotted: str) -> str:
+    """The package that a name is of: its first part, of a vendor's many packages the first two."""
+    parts = dotted.split(".")
+    return ".".join(parts[: 2 if parts[0] in ("azure", "google") else 1])
 
 
 @cache

@@ -46,6 +46,7 @@ SEEN: list[tuple[str, str, Mapping[str, str]]] = [
     ("data-pipeline", "a command in CI", {CI: workflow("python -m app ingest", on=WEEKLY)}),
     ("data-pipeline", "object store", {"ingest.py": "import boto3\nboto3.client('s3').download_file('a', 'b', 'c')\n"}),
     ("scoring", "FastAPI", {"app.py": "from fastapi import FastAPI as Api\napp = Api()\n"}),
+    ("scoring", "an address of its own", {"app.py": "route('/v2/forecast', handler)\n"}),
     ("scoring", "a route", {"app.py": "@route('/v1/predict')\ndef answer(): ...\n"}),
     (
         "scoring-tests",
@@ -87,6 +88,7 @@ SEEN: list[tuple[str, str, Mapping[str, str]]] = [
     ("drift", "SciPy", {"a.py": "from scipy import stats\nstats.ks_2samp(1, 2)\n"}),
     ("triggers", "drift and training", {"prefect.yaml": MONTHLY.replace("flows.py:train", "loop.py:look"), "loop.py": LOOP, "train.py": TRAIN}),
     ("alerts", "Prometheus", {"alerts.yaml": "groups:\n- rules:\n  - alert: Slow\n    expr: a > 1\n"}),
+    ("alerts", "a callback of a DAG", {"dags/a.py": "from work import dag\ndag('a', on_failure_callback=page)\n"}),
     ("rollback", "a function", {"a.py": "def roll_back(version): ...\n"}),
     ("no-downtime", "a probe", {"k8s/app.yaml": "kind: Deployment\nspec: {template: {readinessProbe: {httpGet: {path: /}}}}\n"}),
     ("policy", "data", {"promotion.yaml": "promotion_policy: {gates: [a], overrides: [b]}\n"}),
