@@ -13,6 +13,23 @@ FIRST_LINE = (
     "casual,registered,cnt"
 )
 HEADER = FIRST_LINE.split(",")
+GIVE = "; give hour.csv"
+DRAFT = f"{GIVE}, or draft a problem of its own: `ladder new 2 DEST --data"
+# Data sets that are often taken for it, by columns that they have.
+OTHERS = {
+    "dteday,cnt,instant": f"day.csv of the UCI data set: it lacks column hr, the hours{GIVE}",
+    "datetime,season,atemp,windspeed,casual,registered,count": "train.csv of Kaggle's Bike Sharing Demand:"
+    " it lacks the days from the 20th on of each month, so it is no feed without gaps"
+    f"{DRAFT} train.csv --label count --time datetime`",
+    "datetime,season,atemp,windspeed": "test.csv of Kaggle's Bike Sharing Demand: it lacks the label, count,"
+    f" and the first 19 days of each month{GIVE}",
+    "timestamp,cnt,t1,t2,weather_code,is_weekend": "the London data set (london_merged.csv): it lacks casual,"
+    " registered and workingday, and its weather_code has other codes than weather"
+    f"{DRAFT} london_merged.csv --label cnt --time timestamp`",
+    "Date,Rented Bike Count,Hour,Functioning Day": "the Seoul data set (SeoulBikeData.csv): it lacks weather,"
+    " feels_like_c, workingday, casual and registered, and the days when the service was closed"
+    f"{DRAFT} SeoulBikeData.csv --label 'Rented Bike Count' --time Date`",
+}
 FIRST_YEAR = 2011
 # Dates were rewritten by spreadsheets on the way: the file's own columns yr and mnth show which style it is.
 DATE_STYLES = ["%Y-%m-%d", "%d-%m-%Y", "%m-%d-%Y", "%d/%m/%Y", "%m/%d/%Y"]
@@ -25,8 +42,10 @@ def read_uci(path: Path) -> pd.DataFrame:
     A humidity of 0 is a sensor that did not report (all of 2011-03-10 in the real file), so it becomes null.
     Raises UserError that names the line and column if the file is not that one.
     """
-    if path.is_file() and _first_line(path) == FIRST_LINE.replace("hr,", ""):
-        raise UserError(f"{path} line 1: column hr is missing: this is day.csv; give hour.csv")
+    found = set(_first_line(path).split(",")) if path.is_file() else set()
+    for columns, what in OTHERS.items():
+        if "hr" not in found and set(columns.split(",")) <= found:
+            raise UserError(f"{path} line 1: this is {what}")
     table = Table([path], HEADER)
     year = table.integers("yr", 0, 20) + FIRST_YEAR
     month = table.integers("mnth", 1, 12)
@@ -65,7 +84,7 @@ def read_uci(path: Path) -> pd.DataFrame:
 
 def _first_line(path: Path) -> str:
     with path.open(encoding="utf-8", errors="replace") as file:
-        return file.readline().strip()
+        return file.readline().strip().removeprefix("\ufeff").replace('"', "")
 
 
 def _dates(table: Table, year: "pd.Series[int]", month: "pd.Series[int]") -> pd.Series:

@@ -131,8 +131,49 @@ def test_a_wrong_value_in_hour_csv_is_refused_with_line_and_column(
 
 def test_day_csv_is_told_from_hour_csv(tmp_path: Path, committed: pd.DataFrame) -> None:
     path = save(as_uci(committed.head(48)).drop(columns="hr"), tmp_path)
-    with pytest.raises(UserError, match=r"column hr is missing: this is day\.csv; give hour\.csv"):
+    with pytest.raises(UserError, match=r"this is day\.csv .* lacks column hr.*; give hour\.csv"):
         read_uci(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "lacks"),
+    [
+        (
+            "train.csv of Kaggle",
+            "datetime,season,holiday,workingday,weather,temp,atemp,humidity,windspeed,casual,registered,count\n"
+            "2011-01-01 00:00:00,1,0,0,1,7.5,11.2,70,0.0,4,11,15\n",
+            "days from the 20th",
+        ),
+        (
+            "test.csv of Kaggle",
+            "datetime,season,holiday,workingday,weather,temp,atemp,humidity,windspeed\n"
+            "2011-01-20 00:00:00,1,0,1,1,7.5,11.2,70,0.0\n",
+            "label",
+        ),
+        (
+            "London",
+            '"timestamp","cnt","t1","t2","hum","wind_speed","weather_code","is_holiday","is_weekend","season"\n'
+            '"2015-01-04 00:00:00","15",2.5,1.5,90,5,1.0,0.0,1.0,3.0\n',
+            "workingday",
+        ),
+        (
+            "Seoul",
+            "Date,Rented Bike Count,Hour,Temperature(°C),Humidity(%),Wind speed (m/s),Visibility (10m),"
+            "Dew point temperature(°C),Solar Radiation (MJ/m2),Rainfall(mm),Snowfall (cm),Seasons,Holiday,"
+            "Functioning Day\n"
+            "01/12/2017,15,0,-4.5,40,2.0,2000,-17.0,0,0,0,Winter,No Holiday,Yes\n",
+            "feels_like_c",
+        ),
+    ],
+)
+def test_other_bike_data_are_named_with_what_they_lack(
+    name: str, text: str, lacks: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "hour.csv"
+    path.write_bytes(text.encode("cp1252"))  # as Seoul's is
+    with pytest.raises(UserError, match=f"this is .*{name}.* lacks .*{lacks}.*; give hour") as refusal:
+        read_uci(path)
+    assert "\n" not in str(refusal.value)
 
 
 def test_another_data_set_is_refused(tmp_path: Path) -> None:
