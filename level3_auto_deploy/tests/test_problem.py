@@ -103,6 +103,11 @@ from dataclasses import replace
 from tests.toy import PROBLEM
 PROBLEM = replace(PROBLEM, features=lambda columns: {"grade": columns["begins"]})
 """
+LONELY = """
+from dataclasses import replace
+from tests.toy import PROBLEM
+PROBLEM = replace(PROBLEM, example=dict(PROBLEM.example) | {"lost": 1})
+"""
 UNDEFINED = """
 from dataclasses import replace
 from tests.toy import PROBLEM, Label
@@ -128,6 +133,10 @@ def refusal(folder: Path, text: str, name: str = "made_here") -> str:
 
 def test_features_that_use_the_label_are_refused(project: Path) -> None:
     assert "features: 'amount' is no input" in refusal(project, LEAKING)
+
+
+def test_an_example_with_a_field_that_the_schema_lost_is_refused(project: Path) -> None:
+    assert "example: ('lost',)" in refusal(project, LONELY)
 
 
 def test_a_feature_that_is_text_is_refused(project: Path) -> None:

@@ -8,6 +8,7 @@ from operator import attrgetter
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from bike_demand.core.current import FIELDS, NUMERIC, PROBLEM, TIME, Inputs, time_of
 from bike_demand.core.problem import Array, Columns
@@ -26,8 +27,7 @@ def to_columns(rows: Sequence[Inputs]) -> Columns:
     for name in _TEXT_FIELDS:
         columns[name] = np.array([getattr(row, name) or "" for row in rows], dtype=object)
     # By way of seconds, as NumPy takes ten times as long to read a datetime.
-    seconds = [_seconds(time_of(row)) for row in rows]
-    columns[TIME] = np.array(seconds, dtype=np.int64).view("datetime64[s]")
+    columns[TIME] = np.array([_seconds(time_of(row)) for row in rows], np.int64).view("datetime64[s]")
     return columns
 
 
@@ -38,9 +38,11 @@ def _seconds(moment: datetime) -> int:
 
 def _names() -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The features that are numbers, and those that are texts."""
-    example = Inputs.model_validate_json(json.dumps(PROBLEM.example))
     try:
+        example = Inputs.model_validate_json(json.dumps(PROBLEM.example))
         found = PROBLEM.features(to_columns([example]))
+    except ValidationError as error:
+        raise SystemExit("error: problem: example: {loc}: {msg}".format_map(error.errors()[0])) from None
     except KeyError as error:
         raise SystemExit(f"error: problem: features: {error} is no input, and models see no more") from None
     numbers = tuple(name for name, column in found.items() if column.dtype.kind in "biuf")
