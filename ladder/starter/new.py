@@ -92,10 +92,11 @@ def _drafted(project: Path, package: str, given: Sequence[str]) -> str:
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     if done.returncode:
         raise UserError(done.stderr.strip().removeprefix("error: "))
+    shutil.rmtree(project / "state")  # with the level's own problem, which nobody of this project wrote
     _introduce(project, package)
     git(project, "add", "--all")
     git(project, "commit", "--quiet", "--message", "Draft the problem from a table", env=author(project))
-    return done.stdout.rstrip()
+    return re.sub(r"(?m)^The problem before is .*\. (?=Next:)", "", done.stdout.rstrip())
 
 
 def _introduce(project: Path, package: str) -> None:

@@ -76,7 +76,7 @@ def introduction(name: str) -> Introduction:
 
 
 def with_settings(text: str, changes: dict[str, Any]) -> str:
-    """params.yaml with other values of its own keys; comments stay, keys it lacks are left out."""
+    """params.yaml with other values of its keys, also of those that are commented out; comments stay."""
     for key, value in changes.items():
         if isinstance(value, dict):
             section = re.search(rf"(?ms)^{key}:.*?(?=^[^\s#]|\Z)", text)
@@ -95,7 +95,7 @@ def _section(text: str, changes: dict[str, Any]) -> str:
 
 def _set(text: str, key: str, value: Any, indent: str) -> str:
     return re.sub(
-        rf"(?m)^{indent}{key}: [^#\n]*?(\s*(?:#.*)?)$",
+        rf"(?m)^{indent}(?:# )?{key}: [^#\n]*?(\s*(?:#.*)?)$",
         lambda found: f"{indent}{key}: {json.dumps(value)}{found[1]}",
         text,
     )

@@ -96,6 +96,8 @@ def train(
         f"Without its last {given.training.holdout_days} days, the same recipe was off by"
         f" {shown(trained.mae)} on them ({PROBLEM.loss.name})."
     )
+    for name, value in trained.metrics.items():
+        typer.echo(f"  {name} {value:.3f}")
     typer.echo(
         f"The ONNX file answers like scikit-learn on all of them (within {difference:.2g} {PROBLEM.unit})."
     )

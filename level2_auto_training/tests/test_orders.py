@@ -107,6 +107,7 @@ def test_labels_that_are_not_due_are_not_there_and_nothing_is_learned_from_them(
     checked = command(shop, "problem", "check")
     assert checked.returncode == 0, checked.stderr
     assert "Brier score" in checked.stdout
+    assert "bias_of_shares" in checked.stdout
 
 
 def test_two_orders_at_the_same_second_differ_by_their_customer(shop: Path) -> None:

@@ -1,14 +1,17 @@
 """Data quality: each rule stops the bad data it is for, and lets them pass when it is off."""
 
+import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
-from bike_demand.core.current import Row
+from bike_demand.core.current import FIELDS, Row
 from bike_demand.core.errors import UserError
+from bike_demand.core.problem import InputField
 from bike_demand.core.settings import QualityRules, Settings, load_settings
 from bike_demand.data.quality import RECENT, Violation, check, gaps, inputs, level, require_fit, stale
 from tests.conftest import ROOT
@@ -198,3 +201,36 @@ def test_all_that_is_wrong_is_reported_at_once_and_what_is_old_is_not(project: P
 def test_settings_of_rules_that_make_no_sense_are_refused(key: str, value: Any) -> None:
     with pytest.raises(ValueError, match=key):
         QualityRules.model_validate({key: value})
+
+
+# ---- texts
+
+
+def with_texts(
+    monkeypatch: pytest.MonkeyPatch, renamed: str, until: str, name: str = "depots"
+) -> pd.DataFrame:
+    """Rows with a field of text, of which one of four values is another one in these days."""
+    field = InputField(name, "text", "where", "", (-math.inf, math.inf), None, True, ())
+    monkeypatch.setitem(FIELDS, name, field)
+    rows = frame(ROWS)
+    rows[name] = [("north", "south", "east", None)[at % 4] for at in range(len(rows))]
+    is_renamed = rows["begins"].between(renamed, until) & (rows[name] == "south")
+    return rows.assign(**{name: rows[name].where(~is_renamed, "sud")})
+
+
+def test_a_value_that_is_renamed_is_a_violation_from_its_first_day_to_its_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = with_texts(monkeypatch, "2011-03-10", "2011-03-13T22:00:00")
+    (found,) = [each for each in inputs(rows, RULES) if each.rule == "texts"]
+    assert (found.subject, "'sud'" in found.message, found.ongoing) == ("depots", True, False)
+    assert list(found.times) == rows.loc[rows["depots"] == "sud", "begins"].tolist()
+    assert not [each for each in inputs(rows, off("texts")) if each.rule == "texts"]
+
+
+def test_a_new_value_now_and_then_or_in_each_row_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = with_texts(monkeypatch, "2011-03-10", "2011-03-10T03:00:00")
+    assert (rows["depots"] == "sud").sum() == 1
+    assert not [each for each in inputs(rows, RULES) if each.rule == "texts"]
+    names = rows.assign(depots=[f"depot {at}" for at in range(len(rows))])
+    assert not [each for each in inputs(names, RULES) if each.rule == "texts"]

@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import BaseModel
 from sqlalchemy import update
 
-from bike_demand.core.current import Inputs, Row
+from bike_demand.core.current import FIELDS, Inputs, Row
+from bike_demand.core.problem import InputField
 from bike_demand.core.settings import load_settings
 from bike_demand.data.frames import features_of, to_frame
 from bike_demand.serving.app import create_app
@@ -37,6 +39,7 @@ from tests.fieldmodel import NOTHING, echo
 from tests.gathered import frame
 from tests.registry import put_live
 from tests.service import running, served
+from tests.spoilt import feed_rows
 from tests.toy import EXAMPLE
 from tests.workcopy import change_params
 
@@ -246,3 +249,35 @@ def test_while_a_sensor_reports_fahrenheit_the_error_stays_within_one_and_a_half
     assert error(fahrenheit) > 1.5 * normally  # so the fallback is what keeps it
     good, nothing = applied.apply(during)
     assert (good, nothing) == (during, None)  # and good rows are left alone
+
+
+# ---- texts
+
+
+class Parcel(BaseModel):
+    """A row with a text."""
+
+    begins: datetime
+    depot: str | None
+
+
+def test_a_text_that_is_not_expected_becomes_the_most_frequent_one() -> None:
+    depots = ExpectedRange("depot", 0.0, 0.0, [0.0] * 24, AS_OF, ["north", "south"])
+    rows: Any = [Parcel(begins=AS_OF, depot=each) for each in ("south", "sud", None)]
+    used, replaced = fallback(depots).apply(rows)
+    assert [each.depot for each in used] == ["south", "north", None]
+    assert replaced == [None, {"depot": "north"}, None]
+    assert fallback(depots, depot="none").apply(rows) == (rows, None)
+
+
+def test_texts_of_good_rows_are_expected_the_most_frequent_one_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    field = InputField("depot", "text", "where", "", (-math.inf, math.inf), None, True, ())
+    monkeypatch.setitem(FIELDS, "depot", field)
+    rows = frame(feed_rows())
+    rows["depot"] = [("north", "south", "south", "sud")[at % 4] for at in range(len(rows))]
+    bad = {"depot": {(moment, "") for moment in rows.loc[rows["depot"] == "sud", "begins"]}}
+    settings = load_settings(ROOT / "params.yaml").monitoring.ranges
+    found = {each.field: each for each in expected_ranges.compute(rows, bad, AS_OF, settings)}
+    assert found["depot"].texts == ["south", "north"]
+    names = rows.assign(depot=[f"depot {at}" for at in range(len(rows))])
+    assert "depot" not in {each.field for each in expected_ranges.compute(names, {}, AS_OF, settings)}

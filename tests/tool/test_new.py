@@ -1,5 +1,6 @@
 """`ladder new`: what is made works at once, is a whole project, and shows nothing of where it came from."""
 
+import json
 import os
 import re
 import shutil
@@ -223,12 +224,12 @@ def test_a_project_for_ones_own_table_needs_no_edit(tmp_path: Path) -> None:
         f"visits/problem/{name}.py"
         for name in ("__init__", "behavior", "features", "model", "schema", "target")
     ]
-    text = "".join(
-        each.read_text(encoding="utf-8")
-        for each in (project / "visits" / "problem").iterdir()
-        if each.is_file()
-    )
-    assert "bike" not in text.lower()
+    files = [each for each in project.rglob("*") if each.is_file() and ".git" not in each.parts]
+    assert [each for each in files if "bike" in f"{each.name} {text_of(each)}".lower()] == []
+    readme = text_of(project / "README.md")
+    assert readme.startswith("# Visits\n\nPredicts visits.\n")
+    (request,) = re.findall(r"--data '(.*?)'", readme, re.DOTALL)
+    assert "day" in json.loads(request)
     checked = subprocess.run(
         [sys.executable, "-m", "visits", "problem", "check"],
         cwd=project,

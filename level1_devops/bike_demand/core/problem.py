@@ -32,7 +32,7 @@ _LIKE = {"1h": "be a full hour, like 2012-06-13T17:00:00", "1D": "be a day, like
 _UNITS = {"min": timedelta(minutes=1), "h": timedelta(hours=1), "D": DAY}
 
 
-# Units that are mistaken for another one: from the mistaken value to the right one.
+# Units that are mistaken for another one, unless `Unit` says it: from the mistaken value to the right one.
 CONVERSIONS: Mapping[str, Callable[[float], float]] = {
     "degrees C": lambda fahrenheit: (fahrenheit - 32) / 1.8
 }
@@ -81,9 +81,10 @@ class Key:
 
 @dataclass(frozen=True)
 class Unit:
-    """The unit of a number."""
+    """The unit of a number; `convert` makes it of the unit that it may be mistaken for."""
 
     name: str
+    convert: Callable[[float], float] | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,7 @@ class InputField:
     expected: Expected | None
     nullable: bool
     labels: tuple[str, ...]
+    convert: Callable[[float], float] | None = None  # from the unit that is mistaken for its own
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,9 @@ class Problem:
     columns of inputs (event time as datetime64[s], texts as str with "" for null, all others as float64 with
     NaN) the named columns that models see, numbers and texts, and nothing of the label. `build_model(params)`
     is an unfitted scikit-learn estimator or pipeline, fitted to a data frame of these. `target` makes of
-    labels what is learned. Predictions lie in `prediction_range` and are rounded to `decimals`.
+    labels what is learned. `metrics` are reported beside the loss, and decide nothing: of predictions and
+    targets, each of shape [rows]; NaN where one cannot be computed. Predictions lie in `prediction_range` and
+    are rounded to `decimals`.
     """
 
     name: str
@@ -179,6 +183,7 @@ class Problem:
     more_examples: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by what they show
     baseline: str = "7D"  # what a model has to beat: the target of so long before, or their mean, or majority
     average_by: str | None = None  # the input by which losses are averaged first, so that no series dominates
+    metrics: Mapping[str, Callable[[Floats, Floats], float]] = field(default_factory=dict)
     slices: Mapping[str, Callable[[Columns], Array]] = field(default_factory=dict)
     behavior_tests: Sequence[BehaviorTest] = ()
 
@@ -293,4 +298,5 @@ def _describe(name: str, info: FieldInfo, part: str) -> InputField:
         expected=_mark(notes, Expected),
         nullable=type(None) in types_,
         labels=labels,
+        convert=(unit.convert or CONVERSIONS.get(unit.name)) if unit else None,
     )

@@ -18,6 +18,7 @@ from bike_demand.core.current import (
     PROBLEM,
     TIME,
     Inputs,
+    further_metrics,
     rounded,
     targets,
 )
@@ -111,9 +112,11 @@ def _model(rows: pd.DataFrame, settings: Training) -> str:
         raise UserError(f"too few of the newest {len(rows)} rows to fit a model on; gather more")
     pipeline = fit(past, settings.params, settings.half_life_days)
     difference = prove_parity(to_onnx(pipeline), pipeline, features_of(rows))
-    loss = PROBLEM.loss.of(predict(pipeline, features_of(unseen)), targets(unseen))
+    predicted, right = predict(pipeline, features_of(unseen)), targets(unseen)
+    loss = PROBLEM.loss.of(predicted, right)
+    further = "".join(f", {name} {value:.3f}" for name, value in further_metrics(predicted, right).items())
     return (
-        f"{type(pipeline.steps[-1][1]).__name__} on {len(past)} rows: {rounded(loss.mean())} on the"
+        f"{type(pipeline.steps[-1][1]).__name__} on {len(past)} rows: {rounded(loss.mean())}{further} on the"
         f" {len(unseen)} that follow; its ONNX file predicts the same (within {difference:.2g})"
     )
 

@@ -95,9 +95,9 @@ def test_features_of_a_row_do_not_depend_on_other_rows(problem: Problem) -> None
     for position, row in enumerate(rows):
         alone = problem.features(columns_of(problem, [row]))
         assert list(alone) == names
-        np.testing.assert_array_equal(table(alone).iloc[0], table(together).iloc[position])
-    turned = problem.features(columns_of(problem, rows[::-1]))
-    np.testing.assert_array_equal(table(turned)[::-1], table(together))
+        assert table(alone).iloc[0].equals(table(together).iloc[position])
+    turned = table(problem.features(columns_of(problem, rows[::-1])))
+    assert turned[::-1].reset_index(drop=True).equals(table(together))
 
 
 def test_features_leave_the_columns_as_they_were(problem: Problem) -> None:
@@ -117,6 +117,12 @@ def test_the_loss_is_lowest_for_right_predictions_and_never_negative(problem: Pr
     for guess in (np.full(ROWS, low), np.full(ROWS, high), targets[::-1], (targets + low) / 2):
         assert (problem.loss.of(guess, targets) >= right).all()
     assert problem.loss.of(np.full(ROWS, low), targets).mean() > right.mean()
+
+
+def test_further_metrics_are_numbers(problem: Problem) -> None:
+    targets = np.asarray(problem.target(sample_labels(problem, ROWS)), dtype=np.float64)
+    for name, metric in problem.metrics.items():
+        assert np.isfinite(metric(targets[::-1], targets)), name
 
 
 def test_one_label_has_the_target_that_it_has_among_others(problem: Problem) -> None:

@@ -141,6 +141,12 @@ def targets(rows: "pd.DataFrame") -> Floats:
     return np.asarray(PROBLEM.target(rows[LABEL].to_numpy(np.float64)), dtype=np.float64)
 
 
+def further_metrics(predicted: Floats, right: Floats) -> dict[str, float]:
+    """The problem's metrics beside its loss, by name: those that can be computed of these targets."""
+    found = {name: float(of(predicted, right)) for name, of in PROBLEM.metrics.items()}
+    return {name: value for name, value in found.items() if np.isfinite(value)}
+
+
 def naive(known: Floats) -> float:
     """What the baseline predicts for all rows, given earlier targets: their mean, or the most frequent."""
     if PROBLEM.baseline != "majority":

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 
 from bike_demand.core.configuration import Section, YamlSettings, read_settings
 from bike_demand.core.current import DEFAULT, FIELDS, KEYS, LATE, PROBLEM
-from bike_demand.core.problem import CONVERSIONS, DAY
+from bike_demand.core.problem import DAY
 
 PARAMS = Path("params.yaml")
 Params: Any = PROBLEM.params
@@ -71,6 +71,12 @@ class NullsRule(Section):
     share: Annotated[float, Field(gt=0, le=1)] = 0.5
 
 
+class TextsRule(Section):
+    """So many of a day's rows may not have texts that the field never had before."""
+
+    share: Annotated[float, Field(gt=0, le=1)] = 0.2
+
+
 class LevelRule(Section):
     """The labels of a day may not be so many times the usual ones, or so small a part of them."""
 
@@ -83,9 +89,10 @@ class QualityRules(Section):
     units: Rule[dict[Measured, Annotated[float, Field(gt=0)]]] = {  # noqa: RUF012 (pydantic copies it)
         name: each.change
         for name, each in EXPECTED.items()
-        if each.change is not None and FIELDS[name].unit in CONVERSIONS
+        if each.change is not None and FIELDS[name].convert is not None
     }
     nulls: Rule[NullsRule] = NullsRule()
+    texts: Rule[TextsRule] = TextsRule()
     ranges: Rule[dict[Measured, tuple[float, float]]] = {  # noqa: RUF012
         name: (each.low, each.high) for name, each in EXPECTED.items()
     }

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from bike_demand.core.current import CADENCE, FIELDS, KEYS, LABEL, TIME, RowId
 from bike_demand.core.errors import UserError
 from bike_demand.core.files import write_atomically
-from bike_demand.core.problem import CONVERSIONS, DAY, Floats
+from bike_demand.core.problem import DAY, Floats
 from bike_demand.core.settings import REPORTS, QualityRules, Settings
 from bike_demand.data.frames import by_key, end, keys_of, moments, period, row_ids, rows_a_day
 from bike_demand.data.month import iso
@@ -29,8 +29,9 @@ HOUR = timedelta(hours=1)
 REPORT = REPORTS / "validation.json"  # of data that are not fit for training
 FEED, LABEL_SUBJECT = "feed", "label"  # what a violation is about, where it is no input field
 RECENT = 35 * DAY  # a violation before is not reported again: an earlier training checked these rows
+WEEK_DAYS = 7
 SPREAD = 1 / 12  # of the change in a day, by which a value may move further each day without a plausible one
-LEAST_NULLS, LEVEL_DAYS = 3, 14
+LEAST, LEVEL_DAYS = 3, 14
 Mask = npt.NDArray[np.bool_]
 NOTHING: Mapping[RowId, float] = MappingProxyType({})
 
@@ -93,7 +94,7 @@ def require_fit(
 
 
 def inputs(rows: pd.DataFrame, rules: QualityRules) -> list[Violation]:
-    """The rules `units`, `nulls` and `ranges` on input fields (rows ascending).
+    """The rules `units`, `nulls`, `texts` and `ranges` on input fields (rows ascending).
 
     A value has at most one violation: a temperature in another unit is not implausible, too.
     """
@@ -240,6 +241,9 @@ def _of_field(rows: pd.DataFrame, name: str, rules: QualityRules) -> Iterator[tu
         yield "units", f"{name} changes its unit: {example}", wrong
     if rules.nulls is not None and absent.any():
         yield "nulls", f"{name} is missing", _nulls(rows, absent, rules.nulls.share)
+    if rules.texts is not None and FIELDS[name].kind == "text" and name not in KEYS:
+        wrong, example = _unseen(rows, name, rules.texts.share)
+        yield "texts", f"{name} has values that it never had: {example}", wrong
     if rules.ranges is not None and name in rules.ranges:
         low, high = rules.ranges[name]
         values = rows[name].to_numpy(np.float64)
@@ -261,7 +265,7 @@ def _units(rows: pd.DataFrame, name: str, change: float) -> tuple[Mask, str]:
     if not far.any():  # as in nearly all feeds: then none has to be looked at by itself
         return np.zeros(len(rows), dtype=bool), ""
     plausible: deque[float] = deque(maxlen=day)
-    convert = CONVERSIONS[FIELDS[name].unit]
+    convert = FIELDS[name].convert or float
     wrong = np.zeros(len(rows), dtype=bool)
     since = last_wrong = datetime.min
     example = ""
@@ -291,13 +295,33 @@ def _units(rows: pd.DataFrame, name: str, change: float) -> tuple[Mask, str]:
 
 def _nulls(rows: pd.DataFrame, absent: Mask, share: float) -> Mask:
     """The rows without a value in days that lack so many, where the week before had nearly all."""
-    before: deque[tuple[int, int]] = deque(maxlen=7)  # of so many rows of a day, so many are null
+    before: deque[tuple[int, int]] = deque(maxlen=WEEK_DAYS)  # of so many rows of a day, so many are null
     found = np.zeros(len(rows), dtype=bool)
     for day in days_of(rows):
         nulls = int(absent[day].sum())
         usual = sum(some for some, _ in before) / sum(rows for _, rows in before) if before else 1.0
-        if nulls >= max(LEAST_NULLS, share * len(day)) and usual < share / 2:
+        if nulls >= max(LEAST, share * len(day)) and usual < share / 2:
             found[day] = absent[day]
         else:
             before.append((nulls, len(day)))
     return found
+
+
+def _unseen(rows: pd.DataFrame, name: str, share: float) -> tuple[Mask, str]:
+    """The rows of days of which so many have texts that no good row had before, and an example.
+
+    A new value now and then is normal. Where nearly each row has one, as in names, so are many.
+    """
+    before: deque[tuple[int, int]] = deque(maxlen=WEEK_DAYS)  # of so many rows of a day, so many were new
+    found, seen, example = np.zeros(len(rows), dtype=bool), {""}, ""
+    texts = rows[name].astype(object).fillna("").to_numpy()
+    for day in days_of(rows):
+        new = np.array([text not in seen for text in texts[day]])
+        usual = sum(some for some, _ in before) / sum(rows for _, rows in before) if before else 1.0
+        if len(before) == WEEK_DAYS and new.sum() >= max(LEAST, share * len(day)) and usual < share / 2:
+            found[day] = new
+            example = example or repr(texts[day][new][0])
+        else:
+            before.append((int(new.sum()), len(day)))
+            seen.update(texts[day][new])
+    return found, example

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bike_demand.core.current import PROBLEM, TIME, naive, targets
+from bike_demand.core.current import PROBLEM, TIME, further_metrics, naive, targets
 from bike_demand.core.problem import Floats
 from bike_demand.data.features import to_inputs
 from bike_demand.data.frames import columns_of, concat, end, keys_of, mean_loss, period
@@ -25,7 +25,7 @@ def predict(folder: Path, rows: pd.DataFrame) -> Floats:
 
 
 def evaluate(past: pd.DataFrame, held_out: pd.DataFrame, predicted: Floats) -> dict[str, float]:
-    """Mean errors on the held-out rows, of the model and of two simple baselines.
+    """Mean errors on the held-out rows, of the model and two simple baselines, and the problem's metrics.
 
     `mae` and `bias` (positive: too high) are the model's; `mae_mean` is that of always predicting the
     mean of the rows it learned from, `mae_baseline` that of the problem's baseline.
@@ -38,7 +38,7 @@ def evaluate(past: pd.DataFrame, held_out: pd.DataFrame, predicted: Floats) -> d
         at = pd.MultiIndex.from_arrays([held_out[TIME] - PROBLEM.season, keys_of(held_out)])
         before = pd.Series(targets(both), index=[both[TIME], keys_of(both)]).reindex(at).to_numpy()
         baseline = np.where(np.isnan(before), baseline, before)
-    return {
+    return further_metrics(predicted, truth) | {
         "mae": mean_loss(PROBLEM.loss.of(predicted, truth), held_out),
         "bias": float((predicted - truth).mean()),
         "mae_mean": mean_loss(PROBLEM.loss.of(np.full_like(truth, mean), truth), held_out),

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 
 from bike_demand.core.configuration import Section, YamlSettings, read_settings
 from bike_demand.core.current import DEFAULT, FIELDS, KEYS, LATE, PROBLEM
-from bike_demand.core.problem import CONVERSIONS, DAY
+from bike_demand.core.problem import DAY
 
 PARAMS = Path("params.yaml")
 Params: Any = PROBLEM.params
@@ -85,6 +85,12 @@ class LabelsRule(Section):
     rows: Annotated[int, Field(ge=1)] = 3
 
 
+class TextsRule(Section):
+    """So many of a day's rows may not have texts that the field never had before."""
+
+    share: Annotated[float, Field(gt=0, le=1)] = 0.2
+
+
 class LevelRule(Section):
     """The labels of a day may not be so many times the usual ones, or so small a part of them."""
 
@@ -97,9 +103,10 @@ class QualityRules(Section):
     units: Rule[dict[Measured, Annotated[float, Field(gt=0)]]] = {  # noqa: RUF012 (pydantic copies it)
         name: each.change
         for name, each in EXPECTED.items()
-        if each.change is not None and FIELDS[name].unit in CONVERSIONS
+        if each.change is not None and FIELDS[name].convert is not None
     }
     nulls: Rule[NullsRule] = NullsRule()
+    texts: Rule[TextsRule] = TextsRule()
     ranges: Rule[dict[Measured, tuple[float, float]]] = {  # noqa: RUF012
         name: (each.low, each.high) for name, each in EXPECTED.items()
     }
@@ -141,8 +148,16 @@ Choice = Literal["recent", "none"]
 class Fallbacks(Section):
     """When and by what a value of a request is replaced: see `serving.fallback`."""
 
-    fields: dict[Measured, Choice] = {}  # noqa: RUF012 (pydantic copies it); "recent" where nothing is given
+    fields: dict[str, Choice] = {}  # noqa: RUF012 (pydantic copies it); "recent" where nothing is given
     days: Annotated[int, Field(ge=1)] = 45
+
+    @field_validator("fields")
+    @classmethod
+    def _texts_or_measured(cls, fields: dict[str, Choice]) -> dict[str, Choice]:
+        for name in fields:
+            if name not in FIELDS or FIELDS[name].kind != "text":
+                _expected(name)
+        return fields
 
 
 class Serving(Section):

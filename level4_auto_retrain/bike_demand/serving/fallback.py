@@ -6,14 +6,14 @@ Expected ranges are read beside the requests; what a row costs is a few comparis
 import threading
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bike_demand.core.current import Inputs, time_of
 from bike_demand.core.settings import Fallbacks
 from bike_demand.store.tables import ExpectedRange
 
 # By field, the value that the models were given in the place of what was sent.
-Replaced = Mapping[str, float]
+Replaced = Mapping[str, float | str]
 
 
 class _Check(NamedTuple):
@@ -21,8 +21,14 @@ class _Check(NamedTuple):
     low: float
     high: float
     by_hour: Sequence[float]
+    texts: Sequence[str] | None  # of a field of text: those that are expected, the most frequent one first
     since: datetime  # rows before or after these were asked for long ago or far ahead: not for this range
     until: datetime
+
+    def is_odd(self, value: Any) -> bool:
+        if self.texts is not None:
+            return value is not None and value not in self.texts
+        return value is None or not self.low <= value <= self.high
 
 
 class Fallback:
@@ -46,11 +52,11 @@ class Fallback:
         used: list[Inputs] | None = None
         replaced: list[Replaced | None] = []
         for at, row in enumerate(rows):
-            changes: dict[str, float] = {}
-            for field, low, high, by_hour, since, until in checks:
-                value = getattr(row, field)
-                if (value is None or not low <= value <= high) and since <= time_of(row) < until:
-                    changes[field] = by_hour[time_of(row).hour]
+            changes: dict[str, float | str] = {}
+            for check in checks:
+                is_near = check.since <= time_of(row) < check.until
+                if is_near and check.is_odd(getattr(row, check.field)):
+                    changes[check.field] = check.texts[0] if check.texts else check.by_hour[time_of(row).hour]
             if changes:
                 if used is None:
                     used, replaced = list(rows), [None] * len(rows)
@@ -63,7 +69,13 @@ def _checks(ranges: Mapping[str, ExpectedRange], settings: Fallbacks) -> tuple[_
     span = timedelta(days=settings.days)
     return tuple(
         _Check(
-            each.field, each.low, each.high, each.by_hour, _moved(each.as_of, -span), _moved(each.as_of, span)
+            each.field,
+            each.low,
+            each.high,
+            each.by_hour,
+            each.texts,
+            _moved(each.as_of, -span),
+            _moved(each.as_of, span),
         )
         for each in ranges.values()
         if settings.fields.get(each.field, "recent") == "recent"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sqlalchemy import select
 
-from bike_demand.core.current import FIELDS, TIME, RowId
+from bike_demand.core.current import FIELDS, KEYS, TIME, RowId
 from bike_demand.core.settings import Ranges
 from bike_demand.store.database import Database
 from bike_demand.store.tables import ExpectedRange, LoggedPrediction
@@ -20,21 +20,30 @@ if TYPE_CHECKING:  # the service has no pandas
 HOURS = 24
 LEAST = 24  # good rows that make an expected range
 OFTEN_NULL = 0.25  # a field that is missing in more of the rows may be missing
+MOST_TEXTS = 50  # a field with more different texts has none that are expected
 
 
 def compute(
     rows: "pd.DataFrame", bad: Mapping[str, set[RowId]], now: datetime, settings: Ranges
 ) -> list[ExpectedRange]:
-    """The ranges of the fields that have a margin, from the last days with good rows in `rows` (ascending).
+    """The ranges of the fields that have a margin, from the last days with good rows in `rows` (ascending),
+    and the texts of all good rows.
 
     `bad` are the rows with wrong values of each field. One that is bad to the end keeps the range of its
     last good days.
     """
     from bike_demand.data.frames import is_in  # only here, as it loads pandas
 
+    def good_rows(name: str) -> "pd.DataFrame":
+        return rows[~is_in(rows, bad.get(name, set()))]
+
     found: list[ExpectedRange] = []
+    for name in (name for name, each in FIELDS.items() if each.kind == "text" and name not in KEYS):
+        texts = good_rows(name)[name].dropna().value_counts().index.tolist()
+        if 0 < len(texts) <= MOST_TEXTS:
+            found.append(ExpectedRange(name, 0.0, 0.0, [0.0] * HOURS, now, texts))
     for name, margin in settings.margin.items():
-        good = rows[~is_in(rows, bad.get(name, set()))]
+        good = good_rows(name)
         recent = good[good[TIME] > good[TIME].max() - timedelta(days=settings.days)]
         values = recent[name].dropna().astype(np.float64)
         if len(values) < max(LEAST, (1 - OFTEN_NULL) * len(recent)):

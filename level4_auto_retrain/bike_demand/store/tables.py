@@ -16,7 +16,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_co
 from sqlalchemy.types import TypeDecorator
 from uuid_utils import uuid7
 
-REVISION = "0003"  # of the newest migration
+REVISION = "0004"  # of the newest migration
 
 
 class Utc(TypeDecorator[datetime]):
@@ -69,6 +69,7 @@ class Base(MappedAsDataclass, DeclarativeBase):
         ),
         Kind: Enum(Kind, native_enum=False, length=20, values_callable=lambda kinds: list(map(str, kinds))),
         list[float]: JSON,
+        list[str]: JSON(none_as_null=True),
         dict[str, Any]: JSON(none_as_null=True),
         list[dict[str, Any]]: JSON(none_as_null=True),
     }
@@ -307,6 +308,7 @@ class RegressionCase(Base):
 class ExpectedRange(Base):
     """What to expect of a field, in its unit: from `low` to `high`, and its mean at each hour of the day.
 
+    Of a field of text, the values that it had, the most frequent one first, in `texts`; the range is 0.
     A field that has one is expected to have a value: one that is often null has none. The newest only.
     """
 
@@ -317,6 +319,7 @@ class ExpectedRange(Base):
     high: Mapped[float]
     by_hour: Mapped[list[float]]  # 24, by the hour of the day
     as_of: Mapped[datetime]
+    texts: Mapped[list[str] | None] = mapped_column(default=None)
 
 
 class Fact(Base):

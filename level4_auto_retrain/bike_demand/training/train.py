@@ -6,7 +6,7 @@ from datetime import timedelta
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
-from bike_demand.core.current import LABEL, PROBLEM, TIME, targets
+from bike_demand.core.current import LABEL, PROBLEM, TIME, further_metrics, targets
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import Training
 from bike_demand.data.frames import end, features_of, mean_loss
@@ -17,13 +17,14 @@ from bike_demand.training.model import fit, predict
 class Trained:
     """A model fitted to all rows, and its holdout model: the same recipe without the last `held_out` rows.
 
-    `mae` is the holdout model's mean error on these.
+    `mae` is the holdout model's mean error on these, `metrics` what the problem reports beside it.
     """
 
     pipeline: Pipeline
     holdout: Pipeline
     held_out: int
     mae: float
+    metrics: dict[str, float]
 
 
 def train(rows: pd.DataFrame, settings: Training) -> Trained:
@@ -44,6 +45,7 @@ def train(rows: pd.DataFrame, settings: Training) -> Trained:
     if not targets(past).any():
         raise UserError(f"what is learned of `{LABEL}` is 0 in all of the gathered rows; look into the feed")
     holdout = fit(past, settings.params, settings.half_life_days)
-    unseen = predict(holdout, features_of(held_out))
-    mae = mean_loss(PROBLEM.loss.of(unseen, targets(held_out)), held_out)
-    return Trained(fit(rows, settings.params, settings.half_life_days), holdout, len(held_out), mae)
+    unseen, truth = predict(holdout, features_of(held_out)), targets(held_out)
+    mae = mean_loss(PROBLEM.loss.of(unseen, truth), held_out)
+    final = fit(rows, settings.params, settings.half_life_days)
+    return Trained(final, holdout, len(held_out), mae, further_metrics(unseen, truth))

@@ -96,6 +96,7 @@ PROBLEM = Problem(
     build_model=build_model,
     target=lambda returned: returned * 1.0,
     loss=Loss(lambda prediction, target: (prediction - target) ** 2, "Brier score", "of 0 to 1", decimals=4),
+    metrics={"bias_of_shares": lambda predicted, right: float((predicted - right).mean())},
     unit="(probability of a return)",
     prediction_range=(0, 1),
     decimals=4,

@@ -13,6 +13,11 @@ from bike_demand.core.problem import EventTime, Expected, Key, Labels, Unit
 REGIONS = ("north", "south", "west")
 
 
+def from_kilowatts(value: float) -> float:
+    """The MW of so many kW."""
+    return value / 1000
+
+
 class Inputs(BaseModel):
     """Half an hour in one region, for which the load is predicted."""
 
@@ -26,7 +31,7 @@ class Inputs(BaseModel):
     solar_mw: Annotated[
         float,
         Field(ge=0, le=1e6, description="what solar roofs are forecast to yield, which lowers the load"),
-        Unit("MW"),
+        Unit("MW", convert=from_kilowatts),
         Expected(0, 400, change=250),
     ]
     temperature_c: Annotated[

@@ -164,7 +164,7 @@ def weigh(pairs: Sequence[Pair], trial: Trial, settings: AB, now: datetime, wait
         looks = look(by_day(*means), settings.alpha, settings.design_effect)
     units = {pair.key if trial.randomize_by == "key" else pair.time: pair.variant for pair in pairs}
     shown = sum(variant == CHALLENGER for variant in units.values())
-    verdict, reason = _decide(looks, trial, settings, now, waiting)
+    verdict, reason = _decide(looks, len(pairs), trial, settings, now, waiting)
     return Evidence(
         trial=trial,
         now=now,
@@ -208,18 +208,18 @@ def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _decide(looks: Looks | None, trial: Trial, settings: AB, now: datetime, waiting: int) -> tuple[str, str]:
-    """The verdict after the last look, and why, in a sentence."""
+def _decide(
+    looks: Looks | None, rows: int, trial: Trial, settings: AB, now: datetime, waiting: int
+) -> tuple[str, str]:
+    """The verdict after the last look on so many rows, and why, in a sentence."""
     over = now >= trial.end
+    summary = _in_words(looks, rows)
     if trial.kind is TrialKind.WATCH:
-        return _watched(looks, trial, settings, now, waiting)
-    if looks is None:
-        found, known, summary = ABVerdict.KEEP_ON, 0.0, "no row has an outcome yet"
-    else:
-        known = float(looks.rows[-1])
-        enough = known >= KNOWN_SHARE * (known + waiting)
+        return _watched(looks, rows, summary, trial, settings, now, waiting)
+    found = ABVerdict.KEEP_ON
+    if looks is not None:
+        enough = rows >= KNOWN_SHARE * (rows + waiting)
         found = ABVerdict(int(verdicts(looks, settings, over and enough)[-1]))
-        summary = _in_words(looks)
     match found:
         case ABVerdict.STOP:
             return "stop", f"far worse: {summary}"
@@ -240,15 +240,15 @@ def _decide(looks: Looks | None, trial: Trial, settings: AB, now: datetime, wait
     return "keep on", f"nothing is sure yet, {summary}"
 
 
-def _watched(looks: Looks | None, trial: Trial, settings: AB, now: datetime, waiting: int) -> tuple[str, str]:
+def _watched(
+    looks: Looks | None, rows: int, summary: str, trial: Trial, settings: AB, now: datetime, waiting: int
+) -> tuple[str, str]:
     if looks is not None and is_far_worse(looks, settings)[-1]:
-        return "roll back", f"far worse than version {trial.against}: {_in_words(looks)}"
+        return "roll back", f"far worse than version {trial.against}: {summary}"
     if looks is not None and is_surely_worse(looks)[-1]:
-        return "roll back", f"surely worse than version {trial.against}: {_in_words(looks)}"
-    summary = "no row has an outcome yet" if looks is None else _in_words(looks)
+        return "roll back", f"surely worse than version {trial.against}: {summary}"
     over = now >= trial.end
-    compared = 0.0 if looks is None else float(looks.rows[-1])
-    enough = compared >= max(GUARD_ROWS, KNOWN_SHARE * (compared + waiting))
+    enough = rows >= max(GUARD_ROWS, KNOWN_SHARE * (rows + waiting))
     if over and enough:
         return "end", f"nothing spoke against it in {trial.days} days, {summary}"
     if now >= trial.end + timedelta(days=trial.days):
@@ -263,8 +263,10 @@ def _watched(looks: Looks | None, trial: Trial, settings: AB, now: datetime, wai
     return "keep on", f"nothing speaks against it so far, {summary}"
 
 
-def _in_words(looks: Looks) -> str:
-    days, rows, ratio = looks.ratio.shape[-1], int(looks.rows[-1]), looks.ratio[-1]
+def _in_words(looks: Looks | None, rows: int) -> str:
+    if looks is None:
+        return "no row has an outcome yet"
+    days, ratio = looks.ratio.shape[-1], looks.ratio[-1]
     bounds = (
         f"{looks.low[-1]:.2f} to {looks.high[-1]:.2f}" if math.isfinite(looks.high[-1]) else "not bounded yet"
     )

@@ -1,0 +1,17 @@
+"""What to expect of fields of text."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+
+
+def upgrade() -> None:
+    """Add the column; nothing is expected of a text until the next monitoring cycle."""
+    op.add_column("expected_ranges", sa.Column("texts", sa.JSON))
+
+
+def downgrade() -> None:
+    """Drop it."""
+    op.drop_column("expected_ranges", "texts")

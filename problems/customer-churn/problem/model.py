@@ -1,0 +1,43 @@
+"""The model that is fitted."""
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bike_demand.problem.features import TEXTS
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+
+class Params(BaseModel):
+    """What of the model can be tuned, in params.yaml; the rest is fixed below."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.06
+    max_iter: Annotated[int, Field(ge=1)] = 80
+    max_leaf_nodes: Annotated[int, Field(ge=2)] = 8
+    min_samples_leaf: Annotated[int, Field(ge=1)] = 30
+    random_state: Annotated[int, Field(ge=0)] = 0
+
+
+def build_model(params: Params) -> "Pipeline":
+    """The model before fitting: small trees, as yes or no carries little information."""
+    from sklearn.compose import ColumnTransformer
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import OneHotEncoder
+
+    model = HistGradientBoostingClassifier(
+        learning_rate=params.learning_rate,
+        max_iter=params.max_iter,
+        max_leaf_nodes=params.max_leaf_nodes,
+        min_samples_leaf=params.min_samples_leaf,
+        early_stopping=False,
+        random_state=params.random_state,
+    )
+    # A text that no training saw is none of the known ones.
+    texts = ("texts", OneHotEncoder(handle_unknown="ignore"), list(TEXTS))
+    columns = ColumnTransformer([texts], remainder="passthrough", sparse_threshold=0)
+    return Pipeline([("columns", columns), ("model", model)])
