@@ -1,0 +1,250 @@
+"""Lives through the event and the fault of each other problem by level 4's commands, and writes the table.
+
+python -m docs.problems          # into docs/your-own-problem.md
+"""
+
+import re
+import statistics
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import httpx
+import tenacity
+import yaml
+
+from ladder import ROOT, workcopy
+from ladder.levels import level
+from ladder.service import Service
+from ladder.starter import problems
+from ladder.steps import enter, environment, run_in_process
+from ladder.world import others
+
+PAGE = ROOT / "docs" / "your-own-problem.md"
+BEGIN, END = "<!-- python -m docs.problems -->\n", "<!-- end -->\n"
+DAY = timedelta(days=1)
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """When the story of a problem begins, and how often the loop looks; times are in days."""
+
+    first: date
+    event: int  # so many days after the first
+    every: int  # between two cycles of the loop; each day while something is reported wrongly
+    patience: int  # so long until the promotion at most
+    quiet: int  # from the promotion to the fault
+    loss: Callable[[float, float], float]
+    digits: int
+
+
+PLANS = {
+    "energy-load": Plan(date(2023, 5, 15), 5, 1, 40, 18, lambda given, right: abs(given - right), 1),
+    "customer-churn": Plan(
+        date(2023, 6, 1), 10, 5, 150, 5, lambda given, right: (given - float(right)) ** 2, 4
+    ),
+}
+FAULT_DAYS, AFTER_DAYS = 5, 3
+
+
+@dataclass
+class Lived:
+    """What came of it. Days are counted from the event, or from the begin of the fault."""
+
+    name: str
+    noticed: int = 0  # the event, by the error
+    trained: int = 0
+    gates: str = ""  # how many the version passed
+    promoted: int = 0
+    before: float = 0.0  # errors of what users got: before the event, until the promotion, before the fault
+    until: float = 0.0
+    after: float = 0.0
+    fault_noticed: int = 0
+    fault_trainings: int = 0
+    replaced: float = 0.0  # the share of the rows of the fault in which a value was replaced
+    fault_error: float = 0.0
+    said: list[str] = field(default_factory=list)  # by the loop, cycle by cycle
+
+    def cells(self) -> list[str]:
+        """The row of the table."""
+        digits = PLANS[self.name].digits
+        return [
+            f"`{self.name}`",
+            f"day {self.noticed}",
+            f"day {self.trained}",
+            self.gates,
+            f"day {self.promoted}",
+            " / ".join(f"{error:.{digits}f}" for error in (self.before, self.until, self.after)),
+            f"day {self.fault_noticed}",
+            str(self.fault_trainings),
+            f"{self.replaced:.0%} of the rows",
+            f"{self.fault_error:.{digits}f}",
+        ]
+
+
+class Life:
+    """A project that lives day by day: its feed, its loop, its users."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name, self.plan, self.world = name, PLANS[name], others.world(name)
+        self.folder = folder
+        self.event = self.plan.first + self.plan.event * DAY
+        self.fault: tuple[date, date] | None = None
+        end = self.plan.first + (self.plan.patience + self.plan.quiet + FAULT_DAYS + AFTER_DAYS) * DAY
+        self.rows = list(self.world.happened(end, self.event))
+        self.answers: list[tuple[str, float, bool, Row]] = []  # time, prediction, replaced, row
+        self.keys = [name for name in problems.introduction(name).outcome if name != self.world.LABEL]
+
+    def between(self, first: datetime, end: datetime, late: timedelta = timedelta(0)) -> list[Row]:
+        """The rows of which the event time, so much later, lies between these."""
+        low, high = (first - late).isoformat(), (end - late).isoformat()
+        return [row for row in self.rows if low <= row[self.world.TIME] < high]
+
+    def publish(self, day: date) -> None:
+        """What is known in the morning of a day."""
+        others.publish(self.world, self.rows, datetime.combine(day, time()), self.folder / "feed", self.fault)
+
+    def ask(self, client: httpx.Client, day: date) -> None:
+        """The requests of a day, and the outcomes that become known in it."""
+        now = datetime.combine(day, time())
+        rows = self.between(now, now + DAY)
+        shown = [others.as_reported(self.world, row, self.fault) for row in rows]
+        bodies = [{name: value for name, value in row.items() if name != self.world.LABEL} for row in shown]
+        given = client.post("/predict", json=bodies).raise_for_status().json()
+        for row, each in zip(rows, given, strict=True):
+            self.answers.append((row[self.world.TIME], each["prediction"], "replaced" in each, row))
+        known = self.between(now, now + DAY, self.world.DELAY)
+        outcomes = [{name: row[name] for name in (*self.keys, self.world.LABEL)} for row in known]
+        if outcomes:
+            client.post("/outcomes", json=outcomes).raise_for_status()
+
+    def error(self, first: date, end: date) -> float:
+        """The mean loss of what users got for these days."""
+        chosen = self._answered(first, end)
+        return statistics.fmean(self.plan.loss(given, row[self.world.LABEL]) for _, given, _, row in chosen)
+
+    def replaced(self, first: date, end: date) -> float:
+        """The share of the rows of these days in which a value was replaced."""
+        return statistics.fmean(was for _, _, was, _ in self._answered(first, end))
+
+    def _answered(self, first: date, end: date) -> list[tuple[str, float, bool, Row]]:
+        return [each for each in self.answers if first.isoformat() <= each[0] < end.isoformat()]
+
+
+def live_through(name: str, place: Path) -> Lived:
+    """The story of a problem in the folder. Raises UserError where a command fails, AssertionError where it
+    does not come to what is expected in time.
+    """
+    folder = workcopy.make(level(4), place / "project")
+    problems.put(name, folder)
+    _settle(folder / "params.yaml")
+    workcopy.commit(folder, "Another problem")
+    life, lived = Life(name, folder), Lived(name)
+    with (
+        ProcessPoolExecutor(1, get_context("spawn"), enter, (folder,)) as typing,
+        Service(folder, place / "service.log", env=environment()) as service,
+    ):
+
+        def run(*arguments: str) -> str:
+            command = " ".join(("python -m bike_demand", *arguments))
+            return typing.submit(run_in_process, command, folder).result()
+
+        def cycle(day: date) -> str:
+            life.publish(day)
+            said = run("agent", "--once", "--as-of", day.isoformat())
+            lived.said.append(f"{day}: {said.strip()}")
+            return said
+
+        plan, day = life.plan, life.plan.first
+        cycle(day)
+        service.start()
+        with httpx.Client(base_url=service.url, timeout=60) as client:
+            _wait_until_ready(client)
+
+            # The event: until a version that learned of it is promoted.
+            while True:
+                life.ask(client, day)
+                day += DAY
+                if (day - plan.first).days % plan.every:
+                    continue
+                said = cycle(day)
+                after = (day - life.event).days
+                if not lived.noticed and "error-drift" in said:
+                    lived.noticed = after
+                if not lived.trained and "Registered as version" in said:
+                    lived.trained = after
+                    found = re.findall(r"(?m)^(\d+)/(\d+) \S+ +passed", said)
+                    lived.gates = f"{len(found)} of {found[0][1]}"
+                if "is promoted" in said:
+                    lived.promoted = after
+                    break
+                assert after < plan.patience, "\n".join(lived.said)
+            promoted = day
+
+            # The fault: some quiet days, then wrong reports, then right ones again.
+            first = day + plan.quiet * DAY
+            life.fault = (first, first + FAULT_DAYS * DAY)
+            while day < life.fault[1] + AFTER_DAYS * DAY:
+                life.ask(client, day)
+                day += DAY
+                said = cycle(day)
+                lived.fault_trainings += first < day <= life.fault[1] and "Training, because" in said
+                if not lived.fault_noticed and day > first and "data-quality" in said:
+                    lived.fault_noticed = (day - first).days
+    lived.before = life.error(plan.first, life.event)
+    lived.until = life.error(life.event, promoted)
+    lived.after = life.error(first - FAULT_DAYS * DAY, first)
+    lived.replaced, lived.fault_error = life.replaced(*life.fault), life.error(*life.fault)
+    return lived
+
+
+def _settle(params: Path) -> None:
+    """Let it run here without a Prefect server, and its service look often."""
+    settings = yaml.safe_load(params.read_text(encoding="utf-8"))
+    settings["flow"]["api"] = ""
+    settings["serving"]["poll_seconds"] = 0.2
+    params.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8", newline="\n")
+
+
+def _wait_until_ready(client: httpx.Client) -> None:
+    for attempt in tenacity.Retrying(stop=tenacity.stop_after_delay(60), wait=tenacity.wait_fixed(0.2)):
+        with attempt:
+            client.get("/ready").raise_for_status()
+
+
+def table(lived: Sequence[Lived]) -> str:
+    """What the page shows."""
+    lines = [
+        "| problem | event noticed | trained | gates passed | promoted"
+        " | error before / until then / before the fault"
+        " | fault noticed | trainings in it | fallback | error in it |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+        *(f"| {' | '.join(each.cells())} |" for each in lived),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def written() -> str:
+    """The table as the page has it."""
+    return PAGE.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0]
+
+
+def main() -> None:
+    """Live through all of them, and write the table."""
+    found = []
+    for name in PLANS:
+        with tempfile.TemporaryDirectory() as place:
+            found.append(live_through(name, Path(place)))
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    text = before + BEGIN + table(found) + END + rest.partition(END)[2]
+    PAGE.write_text(text, encoding="utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    main()
