@@ -428,6 +428,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TyperException as error:  # a usage error: an unknown option, a missing argument
         typer.echo(f"error: {' '.join(error.format_message().split())} (see --help)", err=True)
         return error.exit_code
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("", __package__):
+            raise
+        needs = (
+            f"this command needs {error.name}, which is not installed here, as in the image of the service"
+        )
+        typer.echo(f"error: {needs}; run it where the extra `training` of pyproject.toml is", err=True)
+        return 1
     except (UserError, OSError) as error:  # of a full disk a traceback would explain nothing
         typer.echo(f"error: {error}", err=True)
         return 1

@@ -1,5 +1,7 @@
 """The command line as people and programs use it."""
 
+import sys
+
 import pytest
 
 from tests.conftest import Run
@@ -49,3 +51,14 @@ def test_ctrl_c_ends_a_command_as_shells_expect(run: Run, monkeypatch: pytest.Mo
     said = run("ingest")
     assert said.status == 130
     assert said.err.count("\n") <= 1
+
+
+def test_what_the_image_of_the_service_cannot_run_is_told_in_one_line(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "bike_demand.batch", raising=False)
+    monkeypatch.setitem(sys.modules, "pandas", None)  # as if it were not installed
+    said = run("predict", "in.csv", "out.csv")
+    assert said.status == 1
+    assert "this command needs pandas, which is not installed here" in said.err
+    assert said.err.count("\n") == 1
