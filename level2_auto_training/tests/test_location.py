@@ -45,9 +45,6 @@ def log() -> str:
 
 def kept(scratch: Path) -> list[bytes]:
     """What the runs kept, read through the store of the project in the current folder."""
-    from mlflow.tracking._tracking_service import utils
-
-    utils._artifact_repos_cache.clear()  # of this process, by the ids of runs
     tracking = Tracking(load_settings())
     runs = tracking.runs_with_tag("kind", "test")
     return [tracking.fetch(run.id, "params.yaml", scratch / run.id).read_bytes() for run in runs]

@@ -35,10 +35,7 @@ def copy_store(database: Path, project: Path) -> None:
 
 def copy_state(made: Path, project: Path) -> None:
     """Put the state of a project into another one, which has none."""
-    from mlflow.tracking._tracking_service import utils  # by now `Tracking` has told it to be quiet
-
     shutil.copytree(made / "state", project / "state")
-    utils._artifact_repos_cache.clear()  # it knows a run's folder by its id, and these have two
 
 
 def train_handoffs(feed: Path, folder: Path) -> tuple[Path, Path]:

@@ -70,7 +70,7 @@ def _with_float32_thresholds(pipeline: Pipeline) -> Pipeline:
 
     skl2onnx rounds thresholds of histogram gradient boosting to the nearest float32 (it rounds those of other
     trees down). A value between the exact and the rounded threshold then takes the other branch. It reads
-    `_predictors`, as scikit-learn has no public access to these trees.
+    `_predictors`, as these trees have no public name: https://github.com/scikit-learn/scikit-learn/issues/29731
     """
     rounded = copy.deepcopy(pipeline)
     for trees in getattr(rounded.steps[-1][1], "_predictors", ()):
