@@ -1,6 +1,7 @@
 """A new input field and another model class, while a model without them is live: nothing stops."""
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import httpx
 import pandas as pd
 import pytest
 
-from ladder import workcopy
+from ladder import UserError, workcopy
 from ladder.levels import level
 from ladder.service import Service
 from ladder.steps import environment, run_command
@@ -76,18 +77,26 @@ def ask(service: Service, day: pd.Timestamp, **more: Any) -> list[dict[str, Any]
 
 
 def change_the_model(problem: Path) -> None:
-    """Another loss, behind an imputer."""
-    edit(problem / "model.py", 'loss="poisson"', 'loss="squared_error"')
-    edit(
-        problem / "model.py",
-        "        [\n            (",
-        '        [\n            ("impute", SimpleImputer()),\n            (',
+    """A forest, behind an imputer."""
+    path = problem / "model.py"
+    text = path.read_text(encoding="utf-8")
+    begin = text.index("    from sklearn.ensemble")
+    made = """    from sklearn.ensemble import RandomForestRegressor
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import Pipeline
+
+    model = RandomForestRegressor(
+        n_estimators=20, min_samples_leaf=params.min_samples_leaf, random_state=params.random_state
     )
-    edit(
-        problem / "model.py",
-        "    from sklearn.ensemble import",
-        "    from sklearn.impute import SimpleImputer\n    from sklearn.ensemble import",
-    )
+    return Pipeline([("impute", SimpleImputer()), ("model", model)])
+"""
+    path.write_text(text[:begin] + made, encoding="utf-8", newline="\n")
+
+
+def accept_any_error(params: Path) -> None:
+    """The other model need not be a better one."""
+    edit(params, "error_worse: 0.25", "error_worse: 0.9")
+    edit(params, "  confidence: 0.95", "  confidence: 0.9999")
 
 
 def make_project(number: int, folder: Path) -> Path:
@@ -95,6 +104,52 @@ def make_project(number: int, folder: Path) -> Path:
     edit(folder / "params.yaml", "api: http://127.0.0.1:4200/api", 'api: ""')
     workcopy.commit(folder, "Without a Prefect server")
     return folder
+
+
+def test_at_level_3_another_model_with_another_field_is_tested_beside_the_champion(tmp_path: Path) -> None:
+    project = make_project(3, tmp_path / "project")
+
+    def command(line: str) -> str:
+        return run_command(f"python -m bike_demand {line}", project)
+
+    def versions(**more: Any) -> set[str]:
+        return {each["model_version"] for each in ask(service, BEGAN, **more)}
+
+    def run_code_of(commit: str, *, with_field: bool) -> None:
+        git(project, "checkout", "--quiet", commit, "--", "bike_demand/problem")
+        publish(project, BEGAN, with_field)
+        shutil.rmtree(project / "state" / "data")
+        command("ingest")
+
+    edit(project / "params.yaml", "automatic: true", "automatic: false")
+    workcopy.commit(project, "Deploy by hand")
+    publish(project, BEGAN, with_field=False)
+    for line in ("train", "deploy latest"):
+        command(line)
+    add_the_field(project / "bike_demand" / "problem")
+    change_the_model(project / "bike_demand" / "problem")
+    accept_any_error(project / "params.yaml")
+    workcopy.commit(project, "Look at the rain, by another model")
+    publish(project, BEGAN, with_field=True)
+    with Service(project, tmp_path / "service.log", env=environment()) as service:
+        service.start()
+        assert versions() == versions(**{FIELD: 3.0}) == {"1"}
+        command("train")
+
+        # An application without the field refuses the model that takes it.
+        run_code_of("HEAD~1", with_field=False)
+        with pytest.raises(UserError, match=r"refused by gate schema: .*release the application first"):
+            command("deploy 2")
+        run_code_of("HEAD", with_field=True)
+        assert Registry(project).aliases()["champion"] == "1"
+
+        command("deploy 2")
+        assert Registry(project).aliases()["challenger"] == "2"
+        wait_until(lambda: versions() == versions(**{FIELD: 3.0}) == {"1", "2"})
+        command('release 2 --reason "to see it work"')
+        wait_until(lambda: versions(**{FIELD: 3.0}) == {"2"})
+        command("rollback")
+        wait_until(lambda: versions() == {"1"})
 
 
 def test_at_level_4_a_field_is_added_without_a_pause(tmp_path: Path) -> None:
@@ -111,7 +166,9 @@ def test_at_level_4_a_field_is_added_without_a_pause(tmp_path: Path) -> None:
         "bike_demand/problem/features.py",
         "bike_demand/problem/schema.py",
     ]
-    workcopy.commit(project, "Look at the rain")
+    change_the_model(project / "bike_demand" / "problem")
+    accept_any_error(project / "params.yaml")
+    workcopy.commit(project, "Look at the rain, by another model")
     publish(project, BEGAN + DAY, with_field=True)
 
     # The new application goes on with the champion, for clients that know of the field and for others.

@@ -140,8 +140,20 @@ def write_handoff(folder: Path, model: bytes, golden: Golden) -> str:
 def read_handoff(folder: Path) -> HandOff:
     """Read a hand-off and check that it is whole and takes what this code makes of a row.
 
-    Raises UserError that names the file at fault.
+    Raises UserError that names the file at fault, or the feature that this application lacks.
     """
+    handoff = read_whole(folder)
+    ours = {each["name"]: each["type"] for each in describe()}
+    if unknown := [each.name for each in handoff.card.inputs if ours.get(each.name) != each.type]:
+        raise UserError(
+            f"{folder / CARD_FILE}: the model takes {unknown[0]}, which this application lacks; release the"
+            f" application first, or ask for a model that takes {','.join(FEATURES)}"
+        )
+    return handoff
+
+
+def read_whole(folder: Path) -> HandOff:
+    """Read a hand-off, whatever its model takes. Raises UserError that names the file at fault."""
     again = "copy the hand-off again"
     contents: dict[str, bytes] = {}
     for name in sorted(FILES):
@@ -164,10 +176,4 @@ def read_handoff(folder: Path) -> HandOff:
         raise UserError(f"{folder / name}: {where}: {first['msg']}; ask for a new hand-off") from None
     if card.version != version_of(contents[MODEL_FILE]):
         raise UserError(f"{folder / CARD_FILE}: version {card.version} is of another model; {again}")
-    ours = {each["name"]: each["type"] for each in describe()}
-    if unknown := [each.name for each in card.inputs if ours.get(each.name) != each.type]:
-        raise UserError(
-            f"{folder / CARD_FILE}: the model takes {unknown[0]}, which this application lacks; release the"
-            f" application first, or ask for a model that takes {','.join(FEATURES)}"
-        )
     return HandOff(contents[MODEL_FILE], card, golden)

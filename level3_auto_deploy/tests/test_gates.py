@@ -244,6 +244,20 @@ def test_a_model_of_another_schema_is_stopped(
         assert judged(gate, case, version).passed
 
 
+def test_a_model_that_needs_what_the_application_lacks_is_stopped_before_it_is_loaded(
+    case: GateContext,
+) -> None:
+    folder = kept(case, "handoff")
+    card = json.loads((folder / "model.json").read_bytes())
+    card["inputs"][-1]["name"] = "noise"
+    rewrite(folder, "model.json", card)
+    said = refusal("schema", case)
+    assert "the model takes noise, which this application lacks; release the application first" in said
+    assert judged("artefact", case).passed
+    ids = [gate.id for gate in GATES]
+    assert ids.index("schema") < ids.index("golden")
+
+
 def rewrite(folder: Path, name: str, content: object) -> None:
     """Write a file of a hand-off anew, with its checksum."""
     path, sums = folder / name, folder / "SHA256SUMS"

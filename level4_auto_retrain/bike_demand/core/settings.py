@@ -193,7 +193,7 @@ class Deploy(Section):
     promote_to: str = ""
 
 
-GateId = Literal["blocked", "artefact", "golden", "schema", "test-environment", "cost", "error", "slices"]
+GateId = Literal["blocked", "artefact", "schema", "golden", "test-environment", "cost", "error", "slices"]
 ANYBODY = "*"
 
 

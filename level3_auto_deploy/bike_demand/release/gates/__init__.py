@@ -15,12 +15,12 @@ from bike_demand.release.gates.processes import costs_no_more, works_in_the_test
 GATES = (
     Gate("blocked", "It was not rolled back or rejected before", was_not_rolled_back),
     Gate("artefact", "Its file is the one that was registered", is_the_registered_file),
+    Gate("schema", "Its inputs and output are those of the service", matches_the_service_schema),
     Gate(
         "golden",
         "It loads, and predicts its golden rows as it did when it was trained",
         reproduces_golden_rows,
     ),
-    Gate("schema", "Its inputs and output are those of the service", matches_the_service_schema),
     Gate("test-environment", "It works in a service of the test environment", works_in_the_test_environment),
     Gate("cost", "It needs hardly more time and memory than the champion", costs_no_more, compares=True),
     Gate(

@@ -10,7 +10,7 @@ import pandas as pd
 from bike_demand.core.current import HIGHEST, LOWEST, PROBLEM
 from bike_demand.core.settings import Settings
 from bike_demand.data.features import describe
-from bike_demand.handoff import FILES, OUTPUT_NAME, Input, Output, read_handoff
+from bike_demand.handoff import FILES, OUTPUT_NAME, Input, Output, read_handoff, read_whole
 from bike_demand.serving.golden_check import TOLERANCE, reproduce
 from bike_demand.serving.onnx_model import load_model
 from bike_demand.store.tables import Deployment, State
@@ -83,7 +83,7 @@ def is_the_registered_file(context: GateContext) -> GateResult:
 
     Raises UserError, with the file at fault, where they are damaged.
     """
-    card = read_handoff(context.handoff(context.version.run_id)).card
+    card = read_whole(context.handoff(context.version.run_id)).card
     evidence = {
         "registered": context.version.digest,
         "found": card.version,
@@ -93,19 +93,6 @@ def is_the_registered_file(context: GateContext) -> GateResult:
         summary = f"registered was {context.version.digest}, but its run holds {card.version}"
         return GateResult(False, summary, evidence)
     return GateResult(True, f"digest {card.version}", evidence)
-
-
-def reproduces_golden_rows(context: GateContext) -> GateResult:
-    """Loads the model here, which predicts its golden rows again, as in any service.
-
-    Raises UserError where it cannot be loaded, or a prediction differs.
-    """
-    folder = context.handoff(context.version.run_id)
-    golden = read_handoff(folder).golden
-    largest = reproduce(load_model(folder).predict, golden, folder)
-    evidence = {"rows": len(golden), "largest_difference": largest, "tolerance": TOLERANCE}
-    summary = f"{len(golden)} rows, largest difference {largest:.{PROBLEM.decimals + 1}f} {PROBLEM.unit}"
-    return GateResult(True, summary, evidence)
 
 
 def matches_the_service_schema(context: GateContext) -> GateResult:
@@ -131,3 +118,16 @@ def matches_the_service_schema(context: GateContext) -> GateResult:
     if differences:
         return GateResult(False, differences[0], evidence)
     return GateResult(True, f"{len(card.inputs)} inputs and the output agree", evidence)
+
+
+def reproduces_golden_rows(context: GateContext) -> GateResult:
+    """Loads the model here, which predicts its golden rows again, as in any service.
+
+    Raises UserError where it cannot be loaded, or a prediction differs.
+    """
+    folder = context.handoff(context.version.run_id)
+    golden = read_handoff(folder).golden
+    largest = reproduce(load_model(folder).predict, golden, folder)
+    evidence = {"rows": len(golden), "largest_difference": largest, "tolerance": TOLERANCE}
+    summary = f"{len(golden)} rows, largest difference {largest:.{PROBLEM.decimals + 1}f} {PROBLEM.unit}"
+    return GateResult(True, summary, evidence)
