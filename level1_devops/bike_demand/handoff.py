@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from bike_demand.core.current import HIGHEST, LOWEST, PROBLEM
 from bike_demand.core.errors import UserError
 from bike_demand.core.files import replace_folder
-from bike_demand.data.features import FEATURES, describe
+from bike_demand.data.features import COMPUTED, FEATURES, describe
 
 MODEL_FILE = "model.onnx"
 CARD_FILE = "model.json"
@@ -143,7 +143,7 @@ def read_handoff(folder: Path) -> HandOff:
     Raises UserError that names the file at fault, or the feature that this application lacks.
     """
     handoff = read_whole(folder)
-    ours = {each["name"]: each["type"] for each in describe()}
+    ours = {each["name"]: each["type"] for each in describe(COMPUTED)}
     if unknown := [each.name for each in handoff.card.inputs if ours.get(each.name) != each.type]:
         raise UserError(
             f"{folder / CARD_FILE}: the model takes {unknown[0]}, which this application lacks; release the"

@@ -48,6 +48,22 @@ answers = load_model(Path("handed")).predict(asked)
 print(json.dumps([types, answers, predict(pipeline, features_of(to_frame(asked))).tolist()]))
 """
 
+RETIRED = """
+from dataclasses import replace
+from tests.orders import PROBLEM
+PROBLEM = replace(PROBLEM, retired=("is_gift",))
+"""
+PREDICT_LATER = """
+import json, os
+os.environ["BIKE_PROBLEM"] = "retired"
+from pathlib import Path
+from bike_demand.core.current import PROBLEM, Inputs
+from bike_demand.data.features import FEATURES
+from bike_demand.serving.onnx_model import load_model
+asked = [Inputs.model_validate_json(json.dumps(PROBLEM.example))]
+print(json.dumps([FEATURES, load_model(Path("handed")).predict(asked)]))
+"""
+
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
@@ -134,6 +150,15 @@ def test_a_text_is_an_input_of_its_own_and_may_be_one_that_no_training_saw(shop:
     assert {kind for _, kind in types[:-1]} == {"float32"}
     assert predicted == pytest.approx(expected, abs=1e-4)
     assert predicted[0] != predicted[1]
+
+
+def test_a_feature_that_no_training_takes_any_more_is_still_there_for_older_models(shop: Path) -> None:
+    assert command(shop, "ingest").returncode == 0
+    _, predicted, _ = json.loads(python(shop, "-c", PREDICT).stdout)
+    (shop / "retired.py").write_text(RETIRED, encoding="utf-8")
+    done = python(shop, "-c", PREDICT_LATER)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [["channel", "price", "town"], predicted[:1]]
 
 
 def test_a_label_that_is_due_and_missing_is_refused(shop: Path) -> None:

@@ -186,6 +186,7 @@ class Problem:
     metrics: Mapping[str, Callable[[Floats, Floats], float]] = field(default_factory=dict)
     slices: Mapping[str, Callable[[Columns], Array]] = field(default_factory=dict)
     behavior_tests: Sequence[BehaviorTest] = ()
+    retired: Sequence[str] = ()  # features that are computed only for models that learned from them
 
     def __post_init__(self) -> None:
         shared = set(self.inputs.model_fields) & set(self.label.model_fields)

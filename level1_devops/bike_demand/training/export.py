@@ -38,11 +38,12 @@ def to_onnx(pipeline: Pipeline) -> bytes:
 def convert(pipeline: Pipeline) -> onnx.ModelProto:
     """What skl2onnx makes of the pipeline, with its own outputs."""
     numbers = [(INPUT_NAME, FloatTensorType([None, len(NUMBERS)]))] if NUMBERS else []
+    texts = [name for name in FEATURES if name in TEXTS]
     try:
         model: onnx.ModelProto = convert_sklearn(
             _with_places(_with_float32_thresholds(pipeline)),
             name=PROBLEM.name,
-            initial_types=[*numbers, *((name, StringTensorType([None, 1])) for name in TEXTS)],
+            initial_types=[*numbers, *((name, StringTensorType([None, 1])) for name in texts)],
             target_opset=OPSET,
             options={"zipmap": False} if is_classifier(pipeline) else None,
         )
@@ -111,7 +112,7 @@ def prove_parity(model: bytes, pipeline: Pipeline, X: pd.DataFrame) -> float:
     """
     nullable = [name for name in FEATURES if name in FIELDS and FIELDS[name].nullable]
     both = concat((X, X.assign(**{name: "" if name in TEXTS else np.float32("nan") for name in nullable})))
-    inputs = {name: both[[name]].to_numpy(object) for name in TEXTS}
+    inputs = {name: both[[name]].to_numpy(object) for name in FEATURES if name in TEXTS}
     if NUMBERS:
         inputs[INPUT_NAME] = both[[*NUMBERS]].to_numpy(np.float32)
     (exported,) = open_session(model).run(None, inputs)

@@ -52,8 +52,10 @@ def _names() -> tuple[tuple[str, ...], tuple[str, ...]]:
     return numbers, texts
 
 
-NUMBERS, TEXTS = _names()
-FEATURES = NUMBERS + TEXTS
+_numbers, TEXTS = _names()
+COMPUTED = _numbers + TEXTS
+FEATURES = tuple(name for name in COMPUTED if name not in PROBLEM.retired)  # that a training learns from
+NUMBERS = tuple(name for name in FEATURES if name not in TEXTS)
 
 
 def to_inputs(columns: Columns, names: Sequence[str] = FEATURES) -> dict[str, Array]:
@@ -71,7 +73,7 @@ def to_inputs(columns: Columns, names: Sequence[str] = FEATURES) -> dict[str, Ar
     return {INPUT_NAME: matrix, **texts} if numbers else texts
 
 
-def describe() -> list[dict[str, Any]]:
+def describe(names: Sequence[str] = FEATURES) -> list[dict[str, Any]]:
     """The features in order, for whoever receives a model: name, type, unit, valid range, may it be null.
 
     Of a feature that is no input field only the name is known.
@@ -85,6 +87,6 @@ def describe() -> list[dict[str, Any]]:
             "max": field.valid[1] if field and math.isfinite(field.valid[1]) else None,
             "nullable": field.nullable if field else False,
         }
-        for name in FEATURES
+        for name in names
         for field in [FIELDS.get(name)]
     ]

@@ -30,7 +30,7 @@ from bike_demand.core.current import (
     RowId,
 )
 from bike_demand.core.problem import DAY, Array, Columns, Floats, fields_of
-from bike_demand.data.features import NUMBERS, TEXTS
+from bike_demand.data.features import FEATURES, TEXTS
 
 _TYPES = {
     "time": pa.timestamp("us"),
@@ -103,8 +103,9 @@ def columns_of(frame: pd.DataFrame) -> Columns:
 def features_of(frame: pd.DataFrame) -> pd.DataFrame:
     """The features of rows under their names, as scikit-learn gets them: numbers as float32, then texts."""
     features = PROBLEM.features(columns_of(frame))
-    numbers = {name: features[name].astype(np.float32) for name in NUMBERS}
-    return pd.DataFrame(numbers | {name: features[name] for name in TEXTS})
+    return pd.DataFrame(
+        {name: features[name] if name in TEXTS else features[name].astype(np.float32) for name in FEATURES}
+    )
 
 
 def moments(frame: pd.DataFrame) -> list[datetime]:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from bike_demand.core.current import HIGHEST, LOWEST, PROBLEM
 from bike_demand.core.settings import Settings
-from bike_demand.data.features import describe
+from bike_demand.data.features import COMPUTED, describe
 from bike_demand.handoff import FILES, OUTPUT_NAME, Input, Output, read_handoff, read_whole
 from bike_demand.serving.golden_check import TOLERANCE, reproduce
 from bike_demand.serving.onnx_model import load_model
@@ -102,7 +102,7 @@ def matches_the_service_schema(context: GateContext) -> GateResult:
     a feature that the application lacks.
     """
     card = read_handoff(context.handoff(context.version.run_id)).card
-    ours = {each["name"]: Input.model_validate(each) for each in describe()}
+    ours = {each["name"]: Input.model_validate(each) for each in describe(COMPUTED)}
     pairs: list[tuple[Input | Output, Input | Output]] = [
         *((ours[each.name], each) for each in card.inputs),
         (OUTPUT, card.output),
