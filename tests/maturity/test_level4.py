@@ -158,8 +158,8 @@ OF_THE_LOOP = {
         "test_loop.py::test_a_bad_model_that_somebody_put_live_is_rolled_back_after_its_first_day",
     ),
     "training/evaluate.py": (
-        "if baseline else None",
-        "if not baseline else None",
+        "if to_save else None",
+        "if not to_save else None",
         "test_evaluate.py::test_errors_are_in_the_unit_of_the_label_and_beside_those_of_simple_baselines",
     ),
     "store/history.py": (
