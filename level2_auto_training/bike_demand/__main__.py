@@ -187,9 +187,9 @@ def release(
     ] = None,
 ) -> None:
     """Show a registered version beside the one that is live, ask, and make it live."""
-    from bike_demand.release import command
+    from bike_demand.release import interactive
 
-    command.run(settings.load_settings(), version, back=back, check=check, yes=yes, override=override)
+    interactive.run(settings.load_settings(), version, back=back, check=check, yes=yes, override=override)
 
 
 @app.command(epilog="Example: python -m bike_demand serve --port 8080 --workers 2")

@@ -3,6 +3,7 @@
 import re
 
 WORDS = re.compile(
-    r"\b(subscri\w*|fibre|payments?|billed|bills?|monthly fee|support calls|usage gb|telephone)\b",
+    r"\b(subscribers?|subscriptions?|fibre|payments?|billed|bills?|monthly fee|support calls|usage gb"
+    r"|telephone)\b",
     re.IGNORECASE,
 )
