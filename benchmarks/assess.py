@@ -17,11 +17,11 @@ FILES, SECONDS = 5000, 5.0
 
 
 def main() -> None:
-    """Copy a sample of the files of the environment to another folder, and assess that."""
+    """Copy files of the environment to another folder, and assess that."""
     installed = Path(sysconfig.get_paths()["purelib"])
     every = sorted(installed.rglob("*.py"))
     with tempfile.TemporaryDirectory(prefix="ladder-bench-") as name:
-        for path in every[:: max(1, len(every) // FILES)][:FILES]:
+        for path in every[:FILES]:  # whole packages: a sample of all breaks imports, and is read faster
             copy = Path(name) / path.relative_to(installed)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
