@@ -204,6 +204,9 @@ def new(
     ] = None,
     label: Annotated[str | None, typer.Option(metavar="COLUMN", help="What is to be predicted.")] = None,
     time: Annotated[str | None, typer.Option(metavar="COLUMN", help="When a row happened.")] = None,
+    time_of_day: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Its hour or clock time, where --time has dates.")
+    ] = None,
     key: Annotated[str | None, typer.Option(metavar="COLUMN", help="Who or what a row is about.")] = None,
     label_delay: Annotated[
         str | None, typer.Option(metavar="30d", help="When the label is known, after the event time.")
@@ -216,10 +219,13 @@ def new(
     from ladder.levels import level as level_of
     from ladder.starter.new import new as make
 
-    options = {"--label": label, "--time": time, "--key": key, "--label-delay": label_delay}
+    options = {"--label": label, "--time": time, "--time-of-day": time_of_day, "--key": key}
+    options["--label-delay"] = label_delay
     given = [part for name, value in options.items() if value is not None for part in (name, value)]
     if (data is None) != (label is None) or (given and data is None):
-        raise UserError("--data and --label go together; --time, --key and --label-delay are about them")
+        raise UserError(
+            "--data and --label go together; the options on columns and --label-delay are about them"
+        )
     draft = [] if data is None else [str(data.absolute()), *given]
     make(level_of(level), dest, console(), package, feed, no_feed=no_feed, draft=draft, problem=problem)
 

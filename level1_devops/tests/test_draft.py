@@ -4,19 +4,22 @@ import csv
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from bike_demand.core.errors import UserError
 from bike_demand.draft.cells import read_cells
-from bike_demand.draft.guess import Draft, guess, identifiers
+from bike_demand.draft.code import write_code
+from bike_demand.draft.guess import Draft, Given, guess, identifiers
 from tests.conftest import ROOT
 
 HEADER = (
@@ -70,7 +73,7 @@ def churn_file(tmp_path: Path) -> Path:
 
 
 def drafted(file: Path, label: str = "label", **options: str | None) -> Draft:
-    return guess(read_cells(file), label, *(options.get(name) for name in ("time", "key", "delay")))
+    return guess(read_cells(file), Given(label, **options))
 
 
 def series(tmp_path: Path, step: timedelta, columns: str = "at,x,label", rows: int = 100) -> Path:
@@ -138,6 +141,100 @@ def test_without_times_rows_are_kept_aside_at_random_and_the_same_ones_each_time
     assert 40 < newest.mean() < 60  # of labels that ascend from 0 to 99 in the table
     again = drafted(write(tmp_path / "table.csv", [("x", "z", "label"), *rows[::-1]]))
     assert again.rows["x"].tolist() == found.rows["x"].tolist()
+
+
+def hourly(tmp_path: Path, clock: str, name: str = "Hour", shops: int = 1, days: int = 30) -> Path:
+    """Dates, with the hour of the day in a column of its own, written as `clock` says."""
+    rows = [["Date", name, "Shop", "label"]]
+    for hour in range(24 * days):
+        moment = datetime(2017, 12, 1) + hour * timedelta(hours=1)
+        at = str(moment.hour) if clock == "number" else moment.strftime(clock)
+        rows += [
+            [f"{moment:%d/%m/%Y}", at, f"shop {shop}", str(hour % 24 + shop + hour % 5)]
+            for shop in range(shops)
+        ]
+    return write(tmp_path / "hourly.csv", rows, ",")
+
+
+@pytest.mark.parametrize("shops", [1, 3])
+@pytest.mark.parametrize(
+    ("clock", "name", "option"),
+    [
+        ("number", "Hour", None),
+        ("number", "hr", None),
+        ("number", "period", "period"),
+        ("%H:%M", "Time", None),
+        ("%H.%M.%S", "at", None),
+        ("%I:%M %p", "Clock", None),
+    ],
+)
+def test_dates_and_a_time_of_day_become_one_event_time(
+    tmp_path: Path, clock: str, name: str, option: str | None, shops: int
+) -> None:
+    found = drafted(hourly(tmp_path, clock, name, shops), time_of_day=option)
+    assert (found.time.name, found.cadence) == ("date", "1h")
+    assert [each.name for each in found.keys] == (["shop"] if shops > 1 else [])
+    assert found.rows["date"].iloc[[0, -1]].tolist() == [datetime(2017, 12, 1), datetime(2017, 12, 30, 23)]
+    assert "Hour" not in [each.original for each in found.inputs]
+
+
+def test_what_may_be_an_hour_of_the_day_is_named_with_the_option(tmp_path: Path) -> None:
+    found = drafted(hourly(tmp_path, "number", "period"))
+    assert [each.name for each in found.keys] == ["period"]
+    assert any("--time-of-day period" in note for note in found.notes)
+    with pytest.raises(UserError, match="--time-of-day Shop"):
+        drafted(hourly(tmp_path, "number"), time_of_day="Shop")
+
+
+NAMES = """hour weekday at_hour at_weekday date features int str float bool datetime fields prediction
+    timestamp label target key row rows columns np seen texts model version self cls name weight"""
+
+
+@pytest.mark.slow
+def test_no_name_of_a_field_is_taken_by_a_feature_or_by_the_code(copied: Path, tmp_path: Path) -> None:
+    names = NAMES.split()
+    rows = [["at", *names, "what"]]
+    for hour in range(24 * 40):
+        moment = (datetime(2023, 1, 1) + hour * timedelta(hours=1)).isoformat()
+        cells = [str(hour * prime % 89) for prime in range(2, len(names) + 2)]
+        cells[names.index("features")] = cells[names.index("texts")] = "abc"[hour % 3]
+        rows.append([moment, *cells, str(hour % 24)])
+    done = run(copied, "problem", "draft", str(write(tmp_path / "t.csv", rows, ",")), "--label", "what")
+    assert (done.returncode, done.stderr) == (0, "")
+    checked = run(copied, "problem", "check")
+    assert (checked.returncode, checked.stderr) == (0, "")
+    (line,) = re.findall(r"features +(.*)", checked.stdout)
+    fields = identifiers(names).values()
+    assert sorted(line.split("; ")[0].split(", ")) == sorted([*fields, "at_at_hour", "at_at_weekday"])
+
+
+def code_of(found: Draft, folder: Path) -> dict[str, str]:
+    """The code of a draft, not formatted, by file."""
+    write_code(found, "Title", folder)
+    return {each.name: each.read_text(encoding="utf-8") for each in folder.iterdir() if each.suffix == ".py"}
+
+
+@pytest.mark.parametrize("fields", ["y", "hour,weekday", "hour,at_hour,at_at_hour"])
+def test_no_derived_feature_has_the_name_of_a_field(tmp_path: Path, fields: str) -> None:
+    found = drafted(series(tmp_path, timedelta(hours=1), f"at,x,label,{fields}"))
+    code: dict[str, Any] = {}
+    exec(code_of(found, tmp_path)["features.py"], code)
+    columns = {name: found.rows[name].to_numpy() for name in found.rows}
+    seen = code["features"](columns)
+    assert len(seen) == len(found.inputs) + 2
+    assert all((seen[each.name] == columns[each.name]).all() for each in found.inputs)
+
+
+def test_every_guess_is_marked_in_the_code(churn_file: Path, tmp_path: Path) -> None:
+    def marked(**options: str) -> dict[str, bool]:
+        code = code_of(drafted(churn_file, "Churn", **options), tmp_path)
+        lines = (code["schema.py"] + code["__init__.py"]).splitlines()
+        parts = ("EventTime(", "Key()", "calls: Annotated[", "churn: Annotated[", "label_delay=", "baseline=")
+        return {part: any(part in line and "guessed" in line for line in lines) for part in parts}
+
+    assert all(marked().values())
+    given = marked(key="Customer ID", delay="30D")
+    assert [part for part, is_guessed in given.items() if not is_guessed] == ["Key()", "label_delay="]
 
 
 def test_names_become_identifiers_and_stay_different() -> None:

@@ -143,18 +143,19 @@ def problem_draft(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Your table: CSV, .csv.gz or Parquet.")],
     label: Annotated[str, typer.Option(metavar="COLUMN", help="What is to be predicted.")],
     time: Annotated[str | None, typer.Option(metavar="COLUMN", help="When a row happened.")] = None,
+    time_of_day: Annotated[str | None, typer.Option(metavar="COLUMN", help="The hour of its day.")] = None,
     key: Annotated[str | None, typer.Option(metavar="COLUMN", help="Who or what a row is about.")] = None,
     label_delay: Annotated[
-        str | None,
-        typer.Option(metavar="30d", help="How long after the event time the label is known at the latest."),
+        str | None, typer.Option(metavar="30d", help="How long after it the label is known at the latest.")
     ] = None,
 ) -> None:
     """Put a first problem for your own table in the place of this project's, with its feed and settings."""
     given = settings.load_settings()
 
-    from bike_demand.draft.command import draft
+    from bike_demand.draft import command, guess
 
-    draft(file, label, time, key, label_delay, given.feed, settings.PARAMS, typer.echo)
+    columns = guess.Given(label, time, time_of_day, key, label_delay)
+    command.draft(file, columns, given.feed, settings.PARAMS, typer.echo)
 
 
 @app.command(epilog="Example: python -m bike_demand predict rows.csv predictions.csv")

@@ -36,11 +36,20 @@ def write_code(draft: Draft, title: str, folder: Path) -> None:
         "example": _example(draft),
         "example_label": _json(draft.label, draft.rows[draft.label.name].iloc[-1]),
         "slices": _slices(draft),
+        "hour": _unused("hour", draft),
+        "weekday": _unused("weekday", draft),
         "variants": _variants(draft)[:VARIANTS],
     }
     for template in TEMPLATES.glob("*.j2"):
         text = environment.get_template(template.name).render(facts)
         (folder / template.stem).write_text(text, encoding="utf-8", newline="\n")
+
+
+def _unused(name: str, draft: Draft) -> str:
+    """The name of a derived feature, which must not take the place of a field."""
+    while name in {each.name for each in (*draft.keys, *draft.inputs)}:
+        name = f"{draft.time.name}_{name}"
+    return name
 
 
 def _example(draft: Draft) -> dict[str, Any]:

@@ -4,14 +4,15 @@ import keyword
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel
 
 from bike_demand.core.errors import UserError
 from bike_demand.core.problem import EARLIEST, in_window
@@ -28,9 +29,15 @@ SEED = "row-by-row-drawn"  # 16 characters
 ALMOST_PERFECT = 0.999  # a correlation, or an area under the ROC curve, that no honest input reaches
 SUMS = 12  # numeric columns up to which pairs are tried as parts of the label
 _ISO = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?( ?(Z|[+-]\d{2}:?\d{2}))?"
-_DATES = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y", "%Y%m%d")
+_DATES: tuple[str, ...] = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y", "%Y%m%d")
+_DATES += ("%d %b %Y", "%d-%b-%Y", "%b %d, %Y", "%b %Y", "%Y-%m", "%m/%Y")
 _CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
-_TAKEN = {"copy", "dict", "json", "schema", "construct", "validate", "fields", "id"}  # Pydantic's, and ours
+_EIGHT_DIGITS = r"(19|20)\d\d[01]\d[0-3]\d"  # a date, not a number
+_TIME_OF_DAY = r"(?P<h>\d{1,2})(?:[:.](?P<m>[0-5]\d))(?:[:.](?P<s>[0-5]\d))? ?(?P<half>[AaPp][Mm])?"
+# What columns with the hour of the day are called.
+_HOUR = re.compile(r"(^|_)(hour|hr|hh|stunde|uhrzeit|heure|hora|ora|uur)($|_)")
+# What a field cannot be called: Pydantic's names, ours, and types that its own class body needs.
+_TAKEN = {*dir(BaseModel), "id", "features", "bool", "int", "float", "str", "datetime"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,17 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Given:
+    """What is known of a table, by column; None is guessed. `time_of_day`: where `time` has dates alone."""
+
+    label: str
+    time: str | None = None
+    time_of_day: str | None = None
+    key: str | None = None
+    delay: str | None = None
+
+
+@dataclass(frozen=True)
 class Draft:
     """What a problem needs, and `notes`: every guess, for people to check."""
 
@@ -64,6 +82,7 @@ class Draft:
     positive: str  # of a label with two texts, the one that counts as true
     delay: str
     rows: pd.DataFrame  # under the new names, ascending
+    given: Given
     notes: list[str] = field(default_factory=list)
 
     def column(self, name: str) -> Column:
@@ -82,29 +101,40 @@ class Draft:
         return self.label.kind == "boolean"
 
 
-def guess(table: Table, label: str, time: str | None, key: str | None, delay: str | None) -> Draft:
-    """Guess all of it. Raises UserError that names the option where something cannot be guessed."""
+def guess(table: Table, given: Given) -> Draft:
+    """Guess what is not given. Raises UserError that names the option where something cannot be guessed."""
     notes = list(table.notes)
     cells = table.cells
-    for option, name in (("--label", label), ("--time", time), ("--key", key)):
+    for option in ("label", "time", "time_of_day", "key"):
+        name = getattr(given, option)
         if name is not None and name not in cells.columns:
             known = ", ".join(list(cells.columns)[:30])
-            raise UserError(f"{option} {name}: there is no such column; there are {known}")
+            option = option.replace("_", "-")
+            raise UserError(f"--{option} {name}: there is no such column; there are {known}")
     names = identifiers(cells.columns)
     columns = {each: _column(each, names[each], cells[each], notes) for each in cells.columns}
     renamed = [f"{name!r} is {each.name}" for name, each in columns.items() if each.name != name]
     if renamed:
         notes.append(f"names in code, beside those of the table: {', '.join(renamed)}")
-    when = _time(columns, time, label, notes) or _drawn(cells, names, notes)
-    what, positive = _label(columns[label], notes)
+    clock = None
+    when = _time(columns, given.time, given.label, notes)
+    if when is None:
+        when = _drawn(cells, names, notes)
+    else:
+        others = [
+            each for each in columns.values() if each.original not in (when.original, given.label, given.key)
+        ]
+        when, clock = _with_time_of_day(when, others, given.time_of_day, notes)
+    what, positive = _label(columns[given.label], notes)
     if when.name == what.name:
-        raise UserError(f"--label {label}: it is the event time; name another column")
+        raise UserError(f"--label {given.label}: it is the event time; name another column")
     wanted = cells.index[what.values.notna() & when.values.notna()]
     if len(wanted) < len(cells):
         notes.append(f"{len(cells) - len(wanted)} rows without event time or label are left out")
-    keys = _keys(columns, when, what, key, notes)
+    keys = _keys(columns, when, what, given.key, notes)
     cadence = _cadence(when, keys, notes) if when.original else None
-    others = [each for each in columns.values() if each not in (when, columns[label], *keys)]
+    used = {when.original, clock, given.label, *(each.original for each in keys)}
+    others = [each for each in columns.values() if each.original not in used]
     inputs = list(_useful(others, notes))
     leaks = set(_leaks(inputs, what, notes))
     inputs = [each for each in inputs if each.original not in leaks]
@@ -113,10 +143,10 @@ def guess(table: Table, label: str, time: str | None, key: str | None, delay: st
     chosen = [when, *keys, *inputs, what]
     rows = pd.DataFrame({each.name: each.values for each in chosen}).loc[wanted]
     rows = rows.sort_values([when.name, *(each.name for each in keys)])
-    after = delay or cadence or "1h"
-    if delay is None and when.original:
+    after = given.delay or cadence or "1h"
+    if given.delay is None and when.original:
         notes.append(f"labels are taken to be known {after} after the event time; --label-delay corrects it")
-    return Draft(when, cadence, keys, tuple(inputs), what, positive, after, rows, notes)
+    return Draft(when, cadence, keys, tuple(inputs), what, positive, after, rows, given, notes)
 
 
 def identifiers(originals: Iterable[str]) -> dict[str, str]:
@@ -151,7 +181,8 @@ def _column(original: str, name: str, text: "pd.Series[Any]", notes: list[str]) 
         return made("constant", text)
     if len(lower) == 2 and lower & YES and lower & NO:
         return made("boolean", text.str.lower().map(dict.fromkeys(YES, 1.0) | dict.fromkeys(NO, 0.0)))
-    numbers = _numbers(present, original, notes)
+    is_date = present.str.fullmatch(_EIGHT_DIGITS).all()
+    numbers = None if is_date else _numbers(present, original, notes)
     if numbers is not None:
         values = numbers.reindex(text.index)
         kind: ColumnKind = "integer" if (numbers % 1 == 0).all() and numbers.abs().max() < 2**53 else "number"
@@ -184,6 +215,8 @@ def _times(present: "pd.Series[Any]", original: str, notes: list[str]) -> "pd.Se
             notes.append(f"{original!r} has a zone: written in UTC")
         return found.dt.floor("s") if found.notna().all() else None
     fitting = []
+    if not present.iloc[:200].str.contains(r"\d").all():
+        return None
     for pattern in (date + clock for date in _DATES for clock in _CLOCKS):
         parsed = pd.to_datetime(present.iloc[:200], format=pattern, errors="coerce")
         if parsed.notna().all():
@@ -236,6 +269,54 @@ def _time(columns: Mapping[str, Column], given: str | None, label: str, notes: l
     return found
 
 
+def _with_time_of_day(
+    when: Column, others: Sequence[Column], given: str | None, notes: list[str]
+) -> tuple[Column, str | None]:
+    """The event time with the time of day of another column, and which that is; None where there is none.
+
+    Without `given`, only dates that repeat get one, and only if no other column tells their rows apart.
+    """
+    is_sought = given is None and _is_dates(when) and when.values.dropna().duplicated().any()
+    for each in others:
+        is_named = given == each.original
+        # A number may be anything; hours and minutes are what they look like.
+        if is_named or (is_sought and (each.kind != "integer" or _HOUR.search(each.name))):
+            since = _since_midnight(each)
+            if since is None:
+                continue
+            if not is_named and any(_fits_key(other, when) for other in others if other is not each):
+                notes.append(f"if {each.original!r} is the time of day, add --time-of-day {each.original}")
+                return when, None
+            notes.append(f"event time: {when.original!r} at the time of day in {each.original!r}, no input")
+            return replace(when, values=when.values + since), each.original
+    if given is not None:
+        raise UserError(f"--time-of-day {given}: needed are hours from 0 to 23, or times like 17:30")
+    return when, None
+
+
+def _is_dates(when: Column) -> bool:
+    present = when.values.dropna()
+    return bool((present == present.dt.normalize()).all())
+
+
+def _since_midnight(column: Column) -> "pd.Series[Any] | None":
+    """The times of day of a column, as time deltas; None where it holds something else."""
+    if column.kind == "integer":
+        is_hour = column.values.min() >= 0 and column.values.max() <= 23
+        return pd.to_timedelta(column.values, unit="h") if is_hour else None
+    if column.kind not in ("text", "free text"):
+        return None
+    parts = column.values.str.extract(rf"^{_TIME_OF_DAY}$")
+    if (parts["h"].isna() & (column.values != "")).any():
+        return None
+    hours, half = parts["h"].astype("float64"), parts["half"].str.lower()
+    if (hours > half.isna().map({True: 23, False: 12})).any():
+        return None
+    hours = hours.mask(half.notna(), hours % 12 + 12 * (half == "pm"))
+    seconds = sum(parts[name].fillna("0").astype("float64") * unit for name, unit in (("m", 60), ("s", 1)))
+    return pd.to_timedelta(hours * 3600 + seconds, unit="s")
+
+
 def _drawn(cells: pd.DataFrame, names: Mapping[str, str], notes: list[str]) -> Column:
     """Event times for a table without: rows follow one another as a seeded hash of each says, so that the
     newest, which are kept aside, are drawn at random and stay the same.
@@ -276,25 +357,16 @@ def _keys(
 ) -> tuple[Column, ...]:
     """The column that tells rows of one time apart; none where each row has a time of its own."""
 
-    def is_unique(column: Column) -> bool:
-        pairs = pd.DataFrame({"time": when.values, "key": column.values})
-        return not pairs[when.values.notna()].duplicated().any()
-
-    def fits(column: Column) -> bool:
-        return column.kind in ("integer", "text", "free text") and not column.nullable
-
     if given is not None:
-        if not fits(columns[given]):
+        if not _can_be_key(columns[given]):
             raise UserError(f"--key {given}: a key is text or whole numbers, without missing values")
-        if not is_unique(columns[given]):
+        if not _fits_key(columns[given], when):
             raise UserError(f"--key {given}: two rows have the same {when.original} and {given}")
         return (columns[given],)
     if not when.values.dropna().duplicated().any():
         return ()
     candidates = [
-        each
-        for each in columns.values()
-        if fits(each) and each.original != label.original and is_unique(each)
+        each for each in columns.values() if each.original != label.original and _fits_key(each, when)
     ]
     if not candidates:
         raise UserError(
@@ -302,7 +374,21 @@ def _keys(
         )
     found = min(candidates, key=lambda each: (each.kind == "integer", each.values.nunique()))
     notes.append(f"key: {found.original!r} tells rows of one time apart; --key names another")
+    if _is_dates(when) and _since_midnight(found) is not None:
+        notes.append(
+            f"if {found.original!r} is the hour of the day, use --time-of-day {found.original} instead"
+        )
     return (found,)
+
+
+def _can_be_key(column: Column) -> bool:
+    return column.kind in ("integer", "text", "free text") and not column.nullable
+
+
+def _fits_key(column: Column, when: Column) -> bool:
+    """Whether it tells the rows of each time apart."""
+    pairs = pd.DataFrame({"time": when.values, "key": column.values})
+    return _can_be_key(column) and not pairs[when.values.notna()].duplicated().any()
 
 
 def _cadence(when: Column, keys: tuple[Column, ...], notes: list[str]) -> str | None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from bike_demand.core.files import replace_folder, write_atomically
 from bike_demand.core.problem import duration
 from bike_demand.draft.cells import read_cells
 from bike_demand.draft.code import write_code
-from bike_demand.draft.guess import Draft, guess, months_of
+from bike_demand.draft.guess import Column, Draft, Given, guess, months_of
 
 BEFORE = Path("state") / "before-draft"  # what the draft took the place of
 # Of tests/problem; the others are about the problem before.
@@ -29,10 +30,7 @@ MIN_ROWS = 40  # fewer do not make a model, whatever the settings say
 
 def draft(
     file: Path,
-    label: str,
-    time: str | None,
-    key: str | None,
-    delay: str | None,
+    given: Given,
     feed: str,
     params: Path,
     report: Callable[[str], None],
@@ -46,14 +44,15 @@ def draft(
     `in_production`: predictions are compared with outcomes, so when rows happened and when their labels are
     known may not be guessed.
     """
-    if in_production and (time is None or delay is None):
+    if in_production and (given.time is None or given.delay is None):
         raise UserError(
             "--time and --label-delay are needed here: A/B tests, watches and monitoring compare predictions"
             " with labels, and have to know when these are due, like --time sold_at --label-delay 30d"
         )
-    if delay is not None:
+    if given.delay is not None:
         try:
-            duration(delay := re.sub(r"d$", "D", delay))
+            duration(delay := re.sub(r"d$", "D", given.delay))
+            given = replace(given, delay=delay)
         except ValueError as error:
             raise UserError(f"--label-delay: {error}") from None
     package = Path(__file__).resolve().parents[1]
@@ -64,7 +63,7 @@ def draft(
         raise UserError(
             f"feed in params.yaml is {feed}: set it to a folder, which gets the months of the table"
         )
-    found = guess(read_cells(file), label, time, key, delay)
+    found = guess(read_cells(file), given)
     if len(found.rows) < MIN_ROWS:
         raise UserError(f"{file}: {len(found.rows)} rows have a label; needed are some hundreds")
     with tempfile.TemporaryDirectory(prefix=".draft-", dir=root) as scratch:
@@ -162,13 +161,21 @@ def _summary(found: Draft, months: list[Path]) -> str:
     lines[0] += "yes or no" if found.is_classification else f"a number ({found.label.kind})"
     lines += [
         f"  {each.name:<28} {kinds.get(each.kind, each.kind)}"
-        + (f", usually {each.usual[0]:g} to {each.usual[1]:g}" if each.kind in ("integer", "number") else "")
+        + (_ranges(each) if each.kind in ("integer", "number") else "")
         + (f", {len(each.categories)} of them" if each.categories else "")
         + (", may be missing" if each.nullable else "")
         for each in found.inputs
     ]
-    changed = "params.yaml: first_month and the section training are set for this table"
-    return "\n".join([*lines, "Guessed, please check:", *(f"  - {note}" for note in (*found.notes, changed))])
+    more = ["params.yaml: first_month and the section training are set for this table"]
+    more.append(
+        "in problem/__init__.py: what is a possible prediction, and the baseline that a model has to beat"
+    )
+    return "\n".join([*lines, "Guessed, please check:", *(f"  - {note}" for note in (*found.notes, *more))])
+
+
+def _ranges(column: Column) -> str:
+    low, high = column.usual
+    return f", usually {low:g} to {high:g}, rejected beyond {column.low:g} to {column.high:g}"
 
 
 def _put_in_place(root: Path, problem: Path, code: Path, feed: Path, months: Path) -> Path:
