@@ -24,7 +24,7 @@ def predict_daily(folder: Path, story: Story, first: date, report: Report, every
     enter(folder)
     table = importlib.import_module("bike_demand.data.table")
     frames = importlib.import_module("bike_demand.data.frames")
-    model = importlib.import_module("bike_demand.training.model")
+    model = importlib.import_module("bike_demand.training.train")
     training = importlib.import_module("bike_demand.core.settings").load_settings().training
     write_feed(story.clean, folder / "clean")
     months = sorted((folder / "clean").glob("*.csv"))

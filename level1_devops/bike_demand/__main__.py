@@ -82,8 +82,7 @@ def train(
     rows = labelled_rows(settings.DATA, as_of)
 
     with spinner("Training"):
-        from bike_demand.training.export import prove_parity, to_onnx
-        from bike_demand.training.golden import golden_rows
+        from bike_demand.training.export import golden_rows, prove_parity, to_onnx
         from bike_demand.training.train import train as fit
 
         trained = fit(rows, given.training)

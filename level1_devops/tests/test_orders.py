@@ -35,8 +35,8 @@ from bike_demand.data.store import labelled_rows
 from bike_demand.handoff import read_handoff, write_handoff
 from bike_demand.serving.onnx_model import load_model
 from bike_demand.training.export import prove_parity, to_onnx
-from bike_demand.training.golden import golden_rows
-from bike_demand.training.model import fit, predict
+from bike_demand.training.export import golden_rows
+from bike_demand.training.train import fit, predict
 rows = labelled_rows(DATA)
 pipeline = fit(rows, PROBLEM.params(), None)
 model = to_onnx(pipeline)

@@ -8,7 +8,7 @@ from bike_demand.data.frames import concat
 from bike_demand.data.table import read_published
 from bike_demand.handoff import write_handoff
 from bike_demand.store.tracking import CHAMPION, EXPERIMENT, Dataset, Logged, Tracking, Version
-from bike_demand.training.golden import golden_rows
+from bike_demand.training.export import golden_rows
 from tests.feedmaker import MONTHS
 
 

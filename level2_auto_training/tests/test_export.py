@@ -16,11 +16,9 @@ from sklearn.preprocessing import StandardScaler
 
 from bike_demand.core.errors import UserError
 from bike_demand.data.features import INPUT_NAME, NUMBERS
-from bike_demand.handoff import OUTPUT_NAME
-from bike_demand.runtime import open_session
+from bike_demand.handoff import OUTPUT_NAME, open_session
 from bike_demand.training.export import convert, prove_parity, to_onnx
-from bike_demand.training.model import predict
-from bike_demand.training.threads import one_thread
+from bike_demand.training.train import one_thread, predict
 
 Matrix = npt.NDArray[np.float32]
 

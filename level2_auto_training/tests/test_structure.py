@@ -32,7 +32,7 @@ PLACES = {
     "alembic": ("store",),
     "dvc": ("training.pipeline",),
     "evidently": ("monitoring.drift",),
-    "matplotlib": ("training.plots", "release.ab"),
+    "matplotlib": ("training.evaluate",),
     "mlflow": ("store.tracking", "store.connection"),
     "prefect": ("flows",),
     "prometheus_client": ("serving.metrics",),

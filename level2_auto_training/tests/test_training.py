@@ -25,9 +25,8 @@ from bike_demand.data.frames import columns_of, features_of
 from bike_demand.data.store import read_rows
 from bike_demand.serving.onnx_model import load_model
 from bike_demand.training import export
-from bike_demand.training.golden import golden_rows
-from bike_demand.training.model import fit, predict, weights
-from bike_demand.training.threads import one_thread
+from bike_demand.training.export import golden_rows
+from bike_demand.training.train import fit, one_thread, predict, weights
 from tests.conftest import Run
 from tests.feedmaker import month_lines, write_month
 from tests.toy import Params, build_model

@@ -266,17 +266,12 @@ def ab_step(as_of: AsOf = None) -> None:
         step(settings.load_settings(), as_of, typer.echo)
 
 
-@ab.command("status", epilog="Example: python -m bike_demand ab status --html test.html")
-def ab_status(
-    html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write it as a page, too.")
-    ] = None,
-    as_of: AsOf = None,
-) -> None:
+@ab.command("status", epilog="Example: python -m bike_demand ab status")
+def ab_status(as_of: AsOf = None) -> None:
     """Show how the test under way stands, or a promotion that is watched; changes nothing."""
     from bike_demand.release.ab.status import status
 
-    status(settings.load_settings(), as_of, html, typer.echo)
+    status(settings.load_settings(), as_of, typer.echo)
 
 
 @ab.command("stop", epilog='Example: python -m bike_demand ab stop --reason "the world changed"')

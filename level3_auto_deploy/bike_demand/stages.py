@@ -40,8 +40,7 @@ def train() -> None:
     from bike_demand.data.frames import features_of
     from bike_demand.data.store import labelled_rows
     from bike_demand.handoff import write_handoff
-    from bike_demand.training.export import prove_parity, to_onnx
-    from bike_demand.training.golden import golden_rows
+    from bike_demand.training.export import golden_rows, prove_parity, to_onnx
     from bike_demand.training.train import train as fit
 
     rows = labelled_rows(settings.DATA)
@@ -60,9 +59,8 @@ def train() -> None:
 def evaluate() -> None:
     """The holdout model on the days that it was not given: metrics and plots."""
     from bike_demand.data.store import labelled_rows
+    from bike_demand.training.evaluate import draw, predict, save
     from bike_demand.training.evaluate import evaluate as measure
-    from bike_demand.training.evaluate import predict
-    from bike_demand.training.plots import draw, save
 
     rows = labelled_rows(settings.DATA)
     seen = json.loads(REPORT.read_text(encoding="utf-8"))["holdout"]["rows"]

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from bike_demand.core.current import Inputs
-from bike_demand.serving.batcher import Batcher
 from bike_demand.serving.live_models import LiveModels, SecondModel
-from bike_demand.serving.prediction import InvalidPredictionError, PredictedBatch
+from bike_demand.serving.prediction import Batcher, InvalidPredictionError, PredictedBatch
 from tests.toy import EXAMPLE
 
 TOO_HOT = 100.0

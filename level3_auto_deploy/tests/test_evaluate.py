@@ -10,8 +10,7 @@ import pytest
 
 from bike_demand.core.current import Row
 from bike_demand.data.frames import columns_of, concat
-from bike_demand.training.evaluate import by_slice, by_week, evaluate, passes, predict
-from bike_demand.training.plots import draw, save
+from bike_demand.training.evaluate import by_slice, by_week, draw, evaluate, passes, predict, save
 from tests.gathered import frame
 from tests.tree import contents
 

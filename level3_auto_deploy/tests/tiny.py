@@ -10,7 +10,7 @@ from bike_demand.core.current import PROBLEM, Inputs
 from bike_demand.data.features import FEATURES
 from bike_demand.data.frames import to_frame
 from bike_demand.handoff import write_handoff
-from bike_demand.training.golden import golden_rows
+from bike_demand.training.export import golden_rows
 
 
 def table(name: str, columns: int, kind: int = onnx.TensorProto.FLOAT) -> onnx.ValueInfoProto:

@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
+import onnxruntime
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from bike_demand.core.current import HIGHEST, LOWEST, PROBLEM
 from bike_demand.core.errors import UserError
 from bike_demand.core.files import replace_folder
-from bike_demand.data.features import COMPUTED, FEATURES, describe
+from bike_demand.core.problem import Columns, Floats
+from bike_demand.data.features import COMPUTED, FEATURES, describe, to_inputs
 
 MODEL_FILE = "model.onnx"
 CARD_FILE = "model.json"
@@ -89,6 +92,11 @@ class HandOff:
     model: bytes
     card: Card
     golden: Golden
+
+    def predict(self, columns: Columns) -> Floats:
+        """The prediction for each row with these columns of inputs, shape [rows]."""
+        (found,) = open_session(self.model).run([OUTPUT_NAME], to_inputs(columns, self.card.names))
+        return np.asarray(found[:, 0], dtype=np.float64)
 
 
 def version_of(model: bytes) -> str:
@@ -177,3 +185,14 @@ def read_whole(folder: Path) -> HandOff:
     if card.version != version_of(contents[MODEL_FILE]):
         raise UserError(f"{folder / CARD_FILE}: version {card.version} is of another model; {again}")
     return HandOff(contents[MODEL_FILE], card, golden)
+
+
+def open_session(model: bytes) -> onnxruntime.InferenceSession:
+    """A session for the model. One row takes microseconds: a pool of threads would cost more than it saves,
+    and take the processor from other workers. Raises what onnxruntime raises where it cannot load the model.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what is wrong comes as an exception
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

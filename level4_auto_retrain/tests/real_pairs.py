@@ -47,7 +47,7 @@ def make(feed: Path) -> None:
     from bike_demand.data.frames import features_of
     from bike_demand.data.store import read_rows
     from bike_demand.release.ab.statistics import by_day
-    from bike_demand.training.model import fit, predict
+    from bike_demand.training.train import fit, predict
 
     rows, settings = read_rows(feed), load_settings().training
     with FILE.open("w", encoding="utf-8", newline="") as file:

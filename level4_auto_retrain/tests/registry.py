@@ -12,7 +12,7 @@ from bike_demand.store.database import open_database
 from bike_demand.store.deployments import opened
 from bike_demand.store.tables import Deployment, State
 from bike_demand.store.tracking import CHAMPION, EXPERIMENT, MODEL_NAME, Dataset, Logged, Tracking, Version
-from bike_demand.training.golden import golden_rows
+from bike_demand.training.export import golden_rows
 from tests.feedmaker import MONTHS
 
 

@@ -317,7 +317,7 @@ def test_answers_are_compared_with_what_the_champion_says_to_what_it_learned_fro
     rule = settings.monitoring.drift
     made = report(tracking, champion, current, heat, learned, now, rule, False)
     assert made is not None
-    assert made.distances["prediction"] == pytest.approx(made.distances["heat"], abs=0.01)
+    assert made["distances"]["prediction"] == pytest.approx(made["distances"]["heat"], abs=0.01)
     assert report(tracking, champion, current[:99], heat[:99], learned, now, rule, False) is None
 
 

@@ -22,8 +22,8 @@ from bike_demand.serving.telemetry import Recorder
 from bike_demand.store import event_log, expected_ranges, queries
 from bike_demand.store.database import Database, open_database
 from bike_demand.store.outcomes import Stored, store
-from bike_demand.store.tables import Base, ExpectedRange, LoggedPrediction
-from bike_demand.store.writer import Beat, PredictionLog, Row
+from bike_demand.store.tables import Base, ExpectedRange, LoggedPrediction, Worker
+from bike_demand.store.writer import PredictionLog, Row, remove_worker, report_worker
 from tests.postgres import running_postgres
 from tests.service import served
 
@@ -267,14 +267,19 @@ def test_many_rows_are_written_in_several_statements(address: str, database: Dat
         assert connection.connection().exec_driver_sql("SELECT count(*) FROM predictions").scalar() == 1234
 
 
-def test_workers_tell_what_they_answer_with_until_they_end(address: str, database: Database) -> None:
-    beats = [Beat("production", None, None, None), Beat("production", 4, "d", 5)]
-    writer: PredictionLog[Row] = PredictionLog(
-        address, 0.01, 100, list, worker="here:1", beat=lambda: beats[0], beat_seconds=60
-    )
+def test_workers_are_listed_with_what_they_serve_until_they_end(address: str, database: Database) -> None:
+    serving: list[tuple[int | None, str | None, int | None]] = [(None, None, None), (4, "d", 5)]
+
+    def after_flush(database: Database, last: bool) -> None:
+        if last:
+            remove_worker(database, "here:1")
+        else:
+            report_worker(database, Worker("here:1", "production", *serving[0], datetime.now(UTC)))
+
+    writer: PredictionLog[Row] = PredictionLog(address, 0.01, 100, list, after_flush)
     writer.start()
     wait_until(lambda: [each.version for each in queries.workers(database, 60)] == [None])
-    beats.pop(0)  # what changed is told at once
+    serving.pop(0)
     wait_until(lambda: [each.version for each in queries.workers(database, 60)] == [4])
     (worker,) = queries.workers(database, 60)
     assert (worker.id, worker.environment, worker.deployment, worker.other_version) == (

@@ -29,7 +29,7 @@ from bike_demand.store.database import open_database
 from bike_demand.store.outcomes import store
 from bike_demand.store.tables import Kind
 from bike_demand.store.tracking import Tracking
-from bike_demand.training.model import fit
+from bike_demand.training.train import fit
 from tests.answers import log, off_by
 from tests.conftest import ROOT, Run
 from tests.gathered import frame, rows_of

@@ -200,7 +200,7 @@ def test_every_push_is_linted_tested_and_built_into_an_image_that_starts(
     assert len(lint) == 2
     for line in lint:
         run_command(line, folder)
-    with (folder / "bike_demand" / "runtime.py").open("a", encoding="utf-8") as file:
+    with (folder / "bike_demand" / "handoff.py").open("a", encoding="utf-8") as file:
         file.write("import   os\n")
     for line in lint:
         with pytest.raises(UserError, match="status 1"):

@@ -14,10 +14,8 @@ from bike_demand.core.current import PROBLEM, Inputs
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import Settings
 from bike_demand.data.features import to_columns, to_inputs
-from bike_demand.handoff import OUTPUT_NAME, HandOff, read_handoff
-from bike_demand.runtime import open_session
-from bike_demand.store.address import SETTING
-from bike_demand.store.connection import Connection
+from bike_demand.handoff import OUTPUT_NAME, HandOff, open_session, read_handoff
+from bike_demand.store.connection import SETTING, Connection
 
 EXPERIMENT = MODEL_NAME = PROBLEM.name
 CHAMPION = "champion"  # the alias of the version that the service answers with

@@ -15,12 +15,12 @@ from bike_demand.core.errors import UserError
 from bike_demand.core.settings import load_settings
 from bike_demand.handoff import Input, Output
 from bike_demand.serving import docs
-from bike_demand.serving.batcher import Batcher
 from bike_demand.serving.keys import ApiKeys, RequireKey
 from bike_demand.serving.live_models import LiveModels, ModelHolder, Role, SecondModel
 from bike_demand.serving.metrics import CONTENT_TYPE
 from bike_demand.serving.outcome_intake import OutcomeStore, parse_outcomes
 from bike_demand.serving.prediction import (
+    Batcher,
     InvalidPredictionError,
     PredictedBatch,
     Variant,

@@ -1,23 +1,30 @@
-"""The connection to MLflow: a database of this project, which is made on first use, or the team's server."""
+"""The connection to MLflow: a database of this project, which is made on first use, or the team's server.
+
+Also which addresses there are, and where the files of the runs are in a project that was moved or copied.
+"""
 
 import os
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from bike_demand.core.current import PROBLEM
 from bike_demand.core.environment import environment_with
-from bike_demand.core.errors import UserError
+from bike_demand.core.errors import UnreachableError, UserError
 from bike_demand.core.settings import ARTIFACTS
-from bike_demand.store.address import SETTING, absolute, is_database, reach, without_password
-from bike_demand.store.location import settle
 from bike_demand.store.network_share import explained
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+SETTING = "tracking.uri"  # where an address is given, if nothing else is said
+CONNECT_SECONDS = 2.0
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 VARIABLE = "MLFLOW_TRACKING_URI"
 _SWITCHES = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -26,6 +33,13 @@ _SWITCHES = {
     # A server that stops responding half way is reported in a minute, not in the hours that MLflow would try.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+}
+# MLflow keeps absolute addresses, and has no call that changes one: https://github.com/mlflow/mlflow/issues/3144
+_COLUMNS = {
+    "experiments": "artifact_location",
+    "runs": "artifact_uri",
+    "logged_models": "artifact_location",
+    "model_versions": "storage_location",
 }
 
 
@@ -162,3 +176,87 @@ class Connection:
         if self._file and (told := explained(said, self._file)) != said:
             return f"{self.where}: {told}"
         return f"{said[:300].rstrip('. ')}; look into {self.where}, or at {self._given}"
+
+
+def settle(uri: str, folder: Path, *, shared: bool) -> None:
+    """Make the database at this address look for the files of an experiment, and put new ones, in `folder`.
+
+    `folder` is absolute and has the experiment's name. `shared`: the database lies outside the project, so
+    other projects may use it: their files stay where they are as long as they are there. Raises UserError
+    where runs are on record, but their files did not move along.
+    """
+    import sqlalchemy as sa
+
+    here = folder.as_uri()
+    experiments = sa.table("experiments", sa.column("name"), sa.column("artifact_location"))
+    with sa.create_engine(uri, poolclass=sa.NullPool).begin() as connection:
+        there = connection.scalar(
+            sa.select(experiments.c.artifact_location).where(experiments.c.name == folder.name)
+        )
+        if there is None or there == here or not _is_alike(there, here):
+            return
+        old = Path(url2pathname(urlsplit(there).path))
+        if shared and old.is_dir():
+            return
+        for name, address in _COLUMNS.items():
+            column: sa.ColumnClause[str] = sa.column(address)
+            below = sa.func.substr(column, 1, len(there)) == there
+            moved = sa.literal(here) + sa.func.substr(column, len(there) + 1)
+            changed = connection.execute(
+                sa.update(sa.table(name, column)).where(below).values({address: moved})
+            )
+            if name == "runs" and changed.rowcount and not folder.is_dir():
+                raise UserError(f"moved here without the files of its runs: copy {old} to {folder}")
+
+
+def _is_alike(there: str, here: str) -> bool:
+    """Whether both are folders of this layout, state/artifacts/NAME, in two places."""
+    return there.startswith("file:") and there.split("/")[-3:] == here.split("/")[-3:]
+
+
+def absolute(uri: str, given: str = SETTING) -> str:
+    """The address with a sqlite path made absolute: MLflow keeps one store for each address it was given.
+
+    Raises UserError where it is no address of a store, with where it was `given`.
+    """
+    try:
+        parts = urlsplit(uri)
+        scheme, _port = parts.scheme.partition("+")[0], parts.port
+    except ValueError as error:  # a port that is no number, a bracket that is not closed
+        raise UserError(f"{given} {uri!r}: {error}; correct it") from None
+    if scheme == "sqlite":
+        return f"sqlite:///{Path(uri.partition(':///')[2]).absolute().as_posix()}"
+    if scheme in ("http", "https", *DATABASES):
+        return uri.rstrip("/")
+    raise UserError(
+        f"{given} {uri!r}: not an address of a store; give sqlite:///FILE, postgresql://... or the http(s)"
+        " address of an MLflow server"
+    )
+
+
+def is_database(uri: str) -> bool:
+    """Whether it is a database, and not an MLflow server in front of one."""
+    return urlsplit(uri).scheme.partition("+")[0] in DATABASES
+
+
+def reach(uri: str, given: str = SETTING) -> None:
+    """Find out in two seconds whether anybody listens there: MLflow itself would try for minutes."""
+    parts = urlsplit(uri)
+    port = parts.port or {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}.get(
+        parts.scheme.partition("+")[0], 0
+    )
+    if not parts.hostname:
+        return
+    try:
+        socket.create_connection((parts.hostname, port), CONNECT_SECONDS).close()
+    except OSError as error:
+        raise UnreachableError(
+            f"{without_password(uri)}: the tracking store does not answer ({error}); start it, or give"
+            f" another {given}"
+        ) from None
+
+
+def without_password(uri: str) -> str:
+    """The address as it may be shown."""
+    parts = urlsplit(uri)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

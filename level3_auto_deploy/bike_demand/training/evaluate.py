@@ -1,27 +1,30 @@
 """How good a model is on rows that it was not trained on."""
 
+import os
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from bike_demand.core.current import PROBLEM, TIME, further_metrics, naive, targets
 from bike_demand.core.problem import Floats
-from bike_demand.data.features import to_inputs
+from bike_demand.core.settings import STATE
 from bike_demand.data.frames import columns_of, concat, end, keys_of, mean_loss, period
-from bike_demand.handoff import OUTPUT_NAME, read_handoff
-from bike_demand.runtime import open_session
+from bike_demand.handoff import read_handoff
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 WEEK = timedelta(days=7)
+WEEKS = 12  # that are plotted
+LEARNED, UNSEEN = "#9db4c8", "#c4501b"
 
 
 def predict(folder: Path, rows: pd.DataFrame) -> Floats:
     """The prediction for each row, shape [rows], of a hand-off's model. Raises UserError if it is damaged."""
-    handoff = read_handoff(folder)
-    session = open_session(handoff.model)
-    (predicted,) = session.run([OUTPUT_NAME], to_inputs(columns_of(rows), handoff.card.names))
-    return np.asarray(predicted[:, 0], dtype=np.float64)
+    return read_handoff(folder).predict(columns_of(rows))
 
 
 def evaluate(past: pd.DataFrame, held_out: pd.DataFrame, predicted: Floats) -> dict[str, float]:
@@ -68,3 +71,54 @@ def by_slice(rows: pd.DataFrame, predicted: Floats) -> list[tuple[str, float]]:
     columns, errors = columns_of(rows), PROBLEM.loss.of(predicted, targets(rows))
     chosen = {name: belongs(columns) for name, belongs in PROBLEM.slices.items()}
     return [(name, float(errors[those].mean())) for name, those in chosen.items() if those.any()]
+
+
+def draw(past: pd.DataFrame, held_out: pd.DataFrame, predicted: Floats) -> "dict[str, Figure]":
+    """The plots by file name. `predicted` is for the rows of `past`, then of `held_out`: shape [all rows]."""
+    # Else matplotlib writes its list of fonts to the home folder.
+    os.environ.setdefault("MPLCONFIGDIR", str((STATE / "matplotlib").absolute()))
+    from matplotlib.figure import Figure
+
+    def blank(title: str, x: str, y: str) -> Figure:
+        figure = Figure(figsize=(6.6, 4))
+        # Margins that fit all three; to have them found takes as long as to draw.
+        figure.subplots_adjust(left=0.12, right=0.98, bottom=0.14, top=0.92)
+        figure.add_subplot().set(title=title, xlabel=x, ylabel=y)
+        return figure
+
+    error = f"{PROBLEM.loss.name}, {PROBLEM.loss.unit}"
+    of_weeks = blank("Error by week", "week from", error)
+    weeks, axes = by_week(concat((past, held_out)), predicted, WEEKS), of_weeks.axes[0]
+    colours = [UNSEEN if begin >= period(held_out)[0] else LEARNED for begin, _ in weeks]
+    axes.bar([f"{begin:%m-%d}" for begin, _ in weeks], [each for _, each in weeks], color=colours)
+    for label, colour in (("learned from", LEARNED), ("not seen", UNSEEN)):
+        axes.bar([0], [0], color=colour, label=label)
+    axes.legend()
+
+    unseen, truth = predicted[len(past) :], targets(held_out)
+    of_slices = blank("Error by slice, days not seen", error, "")
+    of_slices.subplots_adjust(left=0.3)
+    slices = by_slice(held_out, unseen)[::-1]
+    of_slices.axes[0].barh([name for name, _ in slices], [each for _, each in slices], color=UNSEEN)
+
+    against_actual = blank(
+        "Predicted against actual, days not seen", f"actual, {PROBLEM.unit}", f"predicted, {PROBLEM.unit}"
+    )
+    highest = float(max(truth.max(), unseen.max()))
+    against_actual.axes[0].plot([0, highest], [0, highest], color="#888888", linewidth=1)
+    against_actual.axes[0].scatter(truth, unseen, s=8, color=UNSEEN)
+    return {
+        "error_by_week.svg": of_weeks,
+        "error_by_slice.svg": of_slices,
+        "predicted_against_actual.svg": against_actual,
+    }
+
+
+def save(folder: Path, figures: "dict[str, Figure]") -> None:
+    """Write the plots to a folder; the same numbers give the same files."""
+    import matplotlib as mpl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with mpl.rc_context({"svg.hashsalt": PROBLEM.name}):
+        for name, figure in figures.items():
+            figure.savefig(folder / name, metadata={"Date": None})

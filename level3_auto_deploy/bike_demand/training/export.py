@@ -14,16 +14,16 @@ from sklearn.pipeline import Pipeline
 
 from bike_demand.core.current import FIELDS, PROBLEM
 from bike_demand.core.errors import UserError
-from bike_demand.data.features import FEATURES, INPUT_NAME, NUMBERS, TEXTS
-from bike_demand.data.frames import concat
-from bike_demand.handoff import OUTPUT_NAME
-from bike_demand.runtime import open_session
-from bike_demand.training.model import predict
+from bike_demand.data.features import FEATURES, INPUT_NAME, NUMBERS, TEXTS, to_inputs
+from bike_demand.data.frames import columns_of, concat, to_records
+from bike_demand.handoff import OUTPUT_NAME, Golden, GoldenRow, open_session
+from bike_demand.training.train import predict
 
 # float32 sums of a hundred trees differ from float64 ones by about 1e-6 of the value.
 RELATIVE_TOLERANCE = 1e-4
 ABSOLUTE_TOLERANCE = 10.0 ** -(PROBLEM.decimals + 1)  # a prediction is rounded to `decimals`
 OPSET = {"": 21, "ai.onnx.ml": 3}
+GOLDEN_ROWS = 24  # of the newest rows, and as many of all
 
 
 def to_onnx(pipeline: Pipeline) -> bytes:
@@ -126,3 +126,15 @@ def prove_parity(model: bytes, pipeline: Pipeline, X: pd.DataFrame) -> float:
             " versions of skl2onnx and onnx against requirements.lock"
         )
     return float(difference.max())
+
+
+def golden_rows(model: bytes, rows: pd.DataFrame) -> Golden:
+    """What a model predicts for some of its own rows: the newest, and as many that are spread over all.
+
+    They are kept with it, to see wherever it is loaded that it still predicts the same for them.
+    """
+    spread = np.linspace(0, len(rows) - 1, num=GOLDEN_ROWS, dtype=int)
+    chosen = rows.iloc[sorted({*spread.tolist(), *range(len(rows))[-GOLDEN_ROWS:]})]
+    (predicted,) = open_session(model).run([OUTPUT_NAME], to_inputs(columns_of(chosen)))
+    pairs = zip(to_records(chosen), predicted[:, 0].tolist(), strict=True)
+    return tuple(GoldenRow(request=request, prediction=prediction) for request, prediction in pairs)

@@ -28,7 +28,7 @@ from bike_demand.core.settings import Training
 from bike_demand.data.features import FEATURES, TEXTS
 from bike_demand.data.frames import columns_of, concat, end, features_of, known
 from bike_demand.training.export import prove_parity, to_onnx
-from bike_demand.training.model import fit, predict
+from bike_demand.training.train import fit, predict
 
 ROWS = 1000  # the newest ones, which are fitted
 

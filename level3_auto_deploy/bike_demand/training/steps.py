@@ -9,7 +9,7 @@ from filelock import FileLock, Timeout
 from bike_demand.core.current import shown
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import STATE, load_settings
-from bike_demand.store.address import absolute, reach
+from bike_demand.store.connection import absolute, reach
 from bike_demand.store.tracking import Tracking
 from bike_demand.training import gather as inputs
 from bike_demand.training import pipeline

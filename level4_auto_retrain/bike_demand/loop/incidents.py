@@ -4,25 +4,30 @@ An incident lasts as long as its signal. Bad data become a regression case: a ch
 (`data.regression_cases`).
 """
 
+import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
+from pydantic_core import to_jsonable_python
 
 from bike_demand.core.current import PROBLEM, target_of
 from bike_demand.core.errors import UserError
+from bike_demand.core.settings import Settings
 from bike_demand.data.frames import to_frame
 from bike_demand.data.quality import FEED
 from bike_demand.data.regression_cases import make_case
 from bike_demand.loop.alerts import alert
 from bike_demand.loop.context import Context
+from bike_demand.monitoring import summary
 from bike_demand.monitoring.signals import SourcedViolation
 from bike_demand.release.rescored import predictions
 from bike_demand.release.rollback import GUARD
 from bike_demand.store import event_log, history
 from bike_demand.store.deployments import history as history_of
+from bike_demand.store.deployments import opened
 from bike_demand.store.event_log import DATA
 from bike_demand.store.gathered import gathered_rows
 from bike_demand.store.queries import ShownPrediction, shown
@@ -187,3 +192,58 @@ def _error(rows: Sequence[ShownPrediction], answers: Sequence[float]) -> float:
 
 def _moment(given: object, otherwise: datetime) -> datetime:
     return datetime.fromisoformat(given) if isinstance(given, str) else otherwise
+
+
+Emit = Callable[[str], None]
+
+
+def report(settings: Settings, *, as_json: bool, emit: Emit) -> None:
+    """Emit them, newest first. Raises UserError where the database is away."""
+    with opened(settings, None, summary.note, reading=True) as deployments:
+        found = event_log.incidents(deployments.database)[::-1]
+        failures = event_log.delivery_failures(deployments.database)
+    if as_json:
+        emit(json.dumps(to_jsonable_python(found), indent=1))
+        return
+    for incident in found:
+        for line in lines(incident):
+            emit(line)
+    if not found:
+        emit("Nothing went wrong so far.")
+    for line in summary.undelivered_lines(failures):
+        emit(line)
+
+
+def lines(incident: Incident) -> list[str]:
+    """An incident for a person at a terminal."""
+    found = [
+        f"{incident.id}. {incident.kind}, {incident.subject}: {_span(incident)}",
+        f"   noticed {incident.noticed_at:%Y-%m-%d %H:%M}: {incident.noticed_by}",
+        *(f"   {each['at'][:10]}: {each['what']}" for each in incident.done),
+    ]
+    if incident.cost is not None:
+        found.append(f"   cost: {in_words(incident.cost)}")
+    if incident.regression_case is not None:
+        found.append("   learned: the case is a check of every later validation")
+    return found
+
+
+def in_words(cost: dict[str, Any]) -> str:
+    """What it cost, in a line."""
+    said = [f"{cost.get('rows', 0)} rows with a known outcome"]
+    if cost.get("error") is not None:
+        usual = f", normally {cost['normal_error']:g}" if cost.get("normal_error") is not None else ""
+        said.append(f"off by {cost['error']:g} {PROBLEM.loss.unit}{usual}")
+    if (above := cost.get("error_above_normal")) is not None:
+        said.append(
+            f"{above:,} {PROBLEM.unit} more than normal in all" if above > 0 else "no more than normal"
+        )
+    if cost.get("answers_by_bad_model"):
+        said.append(f"{cost['answers_by_bad_model']} rows predicted by the bad model")
+    return "; ".join(said)
+
+
+def _span(incident: Incident) -> str:
+    if incident.ended_at is None:
+        return f"since {incident.since:%Y-%m-%d}, goes on"
+    return f"{incident.since:%Y-%m-%d} to {incident.ended_at:%Y-%m-%d}"

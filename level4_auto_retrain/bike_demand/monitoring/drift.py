@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,10 +19,8 @@ from bike_demand.core.current import FIELDS, NUMERIC, PROBLEM
 from bike_demand.core.errors import UserError
 from bike_demand.core.problem import Floats
 from bike_demand.core.settings import EVIDENTLY, REPORTS, STATE, Drift
-from bike_demand.data.features import to_inputs
 from bike_demand.data.frames import columns_of, period
-from bike_demand.handoff import OUTPUT_NAME, read_handoff
-from bike_demand.runtime import open_session
+from bike_demand.handoff import read_handoff
 from bike_demand.store.event_log import Signal
 from bike_demand.store.tables import Kind
 from bike_demand.store.tracking import HANDOFF_ARTIFACT, Tracking, Version
@@ -35,32 +32,6 @@ MOST = 50  # different texts of the reference, up to which they are watched as c
 SHARES = 0.25  # the Jensen-Shannon distance from which on categories count as moved
 LEAST = 120  # rows on each side
 SNAPSHOTS = "snapshots"  # where a workspace keeps those of a project
-
-
-@dataclass(frozen=True)
-class Drifted:
-    """What a report found: how far each column has moved, and which of them too far.
-
-    Numbers by the Wasserstein distance in standard deviations of the reference, categories by that of
-    Jensen and Shannon.
-    """
-
-    at: datetime
-    version: int  # the champion, whose training window is the reference
-    current: tuple[datetime, datetime]
-    reference: tuple[datetime, datetime]
-    distances: dict[str, float]
-    moved: tuple[str, ...]
-
-    def content(self) -> dict[str, Any]:
-        """As JSON has it."""
-        return {
-            "version": self.version,
-            "current": [moment.isoformat() for moment in self.current],
-            "reference": [moment.isoformat() for moment in self.reference],
-            "distances": self.distances,
-            "moved": list(self.moved),
-        }
 
 
 def signal(content: Mapping[str, Any], now: datetime, settings: Drift) -> Signal | None:
@@ -101,17 +72,26 @@ def report(
     now: datetime,
     settings: Drift,
     page: bool,
-) -> Drifted | None:
-    """Compare the inputs and answers of now with what the champion learned from, and what it says to that.
+) -> dict[str, Any] | None:
+    """Compare the inputs and predictions of now with what the champion learned from, and what it predicts of
+    that.
 
-    The snapshot goes into Evidently's workspace, and as a page to state/reports where something has moved, or
-    `page` asks for it. None where there are too few rows to compare.
+    The result, as JSON has it, says how far each column has moved (numbers by the Wasserstein distance in
+    standard deviations of the reference, categories by that of Jensen and Shannon), and which of them too
+    far. The snapshot goes into Evidently's workspace, and as a page to state/reports where something has
+    moved, or `page` asks for it. None where there are too few rows to compare.
     """
     if len(current) < LEAST or len(reference) < LEAST:
         return None
     then = _table(reference, _predictions(tracking, champion, reference))
     distances, moved = _compare(_table(current, predictions), then, now, settings, page)
-    return Drifted(now, champion.number, period(current), period(reference), distances, moved)
+    return {
+        "version": champion.number,
+        "current": [moment.isoformat() for moment in period(current)],
+        "reference": [moment.isoformat() for moment in period(reference)],
+        "distances": distances,
+        "moved": moved,
+    }
 
 
 def _predictions(tracking: Tracking, champion: Version, rows: pd.DataFrame) -> Floats:
@@ -120,8 +100,7 @@ def _predictions(tracking: Tracking, champion: Version, rows: pd.DataFrame) -> F
             handoff = read_handoff(tracking.fetch(champion.run_id, HANDOFF_ARTIFACT, Path(scratch)))
         except UserError:  # its files are gone; the inputs can be compared all the same
             return np.full(len(rows), np.nan)
-    (said,) = open_session(handoff.model).run([OUTPUT_NAME], to_inputs(columns_of(rows), handoff.card.names))
-    return np.asarray(said[:, 0], dtype=np.float64)
+    return handoff.predict(columns_of(rows))
 
 
 def _table(rows: pd.DataFrame, predictions: Floats) -> pd.DataFrame:
@@ -132,7 +111,7 @@ def _table(rows: pd.DataFrame, predictions: Floats) -> pd.DataFrame:
 
 def _compare(
     current: pd.DataFrame, reference: pd.DataFrame, now: datetime, settings: Drift, page: bool
-) -> tuple[dict[str, float], tuple[str, ...]]:
+) -> tuple[dict[str, float], list[str]]:
     os.environ.setdefault("DO_NOT_TRACK", "true")
     from evidently import DataDefinition, Dataset, Report
     from evidently.metrics import ValueDrift
@@ -156,9 +135,9 @@ def _compare(
     )
     told_by = json.loads(snapshot.json())
     distances = {each["config"]["column"]: round(float(each["value"]), 3) for each in told_by["metrics"]}
-    moved = tuple(
+    moved = [
         each["metric_config"]["params"]["column"] for each in told_by["tests"] if each["status"] != "SUCCESS"
-    )
+    ]
     _keep(snapshot)
     if page or moved:
         PAGE.parent.mkdir(parents=True, exist_ok=True)

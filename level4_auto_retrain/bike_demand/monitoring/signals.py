@@ -248,8 +248,8 @@ def _drift(
     made = drift.report(tracking, champion, asked[recent], predictions[recent], learned, now, rule, page)
     if made is None:
         return before
-    history.keep_drift(database, now, made.content())
-    return made.content()
+    history.keep_drift(database, now, made)
+    return made
 
 
 def _quality_signals(violations: Sequence[SourcedViolation], now: datetime) -> Iterator[Signal]:

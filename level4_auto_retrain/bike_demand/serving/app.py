@@ -18,7 +18,6 @@ from bike_demand.core.errors import UserError
 from bike_demand.core.settings import load_settings
 from bike_demand.handoff import Input, Output
 from bike_demand.serving import docs
-from bike_demand.serving.batcher import Batcher
 from bike_demand.serving.browser_key import RequireBrowserKey
 from bike_demand.serving.dashboard import StatusDocument, StatusReporter
 from bike_demand.serving.fallback import Fallback
@@ -27,6 +26,7 @@ from bike_demand.serving.live_models import LiveModels, ModelHolder, Role, Secon
 from bike_demand.serving.metrics import CONTENT_TYPE
 from bike_demand.serving.outcome_intake import OutcomeStore, parse_outcomes
 from bike_demand.serving.prediction import (
+    Batcher,
     InvalidPredictionError,
     PredictedBatch,
     Variant,

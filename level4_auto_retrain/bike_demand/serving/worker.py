@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 import time
+from datetime import UTC, datetime
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from bike_demand.core.settings import SERVING, Environment, Settings
 from bike_demand.serving.dashboard import StatusReporter
 from bike_demand.serving.fallback import Fallback
 from bike_demand.serving.keys import ApiKeys
-from bike_demand.serving.live_models import ModelHolder, RegistryModels, RegistryPoller
+from bike_demand.serving.live_models import LiveModels, ModelHolder, RegistryModels, RegistryPoller
 from bike_demand.serving.logs import JsonLogs
 from bike_demand.serving.metrics import Metrics
 from bike_demand.serving.outcome_intake import OutcomeStore
@@ -23,8 +24,9 @@ from bike_demand.serving.prediction import PredictedBatch, to_log_rows
 from bike_demand.serving.telemetry import Recorder
 from bike_demand.store import expected_ranges
 from bike_demand.store.database import Database
+from bike_demand.store.tables import Worker
 from bike_demand.store.tracking import Tracking
-from bike_demand.store.writer import Beat, PredictionLog
+from bike_demand.store.writer import PredictionLog, remove_worker, report_worker
 
 ENVIRONMENT = "BIKE_ENVIRONMENT"  # the variable by which the server says which environment to serve
 SIGNS = 3  # a worker that missed so many is not running any more
@@ -42,8 +44,10 @@ class ServiceWorker:
         self.holder = ModelHolder()
         self.keys = ApiKeys(Path(given.keys))
         self.outcomes = OutcomeStore(place.database) if place.database else None
-        self._environment = environment
+        self._environment, self._poll_seconds = environment, given.poll_seconds
         self._name = f"{socket.gethostname()}:{os.getpid()}:{time.time():.0f}"
+        self._reported: LiveModels | None = None  # in the database, where it is renewed from
+        self._report_at = 0.0  # on
         self.fallback = Fallback(given.fallback)
         self._logs = JsonLogs()
         self._metrics = Metrics()
@@ -57,10 +61,7 @@ class ServiceWorker:
                 given.log.flush_seconds,
                 given.log.queue,
                 lambda batches: to_log_rows(batches, self._metrics.failed),
-                worker=self._name,
-                beat=self._beat,
-                beat_seconds=given.poll_seconds,
-                beside=self._beside,
+                self._after_flush,
             )
         self.recorder = Recorder(
             self._metrics, self._predictions, self._logs, log_requests=given.log.requests
@@ -101,15 +102,20 @@ class ServiceWorker:
         self._metrics.live(self.holder.live, self.holder.problem is not None, changed)
         self.recorder.sync()
 
-    def _beside(self, database: Database) -> None:
+    def _after_flush(self, database: Database, last: bool) -> None:
+        """Report what this process serves: when that changed, after each poll, and that it stops."""
+        now, live = time.monotonic(), self.holder.live
+        if last:
+            remove_worker(database, self._name)
+        elif live is not self._reported or now >= self._report_at:
+            version, deployment = (int(live.model.version), live.deployment) if live else (None, None)
+            other = int(live.other.model.version) if live and live.other else None
+            seen_at = datetime.now(UTC)
+            report_worker(
+                database, Worker(self._name, self._environment, version, deployment, other, seen_at)
+            )
+            self._reported, self._report_at = live, now + self._poll_seconds
         self.fallback.take(expected_ranges.read(database))
-
-    def _beat(self) -> Beat:
-        live = self.holder.live
-        if live is None:
-            return Beat(self._environment, None, None, None)
-        other = int(live.other.model.version) if live.other else None
-        return Beat(self._environment, int(live.model.version), live.deployment, other)
 
 
 def end_with_parent() -> None:

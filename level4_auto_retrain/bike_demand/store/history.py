@@ -33,8 +33,6 @@ from bike_demand.store.tables import Day, DriftReport, LoggedPrediction, Outcome
 
 ALL = 0  # in the table, the version of all versions together
 
-Summary = Mapping[str, float | None]
-
 
 @dataclass(frozen=True)
 class Answer:

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import chain
 from typing import Any, Generic, TypeVar
 
@@ -41,23 +41,12 @@ class Counts:
     queued: int
 
 
-@dataclass(frozen=True)
-class Beat:
-    """What a worker tells of itself: the row of `workers`, but for its name and time."""
-
-    environment: str
-    version: int | None
-    deployment: str | None
-    other_version: int | None
-
-
 class PredictionLog(Generic[Entry]):
     """The log of one process.
 
     `add` takes an entry from one thread and returns at once; `rows` makes of entries, later and in the
-    writer's thread, the rows that they stand for. `beat` tells every flush what the process answers with:
-    it is written when it changed, and every `beat_seconds`. As often `beside` gets the database, in the
-    writer's thread, for whatever else the process has to tell or to ask.
+    writer's thread, the rows that they stand for. After each flush `after_flush` gets the database in that
+    thread, and whether it was the last one, for whatever else the process has to write there or to read.
     """
 
     def __init__(
@@ -66,16 +55,10 @@ class PredictionLog(Generic[Entry]):
         flush_seconds: float,
         limit: int,
         rows: Callable[[Sequence[Entry]], list[Row]],
-        *,
-        worker: str = "",
-        beat: Callable[[], Beat] | None = None,
-        beat_seconds: float = 1.0,
-        beside: Callable[[Database], None] | None = None,
+        after_flush: Callable[[Database, bool], None] = lambda _database, _last: None,
     ) -> None:
         self._address, self._flush_seconds, self._limit, self._rows = address, flush_seconds, limit, rows
-        self._worker, self._beat, self._beat_seconds = worker, beat, beat_seconds
-        self._last_beat: tuple[Beat, float] | None = None
-        self._beside, self._beside_at, self._asked_beside = beside, 0.0, False
+        self._after_flush = after_flush
         self._entries: deque[Entry] = deque()
         self._pending: list[Row] = []  # rows that are made, and not written yet
         # Each is counted up by one thread only, so no lock is needed.
@@ -85,8 +68,8 @@ class PredictionLog(Generic[Entry]):
         self._retry_at = 0.0
         self.problem: str | None = None  # why the database does not take anything at the moment
         self._wake, self._stopping = threading.Event(), threading.Event()
-        self._turned = threading.Condition()  # told after each turn of the writer
-        self._begun = self._ended = 0  # number of the last turn that was
+        self._flushed = threading.Condition()  # notified after each flush
+        self._begun = self._ended = 0  # number of the last flush that was
         self._thread = threading.Thread(target=self._write, name="prediction-log", daemon=True)
 
     def start(self) -> None:
@@ -111,14 +94,13 @@ class PredictionLog(Generic[Entry]):
         return Counts(self._written, self._refused + self._dropped, self._added - done)
 
     def flush(self, patience: float) -> None:
-        """Have written what was added so far, and `beside` called. Returns when that is done, when it cannot
-        be, or after the seconds.
+        """Have written what was added so far, and `after_flush` called. Returns when that is done, when it
+        cannot be, or after the seconds.
         """
-        with self._turned:
-            following = self._begun + 1  # a turn that goes on now may have begun too early
-            self._asked_beside = True
+        with self._flushed:
+            following = self._begun + 1  # a flush that goes on now may have begun too early
             self._wake.set()
-            self._turned.wait_for(lambda: self._ended >= following or self.problem is not None, patience)
+            self._flushed.wait_for(lambda: self._ended >= following or self.problem is not None, patience)
 
     def stop(self) -> None:
         """Write what is there, wait for it a few seconds, and say what could not be written."""
@@ -136,22 +118,23 @@ class PredictionLog(Generic[Entry]):
             self._wake.wait(self._flush_seconds)
             self._wake.clear()
             self._begun += 1
-            self._turn()
-            with self._turned:
+            self._try_to_flush()
+            with self._flushed:
                 self._ended = self._begun
-                self._turned.notify_all()
+                self._flushed.notify_all()
         self._retry_at = 0.0
-        self._turn(last=True)
+        self._try_to_flush(last=True)
         if self._database is not None:
             self._database.close()
 
-    def _turn(self, last: bool = False) -> None:
+    def _try_to_flush(self, last: bool = False) -> None:
         if time.monotonic() < self._retry_at:
             return
         try:
-            self._flush()
-            self._tell(last)
-            self._look_beside(last)
+            if self._database is None:
+                self._database = open_database(self._address)
+            self._flush(self._database)
+            self._after_flush(self._database, last)
         except Exception as error:  # whatever it is, the thread has to go on, and it is said below
             said = str(error) if isinstance(error, UserError) else one_line(error)
             if said != self.problem:
@@ -166,14 +149,12 @@ class PredictionLog(Generic[Entry]):
             self.problem = None
             log.info("prediction_log_resumed", extra={"lost": self.counts().lost})
 
-    def _flush(self) -> None:
-        if self._database is None:
-            self._database = open_database(self._address)
+    def _flush(self, database: Database) -> None:
         entries = [self._entries.popleft() for _ in range(len(self._entries))]
         if entries:
             self._pending.extend(self._rows(entries))
         if self._pending:
-            dropped = self._insert(self._database, self._pending)
+            dropped = self._insert(database, self._pending)
             self._dropped += dropped
             self._written += len(self._pending) - dropped
             self._pending = []
@@ -194,27 +175,17 @@ class PredictionLog(Generic[Entry]):
                 log.error("prediction_log_row", extra={"detail": one_line(error), "row": row})
         return dropped
 
-    def _tell(self, last: bool) -> None:
-        """Write what this process answers with or, at the end, that it answers no more."""
-        if self._beat is None or self._database is None:
-            return
-        beat, now = self._beat(), time.monotonic()
-        if last:
-            with self._database.writing() as session:
-                session.execute(delete(Worker).where(Worker.id == self._worker))
-        elif self._last_beat is None or beat != self._last_beat[0] or now > self._last_beat[1]:
-            with self._database.writing() as session:
-                session.merge(Worker(self._worker, **vars(beat), seen_at=datetime.now(UTC)))
-            self._last_beat = (beat, now + self._beat_seconds)
 
-    def _look_beside(self, last: bool) -> None:
-        if self._beside is None or self._database is None:
-            return
-        now = time.monotonic()
-        if last or self._asked_beside or now >= self._beside_at:
-            self._asked_beside = False  # before: who asks from now on may know of something newer
-            self._beside(self._database)
-            self._beside_at = now + self._beat_seconds
+def report_worker(database: Database, worker: Worker) -> None:
+    """Store that a worker runs, and what it serves."""
+    with database.writing() as session:
+        session.merge(worker)
+
+
+def remove_worker(database: Database, worker: str) -> None:
+    """Store that a worker runs no more."""
+    with database.writing() as session:
+        session.execute(delete(Worker).where(Worker.id == worker))
 
 
 def _insert_new(database: Database, batch: Sequence[Row]) -> None:

@@ -13,9 +13,8 @@ from typing import Any
 from bike_demand.core.settings import PARAMS, RUN, Settings
 from bike_demand.data.quarantine import training_rows
 from bike_demand.store.tracking import Dataset, Logged, Tracking
-from bike_demand.training.evaluate import passes, predict
+from bike_demand.training.evaluate import draw, passes, predict
 from bike_demand.training.pipeline import LOCK, data_digest, run_digest
-from bike_demand.training.plots import draw
 from bike_demand.training.revision import Revision
 
 PATCH = "uncommitted.patch"

@@ -1,16 +1,22 @@
-"""One training: from the gathered rows to a fitted model and its error on days it has not seen."""
+"""One training: from the gathered rows to a fitted model and its error on days that it has not seen."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
+import numpy as np
 import pandas as pd
+from pydantic import BaseModel
+from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
+from threadpoolctl import threadpool_limits
 
 from bike_demand.core.current import LABEL, PROBLEM, TIME, further_metrics, targets
 from bike_demand.core.errors import UserError
+from bike_demand.core.problem import Array, Floats
 from bike_demand.core.settings import Training
 from bike_demand.data.frames import end, features_of, mean_loss
-from bike_demand.training.model import fit, predict
 
 
 @dataclass(frozen=True)
@@ -49,3 +55,46 @@ def train(rows: pd.DataFrame, settings: Training) -> Trained:
     mae = mean_loss(PROBLEM.loss.of(unseen, truth), held_out)
     final = fit(rows, settings.params, settings.half_life_days)
     return Trained(final, holdout, len(held_out), mae, further_metrics(unseen, truth))
+
+
+def weights(times: Array, half_life_days: float) -> Floats:
+    """How much each row counts: half as much for every `half_life_days` before the newest, shape [rows]."""
+    age_days = (times.max() - times) / np.timedelta64(1, "D")
+    return np.asarray(0.5 ** (age_days / half_life_days), dtype=np.float64)
+
+
+def fit(rows: pd.DataFrame, params: BaseModel, half_life_days: float | None) -> Pipeline:
+    """The problem's model fitted to rows, on float32 values: those are what the exported model compares with.
+
+    Without a half-life all rows count the same. Raises UserError where it cannot be fitted to them.
+    """
+    built = PROBLEM.build_model(params)
+    pipeline = built if isinstance(built, Pipeline) else Pipeline([("model", built)])
+    given = {}
+    if half_life_days is not None:
+        step = pipeline.steps[-1][0]
+        given[f"{step}__sample_weight"] = weights(rows[TIME].to_numpy(), half_life_days)
+    try:
+        with one_thread():
+            return pipeline.fit(features_of(rows), targets(rows), **given)
+    except (TypeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"problem: build_model: the model cannot be fitted: {reason}") from None
+
+
+def predict(pipeline: Pipeline, X: pd.DataFrame) -> Floats:
+    """The predictions of a fitted model, shape [rows]: for classes the probability of the second one."""
+    with one_thread():
+        found = pipeline.predict_proba(X)[:, 1] if is_classifier(pipeline) else pipeline.predict(X)
+        return np.asarray(found, dtype=np.float64)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Inside, compiled code that shares work by OpenMP uses one thread.
+
+    At this size more threads save nothing, and on a busy machine their waiting for each other makes a
+    training a hundred times slower.
+    """
+    with threadpool_limits(1, user_api="openmp"):
+        yield

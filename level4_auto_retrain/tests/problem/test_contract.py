@@ -9,12 +9,11 @@ import pytest
 
 from bike_demand.core.problem import Problem
 from bike_demand.data.features import INPUT_NAME
+from bike_demand.handoff import open_session
 from bike_demand.problem import PROBLEM
-from bike_demand.runtime import open_session
 from bike_demand.training import export
-from bike_demand.training.model import predict
 from bike_demand.training.problem_check import can_fail
-from bike_demand.training.threads import one_thread
+from bike_demand.training.train import one_thread, predict
 from tests import toy
 from tests.problem.samples import columns_of, sample_labels, sample_rows, table
 

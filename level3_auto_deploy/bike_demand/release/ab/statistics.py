@@ -128,10 +128,18 @@ def look(days: Days, alpha: float, design_effect: float) -> Looks:
     t = np.arange(1, days.rows.shape[-1] + 1, dtype=np.float64)
     a, b = days.challenger, days.champion
     rows, sum_a, sum_b = (each.cumsum(-1) for each in (days.rows, a, b))
-    # Variances and covariance of a day's sums: of the days seen, drawn towards those of the rows.
-    aa = _variance(a, a, sum_a, sum_a, t, rows, days.challenger_squared, design_effect)
-    bb = _variance(b, b, sum_b, sum_b, t, rows, days.champion_squared, design_effect)
-    ab = _variance(a, b, sum_a, sum_b, t, rows, days.product, design_effect)
+
+    def variance(x: Floats, y: Floats, products: Floats) -> Floats:
+        """(Co)variance of two sums of a day: of the days seen, drawn towards that of the rows."""
+        sums = x.cumsum(-1) * y.cumsum(-1)
+        between = (x * y).cumsum(-1) - sums / t
+        within = products.cumsum(-1) / rows - sums / rows**2
+        prior = design_effect * (rows / t) * within
+        return np.asarray((PRIOR_DAYS * prior + between) / (PRIOR_DAYS + t - 1))
+
+    aa = variance(a, a, days.challenger_squared)
+    bb = variance(b, b, days.champion_squared)
+    ab = variance(a, b, days.product)
     # Where |mean of a - r * mean of b| is as large as its bound: a quadratic equation in r.
     m = margin(t, alpha) ** 2
     mean_a, mean_b = sum_a / t, sum_b / t
@@ -153,23 +161,6 @@ def margin(t: Floats, alpha: float) -> Floats:
     rho2 = (-2 * math.log(alpha) + math.log(-2 * math.log(alpha) + 1)) / NARROWEST_DAYS
     v = t * rho2 + 1
     return np.asarray(np.sqrt(2 * v / (t**2 * rho2) * np.log1p(np.sqrt(v) / (2 * alpha))))
-
-
-def _variance(
-    x: Floats,
-    y: Floats,
-    sum_x: Floats,
-    sum_y: Floats,
-    t: Floats,
-    rows: Floats,
-    product: Floats,
-    design_effect: float,
-) -> Floats:
-    """(Co)variance of two daily sums as known at the end of each day, shape [..., days]."""
-    between = (x * y).cumsum(-1) - sum_x * sum_y / t
-    within = product.cumsum(-1) / rows - sum_x * sum_y / rows**2
-    prior = design_effect * (rows / t) * within
-    return np.asarray((PRIOR_DAYS * prior + between) / (PRIOR_DAYS + t - 1))
 
 
 def verdicts(looks: Looks, settings: AB, ended: bool | npt.NDArray[np.bool_]) -> npt.NDArray[np.int_]:

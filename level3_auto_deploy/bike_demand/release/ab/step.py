@@ -7,11 +7,10 @@ from collections.abc import Callable
 from datetime import datetime
 
 from bike_demand.core.errors import UnreachableError, UserError
-from bike_demand.core.files import write_atomically
 from bike_demand.core.settings import Settings
 from bike_demand.release.ab.evidence import Evidence, gather, under_test, under_watch
-from bike_demand.release.ab.status import as_page, differences
-from bike_demand.release.decision import page_of, write_page
+from bike_demand.release.ab.status import differences
+from bike_demand.release.decision import write_page
 from bike_demand.release.deploy import deploy
 from bike_demand.release.promotion import promote_newest
 from bike_demand.release.rollback import GUARD, roll_back
@@ -62,7 +61,6 @@ def stop(settings: Settings, reason: str, as_of: datetime | None, report: Report
             evidence = gather(deployments, trial)
             evidence = evidence.model_copy(update={"verdict": "stop", "reason": reason})
             deployments.store(row, ab=evidence.model_dump(mode="json"))
-            _write_evidence(evidence)
         except UserError as error:  # whatever is broken, a person can end it
             report(f"No evidence is stored: {error}")
         deployments.move(row, State.SUPERSEDED, reason)
@@ -83,12 +81,12 @@ def _watch(deployments: Deployments, report: Report) -> bool:
     if evidence.verdict == "keep on":
         report(f"Version {trial.version} is watched until {_end(evidence)}: {evidence.reason}.")
         return True
-    _write_evidence(evidence)
     if evidence.verdict == "roll back":
         report(roll_back(deployments, f"{GUARD}: {evidence.reason}", evidence.now, watch=watch))
     else:
         reason = f"was watched for {trial.days} days: {evidence.reason}"
         deployments.move(row, State.LIVE, reason, evidence.now, watch=watch)
+        write_page(deployments.database, row)
         report(f"Version {trial.version} {reason}.")
     return False
 
@@ -104,7 +102,6 @@ def _test(deployments: Deployments, report: Report) -> bool:
         until = f"until {_end(evidence)} at most"
         report(f"{name} is tested against version {trial.against} {until}: {evidence.reason}.")
         return True
-    _write_evidence(evidence)
     if evidence.days and (ratio := evidence.days[-1].ratio) is not None:
         # Beside its error in training, for whoever compares versions in MLflow.
         deployments.tracking.tag(trial.version, {AB_RATIO_TAG: f"{ratio:.4f}"})
@@ -137,11 +134,6 @@ def _begin(settings: Settings, number: int, as_of: datetime | None, report: Repo
         raise
     except UserError as error:
         report(f"Version {number} waited for its test, but: {error}")
-
-
-def _write_evidence(evidence: Evidence) -> None:
-    trial = evidence.trial
-    write_atomically(page_of(trial.version, f"-{trial.kind}"), as_page(evidence).encode())
 
 
 def _end(evidence: Evidence) -> str:

@@ -11,8 +11,7 @@ from bike_demand.core.current import HIGHEST, LOWEST, PROBLEM
 from bike_demand.core.settings import Settings
 from bike_demand.data.features import COMPUTED, describe
 from bike_demand.handoff import FILES, OUTPUT_NAME, Input, Output, read_handoff, read_whole
-from bike_demand.serving.golden_check import TOLERANCE, reproduce
-from bike_demand.serving.onnx_model import load_model
+from bike_demand.serving.onnx_model import TOLERANCE, load_model, reproduce
 from bike_demand.store.tables import Deployment, State
 from bike_demand.store.tracking import HANDOFF_ARTIFACT, Tracking, Version
 

@@ -31,11 +31,6 @@ from bike_demand.store.deployments import Deployments
 from bike_demand.store.queries import Pair, pairs, waiting
 from bike_demand.store.traffic_split import CHALLENGER
 
-METHOD = (
-    "One-sided asymptotic confidence sequence for the ratio of mean absolute errors, day by day, after"
-    " Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas, Time-uniform central limit theory and asymptotic"
-    " confidence sequences, Annals of Statistics 2024 (arXiv 2103.06476)"
-)
 # At the end of a test the outcomes of this share of the answered rows have to be known; else it waits for
 # them, but no longer than as many days again.
 KNOWN_SHARE = 0.5
@@ -101,7 +96,6 @@ class Evidence(BaseModel):
     verdict: str  # of a test: keep on, promote, reject, stop; of a watch: keep on, roll back, end
     reason: str
     rule: AB
-    method: str = METHOD
 
 
 def under_test(deployments: Deployments) -> Trial | None:
