@@ -64,7 +64,7 @@ class Facts:
             if asked("file", name)
         ]
         if self.tree.versioned:
-            found.append(Fact("file", ".git", ".git", 0))
+            found.append(Fact("file", ".git", ".git/HEAD", 1))
         found += [
             Fact("run", f"flow {each.file} {each.file}", each.file, each.line, "flow", ("schedule",))
             for each in found
@@ -219,10 +219,6 @@ class Facts:
 
     @cached_property
     def _uses_learning(self) -> bool:
-        for text in self.modules.files.values():
-            for module, _ in python.imports(text):
-                if module.split(".")[0] in rules().learning:
-                    return True
         return any(each.name.split(".")[0] in rules().learning for each in self.of("import"))
 
     def _plain(self, practice: str) -> list[Finding]:

@@ -28,6 +28,11 @@ ENDS = {
     "judge": re.compile(r"judge\b(?<!\wjudge)"),
     "passes": re.compile(r"passes\b(?! [a-z])"),  # no sentence
 } | {each: re.compile(rf"{each}\b") for each in ("_promote", "_deploy", "_release", "_register")}
+LISTS = re.compile(r"(^|_)gates?($|_)", re.IGNORECASE)
+# Nor has one where no gate is called, defined or listed, and no result is set.
+CALLED = re.compile(r"(\w+)[ \t]*\(")
+RETURNS = re.compile(r"->[^:\n]*(Result|Verdict)\b")
+SET = re.compile(r"(\w+)[\]\"' \t]*(?::[^=\n]+)?=(?!=)")
 BROAD = ("Exception", "BaseException", "AssertionError")
 QUIET = words("print log debug info warning warn error exception report echo write")
 
@@ -35,9 +40,15 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def may_have_gates(text: str) -> bool:
-    """Whether any word of a module's text belongs to a gate."""
-    return any(each in text for each in PARTS) or any(
+    """Whether a module's text has what `find` looks at."""
+    if not any(each in text for each in PARTS) and not any(
         each in text and pattern.search(text) for each, pattern in ENDS.items()
+    ):
+        return False
+    return (
+        any(GATE.search(name) for name in set(CALLED.findall(text)))
+        or any(RESULT.search(name) or LISTS.search(name) for name in set(SET.findall(text)))
+        or bool(RETURNS.search(text))
     )
 
 
@@ -79,7 +90,7 @@ def _listed(tree: ast.Module) -> set[str]:
     """The functions that a list of gates names."""
     found: set[str] = set()
     for node in tree.body:
-        if any(isinstance(each, ast.Name) and "gates" in each.id.lower() for each in _targets(node)):
+        if any(isinstance(each, ast.Name) and LISTS.search(each.id) for each in _targets(node)):
             found |= {each.id for each in walked(node) if isinstance(each, ast.Name)}
     return found
 

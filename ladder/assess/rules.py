@@ -167,11 +167,18 @@ def wanted() -> tuple[dict[str, frozenset[str]], dict[str, list[str]]]:
             methods.add(re.split(r"[*(]", call)[0].strip("."))
         else:
             name = package(call)
-            more = re.split(r"[.*()]+", call.removeprefix(name).strip(".*()"))
-            packages.setdefault(name, set()).add(more[-1])
+            rest = call.removeprefix(name).strip(".*()")
+            if call == f"{name}.{rest}" and rest.isidentifier():
+                words = {call, f"{name} as ", f"from {name} import"}
+            else:
+                words = {re.split(r"[.*()]+", rest)[-1]}
+            packages.setdefault(name, set()).update(words)
     texts: dict[str, list[str]] = {}
     for each in sorted((methods - set(rules().common)) | set(rules().texts)):
-        texts.setdefault(each[:5], []).append(each)
+        # An address is a text, or what follows a value in one.
+        starts = ['"/', "'/", "}/"] if each.startswith("/") else [each[:5]]
+        for start in starts:
+            texts.setdefault(start, []).append(each)
     return {name: frozenset({""} if "" in needed else needed) for name, needed in packages.items()}, texts
 
 
