@@ -1,17 +1,19 @@
 """Releasing a version: what is shown, what is refused, and what is kept of it."""
 
 import io
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bike_demand.__main__ import main
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import DATA, load_settings
 from bike_demand.data.store import read_rows
 from bike_demand.release import gate
 from bike_demand.store.tracking import Tracking, Version
-from tests.conftest import Run, Said
+from tests.conftest import Run, Said, project_in
 from tests.registry import register
 from tests.tiny import constant
 
@@ -27,14 +29,25 @@ def gathered(stored: Path, run: Run) -> Path:
     return stored
 
 
+@pytest.fixture(scope="module")
+def once_registered(
+    tmp_path_factory: pytest.TempPathFactory, empty_store: Path, handoffs: tuple[Path, Path]
+) -> Path:
+    folder = tmp_path_factory.mktemp("registered")
+    with project_in(folder, empty_store):
+        assert main(["ingest"]) == 0
+        tracking = Tracking(load_settings())
+        register(constant(folder / "fifty", 50.0), tracking=tracking, holdout_last=HOLDOUT_LAST)
+        register(*handoffs, tracking=tracking, holdout_last=HOLDOUT_LAST)
+        tracking.set_alias("champion", 1)
+    return folder
+
+
 @pytest.fixture
-def registry(gathered: Path, handoffs: tuple[Path, Path]) -> Tracking:
-    """Version 1 always answers 50 pieces and is live; version 2 is a trained one."""
-    tracking = Tracking(load_settings())
-    register(constant(gathered / "fifty", 50.0), tracking=tracking, holdout_last=HOLDOUT_LAST)
-    register(*handoffs, tracking=tracking, holdout_last=HOLDOUT_LAST)
-    tracking.set_alias("champion", 1)
-    return tracking
+def registry(project: Path, once_registered: Path) -> Tracking:
+    """Version 1 always answers 50 pieces and is live; version 2 is a trained one. The feed was gathered."""
+    shutil.copytree(once_registered / "state", project / "state")
+    return Tracking(load_settings())
 
 
 def live(tracking: Tracking) -> int | None:
@@ -109,9 +122,9 @@ def test_the_first_release_has_nothing_to_beat(gathered: Path, run: Run, handoff
 
 
 def test_a_worse_version_is_refused_unless_a_person_says_why(
-    registry: Tracking, run: Run, gathered: Path, handoffs: tuple[Path, Path]
+    registry: Tracking, run: Run, project: Path, handoffs: tuple[Path, Path]
 ) -> None:
-    register(handoffs[0], constant(gathered / "c", 90.0), tracking=registry, holdout_last=HOLDOUT_LAST)
+    register(handoffs[0], constant(project / "c", 90.0), tracking=registry, holdout_last=HOLDOUT_LAST)
     said = refused(run("release", 3, "--yes"))
     assert "version 3 is refused: it is worse than what is live" in said
     assert "--override REASON" in said
@@ -124,7 +137,7 @@ def test_a_worse_version_is_refused_unless_a_person_says_why(
     assert kept.startswith("the plant moved (against: it is worse than")
 
 
-def test_what_is_hardly_worse_is_as_good(registry: Tracking, gathered: Path) -> None:
+def test_what_is_hardly_worse_is_as_good(registry: Tracking, project: Path) -> None:
     _, error = error_of(50.0, HOLDOUT_LAST)
     rows = read_rows(DATA)
     limit = 1 + load_settings().release.tolerance
@@ -133,15 +146,15 @@ def test_what_is_hardly_worse_is_as_good(registry: Tracking, gathered: Path) -> 
         answers = np.arange(50, 200, 0.05)
         errors = np.abs(np.subtract.outer(answers, amounts)).mean(axis=1)
         answer = float(answers[errors >= error * factor][0])
-        version = register(constant(gathered / "c", answer), tracking=registry, holdout_last=HOLDOUT_LAST)
+        version = register(constant(project / "c", answer), tracking=registry, holdout_last=HOLDOUT_LAST)
         proposal = gate.propose(registry, version, rows, load_settings().release)
         assert any("worse" in said for said in proposal.objections) == worse
 
 
 def test_a_version_that_fails_its_integration_test_is_refused(
-    registry: Tracking, run: Run, gathered: Path, handoffs: tuple[Path, Path]
+    registry: Tracking, run: Run, project: Path, handoffs: tuple[Path, Path]
 ) -> None:
-    register(constant(gathered / "c", 90.0), handoffs[1], tracking=registry, holdout_last=HOLDOUT_LAST)
+    register(constant(project / "c", 90.0), handoffs[1], tracking=registry, holdout_last=HOLDOUT_LAST)
     said = run("release", 3, "--yes")
     assert "its integration test fails: Few pieces are made at night. 90.0 pieces at 3 h" in refused(said)
     assert "checks: failed" in said.out
@@ -222,9 +235,9 @@ def test_what_is_live_already_stays(registry: Tracking, run: Run) -> None:
     assert live(registry) == 1
 
 
-def test_a_release_by_somebody_else_in_the_meantime_is_noticed(registry: Tracking) -> None:
+def test_a_release_by_somebody_else_in_the_meantime_is_noticed(registry: Tracking, handoff: Path) -> None:
     proposal = gate.propose(registry, registry.version(2), read_rows(DATA), load_settings().release)
-    other: Version = register(Path("fifty"), tracking=registry, holdout_last=HOLDOUT_LAST)
+    other: Version = register(handoff, tracking=registry, holdout_last=HOLDOUT_LAST)
     registry.set_alias("champion", other.number)
     with pytest.raises(UserError, match="version 3 went live in the meantime"):
         gate.release(registry, proposal, None)
