@@ -36,6 +36,6 @@ def train(as_of: datetime | None = None, allow_uncommitted: bool = False) -> ste
     patient = gather.with_options(retries=len(waits), retry_delay_seconds=list(waits))
     made, new = steps.run(as_of, allow_uncommitted, patient, build, put_on_record)
     if new:
-        told = {"version": str(made.version), "as_of": "" if as_of is None else as_of.isoformat()}
-        emit_event(REGISTERED, resource={"prefect.resource.id": RESOURCE}, payload=told)
+        payload = {"version": str(made.version), "as_of": "" if as_of is None else as_of.isoformat()}
+        emit_event(REGISTERED, resource={"prefect.resource.id": RESOURCE}, payload=payload)
     return made, new

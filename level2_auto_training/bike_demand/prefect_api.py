@@ -55,7 +55,7 @@ def get(address: str, path: str) -> Any:
 
 
 def _server_version(address: str) -> str | None:
-    """The version, as `3.8.8`; None where the server tells it only to clients that log in."""
+    """The version, as `3.8.8`; None where the server shows it only to clients that log in."""
     try:
         return str(get(address, "admin/version"))
     except HTTPError as error:

@@ -23,7 +23,7 @@ FINAL = settings.RUN / "final"
 
 
 def validate() -> None:
-    """Raises UserError where the data are not fit for training; otherwise says what was looked at."""
+    """Raises UserError where the data are not fit for training; else writes the period checked."""
     from bike_demand.data.quality import check, require_fit
     from bike_demand.data.store import read_rows
     from bike_demand.training.gather import read_request

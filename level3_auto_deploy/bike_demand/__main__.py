@@ -259,8 +259,8 @@ app.add_typer(ab, name="ab", epilog="Example: python -m bike_demand ab status")
 
 @ab.command("step", epilog="Example: python -m bike_demand ab step --as-of 2012-01-08")
 def ab_step(as_of: AsOf = None) -> None:
-    """Look at what is known by now and do what follows: keep on, promote, reject, roll back. Run it daily."""
-    with spinner("Looking"):
+    """Evaluate the test or watch and act on it: keep on, promote, reject, roll back. Run it daily."""
+    with spinner("Evaluating"):
         from bike_demand.release.ab.step import step
 
         step(settings.load_settings(), as_of, typer.echo)
@@ -295,7 +295,7 @@ def trace(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Follow an answer back: deployment, A/B arm, version, run, parameters, code, environment and data."""
+    """Follow a prediction back: deployment, A/B test, version, run, code, environment and data."""
     with spinner("Tracing"):
         from bike_demand.release.trace import command
 

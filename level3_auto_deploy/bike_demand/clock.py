@@ -1,4 +1,4 @@
-"""What time it is in the story that the data tell: all but process time-outs goes by it."""
+"""The time of the story, by which everything but process time-outs goes."""
 
 from datetime import datetime
 

@@ -54,8 +54,8 @@ def train(as_of: datetime | None = None, allow_uncommitted: bool = False) -> ste
     """Gather, validate, train, evaluate, register; and say that there is a new version."""
     made, new = steps.run(as_of, allow_uncommitted, _patient(gather), build, put_on_record)
     if new:
-        told = {"version": str(made.version), "as_of": "" if as_of is None else as_of.isoformat()}
-        emit_event(REGISTERED, resource={"prefect.resource.id": RESOURCE}, payload=told)
+        payload = {"version": str(made.version), "as_of": "" if as_of is None else as_of.isoformat()}
+        emit_event(REGISTERED, resource={"prefect.resource.id": RESOURCE}, payload=payload)
     return made, new
 
 

@@ -478,8 +478,8 @@ def test_a_test_lived_through_a_real_service_ends_with_the_better_model_live_and
         now = service.client.post("/predict", json=asked[0]).raise_for_status().json()
         assert (now["prediction"], now["variant"]) == (120.0, "champion")
     traced = json.loads(run("trace", answers[0]["id"], "--json").out)
-    assert traced["arm"]["variant"] == answers[0]["variant"]
+    assert traced["traffic_split"]["variant"] == answers[0]["variant"]
     assert str(traced["model"]["version"]) == str(answers[0]["model_version"])
-    assert traced["answer"]["outcome"] == rows[0].amount
+    assert traced["prediction"]["outcome"] == rows[0].amount
     number = traced["model"]["version"]
     assert traced["deployment"]["id"] == latest(number).id

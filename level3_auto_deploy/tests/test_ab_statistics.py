@@ -13,10 +13,10 @@ from bike_demand.core.settings import AB, load_settings
 from bike_demand.release.ab.statistics import (
     ABVerdict,
     Days,
-    Looks,
+    Estimates,
     by_day,
     by_group,
-    look,
+    estimate,
     margin,
     sample_ratio,
     verdicts,
@@ -49,7 +49,7 @@ def drawn(kind: str, ratio: float) -> Days:
 
 def the_rule(days: Days) -> npt.NDArray[np.int_]:
     over = np.arange(1, AB_SETTINGS.days + 1) >= AB_SETTINGS.days
-    return verdicts(look(days, AB_SETTINGS.alpha, 2.0), AB_SETTINGS, over)
+    return verdicts(estimate(days, AB_SETTINGS.alpha, 2.0), AB_SETTINGS, over)
 
 
 def t_test_each_day(days: Days) -> npt.NDArray[np.int_]:
@@ -133,10 +133,10 @@ def test_the_sequence_is_the_one_of_the_paper() -> None:
     assert 0.005 < left <= 0.05
 
 
-def hours(days: int, challenger: float, champion: float, spread: float = 0.1) -> Looks:
+def hours(days: int, challenger: float, champion: float, spread: float = 0.1) -> Estimates:
     dice = np.random.default_rng(SEED)
     noise = 1 + spread * dice.standard_normal((2, 24 * days))
-    return look(
+    return estimate(
         by_day(np.repeat(np.arange(days), 24), challenger * noise[0], champion * noise[1]),
         AB_SETTINGS.alpha,
         2.0,
@@ -154,9 +154,11 @@ def test_bounds_are_those_of_the_ratio_and_scale_with_nothing() -> None:
 
 
 def test_what_is_not_known_is_not_excluded() -> None:
-    looks = look(by_day(np.zeros(2, dtype=int), np.array([1.0, 9.0]), np.array([9.0, 1.0])), 0.05, 2.0)
-    assert (looks.low[0], looks.high[0]) == (0.0, np.inf)
-    nothing = look(by_day(np.zeros(2, dtype=int), np.zeros(2), np.zeros(2)), 0.05, 2.0)
+    estimates = estimate(
+        by_day(np.zeros(2, dtype=int), np.array([1.0, 9.0]), np.array([9.0, 1.0])), 0.05, 2.0
+    )
+    assert (estimates.low[0], estimates.high[0]) == (0.0, np.inf)
+    nothing = estimate(by_day(np.zeros(2, dtype=int), np.zeros(2), np.zeros(2)), 0.05, 2.0)
     assert nothing.ratio[0] == 1.0
     assert verdicts(nothing, AB_SETTINGS, True)[0] == ABVerdict.KEEP_ON
 
@@ -180,17 +182,19 @@ def test_what_is_clear_is_decided(ratio: float, days: int, ended: bool, verdict:
 def test_after_its_days_the_estimate_decides(ratio: float, verdict: ABVerdict) -> None:
     noise = np.tile([0.0, 2.0], 7)  # every other day the one is right, every other day the other
     days = np.repeat(np.arange(14), 24)
-    looks = look(by_day(days, 10 * ratio * np.repeat(noise, 24), 10 * np.repeat(noise[::-1], 24)), 0.05, 2.0)
-    assert verdicts(looks, AB_SETTINGS, False)[-1] == ABVerdict.KEEP_ON
-    assert verdicts(looks, AB_SETTINGS, True)[-1] == verdict
+    estimates = estimate(
+        by_day(days, 10 * ratio * np.repeat(noise, 24), 10 * np.repeat(noise[::-1], 24)), 0.05, 2.0
+    )
+    assert verdicts(estimates, AB_SETTINGS, False)[-1] == ABVerdict.KEEP_ON
+    assert verdicts(estimates, AB_SETTINGS, True)[-1] == verdict
 
 
 def test_a_few_hours_bound_nothing() -> None:
     for hours, bounded in ((1, False), (11, False), (24, True)):
         errors = np.linspace(9.0, 11.0, hours)
-        looks = look(by_day(np.zeros(hours, dtype=int), errors, errors[::-1] + 0.1), 0.05, 2.0)
-        assert bool(np.isfinite(looks.high[-1])) == bounded
-        assert bool(looks.low[-1] > 0) == bounded
+        estimates = estimate(by_day(np.zeros(hours, dtype=int), errors, errors[::-1] + 0.1), 0.05, 2.0)
+        assert bool(np.isfinite(estimates.high[-1])) == bounded
+        assert bool(estimates.low[-1] > 0) == bounded
 
 
 def test_a_share_that_chance_does_not_explain_has_a_tiny_p_value() -> None:
@@ -211,6 +215,6 @@ def test_the_errors_of_a_group_count_as_one() -> None:
 def test_rows_that_are_more_alike_bound_less() -> None:
     noise = 1 + 0.2 * np.random.default_rng(3).standard_normal((2, 24 * 5))
     days = by_day(np.repeat(np.arange(5), 24), noise[0], noise[1])
-    independent, alike = look(days, 0.05, 1.0), look(days, 0.05, 4.0)
+    independent, alike = estimate(days, 0.05, 1.0), estimate(days, 0.05, 4.0)
     assert alike.high[-1] > independent.high[-1]
     assert alike.low[-1] < independent.low[-1]

@@ -57,7 +57,7 @@ def test_trace_tells_what_the_log_knows(predicted: str, run: Run) -> None:
     assert warning.startswith("warning: shown as stored")
     assert AWAY in warning
     found = json.loads(said.out)
-    assert (found["answer"]["id"], found["deployment"]["state"]) == (predicted, "live")
+    assert (found["prediction"]["id"], found["deployment"]["state"]) == (predicted, "live")
     assert [found[name] for name in ("model", "code", "data")] == [None] * 3
     assert "away" in run("trace", predicted, "--rows").err.splitlines()[-1]
 

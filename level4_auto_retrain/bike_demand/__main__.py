@@ -264,8 +264,8 @@ app.add_typer(ab, name="ab", epilog="Example: python -m bike_demand ab status")
 
 @ab.command("step", epilog="Example: python -m bike_demand ab step --as-of 2012-01-08")
 def ab_step(as_of: AsOf = None) -> None:
-    """Look at what is known by now and do what follows: keep on, promote, reject, roll back. Run it daily."""
-    with spinner("Looking"):
+    """Evaluate the test or watch and act on it: keep on, promote, reject, roll back. Run it daily."""
+    with spinner("Evaluating"):
         from bike_demand.release.ab.step import step
 
         step(settings.load_settings(), as_of, typer.echo)
@@ -300,7 +300,7 @@ def trace(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Follow an answer back: deployment, A/B arm, version, run, parameters, code, environment and data."""
+    """Follow a prediction back: deployment, A/B test, version, run, code, environment and data."""
     with spinner("Tracing"):
         from bike_demand.release.trace import command
 
@@ -337,8 +337,8 @@ def monitor(
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     report: Annotated[bool, typer.Option("--report", help="Write the drift report, due or not.")] = False,
 ) -> None:
-    """Look at production: errors, data quality, drift, signals, incidents, trainings; nothing is acted on."""
-    with spinner("Looking"):
+    """Show how production is doing: errors, data quality, drift, signals, incidents, trainings."""
+    with spinner("Evaluating"):
         from bike_demand.monitoring.summary import monitor as run
 
         run(settings.load_settings(), as_of, as_json=json, page=report, emit=typer.echo)

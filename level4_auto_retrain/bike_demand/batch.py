@@ -31,7 +31,7 @@ def score(model: OnnxModel, source: Path, target: Path) -> int:
     """Predict each row of `source` into `target` (event time, key, prediction, model_version); their number.
 
     `source` has the columns of a request. Those of the feed with the label may be there too and are
-    not looked at, so a month of the feed can be scored. Raises UserError; then nothing is written.
+    ignored, so a month of the feed can be scored. Raises UserError; then nothing is written.
     """
     try:
         content = source.read_bytes()

@@ -31,13 +31,13 @@ def _is_unreachable(_task: Any, _run: Any, state: Any) -> bool:
 def _take_turn(as_of: datetime | None) -> None:
     def send(raised: Raised) -> None:
         """Say it to the server, whose automation starts `act`; once for each signal in its cool-down."""
-        told = {
+        payload = {
             "signal": str(raised.id),
             "as_of": "" if as_of is None else as_of.isoformat(),
             "says": raised.says,
         }
         resource = f"{SIGNAL}.{raised.kind}.{raised.subject}".replace(" ", "-")
-        emit_event(f"{SIGNAL}.{raised.kind}", resource={"prefect.resource.id": resource}, payload=told)
+        emit_event(f"{SIGNAL}.{raised.kind}", resource={"prefect.resource.id": resource}, payload=payload)
 
     loop.run_cycle(load_settings(), as_of, print, send)
 
@@ -70,8 +70,8 @@ def train(as_of: datetime | None = None, allow_uncommitted: bool = False) -> ste
     """Gather, validate, train, evaluate, register; and say that there is a new version."""
     made, new = steps.run(as_of, allow_uncommitted, _patient(gather), build, put_on_record)
     if new:
-        told = {"version": str(made.version), "as_of": "" if as_of is None else as_of.isoformat()}
-        emit_event(REGISTERED, resource={"prefect.resource.id": RESOURCE}, payload=told)
+        payload = {"version": str(made.version), "as_of": "" if as_of is None else as_of.isoformat()}
+        emit_event(REGISTERED, resource={"prefect.resource.id": RESOURCE}, payload=payload)
     return made, new
 
 

@@ -75,7 +75,7 @@ def must_not_run_twice(settings: Flow) -> None:
     if server is not None and _has(server, LOOP):
         raise UserError(
             f"the Prefect server at {server} runs the loop (deployment {LOOP}); pause it there, or take"
-            " one turn here with --once"
+            " one cycle here with --once"
         )
 
 

@@ -122,5 +122,5 @@ def test_a_change_that_shows_a_month_later_is_learned_and_promoted_by_its_own_la
         assert "Version 2 is promoted" in agent(shop, decided)
         wait_for_version(service.client, 2)
     traced = json.loads(command(shop, "trace", answers[-1]["id"], "--json"))
-    assert traced["arm"]["randomize_by"] == "key"
+    assert traced["traffic_split"]["randomize_by"] == "key"
     assert datetime.fromisoformat(traced["data"]["last"]) + DELAY <= noticed

@@ -89,14 +89,16 @@ def test_an_answer_of_an_old_version_leads_to_its_very_rows_after_three_releases
         "last": "2011-02-28T23:00:00",
         "folder": f"state/traced/{first.run_id}",
     }
-    assert again["answer"]["outcome"] == asked[7].amount
+    assert again["prediction"]["outcome"] == asked[7].amount
 
     shutil.rmtree(copy / "state" / "dvc-cache")
     shutil.rmtree(copy / "state" / "dvc-remote")
     assert "state/data" in run("trace", ids[7], "--rows").refusal()
 
 
-def test_the_arm_of_an_answer_given_in_a_test_is_told(released: Path, run: Run, handoff: Path) -> None:
+def test_a_prediction_made_in_a_test_leads_to_its_traffic_split(
+    released: Path, run: Run, handoff: Path
+) -> None:
     assert released
     register(handoff)
     settings = load_settings()
@@ -104,14 +106,14 @@ def test_the_arm_of_an_answer_given_in_a_test_is_told(released: Path, run: Run, 
     assert run("ingest").status == 0
     asked = hours("2011-03-01", "2011-03-02")
     ids = log(asked, (1, off_by(10.0)), (2, off_by(5.0)))
-    split = {json.loads(run("trace", each, "--json").out)["arm"]["variant"]: each for each in ids}
-    assert set(split) == {"champion", "challenger"}
-    found = json.loads(run("trace", split["challenger"], "--json").out)
-    arm, deployment = found["arm"], found["deployment"]
-    assert (arm["other_version"], arm["other_role"]) == (1, "champion")
-    assert (arm["share"], arm["salt"]) == (settings.ab.share, settings.ab.salt)
-    assert (found["answer"]["outcome"], deployment) == (None, None)
-    other = json.loads(run("trace", split["champion"], "--json").out)["arm"]
+    ids_of = {json.loads(run("trace", each, "--json").out)["traffic_split"]["variant"]: each for each in ids}
+    assert set(ids_of) == {"champion", "challenger"}
+    found = json.loads(run("trace", ids_of["challenger"], "--json").out)
+    split, deployment = found["traffic_split"], found["deployment"]
+    assert (split["other_version"], split["other_role"]) == (1, "champion")
+    assert (split["share"], split["salt"]) == (settings.ab.share, settings.ab.salt)
+    assert (found["prediction"]["outcome"], deployment) == (None, None)
+    other = json.loads(run("trace", ids_of["champion"], "--json").out)["traffic_split"]
     assert (other["other_version"], other["other_role"]) == (2, "challenger")
 
 

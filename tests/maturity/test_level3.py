@@ -147,8 +147,8 @@ BROKEN = {
         "test_gates.py::test_a_version_that_was_rolled_back_is_stopped",
     ),
     "release/ab/statistics.py": (
-        "seen & (looks.low > 1), ABVerdict.REJECT",
-        "seen & (looks.low > 9), ABVerdict.REJECT",
+        "seen & (estimates.low > 1), ABVerdict.REJECT",
+        "seen & (estimates.low > 9), ABVerdict.REJECT",
         "test_ab_statistics.py::test_what_is_clear_is_decided",
     ),
     "store/outcomes.py": (
@@ -440,7 +440,7 @@ def test_any_answer_is_followed_back_to_the_rows_as_they_were_published_then(
         given = practice.requests[practice.requests["model_version"] == version.number].iloc[5]
         found = trace(practice, given["id"])
         # Request, prediction and label.
-        answer = found["answer"]
+        answer = found["prediction"]
         assert answer["event_time"] == given["timestamp"].isoformat()
         assert (answer["prediction"], answer["outcome"]) == (given["prediction"], given["count"])
         for name in INPUTS[1:]:

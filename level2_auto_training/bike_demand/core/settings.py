@@ -133,7 +133,7 @@ class Release(Section):
 
 
 class TrackingStore(Section):
-    """Where runs and models are on record."""
+    """Where runs and models are logged."""
 
     uri: Annotated[str, Field(min_length=1)] = "sqlite:///state/mlflow.db"
 

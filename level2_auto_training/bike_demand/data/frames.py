@@ -43,7 +43,7 @@ _TYPES = {
 
 
 def _schema(model: type[BaseModel]) -> pa.Schema:
-    """The columns of these rows as Arrow holds them: integers and booleans stay so beside nulls."""
+    """The columns of these rows as Arrow holds them: integers and booleans stay so among nulls."""
     return pa.schema([(name, _TYPES[field.kind]) for name, field in fields_of(model).items()])
 
 

@@ -1,1 +1,1 @@
-"""What is kept beside the data: runs, models and their aliases, and the tables of production."""
+"""What is kept besides the data: runs, models and their aliases, and the tables of production."""

@@ -85,7 +85,7 @@ def _features(rows: pd.DataFrame, _settings: Training) -> str:
         is_text = name in TEXTS
         same = last[name] == alone[name] if is_text else np.isclose(last[name], alone[name], equal_nan=True)
         if not same.all():
-            raise UserError(f"problem: features: {name} of a row depends on the rows beside it")
+            raise UserError(f"problem: features: {name} of a row depends on other rows")
     constant = [name for name in FEATURES if features[name].nunique(dropna=False) == 1]
     return ", ".join(FEATURES) + (f"; the same in all rows: {', '.join(constant)}" if constant else "")
 

@@ -41,7 +41,7 @@ def _setting() -> str | None:
     try:
         given = yaml.load(Path("params.yaml").read_bytes(), Loader=yaml.CSafeLoader)
     except (OSError, yaml.YAMLError, UnicodeDecodeError):
-        return None  # whoever reads the settings is told
+        return None  # whoever reads the settings reports it
     name = given.get("problem") if isinstance(given, dict) else None
     return name if isinstance(name, str) else None
 
@@ -63,7 +63,7 @@ class Inputs(PROBLEM.inputs):  # type: ignore[name-defined,misc]
 
 
 TIME, KEYS, LABEL = PROBLEM.time, PROBLEM.keys, PROBLEM.label_name
-IDENTITY = (TIME, *KEYS)  # the fields that tell rows apart
+IDENTITY = (TIME, *KEYS)  # the fields that identify a row
 
 
 def _fields(model: type[BaseModel], *names: str) -> dict[str, Any]:
@@ -80,9 +80,9 @@ _later: dict[str, Any] = {LABEL: (_known | None, Field(None, alias=_label.alias)
 # One row of the feed: inputs, and the label, which is null until it is known.
 Row: Any = create_model("Row", __base__=_Complete, **_later)
 
-# The fields that tell rows apart, in responses.
-_told: dict[str, Any] = {"timestamp": (str, Field(alias=TIME)), **_fields(PROBLEM.inputs, *KEYS)}
-Identity: Any = create_model("Identity", **_told)
+# The fields that identify a row, in responses.
+_identity: dict[str, Any] = {"timestamp": (str, Field(alias=TIME)), **_fields(PROBLEM.inputs, *KEYS)}
+Identity: Any = create_model("Identity", **_identity)
 
 # What a client reports when a label becomes known.
 _reported = _fields(PROBLEM.inputs, *IDENTITY) | _fields(PROBLEM.label, LABEL)
@@ -117,7 +117,7 @@ _keys_of = [(name, attrgetter(name)) for name in KEYS]
 
 
 def identity_of(row: Any) -> dict[str, Any]:
-    """The fields by which a row is told apart, as JSON has them."""
+    """The fields that identify a row, as JSON has them."""
     return {TIME: time_of(row).isoformat(timespec="seconds"), **{name: of(row) for name, of in _keys_of}}
 
 
@@ -127,7 +127,7 @@ def key_of(row: Any) -> str:
 
 
 def row_id(row: Any) -> RowId:
-    """What a row is told apart by: event time and key."""
+    """What identifies a row: event time and key."""
     return time_of(row), key_of(row)
 
 
@@ -142,7 +142,7 @@ def targets(rows: "pd.DataFrame") -> Floats:
 
 
 def further_metrics(predicted: Floats, right: Floats) -> dict[str, float]:
-    """The problem's metrics beside its loss, by name: those that can be computed of these targets."""
+    """The problem's further metrics, by name: those that can be computed of these targets."""
     found = {name: float(of(predicted, right)) for name, of in PROBLEM.metrics.items()}
     return {name: value for name, value in found.items() if np.isfinite(value)}
 

@@ -128,7 +128,7 @@ class ServiceLog(Section):
 
 
 class Serving(Section):
-    """Where the service listens, how often it looks which version is live, and what it keeps."""
+    """Where the service listens, how often it polls the registry, and what it keeps."""
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
@@ -211,7 +211,7 @@ class AB(Section):
 
 
 class TrackingStore(Section):
-    """Where runs and models are on record."""
+    """Where runs and models are logged."""
 
     uri: Annotated[str, Field(min_length=1)] = "sqlite:///state/mlflow.db"
 

@@ -262,7 +262,7 @@ def _units(rows: pd.DataFrame, name: str, change: float) -> tuple[Mask, str]:
     values, day = rows[name].dropna(), rows_a_day(rows)
     before = values.rolling(day, min_periods=1)
     far = np.maximum(before.min().shift() - values, values - before.max().shift()) > change
-    if not far.any():  # as in nearly all feeds: then none has to be looked at by itself
+    if not far.any():  # as in nearly all feeds: then none has to be checked by itself
         return np.zeros(len(rows), dtype=bool), ""
     plausible: deque[float] = deque(maxlen=day)
     convert = FIELDS[name].convert or float

@@ -17,7 +17,7 @@ T = TypeVar("T")
 PROBES = 3  # months without a file after which a search of an unlisted server ends
 FORMATS = (".csv", ".csv.gz", ".parquet")
 _MONTH_FILE = re.compile(r"(?:^|/)(\d{4}-\d{2})(\.csv|\.csv\.gz|\.parquet)$")
-# What the different file systems tell of a file that changes when its content does.
+# What the different file systems report of a file that changes when its content does.
 _MARKS = ("ETag", "Content-MD5", "Digest", "Last-Modified", "LastModified", "mtime", "ino")
 
 
@@ -27,7 +27,7 @@ class _PassingError(Exception):
 
 @dataclass(frozen=True)
 class Published:
-    """A month as published. `token` changes when the content does; None where the source tells nothing."""
+    """A month as published. `token` changes when the content does; None where the source has none."""
 
     month: str
     name: str  # of the file

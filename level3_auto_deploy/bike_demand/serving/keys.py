@@ -1,4 +1,4 @@
-"""API keys: who may ask for predictions and post outcomes, and who may look inside."""
+"""API keys: who may ask for predictions and post outcomes, and who may see metrics and models."""
 
 import hashlib
 import hmac
@@ -72,7 +72,7 @@ class RequireKey(APIKeyHeader):
     Raises HTTPException 401 without a known key, 403 for a key with another role.
     """
 
-    challenge = HEADER  # how a client is told to identify itself
+    challenge = HEADER  # how a client has to identify itself
 
     def __init__(self, keys: ApiKeys, role: KeyRole) -> None:
         super().__init__(name=HEADER, scheme_name="API key", auto_error=False)

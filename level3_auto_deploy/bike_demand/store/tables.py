@@ -139,7 +139,7 @@ class Deployment(Base):
 
     @property
     def is_watched(self) -> bool:
-        """Whether the version before predicts beside it, unseen."""
+        """Whether the version before predicts as well, unseen."""
         return self.state is State.LIVE and None not in (self.bake_until, self.against)
 
     def is_of(self, version: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Writes predictions into the database beside the requests: in batches, by one thread, within bounds.
+"""Writes predictions into the database in the background: in batches, by one thread, within bounds.
 
 What an answer costs for being logged is one append to a list in memory. While the database is away or full,
 up to so many rows wait for it, answers go on, and what comes on top is lost and counted. After `kill -9` the

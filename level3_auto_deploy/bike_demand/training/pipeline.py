@@ -50,13 +50,13 @@ def use_git(in_commit: bool) -> None:
 def save_experiment(name: str) -> None:
     """`dvc exp save`: `dvc exp show`, `dvc metrics diff` and others then know the training by this name.
 
-    Where that does not work, as where git knows no user, a warning says so: it is on record all the same.
+    Where that does not work, as where git knows no user, a warning says so: the training itself is logged.
     """
     try:
         with _repo(Path()) as repo, _plainly(f"DVC cannot save {name} as an experiment"):
             repo.experiments.save(name=name, force=True, include_untracked=[LOCK.name])
     except UserError as error:
-        logging.getLogger(__name__).warning("%s; the training itself is on record", error)
+        logging.getLogger(__name__).warning("%s; the training itself is logged", error)
 
 
 def run_digest(lock: Path = LOCK) -> str:
@@ -81,7 +81,7 @@ def store() -> None:
 
 def restore(folder: Path) -> None:
     """Put the data that the dvc.lock in `folder`, another copy of the project, names into its state/data, and
-    beside them what was known of which are bad.
+    next to them what was known of which are bad.
 
     They come from this project's cache or, where they are not there, its remote storage. Raises UserError
     that names the versions and the remote where neither has them.
@@ -121,7 +121,7 @@ def _stages(lock: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _repo(folder: Path) -> "Iterator[Repo]":
-    """The project in `folder` as DVC sees it. What DVC would tell a terminal, exceptions tell here."""
+    """The project in `folder` as DVC sees it. What DVC would print to a terminal comes as exceptions."""
     with _plainly(f"{folder.absolute()} cannot be used with DVC"):
         from dvc.repo import Repo
 

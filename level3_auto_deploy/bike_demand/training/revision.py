@@ -73,7 +73,7 @@ def _git(
     """What git says. Raises UserError with its last line where it fails."""
     git = shutil.which("git")
     if git is None:
-        raise UserError("git is not installed, so nobody could tell which code trains; install it")
+        raise UserError("git is not installed, so nobody could find out which code trains; install it")
     # Line ends as committed, or the restored code would be another one.
     done = subprocess.run(
         [git, "-c", "core.autocrlf=false", "-c", "core.quotepath=false", *arguments],

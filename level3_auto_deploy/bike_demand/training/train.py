@@ -23,7 +23,7 @@ from bike_demand.data.frames import end, features_of, mean_loss
 class Trained:
     """A model fitted to all rows, and its holdout model: the same recipe without the last `held_out` rows.
 
-    `mae` is the holdout model's mean error on these, `metrics` what the problem reports beside it.
+    `mae` is the holdout model's mean error on these, `metrics` are the further ones of the problem.
     """
 
     pipeline: Pipeline

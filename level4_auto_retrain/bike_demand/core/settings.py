@@ -127,7 +127,7 @@ class QualityRules(Section):
 
 
 class Flow(Section):
-    """When and where the loop looks and acts, and versions that a person trained are deployed."""
+    """When and where the loop runs its cycles, and versions that a person trained are deployed."""
 
     api: str = "http://127.0.0.1:4200/api"
     retry_seconds: tuple[Annotated[int, Field(ge=0)], ...] = (10, 60, 300)
@@ -149,7 +149,7 @@ class Fallbacks(Section):
     """When and by what a value of a request is replaced: see `serving.fallback`."""
 
     fields: dict[str, Choice] = {}  # noqa: RUF012 (pydantic copies it); "recent" where nothing is given
-    days: Annotated[int, Field(ge=1)] = 45
+    days: Annotated[int, Field(ge=1, le=36_500)] = 45
 
     @field_validator("fields")
     @classmethod
@@ -161,7 +161,7 @@ class Fallbacks(Section):
 
 
 class Serving(Section):
-    """Where the service listens, how often it looks which version is live, and what it keeps."""
+    """Where the service listens, how often it polls the registry, and what it keeps."""
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
@@ -275,7 +275,7 @@ class Drift(Section):
 
 
 class Monitoring(Section):
-    """How the loop looks at production: see `monitoring`. Days in story time."""
+    """How the loop monitors production: see `monitoring`. Days in story time."""
 
     late_days: Annotated[int, Field(ge=1)] = 14
     ranges: Ranges = Ranges()
@@ -319,7 +319,7 @@ class Alerts(Section):
 
 
 class Loop(Section):
-    """When the loop takes its turns, and when it gives up for a while: see `loop`. Days in story time."""
+    """When the loop runs a cycle, and when it gives up for a while: see `loop`. Days in story time."""
 
     seconds: Annotated[float, Field(gt=0)] = 3600
     most_failures: Annotated[int, Field(ge=1)] = 3
@@ -339,7 +339,7 @@ class Dashboard(Section):
 
 
 class TrackingStore(Section):
-    """Where runs and models are on record."""
+    """Where runs and models are logged."""
 
     uri: Annotated[str, Field(min_length=1)] = "sqlite:///state/mlflow.db"
 

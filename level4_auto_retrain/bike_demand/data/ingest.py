@@ -62,7 +62,7 @@ def ingest(
     """Make `folder` hold what `source` publishes of the time before `as_of`, reading only what changed.
 
     Months that are no longer published, or not before `as_of`, are taken out of `folder`. `now` is the clock
-    that tells the future (UTC; default: this machine's). `progress` may watch the months pass.
+    by which a month is in the future (UTC; default: this machine's). `progress` may watch the months pass.
     Raises UserError where the feed cannot be reached or is not right; then `folder` is as it was.
     """
     # No place on earth is further ahead of UTC, and the feed's times may be local ones.

@@ -1,6 +1,6 @@
 """The rule `labels`: what the feed publishes as labels has to be what was reported to the application.
 
-It needs a service that gets outcomes, so it is a rule of its own beside those of `data.quality`.
+It needs a service that gets outcomes, so it is a rule of its own next to those of `data.quality`.
 """
 
 from collections.abc import Mapping

@@ -1,1 +1,1 @@
-"""The loop: looks at production, and acts on what it sees: trains, releases, rolls back, tells, learns."""
+"""The loop: evaluates the signals of production, and responds: trains, deploys, rolls back, alerts."""

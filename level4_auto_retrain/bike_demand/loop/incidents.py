@@ -141,7 +141,7 @@ def _cost(context: Context, incident: Incident) -> dict[str, Any]:
 
 
 def _release_cost(context: Context, incident: Incident) -> dict[str, Any]:
-    """What the predictions of a version that was rolled back cost, beside those of the version before it."""
+    """What predictions of a version that was rolled back cost, compared with those of the one before it."""
     number = int(incident.subject.removeprefix("version "))
     back = [each for each in context.deployments.all(State.ROLLED_BACK) if each.version == number]
     good = back[-1].against if back else None

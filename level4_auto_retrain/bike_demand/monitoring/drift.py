@@ -116,12 +116,12 @@ def _compare(
     from evidently import DataDefinition, Dataset, Report
     from evidently.metrics import ValueDrift
 
-    def told(name: str) -> bool:
+    def has_enough(name: str) -> bool:
         return bool(min(current[name].count(), reference[name].count()) >= LEAST)
 
     # The distance is in standard deviations of the reference, so there has to be one.
-    numbers = [name for name in NUMBERS if told(name) and reference[name].nunique() > 1]
-    categories = [name for name in CATEGORIES if told(name) and reference[name].nunique() <= MOST]
+    numbers = [name for name in NUMBERS if has_enough(name) and reference[name].nunique() > 1]
+    categories = [name for name in CATEGORIES if has_enough(name) and reference[name].nunique() <= MOST]
     definition = DataDefinition(numerical_columns=numbers, categorical_columns=categories)
 
     def dataset(table: pd.DataFrame) -> Dataset:
@@ -133,10 +133,10 @@ def _compare(
     snapshot = Report(metrics, include_tests=True).run(
         dataset(current), dataset(reference), timestamp=now, name=f"week until {now:%Y-%m-%d}"
     )
-    told_by = json.loads(snapshot.json())
-    distances = {each["config"]["column"]: round(float(each["value"]), 3) for each in told_by["metrics"]}
+    content = json.loads(snapshot.json())
+    distances = {each["config"]["column"]: round(float(each["value"]), 3) for each in content["metrics"]}
     moved = [
-        each["metric_config"]["params"]["column"] for each in told_by["tests"] if each["status"] != "SUCCESS"
+        each["metric_config"]["params"]["column"] for each in content["tests"] if each["status"] != "SUCCESS"
     ]
     _keep(snapshot)
     if page or moved:

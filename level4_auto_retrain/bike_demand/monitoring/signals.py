@@ -33,7 +33,7 @@ FEED_DAYS = 28  # of the feed that are checked, with as many before as it takes 
 RULE_DAYS = 60  # of the champion, for the rules
 # Before the days that are counted, the labels from which the baseline predicts.
 BASELINE = PROBLEM.season or LATE + 28 * DAY
-SILENT = timedelta(days=2)  # without requests for so long, the feed has to tell what to expect
+SILENT = timedelta(days=2)  # without requests for so long, expected ranges come from the feed
 REQUESTS = "requests"
 PLACES = {REQUESTS: "in requests", FEED: "in the feed"}
 _clean: dict[tuple[str, str], datetime] = {}  # of a folder and the rules: a day from which on to check
@@ -281,7 +281,7 @@ def _quality_signals(violations: Sequence[SourcedViolation], now: datetime) -> I
 
 
 def _reaches(asked: pd.DataFrame, until: datetime) -> bool:
-    """Whether there were requests lately: else the feed has to tell what to expect."""
+    """Whether there were requests lately: otherwise expected ranges come from the feed."""
     return bool(len(asked)) and period(asked)[1] >= until - SILENT
 
 

@@ -19,7 +19,7 @@ from bike_demand.store.deployments import deployed, opened
 from bike_demand.store.event_log import TRAIN, Signal
 from bike_demand.store.tables import Day, Kind, Raised, State
 
-LOOKED_AT = (
+EVALUATED = (
     Kind.QUALITY,
     Kind.DRIFT,
     Kind.ERROR,
@@ -31,7 +31,7 @@ LAST = 14  # days and trainings that a person is shown
 def monitor(
     settings: Settings, as_of: datetime | None, *, as_json: bool, page: bool, emit: Callable[[str], None]
 ) -> None:
-    """Look, and say what is evaluation; what is acted on is the loop's. `page`: write the drift report, too.
+    """Evaluate the signals and report them; the loop acts on them. `page`: write the drift report, too.
 
     Raises UserError where nothing was gathered yet, or a store is away.
     """
@@ -54,7 +54,7 @@ def monitor(
 
 def _content(database: Database, evaluation: Evaluation) -> dict[str, Any]:
     """All of it, as JSON has it. Mean errors."""
-    others = [each for each in event_log.open_signals(database) if each.kind not in LOOKED_AT]
+    others = [each for each in event_log.open_signals(database) if each.kind not in EVALUATED]
     signals: list[Signal | Raised] = [*evaluation.signals, *others]
     actions = event_log.actions(database)
     everything = history.days(database, date.min, evaluation.now.date())
@@ -132,10 +132,10 @@ def _lines(evaluation: Evaluation, content: dict[str, Any]) -> Iterator[str]:
     if known:
         error, bias = sum(day.error for day in week) / known, sum(day.bias for day in week) / known
         saved = skill(week)
-        beside = "" if saved is None else f", {_saved(saved)} than the baseline"
+        compared = "" if saved is None else f", {_saved(saved)} than the baseline"
         yield (
             f"In the last 7 days {rows} rows were answered, {known} of them have an outcome: off by"
-            f" {shown(error)} (bias {bias:+.{PROBLEM.loss.decimals}f}){beside}."
+            f" {shown(error)} (bias {bias:+.{PROBLEM.loss.decimals}f}){compared}."
         )
     else:
         yield f"In the last 7 days {rows} rows were answered, none of them has an outcome."

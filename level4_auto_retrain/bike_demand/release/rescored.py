@@ -18,7 +18,7 @@ from bike_demand.store.tracking import CHAMPION, HANDOFF_ARTIFACT, Tracking, Ver
 
 
 def compared(deployments: Deployments, trial: Trial, now: datetime) -> Evidence:
-    """The watched version beside the one before, for all rows that it predicted since it is live.
+    """The watched version compared with the one before, for all rows that it predicted since it is live.
 
     Raises UserError where the one before cannot be loaded, UnreachableError where the database is away.
     """

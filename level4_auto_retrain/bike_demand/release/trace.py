@@ -1,4 +1,4 @@
-"""Traces one prediction to what made it: deployment, A/B arm, version, run, code, environment and data."""
+"""Traces one prediction to what made it: deployment, A/B test, version, run, code, environment and data."""
 
 import hashlib
 import json
@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+from pydantic_core import to_jsonable_python
 
 from bike_demand.core.errors import UnreachableError, UserError
 from bike_demand.core.settings import DATA, QUARANTINE, STATE, Settings
@@ -30,7 +32,8 @@ UNKNOWN = "not on record"
 
 Report = Callable[[str], None]
 Facts = dict[str, Any]
-Trace = dict[str, Facts | None]  # by section: answer, arm, deployment, model, code, data; None: not on record
+# By section: prediction, traffic_split, deployment, model, code, data; None: not on record.
+Trace = dict[str, Facts | None]
 
 
 def command(settings: Settings, prediction_id: str, *, rows: bool, as_json: bool, report: Report) -> None:
@@ -51,7 +54,7 @@ def command(settings: Settings, prediction_id: str, *, rows: bool, as_json: bool
         report(json.dumps(found, indent=1))
         return
     for section, facts in found.items():
-        report(section.capitalize())
+        report(section.replace("_", " ").capitalize())
         for key, value in _lines(facts):
             report(f"  {key:<16} {value}")
 
@@ -59,28 +62,32 @@ def command(settings: Settings, prediction_id: str, *, rows: bool, as_json: bool
 def trace(deployments: Deployments, prediction_id: str) -> Trace:
     """Trace the prediction of that id in the log of production and the store of runs and models.
 
-    Of what only that store knows nothing is told while it is away.
+    While that store is away, what only it knows is left out.
     """
-    logged, label, deployment = _logged(deployments.database, prediction_id)
+    database = deployments.database
+    logged = find(database, prediction_id)
+    if logged is None:
+        raise UserError(
+            f"prediction {prediction_id}: not in the log; give the `id` of a prediction of production"
+        )
     try:
         recorded = _recorded(deployments.tracking, logged)
     except UnreachableError:
         recorded = dict.fromkeys(("model", "code", "data"))
+    inputs = ("id", "made_at", "client", "event_time", "inputs", "replaced", "prediction")
+    split = ("variant", "other_version", "other_role", "other_prediction")
     return {
-        "answer": {
-            "id": logged.id,
-            "made_at": logged.made_at.isoformat(),
-            "client": logged.client,
-            "event_time": iso(logged.event_time),
-            "inputs": logged.inputs,
-            "replaced": logged.replaced,  # what the model was given instead of implausible conditions
-            "prediction": logged.prediction,
-            "outcome": label,
-        },
-        "arm": _arm(deployments, logged),
-        "deployment": deployment,
+        "prediction": _facts(logged, *inputs)
+        | {"outcome": outcome(database, (logged.event_time, logged.key))},
+        "traffic_split": _facts(logged, *split) | _randomization(deployments, logged),
+        "deployment": _deployment(database, logged.deployment),
         **recorded,
     }
+
+
+def _facts(row: LoggedPrediction | Deployment, *names: str) -> Facts:
+    """These columns of a row, as JSON has them."""
+    return {name: to_jsonable_python(getattr(row, name)) for name in names}
 
 
 def _recorded(tracking: Tracking, logged: LoggedPrediction) -> Trace:
@@ -146,33 +153,14 @@ def restore(tracking: Tracking, run_id: str, data: Facts) -> Path:
     return folder
 
 
-def _logged(database: Database, prediction_id: str) -> tuple[LoggedPrediction, float | None, Facts | None]:
-    """The prediction, its outcome, and its deployment."""
-    logged = find(database, prediction_id)
-    if logged is None:
-        raise UserError(
-            f"prediction {prediction_id}: not in the log; give the `id` of a prediction of production"
-        )
-    label = outcome(database, (logged.event_time, logged.key))
-    return logged, label, _deployment(database, logged.deployment)
-
-
-def _arm(deployments: Deployments, logged: LoggedPrediction) -> Facts:
-    """Whose prediction was shown, who predicted beside it, and how it was randomized."""
+def _randomization(deployments: Deployments, logged: LoggedPrediction) -> Facts:
+    """How the A/B test that it was made in is randomized; no values where it was made in none."""
     test: Facts = {}
     if logged.other_role in ("challenger", "champion") and logged.other_version is not None:
         challenger = logged.version if logged.variant == "challenger" else logged.other_version
         tests = (each.test for each in deployments.all() if each.version == challenger)
         test = next(filter(None, tests), {})
-    return {
-        "variant": logged.variant,
-        "other_version": logged.other_version,
-        "other_role": logged.other_role,
-        "other_prediction": logged.other_prediction,
-        "share": test.get("share"),
-        "salt": test.get("salt"),
-        "randomize_by": test.get("randomize_by"),
-    }
+    return {name: test.get(name) for name in ("share", "salt", "randomize_by")}
 
 
 def _deployment(database: Database, wanted: str) -> Facts | None:
@@ -181,15 +169,9 @@ def _deployment(database: Database, wanted: str) -> Facts | None:
         row = session.get(Deployment, wanted)
     if row is None:
         return None
-    return {
-        "id": row.id,
-        "version": row.version,
-        "who": row.who,
-        "at": iso(row.requested_at),
-        "skip_reason": row.skip_reason,
-        "policy": row.policy,
-        "state": row.state.value,
-        "history": [f"{iso(each.at)} {each.new.value}: {each.reason}" for each in history(database, row.id)],
+    changes = history(database, row.id)
+    return _facts(row, "id", "version", "who", "requested_at", "skip_reason", "policy", "state") | {
+        "history": [f"{iso(each.at)} {each.new.value}: {each.reason}" for each in changes],
         "gates": [
             {name: each[name] for name in ("gate", "passed", "says")}
             for each in row.gates

@@ -58,14 +58,6 @@ class Prediction(Identity):  # type: ignore[misc]
     )
 
 
-class Acknowledgement(BaseModel):
-    """How many of the outcomes are new, were known already, or got another label."""
-
-    new: int
-    unchanged: int
-    revised: int
-
-
 class Readiness(Status):
     """Whether it can predict, and what does not work although it can."""
 
@@ -73,7 +65,7 @@ class Readiness(Status):
 
 
 class AboutOther(BaseModel):
-    """The model that runs beside the live one, and the share of the units that get its predictions."""
+    """The second model, and the share of the units that get its predictions."""
 
     version: str
     digest: str
@@ -83,7 +75,7 @@ class AboutOther(BaseModel):
 
 
 class About(BaseModel):
-    """The live model, what it takes and returns, and the one that runs beside it."""
+    """The live model, what it takes and returns, and the second model."""
 
     name: str
     version: str
@@ -154,7 +146,7 @@ def create_app(
         summary="Report outcomes",
         description=docs.OUTCOMES,
         responses=docs.OUTCOMES_RESPONSES,
-        response_model=Acknowledgement,
+        response_model=Stored,
         openapi_extra={"requestBody": docs.OUTCOMES_BODY},
     )
     async def post_outcomes(request: Request, name: Annotated[str, Security(for_clients)]) -> Response:
@@ -173,7 +165,7 @@ def create_app(
             why = str(error) or "the database takes too long"
             raise HTTPException(503, f"nothing is acknowledged, send it again later: {why}") from None
         recorder.metrics.outcomes(stored)
-        return Response(Acknowledgement(**vars(stored)).model_dump_json(), media_type="application/json")
+        return Response(to_json(stored), media_type="application/json")
 
     @app.get(
         "/ready",

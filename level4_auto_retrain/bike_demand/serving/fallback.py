@@ -1,6 +1,6 @@
 """Replaces implausible inputs with typical values: row by row, so it begins and ends by itself.
 
-Expected ranges are read beside the requests; what a row costs is a few comparisons.
+Expected ranges are read in the background; what a row costs is a few comparisons.
 """
 
 import threading
@@ -37,12 +37,12 @@ class Fallback:
     def __init__(self, settings: Fallbacks | None = None) -> None:
         self._settings = settings
         self._checks: tuple[_Check, ...] = ()
-        self.looked = threading.Event()  # set once expected ranges were looked for
+        self.ready = threading.Event()  # set once expected ranges were read
 
     def take(self, ranges: Mapping[str, ExpectedRange]) -> None:
         """Put these expected ranges in force."""
         self._checks = () if self._settings is None else _checks(ranges, self._settings)
-        self.looked.set()
+        self.ready.set()
 
     def apply(self, rows: Sequence[Inputs]) -> tuple[Sequence[Inputs], Sequence[Replaced | None] | None]:
         """The rows as the models are to get them, and what was replaced in each; None: nothing in any."""
@@ -74,16 +74,9 @@ def _checks(ranges: Mapping[str, ExpectedRange], settings: Fallbacks) -> tuple[_
             each.high,
             each.by_hour,
             each.texts,
-            _moved(each.as_of, -span),
-            _moved(each.as_of, span),
+            each.as_of - span,
+            each.as_of + span,
         )
         for each in ranges.values()
         if settings.fields.get(each.field, "recent") == "recent"
     )
-
-
-def _moved(moment: datetime, by: timedelta) -> datetime:
-    try:
-        return moment + by
-    except OverflowError:
-        return datetime.max if by > timedelta() else datetime.min

@@ -1,4 +1,4 @@
-"""Predicts rows: each with the model its event time is assigned to and, beside the requests, with the other.
+"""Predicts rows: each with the model its event time is assigned to and, in the background, with the other.
 
 The randomization unit is the event time (a switchback design) or the key (`ab.randomize_by`). The assignment
 is a salted hash, so it is the same in every process, after every restart, and for whoever checks it later.
@@ -81,7 +81,7 @@ def predict_rows(live: LiveModels, rows: Sequence[Inputs], failed: OnFailure) ->
 def to_log_rows(batches: Sequence[PredictedBatch], failed: OnFailure) -> list[Row]:
     """The rows of the prediction log, with the predictions that the other model would have made.
 
-    It predicts here, beside the requests and for many rows at once; where it fails its prediction is missing.
+    It predicts here, in the background and for many rows at once; where it fails its prediction is missing.
     """
     counterparts = _counterparts(batches, failed)
     made: list[Row] = []

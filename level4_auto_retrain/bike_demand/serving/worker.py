@@ -82,7 +82,7 @@ class ServiceWorker:
             self._predictions.start()
             self._predictions.flush(0.0)
             # Else the first predictions would use implausible values as they are.
-            self.fallback.looked.wait(RANGES_SECONDS)
+            self.fallback.ready.wait(RANGES_SECONDS)
         gc.collect()
         gc.freeze()  # what was imported need not be gone through again,
         gc.set_threshold(200_000)  # nor the predictions that wait for the log a moment

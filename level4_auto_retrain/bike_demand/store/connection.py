@@ -51,9 +51,9 @@ class Connection:
     def __init__(self, uri: str, given: str = SETTING) -> None:
         self.uri, self._given = absolute(uri, given), given
         self._file = Path(self.uri.removeprefix("sqlite:///")) if self.uri.startswith("sqlite:") else None
-        # A store that is not this project's has its files beside its database.
-        beside = self._file if given != SETTING else None
-        self._artifacts = ARTIFACTS.absolute() if beside is None else beside.parent / ARTIFACTS.name
+        # A store that is not this project's has its files next to its database.
+        foreign = self._file if given != SETTING else None
+        self._artifacts = ARTIFACTS.absolute() if foreign is None else foreign.parent / ARTIFACTS.name
         self._settled: object = None  # the mark of the database when it was last brought in line
         self.where = str(self._file or without_password(self.uri))  # for messages
         for name, value in _SWITCHES.items():  # before MLflow is imported, which reads some of them only then
@@ -69,7 +69,7 @@ class Connection:
     def state(self) -> object:
         """Equal to an earlier one where nothing was written since; None where that cannot be known.
 
-        Of a database of this project only the file is looked at, so that polling it costs next to nothing.
+        Of a database of this project only the file is read, so that polling it costs next to nothing.
         """
         mark = self._mark()
         # Two changes within a tick of the file system's clock look the same, so a fresh one does not count.
@@ -173,8 +173,8 @@ class Connection:
         said = " ".join(str(error).split())
         if self._file and ("not a database" in said or "malformed" in said):
             return f"{self.where} is damaged; put a backup in its place, or move it away, then {again}"
-        if self._file and (told := explained(said, self._file)) != said:
-            return f"{self.where}: {told}"
+        if self._file and (cause := explained(said, self._file)) != said:
+            return f"{self.where}: {cause}"
         return f"{said[:300].rstrip('. ')}; look into {self.where}, or at {self._given}"
 
 

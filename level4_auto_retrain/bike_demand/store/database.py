@@ -53,11 +53,11 @@ class Database:
     def writing(self, *tables: type[Base]) -> Iterator[Session]:
         """A transaction that writes; what it wrote is durable when this ends. Raises UnreachableError.
 
-        `tables`: those whose rows are read before they are written, in which such transactions take turns.
+        `tables`: those whose rows are read before they are written; such transactions wait for each other.
         """
         engine = self.engine.execution_options(writes=True)
         with self._reported(), Session(engine, expire_on_commit=False) as session, session.begin():
-            if engine.dialect.name == "postgresql":  # sqlite's writers take turns anyhow
+            if engine.dialect.name == "postgresql":  # sqlite's writers wait for each other anyhow
                 for table in tables:
                     session.execute(text(f"LOCK TABLE {table.__tablename__} IN SHARE ROW EXCLUSIVE MODE"))
             yield session
@@ -178,7 +178,7 @@ def _postgresql(address: str) -> Database:
         pool_pre_ping=True,
         connect_args={
             "connect_timeout": CONNECT_SECONDS,
-            "tcp_user_timeout": 10_000,  # milliseconds, so that a network that swallows everything is told
+            "tcp_user_timeout": 10_000,  # milliseconds, so that a network that swallows everything is noticed
             "application_name": "bike-demand",
         },
     )

@@ -103,7 +103,7 @@ class Deployments:
     def blocker(self) -> str | None:
         """What has to end before another test may begin; None: nothing has to.
 
-        During the watch of a promotion the version before predicts beside the champion: a challenger would
+        During the watch of a promotion the version before predicts as well: a challenger would
         take its place, and a bad promotion could not be detected any more.
         """
         if (testing := self.testing()) is not None:
@@ -225,7 +225,7 @@ class Deployments:
         aliases, versions, rows = self._read()
         champion = aliases.get(CHAMPION)
         for alias in (CHALLENGER, PREVIOUS):
-            if alias in aliases and champion in (None, aliases[alias]):  # beside nothing, or itself
+            if alias in aliases and champion in (None, aliases[alias]):  # of no champion, or itself
                 self._remove_alias(alias)
                 del aliases[alias]
         for row in rows:
@@ -278,8 +278,8 @@ class Deployments:
             state = State.LIVE if alias == CHAMPION else State.TESTING
             _step(session, new, state, f"the alias {alias} was moved by hand", since)
         self._apply()
-        beside = "" if other is None else f", and is compared with version {other.version}"
-        self._report(f"warning: version {version.number} was made the {alias} out of band{beside}.")
+        compared = "" if other is None else f", and is compared with version {other.version}"
+        self._report(f"warning: version {version.number} was made the {alias} out of band{compared}.")
         return True
 
     def _leave(self, row: Deployment, state: State, at: datetime) -> None:
@@ -371,7 +371,7 @@ def opened(
     settings: Settings, as_of: datetime | None, report: Report, *, alone: bool = True, reading: bool = False
 ) -> Iterator[Deployments]:
     """The deployments of production, reconciled. `alone`: no other command deploys meanwhile. `reading`: they
-    are only looked at, so where the registry is away, a warning is enough.
+    are only read, so where the registry is away, a warning is enough.
 
     Raises UserError where another command deploys, UnreachableError where a store is away.
     """

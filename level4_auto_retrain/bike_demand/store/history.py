@@ -174,23 +174,23 @@ def drifts(database: Database, limit: int = 1) -> list[tuple[datetime, dict[str,
 
 def summary(values: Sequence[float | None]) -> dict[str, float | None]:
     """Mean, spread and quantiles of what is there, and how many are not."""
-    told = sorted(float(each) for each in values if each is not None)
-    found: dict[str, float | None] = {"nulls": len(values) - len(told)}
-    if not told:
+    known = sorted(float(each) for each in values if each is not None)
+    found: dict[str, float | None] = {"nulls": len(values) - len(known)}
+    if not known:
         return found | dict.fromkeys(("mean", "sd", "min", "p10", "p50", "p90", "max"))
 
     def quantile(share: float) -> float:
-        return told[min(len(told) - 1, math.floor(share * len(told)))]
+        return known[min(len(known) - 1, math.floor(share * len(known)))]
 
-    mean = statistics.fmean(told)
+    mean = statistics.fmean(known)
     return found | {
         "mean": round(mean, 4),
-        "sd": round(math.sqrt(statistics.fmean([(each - mean) ** 2 for each in told])), 4),
-        "min": told[0],
+        "sd": round(math.sqrt(statistics.fmean([(each - mean) ** 2 for each in known])), 4),
+        "min": known[0],
         "p10": quantile(0.1),
         "p50": quantile(0.5),
         "p90": quantile(0.9),
-        "max": told[-1],
+        "max": known[-1],
     }
 
 

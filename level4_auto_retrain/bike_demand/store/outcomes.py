@@ -13,7 +13,7 @@ from bike_demand.store.tables import Outcome
 
 @dataclass(frozen=True)
 class Stored:
-    """What became of the outcomes that were sent: how many are new, known already, or corrected."""
+    """How many of the outcomes are new, were known already, or got another label."""
 
     new: int
     unchanged: int
@@ -27,7 +27,7 @@ def store(database: Database, labels: Mapping[RowId, float]) -> Stored:
     UnreachableError where the database is away.
     """
     now = datetime.now(UTC)
-    with database.writing(Outcome) as session:  # two who send the same one take turns
+    with database.writing(Outcome) as session:  # two who send the same one wait for each other
         rows = session.scalars(
             select(Outcome).where(Outcome.event_time.in_({moment for moment, _ in labels}))
         )

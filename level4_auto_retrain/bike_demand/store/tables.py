@@ -79,18 +79,9 @@ class Base(MappedAsDataclass, DeclarativeBase):
         """In a pydantic model, a row is an object with a key for each column."""
         names = {each.name: (each.type, ...) for each in fields(cls)}
         parsed = create_model(cls.__name__, **names)  # type: ignore[call-overload]
-
-        def restore(values: Any) -> Any:
-            row = cls(**{each.name: getattr(values, each.name) for each in fields(cls) if each.init})
-            for each in fields(cls):
-                setattr(row, each.name, getattr(values, each.name))
-            return row
-
-        return core_schema.union_schema(
-            [
-                core_schema.is_instance_schema(cls),
-                core_schema.no_info_after_validator_function(restore, parsed.__pydantic_core_schema__),
-            ],
+        return core_schema.json_or_python_schema(
+            json_schema=parsed.__pydantic_core_schema__,
+            python_schema=core_schema.is_instance_schema(cls),
             serialization=core_schema.plain_serializer_function_ser_schema(
                 lambda row: {name: getattr(row, name) for name in names}
             ),
@@ -182,7 +173,7 @@ class Deployment(Base):
 
     @property
     def is_watched(self) -> bool:
-        """Whether the version before predicts beside it, unseen."""
+        """Whether the version before predicts as well, unseen."""
         return self.state is State.LIVE and None not in (self.bake_until, self.against)
 
     def is_of(self, version: Any) -> bool:

@@ -41,7 +41,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Run:
-    """What is on record about a run."""
+    """A run as it was logged."""
 
     id: str
     name: str
@@ -140,7 +140,7 @@ class Tracking(Connection):
         return [_run(each) for each in found]
 
     def run(self, run_id: str) -> Run:
-        """What is on record about a run. Raises UserError where there is none of that id."""
+        """A run as it was logged. Raises UserError where there is none of that id."""
         with self.client(f"run {run_id}") as client:
             return _run(client.get_run(run_id))
 
@@ -226,7 +226,7 @@ def _log_model(handoff: HandOff, registered_model_name: str | None) -> int | Non
     row = Inputs.model_validate_json(json.dumps(PROBLEM.example))
     example = to_inputs(to_columns([row]), handoff.card.names)
     (predicted,) = open_session(handoff.model).run([OUTPUT_NAME], example)
-    with redirect_stderr(io.StringIO()):  # it tells a terminal what is returned here
+    with redirect_stderr(io.StringIO()):  # it prints what is returned here
         info = mlflow.onnx.log_model(
             onnx.load_from_string(handoff.model),
             name="model",

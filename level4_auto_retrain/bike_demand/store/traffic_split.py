@@ -20,7 +20,7 @@ AB_RATIO_TAG = "ab_ratio"  # what its test came to: its error, as a share of the
 
 @dataclass(frozen=True)
 class TrafficSplit:
-    """The versions that answer in one environment: the one that is shown, and the other beside it, if any.
+    """The versions that answer in one environment: the one that is shown, and the other, if any.
 
     `share` of the randomization units are shown the other's: 0 for a shadow, and for the champion before.
     """
@@ -48,7 +48,7 @@ class ABTest(BaseModel):
 def traffic_split(tracking: Tracking, alias: str) -> TrafficSplit | None:
     """What answers in the environment whose alias this is; None while there is nothing.
 
-    Beside the champion that is the challenger or, without one, the champion before while it is there.
+    The other one is the challenger or, without one, the champion before while it is there.
     """
     aliases = tracking.aliases()
     if alias not in aliases:

@@ -35,7 +35,7 @@ def gather(
 
 
 def write_request(as_of: datetime | None, folder: Path = Path()) -> None:
-    """Tell the stages of the project in `folder` when the data have to be up to date; None: never."""
+    """Write for the stages of the project in `folder` when the data have to be up to date; None: never."""
     content = {"as_of": None if as_of is None else as_of.isoformat()}
     write_atomically(folder / REQUEST, json.dumps(content).encode() + b"\n")
 

@@ -1,4 +1,4 @@
-"""Puts a finished run of the pipeline on record: parameters, metrics, data, code and models."""
+"""Logs and registers a finished run of the pipeline: parameters, metrics, data, code and models."""
 
 import json
 import platform
@@ -70,7 +70,7 @@ def record(
 ) -> Recorded:
     """Log the run in state/run: the holdout model and, where it passes, the refit, registered as a version.
 
-    Raises UserError where the holdout model does not pass; that it was tried is on record then too.
+    Raises UserError where the holdout model does not pass; that it was tried is logged as well.
     """
     report = json.loads((RUN / "report.json").read_text(encoding="utf-8"))
     metrics: dict[str, float] = json.loads((RUN / "metrics.json").read_text(encoding="utf-8"))
@@ -91,7 +91,7 @@ def record(
 
     def log(kind: str, files: Sequence[Path], **registered: Any) -> Logged:
         period = report[kind]
-        # The name tells the rows apart: MLflow keeps one data set for each name and digest.
+        # The name makes it unique: MLflow keeps one data set for each name and digest.
         name = f"rows-until-{period['last'][:13]}"
         return tracking.log_run(
             f"{kind} {period['last'][:10]}",

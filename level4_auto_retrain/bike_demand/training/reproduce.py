@@ -74,12 +74,12 @@ def reproduce(wanted: str) -> Result:
     return Result(folder, run.dataset, remade.card.version, metrics, tuple(differences))
 
 
-def _restore(tracking: Tracking, run: Run, scratch: Path, beside: Path) -> None:
+def _restore(tracking: Tracking, run: Run, scratch: Path, downloads: Path) -> None:
     patch = b""
     if run.tags[UNCOMMITTED] == "true":
-        patch = tracking.fetch(run.id, PATCH, beside).read_bytes()
+        patch = tracking.fetch(run.id, PATCH, downloads).read_bytes()
     revision.restore(revision.Revision(run.tags[COMMIT], patch), scratch)
-    shutil.move(tracking.fetch(run.id, pipeline.LOCK.name, beside), scratch / pipeline.LOCK)
+    shutil.move(tracking.fetch(run.id, pipeline.LOCK.name, downloads), scratch / pipeline.LOCK)
     pipeline.restore(scratch)
     as_of = run.tags.get(AS_OF)
     write_request(datetime.fromisoformat(as_of) if as_of else None, scratch)

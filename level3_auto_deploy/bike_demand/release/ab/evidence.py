@@ -17,13 +17,13 @@ from bike_demand.release.ab.statistics import (
     MIN_DAYS,
     MIN_WATCH_DAYS,
     ABVerdict,
+    Estimates,
     Floats,
-    Looks,
     by_day,
     by_group,
+    estimate,
     is_far_worse,
     is_surely_worse,
-    look,
     sample_ratio,
     verdicts,
 )
@@ -152,13 +152,13 @@ def weigh(pairs: Sequence[Pair], trial: Trial, settings: AB, now: datetime, wait
     challenger = _errors([pair.prediction for pair in pairs], right)
     champion = _errors([pair.other for pair in pairs], right)
     ordinals = np.array([pair.time.toordinal() for pair in pairs], dtype=np.int64)
-    looks = None
+    estimates = None
     if pairs:
         means = by_group(ordinals, [pair.group for pair in pairs], challenger, champion)
-        looks = look(by_day(*means), settings.alpha, settings.design_effect)
+        estimates = estimate(by_day(*means), settings.alpha, settings.design_effect)
     units = {pair.key if trial.randomize_by == "key" else pair.time: pair.variant for pair in pairs}
     shown = sum(variant == CHALLENGER for variant in units.values())
-    verdict, reason = _decide(looks, len(pairs), trial, settings, now, waiting)
+    verdict, reason = _decide(estimates, len(pairs), trial, settings, now, waiting)
     return Evidence(
         trial=trial,
         now=now,
@@ -167,7 +167,7 @@ def weigh(pairs: Sequence[Pair], trial: Trial, settings: AB, now: datetime, wait
         units=len(units),
         units_shown=shown,
         sample_ratio=sample_ratio(shown, len(units), trial.share) if trial.share and units else None,
-        days=() if looks is None else _days(pairs, ordinals, looks),
+        days=() if estimates is None else _days(pairs, ordinals, estimates),
         verdict=verdict,
         reason=reason,
         rule=settings,
@@ -180,7 +180,7 @@ def _errors(answers: Sequence[float], right: Sequence[float]) -> Floats:
 
 
 def _days(
-    pairs: Sequence[Pair], ordinals: np.ndarray[tuple[int], np.dtype[np.int64]], looks: Looks
+    pairs: Sequence[Pair], ordinals: np.ndarray[tuple[int], np.dtype[np.int64]], estimates: Estimates
 ) -> tuple[TrialDay, ...]:
     shown = np.array([pair.variant == CHALLENGER for pair in pairs])
     return tuple(
@@ -188,11 +188,11 @@ def _days(
             day=date.fromordinal(int(ordinal)),
             rows=int((ordinals == ordinal).sum()),
             shown=int(shown[ordinals == ordinal].sum()),
-            error=float(looks.challenger[at]),
-            error_against=float(looks.champion[at]),
-            ratio=_finite(looks.ratio[at]),
-            low=float(looks.low[at]),
-            high=_finite(looks.high[at]),
+            error=float(estimates.challenger[at]),
+            error_against=float(estimates.champion[at]),
+            ratio=_finite(estimates.ratio[at]),
+            low=float(estimates.low[at]),
+            high=_finite(estimates.high[at]),
         )
         for at, ordinal in enumerate(np.unique(ordinals))
     )
@@ -203,23 +203,23 @@ def _finite(value: float) -> float | None:
 
 
 def _decide(
-    looks: Looks | None, rows: int, trial: Trial, settings: AB, now: datetime, waiting: int
+    estimates: Estimates | None, rows: int, trial: Trial, settings: AB, now: datetime, waiting: int
 ) -> tuple[str, str]:
-    """The verdict after the last look on so many rows, and why, in a sentence."""
+    """The verdict on the latest estimates, and why, in a sentence."""
     over = now >= trial.end
-    summary = _in_words(looks, rows)
+    summary = _in_words(estimates, rows)
     if trial.kind is TrialKind.WATCH:
-        return _watched(looks, rows, summary, trial, settings, now, waiting)
+        return _watched(estimates, rows, summary, trial, settings, now, waiting)
     found = ABVerdict.KEEP_ON
-    if looks is not None:
+    if estimates is not None:
         enough = rows >= KNOWN_SHARE * (rows + waiting)
-        found = ABVerdict(int(verdicts(looks, settings, over and enough)[-1]))
+        found = ABVerdict(int(verdicts(estimates, settings, over and enough)[-1]))
     match found:
         case ABVerdict.STOP:
             return "stop", f"far worse: {summary}"
-        case ABVerdict.PROMOTE if looks is not None and looks.high[-1] < 1 + settings.worse:
+        case ABVerdict.PROMOTE if estimates is not None and estimates.high[-1] < 1 + settings.worse:
             return "promote", f"surely not {settings.worse:.0%} worse: {summary}"
-        case ABVerdict.REJECT if looks is not None and looks.low[-1] > 1:
+        case ABVerdict.REJECT if estimates is not None and estimates.low[-1] > 1:
             return "reject", f"surely not better: {summary}"
         case ABVerdict.PROMOTE:
             return "promote", f"not worse after {trial.days} days: {summary}"
@@ -229,17 +229,23 @@ def _decide(
         return "reject", f"too few outcomes came in {2 * trial.days} days to judge it: {summary}"
     if over:
         summary = f"its {trial.days} days are over, but too few outcomes are known; {summary}"
-    elif looks is not None and looks.ratio.shape[-1] < MIN_DAYS:
+    elif estimates is not None and estimates.ratio.shape[-1] < MIN_DAYS:
         summary = f"{summary}; only a stop may come before {MIN_DAYS} days"
     return "keep on", f"nothing is sure yet, {summary}"
 
 
 def _watched(
-    looks: Looks | None, rows: int, summary: str, trial: Trial, settings: AB, now: datetime, waiting: int
+    estimates: Estimates | None,
+    rows: int,
+    summary: str,
+    trial: Trial,
+    settings: AB,
+    now: datetime,
+    waiting: int,
 ) -> tuple[str, str]:
-    if looks is not None and is_far_worse(looks, settings)[-1]:
+    if estimates is not None and is_far_worse(estimates, settings)[-1]:
         return "roll back", f"far worse than version {trial.against}: {summary}"
-    if looks is not None and is_surely_worse(looks)[-1]:
+    if estimates is not None and is_surely_worse(estimates)[-1]:
         return "roll back", f"surely worse than version {trial.against}: {summary}"
     over = now >= trial.end
     enough = rows >= max(GUARD_ROWS, KNOWN_SHARE * (rows + waiting))
@@ -252,17 +258,19 @@ def _watched(
         )
     if over:
         return "keep on", f"its {trial.days} days are over, but too few rows could be compared; {summary}"
-    if looks is not None and looks.ratio.shape[-1] < MIN_WATCH_DAYS:
+    if estimates is not None and estimates.ratio.shape[-1] < MIN_WATCH_DAYS:
         summary = f"{summary}; before {MIN_WATCH_DAYS} days only what is far worse is rolled back"
     return "keep on", f"nothing speaks against it so far, {summary}"
 
 
-def _in_words(looks: Looks | None, rows: int) -> str:
-    if looks is None:
+def _in_words(estimates: Estimates | None, rows: int) -> str:
+    if estimates is None:
         return "no row has an outcome yet"
-    days, ratio = looks.ratio.shape[-1], looks.ratio[-1]
+    days, ratio = estimates.ratio.shape[-1], estimates.ratio[-1]
     bounds = (
-        f"{looks.low[-1]:.2f} to {looks.high[-1]:.2f}" if math.isfinite(looks.high[-1]) else "not bounded yet"
+        f"{estimates.low[-1]:.2f} to {estimates.high[-1]:.2f}"
+        if math.isfinite(estimates.high[-1])
+        else "not bounded yet"
     )
     many = f"{rows} {'row' if rows == 1 else 'rows'} of {'one day' if days == 1 else f'{days} days'}"
     return f"its error is {ratio:.2f} times the other's ({bounds}), on {many}"

@@ -29,10 +29,10 @@ def is_no_worse(context: GateContext) -> GateResult:
     """Compares mean errors: of the holdout model and the champion's, and of the refit and its holdout model.
 
     A week of rows separates a difference of a few percent from luck no better than a coin does. So a
-    version is refused where it is significantly worse, or where it looks so much worse that users should not
-    find out. On the latest rows that a refit learned from, its error is 0.6 to 0.85 of its holdout model's:
-    one that is worse there is broken (columns in another order, another file), however good the holdout
-    model is. Raises UserError where a holdout model is unknown or cannot be read.
+    version is refused where it is significantly worse, or where its error is so much higher that users
+    should not find out. On the latest rows that a refit learned from, its error is 0.6 to 0.85 of its
+    holdout model's: one that is worse there is broken (columns in another order, another file), however good
+    the holdout model is. Raises UserError where a holdout model is unknown or cannot be read.
     """
     limits = context.settings.deploy
     version, champion = context.version, context.champion

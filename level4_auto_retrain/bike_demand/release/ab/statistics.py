@@ -1,4 +1,4 @@
-"""How much worse or better a challenger is, by a confidence sequence valid at any look; the decision rule.
+"""How much worse or better a challenger is, by a confidence sequence valid at any time; the decision rule.
 
 The sequence is the one-sided asymptotic confidence sequence of I. Waudby-Smith, D. Arbour, R. Sinha, E. H.
 Kennedy and A. Ramdas, "Time-uniform central limit theory and asymptotic confidence sequences", Annals of
@@ -52,7 +52,7 @@ class Days:
 
 
 @dataclass(frozen=True)
-class Looks:
+class Estimates:
     """What is known at the end of each day, shape [..., days]: the challenger's mean absolute error as a
     multiple of the champion's, and the bounds of that. Nothing known: 0 and infinity.
     """
@@ -66,7 +66,7 @@ class Looks:
 
 
 class ABVerdict(IntEnum):
-    """The decision after a look."""
+    """The decision on an estimate."""
 
     KEEP_ON = 0
     PROMOTE = 1
@@ -120,8 +120,8 @@ def by_group(
     return days, np.bincount(index, challenger) / counts, np.bincount(index, champion) / counts
 
 
-def look(days: Days, alpha: float, design_effect: float) -> Looks:
-    """Look at the end of each day. Each bound alone is wrong on any day at all with probability `alpha`.
+def estimate(days: Days, alpha: float, design_effect: float) -> Estimates:
+    """Estimate at the end of each day. Each bound alone is wrong on any day at all with probability `alpha`.
 
     `design_effect`: the variance of the sum of a day's rows as a multiple of that of independent ones.
     """
@@ -152,7 +152,7 @@ def look(days: Days, alpha: float, design_effect: float) -> Looks:
         ratio = np.where(sum_b > 0, sum_a / sum_b, np.where(sum_a > 0, np.inf, 1.0))
         low = np.where(known, np.maximum((B - root) / A, 0), 0.0)
         high = np.where(known, (B + root) / A, np.inf)
-        return Looks(rows, sum_a / rows, sum_b / rows, ratio, low, high)
+        return Estimates(rows, sum_a / rows, sum_b / rows, ratio, low, high)
 
 
 def margin(t: Floats, alpha: float) -> Floats:
@@ -163,27 +163,27 @@ def margin(t: Floats, alpha: float) -> Floats:
     return np.asarray(np.sqrt(2 * v / (t**2 * rho2) * np.log1p(np.sqrt(v) / (2 * alpha))))
 
 
-def verdicts(looks: Looks, settings: AB, ended: bool | npt.NDArray[np.bool_]) -> npt.NDArray[np.int_]:
-    """An `ABVerdict` for each look, shape [..., days]. `ended`: whether the test's days are over by then.
+def verdicts(estimates: Estimates, settings: AB, ended: bool | npt.NDArray[np.bool_]) -> npt.NDArray[np.int_]:
+    """An `ABVerdict` for each estimate, shape [..., days]. `ended`: whether the test's days are over by then.
 
     Promote once "worse by the margin" is excluded, reject once "better" is. After the days the estimate
     decides.
     """
-    seen = np.arange(1, looks.ratio.shape[-1] + 1) >= MIN_DAYS
+    seen = np.arange(1, estimates.ratio.shape[-1] + 1) >= MIN_DAYS
     last = seen & np.asarray(ended)
     verdict = np.where(
-        last, np.where(looks.ratio <= 1 + settings.tolerance, ABVerdict.PROMOTE, ABVerdict.REJECT), 0
+        last, np.where(estimates.ratio <= 1 + settings.tolerance, ABVerdict.PROMOTE, ABVerdict.REJECT), 0
     )
-    verdict = np.where(seen & (looks.low > 1), ABVerdict.REJECT, verdict)
-    verdict = np.where(seen & (looks.high < 1 + settings.worse), ABVerdict.PROMOTE, verdict)
-    return np.where(is_far_worse(looks, settings), ABVerdict.STOP, verdict)
+    verdict = np.where(seen & (estimates.low > 1), ABVerdict.REJECT, verdict)
+    verdict = np.where(seen & (estimates.high < 1 + settings.worse), ABVerdict.PROMOTE, verdict)
+    return np.where(is_far_worse(estimates, settings), ABVerdict.STOP, verdict)
 
 
-def is_far_worse(looks: Looks, settings: AB) -> npt.NDArray[np.bool_]:
-    """Whether the guard trips, at each look."""
-    return np.asarray((looks.rows >= GUARD_ROWS) & (looks.ratio > 1 + settings.guard))
+def is_far_worse(estimates: Estimates, settings: AB) -> npt.NDArray[np.bool_]:
+    """Whether the guard trips, by each estimate."""
+    return np.asarray((estimates.rows >= GUARD_ROWS) & (estimates.ratio > 1 + settings.guard))
 
 
-def is_surely_worse(looks: Looks) -> npt.NDArray[np.bool_]:
-    """Whether "no worse" is excluded, at each look."""
-    return np.asarray((np.arange(1, looks.ratio.shape[-1] + 1) >= MIN_WATCH_DAYS) & (looks.low > 1))
+def is_surely_worse(estimates: Estimates) -> npt.NDArray[np.bool_]:
+    """Whether "no worse" is excluded, by each estimate."""
+    return np.asarray((np.arange(1, estimates.ratio.shape[-1] + 1) >= MIN_WATCH_DAYS) & (estimates.low > 1))

@@ -57,7 +57,7 @@ def as_text(evidence: Evidence) -> str:
         )
         first = f"Version {trial.version} is tested against version {trial.against}, {how}"
     else:
-        first = f"Version {trial.version} is watched beside version {trial.against}, the champion before"
+        first = f"Version {trial.version} is watched against version {trial.against}, the champion before"
     lines = [
         f"{first}, since {trial.began:%Y-%m-%d %H:%M} for {trial.days} days at most.",
         f"  rows   {evidence.rows} with an outcome, {evidence.waiting} wait for theirs",

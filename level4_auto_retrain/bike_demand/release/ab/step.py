@@ -103,7 +103,7 @@ def _test(deployments: Deployments, report: Report) -> bool:
         report(f"{name} is tested against version {trial.against} {until}: {evidence.reason}.")
         return True
     if evidence.days and (ratio := evidence.days[-1].ratio) is not None:
-        # Beside its error in training, for whoever compares versions in MLflow.
+        # Next to its error in training, for whoever compares versions in MLflow.
         deployments.tracking.tag(trial.version, {AB_RATIO_TAG: f"{ratio:.4f}"})
     state = State.LIVE if evidence.verdict == "promote" else State.FAILED_TEST
     deployments.move(row, state, evidence.reason, evidence.now, ab=ab)

@@ -16,7 +16,7 @@ from bike_demand.store.tables import Deployment, State
 from bike_demand.store.tracking import HANDOFF_ARTIFACT, Tracking, Version
 
 RETRAIN = "train another one, with later data or another recipe"
-# What the documentation of the service promises.
+# As the documentation of the service has it.
 OUTPUT = Output(name=OUTPUT_NAME, type="float32", unit=PROBLEM.unit, min=LOWEST, max=HIGHEST)
 
 
