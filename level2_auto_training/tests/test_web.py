@@ -77,6 +77,7 @@ def test_a_client_that_hangs_up_amid_its_body_is_no_error(caplog: pytest.LogCapt
     assert [each for each in caplog.records if each.exc_info] == []
 
 
+@pytest.mark.slow
 def test_an_idle_connection_is_kept_longer_than_uvicorn_would_by_itself(released: Path) -> None:
     with running(released) as service:
         connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)

@@ -107,6 +107,7 @@ def test_rows_of_one_time_and_other_keys_are_gathered_and_read_again(shop: Path)
     assert done.stdout.split() == [str(len(rows))], done.stderr
 
 
+@pytest.mark.slow
 def test_labels_that_are_not_due_are_not_there_and_nothing_is_learned_from_them(shop: Path) -> None:
     done = command(shop, "ingest")
     assert done.returncode == 0, done.stderr
@@ -152,6 +153,7 @@ def test_a_text_is_an_input_of_its_own_and_may_be_one_that_no_training_saw(shop:
     assert predicted[0] != predicted[1]
 
 
+@pytest.mark.slow
 def test_a_feature_that_no_training_takes_any_more_is_still_there_for_older_models(shop: Path) -> None:
     assert command(shop, "ingest").returncode == 0
     _, predicted, _ = json.loads(python(shop, "-c", PREDICT).stdout)

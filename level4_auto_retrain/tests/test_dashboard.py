@@ -307,6 +307,7 @@ def test_the_document_is_documented(guarded: tuple[Client, str, str]) -> None:
     assert answer["$ref"].endswith("/StatusDocument")
 
 
+@pytest.mark.slow
 def test_the_service_counts_what_it_answered_and_what_failed(stored: Path) -> None:
     change_params(stored, poll_seconds="0.1")
     with running(stored, "--workers", "2") as service:

@@ -229,6 +229,7 @@ def test_while_the_disk_is_full_answers_go_on_and_losses_are_counted(released: P
             )
 
 
+@pytest.mark.slow
 def test_while_the_database_server_is_away_answers_go_on_and_what_waited_is_written(
     released: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

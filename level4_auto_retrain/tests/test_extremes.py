@@ -114,7 +114,14 @@ def test_all_extremes_are_accepted_and_read_back_by_everything(client: Client, r
     assert len(Path("predictions.csv").read_text(encoding="utf-8").splitlines()) == len(REQUESTS) + 1
 
 
-@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00", "1970-01-01T00:00:00", "9999-12-31T23:00:00"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "0001-01-01T00:00:00",
+        pytest.param("1970-01-01T00:00:00", marks=pytest.mark.slow),
+        pytest.param("9999-12-31T23:00:00", marks=pytest.mark.slow),
+    ],
+)
 def test_an_unset_date_is_refused_with_the_field_named_and_the_loop_goes_on(
     client: Client, run: Run, moment: str
 ) -> None:

@@ -109,6 +109,7 @@ def test_it_passes_the_gates_there_without_the_registry_that_it_came_from(
     assert target.aliases() == {"champion": 1}
 
 
+@pytest.mark.slow
 def test_promoted_twice_it_is_one_version(target: Tracking, run: Run) -> None:
     for _ in range(2):
         said = run("promote", "1", "--to", NEXT)
@@ -117,6 +118,7 @@ def test_promoted_twice_it_is_one_version(target: Tracking, run: Run) -> None:
     assert [each.number for each in target.versions()] == [1]
 
 
+@pytest.mark.slow
 def test_a_copy_that_was_cut_off_counts_for_nothing(
     target: Tracking, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -297,6 +297,7 @@ def test_a_regression_case_stops_the_training_that_would_forget_it(
     assert "no longer recognise incident" in run("validate").refusal()
 
 
+@pytest.mark.slow
 def test_train_prints_and_logs_what_it_left_out(copy: Path, run: Run) -> None:
     publish(spoilt(ROWS, "2011-03-04", "2011-03-17", fourfold), copy / "feed")
     told_outcomes()

@@ -52,6 +52,7 @@ def test_a_deleted_champion_is_replaced_by_the_last_good_one(
     assert json.loads(run("monitor", "--json").out)["champion"] == 1
 
 
+@pytest.mark.slow
 def test_where_the_last_good_version_cannot_be_loaded_a_new_one_is_trained(
     tracking: Tracking, run: Run
 ) -> None:
@@ -98,6 +99,7 @@ def test_a_training_whose_version_was_deleted_says_so(
     assert "deleted" in training.detail["outcome"]
 
 
+@pytest.mark.slow
 def test_a_damaged_registry_fails_the_cycle_with_an_alert_until_it_is_moved_away(
     tracking: Tracking,
     run: Run,

@@ -81,6 +81,7 @@ def test_a_rollback_goes_past_versions_that_were_deleted(releases: Tracking, run
     assert releases.aliases() == {"champion": 1}
 
 
+@pytest.mark.slow
 def test_a_rollback_goes_past_versions_whose_model_was_deleted(
     releases: Tracking,
     run: Run,
@@ -90,6 +91,7 @@ def test_a_rollback_goes_past_versions_whose_model_was_deleted(
     assert releases.aliases() == {"champion": 1}
 
 
+@pytest.mark.slow
 def test_where_all_earlier_versions_were_deleted_a_rollback_changes_nothing(
     releases: Tracking,
     run: Run,
@@ -115,6 +117,7 @@ def test_a_version_whose_run_was_deleted_is_refused_and_what_is_live_stays(
     assert releases.aliases()["champion"] == 3
 
 
+@pytest.mark.slow
 def test_without_the_database_what_is_live_counts_as_deployed_out_of_band(
     releases: Tracking,
     run: Run,
