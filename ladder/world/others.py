@@ -65,7 +65,7 @@ def publish(
             if writer is None:
                 writer = csv.DictWriter(text, list(shown), lineterminator="\n")
                 writer.writeheader()
-            is_due = datetime.fromisoformat(row[world.TIME]) + world.DELAY <= now
+            is_due = datetime.fromisoformat(row[world.TIME][:19]) + world.DELAY <= now
             writer.writerow(
                 {name: _cell(value) for name, value in shown.items()} | ({} if is_due else {world.LABEL: ""})
             )

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -201,6 +201,17 @@ def test_a_cadence_that_does_not_divide_a_day_is_refused(cadence: str) -> None:
         at: Annotated[NaiveDatetime, EventTime(cadence=cadence)]
 
     with pytest.raises(UserError, match=r"write it like|divides a day"):
+        replace(PROBLEM, inputs=Timed)
+
+
+@pytest.mark.parametrize(
+    ("cadence", "timezone"), [("1h", "Atlantis"), ("1h", "/etc"), ("1D", "Europe/Berlin")]
+)
+def test_a_time_zone_has_to_exist_and_to_fit_the_cadence(cadence: str, timezone: str) -> None:
+    class Timed(BaseModel):
+        at: Annotated[datetime, EventTime(cadence=cadence, timezone=timezone)]
+
+    with pytest.raises(UserError, match=r"like Europe/Berlin|divides an hour"):
         replace(PROBLEM, inputs=Timed)
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from bike_demand.core.current import KEYS, LABEL_COLUMNS, TIME, Inputs
+from bike_demand.core.current import EVENT_TIME, KEYS, LABEL_COLUMNS, TIME, Inputs
 from bike_demand.core.errors import UserError
 from bike_demand.core.files import write_atomically
 from bike_demand.core.settings import Settings
-from bike_demand.data.frames import columns_of
+from bike_demand.data.frames import columns_of, moments
 from bike_demand.data.table import read_table
 from bike_demand.serving.live_models import NO_MODEL, RegistryModels
 from bike_demand.serving.onnx_model import OnnxModel
@@ -44,7 +44,7 @@ def score(model: OnnxModel, source: Path, target: Path) -> int:
     rows = read_table(content, str(source), Inputs, ignored=LABEL_COLUMNS)
     scored = pd.DataFrame(
         {
-            TIME: rows[TIME].dt.strftime("%Y-%m-%dT%H:%M:%S"),
+            TIME: list(map(EVENT_TIME.text, moments(rows))),
             **{name: rows[name] for name in KEYS},
             "prediction": model.predict_columns(columns_of(rows)),
             "model_version": model.version,

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from bike_demand.core.current import clock_time
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import DATA, Settings
 
@@ -15,7 +16,7 @@ def now(settings: Settings, as_of: datetime | None) -> datetime:
     if as_of is not None:
         return as_of
     if settings.clock == "wall":
-        return datetime.now()
+        return clock_time()
     # Only here: the service, which never asks, has no pandas.
     from bike_demand.data.frames import end
     from bike_demand.data.store import gathered_months, read_month

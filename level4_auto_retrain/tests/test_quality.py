@@ -11,7 +11,7 @@ import pytest
 
 from bike_demand.core.current import FIELDS, Row
 from bike_demand.core.errors import UserError
-from bike_demand.core.problem import InputField
+from bike_demand.core.problem import EventTime, InputField
 from bike_demand.core.settings import QualityRules, Settings, load_settings
 from bike_demand.data.quality import RECENT, Violation, check, gaps, inputs, level, require_fit, stale
 from tests.conftest import ROOT
@@ -163,6 +163,15 @@ def test_rows_without_a_label_above_0_are_no_gap_where_another_source_has_none_e
 
 def test_a_few_missing_rows_are_no_gap() -> None:
     assert gaps(frame([row for row in ROWS if row.begins.hour != 3]), RULES) == []
+
+
+def test_with_a_time_zone_the_hour_that_clocks_skip_is_no_gap() -> None:
+    berlin = EventTime(timezone="Europe/Berlin")
+    rules = QualityRules.model_validate(RULES.model_dump() | {"gaps": {"days": 1, "share": 0}})
+    local = [row for row in ROWS if row.begins != datetime(2011, 3, 27, 2)]
+    utc = [changed(row, begins=berlin.to_utc(row.begins)) for row in local]
+    (of_labels,), (of_utc,) = (gaps(frame(rows), rules) for rows in (local, utc))
+    assert set(of_utc.times) == {berlin.to_utc(each) for each in of_labels.times} - {datetime(2011, 3, 27, 1)}
 
 
 @pytest.mark.parametrize(("hours", "broken"), [(48, False), (49, True)])

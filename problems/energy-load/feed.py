@@ -1,18 +1,19 @@
 """What happened in this world, half-hour by half-hour, and how a fault reports it.
 
-Times are wall-clock labels: the hour that is skipped in March is not there, and of the hour that October has
-twice only the first pass is. Event: a factory in the west closes. Fault: kW are reported for MW.
+Times are local: the hour that clocks skip in March is not there, and of the hour that they repeat in October
+the second pass has its offset. Event: a factory in the west closes. Fault: kW are reported for MW.
 """
 
 import math
 import random
 from collections.abc import Iterator
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 START, END = date(2023, 1, 1), date(2023, 7, 1)  # of the sample; the world goes on
 TIME, LABEL, DELAY = "period_start", "load_mw", timedelta(minutes=30)
-HALF_HOUR = timedelta(minutes=30)
+ZONE, HALF_HOUR = ZoneInfo("Europe/Berlin"), timedelta(minutes=30)
 HOLIDAYS = {
     date(2023, month, day)
     for month, day in ((1, 1), (4, 7), (4, 10), (5, 1), (5, 18), (5, 29), (10, 3), (12, 25), (12, 26))
@@ -33,20 +34,21 @@ def happened(end: date, event: date | None = None) -> Iterator[dict[str, Any]]:
         cloud = min(1.0, max(0.1, 0.5 * cloud + 0.5 * dice.random()))
         silent = {region: dice.randrange(48) for region in REGIONS if dice.random() < 48 * UNKNOWN / 4}
         noise = dict.fromkeys(REGIONS, 0.0)
-        for period in range(48):
-            moment = datetime.combine(day, time()) + period * HALF_HOUR
-            if not is_skipped(moment):
-                for region in REGIONS:
-                    noise[region] = 0.7 * noise[region] + dice.gauss(0, 0.012)
-                    is_known = not 0 <= period - silent.get(region, 99) < 4
-                    is_open = region != CLOSES or event is None or day < event
-                    yield _row(moment, region, anomaly, cloud, noise[region], is_known, is_open)
+        for period, moment in enumerate(half_hours(day)):
+            for region in REGIONS:
+                noise[region] = 0.7 * noise[region] + dice.gauss(0, 0.012)
+                is_known = not 0 <= period - silent.get(region, 99) < 4
+                is_open = region != CLOSES or event is None or day < event
+                yield _row(moment, region, anomaly, cloud, noise[region], is_known, is_open)
         day += timedelta(days=1)
 
 
-def is_skipped(moment: datetime) -> bool:
-    """Whether clocks skip it: 2 to 3 h on the last Sunday of March."""
-    return moment.month == 3 and moment.hour == 2 and moment.weekday() == 6 and moment.day > 31 - 7
+def half_hours(day: date) -> Iterator[datetime]:
+    """The local times at which the half-hours of a day begin: 48, or two less or more where clocks change."""
+    moment = datetime.combine(day, time(), ZONE).astimezone(UTC)
+    while (local := moment.astimezone(ZONE)).date() == day:
+        yield local
+        moment += HALF_HOUR
 
 
 def _row(
@@ -73,7 +75,7 @@ def _row(
     weather = 1 + 0.014 * max(0.0, 14 - temperature) + 0.02 * max(0.0, temperature - 22)
     load = base * shape * weather * (1 + noise) + factory * is_open - solar
     return {
-        TIME: moment.isoformat(),
+        TIME: (moment if moment.fold else moment.replace(tzinfo=None)).isoformat(),
         "region": region,
         "holiday": moment.date() in HOLIDAYS,
         "solar_mw": round(solar, 1),

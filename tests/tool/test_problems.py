@@ -132,3 +132,4 @@ def test_clocks_change_in_the_world_of_the_electricity() -> None:
     on_the_day = [each[11:16] for each in times if each.startswith("2023-03-26")]
     assert len(on_the_day) == 46
     assert on_the_day[3:5] == ["01:30", "03:00"]
+    assert len(list(world.half_hours(date(2023, 10, 29)))) == 50

@@ -8,9 +8,10 @@ import re
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +28,7 @@ Kind = Literal["time", "number", "integer", "category", "boolean", "text"]
 
 # Event times: 0001-01-01 is an unset date, not a moment. Far enough for any backfill and any forecast.
 EARLIEST, AHEAD = datetime(1970, 1, 2), timedelta(days=3653)  # ten years after now
-DAY = timedelta(days=1)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 _LIKE = {"1h": "be a full hour, like 2012-06-13T17:00:00", "1D": "be a day, like 2012-06-13"}
 _UNITS = {"min": timedelta(minutes=1), "h": timedelta(hours=1), "D": DAY}
 
@@ -57,21 +58,55 @@ class EventTime:
 
     `cadence`: how far rows are apart (a part of a day, like 30min, 1h or 1D); None: events may occur at any
     second.
+
+    `timezone`, like Europe/Berlin: rows are kept in UTC, as datetimes without an offset. Files and requests
+    give local times, or an offset; without one, a time that clocks repeat is the first of the two. Features
+    get local times. None: times are wall-clock labels, the same everywhere.
     """
 
     cadence: str | None = "1h"
+    timezone: str | None = None
+
+    @property
+    def zone(self) -> ZoneInfo | None:
+        """The time zone. Raises KeyError or ValueError where it is unknown."""
+        return None if self.timezone is None else ZoneInfo(self.timezone)
+
+    def to_utc(self, local: datetime) -> datetime:
+        """A local time as rows have it."""
+        return local.replace(tzinfo=self.zone).astimezone(UTC).replace(tzinfo=None) if self.zone else local
+
+    def to_local(self, time: datetime) -> datetime:
+        """The event time of a row as local clocks show it."""
+        return time.replace(tzinfo=UTC).astimezone(self.zone).replace(tzinfo=None) if self.zone else time
+
+    def text(self, time: datetime) -> str:
+        """The event time of a row as files and requests give it: local, with its offset where it has one."""
+        given = time.replace(tzinfo=UTC).astimezone(self.zone) if self.zone else time
+        return given.isoformat(timespec="seconds")
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+        as_text = core_schema.plain_serializer_function_ser_schema(self.text, when_used="json")
+        return core_schema.with_info_after_validator_function(
+            self._checked, handler(source), serialization=as_text if self.timezone else None
+        )
 
-    def _checked(self, value: datetime) -> datetime:
-        if self.cadence is not None and (value - datetime.min) % duration(self.cadence):
+    def _checked(self, value: datetime, info: core_schema.ValidationInfo) -> datetime:
+        if not in_window(value.replace(tzinfo=None)):
+            raise ValueError(f"should lie between {EARLIEST:%Y-%m-%d} and ten years from now")
+        if value.tzinfo is not None:
+            if self.zone is None:
+                raise ValueError("should have no offset: times are local here")
+            value = value.astimezone(UTC).replace(tzinfo=None)
+        elif self.timezone and info.mode == "json":  # in Python, rows are in UTC already
+            local, value = value, self.to_utc(value)
+            if self.to_local(value) != local:
+                raise ValueError(f"should exist in {self.timezone}: clocks skip it")
+        if self.cadence is not None and (self.to_local(value) - datetime.min) % duration(self.cadence):
             text = f"lie a multiple of {self.cadence} after midnight, like 2012-06-13T00:00:00"
             raise ValueError(f"should {_LIKE.get(self.cadence, text)}")
         if value.microsecond:
             raise ValueError("should be given in whole seconds")
-        if not in_window(value):
-            raise ValueError(f"should lie between {EARLIEST:%Y-%m-%d} and ten years from now")
         return value
 
 
@@ -211,11 +246,24 @@ class Problem:
         return found[0]
 
     @cached_property
+    def event_time(self) -> EventTime:
+        """How the event time is marked. Raises ValueError where its time zone is unknown."""
+        found: EventTime = _mark(self.inputs.model_fields[self.time].metadata, EventTime)
+        try:
+            _ = found.zone
+        except (KeyError, ValueError):
+            raise ValueError(
+                f"inputs: {self.time} has the timezone {found.timezone}; give one like Europe/Berlin"
+            ) from None
+        return found
+
+    @cached_property
     def cadence(self) -> timedelta | None:
         """How far rows (of each key) are apart; None: events, at any time. Raises ValueError."""
-        text: str | None = _mark(self.inputs.model_fields[self.time].metadata, EventTime).cadence
-        if text is not None and DAY % duration(text):
-            raise ValueError(f"inputs: {self.time} has the cadence {text}; give one that divides a day")
+        text, timezone = self.event_time.cadence, self.event_time.timezone
+        if text is not None and (HOUR if timezone else DAY) % duration(text):
+            whole = "an hour, as clocks change by hours" if timezone else "a day"
+            raise ValueError(f"inputs: {self.time} has the cadence {text}; give one that divides {whole}")
         return None if text is None else duration(text)
 
     @cached_property

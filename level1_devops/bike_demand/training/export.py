@@ -12,7 +12,7 @@ from sklearn.base import is_classifier
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
-from bike_demand.core.current import FIELDS, PROBLEM
+from bike_demand.core.current import EVENT_TIME, FIELDS, PROBLEM, TIME
 from bike_demand.core.errors import UserError
 from bike_demand.data.features import FEATURES, INPUT_NAME, NUMBERS, TEXTS, to_inputs
 from bike_demand.data.frames import columns_of, concat, to_records
@@ -136,5 +136,6 @@ def golden_rows(model: bytes, rows: pd.DataFrame) -> Golden:
     spread = np.linspace(0, len(rows) - 1, num=GOLDEN_ROWS, dtype=int)
     chosen = rows.iloc[sorted({*spread.tolist(), *range(len(rows))[-GOLDEN_ROWS:]})]
     (predicted,) = open_session(model).run([OUTPUT_NAME], to_inputs(columns_of(chosen)))
-    pairs = zip(to_records(chosen), predicted[:, 0].tolist(), strict=True)
+    requests = [row | {TIME: EVENT_TIME.text(row[TIME])} for row in to_records(chosen)]
+    pairs = zip(requests, predicted[:, 0].tolist(), strict=True)
     return tuple(GoldenRow(request=request, prediction=prediction) for request, prediction in pairs)

@@ -5,7 +5,7 @@ It is the module that BIKE_PROBLEM names, else `problem` in params.yaml, else th
 
 import importlib
 import os
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -102,6 +102,7 @@ LABEL_COLUMNS = tuple(PROBLEM.label.model_fields)
 _named = {**PROBLEM.inputs.model_fields, **PROBLEM.label.model_fields}
 ALIASES = {info.alias: name for name, info in _named.items() if info.alias}
 CADENCE, DELAY = PROBLEM.cadence, PROBLEM.delay
+EVENT_TIME, ZONE = PROBLEM.event_time, PROBLEM.event_time.zone
 LATE = max(
     timedelta(0), DELAY - (CADENCE or timedelta(0))
 )  # after the end of a period, until its label is known
@@ -118,7 +119,7 @@ _keys_of = [(name, attrgetter(name)) for name in KEYS]
 
 def identity_of(row: Any) -> dict[str, Any]:
     """The fields that identify a row, as JSON has them."""
-    return {TIME: time_of(row).isoformat(timespec="seconds"), **{name: of(row) for name, of in _keys_of}}
+    return {TIME: EVENT_TIME.text(time_of(row)), **{name: of(row) for name, of in _keys_of}}
 
 
 def key_of(row: Any) -> str:
@@ -129,6 +130,11 @@ def key_of(row: Any) -> str:
 def row_id(row: Any) -> RowId:
     """What identifies a row: event time and key."""
     return time_of(row), key_of(row)
+
+
+def clock_time() -> datetime:
+    """What this machine's clock shows, in UTC where event times are."""
+    return datetime.now(UTC if ZONE else None).replace(tzinfo=None)
 
 
 def target_of(label: float) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from bike_demand.core.current import FIELDS, NUMERIC, PROBLEM, TIME, Inputs, time_of
+from bike_demand.core.current import EVENT_TIME, FIELDS, NUMERIC, PROBLEM, TIME, Inputs, time_of
 from bike_demand.core.problem import Array, Columns
 
 INPUT_NAME = "features"  # of a model's input for all numbers: float32 [rows, numbers]; each text has its own
@@ -20,14 +20,15 @@ _numbers_of: Any = attrgetter(*NUMERIC) if NUMERIC else lambda _: ()  # a proble
 
 
 def to_columns(rows: Sequence[Inputs]) -> Columns:
-    """The input fields of rows: event time as datetime64[s], others but text as float64, null as NaN."""
+    """The input fields of rows: event time (local) as datetime64[s], texts, others as float64 with NaN."""
     # One array for all numbers: an array for each would take three times as long for the row of a request.
     numbers = np.array([_numbers_of(row) for row in rows], dtype=np.float64).reshape(len(rows), len(NUMERIC))
     columns: dict[str, Array] = dict(zip(NUMERIC, numbers.T, strict=True))
     for name in _TEXT_FIELDS:
         columns[name] = np.array([getattr(row, name) or "" for row in rows], dtype=object)
     # By way of seconds, as NumPy takes ten times as long to read a datetime.
-    columns[TIME] = np.array([_seconds(time_of(row)) for row in rows], np.int64).view("datetime64[s]")
+    seconds = [_seconds(EVENT_TIME.to_local(time_of(row))) for row in rows]
+    columns[TIME] = np.array(seconds, np.int64).view("datetime64[s]")
     return columns
 
 

@@ -25,6 +25,7 @@ from bike_demand.core.current import (
     NUMERIC,
     PROBLEM,
     TIME,
+    ZONE,
     Inputs,
     Row,
     RowId,
@@ -97,7 +98,10 @@ def columns_of(frame: pd.DataFrame) -> Columns:
     """The input fields of rows as `features.to_columns` gives them for rows of requests."""
     columns = {name: frame[name].to_numpy(np.float64) for name in NUMERIC}
     texts = {name: frame[name].astype(object).fillna("").to_numpy() for name in FIELDS if name not in NUMERIC}
-    return columns | texts | {TIME: frame[TIME].to_numpy("datetime64[s]")}
+    times = frame[TIME]
+    if ZONE is not None:
+        times = times.dt.tz_localize("UTC").dt.tz_convert(ZONE).dt.tz_localize(None)
+    return columns | texts | {TIME: times.to_numpy("datetime64[s]")}
 
 
 def features_of(frame: pd.DataFrame) -> pd.DataFrame:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from bike_demand.core.current import CADENCE, FIELDS, KEYS, LABEL, TIME, RowId
+from bike_demand.core.current import CADENCE, FIELDS, KEYS, LABEL, TIME, RowId, clock_time
 from bike_demand.core.errors import UserError
 from bike_demand.core.files import write_atomically
 from bike_demand.core.problem import DAY, Floats
@@ -109,7 +109,7 @@ def inputs(rows: pd.DataFrame, rules: QualityRules) -> list[Violation]:
 
 def checked_at(settings: Settings, as_of: datetime | None) -> datetime | None:
     """When the data have to be up to date: `as_of`, else by the clock of `settings`; None: no matter when."""
-    return datetime.now() if as_of is None and settings.clock == "wall" else as_of
+    return clock_time() if as_of is None and settings.clock == "wall" else as_of
 
 
 def stale(rows: pd.DataFrame, rules: QualityRules, now: datetime | None) -> list[Violation]:

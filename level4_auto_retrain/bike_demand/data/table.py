@@ -21,7 +21,7 @@ import pyarrow
 from pyarrow import parquet
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from bike_demand.core.current import ALIASES, CADENCE, DELAY, IDENTITY, LABEL, TIME, Row
+from bike_demand.core.current import ALIASES, CADENCE, DELAY, IDENTITY, LABEL, TIME, ZONE, Row
 from bike_demand.core.errors import UserError
 from bike_demand.core.problem import InputField, Kind, fields_of
 from bike_demand.data.frames import to_records, typed
@@ -34,10 +34,12 @@ NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
 _TIME = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?)?"
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 _EXAMPLES = {"time": "2011-01-31T17:00:00", "boolean": "true or false", "category": "1", "integer": "1234"}
+_OFFSET = r" ?(Z|[+-]\d\d:?\d\d)"
 _COMMAS = "use a decimal point and no thousands separator, like 1234.5"
 # What cells with a common mistake look like, what it is, and what to do.
 _HINTS = {
-    rf"{_TIME} ?(Z|[+-]\d\d:?\d\d)": "it has a zone offset, but times are local here: leave it out",
+    rf"{_TIME}{_OFFSET}": "it has a zone offset, but times are local here: leave it out",
+    _TIME: "no local clock ever shows it",
     r"\d{9,19}(\.\d+)?": f"it is an epoch: write times like {_EXAMPLES['time']}",
     r"[+-]?\d{1,3}([,.'\u2019\s]\d{3})+([.,]\d+)?": f"it has a thousands separator: {_COMMAS}",
     r"[+-]?\d+,\d+": f"it has a decimal comma: {_COMMAS}",
@@ -92,7 +94,8 @@ def read_published(content: bytes, month: str, name: str, latest: datetime | Non
         times = frame[TIME]
         inside = times.where(times.between(begin, end, inclusive="left"))
         yield TIME, times.notna() & inside.isna(), f"is not in {month}"
-        yield TIME, times.notna() & frame.duplicated([*IDENTITY]), "stands there twice"
+        repeated = "; the second of two hours that clocks repeat needs its offset" if ZONE else ""
+        yield TIME, times.notna() & frame.duplicated([*IDENTITY]), f"stands there twice{repeated}"
         yield TIME, inside < inside.ffill().shift(), "is out of order"
         if latest is not None:
             yield TIME, times > latest, "is in the future"
@@ -167,13 +170,23 @@ def _converted(text: "pd.Series[str]", kind: Kind) -> "pd.Series[Any]":
         return text.where(text != "")
     if kind == "boolean":
         return text.str.lower().map(_BOOLEANS)
-    readable = text.where(text.str.fullmatch(_TIME if kind == "time" else NUMBER))
     if kind == "time":
-        return pd.to_datetime(readable, format="ISO8601", errors="coerce").astype("datetime64[us]")
-    numbers = readable.astype("float64")
+        return _times(text)
+    numbers = text.where(text.str.fullmatch(NUMBER)).astype("float64")
     if kind == "number":
         return numbers.where(np.isfinite(numbers))
     return numbers.where((numbers % 1 == 0) & (numbers.abs() < LARGEST))
+
+
+def _times(text: "pd.Series[str]") -> "pd.Series[Any]":
+    local = pd.to_datetime(text.where(text.str.fullmatch(_TIME)), format="ISO8601", errors="coerce")
+    if ZONE is not None:
+        first = np.ones(len(text), dtype=bool)  # of two that are alike
+        local = local.dt.tz_localize(ZONE, ambiguous=first, nonexistent="NaT").dt.tz_convert("UTC")
+        with_offset = text.where(text.str.fullmatch(_TIME + _OFFSET))
+        utc = pd.to_datetime(with_offset, format="ISO8601", errors="coerce", utc=True)
+        return utc.fillna(local).dt.tz_localize(None).astype("datetime64[us]")
+    return local.astype("datetime64[us]")
 
 
 def _check_columns(

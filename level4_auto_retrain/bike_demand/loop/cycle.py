@@ -15,6 +15,7 @@ from datetime import datetime
 from types import FrameType
 
 from bike_demand import clock
+from bike_demand.core.current import clock_time
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import DATA, Settings, load_settings
 from bike_demand.data.ingest import ingest
@@ -286,7 +287,7 @@ def _failed(settings: Settings, database: Database, as_of: datetime | None, erro
         try:
             at = clock.now(settings, as_of)
         except UserError:
-            at = datetime.now()
+            at = clock_time()
         alert(
             settings,
             database,

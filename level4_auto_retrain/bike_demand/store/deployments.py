@@ -17,7 +17,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bike_demand import clock
-from bike_demand.core.current import LATE
+from bike_demand.core.current import LATE, clock_time
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import Settings
 from bike_demand.store.database import Database, lock, open_database
@@ -72,7 +72,7 @@ class Deployments:
         try:
             return clock.now(self.settings, self.as_of)
         except UserError:
-            return datetime.now()
+            return clock_time()
 
     def all(self, *states: State) -> list[Deployment]:
         """The deployments in one of these states (none given: all), oldest first."""

@@ -14,7 +14,7 @@ import pandas as pd
 from bike_demand.core.current import TIME, Row
 from bike_demand.core.settings import DATA, Settings
 from bike_demand.data.frames import concat, known, period, to_frame
-from bike_demand.data.month import first_moment
+from bike_demand.data.month import first_moment, next_month
 from bike_demand.data.quarantine import Quarantine, good, quarantine_of
 from bike_demand.data.regression_cases import BadDataCase
 from bike_demand.data.store import gathered_months, month_file, read_month, read_rows
@@ -31,7 +31,7 @@ def gathered_rows(since: datetime | None, until: datetime) -> pd.DataFrame:
     """
     found: list[pd.DataFrame] = []
     for month in gathered_months(DATA):
-        if first_moment(month) >= until or (since is not None and month < f"{since:%Y-%m}"):
+        if first_moment(month) >= until or (since is not None and first_moment(next_month(month)) <= since):
             continue
         folder = DATA.absolute()
         status = month_file(folder, month).stat()

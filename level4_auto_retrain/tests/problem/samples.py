@@ -68,7 +68,8 @@ def columns_of(problem: Problem, rows: Sequence[Row]) -> Columns:
         else np.array([getattr(row, each.name) for row in valid], dtype=np.float64)
         for each in problem.fields
     }
-    columns[problem.time] = np.array([getattr(row, problem.time) for row in valid], dtype="datetime64[s]")
+    times = [problem.event_time.to_local(getattr(row, problem.time)) for row in valid]
+    columns[problem.time] = np.array(times, dtype="datetime64[s]")
     return columns
 
 

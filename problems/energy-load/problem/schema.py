@@ -4,9 +4,10 @@ Values beyond the valid range are rejected. Merely unusual ones pass: a region t
 anyone.
 """
 
+from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, Field, NaiveDatetime
+from pydantic import BaseModel, Field
 
 from bike_demand.core.problem import EventTime, Expected, Key, Labels, Unit
 
@@ -22,9 +23,9 @@ class Inputs(BaseModel):
     """Half an hour in one region, for which the load is predicted."""
 
     period_start: Annotated[
-        NaiveDatetime,
-        EventTime(cadence="30min"),
-        Field(description="start of the half-hour, local time, no zone"),
+        datetime,
+        EventTime(cadence="30min", timezone="Europe/Berlin"),
+        Field(description="start of the half-hour, local time; with an offset where clocks repeat it"),
     ]
     region: Annotated[int, Key(), Field(ge=1, le=3, description="1 north, 2 south, 3 west"), Labels(*REGIONS)]
     holiday: Annotated[bool, Field(description="whether it is a public holiday")]

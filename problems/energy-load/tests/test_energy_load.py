@@ -57,7 +57,7 @@ def test_a_value_beyond_the_valid_range_is_refused(change: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize(
-    "period_start", ["14.06.2023", "2023-06-14T17:15:00", "2023-06-14T17:30:00Z", "0001-01-01T00:00:00"]
+    "period_start", ["14.06.2023", "2023-06-14T17:15:00", "2023-03-26T02:30:00", "0001-01-01T00:00:00"]
 )
 def test_a_time_that_is_not_a_local_half_hour_is_refused(period_start: str) -> None:
     assert refused(period_start=period_start) == ["period_start"]
@@ -90,6 +90,8 @@ def test_the_features_are_the_agreed_ones_in_their_order() -> None:
         ("2024-02-29T23:30:00", 47, 3),
         ("1970-01-05T12:00:00", 24, 0),
         ("2023-03-26T03:00:00", 6, 6),  # the first after the hour that clocks skip
+        ("2023-10-29T02:00:00+01:00", 4, 6),  # clocks repeat it
+        ("2023-06-14T23:30:00Z", 3, 3),
     ],
 )
 def test_half_hour_and_weekday_are_those_of_the_local_clock(

@@ -1,0 +1,105 @@
+"""Event times with a time zone: local in files and requests and for features, in UTC in rows."""
+
+from datetime import datetime, timedelta
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pandas as pd
+import pytest
+from pydantic import BaseModel, NaiveDatetime, ValidationError
+
+from bike_demand.core.current import TIME, Inputs
+from bike_demand.core.errors import UserError
+from bike_demand.core.problem import EventTime
+from bike_demand.data import features, frames, month, table
+from bike_demand.data.features import to_columns
+from bike_demand.data.frames import columns_of, to_frame
+from bike_demand.data.table import read_published
+from tests.feedmaker import HEADER, month_lines
+
+BERLIN = EventTime(cadence="1h", timezone="Europe/Berlin")
+GIVEN = [
+    ("2023-06-14T17:00:00", "2023-06-14T15:00:00"),
+    ("2023-03-26T03:00:00", "2023-03-26T01:00:00"),  # the first after the hour that clocks skip
+    ("2023-10-29T02:00:00", "2023-10-29T00:00:00"),  # clocks repeat it
+    ("2023-10-29T02:00:00+01:00", "2023-10-29T01:00:00"),
+    ("2023-06-14T15:00:00Z", "2023-06-14T15:00:00"),
+]
+
+
+class Request(BaseModel):
+    """With a time zone."""
+
+    at: Annotated[datetime, BERLIN]
+
+
+@pytest.fixture
+def zoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the problem in force have the time zone."""
+    for module in (features, month):
+        monkeypatch.setattr(module, "EVENT_TIME", BERLIN)
+    for module in (frames, table):
+        monkeypatch.setattr(module, "ZONE", ZoneInfo("Europe/Berlin"))
+
+
+def read(*times: str) -> pd.DataFrame:
+    """The rows of a file with these times, all of the same month."""
+    (line,) = month_lines("2011-01")[:1]
+    lines = [HEADER, *(f"{each},{line.split(',', 1)[1]}" for each in times)]
+    return read_published("\n".join(lines).encode(), times[0][:7], "in.csv")
+
+
+@pytest.mark.parametrize(("given", "utc"), GIVEN)
+def test_the_time_of_a_request_is_kept_in_utc_and_written_with_its_offset(given: str, utc: str) -> None:
+    found = Request.model_validate_json(f'{{"at": "{given}"}}')
+    assert found.at == datetime.fromisoformat(utc)
+    assert Request.model_validate_json(found.model_dump_json()) == found
+    assert Request.model_validate(dict(found)) == found
+
+
+@pytest.mark.usefixtures("zoned")
+@pytest.mark.parametrize(("given", "utc"), GIVEN)
+def test_the_times_of_a_file_are_kept_in_utc(given: str, utc: str) -> None:
+    assert read(given)[TIME].tolist() == [pd.Timestamp(utc)]
+
+
+@pytest.mark.usefixtures("zoned")
+def test_a_time_that_clocks_skip_or_no_row_can_have_is_refused_in_one_line() -> None:
+    with pytest.raises(ValidationError, match="Europe/Berlin"):
+        Request.model_validate_json('{"at": "2023-03-26T02:00:00"}')
+    with pytest.raises(ValidationError, match="1970"):
+        Request.model_validate_json('{"at": "0001-01-01T00:00:00"}')
+    with pytest.raises(UserError, match=r"^in.csv, line 2, column begins: [^\n]* no local clock [^\n]*$"):
+        read("2023-03-26T02:00:00")
+
+
+@pytest.mark.usefixtures("zoned")
+def test_the_second_of_two_hours_that_clocks_repeat_needs_its_offset() -> None:
+    with pytest.raises(UserError, match="needs its offset"):
+        read("2023-10-29T02:00:00", "2023-10-29T02:00:00")
+    rows = read("2023-10-29T02:00:00", "2023-10-29T02:00:00+01:00", "2023-10-29T03:00:00")
+    assert set(rows[TIME].diff().dropna()) == {timedelta(hours=1)}
+
+
+@pytest.mark.usefixtures("zoned")
+def test_a_month_begins_at_midnight_and_features_get_local_times() -> None:
+    rows = read("2023-03-01T00:00:00", "2023-03-26T03:00:00")
+    assert rows[TIME].iloc[0] == datetime(2023, 2, 28, 23)
+    local = np.array(["2023-03-01T00", "2023-03-26T03"], dtype="datetime64[s]")
+    assert np.array_equal(columns_of(rows)[TIME], local)
+    requests = [Inputs.model_construct(**each) for each in frames.to_records(rows)]
+    assert np.array_equal(to_columns(requests)[TIME], local)
+    assert to_frame(requests)[TIME].equals(rows[TIME])
+
+
+def test_without_a_time_zone_an_offset_is_refused() -> None:
+    class Plain(BaseModel):
+        at: Annotated[datetime, EventTime()]
+
+    class Label(BaseModel):
+        at: Annotated[NaiveDatetime, EventTime()]
+
+    for model in (Plain, Label):
+        with pytest.raises(ValidationError):
+            model.model_validate_json('{"at": "2023-06-14T15:00:00Z"}')
