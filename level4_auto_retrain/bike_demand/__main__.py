@@ -274,7 +274,7 @@ def ab_step(as_of: AsOf = None) -> None:
 @ab.command("status", epilog="Example: python -m bike_demand ab status")
 def ab_status(as_of: AsOf = None) -> None:
     """Show how the test under way stands, or a promotion that is watched; changes nothing."""
-    from bike_demand.release.ab.status import status
+    from bike_demand.release.ab.step import status
 
     status(settings.load_settings(), as_of, typer.echo)
 

@@ -1,19 +1,24 @@
 """Runs a training, and what follows, where it belongs: on a Prefect server where there is one, else here."""
 
+import json
 import os
+import urllib.request
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING
+from http.client import HTTPException
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
 
 from bike_demand.core.environment import environment_with
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import STATE, Flow, Settings, load_settings
-from bike_demand.prefect_api import VARIABLE, find_server, get
 
 if TYPE_CHECKING:
     from bike_demand.training.record import Recorded
 
+VARIABLE = "PREFECT_API_URL"
+TIMEOUT_SECONDS = 2.0
 # Deployments in prefect.yaml.
 AUTOMATIC = "deploy/automatic"
 LOOP = "look/loop"
@@ -85,3 +90,53 @@ def _has(server: str, deployment: str) -> bool:
         return not get(server, f"deployments/name/{deployment}")["paused"]
     except HTTPError:
         return False
+
+
+def find_server(settings: Flow) -> str | None:
+    """The API address of the Prefect server to use; None where none is configured, or none answers.
+
+    It is asked over HTTP: to import Prefect, just to find out that none runs, takes seconds.
+    PREFECT_API_URL goes before params.yaml. Whatever else answers at the address from params.yaml is left
+    alone. Raises UserError where no Prefect server answers at PREFECT_API_URL, or one of another version.
+    """
+    configured = os.environ.get(VARIABLE)
+    address = (configured or settings.api).rstrip("/")
+    if not address:
+        return None
+    try:
+        if get(address, "health") is not True:
+            raise ValueError("what answers there is not Prefect")
+        theirs = _server_version(address)
+    except (OSError, ValueError, HTTPException) as error:
+        if not configured:
+            return None
+        why = getattr(error, "reason", error)
+        raise UserError(
+            f"{VARIABLE} is {address}, but no Prefect server answers there ({why}); start it, or unset"
+            f" {VARIABLE}"
+        ) from None
+    ours = version("prefect")
+    if theirs is not None and theirs.split(".")[:2] != ours.split(".")[:2]:
+        where = VARIABLE if configured else "flow.api in params.yaml"
+        raise UserError(
+            f"the server at {address} runs Prefect {theirs}, this project Prefect {ours}; start one of that"
+            f" version, or change {where}"
+        )
+    return address
+
+
+def get(address: str, path: str) -> Any:
+    """The JSON that the server answers. Raises OSError or HTTPException without an answer, ValueError where
+    it is not JSON."""
+    with urllib.request.urlopen(f"{address}/{path}", timeout=TIMEOUT_SECONDS) as response:
+        return json.load(response)
+
+
+def _server_version(address: str) -> str | None:
+    """The version, as `3.8.8`; None where the server shows it only to clients that log in."""
+    try:
+        return str(get(address, "admin/version"))
+    except HTTPError as error:
+        if error.code in (401, 403):
+            return None
+        raise

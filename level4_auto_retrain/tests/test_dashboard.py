@@ -143,12 +143,12 @@ def test_alerts_are_undelivered_until_a_channel_took_them_or_refused_them_a_week
     fill(address)
     with closing(open_database(address)) as database:
         over, error = (each.id for each in event_log.alerts(database))
-        event_log.delivered(database, over, "log")
-        event_log.not_delivered(database, error, "log", "disk full", final=False)
+        event_log.attempted(database, over, "log", None)
+        event_log.attempted(database, error, "log", {"reason": "disk full", "final": False})
         (found,) = status_of(address, live).undelivered
         assert (found["id"], found["channel"], found["reason"]) == (error, "log", "disk full")
         assert any("disk full" in each for each in status_of(address, live).headline.doing)
-        event_log.not_delivered(database, error, "log", "disk full", final=True)
+        event_log.attempted(database, error, "log", {"reason": "disk full", "final": True})
         assert status_of(address, live).undelivered == []
 
 

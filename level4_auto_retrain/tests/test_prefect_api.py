@@ -11,7 +11,7 @@ import pytest
 
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import Flow, load_settings
-from bike_demand.prefect_api import find_server
+from bike_demand.launch import find_server
 from tests.conftest import ROOT
 
 SETTINGS = load_settings(ROOT / "params.yaml").flow

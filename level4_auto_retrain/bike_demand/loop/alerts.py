@@ -84,10 +84,9 @@ def deliver(settings: Settings, database: Database, report: Report) -> None:
                 report(f"warning: the {channel} takes too long; the next cycle delivers the other alerts")
                 break
             failure = send(each)
+            event_log.attempted(database, each.id, channel, None if failure is None else vars(failure))
             if failure is None:
-                event_log.delivered(database, each.id, channel)
                 continue
-            event_log.not_delivered(database, each.id, channel, failure.reason, failure.final)
             then = "it is not tried again" if failure.final else "the next cycle tries again"
             report(f"warning: alert {each.title!r} not delivered to the {channel}: {failure.reason}; {then}")
 

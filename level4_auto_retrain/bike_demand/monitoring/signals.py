@@ -11,7 +11,7 @@ import pandas as pd
 from bike_demand.core.current import LATE, PROBLEM, TIME, RowId, time_of
 from bike_demand.core.errors import UnreachableError
 from bike_demand.core.problem import DAY, Floats
-from bike_demand.core.settings import CLEAN_DAYS, DATA, LOG_DAYS, Settings
+from bike_demand.core.settings import CLEAN_DAYS, DATA, LOG_DAYS, Ranges, Settings
 from bike_demand.data.frames import is_in, period, to_frame
 from bike_demand.data.label_check import check_gathered
 from bike_demand.data.month import iso
@@ -25,7 +25,7 @@ from bike_demand.store.deployments import deployed
 from bike_demand.store.event_log import Signal
 from bike_demand.store.gathered import SECOND, gathered_rows
 from bike_demand.store.history import Answer
-from bike_demand.store.tables import Day, ExpectedRange, Kind, State
+from bike_demand.store.tables import Day, Kind, State
 from bike_demand.store.tracking import Tracking, Version
 
 WEEK = timedelta(days=7)
@@ -58,8 +58,6 @@ class Evaluation:
     violations: list[SourcedViolation]
     days: list[Day]
     champions: list[Day]
-    ranges: list[ExpectedRange]
-    drift: Mapping[str, Any] | None
 
 
 def evaluate_signals(
@@ -81,21 +79,22 @@ def evaluate_signals(
     of_requests = inputs(asked, settings.quality)
     rows, of_feed = _feed(settings, database, until, now)
     violations = [SourcedViolation(FEED, each) for each in of_feed]
-    if _reaches(asked, until):
+    expected = (rows, of_feed)
+    if len(asked) and period(asked)[1] >= until - SILENT:
         violations = [*(SourcedViolation(REQUESTS, each) for each in of_requests), *violations]
+        expected = (asked, of_requests)
     history.keep(
         database,
         [each for each in answers if time_of(each.asked) >= recount],
         history.labels(database, recount - BASELINE, until),
         _by_day(of_requests, of_feed),
     )
-    ranges = _ranges(settings, database, asked, of_requests, rows, of_feed, until)
+    _publish_ranges(database, *expected, until, settings.monitoring.ranges)
     signals = list(_quality_signals(violations, now))
     champion = _champion(tracking, database)
     begin = (until - LATE).date() - RULE_DAYS * DAY
     days = history.days(database, begin, until.date())
     champions = [] if champion is None else _champions(database, days, champion.number, begin, until.date())
-    drifted = None
     if champion is not None:
         error = rules.error_signal(champions, rules.reference_error(champion), now, settings)
         if error is not None:
@@ -105,7 +104,7 @@ def evaluate_signals(
         if drifted is not None:
             moved = drift.signal(drifted, now, settings.monitoring.drift)
             signals += [] if moved is None else [moved]
-    return Evaluation(now, champion, signals, violations, days, champions, ranges, drifted)
+    return Evaluation(now, champion, signals, violations, days, champions)
 
 
 def has_bad_requests(day: Day) -> bool:
@@ -193,24 +192,15 @@ def _bad_rows(found: Sequence[Violation]) -> dict[str, set[RowId]]:
     return bad
 
 
-def _ranges(
-    settings: Settings,
-    database: Database,
-    asked: pd.DataFrame,
-    of_requests: Sequence[Violation],
-    rows: pd.DataFrame,
-    of_feed: Sequence[Violation],
-    until: datetime,
-) -> list[ExpectedRange]:
-    """Publish the ranges of the fields that are right now, and of those that had none; all in force."""
+def _publish_ranges(
+    database: Database, rows: pd.DataFrame, violations: Sequence[Violation], until: datetime, rule: Ranges
+) -> None:
+    """Publish the ranges of the fields that are right now in these rows, and of those that had none."""
     known = expected_ranges.read(database)
-    source, violations = (asked, of_requests) if _reaches(asked, until) else (rows, of_feed)
     bad_now = {each.subject for each in violations if each.ongoing}
-    made = expected_ranges.compute(source, _bad_rows(violations), until, settings.monitoring.ranges)
-    new = [each for each in made if each.field not in bad_now or each.field not in known]
-    if new:
+    made = expected_ranges.compute(rows, _bad_rows(violations), until, rule)
+    if new := [each for each in made if each.field not in bad_now or each.field not in known]:
         expected_ranges.publish(database, new)
-    return list((known | {each.field: each for each in new}).values())
 
 
 def _champion(tracking: Tracking, database: Database) -> Version | None:
@@ -278,11 +268,6 @@ def _quality_signals(violations: Sequence[SourcedViolation], now: datetime) -> I
         yield Signal(
             Kind.QUALITY, subject, now, says[0].upper() + says[1:] if subject == FEED else says, evidence
         )
-
-
-def _reaches(asked: pd.DataFrame, until: datetime) -> bool:
-    """Whether there were requests lately: otherwise expected ranges come from the feed."""
-    return bool(len(asked)) and period(asked)[1] >= until - SILENT
 
 
 def _midnight(moment: datetime) -> datetime:

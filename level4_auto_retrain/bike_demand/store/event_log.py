@@ -147,20 +147,17 @@ def put_alert(
     return alert
 
 
-def undelivered(database: Database, limit: int = 1000) -> list[Alert]:
+def undelivered(database: Database) -> list[Alert]:
     """The alerts that are still to go out by some channel, oldest first."""
-    found = alerts(database, limit)[::-1]
+    found = alerts(database, 1000)[::-1]
     return [each for each in found if any(map(each.is_outstanding, each.delivered))]
 
 
-def delivered(database: Database, alert: str, channel: str) -> None:
-    """Store that it went out by this channel, now."""
-    _set_delivery(database, alert, channel, datetime.now(UTC).isoformat())
-
-
-def not_delivered(database: Database, alert: str, channel: str, reason: str, final: bool) -> None:
-    """Store that an attempt by this channel failed; where that is final, there is no other."""
-    _set_delivery(database, alert, channel, {"reason": reason, "final": final})
+def attempted(database: Database, alert: str, channel: str, failure: dict[str, JSON] | None) -> None:
+    """Store that an alert went out by this channel, or why not: {"reason", "final"}."""
+    with database.writing(Alert) as session:
+        found = session.get_one(Alert, alert)
+        found.delivered = {**found.delivered, channel: failure or datetime.now(UTC).isoformat()}
 
 
 def delivery_failures(database: Database, limit: int = 1000) -> list[dict[str, JSON]]:
@@ -184,12 +181,6 @@ def count_alerts(database: Database) -> int:
     """How many alerts there ever were."""
     with database.reading() as session:
         return session.scalar(select(func.count()).select_from(Alert)) or 0
-
-
-def _set_delivery(database: Database, alert: str, channel: str, state: JSON) -> None:
-    with database.writing(Alert) as session:
-        found = session.get_one(Alert, alert)
-        found.delivered = {**found.delivered, channel: state}
 
 
 # ---- actions
