@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ import pytest
 from pydantic import BaseModel
 from sqlalchemy import update
 
+from bike_demand.core import current
 from bike_demand.core.current import FIELDS, Inputs, Row
 from bike_demand.core.problem import InputField
 from bike_demand.core.settings import load_settings
+from bike_demand.data import frames
 from bike_demand.data.frames import features_of, to_frame
 from bike_demand.serving.app import create_app
 from bike_demand.serving.fallback import Fallback
@@ -249,6 +252,33 @@ def test_while_a_sensor_reports_fahrenheit_the_error_stays_within_one_and_a_half
     assert error(fahrenheit) > 1.5 * normally  # so the fallback is what keeps it
     good, nothing = applied.apply(during)
     assert (good, nothing) == (during, None)  # and good rows are left alone
+
+
+# ---- by key
+
+
+def test_what_is_usual_is_that_of_the_key_if_it_has_rows_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(current, "_keys_of", [("grade", attrgetter("grade"))])
+    for module in (current, frames, expected_ranges):
+        monkeypatch.setattr(module, "KEYS", ("grade",))
+    rows = frame(rows_by_heat())
+    rows["grade"] = [2 if at // 24 % 2 else 1 for at in range(len(rows))]
+    rows.loc[rows.index[-3:], "grade"] = 4  # just added
+    rows["heat"] += rows["grade"].map({1: 0.0, 2: 60.0, 4: 0.0})
+    settings = load_settings(ROOT / "params.yaml").monitoring.ranges
+    found = {each.field: each for each in expected_ranges.compute(rows, {}, AS_OF, settings)}
+    heat = found["heat"]
+    assert heat.by_key is not None
+    assert sorted(heat.by_key) == ["1", "2"]
+    asked: Any = [Inputs(**{**EXAMPLE, "begins": AS_OF, "grade": at, "heat": 149.0}) for at in (1, 2, 4)]
+    used, _ = fallback(heat).apply(asked)
+    first, second, third = (each.heat for each in used)
+    assert 50 < second - first < 70
+    assert first < third < second  # as nothing is known of it, what all have
+
+    monkeypatch.setattr(expected_ranges, "MOST_KEYS", 1)
+    shared = {each.field: each for each in expected_ranges.compute(rows, {}, AS_OF, settings)}
+    assert shared["heat"].by_key is None
 
 
 # ---- texts

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from bike_demand.core.current import Inputs, time_of
+from bike_demand.core.current import Inputs, key_of, time_of
 from bike_demand.core.settings import Fallbacks
 from bike_demand.store.tables import ExpectedRange
 
@@ -21,6 +21,7 @@ class _Check(NamedTuple):
     low: float
     high: float
     by_hour: Sequence[float]
+    by_key: Mapping[str, Sequence[float]]
     texts: Sequence[str] | None  # of a field of text: those that are expected, the most frequent one first
     since: datetime  # rows before or after these were asked for long ago or far ahead: not for this range
     until: datetime
@@ -29,6 +30,13 @@ class _Check(NamedTuple):
         if self.texts is not None:
             return value is not None and value not in self.texts
         return value is None or not self.low <= value <= self.high
+
+    def typical(self, row: Inputs) -> float | str:
+        """What to expect of this row: of its key at its hour, if that is known."""
+        if self.texts:
+            return self.texts[0]
+        hour: int = time_of(row).hour
+        return self.by_key.get(key_of(row), self.by_hour)[hour]
 
 
 class Fallback:
@@ -56,7 +64,7 @@ class Fallback:
             for check in checks:
                 is_near = check.since <= time_of(row) < check.until
                 if is_near and check.is_odd(getattr(row, check.field)):
-                    changes[check.field] = check.texts[0] if check.texts else check.by_hour[time_of(row).hour]
+                    changes[check.field] = check.typical(row)
             if changes:
                 if used is None:
                     used, replaced = list(rows), [None] * len(rows)
@@ -73,6 +81,7 @@ def _checks(ranges: Mapping[str, ExpectedRange], settings: Fallbacks) -> tuple[_
             each.low,
             each.high,
             each.by_hour,
+            each.by_key or {},
             each.texts,
             each.as_of - span,
             each.as_of + span,

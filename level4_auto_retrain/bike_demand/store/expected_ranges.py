@@ -21,6 +21,7 @@ HOURS = 24
 LEAST = 24  # good rows that make an expected range
 OFTEN_NULL = 0.25  # a field that is missing in more of the rows may be missing
 MOST_TEXTS = 50  # a field with more different texts has none that are expected
+MOST_KEYS = 200  # with more, like customers, all keys share the means: few rows are left for each
 
 
 def compute(
@@ -32,7 +33,7 @@ def compute(
     `bad` are the rows with wrong values of each field. One that is bad to the end keeps the range of its
     last good days.
     """
-    from bike_demand.data.frames import is_in  # only here, as it loads pandas
+    from bike_demand.data.frames import is_in, keys_of  # only here, as it loads pandas
 
     def good_rows(name: str) -> "pd.DataFrame":
         return rows[~is_in(rows, bad.get(name, set()))]
@@ -49,16 +50,24 @@ def compute(
         if len(values) < max(LEAST, (1 - OFTEN_NULL) * len(recent)):
             continue
         low, high = FIELDS[name].valid
-        by_hour = values.groupby(recent[TIME].dt.hour).mean().reindex(range(HOURS), fill_value=values.mean())
+        hours, keys = recent[TIME].dt.hour, keys_of(recent).loc[values.index]
+        groups = values.groupby(keys) if KEYS and keys.nunique() <= MOST_KEYS else ()
         found.append(
             ExpectedRange(
                 field=name,
                 low=max(low, float(values.min()) - margin),
                 high=min(high, float(values.max()) + margin),
-                by_hour=by_hour.round(4).tolist(),
+                by_hour=_by_hour(values, hours),
                 as_of=now,
+                by_key={key: _by_hour(own, hours) for key, own in groups if len(own) >= LEAST} or None,
             )
         )
+    return found
+
+
+def _by_hour(values: "pd.Series[float]", hours: "pd.Series[int]") -> list[float]:
+    means = values.groupby(hours.loc[values.index]).mean().reindex(range(HOURS), fill_value=values.mean())
+    found: list[float] = means.round(4).tolist()
     return found
 
 

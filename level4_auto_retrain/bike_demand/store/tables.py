@@ -16,7 +16,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_co
 from sqlalchemy.types import TypeDecorator
 from uuid_utils import uuid7
 
-REVISION = "0004"  # of the newest migration
+REVISION = "0005"  # of the newest migration
 
 
 class Utc(TypeDecorator[datetime]):
@@ -71,6 +71,7 @@ class Base(MappedAsDataclass, DeclarativeBase):
         list[float]: JSON,
         list[str]: JSON(none_as_null=True),
         dict[str, Any]: JSON(none_as_null=True),
+        dict[str, list[float]]: JSON(none_as_null=True),
         list[dict[str, Any]]: JSON(none_as_null=True),
     }
 
@@ -311,6 +312,7 @@ class ExpectedRange(Base):
     by_hour: Mapped[list[float]]  # 24, by the hour of the day
     as_of: Mapped[datetime]
     texts: Mapped[list[str] | None] = mapped_column(default=None)
+    by_key: Mapped[dict[str, list[float]] | None] = mapped_column(default=None)  # `by_hour` of each key
 
 
 class Fact(Base):

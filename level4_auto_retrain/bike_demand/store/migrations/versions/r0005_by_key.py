@@ -1,0 +1,17 @@
+"""What to expect of a number, key by key."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+
+
+def upgrade() -> None:
+    """Add the column; until the next monitoring cycle all keys share their means."""
+    op.add_column("expected_ranges", sa.Column("by_key", sa.JSON))
+
+
+def downgrade() -> None:
+    """Drop it."""
+    op.drop_column("expected_ranges", "by_key")
