@@ -18,6 +18,7 @@ from ladder.starter.project import Project
 from ladder.starter.rename import CAN_FORMAT, FORMAT, PACKAGE
 from ladder.starter.template import LOCK_COMMAND
 
+GUESSED_DELAY = "guessed: when the label is known"  # its mark in the code
 DRAWN = "drawn_at"  # the times that `problem draft` makes up for a table without any
 LAST_WITHOUT_OUTCOMES = 2
 WHY_TIMES = (
@@ -45,9 +46,14 @@ def show(project: Project, plan: Plan, console: Console, env: Mapping[str, str] 
 
 def show_lacks(project: Project, target: Level, console: Console, *, check: bool = False) -> None:
     """What the new level needs of the project's problem, and it has not; by its own command with `check`."""
-    schema = project.folder / project.mark.package / "problem" / "schema.py"
-    if target.number > LAST_WITHOUT_OUTCOMES and schema.is_file() and DRAWN in schema.read_text("utf-8"):
+    problem = project.folder / project.mark.package / "problem"
+    code = "".join(path.read_text("utf-8") for path in problem.glob("*.py"))
+    if target.number > LAST_WITHOUT_OUTCOMES and DRAWN in code:
         print_line(console, f"PROBLEM lacks event times and a label delay: {DRAWN} is made up. {WHY_TIMES}")
+    elif target.number > LAST_WITHOUT_OUTCOMES and GUESSED_DELAY in code:
+        print_line(
+            console, "label_delay in problem/__init__.py is a guess of the draft: now A/B tests wait for it."
+        )
     if check and target.number and (found := _checked(project)):
         print_line(console, found)
 

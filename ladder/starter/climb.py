@@ -12,7 +12,7 @@ from ladder.git import GitError, attempt, author, commit_tree, git, git_folder, 
 from ladder.levels import Level, level, levels
 from ladder.starter import template
 from ladder.starter.advice import show, show_lacks, what_next
-from ladder.starter.plan import LOCK, Plan, merged_lock, plan_of
+from ladder.starter.plan import LOCK, README, Plan, introduced, merged_lock, plan_of
 from ladder.starter.project import Project, base_of, following_the_name, open_project
 
 
@@ -116,6 +116,8 @@ def _branch(project: Project, target: Level, commit: str, same_level: bool) -> s
 def _merge(project: Project, plan: Plan, branch: str, message: str) -> None:
     """Merge on the new branch; commit it where nothing is left to be settled. Cut off, all is as it was."""
     folder, who = project.folder, author(project.folder)
+    # Before the merge, as its conflicts are no code that runs.
+    readme = introduced(project, plan.head, plan.commit) if README in plan.remade else None
     try:
         git(folder, "switch", "--quiet", "--create", branch, plan.head, env=who)
         merged = attempt(
@@ -124,7 +126,7 @@ def _merge(project: Project, plan: Plan, branch: str, message: str) -> None:
         if not (git_folder(folder) / "MERGE_HEAD").exists():
             raise GitError((merged.stderr or merged.stdout).strip())
         for path in plan.remade:
-            _settle(project, plan, path)
+            _settle(project, plan, path, readme)
         if not plan.conflicts:
             git(folder, "commit", "--quiet", "--no-verify", "--no-edit", env=who)
     except BaseException:
@@ -134,9 +136,13 @@ def _merge(project: Project, plan: Plan, branch: str, message: str) -> None:
         raise
 
 
-def _settle(project: Project, plan: Plan, path: str) -> None:
-    """Put a file that is made from others in place: the template's, a lock with what was added to it."""
+def _settle(project: Project, plan: Plan, path: str, readme: str | None) -> None:
+    """Put a file that is made from others in place: the template's, a lock with what was added to it, and a
+    README about the project's problem.
+    """
     theirs = git(project.folder, "show", f"{plan.commit}:{path}")
     text = merged_lock(project, plan).text if path == LOCK else theirs
+    if path == README and readme is not None:
+        text = readme
     (project.folder / path).write_text(text, encoding="utf-8", newline="\n")
     git(project.folder, "add", "--", path)

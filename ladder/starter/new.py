@@ -1,6 +1,5 @@
 """`ladder new`: a level as a project of one's own, in a git repository of its own."""
 
-import json
 import re
 import shlex
 import shutil
@@ -101,17 +100,10 @@ def _drafted(project: Path, package: str, given: Sequence[str]) -> str:
 
 def _introduce(project: Path, package: str) -> None:
     """Let the README say what the drafted problem is."""
-    script = (
-        f"import json; from {package}.problem import PROBLEM as p; request = dict(p.example);"
-        " outcome = {name: request[name] for name in (p.time, *p.keys)} | dict(p.example_label);"
-        " print(json.dumps([p.name, p.title, p.description, request, outcome]))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-B", "-c", script], cwd=project, capture_output=True, text=True, check=True
-    )
-    readme = project / "README.md"
-    text = problems.Introduction(*json.loads(done.stdout)).put_into(readme.read_text(encoding="utf-8"))
-    readme.write_text(text, encoding="utf-8", newline="\n")
+    if (about := problems.introduction_of(project, package)) is not None:
+        readme = project / "README.md"
+        text = about.put_into(readme.read_text(encoding="utf-8"))
+        readme.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _package(name: str) -> str:

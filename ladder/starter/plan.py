@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ladder.git import GitError, attempt, git, names
+from ladder.starter import problems
 from ladder.starter.project import Project
 from ladder.starter.template import FILE
 
-LOCK = "requirements.lock"
+LOCK, README = "requirements.lock", "README.md"
 BOTH = "both"  # changed here and by the template
 GONE_THERE = "gone in the template"
 GONE_HERE = "deleted here"
@@ -54,6 +55,8 @@ def plan_of(project: Project, head: str, commit: str, env: Mapping[str, str]) ->
     words = names(git(project.folder, "diff", "--name-status", "-z", "--no-renames", head, tree, env=env))
     changes = dict(zip(words[1::2], words[::2], strict=True))
     remade = _changed_by_both(project, head, commit, env, stages)
+    if README in stages and introduced(project, head, commit, env) is not None:
+        remade += (README,)
     conflicts = {path: _kind(found) for path, found in stages.items() if path not in remade}
     settled = conflicts.keys() | set(remade)
 
@@ -63,6 +66,16 @@ def plan_of(project: Project, head: str, commit: str, env: Mapping[str, str]) ->
         )
 
     return Plan(head, commit, those("A"), those("M") + those("T"), those("D"), conflicts, remade)
+
+
+def introduced(project: Project, head: str, commit: str, env: Mapping[str, str] | None = None) -> str | None:
+    """The template's README about the project's problem, where nobody wrote more into the one of before."""
+    about = problems.introduction_of(project.folder, project.mark.package)
+    base = git(project.folder, "merge-base", head, commit, env=env).strip()
+    old, own, new = (
+        attempt(project.folder, "show", f"{at}:{README}", env=env).stdout for at in (base, head, commit)
+    )
+    return about.put_into(new) if about is not None and own == about.put_into(old) else None
 
 
 def merged_lock(project: Project, plan: Plan, env: Mapping[str, str] | None = None) -> Merged:

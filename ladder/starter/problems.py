@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +75,18 @@ def introduction(name: str) -> Introduction:
     request, outcome = re.findall(r"(?ms)^```json\n(.*?)^```", text)
     described = " ".join(description.split())
     return Introduction(name, title.removeprefix("# "), described, json.loads(request), json.loads(outcome))
+
+
+def introduction_of(project: Path, package: str) -> Introduction | None:
+    """From the problem that a project has; None where its code does not run here, as packages are missing."""
+    script = (
+        f"import json; from {package}.problem import PROBLEM as p; request = dict(p.example);"
+        " outcome = {name: request[name] for name in (p.time, *p.keys)} | dict(p.example_label);"
+        " print(json.dumps([p.name, p.title, p.description, request, outcome]))"
+    )
+    command = [sys.executable, "-B", "-c", script]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    return None if done.returncode else Introduction(*json.loads(done.stdout))
 
 
 def with_settings(text: str, changes: dict[str, Any]) -> str:

@@ -105,6 +105,14 @@ def test_a_table_as_people_export_it_is_understood(churn_file: Path) -> None:
     assert len(found.rows) == 720
 
 
+def test_of_two_dates_the_event_time_is_the_one_that_tells_rows_apart(tmp_path: Path) -> None:
+    joined = [f"2015-{1 + number % 12:02}-{1 + number % 28:02}" for number in range(60)]
+    rows = [(*row, joined[int(row[0][2:])], row[1] * (row[-1] == "left")) for row in churn()]
+    file = write(tmp_path / "churn.csv", [(*HEADER, "Customer since", "Left on"), *rows])
+    found = drafted(file, "Churn")
+    assert (found.time.name, [each.name for each in found.keys]) == ("month", ["customer_id"])
+
+
 def test_columns_that_are_known_only_with_the_label_are_named_and_left_out(tmp_path: Path) -> None:
     file = series(tmp_path, timedelta(hours=1))
     rows = list(csv.reader(file.open(encoding="utf-8")))

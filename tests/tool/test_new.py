@@ -1,5 +1,6 @@
 """`ladder new`: what is made works at once, is a whole project, and shows nothing of where it came from."""
 
+import io
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from rich.console import Console
 from ladder import ROOT, UserError, workcopy
 from ladder.git import git
 from ladder.levels import level, levels
+from ladder.starter.climb import climb
 from ladder.starter.new import SAMPLE, new
 from ladder.starter.rename import PACKAGE
 from ladder.starter.template import MESSAGE, README
@@ -230,14 +232,26 @@ def test_a_project_for_ones_own_table_needs_no_edit(tmp_path: Path) -> None:
     assert readme.startswith("# Visits\n\nPredicts visits.\n")
     (request,) = re.findall(r"--data '(.*?)'", readme, re.DOTALL)
     assert "day" in json.loads(request)
-    checked = subprocess.run(
-        [sys.executable, "-m", "visits", "problem", "check"],
-        cwd=project,
-        capture_output=True,
-        text=True,
-        check=False,
+    run(project, "-m", "visits", "problem", "check")
+    run(project, "-m", "pytest", "-q", "-p", "no:xdist", "tests/problem")
+
+
+def test_a_drafted_project_climbs_with_nothing_to_settle(tmp_path: Path) -> None:
+    table = tmp_path / "visits.csv"
+    days = [date(2023, 1, 1) + timedelta(days=at) for at in range(120)]
+    table.write_text(
+        "Day,Rain,Visits\n" + "".join(f"{day},{day.day % 7},{day.day}\n" for day in days), "utf-8"
     )
-    assert (checked.returncode, checked.stderr) == (0, "")
+    project = tmp_path / "visits"
+    draft = [str(table), "--label", "Visits", "--time", "Day"]
+    new(level(2), project, Console(quiet=True), "visits", draft=draft)
+    output = io.StringIO()
+    assert climb(project, Console(file=output, width=200))
+    assert "label_delay" in output.getvalue()  # it was guessed
+    readme = text_of(project / "README.md")
+    assert readme.startswith("# Visits\n\nPredicts visits.\n")
+    assert "python -m visits deploy" in readme
+    assert "bike" not in readme
 
 
 def test_a_table_that_cannot_be_read_makes_no_project(tmp_path: Path) -> None:

@@ -257,11 +257,17 @@ def _time(columns: Mapping[str, Column], given: str | None, label: str, notes: l
         candidates = [each for each in columns.values() if each.kind == "time" and each.original != label]
         if not candidates:
             return None
-        found = max(candidates, key=lambda each: each.values.nunique())
-        others = [each.original for each in candidates if each is not found]
+        others = [each for each in columns.values() if each.original != label]
+
+        def likely(each: Column) -> tuple[bool, bool, int]:
+            tells_apart = not each.values.duplicated().any() or any(_fits_key(key, each) for key in others)
+            return not each.nullable, tells_apart, each.values.nunique()
+
+        found = max(candidates, key=likely)
+        rest = [each.original for each in candidates if each is not found]
         notes.append(
             f"event time: {found.original!r}"
-            + (f", not {', '.join(others)}; --time names another" if others else "")
+            + (f", not {', '.join(rest)}; --time names another" if rest else "")
         )
     outside = [each for each in found.values.dropna().iloc[[0, -1]] if not in_window(each)]
     if outside:
@@ -370,7 +376,8 @@ def _keys(
     ]
     if not candidates:
         raise UserError(
-            f"several rows have the same {when.original}; --key names the column that tells them apart"
+            f"several rows have the same {when.original}: --key names the column that tells them apart,"
+            " or --time another event time"
         )
     found = min(candidates, key=lambda each: (each.kind == "integer", each.values.nunique()))
     notes.append(f"key: {found.original!r} tells rows of one time apart; --key names another")

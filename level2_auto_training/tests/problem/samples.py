@@ -47,7 +47,7 @@ def _value(field: InputField, dice: random.Random) -> Any:
 def sample_labels(problem: Problem, count: int, seed: int = 0) -> Array:
     """So many valid labels, shape [count]."""
     dice = np.random.default_rng(seed)
-    schema = problem.label.model_json_schema()["properties"][problem.label_name]
+    schema = problem.label.model_json_schema(by_alias=False)["properties"][problem.label_name]
     if schema["type"] == "boolean":
         return dice.integers(0, 2, count).astype(np.float64)
     low = max(schema.get("minimum", -1e6), problem.prediction_range[0])
@@ -60,7 +60,8 @@ def sample_labels(problem: Problem, count: int, seed: int = 0) -> Array:
 def columns_of(problem: Problem, rows: Sequence[Row]) -> Columns:
     """Rows as `Problem.features` gets them, validated as the service does it. Raises ValidationError."""
     valid = [
-        problem.inputs.model_validate_json(json.dumps(dict(row)), strict=True, extra="forbid") for row in rows
+        problem.inputs.model_validate_json(json.dumps(dict(row)), strict=True, extra="forbid", by_name=True)
+        for row in rows
     ]
     columns: dict[str, Array] = {
         each.name: np.array([getattr(row, each.name) or "" for row in valid], dtype=object)

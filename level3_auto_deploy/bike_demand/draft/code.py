@@ -10,6 +10,7 @@ PACKAGE = __name__.partition(".")[0]
 TEMPLATES = Path(__file__).with_name("templates")
 TYPES = {"boolean": "bool", "integer": "int", "number": "float", "text": "str", "free text": "str"}
 SLICES = 3  # categories of a field that become slices, and fields that do
+FEW = 1000  # rows of a class, which need small trees
 VARIANTS = 60  # of the example, on which predictions have to be possible
 
 
@@ -36,6 +37,7 @@ def write_code(draft: Draft, title: str, folder: Path) -> None:
         "example": _example(draft),
         "example_label": _json(draft.label, draft.rows[draft.label.name].iloc[-1]),
         "slices": _slices(draft),
+        "rare": _rare(draft),
         "hour": _unused("hour", draft),
         "weekday": _unused("weekday", draft),
         "variants": _variants(draft)[:VARIANTS],
@@ -43,6 +45,12 @@ def write_code(draft: Draft, title: str, folder: Path) -> None:
     for template in TEMPLATES.glob("*.j2"):
         text = environment.get_template(template.name).render(facts)
         (folder / template.stem).write_text(text, encoding="utf-8", newline="\n")
+
+
+def _rare(draft: Draft) -> int:
+    """How many rows the rarer class has, where these are few; 0 where they are many, or not classes."""
+    count = int(draft.rows[draft.label.name].value_counts().min()) if draft.is_classification else FEW
+    return count if count < FEW else 0
 
 
 def _unused(name: str, draft: Draft) -> str:
