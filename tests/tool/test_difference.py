@@ -94,8 +94,9 @@ def _package(project: Path) -> Iterator[Path]:
 
 
 def test_folders_patterns_and_names_as_a_shell_completes_them_choose_files(ladder: Ladder) -> None:
+    files = len(list((ROOT / "level3_auto_deploy" / "bike_demand" / "release" / "ab").glob("*.py")))
     for given in ("bike_demand/release/ab", "level3_auto_deploy/bike_demand/release/ab/"):
-        assert "6 new, 0 changed, 0 gone, 0 carried over." in ladder("diff", "2", "3", given).stdout
+        assert f"{files} new, 0 changed, 0 gone, 0 carried over." in ladder("diff", "2", "3", given).stdout
     assert "3 new, 0 changed," in ladder("diff", "2", "3", "tests/test_ab*.py").stdout
 
 
