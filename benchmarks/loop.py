@@ -19,10 +19,10 @@ from rich.table import Table
 
 from ladder import runbook, workcopy
 from ladder.compare import measures
-from ladder.compare.live import Live
 from ladder.compare.oracle import predict_daily
 from ladder.compare.replay import Job, replay
 from ladder.compare.results import ReplayResult
+from ladder.compare.terminal import Live
 from ladder.levels import level
 from ladder.runbook import Due
 from ladder.story import Incident, Story, load_story

@@ -14,7 +14,6 @@ from rich.console import Console
 
 from ladder import runbook, workcopy
 from ladder.compare import report, terminal
-from ladder.compare.live import Live
 from ladder.compare.oracle import predict_daily
 from ladder.compare.replay import Job, replay
 from ladder.compare.results import Comparison
@@ -77,7 +76,7 @@ def compare(options: Options, console: Console, watcher: Watcher | None = None) 
         workcopy.fresh(place)
         _announce(story, chosen, options, skipped, console)
         tasks = _tasks(story, plans, place)
-        with Live(tasks, console) as live:
+        with terminal.Live(tasks, console) as live:
             results = side_by_side(tasks, [live] if watcher is None else [live, watcher])
         found = report.comparison(
             story,

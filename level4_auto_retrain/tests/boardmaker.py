@@ -10,7 +10,7 @@ from bike_demand.store import event_log
 from bike_demand.store.database import open_database
 from bike_demand.store.event_log import Signal
 from bike_demand.store.history import keep_drift
-from bike_demand.store.tables import Day, Deployment, Kind, State, Transition
+from bike_demand.store.tables import Alert, Day, Deployment, Kind, State, Transition
 
 FIRST = date(2011, 10, 1)
 DAYS = 100
@@ -86,15 +86,8 @@ def fill(address: str, signals: Sequence[Signal] = (), tests: Sequence[dict[str,
         event_log.end_incident(
             database, changed.id, at(48), {"rows": 192, "error": 58.5, "normal_error": 30.5}
         )
-        event_log.put_alert(
-            database,
-            key="over:1",
-            at=at(48),
-            quiet_since=at(47),
-            title="Over: error-drift",
-            body={"happened": "It is over."},
-            channels=["log"],
-        )
+        over = Alert("over:1", at(48), "Over: error-drift", {"happened": "It is over."}, {"log": None})
+        event_log.put_alert(database, over, at(47))
         late = event_log.open_incident(
             database, Kind.QUALITY, "feed", since=at(80), noticed_at=at(82), noticed_by="rows are late"
         )
@@ -103,20 +96,14 @@ def fill(address: str, signals: Sequence[Signal] = (), tests: Sequence[dict[str,
             event_log.open_incident(
                 database, Kind.QUALITY, field, since=at(90), noticed_at=at(91), noticed_by="units"
             )
-        event_log.put_alert(
-            database,
-            key="error",
-            at=at(43),
-            quiet_since=at(36),
-            title="The error drifts",
-            body={
-                "happened": "It predicts 37 % too little.",
-                "evidence": {"rows": 96},
-                "done": "Version 2 is trained.",
-                "you_may": "Nothing has to be done.",
-            },
-            channels=["log"],
-        )
+        body = {
+            "happened": "It predicts 37 % too little.",
+            "evidence": {"rows": 96},
+            "done": "Version 2 is trained.",
+            "you_may": "Nothing has to be done.",
+        }
+        drifts = Alert("error", at(43), "The error drifts", body, {"log": None})
+        event_log.put_alert(database, drifts, at(36))
         keep_drift(
             database,
             NOW,

@@ -175,8 +175,8 @@ OF_THE_LOOP = {
 }
 OF_THE_NEW_APPLICATION = {
     "serving/fallback.py": (
-        "by_hour[time_of(row).hour]",
-        "by_hour[0]",
+        "hour: int = time_of(row).hour",
+        "hour: int = 0",
         "test_fallback.py::test_a_value_that_cannot_be_right_is_answered_with_what_is_usual_at_that_hour",
     ),
     "serving/metrics.py": (  # tried over HTTP with a service that runs

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from ladder.cli import main
 from ladder.compare import command, results
-from ladder.compare.live import Live
+from ladder.compare.terminal import Live
 from ladder.runbook import PEOPLE
 from ladder.workers import Progress, Task
 from tests.tool.conftest import Ladder

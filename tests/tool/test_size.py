@@ -6,7 +6,7 @@ LIMITS = {
     "level1_devops": 2305,  # with time zones, about 60 at each level
     "level2_auto_training": 4235,
     "level3_auto_deploy": 7390,
-    "level4_auto_retrain": 10265,
+    "level4_auto_retrain": 10250,
     "draft": 700,
     "ladder": 6120,  # with starters of other problems, and climbs from any copy of a project
     "ladder/assess": 2700,

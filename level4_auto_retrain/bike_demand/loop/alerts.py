@@ -60,9 +60,8 @@ def alert(
     body = {"happened": happened, "evidence": dict(evidence), "done": done, "you_may": you_may}
     quiet_since = at - timedelta(days=settings.loop.alerts.quiet_days)
     channels = [LOG, WEBHOOK] if settings.loop.alerts.webhook else [LOG]
-    return event_log.put_alert(
-        database, key=key, at=at, quiet_since=quiet_since, title=title, body=body, channels=channels
-    )
+    made = Alert(key, at, title, body, dict.fromkeys(channels))
+    return made if event_log.put_alert(database, made, quiet_since) else None
 
 
 def deliver(settings: Settings, database: Database, report: Report) -> None:

@@ -5,17 +5,16 @@ from typing import Any
 
 from bike_demand.loop.context import Context
 from bike_demand.loop.retraining import tried
-from bike_demand.monitoring.rules import MONTH, due
-from bike_demand.release.ab.evidence import Evidence, TrialKind, gather, under_test, under_watch
+from bike_demand.monitoring.rules import MONTH, due, reference_error
+from bike_demand.release.ab.evidence import Evidence, gather, under_test, under_watch
 from bike_demand.store import event_log
 
 
 def publish(context: Context) -> None:
     """Keep these fields of the status document: the live reference error, comparisons, the budget."""
     live = context.deployments.live()
-    tags = {} if live is None else context.tracking.version(live.version).tags
     content = {
-        "reference_error": float(tags["mae"]) if "mae" in tags else None,
+        "reference_error": live and reference_error(context.tracking.version(live.version)).mae,
         "comparisons": [
             _shown(gather(context.deployments, trial))
             for trial in (under_test(context.deployments), under_watch(context.deployments))
@@ -39,7 +38,7 @@ def _budget(context: Context) -> dict[str, Any]:
 def _shown(evidence: Evidence) -> dict[str, Any]:
     trial = evidence.trial
     return {
-        "kind": "test" if trial.kind is TrialKind.TEST else "watch",
+        "kind": str(trial.kind),
         "version": trial.version,
         "against": trial.against,
         "mode": trial.mode,

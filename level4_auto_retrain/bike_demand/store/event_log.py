@@ -3,7 +3,7 @@
 Times are in the time of the feed, but for when an alert was delivered.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -128,23 +128,14 @@ def incidents(database: Database, *, only_open: bool = False) -> list[Incident]:
 # ---- alerts
 
 
-def put_alert(
-    database: Database,
-    *,
-    key: str,
-    at: datetime,
-    quiet_since: datetime,
-    title: str,
-    body: Mapping[str, JSON],
-    channels: Sequence[str],
-) -> Alert | None:
-    """Store an alert for delivery by these channels; None: its key was alerted after `quiet_since`."""
+def put_alert(database: Database, alert: Alert, quiet_since: datetime) -> bool:
+    """Store an alert for delivery, unless its key was alerted after `quiet_since`; whether it was stored."""
+    same = select(Alert).where(Alert.key == alert.key, Alert.at > quiet_since).limit(1)
     with database.writing(Alert) as session:
-        if session.scalar(select(Alert).where(Alert.key == key, Alert.at > quiet_since).limit(1)):
-            return None
-        alert = Alert(key, at, title, dict(body), dict.fromkeys(channels))
-        session.add(alert)
-    return alert
+        is_new = session.scalar(same) is None
+        if is_new:
+            session.add(alert)
+    return is_new
 
 
 def undelivered(database: Database) -> list[Alert]:
