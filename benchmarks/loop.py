@@ -59,9 +59,9 @@ def main(
     with workcopy.alone("loop") as place:
         results = _live(story, number, calendar, workcopy.fresh(place), console)
     report = _report(story, calendar, results)
-    _print(report, console)
     if out is not None:
         out.write_text(json.dumps(report, indent=1), encoding="utf-8")
+    _print(report, console)
     raise typer.Exit(int(not all(report["kept"].values())))
 
 
@@ -188,7 +188,7 @@ def _within(days: int | None, most: int) -> bool:
 
 def _print(report: dict[str, Any], console: Console) -> None:
     facts = report["story"]
-    table = Table(title=f"{facts['title']}, {facts['from']} to {facts['to']}", title_justify="left")
+    table = Table(title=f"{facts['name']}, {facts['from']} to {facts['to']}", title_justify="left")
     for column in ("", "error", "trainings"):
         table.add_column(column, justify="right" if column else "left")
     table.add_row("the loop", f"{report['mae']:.2f}", str(report["trainings"]))

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -27,9 +27,13 @@ from ladder.stage import FEED
 from ladder.steps import environment
 
 SECONDS, GIB = 300.0, 4.0  # for all steps together with 100 stations, and for the largest process
-LINEAR = 1.25  # times the rows, for a step that takes long enough to tell
+LINEAR = 1.3  # so many times as long as the rows are more, for a step that takes long enough to tell
 LEAST_SECONDS = 5.0
 LOGGED_DAYS = 7  # of predictions that are monitored
+
+Results = dict[
+    int, dict[str, tuple[float, float]]
+]  # by stations and step: seconds, GiB of the largest process
 
 # A key field in the problem of the bikes: the text before, and what comes in its place.
 CHANGES = {
@@ -96,14 +100,15 @@ def main(
     together take longer, or more memory, with 100 stations than they may.
     """
     console = Console()
-    results: dict[int, dict[str, tuple[float, float]]] = {}
+    results: Results = {}
+    rows: dict[int, int] = {}
     for count in map(int, stations.split(",")):
         with tempfile.TemporaryDirectory(prefix="ladder-scale-") as name:
             folder = workcopy.make(level(number), Path(name) / "level")
-            rows = prepare(folder, count)
-            console.print(f"{count} stations, {rows:,} rows", highlight=False)
+            rows[count] = prepare(folder, count)
+            console.print(f"{count} stations, {rows[count]:,} rows", highlight=False)
             results[count] = run_steps(folder, number, console)
-    _print(results, console)
+    _print(results, rows, console)
     failures = list(_failures(results))
     for each in failures:
         console.print(each, style="red")
@@ -152,7 +157,7 @@ def run_steps(folder: Path, number: int, console: Console) -> dict[str, tuple[fl
     )
     if number == 4:
         _cost(["-c", LOG], folder)
-        found["monitor"] = _cost(["-m", "bike_demand", "monitor"], folder)
+        found[f"monitor, {LOGGED_DAYS} days"] = _cost(["-m", "bike_demand", "monitor"], folder)
     for step, (seconds, gib) in found.items():
         console.print(f"  {step}: {seconds:.1f} s, {gib:.2f} GiB", highlight=False)
     return found
@@ -178,20 +183,20 @@ def _cost(arguments: Sequence[str], folder: Path) -> tuple[float, float]:
     return seconds, usage.ru_maxrss / 2**20
 
 
-def _growth(results: dict[int, dict[str, tuple[float, float]]], step: str) -> float | None:
-    """How many times more a row costs with the most stations than with the second most."""
+def _growth(results: Results, step: str) -> float:
+    """How many times as long a step takes with the most stations as with the second most."""
     few, many = sorted(results)[-2:]
-    return results[many][step][0] / results[few][step][0] * few / many
+    return results[many][step][0] / results[few][step][0]
 
 
-def _failures(results: dict[int, dict[str, tuple[float, float]]]) -> list[str]:
+def _failures(results: Results) -> list[str]:
     found = []
     most = max(results)
     if len(results) > 1:
+        rows = most / sorted(results)[-2]
         for step, (seconds, _) in results[most].items():
-            growth = _growth(results, step)
-            if growth is not None and growth > LINEAR and seconds > LEAST_SECONDS:
-                found.append(f"{step} grows faster than its rows: {growth:.2f} times as much for each")
+            if (growth := _growth(results, step)) > LINEAR * rows and seconds > LEAST_SECONDS:
+                found.append(f"{step} takes {growth:.1f} times as long for {rows:g} times the rows")
     if most >= 100:
         if (total := sum(seconds for seconds, _ in results[most].values())) > SECONDS:
             found.append(f"all steps take {total:.0f} s, at most {SECONDS:g}")
@@ -200,26 +205,26 @@ def _failures(results: dict[int, dict[str, tuple[float, float]]]) -> list[str]:
     return found
 
 
-def _print(results: dict[int, dict[str, tuple[float, float]]], console: Console) -> None:
+def _print(results: Results, rows: Mapping[int, int], console: Console) -> None:
     table = Table(title="seconds and peak memory by stations", title_justify="left")
-    table.add_column("")
+    table.add_column("rows")
     for count in results:
-        table.add_column(f"{count}, s", justify="right")
+        table.add_column(f"{rows[count]:,}, s", justify="right")
         table.add_column("GiB", justify="right")
-    table.add_column("a row, times", justify="right")
-    steps = list(next(iter(results.values())))
-    for step in steps:
+    if len(results) > 1:
+        few, many = sorted(results)[-2:]
+        table.add_column(f"times as long for {many / few:g} times the rows", justify="right")
+    for step in next(iter(results.values())):
         cells = [
             text for found in results.values() for text in (f"{found[step][0]:.1f}", f"{found[step][1]:.2f}")
         ]
-        growth = _growth(results, step) if len(results) > 1 else None
-        table.add_row(step, *cells, "" if growth is None else f"{growth:.2f}")
+        table.add_row(step, *cells, *([f"{_growth(results, step):.1f}"] if len(results) > 1 else []))
     totals = [
         text
         for found in results.values()
         for text in (f"{sum(s for s, _ in found.values()):.1f}", f"{max(g for _, g in found.values()):.2f}")
     ]
-    table.add_row("all", *totals, "")
+    table.add_row("all", *totals)
     console.print(table)
 
 
