@@ -16,7 +16,7 @@ from bike_demand.core.current import PROBLEM
 from bike_demand.core.errors import UserError
 from bike_demand.core.problem import Columns
 from bike_demand.data import features
-from bike_demand.data.features import FEATURES
+from bike_demand.data.features import NUMBERS, TEXTS
 from bike_demand.serving.onnx_model import load_if_there, load_model
 
 
@@ -44,7 +44,7 @@ def table(name: str, columns: int, kind: int = onnx.TensorProto.FLOAT) -> onnx.V
 
 
 def network(
-    inputs: int = len(FEATURES), name: str = "features", output: str = "prediction", fill: float = 1.0
+    inputs: int = len(NUMBERS), name: str = "features", output: str = "prediction", fill: float = 1.0
 ) -> bytes:
     """A tiny model of that shape that predicts a constant for each row."""
     first = helper.make_node("Gather", [name, "first"], ["column"], axis=1)  # which is never NaN
@@ -55,9 +55,8 @@ def network(
         helper.make_tensor("zero", onnx.TensorProto.FLOAT, [1], [0.0]),
         helper.make_tensor("fill", onnx.TensorProto.FLOAT, [1], [fill]),
     ]
-    graph = helper.make_graph(
-        [first, zero, add], "tiny", [table(name, inputs)], [table(output, 1)], constants
-    )
+    given = [table(name, inputs), *(table(text, 1, onnx.TensorProto.STRING) for text in TEXTS)]
+    graph = helper.make_graph([first, zero, add], "tiny", given, [table(output, 1)], constants)
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
     content: bytes = made.SerializeToString()
     return content
@@ -145,8 +144,8 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "another input": (edit('"speed"', '"month"'), "the model takes month, which this application lacks"),
     "no model at all": (put(b"hello"), "not a model that ONNX Runtime loads"),
-    "too few columns": (put(network(inputs=len(FEATURES) - 1)), "instead of {'features'"),
-    "another input name": (put(network(name="rows")), "instead of {'features'"),
+    "too few columns": (put(network(inputs=len(NUMBERS) - 1)), "instead of {'material'"),
+    "another input name": (put(network(name="rows")), "instead of {'material'"),
     "another output name": (put(network(output="variable")), "does not give `prediction`"),
     "negative predictions": (put(network(fill=-3.0)), "predicts -3.0 pieces"),
     "predictions that are no number": (put(network(fill=float("nan"))), "predicts nan pieces"),

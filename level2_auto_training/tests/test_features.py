@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bike_demand.core.current import Inputs
-from bike_demand.data.features import FEATURES, INPUT_NAME, describe, to_columns, to_inputs
+from bike_demand.data.features import FEATURES, INPUT_NAME, NUMBERS, describe, to_columns, to_inputs
 from bike_demand.data.frames import columns_of
 from bike_demand.data.table import read_published
 from tests.feedmaker import write_feed
@@ -27,6 +27,7 @@ def test_features_stand_in_the_order_of_the_problem() -> None:
         "core_heat",
         "moisture",
         "speed",
+        "material",
     )
     assert [each["name"] for each in describe()] == list(FEATURES)
 
@@ -45,7 +46,7 @@ def test_the_features_that_a_model_takes_may_be_fewer_and_in_another_order() -> 
 
 def test_null_becomes_nan() -> None:
     row = Inputs.model_validate_json(json.dumps(EXAMPLE | {"moisture": None}))
-    assert math.isnan(to_inputs(to_columns([row]))[INPUT_NAME][0, FEATURES.index("moisture")])
+    assert math.isnan(to_inputs(to_columns([row]))[INPUT_NAME][0, NUMBERS.index("moisture")])
 
 
 def test_no_rows_make_an_empty_table() -> None:
@@ -58,7 +59,10 @@ def test_columns_are_the_inputs_of_rows_by_name() -> None:
     assert columns.keys() == set(EXAMPLE)
     assert columns["begins"].dtype == "datetime64[s]"
     assert columns["begins"].astype(str).tolist() == [EXAMPLE["begins"]] * 2
-    assert {columns[name].dtype for name in EXAMPLE if name != "begins"} == {np.dtype(np.float64)}
+    assert columns["material"].tolist() == ["steel", "steel"]
+    assert {columns[name].dtype for name in EXAMPLE if name not in ("begins", "material")} == {
+        np.dtype(np.float64)
+    }
     assert (columns["special"].tolist(), columns["heat"].tolist()) == ([0, 0], [24.6, 24.6])
 
 
@@ -70,10 +74,11 @@ def test_a_month_of_the_feed_becomes_what_its_columns_say(tmp_path: Path) -> Non
         [
             datetime.fromisoformat(record["begins"]).hour,
             datetime.fromisoformat(record["begins"]).weekday(),
-            *(float(json.loads(record[name] or "NaN")) for name in FEATURES[2:]),
+            *(float(json.loads(record[name] or "NaN")) for name in NUMBERS[2:]),
         ]
         for record in records
     ]
-    X = to_inputs(columns_of(read_published(path.read_bytes(), "2011-02", "feed")))[INPUT_NAME]
+    inputs = to_inputs(columns_of(read_published(path.read_bytes(), "2011-02", "feed")))
     assert any(record["moisture"] == "" for record in records)
-    np.testing.assert_array_equal(X, np.array(expected, dtype=np.float32))
+    np.testing.assert_array_equal(inputs[INPUT_NAME], np.array(expected, dtype=np.float32))
+    assert inputs["material"].tolist() == [[record["material"]] for record in records]

@@ -14,7 +14,7 @@ from bike_demand.core.current import PROBLEM
 from bike_demand.core.errors import UserError
 from bike_demand.core.problem import Columns
 from bike_demand.data import features
-from bike_demand.data.features import FEATURES
+from bike_demand.data.features import NUMBERS
 from bike_demand.serving.onnx_model import load_model
 from tests.tiny import network
 
@@ -120,8 +120,8 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "another input": (edit('"speed"', '"month"'), "the model takes month, which this application lacks"),
     "no model at all": (put(b"hello"), "not a model that ONNX Runtime loads"),
-    "too few columns": (put(network(inputs=len(FEATURES) - 1)), "instead of {'features'"),
-    "another input name": (put(network(name="rows")), "instead of {'features'"),
+    "too few columns": (put(network(inputs=len(NUMBERS) - 1)), "instead of {'material'"),
+    "another input name": (put(network(name="rows")), "instead of {'material'"),
     "another output name": (put(network(output="variable")), "does not give `prediction`"),
     "negative predictions": (put(network(fill=-3.0)), "predicts -3.0 pieces"),
     "predictions that are no number": (put(network(fill=float("nan"))), "predicts nan pieces"),

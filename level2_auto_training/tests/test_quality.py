@@ -1,6 +1,5 @@
 """Data quality: each rule stops the bad data it is for, and lets them pass when it is off."""
 
-import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -9,9 +8,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bike_demand.core.current import FIELDS, Row
+from bike_demand.core.current import Row
 from bike_demand.core.errors import UserError
-from bike_demand.core.problem import EventTime, InputField
+from bike_demand.core.problem import EventTime
 from bike_demand.core.settings import QualityRules, Settings, load_settings
 from bike_demand.data.quality import RECENT, Violation, check, gaps, inputs, level, require_fit, stale
 from tests.conftest import ROOT
@@ -215,31 +214,25 @@ def test_settings_of_rules_that_make_no_sense_are_refused(key: str, value: Any) 
 # ---- texts
 
 
-def with_texts(
-    monkeypatch: pytest.MonkeyPatch, renamed: str, until: str, name: str = "depots"
-) -> pd.DataFrame:
-    """Rows with a field of text, of which one of four values is another one in these days."""
-    field = InputField(name, "text", "where", "", (-math.inf, math.inf), None, True, ())
-    monkeypatch.setitem(FIELDS, name, field)
+def with_texts(renamed: str, until: str) -> pd.DataFrame:
+    """Rows with one of three materials or none, of which one has another name in these days."""
     rows = frame(ROWS)
-    rows[name] = [("north", "south", "east", None)[at % 4] for at in range(len(rows))]
-    is_renamed = rows["begins"].between(renamed, until) & (rows[name] == "south")
-    return rows.assign(**{name: rows[name].where(~is_renamed, "sud")})
+    rows["material"] = [("steel", "brass", "oak", None)[at % 4] for at in range(len(rows))]
+    is_renamed = rows["begins"].between(renamed, until) & (rows["material"] == "steel")
+    return rows.assign(material=rows["material"].where(~is_renamed, "stahl"))
 
 
-def test_a_value_that_is_renamed_is_a_violation_from_its_first_day_to_its_last(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    rows = with_texts(monkeypatch, "2011-03-10", "2011-03-13T22:00:00")
+def test_a_value_that_is_renamed_is_a_violation_from_its_first_day_to_its_last() -> None:
+    rows = with_texts("2011-03-10", "2011-03-13T22:00:00")
     (found,) = [each for each in inputs(rows, RULES) if each.rule == "texts"]
-    assert (found.subject, "'sud'" in found.message, found.ongoing) == ("depots", True, False)
-    assert list(found.times) == rows.loc[rows["depots"] == "sud", "begins"].tolist()
+    assert (found.subject, "'stahl'" in found.message, found.ongoing) == ("material", True, False)
+    assert list(found.times) == rows.loc[rows["material"] == "stahl", "begins"].tolist()
     assert not [each for each in inputs(rows, off("texts")) if each.rule == "texts"]
 
 
-def test_a_new_value_now_and_then_or_in_each_row_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = with_texts(monkeypatch, "2011-03-10", "2011-03-10T03:00:00")
-    assert (rows["depots"] == "sud").sum() == 1
+def test_a_new_value_now_and_then_or_in_each_row_is_none() -> None:
+    rows = with_texts("2011-03-10", "2011-03-10T03:00:00")
+    assert (rows["material"] == "stahl").sum() == 1
     assert not [each for each in inputs(rows, RULES) if each.rule == "texts"]
-    names = rows.assign(depots=[f"depot {at}" for at in range(len(rows))])
+    names = rows.assign(material=[f"material {at}" for at in range(len(rows))])
     assert not [each for each in inputs(names, RULES) if each.rule == "texts"]

@@ -159,7 +159,7 @@ def test_too_few_rows_are_refused(project: Path, run: Run, stage: Stage, date: s
 
 def test_a_feed_whose_label_is_always_0_is_refused(project: Path, run: Run, stage: Stage) -> None:
     for path in (project / "feed").glob("*.csv"):
-        lines = [",".join([*line.split(",")[:8], "0", "0", "0"]) for line in month_lines(path.stem)]
+        lines = [",".join([*line.split(",")[:9], "0", "0", "0"]) for line in month_lines(path.stem)]
         write_month(path, lines)
     run("ingest")
     assert "`amount` is 0 in all" in refusal(stage)
@@ -215,7 +215,8 @@ def test_the_export_of_a_classifier_predicts_the_probability_of_its_second_class
     run("ingest")
     rows = read_rows(project / DATA)
     X, many = features_of(rows), rows["amount"].to_numpy() > 100
-    pipeline = Pipeline([("model", HistGradientBoostingClassifier(max_iter=10))]).fit(X, many)
+    pipeline = build_model(PARAMS).set_params(model=HistGradientBoostingClassifier(max_iter=10))
+    pipeline.fit(X, many)
     model = export.to_onnx(pipeline)
     assert export.prove_parity(model, pipeline, X) < 1e-4
     probabilities = predict(pipeline, X)
@@ -265,7 +266,7 @@ def test_an_export_that_differs_only_where_a_null_is_is_refused(project: Path, r
     rows = read_rows(project / DATA).dropna(subset="moisture")
     pipeline = fit(rows, PARAMS, 30)
     model = onnx.ModelProto.FromString(export.to_onnx(pipeline))
-    (ways,) = [each for each in model.graph.node[0].attribute if "missing" in each.name]
+    (ways,) = [each for node in model.graph.node for each in node.attribute if "missing" in each.name]
     ways.ints[:] = [1 - way for way in ways.ints]
     with pytest.raises(Exception, match="nothing was written"):
         export.prove_parity(model.SerializeToString(), pipeline, features_of(rows))

@@ -15,6 +15,7 @@ from filelock import FileLock
 from sqlalchemy import select
 
 from bike_demand.__main__ import main
+from bike_demand.core.current import INPUT_COLUMNS
 from bike_demand.core.settings import load_settings
 from bike_demand.data.month import iso
 from bike_demand.release import deploy as delivery
@@ -459,8 +460,7 @@ def test_a_test_lived_through_a_real_service_ends_with_the_better_model_live_and
     register(constant(project / "better", 120.0))
     deploy(2, BEGAN)
     rows = [row for row in hours(BEGAN, "2011-03-05") if row.amount > 100]
-    fields = {"special", "attended", "grade", "heat", "core_heat", "moisture", "speed"}
-    asked = [{"begins": iso(row.begins), **row.model_dump(include=fields)} for row in rows]
+    asked = [row.model_dump(mode="json", include=set(INPUT_COLUMNS)) for row in rows]
     outcomes = [{"begins": iso(row.begins), "amount": row.amount} for row in rows]
     with running(project) as service:
         answers = service.client.post("/predict", json=asked).raise_for_status().json()

@@ -26,6 +26,7 @@ def row_at(number: int, amount: int) -> Row:
         heat=4.0,
         core_heat=4.0,
         speed=10.0,
+        material="steel",
         amount=amount,
     )
 

@@ -21,7 +21,7 @@ from onnx import helper
 from bike_demand.__main__ import main
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import DATA, load_settings
-from bike_demand.data.features import FEATURES, INPUT_NAME
+from bike_demand.data.features import INPUT_NAME, NUMBERS
 from bike_demand.data.frames import period
 from bike_demand.data.store import read_rows
 from bike_demand.handoff import MODEL_FILE, OUTPUT_NAME, read_handoff, write_handoff
@@ -116,7 +116,7 @@ def with_columns(*order: str) -> Rewrite:
     def change(model: onnx.ModelProto) -> None:
         for node in model.graph.node:
             node.input[:] = ["mixed" if name == INPUT_NAME else name for name in node.input]
-        places = [FEATURES.index(name) for name in order]
+        places = [NUMBERS.index(name) for name in order]
         model.graph.initializer.append(
             helper.make_tensor("places", onnx.TensorProto.INT64, [len(places)], places)
         )
@@ -443,7 +443,7 @@ def test_a_model_that_needs_much_memory_is_stopped(
 # ---- the refit and its holdout model
 
 
-@pytest.mark.parametrize("order", [("day", "shift", *FEATURES[2:]), FEATURES[::-1]])
+@pytest.mark.parametrize("order", [("day", "shift", *NUMBERS[2:]), NUMBERS[::-1]])
 def test_a_refit_whose_inputs_were_swapped_is_stopped_although_its_holdout_model_is_good(
     case: GateContext, handoffs: tuple[Path, Path], tmp_path: Path, order: tuple[str, ...]
 ) -> None:

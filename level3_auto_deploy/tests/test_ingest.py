@@ -132,7 +132,7 @@ def test_where_the_definition_of_rows_changes_all_months_are_read_again(
 
 
 def test_the_parts_of_the_label_may_be_empty(project: Path, run: Run) -> None:
-    lines = [",".join([*line.split(",")[:8], "", "", line.split(",")[10]]) for line in month_lines("2011-03")]
+    lines = [",".join([*line.split(",")[:9], "", "", line.split(",")[11]]) for line in month_lines("2011-03")]
     write_month(project / "feed" / "2011-03.csv", lines)
     assert run("ingest").status == 0
 
@@ -242,8 +242,8 @@ BAD: dict[str, tuple[Change, tuple[str, ...]]] = {
         ("line 6", "column begins", "stands there twice"),
     ),
     "out of order": (lambda s: [*s[:5], s[6], s[5], *s[7:]], ("line 7", "column begins", "out of order")),
-    "too few values": (lambda s: [*s[:5], s[5][:20], *s[6:]], ("line 6", "2 values instead of 11")),
-    "an empty line": (lambda s: [*s[:5], "", *s[5:]], ("line 6", "0 values instead of 11")),
+    "too few values": (lambda s: [*s[:5], s[5][:20], *s[6:]], ("line 6", "2 values instead of 12")),
+    "an empty line": (lambda s: [*s[:5], "", *s[5:]], ("line 6", "0 values instead of 12")),
     "an open quote": (lambda s: [*s[:5], '"' + s[5], *s[6:]], ("line", "a quote left open")),
     "header only": (lambda s: s[:1], ("no rows",)),
 }

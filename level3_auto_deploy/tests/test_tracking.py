@@ -17,7 +17,7 @@ import pytest
 
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import load_settings
-from bike_demand.data.features import FEATURES
+from bike_demand.data.features import NUMBERS
 from bike_demand.store.tracking import Dataset, Logged, Tracking, Version
 from tests.conftest import ROOT
 from tests.mlflow_server import model_server
@@ -114,11 +114,11 @@ def test_the_model_is_an_mlflow_model_with_signature_and_example(tracking: Track
     location = client.get_model_version_download_uri("toy", str(version.number))
     loaded = mlflow.pyfunc.load_model(location)
     signature = loaded.metadata.signature.to_dict()
-    (given,) = json.loads(signature["inputs"])
-    assert (given["name"], given["tensor-spec"]) == (
-        "features",
-        {"dtype": "float32", "shape": [-1, len(FEATURES)]},
-    )
+    given = {each["name"]: each["tensor-spec"] for each in json.loads(signature["inputs"])}
+    assert given == {
+        "features": {"dtype": "float32", "shape": [-1, len(NUMBERS)]},
+        "material": {"dtype": "object", "shape": [-1, 1]},
+    }
     assert loaded.predict(loaded.input_example)["prediction"].tolist() == [[5.0]]
     requirements = Path(mlflow.artifacts.download_artifacts(f"{location}/requirements.txt"))
     locked = (ROOT / "requirements.lock").read_text(encoding="utf-8")
@@ -132,7 +132,7 @@ def test_mlflow_serves_a_registered_model_with_its_own_command(tracking: Trackin
     tracking.set_alias("champion", 1)
     uri = client_of(tracking).get_model_version_download_uri("toy", "1").removeprefix("file://")
     example = (Path(uri) / "serving_input_example.json").read_text(encoding="utf-8")
-    assert list(json.loads(example)["inputs"]) == ["features"]
+    assert list(json.loads(example)["inputs"]) == ["features", "material"]
     with model_server("models:/toy@champion", tracking.uri, Path.cwd()) as server:
         answered = httpx.post(
             f"{server.url}/invocations", content=example, headers={"Content-Type": "application/json"}

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 
-HEADER = "begins,special,attended,grade,heat,core_heat,moisture,speed,part_a,part_b,amount"
+HEADER = "begins,special,attended,grade,heat,core_heat,moisture,speed,material,part_a,part_b,amount"
+YIELDS = {"steel": 1.0, "brass": 0.9, "oak": 1.1}  # of materials, relative to each other
 MONTHS = ("2011-01", "2011-02", "2011-03")
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 # Settings that suit this feed, whatever suits that of the project.
@@ -32,13 +33,14 @@ def month_lines(month: str, seed: int = 0) -> list[str]:
         grade = dice.choice((1, 1, 1, 2, 3))
         heat = 8 + 6 * math.sin((stamp.hour - 9) / 24 * math.tau) + dice.gauss(0, 2)
         moisture = "" if dice.random() < 0.02 else f"{min(max(dice.gauss(0.6, 0.15), 0), 1):.2f}"
-        mean = 5 + _level(stamp.hour, attended) * (1.2 - 0.2 * grade)
+        material = tuple(YIELDS)[(stamp.day + stamp.hour) % len(YIELDS)]
+        mean = 5 + _level(stamp.hour, attended) * (1.2 - 0.2 * grade) * YIELDS[material]
         amount = max(0, round(dice.gauss(mean, mean**0.5)))
         if amount:  # so there are gaps between rows
             part_a = dice.randint(0, amount // 4)
             lines.append(
                 f"{stamp.isoformat()},false,{attended},{grade},{heat:.2f},{heat - 1:.2f},{moisture},"
-                f"{abs(dice.gauss(0, 12)):.2f},{part_a},{amount - part_a},{amount}"
+                f"{abs(dice.gauss(0, 12)):.2f},{material},{part_a},{amount - part_a},{amount}"
             )
         stamp += timedelta(hours=1)
     return lines

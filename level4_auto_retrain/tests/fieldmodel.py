@@ -5,8 +5,8 @@ from pathlib import Path
 import onnx
 from onnx import helper
 
-from bike_demand.data.features import FEATURES
-from tests.tiny import hand_over, table
+from bike_demand.data.features import NUMBERS
+from tests.tiny import hand_over, inputs_of, table
 
 NOTHING = 1000.0  # its answer where the input is null
 
@@ -19,11 +19,9 @@ def echo(folder: Path, field: str) -> Path:
         helper.make_node("Where", ["missing", "nothing", "column"], ["prediction"]),
     ]
     constants = [
-        helper.make_tensor("which", onnx.TensorProto.INT64, [1], [FEATURES.index(field)]),
+        helper.make_tensor("which", onnx.TensorProto.INT64, [1], [NUMBERS.index(field)]),
         helper.make_tensor("nothing", onnx.TensorProto.FLOAT, [1], [NOTHING]),
     ]
-    graph = helper.make_graph(
-        nodes, "echo", [table("features", len(FEATURES))], [table("prediction", 1)], constants
-    )
+    graph = helper.make_graph(nodes, "echo", inputs_of(), [table("prediction", 1)], constants)
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
     return hand_over(folder, made.SerializeToString())

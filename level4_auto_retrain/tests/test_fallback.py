@@ -14,12 +14,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import BaseModel
 from sqlalchemy import update
 
 from bike_demand.core import current
-from bike_demand.core.current import FIELDS, Inputs, Row
-from bike_demand.core.problem import InputField
+from bike_demand.core.current import Inputs, Row
 from bike_demand.core.settings import load_settings
 from bike_demand.data import frames
 from bike_demand.data.frames import features_of, to_frame
@@ -221,6 +219,7 @@ def rows_by_heat() -> list[Row]:
         values |= {
             "moisture": 0.6,
             "speed": 10.0,
+            "material": "steel",
             "amount": max(0, round(dice.gauss(mean, mean**0.5))),
         }
         rows.append(Row(**values))
@@ -284,30 +283,21 @@ def test_what_is_usual_is_that_of_the_key_if_it_has_rows_enough(monkeypatch: pyt
 # ---- texts
 
 
-class Parcel(BaseModel):
-    """A row with a text."""
-
-    begins: datetime
-    depot: str | None
-
-
 def test_a_text_that_is_not_expected_becomes_the_most_frequent_one() -> None:
-    depots = ExpectedRange("depot", 0.0, 0.0, [0.0] * 24, AS_OF, ["north", "south"])
-    rows: Any = [Parcel(begins=AS_OF, depot=each) for each in ("south", "sud", None)]
-    used, replaced = fallback(depots).apply(rows)
-    assert [each.depot for each in used] == ["south", "north", None]
-    assert replaced == [None, {"depot": "north"}, None]
-    assert fallback(depots, depot="none").apply(rows) == (rows, None)
+    materials = ExpectedRange("material", 0.0, 0.0, [0.0] * 24, AS_OF, ["steel", "brass"])
+    rows: Any = [Inputs.model_construct(begins=AS_OF, material=each) for each in ("brass", "stahl", None)]
+    used, replaced = fallback(materials).apply(rows)
+    assert [each.material for each in used] == ["brass", "steel", None]
+    assert replaced == [None, {"material": "steel"}, None]
+    assert fallback(materials, material="none").apply(rows) == (rows, None)
 
 
-def test_texts_of_good_rows_are_expected_the_most_frequent_one_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    field = InputField("depot", "text", "where", "", (-math.inf, math.inf), None, True, ())
-    monkeypatch.setitem(FIELDS, "depot", field)
+def test_texts_of_good_rows_are_expected_the_most_frequent_one_first() -> None:
     rows = frame(feed_rows())
-    rows["depot"] = [("north", "south", "south", "sud")[at % 4] for at in range(len(rows))]
-    bad = {"depot": {(moment, "") for moment in rows.loc[rows["depot"] == "sud", "begins"]}}
+    rows["material"] = [("brass", "steel", "steel", "stahl")[at % 4] for at in range(len(rows))]
+    bad = {"material": {(moment, "") for moment in rows.loc[rows["material"] == "stahl", "begins"]}}
     settings = load_settings(ROOT / "params.yaml").monitoring.ranges
     found = {each.field: each for each in expected_ranges.compute(rows, bad, AS_OF, settings)}
-    assert found["depot"].texts == ["south", "north"]
-    names = rows.assign(depot=[f"depot {at}" for at in range(len(rows))])
-    assert "depot" not in {each.field for each in expected_ranges.compute(names, {}, AS_OF, settings)}
+    assert found["material"].texts == ["steel", "brass"]
+    names = rows.assign(material=[f"material {at}" for at in range(len(rows))])
+    assert "material" not in {each.field for each in expected_ranges.compute(names, {}, AS_OF, settings)}

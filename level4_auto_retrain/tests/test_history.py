@@ -42,6 +42,7 @@ def answer(
         core_heat=4.0,
         moisture=None if time.hour == 3 else 0.5,
         speed=10.0,
+        material="steel",
     )
     return Answer(asked, prediction, version, *(other or (None, None)))
 

@@ -235,7 +235,8 @@ def test_before_anything_is_asked_the_feed_tells_what_is_expected(stored: Path) 
     signals_module._clean.clear()
     with closing(open_database(load_settings().environments.production.database)) as database:
         found = seen(database, "2011-03-01")
-        assert expected_ranges.read(database).keys() == {"heat", "core_heat", "moisture", "speed"}
+        expected = {"heat", "core_heat", "moisture", "speed", "material"}
+        assert expected_ranges.read(database).keys() == expected
         assert (found.champion, found.days, found.signals) == (None, [], [])
     assert stored.is_dir()
 

@@ -106,7 +106,7 @@ MISTAKES: dict[str, tuple[Callable[[], bytes], tuple[str, ...]]] = {
     ),
     "decimal commas that separate": (
         lambda: PLAIN.replace(f",{HOT},", f",{HOT.replace('.', ',')},", 1).encode(),
-        ("line 2", "12 values instead of 11", "decimal comma"),
+        ("line 2", "13 values instead of 12", "decimal comma"),
     ),
     "thousands separators": (
         lambda: PLAIN.replace(f",{HOT},", ',"1,234.5",', 1).encode(),

@@ -48,6 +48,7 @@ class Inputs(BaseModel):
         float | None, Field(ge=0, le=1, description="null if not measured"), Expected(0.02, 1, change=0.5)
     ] = None
     speed: Annotated[float, Field(ge=0, le=400), Unit("m/s"), Expected(0, 130, change=60)]
+    material: Annotated[str, Field(min_length=1, max_length=40, description="what the pieces are made of")]
 
 
 class Label(BaseModel):
@@ -80,17 +81,21 @@ class Params(BaseModel):
 
 
 def build_model(params: Params) -> "Pipeline":
-    """Gradient boosting of counts."""
+    """Gradient boosting of counts, with a column for each material that was seen in training."""
+    from sklearn.compose import ColumnTransformer
     from sklearn.ensemble import HistGradientBoostingRegressor
     from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import OneHotEncoder
 
+    encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    columns = ColumnTransformer([("material", encoder, ["material"])], remainder="passthrough")
     model = HistGradientBoostingRegressor(loss="poisson", early_stopping=False, **params.model_dump())
-    return Pipeline([("model", model)])
+    return Pipeline([("columns", columns), ("model", model)])
 
 
 def features(columns: Columns) -> Columns:
     """Position in the day and the week, and all inputs as they are."""
-    rest = ("attended", "special", "grade", "heat", "core_heat", "moisture", "speed")
+    rest = ("attended", "special", "grade", "heat", "core_heat", "moisture", "speed", "material")
     hours = columns["begins"].astype("datetime64[h]").astype(np.int64)
     return {"shift": hours % 24, "day": (hours // 24 + 3) % 7} | {name: columns[name] for name in rest}
 
@@ -109,6 +114,7 @@ EXAMPLE: dict[str, Any] = {
     "core_heat": 26.1,
     "moisture": 0.55,
     "speed": 13.0,
+    "material": "steel",
 }
 
 
@@ -154,6 +160,7 @@ PROBLEM = Problem(
     more_examples={
         "Moisture is not measured": EXAMPLE | {"moisture": None},
         "At night": EXAMPLE | {"begins": "2012-06-14T03:00:00", "heat": 19.2},
+        "Of a material that no model has seen": EXAMPLE | {"material": "cork"},
     },
     slices={
         "at night": lambda columns: _at(columns) < 6,
