@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from bike_demand.problem.behavior import DAY_OFF, EXAMPLE, SLICES, WORKING_DAY, 
 from bike_demand.problem.features import features
 from bike_demand.problem.schema import Inputs, Label
 from bike_demand.problem.target import absolute_error, target
+from tests.conftest import ROOT
 from tests.problem.samples import columns_of, sample_rows
 
 RANGES = {
@@ -216,3 +218,8 @@ def test_predictions_are_tried_in_any_weather() -> None:
     rows = next(each for each in PROBLEM.behavior_tests if each.complaint is None).rows()
     assert {row["weather"] for row in rows} == {1, 2, 3, 4}
     assert None in {row["humidity"] for row in rows}
+
+
+def test_the_request_in_the_readme_is_the_example() -> None:
+    (body,) = re.findall(r"--data '(.*?)'", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert json.loads(body) == EXAMPLE
