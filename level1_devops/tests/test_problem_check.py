@@ -43,12 +43,14 @@ def test_without_a_feed_it_says_where_it_looked(run: Run, project: Path) -> None
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "an example that is not valid": ({"example": {**PROBLEM.example, "grade": 9}}, "example: grade"),
+    "a label that is not valid": ({"example_label": {"amount": -1}}, "example_label: amount"),
     "targets beyond what is possible": ({"prediction_range": (0, 5)}, "prediction_range"),
     "a loss that is lowest for wrong predictions": (
         {"loss": replace(PROBLEM.loss, of=lambda prediction, target: -abs(prediction - target))},
         "loss",
     ),
     "a slice that is no condition": ({"slices": {"all": lambda columns: columns["heat"]}}, "slices: all"),
+    "a slice of a field that is none": ({"slices": {"x": lambda columns: columns["x"] > 0}}, "slices: "),
     "a behavioral test that never fails": (
         {"behavior_tests": [BehaviorTest("It works.", lambda: [PROBLEM.example], lambda _: None)]},
         "never fails",

@@ -12,8 +12,10 @@ import pytest
 from pydantic import BaseModel, NaiveDatetime, ValidationError
 
 from bike_demand import problem
+from bike_demand.core import current
 from bike_demand.core.errors import UserError
 from bike_demand.core.problem import EventTime, Key, Problem, duration
+from bike_demand.data import features
 from tests.conftest import ROOT
 from tests.toy import PROBLEM, Inputs, Label
 
@@ -98,49 +100,53 @@ from dataclasses import replace
 from tests.toy import PROBLEM
 PROBLEM = replace(PROBLEM, features=lambda columns: {"amount": columns["amount"]})
 """
-TIMELY = """
-from dataclasses import replace
-from tests.toy import PROBLEM
-PROBLEM = replace(PROBLEM, features=lambda columns: {"grade": columns["begins"]})
-"""
-LONELY = """
-from dataclasses import replace
-from tests.toy import PROBLEM
-PROBLEM = replace(PROBLEM, example=dict(PROBLEM.example) | {"lost": 1})
+UNTYPED = """
+from tests.toy import Inputs
+class Careless(Inputs):
+    lost = 3
 """
 UNDEFINED = """
 from dataclasses import replace
 from tests.toy import PROBLEM, Label
 PROBLEM = replace(PROBLEM, inputs=Label)
 """
+INCOMPLETE = """
+from bike_demand.core.problem import Problem
+PROBLEM = Problem(name="pieces", title="Pieces made")
+"""
 
 
-def refusal(folder: Path, text: str, name: str = "made_here") -> str:
-    """What `predict` prints where the problem is a module with this text. Fails if that is not one line."""
-    (folder / "made_here.py").write_text(text, encoding="utf-8")
-    path = os.pathsep.join([str(folder), str(ROOT)])
+def test_features_that_use_the_label_are_refused_in_one_line(project: Path) -> None:
+    (project / "made_here.py").write_text(LEAKING, encoding="utf-8")
+    path = os.pathsep.join([str(project), str(ROOT)])
     done = subprocess.run(
         [sys.executable, "-m", "bike_demand", "predict", "rows.csv", "predictions.csv"],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": path, "BIKE_PROBLEM": name},
+        cwd=project,
+        env=os.environ | {"PYTHONPATH": path, "BIKE_PROBLEM": "made_here"},
         capture_output=True,
         text=True,
     )
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
-    assert done.stderr.startswith("error: problem")
-    return done.stderr
+    assert done.stderr.startswith("error: problem: features: 'amount' is no input")
 
 
-def test_features_that_use_the_label_are_refused(project: Path) -> None:
-    assert "features: 'amount' is no input" in refusal(project, LEAKING)
-
-
-def test_an_example_with_a_field_that_the_schema_lost_is_refused(project: Path) -> None:
-    assert "example: ('lost',)" in refusal(project, LONELY)
-
-
-def test_a_feature_that_is_text_is_refused(project: Path) -> None:
-    assert "features: grade is neither a number nor a text" in refusal(project, TIMELY)
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"example": {**PROBLEM.example, "lost": 1}}, "example: ('lost',)"),
+        ({"features": lambda columns: {"grade": columns["begins"]}}, "grade is neither a number nor a text"),
+        ({"features": lambda columns: {"features": columns["material"]}}, "features is what all numbers"),
+        ({"features": lambda columns: [columns["grade"]]}, "features: 'list'"),
+        ({"features": lambda columns: {"both": columns["begins"] + columns["heat"]}}, "features: ufunc"),
+    ],
+)
+def test_features_and_an_example_that_do_not_fit_are_refused(
+    changes: dict[str, Any], named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "PROBLEM", replace(PROBLEM, **changes))
+    with pytest.raises(SystemExit, match="error: problem: ") as refused:
+        features._names()
+    assert named in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -149,11 +155,39 @@ def test_a_feature_that_is_text_is_refused(project: Path) -> None:
         ("", "nowhere.to_be_found", "nowhere"),
         ("", "made_here", "PROBLEM"),
         ("PROBLEM = 3", "made_here", "int"),
+        ("PROBLEM = ", "made_here", "line 1"),
+        (UNTYPED, "made_here", "`lost = 3`"),
         (UNDEFINED, "made_here", "label: "),
+        (INCOMPLETE, "made_here", "description: Field required"),
     ],
 )
-def test_a_module_that_defines_no_problem_is_refused(project: Path, text: str, name: str, named: str) -> None:
-    assert named in refusal(project, text, name)
+def test_a_module_that_defines_no_problem_is_refused(
+    text: str, name: str, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "made_here.py").write_text(text, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("BIKE_PROBLEM", name)
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    with pytest.raises(UserError, match="problem") as refused:
+        current._load()
+    assert named in str(refused.value)
+    assert "\n" not in str(refused.value)
+    monkeypatch.delitem(sys.modules, name, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [
+        ("inputs", {"begins": str}),
+        ("label", int),
+        ("params", {"C": 1.0}),
+        ("name", "a/b"),
+        ("decimals", "two"),
+    ],
+)
+def test_an_attribute_of_another_type_is_refused_by_name(attribute: str, value: Any) -> None:
+    with pytest.raises(ValidationError, match=attribute):
+        replace(PROBLEM, **{attribute: value})
 
 
 def test_the_settings_name_the_problem_where_the_environment_does_not(project: Path) -> None:
@@ -216,10 +250,12 @@ def test_a_time_zone_has_to_exist_and_to_fit_the_cadence(cadence: str, timezone:
 
 
 def test_what_is_no_length_of_time_or_no_field_is_refused() -> None:
-    with pytest.raises(UserError, match="'soon' is no length of time"):
+    with pytest.raises(UserError, match="label_delay: 'soon' is no length of time"):
         replace(PROBLEM, label_delay="soon")
-    with pytest.raises(UserError, match="'best' is no length of time"):
+    with pytest.raises(UserError, match="baseline: 'best' is no length of time"):
         replace(PROBLEM, baseline="best")
+    with pytest.raises(UserError, match="prediction_range: "):
+        replace(PROBLEM, prediction_range=(5, 0))
     with pytest.raises(UserError, match="average_by: owner is no input"):
         replace(PROBLEM, average_by="owner")
 
@@ -237,7 +273,11 @@ def test_a_key_is_never_null_and_no_measured_number() -> None:
         at: Time
         owner: Annotated[str, Key()]
 
-    for inputs, name in ((Measured, "size"), (Absent, "owner")):
+    class Named(BaseModel):
+        at: Time
+        id: Annotated[int, Key()]
+
+    for inputs, name in ((Measured, "size"), (Absent, "owner"), (Named, "id")):
         with pytest.raises(UserError, match=f"inputs: {name} is a key"):
             replace(PROBLEM, inputs=inputs)
     assert replace(PROBLEM, inputs=Keyed).keys == ("owner",)

@@ -15,7 +15,8 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, GetCoreSchemaHandler
+import pydantic.dataclasses
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
@@ -29,6 +30,8 @@ Kind = Literal["time", "number", "integer", "category", "boolean", "text"]
 # Event times: 0001-01-01 is an unset date, not a moment. Far enough for any backfill and any forecast.
 EARLIEST, AHEAD = datetime(1970, 1, 2), timedelta(days=3653)  # ten years after now
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+# What stands in answers beside event time and keys.
+ANSWERED = ("id", "prediction", "model_version", "variant", "replaced")
 _LIKE = {"1h": "be a full hour, like 2012-06-13T17:00:00", "1D": "be a day, like 2012-06-13"}
 _UNITS = {"min": timedelta(minutes=1), "h": timedelta(hours=1), "D": DAY}
 
@@ -184,9 +187,10 @@ class BehaviorTest:
     complaint: Callable[[Sequence[float]], str | None] | None = None
 
 
-@dataclass(frozen=True)
+@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Problem:
-    """A problem. Raises UserError, which names the attribute, where it is not defined consistently.
+    """A problem. Raises pydantic's ValidationError where an attribute is missing or of another type, and
+    UserError, which names the attribute, where they do not fit each other.
 
     `inputs` are the fields of a request, `label` what becomes known about it `label_delay` after the event
     time at the latest (like 1h or 30D): its one required field is the label; optional ones are parts of it
@@ -199,7 +203,7 @@ class Problem:
     are rounded to `decimals`.
     """
 
-    name: str
+    name: Annotated[str, Field(pattern=r"^[\w-]+$")]  # of the registered model
     title: str
     description: str
     inputs: type[BaseModel]
@@ -232,10 +236,13 @@ class Problem:
         if self.average_by is not None and self.average_by not in self.inputs.model_fields:
             raise UserError(f"problem: average_by: {self.average_by} is no input")
         _ = self.time, self.keys, self.fields, self.label_name, fields_of(self.label, "label")
-        try:
-            _ = self.cadence, self.delay, self.season
-        except ValueError as error:
-            raise UserError(f"problem: {error}") from None
+        for attribute, length in (("inputs", "cadence"), ("label_delay", "delay"), ("baseline", "season")):
+            try:
+                getattr(self, length)
+            except ValueError as error:
+                raise UserError(f"problem: {attribute}: {error}") from None
+        if not self.prediction_range[0] < self.prediction_range[1]:
+            raise UserError("problem: prediction_range: give the lowest prediction, then the highest")
 
     @cached_property
     def time(self) -> str:
@@ -253,7 +260,7 @@ class Problem:
             _ = found.zone
         except (KeyError, ValueError):
             raise ValueError(
-                f"inputs: {self.time} has the timezone {found.timezone}; give one like Europe/Berlin"
+                f"{self.time} has the timezone {found.timezone}; give one like Europe/Berlin"
             ) from None
         return found
 
@@ -263,7 +270,7 @@ class Problem:
         text, timezone = self.event_time.cadence, self.event_time.timezone
         if text is not None and (HOUR if timezone else DAY) % duration(text):
             whole = "an hour, as clocks change by hours" if timezone else "a day"
-            raise ValueError(f"inputs: {self.time} has the cadence {text}; give one that divides {whole}")
+            raise ValueError(f"{self.time} has the cadence {text}; give one that divides {whole}")
         return None if text is None else duration(text)
 
     @cached_property
@@ -287,6 +294,10 @@ class Problem:
         for name in keys:
             if found[name].nullable or found[name].kind not in ("integer", "category", "text"):
                 raise UserError(f"problem: inputs: {name} is a key; make it an int or a str, not nullable")
+            if name in ANSWERED:
+                raise UserError(
+                    f"problem: inputs: {name} is a key, and answers hold another {name}; rename it"
+                )
         return tuple(keys)
 
     @cached_property

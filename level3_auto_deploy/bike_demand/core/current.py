@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from bike_demand.core.configuration import PREFIX
 from bike_demand.core.errors import UserError
@@ -29,8 +29,14 @@ def _load() -> Problem:
     name = os.environ.get(VARIABLE) or _setting() or DEFAULT
     try:
         found = importlib.import_module(name).PROBLEM
+    except UserError:
+        raise
     except (ModuleNotFoundError, AttributeError) as error:
         raise UserError(f"problem {name}: {error}; name a package that defines PROBLEM") from None
+    except ValidationError as error:
+        raise UserError("problem: {loc[0]}: {msg}".format_map(error.errors()[0])) from None
+    except Exception as error:  # whatever the problem's own code raises
+        raise UserError(f"problem {name}: {str(error).splitlines()[0]}") from None
     if not isinstance(found, Problem):
         raise UserError(f"problem {name}: PROBLEM is no Problem but {type(found).__name__}")
     return found

@@ -41,15 +41,20 @@ def _names() -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The features that are numbers, and those that are texts."""
     try:
         example = Inputs.model_validate_json(json.dumps(PROBLEM.example))
-        found = PROBLEM.features(to_columns([example]))
+        features = PROBLEM.features(to_columns([example]))
+        found = {name: column.dtype.kind for name, column in features.items()}
     except ValidationError as error:
         raise SystemExit("error: problem: example: {loc}: {msg}".format_map(error.errors()[0])) from None
     except KeyError as error:
         raise SystemExit(f"error: problem: features: {error} is no input, and models see no more") from None
-    numbers = tuple(name for name, column in found.items() if column.dtype.kind in "biuf")
-    texts = tuple(name for name, column in found.items() if column.dtype.kind in "OU")
+    except Exception as error:  # whatever the code of a problem raises
+        raise SystemExit(f"error: problem: features: {error}") from error
+    numbers = tuple(name for name, kind in found.items() if kind in "biuf")
+    texts = tuple(name for name, kind in found.items() if kind in "OU")
     if others := [name for name in found if name not in numbers + texts]:
         raise SystemExit(f"error: problem: features: {others[0]} is neither a number nor a text")
+    if INPUT_NAME in texts:
+        raise SystemExit(f"error: problem: features: {INPUT_NAME} is what all numbers are called; rename it")
     return numbers, texts
 
 

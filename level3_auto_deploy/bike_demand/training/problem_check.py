@@ -15,9 +15,11 @@ from bike_demand.core.current import (
     LABEL,
     LOWEST,
     NUMERIC,
+    OUTCOME_EXAMPLE,
     PROBLEM,
     TIME,
     Inputs,
+    Outcome,
     further_metrics,
     rounded,
     targets,
@@ -51,7 +53,13 @@ def check(gathered: pd.DataFrame, settings: Training) -> list[tuple[str, str]]:
         "slices": _slices,
         "behavioral tests": _behavior,
     }
-    return [(name, each(rows, settings)) for name, each in checks.items()]
+    found = []
+    for name, each in checks.items():
+        try:
+            found.append((name, each(rows, settings)))
+        except (KeyError, TypeError, ValueError) as error:  # of the problem's own code
+            raise UserError(f"problem: {name}: {error!r}") from None
+    return found
 
 
 def _fields(rows: pd.DataFrame, _settings: Training) -> str:
@@ -73,7 +81,8 @@ def _label(rows: pd.DataFrame, _settings: Training) -> str:
 
 def _examples(_rows: pd.DataFrame, _settings: Training) -> str:
     examples = [PROBLEM.example, *PROBLEM.more_examples.values()]
-    _requests("example", examples)
+    _valid("example", Inputs, examples)
+    _valid("example_label", Outcome, [{**OUTCOME_EXAMPLE, **PROBLEM.example_label}])
     return f"{len(examples)}, all valid"
 
 
@@ -133,7 +142,7 @@ def _slices(rows: pd.DataFrame, _settings: Training) -> str:
 
 def _behavior(_rows: pd.DataFrame, _settings: Training) -> str:
     for test in PROBLEM.behavior_tests:
-        rows = _requests("behavior_tests", list(test.rows()))
+        rows = _valid("behavior_tests", Inputs, list(test.rows()))
         if not can_fail(test, PROBLEM.prediction_range, len(rows)):
             raise UserError(f"problem: behavior_tests: {test.sentence!r} never fails, whatever is predicted")
     return f"{len(PROBLEM.behavior_tests)}; each can fail"
@@ -151,9 +160,9 @@ def can_fail(test: BehaviorTest, prediction_range: tuple[float, float], count: i
     return any(test.complaint(each.tolist()) for each in nonsense)
 
 
-def _requests(part: str, given: Sequence[Any]) -> list[Inputs]:
+def _valid(part: str, model: Any, given: Sequence[Any]) -> list[Any]:
     try:
-        return [Inputs.model_validate_json(json.dumps(dict(each))) for each in given]
+        return [model.model_validate_json(json.dumps(dict(each))) for each in given]
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise UserError(f"problem: {part}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
