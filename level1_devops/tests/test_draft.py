@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from bike_demand.core.errors import UserError
+from bike_demand.draft import cells
 from bike_demand.draft.cells import read_cells
 from bike_demand.draft.code import write_code
 from bike_demand.draft.guess import Draft, Given, guess, identifiers
@@ -111,6 +112,15 @@ def test_of_two_dates_the_event_time_is_the_one_that_tells_rows_apart(tmp_path: 
     file = write(tmp_path / "churn.csv", [(*HEADER, "Customer since", "Left on"), *rows])
     found = drafted(file, "Churn")
     assert (found.time.name, [each.name for each in found.keys]) == ("month", ["customer_id"])
+
+
+@pytest.mark.parametrize(
+    ("sentinel", "is_named"), [("-999", True), ("9999", True), ("99", False), ("7", False)]
+)
+def test_a_number_that_may_mean_missing_is_named(tmp_path: Path, sentinel: str, is_named: bool) -> None:
+    rows = [(f"2023-01-{day:02}", str(day * 3), str(day % 7)) for day in range(1, 29)]
+    file = write(tmp_path / "t.csv", [("at", "x", "label"), *rows, ("2023-01-29", sentinel, "3")], ",")
+    assert any(f"does {sentinel} mean" in note for note in drafted(file).notes) == is_named
 
 
 def test_columns_that_are_known_only_with_the_label_are_named_and_left_out(tmp_path: Path) -> None:
@@ -276,6 +286,12 @@ def test_what_cannot_be_drafted_from_is_refused_in_one_line(tmp_path: Path, text
         drafted(file)
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_file_that_memory_may_not_hold_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cells, "LARGEST", 2000)
+    with pytest.raises(UserError, match="draft from a part of it"):
+        read_cells(series(tmp_path, timedelta(hours=1)))
 
 
 def test_many_columns_are_no_trouble(tmp_path: Path) -> None:

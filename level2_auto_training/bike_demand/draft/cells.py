@@ -13,7 +13,7 @@ import pandas as pd
 from bike_demand.core.errors import UserError
 from bike_demand.data.table import parquet_cells
 
-LARGEST = 512 * 2**20  # bytes of text; all of it is held in memory, several times
+LARGEST = 256 * 2**20  # bytes of text, of which drafting holds about ten times as much in memory
 MISSING = {"", "na", "n/a", "nan", "null", "none", "nil", "?", "-", "#n/a"}
 SEPARATORS = ",;\t|"
 

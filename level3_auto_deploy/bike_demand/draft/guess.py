@@ -27,6 +27,7 @@ REGULAR = 0.9  # of the steps between rows have to be of the cadence
 DRAWN, FIRST, SPAN = "drawn_at", pd.Timestamp("2000-01-01"), pd.Timedelta(days=100)
 SEED = "row-by-row-drawn"  # 16 characters
 ALMOST_PERFECT = 0.999  # a correlation, or an area under the ROC curve, that no honest input reaches
+SENTINELS = [float("9" * digits) for digits in range(2, 8)]
 SUMS = 12  # numeric columns up to which pairs are tried as parts of the label
 _ISO = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?( ?(Z|[+-]\d{2}:?\d{2}))?"
 _DATES: tuple[str, ...] = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y", "%Y%m%d")
@@ -186,6 +187,10 @@ def _column(original: str, name: str, text: "pd.Series[Any]", notes: list[str]) 
     if numbers is not None:
         values = numbers.reindex(text.index)
         kind: ColumnKind = "integer" if (numbers % 1 == 0).all() and numbers.abs().max() < 2**53 else "number"
+        if suspects := _sentinels(numbers):
+            notes.append(
+                f"{original!r}: does {suspects[0]:g} mean that it is missing? Then empty these cells first"
+            )
         low, high, usual = _ranges(numbers, kind)
         return made(kind, values, low=low, high=high, usual=usual)
     times = _times(present, original, notes)
@@ -228,6 +233,12 @@ def _times(present: "pd.Series[Any]", original: str, notes: list[str]) -> "pd.Se
     pattern, found = fitting[0]
     notes.append(f"{original!r} is read as {pattern}" + (", the day first" if len(fitting) > 1 else ""))
     return found
+
+
+def _sentinels(numbers: "pd.Series[Any]") -> list[float]:
+    """Numbers like -999 far from all others, which may mean that a value is missing."""
+    rest = numbers[~numbers.abs().isin(SENTINELS)].abs().max()
+    return [each for each in numbers.unique() if abs(each) in SENTINELS and 2 * rest < abs(each)]
 
 
 def _ranges(numbers: "pd.Series[Any]", kind: ColumnKind) -> tuple[float, float, tuple[float, float]]:
