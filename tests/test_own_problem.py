@@ -110,6 +110,25 @@ def test_it_answers_with_probabilities_and_is_judged_by_their_brier_score(traine
     assert metrics["mae"] < 0.8 * metrics["mae_mean"]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.xdist_group("own problem")
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_it_works_at_each_level_and_in_a_package_of_another_name(number: int, tmp_path: Path) -> None:
+    folder = tmp_path / "harbour"
+    run_command(f"python -m ladder new {number} {folder} --package harbour_docks", ROOT)
+    change = PATCH.read_text(encoding="utf-8").replace("bike_demand", "harbour_docks")
+    (tmp_path / "renamed.patch").write_text(change.replace("bike-demand", "harbour-docks"), encoding="utf-8")
+    git(folder, "apply", str(tmp_path / "renamed.patch"))
+    train, model = (
+        ("harbour_docks train", "handoff") if number == 1 else ("harbour_docks.stages train", "run/final")
+    )
+    for command in ("harbour_docks problem check", "harbour_docks ingest", train):
+        run_command(f"python -m {command}", folder)
+    run_command(f"python -m harbour_docks predict feed/2011-06.csv out.csv --model state/{model}", folder)
+    assert pd.read_csv(folder / "out.csv")["prediction"].between(0, 1).all()
+
+
 # ---- its loop
 
 
