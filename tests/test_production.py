@@ -405,7 +405,7 @@ def test_level_4_lives_on_postgresql_an_mlflow_server_and_a_prefect_server(serve
         stack.enter_context(
             servers.started("worker", "/health", 8080, PREFECT_WORKER_WEBSERVER_PORT=str(servers.ports[8080]))
         )
-        look = httpx.get(f"{api}/deployments/name/look/loop").raise_for_status().json()
+        look = httpx.get(f"{api}/deployments/name/monitor/loop").raise_for_status().json()
         asked_for = httpx.post(f"{api}/deployments/{look['id']}/create_flow_run", json={}).raise_for_status()
         state = ended(f"{api}/flow_runs/{asked_for.json()['id']}")
         assert state == "COMPLETED", (servers.scratch / "worker.log").read_text(encoding="utf-8")[-3000:]

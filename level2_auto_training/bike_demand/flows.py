@@ -26,7 +26,7 @@ def _is_unreachable(_task: Any, _run: Any, state: Any) -> bool:
 gather = task(name="ingest", retry_condition_fn=_is_unreachable)(steps.gather)
 # One task: the graph of these stages is DVC's.
 build = task(name="validate, train, evaluate")(steps.build)
-put_on_record = task(name="register")(steps.put_on_record)
+log_and_register = task(name="register")(steps.log_and_register)
 
 
 @flow(name="train")
@@ -34,7 +34,7 @@ def train(as_of: datetime | None = None, allow_uncommitted: bool = False) -> ste
     """Gather, validate, train, evaluate, register; and emit an event where there is a new version."""
     waits = load_settings().flow.retry_seconds
     patient = gather.with_options(retries=len(waits), retry_delay_seconds=list(waits))
-    made, new = steps.run(as_of, allow_uncommitted, patient, build, put_on_record)
+    made, new = steps.run(as_of, allow_uncommitted, patient, build, log_and_register)
     if new:
         payload = {"version": str(made.version), "as_of": "" if as_of is None else as_of.isoformat()}
         emit_event(REGISTERED, resource={"prefect.resource.id": RESOURCE}, payload=payload)

@@ -38,7 +38,7 @@ def _deploy(version: str, as_of: datetime | None) -> None:
 gather = task(name="ingest", retry_condition_fn=_is_unreachable)(steps.gather)
 # One task: the graph of these stages is DVC's.
 build = task(name="validate, train, evaluate")(steps.build)
-put_on_record = task(name="register")(steps.put_on_record)
+log_and_register = task(name="register")(steps.log_and_register)
 pass_gates = task(name="gates", retry_condition_fn=_is_unreachable, log_prints=True)(_deploy)
 look = task(name="ab step", retry_condition_fn=_is_unreachable, log_prints=True)(_look_at_tests)
 
@@ -52,7 +52,7 @@ def _patient(step: Any) -> Any:
 @flow(name="train")
 def train(as_of: datetime | None = None, allow_uncommitted: bool = False) -> steps.Made:
     """Gather, validate, train, evaluate, register; and say that there is a new version."""
-    made, new = steps.run(as_of, allow_uncommitted, _patient(gather), build, put_on_record)
+    made, new = steps.run(as_of, allow_uncommitted, _patient(gather), build, log_and_register)
     if new:
         payload = {"version": str(made.version), "as_of": "" if as_of is None else as_of.isoformat()}
         emit_event(REGISTERED, resource={"prefect.resource.id": RESOURCE}, payload=payload)

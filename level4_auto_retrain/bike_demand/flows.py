@@ -28,9 +28,9 @@ def _is_unreachable(_task: Any, _run: Any, state: Any) -> bool:
     return isinstance(state.result(raise_on_failure=False), UnreachableError)
 
 
-def _take_turn(as_of: datetime | None) -> None:
+def _run_cycle(as_of: datetime | None) -> None:
     def send(raised: Raised) -> None:
-        """Say it to the server, whose automation starts `act`; once for each signal in its cool-down."""
+        """Send it to the server, whose automation starts `act`; once for each signal in its cool-down."""
         payload = {
             "signal": str(raised.id),
             "as_of": "" if as_of is None else as_of.isoformat(),
@@ -53,10 +53,10 @@ def _deploy(version: str, as_of: datetime | None) -> None:
 gather = task(name="ingest", retry_condition_fn=_is_unreachable)(steps.gather)
 # One task: the graph of these stages is DVC's.
 build = task(name="validate, train, evaluate")(steps.build)
-put_on_record = task(name="register")(steps.put_on_record)
+log_and_register = task(name="register")(steps.log_and_register)
 pass_gates = task(name="gates", retry_condition_fn=_is_unreachable, log_prints=True)(_deploy)
-take_turn = task(name="turn", retry_condition_fn=_is_unreachable, log_prints=True)(_take_turn)
-follow_signal = task(name="what follows", retry_condition_fn=_is_unreachable, log_prints=True)(_act)
+run_cycle = task(name="cycle", retry_condition_fn=_is_unreachable, log_prints=True)(_run_cycle)
+respond = task(name="response", retry_condition_fn=_is_unreachable, log_prints=True)(_act)
 
 
 def _patient(step: Any) -> Any:
@@ -68,7 +68,7 @@ def _patient(step: Any) -> Any:
 @flow(name="train")
 def train(as_of: datetime | None = None, allow_uncommitted: bool = False) -> steps.Made:
     """Gather, validate, train, evaluate, register; and say that there is a new version."""
-    made, new = steps.run(as_of, allow_uncommitted, _patient(gather), build, put_on_record)
+    made, new = steps.run(as_of, allow_uncommitted, _patient(gather), build, log_and_register)
     if new:
         payload = {"version": str(made.version), "as_of": "" if as_of is None else as_of.isoformat()}
         emit_event(REGISTERED, resource={"prefect.resource.id": RESOURCE}, payload=payload)
@@ -81,13 +81,13 @@ def deploy(version: str, as_of: str = "") -> None:
     _patient(pass_gates)(version, datetime.fromisoformat(as_of) if as_of else None)
 
 
-@flow(name="look")
-def look(as_of: datetime | None = None) -> None:
-    """Gather and look; send each signal as an event, and take the A/B test a step on."""
-    _patient(take_turn)(as_of)
+@flow(name="monitor")
+def monitor(as_of: datetime | None = None) -> None:
+    """Run a monitoring cycle; each signal is sent as an event."""
+    _patient(run_cycle)(as_of)
 
 
 @flow(name="act")
 def act(signal: str, as_of: str = "") -> None:
-    """Do what follows on a signal, by its id; tried again, it goes on where it was."""
-    _patient(follow_signal)(int(signal), datetime.fromisoformat(as_of) if as_of else None)
+    """Respond to a signal, by its id; tried again, it goes on where it was."""
+    _patient(respond)(int(signal), datetime.fromisoformat(as_of) if as_of else None)

@@ -21,7 +21,7 @@ VARIABLE = "PREFECT_API_URL"
 TIMEOUT_SECONDS = 2.0
 # Deployments in prefect.yaml.
 AUTOMATIC = "deploy/automatic"
-LOOP = "look/loop"
+LOOP = "monitor/loop"
 
 
 def train(

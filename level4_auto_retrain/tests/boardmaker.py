@@ -72,11 +72,11 @@ def fill(address: str, signals: Sequence[Signal] = (), tests: Sequence[dict[str,
             (43, 2, "it predicts 37 % too little", "live"),
             (59, 3, "a person wanted it", "was live and was rolled back"),
         ):
-            action = event_log.begin(database, event_log.TRAIN, reason=reason, at=at(day))
+            action = event_log.begin(database, reason=reason, at=at(day))
             event_log.write_action(
                 database, action.id, state=event_log.DONE, version=version, detail={"outcome": outcome}
             )
-        action = event_log.begin(database, event_log.TRAIN, reason="it was asked for again", at=at(60))
+        action = event_log.begin(database, reason="it was asked for again", at=at(60))
         detail = {"outcome": "nothing had changed", "nothing_new": True}
         event_log.write_action(database, action.id, state=event_log.DONE, detail=detail)
         changed = event_log.open_incident(

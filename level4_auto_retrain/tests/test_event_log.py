@@ -13,7 +13,7 @@ import pytest
 from bike_demand.core.errors import UserError
 from bike_demand.store import event_log
 from bike_demand.store.database import Database, lock, open_database
-from bike_demand.store.event_log import DATA, DONE, TRAIN, Signal
+from bike_demand.store.event_log import DONE, Signal
 from bike_demand.store.tables import Kind
 from tests.conftest import ROOT
 from tests.postgres import running_postgres
@@ -73,16 +73,16 @@ def test_signals_of_other_fields_and_kinds_are_told_apart_and_one_counts_once(da
 
 
 def test_an_action_that_was_begun_is_found_again_instead_of_a_second_one(database: Database) -> None:
-    begun = event_log.begin(database, TRAIN, reason="drift", at=NOON, detail={"a": 1})
-    assert event_log.begin(database, TRAIN, reason="age", at=NOON + DAY) == begun
+    begun = event_log.begin(database, reason="drift", at=NOON, detail={"a": 1})
+    assert event_log.begin(database, reason="age", at=NOON + DAY) == begun
     assert event_log.under_way(database) == [begun]
     event_log.write_action(database, begun.id, version=3, detail={"b": 2})
     (kept,) = event_log.under_way(database)
     assert (kept.version, kept.detail) == (3, {"a": 1, "b": 2})
     event_log.write_action(database, begun.id, state=DONE)
     assert event_log.under_way(database) == []
-    assert event_log.begin(database, TRAIN, reason="age", at=NOON + DAY).id != begun.id
-    assert [each.reason for each in event_log.actions(database, TRAIN)] == ["drift", "age"]
+    assert event_log.begin(database, reason="age", at=NOON + DAY).id != begun.id
+    assert [each.reason for each in event_log.actions(database)] == ["drift", "age"]
 
 
 def test_an_incident_under_way_is_one_and_its_regression_case_is_one(database: Database) -> None:
@@ -91,8 +91,8 @@ def test_an_incident_under_way_is_one_and_its_regression_case_is_one(database: D
     assert event_log.open_incident(database, Kind.QUALITY, "heat", **about) == first  # type: ignore[arg-type]
     event_log.note_done(database, first.id, NOON, "held")
     event_log.note_done(database, first.id, NOON + DAY, "held")
-    regression_case = event_log.add_regression_case(database, first.id, DATA, {"rows": [1]})
-    assert event_log.add_regression_case(database, first.id, DATA, {"rows": [2]}) == regression_case
+    regression_case = event_log.add_regression_case(database, first.id, {"rows": [1]})
+    assert event_log.add_regression_case(database, first.id, {"rows": [2]}) == regression_case
     event_log.end_incident(database, first.id, NOON + DAY, {"rows": 3})
     (kept,) = event_log.incidents(database)
     assert kept.done == [{"at": NOON.isoformat(), "what": "held"}]
@@ -109,7 +109,7 @@ def test_two_that_raise_the_same_signal_at_the_same_time_keep_one(database: Data
         try:
             for number in range(5):
                 event_log.raise_signals(database, [signal(NOON + number * DAY)], NOON + number * DAY)
-                event_log.begin(database, TRAIN, reason="drift", at=NOON)
+                event_log.begin(database, reason="drift", at=NOON)
         except BaseException as error:
             failed.append(error)
 

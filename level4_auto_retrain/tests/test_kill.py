@@ -22,7 +22,7 @@ from bike_demand.data.month import iso
 from bike_demand.data.table import read_published
 from bike_demand.store import event_log, queries
 from bike_demand.store.database import Database, open_database
-from bike_demand.store.event_log import BEGUN, DONE, TRAIN
+from bike_demand.store.event_log import BEGUN, DONE
 from bike_demand.store.tracking import Tracking
 from bike_demand.training import steps
 from tests.conftest import ENVIRONMENT, ROOT, Run
@@ -60,7 +60,7 @@ def test_after_kill_9_of_the_loop_the_next_turn_goes_on_and_nothing_is_done_twic
     assert tracking.aliases() == {"champion": 1, "challenger": 2}
     assert [each.number for each in tracking.versions()] == [1, 2]
     with closing(open_database(f"sqlite:///{living / 'state' / 'production.db'}")) as database:
-        assert [(each.state, each.version) for each in event_log.actions(database, TRAIN)] == [(DONE, 2)]
+        assert [(each.state, each.version) for each in event_log.actions(database)] == [(DONE, 2)]
         assert lives(database) == [1]
         assert len(event_log.incidents(database)) == len(event_log.open_signals(database)) == 1
         (alert,) = event_log.alerts(database)
@@ -252,7 +252,7 @@ def check(life: Life, database: Database) -> None:
     released = [number for at, number in enumerate(live) if at == 0 or live[at - 1] not in back]
     assert len(released) == len(set(released))
     assert len(live) > 1, "it did not go on"
-    trainings = event_log.actions(database, TRAIN)
+    trainings = event_log.actions(database)
     print("trainings:", [(each.at, each.state, each.version, each.detail) for each in trainings])
     assert not [each for each in trainings if each.state == BEGUN]
     versions = Tracking(load_settings()).versions()

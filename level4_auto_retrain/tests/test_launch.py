@@ -19,7 +19,7 @@ SETTINGS = load_settings(ROOT / "params.yaml").flow
 # ---- the server
 
 NAMED = "/api/deployments/name/deploy/automatic"
-LOOP = "/api/deployments/name/look/loop"
+LOOP = "/api/deployments/name/monitor/loop"
 ANSWERS = {"/api/health": b"true", "/api/admin/version": f'"{version("prefect")}"'.encode()}  # by path
 
 
@@ -78,5 +78,5 @@ def test_a_loop_that_a_server_runs_is_not_run_here_too(server: str, monkeypatch:
     monkeypatch.setitem(ANSWERS, LOOP, b'{"paused": true}')
     must_not_run_twice(at(server))
     monkeypatch.setitem(ANSWERS, LOOP, b'{"paused": false}')
-    with pytest.raises(UserError, match=r"runs the loop \(deployment look/loop\); pause it there"):
+    with pytest.raises(UserError, match=r"runs the loop \(deployment monitor/loop\); pause it there"):
         must_not_run_twice(at(server))

@@ -28,7 +28,7 @@ from bike_demand.release.gates import Gate, GateContext, GateResult
 from bike_demand.store import event_log
 from bike_demand.store.database import Database, lock, open_database
 from bike_demand.store.deployments import deployed, history
-from bike_demand.store.event_log import BEGUN, DONE, FAILED, TRAIN, Signal
+from bike_demand.store.event_log import BEGUN, DONE, FAILED, Signal
 from bike_demand.store.tables import Kind, State
 from bike_demand.store.tracking import CHAMPION, Tracking
 from bike_demand.store.traffic_split import CHALLENGER, PREVIOUS
@@ -145,8 +145,8 @@ def answered(day: str, until: str, *answers: tuple[int, float]) -> None:
     tell_outcomes(rows)
 
 
-def states(database: Database, kind: str) -> list[tuple[str, int | None]]:
-    return [(each.state, each.version) for each in event_log.actions(database, kind)]
+def states(database: Database) -> list[tuple[str, int | None]]:
+    return [(each.state, each.version) for each in event_log.actions(database)]
 
 
 def lives(database: Database) -> list[int]:
@@ -184,7 +184,7 @@ def test_where_the_error_drifts_a_version_is_trained_once_and_goes_to_its_test(
     out = take(run, BEGAN)
     assert "error-drift: The error is 2 times its reference.\n" in out
     assert Tracking(load_settings()).aliases() == {"champion": 1, "challenger": 2}
-    (action,) = event_log.actions(database, TRAIN)
+    (action,) = event_log.actions(database)
     assert (action.state, action.version, action.reason) == (DONE, 2, "The error is 2 times its reference.")
     assert action.detail["outcome"] == "in its A/B test"
     (incident,) = event_log.incidents(database)
@@ -194,7 +194,7 @@ def test_where_the_error_drifts_a_version_is_trained_once_and_goes_to_its_test(
     answered("2011-03-01", "2011-03-06", (1, 20.0), (2, 10.0))
     drifts(False)
     assert "Version 2 is promoted" in take(run, "2011-03-06")
-    assert event_log.actions(database, TRAIN)[0].detail["outcome"] == "live"
+    assert event_log.actions(database)[0].detail["outcome"] == "live"
     assert lives(database) == [1, 2]
     (incident,) = event_log.incidents(database)
     assert incident.ended_at == datetime(2011, 3, 6)
@@ -226,7 +226,7 @@ def test_a_signal_that_goes_on_is_alerted_once_and_trained_on_as_the_rules_say(
     assert run("ab", "stop", "--reason", "enough", "--as-of", "2011-03-03").status == 0
     take(run, "2011-03-03")
     assert asked == [[], [datetime(2011, 3, 1)]]
-    assert states(database, TRAIN) == [(DONE, 2)]
+    assert states(database) == [(DONE, 2)]
     assert titles(database) == ["The error drifts: version 1"]
     done = [each["what"] for each in event_log.incidents(database)[0].done]
     assert done == [
@@ -234,7 +234,7 @@ def test_a_signal_that_goes_on_is_alerted_once_and_trained_on_as_the_rules_say(
         "No training until the test of version 2 ends: a new version would have to wait, and be outdated.",
         "The cool-down is not over.",
     ]
-    assert event_log.actions(database, TRAIN)[0].detail["outcome"] == "its A/B test was stopped"
+    assert event_log.actions(database)[0].detail["outcome"] == "its A/B test was stopped"
 
 
 def test_bad_data_are_never_trained_on_whatever_the_error_does(
@@ -252,7 +252,7 @@ def test_bad_data_are_never_trained_on_whatever_the_error_does(
     monkeypatch.setattr(rules, "due", lambda *_, **__: rules.RetrainingDecision(True, "A training is due."))
     out = take(run, "2011-03-03")
     assert "data-quality: heat changes its unit" in out
-    assert states(database, TRAIN) == []
+    assert states(database) == []
     (incident,) = [each for each in event_log.incidents(database) if each.subject == "heat"]
     assert incident.since == datetime(2011, 3, 2)
     assert incident.done[0]["what"].startswith("Nothing is trained while this goes on")
@@ -260,7 +260,7 @@ def test_bad_data_are_never_trained_on_whatever_the_error_does(
     assert drifting.done[0]["what"].startswith("No training: bad data. heat changes its unit")
     out = take(run, "2011-03-06")
     assert "Over: data-quality, heat." in out
-    assert states(database, TRAIN) == [(DONE, 2)]
+    assert states(database) == [(DONE, 2)]
     regression_cases = [each.content for each in event_log.regression_cases(database)]
     assert [each["subject"] for each in regression_cases] == ["heat", "core_heat"]
     assert [(each["check"], each["must"][0]) for each in regression_cases] == [
@@ -393,7 +393,7 @@ def test_where_the_alias_is_gone_the_last_good_version_is_live_again(database: D
     out = take(run, "2011-03-02")
     assert "no-model: No model is live any more: version 1" in out
     assert tracking.aliases() == {"champion": 1}
-    assert states(database, TRAIN) == []
+    assert states(database) == []
 
 
 @pytest.mark.usefixtures("living")
@@ -419,8 +419,8 @@ def test_where_nothing_is_live_the_first_model_is_trained_and_released(
     assert "Training, because No model is live." in out
     assert Tracking(load_settings()).aliases() == {"champion": 1}
     with closing(open_database(f"sqlite:///{stored / 'state' / 'production.db'}")) as database:
-        assert states(database, TRAIN) == [(DONE, 1)]
-        assert event_log.actions(database, TRAIN)[0].detail["outcome"] == "live"
+        assert states(database) == [(DONE, 1)]
+        assert event_log.actions(database)[0].detail["outcome"] == "live"
         assert lives(database) == [1]
 
 
@@ -433,7 +433,7 @@ def test_where_a_person_releases_a_version_that_waits_is_not_trained_again_each_
     for day in (1, 2, 3):
         take(run, f"2011-03-0{day}")
     with closing(open_database(f"sqlite:///{stored / 'state' / 'production.db'}")) as database:
-        assert states(database, TRAIN) == [(DONE, 1)]
+        assert states(database) == [(DONE, 1)]
 
 
 def test_after_so_many_failures_in_a_row_no_training_is_tried_until_it_has_rested_or_a_person_asks(
@@ -447,7 +447,7 @@ def test_after_so_many_failures_in_a_row_no_training_is_tried_until_it_has_reste
     monkeypatch.setattr(steps, "run", fails)
     for day in range(1, 6):
         take(run, f"2011-03-0{day}")
-    assert [each[0] for each in states(database, TRAIN)] == [FAILED] * 3
+    assert [each[0] for each in states(database)] == [FAILED] * 3
     (rests,) = [each for each in event_log.open_signals(database) if each.kind is Kind.LOOP]
     assert rests.says == (
         "3 trainings in a row came to nothing, the last one on 2011-03-03 (failed: the data are not fit for"
@@ -455,12 +455,12 @@ def test_after_so_many_failures_in_a_row_no_training_is_tried_until_it_has_reste
     )
     assert "The loop fails: training" in titles(database)
     assert run("retrain", "--reason", "mended", "--as-of", "2011-03-05").status == 1
-    assert len(states(database, TRAIN)) == 4
+    assert len(states(database)) == 4
     take(run, "2011-03-06")
-    assert len(states(database, TRAIN)) == 5  # what a person asked for begins a new row
+    assert len(states(database)) == 5  # what a person asked for begins a new row
     monkeypatch.setattr(steps, "run", trains)
     take(run, "2011-03-07")
-    assert states(database, TRAIN)[-1] == (DONE, 2)
+    assert states(database)[-1] == (DONE, 2)
 
 
 def test_a_person_may_train_for_a_reason_and_go_past_the_rules(
@@ -476,7 +476,7 @@ def test_a_person_may_train_for_a_reason_and_go_past_the_rules(
     assert said.out.startswith(
         "The budget is spent. Trained nevertheless (--now).\nTraining, because a new machine\n"
     )
-    (action,) = event_log.actions(database, TRAIN)
+    (action,) = event_log.actions(database)
     assert (action.state, action.version, action.detail["by_hand"]) == (DONE, 2, True)
     assert Tracking(load_settings()).aliases()[CHALLENGER] == 2
     assert "say why" in run("retrain", "--reason", " ", "--as-of", BEGAN).refusal()
@@ -492,7 +492,7 @@ def test_a_version_that_a_gate_refuses_is_told_and_counts_as_a_failure(
     monkeypatch.setattr(delivery, "deploy", partial(delivery.deploy.func, gates=refuses))  # type: ignore[attr-defined]
     drifts(True)
     take(run, BEGAN)
-    (action,) = event_log.actions(database, TRAIN)
+    (action,) = event_log.actions(database)
     assert (action.state, action.version) == (FAILED, 2)
     assert "refused by gate no: it is refused" in str(action.detail["outcome"])
     assert "was trained, and refused" in event_log.alerts(database)[0].body["done"]
@@ -539,8 +539,8 @@ def test_a_turn_that_is_killed_is_gone_on_with_and_nothing_is_done_twice(
         with pytest.raises(KilledError):
             run("agent", "--once", "--as-of", BEGAN)
     take(run, "2011-03-02")
-    assert states(database, TRAIN) == [(DONE, 2)]
-    assert len(retraining.trainings(event_log.actions(database, TRAIN))) == 1  # it counts for the budget
+    assert states(database) == [(DONE, 2)]
+    assert len(retraining.trainings(event_log.actions(database))) == 1  # it counts for the budget
     tracking = Tracking(load_settings())
     assert tracking.aliases() == {"champion": 1, "challenger": 2}
     assert [each.number for each in tracking.versions()] == [1, 2]
@@ -574,7 +574,7 @@ def test_what_a_gate_refused_before_the_kill_is_not_asked_again(
             run("agent", "--once", "--as-of", BEGAN)
     take(run, BEGAN)
     assert asked == [2]
-    assert states(database, TRAIN) == [(FAILED, 2)]
+    assert states(database) == [(FAILED, 2)]
 
 
 def repeatable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -631,10 +631,10 @@ def test_what_does_not_answer_is_tried_again_at_the_next_turn(
 
     monkeypatch.setattr(steps, "run", away)
     assert "is tried again in the next cycle: the registry does not answer" in take(run, BEGAN)
-    assert states(database, TRAIN) == [(BEGUN, None)]
+    assert states(database) == [(BEGUN, None)]
     monkeypatch.setattr(steps, "run", trains)
     take(run, "2011-03-02")
-    assert states(database, TRAIN)[0] == (DONE, 2)
+    assert states(database)[0] == (DONE, 2)
 
 
 def test_a_feed_that_cannot_be_gathered_is_a_signal_and_the_rest_of_the_turn_goes_on(

@@ -16,14 +16,14 @@ import pytest
 from bike_demand.core.settings import load_settings
 from bike_demand.store import event_log
 from bike_demand.store.database import open_database
-from bike_demand.store.event_log import DONE, TRAIN
+from bike_demand.store.event_log import DONE
 from bike_demand.store.tracking import Tracking
 from tests.conftest import ENVIRONMENT, ROOT
 from tests.prefect_server import prefect_server
 from tests.workcopy import change_params, commit
 
 PATIENCE_SECONDS = 120
-LOOK = "from bike_demand.flows import look; look()"
+LOOK = "from bike_demand.flows import monitor; monitor()"
 
 
 @pytest.mark.slow
@@ -54,7 +54,7 @@ def test_a_signal_starts_what_follows_on_it_also_after_kill_9_of_the_server(
     with contextlib.chdir(copy):
         assert Tracking(load_settings()).aliases() == {"trained": 1, "candidate": 1, "champion": 1}
     with closing(open_database(f"sqlite:///{copy / 'state' / 'production.db'}")) as database:
-        assert [(each.state, each.version) for each in event_log.actions(database, TRAIN)] == [(DONE, 1)]
+        assert [(each.state, each.version) for each in event_log.actions(database)] == [(DONE, 1)]
         assert [each.title for each in event_log.alerts(database)] == ["No model is live: production"]
         assert event_log.open_signals(database) == []
 

@@ -284,7 +284,7 @@ def test_a_season_is_reported_as_drift_of_inputs_and_is_no_reason_to_train(due: 
     assert said(seen(database, "2011-03-18"), Kind.DRIFT) == ["inputs"]
     assert len(history.drifts(database, 9)) == 2
     assert run("agent", "--once", "--as-of", "2011-03-18").status == 0
-    assert event_log.actions(database, event_log.TRAIN) == []
+    assert event_log.actions(database) == []
 
 
 @pytest.mark.slow
@@ -345,7 +345,7 @@ def test_the_command_tells_a_program_all_of_it(database: Database, run: Run) -> 
         noticed_by="test",
     )
     event_log.end_incident(database, incident.id, datetime(2011, 2, 5), {"rows": 3})
-    action = event_log.begin(database, event_log.TRAIN, reason="the error drifts", at=datetime(2011, 2, 3))
+    action = event_log.begin(database, reason="the error drifts", at=datetime(2011, 2, 3))
     event_log.write_action(
         database, action.id, state=event_log.DONE, version=2, detail={"outcome": "promoted"}
     )

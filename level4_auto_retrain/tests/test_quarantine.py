@@ -281,9 +281,7 @@ def test_a_regression_case_stops_the_training_that_would_forget_it(
         )
         case = make_case(incident.id, labels(rows, LABELS, RULES)[0], rows, LABELS, RULES)
         assert case is not None
-        event_log.add_regression_case(
-            database, incident.id, event_log.DATA, json.loads(case.model_dump_json())
-        )
+        event_log.add_regression_case(database, incident.id, json.loads(case.model_dump_json()))
     assert run("ingest").status == 0
     assert len(quarantine.read().cases) == 1
     assert stages.main(["validate"]) == 0

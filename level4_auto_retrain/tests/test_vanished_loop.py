@@ -11,7 +11,6 @@ from bike_demand.release import deploy as delivery
 from bike_demand.store import event_log
 from bike_demand.store.database import Database
 from bike_demand.store.deployments import opened
-from bike_demand.store.event_log import TRAIN
 from bike_demand.store.tables import State
 from bike_demand.store.tracking import Tracking
 from tests.conftest import Run
@@ -95,7 +94,7 @@ def test_a_training_whose_version_was_deleted_says_so(
     assert run("retrain", "--reason", "a test", "--now", "--as-of", "2011-03-03").status == 0
     delete_version(3)
     take(run, "2011-03-04")
-    (training,) = event_log.actions(database, TRAIN)
+    (training,) = event_log.actions(database)
     assert "deleted" in training.detail["outcome"]
 
 

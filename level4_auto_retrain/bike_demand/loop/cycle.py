@@ -30,7 +30,7 @@ from bike_demand.release.ab.step import step
 from bike_demand.store import event_log
 from bike_demand.store.database import Database, lock, open_database
 from bike_demand.store.deployments import Deployments
-from bike_demand.store.event_log import TRAIN, Signal
+from bike_demand.store.event_log import Signal
 from bike_demand.store.retention import delete_old
 from bike_demand.store.tables import Kind, Raised, State
 from bike_demand.store.tracking import Tracking
@@ -115,7 +115,7 @@ def retrain(settings: Settings, reason: str, as_of: datetime | None, now: bool, 
         report(retraining.train(context, reason, by_hand=True))
         _settle(context)
         deliver(settings, database, report)
-        last = event_log.actions(database, TRAIN)[-1]
+        last = event_log.actions(database)[-1]
     if last.state == event_log.FAILED:
         raise UserError(str(last.detail.get(retraining.OUTCOME)))
 
@@ -188,7 +188,7 @@ def _own_signals(context: Context, failure: str | None) -> list[Signal]:
     if failure is not None:
         says = f"The feed cannot be ingested: {failure}."
         found.append(Signal(Kind.QUALITY, INGESTION, context.now, says, {}))
-    rest = retraining.resting(context.settings, event_log.actions(context.database, TRAIN), context.now)
+    rest = retraining.resting(context.settings, event_log.actions(context.database), context.now)
     if rest is not None:
         found.append(Signal(Kind.LOOP, "training", context.now, f"{rest[:1].upper()}{rest[1:]}.", {}))
     age = rules.age_signal(retraining.tried(context), context.now, context.settings)
@@ -200,11 +200,10 @@ def _own_signals(context: Context, failure: str | None) -> list[Signal]:
 def _resume(context: Context, open_: Sequence[Raised]) -> None:
     """Resume the training that was begun before."""
     for action in event_log.under_way(context.database):
-        if action.kind == TRAIN:
-            held = None if action.version is not None else _held(open_)
-            context.report(
-                retraining.resume(context, action) if held is None else retraining.drop(context, action, held)
-            )
+        held = None if action.version is not None else _held(open_)
+        context.report(
+            retraining.resume(context, action) if held is None else retraining.drop(context, action, held)
+        )
 
 
 def _respond(context: Context, raised: Raised) -> None:
@@ -291,7 +290,7 @@ def _failed(settings: Settings, database: Database, as_of: datetime | None, erro
         alert(
             settings,
             database,
-            "loop:turn",
+            "loop:cycle",
             at,
             "The loop fails: a cycle",
             happened=f"A cycle of the loop failed: {reason[:500]}",

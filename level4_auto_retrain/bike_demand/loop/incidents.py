@@ -28,7 +28,6 @@ from bike_demand.release.rollback import GUARD
 from bike_demand.store import event_log, history
 from bike_demand.store.deployments import history as history_of
 from bike_demand.store.deployments import opened
-from bike_demand.store.event_log import DATA
 from bike_demand.store.gathered import gathered_rows
 from bike_demand.store.queries import ShownPrediction, shown
 from bike_demand.store.tables import Incident, Kind, Raised, State
@@ -180,7 +179,7 @@ def _keep_case(context: Context, incident: Incident, found: Sequence[SourcedViol
         known = history.labels(context.database, since, context.now)
         case = make_case(incident.id, each.violation, rows, known, context.settings.quality)
         if case is not None:
-            event_log.add_regression_case(context.database, incident.id, DATA, case.model_dump(mode="json"))
+            event_log.add_regression_case(context.database, incident.id, case.model_dump(mode="json"))
             return True
     return False
 

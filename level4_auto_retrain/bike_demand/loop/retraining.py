@@ -16,7 +16,7 @@ from bike_demand.release import deploy as delivery
 from bike_demand.release.decision import page_of
 from bike_demand.store import event_log
 from bike_demand.store.deployments import UNDECIDED
-from bike_demand.store.event_log import BEGUN, DONE, FAILED, TRAIN
+from bike_demand.store.event_log import BEGUN, DONE, FAILED
 from bike_demand.store.tables import Action, Deployment, State
 from bike_demand.training import steps
 
@@ -44,9 +44,7 @@ def train(context: Context, reason: str, *, signal: int | None = None, by_hand: 
     """Train, and deploy the version; a sentence on what was done. One that was begun before is resumed."""
     newest = max((each.number for each in context.tracking.versions()), default=0)
     detail = {NEWEST: newest} | ({BY_HAND: True} if by_hand else {})
-    action = event_log.begin(
-        context.database, TRAIN, reason=reason, at=context.now, signal=signal, detail=detail
-    )
+    action = event_log.begin(context.database, reason=reason, at=context.now, signal=signal, detail=detail)
     return resume(context, action)
 
 
@@ -134,7 +132,7 @@ def _end(context: Context, action: Action, state: str, outcome: str, helped: boo
 def follow_up(context: Context) -> None:
     """Record what became of the versions that were in their tests or live."""
     rows = {each.version: each for each in context.deployments.all()}
-    for action in trainings(event_log.actions(context.database, TRAIN)):
+    for action in trainings(event_log.actions(context.database)):
         row, outcome = rows.get(action.version or 0), action.detail.get(OUTCOME)
         if row is None or outcome not in (*OPEN.values(), OUTCOMES[State.LIVE]):
             continue
@@ -155,14 +153,13 @@ def _helped(context: Context, row: Deployment) -> bool | None:
 
 def trainings(actions: Sequence[Action]) -> list[Action]:
     """The actions that cost a training: not those that found nothing new."""
-    return [each for each in actions if each.kind == TRAIN and not each.detail.get(NOTHING_NEW)]
+    return [each for each in actions if not each.detail.get(NOTHING_NEW)]
 
 
 def tried(context: Context) -> list[Tried]:
     """The trainings, for the rules on when the next one is due."""
     return [
-        Tried(each.at, each.detail.get(HELPED))
-        for each in trainings(event_log.actions(context.database, TRAIN))
+        Tried(each.at, each.detail.get(HELPED)) for each in trainings(event_log.actions(context.database))
     ]
 
 
@@ -173,7 +170,7 @@ def resting(settings: Settings, actions: Sequence[Action], now: datetime) -> str
     person asked for begins a new row.
     """
     row: list[Action] = []
-    for each in reversed([each for each in actions if each.kind == TRAIN and each.state != BEGUN]):
+    for each in reversed([each for each in actions if each.state != BEGUN]):
         if each.state != FAILED or each.detail.get(BY_HAND):
             break
         row.append(each)

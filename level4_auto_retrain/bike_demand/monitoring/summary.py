@@ -16,7 +16,7 @@ from bike_demand.monitoring.signals import Evaluation, evaluate_signals
 from bike_demand.store import event_log, history
 from bike_demand.store.database import Database
 from bike_demand.store.deployments import deployed, opened
-from bike_demand.store.event_log import TRAIN, Signal
+from bike_demand.store.event_log import Signal
 from bike_demand.store.tables import Day, Kind, Raised, State
 
 EVALUATED = (
@@ -56,7 +56,6 @@ def _content(database: Database, evaluation: Evaluation) -> dict[str, Any]:
     """All of it, as JSON has it. Mean errors."""
     others = [each for each in event_log.open_signals(database) if each.kind not in EVALUATED]
     signals: list[Signal | Raised] = [*evaluation.signals, *others]
-    actions = event_log.actions(database)
     everything = history.days(database, date.min, evaluation.now.date())
     return {
         "now": evaluation.now.isoformat(),
@@ -79,8 +78,7 @@ def _content(database: Database, evaluation: Evaluation) -> dict[str, Any]:
                 "version": each.version,
                 "outcome": each.detail.get(OUTCOME, each.state),
             }
-            for each in actions
-            if each.kind == TRAIN
+            for each in event_log.actions(database)
         ],
         "rollbacks": [
             {

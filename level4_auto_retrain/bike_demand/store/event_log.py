@@ -14,9 +14,9 @@ from bike_demand.store.database import Database
 from bike_demand.store.tables import Action, Alert, Fact, Incident, Kind, Raised, RegressionCase
 
 JSON = Any  # what JSON can hold
-TRAIN = "train"  # the kind of action
+TRAIN = "train"  # the one kind of action
 BEGUN, DONE, FAILED = "begun", "done", "failed"  # their states
-DATA = "data"  # the kind of regression case
+DATA = "data"  # the one kind of regression case
 
 
 @dataclass(frozen=True)
@@ -179,18 +179,17 @@ def count_alerts(database: Database) -> int:
 
 def begin(
     database: Database,
-    kind: str,
     *,
     reason: str,
     at: datetime,
     signal: int | None = None,
     detail: Mapping[str, JSON] | None = None,
 ) -> Action:
-    """Store that an action begins. One of its kind that has not ended is returned instead."""
+    """Store that a training begins. One that has not ended is returned instead."""
     with database.writing(Action) as session:
-        action = session.scalar(select(Action).filter_by(kind=kind, state=BEGUN))
+        action = session.scalar(select(Action).filter_by(kind=TRAIN, state=BEGUN))
         if action is None:
-            action = Action(kind, signal, reason, at, BEGUN, detail=dict(detail or {}))
+            action = Action(TRAIN, signal, reason, at, BEGUN, detail=dict(detail or {}))
             session.add(action)
     return action
 
@@ -215,20 +214,20 @@ def under_way(database: Database) -> list[Action]:
     return [each for each in actions(database) if each.state == BEGUN]
 
 
-def actions(database: Database, kind: str | None = None) -> list[Action]:
-    """The actions of a kind (None: of all kinds), oldest first."""
-    return [each for each in database.all(select(Action).order_by(Action.id)) if kind in (None, each.kind)]
+def actions(database: Database) -> list[Action]:
+    """All actions, oldest first."""
+    return database.all(select(Action).order_by(Action.id))
 
 
 # ---- regression cases
 
 
-def add_regression_case(database: Database, incident: int, kind: str, content: Mapping[str, JSON]) -> int:
-    """Keep the case of an incident for good; its id. An incident has at most one of a kind."""
+def add_regression_case(database: Database, incident: int, content: Mapping[str, JSON]) -> int:
+    """Keep the case of an incident for good; its id. An incident has at most one."""
     with database.writing(RegressionCase) as session:
-        case = session.scalar(select(RegressionCase).filter_by(incident=incident, kind=kind))
+        case = session.scalar(select(RegressionCase).filter_by(incident=incident))
         if case is None:
-            case = RegressionCase(incident, kind, dict(content))
+            case = RegressionCase(incident, DATA, dict(content))
             session.add(case)
             session.flush()
             session.get_one(Incident, incident).regression_case = case.id

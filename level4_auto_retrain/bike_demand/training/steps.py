@@ -20,7 +20,7 @@ MIN_FREE_BYTES = 100 * 2**20  # a training writes a tenth of it
 Made = tuple[Recorded, bool]  # the record, and whether there was anything new to record
 
 
-def look_at_code(allow_uncommitted: bool) -> Revision | None:
+def require_committed(allow_uncommitted: bool) -> Revision | None:
     """The code that trains; None where no commit holds it. Raises UserError where it should be committed."""
     revision = current()
     if not allow_uncommitted and (revision is None or revision.patch):
@@ -42,7 +42,7 @@ def build() -> None:
     pipeline.run_dvc("repro")
 
 
-def put_on_record(revision: Revision | None) -> Made:
+def log_and_register(revision: Revision | None) -> Made:
     """Log and register the run; its record, and whether it is a new one.
 
     Raises UserError where the holdout model was so bad that nothing was registered.
@@ -69,19 +69,19 @@ def run(
     allow_uncommitted: bool,
     gather: Callable[[datetime | None], None] = gather,
     build: Callable[[], None] = build,
-    put_on_record: Callable[[Revision | None], Made] = put_on_record,
+    log_and_register: Callable[[Revision | None], Made] = log_and_register,
 ) -> Made:
     """The steps in their order, one training of this folder at a time. Raises UserError."""
     STATE.mkdir(exist_ok=True)
     _need_room()
     try:
         with FileLock(STATE / "train.lock", timeout=0):
-            revision = look_at_code(allow_uncommitted)
+            revision = require_committed(allow_uncommitted)
             reach(absolute(load_settings().tracking.uri))  # rather now than after the training
             pipeline.use_git(revision is not None)
             gather(as_of)
             build()
-            return put_on_record(revision)
+            return log_and_register(revision)
     except Timeout:
         raise UserError("another training is at work in this folder; try again when it is done") from None
 
