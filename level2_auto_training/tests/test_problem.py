@@ -1,6 +1,7 @@
 """The interface to a problem: what of it is refused, and how the problem in force is chosen."""
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -215,7 +216,7 @@ def test_a_problem_cannot_be_changed() -> None:
     [
         ("1h", "2012-06-13T17:00:00", "2012-06-13T17:30:00"),
         ("30min", "2012-06-13T17:30:00", "2012-06-13T17:45:00"),
-        ("1D", "2012-06-13", "2012-06-13T01:00:00"),
+        ("1D", "2012-06-13T00:00:00", "2012-06-13T01:00:00"),
         (None, "2012-06-13T17:30:01", "2012-06-13T17:30:01.5"),
     ],
 )
@@ -224,9 +225,11 @@ def test_event_times_keep_the_cadence(cadence: str | None, right: str, wrong: st
         at: Annotated[NaiveDatetime, EventTime(cadence=cadence)]
 
     assert replace(PROBLEM, inputs=Timed).cadence == (None if cadence is None else duration(cadence))
-    Timed.model_validate({"at": right})
-    with pytest.raises(ValidationError, match="should"):
-        Timed.model_validate({"at": wrong})
+    Timed.model_validate_json(f'{{"at": "{right}"}}', strict=True)  # as a request is
+    with pytest.raises(ValidationError, match="should") as refused:
+        Timed.model_validate_json(f'{{"at": "{wrong}"}}', strict=True)
+    for example in re.findall(r"like (\S+)", refused.value.errors()[0]["msg"]):
+        Timed.model_validate_json(f'{{"at": "{example}"}}', strict=True)
 
 
 @pytest.mark.parametrize("cadence", ["7h", "2D", "1 hour", "0h"])

@@ -32,7 +32,7 @@ EARLIEST, AHEAD = datetime(1970, 1, 2), timedelta(days=3653)  # ten years after 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 # What stands in answers beside event time and keys.
 ANSWERED = ("id", "prediction", "model_version", "variant", "replaced")
-_LIKE = {"1h": "be a full hour, like 2012-06-13T17:00:00", "1D": "be a day, like 2012-06-13"}
+_LIKE = {"1h": "be a full hour, like 2012-06-13T17:00:00", "1D": "be midnight, like 2012-06-13T00:00:00"}
 _UNITS = {"min": timedelta(minutes=1), "h": timedelta(hours=1), "D": DAY}
 
 
