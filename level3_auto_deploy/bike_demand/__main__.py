@@ -282,7 +282,7 @@ def ab_stop(
     """End the test under way; the champion stays."""
     from bike_demand.release.ab.step import stop
 
-    stop(settings.load_settings(), reason, as_of, typer.echo)
+    stop(settings.load_settings(), f"stopped by a person: {reason}", as_of, typer.echo)
 
 
 @app.command(epilog="Example: python -m bike_demand trace 0a1b2c3d4e5f60718293a4b5c6d7e8f9 --rows")

@@ -41,18 +41,21 @@ def train() -> None:
     from bike_demand.data.store import labelled_rows
     from bike_demand.handoff import write_handoff
     from bike_demand.training.export import golden_rows, prove_parity, to_onnx
+    from bike_demand.training.level_shift import rescale
     from bike_demand.training.train import train as fit
 
     gathered, quarantine = labelled_rows(settings.DATA), read()
     rows = good(gathered, quarantine)
-    given = settings.load_settings().training
-    trained = fit(
-        rows, given.model_copy(update={"holdout_days": holdout_days(rows, quarantine, given.holdout_days)})
-    )
+    loaded = settings.load_settings()
+    days = holdout_days(rows, quarantine, loaded.training.holdout_days, loaded.deploy.min_rows)
+    given = loaded.training.model_copy(update={"holdout_days": days})
+    rows, shifts = rescale(rows, quarantine.level_shifts, given)
+    trained = fit(rows, given)
     past = rows[: len(rows) - trained.held_out]
     report: dict[str, Any] = {
         "held_out": _period(rows[len(past) :]),
         "left_out": quarantine.described(len(gathered) - len(rows)),
+        "level_shifts": shifts,
     }
     for folder, pipeline, learned in ((HOLDOUT, trained.holdout, past), (FINAL, trained.pipeline, rows)):
         model = to_onnx(pipeline)

@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from bike_demand.loop import champion as champion_module
 from bike_demand.loop import cycle, incidents, retraining
 from bike_demand.monitoring import rules
 from bike_demand.monitoring import signals as signals_module
+from bike_demand.monitoring.rules import error_signal
 from bike_demand.release import deploy as delivery
 from bike_demand.release.ab import step as step_module
 from bike_demand.release.gates import Gate, GateContext, GateResult
@@ -215,8 +216,10 @@ def test_a_signal_that_goes_on_is_alerted_once_and_trained_on_as_the_rules_say(
     drifts(True)
     asked: list[list[datetime]] = []
 
-    def due(_why: str, trainings: list[rules.Tried], *_: object, urgent: bool) -> rules.RetrainingDecision:
-        assert not urgent
+    def due(
+        _why: str, trainings: list[rules.Tried], *_: object, urgent: bool, level_shift: date | None
+    ) -> rules.RetrainingDecision:
+        assert (urgent, level_shift) == (False, None)
         asked.append([each.at for each in trainings])
         return rules.RetrainingDecision(not trainings, "The cool-down is not over.")
 
@@ -235,6 +238,97 @@ def test_a_signal_that_goes_on_is_alerted_once_and_trained_on_as_the_rules_say(
         "The cool-down is not over.",
     ]
     assert event_log.actions(database)[0].detail["outcome"] == "its A/B test was stopped"
+
+
+STEP = "2011-03-09"  # the first day at a higher level
+
+
+@pytest.fixture
+def stepping(living: Path, monkeypatch: pytest.MonkeyPatch, run: Run) -> Path:
+    """A project whose champion is right until a step, with a challenger since the day before."""
+    monkeypatch.setattr(rules, "error_signal", error_signal)
+    compared(BEGAN, "2011-03-08", 1)
+    assert run("retrain", "--now", "--reason", "by hand", "--as-of", "2011-03-08").status == 0
+    return living
+
+
+def compared(first: str, end: str, *versions: int, beside: float = 0.6, role: str = "challenger") -> None:
+    """Version 1 predicts three fifths of what happens since the step; the one beside it this share."""
+    rows = happened(first, end)
+
+    def share(of: float) -> Callable[[Row], float]:
+        return lambda row: row.amount * (of if iso(row.begins) >= STEP else 1.0)
+
+    others = [(number, share(beside)) for number in versions[1:]]
+    log(rows, (versions[0], share(0.6)), others[0] if others else None, role=role)
+    tell_outcomes(rows)
+
+
+@pytest.mark.usefixtures("stepping")
+def test_a_level_shift_ends_a_test_of_two_versions_that_are_not_adapted(database: Database, run: Run) -> None:
+    compared("2011-03-08", "2011-03-12", 1, 2)
+    out = take(run, "2011-03-12")  # within four days
+    (ended,) = deployed(database, State.SUPERSEDED)
+    assert (ended.version, STEP in ended.reason) == (2, True)
+    assert ended.ab is not None
+    assert Tracking(load_settings()).aliases() == {"champion": 1, "challenger": 3}
+    assert event_log.level_shifts(database) == (date.fromisoformat(STEP),)
+    assert f"since {STEP}" in out
+    compared("2011-03-12", "2011-03-15", 1, 3)
+    take(run, "2011-03-15")  # the next training has to wait
+    assert states(database) == [(DONE, 2), (DONE, 3)]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("stepping")
+def test_a_cycle_that_is_killed_after_it_ended_a_test_is_resumed(
+    database: Database, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(*_: object, **__: object) -> None:
+        raise KilledError
+
+    compared("2011-03-08", "2011-03-12", 1, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(retraining, "train", dies)
+        with pytest.raises(KilledError):
+            run("agent", "--once", "--as-of", "2011-03-12")
+    assert [each.version for each in deployed(database, State.SUPERSEDED)] == [2]
+    take(run, "2011-03-12")
+    assert Tracking(load_settings()).aliases() == {"champion": 1, "challenger": 3}
+    assert event_log.level_shifts(database) == (date.fromisoformat(STEP),)
+
+
+@pytest.mark.usefixtures("stepping")
+def test_the_test_of_an_adapted_challenger_goes_on(database: Database, run: Run) -> None:
+    compared("2011-03-08", "2011-03-12", 1, 2, beside=0.9)
+    out = take(run, "2011-03-12")
+    assert "Version 2 is promoted" in out
+    assert deployed(database, State.SUPERSEDED) == []
+    assert states(database) == [(DONE, 2)]
+
+
+@pytest.mark.slow
+def test_where_no_training_is_due_the_test_goes_on(stepping: Path, database: Database, run: Run) -> None:
+    change_params(stepping, budget="1")
+    compared("2011-03-08", "2011-03-12", 1, 2)
+    take(run, "2011-03-12")
+    assert deployed(database, State.SUPERSEDED) == []
+    assert states(database) == [(DONE, 2)]
+
+
+@pytest.mark.slow
+def test_a_level_shift_ends_a_watch_of_two_versions_that_are_not_adapted(
+    stepping: Path, database: Database, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{__name__}.STEP", "2011-03-13")
+    change_params(stepping, watch_days="10")
+    assert run("ab", "stop", "--reason", "enough", "--as-of", "2011-03-08").status == 0
+    delivery.release(load_settings(), "2", "a person's", datetime(2011, 3, 8), print, gates=())
+    compared("2011-03-08", "2011-03-16", 2, 1, role="previous")
+    take(run, "2011-03-16")
+    assert Tracking(load_settings()).aliases() == {"champion": 2, "challenger": 3}
+    assert states(database) == [(DONE, 2), (DONE, 3)]
+    assert lives(database) == [1, 2]
 
 
 def test_bad_data_are_never_trained_on_whatever_the_error_does(

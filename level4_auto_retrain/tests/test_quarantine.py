@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from contextlib import closing
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 import numpy as np
@@ -149,14 +149,26 @@ def test_as_many_good_days_are_held_out_as_ever() -> None:
     rows = spoilt(ROWS, "2011-03-15", "2011-03-25", fourfold)
     known = seen(rows)
     rest = left_of(rows)
-    days = quarantine.holdout_days(frame(rest), known, 7)
+    days = quarantine.holdout_days(frame(rest), known, 7, 24)
     held_out = {row.begins.date() for row in rest if datetime(2011, 4, 1) - row.begins <= days * DAY}
     assert (days, len(held_out)) == (7, 7)
     (early, its) = ([row for row in given if row.begins < datetime(2011, 3, 27)] for given in (rows, rest))
-    days = quarantine.holdout_days(frame(its), seen(early), 7)
+    days = quarantine.holdout_days(frame(its), seen(early), 7, 24)
     held_out = {row.begins.date() for row in its if datetime(2011, 3, 27) - row.begins <= days * DAY}
     assert (days, len(held_out)) == (17, 7)
-    assert quarantine.holdout_days(frame(ROWS), seen(ROWS), 7) == 7
+    assert quarantine.holdout_days(frame(ROWS), seen(ROWS), 7, 24) == 7
+
+
+def test_a_holdout_has_the_rows_that_the_gates_ask_for() -> None:
+    shifted = Quarantine(level_shifts=(date(2011, 3, 29),))
+    assert quarantine.holdout_days(frame(without(ROWS, "2011-03-31", "2011-04-01", 2)), shifted, 7, 24) == 2
+
+
+@pytest.mark.parametrize(("day", "days"), [(29, 1), (26, 2), (13, 6), (4, 7)])
+def test_after_a_level_shift_the_holdout_model_learns_from_most_days_since(day: int, days: int) -> None:
+    shifted = Quarantine(level_shifts=(date(2011, 3, day),))
+    assert quarantine.holdout_days(frame(ROWS), shifted, 7, 12) == days
+    assert quarantine.holdout_days(frame(ROWS), Quarantine(level_shifts=(date(2011, 4, 3),)), 7, 24) == 7
 
 
 # ---- regression cases

@@ -15,6 +15,8 @@ from bike_demand.monitoring.rules import (
     cool_down,
     due,
     error_signal,
+    is_adapted,
+    level_shift,
 )
 from bike_demand.store.tables import Day, Kind
 from tests.conftest import ROOT
@@ -75,9 +77,13 @@ def test_a_champion_that_answers_too_high_gives_a_signal() -> None:
     assert signal.evidence["urgent"] is False
 
 
-def test_a_shape_that_changed_without_the_level_is_seen_beside_the_baseline() -> None:
-    signal = error_signal(lived(10, error=0.36), REFERENCE, NOW, SETTINGS)
+@pytest.mark.parametrize(("error", "urgent"), [(0.36, True), (0.27, False)])
+def test_a_shape_that_changed_without_the_level_is_seen_beside_the_baseline(
+    error: float, urgent: bool
+) -> None:
+    signal = error_signal(lived(10, error=error), REFERENCE, NOW, SETTINGS)
     assert signal is not None
+    assert signal.evidence["urgent"] is urgent
     assert "times its reference error" in signal.says
     assert "too" not in signal.says.split("times")[0]
 
@@ -89,6 +95,40 @@ def test_a_season_that_doubles_target_and_error_alike_gives_no_signal() -> None:
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_too_few_days_say_nothing(number: int) -> None:
     assert error_signal(lived(number, bias=-0.5), REFERENCE, NOW, SETTINGS) is None
+
+
+def stepped(after: int, *, before: float = 0.05, since: float = -0.38) -> list[Day]:
+    """A window of days whose bias is another in the last few."""
+    return [*lived(RULE.window_days, bias=before)[: RULE.window_days - after], *lived(after, bias=since)]
+
+
+@pytest.mark.parametrize("after", [2, 3, 5, 9])
+def test_a_level_shift_is_urgent_and_has_a_day(after: int) -> None:
+    signal = error_signal(stepped(after), REFERENCE, NOW, SETTINGS)
+    assert signal is not None
+    assert signal.evidence["urgent"] is True
+    assert signal.evidence["level_shift"] == f"{NOW - after * DAY:%Y-%m-%d}"
+
+
+@pytest.mark.parametrize(
+    "days",
+    [
+        pytest.param(stepped(1), id="one day"),
+        pytest.param(lived(14, bias=-0.38), id="long ago"),
+        pytest.param(stepped(4, before=0.2, since=0.3), id="a little"),
+        pytest.param(stepped(4, before=0.3, since=0.0), id="for the better"),
+        pytest.param(lived(5, bias=-0.38), id="too few before"),
+    ],
+)
+def test_what_is_no_step_for_the_worse_is_no_level_shift(days: list[Day]) -> None:
+    assert level_shift(days, RULE) is None
+
+
+def test_a_version_is_adapted_with_half_of_the_bias_on_the_same_days() -> None:
+    champions = stepped(3)
+    assert is_adapted(lived(3, bias=-0.1), champions)
+    assert not is_adapted(lived(3, bias=-0.3), champions)
+    assert is_adapted([], champions)  # nothing is known of it yet
 
 
 def test_rows_without_outcomes_say_nothing() -> None:
@@ -150,6 +190,19 @@ def test_what_is_urgent_waits_for_the_shortest_cool_down_only() -> None:
     assert not due("bias", before, NOW, SETTINGS).train
     assert due("bias", before, NOW, SETTINGS, urgent=True).train
     assert not due("bias", tried((1, True)), NOW, SETTINGS, urgent=True).train
+
+
+def test_after_a_level_shift_only_trainings_since_it_was_known_delay_the_next() -> None:
+    since = (NOW - RULE.min_days * DAY).date()
+    before = tried((40, False), (1, None))
+    assert due("step", before, NOW, SETTINGS, urgent=True, level_shift=since).train
+    assert not due("step", before, NOW, SETTINGS, urgent=True, level_shift=since - 3 * DAY).train
+    begun_on_it = [Tried(NOW - DAY, on_shift=True)]
+    assert not due("step", begun_on_it, NOW, SETTINGS, urgent=True, level_shift=since).train
+    early = due("step", before, NOW - DAY, SETTINGS, urgent=True, level_shift=since)
+    assert (early.train, f"{NOW:%Y-%m-%d}" in early.says) == (False, True)
+    spent = [Tried(NOW - 20 * DAY, True)] * RULE.budget
+    assert not due("step", spent, NOW, SETTINGS, urgent=True, level_shift=since).train
 
 
 def test_the_budget_holds_even_for_what_is_urgent() -> None:

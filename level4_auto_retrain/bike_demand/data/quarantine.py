@@ -1,17 +1,18 @@
-"""The quarantine: rows that trainings leave out, and why. It is kept with the version of the data.
+"""The quarantine: rows that trainings leave out, and why; and the level shifts they take into account. It is
+kept with the version of the data.
 
 The file lies beside the data, as a further output of the stage that gathers them, so that a training that is
 reproduced leaves out the same rows, whatever is known by then.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bike_demand.core.current import RowId
+from bike_demand.core.current import TIME, RowId
 from bike_demand.core.errors import UserError
 from bike_demand.core.files import write_atomically
 from bike_demand.core.settings import DATA, QUARANTINE, QualityRules, Settings
@@ -26,12 +27,16 @@ GAPS = "gaps"  # the rule about rows that are not there: all others are about ba
 
 
 class Quarantine(BaseModel):
-    """All violations in the gathered rows, and the regression cases that still have to be recognised."""
+    """All violations in the gathered rows, and the regression cases that still have to be recognised.
+
+    `level_shifts`: the first days at another level, ascending.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     violations: tuple[Violation, ...] = ()
     cases: tuple[BadDataCase, ...] = ()
+    level_shifts: tuple[date, ...] = ()
 
     @property
     def left_out(self) -> set[RowId]:
@@ -59,12 +64,14 @@ def quarantine_of(
     known: Mapping[RowId, float],
     cases: Sequence[BadDataCase],
     rules: QualityRules,
+    level_shifts: tuple[date, ...] = (),
 ) -> Quarantine:
     """What breaks a rule in these rows (ascending, at least one), by these reported outcomes.
 
     Whether the feed came in time is not a matter of its rows.
     """
-    return Quarantine(violations=tuple(check_gathered(rows, known, rules)), cases=tuple(cases))
+    violations = tuple(check_gathered(rows, known, rules))
+    return Quarantine(violations=violations, cases=tuple(cases), level_shifts=level_shifts)
 
 
 def good(rows: pd.DataFrame, quarantine: Quarantine) -> pd.DataFrame:
@@ -116,15 +123,21 @@ def refuse_forgotten(quarantine: Quarantine, rules: QualityRules) -> None:
             )
 
 
-def holdout_days(rows: pd.DataFrame, quarantine: Quarantine, days: int) -> int:
-    """How many days before the last row hold `days` days that are not left out: so many are held out."""
+def holdout_days(rows: pd.DataFrame, quarantine: Quarantine, days: int, least: int) -> int:
+    """How many days to hold out: so many that `days` of them, and `least` rows, are good.
+
+    After a level shift, a third of the days since at most, so that the holdout model learns from the others.
+    """
     bad = {moment.date() for moment, _ in quarantine.left_out | quarantine.lost}
     first, last = (moment.date() for moment in period(rows))
-    found = back = 0
-    while found < days and last - timedelta(days=back) >= first:
-        found += last - timedelta(days=back) not in bad
-        back += 1
-    return max(back, days)
+    since = [(last - each).days + 1 for each in quarantine.level_shifts if first < each <= last]
+    days = min([days, *(max(1, each // 3) for each in since)])
+    found, held_out, day = 0, 0, last
+    while day >= first and (found < days or held_out < least):
+        found += day not in bad
+        held_out += int((rows[TIME].dt.date == day).sum())
+        day -= timedelta(days=1)
+    return max((last - day).days, days)
 
 
 def read(file: Path = QUARANTINE) -> Quarantine:

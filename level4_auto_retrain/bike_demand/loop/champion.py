@@ -5,15 +5,18 @@ predicts the same rows again.
 """
 
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 from bike_demand.core.errors import UserError
 from bike_demand.loop.context import Context
+from bike_demand.monitoring import rules
 from bike_demand.release.ab.evidence import gather, under_watch
-from bike_demand.release.ab.step import step
+from bike_demand.release.ab.step import step, stop
 from bike_demand.release.rescored import compared
 from bike_demand.release.rollback import require_loadable, roll_back
-from bike_demand.store.deployments import OUT_OF_BAND, history
+from bike_demand.store import deployments, history
+from bike_demand.store.deployments import OUT_OF_BAND
 from bike_demand.store.event_log import Signal
 from bike_demand.store.tables import Kind, Raised, State
 
@@ -93,13 +96,40 @@ def restore(context: Context) -> str | None:
     return f"Version {good.version}, the last good one that was live, is live again."
 
 
+def is_adapted_to(context: Context, level_shift: str) -> bool:
+    """Whether the version compared with the champion, in a test or a watch, is less biased since that day.
+
+    Where a person deploys, no new version would take its place, so it stays.
+    """
+    live, testing = context.deployments.live(), context.deployments.testing()
+    if live is None or not context.settings.deploy.automatic:
+        return True
+    compared_with = live.against if testing is None else testing.version
+    since, until = date.fromisoformat(level_shift), context.now.date()
+    own, champions = (
+        history.days(context.database, since, until, each) for each in (compared_with, live.version)
+    )
+    return rules.is_adapted(own, champions)
+
+
+def end_comparison(context: Context, level_shift: str) -> None:
+    """End the test or watch under way, if any: neither version is adapted to the level since that day."""
+    reason = f"the level shifted on {level_shift}, and neither version is adapted to it"
+    live = context.deployments.live()
+    if context.deployments.testing() is not None:
+        stop(context.settings, reason, context.as_of, context.report)
+    elif live is not None and live.is_watched:
+        context.deployments.move(live, State.LIVE, f"its watch ends: {reason}")
+        context.report(f"The watch of version {live.version} ends: {reason}.")
+
+
 def _release(context: Context, number: int, says: str, evidence: Mapping[str, Any]) -> Signal:
     return Signal(Kind.RELEASE, f"version {number}", context.now, says, {VERSION: number, **evidence})
 
 
 def _none(context: Context) -> Signal:
     says = "No model is live."
-    left = [each for each in history(context.database) if each.old is State.LIVE is not each.new]
+    left = [each for each in deployments.history(context.database) if each.old is State.LIVE is not each.new]
     if left:
         version = {each.id: each.version for each in context.deployments.all()}[left[-1].deployment]
         says = f"No model is live any more: version {version} or its alias was deleted."

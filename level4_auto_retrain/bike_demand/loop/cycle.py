@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from datetime import datetime
+from datetime import date, datetime
 from types import FrameType
 
 from bike_demand import clock
@@ -242,15 +242,19 @@ def _response(context: Context, raised: Raised) -> str:
     held = _held(event_log.open_signals(context.database))
     if held is not None:
         return held
-    if (end := context.deployments.blocker()) is not None:
+    shift = raised.evidence.get(event_log.LEVEL_SHIFT)
+    end = context.deployments.blocker()
+    if end is not None and (shift is None or champion.is_adapted_to(context, shift)):
         return f"No training until {end}: a new version would have to wait, and be outdated."
     urgent = raised.kind is Kind.NO_MODEL or bool(raised.evidence.get("urgent"))
-    decision = _due(context, raised.says, urgent=urgent)
+    decision = _due(context, raised.says, urgent=urgent, level_shift=shift)
     # Without any model there are no predictions; but where a person releases, more versions change nothing.
     pressing = raised.kind is Kind.NO_MODEL and context.settings.deploy.automatic
     if not decision.train and not pressing:
         return decision.says
-    return retraining.train(context, raised.says, signal=raised.id)
+    if shift is not None:
+        champion.end_comparison(context, shift)
+    return retraining.train(context, raised.says, signal=raised.id, level_shift=shift)
 
 
 def _held(open_: Sequence[Raised]) -> str | None:
@@ -265,8 +269,12 @@ def _held(open_: Sequence[Raised]) -> str | None:
     return None
 
 
-def _due(context: Context, reason: str, *, urgent: bool = False) -> rules.RetrainingDecision:
-    return rules.due(reason, retraining.tried(context), context.now, context.settings, urgent=urgent)
+def _due(
+    context: Context, reason: str, *, urgent: bool = False, level_shift: str | None = None
+) -> rules.RetrainingDecision:
+    shift = None if level_shift is None else date.fromisoformat(level_shift)
+    tried = retraining.tried(context)
+    return rules.due(reason, tried, context.now, context.settings, urgent=urgent, level_shift=shift)
 
 
 def _settle(context: Context) -> None:

@@ -6,6 +6,7 @@ training by the version of code and data, the deployment by its state.
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from bike_demand.core.current import shown
 from bike_demand.core.errors import UnreachableError, UserError
@@ -16,7 +17,7 @@ from bike_demand.release import deploy as delivery
 from bike_demand.release.decision import page_of
 from bike_demand.store import event_log
 from bike_demand.store.deployments import UNDECIDED
-from bike_demand.store.event_log import BEGUN, DONE, FAILED
+from bike_demand.store.event_log import BEGUN, DONE, FAILED, LEVEL_SHIFT
 from bike_demand.store.tables import Action, Deployment, State
 from bike_demand.training import steps
 
@@ -40,10 +41,21 @@ OUTCOMES = OPEN | {
 }
 
 
-def train(context: Context, reason: str, *, signal: int | None = None, by_hand: bool = False) -> str:
-    """Train, and deploy the version; a sentence on what was done. One that was begun before is resumed."""
+def train(
+    context: Context,
+    reason: str,
+    *,
+    signal: int | None = None,
+    level_shift: str | None = None,
+    by_hand: bool = False,
+) -> str:
+    """Train, and deploy the version; a sentence on what was done. One that was begun before is resumed.
+
+    `level_shift`: the first day of one that this training and later ones take into account.
+    """
     newest = max((each.number for each in context.tracking.versions()), default=0)
-    detail = {NEWEST: newest} | ({BY_HAND: True} if by_hand else {})
+    detail: dict[str, Any] = {NEWEST: newest}
+    detail |= ({BY_HAND: True} if by_hand else {}) | ({LEVEL_SHIFT: level_shift} if level_shift else {})
     action = event_log.begin(context.database, reason=reason, at=context.now, signal=signal, detail=detail)
     return resume(context, action)
 
@@ -143,8 +155,8 @@ def follow_up(context: Context) -> None:
 
 
 def _helped(context: Context, row: Deployment) -> bool | None:
-    """Whether the version was surely no worse than the champion; None: not decided yet."""
-    if row.state in UNDECIDED or row.state is State.TESTING:
+    """Whether the version was surely no worse than the champion; None: that was not decided."""
+    if row.state in (*UNDECIDED, State.TESTING, State.SUPERSEDED):
         return None
     high = row.ab["days"][-1]["high"] if row.ab and row.ab["days"] else None
     was_good = row.state in (State.LIVE, State.RETIRED)
@@ -159,7 +171,8 @@ def trainings(actions: Sequence[Action]) -> list[Action]:
 def tried(context: Context) -> list[Tried]:
     """The trainings, for the rules on when the next one is due."""
     return [
-        Tried(each.at, each.detail.get(HELPED)) for each in trainings(event_log.actions(context.database))
+        Tried(each.at, each.detail.get(HELPED), LEVEL_SHIFT in each.detail)
+        for each in trainings(event_log.actions(context.database))
     ]
 
 

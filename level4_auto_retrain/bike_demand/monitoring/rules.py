@@ -2,13 +2,14 @@
 
 The level of the target swings with the season, and the raw error with it. So no rule looks at the raw error.
 One looks at signed bias as a share of the target, one at the share of the baseline's error that the champion
-saves (`Problem.baseline`), relative to its reference error at release. Each is a
-one-sided t-test over the newest days: a margin has to be exceeded significantly, not just once.
+saves (`Problem.baseline`), relative to its reference error at release, one at a level shift: a step in the
+bias. Each is a one-sided t-test over the newest days: a margin has to be exceeded significantly, not just
+once.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from bike_demand.store.tracking import Version
 
 DAY = timedelta(days=1)
 MONTH = 30 * DAY  # of a budget
+SHIFT_CONFIDENCE = 0.95  # high, as the clearest of a dozen candidate days is tested
+SHIFT_DAYS = 2  # from a level shift until it is suspected; `trigger.min_days` until a training begins
 SPREAD = 0.05  # of days at least, as a share of the target: three alike ones are no certainty
 
 Floats = npt.NDArray[np.float64]
@@ -42,11 +45,12 @@ class Reference:
 @dataclass(frozen=True)
 class Tried:
     """A training before. `helped`: what came of it was surely no worse than the champion in its A/B test;
-    None: that is still open.
+    None: that is not decided. `on_shift`: it was begun for a level shift.
     """
 
     at: datetime
     helped: bool | None = None
+    on_shift: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,11 @@ def error_signal(
             f" ({rule.bias:.0%} is allowed)"
         )
         urgent = abs(share) > rule.urgent_bias
+    if (since := level_shift(recent, rule)) is not None:
+        share, _ = _bias([day for day in recent if day.day >= since], rule.confidence)
+        evidence["level_shift"] = since.isoformat()
+        said.append(f"since {since} they are {abs(share):.0%} too {'high' if share > 0 else 'low'}")
+        urgent = True
     if (lost := _loss(recent, reference, rule)) is not None:
         loss, within = lost
         evidence |= {
@@ -99,6 +108,7 @@ def error_signal(
                 f"relative to the baseline it has {loss:.2f} times its reference error, surely"
                 f" more than {loss - within:.2f} times ({1 + rule.loss:.2f} is allowed)"
             )
+        urgent = urgent or loss - within > 1 + 2 * rule.loss
     if not said:
         return None
     version = next((day.version for day in reversed(recent)), None)
@@ -109,6 +119,35 @@ def error_signal(
         f"Over {len(recent)} days {' and '.join(said)}.",
         {**evidence, "urgent": urgent},
     )
+
+
+def level_shift(days: Sequence[Day], rule: Trigger) -> date | None:
+    """The first day after the clearest step in the bias of these days (ascending); None: there is no step.
+
+    Both the step and the bias since then must significantly exceed the urgent bias; a season moves the bias
+    slowly. This is a t-test of two samples with pooled variance, at each day that may be the first.
+    """
+    best, since = 0.0, None
+    days = [day for day in days if day.target > 0]
+    bias, target = (np.array([getattr(day, name) for day in days]) for name in ("bias", "target"))
+    for at in range(rule.min_days, len(days) - SHIFT_DAYS + 1):
+        before, after = (bias[part].sum() / target[part].sum() for part in (slice(at), slice(at, None)))
+        parts = np.array([at, len(days) - at])
+        residuals = (bias - np.repeat([before, after], parts) * target) / target.mean()
+        margin = stdtrit(len(days) - 2, SHIFT_CONFIDENCE) * max(residuals.std(ddof=2), SPREAD)
+        margin *= np.sqrt((1 / parts).sum())
+        step = abs(after - before)
+        if min(step, abs(after)) - margin > rule.urgent_bias and step / margin > best:
+            best, since = step / margin, days[at].day
+    return since
+
+
+def is_adapted(days: Sequence[Day], champions: Sequence[Day]) -> bool:
+    """Whether a version has at most half of the champion's bias, on the days since a shift that both have."""
+    theirs = {day.day: day.bias for day in champions}
+    both = [(day.bias, theirs[day.day]) for day in days if day.day in theirs]
+    own, champion = (abs(sum(each)) for each in zip(*both, strict=True)) if both else (0.0, 0.0)
+    return own <= champion / 2
 
 
 def age_signal(trainings: Sequence[Tried], now: datetime, settings: Settings) -> Signal | None:
@@ -122,10 +161,16 @@ def age_signal(trainings: Sequence[Tried], now: datetime, settings: Settings) ->
 
 
 def due(
-    why: str, trainings: Sequence[Tried], now: datetime, settings: Settings, *, urgent: bool = False
+    why: str,
+    trainings: Sequence[Tried],
+    now: datetime,
+    settings: Settings,
+    *,
+    urgent: bool = False,
+    level_shift: date | None = None,
 ) -> RetrainingDecision:
     """Whether to train for that reason, after these trainings (ascending); if it is `urgent`, a patient loop
-    waits no longer than an eager one.
+    waits no longer than an eager one. Trainings from before a `level_shift` was known delay nothing.
     """
     rule = settings.trigger
     recent = [each for each in trainings if now - each.at < MONTH]
@@ -134,6 +179,13 @@ def due(
         return RetrainingDecision(
             False, f"The budget of {rule.budget} trainings in 30 days is spent until {free:%Y-%m-%d}."
         )
+    if level_shift is not None:
+        known = datetime.combine(level_shift, time()) + rule.min_days * DAY + LATE
+        if now < known:
+            return RetrainingDecision(
+                False, f"{known:%Y-%m-%d} shows whether the level shifted on {level_shift}."
+            )
+        trainings = [each for each in trainings if each.at >= known or each.on_shift]
     if trainings:
         days = rule.cool_down_days if urgent else cool_down(trainings, rule)
         until = trainings[-1].at + days * DAY

@@ -5,7 +5,7 @@ Times are in the time of the feed, but for when an alert was delivered.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from sqlalchemy import func, select
@@ -16,6 +16,7 @@ from bike_demand.store.tables import Action, Alert, Fact, Incident, Kind, Raised
 JSON = Any  # what JSON can hold
 TRAIN = "train"  # the one kind of action
 BEGUN, DONE, FAILED = "begun", "done", "failed"  # their states
+LEVEL_SHIFT = "level_shift"  # in the evidence of a signal and the detail of a training: its first day
 DATA = "data"  # the one kind of regression case
 
 
@@ -217,6 +218,12 @@ def under_way(database: Database) -> list[Action]:
 def actions(database: Database) -> list[Action]:
     """All actions, oldest first."""
     return database.all(select(Action).order_by(Action.id))
+
+
+def level_shifts(database: Database) -> tuple[date, ...]:
+    """The first days of the level shifts that trainings were begun for, ascending."""
+    found = {each.detail[LEVEL_SHIFT] for each in actions(database) if LEVEL_SHIFT in each.detail}
+    return tuple(date.fromisoformat(each) for each in sorted(found))
 
 
 # ---- regression cases

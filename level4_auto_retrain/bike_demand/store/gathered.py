@@ -67,6 +67,6 @@ def recognise(settings: Settings, rows: pd.DataFrame) -> Quarantine:
     with closing(open_database(address)) as database:
         first, last = period(rows)
         labels = history.labels(database, first, last + SECOND)
-        kept = event_log.regression_cases(database)
+        kept, shifts = event_log.regression_cases(database), event_log.level_shifts(database)
     cases = [BadDataCase.model_validate_json(json.dumps(each.content)) for each in kept]
-    return quarantine_of(rows, labels, cases, settings.quality)
+    return quarantine_of(rows, labels, cases, settings.quality, shifts)

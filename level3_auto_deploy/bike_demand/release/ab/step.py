@@ -54,8 +54,7 @@ def step(settings: Settings, as_of: datetime | None, report: Report) -> None:
 
 
 def stop(settings: Settings, reason: str, as_of: datetime | None, report: Report) -> None:
-    """End the test under way, for a person's reason. Raises UserError where there is none."""
-    reason = f"stopped by a person: {reason}"
+    """End the test under way without a verdict. Raises UserError where there is none."""
     with opened(settings, as_of, report) as deployments:
         row = deployments.testing()
         if row is None:

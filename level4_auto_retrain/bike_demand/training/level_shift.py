@@ -1,0 +1,43 @@
+"""Rescales labels from before a level shift, so that a model learns the new level from all rows.
+
+Weighting recent rows more is not enough: trees split by the day of the week, and a few days after the shift
+most days of the week have no row yet. So the size of the shift is estimated and removed, as in the analysis
+of time series (Box and Tiao 1975, "Intervention analysis", Journal of the American Statistical Association).
+"""
+
+from collections.abc import Sequence
+from datetime import date, datetime, time, timedelta
+
+import pandas as pd
+
+from bike_demand.core.current import LABEL, LOWEST, TIME, targets
+from bike_demand.core.settings import IS_PROBABILITY, Training
+from bike_demand.data.frames import end, features_of
+from bike_demand.training.train import fit, predict
+
+LONGEST = timedelta(days=14)  # from a shift on, for its estimate; later rows belong to another season
+
+
+def rescale(
+    rows: pd.DataFrame, shifts: Sequence[date], settings: Training
+) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Multiply the labels of the rows (ascending) before each shift by its size; also the sizes, by day.
+
+    The size is the sum of the targets since then, divided by what a model of the rows before predicts for
+    them, without held-out rows. Probabilities and signed targets cannot be scaled, so they stay.
+    """
+    if IS_PROBABILITY or LOWEST < 0:
+        return rows, {}
+    begin = end(rows) - timedelta(days=settings.holdout_days)
+    sizes: dict[str, float] = {}
+    for day in shifts:
+        since = datetime.combine(day, time())
+        is_before = rows[TIME] < since
+        after = rows[~is_before & (rows[TIME] < min(begin, since + LONGEST))]
+        if is_before.sum() < settings.min_rows or after.empty:
+            continue
+        before = fit(rows[is_before], settings.params, settings.half_life_days)
+        size = float(targets(after).sum() / predict(before, features_of(after)).sum())
+        rows = rows.assign(**{LABEL: rows[LABEL].where(~is_before, size * rows[LABEL])})
+        sizes[day.isoformat()] = round(size, 4)
+    return rows, sizes

@@ -1,0 +1,72 @@
+"""Labels from before a level shift are rescaled."""
+
+from datetime import date, datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bike_demand.core.current import PROBLEM, TIME, Row, targets
+from bike_demand.core.settings import load_settings
+from bike_demand.data.frames import features_of
+from bike_demand.training import level_shift
+from bike_demand.training.level_shift import rescale
+from bike_demand.training.train import fit, predict
+from tests.conftest import ROOT
+from tests.gathered import frame
+from tests.spoilt import changed, feed_rows, spoilt
+
+SETTINGS = load_settings(ROOT / "params.yaml").training
+SETTINGS = SETTINGS.model_copy(
+    update={"holdout_days": 1, "params": PROBLEM.params(max_iter=40, learning_rate=0.2)}
+)
+SHIFT = date(2011, 3, 14)
+
+
+def grown(row: Row) -> Row:
+    return changed(row, part_a=None, part_b=None, amount=round(1.6 * row.amount))
+
+
+ROWS = frame(spoilt(feed_rows(), SHIFT.isoformat(), "2011-04-01", grown))
+KNOWN, NEXT = ROWS[ROWS[TIME] < datetime(2011, 3, 17)], ROWS[ROWS[TIME] >= datetime(2011, 3, 17)]
+
+
+def bias(rows: pd.DataFrame) -> float:
+    """Of a model trained on these rows, on the days that follow."""
+    model = fit(rows, SETTINGS.params, SETTINGS.half_life_days)
+    return float(predict(model, features_of(NEXT)).sum() / targets(NEXT).sum() - 1)
+
+
+def test_three_days_after_a_shift_a_model_is_adapted_on_all_days_of_the_week() -> None:
+    rows, sizes = rescale(KNOWN, (SHIFT,), SETTINGS)
+    assert sizes == {"2011-03-14": pytest.approx(1.6, rel=0.1)}
+    assert bias(KNOWN) < -0.2
+    assert abs(bias(rows)) < 0.08
+    is_since = rows[TIME] >= datetime(2011, 3, 14)
+    assert np.array_equal(targets(rows[is_since]), targets(KNOWN[is_since]))
+    ratio = targets(rows[~is_since]) / targets(KNOWN[~is_since])
+    assert np.allclose(ratio, sizes["2011-03-14"], rtol=0.001)
+
+
+def test_held_out_rows_take_no_part_in_the_size() -> None:
+    last = KNOWN.assign(amount=KNOWN["amount"].where(KNOWN[TIME] < datetime(2011, 3, 16), 0))
+    assert rescale(last, (SHIFT,), SETTINGS)[1] == {"2011-03-14": pytest.approx(1.6, rel=0.1)}
+
+
+def test_a_false_alarm_leaves_the_labels_as_they_are() -> None:
+    calm = frame(feed_rows())
+    assert rescale(calm, (SHIFT,), SETTINGS)[1] == {"2011-03-14": pytest.approx(1.0, abs=0.05)}
+
+
+@pytest.mark.parametrize("day", [date(2011, 1, 3), date(2011, 3, 16), date(2011, 5, 1)])
+def test_without_rows_enough_before_and_any_since_no_size_is_estimated(day: date) -> None:
+    assert rescale(KNOWN, (day,), SETTINGS)[1] == {}
+
+
+@pytest.mark.parametrize(("name", "value"), [("IS_PROBABILITY", True), ("LOWEST", -1.0)])
+def test_probabilities_and_signed_targets_are_not_scaled(
+    name: str, value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(level_shift, name, value)
+    assert rescale(KNOWN, (SHIFT,), SETTINGS)[1] == {}
