@@ -12,6 +12,7 @@ from bike_demand.core.current import Row
 from bike_demand.core.errors import UserError
 from bike_demand.core.problem import EventTime
 from bike_demand.core.settings import QualityRules, Settings, load_settings
+from bike_demand.data import quality
 from bike_demand.data.quality import RECENT, Violation, check, gaps, inputs, level, require_fit, stale
 from tests.conftest import ROOT
 from tests.gathered import frame
@@ -178,6 +179,17 @@ def test_a_feed_is_stale_by_the_age_of_its_last_row(hours: int, broken: bool) ->
     found = stale(frame(ROWS), RULES, END + timedelta(hours=hours))
     assert names(found) == ([("stale", "feed")] if broken else [])
     assert stale(frame(ROWS), RULES, None) == []
+
+
+@pytest.mark.parametrize(("days", "broken"), [(31, False), (48, True)])
+def test_events_are_stale_when_their_pause_is_the_longest_by_far(
+    monkeypatch: pytest.MonkeyPatch, days: int, broken: bool
+) -> None:
+    monkeypatch.setattr(quality, "CADENCE", None)
+    rows = frame(ROWS[:3])
+    rows["begins"] = pd.to_datetime(["2023-12-01", "2023-12-01", "2024-01-01"])
+    found = stale(rows, RULES, datetime(2024, 1, 1) + timedelta(days=days))
+    assert names(found) == ([("stale", "feed")] if broken else [])
 
 
 def test_a_level_is_judged_only_where_no_other_source_has_the_labels() -> None:

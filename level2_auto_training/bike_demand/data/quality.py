@@ -118,7 +118,9 @@ def stale(rows: pd.DataFrame, rules: QualityRules, now: datetime | None) -> list
         return []
     last = period(rows)[1]
     age = (now - end(rows)) // HOUR
-    if age <= rules.stale.hours:
+    # Events that come once a month, say, are not late after two days.
+    pause = rows[TIME].diff().max() / HOUR if CADENCE is None else 0
+    if age <= max(rules.stale.hours, 1.5 * pause):
         return []
     message = f"the feed is stale: its last row ended {age} hours ago"
     return [Violation(rule="stale", subject=FEED, message=message, times=(last,), ongoing=True)]
