@@ -104,7 +104,7 @@ def test_an_address_of_nobody_is_told_in_one_line(released: Path, run: Run) -> N
 @pytest.mark.parametrize(
     ("number", "workers"),
     [
-        (signal.SIGTERM, "2"),
+        pytest.param(signal.SIGTERM, "2", marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, "1", marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, "1", marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, "2", marks=pytest.mark.slow),

@@ -53,7 +53,7 @@ def processes_in(folder: Path) -> list[psutil.Process]:
 @pytest.mark.parametrize(
     ("numbers", "name", "since", "incidents"),
     [
-        ((0, 1), "days", "2011-11-12", ("2011-11-13", "2011-11-14")),
+        ((1,), "days", "2011-11-12", ("2011-11-13", "2011-11-14")),
         pytest.param(
             tuple(level.number for level in levels()),
             "week",
@@ -96,11 +96,12 @@ def test_the_demo_replays_every_level_and_reports_what_users_got(
     assert report["one_cadence"] is None
     assert "<html" in (tmp_path / "reports" / "compare.html").read_text(encoding="utf-8")
     # Level 1 releases on 15 November, level 0 only in January: both start with one release.
-    zero = report["levels"]["0"]
-    assert zero["released_on"] == [since]
     assert report["levels"]["1"]["released_on"] == [since, "2011-11-15"]
-    # At level 0 three steps a day are done by hand for users to have predictions at all.
-    assert zero["manual_steps"] - zero["manual_steps_of_releases"] == 3 * (24 if every else 5)
+    if every:
+        zero = report["levels"]["0"]
+        assert zero["released_on"] == [since]
+        # Three steps a day are done by hand for users to have predictions at all.
+        assert zero["manual_steps"] - zero["manual_steps_of_releases"] == 3 * 24
 
     assert content_of_levels() == before, "a level was run in place"
     assert list((tmp_path / "home").iterdir()) == [], "something was written to the home folder"
