@@ -29,10 +29,17 @@ ENDS = {
     "passes": re.compile(r"passes\b(?! [a-z])"),  # no sentence
 } | {each: re.compile(rf"{each}\b") for each in ("_promote", "_deploy", "_release", "_register")}
 LISTS = re.compile(r"(^|_)gates?($|_)", re.IGNORECASE)
-# Nor has one where no gate is called, defined or listed, and no result is set.
-CALLED = re.compile(r"(\w+)[ \t]*\(")
+# Nor has one where no gate is called, defined or listed, and no result is set: the same names, in a text.
+CALLED = re.compile(
+    r"(?:(?<![^\W_])(?:gate|approve|promotable|is_no_worse|is_better|passes|check_(?:model|candidate|metrics|quality)"
+    r"|(?:should|can|may)_(?:promote|deploy|release|register))|Gate|validate_model|quality_check|model_check"
+    r"|is_good_enough|\bjudge)\w*[ \t]*\("
+)
+SET = re.compile(
+    r"(?:pass(?:ed|es)?|approved?|accepted?|promot(?:e|ed|able)|is_(?:valid|better|no_worse|ready)|ok(?:ay)?"
+    r"|success(?:ful)?|allowed|[gG]ates?\w*|GATES?\w*)[\]\"' \t]*(?::[^=\n]+)?=(?!=)"
+)
 RETURNS = re.compile(r"->[^:\n]*(Result|Verdict)\b")
-SET = re.compile(r"(\w+)[\]\"' \t]*(?::[^=\n]+)?=(?!=)")
 BROAD = ("Exception", "BaseException", "AssertionError")
 QUIET = words("print log debug info warning warn error exception report echo write")
 
@@ -45,11 +52,7 @@ def may_have_gates(text: str) -> bool:
         each in text and pattern.search(text) for each, pattern in ENDS.items()
     ):
         return False
-    return (
-        any(GATE.search(name) for name in set(CALLED.findall(text)))
-        or any(RESULT.search(name) or LISTS.search(name) for name in set(SET.findall(text)))
-        or bool(RETURNS.search(text))
-    )
+    return any(each.search(text) for each in (CALLED, SET, RETURNS))
 
 
 def find(file: str, tree: ast.Module, nodes: Sequence[ast.AST]) -> Iterator[Fact]:

@@ -153,12 +153,16 @@ def _every_tool() -> list[Tool]:
     return [tool for listed in tools().values() for tool in listed.values()]
 
 
+# Parts that many of the words have, but few modules.
+PARTS = ("_model", "_artifact", "_endpoint", "put_", "read_")
+
+
 @cache
 def wanted() -> tuple[dict[str, frozenset[str]], dict[str, list[str]]]:
     """Why a module is worth parsing for its calls.
 
     It imports a package and has one of the words given for it (an empty one: any module has that), or it has
-    one of the words given last, by their beginning: to look for that first is faster.
+    one of the words given last, by a part of them: to look for that first is faster.
     """
     methods: set[str] = set()
     packages = {"pyspark": {""}, "prefect": {""}}
@@ -176,7 +180,8 @@ def wanted() -> tuple[dict[str, frozenset[str]], dict[str, list[str]]]:
     texts: dict[str, list[str]] = {}
     for each in sorted((methods - set(rules().common)) | set(rules().texts)):
         # An address is a text, or what follows a value in one.
-        starts = ['"/', "'/", "}/"] if each.startswith("/") else [each[:5]]
+        part = next((part for part in PARTS if part in each), each[:5])
+        starts = ['"/', "'/", "}/"] if each.startswith("/") else [part]
         for start in starts:
             texts.setdefault(start, []).append(each)
     return {name: frozenset({""} if "" in needed else needed) for name, needed in packages.items()}, texts

@@ -80,8 +80,8 @@ def _notes(comparison: Comparison, console: Console) -> None:
     ]
     if comparison.story.incidents:
         notes += [
-            "retrained daily: the same recipe, retrained every morning on the truth, without any delay. It does"
-            " not correct for level shifts, so a level that does may be better.",
+            "retrained daily: the same recipe, retrained every morning on the truth, without any delay."
+            " It does not correct for level shifts, so a level that does may be better.",
             f"days to recover: mean over the incidents, until the error of a week was within {WITHIN:g} times"
             " that reference (+: at least; one was not recovered from).",
             "bad hours: hours predicted while it was not.",
