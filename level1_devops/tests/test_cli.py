@@ -31,7 +31,7 @@ def test_help_names_every_command(run: Run) -> None:
         ("train", "x"),
     ],
 )
-def test_wrong_usage_is_told_in_one_line_with_status_2(run: Run, argv: tuple[str, ...]) -> None:
+def test_wrong_usage_is_reported_in_one_line_with_status_2(run: Run, argv: tuple[str, ...]) -> None:
     said = run(*argv)
     assert said.status == 2
     assert said.out == ""
@@ -50,7 +50,7 @@ def test_ctrl_c_ends_a_command_as_shells_expect(run: Run, monkeypatch: pytest.Mo
     assert said.err.count("\n") <= 1
 
 
-def test_what_the_image_of_the_service_cannot_run_is_told_in_one_line(
+def test_what_the_image_of_the_service_cannot_run_is_reported_in_one_line(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(sys.modules, "bike_demand.batch", raising=False)

@@ -106,7 +106,7 @@ def test_a_table_as_people_export_it_is_understood(churn_file: Path) -> None:
     assert len(found.rows) == 720
 
 
-def test_of_two_dates_the_event_time_is_the_one_that_tells_rows_apart(tmp_path: Path) -> None:
+def test_of_two_dates_the_event_time_is_the_one_that_distinguishes_rows(tmp_path: Path) -> None:
     joined = [f"2015-{1 + number % 12:02}-{1 + number % 28:02}" for number in range(60)]
     rows = [(*row, joined[int(row[0][2:])], row[1] * (row[-1] == "left")) for row in churn()]
     file = write(tmp_path / "churn.csv", [(*HEADER, "Customer since", "Left on"), *rows])

@@ -41,7 +41,7 @@ def test_the_facts_about_each_field_are_read_from_its_annotations() -> None:
     assert fields["moisture"].nullable
 
 
-def test_an_integer_without_names_and_a_text_are_told_apart() -> None:
+def test_an_integer_without_names_and_a_text_are_distinguished() -> None:
     class Plain(BaseModel):
         at: Time
         pieces: int

@@ -39,7 +39,7 @@ def test_a_damaged_handoff_keeps_it_from_starting(released: Path, run: Run) -> N
     assert "damaged or changed; copy the hand-off again" in run("serve", "--port", 0).refusal()
 
 
-def test_a_port_that_is_taken_is_told_in_one_line(released: Path, run: Run) -> None:
+def test_a_port_that_is_taken_is_reported_in_one_line(released: Path, run: Run) -> None:
     assert released
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -48,7 +48,7 @@ def test_a_port_that_is_taken_is_told_in_one_line(released: Path, run: Run) -> N
         assert f"port {port}" in run("serve", "--port", port).refusal()
 
 
-def test_an_address_of_nobody_is_told_in_one_line(released: Path, run: Run) -> None:
+def test_an_address_of_nobody_is_reported_in_one_line(released: Path, run: Run) -> None:
     assert released
     assert "give another --host" in run("serve", "--host", "not a host").refusal()
 

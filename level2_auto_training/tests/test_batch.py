@@ -107,7 +107,7 @@ def test_a_bad_file_does_not_replace_earlier_predictions(released: Path, run: Ru
         ("feed/2011-02.csv", "feed", "would be overwritten"),
     ],
 )
-def test_wrong_files_are_told_in_one_line(
+def test_wrong_files_are_reported_in_one_line(
     released: Path, run: Run, source: str, target: str, fragment: str
 ) -> None:
     before = (released / "feed" / "2011-02.csv").read_bytes()

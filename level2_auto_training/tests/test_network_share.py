@@ -45,7 +45,7 @@ def test_the_innermost_mount_says_what_a_file_is_on(path: str, kind: str) -> Non
 
 
 @pytest.mark.parametrize("said", ["disk I/O error", "locking protocol", "database is locked"])
-def test_an_error_on_a_share_is_told_with_cause_and_remedy(said: str) -> None:
+def test_an_error_on_a_share_is_reported_with_cause_and_remedy(said: str) -> None:
     told = network_share.explained(said, Path("/home/me/state/a.db"))
     assert told.startswith(f"{said}: it is on a network share (nfs4)")
     assert told.endswith(REMEDY)

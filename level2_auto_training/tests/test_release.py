@@ -257,7 +257,7 @@ def test_a_release_by_somebody_else_in_the_meantime_is_noticed(registry: Trackin
         (("--back",), "no earlier release"),
     ],
 )
-def test_a_wrong_version_is_told_in_one_line(run: Run, argv: tuple[str, ...], fragment: str) -> None:
+def test_a_wrong_version_is_reported_in_one_line(run: Run, argv: tuple[str, ...], fragment: str) -> None:
     said = run("release", *argv)
     assert said.status != 0
     assert fragment in said.err

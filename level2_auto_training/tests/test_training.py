@@ -187,7 +187,7 @@ def test_a_file_in_the_place_of_the_handoff_is_not_replaced(project: Path) -> No
         handoffs.write_handoff(project / "params.yaml", b"model", ())
 
 
-def test_an_unknown_stage_is_told(stage: Stage) -> None:
+def test_an_unknown_stage_is_reported(stage: Stage) -> None:
     status, said = stage("fly")
     assert status == 2
     assert said == "error: give one of validate, train, evaluate\n"

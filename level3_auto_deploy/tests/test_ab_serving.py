@@ -132,7 +132,7 @@ def test_a_challenger_that_fails_when_asked_does_not_harm_the_answer(
     assert 'bike_demand_model_failures_total{version="2"}' in text
 
 
-def test_a_live_model_that_gives_no_number_is_told_and_not_logged(
+def test_a_live_model_that_gives_no_number_is_reported_and_not_logged(
     models: tuple[OnnxModel, OnnxModel],
 ) -> None:
     holder = ModelHolder()

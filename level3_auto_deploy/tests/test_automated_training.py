@@ -280,7 +280,7 @@ def test_a_feed_that_is_not_right_stops_it_before_anything_is_gathered(copy: Pat
     assert not (copy / "state" / "mlflow.db").exists()
 
 
-def test_a_tracking_store_that_is_away_is_told_before_anything_is_done(copy: Path, run: Run) -> None:
+def test_a_tracking_store_that_is_away_is_reported_before_anything_is_done(copy: Path, run: Run) -> None:
     with socket.socket() as taken:  # nobody listens there
         taken.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{taken.getsockname()[1]}"

@@ -222,7 +222,7 @@ def test_what_is_live_or_under_test_stays_as_it_is(run: Run) -> None:
     assert (said.status, said.out) == (0, "Version 2 is in its test already; nothing was changed.\n")
 
 
-def test_a_shadow_is_told_to_the_service_as_such(live: Tracking, tmp_path: Path) -> None:
+def test_a_shadow_is_announced_to_the_service_as_such(live: Tracking, tmp_path: Path) -> None:
     params = tmp_path / "params.yaml"
     params.write_text(
         params.read_text(encoding="utf-8").replace("mode: ab", "mode: shadow"), encoding="utf-8"
@@ -446,7 +446,7 @@ def test_by_the_command_a_version_passes_all_gates_and_a_bad_one_does_not(
 
 
 @pytest.mark.usefixtures("live")
-def test_what_cannot_be_done_is_told_in_one_line(run: Run) -> None:
+def test_what_cannot_be_done_is_reported_in_one_line(run: Run) -> None:
     for argv, fragment in (
         (("deploy", "3"), "version 3: "),
         (("deploy", "newest"), "give its number, latest or champion"),

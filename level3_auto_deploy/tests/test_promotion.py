@@ -163,7 +163,7 @@ def test_without_passed_gates_it_is_refused(source: Tracking, run: Run) -> None:
         ("", "--to"),
     ],
 )
-def test_an_address_where_nothing_can_go_is_told_in_one_line(
+def test_an_address_where_nothing_can_go_is_reported_in_one_line(
     target: Tracking, run: Run, address: str, fragment: str
 ) -> None:
     assert target

@@ -80,14 +80,14 @@ def test_a_registry_that_is_dead_or_silent_does_not_keep_it_from_starting(
 
 
 @pytest.mark.usefixtures("project")
-def test_a_wrong_address_of_the_registry_is_told_in_one_line(
+def test_a_wrong_address_of_the_registry_is_reported_in_one_line(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "state/mlflow.db")
     assert "tracking.uri" in run("serve", "--port", 0, "--workers", 2).refusal()
 
 
-def test_a_port_that_is_taken_is_told_in_one_line(released: Path, run: Run) -> None:
+def test_a_port_that_is_taken_is_reported_in_one_line(released: Path, run: Run) -> None:
     assert released
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -96,7 +96,7 @@ def test_a_port_that_is_taken_is_told_in_one_line(released: Path, run: Run) -> N
         assert f"port {port}" in run("serve", "--port", port).refusal()
 
 
-def test_an_address_of_nobody_is_told_in_one_line(released: Path, run: Run) -> None:
+def test_an_address_of_nobody_is_reported_in_one_line(released: Path, run: Run) -> None:
     assert released
     assert "give another --host" in run("serve", "--host", "not a host").refusal()
 

@@ -117,7 +117,7 @@ def test_a_prediction_made_in_a_test_leads_to_its_traffic_split(
     assert (other["other_version"], other["other_role"]) == (2, "challenger")
 
 
-def test_an_unknown_answer_is_told_and_makes_no_database(released: Path, run: Run) -> None:
+def test_an_unknown_answer_is_reported_and_makes_no_database(released: Path, run: Run) -> None:
     (released / "state" / "production.db").unlink()
     assert run("trace", "0" * 32).refusal()
     assert not (released / "state" / "production.db").exists()
@@ -145,7 +145,7 @@ def test_the_rows_are_those_that_taught_although_the_feed_went_on_and_no_others(
     assert "were restored, but it learned from" in run("trace", known, "--rows").refusal()
 
 
-def test_rows_that_nobody_kept_are_told(released: Path, run: Run, handoff: Path) -> None:
+def test_rows_that_nobody_kept_are_reported(released: Path, run: Run, handoff: Path) -> None:
     assert run("ingest").status == 0
     version = put_live(handoff)  # not made by a training, so it kept no dvc.lock
     (known,) = log(hours("2011-02-01", "2011-02-02")[:1], (version.number, off_by(10.0)))

@@ -215,7 +215,7 @@ def test_whether_anything_was_written_shows_without_asking_the_database(tracking
     assert rested(30) != before
 
 
-def test_what_is_not_on_record_is_told_in_one_line(tracking: Tracking, tmp_path: Path) -> None:
+def test_what_is_not_on_record_is_reported_in_one_line(tracking: Tracking, tmp_path: Path) -> None:
     registered(tracking, 1)
     known = tracking.version(1).run_id
     cases: dict[str, Callable[[], object]] = {
@@ -293,7 +293,7 @@ def test_a_half_made_database_of_an_earlier_attempt_does_no_harm(untouched: Trac
         ("postgresql://somebody:secret@127.0.0.1:{port}/x", "does not answer"),
     ],
 )
-def test_a_store_that_is_not_there_is_told_in_one_line(
+def test_a_store_that_is_not_there_is_reported_in_one_line(
     project: Path, monkeypatch: pytest.MonkeyPatch, uri: str, fragment: str
 ) -> None:
     assert project
@@ -307,7 +307,7 @@ def test_a_store_that_is_not_there_is_told_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_no_database_is_told_in_one_line(untouched: Tracking) -> None:
+def test_a_file_that_is_no_database_is_reported_in_one_line(untouched: Tracking) -> None:
     Path("state").mkdir()
     DATABASE.write_bytes(b"this is no database, whatever it is called" * 100)
     with pytest.raises(UserError) as caught:

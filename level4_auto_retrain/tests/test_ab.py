@@ -433,7 +433,7 @@ def test_before_anything_is_live_there_is_nothing_to_do(run: Run) -> None:
     assert run("ab", "step").out.startswith("No test is under way")
 
 
-def test_a_database_that_is_away_is_told_in_one_line(
+def test_a_database_that_is_away_is_reported_in_one_line(
     tested: Tracking, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(

@@ -96,7 +96,7 @@ def rates(rule: Rule, kind: str, stale: str) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("stale", ["retrained", "stale"])
-def test_the_rule_keeps_its_promises_on_real_pairs_of_models(stale: str) -> None:
+def test_the_rule_keeps_its_error_rates_on_real_pairs_of_models(stale: str) -> None:
     found = rates(the_rule, "retrained", stale)
     print(f"\n{stale}: " + "; ".join(f"{what}: {share:.1%}" for what, share in found.items()))
     assert found["10 % worse, promoted before day 14"] <= 0.05

@@ -33,7 +33,7 @@ def until(happened: Callable[[], bool]) -> None:
 
 
 @pytest.mark.usefixtures("living")
-def test_a_turn_that_fails_is_said_and_the_next_one_is_taken_all_the_same(
+def test_a_cycle_that_fails_is_said_and_the_next_one_is_taken_all_the_same(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     change_params(Path(), seconds="0.01")
@@ -60,7 +60,7 @@ def test_a_turn_that_fails_is_said_and_the_next_one_is_taken_all_the_same(
 
 
 @pytest.mark.usefixtures("living")
-def test_it_waits_as_long_as_the_settings_say_and_ends_at_once_when_told_to(
+def test_it_waits_as_long_as_the_settings_say_and_ends_at_once_when_asked_to(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     change_params(Path(), seconds="3600")
@@ -77,7 +77,7 @@ def test_it_waits_as_long_as_the_settings_say_and_ends_at_once_when_told_to(
     other.join()
 
 
-def test_a_date_goes_with_one_turn_only(run: Run, project: Path) -> None:
+def test_a_date_goes_with_one_cycle_only(run: Run, project: Path) -> None:
     assert project
     assert "--as-of goes with --once" in run("agent", "--as-of", "2011-03-01").refusal()
 

@@ -1,4 +1,4 @@
-"""What is left after `kill -9`, what happens while the database is away or full; workers converge."""
+"""What is left after `kill -9`, what happens while the database is away or full; workers follow a change."""
 
 import contextlib
 import os

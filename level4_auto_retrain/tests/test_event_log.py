@@ -54,7 +54,7 @@ def test_a_signal_is_one_row_as_long_as_it_goes_on_and_another_when_it_comes_aga
     assert [each.ended_at for each in event_log.signals(database)] == [NOON + 2 * DAY, None]
 
 
-def test_signals_of_other_fields_and_kinds_are_told_apart_and_one_counts_once(database: Database) -> None:
+def test_signals_of_other_fields_and_kinds_are_distinguished_and_one_counts_once(database: Database) -> None:
     raised = event_log.raise_signals(
         database,
         [

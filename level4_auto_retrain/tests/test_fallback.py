@@ -183,7 +183,7 @@ def test_a_process_knows_what_is_normal_before_it_answers(stored: Path) -> None:
         worker.stop()
 
 
-def test_a_trace_tells_what_was_asked_and_what_the_model_was_given(released: Path, run: Run) -> None:
+def test_a_trace_shows_what_was_asked_and_what_the_model_was_given(released: Path, run: Run) -> None:
     assert released
     assert run("ingest").status == 0
     first, second = log(hours("2011-03-01", "2011-03-02")[:2], (1, off_by(10.0)))

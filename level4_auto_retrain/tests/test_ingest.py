@@ -341,7 +341,7 @@ def test_a_month_that_does_not_exist_is_refused(project: Path, run: Run, name: s
         ("what://ever", "give a folder, http(s):// or s3://"),
     ],
 )
-def test_a_wrong_address_is_told_in_one_line(
+def test_a_wrong_address_is_reported_in_one_line(
     project: Path, run: Run, monkeypatch: pytest.MonkeyPatch, address: str, fragment: str
 ) -> None:
     (project / "empty").mkdir()

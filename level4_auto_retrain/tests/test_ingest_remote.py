@@ -72,7 +72,7 @@ def test_a_server_that_fails_for_a_moment_is_asked_again(project: Path, run: Run
     assert gathered() == rows_in(project / "feed")
 
 
-def test_a_server_that_keeps_failing_is_told_in_one_line(project: Path, run: Run, web: Behaviour) -> None:
+def test_a_server_that_keeps_failing_is_reported_in_one_line(project: Path, run: Run, web: Behaviour) -> None:
     web.failures = 1000
     refusal = run("ingest").refusal()
     assert "503" in refusal
@@ -102,7 +102,7 @@ def test_a_bad_month_on_a_web_server_is_named_by_its_address(project: Path, run:
     assert contents(project / "state") == {}
 
 
-def test_nobody_at_the_address_is_told_in_one_line(
+def test_nobody_at_the_address_is_reported_in_one_line(
     project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with published(project) as (address, _):
@@ -160,12 +160,12 @@ def test_an_object_store_is_gathered_and_only_changes_are_taken(project: Path, r
 
 
 @pytest.mark.usefixtures("bucket")
-def test_an_object_store_without_that_bucket_is_told_in_one_line(run: Run) -> None:
+def test_an_object_store_without_that_bucket_is_reported_in_one_line(run: Run) -> None:
     assert "s3://pieces/feed" in run("ingest").refusal()
 
 
 @pytest.mark.usefixtures("bucket")
-def test_an_object_store_that_does_not_answer_is_told_in_one_line(
+def test_an_object_store_that_does_not_answer_is_reported_in_one_line(
     project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with published(project) as (address, _):

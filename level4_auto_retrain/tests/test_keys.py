@@ -152,7 +152,7 @@ def test_others_are_not_let_ask_a_service_without_keys(released: Path, run: Run)
     assert "no API keys" in run("serve", "--host", "0.0.0.0", "--port", 0).refusal()
 
 
-def test_a_file_that_holds_no_keys_is_told_before_it_serves(released: Path, run: Run) -> None:
+def test_a_file_that_holds_no_keys_is_reported_before_it_serves(released: Path, run: Run) -> None:
     (released / "state" / "keys.yaml").write_text("- planning\n", encoding="utf-8")
     assert "not a file of keys" in run("serve", "--port", 0).refusal()
 

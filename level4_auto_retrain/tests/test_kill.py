@@ -42,7 +42,7 @@ FAST = ("train",)
 @pytest.mark.parametrize(
     "point", [pytest.param(each, marks=[] if each in FAST else pytest.mark.slow) for each in POINTS]
 )
-def test_after_kill_9_of_the_loop_the_next_turn_goes_on_and_nothing_is_done_twice(
+def test_after_kill_9_of_the_loop_the_next_cycle_goes_on_and_nothing_is_done_twice(
     living: Path,  # noqa: F811
     run: Run,
     drifts: Callable[[bool], None],  # noqa: F811

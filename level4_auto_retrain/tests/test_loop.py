@@ -166,7 +166,7 @@ def titles(database: Database) -> list[str]:
     return sorted(each.title for each in event_log.alerts(database))
 
 
-def test_on_a_quiet_day_nothing_is_trained_released_or_told(database: Database, run: Run) -> None:
+def test_on_a_quiet_day_nothing_is_trained_released_or_alerted(database: Database, run: Run) -> None:
     out = take(run, BEGAN)
     before = Tracking(load_settings()).aliases()
     assert before == {"champion": 1}
@@ -415,7 +415,9 @@ def test_a_bad_model_that_somebody_put_live_is_rolled_back_after_its_first_day(
     assert titles(database) == ["Bad release: version 2", "Over: bad-release, version 2"]
 
 
-def test_a_good_model_that_somebody_put_live_is_told_watched_and_stays(database: Database, run: Run) -> None:
+def test_a_good_model_that_somebody_put_live_is_reported_watched_and_stays(
+    database: Database, run: Run
+) -> None:
     take(run, BEGAN)
     tracking = by_hand(2, answer=51.0)
     out = take(run, BEGAN)
@@ -576,7 +578,7 @@ def test_a_person_may_train_for_a_reason_and_go_past_the_rules(
     assert "say why" in run("retrain", "--reason", " ", "--as-of", BEGAN).refusal()
 
 
-def test_a_version_that_a_gate_refuses_is_told_and_counts_as_a_failure(
+def test_a_version_that_a_gate_refuses_is_reported_and_counts_as_a_failure(
     database: Database,
     run: Run,
     drifts: Callable[[bool], None],
@@ -606,7 +608,7 @@ POINTS = {
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_turn_that_is_killed_is_gone_on_with_and_nothing_is_done_twice(
+def test_a_cycle_that_is_killed_is_gone_on_with_and_nothing_is_done_twice(
     database: Database,
     run: Run,
     drifts: Callable[[bool], None],
@@ -731,7 +733,7 @@ def test_what_does_not_answer_is_tried_again_at_the_next_turn(
     assert states(database)[0] == (DONE, 2)
 
 
-def test_a_feed_that_cannot_be_gathered_is_a_signal_and_the_rest_of_the_turn_goes_on(
+def test_a_feed_that_cannot_be_gathered_is_a_signal_and_the_rest_of_the_cycle_goes_on(
     living: Path, database: Database, run: Run
 ) -> None:
     (living / "feed" / "2011-02.csv").unlink()
@@ -744,7 +746,7 @@ def test_a_feed_that_cannot_be_gathered_is_a_signal_and_the_rest_of_the_turn_goe
     assert lives(database) == [1]
 
 
-def test_a_turn_that_fails_is_alerted_and_the_next_one_works(
+def test_a_cycle_that_fails_is_alerted_and_the_next_one_works(
     database: Database, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*_: object) -> None:

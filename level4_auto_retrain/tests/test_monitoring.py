@@ -230,7 +230,7 @@ def test_ranges_are_those_of_the_last_good_days_and_stand_still_while_a_field_is
     assert expected_ranges.read(database)["heat"].high < 40
 
 
-def test_before_anything_is_asked_the_feed_tells_what_is_expected(stored: Path) -> None:
+def test_before_anything_is_asked_the_feed_shows_what_is_expected(stored: Path) -> None:
     assert main(["ingest", "--as-of", "2011-03-01"]) == 0
     signals_module._clean.clear()
     with closing(open_database(load_settings().environments.production.database)) as database:
@@ -288,7 +288,7 @@ def test_a_season_is_reported_as_drift_of_inputs_and_is_no_reason_to_train(due: 
 
 
 @pytest.mark.slow
-def test_where_the_inputs_are_as_they_were_no_drift_is_told(due: Database, run: Run) -> None:
+def test_where_the_inputs_are_as_they_were_no_drift_is_reported(due: Database, run: Run) -> None:
     database = due
     live("2011-03-08")
     assert said(seen(database, "2011-03-08"), Kind.DRIFT) == []
@@ -334,7 +334,7 @@ def test_the_command_says_how_production_is_doing_and_acts_on_nothing(database: 
     assert event_log.actions(database) == []
 
 
-def test_the_command_tells_a_program_all_of_it(database: Database, run: Run) -> None:
+def test_the_command_gives_a_program_all_of_it(database: Database, run: Run) -> None:
     live("2011-03-08")
     incident = event_log.open_incident(
         database,

@@ -180,7 +180,7 @@ def test_only_who_is_named_may_skip_the_test(
         ({"overide": ["ada"]}, "promotion_policy.overide"),
     ],
 )
-def test_a_wrong_policy_is_told_in_one_line_before_anything_is_done(
+def test_a_wrong_policy_is_reported_in_one_line_before_anything_is_done(
     project: Path, run: Run, changes: dict[str, Any], named: str
 ) -> None:
     assert project

@@ -158,7 +158,7 @@ def test_outcomes_may_come_late_again_and_corrected(database: Database) -> None:
     assert queries.outcome(database, (TIME + timedelta(hours=2), "")) is None
 
 
-def test_rows_of_one_time_are_told_apart_by_their_keys(address: str, database: Database) -> None:
+def test_rows_of_one_time_are_distinguished_by_their_keys(address: str, database: Database) -> None:
     other = (2, 20.0, "challenger")
     log(address, [row(1, key="A", other=other), row(2, key="B", other=other), row(3, key="A", other=other)])
     assert store(database, {(TIME, "A"): 7, (TIME, "C"): 9}) == Stored(2, 0, 0)
@@ -371,7 +371,7 @@ def test_what_cannot_be_written_at_the_end_is_said(tmp_path: Path, caplog: pytes
         ("sqlite://", "no such kind"),
     ],
 )
-def test_a_database_that_is_away_or_none_is_told_in_one_line(address: str, says: str) -> None:
+def test_a_database_that_is_away_or_none_is_reported_in_one_line(address: str, says: str) -> None:
     with pytest.raises(UserError) as told:
         open_database(address)
     assert says in str(told.value)

@@ -65,7 +65,7 @@ def test_a_server_that_answers_is_used(prefect: str) -> None:
     assert find_server(at(prefect)) == prefect
 
 
-def test_a_server_that_tells_its_version_only_after_login_is_used(nobody: str) -> None:
+def test_a_server_that_gives_its_version_only_after_login_is_used(nobody: str) -> None:
     assert nobody
     with answering({b"/api/health": b"true"}, UNAUTHORIZED + b"\r\n\r\n") as address:
         assert find_server(at(address)) == address

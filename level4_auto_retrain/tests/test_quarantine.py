@@ -231,7 +231,7 @@ def poisoned(project: Path, run: Run) -> Path:
 
 
 @pytest.mark.usefixtures("poisoned")
-def test_the_stages_leave_out_what_the_application_was_told_otherwise() -> None:
+def test_the_stages_leave_out_what_the_application_learned_otherwise() -> None:
     (violation,) = quarantine.read().violations
     assert violation.rule == "labels"
     for stage in ("validate", "train", "evaluate"):

@@ -85,7 +85,7 @@ def test_a_run_of_uncommitted_code_is_made_again_from_the_changes_kept_with_it(c
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("copy")
-def test_what_differs_from_the_record_is_told_in_one_line(run: Run) -> None:
+def test_what_differs_from_the_record_is_reported_in_one_line(run: Run) -> None:
     assert run("train").status == 0
     tracking = Tracking(load_settings())
     (version,) = tracking.versions()
@@ -109,7 +109,7 @@ def test_what_differs_from_the_record_is_told_in_one_line(run: Run) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_whose_data_are_gone_is_told_and_leaves_nothing(copy: Path, run: Run) -> None:
+def test_a_run_whose_data_are_gone_is_reported_and_leaves_nothing(copy: Path, run: Run) -> None:
     assert run("train").status == 0
     (run_id,) = runs()
     shutil.rmtree(copy / "state" / "dvc-cache")
@@ -122,7 +122,7 @@ def test_a_run_whose_data_are_gone_is_told_and_leaves_nothing(copy: Path, run: R
 
 
 @pytest.mark.slow
-def test_a_run_of_a_commit_that_is_not_here_is_told(copy: Path, run: Run) -> None:
+def test_a_run_of_a_commit_that_is_not_here_is_reported(copy: Path, run: Run) -> None:
     assert run("train").status == 0
     (run_id,) = runs()
     shutil.rmtree(copy / ".git")
@@ -139,6 +139,6 @@ def make_git_anew(folder: Path) -> None:
 
 @pytest.mark.parametrize("wanted", ["0" * 32, "7"])
 @pytest.mark.usefixtures("copy")
-def test_an_unknown_run_or_version_is_told(run: Run, wanted: str) -> None:
+def test_an_unknown_run_or_version_is_reported(run: Run, wanted: str) -> None:
     said = run("reproduce", wanted).refusal()
     assert f"{wanted}: unknown, nothing is on record yet" in said

@@ -164,7 +164,9 @@ def test_workers_that_answer_with_it_are_counted_and_others_are_not(tracking: Tr
     assert taken(tracking) == "Live in 2 of 2 workers of production."
 
 
-def test_a_worker_that_does_not_follow_is_told(tracking: Tracking, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_does_not_follow_is_reported(
+    tracking: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("bike_demand.store.deployments.ROLLOUT_SECONDS", 0.3)
     beat("a:1:0", 3, 2)
     beat("b:2:0", 2)

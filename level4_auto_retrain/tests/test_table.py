@@ -148,7 +148,7 @@ MISTAKES: dict[str, tuple[Callable[[], bytes], tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("case", list(MISTAKES))
-def test_a_common_mistake_is_told_with_its_cause_and_remedy(case: str) -> None:
+def test_a_common_mistake_is_reported_with_its_cause_and_remedy(case: str) -> None:
     make, fragments = MISTAKES[case]
     assert make() != PLAIN.encode()
     said = refusal(make())
@@ -156,7 +156,7 @@ def test_a_common_mistake_is_told_with_its_cause_and_remedy(case: str) -> None:
     assert all(fragment in said for fragment in fragments), said
 
 
-def test_parquet_that_is_damaged_or_wrong_is_told_by_row() -> None:
+def test_parquet_that_is_damaged_or_wrong_is_reported_by_row() -> None:
     assert "not Parquet with plain values, or damaged" in refusal(as_parquet(PLAIN)[:-9], "in.parquet")
     assert "not Parquet with plain values, or damaged" in refusal(PLAIN, "in.parquet")
     said = refusal(

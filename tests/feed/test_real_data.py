@@ -129,7 +129,7 @@ def test_a_wrong_value_in_hour_csv_is_refused_with_line_and_column(
     assert str(error.value) == f"{path} line 5: column {column}: {says}"
 
 
-def test_day_csv_is_told_from_hour_csv(tmp_path: Path, committed: pd.DataFrame) -> None:
+def test_day_csv_is_distinguished_from_hour_csv(tmp_path: Path, committed: pd.DataFrame) -> None:
     path = save(as_uci(committed.head(48)).drop(columns="hr"), tmp_path)
     with pytest.raises(UserError, match=r"this is day\.csv .* lacks column hr.*; give hour\.csv"):
         read_uci(path)

@@ -237,7 +237,9 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_project_that_cannot_climb_is_told_so_in_one_line_and_left_alone(case: str, tmp_path: Path) -> None:
+def test_a_project_that_cannot_climb_is_reported_so_in_one_line_and_left_alone(
+    case: str, tmp_path: Path
+) -> None:
     spoil, says = REFUSED[case]
     project = made(1, tmp_path / "project", PACKAGE)
     spoil(project)

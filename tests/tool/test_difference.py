@@ -137,7 +137,7 @@ def test_a_lock_is_summed_up(ladder: Ladder) -> None:
     assert "--hash" not in done.stdout
 
 
-def test_packages_that_came_went_and_changed_are_told_apart() -> None:
+def test_packages_that_came_went_and_changed_are_distinguished() -> None:
     before = "a==1 \\\n    --hash=sha256:00\nb==2 ; python_version < '3.12' \\\n    --hash=sha256:01\nc==3\n"
     after = "b==2.1 \\\n    --hash=sha256:02\nc==3\nd==4\n"
     assert packages(before, after) == (

@@ -65,7 +65,7 @@ def test_an_hour_without_an_answer_is_no_bad_answer() -> None:
     assert found.bad_answers == 20 * 24
 
 
-def test_who_does_not_recover_before_the_next_incident_is_told_how_long_that_was() -> None:
+def test_who_does_not_recover_before_the_next_incident_is_reported_how_long_that_was() -> None:
     again = Incident("units", day(50), day(51))
     first, second = results(story(80, UNITS, again), replayed(0, [*RIGHT, *[40.0] * 50]))
     assert (first.since, first.days_to_recover, first.recovered) == (day(30), 20, False)

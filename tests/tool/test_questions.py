@@ -52,7 +52,7 @@ def test_every_level_has_something_to_say_to_each_question() -> None:
         assert set(runbook.load(each.folder).questions) == {"again", "taught", "who"}
 
 
-def test_what_the_answer_carried_is_put_into_the_command_and_the_lines_that_count_are_told(
+def test_what_the_answer_carried_is_put_into_the_command_and_the_lines_that_count_are_reported(
     tmp_path: Path,
 ) -> None:
     procedure = {

@@ -85,7 +85,7 @@ def test_where_the_weeks_disagree_an_error_is_perhaps_better(swings: float, word
     assert f"error {word} (90.0 against 100.0)" in findings(low, high)
 
 
-def test_a_level_that_is_worse_in_one_thing_is_told_so() -> None:
+def test_a_level_that_is_worse_in_one_thing_is_reported_so() -> None:
     found = findings(
         level(100.0, days_to_recover=10.0, incidents=(incident(10),)),
         level(
@@ -128,7 +128,7 @@ def test_who_noticed_is_reported_for_each_level() -> None:
     )
 
 
-def test_incidents_of_one_kind_that_were_not_recovered_from_are_told_apart() -> None:
+def test_incidents_of_one_kind_that_were_not_recovered_from_are_distinguished() -> None:
     facts = STORY.model_copy(
         update={
             "incidents": (
@@ -160,6 +160,6 @@ def test_questions_that_nobody_could_answer_are_named() -> None:
     assert "At levels 0 and 1 all three questions about an old prediction can be answered." in found
 
 
-def test_requests_without_an_answer_are_told() -> None:
+def test_requests_without_an_answer_are_reported() -> None:
     assert "At level 0, 24 of 2,400 requests failed." in findings(level(90.0, failed_requests=24))
     assert "requests failed" not in findings(level(90.0))

@@ -28,7 +28,7 @@ def refused(**changes: Any) -> list[str]:
 # ---- schema
 
 
-def test_a_row_is_told_apart_by_its_time_and_customer() -> None:
+def test_a_row_is_reported_apart_by_its_time_and_customer() -> None:
     assert (PROBLEM.time, PROBLEM.keys, PROBLEM.label_name) == ("billed_at", ("customer",), "left")
     assert PROBLEM.cadence is None
     assert PROBLEM.delay.days == 30

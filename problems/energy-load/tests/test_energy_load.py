@@ -35,7 +35,7 @@ def feature_values(**changes: Any) -> dict[str, float]:
 # ---- schema
 
 
-def test_a_row_is_told_apart_by_its_half_hour_and_region() -> None:
+def test_a_row_is_reported_apart_by_its_half_hour_and_region() -> None:
     assert (PROBLEM.time, PROBLEM.keys, PROBLEM.label_name) == ("period_start", ("region",), "load_mw")
     assert FIELDS["region"].labels == ("north", "south", "west")
 
