@@ -127,8 +127,8 @@ BROKEN = {
         "problem/test_bikes.py::test_hour_and_weekday_are_those_of_the_calendar",
     ),
     "data/features.py": (
-        "return since.days * 86400 + since.seconds",
-        "return since.days * 86400 + since.seconds + 3600",
+        "matrix[:, position] = features[name]",
+        "matrix[:, position] = features[name] + 1",
         "test_features.py::test_a_row_becomes_float32_values_in_that_order",
     ),
     "training/evaluate.py": (

@@ -858,7 +858,7 @@ def test_a_field_that_changes_is_noticed_within_a_day_held_off_and_rolled_back_b
     days = published(practice.happened, LAST)
     of_these = between(days, *FAHRENHEIT)["timestamp"]
     assert left_out == {f"{hour:%Y-%m-%dT%H:%M:%S}" for hour in of_these}
-    traced = json.loads(practice.run_command(f"trace {practice.requests['id'].iloc[-1]} --json"))
+    traced = json.loads(practice.run_command(f"trace {requests.index[-1]} --json"))
     assert traced["model"]["version"] == 2
 
 
