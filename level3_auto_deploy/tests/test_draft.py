@@ -20,6 +20,7 @@ from bike_demand.core.errors import UserError
 from bike_demand.draft import cells
 from bike_demand.draft.cells import read_cells
 from bike_demand.draft.code import write_code
+from bike_demand.draft.command import draft
 from bike_demand.draft.guess import Draft, Given, guess, identifiers
 from tests.conftest import ROOT
 
@@ -323,6 +324,12 @@ def run(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         timeout=300,
         check=False,
     )
+
+
+def test_a_label_delay_that_is_no_duration_is_named(tmp_path: Path) -> None:
+    given = Given(label="what", time="at", delay="soon")
+    with pytest.raises(UserError, match="--label-delay: "):
+        draft(tmp_path / "t.csv", given, "feed/", tmp_path / "params.yaml", print, in_production=True)
 
 
 def test_the_draft_is_checked_and_gathered_without_an_edit(copied: Path, churn_file: Path) -> None:
