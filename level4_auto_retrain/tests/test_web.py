@@ -94,7 +94,7 @@ def test_an_idle_connection_is_kept_longer_than_uvicorn_would_by_itself(released
 @posix
 @pytest.mark.parametrize(
     ("workers", "poll_seconds", "drain_seconds", "requests"),
-    [("1", 0.2, "0.8", 100), pytest.param("2", 2.0, "5", 1000, marks=pytest.mark.slow)],
+    [("1", 0.2, "2", 100), pytest.param("2", 2.0, "5", 1000, marks=pytest.mark.slow)],
 )
 def test_a_rolling_restart_behind_a_balancer_fails_no_request(
     released: Path, workers: str, poll_seconds: float, drain_seconds: str, requests: int
