@@ -8,37 +8,38 @@ from ladder.assess.facts import Fact
 from ladder.assess.syntax import walked
 from ladder.assess.tree import words
 
-RESULT = re.compile(
-    r"(^|_)(pass(ed|es)?|approved?|accepted?|promot(e|ed|able)|is_(valid|better|no_worse|ready)|ok(ay)?|success(ful)?|allowed)$"
+RESULTS = (
+    "pass(?:ed|es)?|approved?|accepted?|promot(?:e|ed|able)|is_(?:valid|better|no_worse|ready)|ok(?:ay)?"
+    "|success(?:ful)?|allowed"
 )
+# Of gates: the beginnings of their names, or of a part of them; what is in some; and how others end.
+BEGINNINGS = (
+    "(?:should|can|may)_(?:promote|deploy|release|register)|approve|promotable|is_no_worse|is_better|passes"
+    "|check_(?:model|candidate|metrics|quality)"
+)
+PARTS = words("validate_model quality_check model_check is_good_enough")
+RESULT = re.compile(rf"(^|_)(?:{RESULTS})$")
 GATE = re.compile(
-    r"(^|_)gates?($|_)|Gates?($|[A-Z])|(^|_)(should|can|may)_(promote|deploy|release|register)"
-    r"|(^|_)(approve|promotable|is_no_worse|is_better|passes)|validate_model|(^|_)check_(model|candidate|metrics|quality)"
-    r"|quality_check|model_check|is_good_enough|^judge$"
+    rf"(^|_)gates?($|_)|Gates?($|[A-Z])|(^|_)(?:{BEGINNINGS})|{'|'.join(sorted(PARTS))}|^judge$"
 )
 RETURNED = re.compile(r"(Gate|Check|Validation|Promotion|Quality)Result$|^Verdict$")
-# A module that has none of these has no gate: parts of words, and ends of words.
-PARTS = words(
-    "approve promotable is_no_worse is_better good_enough validate_model quality_check model_check "
-    "check_model check_candidate check_metrics check_quality"
-)
+LISTS = re.compile(r"(^|_)gates?($|_)", re.IGNORECASE)
+# The same in the text of a module, which is worth parsing where it has one of these words ...
 ENDS = {
     "gate": re.compile(r"gate(?<![a-zA-Z]gate)s?(?![a-z])"),
     "Gate": re.compile(r"Gates?(?![a-z])"),
+    "GATE": re.compile(r"GATES?(?![A-Za-z])"),
     "judge": re.compile(r"judge\b(?<!\wjudge)"),
     "passes": re.compile(r"passes\b(?! [a-z])"),  # no sentence
 } | {each: re.compile(rf"{each}\b") for each in ("_promote", "_deploy", "_release", "_register")}
-LISTS = re.compile(r"(^|_)gates?($|_)", re.IGNORECASE)
-# Nor has one where no gate is called, defined or listed, and no result is set: the same names, in a text.
+WORDS = PARTS | words(
+    "approve promotable is_no_worse is_better check_model check_candidate check_metrics check_quality"
+)
+# ... and a gate is called or defined, a result or a list of gates is set, or a verdict is returned.
 CALLED = re.compile(
-    r"(?:(?<![^\W_])(?:gate|approve|promotable|is_no_worse|is_better|passes|check_(?:model|candidate|metrics|quality)"
-    r"|(?:should|can|may)_(?:promote|deploy|release|register))|Gate|validate_model|quality_check|model_check"
-    r"|is_good_enough|\bjudge)\w*[ \t]*\("
+    rf"(?:(?<![^\W_])(?:gate|{BEGINNINGS})|Gate|{'|'.join(sorted(PARTS))}|\bjudge)\w*[ \t]*\("
 )
-SET = re.compile(
-    r"(?:pass(?:ed|es)?|approved?|accepted?|promot(?:e|ed|able)|is_(?:valid|better|no_worse|ready)|ok(?:ay)?"
-    r"|success(?:ful)?|allowed|[gG]ates?\w*|GATES?\w*)[\]\"' \t]*(?::[^=\n]+)?=(?!=)"
-)
+SET = re.compile(rf"(?:{RESULTS}|[gG]ates?\w*|GATES?\w*)[\]\"' \t]*(?::[^=\n]+)?=(?!=)")
 RETURNS = re.compile(r"->[^:\n]*(Result|Verdict)\b")
 BROAD = ("Exception", "BaseException", "AssertionError")
 QUIET = words("print log debug info warning warn error exception report echo write")
@@ -48,7 +49,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 def may_have_gates(text: str) -> bool:
     """Whether a module's text has what `find` looks at."""
-    if not any(each in text for each in PARTS) and not any(
+    if not any(each in text for each in WORDS) and not any(
         each in text and pattern.search(text) for each, pattern in ENDS.items()
     ):
         return False

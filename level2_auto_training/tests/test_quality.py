@@ -182,7 +182,7 @@ def test_a_feed_is_stale_by_the_age_of_its_last_row(hours: int, broken: bool) ->
 
 
 @pytest.mark.parametrize(("days", "broken"), [(31, False), (48, True)])
-def test_events_are_stale_when_their_pause_is_the_longest_by_far(
+def test_events_are_stale_when_their_pause_is_longer_than_usual_by_far(
     monkeypatch: pytest.MonkeyPatch, days: int, broken: bool
 ) -> None:
     monkeypatch.setattr(quality, "CADENCE", None)
@@ -190,6 +190,13 @@ def test_events_are_stale_when_their_pause_is_the_longest_by_far(
     rows["begins"] = pd.to_datetime(["2023-12-01", "2023-12-01", "2024-01-01"])
     found = stale(rows, RULES, datetime(2024, 1, 1) + timedelta(days=days))
     assert names(found) == ([("stale", "feed")] if broken else [])
+
+
+def test_an_outage_of_before_does_not_hide_that_events_are_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quality, "CADENCE", None)
+    rows = frame(ROWS[:4])
+    rows["begins"] = pd.to_datetime(["2023-09-01", "2023-09-02", "2023-12-31", "2024-01-01"])
+    assert names(stale(rows, RULES, datetime(2024, 1, 4))) == [("stale", "feed")]
 
 
 def test_a_level_is_judged_only_where_no_other_source_has_the_labels() -> None:

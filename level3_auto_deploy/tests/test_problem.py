@@ -137,8 +137,11 @@ def test_features_that_use_the_label_are_refused_in_one_line(project: Path) -> N
         ({"example": {**PROBLEM.example, "lost": 1}}, "example: ('lost',)"),
         ({"features": lambda columns: {"grade": columns["begins"]}}, "grade is neither a number nor a text"),
         ({"features": lambda columns: {"features": columns["material"]}}, "features is what all numbers"),
-        ({"features": lambda columns: [columns["grade"]]}, "features: 'list'"),
-        ({"features": lambda columns: {"both": columns["begins"] + columns["heat"]}}, "features: ufunc"),
+        ({"features": lambda columns: [columns["grade"]]}, "features: AttributeError: 'list'"),
+        (
+            {"features": lambda columns: {"both": columns["begins"] + columns["heat"]}},
+            "features: UFuncTypeError: ",
+        ),
     ],
 )
 def test_features_and_an_example_that_do_not_fit_are_refused(
@@ -157,6 +160,7 @@ def test_features_and_an_example_that_do_not_fit_are_refused(
         ("", "made_here", "PROBLEM"),
         ("PROBLEM = 3", "made_here", "int"),
         ("PROBLEM = ", "made_here", "line 1"),
+        ("raise AssertionError", "made_here", "made_here: AssertionError"),
         (UNTYPED, "made_here", "`lost = 3`"),
         (UNDEFINED, "made_here", "label: "),
         (INCOMPLETE, "made_here", "description: Field required"),

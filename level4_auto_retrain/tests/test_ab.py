@@ -140,7 +140,9 @@ def test_a_better_challenger_is_promoted_as_soon_as_that_is_sure_and_then_watche
     kept = evidence(2)
     assert (kept.verdict, kept.rows, len(kept.days)) == ("promote", len(hours(BEGAN, "2011-03-05")), 4)
     assert latest(2).state is State.LIVE
-    assert "surely not 5% worse" in page_of(2).read_text(encoding="utf-8")
+    page = page_of(2).read_text(encoding="utf-8")
+    assert "surely not 5% worse" in page
+    assert page.count("<circle") == len(kept.days)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ WITHOUT_EFFECT = {
     "caught": "def deploy(m):\n    try:\n        gate(m)\n    except Exception:\n        pass\n    release(m)\n",
     "before it checks": "def gate(m):\n    return True\n    return m.error < 3\n",
     "can only pass": "def gate(m):\n    error = measure(m)\n    if error > 3:\n        return True\n    return True\n",
+    "listed": "GATES = [small]\n\n\ndef small(m):\n    size = measure(m)\n    return True\n",
     "stored as passed": "def deploy(m):\n    r = gate.judge(m)\n    return {'passed': True, 'says': r.says}\n",
 }  # fmt: skip
 WITH_EFFECT = {
@@ -33,6 +34,7 @@ WITH_EFFECT = {
     "caught and refused": "def deploy(m):\n    try:\n        gate(m)\n    except Exception:\n        return False\n    return True\n",
     "stored as it is": "def deploy(m):\n    r = gate.judge(m)\n    return {'passed': r.passed}\n",
     "something else": "def load(path):\n    ok = path.exists()\n    found = True\n    return found\n",
+    "a list of something else": "aggregates = [total]\ngate = 1\n\n\ndef total(m):\n    size = measure(m)\n    return True\n",
     "a parser": "def parse(text):\n    success = read(text)\n    return success or None\n",
 }  # fmt: skip
 GATE = "def is_no_worse(a, b):\n    return a < b\n"

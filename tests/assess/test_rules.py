@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ladder.assess import python
 from ladder.assess.rules import RANK, rules, tools
 from ladder.practices import every_row
 from tests.assess.projects import TESTS, TRAIN, assessed, practice, workflow
@@ -209,6 +210,20 @@ def test_a_finding_in_a_notebook_has_its_line(tmp_path: Path, ascii_only: bool) 
     notebook = json.dumps({"cells": [cell]}, indent=1, ensure_ascii=ascii_only)
     found = practice(tmp_path, {"a.ipynb": notebook}, "tracking").findings[0]
     assert "log_metric" in notebook.split("\n")[found.fact.line - 1]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import requests\nrequests.get(url)\n",
+        "import requests as r\nr.get(url)\n",
+        "from requests import get\nget(url)\n",
+        "from requests import (\n    get as fetch,\n)\nfetch(url)\n",
+    ],
+)
+def test_a_call_is_found_however_its_package_is_imported(code: str) -> None:
+    found = python.read({"ingest.py": code}, frozenset())
+    assert "requests.get" in {each.name for each in found if each.kind == "call"}
 
 
 def test_every_finding_in_a_file_has_a_line(tmp_path: Path) -> None:

@@ -34,9 +34,12 @@ def _load() -> Problem:
     except (ModuleNotFoundError, AttributeError) as error:
         raise UserError(f"problem {name}: {error}; name a package that defines PROBLEM") from None
     except ValidationError as error:
-        raise UserError("problem: {loc[0]}: {msg}".format_map(error.errors()[0])) from None
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or error.title
+        raise UserError(f"problem: {where}: {first['msg']}") from None
     except Exception as error:  # whatever the problem's own code raises
-        raise UserError(f"problem {name}: {str(error).splitlines()[0]}") from None
+        said = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UserError(f"problem {name}: {said}") from error
     if not isinstance(found, Problem):
         raise UserError(f"problem {name}: PROBLEM is no Problem but {type(found).__name__}")
     return found

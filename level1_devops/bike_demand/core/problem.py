@@ -30,8 +30,8 @@ Kind = Literal["time", "number", "integer", "category", "boolean", "text"]
 # Event times: 0001-01-01 is an unset date, not a moment. Far enough for any backfill and any forecast.
 EARLIEST, AHEAD = datetime(1970, 1, 2), timedelta(days=3653)  # ten years after now
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-# What stands in answers beside event time and keys.
-ANSWERED = ("id", "prediction", "model_version", "variant", "replaced")
+# The fields of a response, without event time and keys.
+RESPONSE_FIELDS = ("id", "prediction", "model_version", "variant", "replaced")
 _LIKE = {"1h": "be a full hour, like 2012-06-13T17:00:00", "1D": "be midnight, like 2012-06-13T00:00:00"}
 _UNITS = {"min": timedelta(minutes=1), "h": timedelta(hours=1), "D": DAY}
 
@@ -294,9 +294,9 @@ class Problem:
         for name in keys:
             if found[name].nullable or found[name].kind not in ("integer", "category", "text"):
                 raise UserError(f"problem: inputs: {name} is a key; make it an int or a str, not nullable")
-            if name in ANSWERED:
+            if name in RESPONSE_FIELDS:
                 raise UserError(
-                    f"problem: inputs: {name} is a key, and answers hold another {name}; rename it"
+                    f"problem: inputs: {name} is a key, and responses have another {name}; rename it"
                 )
         return tuple(keys)
 

@@ -119,7 +119,8 @@ def stale(rows: pd.DataFrame, rules: QualityRules, now: datetime | None) -> list
     last = period(rows)[1]
     age = (now - end(rows)) // HOUR
     # Events that come once a month, say, are not late after two days.
-    pause = rows[TIME].diff().max() / HOUR if CADENCE is None else 0
+    pauses = rows[TIME].drop_duplicates().diff().dt.total_seconds() / 3600
+    pause = pauses.median() if CADENCE is None else 0
     if age <= max(rules.stale.hours, 1.5 * pause):
         return []
     message = f"the feed is stale: its last row ended {age} hours ago"

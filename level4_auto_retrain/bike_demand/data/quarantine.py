@@ -132,10 +132,11 @@ def holdout_days(rows: pd.DataFrame, quarantine: Quarantine, days: int, least: i
     first, last = (moment.date() for moment in period(rows))
     since = [(last - each).days + 1 for each in quarantine.level_shifts if first < each <= last]
     days = min([days, *(max(1, each // 3) for each in since)])
+    rows_of = rows[TIME].dt.normalize().value_counts()
     found, held_out, day = 0, 0, last
     while day >= first and (found < days or held_out < least):
         found += day not in bad
-        held_out += int((rows[TIME].dt.date == day).sum())
+        held_out += int(rows_of.get(pd.Timestamp(day), 0))
         day -= timedelta(days=1)
     return max((last - day).days, days)
 
