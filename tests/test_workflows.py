@@ -32,12 +32,15 @@ ELSEWHERE = {
     r"^body=.*\n(.*\n)*.*gh issue\b": "GitHub's issues; its logic is run below, with a `gh` that takes notes",
     r"^\.ci/run$|^python -m ladder test --all$": "is what runs these tests",
     r"^python -m ladder demo$": "tests/tool/test_demo.py runs it",
+    r"^\.venv/bin/python -m mkdocs build$": "tests/docs/test_site.py runs it",
     r"^rm requirements\.lock level\*": "needs the package index",
 }
 INSTALL = "python -m pip install --no-deps --require-hashes --requirement requirements.lock"
 # Jobs of a level's application workflow, and which of their steps are quick and which are not.
 APPLICATION = ("lint", "test", "release")
 LEAVES = r"docker (push|login)|gh release|bike_demand (agent|deploy|release|retrain|rollback|train)\b"
+# Jobs of this repository's own workflows that may write, and what.
+WRITERS = {("nightly", "report"): {"issues"}, ("docs", "publish"): {"pages", "id-token"}}
 QUICK = re.compile(r"ruff |grep |echo \"IMAGE=")
 SLOW = re.compile(r"mypy$|python -m pytest ")
 
@@ -132,8 +135,10 @@ def test_nothing_is_released_from_the_template_itself(path: Path) -> None:
     assert "tags" not in (workflow[True].get("push") or {})
     for name, job in workflow["jobs"].items():
         written = {what for what, how in job["permissions"].items() if how == "write"}
-        assert written == ({"issues"} if (path.stem, name) == ("nightly", "report") else set()), name
-        assert "environment" not in job, name
+        assert written == WRITERS.get((path.stem, name), set()), name
+        assert ("environment" in job) == ((path.stem, name) == ("docs", "publish")), name
+        if "environment" in job:
+            assert job["if"] == "vars.PUBLISH_DOCS == 'on'"
         for step in job["steps"]:
             assert not re.search(LEAVES, step.get("run", "")), name
 
