@@ -15,6 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
+WHEELS = ROOT / "wheels"  # of `ladder bundle`: where they are, no index is asked
 VENV = ROOT / ".venv"
 
 
@@ -105,7 +106,15 @@ def _install() -> None:
     """
     python = str(_python(VENV))
     pip = [python, "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet"]
-    pip += ["--no-deps", "--require-hashes", "--retries", "2", "--requirement"]  # the lock is complete
+    local = ["--no-index", "--find-links", str(WHEELS)] if WHEELS.is_dir() else []
+    pip += [
+        *local,
+        "--no-deps",
+        "--require-hashes",
+        "--retries",
+        "2",
+        "--requirement",
+    ]  # the lock is complete
     only_uv = VENV / "uv.lock.txt"
     only_uv.write_text(_entry(LOCK, "uv"), encoding="utf-8")
     done = _run([*pip, str(only_uv)])
@@ -113,6 +122,7 @@ def _install() -> None:
         raise SetupError(_why(done))
     _say("  installing and compiling ...")
     uv = [python, "-m", "uv", "pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode"]
+    uv += local
     done = _run([*uv, "--python", python, str(LOCK)])
     if done.returncode:
         _say("  uv did not get through, trying pip (slower) ...")

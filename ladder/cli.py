@@ -318,6 +318,28 @@ def assess(
         raise typer.Exit(1)
 
 
+@app.command()
+def bundle(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new or empty folder.")],
+    system: Annotated[
+        list[str] | None,
+        typer.Option("--for", help="linux, macos or windows; may be repeated.", show_default="this system"),
+    ] = None,
+    python: Annotated[
+        list[str] | None,
+        typer.Option(help="3.11, 3.12 or 3.13; may be repeated.", show_default="this version"),
+    ] = None,
+) -> None:
+    """This repository with all packages in one folder, to be copied to laptops without a network.
+
+    Example: ladder bundle /media/stick/mlops-ladder --for windows --for macos --python 3.12
+    """
+    from ladder import bundle
+
+    targets = bundle.targets(system or bundle.own_system(), python or bundle.own_python())
+    bundle.bundle(folder, targets, console())
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def test(
     context: typer.Context,

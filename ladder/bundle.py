@@ -1,0 +1,173 @@
+"""`ladder bundle`: this repository and all packages in one folder, for rooms without a network.
+
+The packages lie in `wheels/`, where the set-up looks before it asks any index (ladder/bootstrap.py).
+"""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from rich.console import Console
+
+from ladder import CARRIED, ROOT, UserError, git
+
+GLIBC = (5, 12, 17, 24, 26, 27, 28, 31, 34)  # those that wheels are built for; 2.34 is of 2021
+# What markers and tags of wheels call the systems.
+SYSTEMS: Mapping[str, tuple[dict[str, str], tuple[str, ...]]] = {
+    "linux": (
+        {
+            "os_name": "posix",
+            "sys_platform": "linux",
+            "platform_system": "Linux",
+            "platform_machine": "x86_64",
+        },
+        ("linux_x86_64", "manylinux2014_x86_64", *(f"manylinux_2_{minor}_x86_64" for minor in GLIBC)),
+    ),
+    "macos": (
+        {
+            "os_name": "posix",
+            "sys_platform": "darwin",
+            "platform_system": "Darwin",
+            "platform_machine": "arm64",
+        },
+        ("macosx_14_0_arm64", "macosx_14_0_universal2"),
+    ),
+    "windows": (
+        {"os_name": "nt", "sys_platform": "win32", "platform_system": "Windows", "platform_machine": "AMD64"},
+        ("win_amd64",),
+    ),
+}
+PYTHONS = ("3.11", "3.12", "3.13")
+RELEASES = (
+    99,
+    0,
+)  # of a version of Python: some packages are locked differently for the newest and the first
+# Published as source alone, so they are built where they are installed, by BUILDERS.
+SOURCE_ONLY = ("antlr4-python3-runtime",)
+BUILDERS = ("setuptools", "wheel", "pip")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A kind of laptop: its system, and its version of Python."""
+
+    system: str
+    python: str
+
+    def environment(self, release: int) -> dict[str, str]:
+        """What markers are held against, with that release (third number) of Python."""
+        return SYSTEMS[self.system][0] | {
+            "python_version": self.python,
+            "python_full_version": f"{self.python}.{release}",
+            "implementation_name": "cpython",
+            "platform_python_implementation": "CPython",
+        }
+
+    def options(self, release: int) -> list[str]:
+        """The options of `pip download` for it."""
+        platforms = [part for tag in SYSTEMS[self.system][1] for part in ("--platform", tag)]
+        return ["--only-binary=:all:", "--python-version", f"{self.python}.{release}", *platforms]
+
+
+def own_system() -> tuple[str, ...]:
+    """This machine's system."""
+    return tuple(
+        name for name, (environment, _) in SYSTEMS.items() if environment["sys_platform"] == sys.platform
+    )
+
+
+def own_python() -> tuple[str, ...]:
+    """The version of the Python that runs this."""
+    return (f"{sys.version_info[0]}.{sys.version_info[1]}",)
+
+
+def targets(systems: Sequence[str], pythons: Sequence[str]) -> tuple[Target, ...]:
+    """The laptops of these systems with these versions of Python. Raises UserError for an unknown one."""
+    for given, known in ((systems, tuple(SYSTEMS)), (pythons, PYTHONS)):
+        for each in given:
+            if each not in known:
+                raise UserError(f"{each}: choose from {', '.join(known)}")
+    return tuple(Target(system, python) for system in systems for python in pythons)
+
+
+def bundle(place: Path, wanted: Sequence[Target], console: Console) -> None:
+    """Make the folder `place`: the last commit of this repository, and packages for each target.
+
+    Raises UserError where it is not new or empty, this is no clone, or a package cannot be fetched;
+    nothing is left then.
+    """
+    if ROOT == CARRIED or not (ROOT / ".git").exists():
+        raise UserError("only a clone can be bundled: git clone mlops-ladder, and run this there")
+    if place.exists() and (not place.is_dir() or any(place.iterdir())):
+        raise UserError(f"{place}: choose a folder that is new or empty")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name}.") as scratch:
+        made = Path(scratch, "bundle")
+        git.git(ROOT, "clone", "--quiet", "--no-hardlinks", str(ROOT), str(made))
+        git.git(made, "remote", "remove", "origin")  # it is a path of this machine
+        wheels = made / "wheels"
+        for number, target in enumerate(wanted, 1):
+            with console.status(
+                f"{number}/{len(wanted)}: packages for {target.system}, Python {target.python}"
+            ):
+                fetch(made / "requirements.lock", target, wheels)
+            count = sum(1 for _ in wheels.iterdir())
+            size = sum(path.stat().st_size for path in wheels.iterdir()) / 1e6
+            console.print(f"{target.system}, Python {target.python}: {count} packages, {size:.0f} MB")
+        if place.exists():
+            place.rmdir()
+        made.replace(place)
+    console.print(
+        f"\n{place}: copy it to each laptop; then, in the copy, `python3 -m ladder demo` needs no network."
+    )
+
+
+def fetch(lock: Path, target: Target, wheels: Path) -> None:
+    """Put what a lock lists for a target into `wheels`, checked by its hashes. Raises UserError."""
+    found = list(entries(lock.read_text(encoding="utf-8")))
+    done: set[str] = set()
+    for release in RELEASES:
+        here = target.environment(release)
+        fitting = {
+            entry: requirement.name in SOURCE_ONLY
+            for requirement, entry in found
+            if requirement.marker is None or requirement.marker.evaluate(here)
+        }
+        new = fitting.keys() - done
+        done |= new
+        binary = sorted(entry for entry in new if not fitting[entry])
+        source = sorted(entry for entry in new if fitting[entry])
+        _download(binary, ["--require-hashes", *target.options(release)], wheels)
+        if source:
+            _download(source, ["--require-hashes", "--no-binary=:all:", "--no-build-isolation"], wheels)
+            _download(BUILDERS, target.options(release), wheels)
+
+
+def entries(lock: str) -> Iterator[tuple[Requirement, str]]:
+    """The packages of a lock, each with its lines, hashes included and without its marker."""
+    for entry in lock.replace("\\\n", "").splitlines():
+        head, *hashes = entry.split(" --hash=")
+        if head.strip() and not head.startswith("#"):
+            requirement = Requirement(head.strip())
+            pinned = f"{requirement.name}{requirement.specifier}"
+            yield requirement, " ".join([pinned, *(f"--hash={each.strip()}" for each in hashes)])
+
+
+def _download(requirements: Sequence[str], options: Sequence[str], wheels: Path) -> None:
+    if not requirements:
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch, "requirements.txt")
+        file.write_text("\n".join(requirements) + "\n", encoding="utf-8")
+        command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "download"]
+        command += ["--quiet", "--no-deps", "--dest", str(wheels), *options, "--requirement", str(file)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+        raise UserError(
+            (errors or done.stderr.splitlines() or ["pip download failed"])[-1].removeprefix("ERROR: ")
+        )
