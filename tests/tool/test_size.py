@@ -8,7 +8,7 @@ LIMITS = {
     "level3_auto_deploy": 7420,
     "level4_auto_retrain": 10395,  # with level shifts, about 115
     "draft": 700,
-    "ladder": 6275,  # with starters of other problems, climbs from any copy of a project, bundles for offline rooms
+    "ladder": 6275,  # with starters of other problems, climbs from any copy, offline bundles
     "ladder/assess": 2700,
 }
 
