@@ -222,8 +222,8 @@ def table(lived: Sequence[Lived]) -> str:
     """What the page shows."""
     lines = [
         "| problem | event noticed | trained | gates passed | promoted"
-        " | error before / until then / before the fault"
-        " | fault noticed | trainings in it | fallback | error in it |",
+        " | error before the event / until the promotion / before the fault"
+        " | fault noticed | trainings during it | fallback | error during it |",
         "|---|---|---|---|---|---|---|---|---|---|",
         *(f"| {' | '.join(each.cells())} |" for each in lived),
     ]

@@ -10,7 +10,7 @@ from bike_demand.problem.target import calibration_error, roc_auc, squared_error
 PROBLEM = Problem(
     name="customer-churn",
     title="Customers who leave",
-    description="How likely a customer leaves within 30 days, from contract, use and the last month.",
+    description="How likely a customer is to leave within 30 days, from contract, usage and the last month.",
     inputs=Inputs,
     label=Label,
     label_delay="30D",

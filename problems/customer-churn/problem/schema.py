@@ -19,30 +19,32 @@ class Inputs(BaseModel):
     billed_at: Annotated[
         NaiveDatetime, EventTime(cadence=None), Field(description="when the bill was made, local time")
     ]
-    customer: Annotated[int, Key(), Field(ge=1, le=10_000_000, description="number of the customer")]
-    contract: Annotated[Text, Field(description="how long they are bound")]
-    internet: Annotated[Text, Field(description="kind of line, or none")]
-    payment: Annotated[Text, Field(description="how they pay")]
-    region: Annotated[Text, Field(description="where they live")]
+    customer: Annotated[int, Key(), Field(ge=1, le=10_000_000, description="customer number")]
+    contract: Annotated[Text, Field(description="contract term")]
+    internet: Annotated[Text, Field(description="kind of internet line, or none")]
+    payment: Annotated[Text, Field(description="payment method")]
+    region: Annotated[Text, Field(description="home region")]
     device: Annotated[Text, Field(description="brand of the phone")]
     months: Annotated[
-        int, Field(ge=0, le=1200, description="for so long a customer"), Unit("months"), Expected(0, 240)
+        int, Field(ge=0, le=1200, description="months as a customer"), Unit("months"), Expected(0, 240)
     ]
     monthly_fee: Annotated[
         float,
-        Field(ge=0, le=10_000, description="what a month costs"),
+        Field(ge=0, le=10_000, description="monthly fee"),
         Unit("EUR"),
         Expected(5, 150, change=60),
     ]
     support_calls: Annotated[
-        int, Field(ge=0, le=1000, description="to the support in the last month"), Expected(0, 15)
+        int, Field(ge=0, le=1000, description="calls to support in the last month"), Expected(0, 15)
     ]
-    late_payments: Annotated[int, Field(ge=0, le=120, description="in the last year"), Expected(0, 12)]
-    has_tv: Annotated[bool, Field(description="whether television is part of it")]
+    late_payments: Annotated[
+        int, Field(ge=0, le=120, description="late payments in the last year"), Expected(0, 12)
+    ]
+    has_tv: Annotated[bool, Field(description="whether the plan includes television")]
     is_family: Annotated[bool, Field(description="whether others share the plan")]
     usage_gb: Annotated[
         float | None,
-        Field(ge=0, le=1e6, description="in the last month; null if it was not metered"),
+        Field(ge=0, le=1e6, description="data used in the last month; null if not metered"),
         Unit("GB"),
         Expected(0, 3000),
     ] = None

@@ -10,7 +10,7 @@ from bike_demand.problem.target import absolute_error, target
 PROBLEM = Problem(
     name="energy-load",
     title="Half-hourly electricity load",
-    description="The load of three regions in MW, from the calendar, the weather and what solar roofs yield.",
+    description="The load of three regions in MW, from the calendar, the weather and solar output.",
     inputs=Inputs,
     label=Label,
     label_delay="30min",

@@ -31,7 +31,7 @@ class Inputs(BaseModel):
     holiday: Annotated[bool, Field(description="whether it is a public holiday")]
     solar_mw: Annotated[
         float,
-        Field(ge=0, le=1e6, description="what solar roofs are forecast to yield, which lowers the load"),
+        Field(ge=0, le=1e6, description="forecast output of solar roofs, which lowers the load"),
         Unit("MW", convert=from_kilowatts),
         Expected(0, 400, change=250),
     ]
