@@ -55,6 +55,7 @@ class Page(_Strict):
     name: str
     command: str
     probe: str = "/"  # the path that responds once it is up
+    path: str = ""  # what people open first
     env: dict[str, str] = {}
 
 

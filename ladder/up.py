@@ -52,7 +52,7 @@ def up(
             stage.publish(stage.today)
         book, folder = stage.book, stage.folder
         pages = [(page, server_of(page, folder)) for page in book.pages]
-        links = {LINKS: json.dumps({page.name: server.url for page, server in pages})}
+        links = {LINKS: json.dumps({page.name: server.url + page.path for page, server in pages})}
         service = stack.enter_context(
             Service(folder, folder / "state" / "service.log", port, environment() | links)
         )
@@ -100,7 +100,7 @@ def _addresses(
     if httpx.get(f"{service.url}/dashboard").is_success:
         console.print(f"[bold]dashboard[/bold]  {service.url}/dashboard")
     for page, server in pages:
-        console.print(f"[bold]{page.name}[/bold]  {server.url}")
+        console.print(f"[bold]{page.name}[/bold]  {server.url}{page.path}", soft_wrap=True)
     for each in background:
         console.print(f"[bold]{each.log.stem}[/bold]  {workcopy.short(each.log)}")
     console.print(f"The project is in {workcopy.short(stage.folder)}. Ctrl-C stops it all.", soft_wrap=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from bike_demand.core.current import shown
 from bike_demand.core.settings import DATA, load_settings
 from bike_demand.data.frames import period
 from bike_demand.data.month import iso
@@ -108,6 +109,8 @@ def test_the_model_learned_from_all_rows_and_its_holdout_model_not_from_the_last
     assert model.tags["left_out"] == "nothing"
     recorded = already(tracking())
     assert recorded is not None
+    for part in (f"{len(rows):,} rows", data_digest(), shown(model.metrics["mae"])):
+        assert part in version.description
     assert recorded.data_summary == f"It learned from {len(rows):,} rows; left out nothing."
 
 

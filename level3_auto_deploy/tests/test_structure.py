@@ -31,7 +31,7 @@ FORBIDDEN = {
 PLACES = {
     "alembic": ("store",),
     "dvc": ("training.pipeline",),
-    "evidently": ("monitoring.drift",),
+    "evidently": ("monitoring.reports",),
     "matplotlib": ("training.evaluate",),
     "mlflow": ("store.tracking", "store.connection"),
     "prefect": ("flows",),

@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
+import httpx
 import pytest
 
+from bike_demand.core.current import PROBLEM
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import load_settings
 from bike_demand.release.decision import page_of
@@ -51,7 +53,9 @@ def tracking(project: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.slow
-def test_runs_versions_and_the_alias_are_kept_there_and_nothing_here(tracking: Tracking) -> None:
+def test_runs_versions_and_the_alias_are_kept_there_and_nothing_here(
+    tracking: Tracking, server: Server
+) -> None:
     Path("dvc.lock").write_text("schema: '2.0'", encoding="utf-8")
     data = Dataset("rows", "d" * 32, 1416, "2011-01-01T00:00:00", "2011-02-28T23:00:00")
     model = constant(Path("made"), 5.0)
@@ -66,6 +70,7 @@ def test_runs_versions_and_the_alias_are_kept_there_and_nothing_here(tracking: T
             artifacts=[Path("dvc.lock"), model],
             model=model,
             holdout_run_id=holdout,
+            description="Learned from two months.",
         )
         assert logged.version == number
         run = tracking.run(logged.run_id)
@@ -81,6 +86,13 @@ def test_runs_versions_and_the_alias_are_kept_there_and_nothing_here(tracking: T
     with pytest.raises(UserError, match="version 999: "):
         tracking.version(999)
     assert not Path("state").exists()
+    model_of, version_of = (
+        httpx.get(f"{server.url}/api/2.0/mlflow/{name}", params={"name": "toy", "version": "2"}).json()
+        for name in ("registered-models/get", "model-versions/get")
+    )
+    assert PROBLEM.description in model_of["registered_model"]["description"]
+    assert PROBLEM.unit in model_of["registered_model"]["description"]
+    assert version_of["model_version"]["description"] == "Learned from two months."
 
 
 @pytest.mark.slow
@@ -170,6 +182,7 @@ def test_its_pages_show_runs_metrics_and_the_model_without_a_network(server: Ser
         ):
             expect(page.get_by_text(shown).first).to_be_visible()
         page.goto(f"{server.url}/#/models/toy")
+        expect(page.get_by_text(PROBLEM.description).first).to_be_visible()
         expect(page.get_by_role("status", name="champion", exact=True)).to_be_visible()
         expect(page.get_by_role("link", name=f"Version {version.number}", exact=True)).to_be_visible()
         context.close()

@@ -188,6 +188,7 @@ def test_where_the_error_drifts_a_version_is_trained_once_and_goes_to_its_test(
     (action,) = event_log.actions(database)
     assert (action.state, action.version, action.reason) == (DONE, 2, "The error is 2 times its reference.")
     assert action.detail["outcome"] == "in its A/B test"
+    assert action.reason in Tracking(load_settings()).version(2).description
     (incident,) = event_log.incidents(database)
     assert incident.done == [{"at": "2011-03-01T00:00:00", "what": outcome(2, "in its A/B test")}]
     (alert,) = event_log.alerts(database)

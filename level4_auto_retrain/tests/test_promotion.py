@@ -74,9 +74,11 @@ def kept(tracking: Tracking, run_id: str, folder: Path) -> dict[str, bytes]:
 
 def test_the_copy_has_all_that_the_version_has(source: Tracking, target: Tracking, run: Run) -> None:
     source.tag(1, {"reviewed": "yes"})
+    source.describe(1, "What it learned from.")
     assert "version 1 of" in run("promote", "champion", "--to", NEXT).out
     original, (copy,) = source.version(1), target.versions()
     assert (copy.digest, copy.tags["reviewed"]) == (original.digest, "yes")
+    assert copy.description == original.description == "What it learned from."
     assert {copy.tags[SOURCE_REGISTRY], copy.tags[SOURCE_VERSION], copy.tags[SOURCE_RUN]} == {
         source.where,
         "1",

@@ -145,6 +145,12 @@ def test_a_story_passes_before_ones_eyes_until_ctrl_c(environment: dict[str, str
         assert httpx.get(f"{url}/dashboard", timeout=30).status_code == 200
         links = httpx.get(f"{url}/status", timeout=30).json()["links"]
         assert {"MLflow", "Prefect", "Evidently"} <= set(links)
+        assert links["MLflow"].endswith("/#/models/bike-demand")
+        mlflow = links["MLflow"].partition("/#/")[0]
+        model = httpx.get(
+            f"{mlflow}/api/2.0/mlflow/registered-models/get", params={"name": "bike-demand"}, timeout=30
+        )
+        assert "bikes" in model.json()["registered_model"]["description"]
         for address in links.values():
             assert httpx.get(address, timeout=30, follow_redirects=True).status_code == 200
     finally:

@@ -44,7 +44,8 @@ def promote(deployments: Deployments, version: Version, address: str) -> str | N
     holdout = None
     if version.holdout_run_id is not None:
         holdout = _copy(source, target, version.holdout_run_id).run_id
-    made = _copy(source, target, version.run_id, holdout_run_id=holdout, version_tags=tags)
+    kept = {"holdout_run_id": holdout, "version_tags": tags, "description": version.description}
+    made = _copy(source, target, version.run_id, **kept)
     return f"Version {version.number} is promoted: it is version {made.version} of {target.where}."
 
 

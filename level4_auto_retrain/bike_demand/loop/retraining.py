@@ -94,6 +94,10 @@ def _trained(context: Context, action: Action) -> int:
         context.database, action.id, version=made.version, detail={NOTHING_NEW: not new, "run": made.run_id}
     )
     if new:
+        version = context.tracking.version(made.version)
+        because = f"Trained on {action.at:%Y-%m-%d}: {action.reason}"
+        if because not in version.description:
+            context.tracking.describe(made.version, f"{because}\n\n{version.description}")
         context.report(
             f"Registered as version {made.version}; holdout model off by {shown(made.mae)}."
             f" {made.data_summary}"

@@ -43,6 +43,14 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """The mean error, None without a reference, and the bias either way that are allowed."""
+
+    error: float | None
+    bias: float
+
+
+@dataclass(frozen=True)
 class Tried:
     """A training before. `helped`: what came of it was surely no worse than the champion in its A/B test;
     None: that is not decided. `on_shift`: it was begun for a level shift.
@@ -119,6 +127,16 @@ def error_signal(
         f"Over {len(recent)} days {' and '.join(said)}.",
         {**evidence, "urgent": urgent},
     )
+
+
+def limits(days: Sequence[Day], reference: Reference, rule: Trigger) -> Limits:
+    """What the rules allow on these days, in the unit of the error, for reports that judge by no more."""
+    rows, baseline_rows = sum(day.known for day in days), sum(day.baseline_rows for day in days)
+    error = None
+    if reference.skill is not None and baseline_rows:
+        baseline = sum(day.baseline_error for day in days) / baseline_rows
+        error = (1 + rule.loss) * (1 - reference.skill) * baseline
+    return Limits(error, rule.bias * abs(sum(day.target for day in days)) / max(1, rows))
 
 
 def level_shift(days: Sequence[Day], rule: Trigger) -> date | None:

@@ -8,17 +8,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bike_demand.core.current import LATE, PROBLEM, TIME, RowId, time_of
+from bike_demand.core.current import LATE, PROBLEM, TIME, RowId, row_id, target_of, time_of
 from bike_demand.core.errors import UnreachableError
-from bike_demand.core.problem import DAY, Floats
-from bike_demand.core.settings import CLEAN_DAYS, DATA, LOG_DAYS, Ranges, Settings
+from bike_demand.core.problem import DAY
+from bike_demand.core.settings import CLEAN_DAYS, DATA, LOG_DAYS, Ranges, Settings, Trigger
 from bike_demand.data.frames import is_in, period, to_frame
 from bike_demand.data.label_check import check_gathered
 from bike_demand.data.month import iso
 from bike_demand.data.quality import FEED, Violation, inputs, stale
 from bike_demand.data.quarantine import good
 from bike_demand.data.quarantine import read as read_quarantine
-from bike_demand.monitoring import drift, rules
+from bike_demand.monitoring import drift, reports, rules
 from bike_demand.store import expected_ranges, history
 from bike_demand.store.database import Database
 from bike_demand.store.deployments import deployed
@@ -83,12 +83,9 @@ def evaluate_signals(
     if len(asked) and period(asked)[1] >= until - SILENT:
         violations = [*(SourcedViolation(REQUESTS, each) for each in of_requests), *violations]
         expected = (asked, of_requests)
-    history.keep(
-        database,
-        [each for each in answers if time_of(each.asked) >= recount],
-        history.labels(database, recount - BASELINE, until),
-        _by_day(of_requests, of_feed),
-    )
+    known = history.labels(database, recount - BASELINE, until)
+    counted = [each for each in answers if time_of(each.asked) >= recount]
+    history.keep(database, counted, known, _by_day(of_requests, of_feed))
     _publish_ranges(database, *expected, until, settings.monitoring.ranges)
     signals = list(_quality_signals(violations, now))
     champion = _champion(tracking, database)
@@ -99,8 +96,7 @@ def evaluate_signals(
         error = rules.error_signal(champions, rules.reference_error(champion), now, settings)
         if error is not None:
             signals.append(error)
-        predictions = np.array([each.prediction for each in first], dtype=np.float64)
-        drifted = _drift(settings, tracking, database, champion, asked, predictions, of_requests, now, page)
+        drifted = _drift(settings, tracking, database, champion, first, known, of_requests, days, now, page)
         if drifted is not None:
             moved = drift.signal(drifted, now, settings.monitoring.drift)
             signals += [] if moved is None else [moved]
@@ -217,13 +213,17 @@ def _drift(
     tracking: Tracking,
     database: Database,
     champion: Version,
-    asked: pd.DataFrame,
-    predictions: Floats,
+    answers: Sequence[Answer],
+    labels: Mapping[RowId, float],
     of_requests: Sequence[Violation],
+    days: Sequence[Day],
     now: datetime,
     page: bool,
 ) -> Mapping[str, Any] | None:
-    """The newest drift report: of now where one is due, else of before; None: there is none yet."""
+    """The newest drift report: of now where one is due, else of before; None: there is none yet.
+
+    Where one is due, so are the reports on the data and on the quality of the model.
+    """
     rule = settings.monitoring.drift
     latest = history.drifts(database)
     if latest and now - latest[0][0] < rule.every_days * DAY and not page:
@@ -232,14 +232,40 @@ def _drift(
     window = drift.reference_window(tracking, champion, rule.reference_days)
     if window is None:
         return before
-    bad = set().union(*_bad_rows(of_requests).values())
-    recent = (asked[TIME] >= now - WEEK) & ~is_in(asked, bad)
+    week = [each for each in answers if time_of(each.asked) >= now - WEEK]
+    asked = to_frame([each.asked for each in week])
+    predictions = np.array([each.prediction for each in week], dtype=np.float64)
+    good_ones = ~is_in(asked, set().union(*_bad_rows(of_requests).values()))
     learned = good(gathered_rows(window[0], window[1] + SECOND), read_quarantine())
-    made = drift.report(tracking, champion, asked[recent], predictions[recent], learned, now, rule, page)
+    made = drift.report(
+        tracking, champion, asked[good_ones], predictions[good_ones], learned, now, rule, page
+    )
     if made is None:
         return before
+    reports.report_summary(reports.table(asked, predictions), now, settings.quality)
+    _report_quality(answers, labels, days, rules.reference_error(champion), now, settings.trigger)
     history.keep_drift(database, now, made)
     return made
+
+
+def _report_quality(
+    answers: Sequence[Answer],
+    labels: Mapping[RowId, float],
+    days: Sequence[Day],
+    reference: rules.Reference,
+    now: datetime,
+    rule: Trigger,
+) -> None:
+    """Report on the newest week of which the labels are known."""
+    first, last = now - LATE - WEEK, now - LATE
+    week = [each for each in answers if first <= time_of(each.asked) < last]
+    pairs = [
+        (each.prediction, target_of(labels[row])) for each in week if (row := row_id(each.asked)) in labels
+    ]
+    if pairs:
+        limits = rules.limits([day for day in days if first.date() <= day.day < last.date()], reference, rule)
+        predictions, targets = np.array(pairs, dtype=np.float64).T
+        reports.report_quality(predictions, targets, now, limits)
 
 
 def _quality_signals(violations: Sequence[SourcedViolation], now: datetime) -> Iterator[Signal]:

@@ -11,7 +11,7 @@ from pydantic_core import to_jsonable_python
 from bike_demand.clock import now as now_of
 from bike_demand.core.current import PROBLEM, shown
 from bike_demand.core.settings import Settings
-from bike_demand.monitoring import drift
+from bike_demand.monitoring import reports
 from bike_demand.monitoring.signals import Evaluation, evaluate_signals
 from bike_demand.store import event_log, history
 from bike_demand.store.database import Database
@@ -46,8 +46,8 @@ def monitor(
         emit(line)
     if page:
         emit(
-            f"Drift report: {drift.PAGE.as_posix()}"
-            if drift.PAGE.exists()
+            f"Drift report: {reports.PAGE.as_posix()}"
+            if reports.PAGE.exists()
             else "There is no drift report: too few rows to compare."
         )
 

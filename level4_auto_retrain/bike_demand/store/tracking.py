@@ -24,6 +24,13 @@ HANDOFF_ARTIFACT = "handoff"  # where a run keeps its hand-off folder
 # Tags of a version, put on it as soon as it is registered.
 HOLDOUT_TAG = "holdout_run_id"
 DIGEST_TAG = "digest"  # the last one: a version without it was cut off, and counts for nothing
+# Of the registered model.
+DESCRIPTION = f"""{PROBLEM.description}
+
+- label: `{PROBLEM.label_name}`, {PROBLEM.label_description}; known {PROBLEM.label_delay} later
+- predictions: in {PROBLEM.unit}; error: {PROBLEM.loss.name} in {PROBLEM.loss.unit}
+- new versions: `python -m bike_demand train`; the one with the alias `{CHAMPION}` answers the requests
+"""
 # What somebody needs to predict with a logged model, at the versions that are installed: those of the lock.
 REQUIREMENTS = ("mlflow", "numpy", "onnx", "onnxruntime")
 
@@ -69,6 +76,7 @@ class Version:
     holdout_run_id: str | None
     digest: str
     tags: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    description: str = field(default="", compare=False)
 
 
 class Tracking(Connection):
@@ -94,13 +102,15 @@ class Tracking(Connection):
         model: Path | None = None,
         holdout_run_id: str | None = None,
         version_tags: Mapping[str, str] = MappingProxyType({}),
+        description: str = "",
     ) -> Logged:
         """Log a finished run. One that was cut off stays there as FAILED.
 
         `artifacts` are files and folders, kept under their names; `figures` are Matplotlib's, by file name.
         `model` is a hand-off folder: it is kept as it is, and once more as an MLflow model with its signature
         and an input example. With a `holdout_run_id`, that of its holdout model, it becomes the next version
-        of the registered model, with `version_tags`. Raises UserError where the hand-off is damaged.
+        of the registered model, with `version_tags` and the `description`. Raises UserError where the
+        hand-off is damaged.
         """
         handoff = None if model is None else read_handoff(model)
         linked = {} if holdout_run_id is None else {HOLDOUT_TAG: holdout_run_id}
@@ -124,6 +134,7 @@ class Tracking(Connection):
                 version = _log_model(handoff, None if holdout_run_id is None else MODEL_NAME)
                 if version is not None:
                     self.tag(version, {**version_tags, **linked})
+                    self.describe(version, description)
                     self.tag(version, {DIGEST_TAG: handoff.card.version})
         return Logged(run.info.run_id, version)
 
@@ -203,6 +214,12 @@ class Tracking(Connection):
             for key, value in tags.items():
                 client.set_model_version_tag(MODEL_NAME, str(number), key, value)
 
+    def describe(self, number: int, text: str) -> None:
+        """Give a version its description, and the registered model that of the problem, both in Markdown."""
+        with self.client(f"version {number}") as client:
+            client.update_registered_model(MODEL_NAME, DESCRIPTION)
+            client.update_model_version(MODEL_NAME, str(number), text)
+
 
 def _run(found: Any) -> Run:
     inputs = found.inputs.dataset_inputs if found.inputs else []
@@ -258,4 +275,4 @@ def _dataset(entity: Any) -> Dataset:
 def _version(found: Any) -> Version:
     tags = dict(found.tags)
     number, holdout, digest = int(found.version), tags.pop(HOLDOUT_TAG, None), tags.pop(DIGEST_TAG, "")
-    return Version(number, found.run_id, holdout, digest, MappingProxyType(tags))
+    return Version(number, found.run_id, holdout, digest, MappingProxyType(tags), found.description or "")

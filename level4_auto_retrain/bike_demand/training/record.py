@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from bike_demand.core.current import PROBLEM, shown
 from bike_demand.core.settings import PARAMS, RUN, Settings
 from bike_demand.data.quarantine import training_rows
 from bike_demand.store.tracking import Dataset, Logged, Tracking
@@ -102,6 +103,7 @@ def record(
             artifacts=files,
             figures={f"plots/{name}": figure for name, figure in figures.items()},
             model=RUN / kind,
+            description=_description(period, metrics["mae"], tags),
             **registered,
         )
 
@@ -120,6 +122,18 @@ def record(
         metrics["mae"],
         report[FINAL]["rows"],
         tags[LEFT_OUT],
+    )
+
+
+def _description(period: dict[str, Any], mae: float, tags: dict[str, str]) -> str:
+    """What people read of a version: what it learned from, and how good its holdout model was."""
+    changed = " with uncommitted changes" if tags[UNCOMMITTED] == "true" else ""
+    return (
+        f"Learned from {period['rows']:,} rows, {period['first'][:10]} to {period['last'][:10]}; left out:"
+        f" {tags[LEFT_OUT]}.\n\n"
+        f"- {PROBLEM.loss.name} of the holdout model, on days that it did not see: {shown(mae)}\n"
+        f"- data: `{data_digest()}`\n"
+        f"- code: commit `{tags[COMMIT]}`{changed}\n"
     )
 
 

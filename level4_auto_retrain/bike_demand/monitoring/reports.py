@@ -1,0 +1,235 @@
+"""The reports on a week of production, in Evidently's workspace: the one module that imports Evidently.
+
+Its import takes seconds, so it happens only when reports are due.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pandas as pd
+
+from bike_demand.core.current import FIELDS, PROBLEM
+from bike_demand.core.problem import Floats
+from bike_demand.core.settings import EVIDENTLY, IS_PROBABILITY, REPORTS, Drift, QualityRules
+from bike_demand.monitoring.rules import Limits
+
+os.environ.setdefault("DO_NOT_TRACK", "true")  # read by Evidently on import
+
+PAGE = REPORTS / "drift.html"
+PROJECT = UUID("4d4c6f70-735f-4c61-8d64-647269667400")  # always the same one, so that links to it last
+PREDICTION, TARGET, ERROR, BIAS = "prediction", "target", "error", "bias"
+NUMBERS = tuple(name for name, each in FIELDS.items() if each.kind in ("number", "integer"))
+CATEGORIES = tuple(name for name in FIELDS if name not in NUMBERS)
+MOST = 50  # different texts, up to which they are watched as categories
+SHARES = 0.25  # the Jensen-Shannon distance from which on categories count as moved
+LEAST = 120  # rows on each side of a comparison
+
+
+def report_drift(
+    current: pd.DataFrame, reference: pd.DataFrame, now: datetime, settings: Drift, page: bool
+) -> tuple[dict[str, float], list[str]]:
+    """Test which inputs, and whether the predictions, are distributed otherwise than in the reference.
+
+    Both tables are as `table` makes them, of LEAST rows or more. The result says how far each column has
+    moved (numbers by the Wasserstein distance in standard deviations of the reference, categories by that of
+    Jensen and Shannon), and which of them failed their test. Where one did, or `page` asks for it, the report
+    is written as a page, too.
+    """
+    from evidently.metrics import ValueDrift
+    from evidently.presets import DataDriftPreset
+
+    def has_enough(name: str) -> bool:
+        return bool(min(current[name].count(), reference[name].count()) >= LEAST)
+
+    # The distance is in standard deviations of the reference, so there has to be one.
+    numbers = [name for name in (*NUMBERS, PREDICTION) if has_enough(name) and reference[name].nunique() > 1]
+    categories = [name for name in CATEGORIES if has_enough(name) and reference[name].nunique() <= MOST]
+    inputs = [name for name in (*numbers, *categories) if name != PREDICTION]
+    of_numbers = {"method": "wasserstein", "threshold": settings.distance}
+    metrics: list[Any] = []
+    if inputs:
+        metrics.append(
+            DataDriftPreset(
+                columns=inputs,
+                drift_share=settings.columns / len(inputs),
+                num_method=of_numbers["method"],
+                num_threshold=of_numbers["threshold"],
+                cat_method="jensenshannon",
+                cat_threshold=SHARES,
+            )
+        )
+    if PREDICTION in numbers:
+        metrics.append(ValueDrift(column=PREDICTION, **of_numbers))
+    columns = (numbers, categories)
+    snapshot = _run("Data drift", metrics, columns, current, reference, now=now, include_tests=True)
+    content = json.loads(snapshot.json())
+    distances = {
+        each["config"]["column"]: round(float(each["value"]), 3)
+        for each in content["metrics"]
+        if "column" in each["config"]
+    }
+    failed = [
+        each["metric_config"]["params"].get("column")
+        for each in content["tests"]
+        if each["status"] != "SUCCESS"
+    ]
+    moved = [name for name in distances if name in failed]
+    if page or moved:
+        PAGE.parent.mkdir(parents=True, exist_ok=True)
+        new = PAGE.with_name(f".{PAGE.name}.new")
+        snapshot.save_html(str(new))
+        new.replace(PAGE)
+    return distances, moved
+
+
+def report_summary(requests: pd.DataFrame, now: datetime, rules: QualityRules) -> None:
+    """Summarise the inputs of these requests (as `table` makes them), and test them by the quality rules."""
+    from evidently.presets import DataSummaryPreset
+    from evidently.presets.dataset_stats import ValueStatsTests
+    from evidently.tests import gte, lte
+
+    nulls = [] if rules.nulls is None else [lte(int(rules.nulls.share * len(requests)))]
+    categories = [name for name in CATEGORIES if requests[name].nunique() <= MOST]
+    tests = {}
+    for name in (*NUMBERS, *categories):
+        low, high = (rules.ranges or {}).get(name, (None, None))
+        tests[name] = ValueStatsTests(
+            missing_values_count_tests=nulls,
+            min_tests=[] if low is None else [gte(low)],
+            max_tests=[] if high is None else [lte(high)],
+        )
+    preset = DataSummaryPreset(columns=[*tests], column_tests=tests)
+    _run("Data summary", [preset], (NUMBERS, categories), requests, now=now)
+
+
+def report_quality(predictions: Floats, targets: Floats, now: datetime, limits: Limits) -> None:
+    """Report how right predictions were, shape [rows] each, and test mean error and bias by these limits."""
+    from evidently import BinaryClassification, Regression
+    from evidently.metrics import MeanValue
+    from evidently.presets import ClassificationPreset, RegressionPreset
+    from evidently.tests import gte, lte
+
+    rows = pd.DataFrame(
+        {
+            PREDICTION: predictions,
+            TARGET: targets,
+            ERROR: PROBLEM.loss.of(predictions, targets),
+            BIAS: predictions - targets,
+        }
+    )
+    metrics = [
+        MeanValue(column=ERROR, tests=[] if limits.error is None else [lte(limits.error)]),
+        MeanValue(column=BIAS, tests=[gte(-limits.bias), lte(limits.bias)]),
+    ]
+    task: dict[str, Any] = {}
+    classes = set(np.unique(targets))
+    if (not IS_PROBABILITY or not classes <= {0, 1}) and targets.any():  # percentages of zero are none
+        metrics.append(RegressionPreset())
+        task = {"regression": [Regression(target=TARGET, prediction=PREDICTION)]}
+    elif len(classes) == 2:  # of one class alone there is nothing to tell apart
+        metrics.append(ClassificationPreset())
+        binary = BinaryClassification(target=TARGET, prediction_probas=PREDICTION, pos_label=1)
+        rows, task = rows.astype({TARGET: "int64"}), {"classification": [binary]}
+    _run("Model quality", metrics, ([PREDICTION, TARGET, ERROR, BIAS], []), rows, now=now, task=task)
+
+
+def table(rows: pd.DataFrame, predictions: Floats) -> pd.DataFrame:
+    """The inputs of rows and their predictions, as reports show them: categories by their names."""
+    columns: dict[str, Any] = {name: rows[name].astype("float64") for name in NUMBERS}
+    for name in CATEGORIES:
+        field = FIELDS[name]
+        names = field.labels or (("no", "yes") if field.kind == "boolean" else ())
+        columns[name] = (
+            rows[name].astype("float64").map(dict(enumerate(names, int(field.valid[0]))))
+            if names
+            else rows[name].astype(object)
+        )
+    return pd.DataFrame(columns).assign(**{PREDICTION: predictions}).reset_index(drop=True)
+
+
+def _run(
+    name: str,
+    metrics: Sequence[Any],
+    columns: tuple[Sequence[str], Sequence[str]],
+    current: pd.DataFrame,
+    reference: pd.DataFrame | None = None,
+    *,
+    now: datetime,
+    include_tests: bool = False,
+    task: Mapping[str, Any] = {},
+) -> Any:
+    """Run a report on these columns, numbers and categories, and keep its snapshot in the workspace."""
+    from evidently import DataDefinition, Dataset, Report
+
+    numbers, categories = columns
+    definition = DataDefinition(numerical_columns=[*numbers], categorical_columns=[*categories], **task)
+    sets = [
+        None
+        if rows is None
+        else Dataset.from_pandas(rows[[*numbers, *categories]], data_definition=definition)
+        for rows in (current, reference)
+    ]
+    snapshot = Report(metrics, include_tests=include_tests).run(
+        *sets, timestamp=now, name=f"{name}, week until {now:%Y-%m-%d}", tags=[name.lower()]
+    )
+    _workspace(EVIDENTLY.absolute()).add_run(PROJECT, snapshot, include_data=False)
+    return snapshot
+
+
+@cache
+def _workspace(place: Path) -> Any:
+    """The workspace in this folder, with its project. It reads all snapshots, so a process opens it once."""
+    place.mkdir(parents=True, exist_ok=True)
+    try:
+        return _open_workspace(place)
+    except ValueError:  # a process was killed while it wrote a file
+        for file in place.rglob("*.json"):
+            try:
+                json.loads(file.read_bytes())
+            except ValueError:
+                file.unlink()
+        return _open_workspace(place)
+
+
+def _open_workspace(place: Path) -> Any:
+    from evidently.sdk.models import ProjectModel
+    from evidently.ui.workspace import Workspace
+
+    workspace = Workspace.create(str(place))
+    project = workspace.get_project(PROJECT) or workspace.add_project(
+        ProjectModel(id=PROJECT, name=PROBLEM.title, description=PROBLEM.description)
+    )
+    if not project.dashboard.model().panels:
+        for panel in _panels():
+            project.dashboard.add_panel(panel)
+    return workspace
+
+
+def _panels() -> Iterator[Any]:
+    """What the dashboard of the project shows of its snapshots, week by week."""
+    from evidently.sdk.models import PanelMetric
+    from evidently.sdk.panels import bar_plot_panel, counter_panel, line_plot_panel
+
+    loss, share = PROBLEM.loss, {"value_type": "share"}
+    error = PanelMetric(metric="MeanValue", metric_labels={"column": ERROR}, legend=loss.unit)
+    bias = PanelMetric(metric="MeanValue", metric_labels={"column": BIAS}, legend="prediction - target")
+    drifted = PanelMetric(metric="DriftedColumnsCount", metric_labels=share, legend="share")
+    distance = PanelMetric(metric="ValueDrift", legend="{{column}}")
+    missing = PanelMetric(metric="DatasetMissingValueCount", metric_labels=share, legend="share")
+    volume = PanelMetric(metric="RowCount", legend="requests")
+    name = loss.name[:1].upper() + loss.name[1:]
+    yield counter_panel(f"{name}, last week", [error], size="half")
+    yield counter_panel("Drifted columns, last week", [drifted], size="half")
+    yield line_plot_panel(name, [error], size="half")
+    yield line_plot_panel("Bias", [bias], size="half")
+    yield bar_plot_panel("Drifted columns", [drifted], size="half")
+    yield line_plot_panel("Drift score by column", [distance], size="half")
+    yield bar_plot_panel("Missing values", [missing], size="half")
+    yield bar_plot_panel("Requests", [volume], size="half")
