@@ -19,6 +19,7 @@ NO_CODE = {
     tokenize.DEDENT,
     tokenize.ENDMARKER,
 }
+APART = {"assess", "lab"}
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -35,8 +36,8 @@ def lines_of_code(text: str) -> int:
 
 
 def packages() -> dict[str, list[Path]]:
-    """The modules of each package. `draft/`, the same at every level and no part of the practice, and
-    `ladder/assess` are counted by themselves.
+    """The modules of each package. `draft/`, the same at every level and no part of the practice, and what
+    is in APART are counted by themselves.
     """
     found = {
         each.folder.name: [
@@ -49,8 +50,9 @@ def packages() -> dict[str, list[Path]]:
     }
     found["draft"] = sorted((ROOT / "level1_devops" / "bike_demand" / "draft").rglob("*.py"))
     tool = sorted((ROOT / "ladder").rglob("*.py"))
-    found["ladder"] = [path for path in tool if "assess" not in path.relative_to(ROOT).parts]
-    found["ladder/assess"] = [path for path in tool if "assess" in path.relative_to(ROOT).parts]
+    found["ladder"] = [path for path in tool if not APART & set(path.relative_to(ROOT).parts)]
+    for name in sorted(APART):
+        found[f"ladder/{name}"] = [path for path in tool if name in path.relative_to(ROOT).parts]
     return found
 
 

@@ -14,10 +14,13 @@ class UserError(Exception):
     """A mistake in what the user gave: one line with what is wrong, where, and what to do."""
 
 
+GIVEN_NO_PROXY = "LADDER_GIVEN_NO_PROXY"  # where there is a proxy: what was excepted before the tool did so
+
 # A proxy for the internet cannot reach services of this machine. Only where one is set: to set NO_PROXY alone
 # would switch off the proxy settings of macOS and Windows.
 if {"http_proxy", "https_proxy", "all_proxy"} & {name.lower() for name in os.environ}:
     _given = ",".join(os.environ.get(name, "") for name in ("no_proxy", "NO_PROXY"))
+    os.environ.setdefault(GIVEN_NO_PROXY, _given)
     _direct = dict.fromkeys(filter(None, map(str.strip, f"{_given},127.0.0.1,localhost,::1".split(","))))
     if "*" not in _direct:
         os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(_direct)

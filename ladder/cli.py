@@ -340,6 +340,48 @@ def bundle(
     bundle.bundle(folder, targets, console())
 
 
+@app.command()
+def lab(
+    number: Annotated[
+        int | None, typer.Argument(metavar="N", min=0, help="Which one; all of them are listed if not given.")
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="How each criterion stands.")] = False,
+    hint: Annotated[bool, typer.Option("--hint", help="A hint, each time a more concrete one.")] = False,
+    solve: Annotated[
+        bool, typer.Option("--solve", help="Do all steps in a fresh copy, once you passed or with --yes.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Show the solution before you passed.")] = False,
+    reset: Annotated[bool, typer.Option("--reset", help="A fresh copy; yours is kept beside it.")] = False,
+    prepare: Annotated[
+        bool, typer.Option("--prepare", help="Make all starting states now, so that no lab has to wait.")
+    ] = False,
+) -> None:
+    """The workshop's exercises. Status of a check: 0 passed, 1 incomplete, 2 the checker failed.
+
+    Example: ladder lab 1
+    """
+    from ladder.lab import command
+
+    chosen = [name for name, given in (("--check", check), ("--hint", hint), ("--solve", solve)) if given]
+    chosen += [name for name, given in (("--reset", reset), ("--prepare", prepare)) if given]
+    if len(chosen) > 1 or (number is None and chosen not in ([], ["--prepare"])):
+        raise typer.BadParameter(f"{' and '.join(chosen)}: give one of them, and the number of a lab")
+    if prepare:
+        command.prepare(console())
+    elif number is None:
+        command.overview(console())
+    elif check:
+        raise typer.Exit(command.run_check(number, console()))
+    elif hint:
+        command.hint(number, console())
+    elif solve:
+        raise typer.Exit(command.solve(number, console(), yes=yes))
+    elif reset:
+        command.reset(number, console())
+    else:
+        command.show(number, console())
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def test(
     context: typer.Context,

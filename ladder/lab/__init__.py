@@ -1,0 +1,1 @@
+"""The workshop's labs: exercises as data (`labs/*.yaml`), each with a working copy, steps and a check."""

@@ -1,0 +1,186 @@
+"""Checks a lab's criteria against what its folder holds; changes nothing there."""
+
+import json
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from ladder import UserError
+from ladder.lab import machine
+from ladder.lab.definition import Criterion, Lab
+from ladder.lab.work import edit, filled, run
+from ladder.steps import found
+
+TIMEOUT = 180.0  # seconds, for one criterion
+AT_ONCE = 2
+
+
+class CheckerError(Exception):
+    """A criterion could not be checked; that says nothing about the participant's work."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How a criterion stands: passed or not, or None where the checker failed; and what was found."""
+
+    criterion: Criterion
+    passed: bool | None
+    found: str
+
+
+def check(lab: Lab, folder: Path, port: int) -> list[Finding]:
+    """How each criterion stands, in order. A place that several of them look at is looked at once."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        looked: dict[str, Future[Any]] = {}
+        for each in lab.criteria:
+            if (place := _place(each)) not in looked:
+                looked[place] = pool.submit(_value, each, folder, port)
+        return [_finding(each, looked[_place(each)]) for each in lab.criteria]
+
+
+def _place(criterion: Criterion) -> str:
+    """Where it looks."""
+    return criterion.model_dump_json(
+        include={"file", "sql", "database", "http", "mlflow", "run", "python", "machine", "folder", "changes"}
+    )
+
+
+def _finding(criterion: Criterion, looked: "Future[Any]") -> Finding:
+    try:
+        value = reach(looked.result(), criterion.at)
+    except CheckerError as error:
+        return Finding(criterion, None, str(error))
+    except subprocess.TimeoutExpired:
+        return Finding(criterion, None, f"no result within {TIMEOUT:.0f} seconds; is the machine busy?")
+    except Exception as error:  # a mistake in the check, whatever it is, is none of the participant's
+        return Finding(criterion, None, f"{type(error).__name__}: {error}")
+    return Finding(criterion, fits(criterion, value), _short(value))
+
+
+def _short(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return "nothing" if value is None else text if len(text) < 60 else f"{text[:57]}..."
+
+
+def reach(value: Any, path: str) -> Any:
+    """What lies at a path like `versions.2.metrics.mae`; None where nothing does."""
+    for name in path.split(".") if path else ():
+        if isinstance(value, dict):
+            value = {str(key): each for key, each in value.items()}.get(name)
+        elif isinstance(value, Sequence) and not isinstance(value, str) and name.lstrip("-").isdecimal():
+            value = value[int(name)] if -len(value) <= int(name) < len(value) else None
+        else:
+            return None
+    return value
+
+
+def fits(criterion: Criterion, value: Any) -> bool:
+    """Whether a value is as the criterion expects it."""
+    expected = criterion.model_fields_set & {"equals", "differs", "least", "most", "matches"}
+    if not expected:
+        return value == 0 if criterion.run is not None and criterion.at == "status" else bool(value)
+    if value is None:
+        return False
+    number = value if isinstance(value, int | float) else None
+    return (
+        ("equals" not in expected or _same(value, criterion.equals))
+        and ("differs" not in expected or not _same(value, criterion.differs))
+        and (criterion.least is None or (number is not None and number >= criterion.least))
+        and (criterion.most is None or (number is not None and number <= criterion.most))
+        and (criterion.matches is None or re.search(criterion.matches, str(value)) is not None)
+    )
+
+
+def _same(value: Any, expected: Any) -> bool:
+    """People write `Saturday` and `saturday`, `2` and `"2"`."""
+    return str(value).strip().casefold() == str(expected).strip().casefold()
+
+
+def _value(criterion: Criterion, folder: Path, port: int) -> Any:
+    """What is in the criterion's place; None where nothing is. Raises CheckerError."""
+    if criterion.file is not None:
+        return _of_file(folder / criterion.file)
+    if criterion.sql is not None:
+        return _of_table(folder / criterion.database, criterion.sql)
+    if criterion.http is not None:
+        return _of_address(filled(criterion.http, port))
+    if criterion.mlflow is not None:
+        return _of_registry(folder / criterion.mlflow)
+    if criterion.machine is not None:
+        return machine.CHECKS[criterion.machine]()
+    return _of_process(criterion, folder, port)
+
+
+def _of_file(path: Path) -> Any:
+    if not path.is_file():
+        return None
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    if path.suffix not in {".json", ".yaml", ".yml"}:
+        return text
+    try:
+        return yaml.safe_load(text)  # which JSON is, too
+    except yaml.YAMLError:
+        return None
+
+
+def _of_table(database: Path, query: str) -> Any:
+    if not database.is_file():
+        return None
+    with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+        row = connection.execute(query).fetchone()
+    return row[0] if row is not None and len(row) == 1 else row
+
+
+def _of_address(url: str) -> Any:
+    try:
+        response = httpx.get(url, timeout=10)
+        return response.json() if response.is_success else None
+    except (httpx.TransportError, ValueError):
+        return None
+
+
+def _of_registry(database: Path) -> Any:
+    if not database.is_file():
+        return None
+    module = [sys.executable, "-m", "ladder.lab.registry", f"sqlite:///{database.as_posix()}"]
+    return _printed(*run(module, database.parent, TIMEOUT))
+
+
+def _of_process(criterion: Criterion, folder: Path, port: int) -> Any:
+    """In a copy, so that nothing that participants have is changed."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
+        whole = Path(place) / "copy"
+        copy = whole / criterion.folder
+        shutil.copytree(folder, whole, symlinks=True)
+        try:
+            for change in criterion.changes:
+                edit(change, copy)
+        except UserError as error:
+            raise CheckerError(f"it cannot be tried out: {error}") from None
+        if criterion.run is not None:
+            status, output = run(found(filled(criterion.run, port)), copy, TIMEOUT)
+            return {"status": status, "output": output}
+        return _printed(*run([sys.executable, "-c", criterion.python or ""], copy, TIMEOUT))
+
+
+def _printed(status: int, output: str) -> Any:
+    """The JSON in the last line."""
+    last = output.strip().rpartition("\n")[2]
+    if status:
+        raise CheckerError(last or f"it ended with status {status}")
+    try:
+        return json.loads(last)
+    except ValueError:
+        raise CheckerError(f"not JSON: {last}") from None

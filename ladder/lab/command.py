@@ -1,0 +1,244 @@
+"""The command `ladder lab`: what it prints for each of its options."""
+
+import difflib
+import os
+from datetime import datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+
+from ladder import UserError, workcopy
+from ladder.lab import progress
+from ladder.lab.checks import Finding, check
+from ladder.lab.definition import Lab, LabStep, lab_of, labs
+from ladder.lab.work import activation, begin, filled, folder_of, importable, solved
+from ladder.output import print_line
+from ladder.service import free_port, is_free
+
+PORT = 8000
+
+PASSED, INCOMPLETE, CHECKER_FAILED = 0, 1, 2  # exit statuses of a check
+
+LADDER = f"{'python' if os.name == 'nt' else 'python3'} -m ladder"  # as it is typed here, activated or not
+
+MARKS = {True: ("passed", "green"), False: ("to do", "bold yellow"), None: ("broken", "bold red")}
+
+
+def overview(console: Console) -> None:
+    """All labs, with how far one is."""
+    done = progress.load()
+    table = Table(title="Labs", title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for column in ("lab", "title", "level", "minutes", "progress"):
+        table.add_column(column, justify="right" if column in {"lab", "level", "minutes"} else "left")
+    for lab in labs().values():
+        level = "" if lab.level is None else str(lab.level)
+        title = f"{lab.title} (optional)" if lab.optional else lab.title
+        state = done.of(lab.number).state if lab.number in done.labs else ""
+        table.add_row(str(lab.number), title, level, str(lab.minutes), state)
+    console.print(table)
+    print_line(console, f"\n{LADDER} lab N begins or shows a lab. Your progress: {progress.path()}")
+
+
+def show(number: int, console: Console, *, again: bool = False) -> None:
+    """Print the lab; begin it where it was not yet, or anew. Raises UserError."""
+    lab, folder = lab_of(number), folder_of(lab_of(number))
+    if again or (lab.has_folder and not folder.is_dir()):
+        _begin(lab, console)
+    done = progress.load()
+    _print(lab, done.of(number).port, console)
+
+
+def prepare(console: Console) -> None:
+    """Make the starting state of every lab that was not begun, so that each then begins at once."""
+    for lab in labs().values():
+        if lab.has_folder and not folder_of(lab).is_dir():
+            with console.status(f"lab {lab.number}: {lab.title}"):
+                begin(lab, _port())
+                workcopy.remove(folder_of(lab))
+            console.print(f"lab {lab.number} is ready")
+
+
+def _begin(lab: Lab, console: Console) -> Path:
+    """The lab's folder in its starting state; how far one was in it is forgotten."""
+    done, port = progress.load(), _port()
+    with console.status(f"making the starting state of lab {lab.number}: the first time up to two minutes"):
+        folder = begin(lab, port)
+    importable()
+    done.labs[lab.number] = progress.Entry(started=datetime.now().replace(microsecond=0), port=port)
+    done.save()
+    return folder
+
+
+def _port() -> int:
+    return PORT if is_free(PORT) else free_port()
+
+
+def _print(lab: Lab, port: int, console: Console) -> None:
+    level = "" if lab.level is None else f"level {lab.level}, "
+    console.print(
+        f"\n[bold]Lab {lab.number}: {lab.title}[/bold]  [dim]{level}about {lab.minutes} minutes[/dim]\n"
+    )
+    console.print(lab.pain.strip(), markup=False)
+    console.print(f"\n[bold]Goal[/bold]  {lab.goal.strip()}\n")
+    if folder_of(lab).is_dir():
+        console.print("Work in this folder:")
+        print_line(console, f"  cd {folder_of(lab)}", "green")
+        for shell, command in activation():
+            print_line(console, f"  {command}", "green")
+            if shell:
+                console.print(f"  [dim](that was for {shell})[/dim]")
+        console.print("A second terminal needs the same.\n")
+    for number, step in enumerate(lab.steps, start=1):
+        _print_step(number, step, port, console)
+    console.print(f"\nThen: [green]{LADDER} lab {lab.number} --check[/green]  (stuck? --hint)\n")
+
+
+def _print_step(number: int, step: LabStep, port: int, console: Console) -> None:
+    console.print(Padding(filled(f"[bold]{number}.[/bold] {step.says.strip()}", port), (0, 0, 0, 0)))
+    if step.edits:
+        names = ", ".join(dict.fromkeys(each.file for each in step.edits))
+        console.print(f"   [cyan]edit[/cyan] {names}")
+    if step.copies:
+        for shell, command in copying(step.copies.source, step.copies.to):
+            print_line(console, f"   {command}", "green")
+            if shell:
+                console.print(f"   [dim](that was for {shell})[/dim]")
+    if step.run and step.folder != ".":
+        console.print(f"   [dim]in the folder[/dim] {step.folder}")
+    if step.run:
+        print_line(console, f"   {filled(step.run, port).replace('python -m ladder', LADDER)}", "green")
+    if step.stays:
+        console.print("   [dim]in a second terminal; leave it running[/dim]")
+    if step.look:
+        console.print(Padding(f"[dim]Look:[/dim] {step.look.strip()}", (0, 0, 0, 3)))
+    console.print()
+
+
+def copying(source: str, to: str) -> tuple[tuple[str, str], ...]:
+    """How a folder is copied to a place where there is none, by shell."""
+    if os.name != "nt":
+        return (("", f"cp -r {source} {to}"),)
+    source, to = source.replace("/", "\\"), to.replace("/", "\\")
+    return (("PowerShell", f"Copy-Item -Recurse {source} {to}"), ("cmd", f"xcopy /e /i {source} {to}"))
+
+
+def run_check(number: int, console: Console) -> int:
+    """Check the lab, print how each criterion stands, and keep it where it is passed; the exit status."""
+    lab = lab_of(number)
+    _begun(lab)
+    done = progress.load()
+    with console.status("checking"):
+        findings = check(lab, folder_of(lab), done.of(number).port)
+    return _report(lab, findings, done, console)
+
+
+def _report(lab: Lab, findings: list[Finding], done: progress.Progress, console: Console) -> int:
+    table = Table(title=f"Lab {lab.number}: {lab.title}", title_justify="left", title_style="bold")
+    table.add_column("", no_wrap=True)
+    table.add_column("criterion", ratio=1, overflow="fold")
+    for each in findings:
+        word, style = MARKS[each.passed]
+        tip = (
+            ""
+            if each.passed
+            else f"\n[dim]found: {_plain(each.found)}[/dim]\n-> {each.criterion.tip.strip()}"
+        )
+        if each.passed is None:
+            tip = f"\n[red]the check itself failed: {_plain(each.found)}[/red]"
+        table.add_row(f"[{style}]{word}[/{style}]", f"{each.criterion.says.strip()}{tip}")
+    console.print(table)
+    failed = [each for each in findings if each.passed is None]
+    left = [each for each in findings if each.passed is False]
+    if failed:
+        console.print(
+            f"[bold red]The checker failed[/bold red] on {len(failed)} of {len(findings)} criteria: this says"
+            " nothing about your work. Try again; then tell whoever leads the workshop."
+        )
+        return CHECKER_FAILED
+    if left:
+        console.print(
+            f"[bold yellow]Incomplete[/bold yellow]: {len(left)} of {len(findings)} criteria are left."
+            f" A hint: {LADDER} lab {lab.number} --hint"
+        )
+        return INCOMPLETE
+    entry = done.of(lab.number)
+    entry.passed = entry.passed or datetime.now().replace(microsecond=0)
+    done.save()
+    console.print(f"[bold green]Passed.[/bold green] Lab {lab.number} is done.\n")
+    console.print(f"[bold]To discuss[/bold]  {lab.discussion.question.strip()}")
+    return PASSED
+
+
+def _plain(text: str) -> str:
+    """Brackets in it are no markup."""
+    return text.replace("[", r"\[")
+
+
+def hint(number: int, console: Console) -> None:
+    """The next hint, more concrete than the one before; after the last one, all of them. Raises UserError."""
+    lab = lab_of(number)
+    done = progress.load()
+    entry = done.of(number)
+    entry.hints = min(entry.hints + 1, len(lab.hints))
+    done.save()
+    for place, text in enumerate(lab.hints[: entry.hints], start=1):
+        latest = place == entry.hints
+        console.print(
+            Padding(f"[bold]Hint {place} of {len(lab.hints)}[/bold]  {text.strip()}", (0, 0, 1, 0)),
+            style="" if latest else "dim",
+        )
+    if entry.hints == len(lab.hints):
+        console.print(f"That was the last one. The solution: {LADDER} lab {number} --solve --yes")
+
+
+def solve(number: int, console: Console, *, yes: bool) -> int:
+    """Do all steps in a fresh copy, printing the edits, then check; the exit status.
+
+    Raises UserError where the lab was not passed yet and nobody said yes, or a step fails.
+    """
+    lab, entry = lab_of(number), progress.load().of(number)
+    if not entry.passed and not yes:
+        raise UserError(
+            f"lab {number} is not passed yet: --hint helps; --solve --yes shows the solution anyway"
+        )
+    if not lab.has_folder:
+        raise UserError(f"lab {number} is about this machine: the tips of --check say what to do")
+    passed = entry.passed
+    folder = _begin(lab, console)
+    console.print("A fresh copy. What you had is in the folder next to it that ends in .old.\n")
+    done = progress.load()
+    port = done.of(number).port
+
+    def tell(step: LabStep) -> None:
+        _print_step(lab.steps.index(step) + 1, step, port, console)
+        for change in step.edits:
+            _print_change(change.file, change.old or "", change.new, console)
+
+    with solved(lab, folder, port, tell):
+        findings = check(lab, folder, port)
+    done.of(number).passed, done.of(number).solution_shown = passed, not passed
+    done.save()
+    status = _report(lab, findings, done, console)
+    console.print(f"[bold]An answer[/bold]  {lab.discussion.answer.strip()}")
+    return status
+
+
+def _print_change(file: str, old: str, new: str, console: Console) -> None:
+    console.print(f"   [cyan]{file}[/cyan]")
+    for line in difflib.ndiff(old.splitlines(), new.splitlines()):
+        if not line.startswith("?"):
+            print_line(console, f"     {line}", {"+": "green", "-": "red"}.get(line[0], "dim"))
+    console.print()
+
+
+def reset(number: int, console: Console) -> None:
+    """Make the lab's copy anew, and print the lab. Raises UserError."""
+    show(number, console, again=True)
+    console.print("A fresh copy. What you had is in the folder next to it that ends in .old.")
+
+
+def _begun(lab: Lab) -> None:
+    if lab.has_folder and not folder_of(lab).is_dir():
+        raise UserError(f"lab {lab.number} was not begun: {LADDER} lab {lab.number}")

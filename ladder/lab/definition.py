@@ -1,0 +1,177 @@
+"""What a lab is: the content of one file in `labs/`, and how such files are read."""
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ladder import UserError
+from ladder.runbook import Move
+from ladder.source import read_yaml
+
+LABS = Path(__file__).resolve().parent / "labs"
+
+Text = Annotated[str, Field(min_length=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Change(_Strict):
+    """An edit: in a text file, the one place that reads `old` becomes `new`; without it the file is new."""
+
+    file: str
+    old: str | None = None
+    new: str
+
+
+class Action(_Strict):
+    """Something that is done in a folder of the lab: a command, Python code, files copied, or edits.
+
+    `commits`: afterwards everything is committed, with that message.
+    """
+
+    folder: str = "."
+    run: str | None = None
+    python: str | None = None  # code, run in the folder
+    copies: Move | None = None
+    edits: tuple[Change, ...] = ()
+    commits: str | None = None
+
+
+class LabStep(Action):
+    """One step, as participants read it; what is neither run, copied nor edited is just looked at.
+
+    Of a step with `edits`, participants read only `says` and the names of the files: they find the edits
+    themselves, and these are the solution.
+    """
+
+    id: str = ""
+    says: Text
+    stays: bool = False  # the command goes on, in a second terminal, until Ctrl-C
+    fails: bool = False  # the command ends with a status other than 0
+    shows: str = ""  # a pattern that is found in what the command prints
+    look: str = ""  # what to look for in it
+
+
+class Criterion(_Strict):
+    """What has to hold in the end: a value found in one place, and what is expected of it.
+
+    The place is one of: a file, an SQL query, an address, the MLflow registry, a command, code that prints
+    JSON, or this machine. `at` leads into what was found there, by keys and numbers with dots. Without any
+    expectation the value has to be there and not be false, zero or empty; a command has to end with status 0.
+    """
+
+    id: str
+    says: Text
+    tip: Text
+    file: str | None = None  # YAML and JSON are read as such, and other files as text
+    sql: str | None = None
+    database: str = "state/production.db"
+    http: str | None = None
+    mlflow: str | None = None  # the database file of the registry
+    run: str | None = None  # run in a copy of the lab's folder
+    python: str | None = None  # run in a copy of the lab's folder
+    folder: str = "."  # of that copy
+    machine: str | None = None  # a function of `machine.py`
+    changes: tuple[Change, ...] = ()  # made in that copy before
+    at: str = ""
+    equals: Any = Field(None, alias="is")
+    differs: Any = Field(None, alias="not")
+    least: float | None = None
+    most: float | None = None
+    matches: str | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        places = (self.file, self.sql, self.http, self.mlflow, self.run, self.python, self.machine)
+        if sum(each is not None for each in places) != 1:
+            raise ValueError("it needs one of `file`, `sql`, `http`, `mlflow`, `run`, `python` and `machine`")
+        return self
+
+
+class Start(_Strict):
+    """The state in which a lab begins: copies of levels, by folder, then actions in the lab's folder."""
+
+    levels: dict[str, int] = {}
+    actions: tuple[Action, ...] = ()
+
+
+class HalfSolution(_Strict):
+    """A plausible attempt that is not enough: steps left out, or with other edits; and what is still open."""
+
+    says: Text
+    without: tuple[str, ...] = ()
+    instead: dict[str, tuple[Change, ...]] = {}
+    fails: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class Discussion(_Strict):
+    """A question for the room, and what a good answer has."""
+
+    question: Text
+    answer: Text
+
+
+class Lab(_Strict):
+    """One lab."""
+
+    number: Annotated[int, Field(ge=0)]
+    title: Text
+    level: Annotated[int | None, Field(ge=0, le=4)] = None
+    minutes: Annotated[int, Field(ge=5, le=30)]
+    optional: bool = False
+    pain: Text  # what goes wrong, and who suffers
+    goal: Text
+    start: Start = Start()
+    steps: Annotated[tuple[LabStep, ...], Field(min_length=1)]
+    criteria: Annotated[tuple[Criterion, ...], Field(min_length=1)]
+    passes: tuple[str, ...] = ()  # criteria that hold from the start: they guard what may not break
+    hints: tuple[Text, ...]
+    half: HalfSolution | None = None
+    discussion: Discussion
+
+    @property
+    def has_folder(self) -> bool:
+        """Whether it is worked on in a folder; the lab about the machine has none."""
+        return bool(self.start.levels or self.start.actions)
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Self:
+        criteria, steps = [each.id for each in self.criteria], [each.id for each in self.steps if each.id]
+        if len(set(criteria)) < len(criteria) or len(set(steps)) < len(steps):
+            raise ValueError("two steps or two criteria have the same id")
+        half = self.half
+        named = {*self.passes, *(half.fails if half else ())} - set(criteria)
+        named |= {*half.without, *half.instead} - set(steps) if half else set()
+        if named:
+            raise ValueError(f"there is no step or criterion {', '.join(sorted(named))}")
+        return self
+
+
+@cache
+def labs() -> dict[int, Lab]:
+    """All labs by number, ascending. Raises UserError with the file and the key that is wrong."""
+    found = sorted(_read(), key=lambda lab: lab.number)
+    return {each.number: each for each in found}
+
+
+def lab_of(number: int) -> Lab:
+    """The lab with that number. Raises UserError where there is none."""
+    if number not in labs():
+        raise UserError(f"there is no lab {number}: choose one of {', '.join(map(str, labs()))}")
+    return labs()[number]
+
+
+def _read() -> Iterator[Lab]:
+    for path in LABS.glob("*.yaml"):
+        yield read_yaml(Lab, path)
+
+
+def path_of(lab: Lab) -> Path:
+    """The file of a lab."""
+    (path,) = LABS.glob(f"{lab.number:02}-*.yaml")
+    return path

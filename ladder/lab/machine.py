@@ -1,0 +1,86 @@
+"""Checks of lab 0: what this machine needs, so that nobody finds out on the day."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import metadata
+
+from ladder import GIVEN_NO_PROXY, UserError, git
+from ladder.service import is_free
+from ladder.workcopy import home
+
+DISK_GB = 6.0  # the starting states and working copies of all labs, with room to spare
+PORTS = (8000, 5000, 4200)  # the application, MLflow and Prefect, by default
+TOOLS = ("dvc", "evidently", "jupyter-client", "mlflow", "onnxruntime", "prefect", "pytest", "scikit-learn")
+
+
+def python() -> str | None:
+    """The version, where it is one that the levels run on."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    return version if (3, 11) <= sys.version_info[:2] <= (3, 13) else None
+
+
+def new_enough_git() -> str | None:
+    """git's version, where it is there and new enough."""
+    try:
+        git.require()
+    except UserError:
+        return None
+    return subprocess.run(["git", "--version"], capture_output=True, text=True, check=True).stdout.split()[2]
+
+
+def git_name() -> str | None:
+    """The name that commits get."""
+    if shutil.which("git") is None:
+        return None
+    place = home()
+    place.mkdir(parents=True, exist_ok=True)
+    name, mail = (git.attempt(place, "config", f"user.{what}").stdout.strip() for what in ("name", "email"))
+    return f"{name} <{mail}>" if name and mail else None
+
+
+def disk() -> float:
+    """Free space where the working copies lie, in GB."""
+    place = home()
+    place.mkdir(parents=True, exist_ok=True)
+    return round(shutil.disk_usage(place).free / 1e9, 1)
+
+
+def ports() -> list[int]:
+    """Ports of PORTS that another program has."""
+    return [each for each in PORTS if not is_free(each)]
+
+
+def proxy() -> bool:
+    """Whether programs reach services of this machine, though there may be a proxy for the internet.
+
+    In the tool itself they do, as it excepts this machine; other programs in the same terminal need it set.
+    """
+    given = os.environ.get(GIVEN_NO_PROXY)
+    return given is None or bool({"127.0.0.1", "*"} & {each.strip() for each in given.split(",")})
+
+
+def packages() -> list[str]:
+    """Tools of TOOLS that are not installed."""
+    return [name for name in TOOLS if not _installed(name)]
+
+
+def _installed(name: str) -> bool:
+    try:
+        metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+CHECKS: dict[str, Callable[[], object]] = {
+    "python": python,
+    "git": new_enough_git,
+    "git-name": git_name,
+    "disk": disk,
+    "ports": ports,
+    "proxy": proxy,
+    "packages": packages,
+}

@@ -1,0 +1,58 @@
+"""How far somebody is: a plain YAML file beside the labs' folders, which they may read, edit and delete."""
+
+from datetime import datetime
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from ladder.source import read_yaml
+from ladder.workcopy import home
+
+
+class Entry(BaseModel):
+    """What is kept of one lab; `port` is where its application listens."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    started: datetime | None = None
+    passed: datetime | None = None
+    hints: int = 0
+    solution_shown: bool = False
+    port: int = 8000
+
+    @property
+    def state(self) -> str:
+        """In words."""
+        done = "solved for you" if self.solution_shown else "passed"
+        if self.passed:
+            return f"{done} {self.passed:%Y-%m-%d}"
+        return f"started {self.started:%Y-%m-%d}" if self.started else ""
+
+
+class Progress(BaseModel):
+    """The file's content: an entry for each lab that was begun."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    labs: dict[int, Entry] = {}
+
+    def of(self, number: int) -> Entry:
+        """The entry of a lab; a new one where there was none."""
+        return self.labs.setdefault(number, Entry())
+
+    def save(self) -> None:
+        """Write the file."""
+        path().parent.mkdir(parents=True, exist_ok=True)
+        content = self.model_dump(exclude_defaults=True)
+        path().write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8", newline="\n")
+
+
+def path() -> Path:
+    """Where it lies."""
+    return home() / "lab-progress.yaml"
+
+
+def load() -> Progress:
+    """The progress so far. Raises UserError where the file was edited into something else."""
+    return read_yaml(Progress, path()) if path().exists() else Progress()

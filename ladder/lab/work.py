@@ -1,0 +1,209 @@
+"""A lab's working copy: made in its starting state, and the steps done in it, as participants would."""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import ladder
+from ladder import ROOT, UserError, workcopy
+from ladder.lab.definition import Action, Change, Lab, LabStep, path_of
+from ladder.levels import level
+from ladder.runbook import copy
+from ladder.service import Service
+from ladder.steps import environment, found
+
+QUICK_SECONDS = 4  # a starting state that takes longer to make is kept, for the next time
+
+Edits = Mapping[str, Sequence[Change]]
+
+
+def folder_of(lab: Lab) -> Path:
+    """Where participants work on a lab."""
+    return workcopy.home() / "lab" / str(lab.number)
+
+
+def begin(lab: Lab, port: int) -> Path:
+    """Make the lab's folder in its starting state; what was there before is kept as `N.old`.
+
+    Raises UserError where an action of the start fails, or another command is making one.
+    """
+    with workcopy.alone("lab") as place:
+        folder, kept = place / str(lab.number), place / f".start-{lab.number}-{_digest(lab)}"
+        if not kept.is_dir():
+            _put_aside(folder)
+            began = time.monotonic()
+            _make(lab, folder, port)
+            if time.monotonic() - began > QUICK_SECONDS:
+                for old in place.glob(f".start-{lab.number}-*"):
+                    workcopy.remove(old)
+                part = workcopy.fresh(place / f".part-{lab.number}")
+                shutil.copytree(folder, part, symlinks=True, dirs_exist_ok=True)
+                part.rename(kept)
+        else:
+            _put_aside(folder)
+            # In the same place, as what a level stores has whole paths in it.
+            shutil.copytree(kept, folder, symlinks=True)
+    return folder
+
+
+def _put_aside(folder: Path) -> None:
+    if folder.exists():
+        old = folder.with_name(f"{folder.name}.old")
+        workcopy.remove(old)
+        try:
+            folder.rename(old)
+        except PermissionError:
+            raise UserError(f"{folder} is in use: stop what still runs in it, then try again") from None
+
+
+def _make(lab: Lab, folder: Path, port: int) -> None:
+    workcopy.fresh(folder)
+    for name, number in lab.start.levels.items():
+        workcopy.make(level(number), folder / name)
+    for action in lab.start.actions:
+        status, output = act(action, folder, port)
+        if status:
+            last = output.strip().rpartition("\n")[2]
+            raise UserError(f"lab {lab.number}: its starting state could not be made: {last}")
+
+
+def _digest(lab: Lab) -> str:
+    """Of what a starting state is made from."""
+    made = hashlib.sha256(path_of(lab).read_bytes())
+    for number in sorted(set(lab.start.levels.values())):
+        source = level(number).folder
+        for name in workcopy.own_files(source):
+            made.update((source / name).read_bytes())
+    return made.hexdigest()[:12]
+
+
+def act(action: Action, folder: Path, port: int) -> tuple[int, str]:
+    """Do it in a lab's folder; the exit status, and what was printed. Raises UserError where it cannot be."""
+    folder = folder / action.folder
+    if action.copies:
+        copy(folder, action.copies)
+    for change in action.edits:
+        edit(change, folder)
+    if action.commits:
+        workcopy.commit(folder, action.commits)
+    if action.run:
+        return run(found(filled(action.run, port)), folder)
+    if action.python:
+        return run([sys.executable, "-c", action.python], folder)
+    return 0, ""
+
+
+def filled(text: str, port: int) -> str:
+    """Text of a lab with the port of its application in it."""
+    return text.replace("{port}", str(port))
+
+
+def edit(change: Change, folder: Path) -> None:
+    """Make the change. Raises UserError where the file does not read that way, in exactly one place."""
+    path = folder / change.file
+    text = change.new
+    if change.old is not None:
+        before = path.read_text(encoding="utf-8") if path.is_file() else ""
+        if before.count(change.old) != 1:
+            raise UserError(
+                f"{change.file}: {change.old.strip()!r} is there {before.count(change.old)} times"
+            )
+        text = before.replace(change.old, change.new)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def run(command: Sequence[str], folder: Path, seconds: float | None = None) -> tuple[int, str]:
+    """Run a command; its exit status, and what it printed. Raises subprocess.TimeoutExpired."""
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=_around(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=seconds,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def _around() -> dict[str, str]:
+    """The environment of what runs in a lab: `python -m ladder` works there, too."""
+    return environment() | {"PYTHONPATH": str(Path(ladder.__file__).parent.parent), "PYTHONUTF8": "1"}
+
+
+def importable() -> None:
+    """Let participants type `python -m ladder` in any folder, where the environment is the tool's own."""
+    if Path(sys.prefix).resolve() == (ROOT / ".venv").resolve():
+        # Without an encoding: Python reads such files in that of the machine.
+        Path(sysconfig.get_path("purelib"), "mlops-ladder.pth").write_text(f"{ROOT}\n")
+
+
+def activation() -> tuple[tuple[str, str], ...]:
+    """How the tool's environment is switched on in a terminal here, by shell; nothing where it is on."""
+    prefix = Path(sys.prefix)
+    if os.environ.get("VIRTUAL_ENV") == str(prefix) or prefix == Path(sys.base_prefix):
+        return ()
+    if os.name == "nt":
+        scripts = prefix / "Scripts"
+        return (("PowerShell", f"& {scripts / 'Activate.ps1'}"), ("cmd", str(scripts / "activate.bat")))
+    return (("", f"source {prefix / 'bin' / 'activate'}"),)
+
+
+@contextmanager
+def solved(
+    lab: Lab,
+    folder: Path,
+    port: int,
+    before: Callable[[LabStep], None] = lambda _: None,
+    without: Sequence[str] = (),
+    instead: Edits | None = None,
+) -> Iterator[None]:
+    """Do all steps in a fresh copy, or those that are not left out, some with other edits.
+
+    What goes on in a second terminal runs until the end of the context. Raises UserError for a step whose
+    command ends otherwise than its text says.
+    """
+    with ExitStack() as terminals:
+        for number, step in enumerate(lab.steps, start=1):
+            if step.id and step.id in without:
+                continue
+            before(step)
+            if step.stays:
+                terminals.enter_context(_terminal(step, folder, port, number))
+                continue
+            other = (instead or {}).get(step.id) if step.id else None
+            _do(
+                lab, number, step if other is None else step.model_copy(update={"edits": other}), folder, port
+            )
+        yield
+
+
+def _terminal(step: LabStep, folder: Path, port: int, number: int) -> Service:
+    """A second terminal, in which a command goes on."""
+    command = found(filled(step.run or "", port))
+    probe = "/live" if " serve" in (step.run or "") else None
+    made = Service(folder, folder / "state" / f"step-{number}.log", port, _around(), command, probe)
+    made.start()
+    return made
+
+
+def _do(lab: Lab, number: int, step: LabStep, folder: Path, port: int) -> None:
+    status, output = act(step, folder, port)
+    where = f"lab {lab.number}, step {number}"
+    if bool(status) != step.fails:
+        raise UserError(f"{where}: `{step.run}` ended with status {status}: {output.strip()[-600:]}")
+    if step.shows and not re.search(step.shows, output, re.MULTILINE):
+        raise UserError(f"{where}: {step.shows!r} is not in what it printed: {output.strip()[-600:]}")

@@ -1,0 +1,211 @@
+"""`ladder lab`: the list, the statuses of a check, hints, solution, reset, and the file with the progress."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ladder.lab import definition
+from ladder.lab.checks import check
+from ladder.lab.definition import Criterion, lab_of
+from ladder.lab.work import folder_of
+from tests.lab.conftest import Ladder
+
+SMALL = """
+number: 3
+title: A small one
+level: 0
+minutes: 5
+pain: It hurts.
+goal: Colours agree.
+start:
+  actions:
+    - edits: [{file: answer.yaml, new: "colour:\\n"}]
+steps:
+  - says: Say which.
+    edits: [{file: answer.yaml, old: "colour:", new: "colour: Green"}]
+  - {says: Look at it., run: python -m json.tool numbers.json, fails: true}
+criteria:
+  - {id: colour, says: The colour is right, tip: Look at the leaves, file: answer.yaml, at: colour, is: green}
+hints: [First, Second, Third]
+discussion: {question: Why, answer: Because}
+"""
+
+
+@pytest.fixture
+def small(labs_at: Path) -> Path:
+    path = labs_at / "03-small.yaml"
+    path.write_text(SMALL, encoding="utf-8")
+    return path
+
+
+def answer(text: str) -> None:
+    (folder_of(lab_of(3)) / "answer.yaml").write_text(text, encoding="utf-8")
+
+
+def criterion(**given: object) -> Criterion:
+    return Criterion.model_validate({"id": "it", "says": "It", "tip": "Do it", **given})
+
+
+def passed(folder: Path, **given: object) -> bool | None:
+    lab = lab_of(3)
+    (found,) = check(lab.model_copy(update={"criteria": (criterion(**given),)}), folder, 1)
+    return found.passed
+
+
+@pytest.mark.usefixtures("small")
+def test_a_check_is_incomplete_with_its_tip_until_it_is_passed(ladder: Ladder, home: Path) -> None:
+    assert ladder("3").status == 0
+    first = ladder("3", "--check")
+    assert first.status == 1
+    assert "Incomplete" in first.out
+    assert "Look at the leaves" in first.out
+    answer("colour: Green\n")
+    second = ladder("3", "--check")
+    assert second.status == 0
+    assert "Look at the leaves" not in second.out
+    kept = yaml.safe_load((home / "lab-progress.yaml").read_text(encoding="utf-8"))
+    assert kept["labs"][3]["passed"]
+    assert "passed" in ladder().out
+
+
+def test_a_checker_that_fails_is_no_fault_of_the_participant(ladder: Ladder, small: Path) -> None:
+    small.write_text(
+        SMALL.replace("file: answer.yaml, at: colour, is: green", "python: 1/0"), encoding="utf-8"
+    )
+    ladder("3")
+    done = ladder("3", "--check")
+    assert done.status == 2
+    assert "checker failed" in done.out
+    assert "ZeroDivisionError" in done.out
+    assert "Incomplete" not in done.out
+
+
+@pytest.mark.usefixtures("small")
+def test_hints_come_one_by_one_and_the_solution_only_after_passing_or_on_demand(ladder: Ladder) -> None:
+    ladder("3")
+    shown = [ladder("3", "--hint").out for _ in range(4)]
+    assert ["First" in shown[0], "Second" in shown[0], "Second" in shown[1]] == [True, False, True]
+    assert "Third" in shown[2]
+    assert "Third" in shown[3]
+    refused = ladder("3", "--solve")
+    assert refused.status == 1
+    assert "not passed yet" in refused.err
+    solved = ladder("3", "--solve", "--yes")
+    assert solved.status == 0
+    assert "Because" in solved.out
+    assert "solved for you" in ladder().out
+
+
+@pytest.mark.usefixtures("small")
+def test_after_passing_the_solution_needs_no_yes_and_the_pass_is_kept(ladder: Ladder) -> None:
+    ladder("3")
+    answer("colour: green\n")
+    ladder("3", "--check")
+    assert ladder("3", "--solve").status == 0
+    assert "solved for you" not in ladder().out
+
+
+@pytest.mark.usefixtures("small")
+def test_a_reset_gives_a_fresh_copy_and_keeps_what_was_there(ladder: Ladder) -> None:
+    ladder("3")
+    answer("colour: blue\n")
+    assert ladder("3", "--reset").status == 0
+    folder = folder_of(lab_of(3))
+    assert (folder / "answer.yaml").read_text(encoding="utf-8") == "colour:\n"
+    assert (folder.with_name("3.old") / "answer.yaml").read_text(encoding="utf-8") == "colour: blue\n"
+
+
+@pytest.mark.usefixtures("small")
+def test_beginning_again_shows_the_lab_and_changes_nothing(ladder: Ladder) -> None:
+    ladder("3")
+    answer("colour: blue\n")
+    assert "Say which" in ladder("3").out
+    assert "blue" in (folder_of(lab_of(3)) / "answer.yaml").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("small")
+def test_the_edits_of_the_solution_are_not_among_the_steps(ladder: Ladder) -> None:
+    assert "Green" not in ladder("3").out
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [(["9"], 1), (["3", "--check"], 1), (["--check"], 2), (["3", "--check", "--hint"], 2)],
+)
+def test_what_cannot_be_done_is_refused_in_one_line(
+    ladder: Ladder, arguments: list[str], status: int
+) -> None:
+    done = ladder(*arguments)
+    assert done.status == status
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("file: answer.yaml, at", "file: answer.yaml, sql: SELECT 1, at"),
+        ("tip: Look at the leaves, ", ""),
+        ("hints: [", "passes: [smell]\nhints: ["),
+        ("minutes: 5", "minutes: 500"),
+    ],
+)
+def test_a_lab_that_is_wrongly_defined_is_named(ladder: Ladder, small: Path, old: str, new: str) -> None:
+    small.write_text(SMALL.replace(old, new), encoding="utf-8")
+    definition.labs.cache_clear()
+    done = ladder()
+    assert done.status == 1
+    assert "03-small.yaml" in done.err
+
+
+@pytest.mark.usefixtures("small")
+def test_values_are_found_in_files_tables_and_what_commands_print(tmp_path: Path) -> None:
+    (tmp_path / "numbers.json").write_text('{"rows": [{"n": 3}, {"n": 4}]}', encoding="utf-8")
+    (tmp_path / "state").mkdir()
+    with closing(sqlite3.connect(tmp_path / "state" / "production.db")) as database:
+        database.execute("CREATE TABLE t (n)")
+        database.execute("INSERT INTO t VALUES (7)")
+        database.commit()
+    assert passed(tmp_path, file="numbers.json", at="rows.1.n", **{"is": 4})
+    assert passed(tmp_path, file="numbers.json", at="rows.2.n") is False
+    assert passed(tmp_path, file="numbers.json", at="rows.0.n", least=3, most=3)
+    assert passed(tmp_path, file="numbers.json", at="rows.0.n", least=4) is False
+    assert passed(tmp_path, file="absent.json", **{"not": 4}) is False
+    assert passed(tmp_path, sql="SELECT n FROM t", **{"is": 7})
+    assert passed(tmp_path, sql="SELECT n FROM t WHERE n > 7") is False
+    assert passed(tmp_path, sql="SELECT m FROM t") is None
+    assert passed(tmp_path, sql="SELECT 1", database="absent.db") is False
+    assert passed(tmp_path, run="python -m json.tool numbers.json", at="status", **{"is": 0})
+    assert passed(tmp_path, run="python -m json.tool absent.json", at="status") is False
+    assert passed(tmp_path, http="http://127.0.0.1:{port}/") is False
+
+
+@pytest.mark.usefixtures("small")
+def test_a_change_is_tried_out_in_a_copy(tmp_path: Path) -> None:
+    (tmp_path / "code.py").write_text("answer = 1\n", encoding="utf-8")
+    change = {"file": "code.py", "old": "answer = 1", "new": "answer = 2"}
+    tried = {"python": "import code, json; print(json.dumps(open('code.py').read()))", "changes": [change]}
+    assert passed(tmp_path, **tried, matches="answer = 2")
+    assert (tmp_path / "code.py").read_text(encoding="utf-8") == "answer = 1\n"
+    (tmp_path / "code.py").write_text("else\n", encoding="utf-8")
+    assert passed(tmp_path, **tried) is None
+
+
+def test_lab_0_names_what_this_machine_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("LADDER_GIVEN_NO_PROXY", "intranet")
+    lab = lab_of(0)
+    state = {each.criterion.id: each.passed for each in check(lab, tmp_path, 1)}
+    assert {name for name in ("git-name", "proxy") if not state[name]} == {"git-name", "proxy"}
+    assert state["python"]
+    assert state["git"]
+    assert state["packages"]
+    (tmp_path / ".gitconfig").write_text("[user]\nname = A\nemail = a@localhost\n", encoding="utf-8")
+    monkeypatch.setenv("LADDER_GIVEN_NO_PROXY", "intranet, 127.0.0.1")
+    state = {each.criterion.id: each.passed for each in check(lab, tmp_path, 1)}
+    assert (state["git-name"], state["proxy"]) == (True, True)

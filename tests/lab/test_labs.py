@@ -1,0 +1,82 @@
+"""Each lab's own text: its check is open first, also after half a solution, and passed after its steps."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from ladder.lab.checks import check
+from ladder.lab.definition import Lab, labs, path_of
+from ladder.lab.work import begin, solved
+from ladder.service import free_port
+
+QUICK = 1  # the lab that is tried whole each time; the others take minutes
+IN_THE_FOLDER = [lab for lab in labs().values() if lab.has_folder]
+
+
+def tree(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def states(lab: Lab, folder: Path, port: int) -> dict[str, bool | None]:
+    """How each criterion stands; checking changed nothing."""
+    before = tree(folder)
+    found = check(lab, folder, port)
+    assert [each.found for each in found if each.passed is None] == []
+    assert tree(folder) == before
+    return {each.criterion.id: each.passed for each in found}
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "lab",
+    [
+        pytest.param(lab, id=path_of(lab).stem, marks=[pytest.mark.slow] * (lab.number != QUICK))
+        for lab in IN_THE_FOLDER
+    ],
+)
+def test_the_steps_of_a_lab_lead_from_an_open_check_to_a_passed_one(lab: Lab) -> None:
+    port = free_port()
+    folder = begin(lab, port)
+    untouched = states(lab, folder, port)
+    assert {name for name, passed in untouched.items() if passed} == set(lab.passes)
+    with solved(lab, folder, port):
+        assert set(states(lab, folder, port).values()) == {True}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("lab", IN_THE_FOLDER, ids=lambda lab: path_of(lab).stem)
+def test_a_half_solution_is_not_enough(lab: Lab) -> None:
+    port = free_port()
+    folder = begin(lab, port)
+    assert lab.half is not None
+    with solved(lab, folder, port, without=lab.half.without, instead=lab.half.instead):
+        half = states(lab, folder, port)
+    assert {name for name, passed in half.items() if not passed} == set(lab.half.fails)
+
+
+@pytest.mark.parametrize("lab", labs().values(), ids=lambda lab: path_of(lab).stem)
+def test_what_participants_type_needs_no_shell(lab: Lab) -> None:
+    for step in lab.steps:
+        assert sum(map(bool, (step.run, step.copies, step.edits, step.commits))) <= 1
+        if step.run is not None:
+            assert step.run.split()[0] in {"python", "git", "dvc", "mlflow", "jupyter", "prefect"}
+            assert not set(step.run) & set("|&;<>$`'\\{}*") - set("{}" if "{port}" in step.run else "")
+            assert "make " not in step.run
+        assert step.python is None or step.run is None  # then it does what `says` asks for
+        assert step.run is not None or not (step.stays or step.fails or step.shows)
+
+
+def test_the_labs_are_numbered_from_0_and_each_can_be_told_from_an_untouched_start() -> None:
+    assert list(labs()) == sorted(labs())
+    for lab in IN_THE_FOLDER:
+        assert path_of(lab).name.startswith(f"{lab.number:02}-")
+        assert len(lab.hints) >= 3
+        assert lab.half is not None
+        assert set(lab.passes) < {each.id for each in lab.criteria}
+        assert set(lab.half.fails) - set(lab.passes) or set(lab.half.fails) <= set(lab.passes)
