@@ -1,9 +1,9 @@
-# What trains, and the servers beside the service: the tools of trainings, git, and this project with its history.
+# For training, and for the servers next to the service: the training tools, git, and this project with its history.
 # Build:  docker build --file training.Dockerfile --tag bike-demand-training .
-# Of a clean checkout, as a training says which commit made a model and refuses changes that are in none.
+# Build it from a clean checkout: a training records the commit that made a model, and refuses uncommitted changes.
 
 FROM python:3.13-slim-bookworm
-# hadolint ignore=DL3008 # Debian has one version of a package, and the next fix takes its place
+# hadolint ignore=DL3008 # Debian keeps one version of a package; each fix replaces it
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends git \
  && rm -rf /var/lib/apt/lists/* \
@@ -11,7 +11,7 @@ RUN apt-get update \
  && useradd --system --uid 10001 --create-home training
 WORKDIR /app
 COPY pyproject.toml requirements.lock ./
-# At the versions and hashes of the lock, and before the code, as for the service. One of them has no wheel.
+# At the locked versions and hashes, and before the code, as for the service. One package has no wheel.
 RUN uv venv /opt/venv \
  && uv pip install --python /opt/venv --requirements pyproject.toml --extra training \
     --constraints requirements.lock --only-binary :all: --no-binary antlr4-python3-runtime --compile-bytecode

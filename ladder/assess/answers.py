@@ -19,9 +19,9 @@ SAYS = {
 }  # fmt: skip
 NEEDS_REASON = ("not applicable", "not supported", "not detected")
 HEAD = """\
-# What no file shows of how a team works: answered by people, for an assessment. `by` and `on` say who
-# answered, and when; an answer may have its own. Questions by their id: yes or no. Rows by theirs: not
-# applicable (it does not count), not supported (a gap that is known) or not detected (nobody knows), with the
+# Facts about the team that no file shows, answered by people for an assessment. `by` and `on`: who answered,
+# and when; an answer may have its own. Questions are answered by id with yes or no. Rows are marked by id as
+# not applicable (they do not count), not supported (a known gap) or not detected (nobody knows), with the
 # reason in `because`.
 """
 

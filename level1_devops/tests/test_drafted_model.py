@@ -1,4 +1,4 @@
-"""A drafted problem goes all the way to predictions; from level 2 on, training it takes a git repository."""
+"""A drafted problem goes all the way to predictions."""
 
 import csv
 import json
