@@ -134,7 +134,7 @@ def _install() -> None:
 def _why(done: subprocess.CompletedProcess[str]) -> str:
     text = done.stdout
     if re.search(r"(?i)do not match the hashes", text):
-        return "a package does not match its hash in requirements.lock: find out why before you go on"
+        return "a package does not match its hash in requirements.lock (see docs: troubleshooting, hashes)"
     if re.search(r"(?i)no space left", text):
         return "the disk is full: about 2 GB are needed for .venv"
     if re.search(

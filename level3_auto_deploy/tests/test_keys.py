@@ -97,6 +97,16 @@ def test_a_key_that_was_made_or_deleted_counts_without_a_restart(
     assert statuses(client, keys[0])["/predict"] == 401
 
 
+def test_the_first_key_closes_an_application_that_was_open(handoff: Path, file: Path) -> None:
+    loaded = ApiKeys(file=file)
+    with served(create_app(ModelHolder(load_model(handoff, "1")), keys=loaded)) as client:
+        assert statuses(client, None)["/predict"] == 200
+        key = make_key(file, "planning", "client")
+        loaded.reload()
+        assert statuses(client, None)["/predict"] == 401
+        assert statuses(client, key)["/predict"] == 200
+
+
 @pytest.mark.parametrize("spoilt", [None, "planning: [", "planning: {sha256: 1}"])
 def test_a_file_that_is_gone_or_spoilt_lets_nobody_else_in(
     client: Client,

@@ -94,6 +94,6 @@ def reproduce(predict: Callable[[Sequence[Inputs]], list[float]], golden: Golden
         raise UserError(
             f"{folder / GOLDEN_FILE}: {len(wrong)} of {len(rows)} golden rows have another prediction, like"
             f" {now:.{PROBLEM.decimals}f} {PROBLEM.unit} instead of {then:.{PROBLEM.decimals}f}; a feature"
-            " that changed its meaning needs a new name; ask for a model that fits"
+            " that changed its meaning needs a new name (see docs: troubleshooting, golden-rows)"
         )
     return max(abs(now - then) for now, then in found)

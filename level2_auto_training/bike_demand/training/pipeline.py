@@ -106,7 +106,7 @@ def restore(folder: Path) -> None:
             named = " and ".join(f"{path} {digest}" for path, digest in gathered(folder / LOCK).items())
             raise UserError(
                 f"the data of this run cannot be restored: {named} is whole neither in DVC's cache nor in"
-                f" the remote {remote} ({url}); put a backup of the remote in its place"
+                f" the remote {remote} ({url}); put its backup there (see docs: troubleshooting, data-gone)"
             ) from None
 
 

@@ -40,8 +40,9 @@ class ApiKeys:
         self._seen = _stamp(file)
         self._keys = read_keys(file) if file else {}
 
-    def __bool__(self) -> bool:
-        return bool(self._keys)
+    def is_open(self) -> bool:
+        """Whether anyone may send requests."""
+        return not self._keys
 
     def holder(self, given: str | None) -> tuple[str, KeyRole] | None:
         """Whose key that is, and its role; None: nobody's. Takes equally long for right and wrong keys."""
@@ -84,7 +85,7 @@ class RequireKey(APIKeyHeader):
 
     async def __call__(self, request: Request) -> str:
         """The name of the client."""
-        if not self._keys:
+        if self._keys.is_open():
             return OPEN
         holder = self._keys.holder(self.given(request))
         if holder is None:

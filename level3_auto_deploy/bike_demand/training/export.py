@@ -123,7 +123,7 @@ def prove_parity(model: bytes, pipeline: Pipeline, X: pd.DataFrame) -> float:
         raise UserError(
             f"the exported model is not the trained one: {int(wrong.sum())} of {len(both)} predictions"
             f" differ, by up to {np.nanmax(difference):.6g} {PROBLEM.unit}; nothing was written, check the"
-            " versions of skl2onnx and onnx against requirements.lock"
+            " versions of skl2onnx and onnx against requirements.lock (see docs: troubleshooting, parity)"
         )
     return float(difference.max())
 

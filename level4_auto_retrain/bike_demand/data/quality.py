@@ -89,7 +89,7 @@ def require_fit(
     write_atomically(REPORT, (json.dumps(content, indent=1) + "\n").encode())
     raise UserError(
         f"the data are not fit for training: {'; '.join(map(str, recent))}; nothing was trained, have the"
-        f" feed corrected ({REPORT.as_posix()} has every row)"
+        f" feed corrected ({REPORT.as_posix()} has every row; see docs: troubleshooting, data-not-fit)"
     )
 
 

@@ -119,7 +119,7 @@ def refuse_forgotten(quarantine: Quarantine, rules: QualityRules) -> None:
             raise UserError(
                 f"the rules under `quality` in params.yaml no longer recognise incident {case.incident}"
                 f" ({case.check}, {case.subject}): they miss {missed} of its {len(case.must)} bad rows;"
-                " nothing was trained, make them recognise it again"
+                " nothing was trained, make them do so again (see docs: troubleshooting, regression-case)"
             )
 
 

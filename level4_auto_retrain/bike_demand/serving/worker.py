@@ -73,7 +73,7 @@ class ServiceWorker:
         """Start; returns after the first registry poll, or when that takes too long."""
         end_with_parent()
         self._logs.start()
-        if not self.keys:
+        if self.keys.is_open():
             log.warning("no_keys", extra={"detail": "there are no API keys, so access is open"})
         self._poller.start()
         if self.holder.live is None:
