@@ -24,3 +24,7 @@ if {"http_proxy", "https_proxy", "all_proxy"} & {name.lower() for name in os.env
     _direct = dict.fromkeys(filter(None, map(str.strip, f"{_given},127.0.0.1,localhost,::1".split(","))))
     if "*" not in _direct:
         os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(_direct)
+
+# A container may run as a user whom nobody entered, without a home: uv, pip and Jupyter want one.
+if os.name == "posix" and not os.access(os.path.expanduser("~"), os.R_OK | os.X_OK):  # noqa: PTH111
+    os.environ["HOME"] = os.path.abspath(os.environ.get("LADDER_HOME") or ROOT / ".ladder")  # noqa: PTH100

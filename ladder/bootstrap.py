@@ -16,7 +16,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
 WHEELS = ROOT / "wheels"  # of `ladder bundle`: where they are, no index is asked
-VENV = ROOT / ".venv"
+# What else says where packages go, if anywhere.
+ELSEWHERE = ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_DRY_RUN")
+REMEDY = "set LADDER_HOME to a folder that you can write to"
 
 
 class SetupError(Exception):
@@ -43,10 +45,20 @@ def main(argv: Sequence[str]) -> int:
     return command_line(argv)
 
 
+def _venv() -> Path:
+    """Where the environment lies: next to the lock, or where LADDER_HOME points if it is not there yet."""
+    beside, given = ROOT / ".venv", os.environ.get("LADDER_HOME")
+    return beside if not given or _is_complete(beside) else Path(given).resolve() / ".venv"
+
+
+def _is_complete(venv: Path) -> bool:
+    stamp = _stamp(venv)
+    return stamp.is_file() and stamp.read_text(encoding="utf-8") == _digest(LOCK)
+
+
 def _running_in_it() -> bool:
-    if Path(sys.prefix).resolve() == VENV.resolve():
-        return _stamp(VENV).is_file() and _stamp(VENV).read_text(encoding="utf-8") == _digest(LOCK)
-    return _satisfied(LOCK)
+    venv = _venv()
+    return _is_complete(venv) if Path(sys.prefix).resolve() == venv.resolve() else _satisfied(LOCK)
 
 
 def _satisfied(lock: Path) -> bool:
@@ -75,23 +87,24 @@ def _set_up() -> None:
 
     Raises SetupError when Python lacks `venv`, or the packages cannot be fetched or do not match the lock.
     """
-    with _one_at_a_time(ROOT / ".venv.lock"):
-        stamp, digest = _stamp(VENV), _digest(LOCK)
-        if stamp.is_file() and stamp.read_text(encoding="utf-8") == digest and _works(_python(VENV)):
+    venv = _venv()
+    with _one_at_a_time(venv.with_name(".venv.lock")):
+        if _is_complete(venv) and _works(_python(venv)):
             return
+        stamp = _stamp(venv)
         stamp.unlink(missing_ok=True)
         number = len(re.findall(r"(?m)^[^\s#].*==", LOCK.read_text(encoding="utf-8")))
         _say(f"Setting up .venv with {number} packages (once; one to two minutes) ...")
         start = time.monotonic()
-        if not _works(_python(VENV)):
-            _make_venv()
-        _install()
-        stamp.write_text(digest, encoding="utf-8")
+        if not _works(_python(venv)):
+            _make_venv(venv)
+        _install(venv)
+        stamp.write_text(_digest(LOCK), encoding="utf-8")
         _say(f"Set up in {time.monotonic() - start:.0f} s.")
 
 
-def _make_venv() -> None:
-    done = _run([sys.executable, "-m", "venv", "--clear", str(VENV)])
+def _make_venv(venv: Path) -> None:
+    done = _run([sys.executable, "-m", "venv", "--clear", str(venv)])
     if done.returncode:
         raise SetupError(
             f"`{sys.executable} -m venv` failed: {_last_line(done)}; on Debian and Ubuntu install the package"
@@ -99,23 +112,18 @@ def _make_venv() -> None:
         )
 
 
-def _install() -> None:
+def _install(venv: Path) -> None:
     """Install the lock with uv (itself from the lock), and with pip alone where uv does not get through.
 
     pip knows the mirrors and certificates of a company's pip configuration, which uv does not read.
     """
-    python = str(_python(VENV))
+    python = str(_python(venv))
     pip = [python, "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet"]
     local = ["--no-index", "--find-links", str(WHEELS)] if WHEELS.is_dir() else []
-    pip += [
-        *local,
-        "--no-deps",
-        "--require-hashes",
-        "--retries",
-        "2",
-        "--requirement",
-    ]  # the lock is complete
-    only_uv = VENV / "uv.lock.txt"
+    # The lock is complete. Packages go right here, wherever pip.conf has them go.
+    pip += [*local, "--no-deps", "--require-hashes", "--retries", "2"]
+    pip += ["--no-user", "--target=", "--prefix", str(venv), "--requirement"]
+    only_uv = venv / "uv.lock.txt"
     only_uv.write_text(_entry(LOCK, "uv"), encoding="utf-8")
     done = _run([*pip, str(only_uv)])
     if done.returncode:
@@ -156,7 +164,7 @@ def _entry(lock: Path, package: str) -> str:
 
 
 def _hand_over(argv: Sequence[str]) -> int:
-    command = [str(_python(VENV)), "-m", "ladder", *argv]
+    command = [str(_python(_venv())), "-m", "ladder", *argv]
     if os.name == "posix":
         os.execv(command[0], command)
     process = subprocess.Popen(command)
@@ -170,6 +178,7 @@ def _hand_over(argv: Sequence[str]) -> int:
 def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command,
+        env=_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -179,13 +188,23 @@ def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     )
 
 
+def _environment() -> dict[str, str]:
+    """The environment of a set-up: nothing puts packages elsewhere, and uv can write its cache."""
+    env = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
+    return env if os.access(Path.home(), os.W_OK) else {"UV_CACHE_DIR": str(_venv() / "uv-cache")} | env
+
+
 @contextlib.contextmanager
 def _one_at_a_time(path: Path) -> Iterator[None]:
     """Hold a lock between processes; it goes with the process, even one that is killed.
 
     SQLite's is the one lock of the standard library that works alike on Linux, macOS and Windows.
     """
-    connection = sqlite3.connect(path, timeout=0.1, isolation_level=None)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(path, timeout=0.1, isolation_level=None)
+    except (OSError, sqlite3.OperationalError) as error:
+        raise SetupError(f"{path}: {error}; {REMEDY}") from error
     try:
         announced = False
         while True:
@@ -194,7 +213,7 @@ def _one_at_a_time(path: Path) -> Iterator[None]:
                 break
             except sqlite3.OperationalError as error:
                 if "locked" not in str(error):
-                    raise SetupError(f"{path}: {error}") from error
+                    raise SetupError(f"{path}: {error}; {REMEDY}") from error
                 if not announced:
                     _say("Another command is setting up .venv; waiting for it ...")
                     announced = True
@@ -225,7 +244,8 @@ def _digest(path: Path) -> str:
 
 def _last_line(done: subprocess.CompletedProcess[str]) -> str:
     lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
-    return lines[-1] if lines else f"exit status {done.returncode}"
+    errors = [line for line in lines if line.lower().startswith("error")]
+    return (errors or lines)[-1] if lines else f"exit status {done.returncode}"
 
 
 def _say(text: str) -> None:

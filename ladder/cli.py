@@ -1,5 +1,6 @@
 """The command line of the tool: one function for each command, the work is done elsewhere."""
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -29,7 +30,9 @@ Scenario = Annotated[str, typer.Option(help="A scenario with a period, by name o
 CleanFeed = Annotated[
     Path | None, typer.Option(help="A clean feed of your own, such as `ladder feed import` makes.")
 ]
-Out = Annotated[Path, typer.Option(help="Where compare.json and compare.html go.")]
+Out = Annotated[
+    Path | None, typer.Option(help="Where compare.json and compare.html go.", show_default="reports")
+]
 
 
 @app.command()
@@ -37,7 +40,7 @@ def demo(
     scenario: Scenario = "short",
     feed: CleanFeed = None,
     level: Annotated[list[int] | None, typer.Option(help="Only this level; may be repeated.")] = None,
-    out: Out = Path("reports"),
+    out: Out = None,
 ) -> None:
     """Every level lives through a short story; a table and a page show the results.
 
@@ -45,7 +48,7 @@ def demo(
     """
     from ladder.compare.command import Options, compare
 
-    compare(Options(scenario, "demo", out, feed, levels=tuple(level or ())), console())
+    compare(Options(scenario, "demo", out or _reports(), feed, levels=tuple(level or ())), console())
 
 
 @app.command()
@@ -67,7 +70,7 @@ def compare(
         Path | None,
         typer.Option(help="How long people take: a file like data/people.yaml.", show_default="that file"),
     ] = None,
-    out: Out = Path("reports"),
+    out: Out = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print compare.json, and nothing else, on standard output.")
     ] = False,
@@ -83,6 +86,7 @@ def compare(
     from ladder.compare import command
     from ladder.runbook import PEOPLE
 
+    out = out or _reports()
     options = command.Options(
         scenario,
         "compare",
@@ -97,6 +101,13 @@ def compare(
     command.compare(options, console(stderr=as_json))
     if as_json:
         sys.stdout.write((out / "compare.json").read_text(encoding="utf-8"))
+
+
+def _reports() -> Path:
+    """Where pages go by default: `reports`, in the current folder where that can be written."""
+    from ladder.workcopy import home
+
+    return (Path() if os.access(Path.cwd(), os.W_OK) else home()) / "reports"
 
 
 def _numbers(given: Sequence[str]) -> Iterator[int]:
@@ -133,7 +144,7 @@ def diff(
     if html or out is not None:
         from ladder.page.difference import write
 
-        path = out or Path("reports") / f"diff-{first}-{second}.html"
+        path = out or _reports() / f"diff-{first}-{second}.html"
         write(found, path)
         print_line(console(), f"{found.counts()}. The page is {path}")
         return

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
     from ladder.world.scenario import Scenario
 
-FEEDS = Path(".ladder") / "feeds"
-
 app = typer.Typer(no_args_is_help=True, help="The operator's feed: a folder with one CSV a month.")
 
-Out = Annotated[Path | None, typer.Option(help="Folder for the feed.", show_default=f"a folder in {FEEDS}")]
+Out = Annotated[
+    Path | None, typer.Option(help="Folder for the feed.", show_default="a folder in .ladder/feeds")
+]
 ScenarioName = Annotated[
     str | None,
     typer.Option("--scenario", help="A scenario of data/scenarios, by name, or the path of a TOML file."),
@@ -39,7 +39,7 @@ def simulate(
     from ladder.world import simulator
 
     story = _scenario(scenario)
-    folder = out or FEEDS / (f"simulated-{story.name}" if story else "simulated")
+    folder = out or _default(f"simulated-{story.name}" if story else "simulated")
     seed = simulator.DEFAULT_SEED if seed is None else seed
     _write(simulator.simulate(story, seed=seed, start=start, months=months), folder)
 
@@ -63,7 +63,7 @@ def problem(
     """
     from ladder.world.others import write
 
-    folder = out or FEEDS / name
+    folder = out or _default(name)
     happens, begins = (None if each is None else each.date() for each in (event, fault))
     months = write(name, folder, until.date(), happens, begins, days)
     typer.echo(f"{folder}: {months} months, until {until:%Y-%m-%d}")
@@ -80,7 +80,7 @@ def import_(
     """
     from ladder.world.uci import read_uci
 
-    _write(read_uci(hour_csv), out or FEEDS / "uci")
+    _write(read_uci(hour_csv), out or _default("uci"))
 
 
 @app.command()
@@ -91,7 +91,7 @@ def fetch(out: Out = None) -> None:
     """
     from ladder.world.openml import fetch_openml_feed
 
-    _write(fetch_openml_feed(), out or FEEDS / "openml")
+    _write(fetch_openml_feed(), out or _default("openml"))
 
 
 @app.command()
@@ -116,12 +116,20 @@ def publish(
     from ladder.world.clean import published_feed
 
     story = _scenario(scenario)
-    folder = out or FEEDS / (f"published-{story.name}" if story else "published")
+    folder = out or _default(f"published-{story.name}" if story else "published")
     frame = published_feed(story, pd.Timestamp(until), folder, feed)
     if feed is not None and story is not None and story.events:
         kinds = ", ".join(event.kind for event in story.events)
         typer.echo(f"Left out, because events in the world need the simulator: {kinds}")
     _write(frame, folder)
+
+
+def _default(name: str) -> Path:
+    """Where a feed goes if nothing is said: with the working copies, shown from the current folder."""
+    from ladder.workcopy import home
+
+    folder = home() / "feeds" / name
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
 def _scenario(name: str | None) -> "Scenario | None":

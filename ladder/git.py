@@ -12,8 +12,8 @@ NEEDED = (2, 38)  # the first that merges without a work tree: `git merge-tree -
 NOBODY = ("Starter", "starter@localhost")  # who commits where git has no name of the user
 
 
-class GitError(Exception):
-    """A git command failed; the message is that of git."""
+class GitError(UserError):
+    """A git command failed; the message is that of git, in one line."""
 
 
 def require() -> None:
@@ -30,7 +30,7 @@ def git(folder: Path, *arguments: str, env: Mapping[str, str] | None = None) -> 
     """What git prints. Raises GitError where its exit status is not 0."""
     done = attempt(folder, *arguments, env=env)
     if done.returncode:
-        raise GitError((done.stderr or done.stdout).strip())
+        raise GitError(" ".join((done.stderr or done.stdout).split()))
     return done.stdout
 
 
@@ -38,7 +38,12 @@ def attempt(
     folder: Path, *arguments: str, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run git, whatever its exit status."""
-    around = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    configured = ("GIT_CONFIG", "GIT_SSL", "GIT_SSH")
+    around = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("GIT_") or name.startswith(configured)
+    }
     return subprocess.run(
         # A file is stored as it is: locks are compared by digest.
         ["git", "-c", "core.autocrlf=false", "-c", "core.quotePath=false", *arguments],

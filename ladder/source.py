@@ -33,9 +33,11 @@ def read(path: Path) -> str:
 def read_yaml(kind: type[Model], path: Path) -> Model:
     """The content of a YAML file. Raises UserError with the file and the key that is wrong."""
     try:
-        return kind.model_validate(yaml.load(path.read_text(encoding="utf-8"), Loader))
+        return kind.model_validate(yaml.load(path.read_text(encoding="utf-8-sig"), Loader))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not UTF-8 text; save it as UTF-8") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:

@@ -27,6 +27,8 @@ PROJECTS = [each for each in levels() if each.number]
 EVERY = pytest.mark.parametrize("project", PROJECTS, ids=lambda each: each.folder.name)
 PAGE = (ROOT / "docs" / "production.md").read_text(encoding="utf-8")
 
+# Inside the containers, and on the machine where .env chooses no other.
+PORTS = {"application": 8000, "mlflow": 5000, "prefect": 4200, "prometheus": 9090}
 POSTGRES = {"POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB"}  # of its image
 # What listens to nobody, so that nobody can ask whether it is well: its process ends, and is started again.
 SILENT = {"agent", "schedule"}
@@ -103,16 +105,28 @@ def test_no_password_is_in_a_file(project: Level) -> None:
         for found in VARIABLE.finditer((project.folder / "compose.yaml").read_text("utf-8"))
     }
     if project.number == 1:
-        assert set(requests) == {"IMAGE"}
+        assert set(requests) == {"IMAGE", "APPLICATION_PORT"}
         return
     assert "${POSTGRES_PASSWORD:?" in services(project)["postgres"]["environment"]["POSTGRES_PASSWORD"]
     example = (project.folder / ".env.example").read_text(encoding="utf-8")
     given = dict(re.findall(r"(?m)^(\w+)=(.*)$", example))
     assert set(given) - {"COMPOSE_PROFILES"} == set(requests) - {"IMAGE"}
-    assert {value for name, value in given.items() if name != "COMPOSE_PROFILES"} == {""}
+    filled_in = {name: value for name, value in given.items() if value and name != "COMPOSE_PROFILES"}
+    assert filled_in == {
+        f"{name.upper()}_PORT": str(port) for name, port in PORTS.items() if name in services(project)
+    }
     for ignoring in (".gitignore", "training.Dockerfile.dockerignore"):
         lines = (project.folder / ignoring).read_text(encoding="utf-8").splitlines()
         assert {".env", "secrets/", "state/"} <= set(lines), ignoring
+
+
+@EVERY
+def test_a_port_of_the_machine_is_named_nowhere_but_in_its_variable(project: Level) -> None:
+    """What a browser opens, and the hosts that MLflow answers, go with the port that .env chooses."""
+    elsewhere = {"healthcheck", "ports"}
+    for name, service in services(project).items():
+        for text in strings({key: part for key, part in service.items() if key not in elsewhere}):
+            assert not re.search(r"(127\.0\.0\.1|localhost):\d", text), f"{name}: {text}"
 
 
 @EVERY
@@ -124,7 +138,7 @@ def test_what_the_services_are_told_is_read_by_somebody(project: Level) -> None:
 
 @EVERY
 def test_the_services_find_each_other(project: Level) -> None:
-    ports = {"application": 8000, "mlflow": 5000, "prefect": 4200, "postgres": 5432, "prometheus": 9090}
+    ports = PORTS | {"postgres": 5432}
     dockerfile = (project.folder / "Dockerfile").read_text(encoding="utf-8")
     assert '"--port", "8000"]' in dockerfile
     for name, service in services(project).items():
@@ -134,7 +148,7 @@ def test_the_services_find_each_other(project: Level) -> None:
             assert host in services(project), f"{name}: there is no {host}"
             assert int(port) == ports[host], name
         for published in service.get("ports", []):
-            assert published == f"127.0.0.1:{ports[name]}:{ports[name]}"
+            assert published == f"127.0.0.1:${{{name.upper()}_PORT:-{ports[name]}}}:{ports[name]}"
         listens = re.findall(r"--port (\d+)", " ".join(words(service.get("command", ""))))
         assert listens in ([], [str(ports.get(name))]), name
         if name in ports and name != "postgres":

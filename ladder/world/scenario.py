@@ -119,7 +119,7 @@ def load_scenario(name_or_path: str) -> Scenario:
         known = ", ".join(known_scenarios())
         raise UserError(f"no scenario {name_or_path}: known are {known}; or give the path of a .toml file")
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not TOML: {error}; correct the file") from error
     try:

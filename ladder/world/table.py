@@ -1,5 +1,7 @@
 """Strict reading of CSV files: text cells first, then columns, every error with its file and line."""
 
+import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,8 +14,8 @@ from ladder import UserError
 class Table:
     """The text cells of CSV files that share a header, and where each row stands.
 
-    Raises UserError for a file that is empty, cut off, not text, or has other columns. Fields hold no
-    quotes and no commas.
+    Raises UserError for a file that is empty, cut off, not text, or has other columns. Fields hold no line
+    ends.
     """
 
     def __init__(self, paths: Sequence[Path], columns: Sequence[str]) -> None:
@@ -31,21 +33,25 @@ class Table:
             raise UserError(f"{path}: cannot be read ({error.strerror}); give another file") from error
         except UnicodeDecodeError as error:
             raise UserError(f"{path}: not UTF-8 text (byte {error.start}); save it as plain CSV") from error
-        header, *lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
         if not text.strip():
             raise UserError(f"{path}: the file is empty; get it again")
-        if header != ",".join(self.columns):
-            other = ", ".join(sorted(set(header.split(",")) ^ set(self.columns))) or "their order"
+        cells = csv.reader(io.StringIO(text.rstrip(), newline=""), skipinitialspace=True)
+        header, *rows = [[cell.strip() for cell in record] for record in cells]
+        if len(header) == 1 and (separators := set(";\t|") & set(header[0])):
+            raise UserError(
+                f"{path} line 1: the separator is {min(separators)!r}; separate columns by commas"
+            )
+        if [name.casefold() for name in header] != [name.casefold() for name in self.columns]:
+            other = ", ".join(sorted(set(header) ^ set(self.columns))) or "their order"
             raise UserError(
                 f"{path} line 1: the header must be {','.join(self.columns)}; missing or unknown: {other}"
             )
-        if not lines:
+        if not rows:
             raise UserError(f"{path}: has a header but no rows; get it again")
-        if not text.endswith("\n"):
+        if text.rstrip(" ")[-1] not in "\r\n":
             raise UserError(
-                f"{path} line {len(lines) + 1}: has no line end: the file is cut off, get it again"
+                f"{path} line {len(rows) + 1}: has no line end: the file is cut off, get it again"
             )
-        rows = [line.split(",") for line in lines]
         for number, row in enumerate(rows, start=2):
             if len(row) != len(self.columns):
                 raise UserError(

@@ -1,5 +1,6 @@
 """Reading published files: what is accepted, and what people are told about each mistake."""
 
+import bz2
 import codecs
 import csv
 import gzip
@@ -60,7 +61,16 @@ WRITTEN: dict[str, Callable[[], bytes]] = {
     "in.csv with columns in another order": lambda: (
         pd.read_csv(io.StringIO(PLAIN), dtype=str).iloc[:, ::-1].to_csv(index=False).encode()
     ),
+    "in.csv with capitals in the header": lambda: text_of(LINES, HEADER.title()).encode(),
+    "in.csv with empty columns at its right": lambda: PLAIN.replace("\n", ",,\n").encode(),
+    "in.csv with commas after the rows": lambda: text_of([f"{line}," for line in LINES]).encode(),
+    "in.csv with empty lines": lambda: text_of(
+        [",,", *LINES[:5], "", "," * 11, *LINES[5:], "," * 11]
+    ).encode(),
+    "in.csv with line ends turned twice": lambda: PLAIN.replace("\n", "\r\r\n").encode(),
     "in.csv.gz": lambda: gzip.compress(PLAIN.encode()),
+    "in.csv.gz compressed twice": lambda: gzip.compress(gzip.compress(PLAIN.encode())),
+    "in.csv, which is parquet": lambda: as_parquet(PLAIN),
     "in.parquet": lambda: as_parquet(PLAIN),
     "in.parquet, times as such": lambda: as_parquet(PLAIN, begins="datetime64[us]"),
     "in.parquet, times in nanoseconds": lambda: as_parquet(PLAIN, begins="datetime64[ns]"),
@@ -69,7 +79,7 @@ WRITTEN: dict[str, Callable[[], bytes]] = {
 
 @pytest.mark.parametrize("case", list(WRITTEN))
 def test_the_same_rows_are_read_however_they_are_written(case: str) -> None:
-    name = "in.parquet" if "parquet" in case else "in.csv"
+    name = "in.parquet" if case.startswith("in.parquet") else "in.csv"
     pd.testing.assert_frame_equal(read(WRITTEN[case](), name), read(PLAIN))
 
 
@@ -144,6 +154,46 @@ MISTAKES: dict[str, tuple[Callable[[], bytes], tuple[str, ...]]] = {
     ),
     "gzip cut off": (lambda: gzip.compress(PLAIN.encode())[:-50], ("compression is damaged or cut off",)),
     "nothing": (lambda: b" \n", ("the file is empty",)),
+    "nothing but a byte order mark": (lambda: codecs.BOM_UTF8, ("the file is empty",)),
+    "an Excel workbook": (lambda: b"PK\x03\x04\x14\0", ("Excel workbook", "save it as CSV")),
+    "another compression": (lambda: bz2.compress(PLAIN.encode()), ("bzip2", "gzip")),
+    "a title above the header": (
+        lambda: f"Exported on 2011-03-01\n\n{PLAIN}".encode(),
+        ("line 1", "a header is needed", "begins,special", "'Exported on 2011-03-01'"),
+    ),
+    "no header": (
+        lambda: text_of(LINES[1:], LINES[0]).encode(),
+        ("line 1", "a header is needed", LINES[0][:19]),
+    ),
+    "a web page": (lambda: b"<!DOCTYPE html><html></html>", ("a header is needed", "'<!DOCTYPE html>")),
+    "an invisible character in the header": (
+        lambda: text_of(LINES, HEADER.replace("heat", "\u200bheat", 1)).encode(),
+        ("column heat is missing", "'\\u200bheat'"),
+    ),
+    "an index without a name": (
+        lambda: text_of([f"{n},{line}" for n, line in enumerate(LINES)], f",{HEADER}").encode(),
+        ("line 1", "column 1 has no name"),
+    ),
+    "two files in one": (
+        lambda: text_of([*LINES[:5], HEADER, *LINES[5:]]).encode(),
+        ("line 7", "the header stands there again"),
+    ),
+    "a word for a missing value": (
+        lambda: PLAIN.replace(f",{HOT},", ",N/A,", 1).encode(),
+        ("line 2, column heat", "'N/A'", "leave the cell empty"),
+    ),
+    "a unit": (
+        lambda: PLAIN.replace(f",{HOT},", ",21 %,", 1).encode(),
+        ("line 2, column heat", "the number alone"),
+    ),
+    "the name of a zone": (
+        lambda: PLAIN.replace("T00:00:00,", "T00:00:00 CET,", 1).encode(),
+        ("line 2, column begins", "name of a zone", "leave it out"),
+    ),
+    "days instead of hours": (
+        lambda: re.sub(r"T\d\d:00:00,", ",", PLAIN).encode(),
+        ("column begins", "stands there twice", "time of day is missing"),
+    ),
 }
 
 

@@ -1,5 +1,7 @@
 """The application's contract, request by request."""
 
+import codecs
+import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -134,6 +136,46 @@ def test_a_list_with_one_bad_row_gets_no_predictions(client: Client) -> None:
 )
 def test_what_is_not_a_row_is_refused(client: Client, body: str | bytes) -> None:
     assert problems(post(client, body))[0]["loc"][0] == "body"
+
+
+@pytest.mark.parametrize("body", [EXAMPLE, [EXAMPLE, EXAMPLE]])
+def test_a_byte_order_mark_does_no_harm(client: Client, body: Any) -> None:
+    content = json.dumps(body).encode()
+    marked = post(client, codecs.BOM_UTF8 + content)
+    assert marked.status_code == 200
+    assert len(marked.json()) == len(post(client, content).json())
+
+
+@pytest.mark.parametrize(("rows", "where"), [("{}", []), ("[{}]", [0]), ("[{0},{}]", [1])])
+@pytest.mark.parametrize("again", ['"heat": 3', '"heat" : 3', '"he\\u0061t": 3'])
+def test_a_field_that_is_there_twice_is_refused_as_one_value_would_be_lost(
+    client: Client, rows: str, where: list[int], again: str
+) -> None:
+    example = json.dumps(EXAMPLE)
+    body = rows.replace("{0}", example).replace("{}", f"{example[:-1]}, {again}}}")
+    (problem,) = problems(post(client, body))
+    assert problem["loc"] == ["body", *where, "heat"]
+
+
+def test_a_text_that_looks_like_a_field_is_none(client: Client) -> None:
+    row = EXAMPLE | {"material": 'heat": 3, "heat'}
+    assert client.post("/predict", json=[row, row]).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        (json.dumps(EXAMPLE).encode("utf-16"), "not UTF-8"),
+        (json.dumps(EXAMPLE).encode("utf-16-le"), "not UTF-8"),
+        (json.dumps(EXAMPLE | {"material": "grün"}, ensure_ascii=False).encode("latin-1"), "not UTF-8"),
+        (gzip.compress(json.dumps(EXAMPLE).encode()), "compressed"),
+    ],
+)
+def test_a_body_that_is_encoded_otherwise_is_refused_with_the_cause(
+    client: Client, content: bytes, cause: str
+) -> None:
+    (problem,) = problems(post(client, content))
+    assert cause in problem["msg"]
 
 
 def test_deep_nesting_is_refused(client: Client) -> None:

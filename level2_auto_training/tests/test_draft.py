@@ -276,7 +276,7 @@ def test_names_become_identifiers_and_stay_different() -> None:
         ("at,x,label\n2023-01-01,1,\n2023-01-02,2,\n", "--label label: it is empty"),
         ("at,x,other\n2023-01-01,1,1\n2023-01-02,2,2\n", "--label label: there is no such column"),
         ("at,x,label\n2023-01-01,1,1\n2023-01-01,1,2\n2023-01-02,1,2\n", "--key"),
-        ("\0\1\2", "not a table"),
+        ("\0\1\2", "UTF-16"),
     ],
 )
 def test_what_cannot_be_drafted_from_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 from tests.feedmaker import MONTHS, copy_params, write_feed
 
 ROOT = Path(__file__).parents[1]
+# Of the folders: people have such paths, and each of these characters means something to one of the tools.
+NAME = "a project, #1 of 50%20 [grün] & 'so on'; a=b"
 FILES = (
     ".dvc/.gitignore",
     ".dvc/config",

@@ -1,6 +1,7 @@
 """The data, the model and the application that serves it, for the problem in `problem`."""
 
 import gc
+import getpass
 import os
 
 # No tool phones home. ONNX Runtime reads this when it is imported; without it, it leaves an identity of the
@@ -10,6 +11,19 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 os.environ.setdefault("DO_NOT_TRACK", "true")
+
+# A git hook sets these, and then every call of git, here and in DVC, would be about that repository.
+for _name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"):
+    os.environ.pop(_name, None)
+
+# A container may run as a user whom nobody entered, without a name and a home: DVC and MLflow ask for both.
+if os.name == "posix":
+    if not os.access(os.path.expanduser("~"), os.R_OK | os.X_OK):  # noqa: PTH111 (Path raises without one)
+        os.environ["HOME"] = os.path.abspath("state")  # noqa: PTH100
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["USER"] = str(os.getuid())
 
 # The tools make hundreds of thousands of objects while they are imported, and keep them. To look through them
 # for garbage every 700 objects, as Python would, takes a tenth of a training's time.

@@ -21,7 +21,7 @@ os.environ.setdefault("BIKE_PROBLEM", "" if integration_alone(sys.argv[1:]) else
 from bike_demand.__main__ import main
 from tests.feedmaker import copy_params, write_feed
 from tests.registry import copy_state, copy_store, make_store, put_live, train_handoffs
-from tests.workcopy import make_copy
+from tests.workcopy import NAME, make_copy
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = (  # would override settings
@@ -189,7 +189,7 @@ def released(project: Path, once_released: Path) -> Path:
 @pytest.fixture
 def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the project in which nothing was trained yet; the current folder."""
-    folder = make_copy(tmp_path / "project")
+    folder = make_copy(tmp_path / NAME)
     for name in COPY_ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(folder)

@@ -1,6 +1,8 @@
 """Outcomes that are posted to the service."""
 
+import codecs
 import contextlib
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -101,6 +103,15 @@ def test_bad_ones_are_refused_with_the_field_named_and_nothing_is_kept(
     assert response.status_code == 422
     assert response.json()["detail"][0]["loc"] == where
     assert not file.exists()
+
+
+def test_a_byte_order_mark_does_no_harm_and_a_field_twice_is_refused(client: Client, file: Path) -> None:
+    later = '{"begins": "2012-06-13T18:00:00", "amount": 5, "amount": 6}'
+    refused = client.post("/outcomes", content=f"[{json.dumps(ONE)}, {later}]")
+    assert (refused.status_code, refused.json()["detail"][0]["loc"]) == (422, ["body", 1, "amount"])
+    assert not file.exists()
+    taken = client.post("/outcomes", content=codecs.BOM_UTF8 + json.dumps([ONE]).encode())
+    assert taken.json()["new"] == 1
 
 
 def test_a_thousand_at_once_are_taken(client: Client) -> None:

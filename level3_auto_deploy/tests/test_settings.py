@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from bike_demand.core.errors import UserError
 from bike_demand.core.settings import Settings, load_settings
 from tests.conftest import Run
 
@@ -20,6 +21,10 @@ from tests.conftest import Run
         ("training:", "training: [", "not YAML"),
         ("feed: feed/", "feed:", "feed"),
         ("training:", "training: 7\nunknown:", "training"),
+        ("port: 8000", "port: 8000\n  port: 9000", "port is there twice"),
+        ("feed: feed/", "feed: feed/\nfeed: elsewhere/", "feed is there twice"),
+        ("  port: 8000", "\tport: 8000", "by blanks, not by tabs"),
+        ("training:", "7: 8\ntraining:", "7"),
         ("share: 0.15", "share: 2", "quality.gaps.share"),
         ("clock: feed", "clock: moon", "clock"),
         ("train: {alias: trained", "train: {alias: champion", "the alias champion is taken"),
@@ -37,6 +42,16 @@ def test_a_wrong_setting_is_named_in_one_line(
     said = run("ingest").refusal()
     assert "params.yaml" in said
     assert named in said
+
+
+def test_the_file_is_utf8_and_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    file = tmp_path / "params.yaml"
+    text = "feed: größe/\n"
+    file.write_text(text, encoding="utf-8-sig")
+    assert load_settings(file).feed == "größe/"
+    file.write_text(text, encoding="latin-1")
+    with pytest.raises(UserError, match="UTF-8"):
+        load_settings(file)
 
 
 def test_outside_a_project_it_is_said_where_to_be(

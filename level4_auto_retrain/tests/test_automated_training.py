@@ -29,7 +29,7 @@ from bike_demand.training.record import already
 from tests.conftest import COPY_ENVIRONMENT, Run
 from tests.feedmaker import MONTHS, month_lines, write_month
 from tests.tree import contents
-from tests.workcopy import change_params, commit, git, make_copy
+from tests.workcopy import NAME, change_params, commit, git, make_copy
 
 HOME = ("HOME", "USERPROFILE", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "LOCALAPPDATA", "APPDATA")
 
@@ -46,7 +46,7 @@ class Trained:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Look at it, change nothing in it."""
-    folder = make_copy(tmp_path_factory.mktemp("copy") / "project")
+    folder = make_copy(tmp_path_factory.mktemp("copy") / NAME)
     home = tmp_path_factory.mktemp("home")
     env = {
         name: value for name, value in os.environ.items() if name not in (*COPY_ENVIRONMENT, "MPLCONFIGDIR")

@@ -164,7 +164,7 @@ def test_others_are_not_let_ask_a_service_without_keys(released: Path, run: Run)
 
 def test_a_file_that_holds_no_keys_is_reported_before_it_serves(released: Path, run: Run) -> None:
     (released / "state" / "keys.yaml").write_text("- planning\n", encoding="utf-8")
-    assert "not a file of keys" in run("serve", "--port", 0).refusal()
+    assert "keys by name" in run("serve", "--port", 0).refusal()
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the PATH")

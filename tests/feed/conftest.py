@@ -19,6 +19,7 @@ def committed() -> pd.DataFrame:
 @pytest.fixture
 def run_feed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "RunFeed":
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LADDER_HOME", ".ladder")
     return RunFeed()
 
 

@@ -59,6 +59,19 @@ def test_simulate_refuses_what_it_cannot_do(run_feed: RunFeed, options: list[str
     refused(run_feed("simulate", *options), says)
 
 
+def test_what_it_writes_by_default_lies_where_ladder_home_points(
+    run_feed: RunFeed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("LADDER_HOME", str(tmp_path / "home"))
+    result = run_feed("simulate", "--months", "1")
+    folder = tmp_path / "home" / "feeds" / "simulated"
+    assert result.output.startswith(f"{folder}: ")
+    assert [path.name for path in folder.iterdir()] == ["2011-01.csv"]
+    assert list(Path().iterdir()) == []
+
+
 def test_import_takes_hour_csv(run_feed: RunFeed, tmp_path: Path, committed: pd.DataFrame) -> None:
     result = run_feed("import", save(as_uci(committed, "1/31/2011"), tmp_path))
     assert result.exit_code == 0

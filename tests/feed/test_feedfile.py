@@ -1,5 +1,7 @@
 """The feed on disk: what is read, what is refused and how, what is written."""
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -43,6 +45,25 @@ def test_windows_line_ends_and_a_byte_order_mark_are_read(tmp_path: Path) -> Non
     path = folder / "2011-01.csv"
     plain = read_feed(folder)
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    pd.testing.assert_frame_equal(read_feed(folder), plain)
+
+
+EXPORTS: dict[str, Callable[[str], str]] = {
+    "capitals in the header": lambda text: text.replace(HEADER, HEADER.upper()),
+    "quoted cells": lambda text: re.sub(r"[^,\n]+", r'"\g<0>"', text),
+    "padded cells": lambda text: text.replace(",", " , "),
+    "empty lines at its end": lambda text: f"{text}\n\n",
+}
+
+
+@pytest.mark.parametrize("case", list(EXPORTS))
+def test_the_same_feed_is_read_however_it_was_exported(tmp_path: Path, case: str) -> None:
+    folder = feed_of(tmp_path / "feed", ROWS)
+    path = folder / "2011-01.csv"
+    plain = read_feed(folder)
+    text = path.read_text(encoding="utf-8")
+    path.write_text(EXPORTS[case](text), encoding="utf-8", newline="")
+    assert path.read_text(encoding="utf-8") != text
     pd.testing.assert_frame_equal(read_feed(folder), plain)
 
 
@@ -134,6 +155,7 @@ def test_another_header_is_refused(tmp_path: Path, header: str, says: str) -> No
         (f"{HEADER}\n{ROWS[0][:34]}\n{ROWS[1]}\n".encode(), "line 2: 6 values, not 11; correct the line"),
         (f"{HEADER}\n{ROWS[0]},1\n".encode(), "line 2: 12 values, not 11; correct the line"),
         (f"{HEADER}\n\xe9".encode("latin-1"), "2011-01.csv: not UTF-8 text"),
+        (HEADER.replace(",", ";").encode(), "line 1: the separator is ';'; separate columns by commas"),
     ],
 )
 def test_a_broken_file_is_refused(tmp_path: Path, content: bytes, says: str) -> None:

@@ -1,10 +1,12 @@
 """Set-up with nothing but Python and git: what it does, and what it says when it cannot."""
 
+import hashlib
 import os
 import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,48 @@ def test_without_a_network_one_line_says_so_and_nothing_counts_as_set_up(clone: 
         )
         assert "Traceback" not in done.stderr
         assert not (clone / ".venv" / "requirements.lock.sha256").exists()
+
+
+def wheel(folder: Path, name: str, **modules: str) -> str:
+    """A wheel of that name in the folder; its entry of a lock."""
+    path = folder / f"{name}-1.0-py3-none-any.whl"
+    about = f"{name}-1.0.dist-info"
+    with zipfile.ZipFile(path, "w") as archive:
+        for module, code in modules.items():
+            archive.writestr(f"{name}/{module}.py", code)
+        archive.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{about}/RECORD", "")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return f"{name}==1.0 \\\n    --hash=sha256:{digest}\n"
+
+
+@pytest.mark.parametrize(
+    ("conf", "given"),
+    [
+        ("user = true", {"PIP_TARGET": "elsewhere"}),
+        ("target = elsewhere", {"PIP_USER": "1", "PIP_PREFIX": "x"}),
+    ],
+)
+def test_packages_go_into_its_environment_wherever_pip_is_told_to_put_them(
+    clone: Path, tmp_path_factory: pytest.TempPathFactory, conf: str, given: dict[str, str]
+) -> None:
+    """And the environment lies in LADDER_HOME: nothing is written into the checkout."""
+    home, wheels = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("wheels")
+    entries = [
+        wheel(wheels, "uv", __init__="", __main__="raise SystemExit('no network')")
+    ]  # then pip does it
+    command_line = "print('it runs in', __import__('sys').prefix); raise SystemExit(0)"
+    entries.append(wheel(wheels, "typer", __init__=command_line))
+    (clone / "requirements.lock").write_text("".join(entries), encoding="utf-8")
+    (wheels / "pip.conf").write_text(f"[install]\n{conf}\n", encoding="utf-8")
+    before = sorted(path.name for path in clone.iterdir())
+    environment = {"LADDER_HOME": str(home), "PIP_CONFIG_FILE": str(wheels / "pip.conf"), "PIP_NO_INDEX": "1"}
+    environment |= {"PIP_FIND_LINKS": str(wheels), "PYTHONDONTWRITEBYTECODE": "1"} | given
+    done = ladder(clone, "--help", python=bare_python(wheels), **environment)
+    assert (done.returncode, done.stdout) == (0, f"it runs in {home / '.venv'}\n"), done.stderr
+    assert sorted(path.name for path in clone.iterdir()) == before
+    assert {path.name for path in home.iterdir()} == {".venv", ".venv.lock"}
 
 
 @pytest.mark.parametrize("version", [(3, 10, 4), (3, 14, 0), (3, 6, 1)])

@@ -71,17 +71,17 @@ def test_packages_are_taken_from_the_folder_and_checked(
         (wheel,) = wheels.glob("typing_extensions-*.whl")
         with wheel.open("ab") as file:
             file.write(b"more")
-    for name, path in (("LOCK", lock), ("WHEELS", wheels), ("VENV", venv)):
+    for name, path in (("LOCK", lock), ("WHEELS", wheels)):
         monkeypatch.setattr(bootstrap, name, path)
     for name, value in BLANK.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("UV_NO_CACHE", "1")
-    bootstrap._make_venv()
+    bootstrap._make_venv(venv)
     if broken:
         with pytest.raises(bootstrap.SetupError, match="hash"):
-            bootstrap._install()
+            bootstrap._install(venv)
     else:
-        bootstrap._install()
+        bootstrap._install(venv)
         assert next(venv.rglob("antlr4/__init__.py")).is_file()
 
 

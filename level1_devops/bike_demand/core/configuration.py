@@ -51,24 +51,47 @@ class YamlSettings(BaseSettings):
 
 def read_settings(model: type[S], path: Path) -> S:
     """The settings in a YAML file. Raises UserError that names the key, or the variable, that is wrong."""
-    try:
-        given = yaml.load(path.read_bytes(), Loader=yaml.CSafeLoader) or {}
-    except FileNotFoundError:
-        raise UserError(f"{path}: not here; run this in the project's folder") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(given, dict):
-        raise UserError(f"{path}: should hold sections like `training:`, not {type(given).__name__}")
+    given = read_yaml(path, "sections like `training:`")
     for variable, (section, key) in model.shared.items():
         if os.environ.get(variable):
             given[section] = {**(given.get(section) or {}), key: os.environ[variable]}
     try:
-        return model(**given)
+        return model(**{str(key): value for key, value in given.items()})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise UserError(f"{_source(path, first['loc'])}: {first['msg']}") from None
     except SettingsError as error:
         raise UserError(f"{error}; in an environment variable lists and mappings are JSON") from None
+
+
+class _Loader(yaml.CSafeLoader):
+    """Refuses a key that is there twice, of which YAML takes the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if str(key.value) in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key.value} is there twice", key.start_mark
+                )
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path, expected: str) -> dict[Any, Any]:
+    """The mapping in a YAML file; an empty file has an empty one. Raises UserError for anything else."""
+    try:
+        given = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_Loader) or {}
+    except FileNotFoundError:
+        raise UserError(f"{path}: not here; run this in the project's folder") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not UTF-8 text; save it as UTF-8") from None
+    except yaml.YAMLError as error:
+        tab = "; indent by blanks, not by tabs" if "cannot start any token" in str(error) else ""
+        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}{tab}") from None
+    if not isinstance(given, dict):
+        raise UserError(f"{path}: should hold {expected}, not {type(given).__name__}")
+    return given
 
 
 def _source(path: Path, keys: tuple[Any, ...]) -> str:

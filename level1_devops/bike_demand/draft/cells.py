@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from bike_demand.core.errors import UserError
-from bike_demand.data.table import parquet_cells
+from bike_demand.data.table import parquet_cells, refuse_other_formats
 
 LARGEST = 256 * 2**20  # bytes of text, of which drafting holds about ten times as much in memory
 MISSING = {"", "na", "n/a", "nan", "null", "none", "nil", "?", "-", "#n/a"}
@@ -32,7 +32,11 @@ def read_cells(file: Path) -> Table:
         raise UserError(f"{file}: no such file")
     content = _opened(file)
     notes: list[str] = []
-    cells = parquet_cells(content, str(file)) if content.startswith(b"PAR1") else _csv(content, file, notes)
+    if content.startswith(b"PAR1"):
+        cells = parquet_cells(content, str(file))
+    else:
+        refuse_other_formats(content, str(file))
+        cells = _csv(content, file, notes)
     if repeated := cells.columns[cells.columns.duplicated()].tolist():
         raise UserError(f"{file}: two columns are called {repeated[0]!r}; rename one of them")
     if len(cells.columns) < 2:
@@ -69,7 +73,7 @@ def _csv(content: bytes, file: Path, notes: list[str]) -> pd.DataFrame:
         text = content.decode("cp1252", errors="replace")
         notes.append("it is not UTF-8: read as Windows-1252 (Latin-1)")
     first = text.lstrip().partition("\n")[0]
-    if not first or "\0" in first:
+    if not first:
         raise UserError(f"{file}: not a table; give CSV or Parquet")
     separator = max(SEPARATORS, key=first.count)
     if separator != ",":

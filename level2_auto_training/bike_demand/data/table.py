@@ -23,7 +23,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from bike_demand.core.current import ALIASES, CADENCE, DELAY, IDENTITY, LABEL, TIME, ZONE, Row
 from bike_demand.core.errors import UserError
-from bike_demand.core.problem import InputField, Kind, fields_of
+from bike_demand.core.problem import DAY, InputField, Kind, fields_of
 from bike_demand.data.frames import to_records, typed
 from bike_demand.data.month import first_moment, next_month
 
@@ -35,14 +35,27 @@ _TIME = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?)?"
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 _EXAMPLES = {"time": "2011-01-31T17:00:00", "boolean": "true or false", "category": "1", "integer": "1234"}
 _OFFSET = r" ?(Z|[+-]\d\d:?\d\d)"
+_ZONE_NAME = r" ?([A-Za-z]{3,4}|[+-]\d\d|\[[\w/+-]+\])"
 _COMMAS = "use a decimal point and no thousands separator, like 1234.5"
 # What cells with a common mistake look like, what it is, and what to do.
 _HINTS = {
     rf"{_TIME}{_OFFSET}": "it has a zone offset, but times are local here: leave it out",
+    rf"{_TIME}{_ZONE_NAME}": "it has the name of a zone: leave it out, or write the offset like +01:00",
     _TIME: "no local clock ever shows it",
     r"\d{9,19}(\.\d+)?": f"it is an epoch: write times like {_EXAMPLES['time']}",
     r"[+-]?\d{1,3}([,.'\u2019\s]\d{3})+([.,]\d+)?": f"it has a thousands separator: {_COMMAS}",
     r"[+-]?\d+,\d+": f"it has a decimal comma: {_COMMAS}",
+    r"(?i)#?n/?a|nan|null|none|nil|nat|\\n|[-.?]+|#.+[!?]": "where a value is missing, leave the cell empty",
+    rf"[^\d+-.]*{NUMBER}\s*[^\d\s]+|[^\d+-.]+\s*{NUMBER}": "write the number alone, without unit or symbol",
+}
+# How files begin that people publish in the place of a CSV file, and what they are.
+_OTHER_FORMATS = {
+    b"PK\x03\x04": "a zip archive or an Excel workbook (.xlsx)",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook (.xls)",
+    b"PAR1": "Parquet",
+    b"BZh": "compressed by bzip2",
+    b"\xfd7zXZ": "compressed by xz",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd",
 }
 
 
@@ -65,10 +78,12 @@ def read_table(
     UserError with all violations, each with its line (of Parquet: row) and column.
     """
     fields = fields_of(model)
-    is_parquet = name.endswith(".parquet")
+    is_parquet = name.endswith(".parquet") or content.startswith(b"PAR1")
     found: _Violations = {}
     cells = parquet_cells(content, name) if is_parquet else _csv_cells(content, name, len(fields), found)
-    cells = cells.rename(columns=ALIASES)
+    spelt = {each.casefold(): each for each in (*ALIASES, *ignored, *fields)}
+    names = [spelt.get(each.casefold(), each) for each in map(str, cells.columns)]
+    cells = cells.set_axis([ALIASES.get(each, each) for each in names], axis=1)
     _check_header(list(cells.columns), name, fields, ignored)
     if cells.empty and not found:
         raise UserError(f"{name}: a header, but no rows")
@@ -95,6 +110,12 @@ def read_published(content: bytes, month: str, name: str, latest: datetime | Non
         inside = times.where(times.between(begin, end, inclusive="left"))
         yield TIME, times.notna() & inside.isna(), f"is not in {month}"
         repeated = "; the second of two hours that clocks repeat needs its offset" if ZONE else ""
+        if (
+            CADENCE is not None
+            and CADENCE < DAY
+            and (inside.dropna() == inside.dropna().dt.normalize()).all()
+        ):
+            repeated = "; the time of day is missing"
         yield TIME, times.notna() & frame.duplicated([*IDENTITY]), f"stands there twice{repeated}"
         yield TIME, inside < inside.ffill().shift(), "is out of order"
         if latest is not None:
@@ -111,11 +132,17 @@ def _csv_cells(content: bytes, name: str, wanted: int, found: _Violations) -> pd
         records = [(reader.line_num, [cell.strip() for cell in record]) for record in reader]
     except csv.Error as error:
         raise UserError(f"{name}, line {reader.line_num}: not CSV: {error}") from None
-    (_, header), *rows = records
+    (_, header), *rows = [(line, record) for line, record in records if any(record)]
     if len(header) == 1 < wanted and (separators := set(";\t|") & set(header[0])):
         raise UserError(f"{name}, line 1: the separator is {min(separators)!r}; separate columns by commas")
+    # Spreadsheets put commas after the last column, of some lines or of all.
+    width = max(len(_filled(record)) for _, record in [(1, header), *rows])
+    header = header[: max(width, len(_filled(header)))]
     for line, record in rows:
-        if len(record) != len(header):
+        del record[max(len(header), len(_filled(record))) :]
+        if record == header:
+            found[line, ""] = "the header stands there again; publish one table in one file"
+        elif len(record) != len(header):
             is_short = len(record) < len(header)
             why = "the line cut off, or a quote left open" if is_short else "a decimal comma in it"
             found[line, ""] = f"{len(record)} values instead of {len(header)}; is {why}?"
@@ -123,23 +150,37 @@ def _csv_cells(content: bytes, name: str, wanted: int, found: _Violations) -> pd
     return pd.DataFrame(list(whole.values()), index=list(whole), columns=header, dtype="str")
 
 
+def _filled(record: Sequence[str]) -> Sequence[str]:
+    """A record without the empty cells at its end."""
+    return record[: max((place for place, cell in enumerate(record, 1) if cell), default=0)]
+
+
 def _decoded(content: bytes, name: str) -> str:
-    if content.startswith(b"\x1f\x8b"):
+    while content.startswith(b"\x1f\x8b"):
         try:
             content = gzip.decompress(content)
         except (OSError, EOFError, zlib.error):
             raise UserError(f"{name}: its compression is damaged or cut off; publish it again") from None
-    if not content.strip():
-        raise UserError(f"{name}: the file is empty, not even a header")
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:100]:
-        raise UserError(f"{name}, line 1: not UTF-8 but UTF-16 text, or none at all; save it as UTF-8")
+    refuse_other_formats(content, name)
     try:
-        return content.decode("utf-8-sig")
+        text = content.decode("utf-8-sig").lstrip("\ufeff")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise UserError(
             f"{name}, line {line}: not UTF-8 text but maybe Latin-1 (Windows-1252); save it as UTF-8"
         ) from None
+    if not text.strip(" \r\n\t,"):
+        raise UserError(f"{name}: the file is empty, not even a header")
+    return text
+
+
+def refuse_other_formats(content: bytes, name: str) -> None:
+    """Raises UserError for a file that is no CSV, with its format as far as its first bytes show it."""
+    for begin, what in _OTHER_FORMATS.items():
+        if content.startswith(begin):
+            raise UserError(f"{name}: not CSV but {what}; save it as CSV, which may be compressed by gzip")
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:100]:
+        raise UserError(f"{name}, line 1: not UTF-8 but UTF-16 text, or none at all; save it as UTF-8")
 
 
 def parquet_cells(content: bytes, name: str) -> pd.DataFrame:
@@ -156,10 +197,21 @@ def parquet_cells(content: bytes, name: str) -> pd.DataFrame:
 def _check_header(
     header: Sequence[str], name: str, fields: Mapping[str, InputField], ignored: Sequence[str]
 ) -> None:
+    needed = ",".join(fields)
+    if not set(fields) & set(header):
+        raise UserError(
+            f"{name}, line 1: a header is needed there, {needed}; it is {_short(','.join(header))}"
+        )
     if missing := [field for field in fields if field not in header]:
-        raise UserError(f"{name}, line 1: column {missing[0]} is missing (needed: {','.join(fields)})")
+        others = [column for column in header if column not in fields and column not in ignored]
+        instead = f"; not known: {', '.join(map(repr, others))}" if others else ""
+        raise UserError(f"{name}, line 1: column {missing[0]} is missing (needed: {needed}{instead})")
+    if "" in header:
+        raise UserError(
+            f"{name}, line 1: column {header.index('') + 1} has no name; leave it out, or give it one"
+        )
     if unknown := [column for column in header if column not in fields and column not in ignored]:
-        raise UserError(f"{name}, line 1: unknown column {unknown[0]!r} (known: {','.join(fields)})")
+        raise UserError(f"{name}, line 1: unknown column {unknown[0]!r} (known: {needed})")
     if len(set(header)) < len(header):
         raise UserError(f"{name}, line 1: a column stands there twice")
 

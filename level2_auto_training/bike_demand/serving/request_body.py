@@ -1,11 +1,14 @@
 """Reads the body of a request within bounds, and validates its rows in one step from their bytes."""
 
+import codecs
+import json
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import HTTPException, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from starlette.requests import ClientDisconnect
 
 from bike_demand.core.current import Inputs
@@ -14,6 +17,7 @@ MAX_BYTES = 1024 * 1024
 MAX_ROWS = 1000  # so that a request keeps others waiting for a few milliseconds at most
 MAX_ERRORS = 10  # of one response
 
+_NAMES_END = re.compile(rb'"\s*:')  # and hardly a text's
 _One = TypeAdapter(Inputs)
 _Many = TypeAdapter(Annotated[list[Inputs], Field(min_length=1, max_length=MAX_ROWS)])
 
@@ -37,15 +41,28 @@ async def read_body(request: Request) -> bytes:
 
 def parse_rows(body: bytes) -> tuple[list[Inputs], bool]:
     """The rows, and whether they came as a list. Raises RequestValidationError, which names the fields."""
+    body = body.removeprefix(codecs.BOM_UTF8).lstrip()
     try:
-        if body.lstrip()[:1] == b"[":
-            return _Many.validate_json(body), True
-        return [_One.validate_json(body)], False
+        listed = body[:1] == b"["
+        rows = _Many.validate_json(body) if listed else [_One.validate_json(body)]
     except ValidationError as error:
-        raise invalid(error) from None
+        raise invalid(error, body) from None
+    refuse_repeated(body, rows)
+    return rows, listed
 
 
-def invalid(error: ValidationError, hidden: Sequence[str] = ()) -> RequestValidationError:
+def refuse_repeated(body: bytes, rows: Sequence[BaseModel]) -> None:
+    """Raises RequestValidationError for a field that a row has twice: the last would count."""
+    if len(_NAMES_END.findall(body)) == sum(len(row.model_fields_set) for row in rows):
+        return  # other names than those of fields were refused before
+    given = json.loads(body, object_pairs_hook=lambda pairs: [name for name, _ in pairs])
+    for place, names in enumerate(given if isinstance(given[0], list) else [given]):
+        if repeated := sorted(name for name in set(names) if names.count(name) > 1):
+            where = ("body", place, repeated[0]) if given is not names else ("body", repeated[0])
+            raise RequestValidationError([{"type": "repeated", "loc": where, "msg": "Field given twice"}])
+
+
+def invalid(error: ValidationError, body: bytes, hidden: Sequence[str] = ()) -> RequestValidationError:
     """The 422 response to a body. It does not repeat the input, which may be large, or not be JSON.
 
     `hidden`: parts of locations that no body has.
@@ -55,7 +72,19 @@ def invalid(error: ValidationError, hidden: Sequence[str] = ()) -> RequestValida
         {**each, "loc": ("body", *(part for part in each["loc"] if part not in hidden))}
         for each in found[:MAX_ERRORS]
     ]
+    if found[0]["type"] == "json_invalid":
+        shown[0]["msg"] += _encoding(body)
     return RequestValidationError(shown)
+
+
+def _encoding(body: bytes) -> str:
+    """What, besides its JSON, is wrong with a body."""
+    if body.startswith(b"\x1f\x8b"):
+        return "; it is compressed: send it without Content-Encoding"
+    try:
+        return "; it is not UTF-8" if "\0" in body.decode() else ""
+    except UnicodeDecodeError:
+        return "; it is not UTF-8"
 
 
 def _too_large() -> HTTPException:

@@ -6,9 +6,11 @@ import json
 import logging
 import os
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,9 +34,21 @@ def run_dvc(*arguments: str, folder: Path = Path()) -> None:
     Raises UserError with what a stage, or else DVC itself, says is wrong.
     """
     command = [sys.executable, "-m", "dvc", *arguments]
-    # dvc.yaml says `python`: let that be this one.
-    env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, errors="replace", check=False)
+    here = str(Path(sys.executable).parent)
+    with tempfile.TemporaryDirectory() as scratch:
+        # dvc.yaml says `python`: let that be this one, also where it has only the name python3.
+        if shutil.which("python", path=here) is None:
+            Path(scratch, "python").symlink_to(sys.executable)
+        path = os.pathsep.join([here, scratch, os.environ.get("PATH", "")])
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=os.environ | {"PATH": path},
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
     if done.returncode:
         first = re.search(r"(?im)^error: (.*(?:\n  .*)*)", done.stderr)
         raise UserError(first[1] if first else f"dvc {arguments[0]} failed with status {done.returncode}")
@@ -86,17 +100,18 @@ def restore(folder: Path) -> None:
     They come from this project's cache or, where they are not there, its remote storage. Raises UserError
     that names the versions and the remote where neither has them.
     """
+    from configobj import ConfigObj  # type: ignore[import-untyped]
+
     with _repo(Path()) as here:
-        cache = Path(here.cache.local.path).absolute()
+        cache = str(Path(here.cache.local.path).absolute())
         sections: dict[str, dict[str, Any]] = {"core": {"no_scm": "true"}, "cache": {"dir": cache}}
         for name, options in here.config["remote"].items():
-            sections[f"'remote \"{name}\"'"] = dict(options)
+            sections[f'remote "{name}"'] = dict(options)
         remote = here.config["core"].get("remote", "")
         url = here.config["remote"].get(remote, {}).get("url", "none is configured")
-    lines: list[str] = []
-    for section, values in sections.items():
-        lines += [f"[{section}]", *(f"    {key} = {value}" for key, value in values.items())]
-    (folder / LOCAL_CONFIG).write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+    config = ConfigObj(sections, encoding="utf-8")  # as DVC does, but that takes ASCII only
+    config.filename = str(folder / LOCAL_CONFIG)
+    config.write()
     with _repo(folder) as there, _plainly("the data of this run cannot be restored"):
         from dvc.exceptions import CheckoutError, DownloadError
 

@@ -13,6 +13,7 @@ from fastapi import HTTPException, Request
 from fastapi.security import APIKeyHeader
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from bike_demand.core.configuration import read_yaml
 from bike_demand.core.errors import UserError
 from bike_demand.core.files import write_atomically
 
@@ -113,18 +114,12 @@ def make_key(file: Path, name: str, role: KeyRole) -> str:
 
 def read_keys(file: Path) -> dict[str, StoredKey]:
     """The keys in the file by name; none where there is no file. Raises UserError for any other content."""
-    try:
-        given = yaml.load(file.read_bytes(), Loader=yaml.CSafeLoader)
-    except FileNotFoundError:
+    if not file.exists():
         return {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: not YAML: {' '.join(str(error).split())}") from None
+    try:
+        given = read_yaml(file, "keys by name, as `python -m bike_demand key NAME` makes them")
     except OSError as error:
         raise UserError(f"{file}: {error.strerror}; the API keys cannot be read") from None
-    if given is None:
-        return {}
-    if not isinstance(given, dict):
-        raise UserError(f"{file}: not a file of keys; make one with `python -m bike_demand key NAME`")
     try:
         return {str(name): StoredKey.model_validate(key) for name, key in given.items()}
     except ValidationError as error:

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -24,11 +25,16 @@ class Revision:
 
 
 def current() -> Revision | None:
-    """The code in the project's folder; None where no commit of git holds it."""
+    """The code in the project's folder; None where no commit of git holds it.
+
+    Raises UserError where git refuses to look, as into a folder that belongs to another user.
+    """
     try:
         commit = _git("rev-parse", "--verify", "HEAD").decode().strip()
-    except UserError:
-        return None
+    except UserError as error:
+        if re.search("not a git repository|Needed a single revision", str(error)):
+            return None
+        raise
     if not _git("ls-tree", "-r", "--name-only", "HEAD", "--", CODE[0]):
         return None  # the folder lies in a repository that does not know it
     if not _git("status", "--porcelain", "--", *CODE):
@@ -70,7 +76,7 @@ def _git(
     environment: dict[str, str] | None = None,
     given: bytes = b"",
 ) -> bytes:
-    """What git says. Raises UserError with its last line where it fails."""
+    """What git says. Raises UserError with its reason, in one line, where it fails."""
     git = shutil.which("git")
     if git is None:
         raise UserError("git is not installed, so nobody could find out which code trains; install it")
@@ -78,12 +84,13 @@ def _git(
     done = subprocess.run(
         [git, "-c", "core.autocrlf=false", "-c", "core.quotepath=false", *arguments],
         cwd=folder,
-        env=os.environ | (environment or {}),
+        env=os.environ | {"LC_ALL": "C"} | (environment or {}),
         input=given,
         capture_output=True,
         check=False,
     )
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise UserError(f"git {arguments[0]}: {said[-1] if said else f'status {done.returncode}'}")
+        said = " ".join(done.stderr.decode(errors="replace").split())
+        why = said[max(said.find("fatal: "), 0) :].removeprefix("fatal: ")  # without the warnings before it
+        raise UserError(f"git {arguments[0]}: {why[:500] or f'status {done.returncode}'}")
     return done.stdout

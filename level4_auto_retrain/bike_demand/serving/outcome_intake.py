@@ -1,5 +1,6 @@
 """Outcomes by request: what they may contain, and how they get into the database."""
 
+import codecs
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -8,7 +9,7 @@ from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError
 
 from bike_demand.core.current import LABEL, Outcome, OutcomeOfPrediction, RowId, label_of, row_id
 from bike_demand.data.month import iso
-from bike_demand.serving.request_body import MAX_ROWS, invalid
+from bike_demand.serving.request_body import MAX_ROWS, invalid, refuse_repeated
 from bike_demand.store.database import Database, open_database
 from bike_demand.store.outcomes import Stored, store
 from bike_demand.store.queries import rows_of
@@ -26,10 +27,12 @@ def parse_outcomes(body: bytes) -> dict[RowId | str, float]:
     """The labels by event time and key, or by the id of the prediction. Raises RequestValidationError, which
     names the fields.
     """
+    body = body.removeprefix(codecs.BOM_UTF8)
     try:
         found = _Many.validate_json(body)
     except ValidationError as error:
-        raise invalid(error, hidden=(_BY_ROW, _BY_ID)) from None
+        raise invalid(error, body, hidden=(_BY_ROW, _BY_ID)) from None
+    refuse_repeated(body, found)
     labels: dict[RowId | str, float] = {}
     for place, each in enumerate(found):
         about = each.id if isinstance(each, OutcomeOfPrediction) else row_id(each)

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 
@@ -17,6 +18,7 @@ from bike_demand.training.record import Recorded, already, record
 from bike_demand.training.revision import CODE, Revision, current
 
 MIN_FREE_BYTES = 100 * 2**20  # a training writes a tenth of it
+UNUSABLE = "{}?"  # DVC fills in the former (fsspec too), and SQLAlchemy's addresses end before the latter
 Made = tuple[Recorded, bool]  # the record, and whether there was anything new to record
 
 
@@ -72,6 +74,7 @@ def run(
     log_and_register: Callable[[Revision | None], Made] = log_and_register,
 ) -> Made:
     """The steps in their order, one training of this folder at a time. Raises UserError."""
+    _need_place()
     STATE.mkdir(exist_ok=True)
     _need_room()
     try:
@@ -84,6 +87,13 @@ def run(
             return log_and_register(revision)
     except Timeout:
         raise UserError("another training is at work in this folder; try again when it is done") from None
+
+
+def _need_place() -> None:
+    """Raises UserError where the project's path has characters that DVC or MLflow take for something else."""
+    here = str(Path.cwd())
+    if found := [each for each in UNUSABLE if each in here]:
+        raise UserError(f"{here!r}: {' and '.join(map(repr, found))} in the path of a project; move it")
 
 
 def _need_room() -> None:
