@@ -107,6 +107,15 @@ def test_the_first_key_closes_an_application_that_was_open(handoff: Path, file: 
         assert statuses(client, key)["/predict"] == 200
 
 
+@pytest.mark.parametrize("content", ["", "{}\n"])
+def test_a_file_without_its_last_key_lets_nobody_in(
+    client: Client, keys: tuple[str, str], file: Path, loaded: ApiKeys, content: str
+) -> None:
+    file.write_text(content, encoding="utf-8")
+    loaded.reload()
+    assert set(statuses(client, None).values()) | set(statuses(client, keys[0]).values()) == {401}
+
+
 @pytest.mark.parametrize("spoilt", [None, "planning: [", "planning: {sha256: 1}"])
 def test_a_file_that_is_gone_or_spoilt_lets_nobody_else_in(
     client: Client,

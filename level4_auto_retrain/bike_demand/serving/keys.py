@@ -34,16 +34,17 @@ class StoredKey(BaseModel):
 
 
 class ApiKeys:
-    """The keys in a file, as of the last `reload`. Without the file there are none, and access is open."""
+    """The keys in a file, as of the last `reload`. Access is open until the file has held a key."""
 
     def __init__(self, file: Path | None = None) -> None:
         self._file = file
         self._seen = _stamp(file)
         self._keys = read_keys(file) if file else {}
+        self._open = not self._keys
 
     def is_open(self) -> bool:
-        """Whether anyone may send requests."""
-        return not self._keys
+        """Whether anyone may send requests: only as long as there was no key. Deleting the last opens nothing."""
+        return self._open
 
     def holder(self, given: str | None) -> tuple[str, KeyRole] | None:
         """Whose key that is, and its role; None: nobody's. Takes equally long for right and wrong keys."""
@@ -64,6 +65,7 @@ class ApiKeys:
             if stamp is None and self._keys:
                 raise UserError(f"{self._file}: gone")
             self._keys = read_keys(self._file)
+            self._open = self._open and not self._keys
         except UserError as error:
             log.error("keys_problem", extra={"detail": f"{error}; the previous keys stay in force"})
 
