@@ -51,13 +51,13 @@ STYLES = {
     "not detected": "yellow",
 }
 LIMITS = (
-    "It reads files and runs nothing: a job that is defined may never have run, passed, or been switched on"
-    " (variables, secrets and branch rules are not in the files).",
-    "A test may test the wrong thing, and the limits of a gate may be bad: only that they exist is seen.",
-    "A command counts for all modules that its entry imports: code that a job could run counts as run.",
-    "Answers are as good as those who gave them. Skills, costs and security are unknown.",
-    "A tool that tools.yaml does not list, or a practice with names of its own, is missed: answer for it.",
-    "Real teams stand on several levels at once. A level is no mark: some rows are not worth their price.",
+    "It reads files and runs nothing: a defined job may never have run, passed or been enabled (variables,"
+    " secrets and branch rules are not in the files).",
+    "A test may test the wrong thing, and a gate may have bad limits: only their existence is checked.",
+    "A command counts for all modules that its entry point imports: code that a job could run counts as run.",
+    "Answers are only as good as the people who gave them. Skills, costs and security are not assessed.",
+    "A tool that tools.yaml does not list, or a practice with unusual names, is missed: answer for it.",
+    "Real teams stand on several levels at once. A level is not a grade: some rows are not worth their cost.",
 )
 SHOWN = 3
 
@@ -209,7 +209,7 @@ def show(
     console.print(_areas(found))
     _show_caps(found, console)
     if found.off:
-        console.print(Text("\nSwitched off: it is there, but has no effect", style="bold"))
+        console.print(Text("\nSwitched off: present, but without effect", style="bold"))
         for off in found.off[:8]:
             console.print(_indented(Text.assemble((off.fact.place, "yellow"), f"  {off.off}")))
         _more(len(found.off) - 8, console)
@@ -266,7 +266,7 @@ def _show_caps(found: Assessment, console: Console) -> None:
     if not caps:
         console.print(Text("\nEvery row of the model holds.", style="bold green"))
         return
-    console.print(Text(f"\nWhat keeps it from level {caps[0].row.level}", style="bold"))
+    console.print(Text(f"\nMissing for level {caps[0].row.level}", style="bold"))
     for each in caps:
         console.print(_entry(each, Text.assemble(("-> ", "dim"), remedy(each))))
 
@@ -364,7 +364,7 @@ def as_markdown(found: Assessment, made: Backlog | None, changes: list[Change] |
         cells = [found.level_of(name), *columns(found, name)]
         lines.append(f"| {AREAS.get(name, name)} | {' | '.join(map(str, cells))} |")
     if caps := found.caps():
-        lines += ["", f"## What keeps it from level {caps[0].row.level}", ""]
+        lines += ["", f"## Missing for level {caps[0].row.level}", ""]
         lines += [f"- **{each.row.id}** {each.row.says} ({each.state}). {remedy(each)}" for each in caps]
     if found.off:
         lines += ["", "## Switched off", ""] + [
