@@ -43,7 +43,7 @@ class ApiKeys:
         self._open = not self._keys
 
     def is_open(self) -> bool:
-        """Whether anyone may send requests: only as long as there was no key. Deleting the last opens nothing."""
+        """Whether anyone may send requests, as there never was a key."""
         return self._open
 
     def holder(self, given: str | None) -> tuple[str, KeyRole] | None:
