@@ -177,7 +177,7 @@ def up(
     ] = False,
     speed: Annotated[
         float | None,
-        typer.Option(min=0.5, max=600, metavar="SECONDS", help="Of a day of the story; 8 if not given."),
+        typer.Option(min=0.5, max=600, metavar="SECONDS", help="Of a day of the story; 4 if not given."),
     ] = None,
     scenario: Annotated[
         str | None, typer.Option(help="Of the story: a scenario with a period, by name or path.")
@@ -192,7 +192,7 @@ def up(
     for name, value in (("--scenario", scenario), ("--speed", speed)):
         if value is not None and not story:
             raise UserError(f"{name} is of a story: give --story, too")
-    seconds = (speed or 8.0) if story else None
+    seconds = (speed or 4.0) if story else None
     start_level(level, port, console(), empty=empty, scenario=scenario, seconds=seconds)
 
 

@@ -59,6 +59,21 @@ class Page(_Strict):
     env: dict[str, str] = {}
 
 
+class Flows(_Strict):
+    """How a Prefect server, the page of that name, runs what the background does otherwise.
+
+    `prepare` and `worker` are commands, `daily` the deployment that each day begins with. The message of its
+    last state says how many runs its events start: the group of `starts`.
+    """
+
+    page: str
+    env: dict[str, str]
+    prepare: tuple[str, ...]
+    worker: str
+    daily: str
+    starts: str
+
+
 class ByDate(_Strict):
     """How a level that releases when it sees a reason is made to begin a release on given days instead."""
 
@@ -104,6 +119,7 @@ class Runbook(_Strict):
     plays: str | None = None  # the scenario in which `run` and `up` show it; none: the feed as it is
     pages: tuple[Page, ...] = ()
     background: tuple[Step, ...] = ()  # what runs next to the application, until it ends
+    flows: Flows | None = None  # what does the same while a story is played
     by_date: ByDate | None = None  # None: its releases begin on people's dates anyway
     questions: dict[Literal["again", "taught", "who"], Procedure] = {}  # about a prediction of long ago
 
@@ -111,6 +127,11 @@ class Runbook(_Strict):
     def keeps(self) -> tuple[str, ...]:
         """Files whose digests have to be remembered on the day of that prediction."""
         return tuple(name for each in self.questions.values() for name in each.keeps)
+
+
+def placed(value: str, folder: Path, port: int) -> str:
+    """The value of an environment variable, for a server of that port and a project in that folder."""
+    return value.replace("{folder}", str(folder)).replace("{port}", str(port))
 
 
 def load(folder: Path) -> Runbook:

@@ -14,7 +14,7 @@ import tenacity
 from ladder import UserError
 
 APPLICATION = (sys.executable, "-m", "bike_demand", "serve", "--host", "127.0.0.1", "--port", "{port}")
-START_SECONDS = 120  # wall time: a laptop that also trains may take long to import
+START_SECONDS = 300  # wall time: a laptop that also trains may take long to import
 
 
 def free_port() -> int:

@@ -8,7 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ladder import UserError, runbook
@@ -36,7 +36,7 @@ def run_step(step: runbook.Step, folder: Path, run: Run, service: Service | None
     return output
 
 
-def run_command(command: str, folder: Path) -> str:
+def run_command(command: str, folder: Path, env: Mapping[str, str] | None = None) -> str:
     """Run a command line as a person types it, as a process of its own, and wait; what it printed.
 
     Raises UserError with its last line where it fails.
@@ -44,7 +44,7 @@ def run_command(command: str, folder: Path) -> str:
     done = subprocess.run(
         found(command),
         cwd=folder,
-        env=environment(),
+        env=env or environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -13,6 +13,7 @@ import httpx
 from rich.console import Console
 
 from ladder import UserError, runbook, users, workcopy
+from ladder.flows import FlowServer
 from ladder.levels import level
 from ladder.output import print_line
 from ladder.service import Service, free_port, is_free
@@ -66,12 +67,20 @@ def up(
             ThreadPoolExecutor() as many,
         ):
             list(many.map(Service.start, [stack.enter_context(server) for _, server in pages]))
-        background = [stack.enter_context(_background(step, folder, seconds)) for step in book.background]
-        for each in background:
-            each.start()
+        if seconds is None or book.flows is None:
+            background = [stack.enter_context(_background(step, folder, seconds)) for step in book.background]
+            for each in background:
+                each.start()
+            flows = None
+        else:
+            background = []
+            (server,) = (server for page, server in pages if page.name == book.flows.page)
+            flows = stack.enter_context(FlowServer(book.flows, server, folder))
+            with console.status(f"deploying the flows to {book.flows.page}"):
+                flows.start()
         _addresses(stage, service, pages, background, console)
         if seconds is not None:
-            _play(stage, service, background, seconds, console)
+            _play(stage, service, background, flows, seconds, console)
         status = service.wait()
     raise UserError(f"the application ended with status {status}: see {workcopy.short(service.log)}")
 
@@ -107,15 +116,25 @@ def _addresses(
 
 
 def _play(
-    stage: Stage, service: Service, background: Sequence[Service], seconds: float, console: Console
+    stage: Stage,
+    service: Service,
+    background: Sequence[Service],
+    flows: FlowServer | None,
+    seconds: float,
+    console: Console,
 ) -> None:
-    """Days pass: a request for each hour, then the outcomes; what the level does is shown."""
-    console.print(f"\nA day passes in {seconds:g} seconds. Watch the dashboard.")
+    """Days pass: the flows that are due, a request for each hour, then the outcomes; what the level does is
+    shown.
+    """
+    waits = "" if flows is None else ", once its flow runs have ended"
+    console.print(f"\nA day passes in {seconds:g} seconds{waits}. Watch the dashboard.")
     logs = [_Lines(each.log) for each in background]
     today = stage.today
     with httpx.Client(base_url=service.url, timeout=30) as client:
         while today <= stage.end and service.running():
             stage.publish(today)
+            if flows is not None:
+                _show_flows(flows, today, console)
             day = stage.day(today)
             error = 0.0
             for number in range(len(day)):
@@ -134,6 +153,20 @@ def _play(
                 print_line(console, f"  {line}", "dim")
             today += timedelta(days=1)
     console.print("The story is over; what it led to stays up until Ctrl-C.")
+
+
+def _show_flows(flows: FlowServer, today: date, console: Console) -> None:
+    """Run the flows of a day, and print each with what is new in what it printed."""
+    printed: set[str] = set()
+    with console.status("") as status:
+        for run in flows.run(today, lambda names: status.update(f"{today}  {names}")):
+            print_line(console, f"  {run.name}, {run.seconds:.0f} s", "cyan")
+            for line in run.lines:
+                if line not in printed and not line.startswith(FOR_MACHINES):
+                    print_line(console, f"    {line}", "dim")
+            printed |= set(run.lines)
+            for failure in run.failures:
+                print_line(console, f"    {failure}", "red")
 
 
 class _Lines:
@@ -156,10 +189,7 @@ class _Lines:
 def server_of(page: runbook.Page, folder: Path) -> Service:
     """The server of a page, not started yet."""
     port, log = free_port(), folder / "state" / f"{page.name.lower()}.log"
-    here = {
-        name: value.replace("{folder}", str(folder)).replace("{port}", str(port))
-        for name, value in page.env.items()
-    }
+    here = {name: runbook.placed(value, folder, port) for name, value in page.env.items()}
     return Service(folder, log, port, environment() | here, found(page.command), page.probe)
 
 

@@ -3,14 +3,18 @@
 The one module that imports Prefect; `launch` decides whether it is needed at all.
 """
 
-from datetime import datetime
+import json
+from datetime import UTC, datetime
 from typing import Any
 
 from prefect import flow, task
+from prefect.artifacts import create_table_artifact
 from prefect.events import emit_event
+from prefect.runtime import flow_run
 
+from bike_demand.core.current import PROBLEM
 from bike_demand.core.errors import UnreachableError
-from bike_demand.core.settings import load_settings
+from bike_demand.core.settings import RUN, load_settings
 from bike_demand.training import steps
 
 # An event that other programs can subscribe to, by a trigger of Prefect or `prefect event stream`.
@@ -23,18 +27,34 @@ def _is_unreachable(_task: Any, _run: Any, state: Any) -> bool:
     return isinstance(state.result(raise_on_failure=False), UnreachableError)
 
 
-gather = task(name="ingest", retry_condition_fn=_is_unreachable)(steps.gather)
-# One task: the graph of these stages is DVC's.
-build = task(name="validate, train, evaluate")(steps.build)
-log_and_register = task(name="register")(steps.log_and_register)
+def _run_name() -> str:
+    """The name of a flow run: its flow, and the day that it is about."""
+    return f"{flow_run.flow_name} {str(flow_run.parameters.get('as_of') or datetime.now(UTC))[:10]}"
 
 
-@flow(name="train")
+def _build() -> None:
+    steps.build()
+    metrics = json.loads((RUN / "metrics.json").read_text(encoding="utf-8"))
+    create_table_artifact(
+        [{"metric": name, "value": round(value, 4)} for name, value in metrics.items()],
+        key="metrics",
+        description=f"The holdout model, on the days kept from it. Errors are in {PROBLEM.loss.unit}.",
+    )
+
+
+# By name, what the flow's page shows. The graph of the stages is DVC's, so `dvc repro` is one task.
+gather = task(name="ingest", task_run_name="ingest", retry_condition_fn=_is_unreachable)(steps.gather)
+validate = task(name="validate", task_run_name="validate")(steps.validate)
+build = task(name="dvc repro", task_run_name="dvc repro")(_build)
+log_and_register = task(name="register", task_run_name="register")(steps.log_and_register)
+
+
+@flow(name="train", flow_run_name=_run_name)
 def train(as_of: datetime | None = None, allow_uncommitted: bool = False) -> steps.Made:
     """Gather, validate, train, evaluate, register; and emit an event where there is a new version."""
     waits = load_settings().flow.retry_seconds
     patient = gather.with_options(retries=len(waits), retry_delay_seconds=list(waits))
-    made, new = steps.run(as_of, allow_uncommitted, patient, build, log_and_register)
+    made, new = steps.run(as_of, allow_uncommitted, patient, validate, build, log_and_register)
     if new:
         payload = {"version": str(made.version), "as_of": "" if as_of is None else as_of.isoformat()}
         emit_event(REGISTERED, resource={"prefect.resource.id": RESOURCE}, payload=payload)

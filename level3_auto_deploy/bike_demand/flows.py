@@ -4,17 +4,30 @@ tried again.
 The one module that imports Prefect; `launch` decides whether it is needed at all.
 """
 
-from datetime import datetime
-from typing import Any
+import json
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
+from prefect.runtime import flow_run
 
+from bike_demand.core.current import PROBLEM
 from bike_demand.core.errors import UnreachableError
-from bike_demand.core.settings import load_settings
+from bike_demand.core.settings import RUN, load_settings
 from bike_demand.release import deploy as delivery
+from bike_demand.release.ab.step import step
+from bike_demand.release.decision import page_of
+from bike_demand.store.connection import absolute, reach
+from bike_demand.store.database import open_database
+from bike_demand.store.deployments import deployed
 from bike_demand.training import steps
 
+T = TypeVar("T")
 # Events, by which prefect.yaml starts what follows.
 REGISTERED = "bike-demand.version.registered"
 RESOURCE = "bike-demand.version"
@@ -25,47 +38,99 @@ def _is_unreachable(_task: Any, _run: Any, state: Any) -> bool:
     return isinstance(state.result(raise_on_failure=False), UnreachableError)
 
 
-def _look_at_tests(as_of: datetime | None) -> None:
-    from bike_demand.release.ab.step import step
-
-    step(load_settings(), as_of, print)
-
-
-def _deploy(version: str, as_of: datetime | None) -> None:
-    delivery.deploy(load_settings(), version, as_of, print)
-
-
-gather = task(name="ingest", retry_condition_fn=_is_unreachable)(steps.gather)
-# One task: the graph of these stages is DVC's.
-build = task(name="validate, train, evaluate")(steps.build)
-log_and_register = task(name="register")(steps.log_and_register)
-pass_gates = task(name="gates", retry_condition_fn=_is_unreachable, log_prints=True)(_deploy)
-look = task(name="ab step", retry_condition_fn=_is_unreachable, log_prints=True)(_look_at_tests)
-
-
 def _patient(step: Any) -> Any:
     """The task with the waits of the settings before another try."""
     waits = load_settings().flow.retry_seconds
     return step.with_options(retries=len(waits), retry_delay_seconds=list(waits))
 
 
-@flow(name="train")
+def _run_name() -> str:
+    """The name of a flow run: its flow, and the day that it is about."""
+    return f"{flow_run.flow_name} {str(flow_run.parameters.get('as_of') or datetime.now(UTC))[:10]}"
+
+
+def _build() -> None:
+    steps.build()
+    metrics = json.loads((RUN / "metrics.json").read_text(encoding="utf-8"))
+    create_table_artifact(
+        [{"metric": name, "value": round(value, 4)} for name, value in metrics.items()],
+        key="metrics",
+        description=f"The holdout model, on the days kept from it. Errors are in {PROBLEM.loss.unit}.",
+    )
+
+
+# By name, what the flow's page shows. The graph of the stages is DVC's, so `dvc repro` is one task.
+gather = task(name="ingest", task_run_name="ingest", retry_condition_fn=_is_unreachable)(steps.gather)
+validate = task(name="validate", task_run_name="validate")(steps.validate)
+build = task(name="dvc repro", task_run_name="dvc repro")(_build)
+log_and_register = task(name="register", task_run_name="register")(steps.log_and_register)
+
+
+def run_as_task(name: str, step: Callable[[], T]) -> T:
+    """The step runner of the flows: a step that was refused, say by a gate, is a task that failed."""
+
+    @task(
+        name=name,
+        task_run_name=name,
+        retry_condition_fn=_is_unreachable,
+        cache_policy=NO_CACHE,
+        log_prints=True,
+    )
+    def run() -> T:
+        return step()
+
+    result: T = _patient(run)()
+    return result
+
+
+def _connect() -> None:
+    """Raises UnreachableError where a store is away: rather now than between two steps."""
+    settings = load_settings()
+    reach(absolute(settings.tracking.uri))
+    open_database(settings.environments.production.database).close()
+
+
+def _show_deployment() -> None:
+    """Leave the gates of the newest deployment, and the decision, with the run."""
+    with closing(open_database(load_settings().environments.production.database)) as database:
+        newest = deployed(database)[-1:]
+    for row in newest:
+        lines = [
+            f"# Version {row.version}: {row.state.value.replace('_', ' ')}",
+            f"{row.reason}. All evidence: `{page_of(row.version).as_posix()}`\n",
+            "| gate | result | what it found |",
+            "|---|---|---|",
+        ]
+        for each in row.gates:
+            result = {True: "passed", False: "**REFUSED**", None: "not reached"}[each["passed"]]
+            lines.append(f"| {each['gate']} | {result} | {each.get('says', each['title'])} |")
+        create_markdown_artifact("\n".join(lines), key="deployment", description="Gates and decision.")
+
+
+@flow(name="train", flow_run_name=_run_name)
 def train(as_of: datetime | None = None, allow_uncommitted: bool = False) -> steps.Made:
     """Gather, validate, train, evaluate, register; and say that there is a new version."""
-    made, new = steps.run(as_of, allow_uncommitted, _patient(gather), build, log_and_register)
+    made, new = steps.run(as_of, allow_uncommitted, _patient(gather), validate, build, log_and_register)
     if new:
         payload = {"version": str(made.version), "as_of": "" if as_of is None else as_of.isoformat()}
         emit_event(REGISTERED, resource={"prefect.resource.id": RESOURCE}, payload=payload)
     return made, new
 
 
-@flow(name="deploy")
+@flow(name="deploy", flow_run_name="deploy version {version}", log_prints=True)
 def deploy(version: str, as_of: str = "") -> None:
     """Take a version through the gates to its A/B test; tried again, it goes on where it was."""
-    _patient(pass_gates)(version, datetime.fromisoformat(as_of) if as_of else None)
+    run_as_task("connect", _connect)
+    moment = datetime.fromisoformat(as_of) if as_of else None
+    try:
+        delivery.deploy(load_settings(), version, moment, print, run=run_as_task)
+    finally:
+        _show_deployment()
 
 
-@flow(name="ab-step")
+@flow(name="ab-step", flow_run_name=_run_name, log_prints=True)
 def ab_step(as_of: datetime | None = None) -> None:
-    """Look at the A/B test, decide where that is possible, and watch what was promoted."""
-    _patient(look)(as_of)
+    """Evaluate the A/B test, decide where that is possible, and watch what was promoted."""
+    run_as_task("connect", _connect)
+    step(load_settings(), as_of, print, run_as_task)
+    _show_deployment()

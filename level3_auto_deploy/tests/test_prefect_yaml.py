@@ -19,7 +19,7 @@ def test_each_deployment_runs_a_flow_of_the_project_and_only_once_at_a_time(
 ) -> None:
     path, _, function = deployment["entrypoint"].partition(":")
     flows = (ROOT / path).read_text(encoding="utf-8")
-    assert re.search(rf'^@flow\(name="[^"]+"\)\ndef {function}\(', flows, re.MULTILINE)
+    assert re.search(rf'^@flow\(name="[^"]+"[^)]*\)\ndef {function}\(', flows, re.MULTILINE)
     assert deployment["concurrency_limit"] == 1
     for trigger in deployment.get("triggers", []):
         for event in trigger["expect"]:

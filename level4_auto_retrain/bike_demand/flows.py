@@ -4,59 +4,45 @@ tried again.
 The one module that imports Prefect; `launch` decides whether it is needed at all.
 """
 
-from datetime import datetime
-from typing import Any
+import json
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
 
 from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas import State
 from prefect.events import emit_event
+from prefect.runtime import flow_run
+from prefect.states import Completed
 
+from bike_demand.core.current import PROBLEM
 from bike_demand.core.errors import UnreachableError
-from bike_demand.core.settings import load_settings
+from bike_demand.core.settings import RUN, load_settings
 from bike_demand.loop import cycle as loop
+from bike_demand.loop.context import Context, Execution
 from bike_demand.release import deploy as delivery
+from bike_demand.release.decision import page_of
+from bike_demand.store import event_log, history
+from bike_demand.store.connection import absolute, reach
+from bike_demand.store.database import open_database
+from bike_demand.store.deployments import deployed
 from bike_demand.store.tables import Raised
 from bike_demand.training import steps
 
+T = TypeVar("T")
 # Events, by which prefect.yaml starts what follows.
 REGISTERED = "bike-demand.version.registered"
 RESOURCE = "bike-demand.version"
 SIGNAL = "bike-demand.signal"
+DAYS = timedelta(days=14)  # that the artifact of a monitoring run shows
 
 
 def _is_unreachable(_task: Any, _run: Any, state: Any) -> bool:
     """The outside world can fail and be back; what is wrong with data or code stays wrong."""
     return isinstance(state.result(raise_on_failure=False), UnreachableError)
-
-
-def _run_cycle(as_of: datetime | None) -> None:
-    def send(raised: Raised) -> None:
-        """Send it to the server, whose automation starts `act`; once for each signal in its cool-down."""
-        payload = {
-            "signal": str(raised.id),
-            "as_of": "" if as_of is None else as_of.isoformat(),
-            "says": raised.says,
-        }
-        resource = f"{SIGNAL}.{raised.kind}.{raised.subject}".replace(" ", "-")
-        emit_event(f"{SIGNAL}.{raised.kind}", resource={"prefect.resource.id": resource}, payload=payload)
-
-    loop.run_cycle(load_settings(), as_of, print, send)
-
-
-def _act(signal: int, as_of: datetime | None) -> None:
-    loop.act(load_settings(), signal, as_of, print)
-
-
-def _deploy(version: str, as_of: datetime | None) -> None:
-    delivery.deploy(load_settings(), version, as_of, print)
-
-
-gather = task(name="ingest", retry_condition_fn=_is_unreachable)(steps.gather)
-# One task: the graph of these stages is DVC's.
-build = task(name="validate, train, evaluate")(steps.build)
-log_and_register = task(name="register")(steps.log_and_register)
-pass_gates = task(name="gates", retry_condition_fn=_is_unreachable, log_prints=True)(_deploy)
-run_cycle = task(name="cycle", retry_condition_fn=_is_unreachable, log_prints=True)(_run_cycle)
-respond = task(name="response", retry_condition_fn=_is_unreachable, log_prints=True)(_act)
 
 
 def _patient(step: Any) -> Any:
@@ -65,29 +51,166 @@ def _patient(step: Any) -> Any:
     return step.with_options(retries=len(waits), retry_delay_seconds=list(waits))
 
 
-@flow(name="train")
+def _run_name() -> str:
+    """The name of a flow run: its flow, and the day that it is about."""
+    return f"{flow_run.flow_name} {str(flow_run.parameters.get('as_of') or datetime.now(UTC))[:10]}"
+
+
+def _build() -> None:
+    steps.build()
+    metrics = json.loads((RUN / "metrics.json").read_text(encoding="utf-8"))
+    create_table_artifact(
+        [{"metric": name, "value": round(value, 4)} for name, value in metrics.items()],
+        key="metrics",
+        description=f"The holdout model, on the days kept from it. Errors are in {PROBLEM.loss.unit}.",
+    )
+
+
+# By name, what the flow's page shows. The graph of the stages is DVC's, so `dvc repro` is one task.
+gather = task(name="ingest", task_run_name="ingest", retry_condition_fn=_is_unreachable)(steps.gather)
+validate = task(name="validate", task_run_name="validate")(steps.validate)
+build = task(name="dvc repro", task_run_name="dvc repro")(_build)
+log_and_register = task(name="register", task_run_name="register")(steps.log_and_register)
+
+
+def run_as_task(name: str, step: Callable[[], T]) -> T:
+    """The step runner of the flows: a step that was refused, say by a gate, is a task that failed."""
+
+    @task(
+        name=name,
+        task_run_name=name,
+        retry_condition_fn=_is_unreachable,
+        cache_policy=NO_CACHE,
+        log_prints=True,
+    )
+    def run() -> T:
+        return step()
+
+    result: T = _patient(run)()
+    return result
+
+
+def _connect() -> None:
+    """Raises UnreachableError where a store is away: rather now than between two steps."""
+    settings = load_settings()
+    reach(absolute(settings.tracking.uri))
+    open_database(settings.environments.production.database).close()
+
+
+def _show_deployment() -> None:
+    """Leave the gates of the newest deployment, and the decision, with the run."""
+    with closing(open_database(load_settings().environments.production.database)) as database:
+        newest = deployed(database)[-1:]
+    for row in newest:
+        lines = [
+            f"# Version {row.version}: {row.state.value.replace('_', ' ')}",
+            f"{row.reason}. All evidence: `{page_of(row.version).as_posix()}`\n",
+            "| gate | result | what it found |",
+            "|---|---|---|",
+        ]
+        for each in row.gates:
+            result = {True: "passed", False: "**REFUSED**", None: "not reached"}[each["passed"]]
+            lines.append(f"| {each['gate']} | {result} | {each.get('says', each['title'])} |")
+        create_markdown_artifact("\n".join(lines), key="deployment", description="Gates and decision.")
+
+
+def _show_production() -> None:
+    """Leave the open signals and the errors of the last days with the run."""
+    with closing(open_database(load_settings().environments.production.database)) as database:
+        signals, last = event_log.open_signals(database), history.last_day(database)
+        days = [] if last is None else history.days(database, last - DAYS, last + timedelta(days=1))
+    lines = ["# Signals", *(f"- **{each.kind}**, {each.subject}: {each.says}" for each in signals)]
+    lines += [] if signals else ["None."]
+    lines += [
+        f"# Errors, in {PROBLEM.loss.unit}",
+        "| day | requests | error | of the baseline |",
+        "|---|---|---|---|",
+    ]
+    for day in reversed(days):
+        own, baseline = _mean(day.error, day.known), _mean(day.baseline_error, day.baseline_rows)
+        lines.append(f"| {day.day} | {day.rows} | {own} | {baseline} |")
+    create_markdown_artifact("\n".join(lines), key="production", description="Open signals and errors.")
+
+
+def _mean(total: float, rows: int) -> str:
+    return f"{total / rows:.{PROBLEM.loss.decimals}f}" if rows else ""
+
+
+def _send(raised: Raised, as_of: datetime | None) -> None:
+    """Send it to the server, whose automation starts `act`."""
+    payload = {
+        "signal": str(raised.id),
+        "about": f"{raised.kind}, {raised.subject}",
+        "as_of": _text(as_of),
+        "says": raised.says,
+    }
+    resource = f"{SIGNAL}.{raised.kind}.{raised.subject}".replace(" ", "-")
+    emit_event(f"{SIGNAL}.{raised.kind}", resource={"prefect.resource.id": resource}, payload=payload)
+
+
+def _text(as_of: datetime | None) -> str:
+    """The parameter of a flow that an automation starts: it can give only texts."""
+    return "" if as_of is None else as_of.isoformat()
+
+
+def _moment(as_of: str) -> datetime | None:
+    return datetime.fromisoformat(as_of) if as_of else None
+
+
+@flow(name="train", flow_run_name=_run_name)
 def train(as_of: datetime | None = None, allow_uncommitted: bool = False) -> steps.Made:
-    """Gather, validate, train, evaluate, register; and say that there is a new version."""
-    made, new = steps.run(as_of, allow_uncommitted, _patient(gather), build, log_and_register)
+    """Gather, validate, train, evaluate, register; and say that there is a new version.
+
+    One that `act` makes is deployed there, any other by an automation.
+    """
+    made, new = steps.run(as_of, allow_uncommitted, _patient(gather), validate, build, log_and_register)
     if new:
-        payload = {"version": str(made.version), "as_of": "" if as_of is None else as_of.isoformat()}
-        emit_event(REGISTERED, resource={"prefect.resource.id": RESOURCE}, payload=payload)
+        by = "automation" if flow_run.parent_flow_run_id is None else "act"
+        resource = {"prefect.resource.id": RESOURCE, "bike-demand.deployed-by": by}
+        emit_event(REGISTERED, resource, payload={"version": str(made.version), "as_of": _text(as_of)})
     return made, new
 
 
-@flow(name="deploy")
+@flow(name="deploy", flow_run_name="deploy version {version}", log_prints=True)
 def deploy(version: str, as_of: str = "") -> None:
     """Take a version through the gates to its A/B test; tried again, it goes on where it was."""
-    _patient(pass_gates)(version, datetime.fromisoformat(as_of) if as_of else None)
+    run_as_task("connect", _connect)
+    try:
+        delivery.deploy(load_settings(), version, _moment(as_of), print, run=run_as_task)
+    finally:
+        _show_deployment()
 
 
-@flow(name="monitor")
-def monitor(as_of: datetime | None = None) -> None:
-    """Run a monitoring cycle; each signal is sent as an event."""
-    _patient(run_cycle)(as_of)
+@flow(name="monitor", flow_run_name=_run_name, log_prints=True)
+def monitor(as_of: datetime | None = None) -> State[None]:
+    """Run a monitoring cycle: each open signal is sent as an event, and tests and watches go a step on."""
+    run_as_task("connect", _connect)
+    sent = 0
+
+    def send(raised: Raised) -> None:
+        nonlocal sent
+        sent += 1
+        run_as_task(f"send signal: {raised.kind}", lambda: _send(raised, as_of))
+
+    execution = Execution(run_as_task, send, _train_as_flow, _deploy_as_flow)
+    loop.run_cycle(load_settings(), as_of, print, execution)
+    _show_production()
+    return Completed(message=f"signals sent: {sent}")
 
 
-@flow(name="act")
-def act(signal: str, as_of: str = "") -> None:
+@flow(name="act", flow_run_name="act on {about}", log_prints=True)
+def act(signal: str, as_of: str = "", about: str = "a signal") -> State[None]:
     """Respond to a signal, by its id; tried again, it goes on where it was."""
-    _patient(respond)(int(signal), datetime.fromisoformat(as_of) if as_of else None)
+    run_as_task("connect", _connect)
+    execution = Execution(run_as_task, None, _train_as_flow, _deploy_as_flow)
+    done = loop.act(load_settings(), int(signal), _moment(as_of), print, execution)
+    create_markdown_artifact(f"# {about}\n{done}", key="response", description="What was done.")
+    return Completed(message=done)
+
+
+def _train_as_flow(as_of: datetime | None) -> steps.Made:
+    return train(as_of)
+
+
+def _deploy_as_flow(context: Context, version: int) -> None:
+    deploy(str(version), _text(context.as_of))

@@ -1,7 +1,9 @@
-"""The training as a flow, on a real Prefect server."""
+"""Training and deployment as flows, on a real Prefect server."""
 
 import contextlib
+import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -16,6 +18,7 @@ import psutil
 import pytest
 
 from bike_demand.core.settings import load_settings
+from bike_demand.release.gates import GATES
 from bike_demand.store.tracking import Tracking
 from tests.conftest import COPY_ENVIRONMENT, ENVIRONMENT, ROOT
 from tests.workcopy import change_params, commit
@@ -71,25 +74,71 @@ def train(folder: Path, api: str, **environment: str) -> subprocess.CompletedPro
     )
 
 
+def artifacts(api: str, key: str) -> list[dict[str, Any]]:
+    """What flows left under that key, the newest first."""
+    wanted = {"artifacts": {"key": {"any_": [key]}}, "sort": "CREATED_DESC"}
+    found: list[dict[str, Any]] = httpx.post(f"{api}/artifacts/filter", json=wanted).json()
+    return found
+
+
 def task_runs(api: str) -> dict[str, dict[str, Any]]:
-    """The task runs of the newest flow run that began, by the name of the task."""
+    """The task runs of the newest flow run that began, by name, in their order."""
     began = {"flow_runs": {"start_time": {"is_null_": False}}}  # others are on the schedule
     (newest,) = httpx.post(
         f"{api}/flow_runs/filter", json=began | {"limit": 1, "sort": "START_TIME_DESC"}
     ).json()
-    found = httpx.post(f"{api}/task_runs/filter", json={"flow_runs": {"id": {"any_": [newest["id"]]}}}).json()
-    return {each["name"].rpartition("-")[0]: each for each in found}
+    wanted = {"flow_runs": {"id": {"any_": [newest["id"]]}}, "sort": "EXPECTED_START_TIME_ASC"}
+    found = httpx.post(f"{api}/task_runs/filter", json=wanted).json()
+    return {each["name"]: each for each in found}
 
 
-@pytest.mark.slow
+def deploy(folder: Path, api: str) -> subprocess.CompletedProcess[str]:
+    """The flow, run as by a worker."""
+    env = {name: value for name, value in os.environ.items() if name not in COPY_ENVIRONMENT}
+    return subprocess.run(
+        [sys.executable, "-c", "from bike_demand.flows import deploy; deploy('1')"],
+        cwd=folder,
+        env=env | {"PREFECT_API_URL": api, "PREFECT_HOME": str(folder / "state" / "prefect")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.timeout(600)
 def test_the_steps_are_tasks_of_a_flow_that_the_server_knows(copy: Path, api: str) -> None:
     done = train(copy, api)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"Runs as a flow of the Prefect server at {api}.\n")
     assert "registered as version 1" in done.stdout
     tasks = task_runs(api)
-    assert set(tasks) == {"ingest", "validate, train, evaluate", "register"}
+    assert set(tasks) == {"ingest", "validate", "dvc repro", "register"}
     assert {each["state_type"] for each in tasks.values()} == {"COMPLETED"}
+    table = json.loads(artifacts(api, "metrics")[0]["data"])
+    assert {"mae", "bias"} <= {each["metric"] for each in table}
+    # Each gate is a task, and so is what follows. One that refuses failed, and none comes after it.
+    stored = {path: path.read_bytes() for path in (copy / "state" / "artifacts").rglob("*.onnx")}
+    for path in stored:
+        path.write_bytes(b"another model")
+    assert deploy(copy, api).returncode == 1
+    tasks = task_runs(api)
+    assert {name: each["state_type"] for name, each in tasks.items()} == {
+        "connect": "COMPLETED",
+        "gate: blocked": "COMPLETED",
+        "gate: artefact": "FAILED",
+    }
+    assert "| artefact | **REFUSED** |" in artifacts(api, "deployment")[0]["data"]
+    for path, content in stored.items():
+        path.write_bytes(content)
+    done = deploy(copy, api)
+    assert done.returncode == 0, done.stderr
+    tasks = task_runs(api)
+    gates = [gate.id for gate in GATES]
+    assert list(tasks) == ["connect", *(f"gate: {each}" for each in gates), "go live"]
+    assert {each["state_type"] for each in tasks.values()} == {"COMPLETED"}
+    decision = artifacts(api, "deployment")[0]["data"]
+    assert decision.startswith("# Version 1: live")
+    assert re.findall(r"(?m)^\| ([\w-]+) \| passed \|", decision) == gates
 
 
 @pytest.mark.slow

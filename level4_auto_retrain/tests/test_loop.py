@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from functools import cache, partial
 from pathlib import Path
@@ -160,6 +161,15 @@ def lives(database: Database) -> list[int]:
 def backs(database: Database) -> list[tuple[int, int | None]]:
     """The versions that were rolled back, each with the one that went live again."""
     return [(each.version, each.against) for each in deployed(database, State.ROLLED_BACK)]
+
+
+def test_a_signal_about_a_champion_that_was_replaced_meanwhile_is_over(database: Database) -> None:
+    at = datetime(2011, 3, 1)
+    delivery.release(load_settings(), str(register(Path("model")).number), "better", at, print, gates=())
+    for subject, responses in (("version 1", 0), ("version 2", 1)):
+        (raised,) = event_log.raise_signals(database, [replace(DRIFTS, subject=subject)], at).new
+        assert ("over" in cycle.act(load_settings(), raised.id, at, print)) is (not responses)
+        assert event_log.count_alerts(database) == responses
 
 
 def titles(database: Database) -> list[str]:

@@ -41,7 +41,7 @@ def test_a_signal_starts_what_follows_on_it_also_after_kill_9_of_the_server(
         done = python(copy, server.api, "-c", LOOK)
         assert done.returncode == 0, done.stderr
         (made,) = runs(server.api, "act", 1)
-        assert made["parameters"] == {"signal": "1", "as_of": ""}
+        assert made["parameters"] == {"signal": "1", "about": "no-model, production", "as_of": ""}
         server.kill()
         server.start()
         worked = prefect(copy, server.api, "worker", "start", "--pool", "training", "--run-once")

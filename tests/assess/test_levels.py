@@ -11,13 +11,13 @@ from ladder.assess.judge import Assessment
 from ladder.levels import Level, levels
 from tests.assess.projects import assessed
 
-JUDGED = "                results[at] = _result(gate, context)\n"
+JUDGED = "        results[at] = _result(gate, context)\n"
 MUTATIONS = {
-    "overwritten": (JUDGED, f'{JUDGED}                results[at]["passed"] = True\n'),
+    "overwritten": (JUDGED, f'{JUDGED}        results[at]["passed"] = True\n'),
     "stored": ('        "passed": result.passed,\n', '        "passed": True,\n'),
     "ignored": (
-        '                if not results[at]["passed"]:\n',
-        '                if not results[at]["passed"] and False:\n',
+        '        if not results[at]["passed"]:\n',
+        '        if not results[at]["passed"] and False:\n',
     ),
 }
 

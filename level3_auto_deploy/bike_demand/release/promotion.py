@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bike_demand.core.errors import UserError
+from bike_demand.core.step_runner import StepRunner, call
 from bike_demand.store.deployments import FAILED, Deployments
 from bike_demand.store.tables import Deployment, State
 from bike_demand.store.tracking import HANDOFF_ARTIFACT, Logged, Tracking, Version
@@ -49,7 +50,7 @@ def promote(deployments: Deployments, version: Version, address: str) -> str | N
     return f"Version {version.number} is promoted: it is version {made.version} of {target.where}."
 
 
-def promote_newest(deployments: Deployments, report: Callable[[str], None]) -> None:
+def promote_newest(deployments: Deployments, report: Callable[[str], None], run: StepRunner = call) -> None:
     """Promote the newest version that passed its gates, where the settings name a registry to promote to.
 
     What fails there stops nothing here: it is reported, and tried again by the next step.
@@ -61,7 +62,8 @@ def promote_newest(deployments: Deployments, report: Callable[[str], None]) -> N
     if not address or not waiting:
         return
     try:
-        if line := promote(deployments, deployments.tracking.version(waiting[-1].version), address):
+        newest = deployments.tracking.version(waiting[-1].version)
+        if line := run("promote to the next registry", lambda: promote(deployments, newest, address)):
             report(line)
     except UserError as error:
         report(f"warning: version {waiting[-1].version} is not promoted yet: {error}")

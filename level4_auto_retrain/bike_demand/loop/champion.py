@@ -73,12 +73,14 @@ def act(context: Context, signal: Raised) -> str:
         return f"It is compared with version {live.against}, the last good one, which predicts too, unseen."
     lines: list[str] = []
     if live.is_watched and live.who != OUT_OF_BAND:
-        step(context.settings, context.as_of, lines.append)  # which stores the evidence
+        # Which stores the evidence.
+        step(context.settings, context.as_of, lines.append, context.execution.run)
     live = context.deployments.live()
     if live is None or live.version != number:
         return lines[0]
     try:
-        return roll_back(context.deployments, signal.says.rstrip("."))
+        reason = signal.says.rstrip(".")
+        return context.execution.run("roll back", lambda: roll_back(context.deployments, reason))
     except UserError as error:
         return f"It could not be rolled back: {error}."
 

@@ -1,15 +1,45 @@
-"""What every part of a monitoring cycle is given; a module of its own, as all others import it."""
+"""What every part of a monitoring cycle is given, and how the cycle is run; a module of its own, as all
+others import it.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
 from bike_demand.core.settings import Settings
+from bike_demand.core.step_runner import StepRunner, call
+from bike_demand.release import deploy as delivery
 from bike_demand.store.database import Database
 from bike_demand.store.deployments import Deployments
+from bike_demand.store.tables import Raised
 from bike_demand.store.tracking import Tracking
+from bike_demand.training import steps
 
 Report = Callable[[str], None]
+
+
+def _train(as_of: datetime | None) -> steps.Made:
+    return steps.run(as_of, False)
+
+
+def _deploy(context: "Context", version: int) -> None:
+    delivery.deploy(context.settings, str(version), context.as_of, context.report)
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a cycle is run: by plain calls, unless `flows` makes tasks and flow runs of its parts.
+
+    `send` takes the signals, where something else responds to them; None: the cycle does.
+    """
+
+    run: StepRunner = call
+    send: Callable[[Raised], None] | None = None
+    train: Callable[[datetime | None], steps.Made] = _train
+    deploy: Callable[["Context", int], None] = _deploy
+
+
+HERE = Execution()
 
 
 @dataclass(frozen=True)
@@ -23,3 +53,4 @@ class Context:
     as_of: datetime | None
     now: datetime
     report: Report
+    execution: Execution = HERE

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import date, datetime
 from types import FrameType
@@ -22,7 +22,7 @@ from bike_demand.data.ingest import ingest
 from bike_demand.data.source import Source
 from bike_demand.loop import champion, incidents, retraining
 from bike_demand.loop.alerts import alert, deliver
-from bike_demand.loop.context import Context, Report
+from bike_demand.loop.context import HERE, Context, Execution, Report
 from bike_demand.loop.publish import publish
 from bike_demand.monitoring import rules
 from bike_demand.monitoring.signals import evaluate_signals
@@ -39,8 +39,6 @@ LOOP = "loop"  # the name of its lock
 INGESTION = "gathering"  # the subject of a signal about a feed that cannot be read at all
 LOCK_SECONDS = 600.0  # how long a signal waits for the cycle under way, or for another's training
 RETRY_SECONDS = 60.0  # until the next cycle where the settings cannot be read
-
-Send = Callable[[Raised], None]
 
 # By kind of signal: the title of its alert, and what a person may do. In the order of urgency: a bad champion
 # explains much of the rest.
@@ -70,14 +68,16 @@ RESPONSES = {
 }
 
 
-def run_cycle(settings: Settings, as_of: datetime | None, report: Report, send: Send | None = None) -> None:
-    """Run one cycle. Each signal is given to `send`, or acted on right here.
+def run_cycle(
+    settings: Settings, as_of: datetime | None, report: Report, execution: Execution = HERE
+) -> None:
+    """Run one cycle: each of its steps by `execution`, as is the response to each signal.
 
     Raises UserError where the cycle fails; an alert says so, if there was a way, and the next may work.
     """
     with _locked(settings) as database:
         try:
-            _cycle(settings, database, as_of, report, send)
+            _cycle(settings, database, as_of, report, execution)
         except Exception as error:
             _failed(settings, database, as_of, error)
             raise
@@ -86,17 +86,33 @@ def run_cycle(settings: Settings, as_of: datetime | None, report: Report, send: 
                 deliver(settings, database, report)
 
 
-def act(settings: Settings, signal_id: int, as_of: datetime | None, report: Report) -> None:
-    """Respond to a signal that a cycle has sent, by its id. Raises UserError where that fails."""
+def act(
+    settings: Settings,
+    signal_id: int,
+    as_of: datetime | None,
+    report: Report,
+    execution: Execution = HERE,
+) -> str:
+    """Respond to a signal that a cycle has sent, by its id; one sentence on what was done.
+
+    Raises UserError where that fails.
+    """
     with _locked(settings, LOCK_SECONDS) as database:
         found = [each for each in event_log.open_signals(database) if each.id == signal_id]
-        if not found:
-            report(f"Signal {signal_id} is over; nothing was done.")
-            return
-        context = _context(settings, database, as_of, report)
-        _respond(context, found[0])
+        context = _context(settings, database, as_of, report, execution)
+        if not found or _is_of_earlier(context, found[0]):
+            report(done := f"Signal {signal_id} is over; nothing was done.")
+            return done
+        done = _respond(context, found[0])
         _settle(context)
         deliver(settings, database, report)
+        return done
+
+
+def _is_of_earlier(context: Context, raised: Raised) -> bool:
+    """Whether it is an error of an earlier champion: the cycle that sent it may have promoted another."""
+    live = context.deployments.live()
+    return raised.kind is Kind.ERROR and live is not None and raised.subject != f"version {live.version}"
 
 
 def retrain(settings: Settings, reason: str, as_of: datetime | None, now: bool, report: Report) -> None:
@@ -131,12 +147,15 @@ def _locked(settings: Settings, patience: float = 0.0) -> Iterator[Database]:
 
 
 def _cycle(
-    settings: Settings, database: Database, as_of: datetime | None, report: Report, send: Send | None
+    settings: Settings, database: Database, as_of: datetime | None, report: Report, execution: Execution
 ) -> None:
-    failure = _ingest(settings, as_of)
-    context = _context(settings, database, as_of, report)
+    failure = execution.run("ingest", lambda: _ingest(settings, as_of))
+    context = _context(settings, database, as_of, report, execution)
     incidents.of_people(context)
-    evaluation = evaluate_signals(settings, context.tracking, database, as_of, context.now)
+    evaluation = execution.run(
+        "evaluate signals",
+        lambda: evaluate_signals(settings, context.tracking, database, as_of, context.now),
+    )
     signals = [*champion.signals(context), *evaluation.signals, *_own_signals(context, failure)]
     change = event_log.raise_signals(database, signals, context.now)
     incidents.follow(context, change.open, evaluation.violations)
@@ -148,10 +167,10 @@ def _cycle(
         report(f"The feed still cannot be ingested: {failure}.")
     _resume(context, change.open)
     for raised in sorted(change.open, key=lambda each: (list(RESPONSES).index(each.kind), each.id)):
-        if send is None:
+        if execution.send is None:
             _respond(context, raised)
         else:
-            send(raised)
+            execution.send(raised)
     _settle(context)
     row = context.deployments.live()
     live = None if row is None else row.version
@@ -166,11 +185,17 @@ def _cycle(
         report(f"Version {live} is live; nothing to do.")
 
 
-def _context(settings: Settings, database: Database, as_of: datetime | None, report: Report) -> Context:
+def _context(
+    settings: Settings,
+    database: Database,
+    as_of: datetime | None,
+    report: Report,
+    execution: Execution = HERE,
+) -> Context:
     tracking, now = Tracking(settings), clock.now(settings, as_of)
     deployments = Deployments(settings, tracking, database, as_of, report)
     deployments.reconcile()
-    return Context(settings, tracking, database, deployments, as_of, now, report)
+    return Context(settings, tracking, database, deployments, as_of, now, report, execution)
 
 
 def _ingest(settings: Settings, as_of: datetime | None) -> str | None:
@@ -206,8 +231,8 @@ def _resume(context: Context, open_: Sequence[Raised]) -> None:
         )
 
 
-def _respond(context: Context, raised: Raised) -> None:
-    """Respond to a signal, and raise an alert about both."""
+def _respond(context: Context, raised: Raised) -> str:
+    """Respond to a signal, and raise an alert about both; one sentence on what was done."""
     done = _response(context, raised)
     title, you_may = RESPONSES[raised.kind]
     incidents.note(context, raised, done)
@@ -224,6 +249,7 @@ def _respond(context: Context, raised: Raised) -> None:
     )
     if made is not None:
         context.report(f"{raised.kind}, {raised.subject}: {done}")
+    return done
 
 
 def _response(context: Context, raised: Raised) -> str:
@@ -239,10 +265,20 @@ def _response(context: Context, raised: Raised) -> str:
             return champion.act(context, raised)
         case Kind.NO_MODEL if (restored := champion.restore(context)) is not None:
             return restored
+    shift = raised.evidence.get(event_log.LEVEL_SHIFT)
+    refusal = context.execution.run("decide on a training", lambda: _refusal(context, raised, shift))
+    if refusal is not None:
+        return refusal
+    if shift is not None:
+        champion.end_comparison(context, shift)
+    return retraining.train(context, raised.says, signal=raised.id, level_shift=shift)
+
+
+def _refusal(context: Context, raised: Raised, shift: str | None) -> str | None:
+    """Why nothing is trained on a signal, in sentences; None: it is time to train."""
     held = _held(event_log.open_signals(context.database))
     if held is not None:
         return held
-    shift = raised.evidence.get(event_log.LEVEL_SHIFT)
     end = context.deployments.blocker()
     if end is not None and (shift is None or champion.is_adapted_to(context, shift)):
         return f"No training until {end}: a new version would have to wait, and be outdated."
@@ -250,11 +286,7 @@ def _response(context: Context, raised: Raised) -> str:
     decision = _due(context, raised.says, urgent=urgent, level_shift=shift)
     # Without any model there are no predictions; but where a person releases, more versions change nothing.
     pressing = raised.kind is Kind.NO_MODEL and context.settings.deploy.automatic
-    if not decision.train and not pressing:
-        return decision.says
-    if shift is not None:
-        champion.end_comparison(context, shift)
-    return retraining.train(context, raised.says, signal=raised.id, level_shift=shift)
+    return None if decision.train or pressing else decision.says
 
 
 def _held(open_: Sequence[Raised]) -> str | None:
@@ -280,7 +312,7 @@ def _due(
 def _settle(context: Context) -> None:
     """Take tests and watches a step on; record what became of trainings; delete old predictions."""
     if context.deployments.blocker() is not None or context.deployments.all(State.QUEUED):
-        step(context.settings, context.as_of, context.report)
+        step(context.settings, context.as_of, context.report, context.execution.run)
     retraining.follow_up(context)
     publish(context)
     delete_old(context.database, context.settings, context.now)

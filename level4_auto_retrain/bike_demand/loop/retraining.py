@@ -19,7 +19,6 @@ from bike_demand.store import event_log
 from bike_demand.store.deployments import UNDECIDED
 from bike_demand.store.event_log import BEGUN, DONE, FAILED, LEVEL_SHIFT
 from bike_demand.store.tables import Action, Deployment, State
-from bike_demand.training import steps
 
 # Keys of an action's detail.
 OUTCOME = "outcome"  # what came of it, for people
@@ -87,8 +86,8 @@ def drop(context: Context, action: Action, why: str) -> str:
 def _trained(context: Context, action: Action) -> int:
     """The version that was trained. Raises UserError where none was."""
     context.report(f"Training, because {action.reason}")
-    made, _ = steps.run(context.as_of, False)
-    assert made.version is not None  # `steps.run` raises where none was registered
+    made, _ = context.execution.train(context.as_of)
+    assert made.version is not None  # a training raises where none was registered
     new = made.version > int(action.detail[NEWEST])  # an interrupted one registered it before
     event_log.write_action(
         context.database, action.id, version=made.version, detail={NOTHING_NEW: not new, "run": made.run_id}
@@ -116,7 +115,7 @@ def _deployed(context: Context, action: Action, number: int) -> str:
         return f"Version {number} is registered (deploy.automatic is off)."
     if row is None:
         try:
-            delivery.deploy(context.settings, str(number), context.as_of, context.report)
+            context.execution.deploy(context, number)
         except UnreachableError:
             raise
         except UserError as error:

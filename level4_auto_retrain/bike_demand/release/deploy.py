@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from bike_demand.core.errors import UnreachableError, UserError
 from bike_demand.core.settings import Settings
+from bike_demand.core.step_runner import StepRunner, call
 from bike_demand.release import policy
 from bike_demand.release.decision import write_page
 from bike_demand.release.gates import Gate, GateContext, GateResult
@@ -36,12 +38,13 @@ def deploy(
     as_of: datetime | None,
     report: Report,
     gates: Sequence[Gate] | None = None,
+    run: StepRunner = call,
 ) -> None:
     """Take a version (its number, or `latest`) through the gates, and begin its A/B test.
 
     While another version is tested it is queued, and while nothing is live it goes live. `report` gets a line
     for each gate and one for the outcome. Without `gates` those run that the policy requires, here and below.
-    Raises UserError where a gate refuses it.
+    `run` is given each gate, and what follows on them. Raises UserError where a gate refuses it.
     """
     with opened(settings, as_of, report) as deployments:
         version = find(deployments.tracking, wanted)
@@ -51,10 +54,10 @@ def deploy(
             return
         if row is None or row.state not in UNDECIDED or row.skip_reason is not None:
             row = deployments.open(version, _user())
-        attempt = _Attempt(deployments, version, report, gates)
+        attempt = _Attempt(deployments, version, report, gates, run)
         attempt.judge(row)
         attempt.finish(row)
-        promote_newest(deployments, report)
+        promote_newest(deployments, report, run)
 
 
 def release(
@@ -151,6 +154,7 @@ class _Attempt:
     version: Version
     report: Report
     given: Sequence[Gate] | None
+    run: StepRunner = call
 
     @property
     def gates(self) -> Sequence[Gate]:
@@ -174,14 +178,20 @@ class _Attempt:
                 if results[at]["passed"] and (not gate.compares or results[at]["champion"] == row.against):
                     self._report(at, results[at], " (passed before)")
                     continue
-                results[at] = _result(gate, context)
-                self._report(at, results[at])
-                self.deployments.store(row, gates=[*results])
-                if not results[at]["passed"]:
-                    reason = f"refused by gate {gate.id}: {results[at]['says']}"
-                    self.deployments.move(row, State.FAILED_GATE, reason)
-                    page = write_page(self.deployments.database, row)
-                    raise UserError(f"{_refusal(self.version, [results[at]])} (evidence: {page})")
+                self.run(f"gate: {gate.id}", partial(self._pass_gate, row, at, gate, context, results))
+
+    def _pass_gate(
+        self, row: Deployment, at: int, gate: Gate, context: GateContext, results: list[Result]
+    ) -> None:
+        """Run a gate and store its result. Raises UserError where it refuses the version."""
+        results[at] = _result(gate, context)
+        self._report(at, results[at])
+        self.deployments.store(row, gates=[*results])
+        if not results[at]["passed"]:
+            reason = f"refused by gate {gate.id}: {results[at]['says']}"
+            self.deployments.move(row, State.FAILED_GATE, reason)
+            page = write_page(self.deployments.database, row)
+            raise UserError(f"{_refusal(self.version, [results[at]])} (evidence: {page})")
 
     def check(self) -> list[Result]:
         """Run all gates; the results of those that refuse the version."""
@@ -196,21 +206,27 @@ class _Attempt:
         """Begin the A/B test or queue for it; where nothing is live, go live."""
         name, ab = f"Version {row.version}", self.deployments.settings.ab
         if row.against is None:
-            self.deployments.move(row, State.LIVE, "nothing was live to test it against")
-            outcome = f"{name} is live: {row.reason}. {self.deployments.rollout()}"
+            step, state, reason = "go live", State.LIVE, "nothing was live to test it against"
+            outcome = f"{name} is live: {reason}."
         elif end := self.deployments.blocker():
-            self.deployments.move(row, State.QUEUED, f"waits until {end}")
-            outcome = f"{name} passed all gates and {row.reason}."
+            step, state, reason = "queue for the A/B test", State.QUEUED, f"waits until {end}"
+            outcome = f"{name} passed all gates and {reason}."
         elif self.deployments.settings.promotion_policy.test == "none":
-            self.deployments.move(row, State.LIVE, "the policy requires no test")
-            outcome = f"{name} passed all gates and is live: {row.reason}. {self.deployments.rollout()}"
+            step, state, reason = "go live", State.LIVE, "the policy requires no test"
+            outcome = f"{name} passed all gates and is live: {reason}."
         else:
             kind = "shadow test" if ab.mode == "shadow" else "A/B test"
             begins = f"{kind} against version {row.against} begins: {ab.days} days at most"
-            self.deployments.move(row, State.TESTING, f"its {begins}")
-            outcome = f"{name} passed all gates. Its {begins}. {self.deployments.rollout()}"
-        write_page(self.deployments.database, row)
-        self.report(outcome)
+            step, state, reason = f"start the {kind}", State.TESTING, f"its {begins}"
+            outcome = f"{name} passed all gates. Its {begins}."
+
+        def begin() -> None:
+            self.deployments.move(row, state, reason)
+            write_page(self.deployments.database, row)
+            rollout = "" if state is State.QUEUED else f" {self.deployments.rollout()}"
+            self.report(f"{outcome}{rollout}")
+
+        self.run(step, begin)
 
     def _context(self, scratch: str) -> GateContext:
         deployments, version = self.deployments, self.version

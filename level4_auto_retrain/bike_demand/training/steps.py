@@ -39,6 +39,11 @@ def gather(as_of: datetime | None) -> None:
     inputs.gather(load_settings(), as_of)
 
 
+def validate() -> None:
+    """Validate the data, which `build` does too. Raises UserError where they are not fit for training."""
+    pipeline.run_dvc("repro", pipeline.VALIDATE)
+
+
 def build() -> None:
     """Validate, train, evaluate; nothing where nothing changed. Raises UserError where one of these stops."""
     pipeline.run_dvc("repro")
@@ -70,6 +75,7 @@ def run(
     as_of: datetime | None,
     allow_uncommitted: bool,
     gather: Callable[[datetime | None], None] = gather,
+    validate: Callable[[], None] = lambda: None,  # seen as a step of its own; `build` validates anyway
     build: Callable[[], None] = build,
     log_and_register: Callable[[Revision | None], Made] = log_and_register,
 ) -> Made:
@@ -83,6 +89,7 @@ def run(
             reach(absolute(load_settings().tracking.uri))  # rather now than after the training
             pipeline.use_git(revision is not None)
             gather(as_of)
+            validate()
             build()
             return log_and_register(revision)
     except Timeout:

@@ -10,6 +10,7 @@ from datetime import datetime
 from bike_demand.core.current import rounded, shown
 from bike_demand.core.errors import UnreachableError, UserError
 from bike_demand.core.settings import Settings
+from bike_demand.core.step_runner import StepRunner, call
 from bike_demand.data.month import iso
 from bike_demand.release.ab.evidence import Evidence, TrialKind, gather, under_test, under_watch
 from bike_demand.release.decision import write_page
@@ -27,9 +28,9 @@ MISMATCH = 0.001  # a p-value of the sample-ratio test below it is no chance
 Report = Callable[[str], None]
 
 
-def step(settings: Settings, as_of: datetime | None, report: Report) -> None:
-    """Watch what was promoted, decide on the test under way, begin the next one; `report` gets a line each.
-    Old predictions are deleted.
+def step(settings: Settings, as_of: datetime | None, report: Report, run: StepRunner = call) -> None:
+    """Watch what was promoted, decide on the test under way, begin the next one; `report` gets a line each,
+    and `run` what is done. Old predictions are deleted.
 
     Raises UserError where the store or the database is down, or a deployment is at work.
     """
@@ -42,13 +43,13 @@ def step(settings: Settings, as_of: datetime | None, report: Report) -> None:
     with opened(settings, as_of, note) as deployments:
         for line in differences(deployments):
             note(line)
-        watched = _watch(deployments, note)
-        busy = _test(deployments, note) or watched
+        watched = _watch(deployments, note, run)
+        busy = _test(deployments, note, run) or watched
         newest = None if busy else _newest_queued(deployments, note)
-        promote_newest(deployments, note)
+        promote_newest(deployments, note, run)
         delete_old(deployments.database, settings, deployments.now)
     if newest is not None:
-        _begin(settings, newest, as_of, note)
+        _begin(settings, newest, as_of, note, run)
     if not lines:
         report("No test is under way, nothing is watched and nothing waits; nothing was changed.")
 
@@ -75,18 +76,19 @@ def stop(settings: Settings, reason: str, as_of: datetime | None, report: Report
         )
 
 
-def _watch(deployments: Deployments, report: Report) -> bool:
+def _watch(deployments: Deployments, report: Report, run: StepRunner) -> bool:
     """Roll the champion back where it turned out worse, or end its watch; whether that goes on."""
     trial, row = under_watch(deployments), deployments.live()
     if trial is None or row is None:
         return False
-    evidence = gather(deployments, trial)
+    evidence = run(f"watch version {trial.version}", lambda: gather(deployments, trial))
     watch = evidence.model_dump(mode="json")
     if evidence.verdict == "keep on":
         report(f"Version {trial.version} is watched until {_end(evidence)}: {evidence.reason}.")
         return True
     if evidence.verdict == "roll back":
-        report(roll_back(deployments, f"{GUARD}: {evidence.reason}", evidence.now, watch=watch))
+        reason = f"{GUARD}: {evidence.reason}"
+        report(run("roll back", lambda: roll_back(deployments, reason, evidence.now, watch=watch)))
     else:
         reason = f"was watched for {trial.days} days: {evidence.reason}"
         deployments.move(row, State.LIVE, reason, evidence.now, watch=watch)
@@ -95,12 +97,12 @@ def _watch(deployments: Deployments, report: Report) -> bool:
     return False
 
 
-def _test(deployments: Deployments, report: Report) -> bool:
+def _test(deployments: Deployments, report: Report, run: StepRunner) -> bool:
     """Decide on the test under way; whether it goes on, or a promotion is to be watched now."""
     trial, row = under_test(deployments), deployments.testing()
     if trial is None or row is None:
         return False
-    evidence = gather(deployments, trial)
+    evidence = run(f"A/B test of version {trial.version}", lambda: gather(deployments, trial))
     name, ab = f"Version {trial.version}", evidence.model_dump(mode="json")
     if evidence.verdict == "keep on":
         until = f"until {_end(evidence)} at most"
@@ -110,7 +112,7 @@ def _test(deployments: Deployments, report: Report) -> bool:
         # Next to its error in training, for whoever compares versions in MLflow.
         deployments.tracking.tag(trial.version, {AB_RATIO_TAG: f"{ratio:.4f}"})
     state = State.LIVE if evidence.verdict == "promote" else State.FAILED_TEST
-    deployments.move(row, state, evidence.reason, evidence.now, ab=ab)
+    run(evidence.verdict, lambda: deployments.move(row, state, evidence.reason, evidence.now, ab=ab))
     write_page(deployments.database, row)
     rollout = deployments.rollout()
     if state is State.LIVE:
@@ -130,10 +132,10 @@ def _newest_queued(deployments: Deployments, report: Report) -> int | None:
     return queued[-1].version if queued else None
 
 
-def _begin(settings: Settings, number: int, as_of: datetime | None, report: Report) -> None:
+def _begin(settings: Settings, number: int, as_of: datetime | None, report: Report, run: StepRunner) -> None:
     """Begin the test of a queued version: gates that compared it with an earlier champion run again."""
     try:
-        deploy(settings, str(number), as_of, report)
+        deploy(settings, str(number), as_of, report, run=run)
     except UnreachableError:
         raise
     except UserError as error:

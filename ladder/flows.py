@@ -1,0 +1,170 @@
+"""The loop of a level on its Prefect server: a worker runs the flows, and each story day waits for them."""
+
+import re
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from itertools import dropwhile
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import httpx
+import tenacity
+
+from ladder import UserError, runbook
+from ladder.service import Service
+from ladder.steps import environment, found, run_command
+
+POLL_SECONDS = 0.5
+# Wall time, from the event that a flow emits to the run that an automation makes of it. A run itself may take
+# as long as it takes.
+AUTOMATION_SECONDS = 60
+ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+INFO = 20
+BUSY_SECONDS = 60
+LOG_SECONDS = 10  # wall time, until the last lines of a run that ended are there
+OF_FLOWS, OF_TASKS = "prefect.flow_runs", "prefect.task_runs"  # the loggers of what they print
+BEGIN, END = "Beginning ", "Finished in state "  # lines of Prefect's own in the same loggers
+
+
+@dataclass(frozen=True)
+class FlowRun:
+    """A flow run that ended: what it printed, and what failed in it, with the address of its page."""
+
+    name: str
+    seconds: float
+    lines: tuple[str, ...]
+    failures: tuple[str, ...]
+
+
+class FlowServer:
+    """A level's Prefect server with the flows of the project in `folder`, and a worker that runs them.
+
+    A context manager: on the way out the worker is stopped.
+    """
+
+    def __init__(self, flows: runbook.Flows, server: Service, folder: Path) -> None:
+        self._flows, self._server, self._folder = flows, server, folder
+        self._env = environment() | {
+            name: runbook.placed(value, folder, server.port) for name, value in flows.env.items()
+        }
+        self._worker = Service(
+            folder, folder / "state" / "worker.log", env=self._env, command=found(flows.worker), probe=None
+        )
+        self._client = httpx.Client(base_url=f"{server.url}/api", timeout=30, trust_env=False)
+
+    def start(self) -> None:
+        """Deploy the flows and start the worker. Raises UserError where a command fails."""
+        for command in self._flows.prepare:
+            run_command(command, self._folder, self._env)
+        self._worker.start()
+
+    def run(self, day: date, show: Callable[[str], None]) -> Iterator[FlowRun]:
+        """Run the daily flow as of that day; it, and each run that its events start, once they have ended.
+
+        `show` gets what is at work meanwhile. Raises UserError where the server or the worker ends.
+        """
+        began = datetime.now(UTC)
+        try:
+            daily = self._asked("GET", f"deployments/name/{self._flows.daily}")
+            wanted = {"idempotency_key": str(day), "parameters": {"as_of": f"{day}T00:00:00"}}
+            self._asked("POST", f"deployments/{daily['id']}/create_flow_run", wanted)
+            yield from self._ended(began, show)
+        except httpx.HTTPError as error:
+            raise UserError(f"the Prefect server does not answer ({error}): see {self._server.log}") from None
+
+    def _ended(self, began: datetime, show: Callable[[str], None]) -> Iterator[FlowRun]:
+        ended: set[str] = set()
+        expected, latest = 1, monotonic()
+        while len(ended) < expected and monotonic() - latest < AUTOMATION_SECONDS:
+            runs = self._runs(began)
+            for each in runs:
+                if each["id"] in ended or each["state"]["type"] not in ENDED:
+                    continue
+                ended.add(each["id"])
+                if sent := re.search(self._flows.starts, each["state"]["message"] or ""):
+                    expected += int(sent[1])
+                yield self._run(each)
+            if len(ended) < len(runs):
+                latest = monotonic()
+                show(self._at_work())
+            if not self._worker.running():
+                raise UserError(f"the worker of Prefect has ended: see {self._worker.log}")
+            sleep(POLL_SECONDS)
+        if missing := expected - len(ended):
+            failure = f"{missing} runs that events were to start did not begin: see {self._server.log}"
+            yield FlowRun("automations", 0.0, (), (failure,))
+
+    def _runs(self, began: datetime) -> list[dict[str, Any]]:
+        """The runs since then that are neither part of another one nor of a schedule."""
+        wanted = {
+            "flow_runs": {
+                "expected_start_time": {"after_": began.isoformat()},
+                "parent_task_run_id": {"is_null_": True},
+            },
+            "sort": "EXPECTED_START_TIME_ASC",
+        }
+        return [each for each in self._found("flow_runs", wanted) if not each["auto_scheduled"]]
+
+    def _run(self, run: dict[str, Any]) -> FlowRun:
+        parts = self._found("flow_runs", {"flow_runs": {"parent_flow_run_id": {"any_": [run["id"]]}}})
+        family = {each["id"]: each for each in (run, *parts)}
+        lines = [line for line in self._printed(run["id"], [*family]) if not line.startswith((BEGIN, END))]
+        message = run["state"]["message"] or ""
+        if run["state"]["type"] == "COMPLETED" and not any(message in line for line in lines):
+            lines.append(message)
+        failures = [
+            f"{each['name']} {each['state']['name'].lower()}: {_reason(each)}"
+            f" ({self._server.url}/runs/flow-run/{each['id']})"
+            for each in family.values()
+            if each["state"]["type"] != "COMPLETED"
+        ]
+        return FlowRun(run["name"], run["total_run_time"], tuple(lines), tuple(failures))
+
+    def _printed(self, run: str, parts: Collection[str]) -> Iterator[str]:
+        """What a run and its parts logged since its begin. The last batch comes after its end."""
+        wanted = {"flow_run_id": {"any_": [run, *parts]}, "level": {"ge_": INFO, "le_": INFO}}
+        until = monotonic() + LOG_SECONDS
+        while True:
+            logs = self._found("logs", {"logs": wanted, "sort": "TIMESTAMP_ASC"})
+            own = [each["message"] for each in logs if (each["name"], each["flow_run_id"]) == (OF_FLOWS, run)]
+            if any(each.startswith(END) for each in own) or monotonic() > until:
+                break
+            sleep(POLL_SECONDS)
+        lines = [each["message"] for each in logs if each["name"] in (OF_FLOWS, OF_TASKS)]
+        return dropwhile(lambda line: not line.startswith(BEGIN), lines)
+
+    def _at_work(self) -> str:
+        """The names of the flows and tasks that run now."""
+        running = {"state": {"type": {"any_": ["RUNNING"]}}}
+        flows = self._found("flow_runs", {"flow_runs": running, "sort": "START_TIME_ASC"})
+        tasks = self._found("task_runs", {"task_runs": running, "flow_runs": running})
+        names = [each["name"] for each in (*flows, *tasks)]
+        return ", ".join(dict.fromkeys(names)) or "starting a flow run"
+
+    def _found(self, what: str, wanted: dict[str, Any]) -> list[dict[str, Any]]:
+        listed: list[dict[str, Any]] = self._asked("POST", f"{what}/filter", wanted)
+        return listed
+
+    @tenacity.retry(
+        retry=tenacity.retry_if_exception_type(httpx.HTTPStatusError),  # as while its database is busy
+        stop=tenacity.stop_after_delay(BUSY_SECONDS),
+        wait=tenacity.wait_fixed(POLL_SECONDS),
+        reraise=True,
+    )
+    def _asked(self, method: str, path: str, body: Any = None) -> Any:
+        return self._client.request(method, path, json=body).raise_for_status().json()
+
+    def __enter__(self) -> "FlowServer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._worker.stop()
+        self._client.close()
+
+
+def _reason(run: dict[str, Any]) -> str:
+    """Of a run that failed, the message of its exception."""
+    message = run["state"]["message"] or "no reason given"
+    return str(message.removeprefix("Flow run encountered an exception: "))
