@@ -50,6 +50,16 @@ def kept(scratch: Path) -> list[bytes]:
     return [tracking.fetch(run.id, "params.yaml", scratch / run.id).read_bytes() for run in runs]
 
 
+def test_variables_that_belong_to_other_runs_of_mlflow_change_nothing(
+    stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "of another project")
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", "http://127.0.0.1:9")
+    (stored / "kept.txt").write_text("1", encoding="utf-8")
+    assert log() in {run.id for run in Tracking(load_settings()).runs_with_tag("kind", "test")}
+
+
 def addresses(database: Path) -> str:
     with closing(sqlite3.connect(database)) as connection:
         return "\n".join(connection.iterdump())

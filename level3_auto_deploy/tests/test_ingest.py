@@ -115,6 +115,22 @@ def test_months_may_be_compressed_or_parquet(project: Path, run: Run) -> None:
     assert gathered() == expected
 
 
+def test_the_ending_of_a_name_may_have_capitals(project: Path, run: Run) -> None:
+    month = project / "feed" / f"{MONTHS[-1]}.csv"
+    expected = published(project / "feed")
+    month.rename(month.with_suffix(".CSV"))
+    assert run("ingest").status == 0
+    assert gathered() == expected
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, getattr(os, "mkfifo", Path.mkdir)])
+def test_what_is_no_file_is_refused_by_name(project: Path, run: Run, make: Callable[[Path], None]) -> None:
+    month = project / "feed" / f"{MONTHS[-1]}.csv"
+    month.unlink()
+    make(month)
+    assert f"{month.name}: not a file" in run("ingest").refusal()
+
+
 def test_a_month_in_two_formats_is_refused(project: Path, run: Run) -> None:
     january = project / "feed" / f"{MONTHS[0]}.csv"
     january.with_suffix(".csv.gz").write_bytes(gzip.compress(january.read_bytes()))
@@ -198,7 +214,7 @@ BAD: dict[str, tuple[Change, tuple[str, ...]]] = {
         lambda s: [s[0] + ",x", *(line + ",1" for line in s[1:])],
         ("line 1", "unknown column 'x'"),
     ),
-    "no header": (lambda s: s[1:], ("line 1", "column begins is missing")),
+    "no header": (lambda s: s[1:], ("line 1", "a header is needed")),
     "a column twice": (lambda s: [f"{line},{line.split(',')[1]}" for line in s], ("line 1", "twice")),
     "text for a number": (with_cell("heat", "hot"), ("line 5", "column heat", "'hot'")),
     "fraction for an integer": (with_cell("amount", "1.5"), ("line 5", "column amount", "'1.5'")),
@@ -243,7 +259,6 @@ BAD: dict[str, tuple[Change, tuple[str, ...]]] = {
     ),
     "out of order": (lambda s: [*s[:5], s[6], s[5], *s[7:]], ("line 7", "column begins", "out of order")),
     "too few values": (lambda s: [*s[:5], s[5][:20], *s[6:]], ("line 6", "2 values instead of 12")),
-    "an empty line": (lambda s: [*s[:5], "", *s[5:]], ("line 6", "0 values instead of 12")),
     "an open quote": (lambda s: [*s[:5], '"' + s[5], *s[6:]], ("line", "a quote left open")),
     "header only": (lambda s: s[:1], ("no rows",)),
 }

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 PROBES = 3  # months without a file after which a search of an unlisted server ends
 FORMATS = (".csv", ".csv.gz", ".parquet")
-_MONTH_FILE = re.compile(r"(?:^|/)(\d{4}-\d{2})(\.csv|\.csv\.gz|\.parquet)$")
+_MONTH_FILE = re.compile(r"(?:^|/)(\d{4}-\d{2})(\.csv|\.csv\.gz|\.parquet)$", re.IGNORECASE)
 # What the different file systems report of a file that changes when its content does.
 _MARKS = ("ETag", "Content-MD5", "Digest", "Last-Modified", "LastModified", "mtime", "ino")
 
@@ -136,6 +136,8 @@ class Source:
         info = self._attempt(look)
         if info is None:
             return None
+        if info.get("type") != "file":
+            raise UserError(f"{self.describe(name)}: not a file but a {info.get('type')}; publish a file")
         marks = [f"{mark}={info[mark]}" for mark in _MARKS if info.get(mark)]
         size = info.get("size")
         token = f"{'; '.join(marks)}; size={size}" if marks else None

@@ -34,6 +34,8 @@ _SWITCHES = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
 }
+# What people set for other projects: a run would be continued, or be of another experiment or registry.
+_OF_OTHER_RUNS = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_REGISTRY_URI")
 # MLflow keeps absolute addresses, and has no call that changes one: https://github.com/mlflow/mlflow/issues/3144
 _COLUMNS = {
     "experiments": "artifact_location",
@@ -56,6 +58,8 @@ class Connection:
         self._artifacts = ARTIFACTS.absolute() if foreign is None else foreign.parent / ARTIFACTS.name
         self._settled: object = None  # the mark of the database when it was last brought in line
         self.where = str(self._file or without_password(self.uri))  # for messages
+        for name in _OF_OTHER_RUNS:
+            os.environ.pop(name, None)
         for name, value in _SWITCHES.items():  # before MLflow is imported, which reads some of them only then
             os.environ.setdefault(name, value)
         if self._file:
