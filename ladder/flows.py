@@ -112,7 +112,8 @@ class FlowServer:
         family = {each["id"]: each for each in (run, *parts)}
         lines = [line for line in self._printed(run["id"], [*family]) if not line.startswith((BEGIN, END))]
         message = run["state"]["message"] or ""
-        if run["state"]["type"] == "COMPLETED" and not any(message in line for line in lines):
+        counts = re.search(self._flows.starts, message)
+        if run["state"]["type"] == "COMPLETED" and not counts and not any(message in line for line in lines):
             lines.append(message)
         failures = [
             f"{each['name']} {each['state']['name'].lower()}: {_reason(each)}"

@@ -717,13 +717,14 @@ def test_an_event_that_says_the_error_grew_starts_what_follows_and_any_other_eve
                 "occurred": pd.Timestamp.now("UTC").isoformat(),
                 "event": kind,
                 "resource": {"prefect.resource.id": f"{kind}.model"},
-                "payload": {"signal": "7", "as_of": "2011-04-12T00:00:00", "says": "the error grew"},
+                "payload": {"signal": "7", "about": "error-drift, version 1", "as_of": "2011-04-12T00:00:00"},
                 "id": str(uuid.uuid4()),
             }
             httpx.post(f"{server.api}/events", json=[event]).raise_for_status()
         (made,) = server.waited("flow_runs", **runs_of_act)
         assert {name: str(value) for name, value in made["parameters"].items()} == {
             "signal": "7",
+            "about": "error-drift, version 1",
             "as_of": "2011-04-12T00:00:00",
         }
 
