@@ -97,7 +97,7 @@ def _show_deployment() -> None:
     for row in newest:
         lines = [
             f"# Version {row.version}: {row.state.value.replace('_', ' ')}",
-            f"{row.reason}. All evidence: `{page_of(row.version).as_posix()}`\n",
+            f"{row.reason[:1].upper()}{row.reason[1:]}. All evidence: `{page_of(row.version).as_posix()}`\n",
             "| gate | result | what it found |",
             "|---|---|---|",
         ]

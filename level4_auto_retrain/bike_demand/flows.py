@@ -104,7 +104,7 @@ def _show_deployment() -> None:
     for row in newest:
         lines = [
             f"# Version {row.version}: {row.state.value.replace('_', ' ')}",
-            f"{row.reason}. All evidence: `{page_of(row.version).as_posix()}`\n",
+            f"{row.reason[:1].upper()}{row.reason[1:]}. All evidence: `{page_of(row.version).as_posix()}`\n",
             "| gate | result | what it found |",
             "|---|---|---|",
         ]
@@ -123,7 +123,7 @@ def _show_production() -> None:
     lines += [] if signals else ["None."]
     lines += [
         f"# Errors, in {PROBLEM.loss.unit}",
-        "| day | requests | error | of the baseline |",
+        "| day | requests | error | error of the baseline |",
         "|---|---|---|---|",
     ]
     for day in reversed(days):
