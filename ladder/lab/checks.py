@@ -172,7 +172,8 @@ def _of_process(criterion: Criterion, folder: Path, port: int) -> Any:
         if criterion.run is not None:
             status, output = run(found(filled(criterion.run, port)), copy, TIMEOUT)
             return {"status": status, "output": output}
-        return _printed(*run([sys.executable, "-c", criterion.python or ""], copy, TIMEOUT))
+        code = [sys.executable, "-c", criterion.python or ""]
+        return _printed(*run(code, copy, TIMEOUT, LAB_FOLDER=str(folder)))
 
 
 def _printed(status: int, output: str) -> Any:

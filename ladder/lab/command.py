@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
@@ -81,47 +82,36 @@ def _print(lab: Lab, port: int, console: Console) -> None:
         f"\n[bold]Lab {lab.number}: {lab.title}[/bold]  [dim]{level}about {lab.minutes} minutes[/dim]\n"
     )
     console.print(lab.pain.strip(), markup=False)
-    console.print(f"\n[bold]Goal[/bold]  {lab.goal.strip()}\n")
+    console.print(f"\n[bold]Goal[/bold]  {escape(lab.goal.strip())}\n")
     if folder_of(lab).is_dir():
         console.print("Work in this folder:")
-        print_line(console, f"  cd {folder_of(lab)}", "green")
+        print_line(console, f'  cd "{folder_of(lab)}"', "green")
         for shell, command in activation():
             print_line(console, f"  {command}", "green")
             if shell:
                 console.print(f"  [dim](that was for {shell})[/dim]")
         console.print("A second terminal needs the same.\n")
     for number, step in enumerate(lab.steps, start=1):
-        _print_step(number, step, port, console)
+        _print_step(number, step, port, folder_of(lab), console)
     console.print(f"\nThen: [green]{LADDER} lab {lab.number} --check[/green]  (stuck? --hint)\n")
 
 
-def _print_step(number: int, step: LabStep, port: int, console: Console) -> None:
-    console.print(Padding(filled(f"[bold]{number}.[/bold] {step.says.strip()}", port), (0, 0, 0, 0)))
+def _print_step(number: int, step: LabStep, port: int, folder: Path, console: Console) -> None:
+    console.print(filled(f"[bold]{number}.[/bold] {escape(step.says.strip())}", port, folder))
     if step.edits:
         names = ", ".join(dict.fromkeys(each.file for each in step.edits))
         console.print(f"   [cyan]edit[/cyan] {names}")
-    if step.copies:
-        for shell, command in copying(step.copies.source, step.copies.to):
-            print_line(console, f"   {command}", "green")
-            if shell:
-                console.print(f"   [dim](that was for {shell})[/dim]")
     if step.run and step.folder != ".":
         console.print(f"   [dim]in the folder[/dim] {step.folder}")
     if step.run:
-        print_line(console, f"   {filled(step.run, port).replace('python -m ladder', LADDER)}", "green")
+        print_line(
+            console, f"   {filled(step.run, port, folder).replace('python -m ladder', LADDER)}", "green"
+        )
     if step.stays:
         console.print("   [dim]in a second terminal; leave it running[/dim]")
     if step.look:
-        console.print(Padding(f"[dim]Look:[/dim] {step.look.strip()}", (0, 0, 0, 3)))
+        console.print(Padding(f"[dim]Look:[/dim] {escape(step.look.strip())}", (0, 0, 0, 3)))
     console.print()
-
-
-def copying(source: str, to: str) -> tuple[tuple[str, str], ...]:
-    """How a folder is copied to a place where there is none, by shell."""
-    if os.name != "nt":
-        return (("", f"cp -r {source} {to}"),)
-    source, to = source.replace("/", "\\"), to.replace("/", "\\")
-    return (("PowerShell", f"Copy-Item -Recurse {source} {to}"), ("cmd", f"xcopy /e /i {source} {to}"))
 
 
 def run_check(number: int, console: Console) -> int:
@@ -140,14 +130,12 @@ def _report(lab: Lab, findings: list[Finding], done: progress.Progress, console:
     table.add_column("criterion", ratio=1, overflow="fold")
     for each in findings:
         word, style = MARKS[each.passed]
-        tip = (
-            ""
-            if each.passed
-            else f"\n[dim]found: {_plain(each.found)}[/dim]\n-> {each.criterion.tip.strip()}"
-        )
+        tip = ""
+        if each.passed is False:
+            tip = f"\n[dim]found: {escape(each.found)}[/dim]\n-> {escape(each.criterion.tip.strip())}"
         if each.passed is None:
-            tip = f"\n[red]the check itself failed: {_plain(each.found)}[/red]"
-        table.add_row(f"[{style}]{word}[/{style}]", f"{each.criterion.says.strip()}{tip}")
+            tip = f"\n[red]the check itself failed: {escape(each.found)}[/red]"
+        table.add_row(f"[{style}]{word}[/{style}]", f"{escape(each.criterion.says.strip())}{tip}")
     console.print(table)
     failed = [each for each in findings if each.passed is None]
     left = [each for each in findings if each.passed is False]
@@ -167,13 +155,8 @@ def _report(lab: Lab, findings: list[Finding], done: progress.Progress, console:
     entry.passed = entry.passed or datetime.now().replace(microsecond=0)
     done.save()
     console.print(f"[bold green]Passed.[/bold green] Lab {lab.number} is done.\n")
-    console.print(f"[bold]To discuss[/bold]  {lab.discussion.question.strip()}")
+    console.print(f"[bold]To discuss[/bold]  {escape(lab.discussion.question.strip())}")
     return PASSED
-
-
-def _plain(text: str) -> str:
-    """Brackets in it are no markup."""
-    return text.replace("[", r"\[")
 
 
 def hint(number: int, console: Console) -> None:
@@ -186,7 +169,7 @@ def hint(number: int, console: Console) -> None:
     for place, text in enumerate(lab.hints[: entry.hints], start=1):
         latest = place == entry.hints
         console.print(
-            Padding(f"[bold]Hint {place} of {len(lab.hints)}[/bold]  {text.strip()}", (0, 0, 1, 0)),
+            Padding(f"[bold]Hint {place} of {len(lab.hints)}[/bold]  {escape(text.strip())}", (0, 0, 1, 0)),
             style="" if latest else "dim",
         )
     if entry.hints == len(lab.hints):
@@ -212,7 +195,7 @@ def solve(number: int, console: Console, *, yes: bool) -> int:
     port = done.of(number).port
 
     def tell(step: LabStep) -> None:
-        _print_step(lab.steps.index(step) + 1, step, port, console)
+        _print_step(lab.steps.index(step) + 1, step, port, folder, console)
         for change in step.edits:
             _print_change(change.file, change.old or "", change.new, console)
 
@@ -221,7 +204,7 @@ def solve(number: int, console: Console, *, yes: bool) -> int:
     done.of(number).passed, done.of(number).solution_shown = passed, not passed
     done.save()
     status = _report(lab, findings, done, console)
-    console.print(f"[bold]An answer[/bold]  {lab.discussion.answer.strip()}")
+    console.print(f"[bold]An answer[/bold]  {escape(lab.discussion.answer.strip())}")
     return status
 
 

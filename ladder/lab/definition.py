@@ -43,10 +43,10 @@ class Action(_Strict):
 
 
 class LabStep(Action):
-    """One step, as participants read it; what is neither run, copied nor edited is just looked at.
+    """One step, as participants read it; a step that has nothing to run or edit is to look at something.
 
-    Of a step with `edits`, participants read only `says` and the names of the files: they find the edits
-    themselves, and these are the solution.
+    Of a step with `edits` participants read only `says` and the names of the files, and of one with `python`
+    only `says`: how to do it they find out themselves, and this is the solution.
     """
 
     id: str = ""
@@ -61,8 +61,9 @@ class Criterion(_Strict):
     """What has to hold in the end: a value found in one place, and what is expected of it.
 
     The place is one of: a file, an SQL query, an address, the MLflow registry, a command, code that prints
-    JSON, or this machine. `at` leads into what was found there, by keys and numbers with dots. Without any
-    expectation the value has to be there and not be false, zero or empty; a command has to end with status 0.
+    JSON (in whose environment LAB_FOLDER is the lab's own folder), or this machine. `at` leads into what was
+    found there, by keys and numbers with dots. Without any expectation the value has to be there and not be
+    false, zero or empty; a command has to end with status 0.
     """
 
     id: str

@@ -1,6 +1,7 @@
 """A lab's working copy: made in its starting state, and the steps done in it, as participants would."""
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -87,7 +88,7 @@ def _digest(lab: Lab) -> str:
 
 def act(action: Action, folder: Path, port: int) -> tuple[int, str]:
     """Do it in a lab's folder; the exit status, and what was printed. Raises UserError where it cannot be."""
-    folder = folder / action.folder
+    lab, folder = folder, folder / action.folder
     if action.copies:
         copy(folder, action.copies)
     for change in action.edits:
@@ -95,15 +96,22 @@ def act(action: Action, folder: Path, port: int) -> tuple[int, str]:
     if action.commits:
         workcopy.commit(folder, action.commits)
     if action.run:
-        return run(found(filled(action.run, port)), folder)
+        return run(found(filled(action.run, port, lab)), folder)
     if action.python:
         return run([sys.executable, "-c", action.python], folder)
     return 0, ""
 
 
-def filled(text: str, port: int) -> str:
-    """Text of a lab with the port of its application in it."""
-    return text.replace("{port}", str(port))
+def filled(text: str, port: int, folder: Path | None = None) -> str:
+    """Text of a lab with the port of its application in it, and what its starting state wrote to `lab.json`.
+
+    That is an object whose keys stand in braces in the text: what is another one in each copy, like an id.
+    """
+    kept = None if folder is None else folder / "lab.json"
+    known = json.loads(kept.read_text(encoding="utf-8")) if kept and kept.is_file() else {}
+    for name, value in {"port": port, **known}.items():
+        text = text.replace(f"{{{name}}}", str(value))
+    return text
 
 
 def edit(change: Change, folder: Path) -> None:
@@ -121,12 +129,15 @@ def edit(change: Change, folder: Path) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
 
 
-def run(command: Sequence[str], folder: Path, seconds: float | None = None) -> tuple[int, str]:
-    """Run a command; its exit status, and what it printed. Raises subprocess.TimeoutExpired."""
+def run(command: Sequence[str], folder: Path, seconds: float | None = None, **more: str) -> tuple[int, str]:
+    """Run a command; its exit status, and what it printed. `more` are environment variables.
+
+    Raises subprocess.TimeoutExpired.
+    """
     done = subprocess.run(
         command,
         cwd=folder,
-        env=_around(),
+        env=_around() | more,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

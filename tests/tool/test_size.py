@@ -15,7 +15,7 @@ LIMITS = {
     # that are read-only, and stories that are played by flows (165).
     "ladder": 6512,
     "ladder/assess": 2700,
-    "ladder/lab": 704,
+    "ladder/lab": 699,
 }
 
 
