@@ -14,7 +14,7 @@ from bike_demand.core.current import PROBLEM
 from bike_demand.core.errors import UserError
 from bike_demand.progress import progress_bar, spinner
 
-# Each command imports what it needs when it runs: `ingest` should not wait for scikit-learn.
+# Each command imports what it needs when it runs, so that `ingest` does not wait for scikit-learn.
 
 app = typer.Typer(
     help=PROBLEM.title,
@@ -39,14 +39,14 @@ AsOf = Annotated[
         formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"],
         metavar="DATE",
         callback=_in_window,
-        help="Leave out what happened from this date on.",
+        help="Ignore everything from this date on.",
     ),
 ]
 
 
 @app.command(epilog="Example: python -m bike_demand ingest --as-of 2012-01-01")
 def ingest(as_of: AsOf = None) -> None:
-    """Bring the gathered data up to date with the operator's feed."""
+    """Update the ingested data from the feed."""
     from bike_demand.data.ingest import ingest as gather
     from bike_demand.data.source import Source
 
@@ -60,7 +60,7 @@ def ingest(as_of: AsOf = None) -> None:
     )
     typer.echo(
         f"{len(result.months)} months, {result.months[0]} to {result.months[-1]}, in {settings.DATA}:"
-        f" {_count(result.changed)} new or changed, {_count(result.removed)} taken out"
+        f" {_count(result.changed)} new or changed, {_count(result.removed)} removed"
     )
 
 
@@ -69,7 +69,7 @@ def train(
     as_of: AsOf = None,
     out: Annotated[Path, typer.Option(help="Folder for the hand-off.")] = settings.HANDOFF,
 ) -> None:
-    """Train a model on the gathered data and write it as a folder to hand over."""
+    """Train a model on the ingested data and write the hand-off folder."""
     given = settings.load_settings()
 
     from bike_demand.core.current import shown
@@ -90,7 +90,7 @@ def train(
         difference = prove_parity(model, trained.pipeline, features_of(rows))
     version = write_handoff(out, model, golden_rows(model, rows))
     first, last = period(rows)
-    typer.echo(f"Learned from {len(rows)} rows, {first:%Y-%m-%d} to {last:%Y-%m-%d}.")
+    typer.echo(f"Trained on {len(rows)} rows, {first:%Y-%m-%d} to {last:%Y-%m-%d}.")
     typer.echo(
         f"Without its last {given.training.holdout_days} days, the same recipe was off by"
         f" {shown(trained.mae)} on them ({PROBLEM.loss.name})."
@@ -98,7 +98,7 @@ def train(
     for name, value in trained.metrics.items():
         typer.echo(f"  {name} {value:.3f}")
     typer.echo(
-        f"The ONNX file answers like scikit-learn on all of them (within {difference:.2g} {PROBLEM.unit})."
+        f"The ONNX file agrees with scikit-learn on all rows (within {difference:.2g} {PROBLEM.unit})."
     )
     typer.echo(f"Model {version} is in {out}, ready to hand over.")
 
@@ -109,7 +109,7 @@ app.add_typer(problem, name="problem", epilog="Example: python -m bike_demand pr
 
 @problem.command("check", epilog="Example: python -m bike_demand problem check")
 def problem_check() -> None:
-    """Check the definition of the problem on the newest rows of the feed; changes nothing."""
+    """Check the problem definition on the newest rows of the feed; changes nothing."""
     given = settings.load_settings()
 
     from bike_demand.data.ingest import newest_rows
@@ -118,7 +118,7 @@ def problem_check() -> None:
     with spinner("Checking"):
         from bike_demand.training.problem_check import check
 
-        months = 2 + given.training.holdout_days // 28  # so that there are rows before the holdout
+        months = 2 + given.training.holdout_days // 28  # enough to have rows before the holdout
         found = check(newest_rows(Source(given.feed), given.first_month, months), given.training)
     typer.echo(f"{PROBLEM.name}: {PROBLEM.title}")
     for part, result in found:
@@ -128,15 +128,15 @@ def problem_check() -> None:
 @problem.command("draft", epilog="Example: python -m bike_demand problem draft churn.csv --label churned")
 def problem_draft(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Your table: CSV, .csv.gz or Parquet.")],
-    label: Annotated[str, typer.Option(metavar="COLUMN", help="What is to be predicted.")],
-    time: Annotated[str | None, typer.Option(metavar="COLUMN", help="When a row happened.")] = None,
+    label: Annotated[str, typer.Option(metavar="COLUMN", help="The column to predict.")],
+    time: Annotated[str | None, typer.Option(metavar="COLUMN", help="The event time.")] = None,
     time_of_day: Annotated[str | None, typer.Option(metavar="COLUMN", help="The hour of its day.")] = None,
     key: Annotated[str | None, typer.Option(metavar="COLUMN", help="Who or what a row is about.")] = None,
     label_delay: Annotated[
-        str | None, typer.Option(metavar="30d", help="How long after it the label is known at the latest.")
+        str | None, typer.Option(metavar="30d", help="Time from the event until its label is known, at most.")
     ] = None,
 ) -> None:
-    """Put a first problem for your own table in the place of this project's, with its feed and settings."""
+    """Replace the project's problem, feed and settings by a first draft for your own table."""
     given = settings.load_settings()
 
     from bike_demand.draft import command, guess
@@ -149,9 +149,9 @@ def problem_draft(
 def predict(
     source: Annotated[Path, typer.Argument(metavar="IN.csv", help="Rows with the columns of a request.")],
     target: Annotated[Path, typer.Argument(metavar="OUT.csv", help="Event time, key, prediction, version.")],
-    model: Annotated[Path, typer.Option(help="Folder of the hand-off to answer with.")] = settings.MODEL,
+    model: Annotated[Path, typer.Option(help="Hand-off folder of the model.")] = settings.MODEL,
 ) -> None:
-    """Predict each row of a CSV file with the model that the service answers with."""
+    """Predict each row of a CSV file with the model that the service uses."""
     from bike_demand.batch import score
     from bike_demand.serving.onnx_model import load_if_there, no_model
 
@@ -159,14 +159,14 @@ def predict(
     if loaded is None:
         raise UserError(no_model(model))
     rows = score(loaded, source, target)
-    typer.echo(f"{rows} predictions of model {loaded.version} in {target}")
+    typer.echo(f"{rows} predictions of model {loaded.version} written to {target}")
 
 
 @app.command(epilog="Example: python -m bike_demand serve --port 8080 --workers 2")
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on, else params.yaml's.")] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 takes a free one.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Processes that answer.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 picks a free port.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Number of worker processes.")] = None,
 ) -> None:
     """Serve predictions over HTTP with the model in state/model, until SIGTERM or Ctrl-C."""
     given = settings.load_settings().serving
@@ -186,7 +186,7 @@ def _count(months: list[str]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; 0, or another status after one line on stderr that says what is wrong and what to do."""
+    """Run a command. Returns 0, or another status after one line on stderr: what is wrong, what to do."""
     try:
         status = app(
             args=None if argv is None else list(argv),
@@ -206,7 +206,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         typer.echo(f"error: {needs}; run it where the extra `training` of pyproject.toml is", err=True)
         return 1
-    except (UserError, OSError) as error:  # of a full disk a traceback would explain nothing
+    except (UserError, OSError) as error:  # a traceback would not explain a full disk
         typer.echo(f"error: {error}", err=True)
         return 1
     return status if isinstance(status, int) else 0  # 130 after Ctrl-C

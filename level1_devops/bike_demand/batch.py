@@ -1,4 +1,4 @@
-"""Scores a file of rows: the same features and model as the service, so the same answers."""
+"""Batch scoring of a file of rows, with the features and model of the service, so with the same results."""
 
 from pathlib import Path
 
@@ -13,17 +13,17 @@ from bike_demand.serving.onnx_model import OnnxModel
 
 
 def score(model: OnnxModel, source: Path, target: Path) -> int:
-    """Predict each row of `source` into `target` (event time, key, prediction, model_version); their number.
+    """Predict each row of `source`; write event time, key, prediction and model_version to `target`.
 
-    `source` has the columns of a request. Those of the feed with the label may be there too and are
-    ignored, so a month of the feed can be scored. Raises UserError; then nothing is written.
+    `source` has the columns of a request. The label columns of the feed are allowed and ignored, so that a
+    month of the feed can be scored. Returns the number of rows. Raises UserError, and then writes nothing.
     """
     try:
         content = source.read_bytes()
     except (FileNotFoundError, IsADirectoryError):
         raise UserError(f"{source}: no such file") from None
     if not target.absolute().parent.is_dir():
-        raise UserError(f"{target.parent}: no such folder; make it first")
+        raise UserError(f"{target.parent}: no such folder; create it first")
     if target.exists() and (target.is_dir() or target.samefile(source)):
         raise UserError(f"{target}: would be overwritten; give another file for the predictions")
     rows = read_table(content, str(source), Inputs, ignored=LABEL_COLUMNS)

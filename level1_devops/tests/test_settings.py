@@ -21,9 +21,9 @@ from tests.conftest import Run
         ("training:", "training: [", "not YAML"),
         ("feed: feed/", "feed:", "feed"),
         ("training:", "training: 7\nunknown:", "training"),
-        ("port: 8000", "port: 8000\n  port: 9000", "port is there twice"),
-        ("feed: feed/", "feed: feed/\nfeed: elsewhere/", "feed is there twice"),
-        ("  port: 8000", "\tport: 8000", "by blanks, not by tabs"),
+        ("port: 8000", "port: 8000\n  port: 9000", "port is given twice"),
+        ("feed: feed/", "feed: feed/\nfeed: elsewhere/", "feed is given twice"),
+        ("  port: 8000", "\tport: 8000", "with spaces, not tabs"),
         ("training:", "7: 8\ntraining:", "7"),
     ],
 )

@@ -4,19 +4,19 @@ import gc
 import getpass
 import os
 
-# No tool phones home. ONNX Runtime reads this when it is imported; without it, it leaves an identity of the
-# machine in the home folder, to report its use under.
+# No tool sends telemetry. ONNX Runtime reads this on import; without it, it stores a machine id in the home
+# folder to report its usage under.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 os.environ.setdefault("DO_NOT_TRACK", "true")
 
-# A git hook sets these, and then every call of git, here and in DVC, would be about that repository.
+# Git sets these in hooks; every call of git, here and in DVC, would then use that repository.
 for _name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"):
     os.environ.pop(_name, None)
 
-# A container may run as a user whom nobody entered, without a name and a home: DVC and MLflow ask for both.
+# A container may run as a user without a passwd entry, so without name and home; DVC and MLflow need both.
 if os.name == "posix":
     if not os.access(os.path.expanduser("~"), os.R_OK | os.X_OK):  # noqa: PTH111 (Path raises without one)
         os.environ["HOME"] = os.path.abspath("state")  # noqa: PTH100
@@ -25,12 +25,12 @@ if os.name == "posix":
     except (KeyError, OSError):
         os.environ["USER"] = str(os.getuid())
 
-# The tools make hundreds of thousands of objects while they are imported, and keep them. To look through them
-# for garbage every 700 objects, as Python would, takes a tenth of a training's time.
+# Importing the tools creates hundreds of thousands of permanent objects. With Python's default threshold of
+# 700, the garbage collector scans them so often that it takes a tenth of a training's time.
 gc.set_threshold(50_000)
 
-# A proxy for the internet cannot reach services of this machine. Only where one is set: to set NO_PROXY alone
-# would switch off the proxy settings of macOS and Windows.
+# An internet proxy cannot reach services on this machine. Only set if there is a proxy: NO_PROXY alone would
+# disable the proxy settings of macOS and Windows.
 if {"http_proxy", "https_proxy", "all_proxy"} & {name.lower() for name in os.environ}:
     _given = ",".join(os.environ.get(name, "") for name in ("no_proxy", "NO_PROXY"))
     _direct = dict.fromkeys(filter(None, map(str.strip, f"{_given},127.0.0.1,localhost,::1".split(","))))

@@ -73,7 +73,10 @@ def test_columns_may_stand_in_any_order_and_rows_more_than_once(released: Path, 
         (f"{NAMES.replace('grade', 'grad')}\n{ROW}\n", ("line 1", "column grade is missing")),
         (f"{NAMES},month\n{ROW},6\n", ("line 1", "unknown column 'month'")),
         (f"{NAMES}\n{ROW}\n{ROW.replace('24.6', 'hot')}\n", ("line 3", "column heat", "'hot'")),
-        (f"{NAMES}\n{ROW.replace('24.6', 'nan')}\n", ("line 2", "column heat", "'nan' is no number")),
+        (
+            f"{NAMES}\n{ROW.replace('24.6', 'nan')}\n",
+            ("line 2", "column heat", "'nan' is not a valid number"),
+        ),
         (f"{NAMES}\n{ROW.replace('24.6', '2_4.6')}\n", ("line 2", "column heat", "'2_4.6'")),
         (f"{NAMES}\n{ROW.replace('24.6', '')}\n", ("line 2", "column heat")),
         (f"{NAMES}\n{ROW.replace('24.6', '451')}\n", ("line 2", "column heat", "150")),
@@ -134,5 +137,5 @@ def test_while_the_registry_is_away_the_last_live_version_answers_and_it_is_said
     said = run("predict", "feed/2011-02.csv", "out.csv")
     assert said.status == 0
     assert said.err.startswith("warning: ")
-    assert "version 1 answers, the last one live" in said.err
+    assert "using version 1, the last one live" in said.err
     assert (released / "out.csv").read_bytes() == before

@@ -63,7 +63,7 @@ def test_without_an_index_it_is_said_where_the_search_began(project: Path, run: 
     write_feed(project / "feed", [])
     for month in MONTHS:
         (project / "feed" / f"{month}.csv").unlink()
-    assert "looked from 2011-01 (first_month in params.yaml) on" in run("ingest").refusal()
+    assert "searched from 2011-01 (first_month in params.yaml) on" in run("ingest").refusal()
 
 
 def test_a_server_that_fails_for_a_moment_is_asked_again(project: Path, run: Run, web: Behaviour) -> None:

@@ -75,7 +75,7 @@ def test_ready_says_so_while_the_last_model_predicts_on(
         raise sqlite3.OperationalError("locking protocol")
 
     monkeypatch.setattr(sqlite3.dbapi2, "connect", refuse)
-    with pytest.raises(UserError, match="seems to be a network share, where SQLite cannot lock") as told:
+    with pytest.raises(UserError, match="probably a network share, where SQLite cannot lock") as told:
         tracking.versions()
     holder = ModelHolder(load_model(handoff, "17"))
     holder.problem = str(told.value)

@@ -76,7 +76,7 @@ def test_a_better_version_is_shown_beside_the_live_one_and_goes_live(registry: T
     assert f"version 1     live       {error:7.1f}" in said.out
     assert "version 2     candidate" in said.out
     assert "checks: passed" in said.out
-    assert "Version 2 is live. Services look every 1 s what is live, and take it." in said.out
+    assert "Version 2 is live. Services poll the registry every 1 s and switch to it." in said.out
     assert live(registry) == 2
     tags = registry.version(2).tags
     assert tags["release.instead_of"] == "1"
@@ -126,7 +126,7 @@ def test_a_worse_version_is_refused_unless_a_person_says_why(
 ) -> None:
     register(handoffs[0], constant(project / "c", 90.0), tracking=registry, holdout_last=HOLDOUT_LAST)
     said = refused(run("release", 3, "--yes"))
-    assert "version 3 is refused: it is worse than what is live" in said
+    assert "version 3 is refused: it is worse than the live version" in said
     assert "--override REASON" in said
     assert live(registry) == 1
     refused(run("release", 3, "--yes", "--override", " "))
@@ -168,7 +168,7 @@ def test_a_version_that_cannot_be_read_is_refused(registry: Tracking, run: Run, 
     (kept,) = Path("state").glob(f"artifacts/*/{run_id}/artifacts/handoff/model.onnx")
     kept.write_bytes(b"half")
     said = refused(run("release", 2, "--yes"))
-    assert "not what SHA256SUMS says" in said
+    assert "checksum mismatch" in said
     assert live(registry) == 1
 
 
@@ -177,7 +177,7 @@ def test_a_version_whose_files_are_gone_is_refused(registry: Tracking, run: Run)
         for file in folder.iterdir():
             file.unlink()
         folder.rmdir()
-    assert "it kept no handoff" in refused(run("release", 2, "--yes"))
+    assert "it has no handoff" in refused(run("release", 2, "--yes"))
     assert live(registry) == 1
 
 
@@ -225,7 +225,7 @@ def test_a_version_before_that_cannot_be_loaded_does_not_go_live_again(registry:
     kept.write_bytes(b"half")
     said = refused(run("release", "--back"))
     assert "version 1 cannot be loaded, so nothing was changed" in said
-    assert "not what SHA256SUMS says" in said
+    assert "checksum mismatch" in said
     assert live(registry) == 2
 
 

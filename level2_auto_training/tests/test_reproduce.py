@@ -141,4 +141,4 @@ def make_git_anew(folder: Path) -> None:
 @pytest.mark.usefixtures("copy")
 def test_an_unknown_run_or_version_is_reported(run: Run, wanted: str) -> None:
     said = run("reproduce", wanted).refusal()
-    assert f"{wanted}: unknown, nothing is on record yet" in said
+    assert f"{wanted}: unknown, no run is logged yet" in said

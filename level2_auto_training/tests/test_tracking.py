@@ -75,7 +75,7 @@ def test_before_the_first_run_there_is_nothing_and_nothing_is_made(untouched: Tr
     assert untouched.aliases() == {}
     assert untouched.versions() == []
     for ask in (lambda: untouched.run("x"), lambda: untouched.version(1)):
-        with pytest.raises(UserError, match="nothing is on record yet"):
+        with pytest.raises(UserError, match="no run is logged yet"):
             ask()
     assert not Path("state").exists()
 
@@ -222,7 +222,7 @@ def test_what_is_not_on_record_is_reported_in_one_line(tracking: Tracking, tmp_p
         "run nobody: ": lambda: tracking.run("nobody"),
         "version 9: ": lambda: tracking.version(9),
         "of run nobody: ": lambda: tracking.fetch("nobody", "handoff", tmp_path),
-        "it kept no plots": lambda: tracking.fetch(known, "plots", tmp_path),
+        "it has no plots": lambda: tracking.fetch(known, "plots", tmp_path),
         "version 7: ": lambda: tracking.set_alias("champion", 7),
     }
     for named, ask in cases.items():
@@ -289,8 +289,8 @@ def test_a_half_made_database_of_an_earlier_attempt_does_no_harm(untouched: Trac
         ("state/mlflow.db", "not an address of a store"),
         ("ftp://host/x", "not an address of a store"),
         ("http://127.0.0.1:port", "tracking.uri"),
-        ("http://127.0.0.1:{port}", "does not answer"),
-        ("postgresql://somebody:secret@127.0.0.1:{port}/x", "does not answer"),
+        ("http://127.0.0.1:{port}", "does not respond"),
+        ("postgresql://somebody:secret@127.0.0.1:{port}/x", "does not respond"),
     ],
 )
 def test_a_store_that_is_not_there_is_reported_in_one_line(

@@ -1,4 +1,4 @@
-"""Shows on a terminal that long work goes on, with rich; elsewhere nothing is written."""
+"""Progress bars and spinners on a terminal, with rich; elsewhere nothing is written."""
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 def progress_bar(items: Sequence[T], description: str) -> Iterable[T]:
-    """The items, one by one, with a bar on standard error."""
+    """Iterate over the items with a progress bar on standard error."""
     if not sys.stderr.isatty():
         return items
     from rich.console import Console
@@ -20,7 +20,7 @@ def progress_bar(items: Sequence[T], description: str) -> Iterable[T]:
 
 @contextmanager
 def spinner(description: str) -> Iterator[None]:
-    """Meanwhile, a spinner on standard error."""
+    """Show a spinner on standard error while the block runs."""
     if not sys.stderr.isatty():
         yield
         return

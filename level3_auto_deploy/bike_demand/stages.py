@@ -1,4 +1,4 @@
-"""What DVC runs, `python -m bike_demand.stages STAGE`: each stage is a thin coat around functions."""
+"""The DVC stages: `python -m bike_demand.stages STAGE`, each a thin wrapper around functions."""
 
 import json
 import sys
@@ -23,7 +23,7 @@ FINAL = settings.RUN / "final"
 
 
 def validate() -> None:
-    """Raises UserError where the data are not fit for training; else writes the period checked."""
+    """Write the validated period. Raises UserError if the data are not fit for training."""
     from bike_demand.data.quality import check, require_fit
     from bike_demand.data.store import read_rows
     from bike_demand.training.gather import read_request
@@ -34,8 +34,8 @@ def validate() -> None:
 
 
 def train() -> None:
-    """The holdout model, without the last days, and the refit with them: fitted together, as starting
-    a process for each would take longer than the fit. Evaluation decides which are logged.
+    """Fit the holdout model, without the last days, and the refit, on all rows. Done in one stage because
+    starting a process takes longer than a fit. The evaluation decides which of them are logged.
     """
     from bike_demand.data.frames import features_of
     from bike_demand.data.store import labelled_rows
@@ -57,7 +57,7 @@ def train() -> None:
 
 
 def evaluate() -> None:
-    """The holdout model on the days that it was not given: metrics and plots."""
+    """Evaluate the holdout model on the held-out days: metrics and plots."""
     from bike_demand.data.store import labelled_rows
     from bike_demand.training.evaluate import draw, predict, save
     from bike_demand.training.evaluate import evaluate as measure
@@ -84,7 +84,7 @@ STAGES: dict[str, Callable[[], None]] = {each.__name__: each for each in (valida
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run a stage; 0, or 1 after one line that says what is wrong."""
+    """Run a stage. Returns 0, or 1 after one line that says what is wrong."""
     if len(argv) != 1 or argv[0] not in STAGES:
         print(f"error: give one of {', '.join(STAGES)}", file=sys.stderr)
         return 2

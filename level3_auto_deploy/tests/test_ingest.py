@@ -84,7 +84,7 @@ def test_another_feed_takes_the_place_of_the_first(
     run("ingest")
     other = write_feed(project / "other", ["2011-02", "2011-03", "2011-04"], seed=7)
     monkeypatch.setenv("BIKE_FEED", str(other))
-    assert "1 (2011-01) taken out" in run("ingest").out
+    assert "1 (2011-01) removed" in run("ingest").out
     assert gathered() == published(other)
 
 
@@ -134,7 +134,7 @@ def test_what_is_no_file_is_refused_by_name(project: Path, run: Run, make: Calla
 def test_a_month_in_two_formats_is_refused(project: Path, run: Run) -> None:
     january = project / "feed" / f"{MONTHS[0]}.csv"
     january.with_suffix(".csv.gz").write_bytes(gzip.compress(january.read_bytes()))
-    assert "2011-01 is there in two formats; publish one of them" in run("ingest").refusal()
+    assert "2011-01 is published in two formats; keep one of them" in run("ingest").refusal()
     assert contents(project / "state") == {}
 
 
@@ -214,13 +214,13 @@ BAD: dict[str, tuple[Change, tuple[str, ...]]] = {
         lambda s: [s[0] + ",x", *(line + ",1" for line in s[1:])],
         ("line 1", "unknown column 'x'"),
     ),
-    "no header": (lambda s: s[1:], ("line 1", "a header is needed")),
+    "no header": (lambda s: s[1:], ("line 1", "expected the header")),
     "a column twice": (lambda s: [f"{line},{line.split(',')[1]}" for line in s], ("line 1", "twice")),
     "text for a number": (with_cell("heat", "hot"), ("line 5", "column heat", "'hot'")),
     "fraction for an integer": (with_cell("amount", "1.5"), ("line 5", "column amount", "'1.5'")),
     "empty number": (with_cell("speed", ""), ("line 5", "column speed")),
-    "not a number": (with_cell("heat", "nan"), ("line 5", "column heat", "'nan' is no number")),
-    "infinite": (with_cell("speed", "inf"), ("line 5", "column speed", "'inf' is no number")),
+    "not a number": (with_cell("heat", "nan"), ("line 5", "column heat", "'nan' is not a valid number")),
+    "infinite": (with_cell("speed", "inf"), ("line 5", "column speed", "'inf' is not a valid number")),
     "beyond the valid range": (
         with_cell("heat", "400"),
         ("line 5", "column heat", "'400' is not within -90 to 150"),
@@ -229,7 +229,7 @@ BAD: dict[str, tuple[Change, tuple[str, ...]]] = {
     "an underscore in a number": (with_cell("heat", "1_0.5"), ("line 5", "column heat", "'1_0.5'")),
     "an enormous integer": (
         with_cell("amount", "1" + "0" * 400),
-        ("line 5", "column amount", "is no integer"),
+        ("line 5", "column amount", "is not a valid integer"),
     ),
     "a label beyond its valid range": (with_cell("amount", "20001"), ("line 5", "column amount", "'20001'")),
     "an unset time": (
@@ -255,11 +255,11 @@ BAD: dict[str, tuple[Change, tuple[str, ...]]] = {
     ),
     "duplicate row": (
         lambda s: [*s[:5], s[4], *s[5:]],
-        ("line 6", "column begins", "stands there twice"),
+        ("line 6", "column begins", "appears twice"),
     ),
     "out of order": (lambda s: [*s[:5], s[6], s[5], *s[7:]], ("line 7", "column begins", "out of order")),
     "too few values": (lambda s: [*s[:5], s[5][:20], *s[6:]], ("line 6", "2 values instead of 12")),
-    "an open quote": (lambda s: [*s[:5], '"' + s[5], *s[6:]], ("line", "a quote left open")),
+    "an open quote": (lambda s: [*s[:5], '"' + s[5], *s[6:]], ("line", "an open quote")),
     "header only": (lambda s: s[:1], ("no rows",)),
 }
 
@@ -288,7 +288,7 @@ def test_a_bad_month_is_refused_in_one_line_and_nothing_changes(project: Path, r
         (b"", "the file is empty"),
         (HEADER.encode(), "a header, but no rows"),
         (HEADER.encode()[:-3], "line 1: column amount is missing"),
-        (b"\xff\xfe" + HEADER.encode() + b"\n", "line 1: not UTF-8"),
+        (b"\xff\xfe" + HEADER.encode() + b"\n", "line 1: UTF-16 text"),
         (b"\x00\x01\x02\n", "line 1"),
     ],
 )
@@ -344,7 +344,7 @@ def test_a_gap_between_months_is_refused(project: Path, run: Run) -> None:
 @pytest.mark.parametrize("name", ["2011-13.csv", "2011-00.csv", "0001-01.csv", "9999-12.csv"])
 def test_a_month_that_does_not_exist_is_refused(project: Path, run: Run, name: str) -> None:
     write_month(project / "feed" / name, month_lines("2011-03"))
-    assert f"there is no month {name[:7]}" in run("ingest").refusal()
+    assert f"{name[:7]} is not a month" in run("ingest").refusal()
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def test_a_version_that_cannot_be_read_never_goes_live(
     service.poll()
     assert service.version == "1"
     assert service.holder.problem is not None
-    assert "not what SHA256SUMS says" in service.holder.problem
+    assert "checksum mismatch" in service.holder.problem
     assert problems(caplog) == [(service.holder.problem, "1")]
     release(3.0)
     service.poll()
@@ -187,7 +187,7 @@ def test_without_a_registry_and_without_a_copy_it_is_said_why(
     with served(create_app(service.holder)) as client:
         response = client.get("/ready")
     assert response.status_code == 503
-    assert "the tracking store does not answer" in response.json()["detail"]
+    assert "the tracking store does not respond" in response.json()["detail"]
 
 
 def test_an_error_that_nobody_foresaw_does_not_end_the_thread(

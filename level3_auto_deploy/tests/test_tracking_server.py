@@ -70,7 +70,7 @@ def test_runs_versions_and_the_alias_are_kept_there_and_nothing_here(
             artifacts=[Path("dvc.lock"), model],
             model=model,
             holdout_run_id=holdout,
-            description="Learned from two months.",
+            description="Trained on two months.",
         )
         assert logged.version == number
         run = tracking.run(logged.run_id)
@@ -92,7 +92,7 @@ def test_runs_versions_and_the_alias_are_kept_there_and_nothing_here(
     )
     assert PROBLEM.description in model_of["registered_model"]["description"]
     assert PROBLEM.unit in model_of["registered_model"]["description"]
-    assert version_of["model_version"]["description"] == "Learned from two months."
+    assert version_of["model_version"]["description"] == "Trained on two months."
 
 
 @pytest.mark.slow
@@ -134,7 +134,7 @@ def test_the_service_and_the_batch_follow_it_and_outlive_it(
             assert answering(service) == "1"
             said = run("predict", "feed/2011-02.csv", "out.csv")
             assert said.status == 0
-            assert "the tracking store does not answer" in said.err
+            assert "the tracking store does not respond" in said.err
         with running(project) as service:  # started anew while the registry is away
             assert answering(service) == "1"
     model, problem = RegistryModels(Tracking(load_settings())).current()

@@ -58,4 +58,4 @@ def test_a_row_that_stands_there_twice_is_found_even_if_somebody_put_it_there(
     path = project / "state" / "data" / "2011-02.parquet"
     rows = pd.read_parquet(path)
     path.write_bytes(to_parquet(pd.concat([rows[:10], rows[9:]])))
-    assert "2011-02.parquet: not rows as they were gathered" in run("validate").refusal()
+    assert "2011-02.parquet: damaged or changed since it was ingested" in run("validate").refusal()

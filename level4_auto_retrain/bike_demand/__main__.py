@@ -14,7 +14,7 @@ from bike_demand.core.current import PROBLEM, shown
 from bike_demand.core.errors import UserError
 from bike_demand.progress import progress_bar, spinner
 
-# Each command imports what it needs when it runs: `ingest` should not wait for scikit-learn.
+# Each command imports what it needs when it runs, so that `ingest` does not wait for scikit-learn.
 
 app = typer.Typer(
     help=PROBLEM.title,
@@ -39,26 +39,26 @@ AsOf = Annotated[
         formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"],
         metavar="DATE",
         callback=_in_window,
-        help="Leave out what happened from this date on.",
+        help="Ignore everything from this date on.",
     ),
 ]
 
 
 @app.command(epilog="Example: python -m bike_demand ingest --as-of 2012-01-01")
 def ingest(as_of: AsOf = None) -> None:
-    """Bring the gathered data up to date with the operator's feed."""
+    """Update the ingested data from the feed."""
     from bike_demand.training.gather import gather
 
     result = gather(settings.load_settings(), as_of, lambda months: progress_bar(months, "Gathering months"))
     typer.echo(
         f"{len(result.months)} months, {result.months[0]} to {result.months[-1]}, in {settings.DATA}:"
-        f" {_count(result.changed)} new or changed, {_count(result.removed)} taken out"
+        f" {_count(result.changed)} new or changed, {_count(result.removed)} removed"
     )
 
 
 @app.command(epilog="Example: python -m bike_demand validate --as-of 2012-01-01")
 def validate(as_of: AsOf = None) -> None:
-    """Check whether the gathered data are fit for training."""
+    """Check whether the ingested data are fit for training."""
     given = settings.load_settings()
 
     from bike_demand.data.frames import period
@@ -70,7 +70,7 @@ def validate(as_of: AsOf = None) -> None:
     quarantined = recognise(given, gathered)
     rows = fit_rows(gathered, quarantined, given, as_of)
     first, last = period(rows)
-    typer.echo(f"{len(rows)} rows, {first:%Y-%m-%d} to {last:%Y-%m-%d}, are fit.")
+    typer.echo(f"{len(rows)} rows, {first:%Y-%m-%d} to {last:%Y-%m-%d}, are fit for training.")
     for violation in quarantined.violations:
         typer.echo(f"Known and left out: {violation}.")
 
@@ -80,7 +80,7 @@ def train(
     as_of: AsOf = None,
     allow_dirty: Annotated[
         bool,
-        typer.Option("--allow-dirty", help="Train with uncommitted code; its changes are kept with the run."),
+        typer.Option("--allow-dirty", help="Train with uncommitted code; the run keeps its changes."),
     ] = False,
     deploy: Annotated[
         bool | None, typer.Option(help="Deploy it too, or not, else as params.yaml says.", show_default=False)
@@ -99,8 +99,8 @@ def train(
     given = settings.load_settings()
     days = given.training.holdout_days
     typer.echo(
-        f"Its holdout model, run {made.holdout_run_id}, did not see the last {days} days and was off by"
-        f" {shown(made.mae)} on them."
+        f"Its holdout model, run {made.holdout_run_id}, was off by {shown(made.mae)} on the last {days} days,"
+        " which it was not trained on."
     )
     if deploy is False or (deploy is None and not given.deploy.automatic):
         typer.echo(f"Deploy it with: python -m bike_demand deploy {made.version}")
@@ -114,17 +114,17 @@ def train(
 def reproduce(
     wanted: Annotated[
         str,
-        typer.Argument(metavar="VERSION", help="Its number, or the id of a run, as `train` printed them."),
+        typer.Argument(metavar="VERSION", help="Version number or run id, as printed by `train`."),
     ],
 ) -> None:
-    """Train a version again from its record, with its code and data; say whether the result is the same."""
+    """Train a version again from its recorded code and data, and compare the result."""
     with spinner("Restoring and training"):
         from bike_demand.training.reproduce import reproduce as again
 
         result = again(wanted)
     typer.echo(f"Code and data of the run are in {result.folder}.")
     if (data := result.data) is not None:
-        typer.echo(f"It learned from {data.rows} rows, {data.first} to {data.last}, data {data.digest}.")
+        typer.echo(f"It was trained on {data.rows} rows, {data.first} to {data.last}, data {data.digest}.")
     if result.differences:
         raise UserError(f"{wanted}: not the same: {'; '.join(result.differences)}")
     typer.echo(f"identical: model {result.digest} and its {len(result.metrics)} metrics")
@@ -136,7 +136,7 @@ app.add_typer(problem, name="problem", epilog="Example: python -m bike_demand pr
 
 @problem.command("check", epilog="Example: python -m bike_demand problem check")
 def problem_check() -> None:
-    """Check the definition of the problem on the newest rows of the feed; changes nothing."""
+    """Check the problem definition on the newest rows of the feed; changes nothing."""
     given = settings.load_settings()
 
     from bike_demand.data.ingest import newest_rows
@@ -145,7 +145,7 @@ def problem_check() -> None:
     with spinner("Checking"):
         from bike_demand.training.problem_check import check
 
-        months = 2 + given.training.holdout_days // 28  # so that there are rows before the holdout
+        months = 2 + given.training.holdout_days // 28  # enough to have rows before the holdout
         found = check(newest_rows(Source(given.feed), given.first_month, months), given.training)
     typer.echo(f"{PROBLEM.name}: {PROBLEM.title}")
     for part, result in found:
@@ -158,15 +158,15 @@ def problem_check() -> None:
 )
 def problem_draft(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Your table: CSV, .csv.gz or Parquet.")],
-    label: Annotated[str, typer.Option(metavar="COLUMN", help="What is to be predicted.")],
-    time: Annotated[str | None, typer.Option(metavar="COLUMN", help="When a row happened.")] = None,
+    label: Annotated[str, typer.Option(metavar="COLUMN", help="The column to predict.")],
+    time: Annotated[str | None, typer.Option(metavar="COLUMN", help="The event time.")] = None,
     time_of_day: Annotated[str | None, typer.Option(metavar="COLUMN", help="The hour of its day.")] = None,
     key: Annotated[str | None, typer.Option(metavar="COLUMN", help="Who or what a row is about.")] = None,
     label_delay: Annotated[
-        str | None, typer.Option(metavar="30d", help="How long after it the label is known at the latest.")
+        str | None, typer.Option(metavar="30d", help="Time from the event until its label is known, at most.")
     ] = None,
 ) -> None:
-    """Put a first problem for your own table in the place of this project's, with its feed and settings."""
+    """Replace the project's problem, feed and settings by a first draft for your own table."""
     given = settings.load_settings()
 
     from bike_demand.draft import command, guess
@@ -180,16 +180,16 @@ def predict(
     source: Annotated[Path, typer.Argument(metavar="IN.csv", help="Rows with the columns of a request.")],
     target: Annotated[Path, typer.Argument(metavar="OUT.csv", help="Event time, key, prediction, version.")],
     model: Annotated[
-        Path | None, typer.Option(help="Folder of a hand-off to answer with, else the version that is live.")
+        Path | None, typer.Option(help="Folder of a hand-off; default: the live version.")
     ] = None,
 ) -> None:
-    """Predict each row of a CSV file with the model that the service answers with."""
+    """Predict each row of a CSV file with the model that the service uses."""
     from bike_demand.batch import live_model, score
     from bike_demand.serving.onnx_model import load_model
 
     loaded = live_model(settings.load_settings()) if model is None else load_model(model)
     rows = score(loaded, source, target)
-    typer.echo(f"{rows} predictions of model {loaded.version} in {target}")
+    typer.echo(f"{rows} predictions of model {loaded.version} written to {target}")
 
 
 @app.command(epilog="Example: python -m bike_demand deploy latest")
@@ -374,13 +374,13 @@ def incidents(
 @app.command(epilog="Example: python -m bike_demand serve --port 8080 --workers 2")
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on, else params.yaml's.")] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 takes a free one.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Processes that answer.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 picks a free port.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Number of worker processes.")] = None,
     environment: Annotated[
         Literal["test", "production"], typer.Option(help="Whose versions.")
     ] = "production",
 ) -> None:
-    """Serve predictions over HTTP with the version that is live, until SIGTERM or Ctrl-C."""
+    """Serve predictions over HTTP with the live version, until SIGTERM or Ctrl-C."""
     given = settings.load_settings().serving
 
     from bike_demand.serving.server import serve as run
@@ -412,7 +412,7 @@ def _count(months: list[str]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; 0, or another status after one line on stderr that says what is wrong and what to do."""
+    """Run a command. Returns 0, or another status after one line on stderr: what is wrong, what to do."""
     try:
         status = app(
             args=None if argv is None else list(argv),
@@ -432,7 +432,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         typer.echo(f"error: {needs}; run it where the extra `training` of pyproject.toml is", err=True)
         return 1
-    except (UserError, OSError) as error:  # of a full disk a traceback would explain nothing
+    except (UserError, OSError) as error:  # a traceback would not explain a full disk
         typer.echo(f"error: {error}", err=True)
         return 1
     return status if isinstance(status, int) else 0  # 130 after Ctrl-C

@@ -1,6 +1,6 @@
-"""The hand-off of a model: a folder with its file, what goes in and comes out, golden rows and checksums.
+"""The hand-off of a model: a folder with the model file, its card, golden rows and checksums.
 
-Ground for both sides: training writes it, the service reads it.
+Shared by both sides: training writes it, the service reads it.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ OUTPUT_NAME = "prediction"  # inside the model file: float32 [rows, 1]
 
 
 class Input(BaseModel):
-    """One column of what the model takes."""
+    """One input column of the model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -45,7 +45,7 @@ class Input(BaseModel):
 
 
 class Output(BaseModel):
-    """What the model gives."""
+    """The output of the model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -57,7 +57,7 @@ class Output(BaseModel):
 
 
 class Card(BaseModel):
-    """model.json: what the model is called, takes and gives. `version` comes from the model file's digest."""
+    """model.json: name, inputs and output of the model. `version` is derived from the model file's digest."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -68,12 +68,12 @@ class Card(BaseModel):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The features that the model takes, in order."""
+        """The names of the model's features, in order."""
         return tuple(each.name for each in self.inputs)
 
 
 class GoldenRow(BaseModel):
-    """A request, and what the model predicted for it when it was trained."""
+    """A request and the prediction that the model made for it at training time."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
@@ -87,27 +87,27 @@ _golden: TypeAdapter[Golden] = TypeAdapter(Annotated[Golden, Field(min_length=1)
 
 @dataclass(frozen=True)
 class HandOff:
-    """A hand-off that was read and found whole."""
+    """A hand-off that was read and verified."""
 
     model: bytes
     card: Card
     golden: Golden
 
     def predict(self, columns: Columns) -> Floats:
-        """The prediction for each row with these columns of inputs, shape [rows]."""
+        """Predict rows given as input columns. Returns shape [rows]."""
         (found,) = open_session(self.model).run([OUTPUT_NAME], to_inputs(columns, self.card.names))
         return np.asarray(found[:, 0], dtype=np.float64)
 
 
 def version_of(model: bytes) -> str:
-    """The first 12 hex digits of the model file's SHA-256: the same file has the same version anywhere."""
+    """The first 12 hex digits of the model file's SHA-256, so that equal files have equal versions."""
     return hashlib.sha256(model).hexdigest()[:12]
 
 
 def write_handoff(folder: Path, model: bytes, golden: Golden) -> str:
-    """Write the hand-off as a whole, in the place of an older one; the model's version.
+    """Write the hand-off atomically, replacing an older one. Returns the model's version.
 
-    Raises UserError where `folder` holds anything else, which would be lost.
+    Raises UserError if `folder` holds anything else, which would be lost.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: not a folder; give another --out")
@@ -135,7 +135,7 @@ def write_handoff(folder: Path, model: bytes, golden: Golden) -> str:
     folder.parent.mkdir(parents=True, exist_ok=True)
     new = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
-        new.chmod(0o755)  # mkdtemp makes folders that only their owner can read
+        new.chmod(0o755)  # mkdtemp creates folders that only their owner can read
         for name, content in contents.items():
             (new / name).write_bytes(content)
         replace_folder(new, folder)
@@ -146,22 +146,22 @@ def write_handoff(folder: Path, model: bytes, golden: Golden) -> str:
 
 
 def read_handoff(folder: Path) -> HandOff:
-    """Read a hand-off and check that it is whole and takes what this code makes of a row.
+    """Read a hand-off; check that it is complete and that this code computes all features of the model.
 
-    Raises UserError that names the file at fault, or the feature that this application lacks.
+    Raises UserError that names the file at fault or the missing feature.
     """
     handoff = read_whole(folder)
     ours = {each["name"]: each["type"] for each in describe(COMPUTED)}
     if unknown := [each.name for each in handoff.card.inputs if ours.get(each.name) != each.type]:
         raise UserError(
-            f"{folder / CARD_FILE}: the model takes {unknown[0]}, which this application lacks; release the"
-            f" application first, or ask for a model that takes {','.join(FEATURES)}"
+            f"{folder / CARD_FILE}: the model needs {unknown[0]}, which this application lacks; release the"
+            f" application first, or use a model that needs only {','.join(FEATURES)}"
         )
     return handoff
 
 
 def read_whole(folder: Path) -> HandOff:
-    """Read a hand-off, whatever its model takes. Raises UserError that names the file at fault."""
+    """Read a hand-off, whatever features its model needs. Raises UserError that names the file at fault."""
     again = "copy the hand-off again"
     contents: dict[str, bytes] = {}
     for name in sorted(FILES):
@@ -173,7 +173,7 @@ def read_whole(folder: Path) -> HandOff:
     sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     for name in SUMMED:
         if sums.get(name) != hashlib.sha256(contents[name]).hexdigest():
-            raise UserError(f"{folder / name}: not what {SUMS_FILE} says, so damaged or changed; {again}")
+            raise UserError(f"{folder / name}: checksum mismatch: damaged or changed; {again}")
     name = CARD_FILE
     try:
         card = Card.model_validate_json(contents[name])
@@ -183,16 +183,17 @@ def read_whole(folder: Path) -> HandOff:
         where = ".".join(map(str, first["loc"]))
         raise UserError(f"{folder / name}: {where}: {first['msg']}; ask for a new hand-off") from None
     if card.version != version_of(contents[MODEL_FILE]):
-        raise UserError(f"{folder / CARD_FILE}: version {card.version} is of another model; {again}")
+        raise UserError(f"{folder / CARD_FILE}: version {card.version} belongs to another model; {again}")
     return HandOff(contents[MODEL_FILE], card, golden)
 
 
 def open_session(model: bytes) -> onnxruntime.InferenceSession:
-    """A session for the model. One row takes microseconds: a pool of threads would cost more than it saves,
-    and take the processor from other workers. Raises what onnxruntime raises where it cannot load the model.
+    """A single-threaded session for the model. Raises ONNX Runtime's error if it cannot load the model.
+
+    One row takes microseconds: a thread pool would cost more than it saves, and take CPU from other workers.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # what is wrong comes as an exception
+    options.log_severity_level = 4  # errors are raised as exceptions anyway
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -111,7 +111,7 @@ def test_the_model_learned_from_all_rows_and_its_holdout_model_not_from_the_last
     assert recorded is not None
     for part in (f"{len(rows):,} rows", data_digest(), shown(model.metrics["mae"])):
         assert part in version.description
-    assert recorded.data_summary == f"It learned from {len(rows):,} rows; left out nothing."
+    assert recorded.data_summary == f"It was trained on {len(rows):,} rows; left out nothing."
 
 
 @pytest.mark.usefixtures("in_trained")
@@ -254,7 +254,7 @@ def test_no_two_trainings_are_at_work_in_one_folder(run: Run) -> None:
     with FileLock("state/train.lock"):
         said = run("train")
     assert said.status == 1
-    assert said.err == "error: another training is at work in this folder; try again when it is done\n"
+    assert said.err == "error: another training is running in this folder; try again when it is done\n"
 
 
 @pytest.mark.slow
@@ -288,7 +288,7 @@ def test_a_feed_that_is_not_right_stops_it_before_anything_is_gathered(copy: Pat
     said = run("train")
     assert said.status == 1
     assert "2011-03.csv, line 52, column begins" in said.err
-    assert "stands there twice" in said.err
+    assert "appears twice" in said.err
     assert said.err.count("\n") == 1
     assert not list((copy / "state").glob("data/*.parquet"))
     assert not (copy / "state" / "mlflow.db").exists()
@@ -302,7 +302,7 @@ def test_a_tracking_store_that_is_away_is_reported_before_anything_is_done(copy:
         commit(copy)
         said = run("train")
     assert said.status == 1
-    assert said.err.startswith(f"error: {address}: the tracking store does not answer")
+    assert said.err.startswith(f"error: {address}: the tracking store does not respond")
     assert not list((copy / "state").glob("data/*.parquet"))
 
 

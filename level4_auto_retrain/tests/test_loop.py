@@ -86,7 +86,7 @@ class Made:
 
     def __init__(self, version: int) -> None:
         self.version, self.run_id, self.mae = version, f"run of version {version}", 20.0
-        self.data_summary = "It learned from 900 rows; left out nothing."
+        self.data_summary = "It was trained on 900 rows; left out nothing."
 
 
 def trains(_as_of: datetime | None, _allow: bool) -> tuple[Made, bool]:

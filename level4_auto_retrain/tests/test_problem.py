@@ -55,7 +55,7 @@ def test_a_label_among_the_inputs_is_refused() -> None:
     class Leaking(Inputs):
         amount: int
 
-    with pytest.raises(UserError, match="label: amount is an input too"):
+    with pytest.raises(UserError, match="label: amount is also an input"):
         replace(PROBLEM, inputs=Leaking)
 
 
@@ -90,7 +90,7 @@ def test_one_field_of_the_label_is_required() -> None:
         amount: int | None = None
 
     for label, count in ((Both, 2), (Neither, 0)):
-        with pytest.raises(UserError, match=f"label: {count} fields are required"):
+        with pytest.raises(UserError, match=f"label: {count} required fields"):
             replace(PROBLEM, label=label)
 
 
@@ -136,7 +136,7 @@ def test_features_that_use_the_label_are_refused_in_one_line(project: Path) -> N
     [
         ({"example": {**PROBLEM.example, "lost": 1}}, "example: ('lost',)"),
         ({"features": lambda columns: {"grade": columns["begins"]}}, "grade is neither a number nor a text"),
-        ({"features": lambda columns: {"features": columns["material"]}}, "features is what all numbers"),
+        ({"features": lambda columns: {"features": columns["material"]}}, "the name features is reserved"),
         ({"features": lambda columns: [columns["grade"]]}, "features: AttributeError: 'list'"),
         (
             {"features": lambda columns: {"both": columns["begins"] + columns["heat"]}},
@@ -257,13 +257,13 @@ def test_a_time_zone_has_to_exist_and_to_fit_the_cadence(cadence: str, timezone:
 
 
 def test_what_is_no_length_of_time_or_no_field_is_refused() -> None:
-    with pytest.raises(UserError, match="label_delay: 'soon' is no length of time"):
+    with pytest.raises(UserError, match="label_delay: 'soon' is not a duration"):
         replace(PROBLEM, label_delay="soon")
-    with pytest.raises(UserError, match="baseline: 'best' is no length of time"):
+    with pytest.raises(UserError, match="baseline: 'best' is not a duration"):
         replace(PROBLEM, baseline="best")
     with pytest.raises(UserError, match="prediction_range: "):
         replace(PROBLEM, prediction_range=(5, 0))
-    with pytest.raises(UserError, match="average_by: owner is no input"):
+    with pytest.raises(UserError, match="average_by: owner is not an input"):
         replace(PROBLEM, average_by="owner")
 
 

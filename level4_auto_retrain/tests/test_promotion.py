@@ -160,7 +160,7 @@ def test_without_passed_gates_it_is_refused(source: Tracking, run: Run) -> None:
     ("address", "fragment"),
     [
         ("state/next.db", "promote_to"),
-        ("http://127.0.0.1:{port}", "does not answer"),
+        ("http://127.0.0.1:{port}", "does not respond"),
         ("sqlite:///state/mlflow.db", "give another"),
         ("", "--to"),
     ],

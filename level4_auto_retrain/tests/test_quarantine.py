@@ -316,7 +316,7 @@ def test_train_prints_and_logs_what_it_left_out(copy: Path, run: Run) -> None:
     left_out = (
         f"{len(kept.left_out)} rows: label labels ({iso(min(kept.left_out)[0])} to 2011-03-16T23:00:00)"
     )
-    assert f"It learned from {len(ROWS) - len(kept.left_out):,} rows; left out {left_out}." in out
+    assert f"It was trained on {len(ROWS) - len(kept.left_out):,} rows; left out {left_out}." in out
     (version,) = Tracking(load_settings()).versions()
     assert Tracking(load_settings()).run(version.run_id).tags["left_out"] == left_out
 

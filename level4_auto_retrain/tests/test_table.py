@@ -146,26 +146,26 @@ MISTAKES: dict[str, tuple[Callable[[], bytes], tuple[str, ...]]] = {
     ),
     "another order of day and month": (
         lambda: re.sub(r"\n[^,]+", "\n01/02/2011 00:00", PLAIN, count=1).encode(),
-        ("line 2, column begins", "no time", "2011-01-31T17:00:00"),
+        ("line 2, column begins", "not a valid time", "2011-01-31T17:00:00"),
     ),
     "a day that there is not": (
         lambda: re.sub(r"\n[^,]+", "\n2011-02-30T00:00:00", PLAIN, count=1).encode(),
-        ("line 2, column begins", "no time"),
+        ("line 2, column begins", "not a valid time"),
     ),
-    "gzip cut off": (lambda: gzip.compress(PLAIN.encode())[:-50], ("compression is damaged or cut off",)),
+    "gzip cut off": (lambda: gzip.compress(PLAIN.encode())[:-50], ("compressed file is damaged or cut off",)),
     "nothing": (lambda: b" \n", ("the file is empty",)),
     "nothing but a byte order mark": (lambda: codecs.BOM_UTF8, ("the file is empty",)),
     "an Excel workbook": (lambda: b"PK\x03\x04\x14\0", ("Excel workbook", "save it as CSV")),
     "another compression": (lambda: bz2.compress(PLAIN.encode()), ("bzip2", "gzip")),
     "a title above the header": (
         lambda: f"Exported on 2011-03-01\n\n{PLAIN}".encode(),
-        ("line 1", "a header is needed", "begins,special", "'Exported on 2011-03-01'"),
+        ("line 1", "expected the header", "begins,special", "'Exported on 2011-03-01'"),
     ),
     "no header": (
         lambda: text_of(LINES[1:], LINES[0]).encode(),
-        ("line 1", "a header is needed", LINES[0][:19]),
+        ("line 1", "expected the header", LINES[0][:19]),
     ),
-    "a web page": (lambda: b"<!DOCTYPE html><html></html>", ("a header is needed", "'<!DOCTYPE html>")),
+    "a web page": (lambda: b"<!DOCTYPE html><html></html>", ("expected the header", "'<!DOCTYPE html>")),
     "an invisible character in the header": (
         lambda: text_of(LINES, HEADER.replace("heat", "\u200bheat", 1)).encode(),
         ("column heat is missing", "'\\u200bheat'"),
@@ -176,7 +176,7 @@ MISTAKES: dict[str, tuple[Callable[[], bytes], tuple[str, ...]]] = {
     ),
     "two files in one": (
         lambda: text_of([*LINES[:5], HEADER, *LINES[5:]]).encode(),
-        ("line 7", "the header stands there again"),
+        ("line 7", "the header appears again"),
     ),
     "a word for a missing value": (
         lambda: PLAIN.replace(f",{HOT},", ",N/A,", 1).encode(),
@@ -188,11 +188,11 @@ MISTAKES: dict[str, tuple[Callable[[], bytes], tuple[str, ...]]] = {
     ),
     "the name of a zone": (
         lambda: PLAIN.replace("T00:00:00,", "T00:00:00 CET,", 1).encode(),
-        ("line 2, column begins", "name of a zone", "leave it out"),
+        ("line 2, column begins", "a zone name", "leave it out"),
     ),
     "days instead of hours": (
         lambda: re.sub(r"T\d\d:00:00,", ",", PLAIN).encode(),
-        ("column begins", "stands there twice", "time of day is missing"),
+        ("column begins", "appears twice", "time of day is missing"),
     ),
 }
 
@@ -207,8 +207,8 @@ def test_a_common_mistake_is_reported_with_its_cause_and_remedy(case: str) -> No
 
 
 def test_parquet_that_is_damaged_or_wrong_is_reported_by_row() -> None:
-    assert "not Parquet with plain values, or damaged" in refusal(as_parquet(PLAIN)[:-9], "in.parquet")
-    assert "not Parquet with plain values, or damaged" in refusal(PLAIN, "in.parquet")
+    assert "damaged, or not Parquet with plain values" in refusal(as_parquet(PLAIN)[:-9], "in.parquet")
+    assert "damaged, or not Parquet with plain values" in refusal(PLAIN, "in.parquet")
     said = refusal(
         as_parquet(text_of([LINES[0], LINES[1].replace(LINES[1].split(",")[4], "400")])), "in.parquet"
     )
@@ -235,7 +235,7 @@ def test_all_violations_of_a_file_are_reported_with_line_and_column() -> None:
     ]
     said = refusal(spoilt(*changes)).splitlines()
     assert said[0] == "in.csv: 5 violations"
-    assert said[1].startswith("  line 3, column heat: 'hot' is no number; write it like")
+    assert said[1].startswith("  line 3, column heat: 'hot' is not a valid number; write it like")
     assert said[2] == "  line 3, column speed: '500' is not within 0 to 400"
     assert said[3] == "  line 7, column grade: '9' is not within 1 to 4"
     assert said[4] == "  line 9, column begins: a value is missing"
@@ -252,4 +252,4 @@ def test_of_many_violations_the_first_are_reported_and_the_total() -> None:
 
 def test_a_line_end_within_quotes_leaves_the_line_numbers_right() -> None:
     lines = [*LINES[:4], LINES[4].replace(",false,", ',"false\n",'), LINES[5].replace(",false,", ",?,")]
-    assert refusal(text_of(lines)).startswith("in.csv, line 8, column special: '?' is no boolean")
+    assert refusal(text_of(lines)).startswith("in.csv, line 8, column special: '?' is not a valid boolean")

@@ -147,8 +147,8 @@ def test_the_rows_are_those_that_taught_although_the_feed_went_on_and_no_others(
 
 def test_rows_that_nobody_kept_are_reported(released: Path, run: Run, handoff: Path) -> None:
     assert run("ingest").status == 0
-    version = put_live(handoff)  # not made by a training, so it kept no dvc.lock
+    version = put_live(handoff)  # not made by a training, so it has no dvc.lock
     (known,) = log(hours("2011-02-01", "2011-02-02")[:1], (version.number, off_by(10.0)))
     assert run("trace", known).status == 0
-    assert "it kept no dvc.lock" in run("trace", known, "--rows").refusal()
+    assert "it has no dvc.lock" in run("trace", known, "--rows").refusal()
     assert list((released / "state" / "traced").iterdir()) == []

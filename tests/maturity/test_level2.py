@@ -480,7 +480,7 @@ def test_engineers_own_no_file_with_the_data_teams_and_see_of_a_model_a_number_a
         practice.code[0][:7],
         "commit",
         "feature",
-        "learned from",
+        "trained on",
         version.run_id[:7],
     ):
         assert trace not in reported
@@ -515,7 +515,7 @@ def test_where_and_when_trainings_run_is_a_setting_and_never_two_at_a_time(
     assert crons(folder) == ["0 5 1 * *"]
     with (
         FileLock(folder / "state" / "train.lock"),
-        pytest.raises(UserError, match="another training is at work"),
+        pytest.raises(UserError, match="another training is running"),
     ):
         run_step(training(practice.book), folder, run_command)
 
@@ -604,7 +604,7 @@ def test_the_scoring_script_is_versioned_and_a_test_before_each_release_finds_it
     edit(folder / script, *OFF_BY_ONE)
     assert git(folder, "status", "--porcelain", script).split() == ["M", script]
     Store(folder).nothing_is_live()
-    with pytest.raises(UserError, match="test fails: the batch and the service answer differently"):
+    with pytest.raises(UserError, match="test fails: batch and service give different predictions"):
         run_command("python -m bike_demand release 1 --yes", folder)
     # The level's own tests say the same, and run before each change is merged.
     own = (folder / "tests" / "test_batch.py").read_text(encoding="utf-8")
@@ -619,7 +619,9 @@ def test_engineers_alone_release_and_a_worse_model_goes_live_only_for_a_reason_t
     changing = [each for each in by_hand(practice.book) if each.command and "--check" not in each.command]
     assert {each.who for each in changing} == {"software engineer"}
     assert owners(practice.folder)["bike_demand/release/gate.py"] == {"@software-engineers"}
-    assert re.search(r"version 2 is refused: it is worse than what is live .* --override", overruled.refusal)
+    assert re.search(
+        r"version 2 is refused: it is worse than the live version .* --override", overruled.refusal
+    )
     assert overruled.live[:2] == ("1", "2")
     shown = {number: float(mae) for number, _, mae in SHOWN.findall(overruled.said)}
     assert shown.keys() == {"1", "2"}
@@ -628,7 +630,7 @@ def test_engineers_alone_release_and_a_worse_model_goes_live_only_for_a_reason_t
     tags = Store(overruled.folder).versions()[1].tags
     kept = [value for value in tags.values() if REASON in value]
     assert len(kept) == 1
-    assert "worse than what is live" in kept[0]
+    assert "worse than the live version" in kept[0]
 
 
 # ---- application integration

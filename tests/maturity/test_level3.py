@@ -747,7 +747,7 @@ def test_where_and_when_everything_runs_is_a_setting_and_never_two_at_a_time(
     ]
     assert starts == [["0 5 1,15 * *"], ["bike-demand.version.registered"], ["30 5 * * *"]]
     for lock, command, busy in (
-        ("train.lock", "train", "another training is at work"),
+        ("train.lock", "train", "another training is running"),
         (".production.db.deployment", "deploy 4", "another deployment is at work"),
     ):
         with FileLock(folder / "state" / lock), pytest.raises(UserError, match=busy):
@@ -843,7 +843,7 @@ def test_the_scoring_script_is_versioned_and_off_by_one_it_lets_no_version_pass(
     edit(folder / script, *OFF_BY_ONE)
     assert git(folder, "status", "--porcelain", script).split() == ["M", script]
     with pytest.raises(
-        UserError, match="gate test-environment: the batch and the service answer differently"
+        UserError, match="gate test-environment: batch and service give different predictions"
     ):
         run_command("python -m bike_demand deploy 4", folder)
     # The level's own tests say the same, and run before each change is merged.

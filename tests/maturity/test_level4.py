@@ -963,7 +963,7 @@ def test_where_and_when_the_loop_runs_is_a_setting_and_never_two_at_a_time(
     database = folder / "state" / "production.db"
     for lock, command, busy in (
         (database.with_name(f".{database.name}.loop"), "agent --once", "another loop is at work"),
-        (folder / "state" / "train.lock", "train", "another training is at work"),
+        (folder / "state" / "train.lock", "train", "another training is running"),
         (database.with_name(f".{database.name}.deployment"), "deploy 2", "another deployment is at work"),
     ):
         with FileLock(lock), pytest.raises(UserError, match=busy):
@@ -1053,7 +1053,7 @@ def test_the_scoring_script_is_versioned_and_off_by_one_it_lets_no_version_pass(
     assert set(shown["model_version"]) == {"2"}
     assert scored(folder, practice.typing, shown) == shown["prediction"].tolist()
     with pytest.raises(
-        UserError, match="gate test-environment: the batch and the service answer differently"
+        UserError, match="gate test-environment: batch and service give different predictions"
     ):
         miscounting.result()
     own = (folder / "tests" / "test_batch.py").read_text(encoding="utf-8")

@@ -1,7 +1,7 @@
-"""The `Problem` interface: all that the practice knows about the problem that it is applied to.
+"""The `Problem` interface: everything that the practice knows about the problem it is applied to.
 
-A problem states facts: the fields of a row, what becomes known later, features, model and loss. Policies
-(which rules, windows and margins) are settings, whose defaults follow from these facts.
+A problem states facts: the fields of a row, the label, features, model and loss. Policies (which rules,
+windows and margins apply) are settings, whose defaults are derived from these facts.
 """
 
 import re
@@ -23,48 +23,48 @@ from pydantic_core import CoreSchema, core_schema
 from bike_demand.core.errors import UserError
 
 Array = npt.NDArray[Any]
-Columns = Mapping[str, Array]  # by name, each of shape [rows]
+Columns = Mapping[str, Array]  # name to values, each of shape [rows]
 Floats = npt.NDArray[np.float64]
 Kind = Literal["time", "number", "integer", "category", "boolean", "text"]
 
-# Event times: 0001-01-01 is an unset date, not a moment. Far enough for any backfill and any forecast.
+# Event times. Dates like 0001-01-01 mean "not set". The window is wide enough for any backfill or forecast.
 EARLIEST, AHEAD = datetime(1970, 1, 2), timedelta(days=3653)  # ten years after now
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-# The fields of a response, without event time and keys.
+# The fields of a response besides event time and keys.
 RESPONSE_FIELDS = ("id", "prediction", "model_version", "variant", "replaced")
 _LIKE = {"1h": "be a full hour, like 2012-06-13T17:00:00", "1D": "be midnight, like 2012-06-13T00:00:00"}
 _UNITS = {"min": timedelta(minutes=1), "h": timedelta(hours=1), "D": DAY}
 
 
-# Units that are mistaken for another one, unless `Unit` says it: from the mistaken value to the right one.
+# Units that are often confused: from a value in the wrong unit to the right one, unless `Unit` has its own.
 CONVERSIONS: Mapping[str, Callable[[float], float]] = {
     "degrees C": lambda fahrenheit: (fahrenheit - 32) / 1.8
 }
 
 
 def in_window(moment: datetime) -> bool:
-    """Whether a moment may be an event time, by this machine's clock."""
+    """Whether a moment is plausible as an event time, by this machine's clock."""
     return EARLIEST <= moment <= datetime.now() + AHEAD
 
 
 def duration(text: str) -> timedelta:
-    """The length of time that a text like 30min, 1h or 30D names. Raises ValueError."""
+    """Parse a duration like 30min, 1h or 30D. Raises ValueError."""
     found = re.fullmatch(r"([1-9]\d{0,5})(min|h|D)", text)
     if found is None:
-        raise ValueError(f"{text!r} is no length of time; write it like 30min, 1h or 30D")
+        raise ValueError(f"{text!r} is not a duration; write it like 30min, 1h or 30D")
     return int(found[1]) * _UNITS[found[2]]
 
 
 @dataclass(frozen=True)
 class EventTime:
-    """Marks the field with the time that a row is about.
+    """Marks the field that holds the event time of a row.
 
-    `cadence`: how far rows are apart (a part of a day, like 30min, 1h or 1D); None: events may occur at any
-    second.
+    `cadence` is the interval between rows (a divisor of a day, like 30min, 1h or 1D); with None, rows are
+    events that may occur at any second.
 
-    `timezone`, like Europe/Berlin: rows are kept in UTC, as datetimes without an offset. Files and requests
-    give local times, or an offset; without one, a time that clocks repeat is the first of the two. Features
-    get local times. None: times are wall-clock labels, the same everywhere.
+    With a `timezone` like Europe/Berlin, rows are stored in UTC, as datetimes without an offset. Files and
+    requests give local times, with or without an offset; without one, a time that clocks repeat means the
+    first occurrence. Features receive local times. With None, times are wall-clock labels without a zone.
     """
 
     cadence: str | None = "1h"
@@ -72,19 +72,19 @@ class EventTime:
 
     @property
     def zone(self) -> ZoneInfo | None:
-        """The time zone. Raises KeyError or ValueError where it is unknown."""
+        """The time zone. Raises KeyError or ValueError if it is unknown."""
         return None if self.timezone is None else ZoneInfo(self.timezone)
 
     def to_utc(self, local: datetime) -> datetime:
-        """A local time as rows have it."""
+        """Convert a local time to the time that rows store (UTC if there is a time zone)."""
         return local.replace(tzinfo=self.zone).astimezone(UTC).replace(tzinfo=None) if self.zone else local
 
     def to_local(self, time: datetime) -> datetime:
-        """The event time of a row as local clocks show it."""
+        """Convert the event time of a row to local time."""
         return time.replace(tzinfo=UTC).astimezone(self.zone).replace(tzinfo=None) if self.zone else time
 
     def text(self, time: datetime) -> str:
-        """The event time of a row as files and requests give it: local, with its offset where it has one."""
+        """Format the event time of a row as in files and requests: local, with its offset if there is one."""
         given = time.replace(tzinfo=UTC).astimezone(self.zone) if self.zone else time
         return given.isoformat(timespec="seconds")
 
@@ -119,7 +119,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Unit:
-    """The unit of a number; `convert` makes it of the unit that it may be mistaken for."""
+    """The unit of a number. `convert` converts a value from the unit that it is often confused with."""
 
     name: str
     convert: Callable[[float], float] | None = None
@@ -127,9 +127,9 @@ class Unit:
 
 @dataclass(frozen=True)
 class Expected:
-    """The expected range of a number, in its unit: what is beyond is predicted, and watched.
+    """The expected range of a number, in its unit: values beyond it are predicted, but monitored.
 
-    `change` is how much further the number may move from one day to the next.
+    `change` is the largest expected change of the daily mean from one day to the next.
     """
 
     low: float
@@ -138,7 +138,7 @@ class Expected:
 
 
 class Labels(tuple[str, ...]):
-    """Marks an integer as a category; the names of its values, from the lowest on."""
+    """Marks an integer as a category. Names its values, starting with the lowest."""
 
     __slots__ = ()
 
@@ -148,7 +148,7 @@ class Labels(tuple[str, ...]):
 
 @dataclass(frozen=True)
 class InputField:
-    """One field, as its annotations describe it. `valid`: what is beyond is rejected."""
+    """One input field as described by its annotations. Values outside `valid` are rejected."""
 
     name: str
     kind: Kind
@@ -158,14 +158,14 @@ class InputField:
     expected: Expected | None
     nullable: bool
     labels: tuple[str, ...]
-    convert: Callable[[float], float] | None = None  # from the unit that is mistaken for its own
+    convert: Callable[[float], float] | None = None  # from the unit that it is often confused with
 
 
 @dataclass(frozen=True)
 class Loss:
-    """How wrong a prediction is. `of(predictions, targets)`: the loss of each row, lower is better.
+    """The error of a prediction. `of(predictions, targets)` returns the loss of each row; lower is better.
 
-    Models are judged by its mean over rows, which is called `name` and shown in `unit` with so many decimals.
+    Models are compared by the mean loss over rows, reported as `name` in `unit`, rounded to `decimals`.
     """
 
     of: Callable[[Any, Any], Any]
@@ -176,10 +176,11 @@ class Loss:
 
 @dataclass(frozen=True)
 class BehaviorTest:
-    """What any good model does, in one sentence.
+    """Behavior that any good model shows, stated in one sentence.
 
-    `complaint` gets the predictions for `rows` (at most 1,000, one request), in their order, and returns what
-    is wrong with them, or None. Without it, they only have to lie in their range, which is tested anyway.
+    `complaint` receives the predictions for `rows` (at most 1,000, sent as one request), in order, and
+    returns a description of what is wrong, or None. Without it, only the prediction range is tested, which
+    holds for every test.
     """
 
     sentence: str
@@ -189,21 +190,26 @@ class BehaviorTest:
 
 @pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Problem:
-    """A problem. Raises pydantic's ValidationError where an attribute is missing or of another type, and
-    UserError, which names the attribute, where they do not fit each other.
+    """A prediction problem: its data, features, model and loss.
 
-    `inputs` are the fields of a request, `label` what becomes known about it `label_delay` after the event
-    time at the latest (like 1h or 30D): its one required field is the label; optional ones are parts of it
-    that the feed may give. `features` makes of the
-    columns of inputs (event time as datetime64[s], texts as str with "" for null, all others as float64 with
-    NaN) the named columns that models see, numbers and texts, and nothing of the label. `build_model(params)`
-    is an unfitted scikit-learn estimator or pipeline, fitted to a data frame of these. `target` makes of
-    labels what is learned. `metrics` are reported beside the loss, and decide nothing: of predictions and
-    targets, each of shape [rows]; NaN where one cannot be computed. Predictions lie in `prediction_range` and
-    are rounded to `decimals`.
+    - `inputs`: the fields of a request. `label`: the fields that become known later, at most `label_delay`
+      after the event time (like 1h or 30D). Its one required field is the label; optional fields are parts
+      of it that the feed may provide.
+    - `features(columns)`: turns input columns into the named columns that models see, numbers and texts. The
+      event time is datetime64[s], texts are str with "" for null, all others are float64 with NaN for null.
+      It never receives the label.
+    - `build_model(params)`: an unfitted scikit-learn estimator or pipeline, to be fitted to a data frame of
+      features.
+    - `target(label)`: what the model learns. `loss`: what models are compared by.
+    - `metrics`: reported next to the loss, without effect on decisions. Functions of predictions and targets,
+      each of shape [rows]; NaN if a metric cannot be computed.
+    - Predictions are within `prediction_range` and rounded to `decimals`.
+
+    Raises pydantic's ValidationError if an attribute is missing or has the wrong type, and UserError, which
+    names the attribute, if attributes contradict each other.
     """
 
-    name: Annotated[str, Field(pattern=r"^[\w-]+$")]  # of the registered model
+    name: Annotated[str, Field(pattern=r"^[\w-]+$")]  # name of the registered model
     title: str
     description: str
     inputs: type[BaseModel]
@@ -214,27 +220,25 @@ class Problem:
     build_model: Callable[[Any], Any]
     target: Callable[[Any], Any]
     loss: Loss
-    unit: str  # of a prediction
+    unit: str  # unit of a prediction
     prediction_range: tuple[float, float]
     decimals: int
-    example: Mapping[str, Any]  # a request that works
-    example_label: Mapping[str, Any]  # what may become known of it
-    more_examples: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by what they show
-    baseline: str = "7D"  # what a model has to beat: the target of so long before, or their mean, or majority
+    example: Mapping[str, Any]  # a valid request
+    example_label: Mapping[str, Any]  # a possible label for it
+    more_examples: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by what they demonstrate
+    baseline: str = "7D"  # the model to beat: the target of that long before, or "mean", or "majority"
     average_by: str | None = None  # the input by which losses are averaged first, so that no series dominates
     metrics: Mapping[str, Callable[[Floats, Floats], float]] = field(default_factory=dict)
     slices: Mapping[str, Callable[[Columns], Array]] = field(default_factory=dict)
     behavior_tests: Sequence[BehaviorTest] = ()
-    retired: Sequence[str] = ()  # features that are computed only for models that learned from them
+    retired: Sequence[str] = ()  # features computed only for older models that still need them
 
     def __post_init__(self) -> None:
         shared = set(self.inputs.model_fields) & set(self.label.model_fields)
         if shared:
-            raise UserError(
-                f"problem: label: {min(shared)} is an input too; a model would be given the label"
-            )
+            raise UserError(f"problem: label: {min(shared)} is also an input; the model would see the label")
         if self.average_by is not None and self.average_by not in self.inputs.model_fields:
-            raise UserError(f"problem: average_by: {self.average_by} is no input")
+            raise UserError(f"problem: average_by: {self.average_by} is not an input")
         _ = self.time, self.keys, self.fields, self.label_name, fields_of(self.label, "label")
         for attribute, length in (("inputs", "cadence"), ("label_delay", "delay"), ("baseline", "season")):
             try:
@@ -246,15 +250,15 @@ class Problem:
 
     @cached_property
     def time(self) -> str:
-        """The name of the field with the event time."""
+        """The name of the event time field."""
         found = [name for name, each in self.inputs.model_fields.items() if _mark(each.metadata, EventTime)]
         if len(found) != 1:
-            raise UserError(f"problem: inputs: {len(found)} fields are marked EventTime(), needed is one")
+            raise UserError(f"problem: inputs: {len(found)} fields are marked EventTime(); mark exactly one")
         return found[0]
 
     @cached_property
     def event_time(self) -> EventTime:
-        """How the event time is marked. Raises ValueError where its time zone is unknown."""
+        """The event time's annotation. Raises ValueError if its time zone is unknown."""
         found: EventTime = _mark(self.inputs.model_fields[self.time].metadata, EventTime)
         try:
             _ = found.zone
@@ -266,29 +270,26 @@ class Problem:
 
     @cached_property
     def cadence(self) -> timedelta | None:
-        """How far rows (of each key) are apart; None: events, at any time. Raises ValueError."""
+        """The interval between the rows of a key, or None for irregular events. Raises ValueError."""
         text, timezone = self.event_time.cadence, self.event_time.timezone
         if text is not None and (HOUR if timezone else DAY) % duration(text):
-            whole = "an hour, as clocks change by hours" if timezone else "a day"
+            whole = "an hour, because clocks change by hours" if timezone else "a day"
             raise ValueError(f"{self.time} has the cadence {text}; give one that divides {whole}")
         return None if text is None else duration(text)
 
     @cached_property
     def delay(self) -> timedelta:
-        """How long after the event time the label is known at the latest. Raises ValueError."""
+        """The latest time after the event time at which the label is known. Raises ValueError."""
         return duration(self.label_delay)
 
     @cached_property
     def season(self) -> timedelta | None:
-        """How long before the target lies that the baseline predicts; None: it predicts one for all rows.
-
-        Raises ValueError.
-        """
+        """The lag of a seasonal naive baseline, or None for a constant baseline. Raises ValueError."""
         return None if self.baseline in ("mean", "majority") else duration(self.baseline)
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
-        """The names of the key fields. Raises UserError where one may be null or no number."""
+        """The names of the key fields. Raises UserError if one is nullable or not an integer or text."""
         found = fields_of(self.inputs)
         keys = [name for name, each in self.inputs.model_fields.items() if _mark(each.metadata, Key)]
         for name in keys:
@@ -296,13 +297,13 @@ class Problem:
                 raise UserError(f"problem: inputs: {name} is a key; make it an int or a str, not nullable")
             if name in RESPONSE_FIELDS:
                 raise UserError(
-                    f"problem: inputs: {name} is a key, and responses have another {name}; rename it"
+                    f"problem: inputs: {name} is a key with the name of a response field; rename it"
                 )
         return tuple(keys)
 
     @cached_property
     def fields(self) -> tuple[InputField, ...]:
-        """The input fields but the event time, in their order."""
+        """The input fields in order, without the event time."""
         return tuple(each for each in fields_of(self.inputs).values() if each.kind != "time")
 
     @cached_property
@@ -310,17 +311,17 @@ class Problem:
         """The name of the label."""
         required = [name for name, each in self.label.model_fields.items() if each.is_required()]
         if len(required) != 1:
-            raise UserError(f"problem: label: {len(required)} fields are required, the label is the only one")
+            raise UserError(f"problem: label: {len(required)} required fields; require the label only")
         return required[0]
 
     @property
     def label_description(self) -> str:
-        """What the label is."""
+        """The description of the label."""
         return self.label.model_fields[self.label_name].description or self.label_name
 
 
 def fields_of(model: type[BaseModel], part: str = "inputs") -> dict[str, InputField]:
-    """The fields of rows, in their order. Raises UserError that names a field of another type."""
+    """The fields of a row model, in order. Raises UserError that names a field of an unsupported type."""
     return {name: _describe(name, info, part) for name, info in model.model_fields.items()}
 
 
@@ -345,7 +346,7 @@ def _describe(name: str, info: FieldInfo, part: str) -> InputField:
     if _mark(notes, EventTime):
         kinds = {plain: "time"}
     if others or plain not in kinds:
-        raise UserError(f"problem: {part}: {name} is {info.annotation}; make it a float, int, bool or str")
+        raise UserError(f"problem: {part}: {name} is {info.annotation}; use float, int, bool or str")
     if plain is bool:
         low, high = 0, 1
     unit = _mark(notes, Unit)

@@ -1,4 +1,4 @@
-"""The project's settings (params.yaml) as one frozen object, and where its state lies."""
+"""The project's settings (params.yaml) as one frozen object, and the paths of its state."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,20 +10,20 @@ from bike_demand.core.current import DEFAULT, PROBLEM
 
 PARAMS = Path("params.yaml")
 Params: Any = PROBLEM.params
-# Relative to the project's folder, in which every command runs. The folder is made on first use.
+# Relative to the project's folder, in which every command runs. Created on first use.
 STATE = Path("state")
-DATA = STATE / "data"  # months as gathered
-HANDOFF = STATE / "handoff"  # what the last training wrote
-MODEL = STATE / "model"  # what the service answers with
+DATA = STATE / "data"  # ingested months
+HANDOFF = STATE / "handoff"  # output of the last training
+MODEL = STATE / "model"  # the model that the service loads
 
 
 class Training(Section):
-    """How a model is trained. Ages in days of the feed, not of the clock."""
+    """How a model is trained. Ages are in days of event time, counted back from the newest row."""
 
     half_life_days: Annotated[float, Field(gt=0)] | None = 30
     min_rows: Annotated[int, Field(ge=1)] = 500
     holdout_days: Annotated[int, Field(ge=1)] = 7
-    params: Params = Params()  # of the problem's model
+    params: Params = Params()  # hyper-parameters of the problem's model
 
 
 class Serving(Section):
@@ -40,7 +40,7 @@ class Serving(Section):
 class Settings(YamlSettings):
     """All of params.yaml. BIKE_SECTION__KEY in the environment overrides a key."""
 
-    problem: str = DEFAULT  # read by `core.current`, before all others
+    problem: str = DEFAULT  # read ahead of the others, by `core.current`
     feed: Annotated[str, Field(min_length=1)] = "feed/"
     first_month: Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")] = "2011-01"
     training: Training = Training()
@@ -48,5 +48,5 @@ class Settings(YamlSettings):
 
 
 def load_settings(path: Path = PARAMS) -> Settings:
-    """Read the settings. Raises UserError with the key that is wrong."""
+    """Read the settings. Raises UserError that names the invalid key."""
     return read_settings(Settings, path)

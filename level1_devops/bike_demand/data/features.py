@@ -1,4 +1,4 @@
-"""Rows as columns, and the features that models see of them: for training, batch scoring and the service."""
+"""Turns rows into columns and columns into features, for training, batch scoring and the service alike."""
 
 import json
 import math
@@ -13,20 +13,20 @@ from pydantic import ValidationError
 from bike_demand.core.current import EVENT_TIME, FIELDS, NUMERIC, PROBLEM, TIME, Inputs, time_of
 from bike_demand.core.problem import Array, Columns
 
-INPUT_NAME = "features"  # of a model's input for all numbers: float32 [rows, numbers]; each text has its own
+INPUT_NAME = "features"  # the model input with all numbers: float32 [rows, numbers]; each text has its own
 _EPOCH = datetime(1970, 1, 1)
 _TEXT_FIELDS = tuple(name for name in FIELDS if name not in NUMERIC)
-_numbers_of: Any = attrgetter(*NUMERIC) if NUMERIC else lambda _: ()  # a problem may have none
+_numbers_of: Any = attrgetter(*NUMERIC) if NUMERIC else lambda _: ()  # a problem may have no numbers
 
 
 def to_columns(rows: Sequence[Inputs]) -> Columns:
-    """The input fields of rows: event time (local) as datetime64[s], texts, others as float64 with NaN."""
-    # One array for all numbers: an array for each would take three times as long for the row of a request.
+    """Input fields of rows: local event time as datetime64[s], texts as str, others as float64 with NaN."""
+    # One array for all numbers: one array per field would take three times as long for a one-row request.
     numbers = np.array([_numbers_of(row) for row in rows], dtype=np.float64).reshape(len(rows), len(NUMERIC))
     columns: dict[str, Array] = dict(zip(NUMERIC, numbers.T, strict=True))
     for name in _TEXT_FIELDS:
         columns[name] = np.array([getattr(row, name) or "" for row in rows], dtype=object)
-    # By way of seconds, as NumPy takes ten times as long to read a datetime.
+    # Converted via seconds, because NumPy takes ten times as long to convert a datetime.
     seconds = [_seconds(EVENT_TIME.to_local(time_of(row))) for row in rows]
     columns[TIME] = np.array(seconds, np.int64).view("datetime64[s]")
     return columns
@@ -38,7 +38,7 @@ def _seconds(moment: datetime) -> int:
 
 
 def _names() -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The features that are numbers, and those that are texts."""
+    """The names of the numeric features, and those of the text features."""
     try:
         example = Inputs.model_validate_json(json.dumps(PROBLEM.example))
         features = PROBLEM.features(to_columns([example]))
@@ -47,7 +47,7 @@ def _names() -> tuple[tuple[str, ...], tuple[str, ...]]:
         raise SystemExit("error: problem: example: {loc}: {msg}".format_map(error.errors()[0])) from None
     except KeyError as error:
         raise SystemExit(f"error: problem: features: {error} is no input, and models see no more") from None
-    except Exception as error:  # whatever the code of a problem raises
+    except Exception as error:  # the problem's own code may raise anything
         said = f"{type(error).__name__}: {error}".splitlines()[0]
         raise SystemExit(f"error: problem: features: {said}") from error
     numbers = tuple(name for name, kind in found.items() if kind in "biuf")
@@ -55,21 +55,21 @@ def _names() -> tuple[tuple[str, ...], tuple[str, ...]]:
     if others := [name for name in found if name not in numbers + texts]:
         raise SystemExit(f"error: problem: features: {others[0]} is neither a number nor a text")
     if INPUT_NAME in texts:
-        raise SystemExit(f"error: problem: features: {INPUT_NAME} is what all numbers are called; rename it")
+        raise SystemExit(f"error: problem: features: the name {INPUT_NAME} is reserved; rename the feature")
     return numbers, texts
 
 
 _numbers, TEXTS = _names()
 COMPUTED = _numbers + TEXTS
-FEATURES = tuple(name for name in COMPUTED if name not in PROBLEM.retired)  # that a training learns from
+FEATURES = tuple(name for name in COMPUTED if name not in PROBLEM.retired)  # the features used in training
 NUMBERS = tuple(name for name in FEATURES if name not in TEXTS)
 
 
 def to_inputs(columns: Columns, names: Sequence[str] = FEATURES) -> dict[str, Array]:
-    """These features of the rows with these columns of inputs, as a model takes them.
+    """Compute features from input columns, shaped as the model's inputs.
 
-    Numbers are one float32 matrix of shape [rows, numbers]: an input for each would cost a request 43
-    microseconds more. A text has shape [rows, 1].
+    All numbers form one float32 matrix of shape [rows, numbers], because one input per number would cost a
+    request 43 microseconds more. Each text has shape [rows, 1].
     """
     features = PROBLEM.features(columns)
     numbers = [name for name in names if name not in TEXTS]
@@ -81,9 +81,9 @@ def to_inputs(columns: Columns, names: Sequence[str] = FEATURES) -> dict[str, Ar
 
 
 def describe(names: Sequence[str] = FEATURES) -> list[dict[str, Any]]:
-    """The features in order, for whoever receives a model: name, type, unit, valid range, may it be null.
+    """Describe features in order, for the model card: name, type, unit, valid range, nullable.
 
-    Of a feature that is no input field only the name is known.
+    For a derived feature only the name is known.
     """
     return [
         {

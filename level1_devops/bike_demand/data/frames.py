@@ -1,6 +1,6 @@
-"""Rows as data frames: what their columns hold, Parquet files, and the way to NumPy columns and back to rows.
+"""Rows as data frames: column types, Parquet files, and conversion to NumPy columns and back to rows.
 
-Times are datetime64[us]. Numbers, and integers that may be null, are float64 with NaN.
+Times are datetime64[us]. Numbers, and nullable integers, are float64 with NaN.
 """
 
 import io
@@ -44,12 +44,12 @@ _TYPES = {
 
 
 def _schema(model: type[BaseModel]) -> pa.Schema:
-    """The columns of these rows as Arrow holds them: integers and booleans stay so among nulls."""
+    """The Arrow schema of these rows, in which nullable integers and booleans keep their type."""
     return pa.schema([(name, _TYPES[field.kind]) for name, field in fields_of(model).items()])
 
 
 def to_parquet(frame: pd.DataFrame) -> bytes:
-    """Rows of the feed as a file: the same rows give the same bytes with the same pyarrow."""
+    """Write rows of the feed as Parquet: equal rows give equal bytes with the same version of pyarrow."""
     table = _to_table(frame, Row)
     content = io.BytesIO()
     pq.write_table(table.replace_schema_metadata(None), content)
@@ -57,7 +57,7 @@ def to_parquet(frame: pd.DataFrame) -> bytes:
 
 
 def from_parquet(content: bytes) -> pd.DataFrame | None:
-    """The rows of such a file; None where it is damaged, or somebody changed its columns or their order."""
+    """Read rows written by `to_parquet`; None if the content is damaged or its columns were changed."""
     try:
         table = pq.read_table(io.BytesIO(content))
     except (pa.ArrowException, OSError):
@@ -70,17 +70,17 @@ def from_parquet(content: bytes) -> pd.DataFrame | None:
 
 
 def to_frame(rows: Sequence[BaseModel], model: type[BaseModel] = Inputs) -> pd.DataFrame:
-    """Validated rows as a frame."""
+    """Validated rows as a data frame."""
     return _from_table(pa.Table.from_pylist([dict(row) for row in rows], schema=_schema(model)))
 
 
 def typed(frame: pd.DataFrame, model: type[BaseModel]) -> pd.DataFrame:
-    """Valid rows with the types that these columns have, numbered anew."""
+    """Valid rows with the column types of the model and a new index."""
     return _from_table(_to_table(frame, model))
 
 
 def to_records(frame: pd.DataFrame, model: type[BaseModel] = Inputs) -> list[dict[str, Any]]:
-    """Each row by its fields, as Python values: None where a value is missing."""
+    """Rows as dictionaries of Python values, with None for missing values."""
     found: list[dict[str, Any]] = _to_table(frame, model).to_pylist()
     return found
 
@@ -95,7 +95,7 @@ def _from_table(table: pa.Table) -> pd.DataFrame:
 
 
 def columns_of(frame: pd.DataFrame) -> Columns:
-    """The input fields of rows as `features.to_columns` gives them for rows of requests."""
+    """The input columns of a frame, in the form that `features.to_columns` returns for request rows."""
     columns = {name: frame[name].to_numpy(np.float64) for name in NUMERIC}
     texts = {name: frame[name].astype(object).fillna("").to_numpy() for name in FIELDS if name not in NUMERIC}
     times = frame[TIME]
@@ -105,7 +105,7 @@ def columns_of(frame: pd.DataFrame) -> Columns:
 
 
 def features_of(frame: pd.DataFrame) -> pd.DataFrame:
-    """The features of rows under their names, as scikit-learn gets them: numbers as float32, then texts."""
+    """The features of rows, by name, as passed to scikit-learn: numbers as float32, then texts."""
     features = PROBLEM.features(columns_of(frame))
     return pd.DataFrame(
         {name: features[name] if name in TEXTS else features[name].astype(np.float32) for name in FEATURES}
@@ -119,7 +119,7 @@ def moments(frame: pd.DataFrame) -> list[datetime]:
 
 
 def keys_of(frame: pd.DataFrame) -> "pd.Series[str]":
-    """The key of each row, as `key_of` gives it; empty where the problem has none."""
+    """The key of each row, as returned by `key_of`; empty if the problem has none."""
     if not KEYS:
         return pd.Series("", index=frame.index, dtype="str")
     texts = frame[list(KEYS)].astype("str")
@@ -132,7 +132,7 @@ def row_ids(frame: pd.DataFrame) -> list[RowId]:
 
 
 def is_in(frame: pd.DataFrame, rows: Collection[RowId]) -> "pd.Series[bool]":
-    """Whether each row is one of these."""
+    """Whether each row is one of `rows`, given by event time and key."""
     if not KEYS:
         return frame[TIME].isin([moment for moment, _ in rows])
     found = [each in rows for each in row_ids(frame)] if rows else False
@@ -140,34 +140,34 @@ def is_in(frame: pd.DataFrame, rows: Collection[RowId]) -> "pd.Series[bool]":
 
 
 def rows_a_day(frame: pd.DataFrame) -> int:
-    """How many rows a day has, without gaps or, of irregular events, on most days; 1 at least."""
+    """Rows per day: without gaps, or the median for irregular events; at least 1."""
     if CADENCE is not None:
         return DAY // CADENCE * max(1, frame.groupby(list(KEYS)).ngroups if KEYS else 1)
     return max(1, int(frame.groupby(frame[TIME].dt.normalize()).size().median())) if len(frame) else 1
 
 
 def by_key(frame: pd.DataFrame) -> list[Array]:
-    """The positions of the rows of each key, in the order of the rows."""
+    """The row positions of each key, in row order."""
     if not KEYS:
         return [np.arange(len(frame))]
     return [np.sort(positions) for positions in frame.groupby(list(KEYS)).indices.values()]
 
 
 def mean_loss(losses: Floats, frame: pd.DataFrame) -> float:
-    """The mean of the losses of rows, or of their means for each value of the problem's `average_by`."""
+    """The mean loss, or the mean of the mean losses per value of the problem's `average_by`."""
     if PROBLEM.average_by is None:
         return float(losses.mean())
     return float(pd.Series(losses).groupby(frame[PROBLEM.average_by].to_numpy()).mean().mean())
 
 
 def known(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows whose label is known."""
+    """The rows with a known label."""
     is_known = frame[LABEL].notna()
     return frame if is_known.all() else frame[is_known]
 
 
 def as_known(frame: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
-    """The rows of before `as_of`, without the labels that were not known then."""
+    """The rows before `as_of`, without the labels that were not yet known then."""
     rows = frame[frame[TIME] < as_of]
     is_late = rows[TIME] + DELAY > as_of
     if is_late.any():
@@ -176,15 +176,15 @@ def as_known(frame: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
 
 
 def end(frame: pd.DataFrame) -> datetime:
-    """When the period of the last row was over; an event has none. Raises IndexError where no row is."""
+    """The end of the period of the last row; an event has no duration. Raises IndexError without rows."""
     return period(frame)[1] + (CADENCE or timedelta(0))
 
 
 def period(frame: pd.DataFrame) -> tuple[datetime, datetime]:
-    """The event times of the first and the last row. Raises IndexError where there is none."""
+    """The event times of the first and the last row. Raises IndexError without rows."""
     return frame[TIME].iloc[0].to_pydatetime(), frame[TIME].iloc[-1].to_pydatetime()
 
 
 def concat(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """Rows of one frame after those of another, numbered anew."""
+    """Concatenate frames, with a new index."""
     return pd.concat(list(frames), ignore_index=True)

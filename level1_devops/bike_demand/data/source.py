@@ -1,4 +1,4 @@
-"""Where the feed is published: a folder, a web server or an object store, all read through fsspec."""
+"""Reads the published feed from a folder, a web server or an object store through fsspec."""
 
 import itertools
 import re
@@ -14,32 +14,32 @@ from bike_demand.data.month import first_moment, next_month
 
 T = TypeVar("T")
 
-PROBES = 3  # months without a file after which a search of an unlisted server ends
+PROBES = 3  # consecutive missing months that end the search on a server without listings
 FORMATS = (".csv", ".csv.gz", ".parquet")
 _MONTH_FILE = re.compile(r"(?:^|/)(\d{4}-\d{2})(\.csv|\.csv\.gz|\.parquet)$", re.IGNORECASE)
-# What the different file systems report of a file that changes when its content does.
+# What the different file systems report that changes with a file's content.
 _MARKS = ("ETag", "Content-MD5", "Digest", "Last-Modified", "LastModified", "mtime", "ino")
 
 
 class _PassingError(Exception):
-    """A failure that may be gone in a moment; its cause says what it was."""
+    """A transient failure; its cause is the original exception."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """A month as published. `token` changes when the content does; None where the source has none."""
+    """A published month. `token` changes with the content; None if the source provides none."""
 
     month: str
-    name: str  # of the file
+    name: str  # file name
     address: str
     size: int | None
     token: str | None
 
 
 class Source:
-    """The feed at an address: a path, or http(s)://, s3:// and what else fsspec has a driver for.
+    """The feed at an address: a path, or any URL that fsspec has a driver for, like http(s):// or s3://.
 
-    Raises UserError where the address cannot be understood.
+    Raises UserError if the address is not understood.
     """
 
     def __init__(self, address: str) -> None:
@@ -56,11 +56,10 @@ class Source:
         self._troubles = _troubles(address)
 
     def months(self, first_month: str) -> list[Published]:
-        """The published months, ascending and without a gap.
+        """The published months, ascending and without gaps.
 
-        A web server that lists nothing is searched month by month from `first_month`.
-        Raises UserError where there are none or one is missing between others, UnreachableError where nobody
-        answers.
+        A web server without listings is probed month by month from `first_month`. Raises UserError if there
+        are no months or one is missing in between, UnreachableError if the server does not respond.
         """
         names = self._attempt(self._list)
         found = sorted({match.groups() for name in names if (match := _MONTH_FILE.search(name))})
@@ -69,11 +68,11 @@ class Source:
             published = self._search(first_month)
         months = [each.month for each in published if each is not None]
         if not months:
-            hint = f", looked from {first_month} (first_month in params.yaml) on" if self._is_web else ""
+            hint = f", searched from {first_month} (first_month in params.yaml) on" if self._is_web else ""
             raise UserError(f"{self.address}: no months like 2011-01.csv there{hint}; check the address")
         for month, following in itertools.pairwise(months):
             if month == following:
-                raise UserError(f"{self.address}: {month} is there in two formats; publish one of them")
+                raise UserError(f"{self.address}: {month} is published in two formats; keep one of them")
             if next_month(month) != following:
                 raise UserError(
                     f"{self.address}: {next_month(month)} is missing between {month} and {following}; have it"
@@ -82,7 +81,7 @@ class Source:
         return [each for each in published if each is not None]
 
     def fetch(self, published: Published) -> bytes:
-        """The content of a month. Raises UserError where it is shorter or longer than published."""
+        """The content of a month. Raises UserError if its size differs from the published size."""
 
         def whole() -> bytes:
             content: bytes = self._files.cat_file(published.address)
@@ -98,7 +97,7 @@ class Source:
             raise UserError(f"{self.describe(published.name)}: listed but not there; try again") from None
 
     def describe(self, name: str) -> str:
-        """How messages call a file."""
+        """The name of a file in messages."""
         return f"{self.address.rstrip('/')}/{name}"
 
     def _list(self) -> list[str]:
@@ -112,7 +111,7 @@ class Source:
             ) from None
         except self._troubles as error:
             if self._is_web and getattr(error, "status", 500) < 500:
-                return []  # listing is forbidden, the files may not be
+                return []  # listing is forbidden, but the files may be readable
             raise _PassingError from error
 
     def _look_up(self, month: str, suffix: str) -> Published | None:
@@ -120,14 +119,14 @@ class Source:
         try:
             first_moment(month)
         except ValueError:
-            raise UserError(f"{self.describe(name)}: there is no month {month}") from None
+            raise UserError(f"{self.describe(name)}: {month} is not a month") from None
         address = f"{self._root.rstrip('/')}/{name}"
 
         def look() -> dict[str, Any] | None:
             try:
                 info: dict[str, Any] = self._files.info(address)
             except FileNotFoundError as error:
-                # fsspec calls every failure of a web server this; only 404 and its like mean it.
+                # fsspec raises this for every failure of a web server; only statuses like 404 mean it.
                 if error.__cause__ is not None and getattr(error.__cause__, "status", 500) >= 500:
                     raise _PassingError from error.__cause__
                 return None
@@ -148,7 +147,7 @@ class Source:
         month, missing, formats = first_month, 0, list(FORMATS)
         while missing < PROBES:
             published = next(filter(None, (self._look_up(month, each) for each in formats)), None)
-            if published is not None and len(formats) > 1:  # the others will be in the same format
+            if published is not None and len(formats) > 1:  # assume the same format for the others
                 formats = [published.name.removeprefix(month)]
             missing = 0 if published else missing + 1
             found.append(published)
@@ -156,7 +155,7 @@ class Source:
         return found
 
     def _attempt(self, work: Callable[[], T]) -> T:
-        """Do it, three times at most where the outside world may fail for a moment."""
+        """Run `work`, at most three times if it fails in a way that may be transient."""
 
         def translated() -> T:
             try:
@@ -183,7 +182,7 @@ class Source:
 
 
 def _options(address: str) -> dict[str, Any]:
-    """Time-outs short enough that a dead address is reported while somebody is still looking."""
+    """Time-outs short enough that a dead address is reported while the user is still waiting."""
     if address.startswith(("http://", "https://")):
         import aiohttp
 
@@ -195,7 +194,7 @@ def _options(address: str) -> dict[str, Any]:
 
 
 def _troubles(address: str) -> tuple[type[Exception], ...]:
-    """What the driver of an address raises when the outside world fails: OSErrors, among them time-outs."""
+    """The exceptions that an address's driver raises for external failures: OSErrors such as time-outs."""
     if address.startswith(("http://", "https://")):
         import aiohttp
 

@@ -1,1 +1,1 @@
-"""A first problem from a person's own table: read it, guess what its columns are, write the code."""
+"""Drafts a problem from a user's own table: reads it, guesses what its columns are, writes the code."""

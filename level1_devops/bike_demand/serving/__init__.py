@@ -1,1 +1,1 @@
-"""Serving: the model as handed over, the application around it, and batch scoring."""
+"""Serving: loading a handed-over model, the web application, and its server."""

@@ -1,4 +1,4 @@
-"""The application: predictions, and which model is live."""
+"""The web application: predictions, readiness, and the live model."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,7 +23,7 @@ class Prediction(Identity):  # type: ignore[misc]
 
 
 def create_app(model: OnnxModel | None, lifespan: Lifespan | None = None) -> FastAPI:
-    """The application with a model, or without one on day 0, before the first release."""
+    """The application with a model; None on day 0, before the first release."""
     app = new_app(lifespan)
 
     def live_model() -> OnnxModel:
@@ -31,7 +31,7 @@ def create_app(model: OnnxModel | None, lifespan: Lifespan | None = None) -> Fas
             raise HTTPException(503, no_model(MODEL))
         return model
 
-    # It reads the body and writes the response itself: FastAPI's way takes longer than the model does.
+    # Reads the body and writes the response itself: FastAPI's own handling takes longer than the model.
     @app.post(
         "/predict",
         summary="Predict",
@@ -51,7 +51,7 @@ def create_app(model: OnnxModel | None, lifespan: Lifespan | None = None) -> Fas
 
     @app.get(
         "/ready",
-        summary="Can it predict?",
+        summary="Is the service ready to predict?",
         responses={503: {"model": Detail}},
         dependencies=[Depends(not_draining)],
     )
@@ -67,7 +67,7 @@ def create_app(model: OnnxModel | None, lifespan: Lifespan | None = None) -> Fas
 
 
 def live_app() -> FastAPI:
-    """The application with the model that is live in this project: what each worker process starts."""
+    """The application with this project's live model, as started by each worker process."""
     settings = load_settings()
 
     @asynccontextmanager

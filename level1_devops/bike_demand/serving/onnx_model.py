@@ -1,4 +1,4 @@
-"""The model as handed over, ready to predict: ONNX, so nothing is unpickled and no scikit-learn is needed."""
+"""Loads a handed-over model for predictions: ONNX, so that neither pickle nor scikit-learn is needed."""
 
 import json
 import math
@@ -16,11 +16,11 @@ from bike_demand.core.settings import HANDOFF
 from bike_demand.data.features import INPUT_NAME, to_columns, to_inputs
 from bike_demand.handoff import GOLDEN_FILE, MODEL_FILE, OUTPUT_NAME, Card, Golden, open_session, read_handoff
 
-TOLERANCE = 0.001  # by this share golden predictions may differ: another processor adds up in another order
+TOLERANCE = 0.001  # relative difference allowed for golden predictions: CPUs sum in different orders
 
 
 class OnnxModel:
-    """A loaded model. Safe to share between requests."""
+    """A loaded model. Thread-safe."""
 
     def __init__(self, session: onnxruntime.InferenceSession, card: Card) -> None:
         self._session = session
@@ -29,22 +29,22 @@ class OnnxModel:
         self._names = card.names
 
     def predict(self, rows: Sequence[Inputs]) -> list[float]:
-        """The prediction for each row, rounded to the problem's decimals."""
+        """The predictions for rows, rounded to the problem's decimals."""
         return self.predict_columns(to_columns(rows))
 
     def predict_columns(self, columns: Columns) -> list[float]:
-        """Likewise for the rows with these columns of inputs."""
+        """The predictions for rows given as input columns, rounded likewise."""
         (predicted,) = self._session.run([OUTPUT_NAME], to_inputs(columns, self._names))
         return [round(value, PROBLEM.decimals) for value in predicted[:, 0].tolist()]
 
 
 def load_model(folder: Path) -> OnnxModel:
-    """Load a hand-off, verify it and try it once. Raises UserError that says what is wrong with it."""
+    """Load a hand-off, verify it and predict its golden rows. Raises UserError that names the defect."""
     handoff = read_handoff(folder)
     path = folder / MODEL_FILE
     try:
         session = open_session(handoff.model)
-    except Exception as error:  # onnxruntime's errors have no common class but this
+    except Exception as error:  # onnxruntime's errors have no other common class
         said = " ".join(str(error).split())
         raise UserError(f"{path}: not a model that ONNX Runtime loads ({said}); ask for a new one") from None
     takes = {each.name: (each.type, each.shape[1:]) for each in session.get_inputs()}
@@ -55,7 +55,7 @@ def load_model(folder: Path) -> OnnxModel:
     if takes != expected:
         raise UserError(f"{path}: takes {takes} instead of {expected}; ask for a model that fits")
     if [each.name for each in session.get_outputs()] != [OUTPUT_NAME]:
-        raise UserError(f"{path}: does not give `{OUTPUT_NAME}`; ask for a model that fits")
+        raise UserError(f"{path}: has no output `{OUTPUT_NAME}`; ask for a model that fits")
     model = OnnxModel(session, handoff.card)
     (tried,) = model.predict([Inputs.model_validate_json(json.dumps(PROBLEM.example))])
     if not LOWEST <= tried <= HIGHEST:
@@ -67,23 +67,23 @@ def load_model(folder: Path) -> OnnxModel:
 
 
 def load_if_there(folder: Path) -> OnnxModel | None:
-    """Like `load_model`, but None where nothing was handed over yet: no folder, or an empty one."""
+    """Like `load_model`, but None if nothing was handed over yet: the folder is missing or empty."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return None
     return load_model(folder)
 
 
 def no_model(folder: Path) -> str:
-    """Why there is no model in the folder."""
+    """The message for a folder without a model."""
     return f"no model yet: copy the hand-off of a training ({HANDOFF.as_posix()}) to {folder.as_posix()}"
 
 
 def reproduce(predict: Callable[[Sequence[Inputs]], list[float]], golden: Golden, folder: Path) -> float:
-    """Predict the golden rows of the hand-off in that folder again; the largest difference.
+    """Predict the golden rows of the hand-off in that folder again. Returns the largest difference.
 
-    Fields that came later are filled from the problem's example, as the model does not use them. Rows that
-    are no valid requests any more are left out. Raises UserError where a prediction differs, as it does when
-    a feature of the application means something else than it did, and where no row is left.
+    Fields added since are filled from the problem's example, because the model does not use them. Rows that
+    are no longer valid requests are skipped. Raises UserError if a prediction differs, which means that a
+    feature of the application has changed its meaning, or if no row is left.
     """
     rows: list[Inputs] = []
     expected: list[float] = []
@@ -94,9 +94,9 @@ def reproduce(predict: Callable[[Sequence[Inputs]], list[float]], golden: Golden
             rows.append(Inputs.model_validate_json(json.dumps(known)))
             expected.append(each.prediction)
     if not rows:
-        raise UserError(f"{folder / GOLDEN_FILE}: none of its rows is a valid request any more; train anew")
+        raise UserError(f"{folder / GOLDEN_FILE}: no row is a valid request any more; train a new model")
     found = list(zip(predict(rows), expected, strict=True))
-    rounding = 10.0**-PROBLEM.decimals  # of predictions of the service
+    rounding = 10.0**-PROBLEM.decimals  # the service rounds its predictions
     wrong = [each for each in found if not math.isclose(*each, rel_tol=TOLERANCE, abs_tol=rounding)]
     if wrong:
         now, then = wrong[0]

@@ -1,4 +1,4 @@
-"""Runs the application: takes the port, and serves until stopped."""
+"""Runs the application: binds the port, and serves until stopped."""
 
 import contextlib
 from pathlib import Path
@@ -11,9 +11,9 @@ from bike_demand.serving.web import address_of, bind, run
 def serve(host: str, port: int, workers: int, folder: Path) -> None:
     """Serve the model in `folder` until SIGTERM or Ctrl-C.
 
-    Raises UserError where the model is damaged or the address is taken.
+    Raises UserError if the model is damaged or the address is in use.
     """
-    model = load_if_there(folder)  # so that a damaged one is reported once, and not by each worker
+    model = load_if_there(folder)  # reports a damaged model once, not once per worker
     with contextlib.closing(bind(host, port)) as listener:
         print(f"{address_of(host, listener)} answers with", end=" ")
         print(f"model {model.version}" if model else f"503: {no_model(folder)}", flush=True)

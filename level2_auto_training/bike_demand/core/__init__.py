@@ -1,1 +1,1 @@
-"""The ground floor: what a problem is, the problem in force, settings, errors, and files written whole."""
+"""The ground floor: the `Problem` interface, the current problem, settings, errors and atomic file writes."""

@@ -1,4 +1,4 @@
-"""Variables of the environment, for a while."""
+"""Temporary environment variables."""
 
 import os
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def environment_with(values: dict[str, str]) -> Iterator[None]:
-    """Inside, the environment has these values; afterwards they are as before, whoever else changed them."""
+    """Set these variables inside the block, and restore the previous values afterwards."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

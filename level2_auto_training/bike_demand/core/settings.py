@@ -1,4 +1,4 @@
-"""The project's settings (params.yaml) as one frozen object, and where its state lies."""
+"""The project's settings (params.yaml) as one frozen object, and the paths of its state."""
 
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
@@ -10,23 +10,23 @@ from bike_demand.core.current import DEFAULT, FIELDS, PROBLEM
 
 PARAMS = Path("params.yaml")
 Params: Any = PROBLEM.params
-# Relative to the project's folder, in which every command runs. The folder is made on first use.
+# Relative to the project's folder, in which every command runs. Created on first use.
 STATE = Path("state")
-DATA = STATE / "data"  # months as gathered
-RUN = STATE / "run"  # what the last training wrote: its models, metrics and plots
+DATA = STATE / "data"  # ingested months
+RUN = STATE / "run"  # output of the last training: models, metrics and plots
 REPORTS = STATE / "reports"
-SERVING = STATE / "serving"  # the service's copies of the versions that were live
-ARTIFACTS = STATE / "artifacts"  # files of the runs, where the tracking store is a database
+SERVING = STATE / "serving"  # the service's cache of versions that were live
+ARTIFACTS = STATE / "artifacts"  # files of the runs, if the tracking store is a database
 
 
 class Training(Section):
-    """How a model is trained. Ages in days of the feed, not of the clock."""
+    """How a model is trained. Ages are in days of event time, counted back from the newest row."""
 
     half_life_days: Annotated[float, Field(gt=0)] | None = 30
     min_rows: Annotated[int, Field(ge=1)] = 500
     holdout_days: Annotated[int, Field(ge=1)] = 7
     worst_ratio: Annotated[float, Field(gt=0)] = 0.8
-    params: Params = Params()  # of the problem's model
+    params: Params = Params()  # hyper-parameters of the problem's model
 
 
 def _off(value: object) -> object:
@@ -34,7 +34,7 @@ def _off(value: object) -> object:
 
 
 T = TypeVar("T")
-Rule = Annotated[T | None, BeforeValidator(_off)]  # None: switched off, in params.yaml by `off`
+Rule = Annotated[T | None, BeforeValidator(_off)]  # None: switched off (`off` in params.yaml)
 EXPECTED = {name: each.expected for name, each in FIELDS.items() if each.expected is not None}
 
 
@@ -48,38 +48,38 @@ Measured = Annotated[str, AfterValidator(_expected)]
 
 
 class StaleRule(Section):
-    """The feed's last row may have ended so long ago."""
+    """Longest time since the end of the feed's last row."""
 
     hours: Annotated[int, Field(ge=1)] = 48
 
 
 class GapsRule(Section):
-    """In no stretch of so many days may more than this share of the rows be missing."""
+    """Largest share of rows that may be missing in any stretch of `days` days."""
 
     days: Annotated[int, Field(ge=1)] = 14
     share: Annotated[float, Field(ge=0, lt=1)] = 0.15
 
 
 class NullsRule(Section):
-    """A field that had values before may lack them in less than this share of a day's rows."""
+    """Share of a day's rows from which on missing values of a field that had values are a violation."""
 
     share: Annotated[float, Field(gt=0, le=1)] = 0.5
 
 
 class TextsRule(Section):
-    """So many of a day's rows may not have texts that the field never had before."""
+    """Share of a day's rows from which on texts that the field never had are a violation."""
 
     share: Annotated[float, Field(gt=0, le=1)] = 0.2
 
 
 class LevelRule(Section):
-    """The labels of a day may not be so many times the usual ones, or so small a part of them."""
+    """Largest factor by which a day's labels may exceed, or fall below, the recent level."""
 
     factor: Annotated[float, Field(gt=1)] = 2.5
 
 
 class QualityRules(Section):
-    """What rows have to keep together, by rule: see `data.quality`."""
+    """Rules for all rows together, by name: see `data.quality`."""
 
     units: Rule[dict[Measured, Annotated[float, Field(gt=0)]]] = {  # noqa: RUF012 (pydantic copies it)
         name: each.change
@@ -114,7 +114,7 @@ class Flow(Section):
 
 
 class Serving(Section):
-    """Where the service listens, and how often it looks which version is live."""
+    """Where the service listens, and how often it polls the registry for the live version."""
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
@@ -126,7 +126,7 @@ class Serving(Section):
 
 
 class Release(Section):
-    """When a version may go live instead of another."""
+    """When a version may replace the live one."""
 
     min_rows: Annotated[int, Field(ge=1)] = 24
     tolerance: Annotated[float, Field(ge=0, le=1)] = 0.05
@@ -143,7 +143,7 @@ class Settings(YamlSettings):
 
     shared: ClassVar = {"MLFLOW_TRACKING_URI": ("tracking", "uri")}
 
-    problem: str = DEFAULT  # read by `core.current`, before all others
+    problem: str = DEFAULT  # read ahead of the others, by `core.current`
     feed: Annotated[str, Field(min_length=1)] = "feed/"
     first_month: Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")] = "2011-01"
     clock: Literal["feed", "wall"] = "feed"
@@ -156,5 +156,5 @@ class Settings(YamlSettings):
 
 
 def load_settings(path: Path = PARAMS) -> Settings:
-    """Read the settings. Raises UserError with the key that is wrong."""
+    """Read the settings. Raises UserError that names the invalid key."""
     return read_settings(Settings, path)

@@ -1,1 +1,1 @@
-"""Release: whether a registered version may go live, and making it the one that is."""
+"""Release: decides whether a registered version may go live, and makes it live."""

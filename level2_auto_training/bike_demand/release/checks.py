@@ -1,4 +1,4 @@
-"""The integration test of a model: this very file, in the real application, asked over HTTP as users do."""
+"""The integration test of a model: runs this code in the real application and sends HTTP requests to it."""
 
 import contextlib
 import csv
@@ -26,7 +26,7 @@ Ask = Callable[..., tuple[int, Any]]
 
 
 def failures(folder: Path) -> list[str]:
-    """What does not work with the model of that hand-off, one sentence each; empty: it may go live."""
+    """The checks that a hand-off's model fails, one sentence each; empty if it may go live."""
     try:
         model = load_model(folder, "candidate")
     except UserError as error:
@@ -36,37 +36,37 @@ def failures(folder: Path) -> list[str]:
 
 
 def is_ready(ask: Ask, model: OnnxModel) -> Iterator[str]:
-    """The application says that it is ready, and with which model."""
+    """The application reports ready, with this model."""
     status, about = ask("GET", "/model")
     if ask("GET", "/ready")[0] != 200 or status != 200 or about["digest"] != model.digest:
         yield "the application does not become ready with it"
 
 
 def answers_documented_examples(ask: Ask, _: OnnxModel) -> Iterator[str]:
-    """What the documentation shows works."""
+    """The documented examples work."""
     body = ask("GET", "/openapi.json")[1]["paths"]["/predict"]["post"]["requestBody"]
     for name, example in body["content"]["application/json"]["examples"].items():
         if ask("POST", "/predict", example["value"])[0] != 200:
-            yield f"the documented example '{name}' is not answered"
+            yield f"the documented example '{name}' gets no prediction"
 
 
 def behaves(ask: Ask, _: OnnxModel) -> Iterator[str]:
-    """It predicts possible numbers, and passes the problem's behavioral tests."""
+    """Predictions are in range, and the problem's behavioral tests pass."""
     for test in PROBLEM.behavior_tests:
         rows = list(test.rows())
         status, predicted = ask("POST", "/predict", rows)
         if status != 200:
-            yield f"{test.sentence} The rows are answered with status {status}"
+            yield f"{test.sentence} The rows get status {status}"
             continue
         numbers = _numbers(predicted)
         if wrong := [each for each in numbers if not LOWEST <= each <= HIGHEST]:
-            yield f"{test.sentence} {wrong[0]} {PROBLEM.unit} is no possible prediction"
+            yield f"{test.sentence} {wrong[0]} {PROBLEM.unit} is outside the prediction range"
         elif test.complaint is not None and (complaint := test.complaint(numbers)):
             yield f"{test.sentence} {complaint}"
 
 
 def batch_answers_the_same(ask: Ask, model: OnnxModel) -> Iterator[str]:
-    """The batch command gives what the service gives."""
+    """Batch scoring and the service give the same predictions."""
     rows = [PROBLEM.example, *PROBLEM.more_examples.values()]
     given = [[row.get(name) for name in INPUT_COLUMNS] for row in rows]
     lines = [",".join("" if value is None else str(value) for value in values) for values in given]
@@ -78,15 +78,15 @@ def batch_answers_the_same(ask: Ask, model: OnnxModel) -> Iterator[str]:
         with target.open(encoding="utf-8", newline="") as scored:
             batch = [float(line["prediction"]) for line in csv.DictReader(scored)]
     if batch != _numbers(ask("POST", "/predict", rows)[1]):
-        yield "the batch and the service answer differently"
+        yield "batch and service give different predictions"
 
 
 def refuses_bad_input(ask: Ask, _: OnnxModel) -> Iterator[str]:
-    """And names the field."""
+    """Bad input is rejected, and the field named."""
     for name in INPUT_COLUMNS:
         status, answer = ask("POST", "/predict", {**PROBLEM.example, name: ["wrong"]})
         if status != 422 or answer["detail"][0]["loc"][:2] != ["body", name]:
-            yield f"a wrong {name} is not refused by name"
+            yield f"a wrong {name} is not rejected by name"
 
 
 CHECKS = (
@@ -104,11 +104,11 @@ def _numbers(answers: list[dict[str, Any]]) -> list[float]:
 
 @contextlib.contextmanager
 def _served(model: OnnxModel) -> Iterator[Ask]:
-    """The application with that model on a free port of this machine, and how to ask it."""
+    """Run the application with that model on a free local port; yields a function that sends requests."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
-        listener.listen()  # who connects before the server runs waits
+        listener.listen()  # clients that connect before the server runs have to wait
         server = uvicorn.Server(uvicorn.Config(create_app(ModelHolder(model)), log_level="critical"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()

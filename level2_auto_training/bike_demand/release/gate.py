@@ -1,4 +1,4 @@
-"""The release gate: a candidate's integration test, its error beside the champion's, and the promotion."""
+"""The release gate: integration test, comparison of candidate and champion, and promotion."""
 
 import math
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from bike_demand.release.checks import CHECKS, failures
 from bike_demand.serving.onnx_model import OnnxModel, load_model
 from bike_demand.store.tracking import CHAMPION, HANDOFF_ARTIFACT, Dataset, Tracking, Version
 
-# Tags of a version that was released.
+# Tags of released versions.
 MAE_TAG = "release.mae"
 CHAMPION_MAE_TAG = "release.champion_mae"
 ROWS_TAG = "release.rows"
@@ -31,24 +31,24 @@ class Comparison:
     """Mean errors of two holdout models on rows that neither was trained on."""
 
     rows: int
-    first: str | None  # event times in ISO 8601; None where there are no rows
+    first: str | None  # event times in ISO 8601; None without rows
     last: str | None
-    candidate: float  # NaN where there are no rows
-    champion: float | None  # None where nothing is live
+    candidate: float  # NaN without rows
+    champion: float | None  # None if nothing is live
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A candidate beside the champion. `objections` speak against a release, one sentence each."""
+    """A candidate next to the champion. `objections` to a release are one sentence each."""
 
     candidate: Version
     champion: Version | None
-    comparison: Comparison | None  # None where a holdout model could not be read
+    comparison: Comparison | None  # None if a holdout model could not be read
     objections: tuple[str, ...]
 
 
 def newest(tracking: Tracking) -> Version:
-    """The version that was registered last. Raises UserError where there is none."""
+    """The version registered last. Raises UserError if there is none."""
     versions = tracking.versions()
     if not versions:
         raise UserError("no version is registered yet; run `python -m bike_demand train` first")
@@ -56,7 +56,7 @@ def newest(tracking: Tracking) -> Version:
 
 
 def propose(tracking: Tracking, candidate: Version, rows: pd.DataFrame, settings: Release) -> Proposal:
-    """Judge a candidate: its integration test, and its holdout model beside the champion's on fresh rows."""
+    """Run a candidate's integration test, and compare its holdout model with the champion's on fresh rows."""
     champion = tracking.champion()
     objections = [f"its integration test fails: {said}" for said in _tested(tracking, candidate)[:1]]
     comparison = None
@@ -70,10 +70,10 @@ def propose(tracking: Tracking, candidate: Version, rows: pd.DataFrame, settings
 
 
 def release(tracking: Tracking, proposal: Proposal, override: str | None) -> None:
-    """Make the candidate the champion, with what was known of it as tags.
+    """Make the candidate the champion, and record the comparison in tags.
 
-    Raises UserError where something speaks against it and there is no reason to override that, or where
-    somebody else released a version since the two were compared.
+    Raises UserError if there are objections and no reason to override them, or if another version went live
+    after the comparison.
     """
     number = proposal.candidate.number
     if proposal.objections and override is None:
@@ -83,7 +83,7 @@ def release(tracking: Tracking, proposal: Proposal, override: str | None) -> Non
         )
     live, compared = tracking.champion(), proposal.champion
     if (live.number if live else None) != (compared.number if compared else None):
-        raise UserError(f"version {live.number if live else 'none'} went live in the meantime; look again")
+        raise UserError(f"version {live.number if live else 'none'} went live in the meantime; compare again")
     tags = {INSTEAD_TAG: str(compared.number) if compared else "none"}
     if (comparison := proposal.comparison) is not None:
         tags |= {ROWS_TAG: str(comparison.rows), MAE_TAG: f"{comparison.candidate:.2f}"}
@@ -95,9 +95,9 @@ def release(tracking: Tracking, proposal: Proposal, override: str | None) -> Non
 
 
 def back(tracking: Tracking) -> Version:
-    """Make the version that the champion replaced the champion again.
+    """Restore the version that the champion replaced.
 
-    Raises UserError without one, and where it cannot be loaded; then nothing was changed.
+    Raises UserError if there is none or it cannot be loaded, and then changes nothing.
     """
     champion = tracking.champion()
     earlier = "" if champion is None else champion.tags.get(INSTEAD_TAG, "")
@@ -105,7 +105,7 @@ def back(tracking: Tracking) -> Version:
         raise UserError("there is no earlier release to go back to; release a version instead")
     version = tracking.version(int(earlier))
     try:
-        _load(tracking, version.run_id)  # services would not follow one that does not load
+        _load(tracking, version.run_id)  # services would ignore a version that does not load
     except UserError as error:
         raise UserError(f"version {earlier} cannot be loaded, so nothing was changed: {error}") from None
     tracking.set_alias(CHAMPION, version.number)
@@ -113,11 +113,11 @@ def back(tracking: Tracking) -> Version:
 
 
 def described(proposal: Proposal) -> list[str]:
-    """The two side by side, as lines for a person."""
+    """The comparison as lines of text."""
     candidate, champion, comparison = proposal.candidate, proposal.champion, proposal.comparison
     lines = []
     if comparison is None or not comparison.rows:
-        lines.append(f"Version {candidate.number}: there is nothing to compare it on.")
+        lines.append(f"Version {candidate.number}: no data to compare it on.")
     else:
         lines.append(
             f"On {comparison.rows} rows that neither holdout model was trained on, {comparison.first} to"
@@ -156,17 +156,17 @@ def _compared(comparison: Comparison, settings: Release) -> list[str]:
     if not math.isfinite(mae):
         return ["it has no prediction for some of the fresh rows"]
     if limit is not None and mae > limit * (1 + settings.tolerance):
-        return [f"it is worse than what is live ({shown(mae)} against {shown(limit)})"]
+        return [f"it is worse than the live version ({shown(mae)} against {shown(limit)})"]
     return []
 
 
 def _compare(
     tracking: Tracking, candidate: Version, champion: Version | None, rows: pd.DataFrame
 ) -> Comparison:
-    """Compare on those of the gathered rows that lie after what both holdout models learned from.
+    """Compare on those ingested rows that are newer than the training data of both holdout models.
 
-    The models that were registered saw the latest rows, so only their holdout models can be judged on
-    them. Raises UserError where one is unknown or cannot be read.
+    The registered models were refit on all rows, so that only their holdout models can be evaluated on recent
+    ones. Raises UserError if one of them is unknown or cannot be read.
     """
     both = [version for version in (candidate, champion) if version is not None]
     learned_until = max(_data_of(tracking, version).last for version in both)
@@ -192,12 +192,12 @@ def _error(tracking: Tracking, version: Version, rows: pd.DataFrame) -> float:
 
 
 def _load(tracking: Tracking, run_id: str) -> OnnxModel:
-    """The model that a run kept. Raises UserError."""
+    """The model logged by a run. Raises UserError."""
     with TemporaryDirectory() as scratch:
         return load_model(tracking.fetch(run_id, HANDOFF_ARTIFACT, Path(scratch)))
 
 
 def _holdout_run(version: Version) -> str:
     if version.holdout_run_id is None:
-        raise UserError(f"version {version.number}: it has no holdout model to judge it by; train anew")
+        raise UserError(f"version {version.number}: it has no holdout model to evaluate; train anew")
     return version.holdout_run_id

@@ -1,4 +1,4 @@
-"""The `release` command: shows, asks once, and moves the alias."""
+"""The `release` command: compares, asks for confirmation, and moves the alias."""
 
 import typer
 
@@ -15,13 +15,13 @@ LATEST = "latest"
 def run(
     settings: Settings, wanted: str | None, *, back: bool, check: bool, yes: bool, override: str | None
 ) -> None:
-    """Do what the command line says. Raises UserError where a version is refused, or nobody agrees."""
+    """Run the command. Raises UserError if a version is refused, or the release is not confirmed."""
     if back == (wanted is not None):
         raise UserError("give a version to release, or --back to undo the last release")
     if override is not None and not override.strip():
         raise UserError("--override: give the reason, which is kept with the version")
     tracking = Tracking(settings)
-    taken = f"Services look every {settings.serving.poll_seconds:g} s what is live, and take it."
+    taken = f"Services poll the registry every {settings.serving.poll_seconds:g} s and switch to it."
     if back:
         left = tracking.champion()
         number = gate.back(tracking).number
@@ -51,7 +51,7 @@ def _find(tracking: Tracking, wanted: str) -> Version:
     if wanted == LATEST:
         return gate.newest(tracking)
     if not wanted.isdecimal():
-        raise UserError(f"{wanted!r}: no version; give its number, or {LATEST}")
+        raise UserError(f"{wanted!r}: not a version; give its number, or {LATEST}")
     return tracking.version(int(wanted))
 
 
@@ -60,7 +60,7 @@ def _ask(candidate: Version, objections: tuple[str, ...]) -> None:
         typer.echo(f"Overridden: {said}.")
     try:
         agreed = typer.confirm(f"Release version {candidate.number}?")
-    except typer.Abort:  # nobody there, or Ctrl-C
-        raise UserError("nobody agreed, so nothing was changed; give --yes in a script") from None
+    except typer.Abort:  # no terminal, or Ctrl-C
+        raise UserError("not confirmed, so nothing was changed; give --yes in a script") from None
     if not agreed:
-        raise UserError("not agreed, so nothing was changed")
+        raise UserError("not confirmed, so nothing was changed")

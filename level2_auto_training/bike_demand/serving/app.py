@@ -1,4 +1,4 @@
-"""The application: predictions, and which model is live."""
+"""The web application: predictions, readiness, and the live model."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -28,13 +28,13 @@ class Prediction(Identity):  # type: ignore[misc]
 
 
 class Readiness(Status):
-    """Whether it can predict, and what does not work although it can."""
+    """Whether the service can predict, and any problem that does not prevent it."""
 
     problem: str | None = None
 
 
 class About(BaseModel):
-    """The live model, what it takes and what it returns."""
+    """The live model, its inputs and its output."""
 
     name: str
     version: str
@@ -44,7 +44,7 @@ class About(BaseModel):
 
 
 def create_app(holder: ModelHolder, lifespan: Lifespan | None = None) -> FastAPI:
-    """The application with the holder's model: on day 0, before the first release, there is none."""
+    """The application with the holder's model, which is None on day 0, before the first release."""
     app = new_app(lifespan)
 
     def live_model() -> OnnxModel:
@@ -53,7 +53,7 @@ def create_app(holder: ModelHolder, lifespan: Lifespan | None = None) -> FastAPI
             raise HTTPException(503, holder.reason())
         return model
 
-    # It reads the body and writes the response itself: FastAPI's way takes longer than the model does.
+    # Reads the body and writes the response itself: FastAPI's own handling takes longer than the model.
     @app.post(
         "/predict",
         summary="Predict",
@@ -73,7 +73,7 @@ def create_app(holder: ModelHolder, lifespan: Lifespan | None = None) -> FastAPI
 
     @app.get(
         "/ready",
-        summary="Can it predict?",
+        summary="Is the service ready to predict?",
         responses={503: {"model": Detail}},
         response_model_exclude_none=True,
         dependencies=[Depends(not_draining)],
@@ -94,7 +94,7 @@ def create_app(holder: ModelHolder, lifespan: Lifespan | None = None) -> FastAPI
 
 
 def live_app() -> FastAPI:
-    """The application with the registry's live model: what each worker process starts."""
+    """The application with the registry's live model, as started by each worker process."""
     settings = load_settings()
     holder, logs = ModelHolder(), JsonLogs()
     poller = RegistryPoller(holder, RegistryModels(Tracking(settings)), settings.serving.poll_seconds)

@@ -1,4 +1,4 @@
-"""What OpenAPI says about the route that reads its body itself: its schema, and examples that work."""
+"""OpenAPI documentation for the route that reads its body itself: schemas, and examples that work."""
 
 from typing import Any
 
@@ -10,13 +10,13 @@ from bike_demand.serving.request_body import MAX_BYTES, MAX_ROWS
 Responses = dict[int | str, dict[str, Any]]
 
 PREDICT = (
-    f"Takes one row, and returns one prediction; or a list of 1 to {MAX_ROWS} rows, and returns a list in the"
-    f" same order. `prediction`: {PROBLEM.unit}, from {LOWEST:g} to {HIGHEST:g}."
+    f"Takes one row and returns one prediction, or takes a list of 1 to {MAX_ROWS} rows and returns a list in"
+    f" the same order. `prediction`: {PROBLEM.unit}, from {LOWEST:g} to {HIGHEST:g}."
 )
 
 
 class FieldError(BaseModel):
-    """What is wrong with one field of a body; `loc` says where it is."""
+    """An invalid field of a body; `loc` is its location."""
 
     type: str
     loc: list[str | int]
@@ -24,7 +24,7 @@ class FieldError(BaseModel):
 
 
 class InvalidBody(BaseModel):
-    """Why a body was refused."""
+    """Why a body was rejected."""
 
     detail: list[FieldError]
 
@@ -44,8 +44,8 @@ PREDICT_BODY = _body(
     {"oneOf": [_ROW, _list_of(_ROW)]}, _EXAMPLES | {"Several rows": list(_EXAMPLES.values())}
 )
 
-NO_MODEL: Responses = {503: {"description": "No model was released yet."}}
+NO_MODEL: Responses = {503: {"description": "No model has been released yet."}}
 PREDICT_RESPONSES: Responses = NO_MODEL | {
-    413: {"description": f"The body is over {MAX_BYTES} bytes."},
-    422: {"description": "A field is wrong; `loc` names it.", "model": InvalidBody},
+    413: {"description": f"The body is larger than {MAX_BYTES} bytes."},
+    422: {"description": "A field is invalid; `loc` names it.", "model": InvalidBody},
 }

@@ -1,4 +1,4 @@
-"""Which model is live: the one the registry's alias names, loaded in the background, swapped in one step."""
+"""Follows the registry: loads the version with the champion alias in the background, and swaps it in."""
 
 import json
 import logging
@@ -15,18 +15,18 @@ from bike_demand.serving.onnx_model import OnnxModel, load_model
 from bike_demand.store.tracking import HANDOFF_ARTIFACT, Tracking, Version
 
 NO_MODEL = (
-    "no model yet: nothing was released; train one with `python -m bike_demand train`, then put it live with"
+    "no model yet: nothing was released; train one with `python -m bike_demand train`, then make it live with"
     " `python -m bike_demand release VERSION`"
 )
-LAST_FILE = "last.json"  # which version was the last to go live here
-RETRY_SECONDS = 30.0  # until a version that could not be loaded is fetched again
-FIRST_POLL_SECONDS = 30.0  # how long a start waits for the registry; the poller goes on trying after that
+LAST_FILE = "last.json"  # the version that last went live here
+RETRY_SECONDS = 30.0  # before a version that failed to load is fetched again
+FIRST_POLL_SECONDS = 30.0  # how long startup waits for the registry; polling continues after that
 
 log = logging.getLogger(__name__)
 
 
 class ModelHolder:
-    """The live model of a process. A request reads it once, so a swap does not affect it."""
+    """The live model of a process. Each request reads it once, so that a swap does not affect it."""
 
     def __init__(self, model: OnnxModel | None = None) -> None:
         self.model = model
@@ -38,17 +38,17 @@ class ModelHolder:
 
 
 class RegistryModels:
-    """Loads the version that has the alias champion."""
+    """Loads the version with the champion alias."""
 
     def __init__(self, tracking: Tracking, folder: Path = SERVING) -> None:
         self._tracking = tracking
         self._cache = ModelCache(tracking, folder)
-        self._seen: object = None  # the store's state when the live model was what it says
+        self._seen: object = None  # the store's state in which the live model was last confirmed
 
     def load(self, known: OnnxModel | None = None) -> OnnxModel | None:
-        """The live model: `known` where that is still the one, None where nothing is live.
+        """The live model: `known` if it is still live, None if nothing is live.
 
-        Raises UserError or OSError where the registry does not respond or its model does not load.
+        Raises UserError or OSError if the registry does not respond or its model does not load.
         """
         version = self._tracking.champion()
         if version is None:
@@ -60,9 +60,9 @@ class RegistryModels:
         return model
 
     def current(self, known: OnnxModel | None = None) -> tuple[OnnxModel | None, str | None]:
-        """The model to predict with, and why it is not what the registry says, if it is not.
+        """The model to predict with, and a reason if it differs from the registry's.
 
-        In that case `known` or, without it, the last model that went live here. None: nothing was released.
+        In that case it is `known` or else the last model that went live here. None: no version was released.
         """
         state = self._tracking.state()
         if known is not None and state is not None and state == self._seen:
@@ -80,9 +80,9 @@ class RegistryModels:
 
 
 class RegistryPoller:
-    """A thread that polls the registry and puts the model it names into the holder.
+    """A thread that polls the registry and puts the live model into the holder.
 
-    A version that does not load never goes live: the one before stays, and the reason is logged once.
+    A version that does not load never goes live: the previous one stays, and the reason is logged once.
     """
 
     def __init__(self, holder: ModelHolder, models: RegistryModels, poll_seconds: float) -> None:
@@ -91,7 +91,7 @@ class RegistryPoller:
         self._thread = threading.Thread(target=self._run, name="registry-poller", daemon=True)
 
     def start(self, patience: float = FIRST_POLL_SECONDS) -> None:
-        """Start polling; returns after the first poll, or when it takes longer than `patience` seconds."""
+        """Start polling. Returns after the first poll, or after `patience` seconds."""
         self._thread.start()
         self._polled.wait(patience)
 
@@ -105,7 +105,7 @@ class RegistryPoller:
         before = self._holder.model
         try:
             model, problem = self._models.current(before)
-        except Exception as error:  # the thread must go on, and the error is logged below
+        except Exception as error:  # the thread must survive; the error is logged below
             model, problem = before, f"{type(error).__name__}: {error}"
         self._holder.model = model
         version = model.version if model else None
@@ -123,19 +123,20 @@ class RegistryPoller:
 
 
 class ModelCache:
-    """Registered models, fetched once, verified, and kept for when the registry is away.
+    """Registered models, fetched once, verified, and kept in case the registry is unavailable.
 
-    They lie in `folder` by their digest, so processes that share it fetch each of them once."""
+    Stored in `folder` by digest, so that processes that share it fetch each model once.
+    """
 
     def __init__(self, tracking: Tracking, folder: Path) -> None:
         self._tracking = tracking
         self._folder = folder
-        self._refused: dict[tuple[int, str], tuple[str, float]] = {}  # why, and until when
+        self._refused: dict[tuple[int, str], tuple[str, float]] = {}  # reason, and time of the next try
 
     def load(self, version: Version) -> OnnxModel:
-        """The version, loaded and tried. Raises UserError or OSError where that does not work.
+        """Load a version and verify it. Raises UserError or OSError.
 
-        A version that failed is not tried again at each call.
+        After a failure it is not tried again for RETRY_SECONDS.
         """
         key = (version.number, version.digest)
         if key in self._refused:
@@ -149,12 +150,12 @@ class ModelCache:
             raise
 
     def remember(self, model: OnnxModel, deployment: str = "") -> None:
-        """Record that this model went live here, by that deployment."""
+        """Record that this model went live here with that deployment."""
         last = {"version": model.version, "digest": model.digest, "deployment": deployment}
         write_atomically(self._folder / LAST_FILE, json.dumps(last).encode())
 
     def last(self) -> tuple[OnnxModel, str] | None:
-        """The last model that went live here, and its deployment; None where it is not in the cache."""
+        """The last model that went live here, and its deployment; None if it is not in the cache."""
         try:
             last = json.loads((self._folder / LAST_FILE).read_bytes())
             return load_model(self._folder / last["digest"], last["version"]), last["deployment"]
@@ -184,5 +185,5 @@ class ModelCache:
             try:
                 fetched.rename(place)
             except OSError:
-                if not place.exists():  # else another process was faster
+                if not place.exists():  # otherwise another process was faster
                     raise

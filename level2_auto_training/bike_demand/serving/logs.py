@@ -1,7 +1,7 @@
-"""Structured logs: one JSON object per line on standard output, written by a thread of its own.
+"""Structured logs: one JSON object per line on standard output, written by a separate thread.
 
-A reader of the output that stalls must not stall predictions: lines then wait in memory, up to a limit. The
-lines beyond it are dropped and counted.
+A stalled reader of the output must not stall predictions: lines are buffered up to a limit; those beyond it
+are dropped and counted.
 """
 
 import logging
@@ -16,15 +16,15 @@ from typing import Any, TextIO
 from pydantic_core import to_json
 from pythonjsonlogger.json import JsonFormatter
 
-CAPACITY = 20_000  # lines that wait for a slow reader
-WRITE_SECONDS = 0.2  # between batches: to wake up for each line, and one system call for each, cost too much
-PATIENCE_SECONDS = 2.0  # for the last lines, when the service stops
+CAPACITY = 20_000  # buffered lines
+WRITE_SECONDS = 0.2  # between batches: a wake-up and a system call per line would cost too much
+PATIENCE_SECONDS = 2.0  # to write the last lines when the service stops
 
-Event = tuple[str, float, Mapping[str, Any]]  # name, moment in seconds of the epoch, fields
+Event = tuple[str, float, Mapping[str, Any]]  # name, seconds since the epoch, fields
 
 
 class JsonLogs(logging.Handler):
-    """The logs of one process: those of this package from INFO on, those of libraries from WARNING on."""
+    """Log handler of a process: this package's records from INFO on, libraries' from WARNING on."""
 
     def __init__(self, stream: TextIO | None = None, capacity: int = CAPACITY) -> None:
         super().__init__()
@@ -44,25 +44,25 @@ class JsonLogs(logging.Handler):
 
     @property
     def lost(self) -> int:
-        """Lines that nobody received."""
+        """Number of dropped lines."""
         return self._dropped + self._unread
 
     def start(self) -> None:
-        """Begin to take records and to write them."""
+        """Start accepting and writing records."""
         logging.getLogger("bike_demand").setLevel(logging.INFO)
         logging.getLogger().addHandler(self)
         self._thread.start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take a record, without ever waiting."""
+        """Queue a record without blocking."""
         self._take(record)
 
     def info(self, event: str, fields: Mapping[str, Any]) -> None:
-        """Log an event that comes with every request, to which `Logger.info` would add a tenth."""
+        """Log an event of every request; `Logger.info` would add a tenth to a request's time."""
         self._take((event, time.time(), fields))
 
     def stop(self) -> None:
-        """Write the lines that wait, for a few seconds at most."""
+        """Write the queued lines, for a few seconds at most."""
         logging.getLogger().removeHandler(self)
         self._stopping.set()
         self._thread.join(PATIENCE_SECONDS)
@@ -85,12 +85,12 @@ class JsonLogs(logging.Handler):
         try:
             self._stream.write("\n".join(lines) + "\n")
             self._stream.flush()
-        except (OSError, ValueError):  # nobody reads any more
+        except (OSError, ValueError):  # the reader is gone
             self._unread += len(lines)
 
     def _as_json(self, line: logging.LogRecord | Event) -> str:
         if isinstance(line, logging.LogRecord):
             return self.format(line)
-        event, created, fields = line  # like a line of the formatter, in a tenth of its time
+        event, created, fields = line  # formatted like the formatter's lines, in a tenth of the time
         moment = datetime.fromtimestamp(created, UTC).isoformat()
         return to_json({"level": "INFO", "event": event, **fields, "time": moment}, fallback=str).decode()

@@ -1,4 +1,4 @@
-"""A model that is ready to predict: ONNX, so nothing is unpickled and scikit-learn is not needed."""
+"""Loads a model for predictions: ONNX, so that neither pickle nor scikit-learn is needed."""
 
 import json
 import math
@@ -15,13 +15,13 @@ from bike_demand.core.problem import Columns
 from bike_demand.data.features import INPUT_NAME, to_columns, to_inputs
 from bike_demand.handoff import GOLDEN_FILE, MODEL_FILE, OUTPUT_NAME, Card, Golden, open_session, read_handoff
 
-TOLERANCE = 0.001  # by this share golden predictions may differ: another processor adds up in another order
+TOLERANCE = 0.001  # relative difference allowed for golden predictions: CPUs sum in different orders
 
 
 class OnnxModel:
-    """A loaded model. Safe to share between requests.
+    """A loaded model. Thread-safe.
 
-    `version` is its name in responses: its registered version or, where it has none, its digest.
+    `version` is its name in responses: the registered version or, if there is none, the digest.
     """
 
     def __init__(self, session: onnxruntime.InferenceSession, card: Card, version: str) -> None:
@@ -32,22 +32,22 @@ class OnnxModel:
         self._names = card.names
 
     def predict(self, rows: Sequence[Inputs]) -> list[float]:
-        """The prediction for each row, rounded to the problem's decimals."""
+        """The predictions for rows, rounded to the problem's decimals."""
         return self.predict_columns(to_columns(rows))
 
     def predict_columns(self, columns: Columns) -> list[float]:
-        """Likewise for the rows with these columns of inputs."""
+        """The predictions for rows given as input columns, rounded likewise."""
         (predicted,) = self._session.run([OUTPUT_NAME], to_inputs(columns, self._names))
         return [round(value, PROBLEM.decimals) for value in predicted[:, 0].tolist()]
 
 
 def load_model(folder: Path, version: str | None = None) -> OnnxModel:
-    """Load a hand-off, verify it and try it once. Raises UserError that says what is wrong with it."""
+    """Load a hand-off, verify it and predict its golden rows. Raises UserError that names the defect."""
     handoff = read_handoff(folder)
     path = folder / MODEL_FILE
     try:
         session = open_session(handoff.model)
-    except Exception as error:  # onnxruntime's errors have no common class but this
+    except Exception as error:  # onnxruntime's errors have no other common class
         said = " ".join(str(error).split())
         raise UserError(f"{path}: not a model that ONNX Runtime loads ({said}); ask for a new one") from None
     takes = {each.name: (each.type, each.shape[1:]) for each in session.get_inputs()}
@@ -58,7 +58,7 @@ def load_model(folder: Path, version: str | None = None) -> OnnxModel:
     if takes != expected:
         raise UserError(f"{path}: takes {takes} instead of {expected}; ask for a model that fits")
     if [each.name for each in session.get_outputs()] != [OUTPUT_NAME]:
-        raise UserError(f"{path}: does not give `{OUTPUT_NAME}`; ask for a model that fits")
+        raise UserError(f"{path}: has no output `{OUTPUT_NAME}`; ask for a model that fits")
     model = OnnxModel(session, handoff.card, version or handoff.card.version)
     (tried,) = model.predict([Inputs.model_validate_json(json.dumps(PROBLEM.example))])
     if not LOWEST <= tried <= HIGHEST:
@@ -70,11 +70,11 @@ def load_model(folder: Path, version: str | None = None) -> OnnxModel:
 
 
 def reproduce(predict: Callable[[Sequence[Inputs]], list[float]], golden: Golden, folder: Path) -> float:
-    """Predict the golden rows of the hand-off in that folder again; the largest difference.
+    """Predict the golden rows of the hand-off in that folder again. Returns the largest difference.
 
-    Fields that came later are filled from the problem's example, as the model does not use them. Rows that
-    are no valid requests any more are left out. Raises UserError where a prediction differs, as it does when
-    a feature of the application means something else than it did, and where no row is left.
+    Fields added since are filled from the problem's example, because the model does not use them. Rows that
+    are no longer valid requests are skipped. Raises UserError if a prediction differs, which means that a
+    feature of the application has changed its meaning, or if no row is left.
     """
     rows: list[Inputs] = []
     expected: list[float] = []
@@ -85,9 +85,9 @@ def reproduce(predict: Callable[[Sequence[Inputs]], list[float]], golden: Golden
             rows.append(Inputs.model_validate_json(json.dumps(known)))
             expected.append(each.prediction)
     if not rows:
-        raise UserError(f"{folder / GOLDEN_FILE}: none of its rows is a valid request any more; train anew")
+        raise UserError(f"{folder / GOLDEN_FILE}: no row is a valid request any more; train a new model")
     found = list(zip(predict(rows), expected, strict=True))
-    rounding = 10.0**-PROBLEM.decimals  # of predictions of the service
+    rounding = 10.0**-PROBLEM.decimals  # the service rounds its predictions
     wrong = [each for each in found if not math.isclose(*each, rel_tol=TOLERANCE, abs_tol=rounding)]
     if wrong:
         now, then = wrong[0]

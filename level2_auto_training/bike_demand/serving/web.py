@@ -1,4 +1,4 @@
-"""How the service behaves on a network, whatever it predicts: pages, redirects, listening, shutdown."""
+"""The network side of the service, independent of what it predicts: pages, redirects, listening, shutdown."""
 
 import asyncio
 import contextlib
@@ -23,32 +23,32 @@ from bike_demand.core.current import PROBLEM
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import Serving
 
-GRACE_SECONDS = 2  # for requests in flight once the listener is closed
-CLIENT_CLOSED_REQUEST = 499  # as nginx logs it; nobody receives it
+GRACE_SECONDS = 2  # for requests in flight after the listener is closed
+CLIENT_CLOSED_REQUEST = 499  # the status in nginx's log; no client receives it
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 class Status(BaseModel):
-    """State of the application."""
+    """The state of the application."""
 
     status: str
 
 
 class Detail(BaseModel):
-    """Why a request was not answered, in one sentence."""
+    """Why a request failed, in one sentence."""
 
     detail: str
 
 
 def new_app(lifespan: Lifespan | None = None) -> FastAPI:
-    """An application with `/docs` (which needs no network) and `/live`. No redirect names a host."""
+    """An application with `/live` and offline `/docs`. Redirects are relative, never to a host name."""
     app = FastAPIOffline(
         title=PROBLEM.title,
         description=PROBLEM.description,
         redoc_url=None,
         lifespan=lifespan,
-        redirect_slashes=False,  # Starlette would redirect to the address by which the proxy knows us
+        redirect_slashes=False,  # Starlette would redirect to the address under which the proxy reaches it
     )
     app.state.draining = False
     app.add_exception_handler(404, _not_found)
@@ -66,17 +66,17 @@ def new_app(lifespan: Lifespan | None = None) -> FastAPI:
 
 
 async def not_draining(request: Request) -> None:
-    """A dependency of the readiness check. Raises HTTPException 503 while the service shuts down."""
+    """Dependency of the readiness check. Raises HTTPException 503 while the service shuts down."""
     if request.app.state.draining:
         raise HTTPException(503, "shutting down")
 
 
 @asynccontextmanager
 async def drain_on_sigterm(app: FastAPI, seconds: float) -> AsyncIterator[None]:
-    """Inside, SIGTERM first fails the readiness check for so many seconds, then stops the server.
+    """Inside the block, SIGTERM fails the readiness check for `seconds`, then stops the server.
 
-    Proxies that poll `/ready` stop sending requests before the listener closes. Ctrl-C (SIGINT) and a second
-    SIGTERM stop it at once.
+    Proxies that poll `/ready` thus stop sending requests before the listener closes. Ctrl-C (SIGINT) or a
+    second SIGTERM stops the server at once.
     """
     loop = asyncio.get_running_loop()
     stop = signal.getsignal(signal.SIGTERM)  # uvicorn's own handler
@@ -87,27 +87,27 @@ async def drain_on_sigterm(app: FastAPI, seconds: float) -> AsyncIterator[None]:
         if callable(stop):
             loop.call_later(wait, stop, signal.SIGTERM, None)
 
-    with contextlib.suppress(NotImplementedError):  # Windows has no SIGTERM to wait for
+    with contextlib.suppress(NotImplementedError):  # Windows has no SIGTERM handling
         loop.add_signal_handler(signal.SIGTERM, drain)
     yield
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket on that address, not listening yet. Raises UserError where the address cannot be had."""
+    """A socket bound to the address, not listening yet. Raises UserError if it cannot be bound."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind)
     except OSError as error:
         raise UserError(f"cannot listen on {host}: {error.strerror or error}; give another --host") from None
     try:
-        if os.name == "posix":  # elsewhere this would let two programs share the port
+        if os.name == "posix":  # on Windows this would let two programs share the port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except OSError as error:
         listener.close()
         raise UserError(
             f"cannot listen on {host}, port {port}: {error.strerror or error}; give another --port, or stop"
-            " the program that has it"
+            " the program that uses it"
         ) from None
     listener.set_inheritable(True)
     return listener
@@ -119,7 +119,7 @@ def address_of(host: str, listener: socket.socket) -> str:
 
 
 def run(factory: str, listener: socket.socket, workers: int, serving: Serving) -> None:
-    """Serve the application that `factory` (module:function) makes, in so many processes, until stopped."""
+    """Serve the application that `factory` (module:function) creates in `workers` processes until stopped."""
     config = uvicorn.Config(
         factory,
         factory=True,
@@ -139,14 +139,14 @@ def run(factory: str, listener: socket.socket, workers: int, serving: Serving) -
         return
     server = uvicorn.Server(config)
     if threading.current_thread() is threading.main_thread():
-        # Once stopped, uvicorn raises the signal again; to be asked to stop is no failure.
+        # uvicorn raises the signal again after shutdown, but a requested stop is not a failure.
         signal.signal(signal.SIGTERM, lambda *_: setattr(server, "should_exit", True))
     with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
 
 
 class _Workers(Multiprocess):
-    """Passes Ctrl-C on as what it is: uvicorn sends SIGTERM, on which each worker would drain."""
+    """Forwards Ctrl-C as SIGINT: uvicorn would send SIGTERM, on which each worker drains."""
 
     def handle_int(self) -> None:
         for process in self.processes:

@@ -1,1 +1,1 @@
-"""What is kept besides the data: runs, models and their aliases, and the tables of production."""
+"""Stores besides the data: runs, models and aliases in MLflow, and the production database."""

@@ -1,4 +1,4 @@
-"""Brings in what a training reads besides its code: the data of the feed, and what was requested of them."""
+"""Provides the inputs of a training besides its code: the data of the feed, and the request."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -19,23 +19,23 @@ def gather(
     as_of: datetime | None,
     progress: Callable[[list[Published]], Iterable[Published]] = iter,
 ) -> Gathered:
-    """Bring the data up to date and write the request for the stages.
+    """Update the data and write the request for the stages.
 
-    Raises UserError where the feed is not right, UnreachableError where another try may help.
+    Raises UserError if the feed is invalid, UnreachableError if a retry may help.
     """
     gathered = ingest(Source(settings.feed), DATA, settings.first_month, as_of=as_of, progress=progress)
-    REPORT.unlink(missing_ok=True)  # of other data; `validate` does not run again where nothing changed
+    REPORT.unlink(missing_ok=True)  # outdated; `validate` does not run again if nothing changed
     write_request(checked_at(settings, as_of))
     return gathered
 
 
 def write_request(as_of: datetime | None, folder: Path = Path()) -> None:
-    """Write for the stages of the project in `folder` when the data have to be up to date; None: never."""
+    """Write the request for the stages in `folder`: when the data must be up to date (None: unchecked)."""
     content = {"as_of": None if as_of is None else as_of.isoformat()}
     write_atomically(folder / REQUEST, json.dumps(content).encode() + b"\n")
 
 
 def read_request() -> datetime | None:
-    """What `write_request` was given."""
+    """Read the time written by `write_request`."""
     as_of = json.loads(REQUEST.read_text(encoding="utf-8"))["as_of"]
     return None if as_of is None else datetime.fromisoformat(as_of)

@@ -1,4 +1,4 @@
-"""Makes a model again from its record: its code and data in a folder of their own, in a new process."""
+"""Reproduces a model from its record: restores code and data into a separate folder, and trains there."""
 
 import json
 import re
@@ -19,16 +19,16 @@ from bike_demand.training.gather import write_request
 from bike_demand.training.record import AS_OF, COMMIT, KIND, NO_COMMIT, PATCH, UNCOMMITTED
 
 REPRODUCED = STATE / "reproduced"
-DIFFERENT = 5  # packages that are named where versions differ
-LONGEST_NUMBER = 9  # digits of a version; the id of a run has 32 characters
+DIFFERENT = 5  # packages listed when versions differ
+LONGEST_NUMBER = 9  # digits of a version number; a run id has 32 characters
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of it: the folder with code, data and new models, and how they differ from the record."""
+    """The result: the folder with code, data and new models, and the differences from the record."""
 
     folder: Path
-    data: Dataset | None  # None where the record does not say
+    data: Dataset | None  # None if not recorded
     digest: str
     metrics: Mapping[str, float]
     differences: tuple[str, ...]
@@ -37,15 +37,15 @@ class Result:
 def reproduce(wanted: str) -> Result:
     """Restore a run's code and data below state/reproduced, train there, and compare.
 
-    `wanted` is the id of a run, or the number of a version that came of one. Raises UserError where it is
-    unknown, its code or data are gone, or its training fails.
+    `wanted` is a run id, or the number of a version. Raises UserError if it is unknown, its code or data are
+    gone, or its training fails.
     """
     tracking = Tracking(load_settings())
     number = wanted.isdecimal() and len(wanted) <= LONGEST_NUMBER
     run_id = tracking.version(int(wanted)).run_id if number else wanted
     run = tracking.run(run_id)
     if run.tags.get(COMMIT, NO_COMMIT) == NO_COMMIT:
-        raise UserError(f"run {run_id}: its code was in no commit, so it cannot be made again")
+        raise UserError(f"run {run_id}: its code was in no commit, so it cannot be reproduced")
     STATE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=STATE, prefix=".reproduce.") as name:
         scratch = Path(name) / "project"
@@ -86,7 +86,7 @@ def _restore(tracking: Tracking, run: Run, scratch: Path, downloads: Path) -> No
 
 
 def _other_versions(lock: Path) -> list[str]:
-    """Packages that are here in another version than the lock names, at most a few."""
+    """Packages whose installed version differs from the lock, at most DIFFERENT."""
     locked = re.findall(r"^([\w.-]+)==([^\s;]+)", lock.read_text(encoding="utf-8"), re.MULTILINE)
     here = {re.sub(r"[-_.]+", "-", each.name).lower(): each.version for each in distributions()}
     found = [(name, here.get(name, wanted), wanted) for name, wanted in locked]

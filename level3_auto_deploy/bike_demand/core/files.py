@@ -1,4 +1,4 @@
-"""Writing files and folders so that whoever reads them finds the old ones or the new ones, never a half."""
+"""Writes files and folders atomically: readers see the old content or the new, never a mixture."""
 
 import os
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` under a temporary name, then move it to `path`. Makes the folder if needed."""
+    """Write `content` to a temporary file, then rename it to `path`. Creates the folder if needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
@@ -15,7 +15,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).chmod(0o644)  # mkstemp makes files that only their owner can read
+        Path(name).chmod(0o644)  # mkstemp creates files that only their owner can read
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
@@ -23,10 +23,10 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def replace_folder(new: Path, target: Path) -> None:
-    """Put the folder `new` in the place of `target`; both lie in the same folder.
+    """Replace the folder `target` by the folder `new`; both must have the same parent.
 
-    No system can swap two folders in one step everywhere. For a moment the old one lies at `.NAME.old`
-    and nothing at `target`; killed right there, `settle` puts the old one back.
+    No portable call swaps two folders in one step. For a moment the old folder is at `.NAME.old` and
+    `target` does not exist; if the process is killed then, `settle` restores the old folder.
     """
     settle(target)
     old = _aside(target)
@@ -37,7 +37,7 @@ def replace_folder(new: Path, target: Path) -> None:
 
 
 def settle(target: Path) -> None:
-    """Finish or undo a `replace_folder` that was cut off."""
+    """Finish or undo an interrupted `replace_folder`."""
     old = _aside(target)
     if not old.exists():
         return

@@ -1,1 +1,1 @@
-"""The data: rows of the feed, gathered by month, and what the model sees of them."""
+"""Data: the rows of the feed, ingested by month, and the features computed from them."""

@@ -1,4 +1,4 @@
-"""Reads the gathered months."""
+"""Reads the ingested months."""
 
 from datetime import datetime
 from itertools import pairwise
@@ -12,32 +12,32 @@ from bike_demand.data.month import first_moment, next_month
 
 
 def month_file(folder: Path, month: str) -> Path:
-    """Where the rows of a gathered month are."""
+    """The path of an ingested month."""
     return folder / f"{month}.parquet"
 
 
 def gathered_months(folder: Path) -> list[str]:
-    """The months that lie in the folder, ascending."""
+    """The ingested months, ascending."""
     return sorted(path.stem for path in folder.glob("[0-9][0-9][0-9][0-9]-[01][0-9].parquet"))
 
 
 def read_month(folder: Path, month: str) -> pd.DataFrame:
-    """The rows of a gathered month. Raises UserError where somebody spoilt the file since."""
+    """Read an ingested month. Raises UserError if the file was damaged since."""
     path = month_file(folder, month)
     rows = from_parquet(path.read_bytes())
     if rows is None:
-        raise UserError(f"{path}: not rows as they were gathered; delete it and run ingest again")
+        raise UserError(f"{path}: damaged or changed since it was ingested; delete it and run ingest again")
     return rows
 
 
 def read_rows(folder: Path, as_of: datetime | None = None) -> pd.DataFrame:
-    """All gathered rows before `as_of` (none: all), ascending, with the labels that were known then.
+    """Read all ingested rows before `as_of` (default: all), ascending, with the labels known at that time.
 
-    Raises UserError where nothing was gathered, a month is missing, or somebody spoilt a file since.
+    Raises UserError if nothing was ingested, a month is missing, or a file was damaged since.
     """
     months = gathered_months(folder)
     if not months:
-        raise UserError(f"{folder}: no data gathered yet; run `python -m bike_demand ingest` first")
+        raise UserError(f"{folder}: no data yet; run `python -m bike_demand ingest` first")
     for month, following in pairwise(months):
         if next_month(month) != following:
             raise UserError(f"{month_file(folder, next_month(month))} is missing; run ingest again")
@@ -47,5 +47,5 @@ def read_rows(folder: Path, as_of: datetime | None = None) -> pd.DataFrame:
 
 
 def labelled_rows(folder: Path, as_of: datetime | None = None) -> pd.DataFrame:
-    """Those of `read_rows` whose label is known: what models learn from, and are judged by."""
+    """The rows of `read_rows` with a known label, for training and evaluation."""
     return known(read_rows(folder, as_of))

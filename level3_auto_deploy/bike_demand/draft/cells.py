@@ -1,4 +1,4 @@
-"""A person's table as text: CSV with any usual separator and encoding, compressed or not, or Parquet."""
+"""Reads a user's table as text: CSV with any common separator and encoding, compressed or not, or Parquet."""
 
 import csv
 import gzip
@@ -13,21 +13,21 @@ import pandas as pd
 from bike_demand.core.errors import UserError
 from bike_demand.data.table import parquet_cells, refuse_other_formats
 
-LARGEST = 256 * 2**20  # bytes of text, of which drafting holds about ten times as much in memory
+LARGEST = 256 * 2**20  # bytes of text; drafting needs about ten times as much memory
 MISSING = {"", "na", "n/a", "nan", "null", "none", "nil", "?", "-", "#n/a"}
 SEPARATORS = ",;\t|"
 
 
 @dataclass(frozen=True)
 class Table:
-    """All cells as text, stripped, and empty where a value is missing; `notes`: what was guessed."""
+    """All cells as stripped text, empty for missing values. `notes` lists what was guessed."""
 
     cells: pd.DataFrame
     notes: tuple[str, ...]
 
 
 def read_cells(file: Path) -> Table:
-    """The cells of a file. Raises UserError where it is no table."""
+    """Read the cells of a file. Raises UserError if it is not a table."""
     if not file.is_file():
         raise UserError(f"{file}: no such file")
     content = _opened(file)
@@ -58,7 +58,7 @@ def _opened(file: Path) -> bytes:
                 with gzip.open(opened) as inside:
                     content = inside.read(LARGEST + 1)
             except (OSError, EOFError, zlib.error):
-                raise UserError(f"{file}: its compression is damaged or cut off") from None
+                raise UserError(f"{file}: the compressed file is damaged or cut off") from None
     if len(content) > LARGEST:
         raise UserError(
             f"{file}: more than {LARGEST >> 20} MiB; draft from a part of it, then add months to the feed"

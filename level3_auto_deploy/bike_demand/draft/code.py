@@ -1,4 +1,4 @@
-"""The code of a drafted problem: the files of `problem/`, from templates, with a comment at every guess."""
+"""Writes the code of a drafted problem from templates, with a comment at every guess."""
 
 import math
 from pathlib import Path
@@ -9,13 +9,13 @@ from bike_demand.draft.guess import Column, Draft
 PACKAGE = __name__.partition(".")[0]
 TEMPLATES = Path(__file__).with_name("templates")
 TYPES = {"boolean": "bool", "integer": "int", "number": "float", "text": "str", "free text": "str"}
-SLICES = 3  # categories of a field that become slices, and fields that do
-FEW = 1000  # rows of a class, which need small trees
-VARIANTS = 60  # of the example, on which predictions have to be possible
+SLICES = 3  # at most: categories per field that become slices, and fields that have them
+FEW = 1000  # with fewer rows in the rarer class, trees are kept small
+VARIANTS = 60  # of the example, for which predictions must be possible
 
 
 def write_code(draft: Draft, title: str, folder: Path) -> None:
-    """Write the package of the problem into an empty folder, not formatted yet."""
+    """Write the problem package into an empty folder, unformatted."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -30,7 +30,7 @@ def write_code(draft: Draft, title: str, folder: Path) -> None:
         "label": draft.label,
         "error": "squared_error" if draft.is_classification else "absolute_error",
         "types": TYPES,
-        # Pydantic wants those with a default last.
+        # Pydantic requires fields with a default to come last.
         "fields": sorted((*draft.keys, *draft.inputs), key=lambda each: each.nullable),
         "numbers": tuple(each.name for each in draft.inputs if each.kind != "text"),
         "texts": tuple(each.name for each in draft.categories),
@@ -48,20 +48,20 @@ def write_code(draft: Draft, title: str, folder: Path) -> None:
 
 
 def _rare(draft: Draft) -> int:
-    """How many rows the rarer class has, where these are few; 0 where they are many, or not classes."""
+    """The number of rows of the rarer class if these are few; 0 if they are many or there are no classes."""
     count = int(draft.rows[draft.label.name].value_counts().min()) if draft.is_classification else FEW
     return count if count < FEW else 0
 
 
 def _unused(name: str, draft: Draft) -> str:
-    """The name of a derived feature, which must not take the place of a field."""
+    """A name for a derived feature that does not collide with a field."""
     while name in {each.name for each in (*draft.keys, *draft.inputs)}:
         name = f"{draft.time.name}_{name}"
     return name
 
 
 def _example(draft: Draft) -> dict[str, Any]:
-    """The inputs of the newest row, if possible one in which nothing is missing, as JSON has them."""
+    """The inputs of the newest row, preferably one without missing values, as in JSON."""
     columns = [draft.time, *draft.keys, *draft.inputs]
     rows = draft.rows[[each.name for each in columns]]
     complete = rows[(rows != "").all(axis=1) & rows.notna().all(axis=1)]
@@ -80,7 +80,7 @@ def _json(column: Column, value: Any) -> Any:
 
 
 def _slices(draft: Draft) -> list[tuple[str, str, Any]]:
-    """Name, field and value of each."""
+    """The name, field and value of each slice."""
     found: list[tuple[str, str, Any]] = []
     for each in (*draft.keys, *draft.inputs):
         if each.kind == "boolean":
@@ -93,7 +93,7 @@ def _slices(draft: Draft) -> list[tuple[str, str, Any]]:
 
 
 def _variants(draft: Draft) -> list[dict[str, Any]]:
-    """Changes of the example: the ends of expected ranges, other categories."""
+    """Variants of the example: the limits of expected ranges, and other categories."""
     made: list[dict[str, Any]] = []
     for each in draft.inputs:
         if each.kind in ("integer", "number"):

@@ -1,4 +1,4 @@
-"""Guesses what the columns of a table are: event time, key, label, inputs and suspected leaks."""
+"""Guesses the roles of a table's columns: event time, key, label, inputs and suspected leaks."""
 
 import keyword
 import math
@@ -20,33 +20,33 @@ from bike_demand.data.table import NUMBER
 from bike_demand.draft.cells import Table
 
 ColumnKind = Literal["boolean", "integer", "number", "text", "time", "free text", "empty", "constant"]
-CATEGORIES = 50  # more different texts are no categories
+CATEGORIES = 50  # a column with more distinct texts is not categorical
 YES, NO = {"yes", "true", "y", "t", "1", "ja", "oui", "si"}, {"no", "false", "n", "f", "0", "nein", "non"}
 CADENCES = {"15min": 15, "30min": 30, "1h": 60, "1D": 1440}  # in minutes
-REGULAR = 0.9  # of the steps between rows have to be of the cadence
+REGULAR = 0.9  # share of the steps between rows that must match the cadence
 DRAWN, FIRST, SPAN = "drawn_at", pd.Timestamp("2000-01-01"), pd.Timedelta(days=100)
 SEED = "row-by-row-drawn"  # 16 characters
 ALMOST_PERFECT = 0.999  # a correlation, or an area under the ROC curve, that no honest input reaches
 SENTINELS = [float("9" * digits) for digits in range(2, 8)]
-SUMS = 12  # numeric columns up to which pairs are tried as parts of the label
+SUMS = 12  # largest number of numeric columns for which pairs are tried as parts of the label
 _ISO = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?( ?(Z|[+-]\d{2}:?\d{2}))?"
 _DATES: tuple[str, ...] = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y", "%Y%m%d")
 _DATES += ("%d %b %Y", "%d-%b-%Y", "%b %d, %Y", "%b %Y", "%Y-%m", "%m/%Y")
 _CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 _EIGHT_DIGITS = r"(19|20)\d\d[01]\d[0-3]\d"  # a date, not a number
 _TIME_OF_DAY = r"(?P<h>\d{1,2})(?:[:.](?P<m>[0-5]\d))(?:[:.](?P<s>[0-5]\d))? ?(?P<half>[AaPp][Mm])?"
-# What columns with the hour of the day are called.
+# Common names of columns with the hour of the day.
 _HOUR = re.compile(r"(^|_)(hour|hr|hh|stunde|uhrzeit|heure|hora|ora|uur)($|_)")
-# What a field cannot be called: Pydantic's names, ours, and types that its own class body needs.
+# Names that a field cannot have: Pydantic's, those of responses, and types used in the class body.
 _TAKEN = {*dir(BaseModel), "id", "features", "bool", "int", "float", "str", "datetime"}
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column: what it is called in the file and in the code, and what it holds.
+    """One column: its names in the file and in the code, and its values.
 
-    `values` are floats, datetimes or texts; NaN, NaT or empty where missing. `low` and `high` are the valid
-    range of numbers, `usual` is the expected one.
+    `values` are floats, datetimes or texts, with NaN, NaT or "" for missing values. `low` and `high` are the
+    valid range of numbers, `usual` is the expected range.
     """
 
     original: str
@@ -62,7 +62,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Given:
-    """What is known of a table, by column; None is guessed. `time_of_day`: where `time` has dates alone."""
+    """What the user stated about columns; None is guessed. `time_of_day` complements dates in `time`."""
 
     label: str
     time: str | None = None
@@ -73,37 +73,37 @@ class Given:
 
 @dataclass(frozen=True)
 class Draft:
-    """What a problem needs, and `notes`: every guess, for people to check."""
+    """The parts of a problem, and in `notes` every guess, for the user to check."""
 
     time: Column
     cadence: str | None
     keys: tuple[Column, ...]
     inputs: tuple[Column, ...]  # without time and keys
     label: Column
-    positive: str  # of a label with two texts, the one that counts as true
+    positive: str  # the text that counts as true, for a label with two texts
     delay: str
-    rows: pd.DataFrame  # under the new names, ascending
+    rows: pd.DataFrame  # with the new column names, ascending
     given: Given
     notes: list[str] = field(default_factory=list)
 
     def column(self, name: str) -> Column:
-        """The column of that name in the code."""
+        """The column with that name in the code."""
         every = (self.time, *self.keys, *self.inputs, self.label)
         return next(each for each in every if each.name == name)
 
     @property
     def categories(self) -> tuple[Column, ...]:
-        """The texts that models see: of the inputs, and of a key that has few values, like a region."""
+        """The text columns that models see: inputs, and a key with few values, like a region."""
         return tuple(each for each in (*self.keys, *self.inputs) if each.kind == "text")
 
     @property
     def is_classification(self) -> bool:
-        """Whether the label is yes or no."""
+        """Whether the label is binary."""
         return self.label.kind == "boolean"
 
 
 def guess(table: Table, given: Given) -> Draft:
-    """Guess what is not given. Raises UserError that names the option where something cannot be guessed."""
+    """Guess what is not given. Raises UserError that names the option for what cannot be guessed."""
     notes = list(table.notes)
     cells = table.cells
     for option in ("label", "time", "time_of_day", "key"):
@@ -151,7 +151,7 @@ def guess(table: Table, given: Given) -> Draft:
 
 
 def identifiers(originals: Iterable[str]) -> dict[str, str]:
-    """For each name one that Python takes, all different."""
+    """Turn names into distinct valid Python identifiers."""
     found: dict[str, str] = {}
     for original in originals:
         plain = unicodedata.normalize("NFKD", original.replace("%", " percent ").replace("ß", "ss"))
@@ -236,13 +236,13 @@ def _times(present: "pd.Series[Any]", original: str, notes: list[str]) -> "pd.Se
 
 
 def _sentinels(numbers: "pd.Series[Any]") -> list[float]:
-    """Numbers like -999 far from all others, which may mean that a value is missing."""
+    """Numbers like -999, far from all others, which may mark missing values."""
     rest = numbers[~numbers.abs().isin(SENTINELS)].abs().max()
     return [each for each in numbers.unique() if abs(each) in SENTINELS and 2 * rest < abs(each)]
 
 
 def _ranges(numbers: "pd.Series[Any]", kind: ColumnKind) -> tuple[float, float, tuple[float, float]]:
-    """Valid: far beyond what was seen. Expected: what was seen, and half as much again to both sides."""
+    """The valid range, far beyond the observed values; the expected one, half as wide again on both sides."""
     least, most = float(numbers.min()), float(numbers.max())
     reach = 10.0 ** math.ceil(math.log10(10 * max(abs(least), abs(most), 1)))
     low, high = (0.0 if least >= 0 else -reach), reach
@@ -289,14 +289,14 @@ def _time(columns: Mapping[str, Column], given: str | None, label: str, notes: l
 def _with_time_of_day(
     when: Column, others: Sequence[Column], given: str | None, notes: list[str]
 ) -> tuple[Column, str | None]:
-    """The event time with the time of day of another column, and which that is; None where there is none.
+    """Add the time of day from another column to the event time. Also returns that column, or None.
 
-    Without `given`, only dates that repeat get one, and only if no other column tells their rows apart.
+    Without `given`, only for repeated dates, and only if no other column distinguishes their rows.
     """
     is_sought = given is None and _is_dates(when) and when.values.dropna().duplicated().any()
     for each in others:
         is_named = given == each.original
-        # A number may be anything; hours and minutes are what they look like.
+        # A number could be anything; texts with hours and minutes are unmistakable.
         if is_named or (is_sought and (each.kind != "integer" or _HOUR.search(each.name))):
             since = _since_midnight(each)
             if since is None:
@@ -317,7 +317,7 @@ def _is_dates(when: Column) -> bool:
 
 
 def _since_midnight(column: Column) -> "pd.Series[Any] | None":
-    """The times of day of a column, as time deltas; None where it holds something else."""
+    """The times of day in a column, as time deltas; None if it holds anything else."""
     if column.kind == "integer":
         is_hour = column.values.min() >= 0 and column.values.max() <= 23
         return pd.to_timedelta(column.values, unit="h") if is_hour else None
@@ -335,8 +335,8 @@ def _since_midnight(column: Column) -> "pd.Series[Any] | None":
 
 
 def _drawn(cells: pd.DataFrame, names: Mapping[str, str], notes: list[str]) -> Column:
-    """Event times for a table without: rows follow one another as a seeded hash of each says, so that the
-    newest, which are kept aside, are drawn at random and stay the same.
+    """Event times for a table without any, in an order given by a seeded hash of each row, so that the
+    newest rows, which are held out, are a random and reproducible sample.
     """
     if DRAWN in names.values():
         raise UserError(f"no column holds times; rename {DRAWN}, or name one that does by --time")
@@ -350,7 +350,7 @@ def _drawn(cells: pd.DataFrame, names: Mapping[str, str], notes: list[str]) -> C
 
 
 def _label(column: Column, notes: list[str]) -> tuple[Column, str]:
-    """The label, and of two texts the one that counts as true."""
+    """The label, and for two texts the one that counts as true."""
     if column.kind == "text" and len(column.categories) == 2:
         counts = column.values[column.values != ""].value_counts()
         positive = str(counts.index[-1])
@@ -372,7 +372,7 @@ def _label(column: Column, notes: list[str]) -> tuple[Column, str]:
 def _keys(
     columns: Mapping[str, Column], when: Column, label: Column, given: str | None, notes: list[str]
 ) -> tuple[Column, ...]:
-    """The column that tells rows of one time apart; none where each row has a time of its own."""
+    """The column that distinguishes rows with equal times; empty if all times differ."""
 
     if given is not None:
         if not _can_be_key(columns[given]):
@@ -404,7 +404,7 @@ def _can_be_key(column: Column) -> bool:
 
 
 def _fits_key(column: Column, when: Column) -> bool:
-    """Whether it tells the rows of each time apart."""
+    """Whether the column distinguishes the rows of each time."""
     pairs = pd.DataFrame({"time": when.values, "key": column.values})
     return _can_be_key(column) and not pairs[when.values.notna()].duplicated().any()
 
@@ -439,7 +439,7 @@ def _useful(columns: Iterable[Column], notes: list[str]) -> Iterable[Column]:
 
 
 def _leaks(inputs: Iterable[Column], label: Column, notes: list[str]) -> Iterable[str]:
-    """Columns that can only be known once the label is: equal to it, parts of it, or almost as good."""
+    """Columns known only with the label: equal to it, parts of it, or nearly perfect predictors."""
     known = label.values.notna()
     right = label.values[known]
     numeric = [each for each in inputs if each.kind in ("integer", "number", "boolean")]
@@ -467,7 +467,7 @@ def _leaks(inputs: Iterable[Column], label: Column, notes: list[str]) -> Iterabl
 
 
 def _likeness(values: "pd.Series[Any]", right: "pd.Series[Any]", label: Column) -> float:
-    """How well the values alone predict: the absolute correlation, or the area under the ROC curve."""
+    """How well a column alone predicts the label: absolute correlation, or area under the ROC curve."""
     both = values.notna()
     x, y = values[both], right[both]
     if len(x) < 10 or x.nunique() < 2 or y.nunique() < 2:
@@ -481,5 +481,5 @@ def _likeness(values: "pd.Series[Any]", right: "pd.Series[Any]", label: Column) 
 
 
 def months_of(times: "pd.Series[Any]") -> Iterable[str]:
-    """The months from the first to the last of these times, like 2011-01."""
+    """All months from the first to the last of these times, like 2011-01."""
     return map(str, pd.period_range(times.min(), times.max(), freq="M"))

@@ -44,7 +44,7 @@ class Prediction(Identity):  # type: ignore[misc]
 
 
 class Readiness(Status):
-    """Whether it can predict, and what does not work although it can."""
+    """Whether the service can predict, and any problem that does not prevent it."""
 
     problem: str | None = None
 
@@ -149,7 +149,7 @@ def create_app(
 
     @app.get(
         "/ready",
-        summary="Can it predict?",
+        summary="Is the service ready to predict?",
         responses={503: {"model": Detail}},
         response_model_exclude_none=True,
         dependencies=[Depends(not_draining)],

@@ -22,9 +22,9 @@ NO_MODEL = (
     "no model yet: nothing was released; train one with `python -m bike_demand train`, then put it live with"
     " `python -m bike_demand deploy latest`"
 )
-LAST_FILE = "last.json"  # which version was the last to go live here
-RETRY_SECONDS = 30.0  # until a version that could not be loaded is fetched again
-FIRST_POLL_SECONDS = 30.0  # how long a start waits for the registry; the poller goes on trying after that
+LAST_FILE = "last.json"  # the version that last went live here
+RETRY_SECONDS = 30.0  # before a version that failed to load is fetched again
+FIRST_POLL_SECONDS = 30.0  # how long startup waits for the registry; polling continues after that
 
 Role = Literal["challenger", "shadow", "previous"]
 log = logging.getLogger(__name__)
@@ -158,7 +158,7 @@ class RegistryPoller:
         self._thread = threading.Thread(target=self._run, name="registry-poller", daemon=True)
 
     def start(self, patience: float = FIRST_POLL_SECONDS) -> None:
-        """Start polling; returns after the first poll, or when it takes longer than `patience` seconds."""
+        """Start polling. Returns after the first poll, or after `patience` seconds."""
         self._thread.start()
         self._polled.wait(patience)
 
@@ -172,7 +172,7 @@ class RegistryPoller:
         before = self._holder.live
         try:
             live, problem = self._models.current(before)
-        except Exception as error:  # the thread must go on, and the error is logged below
+        except Exception as error:  # the thread must survive; the error is logged below
             live, problem = before, f"{type(error).__name__}: {error}"
         self._holder.live = live
         version = live.model.version if live else None
@@ -193,19 +193,20 @@ class RegistryPoller:
 
 
 class ModelCache:
-    """Registered models, fetched once, verified, and kept for when the registry is away.
+    """Registered models, fetched once, verified, and kept in case the registry is unavailable.
 
-    They lie in `folder` by their digest, so processes that share it fetch each of them once."""
+    Stored in `folder` by digest, so that processes that share it fetch each model once.
+    """
 
     def __init__(self, tracking: Tracking, folder: Path) -> None:
         self._tracking = tracking
         self._folder = folder
-        self._refused: dict[tuple[int, str], tuple[str, float]] = {}  # why, and until when
+        self._refused: dict[tuple[int, str], tuple[str, float]] = {}  # reason, and time of the next try
 
     def load(self, version: Version) -> OnnxModel:
-        """The version, loaded and tried. Raises UserError or OSError where that does not work.
+        """Load a version and verify it. Raises UserError or OSError.
 
-        A version that failed is not tried again at each call.
+        After a failure it is not tried again for RETRY_SECONDS.
         """
         key = (version.number, version.digest)
         if key in self._refused:
@@ -219,12 +220,12 @@ class ModelCache:
             raise
 
     def remember(self, model: OnnxModel, deployment: str = "") -> None:
-        """Record that this model went live here, by that deployment."""
+        """Record that this model went live here with that deployment."""
         last = {"version": model.version, "digest": model.digest, "deployment": deployment}
         write_atomically(self._folder / LAST_FILE, json.dumps(last).encode())
 
     def last(self) -> tuple[OnnxModel, str] | None:
-        """The last model that went live here, and its deployment; None where it is not in the cache."""
+        """The last model that went live here, and its deployment; None if it is not in the cache."""
         try:
             last = json.loads((self._folder / LAST_FILE).read_bytes())
             return load_model(self._folder / last["digest"], last["version"]), last["deployment"]
@@ -254,5 +255,5 @@ class ModelCache:
             try:
                 fetched.rename(place)
             except OSError:
-                if not place.exists():  # else another process was faster
+                if not place.exists():  # otherwise another process was faster
                     raise

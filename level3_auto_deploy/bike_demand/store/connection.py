@@ -1,6 +1,6 @@
-"""The connection to MLflow: a database of this project, which is made on first use, or the team's server.
+"""The connection to MLflow: a local database, created on first use, or the team's server.
 
-Also which addresses there are, and where the files of the runs are in a project that was moved or copied.
+Also resolves store addresses, and finds the runs' files in a project that was moved or copied.
 """
 
 import os
@@ -22,7 +22,7 @@ from bike_demand.store.network_share import explained
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-SETTING = "tracking.uri"  # where an address is given, if nothing else is said
+SETTING = "tracking.uri"  # the default source of the address, for messages
 CONNECT_SECONDS = 2.0
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 VARIABLE = "MLFLOW_TRACKING_URI"
@@ -30,13 +30,13 @@ _SWITCHES = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # errors are raised as well, and reported in one line
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    # A server that stops responding half way is reported in a minute, not in the hours that MLflow would try.
+    # A server that stops responding halfway is reported within a minute; MLflow's default would take hours.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
 }
-# What people set for other projects: a run would be continued, or be of another experiment or registry.
+# Often set for other projects: they would continue a run, or select another experiment or registry.
 _OF_OTHER_RUNS = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_REGISTRY_URI")
-# MLflow keeps absolute addresses, and has no call that changes one: https://github.com/mlflow/mlflow/issues/3144
+# MLflow stores absolute paths, and has no call to change them: https://github.com/mlflow/mlflow/issues/3144
 _COLUMNS = {
     "experiments": "artifact_location",
     "runs": "artifact_uri",
@@ -46,41 +46,41 @@ _COLUMNS = {
 
 
 class Connection:
-    """Opens the tracking store at an address. What is wrong with it is raised as a UserError of one line,
-    which says where the address was `given`.
+    """Opens the tracking store at an address. Errors are raised as UserError of one line, which names the
+    place where the address was `given`.
     """
 
     def __init__(self, uri: str, given: str = SETTING) -> None:
         self.uri, self._given = absolute(uri, given), given
         self._file = Path(self.uri.removeprefix("sqlite:///")) if self.uri.startswith("sqlite:") else None
-        # A store that is not this project's has its files next to its database.
+        # Another project's store has its files next to its database.
         foreign = self._file if given != SETTING else None
         self._artifacts = ARTIFACTS.absolute() if foreign is None else foreign.parent / ARTIFACTS.name
-        self._settled: object = None  # the mark of the database when it was last brought in line
+        self._settled: object = None  # the database's state when its paths were last corrected
         self.where = str(self._file or without_password(self.uri))  # for messages
         for name in _OF_OTHER_RUNS:
             os.environ.pop(name, None)
-        for name, value in _SWITCHES.items():  # before MLflow is imported, which reads some of them only then
+        for name, value in _SWITCHES.items():  # before the import: MLflow reads some only then
             os.environ.setdefault(name, value)
         if self._file:
-            # A connection kept open would go on reading a database that was deleted and made anew.
+            # A pooled connection would keep reading a database that was deleted and created anew.
             os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
 
     def exists(self) -> bool:
-        """Whether it may hold anything: a local database that was not made yet does not."""
+        """Whether the store can hold anything; False for a local database that does not exist yet."""
         return self._file is None or (self._file.exists() and self._file.stat().st_size > 0)
 
     def state(self) -> object:
-        """Equal to an earlier one where nothing was written since; None where that cannot be known.
+        """A token that changes with every write, or None if that cannot be determined.
 
-        Of a database of this project only the file is read, so that polling it costs next to nothing.
+        For a local database only the file's metadata are read, so that polling costs next to nothing.
         """
         mark = self._mark()
-        # Two changes within a tick of the file system's clock look the same, so a fresh one does not count.
+        # Two changes within one clock tick of the file system look the same, so the latest do not count.
         return None if mark is None or time.time() - mark[1] / 1e9 < 2.0 else mark
 
     def _mark(self) -> tuple[int, int, int] | None:
-        """Of a local database, what changes when it is written to or replaced."""
+        """File metadata of a local database that change when it is written to or replaced."""
         try:
             stat = None if self._file is None else self._file.stat()
         except OSError:
@@ -89,14 +89,12 @@ class Connection:
 
     @contextmanager
     def client(self, what: str = "the tracking store", *, make: bool = False) -> "Iterator[MlflowClient]":
-        """A client of the store, for work on `what`. `make`: make a local database that does not exist."""
+        """A client of the store for work on `what`. `make`: create a local database if it does not exist."""
         if self._file is None:
             reach(self.uri, self._given)
         elif not self.exists():
             if not make:
-                raise UserError(
-                    f"{what}: unknown, nothing is on record yet; run `python -m bike_demand train`"
-                )
+                raise UserError(f"{what}: unknown, no run is logged yet; run `python -m bike_demand train`")
             self._make_database(self._file)
         from mlflow import MlflowClient
 
@@ -112,12 +110,12 @@ class Connection:
             raise UserError(f"{what}: {self._explained(error)}") from None
 
     def _settle(self) -> None:
-        """Bring a database in line with where the project is: one of this project whenever it is opened, as
-        it may be used under two paths (a container's and its host's), unless nothing was written meanwhile;
-        one shared with others once.
+        """Correct the paths in the database after the project was moved. One of this project is checked
+        whenever it changed, because it may be used under two paths (in a container and on its host); a shared
+        one is checked once.
         """
         if self._given != SETTING:
-            return  # a store that is not this project's
+            return  # another project's store
         own = self._file is not None and self._file.is_relative_to(self._artifacts.parent)
         if is_database(self.uri) and self._settled != (self._mark() if own else True):
             settle(self.uri, self._artifacts / PROBLEM.name, shared=not own)
@@ -125,8 +123,8 @@ class Connection:
 
     @contextmanager
     def as_default(self) -> Iterator[Any]:
-        """Inside, the functions of `mlflow` log to this store. Yields `mlflow`."""
-        # set_tracking_uri writes the variable, which settings read too: afterwards it is as it was.
+        """Inside the block, the functions of `mlflow` use this store. Yields `mlflow`."""
+        # set_tracking_uri sets the variable, which settings read too; it is restored afterwards.
         with self.client(make=True), environment_with({VARIABLE: self.uri}):
             import mlflow
 
@@ -134,25 +132,25 @@ class Connection:
             yield mlflow
 
     def experiment(self, client: "MlflowClient", name: str) -> str:
-        """The id of the experiment, which is made on first use."""
+        """The id of the experiment, created on first use."""
         from mlflow.exceptions import MlflowException
 
         found = client.get_experiment_by_name(name)
         if found is None:
-            # A database keeps files in this project; an MLflow server knows best where its files go.
+            # With a database, files are kept in this project; a server decides where its files go.
             local = f"{self._artifacts.as_uri()}/{name}" if is_database(self.uri) else None
             try:
                 return str(client.create_experiment(name, artifact_location=local))
             except MlflowException:
                 found = client.get_experiment_by_name(name)
-                if found is None:  # else another process was faster
+                if found is None:  # otherwise another process was faster
                     raise
         return str(found.experiment_id)
 
     def _make_database(self, file: Path) -> None:
-        """Make the database under a lock, at another name, so that nobody ever sees a half of it.
+        """Create the database under a lock and a temporary name, so that it is never seen incomplete.
 
-        Processes that had MLflow set up the same new database at once would disturb each other.
+        Processes that initialise the same new database at the same time would conflict.
         """
         from filelock import FileLock
         from mlflow import MlflowClient
@@ -183,11 +181,11 @@ class Connection:
 
 
 def settle(uri: str, folder: Path, *, shared: bool) -> None:
-    """Make the database at this address look for the files of an experiment, and put new ones, in `folder`.
+    """Point an experiment in the database at this address to `folder`, for existing and new files.
 
-    `folder` is absolute and has the experiment's name. `shared`: the database lies outside the project, so
-    other projects may use it: their files stay where they are as long as they are there. Raises UserError
-    where runs are on record, but their files did not move along.
+    `folder` is absolute and named after the experiment. `shared`: the database lies outside the project and
+    may serve other projects, whose files stay where they are as long as they exist. Raises UserError if there
+    are runs whose files were not moved along.
     """
     import sqlalchemy as sa
 
@@ -214,19 +212,19 @@ def settle(uri: str, folder: Path, *, shared: bool) -> None:
 
 
 def _is_alike(there: str, here: str) -> bool:
-    """Whether both are folders of this layout, state/artifacts/NAME, in two places."""
+    """Whether both are the folder state/artifacts/NAME of this layout, in two places."""
     return there.startswith("file:") and there.split("/")[-3:] == here.split("/")[-3:]
 
 
 def absolute(uri: str, given: str = SETTING) -> str:
-    """The address with a sqlite path made absolute: MLflow keeps one store for each address it was given.
+    """The address with an absolute SQLite path, because MLflow keeps one store per address.
 
-    Raises UserError where it is no address of a store, with where it was `given`.
+    Raises UserError, naming the place where it was `given`, if it is not the address of a store.
     """
     try:
         parts = urlsplit(uri)
         scheme, _port = parts.scheme.partition("+")[0], parts.port
-    except ValueError as error:  # a port that is no number, a bracket that is not closed
+    except ValueError as error:  # an invalid port, an unclosed bracket
         raise UserError(f"{given} {uri!r}: {error}; correct it") from None
     if scheme == "sqlite":
         return f"sqlite:///{Path(uri.partition(':///')[2]).absolute().as_posix()}"
@@ -239,12 +237,12 @@ def absolute(uri: str, given: str = SETTING) -> str:
 
 
 def is_database(uri: str) -> bool:
-    """Whether it is a database, and not an MLflow server in front of one."""
+    """Whether the address is a database, not an MLflow server in front of one."""
     return urlsplit(uri).scheme.partition("+")[0] in DATABASES
 
 
 def reach(uri: str, given: str = SETTING) -> None:
-    """Find out in two seconds whether anybody listens there: MLflow itself would try for minutes."""
+    """Check within two seconds that something listens there; MLflow itself would try for minutes."""
     parts = urlsplit(uri)
     port = parts.port or {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}.get(
         parts.scheme.partition("+")[0], 0
@@ -255,12 +253,12 @@ def reach(uri: str, given: str = SETTING) -> None:
         socket.create_connection((parts.hostname, port), CONNECT_SECONDS).close()
     except OSError as error:
         raise UnreachableError(
-            f"{without_password(uri)}: the tracking store does not answer ({error}); start it, or give"
+            f"{without_password(uri)}: the tracking store does not respond ({error}); start it, or give"
             f" another {given}"
         ) from None
 
 
 def without_password(uri: str) -> str:
-    """The address as it may be shown."""
+    """The address without its password, for display."""
     parts = urlsplit(uri)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

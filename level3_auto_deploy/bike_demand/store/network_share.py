@@ -1,25 +1,25 @@
-"""What is wrong where SQLite fails on a network share: its locks and its WAL need a local disk."""
+"""Explains SQLite errors on network shares: its locks and its WAL need a local disk."""
 
 from pathlib import Path
 
-MOUNTS = Path("/proc/mounts")  # of Linux
+MOUNTS = Path("/proc/mounts")  # Linux only
 NETWORK = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "fuse.rclone", "afs", "ceph", "glusterfs", "lustre")
 SYMPTOMS = ("locking protocol", "disk I/O error", "database is locked", "unable to open database file")
 
 
 def explained(said: str, database: Path) -> str:
-    """What SQLite said of a database file, with the cause and the remedy where that is a network share."""
+    """SQLite's error for a database file, with cause and remedy if the file is on a network share."""
     kind = file_system(database)
     known = kind is not None and kind.startswith(NETWORK)
     symptom = next((each for each in SYMPTOMS if each in said), None)
     if symptom is None or not (known or symptom == SYMPTOMS[0]):  # the first has no other cause
         return said
-    share = f"a network share ({kind})" if known else "what seems to be a network share"
+    share = f"a network share ({kind})" if known else "probably a network share"
     return f"{symptom}: it is on {share}, where SQLite cannot lock; use a local disk, or PostgreSQL"
 
 
 def file_system(path: Path) -> str | None:
-    """The type of the file system that a path is on; None where the system does not say so (not Linux)."""
+    """The type of the file system of a path; None if unknown (not Linux)."""
     try:
         lines = MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

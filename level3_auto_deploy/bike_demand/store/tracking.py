@@ -1,4 +1,4 @@
-"""Runs, registered models and the alias of the one that is live, in MLflow."""
+"""Runs, registered models and the alias of the live version, in MLflow."""
 
 import io
 import json
@@ -18,26 +18,26 @@ from bike_demand.handoff import OUTPUT_NAME, HandOff, open_session, read_handoff
 from bike_demand.store.connection import SETTING, Connection
 
 EXPERIMENT = MODEL_NAME = PROBLEM.name
-CHAMPION = "champion"  # the alias of the version that the service answers with
-HANDOFF_ARTIFACT = "handoff"  # where a run keeps its hand-off folder
+CHAMPION = "champion"  # alias of the live version
+HANDOFF_ARTIFACT = "handoff"  # artifact path of a run's hand-off folder
 
-# Tags of a version, put on it as soon as it is registered.
+# Tags that a version gets at registration.
 HOLDOUT_TAG = "holdout_run_id"
-DIGEST_TAG = "digest"  # the last one: a version without it was cut off, and counts for nothing
-# Of the registered model.
+DIGEST_TAG = "digest"  # written last: a version without it is incomplete and ignored
+# Description of the registered model.
 DESCRIPTION = f"""{PROBLEM.description}
 
 - label: `{PROBLEM.label_name}`, {PROBLEM.label_description}; known {PROBLEM.label_delay} later
 - predictions: in {PROBLEM.unit}; error: {PROBLEM.loss.name} in {PROBLEM.loss.unit}
 - new versions: `python -m bike_demand train`; the one with the alias `{CHAMPION}` answers the requests
 """
-# What somebody needs to predict with a logged model, at the versions that are installed: those of the lock.
+# The packages needed to predict with a logged model, pinned to the installed (locked) versions.
 REQUIREMENTS = ("mlflow", "numpy", "onnx", "onnxruntime")
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """The rows that a run learned from. `first` and `last` are event times in ISO 8601."""
+    """The rows that a run was trained on. `first` and `last` are event times in ISO 8601."""
 
     name: str
     digest: str  # at most 36 characters
@@ -48,7 +48,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Run:
-    """A run as it was logged."""
+    """A logged run."""
 
     id: str
     name: str
@@ -56,12 +56,12 @@ class Run:
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
     dataset: Dataset | None
-    finished: bool = True  # False while it is at work, and for good where it was cut off
+    finished: bool = True  # False while it is running, or if it was interrupted
 
 
 @dataclass(frozen=True)
 class Logged:
-    """A run that was logged, and the number of the version that its model was registered as, if it was."""
+    """A logged run, and the number of the registered version, if any."""
 
     run_id: str
     version: int | None
@@ -69,7 +69,7 @@ class Logged:
 
 @dataclass(frozen=True)
 class Version:
-    """One registered version of the model. `digest` is that of its model file, as model.json has it."""
+    """A registered version of the model. `digest` is that of the model file, as in model.json."""
 
     number: int
     run_id: str
@@ -80,9 +80,7 @@ class Version:
 
 
 class Tracking(Connection):
-    """The runs and models in the store that the settings name, or in another one. Safe to share between
-    threads.
-    """
+    """The runs and models in the store named by the settings, or in another one. Thread-safe."""
 
     def __init__(self, settings: Settings, uri: str = "", given: str = SETTING) -> None:
         super().__init__(uri or settings.tracking.uri, given)
@@ -104,13 +102,12 @@ class Tracking(Connection):
         version_tags: Mapping[str, str] = MappingProxyType({}),
         description: str = "",
     ) -> Logged:
-        """Log a finished run. One that was cut off stays there as FAILED.
+        """Log a finished run. An interrupted one remains with the status FAILED.
 
-        `artifacts` are files and folders, kept under their names; `figures` are Matplotlib's, by file name.
-        `model` is a hand-off folder: it is kept as it is, and once more as an MLflow model with its signature
-        and an input example. With a `holdout_run_id`, that of its holdout model, it becomes the next version
-        of the registered model, with `version_tags` and the `description`. Raises UserError where the
-        hand-off is damaged.
+        `artifacts` are files and folders, stored under their names; `figures` are Matplotlib figures by file
+        name. `model` is a hand-off folder, stored as it is and also as an MLflow model with signature and
+        input example. With a `holdout_run_id`, the model is registered as the next version, with
+        `version_tags` and `description`. Raises UserError if the hand-off is damaged.
         """
         handoff = None if model is None else read_handoff(model)
         linked = {} if holdout_run_id is None else {HOLDOUT_TAG: holdout_run_id}
@@ -139,7 +136,7 @@ class Tracking(Connection):
         return Logged(run.info.run_id, version)
 
     def runs_with_tag(self, key: str, value: str) -> list[Run]:
-        """The runs that have this tag, newest first, without those that were deleted."""
+        """The runs with this tag, newest first, without deleted ones."""
         if not self.exists():
             return []
         with self.client() as client:
@@ -151,25 +148,25 @@ class Tracking(Connection):
         return [_run(each) for each in found]
 
     def run(self, run_id: str) -> Run:
-        """A run as it was logged. Raises UserError where there is none of that id."""
+        """A logged run. Raises UserError if there is none with this id."""
         with self.client(f"run {run_id}") as client:
             return _run(client.get_run(run_id))
 
     def fetch(self, run_id: str, artifact: str, into: Path) -> Path:
-        """Copy a file or folder that a run kept (empty: all) to a folder; the path of the copy. Raises
-        UserError.
+        """Copy a file or folder of a run's artifacts ("": all) to a folder. Returns the path of the copy.
+        Raises UserError.
         """
         into.mkdir(parents=True, exist_ok=True)
         with self.client(f"{artifact} of run {run_id}") as client:
             kept = {each.path for each in client.list_artifacts(run_id, artifact.rpartition("/")[0] or None)}
             if artifact and artifact not in kept:
-                raise UserError(f"run {run_id}: it kept no {artifact}; choose another run")
+                raise UserError(f"run {run_id}: it has no {artifact}; choose another run")
             return Path(client.download_artifacts(run_id, artifact, str(into.absolute())))
 
     # ---- registered versions
 
     def version(self, number: int) -> Version:
-        """The registered version of that number. Raises UserError where there is none."""
+        """The registered version with that number. Raises UserError if there is none."""
         with self.client(f"version {number}") as client:
             return _version(client.get_model_version(MODEL_NAME, str(number)))
 
@@ -178,12 +175,12 @@ class Tracking(Connection):
         if not self.exists():
             return []
         with self.client() as client:
-            # MLflow's page is of 10,000 versions: all that there will ever be.
+            # MLflow's pages hold 10,000 versions, more than there will ever be.
             found = [_version(each) for each in client.search_model_versions(f"name = '{MODEL_NAME}'")]
         return sorted((each for each in found if each.digest), key=lambda version: version.number)
 
     def aliases(self) -> dict[str, int]:
-        """All aliases and their versions, as they were at one moment."""
+        """All aliases with their versions, read in one call."""
         from mlflow.exceptions import MlflowException
 
         if not self.exists():
@@ -198,24 +195,24 @@ class Tracking(Connection):
         return {alias: int(number) for alias, number in model.aliases.items()}
 
     def champion(self) -> Version | None:
-        """The version that has the alias champion; None while nothing was released."""
+        """The version with the alias champion; None if nothing was released."""
         number = self.aliases().get(CHAMPION)
         return None if number is None else self.version(number)
 
     def set_alias(self, alias: str, number: int, tags: Mapping[str, str] = MappingProxyType({})) -> None:
-        """Give a version the alias, which is one step. The tags are put on it before."""
+        """Write the tags, then move the alias to the version, which is atomic."""
         self.tag(number, tags)
         with self.client(f"version {number}") as client:
             client.set_registered_model_alias(MODEL_NAME, alias, str(number))
 
     def tag(self, number: int, tags: Mapping[str, str]) -> None:
-        """Put tags on a version."""
+        """Write tags of a version."""
         with self.client(f"version {number}") as client:
             for key, value in tags.items():
                 client.set_model_version_tag(MODEL_NAME, str(number), key, value)
 
     def describe(self, number: int, text: str) -> None:
-        """Give a version its description, and the registered model that of the problem, both in Markdown."""
+        """Set the Markdown descriptions of a version and of the registered model."""
         with self.client(f"version {number}") as client:
             client.update_registered_model(MODEL_NAME, DESCRIPTION)
             client.update_model_version(MODEL_NAME, str(number), text)
@@ -235,7 +232,7 @@ def _run(found: Any) -> Run:
 
 
 def _log_model(handoff: HandOff, registered_model_name: str | None) -> int | None:
-    """Log the model in the active run; the number of the version that it is registered as, if it is."""
+    """Log the model in the active run. Returns the number of its registered version, if any."""
     import mlflow
     import onnx
     from mlflow.models import infer_signature
@@ -243,13 +240,13 @@ def _log_model(handoff: HandOff, registered_model_name: str | None) -> int | Non
     row = Inputs.model_validate_json(json.dumps(PROBLEM.example))
     example = to_inputs(to_columns([row]), handoff.card.names)
     (predicted,) = open_session(handoff.model).run([OUTPUT_NAME], example)
-    with redirect_stderr(io.StringIO()):  # it prints what is returned here
+    with redirect_stderr(io.StringIO()):  # MLflow prints what is returned here
         info = mlflow.onnx.log_model(
             onnx.load_from_string(handoff.model),
             name="model",
             signature=infer_signature(example, {OUTPUT_NAME: predicted}),
             input_example=example,
-            # Named, as MLflow would start a process to guess them.
+            # Given explicitly, because MLflow would start a process to infer them.
             pip_requirements=[f"{package}=={installed(package)}" for package in REQUIREMENTS],
             registered_model_name=registered_model_name,
         )
@@ -257,7 +254,7 @@ def _log_model(handoff: HandOff, registered_model_name: str | None) -> int | Non
 
 
 def _to_mlflow(dataset: Dataset) -> Any:
-    """The data set as MLflow logs it: once for each name and digest, so the period is in the name."""
+    """The data set as MLflow logs it. MLflow keeps one per name and digest, so the name has the period."""
     from mlflow.data.code_dataset_source import CodeDatasetSource
     from mlflow.data.meta_dataset import MetaDataset
 

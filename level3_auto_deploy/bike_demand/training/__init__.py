@@ -1,1 +1,1 @@
-"""Training: the recipe, fitting it, and turning the result into a file that others can use."""
+"""Training: fits the recipe and exports the result to a file that others can use."""

@@ -1,4 +1,4 @@
-"""How good a model is on rows that it was not trained on."""
+"""Evaluates a model on rows that it was not trained on."""
 
 import os
 from datetime import datetime, timedelta
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WEEK = timedelta(days=7)
-WEEKS = 12  # that are plotted
+WEEKS = 12  # in the plot
 LEARNED, UNSEEN = "#9db4c8", "#c4501b"
 
 
 def predict(folder: Path, rows: pd.DataFrame) -> Floats:
-    """The prediction for each row, shape [rows], of a hand-off's model. Raises UserError if it is damaged."""
+    """Predict rows with a hand-off's model, shape [rows]. Raises UserError if the hand-off is damaged."""
     return read_handoff(folder).predict(columns_of(rows))
 
 
 def evaluate(past: pd.DataFrame, held_out: pd.DataFrame, predicted: Floats) -> dict[str, float]:
-    """Mean errors on the held-out rows, of the model and two simple baselines, and the problem's metrics.
+    """Mean errors of the model and two simple baselines on the held-out rows, and the problem's metrics.
 
-    `mae` and `bias` (positive: too high) are the model's; `mae_mean` is that of always predicting the
-    mean of the rows it learned from, `mae_baseline` that of the problem's baseline.
+    `mae` and `bias` (positive: too high) are the model's, `mae_mean` is the error of always predicting the
+    mean of the training rows, `mae_baseline` that of the problem's baseline.
     """
     truth = targets(held_out)
     mean = float(targets(past).mean())
@@ -51,12 +51,12 @@ def evaluate(past: pd.DataFrame, held_out: pd.DataFrame, predicted: Floats) -> d
 
 
 def passes(metrics: dict[str, float], worst_ratio: float) -> bool:
-    """Did the model learn anything? Whether it is better than the one that is live, its release asks."""
+    """Whether the model learned anything. The release gate compares it with the live one."""
     return metrics["mae"] <= worst_ratio * metrics["mae_mean"]  # False for NaN
 
 
 def by_week(rows: pd.DataFrame, predicted: Floats, weeks: int) -> list[tuple[datetime, float]]:
-    """Mean error of the last weeks, counted back from the last row: (first moment, error)."""
+    """Mean error per week, counted back from the last row: (start, error)."""
     ages = ((period(rows)[1] - rows[TIME]).dt.days // 7).to_numpy()
     errors = PROBLEM.loss.of(predicted, targets(rows))
     return [
@@ -67,21 +67,21 @@ def by_week(rows: pd.DataFrame, predicted: Floats, weeks: int) -> list[tuple[dat
 
 
 def by_slice(rows: pd.DataFrame, predicted: Floats) -> list[tuple[str, float]]:
-    """Mean error in each of the problem's slices that has rows."""
+    """Mean error for each of the problem's slices that has rows."""
     columns, errors = columns_of(rows), PROBLEM.loss.of(predicted, targets(rows))
     chosen = {name: belongs(columns) for name, belongs in PROBLEM.slices.items()}
     return [(name, float(errors[those].mean())) for name, those in chosen.items() if those.any()]
 
 
 def draw(past: pd.DataFrame, held_out: pd.DataFrame, predicted: Floats) -> "dict[str, Figure]":
-    """The plots by file name. `predicted` is for the rows of `past`, then of `held_out`: shape [all rows]."""
-    # Else matplotlib writes its list of fonts to the home folder.
+    """The plots by file name. `predicted` covers the rows of `past`, then of `held_out`: shape [all rows]."""
+    # Otherwise Matplotlib writes its font cache to the home folder.
     os.environ.setdefault("MPLCONFIGDIR", str((STATE / "matplotlib").absolute()))
     from matplotlib.figure import Figure
 
     def blank(title: str, x: str, y: str) -> Figure:
         figure = Figure(figsize=(6.6, 4))
-        # Margins that fit all three; to have them found takes as long as to draw.
+        # Fixed margins that fit all three plots: computing them takes as long as drawing.
         figure.subplots_adjust(left=0.12, right=0.98, bottom=0.14, top=0.92)
         figure.add_subplot().set(title=title, xlabel=x, ylabel=y)
         return figure
@@ -115,7 +115,7 @@ def draw(past: pd.DataFrame, held_out: pd.DataFrame, predicted: Floats) -> "dict
 
 
 def save(folder: Path, figures: "dict[str, Figure]") -> None:
-    """Write the plots to a folder; the same numbers give the same files."""
+    """Write the plots to a folder. Equal numbers give equal files."""
     import matplotlib as mpl
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The fitted model as ONNX, proved to predict like scikit-learn before anyone gets it."""
+"""Exports the fitted model to ONNX and proves that it predicts like scikit-learn before anyone gets it."""
 
 import copy
 
@@ -19,24 +19,23 @@ from bike_demand.data.frames import columns_of, concat, to_records
 from bike_demand.handoff import OUTPUT_NAME, Golden, GoldenRow, open_session
 from bike_demand.training.train import predict
 
-# float32 sums of a hundred trees differ from float64 ones by about 1e-6 of the value.
+# float32 sums over a hundred trees differ from float64 sums by about 1e-6 of the value.
 RELATIVE_TOLERANCE = 1e-4
 ABSOLUTE_TOLERANCE = 10.0 ** -(PROBLEM.decimals + 1)  # a prediction is rounded to `decimals`
 OPSET = {"": 21, "ai.onnx.ml": 3}
-GOLDEN_ROWS = 24  # of the newest rows, and as many of all
+GOLDEN_ROWS = 24  # this many of the newest rows, and as many spread over all rows
 
 
 def to_onnx(pipeline: Pipeline) -> bytes:
-    """The whole model, from features to the prediction. The same model gives the same bytes.
-
-    Raises UserError where a part of it cannot be converted.
+    """Convert the whole pipeline, from features to prediction, to ONNX. Deterministic: equal models give
+    equal bytes. Raises UserError if a part of it cannot be converted.
     """
     content: bytes = with_prediction(convert(pipeline), pipeline).SerializeToString(deterministic=True)
     return content
 
 
 def convert(pipeline: Pipeline) -> onnx.ModelProto:
-    """What skl2onnx makes of the pipeline, with its own outputs."""
+    """Convert the pipeline with skl2onnx, keeping skl2onnx's own outputs."""
     numbers = [(INPUT_NAME, FloatTensorType([None, len(NUMBERS)]))] if NUMBERS else []
     texts = [name for name in FEATURES if name in TEXTS]
     try:
@@ -47,7 +46,7 @@ def convert(pipeline: Pipeline) -> onnx.ModelProto:
             target_opset=OPSET,
             options={"zipmap": False} if is_classifier(pipeline) else None,
         )
-    except Exception as error:  # skl2onnx's errors have no common class but this
+    except Exception as error:  # skl2onnx's errors have no other common class
         steps = ", ".join(type(step).__name__ for _, step in pipeline.steps)
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"the model ({steps}) cannot be exported: {reason}; nothing was written") from None
@@ -55,7 +54,7 @@ def convert(pipeline: Pipeline) -> onnx.ModelProto:
 
 
 def _with_places(pipeline: Pipeline) -> Pipeline:
-    """The same model that takes its columns by place: skl2onnx finds no names in a matrix."""
+    """The same model, with columns selected by position: skl2onnx finds no names in a matrix."""
     places = {name: place for place, name in enumerate(FEATURES)}
     for step in pipeline.named_steps.values():
         if isinstance(step, ColumnTransformer):
@@ -67,11 +66,11 @@ def _with_places(pipeline: Pipeline) -> Pipeline:
 
 
 def _with_float32_thresholds(pipeline: Pipeline) -> Pipeline:
-    """The same model with thresholds that float32 holds: for float32 values it predicts the same.
+    """The same model with thresholds representable in float32; predictions for float32 values are unchanged.
 
-    skl2onnx rounds thresholds of histogram gradient boosting to the nearest float32 (it rounds those of other
-    trees down). A value between the exact and the rounded threshold then takes the other branch. It reads
-    `_predictors`, as these trees have no public name: https://github.com/scikit-learn/scikit-learn/issues/29731
+    skl2onnx rounds thresholds of histogram gradient boosting to the nearest float32 (those of other trees
+    it rounds down), so that a value between the exact and the rounded threshold would take the other branch.
+    `_predictors` has no public equivalent: https://github.com/scikit-learn/scikit-learn/issues/29731
     """
     rounded = copy.deepcopy(pipeline)
     for trees in getattr(rounded.steps[-1][1], "_predictors", ()):
@@ -85,14 +84,14 @@ def _with_float32_thresholds(pipeline: Pipeline) -> Pipeline:
 
 
 def with_prediction(model: onnx.ModelProto, pipeline: Pipeline) -> onnx.ModelProto:
-    """The model with one output, the prediction: for classes the probability of the second one."""
+    """Reduce the model to one output, the prediction; for classifiers the probability of the second class."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
     graph = result.graph
     if is_classifier(pipeline):
         graph.initializer.append(helper.make_tensor("second_class", onnx.TensorProto.INT64, [1], [1]))
         last = helper.make_node("Gather", [graph.output[1].name, "second_class"], [OUTPUT_NAME], axis=1)
-    elif getattr(pipeline.steps[-1][1], "loss", None) == "poisson":  # skl2onnx leaves its log link out
+    elif getattr(pipeline.steps[-1][1], "loss", None) == "poisson":  # skl2onnx omits its log link
         last = helper.make_node("Exp", [graph.output[0].name], [OUTPUT_NAME], name="inverse_link")
     else:
         last = helper.make_node("Identity", [graph.output[0].name], [OUTPUT_NAME])
@@ -106,9 +105,9 @@ def with_prediction(model: onnx.ModelProto, pipeline: Pipeline) -> onnx.ModelPro
 
 
 def prove_parity(model: bytes, pipeline: Pipeline, X: pd.DataFrame) -> float:
-    """Compare the exported model with scikit-learn on rows with features X; the largest difference.
+    """Compare the exported model with scikit-learn on feature rows X. Returns the largest difference.
 
-    Each row is tried a second time with all null that may be null. Raises UserError where they differ.
+    Each row is also tried with all nullable fields null. Raises UserError if predictions differ.
     """
     nullable = [name for name in FEATURES if name in FIELDS and FIELDS[name].nullable]
     both = concat((X, X.assign(**{name: "" if name in TEXTS else np.float32("nan") for name in nullable})))
@@ -129,9 +128,9 @@ def prove_parity(model: bytes, pipeline: Pipeline, X: pd.DataFrame) -> float:
 
 
 def golden_rows(model: bytes, rows: pd.DataFrame) -> Golden:
-    """What a model predicts for some of its own rows: the newest, and as many that are spread over all.
+    """Requests and predictions for some of the model's rows: the newest, and as many spread over all.
 
-    They are kept with it, to see wherever it is loaded that it still predicts the same for them.
+    Stored with the model, so that wherever it is loaded its predictions can be verified.
     """
     spread = np.linspace(0, len(rows) - 1, num=GOLDEN_ROWS, dtype=int)
     chosen = rows.iloc[sorted({*spread.tolist(), *range(len(rows))[-GOLDEN_ROWS:]})]

@@ -1,4 +1,4 @@
-"""Runs the stages of dvc.yaml and keeps the versions of data and models: the one module that imports DVC."""
+"""Runs the stages of dvc.yaml and versions data and models: the only module that imports DVC."""
 
 import contextlib
 import hashlib
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 LOCK = Path("dvc.lock")
 INGEST, VALIDATE = "ingest", "validate"  # stages
-LOCAL_CONFIG = Path(".dvc", "config.local")  # of this copy, in no commit
+LOCAL_CONFIG = Path(".dvc", "config.local")  # local to this copy, never committed
 
 
 def run_dvc(*arguments: str, folder: Path = Path()) -> None:
-    """Run a command of DVC, as a person would, on the project in `folder`.
+    """Run a DVC command on the project in `folder`, like a user.
 
-    Raises UserError with what a stage, or else DVC itself, says is wrong.
+    Raises UserError with the error of the failed stage, or else of DVC.
     """
     command = [sys.executable, "-m", "dvc", *arguments]
     here = str(Path(sys.executable).parent)
     with tempfile.TemporaryDirectory() as scratch:
-        # dvc.yaml says `python`: let that be this one, also where it has only the name python3.
+        # dvc.yaml runs `python`: make that this interpreter, even if the system only has `python3`.
         if shutil.which("python", path=here) is None:
             Path(scratch, "python").symlink_to(sys.executable)
         path = os.pathsep.join([here, scratch, os.environ.get("PATH", "")])
@@ -55,16 +55,16 @@ def run_dvc(*arguments: str, folder: Path = Path()) -> None:
 
 
 def use_git(in_commit: bool) -> None:
-    """Switch git off for DVC in a folder that is in no commit of git, and on again once it is."""
+    """Disable git in DVC for a folder that no commit contains, and enable it again once one does."""
     off = LOCAL_CONFIG.exists() and "no_scm" in LOCAL_CONFIG.read_text(encoding="utf-8")
     if off == in_commit:
         run_dvc("config", "--local", *(["--unset", "core.no_scm"] if in_commit else ["core.no_scm", "true"]))
 
 
 def save_experiment(name: str) -> None:
-    """`dvc exp save`: `dvc exp show`, `dvc metrics diff` and others then know the training by this name.
+    """`dvc exp save`, so that `dvc exp show`, `dvc metrics diff` and others know the training by this name.
 
-    Where that does not work, as where git knows no user, a warning says so: the training itself is logged.
+    If that fails, for example because git has no user name, only a warning is logged.
     """
     try:
         with _repo(Path()) as repo, _plainly(f"DVC cannot save {name} as an experiment"):
@@ -74,9 +74,9 @@ def save_experiment(name: str) -> None:
 
 
 def run_digest(lock: Path = LOCK) -> str:
-    """SHA-256 of what went into the run of a dvc.lock and came out of it.
+    """SHA-256 of the inputs and outputs of the run in a dvc.lock.
 
-    By what rules and for which request its data were validated is no part of it: that makes no other model.
+    Excludes the validation rules and the request: they do not change the model.
     """
     stages = {name: stage for name, stage in _stages(lock).items() if name != VALIDATE}
     return hashlib.sha256(json.dumps(stages, sort_keys=True).encode()).hexdigest()
@@ -88,17 +88,17 @@ def data_digest(lock: Path = LOCK) -> str:
 
 
 def store() -> None:
-    """Copy the versions that dvc.lock names to the remote storage of .dvc/config, where they are not yet."""
+    """Push the versions named by dvc.lock to the remote storage in .dvc/config, unless they are there."""
     with _repo(Path()) as repo, _plainly("the versions cannot be stored"):
         repo.push()
 
 
 def restore(folder: Path) -> None:
-    """Put the data that the dvc.lock in `folder`, another copy of the project, names into its state/data, and
-    next to them what was known of which are bad.
+    """Restore the data named by the dvc.lock in `folder`, another copy of the project, to its state/data,
+    with the record of bad rows.
 
-    They come from this project's cache or, where they are not there, its remote storage. Raises UserError
-    that names the versions and the remote where neither has them.
+    They come from this project's cache or else its remote storage. Raises UserError that names the versions
+    and the remote if neither has them.
     """
     from configobj import ConfigObj  # type: ignore[import-untyped]
 
@@ -109,7 +109,7 @@ def restore(folder: Path) -> None:
             sections[f'remote "{name}"'] = dict(options)
         remote = here.config["core"].get("remote", "")
         url = here.config["remote"].get(remote, {}).get("url", "none is configured")
-    config = ConfigObj(sections, encoding="utf-8")  # as DVC does, but that takes ASCII only
+    config = ConfigObj(sections, encoding="utf-8")  # as DVC does, except that DVC accepts ASCII only
     config.filename = str(folder / LOCAL_CONFIG)
     config.write()
     with _repo(folder) as there, _plainly("the data of this run cannot be restored"):
@@ -126,7 +126,7 @@ def restore(folder: Path) -> None:
 
 
 def gathered(lock: Path) -> dict[str, str]:
-    """DVC's digests of what the stage that gathers put out: the data, and which of them are bad."""
+    """DVC's digests of the outputs of the `ingest` stage: the data, and the record of bad rows."""
     return {str(out["path"]): str(out["md5"]) for out in _stages(lock)[INGEST]["outs"]}
 
 
@@ -136,7 +136,7 @@ def _stages(lock: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _repo(folder: Path) -> "Iterator[Repo]":
-    """The project in `folder` as DVC sees it. What DVC would print to a terminal comes as exceptions."""
+    """The project in `folder` as a DVC repository. DVC's messages are raised as exceptions, not printed."""
     with _plainly(f"{folder.absolute()} cannot be used with DVC"):
         from dvc.repo import Repo
 
@@ -149,7 +149,7 @@ def _repo(folder: Path) -> "Iterator[Repo]":
 
 @contextlib.contextmanager
 def _plainly(what: str) -> Iterator[None]:
-    """Turn what DVC raises into one line: what could not be done, and the innermost cause."""
+    """Turn DVC's exceptions into one line: what failed, and the innermost cause."""
     from dvc.exceptions import DvcException
     from dvc.lock import LockError
     from scmrepo.exceptions import SCMError

@@ -1,4 +1,4 @@
-"""Checks the definition of the problem on a few rows of the feed: seconds, where a training takes longer."""
+"""Checks the problem definition on a few rows of the feed: takes seconds, where a training takes longer."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -32,13 +32,13 @@ from bike_demand.data.frames import columns_of, concat, end, features_of, known
 from bike_demand.training.export import prove_parity, to_onnx
 from bike_demand.training.train import fit, predict
 
-ROWS = 1000  # the newest ones, which are fitted
+ROWS = 1000  # the newest rows, used for fitting
 
 
 def check(gathered: pd.DataFrame, settings: Training) -> list[tuple[str, str]]:
-    """What was checked and what came of it, on the newest rows (ascending, at least one).
+    """Check the problem on the newest rows (ascending, at least one). Returns (part, result) pairs.
 
-    Raises UserError, which names the part of the problem, at the first thing that is wrong.
+    Raises UserError, which names the part of the problem, at the first violation.
     """
     rows = known(gathered)[-ROWS:]
     if rows.empty:
@@ -57,7 +57,7 @@ def check(gathered: pd.DataFrame, settings: Training) -> list[tuple[str, str]]:
     for name, each in checks.items():
         try:
             found.append((name, each(rows, settings)))
-        except (KeyError, TypeError, ValueError) as error:  # of the problem's own code
+        except (KeyError, TypeError, ValueError) as error:  # raised by the problem's own code
             raise UserError(f"problem: {name}: {error!r}") from None
     return found
 
@@ -70,7 +70,7 @@ def _fields(rows: pd.DataFrame, _settings: Training) -> str:
             values = rows[name]
             low, high = field.expected.low, field.expected.high
             if share := float(((values < low) | (values > high)).mean()):
-                beyond.append(f"; {share:.1%} of {name} are beyond {low:g} to {high:g}")
+                beyond.append(f"; {share:.1%} of {name} outside {low:g} to {high:g}")
     return f"{TIME} (event time), {', '.join(found)}{''.join(beyond)}"
 
 
@@ -96,7 +96,7 @@ def _features(rows: pd.DataFrame, _settings: Training) -> str:
         if not same.all():
             raise UserError(f"problem: features: {name} of a row depends on other rows")
     constant = [name for name in FEATURES if features[name].nunique(dropna=False) == 1]
-    return ", ".join(FEATURES) + (f"; the same in all rows: {', '.join(constant)}" if constant else "")
+    return ", ".join(FEATURES) + (f"; constant in these rows: {', '.join(constant)}" if constant else "")
 
 
 def _loss(rows: pd.DataFrame, _settings: Training) -> str:
@@ -106,19 +106,19 @@ def _loss(rows: pd.DataFrame, _settings: Training) -> str:
     best = PROBLEM.loss.of(right, right)
     for guess in (LOWEST, HIGHEST, float(right.mean())):
         if not (PROBLEM.loss.of(np.full_like(right, guess), right) >= best).all() or (best < 0).any():
-            raise UserError("problem: loss: it has to be 0 or more, and lowest for the right predictions")
+            raise UserError("problem: loss: it must be 0 or more, and lowest for the right predictions")
     mean = float(PROBLEM.loss.of(np.full_like(right, right.mean()), right).mean())
     unit = f"{PROBLEM.loss.name} in {PROBLEM.loss.unit}"
     return f"{unit}; always predicting the mean gives {rounded(mean)}"
 
 
 def _model(rows: pd.DataFrame, settings: Training) -> str:
-    # Of many rows a day, these may be fewer days than are held out.
+    # With many rows a day, ROWS may span fewer days than are held out.
     cut = max(end(rows) - timedelta(days=settings.holdout_days), rows[TIME].iloc[len(rows) * 3 // 4])
     is_past = rows[TIME] < cut
     past, unseen = rows[is_past], rows[~is_past]
     if not targets(past).any():
-        raise UserError(f"too few of the newest {len(rows)} rows to fit a model on; gather more")
+        raise UserError(f"too few rows among the newest {len(rows)} to fit a model; ingest more")
     pipeline = fit(past, settings.params, settings.half_life_days)
     difference = prove_parity(to_onnx(pipeline), pipeline, features_of(rows))
     predicted, right = predict(pipeline, features_of(unseen)), targets(unseen)
@@ -135,7 +135,7 @@ def _slices(rows: pd.DataFrame, _settings: Training) -> str:
     for name, belongs in PROBLEM.slices.items():
         chosen = np.asarray(belongs(columns))
         if chosen.dtype != np.bool_ or chosen.shape != (len(rows),):
-            raise UserError(f"problem: slices: {name} is no condition on rows")
+            raise UserError(f"problem: slices: {name} does not return one boolean per row")
         empty += [] if chosen.any() else [name]
     return f"{len(PROBLEM.slices)}" + (f"; without a row: {', '.join(empty)}" if empty else "")
 
@@ -149,9 +149,9 @@ def _behavior(_rows: pd.DataFrame, _settings: Training) -> str:
 
 
 def can_fail(test: BehaviorTest, prediction_range: tuple[float, float], count: int) -> bool:
-    """Whether any of 24 nonsensical models would fail a test that has `count` rows."""
+    """Whether at least one of 24 nonsensical models fails a test that has `count` rows."""
     if test.complaint is None:
-        return True  # its predictions may still lie out of their range
+        return True  # predictions can still be outside their range
     low, high = prediction_range
     ramp = np.linspace(low, high, count)
     dice = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Logs and registers a finished run of the pipeline: parameters, metrics, data, code and models."""
+"""Logs and registers a finished pipeline run: parameters, metrics, data, code and models."""
 
 import json
 import platform
@@ -24,34 +24,34 @@ COMMIT = "git.commit"
 UNCOMMITTED = "git.uncommitted"
 NO_COMMIT = "none"
 PASSED = "passed"  # tag: whether the holdout model was good enough to register the model
-LEFT_OUT = "left_out"  # tag: how many gathered rows it did not learn from, and why
-LOCK_TAG = "dvc.lock"  # tag: SHA-256 of what the dvc.lock of the run names as its inputs and outputs
-AS_OF = "as_of"  # tag: when its data had to be up to date, if at any time
+LEFT_OUT = "left_out"  # tag: how many ingested rows were excluded from training, and why
+LOCK_TAG = "dvc.lock"  # tag: SHA-256 of the inputs and outputs named by the run's dvc.lock
+AS_OF = "as_of"  # tag: when the data had to be up to date, if checked
 PYTHON = "python"  # tag: the version that trained it
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """What came of a run. `mae` is the holdout model's mean error on days that it did not see."""
+    """The result of a run. `mae` is the holdout model's mean error on the held-out days."""
 
     run_id: str
     holdout_run_id: str
-    version: int | None  # None where the holdout model did not pass
+    version: int | None  # None if the holdout model did not pass
     mae: float
-    rows: int = 0  # that the model learned from
-    left_out: str = "nothing"  # how many gathered rows it did not learn from, and why
+    rows: int = 0  # number of training rows
+    left_out: str = "nothing"  # how many ingested rows were excluded, and why
 
     @property
     def data_summary(self) -> str:
-        """What the model learned from and what was left out, as people read it."""
-        return f"It learned from {self.rows:,} rows; left out {self.left_out}."
+        """A sentence about the training rows and the excluded rows."""
+        return f"It was trained on {self.rows:,} rows; left out {self.left_out}."
 
 
 def already(tracking: Tracking) -> Recorded | None:
-    """What was recorded of the very run that is in state/run now; None where it is new to the store.
+    """The record of the run in state/run; None if the store does not have it.
 
-    A run or version that was deleted there counts as new. The store is asked, so a kill at any moment before
-    the version was registered only means that it is registered by the next call.
+    A run or version deleted in the store counts as new. Because the store is queried, a kill before the
+    registration only means that the next call registers the version.
     """
     versions = {version.run_id: version.number for version in tracking.versions()}
     for run in tracking.runs_with_tag(LOCK_TAG, run_digest()):
@@ -67,9 +67,9 @@ def already(tracking: Tracking) -> Recorded | None:
 def record(
     tracking: Tracking, settings: Settings, revision: Revision | None, as_of: datetime | None
 ) -> Recorded:
-    """Log the run in state/run: the holdout model and, where it passes, the refit, registered as a version.
+    """Log the run in state/run: the holdout model and, if it passes, the refit, registered as a version.
 
-    Raises UserError where the holdout model does not pass; that it was tried is logged as well.
+    Raises UserError if the holdout model does not pass; the attempt is logged as well.
     """
     report = json.loads((RUN / "report.json").read_text(encoding="utf-8"))
     metrics: dict[str, float] = json.loads((RUN / "metrics.json").read_text(encoding="utf-8"))
@@ -90,7 +90,7 @@ def record(
 
     def log(kind: str, files: Sequence[Path], **registered: Any) -> Logged:
         period = report[kind]
-        # The name makes it unique: MLflow keeps one data set for each name and digest.
+        # A unique name: MLflow keeps one data set per name and digest.
         name = f"rows-until-{period['last'][:13]}"
         return tracking.log_run(
             f"{kind} {period['last'][:10]}",
@@ -108,7 +108,7 @@ def record(
     with _files(revision) as files:
         logged = holdout = log(HOLDOUT, files)
         if passed:
-            # A refit has no rows left to be evaluated on, so its metrics are those of its holdout model.
+            # No rows are left to evaluate a refit on, so its metrics are those of its holdout model.
             of_version = {"data": data_digest(), "mae": f"{metrics['mae']:.2f}"}
             logged = log(FINAL, files, holdout_run_id=holdout.run_id, version_tags=of_version)
             tracking.set_alias(settings.environments.train.alias, logged.version or 0)
@@ -123,12 +123,12 @@ def record(
 
 
 def _description(period: dict[str, Any], mae: float, tags: dict[str, str]) -> str:
-    """What people read of a version: what it learned from, and how good its holdout model was."""
+    """The description of a version: training data, and the error of its holdout model."""
     changed = " with uncommitted changes" if tags[UNCOMMITTED] == "true" else ""
     return (
-        f"Learned from {period['rows']:,} rows, {period['first'][:10]} to {period['last'][:10]}; left out:"
+        f"Trained on {period['rows']:,} rows, {period['first'][:10]} to {period['last'][:10]}; left out:"
         f" {tags[LEFT_OUT]}.\n\n"
-        f"- {PROBLEM.loss.name} of the holdout model, on days that it did not see: {shown(mae)}\n"
+        f"- {PROBLEM.loss.name} of the holdout model, on days that it was not trained on: {shown(mae)}\n"
         f"- data: `{data_digest()}`\n"
         f"- code: commit `{tags[COMMIT]}`{changed}\n"
     )
@@ -136,7 +136,7 @@ def _description(period: dict[str, Any], mae: float, tags: dict[str, str]) -> st
 
 @contextmanager
 def _files(revision: Revision | None) -> Iterator[list[Path]]:
-    """What each run keeps: what is needed to make it again, and to judge it."""
+    """The files that each run keeps: what is needed to reproduce and evaluate it."""
     kept = [LOCK, PARAMS, Path("requirements.lock"), RUN / "report.json", RUN / "metrics.json"]
     with TemporaryDirectory() as scratch:
         if revision is not None and revision.patch:

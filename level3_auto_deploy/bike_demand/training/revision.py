@@ -1,4 +1,4 @@
-"""Which code trains: the git commit, and what is not committed yet."""
+"""The code revision of a training: the git commit and uncommitted changes."""
 
 import io
 import os
@@ -12,22 +12,22 @@ from pathlib import Path
 
 from bike_demand.core.errors import UserError
 
-# What decides on a model. Other files of the project, or of the repository it lies in, may change meanwhile.
+# The files that determine a model. Others in the project or its repository may change in the meantime.
 CODE = ("bike_demand", "params.yaml", "dvc.yaml", "requirements.lock", "pyproject.toml")
 
 
 @dataclass(frozen=True)
 class Revision:
-    """A commit, and the patch that makes the code in the folder of it (empty: it is committed as it is)."""
+    """A commit, and the patch from it to the code in the folder (empty: no uncommitted changes)."""
 
     commit: str
     patch: bytes
 
 
 def current() -> Revision | None:
-    """The code in the project's folder; None where no commit of git holds it.
+    """The code in the project's folder; None if no git commit contains it.
 
-    Raises UserError where git refuses to look, as into a folder that belongs to another user.
+    Raises UserError if git refuses access, for example to a folder that belongs to another user.
     """
     try:
         commit = _git("rev-parse", "--verify", "HEAD").decode().strip()
@@ -36,11 +36,11 @@ def current() -> Revision | None:
             return None
         raise
     if not _git("ls-tree", "-r", "--name-only", "HEAD", "--", CODE[0]):
-        return None  # the folder lies in a repository that does not know it
+        return None  # the folder lies in a repository that does not track it
     if not _git("status", "--porcelain", "--", *CODE):
         return Revision(commit, b"")
     with tempfile.TemporaryDirectory() as scratch:
-        # Through an index of its own, so that the patch has new files too and nothing is staged by it.
+        # With a separate index, so that the patch includes new files and nothing gets staged.
         index = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
         _git("read-tree", "HEAD", environment=index)
         _git("add", "--all", "--", *(name for name in CODE if Path(name).exists()), environment=index)
@@ -49,9 +49,9 @@ def current() -> Revision | None:
 
 
 def restore(revision: Revision, folder: Path) -> None:
-    """Put the project as it was in a revision into the folder, which is made.
+    """Restore the project at a revision into the folder, which is created.
 
-    Raises UserError where the commit is not in this repository.
+    Raises UserError if the commit is not in this repository.
     """
     folder.mkdir(parents=True)
     try:
@@ -61,11 +61,11 @@ def restore(revision: Revision, folder: Path) -> None:
             f"commit {revision.commit[:12]} is not in this repository ({error}); fetch it with git"
         ) from None
     with tarfile.open(fileobj=io.BytesIO(archive)) as files:
-        # Python 3.11.2, of Debian 12, has no filters yet.
+        # Python 3.11.2 (Debian 12) has no extraction filters yet.
         files.extraction_filter = getattr(tarfile, "data_filter", lambda member, _path: member)
         files.extractall(folder)
     if revision.patch:
-        # The folder may lie inside the repository: as far as git knows there is none here.
+        # The folder may lie inside the repository; git must not see that repository from here.
         nowhere = {"GIT_CEILING_DIRECTORIES": str(folder.parent.absolute())}
         _git("apply", "--whitespace=nowarn", "-", folder=folder, environment=nowhere, given=revision.patch)
 
@@ -76,11 +76,11 @@ def _git(
     environment: dict[str, str] | None = None,
     given: bytes = b"",
 ) -> bytes:
-    """What git says. Raises UserError with its reason, in one line, where it fails."""
+    """Run git and return its output. Raises UserError with git's reason, in one line, if it fails."""
     git = shutil.which("git")
     if git is None:
-        raise UserError("git is not installed, so nobody could find out which code trains; install it")
-    # Line ends as committed, or the restored code would be another one.
+        raise UserError("git is not installed, so the code that trains cannot be identified; install it")
+    # Line endings as committed, otherwise the restored code would differ.
     done = subprocess.run(
         [git, "-c", "core.autocrlf=false", "-c", "core.quotepath=false", *arguments],
         cwd=folder,
@@ -91,6 +91,6 @@ def _git(
     )
     if done.returncode:
         said = " ".join(done.stderr.decode(errors="replace").split())
-        why = said[max(said.find("fatal: "), 0) :].removeprefix("fatal: ")  # without the warnings before it
+        why = said[max(said.find("fatal: "), 0) :].removeprefix("fatal: ")  # without preceding warnings
         raise UserError(f"git {arguments[0]}: {why[:500] or f'status {done.returncode}'}")
     return done.stdout

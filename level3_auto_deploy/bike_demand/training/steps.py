@@ -1,4 +1,4 @@
-"""The steps of an automated training, as plain functions, and their order."""
+"""The steps of an automated training, as plain functions, in order."""
 
 import shutil
 from collections.abc import Callable
@@ -17,42 +17,42 @@ from bike_demand.training import pipeline
 from bike_demand.training.record import Recorded, already, record
 from bike_demand.training.revision import CODE, Revision, current
 
-MIN_FREE_BYTES = 100 * 2**20  # a training writes a tenth of it
-UNUSABLE = "{}?"  # DVC fills in the former (fsspec too), and SQLAlchemy's addresses end before the latter
-Made = tuple[Recorded, bool]  # the record, and whether there was anything new to record
+MIN_FREE_BYTES = 100 * 2**20  # about ten times what a training writes
+UNUSABLE = "{}?"  # DVC and fsspec expand braces; SQLAlchemy addresses end at a question mark
+Made = tuple[Recorded, bool]  # the record, and whether it is new
 
 
 def require_committed(allow_uncommitted: bool) -> Revision | None:
-    """The code that trains; None where no commit holds it. Raises UserError where it should be committed."""
+    """The code that trains; None if no commit contains it. Raises UserError if it has to be committed."""
     revision = current()
     if not allow_uncommitted and (revision is None or revision.patch):
         what = "this folder is in no commit of git" if revision is None else "there are uncommitted changes"
         raise UserError(
-            f"{what} ({', '.join(CODE)}), so nobody could make this model again; commit first, or give"
+            f"{what} ({', '.join(CODE)}), so this model could not be reproduced; commit first, or give"
             " --allow-dirty"
         )
     return revision
 
 
 def gather(as_of: datetime | None) -> None:
-    """Bring the data up to date. Raises UserError, UnreachableError where another try may help."""
+    """Update the data. Raises UserError, or UnreachableError if a retry may help."""
     inputs.gather(load_settings(), as_of)
 
 
 def validate() -> None:
-    """Validate the data, which `build` does too. Raises UserError where they are not fit for training."""
+    """Validate the data, as `build` does too. Raises UserError if they are not fit for training."""
     pipeline.run_dvc("repro", pipeline.VALIDATE)
 
 
 def build() -> None:
-    """Validate, train, evaluate; nothing where nothing changed. Raises UserError where one of these stops."""
+    """Validate, train, evaluate; skips what is up to date. Raises UserError if one of these fails."""
     pipeline.run_dvc("repro")
 
 
 def log_and_register(revision: Revision | None) -> Made:
-    """Log and register the run; its record, and whether it is a new one.
+    """Log and register the run. Returns its record, and whether it is new.
 
-    Raises UserError where the holdout model was so bad that nothing was registered.
+    Raises UserError if the holdout model was too bad to be registered.
     """
     settings = load_settings()
     tracking = Tracking(settings)
@@ -66,7 +66,7 @@ def log_and_register(revision: Revision | None) -> Made:
     if made.version is None:
         raise UserError(
             f"the holdout model is off by {shown(made.mae)}, worse than training.worst_ratio"
-            f" in params.yaml allows; run {made.run_id} is on record, but no model was registered"
+            f" in params.yaml allows; run {made.run_id} is logged, but no model was registered"
         )
     return made, known is None
 
@@ -75,39 +75,39 @@ def run(
     as_of: datetime | None,
     allow_uncommitted: bool,
     gather: Callable[[datetime | None], None] = gather,
-    validate: Callable[[], None] = lambda: None,  # seen as a step of its own; `build` validates anyway
+    validate: Callable[[], None] = lambda: None,  # for a separate task; `build` validates anyway
     build: Callable[[], None] = build,
     log_and_register: Callable[[Revision | None], Made] = log_and_register,
 ) -> Made:
-    """The steps in their order, one training of this folder at a time. Raises UserError."""
+    """Run the steps in order, one training per folder at a time. Raises UserError."""
     _need_place()
     STATE.mkdir(exist_ok=True)
     _need_room()
     try:
         with FileLock(STATE / "train.lock", timeout=0):
             revision = require_committed(allow_uncommitted)
-            reach(absolute(load_settings().tracking.uri))  # rather now than after the training
+            reach(absolute(load_settings().tracking.uri))  # fail before the training, not after it
             pipeline.use_git(revision is not None)
             gather(as_of)
             validate()
             build()
             return log_and_register(revision)
     except Timeout:
-        raise UserError("another training is at work in this folder; try again when it is done") from None
+        raise UserError("another training is running in this folder; try again when it is done") from None
 
 
 def _need_place() -> None:
-    """Raises UserError where the project's path has characters that DVC or MLflow take for something else."""
+    """Raises UserError if the project's path has characters that DVC or MLflow misinterpret."""
     here = str(Path.cwd())
     if found := [each for each in UNUSABLE if each in here]:
         raise UserError(f"{here!r}: {' and '.join(map(repr, found))} in the path of a project; move it")
 
 
 def _need_room() -> None:
-    """Raises UserError where the disk is all but full: some of the tools would wait for room without end."""
+    """Raises UserError if the disk is nearly full: some of the tools would wait forever."""
     free = shutil.disk_usage(STATE).free
     if free < MIN_FREE_BYTES:
         raise UserError(
             f"only {free / 2**20:.1f} MiB are free on the disk of {STATE.absolute()}, a training needs"
-            f" {MIN_FREE_BYTES / 2**20:.0f}; make room, then run it again"
+            f" {MIN_FREE_BYTES / 2**20:.0f}; free some space, then run it again"
         )

@@ -1,4 +1,4 @@
-"""One training: from the gathered rows to a fitted model and its error on days that it has not seen."""
+"""One training: from the ingested rows to a fitted model and its error on a holdout."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,9 +21,9 @@ from bike_demand.data.frames import end, features_of, mean_loss
 
 @dataclass(frozen=True)
 class Trained:
-    """A model fitted to all rows, and its holdout model: the same recipe without the last `held_out` rows.
+    """A model refit on all rows, and its holdout model, fitted without the last `held_out` rows.
 
-    `mae` is the holdout model's mean error on these, `metrics` are the further ones of the problem.
+    `mae` is the holdout model's mean loss on the held-out rows, `metrics` are the problem's further metrics.
     """
 
     pipeline: Pipeline
@@ -34,22 +34,22 @@ class Trained:
 
 
 def train(rows: pd.DataFrame, settings: Training) -> Trained:
-    """Fit the recipe to all rows, and once more without the last days to see how it does on these.
+    """Fit the recipe to all rows, and once more without the last days to measure its error on these.
 
-    All rows have a label. Raises UserError where there are too few rows, or the target is 0 in all of them.
+    All rows must have a label. Raises UserError if there are too few rows, or all targets are 0.
     """
     if rows.empty:
-        raise UserError("no rows before --as-of were gathered; give a later one, or run ingest again")
+        raise UserError("no rows before --as-of were ingested; give a later date, or run ingest again")
     begin = end(rows) - timedelta(days=settings.holdout_days)
     is_past = rows[TIME] < begin
     past, held_out = rows[is_past], rows[~is_past]
     if len(past) < settings.min_rows:
         raise UserError(
-            f"{len(past)} rows to learn from besides the last {settings.holdout_days} days, too few: gather"
+            f"{len(past)} rows to learn from before the last {settings.holdout_days} days are too few: ingest"
             f" more (training.min_rows in params.yaml is {settings.min_rows})"
         )
     if not targets(past).any():
-        raise UserError(f"what is learned of `{LABEL}` is 0 in all of the gathered rows; look into the feed")
+        raise UserError(f"the target of `{LABEL}` is 0 in all ingested rows; check the feed")
     holdout = fit(past, settings.params, settings.half_life_days)
     unseen, truth = predict(holdout, features_of(held_out)), targets(held_out)
     mae = mean_loss(PROBLEM.loss.of(unseen, truth), held_out)
@@ -58,15 +58,15 @@ def train(rows: pd.DataFrame, settings: Training) -> Trained:
 
 
 def weights(times: Array, half_life_days: float) -> Floats:
-    """How much each row counts: half as much for every `half_life_days` before the newest, shape [rows]."""
+    """Sample weights, shape [rows]: halved for every `half_life_days` before the newest row."""
     age_days = (times.max() - times) / np.timedelta64(1, "D")
     return np.asarray(0.5 ** (age_days / half_life_days), dtype=np.float64)
 
 
 def fit(rows: pd.DataFrame, params: BaseModel, half_life_days: float | None) -> Pipeline:
-    """The problem's model fitted to rows, on float32 values: those are what the exported model compares with.
+    """Fit the problem's model, on float32 values like those that the exported model compares.
 
-    Without a half-life all rows count the same. Raises UserError where it cannot be fitted to them.
+    Without a half-life, all rows weigh the same. Raises UserError if the model cannot be fitted.
     """
     built = PROBLEM.build_model(params)
     pipeline = built if isinstance(built, Pipeline) else Pipeline([("model", built)])
@@ -83,7 +83,7 @@ def fit(rows: pd.DataFrame, params: BaseModel, half_life_days: float | None) -> 
 
 
 def predict(pipeline: Pipeline, X: pd.DataFrame) -> Floats:
-    """The predictions of a fitted model, shape [rows]: for classes the probability of the second one."""
+    """Predictions of a fitted model, shape [rows]; for classifiers the probability of the second class."""
     with one_thread():
         found = pipeline.predict_proba(X)[:, 1] if is_classifier(pipeline) else pipeline.predict(X)
         return np.asarray(found, dtype=np.float64)
@@ -91,7 +91,7 @@ def predict(pipeline: Pipeline, X: pd.DataFrame) -> Floats:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Inside, compiled code that shares work by OpenMP uses one thread.
+    """Limit compiled OpenMP code to one thread inside the block.
 
     At this size more threads save nothing, and on a busy machine their waiting for each other makes a
     training a hundred times slower.

@@ -1,4 +1,4 @@
-"""How settings are read: defaults in the code, params.yaml over them, environment variables over both."""
+"""Reads settings: defaults in the code, overridden by params.yaml, overridden by environment variables."""
 
 import os
 from pathlib import Path
@@ -17,13 +17,13 @@ S = TypeVar("S", bound="YamlSettings")
 
 
 class Section(BaseModel):
-    """A group of settings. Unknown keys are refused, so a typing error cannot pass for a setting."""
+    """A group of settings. Unknown keys are rejected, so that a typo is not silently ignored."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
 
 
 class YamlSettings(BaseSettings):
-    """Settings of a project. A variable that another tool defines too overrides the key named in `shared`."""
+    """Settings of a project. `shared` maps variables that other tools read too to the keys they override."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -45,12 +45,12 @@ class YamlSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment overrides what is given to the constructor, which is the content of params.yaml."""
+        """Environment variables override the constructor's arguments, which come from params.yaml."""
         return env_settings, init_settings
 
 
 def read_settings(model: type[S], path: Path) -> S:
-    """The settings in a YAML file. Raises UserError that names the key, or the variable, that is wrong."""
+    """Read settings from a YAML file. Raises UserError that names the invalid key or variable."""
     given = read_yaml(path, "sections like `training:`")
     for variable, (section, key) in model.shared.items():
         if os.environ.get(variable):
@@ -65,36 +65,36 @@ def read_settings(model: type[S], path: Path) -> S:
 
 
 class _Loader(yaml.CSafeLoader):
-    """Refuses a key that is there twice, of which YAML takes the last."""
+    """Rejects duplicate keys, of which YAML silently keeps the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
             if str(key.value) in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"{key.value} is there twice", key.start_mark
+                    None, None, f"{key.value} is given twice", key.start_mark
                 )
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
 
 
 def read_yaml(path: Path, expected: str) -> dict[Any, Any]:
-    """The mapping in a YAML file; an empty file has an empty one. Raises UserError for anything else."""
+    """The mapping in a YAML file, empty for an empty file. Raises UserError for any other content."""
     try:
         given = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_Loader) or {}
     except FileNotFoundError:
-        raise UserError(f"{path}: not here; run this in the project's folder") from None
+        raise UserError(f"{path}: no such file; run this in the project's folder") from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: not UTF-8 text; save it as UTF-8") from None
     except yaml.YAMLError as error:
-        tab = "; indent by blanks, not by tabs" if "cannot start any token" in str(error) else ""
+        tab = "; indent with spaces, not tabs" if "cannot start any token" in str(error) else ""
         raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}{tab}") from None
     if not isinstance(given, dict):
-        raise UserError(f"{path}: should hold {expected}, not {type(given).__name__}")
+        raise UserError(f"{path}: expected {expected}, not {type(given).__name__}")
     return given
 
 
 def _source(path: Path, keys: tuple[Any, ...]) -> str:
-    """The variable that a value came from, or the file with the key."""
+    """Where a value came from: the environment variable, or the file and key."""
     variable = PREFIX + DELIMITER.join(str(key) for key in keys).upper()
     return variable if variable in os.environ else f"{path}: {'.'.join(map(str, keys)) or 'top'}"

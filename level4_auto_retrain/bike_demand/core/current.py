@@ -1,6 +1,6 @@
-"""The problem that this project solves, and what follows from it for rows.
+"""The problem that this project solves, and the row models and helpers derived from it.
 
-It is the module that BIKE_PROBLEM names, else `problem` in params.yaml, else the package's own.
+The problem is the module named by BIKE_PROBLEM, else by `problem` in params.yaml, else the package's own.
 """
 
 import importlib
@@ -37,31 +37,31 @@ def _load() -> Problem:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or error.title
         raise UserError(f"problem: {where}: {first['msg']}") from None
-    except Exception as error:  # whatever the problem's own code raises
+    except Exception as error:  # the problem's own code may raise anything
         said = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UserError(f"problem {name}: {said}") from error
     if not isinstance(found, Problem):
-        raise UserError(f"problem {name}: PROBLEM is no Problem but {type(found).__name__}")
+        raise UserError(f"problem {name}: PROBLEM is a {type(found).__name__}, not a Problem")
     return found
 
 
 def _setting() -> str | None:
-    """From params.yaml, before settings are read: their defaults depend on the problem."""
+    """Read `problem` from params.yaml ahead of the other settings, whose defaults depend on the problem."""
     try:
         given = yaml.load(Path("params.yaml").read_bytes(), Loader=yaml.CSafeLoader)
     except (OSError, yaml.YAMLError, UnicodeDecodeError):
-        return None  # whoever reads the settings reports it
+        return None  # reported when the settings are read
     name = given.get("problem") if isinstance(given, dict) else None
     return name if isinstance(name, str) else None
 
 
 try:
     PROBLEM = _load()
-except UserError as error:  # on import, so before any command could report it
+except UserError as error:  # raised on import, before a command could catch it
     raise SystemExit(f"error: {error}") from None
 
-# strict: "1" is not 1 and true is not a number, so a client's mistake shows at once.
-# A field with an alias, its name in files as people have them, is given by either.
+# Strict: "1" is not 1 and true is not a number, so that a client's mistake shows at once.
+# A field may be given by its name or by its alias (the name that the user's own files have for it).
 _STRICT = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, validate_by_name=True)
 
 
@@ -86,7 +86,7 @@ class _Complete(PROBLEM.label, Inputs):  # type: ignore[name-defined,misc]
 _label: Any = PROBLEM.label.model_fields[LABEL]
 _known: Any = Annotated[_label.annotation, Field(description=_label.description), *_label.metadata]
 _later: dict[str, Any] = {LABEL: (_known | None, Field(None, alias=_label.alias))}
-# One row of the feed: inputs, and the label, which is null until it is known.
+# One row of the feed: the inputs, and the label, which is null until it is known.
 Row: Any = create_model("Row", __base__=_Complete, **_later)
 
 # The fields that identify a row, in responses.
@@ -114,9 +114,9 @@ CADENCE, DELAY = PROBLEM.cadence, PROBLEM.delay
 EVENT_TIME, ZONE = PROBLEM.event_time, PROBLEM.event_time.zone
 LATE = max(
     timedelta(0), DELAY - (CADENCE or timedelta(0))
-)  # after the end of a period, until its label is known
+)  # how long after the end of a period its label may arrive
 FIELDS = {each.name: each for each in PROBLEM.fields}
-NUMERIC = tuple(name for name, each in FIELDS.items() if each.kind != "text")  # null is NaN
+NUMERIC = tuple(name for name, each in FIELDS.items() if each.kind != "text")  # null becomes NaN
 LOWEST, HIGHEST = PROBLEM.prediction_range
 
 RowId = tuple[datetime, str]  # event time and key of a row
@@ -127,43 +127,43 @@ _keys_of = [(name, attrgetter(name)) for name in KEYS]
 
 
 def identity_of(row: Any) -> dict[str, Any]:
-    """The fields that identify a row, as JSON has them."""
+    """The fields that identify a row, as in JSON."""
     return {TIME: EVENT_TIME.text(time_of(row)), **{name: of(row) for name, of in _keys_of}}
 
 
 def key_of(row: Any) -> str:
-    """The key of a row (its key fields, separated by /); empty where the problem has none."""
+    """The key of a row: its key fields joined by "/"; empty if the problem has none."""
     return "/".join(str(getattr(row, name)) for name in KEYS)
 
 
 def row_id(row: Any) -> RowId:
-    """What identifies a row: event time and key."""
+    """The identity of a row: event time and key."""
     return time_of(row), key_of(row)
 
 
 def clock_time() -> datetime:
-    """What this machine's clock shows, in UTC where event times are."""
+    """The current time on this machine's clock, in UTC if the problem has a time zone."""
     return datetime.now(UTC if ZONE else None).replace(tzinfo=None)
 
 
 def target_of(label: float) -> float:
-    """What is to be predicted where this is the label."""
+    """The target for one label."""
     return float(PROBLEM.target(label))
 
 
 def targets(rows: "pd.DataFrame") -> Floats:
-    """What is to be predicted for these rows, shape [rows]."""
+    """The targets of rows, shape [rows]."""
     return np.asarray(PROBLEM.target(rows[LABEL].to_numpy(np.float64)), dtype=np.float64)
 
 
 def further_metrics(predicted: Floats, right: Floats) -> dict[str, float]:
-    """The problem's further metrics, by name: those that can be computed of these targets."""
+    """The problem's further metrics by name, without those that cannot be computed on these targets."""
     found = {name: float(of(predicted, right)) for name, of in PROBLEM.metrics.items()}
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
 def naive(known: Floats) -> float:
-    """What the baseline predicts for all rows, given earlier targets: their mean, or the most frequent."""
+    """The baseline's constant prediction from earlier targets: their mean, or the most frequent one."""
     if PROBLEM.baseline != "majority":
         return float(known.mean())
     values, counts = np.unique(known, return_counts=True)
@@ -171,10 +171,10 @@ def naive(known: Floats) -> float:
 
 
 def rounded(error: float) -> str:
-    """An error as people are shown it, without its unit."""
+    """An error formatted for display, without its unit."""
     return f"{error:.{PROBLEM.loss.decimals}f}"
 
 
 def shown(error: float) -> str:
-    """An error as people are shown it."""
+    """An error formatted for display, with its unit."""
     return f"{rounded(error)} {PROBLEM.loss.unit}"

@@ -1,9 +1,9 @@
-"""The exceptions for what a user can put right; the command line shows them as a single line."""
+"""Exceptions for what a user can fix; the command line prints them as a single line."""
 
 
 class UserError(Exception):
-    """A mistake in what was given: one line that says what is wrong, where, and what to do."""
+    """A mistake in the input: one line that says what is wrong, where, and what to do."""
 
 
 class UnreachableError(UserError):
-    """Something outside did not answer, and may do so in a while."""
+    """An external service did not respond, but may do so later."""

@@ -1,4 +1,4 @@
-"""The project's settings (params.yaml) as one frozen object, and where its state lies."""
+"""The project's settings (params.yaml) as one frozen object, and the paths of its state."""
 
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
@@ -11,11 +11,11 @@ from bike_demand.core.problem import DAY
 
 PARAMS = Path("params.yaml")
 Params: Any = PROBLEM.params
-# Relative to the project's folder, in which every command runs. The folder is made on first use.
+# Relative to the project's folder, in which every command runs. Created on first use.
 STATE = Path("state")
-DATA = STATE / "data"  # months as gathered
+DATA = STATE / "data"  # ingested months
 QUARANTINE = STATE / "quarantine.json"  # which of their rows nothing is learned from, and why
-RUN = STATE / "run"  # what the last training wrote: its models, metrics and plots
+RUN = STATE / "run"  # output of the last training: models, metrics and plots
 REPORTS = STATE / "reports"
 EVIDENTLY = STATE / "evidently"  # of drift reports: evidently ui --workspace state/evidently
 SERVING = (
@@ -30,13 +30,13 @@ CLEAN_DAYS = 14  # in a row, from where on what comes after can be judged
 
 
 class Training(Section):
-    """How a model is trained. Ages in days of the feed, not of the clock."""
+    """How a model is trained. Ages are in days of event time, counted back from the newest row."""
 
     half_life_days: Annotated[float, Field(gt=0)] | None = 30
     min_rows: Annotated[int, Field(ge=1)] = 500
     holdout_days: Annotated[int, Field(ge=1)] = 7
     worst_ratio: Annotated[float, Field(gt=0)] = 0.8
-    params: Params = Params()  # of the problem's model
+    params: Params = Params()  # hyper-parameters of the problem's model
 
 
 def _off(value: object) -> object:
@@ -44,7 +44,7 @@ def _off(value: object) -> object:
 
 
 T = TypeVar("T")
-Rule = Annotated[T | None, BeforeValidator(_off)]  # None: switched off, in params.yaml by `off`
+Rule = Annotated[T | None, BeforeValidator(_off)]  # None: switched off (`off` in params.yaml)
 EXPECTED = {name: each.expected for name, each in FIELDS.items() if each.expected is not None}
 
 
@@ -58,20 +58,20 @@ Measured = Annotated[str, AfterValidator(_expected)]
 
 
 class StaleRule(Section):
-    """The feed's last row may have ended so long ago."""
+    """Longest time since the end of the feed's last row."""
 
     hours: Annotated[int, Field(ge=1)] = 30
 
 
 class GapsRule(Section):
-    """In no stretch of so many days may more than this share of the rows be missing."""
+    """Largest share of rows that may be missing in any stretch of `days` days."""
 
     days: Annotated[int, Field(ge=1)] = 2
     share: Annotated[float, Field(ge=0, lt=1)] = 0.15
 
 
 class NullsRule(Section):
-    """A field that had values before may lack them in less than this share of a day's rows."""
+    """Share of a day's rows from which on missing values of a field that had values are a violation."""
 
     share: Annotated[float, Field(gt=0, le=1)] = 0.5
 
@@ -86,19 +86,19 @@ class LabelsRule(Section):
 
 
 class TextsRule(Section):
-    """So many of a day's rows may not have texts that the field never had before."""
+    """Share of a day's rows from which on texts that the field never had are a violation."""
 
     share: Annotated[float, Field(gt=0, le=1)] = 0.2
 
 
 class LevelRule(Section):
-    """The labels of a day may not be so many times the usual ones, or so small a part of them."""
+    """Largest factor by which a day's labels may exceed, or fall below, the recent level."""
 
     factor: Annotated[float, Field(gt=1)] = 2.5
 
 
 class QualityRules(Section):
-    """What rows have to keep together, by rule: see `data.quality`."""
+    """Rules for all rows together, by name: see `data.quality`."""
 
     units: Rule[dict[Measured, Annotated[float, Field(gt=0)]]] = {  # noqa: RUF012 (pydantic copies it)
         name: each.change
@@ -349,7 +349,7 @@ class Settings(YamlSettings):
 
     shared: ClassVar = {"MLFLOW_TRACKING_URI": ("tracking", "uri")}
 
-    problem: str = DEFAULT  # read by `core.current`, before all others
+    problem: str = DEFAULT  # read ahead of the others, by `core.current`
     feed: Annotated[str, Field(min_length=1)] = "feed/"
     first_month: Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")] = "2011-01"
     clock: Literal["feed", "wall"] = "feed"
@@ -380,5 +380,5 @@ class Settings(YamlSettings):
 
 
 def load_settings(path: Path = PARAMS) -> Settings:
-    """Read the settings. Raises UserError with the key that is wrong."""
+    """Read the settings. Raises UserError that names the invalid key."""
     return read_settings(Settings, path)

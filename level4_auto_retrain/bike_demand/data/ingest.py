@@ -1,7 +1,6 @@
-"""Gathers the feed month by month into a folder: only what changed, and only what is right.
+"""Ingests the feed into a folder, month by month: reads only what changed, and stores only valid rows.
 
-All months are fetched and checked before the first of them is written: a feed with one bad month changes
-nothing.
+All months are fetched and validated before the first is written, so that one bad month changes nothing.
 """
 
 import hashlib
@@ -23,20 +22,20 @@ from bike_demand.data.source import Published, Source
 from bike_demand.data.store import gathered_months, month_file
 
 RECORD = "sources.json"
-# What rows were checked by: where it changes, all months are read again.
+# Identifies the row schema: when it changes, all months are read again.
 DEFINITION = hashlib.sha256(json.dumps(Row.model_json_schema(), sort_keys=True).encode()).hexdigest()
 
 
 class _Taken(BaseModel):
-    """Of what a gathered month was made; unchanged as long as all of this is the same."""
+    """The source of an ingested month, which need not be read again while all of this stays the same."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     address: str
     token: str | None
-    until: datetime | None  # what happened or was known from here on was left out
-    sha256: str  # of the published file
-    size: int  # of the gathered file
+    until: datetime | None  # cutoff: later rows, and labels not yet known, were left out
+    sha256: str  # digest of the published file
+    size: int  # size of the ingested file
 
 
 _Record = TypeAdapter(dict[str, dict[str, _Taken]])  # by DEFINITION and month
@@ -44,7 +43,7 @@ _Record = TypeAdapter(dict[str, dict[str, _Taken]])  # by DEFINITION and month
 
 @dataclass(frozen=True)
 class Gathered:
-    """What a run did: all gathered months, those that are new or changed, and those that are gone."""
+    """The result of an ingestion: all ingested months, and those that are new or changed, or were removed."""
 
     months: list[str]
     changed: list[str]
@@ -59,13 +58,14 @@ def ingest(
     now: datetime | None = None,
     progress: Callable[[list[Published]], Iterable[Published]] = iter,
 ) -> Gathered:
-    """Make `folder` hold what `source` publishes of the time before `as_of`, reading only what changed.
+    """Make `folder` reflect what `source` publishes about the time before `as_of`, reading only what changed.
 
-    Months that are no longer published, or not before `as_of`, are taken out of `folder`. `now` is the clock
-    by which a month is in the future (UTC; default: this machine's). `progress` may watch the months pass.
-    Raises UserError where the feed cannot be reached or is not right; then `folder` is as it was.
+    Months that are no longer published, or not before `as_of`, are removed from `folder`. `now` is the UTC
+    time beyond which rows are rejected as future (default: this machine's clock). `progress` wraps the
+    iteration over months. Raises UserError if the feed is unreachable or invalid, and leaves `folder`
+    unchanged.
     """
-    # No place on earth is further ahead of UTC, and the feed's times may be local ones.
+    # No place on earth is further ahead of UTC, and the feed may give local times.
     latest = (now or datetime.now(UTC)).replace(tzinfo=None) + timedelta(hours=14)
     record = _read_record(folder)
     published = source.months(first_month)
@@ -88,12 +88,12 @@ def ingest(
             continue
         name = source.describe(each.name)
         if first_moment(each.month) > latest:
-            raise UserError(f"{name}: this month is in the future; nothing was gathered")
+            raise UserError(f"{name}: this month is in the future; nothing was ingested")
         content = source.fetch(each)
         digest = hashlib.sha256(content).hexdigest()
         if known and (known.sha256, known.until) == (digest, until):
             taken[each.month] = known.model_copy(update={"address": each.address, "token": each.token})
-            continue  # touched, but the same: no need to check it again
+            continue  # rewritten with the same content
         rows = _checked(content, each.month, name, latest)
         if until is not None:
             rows = as_known(rows, until)
@@ -110,7 +110,7 @@ def ingest(
 
 
 def newest_rows(source: Source, first_month: str, months: int) -> pd.DataFrame:
-    """The rows of the newest published months, without gathering them. Raises UserError like `ingest`."""
+    """Read the newest published months without ingesting them. Raises UserError like `ingest`."""
     from bike_demand.data.table import read_published
 
     return concat(
@@ -122,7 +122,7 @@ def newest_rows(source: Source, first_month: str, months: int) -> pd.DataFrame:
 def _put_in_place(
     folder: Path, changed: dict[str, bytes], taken: dict[str, _Taken], record: dict[str, _Taken]
 ) -> Gathered:
-    # Months first, the record last: after a kill in between, a month is at most read once more.
+    # Months first, the record last: after a kill in between, months are merely read again.
     for month, content in changed.items():
         write_atomically(month_file(folder, month), content)
     removed = [month for month in gathered_months(folder) if month not in taken]
@@ -134,13 +134,13 @@ def _put_in_place(
 
 
 def _checked(content: bytes, month: str, name: str, latest: datetime) -> pd.DataFrame:
-    """The month's rows. Raises UserError where anything in it is wrong."""
-    from bike_demand.data.table import read_published  # only here, as to import pandera takes a second
+    """Read and validate a month's rows. Raises UserError with all violations."""
+    from bike_demand.data.table import read_published  # importing pandera takes a second
 
     try:
         return read_published(content, month, name, latest)
     except UserError as error:
-        raise UserError(f"{error}; nothing was gathered, have the feed corrected") from None
+        raise UserError(f"{error}; nothing was ingested, have the feed corrected") from None
 
 
 def _is_there(known: _Taken, month: str, folder: Path) -> bool:
@@ -149,7 +149,7 @@ def _is_there(known: _Taken, month: str, folder: Path) -> bool:
 
 
 def _read_record(folder: Path) -> dict[str, _Taken]:
-    """What was taken before. It only saves work: one that cannot be read is as good as none."""
+    """Read the record of earlier runs. It only saves work, so that an unreadable one is ignored."""
     try:
         return _Record.validate_json((folder / RECORD).read_bytes()).get(DEFINITION, {})
     except (FileNotFoundError, ValidationError):

@@ -1,7 +1,7 @@
-"""Data quality: rules that rows have to keep, each with a name and a switch under `quality` in params.yaml.
+"""Data quality: rules across rows, each with a name and a switch under `quality` in params.yaml.
 
-Types, valid ranges and duplicates are checked when files are read (`problem.schema`, `data.table`).
-Here is what only shows across rows: a unit that changes, nulls, implausible values, missing rows.
+Types, valid ranges and duplicates are checked when files are read (`problem.schema`, `data.table`). These
+rules detect what only shows across rows: changed units, nulls, implausible values, missing rows.
 """
 
 import json
@@ -26,35 +26,35 @@ from bike_demand.data.frames import by_key, end, keys_of, moments, period, row_i
 from bike_demand.data.month import iso
 
 HOUR = timedelta(hours=1)
-REPORT = REPORTS / "validation.json"  # of data that are not fit for training
-FEED, LABEL_SUBJECT = "feed", "label"  # what a violation is about, where it is no input field
-RECENT = 35 * DAY  # a violation before is not reported again: an earlier training checked these rows
+REPORT = REPORTS / "validation.json"  # written when data are not fit for training
+FEED, LABEL_SUBJECT = "feed", "label"  # subjects of violations that are not about an input field
+RECENT = 35 * DAY  # older violations are not reported again: an earlier training checked those rows
 WEEK_DAYS = 7
-SPREAD = 1 / 12  # of the change in a day, by which a value may move further each day without a plausible one
+SPREAD = 1 / 12  # share of the daily change by which the limit widens per day without a plausible value
 LEAST, LEVEL_DAYS = 3, 14
 Mask = npt.NDArray[np.bool_]
 NOTHING: Mapping[RowId, float] = MappingProxyType({})
 
 
 class Violation(BaseModel):
-    """A rule that rows break. `times`, ascending, are those of the bad rows or, for `gaps`, of missing ones;
-    `keys` has the key of each, or is empty where the problem has none.
+    """Rows that violate a rule. `times`, ascending, are the event times of the bad rows or, for `gaps`, of
+    the missing ones; `keys` has the key of each, or is empty if the problem has no keys.
 
-    `subject` is an input field, "feed" or "label", `ongoing` whether the newest rows break it too.
+    `subject` is an input field, "feed" or "label". `ongoing`: whether the newest rows violate the rule too.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rule: str
     subject: str
-    message: str  # without the times
+    message: str  # without times
     times: tuple[datetime, ...]
     keys: tuple[str, ...] = ()
     ongoing: bool
 
     @property
     def rows(self) -> list[RowId]:
-        """Event time and key of each row."""
+        """Event time and key of each bad row."""
         return list(zip(self.times, self.keys or repeat(""), strict=False))
 
     def __str__(self) -> str:
@@ -63,15 +63,15 @@ class Violation(BaseModel):
 
 
 def check(rows: pd.DataFrame, rules: QualityRules, known: Mapping[RowId, float] = NOTHING) -> list[Violation]:
-    """What breaks a rule in gathered rows (ascending, at least one). `known`: labels from another source."""
+    """All violations in ingested rows (ascending, at least one). `known`: labels from another source."""
     return [*inputs(rows, rules), *gaps(rows, rules, known), *level(rows, rules, known)]
 
 
 def require_fit(
     rows: pd.DataFrame, violations: Sequence[Violation], settings: Settings, as_of: datetime | None
 ) -> None:
-    """Raises UserError where rows (ascending, at least one) have recent violations, or are stale by `as_of`
-    or by the clock of `settings`; a report in state/reports then has each row.
+    """Raises UserError if rows (ascending, at least one) have recent violations, or are stale at `as_of` or,
+    by default, at the time that `settings` prescribes. A report in state/reports then lists each bad row.
     """
     recent = [
         each
@@ -79,7 +79,7 @@ def require_fit(
         if each.times[-1] > period(rows)[1] - RECENT
         and not (
             each.subject in FIELDS and len(each.times) <= rows_a_day(rows)
-        )  # an odd day spoils no training
+        )  # a single odd day does not spoil a training
     ]
     recent += stale(rows, settings.quality, checked_at(settings, as_of))
     if not recent:
@@ -94,9 +94,9 @@ def require_fit(
 
 
 def inputs(rows: pd.DataFrame, rules: QualityRules) -> list[Violation]:
-    """The rules `units`, `nulls`, `texts` and `ranges` on input fields (rows ascending).
+    """The rules `units`, `nulls`, `texts` and `ranges` for input fields (rows ascending).
 
-    A value has at most one violation: a temperature in another unit is not implausible, too.
+    Each value is reported once: a temperature in the wrong unit is not also reported as implausible.
     """
     found: list[Violation] = []
     for name in FIELDS if len(rows) else ():
@@ -108,17 +108,17 @@ def inputs(rows: pd.DataFrame, rules: QualityRules) -> list[Violation]:
 
 
 def checked_at(settings: Settings, as_of: datetime | None) -> datetime | None:
-    """When the data have to be up to date: `as_of`, else by the clock of `settings`; None: no matter when."""
+    """The time at which data must be up to date: `as_of`, else as set in `settings`; None: unchecked."""
     return clock_time() if as_of is None and settings.clock == "wall" else as_of
 
 
 def stale(rows: pd.DataFrame, rules: QualityRules, now: datetime | None) -> list[Violation]:
-    """The rule `stale`: whether rows (ascending, at least one) came in time; without `now` they did."""
+    """The rule `stale`: whether the newest row (ascending, at least one) is too old at `now`; None: never."""
     if rules.stale is None or now is None:
         return []
     last = period(rows)[1]
     age = (now - end(rows)) // HOUR
-    # Events that come once a month, say, are not late after two days.
+    # Events that arrive, say, once a month are not late after two days.
     pauses = rows[TIME].drop_duplicates().diff().dt.total_seconds() / 3600
     pause = pauses.median() if CADENCE is None else 0
     if age <= max(rules.stale.hours, 1.5 * pause):
@@ -129,10 +129,10 @@ def stale(rows: pd.DataFrame, rules: QualityRules, now: datetime | None) -> list
 
 def gaps(rows: pd.DataFrame, rules: QualityRules, known: Mapping[RowId, float] = NOTHING) -> list[Violation]:
     """The rule `gaps`: stretches of days in which too many rows of a key are missing (rows ascending, at
-    least one). Events have no gaps.
+    least one). Irregular events have no gaps.
 
-    What came to nothing may have no row, so a share may be missing. In a day of which `known` has labels
-    above 0, only rows with such a label can be missing; in other days all can.
+    A feed may omit rows without activity, so a share may be missing. On a day for which `known` has labels
+    above 0, only rows with such a label count as missing; on other days all do.
     """
     rule = rules.gaps
     if rule is None or CADENCE is None:
@@ -151,10 +151,10 @@ def gaps(rows: pd.DataFrame, rules: QualityRules, known: Mapping[RowId, float] =
         labelled = pd.DatetimeIndex(reported[key])
         absent = ~times.isin(present)
         absent &= times.isin(labelled) | ~times.normalize().isin(labelled.normalize())
-        lost = np.concatenate([np.zeros(width), np.cumsum(absent)])  # so many until each time
-        broken = lost[width:] - lost[:-width] > rule.share * width  # in the days that end with it
+        lost = np.concatenate([np.zeros(width), np.cumsum(absent)])  # cumulative number of missing rows
+        broken = lost[width:] - lost[:-width] > rule.share * width  # for the window that ends at each time
         ends = np.concatenate([[0], np.cumsum(broken), np.full(width - 1, broken.sum())])
-        bad = absent & (ends[width:] > ends[:-width])  # it lies in such days
+        bad = absent & (ends[width:] > ends[:-width])  # missing rows inside a broken window
         missing += [(moment, key) for moment in times[bad].to_pydatetime().tolist()]
         ongoing |= bool(broken[-1])
     if not missing:
@@ -164,10 +164,10 @@ def gaps(rows: pd.DataFrame, rules: QualityRules, known: Mapping[RowId, float] =
 
 
 def level(rows: pd.DataFrame, rules: QualityRules, known: Mapping[RowId, float] = NOTHING) -> list[Violation]:
-    """The rule `level`: days whose labels are many times, or a small part of, those of two weeks before.
+    """The rule `level`: days whose labels are far above or far below those of the two weeks before.
 
-    It presumes a steady level, so it is off unless asked for: a business that closes for a day breaks it.
-    Days of which `known` has half of the rows are not judged.
+    Off by default, because it assumes a steady level: a business that closes for a day would violate it.
+    Days for which `known` has half of the rows are skipped.
     """
     if rules.level is None:
         return []
@@ -200,26 +200,26 @@ def level(rows: pd.DataFrame, rules: QualityRules, known: Mapping[RowId, float] 
 
 
 def _by_time(times: Sequence[time], values: Floats) -> dict[time, float]:
-    """The mean of what is known at each time of a day."""
+    """The mean of the known values at each time of day."""
     means = pd.Series(values).groupby(list(times)).mean().dropna()
     return dict(zip(means.index, means.tolist(), strict=True))
 
 
 def known_labels(rows: pd.DataFrame, known: Mapping[RowId, float]) -> Floats:
-    """The labels of rows from another source, shape [rows]; NaN where it has none."""
+    """The labels of rows in another source, shape [rows]; NaN where it has none."""
     if not known:
         return np.full(len(rows), np.nan)
     return np.array([known.get(each, np.nan) for each in row_ids(rows)], dtype=np.float64)
 
 
 def days_of(rows: pd.DataFrame) -> list[npt.NDArray[np.int64]]:
-    """The positions of the rows of each day (rows ascending)."""
+    """The row positions of each day (rows ascending)."""
     days = rows[TIME].to_numpy("datetime64[D]")
     return np.split(np.arange(len(rows)), np.flatnonzero(days[1:] != days[:-1]) + 1)
 
 
 def violations(rule: str, subject: str, message: str, rows: pd.DataFrame, bad: Mask) -> list[Violation]:
-    """The violation of these bad rows; none where there is no bad row."""
+    """One violation that covers all bad rows; empty if there are none."""
     found = row_ids(rows[bad])
     if not found:
         return []
@@ -234,7 +234,7 @@ def _violation(rule: str, subject: str, message: str, rows: Sequence[RowId], ong
 
 
 def _of_field(rows: pd.DataFrame, name: str, rules: QualityRules) -> Iterator[tuple[str, str, Mask]]:
-    """Rule, message and bad rows of a field, the most telling rule first."""
+    """Rule, message and bad rows for a field, the most specific rule first."""
     absent = rows[name].isna().to_numpy()
     if rules.units is not None and name in rules.units:
         wrong, example = np.zeros(len(rows), dtype=bool), ""
@@ -256,16 +256,16 @@ def _of_field(rows: pd.DataFrame, name: str, rules: QualityRules) -> Iterator[tu
 
 
 def _units(rows: pd.DataFrame, name: str, change: float) -> tuple[Mask, str]:
-    """Rows of a key whose value is further than `change` from the plausible ones of the day before, and an
-    example.
+    """The rows of a key whose value differs by more than `change` from the plausible values of the day
+    before, and an example.
 
-    The value does not change that fast, a unit does. In the other unit it still carries what was measured:
-    converted, it is what later rows are compared with, so that a season that moves on breaks nothing.
+    Real values do not change that fast; a changed unit does. Values in the wrong unit are still information:
+    they are converted and serve as reference for later rows, so that a change of season is not reported.
     """
     values, day = rows[name].dropna(), rows_a_day(rows)
     before = values.rolling(day, min_periods=1)
     far = np.maximum(before.min().shift() - values, values - before.max().shift()) > change
-    if not far.any():  # as in nearly all feeds: then none has to be checked by itself
+    if not far.any():  # true for nearly all feeds, and saves checking row by row
         return np.zeros(len(rows), dtype=bool), ""
     plausible: deque[float] = deque(maxlen=day)
     convert = FIELDS[name].convert or float
@@ -297,8 +297,8 @@ def _units(rows: pd.DataFrame, name: str, change: float) -> tuple[Mask, str]:
 
 
 def _nulls(rows: pd.DataFrame, absent: Mask, share: float) -> Mask:
-    """The rows without a value in days that lack so many, where the week before had nearly all."""
-    before: deque[tuple[int, int]] = deque(maxlen=WEEK_DAYS)  # of so many rows of a day, so many are null
+    """The rows without a value on days on which at least `share` is missing, after a nearly complete week."""
+    before: deque[tuple[int, int]] = deque(maxlen=WEEK_DAYS)  # per day: number of rows, number of nulls
     found = np.zeros(len(rows), dtype=bool)
     for day in days_of(rows):
         nulls = int(absent[day].sum())
@@ -311,11 +311,11 @@ def _nulls(rows: pd.DataFrame, absent: Mask, share: float) -> Mask:
 
 
 def _unseen(rows: pd.DataFrame, name: str, share: float) -> tuple[Mask, str]:
-    """The rows of days of which so many have texts that no good row had before, and an example.
+    """The rows of days on which at least `share` has texts that no good row had before, and an example.
 
-    A new value now and then is normal. Where nearly each row has one, as in names, so are many.
+    Occasional new values are normal. In fields where nearly each row has a new one, like names, so are many.
     """
-    before: deque[tuple[int, int]] = deque(maxlen=WEEK_DAYS)  # of so many rows of a day, so many were new
+    before: deque[tuple[int, int]] = deque(maxlen=WEEK_DAYS)  # per day: number of rows, number of new texts
     found, seen, example = np.zeros(len(rows), dtype=bool), {""}, ""
     texts = rows[name].astype(object).fillna("").to_numpy()
     for day in days_of(rows):

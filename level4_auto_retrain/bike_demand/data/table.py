@@ -1,7 +1,7 @@
-"""Published files into validated frames; every violation is reported, with its row and column.
+"""Reads published files into validated data frames; reports every violation with its row and column.
 
-All cells are read as text, then converted column by column. What columns have to keep is a pandera schema,
-made from the fields of the problem. What its Pydantic models require of whole rows is checked last.
+All cells are read as text, then converted column by column. Columns are validated by a pandera schema
+derived from the problem's fields; rules about whole rows, by the problem's Pydantic models, come last.
 """
 
 import codecs
@@ -28,8 +28,8 @@ from bike_demand.data.frames import to_records, typed
 from bike_demand.data.month import first_moment, next_month
 
 MISSING = "a value is missing"
-REPORTED = 10  # violations of a file that are printed
-LARGEST = 2**53  # up to which float64 holds every integer
+REPORTED = 10  # violations reported per file
+LARGEST = 2**53  # up to here float64 represents every integer exactly
 NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
 _TIME = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?)?"
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
@@ -37,10 +37,10 @@ _EXAMPLES = {"time": "2011-01-31T17:00:00", "boolean": "true or false", "categor
 _OFFSET = r" ?(Z|[+-]\d\d:?\d\d)"
 _ZONE_NAME = r" ?([A-Za-z]{3,4}|[+-]\d\d|\[[\w/+-]+\])"
 _COMMAS = "use a decimal point and no thousands separator, like 1234.5"
-# What cells with a common mistake look like, what it is, and what to do.
+# Patterns of common mistakes in cells, with the cause and the remedy.
 _HINTS = {
     rf"{_TIME}{_OFFSET}": "it has a zone offset, but times are local here: leave it out",
-    rf"{_TIME}{_ZONE_NAME}": "it has the name of a zone: leave it out, or write the offset like +01:00",
+    rf"{_TIME}{_ZONE_NAME}": "it has a zone name: leave it out, or write the offset like +01:00",
     _TIME: "no local clock ever shows it",
     r"\d{9,19}(\.\d+)?": f"it is an epoch: write times like {_EXAMPLES['time']}",
     r"[+-]?\d{1,3}([,.'\u2019\s]\d{3})+([.,]\d+)?": f"it has a thousands separator: {_COMMAS}",
@@ -48,7 +48,7 @@ _HINTS = {
     r"(?i)#?n/?a|nan|null|none|nil|nat|\\n|[-.?]+|#.+[!?]": "where a value is missing, leave the cell empty",
     rf"[^\d+-.]*{NUMBER}\s*[^\d\s]+|[^\d+-.]+\s*{NUMBER}": "write the number alone, without unit or symbol",
 }
-# How files begin that people publish in the place of a CSV file, and what they are.
+# First bytes of formats that are often published in place of CSV.
 _OTHER_FORMATS = {
     b"PK\x03\x04": "a zip archive or an Excel workbook (.xlsx)",
     b"\xd0\xcf\x11\xe0": "an Excel workbook (.xls)",
@@ -59,8 +59,8 @@ _OTHER_FORMATS = {
 }
 
 
-Rule = tuple[str, "pd.Series[bool]", str]  # a column, the rows that break it, what is wrong with them
-# By row and column, which is empty where it is about the whole row.
+Rule = tuple[str, "pd.Series[bool]", str]  # column, mask of the rows that violate the rule, message
+# Messages by row and column; the column is empty for violations of a whole row.
 _Violations = dict[tuple[Any, str], str]
 
 
@@ -71,11 +71,11 @@ def read_table(
     ignored: Sequence[str] = (),
     rules: Callable[[pd.DataFrame], Iterable[Rule]] = lambda _: (),
 ) -> pd.DataFrame:
-    """The rows of a file: CSV, which may be compressed by gzip, or Parquet where its `name` ends so.
+    """Read the rows of a file: CSV, optionally gzipped, or Parquet if `name` ends in .parquet.
 
-    Its columns are the fields of `model` or their aliases, in any order; those in `ignored` may be there and
-    are not looked at. `rules` are further ones, of frames in which what cannot be read is missing. Raises
-    UserError with all violations, each with its line (of Parquet: row) and column.
+    Columns are the fields of `model` or their aliases, in any order; columns in `ignored` are allowed and
+    skipped. `rules` yields further rules for a frame in which unreadable values are missing. Raises UserError
+    with all violations, each with its line (row, for Parquet) and column.
     """
     fields = fields_of(model)
     is_parquet = name.endswith(".parquet") or content.startswith(b"PAR1")
@@ -99,9 +99,9 @@ def read_table(
 
 
 def read_published(content: bytes, month: str, name: str, latest: datetime | None = None) -> pd.DataFrame:
-    """The rows of a month of the feed, ascending and without duplicates.
+    """Read a month of the feed: rows ascending and without duplicates.
 
-    No row may lie after `latest` (none: not checked). Raises UserError with all violations.
+    Rows after `latest` are rejected (default: not checked). Raises UserError with all violations.
     """
     begin, end = first_moment(month), first_moment(next_month(month))
 
@@ -116,7 +116,7 @@ def read_published(content: bytes, month: str, name: str, latest: datetime | Non
             and (inside.dropna() == inside.dropna().dt.normalize()).all()
         ):
             repeated = "; the time of day is missing"
-        yield TIME, times.notna() & frame.duplicated([*IDENTITY]), f"stands there twice{repeated}"
+        yield TIME, times.notna() & frame.duplicated([*IDENTITY]), f"appears twice{repeated}"
         yield TIME, inside < inside.ffill().shift(), "is out of order"
         if latest is not None:
             yield TIME, times > latest, "is in the future"
@@ -135,23 +135,23 @@ def _csv_cells(content: bytes, name: str, wanted: int, found: _Violations) -> pd
     (_, header), *rows = [(line, record) for line, record in records if any(record)]
     if len(header) == 1 < wanted and (separators := set(";\t|") & set(header[0])):
         raise UserError(f"{name}, line 1: the separator is {min(separators)!r}; separate columns by commas")
-    # Spreadsheets put commas after the last column, of some lines or of all.
+    # Spreadsheets write commas after the last column, in some lines or all.
     width = max(len(_filled(record)) for _, record in [(1, header), *rows])
     header = header[: max(width, len(_filled(header)))]
     for line, record in rows:
         del record[max(len(header), len(_filled(record))) :]
         if record == header:
-            found[line, ""] = "the header stands there again; publish one table in one file"
+            found[line, ""] = "the header appears again; publish one table per file"
         elif len(record) != len(header):
             is_short = len(record) < len(header)
-            why = "the line cut off, or a quote left open" if is_short else "a decimal comma in it"
-            found[line, ""] = f"{len(record)} values instead of {len(header)}; is {why}?"
+            why = "a line that was cut off, or an open quote" if is_short else "a decimal comma"
+            found[line, ""] = f"{len(record)} values instead of {len(header)}; is there {why}?"
     whole = {line: record for line, record in rows if (line, "") not in found}
     return pd.DataFrame(list(whole.values()), index=list(whole), columns=header, dtype="str")
 
 
 def _filled(record: Sequence[str]) -> Sequence[str]:
-    """A record without the empty cells at its end."""
+    """A record without trailing empty cells."""
     return record[: max((place for place, cell in enumerate(record, 1) if cell), default=0)]
 
 
@@ -160,7 +160,7 @@ def _decoded(content: bytes, name: str) -> str:
         try:
             content = gzip.decompress(content)
         except (OSError, EOFError, zlib.error):
-            raise UserError(f"{name}: its compression is damaged or cut off; publish it again") from None
+            raise UserError(f"{name}: the compressed file is damaged or cut off; publish it again") from None
     refuse_other_formats(content, name)
     try:
         text = content.decode("utf-8-sig").lstrip("\ufeff")
@@ -175,21 +175,21 @@ def _decoded(content: bytes, name: str) -> str:
 
 
 def refuse_other_formats(content: bytes, name: str) -> None:
-    """Raises UserError for a file that is no CSV, with its format as far as its first bytes show it."""
+    """Raises UserError for a file that is not CSV, with the format that its first bytes suggest."""
     for begin, what in _OTHER_FORMATS.items():
         if content.startswith(begin):
             raise UserError(f"{name}: not CSV but {what}; save it as CSV, which may be compressed by gzip")
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:100]:
-        raise UserError(f"{name}, line 1: not UTF-8 but UTF-16 text, or none at all; save it as UTF-8")
+        raise UserError(f"{name}, line 1: UTF-16 text or not text at all; save it as UTF-8")
 
 
 def parquet_cells(content: bytes, name: str) -> pd.DataFrame:
-    """All cells of a Parquet file as text, empty where a value is missing. Raises UserError."""
+    """All cells of a Parquet file as text, empty for missing values. Raises UserError."""
     try:
         table = parquet.read_table(io.BytesIO(content))
         text = table.cast(pyarrow.schema([(each, pyarrow.string()) for each in table.column_names]))
     except (pyarrow.ArrowException, OSError):
-        raise UserError(f"{name}: not Parquet with plain values, or damaged") from None
+        raise UserError(f"{name}: damaged, or not Parquet with plain values") from None
     cells: pd.DataFrame = text.to_pandas().fillna("")
     return cells.set_axis(range(1, len(cells) + 1))
 
@@ -199,25 +199,21 @@ def _check_header(
 ) -> None:
     needed = ",".join(fields)
     if not set(fields) & set(header):
-        raise UserError(
-            f"{name}, line 1: a header is needed there, {needed}; it is {_short(','.join(header))}"
-        )
+        raise UserError(f"{name}, line 1: expected the header {needed}; found {_short(','.join(header))}")
     if missing := [field for field in fields if field not in header]:
         others = [column for column in header if column not in fields and column not in ignored]
-        instead = f"; not known: {', '.join(map(repr, others))}" if others else ""
+        instead = f"; unknown: {', '.join(map(repr, others))}" if others else ""
         raise UserError(f"{name}, line 1: column {missing[0]} is missing (needed: {needed}{instead})")
     if "" in header:
-        raise UserError(
-            f"{name}, line 1: column {header.index('') + 1} has no name; leave it out, or give it one"
-        )
+        raise UserError(f"{name}, line 1: column {header.index('') + 1} has no name; remove it, or name it")
     if unknown := [column for column in header if column not in fields and column not in ignored]:
         raise UserError(f"{name}, line 1: unknown column {unknown[0]!r} (known: {needed})")
     if len(set(header)) < len(header):
-        raise UserError(f"{name}, line 1: a column stands there twice")
+        raise UserError(f"{name}, line 1: a column appears twice")
 
 
 def _converted(text: "pd.Series[str]", kind: Kind) -> "pd.Series[Any]":
-    """The values of cells; missing where a cell is empty or cannot be read."""
+    """Convert cells to values; empty or unreadable cells become missing values."""
     if kind == "text":
         return text.where(text != "")
     if kind == "boolean":
@@ -233,7 +229,7 @@ def _converted(text: "pd.Series[str]", kind: Kind) -> "pd.Series[Any]":
 def _times(text: "pd.Series[str]") -> "pd.Series[Any]":
     local = pd.to_datetime(text.where(text.str.fullmatch(_TIME)), format="ISO8601", errors="coerce")
     if ZONE is not None:
-        first = np.ones(len(text), dtype=bool)  # of two that are alike
+        first = np.ones(len(text), dtype=bool)  # ambiguous local times mean the first occurrence
         local = local.dt.tz_localize(ZONE, ambiguous=first, nonexistent="NaT").dt.tz_convert("UTC")
         with_offset = text.where(text.str.fullmatch(_TIME + _OFFSET))
         utc = pd.to_datetime(with_offset, format="ISO8601", errors="coerce", utc=True)
@@ -247,14 +243,14 @@ def _check_columns(
     fields: Mapping[str, InputField],
     found: _Violations,
 ) -> None:
-    """What cannot be read, and what the schema refuses in other cells."""
+    """Record unreadable cells, and values that violate the schema."""
     columns = {}
     for name, field in fields.items():
         missing = cells[name][frame[name].isna()]
         for row, text in missing[missing != ""].astype(object).items():
             hints = (hint for pattern, hint in _HINTS.items() if re.fullmatch(pattern, str(text)))
             example = f"write it like {_EXAMPLES.get(field.kind, '1234.5')}"
-            found[row, name] = f"{_short(str(text))} is no {field.kind}; {next(hints, example)}"
+            found[row, name] = f"{_short(str(text))} is not a valid {field.kind}; {next(hints, example)}"
         low, high = field.valid
         valid = pa.Check.in_range(low, high, error=f"is not within {low:g} to {high:g}")
         checks = [valid] if np.isfinite(field.valid).any() else []

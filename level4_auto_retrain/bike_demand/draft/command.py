@@ -1,4 +1,4 @@
-"""`problem draft`: puts a first problem, its feed and its settings in the place of those that are there."""
+"""`problem draft`: replaces the project's problem, feed and settings by a draft for a user's own table."""
 
 import functools
 import re
@@ -21,11 +21,11 @@ from bike_demand.draft.cells import read_cells
 from bike_demand.draft.code import write_code
 from bike_demand.draft.guess import Column, Draft, Given, guess, months_of
 
-BEFORE = Path("state") / "before-draft"  # what the draft took the place of
-# Of tests/problem; the others are about the problem before.
+BEFORE = Path("state") / "before-draft"  # backup of everything that a draft replaced
+# Tests that hold for any problem; the others in tests/problem are about the replaced one.
 ANY_PROBLEM = ("__init__.py", "samples.py", "test_contract.py")
-HOLDOUT = 0.1  # of the rows are kept aside, at least
-MIN_ROWS = 40  # fewer do not make a model, whatever the settings say
+HOLDOUT = 0.1  # smallest share of rows that are held out
+MIN_ROWS = 40  # too few rows for any model, whatever the settings
 
 
 def draft(
@@ -37,12 +37,11 @@ def draft(
     *,
     in_production: bool = False,
 ) -> None:
-    """Draft the problem of a table, and put it in place. Raises UserError, and then nothing has changed.
+    """Draft a problem from a table and install it. Raises UserError, and then nothing has changed.
 
-    Everything is made beside its place first. The problem, tests and months before are kept in a new folder
-    in BEFORE.
-    `in_production`: predictions are compared with outcomes, so when rows happened and when their labels are
-    known may not be guessed.
+    Everything is prepared aside first. The replaced problem, tests and months are kept in a new folder in
+    BEFORE. With `in_production`, predictions are compared with outcomes, so that the event time and the
+    label delay must be given, not guessed.
     """
     if in_production and (given.time is None or given.delay is None):
         raise UserError(
@@ -87,7 +86,7 @@ def _title(file: Path) -> str:
 
 
 def _format(code: Path, root: Path) -> None:
-    """Format it as the project's other code is. Raises UserError where that cannot be done."""
+    """Format the code like the rest of the project. Raises UserError if that fails."""
     for arguments in (["check", "--fix", "--quiet", "--exit-zero"], ["format", "--quiet"]):
         command = [
             sys.executable,
@@ -106,7 +105,7 @@ def _format(code: Path, root: Path) -> None:
 
 
 def _cut(found: Draft, folder: Path) -> None:
-    """Write the feed, a file a month. Raises UserError where a month in between has no row."""
+    """Write the feed, one file per month. Raises UserError if a month in between has no rows."""
     frame = pd.DataFrame({each: _written(found, each) for each in found.rows.columns})
     header = [found.column(each).original or each for each in frame.columns]
     month = found.rows[found.time.name].dt.strftime("%Y-%m")
@@ -131,7 +130,7 @@ def _written(found: Draft, name: str) -> Any:
 
 
 def _settings(found: Draft, text: str) -> str:
-    """params.yaml with what depends on the data."""
+    """The text of params.yaml, with settings adapted to the data."""
     times = found.rows[found.time.name]
     apart = times.max() - times.iloc[-max(1, int(HOLDOUT * len(times)))]
     changes = {
@@ -140,18 +139,18 @@ def _settings(found: Draft, text: str) -> str:
         "holdout_days": str(max(7, -(-apart // timedelta(days=1)) + 1)),
     }
     if found.is_classification:
-        changes["worst_ratio"] = "1.0"  # a Brier score is seldom far below that of always the mean
+        changes["worst_ratio"] = "1.0"  # a Brier score is rarely far below that of the constant mean
 
     def with_training(section: re.Match[str]) -> str:
         return functools.reduce(lambda made, change: _with(made, *change), changes.items(), section[0])
 
     text = _with(text, "first_month", f'"{times.min():%Y-%m}"')
-    # Other sections have keys of the same names.
+    # Limited to one section, because other sections have keys with the same names.
     return re.sub(r"(?ms)^training:\n.*?(?=^[^\s#]|\Z)", with_training, text)
 
 
 def _with(text: str, key: str, value: str) -> str:
-    """The YAML text with another value of a key; its comment stays."""
+    """The YAML text with a new value for a key; its comment is kept."""
     return re.sub(rf"(?m)^(\s*{key}: )[^#\n]*?(\s*(?:#.*)?)$", rf"\g<1>{value}\g<2>", text)
 
 
@@ -179,9 +178,9 @@ def _ranges(column: Column) -> str:
 
 
 def _put_in_place(root: Path, problem: Path, code: Path, feed: Path, months: Path) -> Path:
-    """Keep what is there, and put the draft in its place; the folder with what was there.
+    """Back up what is there and install the draft. Returns the backup folder.
 
-    Never in a folder of an earlier draft: what people wrote since may be in no commit.
+    Always a new folder: an earlier draft's backup may hold work that was never committed.
     """
     before = root / BEFORE / f"{datetime.now():%Y-%m-%dT%H-%M-%S.%f}"
     shutil.copytree(problem, before / "problem")

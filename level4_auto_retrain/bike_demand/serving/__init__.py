@@ -1,1 +1,1 @@
-"""Serving: the model that is live, the application around it, and batch scoring."""
+"""Serving: the live model, the web application, and its server."""

@@ -33,7 +33,7 @@ OUTCOMES = (
 
 
 class FieldError(BaseModel):
-    """What is wrong with one field of a body; `loc` says where it is."""
+    """An invalid field of a body; `loc` is its location."""
 
     type: str
     loc: list[str | int]
@@ -41,7 +41,7 @@ class FieldError(BaseModel):
 
 
 class InvalidBody(BaseModel):
-    """Why a body was refused."""
+    """Why a body was rejected."""
 
     detail: list[FieldError]
 
@@ -74,11 +74,11 @@ REFUSED: Responses = {
     401: {"description": f"No known API key in the header {HEADER}, where keys are in use."},
     403: {"description": "The key has another role."},
 }
-NO_MODEL: Responses = {503: {"description": "No model was released yet."}}
+NO_MODEL: Responses = {503: {"description": "No model has been released yet."}}
 METRICS: Responses = {200: {"description": "The numbers.", "content": {"text/plain": {}}}}
 _BODY_REFUSED: Responses = REFUSED | {
-    413: {"description": f"The body is over {MAX_BYTES} bytes."},
-    422: {"description": "A field is wrong; `loc` names it.", "model": InvalidBody},
+    413: {"description": f"The body is larger than {MAX_BYTES} bytes."},
+    422: {"description": "A field is invalid; `loc` names it.", "model": InvalidBody},
 }
 PREDICT_RESPONSES = _BODY_REFUSED | NO_MODEL
 OUTCOMES_RESPONSES = _BODY_REFUSED | {503: {"description": "The database is away; nothing was stored."}}

@@ -1,4 +1,4 @@
-"""Reads the body of a request within bounds, and validates its rows in one step from their bytes."""
+"""Reads request bodies of limited size, and validates their rows in one step directly from the bytes."""
 
 import codecs
 import json
@@ -14,18 +14,18 @@ from starlette.requests import ClientDisconnect
 from bike_demand.core.current import Inputs
 
 MAX_BYTES = 1024 * 1024
-MAX_ROWS = 1000  # so that a request keeps others waiting for a few milliseconds at most
-MAX_ERRORS = 10  # of one response
+MAX_ROWS = 1000  # so that one request delays others by a few milliseconds at most
+MAX_ERRORS = 10  # per response
 
-_NAMES_END = re.compile(rb'"\s*:')  # and hardly a text's
+_NAMES_END = re.compile(rb'"\s*:')  # the end of a field name, and hardly ever of a text
 _One = TypeAdapter(Inputs)
 _Many = TypeAdapter(Annotated[list[Inputs], Field(min_length=1, max_length=MAX_ROWS)])
 
 
 async def read_body(request: Request) -> bytes:
-    """The body's bytes. Raises HTTPException 413 as soon as it is known to exceed MAX_BYTES."""
+    """The bytes of the body. Raises HTTPException 413 as soon as the body is known to exceed MAX_BYTES."""
     declared = request.headers.get("content-length")
-    if declared is not None and int(declared) > MAX_BYTES:  # the server refuses what is not a number
+    if declared is not None and int(declared) > MAX_BYTES:  # the server rejects anything but a number
         raise _too_large()
     body, more = b"", True
     while more:
@@ -40,7 +40,7 @@ async def read_body(request: Request) -> bytes:
 
 
 def parse_rows(body: bytes) -> tuple[list[Inputs], bool]:
-    """The rows, and whether they came as a list. Raises RequestValidationError, which names the fields."""
+    """The rows, and whether the body was a list. Raises RequestValidationError that names invalid fields."""
     body = body.removeprefix(codecs.BOM_UTF8).lstrip()
     try:
         listed = body[:1] == b"["
@@ -52,9 +52,9 @@ def parse_rows(body: bytes) -> tuple[list[Inputs], bool]:
 
 
 def refuse_repeated(body: bytes, rows: Sequence[BaseModel]) -> None:
-    """Raises RequestValidationError for a field that a row has twice: the last would count."""
+    """Raises RequestValidationError for a duplicate field in a row: JSON would silently keep the last."""
     if len(_NAMES_END.findall(body)) == sum(len(row.model_fields_set) for row in rows):
-        return  # other names than those of fields were refused before
+        return  # unknown field names were rejected before
     given = json.loads(body, object_pairs_hook=lambda pairs: [name for name, _ in pairs])
     for place, names in enumerate(given if isinstance(given[0], list) else [given]):
         if repeated := sorted(name for name in set(names) if names.count(name) > 1):
@@ -63,9 +63,9 @@ def refuse_repeated(body: bytes, rows: Sequence[BaseModel]) -> None:
 
 
 def invalid(error: ValidationError, body: bytes, hidden: Sequence[str] = ()) -> RequestValidationError:
-    """The 422 response to a body. It does not repeat the input, which may be large, or not be JSON.
+    """The 422 response to a body. Omits the input, which may be large or not JSON.
 
-    `hidden`: parts of locations that no body has.
+    `hidden`: location parts that exist only in the models, not in bodies.
     """
     found = error.errors(include_url=False, include_context=False, include_input=False)
     shown: list[dict[str, Any]] = [
@@ -78,7 +78,7 @@ def invalid(error: ValidationError, body: bytes, hidden: Sequence[str] = ()) -> 
 
 
 def _encoding(body: bytes) -> str:
-    """What, besides its JSON, is wrong with a body."""
+    """What is wrong with a body besides its JSON."""
     if body.startswith(b"\x1f\x8b"):
         return "; it is compressed: send it without Content-Encoding"
     try:

@@ -24,7 +24,7 @@ def serve(host: str, port: int, workers: int, environment: str = "production") -
     there are no API keys.
     """
     settings = load_settings()
-    Tracking(settings)  # so that a wrong setting is reported once, and not by each worker
+    Tracking(settings)  # reports a wrong setting once, not once per worker
     keys = read_keys(Path(settings.serving.keys))
     with contextlib.closing(bind(host, port)) as listener, _worker_variables(environment, workers):
         if not keys and not _only_this_machine(listener):

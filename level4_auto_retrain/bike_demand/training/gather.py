@@ -29,18 +29,18 @@ def gather(
     """
     gathered = ingest(Source(settings.feed), DATA, settings.first_month, as_of=as_of, progress=progress)
     write(recognise(settings, read_rows(DATA)))
-    REPORT.unlink(missing_ok=True)  # of other data; `validate` does not run again where nothing changed
+    REPORT.unlink(missing_ok=True)  # outdated; `validate` does not run again if nothing changed
     write_request(checked_at(settings, as_of))
     return gathered
 
 
 def write_request(as_of: datetime | None, folder: Path = Path()) -> None:
-    """Write for the stages of the project in `folder` when the data have to be up to date; None: never."""
+    """Write the request for the stages in `folder`: when the data must be up to date (None: unchecked)."""
     content = {"as_of": None if as_of is None else as_of.isoformat()}
     write_atomically(folder / REQUEST, json.dumps(content).encode() + b"\n")
 
 
 def read_request() -> datetime | None:
-    """What `write_request` was given."""
+    """Read the time written by `write_request`."""
     as_of = json.loads(REQUEST.read_text(encoding="utf-8"))["as_of"]
     return None if as_of is None else datetime.fromisoformat(as_of)
