@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 
-HEADER = "begins,special,attended,grade,heat,core_heat,moisture,speed,material,part_a,part_b,amount"
+from tests.toy import MACHINES
+
+HEADER = "begins,machine,special,attended,grade,heat,core_heat,moisture,speed,material,part_a,part_b,amount"
 YIELDS = {"steel": 1.0, "brass": 0.9, "oak": 1.1}  # of materials, relative to each other
 MONTHS = ("2011-01", "2011-02", "2011-03")
 PARAMS = Path(__file__).parents[1] / "params.yaml"
@@ -24,31 +26,35 @@ def copy_params(folder: Path) -> None:
 
 
 def month_lines(month: str, seed: int = 0) -> list[str]:
-    """The rows of a month, without the header: two peaks on attended days, one hump on others."""
+    """The rows of a month, without the header: of each day those of the machines that made something.
+
+    On attended days two groups of machines are busy, on others one.
+    """
     dice = random.Random(f"{seed} {month}")
-    stamp = datetime.strptime(month, "%Y-%m")
+    day = datetime.strptime(month, "%Y-%m")
     lines: list[str] = []
-    while f"{stamp:%Y-%m}" == month:
-        attended = int(stamp.weekday() < 5)
-        grade = dice.choice((1, 1, 1, 2, 3))
-        heat = 8 + 6 * math.sin((stamp.hour - 9) / 24 * math.tau) + dice.gauss(0, 2)
-        moisture = "" if dice.random() < 0.02 else f"{min(max(dice.gauss(0.6, 0.15), 0), 1):.2f}"
-        material = tuple(YIELDS)[(stamp.day + stamp.hour) % len(YIELDS)]
-        mean = 5 + _level(stamp.hour, attended) * (1.2 - 0.2 * grade) * YIELDS[material]
-        amount = max(0, round(dice.gauss(mean, mean**0.5)))
-        if amount:  # so there are gaps between rows
-            part_a = dice.randint(0, amount // 4)
-            lines.append(
-                f"{stamp.isoformat()},false,{attended},{grade},{heat:.2f},{heat - 1:.2f},{moisture},"
-                f"{abs(dice.gauss(0, 12)):.2f},{material},{part_a},{amount - part_a},{amount}"
-            )
-        stamp += timedelta(hours=1)
+    while f"{day:%Y-%m}" == month:
+        attended = int(day.weekday() < 5)
+        for position, machine in enumerate(MACHINES):
+            grade = dice.choice((1, 1, 1, 2, 3))
+            heat = 8 + 6 * math.sin((position - 9) / 24 * math.tau) + dice.gauss(0, 2)
+            moisture = "" if dice.random() < 0.02 else f"{min(max(dice.gauss(0.6, 0.15), 0), 1):.2f}"
+            material = tuple(YIELDS)[(day.day + position) % len(YIELDS)]
+            mean = 8 + _level(position, attended) * (1.2 - 0.2 * grade) * YIELDS[material]
+            amount = max(0, round(dice.gauss(mean, mean**0.5)))
+            if amount:  # so there are gaps between rows
+                part_a = dice.randint(0, amount // 4)
+                lines.append(
+                    f"{day.isoformat()},{machine},false,{attended},{grade},{heat:.2f},{heat - 1:.2f},"
+                    f"{moisture},{abs(dice.gauss(0, 12)):.2f},{material},{part_a},{amount - part_a},{amount}"
+                )
+        day += timedelta(days=1)
     return lines
 
 
-def _level(hour: int, attended: int) -> float:
+def _level(position: int, attended: int) -> float:
     peaks = ((8, 1.5, 200), (13, 4.0, 80), (17, 2.0, 200)) if attended else ((13, 4.0, 170),)
-    return sum(height * math.exp(-(((hour - at) / width) ** 2)) for at, width, height in peaks)
+    return sum(height * math.exp(-(((position - at) / width) ** 2)) for at, width, height in peaks)
 
 
 def write_feed(folder: Path, months: Iterable[str] = MONTHS, seed: int = 0) -> Path:

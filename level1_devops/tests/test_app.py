@@ -15,7 +15,7 @@ from bike_demand.serving.app import create_app
 from bike_demand.serving.onnx_model import OnnxModel, load_model
 from bike_demand.serving.request_body import MAX_BYTES, MAX_ERRORS, MAX_ROWS
 from tests.service import served
-from tests.toy import EXAMPLE
+from tests.toy import EXAMPLE, MACHINES
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +50,13 @@ def test_one_row_gets_one_prediction(client: Client, model: OnnxModel) -> None:
     assert response.status_code == 200
     assert response.headers["content-type"] == "application/json"
     answer = response.json()
-    assert answer.keys() == {"begins", "prediction", "model_version"}
+    assert answer.keys() == {"begins", "machine", "prediction", "model_version"}
     assert (answer["begins"], answer["model_version"]) == (EXAMPLE["begins"], model.version)
     assert answer["prediction"] > 0
 
 
 def test_a_list_gets_a_list_in_the_same_order(client: Client) -> None:
-    rows = [EXAMPLE | {"begins": f"2012-06-13T{hour:02}:00:00"} for hour in (17, 3, 8)]
+    rows = [EXAMPLE | {"machine": MACHINES[position]} for position in (17, 3, 8)]
     together = client.post("/predict", json=rows).json()
     assert together == [client.post("/predict", json=row).json() for row in rows]
 
@@ -106,7 +106,7 @@ def test_a_missing_field_is_named(client: Client, field: str) -> None:
         ("attended", "true"),
         ("attended", '"1"'),
         ("begins", '"tomorrow"'),
-        ("begins", '"2012-06-13T17:00:00+02:00"'),
+        ("begins", '"2012-06-13T00:00:00+02:00"'),
         ("begins", '"2012-06-13T17:20:00"'),
         ("part_a", "3"),
         ("amount", "3"),
@@ -213,7 +213,7 @@ def test_the_application_says_how_it_is(client: Client, model: OnnxModel) -> Non
     assert client.get("/ready").json() == {"status": "ready"}
     card = client.get("/model").json()
     assert card["version"] == model.version
-    assert card["inputs"][0]["name"] == "shift"
+    assert card["inputs"][0]["name"] == "position"
 
 
 def test_on_day_zero_it_lives_and_says_why_it_cannot_answer(day_zero: Client) -> None:

@@ -25,7 +25,8 @@ Time = Annotated[NaiveDatetime, EventTime()]
 
 def test_the_facts_about_each_field_are_read_from_its_annotations() -> None:
     fields = {each.name: each for each in PROBLEM.fields}
-    assert (PROBLEM.time, PROBLEM.label_name, PROBLEM.cadence) == ("begins", "amount", timedelta(hours=1))
+    assert (PROBLEM.time, PROBLEM.label_name, PROBLEM.cadence) == ("begins", "amount", timedelta(days=1))
+    assert PROBLEM.keys == ("machine",)
     assert list(fields) == [name for name in Inputs.model_fields if name != "begins"]
     assert {each.kind for each in PROBLEM.fields} == {"number", "category", "boolean", "text"}
     heat = fields["heat"]

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bike_demand.core.current import Row
+from bike_demand.core.current import Row, row_id
 from bike_demand.data.table import read_published
 from tests.feedmaker import HEADER, MONTHS, month_lines, write_month
 from tests.gathered import rows_of
@@ -34,8 +34,8 @@ def without(rows: Sequence[Row], first: str, last: str, every: int = 1) -> list[
     """The rows without each `every`-th from one day to before another."""
     begin, end = datetime.fromisoformat(first), datetime.fromisoformat(last)
     during = [row for row in rows if begin <= row.begins < end]
-    lost = {row.begins for row in during[::every]}
-    return [row for row in rows if row.begins not in lost]
+    lost = {row_id(row) for row in during[::every]}
+    return [row for row in rows if row_id(row) not in lost]
 
 
 def changed(row: Row, **values: Any) -> Row:

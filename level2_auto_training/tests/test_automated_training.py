@@ -26,9 +26,11 @@ from bike_demand.store.tracking import HANDOFF_ARTIFACT, Tracking, Version
 from bike_demand.training.pipeline import data_digest
 from bike_demand.training.record import already
 from tests.conftest import COPY_ENVIRONMENT, Run
-from tests.feedmaker import MONTHS, month_lines, write_month
+from tests.feedmaker import HEADER, MONTHS, month_lines, write_month
 from tests.tree import contents
 from tests.workcopy import NAME, change_params, commit, git, make_copy
+
+HEAT = HEADER.split(",").index("heat")
 
 HOME = ("HOME", "USERPROFILE", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "LOCALAPPDATA", "APPDATA")
 
@@ -335,7 +337,7 @@ def test_a_folder_that_is_in_no_commit_is_refused(
 
 def in_fahrenheit(line: str) -> str:
     cells = line.split(",")
-    cells[4] = f"{float(cells[4]) * 9 / 5 + 32:.2f}"
+    cells[HEAT] = f"{float(cells[HEAT]) * 9 / 5 + 32:.2f}"
     return ",".join(cells)
 
 

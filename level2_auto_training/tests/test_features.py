@@ -13,12 +13,12 @@ from bike_demand.data.features import FEATURES, INPUT_NAME, NUMBERS, describe, t
 from bike_demand.data.frames import columns_of
 from bike_demand.data.table import read_published
 from tests.feedmaker import write_feed
-from tests.toy import EXAMPLE
+from tests.toy import EXAMPLE, MACHINES
 
 
 def test_features_stand_in_the_order_of_the_problem() -> None:
     assert FEATURES == (
-        "shift",
+        "position",
         "day",
         "attended",
         "special",
@@ -41,7 +41,7 @@ def test_a_row_becomes_float32_values_in_that_order() -> None:
 
 def test_the_features_that_a_model_takes_may_be_fewer_and_in_another_order() -> None:
     row = Inputs.model_validate_json(json.dumps(EXAMPLE))
-    assert to_inputs(to_columns([row]), ("speed", "shift"))[INPUT_NAME].tolist() == [[13.0, 17.0]]
+    assert to_inputs(to_columns([row]), ("speed", "position"))[INPUT_NAME].tolist() == [[13.0, 17.0]]
 
 
 def test_null_becomes_nan() -> None:
@@ -60,7 +60,7 @@ def test_columns_are_the_inputs_of_rows_by_name() -> None:
     assert columns["begins"].dtype == "datetime64[s]"
     assert columns["begins"].astype(str).tolist() == [EXAMPLE["begins"]] * 2
     assert columns["material"].tolist() == ["steel", "steel"]
-    assert {columns[name].dtype for name in EXAMPLE if name not in ("begins", "material")} == {
+    assert {columns[name].dtype for name in EXAMPLE if name not in ("begins", "machine", "material")} == {
         np.dtype(np.float64)
     }
     assert (columns["special"].tolist(), columns["heat"].tolist()) == ([0, 0], [24.6, 24.6])
@@ -72,7 +72,7 @@ def test_a_month_of_the_feed_becomes_what_its_columns_say(tmp_path: Path) -> Non
         records = list(csv.DictReader(file))
     expected = [
         [
-            datetime.fromisoformat(record["begins"]).hour,
+            MACHINES.index(record["machine"]),
             datetime.fromisoformat(record["begins"]).weekday(),
             *(float(json.loads(record[name] or "NaN")) for name in NUMBERS[2:]),
         ]

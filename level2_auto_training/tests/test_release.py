@@ -18,7 +18,7 @@ from tests.registry import register
 from tests.tiny import constant
 
 HOLDOUT_LAST = (
-    "2011-03-24T23:00:00"  # what the trained holdout model learned from; the feed ends a week later
+    "2011-03-24T00:00:00"  # what the trained holdout model learned from; the feed ends a week later
 )
 
 
@@ -88,14 +88,14 @@ def test_a_better_version_is_shown_beside_the_live_one_and_goes_live(registry: T
 
 def test_both_are_compared_only_on_rows_after_what_either_holdout_model_saw(gathered: Path) -> None:
     tracking = Tracking(load_settings())
-    later = "2011-03-28T11:00:00"
+    later = "2011-03-28T00:00:00"
     for champion_last, candidate_last in ((later, HOLDOUT_LAST), (HOLDOUT_LAST, later)):
         champion = register(constant(gathered / "c", 50.0), tracking=tracking, holdout_last=champion_last)
         candidate = register(constant(gathered / "d", 70.0), tracking=tracking, holdout_last=candidate_last)
         tracking.set_alias("champion", champion.number)
         found = gate.propose(tracking, candidate, read_rows(DATA), load_settings().release).comparison
         assert found is not None
-        assert (found.first, found.last) == ("2011-03-28T12:00:00", "2011-03-31T23:00:00")
+        assert (found.first, found.last) == ("2011-03-29T00:00:00", "2011-03-31T00:00:00")
         assert (found.rows, found.candidate) == pytest.approx(error_of(70.0, later))
         assert found.champion == pytest.approx(error_of(50.0, later)[1])
 
@@ -156,7 +156,7 @@ def test_a_version_that_fails_its_integration_test_is_refused(
 ) -> None:
     register(constant(project / "c", 90.0), handoffs[1], tracking=registry, holdout_last=HOLDOUT_LAST)
     said = run("release", 3, "--yes")
-    assert "its integration test fails: Few pieces are made at night. 90.0 pieces at 3 h" in refused(said)
+    assert "its integration test fails: Small machines make few pieces. 90.0 pieces by m03" in refused(said)
     assert "checks: failed" in said.out
     assert live(registry) == 1
 
@@ -184,7 +184,7 @@ def test_a_version_whose_files_are_gone_is_refused(registry: Tracking, run: Run)
 def test_without_fresh_rows_there_is_nothing_to_judge_by(
     registry: Tracking, run: Run, handoffs: tuple[Path, Path]
 ) -> None:
-    register(*handoffs, tracking=registry, holdout_last="2011-03-31T23:00:00")
+    register(*handoffs, tracking=registry, holdout_last="2011-03-31T00:00:00")
     assert "0 fresh rows to compare on, too few" in refused(run("release", 3, "--yes"))
     assert live(registry) == 1
 

@@ -1,6 +1,7 @@
 """Event times with a time zone: local in files and requests and for features, in UTC in rows."""
 
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 from pydantic import BaseModel, NaiveDatetime, ValidationError
 
-from bike_demand.core.current import TIME, Inputs
+from bike_demand.core.current import TIME, Inputs, Row
 from bike_demand.core.errors import UserError
 from bike_demand.core.problem import EventTime
 from bike_demand.data import features, frames, month, table
@@ -28,6 +29,12 @@ GIVEN = [
 ]
 
 
+class Hour(Row):  # type: ignore[misc]
+    """A row of the feed that begins at an hour there."""
+
+    begins: Annotated[datetime, BERLIN]
+
+
 class Request(BaseModel):
     """With a time zone."""
 
@@ -41,6 +48,7 @@ def zoned(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "EVENT_TIME", BERLIN)
     for module in (frames, table):
         monkeypatch.setattr(module, "ZONE", ZoneInfo("Europe/Berlin"))
+    monkeypatch.setattr(table, "read_table", partial(table.read_table, model=Hour))
 
 
 def read(*times: str) -> pd.DataFrame:

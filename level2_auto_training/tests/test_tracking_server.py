@@ -48,7 +48,7 @@ def test_runs_versions_and_the_alias_are_kept_there_and_nothing_here(
     tracking: Tracking, server: Server
 ) -> None:
     Path("dvc.lock").write_text("schema: '2.0'", encoding="utf-8")
-    data = Dataset("rows", "d" * 32, 1416, "2011-01-01T00:00:00", "2011-02-28T23:00:00")
+    data = Dataset("rows", "d" * 32, 1416, "2011-01-01T00:00:00", "2011-02-28T00:00:00")
     model = constant(Path("made"), 5.0)
     holdout: str | None = None
     for number in (None, 1, 2):

@@ -62,7 +62,7 @@ def test_the_params_of_the_model_are_those_of_the_settings(project: Path) -> Non
 
 
 def test_a_row_weighs_half_for_each_half_life_before_the_newest() -> None:
-    newest = datetime(2011, 3, 31, 23)
+    newest = datetime(2011, 3, 31)
     stamps = [newest - timedelta(days=days) for days in (60, 30, 15, 0)]
     np.testing.assert_allclose(weights(np.array(stamps, dtype="datetime64[s]"), 30), [0.25, 0.5, 0.5**0.5, 1])
 
@@ -99,7 +99,7 @@ def test_training_writes_whole_handoffs_of_the_model_and_its_holdout(
     run("ingest")
     assert stage("train") == (0, "")
     report = json.loads((RUN / "report.json").read_text(encoding="utf-8"))
-    for kind, last in (("final", "2011-03-31T23:00:00"), ("holdout", "2011-03-24T23:00:00")):
+    for kind, last in (("final", "2011-03-31T00:00:00"), ("holdout", "2011-03-24T00:00:00")):
         folder = RUN / kind
         assert sorted(contents(folder)) == ["SHA256SUMS", "golden.json", "model.json", "model.onnx"]
         card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
@@ -159,7 +159,7 @@ def test_too_few_rows_are_refused(project: Path, run: Run, stage: Stage, date: s
 
 def test_a_feed_whose_label_is_always_0_is_refused(project: Path, run: Run, stage: Stage) -> None:
     for path in (project / "feed").glob("*.csv"):
-        lines = [",".join([*line.split(",")[:9], "0", "0", "0"]) for line in month_lines(path.stem)]
+        lines = [",".join([*line.split(",")[:-3], "0", "0", "0"]) for line in month_lines(path.stem)]
         write_month(path, lines)
     run("ingest")
     assert "`amount` is 0 in all" in refusal(stage)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bike_demand.core.current import Inputs
+from bike_demand.core.current import IDENTITY, OUTCOME_EXAMPLE, Inputs
 from bike_demand.core.settings import load_settings
 from bike_demand.serving.app import create_app
 from bike_demand.serving.live_models import LiveModels, ModelHolder, Role, SecondModel
@@ -27,9 +27,9 @@ from tests.registry import put_live, register
 from tests.service import served
 from tests.test_live_models import Service, problems, spoil
 from tests.tiny import constant
-from tests.toy import EXAMPLE, hours
+from tests.toy import EXAMPLE, rows_of_day
 
-ROWS = [*hours("2012-06-13"), *hours("2012-06-14")]
+ROWS = [*rows_of_day("2012-06-13"), *rows_of_day("2012-06-14")]
 
 
 class Broken:
@@ -54,7 +54,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[OnnxModel, OnnxMod
 
 
 def live_of(models: tuple[OnnxModel, Any], role: Role, share: float = 0.0) -> LiveModels:
-    return LiveModels(models[0], "first", SecondModel(models[1], "second", role, share, "salt"))
+    return LiveModels(models[0], "first", SecondModel(models[1], "second", role, share, "salt", "key"))
 
 
 def ask(live: LiveModels, folder: Path, *bodies: Any) -> tuple[list[Any], list[LoggedPrediction], str]:
@@ -77,12 +77,12 @@ def ask(live: LiveModels, folder: Path, *bodies: Any) -> tuple[list[Any], list[L
     return answers, [each for each in logged if each], metrics.text().decode()
 
 
-def test_each_event_time_shows_the_one_it_is_assigned_to_and_logs_both(
+def test_each_key_shows_the_one_it_is_assigned_to_and_logs_both(
     models: tuple[OnnxModel, OnnxModel], tmp_path: Path
 ) -> None:
     answers, logged, text = ask(live_of(models, "challenger", 0.5), tmp_path, ROWS)
     shown = [each["variant"] for each in answers]
-    assert shown == [variant(each.event_time, 0.5, "salt") for each in logged]
+    assert shown == [variant(each.key, 0.5, "salt") for each in logged]
     assert set(shown) == {"champion", "challenger"}
     for answer, row in zip(answers, logged, strict=True):
         assert (answer["prediction"], answer["model_version"]) == (float(row.version), str(row.version))
@@ -98,12 +98,26 @@ def test_each_event_time_shows_the_one_it_is_assigned_to_and_logs_both(
         assert f'bike_demand_predictions_total{{variant="{who}",version="{version}"}} {count}.0' in text
 
 
+def test_where_times_are_drawn_all_keys_have_the_same_one_at_a_time(
+    models: tuple[OnnxModel, OnnxModel], tmp_path: Path
+) -> None:
+    live = live_of(models, "challenger", 0.5)
+    assert live.other is not None
+    live = replace(live, other=replace(live.other, randomize_by="time"))
+    rows = [row for number in range(9) for row in rows_of_day(f"2012-06-1{number}")]
+    _, logged, _ = ask(live, tmp_path, rows)
+    shown = {(each.event_time, each.variant) for each in logged}
+    assert shown == {(each, variant(each, 0.5, "salt")) for each, _ in shown}
+    assert len(shown) == 9
+    assert len({who for _, who in shown}) == 2
+
+
 def test_a_row_is_answered_by_the_same_one_alone_in_a_list_and_again(
     models: tuple[OnnxModel, OnnxModel], tmp_path: Path
 ) -> None:
     answers, _, _ = ask(live_of(models, "challenger", 0.5), tmp_path, ROWS, *ROWS, ROWS)
     count = len(ROWS)
-    shown = [(each["begins"], each["variant"]) for each in answers]
+    shown = [(each["begins"], each["machine"], each["variant"]) for each in answers]
     assert shown[:count] == shown[count : 2 * count] == shown[2 * count :]
 
 
@@ -220,7 +234,7 @@ def test_who_reads_an_outcome_finds_the_prediction_that_it_belongs_to(
     with served(app) as client, contextlib.closing(open_database(address)) as database:
         for row in ROWS[:3]:
             made = client.post("/predict", json=row).json()
-            told = client.post("/outcomes", json=[{"begins": row["begins"], "amount": 587}])
+            told = client.post("/outcomes", json=[OUTCOME_EXAMPLE | {name: row[name] for name in IDENTITY}])
             assert told.status_code == 200
             assert queries.find(database, made["id"]) is not None
     log.stop()

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -27,9 +26,12 @@ from bike_demand.store.tracking import HANDOFF_ARTIFACT, Tracking, Version
 from bike_demand.training.pipeline import data_digest
 from bike_demand.training.record import already
 from tests.conftest import COPY_ENVIRONMENT, Run
-from tests.feedmaker import MONTHS, month_lines, write_month
+from tests.feedmaker import HEADER, MONTHS, month_lines, write_month
+from tests.toy import MACHINES
 from tests.tree import contents
 from tests.workcopy import NAME, change_params, commit, git, make_copy
+
+HEAT = HEADER.split(",").index("heat")
 
 HOME = ("HOME", "USERPROFILE", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "LOCALAPPDATA", "APPDATA")
 
@@ -172,7 +174,7 @@ def test_the_version_is_the_newest_trained_one_and_keeps_golden_rows(tmp_path: P
     assert tracking().aliases() == {"trained": version.number}
     golden = read_handoff(tracking().fetch(version.run_id, HANDOFF_ARTIFACT, tmp_path)).golden
     assert len(golden) == 47
-    assert {datetime.fromisoformat(row.request["begins"]).hour for row in golden} == set(range(24))
+    assert {row.request["machine"] for row in golden} == set(MACHINES)
 
 
 @pytest.mark.usefixtures("in_trained")
@@ -383,7 +385,7 @@ def test_a_version_that_a_gate_refuses_stays_registered_and_the_training_says_so
 
 def in_fahrenheit(line: str) -> str:
     cells = line.split(",")
-    cells[4] = f"{float(cells[4]) * 9 / 5 + 32:.2f}"
+    cells[HEAT] = f"{float(cells[HEAT]) * 9 / 5 + 32:.2f}"
     return ",".join(cells)
 
 

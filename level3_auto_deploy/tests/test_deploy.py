@@ -28,11 +28,11 @@ from tests.registry import copy_state, latest, placed, register
 from tests.tiny import constant
 
 HOLDOUT_LAST = (
-    "2011-03-24T23:00:00"  # what the trained holdout model learned from; the feed ends a week later
+    "2011-03-24T00:00:00"  # what the trained holdout model learned from; the feed ends a week later
 )
 # Those that start no other process.
 QUICK = tuple(gate for gate in GATES if gate.id not in ("test-environment", "cost"))
-NOW = "2011-04-01T00:00:00"  # the hour after the feed's last
+NOW = "2011-04-01T00:00:00"  # the day after the feed's last
 
 
 @pytest.fixture(scope="session")
@@ -117,7 +117,7 @@ def test_a_version_that_passes_all_gates_begins_its_ab_test(live: Tracking) -> N
     assert live.aliases() == {"champion": 1, "challenger": 2}
     test = json.loads(live.version(2).tags["ab"])
     ab = load_settings().ab
-    expected = {"mode": "ab", "share": ab.share, "salt": ab.salt, "began": NOW, "randomize_by": "time"}
+    expected = {"mode": "ab", "share": ab.share, "salt": ab.salt, "began": NOW, "randomize_by": "key"}
     assert test == expected
     split = traffic_split(live, "champion")
     assert split is not None

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ import httpx
 import psutil
 import pytest
 
+from bike_demand.core.current import OUTCOME_EXAMPLE, RowId
 from bike_demand.core.settings import load_settings
-from bike_demand.data.month import iso
 from bike_demand.store import queries
 from bike_demand.store.database import Database, open_database
 from bike_demand.store.tracking import Tracking
@@ -29,7 +29,7 @@ from tests.postgres import running_postgres
 from tests.registry import put_live, register
 from tests.service import PATIENCE_SECONDS, Service, free_port, running
 from tests.tiny import constant
-from tests.toy import EXAMPLE
+from tests.toy import EXAMPLE, identity
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="no kill -9 here")
 FLUSH_SECONDS = 0.5
@@ -40,19 +40,20 @@ class Users:
 
     def __init__(self, port: int) -> None:
         self._url = f"http://127.0.0.1:{port}"
-        self.acknowledged: list[datetime] = []
+        self.acknowledged: list[RowId] = []
         self.answered: list[tuple[float, str]] = []  # when, and the id
         self.ending = False
         self._threads = [threading.Thread(target=each) for each in (self._post, self._ask)]
 
     def _post(self) -> None:
-        begins = datetime(2012, 1, 1)
+        number = 0
         with httpx.Client(base_url=self._url, timeout=5, trust_env=False) as client:
             while not self.ending:
-                body = [{"begins": iso(begins), "amount": 5}]
+                row = identity(number)
+                body = [row | {"amount": 5}]
                 if send(client, "/outcomes", body) is not None:
-                    self.acknowledged.append(begins)
-                begins += timedelta(hours=1)
+                    self.acknowledged.append((datetime.fromisoformat(row["begins"]), row["machine"]))
+                number += 1
 
     def _ask(self) -> None:
         with httpx.Client(base_url=self._url, timeout=5, trust_env=False) as client:
@@ -91,7 +92,7 @@ def log_of(project: Path) -> Iterator[Database]:
 def check(project: Path, users: Users, killed_at: float) -> None:
     """Nothing acknowledged is missing, and of the log at most what the last flush would have written."""
     with log_of(project) as database:
-        lost = [each for each in users.acknowledged if queries.outcome(database, (each, "")) is None]
+        lost = [each for each in users.acknowledged if queries.outcome(database, each) is None]
         missing = [at for at, id_ in users.answered if queries.find(database, id_) is None]
     assert len(users.acknowledged) > 5
     assert len(users.answered) > 20
@@ -213,7 +214,7 @@ def test_while_the_disk_is_full_answers_go_on_and_losses_are_counted(released: P
             wait_until(lambda: counted(service, "lost") > 0)
             count = len(load.answers)
             wait_until(lambda: len(load.answers) > count + 200)
-            outcome = {"begins": EXAMPLE["begins"], "amount": 5}
+            outcome = OUTCOME_EXAMPLE | {"amount": 5}
             reply = service.client.post("/outcomes", json=[outcome])
         assert load.failures == []
         service.process.terminate()
@@ -221,7 +222,7 @@ def test_while_the_disk_is_full_answers_go_on_and_losses_are_counted(released: P
     assert "prediction_log_problem" in out
     assert "prediction_log_lost" in out
     with log_of(released) as database:  # what was written before is whole
-        kept = queries.outcome(database, (datetime.fromisoformat(EXAMPLE["begins"]), ""))
+        kept = queries.outcome(database, (datetime.fromisoformat(EXAMPLE["begins"]), EXAMPLE["machine"]))
         assert (reply.status_code, kept) in ((200, 5), (503, None))  # little may fit where much does not
         with database.reading() as connection:
             assert (
@@ -234,7 +235,7 @@ def test_while_the_database_server_is_away_answers_go_on_and_what_waited_is_writ
     released: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     port, folder = free_port(), tmp_path_factory.mktemp("postgres")
-    outcome = [{"begins": EXAMPLE["begins"], "amount": 5}]
+    outcome = [OUTCOME_EXAMPLE | {"amount": 5}]
     with contextlib.ExitStack() as first:
         address = first.enter_context(running_postgres(folder, port))
         change(released, "sqlite:///state/production.db", address)

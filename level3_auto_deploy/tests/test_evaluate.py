@@ -12,6 +12,7 @@ from bike_demand.core.current import Row
 from bike_demand.data.frames import columns_of, concat
 from bike_demand.training.evaluate import by_slice, by_week, draw, evaluate, passes, predict, save
 from tests.gathered import frame
+from tests.toy import MACHINES
 from tests.tree import contents
 
 FIRST = datetime(2012, 1, 2)
@@ -19,7 +20,8 @@ FIRST = datetime(2012, 1, 2)
 
 def row_at(number: int, amount: int) -> Row:
     return Row(
-        begins=FIRST + timedelta(hours=number),
+        begins=FIRST + timedelta(days=number // 24),
+        machine=MACHINES[number % 24],
         special=False,
         attended=1,
         grade=1,
@@ -62,18 +64,18 @@ def test_errors_by_week_are_counted_back_from_the_last_row() -> None:
     predicted = rows["amount"].to_numpy(dtype=float)
     predicted[-24:] += 14
     (older, _), (newest, error) = by_week(rows, predicted, 5)
-    assert newest == FIRST + timedelta(hours=48)
+    assert newest == FIRST + timedelta(days=2)
     assert older == newest - timedelta(days=7)
     assert error == pytest.approx(2.0)
 
 
 def test_errors_by_slice_are_means_over_its_rows() -> None:
     predicted = np.full(48, 40.0)
-    predicted[5] += 12  # at night
+    predicted[5] += 12  # of a small machine
     errors = dict(by_slice(HELD_OUT, predicted))
     assert errors == {
-        "at night": 1.0,
-        "by day": 0.0,
+        "small machines": 1.0,
+        "large machines": 0.0,
         "attended": 0.25,
         "grade A": 0.25,
     }

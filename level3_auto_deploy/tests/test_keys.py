@@ -9,6 +9,7 @@ import pytest
 import yaml
 from httpx import Client
 
+from bike_demand.core.current import OUTCOME_EXAMPLE
 from bike_demand.serving.app import create_app
 from bike_demand.serving.keys import HEADER, ApiKeys, make_key, read_keys
 from bike_demand.serving.live_models import ModelHolder
@@ -18,7 +19,7 @@ from tests.service import served
 from tests.toy import EXAMPLE
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-OUTCOME = [{"begins": "2012-06-13T17:00:00", "amount": 1}]
+OUTCOME = [OUTCOME_EXAMPLE]
 
 
 @pytest.fixture

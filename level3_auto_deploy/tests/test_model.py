@@ -156,7 +156,7 @@ def test_a_model_is_refused_once_a_feature_means_something_else(
 ) -> None:
     def renumbered(columns: Columns) -> Columns:
         found = PROBLEM.features(columns)
-        return {**found, "shift": (found["shift"] + 12) % 24}
+        return {**found, "position": (found["position"] + 12) % 24}
 
     load_model(given)
     monkeypatch.setattr(features, "PROBLEM", replace(PROBLEM, features=renumbered))

@@ -8,15 +8,16 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bike_demand.core.current import Row
+from bike_demand.core.current import Row, RowId, row_id
 from bike_demand.core.errors import UserError
 from bike_demand.core.problem import EventTime
 from bike_demand.core.settings import QualityRules, Settings, load_settings
 from bike_demand.data import quality
-from bike_demand.data.quality import RECENT, Violation, check, gaps, inputs, level, require_fit, stale
+from bike_demand.data.quality import GONE, RECENT, Violation, check, gaps, inputs, level, require_fit, stale
 from tests.conftest import ROOT
 from tests.gathered import frame
 from tests.spoilt import Change, changed, fahrenheit, feed_rows, fourfold, no_moisture, spoilt, without
+from tests.toy import MACHINES
 
 RULES = QualityRules.model_validate(
     {
@@ -30,7 +31,7 @@ RULES = QualityRules.model_validate(
 )
 END = datetime(2011, 4, 1)
 ROWS = feed_rows()
-LABELS = {(row.begins, ""): row.amount for row in ROWS}
+LABELS = {row_id(row): row.amount for row in ROWS}
 
 
 def racing(row: Row) -> Row:
@@ -49,9 +50,9 @@ def names(violations: Sequence[Violation]) -> list[tuple[str, str]]:
     return [(each.rule, each.subject) for each in violations]
 
 
-def times(first: str, last: str) -> tuple[datetime, ...]:
+def ids(first: str, last: str) -> tuple[RowId, ...]:
     begin, end = datetime.fromisoformat(first), datetime.fromisoformat(last)
-    return tuple(row.begins for row in ROWS if begin <= row.begins < end)
+    return tuple(row_id(row) for row in ROWS if begin <= row.begins < end)
 
 
 def bad_feed(rule: str) -> tuple[list[Row], datetime]:
@@ -114,8 +115,8 @@ def test_a_violation_has_its_times_from_the_first_day_until_it_is_over(
         assert names(found) == expected
         assert {each.ongoing for each in found} == {ongoing}
     for each in check(frame(rows), RULES):
-        assert set(each.times) <= set(times("2011-03-07", "2011-03-17"))
-        assert len(each.times) >= 0.95 * len(times("2011-03-07", "2011-03-17"))
+        assert set(each.rows) <= set(ids("2011-03-07", "2011-03-17"))
+        assert len(each.rows) >= 0.95 * len(ids("2011-03-07", "2011-03-17"))
 
 
 def test_after_ten_days_of_fahrenheit_in_which_it_grew_hot_the_old_unit_is_right_again() -> None:
@@ -129,21 +130,38 @@ def test_after_ten_days_of_fahrenheit_in_which_it_grew_hot_the_old_unit_is_right
     rows = spoilt([hotter(row) for row in ROWS], "2011-03-07", "2011-03-17", fahrenheit)
     for each in inputs(frame(rows), RULES):
         assert (each.rule, each.ongoing) == ("units", False)
-        assert set(each.times) == set(times("2011-03-07", "2011-03-17"))
+        assert set(each.rows) == set(ids("2011-03-07", "2011-03-17"))
 
 
 def test_a_sudden_fall_and_a_hot_day_are_plausible() -> None:
     def fall(row: Row) -> Row:
-        hours = (row.begins - datetime(2011, 3, 10)) // timedelta(hours=1)
-        return changed(row, heat=20.0 - min(hours, 20))
+        return changed(row, heat=20.0 - 10.0 * (1 + (row.begins - datetime(2011, 3, 10)).days))
 
     rows = spoilt(ROWS, "2011-03-08", "2011-03-10", lambda row: changed(row, heat=20.0))
-    rows = [row for row in spoilt(rows, "2011-03-10", "2011-03-12", fall) if row.begins.day >= 8]
+    rows = [
+        row for row in spoilt(rows, "2011-03-10", "2011-03-12", fall) if row.begins >= datetime(2011, 3, 8)
+    ]
     assert inputs(frame([row for row in rows if row.begins < datetime(2011, 3, 12)]), RULES) == []
 
 
 def test_a_field_that_never_had_values_is_not_missed() -> None:
     assert inputs(frame([no_moisture(row) for row in ROWS]), RULES) == []
+
+
+def test_a_field_that_is_missing_of_one_key_only_is_a_violation() -> None:
+    rows = spoilt(
+        ROWS, "2011-03-01", "2011-04-01", lambda row: no_moisture(row) if row.machine == "m08" else row
+    )
+    (found,) = inputs(frame(rows), RULES)
+    assert (found.rule, found.subject, set(found.keys)) == ("nulls", "moisture", {"m08"})
+    assert len(found.rows) > 20
+
+
+def test_where_a_day_has_one_row_stretches_of_days_are_judged() -> None:
+    rows = [row for row in ROWS if row.machine == "m08"]
+    rows = spoilt(rows, "2011-03-01", "2011-04-01", no_moisture)
+    (found,) = inputs(frame(rows), RULES)
+    assert (found.rule, found.subject, found.ongoing) == ("nulls", "moisture", True)
 
 
 def test_a_gap_is_over_when_all_rows_come_again() -> None:
@@ -152,23 +170,47 @@ def test_a_gap_is_over_when_all_rows_come_again() -> None:
     assert (found.rule, found.subject, found.ongoing) == ("gaps", "feed", True)
     (found,) = check(frame(rows), RULES)
     assert not found.ongoing
-    assert set(found.times) == set(times("2011-03-07", "2011-03-12")[::4])
+    assert set(found.rows) == set(ids("2011-03-07", "2011-03-12")[::4])
 
 
 def test_rows_without_a_label_above_0_are_no_gap_where_another_source_has_none_either() -> None:
-    rows = [row for row in ROWS if row.begins.hour >= 6]
-    assert gaps(frame(rows), RULES, {(row.begins, ""): row.amount for row in rows}) == []
+    rows = [row for row in ROWS if row.machine >= "m06" or row.begins < datetime(2011, 2, 1)]
+    assert gaps(frame(rows), RULES, {row_id(row): row.amount for row in rows}) == []
     assert names(gaps(frame(rows), RULES)) == [("gaps", "feed")]
 
 
 def test_a_few_missing_rows_are_no_gap() -> None:
-    assert gaps(frame([row for row in ROWS if row.begins.hour != 3]), RULES) == []
+    assert gaps(frame([row for row in ROWS if row.machine != "m08" or row.begins.day % 10]), RULES) == []
 
 
-def test_with_a_time_zone_the_hour_that_clocks_skip_is_no_gap() -> None:
+def without_one(machine: str, first: str, last: str) -> list[Row]:
+    lost = set(ids(first, last))
+    return [row for row in ROWS if row.machine != machine or row_id(row) not in lost]
+
+
+def test_rows_of_one_key_that_are_missing_are_a_gap() -> None:
+    (found,) = gaps(frame(without_one("m08", "2011-03-20", "2011-03-24")), RULES)
+    assert found.rows == [(datetime(2011, 3, day), "m08") for day in (20, 21, 22, 23)]
+    assert not found.ongoing
+
+
+def test_rows_of_many_keys_that_are_missing_in_one_day_are_a_gap() -> None:
+    (found,) = gaps(frame(without(ROWS, "2011-03-31", "2011-04-01", every=2)), RULES)
+    assert (found.rows, found.ongoing) == (list(ids("2011-03-31", "2011-04-01")[::2]), True)
+
+
+def test_a_key_that_had_no_row_for_weeks_is_missed_no_more() -> None:
+    (found,) = gaps(frame(without_one("m08", "2011-02-10", "2011-04-01")), RULES)
+    assert (found.times[-1], found.ongoing) == (datetime(2011, 2, 9) + GONE, False)
+
+
+def test_with_a_time_zone_the_hour_that_clocks_skip_is_no_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quality, "CADENCE", timedelta(hours=1))
     berlin = EventTime(timezone="Europe/Berlin")
     rules = QualityRules.model_validate(RULES.model_dump() | {"gaps": {"days": 1, "share": 0}})
-    local = [row for row in ROWS if row.begins != datetime(2011, 3, 27, 2)]
+    hours = [row.begins + timedelta(hours=MACHINES.index(row.machine)) for row in ROWS]
+    hourly = [changed(row, machine="m00", begins=hour) for row, hour in zip(ROWS, hours, strict=True)]
+    local = [row for row in hourly if row.begins != datetime(2011, 3, 27, 2)]
     utc = [changed(row, begins=berlin.to_utc(row.begins)) for row in local]
     (of_labels,), (of_utc,) = (gaps(frame(rows), rules) for rows in (local, utc))
     assert set(of_utc.times) == {berlin.to_utc(each) for each in of_labels.times} - {datetime(2011, 3, 27, 1)}
@@ -196,17 +238,24 @@ def test_an_outage_of_before_does_not_hide_that_events_are_stale(monkeypatch: py
     monkeypatch.setattr(quality, "CADENCE", None)
     rows = frame(ROWS[:4])
     rows["begins"] = pd.to_datetime(["2023-09-01", "2023-09-02", "2023-12-31", "2024-01-01"])
-    assert names(stale(rows, RULES, datetime(2024, 1, 4))) == [("stale", "feed")]
+    assert names(stale(rows, RULES, datetime(2024, 1, 5))) == [("stale", "feed")]
 
 
 def test_a_level_is_judged_only_where_no_other_source_has_the_labels() -> None:
     rows = spoilt(ROWS, "2011-03-07", "2011-03-21", fourfold)
     (found,) = level(frame(rows), RULES)
     assert (found.subject, found.ongoing) == ("label", False)
-    assert set(found.times) == set(times("2011-03-07", "2011-03-21"))
+    assert set(found.rows) == set(ids("2011-03-07", "2011-03-21"))
     assert level(frame(rows), RULES, LABELS) == []
     grown = spoilt(ROWS, "2011-03-01", "2011-04-01", lambda row: changed(row, amount=round(1.6 * row.amount)))
     assert level(frame(grown), RULES) == []
+
+
+def test_a_level_is_judged_by_the_keys_that_a_day_has() -> None:
+    rows = [row for row in ROWS if row.begins < datetime(2011, 3, 31) or row.machine < "m12"]
+    assert level(frame(rows), RULES) == []
+    rows = spoilt(rows, "2011-03-31", "2011-04-01", fourfold)
+    assert names(level(frame(rows), RULES)) == [("level", "label")]
 
 
 def test_all_that_is_wrong_is_reported_at_once_and_what_is_old_is_not(project: Path) -> None:
@@ -233,16 +282,17 @@ def test_settings_of_rules_that_make_no_sense_are_refused(key: str, value: Any) 
 # ---- texts
 
 
-def with_texts(renamed: str, until: str) -> pd.DataFrame:
+def with_texts(renamed: str, until: str, machines: Sequence[str] = MACHINES) -> pd.DataFrame:
     """Rows with one of three materials or none, of which one has another name in these days."""
     rows = frame(ROWS)
     rows["material"] = [("steel", "brass", "oak", None)[at % 4] for at in range(len(rows))]
-    is_renamed = rows["begins"].between(renamed, until) & (rows["material"] == "steel")
+    is_renamed = rows["begins"].between(renamed, until) & rows["machine"].isin(machines)
+    is_renamed &= rows["material"] == "steel"
     return rows.assign(material=rows["material"].where(~is_renamed, "stahl"))
 
 
 def test_a_value_that_is_renamed_is_a_violation_from_its_first_day_to_its_last() -> None:
-    rows = with_texts("2011-03-10", "2011-03-13T22:00:00")
+    rows = with_texts("2011-03-10", "2011-03-12")
     (found,) = [each for each in inputs(rows, RULES) if each.rule == "texts"]
     assert (found.subject, "'stahl'" in found.message, found.ongoing) == ("material", True, False)
     assert list(found.times) == rows.loc[rows["material"] == "stahl", "begins"].tolist()
@@ -250,7 +300,7 @@ def test_a_value_that_is_renamed_is_a_violation_from_its_first_day_to_its_last()
 
 
 def test_a_new_value_now_and_then_or_in_each_row_is_none() -> None:
-    rows = with_texts("2011-03-10", "2011-03-10T03:00:00")
+    rows = with_texts("2011-03-10", "2011-03-10", MACHINES[12:16])
     assert (rows["material"] == "stahl").sum() == 1
     assert not [each for each in inputs(rows, RULES) if each.rule == "texts"]
     names = rows.assign(material=[f"material {at}" for at in range(len(rows))])

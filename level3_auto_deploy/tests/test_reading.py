@@ -9,7 +9,7 @@ import pytest
 from bike_demand.__main__ import main
 from bike_demand.core.settings import load_settings
 from bike_demand.store.tracking import Tracking
-from tests.answers import hours, log, off_by
+from tests.answers import log, off_by, rows_between
 from tests.conftest import Make, Run
 from tests.registry import latest, placed, register
 from tests.tiny import constant
@@ -28,7 +28,9 @@ def two_deployed() -> None:
 def predicted(prepare: Callable[[Make], None]) -> str:
     """Version 2 is live, and gave a prediction: its id."""
     prepare(two_deployed)
-    (id_, *_) = log(hours("2011-03-01", "2011-03-02"), (2, off_by(10.0)), deployments=(latest(2).id, ""))
+    (id_, *_) = log(
+        rows_between("2011-03-01", "2011-03-02"), (2, off_by(10.0)), deployments=(latest(2).id, "")
+    )
     return id_
 
 

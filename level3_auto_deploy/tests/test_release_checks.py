@@ -53,15 +53,15 @@ def test_a_service_that_cannot_take_outcomes_fails(handoff: Path, found: Failure
     assert said.startswith("an outcome is answered with status 503: ")
 
 
-def test_a_model_that_does_not_know_night_from_day_fails(tmp_path: Path, found: Failures) -> None:
+def test_a_model_that_does_not_know_small_from_large_fails(tmp_path: Path, found: Failures) -> None:
     (said,) = found(constant(tmp_path / "model", 90.0))
-    assert said.startswith("Few pieces are made at night. ")
-    assert "90.0 pieces at 3 h" in said
+    assert said.startswith("Small machines make few pieces. ")
+    assert "90.0 pieces by m03" in said
 
 
 def test_a_model_that_lost_its_exponential_fails(tmp_path: Path, found: Failures) -> None:
     said = found(constant(tmp_path / "model", 4.0))
-    assert any("4.0 pieces at 17 h" in each for each in said)
+    assert any("4.0 pieces by m17" in each for each in said)
 
 
 def test_impossible_numbers_are_found(tmp_path: Path, found: Failures) -> None:

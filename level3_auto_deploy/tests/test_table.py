@@ -7,11 +7,13 @@ import gzip
 import io
 import re
 from collections.abc import Callable
+from datetime import timedelta
 
 import pandas as pd
 import pytest
 
 from bike_demand.core.errors import UserError
+from bike_demand.data import table
 from bike_demand.data.frames import from_parquet, to_parquet
 from bike_demand.data.table import REPORTED, read_published
 from tests.feedmaker import HEADER, month_lines
@@ -106,7 +108,8 @@ def test_stored_rows_are_the_same_and_the_same_rows_are_stored_as_the_same_bytes
 
 # ---- mistakes of a whole file
 
-HOT = LINES[0].split(",")[4]
+HEAT = HEADER.split(",").index("heat")
+HOT = LINES[0].split(",")[HEAT]
 MISTAKES: dict[str, tuple[Callable[[], bytes], tuple[str, ...]]] = {
     "semicolons": (lambda: PLAIN.replace(",", ";").encode(), ("line 1", "separator is ';'", "by commas")),
     "tabs": (lambda: PLAIN.replace(",", "\t").encode(), ("line 1", "separator is '\\t'", "by commas")),
@@ -116,7 +119,7 @@ MISTAKES: dict[str, tuple[Callable[[], bytes], tuple[str, ...]]] = {
     ),
     "decimal commas that separate": (
         lambda: PLAIN.replace(f",{HOT},", f",{HOT.replace('.', ',')},", 1).encode(),
-        ("line 2", "13 values instead of 12", "decimal comma"),
+        ("line 2", "14 values instead of 13", "decimal comma"),
     ),
     "thousands separators": (
         lambda: PLAIN.replace(f",{HOT},", ',"1,234.5",', 1).encode(),
@@ -159,7 +162,7 @@ MISTAKES: dict[str, tuple[Callable[[], bytes], tuple[str, ...]]] = {
     "another compression": (lambda: bz2.compress(PLAIN.encode()), ("bzip2", "gzip")),
     "a title above the header": (
         lambda: f"Exported on 2011-03-01\n\n{PLAIN}".encode(),
-        ("line 1", "expected the header", "begins,special", "'Exported on 2011-03-01'"),
+        ("line 1", "expected the header", "begins,machine", "'Exported on 2011-03-01'"),
     ),
     "no header": (
         lambda: text_of(LINES[1:], LINES[0]).encode(),
@@ -190,10 +193,6 @@ MISTAKES: dict[str, tuple[Callable[[], bytes], tuple[str, ...]]] = {
         lambda: PLAIN.replace("T00:00:00,", "T00:00:00 CET,", 1).encode(),
         ("line 2, column begins", "a zone name", "leave it out"),
     ),
-    "days instead of hours": (
-        lambda: re.sub(r"T\d\d:00:00,", ",", PLAIN).encode(),
-        ("column begins", "appears twice", "time of day is missing"),
-    ),
 }
 
 
@@ -206,11 +205,16 @@ def test_a_common_mistake_is_reported_with_its_cause_and_remedy(case: str) -> No
     assert all(fragment in said for fragment in fragments), said
 
 
+def test_days_where_rows_have_hours_are_reported_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "CADENCE", timedelta(hours=1))
+    assert "appears twice; the time of day is missing" in refusal(text_of([LINES[0], LINES[0]]))
+
+
 def test_parquet_that_is_damaged_or_wrong_is_reported_by_row() -> None:
     assert "damaged, or not Parquet with plain values" in refusal(as_parquet(PLAIN)[:-9], "in.parquet")
     assert "damaged, or not Parquet with plain values" in refusal(PLAIN, "in.parquet")
     said = refusal(
-        as_parquet(text_of([LINES[0], LINES[1].replace(LINES[1].split(",")[4], "400")])), "in.parquet"
+        as_parquet(text_of([LINES[0], LINES[1].replace(LINES[1].split(",")[HEAT], "400")])), "in.parquet"
     )
     assert said.startswith("in.parquet, row 2, column heat: '400' is not within -90 to 150")
 

@@ -24,7 +24,7 @@ from tests.mlflow_server import model_server
 from tests.tiny import constant
 from tests.tree import contents
 
-DATASET = Dataset("feed", "0123456789abcdef" * 2, 1416, "2011-01-01T00:00:00", "2011-02-28T23:00:00")
+DATASET = Dataset("feed", "0123456789abcdef" * 2, 1416, "2011-01-01T00:00:00", "2011-02-28T00:00:00")
 DATABASE = Path("state") / "mlflow.db"
 
 
@@ -82,7 +82,7 @@ def test_before_the_first_run_there_is_nothing_and_nothing_is_made(untouched: Tr
 
 def test_a_run_is_found_again_as_it_was_logged(tracking: Tracking, tmp_path: Path) -> None:
     (tmp_path / "plots").mkdir()
-    (tmp_path / "plots" / "by_hour.svg").write_text("<svg/>", encoding="utf-8")
+    (tmp_path / "plots" / "by_week.svg").write_text("<svg/>", encoding="utf-8")
     (tmp_path / "dvc.lock").write_text("schema: '2.0'", encoding="utf-8")
     run_id = log(tracking, 5.0, Path("plots"), Path("dvc.lock")).run_id
     run = tracking.run(run_id)
@@ -91,13 +91,13 @@ def test_a_run_is_found_again_as_it_was_logged(tracking: Tracking, tmp_path: Pat
     assert run.metrics == {"mae": 25.5}
     assert run.tags["git_commit"] == "abc"
     assert tracking.fetch(run_id, "dvc.lock", tmp_path / "a").read_text(encoding="utf-8") == "schema: '2.0'"
-    assert tracking.fetch(run_id, "plots/by_hour.svg", tmp_path / "b").exists()
+    assert tracking.fetch(run_id, "plots/by_week.svg", tmp_path / "b").exists()
     fetched = tracking.fetch(run_id, "handoff", tmp_path / "c")
     assert contents(fetched) == contents(Path("made") / "5.0")
 
 
 def test_two_runs_on_parts_of_the_same_data_keep_their_own_periods(tracking: Tracking) -> None:
-    for last in ("2011-02-21T23:00:00", "2011-02-28T23:00:00"):
+    for last in ("2011-02-21T00:00:00", "2011-02-28T00:00:00"):
         data = replace(DATASET, last=last, rows=int(last[8:10]))
         logged = tracking.log_run("x", params={}, metrics={}, dataset=data, tags={})
         assert logged.version is None

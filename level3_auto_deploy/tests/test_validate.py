@@ -8,14 +8,16 @@ import pytest
 
 from bike_demand.data.frames import to_parquet
 from tests.conftest import Run
-from tests.feedmaker import MONTHS, month_lines, write_month
+from tests.feedmaker import HEADER, MONTHS, month_lines, write_month
+
+HEAT = HEADER.split(",").index("heat")
 
 
 def test_the_command_names_the_violation_in_one_line_and_the_rows_in_a_file(project: Path, run: Run) -> None:
     lines = month_lines(MONTHS[-1])
     for number, line in enumerate(lines[400:], start=400):
         cells = line.split(",")
-        cells[4] = f"{float(cells[4]) * 9 / 5 + 32:.2f}"
+        cells[HEAT] = f"{float(cells[HEAT]) * 9 / 5 + 32:.2f}"
         lines[number] = ",".join(cells)
     write_month(project / "feed" / f"{MONTHS[-1]}.csv", lines)
     assert run("ingest").status == 0
@@ -23,7 +25,7 @@ def test_the_command_names_the_violation_in_one_line_and_the_rows_in_a_file(proj
     assert "not fit for training" in said
     assert lines[400][:19] in said
     (told,) = json.loads(Path("state/reports/validation.json").read_text(encoding="utf-8"))
-    assert told["times"][0] == lines[400][:19]
+    assert f"{told['times'][0]},{told['keys'][0]}" == lines[400][:23]
     assert len(told["times"]) > 300
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import insert
 
-from bike_demand.core.current import INPUT_COLUMNS, TIME, Row
+from bike_demand.core.current import INPUT_COLUMNS, TIME, Row, key_of, row_id
 from bike_demand.core.settings import DATA, load_settings
 from bike_demand.data.store import read_rows
 from bike_demand.serving.prediction import variant
@@ -15,12 +15,13 @@ from bike_demand.store.database import open_database
 from bike_demand.store.outcomes import store
 from bike_demand.store.tables import LoggedPrediction
 from tests.gathered import rows_of
+from tests.toy import MACHINES
 
 Model = Callable[[Row], float]
 
 
-def hours(first: str, last: str) -> list[Row]:
-    """The gathered hours from one day to before another."""
+def rows_between(first: str, last: str) -> list[Row]:
+    """The gathered rows from one day to before another."""
     begin, end = datetime.fromisoformat(first), datetime.fromisoformat(last)
     return [row for row in rows_of(read_rows(DATA)) if begin <= row.begins < end]
 
@@ -38,7 +39,7 @@ def log(
     for row in rows:
         arm = "champion"
         if role == "challenger" and other is not None:
-            arm = variant(row.begins, settings.ab.share, settings.ab.salt)
+            arm = variant(key_of(row), settings.ab.share, settings.ab.salt)
         answers = [(*champion, deployments[0])]
         if other is not None:
             answers.append((*other, deployments[1]))
@@ -48,7 +49,7 @@ def log(
             "made_at": datetime.now(UTC),
             "client": "test",
             "event_time": row.begins,
-            "key": "",
+            "key": key_of(row),
             "inputs": row.model_dump(mode="json", include=set(INPUT_COLUMNS) - {TIME}),
             "prediction": shown[1](row),
             "variant": arm,
@@ -77,14 +78,15 @@ def log(
 def tell_outcomes(rows: Iterable[Row]) -> None:
     """Post what became known of these rows."""
     with closing(open_database(load_settings().environments.production.database)) as database:
-        store(database, {(row.begins, ""): row.amount for row in rows})
+        store(database, {row_id(row): row.amount for row in rows})
 
 
 def off_by(pieces: float, spread: float = 0.3) -> Model:
     """A model that is off by about so many pieces, in a way that differs from row to row and day to day."""
 
     def predict(row: Row) -> float:
-        dice = hash((row.begins.toordinal() * 7919 + row.begins.hour * 104729, pieces)) % 1000 / 1000
+        position = MACHINES.index(row.machine)
+        dice = hash((row.begins.toordinal() * 7919 + position * 104729, pieces)) % 1000 / 1000
         error = pieces * (1 + spread * (2 * dice - 1)) * (1 if dice > 0.2 else -1)
         return max(0.0, float(row.amount) + error)
 

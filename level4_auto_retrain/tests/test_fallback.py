@@ -5,10 +5,9 @@ import json
 import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,9 @@ import numpy as np
 import pytest
 from sqlalchemy import update
 
-from bike_demand.core import current
 from bike_demand.core.current import Inputs, Row
 from bike_demand.core.settings import load_settings
-from bike_demand.data import frames
-from bike_demand.data.frames import features_of, to_frame
+from bike_demand.data.frames import features_of, row_ids, to_frame
 from bike_demand.serving.app import create_app
 from bike_demand.serving.fallback import Fallback
 from bike_demand.serving.live_models import LiveModels, ModelHolder, SecondModel
@@ -34,20 +31,29 @@ from bike_demand.store.database import open_database
 from bike_demand.store.tables import ExpectedRange, LoggedPrediction
 from bike_demand.store.writer import PredictionLog
 from bike_demand.training.train import train
-from tests.answers import hours, log, off_by
+from tests.answers import log, off_by, rows_between
 from tests.conftest import ROOT, Run
 from tests.fieldmodel import NOTHING, echo
 from tests.gathered import frame
 from tests.registry import put_live
 from tests.service import running, served
 from tests.spoilt import feed_rows
-from tests.toy import EXAMPLE
+from tests.toy import EXAMPLE, MACHINES
 from tests.workcopy import change_params
 
 AS_OF = datetime(2012, 6, 13)
-BY_HOUR = [10.0 + hour for hour in range(24)]  # 27 at 17 h, the hour of the example
-HEAT = ExpectedRange("heat", 0.0, 40.0, BY_HOUR, AS_OF)
-MOISTURE = ExpectedRange("moisture", 0.1, 1.0, [0.5 + hour / 100 for hour in range(24)], AS_OF)
+BY_HOUR = [10.0 + hour for hour in range(24)]
+USUAL = {machine: 10.0 + position for position, machine in enumerate(MACHINES)}  # 27 of the example's
+
+
+def usual_of(field: str, low: float, high: float, means: Mapping[str, float]) -> ExpectedRange:
+    """What is expected where these are the means of machines, which are the same at all hours."""
+    by_key = {machine: [mean] * 24 for machine, mean in means.items()}
+    return ExpectedRange(field, low, high, BY_HOUR, AS_OF, by_key=by_key)
+
+
+HEAT = usual_of("heat", 0.0, 40.0, USUAL)
+MOISTURE = usual_of("moisture", 0.1, 1.0, {machine: 0.4 + mean / 100 for machine, mean in USUAL.items()})
 HOT = EXAMPLE | {"heat": 76.28}  # the 24.6 degrees of the example in Fahrenheit
 
 
@@ -68,7 +74,7 @@ def ask(
         address, 0.01, 10_000, lambda entries: to_log_rows(entries, metrics.failed)
     )
     model = load_model(echo(folder / "model", field), "1")
-    other = SecondModel(load_model(folder / "model", "2"), "second", "challenger", 0.5, "salt")
+    other = SecondModel(load_model(folder / "model", "2"), "second", "challenger", 0.5, "salt", "key")
     holder = ModelHolder()
     holder.live = LiveModels(model, "first", other if beside else None)
     kept.start()
@@ -82,7 +88,7 @@ def ask(
     return answers, [each for each in logged if each], metrics.text().decode()
 
 
-def test_a_value_that_cannot_be_right_is_answered_with_what_is_usual_at_that_hour(tmp_path: Path) -> None:
+def test_a_value_that_cannot_be_right_is_answered_with_what_is_usual_of_its_key(tmp_path: Path) -> None:
     answers, logged, text = ask(tmp_path, "heat", fallback(HEAT, MOISTURE), HOT)
     assert answers[0]["prediction"] == 27.0
     assert answers[0]["replaced"] == ["heat"]
@@ -113,17 +119,24 @@ def test_it_is_done_row_by_row_and_ends_by_itself(tmp_path: Path) -> None:
 
 
 def test_both_arms_of_a_test_get_the_same_row(tmp_path: Path) -> None:
-    rows = [HOT | {"begins": f"2012-06-13T{hour:02}:00:00"} for hour in range(24)]
+    rows = [HOT | {"machine": machine} for machine in MACHINES]
     answers, logged, _ = ask(tmp_path, "heat", fallback(HEAT), rows, beside=True)
     assert {each["variant"] for each in answers} == {"champion", "challenger"}
-    assert [each["prediction"] for each in answers] == list(BY_HOUR)
-    assert [each.other_prediction for each in logged] == list(BY_HOUR)
+    assert [each["prediction"] for each in answers] == list(USUAL.values())
+    assert [each.other_prediction for each in logged] == list(USUAL.values())
 
 
 def test_where_the_settings_say_none_it_is_answered_as_asked(tmp_path: Path) -> None:
     answers, logged, _ = ask(tmp_path, "heat", fallback(HEAT, heat="none"), HOT)
     assert answers[0]["prediction"] == pytest.approx(76.28)
     assert logged[0].replaced is None
+
+
+def test_of_a_key_without_means_it_is_what_is_usual_at_that_hour() -> None:
+    at = AS_OF + timedelta(hours=17)
+    rows: Any = [Inputs.model_construct(**EXAMPLE | {"begins": at, "machine": "m99", "heat": 76.28})]
+    _, replaced = fallback(HEAT).apply(rows)
+    assert replaced == [{"heat": 27.0}]
 
 
 @pytest.mark.parametrize("days", [-46, 46])
@@ -186,7 +199,7 @@ def test_a_process_knows_what_is_normal_before_it_answers(stored: Path) -> None:
 def test_a_trace_shows_what_was_asked_and_what_the_model_was_given(released: Path, run: Run) -> None:
     assert released
     assert run("ingest").status == 0
-    first, second = log(hours("2011-03-01", "2011-03-02")[:2], (1, off_by(10.0)))
+    first, second = log(rows_between("2011-03-01", "2011-03-02")[:2], (1, off_by(10.0)))
     address = load_settings().environments.production.database
     with contextlib.closing(open_database(address)) as database, database.writing() as connection:
         connection.execute(
@@ -207,15 +220,21 @@ def test_what_is_no_range_is_not_published(tmp_path: Path, bad: dict[str, Any]) 
 
 
 def rows_by_heat() -> list[Row]:
-    """Ten weeks of rows whose amount follows the hour of the day and the heat."""
+    """Ten weeks of rows whose amount follows the machine and the heat."""
     dice = random.Random(0)
     rows = []
     for number in range(24 * 70):
-        at = datetime(2012, 3, 1) + timedelta(hours=number)
-        heat = 8 + number / 140 + 6 * math.sin((at.hour - 9) / 24 * math.tau) + dice.gauss(0, 2)
-        mean = (20 + 120 * math.exp(-(((at.hour - 17) / 4) ** 2))) * math.exp((heat - 12) / 20)
-        values: dict[str, Any] = {"begins": at, "special": False, "attended": int(at.weekday() < 5)}
-        values |= {"grade": 1, "heat": round(heat, 2), "core_heat": round(heat - 1, 2)}
+        day, position = divmod(number, 24)
+        at = datetime(2012, 3, 1) + timedelta(days=day)
+        heat = 8 + number / 140 + 6 * math.sin((position - 9) / 24 * math.tau) + dice.gauss(0, 2)
+        mean = (20 + 120 * math.exp(-(((position - 17) / 4) ** 2))) * math.exp((heat - 12) / 20)
+        values: dict[str, Any] = {"begins": at, "machine": MACHINES[position], "special": False}
+        values |= {
+            "attended": int(at.weekday() < 5),
+            "grade": 1,
+            "heat": round(heat, 2),
+            "core_heat": round(heat - 1, 2),
+        }
         values |= {
             "moisture": 0.6,
             "speed": 10.0,
@@ -257,19 +276,18 @@ def test_while_a_sensor_reports_fahrenheit_the_error_stays_within_one_and_a_half
 
 
 def test_what_is_usual_is_that_of_the_key_if_it_has_rows_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(current, "_keys_of", [("grade", attrgetter("grade"))])
-    for module in (current, frames, expected_ranges):
-        monkeypatch.setattr(module, "KEYS", ("grade",))
     rows = frame(rows_by_heat())
-    rows["grade"] = [2 if at // 24 % 2 else 1 for at in range(len(rows))]
-    rows.loc[rows.index[-3:], "grade"] = 4  # just added
-    rows["heat"] += rows["grade"].map({1: 0.0, 2: 60.0, 4: 0.0})
+    rows["heat"] += np.where(rows["machine"] == "m02", 60.0, 0.0)
+    rows.loc[rows.index[-1], "machine"] = "m99"  # just added
     settings = load_settings(ROOT / "params.yaml").monitoring.ranges
     found = {each.field: each for each in expected_ranges.compute(rows, {}, AS_OF, settings)}
     heat = found["heat"]
     assert heat.by_key is not None
-    assert sorted(heat.by_key) == ["1", "2"]
-    asked: Any = [Inputs(**{**EXAMPLE, "begins": AS_OF, "grade": at, "heat": 149.0}) for at in (1, 2, 4)]
+    assert sorted(heat.by_key) == list(MACHINES)
+    asked: Any = [
+        Inputs(**{**EXAMPLE, "begins": AS_OF, "machine": machine, "heat": 149.0})
+        for machine in ("m01", "m02", "m99")
+    ]
     used, _ = fallback(heat).apply(asked)
     first, second, third = (each.heat for each in used)
     assert 50 < second - first < 70
@@ -285,7 +303,10 @@ def test_what_is_usual_is_that_of_the_key_if_it_has_rows_enough(monkeypatch: pyt
 
 def test_a_text_that_is_not_expected_becomes_the_most_frequent_one() -> None:
     materials = ExpectedRange("material", 0.0, 0.0, [0.0] * 24, AS_OF, ["steel", "brass"])
-    rows: Any = [Inputs.model_construct(begins=AS_OF, material=each) for each in ("brass", "stahl", None)]
+    rows: Any = [
+        Inputs.model_construct(begins=AS_OF, machine="m17", material=each)
+        for each in ("brass", "stahl", None)
+    ]
     used, replaced = fallback(materials).apply(rows)
     assert [each.material for each in used] == ["brass", "steel", None]
     assert replaced == [None, {"material": "steel"}, None]
@@ -295,7 +316,7 @@ def test_a_text_that_is_not_expected_becomes_the_most_frequent_one() -> None:
 def test_texts_of_good_rows_are_expected_the_most_frequent_one_first() -> None:
     rows = frame(feed_rows())
     rows["material"] = [("brass", "steel", "steel", "stahl")[at % 4] for at in range(len(rows))]
-    bad = {"material": {(moment, "") for moment in rows.loc[rows["material"] == "stahl", "begins"]}}
+    bad = {"material": set(row_ids(rows[rows["material"] == "stahl"]))}
     settings = load_settings(ROOT / "params.yaml").monitoring.ranges
     found = {each.field: each for each in expected_ranges.compute(rows, bad, AS_OF, settings)}
     assert found["material"].texts == ["steel", "brass"]

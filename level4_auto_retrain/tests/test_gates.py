@@ -44,7 +44,7 @@ from tests.service import served
 from tests.tiny import constant, hand_over
 
 HOLDOUT_LAST = (
-    "2011-03-24T23:00:00"  # what the trained holdout model learned from; the feed ends a week later
+    "2011-03-24T00:00:00"  # what the trained holdout model learned from; the feed ends a week later
 )
 NOON = datetime(2011, 4, 1, 12)
 JUDGES = {gate.id: gate.judge for gate in GATES}
@@ -147,10 +147,10 @@ def test_a_version_as_good_as_the_live_one_passes_and_so_does_the_first_of_all(c
 
 def test_a_version_that_was_rolled_back_is_stopped(case: GateContext) -> None:
     failed = Deployment(
-        2, "r", case.version.digest, "", NOON, NOON, state=State.ROLLED_BACK, reason="dark at night"
+        2, "r", case.version.digest, "", NOON, NOON, state=State.ROLLED_BACK, reason="dark red"
     )
     said = refusal("blocked", replace(case, failed=failed))
-    assert said.startswith("it was live and was rolled back: dark at night; train another one")
+    assert said.startswith("it was live and was rolled back: dark red; train another one")
 
 
 @pytest.mark.parametrize(
@@ -297,14 +297,14 @@ def test_a_version_that_works_in_the_service_of_the_test_environment_passes(
     assert case.tracking.aliases() == {"champion": 1, "candidate": 2}
 
 
-def test_a_version_that_does_not_know_night_from_day_is_stopped_in_the_test_environment(
+def test_a_version_that_does_not_know_small_from_large_is_stopped_in_the_test_environment(
     case: GateContext, handoffs: tuple[Path, Path], tmp_path: Path
 ) -> None:
     folder = constant(tmp_path / "ninety", 90.0)
     version = register(folder, handoffs[1], tracking=case.tracking, holdout_last=HOLDOUT_LAST)
     with answering(case, folder, "3") as running:
         said = refusal("test-environment", running, version)
-    assert said == "Few pieces are made at night. 90.0 pieces at 3 h, 90.0 at 13 h and 90.0 at 17 h"
+    assert said == "Small machines make few pieces. 90.0 pieces by m03, 90.0 by m13 and 90.0 by m17"
     assert case.tracking.aliases() == {"champion": 1, "candidate": 3}
 
 
@@ -368,8 +368,8 @@ def test_a_model_that_takes_longer_is_stopped(
         axis = helper.make_tensor("axis", onnx.TensorProto.INT64, [1], [0])
         model.graph.initializer.extend([zero, column, axis])
         steps = [
-            helper.make_node("Gather", [INPUT_NAME, "column"], ["shift"], axis=1),
-            helper.make_node("ReduceSum", ["shift", "axis"], ["some"], keepdims=1),
+            helper.make_node("Gather", [INPUT_NAME, "column"], ["position"], axis=1),
+            helper.make_node("ReduceSum", ["position", "axis"], ["some"], keepdims=1),
             helper.make_node("Mul", ["noise", "some"], ["varied"]),
             helper.make_node("MatMul", ["varied", "noise"], ["product"]),
             helper.make_node("ReduceSum", ["product"], ["total"], keepdims=0),
@@ -443,7 +443,7 @@ def test_a_model_that_needs_much_memory_is_stopped(
 # ---- the refit and its holdout model
 
 
-@pytest.mark.parametrize("order", [("day", "shift", *NUMBERS[2:]), NUMBERS[::-1]])
+@pytest.mark.parametrize("order", [("day", "position", *NUMBERS[2:]), NUMBERS[::-1]])
 def test_a_refit_whose_inputs_were_swapped_is_stopped_although_its_holdout_model_is_good(
     case: GateContext, handoffs: tuple[Path, Path], tmp_path: Path, order: tuple[str, ...]
 ) -> None:
@@ -459,7 +459,7 @@ def test_without_rows_that_a_refit_learned_from_nothing_is_taken_on_trust(
     case: GateContext, handoffs: tuple[Path, Path]
 ) -> None:
     version = register(
-        *handoffs, tracking=case.tracking, holdout_last=HOLDOUT_LAST, last="2010-12-31T23:00:00"
+        *handoffs, tracking=case.tracking, holdout_last=HOLDOUT_LAST, last="2010-12-31T00:00:00"
     )
     assert "so run ingest" in refusal("error", case, version)
 
@@ -520,12 +520,12 @@ def test_what_looks_much_worse_is_stopped_though_luck_may_be_the_reason(
 def test_both_are_compared_only_on_rows_after_what_either_holdout_model_saw(
     case: GateContext, handoffs: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    later = "2011-03-28T11:00:00"
+    later = "2011-03-28T00:00:00"
     for champion_last, candidate_last in ((later, HOLDOUT_LAST), (HOLDOUT_LAST, later)):
         champion = with_holdout(case, constant(tmp_path / "c", 50.0), handoffs, champion_last)
         candidate = with_holdout(case, constant(tmp_path / "d", 70.0), handoffs, candidate_last)
         found = judged("error", replace(case, champion=champion), candidate).evidence
-        assert (found["first"], found["last"]) == ("2011-03-28T12:00:00", "2011-03-31T23:00:00")
+        assert (found["first"], found["last"]) == ("2011-03-29T00:00:00", "2011-03-31T00:00:00")
         rows = fresh(case, later)
         assert found["rows"] == len(rows)
         assert found["candidate"] == pytest.approx(error_of(70.0, rows))
@@ -535,7 +535,7 @@ def test_both_are_compared_only_on_rows_after_what_either_holdout_model_saw(
 def test_without_fresh_rows_there_is_nothing_to_judge_by(
     case: GateContext, handoffs: tuple[Path, Path]
 ) -> None:
-    version = with_holdout(case, handoffs[1], handoffs, "2011-03-31T23:00:00")
+    version = with_holdout(case, handoffs[1], handoffs, "2011-03-31T00:00:00")
     assert "0 fresh rows to compare on, too few" in refusal("error", case, version)
     assert "no fresh rows" in refusal("slices", case, version)
 
@@ -550,11 +550,11 @@ def test_a_holdout_model_that_cannot_be_read_is_stopped(case: GateContext) -> No
 def test_a_version_that_is_better_on_the_whole_but_bad_in_one_slice_is_stopped(
     case: GateContext, handoffs: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """Right in all rows but those at night: better than a champion that is off everywhere."""
-    last = "2011-02-28T23:00:00"
+    """Right in all rows but those of small machines: better than a champion that is off everywhere."""
+    last = "2011-02-28T00:00:00"
     champion = with_holdout(case, rewritten(handoffs[1], tmp_path / "off", times(1.2)), handoffs, last)
 
-    def wrong_at_night(model: onnx.ModelProto) -> None:
+    def wrong_of_small(model: onnx.ModelProto) -> None:
         for node in model.graph.node:
             node.output[:] = ["before" if name == OUTPUT_NAME else name for name in node.output]
         for name, value in (("factor", 1.6), ("one", 1.0), ("last", 5.5)):
@@ -562,19 +562,19 @@ def test_a_version_that_is_better_on_the_whole_but_bad_in_one_slice_is_stopped(
         model.graph.initializer.append(helper.make_tensor("column", onnx.TensorProto.INT64, [1], [0]))
         model.graph.node.extend(
             [
-                helper.make_node("Gather", [INPUT_NAME, "column"], ["shift"], axis=1),
-                helper.make_node("Less", ["shift", "last"], ["night"]),
-                helper.make_node("Where", ["night", "factor", "one"], ["times"]),
+                helper.make_node("Gather", [INPUT_NAME, "column"], ["position"], axis=1),
+                helper.make_node("Less", ["position", "last"], ["small"]),
+                helper.make_node("Where", ["small", "factor", "one"], ["times"]),
                 helper.make_node("Mul", ["before", "times"], [OUTPUT_NAME]),
             ]
         )
 
-    holdout = rewritten(handoffs[1], tmp_path / "night", wrong_at_night)
+    holdout = rewritten(handoffs[1], tmp_path / "small", wrong_of_small)
     version = with_holdout(case, holdout, handoffs, last)
     case = replace(case, champion=champion)
-    assert refusal("slices", case, version).startswith("at night: off by")
+    assert refusal("slices", case, version).startswith("small machines: off by")
     found = judged("slices", case, version).evidence["slices"]
-    assert [each["slice"] for each in found if each.get("bound", -1) > 0][:1] == ["at night"]
+    assert [each["slice"] for each in found if each.get("bound", -1) > 0][:1] == ["small machines"]
 
 
 def test_the_bound_of_a_slice_is_as_sure_as_stated_although_rows_of_a_day_err_alike() -> None:

@@ -15,9 +15,10 @@ from bike_demand.store.outcomes import store
 from bike_demand.store.tables import Day
 from tests.postgres import running_postgres
 from tests.service import free_port
+from tests.toy import MACHINES
 
 MONDAY = datetime(2012, 1, 9)
-HOUR, WEEK = timedelta(hours=1), timedelta(days=7)
+WEEK = timedelta(days=7)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
@@ -31,16 +32,21 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 
 
 def answer(
-    time: datetime, prediction: float, version: int = 1, other: tuple[float, int] | None = None
+    number: int,
+    prediction: float,
+    version: int = 1,
+    other: tuple[float, int] | None = None,
+    day: datetime = MONDAY,
 ) -> Answer:
     asked = Inputs(
-        begins=time,
+        begins=day,
+        machine=MACHINES[number],
         special=False,
         attended=1,
         grade=1,
-        heat=float(time.hour),
+        heat=float(number),
         core_heat=4.0,
-        moisture=None if time.hour == 3 else 0.5,
+        moisture=None if number == 3 else 0.5,
         speed=10.0,
         material="steel",
     )
@@ -48,16 +54,16 @@ def answer(
 
 
 def whole(prediction: float = 10.0, day: datetime = MONDAY) -> list[Answer]:
-    return [answer(day + number * HOUR, prediction) for number in range(24)]
+    return [answer(number, prediction, day=day) for number in range(24)]
 
 
 def told(database: Database, label: float, day: datetime = MONDAY, rows: int = 24) -> None:
-    store(database, {(day + number * HOUR, ""): label for number in range(rows)})
+    store(database, {(day, machine): label for machine in MACHINES[:rows]})
 
 
 def keep(database: Database, answers: Sequence[Answer]) -> list[Day]:
     since = answers[0].asked.begins
-    until = answers[-1].asked.begins + HOUR
+    until = since + timedelta(days=1)
     history.keep(database, answers, history.labels(database, since - WEEK, until), {})
     return history.days(database, date(2012, 1, 1), date(2012, 2, 1))
 
@@ -65,7 +71,7 @@ def keep(database: Database, answers: Sequence[Answer]) -> list[Day]:
 def test_a_day_has_the_sums_of_its_rows_and_the_baseline_on_the_same_rows(database: Database) -> None:
     told(database, 16)
     told(database, 13, MONDAY - WEEK, rows=20)
-    (day,) = keep(database, [*whole()[:12], *(answer(MONDAY + n * HOUR, 18.0) for n in range(12, 24))])
+    (day,) = keep(database, [*whole()[:12], *(answer(number, 18.0) for number in range(12, 24))])
     assert (day.day, day.version, day.rows, day.known, day.target) == (
         MONDAY.date(),
         history.ALL,
@@ -96,8 +102,8 @@ def test_of_each_row_the_first_answer_counts_and_each_version_has_its_own_days(d
     for number, each in enumerate(whole(11.0)):
         shown = (each.prediction, 1) if number % 2 else (14.0, 2)
         beside = (14.0, 2) if number % 2 else (each.prediction, 1)
-        answers.append(answer(each.asked.begins, *shown, other=beside))
-        answers.append(answer(each.asked.begins, 99.0, version=3))  # asked again
+        answers.append(answer(number, *shown, other=beside))
+        answers.append(answer(number, 99.0, version=3))  # asked again
     (all_,) = keep(database, answers)
     assert (all_.rows, all_.error) == (24, 12 * 1.0 + 12 * 4.0)
     errors = {

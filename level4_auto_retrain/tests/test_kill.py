@@ -16,9 +16,8 @@ import httpx
 import psutil
 import pytest
 
-from bike_demand.core.current import INPUT_COLUMNS, Row
+from bike_demand.core.current import INPUT_COLUMNS, Row, RowId, identity_of, row_id
 from bike_demand.core.settings import load_settings
-from bike_demand.data.month import iso
 from bike_demand.data.table import read_published
 from bike_demand.store import event_log, queries
 from bike_demand.store.database import Database, open_database
@@ -90,7 +89,7 @@ class Life:
         self.dice = random.Random(seed)
         self.ports = {"mlflow": free_port(), "service": free_port()}
         self.running: dict[str, psutil.Popen] = {}
-        self.acknowledged: dict[datetime, float] = {}
+        self.acknowledged: dict[RowId, float] = {}
         self.killed: list[str] = []
         self.uri = f"http://127.0.0.1:{self.ports['mlflow']}"
         self.env = environment(
@@ -157,9 +156,9 @@ class Life:
             for row in rows:
                 body = row.model_dump(mode="json", include=set(INPUT_COLUMNS))
                 assert client.post("/predict", json=body, timeout=20).status_code == 200
-            told = [{"begins": iso(row.begins), "amount": row.amount} for row in rows]
+            told = [identity_of(row) | {"amount": row.amount} for row in rows]
             assert client.post("/outcomes", json=told, timeout=20).status_code == 200
-        self.acknowledged |= {row.begins: row.amount for row in rows}
+        self.acknowledged |= {row_id(row): row.amount for row in rows}
 
     def end(self) -> None:
         for name in list(self.running):
@@ -182,8 +181,8 @@ def grown(folder: Path) -> list[Row]:
         for line in month_lines(month):
             cells = line.split(",")
             if cells[0] >= GROWS:
-                cells[8:] = [str(round(int(each) * 1.8)) for each in cells[8:10]]
-                cells.append(str(sum(map(int, cells[8:10]))))
+                cells[-3:-1] = [str(round(int(each) * 1.8)) for each in cells[-3:-1]]
+                cells[-1] = str(sum(map(int, cells[-3:-1])))
             lines.append(",".join(cells))
         write_month(folder / f"{month}.csv", lines)
         text = "".join(f"{line}\n" for line in (HEADER, *lines))
@@ -240,11 +239,7 @@ def wait_until_ready(life: Life) -> None:
 
 
 def check(life: Life, database: Database) -> None:
-    lost = [
-        moment
-        for moment, label in life.acknowledged.items()
-        if queries.outcome(database, (moment, "")) != label
-    ]
+    lost = [row for row, label in life.acknowledged.items() if queries.outcome(database, row) != label]
     assert lost == []
     live = lives(database)
     back = [bad for bad, _ in backs(database)]

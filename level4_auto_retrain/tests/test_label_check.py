@@ -4,16 +4,17 @@ from datetime import datetime
 
 import pytest
 
-from bike_demand.core.current import Row
+from bike_demand.core.current import Row, row_id
 from bike_demand.core.settings import load_settings
 from bike_demand.data.label_check import check_gathered, labels
 from tests.conftest import ROOT
 from tests.gathered import frame
 from tests.spoilt import feed_rows, fourfold, spoilt
+from tests.toy import MACHINES
 
 RULES = load_settings(ROOT / "params.yaml").quality
 ROWS = feed_rows()
-LABELS = {(row.begins, ""): row.amount for row in ROWS}
+LABELS = {row_id(row): row.amount for row in ROWS}
 
 
 def test_labels_that_disagree_with_the_reported_outcomes_are_found_until_they_are_right_again() -> None:
@@ -23,17 +24,17 @@ def test_labels_that_disagree_with_the_reported_outcomes_are_found_until_they_ar
         (found,) = check_gathered(frame([row for row in rows if row.begins < until]), LABELS, RULES)
         assert (found.rule, found.subject, found.ongoing) == ("labels", "label", ongoing)
     (found,) = labels(frame(rows), LABELS, RULES)
-    spoilt_rows = [row.begins for row, right in zip(rows, ROWS, strict=True) if row != right]
-    assert set(found.times) == set(spoilt_rows)
+    spoilt_rows = [row_id(row) for row, right in zip(rows, ROWS, strict=True) if row != right]
+    assert set(found.rows) == set(spoilt_rows)
     assert labels(frame(rows), LABELS, RULES.model_copy(update={"labels": None})) == []
 
 
 def test_of_a_wrong_day_the_rows_whose_label_was_reported_are_good() -> None:
-    def evening(row: Row) -> Row:
-        return fourfold(row) if row.begins.hour >= 16 else row
+    def large(row: Row) -> Row:
+        return fourfold(row) if row.machine >= "m16" else row
 
-    (found,) = labels(frame(spoilt(ROWS, "2011-03-07", "2011-03-08", evening)), LABELS, RULES)
-    assert {moment.hour for moment in found.times} <= set(range(16, 24))
+    (found,) = labels(frame(spoilt(ROWS, "2011-03-07", "2011-03-08", large)), LABELS, RULES)
+    assert set(found.keys) <= set(MACHINES[16:])
     assert f"{4 * max(LABELS[row] for row in found.rows)} instead of" in found.message
 
 

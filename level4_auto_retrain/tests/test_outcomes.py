@@ -3,7 +3,7 @@
 import codecs
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from httpx import Client
 
+from bike_demand.core.current import OUTCOME_EXAMPLE
 from bike_demand.serving.app import create_app
 from bike_demand.serving.live_models import ModelHolder
 from bike_demand.serving.outcome_intake import OutcomeStore
@@ -18,8 +19,9 @@ from bike_demand.store import queries
 from bike_demand.store.database import open_database
 from bike_demand.store.tables import LoggedPrediction
 from tests.service import served
+from tests.toy import identity
 
-ONE = {"begins": "2012-06-13T17:00:00", "amount": 587}
+ONE: dict[str, Any] = dict(OUTCOME_EXAMPLE)
 
 
 @pytest.fixture
@@ -33,18 +35,19 @@ def client(file: Path) -> Iterator[Client]:
         yield client
 
 
-def known(file: Path, time: str) -> float | None:
+def known(file: Path, outcome: Mapping[str, Any] = ONE) -> float | None:
+    row = datetime.fromisoformat(outcome["begins"]), outcome["machine"]
     with contextlib.closing(open_database(f"sqlite:///{file}")) as database:
-        return queries.outcome(database, (datetime.fromisoformat(time), ""))
+        return queries.outcome(database, row)
 
 
 def test_they_are_taken_before_any_model_was_released(client: Client, file: Path) -> None:
     assert client.post("/outcomes", json=[ONE]).json() == {"new": 1, "unchanged": 0, "revised": 0}
-    assert known(file, ONE["begins"]) == 587  # type: ignore[arg-type]
+    assert known(file) == 587
 
 
 def test_to_send_them_again_changes_nothing_and_another_label_corrects(client: Client, file: Path) -> None:
-    late = {"begins": "2011-01-01T00:00:00", "amount": 0}
+    late = ONE | {"begins": "2011-01-01T00:00:00", "amount": 0}
     client.post("/outcomes", json=[ONE])
     assert client.post("/outcomes", json=[ONE, late]).json() == {"new": 1, "unchanged": 1, "revised": 0}
     corrected = ONE | {"amount": 600}
@@ -53,26 +56,26 @@ def test_to_send_them_again_changes_nothing_and_another_label_corrects(client: C
         "unchanged": 1,
         "revised": 1,
     }
-    assert known(file, "2012-06-13T17:00:00") == 600
+    assert known(file) == 600
     text = client.get("/metrics").text
     assert 'bike_demand_outcomes_total{result="new"} 2.0' in text
     assert 'bike_demand_outcomes_total{result="revised"} 1.0' in text
 
 
 def test_an_outcome_may_name_the_prediction_instead_of_its_row(client: Client, file: Path) -> None:
-    at = datetime.fromisoformat(ONE["begins"])  # type: ignore[arg-type]
+    at = datetime.fromisoformat(ONE["begins"])
     with contextlib.closing(open_database(f"sqlite:///{file}")) as database, database.writing() as session:
         moment = datetime(2026, 1, 1, tzinfo=UTC)
-        session.add(LoggedPrediction("some-id", moment, "", at, "", {}, 500.0, "champion", 1, ""))
-    later = {"begins": "2012-06-13T18:00:00", "amount": 7}
+        session.add(LoggedPrediction("some-id", moment, "", at, ONE["machine"], {}, 500.0, "champion", 1, ""))
+    later = ONE | {"machine": "m18", "amount": 7}
     answer = client.post("/outcomes", json=[{"id": "some-id", "amount": 587}, later])
     assert answer.json() == {"new": 2, "unchanged": 0, "revised": 0}
-    assert known(file, "2012-06-13T17:00:00") == 587
+    assert known(file) == 587
     assert client.post("/outcomes", json=[ONE]).json()["unchanged"] == 1
 
     refused = client.post("/outcomes", json=[later | {"amount": 8}, {"id": "unknown", "amount": 5}])
     assert (refused.status_code, refused.json()["detail"][0]["loc"]) == (422, ["body", 1, "id"])
-    assert known(file, later["begins"]) == 7  # type: ignore[arg-type]
+    assert known(file, later) == 7
 
 
 @pytest.mark.parametrize(
@@ -87,9 +90,10 @@ def test_an_outcome_may_name_the_prediction_instead_of_its_row(client: Client, f
         ([ONE | {"amount": 20_001}], ["body", 0, "amount"]),
         ([ONE | {"amount": 10**400}], ["body", 0, "amount"]),
         ([ONE | {"begins": "0001-01-01T00:00:00"}], ["body", 0, "begins"]),
-        ([ONE, {"begins": "2012-06-13T18:00:00"}], ["body", 1, "amount"]),
-        ([ONE | {"begins": "2012-06-13T17:30:00"}], ["body", 0, "begins"]),
-        ([ONE | {"begins": "2012-06-13T17:00:00Z"}], ["body", 0, "begins"]),
+        ([ONE, {"begins": ONE["begins"], "machine": "m18"}], ["body", 1, "amount"]),
+        ([{"begins": ONE["begins"], "amount": 5}], ["body", 0, "machine"]),
+        ([ONE | {"begins": "2012-06-13T17:00:00"}], ["body", 0, "begins"]),
+        ([ONE | {"begins": "2012-06-13T00:00:00Z"}], ["body", 0, "begins"]),
         ([ONE | {"part_a": 3}], ["body", 0, "part_a"]),
         ([ONE, ONE | {"amount": 5}], ["body", 1, "amount"]),
         ([{"id": "unknown", "amount": -5}], ["body", 0, "amount"]),
@@ -106,7 +110,7 @@ def test_bad_ones_are_refused_with_the_field_named_and_nothing_is_kept(
 
 
 def test_a_byte_order_mark_does_no_harm_and_a_field_twice_is_refused(client: Client, file: Path) -> None:
-    later = '{"begins": "2012-06-13T18:00:00", "amount": 5, "amount": 6}'
+    later = '{"begins": "2012-06-13T00:00:00", "machine": "m18", "amount": 5, "amount": 6}'
     refused = client.post("/outcomes", content=f"[{json.dumps(ONE)}, {later}]")
     assert (refused.status_code, refused.json()["detail"][0]["loc"]) == (422, ["body", 1, "amount"])
     assert not file.exists()
@@ -115,10 +119,7 @@ def test_a_byte_order_mark_does_no_harm_and_a_field_twice_is_refused(client: Cli
 
 
 def test_a_thousand_at_once_are_taken(client: Client) -> None:
-    body = [
-        {"begins": f"2012-{1 + n // 672:02}-{1 + n // 24 % 28:02}T{n % 24:02}:00:00", "amount": n}
-        for n in range(1000)
-    ]
+    body = [identity(number) | {"amount": number} for number in range(1000)]
     assert client.post("/outcomes", json=body).json()["new"] == 1000
 
 

@@ -50,8 +50,8 @@ from tests.tiny import constant
 SETTINGS = load_settings(ROOT / "params.yaml")
 RULES = SETTINGS.quality
 ROWS = feed_rows()
-LABELS = {(row.begins, ""): row.amount for row in ROWS}
-RIGHT = {row.begins: row for row in ROWS}
+LABELS = {row_id(row): row.amount for row in ROWS}
+RIGHT = {row_id(row): row for row in ROWS}
 
 
 def seen(rows: Sequence[Row], rules: QualityRules = RULES, cases: Sequence[BadDataCase] = ()) -> Quarantine:
@@ -72,7 +72,7 @@ def left_of(rows: Sequence[Row]) -> list[Row]:
 
 
 def error(rows: Sequence[Row]) -> float:
-    """How far a model that learned from these rows is off in the first days of March, in pieces an hour."""
+    """How far a model that learned from these rows is off in the first days of March, in pieces a day."""
     model = fit(frame(rows), SETTINGS.training.params, SETTINGS.training.half_life_days)
     judged = [row for row in ROWS if row.begins >= datetime(2011, 3, 18)]
     answers = model.predict(features_of(frame(judged)))
@@ -99,7 +99,7 @@ def test_training_goes_on_at_once_on_the_good_rows(change: Change) -> None:
     rows = spoilt(ROWS, "2011-03-07", "2011-03-17", change)
     for day in ("2011-03-08", "2011-03-16", "2011-03-18", "2011-03-25"):
         learned = fit_of(rows, day)
-        assert all(row == RIGHT[row.begins] for row in learned)
+        assert all(row == RIGHT[row_id(row)] for row in learned)
         assert learned[0] == ROWS[0]
         assert (learned[-1].begins.day < 8) == (day < "2011-03-18")
 
@@ -159,6 +159,14 @@ def test_as_many_good_days_are_held_out_as_ever() -> None:
     assert quarantine.holdout_days(frame(ROWS), seen(ROWS), 7, 24) == 7
 
 
+def test_bad_rows_of_one_key_do_not_make_the_holdout_longer() -> None:
+    rows = spoilt(
+        ROWS, "2011-03-01", "2011-04-01", lambda row: fahrenheit(row) if row.machine == "m08" else row
+    )
+    assert {key for _, key in seen(rows).left_out} == {"m08"}
+    assert quarantine.holdout_days(frame(left_of(rows)), seen(rows), 7, 24) == 7
+
+
 def test_a_holdout_has_the_rows_that_the_gates_ask_for() -> None:
     shifted = Quarantine(level_shifts=(date(2011, 3, 29),))
     assert quarantine.holdout_days(frame(without(ROWS, "2011-03-31", "2011-04-01", 2)), shifted, 7, 24) == 2
@@ -193,11 +201,11 @@ def test_a_regression_case_must_always_be_recognised(
     change: Change, rule: str, weaker: dict[str, float] | None
 ) -> None:
     # Of moisture one row of each day has a value, or to ask for all of them would still find it.
-    rows = spoilt(ROWS, "2011-03-07", "2011-03-17", lambda row: row if row.begins.hour == 12 else change(row))
+    rows = spoilt(ROWS, "2011-03-07", "2011-03-17", lambda row: row if row.machine == "m12" else change(row))
     found = check_gathered(frame(rows), LABELS, RULES)
     case = case_of(next(each for each in found if each.rule == rule), rows)
     assert 40 <= len(case.must) <= 48
-    assert len(case.rows) <= 100
+    assert len(case.rows) <= 5 * 24
     assert unrecognised(case, RULES) == 0
     quarantine.refuse_forgotten(Quarantine(cases=(case,)), RULES)
     forgetful = QualityRules.model_validate(RULES.model_dump() | {"ranges": None, rule: weaker})
@@ -314,7 +322,7 @@ def test_train_prints_and_logs_what_it_left_out(copy: Path, run: Run) -> None:
     out = run("train", "--no-deploy").out
     kept = quarantine.read()
     left_out = (
-        f"{len(kept.left_out)} rows: label labels ({iso(min(kept.left_out)[0])} to 2011-03-16T23:00:00)"
+        f"{len(kept.left_out)} rows: label labels ({iso(min(kept.left_out)[0])} to 2011-03-16T00:00:00)"
     )
     assert f"It was trained on {len(ROWS) - len(kept.left_out):,} rows; left out {left_out}." in out
     (version,) = Tracking(load_settings()).versions()

@@ -16,7 +16,7 @@ from bike_demand.release import deploy as delivery
 from bike_demand.release.gates import Gate, GateResult
 from bike_demand.store.tracking import Tracking
 from bike_demand.training import steps
-from tests.answers import hours, log, off_by, tell_outcomes
+from tests.answers import log, off_by, rows_between, tell_outcomes
 from tests.conftest import Run
 from tests.gathered import gathered, rows_of
 from tests.registry import latest, put_live, register
@@ -42,9 +42,9 @@ def test_an_answer_of_an_old_version_leads_to_its_very_rows_after_three_releases
     deploy("latest", datetime(2011, 3, 1), quiet)
     tracking = Tracking(load_settings())
     taught = rows_of(read_rows(DATA))
-    assert taught[-1].begins == datetime(2011, 2, 28, 23)
+    assert taught[-1].begins == datetime(2011, 2, 28)
     first = tracking.version(1)
-    asked = hours("2011-02-28", "2011-03-01")
+    asked = rows_between("2011-02-28", "2011-03-01")
     ids = log(asked, (1, off_by(10.0)), deployments=(latest(1).id, ""))
     tell_outcomes(asked)
     for number, day in ((2, "2011-03-10"), (3, "2011-03-20"), (4, "2011-03-30")):
@@ -59,7 +59,8 @@ def test_an_answer_of_an_old_version_leads_to_its_very_rows_after_three_releases
     record = tracking.run(first.run_id)
     for fact in (
         ids[7],
-        "2011-02-28T07:00:00",
+        "2011-02-28T00:00:00",
+        "m07",
         latest(1).id,
         "nothing was live to test it against",
         "passed: what it says of it",
@@ -86,7 +87,7 @@ def test_an_answer_of_an_old_version_leads_to_its_very_rows_after_three_releases
         "version": record.dataset.digest if record.dataset else None,
         "rows": len(taught),
         "first": "2011-01-01T00:00:00",
-        "last": "2011-02-28T23:00:00",
+        "last": "2011-02-28T00:00:00",
         "folder": f"state/traced/{first.run_id}",
     }
     assert again["prediction"]["outcome"] == asked[7].amount
@@ -104,7 +105,7 @@ def test_a_prediction_made_in_a_test_leads_to_its_traffic_split(
     settings = load_settings()
     Tracking(settings).set_alias("challenger", 2)
     assert run("ingest").status == 0
-    asked = hours("2011-03-01", "2011-03-02")
+    asked = rows_between("2011-03-01", "2011-03-02")
     ids = log(asked, (1, off_by(10.0)), (2, off_by(5.0)))
     ids_of = {json.loads(run("trace", each, "--json").out)["traffic_split"]["variant"]: each for each in ids}
     assert set(ids_of) == {"champion", "challenger"}
@@ -122,7 +123,7 @@ def test_an_unknown_answer_is_reported_and_makes_no_database(released: Path, run
     assert run("trace", "0" * 32).refusal()
     assert not (released / "state" / "production.db").exists()
     assert run("ingest").status == 0
-    (known,) = log(hours("2011-03-01", "2011-03-02")[:1], (1, off_by(10.0)))
+    (known,) = log(rows_between("2011-03-01", "2011-03-02")[:1], (1, off_by(10.0)))
     assert run("trace", known).status == 0
     assert "not in the log" in run("trace", "0" * 32).refusal()
 
@@ -137,18 +138,18 @@ def test_the_rows_are_those_that_taught_although_the_feed_went_on_and_no_others(
     taught = rows_of(read_rows(DATA))
     assert run("ingest").status == 0
     assert len(read_rows(DATA)) > len(taught)
-    (known,) = log(hours("2011-03-01", "2011-03-02")[:1], (1, off_by(10.0)))
+    (known,) = log(rows_between("2011-03-01", "2011-03-02")[:1], (1, off_by(10.0)))
     assert run("trace", known, "--rows").status == 0
     (folder,) = (copy / "state" / "traced").iterdir()
     assert rows_of(read_rows(folder)) == taught
-    monkeypatch.setattr("bike_demand.release.trace.read_rows", lambda folder: read_rows(folder)[1:])
+    monkeypatch.setattr("bike_demand.release.trace.labelled_rows", lambda folder: read_rows(folder)[1:])
     assert "were restored, but it learned from" in run("trace", known, "--rows").refusal()
 
 
 def test_rows_that_nobody_kept_are_reported(released: Path, run: Run, handoff: Path) -> None:
     assert run("ingest").status == 0
-    version = put_live(handoff)  # not made by a training, so it has no dvc.lock
-    (known,) = log(hours("2011-02-01", "2011-02-02")[:1], (version.number, off_by(10.0)))
+    version = put_live(handoff)  # not made by a training, so it kept no dvc.lock
+    (known,) = log(rows_between("2011-02-01", "2011-02-02")[:1], (version.number, off_by(10.0)))
     assert run("trace", known).status == 0
     assert "it has no dvc.lock" in run("trace", known, "--rows").refusal()
     assert list((released / "state" / "traced").iterdir()) == []

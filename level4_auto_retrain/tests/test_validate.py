@@ -8,14 +8,16 @@ import pytest
 
 from bike_demand.data.frames import to_parquet
 from tests.conftest import Run
-from tests.feedmaker import MONTHS, month_lines, write_month
+from tests.feedmaker import HEADER, MONTHS, month_lines, write_month
+
+HEAT = HEADER.split(",").index("heat")
 
 
 def test_the_command_leaves_out_bad_rows_and_names_them(project: Path, run: Run) -> None:
     lines = month_lines(MONTHS[-1])
     for number, line in enumerate(lines[400:], start=400):
         cells = line.split(",")
-        cells[4] = f"{float(cells[4]) * 9 / 5 + 32:.2f}"
+        cells[HEAT] = f"{float(cells[HEAT]) * 9 / 5 + 32:.2f}"
         lines[number] = ",".join(cells)
     write_month(project / "feed" / f"{MONTHS[-1]}.csv", lines)
     assert run("ingest").status == 0

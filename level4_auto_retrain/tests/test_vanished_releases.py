@@ -14,7 +14,7 @@ from bike_demand.core.settings import load_settings
 from bike_demand.release import deploy as delivery
 from bike_demand.store.tables import State
 from bike_demand.store.tracking import MODEL_NAME, Tracking
-from tests.answers import hours, log, off_by
+from tests.answers import log, off_by, rows_between
 from tests.conftest import Run
 from tests.registry import latest, register
 from tests.test_rollback import once_live, tracking  # noqa: F401 (fixtures)
@@ -132,7 +132,7 @@ def test_without_the_database_what_is_live_counts_as_deployed_out_of_band(
 
 
 def test_a_prediction_of_a_deleted_version_names_it(releases: Tracking, run: Run) -> None:
-    (known,) = log(hours("2011-03-01", "2011-03-02")[:1], (3, off_by(10.0)))
+    (known,) = log(rows_between("2011-03-01", "2011-03-02")[:1], (3, off_by(10.0)))
     run_id = releases.version(3).run_id
     delete_run(run_id)
     assert run_id in run("trace", known).refusal()
@@ -167,7 +167,7 @@ def test_without_the_registry_the_next_version_goes_live(
 
 @pytest.mark.usefixtures("releases")
 def test_a_damaged_registry_is_named_by_each_command_and_left_as_it_is(run: Run) -> None:
-    (known,) = log(hours("2011-03-01", "2011-03-02")[:1], (3, off_by(10.0)))
+    (known,) = log(rows_between("2011-03-01", "2011-03-02")[:1], (3, off_by(10.0)))
     STORE.write_bytes(b"no database" * 1000)
     for argv in (("deploy", "latest"), ("rollback",), ("ab", "step"), ("trace", known)):
         said = run(*argv)

@@ -177,7 +177,7 @@ OF_THE_NEW_APPLICATION = {
     "serving/fallback.py": (
         "hour: int = time_of(row).hour",
         "hour: int = 0",
-        "test_fallback.py::test_a_value_that_cannot_be_right_is_answered_with_what_is_usual_at_that_hour",
+        "test_fallback.py::test_of_a_key_without_means_it_is_what_is_usual_at_that_hour",
     ),
     "serving/metrics.py": (  # tried over HTTP with a service that runs
         'statuses.get("5", 0)',

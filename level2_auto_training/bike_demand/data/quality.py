@@ -32,7 +32,10 @@ RECENT = 35 * DAY  # older violations are not reported again: an earlier trainin
 WEEK_DAYS = 7
 SPREAD = 1 / 12  # share of the daily change by which the limit widens per day without a plausible value
 LEAST, LEVEL_DAYS = 3, 14
+FEW = 14  # rows: a share of fewer says little, so a stretch of days is judged then
+GONE = 35 * DAY  # a key without rows for so long is retired, and its rows are missed no more
 Mask = npt.NDArray[np.bool_]
+Slot = tuple[time, str]  # of a day: time, and key
 NOTHING: Mapping[RowId, float] = MappingProxyType({})
 
 
@@ -85,7 +88,10 @@ def require_fit(
     if not recent:
         REPORT.unlink(missing_ok=True)
         return
-    content = [{"what": each.message, "times": [iso(moment) for moment in each.times]} for each in recent]
+    content = [
+        {"what": each.message, "times": [iso(moment) for moment in each.times], "keys": each.keys}
+        for each in recent
+    ]
     write_atomically(REPORT, (json.dumps(content, indent=1) + "\n").encode())
     raise UserError(
         f"the data are not fit for training: {'; '.join(map(str, recent))}; nothing was trained, have the"
@@ -128,8 +134,8 @@ def stale(rows: pd.DataFrame, rules: QualityRules, now: datetime | None) -> list
 
 
 def gaps(rows: pd.DataFrame, rules: QualityRules, known: Mapping[RowId, float] = NOTHING) -> list[Violation]:
-    """The rule `gaps`: stretches of days in which too many rows of a key are missing (rows ascending, at
-    least one). Irregular events have no gaps.
+    """The rule `gaps`: stretches of days in which too many rows are missing, of one key or of all (rows
+    ascending, at least one). Irregular events have no gaps.
 
     A feed may omit rows without activity, so a share may be missing. On a day for which `known` has labels
     above 0, only rows with such a label count as missing; on other days all do.
@@ -137,30 +143,32 @@ def gaps(rows: pd.DataFrame, rules: QualityRules, known: Mapping[RowId, float] =
     rule = rules.gaps
     if rule is None or CADENCE is None:
         return []
-    last, keys = period(rows)[1], keys_of(rows)
-    width = rule.days * (DAY // CADENCE)
+    groups, keys, a_day = by_key(rows), keys_of(rows), DAY // CADENCE
+    times = pd.date_range(*period(rows), freq=CADENCE)
     reported: dict[str, list[datetime]] = defaultdict(list)
     for (moment, key), label in known.items():
         if label:
             reported[key].append(moment)
-    missing: list[RowId] = []
+    told = pd.DatetimeIndex([moment for each in reported.values() for moment in each]).normalize()
+    is_untold = ~times.normalize().isin(told)
+    due, absent, bad = np.zeros((3, len(groups), len(times)), dtype=bool)
+    for at, chosen in enumerate(groups):
+        present, labelled = rows[TIME].iloc[chosen], pd.DatetimeIndex(reported[keys.iloc[chosen[0]]])
+        due[at] = (present.iloc[0] <= times) & (times <= present.iloc[-1] + GONE)
+        absent[at] = due[at] & ~times.isin(present) & (times.isin(labelled) | is_untold)
     ongoing = False
-    for chosen in by_key(rows):
-        key, present = keys.iloc[chosen[0]], rows[TIME].iloc[chosen]
-        times = pd.date_range(present.iloc[0], last, freq=CADENCE)
-        labelled = pd.DatetimeIndex(reported[key])
-        absent = ~times.isin(present)
-        absent &= times.isin(labelled) | ~times.normalize().isin(labelled.normalize())
-        lost = np.concatenate([np.zeros(width), np.cumsum(absent)])  # cumulative number of missing rows
-        broken = lost[width:] - lost[:-width] > rule.share * width  # for the window that ends at each time
+    for part in (slice(None), *(slice(at, at + 1) for at in range(len(groups) if len(groups) > 1 else 0))):
+        width = a_day * max(rule.days, -(-FEW // (a_day * len(absent[part]))))
+        lost = np.concatenate([np.zeros(width), np.cumsum(absent[part].sum(axis=0))])  # so far
+        broken = lost[width:] - lost[:-width] > rule.share * width * due[part].sum(axis=0)
         ends = np.concatenate([[0], np.cumsum(broken), np.full(width - 1, broken.sum())])
-        bad = absent & (ends[width:] > ends[:-width])  # missing rows inside a broken window
-        missing += [(moment, key) for moment in times[bad].to_pydatetime().tolist()]
-        ongoing |= bool(broken[-1])
+        bad[part] |= absent[part] & (ends[width:] > ends[:-width])  # missing rows inside a broken window
+        ongoing |= bool(broken[-1] and absent[part, -a_day * rule.days :].any())
+    missing = [(times[when].to_pydatetime(), keys.iloc[groups[at][0]]) for when, at in np.argwhere(bad.T)]
     if not missing:
         return []
     message = f"rows of the feed are missing, more than {rule.share:.0%} in {rule.days} days"
-    return [_violation("gaps", FEED, message, sorted(missing), ongoing)]
+    return [_violation("gaps", FEED, message, missing, ongoing)]
 
 
 def level(rows: pd.DataFrame, rules: QualityRules, known: Mapping[RowId, float] = NOTHING) -> list[Violation]:
@@ -172,14 +180,16 @@ def level(rows: pd.DataFrame, rules: QualityRules, known: Mapping[RowId, float] 
     if rules.level is None:
         return []
     factor = rules.level.factor
-    good: deque[dict[time, float]] = deque(maxlen=LEVEL_DAYS)
+    good: deque[dict[Slot, float]] = deque(maxlen=LEVEL_DAYS)
     bad = np.zeros(len(rows), dtype=bool)
     message = ""
     moment, reported = moments(rows), known_labels(rows, known)
+    # Keys that report today are compared with themselves. Irregular events come at any time.
+    slots: list[Slot] = [(at.time(), key) if CADENCE else (time(), "") for at, key in row_ids(rows)]
     value = np.where(np.isnan(reported), rows[LABEL].to_numpy(np.float64), reported)
     complete = rows_a_day(rows)
     for day in days_of(rows):
-        labels = _by_time([moment[at].time() for at in day], value[day])
+        labels = _by_slot([slots[at] for at in day], value[day])
         is_known = 2 * int((~np.isnan(reported[day])).sum()) >= len(day)
         if not is_known and 2 * len(day) >= complete and len(good) >= LEVEL_DAYS // 2:
             usual = {
@@ -199,9 +209,9 @@ def level(rows: pd.DataFrame, rules: QualityRules, known: Mapping[RowId, float] 
     return violations("level", LABEL_SUBJECT, message, rows, bad)
 
 
-def _by_time(times: Sequence[time], values: Floats) -> dict[time, float]:
-    """The mean of the known values at each time of day."""
-    means = pd.Series(values).groupby(list(times)).mean().dropna()
+def _by_slot(slots: Sequence[Slot], values: Floats) -> dict[Slot, float]:
+    """The mean of the known values at each time of day, of each key."""
+    means = pd.Series(values).groupby(pd.MultiIndex.from_tuples(slots)).mean().dropna()
     return dict(zip(means.index, means.tolist(), strict=True))
 
 
@@ -212,9 +222,12 @@ def known_labels(rows: pd.DataFrame, known: Mapping[RowId, float]) -> Floats:
     return np.array([known.get(each, np.nan) for each in row_ids(rows)], dtype=np.float64)
 
 
-def days_of(rows: pd.DataFrame) -> list[npt.NDArray[np.int64]]:
-    """The row positions of each day (rows ascending)."""
-    days = rows[TIME].to_numpy("datetime64[D]")
+def days_of(rows: pd.DataFrame, least: int = 1) -> list[npt.NDArray[np.int64]]:
+    """The row positions of each day or, where days have fewer than `least` rows, of as many days as have so
+    many, counted back from the last (rows ascending).
+    """
+    days = rows[TIME].to_numpy("datetime64[D]").astype(np.int64)
+    days = (days[-1:] - days) // -(-least // rows_a_day(rows))
     return np.split(np.arange(len(rows)), np.flatnonzero(days[1:] != days[:-1]) + 1)
 
 
@@ -243,7 +256,11 @@ def _of_field(rows: pd.DataFrame, name: str, rules: QualityRules) -> Iterator[tu
             example = example or what
         yield "units", f"{name} changes its unit: {example}", wrong
     if rules.nulls is not None and absent.any():
-        yield "nulls", f"{name} is missing", _nulls(rows, absent, rules.nulls.share)
+        missing = _nulls(rows, absent, rules.nulls.share)
+        for chosen in by_key(rows) if KEYS and CADENCE else ():
+            others = absent[chosen] & ~missing[chosen]
+            missing[chosen] |= _nulls(rows.iloc[chosen], others, rules.nulls.share)
+        yield "nulls", f"{name} is missing", missing
     if rules.texts is not None and FIELDS[name].kind == "text" and name not in KEYS:
         wrong, example = _unseen(rows, name, rules.texts.share)
         yield "texts", f"{name} has values that it never had: {example}", wrong
@@ -300,7 +317,7 @@ def _nulls(rows: pd.DataFrame, absent: Mask, share: float) -> Mask:
     """The rows without a value on days on which at least `share` is missing, after a nearly complete week."""
     before: deque[tuple[int, int]] = deque(maxlen=WEEK_DAYS)  # per day: number of rows, number of nulls
     found = np.zeros(len(rows), dtype=bool)
-    for day in days_of(rows):
+    for day in days_of(rows, FEW):
         nulls = int(absent[day].sum())
         usual = sum(some for some, _ in before) / sum(rows for _, rows in before) if before else 1.0
         if nulls >= max(LEAST, share * len(day)) and usual < share / 2:
@@ -318,7 +335,7 @@ def _unseen(rows: pd.DataFrame, name: str, share: float) -> tuple[Mask, str]:
     before: deque[tuple[int, int]] = deque(maxlen=WEEK_DAYS)  # per day: number of rows, number of new texts
     found, seen, example = np.zeros(len(rows), dtype=bool), {""}, ""
     texts = rows[name].astype(object).fillna("").to_numpy()
-    for day in days_of(rows):
+    for day in days_of(rows, FEW):
         new = np.array([text not in seen for text in texts[day]])
         usual = sum(some for some, _ in before) / sum(rows for _, rows in before) if before else 1.0
         if len(before) == WEEK_DAYS and new.sum() >= max(LEAST, share * len(day)) and usual < share / 2:

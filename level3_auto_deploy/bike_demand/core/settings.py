@@ -59,7 +59,7 @@ class StaleRule(Section):
 
 
 class GapsRule(Section):
-    """Largest share of rows that may be missing in any stretch of `days` days."""
+    """Largest share of rows that may be missing in any stretch of `days` days, and of at least 14 rows."""
 
     days: Annotated[int, Field(ge=1)] = 14
     share: Annotated[float, Field(ge=0, lt=1)] = 0.15

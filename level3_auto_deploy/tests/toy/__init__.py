@@ -1,6 +1,7 @@
 """A tiny neutral problem, on which the tests of the practice run: it is put in the place of `problem/`."""
 
 from collections.abc import Sequence
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from bike_demand.core.problem import (
     Columns,
     EventTime,
     Expected,
+    Key,
     Labels,
     Loss,
     Problem,
@@ -21,14 +23,16 @@ from bike_demand.core.problem import (
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
+MACHINES = tuple(f"m{number:02}" for number in range(24))  # each has a row a day
 MAX_AMOUNT = 20_000
 Amount = Annotated[int, Field(ge=0, le=MAX_AMOUNT)]
 
 
 class Inputs(BaseModel):
-    """One hour of a machine."""
+    """One day of a machine."""
 
-    begins: Annotated[NaiveDatetime, EventTime(cadence="1h"), Field(description="start of the hour")]
+    begins: Annotated[NaiveDatetime, EventTime(cadence="1D"), Field(description="start of the day")]
+    machine: Annotated[str, Key(), Field(min_length=1, max_length=10, description="its name, like m07")]
     special: Annotated[bool, Field(description="whether the order is a special one")]
     attended: Annotated[int, Field(ge=0, le=1, description="1 if staff is there"), Labels("no", "yes")]
     grade: Annotated[int, Field(ge=1, le=4, description="of the material"), Labels("A", "B", "C", "D")]
@@ -52,11 +56,11 @@ class Inputs(BaseModel):
 
 
 class Label(BaseModel):
-    """What the hour yielded; the two parts add up to the amount."""
+    """What the day yielded; the two parts add up to the amount."""
 
     part_a: Amount | None = None
     part_b: Amount | None = None
-    amount: Annotated[Amount, Field(description="pieces made in the hour")]
+    amount: Annotated[Amount, Field(description="pieces made in the day")]
 
     @model_validator(mode="after")
     def _parts_add_up(self) -> "Label":
@@ -94,19 +98,20 @@ def build_model(params: Params) -> "Pipeline":
 
 
 def features(columns: Columns) -> Columns:
-    """Position in the day and the week, and all inputs as they are."""
+    """Position of the machine, day of the week, and all other inputs as they are."""
     rest = ("attended", "special", "grade", "heat", "core_heat", "moisture", "speed", "material")
-    hours = columns["begins"].astype("datetime64[h]").astype(np.int64)
-    return {"shift": hours % 24, "day": (hours // 24 + 3) % 7} | {name: columns[name] for name in rest}
+    days = columns["begins"].astype("datetime64[D]").astype(np.int64)
+    return {"position": _position(columns), "day": (days + 3) % 7} | {name: columns[name] for name in rest}
 
 
-def _at(columns: Columns) -> Array:
-    hours: Array = columns["begins"].astype("datetime64[h]").astype(np.int64) % 24
-    return hours
+def _position(columns: Columns) -> Array:
+    """0 to 23; a machine that is not known has that of the next one."""
+    return np.searchsorted(MACHINES, columns["machine"].astype(str))
 
 
 EXAMPLE: dict[str, Any] = {
-    "begins": "2012-06-13T17:00:00",
+    "begins": "2012-06-13T00:00:00",
+    "machine": "m17",
     "special": False,
     "attended": 1,
     "grade": 1,
@@ -118,30 +123,36 @@ EXAMPLE: dict[str, Any] = {
 }
 
 
-def hours(day: str, **changes: Any) -> list[dict[str, Any]]:
-    """The 24 rows of a day like the example but for the changes."""
-    row = EXAMPLE | {"attended": int(day == "2012-06-13")} | changes
-    return [row | {"begins": f"{day}T{hour:02}:00:00"} for hour in range(24)]
+def identity(number: int, first: date = date(2012, 1, 1)) -> dict[str, str]:
+    """Day and machine of the row of this number, 24 a day, from the first day on."""
+    days, position = divmod(number, len(MACHINES))
+    return {"begins": f"{first + timedelta(days=days)}T00:00:00", "machine": MACHINES[position]}
 
 
-def _night_from_day(predictions: Sequence[float]) -> str | None:
-    night, day, evening = (predictions[hour] for hour in (3, 13, 17))
-    if night < min(day, evening) / 2:
+def rows_of_day(day: str, **changes: Any) -> list[dict[str, Any]]:
+    """A row of each machine, like the example but for the changes."""
+    row = EXAMPLE | {"begins": f"{day}T00:00:00", "attended": int(day == "2012-06-13")} | changes
+    return [row | {"machine": machine} for machine in MACHINES]
+
+
+def _small_from_large(predictions: Sequence[float]) -> str | None:
+    small, middle, large = (predictions[position] for position in (3, 13, 17))
+    if small < min(middle, large) / 2:
         return None
-    return f"{night} pieces at 3 h, {day} at 13 h and {evening} at 17 h"
+    return f"{small} pieces by m03, {middle} by m13 and {large} by m17"
 
 
-def _busy_hour(predictions: Sequence[float]) -> str | None:
-    return None if predictions[17] > 30 else f"{predictions[17]} pieces at 17 h"
+def _busy_machine(predictions: Sequence[float]) -> str | None:
+    return None if predictions[17] > 30 else f"{predictions[17]} pieces by m17"
 
 
 PROBLEM = Problem(
     name="toy",
-    title="Pieces made in an hour",
-    description="How many pieces a machine will make in an hour.",
+    title="Pieces made in a day",
+    description="How many pieces a machine will make in a day.",
     inputs=Inputs,
     label=Label,
-    label_delay="1h",
+    label_delay="1D",
     features=features,
     params=Params,
     build_model=build_model,
@@ -149,7 +160,7 @@ PROBLEM = Problem(
     loss=Loss(
         lambda prediction, target: abs(prediction - target),
         "mean absolute error",
-        "pieces an hour",
+        "pieces a day",
         decimals=1,
     ),
     unit="pieces",
@@ -159,24 +170,24 @@ PROBLEM = Problem(
     example_label={"amount": 587},
     more_examples={
         "Moisture is not measured": EXAMPLE | {"moisture": None},
-        "At night": EXAMPLE | {"begins": "2012-06-14T03:00:00", "heat": 19.2},
+        "By a small machine": EXAMPLE | {"machine": "m03", "heat": 19.2},
         "Of a material that no model has seen": EXAMPLE | {"material": "cork"},
     },
     slices={
-        "at night": lambda columns: _at(columns) < 6,
-        "by day": lambda columns: _at(columns) >= 6,
+        "small machines": lambda columns: _position(columns) < 6,
+        "large machines": lambda columns: _position(columns) >= 6,
         "attended": lambda columns: columns["attended"] == 1,
         "not attended": lambda columns: columns["attended"] == 0,
         "grade A": lambda columns: columns["grade"] == 1,
         "other grades": lambda columns: columns["grade"] > 1,
     },
     behavior_tests=(
-        BehaviorTest("Few pieces are made at night.", lambda: hours("2012-06-13"), _night_from_day),
-        BehaviorTest("Many are made late in the day.", lambda: hours("2012-06-13"), _busy_hour),
+        BehaviorTest("Small machines make few pieces.", lambda: rows_of_day("2012-06-13"), _small_from_large),
+        BehaviorTest("Large ones make many.", lambda: rows_of_day("2012-06-13"), _busy_machine),
         BehaviorTest(
             "It predicts possible numbers for any material.",
             lambda: [
-                row for grade in (1, 2, 3, 4) for row in hours("2012-06-16", grade=grade, moisture=None)
+                row for grade in (1, 2, 3, 4) for row in rows_of_day("2012-06-16", grade=grade, moisture=None)
             ],
         ),
     ),

@@ -10,7 +10,7 @@ import pandas as pd
 
 from bike_demand.core.current import LABEL, RowId
 from bike_demand.core.settings import QualityRules
-from bike_demand.data.quality import LABEL_SUBJECT, Violation, check, days_of, known_labels, violations
+from bike_demand.data.quality import FEW, LABEL_SUBJECT, Violation, check, days_of, known_labels, violations
 
 
 def check_gathered(rows: pd.DataFrame, known: Mapping[RowId, float], rules: QualityRules) -> list[Violation]:
@@ -30,7 +30,7 @@ def labels(rows: pd.DataFrame, known: Mapping[RowId, float], rules: QualityRules
     difference, size = np.abs(published - reported), np.abs(reported)
     bad = np.zeros(len(rows), dtype=bool)
     worst = (0.0, 0.0)
-    for day in days_of(rows):
+    for day in days_of(rows, FEW):
         both = day[~np.isnan(reported[day])]
         if 2 * len(both) < len(day):
             continue

@@ -5,6 +5,7 @@ The file lies beside the data, as a further output of the stage that gathers the
 reproduced leaves out the same rows, whatever is known by then.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -124,19 +125,21 @@ def refuse_forgotten(quarantine: Quarantine, rules: QualityRules) -> None:
 
 
 def holdout_days(rows: pd.DataFrame, quarantine: Quarantine, days: int, least: int) -> int:
-    """How many days to hold out: so many that `days` of them, and `least` rows, are good.
+    """How many days to hold out: so many that `days` of them, and `least` rows, are good. Of a good day, at
+    least half of the rows are.
 
     After a level shift, a third of the days since at most, so that the holdout model learns from the others.
     """
-    bad = {moment.date() for moment, _ in quarantine.left_out | quarantine.lost}
+    bad = Counter(moment.date() for moment, _ in quarantine.left_out | quarantine.lost)
     first, last = (moment.date() for moment in period(rows))
     since = [(last - each).days + 1 for each in quarantine.level_shifts if first < each <= last]
     days = min([days, *(max(1, each // 3) for each in since)])
     rows_of = rows[TIME].dt.normalize().value_counts()
     found, held_out, day = 0, 0, last
     while day >= first and (found < days or held_out < least):
-        found += day not in bad
-        held_out += int(rows_of.get(pd.Timestamp(day), 0))
+        good_rows = int(rows_of.get(pd.Timestamp(day), 0))
+        found += bad[day] <= good_rows
+        held_out += good_rows
         day -= timedelta(days=1)
     return max((last - day).days, days)
 

@@ -31,6 +31,7 @@ from bike_demand.store.tracking import Tracking, Version
 WEEK = timedelta(days=7)
 FEED_DAYS = 28  # of the feed that are checked, with as many before as it takes to judge them
 RULE_DAYS = 60  # of the champion, for the rules
+BAD_SHARE = 0.1  # of the requests of a day; with more its error says little of a model
 # Before the days that are counted, the labels from which the baseline predicts.
 BASELINE = PROBLEM.season or LATE + 28 * DAY
 SILENT = timedelta(days=2)  # without requests for so long, expected ranges come from the feed
@@ -104,8 +105,12 @@ def evaluate_signals(
 
 
 def has_bad_requests(day: Day) -> bool:
-    """Whether requests of that day broke a rule: then its error says little about a model."""
-    return any(not rule.startswith(f"{FEED} ") for found in day.quality.values() for rule in found)
+    """Whether more than a few requests of that day broke a rule."""
+    return any(
+        rows > BAD_SHARE * day.rows and not rule.startswith(f"{FEED} ")
+        for found in day.quality.values()
+        for rule, rows in found.items()
+    )
 
 
 def _answers(settings: Settings, database: Database, until: datetime) -> tuple[list[Answer], datetime]:

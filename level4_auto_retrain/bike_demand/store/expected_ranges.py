@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sqlalchemy import select
 
-from bike_demand.core.current import FIELDS, KEYS, TIME, RowId
+from bike_demand.core.current import CADENCE, FIELDS, KEYS, TIME, RowId
+from bike_demand.core.problem import DAY
 from bike_demand.core.settings import Ranges
 from bike_demand.store.database import Database
 from bike_demand.store.tables import ExpectedRange, LoggedPrediction
@@ -18,7 +19,7 @@ if TYPE_CHECKING:  # the service has no pandas
     import pandas as pd
 
 HOURS = 24
-LEAST = 24  # good rows that make an expected range
+LEAST = 24  # good rows that make an expected range, or most rows of the days where those are fewer
 OFTEN_NULL = 0.25  # a field that is missing in more of the rows may be missing
 MOST_TEXTS = 50  # a field with more different texts has none that are expected
 MOST_KEYS = 200  # with more, like customers, all keys share the means: few rows are left for each
@@ -38,6 +39,9 @@ def compute(
     def good_rows(name: str) -> "pd.DataFrame":
         return rows[~is_in(rows, bad.get(name, set()))]
 
+    enough: float = LEAST
+    if CADENCE is not None:  # of one key: with a row a day, a week has seven
+        enough = min(LEAST, (1 - OFTEN_NULL) * settings.days * (DAY // CADENCE))
     found: list[ExpectedRange] = []
     for name in (name for name, each in FIELDS.items() if each.kind == "text" and name not in KEYS):
         texts = good_rows(name)[name].dropna().value_counts().index.tolist()
@@ -47,7 +51,7 @@ def compute(
         good = good_rows(name)
         recent = good[good[TIME] > good[TIME].max() - timedelta(days=settings.days)]
         values = recent[name].dropna().astype(np.float64)
-        if len(values) < max(LEAST, (1 - OFTEN_NULL) * len(recent)):
+        if len(values) < max(enough, (1 - OFTEN_NULL) * len(recent)):
             continue
         low, high = FIELDS[name].valid
         hours, keys = recent[TIME].dt.hour, keys_of(recent).loc[values.index]
@@ -59,7 +63,7 @@ def compute(
                 high=min(high, float(values.max()) + margin),
                 by_hour=_by_hour(values, hours),
                 as_of=now,
-                by_key={key: _by_hour(own, hours) for key, own in groups if len(own) >= LEAST} or None,
+                by_key={key: _by_hour(own, hours) for key, own in groups if len(own) >= enough} or None,
             )
         )
     return found

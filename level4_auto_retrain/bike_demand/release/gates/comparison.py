@@ -16,13 +16,13 @@ from scipy import stats
 from bike_demand.core.current import PROBLEM, TIME, rounded, shown, targets
 from bike_demand.core.errors import UserError
 from bike_demand.core.problem import Array, Floats
-from bike_demand.data.frames import columns_of, mean_loss, period
+from bike_demand.data.frames import columns_of, mean_loss, period, rows_a_day
 from bike_demand.data.month import iso
 from bike_demand.release.gates.integrity import GateContext, GateResult
 from bike_demand.serving.onnx_model import load_model
 from bike_demand.store.tracking import Tracking, Version
 
-LEARNED_ROWS = 28 * 24  # the latest that a refit learned from
+LEARNED_DAYS, LEARNED_ROWS = 28, 28 * 24  # the latest that a refit learned from: the more of both
 
 
 def is_no_worse(context: GateContext) -> GateResult:
@@ -40,7 +40,8 @@ def is_no_worse(context: GateContext) -> GateResult:
     rows = fresh_rows(context.tracking, both, context.rows)
     errors = [errors_of(context.handoff(holdout_run(each)), rows) for each in both]
     last = _learned_until(context.tracking, version, version.run_id)
-    learned = context.rows[context.rows[TIME] <= last][-LEARNED_ROWS:]
+    learned = context.rows[context.rows[TIME] <= last]
+    learned = learned[-max(LEARNED_ROWS, LEARNED_DAYS * rows_a_day(learned)) :]
     if min(len(rows), len(learned)) < limits.min_rows:
         summary = (
             f"there are {len(rows)} fresh rows to compare on, too few, or {len(learned)} that it saw"
