@@ -20,7 +20,7 @@ REVISION = "0005"  # of the newest migration
 
 
 class Utc(TypeDecorator[datetime]):
-    """A moment in UTC: aware in Python, without a zone in the database, as sqlite knows none."""
+    """A moment in UTC: aware in Python, without a zone in the database, because SQLite has none."""
 
     impl = DateTime
     cache_ok = True
@@ -33,19 +33,19 @@ class Utc(TypeDecorator[datetime]):
 
 
 class State(StrEnum):
-    """Where a deployment stands: see the diagram in docs/architecture.md."""
+    """The state of a deployment: see the diagram in docs/architecture.md."""
 
     CREATED = "created"
-    VALIDATING = "validating"  # in the gates
+    VALIDATING = "validating"  # running its gates
     FAILED_GATE = "failed_gate"
-    QUEUED = "queued"  # waits until another test, or the watch of a promotion, ends
+    QUEUED = "queued"  # waits for the end of another test or watch
     TESTING = "testing"  # the challenger of an A/B test
     FAILED_TEST = "failed_test"
-    LIVE = "live"  # the champion; until `bake_until` it is watched
-    RETIRED = "retired"  # was live; may be again
-    ROLLED_BACK = "rolled_back"  # was live, and not again
+    LIVE = "live"  # the champion; watched until `bake_until`
+    RETIRED = "retired"  # was live, and may be again
+    ROLLED_BACK = "rolled_back"  # was live, and must not be again
     SUPERSEDED = "superseded"  # ended without a verdict
-    ERROR = "error"  # its version is gone
+    ERROR = "error"  # its version was deleted
 
 
 class Kind(StrEnum):
@@ -61,7 +61,7 @@ class Kind(StrEnum):
 
 
 class Base(MappedAsDataclass, DeclarativeBase):
-    """What all tables share: how types of Python are stored."""
+    """Base class of all tables: maps Python types to columns."""
 
     type_annotation_map: ClassVar[dict[Any, Any]] = {
         State: Enum(
@@ -90,10 +90,10 @@ class Base(MappedAsDataclass, DeclarativeBase):
 
 
 class LoggedPrediction(Base):
-    """A row that was predicted.
+    """A predicted row.
 
-    `inputs` are its other fields, as they were sent. The model that was shown is `version`; `other_version`
-    predicted too, unseen, in the role of challenger, champion, shadow or previous.
+    `inputs` are its other fields, as sent. `version` is the model whose prediction was shown;
+    `other_version` predicted too, unseen, with the role challenger, champion, shadow or previous.
     """
 
     __tablename__ = "predictions"
@@ -117,7 +117,7 @@ class LoggedPrediction(Base):
 
 
 class Outcome(Base):
-    """What became known of an event time and key (empty where the problem has none)."""
+    """The label of an event time and key (empty if the problem has no keys)."""
 
     __tablename__ = "outcomes"
 
@@ -129,7 +129,7 @@ class Outcome(Base):
 
 
 class Worker(Base):
-    """A process that serves, and what it serves. No version: it has none yet."""
+    """A process that serves, and the version it serves, if any."""
 
     __tablename__ = "workers"
 
@@ -157,7 +157,7 @@ class Deployment(Base):
     digest: Mapped[str] = mapped_column(String(64))
     who: Mapped[str] = mapped_column(String(100))
     requested_at: Mapped[datetime]
-    changed_at: Mapped[datetime]  # since when it has its state
+    changed_at: Mapped[datetime]  # start of its current state
     skip_reason: Mapped[str | None] = mapped_column(default=None)
     against: Mapped[int | None] = mapped_column(default=None)
     state: Mapped[State] = mapped_column(default=State.CREATED)
@@ -174,18 +174,18 @@ class Deployment(Base):
 
     @property
     def is_watched(self) -> bool:
-        """Whether the version before predicts as well, unseen."""
+        """Whether the previous version predicts too, unseen."""
         return self.state is State.LIVE and None not in (self.bake_until, self.against)
 
     def is_of(self, version: Any) -> bool:
-        """Whether it deploys this version; another registry may have another one of that number."""
+        """Whether it deploys this version; another registry may use the same number for another one."""
         return bool((self.version, self.run_id) == (version.number, version.run_id))
 
 
 class Transition(Base):
-    """A change of a deployment's state, and the aliases that move for it: {alias: [from, to]}.
+    """A change of a deployment's state, with the alias changes that it implies: {alias: [from, to]}.
 
-    While it is not `applied`, aliases may still be where they were.
+    Until it is `applied`, aliases may still be at `from`.
     """
 
     __tablename__ = "transitions"
