@@ -8,7 +8,7 @@ from bike_demand.core.settings import DATA, Settings
 
 
 def now(settings: Settings, as_of: datetime | None) -> datetime:
-    """`as_of`, else, as set by `clock` in params.yaml, the end of the last ingested row or the machine's time.
+    """`as_of`, else the end of the last ingested row or the machine's time, as `clock` in params.yaml says.
 
     Raises UserError if nothing was ingested, or the last month is damaged.
     """

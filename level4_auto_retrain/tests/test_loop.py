@@ -432,7 +432,7 @@ def test_a_good_model_that_somebody_put_live_is_reported_watched_and_stays(
     take(run, BEGAN)
     tracking = by_hand(2, answer=51.0)
     out = take(run, BEGAN)
-    assert "but no deployment put it there; nothing speaks against it so far" in out
+    assert "but no deployment put it there; not found to be worse so far" in out
     assert tracking.aliases() == {"champion": 2, "previous": 1}
     assert lives(database) == [1, 2]
     shown(2, 51.0, "2011-03-01", "2011-03-02")
@@ -775,7 +775,7 @@ def test_a_cycle_that_fails_is_alerted_and_the_next_one_works(
 
 def test_two_turns_at_once_do_not_happen(database: Database, run: Run) -> None:
     with lock(database, "loop"):
-        assert "another loop is at work" in run("agent", "--once", "--as-of", BEGAN).refusal()
+        assert "another loop is running" in run("agent", "--once", "--as-of", BEGAN).refusal()
 
 
 # ---- what is shown

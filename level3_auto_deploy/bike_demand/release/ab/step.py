@@ -155,7 +155,7 @@ def status(settings: Settings, as_of: datetime | None, report: Report) -> None:
         if not any(each.kind is TrialKind.TEST for each in trials):
             row = deployments.live()
             live = "nothing is live" if row is None else f"version {row.version} is live alone"
-            report(f"No test is under way: {'a promotion is watched' if trials else live}.")
+            report(f"No test is running: {'a promotion is watched' if trials else live}.")
         for trial in trials:
             report(as_text(gather(deployments, trial)))
         for row in deployments.all(State.QUEUED):
