@@ -404,7 +404,7 @@ def test_a_person_may_stop_a_test(tested: Tracking, run: Run) -> None:
     assert said.out.startswith("The test of version 2 is stopped; version 1 stays.")
     assert tested.aliases().get(CHALLENGER) is None
     assert evidence(2).reason == "stopped by a person: the machine moved"
-    assert "no test is under way" in run("ab", "stop", "--reason", "again").refusal()
+    assert "no test is running" in run("ab", "stop", "--reason", "again").refusal()
 
 
 def test_a_step_does_not_get_in_the_way_of_a_deployment(tested: Tracking, run: Run) -> None:

@@ -49,8 +49,8 @@ def back(reason: str = "nonsense") -> str:
 
 def test_the_version_before_is_live_again_and_the_bad_one_is_blocked(tracking: Tracking) -> None:
     assert back() == (
-        "Version 2 is live again, instead of version 3 (nonsense). No service of production is running; one"
-        " that starts answers with it."
+        "Version 2 is live again, instead of version 3 (nonsense). No service of production is running; it"
+        " will be served from the next start."
     )
     assert tracking.aliases() == {"champion": 2}
 
