@@ -309,10 +309,10 @@ def trace(
 
 @app.command(epilog="Example: python -m bike_demand agent --once --as-of 2012-01-08")
 def agent(
-    once: Annotated[bool, typer.Option("--once", help="One cycle, and then end.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Run one cycle, then end.")] = False,
     every: Annotated[
         float | None,
-        typer.Option(min=0.1, metavar="SECONDS", help="From cycle to cycle, else params.yaml's."),
+        typer.Option(min=0.1, metavar="SECONDS", help="Time between cycles; default: as in params.yaml."),
     ] = None,
     as_of: AsOf = None,
 ) -> None:
@@ -324,7 +324,7 @@ def agent(
             cycle.run_cycle(settings.load_settings(), as_of, typer.echo)
         return
     if as_of is not None:
-        raise UserError("--as-of goes with --once: a loop that goes on takes the time from the feed")
+        raise UserError("--as-of needs --once: a continuous loop takes the time from the feed")
     from bike_demand.launch import must_not_run_twice
 
     must_not_run_twice(settings.load_settings().flow)
@@ -335,7 +335,7 @@ def agent(
 def monitor(
     as_of: AsOf = None,
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
-    report: Annotated[bool, typer.Option("--report", help="Write the drift report, due or not.")] = False,
+    report: Annotated[bool, typer.Option("--report", help="Write the drift report even if not due.")] = False,
 ) -> None:
     """Show how production is doing: errors, data quality, drift, signals, incidents, trainings."""
     with spinner("Evaluating"):
@@ -346,15 +346,15 @@ def monitor(
 
 @app.command(epilog='Example: python -m bike_demand retrain --reason "what is predicted has changed"')
 def retrain(
-    reason: Annotated[str, typer.Option(help="Why; it is kept with the training.")],
+    reason: Annotated[str, typer.Option(help="Why; stored with the training.")],
     now: Annotated[
-        bool, typer.Option("--now", help="Whatever cool-down and budget say; gates and A/B test stay.")
+        bool, typer.Option("--now", help="Ignore cool-down and budget; gates and A/B test stay.")
     ] = False,
     as_of: AsOf = None,
 ) -> None:
-    """Do what the loop does when the error drifts: train, pass the gates, begin the A/B test."""
+    """Respond as to error drift: train, run the gates, start the A/B test."""
     if not reason.strip():
-        raise UserError("--reason: say why; it is kept with the training")
+        raise UserError("--reason: give the reason, which is stored with the training")
     with spinner("Training"):
         from bike_demand.loop.cycle import retrain as run
 
@@ -365,7 +365,7 @@ def retrain(
 def incidents(
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """What went wrong so far: since when, noticed by what, what was done, what it cost, what was learned."""
+    """List the incidents: start, detection, response, cost and regression case."""
     from bike_demand.loop.incidents import report
 
     report(settings.load_settings(), as_json=json, emit=typer.echo)

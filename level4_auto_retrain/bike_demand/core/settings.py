@@ -14,17 +14,17 @@ Params: Any = PROBLEM.params
 # Relative to the project's folder, in which every command runs. Created on first use.
 STATE = Path("state")
 DATA = STATE / "data"  # ingested months
-QUARANTINE = STATE / "quarantine.json"  # which of their rows nothing is learned from, and why
+QUARANTINE = STATE / "quarantine.json"  # rows excluded from training, and why
 RUN = STATE / "run"  # output of the last training: models, metrics and plots
 REPORTS = STATE / "reports"
-EVIDENTLY = STATE / "evidently"  # of drift reports: evidently ui --workspace state/evidently
+EVIDENTLY = STATE / "evidently"  # drift reports: evidently ui --workspace state/evidently
 SERVING = STATE / "serving"  # the services' cache of versions that were live, one folder per environment
 ARTIFACTS = STATE / "artifacts"  # files of the runs, if the tracking store is a database
 
 LATE_DAYS = -(-LATE // DAY)  # days until labels are known, rounded up
-# How the loop looks back, in days of the log.
-LOG_DAYS = 60  # that are searched for some that can be judged from
-CLEAN_DAYS = 14  # in a row, from where on what comes after can be judged
+# How far the loop looks back, in days of the log.
+LOG_DAYS = 60  # searched for a stretch of clean days
+CLEAN_DAYS = 14  # consecutive clean days after which later days can be judged
 
 
 class Training(Section):
@@ -75,7 +75,7 @@ class NullsRule(Section):
 
 
 class LabelsRule(Section):
-    """In fewer than so many rows of a day may the label be off from the outcome, by this share of the outcome
+    """Largest number of a day's rows whose label may differ from the outcome, by this share of the outcome
     and of the day's mean.
     """
 
@@ -125,7 +125,7 @@ class QualityRules(Section):
 
 
 class Flow(Section):
-    """When and where the loop runs its cycles, and versions that a person trained are deployed."""
+    """When and where the loop runs, and versions trained by a person are deployed."""
 
     api: str = "http://127.0.0.1:4200/api"
     retry_seconds: tuple[Annotated[int, Field(ge=0)], ...] = (10, 60, 300)
@@ -144,9 +144,9 @@ Choice = Literal["recent", "none"]
 
 
 class Fallbacks(Section):
-    """When and by what a value of a request is replaced: see `serving.fallback`."""
+    """When and by what implausible request values are replaced: see `serving.fallback`."""
 
-    fields: dict[str, Choice] = {}  # noqa: RUF012 (pydantic copies it); "recent" where nothing is given
+    fields: dict[str, Choice] = {}  # noqa: RUF012 (pydantic copies it); "recent" for all others
     days: Annotated[int, Field(ge=1, le=36_500)] = 45
 
     @field_validator("fields")
@@ -196,7 +196,7 @@ ANYBODY = "*"
 
 
 class PromotionPolicy(Section):
-    """What a version needs to go live: see `release.policy`. The test is that of `ab`."""
+    """What a version needs to go live: see `release.policy`. The test is configured by `ab`."""
 
     gates: Annotated[tuple[GateId, ...], Field(min_length=1)] = get_args(GateId)
     test: Literal["ab", "none"] = "ab"
@@ -255,7 +255,7 @@ class AB(Section):
 
 
 class Ranges(Section):
-    """What is expected of a field: the range of the last good days, and `margin` on each side."""
+    """How expected ranges are computed: the range of the last good days, plus `margin` on each side."""
 
     days: Annotated[int, Field(ge=1)] = 7
     margin: dict[Measured, Annotated[float, Field(ge=0)]] = {  # noqa: RUF012
@@ -264,7 +264,7 @@ class Ranges(Section):
 
 
 class Drift(Section):
-    """How often inputs are compared with what the champion learned from, and what counts as drift."""
+    """How often inputs are compared with the champion's training data, and what counts as drift."""
 
     every_days: Annotated[int, Field(ge=1)] = 7
     reference_days: Annotated[int, Field(ge=7)] = 60
@@ -273,19 +273,19 @@ class Drift(Section):
 
 
 class Monitoring(Section):
-    """How the loop monitors production: see `monitoring`. Days in story time."""
+    """How the loop monitors production: see `monitoring`. Days are in story time."""
 
     late_days: Annotated[int, Field(ge=1)] = 14
     ranges: Ranges = Ranges()
     drift: Drift = Drift()
 
 
-# Yes or no says less than an amount does, so its share is known less well.
+# A binary outcome carries less information than an amount, so its share is estimated less precisely.
 IS_PROBABILITY = PROBLEM.prediction_range == (0, 1)
 
 
 class Trigger(Section):
-    """When to train: see `monitoring.rules`. Days in story time; biases are shares of the targets."""
+    """When to train: see `monitoring.rules`. Days are in story time; biases are shares of the targets."""
 
     window_days: Annotated[int, Field(ge=3)] = 14
     min_days: Annotated[int, Field(ge=2)] = 3
@@ -309,7 +309,7 @@ class Trigger(Section):
 
 
 class Alerts(Section):
-    """Where alerts are delivered: see `loop.alerts`. An alert is not repeated in its quiet period."""
+    """Where alerts are delivered: see `loop.alerts`. An alert is not repeated during its quiet period."""
 
     webhook: Annotated[str, Field(pattern=r"^([a-z][a-z0-9+.-]*://\S+)?$")] = ""
     format: Literal["json", "text"] = "json"
@@ -317,7 +317,7 @@ class Alerts(Section):
 
 
 class Loop(Section):
-    """When the loop runs a cycle, and when it gives up for a while: see `loop`. Days in story time."""
+    """When the loop runs a cycle, and when it pauses trainings: see `loop`. Days are in story time."""
 
     seconds: Annotated[float, Field(gt=0)] = 3600
     most_failures: Annotated[int, Field(ge=1)] = 3
@@ -326,7 +326,7 @@ class Loop(Section):
 
 
 class Dashboard(Section):
-    """The page /dashboard: how often it polls, when the loop counts as stopped, and links to show."""
+    """The page /dashboard: polling interval, when the loop counts as stopped, and links."""
 
     refresh_seconds: Annotated[int, Field(ge=1, le=3600)] = 5
     loop_stale_hours: Annotated[float, Field(gt=0)] = 26

@@ -181,7 +181,7 @@ def create_app(
     @app.get("/model", summary="Which model is live?", responses=docs.REFUSED | docs.NO_MODEL)
     async def about(request: Request, name: Annotated[str, operator]) -> About:
         request.scope[NOTE] = RequestNote(name)
-        # Whoever asks what is live now may have changed the expected ranges a moment ago.
+        # Clients that ask for the live models may have just changed the expected ranges.
         await asyncio.to_thread(recorder.flush)
         live = live_models()
         model = live.model

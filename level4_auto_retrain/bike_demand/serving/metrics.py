@@ -21,10 +21,10 @@ BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)  
 
 @dataclass(frozen=True)
 class Traffic:
-    """Requests to a route since the service started, by all its processes.
+    """Requests to a route since the service started, over all processes.
 
-    `rejected` are 4xx, `failed` 5xx. `buckets`: for each upper bound in seconds (None: infinity), how many
-    took no longer. `rows`: predictions by the version that was shown.
+    `rejected` are 4xx, `failed` 5xx. `buckets`: cumulative number of requests by upper bound in seconds
+    (None: infinity). `rows`: predictions by the version that was shown.
     """
 
     requests: int
@@ -134,7 +134,7 @@ class Metrics:
         return generate_latest(self._all_processes())
 
     def traffic(self, route: str) -> Traffic:
-        """What the counters and the histogram say of a route."""
+        """The traffic of a route, from the counters and the histogram."""
         statuses: dict[str, int] = {}
         rows: dict[str, int] = {}
         buckets: list[tuple[float | None, int]] = []

@@ -40,7 +40,7 @@ class PredictedBatch(NamedTuple):
     ids: Sequence[str]
     predictions: Sequence[float]
     variants: Sequence[Variant]
-    # Where fields were replaced: the rows as they were sent, and the replacements in each.
+    # If fields were replaced: the rows as sent, and the replacements in each.
     sent: Sequence[Inputs] | None = None
     replaced: Sequence[Replaced | None] | None = None
 

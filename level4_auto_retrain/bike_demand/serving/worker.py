@@ -29,8 +29,8 @@ from bike_demand.store.tracking import Tracking
 from bike_demand.store.writer import PredictionLog, remove_worker, report_worker
 
 ENVIRONMENT = "BIKE_ENVIRONMENT"  # variable with the environment to serve
-SIGNS = 3  # a worker that missed so many is not running any more
-RANGES_SECONDS = 1.0  # for a start to read the expected ranges
+SIGNS = 3  # missed heartbeats after which a worker does not count as running
+RANGES_SECONDS = 1.0  # how long startup waits for the expected ranges
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class ServiceWorker:
         if self._predictions is not None:
             self._predictions.start()
             self._predictions.flush(0.0)
-            # Else the first predictions would use implausible values as they are.
+            # Otherwise the first predictions would use implausible values unchanged.
             self.fallback.ready.wait(RANGES_SECONDS)
         gc.collect()
         gc.freeze()  # exempt all imported modules from garbage collection,

@@ -1,4 +1,4 @@
-"""Reads the prediction log: single predictions, those of one version, pairs for an A/B test, and workers."""
+"""Queries of the prediction log: single predictions, those of a version, A/B test pairs, and workers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,10 +32,9 @@ class Pair:
 
 @dataclass(frozen=True)
 class ShownPrediction:
-    """The first prediction of a version that was shown for a row.
+    """The first shown prediction of a version for a row.
 
-    `inputs`: what the model was given, where values were replaced the replacements. `label` is None while
-    it is not known.
+    `inputs` are those that the model received, with any replacements. `label` is None if not known yet.
     """
 
     time: datetime

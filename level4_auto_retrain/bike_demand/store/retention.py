@@ -1,4 +1,4 @@
-"""Deletes predictions and outcomes after the time that they are kept for; the numbers of each day stay."""
+"""Deletes old predictions and outcomes; the daily numbers stay."""
 
 from datetime import UTC, datetime, time, timedelta
 
@@ -55,7 +55,7 @@ def _limit(database: Database, settings: Settings, now: datetime) -> datetime | 
     if newest is None:
         return None
     day = min(newest, now).replace(hour=0, minute=0, second=0, microsecond=0)
-    counted = last_day(database)  # the day itself is counted again
+    counted = last_day(database)  # this day will be counted again
     if counted is None:
         return None
     day = min(day, datetime.combine(counted, time()))
