@@ -210,7 +210,7 @@ class Deployments:
             if not behind:
                 return f"Live {progress}."
             if time.monotonic() > deadline:
-                log = f"look into the log of {behind[0].id}"
+                log = f"check the log of {behind[0].id}"
                 return f"warning: live {progress} after {ROLLOUT_SECONDS:g} seconds; {log}"
             time.sleep(POLL_SECONDS)
 

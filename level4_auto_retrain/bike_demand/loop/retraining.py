@@ -194,6 +194,6 @@ def resting(settings: Settings, actions: Sequence[Action], now: datetime) -> str
     if len(row) < settings.loop.most_failures or now >= until:
         return None
     return (
-        f"{len(row)} trainings in a row came to nothing, the last one on {row[0].at:%Y-%m-%d}"
-        f" ({row[0].detail.get(OUTCOME)}); none is tried by itself before {until:%Y-%m-%d}"
+        f"{len(row)} trainings in a row failed, the last one on {row[0].at:%Y-%m-%d}"
+        f" ({row[0].detail.get(OUTCOME)}); the loop starts none before {until:%Y-%m-%d}"
     )

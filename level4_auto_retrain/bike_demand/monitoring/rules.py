@@ -95,7 +95,7 @@ def error_signal(
     if abs(share) - within > rule.bias:
         way = "high" if share > 0 else "low"
         said.append(
-            f"its answers are {abs(share):.0%} too {way}, surely more than {abs(share) - within:.0%}"
+            f"its predictions are {abs(share):.0%} too {way}, significantly more than {abs(share) - within:.0%}"
             f" ({rule.bias:.0%} is allowed)"
         )
         urgent = abs(share) > rule.urgent_bias
@@ -113,8 +113,8 @@ def error_signal(
         }
         if loss - within > 1 + rule.loss:
             said.append(
-                f"relative to the baseline it has {loss:.2f} times its reference error, surely"
-                f" more than {loss - within:.2f} times ({1 + rule.loss:.2f} is allowed)"
+                f"relative to the baseline it has {loss:.2f} times its reference error,"
+                f" significantly more than {loss - within:.2f} times ({1 + rule.loss:.2f} is allowed)"
             )
         urgent = urgent or loss - within > 1 + 2 * rule.loss
     if not said:

@@ -132,11 +132,11 @@ def _lines(evaluation: Evaluation, content: dict[str, Any]) -> Iterator[str]:
         saved = skill(week)
         compared = "" if saved is None else f", {_saved(saved)} than the baseline"
         yield (
-            f"In the last 7 days {rows} rows were answered, {known} of them have an outcome: off by"
+            f"In the last 7 days {rows} rows were predicted, {known} of them have an outcome: off by"
             f" {shown(error)} (bias {bias:+.{PROBLEM.loss.decimals}f}){compared}."
         )
     else:
-        yield f"In the last 7 days {rows} rows were answered, none of them has an outcome."
+        yield f"In the last 7 days {rows} rows were predicted, none of them has an outcome."
     signals = content["signals"]
     yield "Signals:" if signals else "Signals: none, all is as it should be."
     for each in signals:

@@ -151,8 +151,8 @@ class StatusReporter:
             found = read(self._database, self._environment, self._seen_within) if self._database else {}
         except UserError as error:
             self.close()  # reopen it: it may have been deleted and created anew
-            doing = (f"Version {live.model.version} keeps answering.",) if live else ()
-            headline = Headline("bad", "The database does not answer", str(error), doing)
+            doing = (f"Version {live.model.version} keeps predicting.",) if live else ()
+            headline = Headline("bad", "The database does not respond", str(error), doing)
             return StatusDocument(**known, problems=[str(error), *problems], headline=headline)
         status = StatusDocument(**known, problems=problems, **found)
         mine = [each.at for each in status.releases if live and str(each.version) == live.model.version]
