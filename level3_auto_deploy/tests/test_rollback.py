@@ -171,7 +171,7 @@ def test_a_worker_that_does_not_follow_is_reported(
     beat("a:1:0", 3, 2)
     beat("b:2:0", 2)
     assert taken(tracking) == (
-        "warning: live in 1 of 2 workers of production after 0.3 seconds; look into the log of b:2:0"
+        "warning: live in 1 of 2 workers of production after 0.3 seconds; check the log of b:2:0"
     )
 
 

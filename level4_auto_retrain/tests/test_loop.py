@@ -557,8 +557,8 @@ def test_after_so_many_failures_in_a_row_no_training_is_tried_until_it_has_reste
     assert [each[0] for each in states(database)] == [FAILED] * 3
     (rests,) = [each for each in event_log.open_signals(database) if each.kind is Kind.LOOP]
     assert rests.says == (
-        "3 trainings in a row came to nothing, the last one on 2011-03-03 (failed: the data are not fit for"
-        " training); none is tried by itself before 2011-03-10."
+        "3 trainings in a row failed, the last one on 2011-03-03 (failed: the data are not fit for"
+        " training); the loop starts none before 2011-03-10."
     )
     assert "The loop fails: training" in titles(database)
     assert run("retrain", "--reason", "mended", "--as-of", "2011-03-05").status == 1
@@ -783,7 +783,7 @@ def test_two_turns_at_once_do_not_happen(database: Database, run: Run) -> None:
 
 @pytest.mark.usefixtures("living")
 def test_the_incidents_are_shown_as_lines_and_json(run: Run) -> None:
-    assert run("incidents").out == "Nothing went wrong so far.\n"
+    assert run("incidents").out == "No incidents so far.\n"
     take(run, BEGAN)
     by_hand(2)
     shown(2, 400.0, "2011-03-01", "2011-03-02")

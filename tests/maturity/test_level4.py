@@ -516,7 +516,7 @@ def test_production_says_what_is_wrong_with_the_model_and_it_gets_better_by_itse
     assert drift["first_at"][:10] == "2011-04-05"  # a day after the world changed
     known = between(log.rename(columns={"hour": "timestamp"}), FIRST, second["at"][:10])
     bias = (known["prediction"] - known["came_true"]).sum() / known["came_true"].sum()
-    assert second["reason"].startswith(f"Over 7 days its answers are {abs(bias):.0%} too low")
+    assert second["reason"].startswith(f"Over 7 days its predictions are {abs(bias):.0%} too low")
     # On the same hours, answered by both before anybody knew what would come, the new one was better.
     mine, theirs = errors(log, "2", "1")
     assert len(mine) > 90
