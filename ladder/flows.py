@@ -1,10 +1,9 @@
 """The loop of a level on its Prefect server: a worker runs the flows, and each story day waits for them."""
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from itertools import dropwhile
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -21,20 +20,15 @@ POLL_SECONDS = 0.5
 # as long as it takes.
 AUTOMATION_SECONDS = 60
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-INFO = 20
 BUSY_SECONDS = 60
-LOG_SECONDS = 10  # wall time, until the last lines of a run that ended are there
-OF_FLOWS, OF_TASKS = "prefect.flow_runs", "prefect.task_runs"  # the loggers of what they print
-BEGIN, END = "Beginning ", "Finished in state "  # lines of Prefect's own in the same loggers
 
 
 @dataclass(frozen=True)
 class FlowRun:
-    """A flow run that ended: what it printed, and what failed in it, with the address of its page."""
+    """A flow run that ended, and what failed in it, with the address of its page."""
 
     name: str
     seconds: float
-    lines: tuple[str, ...]
     failures: tuple[str, ...]
 
 
@@ -94,7 +88,7 @@ class FlowServer:
             sleep(POLL_SECONDS)
         if missing := expected - len(ended):
             failure = f"{missing} runs that events were to start did not begin: see {self._server.log}"
-            yield FlowRun("automations", 0.0, (), (failure,))
+            yield FlowRun("automations", 0.0, (failure,))
 
     def _runs(self, began: datetime) -> list[dict[str, Any]]:
         """The runs since then that are neither part of another one nor of a schedule."""
@@ -109,32 +103,13 @@ class FlowServer:
 
     def _run(self, run: dict[str, Any]) -> FlowRun:
         parts = self._found("flow_runs", {"flow_runs": {"parent_flow_run_id": {"any_": [run["id"]]}}})
-        family = {each["id"]: each for each in (run, *parts)}
-        lines = [line for line in self._printed(run["id"], [*family]) if not line.startswith((BEGIN, END))]
-        message = run["state"]["message"] or ""
-        counts = re.search(self._flows.starts, message)
-        if run["state"]["type"] == "COMPLETED" and not counts and not any(message in line for line in lines):
-            lines.append(message)
         failures = [
             f"{each['name']} {each['state']['name'].lower()}: {_reason(each)}"
             f" ({self._server.url}/runs/flow-run/{each['id']})"
-            for each in family.values()
+            for each in (run, *parts)
             if each["state"]["type"] != "COMPLETED"
         ]
-        return FlowRun(run["name"], run["total_run_time"], tuple(lines), tuple(failures))
-
-    def _printed(self, run: str, parts: Collection[str]) -> Iterator[str]:
-        """What a run and its parts logged since its begin. The last batch comes after its end."""
-        wanted = {"flow_run_id": {"any_": [run, *parts]}, "level": {"ge_": INFO, "le_": INFO}}
-        until = monotonic() + LOG_SECONDS
-        while True:
-            logs = self._found("logs", {"logs": wanted, "sort": "TIMESTAMP_ASC"})
-            own = [each["message"] for each in logs if (each["name"], each["flow_run_id"]) == (OF_FLOWS, run)]
-            if any(each.startswith(END) for each in own) or monotonic() > until:
-                break
-            sleep(POLL_SECONDS)
-        lines = [each["message"] for each in logs if each["name"] in (OF_FLOWS, OF_TASKS)]
-        return dropwhile(lambda line: not line.startswith(BEGIN), lines)
+        return FlowRun(run["name"], run["total_run_time"], tuple(failures))
 
     def _at_work(self) -> str:
         """The names of the flows and tasks that run now."""

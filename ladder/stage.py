@@ -66,9 +66,9 @@ def set_up(chosen: Level, place: Path, scenario: str | None, console: Console) -
     return stage
 
 
-def release_earlier(stage: Stage, service: Service, console: Console) -> None:
+def release_earlier(stage: Stage, service: Service, console: Console, before: timedelta = BEFORE) -> None:
     """Let a model be live already, as on any day but the first: the new one is tried against it."""
-    earlier = stage.today - BEFORE
+    earlier = stage.today - before
     stage.publish(earlier)
     with console.status(f"releasing the model of {earlier}, against which the new one will be tried"):
         for step in (*stage.book.daily, *stage.book.release):

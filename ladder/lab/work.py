@@ -196,9 +196,9 @@ def solved(
                 terminals.enter_context(_terminal(step, folder, port, number))
                 continue
             other = (instead or {}).get(step.id) if step.id else None
-            _do(
-                lab, number, step if other is None else step.model_copy(update={"edits": other}), folder, port
-            )
+            if other is not None:
+                step = step.model_copy(update={"edits": other, "python": None})
+            _do(lab, number, step, folder, port)
         yield
 
 

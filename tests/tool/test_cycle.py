@@ -147,16 +147,25 @@ def test_a_story_is_played_by_the_flows_of_a_prefect_server_until_ctrl_c(environ
             assert line, output
             assert "2012-02-10" not in line, output
             output += line
-        assert "error-drift" in output
+        assert "error drift" in output
         assert httpx.get(f"{url}/dashboard", timeout=30).status_code == 200
-        links = httpx.get(f"{url}/status", timeout=30).json()["links"]
+        status = httpx.get(f"{url}/status", timeout=30).json()
+        errors = {each["day"]: each["error"] for each in status["days"]}
+        printed = re.findall(r"(\d{4}-\d\d-\d\d)  (?:[^\n]*\n {12})*off by +([\d.]+)", output)
+        assert len(printed) >= 3
+        for day, error in printed[:-1]:  # the last one is evaluated tomorrow
+            assert float(error) == pytest.approx(errors[day], abs=0.06)
+        links = status["links"]
         assert {"MLflow", "Prefect", "Evidently"} <= set(links)
-        assert links["MLflow"].endswith("/#/models/bike-demand")
+        assert "/#/models/bike-demand" in links["MLflow"]
         mlflow = links["MLflow"].partition("/#/")[0]
         model = httpx.get(
             f"{mlflow}/api/2.0/mlflow/registered-models/get", params={"name": "bike-demand"}, timeout=30
         )
         assert "bikes" in model.json()["registered_model"]["description"]
+        evidently, _, project = links["Evidently"].partition("/projects/")
+        listed = httpx.get(f"{evidently}/api/projects/{project}/snapshots", timeout=30).json()
+        assert {"data drift", "data summary"} <= {tag for each in listed for tag in each["tags"]}
         for address in links.values():
             assert httpx.get(address, timeout=30, follow_redirects=True).status_code == 200
         prefect_shows_the_loop(f"{links['Prefect']}/api")

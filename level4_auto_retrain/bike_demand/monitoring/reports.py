@@ -5,6 +5,7 @@ Importing it takes seconds, so this module is imported only when a report is due
 
 import json
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
@@ -67,8 +68,8 @@ def report_drift(
         )
     if PREDICTION in numbers:
         metrics.append(ValueDrift(column=PREDICTION, **of_numbers))
-    columns = (numbers, categories)
-    snapshot = _run("Data drift", metrics, columns, current, reference, now=now, include_tests=True)
+    both = (numbers, categories)
+    snapshot = _run("Data drift", metrics, both, current, reference, now=now, include_tests=True)
     content = json.loads(snapshot.json())
     distances = {
         each["config"]["column"]: round(float(each["value"]), 3)
@@ -146,11 +147,8 @@ def table(rows: pd.DataFrame, predictions: Floats) -> pd.DataFrame:
     for name in CATEGORIES:
         field = FIELDS[name]
         names = field.labels or (("no", "yes") if field.kind == "boolean" else ())
-        columns[name] = (
-            rows[name].astype("float64").map(dict(enumerate(names, int(field.valid[0]))))
-            if names
-            else rows[name].astype(object)
-        )
+        values = rows[name].astype("float64" if names else object)
+        columns[name] = values.map(dict(enumerate(names, int(field.valid[0])))) if names else values
     return pd.DataFrame(columns).assign(**{PREDICTION: predictions}).reset_index(drop=True)
 
 
@@ -176,9 +174,10 @@ def _run(
         else Dataset.from_pandas(rows[[*numbers, *categories]], data_definition=definition)
         for rows in (current, reference)
     ]
-    snapshot = Report(metrics, include_tests=include_tests).run(
-        *sets, timestamp=now, name=f"{name}, week until {now:%Y-%m-%d}", tags=[name.lower()]
-    )
+    with warnings.catch_warnings(action="ignore"):  # of what it imports, and of scores of too few rows
+        snapshot = Report(metrics, include_tests=include_tests).run(
+            *sets, timestamp=now, name=f"{name}, week until {now:%Y-%m-%d}", tags=[name.lower()]
+        )
     _workspace(EVIDENTLY.absolute()).add_run(PROJECT, snapshot, include_data=False)
     return snapshot
 
@@ -226,10 +225,10 @@ def _panels() -> Iterator[Any]:
     volume = PanelMetric(metric="RowCount", legend="requests")
     name = loss.name[:1].upper() + loss.name[1:]
     yield counter_panel(f"{name}, last week", [error], size="half")
-    yield counter_panel("Drifted columns, last week", [drifted], size="half")
+    yield counter_panel("Requests, last week", [volume], size="half")
     yield line_plot_panel(name, [error], size="half")
     yield line_plot_panel("Bias", [bias], size="half")
-    yield bar_plot_panel("Drifted columns", [drifted], size="half")
+    yield line_plot_panel("Drifted columns", [drifted], size="half")
     yield line_plot_panel("Drift score by column", [distance], size="half")
-    yield bar_plot_panel("Missing values", [missing], size="half")
+    yield line_plot_panel("Missing values", [missing], size="half")
     yield bar_plot_panel("Requests", [volume], size="half")

@@ -1,0 +1,50 @@
+"""What a level did by itself, in short lines, each thing once: from the document that its dashboard draws."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+Status = Mapping[str, Any]
+
+
+class News:
+    """Compares the status document of an application with the one before."""
+
+    def __init__(self, status: Status) -> None:
+        self._seen = dict(_facts(status))
+        self._open = dict(_signals(status))
+
+    def lines(self, status: Status) -> Iterator[str]:
+        """What is new since the last call, in the order in which it happens."""
+        now = dict(_signals(status))
+        for key, text in self._open.items():
+            if key not in now:
+                yield f"over       {text.partition(':')[0]}"
+        for key, text in now.items():
+            if key not in self._open:
+                yield f"signal     {text}"
+        self._open = now
+        for fact, text in _facts(status):
+            if fact not in self._seen:
+                yield text
+            self._seen[fact] = text
+
+
+def _signals(status: Status) -> Iterator[tuple[int, str]]:
+    for each in status["signals"]:
+        what = each["says"].partition(",")[0].rstrip(".")
+        yield each["id"], f"{each['kind'].replace('-', ' ')}, {each['subject']}: {what}"
+
+
+def _facts(status: Status) -> Iterator[tuple[tuple[Any, ...], str]]:
+    for each in status["trainings"]:
+        if each["version"] is not None:
+            yield ("training", each["id"]), f"training   version {each['version']}"
+        if each["state"] == "failed":
+            yield ("failed", each["id"]), f"           {each['detail'].get('outcome')}"
+    for each in status["comparisons"]:
+        name = "A/B test  " if each["kind"] == "test" else "watch     "
+        text = f"{name} version {each['version']} against version {each['against']}"
+        yield (each["kind"], each["version"], each["began"]), text
+    for each in status["releases"]:
+        back = f", version {each['rolled_back']} was rolled back" if each["rolled_back"] else ""
+        yield ("release", each["at"]), f"release    version {each['version']} is live{back}"
