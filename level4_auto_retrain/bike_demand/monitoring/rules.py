@@ -95,8 +95,8 @@ def error_signal(
     if abs(share) - within > rule.bias:
         way = "high" if share > 0 else "low"
         said.append(
-            f"its predictions are {abs(share):.0%} too {way}, significantly more than {abs(share) - within:.0%}"
-            f" ({rule.bias:.0%} is allowed)"
+            f"its predictions are {abs(share):.0%} too {way}, significantly more than"
+            f" {abs(share) - within:.0%} ({rule.bias:.0%} is allowed)"
         )
         urgent = abs(share) > rule.urgent_bias
     if (since := level_shift(recent, rule)) is not None:
