@@ -216,7 +216,7 @@ def test_the_status_compares_planned_and_observed_share(run: Run) -> None:
     lost = hours("2011-03-05", "2011-03-09")
     log(lost, (1, off_by(20.0)), (2, off_by(20.0)), "shadow")  # as if the challenger's rows were not logged
     tell_outcomes(lost)
-    assert "warning: that is no chance" in run("ab", "status", "--as-of", "2011-03-09").out
+    assert "warning: that is not chance" in run("ab", "status", "--as-of", "2011-03-09").out
 
 
 @pytest.mark.usefixtures("tested")
