@@ -75,8 +75,8 @@ class NullsRule(Section):
 
 
 class LabelsRule(Section):
-    """Largest number of a day's rows whose label may differ from the outcome, by this share of the outcome
-    and of the day's mean.
+    """Number of a day's rows from which on labels that differ from the outcome are a violation. They differ
+    if they are off by more than this share of the outcome and of the day's mean.
     """
 
     differ: Annotated[float, Field(gt=0)] = 0.2
