@@ -148,5 +148,5 @@ def test_only_one_process_is_at_work_on_a_database_and_a_killed_one_lets_go(data
         finally:
             other.kill()
             other.wait()
-    with lock(database, "loop", 5), pytest.raises(UserError, match="at work"), lock(database, "loop"):
+    with lock(database, "loop", 5), pytest.raises(UserError, match="is running"), lock(database, "loop"):
         pass

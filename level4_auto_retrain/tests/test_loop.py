@@ -586,7 +586,7 @@ def test_a_person_may_train_for_a_reason_and_go_past_the_rules(
     (action,) = event_log.actions(database)
     assert (action.state, action.version, action.detail["by_hand"]) == (DONE, 2, True)
     assert Tracking(load_settings()).aliases()[CHALLENGER] == 2
-    assert "say why" in run("retrain", "--reason", " ", "--as-of", BEGAN).refusal()
+    assert "give the reason" in run("retrain", "--reason", " ", "--as-of", BEGAN).refusal()
 
 
 def test_a_version_that_a_gate_refuses_is_reported_and_counts_as_a_failure(
