@@ -9,6 +9,7 @@ import pytest
 from ladder.lab.checks import check
 from ladder.lab.definition import Lab, labs, path_of
 from ladder.lab.work import begin, solved
+from ladder.levels import level
 from ladder.service import free_port
 
 QUICK = 1  # the lab that is tried whole each time; the others take minutes
@@ -81,3 +82,21 @@ def test_the_labs_are_numbered_from_0_and_each_can_be_told_from_an_untouched_sta
         assert lab.half is not None
         assert set(lab.passes) < {each.id for each in lab.criteria}
         assert set(lab.half.fails) - set(lab.passes) or set(lab.half.fails) <= set(lab.passes)
+
+
+@pytest.mark.parametrize("lab", IN_THE_FOLDER, ids=lambda lab: path_of(lab).stem)
+def test_the_edits_fit_the_files_of_the_levels(lab: Lab) -> None:
+    actions = [*lab.start.actions, *lab.steps]
+    texts: dict[str, str] = {}
+    for change in (change for action in actions for change in action.edits):
+        level_of = {f"{name}/".removeprefix("./"): number for name, number in lab.start.levels.items()}
+        prefix = next((each for each in sorted(level_of, reverse=True) if change.file.startswith(each)), None)
+        path = None if prefix is None else level(level_of[prefix]).folder / change.file.removeprefix(prefix)
+        if change.old is None:
+            texts[change.file] = change.new
+        elif change.file in texts or (path is not None and path.is_file()):
+            known = texts.get(change.file) or path.read_text(encoding="utf-8")  # type: ignore[union-attr]
+            if known.count(change.old) == 0:  # made on another branch, and taken back
+                known = path.read_text(encoding="utf-8")  # type: ignore[union-attr]
+            assert known.count(change.old) == 1, f"{change.file}: {change.old}"
+            texts[change.file] = known.replace(change.old, change.new)

@@ -1,6 +1,6 @@
 """The problem that this project solves, and the row models and helpers derived from it.
 
-The problem is the module named by BIKE_PROBLEM, else by `problem` in params.yaml, else the package's own.
+It is the module that BIKE_PROBLEM names, else `problem` in params.yaml, else the one of the package.
 """
 
 import importlib

@@ -109,12 +109,11 @@ def read_published(content: bytes, month: str, name: str, latest: datetime | Non
         times = frame[TIME]
         inside = times.where(times.between(begin, end, inclusive="left"))
         yield TIME, times.notna() & inside.isna(), f"is not in {month}"
-        repeated = "; the second of two hours that clocks repeat needs its offset" if ZONE else ""
-        if (
-            CADENCE is not None
-            and CADENCE < DAY
-            and (inside.dropna() == inside.dropna().dt.normalize()).all()
-        ):
+        is_date = (inside.dropna() == inside.dropna().dt.normalize()).all()
+        repeated = ""
+        if ZONE:
+            repeated = "; the second of two hours that clocks repeat needs its offset"
+        elif CADENCE is not None and CADENCE < DAY and is_date:
             repeated = "; the time of day is missing"
         yield TIME, times.notna() & frame.duplicated([*IDENTITY]), f"appears twice{repeated}"
         yield TIME, inside < inside.ffill().shift(), "is out of order"
