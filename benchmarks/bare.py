@@ -1,4 +1,4 @@
-"""The same training as a bare script: read the feed, fit the holdout model and the model, keep the model.
+"""The same training as a bare script: read the feed, fit holdout model and refit, save the refit.
 
 python -m benchmarks.bare FEED_FOLDER UNTIL
 """

@@ -26,7 +26,7 @@ from ladder.world.feedfile import INPUTS, read_feed
 
 MODEL, ALIAS = "bike-demand", "champion"
 CHANGES = 20
-TIMES_P99 = 2.0  # at most so many times the p99 without changes
+TIMES_P99 = 2.0  # largest p99, as a multiple of the p99 without changes
 
 
 def main(
@@ -100,7 +100,7 @@ def _two_versions(mine: Released) -> tuple[str, str]:
 
 
 def _move(mine: Released, versions: tuple[str, str], changes: int, seconds: float, seen: list[str]) -> None:
-    """Move the alias so many times within the seconds; before each move, note what users get."""
+    """Move the alias `changes` times within `seconds`; before each move, record which version users get."""
     client = _client(mine)
     for turn in range(changes):
         time.sleep(seconds / (changes + 1))

@@ -1,4 +1,4 @@
-"""The limit for a FastAPI service: an ordinary route with a body model that answers a constant."""
+"""The upper limit for a FastAPI service: an ordinary route with a body model that returns a constant."""
 
 import sys
 from datetime import datetime

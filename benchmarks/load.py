@@ -1,4 +1,4 @@
-"""Load on one HTTP route: keep-alive connections, each of which asks again when it was answered."""
+"""Generates load on one HTTP route: keep-alive connections that send the next request after each response."""
 
 import asyncio
 import math
@@ -14,7 +14,7 @@ import httptools
 
 @dataclass(frozen=True)
 class Load:
-    """What came of it: requests a second, latencies in seconds (of all requests), and how many failed."""
+    """The result: requests per second, latencies of all requests in seconds, and the number of failures."""
 
     rate: float
     latencies: tuple[float, ...]
@@ -27,7 +27,7 @@ class Load:
 
 
 class _Connection(asyncio.Protocol):
-    """One user who asks again as soon as the answer is there, until the end."""
+    """One user who sends the next request as soon as the response arrives, until the end."""
 
     def __init__(self, request: bytes, until: float) -> None:
         self._request, self._until = request, until
@@ -71,9 +71,9 @@ def post(
     connections: int = 16,
     headers: Mapping[str, str] = MappingProxyType({}),
 ) -> Load:
-    """POST `body` (JSON) to `url` on loopback for so many seconds.
+    """POST `body` (JSON) to `url` on loopback for `seconds` seconds.
 
-    Raises ValueError for an address that is not on loopback, OSError where nobody listens.
+    Raises ValueError for an address that is not on loopback, OSError if nothing listens there.
     """
     parts = urlsplit(url)
     port = parts.port

@@ -1,7 +1,7 @@
-"""What the closed loop keeps: a level lives through a story, beside a model retrained weekly by an oracle.
+"""Evaluates the closed loop over a story, compared with an oracle that retrains weekly.
 
-The oracle learns from the truth, without delay and without a test. With `--calendar` the level below lives
-through it too, with as many trainings on fixed dates. Takes a quarter of an hour for the long story.
+The oracle trains on the truth, without delay and without a test. With `--calendar` the level below runs
+through the story too, with as many trainings on fixed dates. The long story takes a quarter of an hour.
 
 Example: python -m benchmarks.loop --scenario growth
 """
@@ -53,7 +53,7 @@ def main(
     number: Annotated[int, typer.Option("--level", min=4, max=4)] = 4,
     out: Annotated[Path | None, typer.Option(help="Where the numbers go as JSON.")] = None,
 ) -> None:
-    """Replay a story and print what the loop kept of it; status 1 if it is worse than it may be."""
+    """Replay a story and print the loop's results; status 1 if they are worse than the limits."""
     console = Console()
     story = load_story(scenario, feed, begin.date() if begin else None, end.date() if end else None)
     with workcopy.alone("loop") as place:
@@ -138,7 +138,7 @@ def _report(story: Story, calendar: int | None, results: dict[str, Any]) -> dict
 def _incident(
     incident: Incident, replayed: ReplayResult, days: pd.DataFrame, daily: pd.DataFrame
 ) -> dict[str, Any]:
-    """When it was noticed, what was trained during it, and how long the error was not normal."""
+    """When it was detected, the trainings during it, and how long the error was not normal."""
     noticed = [
         datetime.fromisoformat(each["noticed_at"]).date()
         for each in replayed.reported["incidents"]

@@ -1,4 +1,4 @@
-"""What automated training costs: a complete run of a level beside the same training as a bare script.
+"""The overhead of automated training: a level's complete run compared with a bare training script.
 
 Example: python -m benchmarks.overhead --level 2 --rounds 5
 """
@@ -28,7 +28,7 @@ MORE_SECONDS, MORE_CPU, IDLE_SECONDS = (
     15.0,
     4.0,
     5.0,
-)  # what a run may take: wall, times CPU, with nothing new
+)  # limits of a run: wall time, times CPU, with nothing new
 IMPORTS = ["sklearn.ensemble", "dvc.repo", "mlflow", "skl2onnx", "matplotlib.pyplot"]
 
 
@@ -85,7 +85,7 @@ def main(
 
 
 def _timed(command: list[str], folder: Path) -> tuple[float, float]:
-    """Wall and CPU seconds of a process and its children. It has to succeed."""
+    """Wall and CPU seconds of a process and its children. It must succeed."""
     start, before = time.perf_counter(), os.times()
     subprocess.run(command, cwd=folder, env=environment(), check=True, capture_output=True)
     after = os.times()

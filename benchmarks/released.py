@@ -1,4 +1,4 @@
-"""An application of a level with a model released the way its runbook says, all its practices switched on."""
+"""A level's application with a model released as its runbook prescribes, with all its practices enabled."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,9 +31,9 @@ class Released:
 def released(
     number: int, folder: Path, command: Sequence[str] = APPLICATION, twice: bool = False
 ) -> Iterator[Released]:
-    """The level's application in a working copy, after one release or, `twice`, two.
+    """The level's application in a working copy, after one release or, with `twice`, two.
 
-    From level 3 on it asks for keys, and an A/B test of the second version is under way.
+    From level 3 on it requires API keys, and an A/B test of the second version is running.
     """
     workcopy.make(level(number), folder)
     feed = read_feed(FEED)
@@ -53,5 +53,5 @@ def released(
 
 
 def _key(arguments: str, folder: Path) -> str:
-    """A new key, the last word that the command says."""
+    """A new key: the last word that the command prints."""
     return run_command(f"python -m bike_demand key {arguments}", folder).split()[-1]

@@ -1,7 +1,7 @@
-"""What a comparison costs on this machine: wall time, CPU by level and by month of the story, memory.
+"""The cost of a comparison on this machine: wall time, CPU by level and by month of the story, memory.
 
-On a machine with more cores than two, give it two of them: taskset -c 0,1 python -m benchmarks.replay. What
-is played again at one cadence is named like `4*`.
+On a machine with more than two cores, restrict it to two: taskset -c 0,1 python -m benchmarks.replay. Replays
+at one cadence are named like `4*`.
 
 Example: python -m benchmarks.replay --scenario default --one-cadence
 """
@@ -25,8 +25,8 @@ from ladder.workers import Progress, cores
 
 SECONDS = {"short": 4 * 60, "default": 20 * 60}  # of wall time, on two cores
 MEMORY = 4 * 2**30  # bytes, of all processes together
-LINEAR = 1.25  # times the CPU of a day in the story's first half may one in its second half take
-SAMPLE_SECONDS = 10.0  # a look goes through all pages of all processes, and often would be load itself
+LINEAR = 1.25  # largest CPU of a day in the story's second half, relative to one in the first
+SAMPLE_SECONDS = 10.0  # a sample walks all pages of all processes: frequent ones would be load themselves
 
 
 class Costs:
@@ -53,9 +53,9 @@ class Costs:
     def growth(self) -> tuple[float, float]:
         """CPU of a quiet day and of a training in a story's second half, in multiples of those in its first.
 
-        Medians of all days, and of those that cost ten times as much; then means over the levels. Sums would
-        count how many trainings incidents led to, and these are not spread evenly. The first week is left
-        out: what is started once is started in it. So is the reference, which learns each day anew.
+        Medians over all days, and over those that cost ten times as much; then means over the levels. Sums
+        would depend on how many trainings the incidents caused, which are spread unevenly. Left out are the
+        first week, with its one-time startup work, and the reference, which retrains daily.
         """
         quiet, trained = list[float](), list[float]()
         for name, days in self.spent.items():
@@ -88,7 +88,7 @@ class Memory(threading.Thread):
 
     @staticmethod
     def _now() -> int:
-        """Of each process what is its own (USS): libraries that they share would count many times."""
+        """The memory unique to each process (USS): shared libraries would count many times."""
         used = 0
         me = psutil.Process()
         for process in (me, *me.children(recursive=True)):
@@ -106,7 +106,7 @@ def main(
     end: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"])] = None,
     one_cadence: Annotated[bool, typer.Option(help="Also all levels at one cadence.")] = False,
 ) -> None:
-    """Replay a story and print what it cost; status 1 where a limit is missed."""
+    """Replay a story and print its cost; status 1 if a limit is exceeded."""
     console = Console()
     options = Options(
         scenario,

@@ -1,6 +1,6 @@
-"""What more rows cost: bikes at 1, 10 and 100 stations, two years, step by step in seconds and peak memory.
+"""The cost of more rows: bikes at 1, 10 and 100 stations over two years, step by step in seconds and memory.
 
-The station is a key field: each hour has a row for each. The feed is drawn from the level's own with a seed.
+The station is a key field with a row per hour. The feed is drawn from the level's own with a fixed seed.
 
 Example: python -m benchmarks.scale --level 4
 """
@@ -27,7 +27,7 @@ from ladder.stage import FEED
 from ladder.steps import environment
 
 SECONDS, GIB = 300.0, 4.0  # for all steps together with 100 stations, and for the largest process
-LINEAR = 1.3  # so many times as long as the rows are more, for a step that takes long enough to tell
+LINEAR = 1.3  # largest growth of a step's time relative to that of its rows, for steps long enough to measure
 LEAST_SECONDS = 5.0
 LOGGED_DAYS = 7  # of predictions that are monitored
 
@@ -35,7 +35,7 @@ Results = dict[
     int, dict[str, tuple[float, float]]
 ]  # by stations and step: seconds, GiB of the largest process
 
-# A key field in the problem of the bikes: the text before, and what comes in its place.
+# Adds a key field to the bike problem: original text and replacement.
 CHANGES = {
     "schema.py": [
         ("import EventTime, Expected, ", "import EventTime, Expected, Key, "),
@@ -96,8 +96,8 @@ def main(
     ] = "1,10,100",
     out: Annotated[Path | None, typer.Option(help="Where the numbers go as JSON.")] = None,
 ) -> None:
-    """Run each step of a level on so many stations; status 1 if one grows faster than its rows, or if all
-    together take longer, or more memory, with 100 stations than they may.
+    """Run each step of a level with each number of stations; status 1 if a step grows faster than its rows,
+    or if all together exceed the limits of time or memory with 100 stations.
     """
     console = Console()
     results: Results = {}
@@ -121,7 +121,7 @@ def main(
 
 
 def prepare(folder: Path, stations: int, seed: int = 0) -> int:
-    """Give the project a key field, and a feed with so many stations; how many rows it has."""
+    """Give the project a key field, and a feed with `stations` stations. Returns the number of rows."""
     for name, changes in CHANGES.items():
         path = folder / "bike_demand" / "problem" / name
         text = path.read_text(encoding="utf-8")
@@ -164,7 +164,7 @@ def run_steps(folder: Path, number: int, console: Console) -> dict[str, tuple[fl
 
 
 def _cost(arguments: Sequence[str], folder: Path) -> tuple[float, float]:
-    """Wall seconds and peak memory of the largest of a process and its children. It has to succeed."""
+    """Wall seconds, and the largest peak memory of a process and its children. It must succeed."""
     with tempfile.TemporaryFile() as output:
         start = time.perf_counter()
         process = subprocess.Popen(
@@ -184,7 +184,7 @@ def _cost(arguments: Sequence[str], folder: Path) -> tuple[float, float]:
 
 
 def _growth(results: Results, step: str) -> float:
-    """How many times as long a step takes with the most stations as with the second most."""
+    """The ratio of a step's times with the most and the second most stations."""
     few, many = sorted(results)[-2:]
     return results[many][step][0] / results[few][step][0]
 

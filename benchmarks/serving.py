@@ -1,4 +1,4 @@
-"""How fast a level answers one-row requests, beside a FastAPI application that answers a constant.
+"""Throughput of a level for one-row requests, compared with a FastAPI application that returns a constant.
 
 Example: python -m benchmarks.serving --level 1 --rounds 7 --seconds 3
 """
@@ -32,9 +32,9 @@ from ladder.stage import FEED
 from ladder.steps import environment
 from ladder.world.feedfile import INPUTS, read_feed
 
-FLOOR = {1: 0.5, 2: 0.5, 3: 0.55, 4: 0.55}  # what each level must reach of the constant's rate
-P99 = 5.0  # at most so many times the constant's
-HUNDRED = 15.0  # a request of 100 rows costs less than so many of one
+FLOOR = {1: 0.5, 2: 0.5, 3: 0.55, 4: 0.55}  # smallest share of the constant's rate, by level
+P99 = 5.0  # largest p99 in multiples of the constant's
+HUNDRED = 15.0  # largest cost of a request with 100 rows, in multiples of one with one row
 ROW = [17.0, 2.0, 1.0, 0.0, 1.0, 24.6, 26.1, 0.55, 13.0]  # a row as the model itself takes it
 TIMES_MLFLOW = 50.0  # the least, of the rate of `mlflow models serve` with the same model
 
@@ -147,7 +147,7 @@ def _constant(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def _mlflow(folder: Path, model: str) -> Iterator[str]:
-    """MLflow's own scoring server with a model, as its documentation starts it: threads are not held back."""
+    """MLflow's own scoring server with a model, started as documented, without limits on threads."""
     env = environment() | {"MLFLOW_TRACKING_URI": f"sqlite:///{(folder / 'state' / 'mlflow.db').as_posix()}"}
     del env["OMP_NUM_THREADS"]
     program = shutil.which("mlflow", path=env["PATH"])

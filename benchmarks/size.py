@@ -1,6 +1,6 @@
-"""How much code a reader meets: `python -m benchmarks.size` prints the lines of each package.
+"""Counts the code that a reader has to read: `python -m benchmarks.size` prints the lines of each package.
 
-Counted are lines with code: no comments, docstrings, blank lines, tests or migrations.
+Only lines with code count: no comments, docstrings, blank lines, tests or migrations.
 """
 
 import ast
@@ -24,7 +24,7 @@ DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def lines_of_code(text: str) -> int:
-    """How many lines of a module have code."""
+    """The number of lines of a module that have code."""
     found: set[int] = set()
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type not in NO_CODE:
@@ -36,8 +36,8 @@ def lines_of_code(text: str) -> int:
 
 
 def packages() -> dict[str, list[Path]]:
-    """The modules of each package. `draft/`, the same at every level and no part of the practice, and what
-    is in APART are counted by themselves.
+    """The modules of each package. `draft/`, which is the same at every level and not part of the practice,
+    and the modules in APART are counted separately.
     """
     found = {
         each.folder.name: [

@@ -1,4 +1,4 @@
-"""Draws the Mermaid diagrams of the pages, so that the site shows them without a script from elsewhere.
+"""Renders the Mermaid diagrams of the pages, so that the site shows them without an external script.
 
     npm pack mermaid && tar xzf mermaid-*.tgz
     python -m docs.diagrams package/dist/mermaid.min.js
@@ -25,7 +25,7 @@ DRAW = """async source => {
 def main(
     script: Annotated[Path, typer.Argument(help="Mermaid, such as mermaid.min.js of its npm package.")],
 ) -> None:
-    """Draw what has no picture yet, and delete the pictures of diagrams that are gone."""
+    """Render missing pictures, and delete those of diagrams that are gone."""
     found = [
         diagram
         for page in sorted((ROOT / "docs").rglob("*.md"))

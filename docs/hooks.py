@@ -1,6 +1,6 @@
-"""Adds the pages of the documentation site that are made from this repository; MkDocs calls `on_...`.
+"""MkDocs hooks that add the pages generated from this repository to the documentation site.
 
-Pages of a level, of a topic and of the reference come from the levels' own files, so they cannot disagree.
+Pages about a level, a topic and the reference are generated from the levels' own files, so they stay in sync.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from ladder.levels import Level, levels
 from ladder.page.code import excerpt
 from ladder.practices import Place, Practice, Row
 
-# Files of the repository that are pages of the site as they are, and where.
+# Files of the repository that are used as pages unchanged, and their place in the site.
 MIRRORED = {
     "problems/README.md": "problems/index.md",
     "problems/energy-load/README.md": "problems/energy-load.md",
@@ -63,7 +63,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
     """Turn links that lead out of docs/ into links within the site, and diagrams into pictures.
 
-    Raises PluginError for a diagram of which there is no picture.
+    Raises PluginError for a diagram without a picture.
     """
     if page.file.generated_by is None:
         markdown = _relink(markdown, f"docs/{page.file.src_uri}", page.file.src_uri)
@@ -71,7 +71,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def picture_of(diagram: str) -> Path:
-    """Where the picture of a Mermaid diagram lies; its name changes with the diagram."""
+    """The path of a Mermaid diagram's picture; its name changes with the diagram."""
     return ROOT / "docs" / "diagrams" / f"{hashlib.sha256(diagram.encode()).hexdigest()[:12]}.svg"
 
 
@@ -85,9 +85,9 @@ def _picture(diagram: str, uri: str) -> str:
 
 
 def _relink(markdown: str, source: str, uri: str) -> str:
-    """The text of the file `source` with its links as the page `uri` needs them.
+    """The text of the file `source`, with its links adapted to the page `uri`.
 
-    A link to a file of the repository that is no page becomes its text alone.
+    A link to a file that is not a page is reduced to its text.
     """
     pages = MIRRORED | {
         f"{each.folder.relative_to(ROOT).as_posix()}/README.md": f"levels/level{each.number}.md"
@@ -126,7 +126,7 @@ def _rows(each: Level) -> list[Row]:
 
 
 def _level(each: Level) -> str:
-    """A level on one page: picture, practice, then its own README, of which nothing is said twice."""
+    """The page of a level: picture, practice, and its own README without repeated parts."""
     folder = each.folder.relative_to(ROOT).as_posix()
     source = (each.folder / "README.md").read_text(encoding="utf-8")
     title, _, rest = source.partition("\n")
@@ -182,7 +182,7 @@ def _topic(title: str, ids: Sequence[str]) -> str:
 
 
 def _at(practice: Practice, number: int) -> Iterator[str]:
-    """What a tab shows of a practice at a level: rows, code, and what changes from the level below."""
+    """The content of a practice's tab for a level: rows, code, and changes from the level below."""
     at = practice.levels[number]
     for name in at.rows:
         row = practices.row(name)

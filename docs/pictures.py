@@ -1,4 +1,4 @@
-"""The small edition of a page, with the chart as it was drawn, and pictures of the chart.
+"""Makes the small edition of a comparison page, with a static chart, and pictures of the chart.
 
     python -m docs.pictures reports/compare.json docs
 
@@ -21,12 +21,12 @@ from ladder.compare.results import Comparison, load
 from ladder.page import save
 from ladder.page.compare import Drawn, render
 
-WIDTHS = {360: 360 + 32, 760: 760 + 40, 1120: 1120 + 40}  # of the chart, by that of the window
+WIDTHS = {360: 360 + 32, 760: 760 + 40, 1120: 1120 + 40}  # width of the chart to that of the window
 FLAGS = (
     "no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
     " disable-component-update disable-sync"
 )
-# The layers that Plotly drew, without those that only its script fills.
+# The layers drawn by Plotly that are needed without its script.
 TAKE = """() => {
   const taken = document.querySelector('#chart .svg-container').cloneNode(true);
   const idle = '.gl-container, .modebar-container, .hoverlayer, .selectionlayer, .menulayer, .zoomlayer,'
@@ -54,7 +54,7 @@ def chromium() -> str | None:
 
 @contextmanager
 def browser() -> Iterator[Any]:
-    """A headless Chromium. Raises UserError where there is none."""
+    """A headless Chromium. Raises UserError if there is none."""
     program = chromium()
     if program is None:
         raise UserError("needs Chromium on the PATH: install it")
@@ -85,7 +85,7 @@ def small(comparison: Comparison, opened: Any) -> str:
             seen.wait_for_function(
                 "width => document.querySelector('#chart').layout?.width === width", arg=width
             )
-            # Names inside an SVG are names of the whole page: those of each drawing get its width.
+            # Ids inside an SVG are global to the page: add the width to make them unique.
             drawn.append(
                 Drawn(width, re.sub(r"(clip|defs-)[0-9a-f]{6}", rf"\g<1>{width}", seen.evaluate(TAKE)))
             )

@@ -1,4 +1,4 @@
-"""Lives through the event and the fault of each other problem by level 4's commands, and writes the table.
+"""Replays the event and the fault of each other problem with level 4's commands, and writes the table.
 
 python -m docs.problems          # into docs/your-own-problem.md
 """
@@ -33,10 +33,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Plan:
-    """When the story of a problem begins, and how often the loop looks; times are in days."""
+    """When a problem's story begins, and how often the loop runs; times are in days."""
 
     first: date
-    event: int  # so many days after the first
+    event: int  # days after the first
     every: int  # between two cycles of the loop; each day while something is reported wrongly
     patience: int  # so long until the promotion at most
     quiet: int  # from the promotion to the fault
@@ -55,14 +55,14 @@ FAULT_DAYS, AFTER_DAYS = 5, 3
 
 @dataclass
 class Lived:
-    """What came of it. Days are counted from the event, or from the begin of the fault."""
+    """The results. Days are counted from the event, or from the beginning of the fault."""
 
     name: str
     noticed: int = 0  # the event, by the error
     trained: int = 0
-    gates: str = ""  # how many the version passed
+    gates: str = ""  # number of gates passed
     promoted: int = 0
-    before: float = 0.0  # errors of what users got: before the event, until the promotion, before the fault
+    before: float = 0.0  # errors of shown predictions: before the event, until promotion, before the fault
     until: float = 0.0
     after: float = 0.0
     fault_noticed: int = 0
@@ -89,7 +89,7 @@ class Lived:
 
 
 class Life:
-    """A project that lives day by day: its feed, its loop, its users."""
+    """A project that is replayed day by day: its feed, its loop, its users."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name, self.plan, self.world = name, PLANS[name], others.world(name)
@@ -102,7 +102,7 @@ class Life:
         self.keys = [name for name in problems.introduction(name).outcome if name != self.world.LABEL]
 
     def between(self, first: datetime, end: datetime, late: timedelta = timedelta(0)) -> list[Row]:
-        """The rows of which the event time, so much later, lies between these."""
+        """The rows whose event time plus `late` lies between these."""
         low, high = (first - late).isoformat(), (end - late).isoformat()
         return [row for row in self.rows if low <= row[self.world.TIME] < high]
 
@@ -125,7 +125,7 @@ class Life:
             client.post("/outcomes", json=outcomes).raise_for_status()
 
     def error(self, first: date, end: date) -> float:
-        """The mean loss of what users got for these days."""
+        """The mean loss of the predictions shown for these days."""
         chosen = self._answered(first, end)
         return statistics.fmean(self.plan.loss(given, row[self.world.LABEL]) for _, given, _, row in chosen)
 
@@ -138,8 +138,8 @@ class Life:
 
 
 def live_through(name: str, place: Path) -> Lived:
-    """The story of a problem in the folder. Raises UserError where a command fails, AssertionError where it
-    does not come to what is expected in time.
+    """Replay a problem's story in the folder. Raises UserError if a command fails, AssertionError if an
+    expected result does not occur in time.
     """
     folder = workcopy.make(level(4), place / "project")
     problems.put(name, folder)
@@ -167,7 +167,7 @@ def live_through(name: str, place: Path) -> Lived:
         with httpx.Client(base_url=service.url, timeout=60) as client:
             _wait_until_ready(client)
 
-            # The event: until a version that learned of it is promoted.
+            # The event: until a version trained on it is promoted.
             while True:
                 life.ask(client, day)
                 day += DAY
@@ -205,7 +205,7 @@ def live_through(name: str, place: Path) -> Lived:
 
 
 def _settle(params: Path) -> None:
-    """Let it run here without a Prefect server, and its service look often."""
+    """Configure it to run without a Prefect server, with frequent polling by the service."""
     settings = yaml.safe_load(params.read_text(encoding="utf-8"))
     settings["flow"]["api"] = ""
     settings["serving"]["poll_seconds"] = 0.2
@@ -236,7 +236,7 @@ def written() -> str:
 
 
 def main() -> None:
-    """Live through all of them, and write the table."""
+    """Replay all problems, and write the table."""
     found = []
     for name in PLANS:
         with tempfile.TemporaryDirectory() as place:

@@ -1,4 +1,4 @@
-"""The pages of the reference: every command's own help text, and every setting with its comment."""
+"""Generates the reference pages: the help text of every command, and every setting with its comment."""
 
 import json
 import subprocess
@@ -33,9 +33,9 @@ json.dump(pages, sys.stdout)
 
 @cache
 def helps(module: str, program: str, level: Level | None = None) -> dict[str, str]:
-    """The help text of each command of a program, by the command's words.
+    """The help text of each command of a program, by command words.
 
-    `level`: whose program it is. Raises CalledProcessError where the program does not start.
+    `level`: the level that the program belongs to. Raises CalledProcessError if it does not start.
     """
     ended = subprocess.run(
         [sys.executable, "-c", HELP % WIDTH, module, program],
@@ -52,7 +52,7 @@ def helps(module: str, program: str, level: Level | None = None) -> dict[str, st
 
 
 def commands() -> str:
-    """The page of all commands: those of the tool, then those of the levels, each where it appears first."""
+    """The page of all commands: the tool's, then the levels', each where it first appears."""
     parts = ["# Commands\n", "The help of each command, as it prints it.\n", "## The tool\n"]
     parts += ["Before installation say `python3 -m ladder` (on Windows `python -m ladder`) for `ladder`.\n"]
     for name, text in helps("ladder.cli", "ladder").items():

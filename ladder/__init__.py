@@ -6,17 +6,17 @@ from pathlib import Path
 __version__ = "0.1.0"
 
 _HERE = Path(__file__).resolve().parent
-CARRIED = _HERE / "files"  # in a wheel: what it has of the checkout
+CARRIED = _HERE / "files"  # in a wheel: the files taken from the checkout
 ROOT = CARRIED if CARRIED.is_dir() else _HERE.parent  # the checkout
 
 
 class UserError(Exception):
-    """A mistake in what the user gave: one line with what is wrong, where, and what to do."""
+    """A mistake in the user's input: one line with what is wrong, where, and what to do."""
 
 
-GIVEN_NO_PROXY = "LADDER_GIVEN_NO_PROXY"  # where there is a proxy: what was excepted before the tool did so
+GIVEN_NO_PROXY = "LADDER_GIVEN_NO_PROXY"  # with a proxy: NO_PROXY as it was before the tool changed it
 
-# A proxy for the internet cannot reach services of this machine. Only where one is set: to set NO_PROXY alone
+# An internet proxy cannot reach services on this machine. Only set if there is a proxy: NO_PROXY alone would
 # would switch off the proxy settings of macOS and Windows.
 if {"http_proxy", "https_proxy", "all_proxy"} & {name.lower() for name in os.environ}:
     _given = ",".join(os.environ.get(name, "") for name in ("no_proxy", "NO_PROXY"))
@@ -25,6 +25,6 @@ if {"http_proxy", "https_proxy", "all_proxy"} & {name.lower() for name in os.env
     if "*" not in _direct:
         os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(_direct)
 
-# A container may run as a user whom nobody entered, without a home: uv, pip and Jupyter want one.
+# A container may run as a user without a passwd entry, so without home; uv, pip and Jupyter need one.
 if os.name == "posix" and not os.access(os.path.expanduser("~"), os.R_OK | os.X_OK):  # noqa: PTH111
     os.environ["HOME"] = os.path.abspath(os.environ.get("LADDER_HOME") or ROOT / ".ladder")  # noqa: PTH100

@@ -1,4 +1,4 @@
-"""Makes `.venv` hold exactly what `requirements.lock` lists, with the standard library alone."""
+"""Makes `.venv` match `requirements.lock` exactly, using only the standard library."""
 
 import contextlib
 import hashlib
@@ -15,14 +15,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
-WHEELS = ROOT / "wheels"  # of `ladder bundle`: where they are, no index is asked
-# What else says where packages go, if anywhere.
+WHEELS = ROOT / "wheels"  # from `ladder bundle`: if present, no index is used
+# Other settings that would redirect the installation.
 ELSEWHERE = ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_DRY_RUN")
 REMEDY = "set LADDER_HOME to a folder that you can write to"
 
 
 class SetupError(Exception):
-    """The environment could not be made; the message has the cause and what to do."""
+    """The environment could not be created; the message has the cause and what to do."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _venv() -> Path:
-    """Where the environment lies: next to the lock, or where LADDER_HOME points if it is not there yet."""
+    """The environment's path: next to the lock, or below LADDER_HOME if it does not exist there yet."""
     beside, given = ROOT / ".venv", os.environ.get("LADDER_HOME")
     return beside if not given or _is_complete(beside) else Path(given).resolve() / ".venv"
 
@@ -113,7 +113,7 @@ def _make_venv(venv: Path) -> None:
 
 
 def _install(venv: Path) -> None:
-    """Install the lock with uv (itself from the lock), and with pip alone where uv does not get through.
+    """Install the lock with uv (itself from the lock), or with pip alone if uv fails.
 
     pip knows the mirrors and certificates of a company's pip configuration, which uv does not read.
     """
@@ -189,16 +189,16 @@ def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
 
 
 def _environment() -> dict[str, str]:
-    """The environment of a set-up: nothing puts packages elsewhere, and uv can write its cache."""
+    """The environment of the set-up, without redirections, and with a writable cache for uv."""
     env = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
     return env if os.access(Path.home(), os.W_OK) else {"UV_CACHE_DIR": str(_venv() / "uv-cache")} | env
 
 
 @contextlib.contextmanager
 def _one_at_a_time(path: Path) -> Iterator[None]:
-    """Hold a lock between processes; it goes with the process, even one that is killed.
+    """Hold a lock between processes, which is released even if the process is killed.
 
-    SQLite's is the one lock of the standard library that works alike on Linux, macOS and Windows.
+    SQLite has the only lock in the standard library that works the same on Linux, macOS and Windows.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

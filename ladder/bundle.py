@@ -1,6 +1,6 @@
 """`ladder bundle`: this repository and all packages in one folder, for rooms without a network.
 
-The packages lie in `wheels/`, where the set-up looks before it asks any index (ladder/bootstrap.py).
+The packages are in `wheels/`, which the set-up prefers to any index (ladder/bootstrap.py).
 """
 
 import subprocess
@@ -15,7 +15,7 @@ from rich.console import Console
 
 from ladder import CARRIED, ROOT, UserError, git
 
-GLIBC = (5, 12, 17, 24, 26, 27, 28, 31, 34)  # those that wheels are built for; 2.34 is of 2021
+GLIBC = (5, 12, 17, 24, 26, 27, 28, 31, 34)  # minor versions that wheels are built for; 2.34 is from 2021
 # What markers and tags of wheels call the systems.
 SYSTEMS: Mapping[str, tuple[dict[str, str], tuple[str, ...]]] = {
     "linux": (
@@ -46,14 +46,14 @@ RELEASES = (
     99,
     0,
 )  # of a version of Python: some packages are locked differently for the newest and the first
-# Published as source alone, so they are built where they are installed, by BUILDERS.
+# Published only as source, so they are built on installation, with BUILDERS.
 SOURCE_ONLY = ("antlr4-python3-runtime",)
 BUILDERS = ("setuptools", "wheel", "pip")
 
 
 @dataclass(frozen=True)
 class Target:
-    """A kind of laptop: its system, and its version of Python."""
+    """A kind of laptop: operating system and Python version."""
 
     system: str
     python: str
@@ -95,10 +95,10 @@ def targets(systems: Sequence[str], pythons: Sequence[str]) -> tuple[Target, ...
 
 
 def bundle(place: Path, wanted: Sequence[Target], console: Console) -> None:
-    """Make the folder `place`: the last commit of this repository, and packages for each target.
+    """Create the folder `place`: the last commit of this repository, and packages for each target.
 
-    Raises UserError where it is not new or empty, this is no clone, or a package cannot be fetched;
-    nothing is left then.
+    Raises UserError if the folder is not new or empty, this is not a clone, or a package cannot be fetched;
+    then nothing is left behind.
     """
     if ROOT == CARRIED or not (ROOT / ".git").exists():
         raise UserError("only a clone can be bundled: git clone mlops-ladder, and run this there")
@@ -127,7 +127,7 @@ def bundle(place: Path, wanted: Sequence[Target], console: Console) -> None:
 
 
 def fetch(lock: Path, target: Target, wheels: Path) -> None:
-    """Put what a lock lists for a target into `wheels`, checked by its hashes. Raises UserError."""
+    """Download the packages of a lock for a target into `wheels`, verifying hashes. Raises UserError."""
     found = list(entries(lock.read_text(encoding="utf-8")))
     done: set[str] = set()
     for release in RELEASES:
@@ -148,7 +148,7 @@ def fetch(lock: Path, target: Target, wheels: Path) -> None:
 
 
 def entries(lock: str) -> Iterator[tuple[Requirement, str]]:
-    """The packages of a lock, each with its lines, hashes included and without its marker."""
+    """The packages of a lock, each with its lines including hashes, without its marker."""
     for entry in lock.replace("\\\n", "").splitlines():
         head, *hashes = entry.split(" --hash=")
         if head.strip() and not head.startswith("#"):

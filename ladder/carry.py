@@ -1,6 +1,6 @@
-"""The carry-over rule: what each level takes over from the one below, changes and adds.
+"""The carry-over rule: which files each level takes over from the one below, changes and adds.
 
-`python -m ladder.carry` writes the list down in docs/carry-over.yaml; a test holds it against the files.
+`python -m ladder.carry` writes the list to docs/carry-over.yaml; a test compares it with the files.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ HEAD = """\
 
 @dataclass(frozen=True)
 class Step:
-    """Files of the upper of two levels, by what became of them; `gone` are those of the lower one only."""
+    """Files of the upper of two levels, by change; `gone` are those of the lower level only."""
 
     new: tuple[str, ...]
     changed: tuple[str, ...]

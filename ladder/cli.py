@@ -1,4 +1,4 @@
-"""The command line of the tool: one function for each command, the work is done elsewhere."""
+"""The command line of the tool: one thin function per command."""
 
 import os
 import sys
@@ -79,7 +79,7 @@ def compare(
         typer.Option(help="Also with every level beginning its releases on the same days."),
     ] = True,
 ) -> None:
-    """Every level lives through the long story, to measure what each practice costs and saves.
+    """Replay the long story at every level, to measure what each practice costs and saves.
 
     Example: ladder compare --levels 0,3,4 --from 2012-01-01 --to 2012-06-30
     """
@@ -104,14 +104,14 @@ def compare(
 
 
 def _reports() -> Path:
-    """Where pages go by default: `reports`, in the current folder where that can be written."""
+    """The default folder of pages: `reports` in the current folder, if that is writable."""
     from ladder.workcopy import home
 
     return (Path() if os.access(Path.cwd(), os.W_OK) else home()) / "reports"
 
 
 def _numbers(given: Sequence[str]) -> Iterator[int]:
-    """The levels of options like `0,3,4`. Raises UserError for what is no number."""
+    """The levels of options like `0,3,4`. Raises UserError for anything but numbers."""
     for part in ",".join(given).split(",") if given else ():
         if not part.strip().isdecimal():
             raise UserError(f"--levels: {part.strip()!r} is not a level: give numbers like 0,3,4")
@@ -213,8 +213,8 @@ def new(
         Path | None,
         typer.Option(metavar="FILE", help="Your own table, from which its problem and feed are drafted."),
     ] = None,
-    label: Annotated[str | None, typer.Option(metavar="COLUMN", help="What is to be predicted.")] = None,
-    time: Annotated[str | None, typer.Option(metavar="COLUMN", help="When a row happened.")] = None,
+    label: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column to predict.")] = None,
+    time: Annotated[str | None, typer.Option(metavar="COLUMN", help="The event time.")] = None,
     time_of_day: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Its hour or clock time, where --time has dates.")
     ] = None,
@@ -411,12 +411,12 @@ def test(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; its exit status. A user's mistake is one line on stderr and status 1 (usage: 2)."""
+    """Run one command and return its exit status. User errors are one line on stderr, status 1 (usage: 2)."""
     try:
         status = typer.main.get_command(app)(
             args=list(sys.argv[1:] if argv is None else argv), prog_name="ladder", standalone_mode=False
         )
-        if status == INTERRUPTED:  # what typer returns after Ctrl-C
+        if status == INTERRUPTED:  # typer's status after Ctrl-C
             print("stopped", file=sys.stderr)
         return status if isinstance(status, int) else 0
     except TyperException as error:  # a mistake in the command line

@@ -21,14 +21,14 @@ from ladder.stage import FOR_MACHINES, Stage, in_words, release_earlier, set_up,
 from ladder.steps import environment, run_in_process, run_step
 from ladder.world.feedfile import INPUTS
 
-MOST_DAYS = 21  # in which such a trial has come to its end
+MOST_DAYS = 21  # by which such a trial has ended
 MOST_LINES = 6  # that are shown of a day
 
 
 def run(number: int, console: Console) -> None:
-    """Play the level's runbook once, then request predictions; print who did what and how long it took.
+    """Run the level's runbook once, then request predictions; print who did what and how long it took.
 
-    Raises UserError where a step fails.
+    Raises UserError if a step fails.
     """
     chosen = level(number)
     with workcopy.alone("run") as place:

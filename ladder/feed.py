@@ -1,4 +1,4 @@
-"""`ladder feed`: the operator's feed simulated, imported, fetched, or published up to a date."""
+"""`ladder feed`: simulates, imports, fetches or publishes the operator's feed."""
 
 from datetime import datetime
 from pathlib import Path
@@ -125,7 +125,7 @@ def publish(
 
 
 def _default(name: str) -> Path:
-    """Where a feed goes if nothing is said: with the working copies, shown from the current folder."""
+    """The default folder of a feed: next to the working copies, relative to the current folder."""
     from ladder.workcopy import home
 
     folder = home() / "feeds" / name

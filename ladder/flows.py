@@ -1,4 +1,4 @@
-"""The loop of a level on its Prefect server: a worker runs the flows, and each story day waits for them."""
+"""Runs a level's loop on its Prefect server: a worker executes the flows, and story days wait for them."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ BUSY_SECONDS = 60
 
 @dataclass(frozen=True)
 class FlowRun:
-    """A flow run that ended, and what failed in it, with the address of its page."""
+    """A finished flow run, the error if it failed, and the address of its page."""
 
     name: str
     seconds: float
@@ -49,15 +49,15 @@ class FlowServer:
         self._client = httpx.Client(base_url=f"{server.url}/api", timeout=30, trust_env=False)
 
     def start(self) -> None:
-        """Deploy the flows and start the worker. Raises UserError where a command fails."""
+        """Deploy the flows and start the worker. Raises UserError if a command fails."""
         for command in self._flows.prepare:
             run_command(command, self._folder, self._env)
         self._worker.start()
 
     def run(self, day: date, show: Callable[[str], None]) -> Iterator[FlowRun]:
-        """Run the daily flow as of that day; it, and each run that its events start, once they have ended.
+        """Run the daily flow as of that day; yields it, and each run that its events start, when finished.
 
-        `show` gets what is at work meanwhile. Raises UserError where the server or the worker ends.
+        `show` receives what is running. Raises UserError if the server or the worker ends.
         """
         began = datetime.now(UTC)
         try:
@@ -141,6 +141,6 @@ class FlowServer:
 
 
 def _reason(run: dict[str, Any]) -> str:
-    """Of a run that failed, the message of its exception."""
+    """The exception message of a failed run."""
     message = run["state"]["message"] or "no reason given"
     return str(message.removeprefix("Flow run encountered an exception: "))

@@ -1,4 +1,4 @@
-"""Runs git in a project, without what an outer repository or an odd configuration would change."""
+"""Runs git in a project, isolated from outer repositories and unusual configuration."""
 
 import os
 import shutil
@@ -9,15 +9,15 @@ from pathlib import Path
 from ladder import UserError
 
 NEEDED = (2, 38)  # the first that merges without a work tree: `git merge-tree --write-tree`
-NOBODY = ("Starter", "starter@localhost")  # who commits where git has no name of the user
+NOBODY = ("Starter", "starter@localhost")  # the author if git does not know the user's name
 
 
 class GitError(UserError):
-    """A git command failed; the message is that of git, in one line."""
+    """A git command failed; the message is git's, on one line."""
 
 
 def require() -> None:
-    """Raises UserError where git is missing or older than `NEEDED`."""
+    """Raises UserError if git is missing or older than `NEEDED`."""
     if shutil.which("git") is None:
         raise UserError("git was not found: install it, then run this again")
     output = subprocess.run(["git", "--version"], check=True, capture_output=True, text=True).stdout
@@ -27,7 +27,7 @@ def require() -> None:
 
 
 def git(folder: Path, *arguments: str, env: Mapping[str, str] | None = None) -> str:
-    """What git prints. Raises GitError where its exit status is not 0."""
+    """Run git and return its output. Raises GitError if its exit status is not 0."""
     done = attempt(folder, *arguments, env=env)
     if done.returncode:
         raise GitError(" ".join((done.stderr or done.stdout).split()))
@@ -45,7 +45,7 @@ def attempt(
         if not name.startswith("GIT_") or name.startswith(configured)
     }
     return subprocess.run(
-        # A file is stored as it is: locks are compared by digest.
+        # Files are stored unchanged: locks are compared by digest.
         ["git", "-c", "core.autocrlf=false", "-c", "core.quotePath=false", *arguments],
         cwd=folder,
         env=around | {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"} | dict(env or {}),
@@ -63,7 +63,7 @@ def names(listed: str) -> list[str]:
 
 
 def author(folder: Path) -> dict[str, str]:
-    """In the environment of a commit: who makes it, where git does not know the user."""
+    """Environment variables for the author of a commit, if git does not know the user."""
     if attempt(folder, "config", "user.email").stdout.strip():
         return {}
     name, mail = NOBODY
@@ -75,9 +75,9 @@ def author(folder: Path) -> dict[str, str]:
 
 
 def store(repository: Path, files: Path, scratch: Path, env: Mapping[str, str] | None = None) -> str:
-    """Put the files of a folder into a repository's store, without its index or work tree; the tree's id.
+    """Write the files of a folder to a repository's object store, bypassing its index. Returns the tree id.
 
-    `scratch` is a folder for the index that this takes.
+    `scratch` is a folder for a temporary index.
     """
     place = _work_tree(repository, files, scratch / "index", env)
     git(files, "-c", "core.excludesFile=", "add", "--all", "--force", ".", env=place)
@@ -100,14 +100,14 @@ def _work_tree(repository: Path, files: Path, index: Path, env: Mapping[str, str
 
 
 def git_folder(repository: Path) -> Path:
-    """Where the repository keeps what is git's."""
+    """The repository's git directory."""
     return Path(git(repository, "rev-parse", "--absolute-git-dir").strip())
 
 
 def commit_tree(
     repository: Path, tree: str, message: str, *parents: str, env: Mapping[str, str] | None = None
 ) -> str:
-    """A commit of the tree; its id. No branch moves, no hook runs."""
+    """Create a commit of the tree. Returns its id. No branch moves, no hook runs."""
     given = [word for parent in parents for word in ("-p", parent)]
     around = author(repository) | dict(env or {})
     return git(repository, "commit-tree", tree, *given, "-m", message, env=around).strip()

@@ -19,7 +19,7 @@ SHORT = {
 
 @dataclass(frozen=True)
 class Level:
-    """One level: its number, the name the maturity model gives it, and its folder."""
+    """One level: its number, its name in the maturity model, and its folder."""
 
     number: int
     name: str
@@ -41,7 +41,7 @@ def levels() -> tuple[Level, ...]:
 
 
 def level(number: int) -> Level:
-    """The level with that number. Raises UserError where it does not exist."""
+    """The level with that number. Raises UserError if it does not exist."""
     for each in levels():
         if each.number == number:
             return each

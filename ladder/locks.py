@@ -1,4 +1,4 @@
-"""Makes the lock files anew: `python -m ladder.locks`. The root's first; each level's is a part of it."""
+"""Regenerates the lock files: `python -m ladder.locks`. The root's first; each level's is a part of it."""
 
 import subprocess
 import sys

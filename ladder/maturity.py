@@ -1,4 +1,4 @@
-"""The maturity model row by row: what proves it, the last result, and the section of a level's README.
+"""The maturity model row by row: proofs, their last results, and the section of a level's README.
 
 `python -m ladder.maturity` writes the last section of each level's README from the model.
 """
@@ -48,7 +48,7 @@ def store(ended: Mapping[str, str]) -> None:
 
 
 def results() -> dict[str, dict[str, str]]:
-    """By row how its proof ended last on this machine; only those that were run."""
+    """The last result of each row's proof on this machine, for rows whose proof was run."""
     try:
         found = json.loads(_file().read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What a level did by itself, in short lines, each thing once: from the document that its dashboard draws."""
+"""Reports what a level did automatically, in short lines, each fact once, from its status document."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -1,10 +1,10 @@
-"""How text appears in the terminal."""
+"""Formatting of terminal output."""
 
 from rich.console import Console
 
 
 def console(*, stderr: bool = False) -> Console:
-    """The console of a command: it colours no text because that looks like a number or a path."""
+    """The console of a command, without automatic colours for numbers and paths."""
     return Console(highlight=False, stderr=stderr)
 
 

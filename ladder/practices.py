@@ -1,6 +1,6 @@
-"""Which code shows which practice: the rows of the maturity model, their code, proofs and files.
+"""Maps practices to code: the rows of the maturity model, their code, proofs and files.
 
-Practices stand in docs/practices.yaml, rows in docs/maturity-model.yaml, proofs in tests/maturity/.
+Practices are in docs/practices.yaml, rows in docs/maturity-model.yaml, proofs in tests/maturity/.
 """
 
 import ast
@@ -28,7 +28,7 @@ class _Frozen(BaseModel):
 class Row(_Frozen):
     """A row of the maturity model; `absent` ones describe what a level lacks.
 
-    `since`: the edition that added it. Not `shown`: no level has it, for a reason; an assessment knows it.
+    `since`: the edition that added it. Not `shown`: deliberately at no level, but known to assessments.
     """
 
     id: str
@@ -42,7 +42,7 @@ class Row(_Frozen):
 
 
 class AtLevel(_Frozen):
-    """A practice at one level: what is there, the rows that it shows, and the code to read (see Place)."""
+    """A practice at one level: description, the rows that it shows, and the code to read (see Place)."""
 
     says: str
     rows: tuple[str, ...] = ()
@@ -65,9 +65,9 @@ class _List(_Frozen):
 
 @dataclass(frozen=True)
 class Place:
-    """A place to read: a file of a level (POSIX, in the level's folder) and a symbol in it, or all of it.
+    """A place to read: a file of a level (POSIX path in the level's folder) and a symbol in it, or all of it.
 
-    See ladder.source for what a symbol can be.
+    See ladder.source for symbols.
     """
 
     level: int
@@ -77,7 +77,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Proof:
-    """The test that proves a row; `file` is POSIX, from the repository's folder.
+    """The test that proves a row; `file` is a POSIX path from the repository's root.
 
     `line` is that of its `def`; the source begins with its markers, on line `first`.
     """
@@ -90,7 +90,7 @@ class Proof:
 
 
 def load(path: Path = LIST) -> tuple[Practice, ...]:
-    """Read the list. Raises UserError with one line about what is wrong in it."""
+    """Read the list. Raises UserError with one line that names the mistake."""
     return read_yaml(_List, path).practices
 
 
@@ -99,7 +99,7 @@ practices = cache(load)  # those of this repository
 
 @cache
 def every_row() -> tuple[Row, ...]:
-    """The rows of the maturity model, in its order, also those that no level shows."""
+    """The rows of the maturity model in order, including those that no level shows."""
     content = yaml.load(MODEL.read_text(encoding="utf-8"), Loader)
     return TypeAdapter(tuple[Row, ...]).validate_python(content["rows"])
 
@@ -112,7 +112,7 @@ def rows() -> tuple[Row, ...]:
 
 @cache
 def row(row_id: str) -> Row:
-    """The row of that id. Raises UserError where there is none."""
+    """The row with that id. Raises UserError if there is none."""
     for each in rows():
         if each.id == row_id:
             return each
@@ -121,9 +121,9 @@ def row(row_id: str) -> Row:
 
 @cache
 def place(number: int, code: str) -> Place:
-    """Where `file`, `file#symbol` or `folder#symbol` is at a level.
+    """Resolve `file`, `file#symbol` or `folder#symbol` at a level.
 
-    Raises UserError where there is no such file or symbol, or a folder has the symbol in several modules.
+    Raises UserError if the file or symbol does not exist, or several modules of a folder have the symbol.
     """
     name, _, symbol = code.partition("#")
     folder = level(number).folder
@@ -150,7 +150,7 @@ def code_of(row_id: str) -> tuple[Place, ...]:
 
 
 def proof_of(row_id: str) -> Proof:
-    """The test that proves a row, the first if there are several. Raises UserError where there is none."""
+    """The test that proves a row, the first of several. Raises UserError if there is none."""
     found = _proofs().get(row(row_id).id)
     if found is None:
         raise UserError(f"no test in {PROOFS} proves {row_id}")
@@ -178,7 +178,7 @@ def _proofs() -> dict[str, Proof]:
 
 @cache
 def practice_of(file: str) -> Practice | None:
-    """The practice that a file of a level serves: the one with the longest pattern that fits its name."""
+    """The practice that a file of a level serves: the one with the longest matching pattern."""
     fitting = [
         (len(pattern), practice)
         for practice in practices()

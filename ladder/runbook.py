@@ -1,4 +1,4 @@
-"""Runbooks: every step of a release, who does it, and how manual work is played."""
+"""Runbooks: the steps of a release, who does them, and how manual work is simulated."""
 
 import re
 import shutil
@@ -30,7 +30,7 @@ class Move(_Strict):
 
 
 class Step(_Strict):
-    """One step: what happens, who does it, and what it comes to on the machine."""
+    """One step: what happens, who does it, and its effect on the machine."""
 
     id: str
     who: Role
@@ -41,7 +41,7 @@ class Step(_Strict):
     pastes: Move | None = None
     restarts: Literal["service"] | None = None
     corrects: Literal["feed"] | None = None  # the operator corrects it
-    gate: bool = False  # it may refuse; then the release ends there
+    gate: bool = False  # it may refuse, which ends the release
     trains: bool = False  # a model comes of it
 
     @property
@@ -55,15 +55,15 @@ class Page(_Strict):
     name: str
     command: str
     probe: str = "/"  # the path that responds once it is up
-    path: str = ""  # what people open first
+    path: str = ""  # the page that people open first
     env: dict[str, str] = {}
 
 
 class Flows(_Strict):
-    """How a Prefect server, the page of that name, runs what the background does otherwise.
+    """How the Prefect server of that name runs what the background does otherwise.
 
-    `prepare` and `worker` are commands, `daily` the deployment that each day begins with. The message of its
-    last state says how many runs its events start: the group of `starts`.
+    `prepare` and `worker` are commands, `daily` is the deployment run first each day. The group in `starts`
+    matches, in the message of its last state, the number of runs that its events start.
     """
 
     page: str
@@ -75,7 +75,7 @@ class Flows(_Strict):
 
 
 class ByDate(_Strict):
-    """How a level that releases when it sees a reason is made to begin a release on given days instead."""
+    """How a level with its own release triggers is made to start releases on given days instead."""
 
     settings: dict[str, dict[str, Any]]  # for its params.yaml, by section
     steps: tuple[Step, ...]  # of each such release
@@ -84,13 +84,13 @@ class ByDate(_Strict):
 class Procedure(_Strict):
     """What people do when asked a question about an old prediction.
 
-    `{version}`, `{prediction}` and `{day}` stand for what the response carried, and its day. With `makes` the
-    command is run in a copy of the project, and the file of that name is compared with what the first of
-    `keeps` was on that day. `says`: the reply of people where there is no command, or it failed.
+    `{version}`, `{prediction}` and `{day}` stand for values of the response, and its day. With `makes`, the
+    command is run in a copy of the project, and the file of that name is compared with the state of the first
+    of `keeps` on that day. `says`: people's answer without a command, or if it failed.
     """
 
     command: str | None = None
-    shows: tuple[re.Pattern[str], ...] = ()  # each has to be found in a line of what it prints
+    shows: tuple[re.Pattern[str], ...] = ()  # each must match a line of the output
     keeps: tuple[str, ...] = ()  # files whose digests an outsider remembers, to compare with
     makes: str | None = None
     says: str | None = None
@@ -105,22 +105,20 @@ class Procedure(_Strict):
 
 
 class Runbook(_Strict):
-    """The steps of one release, of each day, and by which users get predictions by hand; and pages."""
+    """The steps of a release and of each day, the steps by which users get predictions by hand; and pages."""
 
     release: tuple[Step, ...]
     daily: tuple[Step, ...] = ()
-    refused: tuple[Step, ...] = ()  # what people do where a gate ended a release
-    again: bool = False  # and then it begins once more; else they wait for the date of the next one
+    refused: tuple[Step, ...] = ()  # what people do after a gate refused a release
+    again: bool = False  # then the release starts once more; otherwise it waits for the next date
     use: tuple[Step, ...] = ()
-    outcomes: str | None = None  # where the application takes labels, once they are known
-    tells: str | None = (
-        None  # a command that reports as JSON what the level did by itself: trainings, incidents
-    )
-    plays: str | None = None  # the scenario in which `run` and `up` show it; none: the feed as it is
+    outcomes: str | None = None  # the application's path for labels, once known
+    tells: str | None = None  # a command that reports automatic actions as JSON: trainings, incidents
+    plays: str | None = None  # the scenario in which `run` and `up` show it; None: the feed as it is
     pages: tuple[Page, ...] = ()
     background: tuple[Step, ...] = ()  # what runs next to the application, until it ends
-    flows: Flows | None = None  # what does the same while a story is played
-    by_date: ByDate | None = None  # None: its releases begin on people's dates anyway
+    flows: Flows | None = None  # what does the same during a story
+    by_date: ByDate | None = None  # None: its releases start on people's dates anyway
     questions: dict[Literal["again", "taught", "who"], Procedure] = {}  # about a prediction of long ago
 
     @property
@@ -140,7 +138,7 @@ def load(folder: Path) -> Runbook:
 
 
 class Duration(_Strict):
-    """How many days a step takes people, and why that many."""
+    """How many days a step takes people, and the reason."""
 
     days: Annotated[int, Field(ge=0)]
     why: Reason
@@ -166,8 +164,8 @@ class Team(_Strict):
 
 
 class Complaints(_Strict):
-    """When users complain: once the error of a week was so many `times` that of the four weeks before an
-    incident, and stayed so for so many days; and why then.
+    """When users complain: once the weekly error has been `times` that of the four weeks before an incident
+    for so many days; and the reason for this assumption.
     """
 
     times: Annotated[float, Field(gt=1)]
@@ -180,10 +178,10 @@ class People(_Strict):
 
     complaints: Complaints
     levels: dict[int, Team]
-    one_cadence: Days  # on which every level begins a release, where only practice is compared
+    one_cadence: Days  # on which every level starts a release if only practice is compared
 
     def team(self, level: Level) -> Team:
-        """Those of a level. Raises UserError where nothing is assumed of them."""
+        """The team of a level. Raises UserError if nothing is assumed about it."""
         if level.number not in self.levels:
             raise UserError(f"people.yaml: levels.{level.number}: it is not there; add it")
         return self.levels[level.number]
@@ -198,7 +196,7 @@ def load_people(path: Path = PEOPLE) -> People:
 
 
 class Due(NamedTuple):
-    """A step that is to be done on a day; `release` counts from 0, the one that is live on the first day."""
+    """A step that is due on a day; `release` is numbered from 0, which is live on the first day."""
 
     on: date
     release: int
@@ -206,10 +204,10 @@ class Due(NamedTuple):
 
 
 def plan(level: Level, team: Team, runbook: Runbook, start: date, end: date) -> tuple[Due, ...]:
-    """Which step is done on which day, for every release that goes live in a story, in order of days.
+    """The schedule of all steps, for every release that goes live in a story, ordered by day.
 
-    A model is live on the first day; further ones on the team's days up to and including `end`.
-    Raises UserError where the team and the runbook name different steps.
+    A model is live on the first day; further ones on the team's days up to and including `end`. Raises
+    UserError if the team and the runbook name different steps.
     """
     takes = _takes(level, team, runbook)
     lives = (day for day in _days_of(team.live, start, end) if day > start)
@@ -219,9 +217,9 @@ def plan(level: Level, team: Team, runbook: Runbook, start: date, end: date) -> 
 def plan_at_one_cadence(
     level: Level, team: Team, runbook: Runbook, days: Days, start: date, end: date
 ) -> tuple[Due, ...]:
-    """The same, where every level begins a release on these days; what takes people days takes them as long.
+    """The same with releases of every level on these days; steps take people as long as usual.
 
-    A level that releases when it sees a reason does so by its steps for given dates. Raises as `plan` does.
+    A level with its own release triggers uses its steps for given dates. Raises like `plan`.
     """
     takes = _takes(level, team, runbook)
     first = start - takes
@@ -234,8 +232,8 @@ def plan_at_one_cadence(
 
 
 def plan_again(team: Team, runbook: Runbook, due: Due, release: int) -> tuple[Due, ...]:
-    """What people do after a gate ended a release at that step; where it begins once more, that is the
-    release of that number.
+    """What people do after a gate ended a release at that step; if it starts once more, that is the release
+    with the given number.
     """
     before = [Due(on, due.release, step) for on, step in _in_turn(runbook.refused, team, due.on)]
     if not runbook.again:
@@ -280,9 +278,9 @@ def _days_of(given: Days, start: date, end: date) -> Iterator[date]:
 
 
 def paste(folder: Path, move: Move) -> None:
-    """Put CSV files below each other in one file, the header once: what people do in a spreadsheet.
+    """Concatenate CSV files into one with a single header, as people do in a spreadsheet.
 
-    Raises UserError where there is none.
+    Raises UserError if there are none.
     """
     sources = sorted(folder.glob(move.source))
     if not sources:
@@ -294,9 +292,9 @@ def paste(folder: Path, move: Move) -> None:
 
 
 def copy(folder: Path, move: Move) -> None:
-    """Copy a file or a whole folder, in place of what was there.
+    """Copy a file or folder, replacing an existing one.
 
-    Raises UserError where there is nothing to copy.
+    Raises UserError if there is nothing to copy.
     """
     source, target = folder / move.source, folder / move.to
     if not source.exists():

@@ -1,4 +1,4 @@
-"""A level's application or another server: started, waited for, stopped with all its children."""
+"""Starts a level's application or another server, waits for it, and stops it with all its children."""
 
 import contextlib
 import socket
@@ -18,7 +18,7 @@ START_SECONDS = 300  # wall time: a laptop that also trains may take long to imp
 
 
 def free_port() -> int:
-    """A port on loopback that nobody listens on now."""
+    """A port on loopback on which nothing listens now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -26,16 +26,16 @@ def free_port() -> int:
 
 
 def is_free(port: int) -> bool:
-    """Whether nobody listens on that port of loopback."""
+    """Whether nothing listens on that port of loopback."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 class Service:
-    """The application of the project in `folder`, or what `command` starts there; its output goes to `log`.
+    """The application of the project in `folder`, or the server started by `command`; output goes to `log`.
 
-    In a command of one's own `{port}` is the port, and `probe` the path that responds once it is up; None:
-    it has no port. A context manager: on the way out the process is stopped, whatever happened.
+    In `command`, `{port}` is the port, and `probe` the path that responds once the server is up; None: it has
+    no port. A context manager that always stops the process on exit.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Service:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it and return once it responds. Raises UserError with its log's last line where it ends."""
+        """Start it and return once it responds. Raises UserError with its log's last line if it ends."""
         if self._probe is not None and not is_free(self.port):
             raise UserError(f"port {self.port} is taken by another program: choose another one")
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -85,22 +85,22 @@ class Service:
         return self._process is not None and self._process.poll() is None
 
     def cpu_seconds(self) -> float:
-        """What the process and its children that run have used, user and system; 0 where there is none."""
+        """CPU seconds of the process and its running children, user and system; 0 without a process."""
         with contextlib.suppress(psutil.NoSuchProcess):
             return sum(sum(each.cpu_times()[:2]) for each in self._family())
         return 0.0
 
     def wait(self) -> int:
-        """Wait until the process ends by itself; its exit status."""
+        """Wait until the process ends by itself. Returns its exit status."""
         return self._process.wait() if self._process else 0
 
     def stop(self) -> None:
-        """Ask the process to end, and its children; after ten seconds, end them."""
+        """Terminate the process and its children; kill them after ten seconds."""
         if self._process is None:
             return
         family = self._family()
         for process in family[:1]:
-            process.terminate()  # the parent takes its workers down with it
+            process.terminate()  # the parent stops its workers
         _, left = psutil.wait_procs(family, timeout=10)
         for process in left:
             process.kill()
@@ -119,7 +119,7 @@ class Service:
         self.stop()
 
     def _family(self) -> list[psutil.Process]:
-        """The process and its children; empty where it has ended."""
+        """The process and its children; empty if it has ended."""
         if self._process is not None:
             with contextlib.suppress(psutil.NoSuchProcess):
                 root = psutil.Process(self._process.pid)

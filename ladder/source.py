@@ -1,4 +1,4 @@
-"""The source of a file as people read it, and where in it a symbol stands: a function, a key, a heading."""
+"""The source of a file as people read it, and where a symbol is in it: a function, a key, a heading."""
 
 import ast
 import json
@@ -12,14 +12,14 @@ from pydantic import BaseModel, ValidationError
 
 from ladder import UserError
 
-Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # by libyaml where it is there: the same, faster
+Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml, if available: equivalent but faster
 Model = TypeVar("Model", bound=BaseModel)
 
 
 def read(path: Path) -> str:
-    """A text file's content; of a notebook its cells, one below the other, without outputs.
+    """A text file's content; for a notebook, its cells without outputs.
 
-    Raises UserError where it is not text.
+    Raises UserError if it is not text.
     """
     try:
         text = path.read_bytes().decode("utf-8").replace("\r\n", "\n")
@@ -59,10 +59,10 @@ def _cells(notebook: str) -> str:
 
 
 def span(text: str, filename: str, symbol: str) -> tuple[int, int] | None:
-    """First and last line of a symbol, counted from 1; None where the file has none of that name.
+    """First and last line of a symbol, counted from 1; None if the file has none of that name.
 
-    Python: a function, class or name, with dots for what is inside (`Slot.load`). YAML: keys with dots, an
-    item of a list by its `id` or `name`. Markdown: a section. Notebook: first words of a cell.
+    Python: a function, class or name, with dots for nested ones (`Slot.load`). YAML: keys with dots, list
+    items by their `id` or `name`. Markdown: a section. Notebook: first words of a cell.
     """
     kind = PurePosixPath(filename).suffix
     if kind == ".py":
@@ -119,7 +119,7 @@ def _yaml(text: str, symbol: str) -> tuple[int, int] | None:
 
 
 def _children(node: yaml.Node | None) -> Iterator[tuple[str, int, yaml.Node]]:
-    """Key, line (from 0) and value of what a mapping holds, or a list of mappings with ids or names."""
+    """Key, line (from 0) and value of the entries of a mapping, or of a list of named mappings."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             yield str(key.value), key.start_mark.line, value
@@ -131,7 +131,7 @@ def _children(node: yaml.Node | None) -> Iterator[tuple[str, int, yaml.Node]]:
 
 
 def _block(text: str, words: str) -> tuple[int, int] | None:
-    """A section of Markdown or a cell of a notebook: the one that begins with these words."""
+    """The section of a Markdown file or the cell of a notebook that begins with these words."""
     lines = text.rstrip("\n").split("\n")
     starts = [number for number, line in enumerate(lines) if line.startswith(("## ", "# %%"))]
     for first, after in pairwise([*starts, len(lines)]):

@@ -1,4 +1,4 @@
-"""What `run` and `up` have in common: a working copy on a day of its feed, and steps that are seen."""
+"""The shared part of `run` and `up`: a working copy on a day of its feed, and visible steps."""
 
 import time
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ from ladder.world.feedfile import read_feed, write_feed
 
 FEED = ROOT / "data" / "feed"
 LOG_OF_TOOLS = ("[NbClientApp]", "[IPKernelApp]")  # log lines of Jupyter, not output of the notebook
-FOR_MACHINES = "{"  # a line that begins so is JSON, for whoever collects logs
-TODAY = date(2011, 10, 1)  # the day on which `run` and `up` happen; nine months of feed lie before it
+FOR_MACHINES = "{"  # prefix of JSON lines, which are for log collectors
+TODAY = date(2011, 10, 1)  # the day on which `run` and `up` happen, after nine months of feed
 BEFORE = timedelta(days=30)  # the release before that, at a level that tries a new model against the live one
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A working copy, what happens in its world, and the day on which it is shown."""
+    """A working copy, its world, and the day on which it is shown."""
 
     folder: Path
     book: runbook.Runbook
@@ -34,7 +34,7 @@ class Stage:
     end: date  # the last day on which something is known to happen
 
     def publish(self, until: date) -> None:
-        """The feed as it is on the morning of that day."""
+        """Publish the feed as of the morning of that day."""
         write_feed(self.clean[self.clean["timestamp"] < pd.Timestamp(until)], self.folder / "feed")
 
     def day(self, day: date) -> pd.DataFrame:
@@ -45,9 +45,9 @@ class Stage:
 
 
 def set_up(chosen: Level, place: Path, scenario: str | None, console: Console) -> Stage:
-    """A new working copy, in the scenario that the level is shown in: it begins where something happens.
+    """A new working copy, in the scenario that the level is shown in, starting where something happens.
 
-    Raises UserError where the scenario cannot be played.
+    Raises UserError if the scenario cannot be played.
     """
     folder = workcopy.make(chosen, workcopy.fresh(place / f"level{chosen.number}"))
     book = runbook.load(folder)
@@ -95,7 +95,7 @@ def show(step: runbook.Step, folder: Path, service: Service | None, console: Con
 
 
 def in_words(step: runbook.Step) -> str:
-    """The command or the move that a step comes to; nothing where it is just thought over."""
+    """The command or file move of a step; empty for a purely mental step."""
     if step.command:
         return step.command
     if move := step.copies or step.pastes:

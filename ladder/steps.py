@@ -1,4 +1,4 @@
-"""Runs the steps of a runbook in a working copy: commands for real, manual work as files moved."""
+"""Runs the steps of a runbook in a working copy: real commands, and manual work as file moves."""
 
 import contextlib
 import importlib
@@ -20,9 +20,9 @@ NOTEBOOK_SEED = 20110101  # the dice of a replay; the notebook itself sets no se
 
 
 def run_step(step: runbook.Step, folder: Path, run: Run, service: Service | None = None) -> str:
-    """Do one step of a runbook in a project's folder; what it printed.
+    """Do one step of a runbook in a project's folder. Returns its output.
 
-    `run` carries out a command line in that folder. Raises UserError where a step fails.
+    `run` executes a command line in that folder. Raises UserError if a step fails.
     """
     output = ""
     if step.pastes:
@@ -37,9 +37,9 @@ def run_step(step: runbook.Step, folder: Path, run: Run, service: Service | None
 
 
 def run_command(command: str, folder: Path, env: Mapping[str, str] | None = None) -> str:
-    """Run a command line as a person types it, as a process of its own, and wait; what it printed.
+    """Run a command line in a process of its own, as typed by a person, and wait. Returns its output.
 
-    Raises UserError with its last line where it fails.
+    Raises UserError with the last line of output if it fails.
     """
     done = subprocess.run(
         found(command),
@@ -60,7 +60,7 @@ def run_command(command: str, folder: Path, env: Mapping[str, str] | None = None
 
 
 def found(command: str) -> list[str]:
-    """The command line with its program as a path. Raises UserError where there is no such program."""
+    """The command line with its program as a path. Raises UserError if there is no such program."""
     program, *arguments = shlex.split(command)
     path = shutil.which(program, path=environment()["PATH"])
     if path is None:
@@ -69,12 +69,12 @@ def found(command: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """The environment of what runs in a working copy: this Python first, no file in the home folder."""
+    """The environment of commands in a working copy: this Python first, no file in the home folder."""
     tools = home() / "tools"
     tools.mkdir(parents=True, exist_ok=True)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    # What somebody set for their own work: a working copy has its own feed, and writes into nobody's server.
-    # Compiled code is kept in it, whatever they set: hundreds of processes would each compile it again.
+    # Drop users' own settings: a working copy has its own feed, and must not write to their servers. Compiled
+    # code is kept in it despite their settings: hundreds of processes would each compile it again.
     theirs = ("BIKE_", "GIT_", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PYTHONDONTWRITEBYTECODE")
     env = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
     return env | {
@@ -87,13 +87,13 @@ def environment() -> dict[str, str]:
         "XDG_CACHE_HOME": str(tools / "cache"),
         # Levels train side by side: OpenMP threads that wait busily for each other would cost minutes.
         "OMP_NUM_THREADS": "1",
-        # A story stops hundreds of services, behind none of which is a proxy that polls them.
+        # A story stops hundreds of services, none of which has a proxy that polls it.
         "BIKE_SERVING__DRAIN_SECONDS": "0",
     }
 
 
 def enter(folder: Path) -> None:
-    """Make a working copy what this process works in, for good: its folder, its package, its environment."""
+    """Turn this process over to a working copy for good: current folder, package, environment."""
     env = environment()
     os.environ.clear()
     os.environ.update(env)
@@ -102,9 +102,9 @@ def enter(folder: Path) -> None:
 
 
 def run_in_process(command: str, folder: Path) -> str:
-    """Run a level's own command without a new interpreter for each day; others as a process.
+    """Run a level's own command without starting an interpreter each day; other commands as processes.
 
-    Raises UserError with the command's last line where it fails.
+    Raises UserError with the command's last line if it fails.
     """
     program, *arguments = shlex.split(command)
     if (program, *arguments[:1]) == ("jupyter", "execute"):
@@ -128,9 +128,9 @@ def run_in_process(command: str, folder: Path) -> str:
 
 
 def _execute_notebook(path: Path) -> None:
-    """Run all cells from the top in a kernel, with the dice loaded so that a replay can be repeated.
+    """Run all cells in a kernel from the top, with fixed random seeds so that a replay is repeatable.
 
-    Raises UserError where the kernel dies, as it does when somebody stops the replay.
+    Raises UserError if the kernel dies, as it does when a user stops the replay.
     """
     import nbformat
     from nbclient import NotebookClient

@@ -1,4 +1,4 @@
-"""The story that every level lives through: a clean feed, a period, and the incidents in it."""
+"""The story that every level is replayed through: a clean feed, a period, and incidents."""
 
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -18,7 +18,7 @@ BEFORE_DAYS = 60  # of the feed before the first day, for a first model to learn
 
 @dataclass(frozen=True)
 class Incident:
-    """Something that happens in a story: from which day, and until which where it passes."""
+    """An incident of a story: its first day, and its last if it is temporary."""
 
     kind: str
     day: date
@@ -36,20 +36,20 @@ class Story:
     clean: pd.DataFrame
     scenario: Scenario
     incidents: tuple[Incident, ...]
-    left_out: tuple[Incident, ...] = ()  # those of the scenario that begin outside the period
+    left_out: tuple[Incident, ...] = ()  # incidents of the scenario that begin outside the period
 
     def published(
         self, day: date, since: pd.Timestamp | None = None, corrected: date | None = None
     ) -> pd.DataFrame:
-        """The feed as it can be read on the morning of that day, faults of reporting included; all of it, or
-        its hours from `since` on. Those before the day `corrected` were put right by the operator.
+        """The feed as published on the morning of that day, including reporting faults; all of it, or the
+        hours from `since` on. Hours before the day `corrected` have been corrected by the operator.
         """
         clean = self.clean if since is None else self.clean[self.clean["timestamp"] >= since]
         right = None if corrected is None else pd.Timestamp(corrected)
         return publish(clean, pd.Timestamp(day), self.scenario.faults, right)
 
     def requests(self) -> pd.DataFrame:
-        """The rows that requests carry in the story: the hour and its weather as reported, no counts."""
+        """The rows of the story's requests: the hour and its reported weather, no counts."""
         return as_requested(self.during(), self.scenario.faults)
 
     def during(self) -> pd.DataFrame:
@@ -63,12 +63,12 @@ class Story:
 def load_story(
     name: str, feed: Path | None = None, start: date | None = None, end: date | None = None
 ) -> Story:
-    """The story of a scenario, in the simulator's world or over a clean feed of one's own.
+    """The story of a scenario, in the simulator's world or over a user's own clean feed.
 
-    Events in the world change what people do, so they happen in the simulator only: over a feed that is
-    given, the faults of reporting alone are laid. With `start` or `end` it is another period of the scenario;
-    what begins outside of it then does not happen at all.
-    Raises UserError where the scenario names no period, or the feed does not hold it.
+    Events in the world change people's behaviour, so they happen in the simulator only: to a given feed, only
+    reporting faults are applied. `start` and `end` select another period of the scenario; incidents that
+    begin outside of it do not happen. Raises UserError if the scenario names no period, or the feed does not
+    cover it.
     """
     scenario = load_scenario(name)
     begins, ends = start or scenario.start, end or scenario.end

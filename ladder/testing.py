@@ -1,8 +1,7 @@
 """`ladder test`: the levels' own tests, each in its folder, then those that hold across levels.
 
-What a level carries over it carries over with its tests, byte by byte. So without `--all` a file of tests
-that the next level has too, or a test in it, is run there, where more is built on what it tests, and not once
-for each level.
+A level carries over tests with the code, byte by byte. Without `--all`, a test file or single test that the
+next level has too is therefore run only at the highest level, where the most is built on the tested code.
 """
 
 import ast
@@ -21,14 +20,14 @@ from ladder.levels import levels
 from ladder.workers import cores
 
 NOTHING_COLLECTED = 5  # pytest's exit status
-MEMORY = Path("/dev/shm")  # a file system in memory, where a system has one
+MEMORY = Path("/dev/shm")  # an in-memory file system, if the system has one
 ROOM = 2_000_000_000  # bytes; tests of a level take a third of it
 OF_EACH = ("test_structure.py", "test_domain.py")  # about the level's own code, which may differ above
 MORE = 1  # workers than cores: a third of the time, a test waits for a process that it started
 
 
 def run_tests(every: bool, only: Sequence[str], pytest_args: Sequence[str]) -> int:
-    """Run pytest in each place, one after the other, with one process more than cores; 0 if all passed.
+    """Run pytest in each place in turn, with one more process than cores. Returns 0 if all passed.
 
     `only` names places: level numbers, or `tool`. Raises UserError for one that does not exist.
     """
@@ -43,7 +42,7 @@ def run_tests(every: bool, only: Sequence[str], pytest_args: Sequence[str]) -> i
         raise UserError(f"no tests called {', '.join(unknown)}: choose from {', '.join(places)}")
     chosen = [name for name in places if not only or name in only]
     slow = ["--all"] if every else []
-    # Tests of one file share what is costly to make, so a worker gets a file as a whole.
+    # Tests of one file share expensive fixtures, so each file goes to one worker.
     given = any(arg.startswith("-n") for arg in pytest_args)
     workers = [] if given else ["-n", str(cores() + MORE), "--dist", "loadfile"]
     carried = {} if every or only or given_files(pytest_args) else left_to_next()
@@ -73,7 +72,7 @@ def run_tests(every: bool, only: Sequence[str], pytest_args: Sequence[str]) -> i
 
 
 def left_to_next() -> dict[str, list[str]]:
-    """By a level's number, what the next level has too, letter by letter: files of tests, and single tests of
+    """By level number, the tests that the next level has too, unchanged: whole files, and single tests of
     other files, like tests/test_app.py::test_one_row.
     """
     found = {}
@@ -90,7 +89,7 @@ def left_to_next() -> dict[str, list[str]]:
                 tests, above = _tests(lower.folder / name), _tests(upper.folder / name)
                 left = [test for test, code in tests.items() if above.get(test) == code]
                 kept = tests.keys() - set(left)
-                # pytest would leave out whatever begins like this, too.
+                # pytest would also deselect everything with the same prefix.
                 same += [
                     f"{name.as_posix()}::{test}"
                     for test in left
@@ -101,8 +100,8 @@ def left_to_next() -> dict[str, list[str]]:
 
 
 def scratch_folder() -> Path | None:
-    """Where tests write: in memory if there is room, as each commit of a database waits for its disk. None:
-    where the system, or TMPDIR, says.
+    """The folder for test output: in memory if there is room, because each database commit waits for its
+    disk. None: the system's default, or TMPDIR.
     """
     if "TMPDIR" in os.environ or not MEMORY.is_dir() or os.statvfs(MEMORY).f_flag & os.ST_NOEXEC:
         return None
@@ -110,13 +109,13 @@ def scratch_folder() -> Path | None:
 
 
 def _tests(file: Path) -> dict[str, str]:
-    """The code of each test in a file, by its name."""
+    """The code of each test in a file, by name."""
     functions = (node for node in ast.parse(file.read_bytes()).body if isinstance(node, ast.FunctionDef))
     return {node.name: ast.unparse(node) for node in functions if node.name.startswith("test_")}
 
 
 def given_files(pytest_args: Sequence[str]) -> bool:
-    """Whether somebody named what to run."""
+    """Whether the arguments name tests to run."""
     return any(arg.partition("::")[0].endswith(".py") for arg in pytest_args)
 
 

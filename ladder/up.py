@@ -1,4 +1,4 @@
-"""`ladder up`: what a level runs, on loopback, until Ctrl-C; with a story, days pass in seconds."""
+"""`ladder up`: runs a level's services on loopback until Ctrl-C; with a story, days pass in seconds."""
 
 import json
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from ladder.world.feedfile import INPUTS
 
 LINKS = "BIKE_DASHBOARD__LINKS"  # the addresses that the application's dashboard links to
 CALM_DAYS = 3  # of a story, before something happens
-# A model answers requests for a week before the story, so that the first day has a drift report to show.
+# The model serves requests for a week before the story, so that the first day has a drift report to show.
 # Their outcomes are not posted: the loop would respond to the New Year.
 BEFORE_STORY = timedelta(days=7)
 
@@ -38,10 +38,10 @@ def up(
     scenario: str | None = None,
     seconds: float | None = None,
 ) -> None:
-    """Release a model (unless `empty`), start what the level runs, print the addresses, stop it on Ctrl-C.
+    """Release a model (unless `empty`), start the level's services, print the addresses, stop them on Ctrl-C.
 
-    `seconds`: also play a story, that of `scenario` or the level's own, one day in so many of them. Raises
-    UserError where there is nothing to start or to play, a step fails, or the application ends by itself.
+    `seconds`: also play a story, that of `scenario` or the level's own, at this pace per day. Raises
+    UserError if there is nothing to start or to play, a step fails, or the application ends by itself.
     """
     chosen = level(number)
     if chosen.number == 0:
@@ -126,8 +126,8 @@ def _addresses(
 
 
 def _play(stage: Stage, service: Service, flows: FlowServer | None, seconds: float, console: Console) -> None:
-    """Days pass: the flows that are due, a request for each hour, then the outcomes. What the level did is
-    printed as its dashboard has it.
+    """Play the days: run the due flows, send a request for each hour, then the outcomes. Print what the level
+    did, as shown by its dashboard.
     """
     waits = "" if flows is None else ", once its flow runs have ended"
     console.print(f"\nA day passes in {seconds:g} seconds{waits}. Watch the dashboard.\n")
@@ -160,7 +160,7 @@ def _play(stage: Stage, service: Service, flows: FlowServer | None, seconds: flo
 
 
 def _run_flows(flows: FlowServer, today: date, console: Console) -> list[str]:
-    """Run the flows of a day; a line that says how long they took, and one for each failure."""
+    """Run the flows of a day. Returns a line on how long they took, and one for each failure."""
     with console.status("") as status:
         runs = [*flows.run(today, lambda names: status.update(f"{today}  {names}"))]
     took = ", ".join(f"{run.name.removesuffix(f' {today}')} {run.seconds:.0f} s" for run in runs)
@@ -176,7 +176,7 @@ def server_of(page: runbook.Page, folder: Path) -> Service:
 
 
 def _background(step: runbook.Step, folder: Path, seconds: float | None) -> Service:
-    """What runs next to the application; where days pass in seconds, as often."""
+    """The background service next to the application; if days pass in seconds, it runs at the same pace."""
     command = step.command or ""
     if seconds is not None:
         command += f" --every {seconds / 2:g}"

@@ -1,4 +1,4 @@
-"""How the users of a level get their predictions: by a CSV put through a script, or from the application."""
+"""Simulates a level's users: they get predictions from a script with a CSV file, or from the application."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -26,29 +26,29 @@ def by_file(rows: pd.DataFrame, folder: Path, score: Callable[[], object]) -> li
 
 
 def by_http(rows: pd.DataFrame, client: httpx.Client) -> list[float | None]:
-    """Predictions by one request an hour; None where none was given (no connection, 5xx, 422).
+    """Predictions by one request per hour; None if there was none (no connection, 5xx, 422).
 
-    Raises httpx.HTTPStatusError for any other refusal: the story sends nothing that may be refused.
+    Raises httpx.HTTPStatusError for any other rejection: the story sends nothing that may be rejected.
     """
     return [None if each is None else float(each["prediction"]) for each in responses(rows, client)]
 
 
 def responses(rows: pd.DataFrame, client: httpx.Client) -> list[dict[str, Any] | None]:
-    """The same, each response as a whole: also what else it carries, such as the model's version."""
+    """The complete responses, which also carry values such as the model's version."""
     return [_one(body, client) for body in as_bodies(rows)]
 
 
 def post_outcomes(rows: pd.DataFrame, client: httpx.Client, path: str) -> None:
     """Post the labels of these hours to the application; `rows` has timestamp and count.
 
-    Raises httpx.HTTPStatusError where it does not take them.
+    Raises httpx.HTTPStatusError if it does not accept them.
     """
     known = as_bodies(rows[["timestamp", "count"]])
     client.post(path, json=known).raise_for_status()
 
 
 def as_bodies(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows as JSON bodies of requests: times as ISO 8601, what is missing as null."""
+    """The rows as JSON request bodies: times in ISO 8601, missing values as null."""
     frame = rows.assign(timestamp=rows["timestamp"].dt.strftime("%Y-%m-%dT%H:%M:%S"))
     return [
         {str(name): None if value != value else value for name, value in row.items()}

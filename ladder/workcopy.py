@@ -1,4 +1,4 @@
-"""Working copies: a level is never run in place, but in a copy that a person could have made."""
+"""Working copies: a level is never run in place, but in a copy like one that a person could have made."""
 
 import os
 import shutil
@@ -15,28 +15,28 @@ from ladder import CARRIED, ROOT, UserError
 from ladder.git import git, names
 from ladder.levels import Level
 
-MARK = ".ladder-made"  # only what carries this mark is ever removed
+MARK = ".ladder-made"  # only folders with this mark are ever removed
 
 LOCK = "dvc.lock"
 _COMMITTER = "user.name=Working copy", "user.email=working-copy@localhost", "commit.gpgsign=false"
 
 
 def home() -> Path:
-    """Where working copies lie: LADDER_HOME, or `.ladder` in the repository, or in the current folder."""
+    """The folder of working copies: LADDER_HOME, or `.ladder` in the repository, or in the current folder."""
     own = Path.cwd() if ROOT == CARRIED else ROOT
     return Path(os.environ.get("LADDER_HOME") or own / ".ladder").resolve()
 
 
 def short(path: Path) -> str:
-    """The path as it is shown: from the repository's root where it lies in it."""
+    """The path for display: relative to the repository's root, if inside."""
     path = path.resolve()
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
 def fresh(folder: Path) -> Path:
-    """An empty folder of that name, in place of one that the tool made earlier.
+    """An empty folder of that name, replacing one that the tool made earlier.
 
-    Raises UserError where the folder holds something else.
+    Raises UserError if the folder holds anything else.
     """
     if folder.exists():
         if any(folder.iterdir()) and not (folder / MARK).is_file():
@@ -45,20 +45,20 @@ def fresh(folder: Path) -> Path:
             )
         folder.rename(folder.with_name(f".{folder.name}.old-{uuid.uuid4().hex}"))
     folder.parent.mkdir(parents=True, exist_ok=True)
-    for old in folder.parent.glob(f".{folder.name}.old-*"):  # also what an earlier one, cut off, left
+    for old in folder.parent.glob(f".{folder.name}.old-*"):  # including leftovers of interrupted runs
         remove(old)
     made = folder.with_name(f".{folder.name}.old-{uuid.uuid4().hex}")
     made.mkdir()
     (made / MARK).touch()
-    made.rename(folder)  # with its mark, or not at all
+    made.rename(folder)  # so that it never exists without its mark
     return folder
 
 
 @contextmanager
 def alone(purpose: str) -> Iterator[Path]:
-    """The folder for working copies of that purpose, held by this process alone.
+    """Lock and return the folder for working copies of that purpose.
 
-    Raises UserError where another process holds it, or it cannot be made.
+    Raises UserError if another process holds it, or it cannot be created.
     """
     folder = home() / purpose
     try:
@@ -74,7 +74,7 @@ def alone(purpose: str) -> Iterator[Path]:
 def make(level: Level, destination: Path) -> Path:
     """Copy a level's own files to `destination`, from level 1 up as a git repository with one commit.
 
-    Level 0 has no version control: its copy is a plain folder, as it was on the data scientist's disk.
+    Level 0 has no version control: its copy is a plain folder, as on the data scientist's disk.
     """
     for name in own_files(level.folder):
         target = destination / name
@@ -92,9 +92,9 @@ def make(level: Level, destination: Path) -> Path:
 
 
 def own_files(folder: Path) -> list[Path]:
-    """What git knows of the folder, or would: its files but the ignored ones. Without git, all but caches.
+    """The files that git tracks or would track in the folder. Without git, all except caches.
 
-    The dvc.lock of a training in the folder itself is none of them.
+    Excludes the dvc.lock of a training in the folder itself.
     """
     if shutil.which("git") and (ROOT / ".git").exists() and folder.is_relative_to(ROOT):
         found = names(git(folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "-x", LOCK))
@@ -108,13 +108,13 @@ def own_files(folder: Path) -> list[Path]:
 
 
 def remove(folder: Path) -> None:
-    """Remove a folder that the tool made, with what is read-only in it; where there is none, nothing."""
+    """Remove a folder made by the tool, including read-only files; does nothing if there is none."""
     if folder.exists():
         shutil.rmtree(folder, onerror=_make_writable)
 
 
 def commit(folder: Path, message: str) -> None:
-    """Commit what was changed in a working copy, as a person would."""
+    """Commit the changes in a working copy, as a person would."""
     git(folder, "add", "--all")
     who = (part for each in _COMMITTER for part in ("-c", each))
     git(folder, *who, "commit", "--quiet", "--message", message)

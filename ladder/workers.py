@@ -1,4 +1,4 @@
-"""Runs replays side by side, each in a process of its own that ends with this one."""
+"""Runs replays in parallel, each in a process that ends with this one."""
 
 import _thread
 import multiprocessing
@@ -63,10 +63,10 @@ class Watcher(Protocol):
 
 
 def side_by_side(tasks: Mapping[str, Task], watchers: Sequence[Watcher]) -> dict[str, Any]:
-    """Run all tasks, the longest first, one more at a time than there are cores; the results by name.
+    """Run all tasks, the longest first, one more at a time than there are cores. Returns results by name.
 
     The longest decides when all is done, so the others run at a lower priority. Raises UserError with the
-    first failure; whatever happens, no process is left.
+    first failure; no process is ever left behind.
     """
     progress = SPAWN.SimpleQueue()
     longest_first = sorted(tasks, key=lambda name: tasks[name].weight, reverse=True)
@@ -105,15 +105,15 @@ def side_by_side(tasks: Mapping[str, Task], watchers: Sequence[Watcher]) -> dict
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _in_process(progress: Any, name: str, task: Task, yields: bool) -> Any:
-    """Run a task in a new process: it changes the folder and imports a level's package.
+    """Run a task in a new process: it changes the current folder and imports a level's package.
 
-    It gets the task by a file. An executor's own pipe takes 64 KiB, and where a process is stopped before it
-    has read more than that, the executor of Python 3.11.2 waits for ever (CPython's issue 94777).
+    The task is passed in a file: an executor's pipe holds 64 KiB, and if a process is stopped before it has
+    read more than that, the executor of Python 3.11.2 hangs (CPython issue 94777).
     """
     with (
         tempfile.TemporaryDirectory(prefix="ladder-task-") as scratch,
@@ -125,7 +125,7 @@ def _in_process(progress: Any, name: str, task: Task, yields: bool) -> Any:
 
 
 def _stop(tasks: Collection[Future[Any]]) -> None:
-    """Ask the workers to end, which stops their applications; what is left after a while is killed."""
+    """Terminate the workers, which stops their applications; kill those left after a while."""
     families: dict[int, list[psutil.Process]] = {}
     until = time.monotonic() + STOP_SECONDS
     while not all(task.done() for task in tasks) and time.monotonic() < until:
@@ -141,14 +141,14 @@ def _stop(tasks: Collection[Future[Any]]) -> None:
             process.kill()
 
 
-# Of a worker: the queue to its parent, and whether its task has ended.
+# Per worker: the queue to its parent, and whether its task has ended.
 _progress: Any = None
 _ended = threading.Event()
 
 
 def _set_up(progress: Any) -> None:
-    """Prepare a worker: it ends on SIGTERM, and when its parent is gone, by way of the contexts it is in, so
-    that an application it started is stopped.
+    """Prepare a worker: on SIGTERM, and when its parent is gone, it leaves its contexts and ends, so that an
+    application it started is stopped.
     """
     global _progress
     _progress = progress
@@ -167,7 +167,7 @@ def _end_with_parent() -> None:
     if sys.platform == "win32":
         _thread.interrupt_main(signal.SIGTERM)
     else:
-        os.kill(os.getpid(), signal.SIGTERM)  # also interrupts what it waits for
+        os.kill(os.getpid(), signal.SIGTERM)  # also interrupts any wait
     _ended.wait(STOP_SECONDS)
     os._exit(1)  # the pool's worker would wait for another task
 
@@ -182,7 +182,7 @@ def _run(name: str, file: Path, yields: bool) -> Any:
     except UserError:
         raise
     except Exception as error:
-        # The parent has no package of a level to unpickle such an error with, and would take us for dead.
+        # The parent lacks the level's package, could not unpickle such an error, and would report a crash.
         traceback.print_exc()
         raise UserError(" ".join("".join(traceback.format_exception_only(error)).split())) from None
     finally:

@@ -1,7 +1,7 @@
-"""Makes this repository's workflows from the levels' own: `python -m ladder.workflows`.
+"""Generates this repository's workflows from the levels' own: `python -m ladder.workflows`.
 
-A level's workflow lies in its own `.github/`, where a copy of the level needs it. Here it has to run in the
-level's folder, only when that changes, and must release nothing: this repository is the template.
+A level's workflow is in its own `.github/`, where a copy of the level needs it. The generated one has to run
+in the level's folder, only when that changes, and must not release anything: this repository is the template.
 """
 
 import io
@@ -30,7 +30,7 @@ def generated() -> dict[Path, str]:
 
 
 def _checks_changes(source: Path) -> bool:
-    """Whether a workflow runs on changes of code; one that trains or releases models has no business here."""
+    """Whether a workflow runs on code changes; workflows that train or release models are not generated."""
     return "push" in YAML(typ="safe").load(source.read_text(encoding="utf-8"))["on"]
 
 

@@ -1,5 +1,5 @@
-"""`ladder assess`: where a project stands in the maturity model, from what its files show and people answer.
+"""`ladder assess`: where a project stands in the maturity model, judged by its files and people's answers.
 
-Reading (`tree`, `yaml`, `python`, `automation`) makes facts; `rules.yaml` and `tools.yaml` say what they are
-evidence of; `judge` makes rows and levels of that; `backlog` says what comes next; `report` shows it.
+Readers (`tree`, `yaml`, `python`, `automation`) extract facts; `rules.yaml` and `tools.yaml` define what they
+are evidence of; `judge` derives rows and levels; `backlog` derives the next steps; `report` presents them.
 """

@@ -1,4 +1,4 @@
-"""What people answered: `maturity-answers.yaml`, or on the terminal."""
+"""People's answers, from `maturity-answers.yaml` or the terminal."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -28,7 +28,7 @@ HEAD = """\
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer, by whom, when, and why."""
+    """An answer, with author, date and reason."""
 
     says: str
     by: str
@@ -45,7 +45,7 @@ class Answers:
 
 
 def parse(text: str, where: str, known: Rules) -> Answers:
-    """Read the file's content. Raises UserError with one line that says what is wrong in it."""
+    """Read the file's content. Raises UserError with one line that names the mistake."""
     try:
         content = yaml.load(text, yaml.BaseLoader)
     except yaml.YAMLError as error:
@@ -95,7 +95,7 @@ def _answer(name: str, given: Any, content: Mapping[str, Any], known: list[str],
 def ask(
     practices: list[Practice], given: Answers, by: str, on: str, read: Callable[[str], str]
 ) -> dict[str, Answer]:
-    """Ask who answers (`by` unless they say another), and what was not answered yet.
+    """Ask for the author (default: `by`), then for all open questions.
 
     An empty line leaves a question open, the end of the input all that follow.
     """
@@ -112,7 +112,7 @@ def ask(
 
 
 def save(path: Path, new: Mapping[str, Answer]) -> None:
-    """Add answers to the file. Its other content stays, its comments do not."""
+    """Add answers to the file. Other content is kept, comments are lost."""
     content: dict[str, Any] = {}
     if path.is_file():
         content = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader) or {}

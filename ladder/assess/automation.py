@@ -1,4 +1,4 @@
-"""What machines run: CI of GitHub, GitLab and Azure DevOps, orchestrators and schedulers."""
+"""Facts about automation: CI of GitHub, GitLab and Azure DevOps, orchestrators and schedulers."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ FALSE = re.compile(
     r"^\s*(\$\{\{)?\s*(false|0|''|never\(\))\s*(\}\})?\s*$|\bfalse\s*&&|&&\s*false\b", re.IGNORECASE
 )
 TRUE = re.compile(r"^\s*(\$\{\{)?\s*true\s*(\}\})?\s*$", re.IGNORECASE)
-# What is commented out in such a file, when it reads like a part of it and not like a sentence.
+# Commented-out parts of such a file, recognised because they read like configuration, not like a sentence.
 COMMENTED = re.compile(
     r"^\s*#\s*(-\s*)?(cron\s*:\s*\S+|schedules?\s*:\s*$|on\s*:\s*(\S+)?$|jobs\s*:\s*$"
     r"|(-\s*)?(run|script|bash|uses|cmd)\s*:\s*\S+|needs\s*:\s*\S+|-\s+(pytest|python|dvc|make|bash|sh)\s+\S+|name\s*:\s*\w+$)",
@@ -31,7 +31,7 @@ LOCAL_CALL = re.compile(r"^\./(\.github/workflows/[^@]+)")
 
 
 def read(files: Mapping[str, str], outer: Mapping[str, str], prefix: str) -> list[Fact]:
-    """The facts of all CI files, those of the repository around the project too where they concern it."""
+    """The facts of all CI files, including relevant ones of the surrounding repository."""
     found: list[Fact] = []
     parsed = {name: documents(text) for name, text in files.items() if GITHUB.match(name)}
     called = _called(parsed)
@@ -62,7 +62,7 @@ def _flag(value: Any) -> str:
 
 
 def _called(parsed: Mapping[str, list[Any]]) -> dict[str, tuple[str, ...]]:
-    """What starts a workflow that others call: what starts those."""
+    """The triggers of reusable workflows: those of their callers."""
     found: dict[str, tuple[str, ...]] = {}
     for each in (document for every in parsed.values() for document in every):
         if not isinstance(each, Map):
@@ -114,7 +114,7 @@ def _github(
         on = document.get("on", document.get("true"))
         yield Fact("trigger", each, name, getattr(on, "line", 1) or 1, "ci", when)
     off = {}
-    for job, content in jobs.items():  # a job that waits for one that never runs does not run either
+    for job, content in jobs.items():  # a job that depends on one that never runs does not run either
         if isinstance(content, Map):
             off[str(job)] = _off(content, str(job))
             for needed in texts(content.get("needs")):
@@ -153,7 +153,7 @@ def _github_step(
 
 
 def _off(content: Map, what: str) -> str:
-    """Why a job or step has no effect; empty where it has."""
+    """Why a job or step has no effect; empty if it has one."""
     if FALSE.search(_flag(content.get("if"))) or FALSE.search(_flag(content.get("condition"))):
         return f"{what} never runs: its condition is false"
     if _flag(content.get("enabled")).lower() == "false":
@@ -302,7 +302,7 @@ def _azure_inside(
                 yield from _azure_inside(inner, file, when, why, name, files)
 
 
-# ---- what is commented out
+# ---- commented-out configuration
 
 
 def _commented(file: str, text: str) -> Iterator[Fact]:

@@ -1,4 +1,4 @@
-"""From gaps to work: what the next level takes, in the order of its value, and what has come of it since."""
+"""Derives the backlog from gaps: the work for the next level, by value, and progress since a report."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -16,7 +16,7 @@ ASSUMPTION = (
 
 @dataclass(frozen=True)
 class Item:
-    """A piece of work. `rows` are those of the target level, and below, that it closes or helps to close."""
+    """A piece of work. `rows`: the rows of the target level and below that it closes or helps to close."""
 
     id: str
     title: str
@@ -31,7 +31,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Backlog:
-    """The work to reach a level. `closes` says how many rows are open."""
+    """The work to reach a level. `closes` is the number of open rows."""
 
     target: int
     items: tuple[Item, ...]
@@ -81,7 +81,7 @@ def _item(judged: Judged, rows: list[JudgedRow]) -> Item:
 
 
 def _example(rows: list[JudgedRow]) -> tuple[str, str]:
-    """Where this repository shows it: a file of the row's level, and what that level changes."""
+    """An example in this repository: a file of the row's level, and what that level changes."""
     for each in rows:
         try:
             place = practices.code_of(each.row.id)[0]
@@ -105,7 +105,7 @@ class Change:
 
 
 def compare(old: Mapping[str, Any], found: Assessment) -> list[Change]:
-    """What has changed since an earlier report (its JSON): levels first, then rows."""
+    """The changes since an earlier report (its JSON): levels first, then rows."""
     changes = []
     before = {"overall": old["level"]} | {name: each["level"] for name, each in old["areas"].items()}
     now = {"overall": found.level} | {name: found.level_of(name) for name in found.areas}

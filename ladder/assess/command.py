@@ -23,7 +23,7 @@ STANDARD_OUTPUT = Path("-")
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for."""
+    """The options of the command."""
 
     path: Path
     sub: str | None = None
@@ -39,7 +39,7 @@ class Options:
 
 
 def run(options: Options, console: Console) -> bool:
-    """Assess a project and write what was asked for; whether it reaches `min_level`. Raises UserError."""
+    """Assess a project and write the reports. Returns whether it reaches `min_level`. Raises UserError."""
     tree = read_tree(options.path, options.sub, options.rev)
     given = _answers(tree, options)
     if options.ask:
@@ -82,7 +82,7 @@ def _answers(tree: Tree, options: Options) -> answers.Answers:
 
 
 def _asked(tree: Tree, given: answers.Answers, options: Options, console: Console) -> answers.Answers:
-    """Ask on the terminal, and keep the answers in the project, or in the file that `--answers` names."""
+    """Ask on the terminal, and save the answers in the project, or in the file named by `--answers`."""
     if not sys.stdin.isatty():
         raise UserError(
             "--ask needs a terminal; or write maturity-answers.yaml (--questions lists what to answer)"

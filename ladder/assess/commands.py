@@ -1,9 +1,9 @@
-"""Command lines: of a job, a script, a Makefile or a Dockerfile; and whether their result counts."""
+"""Command lines in jobs, scripts, Makefiles and Dockerfiles, and whether their failure has an effect."""
 
 import re
 from collections.abc import Iterator, Mapping
 
-# A failure that nobody notices.
+# Ways to ignore a failure.
 IGNORED = re.compile(
     r"\|\|\s*(true\b|:(?=\s|$)|exit\s+0\b|\$true\b|(echo|printf)\b[^;&|]*$)|;\s*(true|:|exit\s+0)\s*(#|$)"
 )
@@ -17,7 +17,7 @@ DEEPEST = 4
 
 
 def lines(text: str, first: int = 1) -> Iterator[tuple[int, str, str]]:
-    """Each command with its line, and why its result is ignored (empty: it counts)."""
+    """Each command with its line, and why its failure is ignored (empty if it is not)."""
     ignoring = ""
     waiting, start = "", first
     for number, raw in enumerate(text.split("\n"), first):
@@ -45,7 +45,7 @@ def lines(text: str, first: int = 1) -> Iterator[tuple[int, str, str]]:
 
 
 def targets(makefile: str) -> dict[str, tuple[list[str], list[tuple[int, str, str]]]]:
-    """The targets of a Makefile: what each needs, and its commands with line and why a failure is ignored."""
+    """The targets of a Makefile: prerequisites, and commands with line and why a failure is ignored."""
     found: dict[str, tuple[list[str], list[tuple[int, str, str]]]] = {}
     current: list[str] = []
     for number, raw in enumerate(makefile.split("\n"), 1):
@@ -67,7 +67,7 @@ def targets(makefile: str) -> dict[str, tuple[list[str], list[tuple[int, str, st
 def expanded(
     line: int, command: str, off: str, file: str, files: Mapping[str, str], depth: int = 0
 ) -> Iterator[tuple[str, int, str, str]]:
-    """The command, and what a script or Makefile of the project runs for it: file, line, command, off."""
+    """The command, and the commands of scripts or Makefiles that it runs: file, line, command, off."""
     yield file, line, command, off
     if depth >= DEEPEST:
         return

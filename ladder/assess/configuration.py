@@ -1,4 +1,4 @@
-"""Packages, keys and commands of files that are neither Python nor CI."""
+"""Facts from files that are neither Python nor CI: packages, keys and commands."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""What the facts of a project are evidence of: facts, what follows from several of them, findings."""
+"""Turns facts into evidence: facts, conclusions from several of them, findings."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from ladder.assess.rules import RANK, Practice, Strength, Tool, asked, rules, to
 from ladder.assess.tree import Tree, words
 
 TESTS = re.compile(r"(^|[\s/])(pytest|py\.test|tox|nox)(?![\w.=-])|-m (pytest|unittest)\b|manage\.py test\b")
-# Parts of a command that only name what others do.
+# Commands that only mention what others do.
 SAYS = re.compile(r"\b(echo|printf)\b[^;&|]*")
 INSTALLS = re.compile(
     r"\b(pip3?|pipx|uv|poetry|pdm|conda|mamba|apt|apt-get|brew|npm)\s+(-\S+\s+)*(install|add|i)\b[^;&|]*"
@@ -25,7 +25,7 @@ MACHINES = ("ci", "flow")
 
 @dataclass(frozen=True)
 class Finding:
-    """A fact that counts for a practice. `off`: why it has no effect, so that it does not count."""
+    """A fact that is evidence of a practice. `off`: why it has no effect, so that it does not count."""
 
     practice: str
     strength: Strength
@@ -35,7 +35,7 @@ class Finding:
 
 
 class Facts:
-    """All facts of a project, and what they are signs of."""
+    """All facts of a project, and their meaning."""
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
@@ -76,7 +76,7 @@ class Facts:
         """The facts of a kind."""
         return self.by_kind.get(kind, [])
 
-    # ---- what runs what
+    # ---- which files run which
 
     def _read_scripts(self) -> dict[str, str]:
         found: dict[str, str] = {}
@@ -130,7 +130,7 @@ class Facts:
         return self._reached(entries)
 
     def _reached(self, entries: set[str]) -> set[str]:
-        """What these files import, and what the stages of DVC start where one of them runs these."""
+        """The files that these import, and those started by DVC stages that one of them runs."""
         found = self.modules.reached(sorted(entries))
         if self._stages and found & self._with_dvc:
             found |= self.modules.reached(sorted(self._stages))
@@ -174,7 +174,7 @@ class Facts:
             if run.role not in MACHINES or TESTS.search(run.name):
                 continue
             entries = self.entries(run.name)
-            if run.role == "ci":  # a command line does one of many things
+            if run.role == "ci":  # a command line can do many things
                 entries = {each for each in entries if not each.endswith("__main__.py")}
             if not entries:
                 continue
@@ -233,7 +233,7 @@ class Facts:
     # ---- findings
 
     def findings(self, practice: Practice) -> Iterator[Finding]:
-        """What counts for a practice, the strongest first."""
+        """The evidence of a practice, the strongest first."""
         every = [*self._by_tools(practice), *self._by_signals(practice)]
         if practice.id == "gates":
             every += [
@@ -319,7 +319,7 @@ class Facts:
         return not known.isdisjoint(modules)
 
     def _folders(self) -> dict[str, set[str]]:
-        """What the modules of each folder import, also by the beginning of its name."""
+        """The imports of the modules in each folder, also by prefixes of its name."""
         found: dict[str, set[str]] = {}
         for fact in self.of("import"):
             parts = fact.name.split(".")
@@ -355,7 +355,7 @@ class Facts:
                     strength = self._promoted(fact)
                 yield Finding(practice.id, strength, fact, _described(fact), fact.off)
 
-    # ---- what a reader has to know
+    # ---- notes for the reader
 
     def notes(self) -> Iterator[str]:
         """What makes this project hard to judge."""
@@ -389,19 +389,19 @@ class Facts:
 
 
 def done(fact: Fact) -> str:
-    """The fact's name; of a command without what it only installs or says."""
+    """The fact's name; for a command without parts that only install or print."""
     return INSTALLS.sub("", SAYS.sub("", fact.name)) if fact.kind == "run" else fact.name
 
 
 def _order(finding: Finding) -> tuple[bool, int, bool, int, str, int]:
-    """The most telling first: what is run before what is called before what is named."""
+    """Sort key: what is run before what is called before what is named."""
     fact = finding.fact
     kind = {"run": 0, "step": 0, "call": 1, "model": 2}.get(fact.kind, 3)
     return bool(finding.off), -RANK[finding.strength], fact.file.startswith(".."), kind, fact.file, fact.line
 
 
 def _key(fact: Fact, pattern: re.Pattern[str]) -> str:
-    """What makes a fact another one: what the pattern matched of it."""
+    """The text that distinguishes facts: what the pattern matched."""
     match = pattern.search(fact.name)
     return (
         match.group(0).lower()

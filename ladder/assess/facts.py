@@ -1,4 +1,4 @@
-"""What files show, before anything is concluded from it."""
+"""Facts found in files, before any conclusion."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,25 +6,25 @@ from typing import Literal
 Kind = Literal[
     "package",  # of a lock file, requirements or pyproject.toml
     "import",  # module, dotted
-    "call",  # qualified name where imports tell it, else `.method`
+    "call",  # qualified name if imports reveal it, else `.method`
     "name",  # of a function, class or variable that is defined
-    "text",  # a string of a program that looks like an address or a name
+    "text",  # a string literal that looks like an address or a name
     "run",  # a command that a machine runs
     "step",  # an action, task or image that a CI job uses
     "trigger",  # of a workflow: push, tag, schedule, manual, event
-    "key",  # dotted path in a YAML or TOML file, and its value where that is short: `a.b=c`
-    "file",  # that there is a file of that name
+    "key",  # dotted path in a YAML or TOML file, with its value if that is short: `a.b=c`
+    "file",  # a file with that name
     "test",  # a test function with an assertion
     "model",  # derived: see judge
 ]
 # code: a module; test: a module of tests; notebook; ci: a job of CI; flow: an orchestrator or scheduler;
-# recipe: Makefile, Dockerfile, compose, scripts: what somebody has to start; config: any other file.
+# recipe: Makefile, Dockerfile, compose, scripts: started by a person; config: any other file.
 Role = Literal["code", "test", "notebook", "ci", "flow", "recipe", "config"]
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One thing that stands in a file. `off` says why it has no effect; `when` what starts it."""
+    """A fact found in a file. `off` says why it has no effect; `when` is its trigger."""
 
     kind: Kind
     name: str

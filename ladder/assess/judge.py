@@ -1,4 +1,4 @@
-"""From findings to rows, from rows to levels."""
+"""Derives the state of rows from findings and answers, and the levels from rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from ladder.practices import Row
 
 @dataclass(frozen=True)
 class Judged:
-    """A practice, what was found of it, and what people answered."""
+    """A practice with its findings and answers."""
 
     practice: Practice
     findings: tuple[Finding, ...]
@@ -50,7 +50,7 @@ class Judged:
 
     @property
     def state(self) -> str:
-        """seen, answered, unknown (only people know, and nobody answered) or missing."""
+        """seen, answered, unknown (only people can know, and nobody answered) or missing."""
         if self.answer is not None and self.answer.says in ("no", "not supported"):
             return "not supported"
         if self.holds:
@@ -70,7 +70,7 @@ class JudgedRow:
 
     @property
     def gaps(self) -> tuple[Judged, ...]:
-        """The practices for want of which it does not hold."""
+        """The practices whose absence prevents the row."""
         return () if self.holds is not False else tuple(each for each in self.practices if not each.holds)
 
 
@@ -87,7 +87,7 @@ class Assessment:
     areas: tuple[str, ...] = ()
 
     def level_of(self, area: str | None = None) -> int:
-        """The highest level of which all rows hold, and those of the levels below; of an area, or of all."""
+        """The highest level whose rows, and those of all levels below, hold; for an area, or overall."""
         reached = 0
         for level in range(1, self.levels + 1):
             counted = [
@@ -107,7 +107,7 @@ class Assessment:
         return self.level_of()
 
     def caps(self, area: str | None = None) -> tuple[JudgedRow, ...]:
-        """The rows for want of which the next level is not reached."""
+        """The rows that prevent the next level."""
         reached = self.level_of(area)
         for level in range(reached + 1, self.levels + 1):
             found = tuple(
@@ -120,7 +120,7 @@ class Assessment:
         return ()
 
     def counts(self, area: str | None = None, level: int | None = None) -> dict[str, int]:
-        """How many rows are in each state, without those that describe a lack."""
+        """The number of rows in each state, without those that describe an absence."""
         found: dict[str, int] = {}
         for each in self.rows:
             if each.state != "lack" and area in (None, each.row.area) and level in (None, each.row.level):
@@ -138,7 +138,7 @@ class Assessment:
 
 
 def assess(tree: Tree, answers: Answers, rows: Sequence[Row], levels: int = 4) -> Assessment:
-    """Judge a project by its files and the answers of its people."""
+    """Judge a project by its files and people's answers."""
     known = rules()
     found = Facts(tree)
     judged = {

@@ -1,4 +1,4 @@
-"""YAML with the line of each part: dicts, lists and texts that know where they stand."""
+"""YAML with line numbers: dicts, lists and texts that know their position."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +11,7 @@ DEEPEST = 60
 
 
 class Text(str):
-    """A scalar as it is written. `line` is its first one, from 1; `block`: its text begins a line below."""
+    """A scalar as written. `line` is its first line, from 1; `block`: its text begins on the next line."""
 
     line: int
     block: bool
@@ -24,7 +24,7 @@ class Text(str):
 
     @property
     def first(self) -> int:
-        """The line of the first line of its text."""
+        """The first line of its text."""
         return self.line + self.block
 
 
@@ -37,7 +37,7 @@ class Map(dict[str, Any]):
         self.line = 0
 
     def add(self, more: "Map") -> None:
-        """Take over what another one has."""
+        """Merge the content of another map."""
         self.update(more)
         self.lines |= more.lines
 
@@ -49,7 +49,7 @@ class Items(list[Any]):
 
 
 def documents(text: str) -> list[Any]:
-    """The documents of a YAML file; none where it cannot be read (a template, for example)."""
+    """The documents of a YAML file; empty if it cannot be parsed (a template, for example)."""
     try:
         return [_value(node, 0) for node in yaml.compose_all(text, Loader) if node is not None]
     except (yaml.YAMLError, RecursionError, ValueError):
@@ -58,7 +58,7 @@ def documents(text: str) -> list[Any]:
 
 def _value(node: yaml.Node, depth: int) -> Any:
     line = node.start_mark.line + 1
-    if depth > DEEPEST:  # also a node that is its own child by an alias
+    if depth > DEEPEST:  # also for a node that contains itself through an alias
         return Text("", line)
     if isinstance(node, yaml.MappingNode):
         made = Map()
@@ -82,7 +82,7 @@ def _value(node: yaml.Node, depth: int) -> Any:
 
 
 def walk(value: Any, path: str = "") -> Iterator[tuple[str, int, Any]]:
-    """Each key with its dotted path, line and value; items of lists add nothing to the path."""
+    """Each key with its dotted path, line and value; list items do not add to the path."""
     if isinstance(value, Map):
         for key, inner in value.items():
             name = f"{path}.{key}" if path else key

@@ -1,4 +1,4 @@
-"""Gates whose result has no effect: overwritten, ignored, or never anything but passed."""
+"""Finds gates whose result has no effect: overwritten, ignored, or always passed."""
 
 import ast
 import re
@@ -12,7 +12,7 @@ RESULTS = (
     "pass(?:ed|es)?|approved?|accepted?|promot(?:e|ed|able)|is_(?:valid|better|no_worse|ready)|ok(?:ay)?"
     "|success(?:ful)?|allowed"
 )
-# Of gates: the beginnings of their names, or of a part of them; what is in some; and how others end.
+# Names of gates: beginnings of the name or of one of its parts, infixes, and suffixes.
 BEGINNINGS = (
     "(?:should|can|may)_(?:promote|deploy|release|register)|approve|promotable|is_no_worse|is_better|passes"
     "|check_(?:model|candidate|metrics|quality)"
@@ -24,7 +24,7 @@ GATE = re.compile(
 )
 RETURNED = re.compile(r"(Gate|Check|Validation|Promotion|Quality)Result$|^Verdict$")
 LISTS = re.compile(r"(^|_)gates?($|_)", re.IGNORECASE)
-# The same in the text of a module, which is worth parsing where it has one of these words ...
+# The same in the text of a module, which is worth parsing if it has one of these words ...
 ENDS = {
     "gate": re.compile(r"gate(?<![a-zA-Z]gate)s?(?![a-z])"),
     "Gate": re.compile(r"Gates?(?![a-z])"),
@@ -48,7 +48,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def may_have_gates(text: str) -> bool:
-    """Whether a module's text has what `find` looks at."""
+    """Whether a module's text contains anything that `find` examines."""
     if not any(each in text for each in WORDS) and not any(
         each in text and pattern.search(text) for each, pattern in ENDS.items()
     ):
@@ -59,7 +59,7 @@ def may_have_gates(text: str) -> bool:
 def find(file: str, tree: ast.Module, nodes: Sequence[ast.AST]) -> Iterator[Fact]:
     """A fact `name` with `off` for each gate that cannot refuse, or whose refusal has no effect.
 
-    `nodes` are those of the tree, see `walked`.
+    `nodes` are those of the tree, from `walked`.
     """
     listed = _listed(tree)
     in_gates = bool(GATE.search(file.rsplit("/", 1)[-1]) or "/gates/" in f"/{file}")
@@ -143,7 +143,7 @@ def _blocks(node: ast.AST) -> Iterator[Sequence[ast.stmt]]:
 
 
 def _is_true(value: ast.expr) -> bool:
-    """`True`, and what is made with it: `Result(True, ...)`, `Result(passed=True)`, `{"passed": True}`."""
+    """`True`, and results made with it: `Result(True, ...)`, `Result(passed=True)`, `{"passed": True}`."""
     if isinstance(value, ast.Constant):
         return value.value is True
     if isinstance(value, ast.Call):
@@ -173,7 +173,7 @@ def _is_true(value: ast.expr) -> bool:
 
 
 def _overwritten(file: str, block: Sequence[ast.stmt], context: bool, inside: str) -> Iterator[Fact]:
-    """Within one list of statements: a result is computed, and then set to passed, whatever it was."""
+    """Within one list of statements: a result is computed, then set to passed unconditionally."""
     computed: set[str] = set()
     for statement in block:
         if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
@@ -186,7 +186,7 @@ def _overwritten(file: str, block: Sequence[ast.stmt], context: bool, inside: st
             if isinstance(
                 statement, ast.If | ast.Try | ast.For | ast.While | ast.Return | ast.Raise | ast.Match
             ):
-                computed.clear()  # what follows may be meant
+                computed.clear()  # what follows may be intended
             continue
         is_result = bool(RESULT.search(_last(target)))
         if not (is_result or context):
@@ -221,7 +221,7 @@ def _resets(node: ast.If) -> bool:
 
 
 def _returns(node: Function) -> list[ast.Return]:
-    """Those of the function itself, without those of functions in it."""
+    """The return statements of the function itself, without those of inner functions."""
     found: list[ast.Return] = []
     for block in _blocks(node):
         found += [each for each in block if isinstance(each, ast.Return)]
@@ -229,7 +229,7 @@ def _returns(node: Function) -> list[ast.Return]:
 
 
 def _cannot_refuse(file: str, node: Function) -> Iterator[Fact]:
-    """A gate that returns `passed` before it checks, or in the end whatever it found."""
+    """A gate that returns `passed` before it checks, or unconditionally at the end."""
     body = [
         each
         for each in node.body
@@ -239,7 +239,7 @@ def _cannot_refuse(file: str, node: Function) -> Iterator[Fact]:
     if not returns:
         return
     first = next((at for at, each in enumerate(body) if isinstance(each, ast.Return)), None)
-    # What it calls may refuse in its place: its description says so.
+    # A function that it calls may refuse in its place, if its description says so.
     raises = any(isinstance(each, ast.Raise | ast.Assert) for each in walked(node))
     raises = raises or bool(re.search(r"\b[Rr]aises\b", ast.get_docstring(node) or ""))
     if first is not None and first < len(body) - 1:
@@ -295,7 +295,7 @@ def _asks_gate(node: ast.AST) -> bool:
 
 
 def _not_read(file: str, node: Function) -> Iterator[Fact]:
-    """A gate is asked, its answer never looked at, and `passed` is stored as True."""
+    """A gate is called, its result never read, and `passed` is stored as True."""
     results = {
         each.targets[0].id
         for each in walked(node)
@@ -343,7 +343,7 @@ def _refusal(test: ast.expr) -> bool:
 
 
 def _is_quiet(statement: ast.stmt) -> bool:
-    """It does nothing, or only says something."""
+    """Whether it does nothing, or only prints."""
     if isinstance(statement, ast.Pass | ast.Continue):
         return isinstance(statement, ast.Pass)
     if isinstance(statement, ast.Expr):

@@ -1,4 +1,4 @@
-"""What Python files and notebooks show: imports, calls by their qualified names, definitions, tests."""
+"""Facts from Python files and notebooks: imports, calls by qualified name, definitions, tests."""
 
 import ast
 import gc
@@ -41,14 +41,14 @@ CHUNK = 25  # files that a process takes at once
 
 
 def is_test(name: str) -> bool:
-    """Whether it is a file of tests, by its name."""
+    """Whether it is a test file, by its name."""
     return bool(TEST.search(name))
 
 
 def read(files: Mapping[str, str], own: Set[str]) -> Iterator[Fact]:
-    """What rules ask for of all Python files and notebooks, in their order; many are read by all processors.
+    """The facts of all Python files and notebooks, in order; many files are read in parallel.
 
-    What the project is itself (`own`) is no tool that it uses.
+    The project's own packages (`own`) do not count as tools that it uses.
     """
     chosen = {name: text for name, text in files.items() if name.endswith((".py", ".ipynb"))}
     one = partial(_read, own)
@@ -120,7 +120,7 @@ def _is_empty(body: str) -> bool:
 
 
 def _notebook(file: str, text: str) -> Iterator[Fact]:
-    """The facts of a notebook's code; lines are those of the file."""
+    """The facts of a notebook's code, with line numbers in the file."""
     try:
         cells = json.loads(text).get("cells", [])
     except (ValueError, AttributeError, RecursionError):
@@ -166,7 +166,7 @@ def _module(file: str, text: str, role: Role, gates: bool = False) -> Iterator[F
 
 
 def _shown(node: ast.AST, known: Mapping[str, str]) -> Iterator[tuple[Kind, str, int]]:
-    """What a node calls, defines or names, and its line."""
+    """The names that a node calls, defines or mentions, with line."""
     if isinstance(node, ast.Call):
         if name := qualified(node.func, known):
             yield "call", name, node.lineno
@@ -195,7 +195,7 @@ def _absolute(module: str, level: int, package: str) -> str:
 
 
 def qualified(node: ast.expr, known: Mapping[str, str]) -> str:
-    """The dotted name that is called, with what imports say its first part is; `.method` of anything else."""
+    """The qualified name of a call, resolved through imports; `.method` for anything else."""
     parts: list[str] = []
     while isinstance(node, ast.Attribute):
         parts.append(node.attr)
@@ -209,7 +209,7 @@ def qualified(node: ast.expr, known: Mapping[str, str]) -> str:
 
 
 class Modules:
-    """The modules of a project, and what is reached from some of them by imports."""
+    """The modules of a project, and which are reachable from others through imports."""
 
     def __init__(self, files: Mapping[str, str]) -> None:
         self.files = {name: text for name, text in files.items() if name.endswith(".py")}
@@ -227,7 +227,7 @@ class Modules:
 
     @cached_property
     def packages(self) -> set[str]:
-        """The names of its outermost packages and modules."""
+        """The names of the top-level packages and modules."""
         return {name.split(".")[0] for name in self.by_name}
 
     def file(self, dotted: str) -> str | None:

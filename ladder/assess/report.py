@@ -1,4 +1,4 @@
-"""What an assessment says: as data, on a terminal, as Markdown."""
+"""Presents an assessment as data, on a terminal, and as Markdown."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -139,7 +139,7 @@ def _finding(each: Finding) -> dict[str, Any]:
 
 
 def findings(each: JudgedRow, most: int = SHOWN) -> list[Finding]:
-    """The best findings of a row's practices; of a gap, what has no effect before all else."""
+    """The best findings of a row's practices; for a gap, those without effect first."""
     chosen: list[Finding] = []
     for one in each.gaps or each.practices:
         listed = sorted(one.findings, key=lambda found: not found.off) if each.gaps else one.findings
@@ -159,7 +159,7 @@ def remedy(each: JudgedRow) -> str:
 
 
 def reasons(each: JudgedRow) -> list[dict[str, str]]:
-    """Who answered what, and when."""
+    """The answers, with author and date."""
     said = [
         {
             "practice": one.practice.id,
@@ -190,7 +190,7 @@ def counted(number: int, word: str) -> str:
 
 
 def summary(counts: Mapping[str, int]) -> str:
-    """How many rows are in which state, in words."""
+    """The number of rows in each state, in words."""
     return ", ".join(f"{counts[name]} {name}" for name in STATES if counts.get(name))
 
 
@@ -238,7 +238,7 @@ def _more(count: int, console: Console) -> None:
 
 
 def columns(found: Assessment, area: str | None) -> list[int]:
-    """How many rows of an area are seen, answered, unknown and missing."""
+    """The number of rows of an area that are seen, answered, unknown and missing."""
     counts = found.counts(area)
     missing = sum(counts.get(each, 0) for each in ("missing", "not supported", "not detected"))
     return [*(counts.get(each, 0) for each in ("seen", "answered", "unknown")), missing]

@@ -1,4 +1,4 @@
-"""The rules as typed values: `rules.yaml` and `tools.yaml`, checked when they are read."""
+"""The rules as typed values: `rules.yaml` and `tools.yaml`, validated on reading."""
 
 import re
 from functools import cache, cached_property
@@ -32,7 +32,7 @@ class Tool(_Frozen):
 
     @cached_property
     def modules(self) -> tuple[str, ...]:
-        """The modules that its packages are imported as, as far as that follows from their names."""
+        """The module names of its packages, as far as they follow from the package names."""
         names = {each.replace("-", "_") for each in self.packages} | {
             each.replace("-", ".") for each in self.packages
         }
@@ -43,7 +43,7 @@ class Tool(_Frozen):
 
     @cached_property
     def patterns(self) -> dict[Kind, re.Pattern[str]]:
-        """What its calls, commands, steps, files and keys look like."""
+        """Patterns for its calls, commands, steps, files and keys."""
         made: dict[Kind, re.Pattern[str]] = {}
         own = [each for each in self.calls if not each.startswith(".")]
         if own:
@@ -103,11 +103,11 @@ class Practice(_Frozen):
     days: int = Field(gt=0)
     asks: str = ""
     signals: tuple[Signal, ...] = ()
-    tools: tuple[str, ...] = ()  # of which practices in tools.yaml; its own if none are given
+    tools: tuple[str, ...] = ()  # practices in tools.yaml whose tools count; default: its own
     roles: tuple[Role, ...] = ()  # of calls and names; any but tests if none are given
     within: str = ""  # regular expression of the files in which calls count
-    live: tuple[str, ...] = ()  # only what one of these starts
-    strict: bool = False  # whatever has no effect here is a gap, whatever else is seen
+    live: tuple[str, ...] = ()  # counts only if started by one of these
+    strict: bool = False  # anything without effect here is a gap, whatever else is seen
 
 
 class Rules(_Frozen):
@@ -153,16 +153,16 @@ def _every_tool() -> list[Tool]:
     return [tool for listed in tools().values() for tool in listed.values()]
 
 
-# Parts that many of the words have, but few modules.
+# Prefixes that many of the words share, but few modules contain.
 PARTS = ("_model", "_artifact", "_endpoint", "put_", "read_")
 
 
 @cache
 def wanted() -> tuple[dict[str, frozenset[str]], dict[str, list[str]]]:
-    """Why a module is worth parsing for its calls.
+    """The conditions under which a module is worth parsing for its calls.
 
-    It imports a package and has one of the words given for it (an empty one: any module has that), or it has
-    one of the words given last, by a part of them: to look for that first is faster.
+    It imports a package and contains one of the words listed for it (an empty word matches any module), or it
+    contains one of the general words, listed by prefix because searching for that first is faster.
     """
     methods: set[str] = set()
     packages = {"pyspark": {""}, "prefect": {""}}
@@ -179,7 +179,7 @@ def wanted() -> tuple[dict[str, frozenset[str]], dict[str, list[str]]]:
             packages.setdefault(name, set()).update(words)
     texts: dict[str, list[str]] = {}
     for each in sorted((methods - set(rules().common)) | set(rules().texts)):
-        # An address is a text, or what follows a value in one.
+        # An address is a string, or follows a value in one.
         part = next((part for part in PARTS if part in each), each[:5])
         starts = ['"/', "'/", "}/"] if each.startswith("/") else [part]
         for start in starts:
@@ -189,7 +189,7 @@ def wanted() -> tuple[dict[str, frozenset[str]], dict[str, list[str]]]:
 
 @cache
 def arguments() -> frozenset[str]:
-    """The arguments of calls that rules ask for, such as `traffic`."""
+    """The keyword arguments that rules refer to, such as `traffic`."""
     return frozenset(
         one for tool in _every_tool() for call in tool.calls for one in re.findall(r"\((\w+)\)", call)
     )
@@ -202,7 +202,7 @@ def telling() -> frozenset[str]:
 
 
 def package(dotted: str) -> str:
-    """The package that a name is of: its first part, of a vendor's many packages the first two."""
+    """The package of a name: its first part, or the first two for vendors with many packages."""
     parts = dotted.split(".")
     return ".".join(parts[: 2 if parts[0] in ("azure", "google") else 1])
 
@@ -222,5 +222,5 @@ def pattern(kind: Kind) -> re.Pattern[str]:
 
 @cache
 def asked(kind: Kind, name: str) -> bool:
-    """Whether some rule asks for such a fact."""
+    """Whether a rule refers to such a fact."""
     return bool(pattern(kind).search(name))

@@ -5,14 +5,14 @@ import warnings
 
 from ladder.assess.tree import words
 
-# Fields that hold names, contexts and operators: nothing that rules ask for.
+# Fields that hold names, contexts and operators, to which no rule refers.
 LEAVES = words(
     "arg asname attr conversion ctx id is_async kind level module name names op ops simple type_comment"
 )
 
 
 def parsed(text: str) -> ast.Module | None:
-    """The tree; None for what is no Python of this version."""
+    """The syntax tree; None if the text is not valid Python of this version."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -34,7 +34,7 @@ FIELDS = _Fields()
 
 
 def walked(tree: ast.AST) -> list[ast.AST]:
-    """All nodes that rules ask for, breadth first, as `ast.walk` has them, in a third of the time."""
+    """All nodes that rules refer to, breadth first like `ast.walk`, in a third of the time."""
     found: list[ast.AST] = [tree]
     for node in found:  # it grows
         for name in FIELDS[type(node)]:

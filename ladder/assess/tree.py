@@ -1,4 +1,4 @@
-"""The files of a project, from its folder or from a commit. Nothing is run, no link is followed."""
+"""The files of a project, from its folder or a commit. Nothing is executed, no link is followed."""
 
 import os
 import re
@@ -18,7 +18,7 @@ def words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Folders that hold other people's code, or what is made from one's own.
+# Folders with third-party code or build results.
 SKIPPED = words(
     "node_modules site-packages dist-packages vendor vendored third_party third-party bower_components "
     "venv env virtualenv __pycache__ build dist target htmlcov mlruns mlartifacts wandb lightning_logs"
@@ -39,18 +39,18 @@ NAMES = re.compile(
     re.IGNORECASE,
 )
 LARGEST = 2_000_000  # bytes; a larger file is data
-LARGEST_NOTEBOOK = 20_000_000  # with its pictures
+LARGEST_NOTEBOOK = 20_000_000  # including its pictures
 MOST = 50_000  # files
-# Git must not run what the project configures.
+# Git must not run anything that the project configures.
 SAFE = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "protocol.allow=never")
 OFFLINE = {"GIT_NO_LAZY_FETCH": "1", "GIT_NO_REPLACE_OBJECTS": "1"}
 
 
 @dataclass(frozen=True)
 class Tree:
-    """The text files of a project by POSIX name, ascending; `commit` None: as they are in the folder.
+    """The text files of a project by POSIX name, ascending; `commit` is None for the folder's current state.
 
-    `all_names` also has the files that are not text. `prefix` is where the project lies in its repository.
+    `all_names` includes files that are not text. `prefix` is the project's path in its repository.
     """
 
     root: Path
@@ -59,12 +59,12 @@ class Tree:
     commit: str | None = None
     versioned: bool = False
     prefix: str = ""
-    ignored: Mapping[str, int] = field(default_factory=dict)  # examples by folder: how many files
-    outer: Mapping[str, str] = field(default_factory=dict)  # of the repository around it: files of its CI
+    ignored: Mapping[str, int] = field(default_factory=dict)  # number of example files, by folder
+    outer: Mapping[str, str] = field(default_factory=dict)  # CI files of the surrounding repository
 
     @cached_property
     def lines(self) -> Mapping[str, list[str]]:
-        """The lines of files, split when they are asked for."""
+        """The lines of files, split on first use."""
         return _Lines(self.files)
 
 
@@ -79,9 +79,9 @@ class _Lines(dict[str, list[str]]):
 
 
 def read_tree(path: Path, sub: str | None = None, rev: str | None = None) -> Tree:
-    """Read a project, or the part `sub` of it, as it lies in the folder or as a commit has it.
+    """Read a project, or the part `sub` of it, from the folder or from a commit.
 
-    Raises UserError where there is no such folder, part or commit.
+    Raises UserError if the folder, part or commit does not exist.
     """
     root = path.expanduser().resolve()
     if not root.is_dir():
@@ -109,7 +109,7 @@ def read_tree(path: Path, sub: str | None = None, rev: str | None = None) -> Tre
 
 
 def _prefix(root: Path) -> str | None:
-    """Where the folder lies in its repository (`""`: it is its root); None where it is in none."""
+    """The folder's path in its repository (`""` for the root); None outside a repository."""
     try:
         done = attempt(root, *SAFE, "rev-parse", "--show-prefix", env=OFFLINE)
     except FileNotFoundError:  # no git
@@ -118,7 +118,7 @@ def _prefix(root: Path) -> str | None:
 
 
 def _listed(root: Path) -> list[str] | None:
-    """What git tracks, and what it does not ignore."""
+    """The files that git tracks or does not ignore."""
     arguments = ("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate")
     done = attempt(root, *SAFE, *arguments, env=OFFLINE)
     return [name for name in names(done.stdout) if not _skipped(name)] if done.returncode == 0 else None
@@ -161,7 +161,7 @@ def _skipped(name: str) -> bool:
 
 
 def _chosen(listed: list[str]) -> tuple[list[str], dict[str, int]]:
-    """The files that count, and how many examples are left out, by their folder."""
+    """The files that count, and the number of examples left out, by folder."""
     chosen, ignored = [], dict[str, int]()
     for name in listed:
         parts = name.split("/")
@@ -184,7 +184,7 @@ def is_text(name: str) -> bool:
 
 
 def _texts(root: Path, listed: Iterable[str]) -> dict[str, str]:
-    """The contents by name, without links, what leaves the folder, and what is too large or no text."""
+    """Contents by name, without links, files outside the folder, and large or binary files."""
     found: dict[str, str] = {}
     inside: dict[Path, bool] = {}
     for name in listed:
@@ -209,7 +209,7 @@ def _largest(name: str) -> int:
 
 
 def decoded(content: bytes) -> str | None:
-    """The text, with one kind of line end; None where there is none."""
+    """The text with normalised line endings; None for binary content."""
     if b"\0" in content[:4096]:
         return None
     text = content.decode("utf-8", errors="replace").removeprefix("\ufeff")

@@ -1,1 +1,1 @@
-"""The comparison: levels live through the same story, and what came of it is measured."""
+"""The comparison: replays levels through the same story, and measures the results."""

@@ -1,4 +1,4 @@
-"""`ladder compare` and `ladder demo`: every level lives through a story, side by side, and is measured."""
+"""`ladder compare` and `ladder demo`: replay a story at every level side by side, and measure the results."""
 
 import tempfile
 import time
@@ -49,7 +49,7 @@ class Options:
 
 @dataclass(frozen=True)
 class _Plan:
-    """Who does what when at a level; where its dates are given to a level that has its own reasons, how."""
+    """Who does what when at a level, and how releases start on fixed dates if it has its own triggers."""
 
     level: Level
     due: tuple[Due, ...]
@@ -60,8 +60,8 @@ class _Plan:
 def compare(options: Options, console: Console, watcher: Watcher | None = None) -> Comparison:
     """Replay the story, print the results, write `compare.json` and `compare.html`.
 
-    `watcher` is notified of progress, too. Raises UserError where the story cannot be played or a working
-    copy fails a step, OSError where `out` cannot be written.
+    `watcher` is notified of progress, too. Raises UserError if the story cannot be replayed or a step fails
+    in a working copy, OSError if `out` cannot be written.
     """
     began = time.monotonic()
     chosen = [level(number) for number in sorted(set(options.levels))] or list(levels())
@@ -104,7 +104,7 @@ def compare(options: Options, console: Console, watcher: Watcher | None = None) 
 
 
 def _plans(chosen: Sequence[Level], people: People, story: Story, one_cadence: bool) -> dict[str, _Plan]:
-    """By name, in the order in which they are shown. At one cadence only those that differ there."""
+    """The plans by name, in display order. At one cadence, only those that differ."""
     plans: dict[str, _Plan] = {}
     again: dict[str, _Plan] = {}
     for each in chosen:
@@ -122,7 +122,7 @@ def _again(each: Level) -> str:
 
 
 def _tasks(story: Story, plans: dict[str, _Plan], place: Path) -> dict[str, Task]:
-    """The replays by name, and the reference, each with its working copy made."""
+    """The replays by name, and the reference, each with its working copy prepared."""
     tasks: dict[str, Task] = {}
     for name, plan in plans.items():
         number = plan.level.number
@@ -150,7 +150,7 @@ def _tasks(story: Story, plans: dict[str, _Plan], place: Path) -> dict[str, Task
 
 
 def _make(plan: _Plan, folder: Path) -> None:
-    """A level's working copy; where it releases by date, with the settings for that."""
+    """Make a level's working copy; if it releases by date, with the settings for that."""
     workcopy.make(plan.level, folder)
     if plan.by_date is None:
         return

@@ -1,4 +1,4 @@
-"""What an incident was to a level: who noticed, when, what was done, and how long predictions were bad."""
+"""Measures an incident at a level: detection, response, and how long predictions were bad."""
 
 from datetime import date, timedelta
 from typing import cast
@@ -11,9 +11,9 @@ from ladder.runbook import Complaints
 from ladder.story import Incident, Story
 
 USERS = "users"
-FOUR_WEEKS = timedelta(days=28)  # what users are used to
+FOUR_WEEKS = timedelta(days=28)  # the period that users compare with
 
-# As what a level that watches itself may see an incident (`kind` of its own incidents).
+# Which of its own incident kinds a monitoring level may report for an incident (`kind`).
 SEEN_AS: dict[str, tuple[str, ...]] = {
     "units": ("data-quality",),
     "outage": ("data-quality",),
@@ -26,10 +26,10 @@ SEEN_AS: dict[str, tuple[str, ...]] = {
 def results(
     story: Story, replayed: ReplayResult, days: pd.DataFrame, oracle: pd.DataFrame, complaints: Complaints
 ) -> tuple[IncidentResult, ...]:
-    """What each incident of the story was to the level, in the story's order.
+    """The result of each incident of the story for the level, in order.
 
-    `days` and `oracle` are errors as `measures.daily_error` gives them; the oracle's needs to begin 6 days
-    before the first incident. An incident's time ends where the next one begins, or the story.
+    `days` and `oracle` are errors from `measures.daily_error`; the oracle's must begin 6 days before the
+    first incident. An incident's period ends where the next one begins, or with the story.
     """
     return tuple(
         _result(each, _last_day(story, each), replayed, days, oracle, complaints) for each in story.incidents
@@ -60,7 +60,7 @@ def _result(
     since = incident.day
     took = measures.days_to_recover(days, oracle, since, last, incident.last)
     lasted = (last - since).days + 1 if took is None else took
-    # What is noticed after it was over, and after it had become normal, is about something else.
+    # A detection after it was over, and after the error was normal again, is about something else.
     passed = (incident.last or since) + timedelta(days=measures.AFTERMATH)
     normal = since + timedelta(days=lasted)
     end = last if took is None else min(last, max(passed, normal))
@@ -85,7 +85,7 @@ def _last_day(story: Story, incident: Incident) -> date:
 def _noticed(
     incident: Incident, end: date, replayed: ReplayResult, days: pd.DataFrame, complaints: Complaints
 ) -> tuple[Event, str] | None:
-    """Who noticed first, after its first day and until `end`: the level by its own means, or its users."""
+    """Who detected it first, after its first day and until `end`: the level itself, or its users."""
     found = [*_own_notices(incident, replayed), *_complaint(incident, end, days, complaints)]
     inside = [each for each in found if incident.day < each[0].on <= end]
     return min(inside, key=lambda each: each[0].on, default=None)
@@ -117,7 +117,7 @@ def _own_notices(incident: Incident, replayed: ReplayResult) -> list[tuple[Event
 def _complaint(
     incident: Incident, end: date, days: pd.DataFrame, complaints: Complaints
 ) -> list[tuple[Event, str]]:
-    """When users would complain, which is an assumption; empty where they would not."""
+    """When users would complain (an assumption); empty if they would not."""
     before = days.loc[incident.day - FOUR_WEEKS : incident.day - timedelta(days=1)]
     if before.empty:
         return []
@@ -138,7 +138,7 @@ def _complaint(
 def _done(
     incident: Incident, noticed: Event | None, until: date, replayed: ReplayResult
 ) -> tuple[Event, ...]:
-    """What was done from noticing on until all was normal; where nobody noticed, what was done anyway."""
+    """What was done between detection and recovery; without detection, what was done anyway."""
     begin = noticed.on if noticed else incident.day + timedelta(days=1)
     events = [event for event in (*replayed.events, *_rolled_back(replayed)) if begin <= event.on <= until]
     events += [

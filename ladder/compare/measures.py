@@ -1,4 +1,4 @@
-"""What a replay comes to: errors against the truth, and how long after an incident they were normal again."""
+"""Measures of a replay: errors against the truth, and how long after an incident they were normal again."""
 
 from datetime import date, timedelta
 from typing import cast
@@ -7,7 +7,7 @@ import pandas as pd
 
 WITHIN = 1.2  # the error is normal within this factor of the oracle's ...
 DAYS = 7  # ... over this many days, and stays so for as many
-AFTERMATH = 21  # days after an incident; what goes wrong for the first time later is another matter
+AFTERMATH = 21  # days after an incident; a later first deviation has another cause
 
 
 def daily_error(predictions: pd.DataFrame, clean: pd.DataFrame) -> pd.DataFrame:
@@ -30,7 +30,7 @@ def mean_error(days: pd.DataFrame) -> float:
 def weekly_error(days: pd.DataFrame, start: date, end: date) -> list[float | None]:
     """Mean absolute error of each week from `start` to `end`, in bikes an hour.
 
-    The last week may be shorter. None for a week of which not every day is known.
+    The last week may be shorter. None for a week with unknown days.
     """
     found: list[float | None] = []
     first = start
@@ -46,7 +46,7 @@ def weekly_error(days: pd.DataFrame, start: date, end: date) -> list[float | Non
 def error_7_days(days: pd.DataFrame, start: date, end: date) -> list[float | None]:
     """Mean absolute error over each day from `start` to `end` and the six before it, in bikes an hour.
 
-    None while fewer than seven days lie behind, and for a day without hours.
+    None until seven days are available, and for a day without hours.
     """
     dates = [start + timedelta(days=number) for number in range((end - start).days + 1)]
     known = days.reindex(dates, fill_value=0)
@@ -56,9 +56,9 @@ def error_7_days(days: pd.DataFrame, start: date, end: date) -> list[float | Non
 
 
 def times_normal(days: pd.DataFrame, oracle: pd.DataFrame) -> pd.Series:
-    """By day, how many times the oracle's error over 7 days the error over the same days is.
+    """By day, the ratio of the 7-day error to the oracle's 7-day error.
 
-    Both frames are as `daily_error` gives them. It begins with the oracle's seventh day.
+    Both frames come from `daily_error`. It begins with the oracle's seventh day.
     """
     sums = [frame.rolling(DAYS).sum() for frame in (days.loc[oracle.index[0] :], oracle)]
     errors = [frame["error"] / frame["hours"] for frame in sums]
@@ -72,16 +72,16 @@ def days_to_recover(
     until: date | None = None,
     over: date | None = None,
 ) -> int | None:
-    """Days from an incident until the error was normal again, None where that was not before `until`.
+    """Days from an incident until the error was normal again; None if it was not before `until`.
 
-    Normal: the error over 7 days is within 1.2 times that of a model retrained daily without delay (the
-    oracle), and stays so for 7 days. Counted from the incident to the first day of that stretch, and looked
-    for from the last day on that is not normal within its aftermath: right after a step in demand the oracle
-    knows no better than anybody, so the first days, on which all are equally wrong, are not a recovery. The
-    aftermath is 7 days after `over`, its last day, as so long that day is in the error; three weeks where it
-    has none. Where no day of it is abnormal, there was nothing to recover from: 0.
+    Normal means that the 7-day error is within 1.2 times that of a model retrained daily without delay (the
+    oracle), for 7 days. Counted from the incident to the first day of that stretch, which is searched after
+    the last abnormal day within the aftermath: right after a step in demand the oracle knows no better than
+    anybody, so the first days, on which all are equally wrong, are not a recovery. The aftermath is 7 days
+    after `over`, the last day, because that day stays in the error for as long; three weeks if there is no
+    last day. If no day in it is abnormal, there was nothing to recover from: 0.
 
-    Both frames are as `daily_error` gives them; the oracle's needs to begin 6 days before the incident.
+    Both frames come from `daily_error`; the oracle's must begin 6 days before the incident.
     """
     good = times_normal(days, oracle).loc[incident:until] <= WITHIN
     aftermath = good.loc[: over + timedelta(days=DAYS) if over else incident + timedelta(days=AFTERMATH)]

@@ -1,4 +1,4 @@
-"""The reference of a comparison: the same recipe, retrained every morning on the truth, without any delay."""
+"""The reference of a comparison: the same recipe, retrained every morning on the truth, without delay."""
 
 import importlib
 from datetime import date, timedelta
@@ -15,11 +15,11 @@ from ladder.world.feedfile import write_feed
 
 
 def predict_daily(folder: Path, story: Story, first: date, report: Report, every: int = 1) -> pd.DataFrame:
-    """Predictions from `first` to the story's end, by a model of all clean hours before its morning, and a
-    new one `every` so many days.
+    """Predictions from `first` to the story's end, by a model trained on all clean hours before its morning,
+    and retrained every `every` days.
 
     The recipe is that of the package in `folder`, a working copy. Returns timestamp and prediction, one row
-    an hour.
+    per hour.
     """
     enter(folder)
     table = importlib.import_module("bike_demand.data.table")

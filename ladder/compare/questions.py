@@ -1,4 +1,4 @@
-"""Three questions about an old prediction, put to a level after its story: can they be answered?"""
+"""Asks a level three questions about an old prediction after its story: can it answer them?"""
 
 import contextlib
 import hashlib
@@ -33,10 +33,10 @@ def asked_about(story: Story) -> date:
 
 
 def ask(book: Runbook, folder: Path, witness: Witness, run: Run, copy_to: Path) -> list[Answer]:
-    """Put the questions to the project in `folder`, about a prediction that somebody kept.
+    """Ask the questions about a recorded prediction in the project in `folder`.
 
-    `run` carries out a command there. What has to be tried on a copy is typed in at `copy_to`, which is made
-    and taken away again. A command that serves two questions is run once.
+    `run` executes a command there. Commands that need a copy of the project run in `copy_to`, which is
+    created and removed again. A command that serves two questions is run once.
     """
 
     @cache
@@ -73,7 +73,7 @@ def ask(book: Runbook, folder: Path, witness: Witness, run: Run, copy_to: Path) 
 
 
 class _Done(NamedTuple):
-    """What a command printed, why it did not work if it did not, and its wall seconds."""
+    """A command's output, the reason if it failed, and its wall seconds."""
 
     output: str
     refusal: str | None
@@ -86,11 +86,11 @@ def _tried(
     """Make a file again in a copy of the project: whether it is byte for byte the one of then."""
     kept = procedure.keeps[0]
     then = witness.digests.get(kept)
-    workcopy.remove(copy_to)  # of a time that was cut off
+    workcopy.remove(copy_to)  # left by an interrupted attempt
     shutil.copytree(folder, copy_to)
     try:
         made = copy_to / (procedure.makes or kept)
-        made.unlink(missing_ok=True)  # what lies there was made before
+        made.unlink(missing_ok=True)  # left by an earlier command
         done = _timed(lambda: run_command(command, copy_to))
         if done.refusal is not None:
             return False, done.refusal, done.seconds
@@ -134,7 +134,7 @@ def _carried(witness: Witness) -> dict[str, str | None]:
 
 
 def _filled(text: str, witness: Witness) -> str:
-    """The text with what the response carried in place of names in braces."""
+    """The text with values of the response in place of names in braces."""
     for name, value in _carried(witness).items():
         text = text.replace("{" + name + "}", value or "?")
     return text

@@ -1,4 +1,4 @@
-"""One level lives through a story in its working copy, day by day, by its own commands and nothing else."""
+"""Replays a story at one level in its working copy, day by day, using only the level's own commands."""
 
 import contextlib
 import hashlib
@@ -28,16 +28,16 @@ from ladder.workcopy import home
 from ladder.workers import Progress, Report
 from ladder.world.feedfile import update_feed, write_feed
 
-TAKES_SECONDS = 60  # after which an application has polled its registry for sure
+TAKES_SECONDS = 60  # after which an application has certainly polled its registry
 NOON = 12
 LAST_DAYS = 7  # over which the error is reported while it runs
 
 
 @dataclass(frozen=True)
 class Job:
-    """A level, its working copy, the story and who does what when: all that its own process needs.
+    """A level, its working copy, the story and the plan: everything that its process needs.
 
-    With `questions`, those of the runbook are put at the end.
+    With `questions`, those of the runbook are asked at the end.
     """
 
     level: Level
@@ -49,7 +49,7 @@ class Job:
 
     @property
     def first(self) -> date:
-        """The day on which people begin with the first release."""
+        """The day on which people start the first release."""
         return min(due.on for due in self.plan)
 
     @property
@@ -58,11 +58,10 @@ class Job:
 
 
 def replay(job: Job, report: Report) -> ReplayResult:
-    """Live through the story; `report` is called after each day.
+    """Replay the story; `report` is called after each day.
 
-    Day D: the feed through D-1 is published, scheduled steps and those that are due for people are done,
-    then the day's requests are sent, and the labels where the level takes them. Raises UserError where a
-    step fails.
+    Day D: the feed through D-1 is published, scheduled steps and people's due steps are done, then the day's
+    requests are sent, and the labels if the level accepts them. Raises UserError if a step fails.
     """
     enter(job.folder)
     with contextlib.ExitStack() as stack:
@@ -71,7 +70,7 @@ def replay(job: Job, report: Report) -> ReplayResult:
 
 
 class _Replay:
-    """The replay of one level: the events of a day, and what is recorded of them."""
+    """The replay of one level: the events of a day, and the recorded results."""
 
     def __init__(self, job: Job, stack: contextlib.ExitStack, warm: WarmPython | None = None) -> None:
         self._job, self._warm = job, warm
@@ -101,7 +100,7 @@ class _Replay:
             self._client = stack.enter_context(httpx.Client(base_url=self._service.url, timeout=30))
 
     def run(self, report: Report) -> ReplayResult:
-        """Live through all days, then put the questions while the application still runs."""
+        """Replay all days, then ask the questions while the application is still running."""
         for number in range(self._job.days):
             day = self._job.first + timedelta(days=number)
             self._publish(day)
@@ -122,7 +121,7 @@ class _Replay:
         if self._book.tells:
             result.reported = json.loads(run_in_process(self._book.tells, self._folder))
             result.trainings = len(result.reported["trainings"])
-        result.machine_seconds = round(self.seconds(), 1)  # what follows is no work of the level
+        result.machine_seconds = round(self.seconds(), 1)  # what follows is not the level's own work
         if self._job.questions and result.witness is not None:
             copy_to = self._folder.with_name(f"{self._folder.name}-copy")
             result.questions = questions.ask(
@@ -131,7 +130,7 @@ class _Replay:
         return result
 
     def seconds(self) -> float:
-        """CPU seconds of the replay until now, also those of an application that still runs."""
+        """CPU seconds of the replay so far, including a running application."""
         running = self._service.cpu_seconds() if self._service is not None else 0.0
         running += self._warm.cpu_seconds() if self._warm is not None else 0.0
         return sum(os.times()[:4]) - self._before + running
@@ -145,7 +144,7 @@ class _Replay:
             write_feed(self._story.published(day, corrected=corrected), self._folder / "feed")
 
     def _do(self, due: Due) -> None:
-        """Do what is due. Raises UserError where a step fails that is not a gate."""
+        """Do a due step. Raises UserError if a step other than a gate fails."""
         step, result = due.step, self._result
         if due.release in self._refused and step not in self._book.refused:
             return
@@ -176,7 +175,7 @@ class _Replay:
                 self._wait_for_another_than(live)
 
     def _see_to(self, refused: Due) -> None:
-        """Plan what people do about a release that a gate ended; they try it no more than once more."""
+        """Plan what people do about a release that a gate refused; they retry it at most once."""
         if refused.release not in self._planned:
             return
         number = max(self._planned) + 1 + refused.release
@@ -198,7 +197,7 @@ class _Replay:
         if service is not None and not service.running():
             self._start(service)
         live = self._live()
-        if live is not None and live != self._version:  # whoever put it there
+        if live is not None and live != self._version:  # whoever made it live
             self._released(day, live)
             self._version = live
         result.daily_steps += sum(step.by_hand for step in (*self._book.daily, *self._book.use))
@@ -234,7 +233,7 @@ class _Replay:
         return predictions
 
     def _digests(self) -> dict[str, str]:
-        """Of the files that a question compares later with what they are then."""
+        """Digests of the files that a question will compare with their later state."""
         kept = [name for name in self._book.keeps if (self._folder / name).is_file()]
         return {name: hashlib.sha256((self._folder / name).read_bytes()).hexdigest() for name in kept}
 
@@ -248,7 +247,7 @@ class _Replay:
         self._last = f"{event.kind}: {event.says}" if event.kind == "refused" else event.says
 
     def _live(self) -> str | None:
-        """The version that users get; None where no application runs, or it has no model."""
+        """The version shown to users; None if no application is running, or it has no model."""
         if self._service is None or not self._service.running():
             return None
         response = self._client.get("/model")
@@ -262,7 +261,7 @@ class _Replay:
             time.sleep(0.05)
 
     def _wait_for_another_than(self, live: str | None) -> None:
-        """A story's day is shorter than the time an application may take to notice what is live."""
+        """Wait for the live version to change: a story's day is shorter than a registry poll may take."""
         until = time.monotonic() + TAKES_SECONDS
         while live is not None and self._live() == live and time.monotonic() < until:
             time.sleep(0.05)

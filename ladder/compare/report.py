@@ -1,4 +1,4 @@
-"""Puts a comparison together from what the replays left."""
+"""Builds a comparison from the results of the replays."""
 
 import os
 import platform
@@ -45,9 +45,9 @@ def comparison(
     skipped: Sequence[str],
     wall_seconds: float,
 ) -> Comparison:
-    """Measure what came of a story. `replayed` and `one_cadence` are by the level's number.
+    """Measure the results of a story. `replayed` and `one_cadence` are by level number.
 
-    `oracle` holds the oracle's predictions, from 6 days before the first incident on; it may be None only for
+    `oracle` has the oracle's predictions, from 6 days before the first incident on; None is allowed only for
     a story without incidents.
     """
     facts = _facts(story, feed, skipped)

@@ -1,4 +1,4 @@
-"""What a replay leaves, and what a comparison makes of it: the content of `compare.json`."""
+"""The results of a replay and of a comparison: the content of `compare.json`."""
 
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -25,7 +25,7 @@ class _Part(BaseModel):
 
 
 class Happening(_Part):
-    """An incident of the story; `until` is its last day, None where it stays."""
+    """An incident of the story; `until` is its last day, None if it is permanent."""
 
     kind: str
     since: date
@@ -47,9 +47,9 @@ class StoryFacts(_Part):
 
 
 class Event(_Part):
-    """Something that a level did or noticed on a day of the story, in its own words.
+    """An action or detection of a level on a day of the story, in the level's own words.
 
-    `acted`: what it did about something that it noticed, other than the kinds before it.
+    `acted`: a response to something it detected, other than the kinds before it.
     """
 
     on: date
@@ -58,12 +58,11 @@ class Event(_Part):
 
 
 class IncidentResult(_Part):
-    """What an incident was to a level. Days are counted from its first day; None: not within the story.
+    """The result of an incident at a level. Days are counted from its first day; None: not within the story.
 
-    `noticed_by` is the part of the level that noticed, or `users` (then it is an assumption about people).
+    `noticed_by` is the part of the level that detected it, or `users` (an assumption about people).
     `bad_answers` are hours predicted while the error was not normal (ladder.compare.measures). `recovered` is
-    False where the story, or the next incident, came first: then `days_to_recover` is how long that took, at
-    least.
+    False if the story, or the next incident, came first: then `days_to_recover` is a lower bound.
     """
 
     kind: str
@@ -77,7 +76,7 @@ class IncidentResult(_Part):
 
 
 class Answer(_Part):
-    """One of three questions, put to the level after the story; `command` is what was run for it, if any."""
+    """The answer to one of three questions after the story; `command` is the command that was run, if any."""
 
     question: Question
     asks: str
@@ -88,9 +87,9 @@ class Answer(_Part):
 
 
 class TimelineStep(_Part):
-    """A step of one release. Days count from the release's first day; `seconds` is machine time, measured.
+    """A step of one release. Days count from the release's first day; `seconds` is measured machine time.
 
-    `assumed` is the reason for the days that it takes people (data/people.yaml); None where it was measured.
+    `assumed` is the reason for the assumed days of people (data/people.yaml); None if measured.
     """
 
     id: str
@@ -104,7 +103,7 @@ class TimelineStep(_Part):
 
 
 class Timeline(_Part):
-    """One release of a level, from its data to the day on which users got it; `why` it is shown."""
+    """One release of a level, from its data to the day on which it was shown to users; `why` it is chosen."""
 
     begins: date
     live: date
@@ -113,7 +112,7 @@ class Timeline(_Part):
 
 
 class Releases(_Part):
-    """How often and how fresh: what follows from when a level trains and releases."""
+    """How often and how fresh releases are: what follows from when a level trains and releases."""
 
     mae: float  # mean absolute error of the predictions that users got, bikes an hour
     releases: int
@@ -130,7 +129,7 @@ class LevelResult(Releases):
     error_7_days: tuple[float | None, ...]  # on each day of the story, over it and the six before
     manual_steps: int
     manual_steps_of_releases: int
-    manual_steps_a_release: float  # of those, for each release
+    manual_steps_a_release: float  # manual steps per release
     failed_requests: int
     reproducible: bool
     traceable: bool
@@ -193,9 +192,9 @@ class Comparison(_Part):
 
 @dataclass(frozen=True)
 class StepDone:
-    """A step of a release that was done: of which release, when, its wall seconds, and what refused it."""
+    """A completed step of a release: which release, when, wall seconds, and the refusal, if any."""
 
-    release: int  # counted from 0, the one that is live on the first day
+    release: int  # numbered from 0, which is live on the first day
     id: str
     on: date
     seconds: float
@@ -204,37 +203,37 @@ class StepDone:
 
 @dataclass(frozen=True)
 class Witness:
-    """A prediction that somebody kept, that questions are about later."""
+    """A recorded prediction, which questions refer to later."""
 
     on: date
     version: str | None  # of the model, if the response carried it
     prediction: str | None  # its id, if predictions have one
-    digests: dict[str, str] = field(default_factory=dict)  # SHA-256 of files as they were then, by path
+    digests: dict[str, str] = field(default_factory=dict)  # SHA-256 of files at that time, by path
 
 
 @dataclass
 class ReplayResult:
-    """What one level's replay leaves. `predictions` has one row an hour of the story: timestamp and
-    prediction (NaN where none was given).
+    """The results of one level's replay. `predictions` has one row per hour of the story: timestamp and
+    prediction (NaN if there was none).
     """
 
     level: int
     predictions: pd.DataFrame
     releases: list[date] = field(default_factory=list)  # days on which another model went live
     steps: list[StepDone] = field(default_factory=list)
-    trainings: int = 0  # how many were started
+    trainings: int = 0  # number of trainings started
     release_steps: int = 0  # done by people
     daily_steps: int = 0  # done by people
     failed_requests: int = 0
-    machine_seconds: float = 0.0  # CPU, of the level's own process and those that it started
-    reported: dict[str, Any] = field(default_factory=dict)  # what the level reports that it did by itself
+    machine_seconds: float = 0.0  # CPU of the level's own process and its children
+    reported: dict[str, Any] = field(default_factory=dict)  # the level's report on its automatic actions
     events: list[Event] = field(default_factory=list)  # releases and refusals, in order of days
     witness: Witness | None = None
     questions: list[Answer] = field(default_factory=list)
 
 
 def load(path: Path) -> Comparison:
-    """A comparison that was written. Raises UserError where it is none."""
+    """Read a comparison. Raises UserError if the file is not one."""
     try:
         return Comparison.model_validate_json(path.read_bytes())
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""A comparison in a terminal of 80 columns or more: its progress, then the table and the verdicts."""
+"""Shows a comparison in a terminal of 80 columns or more: progress, then the table and the verdicts."""
 
 import time
 from collections.abc import Mapping
@@ -95,9 +95,9 @@ def _notes(comparison: Comparison, console: Console) -> None:
 
 
 class Live:
-    """Watches tasks (`workers.Watcher`) and shows them in their order until its `with` ends.
+    """Watches tasks (`workers.Watcher`) and shows them in order until its `with` block ends.
 
-    Progress bars in a terminal, elsewhere a plain line now and then.
+    Shows progress bars on a terminal, and occasional plain lines elsewhere.
     """
 
     def __init__(self, tasks: Mapping[str, Task], console: Console) -> None:

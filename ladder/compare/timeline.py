@@ -1,4 +1,4 @@
-"""One release of a level, step by step: who did what when, from its data until users got it."""
+"""The timeline of one release of a level: who did what when, from its data until users got it."""
 
 from collections.abc import Sequence
 from datetime import date, timedelta
@@ -15,9 +15,9 @@ TRIED = "Gates, then an A/B test against the live version on real requests; live
 
 
 def timeline(story: Story, book: Runbook, team: Team, replayed: ReplayResult) -> Timeline | None:
-    """The release that began first after the story's first lasting incident, else the first after its start.
+    """The first release after the story's first lasting incident, else the first after its start.
 
-    None where the level released nothing that came to users.
+    None if the level released nothing that reached users.
     """
     lasting = next((each for each in story.incidents if each.last is None), None)
     shown = _reported(story, replayed) if book.tells else _played(book, team, replayed)
@@ -25,7 +25,7 @@ def timeline(story: Story, book: Runbook, team: Team, replayed: ReplayResult) ->
         after = [each for each in shown if each.begins > lasting.day]
         why = f"It is the first that began after {lasting.kind} of {lasting.day}."
     if lasting is None or not after:
-        # Not the one that is there from the start.
+        # Without the release that is live from the start.
         after = [each for each in shown if each.begins >= story.start and each.live > story.start]
         why = "It is the first that began after the story did."
     if not after:
@@ -34,7 +34,7 @@ def timeline(story: Story, book: Runbook, team: Team, replayed: ReplayResult) ->
 
 
 def _played(book: Runbook, team: Team, replayed: ReplayResult) -> list[Timeline]:
-    """The releases that came to users, by the steps of the runbook that were done."""
+    """The releases that reached users, from the completed steps of the runbook."""
     whole, by_release = [step.id for step in book.release], attrgetter("release")
     releases = [list(steps) for _, steps in groupby(sorted(replayed.steps, key=by_release), key=by_release)]
     done = [steps for steps in releases if [step.id for step in steps if step.refused is None] == whole]
@@ -54,7 +54,7 @@ def _played(book: Runbook, team: Team, replayed: ReplayResult) -> list[Timeline]
 def _live(done: date, following: date, releases: Sequence[date]) -> date | None:
     """When users got what was ready on a day: at once, or at the latest on the day that brought the next one.
 
-    On that day the machine first decides on the one before.
+    On that day the machine decides on the earlier one first.
     """
     return next((day for day in releases if done <= day <= following), None)
 
@@ -92,7 +92,7 @@ def _step(step: str, does: str, begins: float, ends: float) -> TimelineStep:
 
 
 def _reported(story: Story, replayed: ReplayResult) -> list[Timeline]:
-    """The releases of a level that does it all by itself, from what it reports of its trainings."""
+    """The releases of a fully automatic level, from its report on its trainings."""
     trainings = sorted(replayed.reported.get("trainings", ()), key=lambda each: str(each["at"]))
     found = []
     for number, training in enumerate(trainings):
@@ -121,7 +121,7 @@ def _reported(story: Story, replayed: ReplayResult) -> list[Timeline]:
 def _noticed(
     at: date, earlier: Sequence[dict[str, str]], replayed: ReplayResult
 ) -> tuple[dict[str, str] | None, str]:
-    """The incident that led to a training, and why the level did not train at once, in its words."""
+    """The incident that led to a training, and the level's reason for not training at once."""
     last = max((day_of(each["at"]) for each in earlier), default=date.min)
     led = None
     for each in replayed.reported.get("incidents", ()):

@@ -1,4 +1,4 @@
-"""The findings of a comparison in plain words, also those that speak against the higher levels."""
+"""The findings of a comparison in plain words, including those that speak against the higher levels."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -12,7 +12,7 @@ from ladder.compare.results import IncidentResult, LevelResult, Question, Releas
 # By less than this share two errors, or two numbers of steps, hardly differ.
 HARDLY = 0.02
 SURE = 0.05  # the p-value from which a difference of two errors may be chance
-HARDLY_DAYS = 1.0  # recovery is counted in whole days, from an error over seven of them
+HARDLY_DAYS = 1.0  # recovery is measured in whole days, from a 7-day error
 
 Verdict = Literal["better", "perhaps better", "hardly different", "perhaps worse", "worse"]
 
@@ -47,8 +47,8 @@ def compared(mine: float, theirs: float, hardly: float) -> Verdict:
 
 
 def _error(mine: LevelResult, theirs: LevelResult) -> Verdict:
-    """Both predicted the same hours, so their weeks are compared in pairs (Student's t-test): where this may
-    be chance, it is "perhaps".
+    """Both predicted the same hours, so their weeks are compared in pairs (Student's t-test). A difference
+    that may be chance is "perhaps".
     """
     verdict = compared(mine.mae, theirs.mae, HARDLY * theirs.mae)
     weeks = zip(mine.weekly_mae, theirs.weekly_mae, strict=True)
@@ -77,7 +77,7 @@ def _pair(low: str, theirs: LevelResult, high: str, mine: LevelResult) -> str:
     if mine.days_to_recover is not None and theirs.days_to_recover is not None:
         verdict = compared(mine.days_to_recover, theirs.days_to_recover, HARDLY_DAYS)
         parts.append(_part("days to recover", verdict, _days(mine), _days(theirs)))
-    # In all a level has fewer steps where it releases less, so it is those of a release that are judged.
+    # A level that releases less often has fewer steps in total, so steps per release are compared.
     each, before = mine.manual_steps_a_release, theirs.manual_steps_a_release
     steps = _part(
         "human steps a release", compared(each, before, HARDLY * before), f"{each:.1f}", f"{before:.1f}"
@@ -111,7 +111,7 @@ def _buys_little(levels: Mapping[str, LevelResult]) -> Iterator[str]:
 
 
 def _cadence(levels: Mapping[str, LevelResult], one_cadence: Mapping[str, Releases]) -> Iterator[str]:
-    """The error's difference at one cadence is practice, what is left of it is cadence."""
+    """The difference in error at one cadence is due to practice, the rest to cadence."""
     parts = []
     for low, high in pairwise([number for number in levels if number in one_cadence]):
         whole = levels[high].mae - levels[low].mae
@@ -176,7 +176,7 @@ def _failed_requests(story: StoryFacts, levels: Mapping[str, LevelResult]) -> It
 
 
 def _questions(levels: Mapping[str, LevelResult]) -> Iterator[str]:
-    """Levels where the same questions stay open in one sentence."""
+    """Levels with the same open questions are named in one sentence."""
     lacking: dict[tuple[Question, ...], list[str]] = {}
     for number, level in levels.items():
         if level.questions:

@@ -1,4 +1,4 @@
-"""Checks a lab's criteria against what its folder holds; changes nothing there."""
+"""Checks a lab's criteria against the state of its folder, without changing it."""
 
 import json
 import re
@@ -28,12 +28,12 @@ AT_ONCE = 2
 
 
 class CheckerError(Exception):
-    """A criterion could not be checked; that says nothing about the participant's work."""
+    """A criterion could not be checked, which says nothing about the participant's work."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """How a criterion stands: passed or not, or None where the checker failed; and what was found."""
+    """The result of a criterion: passed, not passed, or None if the checker failed; and the value found."""
 
     criterion: Criterion
     passed: bool | None
@@ -41,7 +41,7 @@ class Finding:
 
 
 def check(lab: Lab, folder: Path, port: int) -> list[Finding]:
-    """How each criterion stands, in order. A place that several of them look at is looked at once."""
+    """Check all criteria, in order. A place used by several criteria is read once."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         looked: dict[str, Future[Any]] = {}
         for each in lab.criteria:
@@ -51,7 +51,7 @@ def check(lab: Lab, folder: Path, port: int) -> list[Finding]:
 
 
 def _place(criterion: Criterion) -> str:
-    """Where it looks."""
+    """The place that the criterion reads."""
     return criterion.model_dump_json(
         include={"file", "sql", "database", "http", "mlflow", "run", "python", "machine", "folder", "changes"}
     )
@@ -64,7 +64,7 @@ def _finding(criterion: Criterion, looked: "Future[Any]") -> Finding:
         return Finding(criterion, None, str(error))
     except subprocess.TimeoutExpired:
         return Finding(criterion, None, f"no result within {TIMEOUT:.0f} seconds; is the machine busy?")
-    except Exception as error:  # a mistake in the check, whatever it is, is none of the participant's
+    except Exception as error:  # a bug in the check is not the participant's fault
         return Finding(criterion, None, f"{type(error).__name__}: {error}")
     return Finding(criterion, fits(criterion, value), _short(value))
 
@@ -75,7 +75,7 @@ def _short(value: Any) -> str:
 
 
 def reach(value: Any, path: str) -> Any:
-    """What lies at a path like `versions.2.metrics.mae`; None where nothing does."""
+    """The value at a path like `versions.2.metrics.mae`; None if there is none."""
     for name in path.split(".") if path else ():
         if isinstance(value, dict):
             value = {str(key): each for key, each in value.items()}.get(name)
@@ -109,7 +109,7 @@ def _same(value: Any, expected: Any) -> bool:
 
 
 def _value(criterion: Criterion, folder: Path, port: int) -> Any:
-    """What is in the criterion's place; None where nothing is. Raises CheckerError."""
+    """The value in the criterion's place; None if there is none. Raises CheckerError."""
     if criterion.file is not None:
         return _of_file(folder / criterion.file)
     if criterion.sql is not None:

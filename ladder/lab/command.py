@@ -1,4 +1,4 @@
-"""The command `ladder lab`: what it prints for each of its options."""
+"""The command `ladder lab` and the output of its options."""
 
 import difflib
 import os
@@ -22,7 +22,7 @@ PORT = 8000
 
 PASSED, INCOMPLETE, CHECKER_FAILED = 0, 1, 2  # exit statuses of a check
 
-LADDER = f"{'python' if os.name == 'nt' else 'python3'} -m ladder"  # as it is typed here, activated or not
+LADDER = f"{'python' if os.name == 'nt' else 'python3'} -m ladder"  # works whether or not activated
 
 MARKS = {True: ("passed", "green"), False: ("to do", "bold yellow"), None: ("broken", "bold red")}
 
@@ -43,7 +43,7 @@ def overview(console: Console) -> None:
 
 
 def show(number: int, console: Console, *, again: bool = False) -> None:
-    """Print the lab; begin it where it was not yet, or anew. Raises UserError."""
+    """Print the lab; start it if needed, or again. Raises UserError."""
     lab, folder = lab_of(number), folder_of(lab_of(number))
     if again or (lab.has_folder and not folder.is_dir()):
         _begin(lab, console)
@@ -62,7 +62,7 @@ def prepare(console: Console) -> None:
 
 
 def _begin(lab: Lab, console: Console) -> Path:
-    """The lab's folder in its starting state; how far one was in it is forgotten."""
+    """Create the lab's folder in its starting state, and reset its progress."""
     done, port = progress.load(), _port()
     with console.status(f"making the starting state of lab {lab.number}: the first time up to two minutes"):
         folder = begin(lab, port)
@@ -115,7 +115,7 @@ def _print_step(number: int, step: LabStep, port: int, folder: Path, console: Co
 
 
 def run_check(number: int, console: Console) -> int:
-    """Check the lab, print how each criterion stands, and keep it where it is passed; the exit status."""
+    """Check the lab, print the result of each criterion, and record success. Returns the exit status."""
     lab = lab_of(number)
     _begun(lab)
     done = progress.load()
@@ -160,7 +160,7 @@ def _report(lab: Lab, findings: list[Finding], done: progress.Progress, console:
 
 
 def hint(number: int, console: Console) -> None:
-    """The next hint, more concrete than the one before; after the last one, all of them. Raises UserError."""
+    """Print the next, more concrete hint; after the last one, all of them. Raises UserError."""
     lab = lab_of(number)
     done = progress.load()
     entry = done.of(number)
@@ -177,9 +177,9 @@ def hint(number: int, console: Console) -> None:
 
 
 def solve(number: int, console: Console, *, yes: bool) -> int:
-    """Do all steps in a fresh copy, printing the edits, then check; the exit status.
+    """Do all steps in a fresh copy, printing the edits, then check. Returns the exit status.
 
-    Raises UserError where the lab was not passed yet and nobody said yes, or a step fails.
+    Raises UserError if the lab was not passed yet and this is not confirmed, or a step fails.
     """
     lab, entry = lab_of(number), progress.load().of(number)
     if not entry.passed and not yes:

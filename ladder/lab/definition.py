@@ -1,4 +1,4 @@
-"""What a lab is: the content of one file in `labs/`, and how such files are read."""
+"""The definition of a lab: the content of a file in `labs/`, and how such files are read."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -43,33 +43,33 @@ class Action(_Strict):
 
 
 class LabStep(Action):
-    """One step, as participants read it; a step that has nothing to run or edit is to look at something.
+    """One step, as participants read it. A step without command or edit is one to look at something.
 
-    Of a step with `edits` participants read only `says` and the names of the files, and of one with `python`
-    only `says`: how to do it they find out themselves, and this is the solution.
+    For a step with `edits`, participants see only `says` and the file names; for one with `python`, only
+    `says`: finding out how is the exercise, and this is the solution.
     """
 
     id: str = ""
     says: Text
-    stays: bool = False  # the command goes on, in a second terminal, until Ctrl-C
-    fails: bool = False  # the command ends with a status other than 0
-    shows: str = ""  # a pattern that is found in what the command prints
-    look: str = ""  # what to look for in it
+    stays: bool = False  # the command keeps running, in a second terminal, until Ctrl-C
+    fails: bool = False  # the command is expected to fail
+    shows: str = ""  # a pattern expected in the command's output
+    look: str = ""  # what to look for in the output
 
 
 class Criterion(_Strict):
-    """What has to hold in the end: a value found in one place, and what is expected of it.
+    """A condition that must hold in the end: a value in one place, and what is expected of it.
 
     The place is one of: a file, an SQL query, an address, the MLflow registry, a command, code that prints
-    JSON (in whose environment LAB_FOLDER is the lab's own folder), or this machine. `at` leads into what was
-    found there, by keys and numbers with dots. Without any expectation the value has to be there and not be
-    false, zero or empty; a command has to end with status 0.
+    JSON (with LAB_FOLDER, the lab's own folder, in its environment), or this machine. `at` is a path into the
+    value, with keys and numbers separated by dots. Without any expectation the value must exist and not be
+    false, zero or empty; a command must succeed.
     """
 
     id: str
     says: Text
     tip: Text
-    file: str | None = None  # YAML and JSON are read as such, and other files as text
+    file: str | None = None  # YAML and JSON are parsed, other files read as text
     sql: str | None = None
     database: str = "state/production.db"
     http: str | None = None
@@ -102,7 +102,7 @@ class Start(_Strict):
 
 
 class HalfSolution(_Strict):
-    """A plausible attempt that is not enough: steps left out, or with other edits; and what is still open."""
+    """A plausible but insufficient attempt: steps left out or edited otherwise; and the criteria it fails."""
 
     says: Text
     without: tuple[str, ...] = ()
@@ -111,7 +111,7 @@ class HalfSolution(_Strict):
 
 
 class Discussion(_Strict):
-    """A question for the room, and what a good answer has."""
+    """A question for the room, and the points of a good answer."""
 
     question: Text
     answer: Text
@@ -130,7 +130,7 @@ class Lab(_Strict):
     start: Start = Start()
     steps: Annotated[tuple[LabStep, ...], Field(min_length=1)]
     criteria: Annotated[tuple[Criterion, ...], Field(min_length=1)]
-    passes: tuple[str, ...] = ()  # criteria that hold from the start: they guard what may not break
+    passes: tuple[str, ...] = ()  # criteria that hold from the start: they guard what must not break
     hints: tuple[Text, ...]
     half: HalfSolution | None = None
     discussion: Discussion
@@ -161,7 +161,7 @@ def labs() -> dict[int, Lab]:
 
 
 def lab_of(number: int) -> Lab:
-    """The lab with that number. Raises UserError where there is none."""
+    """The lab with that number. Raises UserError if there is none."""
     if number not in labs():
         raise UserError(f"there is no lab {number}: choose one of {', '.join(map(str, labs()))}")
     return labs()[number]

@@ -1,4 +1,4 @@
-"""Checks of lab 0: what this machine needs, so that nobody finds out on the day."""
+"""Checks of lab 0: whether this machine is ready, so that problems show before the workshop."""
 
 import os
 import shutil
@@ -17,13 +17,13 @@ TOOLS = ("dvc", "evidently", "jupyter-client", "mlflow", "onnxruntime", "prefect
 
 
 def python() -> str | None:
-    """The version, where it is one that the levels run on."""
+    """The Python version, if the levels support it."""
     version = ".".join(map(str, sys.version_info[:3]))
     return version if (3, 11) <= sys.version_info[:2] <= (3, 13) else None
 
 
 def new_enough_git() -> str | None:
-    """git's version, where it is there and new enough."""
+    """The version of git, if it is installed and recent enough."""
     try:
         git.require()
     except UserError:
@@ -42,7 +42,7 @@ def git_name() -> str | None:
 
 
 def disk() -> float:
-    """Free space where the working copies lie, in GB."""
+    """Free disk space at the working copies, in GB."""
     place = home()
     place.mkdir(parents=True, exist_ok=True)
     return round(shutil.disk_usage(place).free / 1e9, 1)

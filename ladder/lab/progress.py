@@ -1,4 +1,4 @@
-"""How far somebody is: a plain YAML file beside the labs' folders, which they may read, edit and delete."""
+"""A participant's progress: a plain YAML file next to the labs' folders, which may be edited and deleted."""
 
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +11,7 @@ from ladder.workcopy import home
 
 
 class Entry(BaseModel):
-    """What is kept of one lab; `port` is where its application listens."""
+    """The record of one lab; `port` is that of its application."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -38,7 +38,7 @@ class Progress(BaseModel):
     labs: dict[int, Entry] = {}
 
     def of(self, number: int) -> Entry:
-        """The entry of a lab; a new one where there was none."""
+        """The entry of a lab, created if there is none."""
         return self.labs.setdefault(number, Entry())
 
     def save(self) -> None:
@@ -49,10 +49,10 @@ class Progress(BaseModel):
 
 
 def path() -> Path:
-    """Where it lies."""
+    """The path of the file."""
     return home() / "lab-progress.yaml"
 
 
 def load() -> Progress:
-    """The progress so far. Raises UserError where the file was edited into something else."""
+    """The progress so far. Raises UserError if the file is not valid."""
     return read_yaml(Progress, path()) if path().exists() else Progress()

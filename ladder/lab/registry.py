@@ -1,4 +1,4 @@
-"""What an MLflow registry holds, as JSON: `python -m ladder.lab.registry sqlite:///state/mlflow.db`."""
+"""Prints an MLflow registry's content as JSON: `python -m ladder.lab.registry sqlite:///state/mlflow.db`."""
 
 import json
 import sys

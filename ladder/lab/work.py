@@ -1,4 +1,4 @@
-"""A lab's working copy: made in its starting state, and the steps done in it, as participants would."""
+"""A lab's working copy: creates its starting state, and performs steps in it as participants would."""
 
 import hashlib
 import json
@@ -32,9 +32,9 @@ def folder_of(lab: Lab) -> Path:
 
 
 def begin(lab: Lab, port: int) -> Path:
-    """Make the lab's folder in its starting state; what was there before is kept as `N.old`.
+    """Create the lab's folder in its starting state; an existing one is kept as `N.old`.
 
-    Raises UserError where an action of the start fails, or another command is making one.
+    Raises UserError if an action of the start fails, or another command is creating one.
     """
     with workcopy.alone("lab") as place:
         folder, kept = place / str(lab.number), place / f".start-{lab.number}-{_digest(lab)}"
@@ -50,7 +50,7 @@ def begin(lab: Lab, port: int) -> Path:
                 part.rename(kept)
         else:
             _put_aside(folder)
-            # In the same place, as what a level stores has whole paths in it.
+            # At the final path, because stores contain absolute paths.
             shutil.copytree(kept, folder, symlinks=True)
     return folder
 
@@ -77,7 +77,7 @@ def _make(lab: Lab, folder: Path, port: int) -> None:
 
 
 def _digest(lab: Lab) -> str:
-    """Of what a starting state is made from."""
+    """A digest of everything that determines a starting state."""
     made = hashlib.sha256(path_of(lab).read_bytes())
     for number in sorted(set(lab.start.levels.values())):
         source = level(number).folder
@@ -87,7 +87,7 @@ def _digest(lab: Lab) -> str:
 
 
 def act(action: Action, folder: Path, port: int) -> tuple[int, str]:
-    """Do it in a lab's folder; the exit status, and what was printed. Raises UserError where it cannot be."""
+    """Perform an action in a lab's folder. Returns status and output. Raises UserError if that fails."""
     lab, folder = folder, folder / action.folder
     if action.copies:
         copy(folder, action.copies)
@@ -103,9 +103,9 @@ def act(action: Action, folder: Path, port: int) -> tuple[int, str]:
 
 
 def filled(text: str, port: int, folder: Path | None = None) -> str:
-    """Text of a lab with the port of its application in it, and what its starting state wrote to `lab.json`.
+    """Text of a lab with the port of its application, and values that its starting state wrote to `lab.json`.
 
-    That is an object whose keys stand in braces in the text: what is another one in each copy, like an id.
+    These are values that differ between copies, like ids; the text has their keys in braces.
     """
     kept = None if folder is None else folder / "lab.json"
     known = json.loads(kept.read_text(encoding="utf-8")) if kept and kept.is_file() else {}
@@ -115,7 +115,7 @@ def filled(text: str, port: int, folder: Path | None = None) -> str:
 
 
 def edit(change: Change, folder: Path) -> None:
-    """Make the change. Raises UserError where the file does not read that way, in exactly one place."""
+    """Make the change. Raises UserError unless the old text occurs exactly once in the file."""
     path = folder / change.file
     text = change.new
     if change.old is not None:
@@ -130,7 +130,7 @@ def edit(change: Change, folder: Path) -> None:
 
 
 def run(command: Sequence[str], folder: Path, seconds: float | None = None, **more: str) -> tuple[int, str]:
-    """Run a command; its exit status, and what it printed. `more` are environment variables.
+    """Run a command. Returns exit status and output. `more` are environment variables.
 
     Raises subprocess.TimeoutExpired.
     """
@@ -151,19 +151,19 @@ def run(command: Sequence[str], folder: Path, seconds: float | None = None, **mo
 
 
 def _around() -> dict[str, str]:
-    """The environment of what runs in a lab: `python -m ladder` works there, too."""
+    """The environment of commands in a lab, in which `python -m ladder` works."""
     return environment() | {"PYTHONPATH": str(Path(ladder.__file__).parent.parent), "PYTHONUTF8": "1"}
 
 
 def importable() -> None:
-    """Let participants type `python -m ladder` in any folder, where the environment is the tool's own."""
+    """Make `python -m ladder` work in any folder, if the environment is the tool's own."""
     if Path(sys.prefix).resolve() == (ROOT / ".venv").resolve():
-        # Without an encoding: Python reads such files in that of the machine.
+        # Without an encoding, because Python reads such files in the machine's encoding.
         Path(sysconfig.get_path("purelib"), "mlops-ladder.pth").write_text(f"{ROOT}\n")
 
 
 def activation() -> tuple[tuple[str, str], ...]:
-    """How the tool's environment is switched on in a terminal here, by shell; nothing where it is on."""
+    """The commands that activate the tool's environment, by shell; empty if it is active."""
     prefix = Path(sys.prefix)
     if os.environ.get("VIRTUAL_ENV") == str(prefix) or prefix == Path(sys.base_prefix):
         return ()
@@ -182,10 +182,10 @@ def solved(
     without: Sequence[str] = (),
     instead: Edits | None = None,
 ) -> Iterator[None]:
-    """Do all steps in a fresh copy, or those that are not left out, some with other edits.
+    """Perform all steps in a fresh copy, except those left out, some with other edits.
 
-    What goes on in a second terminal runs until the end of the context. Raises UserError for a step whose
-    command ends otherwise than its text says.
+    Commands in a second terminal run until the end of the context. Raises UserError for a step whose command
+    does not end as expected.
     """
     with ExitStack() as terminals:
         for number, step in enumerate(lab.steps, start=1):
@@ -203,7 +203,7 @@ def solved(
 
 
 def _terminal(step: LabStep, folder: Path, port: int, number: int) -> Service:
-    """A second terminal, in which a command goes on."""
+    """A second terminal, in which a command keeps running."""
     command = found(filled(step.run or "", port))
     probe = "/live" if " serve" in (step.run or "") else None
     made = Service(folder, folder / "state" / f"step-{number}.log", port, _around(), command, probe)

@@ -1,4 +1,4 @@
-"""HTML pages: each one file that needs nothing from anywhere else."""
+"""HTML pages, each a single self-contained file."""
 
 from functools import cache
 from pathlib import Path

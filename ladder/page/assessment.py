@@ -1,4 +1,4 @@
-"""The page of an assessment: one HTML file that needs nothing from anywhere else."""
+"""The page of an assessment: a single self-contained HTML file."""
 
 import re
 from collections.abc import Sequence
@@ -25,5 +25,5 @@ def render(found: Assessment, made: Backlog | None, changes: Sequence[Change] | 
 
 
 def _marked(value: str) -> Markup:
-    """What stands between backticks as code."""
+    """Mark text between backticks as code."""
     return Markup(re.sub("`(.+)`", r"<code>\1</code>", str(escape(value))))

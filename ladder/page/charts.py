@@ -1,4 +1,4 @@
-"""What the chart of the error draws, as Plotly reads it, and the marks of an axis of days."""
+"""The error chart as a Plotly figure, and tick marks for an axis of days."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -7,14 +7,14 @@ from typing import Any
 from ladder.compare.results import Comparison, LevelResult
 from ladder.page.words import name_of
 
-DAY = 86_400_000  # Plotly counts dates in milliseconds
+DAY = 86_400_000  # Plotly measures dates in milliseconds
 
 
 def figure(comparison: Comparison) -> dict[str, Any]:
-    """Traces and what the script needs to lay them out for any width.
+    """Traces, and the layout data that the script needs for any width.
 
-    A trace's `uid` becomes a class of its SVG (`tracelevel3`), by which the style sheet gives it the colour
-    of the theme. Values are rounded as in the comparison.
+    A trace's `uid` becomes a class of its SVG (`tracelevel3`), which the style sheet uses to apply the
+    theme's colours. Values are rounded as in the comparison.
     """
     story = comparison.story
     traces: list[dict[str, Any]] = []
@@ -70,12 +70,12 @@ def _line(uid: str, name: str, start: date, values: Sequence[float | None], widt
 
 
 def _releases(number: str, result: LevelResult, start: date) -> dict[str, Any]:
-    """A mark on the line for each release but that of the first day, which every level has."""
+    """A mark on the line for each release except that of the first day, which every level has."""
     days, heights = [], []
     for day in result.released_on:
         at = (day - start).days
         height = result.error_7_days[at] if 0 < at < len(result.error_7_days) else None
-        if height is not None:  # in the first week there is no line yet
+        if height is not None:  # the line begins after the first week
             days.append(day.isoformat())
             heights.append(height)
     return {
@@ -91,6 +91,6 @@ def _releases(number: str, result: LevelResult, start: date) -> dict[str, Any]:
 
 
 def ticks(days: float) -> list[int]:
-    """Whole days at which an axis from 0 to `days` is marked: four to eight of them."""
+    """Tick marks for an axis from 0 to `days`: four to eight whole days."""
     step = next(each for each in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if days / each <= 7)
     return list(range(0, int(days) + 1, step))

@@ -1,4 +1,4 @@
-"""Source code in a page: excerpts, all of them as a book of practices, and two versions side by side."""
+"""Source code on a page: excerpts, a book of practices, and side-by-side comparison."""
 
 import base64
 import difflib
@@ -29,7 +29,7 @@ CONTEXT = 3  # unchanged lines shown above and below a change
 SHORTEST_FOLD = 5  # fewer lines are not folded
 PLAIN = {Name, Name.Builtin, Name.Builtin.Pseudo, Name.Namespace, Operator, Punctuation, Whitespace}
 
-# Files whose language Pygments cannot tell from the name.
+# Files whose language Pygments cannot derive from the name.
 _LANGUAGES = {"CODEOWNERS": "bash", "config": "ini", ".dvcignore": "bash", ".gitignore": "bash"}
 _SUFFIXES = {".ipynb": "python", ".j2": "html+jinja", ".lock": "text", ".toml": "toml"}
 
@@ -45,7 +45,7 @@ class Excerpt:
 
 
 def excerpt(place: Place) -> Excerpt:
-    """The lines that a place points to. Raises UserError where the file or the symbol is not there."""
+    """The lines of a place. Raises UserError if the file or symbol does not exist."""
     path = level(place.level).folder / place.file
     lines = read(path).split("\n")
     first, last = 1, len(lines)
@@ -60,7 +60,7 @@ def excerpt(place: Place) -> Excerpt:
 
 @cache
 def listing(text: str, filename: str, first_line: int = 1) -> Markup:
-    """Code with numbered lines; the file's name determines its language. Lines too long scroll."""
+    """Code with numbered lines, highlighted by the file's name. Long lines scroll."""
     numbered = HtmlFormatter(cssclass="code", linenos="inline", linenostart=first_line)
     return Markup(highlight(text, _lexer(filename), numbered))
 
@@ -72,9 +72,9 @@ def highlighted(text: str, filename: str) -> list[Markup]:
 
 
 def side_by_side(before: str, after: str, filename: str) -> Markup:
-    """Two versions of a file as tables of two columns, numbered; unchanged stretches are folded away.
+    """Two versions of a file as two-column tables with line numbers; unchanged stretches are folded.
 
-    On a narrow screen (code.css) the new line stands below the old one.
+    On a narrow screen (code.css) the new line is shown below the old one.
     """
     old, new = highlighted(before, filename), highlighted(after, filename)
     parts: list[Markup] = []
@@ -99,7 +99,7 @@ def side_by_side(before: str, after: str, filename: str) -> Markup:
     return Markup('<div class="sides">{}</div>').format(Markup("").join(parts))
 
 
-Side = tuple[str, int, Markup]  # its class, the line's number from 0, the line
+Side = tuple[str, int, Markup]  # CSS class, line number from 0, line
 
 
 def _table(rows: Sequence[Markup]) -> Markup:

@@ -1,4 +1,4 @@
-"""The page of a comparison: one HTML file that needs nothing from anywhere else."""
+"""The page of a comparison: a single self-contained HTML file."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from ladder.page import charts, environment, save, text, words
 from ladder.page.code import packed
 
 AREAS = ("highlights", "technology", "people", "model_creation", "model_release", "application_integration")
-MARK = "†"  # what rests on assumption
+MARK = "†"  # marks values that rest on assumptions
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,9 @@ def shown(value: object, digits: int = 0) -> str:
 
 
 class _Numbers:
-    """Takes a value out of the comparison by its path (`levels.0.mae`) and marks its origin in the HTML.
+    """Looks up values of the comparison by path (`levels.0.mae`) and marks their origin in the HTML.
 
-    `*` stands for all parts of a list, whose values are added up.
+    `*` stands for all items of a list, whose values are summed.
     """
 
     def __init__(self, facts: Mapping[str, Any]):
@@ -105,7 +105,7 @@ class _Numbers:
         )
 
     def part(self, path: str, of: list[str]) -> float:
-        """How long a bar for this value is relative to the longest, from 0 to 1; 0 where there is none."""
+        """The length of a value's bar relative to the longest, from 0 to 1; 0 without a value."""
         values = [self.value(each) for each in of]
         known = [each for each in values if isinstance(each, int | float)]
         value = self.value(path)
@@ -135,7 +135,7 @@ def _plotly() -> Markup:
 
 
 def _json(value: object) -> Markup:
-    """JSON that can stand in a script element, whatever texts are in it."""
+    """JSON that is safe inside a script element, whatever texts it contains."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c").replace("&", "\\u0026"))
 
@@ -150,7 +150,7 @@ def _period(comparison: Comparison) -> dict[str, str]:
 
 
 def _typed(text: str) -> Markup:
-    """A text in which `what is typed` stands between backticks."""
+    """A text with `input to type` between backticks."""
     parts = str(text).split("`")
     return Markup("").join(
         Markup("<code>{}</code>").format(part) if at % 2 else escape(part) for at, part in enumerate(parts)
@@ -158,7 +158,7 @@ def _typed(text: str) -> Markup:
 
 
 def _by_people(comparison: Comparison, number: int) -> bool:
-    """Whether a level's releases wait for people: then what follows from their dates is assumed."""
+    """Whether a level's releases wait for people, so that everything derived from their dates is assumed."""
     assumed = comparison.assumed.get(str(number))
     return assumed is not None and any(each.days > 0 for each in assumed.durations)
 
@@ -171,7 +171,7 @@ def _longest(comparison: Comparison) -> float:
 
 
 def _again(comparison: Comparison) -> str:
-    """The command that makes such a page again."""
+    """The command that regenerates such a page."""
     story = comparison.story
     options = {
         "--scenario": story.name,

@@ -1,4 +1,4 @@
-"""The page of two levels side by side: one HTML file that needs nothing from anywhere else."""
+"""The page of two levels side by side: a single self-contained HTML file."""
 
 import os
 from pathlib import Path
@@ -11,9 +11,9 @@ from ladder.page import code, environment, save, text
 
 
 def write(found: Difference, path: Path) -> None:
-    """Write the page to `path`, in one piece or not at all.
+    """Write the page to `path` atomically.
 
-    Raises UserError where that is a folder, OSError where it cannot be written.
+    Raises UserError if that is a folder, OSError if it cannot be written.
     """
     if path.is_dir():
         raise UserError(f"{path} is a folder; give the page a name in it")
@@ -21,7 +21,7 @@ def write(found: Difference, path: Path) -> None:
 
 
 def render(found: Difference, folder: Path) -> str:
-    """The whole page; `folder` is where it will lie, from which it links to the files themselves."""
+    """The complete page; `folder` is its future place, to which links to the files are relative."""
     return (
         environment()
         .get_template("difference.html.j2")
@@ -48,7 +48,7 @@ def anchor(file: File) -> str:
 
 
 def changes(file: File) -> Markup:
-    """What to show of a file: both versions side by side, or the only one there is."""
+    """The content shown for a file: both versions side by side, or the only one."""
     if file.summary is not None:
         lines = Markup("").join(Markup("<li>{}</li>").format(line) for line in file.summary)
         return Markup('<ul class="summary">{}</ul>').format(lines)
@@ -61,7 +61,7 @@ def changes(file: File) -> Markup:
 
 
 def _address(path: Path, folder: Path) -> str:
-    """How to get from the page to a file; where there is no way by a relative one, its own address."""
+    """The relative link from the page to a file, or its absolute address if there is none."""
     try:
         return Path(os.path.relpath(path, folder.resolve())).as_posix()
     except ValueError:  # another drive

@@ -1,4 +1,4 @@
-"""What the page calls things: kinds of incidents and measures, as words.yaml has them."""
+"""The page's names for kinds of incidents and measures, from words.yaml."""
 
 from functools import cache
 from pathlib import Path
@@ -34,16 +34,16 @@ def words() -> Words:
 
 
 def name_of(kind: str) -> str:
-    """A kind of incident as a heading: `units` is Fahrenheit; one that is not known keeps its name."""
+    """The heading for a kind of incident: `units` is Fahrenheit; unknown kinds keep their name."""
     return words().kinds.get(kind, (kind.replace("-", " ").capitalize(), ""))[0]
 
 
 def says_of(kind: str) -> str:
-    """What an incident of that kind is, in a sentence; empty where that is not known."""
+    """A sentence about a kind of incident; empty if unknown."""
     return words().kinds.get(kind, ("", ""))[1]
 
 
 def rows(measures: tuple[Measure, ...], incidents: bool) -> tuple[Measure, ...]:
-    """Those of the measures that there are; without incidents none about them."""
+    """The available measures; without incidents, none about them."""
     about = ("days_to_recover", "incidents.*.bad_answers")
     return tuple(each for each in measures if incidents or each.path not in about)

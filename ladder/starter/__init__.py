@@ -1,1 +1,1 @@
-"""Starters: a level copied as a project of one's own, which can climb to the next level later."""
+"""Starters: a level copied as an independent project, which can climb to the next level later."""

@@ -1,4 +1,4 @@
-"""What a climb prints: what changes, what is left to be settled and how, and what to type next."""
+"""The output of a climb: what changes, which conflicts are left and how to resolve them, and what to type."""
 
 import re
 import subprocess
@@ -18,7 +18,7 @@ from ladder.starter.project import Project
 from ladder.starter.rename import CAN_FORMAT, FORMAT, PACKAGE
 from ladder.starter.template import LOCK_COMMAND
 
-GUESSED_DELAY = "guessed: when the label is known"  # its mark in the code
+GUESSED_DELAY = "guessed: when the label is known"  # its marker in the code
 DRAWN = "drawn_at"  # the times that `problem draft` makes up for a table without any
 LAST_WITHOUT_OUTCOMES = 2
 WHY_TIMES = (
@@ -45,7 +45,7 @@ def show(project: Project, plan: Plan, console: Console, env: Mapping[str, str] 
 
 
 def show_lacks(project: Project, target: Level, console: Console, *, check: bool = False) -> None:
-    """What the new level needs of the project's problem, and it has not; by its own command with `check`."""
+    """Show what the new level needs that the project's problem lacks; with `check`, by its own command."""
     problem = project.folder / project.mark.package / "problem"
     code = "".join(path.read_text("utf-8") for path in problem.glob("*.py"))
     if target.number > LAST_WITHOUT_OUTCOMES and DRAWN in code:
@@ -59,7 +59,7 @@ def show_lacks(project: Project, target: Level, console: Console, *, check: bool
 
 
 def _checked(project: Project) -> str:
-    """What `problem check` says, run by the project's own Python if it has one; "" without its packages."""
+    """The output of `problem check`, run by the project's own Python if any; "" without its packages."""
     python = next(project.folder.glob(".venv/[bS]*/python*"), sys.executable)
     done = subprocess.run(
         [python, "-B", "-m", project.mark.package, "problem", "check"],
@@ -116,7 +116,7 @@ def _tables() -> dict[str, dict[str, str]]:
 
 
 def lock_advice(kept: tuple[str, ...], gave_way: tuple[str, ...]) -> str:
-    """What was done about a lock that both had changed, and what is left to do."""
+    """What was done about a lock changed on both sides, and what is left to do."""
     parts = ["the new lock"]
     if kept:
         parts.append(f"with your {', '.join(kept)}")

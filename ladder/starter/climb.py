@@ -1,4 +1,4 @@
-"""`ladder climb`: takes a project that was made from a level to the next one, by git's own merge."""
+"""`ladder climb`: takes a project made from a level to the next one, with git's merge."""
 
 import tempfile
 from collections.abc import Iterator
@@ -19,11 +19,11 @@ from ladder.starter.project import Project, base_of, following_the_name, open_pr
 def climb(
     folder: Path, console: Console, *, same_level: bool = False, dry_run: bool = False, check: bool = False
 ) -> bool:
-    """Merge the template's next state into the project, on a new branch; whether nothing is left to settle.
+    """Merge the template's next state into the project, on a new branch. Returns whether no conflict is left.
 
     `same_level` takes the newer template of the project's own level. `dry_run` shows what would change.
-    `check`: see what the new level says of the project's problem, where its packages are installed.
-    Raises UserError where the project cannot climb; then nothing was changed.
+    `check`: run the new level's check of the project's problem, if its packages are installed. Raises
+    UserError if the project cannot climb, and then changes nothing.
     """
     try:
         return _climb(folder, console, same_level, dry_run, check)
@@ -92,7 +92,7 @@ def _written(target: Level, project: Project, dry_run: bool) -> Iterator[tuple[s
 
 
 def _nothing_in_the_way(project: Project, plan: Plan) -> None:
-    """Raises UserError where a file that git does not know lies where a new one belongs."""
+    """Raises UserError if an untracked file is in the place of a new one."""
     taken = [path for path in plan.new if (project.folder / path).exists()]
     if taken:
         more = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
@@ -102,7 +102,7 @@ def _nothing_in_the_way(project: Project, plan: Plan) -> None:
 
 
 def _branch(project: Project, target: Level, commit: str, same_level: bool) -> str:
-    """The name of the branch to merge on. Raises UserError where it exists."""
+    """The name of the branch to merge on. Raises UserError if it exists."""
     practice = target.folder.name.partition("_")[2].replace("_", "-")
     branch = f"newer-template-{commit[:7]}" if same_level else f"climb-to-{practice}"
     if not attempt(project.folder, "rev-parse", "--verify", "--quiet", f"refs/heads/{branch}").returncode:
@@ -114,9 +114,9 @@ def _branch(project: Project, target: Level, commit: str, same_level: bool) -> s
 
 
 def _merge(project: Project, plan: Plan, branch: str, message: str) -> None:
-    """Merge on the new branch; commit it where nothing is left to be settled. Cut off, all is as it was."""
+    """Merge on the new branch; commit if no conflict is left. If interrupted, everything is as before."""
     folder, who = project.folder, author(project.folder)
-    # Before the merge, as its conflicts are no code that runs.
+    # Before the merge, because with conflicts the code does not run.
     readme = introduced(project, plan.head, plan.commit) if README in plan.remade else None
     try:
         git(folder, "switch", "--quiet", "--create", branch, plan.head, env=who)
@@ -137,8 +137,8 @@ def _merge(project: Project, plan: Plan, branch: str, message: str) -> None:
 
 
 def _settle(project: Project, plan: Plan, path: str, readme: str | None) -> None:
-    """Put a file that is made from others in place: the template's, a lock with what was added to it, and a
-    README about the project's problem.
+    """Put a generated file in place: the template's, a lock with the project's additions, or a README about
+    the project's problem.
     """
     theirs = git(project.folder, "show", f"{plan.commit}:{path}")
     text = merged_lock(project, plan).text if path == LOCK else theirs

@@ -1,4 +1,4 @@
-"""`ladder new`: a level as a project of one's own, in a git repository of its own."""
+"""`ladder new`: makes a project from a level, in a git repository of its own."""
 
 import re
 import shlex
@@ -38,12 +38,12 @@ def new(
     draft: Sequence[str] = (),
     problem: str = "",
 ) -> None:
-    """Make the project in a temporary folder next to `given` and move it there, so that it is complete.
+    """Create the project in a temporary folder next to `given`, then move it there, so that it is complete.
 
-    `package`: by default the level's, or named after the problem or, with `draft`, the folder. `feed` is a
-    folder, None for the sample. `draft`: what `problem draft` gets, a table first; its problem is
-    a commit of its own, which climbs keep. `problem`: one of those in problems/. Raises UserError where the
-    place is taken, the package cannot be called so, or the feed or the table cannot be read.
+    `package` defaults to the level's, or is named after the problem or, with `draft`, the folder. `feed` is a
+    folder, None for the sample. `draft`: arguments of `problem draft`, a table first; its problem is a
+    separate commit, which climbs keep. `problem`: one of those in problems/. Raises UserError if the place is
+    taken, the package name is invalid, or the feed or the table cannot be read.
     """
     require()
     if sum((feed is not None, no_feed, bool(draft))) > 1:
@@ -86,12 +86,12 @@ def new(
 
 
 def _drafted(project: Path, package: str, given: Sequence[str]) -> str:
-    """Draft the problem by the project's own command, and commit it; what the command printed."""
+    """Draft the problem with the project's own command, and commit it. Returns the command's output."""
     command = [sys.executable, "-B", "-m", package, "problem", "draft", *given]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     if done.returncode:
         raise UserError(done.stderr.strip().removeprefix("error: "))
-    shutil.rmtree(project / "state")  # with the level's own problem, which nobody of this project wrote
+    shutil.rmtree(project / "state")  # a backup of the level's problem, which this project never had
     _introduce(project, package)
     git(project, "add", "--all")
     git(project, "commit", "--quiet", "--message", "Draft the problem from a table", env=author(project))
@@ -99,7 +99,7 @@ def _drafted(project: Path, package: str, given: Sequence[str]) -> str:
 
 
 def _introduce(project: Path, package: str) -> None:
-    """Let the README say what the drafted problem is."""
+    """Describe the drafted problem in the README."""
     if (about := problems.introduction_of(project, package)) is not None:
         readme = project / "README.md"
         text = about.put_into(readme.read_text(encoding="utf-8"))
@@ -112,7 +112,7 @@ def _package(name: str) -> str:
 
 
 def _free(destination: Path) -> Path:
-    """The place, as a whole path. Raises UserError where something lies there."""
+    """The absolute path of the new project. Raises UserError if something is there."""
     place = destination.expanduser().absolute()
     if place.exists() and not place.is_dir():
         raise UserError(f"{destination}: a file of that name is there; choose another place")
@@ -124,7 +124,7 @@ def _free(destination: Path) -> Path:
 
 
 def _months(feed: Path | None) -> list[Path]:
-    """The feed's files. Raises UserError where it is none."""
+    """The feed's files. Raises UserError if it is not a feed."""
     if feed is None:
         return [COMMITTED_FEED / f"{month}.csv" for month in SAMPLE]
     from ladder.world.feedfile import read_feed  # needs pandas, which the light install has not
@@ -135,7 +135,7 @@ def _months(feed: Path | None) -> list[Path]:
 
 @contextmanager
 def _beside(destination: Path) -> Iterator[Path]:
-    """An empty folder next to the destination; gone afterwards, like those that were left by a kill."""
+    """An empty folder next to the destination; removed afterwards, like leftovers of killed runs."""
     destination.parent.mkdir(parents=True, exist_ok=True)
     for left in destination.parent.glob(f".{destination.name}.new-*"):
         shutil.rmtree(left, ignore_errors=True)

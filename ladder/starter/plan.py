@@ -1,4 +1,4 @@
-"""What a merge would do to a project, found out by one that touches nothing; locks are merged by package."""
+"""Plans a merge into a project without touching it; locks are merged package by package."""
 
 import re
 from collections.abc import Mapping
@@ -69,7 +69,7 @@ def plan_of(project: Project, head: str, commit: str, env: Mapping[str, str]) ->
 
 
 def introduced(project: Project, head: str, commit: str, env: Mapping[str, str] | None = None) -> str | None:
-    """The template's README about the project's problem, where nobody wrote more into the one of before."""
+    """The template's README about the project's problem, unless people extended the earlier one."""
     about = problems.introduction_of(project.folder, project.mark.package)
     base = git(project.folder, "merge-base", head, commit, env=env).strip()
     old, own, new = (
@@ -79,7 +79,7 @@ def introduced(project: Project, head: str, commit: str, env: Mapping[str, str] 
 
 
 def merged_lock(project: Project, plan: Plan, env: Mapping[str, str] | None = None) -> Merged:
-    """The lock of the template, with what the project had locked itself."""
+    """The template's lock, with the packages that the project had added."""
     base = git(project.folder, "merge-base", plan.head, plan.commit, env=env).strip()
     old, own, new = (
         attempt(project.folder, "show", f"{at}:{LOCK}", env=env).stdout
@@ -96,7 +96,7 @@ def _kind(stages: set[str]) -> str:
 def _changed_by_both(
     project: Project, head: str, commit: str, env: Mapping[str, str], conflicts: Mapping[str, object]
 ) -> tuple[str, ...]:
-    """Of the files that are made from others, those that git cannot or must not merge by lines."""
+    """The generated files that git cannot or must not merge line by line."""
 
     def listed(*arguments: str) -> set[str]:
         return set(names(git(project.folder, *arguments, "--", *MADE, env=env)))
@@ -109,9 +109,9 @@ def _changed_by_both(
 
 
 def merge_locks(base: str, ours: str, theirs: str) -> Merged:
-    """The lock of `theirs`, with what `ours` had added to `base` or locked at another version.
+    """The lock of `theirs`, with the packages that `ours` had added to `base` or locked at another version.
 
-    A package that `theirs` changed, too, is as `theirs` has it: that is known to work there.
+    A package that `theirs` changed, too, is taken from `theirs`: that version is known to work there.
     """
     old, own, new = _entries(base), _entries(ours), _entries(theirs)
     mine = {name for name in own if own[name] != old.get(name)}
@@ -123,7 +123,7 @@ def merge_locks(base: str, ours: str, theirs: str) -> Merged:
 
 
 def _entries(text: str) -> dict[str, str]:
-    """The lines of each package, by its name; a package that is locked more than once has them all."""
+    """The lines of each package, by name; a package locked more than once has them all."""
     found: dict[str, str] = {}
     for match in _ENTRY.finditer(text):
         lines = match.group() if match.group().endswith("\n") else match.group() + "\n"

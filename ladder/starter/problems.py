@@ -1,4 +1,4 @@
-"""Other problems than that of the levels: put in its place in a copied level, with what names it."""
+"""Replaces the problem of a copied level by another one, with everything that names it."""
 
 import json
 import re
@@ -21,7 +21,7 @@ ANY = ("__init__.py", "samples.py", "test_contract.py", "test_domain.py")
 
 @dataclass(frozen=True)
 class Introduction:
-    """What a README says about a problem: a request is an example row, an outcome reports its label."""
+    """The parts of a README about a problem: a request is an example row, an outcome reports its label."""
 
     name: str
     title: str
@@ -47,7 +47,7 @@ class Introduction:
 
 
 def put(name: str, project: Path) -> None:
-    """Put a problem, its tests and its settings in the place of a copied level's, and its own README."""
+    """Install a problem, its tests, settings and README in place of a copied level's."""
     folder = folder_of(name)
     shutil.rmtree(project / PACKAGE / "problem")
     shutil.copytree(
@@ -69,7 +69,7 @@ def put(name: str, project: Path) -> None:
 
 
 def introduction(name: str) -> Introduction:
-    """From a problem's README: its title, first paragraph, and the two blocks of JSON."""
+    """Parse a problem's README: title, first paragraph, and the two blocks of JSON."""
     text = (folder_of(name) / "README.md").read_text(encoding="utf-8")
     title, description, *_ = text.split("\n\n")
     request, outcome = re.findall(r"(?ms)^```json\n(.*?)^```", text)
@@ -78,7 +78,7 @@ def introduction(name: str) -> Introduction:
 
 
 def introduction_of(project: Path, package: str) -> Introduction | None:
-    """From the problem that a project has; None where its code does not run here, as packages are missing."""
+    """From the problem of a project; None if its code does not run here, because packages are missing."""
     script = (
         f"import json; from {package}.problem import PROBLEM as p; request = dict(p.example);"
         " outcome = {name: request[name] for name in (p.time, *p.keys)} | dict(p.example_label);"
@@ -90,7 +90,7 @@ def introduction_of(project: Path, package: str) -> Introduction | None:
 
 
 def with_settings(text: str, changes: dict[str, Any]) -> str:
-    """params.yaml with other values of its keys, also of those that are commented out; comments stay."""
+    """params.yaml with new values for keys, including commented-out ones; comments stay."""
     for key, value in changes.items():
         if isinstance(value, dict):
             section = re.search(rf"(?ms)^{key}:.*?(?=^[^\s#]|\Z)", text)

@@ -1,4 +1,4 @@
-"""A project that was made from a level: in which state it is, and which state of the template it has."""
+"""A project made from a level: its state, and the state of the template that it is based on."""
 
 import tempfile
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ RECORD = f"git merge --allow-unrelated-histories --strategy ours --no-edit {temp
 
 @dataclass(frozen=True)
 class Project:
-    """A project on a branch of its own: its folder, its mark, its branch and its commit."""
+    """A project on a branch: its folder, mark, branch and commit."""
 
     folder: Path
     mark: Mark
@@ -26,7 +26,7 @@ class Project:
 
 
 def open_project(folder: Path) -> Project:
-    """The project in the folder. Raises UserError where it is none, or not in a state to be merged into."""
+    """The project in the folder. Raises UserError if it is not one, or not in a state to be merged into."""
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder")
     top = attempt(folder, "rev-parse", "--show-toplevel").stdout.strip()
@@ -88,7 +88,7 @@ def _way_to_the_template(folder: Path) -> str:
 
 
 def base_of(project: Project, tip: str) -> str:
-    """The state of the template that the project has. Raises UserError where git does not know of it."""
+    """The template state that the project is based on. Raises UserError if git does not know it."""
     base = attempt(project.folder, "merge-base", project.head, tip).stdout.strip()
     if not base:
         is_shallow = git(project.folder, "rev-parse", "--is-shallow-repository").strip() == "true"
@@ -110,10 +110,10 @@ def base_of(project: Project, tip: str) -> str:
 
 
 def following_the_name(project: Project, base: str, env: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
-    """What to merge into, and commits that the template's next state comes after, too.
+    """What to merge into, and additional parents of the template's next state.
 
-    Where somebody renamed the package, the template is renamed first, as a state of its own which the project
-    counts as having. Else each line with the name would have been changed on both sides.
+    If somebody renamed the package, the template is renamed first, as a separate state that counts as merged.
+    Otherwise each line with the name would conflict.
     """
     old = mark_at(project, base).package
     if old == project.mark.package or project.mark.level == 0:

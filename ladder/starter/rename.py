@@ -1,4 +1,4 @@
-"""Gives a copied level another name: its package, and what is named after it."""
+"""Renames a copied level: its package, and everything named after it."""
 
 import importlib.util
 import keyword
@@ -21,7 +21,7 @@ FORMAT = "ruff check --select I --fix . && ruff format ."
 
 
 def check_name(name: str) -> None:
-    """Raises UserError where the package cannot be called so."""
+    """Raises UserError for an invalid package name."""
     if name == PACKAGE:
         return
     what = f"the package cannot be called {name}"
@@ -78,7 +78,7 @@ def _rename(folder: Path, old: str, name: str, others: Mapping[str, str]) -> Non
 
 
 def _used(name: str) -> str:
-    """A file that imports the package itself and has something else of that name already; "" if none."""
+    """A file that imports the package itself and uses the new name for something else; "" if none."""
     for level in levels():
         for path in own_files(level.folder):
             if path.suffix == ".py":
@@ -89,7 +89,7 @@ def _used(name: str) -> str:
 
 
 def _allow_longer_lines(folder: Path, needed: bool) -> None:
-    """Comments and texts are not wrapped by a formatter: with a longer name they may be as they are."""
+    """Comments and texts are not wrapped by a formatter, so allow the longer lines of a longer name."""
     path = folder / "pyproject.toml"
     text = re.sub(r"\[tool\.ruff\.lint\.pycodestyle\]\n.*\n\n", "", path.read_text(encoding="utf-8"))
     files = (each.read_text(encoding="utf-8") for each in folder.rglob("*.py"))

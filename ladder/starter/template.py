@@ -1,4 +1,4 @@
-"""What a project made from a level consists of, to the byte: its files, its README, and its origin."""
+"""The exact content of a project made from a level: its files, its README, and its origin."""
 
 import re
 import shutil
@@ -42,7 +42,7 @@ class Mark(BaseModel):
 
 
 def read_mark(text: str) -> Mark:
-    """The mark in the text of its file. Raises UserError where it is not as it was written."""
+    """Parse the content of the mark file. Raises UserError if it is damaged."""
     try:
         return Mark.model_validate(tomllib.loads(text))
     except (tomllib.TOMLDecodeError, ValidationError) as error:
@@ -52,8 +52,8 @@ def read_mark(text: str) -> Mark:
 
 
 BRANCH = "template"
-MESSAGE = "Start the project"  # of its first commit
-STEP = "Template: "  # of those that follow, and a level's name
+MESSAGE = "Start the project"  # of the first commit
+STEP = "Template: "  # prefix of the following commits, before the level's name
 IGNORED = "# The feed: data come from outside, they are not code.\n/feed/\n"
 # Locks and feeds are compared by digest: no line ending may change on the way.
 ATTRIBUTES = "* text=auto eol=lf\n*.png binary\n*.pkl binary\n*.onnx binary\n"
@@ -67,7 +67,7 @@ def mark_of(level: Level, package: str, problem: str = "") -> Mark:
 def write(level: Level, package: str, folder: Path, problem: str = "") -> None:
     """Write the project's files into an empty folder.
 
-    Raises UserError where they cannot be formatted, or there is no such problem.
+    Raises UserError if they cannot be formatted, or there is no such problem.
     """
     for name in own_files(level.folder):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -93,10 +93,10 @@ LOCK_COMMAND = (
 
 
 def _write_readme(folder: Path) -> None:
-    """Put a README in the place of the level's; what of that does not belong there goes to the handbook."""
+    """Replace the level's README; those parts of it that do not belong there go to the handbook."""
     path = folder / "README.md"
     title, intro, sections = _parts(path.read_text(encoding="utf-8"))
-    sections.pop(HEADING.removeprefix("## "), None)  # of the level as it is; a project changes
+    sections.pop(HEADING.removeprefix("## "), None)  # about the unchanged level; a project changes
     try_it = sections.pop("Try it", "")
     template = Template(
         README.read_text(encoding="utf-8"), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
@@ -118,7 +118,7 @@ def _write_readme(folder: Path) -> None:
 
 
 def _parts(text: str) -> tuple[str, str, dict[str, str]]:
-    """Title, what stands before the first section, and the sections with their headings, by name."""
+    """Title, the text before the first section, and the sections with their headings, by name."""
     title, _, rest = text.partition("\n")
     intro, *found = re.split(r"(?m)^(?=## )", rest)
     sections = {each.partition("\n")[0].removeprefix("## "): each.rstrip() + "\n" for each in found}

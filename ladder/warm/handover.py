@@ -1,6 +1,6 @@
-"""Hands a command line to the server of `ladder.warm`: all that a process inherits, and what becomes of it.
+"""Hands a command line to the server of `ladder.warm`, with everything that a process inherits.
 
-Run as a script, and often, without site-packages: it imports what it needs from the standard library only.
+Runs often, as a script without site-packages, so it imports only a few modules of the standard library.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ _NUMBER = struct.Struct("!i")
 
 
 class Request(TypedDict):
-    """What a new process would inherit, but for its files."""
+    """What a new process inherits, except open files."""
 
     arguments: list[str]
     folder: str
@@ -26,7 +26,7 @@ class Request(TypedDict):
 
 
 def receive(client: socket.socket) -> tuple[Request, list[int]]:
-    """The request of a client and its standard files. Raises EOFError where it left off."""
+    """A client's request and its standard files. Raises EOFError if it is incomplete."""
     head, files, _, _ = socket.recv_fds(client, _NUMBER.size, len(STANDARD))
     if len(head) < _NUMBER.size:
         raise EOFError
@@ -36,7 +36,7 @@ def receive(client: socket.socket) -> tuple[Request, list[int]]:
 
 
 def number(value: int) -> bytes:
-    """A process id or an exit status as it is sent."""
+    """A process id or exit status in wire format."""
     return _NUMBER.pack(value)
 
 
@@ -56,7 +56,7 @@ def _exactly(client: socket.socket, size: int) -> bytes:
 
 
 def main(cold: str, arguments: list[str]) -> int:
-    """Hand over and wait; the exit status. Where nobody takes it, become the Python `cold`."""
+    """Hand over and wait. Returns the exit status. Without a server, become the Python `cold`."""
     with socket.socket(socket.AF_UNIX) as server:
         try:
             server.connect("\0" + os.environ[ADDRESS])
@@ -73,7 +73,7 @@ def main(cold: str, arguments: list[str]) -> int:
         try:
             status: int = _NUMBER.unpack(_exactly(server, _NUMBER.size))[0]
         except (OSError, EOFError):
-            return 1  # the server was ended, and what it forked with it
+            return 1  # the server ended, and with it the forked process
     return 128 - status if status < 0 else status
 
 

@@ -1,4 +1,4 @@
-"""The `python` that a replay has while it goes on."""
+"""The `python` that a replay's commands find."""
 
 import os
 import shlex
@@ -47,7 +47,7 @@ class WarmPython:
         if not CAN:
             return self
         script = _write_script(self._folder, sys.executable)
-        address = f"\0ladder-{uuid.uuid4().hex}"  # in no folder: it is gone with its server
+        address = f"\0ladder-{uuid.uuid4().hex}"  # abstract socket, which disappears with its server
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(address)
             listener.listen()  # who comes before the libraries are imported waits
@@ -83,7 +83,7 @@ class WarmPython:
 
 
 def _write_script(folder: Path, cold: str) -> Path:
-    """`python` in that folder: it hands over what is to be forked, and is the other one for all else."""
+    """Write `python` to that folder: it hands over what can be forked, and runs `cold` for all else."""
     known = " | ".join(shlex.quote(f"-m {module}") for module in MODULES)
     python = shlex.quote(cold)
     folder.mkdir(parents=True, exist_ok=True)

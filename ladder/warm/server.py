@@ -1,4 +1,4 @@
-"""The server that forks: what comes at its socket runs in a copy of a process that has the libraries."""
+"""The forking server: runs each request on its socket in a copy of a process with the libraries imported."""
 
 import atexit
 import contextlib
@@ -30,7 +30,7 @@ class _Forked:
 
 
 def serve(listener: socket.socket) -> None:
-    """Fork what comes until stdin ends; then end what still runs."""
+    """Fork for each request until stdin ends; then end the remaining processes."""
     running: list[_Forked] = []
     try:
         while True:
@@ -62,11 +62,11 @@ def serve(listener: socket.socket) -> None:
 
 
 def _fork(client: socket.socket, ours: Sequence[socket.socket]) -> _Forked | None:
-    """A process for the request, without our sockets; None where the client left, or we must not fork."""
+    """Fork a process for the request, without our sockets; None if the client left, or forking is unsafe."""
     if not _is_ours(client):
         return None
     if len(list(Path("/proc/self/task").iterdir())) > 1:
-        return None  # the fork would lack the threads, but have what they locked
+        return None  # the fork would lack the threads, but keep their locks
     try:
         request, files = handover.receive(client)
     except (EOFError, OSError):
@@ -94,7 +94,7 @@ def _run(request: handover.Request, files: Sequence[int], not_its: Sequence[sock
     for number, given in enumerate(files):
         os.dup2(given, number)
         os.close(given)
-    sys.stdin = os.fdopen(0, closefd=False)  # multiprocessing has put another one there
+    sys.stdin = os.fdopen(0, closefd=False)  # multiprocessing has replaced it
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(request["folder"])
     os.environ.clear()

@@ -1,4 +1,4 @@
-"""Which clean feed a scenario plays on, and the feed that it publishes."""
+"""Selects the clean feed of a scenario, and the feed that it publishes."""
 
 from pathlib import Path
 
@@ -13,11 +13,11 @@ from ladder.world.simulator import FIRST, simulate
 
 
 def clean_feed(scenario: Scenario | None, feed: Path | None = None) -> pd.DataFrame:
-    """The truth that a scenario plays on.
+    """The true feed of a scenario.
 
-    A feed that is given; or the committed one, if the scenario leaves the world as it is; or the simulated
-    world of the scenario. Events change what people do, so only the simulator can make them: over a given
-    feed they are left out.
+    This is a given feed; or the committed one, if the scenario leaves the world as it is; or the simulated
+    world of the scenario. Events change people's behaviour, so only the simulator can produce them: over a
+    given feed they are left out.
     """
     if feed is not None:
         return read_feed(feed)
@@ -27,7 +27,7 @@ def clean_feed(scenario: Scenario | None, feed: Path | None = None) -> pd.DataFr
 
 
 def months_of(scenario: Scenario | None) -> int:
-    """How many months of the world a scenario needs: two years, or more if its story ends later."""
+    """The months of the world that a scenario needs: two years, or more if its story ends later."""
     if scenario is None or scenario.end is None:
         return 24
     return max(24, (pd.Period(scenario.end, freq="M") - FIRST).n + 1)

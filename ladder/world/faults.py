@@ -1,4 +1,4 @@
-"""Faults in reporting: what the feed shows at a time, and what requests carry, on any clean feed."""
+"""Reporting faults: what the feed shows at a given time, and what requests carry, for any clean feed."""
 
 from collections.abc import Sequence
 
@@ -18,10 +18,10 @@ def publish(
     faults: Sequence[Fault],
     corrected: pd.Timestamp | None = None,
 ) -> pd.DataFrame:
-    """What the feed shows at `until`: the hours before it, with the faults of reporting laid over them.
+    """The feed as published at `until`: the hours before it, with reporting faults.
 
-    An hour that is late by n hours is shown from n hours after its end on. Hours before `corrected` are as
-    they should have been. `clean` is not changed.
+    An hour that is n hours late appears n hours after its end. Hours before `corrected` are correct. `clean`
+    is not modified.
     """
     until = pd.Timestamp(until)
     if corrected is not None:
@@ -45,10 +45,10 @@ def publish(
 
 
 def as_requested(clean: pd.DataFrame, faults: Sequence[Fault]) -> pd.DataFrame:
-    """What requests carry for each hour: `timestamp` and the input columns, no counts.
+    """The request for each hour: `timestamp` and the input columns, no counts.
 
-    Requests come from the same weather station, so faults in its values apply. There is one for every hour
-    that had rentals, whether or not its record arrives later.
+    Requests use the same weather station, so faults in its values apply. There is one for every hour that had
+    rentals, whether or not its record arrives later.
     """
     frame = clean[INPUTS].reset_index(drop=True)
     for fault in faults:

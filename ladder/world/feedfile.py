@@ -24,7 +24,7 @@ COLUMNS = [
     "registered",
     "count",
 ]
-INPUTS = COLUMNS[:8]  # what is known of an hour before it happens: the columns of a request
+INPUTS = COLUMNS[:8]  # known before the hour: the columns of a request
 
 FLAGS = ["holiday", "workingday"]
 FLOATS = ["temp_c", "feels_like_c", "humidity", "windspeed_kmh"]
@@ -70,13 +70,13 @@ def read_feed(folder: Path) -> pd.DataFrame:
 
 
 def write_feed(frame: pd.DataFrame, folder: Path) -> list[Path]:
-    """Make a folder hold exactly this feed, one file a month.
+    """Make a folder hold exactly this feed, one file per month.
 
-    Each file is written whole under another name and then put in place; a file whose bytes would not change
-    is left alone, so its modification time stays. Month files that the frame no longer has are removed.
+    Files are written atomically; those whose bytes would not change are left alone, so that their
+    modification time stays. Month files that the frame no longer has are removed.
 
-    Returns the paths of the files written. Raises UserError if the frame has not the feed's columns or the
-    folder holds anything that is not part of a feed (hidden files aside).
+    Returns the paths of the files written. Raises UserError if the frame lacks the feed's columns or the
+    folder holds anything that is not part of a feed (except hidden files).
     """
     if list(frame.columns) != COLUMNS:
         raise UserError(f"columns {', '.join(map(str, frame.columns))}: a feed has {', '.join(COLUMNS)}")
@@ -104,8 +104,8 @@ def write_feed(frame: pd.DataFrame, folder: Path) -> list[Path]:
 def update_feed(frame: pd.DataFrame, folder: Path) -> list[Path]:
     """Write the months of the frame, each as a whole, into a feed, and leave its other months alone.
 
-    For whoever publishes day after day and knows that older months do not change: the work does not grow with
-    the feed. Returns the paths of the files written.
+    For callers that publish daily and know that older months do not change: the work does not grow with the
+    feed. Returns the paths of the files written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []

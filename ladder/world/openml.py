@@ -1,4 +1,4 @@
-"""Fetch of the real data from OpenML through scikit-learn, and its way into a feed."""
+"""Fetches the real data from OpenML through scikit-learn, and converts them to a feed."""
 
 import socket
 import warnings
@@ -40,12 +40,12 @@ def fetch_openml_feed() -> pd.DataFrame:
 
 
 def from_openml(frame: pd.DataFrame) -> pd.DataFrame:
-    """Turn the data set's frame (one row an hour, in order) into a feed.
+    """Convert the data set's frame (one row per hour, in order) to a feed.
 
     It has no date: days are counted from Saturday 2011-01-01 by the changes of `weekday`, and must then agree
-    with its `year` and `month`. Its temperatures are not degrees: they are the normalised ones of the UCI
-    file times 41 and 50, so they are turned back; `windspeed` is km/h. It has no casual and registered.
-    Raises UserError that names the row and column otherwise.
+    with its `year` and `month`. Its temperatures are the normalised ones of the UCI file times 41 and 50,
+    which is reverted; `windspeed` is km/h. It has no casual and registered. Raises UserError that names the
+    row and column otherwise.
     """
     frame = frame.reset_index(drop=True)
     weekday, hour = _numbers(frame, "weekday", 0, 6), _numbers(frame, "hour", 0, 23)

@@ -1,4 +1,4 @@
-"""The worlds of other problems: `problems/NAME/feed.py` says what happens in one, this publishes it.
+"""The worlds of other problems: `problems/NAME/feed.py` defines what happens, this module publishes it.
 
 A world is a module with `happened(end, event)`, the rows from START to before a day, and `reported(row)`, the
 row as a fault reports it; its sample ends before END, and labels are known DELAY after the event time.
@@ -21,19 +21,19 @@ Row = dict[str, Any]
 
 
 def names() -> tuple[str, ...]:
-    """The problems that there are, by name."""
+    """The names of the other problems."""
     return tuple(sorted(path.parent.name for path in PROBLEMS.glob("*/feed.py")))
 
 
 def folder_of(name: str) -> Path:
-    """The folder of a problem. Raises UserError where there is none of that name."""
+    """The folder of a problem. Raises UserError if there is none of that name."""
     if name not in names():
         raise UserError(f"problem {name}: there is none of that name; take {' or '.join(names())}")
     return PROBLEMS / name
 
 
 def world(name: str) -> ModuleType:
-    """The world of a problem. Raises UserError where there is none of that name."""
+    """The world of a problem. Raises UserError if there is none of that name."""
     spec = importlib.util.spec_from_file_location(name.replace("-", "_"), folder_of(name) / "feed.py")
     assert spec is not None
     assert spec.loader is not None
@@ -49,10 +49,10 @@ def publish(
     folder: Path,
     fault: tuple[date, date] | None = None,
 ) -> int:
-    """Write what is known at `now` of these rows (ascending), a file a month; how many months.
+    """Write what is known at `now` of these rows (ascending), one file per month. Returns their number.
 
     Labels that are not due are empty. In the days of `fault`, from the first to before the second, rows are
-    as the fault reports them. Files that would be as they are stay untouched.
+    written as the fault reports them. Unchanged files are not touched.
     """
     folder.mkdir(parents=True, exist_ok=True)
     begun = (row for row in rows if row[world.TIME] < now.isoformat())
@@ -77,7 +77,7 @@ def publish(
 
 
 def as_reported(world: ModuleType, row: Row, fault: tuple[date, date] | None) -> Row:
-    """The row as it is reported, with a fault in the days from the first to before the second."""
+    """The row as reported, with a fault in the days from the first to before the second."""
     day = date.fromisoformat(row[world.TIME][:10])
     found: Row = world.reported(row) if fault is not None and fault[0] <= day < fault[1] else row
     return found
@@ -88,13 +88,13 @@ def _cell(value: Any) -> Any:
 
 
 def write_sample(name: str, folder: Path) -> int:
-    """Write the sample feed of a problem; how many months it has."""
+    """Write the sample feed of a problem. Returns the number of months."""
     of = world(name)
     return publish(of, of.happened(of.END), datetime.combine(of.END, time()), folder)
 
 
 def write(name: str, folder: Path, end: date, event: date | None, fault: date | None, days: int) -> int:
-    """Write a feed of a problem until before a day; from `fault` on so many days are reported wrongly."""
+    """Write a feed of a problem until before a day; from `fault` on, `days` days are reported wrongly."""
     of = world(name)
     spell = None if fault is None else (fault, fault + timedelta(days=days))
     return publish(of, of.happened(end, event), datetime.combine(end, time()), folder, spell)

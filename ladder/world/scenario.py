@@ -129,8 +129,8 @@ def load_scenario(name_or_path: str) -> Scenario:
 
 
 def _first(error: ValidationError) -> str:
-    """The first mistake as `key: what is wrong`, lists counted from 1."""
+    """The first mistake as `key: what is wrong`, with lists counted from 1."""
     mistake = error.errors()[0]
-    kinds = {"growth", "new-habits", "units", "outage", "poison"}  # the discriminator stands in the location
+    kinds = {"growth", "new-habits", "units", "outage", "poison"}  # the location includes the discriminator
     keys = [part + 1 if isinstance(part, int) else part for part in mistake["loc"] if part not in kinds]
     return ": ".join(filter(None, [".".join(map(str, keys)), mistake["msg"].removeprefix("Value error, ")]))

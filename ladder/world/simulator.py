@@ -1,4 +1,4 @@
-"""The simulated world: what really happened at a bike-share operator, calibrated on published facts."""
+"""The simulated world: the true rentals of a bike-share operator, calibrated on published facts."""
 
 import re
 
@@ -56,13 +56,13 @@ NIGHT_NOISE = 0.5  # few people, midnight to six
 def simulate(
     scenario: Scenario | None = None, *, seed: int = DEFAULT_SEED, start: str = "2011-01", months: int = 24
 ) -> pd.DataFrame:
-    """What really happens in a scenario's world (without one: gradual growth, no events).
+    """The true rentals in a scenario's world (without one: gradual growth, no events).
 
-    The world always begins in January 2011 and is cut to `months` months from `start` (YYYY-MM), so a window
-    shows the same hours whatever its borders. An event changes nothing before its date, and the same random
-    numbers are used after it.
+    The world always begins in January 2011 and is cut to `months` months from `start` (YYYY-MM), so that a
+    window shows the same hours whatever its borders. An event changes nothing before its date, and the same
+    random numbers are used after it.
 
-    Returns a feed as `feedfile.read_feed` does; hours without a rental have no row. Raises UserError for a
+    Returns a feed like `feedfile.read_feed`; hours without a rental have no row. Raises UserError for a
     period outside the world.
     """
     first = _month(start)
@@ -161,7 +161,7 @@ def _profile(
 
 
 def _poisson(chance: Floats, mean: Floats) -> npt.NDArray[np.int64]:
-    """Poisson counts by the inverse distribution: one chance an hour, so a higher mean never gives fewer."""
+    """Poisson counts by inverse transform: one random number per hour, so a higher mean never gives fewer."""
     upper = np.ceil(pdtrik(chance, mean))
     below = np.maximum(upper - 1, 0)
     return np.asarray(np.where(pdtr(below, mean) >= chance, below, upper), dtype=np.int64)
@@ -174,7 +174,7 @@ def _casual(
     temperature: Floats,
     seed: int,
 ) -> npt.NDArray[np.int64]:
-    """How many of an hour's rentals are casual: more on days off, in the afternoon and when it is warm."""
+    """The casual rentals of each hour: more on days off, in the afternoon and in warm weather."""
     hour = stamps.hour.to_numpy()
     afternoon = np.exp(-(((hour - 14.5) / 4.5) ** 2))
     share = np.where(workingday, 0.05 + 0.20 * afternoon, 0.14 + 0.26 * afternoon)

@@ -12,10 +12,10 @@ from ladder import UserError
 
 
 class Table:
-    """The text cells of CSV files that share a header, and where each row stands.
+    """The text cells of CSV files with the same header, and the position of each row.
 
-    Raises UserError for a file that is empty, cut off, not text, or has other columns. Fields hold no line
-    ends.
+    Raises UserError for a file that is empty, cut off, not text, or has other columns. Fields must not
+    contain line breaks.
     """
 
     def __init__(self, paths: Sequence[Path], columns: Sequence[str]) -> None:
@@ -26,7 +26,7 @@ class Table:
         self.stems = pd.Series([path.stem for path, rows in self._files.items() for _ in rows], dtype="str")
 
     def _rows(self, path: Path) -> list[list[str]]:
-        """Split a file into rows of cells; the first stands on line 2."""
+        """Split a file into rows of cells; the first is on line 2."""
         try:
             text = path.read_bytes().decode("utf-8-sig")
         except OSError as error:
@@ -60,9 +60,9 @@ class Table:
         return rows
 
     def require(self, good: "pd.Series[bool]", column: str, problem: str) -> None:
-        """Raise UserError for the first row where `good` is false.
+        """Raise UserError for the first row in which `good` is false.
 
-        `problem` is what is wrong and what to do; `{value}` in it is the cell, `{row.NAME}` another one.
+        `problem` says what is wrong and what to do; `{value}` in it is the cell, `{row.NAME}` another one.
         """
         if good.all():
             return

@@ -8,7 +8,7 @@ from scipy.special import ndtri
 Floats = npt.NDArray[np.float64]
 
 # One value for each month, January first, reached in the middle of the month.
-# Degrees C: mean of the day, and its standard deviation.
+# Degrees C: daily mean, and its standard deviation.
 TEMPERATURE = (1.0, 5.0, 9.5, 14.2, 19.6, 24.6, 28.0, 25.9, 21.2, 14.8, 9.2, 5.2)
 DAY_TO_DAY = (3.6, 3.6, 3.5, 3.3, 2.9, 2.5, 2.1, 2.1, 2.6, 3.0, 3.4, 3.6)
 HUMIDITY = (0.58, 0.57, 0.58, 0.59, 0.68, 0.59, 0.60, 0.64, 0.70, 0.68, 0.62, 0.65)
@@ -45,8 +45,8 @@ def autoregressive(noise: Floats, persistence: float) -> Floats:
 def simulate_weather(stamps: pd.DatetimeIndex, seed: int) -> pd.DataFrame:
     """Weather for whole days of hours from the first day of the world.
 
-    Every series has its own random stream and is drawn forward in time, so a longer run begins with the same
-    hours. Values are rounded before they are used: the last bit of exp and cos differs between processors.
+    Every series has its own random stream and is generated forward in time, so that a longer run begins with
+    the same hours. Values are rounded before use: the last bit of exp and cos differs between processors.
 
     Returns columns weather (1 to 4), temp_c, feels_like_c (degrees C), humidity (0 to 1), windspeed_kmh.
     """

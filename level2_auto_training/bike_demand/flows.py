@@ -1,6 +1,6 @@
-"""The training as a Prefect flow: when and where it runs, and what is tried again.
+"""The training as a Prefect flow: schedule and retries.
 
-The one module that imports Prefect; `launch` decides whether it is needed at all.
+The only module that imports Prefect; `launch` decides whether it is needed.
 """
 
 import json
@@ -17,18 +17,18 @@ from bike_demand.core.errors import UnreachableError
 from bike_demand.core.settings import RUN, load_settings
 from bike_demand.training import steps
 
-# An event that other programs can subscribe to, by a trigger of Prefect or `prefect event stream`.
+# An event that other programs can subscribe to, with a Prefect trigger or `prefect event stream`.
 REGISTERED = "bike-demand.version.registered"
 RESOURCE = "bike-demand.version"
 
 
 def _is_unreachable(_task: Any, _run: Any, state: Any) -> bool:
-    """The outside world can fail and be back; what is wrong with data or code stays wrong."""
+    """Retry only external failures; errors in data or code would repeat."""
     return isinstance(state.result(raise_on_failure=False), UnreachableError)
 
 
 def _run_name() -> str:
-    """The name of a flow run: its flow, and the day that it is about."""
+    """The name of a flow run: its flow and its day."""
     return f"{flow_run.flow_name} {str(flow_run.parameters.get('as_of') or datetime.now(UTC))[:10]}"
 
 
@@ -42,7 +42,7 @@ def _build() -> None:
     )
 
 
-# By name, what the flow's page shows. The graph of the stages is DVC's, so `dvc repro` is one task.
+# Tasks have the names shown on the flow's page. DVC knows the graph of the stages: `dvc repro` is one task.
 gather = task(name="ingest", task_run_name="ingest", retry_condition_fn=_is_unreachable)(steps.gather)
 validate = task(name="validate", task_run_name="validate")(steps.validate)
 build = task(name="dvc repro", task_run_name="dvc repro")(_build)
@@ -51,7 +51,7 @@ log_and_register = task(name="register", task_run_name="register")(steps.log_and
 
 @flow(name="train", flow_run_name=_run_name)
 def train(as_of: datetime | None = None, allow_uncommitted: bool = False) -> steps.Made:
-    """Gather, validate, train, evaluate, register; and emit an event where there is a new version."""
+    """Ingest, validate, train, evaluate, register, and emit an event for a new version."""
     waits = load_settings().flow.retry_seconds
     patient = gather.with_options(retries=len(waits), retry_delay_seconds=list(waits))
     made, new = steps.run(as_of, allow_uncommitted, patient, validate, build, log_and_register)

@@ -1,4 +1,4 @@
-"""Runs a training where it belongs: on a Prefect server where there is one, else right here."""
+"""Decides where a training runs: on a Prefect server if there is one, else in this process."""
 
 import json
 import os
@@ -24,18 +24,18 @@ TIMEOUT_SECONDS = 2.0
 def train(
     as_of: datetime | None, allow_uncommitted: bool, report: Callable[[str], None]
 ) -> "tuple[Recorded, bool]":
-    """Gather, validate, train, evaluate, register. `report` gets a line that says where. Raises UserError."""
+    """Ingest, validate, train, evaluate, register. `report` receives a line on where. Raises UserError."""
     server = find_server(load_settings().flow)
     if server is None:
         from bike_demand.training import steps
 
-        report("No Prefect server answers, so the steps run right here.")
+        report("No Prefect server is running, so the steps run in this process.")
         return steps.run(as_of, allow_uncommitted)
-    report(f"Runs as a flow of the Prefect server at {server}.")
+    report(f"Running as a flow on the Prefect server at {server}.")
     home = STATE.absolute() / "prefect"
     home.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("PREFECT_HOME", str(home))
-    # What happens is logged on the server; here it would bury the one line that says what went wrong.
+    # The flow's log is on the server; on this terminal it would bury the one-line error.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     with environment_with({VARIABLE: server}):
         from bike_demand import flows
@@ -44,11 +44,11 @@ def train(
 
 
 def find_server(settings: Flow) -> str | None:
-    """The API address of the Prefect server to use; None where none is configured, or none answers.
+    """The API address of the Prefect server to use; None if none is configured, or it does not respond.
 
-    It is asked over HTTP: to import Prefect, just to find out that none runs, takes seconds.
-    PREFECT_API_URL goes before params.yaml. Whatever else answers at the address from params.yaml is left
-    alone. Raises UserError where no Prefect server answers at PREFECT_API_URL, or one of another version.
+    Uses plain HTTP, because importing Prefect takes seconds. PREFECT_API_URL takes precedence over
+    params.yaml; another program at the address from params.yaml is ignored. Raises UserError if there is no
+    Prefect server at PREFECT_API_URL, or one of another version.
     """
     configured = os.environ.get(VARIABLE)
     address = (configured or settings.api).rstrip("/")
@@ -56,14 +56,14 @@ def find_server(settings: Flow) -> str | None:
         return None
     try:
         if get(address, "health") is not True:
-            raise ValueError("what answers there is not Prefect")
+            raise ValueError("another program responds there")
         theirs = _server_version(address)
     except (OSError, ValueError, HTTPException) as error:
         if not configured:
             return None
         why = getattr(error, "reason", error)
         raise UserError(
-            f"{VARIABLE} is {address}, but no Prefect server answers there ({why}); start it, or unset"
+            f"{VARIABLE} is {address}, but no Prefect server responds there ({why}); start it, or unset"
             f" {VARIABLE}"
         ) from None
     ours = version("prefect")
@@ -77,14 +77,15 @@ def find_server(settings: Flow) -> str | None:
 
 
 def get(address: str, path: str) -> Any:
-    """The JSON that the server answers. Raises OSError or HTTPException without an answer, ValueError where
-    it is not JSON."""
+    """The server's JSON response. Raises OSError or HTTPException without a response, ValueError for anything
+    but JSON.
+    """
     with urllib.request.urlopen(f"{address}/{path}", timeout=TIMEOUT_SECONDS) as response:
         return json.load(response)
 
 
 def _server_version(address: str) -> str | None:
-    """The version, as `3.8.8`; None where the server shows it only to clients that log in."""
+    """The version, like `3.8.8`; None if the server shows it only to authenticated clients."""
     try:
         return str(get(address, "admin/version"))
     except HTTPError as error:

@@ -142,7 +142,7 @@ def test_a_run_has_all_that_is_needed_to_judge_it_and_to_make_it_again(tmp_path:
 def test_it_says_where_it_ran_what_came_of_it_and_what_comes_next(in_trained: Trained) -> None:
     (version,) = versions()
     lines = in_trained.out.splitlines()
-    assert lines[0] == "No Prefect server answers, so the steps run right here."
+    assert lines[0] == "No Prefect server is running, so the steps run in this process."
     assert version.run_id in lines[1]
     command = lines[-1].partition("python -m bike_demand ")[2]
     assert command in ("release 1", "deploy 1")  # whichever this project has

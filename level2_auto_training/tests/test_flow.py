@@ -88,7 +88,7 @@ def task_runs(api: str) -> dict[str, dict[str, Any]]:
 def test_the_steps_are_tasks_of_a_flow_that_the_server_knows(copy: Path, api: str) -> None:
     done = train(copy, api)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"Runs as a flow of the Prefect server at {api}.\n")
+    assert done.stdout.startswith(f"Running as a flow on the Prefect server at {api}.\n")
     assert "registered as version 1" in done.stdout
     tasks = task_runs(api)
     assert set(tasks) == {"ingest", "validate", "dvc repro", "register"}

@@ -79,10 +79,10 @@ def train(
         typer.Option("--allow-dirty", help="Train with uncommitted code; the run keeps its changes."),
     ] = False,
     deploy: Annotated[
-        bool | None, typer.Option(help="Deploy it too, or not, else as params.yaml says.", show_default=False)
+        bool | None, typer.Option(help="Deploy it too; default: as in params.yaml.", show_default=False)
     ] = None,
 ) -> None:
-    """Gather, validate, train, evaluate, register and deploy a model; nothing where nothing changed."""
+    """Ingest, validate, train, evaluate, register and deploy a model; does nothing if nothing changed."""
     with spinner("Training"):
         from bike_demand.launch import train as run
 
@@ -189,10 +189,10 @@ def predict(
 
 @app.command(epilog="Example: python -m bike_demand deploy latest")
 def deploy(
-    version: Annotated[str, typer.Argument(metavar="VERSION", help="Its number, or `latest`.")],
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="Version number, or `latest`.")],
     as_of: AsOf = None,
 ) -> None:
-    """Take a version through all gates and begin its A/B test; one that was cut off is taken up again."""
+    """Take a version through all gates and start its A/B test; resumes an interrupted deployment."""
     with spinner("Deploying"):
         from bike_demand.release import deploy as delivery
 
@@ -201,9 +201,9 @@ def deploy(
 
 @app.command(epilog="Example: python -m bike_demand promote 7 --to https://mlflow.example.org")
 def promote(
-    version: Annotated[str, typer.Argument(metavar="VERSION", help="Its number, `latest` or `champion`.")],
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="Number, `latest` or `champion`.")],
     to: Annotated[
-        str, typer.Option("--to", metavar="URI", help="Its tracking store, else deploy.promote_to.")
+        str, typer.Option("--to", metavar="URI", help="Target tracking store; default: deploy.promote_to.")
     ] = "",
 ) -> None:
     """Copy a version that passed its gates to the registry of the next environment."""
@@ -213,7 +213,7 @@ def promote(
 
     given = settings.load_settings()
     if not (address := to or given.deploy.promote_to):
-        raise UserError("--to: say which registry, here or as deploy.promote_to in params.yaml")
+        raise UserError("--to: give the target registry, here or as deploy.promote_to in params.yaml")
     with spinner("Promoting"), opened(given, None, typer.echo) as deployments:
         found = delivery.find(deployments.tracking, version)
         promoted = promotion.promote(deployments, found, address)
@@ -222,10 +222,10 @@ def promote(
 
 @app.command(epilog='Example: python -m bike_demand rollback --reason "predictions are far too low"')
 def rollback(
-    reason: Annotated[str | None, typer.Option(help="Stored with the version that is rolled back.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why; stored with the rolled-back version.")] = None,
     as_of: AsOf = None,
 ) -> None:
-    """Back to the last good version, at once; the present one is not deployed again."""
+    """Return to the last good version at once; the rolled-back version cannot be deployed again."""
     from bike_demand.release.rollback import roll_back
     from bike_demand.store.deployments import opened
 
@@ -233,20 +233,20 @@ def rollback(
         typer.echo(roll_back(deployments, (reason or "").strip() or "by hand"))
 
 
-@app.command(epilog='Example: python -m bike_demand release 7 --reason "the live one answers nonsense"')
+@app.command(epilog='Example: python -m bike_demand release 7 --reason "the live model predicts nonsense"')
 def release(
-    version: Annotated[str, typer.Argument(metavar="VERSION", help="Its number, `latest` or `champion`.")],
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="Number, `latest` or `champion`.")],
     reason: Annotated[str | None, typer.Option(help="Why there is no time for an A/B test.")] = None,
-    check: Annotated[bool, typer.Option("--check", help="Try the gates, and change nothing.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Run the gates, but change nothing.")] = False,
     as_of: AsOf = None,
 ) -> None:
-    """For a person in need: past the A/B test, but past none of the gates."""
+    """Emergency release: skips the A/B test, but none of the gates."""
     from bike_demand.release import deploy as delivery
 
     given, reason = settings.load_settings(), (reason or "").strip()
     if not check and not reason:
-        raise UserError("--reason: say why the A/B test is skipped; with the test: `deploy`")
-    with spinner("Trying the gates"):
+        raise UserError("--reason: give the reason to skip the A/B test, or use `deploy` to run it")
+    with spinner("Running the gates"):
         if check:
             delivery.check(given, version, as_of, typer.echo)
         else:
@@ -259,7 +259,7 @@ app.add_typer(ab, name="ab", epilog="Example: python -m bike_demand ab status")
 
 @ab.command("step", epilog="Example: python -m bike_demand ab step --as-of 2012-01-08")
 def ab_step(as_of: AsOf = None) -> None:
-    """Evaluate the test or watch and act on it: keep on, promote, reject, roll back. Run it daily."""
+    """Evaluate the A/B test or watch and act on it: continue, promote, reject, roll back. Run it daily."""
     with spinner("Evaluating"):
         from bike_demand.release.ab.step import step
 
@@ -268,7 +268,7 @@ def ab_step(as_of: AsOf = None) -> None:
 
 @ab.command("status", epilog="Example: python -m bike_demand ab status")
 def ab_status(as_of: AsOf = None) -> None:
-    """Show how the test under way stands, or a promotion that is watched; changes nothing."""
+    """Show the state of the running A/B test or watch; changes nothing."""
     from bike_demand.release.ab.step import status
 
     status(settings.load_settings(), as_of, typer.echo)
@@ -276,10 +276,10 @@ def ab_status(as_of: AsOf = None) -> None:
 
 @ab.command("stop", epilog='Example: python -m bike_demand ab stop --reason "the world changed"')
 def ab_stop(
-    reason: Annotated[str, typer.Option(help="Why; it is kept with the evidence.")],
+    reason: Annotated[str, typer.Option(help="Why; stored with the evidence.")],
     as_of: AsOf = None,
 ) -> None:
-    """End the test under way; the champion stays."""
+    """End the running A/B test; the champion stays live."""
     from bike_demand.release.ab.step import stop
 
     stop(settings.load_settings(), f"stopped by a person: {reason}", as_of, typer.echo)
@@ -288,14 +288,14 @@ def ab_stop(
 @app.command(epilog="Example: python -m bike_demand trace 0a1b2c3d4e5f60718293a4b5c6d7e8f9 --rows")
 def trace(
     prediction_id: Annotated[
-        str, typer.Argument(metavar="PREDICTION_ID", help="As /predict answered it, the field `id`.")
+        str, typer.Argument(metavar="PREDICTION_ID", help="Field `id` of a response of /predict.")
     ],
     rows: Annotated[
-        bool, typer.Option("--rows", help="Restore the rows that the model learned from.")
+        bool, typer.Option("--rows", help="Restore the rows that the model was trained on.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Follow a prediction back: deployment, A/B test, version, run, code, environment and data."""
+    """Trace a prediction to its deployment, A/B test, version, run, code, environment and data."""
     with spinner("Tracing"):
         from bike_demand.release.trace import command
 
@@ -308,7 +308,7 @@ def serve(
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 picks a free port.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, max=64, help="Number of worker processes.")] = None,
     environment: Annotated[
-        Literal["test", "production"], typer.Option(help="Whose versions.")
+        Literal["test", "production"], typer.Option(help="Which environment to serve.")
     ] = "production",
 ) -> None:
     """Serve predictions over HTTP with the live version, until SIGTERM or Ctrl-C."""
@@ -326,12 +326,12 @@ def serve(
 
 @app.command(epilog="Example: python -m bike_demand key planning")
 def key(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Who gets it: a program or a person.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Owner of the key: a program or a person.")],
     operations: Annotated[
         bool, typer.Option("--operations", help="For /metrics and /model, not for predictions and outcomes.")
     ] = False,
 ) -> None:
-    """Make an API key of the service and print it once; only its SHA-256 is kept."""
+    """Create an API key of the service and print it once; only its SHA-256 is stored."""
     from bike_demand.serving.keys import make_key
 
     file = Path(settings.load_settings().serving.keys)

@@ -1,4 +1,4 @@
-"""The time of the story, by which everything but process time-outs goes."""
+"""Story time: the time that everything but process time-outs uses."""
 
 from datetime import datetime
 
@@ -8,20 +8,19 @@ from bike_demand.core.settings import DATA, Settings
 
 
 def now(settings: Settings, as_of: datetime | None) -> datetime:
-    """`as_of`; else the end of the last row that was gathered, or this machine's time where
-    `clock` in params.yaml says so.
+    """`as_of`, else the end of the last ingested row or the machine's time, as `clock` in params.yaml says.
 
-    Raises UserError where nothing was gathered, or somebody spoilt the last month.
+    Raises UserError if nothing was ingested, or the last month is damaged.
     """
     if as_of is not None:
         return as_of
     if settings.clock == "wall":
         return clock_time()
-    # Only here: the service, which never asks, has no pandas.
+    # Imported here, because the service has no pandas; it never calls this.
     from bike_demand.data.frames import end
     from bike_demand.data.store import gathered_months, read_month
 
     months = gathered_months(DATA)
     if not months:
-        raise UserError(f"{DATA}: no data gathered yet; run `python -m bike_demand ingest`, or give --as-of")
+        raise UserError(f"{DATA}: no data yet; run `python -m bike_demand ingest`, or give --as-of")
     return end(read_month(DATA, months[-1]))

@@ -1,7 +1,6 @@
-"""Training, deployment and the daily step of A/B tests as Prefect flows: when and where they run, and what is
-tried again.
+"""Prefect flows for training, deployment and the daily step of A/B tests: schedules and retries.
 
-The one module that imports Prefect; `launch` decides whether it is needed at all.
+The only module that imports Prefect; `launch` decides whether it is needed.
 """
 
 import json
@@ -28,24 +27,24 @@ from bike_demand.store.deployments import deployed
 from bike_demand.training import steps
 
 T = TypeVar("T")
-# Events, by which prefect.yaml starts what follows.
+# Events, which trigger the automations in prefect.yaml.
 REGISTERED = "bike-demand.version.registered"
 RESOURCE = "bike-demand.version"
 
 
 def _is_unreachable(_task: Any, _run: Any, state: Any) -> bool:
-    """The outside world can fail and be back; what is wrong with data or code stays wrong."""
+    """Retry only external failures; errors in data or code would repeat."""
     return isinstance(state.result(raise_on_failure=False), UnreachableError)
 
 
 def _patient(step: Any) -> Any:
-    """The task with the waits of the settings before another try."""
+    """The task with the retry delays of the settings."""
     waits = load_settings().flow.retry_seconds
     return step.with_options(retries=len(waits), retry_delay_seconds=list(waits))
 
 
 def _run_name() -> str:
-    """The name of a flow run: its flow, and the day that it is about."""
+    """The name of a flow run: its flow and its day."""
     return f"{flow_run.flow_name} {str(flow_run.parameters.get('as_of') or datetime.now(UTC))[:10]}"
 
 
@@ -59,7 +58,7 @@ def _build() -> None:
     )
 
 
-# By name, what the flow's page shows. The graph of the stages is DVC's, so `dvc repro` is one task.
+# Tasks have the names shown on the flow's page. DVC knows the graph of the stages: `dvc repro` is one task.
 gather = task(name="ingest", task_run_name="ingest", retry_condition_fn=_is_unreachable)(steps.gather)
 validate = task(name="validate", task_run_name="validate")(steps.validate)
 build = task(name="dvc repro", task_run_name="dvc repro")(_build)
@@ -67,7 +66,7 @@ log_and_register = task(name="register", task_run_name="register")(steps.log_and
 
 
 def run_as_task(name: str, step: Callable[[], T]) -> T:
-    """The step runner of the flows: a step that was refused, say by a gate, is a task that failed."""
+    """The step runner of the flows: each step is a task; a refusal, say by a gate, is a failed task."""
 
     @task(
         name=name,
@@ -84,21 +83,21 @@ def run_as_task(name: str, step: Callable[[], T]) -> T:
 
 
 def _connect() -> None:
-    """Raises UnreachableError where a store is away: rather now than between two steps."""
+    """Raises UnreachableError if a store is down, so that a flow fails early and not between two steps."""
     settings = load_settings()
     reach(absolute(settings.tracking.uri))
     open_database(settings.environments.production.database).close()
 
 
 def _show_deployment() -> None:
-    """Leave the gates of the newest deployment, and the decision, with the run."""
+    """Store the gates of the newest deployment, and the decision, as an artifact of the run."""
     with closing(open_database(load_settings().environments.production.database)) as database:
         newest = deployed(database)[-1:]
     for row in newest:
         lines = [
             f"# Version {row.version}: {row.state.value.replace('_', ' ')}",
             f"{row.reason[:1].upper()}{row.reason[1:]}. All evidence: `{page_of(row.version).as_posix()}`\n",
-            "| gate | result | what it found |",
+            "| gate | result | finding |",
             "|---|---|---|",
         ]
         for each in row.gates:
@@ -109,7 +108,7 @@ def _show_deployment() -> None:
 
 @flow(name="train", flow_run_name=_run_name)
 def train(as_of: datetime | None = None, allow_uncommitted: bool = False) -> steps.Made:
-    """Gather, validate, train, evaluate, register; and say that there is a new version."""
+    """Ingest, validate, train, evaluate, register, and emit an event for a new version."""
     made, new = steps.run(as_of, allow_uncommitted, _patient(gather), validate, build, log_and_register)
     if new:
         payload = {"version": str(made.version), "as_of": "" if as_of is None else as_of.isoformat()}
@@ -119,7 +118,7 @@ def train(as_of: datetime | None = None, allow_uncommitted: bool = False) -> ste
 
 @flow(name="deploy", flow_run_name="deploy version {version}", log_prints=True)
 def deploy(version: str, as_of: str = "") -> None:
-    """Take a version through the gates to its A/B test; tried again, it goes on where it was."""
+    """Take a version through the gates to its A/B test; a retry resumes where it was interrupted."""
     run_as_task("connect", _connect)
     moment = datetime.fromisoformat(as_of) if as_of else None
     try:
@@ -130,7 +129,7 @@ def deploy(version: str, as_of: str = "") -> None:
 
 @flow(name="ab-step", flow_run_name=_run_name, log_prints=True)
 def ab_step(as_of: datetime | None = None) -> None:
-    """Evaluate the A/B test, decide where that is possible, and watch what was promoted."""
+    """Evaluate the A/B test, decide if possible, and evaluate the watch of a promotion."""
     run_as_task("connect", _connect)
     step(load_settings(), as_of, print, run_as_task)
     _show_deployment()

@@ -133,14 +133,14 @@ def test_a_better_challenger_is_promoted_as_soon_as_that_is_sure_and_then_watche
         assert f"Version 2 is tested against version 1 until {after(DAYS)} at most" in said.out
         assert tested.aliases()[CHAMPION] == 1
     said = run("ab", "step", "--as-of", "2011-03-05")
-    assert said.out.startswith("Version 2 is promoted, surely not 5% worse: its error is 0.49")
+    assert said.out.startswith("Version 2 is promoted, shown to be less than 5% worse: its error is 0.49")
     assert (tested.aliases()[CHAMPION], tested.aliases()[PREVIOUS]) == (2, 1)
     assert CHALLENGER not in tested.aliases()
     kept = evidence(2)
     assert (kept.verdict, kept.rows, len(kept.days)) == ("promote", len(rows_between(BEGAN, "2011-03-05")), 4)
     assert latest(2).state is State.LIVE
     page = page_of(2).read_text(encoding="utf-8")
-    assert "surely not 5% worse" in page
+    assert "shown to be less than 5% worse" in page
     assert page.count("<circle") == len(kept.days)
 
 
@@ -166,12 +166,12 @@ def test_a_step_made_twice_changes_nothing_more(
 def test_a_worse_challenger_is_rejected_and_the_champion_stays(tested: Tracking, run: Run) -> None:
     answered("2011-03-05", 10.0, 14.0)
     said = run("ab", "step", "--as-of", "2011-03-05")
-    assert said.out.startswith("Version 2 is rejected, surely not better: its error is 1.39")
+    assert said.out.startswith("Version 2 is rejected, shown not to be better: its error is 1.39")
     assert "Version 1 stays." in said.out
     assert (tested.aliases()[CHAMPION], tested.aliases().get(CHALLENGER)) == (1, None)
     assert evidence(2).verdict == "reject"
     assert latest(2).state is State.FAILED_TEST
-    assert run("ab", "step", "--as-of", "2011-03-06").out.startswith("No test is under way")
+    assert run("ab", "step", "--as-of", "2011-03-06").out.startswith("No test is running")
 
 
 def test_the_guard_stops_a_challenger_that_is_far_worse_after_its_first_day(
@@ -215,7 +215,7 @@ def test_the_status_compares_planned_and_observed_share(run: Run) -> None:
     lost = rows_between("2011-03-05", "2011-03-09")
     log(lost, (1, off_by(20.0)), (2, off_by(20.0)), "shadow")  # as if the challenger's rows were not logged
     tell_outcomes(lost)
-    assert "warning: that is no chance" in run("ab", "status", "--as-of", "2011-03-09").out
+    assert "warning: that is not chance" in run("ab", "status", "--as-of", "2011-03-09").out
 
 
 @pytest.mark.usefixtures("tested")
@@ -234,7 +234,7 @@ def test_a_test_without_outcomes_waits_for_them_but_not_forever(tested: Tracking
     for day in (after(DAYS), after(2 * DAYS - 1)):
         assert "are over, but too few outcomes are known" in run("ab", "step", "--as-of", day).out
     said = run("ab", "step", "--as-of", after(2 * DAYS))
-    assert f"Version 2 is rejected, too few outcomes came in {2 * DAYS} days" in said.out
+    assert f"Version 2 is rejected, too few outcomes in {2 * DAYS} days" in said.out
     assert tested.aliases()[CHAMPION] == 1
 
 
@@ -310,7 +310,7 @@ def test_a_watch_of_a_few_rows_does_not_end_as_if_nothing_were_wrong(tested: Tra
     assert "its 7 days are over, but too few rows could be compared" in said
     assert tested.aliases()[PREVIOUS] == 1
     said = run("ab", "step", "--as-of", "2011-03-19").out
-    assert "too few rows could be compared in 14 days to speak against it" in said
+    assert "too few rows could be compared in 14 days to find it worse" in said
     assert PREVIOUS not in tested.aliases()
 
 
@@ -405,12 +405,12 @@ def test_a_person_may_stop_a_test(tested: Tracking, run: Run) -> None:
     assert said.out.startswith("The test of version 2 is stopped; version 1 stays.")
     assert tested.aliases().get(CHALLENGER) is None
     assert evidence(2).reason == "stopped by a person: the machine moved"
-    assert "no test is under way" in run("ab", "stop", "--reason", "again").refusal()
+    assert "no test is running" in run("ab", "stop", "--reason", "again").refusal()
 
 
 def test_a_step_does_not_get_in_the_way_of_a_deployment(tested: Tracking, run: Run) -> None:
     with FileLock("state/.production.db.deployment"):
-        assert "another deployment is at work" in run("ab", "step", "--as-of", BEGAN).refusal()
+        assert "another deployment is running" in run("ab", "step", "--as-of", BEGAN).refusal()
     assert tested.aliases()[CHALLENGER] == 2
 
 
@@ -420,20 +420,20 @@ def test_the_status_has_numbers_and_changes_nothing(tested: Tracking, run: Run) 
     said = run("ab", "status", "--as-of", "2011-03-04")
     assert (said.status, said.err) == (0, "")
     assert "Version 2 is tested against version 1, shown for 50% of the keys" in said.out
-    assert "keep on: nothing is sure yet" in said.out
+    assert "keep on: undecided so far" in said.out
     assert known(tested) == before
 
 
 def test_the_status_says_when_there_is_no_test(deploy: Deploy, run: Run) -> None:
     assert deploy(1, BEGAN)
     said = run("ab", "status")
-    assert said.out.startswith("No test is under way: version 1 is live alone.")
+    assert said.out.startswith("No test is running: version 1 is live alone.")
 
 
 @pytest.mark.usefixtures("stored")
 def test_before_anything_is_live_there_is_nothing_to_do(run: Run) -> None:
-    assert run("ab", "status").out == "No test is under way: nothing is live.\n"
-    assert run("ab", "step").out.startswith("No test is under way")
+    assert run("ab", "status").out == "No test is running: nothing is live.\n"
+    assert run("ab", "step").out.startswith("No test is running")
 
 
 def test_a_database_that_is_away_is_reported_in_one_line(

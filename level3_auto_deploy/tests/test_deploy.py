@@ -112,7 +112,7 @@ def test_a_version_that_passes_all_gates_begins_its_ab_test(live: Tracking) -> N
     assert said[-1] == (
         f"Version 2 passed all gates. Its A/B test against version 1 begins: {load_settings().ab.days} days"
         " at most."
-        " No service of production is running; one that starts answers with it."
+        " No service of production is running; it will be served from the next start."
     )
     assert live.aliases() == {"champion": 1, "challenger": 2}
     test = json.loads(live.version(2).tags["ab"])
@@ -345,7 +345,7 @@ def test_a_store_that_goes_away_refuses_nothing(live: Tracking) -> None:
 def test_two_deployments_are_not_at_work_at_once(live: Tracking) -> None:
     with (
         FileLock("state/.production.db.deployment"),
-        pytest.raises(UserError, match="another deployment is at work"),
+        pytest.raises(UserError, match="another deployment is running"),
     ):
         deployed(2)
     assert live.aliases() == {"champion": 1}

@@ -109,7 +109,7 @@ def deploy(folder: Path, api: str) -> subprocess.CompletedProcess[str]:
 def test_the_steps_are_tasks_of_a_flow_that_the_server_knows(copy: Path, api: str) -> None:
     done = train(copy, api)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"Runs as a flow of the Prefect server at {api}.\n")
+    assert done.stdout.startswith(f"Running as a flow on the Prefect server at {api}.\n")
     assert "registered as version 1" in done.stdout
     tasks = task_runs(api)
     assert set(tasks) == {"ingest", "validate", "dvc repro", "register"}
@@ -156,7 +156,7 @@ def test_a_new_version_starts_its_deployment_on_the_server(copy: Path, api: str)
         )
     done = train(copy, api)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[-1] == "Its deployment runs on the Prefect server."
+    assert done.stdout.splitlines()[-1] == "The deployment runs on the Prefect server."
     until = time.monotonic() + PATIENCE_SECONDS
     wanted = {"flows": {"name": {"any_": ["deploy"]}}}
     while not (found := httpx.post(f"{api}/flow_runs/filter", json=wanted).json()):

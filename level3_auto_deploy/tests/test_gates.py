@@ -190,7 +190,7 @@ def test_a_file_that_was_damaged_is_stopped(case: GateContext) -> None:
 def test_a_whole_hand_off_of_another_model_in_its_place_is_stopped(case: GateContext) -> None:
     constant(Path("other"), 50.0)
     shutil.copytree("other", kept(case, "handoff"), dirs_exist_ok=True)
-    assert "registered was" in refusal("artefact", case)
+    assert "is registered, but its run has" in refusal("artefact", case)
 
 
 def test_a_version_whose_files_are_gone_is_stopped(case: GateContext) -> None:

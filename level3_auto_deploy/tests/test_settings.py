@@ -29,7 +29,11 @@ from tests.conftest import Run
         ("clock: feed", "clock: moon", "clock"),
         ("train: {alias: trained", "train: {alias: champion", "the alias champion is taken"),
         ("test: {alias: candidate", "test: {alias: challenger", "the alias challenger is taken"),
-        ("production: {alias: champion", "production: {alias: live", "the alias of production is champion"),
+        (
+            "production: {alias: champion",
+            "production: {alias: live",
+            "the alias of production must be champion",
+        ),
     ],
 )
 def test_a_wrong_setting_is_named_in_one_line(

@@ -1,7 +1,6 @@
-"""The loop, and trainings and deployments by hand, as Prefect flows: when and where they run, and what is
-tried again.
+"""Prefect flows for the loop, and for trainings and deployments by hand: schedules and retries.
 
-The one module that imports Prefect; `launch` decides whether it is needed at all.
+The only module that imports Prefect; `launch` decides whether it is needed.
 """
 
 import json
@@ -33,26 +32,26 @@ from bike_demand.store.tables import Raised
 from bike_demand.training import steps
 
 T = TypeVar("T")
-# Events, by which prefect.yaml starts what follows.
+# Events, which trigger the automations in prefect.yaml.
 REGISTERED = "bike-demand.version.registered"
 RESOURCE = "bike-demand.version"
 SIGNAL = "bike-demand.signal"
-DAYS = timedelta(days=14)  # that the artifact of a monitoring run shows
+DAYS = timedelta(days=14)  # shown in the artifact of a monitoring run
 
 
 def _is_unreachable(_task: Any, _run: Any, state: Any) -> bool:
-    """The outside world can fail and be back; what is wrong with data or code stays wrong."""
+    """Retry only external failures; errors in data or code would repeat."""
     return isinstance(state.result(raise_on_failure=False), UnreachableError)
 
 
 def _patient(step: Any) -> Any:
-    """The task with the waits of the settings before another try."""
+    """The task with the retry delays of the settings."""
     waits = load_settings().flow.retry_seconds
     return step.with_options(retries=len(waits), retry_delay_seconds=list(waits))
 
 
 def _run_name() -> str:
-    """The name of a flow run: its flow, and the day that it is about."""
+    """The name of a flow run: its flow and its day."""
     return f"{flow_run.flow_name} {str(flow_run.parameters.get('as_of') or datetime.now(UTC))[:10]}"
 
 
@@ -66,7 +65,7 @@ def _build() -> None:
     )
 
 
-# By name, what the flow's page shows. The graph of the stages is DVC's, so `dvc repro` is one task.
+# Tasks have the names shown on the flow's page. DVC knows the graph of the stages: `dvc repro` is one task.
 gather = task(name="ingest", task_run_name="ingest", retry_condition_fn=_is_unreachable)(steps.gather)
 validate = task(name="validate", task_run_name="validate")(steps.validate)
 build = task(name="dvc repro", task_run_name="dvc repro")(_build)
@@ -74,7 +73,7 @@ log_and_register = task(name="register", task_run_name="register")(steps.log_and
 
 
 def run_as_task(name: str, step: Callable[[], T]) -> T:
-    """The step runner of the flows: a step that was refused, say by a gate, is a task that failed."""
+    """The step runner of the flows: each step is a task; a refusal, say by a gate, is a failed task."""
 
     @task(
         name=name,
@@ -91,21 +90,21 @@ def run_as_task(name: str, step: Callable[[], T]) -> T:
 
 
 def _connect() -> None:
-    """Raises UnreachableError where a store is away: rather now than between two steps."""
+    """Raises UnreachableError if a store is down, so that a flow fails early and not between two steps."""
     settings = load_settings()
     reach(absolute(settings.tracking.uri))
     open_database(settings.environments.production.database).close()
 
 
 def _show_deployment() -> None:
-    """Leave the gates of the newest deployment, and the decision, with the run."""
+    """Store the gates of the newest deployment, and the decision, as an artifact of the run."""
     with closing(open_database(load_settings().environments.production.database)) as database:
         newest = deployed(database)[-1:]
     for row in newest:
         lines = [
             f"# Version {row.version}: {row.state.value.replace('_', ' ')}",
             f"{row.reason[:1].upper()}{row.reason[1:]}. All evidence: `{page_of(row.version).as_posix()}`\n",
-            "| gate | result | what it found |",
+            "| gate | result | finding |",
             "|---|---|---|",
         ]
         for each in row.gates:
@@ -115,7 +114,7 @@ def _show_deployment() -> None:
 
 
 def _show_production() -> None:
-    """Leave the open signals and the errors of the last days with the run."""
+    """Store the open signals and the errors of the last days as an artifact of the run."""
     with closing(open_database(load_settings().environments.production.database)) as database:
         signals, last = event_log.open_signals(database), history.last_day(database)
         days = [] if last is None else history.days(database, last - DAYS, last + timedelta(days=1))
@@ -137,7 +136,7 @@ def _mean(total: float, rows: int) -> str:
 
 
 def _send(raised: Raised, as_of: datetime | None) -> None:
-    """Send it to the server, whose automation starts `act`."""
+    """Emit a signal as an event to the server, whose automation starts `act`."""
     payload = {
         "signal": str(raised.id),
         "about": f"{raised.kind}, {raised.subject}",
@@ -149,7 +148,7 @@ def _send(raised: Raised, as_of: datetime | None) -> None:
 
 
 def _text(as_of: datetime | None) -> str:
-    """The parameter of a flow that an automation starts: it can give only texts."""
+    """A time as the parameter of a flow started by an automation, which can only pass text."""
     return "" if as_of is None else as_of.isoformat()
 
 
@@ -159,9 +158,9 @@ def _moment(as_of: str) -> datetime | None:
 
 @flow(name="train", flow_run_name=_run_name)
 def train(as_of: datetime | None = None, allow_uncommitted: bool = False) -> steps.Made:
-    """Gather, validate, train, evaluate, register; and say that there is a new version.
+    """Ingest, validate, train, evaluate, register, and emit an event for a new version.
 
-    One that `act` makes is deployed there, any other by an automation.
+    A version trained by `act` is deployed there, any other by an automation.
     """
     made, new = steps.run(as_of, allow_uncommitted, _patient(gather), validate, build, log_and_register)
     if new:
@@ -173,7 +172,7 @@ def train(as_of: datetime | None = None, allow_uncommitted: bool = False) -> ste
 
 @flow(name="deploy", flow_run_name="deploy version {version}", log_prints=True)
 def deploy(version: str, as_of: str = "") -> None:
-    """Take a version through the gates to its A/B test; tried again, it goes on where it was."""
+    """Take a version through the gates to its A/B test; a retry resumes where it was interrupted."""
     run_as_task("connect", _connect)
     try:
         delivery.deploy(load_settings(), version, _moment(as_of), print, run=run_as_task)
@@ -183,7 +182,7 @@ def deploy(version: str, as_of: str = "") -> None:
 
 @flow(name="monitor", flow_run_name=_run_name, log_prints=True)
 def monitor(as_of: datetime | None = None) -> State[None]:
-    """Run a monitoring cycle: each open signal is sent as an event, and tests and watches go a step on."""
+    """Run a monitoring cycle: emit each open signal as an event, and advance tests and watches."""
     run_as_task("connect", _connect)
     sent = 0
 
@@ -200,7 +199,7 @@ def monitor(as_of: datetime | None = None) -> State[None]:
 
 @flow(name="act", flow_run_name="act on {about}", log_prints=True)
 def act(signal: str, as_of: str = "", about: str = "a signal") -> State[None]:
-    """Respond to a signal, by its id; tried again, it goes on where it was."""
+    """Respond to a signal, given its id; a retry resumes where it was interrupted."""
     run_as_task("connect", _connect)
     execution = Execution(run_as_task, None, _train_as_flow, _deploy_as_flow)
     done = loop.act(load_settings(), int(signal), _moment(as_of), print, execution)

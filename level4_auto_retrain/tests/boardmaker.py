@@ -146,7 +146,7 @@ def under_test() -> dict[str, Any]:
         "length": 14,
         "worse": 0.05,
         "verdict": "keep on",
-        "reason": "nothing is sure yet, its error is 0.93 times the other's (0.84 to 1.04)",
+        "reason": "undecided so far, its error is 0.93 times the other's (0.84 to 1.04)",
         "days": [
             {"ratio": 0.97, "low": 0.5, "high": None},
             {"ratio": 0.94, "low": 0.7, "high": 1.3},

@@ -79,7 +79,7 @@ def test_it_waits_as_long_as_the_settings_say_and_ends_at_once_when_asked_to(
 
 def test_a_date_goes_with_one_cycle_only(run: Run, project: Path) -> None:
     assert project
-    assert "--as-of goes with --once" in run("agent", "--as-of", "2011-03-01").refusal()
+    assert "--as-of needs --once" in run("agent", "--as-of", "2011-03-01").refusal()
 
 
 @pytest.mark.slow

@@ -149,7 +149,7 @@ def test_a_version_keeps_its_reference_errors() -> None:
 def test_it_says_where_it_ran_what_came_of_it_and_what_comes_next(in_trained: Trained) -> None:
     (version,) = versions()
     lines = in_trained.out.splitlines()
-    assert lines[0] == "No Prefect server answers, so the steps run right here."
+    assert lines[0] == "No Prefect server is running, so the steps run in this process."
     assert version.run_id in lines[1]
     command = lines[-1].partition("python -m bike_demand ")[2]
     assert command in ("release 1", "deploy 1")  # whichever this project has
@@ -363,7 +363,7 @@ def test_a_training_goes_on_to_deploy_by_itself(copy: Path, run: Run) -> None:
     commit(copy)
     said = run("train", "--as-of", "2011-03-20")
     assert (said.status, said.err) == (0, "")
-    assert "No Prefect server deploys it, so its deployment goes on right here." in said.out
+    assert "No Prefect server deploys it, so the deployment runs in this process." in said.out
     assert "Version 1 is live: nothing was live to test it against." in said.out
     assert tracking().aliases() == {"trained": 1, "candidate": 1, "champion": 1}
     said = run("train", "--as-of", "2011-03-20")

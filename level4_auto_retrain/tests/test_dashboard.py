@@ -199,7 +199,7 @@ def test_without_its_database_the_document_says_so(tmp_path: Path, address: str,
         file.rename(aside)
         file.write_bytes(b"not a database" * 100)
         away = look()
-        assert glance(away) == ("bad", "The database does not answer")
+        assert glance(away) == ("bad", "The database does not respond")
         assert "not a database" in away.problems[0]
         assert [each.version for each in away.models] == ["2"]
         assert away.traffic.requests == 1002

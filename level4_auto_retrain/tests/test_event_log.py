@@ -143,10 +143,10 @@ def test_only_one_process_is_at_work_on_a_database_and_a_killed_one_lets_go(data
         try:
             assert other.stdout is not None
             assert other.stdout.readline() == "mine\n"
-            with pytest.raises(UserError, match="another loop is at work"), lock(database, "loop", 0.3):
+            with pytest.raises(UserError, match="another loop is running"), lock(database, "loop", 0.3):
                 pass
         finally:
             other.kill()
             other.wait()
-    with lock(database, "loop", 5), pytest.raises(UserError, match="at work"), lock(database, "loop"):
+    with lock(database, "loop", 5), pytest.raises(UserError, match="is running"), lock(database, "loop"):
         pass

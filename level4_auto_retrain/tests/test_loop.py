@@ -433,7 +433,7 @@ def test_a_good_model_that_somebody_put_live_is_reported_watched_and_stays(
     take(run, BEGAN)
     tracking = by_hand(2, answer=51.0)
     out = take(run, BEGAN)
-    assert "but no deployment put it there; nothing speaks against it so far" in out
+    assert "but no deployment put it there; not found to be worse so far" in out
     assert tracking.aliases() == {"champion": 2, "previous": 1}
     assert lives(database) == [1, 2]
     shown(2, 51.0, "2011-03-01", "2011-03-02")
@@ -558,8 +558,8 @@ def test_after_so_many_failures_in_a_row_no_training_is_tried_until_it_has_reste
     assert [each[0] for each in states(database)] == [FAILED] * 3
     (rests,) = [each for each in event_log.open_signals(database) if each.kind is Kind.LOOP]
     assert rests.says == (
-        "3 trainings in a row came to nothing, the last one on 2011-03-03 (failed: the data are not fit for"
-        " training); none is tried by itself before 2011-03-10."
+        "3 trainings in a row failed, the last one on 2011-03-03 (failed: the data are not fit for"
+        " training); the loop starts none before 2011-03-10."
     )
     assert "The loop fails: training" in titles(database)
     assert run("retrain", "--reason", "mended", "--as-of", "2011-03-05").status == 1
@@ -587,7 +587,7 @@ def test_a_person_may_train_for_a_reason_and_go_past_the_rules(
     (action,) = event_log.actions(database)
     assert (action.state, action.version, action.detail["by_hand"]) == (DONE, 2, True)
     assert Tracking(load_settings()).aliases()[CHALLENGER] == 2
-    assert "say why" in run("retrain", "--reason", " ", "--as-of", BEGAN).refusal()
+    assert "give the reason" in run("retrain", "--reason", " ", "--as-of", BEGAN).refusal()
 
 
 def test_a_version_that_a_gate_refuses_is_reported_and_counts_as_a_failure(
@@ -776,7 +776,7 @@ def test_a_cycle_that_fails_is_alerted_and_the_next_one_works(
 
 def test_two_turns_at_once_do_not_happen(database: Database, run: Run) -> None:
     with lock(database, "loop"):
-        assert "another loop is at work" in run("agent", "--once", "--as-of", BEGAN).refusal()
+        assert "another loop is running" in run("agent", "--once", "--as-of", BEGAN).refusal()
 
 
 # ---- what is shown
@@ -784,7 +784,7 @@ def test_two_turns_at_once_do_not_happen(database: Database, run: Run) -> None:
 
 @pytest.mark.usefixtures("living")
 def test_the_incidents_are_shown_as_lines_and_json(run: Run) -> None:
-    assert run("incidents").out == "Nothing went wrong so far.\n"
+    assert run("incidents").out == "No incidents so far.\n"
     take(run, BEGAN)
     by_hand(2)
     shown(2, 400.0, "2011-03-01", "2011-03-02")

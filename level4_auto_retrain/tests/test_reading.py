@@ -69,4 +69,4 @@ def test_ab_status_tells_what_is_stored(run: Run) -> None:
     said = run("ab", "status")
     assert said.status == 0
     assert said.out.startswith("warning: shown as stored")
-    assert "No test is under way" in said.out
+    assert "No test is running" in said.out

@@ -50,7 +50,7 @@ def test_a_service_that_answers_with_another_model_fails(
 
 def test_a_service_that_cannot_take_outcomes_fails(handoff: Path, found: Failures) -> None:
     (said,) = found(handoff, database=False)
-    assert said.startswith("an outcome is answered with status 503: ")
+    assert said.startswith("an outcome gets status 503: ")
 
 
 def test_a_model_that_does_not_know_small_from_large_fails(tmp_path: Path, found: Failures) -> None:

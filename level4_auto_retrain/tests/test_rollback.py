@@ -49,8 +49,8 @@ def back(reason: str = "nonsense") -> str:
 
 def test_the_version_before_is_live_again_and_the_bad_one_is_blocked(tracking: Tracking) -> None:
     assert back() == (
-        "Version 2 is live again, instead of version 3 (nonsense). No service of production is running; one"
-        " that starts answers with it."
+        "Version 2 is live again, instead of version 3 (nonsense). No service of production is running; it"
+        " will be served from the next start."
     )
     assert tracking.aliases() == {"champion": 2}
 
@@ -171,7 +171,7 @@ def test_a_worker_that_does_not_follow_is_reported(
     beat("a:1:0", 3, 2)
     beat("b:2:0", 2)
     assert taken(tracking) == (
-        "warning: live in 1 of 2 workers of production after 0.3 seconds; look into the log of b:2:0"
+        "warning: live in 1 of 2 workers of production after 0.3 seconds; check the log of b:2:0"
     )
 
 

@@ -33,7 +33,11 @@ from tests.conftest import Run
         ('webhook: ""', "webhook: somewhere", "loop.alerts.webhook"),
         ("train: {alias: trained", "train: {alias: champion", "the alias champion is taken"),
         ("test: {alias: candidate", "test: {alias: challenger", "the alias challenger is taken"),
-        ("production: {alias: champion", "production: {alias: live", "the alias of production is champion"),
+        (
+            "production: {alias: champion",
+            "production: {alias: live",
+            "the alias of production must be champion",
+        ),
     ],
 )
 def test_a_wrong_setting_is_named_in_one_line(

@@ -143,7 +143,7 @@ def test_the_rows_are_those_that_taught_although_the_feed_went_on_and_no_others(
     (folder,) = (copy / "state" / "traced").iterdir()
     assert rows_of(read_rows(folder)) == taught
     monkeypatch.setattr("bike_demand.release.trace.labelled_rows", lambda folder: read_rows(folder)[1:])
-    assert "were restored, but it learned from" in run("trace", known, "--rows").refusal()
+    assert "were restored, but it was trained on" in run("trace", known, "--rows").refusal()
 
 
 def test_rows_that_nobody_kept_are_reported(released: Path, run: Run, handoff: Path) -> None:

@@ -516,7 +516,7 @@ def test_production_says_what_is_wrong_with_the_model_and_it_gets_better_by_itse
     assert drift["first_at"][:10] == "2011-04-05"  # a day after the world changed
     known = between(log.rename(columns={"hour": "timestamp"}), FIRST, second["at"][:10])
     bias = (known["prediction"] - known["came_true"]).sum() / known["came_true"].sum()
-    assert second["reason"].startswith(f"Over 7 days its answers are {abs(bias):.0%} too low")
+    assert second["reason"].startswith(f"Over 7 days its predictions are {abs(bias):.0%} too low")
     # On the same hours, answered by both before anybody knew what would come, the new one was better.
     mine, theirs = errors(log, "2", "1")
     assert len(mine) > 90
@@ -962,9 +962,9 @@ def test_where_and_when_the_loop_runs_is_a_setting_and_never_two_at_a_time(
     assert starts == [["0 5 * * *"], ["bike-demand.signal.*"], ["bike-demand.version.registered"]]
     database = folder / "state" / "production.db"
     for lock, command, busy in (
-        (database.with_name(f".{database.name}.loop"), "agent --once", "another loop is at work"),
+        (database.with_name(f".{database.name}.loop"), "agent --once", "another loop is running"),
         (folder / "state" / "train.lock", "train", "another training is running"),
-        (database.with_name(f".{database.name}.deployment"), "deploy 2", "another deployment is at work"),
+        (database.with_name(f".{database.name}.deployment"), "deploy 2", "another deployment is running"),
     ):
         with FileLock(lock), pytest.raises(UserError, match=busy):
             practice.run_command(command, folder)
@@ -1032,7 +1032,7 @@ def test_what_is_better_goes_live_and_what_is_worse_goes_away_without_anybody(
         ("rolled_back", "2011-04-15", int(practice.bad)),
         ("live", "2011-04-15", 2),
     ]
-    assert "Version 2 is promoted, surely not 5% worse" in practice.on("2011-04-11").said
+    assert "Version 2 is promoted, shown to be less than 5% worse" in practice.on("2011-04-11").said
     # The one that somebody put there answered for a day, and does not come back.
     shown = practice.requests[practice.requests["model_version"] == practice.bad]["timestamp"]
     assert set(shown.dt.strftime("%Y-%m-%d")) == {PUT_LIVE}

@@ -129,7 +129,7 @@ class Unit:
 class Expected:
     """The expected range of a number, in its unit: values beyond it are predicted, but monitored.
 
-    `change` is the largest expected change of the daily mean from one day to the next.
+    `change` is how far a value may plausibly be from those of the day before.
     """
 
     low: float

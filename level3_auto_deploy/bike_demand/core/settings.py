@@ -16,12 +16,10 @@ STATE = Path("state")
 DATA = STATE / "data"  # ingested months
 RUN = STATE / "run"  # output of the last training: models, metrics and plots
 REPORTS = STATE / "reports"
-SERVING = (
-    STATE / "serving"
-)  # the services' copies of the versions that were live, a folder for each environment
-ARTIFACTS = STATE / "artifacts"  # files of the runs, where the tracking store is a database
+SERVING = STATE / "serving"  # the services' cache of versions that were live, one folder per environment
+ARTIFACTS = STATE / "artifacts"  # files of the runs, if the tracking store is a database
 
-LATE_DAYS = -(-LATE // DAY)  # until labels are known
+LATE_DAYS = -(-LATE // DAY)  # days until labels are known, rounded up
 
 
 class Training(Section):
@@ -119,7 +117,7 @@ class Flow(Section):
 
 
 class ServiceLog(Section):
-    """What the service keeps of requests: see `store.writer`, `store.retention` and `serving.telemetry`."""
+    """What the service logs about requests: see `store.writer`, `store.retention`, `serving.telemetry`."""
 
     flush_seconds: Annotated[float, Field(gt=0, le=60)] = 0.5
     queue: Annotated[int, Field(ge=1000)] = 20000
@@ -128,7 +126,7 @@ class ServiceLog(Section):
 
 
 class Serving(Section):
-    """Where the service listens, how often it polls the registry, and what it keeps."""
+    """Where the service listens, how often it polls the registry, and what it logs."""
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
@@ -142,9 +140,9 @@ class Serving(Section):
 
 
 class Deploy(Section):
-    """What the gates of a deployment allow: see `release.gates`. Factors are of what the champion has.
+    """Limits of the deployment gates: see `release.gates`. Factors are relative to the champion.
 
-    `promote_to`: the registry that a version is copied to once it passed them; empty: none.
+    `promote_to`: the registry to which versions that passed the gates are copied; empty: none.
     """
 
     automatic: bool = True
@@ -160,7 +158,7 @@ class Deploy(Section):
 
 
 class Environment(Section):
-    """One of the places through which a version moves, with what is its own there."""
+    """One environment on a version's way to production, with its own alias and database."""
 
     alias: Annotated[str, Field(pattern=r"^[a-z][a-z_-]*$")]
     database: str
@@ -168,7 +166,7 @@ class Environment(Section):
 
 
 class Environments(Section):
-    """The environments, in the order in which a version moves through them."""
+    """The environments, in the order in which a version passes through them."""
 
     train: Environment = Environment(alias="trained", database="", url="")
     test: Environment = Environment(alias="candidate", database="sqlite:///state/test.db", url="")
@@ -179,15 +177,15 @@ class Environments(Section):
         taken = ["challenger", "previous", *(each.alias for _, each in self)]
         for alias in taken:
             if taken.count(alias) > 1:
-                raise ValueError(f"the alias {alias} is taken: a version would be there past its gates")
+                raise ValueError(f"the alias {alias} is taken: the version would skip its gates")
         if self.production.alias != "champion":
-            raise ValueError("the alias of production is champion: all that is promoted goes by it")
+            raise ValueError("the alias of production must be champion, which promotion moves")
         return self
 
 
 class AB(Section):
-    """The A/B test of a challenger against the champion: see `release.ab`. Times in story time, to which the
-    delay of labels is added.
+    """The A/B test of a challenger against the champion: see `release.ab`. Durations are in story time; the
+    label delay is added to them.
     """
 
     mode: Literal["ab", "shadow"] = "ab"

@@ -1,4 +1,4 @@
-"""The integration test of a model: this very version, in a running service, asked over HTTP as users do."""
+"""The integration test of a version: sends HTTP requests, like users, to a running service that serves it."""
 
 import contextlib
 import csv
@@ -16,18 +16,18 @@ from bike_demand.serving.onnx_model import OnnxModel
 
 TIMEOUT_SECONDS = 30
 
-CLIENT, OPERATIONS = "client", "operations"  # whose key it is
-KEY_FOR = {"/model": OPERATIONS, "/metrics": OPERATIONS}  # else the client's
+CLIENT, OPERATIONS = "client", "operations"  # roles of keys
+KEY_FOR = {"/model": OPERATIONS, "/metrics": OPERATIONS}  # other routes need the client's
 NO_KEYS: Mapping[str, str] = {}
 
 Ask = Callable[..., tuple[int, Any]]
 
 
 def failures(address: str, model: OnnxModel, keys: Mapping[str, str] = NO_KEYS) -> list[str]:
-    """What does not work in the service there, which answers with that model; empty: it may go live.
+    """The checks that fail for the service at that address, one sentence each; empty: it may go live.
 
-    One sentence each. `keys`: the client's and, for /model, the operator's, as KEY_FOR names them. Raises
-    OSError where the service goes away.
+    `keys`: the keys of client and operator, for the routes in KEY_FOR. Raises OSError if the service stops
+    responding.
     """
     with client(address, keys) as ask:
         return [said for check in CHECKS for said in check(ask, model)]
@@ -81,20 +81,20 @@ def batch_answers_the_same(ask: Ask, model: OnnxModel) -> Iterator[str]:
 
 
 def answers_say_where_they_come_from(ask: Ask, model: OnnxModel) -> Iterator[str]:
-    """Each has an id of its own, and the version."""
+    """Each response has an id of its own, and the version."""
     answers = ask("POST", "/predict", [PROBLEM.example, *PROBLEM.more_examples.values()])[1]
     if len({each["id"] for each in answers}) != len(answers):
-        yield "two answers have the same id"
+        yield "two predictions have the same id"
     if {each["model_version"] for each in answers} != {model.version}:
-        yield f"not all answers are of version {model.version}"
+        yield f"not all predictions are of version {model.version}"
 
 
 def takes_outcomes(ask: Ask, _: OnnxModel) -> Iterator[str]:
-    """What became known is taken, and taken once more."""
+    """Outcomes are accepted, also when sent again."""
     for _again in range(2):
         status, answer = ask("POST", "/outcomes", [OUTCOME_EXAMPLE])
         if status != 200:
-            yield f"an outcome is answered with status {status}: {answer}"
+            yield f"an outcome gets status {status}: {answer}"
             return
 
 
@@ -123,7 +123,7 @@ def _numbers(answers: list[dict[str, Any]]) -> list[float]:
 
 @contextlib.contextmanager
 def client(address: str, keys: Mapping[str, str]) -> Iterator[Ask]:
-    """Sends requests to the service at an http address: one connection, never through a proxy."""
+    """Sends requests to a service over one connection, never through a proxy."""
     parts = urlsplit(address)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.netloc, timeout=TIMEOUT_SECONDS)

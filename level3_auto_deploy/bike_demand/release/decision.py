@@ -1,4 +1,4 @@
-"""The decision on a deployment with its evidence, as one page that loads nothing from anywhere else."""
+"""Renders the decision on a deployment with its evidence as one self-contained page."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ TEMPLATE = Path(__file__).with_name("decision.html.j2")
 
 
 def write_page(database: Database, row: Deployment) -> Path:
-    """Write the page of a deployment as far as it came; its path on this machine."""
+    """Write the page of a deployment, as far as it got. Returns its path on this machine."""
     from jinja2 import Environment, StrictUndefined
 
     jinja = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -23,5 +23,5 @@ def write_page(database: Database, row: Deployment) -> Path:
 
 
 def page_of(version: int) -> Path:
-    """Where the page of a version's last deployment lies on this machine."""
+    """The path of the page for a version's last deployment on this machine."""
     return REPORTS / f"version-{version}.html"

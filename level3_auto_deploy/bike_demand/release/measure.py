@@ -1,4 +1,4 @@
-"""What models cost, in a process of its own: `python -m bike_demand.release.measure FOLDER [OTHER]`."""
+"""Measures what models cost, in a new process: `python -m bike_demand.release.measure FOLDER [OTHER]`."""
 
 import json
 import sys
@@ -13,26 +13,26 @@ from bike_demand.core.errors import UserError
 from bike_demand.serving.onnx_model import OnnxModel, load_model
 from bike_demand.serving.request_body import MAX_ROWS
 
-BLOCKS, BLOCK_ROWS = 60, 40  # the times of so many rows in a row are one block
+BLOCKS, BLOCK_ROWS = 60, 40  # a block is this many consecutive one-row predictions
 ROW = Inputs.model_validate_json(json.dumps(PROBLEM.example))
 
 
 def memory(model: OnnxModel) -> float:
-    """Megabytes of this process, which has loaded the model and answered a largest request."""
+    """Megabytes used by this process after loading the model and predicting a request of maximum size."""
     model.predict([ROW] * MAX_ROWS)
     return float(psutil.Process().memory_info().rss / 1e6)
 
 
 def latency(models: Sequence[OnnxModel]) -> list[float]:
-    """Microseconds for a row, of each model: in the fastest of blocks, in which the models take turns.
+    """Microseconds per row for each model: the fastest of many blocks, in which the models alternate.
 
-    What else the machine does only ever adds to a time. Where it is busy about half of the time, the median
-    of one model's blocks may be of the busy ones, and that of the other's is not.
+    Other load on the machine only ever adds time. With a machine busy half of the time, the median could
+    fall on a busy block for one model and on an idle one for the other; the minimum cannot.
     """
     blocks: list[list[float]] = [[] for _ in models]
     for _ in range(BLOCKS):
         for model, times in zip(models, blocks, strict=True):
-            model.predict([ROW])  # the one before has left its data in the caches
+            model.predict([ROW])  # warm up: the other model's data are in the CPU caches
             began = time.perf_counter()
             for _ in range(BLOCK_ROWS):
                 model.predict([ROW])
@@ -41,8 +41,8 @@ def latency(models: Sequence[OnnxModel]) -> list[float]:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print as JSON the memory with the first model alone and, with two, their times; 0, or 1 after one line
-    that says what is wrong.
+    """Print as JSON the memory with the first model alone and, given two, their latencies. Returns 0, or 1
+    after one line that says what is wrong.
     """
     try:
         models = [load_model(Path(argv[0]))]

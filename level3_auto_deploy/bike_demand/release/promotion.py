@@ -1,7 +1,7 @@
 """Promotes a version to the registry of the next environment, which is another MLflow store.
 
-`MlflowClient.copy_model_version` knows one store only. Between two, the runs of the version are logged again
-with all that they kept, so that gates, traces and reproduction need nothing of the store it came from.
+`MlflowClient.copy_model_version` works within one store only. Between two, the version's runs are logged
+again with all artifacts, so that gates, traces and reproduction do not depend on the original store.
 """
 
 from collections.abc import Callable
@@ -16,16 +16,16 @@ from bike_demand.store.tables import Deployment, State
 from bike_demand.store.tracking import HANDOFF_ARTIFACT, Logged, Tracking, Version
 from bike_demand.store.traffic_split import AB_RATIO_TAG, AB_TAG, DEPLOYMENT_TAG
 
-# Tags of a promoted version: where it comes from. Its run identifies it, whatever its registry is called.
+# Tags of a promoted version: its origin. The run identifies it, whatever the registry is called.
 SOURCE_REGISTRY, SOURCE_VERSION, SOURCE_RUN = "source.registry", "source.version", "source.run_id"
-NOT_COPIED = (DEPLOYMENT_TAG, AB_TAG, AB_RATIO_TAG)  # what became of it here is not what becomes of it there
+NOT_COPIED = (DEPLOYMENT_TAG, AB_TAG, AB_RATIO_TAG)  # these describe deployments in one environment only
 
 
 def promote(deployments: Deployments, version: Version, address: str) -> str | None:
-    """Copy a version to the registry at an address; one line on it, or None where it is there already.
+    """Copy a version to the registry at an address. Returns one line, or None if it is there already.
 
-    A copy that was cut off does not count. Raises UserError where it has not passed its gates, or the
-    registry is away.
+    Incomplete copies are ignored. Raises UserError if the version has not passed its gates, or the registry
+    is down.
     """
     if refusal := _refusal(deployments.of(version)):
         raise UserError(f"version {version.number} is not promoted: {refusal}")
@@ -51,9 +51,9 @@ def promote(deployments: Deployments, version: Version, address: str) -> str | N
 
 
 def promote_newest(deployments: Deployments, report: Callable[[str], None], run: StepRunner = call) -> None:
-    """Promote the newest version that passed its gates, where the settings name a registry to promote to.
+    """Promote the newest version that passed its gates, if the settings name a target registry.
 
-    What fails there stops nothing here: it is reported, and tried again by the next step.
+    A failure is only reported; the next step tries again.
     """
     address = deployments.settings.deploy.promote_to
     waiting = [
@@ -70,7 +70,7 @@ def promote_newest(deployments: Deployments, report: Callable[[str], None], run:
 
 
 def _refusal(row: Deployment | None) -> str | None:
-    """Why the version of a deployment is not to be promoted; None: it may be."""
+    """Why a deployment's version may not be promoted; None if it may."""
     if row is None or not row.gates:
         return "its gates have not run"
     if row.state in FAILED:
@@ -79,10 +79,10 @@ def _refusal(row: Deployment | None) -> str | None:
 
 
 def _copy(source: Tracking, target: Tracking, run_id: str, **registered: Any) -> Logged:
-    """Log a run of one store in another one, with all that it kept."""
+    """Log a run of one store in another, with all its artifacts."""
     run = source.run(run_id)
     if run.dataset is None:
-        raise UserError(f"run {run_id}: what it learned from is not on record; promote another version")
+        raise UserError(f"run {run_id}: its training data are not recorded; promote another version")
     with TemporaryDirectory() as scratch:
         kept = source.fetch(run_id, "", Path(scratch))
         return target.log_run(

@@ -1,4 +1,4 @@
-"""Traces one prediction to what made it: deployment, A/B test, version, run, code, environment and data."""
+"""Traces one prediction to its origin: deployment, A/B test, version, run, code, environment and data."""
 
 import hashlib
 import json
@@ -27,16 +27,16 @@ from bike_demand.training.record import COMMIT, PYTHON, UNCOMMITTED
 TRACED = STATE / "traced"
 PACKAGES = Path("requirements.lock")
 CONFIG = Path(".dvc", "config")
-UNKNOWN = "not on record"
+UNKNOWN = "not recorded"
 
 Report = Callable[[str], None]
 Facts = dict[str, Any]
-# By section: prediction, traffic_split, deployment, model, code, data; None: not on record.
+# By section: prediction, traffic_split, deployment, model, code, data. None: not recorded.
 Trace = dict[str, Facts | None]
 
 
 def command(settings: Settings, prediction_id: str, *, rows: bool, as_json: bool, report: Report) -> None:
-    """The `trace` command. Raises UserError where the id is unknown, or the rows cannot be restored."""
+    """The `trace` command. Raises UserError if the id is unknown, or the rows cannot be restored."""
     address = settings.environments.production.database
     if not database_exists(address):
         raise UserError(f"prediction {prediction_id}: no prediction was logged yet in {address}")
@@ -45,9 +45,9 @@ def command(settings: Settings, prediction_id: str, *, rows: bool, as_json: bool
         if rows:
             model, data = found["model"], found["data"]
             if model is None:
-                raise UserError("the tracking store is away, so no rows can be restored; try again later")
+                raise UserError("the tracking store is down, so no rows can be restored; try again later")
             if data is None:
-                raise UserError(f"run {model['run']}: which rows it learned from is {UNKNOWN}")
+                raise UserError(f"run {model['run']}: its training rows are {UNKNOWN}")
             data["folder"] = restore(deployments.tracking, model["run"], data).as_posix()
     if as_json:
         report(json.dumps(found, indent=1))
@@ -59,9 +59,9 @@ def command(settings: Settings, prediction_id: str, *, rows: bool, as_json: bool
 
 
 def trace(deployments: Deployments, prediction_id: str) -> Trace:
-    """Trace the prediction of that id in the log of production and the store of runs and models.
+    """Trace a prediction by its id, through the production database and the tracking store.
 
-    While that store is away, what only it knows is left out.
+    If the tracking store is down, the sections that depend on it are omitted.
     """
     database = deployments.database
     logged = find(database, prediction_id)
@@ -85,12 +85,12 @@ def trace(deployments: Deployments, prediction_id: str) -> Trace:
 
 
 def _facts(row: LoggedPrediction | Deployment, *names: str) -> Facts:
-    """These columns of a row, as JSON has them."""
+    """These columns of a row, as JSON values."""
     return {name: to_jsonable_python(getattr(row, name)) for name in names}
 
 
 def _recorded(tracking: Tracking, logged: LoggedPrediction) -> Trace:
-    """The model that predicted, and what it was made of."""
+    """The model that made the prediction, and its origin."""
     version = tracking.version(logged.version)
     run = tracking.run(version.run_id)
     return {
@@ -120,17 +120,17 @@ def _recorded(tracking: Tracking, logged: LoggedPrediction) -> Trace:
 
 
 def restore(tracking: Tracking, run_id: str, data: Facts) -> Path:
-    """Put the rows that a run learned from, those and no others, below state/traced; the folder.
+    """Restore exactly the rows that a run was trained on, below state/traced. Returns the folder.
 
     They come from DVC's cache or remote storage, by the run's own dvc.lock, and are checked against its
-    record. Raises UserError where they are gone, or are not what the record says.
+    record. Raises UserError if they are gone or differ from the record.
     """
     TRACED.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=TRACED, prefix=".") as name:
         lock = tracking.fetch(run_id, pipeline.LOCK.name, Path(name))
         if pipeline.data_digest(lock) != data["version"]:
             raise UserError(f"run {run_id}: its {pipeline.LOCK} names other data than its record")
-        # A DVC project with nothing but these data.
+        # A DVC project with only these data.
         scratch = Path(name) / "project"
         (scratch / ".dvc").mkdir(parents=True)
         shutil.copy(CONFIG, scratch / CONFIG)
@@ -143,7 +143,7 @@ def restore(tracking: Tracking, run_id: str, data: Facts) -> Path:
         if restored != (data["rows"], data["first"], data["last"]):
             raise UserError(
                 f"run {run_id}: {restored[0]} rows from {restored[1]} to {restored[2]} were restored, but it"
-                f" learned from {data['rows']} from {data['first']} to {data['last']}"
+                f" was trained on {data['rows']} from {data['first']} to {data['last']}"
             )
         folder = TRACED / run_id
         shutil.rmtree(folder, ignore_errors=True)
@@ -152,7 +152,7 @@ def restore(tracking: Tracking, run_id: str, data: Facts) -> Path:
 
 
 def _randomization(deployments: Deployments, logged: LoggedPrediction) -> Facts:
-    """How the A/B test that it was made in is randomized; no values where it was made in none."""
+    """The randomization of the A/B test in which the prediction was made; no values without a test."""
     test: Facts = {}
     if logged.other_role in ("challenger", "champion") and logged.other_version is not None:
         challenger = logged.version if logged.variant == "challenger" else logged.other_version
@@ -162,7 +162,7 @@ def _randomization(deployments: Deployments, logged: LoggedPrediction) -> Facts:
 
 
 def _deployment(database: Database, wanted: str) -> Facts | None:
-    """Who put the version there, when and why, and what became of it; None where nothing is known of that."""
+    """Who deployed the version, when and why, and the result; None if unknown."""
     with database.reading() as session:
         row = session.get(Deployment, wanted)
     if row is None:
@@ -181,7 +181,7 @@ def _deployment(database: Database, wanted: str) -> Facts | None:
 
 
 def _note(line: str) -> None:
-    """What is no part of the result, which a program may read."""
+    """Print a line that is not part of the result, which programs may parse."""
     print(line, file=sys.stderr)
 
 
@@ -199,7 +199,7 @@ def _packages(tracking: Tracking, run: Run) -> str:
 
 
 def _lines(facts: Facts | None) -> Iterator[tuple[str, str]]:
-    """Facts for a person: those that are known, each with its text."""
+    """The known facts as text."""
     if facts is None:
         yield "id", UNKNOWN
     for key, value in (facts or {}).items():

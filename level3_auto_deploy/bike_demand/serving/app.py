@@ -1,4 +1,4 @@
-"""The application: predictions, outcomes, and what is live."""
+"""The web application: predictions, outcomes, readiness, and the live models."""
 
 import asyncio
 import os
@@ -31,11 +31,11 @@ from bike_demand.serving.web import Detail, Lifespan, Status, drain_on_sigterm, 
 from bike_demand.serving.worker import ENVIRONMENT, ServiceWorker
 from bike_demand.store.outcomes import Stored
 
-OUTCOME_SECONDS = 15.0  # for the database to take outcomes
+OUTCOME_SECONDS = 15.0  # time limit for storing outcomes in the database
 
 
 class Prediction(Identity):  # type: ignore[misc]
-    """The prediction for one row. By `id` it can be traced to the rows that the model was trained on."""
+    """The prediction for one row. Its `id` allows tracing it to the rows that the model was trained on."""
 
     id: str
     prediction: float
@@ -60,7 +60,7 @@ class AboutOther(BaseModel):
 
 
 class About(BaseModel):
-    """The live model, what it takes and returns, and the second model."""
+    """The live model, its inputs and output, and the second model."""
 
     name: str
     version: str
@@ -79,10 +79,10 @@ def create_app(
     recorder: Recorder | None = None,
     outcomes: OutcomeStore | None = None,
 ) -> FastAPI:
-    """The application with the live models of the holder: on day 0, before the first release, there are none.
+    """The application with the holder's models, which are missing on day 0, before the first release.
 
-    Without keys access is open, without a recorder nothing is kept but metrics, and without a store outcomes
-    are refused.
+    Without keys, access is open; without a recorder, only metrics are kept; without a store, outcomes are
+    rejected.
     """
     keys, recorder = keys or ApiKeys(), recorder or Recorder()
     batcher = Batcher(recorder.metrics.failed)
@@ -97,8 +97,8 @@ def create_app(
             raise HTTPException(503, holder.reason())
         return live
 
-    # These two read the body and write the response themselves: to have FastAPI do it takes longer than the
-    # model does.
+    # These two routes read the body and write the response themselves: FastAPI's own handling takes longer
+    # than the model.
     @app.post(
         "/predict",
         summary="Predict",
@@ -108,7 +108,7 @@ def create_app(
         openapi_extra={"requestBody": docs.PREDICT_BODY, "security": [{for_clients.scheme_name: []}]},
     )
     async def predict(request: Request) -> Response:
-        name = await for_clients(request)  # as a dependency it would cost a tenth of the rate
+        name = await for_clients(request)  # a dependency would cost a tenth of the request rate
         request.scope[NOTE] = RequestNote(name)
         live = live_models()
         rows, listed = parse_rows(await read_body(request))
@@ -136,14 +136,14 @@ def create_app(
             raise HTTPException(503, "this environment has no database, so outcomes cannot be stored")
 
         def store() -> Stored:
-            recorder.flush()  # whoever reads an outcome finds the predictions that it belongs to
+            recorder.flush()  # so that the predictions of an outcome are stored before it
             return outcomes.store(given)
 
         try:
             stored = await asyncio.wait_for(asyncio.to_thread(store), OUTCOME_SECONDS)
         except (UserError, TimeoutError) as error:
             why = str(error) or "the database takes too long"
-            raise HTTPException(503, f"nothing is acknowledged, send it again later: {why}") from None
+            raise HTTPException(503, f"nothing was stored, send it again later: {why}") from None
         recorder.metrics.outcomes(stored)
         return Response(to_json(stored), media_type="application/json")
 
@@ -175,7 +175,7 @@ def create_app(
 
     @app.get(
         "/metrics",
-        summary="Numbers for Prometheus",
+        summary="Metrics for Prometheus",
         responses=docs.REFUSED | docs.METRICS,
         response_class=Response,
     )
@@ -188,7 +188,7 @@ def create_app(
 
 
 def live_app() -> FastAPI:
-    """The application with the registry's live models: what each worker process starts."""
+    """The application with the registry's live models, as started by each worker process."""
     settings = load_settings()
     worker = ServiceWorker(settings, os.environ.get(ENVIRONMENT, "production"))
 
@@ -220,7 +220,7 @@ def _about_other(other: SecondModel) -> AboutOther:
 
 
 def _as_dicts(batch: PredictedBatch) -> list[dict[str, Any]]:
-    """The `Prediction` of each row, as JSON values."""
+    """The predictions of a batch as JSON values."""
     live = batch.live
     versions = {"champion": live.model.version}
     if live.other is not None:

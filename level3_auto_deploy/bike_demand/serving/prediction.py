@@ -1,7 +1,7 @@
-"""Predicts rows: each with the model its event time is assigned to and, in the background, with the other.
+"""Predicts rows: each with the model assigned to it and, in the background, with the other one too.
 
 The randomization unit is the event time (a switchback design) or the key (`ab.randomize_by`). The assignment
-is a salted hash, so it is the same in every process, after every restart, and for whoever checks it later.
+is a salted hash, so that it is the same in every process, after every restart, and in any later analysis.
 """
 
 import asyncio
@@ -23,13 +23,13 @@ from bike_demand.serving.onnx_model import OnnxModel
 from bike_demand.store.writer import Row
 
 Variant = Literal["champion", "challenger"]
-_TIME = {TIME}  # what the log has in a column of its own
+_TIME = {TIME}  # has a column of its own in the log
 PredictedRow = tuple[float, Variant]
-OnFailure = Callable[[str, int], None]  # gets the version, and for how many rows it failed
+OnFailure = Callable[[str, int], None]  # called with the version and the number of rows it failed for
 
 
 class PredictedBatch(NamedTuple):
-    """The predictions for one request. `at` in seconds of the epoch; the lists are as long as `rows`."""
+    """The predictions for one request. `at`: seconds since the epoch; the lists are parallel to `rows`."""
 
     at: float
     client: str
@@ -46,17 +46,17 @@ class InvalidPredictionError(Exception):
 
 @lru_cache(maxsize=8192)
 def variant(unit: str | datetime, share: float, salt: str) -> Variant:
-    """Whose prediction a randomization unit gets: the challenger's for `share` (0 to 1) of them."""
+    """Assign a randomization unit: the challenger gets `share` (0 to 1) of all units."""
     unit = iso(unit) if isinstance(unit, datetime) else unit
     digest = hashlib.sha256(f"{salt}\n{unit}".encode()).digest()
     return "challenger" if int.from_bytes(digest[:8]) < share * 2**64 else "champion"
 
 
 def predict_rows(live: LiveModels, rows: Sequence[Inputs], failed: OnFailure) -> list[PredictedRow]:
-    """Predict each row with the model that is assigned to its event time, or to its key.
+    """Predict each row with the model assigned to its event time or key.
 
-    Where the challenger fails, the live model predicts, and is logged as the one that did. Raises
-    InvalidPredictionError where the live one returns no number.
+    If the challenger fails, the live model predicts and is logged as the one that did. Raises
+    InvalidPredictionError if the live model does not return a number.
     """
     other = live.other
     variants: list[Variant] = ["champion"] * len(rows)
@@ -66,7 +66,7 @@ def predict_rows(live: LiveModels, rows: Sequence[Inputs], failed: OnFailure) ->
         if "challenger" in variants:
             try:
                 theirs = iter(_predict(other.model, _of(rows, variants, "challenger")))
-            except Exception:  # whatever is wrong with it, users get a prediction
+            except Exception:  # whatever the challenger's error, users get a prediction
                 failed(other.model.version, variants.count("challenger"))
                 variants = ["champion"] * len(rows)
     mine = iter(_predict(live.model, _of(rows, variants, "champion")))
@@ -74,9 +74,9 @@ def predict_rows(live: LiveModels, rows: Sequence[Inputs], failed: OnFailure) ->
 
 
 def to_log_rows(batches: Sequence[PredictedBatch], failed: OnFailure) -> list[Row]:
-    """The rows of the prediction log, with the predictions that the other model would have made.
+    """The rows of the prediction log, including the predictions that the other model would have made.
 
-    It predicts here, in the background and for many rows at once; where it fails its prediction is missing.
+    Those are computed here, in the background and in large batches; they are missing if the model fails.
     """
     counterparts = _counterparts(batches, failed)
     made: list[Row] = []
@@ -123,7 +123,7 @@ def _sides(live: LiveModels, who: Variant) -> tuple[int, str, int | None, str | 
 
 
 def _counterparts(batches: Sequence[PredictedBatch], failed: OnFailure) -> dict[str, float]:
-    """By prediction id, what the model that was not used predicts."""
+    """The predictions of the model that was not used, by prediction id."""
     wanted: dict[OnnxModel, tuple[list[str], list[Inputs]]] = {}
     for batch in batches:
         other = batch.live.other
@@ -137,7 +137,7 @@ def _counterparts(batches: Sequence[PredictedBatch], failed: OnFailure) -> dict[
     for model, (ids, rows) in wanted.items():
         try:
             found.update(zip(ids, _predict(model, rows), strict=True))
-        except Exception:  # whatever is wrong with it, what was returned has to be logged
+        except Exception:  # whatever the other model's error, the returned predictions must be logged
             failed(model.version, len(rows))
     return found
 
@@ -158,9 +158,10 @@ class _Request(NamedTuple):
 
 
 class Batcher:
-    """Of one event loop. A request is predicted with those that arrived with it, and waits for no other.
+    """Batches the requests of one event loop: those that arrived together are predicted together, without
+    waiting for more.
 
-    `failed` gets the version of a second model that fails, and for how many rows it did.
+    `failed` is called with the version of a failing second model and the number of rows it failed for.
     """
 
     def __init__(self, failed: OnFailure) -> None:
@@ -168,10 +169,10 @@ class Batcher:
         self._requests: list[_Request] = []
 
     async def predict(self, live: LiveModels, rows: Sequence[Inputs], client: str) -> PredictedBatch:
-        """The predictions for one request. Raises InvalidPredictionError."""
+        """Predict the rows of one request. Raises InvalidPredictionError."""
         at, loop = time.time(), asyncio.get_running_loop()
         if not self._requests:
-            loop.call_soon(self._predict_all)  # once the loop has begun to handle all that it received
+            loop.call_soon(self._predict_all)  # after the loop has handled everything it received
         request = _Request(live, rows, loop.create_future())
         self._requests.append(request)
         predictions, variants = zip(*await request.predicted, strict=True)
@@ -183,7 +184,7 @@ class Batcher:
             together = list(group)
             try:
                 _predict_requests(together, _fail)
-            except Exception:  # then each alone: no request may suffer from the rows of another one
+            except Exception:  # then one by one: a request must not fail because of another one's rows
                 for each in together:
                     try:
                         _predict_requests([each], self._failed)
@@ -196,7 +197,7 @@ def _predict_requests(requests: Sequence[_Request], failed: OnFailure) -> None:
     predicted = iter(predict_rows(requests[0].live, rows, failed))
     for each in requests:
         found = list(islice(predicted, len(each.rows)))
-        if not each.predicted.done():  # its request may be cancelled
+        if not each.predicted.done():  # the request may have been cancelled
             each.predicted.set_result(found)
 
 

@@ -177,7 +177,7 @@ class Connection:
             return f"{self.where} is damaged; put a backup in its place, or move it away, then {again}"
         if self._file and (cause := explained(said, self._file)) != said:
             return f"{self.where}: {cause}"
-        return f"{said[:300].rstrip('. ')}; look into {self.where}, or at {self._given}"
+        return f"{said[:300].rstrip('. ')}; check {self.where} and {self._given}"
 
 
 def settle(uri: str, folder: Path, *, shared: bool) -> None:

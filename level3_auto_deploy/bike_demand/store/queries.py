@@ -1,4 +1,4 @@
-"""Reads the prediction log: single predictions, pairs for an A/B test, and workers."""
+"""Queries of the prediction log: single predictions, pairs for an A/B test, and workers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ predictions, outcomes = inspect(LoggedPrediction).columns, inspect(Outcome).colu
 
 @dataclass(frozen=True)
 class Pair:
-    """What two versions predicted for one row, and its label. `variant` is whose was shown.
+    """Two versions' predictions for one row, and its label. `variant`: whose prediction was shown.
 
-    `group`: the value of the field by which errors are averaged.
+    `group`: the row's value of the field by which errors are averaged.
     """
 
     time: datetime
@@ -31,13 +31,13 @@ class Pair:
 
 
 def find(database: Database, prediction_id: str) -> LoggedPrediction | None:
-    """The prediction of that id; None where there is none."""
+    """The prediction with that id; None if there is none."""
     with database.reading() as session:
         return session.get(LoggedPrediction, prediction_id)
 
 
 def rows_of(database: Database, ids: Sequence[str]) -> dict[str, RowId]:
-    """The rows that the predictions of these ids are for; an id that is unknown has none."""
+    """The rows of the predictions with these ids, without unknown ids."""
     statement = select(predictions.id, predictions.event_time, predictions.key)
     with database.reading() as connection:
         found = connection.execute(statement.where(predictions.id.in_(ids))) if ids else ()
@@ -45,17 +45,17 @@ def rows_of(database: Database, ids: Sequence[str]) -> dict[str, RowId]:
 
 
 def outcome(database: Database, row: RowId) -> float | None:
-    """The label of that row; None while it is not known."""
+    """The label of a row; None if not known yet."""
     with database.reading() as session:
         found = session.get(Outcome, row)
         return None if found is None else found.label
 
 
 def pairs(database: Database, version: int, other: int, since: datetime, until: datetime) -> list[Pair]:
-    """The rows from `since` to before `until` that both predicted and whose label is known, ascending.
+    """The rows from `since` to before `until` with predictions of both versions and a known label, ascending.
 
-    Of each the first prediction that was given, whichever of the two was shown. `prediction` is that of
-    `version`, `other` that of `other`.
+    Uses the first prediction for each row, whichever of the two was shown. In the result, `prediction` is by
+    `version`, `other` by `other`.
     """
     was_shown = and_(predictions.version == version, predictions.other_version == other)
     was_unseen = and_(predictions.version == other, predictions.other_version == version)
@@ -75,9 +75,9 @@ def pairs(database: Database, version: int, other: int, since: datetime, until: 
 
 
 def first_time_after(database: Database, version: int, other: int | None) -> datetime | None:
-    """The first event time for which `version` was shown since `other` was shown last; None: it was not.
+    """The first event time for which `version` was shown since `other` was last shown; None if it was not.
 
-    No other: since ever.
+    Without `other`, the first event time of all.
     """
     mine = select(func.min(predictions.event_time)).where(predictions.version == version)
     with database.reading() as connection:
@@ -92,7 +92,7 @@ def first_time_after(database: Database, version: int, other: int | None) -> dat
 
 
 def waiting(database: Database, since: datetime, until: datetime) -> int:
-    """How many rows from `since` to before `until` have a prediction, but no outcome yet."""
+    """The number of rows from `since` to before `until` with a prediction but no outcome yet."""
     rows = (
         select(predictions.event_time, predictions.key)
         .outerjoin(Outcome, _same(predictions, outcomes))
@@ -109,7 +109,7 @@ def waiting(database: Database, since: datetime, until: datetime) -> int:
 
 
 def workers(database: Database, seen_within: float) -> list[Worker]:
-    """The processes that said within so many seconds (wall time) what they answer with."""
+    """The workers that reported within the last `seen_within` seconds of wall time."""
     since = datetime.now(UTC) - timedelta(seconds=seen_within)
     return database.all(select(Worker).where(Worker.seen_at >= since).order_by(Worker.id))
 
@@ -121,7 +121,7 @@ def _same(one: Any, other: Any) -> ColumnElement[bool]:
 def _first_of_each_row(
     database: Database, since: datetime, until: datetime, *where: ColumnElement[bool]
 ) -> Sequence[RowMapping]:
-    """Of these predictions the first for each row, with its label (None: not known), ascending."""
+    """The first of these predictions for each row, with its label (None: not known), ascending."""
     where = (*where, predictions.event_time >= since, predictions.event_time < until)
     place = func.row_number().over(
         partition_by=(predictions.event_time, predictions.key),

@@ -1,4 +1,4 @@
-"""Deletes predictions and outcomes after the time that they are kept for: else the log grows for ever."""
+"""Deletes old predictions and outcomes, so that the log does not grow forever."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -8,14 +8,14 @@ from bike_demand.core.settings import Settings
 from bike_demand.store.database import Database
 from bike_demand.store.tables import LoggedPrediction, Outcome
 
-BATCH = 2000  # rows of one transaction: services that write meanwhile hardly wait
+BATCH = 2000  # rows per transaction, so that services that write meanwhile hardly wait
 
 
 def delete_old(database: Database, settings: Settings, now: datetime) -> int:
-    """Delete what is older than `serving.log.keep_days`, whole days; how many predictions that were.
+    """Delete what is older than `serving.log.keep_days`, in whole days. Returns the number of predictions.
 
-    Of an event long ago, what was predicted or reported lately is kept as long as anything else.
-    It can be killed anywhere: what is left is deleted the next time. Raises UnreachableError.
+    Rows about old events are kept as long as others after they were written. Can be killed at any time: the
+    next run deletes the rest. Raises UnreachableError.
     """
     limit = _limit(database, settings, now)
     if limit is None:
@@ -48,7 +48,7 @@ def _delete(database: Database, batch: Delete) -> int:
 
 
 def _limit(database: Database, settings: Settings, now: datetime) -> datetime | None:
-    """From when on everything is kept; None: all is. A future time, given by mistake, deletes nothing."""
+    """The time from which on rows are kept; None: all. A `now` in the future by mistake deletes nothing."""
     with database.reading() as session:
         newest = session.scalar(select(func.max(LoggedPrediction.event_time)))
     if newest is None:

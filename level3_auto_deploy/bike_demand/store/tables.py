@@ -1,7 +1,7 @@
 """The tables of the production database: predictions, outcomes, workers, deployments.
 
-Moments without a zone are in the time of the feed, as event times are; `Utc` is the machine's clock. Changed
-here, the tables need a migration: a test compares the two.
+Moments without a zone are in the feed's time, like event times; `Utc` is the machine's clock. A change here
+needs a migration: a test compares the two.
 """
 
 from datetime import UTC, datetime
@@ -13,11 +13,11 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_co
 from sqlalchemy.types import TypeDecorator
 from uuid_utils import uuid7
 
-REVISION = "0001"  # of the newest migration
+REVISION = "0001"  # the newest migration
 
 
 class Utc(TypeDecorator[datetime]):
-    """A moment in UTC: aware in Python, without a zone in the database, as sqlite knows none."""
+    """A moment in UTC: aware in Python, without a zone in the database, because SQLite has none."""
 
     impl = DateTime
     cache_ok = True
@@ -30,23 +30,23 @@ class Utc(TypeDecorator[datetime]):
 
 
 class State(StrEnum):
-    """Where a deployment stands: see the diagram in docs/architecture.md."""
+    """The state of a deployment: see the diagram in docs/architecture.md."""
 
     CREATED = "created"
-    VALIDATING = "validating"  # in the gates
+    VALIDATING = "validating"  # running its gates
     FAILED_GATE = "failed_gate"
-    QUEUED = "queued"  # waits until another test, or the watch of a promotion, ends
+    QUEUED = "queued"  # waits for the end of another test or watch
     TESTING = "testing"  # the challenger of an A/B test
     FAILED_TEST = "failed_test"
-    LIVE = "live"  # the champion; until `bake_until` it is watched
-    RETIRED = "retired"  # was live; may be again
-    ROLLED_BACK = "rolled_back"  # was live, and not again
+    LIVE = "live"  # the champion; watched until `bake_until`
+    RETIRED = "retired"  # was live, and may be again
+    ROLLED_BACK = "rolled_back"  # was live, and must not be again
     SUPERSEDED = "superseded"  # ended without a verdict
-    ERROR = "error"  # its version is gone
+    ERROR = "error"  # its version was deleted
 
 
 class Base(MappedAsDataclass, DeclarativeBase):
-    """What all tables share: how types of Python are stored."""
+    """Base class of all tables: maps Python types to columns."""
 
     type_annotation_map: ClassVar[dict[Any, Any]] = {
         State: Enum(
@@ -58,10 +58,10 @@ class Base(MappedAsDataclass, DeclarativeBase):
 
 
 class LoggedPrediction(Base):
-    """A row that was predicted.
+    """A predicted row.
 
-    `inputs` are its other fields, as they were sent. The model that was shown is `version`; `other_version`
-    predicted too, unseen, in the role of challenger, champion, shadow or previous.
+    `inputs` are its other fields, as sent. `version` is the model whose prediction was shown;
+    `other_version` predicted too, unseen, with the role challenger, champion, shadow or previous.
     """
 
     __tablename__ = "predictions"
@@ -83,7 +83,7 @@ class LoggedPrediction(Base):
 
 
 class Outcome(Base):
-    """What became known of an event time and key (empty where the problem has none)."""
+    """The label of an event time and key (empty if the problem has no keys)."""
 
     __tablename__ = "outcomes"
 
@@ -95,7 +95,7 @@ class Outcome(Base):
 
 
 class Worker(Base):
-    """A process that serves, and what it serves. No version: it has none yet."""
+    """A process that serves, and the version it serves, if any."""
 
     __tablename__ = "workers"
 
@@ -108,12 +108,11 @@ class Worker(Base):
 
 
 class Deployment(Base):
-    """One deployment of a version, from the request for it to whatever became of it.
+    """One deployment of a version, from the request to the final state.
 
-    `against`: the version that it is compared with, which is the champion of its gates and of its test, then
-    the champion before it. `reason`: of its last transition, whose id is `moved`. `skip_reason`: why a person
-    skipped the A/B test. `gates` has the result of each gate, `test` is an `ABTest`, `ab` and `watch` are
-    `Evidence`.
+    `against`: the version it is compared with: the champion during gates and test, the previous champion
+    after that. `reason`: of its last transition, whose id is `moved`. `skip_reason`: why a person skipped the
+    A/B test. `gates` has the result of each gate, `test` is an `ABTest`, `ab` and `watch` are `Evidence`.
     """
 
     __tablename__ = "deployments"
@@ -123,7 +122,7 @@ class Deployment(Base):
     digest: Mapped[str] = mapped_column(String(64))
     who: Mapped[str] = mapped_column(String(100))
     requested_at: Mapped[datetime]
-    changed_at: Mapped[datetime]  # since when it has its state
+    changed_at: Mapped[datetime]  # start of its current state
     skip_reason: Mapped[str | None] = mapped_column(default=None)
     against: Mapped[int | None] = mapped_column(default=None)
     state: Mapped[State] = mapped_column(default=State.CREATED)
@@ -139,18 +138,18 @@ class Deployment(Base):
 
     @property
     def is_watched(self) -> bool:
-        """Whether the version before predicts as well, unseen."""
+        """Whether the previous version predicts too, unseen."""
         return self.state is State.LIVE and None not in (self.bake_until, self.against)
 
     def is_of(self, version: Any) -> bool:
-        """Whether it deploys this version; another registry may have another one of that number."""
+        """Whether it deploys this version; another registry may use the same number for another one."""
         return bool((self.version, self.run_id) == (version.number, version.run_id))
 
 
 class Transition(Base):
-    """A change of a deployment's state, and the aliases that move for it: {alias: [from, to]}.
+    """A change of a deployment's state, with the alias changes that it implies: {alias: [from, to]}.
 
-    While it is not `applied`, aliases may still be where they were.
+    Until it is `applied`, aliases may still be at `from`.
     """
 
     __tablename__ = "transitions"

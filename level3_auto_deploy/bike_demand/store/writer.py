@@ -1,8 +1,8 @@
-"""Writes predictions into the database in the background: in batches, by one thread, within bounds.
+"""Writes predictions to the database in the background: in batches, by one thread, with bounded memory.
 
-What an answer costs for being logged is one append to a list in memory. While the database is away or full,
-up to so many rows wait for it, answers go on, and what comes on top is lost and counted. After `kill -9` the
-rows since the last flush are missing.
+Logging a prediction costs a request one append to a list. While the database is down or full, rows are
+queued up to a limit and predictions continue; further rows are dropped and counted. After `kill -9` the rows
+since the last flush are missing.
 """
 
 import logging
@@ -22,19 +22,19 @@ from bike_demand.core.errors import UserError
 from bike_demand.store.database import Database, one_line, open_database
 from bike_demand.store.tables import LoggedPrediction, Worker
 
-RETRY_SECONDS = 1.0  # until a database that failed is tried again
-PATIENCE_SECONDS = 5.0  # for the last flush, when the service ends
-ROWS_OF_STATEMENT = 500  # sqlite takes 32,766 values in one
+RETRY_SECONDS = 1.0  # before a failed database is tried again
+PATIENCE_SECONDS = 5.0  # for the last flush, when the service stops
+ROWS_OF_STATEMENT = 500  # SQLite takes at most 32,766 values per statement
 
 log = logging.getLogger(__name__)
 
 Entry = TypeVar("Entry")
-Row = tuple[Any, ...]  # the columns of `LoggedPrediction`, in their order; moments without a zone
+Row = tuple[Any, ...]  # the columns of `LoggedPrediction`, in order; moments without a zone
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Rows of the log so far in this process."""
+    """Numbers of rows logged by this process so far."""
 
     written: int
     lost: int
@@ -42,11 +42,11 @@ class Counts:
 
 
 class PredictionLog(Generic[Entry]):
-    """The log of one process.
+    """The prediction log of one process.
 
-    `add` takes an entry from one thread and returns at once; `rows` makes of entries, later and in the
-    writer's thread, the rows that they stand for. After each flush `after_flush` gets the database in that
-    thread, and whether it was the last one, for whatever else the process has to write there or to read.
+    `add` queues an entry from one thread and returns at once; `rows` converts entries to rows later, in the
+    writer's thread. After each flush, `after_flush` is called in that thread with the database and whether it
+    was the last flush, for other reads and writes of the process.
     """
 
     def __init__(
@@ -60,24 +60,24 @@ class PredictionLog(Generic[Entry]):
         self._address, self._flush_seconds, self._limit, self._rows = address, flush_seconds, limit, rows
         self._after_flush = after_flush
         self._entries: deque[Entry] = deque()
-        self._pending: list[Row] = []  # rows that are made, and not written yet
-        # Each is counted up by one thread only, so no lock is needed.
-        self._added = self._refused = 0  # by whoever answers
+        self._pending: list[Row] = []  # converted but not yet written
+        # Each counter is written by one thread only, so no lock is needed.
+        self._added = self._refused = 0  # by the request thread
         self._written = self._dropped = 0  # by the writer
         self._database: Database | None = None
         self._retry_at = 0.0
-        self.problem: str | None = None  # why the database does not take anything at the moment
+        self.problem: str | None = None  # why the database cannot be written to at the moment
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._flushed = threading.Condition()  # notified after each flush
-        self._begun = self._ended = 0  # number of the last flush that was
+        self._begun = self._ended = 0  # numbers of the last flush that was begun, and ended
         self._thread = threading.Thread(target=self._write, name="prediction-log", daemon=True)
 
     def start(self) -> None:
-        """Begin to write."""
+        """Start writing."""
         self._thread.start()
 
     def add(self, entry: Entry, rows: int) -> bool:
-        """Log an entry that stands for so many rows; False where there is no room, and they are lost."""
+        """Queue an entry that stands for `rows` rows. Returns False if there is no room, so they are lost."""
         waiting = self._added - self._written - self._dropped
         if waiting + rows > self._limit:
             self._refused += rows
@@ -89,21 +89,21 @@ class PredictionLog(Generic[Entry]):
         return True
 
     def counts(self) -> Counts:
-        """How many rows were written, were lost, and wait."""
+        """Numbers of written, lost and queued rows."""
         done = self._written + self._dropped
         return Counts(self._written, self._refused + self._dropped, self._added - done)
 
     def flush(self, patience: float) -> None:
-        """Have written what was added so far, and `after_flush` called. Returns when that is done, when it
-        cannot be, or after the seconds.
+        """Write everything added so far and call `after_flush`. Returns when done, when it has failed, or
+        after `patience` seconds.
         """
         with self._flushed:
-            following = self._begun + 1  # a flush that goes on now may have begun too early
+            following = self._begun + 1  # a flush that is running may have begun too early
             self._wake.set()
             self._flushed.wait_for(lambda: self._ended >= following or self.problem is not None, patience)
 
     def stop(self) -> None:
-        """Write what is there, wait for it a few seconds, and say what could not be written."""
+        """Write the queued rows, waiting a few seconds at most, and log how many could not be written."""
         self._stopping.set()
         self._wake.set()
         self._thread.join(PATIENCE_SECONDS)
@@ -135,13 +135,13 @@ class PredictionLog(Generic[Entry]):
                 self._database = open_database(self._address)
             self._flush(self._database)
             self._after_flush(self._database, last)
-        except Exception as error:  # whatever it is, the thread has to go on, and it is said below
+        except Exception as error:  # the thread must survive any error, which is logged below
             said = str(error) if isinstance(error, UserError) else one_line(error)
             if said != self.problem:
                 log.error("prediction_log_problem", extra={"detail": said, "capacity": self._limit})
             self.problem = said
             self._retry_at = time.monotonic() + RETRY_SECONDS
-            if self._database is not None:  # it may have been deleted and made anew: open it again
+            if self._database is not None:  # reopen it: it may have been deleted and created anew
                 self._database.close()
                 self._database = None
             return
@@ -160,11 +160,11 @@ class PredictionLog(Generic[Entry]):
             self._pending = []
 
     def _insert(self, database: Database, batch: Sequence[Row]) -> int:
-        """Write the rows; how many of them the database never will take."""
+        """Write the rows. Returns how many of them the database rejects for good."""
         try:
             _insert_new(database, batch)
             return 0
-        except (IntegrityError, DataError):  # a row that does not fit must not keep the others out for ever
+        except (IntegrityError, DataError):  # an invalid row must not block the others forever
             pass
         dropped = 0
         for row in batch:
@@ -177,22 +177,22 @@ class PredictionLog(Generic[Entry]):
 
 
 def report_worker(database: Database, worker: Worker) -> None:
-    """Store that a worker runs, and what it serves."""
+    """Store that a worker is running, and what it serves."""
     with database.writing() as session:
         session.merge(worker)
 
 
 def remove_worker(database: Database, worker: str) -> None:
-    """Store that a worker runs no more."""
+    """Store that a worker has stopped."""
     with database.writing() as session:
         session.execute(delete(Worker).where(Worker.id == worker))
 
 
 def _insert_new(database: Database, batch: Sequence[Row]) -> None:
-    """Insert the rows, but not what is there: after a commit whose answer was lost, they come again.
+    """Insert rows unless they exist: after a commit whose confirmation was lost, they are sent again.
 
-    In statements of many rows, past SQLAlchemy's handling of each value: what this thread does in Python it
-    takes from the requests, and while it is in the database they have the interpreter to themselves.
+    Uses multi-row statements that bypass SQLAlchemy's processing of values: the time that this thread spends
+    in Python is taken from requests, while inside the database the interpreter is free for them.
     """
     sqlite_ = database.engine.dialect.name == "sqlite"
     columns = [column.name for column in inspect(LoggedPrediction).columns]
@@ -209,7 +209,7 @@ def _insert_new(database: Database, batch: Sequence[Row]) -> None:
 
 
 def _for_sqlite(row: Row) -> Row:
-    """The row with its moments as SQLAlchemy writes and reads them there."""
+    """The row with its moments formatted as SQLAlchemy does for SQLite."""
     id_, made_at, client, event_time, *others = row
     return (id_, _text(made_at), client, _text(event_time), *others)
 

@@ -14,19 +14,17 @@ Params: Any = PROBLEM.params
 # Relative to the project's folder, in which every command runs. Created on first use.
 STATE = Path("state")
 DATA = STATE / "data"  # ingested months
-QUARANTINE = STATE / "quarantine.json"  # which of their rows nothing is learned from, and why
+QUARANTINE = STATE / "quarantine.json"  # rows excluded from training, and why
 RUN = STATE / "run"  # output of the last training: models, metrics and plots
 REPORTS = STATE / "reports"
-EVIDENTLY = STATE / "evidently"  # of drift reports: evidently ui --workspace state/evidently
-SERVING = (
-    STATE / "serving"
-)  # the services' copies of the versions that were live, a folder for each environment
-ARTIFACTS = STATE / "artifacts"  # files of the runs, where the tracking store is a database
+EVIDENTLY = STATE / "evidently"  # drift reports: evidently ui --workspace state/evidently
+SERVING = STATE / "serving"  # the services' cache of versions that were live, one folder per environment
+ARTIFACTS = STATE / "artifacts"  # files of the runs, if the tracking store is a database
 
-LATE_DAYS = -(-LATE // DAY)  # until labels are known
-# How the loop looks back, in days of the log.
-LOG_DAYS = 60  # that are searched for some that can be judged from
-CLEAN_DAYS = 14  # in a row, from where on what comes after can be judged
+LATE_DAYS = -(-LATE // DAY)  # days until labels are known, rounded up
+# How far the loop looks back, in days of the log.
+LOG_DAYS = 60  # searched for a stretch of clean days
+CLEAN_DAYS = 14  # consecutive clean days after which later days can be judged
 
 
 class Training(Section):
@@ -77,8 +75,8 @@ class NullsRule(Section):
 
 
 class LabelsRule(Section):
-    """In fewer than so many rows of a day may the label be off from the outcome, by this share of the outcome
-    and of the day's mean.
+    """Number of a day's rows from which on labels that differ from the outcome are a violation. They differ
+    if they are off by more than this share of the outcome and of the day's mean.
     """
 
     differ: Annotated[float, Field(gt=0)] = 0.2
@@ -127,14 +125,14 @@ class QualityRules(Section):
 
 
 class Flow(Section):
-    """When and where the loop runs its cycles, and versions that a person trained are deployed."""
+    """When and where the loop runs, and versions trained by a person are deployed."""
 
     api: str = "http://127.0.0.1:4200/api"
     retry_seconds: tuple[Annotated[int, Field(ge=0)], ...] = (10, 60, 300)
 
 
 class ServiceLog(Section):
-    """What the service keeps of requests: see `store.writer`, `store.retention` and `serving.telemetry`."""
+    """What the service logs about requests: see `store.writer`, `store.retention`, `serving.telemetry`."""
 
     flush_seconds: Annotated[float, Field(gt=0, le=60)] = 0.5
     queue: Annotated[int, Field(ge=1000)] = 20000
@@ -146,9 +144,9 @@ Choice = Literal["recent", "none"]
 
 
 class Fallbacks(Section):
-    """When and by what a value of a request is replaced: see `serving.fallback`."""
+    """When and by what implausible request values are replaced: see `serving.fallback`."""
 
-    fields: dict[str, Choice] = {}  # noqa: RUF012 (pydantic copies it); "recent" where nothing is given
+    fields: dict[str, Choice] = {}  # noqa: RUF012 (pydantic copies it); "recent" for all others
     days: Annotated[int, Field(ge=1, le=36_500)] = 45
 
     @field_validator("fields")
@@ -161,7 +159,7 @@ class Fallbacks(Section):
 
 
 class Serving(Section):
-    """Where the service listens, how often it polls the registry, and what it keeps."""
+    """Where the service listens, how often it polls the registry, and what it logs."""
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
@@ -176,9 +174,9 @@ class Serving(Section):
 
 
 class Deploy(Section):
-    """What the gates of a deployment allow: see `release.gates`. Factors are of what the champion has.
+    """Limits of the deployment gates: see `release.gates`. Factors are relative to the champion.
 
-    `promote_to`: the registry that a version is copied to once it passed them; empty: none.
+    `promote_to`: the registry to which versions that passed the gates are copied; empty: none.
     """
 
     automatic: bool = True
@@ -198,7 +196,7 @@ ANYBODY = "*"
 
 
 class PromotionPolicy(Section):
-    """What a version needs to go live: see `release.policy`. The test is that of `ab`."""
+    """What a version needs to go live: see `release.policy`. The test is configured by `ab`."""
 
     gates: Annotated[tuple[GateId, ...], Field(min_length=1)] = get_args(GateId)
     test: Literal["ab", "none"] = "ab"
@@ -206,7 +204,7 @@ class PromotionPolicy(Section):
 
 
 class Environment(Section):
-    """One of the places through which a version moves, with what is its own there."""
+    """One environment on a version's way to production, with its own alias and database."""
 
     alias: Annotated[str, Field(pattern=r"^[a-z][a-z_-]*$")]
     database: str
@@ -214,7 +212,7 @@ class Environment(Section):
 
 
 class Environments(Section):
-    """The environments, in the order in which a version moves through them."""
+    """The environments, in the order in which a version passes through them."""
 
     train: Environment = Environment(alias="trained", database="", url="")
     test: Environment = Environment(alias="candidate", database="sqlite:///state/test.db", url="")
@@ -225,15 +223,15 @@ class Environments(Section):
         taken = ["challenger", "previous", *(each.alias for _, each in self)]
         for alias in taken:
             if taken.count(alias) > 1:
-                raise ValueError(f"the alias {alias} is taken: a version would be there past its gates")
+                raise ValueError(f"the alias {alias} is taken: the version would skip its gates")
         if self.production.alias != "champion":
-            raise ValueError("the alias of production is champion: all that is promoted goes by it")
+            raise ValueError("the alias of production must be champion, which promotion moves")
         return self
 
 
 class AB(Section):
-    """The A/B test of a challenger against the champion: see `release.ab`. Times in story time, to which the
-    delay of labels is added.
+    """The A/B test of a challenger against the champion: see `release.ab`. Durations are in story time; the
+    label delay is added to them.
     """
 
     mode: Literal["ab", "shadow"] = "ab"
@@ -257,7 +255,7 @@ class AB(Section):
 
 
 class Ranges(Section):
-    """What is expected of a field: the range of the last good days, and `margin` on each side."""
+    """How expected ranges are computed: the range of the last good days, plus `margin` on each side."""
 
     days: Annotated[int, Field(ge=1)] = 7
     margin: dict[Measured, Annotated[float, Field(ge=0)]] = {  # noqa: RUF012
@@ -266,7 +264,7 @@ class Ranges(Section):
 
 
 class Drift(Section):
-    """How often inputs are compared with what the champion learned from, and what counts as drift."""
+    """How often inputs are compared with the champion's training data, and what counts as drift."""
 
     every_days: Annotated[int, Field(ge=1)] = 7
     reference_days: Annotated[int, Field(ge=7)] = 60
@@ -275,19 +273,19 @@ class Drift(Section):
 
 
 class Monitoring(Section):
-    """How the loop monitors production: see `monitoring`. Days in story time."""
+    """How the loop monitors production: see `monitoring`. Days are in story time."""
 
     late_days: Annotated[int, Field(ge=1)] = 14
     ranges: Ranges = Ranges()
     drift: Drift = Drift()
 
 
-# Yes or no says less than an amount does, so its share is known less well.
+# A binary outcome carries less information than an amount, so its share is estimated less precisely.
 IS_PROBABILITY = PROBLEM.prediction_range == (0, 1)
 
 
 class Trigger(Section):
-    """When to train: see `monitoring.rules`. Days in story time; biases are shares of the targets."""
+    """When to train: see `monitoring.rules`. Days are in story time; biases are shares of the targets."""
 
     window_days: Annotated[int, Field(ge=3)] = 14
     min_days: Annotated[int, Field(ge=2)] = 3
@@ -311,7 +309,7 @@ class Trigger(Section):
 
 
 class Alerts(Section):
-    """Where alerts are delivered: see `loop.alerts`. An alert is not repeated in its quiet period."""
+    """Where alerts are delivered: see `loop.alerts`. An alert is not repeated during its quiet period."""
 
     webhook: Annotated[str, Field(pattern=r"^([a-z][a-z0-9+.-]*://\S+)?$")] = ""
     format: Literal["json", "text"] = "json"
@@ -319,7 +317,7 @@ class Alerts(Section):
 
 
 class Loop(Section):
-    """When the loop runs a cycle, and when it gives up for a while: see `loop`. Days in story time."""
+    """When the loop runs a cycle, and when it pauses trainings: see `loop`. Days are in story time."""
 
     seconds: Annotated[float, Field(gt=0)] = 3600
     most_failures: Annotated[int, Field(ge=1)] = 3
@@ -328,7 +326,7 @@ class Loop(Section):
 
 
 class Dashboard(Section):
-    """The page /dashboard: how often it polls, when the loop counts as stopped, and links to show."""
+    """The page /dashboard: polling interval, when the loop counts as stopped, and links."""
 
     refresh_seconds: Annotated[int, Field(ge=1, le=3600)] = 5
     loop_stale_hours: Annotated[float, Field(gt=0)] = 26

@@ -1,6 +1,6 @@
-"""What runs the steps of a deployment, an A/B test or a monitoring cycle, by their names.
+"""The step runner: how named steps of a deployment, A/B test or monitoring cycle are executed.
 
-Without any other runner a step is just called. `flows` makes a task of each, which people see by its name.
+By default a step is simply called. `flows` makes each one a Prefect task with that name.
 """
 
 from collections.abc import Callable
@@ -10,11 +10,11 @@ T = TypeVar("T")
 
 
 class StepRunner(Protocol):
-    """Runs a step, and returns or raises what it does."""
+    """Runs a step, and returns its result or raises its exception."""
 
     def __call__(self, name: str, step: Callable[[], T], /) -> T: ...
 
 
 def call(_name: str, step: Callable[[], T]) -> T:
-    """Run it right here."""
+    """Call the step in this process."""
     return step()

@@ -1,6 +1,6 @@
-"""The rule `labels`: what the feed publishes as labels has to be what was reported to the application.
+"""The rule `labels`: labels in the feed must agree with the outcomes reported to the service.
 
-It needs a service that gets outcomes, so it is a rule of its own next to those of `data.quality`.
+It needs a service that receives outcomes, so it is separate from the rules in `data.quality`.
 """
 
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ from bike_demand.data.quality import FEW, LABEL_SUBJECT, Violation, check, days_
 
 
 def check_gathered(rows: pd.DataFrame, known: Mapping[RowId, float], rules: QualityRules) -> list[Violation]:
-    """What breaks a rule in gathered rows (ascending, at least one), by these reported outcomes."""
+    """All violations in ingested rows (ascending, at least one), given the reported outcomes."""
     return [*check(rows, rules, known), *labels(rows, known, rules)]
 
 
 def labels(rows: pd.DataFrame, known: Mapping[RowId, float], rules: QualityRules) -> list[Violation]:
-    """Days (rows ascending) in which several labels differ from the outcomes; half of the rows have one.
+    """Days (rows ascending) on which several labels differ from the outcomes, if half of the rows have one.
 
-    Of such a day all rows are bad but those whose label is the reported one.
+    All rows of such a day are bad, except those whose label equals the outcome.
     """
     rule = rules.labels
     if rule is None or not known:
@@ -34,7 +34,7 @@ def labels(rows: pd.DataFrame, known: Mapping[RowId, float], rules: QualityRules
         both = day[~np.isnan(reported[day])]
         if 2 * len(both) < len(day):
             continue
-        # Of small labels a small correction is a large share, so their mean counts too.
+        # A small correction of a small label is a large share, so the mean counts too.
         wrong = both[difference[both] > rule.differ * np.maximum(size[both], size[both].mean())]
         if len(wrong) >= rule.rows:
             bad[day] = (published[day] != reported[day]) & ~np.isnan(published[day])

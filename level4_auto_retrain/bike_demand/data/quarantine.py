@@ -1,8 +1,7 @@
-"""The quarantine: rows that trainings leave out, and why; and the level shifts they take into account. It is
-kept with the version of the data.
+"""The quarantine: rows excluded from training, with reasons, and the level shifts to account for.
 
-The file lies beside the data, as a further output of the stage that gathers them, so that a training that is
-reproduced leaves out the same rows, whatever is known by then.
+The file is a further output of the ingest stage, versioned with the data, so that a reproduced training
+excludes the same rows, whatever has become known since.
 """
 
 from collections import Counter
@@ -24,13 +23,13 @@ from bike_demand.data.quality import Violation, require_fit
 from bike_demand.data.regression_cases import BadDataCase, unrecognised
 from bike_demand.data.store import gathered_months, labelled_rows, month_file, read_month
 
-GAPS = "gaps"  # the rule about rows that are not there: all others are about bad ones
+GAPS = "gaps"  # the rule about missing rows; all others are about bad rows
 
 
 class Quarantine(BaseModel):
-    """All violations in the gathered rows, and the regression cases that still have to be recognised.
+    """All violations in the ingested rows, and the regression cases that must still be detected.
 
-    `level_shifts`: the first days at another level, ascending.
+    `level_shifts`: the first day of each, ascending.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,11 +40,11 @@ class Quarantine(BaseModel):
 
     @property
     def left_out(self) -> set[RowId]:
-        """The rows that nothing is learned from."""
+        """The rows excluded from training."""
         return {row for each in self.violations if each.rule != GAPS for row in each.rows}
 
     def described(self, rows: int) -> str:
-        """What of so many rows was left out and why, as people read it; empty where nothing was."""
+        """A summary of the excluded rows, out of `rows`, and the reasons; empty if there are none."""
         why = [
             f"{each.subject} {each.rule} ({iso(each.times[0])} to {iso(each.times[-1])})"
             for each in self.violations
@@ -55,7 +54,7 @@ class Quarantine(BaseModel):
 
     @property
     def lost(self) -> set[RowId]:
-        """The missing rows of gaps that are over."""
+        """The missing rows of gaps that have ended."""
         gaps = [each for each in self.violations if each.rule == GAPS and not each.ongoing]
         return {row for each in gaps for row in each.rows}
 
@@ -67,28 +66,28 @@ def quarantine_of(
     rules: QualityRules,
     level_shifts: tuple[date, ...] = (),
 ) -> Quarantine:
-    """What breaks a rule in these rows (ascending, at least one), by these reported outcomes.
+    """The violations in these rows (ascending, at least one), given the reported outcomes.
 
-    Whether the feed came in time is not a matter of its rows.
+    Whether the feed is stale is checked separately.
     """
     violations = tuple(check_gathered(rows, known, rules))
     return Quarantine(violations=violations, cases=tuple(cases), level_shifts=level_shifts)
 
 
 def good(rows: pd.DataFrame, quarantine: Quarantine) -> pd.DataFrame:
-    """The rows that may be learned from."""
+    """The rows that are not in quarantine."""
     return rows[~is_in(rows, quarantine.left_out)]
 
 
 def training_rows(folder: Path = DATA, file: Path = QUARANTINE) -> pd.DataFrame:
-    """The gathered rows that may be learned from: good ones, with a label. Raises UserError where nothing
-    was gathered.
+    """The ingested rows to train on: labelled and not in quarantine. Raises UserError if nothing was
+    ingested.
     """
     return good(labelled_rows(folder), read(file))
 
 
 def strike(folder: Path, file: Path) -> None:
-    """Remove the rows in quarantine from the files of the gathered months."""
+    """Remove the rows in quarantine from the files of the ingested months."""
     quarantine = read(file)
     for month in gathered_months(folder) if quarantine.left_out else ():
         kept = good(read_month(folder, month), quarantine)
@@ -98,22 +97,22 @@ def strike(folder: Path, file: Path) -> None:
 def fit_rows(
     rows: pd.DataFrame, quarantine: Quarantine, settings: Settings, as_of: datetime | None
 ) -> pd.DataFrame:
-    """The rows (ascending, at least one) that may be learned from, if they are fit for training by `as_of`.
+    """The rows (ascending, at least one) to train on, if they are fit for training at `as_of`.
 
-    Bad rows are left out; what cannot be left out, a gap that goes on or a stale feed, stops the training.
-    Raises UserError where it does.
+    Bad rows are excluded. An ongoing gap or a stale feed cannot be excluded and stops the training with
+    UserError.
     """
     refuse_forgotten(quarantine, settings.quality)
     gaps = [each for each in quarantine.violations if each.rule == GAPS and each.ongoing]
     require_fit(rows, gaps, settings, as_of)
     rest = good(rows, quarantine)
     if rest.empty:
-        raise UserError("not one of the gathered rows is good; look into state/quarantine.json and the feed")
+        raise UserError("none of the ingested rows is good; check state/quarantine.json and the feed")
     return rest
 
 
 def refuse_forgotten(quarantine: Quarantine, rules: QualityRules) -> None:
-    """Raises UserError that names the incident whose regression case would not be recognised any more."""
+    """Raises UserError that names the incident whose regression case would no longer be detected."""
     for case in quarantine.cases:
         missed = unrecognised(case, rules)
         if missed:
@@ -125,10 +124,10 @@ def refuse_forgotten(quarantine: Quarantine, rules: QualityRules) -> None:
 
 
 def holdout_days(rows: pd.DataFrame, quarantine: Quarantine, days: int, least: int) -> int:
-    """How many days to hold out: so many that `days` of them, and `least` rows, are good. Of a good day, at
+    """The number of days to hold out, so that `days` of them, and `least` rows, are good. On a good day, at
     least half of the rows are.
 
-    After a level shift, a third of the days since at most, so that the holdout model learns from the others.
+    After a level shift, at most a third of the days since, so that the holdout model can learn from the rest.
     """
     bad = Counter(moment.date() for moment, _ in quarantine.left_out | quarantine.lost)
     first, last = (moment.date() for moment in period(rows))
@@ -145,18 +144,18 @@ def holdout_days(rows: pd.DataFrame, quarantine: Quarantine, days: int, least: i
 
 
 def read(file: Path = QUARANTINE) -> Quarantine:
-    """What was recognised when the data were gathered; nothing where the file is absent.
+    """Read the quarantine written at ingestion; empty if there is no file.
 
-    Raises UserError where the file was damaged.
+    Raises UserError if the file is damaged.
     """
     try:
         return Quarantine.model_validate_json(file.read_bytes())
     except FileNotFoundError:
         return Quarantine()
     except ValidationError:
-        raise UserError(f"{file}: not as it was written; run `python -m bike_demand train` again") from None
+        raise UserError(f"{file}: damaged or changed; run `python -m bike_demand train` again") from None
 
 
 def write(quarantine: Quarantine, file: Path = QUARANTINE) -> None:
-    """Keep it for the stages that follow."""
+    """Write the quarantine for the following stages."""
     write_atomically(file, quarantine.model_dump_json(indent=1).encode() + b"\n")

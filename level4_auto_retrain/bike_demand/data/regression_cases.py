@@ -1,4 +1,4 @@
-"""Regression cases: bad data of an incident, kept small, which later rules still have to recognise."""
+"""Regression cases: excerpts of bad data from past incidents, which the rules must still detect."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -15,14 +15,14 @@ from bike_demand.data.label_check import check_gathered
 from bike_demand.data.quality import LEVEL_DAYS, Violation, inputs
 
 NO_TIME = timedelta()
-BAD_DAYS = GOOD_DAYS = 2  # the rows of so many days of each are kept
-LEADING = {"level": LEVEL_DAYS // 2 + 1}  # days of good ones before, where a rule has to know more
+BAD_DAYS = GOOD_DAYS = 2  # days of each that are kept
+LEADING = {"level": LEVEL_DAYS // 2 + 1}  # good days before, for rules that need more history
 
 
 class BadDataCase(BaseModel):
-    """The rows of an incident: what they were, and which of them (`must`) are to be recognised, as what.
+    """The rows of an incident, and those (`must`) that have to be detected, with the rule.
 
-    `labels` are those of the feed (none: the rows are of requests), `known` the reported outcomes.
+    `labels` are those of the feed (empty for rows of requests), `known` the reported outcomes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,15 +43,15 @@ def make_case(
     known: Mapping[RowId, float],
     rules: QualityRules,
 ) -> BadDataCase | None:
-    """The first bad rows of a violation in these rows (ascending) with the good ones before them.
+    """A case with the first bad rows of a violation in these rows (ascending), and the good ones before them.
 
-    None where there is nothing to keep: these few are not recognised without the others, or no row was bad.
+    None if the excerpt is not detected without its context, or no row was bad.
     """
     a_day = rows_a_day(rows)
     bad = violation.rows[: BAD_DAYS * a_day]
     first, last = bad[0][0], bad[-1][0]
     before = rows[rows[TIME] < first][-LEADING.get(violation.rule, GOOD_DAYS) * a_day :]
-    until = last + (DAY if violation.rule == "gaps" else NO_TIME)  # gaps show by what came after them
+    until = last + (DAY if violation.rule == "gaps" else NO_TIME)  # gaps are detected by the rows after them
     kept = concat((before, rows[(rows[TIME] >= first) & (rows[TIME] <= until)]))
     ids = {*row_ids(kept), *bad}
     case = BadDataCase(
@@ -68,12 +68,12 @@ def make_case(
 
 
 def unrecognised(case: BadDataCase, rules: QualityRules) -> int:
-    """How many of the rows that must be recognised as bad these rules do not find."""
+    """The number of rows in `must` that these rules no longer detect."""
     return len(set(case.must) - _recognised(case, rules))
 
 
 def _recognised(case: BadDataCase, rules: QualityRules) -> set[RowId]:
-    """The rows of a case that any rule on its subject finds."""
+    """The rows of a case that any rule on its subject detects."""
     rows = to_frame(case.rows)
     if case.labels:
         rows[LABEL] = np.array(case.labels, dtype=np.float64)

@@ -1,1 +1,1 @@
-"""The loop: evaluates the signals of production, and responds: trains, deploys, rolls back, alerts."""
+"""The loop: evaluates the signals of production and responds: trains, deploys, rolls back, alerts."""

@@ -1,8 +1,8 @@
-"""Delivers alerts to the log and, where one is configured, to a webhook or a chat: each at least once.
+"""Delivers alerts to the log and, if configured, to a webhook or chat, each at least once.
 
-An alert is stored before it is sent, so that one whose receiver is down, or whose loop is killed, goes out in
-a later cycle. A receiver that hangs or fails costs a cycle a bounded time and never holds up later alerts. An
-alert is not repeated (by its key) in its quiet period.
+An alert is stored before it is sent, so that it survives a receiver that is down or a killed loop: a later
+cycle sends it. A slow or failing receiver costs a cycle a bounded time and never delays later alerts. An
+alert with the same key is not repeated during its quiet period.
 """
 
 import json
@@ -22,9 +22,9 @@ from bike_demand.store.tables import Alert
 
 LOG, WEBHOOK = "log", "webhook"  # the channels
 FILE = STATE / "alerts.log"
-ATTEMPT_SECONDS = 5.0  # on the wall clock: for one attempt,
-CYCLE_SECONDS = 15.0  # after which a cycle begins no other
-# Answers that will not change: the receiver refuses this alert. 408 and 429 ask for another attempt.
+ATTEMPT_SECONDS = 5.0  # wall time per attempt
+CYCLE_SECONDS = 15.0  # wall time after which a cycle starts no further attempt
+# Statuses that will not change: the receiver rejects this alert. 408 and 429 ask for another attempt.
 FINAL_STATUSES = frozenset(range(400, 500)) - {408, 429}
 
 Report = Callable[[str], None]
@@ -32,7 +32,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class DeliveryFailure:
-    """Why an attempt failed, without the address, which may hold a secret. `final`: not to be tried again."""
+    """Why an attempt failed, without the address, which may hold a secret. `final`: do not try again."""
 
     reason: str
     final: bool = False
@@ -53,9 +53,9 @@ def alert(
     done: str,
     you_may: str,
 ) -> Alert | None:
-    """Store an alert for delivery; None where the same was raised in the quiet period before.
+    """Store an alert for delivery; None if the same one was raised within the quiet period.
 
-    `happened`, `done` (by the loop) and `you_may` (what a person may want to do) are sentences.
+    `happened`, `done` (by the loop) and `you_may` (advice to a person) are sentences.
     """
     body = {"happened": happened, "evidence": dict(evidence), "done": done, "you_may": you_may}
     quiet_since = at - timedelta(days=settings.loop.alerts.quiet_days)
@@ -65,9 +65,9 @@ def alert(
 
 
 def deliver(settings: Settings, database: Database, report: Report) -> None:
-    """Send what is still to go out: alerts that were never tried first, then the oldest.
+    """Send the outstanding alerts: those never tried first, then the oldest.
 
-    A failure is stored with the alert, reported by `report`, and tried again in the next cycle unless final.
+    A failure is stored with the alert and reported; unless final, the next cycle tries again.
     """
     waiting = event_log.undelivered(database)
     send_out = _sender(settings.loop.alerts)
@@ -91,12 +91,12 @@ def deliver(settings: Settings, database: Database, report: Report) -> None:
 
 
 def as_json(each: Alert) -> dict[str, Any]:
-    """The whole alert as JSON. By its id a receiver recognizes one that came twice."""
+    """The complete alert as JSON. Its id lets receivers recognise duplicates."""
     return {"id": each.id, "key": each.key, "at": each.at.isoformat(), "title": each.title, **each.body}
 
 
 def as_text(each: Alert) -> str:
-    """The alert for people in a chat, without its title."""
+    """The alert as chat text, without its title."""
     body = each.body
     return f"{each.at:%Y-%m-%d %H:%M}: {body['happened']}\nDone: {body['done']}\nYou may: {body['you_may']}"
 
@@ -114,12 +114,12 @@ def _log(each: Alert, report: Report) -> DeliveryFailure | None:
 
 
 def _within(seconds: float, send: Send, each: Alert) -> DeliveryFailure | None:
-    """Send in a thread that may be left behind: no time-out of a client bounds an answer that trickles in."""
+    """Send in a thread that can be abandoned: client time-outs do not bound a slowly trickling response."""
     outcomes: list[DeliveryFailure | None] = []
     thread = threading.Thread(target=lambda: outcomes.append(send(each)), daemon=True)
     thread.start()
     thread.join(seconds)
-    return outcomes[0] if outcomes else DeliveryFailure("no answer in time")
+    return outcomes[0] if outcomes else DeliveryFailure("no response in time")
 
 
 def _sender(alerts: Alerts) -> Send:
@@ -144,7 +144,7 @@ def _post(alerts: Alerts, each: Alert) -> DeliveryFailure | None:
 
 
 def _notify(address: str, each: Alert) -> DeliveryFailure | None:
-    """Send by Apprise, which logs the status of a receiver that refuses, and raises nothing."""
+    """Send with Apprise, which logs the status of a rejecting receiver and raises nothing."""
     import apprise
 
     logging.getLogger("apprise").propagate = False  # its messages may name the address
@@ -159,4 +159,4 @@ def _notify(address: str, each: Alert) -> DeliveryFailure | None:
 
 
 def _refused(status: int) -> DeliveryFailure:
-    return DeliveryFailure(f"the receiver answers with status {status}", final=status in FINAL_STATUSES)
+    return DeliveryFailure(f"the receiver responds with status {status}", final=status in FINAL_STATUSES)

@@ -1,7 +1,7 @@
 """Detects missing, out-of-band or regressing champions, and responds: restores, or rolls back.
 
-A promotion is watched by pairs of predictions. One out of band has none at first, so the last good version
-predicts the same rows again.
+A promotion is watched by comparing pairs of predictions. An out-of-band champion has none at first, so the
+last good version predicts its rows again.
 """
 
 from collections.abc import Mapping
@@ -20,12 +20,12 @@ from bike_demand.store.deployments import OUT_OF_BAND
 from bike_demand.store.event_log import Signal
 from bike_demand.store.tables import Kind, Raised, State
 
-# Keys of a signal's evidence.
+# Keys in the evidence of a signal.
 VERSION, GOOD, VERDICT = "version", "against", "verdict"
 
 
 def signals(context: Context) -> list[Signal]:
-    """What is wrong with the champion, or that there is none. One out of band is reported while watched."""
+    """Signals about a missing or bad champion. An out-of-band champion is reported while it is watched."""
     live = context.deployments.live()
     if live is None:
         return [_none(context)]
@@ -63,17 +63,17 @@ def signals(context: Context) -> list[Signal]:
 
 
 def act(context: Context, signal: Raised) -> str:
-    """Roll a bad champion back, or watch an out-of-band one; one sentence on what was done. Repeatable."""
+    """Roll a bad champion back, or watch an out-of-band one. Returns one sentence. Idempotent."""
     number, live = signal.evidence[VERSION], context.deployments.live()
     if live is None or live.version != number:
-        return f"Version {number} is not live any more."
+        return f"Version {number} is no longer live."
     if signal.evidence[VERDICT] != "roll back":
         if not live.is_watched:
             return "It stays: there is no earlier version to compare it with."
         return f"It is compared with version {live.against}, the last good one, which predicts too, unseen."
     lines: list[str] = []
     if live.is_watched and live.who != OUT_OF_BAND:
-        # Which stores the evidence.
+        # The step stores the evidence, too.
         step(context.settings, context.as_of, lines.append, context.execution.run)
     live = context.deployments.live()
     if live is None or live.version != number:
@@ -86,7 +86,7 @@ def act(context: Context, signal: Raised) -> str:
 
 
 def restore(context: Context) -> str | None:
-    """Where nothing is live, make the last good champion the champion again; None: none can be loaded."""
+    """If nothing is live, make the last good champion the champion again; None if none can be loaded."""
     good = context.deployments.last_good()
     if good is None:
         return None
@@ -99,9 +99,9 @@ def restore(context: Context) -> str | None:
 
 
 def is_adapted_to(context: Context, level_shift: str) -> bool:
-    """Whether the version compared with the champion, in a test or a watch, is less biased since that day.
+    """Whether the version compared with the champion, in a test or watch, is less biased since that day.
 
-    Where a person deploys, no new version would take its place, so it stays.
+    If versions are deployed by a person, no new version would replace it, so it counts as adapted.
     """
     live, testing = context.deployments.live(), context.deployments.testing()
     if live is None or not context.settings.deploy.automatic:
@@ -115,7 +115,7 @@ def is_adapted_to(context: Context, level_shift: str) -> bool:
 
 
 def end_comparison(context: Context, level_shift: str) -> None:
-    """End the test or watch under way, if any: neither version is adapted to the level since that day."""
+    """End a running test or watch: neither version is adapted to the level since that day."""
     reason = f"the level shifted on {level_shift}, and neither version is adapted to it"
     live = context.deployments.live()
     if context.deployments.testing() is not None:

@@ -1,6 +1,4 @@
-"""What every part of a monitoring cycle is given, and how the cycle is run; a module of its own, as all
-others import it.
-"""
+"""The context of a monitoring cycle, and how it is executed: a separate module, as all others import it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,9 +26,9 @@ def _deploy(context: "Context", version: int) -> None:
 
 @dataclass(frozen=True)
 class Execution:
-    """How a cycle is run: by plain calls, unless `flows` makes tasks and flow runs of its parts.
+    """How the parts of a cycle are executed: by plain calls, or by `flows` as tasks and flow runs.
 
-    `send` takes the signals, where something else responds to them; None: the cycle does.
+    `send` receives the signals if something else responds to them; with None, the cycle responds.
     """
 
     run: StepRunner = call
@@ -44,7 +42,7 @@ HERE = Execution()
 
 @dataclass(frozen=True)
 class Context:
-    """Settings, stores, and `now` in story time. `report` gets lines for people."""
+    """Settings, stores, and `now` in story time. `report` receives lines for people."""
 
     settings: Settings
     tracking: Tracking

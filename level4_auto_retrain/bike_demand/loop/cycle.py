@@ -1,7 +1,7 @@
-"""The monitoring cycle of the loop: ingest, evaluate signals, respond, deploy and test, alert.
+"""The monitoring cycle: ingest, evaluate signals, respond, deploy and test, alert.
 
-It can be killed anywhere: signals are stored before they are acted on, actions are recorded before they
-begin, and the next cycle completes what is left over.
+It can be killed at any time: signals are stored before the response, actions are recorded before they begin,
+and the next cycle completes what was interrupted.
 """
 
 import signal
@@ -35,13 +35,13 @@ from bike_demand.store.retention import delete_old
 from bike_demand.store.tables import Kind, Raised, State
 from bike_demand.store.tracking import Tracking
 
-LOOP = "loop"  # the name of its lock
-INGESTION = "gathering"  # the subject of a signal about a feed that cannot be read at all
-LOCK_SECONDS = 600.0  # how long a signal waits for the cycle under way, or for another's training
-RETRY_SECONDS = 60.0  # until the next cycle where the settings cannot be read
+LOOP = "loop"  # name of the loop's lock
+INGESTION = "gathering"  # subject of the signal for a feed that cannot be ingested
+LOCK_SECONDS = 600.0  # how long a response waits for a running cycle or training
+RETRY_SECONDS = 60.0  # before the next cycle if the settings cannot be read
 
-# By kind of signal: the title of its alert, and what a person may do. In the order of urgency: a bad champion
-# explains much of the rest.
+# By kind of signal: the title of its alert, and advice to a person. In order of urgency: a bad champion
+# explains many other signals.
 RESPONSES = {
     Kind.RELEASE: (
         "Bad release: {subject}",
@@ -71,9 +71,9 @@ RESPONSES = {
 def run_cycle(
     settings: Settings, as_of: datetime | None, report: Report, execution: Execution = HERE
 ) -> None:
-    """Run one cycle: each of its steps by `execution`, as is the response to each signal.
+    """Run one cycle. `execution` runs its steps and the response to each signal.
 
-    Raises UserError where the cycle fails; an alert says so, if there was a way, and the next may work.
+    Raises UserError if the cycle fails; an alert reports it if possible, and the next cycle tries again.
     """
     with _locked(settings) as database:
         try:
@@ -82,7 +82,7 @@ def run_cycle(
             _failed(settings, database, as_of, error)
             raise
         finally:
-            with suppress(UserError):  # an error under way says more
+            with suppress(UserError):  # the error being handled is more important
                 deliver(settings, database, report)
 
 
@@ -93,9 +93,9 @@ def act(
     report: Report,
     execution: Execution = HERE,
 ) -> str:
-    """Respond to a signal that a cycle has sent, by its id; one sentence on what was done.
+    """Respond to a signal sent by a cycle, given its id. Returns one sentence.
 
-    Raises UserError where that fails.
+    Raises UserError if the response fails.
     """
     with _locked(settings, LOCK_SECONDS) as database:
         found = [each for each in event_log.open_signals(database) if each.id == signal_id]
@@ -110,15 +110,15 @@ def act(
 
 
 def _is_of_earlier(context: Context, raised: Raised) -> bool:
-    """Whether it is an error of an earlier champion: the cycle that sent it may have promoted another."""
+    """Whether the error is that of an earlier champion: the sending cycle may have promoted another."""
     live = context.deployments.live()
     return raised.kind is Kind.ERROR and live is not None and raised.subject != f"version {live.version}"
 
 
 def retrain(settings: Settings, reason: str, as_of: datetime | None, now: bool, report: Report) -> None:
-    """Train and deploy for a person's reason. `now` overrides cool-down and budget.
+    """Train and deploy at a person's request. `now` overrides cool-down and budget.
 
-    Raises UserError where the rules say no, or no version comes of it.
+    Raises UserError if the rules forbid it, or no version results.
     """
     with _locked(settings) as database:
         if (failure := _ingest(settings, as_of)) is not None:
@@ -138,7 +138,7 @@ def retrain(settings: Settings, reason: str, as_of: datetime | None, now: bool, 
 
 @contextmanager
 def _locked(settings: Settings, patience: float = 0.0) -> Iterator[Database]:
-    """The database of production, under the loop's lock. Raises UserError."""
+    """The production database, under the loop's lock. Raises UserError."""
     with (
         closing(open_database(settings.environments.production.database)) as database,
         lock(database, LOOP, patience),
@@ -175,7 +175,7 @@ def _cycle(
     row = context.deployments.live()
     live = None if row is None else row.version
     if live != (None if evaluation.champion is None else evaluation.champion.number):
-        # Signals about another one are over.
+        # Signals about other versions are over.
         about = (Kind.NO_MODEL, Kind.RELEASE)
         left = [each for each in signals if each.kind not in about or each.subject == f"version {live}"]
         change = event_log.raise_signals(database, left, context.now)
@@ -199,7 +199,7 @@ def _context(
 
 
 def _ingest(settings: Settings, as_of: datetime | None) -> str | None:
-    """Ingest the feed; why that failed, or None. What was ingested before stays."""
+    """Ingest the feed. Returns the reason if that failed, else None. Earlier data are kept."""
     try:
         ingest(Source(settings.feed), DATA, settings.first_month, as_of=as_of)
     except UserError as error:
@@ -208,7 +208,7 @@ def _ingest(settings: Settings, as_of: datetime | None) -> str | None:
 
 
 def _own_signals(context: Context, failure: str | None) -> list[Signal]:
-    """The loop's signals about itself."""
+    """Signals about the loop itself."""
     found: list[Signal] = []
     if failure is not None:
         says = f"The feed cannot be ingested: {failure}."
@@ -223,7 +223,7 @@ def _own_signals(context: Context, failure: str | None) -> list[Signal]:
 
 
 def _resume(context: Context, open_: Sequence[Raised]) -> None:
-    """Resume the training that was begun before."""
+    """Resume an interrupted training."""
     for action in event_log.under_way(context.database):
         held = None if action.version is not None else _held(open_)
         context.report(
@@ -232,7 +232,7 @@ def _resume(context: Context, open_: Sequence[Raised]) -> None:
 
 
 def _respond(context: Context, raised: Raised) -> str:
-    """Respond to a signal, and raise an alert about both; one sentence on what was done."""
+    """Respond to a signal, and raise an alert about both. Returns one sentence on the response."""
     done = _response(context, raised)
     title, you_may = RESPONSES[raised.kind]
     incidents.note(context, raised, done)
@@ -253,14 +253,14 @@ def _respond(context: Context, raised: Raised) -> str:
 
 
 def _response(context: Context, raised: Raised) -> str:
-    """Respond to a signal; one sentence on what was done."""
+    """Respond to a signal. Returns one sentence on the response."""
     match raised.kind:
         case Kind.QUALITY:
-            return "Nothing is trained while this goes on; the last good model answers."
+            return "Nothing is trained while this goes on; the last good model stays live."
         case Kind.DRIFT:
             return "Nothing: it is reported only."
         case Kind.LOOP:
-            return "No training is tried by itself for a while; the last good model answers."
+            return "Training is paused for a while; the last good model stays live."
         case Kind.RELEASE:
             return champion.act(context, raised)
         case Kind.NO_MODEL if (restored := champion.restore(context)) is not None:
@@ -275,7 +275,7 @@ def _response(context: Context, raised: Raised) -> str:
 
 
 def _refusal(context: Context, raised: Raised, shift: str | None) -> str | None:
-    """Why nothing is trained on a signal, in sentences; None: it is time to train."""
+    """Why a signal does not lead to a training now, in sentences; None if it does."""
     held = _held(event_log.open_signals(context.database))
     if held is not None:
         return held
@@ -284,13 +284,13 @@ def _refusal(context: Context, raised: Raised, shift: str | None) -> str | None:
         return f"No training until {end}: a new version would have to wait, and be outdated."
     urgent = raised.kind is Kind.NO_MODEL or bool(raised.evidence.get("urgent"))
     decision = _due(context, raised.says, urgent=urgent, level_shift=shift)
-    # Without any model there are no predictions; but where a person releases, more versions change nothing.
+    # Without a model there are no predictions; but if a person releases, more versions change nothing.
     pressing = raised.kind is Kind.NO_MODEL and context.settings.deploy.automatic
     return None if decision.train or pressing else decision.says
 
 
 def _held(open_: Sequence[Raised]) -> str | None:
-    """Why nothing may be trained now, whatever the error does; None: it may."""
+    """Why nothing may be trained now, whatever the error is; None if it may."""
     for each in open_:
         if each.kind is Kind.QUALITY:
             return f"No training: bad data. {each.says}"
@@ -310,7 +310,7 @@ def _due(
 
 
 def _settle(context: Context) -> None:
-    """Take tests and watches a step on; record what became of trainings; delete old predictions."""
+    """Advance tests and watches, record the results of trainings, and delete old predictions."""
     if context.deployments.blocker() is not None or context.deployments.all(State.QUEUED):
         step(context.settings, context.as_of, context.report, context.execution.run)
     retraining.follow_up(context)
@@ -319,7 +319,7 @@ def _settle(context: Context) -> None:
 
 
 def _failed(settings: Settings, database: Database, as_of: datetime | None, error: Exception) -> None:
-    """Raise an alert that a cycle failed, as far as that is possible now."""
+    """Raise an alert about a failed cycle, as far as possible in this state."""
     known = isinstance(error, UserError | OSError)
     reason = str(error) if known else traceback.format_exception_only(error)[-1]
     with suppress(UserError):
@@ -335,15 +335,15 @@ def _failed(settings: Settings, database: Database, as_of: datetime | None, erro
             "The loop fails: a cycle",
             happened=f"A cycle of the loop failed: {reason[:500]}",
             evidence={"error": type(error).__name__},
-            done="What is live stays and serves on. The next cycle tries again.",
+            done="The live version stays. The next cycle tries again.",
             you_may="Correct what it says; for the details: python -m bike_demand agent --once.",
         )
 
 
 def run_forever(report: Report, every: float | None = None) -> None:
-    """Run a cycle `every` so many seconds, else each `loop.seconds`, until SIGTERM or Ctrl-C.
+    """Run a cycle every `every` seconds (default: `loop.seconds`), until SIGTERM or Ctrl-C.
 
-    A cycle that fails is reported, and the next one tries again. A signal interrupts a cycle anywhere.
+    A failed cycle is reported, and the next one tries again. A signal interrupts a cycle at any time.
     """
     ending = threading.Event()
 
@@ -358,7 +358,7 @@ def run_forever(report: Report, every: float | None = None) -> None:
             began = time.monotonic()
             seconds = _try_cycle(report)
             while (left := began + (every or seconds) - time.monotonic()) > 0:
-                ending.wait(min(0.5, left))  # in slices: not everywhere does a signal interrupt a wait
+                ending.wait(min(0.5, left))  # in short waits: not everywhere does a signal interrupt one
     except KeyboardInterrupt:
         if not ending.is_set():
             raise
@@ -369,7 +369,7 @@ def run_forever(report: Report, every: float | None = None) -> None:
 
 
 def _try_cycle(report: Report) -> float:
-    """Run a cycle with the present settings; how many seconds there are from its begin to the next."""
+    """Run a cycle with the current settings. Returns the seconds from its start to the next one."""
     seconds = RETRY_SECONDS
     try:
         settings = load_settings()
@@ -377,6 +377,6 @@ def _try_cycle(report: Report) -> float:
         run_cycle(settings, None, report)
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
-    except Exception:  # a mistake in this code must not end the loop, and must be seen
+    except Exception:  # a bug in this code must not end the loop, but must be visible
         traceback.print_exc()
     return seconds

@@ -1,7 +1,7 @@
-"""Incidents: since when, noticed by what, what was done, what it cost, and what is learned of it.
+"""Incidents: start, detection, response, cost, and the regression case derived from them.
 
-An incident lasts as long as its signal. Bad data become a regression case: a check of every later training
-(`data.regression_cases`).
+An incident lasts as long as its signal. Bad data become a regression case, which is checked before every
+later training (`data.regression_cases`).
 """
 
 import json
@@ -33,15 +33,15 @@ from bike_demand.store.queries import ShownPrediction, shown
 from bike_demand.store.tables import Incident, Kind, Raised, State
 
 KINDS = (Kind.QUALITY, Kind.ERROR, Kind.RELEASE, Kind.LOOP)
-NORMAL_DAYS = 60  # before an incident: what was normal
-LEAST_ROWS = 12  # with a known outcome, for the error of a version that was rolled back
-BEFORE_DAYS = 21  # before bad data, of which their case takes what it needs
+NORMAL_DAYS = 60  # days before an incident that define the normal error
+LEAST_ROWS = 12  # with known outcomes, to state the error of a rolled-back version
+BEFORE_DAYS = 21  # days before bad data that are available to their regression case
 
 
 def follow(context: Context, signals: Sequence[Raised], found: Sequence[SourcedViolation]) -> None:
-    """Open an incident for each signal that is one, and end those whose signal is over.
+    """Open an incident for each signal that warrants one, and end those whose signal is over.
 
-    `found` are the violations of data, also of what is over.
+    `found` are all data violations, including those that are over.
     """
     for signal in signals:
         if signal.kind in KINDS:
@@ -60,14 +60,14 @@ def follow(context: Context, signals: Sequence[Raised], found: Sequence[SourcedV
 
 
 def note(context: Context, signal: Raised, what: str) -> None:
-    """Keep with the incident of a signal what was done about it."""
+    """Record a response to a signal in its incident."""
     for incident in event_log.incidents(context.database, only_open=True):
         if (incident.kind, incident.subject) == (signal.kind, signal.subject):
             event_log.note_done(context.database, incident.id, context.now, what)
 
 
 def of_people(context: Context) -> None:
-    """What was rolled back without the loop: incidents too."""
+    """Record rollbacks made outside the loop as incidents."""
     known = event_log.incidents(context.database)
     for row in context.deployments.all(State.ROLLED_BACK):
         subject, changes = f"version {row.version}", history_of(context.database, row.id)
@@ -75,7 +75,7 @@ def of_people(context: Context) -> None:
         mine = (each for each in known if (each.kind, each.subject) == (Kind.RELEASE, subject))
         if any(each.ended_at is None or each.ended_at >= since for each in mine):
             continue
-        watched = row.reason.startswith(GUARD)  # by the watch of its promotion, in a step of its own
+        watched = row.reason.startswith(GUARD)  # by the watch of its promotion, in `ab step`
         who = "the watch of its promotion" if watched else "a person"
         incident = event_log.open_incident(
             context.database,
@@ -86,11 +86,11 @@ def of_people(context: Context) -> None:
             noticed_by=f"{'its watch' if watched else 'a person'}: {row.reason}",
         )
         event_log.note_done(context.database, incident.id, context.now, f"Rolled back by {who}.")
-        _end(context, incident, [])  # cut off before, it ends like any other
+        _end(context, incident, [])  # if interrupted before, it ends like any other
 
 
 def _end(context: Context, incident: Incident, found: Sequence[SourcedViolation]) -> None:
-    """The regression case first: an end that was cut off is made again."""
+    """End an incident. The regression case is written first, so that an interrupted end is repeated."""
     cost = _cost(context, incident)
     learned = ""
     if incident.kind is Kind.RELEASE:
@@ -99,7 +99,7 @@ def _end(context: Context, incident: Incident, found: Sequence[SourcedViolation]
         learned = " Its rows are a check of every later training from now on."
     event_log.end_incident(context.database, incident.id, context.now, cost)
     days = max(1, (context.now - incident.since).days)
-    # Of what begins the same each day, like why nothing is trained, the latest: it has all the evidence.
+    # Of responses that begin alike each day, like reasons not to train, keep the latest: it is complete.
     done = {each["what"].partition(". ")[0]: each["what"] for each in incident.done}
     alert(
         context.settings,
@@ -108,7 +108,7 @@ def _end(context: Context, incident: Incident, found: Sequence[SourcedViolation]
         context.now,
         f"Over: {incident.kind}, {incident.subject}",
         happened=(
-            f"What was noticed on {incident.noticed_at:%Y-%m-%d} is over, after"
+            f"What was detected on {incident.noticed_at:%Y-%m-%d} is over, after"
             f" {'a day' if days == 1 else f'{days} days'}: {incident.noticed_by}"
         ),
         evidence=cost,
@@ -118,10 +118,10 @@ def _end(context: Context, incident: Incident, found: Sequence[SourcedViolation]
 
 
 def _cost(context: Context, incident: Incident) -> dict[str, Any]:
-    """Errors of all answers meanwhile, and by how much their sum is above that of normal rows.
+    """Errors of all predictions during the incident, and the excess of their sum over normal rows.
 
-    Normal is the median share of the target that a day was off by, so that neither the season nor an incident
-    shortly before sets the standard.
+    Normal is the median of the daily error as a share of the target, so that neither the season nor a recent
+    incident distorts it.
     """
     first = incident.since.date()
     during = history.days(context.database, first, context.now.date())
@@ -140,7 +140,7 @@ def _cost(context: Context, incident: Incident) -> dict[str, Any]:
 
 
 def _release_cost(context: Context, incident: Incident) -> dict[str, Any]:
-    """What predictions of a version that was rolled back cost, compared with those of the one before it."""
+    """The cost of a rolled-back version's predictions, compared with those of the previous version."""
     number = int(incident.subject.removeprefix("version "))
     back = [each for each in context.deployments.all(State.ROLLED_BACK) if each.version == number]
     good = back[-1].against if back else None
@@ -162,13 +162,13 @@ def _release_cost(context: Context, incident: Incident) -> dict[str, Any]:
 
 
 def _keep_case(context: Context, incident: Incident, found: Sequence[SourcedViolation]) -> bool:
-    """Keep the rows of bad data for later trainings; whether there was anything to keep."""
+    """Keep the bad rows as a regression case for later trainings. Returns whether there were any."""
     violations = [
         each
         for each in found
         if each.violation.subject == incident.subject and each.violation.times[-1] >= incident.since
     ]
-    # The feed is what is trained on, so it goes first.
+    # The feed is what models are trained on, so it takes precedence.
     for each in sorted(violations, key=lambda each: each.source != FEED):
         since = each.violation.times[0] - timedelta(days=BEFORE_DAYS)
         if each.source == FEED:
@@ -197,7 +197,7 @@ Emit = Callable[[str], None]
 
 
 def report(settings: Settings, *, as_json: bool, emit: Emit) -> None:
-    """Emit them, newest first. Raises UserError where the database is away."""
+    """Emit the incidents, newest first. Raises UserError if the database is down."""
     with opened(settings, None, summary.note, reading=True) as deployments:
         found = event_log.incidents(deployments.database)[::-1]
         failures = event_log.delivery_failures(deployments.database)
@@ -208,13 +208,13 @@ def report(settings: Settings, *, as_json: bool, emit: Emit) -> None:
         for line in lines(incident):
             emit(line)
     if not found:
-        emit("Nothing went wrong so far.")
+        emit("No incidents so far.")
     for line in summary.undelivered_lines(failures):
         emit(line)
 
 
 def lines(incident: Incident) -> list[str]:
-    """An incident for a person at a terminal."""
+    """An incident as lines of text."""
     found = [
         f"{incident.id}. {incident.kind}, {incident.subject}: {_span(incident)}",
         f"   noticed {incident.noticed_at:%Y-%m-%d %H:%M}: {incident.noticed_by}",
@@ -228,7 +228,7 @@ def lines(incident: Incident) -> list[str]:
 
 
 def in_words(cost: dict[str, Any]) -> str:
-    """What it cost, in a line."""
+    """The cost of an incident, in one line."""
     said = [f"{cost.get('rows', 0)} rows with a known outcome"]
     if cost.get("error") is not None:
         usual = f", normally {cost['normal_error']:g}" if cost.get("normal_error") is not None else ""

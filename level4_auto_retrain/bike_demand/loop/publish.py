@@ -1,4 +1,4 @@
-"""Publishes, at the end of a monitoring cycle, what the status document shows and only the loop knows."""
+"""Publishes facts for the status document that only the loop knows, at the end of a monitoring cycle."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +11,7 @@ from bike_demand.store import event_log
 
 
 def publish(context: Context) -> None:
-    """Keep these fields of the status document: the live reference error, comparisons, the budget."""
+    """Publish these fields of the status document: the live reference error, comparisons, the budget."""
     live = context.deployments.live()
     content = {
         "reference_error": live and reference_error(context.tracking.version(live.version)).mae,
@@ -21,13 +21,13 @@ def publish(context: Context) -> None:
             if trial is not None
         ],
         "budget": _budget(context),
-        "loop_checked_at": datetime.now(UTC).isoformat(),  # wall time: is the loop alive?
+        "loop_checked_at": datetime.now(UTC).isoformat(),  # wall time, to detect a stopped loop
     }
     event_log.publish(context.database, content, context.now)
 
 
 def _budget(context: Context) -> dict[str, Any]:
-    """Trainings spent of the budget, and why none starts now; `says` is None where nothing prevents one."""
+    """Trainings spent of the budget, and in `says` why none starts now; None if one could."""
     before = tried(context)
     spent = sum(context.now - each.at < MONTH for each in before)
     now = due("", before, context.now, context.settings)

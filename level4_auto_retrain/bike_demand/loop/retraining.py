@@ -1,7 +1,7 @@
-"""The loop's trainings: begun on a signal or by a person, deployed, and resumed after a kill.
+"""The loop's trainings: started by a signal or a person, deployed, and resumed after a kill.
 
-An action is recorded before it begins (`event_log.actions`), and each step detects what it did before: the
-training by the version of code and data, the deployment by its state.
+An action is recorded before it begins (`event_log.actions`), and each step detects whether it was already
+done: the training by the version of code and data, the deployment by its state.
 """
 
 from collections.abc import Sequence
@@ -20,12 +20,12 @@ from bike_demand.store.deployments import UNDECIDED
 from bike_demand.store.event_log import BEGUN, DONE, FAILED, LEVEL_SHIFT
 from bike_demand.store.tables import Action, Deployment, State
 
-# Keys of an action's detail.
-OUTCOME = "outcome"  # what came of it, for people
-HELPED = "helped"  # whether the version was surely no worse than the champion: see `monitoring.rules`
-BY_HAND = "by_hand"  # a person asked for it
-NEWEST = "newest"  # version when it began
-TRIES = "tries"  # deployments that decided nothing
+# Keys in the detail of an action.
+OUTCOME = "outcome"  # the result, as text
+HELPED = "helped"  # whether the version was shown not to be worse than the champion: see `monitoring.rules`
+BY_HAND = "by_hand"  # requested by a person
+NEWEST = "newest"  # newest version when it began
+TRIES = "tries"  # attempted deployments without a decision
 NOTHING_NEW = "nothing_new"  # code and data were those of an earlier version
 
 OPEN = {State.QUEUED: "waits for its A/B test", State.TESTING: "in its A/B test"}
@@ -48,9 +48,9 @@ def train(
     level_shift: str | None = None,
     by_hand: bool = False,
 ) -> str:
-    """Train, and deploy the version; a sentence on what was done. One that was begun before is resumed.
+    """Train and deploy a version, or resume an interrupted training. Returns a sentence on the result.
 
-    `level_shift`: the first day of one that this training and later ones take into account.
+    `level_shift`: the first day of a shift that this training and later ones account for.
     """
     newest = max((each.number for each in context.tracking.versions()), default=0)
     detail: dict[str, Any] = {NEWEST: newest}
@@ -60,9 +60,9 @@ def train(
 
 
 def resume(context: Context, action: Action) -> str:
-    """Complete the action; one sentence on what was done.
+    """Complete the action. Returns one sentence on the result.
 
-    Where a store or the feed is down, the action stays begun, and the next cycle resumes it.
+    If a store or the feed is down, the action remains open, and the next cycle resumes it.
     """
     try:
         version = action.version or _trained(context, action)
@@ -77,18 +77,18 @@ def resume(context: Context, action: Action) -> str:
 
 
 def drop(context: Context, action: Action, why: str) -> str:
-    """Give up an action of which nothing was done yet; while its signal is open, another begins."""
+    """Give up an action that has not done anything yet; while its signal is open, a new one may begin."""
     detail = {OUTCOME: f"given up: {why}", NOTHING_NEW: True}
     event_log.write_action(context.database, action.id, state=DONE, detail=detail)
     return f"The training that was begun on {action.at:%Y-%m-%d} is given up. {why}"
 
 
 def _trained(context: Context, action: Action) -> int:
-    """The version that was trained. Raises UserError where none was."""
+    """The trained version. Raises UserError if there is none."""
     context.report(f"Training, because {action.reason}")
     made, _ = context.execution.train(context.as_of)
-    assert made.version is not None  # a training raises where none was registered
-    new = made.version > int(action.detail[NEWEST])  # an interrupted one registered it before
+    assert made.version is not None  # a training raises if no version was registered
+    new = made.version > int(action.detail[NEWEST])  # or registered by an interrupted attempt of this action
     event_log.write_action(
         context.database, action.id, version=made.version, detail={NOTHING_NEW: not new, "run": made.run_id}
     )
@@ -107,7 +107,7 @@ def _trained(context: Context, action: Action) -> int:
 
 
 def _deployed(context: Context, action: Action, number: int) -> str:
-    """Deploy the version, unless that was decided before. Raises UserError where it fails."""
+    """Deploy the version, unless that was decided before. Raises UserError if it fails."""
     version = context.tracking.version(number)
     row = delivery.decided(context.deployments, version)
     if row is None and not context.settings.deploy.automatic:
@@ -131,7 +131,7 @@ def _deployed(context: Context, action: Action, number: int) -> str:
 
 
 def _put_off(context: Context, action: Action, number: int, why: str) -> str:
-    """Nothing was decided, for instance as another deployment is at work: try again, but not for ever."""
+    """Nothing was decided, for example because another deployment is running: retry, but not forever."""
     tries = int(action.detail.get(TRIES, 0)) + 1
     if tries >= context.settings.loop.most_failures:
         raise UserError(why)
@@ -145,7 +145,7 @@ def _end(context: Context, action: Action, state: str, outcome: str, helped: boo
 
 
 def follow_up(context: Context) -> None:
-    """Record what became of the versions that were in their tests or live."""
+    """Record the results of versions that were waiting, in their tests, or live."""
     rows = {each.version: each for each in context.deployments.all()}
     for action in trainings(event_log.actions(context.database)):
         row, outcome = rows.get(action.version or 0), action.detail.get(OUTCOME)
@@ -158,7 +158,7 @@ def follow_up(context: Context) -> None:
 
 
 def _helped(context: Context, row: Deployment) -> bool | None:
-    """Whether the version was surely no worse than the champion; None: that was not decided."""
+    """Whether the version was shown not to be worse than the champion; None if that was not decided."""
     if row.state in (*UNDECIDED, State.TESTING, State.SUPERSEDED):
         return None
     high = row.ab["days"][-1]["high"] if row.ab and row.ab["days"] else None
@@ -167,12 +167,12 @@ def _helped(context: Context, row: Deployment) -> bool | None:
 
 
 def trainings(actions: Sequence[Action]) -> list[Action]:
-    """The actions that cost a training: not those that found nothing new."""
+    """The actions that cost a training, without those that found nothing new."""
     return [each for each in actions if not each.detail.get(NOTHING_NEW)]
 
 
 def tried(context: Context) -> list[Tried]:
-    """The trainings, for the rules on when the next one is due."""
+    """The trainings in the form that the retraining rules need."""
     return [
         Tried(each.at, each.detail.get(HELPED), LEVEL_SHIFT in each.detail)
         for each in trainings(event_log.actions(context.database))
@@ -180,10 +180,10 @@ def tried(context: Context) -> list[Tried]:
 
 
 def resting(settings: Settings, actions: Sequence[Action], now: datetime) -> str | None:
-    """Why the loop begins no training by itself now, in a sentence; None: it would.
+    """Why the loop starts no training by itself now, in a sentence; None if it would.
 
-    After so many failures or refusals in a row the loop rests, then it tries once more. A training that a
-    person asked for begins a new row.
+    After several failures or refusals in a row it pauses, then tries once more. A training requested by a
+    person resets the count.
     """
     row: list[Action] = []
     for each in reversed([each for each in actions if each.state != BEGUN]):
@@ -194,6 +194,6 @@ def resting(settings: Settings, actions: Sequence[Action], now: datetime) -> str
     if len(row) < settings.loop.most_failures or now >= until:
         return None
     return (
-        f"{len(row)} trainings in a row came to nothing, the last one on {row[0].at:%Y-%m-%d}"
-        f" ({row[0].detail.get(OUTCOME)}); none is tried by itself before {until:%Y-%m-%d}"
+        f"{len(row)} trainings in a row failed, the last one on {row[0].at:%Y-%m-%d}"
+        f" ({row[0].detail.get(OUTCOME)}); the loop starts none before {until:%Y-%m-%d}"
     )

@@ -1,1 +1,1 @@
-"""How production is doing: errors by day, data quality, what is normal, drift, and what follows from it."""
+"""Monitoring of production: daily errors, data quality, expected ranges, drift, and signals from them."""

@@ -1,4 +1,4 @@
-"""Whether the world still looks as it did when the champion learned."""
+"""Input drift: compares production with the champion's training data."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -21,7 +21,7 @@ from bike_demand.store.tracking import HANDOFF_ARTIFACT, Tracking, Version
 
 
 def signal(content: Mapping[str, Any], now: datetime, settings: Drift) -> Signal | None:
-    """The signal of the newest report, which counts until the next; None where the inputs did not drift."""
+    """The signal of the newest report, valid until the next one; None if the inputs did not drift."""
     moved = [name for name in content["moved"] if name != PREDICTION]
     if len(moved) < settings.columns:
         return None
@@ -31,17 +31,17 @@ def signal(content: Mapping[str, Any], now: datetime, settings: Drift) -> Signal
         f"{name} has other shares (distance {distances[name]:.2f})" for name in moved if name in CATEGORIES
     ]
     says = (
-        f"The inputs of the week until {content['current'][1][:10]} are not those that version"
-        f" {content['version']} learned from: {', '.join(far)}."
+        f"The inputs of the week until {content['current'][1][:10]} differ from those that version"
+        f" {content['version']} was trained on: {', '.join(far)}."
     )
     return Signal(Kind.DRIFT, "inputs", now, says, dict(content))
 
 
 def reference_window(tracking: Tracking, champion: Version, days: int) -> tuple[datetime, datetime] | None:
-    """The last days that the champion learned from; None where nobody knows."""
+    """The last days of the champion's training data; None if unknown."""
     try:
         dataset = tracking.run(champion.run_id).dataset
-    except UserError:  # it was deleted
+    except UserError:  # the run was deleted
         return None
     if dataset is None:
         return None
@@ -59,11 +59,10 @@ def report(
     settings: Drift,
     page: bool,
 ) -> dict[str, Any] | None:
-    """Compare the inputs and predictions of now with what the champion learned from, and what it predicts of
-    that.
+    """Compare recent inputs and predictions with the champion's training data and its predictions for them.
 
-    The result, as JSON has it, says how far each column has moved, and which of them too far by Evidently's
-    tests. `page`: write the report as a page, whatever it says. None where there are too few rows to compare.
+    The result, as JSON, has the distance of each column, and which of them failed Evidently's tests. `page`:
+    write the report as a page even without drift. None if there are too few rows to compare.
     """
     if len(current) < LEAST or len(reference) < LEAST:
         return None
@@ -82,6 +81,6 @@ def _predictions(tracking: Tracking, champion: Version, rows: pd.DataFrame) -> F
     with TemporaryDirectory() as scratch:
         try:
             handoff = read_handoff(tracking.fetch(champion.run_id, HANDOFF_ARTIFACT, Path(scratch)))
-        except UserError:  # its files are gone; the inputs can be compared all the same
+        except UserError:  # its files are gone; the inputs can be compared anyway
             return np.full(len(rows), np.nan)
     return handoff.predict(columns_of(rows))

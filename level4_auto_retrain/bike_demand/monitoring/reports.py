@@ -1,6 +1,6 @@
-"""The reports on a week of production, in Evidently's workspace: the one module that imports Evidently.
+"""Weekly reports on production in Evidently's workspace: the only module that imports Evidently.
 
-Its import takes seconds, so it happens only when reports are due.
+Importing it takes seconds, so this module is imported only when a report is due.
 """
 
 import json
@@ -24,24 +24,24 @@ from bike_demand.monitoring.rules import Limits
 os.environ.setdefault("DO_NOT_TRACK", "true")  # read by Evidently on import
 
 PAGE = REPORTS / "drift.html"
-PROJECT = UUID("4d4c6f70-735f-4c61-8d64-647269667400")  # always the same one, so that links to it last
+PROJECT = UUID("4d4c6f70-735f-4c61-8d64-647269667400")  # fixed, so that links remain valid
 PREDICTION, TARGET, ERROR, BIAS = "prediction", "target", "error", "bias"
 NUMBERS = tuple(name for name, each in FIELDS.items() if each.kind in ("number", "integer"))
 CATEGORIES = tuple(name for name in FIELDS if name not in NUMBERS)
-MOST = 50  # different texts, up to which they are watched as categories
-SHARES = 0.25  # the Jensen-Shannon distance from which on categories count as moved
-LEAST = 120  # rows on each side of a comparison
+MOST = 50  # most distinct texts that are monitored as categories
+SHARES = 0.25  # Jensen-Shannon distance from which on categories count as drifted
+LEAST = 120  # fewest rows on each side of a comparison
 
 
 def report_drift(
     current: pd.DataFrame, reference: pd.DataFrame, now: datetime, settings: Drift, page: bool
 ) -> tuple[dict[str, float], list[str]]:
-    """Test which inputs, and whether the predictions, are distributed otherwise than in the reference.
+    """Test which inputs, and whether the predictions, are distributed differently from the reference.
 
-    Both tables are as `table` makes them, of LEAST rows or more. The result says how far each column has
-    moved (numbers by the Wasserstein distance in standard deviations of the reference, categories by that of
-    Jensen and Shannon), and which of them failed their test. Where one did, or `page` asks for it, the report
-    is written as a page, too.
+    Both tables are made by `table`, and have at least LEAST rows. Returns the distance of each column
+    (numbers: Wasserstein distance in standard deviations of the reference; categories: Jensen-Shannon
+    distance), and the columns that failed their test. The report is written as a page if one failed, or if
+    `page` is set.
     """
     from evidently.metrics import ValueDrift
     from evidently.presets import DataDriftPreset
@@ -49,7 +49,7 @@ def report_drift(
     def has_enough(name: str) -> bool:
         return bool(min(current[name].count(), reference[name].count()) >= LEAST)
 
-    # The distance is in standard deviations of the reference, so there has to be one.
+    # Distances are in standard deviations of the reference, so that must not be zero.
     numbers = [name for name in (*NUMBERS, PREDICTION) if has_enough(name) and reference[name].nunique() > 1]
     categories = [name for name in CATEGORIES if has_enough(name) and reference[name].nunique() <= MOST]
     inputs = [name for name in (*numbers, *categories) if name != PREDICTION]
@@ -91,7 +91,7 @@ def report_drift(
 
 
 def report_summary(requests: pd.DataFrame, now: datetime, rules: QualityRules) -> None:
-    """Summarise the inputs of these requests (as `table` makes them), and test them by the quality rules."""
+    """Summarise the inputs of these requests (made by `table`), and test them by the quality rules."""
     from evidently.presets import DataSummaryPreset
     from evidently.presets.dataset_stats import ValueStatsTests
     from evidently.tests import gte, lte
@@ -111,7 +111,7 @@ def report_summary(requests: pd.DataFrame, now: datetime, rules: QualityRules) -
 
 
 def report_quality(predictions: Floats, targets: Floats, now: datetime, limits: Limits) -> None:
-    """Report how right predictions were, shape [rows] each, and test mean error and bias by these limits."""
+    """Report the model quality on predictions and targets, shape [rows], and test mean error and bias."""
     from evidently import BinaryClassification, Regression
     from evidently.metrics import MeanValue
     from evidently.presets import ClassificationPreset, RegressionPreset
@@ -131,10 +131,10 @@ def report_quality(predictions: Floats, targets: Floats, now: datetime, limits: 
     ]
     task: dict[str, Any] = {}
     classes = set(np.unique(targets))
-    if (not IS_PROBABILITY or not classes <= {0, 1}) and targets.any():  # percentages of zero are none
+    if (not IS_PROBABILITY or not classes <= {0, 1}) and targets.any():  # percentages need a non-zero target
         metrics.append(RegressionPreset())
         task = {"regression": [Regression(target=TARGET, prediction=PREDICTION)]}
-    elif len(classes) == 2:  # of one class alone there is nothing to tell apart
+    elif len(classes) == 2:  # classification metrics need both classes
         metrics.append(ClassificationPreset())
         binary = BinaryClassification(target=TARGET, prediction_probas=PREDICTION, pos_label=1)
         rows, task = rows.astype({TARGET: "int64"}), {"classification": [binary]}
@@ -142,7 +142,7 @@ def report_quality(predictions: Floats, targets: Floats, now: datetime, limits: 
 
 
 def table(rows: pd.DataFrame, predictions: Floats) -> pd.DataFrame:
-    """The inputs of rows and their predictions, as reports show them: categories by their names."""
+    """Inputs and predictions of rows as a table for reports, with named categories."""
     columns: dict[str, Any] = {name: rows[name].astype("float64") for name in NUMBERS}
     for name in CATEGORIES:
         field = FIELDS[name]
@@ -163,7 +163,7 @@ def _run(
     include_tests: bool = False,
     task: Mapping[str, Any] = {},
 ) -> Any:
-    """Run a report on these columns, numbers and categories, and keep its snapshot in the workspace."""
+    """Run a report on numeric and categorical columns, and store its snapshot in the workspace."""
     from evidently import DataDefinition, Dataset, Report
 
     numbers, categories = columns
@@ -184,11 +184,11 @@ def _run(
 
 @cache
 def _workspace(place: Path) -> Any:
-    """The workspace in this folder, with its project. It reads all snapshots, so a process opens it once."""
+    """The workspace in this folder, with its project. Opening reads all snapshots: once per process."""
     place.mkdir(parents=True, exist_ok=True)
     try:
         return _open_workspace(place)
-    except ValueError:  # a process was killed while it wrote a file
+    except ValueError:  # a process was killed while writing a file
         for file in place.rglob("*.json"):
             try:
                 json.loads(file.read_bytes())
@@ -212,7 +212,7 @@ def _open_workspace(place: Path) -> Any:
 
 
 def _panels() -> Iterator[Any]:
-    """What the dashboard of the project shows of its snapshots, week by week."""
+    """The panels of the project's dashboard, fed from the weekly snapshots."""
     from evidently.sdk.models import PanelMetric
     from evidently.sdk.panels import bar_plot_panel, counter_panel, line_plot_panel
 

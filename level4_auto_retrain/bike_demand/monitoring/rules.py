@@ -1,10 +1,10 @@
-"""The retraining policy: what the champion's days say about it, and what earlier trainings came to.
+"""The retraining policy: error signals from the champion's days, and when they lead to a training.
 
-The level of the target swings with the season, and the raw error with it. So no rule looks at the raw error.
-One looks at signed bias as a share of the target, one at the share of the baseline's error that the champion
-saves (`Problem.baseline`), relative to its reference error at release, one at a level shift: a step in the
-bias. Each is a one-sided t-test over the newest days: a margin has to be exceeded significantly, not just
-once.
+The level of the target, and with it the raw error, varies with the season, so no rule uses the raw error. One
+rule tests the signed bias as a share of the target. One tests the skill, the share of the baseline's error
+(`Problem.baseline`) that the champion saves, relative to its reference error at release. One detects level
+shifts: a step in the bias. Each is a one-sided t-test over the newest days, so that a margin has to be
+exceeded significantly, not just once.
 """
 
 from collections.abc import Sequence
@@ -23,19 +23,19 @@ from bike_demand.store.tables import Day, Kind
 from bike_demand.store.tracking import Version
 
 DAY = timedelta(days=1)
-MONTH = 30 * DAY  # of a budget
-SHIFT_CONFIDENCE = 0.95  # high, as the clearest of a dozen candidate days is tested
-SHIFT_DAYS = 2  # from a level shift until it is suspected; `trigger.min_days` until a training begins
-SPREAD = 0.05  # of days at least, as a share of the target: three alike ones are no certainty
+MONTH = 30 * DAY  # period of the training budget
+SHIFT_CONFIDENCE = 0.95  # high, because the clearest of a dozen candidate days is tested
+SHIFT_DAYS = 2  # days after which a level shift is suspected; a training needs `trigger.min_days`
+SPREAD = 0.05  # lower limit of the daily spread, as a share of the target: three similar days prove little
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The errors of a version's holdout model at its training. None: not on record.
+    """The training-time errors of a version's holdout model; None if not recorded.
 
-    `mae` is its mean error; `skill` is the share of the baseline's error that it saved.
+    `mae` is its mean error, `skill` the share of the baseline's error that it saves.
     """
 
     mae: float | None
@@ -44,7 +44,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Limits:
-    """The mean error, None without a reference, and the bias either way that are allowed."""
+    """The highest allowed mean error (None without a reference), and the allowed bias in either direction."""
 
     error: float | None
     bias: float
@@ -52,8 +52,8 @@ class Limits:
 
 @dataclass(frozen=True)
 class Tried:
-    """A training before. `helped`: what came of it was surely no worse than the champion in its A/B test;
-    None: that is not decided. `on_shift`: it was begun for a level shift.
+    """An earlier training. `helped`: its version was shown not to be worse than the champion in its A/B test;
+    None if that was not decided. `on_shift`: it was started for a level shift.
     """
 
     at: datetime
@@ -63,14 +63,14 @@ class Tried:
 
 @dataclass(frozen=True)
 class RetrainingDecision:
-    """Whether to train now, and why, or why not, in a sentence."""
+    """Whether to train now, and the reason, in a sentence."""
 
     train: bool
     says: str
 
 
 def reference_error(version: Version) -> Reference:
-    """The reference error of a version: that of its holdout model."""
+    """The reference error of a version: that of its holdout model at training."""
     tags = {name: version.tags.get(name) for name in ("mae", "skill")}
     return Reference(**{name: None if value is None else float(value) for name, value in tags.items()})
 
@@ -78,12 +78,12 @@ def reference_error(version: Version) -> Reference:
 def error_signal(
     days: Sequence[Day], reference: Reference, now: datetime, settings: Settings
 ) -> Signal | None:
-    """The signal that the champion's error drifts; None where nothing is significant.
+    """The signal that the champion's error drifts; None if nothing is significant.
 
     `days` are the champion's own, ascending, without those with bad requests.
     """
     rule = settings.trigger
-    end = (now - LATE).date()  # of later days not all labels are due yet
+    end = (now - LATE).date()  # the labels of later days are not all due yet
     recent = [day for day in days if end - rule.window_days * DAY <= day.day < end and day.known]
     if len(recent) < rule.min_days or sum(day.known for day in recent) < rule.min_rows:
         return None
@@ -95,8 +95,8 @@ def error_signal(
     if abs(share) - within > rule.bias:
         way = "high" if share > 0 else "low"
         said.append(
-            f"its answers are {abs(share):.0%} too {way}, surely more than {abs(share) - within:.0%}"
-            f" ({rule.bias:.0%} is allowed)"
+            f"its predictions are {abs(share):.0%} too {way}, significantly more than"
+            f" {abs(share) - within:.0%} ({rule.bias:.0%} is allowed)"
         )
         urgent = abs(share) > rule.urgent_bias
     if (since := level_shift(recent, rule)) is not None:
@@ -113,8 +113,8 @@ def error_signal(
         }
         if loss - within > 1 + rule.loss:
             said.append(
-                f"relative to the baseline it has {loss:.2f} times its reference error, surely"
-                f" more than {loss - within:.2f} times ({1 + rule.loss:.2f} is allowed)"
+                f"relative to the baseline it has {loss:.2f} times its reference error,"
+                f" significantly more than {loss - within:.2f} times ({1 + rule.loss:.2f} is allowed)"
             )
         urgent = urgent or loss - within > 1 + 2 * rule.loss
     if not said:
@@ -130,7 +130,7 @@ def error_signal(
 
 
 def limits(days: Sequence[Day], reference: Reference, rule: Trigger) -> Limits:
-    """What the rules allow on these days, in the unit of the error, for reports that judge by no more."""
+    """The limits of the rules on these days, in the unit of the error, for tests in reports."""
     rows, baseline_rows = sum(day.known for day in days), sum(day.baseline_rows for day in days)
     error = None
     if reference.skill is not None and baseline_rows:
@@ -140,10 +140,10 @@ def limits(days: Sequence[Day], reference: Reference, rule: Trigger) -> Limits:
 
 
 def level_shift(days: Sequence[Day], rule: Trigger) -> date | None:
-    """The first day after the clearest step in the bias of these days (ascending); None: there is no step.
+    """The first day after the clearest step in the bias of these days (ascending); None without a step.
 
-    Both the step and the bias since then must significantly exceed the urgent bias; a season moves the bias
-    slowly. This is a t-test of two samples with pooled variance, at each day that may be the first.
+    Both the step and the bias since then must significantly exceed the urgent bias, because a season changes
+    the bias slowly. A two-sample t-test with pooled variance is applied at each candidate day.
     """
     best, since = 0.0, None
     days = [day for day in days if day.target > 0]
@@ -169,7 +169,7 @@ def is_adapted(days: Sequence[Day], champions: Sequence[Day]) -> bool:
 
 
 def age_signal(trainings: Sequence[Tried], now: datetime, settings: Settings) -> Signal | None:
-    """The signal that the last training is too long ago, whatever the error says; None where it is not."""
+    """The signal that the last training was too long ago, whatever the error; None if it was not."""
     longest = settings.trigger.longest_age_days
     if not trainings or now - trainings[-1].at < longest * DAY:
         return None
@@ -187,8 +187,8 @@ def due(
     urgent: bool = False,
     level_shift: date | None = None,
 ) -> RetrainingDecision:
-    """Whether to train for that reason, after these trainings (ascending); if it is `urgent`, a patient loop
-    waits no longer than an eager one. Trainings from before a `level_shift` was known delay nothing.
+    """Whether to train for a reason, given earlier trainings (ascending). If `urgent`, a patient policy waits
+    no longer than an eager one. Trainings before a `level_shift` was known do not cause a delay.
     """
     rule = settings.trigger
     recent = [each for each in trainings if now - each.at < MONTH]
@@ -216,9 +216,9 @@ def due(
 
 
 def cool_down(trainings: Sequence[Tried], rule: Trigger) -> int:
-    """Days from the last training to the next: twice as many after each that did not surely help.
+    """Days from the last training to the next: doubled after each training that was not shown to help.
 
-    Where training does not help, it is not age that the error comes from, and to try on is a waste.
+    If training does not help, the error has another cause than the model's age, and more attempts are waste.
     """
     days = rule.cool_down_days
     for each in trainings:
@@ -228,16 +228,17 @@ def cool_down(trainings: Sequence[Tried], rule: Trigger) -> int:
 
 
 def _bias(days: Sequence[Day], confidence: float) -> tuple[float, float]:
-    """Signed bias as a share of the target, and how far the truth may be from it on one side."""
+    """The signed bias as a share of the target, and the half-width of its one-sided confidence bound."""
     bias = np.array([day.bias for day in days], dtype=np.float64)
     target = np.array([day.target for day in days], dtype=np.float64)
     return _ratio(bias, target, confidence, SPREAD)
 
 
 def _loss(days: Sequence[Day], reference: Reference, rule: Trigger) -> tuple[float, float] | None:
-    """The error relative to the baseline's, as a multiple of the reference; None where that says nothing.
+    """The error relative to the baseline's, as a multiple of the reference, and its half-width; None if not
+    informative.
 
-    Only days count of which at least half has a baseline: in its first week an application has none.
+    Counts only days for at least half of which the baseline is known: in its first week there is none.
     """
     days = [day for day in days if 2 * day.baseline_rows >= day.known and day.baseline_error]
     if reference.skill is None or reference.skill >= 1 or len(days) < rule.min_days:
@@ -248,9 +249,9 @@ def _loss(days: Sequence[Day], reference: Reference, rule: Trigger) -> tuple[flo
 
 
 def _ratio(above: Floats, below: Floats, confidence: float, spread: float) -> tuple[float, float]:
-    """The ratio of two sums over days, and its one-sided bound by the t distribution.
+    """The ratio of two sums over days, and the half-width of its one-sided bound by the t distribution.
 
-    The spread is that of the residuals of the ratio (Cochran, Sampling Techniques, 1977, chapter 6).
+    The variance is that of the ratio's residuals (Cochran, Sampling Techniques, 1977, chapter 6).
     """
     if not below.sum():
         return 0.0, float("inf")

@@ -1,4 +1,4 @@
-"""Evaluates the signals of production: its data quality, its error and its drift; the loop acts on them."""
+"""Evaluates the signals of production: data quality, error and drift. The loop responds to them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,19 +29,19 @@ from bike_demand.store.tables import Day, Kind, State
 from bike_demand.store.tracking import Tracking, Version
 
 WEEK = timedelta(days=7)
-FEED_DAYS = 28  # of the feed that are checked, with as many before as it takes to judge them
-RULE_DAYS = 60  # of the champion, for the rules
-BAD_SHARE = 0.1  # of the requests of a day; with more its error says little of a model
-# Before the days that are counted, the labels from which the baseline predicts.
+FEED_DAYS = 28  # days of the feed that are checked, besides the earlier ones that the rules need
+RULE_DAYS = 60  # the champion's days that the retraining rules use
+BAD_SHARE = 0.1  # of a day's requests; with more violations its error says little about a model
+# The baseline predicts from labels this long before the evaluated days.
 BASELINE = PROBLEM.season or LATE + 28 * DAY
-SILENT = timedelta(days=2)  # without requests for so long, expected ranges come from the feed
+SILENT = timedelta(days=2)  # without requests for this long, expected ranges are computed from the feed
 REQUESTS = "requests"
 PLACES = {REQUESTS: "in requests", FEED: "in the feed"}
-_clean: dict[tuple[str, str], datetime] = {}  # of a folder and the rules: a day from which on to check
+_clean: dict[tuple[str, str], datetime] = {}  # by folder and rules: the day from which on rows are checked
 
 
 class SourcedViolation(NamedTuple):
-    """A violation, and where it was found: in "requests" or in the "feed"."""
+    """A violation with its source, "requests" or "feed"."""
 
     source: str
     violation: Violation
@@ -49,8 +49,8 @@ class SourcedViolation(NamedTuple):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was found in production. `days` are those of all versions together, `champions` those of the
-    champion on which the requests were right: by these its error is judged.
+    """The findings in production. `days` are those of all versions together, `champions` are the champion's
+    days without bad requests, which are used to evaluate its error.
     """
 
     now: datetime
@@ -69,9 +69,9 @@ def evaluate_signals(
     now: datetime,
     page: bool = False,
 ) -> Evaluation:
-    """Bring the history of the days up to date, publish expected ranges, and find what is not in order.
+    """Update the history of days, publish expected ranges, and find what needs attention.
 
-    `page`: make the drift report now, and as a page, even where it is not due. Raises UserError.
+    `page`: write the drift report now, and as a page, even if it is not due. Raises UserError.
     """
     until = now if as_of is None else min(now, as_of)
     answers, recount = _answers(settings, database, until)
@@ -105,7 +105,7 @@ def evaluate_signals(
 
 
 def has_bad_requests(day: Day) -> bool:
-    """Whether more than a few requests of that day broke a rule."""
+    """Whether so many requests of that day violated a rule that its error says little about a model."""
     return any(
         rows > BAD_SHARE * day.rows and not rule.startswith(f"{FEED} ")
         for found in day.quality.values()
@@ -114,30 +114,30 @@ def has_bad_requests(day: Day) -> bool:
 
 
 def _answers(settings: Settings, database: Database, until: datetime) -> tuple[list[Answer], datetime]:
-    """The answers to evaluate, and from when on their days are to be counted again."""
+    """The logged predictions to evaluate, and the time from which on days are counted again."""
     recount = _midnight(until - LATE) - settings.monitoring.late_days * DAY
     last, earliest = history.last_day(database), history.first_time(database)
     if earliest is None:
         return [], recount
     if last is None:
         recount = min(recount, _midnight(earliest))
-    elif last < recount.date():  # the last evaluation was a while ago
+    elif last < recount.date():  # the last evaluation was too long ago
         recount = datetime.combine(last, time())
     since = _judgeable(database, recount - CLEAN_DAYS * DAY) or earliest
     return history.answers(database, max(since, recount - LOG_DAYS * DAY), until), recount
 
 
 def _judgeable(database: Database, latest: datetime) -> datetime | None:
-    """The last day not after `latest` from which on nothing was wrong for a while; None: there is none."""
+    """The last start, at most `latest`, of a stretch of clean days; None if there is none."""
     days = history.days(database, (latest - LOG_DAYS * DAY).date(), (latest + CLEAN_DAYS * DAY).date())
     return _clean_since({day.day for day in days if not day.quality}, latest)
 
 
 def _clean_since(clean: set[date], latest: datetime) -> datetime | None:
-    """The last day not after `latest` that begins some clean ones in a row; None where there is none.
+    """The last day, at most `latest`, that begins CLEAN_DAYS clean days in a row; None if there is none.
 
-    What comes after can be judged from there on. Begun amid ten days in another unit, the right
-    one would look wrong.
+    Days after that can be judged from there on. A check that started in the middle of ten days in a wrong
+    unit would take the right one for a change.
     """
     for back in range(LOG_DAYS + 1):
         day = (latest - back * DAY).date()
@@ -149,8 +149,8 @@ def _clean_since(clean: set[date], latest: datetime) -> datetime | None:
 def _feed(
     settings: Settings, database: Database, until: datetime, now: datetime
 ) -> tuple[pd.DataFrame, list[Violation]]:
-    """The newest gathered rows and what is wrong with them. The first evaluation of a process checks all
-    rows, later ones begin at days that were found clean.
+    """The newest ingested rows and their violations. A process first checks all rows; later evaluations start
+    at days that were found clean.
     """
     key = (str(DATA.absolute()), settings.quality.model_dump_json())
     latest = _midnight(until) - FEED_DAYS * DAY
@@ -171,7 +171,7 @@ def _feed(
 def _by_day(
     of_requests: Sequence[Violation], of_feed: Sequence[Violation]
 ) -> dict[date, dict[str, dict[str, int]]]:
-    """How many rows of each day are bad: {day: {field: {rule: rows}}}, rules of the feed named so."""
+    """The number of bad rows per day: {day: {field: {rule: rows}}}; rules violated by the feed are marked."""
     found: dict[date, dict[str, dict[str, int]]] = {}
     named = [(each.rule, each) for each in of_requests] + [(f"{FEED} {each.rule}", each) for each in of_feed]
     for name, each in named:
@@ -196,7 +196,7 @@ def _bad_rows(found: Sequence[Violation]) -> dict[str, set[RowId]]:
 def _publish_ranges(
     database: Database, rows: pd.DataFrame, violations: Sequence[Violation], until: datetime, rule: Ranges
 ) -> None:
-    """Publish the ranges of the fields that are right now in these rows, and of those that had none."""
+    """Publish expected ranges for the fields that are good in these rows, and for fields without one."""
     known = expected_ranges.read(database)
     bad_now = {each.subject for each in violations if each.ongoing}
     made = expected_ranges.compute(rows, _bad_rows(violations), until, rule)
@@ -205,7 +205,7 @@ def _publish_ranges(
 
 
 def _champion(tracking: Tracking, database: Database) -> Version | None:
-    """The champion or, while the registry is away, what is known of it from its deployment."""
+    """The champion or, if the registry is down, what its deployment says about it."""
     try:
         return tracking.champion()
     except UnreachableError:
@@ -225,9 +225,9 @@ def _drift(
     now: datetime,
     page: bool,
 ) -> Mapping[str, Any] | None:
-    """The newest drift report: of now where one is due, else of before; None: there is none yet.
+    """The newest drift report: a new one if due, else the stored one; None if there is none yet.
 
-    Where one is due, so are the reports on the data and on the quality of the model.
+    When it is due, so are the reports on data and model quality.
     """
     rule = settings.monitoring.drift
     latest = history.drifts(database)
@@ -261,7 +261,7 @@ def _report_quality(
     now: datetime,
     rule: Trigger,
 ) -> None:
-    """Report on the newest week of which the labels are known."""
+    """Report on the newest week with known labels."""
     first, last = now - LATE - WEEK, now - LATE
     week = [each for each in answers if first <= time_of(each.asked) < last]
     pairs = [
@@ -274,7 +274,7 @@ def _report_quality(
 
 
 def _quality_signals(violations: Sequence[SourcedViolation], now: datetime) -> Iterator[Signal]:
-    """One signal for each subject with a violation that goes on."""
+    """One signal for each subject with an ongoing violation."""
     by_subject: dict[str, list[SourcedViolation]] = {}
     for each in violations:
         if each.violation.ongoing:
@@ -282,7 +282,7 @@ def _quality_signals(violations: Sequence[SourcedViolation], now: datetime) -> I
     for subject, found in by_subject.items():
         first = found[0].violation
         sources = list(dict.fromkeys(each.source for each in found))
-        # What is wrong with the feed itself needs no place.
+        # A violation of the feed itself needs no location.
         where = "" if subject == FEED else f" {' and '.join(PLACES[each] for each in sources)}"
         others = [each.violation for each in found if each.violation.rule != first.rule]
         says = "; ".join([f"{first}{where}", *(f"{each.rule}: {each}" for each in others)]) + "."

@@ -1,4 +1,4 @@
-"""The `monitor` command: how production is doing, for a person, or as JSON for a program."""
+"""The `monitor` command: the state of production, as text or JSON."""
 
 import json
 import sys
@@ -23,17 +23,17 @@ EVALUATED = (
     Kind.QUALITY,
     Kind.DRIFT,
     Kind.ERROR,
-)  # what an evaluation finds by itself; the event log has the others
-OUTCOME = "outcome"  # in the detail of an action
-LAST = 14  # days and trainings that a person is shown
+)  # signals found by an evaluation itself; the event log has the others
+OUTCOME = "outcome"  # key in the detail of an action
+LAST = 14  # number of days and trainings in the text
 
 
 def monitor(
     settings: Settings, as_of: datetime | None, *, as_json: bool, page: bool, emit: Callable[[str], None]
 ) -> None:
-    """Evaluate the signals and report them; the loop acts on them. `page`: write the drift report, too.
+    """Evaluate the signals and report them; the loop responds to them. `page`: write the drift report, too.
 
-    Raises UserError where nothing was gathered yet, or a store is away.
+    Raises UserError if nothing was ingested yet, or a store is down.
     """
     with opened(settings, as_of, note, reading=True) as deployments:
         tracking, database = deployments.tracking, deployments.database
@@ -53,7 +53,7 @@ def monitor(
 
 
 def _content(database: Database, evaluation: Evaluation) -> dict[str, Any]:
-    """All of it, as JSON has it. Mean errors."""
+    """The complete summary as JSON. Errors are means."""
     others = [each for each in event_log.open_signals(database) if each.kind not in EVALUATED]
     signals: list[Signal | Raised] = [*evaluation.signals, *others]
     everything = history.days(database, date.min, evaluation.now.date())
@@ -109,7 +109,7 @@ def _day(day: Day) -> dict[str, Any]:
 
 
 def skill(days: Sequence[Day]) -> float | None:
-    """The share of the baseline's error that the model saves; None: nothing to compare with."""
+    """The share of the baseline's error that the model saves; None if the baseline is unknown."""
     baseline = sum(day.baseline_error for day in days)
     return round(1 - sum(day.paired_error for day in days) / baseline, 4) if baseline else None
 
@@ -132,11 +132,11 @@ def _lines(evaluation: Evaluation, content: dict[str, Any]) -> Iterator[str]:
         saved = skill(week)
         compared = "" if saved is None else f", {_saved(saved)} than the baseline"
         yield (
-            f"In the last 7 days {rows} rows were answered, {known} of them have an outcome: off by"
+            f"In the last 7 days {rows} rows were predicted, {known} of them have an outcome: off by"
             f" {shown(error)} (bias {bias:+.{PROBLEM.loss.decimals}f}){compared}."
         )
     else:
-        yield f"In the last 7 days {rows} rows were answered, none of them has an outcome."
+        yield f"In the last 7 days {rows} rows were predicted, none of them has an outcome."
     signals = content["signals"]
     yield "Signals:" if signals else "Signals: none, all is as it should be."
     for each in signals:
@@ -154,12 +154,12 @@ def _lines(evaluation: Evaluation, content: dict[str, Any]) -> Iterator[str]:
 
 
 def note(line: str) -> None:
-    """Emit what is no part of a result, which a program may read."""
+    """Print a line that is not part of the result, which programs may parse."""
     print(line, file=sys.stderr)
 
 
 def undelivered_lines(failures: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """The alerts that were not delivered, as `event_log.delivery_failures` has them, for a person."""
+    """The alerts in `event_log.delivery_failures` as text."""
     if failures:
         yield f"Alerts not delivered: {len(failures)}, the newest:"
     for each in failures[:LAST]:

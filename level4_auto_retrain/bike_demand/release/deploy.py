@@ -1,6 +1,6 @@
-"""Deploys versions: through the gates in order, each with its evidence stored, to the A/B test.
+"""Deploys versions: runs the gates in order, stores the evidence of each, and starts the A/B test.
 
-A deployment can be interrupted anywhere and resumed: gates that were passed are not run a second time.
+A deployment can be interrupted at any time and resumed: gates that were passed are not run again.
 """
 
 import getpass
@@ -29,7 +29,7 @@ from bike_demand.store.tracking import CHAMPION, Tracking, Version
 LATEST = "latest"
 
 Report = Callable[[str], None]
-Result = dict[str, Any]  # of a gate, as it is stored; `passed` None: not reached
+Result = dict[str, Any]  # of a gate, as stored; `passed` is None if it was not reached
 
 
 def deploy(
@@ -40,11 +40,12 @@ def deploy(
     gates: Sequence[Gate] | None = None,
     run: StepRunner = call,
 ) -> None:
-    """Take a version (its number, or `latest`) through the gates, and begin its A/B test.
+    """Take a version (its number, or `latest`) through the gates, and start its A/B test.
 
-    While another version is tested it is queued, and while nothing is live it goes live. `report` gets a line
-    for each gate and one for the outcome. Without `gates` those run that the policy requires, here and below.
-    `run` is given each gate, and what follows on them. Raises UserError where a gate refuses it.
+    During another version's test it is queued; if nothing is live, it goes live. `report` receives a line for
+    each gate and one for the outcome; `run` executes each gate, and the transition after them. `gates`
+    defaults to those that the policy requires, also in the functions below. Raises UserError if a gate
+    refuses the version.
     """
     with opened(settings, as_of, report) as deployments:
         version = find(deployments.tracking, wanted)
@@ -68,9 +69,9 @@ def release(
     report: Report,
     gates: Sequence[Gate] | None = None,
 ) -> None:
-    """Put a version live without an A/B test, for a person's reason, but not past any gate.
+    """Make a version live for a person's reason: skips the A/B test, but no gate.
 
-    A test under way ends. Raises UserError where a gate refuses the version, or the policy the person.
+    A running test ends. Raises UserError if a gate refuses the version, or the policy the person.
     """
     policy.require_override(settings, _user())
     with opened(settings, as_of, report) as deployments:
@@ -93,9 +94,9 @@ def check(
     report: Report,
     gates: Sequence[Gate] | None = None,
 ) -> None:
-    """Run all gates, report each, and store nothing. Raises UserError where one refuses the version.
+    """Run and report all gates, and store nothing. Raises UserError if one refuses the version.
 
-    The test environment has the version afterwards: that is what it is for.
+    The test environment serves the version afterwards, which is its purpose.
     """
     with opened(settings, as_of, report) as deployments:
         version = find(deployments.tracking, wanted)
@@ -106,9 +107,9 @@ def check(
 
 
 def find(tracking: Tracking, wanted: str) -> Version:
-    """The version of that number, or the newest for `latest`, or the one that is live for `champion`.
+    """The version with that number, or the newest for `latest`, or the live one for `champion`.
 
-    Raises UserError where there is none.
+    Raises UserError if there is none.
     """
     if wanted == CHAMPION:
         champion = tracking.champion()
@@ -121,18 +122,18 @@ def find(tracking: Tracking, wanted: str) -> Version:
             raise UserError("no version is registered yet; run `python -m bike_demand train` first")
         return versions[-1]
     if not wanted.isdecimal():
-        raise UserError(f"{wanted!r}: no version; give its number, {LATEST} or {CHAMPION}")
+        raise UserError(f"{wanted!r}: not a version; give its number, {LATEST} or {CHAMPION}")
     return tracking.version(int(wanted))
 
 
 def decided(deployments: Deployments, version: Version) -> Deployment | None:
-    """The version's last deployment; None where it has none, or that was interrupted."""
+    """The version's last deployment; None if it has none, or was interrupted."""
     row = deployments.of(version)
     return None if row is None or row.state in (State.CREATED, State.VALIDATING) else row
 
 
 def _standing(deployments: Deployments, row: Deployment, wanted: str) -> str | None:
-    """Where a version is already, or what was decided on it before; None where it is to be deployed."""
+    """Why there is nothing to do: the version's current state or earlier decision; None: deploy it."""
     unchanged = "nothing was changed"
     if row.state is State.LIVE:
         return f"is live already; {unchanged}"
@@ -140,7 +141,7 @@ def _standing(deployments: Deployments, row: Deployment, wanted: str) -> str | N
         return f"is in its test already; {unchanged}"
     if row.state is State.QUEUED and (end := deployments.blocker()):
         return f"waits until {end}; {unchanged}"
-    if row.state in FAILED and wanted == LATEST:  # a schedule that asks for the newest must not try it again
+    if row.state in FAILED and wanted == LATEST:  # scheduled deployments of `latest` must not retry it
         again = f"to try it again: python -m bike_demand deploy {row.version}"
         return f"was deployed before: {row.state.value}; {unchanged} ({again})"
     return None
@@ -158,15 +159,15 @@ class _Attempt:
 
     @property
     def gates(self) -> Sequence[Gate]:
-        """Those that were given, else those that the policy requires."""
+        """The given gates, else those that the policy requires."""
         return policy.required_gates(self.deployments.settings) if self.given is None else self.given
 
     def judge(self, row: Deployment) -> None:
-        """Run the gates that were not passed yet. Raises UserError where one refuses the version."""
+        """Run the gates that were not passed yet. Raises UserError if one refuses the version."""
         self.deployments.move(row, State.VALIDATING, "its gates run")
         rules = policy.snapshot(self.deployments.settings)
         if rules["left_out"]:
-            self.report(f"By the policy no gate {', '.join(rules['left_out'])} is run.")
+            self.report(f"The policy leaves out these gates: {', '.join(rules['left_out'])}.")
         known = {each["gate"]: each for each in row.gates}
         results = [
             known.get(gate.id, {"gate": gate.id, "title": gate.title, "passed": None}) for gate in self.gates
@@ -183,7 +184,7 @@ class _Attempt:
     def _pass_gate(
         self, row: Deployment, at: int, gate: Gate, context: GateContext, results: list[Result]
     ) -> None:
-        """Run a gate and store its result. Raises UserError where it refuses the version."""
+        """Run a gate and store its result. Raises UserError if it refuses the version."""
         results[at] = _result(gate, context)
         self._report(at, results[at])
         self.deployments.store(row, gates=[*results])
@@ -194,7 +195,7 @@ class _Attempt:
             raise UserError(f"{_refusal(self.version, [results[at]])} (evidence: {page})")
 
     def check(self) -> list[Result]:
-        """Run all gates; the results of those that refuse the version."""
+        """Run all gates. Returns the results of those that refuse the version."""
         with TemporaryDirectory() as scratch:
             context, results = self._context(scratch), []
             for at, gate in enumerate(self.gates):
@@ -203,7 +204,7 @@ class _Attempt:
         return [each for each in results if not each["passed"]]
 
     def finish(self, row: Deployment) -> None:
-        """Begin the A/B test or queue for it; where nothing is live, go live."""
+        """Start the A/B test or queue for it; if nothing is live, go live."""
         name, ab = f"Version {row.version}", self.deployments.settings.ab
         if row.against is None:
             step, state, reason = "go live", State.LIVE, "nothing was live to test it against"
@@ -246,9 +247,9 @@ class _Attempt:
 
 
 def _result(gate: Gate, context: GateContext) -> Result:
-    """Run a gate. A version that cannot be judged is refused.
+    """Run a gate. A version that cannot be evaluated is refused.
 
-    Raises UnreachableError where that is because the store is down.
+    Raises UnreachableError if that is because the store is down.
     """
     began, at = time.monotonic(), datetime.now(UTC)
     try:
@@ -277,7 +278,7 @@ def _refusal(version: Version, refused: Sequence[Result]) -> UserError:
 
 
 def _user() -> str:
-    """The account that asked for it."""
+    """The account that requested the deployment."""
     try:
         return os.environ.get("GITHUB_ACTOR") or getpass.getuser()
     except (KeyError, OSError, ImportError):  # an account without a name, as in some containers

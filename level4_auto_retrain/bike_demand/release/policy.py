@@ -1,6 +1,6 @@
-"""The promotion policy: which gates and which test a version needs to go live, and who may override the test.
+"""The promotion policy: the gates and the test that a version needs to go live, and who may skip the test.
 
-It is data, `promotion_policy` in params.yaml; what decides reads it here, and keeps it with each decision.
+The policy is data (`promotion_policy` in params.yaml); a snapshot is stored with each decision.
 """
 
 from typing import Any
@@ -11,12 +11,12 @@ from bike_demand.release.gates import GATES, Gate
 
 
 def required_gates(settings: Settings) -> tuple[Gate, ...]:
-    """The gates that a version has to pass, in their order."""
+    """The gates that a version has to pass, in order."""
     return tuple(gate for gate in GATES if gate.id in settings.promotion_policy.gates)
 
 
 def require_override(settings: Settings, who: str) -> None:
-    """Raises UserError where the policy does not let this account skip the test of a version."""
+    """Raises UserError if the policy does not let this account skip the test of a version."""
     named = settings.promotion_policy.override
     if ANYBODY not in named and who not in named:
         raise UserError(
@@ -26,7 +26,7 @@ def require_override(settings: Settings, who: str) -> None:
 
 
 def snapshot(settings: Settings) -> dict[str, Any]:
-    """The policy as it is now, with the limits that its gates and its test go by: kept with each decision."""
+    """The current policy with the limits of its gates and its test, to be stored with a decision."""
     policy = settings.promotion_policy
     return {
         **policy.model_dump(mode="json"),

@@ -1,6 +1,6 @@
-"""What another version would have predicted for the rows that one predicted: compared on the same inputs.
+"""Predicts logged rows again with another version, to compare two versions on the same inputs.
 
-While the service asks both there are pairs in the log. Of the time before, the log has the inputs.
+While the service runs both, the log has pairs of predictions. For earlier rows it has the inputs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,9 +18,9 @@ from bike_demand.store.tracking import CHAMPION, HANDOFF_ARTIFACT, Tracking, Ver
 
 
 def compared(deployments: Deployments, trial: Trial, now: datetime) -> Evidence:
-    """The watched version compared with the one before, for all rows that it predicted since it is live.
+    """Compare the watched version with the previous one, on all rows that it predicted since it went live.
 
-    Raises UserError where the one before cannot be loaded, UnreachableError where the database is away.
+    Raises UserError if the previous version cannot be loaded, UnreachableError if the database is down.
     """
     rows = shown(deployments.database, trial.version, trial.began, now - LATE)
     known = [row for row in rows if row.label is not None]
@@ -41,7 +41,7 @@ def compared(deployments: Deployments, trial: Trial, now: datetime) -> Evidence:
 
 
 def predictions(tracking: Tracking, version: Version, rows: Sequence[ShownPrediction]) -> list[float]:
-    """What the version predicts for these rows. Raises UserError where it cannot be loaded."""
+    """The version's predictions for these rows. Raises UserError if it cannot be loaded."""
     if not rows:
         return []
     with TemporaryDirectory() as scratch:
@@ -50,6 +50,6 @@ def predictions(tracking: Tracking, version: Version, rows: Sequence[ShownPredic
 
 
 def as_request(event_time: datetime, values: Mapping[str, Any]) -> Inputs:
-    """A row of the log as a request."""
+    """A logged row as a request."""
     row: Inputs = Inputs.model_validate({TIME: event_time, **values})
     return row

@@ -1,4 +1,4 @@
-"""Rolls back to the last good version: by hand, by the watch of a promotion, or by a loop."""
+"""Rolls back to the last good version: by command, by the watch of a promotion, or by the monitoring loop."""
 
 from datetime import datetime
 from pathlib import Path
@@ -12,14 +12,14 @@ from bike_demand.store.deployments import Deployments
 from bike_demand.store.tables import Deployment
 from bike_demand.store.tracking import HANDOFF_ARTIFACT
 
-GUARD = "the guard tripped"  # how the reason begins where the watch of a promotion rolled it back
+GUARD = "the guard tripped"  # prefix of the reason if the watch of a promotion rolled it back
 
 
 def roll_back(deployments: Deployments, reason: str, at: datetime | None = None, **evidence: Any) -> str:
-    """Make the last good champion before this one the champion again; one line on it.
+    """Make the last good champion before this one the champion again. Returns one line about it.
 
-    A test under way ends, and the version that is rolled back is refused from then on. Raises UserError where
-    there is no earlier version, or it cannot be loaded; then nothing was changed.
+    A running test ends, and the rolled-back version cannot be deployed again. Raises UserError if there is no
+    earlier version or it cannot be loaded, and then changes nothing.
     """
     bad, good, testing = deployments.live(), deployments.last_good(), deployments.testing()
     if bad is None:
@@ -39,7 +39,7 @@ def roll_back(deployments: Deployments, reason: str, at: datetime | None = None,
 
 
 def require_loadable(deployments: Deployments, good: Deployment) -> None:
-    """Raises UserError where the model of an earlier champion does not load: no service would follow."""
+    """Raises UserError if an earlier champion's model does not load: services would not switch to it."""
     try:
         with TemporaryDirectory() as scratch:
             load_model(deployments.tracking.fetch(good.run_id, HANDOFF_ARTIFACT, Path(scratch)))

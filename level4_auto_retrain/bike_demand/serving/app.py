@@ -1,4 +1,4 @@
-"""The application: predictions, outcomes, and what is live."""
+"""The web application: predictions, outcomes, readiness, and the live models."""
 
 import asyncio
 import os
@@ -43,11 +43,11 @@ PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
     " img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 }
-OUTCOME_SECONDS = 15.0  # for the database to take outcomes
+OUTCOME_SECONDS = 15.0  # time limit for storing outcomes in the database
 
 
 class Prediction(Identity):  # type: ignore[misc]
-    """The prediction for one row. By `id` it can be traced to the rows that the model was trained on."""
+    """The prediction for one row. Its `id` allows tracing it to the rows that the model was trained on."""
 
     id: str
     prediction: float
@@ -75,7 +75,7 @@ class AboutOther(BaseModel):
 
 
 class About(BaseModel):
-    """The live model, what it takes and returns, and the second model."""
+    """The live model, its inputs and output, and the second model."""
 
     name: str
     version: str
@@ -96,10 +96,10 @@ def create_app(
     fallback: Fallback | None = None,
     status: StatusReporter | None = None,
 ) -> FastAPI:
-    """The application with the live models of the holder: on day 0, before the first release, there are none.
+    """The application with the holder's models, which are missing on day 0, before the first release.
 
-    Without keys access is open, without a recorder nothing is kept but metrics, and without a store outcomes
-    are refused.
+    Without keys, access is open; without a recorder, only metrics are kept; without a store, outcomes are
+    rejected.
     """
     keys, recorder, fallback = keys or ApiKeys(), recorder or Recorder(), fallback or Fallback()
     batcher = Batcher(recorder.metrics.failed)
@@ -114,8 +114,8 @@ def create_app(
             raise HTTPException(503, holder.reason())
         return live
 
-    # These two read the body and write the response themselves: to have FastAPI do it takes longer than the
-    # model does.
+    # These two routes read the body and write the response themselves: FastAPI's own handling takes longer
+    # than the model.
     @app.post(
         "/predict",
         summary="Predict",
@@ -125,7 +125,7 @@ def create_app(
         openapi_extra={"requestBody": docs.PREDICT_BODY, "security": [{for_clients.scheme_name: []}]},
     )
     async def predict(request: Request) -> Response:
-        name = await for_clients(request)  # as a dependency it would cost a tenth of the rate
+        name = await for_clients(request)  # a dependency would cost a tenth of the request rate
         request.scope[NOTE] = RequestNote(name)
         live = live_models()
         sent, listed = parse_rows(await read_body(request))
@@ -156,14 +156,14 @@ def create_app(
             raise HTTPException(503, "this environment has no database, so outcomes cannot be stored")
 
         def store() -> Stored:
-            recorder.flush()  # whoever reads an outcome finds the predictions that it belongs to
+            recorder.flush()  # so that the predictions of an outcome are stored before it
             return outcomes.store(given)
 
         try:
             stored = await asyncio.wait_for(asyncio.to_thread(store), OUTCOME_SECONDS)
         except (UserError, TimeoutError) as error:
             why = str(error) or "the database takes too long"
-            raise HTTPException(503, f"nothing is acknowledged, send it again later: {why}") from None
+            raise HTTPException(503, f"nothing was stored, send it again later: {why}") from None
         recorder.metrics.outcomes(stored)
         return Response(to_json(stored), media_type="application/json")
 
@@ -181,7 +181,7 @@ def create_app(
     @app.get("/model", summary="Which model is live?", responses=docs.REFUSED | docs.NO_MODEL)
     async def about(request: Request, name: Annotated[str, operator]) -> About:
         request.scope[NOTE] = RequestNote(name)
-        # Whoever asks what is live now may have changed the expected ranges a moment ago.
+        # Clients that ask for the live models may have just changed the expected ranges.
         await asyncio.to_thread(recorder.flush)
         live = live_models()
         model = live.model
@@ -197,7 +197,7 @@ def create_app(
 
     @app.get(
         "/metrics",
-        summary="Numbers for Prometheus",
+        summary="Metrics for Prometheus",
         responses=docs.REFUSED | docs.METRICS,
         response_class=Response,
     )
@@ -232,7 +232,7 @@ def create_app(
 
 
 def live_app() -> FastAPI:
-    """The application with the registry's live models: what each worker process starts."""
+    """The application with the registry's live models, as started by each worker process."""
     settings = load_settings()
     worker = ServiceWorker(settings, os.environ.get(ENVIRONMENT, "production"))
 
@@ -266,7 +266,7 @@ def _about_other(other: SecondModel) -> AboutOther:
 
 
 def _as_dicts(batch: PredictedBatch) -> list[dict[str, Any]]:
-    """The `Prediction` of each row, as JSON values."""
+    """The predictions of a batch as JSON values."""
     live = batch.live
     versions = {"champion": live.model.version}
     if live.other is not None:

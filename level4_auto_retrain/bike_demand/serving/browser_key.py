@@ -1,4 +1,4 @@
-"""API keys for people: a browser asks its user for a password, and that is the key."""
+"""API keys for browsers: the password of HTTP Basic authentication is the key."""
 
 import base64
 
@@ -8,12 +8,12 @@ from bike_demand.serving.keys import RequireKey
 
 
 class RequireBrowserKey(RequireKey):
-    """Takes the key from the password of HTTP Basic, too; any user name will do."""
+    """Also accepts the key as the password of HTTP Basic, with any user name."""
 
     challenge = 'Basic realm="any name, and an operations key as password", charset="UTF-8"'
 
     def given(self, request: Request) -> str | None:
-        """The key that the request carries."""
+        """The API key of the request."""
         scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "basic":
             return super().given(request)

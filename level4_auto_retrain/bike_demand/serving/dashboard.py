@@ -1,4 +1,4 @@
-"""The status document: what GET /status answers and /dashboard draws, for people on duty and for programs."""
+"""The status document behind GET /status and /dashboard, for people on duty and for programs."""
 
 import threading
 import time
@@ -22,16 +22,16 @@ from bike_demand.store.history import days, drifts
 from bike_demand.store.queries import workers
 from bike_demand.store.tables import Action, Alert, Day, Incident, Kind, Raised, State, Worker
 
-CACHE_SECONDS = 1.0  # many viewers cost one reading of the database a second
-RECENT_DAYS = 14  # of the moving averages
+CACHE_SECONDS = 1.0  # so that many viewers cost one database read per second
+RECENT_DAYS = 14  # window of the moving averages
 MOST_ALERTS = 40
-REFUSED_FOR = timedelta(days=7)  # so long an alert that a channel refuses for good is reported
+REFUSED_FOR = timedelta(days=7)  # how long an alert that a channel rejected for good is shown
 PRIORITY = [Kind.RELEASE, Kind.NO_MODEL, Kind.LOOP, Kind.QUALITY, Kind.ERROR, Kind.AGE, Kind.DRIFT]
 
 
 @dataclass(frozen=True)
 class Headline:
-    """What matters most now, and what is being done about it."""
+    """The most important fact now, and the response to it."""
 
     state: Literal["good", "busy", "warn", "bad", "none"]
     title: str
@@ -40,7 +40,7 @@ class Headline:
 
 
 class ServedModel(BaseModel):
-    """A model that this process answers with; `share` of the rows get its prediction."""
+    """A model that this process serves; `share` of the randomization units are shown its predictions."""
 
     version: str
     role: Literal["champion", "challenger", "shadow", "previous"]
@@ -48,10 +48,10 @@ class ServedModel(BaseModel):
 
 
 class DayStatus(BaseModel):
-    """One day. `error` is its mean; what is recent are means of RECENT_DAYS up to it.
+    """One day. `error` is its mean; `recent_*` are means of the RECENT_DAYS up to it.
 
-    `improvement`: share by which the baseline's error is undercut, where both are known. `quality`: by field
-    and rule, in how many rows what was asked violated it.
+    `improvement`: how far the error is below the baseline's, as a share, on rows where both are known.
+    `quality`: the number of requested rows that violated a rule, by field and rule.
     """
 
     day: date
@@ -64,7 +64,7 @@ class DayStatus(BaseModel):
 
 
 class Release(BaseModel):
-    """Another version went live; `rolled_back` is the one that was withdrawn for it."""
+    """A change of the live version; `rolled_back` is the version that it replaced by a rollback."""
 
     at: datetime
     version: int
@@ -72,17 +72,17 @@ class Release(BaseModel):
 
 
 class StatusDocument(BaseModel):
-    """The service and the loop at one moment. Times without a zone are in the time of the feed."""
+    """The state of the service and the loop. Times without a zone are in the feed's time."""
 
     title: str = PROBLEM.title
     environment: str
     generated_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
-    as_of: datetime | None = Field(None, description="up to here the loop has monitored")
+    as_of: datetime | None = Field(None, description="the time up to which the loop has monitored")
     headline: Headline = Headline("none", "", "")
-    problems: list[str] = Field([], description="what this document could not take into account, and why")
-    models: list[ServedModel] = Field([], description="what this process answers with, the champion first")
+    problems: list[str] = Field([], description="what this document does not include, and why")
+    models: list[ServedModel] = Field([], description="the models that this process serves, champion first")
     live_since: datetime | None = None
-    reference_error: float | None = Field(None, description="of the live version, at its release")
+    reference_error: float | None = Field(None, description="error of the live version at its release")
     error_name: str = PROBLEM.loss.name
     error_unit: str = PROBLEM.loss.unit
     error_decimals: int = PROBLEM.loss.decimals
@@ -106,10 +106,9 @@ class StatusDocument(BaseModel):
 
 
 class StatusReporter:
-    """Makes the document of one environment from its database, the metrics and the model in this process.
+    """Builds the status document from the database, the metrics, and the models in this process. Thread-safe.
 
-    `seen_within`: seconds since the last heartbeat of a worker that still counts as running. Safe between
-    threads.
+    `seen_within`: seconds after its last heartbeat for which a worker counts as running.
     """
 
     def __init__(
@@ -151,9 +150,9 @@ class StatusReporter:
                 self._database = open_database(self._address)
             found = read(self._database, self._environment, self._seen_within) if self._database else {}
         except UserError as error:
-            self.close()  # it may have been deleted and created again, so it is opened again
-            doing = (f"Version {live.model.version} keeps answering.",) if live else ()
-            headline = Headline("bad", "The database does not answer", str(error), doing)
+            self.close()  # reopen it: it may have been deleted and created anew
+            doing = (f"Version {live.model.version} keeps predicting.",) if live else ()
+            headline = Headline("bad", "The database does not respond", str(error), doing)
             return StatusDocument(**known, problems=[str(error), *problems], headline=headline)
         status = StatusDocument(**known, problems=problems, **found)
         mine = [each.at for each in status.releases if live and str(each.version) == live.model.version]
@@ -164,7 +163,7 @@ class StatusReporter:
 
 
 def read(database: Database, environment: str, seen_within: float) -> dict[str, Any]:
-    """Fields of the document that come from the database. Raises UnreachableError."""
+    """The fields of the document that come from the database. Raises UnreachableError."""
     published = event_log.published(database)
     as_of = max((each.as_of for each in published.values()), default=None)
     signals = event_log.open_signals(database)
@@ -188,9 +187,9 @@ def read(database: Database, environment: str, seen_within: float) -> dict[str, 
 
 
 def headline_of(status: StatusDocument, problem: str | None, stale: timedelta) -> Headline:
-    """What matters most: a bad model, a failing loop, bad data, drift, a test, or that all is well.
+    """The most important fact: a bad model, a failing loop, bad data, drift, a test, or that all is well.
 
-    `stale`: how long ago (wall time) the last monitoring cycle may be before the loop counts as stopped.
+    `stale`: wall time since the last monitoring cycle after which the loop counts as stopped.
     """
     kinds = {kind: [each for each in status.signals if each.kind is kind] for kind in Kind}
     training = next((each for each in status.trainings if each.state == event_log.BEGUN), None)
@@ -279,7 +278,7 @@ def _day_statuses(past: Sequence[Day]) -> Iterator[DayStatus]:
             rows=day.rows,
             error=_ratio(day.error, day.known),
             recent_error=_ratio(sum(each.error for each in recent), known),
-            # Where the baseline is known for few of the rows, the two do not compare.
+            # If the baseline is known for too few of the rows, the two are not comparable.
             recent_baseline=_ratio(baseline, rows) if rows >= 0.8 * known else None,
             improvement=_ratio(baseline - sum(each.paired_error for each in recent), baseline),
             quality=day.quality,

@@ -1,4 +1,4 @@
-"""What OpenAPI says about the two routes that read their body themselves: schemas, and examples that work."""
+"""OpenAPI documentation for the routes that read their body themselves: schemas, and examples that work."""
 
 from typing import Any
 
@@ -21,14 +21,14 @@ from bike_demand.serving.request_body import MAX_BYTES, MAX_ROWS
 Responses = dict[int | str, dict[str, Any]]
 
 PREDICT = (
-    f"Takes one row, and returns one prediction; or a list of 1 to {MAX_ROWS} rows, and returns a list in the"
-    f" same order. `prediction`: {PROBLEM.unit}, from {LOWEST:g} to {HIGHEST:g}. `variant` says which model"
-    f" predicted while a challenger is tested against the champion; for one `{TIME}` it is always the same."
+    f"Takes one row and returns one prediction, or takes a list of 1 to {MAX_ROWS} rows and returns a list in"
+    f" the same order. `prediction`: {PROBLEM.unit}, from {LOWEST:g} to {HIGHEST:g}. During an A/B test,"
+    f" `variant` names the model that predicted; it is always the same for one `{TIME}`."
 )
 OUTCOMES = (
-    f"Takes `{LABEL}` ({PROBLEM.label_description}) of 1 to {MAX_ROWS} rows, each named by"
-    f" {', '.join(IDENTITY)} or by the `id` of its prediction, in any order and as late as you like. What is"
-    " acknowledged is stored durably. To send one again changes nothing; another value corrects it."
+    f"Takes `{LABEL}` ({PROBLEM.label_description}) for 1 to {MAX_ROWS} rows, identified by"
+    f" {', '.join(IDENTITY)} or by the `id` of a prediction, in any order and at any time. Acknowledged"
+    " outcomes are stored durably. Sending one again changes nothing; a different value replaces it."
 )
 
 
@@ -81,4 +81,4 @@ _BODY_REFUSED: Responses = REFUSED | {
     422: {"description": "A field is invalid; `loc` names it.", "model": InvalidBody},
 }
 PREDICT_RESPONSES = _BODY_REFUSED | NO_MODEL
-OUTCOMES_RESPONSES = _BODY_REFUSED | {503: {"description": "The database is away; nothing was stored."}}
+OUTCOMES_RESPONSES = _BODY_REFUSED | {503: {"description": "The database is down; nothing was stored."}}

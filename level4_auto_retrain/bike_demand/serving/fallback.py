@@ -1,6 +1,6 @@
-"""Replaces implausible inputs with typical values: row by row, so it begins and ends by itself.
+"""Replaces implausible inputs with typical values, row by row, so that it starts and stops by itself.
 
-Expected ranges are read in the background; what a row costs is a few comparisons.
+Expected ranges are read in the background; a row costs only a few comparisons.
 """
 
 import threading
@@ -12,7 +12,7 @@ from bike_demand.core.current import Inputs, key_of, time_of
 from bike_demand.core.settings import Fallbacks
 from bike_demand.store.tables import ExpectedRange
 
-# By field, the value that the models were given in the place of what was sent.
+# By field, the value that replaced the one in the request.
 Replaced = Mapping[str, float | str]
 
 
@@ -22,8 +22,8 @@ class _Check(NamedTuple):
     high: float
     by_hour: Sequence[float]
     by_key: Mapping[str, Sequence[float]]
-    texts: Sequence[str] | None  # of a field of text: those that are expected, the most frequent one first
-    since: datetime  # rows before or after these were asked for long ago or far ahead: not for this range
+    texts: Sequence[str] | None  # the expected values of a text field, the most frequent one first
+    since: datetime  # of the time window in which the expected range applies
     until: datetime
 
     def is_odd(self, value: Any) -> bool:
@@ -32,7 +32,7 @@ class _Check(NamedTuple):
         return value is None or not self.low <= value <= self.high
 
     def typical(self, row: Inputs) -> float | str:
-        """What to expect of this row: of its key at its hour, if that is known."""
+        """The value to expect for this row: that of its key at its hour, if known."""
         if self.texts:
             return self.texts[0]
         hour: int = time_of(row).hour
@@ -40,20 +40,20 @@ class _Check(NamedTuple):
 
 
 class Fallback:
-    """What to do with each field, and the expected ranges. One instance a process; thread-safe."""
+    """The policy for each field, with the expected ranges. One instance per process; thread-safe."""
 
     def __init__(self, settings: Fallbacks | None = None) -> None:
         self._settings = settings
         self._checks: tuple[_Check, ...] = ()
-        self.ready = threading.Event()  # set once expected ranges were read
+        self.ready = threading.Event()  # set once expected ranges have been read
 
     def take(self, ranges: Mapping[str, ExpectedRange]) -> None:
-        """Put these expected ranges in force."""
+        """Use these expected ranges from now on."""
         self._checks = () if self._settings is None else _checks(ranges, self._settings)
         self.ready.set()
 
     def apply(self, rows: Sequence[Inputs]) -> tuple[Sequence[Inputs], Sequence[Replaced | None] | None]:
-        """The rows as the models are to get them, and what was replaced in each; None: nothing in any."""
+        """The rows as the models get them, and the replacements in each; None if nothing was replaced."""
         checks = self._checks
         if not checks:
             return rows, None

@@ -1,4 +1,4 @@
-"""API keys: who may ask for predictions and post outcomes, and who may see metrics and models."""
+"""API keys: who may request predictions and post outcomes, and who may see metrics and models."""
 
 import hashlib
 import hmac
@@ -18,14 +18,14 @@ from bike_demand.core.errors import UserError
 from bike_demand.core.files import write_atomically
 
 HEADER = "X-API-Key"
-OPEN = "anyone"  # the client's name where there are no keys
+OPEN = "anyone"  # the client's name without keys
 
 KeyRole = Literal["client", "operations"]
 log = logging.getLogger(__name__)
 
 
 class StoredKey(BaseModel):
-    """One key, of which only the SHA-256 is stored: it is random and long, so nobody finds it from that."""
+    """One key. Only its SHA-256 is stored: keys are long and random, so that a plain hash is enough."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -34,7 +34,7 @@ class StoredKey(BaseModel):
 
 
 class ApiKeys:
-    """The keys in a file, as of the last `reload`. Access is open until the file has held a key."""
+    """The keys in a file, as of the last `reload`. Access is open until the file first has a key."""
 
     def __init__(self, file: Path | None = None) -> None:
         self._file = file
@@ -43,11 +43,11 @@ class ApiKeys:
         self._open = not self._keys
 
     def is_open(self) -> bool:
-        """Whether anyone may send requests, as there never was a key."""
+        """Whether anyone may send requests, because there has never been a key."""
         return self._open
 
     def holder(self, given: str | None) -> tuple[str, KeyRole] | None:
-        """Whose key that is, and its role; None: nobody's. Takes equally long for right and wrong keys."""
+        """Name and role of a key's owner; None for an unknown key. Takes constant time."""
         digest = hashlib.sha256((given or "").encode()).hexdigest()
         found = None
         for name, key in self._keys.items():
@@ -56,7 +56,7 @@ class ApiKeys:
         return found
 
     def reload(self) -> None:
-        """Read the file again if it changed. One that is gone or damaged changes nothing, and is logged."""
+        """Read the file again if it changed. If it is missing or damaged, the keys stay, and it is logged."""
         stamp = _stamp(self._file)
         if self._file is None or stamp == self._seen:
             return
@@ -71,19 +71,19 @@ class ApiKeys:
 
 
 class RequireKey(APIKeyHeader):
-    """A dependency that admits a request by its key, and gives the name of the client.
+    """Dependency that admits a request by its API key. Returns the client's name.
 
     Raises HTTPException 401 without a known key, 403 for a key with another role.
     """
 
-    challenge = HEADER  # how a client has to identify itself
+    challenge = HEADER  # value of WWW-Authenticate
 
     def __init__(self, keys: ApiKeys, role: KeyRole) -> None:
         super().__init__(name=HEADER, scheme_name="API key", auto_error=False)
         self._keys, self._role = keys, role
 
     def given(self, request: Request) -> str | None:
-        """The key that the request carries."""
+        """The API key of the request."""
         return request.headers.get(HEADER)
 
     async def __call__(self, request: Request) -> str:
@@ -101,7 +101,7 @@ class RequireKey(APIKeyHeader):
 
 
 def make_key(file: Path, name: str, role: KeyRole) -> str:
-    """Make a key, add its digest to the file, and return the key itself. Raises UserError."""
+    """Create a key, add its digest to the file, and return the key itself. Raises UserError."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
         raise UserError(f"name {name!r}: give up to 64 letters, digits, `_`, `.` or `-`")
     keys = read_keys(file)
@@ -115,7 +115,7 @@ def make_key(file: Path, name: str, role: KeyRole) -> str:
 
 
 def read_keys(file: Path) -> dict[str, StoredKey]:
-    """The keys in the file by name; none where there is no file. Raises UserError for any other content."""
+    """The keys in the file by name; empty if there is no file. Raises UserError for any other content."""
     if not file.exists():
         return {}
     try:

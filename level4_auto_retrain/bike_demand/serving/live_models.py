@@ -1,4 +1,4 @@
-"""Which models are live: what the registry's aliases name, loaded in the background, swapped in one step."""
+"""Follows the registry: loads the models that its aliases name in the background, and swaps them in."""
 
 import json
 import logging
@@ -19,7 +19,7 @@ from bike_demand.store.tracking import CHAMPION, HANDOFF_ARTIFACT, Tracking, Ver
 from bike_demand.store.traffic_split import DEPLOYMENT_TAG, traffic_split
 
 NO_MODEL = (
-    "no model yet: nothing was released; train one with `python -m bike_demand train`, then put it live with"
+    "no model yet: nothing was released; train one with `python -m bike_demand train`, then make it live with"
     " `python -m bike_demand deploy latest`"
 )
 LAST_FILE = "last.json"  # the version that last went live here
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SecondModel:
-    """A model that predicts every row too; for `share` (0 to 1) of the units it is shown."""
+    """A model that also predicts every row; `share` (0 to 1) of the units are shown its predictions."""
 
     model: OnnxModel
     deployment: str
@@ -44,7 +44,7 @@ class SecondModel:
 
 @dataclass(frozen=True)
 class LiveModels:
-    """Immutable, and replaced as a whole, so a request that took one sees one consistent state.
+    """Immutable and replaced as a whole, so that a request that read it sees one consistent state.
 
     `deployment` is the id of the deployment that promoted the model; empty for an out-of-band promotion.
     """
@@ -55,7 +55,7 @@ class LiveModels:
 
 
 class ModelHolder:
-    """The live models of a process. A request reads `live` once, so a swap does not affect it."""
+    """The live models of a process. Each request reads `live` once, so that a swap does not affect it."""
 
     def __init__(self, model: OnnxModel | None = None) -> None:
         self.live: LiveModels | None = None if model is None else LiveModels(model)
@@ -80,13 +80,13 @@ class RegistryModels:
     ) -> None:
         self._tracking, self._alias = tracking, alias
         self._cache = ModelCache(tracking, folder)
-        self._seen: object = None  # the store's state when the live models were what it says
+        self._seen: object = None  # the store's state in which the live models were last confirmed
 
     def load(self, known: LiveModels | None = None) -> tuple[LiveModels | None, str | None]:
-        """The live models (`known` where nothing changed, None where nothing is live), and why the second
+        """The live models (`known` if nothing changed, None if nothing is live), and a reason if the second
         one is missing: the live model does not depend on it.
 
-        Raises UserError or OSError where the registry does not respond or the live version does not load.
+        Raises UserError or OSError if the registry does not respond or the live version does not load.
         """
         split = traffic_split(self._tracking, self._alias)
         if split is None:
@@ -110,9 +110,9 @@ class RegistryModels:
         return live, problem
 
     def current(self, known: LiveModels | None = None) -> tuple[LiveModels | None, str | None]:
-        """The models to predict with, and why they are not what the registry says, if they are not.
+        """The models to predict with, and a reason if they differ from the registry's.
 
-        In that case `known` or, without it, the last model that went live here. None: nothing was released.
+        In that case they are `known` or else the last model that went live here. None: nothing was released.
         """
         state = self._tracking.state()
         if known is not None and state is not None and state == self._seen:
@@ -130,7 +130,7 @@ class RegistryModels:
         return live, problem
 
     def _model(self, version: Version, known: LiveModels | None) -> OnnxModel:
-        """The version's model, which may be loaded already: a challenger that becomes champion is."""
+        """The version's model, reused if already loaded, like a challenger that becomes champion."""
         if known is not None:
             for model in (known.model, known.other.model if known.other else known.model):
                 if (model.version, model.digest) == (str(version.number), version.digest):
@@ -139,9 +139,9 @@ class RegistryModels:
 
 
 class RegistryPoller:
-    """A thread that polls the registry and puts the models it names into the holder.
+    """A thread that polls the registry and puts the live models into the holder.
 
-    A version that does not load never goes live: the one before stays, and the reason is logged once.
+    A version that does not load never goes live: the previous one stays, and the reason is logged once.
     `after_poll` is called after each poll, with whether the models changed.
     """
 

@@ -1,4 +1,4 @@
-"""What the service counts, for Prometheus: the only module that imports prometheus_client."""
+"""The service's Prometheus metrics: the only module that imports prometheus_client."""
 
 import math
 import os
@@ -14,17 +14,17 @@ from bike_demand.store.outcomes import Stored
 from bike_demand.store.writer import Counts
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # where several processes add up what they count
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # where worker processes share their metrics
 PREFIX = "bike_demand_"
 BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)  # seconds
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """Requests to a route since the service started, by all its processes.
+    """Requests to a route since the service started, over all processes.
 
-    `rejected` are 4xx, `failed` 5xx. `buckets`: for each upper bound in seconds (None: infinity), how many
-    took no longer. `rows`: predictions by the version that was shown.
+    `rejected` are 4xx, `failed` 5xx. `buckets`: cumulative number of requests by upper bound in seconds
+    (None: infinity). `rows`: predictions by the version that was shown.
     """
 
     requests: int
@@ -35,7 +35,7 @@ class Traffic:
 
 
 class Metrics:
-    """The numbers of one process; `text` adds those of the others that serve with it."""
+    """The metrics of one process; `text` aggregates those of all workers."""
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
@@ -59,8 +59,8 @@ class Metrics:
             "outcomes", "Outcomes by whether they are new, unchanged or revised.", "result"
         )
         self._log = counter("log_rows", "Rows of the prediction log, written or lost.", "result")
-        self._lines = counter("log_lines_lost", "Log lines that nobody received.")
-        self._queued = gauge("log_queued", "Rows that wait for the prediction log.")
+        self._lines = counter("log_lines_lost", "Log lines that were dropped.")
+        self._queued = gauge("log_queued", "Rows queued for the prediction log.")
         self._log_fails = gauge("log_fails", "Processes that cannot write to the prediction log.")
         self._workers = gauge(
             "workers", "Processes by the version that they serve.", "version", "role", "deployment"
@@ -72,20 +72,20 @@ class Metrics:
         self._logged = Counts(0, 0, 0)
         self._lines_lost = 0
         self._shown: list[tuple[str, str, str]] = []
-        for result in ("written", "lost"):  # so that they are there, at 0, before anything goes wrong
+        for result in ("written", "lost"):  # so that the series exist, at 0, before anything goes wrong
             self._log.labels(result)
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """Count a request."""
         found = self._by_route.get((route, status))
-        if found is None:  # to look up labels takes longer than to count
+        if found is None:  # looking up labels takes longer than counting
             found = (self._requests.labels(route, str(status)), self._seconds.labels(route))
             self._by_route[route, status] = found
         found[0].inc()
         found[1].observe(seconds)
 
     def predictions(self, version: str, variant: str, rows: int) -> None:
-        """Count rows that were predicted."""
+        """Count predicted rows."""
         found = self._by_version.get((version, variant))
         if found is None:
             found = self._by_version[version, variant] = self._predictions.labels(version, variant)
@@ -116,7 +116,7 @@ class Metrics:
         self._lines_lost = lines_lost
 
     def live(self, live: LiveModels | None, problem: bool, changed: bool) -> None:
-        """Update which models are live."""
+        """Update the live models."""
         self._problem.set(int(problem))
         if not changed:
             return
@@ -130,11 +130,11 @@ class Metrics:
             self._workers.labels(*labels).set(1)
 
     def text(self) -> bytes:
-        """All numbers, in the format of Prometheus."""
+        """All metrics, in the format of Prometheus."""
         return generate_latest(self._all_processes())
 
     def traffic(self, route: str) -> Traffic:
-        """What the counters and the histogram say of a route."""
+        """The traffic of a route, from the counters and the histogram."""
         statuses: dict[str, int] = {}
         rows: dict[str, int] = {}
         buckets: list[tuple[float | None, int]] = []
@@ -162,8 +162,8 @@ class Metrics:
 
 
 def _forget_dead(folder: Path) -> None:
-    """A process that was killed no longer serves any version; what it counted stays."""
-    if os.name != "posix":  # elsewhere there is no harmless signal to try
+    """Remove killed processes from the gauges of live processes; their counters are kept."""
+    if os.name != "posix":  # Windows has no harmless signal to probe a process with
         return
     for file in folder.glob("gauge_live*_*.db"):
         pid = int(file.stem.rpartition("_")[2])

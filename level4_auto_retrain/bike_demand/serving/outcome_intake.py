@@ -1,4 +1,4 @@
-"""Outcomes by request: what they may contain, and how they get into the database."""
+"""Receives outcomes: parses request bodies and stores the labels in the database."""
 
 import codecs
 from collections.abc import Mapping
@@ -24,8 +24,8 @@ _Many = TypeAdapter(Annotated[list[_One], Field(min_length=1, max_length=MAX_ROW
 
 
 def parse_outcomes(body: bytes) -> dict[RowId | str, float]:
-    """The labels by event time and key, or by the id of the prediction. Raises RequestValidationError, which
-    names the fields.
+    """The labels by event time and key, or by prediction id. Raises RequestValidationError that names the
+    invalid fields.
     """
     body = body.removeprefix(codecs.BOM_UTF8)
     try:
@@ -37,12 +37,12 @@ def parse_outcomes(body: bytes) -> dict[RowId | str, float]:
     for place, each in enumerate(found):
         about = each.id if isinstance(each, OutcomeOfPrediction) else row_id(each)
         if labels.setdefault(about, label_of(each)) != label_of(each):
-            raise refusal(place, LABEL, f"{_shown(about)} is there twice, with different labels")
+            raise refusal(place, LABEL, f"{_shown(about)} is given twice, with different labels")
     return labels
 
 
 def refusal(place: int, field: str, message: str) -> RequestValidationError:
-    """The 422 response to one of the outcomes."""
+    """The 422 response for one of the outcomes."""
     return RequestValidationError([{"type": "value_error", "loc": ("body", place, field), "msg": message}])
 
 
@@ -51,15 +51,15 @@ def _shown(about: RowId | str) -> str:
 
 
 class OutcomeStore:
-    """Stores outcomes in the database at that address, which is opened when it is first needed."""
+    """Stores outcomes in the database at an address, opened on first use."""
 
     def __init__(self, address: str) -> None:
         self._address = address
         self._database: Database | None = None
 
     def store(self, labels: Mapping[RowId | str, float]) -> Stored:
-        """Store them durably. Raises UserError where the database is away, and RequestValidationError where
-        no prediction has that id; then nothing is stored.
+        """Store outcomes durably. Raises UserError if the database is down, RequestValidationError if there
+        is no prediction with a given id; then nothing is stored.
         """
         database = self._database or open_database(self._address)
         try:
@@ -71,7 +71,7 @@ class OutcomeStore:
                 by_row[rows[about] if isinstance(about, str) else about] = label
             stored = store(database, by_row)
         except BaseException:
-            self._database = None  # it may have been deleted and made anew: open it again
+            self._database = None  # reopen it: it may have been deleted and created anew
             database.close()
             raise
         self._database = database

@@ -1,4 +1,4 @@
-"""Runs the application: takes the port, serves until stopped, and shuts down gracefully."""
+"""Runs the application: binds the port, serves until stopped, and shuts down gracefully."""
 
 import contextlib
 import ipaddress
@@ -18,9 +18,9 @@ from bike_demand.store.tracking import Tracking
 
 
 def serve(host: str, port: int, workers: int, environment: str = "production") -> None:
-    """Serve what is live in the environment until SIGTERM or Ctrl-C; releases take effect without a restart.
+    """Serve an environment's live models until SIGTERM or Ctrl-C; releases take effect without a restart.
 
-    Raises UserError where a setting is wrong, the address is taken, or other machines could send requests and
+    Raises UserError if a setting is wrong, the address is in use, or other machines could send requests and
     there are no API keys.
     """
     settings = load_settings()
@@ -39,10 +39,10 @@ def serve(host: str, port: int, workers: int, environment: str = "production") -
 
 @contextlib.contextmanager
 def _worker_variables(environment: str, workers: int) -> Iterator[None]:
-    """What the worker processes find in their environment variables."""
+    """Sets the environment variables of the worker processes."""
     os.environ[ENVIRONMENT] = environment
     with tempfile.TemporaryDirectory(prefix="bike-demand-metrics-", ignore_cleanup_errors=True) as folder:
-        if workers > 1:  # one process alone counts in memory, which is faster
+        if workers > 1:  # a single process counts in memory, which is faster
             os.environ[METRICS_FOLDER] = folder
         try:
             yield

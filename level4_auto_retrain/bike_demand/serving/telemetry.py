@@ -11,19 +11,19 @@ from bike_demand.serving.metrics import Metrics
 from bike_demand.serving.prediction import PredictedBatch
 from bike_demand.store.writer import PredictionLog
 
-NOTE = "bike_demand"  # where a route leaves its note in the scope of the request
+NOTE = "bike_demand"  # key of a route's note in the request scope
 FLUSH_SECONDS = 1.0  # at most
 
 
 class RequestNote(NamedTuple):
-    """What a route knows about a request: the client, and the ids of its predictions."""
+    """What a route reports about a request: the client, and the ids of its predictions."""
 
     client: str
     ids: Sequence[str] = ()
 
 
 class Recorder:
-    """Each destination may be left out. Only `flush` waits for a disk or a database."""
+    """Each destination is optional. Only `flush` waits for a disk or a database."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Recorder:
 
     @property
     def problem(self) -> str | None:
-        """Why predictions are not logged at the moment; None: they are."""
+        """Why predictions cannot be logged at the moment; None if they can."""
         return None if self._predictions is None else self._predictions.problem
 
     def flush(self) -> None:
@@ -72,7 +72,7 @@ class Recorder:
             self._predictions.flush(FLUSH_SECONDS)
 
     def sync(self) -> None:
-        """Bring the numbers of the logs into the metrics."""
+        """Update the metrics from the logs."""
         if self._predictions is not None:
             lost = self._logs.lost if self._logs else 0
             self.metrics.log(self._predictions.counts(), self.problem is not None, lost)
@@ -99,7 +99,7 @@ class Telemetry:
         try:
             await self._app(scope, receive, send_noting_status)
         finally:
-            # Without a route not by its path: anybody can make up many.
+            # Unknown paths share one label, because clients can invent any number of them.
             route = getattr(scope.get("route"), "path", "other")
             note = scope.get(NOTE) or RequestNote("")
             self._recorder.request(route, status, time.perf_counter() - began, note)

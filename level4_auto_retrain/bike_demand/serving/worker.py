@@ -1,4 +1,4 @@
-"""One process of the service: follows the registry, keeps the logs, and ends with whoever started it."""
+"""One process of the service: follows the registry, writes the logs, and ends with its parent process."""
 
 import gc
 import logging
@@ -28,15 +28,15 @@ from bike_demand.store.tables import Worker
 from bike_demand.store.tracking import Tracking
 from bike_demand.store.writer import PredictionLog, remove_worker, report_worker
 
-ENVIRONMENT = "BIKE_ENVIRONMENT"  # the variable by which the server says which environment to serve
-SIGNS = 3  # a worker that missed so many is not running any more
-RANGES_SECONDS = 1.0  # for a start to read the expected ranges
+ENVIRONMENT = "BIKE_ENVIRONMENT"  # variable with the environment to serve
+SIGNS = 3  # missed heartbeats after which a worker does not count as running
+RANGES_SECONDS = 1.0  # how long startup waits for the expected ranges
 
 log = logging.getLogger(__name__)
 
 
 class ServiceWorker:
-    """All that one process needs besides the application itself."""
+    """Everything that one process needs besides the application itself."""
 
     def __init__(self, settings: Settings, environment: str) -> None:
         given = settings.serving
@@ -46,8 +46,8 @@ class ServiceWorker:
         self.outcomes = OutcomeStore(place.database) if place.database else None
         self._environment, self._poll_seconds = environment, given.poll_seconds
         self._name = f"{socket.gethostname()}:{os.getpid()}:{time.time():.0f}"
-        self._reported: LiveModels | None = None  # in the database, where it is renewed from
-        self._report_at = 0.0  # on
+        self._reported: LiveModels | None = None  # as stored in the database
+        self._report_at = 0.0  # when to renew it
         self.fallback = Fallback(given.fallback)
         self._logs = JsonLogs()
         self._metrics = Metrics()
@@ -70,7 +70,7 @@ class ServiceWorker:
         self._poller = RegistryPoller(self.holder, models, given.poll_seconds, self._after_poll)
 
     def start(self) -> None:
-        """Start; returns after the first registry poll, or when that takes too long."""
+        """Start; returns after the first registry poll, or its time-out."""
         end_with_parent()
         self._logs.start()
         if self.keys.is_open():
@@ -81,14 +81,14 @@ class ServiceWorker:
         if self._predictions is not None:
             self._predictions.start()
             self._predictions.flush(0.0)
-            # Else the first predictions would use implausible values as they are.
+            # Otherwise the first predictions would use implausible values unchanged.
             self.fallback.ready.wait(RANGES_SECONDS)
         gc.collect()
-        gc.freeze()  # what was imported need not be gone through again,
-        gc.set_threshold(200_000)  # nor the predictions that wait for the log a moment
+        gc.freeze()  # exempt all imported modules from garbage collection,
+        gc.set_threshold(200_000)  # and run it rarely enough to skip predictions queued for the log
 
     def stop(self) -> None:
-        """Stop, and write what is not written yet."""
+        """Stop, and write what is pending."""
         self._poller.stop()
         if self._predictions is not None:
             self._predictions.stop()
@@ -103,7 +103,7 @@ class ServiceWorker:
         self.recorder.sync()
 
     def _after_flush(self, database: Database, last: bool) -> None:
-        """Report what this process serves: when that changed, after each poll, and that it stops."""
+        """Report what this process serves: when it changes, regularly, and when it stops."""
         now, live = time.monotonic(), self.holder.live
         if last:
             remove_worker(database, self._name)
@@ -119,13 +119,13 @@ class ServiceWorker:
 
 
 def end_with_parent() -> None:
-    """When the process that started this one is killed, end too: else it would hold the port for ever."""
+    """End when the parent process is killed; otherwise this process would hold the port forever."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return
 
     def watch() -> None:
         wait([parent.sentinel])
-        os.kill(os.getpid(), signal.SIGINT)  # at once: nobody is left who waits for a drain
+        os.kill(os.getpid(), signal.SIGINT)  # at once: no proxy waits for a drain
 
     threading.Thread(target=watch, name="end-with-parent", daemon=True).start()

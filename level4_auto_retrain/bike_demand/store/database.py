@@ -1,4 +1,4 @@
-"""The database: a sqlite file or PostgreSQL, migrated on first use; transactions and locks."""
+"""The database: a SQLite file or PostgreSQL, migrated on first use; transactions and locks."""
 
 import time
 import zlib
@@ -29,15 +29,15 @@ from bike_demand.store.tables import REVISION, Base
 
 ADVICE = "give sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME"
 CONNECT_SECONDS = 2
-BUSY_SECONDS = 5.0  # how long to wait for another process that writes
-MIGRATION_SECONDS = 20.0  # how long to wait for another process that applies the migrations
+BUSY_SECONDS = 5.0  # how long to wait for another writer
+MIGRATION_SECONDS = 20.0  # how long to wait for another process to apply the migrations
 LOCK_POLL_SECONDS = 0.2
 
 T = TypeVar("T")
 
 
 class Database:
-    """The database of one environment. Safe to share between threads; `close` it at the end."""
+    """The database of one environment. Thread-safe; call `close` at the end."""
 
     def __init__(self, engine: Engine, where: str) -> None:
         self.engine = engine
@@ -45,37 +45,37 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A transaction that reads. Raises UnreachableError of one line where the database is away."""
+        """A read transaction. Raises UnreachableError of one line if the database is down."""
         with self._reported(), Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
     def writing(self, *tables: type[Base]) -> Iterator[Session]:
-        """A transaction that writes; what it wrote is durable when this ends. Raises UnreachableError.
+        """A write transaction; its changes are durable when the block ends. Raises UnreachableError.
 
-        `tables`: those whose rows are read before they are written; such transactions wait for each other.
+        `tables`: tables that are read before they are written; such transactions are serialised.
         """
         engine = self.engine.execution_options(writes=True)
         with self._reported(), Session(engine, expire_on_commit=False) as session, session.begin():
-            if engine.dialect.name == "postgresql":  # sqlite's writers wait for each other anyhow
+            if engine.dialect.name == "postgresql":  # SQLite serialises all writers anyway
                 for table in tables:
                     session.execute(text(f"LOCK TABLE {table.__tablename__} IN SHARE ROW EXCLUSIVE MODE"))
             yield session
 
     def all(self, rows: Select[tuple[T]]) -> list[T]:
-        """The rows that a statement selects, in a transaction of its own."""
+        """The rows of a select statement, read in a transaction of its own."""
         with self.reading() as session:
             return list(session.scalars(rows))
 
     def close(self) -> None:
-        """Close its connections."""
+        """Close all connections."""
         self.engine.dispose()
 
     @contextmanager
     def _reported(self) -> Iterator[None]:
         try:
             yield
-        except (IntegrityError, DataError):  # the database is there, it is the row that does not fit
+        except (IntegrityError, DataError):  # the database is up, but the row is invalid
             raise
         except SQLAlchemyError as error:
             said = one_line(error)
@@ -85,9 +85,9 @@ class Database:
 
 
 def open_database(address: str) -> Database:
-    """Open the database at a SQLAlchemy address; a sqlite file is made where there is none.
+    """Open the database at a SQLAlchemy address; creates a SQLite file if there is none.
 
-    Raises UserError: no such address, a database that does not answer, or one of a newer version.
+    Raises UserError if the address is invalid, the database is down, or its schema is of a newer version.
     """
     try:
         url = make_url(address)
@@ -98,7 +98,7 @@ def open_database(address: str) -> Database:
     elif url.drivername in ("postgresql", "postgresql+psycopg"):
         database = _postgresql(address)
     else:
-        raise UserError(f"database {url.render_as_string()!r}: no such kind; {ADVICE}")
+        raise UserError(f"database {url.render_as_string()!r}: not supported; {ADVICE}")
     try:
         _bring_up_to_date(database)
     except BaseException:
@@ -108,7 +108,7 @@ def open_database(address: str) -> Database:
 
 
 def database_exists(address: str) -> bool:
-    """Whether there may be a database at an address; a sqlite file that was not made yet is not made."""
+    """Whether there may be a database at an address; False for a SQLite file that does not exist yet."""
     return bool(address) and (
         not address.startswith("sqlite:") or Path(address.partition(":///")[2]).exists()
     )
@@ -116,11 +116,11 @@ def database_exists(address: str) -> bool:
 
 @contextmanager
 def lock(database: Database, what: str, patience: float = 0.0) -> Iterator[None]:
-    """Inside, no other process is at `what` with this database. One that is killed releases its lock.
+    """Hold the lock `what` of this database inside the block. A killed process releases its locks.
 
-    Raises UserError where another is still at work after `patience` seconds.
+    Raises UserError if another process still holds it after `patience` seconds.
     """
-    busy = UserError(f"another {what} is at work on {database.where}; try again when it is done")
+    busy = UserError(f"another {what} is running on {database.where}; try again when it is done")
     if database.engine.dialect.name == "sqlite":
         file = Path(str(database.engine.url.database))
         held = FileLock(file.with_name(f".{file.name}.{what}"))
@@ -136,7 +136,7 @@ def lock(database: Database, what: str, patience: float = 0.0) -> Iterator[None]
         finally:
             held.release()
         return
-    number = zlib.crc32(f"bike_demand {what}".encode())  # of PostgreSQL's advisory locks
+    number = zlib.crc32(f"bike_demand {what}".encode())  # key of a PostgreSQL advisory lock
     until = time.monotonic() + patience
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         while not connection.scalar(select(func.pg_try_advisory_lock(number))):
@@ -150,20 +150,20 @@ def lock(database: Database, what: str, patience: float = 0.0) -> Iterator[None]
 
 
 def _sqlite(file: Path) -> Database:
-    # A connection kept open would go on writing to a file that was deleted and made anew.
+    # A pooled connection would keep writing to a file that was deleted and created anew.
     engine = create_engine(
         f"sqlite:///{file.as_posix()}", poolclass=NullPool, connect_args={"timeout": BUSY_SECONDS}
     )
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _: Any) -> None:
-        connection.isolation_level = None  # so that transactions, of tables too, begin where we say
-        connection.execute("PRAGMA journal_mode=WAL")  # readers and the writer do not wait for each other
-        connection.execute("PRAGMA synchronous=FULL")  # committed means on the disk
+        connection.isolation_level = None  # so that transactions begin where we say, also for DDL
+        connection.execute("PRAGMA journal_mode=WAL")  # readers and the writer do not block each other
+        connection.execute("PRAGMA synchronous=FULL")  # a commit is durable
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        # One that reads first and then writes would fail when another wrote in between.
+        # A transaction that reads before it writes would fail if another one wrote in between.
         writes = connection.get_execution_options().get("writes", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
@@ -178,7 +178,7 @@ def _postgresql(address: str) -> Database:
         pool_pre_ping=True,
         connect_args={
             "connect_timeout": CONNECT_SECONDS,
-            "tcp_user_timeout": 10_000,  # milliseconds, so that a network that swallows everything is noticed
+            "tcp_user_timeout": 10_000,  # milliseconds, to detect a network that drops all packets
             "application_name": "bike-demand",
         },
     )
@@ -186,7 +186,7 @@ def _postgresql(address: str) -> Database:
 
 
 def _bring_up_to_date(database: Database) -> None:
-    """Apply the migrations that are missing, once, however many processes begin at the same time."""
+    """Apply missing migrations once, however many processes start at the same time."""
     if _revision(database) == REVISION:
         return
     with lock(database, "migration", MIGRATION_SECONDS):
@@ -194,10 +194,10 @@ def _bring_up_to_date(database: Database) -> None:
             return
         if found is not None and found > REVISION:
             raise UserError(
-                f"{database.where}: its tables are of a newer version ({found}, this one knows {REVISION});"
+                f"{database.where}: its tables are of a newer version ({found}, this code has {REVISION});"
                 " install the newer version"
             )
-        # Imported only here: it takes longer than all the rest, and is needed once in the life of a database.
+        # Imported here: it takes longer than everything else, and is needed once in a database's life.
         from alembic import command
         from alembic.config import Config
 
@@ -210,7 +210,7 @@ def _bring_up_to_date(database: Database) -> None:
 
 
 def _revision(database: Database) -> str | None:
-    """The migration that was applied last; None before the first."""
+    """The last applied migration; None before the first."""
     name = database.engine.url.database
     if database.engine.dialect.name == "sqlite" and not Path(str(name)).exists():
         return None
@@ -222,6 +222,6 @@ def _revision(database: Database) -> str | None:
 
 
 def one_line(error: Exception) -> str:
-    """What the database itself said."""
+    """The database's own error message, on one line."""
     said = getattr(error, "orig", None) or error
     return " ".join(str(said).split())[:300] or type(said).__name__

@@ -1,8 +1,8 @@
-"""Where each deployment stands: its states, the transitions between them, and the aliases that follow.
+"""The deployment lifecycle: states, the transitions between them, and the registry aliases that follow.
 
-Nothing else changes a state, or moves an alias of production. A transition stores the new states with the
-aliases that are to move, then moves these, then is marked as applied. `reconcile` completes one that was cut
-off, and adopts whatever else it finds: moving an alias by hand is the emergency brake.
+No other module changes a state or moves a production alias. A transition stores the new states together with
+the intended alias changes, then moves the aliases, then marks itself as applied. `reconcile` completes an
+interrupted transition and adopts any other change: moving an alias by hand is the emergency brake.
 """
 
 import time
@@ -33,7 +33,7 @@ from bike_demand.store.traffic_split import (
     traffic_split,
 )
 
-OUT_OF_BAND = "out of band"  # who deployed a version whose alias was moved by hand
+OUT_OF_BAND = "out of band"  # `who` of a deployment whose alias was moved by hand
 UNDECIDED = (State.CREATED, State.VALIDATING, State.QUEUED)
 FAILED = (State.FAILED_GATE, State.FAILED_TEST, State.ROLLED_BACK, State.SUPERSEDED, State.ERROR)
 _AFTER_GATES = (State.TESTING, State.LIVE, State.ERROR)
@@ -45,7 +45,7 @@ NEXT: dict[State, tuple[State, ...]] = {
     State.LIVE: (State.LIVE, State.RETIRED, State.ROLLED_BACK, State.ERROR),
     State.RETIRED: (State.LIVE,),
 }
-LOCK_SECONDS = 30.0  # how long a transition waits until the aliases of another have moved
+LOCK_SECONDS = 30.0  # how long a transition waits for another one to move its aliases
 ROLLOUT_SECONDS = 10.0
 POLL_SECONDS = 0.1
 
@@ -53,7 +53,7 @@ Report = Callable[[str], None]
 
 
 class Deployments:
-    """The deployments of production. `report` gets a line for each change that was made out of band."""
+    """The deployments of production. `report` receives a line for each out-of-band change."""
 
     def __init__(
         self,
@@ -68,14 +68,14 @@ class Deployments:
 
     @property
     def now(self) -> datetime:
-        """The time of the story; where nothing was gathered, that of the machine: a rollback must work."""
+        """Story time; without ingested data the machine's time, because a rollback must always work."""
         try:
             return clock.now(self.settings, self.as_of)
         except UserError:
             return clock_time()
 
     def all(self, *states: State) -> list[Deployment]:
-        """The deployments in one of these states (none given: all), oldest first."""
+        """The deployments in one of these states (default: all), oldest first."""
         return deployed(self.database, *states)
 
     def live(self) -> Deployment | None:
@@ -87,7 +87,7 @@ class Deployments:
         return next(iter(self.all(State.TESTING)), None)
 
     def of(self, version: Version) -> Deployment | None:
-        """The deployment of a version that is live or tested, else its latest; None: it has none."""
+        """The version's live or testing deployment, else its latest; None if it has none."""
         mine = [each for each in self.all() if each.is_of(version)]
         active = [each for each in mine if each.state in (State.LIVE, State.TESTING)]
         return next(reversed(active or mine), None)
@@ -101,10 +101,10 @@ class Deployments:
         )
 
     def blocker(self) -> str | None:
-        """What has to end before another test may begin; None: nothing has to.
+        """What has to end before another test can start; None if nothing does.
 
-        During the watch of a promotion the version before predicts as well: a challenger would
-        take its place, and a bad promotion could not be detected any more.
+        During the watch of a promotion, the previous version predicts too. A challenger would take its place,
+        and a bad promotion could no longer be detected.
         """
         if (testing := self.testing()) is not None:
             return f"the test of version {testing.version} ends"
@@ -112,8 +112,8 @@ class Deployments:
         return f"the watch of version {live.version} ends" if live is not None and live.is_watched else None
 
     def last_good(self, but: int | None = None) -> Deployment | None:
-        """The one that was live last and can be again, not of version `but`: never rolled back, and its model
-        can be fetched.
+        """The deployment that was live last and can be again: never rolled back, with a model that can be
+        fetched, and not of version `but`.
         """
         bad = {each.run_id for each in self.all(State.ROLLED_BACK, State.LIVE)}
         for each in sorted(self.all(State.RETIRED), key=lambda row: row.moved or 0, reverse=True):
@@ -124,23 +124,23 @@ class Deployments:
     # ---- transitions
 
     def open(self, version: Version, who: str, skip_reason: str | None = None) -> Deployment:
-        """Begin a deployment. `skip_reason`: of a person who skips the A/B test."""
+        """Open a deployment. `skip_reason`: why a person skips the A/B test."""
         with self.database.writing() as session:
             return _create(session, version, who, self.now, skip_reason)
 
     def store(self, row: Deployment, **evidence: Any) -> None:
-        """Store evidence with a deployment: `gates`, `ab` or `watch`."""
+        """Store evidence of a deployment: `gates`, `ab` or `watch`."""
         with self.database.writing() as session:
             _set(session, row, evidence)
 
     def move(
         self, row: Deployment, state: State, reason: str, at: datetime | None = None, **evidence: Any
     ) -> None:
-        """Change the state of a deployment, and what follows from that for others and the aliases.
+        """Change the state of a deployment, with the consequences for other deployments and the aliases.
 
-        For one that goes live a test of another ends, and the champion before predicts on unseen for the
-        watch, so that the two can be compared. Raises UserError where another version went live than it was
-        compared with.
+        When a version goes live, another one's test ends, and the previous champion keeps predicting, unseen,
+        so that the watch can compare the two. Raises UserError if the champion is no longer the one that the
+        version was compared with.
         """
         with self._transition(row) as (session, live, testing):
             at = at or self.now
@@ -152,7 +152,7 @@ class Deployments:
                 raise UserError(f"version {champion or 'none'} went live in the meantime; deploy again")
             if state is State.TESTING:
                 row.test = self._test(at)
-            elif state is State.LIVE and row.state is State.LIVE:  # its watch ended
+            elif state is State.LIVE and row.state is State.LIVE:  # the end of its watch
                 row.bake_until = None
             elif state is State.LIVE:
                 if testing is not None and testing.id != row.id:
@@ -165,7 +165,7 @@ class Deployments:
             _step(session, row, state, reason, at)
 
     def go_back(self, good: Deployment, reason: str, at: datetime | None = None, **evidence: Any) -> None:
-        """Make an earlier champion the champion again, for good; a test under way ends."""
+        """Make an earlier champion the champion again, without a watch; a running test ends."""
         with self._transition(good) as (session, live, testing):
             at, number = at or self.now, good.version
             if live is not None:
@@ -180,7 +180,7 @@ class Deployments:
 
     @contextmanager
     def _transition(self, row: Deployment) -> Iterator[tuple[Session, Deployment | None, Deployment | None]]:
-        """A transaction with the deployment, and what is live and tested; then the aliases follow."""
+        """A transaction with this deployment, the live and the testing one; then moves the aliases."""
         with lock(self.database, "transition", LOCK_SECONDS):
             self._reconcile()
             with self._intending() as session:
@@ -192,9 +192,9 @@ class Deployments:
     # ---- aliases
 
     def rollout(self) -> str:
-        """Wait until every running worker of production serves what the aliases say; one line on it.
+        """Wait until all running workers of production serve what the aliases name. Returns one line.
 
-        A worker is running if it reported within the last few seconds.
+        A worker counts as running if it reported within the last few seconds.
         """
         split = traffic_split(self.tracking, CHAMPION)
         versions = (split and split.shown.number, split and split.other and split.other.number)
@@ -206,16 +206,16 @@ class Deployments:
             plural = "s" if len(running) > 1 else ""
             progress = f"in {len(running) - len(behind)} of {len(running)} worker{plural} of production"
             if not running:
-                return "No service of production is running; one that starts answers with it."
+                return "No service of production is running; it will be served from the next start."
             if not behind:
                 return f"Live {progress}."
             if time.monotonic() > deadline:
-                log = f"look into the log of {behind[0].id}"
+                log = f"check the log of {behind[0].id}"
                 return f"warning: live {progress} after {ROLLOUT_SECONDS:g} seconds; {log}"
             time.sleep(POLL_SECONDS)
 
     def reconcile(self) -> None:
-        """Complete a transition that was cut off, and adopt what was changed out of band."""
+        """Complete an interrupted transition, and adopt out-of-band changes."""
         with lock(self.database, "transition", LOCK_SECONDS):
             self._reconcile()
 
@@ -225,33 +225,33 @@ class Deployments:
         aliases, versions, rows = self._read()
         champion = aliases.get(CHAMPION)
         for alias in (CHALLENGER, PREVIOUS):
-            if alias in aliases and champion in (None, aliases[alias]):  # of no champion, or itself
+            if alias in aliases and champion in (None, aliases[alias]):  # without a champion, or equal to it
                 self._remove_alias(alias)
                 del aliases[alias]
         for row in rows:
             if row.state in UNDECIDED and _version(row, versions) is None:
                 self._leave(row, State.ERROR, self.now)
-        by_state = {row.state: row for row in rows}  # one is live, and one tested
+        by_state = {row.state: row for row in rows}  # at most one is live, and one in its test
         adopted = self._adopt(CHALLENGER, by_state.get(State.TESTING), aliases, versions)
         if self._adopt(CHAMPION, by_state.get(State.LIVE), aliases, versions) or adopted:
             aliases, versions, rows = self._read()
         live, previous = {row.state: row for row in rows}.get(State.LIVE), aliases.get(PREVIOUS)
         if live is not None and previous != _wanted(live, None).get(PREVIOUS):
             watch = {"bake_until": previous and self._bake(self.now), "against": previous or live.against}
-            with self.database.writing() as session:  # somebody began or ended the watch
+            with self.database.writing() as session:  # a watch was started or ended by hand
                 _set(session, live, watch)
                 _step(session, live, State.LIVE, f"the alias {PREVIOUS} was moved by hand", self.now)
         self._write_tags(rows, versions)
 
     def _read(self) -> tuple[dict[str, int], list[Version], list[Deployment]]:
-        """Aliases, versions and deployments, once for all checks: they rarely find anything changed."""
+        """Aliases, versions and deployments, read once for all checks, which rarely find a change."""
         return self.tracking.aliases(), self.tracking.versions(), self.all()
 
     def _adopt(
         self, alias: str, row: Deployment | None, aliases: dict[str, int], versions: list[Version]
     ) -> bool:
-        """Let what has the alias count as deployed since it was shown first; a champion is watched. Whether
-        anything had changed.
+        """Adopt an out-of-band change of an alias: its version counts as deployed since it was first shown; a
+        champion is watched. Returns whether anything had changed.
         """
         number = aliases.get(alias)
         version = next((each for each in versions if each.number == number), None)
@@ -291,8 +291,8 @@ class Deployments:
 
     @contextmanager
     def _intending(self, aliases: dict[str, int] | None = None) -> Iterator[Session]:
-        """A transaction that stores with its last transition where the aliases are to move, from where they
-        are (None: where the states say).
+        """A transaction that stores, with its last transition, which aliases to move and from where they
+        are now (default: as implied by the states).
         """
         with self.database.writing(Deployment) as session:
             before = aliases or _wanted(self.live(), self.testing())
@@ -312,7 +312,7 @@ class Deployments:
                 last.aliases, last.applied = moves, False
 
     def _apply(self) -> list[Transition]:
-        """Move the aliases of transitions that were not applied yet, if they are where they were then."""
+        """Move the aliases of unapplied transitions, unless they were moved since."""
         left = self.database.all(select(Transition).filter_by(applied=False).order_by(Transition.id))
         for transition in left:
             versions = self.tracking.versions()
@@ -320,7 +320,7 @@ class Deployments:
             registered = {each.number for each in versions}
             for alias, (old, new) in transition.aliases.items():
                 if self.tracking.aliases().get(alias) != old:
-                    continue  # it moved before the transition was cut off, or by hand
+                    continue  # moved before the transition was interrupted, or by hand
                 if new is None:
                     self._remove_alias(alias)
                 elif new in registered:
@@ -330,7 +330,7 @@ class Deployments:
         return left
 
     def _write_tags(self, rows: list[Deployment], versions: list[Version]) -> None:
-        """Tag the versions in production with their deployments and tests, which services read."""
+        """Write the tags of the versions in production, which services read: deployment and test."""
         for row in rows:
             if row.state not in (State.LIVE, State.TESTING):
                 continue
@@ -370,10 +370,10 @@ class Deployments:
 def opened(
     settings: Settings, as_of: datetime | None, report: Report, *, alone: bool = True, reading: bool = False
 ) -> Iterator[Deployments]:
-    """The deployments of production, reconciled. `alone`: no other command deploys meanwhile. `reading`: they
-    are only read, so where the registry is away, a warning is enough.
+    """The reconciled deployments of production. `alone`: hold the lock against other deploying commands.
+    `reading`: only read, so that an unreachable registry is just a warning.
 
-    Raises UserError where another command deploys, UnreachableError where a store is away.
+    Raises UserError if another command holds the lock, UnreachableError if a store is down.
     """
     with (
         closing(open_database(settings.environments.production.database)) as database,
@@ -390,19 +390,19 @@ def opened(
 
 
 def deployed(database: Database, *states: State) -> list[Deployment]:
-    """The deployments in one of these states (none given: all), oldest first."""
+    """The deployments in one of these states (default: all), oldest first."""
     found = database.all(select(Deployment).order_by(Deployment.id))
     return [each for each in found if not states or each.state in states]
 
 
 def history(database: Database, deployment: str | None = None) -> list[Transition]:
-    """The transitions of that deployment (None: of all), oldest first."""
+    """The transitions of a deployment (default: of all), oldest first."""
     found = database.all(select(Transition).order_by(Transition.id))
     return [each for each in found if deployment in (None, each.deployment)]
 
 
 def _version(row: Deployment, versions: list[Version]) -> Version | None:
-    """Its version of those that are registered; None where it was deleted."""
+    """The registered version of a deployment; None if it was deleted."""
     return next((each for each in versions if row.is_of(each)), None)
 
 
@@ -438,7 +438,7 @@ def _only(session: Session, state: State) -> Deployment | None:
 
 
 def _wanted(live: Deployment | None, testing: Deployment | None) -> dict[str, int]:
-    """The aliases as the states of these two want them."""
+    """The aliases implied by the states of these two deployments."""
     found = {} if live is None else {CHAMPION: live.version}
     if live is not None and live.is_watched and live.against is not None:
         found[PREVIOUS] = live.against

@@ -1,6 +1,6 @@
-"""The event log of the loop: signals, incidents, alerts, actions, regression cases, and what it publishes.
+"""The loop's event log: signals, incidents, alerts, actions, regression cases, and published facts.
 
-Times are in the time of the feed, but for when an alert was delivered.
+Times are in the feed's time, except delivery times of alerts.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,18 +13,18 @@ from sqlalchemy import func, select
 from bike_demand.store.database import Database
 from bike_demand.store.tables import Action, Alert, Fact, Incident, Kind, Raised, RegressionCase
 
-JSON = Any  # what JSON can hold
-TRAIN = "train"  # the one kind of action
-BEGUN, DONE, FAILED = "begun", "done", "failed"  # their states
-LEVEL_SHIFT = "level_shift"  # in the evidence of a signal and the detail of a training: its first day
-DATA = "data"  # the one kind of regression case
+JSON = Any  # a JSON value
+TRAIN = "train"  # the only kind of action
+BEGUN, DONE, FAILED = "begun", "done", "failed"  # states of actions
+LEVEL_SHIFT = "level_shift"  # first day of one: key in a signal's evidence and a training's detail
+DATA = "data"  # the only kind of regression case
 
 
 @dataclass(frozen=True)
 class Signal:
-    """Something that needs attention. `says` is one sentence with numbers in it.
+    """Something that needs attention. `says` is one sentence with numbers.
 
-    `subject` is what it is about: a field, "feed", "version 7". `at` is when it was detected.
+    `subject` is a field, "feed", "version 7" or the like. `at` is the time of detection.
     """
 
     kind: Kind
@@ -36,7 +36,7 @@ class Signal:
 
 @dataclass(frozen=True)
 class Change:
-    """What a monitoring cycle did to the signals: those that are new, that go on, and that just ended."""
+    """The effect of a monitoring cycle on the signals: new, ongoing and ended ones."""
 
     new: tuple[Raised, ...]
     going_on: tuple[Raised, ...]
@@ -52,9 +52,9 @@ class Change:
 
 
 def raise_signals(database: Database, signals: Iterable[Signal], now: datetime) -> Change:
-    """Store the signals of a cycle: one open row per kind and subject; those that are not among them end.
+    """Store the signals of a cycle: one open row per kind and subject; open rows without a signal end.
 
-    Of several with the same kind and subject the first counts. Raises UnreachableError.
+    Of several signals with the same kind and subject, the first counts. Raises UnreachableError.
     """
     seen: dict[tuple[Kind, str], Signal] = {}
     for signal in signals:
@@ -80,12 +80,12 @@ def raise_signals(database: Database, signals: Iterable[Signal], now: datetime) 
 
 
 def open_signals(database: Database) -> list[Raised]:
-    """The signals that go on, oldest first."""
+    """The open signals, oldest first."""
     return [each for each in signals(database) if each.ended_at is None]
 
 
 def signals(database: Database) -> list[Raised]:
-    """All signals there ever were, oldest first."""
+    """All signals, oldest first."""
     return database.all(select(Raised).order_by(Raised.id))
 
 
@@ -95,7 +95,7 @@ def signals(database: Database) -> list[Raised]:
 def open_incident(
     database: Database, kind: Kind, subject: str, *, since: datetime, noticed_at: datetime, noticed_by: str
 ) -> Incident:
-    """The open incident of this kind and subject; a new one where there is none."""
+    """The open incident of this kind and subject, created if there is none."""
     same = select(Incident).filter_by(kind=kind, subject=subject, ended_at=None)
     with database.writing(Incident) as session:
         incident = session.scalar(same)
@@ -106,7 +106,7 @@ def open_incident(
 
 
 def note_done(database: Database, incident: int, at: datetime, what: str) -> None:
-    """Add what was done about an incident; the same is not added twice."""
+    """Record a response to an incident, once."""
     with database.writing(Incident) as session:
         found = session.get_one(Incident, incident)
         if all(each["what"] != what for each in found.done):
@@ -114,14 +114,14 @@ def note_done(database: Database, incident: int, at: datetime, what: str) -> Non
 
 
 def end_incident(database: Database, incident: int, at: datetime, cost: Mapping[str, JSON]) -> None:
-    """Close an incident, with what it cost."""
+    """Close an incident, with its cost."""
     with database.writing(Incident) as session:
         found = session.get_one(Incident, incident)
         found.ended_at, found.cost = at, dict(cost)
 
 
 def incidents(database: Database, *, only_open: bool = False) -> list[Incident]:
-    """All incidents, or those that are open, oldest first."""
+    """All incidents, or only open ones, oldest first."""
     found = database.all(select(Incident).order_by(Incident.id))
     return [each for each in found if each.ended_at is None] if only_open else found
 
@@ -130,7 +130,7 @@ def incidents(database: Database, *, only_open: bool = False) -> list[Incident]:
 
 
 def put_alert(database: Database, alert: Alert, quiet_since: datetime) -> bool:
-    """Store an alert for delivery, unless its key was alerted after `quiet_since`; whether it was stored."""
+    """Store an alert, unless its key was alerted after `quiet_since`. Returns whether it was stored."""
     same = select(Alert).where(Alert.key == alert.key, Alert.at > quiet_since).limit(1)
     with database.writing(Alert) as session:
         is_new = session.scalar(same) is None
@@ -140,20 +140,20 @@ def put_alert(database: Database, alert: Alert, quiet_since: datetime) -> bool:
 
 
 def undelivered(database: Database) -> list[Alert]:
-    """The alerts that are still to go out by some channel, oldest first."""
+    """The alerts that some channel has not accepted yet, oldest first."""
     found = alerts(database, 1000)[::-1]
     return [each for each in found if any(map(each.is_outstanding, each.delivered))]
 
 
 def attempted(database: Database, alert: str, channel: str, failure: dict[str, JSON] | None) -> None:
-    """Store that an alert went out by this channel, or why not: {"reason", "final"}."""
+    """Store that a channel accepted an alert, or why it did not: {"reason", "final"}."""
     with database.writing(Alert) as session:
         found = session.get_one(Alert, alert)
         found.delivered = {**found.delivered, channel: failure or datetime.now(UTC).isoformat()}
 
 
 def delivery_failures(database: Database, limit: int = 1000) -> list[dict[str, JSON]]:
-    """What did not go out, newest first: {"id", "at", "title", "channel", "reason", "final"} each."""
+    """Undelivered alerts, newest first: {"id", "at", "title", "channel", "reason", "final"} each."""
     not_tried = {"reason": "not tried yet", "final": False}
     return [
         {"id": each.id, "at": each.at.isoformat(), "title": each.title, "channel": channel}
@@ -170,7 +170,7 @@ def alerts(database: Database, limit: int = 50) -> list[Alert]:
 
 
 def count_alerts(database: Database) -> int:
-    """How many alerts there ever were."""
+    """The number of all alerts."""
     with database.reading() as session:
         return session.scalar(select(func.count()).select_from(Alert)) or 0
 
@@ -186,7 +186,7 @@ def begin(
     signal: int | None = None,
     detail: Mapping[str, JSON] | None = None,
 ) -> Action:
-    """Store that a training begins. One that has not ended is returned instead."""
+    """Store that a training begins. Returns the open one instead, if there is one."""
     with database.writing(Action) as session:
         action = session.scalar(select(Action).filter_by(kind=TRAIN, state=BEGUN))
         if action is None:
@@ -203,7 +203,7 @@ def write_action(
     version: int | None = None,
     detail: Mapping[str, JSON] | None = None,
 ) -> None:
-    """Store the outcome of an action so far; what is not given stays as it is, `detail` is added to."""
+    """Update an action: fields that are not given stay as they are, `detail` is merged."""
     with database.writing(Action) as session:
         found = session.get_one(Action, action)
         found.state, found.version = state or found.state, version or found.version
@@ -211,7 +211,7 @@ def write_action(
 
 
 def under_way(database: Database) -> list[Action]:
-    """The actions that were begun and did not end, oldest first."""
+    """The open actions, oldest first."""
     return [each for each in actions(database) if each.state == BEGUN]
 
 
@@ -221,7 +221,7 @@ def actions(database: Database) -> list[Action]:
 
 
 def level_shifts(database: Database) -> tuple[date, ...]:
-    """The first days of the level shifts that trainings were begun for, ascending."""
+    """The first days of the level shifts that led to trainings, ascending."""
     found = {each.detail[LEVEL_SHIFT] for each in actions(database) if LEVEL_SHIFT in each.detail}
     return tuple(date.fromisoformat(each) for each in sorted(found))
 
@@ -230,7 +230,7 @@ def level_shifts(database: Database) -> tuple[date, ...]:
 
 
 def add_regression_case(database: Database, incident: int, content: Mapping[str, JSON]) -> int:
-    """Keep the case of an incident for good; its id. An incident has at most one."""
+    """Store an incident's case, at most one per incident. Returns its id."""
     with database.writing(RegressionCase) as session:
         case = session.scalar(select(RegressionCase).filter_by(incident=incident))
         if case is None:
@@ -246,11 +246,11 @@ def regression_cases(database: Database) -> list[RegressionCase]:
     return database.all(select(RegressionCase).order_by(RegressionCase.id))
 
 
-# ---- what is published for the status document
+# ---- facts published for the status document
 
 
 def publish(database: Database, contents: Mapping[str, JSON], as_of: datetime) -> None:
-    """Store these facts by name, in the place of what was published by these names before."""
+    """Store these facts by name, replacing earlier ones."""
     with database.writing() as session:
         for name, content in contents.items():
             session.merge(Fact(name, content, as_of))

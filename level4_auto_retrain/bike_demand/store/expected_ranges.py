@@ -1,4 +1,4 @@
-"""The expected ranges of input fields: computed from the last good rows, published, read by the service."""
+"""Expected ranges of input fields: computed from the last good rows, published, and read by the service."""
 
 import math
 from collections import Counter
@@ -19,22 +19,22 @@ if TYPE_CHECKING:  # the service has no pandas
     import pandas as pd
 
 HOURS = 24
-LEAST = 24  # good rows that make an expected range, or most rows of the days where those are fewer
-OFTEN_NULL = 0.25  # a field that is missing in more of the rows may be missing
-MOST_TEXTS = 50  # a field with more different texts has none that are expected
-MOST_KEYS = 200  # with more, like customers, all keys share the means: few rows are left for each
+LEAST = 24  # fewest good rows for an expected range, or most rows of the days where those are fewer
+OFTEN_NULL = 0.25  # with a larger share of nulls, null counts as expected
+MOST_TEXTS = 50  # fields with more distinct texts have no expected ones
+MOST_KEYS = 200  # with more keys, like customers, all keys share the means, for lack of rows per key
 
 
 def compute(
     rows: "pd.DataFrame", bad: Mapping[str, set[RowId]], now: datetime, settings: Ranges
 ) -> list[ExpectedRange]:
-    """The ranges of the fields that have a margin, from the last days with good rows in `rows` (ascending),
-    and the texts of all good rows.
+    """The ranges of fields with a margin, from the last days with good rows in `rows` (ascending), and the
+    texts of all good rows.
 
-    `bad` are the rows with wrong values of each field. One that is bad to the end keeps the range of its
+    `bad` has the rows with wrong values, by field. A field whose newest rows are bad gets the range of its
     last good days.
     """
-    from bike_demand.data.frames import is_in, keys_of  # only here, as it loads pandas
+    from bike_demand.data.frames import is_in, keys_of  # loads pandas
 
     def good_rows(name: str) -> "pd.DataFrame":
         return rows[~is_in(rows, bad.get(name, set()))]
@@ -76,9 +76,9 @@ def _by_hour(values: "pd.Series[float]", hours: "pd.Series[int]") -> list[float]
 
 
 def publish(database: Database, ranges: Sequence[ExpectedRange]) -> None:
-    """Put these in force. A field that is left out, as it is bad now, keeps the range of before.
+    """Publish these ranges. A field that is left out, because it is bad now, keeps its earlier range.
 
-    Raises ValueError for one that is not finite, UnreachableError where the database is away.
+    Raises ValueError for a range that is not finite, UnreachableError if the database is down.
     """
     for each in ranges:
         if len(each.by_hour) != HOURS or not all(map(math.isfinite, (each.low, each.high, *each.by_hour))):
@@ -89,12 +89,12 @@ def publish(database: Database, ranges: Sequence[ExpectedRange]) -> None:
 
 
 def read(database: Database) -> dict[str, ExpectedRange]:
-    """The ranges in force, by field."""
+    """The published ranges, by field."""
     return {each.field: each for each in database.all(select(ExpectedRange).order_by(ExpectedRange.field))}
 
 
 def replaced(database: Database, since: datetime) -> dict[str, int]:
-    """By field, in how many predictions for event times from `since` on its value was replaced."""
+    """The number of predictions for event times from `since` on in which a value was replaced, by field."""
     statement = select(LoggedPrediction.replaced).where(
         LoggedPrediction.event_time >= since, LoggedPrediction.replaced.is_not(None)
     )

@@ -1,6 +1,6 @@
-"""The gathered rows as production sees them: months read once in a process, bad rows recognised.
+"""The ingested rows for use in production: months are read once per process, bad rows are detected.
 
-A training goes by what was recognised when its data were gathered: `data.quarantine.training_rows`.
+Trainings use the quarantine written at ingestion instead: `data.quarantine.training_rows`.
 """
 
 import json
@@ -21,13 +21,13 @@ from bike_demand.data.store import gathered_months, month_file, read_month, read
 from bike_demand.store import event_log, history
 from bike_demand.store.database import database_exists, open_database
 
-SECOND = timedelta(seconds=1)  # the finest that event times are
+SECOND = timedelta(seconds=1)  # resolution of event times
 
 
 def gathered_rows(since: datetime | None, until: datetime) -> pd.DataFrame:
-    """The gathered rows from `since` (None: the first) to before `until`, ascending; maybe none.
+    """The ingested rows from `since` (None: the first) to before `until`, ascending; may be empty.
 
-    Raises UserError where a file was damaged.
+    Raises UserError if a file is damaged.
     """
     found: list[pd.DataFrame] = []
     for month in gathered_months(DATA):
@@ -46,18 +46,18 @@ def _read(folder: Path, month: str, changed: int, size: int) -> pd.DataFrame:  #
 
 
 def good_rows(settings: Settings, as_of: datetime | None) -> pd.DataFrame:
-    """The gathered rows before `as_of` that a version may be judged by: good ones, with a label.
+    """The ingested rows before `as_of` for evaluating versions: good ones with a label.
 
-    Raises UserError where nothing was gathered, UnreachableError where the database of production is away.
+    Raises UserError if nothing was ingested, UnreachableError if the production database is down.
     """
     rows = read_rows(DATA, as_of)
     return known(good(rows, recognise(settings, rows)))
 
 
 def recognise(settings: Settings, rows: pd.DataFrame) -> Quarantine:
-    """What is wrong with these rows, by what production knows, or by themselves where it has no database yet.
+    """Detect the bad rows, using production's knowledge, or the rows alone if there is no database yet.
 
-    Raises UnreachableError where that database is away.
+    Raises UnreachableError if the database is down.
     """
     address = settings.environments.production.database
     if rows.empty:

@@ -1,6 +1,6 @@
-"""How each day went: answers, their errors, what went in and came out; kept for ever, by model version.
+"""The daily history: errors and distributions of inputs and predictions, kept forever, by model version.
 
-The log has every answer; this has one row for each day and version, so that years can be read at once.
+The log has every prediction; this has one row per day and version, so that years can be read at once.
 """
 
 import math
@@ -31,12 +31,12 @@ from bike_demand.core.problem import EARLIEST
 from bike_demand.store.database import Database
 from bike_demand.store.tables import Day, DriftReport, LoggedPrediction, Outcome
 
-ALL = 0  # in the table, the version of all versions together
+ALL = 0  # the `version` of rows about all versions together
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A logged answer: what was asked, as it was asked, and what the shown and the other model said."""
+    """A logged prediction: the row as sent, and the predictions of the shown and the other version."""
 
     asked: Inputs
     prediction: float
@@ -45,16 +45,16 @@ class Answer:
     other_version: int | None = None
 
     def of(self, version: int) -> float | None:
-        """What this version said, shown or not; None where it did not answer."""
+        """The prediction of a version, shown or not; None if it made none."""
         if self.version == version:
             return self.prediction
         return self.other_prediction if self.other_version == version else None
 
 
 def days(database: Database, since: date, until: date, version: int | None = None) -> list[Day]:
-    """The kept days from `since` to before `until`, ascending, of a version or of all together (None).
+    """The stored days from `since` to before `until`, ascending, of a version or of all together (None).
 
-    A day in which nothing was answered has none.
+    Days without predictions are missing.
     """
     return database.all(
         select(Day)
@@ -64,14 +64,14 @@ def days(database: Database, since: date, until: date, version: int | None = Non
 
 
 def last_day(database: Database) -> date | None:
-    """The newest kept day; None: there is none yet."""
+    """The newest stored day; None if there is none yet."""
     with database.reading() as connection:
         newest: date | None = connection.scalar(select(func.max(Day.day)))
     return newest
 
 
 def first_time(database: Database) -> datetime | None:
-    """The earliest event time that was predicted; None: nothing was."""
+    """The earliest predicted event time; None if there is none."""
     with database.reading() as connection:
         moment: datetime | None = connection.scalar(
             select(func.min(LoggedPrediction.event_time)).where(LoggedPrediction.event_time >= EARLIEST)
@@ -80,7 +80,7 @@ def first_time(database: Database) -> datetime | None:
 
 
 def answers(database: Database, since: datetime, until: datetime) -> list[Answer]:
-    """All answers from `since` to before `until`: by event time, and in the order they were given."""
+    """All logged predictions from `since` to before `until`, by event time, then in the order of logging."""
     names = ("event_time", "inputs", "prediction", "version", "other_prediction", "other_version")
     statement = (
         select(*(getattr(LoggedPrediction, name) for name in names))
@@ -91,7 +91,7 @@ def answers(database: Database, since: datetime, until: datetime) -> list[Answer
         rows = connection.execute(statement).mappings().all()
     return [
         Answer(
-            # They were validated when they were asked.
+            # Validated when they were requested.
             Inputs.model_construct(**{TIME: row["event_time"]}, **row["inputs"]),
             row["prediction"],
             row["version"],
@@ -103,7 +103,7 @@ def answers(database: Database, since: datetime, until: datetime) -> list[Answer
 
 
 def first_answers(given: Iterable[Answer]) -> list[Answer]:
-    """Of each row the answer that was given first, which is the one that counts."""
+    """The first prediction for each row, which is the one that counts."""
     found: dict[RowId, Answer] = {}
     for each in given:
         found.setdefault(row_id(each.asked), each)
@@ -111,7 +111,7 @@ def first_answers(given: Iterable[Answer]) -> list[Answer]:
 
 
 def labels(database: Database, since: datetime, until: datetime) -> dict[RowId, float]:
-    """The labels that were reported to the application, from `since` to before `until`."""
+    """The labels reported to the service, from `since` to before `until`."""
     statement = select(Outcome.event_time, Outcome.key, Outcome.label).where(
         Outcome.event_time >= since, Outcome.event_time < until
     )
@@ -125,9 +125,9 @@ def keep(
     known: Mapping[RowId, float],
     quality: Mapping[date, Mapping[str, Mapping[str, int]]],
 ) -> None:
-    """Keep the days of these answers, all of each day, in the place of what was kept of them before.
+    """Store the days of these predictions, replacing earlier rows. All predictions of each day must be given.
 
-    `known` are their labels and those of before, from which the baseline predicts.
+    `known` has their labels, and the earlier ones that the baseline needs.
     """
     targets = {row: target_of(label) for row, label in known.items()}
     baseline = _baseline(targets)
@@ -161,19 +161,19 @@ def keep(
 
 
 def keep_drift(database: Database, at: datetime, content: Mapping[str, Any]) -> None:
-    """Keep what the drift tests found at a time of the feed."""
+    """Store the result of the drift tests at a time of the feed."""
     with database.writing() as session:
         session.merge(DriftReport(at, dict(content)))
 
 
 def drifts(database: Database, limit: int = 1) -> list[tuple[datetime, dict[str, Any]]]:
-    """What the latest drift tests found, newest first."""
+    """The results of the latest drift tests, newest first."""
     found = database.all(select(DriftReport).order_by(DriftReport.at.desc()).limit(limit))
     return [(each.at, each.content) for each in found]
 
 
 def summary(values: Sequence[float | None]) -> dict[str, float | None]:
-    """Mean, spread and quantiles of what is there, and how many are not."""
+    """Mean, spread and quantiles of the known values, and the number of unknown ones."""
     known = sorted(float(each) for each in values if each is not None)
     found: dict[str, float | None] = {"nulls": len(values) - len(known)}
     if not known:
@@ -195,7 +195,7 @@ def summary(values: Sequence[float | None]) -> dict[str, float | None]:
 
 
 def _baseline(targets: Mapping[RowId, float]) -> Callable[[RowId], float | None]:
-    """What the baseline predicts of a row, given the known targets; None where it cannot."""
+    """A function that returns the baseline's prediction for a row, given known targets; None if unknown."""
     if (season := PROBLEM.season) is not None:
         return lambda row: targets.get((row[0] - season, row[1]))
     order = sorted(targets)
@@ -204,7 +204,7 @@ def _baseline(targets: Mapping[RowId, float]) -> Callable[[RowId], float | None]
 
     @cache
     def until(day: date) -> float | None:
-        """From those that were known when the day began."""
+        """The constant baseline from the targets known at the start of a day."""
         count = bisect_left(days, day - DELAY)
         return naive(values[:count]) if count else None
 

@@ -13,7 +13,7 @@ from bike_demand.store.tables import Outcome
 
 @dataclass(frozen=True)
 class Stored:
-    """How many of the outcomes are new, were known already, or got another label."""
+    """Numbers of new, unchanged and revised outcomes."""
 
     new: int
     unchanged: int
@@ -21,13 +21,13 @@ class Stored:
 
 
 def store(database: Database, labels: Mapping[RowId, float]) -> Stored:
-    """Store the labels of these rows, all or none; they are on the disk when this returns.
+    """Store the labels of rows, all or none; durable on return.
 
-    To send one again changes nothing; another label takes the place of the one before. Raises
-    UnreachableError where the database is away.
+    Storing one again changes nothing; another label replaces the earlier one. Raises UnreachableError if the
+    database is down.
     """
     now = datetime.now(UTC)
-    with database.writing(Outcome) as session:  # two who send the same one wait for each other
+    with database.writing(Outcome) as session:  # serialises clients that send the same outcome
         rows = session.scalars(
             select(Outcome).where(Outcome.event_time.in_({moment for moment, _ in labels}))
         )

@@ -1,4 +1,4 @@
-"""Deletes predictions and outcomes after the time that they are kept for; the numbers of each day stay."""
+"""Deletes old predictions and outcomes; the daily numbers stay."""
 
 from datetime import UTC, datetime, time, timedelta
 
@@ -9,14 +9,14 @@ from bike_demand.store.database import Database
 from bike_demand.store.history import last_day
 from bike_demand.store.tables import LoggedPrediction, Outcome
 
-BATCH = 2000  # rows of one transaction: services that write meanwhile hardly wait
+BATCH = 2000  # rows per transaction, so that services that write meanwhile hardly wait
 
 
 def delete_old(database: Database, settings: Settings, now: datetime) -> int:
-    """Delete what is older than `serving.log.keep_days`, whole days; how many predictions that were.
+    """Delete what is older than `serving.log.keep_days`, in whole days. Returns the number of predictions.
 
-    Of an event long ago, what was predicted or reported lately is kept as long as anything else.
-    It can be killed anywhere: what is left is deleted the next time. Raises UnreachableError.
+    Rows about old events are kept as long as others after they were written. Can be killed at any time: the
+    next run deletes the rest. Raises UnreachableError.
     """
     limit = _limit(database, settings, now)
     if limit is None:
@@ -49,13 +49,13 @@ def _delete(database: Database, batch: Delete) -> int:
 
 
 def _limit(database: Database, settings: Settings, now: datetime) -> datetime | None:
-    """From when on everything is kept; None: all is. A future time, given by mistake, deletes nothing."""
+    """The time from which on rows are kept; None: all. A `now` in the future by mistake deletes nothing."""
     with database.reading() as session:
         newest = session.scalar(select(func.max(LoggedPrediction.event_time)))
     if newest is None:
         return None
     day = min(newest, now).replace(hour=0, minute=0, second=0, microsecond=0)
-    counted = last_day(database)  # the day itself is counted again
+    counted = last_day(database)  # this day will be counted again
     if counted is None:
         return None
     day = min(day, datetime.combine(counted, time()))

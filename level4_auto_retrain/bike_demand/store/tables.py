@@ -1,7 +1,7 @@
-"""The tables of the production database: predictions, outcomes, workers, deployments, the loop's.
+"""The tables of the production database: predictions, outcomes, workers, deployments, and the loop's.
 
-Moments without a zone are in the time of the feed, as event times are; `Utc` is the machine's clock. Changed
-here, the tables need a migration: a test compares the two.
+Moments without a zone are in the feed's time, like event times; `Utc` is the machine's clock. A change here
+needs a migration: a test compares the two.
 """
 
 from dataclasses import fields
@@ -16,11 +16,11 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_co
 from sqlalchemy.types import TypeDecorator
 from uuid_utils import uuid7
 
-REVISION = "0005"  # of the newest migration
+REVISION = "0005"  # the newest migration
 
 
 class Utc(TypeDecorator[datetime]):
-    """A moment in UTC: aware in Python, without a zone in the database, as sqlite knows none."""
+    """A moment in UTC: aware in Python, without a zone in the database, because SQLite has none."""
 
     impl = DateTime
     cache_ok = True
@@ -33,23 +33,23 @@ class Utc(TypeDecorator[datetime]):
 
 
 class State(StrEnum):
-    """Where a deployment stands: see the diagram in docs/architecture.md."""
+    """The state of a deployment: see the diagram in docs/architecture.md."""
 
     CREATED = "created"
-    VALIDATING = "validating"  # in the gates
+    VALIDATING = "validating"  # running its gates
     FAILED_GATE = "failed_gate"
-    QUEUED = "queued"  # waits until another test, or the watch of a promotion, ends
+    QUEUED = "queued"  # waits for the end of another test or watch
     TESTING = "testing"  # the challenger of an A/B test
     FAILED_TEST = "failed_test"
-    LIVE = "live"  # the champion; until `bake_until` it is watched
-    RETIRED = "retired"  # was live; may be again
-    ROLLED_BACK = "rolled_back"  # was live, and not again
+    LIVE = "live"  # the champion; watched until `bake_until`
+    RETIRED = "retired"  # was live, and may be again
+    ROLLED_BACK = "rolled_back"  # was live, and must not be again
     SUPERSEDED = "superseded"  # ended without a verdict
-    ERROR = "error"  # its version is gone
+    ERROR = "error"  # its version was deleted
 
 
 class Kind(StrEnum):
-    """What a signal is about; each kind has its own response."""
+    """The kind of a signal; each has its own response."""
 
     QUALITY = "data-quality"  # never train on it
     DRIFT = "input-drift"  # report only
@@ -61,7 +61,7 @@ class Kind(StrEnum):
 
 
 class Base(MappedAsDataclass, DeclarativeBase):
-    """What all tables share: how types of Python are stored."""
+    """Base class of all tables: maps Python types to columns."""
 
     type_annotation_map: ClassVar[dict[Any, Any]] = {
         State: Enum(
@@ -77,7 +77,7 @@ class Base(MappedAsDataclass, DeclarativeBase):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, *_: Any) -> core_schema.CoreSchema:
-        """In a pydantic model, a row is an object with a key for each column."""
+        """In a pydantic model, a row is an object with one key per column."""
         names = {each.name: (each.type, ...) for each in fields(cls)}
         parsed = create_model(cls.__name__, **names)  # type: ignore[call-overload]
         return core_schema.json_or_python_schema(
@@ -90,10 +90,10 @@ class Base(MappedAsDataclass, DeclarativeBase):
 
 
 class LoggedPrediction(Base):
-    """A row that was predicted.
+    """A predicted row.
 
-    `inputs` are its other fields, as they were sent. The model that was shown is `version`; `other_version`
-    predicted too, unseen, in the role of challenger, champion, shadow or previous.
+    `inputs` are its other fields, as sent. `version` is the model whose prediction was shown;
+    `other_version` predicted too, unseen, with the role challenger, champion, shadow or previous.
     """
 
     __tablename__ = "predictions"
@@ -112,12 +112,12 @@ class LoggedPrediction(Base):
     other_prediction: Mapped[float | None] = mapped_column(default=None)
     other_version: Mapped[int | None] = mapped_column(default=None)
     other_role: Mapped[str | None] = mapped_column(String(20), default=None)
-    # Fields that were not answered as they were asked, each with the value that the models were given.
+    # Implausible fields, each with the value that the models received instead.
     replaced: Mapped[dict[str, Any] | None] = mapped_column(default=None)
 
 
 class Outcome(Base):
-    """What became known of an event time and key (empty where the problem has none)."""
+    """The label of an event time and key (empty if the problem has no keys)."""
 
     __tablename__ = "outcomes"
 
@@ -129,7 +129,7 @@ class Outcome(Base):
 
 
 class Worker(Base):
-    """A process that serves, and what it serves. No version: it has none yet."""
+    """A process that serves, and the version it serves, if any."""
 
     __tablename__ = "workers"
 
@@ -142,12 +142,12 @@ class Worker(Base):
 
 
 class Deployment(Base):
-    """One deployment of a version, from the request for it to whatever became of it.
+    """One deployment of a version, from the request to the final state.
 
-    `against`: the version that it is compared with, which is the champion of its gates and of its test, then
-    the champion before it. `reason`: of its last transition, whose id is `moved`. `skip_reason`: why a person
-    skipped the A/B test. `gates` has the result of each gate, `test` is an `ABTest`, `ab` and `watch` are
-    `Evidence`. `policy` is the promotion policy as it was when its gates ran.
+    `against`: the version it is compared with: the champion during gates and test, the previous champion
+    after that. `reason`: of its last transition, whose id is `moved`. `skip_reason`: why a person skipped the
+    A/B test. `gates` has the result of each gate, `test` is an `ABTest`, `ab` and `watch` are `Evidence`.
+    `policy` is the promotion policy at the time of its gates.
     """
 
     __tablename__ = "deployments"
@@ -157,7 +157,7 @@ class Deployment(Base):
     digest: Mapped[str] = mapped_column(String(64))
     who: Mapped[str] = mapped_column(String(100))
     requested_at: Mapped[datetime]
-    changed_at: Mapped[datetime]  # since when it has its state
+    changed_at: Mapped[datetime]  # start of its current state
     skip_reason: Mapped[str | None] = mapped_column(default=None)
     against: Mapped[int | None] = mapped_column(default=None)
     state: Mapped[State] = mapped_column(default=State.CREATED)
@@ -174,18 +174,18 @@ class Deployment(Base):
 
     @property
     def is_watched(self) -> bool:
-        """Whether the version before predicts as well, unseen."""
+        """Whether the previous version predicts too, unseen."""
         return self.state is State.LIVE and None not in (self.bake_until, self.against)
 
     def is_of(self, version: Any) -> bool:
-        """Whether it deploys this version; another registry may have another one of that number."""
+        """Whether it deploys this version; another registry may use the same number for another one."""
         return bool((self.version, self.run_id) == (version.number, version.run_id))
 
 
 class Transition(Base):
-    """A change of a deployment's state, and the aliases that move for it: {alias: [from, to]}.
+    """A change of a deployment's state, with the alias changes that it implies: {alias: [from, to]}.
 
-    While it is not `applied`, aliases may still be where they were.
+    Until it is `applied`, aliases may still be at `from`.
     """
 
     __tablename__ = "transitions"
@@ -202,7 +202,7 @@ class Transition(Base):
 
 
 def _one_each(name: str, where: str, *columns: str) -> Index:
-    """At most one row with these values of columns where the condition holds."""
+    """A unique index on these columns, limited to rows that satisfy the condition."""
     condition = text(where)
     return Index(name, *columns, unique=True, sqlite_where=condition, postgresql_where=condition)
 
@@ -224,7 +224,7 @@ class Raised(Base):
 
 
 class Incident(Base):
-    """What went wrong: since when, when and by what it was noticed, what was done, and what it cost.
+    """An incident: start, detection, response and cost.
 
     `done` holds {"at", "what"}; `cost` is known at the end; `regression_case` is an id.
     """
@@ -247,8 +247,8 @@ class Incident(Base):
 class Alert(Base):
     """A message to people. `body`: happened, evidence, done, you_may.
 
-    `delivered`, by channel: when it went out (wall time, ISO 8601); None: not tried yet; {"reason", "final"}:
-    the last attempt failed, for good if `final`.
+    `delivered`, by channel: the delivery time (wall time, ISO 8601); None: not tried yet; {"reason",
+    "final"}: the last attempt failed, for good if `final`.
     """
 
     __tablename__ = "alerts"
@@ -262,15 +262,15 @@ class Alert(Base):
     id: Mapped[str] = mapped_column(String(36), primary_key=True, default_factory=lambda: str(uuid7()))
 
     def is_outstanding(self, channel: str) -> bool:
-        """Whether it is still to go out by this channel."""
+        """Whether this channel still has to deliver it."""
         state = self.delivered.get(channel, "")
         return state is None or (isinstance(state, dict) and not state["final"])
 
 
 class Action(Base):
-    """What the loop began, and its outcome. `signal` is the id of the one that it responds to.
+    """An action of the loop, and its outcome. `signal` is the id of the signal that it responds to.
 
-    It is written before the work begins, so that a loop that was killed goes on where it was.
+    Written before the work begins, so that the loop can resume it after a kill.
     """
 
     __tablename__ = "actions"
@@ -287,7 +287,7 @@ class Action(Base):
 
 
 class RegressionCase(Base):
-    """Bad data that got through once. `content` is what `data` makes of it: the case and its rows."""
+    """Bad data of a past incident. `content` is a serialised case from `data`, with its rows."""
 
     __tablename__ = "regression_cases"
 
@@ -298,10 +298,10 @@ class RegressionCase(Base):
 
 
 class ExpectedRange(Base):
-    """What to expect of a field, in its unit: from `low` to `high`, and its mean at each hour of the day.
+    """The newest expected range of a field, in its unit: `low` to `high`, and the mean at each hour of day.
 
-    Of a field of text, the values that it had, the most frequent one first, in `texts`; the range is 0.
-    A field that has one is expected to have a value: one that is often null has none. The newest only.
+    Text fields have their expected values in `texts`, the most frequent one first, and a range of 0. A field
+    with an expected range is expected to have a value: fields that are often null have none.
     """
 
     __tablename__ = "expected_ranges"
@@ -312,11 +312,11 @@ class ExpectedRange(Base):
     by_hour: Mapped[list[float]]  # 24, by the hour of the day
     as_of: Mapped[datetime]
     texts: Mapped[list[str] | None] = mapped_column(default=None)
-    by_key: Mapped[dict[str, list[float]] | None] = mapped_column(default=None)  # `by_hour` of each key
+    by_key: Mapped[dict[str, list[float]] | None] = mapped_column(default=None)  # `by_hour` for each key
 
 
 class Fact(Base):
-    """What the loop publishes for the status document, as known at `as_of`: the newest only."""
+    """A fact published for the status document, as known at `as_of`. Only the newest is kept."""
 
     __tablename__ = "facts"
 
@@ -326,13 +326,13 @@ class Fact(Base):
 
 
 class Day(Base):
-    """One day of one version, or of all together (`version` 0): then what users were given, which is the
-    first prediction for each event time. Errors, bias and target are sums over rows.
+    """One day of one version, or of all together (`version` 0), counting the first shown prediction for each
+    row. Errors, bias and target are sums over rows.
 
-    Of `rows` predicted, the label of `known` is known. For `baseline_rows` of them the baseline could be
-    computed too: it would have been off by `baseline_error`, the model was by `paired_error`. `predictions`
-    and each of `features`: mean, sd, min, p10, p50, p90, max, nulls (None: no value). `quality`:
-    {field: {check: rows}} of what was wrong with what was asked.
+    `rows` were predicted; the label of `known` of them is known. For `baseline_rows` of those the baseline is
+    known too: its error is `baseline_error`, the model's on the same rows `paired_error`. `predictions` and
+    each of `features`: mean, sd, min, p10, p50, p90, max, nulls (None: no value). `quality`: number of
+    requested rows that violated a rule, {field: {check: rows}}.
     """
 
     __tablename__ = "days"
@@ -353,7 +353,7 @@ class Day(Base):
 
 
 class DriftReport(Base):
-    """What the drift tests found, by the time of the feed at which they ran."""
+    """The result of the drift tests, with the time of the feed at which they ran."""
 
     __tablename__ = "drift"
 

@@ -29,7 +29,7 @@ DESCRIPTION = f"""{PROBLEM.description}
 
 - label: `{PROBLEM.label_name}`, {PROBLEM.label_description}; known {PROBLEM.label_delay} later
 - predictions: in {PROBLEM.unit}; error: {PROBLEM.loss.name} in {PROBLEM.loss.unit}
-- new versions: `python -m bike_demand train`; the one with the alias `{CHAMPION}` answers the requests
+- new versions: `python -m bike_demand train`; the one with the alias `{CHAMPION}` is live
 """
 # The packages needed to predict with a logged model, pinned to the installed (locked) versions.
 REQUIREMENTS = ("mlflow", "numpy", "onnx", "onnxruntime")

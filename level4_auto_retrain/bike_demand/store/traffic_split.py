@@ -1,4 +1,4 @@
-"""Which versions respond in an environment, as the aliases and tags of the registry say."""
+"""The traffic split of an environment: which versions predict, by the registry's aliases and tags."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,21 +8,21 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bike_demand.store.tracking import CHAMPION, Tracking, Version
 
-# Aliases besides champion; `store.deployments` moves them all.
-CHALLENGER = "challenger"  # the version that is tried against the champion: A/B test or shadow
-PREVIOUS = "previous"  # the champion before, while the present one is watched
+# Aliases besides champion, moved only by `store.deployments`.
+CHALLENGER = "challenger"  # the version compared with the champion: A/B test or shadow
+PREVIOUS = "previous"  # the previous champion, while the current one is watched
 
 # Tags of a version.
-DEPLOYMENT_TAG = "deployment"  # the id of the deployment that put it where it is
+DEPLOYMENT_TAG = "deployment"  # id of the deployment that gave the version its alias
 AB_TAG = "ab"  # of a challenger: an `ABTest`
-AB_RATIO_TAG = "ab_ratio"  # what its test came to: its error, as a share of the champion's
+AB_RATIO_TAG = "ab_ratio"  # result of its test: its error relative to the champion's
 
 
 @dataclass(frozen=True)
 class TrafficSplit:
-    """The versions that answer in one environment: the one that is shown, and the other, if any.
+    """The versions that predict in one environment: the champion, and the second version, if any.
 
-    `share` of the randomization units are shown the other's: 0 for a shadow, and for the champion before.
+    `share` of the randomization units are shown the second one's predictions: 0 for a shadow test or a watch.
     """
 
     shown: Version
@@ -34,7 +34,7 @@ class TrafficSplit:
 
 
 class ABTest(BaseModel):
-    """The tag `ab` of a challenger: how it is tested, and since when."""
+    """The tag `ab` of a challenger: the design and start of its test."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -46,9 +46,9 @@ class ABTest(BaseModel):
 
 
 def traffic_split(tracking: Tracking, alias: str) -> TrafficSplit | None:
-    """What answers in the environment whose alias this is; None while there is nothing.
+    """The traffic split of the environment with this alias; None if nothing is live.
 
-    The other one is the challenger or, without one, the champion before while it is there.
+    The second version is the challenger, else the previous champion during a watch.
     """
     aliases = tracking.aliases()
     if alias not in aliases:
@@ -70,8 +70,8 @@ def traffic_split(tracking: Tracking, alias: str) -> TrafficSplit | None:
 
 
 def ab_test(challenger: Version) -> ABTest | None:
-    """How it is tested. None where no such tag can be read: an alias that was moved out of band must not
-    harm the champion.
+    """The challenger's test. None if the tag cannot be read: an alias moved out of band must not harm the
+    champion.
     """
     try:
         return ABTest.model_validate_json(challenger.tags.get(AB_TAG, ""))

@@ -28,12 +28,11 @@ def predict(folder: Path, rows: pd.DataFrame) -> Floats:
 
 
 def evaluate(past: pd.DataFrame, held_out: pd.DataFrame, predicted: Floats) -> dict[str, float]:
-    """Mean errors on the held-out rows, of the model and two simple baselines, and the problem's metrics.
+    """Mean errors of the model and two simple baselines on the held-out rows, and the problem's metrics.
 
-    `mae` and `bias` (positive: too high) are the model's; `mae_mean` is that of always predicting the
-    mean of the rows it learned from, `mae_baseline` that of the problem's baseline. `skill` is the share of
-    the latter's error that the model saves, on the rows for which the baseline is known; where there are
-    none, it is left out.
+    `mae` and `bias` (positive: too high) are the model's, `mae_mean` is the error of always predicting the
+    mean of the training rows, `mae_baseline` that of the problem's baseline. `skill` is the share of the
+    baseline's error that the model saves, on rows for which the baseline is known; omitted if there are none.
     """
     truth = targets(held_out)
     mean = float(targets(past).mean())

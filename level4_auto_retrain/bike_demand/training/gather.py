@@ -1,4 +1,4 @@
-"""Brings in what a training reads besides its code: the data, which of them are bad, and the request."""
+"""Provides the inputs of a training besides its code: the data, the quarantine, and the request."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -22,10 +22,9 @@ def gather(
     as_of: datetime | None,
     progress: Callable[[list[Published]], Iterable[Published]] = iter,
 ) -> Gathered:
-    """Bring the data up to date, recognise bad rows by what production knows, and write the request.
+    """Update the data, detect bad rows with production's knowledge, and write the request.
 
-    The stages read files only. Raises UserError where the feed is not right, UnreachableError where another
-    try may help.
+    The stages read files only. Raises UserError if the feed is invalid, UnreachableError if a retry may help.
     """
     gathered = ingest(Source(settings.feed), DATA, settings.first_month, as_of=as_of, progress=progress)
     write(recognise(settings, read_rows(DATA)))

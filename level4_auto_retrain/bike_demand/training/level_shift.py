@@ -1,8 +1,9 @@
 """Rescales labels from before a level shift, so that a model learns the new level from all rows.
 
 Weighting recent rows more is not enough: trees split by the day of the week, and a few days after the shift
-most days of the week have no row yet. So the size of the shift is estimated and removed, as in the analysis
-of time series (Box and Tiao 1975, "Intervention analysis", Journal of the American Statistical Association).
+most weekdays have no rows yet. The size of the shift is therefore estimated and removed, as in intervention
+analysis of time series (Box and Tiao 1975, "Intervention analysis", Journal of the American Statistical
+Association).
 """
 
 from collections.abc import Sequence
@@ -15,16 +16,16 @@ from bike_demand.core.settings import IS_PROBABILITY, Training
 from bike_demand.data.frames import end, features_of
 from bike_demand.training.train import fit, predict
 
-LONGEST = timedelta(days=14)  # from a shift on, for its estimate; later rows belong to another season
+LONGEST = timedelta(days=14)  # rows after a shift that its estimate uses; later ones reflect the season
 
 
 def rescale(
     rows: pd.DataFrame, shifts: Sequence[date], settings: Training
 ) -> tuple[pd.DataFrame, dict[str, float]]:
-    """Multiply the labels of the rows (ascending) before each shift by its size; also the sizes, by day.
+    """Multiply the labels of rows (ascending) before each shift by its size. Also returns the sizes, by day.
 
-    The size is the sum of the targets since then, divided by what a model of the rows before predicts for
-    them, without held-out rows. Probabilities and signed targets cannot be scaled, so they stay.
+    The size is the sum of the targets since the shift, without held-out rows, divided by the predictions for
+    them of a model fitted to the rows before. Probabilities and signed targets cannot be scaled and stay.
     """
     if IS_PROBABILITY or LOWEST < 0:
         return rows, {}

@@ -28,7 +28,7 @@ LEFT_OUT = "left_out"  # tag: how many ingested rows were excluded from training
 LOCK_TAG = "dvc.lock"  # tag: SHA-256 of the inputs and outputs named by the run's dvc.lock
 AS_OF = "as_of"  # tag: when the data had to be up to date, if checked
 PYTHON = "python"  # tag: the version that trained it
-# Of the metrics, those that a version has as tags: what it is to keep, once live.
+# Metrics that a version also has as tags: its reference once live.
 REFERENCE = ("mae", "bias", "skill")
 
 

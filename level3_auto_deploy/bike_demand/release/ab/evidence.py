@@ -1,4 +1,4 @@
-"""The evidence on which a test or a watch is decided: two versions' predictions of the same rows."""
+"""Evidence for A/B tests and watches: compares two versions' predictions for the same rows."""
 
 import math
 from collections.abc import Sequence
@@ -31,21 +31,21 @@ from bike_demand.store.deployments import Deployments
 from bike_demand.store.queries import Pair, pairs, waiting
 from bike_demand.store.traffic_split import CHALLENGER
 
-# At the end of a test the outcomes of this share of the answered rows have to be known; else it waits for
-# them, but no longer than as many days again.
+# At the end of a test, outcomes must be known for this share of the predicted rows. Otherwise the test waits
+# for more, at most as long again.
 KNOWN_SHARE = 0.5
-LARGEST_GAP = timedelta(days=3)  # between rows with outcomes, for the later one to count as the present
+LARGEST_GAP = timedelta(days=3)  # a row with an outcome this long after the previous one is an outlier
 
 
 class TrialKind(StrEnum):
-    """What the evidence is for."""
+    """The purpose of the comparison."""
 
     TEST = "test"  # of a challenger
     WATCH = "watch"  # of a champion, after its promotion
 
 
 class Trial(BaseModel):
-    """Which version is compared with which, since when, and how."""
+    """What is compared: a version and its opponent, the start, and the design."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -54,25 +54,25 @@ class Trial(BaseModel):
     against: int
     began: datetime
     days: int
-    mode: str = "shadow"  # or ab; a watch is a shadow, as the champion before is not shown
+    mode: str = "shadow"  # or "ab"; a watch is a shadow test, in which the previous champion is not shown
     share: float = 0.0
     salt: str = ""
     randomize_by: str = "time"
 
     @property
     def end(self) -> datetime:
-        """When it is over, at the latest: its days, and the time until their labels are known."""
+        """The latest end: the planned days, and the time until their labels are known."""
         return self.began + timedelta(days=self.days) + LATE
 
 
 class TrialDay(BaseModel):
-    """What was known at the end of a day: mean errors. A bound that is None: not bounded yet."""
+    """The cumulative result at the end of a day: mean errors and bounds. None: no bound yet."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     day: date
     rows: int
-    shown: int  # rows in which the version's prediction was shown
+    shown: int  # rows for which the challenger's prediction was shown
     error: float
     error_against: float
     ratio: float | None
@@ -81,17 +81,17 @@ class TrialDay(BaseModel):
 
 
 class Evidence(BaseModel):
-    """All of it, with the verdict."""
+    """The results of all days, and the verdict."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     trial: Trial
     now: datetime
     rows: int
-    waiting: int  # rows with predictions and no outcome yet, though it is due
-    units: int = 0  # of randomization
-    units_shown: int = 0  # of these, to which the challenger was shown
-    sample_ratio: float | None = None  # the p-value of their share; None: nothing was randomized
+    waiting: int  # rows with predictions whose outcome is due but missing
+    units: int = 0  # randomization units
+    units_shown: int = 0  # units that were shown the challenger's predictions
+    sample_ratio: float | None = None  # p-value of the sample-ratio test; None: nothing was randomized
     days: tuple[TrialDay, ...]
     verdict: str  # of a test: keep on, promote, reject, stop; of a watch: keep on, roll back, end
     reason: str
@@ -99,7 +99,7 @@ class Evidence(BaseModel):
 
 
 def under_test(deployments: Deployments) -> Trial | None:
-    """The test that is under way; None where there is none."""
+    """The running test; None if there is none."""
     row = deployments.testing()
     if row is None or row.test is None or row.against is None:
         return None
@@ -108,7 +108,7 @@ def under_test(deployments: Deployments) -> Trial | None:
 
 
 def under_watch(deployments: Deployments) -> Trial | None:
-    """The promotion that is watched; None where there is none."""
+    """The running watch of a promotion; None if there is none."""
     row = deployments.live()
     if row is None or row.bake_until is None or row.against is None:
         return None
@@ -119,7 +119,7 @@ def under_watch(deployments: Deployments) -> Trial | None:
 
 
 def gather(deployments: Deployments, trial: Trial) -> Evidence:
-    """The evidence on a test or a watch by now. Raises UnreachableError where the database is away."""
+    """The evidence for a test or a watch so far. Raises UnreachableError if the database is down."""
     settings, as_of, database = deployments.settings, deployments.as_of, deployments.database
     found = pairs(database, trial.version, trial.against, trial.began, as_of or datetime.max)
     now = _now(settings, as_of, trial.began, found)
@@ -128,9 +128,9 @@ def gather(deployments: Deployments, trial: Trial) -> Evidence:
 
 
 def _now(settings: Settings, as_of: datetime | None, began: datetime, found: Sequence[Pair]) -> datetime:
-    """The end of the gathered data or, as outcomes arrive more often, of the rows that have one.
+    """The end of the ingested data or, if later, of the rows with an outcome, which arrive more often.
 
-    A row far beyond the others (somebody tries the service with one of next year) does not count.
+    Rows far later than the others (for example a trial request for next year) are ignored.
     """
     if as_of is not None or settings.clock == "wall":
         return clock.now(settings, as_of)
@@ -143,8 +143,8 @@ def _now(settings: Settings, as_of: datetime | None, began: datetime, found: Seq
 
 
 def weigh(pairs: Sequence[Pair], trial: Trial, settings: AB, now: datetime, waiting: int) -> Evidence:
-    """The verdict on the rows of the days before `now`. A day counts once it is over and its labels are due:
-    those that come early may be of another kind than the others.
+    """Evaluate the rows of the days before `now`. A day counts once it is over and its labels are due:
+    labels that arrive early may differ systematically from the others.
     """
     until = (now - LATE).date()
     pairs = [pair for pair in pairs if trial.began <= pair.time and pair.time.date() < until]
@@ -205,7 +205,7 @@ def _finite(value: float) -> float | None:
 def _decide(
     estimates: Estimates | None, rows: int, trial: Trial, settings: AB, now: datetime, waiting: int
 ) -> tuple[str, str]:
-    """The verdict on the latest estimates, and why, in a sentence."""
+    """The verdict on the latest estimates, and its reason."""
     over = now >= trial.end
     summary = _in_words(estimates, rows)
     if trial.kind is TrialKind.WATCH:
@@ -218,20 +218,20 @@ def _decide(
         case ABVerdict.STOP:
             return "stop", f"far worse: {summary}"
         case ABVerdict.PROMOTE if estimates is not None and estimates.high[-1] < 1 + settings.worse:
-            return "promote", f"surely not {settings.worse:.0%} worse: {summary}"
+            return "promote", f"shown to be less than {settings.worse:.0%} worse: {summary}"
         case ABVerdict.REJECT if estimates is not None and estimates.low[-1] > 1:
-            return "reject", f"surely not better: {summary}"
+            return "reject", f"shown not to be better: {summary}"
         case ABVerdict.PROMOTE:
             return "promote", f"not worse after {trial.days} days: {summary}"
         case ABVerdict.REJECT:
             return "reject", f"worse after {trial.days} days: {summary}"
     if now >= trial.end + timedelta(days=trial.days):
-        return "reject", f"too few outcomes came in {2 * trial.days} days to judge it: {summary}"
+        return "reject", f"too few outcomes in {2 * trial.days} days to evaluate it: {summary}"
     if over:
         summary = f"its {trial.days} days are over, but too few outcomes are known; {summary}"
     elif estimates is not None and estimates.ratio.shape[-1] < MIN_DAYS:
-        summary = f"{summary}; only a stop may come before {MIN_DAYS} days"
-    return "keep on", f"nothing is sure yet, {summary}"
+        summary = f"{summary}; before {MIN_DAYS} days a test can only be stopped"
+    return "keep on", f"undecided so far, {summary}"
 
 
 def _watched(
@@ -246,21 +246,21 @@ def _watched(
     if estimates is not None and is_far_worse(estimates, settings)[-1]:
         return "roll back", f"far worse than version {trial.against}: {summary}"
     if estimates is not None and is_surely_worse(estimates)[-1]:
-        return "roll back", f"surely worse than version {trial.against}: {summary}"
+        return "roll back", f"significantly worse than version {trial.against}: {summary}"
     over = now >= trial.end
     enough = rows >= max(GUARD_ROWS, KNOWN_SHARE * (rows + waiting))
     if over and enough:
-        return "end", f"nothing spoke against it in {trial.days} days, {summary}"
+        return "end", f"not found to be worse in {trial.days} days, {summary}"
     if now >= trial.end + timedelta(days=trial.days):
         return (
             "end",
-            f"too few rows could be compared in {2 * trial.days} days to speak against it, {summary}",
+            f"too few rows could be compared in {2 * trial.days} days to find it worse, {summary}",
         )
     if over:
         return "keep on", f"its {trial.days} days are over, but too few rows could be compared; {summary}"
     if estimates is not None and estimates.ratio.shape[-1] < MIN_WATCH_DAYS:
-        summary = f"{summary}; before {MIN_WATCH_DAYS} days only what is far worse is rolled back"
-    return "keep on", f"nothing speaks against it so far, {summary}"
+        summary = f"{summary}; before {MIN_WATCH_DAYS} days only a far worse version is rolled back"
+    return "keep on", f"not found to be worse so far, {summary}"
 
 
 def _in_words(estimates: Estimates | None, rows: int) -> str:

@@ -1,13 +1,13 @@
-"""How much worse or better a challenger is, by a confidence sequence valid at any time; the decision rule.
+"""Estimates how much better or worse a challenger is, with a confidence sequence that is valid at any time.
 
-The sequence is the one-sided asymptotic confidence sequence of I. Waudby-Smith, D. Arbour, R. Sinha, E. H.
-Kennedy and A. Ramdas, "Time-uniform central limit theory and asymptotic confidence sequences", Annals of
-Statistics 2024 (arXiv 2103.06476): Robbins' normal mixture with an estimated variance.
+Method: the one-sided asymptotic confidence sequence of I. Waudby-Smith, D. Arbour, R. Sinha, E. H. Kennedy
+and A. Ramdas, "Time-uniform central limit theory and asymptotic confidence sequences", Annals of Statistics
+2024 (arXiv 2103.06476): Robbins' normal mixture with an estimated variance.
 
-The unit is the day: a good or bad day is one for all its rows, which so are far fewer observations.
-What is bounded is the ratio of the two mean absolute errors: a ratio r is excluded where the mean of the
-daily sums of (error of the challenger - r * error of the champion) is shown not to be zero. So one sequence
-answers both "5 % worse" (r = 1.05) and "better" (r = 1).
+The unit of analysis is the day: the rows of a day share its conditions, so they are far fewer independent
+observations than rows. The bounded quantity is the ratio of the two mean absolute errors. A ratio r is
+excluded if the mean of the daily sums of (challenger's error - r * champion's error) is shown not to be zero,
+so that one sequence covers both "5 % worse" (r = 1.05) and "better" (r = 1).
 """
 
 import math
@@ -22,25 +22,25 @@ from bike_demand.core.settings import AB
 
 Floats = npt.NDArray[np.float64]
 
-# The sequence is narrowest after so many days. Tests last two weeks, and are to end sooner.
+# The sequence is narrowest after this many days. Tests last two weeks, and should usually end sooner.
 NARROWEST_DAYS = 4
-LEAST_ROWS = 12  # fewer rows have no variance to speak of
-# A variance known from a few days only is mostly luck. It is therefore drawn towards what the rows say, as
-# if that had been seen on PRIOR_DAYS days: the variance of the sum of as many rows, times the design effect
-# (`ab.design_effect`), as the rows of a day are alike.
+LEAST_ROWS = 12  # with fewer rows the variance cannot be estimated
+# A variance estimated from a few days is mostly luck. It is shrunk towards a prior, as if that had been
+# observed on PRIOR_DAYS days: the variance of a sum of that many independent rows, times the design effect
+# (`ab.design_effect`), because the rows of a day are correlated.
 PRIOR_DAYS = 8
 
-# The decision rule. Before so many days only the guard decides.
+# The decision rule. In the first days only the guard can decide.
 MIN_DAYS = 4
-# After a promotion the version before is there to go back to, so a worse one is rolled back a day earlier.
+# During a watch, the previous version is ready to take over, so a worse one is rolled back a day earlier.
 MIN_WATCH_DAYS = 3
 GUARD_ROWS = 20  # about a day
 
 
 @dataclass(frozen=True)
 class Days:
-    """Sums over the rows of each day, shape [..., days]: of the challenger's error, the champion's,
-    and their squares and product. Leading axes are independent tests.
+    """Sums over the rows of each day, shape [..., days]: the challenger's error, the champion's, their
+    squares and their product. Leading axes are independent tests.
     """
 
     rows: Floats
@@ -53,8 +53,8 @@ class Days:
 
 @dataclass(frozen=True)
 class Estimates:
-    """What is known at the end of each day, shape [..., days]: the challenger's mean absolute error as a
-    multiple of the champion's, and the bounds of that. Nothing known: 0 and infinity.
+    """Cumulative estimates at the end of each day, shape [..., days]: the ratio of the challenger's mean
+    absolute error to the champion's, and its bounds. Without data the bounds are 0 and infinity.
     """
 
     rows: Floats
@@ -66,7 +66,7 @@ class Estimates:
 
 
 class ABVerdict(IntEnum):
-    """The decision on an estimate."""
+    """The decision that follows from an estimate."""
 
     KEEP_ON = 0
     PROMOTE = 1
@@ -75,18 +75,18 @@ class ABVerdict(IntEnum):
 
 
 def sample_ratio(shown: int, units: int, share: float) -> float:
-    """The p-value of so many of the units being shown the challenger where `share` was planned (binomial).
+    """The p-value of a binomial test that `shown` of `units` fits the planned `share` of the challenger.
 
-    A tiny one means that rows are lost, or logged in part: then the test says little (Fabijan et al.,
+    A tiny value means that rows are lost or logged selectively, so that the test is invalid (Fabijan et al.,
     "Diagnosing sample ratio mismatch in online controlled experiments", KDD 2019).
     """
-    from scipy.stats import binomtest  # only here, as it takes half a second to import
+    from scipy.stats import binomtest  # takes half a second to import
 
     return float(binomtest(shown, units, share).pvalue)
 
 
 def by_day(day: npt.NDArray[np.integer], challenger: Floats, champion: Floats) -> Days:
-    """Sum up rows: their days as numbers, ascending, and absolute errors, each of shape [rows]."""
+    """Sum rows by day. `day` holds ordinals, ascending; errors are absolute; each of shape [rows]."""
     _, index = np.unique(day, return_inverse=True)
 
     def total(values: Floats) -> Floats:
@@ -105,9 +105,9 @@ def by_day(day: npt.NDArray[np.integer], challenger: Floats, champion: Floats) -
 def by_group(
     day: npt.NDArray[np.integer], group: Sequence[Hashable], challenger: Floats, champion: Floats
 ) -> tuple[npt.NDArray[np.integer], Floats, Floats]:
-    """The mean errors of each group in each day, so that the biggest one does not decide everything.
+    """Average the errors of each group on each day, so that no group dominates.
 
-    Rows without a group (None) stay as they are. Days, ascending, and errors, each of shape [groups].
+    Rows without a group (None) stay single. Returns days, ascending, and errors, each of shape [groups].
     """
     if not any(each is not None for each in group):
         return day, challenger, champion
@@ -121,16 +121,16 @@ def by_group(
 
 
 def estimate(days: Days, alpha: float, design_effect: float) -> Estimates:
-    """Estimate at the end of each day. Each bound alone is wrong on any day at all with probability `alpha`.
+    """Estimate at the end of each day. Each bound is wrong on any day with probability at most `alpha`.
 
-    `design_effect`: the variance of the sum of a day's rows as a multiple of that of independent ones.
+    `design_effect`: variance of the sum of a day's rows, relative to independent rows.
     """
     t = np.arange(1, days.rows.shape[-1] + 1, dtype=np.float64)
     a, b = days.challenger, days.champion
     rows, sum_a, sum_b = (each.cumsum(-1) for each in (days.rows, a, b))
 
     def variance(x: Floats, y: Floats, products: Floats) -> Floats:
-        """(Co)variance of two sums of a day: of the days seen, drawn towards that of the rows."""
+        """(Co)variance of two daily sums: observed across days, shrunk towards the variance across rows."""
         sums = x.cumsum(-1) * y.cumsum(-1)
         between = (x * y).cumsum(-1) - sums / t
         within = products.cumsum(-1) / rows - sums / rows**2
@@ -140,7 +140,7 @@ def estimate(days: Days, alpha: float, design_effect: float) -> Estimates:
     aa = variance(a, a, days.challenger_squared)
     bb = variance(b, b, days.champion_squared)
     ab = variance(a, b, days.product)
-    # Where |mean of a - r * mean of b| is as large as its bound: a quadratic equation in r.
+    # |mean of a - r * mean of b| equals its bound: a quadratic equation in r.
     m = margin(t, alpha) ** 2
     mean_a, mean_b = sum_a / t, sum_b / t
     A = mean_b**2 - m * bb
@@ -148,7 +148,7 @@ def estimate(days: Days, alpha: float, design_effect: float) -> Estimates:
     C = mean_a**2 - m * aa
     with np.errstate(divide="ignore", invalid="ignore"):
         root = np.sqrt(np.maximum(B**2 - A * C, 0))
-        known = (A > 0) & (rows >= LEAST_ROWS)  # otherwise no ratio is excluded
+        known = (A > 0) & (rows >= LEAST_ROWS)  # otherwise no ratio can be excluded
         ratio = np.where(sum_b > 0, sum_a / sum_b, np.where(sum_a > 0, np.inf, 1.0))
         low = np.where(known, np.maximum((B - root) / A, 0), 0.0)
         high = np.where(known, (B + root) / A, np.inf)
@@ -156,8 +156,8 @@ def estimate(days: Days, alpha: float, design_effect: float) -> Estimates:
 
 
 def margin(t: Floats, alpha: float) -> Floats:
-    """Half the width of the sequence in standard deviations of one observation, after `t` of them."""
-    # Of the two-sided sequence this choice is the best there is at NARROWEST_DAYS, of this one nearly.
+    """Half the width of the sequence after `t` observations, in standard deviations of one observation."""
+    # Optimal at NARROWEST_DAYS for the two-sided sequence, and nearly so for this one.
     rho2 = (-2 * math.log(alpha) + math.log(-2 * math.log(alpha) + 1)) / NARROWEST_DAYS
     v = t * rho2 + 1
     return np.asarray(np.sqrt(2 * v / (t**2 * rho2) * np.log1p(np.sqrt(v) / (2 * alpha))))
@@ -166,8 +166,8 @@ def margin(t: Floats, alpha: float) -> Floats:
 def verdicts(estimates: Estimates, settings: AB, ended: bool | npt.NDArray[np.bool_]) -> npt.NDArray[np.int_]:
     """An `ABVerdict` for each estimate, shape [..., days]. `ended`: whether the test's days are over by then.
 
-    Promote once "worse by the margin" is excluded, reject once "better" is. After the days the estimate
-    decides.
+    Promote once "worse by the margin" is excluded, reject once "better" is. When the days are over, the point
+    estimate decides.
     """
     seen = np.arange(1, estimates.ratio.shape[-1] + 1) >= MIN_DAYS
     last = seen & np.asarray(ended)
@@ -180,10 +180,10 @@ def verdicts(estimates: Estimates, settings: AB, ended: bool | npt.NDArray[np.bo
 
 
 def is_far_worse(estimates: Estimates, settings: AB) -> npt.NDArray[np.bool_]:
-    """Whether the guard trips, by each estimate."""
+    """Whether the guard trips, for each estimate."""
     return np.asarray((estimates.rows >= GUARD_ROWS) & (estimates.ratio > 1 + settings.guard))
 
 
 def is_surely_worse(estimates: Estimates) -> npt.NDArray[np.bool_]:
-    """Whether "no worse" is excluded, by each estimate."""
+    """Whether "not worse" is excluded, for each estimate."""
     return np.asarray((np.arange(1, estimates.ratio.shape[-1] + 1) >= MIN_WATCH_DAYS) & (estimates.low > 1))

@@ -1,6 +1,6 @@
-"""The gates that compare errors on fresh rows: rows that neither version's holdout model was trained on.
+"""Gates that compare errors on fresh rows, which neither version's holdout model was trained on.
 
-The refit that goes live has learned from the latest rows, so a version is judged by its holdout model, and
+The refit that goes live was trained on the latest rows, so a version is evaluated by its holdout model, and
 its refit only by whether it keeps up with that model.
 """
 
@@ -22,17 +22,20 @@ from bike_demand.release.gates.integrity import GateContext, GateResult
 from bike_demand.serving.onnx_model import load_model
 from bike_demand.store.tracking import Tracking, Version
 
-LEARNED_DAYS, LEARNED_ROWS = 28, 28 * 24  # the latest that a refit learned from: the more of both
+LEARNED_DAYS, LEARNED_ROWS = (
+    28,
+    28 * 24,
+)  # the latest training rows of a refit, used to check it: the more of both
 
 
 def is_no_worse(context: GateContext) -> GateResult:
-    """Compares mean errors: of the holdout model and the champion's, and of the refit and its holdout model.
+    """Compares the mean errors of holdout model and champion, and of refit and holdout model.
 
-    A week of rows separates a difference of a few percent from luck no better than a coin does. So a
-    version is refused where it is significantly worse, or where its error is so much higher that users
-    should not find out. On the latest rows that a refit learned from, its error is 0.6 to 0.85 of its
-    holdout model's: one that is worse there is broken (columns in another order, another file), however good
-    the holdout model is. Raises UserError where a holdout model is unknown or cannot be read.
+    On a week of rows, differences of a few percent are indistinguishable from luck. A version is therefore
+    refused only if it is significantly worse, or if its error is so much higher that users must not be
+    exposed to it. On its latest training rows, a refit's error is typically 0.6 to 0.85 of its holdout
+    model's; a higher one means that the refit is broken (swapped columns, another file), however good the
+    holdout model. Raises UserError if a holdout model is unknown or cannot be read.
     """
     limits = context.settings.deploy
     version, champion = context.version, context.champion
@@ -44,7 +47,7 @@ def is_no_worse(context: GateContext) -> GateResult:
     learned = learned[-max(LEARNED_ROWS, LEARNED_DAYS * rows_a_day(learned)) :]
     if min(len(rows), len(learned)) < limits.min_rows:
         summary = (
-            f"there are {len(rows)} fresh rows to compare on, too few, or {len(learned)} that it saw"
+            f"there are {len(rows)} fresh rows to compare on, too few, or {len(learned)} training rows"
             f" (deploy.min_rows in params.yaml is {limits.min_rows}), so run ingest"
         )
         return GateResult(False, summary, {"rows": len(rows)})
@@ -66,7 +69,7 @@ def is_no_worse(context: GateContext) -> GateResult:
     evidence |= {"candidate": candidate, "refit": refit, "holdout": holdout}
     if refit > holdout * (1 + limits.error_worse):
         summary = (
-            f"it is off by {shown(refit)} on rows that it learned from, its holdout model"
+            f"it is off by {shown(refit)} on rows that it was trained on, its holdout model"
             f" by {rounded(holdout)}, so the refit is broken"
         )
         return GateResult(False, summary, evidence)
@@ -85,11 +88,11 @@ def is_no_worse(context: GateContext) -> GateResult:
 
 
 def is_no_worse_in_any_slice(context: GateContext) -> GateResult:
-    """Compares on the problem's slices.
+    """Compares errors on the problem's slices.
 
-    A slice has few rows, so "no worse in each" would refuse nine good candidates of ten by chance alone. A
-    slice refuses where a one-sided bound says that the error is worse by more than a stated share. Raises
-    UserError where a holdout model cannot be read.
+    Slices have few rows: requiring "not worse" on each would refuse nine of ten good candidates by chance. A
+    slice therefore refuses only if a one-sided bound shows the error to be worse by more than a set share.
+    Raises UserError if a holdout model cannot be read.
     """
     if context.champion is None:
         return GateResult(True, "nothing is live to compare with")
@@ -140,7 +143,7 @@ def is_no_worse_in_any_slice(context: GateContext) -> GateResult:
 
 
 def fresh_rows(tracking: Tracking, versions: Sequence[Version], rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows after what any of the versions' holdout models learned from. Raises UserError."""
+    """The rows newer than the training data of all versions' holdout models. Raises UserError."""
     last = max(_learned_until(tracking, version, holdout_run(version)) for version in versions)
     return rows[rows[TIME] > last]
 
@@ -153,16 +156,16 @@ def _learned_until(tracking: Tracking, version: Version, run_id: str) -> datetim
 
 
 def holdout_run(version: Version) -> str:
-    """The run of the version's holdout model. Raises UserError where it has none."""
+    """The run of the version's holdout model. Raises UserError if it has none."""
     if version.holdout_run_id is None:
-        raise UserError(f"version {version.number}: it has no holdout model to judge it by; train anew")
+        raise UserError(f"version {version.number}: it has no holdout model to evaluate; train anew")
     return version.holdout_run_id
 
 
 def errors_of(handoff: Path, rows: pd.DataFrame) -> Floats:
-    """What a model is off by, shape [rows]; NaN or infinite where it has no prediction.
+    """The losses of a model, shape [rows]; NaN or infinite if it has no prediction.
 
-    Raises UserError where the hand-off cannot be read.
+    Raises UserError if the hand-off cannot be read.
     """
     model = load_model(handoff)
     predictions = np.array(model.predict_columns(columns_of(rows)) if len(rows) else [], dtype=np.float64)
@@ -171,11 +174,11 @@ def errors_of(handoff: Path, rows: pd.DataFrame) -> Floats:
 
 
 def lower_bound(values: Floats, times: Array, confidence: float) -> float:
-    """A one-sided lower confidence bound of the mean; -inf where there is but one day.
+    """A one-sided lower confidence bound of the mean; -inf if there is only one day.
 
-    Rows of one day err together (a forecast that is off, an event), so the days are the independent
-    units: a variance that is robust to clusters, with Student's t for as many days (Cameron and Miller, "A
-    practitioner's guide to cluster-robust inference", Journal of Human Resources 2015).
+    Errors within a day are correlated (a wrong forecast, an event), so days are the independent units: a
+    cluster-robust variance with Student's t on the number of days (Cameron and Miller, "A practitioner's
+    guide to cluster-robust inference", Journal of Human Resources 2015).
     """
     _, day = np.unique(times.astype("datetime64[D]"), return_inverse=True)
     clusters = int(day.max()) + 1

@@ -1,4 +1,4 @@
-"""Run by Alembic: applies the steps on the connection that it was given, in one transaction."""
+"""Alembic's environment: applies the migrations on a given connection, in one transaction."""
 
 from alembic import context
 

@@ -1,1 +1,1 @@
-"""The A/B test of a challenger against the champion: what is known, what follows from it, and doing so."""
+"""The A/B test of a challenger against the champion: evidence, statistics, decision, and the commands."""

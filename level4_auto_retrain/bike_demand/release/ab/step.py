@@ -1,7 +1,7 @@
 """The commands of the A/B test: `step`, to be run daily, `status` and `stop`.
 
-A step evaluates the evidence, applies the decision and stores why. A repeated one changes nothing, and an
-interrupted one is completed by the next.
+A step evaluates the evidence, acts on the verdict and stores the reason. Repeating it changes nothing; an
+interrupted step is completed by the next one.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,16 +23,16 @@ from bike_demand.store.tables import State
 from bike_demand.store.traffic_split import AB_RATIO_TAG
 
 UNITS = {"time": "event times", "key": "keys"}
-MISMATCH = 0.001  # a p-value of the sample-ratio test below it is no chance
+MISMATCH = 0.001  # a smaller p-value of the sample-ratio test is not chance
 
 Report = Callable[[str], None]
 
 
 def step(settings: Settings, as_of: datetime | None, report: Report, run: StepRunner = call) -> None:
-    """Watch what was promoted, decide on the test under way, begin the next one; `report` gets a line each,
-    and `run` what is done. Old predictions are deleted.
+    """Evaluate the watch and the running test, start the next test, and delete old predictions.
 
-    Raises UserError where the store or the database is down, or a deployment is at work.
+    `report` receives a line for each result; `run` executes each step. Raises UserError if the store or the
+    database is down, or a deployment is running.
     """
     lines: list[str] = []
 
@@ -51,22 +51,22 @@ def step(settings: Settings, as_of: datetime | None, report: Report, run: StepRu
     if newest is not None:
         _begin(settings, newest, as_of, note, run)
     if not lines:
-        report("No test is under way, nothing is watched and nothing waits; nothing was changed.")
+        report("No test is running, nothing is watched and nothing waits; nothing was changed.")
 
 
 def stop(settings: Settings, reason: str, as_of: datetime | None, report: Report) -> None:
-    """End the test under way without a verdict. Raises UserError where there is none."""
+    """End the running test without a verdict. Raises UserError if there is none."""
     with opened(settings, as_of, report) as deployments:
         row = deployments.testing()
         if row is None:
-            raise UserError("no test is under way, so there is none to stop")
+            raise UserError("no test is running, so there is none to stop")
         try:
             trial = under_test(deployments)
             assert trial is not None
             evidence = gather(deployments, trial)
             evidence = evidence.model_copy(update={"verdict": "stop", "reason": reason})
             deployments.store(row, ab=evidence.model_dump(mode="json"))
-        except UserError as error:  # whatever is broken, a person can end it
+        except UserError as error:  # whatever is broken, a person must be able to end the test
             report(f"No evidence is stored: {error}")
         deployments.move(row, State.SUPERSEDED, reason)
         write_page(deployments.database, row)
@@ -77,7 +77,7 @@ def stop(settings: Settings, reason: str, as_of: datetime | None, report: Report
 
 
 def _watch(deployments: Deployments, report: Report, run: StepRunner) -> bool:
-    """Roll the champion back where it turned out worse, or end its watch; whether that goes on."""
+    """Evaluate the watch: roll the champion back or end the watch. Returns whether it continues."""
     trial, row = under_watch(deployments), deployments.live()
     if trial is None or row is None:
         return False
@@ -98,7 +98,7 @@ def _watch(deployments: Deployments, report: Report, run: StepRunner) -> bool:
 
 
 def _test(deployments: Deployments, report: Report, run: StepRunner) -> bool:
-    """Decide on the test under way; whether it goes on, or a promotion is to be watched now."""
+    """Evaluate the running test. Returns whether it continues, or its promotion has to be watched now."""
     trial, row = under_test(deployments), deployments.testing()
     if trial is None or row is None:
         return False
@@ -109,7 +109,7 @@ def _test(deployments: Deployments, report: Report, run: StepRunner) -> bool:
         report(f"{name} is tested against version {trial.against} {until}: {evidence.reason}.")
         return True
     if evidence.days and (ratio := evidence.days[-1].ratio) is not None:
-        # Next to its error in training, for whoever compares versions in MLflow.
+        # Next to the version's training error, for comparisons in MLflow.
         deployments.tracking.tag(trial.version, {AB_RATIO_TAG: f"{ratio:.4f}"})
     state = State.LIVE if evidence.verdict == "promote" else State.FAILED_TEST
     run(evidence.verdict, lambda: deployments.move(row, state, evidence.reason, evidence.now, ab=ab))
@@ -123,7 +123,7 @@ def _test(deployments: Deployments, report: Report, run: StepRunner) -> bool:
 
 
 def _newest_queued(deployments: Deployments, report: Report) -> int | None:
-    """The newest version that waits for its test; those before it are out of date."""
+    """The newest version that waits for its test; older ones are superseded."""
     queued = deployments.all(State.QUEUED)
     for row in queued[:-1]:
         newest = queued[-1].version
@@ -133,7 +133,7 @@ def _newest_queued(deployments: Deployments, report: Report) -> int | None:
 
 
 def _begin(settings: Settings, number: int, as_of: datetime | None, report: Report, run: StepRunner) -> None:
-    """Begin the test of a queued version: gates that compared it with an earlier champion run again."""
+    """Start the test of a queued version; gates that compared it with an earlier champion run again."""
     try:
         deploy(settings, str(number), as_of, report, run=run)
     except UnreachableError:
@@ -147,7 +147,7 @@ def _end(evidence: Evidence) -> str:
 
 
 def status(settings: Settings, as_of: datetime | None, report: Report) -> None:
-    """Show what is known by now; decide nothing. Raises UserError where the database is down."""
+    """Show the evidence so far without deciding anything. Raises UserError if the database is down."""
     with opened(settings, as_of, report, reading=True) as deployments:
         for line in differences(deployments):
             report(line)
@@ -155,7 +155,7 @@ def status(settings: Settings, as_of: datetime | None, report: Report) -> None:
         if not any(each.kind is TrialKind.TEST for each in trials):
             row = deployments.live()
             live = "nothing is live" if row is None else f"version {row.version} is live alone"
-            report(f"No test is under way: {'a promotion is watched' if trials else live}.")
+            report(f"No test is running: {'a promotion is watched' if trials else live}.")
         for trial in trials:
             report(as_text(gather(deployments, trial)))
         for row in deployments.all(State.QUEUED):
@@ -163,7 +163,7 @@ def status(settings: Settings, as_of: datetime | None, report: Report) -> None:
 
 
 def differences(deployments: Deployments) -> Iterator[str]:
-    """A line for each setting of the running test that params.yaml has changed since it began."""
+    """A line for each setting that was changed in params.yaml since the running test began."""
     row = deployments.testing()
     if row is None or row.test is None:
         return
@@ -172,13 +172,13 @@ def differences(deployments: Deployments) -> Iterator[str]:
         if now != began_with:
             yield (
                 f"warning: ab.{name} is {now} in params.yaml, but the test of version {row.version} goes on"
-                f" with {began_with}; to begin one with the new value, stop it"
+                f" with {began_with}; to use the new value, stop it"
                 " (`python -m bike_demand ab stop`) and deploy again"
             )
 
 
 def as_text(evidence: Evidence) -> str:
-    """The numbers, for a person at a terminal."""
+    """The evidence as text for a terminal."""
     trial = evidence.trial
     if trial.kind is TrialKind.TEST:
         how = (
@@ -188,7 +188,7 @@ def as_text(evidence: Evidence) -> str:
         )
         first = f"Version {trial.version} is tested against version {trial.against}, {how}"
     else:
-        first = f"Version {trial.version} is watched against version {trial.against}, the champion before"
+        first = f"Version {trial.version} is watched against version {trial.against}, the previous champion"
     lines = [
         f"{first}, since {trial.began:%Y-%m-%d %H:%M} for {trial.days} days at most.",
         f"  rows   {evidence.rows} with an outcome, {evidence.waiting} wait for theirs",
@@ -204,11 +204,11 @@ def as_text(evidence: Evidence) -> str:
             )
             if evidence.sample_ratio < MISMATCH:
                 lines.append(
-                    "  warning: that is no chance; find out which rows are lost before you trust the test"
+                    "  warning: that is not chance; find out which rows are lost before you trust the test"
                 )
         lines += [
             f"  error   {shown(last.error)}, version {trial.against} {rounded(last.error_against)}",
             f"  ratio   {'-' if last.ratio is None else f'{last.ratio:.2f}'}, from {last.low:.2f} to {high}"
-            f" (each bound holds in {1 - evidence.rule.alpha:.0%} of tests, however often one looks)",
+            f" (each bound holds in {1 - evidence.rule.alpha:.0%} of tests, however often it is evaluated)",
         ]
     return "\n".join([*lines, f"  now     {evidence.verdict}: {evidence.reason}"])

@@ -1,4 +1,4 @@
-"""The gates of a deployment, in their order. A version passes each of them, or does not go live."""
+"""The gates of a deployment, in order. A version goes live only if it passes all of them."""
 
 from bike_demand.release.gates.comparison import is_no_worse, is_no_worse_in_any_slice
 from bike_demand.release.gates.integrity import (

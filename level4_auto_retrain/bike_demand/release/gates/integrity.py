@@ -1,4 +1,4 @@
-"""What a gate is, and the gates that check the version itself: may it be tried, and is it whole?"""
+"""The interface of gates, and the gates that check the version itself: may it be deployed, is it intact?"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,13 +16,13 @@ from bike_demand.store.tables import Deployment, State
 from bike_demand.store.tracking import HANDOFF_ARTIFACT, Tracking, Version
 
 RETRAIN = "train another one, with later data or another recipe"
-# As the documentation of the service has it.
+# As documented by the service.
 OUTPUT = Output(name=OUTPUT_NAME, type="float32", unit=PROBLEM.unit, min=LOWEST, max=HIGHEST)
 
 
 @dataclass(frozen=True)
 class GateResult:
-    """Whether the version passes, a one-sentence summary without a full stop, and the numbers behind it."""
+    """Whether the version passes, a summary in one clause, and the numbers behind it."""
 
     passed: bool
     summary: str
@@ -31,29 +31,29 @@ class GateResult:
 
 @dataclass(frozen=True)
 class GateContext:
-    """The version to deploy, the champion, and the data to compare them on. `scratch` is for downloads."""
+    """The version to deploy, the champion, and the data to compare them on. `scratch` holds downloads."""
 
     settings: Settings
     tracking: Tracking
     version: Version
-    champion: Version | None  # None: nothing is live
-    rows: pd.DataFrame  # the gathered rows that may be judged by, ascending
+    champion: Version | None  # None if nothing is live
+    rows: pd.DataFrame  # ingested rows for evaluation, ascending
     scratch: Path
-    failed: Deployment | None = None  # an earlier deployment that speaks against the version
+    failed: Deployment | None = None  # an earlier failed deployment of the version or its model
 
     def handoff(self, run_id: str) -> Path:
-        """The hand-off that a run logged, downloaded once. Raises UserError where it logged none."""
+        """The hand-off logged by a run, downloaded once. Raises UserError if it logged none."""
         folder = self.scratch / run_id / HANDOFF_ARTIFACT
         return folder if folder.exists() else self.fetch(run_id, HANDOFF_ARTIFACT)
 
     def fetch(self, run_id: str, artifact: str) -> Path:
-        """A file or folder that a run logged. Raises UserError where it logged none of that name."""
+        """A file or folder logged by a run. Raises UserError if it logged none with that name."""
         return self.tracking.fetch(run_id, artifact, self.scratch / run_id)
 
 
 @dataclass(frozen=True)
 class Gate:
-    """A condition of every deployment. `compares`: the result depends on the champion of the moment."""
+    """A condition of every deployment. `compares`: the result depends on the current champion."""
 
     id: str
     title: str
@@ -62,10 +62,9 @@ class Gate:
 
 
 def was_not_rolled_back(context: GateContext) -> GateResult:
-    """Refuses a version that was rolled back, and one with the very model of a version that failed.
+    """Refuses a version that was rolled back, and one whose model is identical to that of a failed version.
 
-    A version that was rejected in its A/B test may be tried again by its own number: whoever asks for that
-    knows why.
+    A version rejected in its A/B test may be tried again by its own number: that is a deliberate request.
     """
     failed = context.failed
     if failed is None:
@@ -80,7 +79,7 @@ def was_not_rolled_back(context: GateContext) -> GateResult:
 def is_the_registered_file(context: GateContext) -> GateResult:
     """Compares the run's files with their checksums, and the model's digest with the registered one.
 
-    Raises UserError, with the file at fault, where they are damaged.
+    Raises UserError that names the damaged file.
     """
     card = read_whole(context.handoff(context.version.run_id)).card
     evidence = {
@@ -89,16 +88,16 @@ def is_the_registered_file(context: GateContext) -> GateResult:
         "files": sorted(FILES),
     }
     if card.version != context.version.digest:
-        summary = f"registered was {context.version.digest}, but its run holds {card.version}"
+        summary = f"digest {context.version.digest} is registered, but its run has {card.version}"
         return GateResult(False, summary, evidence)
     return GateResult(True, f"digest {card.version}", evidence)
 
 
 def matches_the_service_schema(context: GateContext) -> GateResult:
-    """Compares types, units, ranges and what may be missing.
+    """Compares types, units, ranges and nullability.
 
-    A model with other units would load and predict, and be wrong. Raises UserError where the model takes
-    a feature that the application lacks.
+    A model with other units would load and predict, but wrongly. Raises UserError if the model needs a
+    feature that the application lacks.
     """
     card = read_handoff(context.handoff(context.version.run_id)).card
     ours = {each["name"]: Input.model_validate(each) for each in describe(COMPUTED)}
@@ -120,9 +119,9 @@ def matches_the_service_schema(context: GateContext) -> GateResult:
 
 
 def reproduces_golden_rows(context: GateContext) -> GateResult:
-    """Loads the model here, which predicts its golden rows again, as in any service.
+    """Loads the model here and predicts its golden rows again, as any service does.
 
-    Raises UserError where it cannot be loaded, or a prediction differs.
+    Raises UserError if it cannot be loaded, or a prediction differs.
     """
     folder = context.handoff(context.version.run_id)
     golden = read_handoff(folder).golden

@@ -1,4 +1,4 @@
-"""The gates that run the version in processes: the integration test in a real service, and what it costs."""
+"""Gates that run the version in other processes: the integration test in a real service, and its cost."""
 
 import contextlib
 import http.client
@@ -19,7 +19,7 @@ from bike_demand.serving.onnx_model import load_model
 
 CODE = Path(bike_demand.__file__).absolute().parents[1]
 ENVIRONMENT = "test"
-# Keys of a service that runs there anyway. One that is started here serves nobody else and has none.
+# Keys for an existing service. A service started by the gate is not reachable for others and needs none.
 KEYS = {CLIENT: "BIKE_TEST_KEY", OPERATIONS: "BIKE_TEST_OPERATIONS_KEY"}
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 20
@@ -27,10 +27,10 @@ MEASURE_SECONDS = 120
 
 
 def works_in_the_test_environment(context: GateContext) -> GateResult:
-    """Moves the alias of the test environment to the version, waits for the service, and runs the checks.
+    """Moves the test environment's alias to the version, waits for the service, and runs the checks.
 
-    The service is the one at environments.test.url, or one that is started for this. Raises UserError where
-    the model cannot be loaded.
+    The service is the one at environments.test.url, or is started for this. Raises UserError if the model
+    cannot be loaded.
     """
     number = str(context.version.number)
     model = load_model(context.handoff(context.version.run_id), number)
@@ -54,7 +54,7 @@ def works_in_the_test_environment(context: GateContext) -> GateResult:
 
 @contextlib.contextmanager
 def _service(url: str, scratch: Path, patience: float) -> Iterator[str]:
-    """The address of the service: `url` or, where that is empty, of one that runs meanwhile."""
+    """The address of the service: `url`, or that of a service that runs inside the block if it is empty."""
     if url:
         yield url
         return
@@ -90,7 +90,7 @@ def _service(url: str, scratch: Path, patience: float) -> Iterator[str]:
 
 
 def _wait_for(address: str, version: str, keys: Mapping[str, str], until: float) -> None:
-    """Wait until the service serves the version. Raises UserError where it does not until then."""
+    """Wait until the service serves the version. Raises UserError if it does not before `until`."""
     while True:
         try:
             with client(address, keys) as request:
@@ -108,10 +108,10 @@ def _wait_for(address: str, version: str, keys: Mapping[str, str], until: float)
 
 
 def costs_no_more(context: GateContext) -> GateResult:
-    """Measures the memory of each version in a process of its own, and their latencies in turns in one of
-    these, so that a busy machine slows both alike.
+    """Measures each version's memory in a process of its own, and the latencies of both alternately in one
+    process, so that other load on the machine slows both alike.
 
-    Raises UserError where a model cannot be loaded or run.
+    Raises UserError if a model cannot be loaded or run.
     """
     if context.champion is None:
         return GateResult(True, "nothing is live to compare with")
@@ -135,7 +135,7 @@ def costs_no_more(context: GateContext) -> GateResult:
 
 
 def measure(folders: Sequence[Path]) -> dict[str, list[float]]:
-    """What `release.measure` measures of these hand-offs, in a new process. Raises UserError."""
+    """Measure these hand-offs with `release.measure` in a new process. Raises UserError."""
     try:
         done = subprocess.run(
             [sys.executable, "-m", "bike_demand.release.measure", *map(str, folders)],
@@ -154,12 +154,12 @@ def measure(folders: Sequence[Path]) -> dict[str, list[float]]:
 
 
 def _complaint(errors: bytes, status: int) -> str:
-    """The last line of what a process that failed wrote to its standard error."""
+    """The last line that a failed process wrote to standard error."""
     lines = errors.decode(errors="replace").strip().splitlines()
     return lines[-1].removeprefix("error: ") if lines else f"it ended with status {status}"
 
 
 def _environment(**values: str) -> dict[str, str]:
-    """This process's environment with these values, in which the code of this very project is found."""
+    """This process's environment with these values, in which this project's code is importable."""
     path = [str(CODE), *filter(None, [os.environ.get("PYTHONPATH")])]
     return os.environ | {"PYTHONPATH": os.pathsep.join(path)} | values

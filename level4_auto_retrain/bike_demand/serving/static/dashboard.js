@@ -124,7 +124,7 @@ function drawTraffic({ traffic: { rows, requests, rejected, failed, buckets } })
   table(["version", "predictions"], Object.entries(rows).map(([version, count]) => [`v${version}`, number(count)])));
 }
 
-/** Within how many seconds this share of the requests was answered; linear within a bucket, as Prometheus does. */
+/** The number of seconds within which this share of the requests was answered, interpolated linearly as in Prometheus. */
 function quantile(share, buckets) {
   const wanted = share * (buckets.at(-1)?.[1] ?? 0), place = buckets.findIndex(each => wanted && each[1] >= wanted);
   if (place < 0) return null;
@@ -276,7 +276,7 @@ async function poll() {
     draw();
     $("stale").hidden = true;
   } catch (error) {
-    show("stale", `The service does not answer (${error.message}).`, status && ` This is its state of ${clock(seconds(status.generated_at))}.`);
+    show("stale", `The service does not respond (${error.message}).`, status && ` This is its state of ${clock(seconds(status.generated_at))}.`);
     $("stale").hidden = false;
   }
   setTimeout(poll, 1000 * (samples.length ? status.refresh_seconds : 1));

@@ -8,7 +8,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Create the tables."""
     op.create_table(
         "predictions",
         sa.Column("id", sa.String(36), primary_key=True),
@@ -79,6 +79,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop them."""
+    """Drop the tables."""
     for name in ("transitions", "deployments", "workers", "outcomes", "predictions"):
         op.drop_table(name)

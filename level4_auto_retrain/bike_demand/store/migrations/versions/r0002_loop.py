@@ -1,4 +1,4 @@
-"""What the loop keeps: signals, incidents, alerts, actions and regression cases."""
+"""The tables of the loop: signals, incidents, alerts, actions and regression cases."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -22,7 +22,7 @@ NEW = (
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Create the tables."""
     op.create_table(
         "signals",
         sa.Column("id", sa.Integer, primary_key=True),
@@ -128,7 +128,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop them."""
+    """Drop the tables."""
     op.drop_column("predictions", "replaced")
     for name in NEW:
         op.drop_table(name)

@@ -1,4 +1,4 @@
-"""The promotion policy as it was, with each deployment."""
+"""The promotion policy snapshot of each deployment."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,10 +8,10 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Add the column; what was decided before has no policy on record."""
+    """Add the column; earlier deployments have no snapshot."""
     op.add_column("deployments", sa.Column("policy", sa.JSON))
 
 
 def downgrade() -> None:
-    """Drop it."""
+    """Drop the column."""
     op.drop_column("deployments", "policy")

@@ -1,4 +1,4 @@
-"""What to expect of fields of text."""
+"""The expected values of text fields."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,10 +8,10 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Add the column; nothing is expected of a text until the next monitoring cycle."""
+    """Add the column; it is empty until the next monitoring cycle."""
     op.add_column("expected_ranges", sa.Column("texts", sa.JSON))
 
 
 def downgrade() -> None:
-    """Drop it."""
+    """Drop the column."""
     op.drop_column("expected_ranges", "texts")

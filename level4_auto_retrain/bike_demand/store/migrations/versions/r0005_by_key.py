@@ -1,4 +1,4 @@
-"""What to expect of a number, key by key."""
+"""The expected values of numbers by key."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,5 +13,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop it."""
+    """Drop the column."""
     op.drop_column("expected_ranges", "by_key")
