@@ -61,7 +61,7 @@ def test_trace_tells_what_the_log_knows(predicted: str, run: Run) -> None:
     found = json.loads(said.out)
     assert (found["prediction"]["id"], found["deployment"]["state"]) == (predicted, "live")
     assert [found[name] for name in ("model", "code", "data")] == [None] * 3
-    assert "away" in run("trace", predicted, "--rows").err.splitlines()[-1]
+    assert "is down" in run("trace", predicted, "--rows").err.splitlines()[-1]
 
 
 @pytest.mark.usefixtures("registry_is_away")

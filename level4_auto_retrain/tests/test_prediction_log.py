@@ -367,8 +367,8 @@ def test_what_cannot_be_written_at_the_end_is_said(tmp_path: Path, caplog: pytes
         ("postgresql+psycopg://user:secret@127.0.0.1:9/log", "127.0.0.1"),
         ("nonsense", "not an address"),
         ("", "not an address"),
-        ("mysql://host/log", "no such kind"),
-        ("sqlite://", "no such kind"),
+        ("mysql://host/log", "not supported"),
+        ("sqlite://", "not supported"),
     ],
 )
 def test_a_database_that_is_away_or_none_is_reported_in_one_line(address: str, says: str) -> None:

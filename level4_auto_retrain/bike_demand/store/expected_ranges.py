@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # the service has no pandas
     import pandas as pd
 
 HOURS = 24
-LEAST = 24  # fewest good rows for an expected range, or most rows of the days where those are fewer
+LEAST = 24  # fewest good rows for an expected range, or most rows of the days if those are fewer
 OFTEN_NULL = 0.25  # with a larger share of nulls, null counts as expected
 MOST_TEXTS = 50  # fields with more distinct texts have no expected ones
 MOST_KEYS = 200  # with more keys, like customers, all keys share the means, for lack of rows per key

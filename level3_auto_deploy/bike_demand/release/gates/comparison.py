@@ -22,10 +22,7 @@ from bike_demand.release.gates.integrity import GateContext, GateResult
 from bike_demand.serving.onnx_model import load_model
 from bike_demand.store.tracking import Tracking, Version
 
-LEARNED_DAYS, LEARNED_ROWS = (
-    28,
-    28 * 24,
-)  # the latest training rows of a refit, used to check it: the more of both
+LEARNED_DAYS, LEARNED_ROWS = 28, 28 * 24  # latest training rows of a refit used to check it: the larger span
 
 
 def is_no_worse(context: GateContext) -> GateResult:
