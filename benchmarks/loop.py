@@ -56,7 +56,7 @@ def main(
     """Replay a story and print the loop's results; status 1 if they are worse than the limits."""
     console = Console()
     story = load_story(scenario, feed, begin.date() if begin else None, end.date() if end else None)
-    with workcopy.alone("loop") as place:
+    with workcopy.exclusive("loop") as place:
         results = _live(story, number, calendar, workcopy.fresh(place), console)
     report = _report(story, calendar, results)
     if out is not None:
@@ -204,8 +204,10 @@ def _print(report: dict[str, Any], console: Console) -> None:
         highlight=False,
     )
     for each in report["incidents"]:
-        told = ", ".join(f"{key} {value}" for key, value in each.items() if key not in ("kind", "from", "to"))
-        console.print(f"{each['kind']} from {each['from']}: {told}", highlight=False)
+        reported = ", ".join(
+            f"{key} {value}" for key, value in each.items() if key not in ("kind", "from", "to")
+        )
+        console.print(f"{each['kind']} from {each['from']}: {reported}", highlight=False)
     for what, is_so in report["kept"].items():
         console.print(f"  {'kept' if is_so else '[red]MISSED[/red]'}  {what}", highlight=False)
 

@@ -136,8 +136,8 @@ def main(
     )
     kept[f"{memory.peak / 2**30:.2f} GiB of memory (at most {MEMORY / 2**30:.0f})"] = memory.peak <= MEMORY
     for what, growth in zip(("a quiet day", "a training"), costs.growth(), strict=True):
-        told = f"{what} takes {growth:.2f} times the CPU in the second half (at most {LINEAR})"
-        kept[told] = growth <= LINEAR
+        reported = f"{what} takes {growth:.2f} times the CPU in the second half (at most {LINEAR})"
+        kept[reported] = growth <= LINEAR
     console.print(f"wall time {wall:.0f} s", highlight=False)
     for what, is_so in kept.items():
         console.print(f"  {'kept' if is_so else '[red]MISSED[/red]'}  {what}", highlight=False)

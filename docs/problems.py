@@ -54,7 +54,7 @@ FAULT_DAYS, AFTER_DAYS = 5, 3
 
 
 @dataclass
-class Lived:
+class StoryResult:
     """The results. Days are counted from the event, or from the beginning of the fault."""
 
     name: str
@@ -69,7 +69,7 @@ class Lived:
     fault_trainings: int = 0
     replaced: float = 0.0  # the share of the rows of the fault in which a value was replaced
     fault_error: float = 0.0
-    said: list[str] = field(default_factory=list)  # by the loop, cycle by cycle
+    output: list[str] = field(default_factory=list)  # by the loop, cycle by cycle
 
     def cells(self) -> list[str]:
         """The row of the table."""
@@ -137,7 +137,7 @@ class Life:
         return [each for each in self.answers if first.isoformat() <= each[0] < end.isoformat()]
 
 
-def live_through(name: str, place: Path) -> Lived:
+def replay(name: str, place: Path) -> StoryResult:
     """Replay a problem's story in the folder. Raises UserError if a command fails, AssertionError if an
     expected result does not occur in time.
     """
@@ -145,7 +145,7 @@ def live_through(name: str, place: Path) -> Lived:
     problems.put(name, folder)
     _settle(folder / "params.yaml")
     workcopy.commit(folder, "Another problem")
-    life, lived = Life(name, folder), Lived(name)
+    life, result = Life(name, folder), StoryResult(name)
     with (
         ProcessPoolExecutor(1, get_context("spawn"), enter, (folder,)) as typing,
         Service(folder, place / "service.log", env=environment()) as service,
@@ -157,9 +157,9 @@ def live_through(name: str, place: Path) -> Lived:
 
         def cycle(day: date) -> str:
             life.publish(day)
-            said = run("agent", "--once", "--as-of", day.isoformat())
-            lived.said.append(f"{day}: {said.strip()}")
-            return said
+            message = run("agent", "--once", "--as-of", day.isoformat())
+            result.output.append(f"{day}: {message.strip()}")
+            return message
 
         plan, day = life.plan, life.plan.first
         cycle(day)
@@ -173,18 +173,18 @@ def live_through(name: str, place: Path) -> Lived:
                 day += DAY
                 if (day - plan.first).days % plan.every:
                     continue
-                said = cycle(day)
+                message = cycle(day)
                 after = (day - life.event).days
-                if not lived.noticed and "error-drift" in said:
-                    lived.noticed = after
-                if not lived.trained and "Registered as version" in said:
-                    lived.trained = after
-                    found = re.findall(r"(?m)^(\d+)/(\d+) \S+ +passed", said)
-                    lived.gates = f"{len(found)} of {found[0][1]}"
-                if "is promoted" in said:
-                    lived.promoted = after
+                if not result.noticed and "error-drift" in message:
+                    result.noticed = after
+                if not result.trained and "Registered as version" in message:
+                    result.trained = after
+                    found = re.findall(r"(?m)^(\d+)/(\d+) \S+ +passed", message)
+                    result.gates = f"{len(found)} of {found[0][1]}"
+                if "is promoted" in message:
+                    result.promoted = after
                     break
-                assert after < plan.patience, "\n".join(lived.said)
+                assert after < plan.patience, "\n".join(result.output)
             promoted = day
 
             # The fault: some quiet days, then wrong reports, then right ones again.
@@ -193,15 +193,15 @@ def live_through(name: str, place: Path) -> Lived:
             while day < life.fault[1] + AFTER_DAYS * DAY:
                 life.ask(client, day)
                 day += DAY
-                said = cycle(day)
-                lived.fault_trainings += first < day <= life.fault[1] and "Training, because" in said
-                if not lived.fault_noticed and day > first and "data-quality" in said:
-                    lived.fault_noticed = (day - first).days
-    lived.before = life.error(plan.first, life.event)
-    lived.until = life.error(life.event, promoted)
-    lived.after = life.error(first - FAULT_DAYS * DAY, first)
-    lived.replaced, lived.fault_error = life.replaced(*life.fault), life.error(*life.fault)
-    return lived
+                message = cycle(day)
+                result.fault_trainings += first < day <= life.fault[1] and "Training, because" in message
+                if not result.fault_noticed and day > first and "data-quality" in message:
+                    result.fault_noticed = (day - first).days
+    result.before = life.error(plan.first, life.event)
+    result.until = life.error(life.event, promoted)
+    result.after = life.error(first - FAULT_DAYS * DAY, first)
+    result.replaced, result.fault_error = life.replaced(*life.fault), life.error(*life.fault)
+    return result
 
 
 def _settle(params: Path) -> None:
@@ -218,14 +218,14 @@ def _wait_until_ready(client: httpx.Client) -> None:
             client.get("/ready").raise_for_status()
 
 
-def table(lived: Sequence[Lived]) -> str:
+def table(result: Sequence[StoryResult]) -> str:
     """What the page shows."""
     lines = [
         "| problem | event noticed | trained | gates passed | promoted"
         " | error before the event / until the promotion / before the fault"
         " | fault noticed | trainings during it | fallback | error during it |",
         "|---|---|---|---|---|---|---|---|---|---|",
-        *(f"| {' | '.join(each.cells())} |" for each in lived),
+        *(f"| {' | '.join(each.cells())} |" for each in result),
     ]
     return "\n".join(lines) + "\n"
 
@@ -240,7 +240,7 @@ def main() -> None:
     found = []
     for name in PLANS:
         with tempfile.TemporaryDirectory() as place:
-            found.append(live_through(name, Path(place)))
+            found.append(replay(name, Path(place)))
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     text = before + BEGIN + table(found) + END + rest.partition(END)[2]
     PAGE.write_text(text, encoding="utf-8", newline="\n")

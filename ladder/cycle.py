@@ -31,7 +31,7 @@ def run(number: int, console: Console) -> None:
     Raises UserError if a step fails.
     """
     chosen = level(number)
-    with workcopy.alone("run") as place:
+    with workcopy.exclusive("run") as place:
         _run(chosen, set_up(chosen, place, None, console), console)
 
 

@@ -31,7 +31,7 @@ class News:
 
 def _signals(status: Status) -> Iterator[tuple[int, str]]:
     for each in status["signals"]:
-        what = each["says"].partition(",")[0].rstrip(".")
+        what = each["message"].partition(",")[0].rstrip(".")
         yield each["id"], f"{each['kind'].replace('-', ' ')}, {each['subject']}: {what}"
 
 

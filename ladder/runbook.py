@@ -113,7 +113,7 @@ class Runbook(_Strict):
     again: bool = False  # then the release starts once more; otherwise it waits for the next date
     use: tuple[Step, ...] = ()
     outcomes: str | None = None  # the application's path for labels, once known
-    tells: str | None = None  # a command that reports automatic actions as JSON: trainings, incidents
+    reports: str | None = None  # a command that reports automatic actions as JSON: trainings, incidents
     plays: str | None = None  # the scenario in which `run` and `up` show it; None: the feed as it is
     pages: tuple[Page, ...] = ()
     background: tuple[Step, ...] = ()  # what runs next to the application, until it ends

@@ -8,7 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ladder import UserError, runbook
@@ -41,22 +41,34 @@ def run_command(command: str, folder: Path, env: Mapping[str, str] | None = None
 
     Raises UserError with the last line of output if it fails.
     """
+    status, output = run_process(found(command), folder, env or environment())
+    if status:
+        lines = [line for line in output.splitlines() if line.strip()]
+        raise UserError(f"`{command}` ended with status {status}: {lines[-1] if lines else ''}")
+    return output
+
+
+def run_process(
+    arguments: Sequence[str], folder: Path, env: Mapping[str, str], seconds: float | None = None
+) -> tuple[int, str]:
+    """Run a program without standard input. Returns exit status and output, both streams together.
+
+    Raises subprocess.TimeoutExpired after so many seconds.
+    """
     done = subprocess.run(
-        found(command),
+        arguments,
         cwd=folder,
-        env=env or environment(),
+        env=env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         encoding="utf-8",
         errors="replace",
+        timeout=seconds,
         check=False,
     )
-    if done.returncode:
-        lines = [line for line in done.stdout.splitlines() if line.strip()]
-        raise UserError(f"`{command}` ended with status {done.returncode}: {lines[-1] if lines else ''}")
-    return done.stdout
+    return done.returncode, done.stdout
 
 
 def found(command: str) -> list[str]:

@@ -50,7 +50,7 @@ def up(
         raise UserError(f"port {port} is taken by another program: choose another one")
     if seconds is not None and not runbook.load(chosen.folder).background:
         raise UserError(f"level {number} does nothing by itself while a story passes: take level 4")
-    with workcopy.alone("up") as place, ExitStack() as stack:
+    with workcopy.exclusive("up") as place, ExitStack() as stack:
         stage = set_up(chosen, place, scenario, console)
         if seconds is not None:
             stage = replace(stage, today=stage.today - timedelta(days=CALM_DAYS))

@@ -55,7 +55,7 @@ def fresh(folder: Path) -> Path:
 
 
 @contextmanager
-def alone(purpose: str) -> Iterator[Path]:
+def exclusive(purpose: str) -> Iterator[Path]:
     """Lock and return the folder for working copies of that purpose.
 
     Raises UserError if another process holds it, or it cannot be created.

@@ -236,7 +236,7 @@ def test_that_the_world_changed_is_noticed_by_the_error_alone_and_answered_by_a_
     noticed = life.drifts().iloc[0]
     assert GREW + DAY < noticed["at"] <= GREW + 5 * DAY
     assert noticed["subject"] == "version 1"
-    assert "too low" in noticed["says"]
+    assert "too low" in noticed["message"]
     for day in pd.date_range(FIRST + DAY, GREW):
         assert life.outputs[day] == "Version 1 is live; nothing to do.\n"
     first, second = life.event_log().trainings()
@@ -252,7 +252,7 @@ def test_what_was_trained_passes_all_gates_wins_its_test_and_answers_from_then_o
     registry = Registry(life.folder, "docks-run-out")
     decision = registry.decision("2")
     assert set(decision.gates().values()) == {True}
-    assert "probability squared on" in decision.gate("error")["says"]
+    assert "probability squared on" in decision.gate("error")["message"]
     both = life.both()
     scores = brier(both["second"], both["count"]), brier(both["first"], both["count"])
     assert decision.row["ab"]["days"][-1]["ratio"] == pytest.approx(scores[0] / scores[1])

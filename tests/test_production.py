@@ -373,7 +373,7 @@ def test_level_4_lives_on_postgresql_an_mlflow_server_and_a_prefect_server(serve
         for host, status in (("mlflow", 200), ("elsewhere.example.org", 403)):
             requests = httpx.get(f"{mlflow}/", headers={"Host": f"{host}:{servers.ports[5000]}"})
             assert requests.status_code == status, host
-        # A turn of the loop trains, as nothing is live, and releases.
+        # A monitoring cycle trains, because nothing is live, and releases.
         assert "live" in servers.project("agent", "agent", "--once")
         assert servers.rows(
             "mlflow", "SELECT alias, version FROM registered_model_aliases ORDER BY alias"

@@ -310,13 +310,13 @@ def _commented(file: str, text: str) -> Iterator[Fact]:
     lines = text.split("\n")
     for number, line in enumerate(lines, 1):
         if COMMENTED.match(line):
-            said = re.sub(r"^\s*#\s*(-\s*)?", "", line).strip()
+            text = re.sub(r"^\s*#\s*(-\s*)?", "", line).strip()
             whole = not any(each.strip() and not each.strip().startswith("#") for each in lines)
             why = "the whole file is commented out" if whole else "it is commented out"
-            if re.match(r"cron|schedule|on\s*:", said):
+            if re.match(r"cron|schedule|on\s*:", text):
                 yield Fact("trigger", "schedule", file, number, "ci", (), why)
             else:
-                yield Fact("run", re.sub(r"^\w+\s*:\s*", "", said), file, number, "ci", (), why)
+                yield Fact("run", re.sub(r"^\w+\s*:\s*", "", text), file, number, "ci", (), why)
 
 
 # ---- orchestrators, schedulers and pipelines in YAML

@@ -69,20 +69,20 @@ def _read(own: Set[str], named: tuple[str, str]) -> list[Fact]:
         return list(tests(name, text))
     packages, texts = wanted()
     every = dict.fromkeys(f"{module}.{each}" for module, names in imports(text) for each in names or [""])
-    told = [each.strip(".") for each in every if package(each) in telling()]
+    imported = [each.strip(".") for each in every if package(each) in telling()]
     gates = overwritten.may_have_gates(text)
     if (
         gates
         or any(start in text and any(each in text for each in listed) for start, listed in texts.items())
         or any(
             each in text
-            for used in {package(each) for each in told} & packages.keys() - own
+            for used in {package(each) for each in imported} & packages.keys() - own
             for each in packages[used]
         )
         or any(asked("name", name) for each in DEFINED for name in each.findall(f"\n{text}"))
     ):
         return list(_module(name, text, "code", gates))
-    return [Fact("import", each, name, 0) for each in told]  # its neighbours may call methods of these
+    return [Fact("import", each, name, 0) for each in imported]  # its neighbours may call methods of these
 
 
 def imports(text: str) -> Iterator[tuple[str, list[str]]]:

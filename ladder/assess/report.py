@@ -123,8 +123,8 @@ def _row(each: JudgedRow) -> dict[str, Any]:
         content["findings"] = [_finding(one) for one in findings(each)]
     if each.gaps:
         content["remedy"] = remedy(each)
-    if said := reasons(each):
-        content["answers"] = said
+    if answers := reasons(each):
+        content["answers"] = answers
     return content
 
 
@@ -160,7 +160,7 @@ def remedy(each: JudgedRow) -> str:
 
 def reasons(each: JudgedRow) -> list[dict[str, str]]:
     """The answers, with author and date."""
-    said = [
+    lines = [
         {
             "practice": one.practice.id,
             "answer": one.answer.says,
@@ -171,7 +171,7 @@ def reasons(each: JudgedRow) -> list[dict[str, str]]:
         for one in each.practices
         if one.answer is not None
     ]
-    return said + (
+    return lines + (
         [{"practice": "", "answer": each.state, "by": "", "on": "", "because": each.reason}]
         if each.reason
         else []
@@ -294,9 +294,9 @@ def _evidence(each: JudgedRow) -> Iterator[Text]:
         yield Text.assemble(
             (one.fact.place, "blue"), (f"  {one.strength}: {says}", "yellow" if one.off else "dim")
         )
-    for said in reasons(each):
-        who = f"{said['by']}, {said['on']}: " if said["by"] else ""
-        yield Text(f"{who}{said['answer']}{'; ' + said['because'] if said['because'] else ''}", style="dim")
+    for note in reasons(each):
+        who = f"{note['by']}, {note['on']}: " if note["by"] else ""
+        yield Text(f"{who}{note['answer']}{'; ' + note['because'] if note['because'] else ''}", style="dim")
 
 
 def _show_rows(found: Assessment, console: Console) -> None:

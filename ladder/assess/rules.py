@@ -197,7 +197,7 @@ def arguments() -> frozenset[str]:
 
 @cache
 def telling() -> frozenset[str]:
-    """The packages whose import tells something."""
+    """The packages whose import is evidence."""
     return rules().learning | {package(module) for tool in _every_tool() for module in tool.modules}
 
 

@@ -72,7 +72,7 @@ def compare(options: Options, console: Console, watcher: Watcher | None = None) 
     options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=options.out):
         pass  # rather now than after the replay
-    with workcopy.alone(options.purpose) as place:
+    with workcopy.exclusive(options.purpose) as place:
         workcopy.fresh(place)
         _announce(story, chosen, options, skipped, console)
         tasks = _tasks(story, plans, place)

@@ -118,8 +118,8 @@ class _Replay:
             )
         )
         result.failed_requests = int(result.predictions["prediction"].isna().sum())
-        if self._book.tells:
-            result.reported = json.loads(run_in_process(self._book.tells, self._folder))
+        if self._book.reports:
+            result.reported = json.loads(run_in_process(self._book.reports, self._folder))
             result.trainings = len(result.reported["trainings"])
         result.machine_seconds = round(self.seconds(), 1)  # what follows is not the level's own work
         if self._job.questions and result.witness is not None:

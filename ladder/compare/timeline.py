@@ -20,7 +20,7 @@ def timeline(story: Story, book: Runbook, team: Team, replayed: ReplayResult) ->
     None if the level released nothing that reached users.
     """
     lasting = next((each for each in story.incidents if each.last is None), None)
-    shown = _reported(story, replayed) if book.tells else _played(book, team, replayed)
+    shown = _reported(story, replayed) if book.reports else _played(book, team, replayed)
     if lasting is not None:
         after = [each for each in shown if each.begins > lasting.day]
         why = f"It is the first that began after {lasting.kind} of {lasting.day}."

@@ -194,12 +194,12 @@ def solve(number: int, console: Console, *, yes: bool) -> int:
     done = progress.load()
     port = done.of(number).port
 
-    def tell(step: LabStep) -> None:
+    def show_step(step: LabStep) -> None:
         _print_step(lab.steps.index(step) + 1, step, port, folder, console)
         for change in step.edits:
             _print_change(change.file, change.old or "", change.new, console)
 
-    with solved(lab, folder, port, tell):
+    with solved(lab, folder, port, show_step):
         findings = check(lab, folder, port)
     done.of(number).passed, done.of(number).solution_shown = passed, not passed
     done.save()

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import sysconfig
 import time
@@ -19,7 +18,7 @@ from ladder.lab.definition import Action, Change, Lab, LabStep, path_of
 from ladder.levels import level
 from ladder.runbook import copy
 from ladder.service import Service
-from ladder.steps import environment, found
+from ladder.steps import environment, found, run_process
 
 QUICK_SECONDS = 4  # a starting state that takes longer to make is kept, for the next time
 
@@ -36,7 +35,7 @@ def begin(lab: Lab, port: int) -> Path:
 
     Raises UserError if an action of the start fails, or another command is creating one.
     """
-    with workcopy.alone("lab") as place:
+    with workcopy.exclusive("lab") as place:
         folder, kept = place / str(lab.number), place / f".start-{lab.number}-{_digest(lab)}"
         if not kept.is_dir():
             _put_aside(folder)
@@ -134,20 +133,7 @@ def run(command: Sequence[str], folder: Path, seconds: float | None = None, **mo
 
     Raises subprocess.TimeoutExpired.
     """
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env=_around() | more,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-        timeout=seconds,
-        check=False,
-    )
-    return done.returncode, done.stdout
+    return run_process(command, folder, _around() | more, seconds)
 
 
 def _around() -> dict[str, str]:

@@ -71,12 +71,12 @@ def _checked(project: Project) -> str:
     )
     if not done.returncode:
         return "The project's problem has what the new level needs (`problem check` passes)."
-    *_, said = ["no message", *re.findall(r"(?ms)^(?:error: |[\w.]+Error: ).*", done.stderr)]
-    said = " ".join(said.removeprefix("error: ").partition("For further information")[0].split())
-    missing = re.match(r"ModuleNotFoundError: No module named '([\w.]+)'", said)
+    *_, message = ["no message", *re.findall(r"(?ms)^(?:error: |[\w.]+Error: ).*", done.stderr)]
+    message = " ".join(message.removeprefix("error: ").partition("For further information")[0].split())
+    missing = re.match(r"ModuleNotFoundError: No module named '([\w.]+)'", message)
     if missing and not missing[1].startswith(project.mark.package):
         return ""
-    return f"The project's problem lacks something (`problem check`): {said}"
+    return f"The project's problem lacks something (`problem check`): {message}"
 
 
 def what_next(project: Project, target: Level, plan: Plan, branch: str, console: Console) -> None:

@@ -20,8 +20,8 @@ TEXTS = {name for name, value in EXAMPLE.items() if isinstance(value, str)}
 
 
 def test_a_month_of_the_feed_is_scored_like_the_service_does(released: Path, run: Run) -> None:
-    said = run("predict", "feed/2011-02.csv", "out.csv")
-    assert (said.status, said.err) == (0, "")
+    output = run("predict", "feed/2011-02.csv", "out.csv")
+    assert (output.status, output.err) == (0, "")
     model = load_model(released / "state" / "model")
     with (released / "feed" / "2011-02.csv").open(encoding="utf-8", newline="") as file:
         given = list(csv.DictReader(file))
@@ -38,7 +38,7 @@ def test_a_month_of_the_feed_is_scored_like_the_service_does(released: Path, run
     with served(create_app(model)) as client:
         expected = client.post("/predict", json=rows).json()
     assert [each | {"prediction": float(each["prediction"])} for each in answered] == expected
-    assert f"{len(rows)} predictions of model {model.version}" in said.out
+    assert f"{len(rows)} predictions of model {model.version}" in output.out
 
 
 def test_the_label_in_the_file_makes_no_difference(released: Path, run: Run) -> None:

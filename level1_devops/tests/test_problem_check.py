@@ -19,9 +19,9 @@ Change = Callable[[Any], Any]
 
 @pytest.mark.usefixtures("project")
 def test_a_sound_problem_is_described_in_plain_words(run: Run) -> None:
-    said = run("problem", "check")
-    assert (said.status, said.err) == (0, "")
-    lines = said.out.splitlines()
+    output = run("problem", "check")
+    assert (output.status, output.err) == (0, "")
+    lines = output.out.splitlines()
     assert lines[0] == f"{PROBLEM.name}: {PROBLEM.title}"
     assert [line.strip().split("  ")[0] for line in lines[1:]] == [
         "fields",

@@ -1,4 +1,4 @@
-"""Reading published files: what is accepted, and what people are told about each mistake."""
+"""Reading published files: what is accepted, and the message for each mistake."""
 
 import bz2
 import codecs
@@ -200,9 +200,9 @@ MISTAKES: dict[str, tuple[Callable[[], bytes], tuple[str, ...]]] = {
 def test_a_common_mistake_is_reported_with_its_cause_and_remedy(case: str) -> None:
     make, fragments = MISTAKES[case]
     assert make() != PLAIN.encode()
-    said = refusal(make())
-    assert said.startswith("in.csv")
-    assert all(fragment in said for fragment in fragments), said
+    output = refusal(make())
+    assert output.startswith("in.csv")
+    assert all(fragment in output for fragment in fragments), output
 
 
 def test_days_where_rows_have_hours_are_reported_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,10 +213,10 @@ def test_days_where_rows_have_hours_are_reported_as_such(monkeypatch: pytest.Mon
 def test_parquet_that_is_damaged_or_wrong_is_reported_by_row() -> None:
     assert "damaged, or not Parquet with plain values" in refusal(as_parquet(PLAIN)[:-9], "in.parquet")
     assert "damaged, or not Parquet with plain values" in refusal(PLAIN, "in.parquet")
-    said = refusal(
+    output = refusal(
         as_parquet(text_of([LINES[0], LINES[1].replace(LINES[1].split(",")[HEAT], "400")])), "in.parquet"
     )
-    assert said.startswith("in.parquet, row 2, column heat: '400' is not within -90 to 150")
+    assert output.startswith("in.parquet, row 2, column heat: '400' is not within -90 to 150")
 
 
 # ---- all of them at once
@@ -237,21 +237,21 @@ def test_all_violations_of_a_file_are_reported_with_line_and_column() -> None:
         (9, "begins", ""),
         (12, "amount", "19999"),
     ]
-    said = refusal(spoilt(*changes)).splitlines()
-    assert said[0] == "in.csv: 5 violations"
-    assert said[1].startswith("  line 3, column heat: 'hot' is not a valid number; write it like")
-    assert said[2] == "  line 3, column speed: '500' is not within 0 to 400"
-    assert said[3] == "  line 7, column grade: '9' is not within 1 to 4"
-    assert said[4] == "  line 9, column begins: a value is missing"
-    assert said[5].startswith("  line 12: amount is 19999, but part_a and part_b add up to")
+    output = refusal(spoilt(*changes)).splitlines()
+    assert output[0] == "in.csv: 5 violations"
+    assert output[1].startswith("  line 3, column heat: 'hot' is not a valid number; write it like")
+    assert output[2] == "  line 3, column speed: '500' is not within 0 to 400"
+    assert output[3] == "  line 7, column grade: '9' is not within 1 to 4"
+    assert output[4] == "  line 9, column begins: a value is missing"
+    assert output[5].startswith("  line 12: amount is 19999, but part_a and part_b add up to")
 
 
 def test_of_many_violations_the_first_are_reported_and_the_total() -> None:
-    said = refusal(spoilt(*((line, "heat", "hot") for line in range(2, 90)))).splitlines()
-    assert said[0] == "in.csv: 88 violations"
-    assert len(said) == 1 + REPORTED + 1
-    assert said[REPORTED].startswith(f"  line {REPORTED + 1}, column heat")
-    assert said[-1] == f"  and {88 - REPORTED} more"
+    output = refusal(spoilt(*((line, "heat", "hot") for line in range(2, 90)))).splitlines()
+    assert output[0] == "in.csv: 88 violations"
+    assert len(output) == 1 + REPORTED + 1
+    assert output[REPORTED].startswith(f"  line {REPORTED + 1}, column heat")
+    assert output[-1] == f"  and {88 - REPORTED} more"
 
 
 def test_a_line_end_within_quotes_leaves_the_line_numbers_right() -> None:

@@ -72,13 +72,13 @@ def test_training_keeps_to_one_thread() -> None:
 
 def test_training_writes_a_whole_handoff_and_shows_an_error_on_days_not_seen(project: Path, run: Run) -> None:
     run("ingest")
-    said = run("train")
-    assert (said.status, said.err) == (0, "")
+    output = run("train")
+    assert (output.status, output.err) == (0, "")
     assert sorted(contents(HANDOFF)) == ["SHA256SUMS", "golden.json", "model.json", "model.onnx"]
-    assert "mean absolute error" in said.out
+    assert "mean absolute error" in output.out
     card = json.loads((HANDOFF / "model.json").read_text(encoding="utf-8"))
     assert card["version"] == hashlib.sha256((HANDOFF / "model.onnx").read_bytes()).hexdigest()[:12]
-    assert card["version"] in said.out
+    assert card["version"] in output.out
     assert [each["name"] for each in card["inputs"]] == list(FEATURES)
     assert card["inputs"][FEATURES.index("heat")] == {
         "name": "heat",
@@ -105,8 +105,8 @@ def test_the_same_data_give_the_same_bytes(project: Path, run: Run, handoff: Pat
 
 def test_as_of_trains_on_what_was_known_then(project: Path, run: Run, handoff: Path) -> None:
     run("ingest")
-    said = run("train", "--as-of", "2011-03-10", "--out", "early")
-    assert "2011-01-01 to 2011-03-09" in said.out
+    output = run("train", "--as-of", "2011-03-10", "--out", "early")
+    assert "2011-01-01 to 2011-03-09" in output.out
     assert (project / "early" / "model.onnx").read_bytes() != (handoff / "model.onnx").read_bytes()
     run("ingest", "--as-of", "2011-03-10")
     run("train")

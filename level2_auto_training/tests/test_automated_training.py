@@ -152,16 +152,16 @@ def test_it_says_where_it_ran_what_came_of_it_and_what_comes_next(in_trained: Tr
 def test_it_leaves_nothing_outside_the_project_and_nothing_in_it_but_state(in_trained: Trained) -> None:
     assert list(in_trained.home.iterdir()) == []
     ignored = git(in_trained.folder, "status", "--porcelain", "--ignored").splitlines()
-    told = {line.removeprefix("!! ") for line in ignored if "__pycache__" not in line}
-    assert told == {".dvc/tmp/", "?? dvc.lock", "feed/", "state/"}
+    reported = {line.removeprefix("!! ") for line in ignored if "__pycache__" not in line}
+    assert reported == {".dvc/tmp/", "?? dvc.lock", "feed/", "state/"}
 
 
 def test_a_second_run_with_nothing_changed_does_nothing(in_trained: Trained, run: Run) -> None:
     before = contents(in_trained.folder / "state" / "run")
     lock = Path("dvc.lock").read_bytes()
-    said = run("train")
-    assert (said.status, said.err) == (0, "")
-    assert "nothing to do" in said.out
+    output = run("train")
+    assert (output.status, output.err) == (0, "")
+    assert "nothing to do" in output.out
     assert len(versions()) == 1
     assert contents(in_trained.folder / "state" / "run") == before
     assert Path("dvc.lock").read_bytes() == lock
@@ -224,8 +224,8 @@ def test_a_folder_that_is_in_no_commit_is_trained_in_where_somebody_insists(
 ) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(copy.parent))
     shutil.rmtree(copy / ".git")
-    said = run("train", "--allow-dirty")
-    assert (said.status, said.err) == (0, "")
+    output = run("train", "--allow-dirty")
+    assert (output.status, output.err) == (0, "")
     assert json.loads(dvc("status", "--json")) == {}
     git(copy, "init", "--quiet")
     commit(copy)
@@ -236,9 +236,9 @@ def test_a_folder_that_is_in_no_commit_is_trained_in_where_somebody_insists(
 @pytest.mark.usefixtures("in_trained")
 def test_no_two_trainings_are_at_work_in_one_folder(run: Run) -> None:
     with FileLock("state/train.lock"):
-        said = run("train")
-    assert said.status == 1
-    assert said.err == "error: another training is running in this folder; try again when it is done\n"
+        output = run("train")
+    assert output.status == 1
+    assert output.err == "error: another training is running in this folder; try again when it is done\n"
 
 
 @pytest.mark.slow
@@ -250,11 +250,11 @@ def test_bad_data_stop_it_before_training_and_leave_the_last_good_model(copy: Pa
     lines = month_lines(MONTHS[-1])
     path = copy / "feed" / f"{MONTHS[-1]}.csv"
     write_month(path, [in_fahrenheit(line) if number > 500 else line for number, line in enumerate(lines)])
-    said = run("train")
-    assert said.status == 1
-    assert said.err.startswith("error: the data are not fit for training: heat changes its unit")
-    assert lines[501][:19] in said.err
-    assert said.err.count("\n") == 1
+    output = run("train")
+    assert output.status == 1
+    assert output.err.startswith("error: the data are not fit for training: heat changes its unit")
+    assert lines[501][:19] in output.err
+    assert output.err.count("\n") == 1
     assert [each.number for each in versions()] == [good.number]
     assert tracking().champion() == tracking().version(good.number)
     assert {name: contents(copy / "state" / "run" / name) for name in models} == models
@@ -266,11 +266,11 @@ def test_bad_data_stop_it_before_training_and_leave_the_last_good_model(copy: Pa
 def test_a_feed_that_is_not_right_stops_it_before_anything_is_gathered(copy: Path, run: Run) -> None:
     lines = month_lines(MONTHS[-1])
     write_month(copy / "feed" / f"{MONTHS[-1]}.csv", [*lines[:50], lines[49], *lines[50:]])
-    said = run("train")
-    assert said.status == 1
-    assert "2011-03.csv, line 52, column begins" in said.err
-    assert "appears twice" in said.err
-    assert said.err.count("\n") == 1
+    output = run("train")
+    assert output.status == 1
+    assert "2011-03.csv, line 52, column begins" in output.err
+    assert "appears twice" in output.err
+    assert output.err.count("\n") == 1
     assert not list((copy / "state").glob("data/*.parquet"))
     assert not (copy / "state" / "mlflow.db").exists()
 
@@ -281,9 +281,9 @@ def test_a_tracking_store_that_is_away_is_reported_before_anything_is_done(copy:
         address = f"http://127.0.0.1:{taken.getsockname()[1]}"
         change_params(copy, uri=address)
         commit(copy)
-        said = run("train")
-    assert said.status == 1
-    assert said.err.startswith(f"error: {address}: the tracking store does not respond")
+        output = run("train")
+    assert output.status == 1
+    assert output.err.startswith(f"error: {address}: the tracking store does not respond")
     assert not list((copy / "state").glob("data/*.parquet"))
 
 
@@ -293,11 +293,11 @@ def test_a_holdout_model_that_learned_nothing_is_on_record_but_no_model_is_regis
 ) -> None:
     change_params(copy, worst_ratio="0.01")
     commit(copy)
-    said = run("train")
-    assert said.status == 1
-    assert "no model was registered" in said.err
+    output = run("train")
+    assert output.status == 1
+    assert "no model was registered" in output.err
     assert versions() == []
-    (run_id,) = [word for word in said.err.split() if len(word) == 32]
+    (run_id,) = [word for word in output.err.split() if len(word) == 32]
     assert tracking().run(run_id).tags["passed"] == "false"
     assert "no model was registered" in run("train").err
 
@@ -318,10 +318,10 @@ def test_a_changed_setting_makes_a_new_model_and_others_do_not(copy: Path, run: 
 
 def test_code_that_is_not_committed_is_refused(copy: Path, run: Run) -> None:
     (copy / "bike_demand" / "data" / "new.py").write_text('"""New."""\n', encoding="utf-8")
-    said = run("train")
-    assert said.status == 1
-    assert "there are uncommitted changes" in said.err
-    assert "--allow-dirty" in said.err
+    output = run("train")
+    assert output.status == 1
+    assert "there are uncommitted changes" in output.err
+    assert "--allow-dirty" in output.err
     assert not (copy / "state" / "data").exists()
 
 
@@ -330,9 +330,9 @@ def test_a_folder_that_is_in_no_commit_is_refused(
 ) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(project.parent))
     change_params(project, api='""')
-    said = run("train")
-    assert said.status == 1
-    assert "this folder is in no commit of git" in said.err
+    output = run("train")
+    assert output.status == 1
+    assert "this folder is in no commit of git" in output.err
 
 
 def in_fahrenheit(line: str) -> str:

@@ -23,9 +23,9 @@ from tests.tree import contents
 
 
 def test_the_whole_feed_is_gathered_as_it_was_published(project: Path, run: Run) -> None:
-    said = run("ingest")
-    assert (said.status, said.err) == (0, "")
-    assert "3 months, 2011-01 to 2011-03" in said.out
+    output = run("ingest")
+    assert (output.status, output.err) == (0, "")
+    assert "3 months, 2011-01 to 2011-03" in output.out
     assert gathered() == published(project / "feed")
     for_training = {"request.json", "quarantine.json"}  # at the levels where nobody has to type it
     assert {path.name for path in (project / "state").iterdir()} - for_training == {"data"}

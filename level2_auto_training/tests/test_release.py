@@ -55,11 +55,11 @@ def live(tracking: Tracking) -> int | None:
     return champion.number if champion else None
 
 
-def refused(said: Said) -> str:
-    assert said.status == 1, said
-    assert said.err.startswith("error: ")
-    assert said.err.count("\n") == 1
-    return said.err
+def refused(output: Said) -> str:
+    assert output.status == 1, output
+    assert output.err.startswith("error: ")
+    assert output.err.count("\n") == 1
+    return output.err
 
 
 def error_of(answer: float, after: str) -> tuple[int, float]:
@@ -69,14 +69,14 @@ def error_of(answer: float, after: str) -> tuple[int, float]:
 
 
 def test_a_better_version_is_shown_beside_the_live_one_and_goes_live(registry: Tracking, run: Run) -> None:
-    said = run("release", 2, "--yes")
-    assert (said.status, said.err) == (0, "")
+    output = run("release", 2, "--yes")
+    assert (output.status, output.err) == (0, "")
     rows, error = error_of(50.0, HOLDOUT_LAST)
-    assert f"On {rows} rows that neither holdout model was trained on, 2011-03-25T00:00:00 to" in said.out
-    assert f"version 1     live       {error:7.1f}" in said.out
-    assert "version 2     candidate" in said.out
-    assert "checks: passed" in said.out
-    assert "Version 2 is live. Services poll the registry every 1 s and switch to it." in said.out
+    assert f"On {rows} rows that neither holdout model was trained on, 2011-03-25T00:00:00 to" in output.out
+    assert f"version 1     live       {error:7.1f}" in output.out
+    assert "version 2     candidate" in output.out
+    assert "checks: passed" in output.out
+    assert "Version 2 is live. Services poll the registry every 1 s and switch to it." in output.out
     assert live(registry) == 2
     tags = registry.version(2).tags
     assert tags["release.instead_of"] == "1"
@@ -115,9 +115,9 @@ def test_the_holdout_models_are_compared_and_not_the_models_that_saw_the_rows(
 def test_the_first_release_has_nothing_to_beat(gathered: Path, run: Run, handoffs: tuple[Path, Path]) -> None:
     assert gathered
     register(*handoffs, holdout_last=HOLDOUT_LAST)
-    said = run("release", "latest", "--yes")
-    assert said.status == 0
-    assert "Nothing is live yet." in said.out
+    output = run("release", "latest", "--yes")
+    assert output.status == 0
+    assert "Nothing is live yet." in output.out
     assert live(Tracking(load_settings())) == 1
 
 
@@ -125,9 +125,9 @@ def test_a_worse_version_is_refused_unless_a_person_says_why(
     registry: Tracking, run: Run, project: Path, handoffs: tuple[Path, Path]
 ) -> None:
     register(handoffs[0], constant(project / "c", 90.0), tracking=registry, holdout_last=HOLDOUT_LAST)
-    said = refused(run("release", 3, "--yes"))
-    assert "version 3 is refused: it is worse than the live version" in said
-    assert "--override REASON" in said
+    output = refused(run("release", 3, "--yes"))
+    assert "version 3 is refused: it is worse than the live version" in output
+    assert "--override REASON" in output
     assert live(registry) == 1
     refused(run("release", 3, "--yes", "--override", " "))
     assert live(registry) == 1
@@ -148,16 +148,16 @@ def test_what_is_hardly_worse_is_as_good(registry: Tracking, project: Path) -> N
         answer = float(answers[errors >= error * factor][0])
         version = register(constant(project / "c", answer), tracking=registry, holdout_last=HOLDOUT_LAST)
         proposal = gate.propose(registry, version, rows, load_settings().release)
-        assert any("worse" in said for said in proposal.objections) == worse
+        assert any("worse" in output for output in proposal.objections) == worse
 
 
 def test_a_version_that_fails_its_integration_test_is_refused(
     registry: Tracking, run: Run, project: Path, handoffs: tuple[Path, Path]
 ) -> None:
     register(constant(project / "c", 90.0), handoffs[1], tracking=registry, holdout_last=HOLDOUT_LAST)
-    said = run("release", 3, "--yes")
-    assert "its integration test fails: Small machines make few pieces. 90.0 pieces by m03" in refused(said)
-    assert "checks: failed" in said.out
+    output = run("release", 3, "--yes")
+    assert "its integration test fails: Small machines make few pieces. 90.0 pieces by m03" in refused(output)
+    assert "checks: failed" in output.out
     assert live(registry) == 1
 
 
@@ -167,8 +167,8 @@ def test_a_version_that_cannot_be_read_is_refused(registry: Tracking, run: Run, 
     run_id = version.run_id if kind == "model" else version.holdout_run_id
     (kept,) = Path("state").glob(f"artifacts/*/{run_id}/artifacts/handoff/model.onnx")
     kept.write_bytes(b"half")
-    said = refused(run("release", 2, "--yes"))
-    assert "checksum mismatch" in said
+    output = refused(run("release", 2, "--yes"))
+    assert "checksum mismatch" in output
     assert live(registry) == 1
 
 
@@ -194,27 +194,27 @@ def test_it_asks_once(
     registry: Tracking, run: Run, monkeypatch: pytest.MonkeyPatch, answer: str, number: int
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(answer))
-    said = run("release", 2)
-    assert "Release version 2? [y/N]" in said.out
-    assert said.status == (0 if number == 2 else 1)
+    output = run("release", 2)
+    assert "Release version 2? [y/N]" in output.out
+    assert output.status == (0 if number == 2 else 1)
     if number == 1:
-        assert "nothing was changed" in said.err
+        assert "nothing was changed" in output.err
     assert live(registry) == number
 
 
 def test_a_look_changes_nothing(registry: Tracking, run: Run) -> None:
-    said = run("release", 2, "--check")
-    assert said.status == 0
-    assert "Version 2 may be released; nothing was changed." in said.out
+    output = run("release", 2, "--check")
+    assert output.status == 0
+    assert "Version 2 may be released; nothing was changed." in output.out
     assert live(registry) == 1
     assert registry.version(2).tags == {}
 
 
 def test_an_undone_release_makes_the_version_before_live_again(registry: Tracking, run: Run) -> None:
     run("release", 2, "--yes")
-    said = run("release", "--back")
-    assert said.status == 0
-    assert "Version 1 is live again, instead of version 2." in said.out
+    output = run("release", "--back")
+    assert output.status == 0
+    assert "Version 1 is live again, instead of version 2." in output.out
     assert live(registry) == 1
     assert "no earlier release" in refused(run("release", "--back"))
 
@@ -223,15 +223,15 @@ def test_a_version_before_that_cannot_be_loaded_does_not_go_live_again(registry:
     run("release", 2, "--yes")
     (kept,) = Path("state").glob(f"artifacts/*/{registry.version(1).run_id}/artifacts/handoff/model.onnx")
     kept.write_bytes(b"half")
-    said = refused(run("release", "--back"))
-    assert "version 1 cannot be loaded, so nothing was changed" in said
-    assert "checksum mismatch" in said
+    output = refused(run("release", "--back"))
+    assert "version 1 cannot be loaded, so nothing was changed" in output
+    assert "checksum mismatch" in output
     assert live(registry) == 2
 
 
 def test_what_is_live_already_stays(registry: Tracking, run: Run) -> None:
-    said = run("release", 1, "--yes")
-    assert (said.status, said.out) == (0, "Version 1 is live already; nothing was changed.\n")
+    output = run("release", 1, "--yes")
+    assert (output.status, output.out) == (0, "Version 1 is live already; nothing was changed.\n")
     assert live(registry) == 1
 
 
@@ -258,7 +258,7 @@ def test_a_release_by_somebody_else_in_the_meantime_is_noticed(registry: Trackin
     ],
 )
 def test_a_wrong_version_is_reported_in_one_line(run: Run, argv: tuple[str, ...], fragment: str) -> None:
-    said = run("release", *argv)
-    assert said.status != 0
-    assert fragment in said.err
-    assert said.err.count("\n") == 1
+    output = run("release", *argv)
+    assert output.status != 0
+    assert fragment in output.err
+    assert output.err.count("\n") == 1

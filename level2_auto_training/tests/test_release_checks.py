@@ -16,19 +16,19 @@ def test_a_trained_model_passes(handoff: Path) -> None:
 def test_a_model_that_cannot_be_loaded_is_the_only_failure(tmp_path: Path) -> None:
     folder = constant(tmp_path / "model", 5.0)
     (folder / "model.onnx").write_bytes(network(fill=6.0))
-    (said,) = failures(folder)
-    assert "checksum mismatch" in said
+    (output,) = failures(folder)
+    assert "checksum mismatch" in output
 
 
 def test_a_model_that_does_not_know_small_from_large_fails(tmp_path: Path) -> None:
-    (said,) = failures(constant(tmp_path / "model", 90.0))
-    assert said.startswith("Small machines make few pieces. ")
-    assert "90.0 pieces by m03" in said
+    (output,) = failures(constant(tmp_path / "model", 90.0))
+    assert output.startswith("Small machines make few pieces. ")
+    assert "90.0 pieces by m03" in output
 
 
 def test_a_model_that_lost_its_exponential_fails(tmp_path: Path) -> None:
-    said = failures(constant(tmp_path / "model", 4.0))
-    assert any("4.0 pieces by m17" in each for each in said)
+    output = failures(constant(tmp_path / "model", 4.0))
+    assert any("4.0 pieces by m17" in each for each in output)
 
 
 def test_impossible_numbers_are_found(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The settings and how mistakes in them are told."""
+"""The settings, and how mistakes in them are reported."""
 
 from pathlib import Path
 
@@ -36,9 +36,9 @@ def test_a_wrong_setting_is_named_in_one_line(
     text = params.read_text(encoding="utf-8")
     assert old in text
     params.write_text(text.replace(old, new, 1), encoding="utf-8")
-    said = run("ingest").refusal()
-    assert "params.yaml" in said
-    assert named in said
+    output = run("ingest").refusal()
+    assert "params.yaml" in output
+    assert named in output
 
 
 def test_the_file_is_utf8_and_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def log(tracking: Tracking, answer: float, *artifacts: Path, holdout_run_id: str
 
 
 def client_of(tracking: Tracking) -> Any:
-    """MLflow's own client of that store. Imported here: first, Tracking tells MLflow how to behave."""
+    """MLflow's own client of that store. Imported here: Tracking has to configure MLflow first."""
     from mlflow import MlflowClient
 
     return MlflowClient(tracking.uri, tracking.uri)
@@ -266,9 +266,9 @@ def test_four_processes_that_start_at_once_make_one_database(project: Path) -> N
         )
         for _ in range(4)
     ]
-    said = [process.communicate(timeout=100) for process in crowd]
-    assert [err for _, err in said] == [""] * 4
-    assert sorted(int(out) for out, _ in said) == [1, 2, 3, 4]
+    output = [process.communicate(timeout=100) for process in crowd]
+    assert [err for _, err in output] == [""] * 4
+    assert sorted(int(out) for out, _ in output) == [1, 2, 3, 4]
     assert sorted(path.name for path in (project / "state").iterdir()) == [
         ".mlflow.db.lock",
         "artifacts",

@@ -50,11 +50,11 @@ def stage(capsys: pytest.CaptureFixture[str]) -> Stage:
 
 def refusal(stage: Stage) -> str:
     """The one line of a training that is refused."""
-    status, said = stage("train")
+    status, output = stage("train")
     assert status == 1
-    assert said.startswith("error: ")
-    assert said.count("\n") == 1
-    return said
+    assert output.startswith("error: ")
+    assert output.count("\n") == 1
+    return output
 
 
 def test_the_params_of_the_model_are_those_of_the_settings(project: Path) -> None:
@@ -188,9 +188,9 @@ def test_a_file_in_the_place_of_the_handoff_is_not_replaced(project: Path) -> No
 
 
 def test_an_unknown_stage_is_reported(stage: Stage) -> None:
-    status, said = stage("fly")
+    status, output = stage("fly")
     assert status == 2
-    assert said == "error: give one of validate, train, evaluate\n"
+    assert output == "error: give one of validate, train, evaluate\n"
 
 
 # ---- the export

@@ -21,19 +21,19 @@ def test_the_command_names_the_violation_in_one_line_and_the_rows_in_a_file(proj
         lines[number] = ",".join(cells)
     write_month(project / "feed" / f"{MONTHS[-1]}.csv", lines)
     assert run("ingest").status == 0
-    said = run("validate").refusal()
-    assert "not fit for training" in said
-    assert lines[400][:19] in said
-    (told,) = json.loads(Path("state/reports/validation.json").read_text(encoding="utf-8"))
-    assert f"{told['times'][0]},{told['keys'][0]}" == lines[400][:23]
-    assert len(told["times"]) > 300
+    output = run("validate").refusal()
+    assert "not fit for training" in output
+    assert lines[400][:19] in output
+    (reported,) = json.loads(Path("state/reports/validation.json").read_text(encoding="utf-8"))
+    assert f"{reported['times'][0]},{reported['keys'][0]}" == lines[400][:23]
+    assert len(reported["times"]) > 300
 
 
 def test_the_command_says_what_it_found_fit(project: Path, run: Run) -> None:
     run("ingest")
-    said = run("validate")
-    assert (said.status, said.err) == (0, "")
-    assert "2011-01-01 to 2011-03-31, are fit" in said.out
+    output = run("validate")
+    assert (output.status, output.err) == (0, "")
+    assert "2011-01-01 to 2011-03-31, are fit" in output.out
     assert not (project / "state" / "reports" / "validation.json").exists()
 
 

@@ -88,10 +88,10 @@ def test_a_damaged_store_is_named_and_left_alone_until_somebody_moves_it_away(ru
     damage_store()
     damaged = STORE.read_bytes()
     for command in (TRAIN, ("reproduce", "1")):
-        said = run(*command)
-        assert said.status == 1
-        assert said.err.count("\n") == 1
-        assert str(STORE.absolute()) in said.err
+        output = run(*command)
+        assert output.status == 1
+        assert output.err.count("\n") == 1
+        assert str(STORE.absolute()) in output.err
         assert STORE.read_bytes() == damaged
     STORE.unlink()
     assert run(*TRAIN).status == 0
@@ -100,8 +100,8 @@ def test_a_damaged_store_is_named_and_left_alone_until_somebody_moves_it_away(ru
 
 def test_on_a_full_disk_nothing_is_begun(copy: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "MIN_FREE_BYTES", 2**60)
-    said = run(*TRAIN)
-    assert said.status == 1
-    assert said.err.count("\n") == 1
-    assert str(copy / "state") in said.err
+    output = run(*TRAIN)
+    assert output.status == 1
+    assert output.err.count("\n") == 1
+    assert str(copy / "state") in output.err
     assert not (copy / "state" / "data").exists()

@@ -102,7 +102,7 @@ def _show_deployment() -> None:
         ]
         for each in row.gates:
             result = {True: "passed", False: "**REFUSED**", None: "not reached"}[each["passed"]]
-            lines.append(f"| {each['gate']} | {result} | {each.get('says', each['title'])} |")
+            lines.append(f"| {each['gate']} | {result} | {each.get('message', each['title'])} |")
         create_markdown_artifact("\n".join(lines), key="deployment", description="Gates and decision.")
 
 

@@ -93,18 +93,18 @@ def put_live(model: Path) -> Version:
 
 def placed(number: int, *states: State, at: datetime = datetime(2011, 3, 1)) -> Deployment:
     """Deploy a version without gates up to the last of these states, by default until it is live."""
-    with opened(load_settings(), at, print, alone=False) as deployments:
+    with opened(load_settings(), at, print, locked=False) as deployments:
         version = deployments.tracking.version(number)
         row = deployments.open(version, "somebody")
-        deployments.move(row, State.VALIDATING, "a test")
+        deployments.transition(row, State.VALIDATING, "a test")
         for state in states or (State.LIVE,):
-            deployments.move(row, state, "a test")
+            deployments.transition(row, state, "a test")
     return row
 
 
 def latest(number: int) -> Deployment:
     """The version's deployment that counts."""
-    with opened(load_settings(), datetime(2011, 3, 1), print, alone=False) as deployments:
+    with opened(load_settings(), datetime(2011, 3, 1), print, locked=False) as deployments:
         row = deployments.of(deployments.tracking.version(number))
     assert row is not None
     return row

@@ -72,9 +72,9 @@ def deploy(prepared: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> De
     def call(number: int, day: str) -> list[str]:
         while len(Tracking(load_settings()).versions()) < number:
             register(project / "model")
-        said: list[str] = []
-        delivery.deploy(load_settings(), str(number), datetime.fromisoformat(day), said.append, gates=())
-        return said
+        output: list[str] = []
+        delivery.deploy(load_settings(), str(number), datetime.fromisoformat(day), output.append, gates=())
+        return output
 
     return call
 
@@ -86,9 +86,9 @@ def once_tested(tmp_path_factory: pytest.TempPathFactory, empty_store: Path, pre
         shutil.rmtree("state")
         copy_state(prepared, folder)
         register(prepared / "model")
-        said: list[str] = []
-        delivery.deploy(load_settings(), "2", datetime.fromisoformat(BEGAN), said.append, gates=())
-        assert "begins" in said[0]
+        output: list[str] = []
+        delivery.deploy(load_settings(), "2", datetime.fromisoformat(BEGAN), output.append, gates=())
+        assert "begins" in output[0]
     return folder
 
 
@@ -128,12 +128,12 @@ def test_a_better_challenger_is_promoted_as_soon_as_that_is_sure_and_then_watche
 ) -> None:
     answered("2011-03-05", 20.0, 10.0)
     for day in ("2011-03-02", "2011-03-03", "2011-03-04"):
-        said = run("ab", "step", "--as-of", day)
-        assert (said.status, said.err) == (0, "")
-        assert f"Version 2 is tested against version 1 until {after(DAYS)} at most" in said.out
+        output = run("ab", "step", "--as-of", day)
+        assert (output.status, output.err) == (0, "")
+        assert f"Version 2 is tested against version 1 until {after(DAYS)} at most" in output.out
         assert tested.aliases()[CHAMPION] == 1
-    said = run("ab", "step", "--as-of", "2011-03-05")
-    assert said.out.startswith("Version 2 is promoted, shown to be less than 5% worse: its error is 0.49")
+    output = run("ab", "step", "--as-of", "2011-03-05")
+    assert output.out.startswith("Version 2 is promoted, shown to be less than 5% worse: its error is 0.49")
     assert (tested.aliases()[CHAMPION], tested.aliases()[PREVIOUS]) == (2, 1)
     assert CHALLENGER not in tested.aliases()
     kept = evidence(2)
@@ -158,16 +158,16 @@ def test_a_step_made_twice_changes_nothing_more(
     answered(until, champion, challenger)
     assert run("ab", "step", "--as-of", until).status == 0
     before = known(tested)
-    said = run("ab", "step", "--as-of", until)
-    assert (said.status, said.err) == (0, "")
+    output = run("ab", "step", "--as-of", until)
+    assert (output.status, output.err) == (0, "")
     assert known(tested) == before
 
 
 def test_a_worse_challenger_is_rejected_and_the_champion_stays(tested: Tracking, run: Run) -> None:
     answered("2011-03-05", 10.0, 14.0)
-    said = run("ab", "step", "--as-of", "2011-03-05")
-    assert said.out.startswith("Version 2 is rejected, shown not to be better: its error is 1.39")
-    assert "Version 1 stays." in said.out
+    output = run("ab", "step", "--as-of", "2011-03-05")
+    assert output.out.startswith("Version 2 is rejected, shown not to be better: its error is 1.39")
+    assert "Version 1 stays." in output.out
     assert (tested.aliases()[CHAMPION], tested.aliases().get(CHALLENGER)) == (1, None)
     assert evidence(2).verdict == "reject"
     assert latest(2).state is State.FAILED_TEST
@@ -178,16 +178,16 @@ def test_the_guard_stops_a_challenger_that_is_far_worse_after_its_first_day(
     tested: Tracking, run: Run
 ) -> None:
     answered("2011-03-02", 10.0, 40.0)
-    said = run("ab", "step", "--as-of", "2011-03-02")
-    assert said.out.startswith("Version 2 is rejected, far worse: its error is")
+    output = run("ab", "step", "--as-of", "2011-03-02")
+    assert output.out.startswith("Version 2 is rejected, far worse: its error is")
     assert tested.aliases().get(CHALLENGER) is None
     assert evidence(2).verdict == "stop"
 
 
 def test_a_day_that_is_not_over_says_nothing_yet(tested: Tracking, run: Run) -> None:
     answered("2011-03-02", 10.0, 40.0)
-    said = run("ab", "step", "--as-of", "2011-03-01T23:00:00")
-    assert "no row has an outcome yet" in said.out
+    output = run("ab", "step", "--as-of", "2011-03-01T23:00:00")
+    assert "no row has an outcome yet" in output.out
     assert tested.aliases()[CHALLENGER] == 2
 
 
@@ -195,8 +195,8 @@ def test_rows_whose_outcome_is_late_wait_for_it(tested: Tracking, run: Run) -> N
     rows = rows_between(BEGAN, "2011-03-05")
     log(rows, (1, off_by(20.0)), (2, off_by(10.0)))
     tell_outcomes(rows[:40])
-    said = run("ab", "status", "--as-of", "2011-03-05")
-    assert f"40 with an outcome, {len(rows) - 40} wait for theirs" in said.out
+    output = run("ab", "status", "--as-of", "2011-03-05")
+    assert f"40 with an outcome, {len(rows) - 40} wait for theirs" in output.out
     assert "Version 2 is tested" in run("ab", "step", "--as-of", "2011-03-05").out
     tell_outcomes(rows)
     assert "Version 2 is promoted" in run("ab", "step", "--as-of", "2011-03-05").out
@@ -233,8 +233,8 @@ def test_a_test_without_outcomes_waits_for_them_but_not_forever(tested: Tracking
     tell_outcomes(rows[::3])
     for day in (after(DAYS), after(2 * DAYS - 1)):
         assert "are over, but too few outcomes are known" in run("ab", "step", "--as-of", day).out
-    said = run("ab", "step", "--as-of", after(2 * DAYS))
-    assert f"Version 2 is rejected, too few outcomes in {2 * DAYS} days" in said.out
+    output = run("ab", "step", "--as-of", after(2 * DAYS))
+    assert f"Version 2 is rejected, too few outcomes in {2 * DAYS} days" in output.out
     assert tested.aliases()[CHAMPION] == 1
 
 
@@ -288,9 +288,9 @@ def test_a_promotion_that_turns_out_worse_is_rolled_back_by_itself(
 ) -> None:
     promoted(run)
     watched(until, 12.0, error)
-    said = run("ab", "step", "--as-of", until)
-    assert (said.status, said.err) == (0, "")
-    assert "Version 1 is live again, instead of version 2 (the guard tripped: " in said.out
+    output = run("ab", "step", "--as-of", until)
+    assert (output.status, output.err) == (0, "")
+    assert "Version 1 is live again, instead of version 2 (the guard tripped: " in output.out
     assert (tested.aliases()[CHAMPION], tested.aliases().get(PREVIOUS)) == (1, None)
     assert (latest(2).state, latest(2).reason[:17]) == (State.ROLLED_BACK, "the guard tripped")
     kept = evidence(2, TrialKind.WATCH)
@@ -306,11 +306,11 @@ def test_a_watch_of_a_few_rows_does_not_end_as_if_nothing_were_wrong(tested: Tra
     rows = rows_between("2011-03-05", "2011-03-06")[:10]
     log(rows, (2, off_by(10.0)), (1, off_by(12.0)), "previous")
     tell_outcomes(rows)  # then users are silent
-    said = run("ab", "step", "--as-of", "2011-03-12").out
-    assert "its 7 days are over, but too few rows could be compared" in said
+    output = run("ab", "step", "--as-of", "2011-03-12").out
+    assert "its 7 days are over, but too few rows could be compared" in output
     assert tested.aliases()[PREVIOUS] == 1
-    said = run("ab", "step", "--as-of", "2011-03-19").out
-    assert "too few rows could be compared in 14 days to find it worse" in said
+    output = run("ab", "step", "--as-of", "2011-03-19").out
+    assert "too few rows could be compared in 14 days to find it worse" in output
     assert PREVIOUS not in tested.aliases()
 
 
@@ -332,9 +332,9 @@ def test_an_outcome_of_next_year_does_not_turn_the_clock(tested: Tracking, run: 
     log(far, (1, off_by(10.0)), (2, off_by(10.0)))
     tell_outcomes(far)
     shutil.rmtree("state/data")  # else the clock is that of the gathered feed
-    said = run("ab", "step").out
-    assert "is tested against version 1 until" in said
-    assert "rows of 2 days" in said
+    output = run("ab", "step").out
+    assert "is tested against version 1 until" in output
+    assert "rows of 2 days" in output
     assert tested.aliases()[CHALLENGER] == 2
 
 
@@ -344,10 +344,10 @@ def test_of_those_that_wait_the_newest_is_tested_when_the_one_in_front_is_decide
     assert "waits until the test of version 2 ends" in deploy(3, "2011-03-02")[0]
     assert "waits until the test of version 2 ends" in deploy(4, "2011-03-03")[0]
     answered("2011-03-05", 10.0, 14.0)
-    said = run("ab", "step", "--as-of", "2011-03-05").out.splitlines()
-    assert said[0].startswith("Version 2 is rejected")
-    assert said[1] == "Version 3 is not tested: version 4 is newer."
-    assert "Version 4 passed all gates. Its A/B test against version 1 begins" in said[2]
+    output = run("ab", "step", "--as-of", "2011-03-05").out.splitlines()
+    assert output[0].startswith("Version 2 is rejected")
+    assert output[1] == "Version 3 is not tested: version 4 is newer."
+    assert "Version 4 passed all gates. Its A/B test against version 1 begins" in output[2]
     assert tested.aliases()[CHALLENGER] == 4
     assert latest(3).state is State.SUPERSEDED
     before = known(tested)
@@ -372,10 +372,10 @@ def test_what_waits_begins_only_after_the_watch_and_is_compared_with_what_is_liv
 
     gate = Gate("error", "Error", judge, compares=True)
     monkeypatch.setattr(step_module, "deploy", partial(delivery.deploy, gates=(gate,)))
-    said = run("ab", "step", "--as-of", "2011-03-12")
-    assert said.status == 0
+    output = run("ab", "step", "--as-of", "2011-03-12")
+    assert output.status == 0
     assert compared == [2]
-    assert "Version 3 waited for its test, but: version 3 is refused by gate error" in said.out
+    assert "Version 3 waited for its test, but: version 3 is refused by gate error" in output.out
     assert latest(3).state is State.FAILED_GATE
     assert tested.aliases().get(CHALLENGER) is None
 
@@ -393,16 +393,16 @@ def test_a_promotion_that_was_cut_off_is_finished_by_the_next_step(
         with pytest.raises(KilledError):
             run("ab", "step", "--as-of", "2011-03-05")
     assert tested.aliases() == {CHALLENGER: 2, CHAMPION: 1, PREVIOUS: 1}
-    said = run("ab", "step", "--as-of", "2011-03-05").out
-    assert "The interrupted transition to live is complete" in said
-    assert "Version 2 is watched" in said
+    output = run("ab", "step", "--as-of", "2011-03-05").out
+    assert "The interrupted transition to live is complete" in output
+    assert "Version 2 is watched" in output
     assert tested.aliases() == {CHAMPION: 2, PREVIOUS: 1}
 
 
 def test_a_person_may_stop_a_test(tested: Tracking, run: Run) -> None:
     assert run("ab", "stop").status == 2
-    said = run("ab", "stop", "--reason", "the machine moved", "--as-of", "2011-03-02")
-    assert said.out.startswith("The test of version 2 is stopped; version 1 stays.")
+    output = run("ab", "stop", "--reason", "the machine moved", "--as-of", "2011-03-02")
+    assert output.out.startswith("The test of version 2 is stopped; version 1 stays.")
     assert tested.aliases().get(CHALLENGER) is None
     assert evidence(2).reason == "stopped by a person: the machine moved"
     assert "no test is running" in run("ab", "stop", "--reason", "again").refusal()
@@ -417,17 +417,17 @@ def test_a_step_does_not_get_in_the_way_of_a_deployment(tested: Tracking, run: R
 def test_the_status_has_numbers_and_changes_nothing(tested: Tracking, run: Run) -> None:
     answered("2011-03-04", 20.0, 18.0)
     before = known(tested)
-    said = run("ab", "status", "--as-of", "2011-03-04")
-    assert (said.status, said.err) == (0, "")
-    assert "Version 2 is tested against version 1, shown for 50% of the keys" in said.out
-    assert "keep on: undecided so far" in said.out
+    output = run("ab", "status", "--as-of", "2011-03-04")
+    assert (output.status, output.err) == (0, "")
+    assert "Version 2 is tested against version 1, shown for 50% of the keys" in output.out
+    assert "keep on: undecided so far" in output.out
     assert known(tested) == before
 
 
 def test_the_status_says_when_there_is_no_test(deploy: Deploy, run: Run) -> None:
     assert deploy(1, BEGAN)
-    said = run("ab", "status")
-    assert said.out.startswith("No test is running: version 1 is live alone.")
+    output = run("ab", "status")
+    assert output.out.startswith("No test is running: version 1 is live alone.")
 
 
 @pytest.mark.usefixtures("stored")
@@ -474,10 +474,10 @@ def test_a_test_lived_through_a_real_service_ends_with_the_better_model_live_and
         while f"{len(rows)} with an outcome" not in run("ab", "status", "--as-of", "2011-03-05").out:
             assert time.monotonic() < until, "the answers did not come to the log"
             time.sleep(0.1)
-        said = run("ab", "step", "--as-of", "2011-03-05")
-        assert (said.status, said.err) == (0, "")
-        assert "Version 2 is promoted" in said.out
-        assert "Live in 1 of 1 worker of production." in said.out
+        output = run("ab", "step", "--as-of", "2011-03-05")
+        assert (output.status, output.err) == (0, "")
+        assert "Version 2 is promoted" in output.out
+        assert "Live in 1 of 1 worker of production." in output.out
         now = service.client.post("/predict", json=asked[0]).raise_for_status().json()
         assert (now["prediction"], now["variant"]) == (120.0, "champion")
     traced = json.loads(run("trace", answers[0]["id"], "--json").out)

@@ -22,8 +22,8 @@ TEXTS = {name for name, value in EXAMPLE.items() if isinstance(value, str)}
 
 @pytest.mark.slow
 def test_a_month_of_the_feed_is_scored_like_the_service_does(released: Path, run: Run, handoff: Path) -> None:
-    said = run("predict", "feed/2011-02.csv", "out.csv")
-    assert (said.status, said.err) == (0, "")
+    output = run("predict", "feed/2011-02.csv", "out.csv")
+    assert (output.status, output.err) == (0, "")
     model = load_model(handoff, "1")
     with (released / "feed" / "2011-02.csv").open(encoding="utf-8", newline="") as file:
         given = list(csv.DictReader(file))
@@ -41,7 +41,7 @@ def test_a_month_of_the_feed_is_scored_like_the_service_does(released: Path, run
         expected = client.post("/predict", json=rows).json()
     for each, answer in zip(answered, expected, strict=True):
         assert each | {"prediction": float(each["prediction"])} == {name: answer[name] for name in each}
-    assert f"{len(rows)} predictions of model {model.version}" in said.out
+    assert f"{len(rows)} predictions of model {model.version}" in output.out
 
 
 def test_the_label_in_the_file_makes_no_difference(released: Path, run: Run) -> None:
@@ -140,8 +140,8 @@ def test_while_the_registry_is_away_the_last_live_version_answers_and_it_is_said
     assert run("predict", "feed/2011-02.csv", "out.csv").status == 0
     before = (released / "out.csv").read_bytes()
     (released / "state" / "mlflow.db").write_bytes(b"no database" * 1000)
-    said = run("predict", "feed/2011-02.csv", "out.csv")
-    assert said.status == 0
-    assert said.err.startswith("warning: ")
-    assert "using version 1, the last one live" in said.err
+    output = run("predict", "feed/2011-02.csv", "out.csv")
+    assert output.status == 0
+    assert output.err.startswith("warning: ")
+    assert "using version 1, the last one live" in output.err
     assert (released / "out.csv").read_bytes() == before

@@ -63,9 +63,9 @@ def live(tracking: Tracking) -> Tracking:
 
 def deployed(number: int, gates: Sequence[Gate] = QUICK) -> list[str]:
     """What is said while the version is deployed."""
-    said: list[str] = []
-    deploy(load_settings(), str(number), None, said.append, gates)
-    return said
+    output: list[str] = []
+    deploy(load_settings(), str(number), None, output.append, gates)
+    return output
 
 
 def gates_of(number: int) -> dict[str, bool | None]:
@@ -82,7 +82,7 @@ def end_test(state: State) -> None:
     with opened(load_settings(), datetime.fromisoformat(NOW), print) as deployments:
         row = deployments.testing()
         assert row is not None
-        deployments.move(row, state, "a test")
+        deployments.transition(row, state, "a test")
 
 
 def stops(case: GateContext) -> GateResult:
@@ -106,10 +106,10 @@ def counted(gates: Sequence[Gate], seen: list[str]) -> list[Gate]:
 
 
 def test_a_version_that_passes_all_gates_begins_its_ab_test(live: Tracking) -> None:
-    said = deployed(2)
-    assert len(said) == len(QUICK) + 1
-    assert said[0] == f"1/{len(QUICK)} blocked          passed: never rolled back or rejected"
-    assert said[-1] == (
+    output = deployed(2)
+    assert len(output) == len(QUICK) + 1
+    assert output[0] == f"1/{len(QUICK)} blocked          passed: never rolled back or rejected"
+    assert output[-1] == (
         f"Version 2 passed all gates. Its A/B test against version 1 begins: {load_settings().ab.days} days"
         " at most."
         " No service of production is running; it will be served from the next start."
@@ -131,7 +131,7 @@ def test_the_evidence_of_all_gates_is_stored_and_on_a_page(live: Tracking) -> No
     assert gates_of(2) == {gate.id: True for gate in QUICK}
     error = next(each for each in row.gates if each["gate"] == "error")
     assert error["evidence"]["candidate"] < error["evidence"]["champion"]
-    assert error["says"].startswith("off by")
+    assert error["message"].startswith("off by")
     assert (row.version, row.against, row.state, row.requested_at.isoformat()) == (2, 1, State.TESTING, NOW)
     assert (row.run_id, row.digest) == (version.run_id, version.digest)
     for gate in QUICK:
@@ -142,8 +142,8 @@ def test_the_evidence_of_all_gates_is_stored_and_on_a_page(live: Tracking) -> No
 
 
 def test_the_first_version_of_all_goes_live_at_once(tracking: Tracking) -> None:
-    said = deployed(2)
-    assert said[-1].startswith("Version 2 is live: nothing was live to test it against.")
+    output = deployed(2)
+    assert output[-1].startswith("Version 2 is live: nothing was live to test it against.")
     assert tracking.aliases() == {"champion": 2}
     row = latest(2)
     assert (row.state, row.against, row.changed_at.isoformat()) == (State.LIVE, None, NOW)
@@ -218,8 +218,8 @@ def test_a_version_that_waited_begins_its_test_when_nobody_is_in_front(
 def test_what_is_live_or_under_test_stays_as_it_is(run: Run) -> None:
     assert run("deploy", 1).out == "Version 1 is live already; nothing was changed.\n"
     deployed(2)
-    said = run("deploy", "latest")
-    assert (said.status, said.out) == (0, "Version 2 is in its test already; nothing was changed.\n")
+    output = run("deploy", "latest")
+    assert (output.status, output.out) == (0, "Version 2 is in its test already; nothing was changed.\n")
 
 
 def test_a_shadow_is_announced_to_the_service_as_such(live: Tracking, tmp_path: Path) -> None:
@@ -257,9 +257,9 @@ def test_a_deployment_that_was_killed_goes_on_where_it_was(live: Tracking, at: i
     assert len(passed) == at
     cut_off = latest(2).id
     seen: list[str] = []
-    said = deployed(2, counted(QUICK, seen))
+    output = deployed(2, counted(QUICK, seen))
     assert seen == [gate.id for gate in QUICK[at:]]
-    assert all(line.endswith("(passed before)") for line in said[:at])
+    assert all(line.endswith("(passed before)") for line in output[:at])
     row = latest(2)
     assert row.id == cut_off
     assert gates_of(2) == {gate.id: True for gate in QUICK}
@@ -283,9 +283,9 @@ def test_a_schedule_that_deploys_the_newest_does_not_try_again_what_was_decided(
     deployed(2)
     end_test(State.FAILED_TEST)
     before = latest(2).id
-    said: list[str] = []
-    deploy(load_settings(), "latest", None, said.append, QUICK)
-    assert said == [
+    output: list[str] = []
+    deploy(load_settings(), "latest", None, output.append, QUICK)
+    assert output == [
         "Version 2 was deployed before: failed_test; nothing was changed"
         " (to try it again: python -m bike_demand deploy 2)."
     ]
@@ -321,7 +321,7 @@ def test_a_champion_that_changes_meanwhile_is_noticed(live: Tracking, handoffs: 
     with opened(load_settings(), None, print) as deployments:
         row = deployments.live()
         assert row is not None
-        deployments.move(row, State.LIVE, "its watch ended")
+        deployments.transition(row, State.LIVE, "its watch ended")
     deployed(2)
     assert live.aliases() == {"champion": 3, "challenger": 2}
 
@@ -355,9 +355,9 @@ def test_two_deployments_are_not_at_work_at_once(live: Tracking) -> None:
 
 
 def released(number: int, gates: Sequence[Gate] = QUICK) -> list[str]:
-    said: list[str] = []
-    release(load_settings(), str(number), "nobody gets a number", None, said.append, gates)
-    return said
+    output: list[str] = []
+    release(load_settings(), str(number), "nobody gets a number", None, output.append, gates)
+    return output
 
 
 def test_a_person_releases_past_the_ab_test_with_a_reason(live: Tracking) -> None:
@@ -409,16 +409,16 @@ def test_a_release_of_the_version_under_test_ends_its_test(live: Tracking) -> No
 
 
 def test_a_look_runs_all_gates_even_after_a_refusal_and_keeps_nothing(live: Tracking) -> None:
-    said: list[str] = []
+    output: list[str] = []
     seen: list[str] = []
     gates = counted([Gate("colour", "It is blue", stops), *QUICK], seen)
     with pytest.raises(UserError, match="refused by gate colour"):
-        check(load_settings(), "2", None, said.append, gates)
+        check(load_settings(), "2", None, output.append, gates)
     assert seen == ["colour", *(gate.id for gate in QUICK)]
-    check(load_settings(), "2", None, said.append, QUICK)
-    assert said[-1] == "Version 2 passes all gates; nothing was changed."
-    check(load_settings(), "champion", None, said.append, QUICK)
-    assert said[-1] == "Version 1 passes all gates; nothing was changed."
+    check(load_settings(), "2", None, output.append, QUICK)
+    assert output[-1] == "Version 2 passes all gates; nothing was changed."
+    check(load_settings(), "champion", None, output.append, QUICK)
+    assert output[-1] == "Version 1 passes all gates; nothing was changed."
     assert live.aliases() == {"champion": 1}
     with opened(load_settings(), None, print) as deployments:
         assert [each.version for each in deployments.all()] == [1]
@@ -431,17 +431,19 @@ def test_a_look_runs_all_gates_even_after_a_refusal_and_keeps_nothing(live: Trac
 def test_by_the_command_a_version_passes_all_gates_and_a_bad_one_does_not(
     live: Tracking, run: Run, handoffs: tuple[Path, Path]
 ) -> None:
-    said = run("deploy", "latest", "--as-of", "2011-04-01")
-    assert (said.status, said.err) == (0, "")
-    lines = said.out.splitlines()
+    output = run("deploy", "latest", "--as-of", "2011-04-01")
+    assert (output.status, output.err) == (0, "")
+    lines = output.out.splitlines()
     assert [line.split()[1] for line in lines[:-1]] == [gate.id for gate in GATES]
     assert f"begins: {load_settings().ab.days} days at most" in lines[-1]
     assert live.aliases() == {"champion": 1, "challenger": 2, "candidate": 2}
     bad = register(constant(Path("ninety"), 90.0), handoffs[1], tracking=live, holdout_last=HOLDOUT_LAST)
-    said = run("deploy", bad.number)
-    assert said.status == 1
-    assert said.err.startswith(f"error: version {bad.number} is refused by gate test-environment: Few pieces")
-    assert said.err.count("\n") == 1
+    output = run("deploy", bad.number)
+    assert output.status == 1
+    assert output.err.startswith(
+        f"error: version {bad.number} is refused by gate test-environment: Few pieces"
+    )
+    assert output.err.count("\n") == 1
     assert live.aliases() == {"champion": 1, "challenger": 2, "candidate": 3}
 
 
@@ -457,10 +459,10 @@ def test_what_cannot_be_done_is_reported_in_one_line(run: Run) -> None:
         (("release", "3", "--check"), "version 3: "),
         (("rollback",), "no earlier version to go back to"),
     ):
-        said = run(*argv)
-        assert said.status != 0, argv
-        assert fragment in said.err, argv
-        assert said.err.count("\n") == 1, argv
+        output = run(*argv)
+        assert output.status != 0, argv
+        assert fragment in output.err, argv
+        assert output.err.count("\n") == 1, argv
     assert Tracking(load_settings()).aliases() == {"champion": 1}
 
 
@@ -477,7 +479,7 @@ def test_the_gates_see_only_what_had_happened_by_then(live: Tracking) -> None:
         ends.append(period(case.rows)[1])
         return GateResult(True, "seen")
 
-    said: list[str] = []
-    deploy(load_settings(), "2", datetime(2011, 3, 28), said.append, [Gate("look", "It looks", look)])
+    output: list[str] = []
+    deploy(load_settings(), "2", datetime(2011, 3, 28), output.append, [Gate("look", "It looks", look)])
     assert ends == [datetime(2011, 3, 27, 23)]
     assert json.loads(live.version(2).tags["ab"])["began"] == "2011-03-28T00:00:00"

@@ -28,21 +28,21 @@ class KilledError(BaseException):
 
 
 @contextmanager
-def deployments(said: list[str] | None = None) -> Iterator[Deployments]:
-    with opened(load_settings(), NOW, print if said is None else said.append) as found:
+def deployments(output: list[str] | None = None) -> Iterator[Deployments]:
+    with opened(load_settings(), NOW, print if output is None else output.append) as found:
         yield found
 
 
 def promote(found: Deployments) -> None:
     row = found.testing()
     assert row is not None
-    found.move(row, State.LIVE, "it is better")
+    found.transition(row, State.LIVE, "it is better")
 
 
 def begin_test(found: Deployments) -> None:
     row = found.open(found.tracking.version(4), "somebody")
-    found.move(row, State.VALIDATING, "a test")
-    found.move(row, State.TESTING, "a test")
+    found.transition(row, State.VALIDATING, "a test")
+    found.transition(row, State.TESTING, "a test")
 
 
 def back(found: Deployments) -> None:
@@ -135,14 +135,14 @@ def killed_at(at: int, make: Callable[[Deployments], None], monkeypatch: pytest.
 def test_a_promotion_by_hand_is_adopted_and_watched_beside_the_last_good_version(tracking: Tracking) -> None:
     register(constant(Path("4"), 4.0), tracking=tracking)
     tracking.set_alias("champion", 4)
-    said: list[str] = []
-    with deployments(said) as found:
+    output: list[str] = []
+    with deployments(output) as found:
         row = found.live()
         assert row is not None
         assert (row.version, row.who, row.against, row.is_watched) == (4, "out of band", 3, True)
         assert tracking.version(4).tags["deployment"] == row.id
-    assert len(said) == 1
-    assert "out of band" in said[0]
+    assert len(output) == 1
+    assert "out of band" in output[0]
     assert latest(3).state is State.RETIRED
     assert tracking.aliases() == {"champion": 4, "previous": 3}
     with deployments() as found:
@@ -193,5 +193,5 @@ def test_a_test_ends_and_begins_by_its_alias(tracking: Tracking) -> None:
 def test_a_transition_that_the_states_do_not_allow_is_refused(tracking: Tracking) -> None:
     before = tracking.aliases()
     with deployments() as found, pytest.raises(UserError, match="cannot be failed_test"):
-        found.move(latest(1), State.FAILED_TEST, "a test")
+        found.transition(latest(1), State.FAILED_TEST, "a test")
     assert tracking.aliases() == before

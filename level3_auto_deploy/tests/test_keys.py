@@ -138,9 +138,9 @@ def test_a_file_that_is_gone_or_spoilt_lets_nobody_else_in(
 
 
 def test_the_command_prints_a_key_once_and_keeps_its_digest(project: Path, run: Run) -> None:
-    said = run("key", "planning")
-    assert said.status == 0
-    key = said.out.strip()
+    output = run("key", "planning")
+    assert output.status == 0
+    key = output.out.strip()
     kept = (project / "state" / "keys.yaml").read_text(encoding="utf-8")
     assert len(key) == 43
     assert key not in kept
@@ -159,11 +159,11 @@ def test_the_environment_says_where_the_keys_lie(
     assert read_keys(project / "secret" / "keys.yaml")
 
 
-@pytest.mark.parametrize(("name", "says"), [("planning", "has a key already"), ("a b", "give up to 64")])
-def test_a_name_that_is_taken_or_none_is_refused(project: Path, run: Run, name: str, says: str) -> None:
+@pytest.mark.parametrize(("name", "message"), [("planning", "has a key already"), ("a b", "give up to 64")])
+def test_a_name_that_is_taken_or_none_is_refused(project: Path, run: Run, name: str, message: str) -> None:
     run("key", "planning")
     before = (project / "state" / "keys.yaml").read_bytes()
-    assert says in run("key", name).refusal()
+    assert message in run("key", name).refusal()
     assert (project / "state" / "keys.yaml").read_bytes() == before
 
 

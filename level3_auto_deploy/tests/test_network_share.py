@@ -44,16 +44,16 @@ def test_the_innermost_mount_says_what_a_file_is_on(path: str, kind: str) -> Non
     assert network_share.file_system(Path(path)) == kind
 
 
-@pytest.mark.parametrize("said", ["disk I/O error", "locking protocol", "database is locked"])
-def test_an_error_on_a_share_is_reported_with_cause_and_remedy(said: str) -> None:
-    told = network_share.explained(said, Path("/home/me/state/a.db"))
-    assert told.startswith(f"{said}: it is on a network share (nfs4)")
-    assert told.endswith(REMEDY)
+@pytest.mark.parametrize("output", ["disk I/O error", "locking protocol", "database is locked"])
+def test_an_error_on_a_share_is_reported_with_cause_and_remedy(output: str) -> None:
+    reported = network_share.explained(output, Path("/home/me/state/a.db"))
+    assert reported.startswith(f"{output}: it is on a network share (nfs4)")
+    assert reported.endswith(REMEDY)
 
 
-@pytest.mark.parametrize("said", ["disk I/O error", "database is locked"])
-def test_on_a_local_disk_it_has_another_cause(said: str) -> None:
-    assert network_share.explained(said, Path("/srv/a.db")) == said
+@pytest.mark.parametrize("output", ["disk I/O error", "database is locked"])
+def test_on_a_local_disk_it_has_another_cause(output: str) -> None:
+    assert network_share.explained(output, Path("/srv/a.db")) == output
 
 
 def test_a_locking_error_has_no_other_cause_where_the_system_does_not_name_mounts(
@@ -75,10 +75,13 @@ def test_ready_says_so_while_the_last_model_predicts_on(
         raise sqlite3.OperationalError("locking protocol")
 
     monkeypatch.setattr(sqlite3.dbapi2, "connect", refuse)
-    with pytest.raises(UserError, match="probably a network share, where SQLite cannot lock") as told:
+    with pytest.raises(UserError, match="probably a network share, where SQLite cannot lock") as reported:
         tracking.versions()
     holder = ModelHolder(load_model(handoff, "17"))
-    holder.problem = str(told.value)
+    holder.problem = str(reported.value)
     with served(create_app(holder)) as client:
         response = client.get("/ready")
-    assert (response.status_code, response.json()) == (200, {"status": "ready", "problem": str(told.value)})
+    assert (response.status_code, response.json()) == (
+        200,
+        {"status": "ready", "problem": str(reported.value)},
+    )

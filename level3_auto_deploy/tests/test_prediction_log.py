@@ -340,7 +340,7 @@ def test_what_cannot_be_written_at_the_end_is_said(tmp_path: Path, caplog: pytes
 
 
 @pytest.mark.parametrize(
-    ("address", "says"),
+    ("address", "message"),
     [
         ("postgresql+psycopg://user:secret@127.0.0.1:9/log", "127.0.0.1"),
         ("nonsense", "not an address"),
@@ -349,12 +349,12 @@ def test_what_cannot_be_written_at_the_end_is_said(tmp_path: Path, caplog: pytes
         ("sqlite://", "not supported"),
     ],
 )
-def test_a_database_that_is_away_or_none_is_reported_in_one_line(address: str, says: str) -> None:
-    with pytest.raises(UserError) as told:
+def test_a_database_that_is_away_or_none_is_reported_in_one_line(address: str, message: str) -> None:
+    with pytest.raises(UserError) as reported:
         open_database(address)
-    assert says in str(told.value)
-    assert "secret" not in str(told.value)
-    assert "\n" not in str(told.value)
+    assert message in str(reported.value)
+    assert "secret" not in str(reported.value)
+    assert "\n" not in str(reported.value)
 
 
 def test_a_database_of_a_newer_version_is_not_touched(tmp_path: Path) -> None:

@@ -37,9 +37,9 @@ def refuses(_: GateContext) -> GateResult:
 
 def deployed(number: int, *gates: Gate) -> list[str]:
     """What is said while a version is deployed by these gates, by default by one that it passes."""
-    said: list[str] = []
-    deploy(load_settings(), str(number), None, said.append, gates or [Gate("colour", "It is blue", passes)])
-    return said
+    output: list[str] = []
+    deploy(load_settings(), str(number), None, output.append, gates or [Gate("colour", "It is blue", passes)])
+    return output
 
 
 def two_versions() -> None:
@@ -114,9 +114,9 @@ def test_it_passes_the_gates_there_without_the_registry_that_it_came_from(
 @pytest.mark.slow
 def test_promoted_twice_it_is_one_version(target: Tracking, run: Run) -> None:
     for _ in range(2):
-        said = run("promote", "1", "--to", NEXT)
-        assert said.status == 0
-    assert "nothing was changed" in said.out
+        output = run("promote", "1", "--to", NEXT)
+        assert output.status == 0
+    assert "nothing was changed" in output.out
     assert [each.number for each in target.versions()] == [1]
 
 
@@ -150,7 +150,7 @@ def test_without_passed_gates_it_is_refused(source: Tracking, run: Run) -> None:
     with opened(load_settings(), None, print) as deployments:
         testing = deployments.testing()
         assert testing is not None
-        deployments.move(testing, State.FAILED_TEST, "a test")
+        deployments.transition(testing, State.FAILED_TEST, "a test")
     assert "failed test" in run("promote", 2, "--to", NEXT).refusal()
     assert Tracking(load_settings(), NEXT).versions() == []
     assert source.versions()
@@ -171,17 +171,17 @@ def test_an_address_where_nothing_can_go_is_reported_in_one_line(
     assert target
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # and does not listen
-        said = run("promote", 1, "--to", address.format(port=nobody.getsockname()[1]))
-    assert fragment in said.refusal()
-    assert said.err.count("\n") == 1
+        output = run("promote", 1, "--to", address.format(port=nobody.getsockname()[1]))
+    assert fragment in output.refusal()
+    assert output.err.count("\n") == 1
 
 
 def test_delivery_promotes_what_passes_its_gates(
     source: Tracking, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(PROMOTE, "http://127.0.0.1:9")
-    *_, said = deployed(1)
-    assert said.startswith("warning: version 1 is not promoted yet")
+    *_, output = deployed(1)
+    assert output.startswith("warning: version 1 is not promoted yet")
     assert source.aliases() == {"champion": 1}  # what is wrong with the next registry stops nothing here
     monkeypatch.setenv(PROMOTE, NEXT)
     target = Tracking(load_settings(), NEXT)

@@ -38,9 +38,9 @@ def test_an_old_run_is_made_again_after_feed_and_code_moved_on_and_the_cache_is_
     (first, second) = Tracking(load_settings()).versions()
     before = (git(copy, "status", "--porcelain"), (copy / "dvc.lock").read_bytes())
     for wanted, run_id in ((str(first.number), first.run_id), (first.holdout_run_id, first.holdout_run_id)):
-        said = run("reproduce", wanted)
-        assert (said.status, said.err) == (0, "")
-        assert "identical: model" in said.out
+        output = run("reproduce", wanted)
+        assert (output.status, output.err) == (0, "")
+        assert "identical: model" in output.out
         restored = read_rows(copy / "state" / "reproduced" / str(run_id) / DATA)
         pd.testing.assert_frame_equal(restored, rows)
         assert (restored["begins"] < EARLY).all()
@@ -73,9 +73,9 @@ def test_a_run_of_uncommitted_code_is_made_again_from_the_changes_kept_with_it(c
     stages.write_text(text, encoding="utf-8", newline="\n")
     (copy / "bike_demand" / "data" / "new.py").unlink()
     git(copy, "checkout", "dvc.yaml")
-    said = run("reproduce", run_id)
-    assert (said.status, said.err) == (0, "")
-    assert "identical: model" in said.out
+    output = run("reproduce", run_id)
+    assert (output.status, output.err) == (0, "")
+    assert "identical: model" in output.out
     restored = copy / "state" / "reproduced" / run_id
     assert (restored / "trained-here").exists()  # not only fetched from the cache
     assert (restored / "state" / "own").exists()  # by a stage of its own
@@ -100,12 +100,12 @@ def test_what_differs_from_the_record_is_reported_in_one_line(run: Run) -> None:
         artifacts=[Path("dvc.lock")],
         model=Path("state/run/holdout"),
     )
-    said = run("reproduce", forged.run_id)
-    assert said.status == 1
-    assert said.err.count("\n") == 1
-    assert f"model {report['final']['digest']} instead of {report['holdout']['digest']}" in said.err
-    assert f"mae {honest.metrics['mae']} instead of 1.0" in said.err
-    assert "mae_mean" not in said.err
+    output = run("reproduce", forged.run_id)
+    assert output.status == 1
+    assert output.err.count("\n") == 1
+    assert f"model {report['final']['digest']} instead of {report['holdout']['digest']}" in output.err
+    assert f"mae {honest.metrics['mae']} instead of 1.0" in output.err
+    assert "mae_mean" not in output.err
 
 
 @pytest.mark.slow
@@ -114,9 +114,9 @@ def test_a_run_whose_data_are_gone_is_reported_and_leaves_nothing(copy: Path, ru
     (run_id,) = runs()
     shutil.rmtree(copy / "state" / "dvc-cache")
     shutil.rmtree(copy / "state" / "dvc-remote")
-    said = run("reproduce", run_id).refusal()
-    assert data_digest() in said
-    assert str(copy / "state" / "dvc-remote") in said
+    output = run("reproduce", run_id).refusal()
+    assert data_digest() in output
+    assert str(copy / "state" / "dvc-remote") in output
     assert not (copy / "state" / "reproduced").exists()
     assert not list((copy / "state").glob(".reproduce*"))
 
@@ -127,8 +127,8 @@ def test_a_run_of_a_commit_that_is_not_here_is_reported(copy: Path, run: Run) ->
     (run_id,) = runs()
     shutil.rmtree(copy / ".git")
     make_git_anew(copy)
-    said = run("reproduce", run_id).refusal()
-    assert "is not in this repository" in said
+    output = run("reproduce", run_id).refusal()
+    assert "is not in this repository" in output
 
 
 def make_git_anew(folder: Path) -> None:
@@ -140,5 +140,5 @@ def make_git_anew(folder: Path) -> None:
 @pytest.mark.parametrize("wanted", ["0" * 32, "7"])
 @pytest.mark.usefixtures("copy")
 def test_an_unknown_run_or_version_is_reported(run: Run, wanted: str) -> None:
-    said = run("reproduce", wanted).refusal()
-    assert f"{wanted}: unknown, no run is logged yet" in said
+    output = run("reproduce", wanted).refusal()
+    assert f"{wanted}: unknown, no run is logged yet" in output

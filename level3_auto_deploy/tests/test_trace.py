@@ -54,8 +54,8 @@ def test_an_answer_of_an_old_version_leads_to_its_very_rows_after_three_releases
     shutil.rmtree(copy / "state" / "dvc-cache")  # the rows come from the remote storage then
     before = (git(copy, "status", "--porcelain"), (copy / "dvc.lock").read_bytes(), gathered())
 
-    said = run("trace", ids[7], "--rows")
-    assert (said.status, said.err) == (0, "")
+    output = run("trace", ids[7], "--rows")
+    assert (output.status, output.err) == (0, "")
     record = tracking.run(first.run_id)
     for fact in (
         ids[7],
@@ -72,7 +72,7 @@ def test_an_answer_of_an_old_version_leads_to_its_very_rows_after_three_releases
         record.tags["python"],
         iso(taught[-1].begins),
     ):
-        assert fact in said.out, fact
+        assert fact in output.out, fact
     folder = copy / "state" / "traced" / first.run_id
     assert rows_of(read_rows(folder)) == taught
     assert sorted(path.name for path in folder.iterdir()) == ["2011-01.parquet", "2011-02.parquet"]
@@ -82,7 +82,9 @@ def test_an_answer_of_an_old_version_leads_to_its_very_rows_after_three_releases
     again = json.loads(run("trace", ids[7], "--rows", "--json").out)
     assert again["model"]["version"] == 1
     assert again["model"]["parameters"]["max_iter"] == "100"
-    assert again["deployment"]["gates"] == [{"gate": "example", "passed": True, "says": "what it says of it"}]
+    assert again["deployment"]["gates"] == [
+        {"gate": "example", "passed": True, "message": "what it says of it"}
+    ]
     assert again["data"] == {
         "version": record.dataset.digest if record.dataset else None,
         "rows": len(taught),

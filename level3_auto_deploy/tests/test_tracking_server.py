@@ -111,7 +111,7 @@ def test_a_version_is_deployed_and_rolled_back_there(
     with opened(load_settings(), datetime(2011, 4, 2), print) as deployments:
         row = deployments.testing()
         assert row is not None
-        deployments.move(row, State.LIVE, "it is better")
+        deployments.transition(row, State.LIVE, "it is better")
         assert tracking.aliases() == {"champion": new, "previous": old}
         assert page_of(new).exists()
         roll_back(deployments, "nonsense")
@@ -132,9 +132,9 @@ def test_the_service_and_the_batch_follow_it_and_outlive_it(
             assert answering(service) == "1"
             server.stop()
             assert answering(service) == "1"
-            said = run("predict", "feed/2011-02.csv", "out.csv")
-            assert said.status == 0
-            assert "the tracking store does not respond" in said.err
+            output = run("predict", "feed/2011-02.csv", "out.csv")
+            assert output.status == 0
+            assert "the tracking store does not respond" in output.err
         with running(project) as service:  # started anew while the registry is away
             assert answering(service) == "1"
     model, problem = RegistryModels(Tracking(load_settings())).current()

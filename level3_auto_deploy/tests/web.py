@@ -1,4 +1,4 @@
-"""A real web server that publishes a folder, and can be told to behave badly."""
+"""A real web server that publishes a folder, and can be made to behave badly."""
 
 import threading
 import time

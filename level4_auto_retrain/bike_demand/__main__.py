@@ -234,7 +234,7 @@ def rollback(
     from bike_demand.release.rollback import roll_back
     from bike_demand.store.deployments import opened
 
-    with opened(settings.load_settings(), as_of, typer.echo, alone=False) as deployments:
+    with opened(settings.load_settings(), as_of, typer.echo, locked=False) as deployments:
         typer.echo(roll_back(deployments, (reason or "").strip() or "by hand"))
 
 

@@ -109,7 +109,7 @@ def _show_deployment() -> None:
         ]
         for each in row.gates:
             result = {True: "passed", False: "**REFUSED**", None: "not reached"}[each["passed"]]
-            lines.append(f"| {each['gate']} | {result} | {each.get('says', each['title'])} |")
+            lines.append(f"| {each['gate']} | {result} | {each.get('message', each['title'])} |")
         create_markdown_artifact("\n".join(lines), key="deployment", description="Gates and decision.")
 
 
@@ -118,7 +118,7 @@ def _show_production() -> None:
     with closing(open_database(load_settings().environments.production.database)) as database:
         signals, last = event_log.open_signals(database), history.last_day(database)
         days = [] if last is None else history.days(database, last - DAYS, last + timedelta(days=1))
-    lines = ["# Signals", *(f"- **{each.kind}**, {each.subject}: {each.says}" for each in signals)]
+    lines = ["# Signals", *(f"- **{each.kind}**, {each.subject}: {each.message}" for each in signals)]
     lines += [] if signals else ["None."]
     lines += [
         f"# Errors, in {PROBLEM.loss.unit}",
@@ -141,7 +141,7 @@ def _send(raised: Raised, as_of: datetime | None) -> None:
         "signal": str(raised.id),
         "about": f"{raised.kind}, {raised.subject}",
         "as_of": _text(as_of),
-        "says": raised.says,
+        "message": raised.message,
     }
     resource = f"{SIGNAL}.{raised.kind}.{raised.subject}".replace(" ", "-")
     emit_event(f"{SIGNAL}.{raised.kind}", resource={"prefect.resource.id": resource}, payload=payload)

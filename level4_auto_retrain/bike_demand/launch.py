@@ -55,7 +55,7 @@ def follow(settings: Settings, wanted: str, as_of: datetime | None, report: Call
     from bike_demand.release.decision import page_of
     from bike_demand.store.deployments import opened
 
-    with opened(settings, as_of, report, alone=False) as deployments:
+    with opened(settings, as_of, report, locked=False) as deployments:
         found = delivery.find(deployments.tracking, wanted)
         before = delivery.decided(deployments, found)
     if before is not None:

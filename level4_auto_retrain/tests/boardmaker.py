@@ -1,4 +1,4 @@
-"""A story in the database of production, told by the functions that the loop and the service tell it with."""
+"""A story in the production database, written by the functions that the loop and the service use."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -116,7 +116,7 @@ def fill(address: str, signals: Sequence[Signal] = (), tests: Sequence[dict[str,
             },
         )
         event_log.raise_signals(database, signals, NOW)
-        budget = {"spent": 1, "of": 4, "days": 30, "says": "It cools down until 2012-01-12."}
+        budget = {"spent": 1, "of": 4, "days": 30, "message": "It cools down until 2012-01-12."}
         checked_at = datetime.now(UTC).isoformat()
         content = {"reference_error": 28.25, "loop_checked_at": checked_at, "comparisons": list(tests)}
         event_log.publish(database, content | {"budget": budget}, NOW)
@@ -157,4 +157,4 @@ def under_test() -> dict[str, Any]:
 
 def signal(kind: Kind, subject: str = "version 2") -> Signal:
     """A signal that says what it is."""
-    return Signal(kind, subject, NOW, f"{subject} is told here <b>as it is</b>.", {})
+    return Signal(kind, subject, NOW, f"{subject} is shown <b>as it is</b>.", {})

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.alone import integration_alone
+from tests.integration_only import only_integration
 
 # The practice is tested on a tiny problem, so that a change of the project's own breaks no test of it. The
 # integration tests, run alone, are about the project's own problem and model: empty leaves it to params.yaml.
 # Processes of pytest-xdist have no arguments, but the environment of the first.
-os.environ.setdefault("BIKE_PROBLEM", "" if integration_alone(sys.argv[1:]) else "tests.toy")
+os.environ.setdefault("BIKE_PROBLEM", "" if only_integration(sys.argv[1:]) else "tests.toy")
 
 from bike_demand.__main__ import main
 from tests.feedmaker import copy_params, write_feed

@@ -1,4 +1,4 @@
-"""A model that answers one of its inputs, so that an answer tells which value the model was given."""
+"""A model that predicts one of its inputs, so that a prediction shows which value the model got."""
 
 from pathlib import Path
 

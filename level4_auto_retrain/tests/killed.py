@@ -1,4 +1,4 @@
-"""A turn of the loop in a process that kills itself on the way: `python -m tests.killed POINT DAY`.
+"""A monitoring cycle in a process that kills itself on the way: `python -m tests.killed POINT DAY`.
 
 As in tests/test_loop.py the error drifts, trainings register a model at once, and no gate is asked.
 """

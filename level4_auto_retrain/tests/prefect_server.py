@@ -39,8 +39,8 @@ class PrefectServer:
             )
         until = time.monotonic() + PATIENCE_SECONDS
         while not self._answers():
-            said = (self._home / "server.log").read_text(encoding="utf-8")
-            assert self._process.poll() is None, said
+            output = (self._home / "server.log").read_text(encoding="utf-8")
+            assert self._process.poll() is None, output
             assert time.monotonic() < until, "the Prefect server did not start"
             time.sleep(0.3)
 

@@ -234,8 +234,10 @@ def test_who_reads_an_outcome_finds_the_prediction_that_it_belongs_to(
     with served(app) as client, contextlib.closing(open_database(address)) as database:
         for row in ROWS[:3]:
             made = client.post("/predict", json=row).json()
-            told = client.post("/outcomes", json=[OUTCOME_EXAMPLE | {name: row[name] for name in IDENTITY}])
-            assert told.status_code == 200
+            reported = client.post(
+                "/outcomes", json=[OUTCOME_EXAMPLE | {name: row[name] for name in IDENTITY}]
+            )
+            assert reported.status_code == 200
             assert queries.find(database, made["id"]) is not None
     log.stop()
 

@@ -1,4 +1,4 @@
-"""The loop as a process: turn after turn until it is told to end, whatever fails meanwhile."""
+"""The loop as a process: cycle after cycle until it is stopped, whatever fails meanwhile."""
 
 import json
 import os
@@ -92,22 +92,22 @@ def test_as_a_process_it_alerts_what_breaks_and_what_is_right_again(
     with subprocess.Popen(
         command, cwd=living, env=env | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True
     ) as process:
-        said: list[str] = []
+        output: list[str] = []
         assert process.stdout is not None
-        reader = threading.Thread(target=lambda: said.extend(process.stdout or []))
+        reader = threading.Thread(target=lambda: output.extend(process.stdout or []))
         reader.start()
         try:
             (living / "feed" / "2011-02.csv").unlink()
-            until(lambda: any('"title": "Data quality: gathering"' in line for line in said))
+            until(lambda: any('"title": "Data quality: gathering"' in line for line in output))
             write_feed(living / "feed")
-            until(lambda: any("Over: data-quality, gathering." in line for line in said))
+            until(lambda: any("Over: data-quality, gathering." in line for line in output))
             process.send_signal(signal.SIGTERM)
             assert process.wait(PATIENCE_SECONDS) == 0
         finally:
             process.kill()
             reader.join()
-    assert said[-1] == "The loop has ended.\n"
-    alerts = [json.loads(line)["alert"]["title"] for line in said if line.startswith('{"alert"')]
+    assert output[-1] == "The loop has ended.\n"
+    alerts = [json.loads(line)["alert"]["title"] for line in output if line.startswith('{"alert"')]
     assert alerts.count("Data quality: gathering") == 1
     with closing(open_database(f"sqlite:///{living / 'state' / 'production.db'}")) as database:
         (incident,) = [each for each in event_log.incidents(database) if each.subject == "gathering"]

@@ -99,9 +99,9 @@ def put(settings: Settings, database: Database, at: datetime, key: str) -> bool:
 
 
 def deliver(database: Database) -> list[str]:
-    said: list[str] = []
-    alerts.deliver(load_settings(), database, said.append)
-    return said
+    output: list[str] = []
+    alerts.deliver(load_settings(), database, output.append)
+    return output
 
 
 def test_an_alert_goes_to_the_log_with_all_that_a_person_needs(project: Path, database: Database) -> None:
@@ -109,9 +109,9 @@ def test_an_alert_goes_to_the_log_with_all_that_a_person_needs(project: Path, da
     (line,) = deliver(database)
     (kept,) = (project / "state" / "alerts.log").read_text(encoding="utf-8").splitlines()
     assert kept == line
-    told = json.loads(line)["alert"]
-    assert told.pop("id")
-    assert told == {
+    reported = json.loads(line)["alert"]
+    assert reported.pop("id")
+    assert reported == {
         "key": "data-quality:heat",
         "at": "2012-05-01T12:00:00",
         "title": "Data quality: heat",
@@ -220,12 +220,12 @@ def test_apprise_delivers_to_any_service_that_it_knows(
     for key in ("first", "second", "third"):
         made(database, key=key)
     with listening(port, [403, 500]) as receiver:
-        said = deliver(database)
+        output = deliver(database)
         assert sorted(each["final"] for each in event_log.delivery_failures(database)) == [False, True]
         deliver(database)
     assert [each["title"] for each in receiver.received] == ["Data quality: heat"] * 2
     assert "heat changes its unit." in receiver.received[0]["message"]
-    assert "secret" not in " ".join(said)
+    assert "secret" not in " ".join(output)
 
 
 @pytest.mark.parametrize("address", ["http://host:port", "nonsense://secret"])

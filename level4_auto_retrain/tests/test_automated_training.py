@@ -159,16 +159,16 @@ def test_it_says_where_it_ran_what_came_of_it_and_what_comes_next(in_trained: Tr
 def test_it_leaves_nothing_outside_the_project_and_nothing_in_it_but_state(in_trained: Trained) -> None:
     assert list(in_trained.home.iterdir()) == []
     ignored = git(in_trained.folder, "status", "--porcelain", "--ignored").splitlines()
-    told = {line.removeprefix("!! ") for line in ignored if "__pycache__" not in line}
-    assert told == {".dvc/tmp/", "?? dvc.lock", "feed/", "state/"}
+    reported = {line.removeprefix("!! ") for line in ignored if "__pycache__" not in line}
+    assert reported == {".dvc/tmp/", "?? dvc.lock", "feed/", "state/"}
 
 
 def test_a_second_run_with_nothing_changed_does_nothing(in_trained: Trained, run: Run) -> None:
     before = contents(in_trained.folder / "state" / "run")
     lock = Path("dvc.lock").read_bytes()
-    said = run("train")
-    assert (said.status, said.err) == (0, "")
-    assert "nothing to do" in said.out
+    output = run("train")
+    assert (output.status, output.err) == (0, "")
+    assert "nothing to do" in output.out
     assert len(versions()) == 1
     assert contents(in_trained.folder / "state" / "run") == before
     assert Path("dvc.lock").read_bytes() == lock
@@ -240,8 +240,8 @@ def test_a_folder_that_is_in_no_commit_is_trained_in_where_somebody_insists(
 ) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(copy.parent))
     shutil.rmtree(copy / ".git")
-    said = run("train", "--allow-dirty")
-    assert (said.status, said.err) == (0, "")
+    output = run("train", "--allow-dirty")
+    assert (output.status, output.err) == (0, "")
     assert json.loads(dvc("status", "--json")) == {}
     git(copy, "init", "--quiet")
     commit(copy)
@@ -252,9 +252,9 @@ def test_a_folder_that_is_in_no_commit_is_trained_in_where_somebody_insists(
 @pytest.mark.usefixtures("in_trained")
 def test_no_two_trainings_are_at_work_in_one_folder(run: Run) -> None:
     with FileLock("state/train.lock"):
-        said = run("train")
-    assert said.status == 1
-    assert said.err == "error: another training is running in this folder; try again when it is done\n"
+        output = run("train")
+    assert output.status == 1
+    assert output.err == "error: another training is running in this folder; try again when it is done\n"
 
 
 @pytest.mark.slow
@@ -269,11 +269,11 @@ def test_a_gap_that_goes_on_stops_it_before_training_and_leaves_the_last_good_mo
     path = copy / "feed" / f"{MONTHS[-1]}.csv"
     kept = [*lines[:500], *lines[500::3]]
     write_month(path, kept)
-    said = run("train")
-    assert said.status == 1
-    assert said.err.startswith("error: the data are not fit for training: rows of the feed are missing")
-    assert max(line[:19] for line in lines if line not in kept and line < kept[-1]) in said.err
-    assert said.err.count("\n") == 1
+    output = run("train")
+    assert output.status == 1
+    assert output.err.startswith("error: the data are not fit for training: rows of the feed are missing")
+    assert max(line[:19] for line in lines if line not in kept and line < kept[-1]) in output.err
+    assert output.err.count("\n") == 1
     assert [each.number for each in versions()] == [good.number]
     assert tracking().champion() == tracking().version(good.number)
     assert {name: contents(copy / "state" / "run" / name) for name in models} == models
@@ -285,11 +285,11 @@ def test_a_gap_that_goes_on_stops_it_before_training_and_leaves_the_last_good_mo
 def test_a_feed_that_is_not_right_stops_it_before_anything_is_gathered(copy: Path, run: Run) -> None:
     lines = month_lines(MONTHS[-1])
     write_month(copy / "feed" / f"{MONTHS[-1]}.csv", [*lines[:50], lines[49], *lines[50:]])
-    said = run("train")
-    assert said.status == 1
-    assert "2011-03.csv, line 52, column begins" in said.err
-    assert "appears twice" in said.err
-    assert said.err.count("\n") == 1
+    output = run("train")
+    assert output.status == 1
+    assert "2011-03.csv, line 52, column begins" in output.err
+    assert "appears twice" in output.err
+    assert output.err.count("\n") == 1
     assert not list((copy / "state").glob("data/*.parquet"))
     assert not (copy / "state" / "mlflow.db").exists()
 
@@ -300,9 +300,9 @@ def test_a_tracking_store_that_is_away_is_reported_before_anything_is_done(copy:
         address = f"http://127.0.0.1:{taken.getsockname()[1]}"
         change_params(copy, uri=address)
         commit(copy)
-        said = run("train")
-    assert said.status == 1
-    assert said.err.startswith(f"error: {address}: the tracking store does not respond")
+        output = run("train")
+    assert output.status == 1
+    assert output.err.startswith(f"error: {address}: the tracking store does not respond")
     assert not list((copy / "state").glob("data/*.parquet"))
 
 
@@ -312,11 +312,11 @@ def test_a_holdout_model_that_learned_nothing_is_on_record_but_no_model_is_regis
 ) -> None:
     change_params(copy, worst_ratio="0.01")
     commit(copy)
-    said = run("train")
-    assert said.status == 1
-    assert "no model was registered" in said.err
+    output = run("train")
+    assert output.status == 1
+    assert "no model was registered" in output.err
     assert versions() == []
-    (run_id,) = [word for word in said.err.split() if len(word) == 32]
+    (run_id,) = [word for word in output.err.split() if len(word) == 32]
     assert tracking().run(run_id).tags["passed"] == "false"
     assert "no model was registered" in run("train").err
 
@@ -337,10 +337,10 @@ def test_a_changed_setting_makes_a_new_model_and_others_do_not(copy: Path, run: 
 
 def test_code_that_is_not_committed_is_refused(copy: Path, run: Run) -> None:
     (copy / "bike_demand" / "data" / "new.py").write_text('"""New."""\n', encoding="utf-8")
-    said = run("train")
-    assert said.status == 1
-    assert "there are uncommitted changes" in said.err
-    assert "--allow-dirty" in said.err
+    output = run("train")
+    assert output.status == 1
+    assert "there are uncommitted changes" in output.err
+    assert "--allow-dirty" in output.err
     assert not (copy / "state" / "data").exists()
 
 
@@ -349,9 +349,9 @@ def test_a_folder_that_is_in_no_commit_is_refused(
 ) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(project.parent))
     change_params(project, api='""')
-    said = run("train")
-    assert said.status == 1
-    assert "this folder is in no commit of git" in said.err
+    output = run("train")
+    assert output.status == 1
+    assert "this folder is in no commit of git" in output.err
 
 
 # ---- the deployment that follows
@@ -361,16 +361,16 @@ def test_a_folder_that_is_in_no_commit_is_refused(
 def test_a_training_goes_on_to_deploy_by_itself(copy: Path, run: Run) -> None:
     change_params(copy, automatic="true")
     commit(copy)
-    said = run("train", "--as-of", "2011-03-20")
-    assert (said.status, said.err) == (0, "")
-    assert "No Prefect server deploys it, so the deployment runs in this process." in said.out
-    assert "Version 1 is live: nothing was live to test it against." in said.out
+    output = run("train", "--as-of", "2011-03-20")
+    assert (output.status, output.err) == (0, "")
+    assert "No Prefect server deploys it, so the deployment runs in this process." in output.out
+    assert "Version 1 is live: nothing was live to test it against." in output.out
     assert tracking().aliases() == {"trained": 1, "candidate": 1, "champion": 1}
-    said = run("train", "--as-of", "2011-03-20")
-    assert said.out.splitlines()[-1] == "Version 1 was deployed before: live."
-    said = run("train", "--as-of", "2011-03-31")
-    assert (said.status, said.err) == (0, "")
-    assert "Its A/B test against version 1 begins" in said.out
+    output = run("train", "--as-of", "2011-03-20")
+    assert output.out.splitlines()[-1] == "Version 1 was deployed before: live."
+    output = run("train", "--as-of", "2011-03-31")
+    assert (output.status, output.err) == (0, "")
+    assert "Its A/B test against version 1 begins" in output.out
     assert tracking().aliases() == {"trained": 2, "candidate": 2, "champion": 1, "challenger": 2}
 
 
@@ -380,16 +380,16 @@ def test_a_version_that_a_gate_refuses_stays_registered_and_the_training_says_so
     assert run("train", "--as-of", "2011-03-20").status == 0
     (version,) = versions()
     tracking().tag(version.number, {"blocked": "nonsense"})
-    said = run("train", "--deploy", "--as-of", "2011-03-20")
-    assert said.status == 1
-    assert said.err.startswith(
+    output = run("train", "--deploy", "--as-of", "2011-03-20")
+    assert output.status == 1
+    assert output.err.startswith(
         "error: version 1 is refused by gate blocked: it was live and was rolled back:"
     )
-    assert said.err.count("\n") == 1
+    assert output.err.count("\n") == 1
     assert [each.number for each in versions()] == [1]
     assert tracking().aliases() == {"trained": 1}
-    said = run("train", "--deploy", "--as-of", "2011-03-20")
-    assert (said.status, said.out.splitlines()[-1]) == (0, "Version 1 was deployed before: refused.")
+    output = run("train", "--deploy", "--as-of", "2011-03-20")
+    assert (output.status, output.out.splitlines()[-1]) == (0, "Version 1 was deployed before: refused.")
 
 
 @pytest.mark.slow

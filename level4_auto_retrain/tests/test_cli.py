@@ -11,15 +11,15 @@ COMMANDS = ("ingest", "validate", "train", "reproduce", "release", "predict", "s
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_every_command_has_an_example(run: Run, command: str) -> None:
-    said = run(command, "--help")
-    assert said.status == 0
-    assert f"Example: python -m bike_demand {command}" in said.out
+    output = run(command, "--help")
+    assert output.status == 0
+    assert f"Example: python -m bike_demand {command}" in output.out
 
 
 def test_help_names_every_command(run: Run) -> None:
-    said = run("--help")
-    assert said.status == 0
-    assert all(command in said.out for command in (*COMMANDS, "Example:"))
+    output = run("--help")
+    assert output.status == 0
+    assert all(command in output.out for command in (*COMMANDS, "Example:"))
 
 
 @pytest.mark.parametrize(
@@ -35,12 +35,12 @@ def test_help_names_every_command(run: Run) -> None:
     ],
 )
 def test_wrong_usage_is_reported_in_one_line_with_status_2(run: Run, argv: tuple[str, ...]) -> None:
-    said = run(*argv)
-    assert said.status == 2
-    assert said.out == ""
-    assert said.err.startswith("error: ")
-    assert said.err.endswith("(see --help)\n")
-    assert said.err.count("\n") == 1
+    output = run(*argv)
+    assert output.status == 2
+    assert output.out == ""
+    assert output.err.startswith("error: ")
+    assert output.err.endswith("(see --help)\n")
+    assert output.err.count("\n") == 1
 
 
 def test_ctrl_c_ends_a_command_as_shells_expect(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,9 +48,9 @@ def test_ctrl_c_ends_a_command_as_shells_expect(run: Run, monkeypatch: pytest.Mo
         raise KeyboardInterrupt
 
     monkeypatch.setattr("bike_demand.core.settings.load_settings", pressed)
-    said = run("ingest")
-    assert said.status == 130
-    assert said.err.count("\n") <= 1
+    output = run("ingest")
+    assert output.status == 130
+    assert output.err.count("\n") <= 1
 
 
 def test_what_the_image_of_the_service_cannot_run_is_reported_in_one_line(
@@ -58,7 +58,7 @@ def test_what_the_image_of_the_service_cannot_run_is_reported_in_one_line(
 ) -> None:
     monkeypatch.delitem(sys.modules, "bike_demand.batch", raising=False)
     monkeypatch.setitem(sys.modules, "pandas", None)  # as if it were not installed
-    said = run("predict", "in.csv", "out.csv")
-    assert said.status == 1
-    assert "this command needs pandas, which is not installed here" in said.err
-    assert said.err.count("\n") == 1
+    output = run("predict", "in.csv", "out.csv")
+    assert output.status == 1
+    assert "this command needs pandas, which is not installed here" in output.err
+    assert output.err.count("\n") == 1

@@ -100,7 +100,7 @@ def test_what_matters_most_is_the_headline(
     fill(address, given, [under_test()] if test else [])
     status = status_of(address, live)
     assert glance(status) == (state, title)
-    assert sorted(each.says for each in status.signals) == sorted(each.says for each in given)
+    assert sorted(each.message for each in status.signals) == sorted(each.message for each in given)
     assert any("version 4" in each.lower() for each in status.headline.doing) == test
 
 

@@ -1,4 +1,4 @@
-"""What the loop keeps of what it saw, did and told, and that two loops do not act at the same time."""
+"""The loop's event log: signals, actions and alerts, and that two loops do not act at the same time."""
 
 import contextlib
 import subprocess
@@ -33,20 +33,22 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
         yield stack.enter_context(contextlib.closing(open_database(address)))
 
 
-def signal(at: datetime, says: str = "too hot", subject: str = "heat", kind: Kind = Kind.QUALITY) -> Signal:
-    return Signal(kind, subject, at, says, {"says": says})
+def signal(
+    at: datetime, message: str = "too hot", subject: str = "heat", kind: Kind = Kind.QUALITY
+) -> Signal:
+    return Signal(kind, subject, at, message, {"message": message})
 
 
 def test_a_signal_is_one_row_as_long_as_it_goes_on_and_another_when_it_comes_again(
     database: Database,
 ) -> None:
     first = event_log.raise_signals(database, [signal(NOON)], NOON)
-    assert [(each.says, each.ended_at) for each in first.new] == [("too hot", None)]
+    assert [(each.message, each.ended_at) for each in first.new] == [("too hot", None)]
     again = event_log.raise_signals(database, [signal(NOON + DAY, "still")], NOON + DAY)
     assert (again.new, [each.id for each in again.open]) == ((), [first.new[0].id])
     (kept,) = event_log.open_signals(database)
-    assert (kept.first_at, kept.last_at, kept.says) == (NOON, NOON + DAY, "still")
-    assert kept.evidence == {"says": "still"}
+    assert (kept.first_at, kept.last_at, kept.message) == (NOON, NOON + DAY, "still")
+    assert kept.evidence == {"message": "still"}
     over = event_log.raise_signals(database, [], NOON + 2 * DAY)
     assert [(each.id, each.ended_at) for each in over.ended] == [(kept.id, NOON + 2 * DAY)]
     assert event_log.open_signals(database) == []
@@ -65,7 +67,7 @@ def test_signals_of_other_fields_and_kinds_are_distinguished_and_one_counts_once
         ],
         NOON,
     )
-    assert [(each.kind, each.subject, each.says) for each in raised.new] == [
+    assert [(each.kind, each.subject, each.message) for each in raised.new] == [
         (Kind.QUALITY, "heat", "too hot"),
         (Kind.QUALITY, "moisture", "too hot"),
         (Kind.DRIFT, "heat", "too hot"),

@@ -99,8 +99,8 @@ def test_all_extremes_are_accepted_and_read_back_by_everything(client: Client, r
         until(lambda: all(queries.find(database, each) for each in ids))
     for day in ("2011-03-08", "2011-04-01"):
         for command in (["monitor", "--json"], ["agent", "--once"], ["ab", "status"]):
-            said = run(*command, "--as-of", day)
-            assert said.status == 0, (command, said.err)
+            output = run(*command, "--as-of", day)
+            assert output.status == 0, (command, output.err)
     for moment in (EARLIEST, LATEST):
         assert run("monitor", "--as-of", moment.isoformat()).status == 0
     for each in ids:

@@ -149,8 +149,8 @@ def test_a_version_that_was_rolled_back_is_stopped(case: GateContext) -> None:
     failed = Deployment(
         2, "r", case.version.digest, "", NOON, NOON, state=State.ROLLED_BACK, reason="dark red"
     )
-    said = refusal("blocked", replace(case, failed=failed))
-    assert said.startswith("it was live and was rolled back: dark red; train another one")
+    output = refusal("blocked", replace(case, failed=failed))
+    assert output.startswith("it was live and was rolled back: dark red; train another one")
 
 
 @pytest.mark.parametrize(
@@ -166,8 +166,8 @@ def test_the_model_of_a_version_that_failed_with_users_is_stopped_under_another_
         version = register_like(case)
         failed = deployments.failure(version)
         again = deployments.failure(case.version)
-    said = refusal("blocked", replace(case, version=version, failed=failed))
-    assert f"its model is that of version 2, which was {became}" in said
+    output = refusal("blocked", replace(case, version=version, failed=failed))
+    assert f"its model is that of version 2, which was {became}" in output
     # By its own number a rejected one may be tried again, by somebody who knows why.
     assert (again is None) == (state is State.FAILED_TEST)
 
@@ -251,8 +251,8 @@ def test_a_model_that_needs_what_the_application_lacks_is_stopped_before_it_is_l
     card = json.loads((folder / "model.json").read_bytes())
     card["inputs"][-1]["name"] = "noise"
     rewrite(folder, "model.json", card)
-    said = refusal("schema", case)
-    assert "the model needs noise, which this application lacks; release the application first" in said
+    output = refusal("schema", case)
+    assert "the model needs noise, which this application lacks; release the application first" in output
     assert judged("artefact", case).passed
     ids = [gate.id for gate in GATES]
     assert ids.index("schema") < ids.index("golden")
@@ -303,8 +303,8 @@ def test_a_version_that_does_not_know_small_from_large_is_stopped_in_the_test_en
     folder = constant(tmp_path / "ninety", 90.0)
     version = register(folder, handoffs[1], tracking=case.tracking, holdout_last=HOLDOUT_LAST)
     with answering(case, folder, "3") as running:
-        said = refusal("test-environment", running, version)
-    assert said == "Small machines make few pieces. 90.0 pieces by m03, 90.0 by m13 and 90.0 by m17"
+        output = refusal("test-environment", running, version)
+    assert output == "Small machines make few pieces. 90.0 pieces by m03, 90.0 by m13 and 90.0 by m17"
     assert case.tracking.aliases() == {"champion": 1, "candidate": 3}
 
 
@@ -312,9 +312,9 @@ def test_a_version_that_the_service_does_not_take_is_stopped(
     case: GateContext, handoffs: tuple[Path, Path]
 ) -> None:
     with answering(case, handoffs[0], "1", seconds=0.3) as running:
-        said = refusal("test-environment", running)
-    assert said.startswith("no service of the test environment serves it: http://127.0.0.1:")
-    assert said.endswith(": it serves version 1")
+        output = refusal("test-environment", running)
+    assert output.startswith("no service of the test environment serves it: http://127.0.0.1:")
+    assert output.endswith(": it serves version 1")
 
 
 def test_a_proxy_of_the_network_is_not_asked_for_the_service(
@@ -342,8 +342,8 @@ def test_without_a_service_one_is_started_for_the_test_and_ends_with_it(
     make_key(Path(case.settings.serving.keys), "somebody", "client")  # whose key this gate does not know
     if bad is not None:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", bad)
-        said = refusal("test-environment", case)
-        assert said.startswith("no service of the test environment serves it: tracking.uri")
+        output = refusal("test-environment", case)
+        assert output.startswith("no service of the test environment serves it: tracking.uri")
     else:
         finding = judged("test-environment", case)
         assert finding.passed, finding
@@ -485,8 +485,8 @@ def test_a_version_that_is_worse_is_stopped(
     case: GateContext, handoffs: tuple[Path, Path], tmp_path: Path
 ) -> None:
     worse = rewritten(handoffs[1], tmp_path / "worse", times(1.5))
-    said = refusal("error", case, with_holdout(case, worse, handoffs))
-    assert f"on {len(fresh(case))} fresh rows, the champion by" in said
+    output = refusal("error", case, with_holdout(case, worse, handoffs))
+    assert f"on {len(fresh(case))} fresh rows, the champion by" in output
 
 
 def test_what_is_hardly_worse_is_as_good_and_what_is_surely_worse_is_not(

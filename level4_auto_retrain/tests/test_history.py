@@ -57,7 +57,7 @@ def whole(prediction: float = 10.0, day: datetime = MONDAY) -> list[Answer]:
     return [answer(number, prediction, day=day) for number in range(24)]
 
 
-def told(database: Database, label: float, day: datetime = MONDAY, rows: int = 24) -> None:
+def report_labels(database: Database, label: float, day: datetime = MONDAY, rows: int = 24) -> None:
     store(database, {(day, machine): label for machine in MACHINES[:rows]})
 
 
@@ -69,8 +69,8 @@ def keep(database: Database, answers: Sequence[Answer]) -> list[Day]:
 
 
 def test_a_day_has_the_sums_of_its_rows_and_the_baseline_on_the_same_rows(database: Database) -> None:
-    told(database, 16)
-    told(database, 13, MONDAY - WEEK, rows=20)
+    report_labels(database, 16)
+    report_labels(database, 13, MONDAY - WEEK, rows=20)
     (day,) = keep(database, [*whole()[:12], *(answer(number, 18.0) for number in range(12, 24))])
     assert (day.day, day.version, day.rows, day.known, day.target) == (
         MONDAY.date(),
@@ -88,16 +88,16 @@ def test_a_day_has_the_sums_of_its_rows_and_the_baseline_on_the_same_rows(databa
 def test_outcomes_that_come_late_count_at_the_next_look(database: Database) -> None:
     (day,) = keep(database, whole())
     assert (day.rows, day.known, day.error, day.baseline_rows) == (24, 0, 0.0, 0)
-    told(database, 12, rows=5)
+    report_labels(database, 12, rows=5)
     (day,) = keep(database, whole())
     assert (day.rows, day.known, day.error) == (24, 5, 10.0)
-    told(database, 12)
+    report_labels(database, 12)
     (day,) = keep(database, whole())
     assert (day.known, day.error) == (24, 48.0)
 
 
 def test_of_each_row_the_first_answer_counts_and_each_version_has_its_own_days(database: Database) -> None:
-    told(database, 10)
+    report_labels(database, 10)
     answers = []
     for number, each in enumerate(whole(11.0)):
         shown = (each.prediction, 1) if number % 2 else (14.0, 2)
@@ -134,7 +134,7 @@ def test_what_went_in_and_came_out_is_summed_up(database: Database) -> None:
 
 
 def test_days_of_before_stay_when_newer_ones_are_counted_again(database: Database) -> None:
-    told(database, 10)
+    report_labels(database, 10)
     keep(database, whole())
     days = keep(database, whole(20.0, MONDAY + timedelta(days=1)))
     assert [day.day for day in days] == [MONDAY.date(), MONDAY.date() + timedelta(days=1)]

@@ -79,9 +79,9 @@ GROWS = "2011-03-01"
 
 
 class Life:
-    """The processes of a project: an MLflow server, the application, and a turn of the loop each day.
+    """The processes of a project: an MLflow server, the application, and a monitoring cycle each day.
 
-    The days are lived through as users and the operator do; `dice` say what is killed when.
+    The days are started through as users and the operator do; `dice` say what is killed when.
     """
 
     def __init__(self, project: Path, servers: Path, seed: int) -> None:
@@ -151,13 +151,13 @@ class Life:
         raise AssertionError((self.servers / "agent.log").read_text(encoding="utf-8")[-3000:])
 
     def ask(self, rows: list[Row]) -> None:
-        """Users ask for each row of a day, and tell in the evening what happened."""
+        """Users request each row of a day, and post the outcomes in the evening."""
         with httpx.Client(base_url=f"http://127.0.0.1:{self.ports['service']}", trust_env=False) as client:
             for row in rows:
                 body = row.model_dump(mode="json", include=set(INPUT_COLUMNS))
                 assert client.post("/predict", json=body, timeout=20).status_code == 200
-            told = [identity_of(row) | {"amount": row.amount} for row in rows]
-            assert client.post("/outcomes", json=told, timeout=20).status_code == 200
+            reported = [identity_of(row) | {"amount": row.amount} for row in rows]
+            assert client.post("/outcomes", json=reported, timeout=20).status_code == 200
         self.acknowledged |= {row_id(row): row.amount for row in rows}
 
     def end(self) -> None:
@@ -196,12 +196,12 @@ def life(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     servers.mkdir()
     change_params(copy, automatic="true")
     commit(copy)
-    lived = Life(copy, servers, seed=20110301)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", lived.uri)
+    started = Life(copy, servers, seed=20110301)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", started.uri)
     try:
-        yield lived
+        yield started
     finally:
-        lived.end()
+        started.end()
 
 
 @posix
@@ -256,7 +256,7 @@ def check(life: Life, database: Database) -> None:
     undelivered = [each for each in event_log.alerts(database, 1000) if None in each.delivered.values()]
     assert undelivered == []
     quiet = timedelta(days=load_settings().loop.alerts.quiet_days)
-    told: dict[str, datetime] = {}
+    reported: dict[str, datetime] = {}
     for each in sorted(event_log.alerts(database, 1000), key=lambda each: each.at):
-        assert each.key not in told or each.at - told[each.key] >= quiet
-        told[each.key] = each.at
+        assert each.key not in reported or each.at - reported[each.key] >= quiet
+        reported[each.key] = each.at

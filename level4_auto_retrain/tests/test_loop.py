@@ -118,10 +118,10 @@ def drifts(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
 
 
 def take(run: Run, day: str) -> str:
-    """A turn of that day; what it said."""
-    said = run("agent", "--once", "--as-of", day)
-    assert (said.status, said.err) == (0, ""), said
-    return said.out
+    """The output of the monitoring cycle of that day."""
+    output = run("agent", "--once", "--as-of", day)
+    assert (output.status, output.err) == (0, ""), output
+    return output.out
 
 
 def happened(first: str, end: str) -> list[Row]:
@@ -557,7 +557,7 @@ def test_after_so_many_failures_in_a_row_no_training_is_tried_until_it_has_reste
         take(run, f"2011-03-0{day}")
     assert [each[0] for each in states(database)] == [FAILED] * 3
     (rests,) = [each for each in event_log.open_signals(database) if each.kind is Kind.LOOP]
-    assert rests.says == (
+    assert rests.message == (
         "3 trainings in a row failed, the last one on 2011-03-03 (failed: the data are not fit for"
         " training); the loop starts none before 2011-03-10."
     )
@@ -579,9 +579,9 @@ def test_a_person_may_train_for_a_reason_and_go_past_the_rules(
     )
     refused = run("retrain", "--reason", "a new machine", "--as-of", BEGAN)
     assert refused.refusal() == "error: The budget is spent. To train nevertheless: --now\n"
-    said = run("retrain", "--reason", "a new machine", "--now", "--as-of", BEGAN)
-    assert (said.status, said.err) == (0, "")
-    assert said.out.startswith(
+    output = run("retrain", "--reason", "a new machine", "--now", "--as-of", BEGAN)
+    assert (output.status, output.err) == (0, "")
+    assert output.out.startswith(
         "The budget is spent. Trained nevertheless (--now).\nTraining, because a new machine\n"
     )
     (action,) = event_log.actions(database)
@@ -613,7 +613,7 @@ POINTS = {
     "before the training": (steps, "run"),
     "after it was registered": (event_log, "write_action"),
     "before the deployment": (delivery, "deploy"),
-    "before it is told": (cycle, "alert"),
+    "before it is sent": (cycle, "alert"),
     "before the test goes on": (cycle, "step"),
     "before it is noted": (retraining, "follow_up"),
 }
@@ -766,11 +766,11 @@ def test_a_cycle_that_fails_is_alerted_and_the_next_one_works(
 
     with monkeypatch.context() as patch:
         patch.setattr(cycle, "evaluate_signals", away)
-        said = run("agent", "--once", "--as-of", BEGAN)
-    assert (said.status, said.err) == (1, "error: the registry does not answer\n")
+        output = run("agent", "--once", "--as-of", BEGAN)
+    assert (output.status, output.err) == (1, "error: the registry does not answer\n")
     (alert,) = event_log.alerts(database)
     assert alert.body["happened"].endswith("the registry does not answer")
-    assert json.loads(said.out)["alert"]["id"] == alert.id
+    assert json.loads(output.out)["alert"]["id"] == alert.id
     take(run, BEGAN)
 
 
@@ -794,8 +794,8 @@ def test_the_incidents_are_shown_as_lines_and_json(run: Run) -> None:
     out = run("incidents").out
     assert "1. bad-release, version 2: 2011-03-01 to 2011-03-03" in out
     assert "24 rows predicted by the bad model" in out
-    (told,) = json.loads(run("incidents", "--json").out)
-    assert (told["subject"], told["regression_case"], told["ended_at"]) == (
+    (reported,) = json.loads(run("incidents", "--json").out)
+    assert (reported["subject"], reported["regression_case"], reported["ended_at"]) == (
         "version 2",
         None,
         "2011-03-03T00:00:00",

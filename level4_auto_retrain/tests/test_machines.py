@@ -103,7 +103,7 @@ def test_a_character_that_the_tools_do_not_take_is_named_before_anything_is_made
     folder.mkdir()
     (folder / "params.yaml").write_text('flow: {api: ""}\n', encoding="utf-8")
     monkeypatch.chdir(folder)
-    said = run("train")
-    assert said.status == 1
-    assert repr(character) in said.err
+    output = run("train")
+    assert output.status == 1
+    assert repr(character) in output.err
     assert [each.name for each in folder.iterdir()] == ["params.yaml"]

@@ -1,4 +1,4 @@
-"""Loading what was handed over: every way it can be wrong is told in one line."""
+"""Loading a hand-off: each fault is reported in one line."""
 
 import hashlib
 import json

@@ -40,9 +40,9 @@ def fair(row: Row) -> float:
 
 
 @pytest.fixture(scope="session")
-def lived(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
+def replayed(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
     """A project in which version 1 has answered in February as it should."""
-    folder = tmp_path_factory.mktemp("lived")
+    folder = tmp_path_factory.mktemp("replayed")
     with project_in(folder, empty_store):
         assert main(["ingest"]) == 0
         put_live(constant(folder / "model", 50.0))
@@ -57,9 +57,9 @@ def lived(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
 
 
 @pytest.fixture
-def database(lived: Path, project: Path) -> Iterator[Database]:
+def database(replayed: Path, project: Path) -> Iterator[Database]:
     """The database of production of a copy of that project, which is the current folder."""
-    copy_state(lived, project)
+    copy_state(replayed, project)
     signals_module._clean.clear()
     with closing(open_database(load_settings().environments.production.database)) as opened:
         yield opened
@@ -71,12 +71,12 @@ def between(first: str, last: str) -> list[Row]:
 
 
 def live(until: str, requests: list[Row] | None = None, model: Model | None = None) -> None:
-    """From March to a day these are asked, answered by version 1, and the outcomes told."""
+    """From March to a day version 1 predicts these rows, and the outcomes are posted."""
     right = between("2011-03-01", until)
-    told = {row_id(row): row for row in right}
+    reported = {row_id(row): row for row in right}
     predict = model or fair
-    asked = [row for row in requests or ROWS if row_id(row) in told]
-    log(asked, (1, lambda row: predict(told[row_id(row)])))
+    asked = [row for row in requests or ROWS if row_id(row) in reported]
+    log(asked, (1, lambda row: predict(reported[row_id(row)])))
     tell_outcomes(right)
 
 
@@ -92,7 +92,7 @@ def seen(database: Database, day: str) -> Evaluation:
     return evaluate_signals(settings, Tracking(settings), database, now, now)
 
 
-def said(found: Evaluation, kind: Kind = Kind.QUALITY) -> list[str]:
+def subjects_of(found: Evaluation, kind: Kind = Kind.QUALITY) -> list[str]:
     return [each.subject for each in found.signals if each.kind is kind]
 
 
@@ -121,11 +121,11 @@ def test_a_fault_of_requests_and_feed_is_signalled_after_a_day_and_ends_by_itsel
     live("2011-03-08", rows)
     gather(rows, "2011-03-08")
     found = seen(database, "2011-03-08")
-    assert set(said(found)) == subjects
+    assert set(subjects_of(found)) == subjects
     for signal in found.signals:
         assert signal.evidence["since"] == "2011-03-07T00:00:00"
         assert set(signal.evidence["rows"]) == {"requests", "feed"}
-        assert "in requests and in the feed" in signal.says
+        assert "in requests and in the feed" in signal.message
     # Days on which something was wrong say nothing of the model.
     assert has_bad_requests(found.days[-1])
     assert found.champions[-1].day < found.days[-1].day
@@ -138,7 +138,7 @@ def test_a_long_fault_is_over_a_day_after_its_end_and_stays_over(database: Datab
     gather(rows, "2011-04-01")
     # At the last two the fault is as long ago as what is looked at, which must not begin amid it.
     days = [f"2011-03-{day:02}" for day in (2, 3, 7, 11, 12, 13, 14, 20, 25, 31)] + ["2011-04-01"]
-    open_on = [int(day[-2:]) for day in days if said(seen(database, day))]
+    open_on = [int(day[-2:]) for day in days if subjects_of(seen(database, day))]
     assert open_on == [3, 7, 11, 12]
 
 
@@ -149,10 +149,10 @@ def test_poisoned_labels_are_signalled_and_the_error_of_the_champion_is_not_blam
     live("2011-03-09")
     gather(rows, "2011-03-09")
     found = seen(database, "2011-03-09")
-    assert said(found) == ["label"]
-    assert found.signals[0].says.endswith("in the feed.")
+    assert subjects_of(found) == ["label"]
+    assert found.signals[0].message.endswith("in the feed.")
     assert not any(has_bad_requests(day) for day in found.days)
-    assert said(found, Kind.ERROR) == []
+    assert subjects_of(found, Kind.ERROR) == []
 
 
 def test_a_feed_that_is_late_with_rows_missing_is_signalled(database: Database) -> None:
@@ -162,9 +162,9 @@ def test_a_feed_that_is_late_with_rows_missing_is_signalled(database: Database) 
     found = seen(database, "2011-03-14")
     (signal,) = found.signals
     assert (signal.subject, signal.evidence["check"]) == ("feed", "stale")
-    assert "Its last row" not in signal.says
-    assert "ended 48 hours ago" in signal.says
-    assert "gaps: rows of the feed are missing" in signal.says
+    assert "Its last row" not in signal.message
+    assert "ended 48 hours ago" in signal.message
+    assert "gaps: rows of the feed are missing" in signal.message
 
 
 def test_the_error_drifts_where_the_world_changes_and_nothing_is_wrong_with_the_data(
@@ -183,7 +183,7 @@ def test_days_on_which_what_was_asked_was_wrong_are_not_taken_for_a_change_of_th
     bad = {row_id(row) for row, right in zip(rows, ROWS, strict=True) if row != right}
     live("2011-03-15", rows, model=lambda row: row.amount * (2.0 if row_id(row) in bad else 1.0))
     gather(rows, "2011-03-15")
-    assert said(seen(database, "2011-03-08"), Kind.ERROR) == []
+    assert subjects_of(seen(database, "2011-03-08"), Kind.ERROR) == []
     assert seen(database, "2011-03-15").signals == []
 
 
@@ -193,8 +193,8 @@ def test_bad_requests_of_one_key_do_not_hide_that_the_error_drifts(database: Dat
     )
     live("2011-03-09", rows, model=lambda row: row.amount / 1.6)
     found = seen(database, "2011-03-09")
-    assert said(found, Kind.ERROR) == ["version 1"]
-    assert said(found) == ["heat", "core_heat"]
+    assert subjects_of(found, Kind.ERROR) == ["version 1"]
+    assert subjects_of(found) == ["heat", "core_heat"]
 
 
 def test_outcomes_that_come_days_late_are_counted(database: Database) -> None:
@@ -284,16 +284,16 @@ def test_a_season_is_reported_as_drift_of_inputs_and_is_no_reason_to_train(due: 
     assert (signal.kind, signal.subject) == (Kind.DRIFT, "inputs")
     assert set(signal.evidence["moved"]) >= {"heat", "core_heat"}
     assert "moisture" not in signal.evidence["moved"]
-    assert "heat moved by" in signal.says
+    assert "heat moved by" in signal.message
     assert Path("state/reports/drift.html").stat().st_size > 100_000
     from evidently.ui.workspace import Workspace
 
     (project,) = Workspace("state/evidently").list_projects()
     assert len(Workspace("state/evidently").list_runs(project.id)) == 3  # on drift, data and model
     # Until the next report is due the last one counts; it is not made again.
-    assert said(seen(database, "2011-03-14"), Kind.DRIFT) == ["inputs"]
+    assert subjects_of(seen(database, "2011-03-14"), Kind.DRIFT) == ["inputs"]
     assert len(history.drifts(database, 9)) == 1
-    assert said(seen(database, "2011-03-18"), Kind.DRIFT) == ["inputs"]
+    assert subjects_of(seen(database, "2011-03-18"), Kind.DRIFT) == ["inputs"]
     assert len(history.drifts(database, 9)) == 2
     assert run("agent", "--once", "--as-of", "2011-03-18").status == 0
     assert event_log.actions(database) == []
@@ -303,7 +303,7 @@ def test_a_season_is_reported_as_drift_of_inputs_and_is_no_reason_to_train(due: 
 def test_where_the_inputs_are_as_they_were_no_drift_is_reported(due: Database, run: Run) -> None:
     database = due
     live("2011-03-08")
-    assert said(seen(database, "2011-03-08"), Kind.DRIFT) == []
+    assert subjects_of(seen(database, "2011-03-08"), Kind.DRIFT) == []
     ((at, content),) = history.drifts(database)
     assert (at, content["version"], content["moved"]) == (datetime(2011, 3, 8), 1, [])
     assert not Path("state/reports/drift.html").exists()
@@ -367,19 +367,19 @@ def test_the_command_gives_a_program_all_of_it(database: Database, run: Run) -> 
         session.add(back)
     done = run("monitor", "--as-of", "2011-03-08", "--json")
     assert done.status == 0
-    told = json.loads(done.out)
-    assert (told["now"], told["champion"], told["alerts"]) == ("2011-03-08T00:00:00", 1, 0)
-    assert told["signals"] == []
-    assert (told["days"][0]["day"], told["days"][-1]["day"]) == ("2011-02-01", "2011-03-07")
-    day = told["days"][-1]
+    reported = json.loads(done.out)
+    assert (reported["now"], reported["champion"], reported["alerts"]) == ("2011-03-08T00:00:00", 1, 0)
+    assert reported["signals"] == []
+    assert (reported["days"][0]["day"], reported["days"][-1]["day"]) == ("2011-02-01", "2011-03-07")
+    day = reported["days"][-1]
     assert day["rows"] == day["known"] >= 20
     assert day["mae"] == pytest.approx(0.1 * day["target"], abs=0.01)
     assert day["mae_baseline"] > 0
-    assert told["trainings"] == [
+    assert reported["trainings"] == [
         {"at": "2011-02-03T00:00:00", "reason": "the error drifts", "version": 2, "outcome": "promoted"}
     ]
-    assert told["rollbacks"][0]["reason"] == "far worse"
-    (kept,) = told["incidents"]
+    assert reported["rollbacks"][0]["reason"] == "far worse"
+    (kept,) = reported["incidents"]
     assert (kept["since"], kept["ended_at"], kept["cost"]) == (
         "2011-02-01T00:00:00",
         "2011-02-05T00:00:00",

@@ -1,4 +1,4 @@
-"""Rows of another kind: events at any time, told apart by a key, whose labels (yes or no) are known late.
+"""Rows of another kind: events at any time, distinguished by a key, whose labels (yes or no) are known late.
 
 The problem is chosen when the package is imported, so what is done with it runs in a process of its own.
 """

@@ -1,4 +1,4 @@
-"""The story of this level with labels that are known 30 days late, of rows that are told apart by a key.
+"""The story of this level with labels that are known 30 days late, of rows that are distinguished by a key.
 
 Returns of one channel become the rule. The outcomes show it a month later; the version that is trained then
 knows no label that was not due, is tested by customer, and is promoted once the test's own labels are due.
@@ -63,12 +63,12 @@ def command(folder: Path, *arguments: str) -> str:
 
 
 def agent(folder: Path, now: datetime) -> str:
-    """Publish what is known by now, and let the loop take a turn."""
+    """Publish what is known by now, and run a monitoring cycle."""
     publish(folder / "feed", STORY, now)
     return command(folder, "agent", "--once", "--as-of", f"{now:%Y-%m-%d}")
 
 
-def live_through(application: httpx.Client, first: datetime, end: datetime) -> list[dict[str, Any]]:
+def replay(application: httpx.Client, first: datetime, end: datetime) -> list[dict[str, Any]]:
     """Ask for each order of these days, and report the labels that become known in them; the answers."""
     given: list[dict[str, Any]] = []
     day = first
@@ -101,7 +101,7 @@ def test_a_change_that_shows_a_month_later_is_learned_and_promoted_by_its_own_la
     agent(shop, start)
     with running(shop) as service:
         wait_for_version(service.client, 1)
-        live_through(service.client, start, noticed)
+        replay(service.client, start, noticed)
         assert "error-drift" in agent(shop, noticed)
 
         # Version 2 learned from no label that was not due, and nothing was judged before its time.
@@ -113,7 +113,7 @@ def test_a_change_that_shows_a_month_later_is_learned_and_promoted_by_its_own_la
 
         # Each customer gets the predictions of one version only, and half of them those of the new one.
         variants = defaultdict(set)
-        answers = live_through(service.client, noticed, decided)
+        answers = replay(service.client, noticed, decided)
         for each in answers[500:]:
             variants[each["customer"]].add(each["variant"])
         assert all(len(each) == 1 for each in variants.values())

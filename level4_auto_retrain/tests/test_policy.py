@@ -35,9 +35,9 @@ def policy(**changes: Any) -> None:
 
 def deployed(number: int) -> list[str]:
     """What is said while the version is deployed, by the gates that the policy requires."""
-    said: list[str] = []
-    deploy(load_settings(), str(number), None, said.append)
-    return said
+    output: list[str] = []
+    deploy(load_settings(), str(number), None, output.append)
+    return output
 
 
 def _cut_off(_: Path) -> None:
@@ -67,13 +67,13 @@ def test_by_default_each_gate_is_required(project: Path) -> None:
 
 
 def test_a_gate_that_the_policy_leaves_out_is_left_out_and_the_decision_says_so(live: Tracking) -> None:
-    said = deployed(2)
+    output = deployed(2)
     row = latest(2)
     assert [each["gate"] for each in row.gates] == SHORT
     left_out = [each for each in ALL if each not in SHORT]
     assert row.policy is not None
     assert (row.policy["gates"], row.policy["left_out"]) == (SHORT, left_out)
-    assert all(each in said[0] for each in left_out)
+    assert all(each in output[0] for each in left_out)
     assert live.aliases() == {"champion": 1, "challenger": 2}
     page = Path("state/reports/version-2.html").read_text(encoding="utf-8")
     assert "left out" in page
@@ -185,6 +185,6 @@ def test_a_wrong_policy_is_reported_in_one_line_before_anything_is_done(
 ) -> None:
     assert project
     policy(**changes)
-    said = run("deploy", "latest")
-    assert named in said.refusal()
-    assert said.err.count("\n") == 1
+    output = run("deploy", "latest")
+    assert named in output.refusal()
+    assert output.err.count("\n") == 1

@@ -58,7 +58,7 @@ def test_a_test_is_shown_with_its_numbers_and_afterwards_the_watch(deploy: Deplo
 def test_the_reference_error_of_a_version_and_the_budget_are_shown(stored: Path) -> None:
     assert stored
     tracking = Tracking(load_settings())
-    assert after_cycle("2011-03-04").budget == {"spent": 0, "of": 4, "days": 30, "says": None}
+    assert after_cycle("2011-03-04").budget == {"spent": 0, "of": 4, "days": 30, "message": None}
     version = put_live(constant(Path("made"), 5.0))
     tracking.tag(version.number, {"mae": "27.5000", "skill": "0.4100"})
     assert after_cycle("2011-03-05").reference_error == 27.5

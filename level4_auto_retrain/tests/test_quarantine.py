@@ -223,8 +223,8 @@ def test_a_case_of_a_gap_is_recognised_from_what_is_kept() -> None:
 # ---- the stages
 
 
-def told_outcomes() -> None:
-    """The application was told the right labels all along."""
+def post_right_outcomes() -> None:
+    """The application got the right outcomes all along."""
     with closing(open_database(load_settings().environments.production.database)) as database:
         store(database, LABELS)
 
@@ -233,7 +233,7 @@ def told_outcomes() -> None:
 def poisoned(project: Path, run: Run) -> Path:
     """A project whose feed was poisoned for a while, gathered."""
     publish(spoilt(ROWS, "2011-03-04", "2011-03-17", fourfold), project / "feed")
-    told_outcomes()
+    post_right_outcomes()
     assert run("ingest").status == 0
     return project
 
@@ -267,7 +267,7 @@ def test_what_the_stages_leave_out_is_in_the_version_of_the_data_and_no_matter_o
 
 def test_gates_see_none_of_the_rows_in_quarantine(released: Path, run: Run) -> None:
     publish(spoilt(ROWS, "2011-03-04", "2011-03-17", fourfold), released / "feed")
-    told_outcomes()
+    post_right_outcomes()
     assert run("ingest").status == 0
     register(constant(released / "model", 50.0))
     judged: list[Row] = []
@@ -318,7 +318,7 @@ def test_a_regression_case_stops_the_training_that_would_forget_it(
 @pytest.mark.slow
 def test_train_prints_and_logs_what_it_left_out(copy: Path, run: Run) -> None:
     publish(spoilt(ROWS, "2011-03-04", "2011-03-17", fourfold), copy / "feed")
-    told_outcomes()
+    post_right_outcomes()
     out = run("train", "--no-deploy").out
     kept = quarantine.read()
     left_out = (
@@ -334,19 +334,19 @@ def test_a_training_that_left_rows_out_is_made_again_and_traced_with_the_same_ro
     copy: Path, run: Run
 ) -> None:
     publish(spoilt(ROWS, "2011-03-04", "2011-03-17", fourfold), copy / "feed")
-    told_outcomes()
+    post_right_outcomes()
     assert run("train").status == 0
     (version,) = Tracking(load_settings()).versions()
     learned = Tracking(load_settings()).run(version.run_id).dataset
     assert learned is not None
     assert learned.rows == len(good(frame(ROWS), quarantine.read())) < len(ROWS)
-    # Neither what the application was told nor the feed is as it was.
+    # Neither the reported outcomes nor the feed are as they were.
     (copy / "state" / "production.db").unlink()
     publish(ROWS, copy / "feed")
     for run_id in (version.run_id, version.holdout_run_id):
-        said = run("reproduce", run_id)
-        assert (said.status, said.err) == (0, "")
-        assert "identical: model" in said.out
+        output = run("reproduce", run_id)
+        assert (output.status, output.err) == (0, "")
+        assert "identical: model" in output.out
     (known,) = log(ROWS[-1:], (version.number, off_by(10.0)))
     assert run("trace", known, "--rows").status == 0
     restored = read_rows(copy / "state" / "traced" / version.run_id)

@@ -44,21 +44,21 @@ def test_trace_adopts_what_was_changed_out_of_band_and_says_so_beside_its_result
     predicted: str, run: Run
 ) -> None:
     Tracking(load_settings()).set_alias("champion", 1)
-    said = run("trace", predicted, "--json")
-    assert said.status == 0
-    assert "out of band" in said.err
-    deployment = json.loads(said.out)["deployment"]
+    output = run("trace", predicted, "--json")
+    assert output.status == 0
+    assert "out of band" in output.err
+    deployment = json.loads(output.out)["deployment"]
     assert (deployment["version"], deployment["state"]) == (2, "retired")
 
 
 @pytest.mark.usefixtures("registry_is_away")
 def test_trace_tells_what_the_log_knows(predicted: str, run: Run) -> None:
-    said = run("trace", predicted, "--json")
-    assert said.status == 0
-    (warning,) = said.err.splitlines()
+    output = run("trace", predicted, "--json")
+    assert output.status == 0
+    (warning,) = output.err.splitlines()
     assert warning.startswith("warning: shown as stored")
     assert AWAY in warning
-    found = json.loads(said.out)
+    found = json.loads(output.out)
     assert (found["prediction"]["id"], found["deployment"]["state"]) == (predicted, "live")
     assert [found[name] for name in ("model", "code", "data")] == [None] * 3
     assert "is down" in run("trace", predicted, "--rows").err.splitlines()[-1]
@@ -66,7 +66,7 @@ def test_trace_tells_what_the_log_knows(predicted: str, run: Run) -> None:
 
 @pytest.mark.usefixtures("registry_is_away")
 def test_ab_status_tells_what_is_stored(run: Run) -> None:
-    said = run("ab", "status")
-    assert said.status == 0
-    assert said.out.startswith("warning: shown as stored")
-    assert "No test is running" in said.out
+    output = run("ab", "status")
+    assert output.status == 0
+    assert output.out.startswith("warning: shown as stored")
+    assert "No test is running" in output.out

@@ -26,10 +26,10 @@ def test_what_was_changed_out_of_band_is_adopted_and_told_beside_the_result(
     command: tuple[str, ...], run: Run
 ) -> None:
     Tracking(load_settings()).set_alias("champion", 1)
-    said = run(*command)
-    assert said.status == 0
-    assert "out of band" in said.err
-    json.loads(said.out)
+    output = run(*command)
+    assert output.status == 0
+    assert "out of band" in output.err
+    json.loads(output.out)
     assert latest(2).state is State.RETIRED
 
 
@@ -38,9 +38,9 @@ def test_while_the_registry_is_away_they_tell_what_is_stored_after_one_warning(
     command: tuple[str, ...], run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    said = run(*command)
-    assert said.status == 0
-    (warning,) = said.err.splitlines()
+    output = run(*command)
+    assert output.status == 0
+    (warning,) = output.err.splitlines()
     assert warning.startswith("warning: shown as stored")
-    found = json.loads(said.out)
+    found = json.loads(output.out)
     assert found == [] if command[0] == "incidents" else found["champion"] == 2

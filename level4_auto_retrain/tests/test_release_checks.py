@@ -43,25 +43,25 @@ def test_a_trained_model_passes(handoff: Path, found: Failures) -> None:
 def test_a_service_that_answers_with_another_model_fails(
     handoff: Path, found: Failures, tmp_path: Path
 ) -> None:
-    said = found(constant(tmp_path / "model", 90.0), handoff)
-    assert "the application does not become ready with it" in said
-    assert "batch and service give different predictions" in said
+    output = found(constant(tmp_path / "model", 90.0), handoff)
+    assert "the application does not become ready with it" in output
+    assert "batch and service give different predictions" in output
 
 
 def test_a_service_that_cannot_take_outcomes_fails(handoff: Path, found: Failures) -> None:
-    (said,) = found(handoff, database=False)
-    assert said.startswith("an outcome gets status 503: ")
+    (output,) = found(handoff, database=False)
+    assert output.startswith("an outcome gets status 503: ")
 
 
 def test_a_model_that_does_not_know_small_from_large_fails(tmp_path: Path, found: Failures) -> None:
-    (said,) = found(constant(tmp_path / "model", 90.0))
-    assert said.startswith("Small machines make few pieces. ")
-    assert "90.0 pieces by m03" in said
+    (output,) = found(constant(tmp_path / "model", 90.0))
+    assert output.startswith("Small machines make few pieces. ")
+    assert "90.0 pieces by m03" in output
 
 
 def test_a_model_that_lost_its_exponential_fails(tmp_path: Path, found: Failures) -> None:
-    said = found(constant(tmp_path / "model", 4.0))
-    assert any("4.0 pieces by m17" in each for each in said)
+    output = found(constant(tmp_path / "model", 4.0))
+    assert any("4.0 pieces by m17" in each for each in output)
 
 
 def test_impossible_numbers_are_found(tmp_path: Path, found: Failures) -> None:
@@ -72,9 +72,10 @@ def test_impossible_numbers_are_found(tmp_path: Path, found: Failures) -> None:
     }
     for each in model.graph.initializer:
         each.CopyFrom(of_grade.get(each.name, each))
-    said = found(hand_over(tmp_path / "model", model.SerializeToString()))
+    output = found(hand_over(tmp_path / "model", model.SerializeToString()))
     assert (
-        "It predicts possible numbers for any material. 6000.0 pieces is outside the prediction range" in said
+        "It predicts possible numbers for any material. 6000.0 pieces is outside the prediction range"
+        in output
     )
 
 

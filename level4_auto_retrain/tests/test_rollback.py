@@ -43,7 +43,7 @@ def tracking(project: Path, once_live: Path) -> Tracking:
 
 
 def back(reason: str = "nonsense") -> str:
-    with opened(load_settings(), NOW, print, alone=False) as deployments:
+    with opened(load_settings(), NOW, print, locked=False) as deployments:
         return roll_back(deployments, reason)
 
 
@@ -128,11 +128,11 @@ def test_a_test_under_way_ends(tracking: Tracking) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("tracking")
 def test_by_the_command_with_and_without_a_reason(run: Run) -> None:
-    said = run("rollback", "--reason", "too low", "--as-of", "2011-04-05")
-    assert (said.status, said.err) == (0, "")
-    assert said.out.startswith("Version 2 is live again, instead of version 3 (too low).")
-    said = run("rollback", "--as-of", "2011-04-05")
-    assert said.out.startswith("Version 1 is live again, instead of version 2 (by hand).")
+    output = run("rollback", "--reason", "too low", "--as-of", "2011-04-05")
+    assert (output.status, output.err) == (0, "")
+    assert output.out.startswith("Version 2 is live again, instead of version 3 (too low).")
+    output = run("rollback", "--as-of", "2011-04-05")
+    assert output.out.startswith("Version 1 is live again, instead of version 2 (by hand).")
 
 
 # ---- until the services have taken it
@@ -151,7 +151,7 @@ def beat(
 
 
 def taken(tracking: Tracking) -> str:
-    with opened(load_settings(), NOW, print, alone=False) as deployments:
+    with opened(load_settings(), NOW, print, locked=False) as deployments:
         assert deployments.tracking.where == tracking.where
         return deployments.rollout()
 
@@ -216,9 +216,9 @@ def test_under_load_it_is_live_in_both_workers_in_time_and_no_request_fails(
             assert time.monotonic() < until
             time.sleep(0.05)
         assert load.latest(200) == {"3"}
-        said = back("too low")
+        output = back("too low")
         ended = time.monotonic()
-        assert "Live in 2 of 2 workers of production." in said
+        assert "Live in 2 of 2 workers of production." in output
         time.sleep(1)
     assert load.failures == []
     assert {version for at, version in load.answers if at > ended} == {"2"}

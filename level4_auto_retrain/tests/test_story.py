@@ -38,7 +38,7 @@ def raise_output(feed: Path) -> list[Row]:
     ]
 
 
-def live_through(application: httpx.Client, story: list[Row], first: str, end: str) -> set[str]:
+def replay(application: httpx.Client, story: list[Row], first: str, end: str) -> set[str]:
     """The application asks for each row and reports its label; who predicted (champion, challenger)."""
     rows = [row for row in story if first <= iso(row.begins) < end]
     asked = [row.model_dump(mode="json", include=set(INPUT_COLUMNS)) for row in rows]
@@ -64,9 +64,9 @@ def test_output_steps_up_and_a_model_that_knows_it_is_promoted(copy: Path, run: 
     story = raise_output(copy / "feed")
 
     def agent(day: str) -> str:
-        said = run("agent", "--once", "--as-of", day)
-        assert said.status == 0, said.err
-        return said.out
+        output = run("agent", "--once", "--as-of", day)
+        assert output.status == 0, output.err
+        return output.out
 
     # Nothing is live yet, so the loop trains the first model and releases it.
     agent("2011-02-15")
@@ -74,18 +74,18 @@ def test_output_steps_up_and_a_model_that_knows_it_is_promoted(copy: Path, run: 
         wait_for_version(service.client, 1)
 
         # Two weeks as the model knows them: nothing to do.
-        live_through(service.client, story, "2011-02-15", STEP)
+        replay(service.client, story, "2011-02-15", STEP)
         assert "nothing to do" in agent(STEP)
 
         # Four days of higher output: the error drifts; version 2 is trained, passes the gates, is tested.
-        live_through(service.client, story, STEP, "2011-03-05")
+        replay(service.client, story, STEP, "2011-03-05")
         assert "error-drift" in agent("2011-03-05")
         monitored = json.loads(run("monitor", "--json", "--as-of", "2011-03-05").out)
         assert [each["version"] for each in monitored["trainings"]] == [1, 2]
         assert monitored["champion"] == 1
 
         # In the test users get predictions of both; after a few days the new one is surely better.
-        assert live_through(service.client, story, "2011-03-05", "2011-03-11") == {"champion", "challenger"}
+        assert replay(service.client, story, "2011-03-05", "2011-03-11") == {"champion", "challenger"}
         assert "Version 2 is promoted" in agent("2011-03-11")
         wait_for_version(service.client, 2)
 

@@ -37,9 +37,9 @@ def test_a_gap_that_goes_on_stops_it_with_the_rows_in_a_file(project: Path, run:
 
 def test_the_command_says_what_it_found_fit(project: Path, run: Run) -> None:
     run("ingest")
-    said = run("validate")
-    assert (said.status, said.err) == (0, "")
-    assert "2011-01-01 to 2011-03-31, are fit" in said.out
+    output = run("validate")
+    assert (output.status, output.err) == (0, "")
+    assert "2011-01-01 to 2011-03-31, are fit" in output.out
     assert not (project / "state" / "reports" / "validation.json").exists()
 
 

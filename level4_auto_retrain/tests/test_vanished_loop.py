@@ -29,7 +29,7 @@ def tracking(living: Path) -> Tracking:  # noqa: F811
     with opened(load_settings(), datetime(2011, 3, 1), print) as found:
         row = found.testing()
         assert row is not None
-        found.move(row, State.LIVE, "it is better")
+        found.transition(row, State.LIVE, "it is better")
     shown(2, 20.0, "2011-03-01", "2011-03-03")
     return store
 
@@ -105,9 +105,9 @@ def test_a_damaged_registry_fails_the_cycle_with_an_alert_until_it_is_moved_away
     database: Database,  # noqa: F811
 ) -> None:
     STORE.write_bytes(b"no database" * 1000)
-    said = run("agent", "--once", "--as-of", "2011-03-03")
-    assert said.status == 1
-    assert str(STORE.absolute()) in said.err.splitlines()[-1]
+    output = run("agent", "--once", "--as-of", "2011-03-03")
+    assert output.status == 1
+    assert str(STORE.absolute()) in output.err.splitlines()[-1]
     (alert,) = event_log.alerts(database)
     assert str(STORE.absolute()) in alert.body["happened"]
     assert run("monitor").status == 1

@@ -24,7 +24,7 @@ STORE = Path("state", "mlflow.db")
 
 
 def mlflow_client() -> Any:
-    uri = Tracking(load_settings()).uri  # which tells MLflow not to log, so it comes before the import
+    uri = Tracking(load_settings()).uri  # silences MLflow's log, so it comes before the import
     from mlflow import MlflowClient
 
     return MlflowClient(uri, uri)
@@ -110,10 +110,10 @@ def test_a_version_whose_run_was_deleted_is_refused_and_what_is_live_stays(
     number = register(constant(Path("new"), 9.0)).number
     run_id = releases.version(number).run_id
     delete_run(run_id)
-    said = run("deploy", number)
-    assert said.status == 1
-    assert run_id in said.err
-    assert said.err.count("\n") == 1
+    output = run("deploy", number)
+    assert output.status == 1
+    assert run_id in output.err
+    assert output.err.count("\n") == 1
     assert releases.aliases()["champion"] == 3
 
 
@@ -137,9 +137,9 @@ def test_a_prediction_of_a_deleted_version_names_it(releases: Tracking, run: Run
     delete_run(run_id)
     assert run_id in run("trace", known).refusal()
     delete_version(3)
-    said = run("trace", known)
-    assert said.status == 1
-    assert said.err.splitlines()[-1].startswith("error: version 3")
+    output = run("trace", known)
+    assert output.status == 1
+    assert output.err.splitlines()[-1].startswith("error: version 3")
 
 
 @pytest.mark.parametrize(
@@ -170,10 +170,10 @@ def test_a_damaged_registry_is_named_by_each_command_and_left_as_it_is(run: Run)
     (known,) = log(rows_between("2011-03-01", "2011-03-02")[:1], (3, off_by(10.0)))
     STORE.write_bytes(b"no database" * 1000)
     for argv in (("deploy", "latest"), ("rollback",), ("ab", "step"), ("trace", known)):
-        said = run(*argv)
-        assert said.status == 1, argv
-        assert str(STORE.absolute()) in said.err.splitlines()[-1], argv
-        assert "Traceback" not in said.err
+        output = run(*argv)
+        assert output.status == 1, argv
+        assert str(STORE.absolute()) in output.err.splitlines()[-1], argv
+        assert "Traceback" not in output.err
     shown = run("ab", "status")  # what is stored can still be looked at
     assert shown.status == 0
     assert str(STORE.absolute()) in next(line for line in shown.out.splitlines() if "warning: " in line)

@@ -262,11 +262,11 @@ def test_files_that_cannot_be_read_do_no_harm(tmp_path: Path) -> None:
 @pytest.mark.parametrize("level", levels()[2:], ids=lambda each: str(each.number))
 def test_what_several_processes_read_is_the_same(level: Level, monkeypatch: pytest.MonkeyPatch) -> None:
     files = read_tree(level.folder).files
-    alone = list(python.read(files, set()))
+    in_one_process = list(python.read(files, set()))
     monkeypatch.setattr(python, "MANY", 1)
     monkeypatch.setattr(python, "CHUNK", 7)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
-    assert list(python.read(files, set())) == alone
+    assert list(python.read(files, set())) == in_one_process
 
 
 def test_a_module_that_has_nothing_rules_ask_for_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:

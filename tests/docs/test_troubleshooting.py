@@ -51,7 +51,7 @@ def strings(path: Path) -> Iterator[str]:
 
 
 @cache
-def said() -> str:
+def messages() -> str:
     """All strings in the code of the tool and of the levels, apart from their tests."""
     packages = [ROOT / "ladder", *(each.folder / "bike_demand" for each in levels() if each.number)]
     return "\0".join(
@@ -64,7 +64,7 @@ def test_a_message_is_one_that_the_code_has(entry: re.Match[str]) -> None:
     constant = parts(entry["message"])
     assert max(map(len, constant)) >= 12  # else the heading is nothing to search for
     if entry["program"] is None:
-        assert [part for part in constant if part not in said()] == []
+        assert [part for part in constant if part not in messages()] == []
     else:
         assert entry["program"] in OTHER_PROGRAMS
 
@@ -85,6 +85,6 @@ def test_anchors_are_unique() -> None:
 
 
 def test_each_pointer_in_a_message_leads_to_an_entry() -> None:
-    pointers = set(POINTER.findall(said()))
+    pointers = set(POINTER.findall(messages()))
     assert pointers
     assert pointers <= {entry["anchor"] for entry in entries()}

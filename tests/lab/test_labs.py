@@ -96,7 +96,7 @@ def test_the_edits_fit_the_files_of_the_levels(lab: Lab) -> None:
             texts[change.file] = change.new
         elif change.file in texts or (path is not None and path.is_file()):
             known = texts.get(change.file) or path.read_text(encoding="utf-8")  # type: ignore[union-attr]
-            if known.count(change.old) == 0:  # made on another branch, and taken back
+            if known.count(change.old) == 0:  # made on another branch, and undone
                 known = path.read_text(encoding="utf-8")  # type: ignore[union-attr]
             assert known.count(change.old) == 1, f"{change.file}: {change.old}"
             texts[change.file] = known.replace(change.old, change.new)

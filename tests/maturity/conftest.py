@@ -178,7 +178,7 @@ class Desks:
     def do(self, name: str) -> str:
         """Do a step at the desk of whoever does it, and mail what it gives to another; what it printed."""
         chosen = step(self.book, name)
-        said = run_step(chosen, self.of(chosen.who), run_command)
+        output = run_step(chosen, self.of(chosen.who), run_command)
         if chosen.gives_to is not None:
             source = self.of(chosen.who) / MAILED[name]
             target = self.of(chosen.gives_to) / MAILED[name]
@@ -186,14 +186,14 @@ class Desks:
                 shutil.copytree(source, target, dirs_exist_ok=True)
             else:
                 shutil.copy2(source, target)
-        return said
+        return output
 
     def forecast(self, rows: pd.DataFrame) -> pd.Series:
         """The rows scored as on any day: saved as a CSV, the script run, its file mailed."""
-        said = users.by_file(rows[INPUTS], self.data_engineer, partial(self.do, "score"))
-        assert None not in said
+        output = users.by_file(rows[INPUTS], self.data_engineer, partial(self.do, "score"))
+        assert None not in output
         self.do("send")
-        return pd.Series(said, dtype=float)
+        return pd.Series(output, dtype=float)
 
     def copied(self, target: Path) -> "Desks":
         """Copies of all desks to break things on."""
@@ -275,7 +275,7 @@ class Release:
     folder: Path
     service: Service
     book: Runbook
-    said: dict[str, str]
+    output: dict[str, str]
 
     @property
     def version(self) -> str:
@@ -295,8 +295,8 @@ def release(clean: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> It
     book = load(folder)
     with Service(folder, folder / "state" / "service.log", env=environment()) as service:
         steps = (*book.daily, *book.release)
-        said = {each.id: run_step(each, folder, run_command, service) for each in steps}
-        yield Release(folder, service, book, said)
+        output = {each.id: run_step(each, folder, run_command, service) for each in steps}
+        yield Release(folder, service, book, output)
 
 
 @dataclass(frozen=True)
@@ -304,7 +304,7 @@ class Trial:
     """A project in which another training was tried, and what that training printed."""
 
     folder: Path
-    said: str
+    output: str
 
 
 @pytest.fixture(scope="package")

@@ -118,10 +118,10 @@ def test_no_file_holds_the_error_of_the_model_that_is_live(
     earlier, later = tree(unreleased.scientist), tree(desks.scientist)
     changed = {name for name in later if later[name] != earlier.get(name)}
     assert changed == {"export.csv", "handoff/model.pkl"}  # all that a training leaves
-    said = re.search(r"MAE was\D*(\d+)", texts(desks.scientist / "handoff"))
-    assert said  # of some model in the past, on hours between those it was trained on
+    output = re.search(r"MAE was\D*(\d+)", texts(desks.scientist / "handoff"))
+    assert output  # of some model in the past, on hours between those it was trained on
     used, predictions = shown
-    assert error(predictions, october) > 1.3 * int(said.group(1))
+    assert error(predictions, october) > 1.3 * int(output.group(1))
     assert list(pd.read_csv(used.data_engineer / "predictions.csv")) == ["timestamp", "prediction"]
 
 
@@ -324,14 +324,14 @@ def test_the_script_takes_saturday_for_a_working_day_and_users_get_worse_numbers
 def test_one_person_puts_the_attachment_of_last_time_live_and_nobody_else_is_in_it(
     desks: Desks, unreleased: Desks, tmp_path: Path
 ) -> None:
-    alone = desks.copied(tmp_path)
+    desk = desks.copied(tmp_path)
     last_time = (unreleased.data_engineer / "handoff" / "model.pkl").read_bytes()
-    (alone.data_engineer / "handoff" / "model.pkl").write_bytes(last_time)
-    alone.do("install")
-    assert alone.do("check") == ""
-    assert (alone.data_engineer / "live" / "model.pkl").read_bytes() == last_time
-    assert tree(alone.scientist) == tree(desks.scientist)
-    assert tree(alone.software_engineer) == tree(desks.software_engineer) == {}
+    (desk.data_engineer / "handoff" / "model.pkl").write_bytes(last_time)
+    desk.do("install")
+    assert desk.do("check") == ""
+    assert (desk.data_engineer / "live" / "model.pkl").read_bytes() == last_time
+    assert tree(desk.scientist) == tree(desks.scientist)
+    assert tree(desk.software_engineer) == tree(desks.software_engineer) == {}
     after = [each.id for each in desks.book.release].index("mail") + 1
     assert {each.who for each in desks.book.release[after:]} == {"data engineer"}
     assert {each.who for each in desks.book.release} == {"data scientist", "data engineer"}
@@ -349,9 +349,9 @@ def test_who_counts_weekdays_from_sunday_obeys_the_readme_and_gets_other_numbers
     other = used.copied(tmp_path)
     renumbered = 'frame["weekday"] = (frame["weekday"] + 1) % 7\n        X = frame[FEATURES]'
     edit(other.data_engineer / "score.py", "X = frame[FEATURES]", renumbered)
-    said = other.forecast(october)
+    output = other.forecast(october)
     assert other.do("check") == ""
-    assert ((said - scripted).abs() > 5).mean() > 0.1
+    assert ((output - scripted).abs() > 5).mean() > 0.1
 
 
 @pytest.mark.maturity("L0-A2")

@@ -344,8 +344,8 @@ def test_a_second_experiment_overwrites_the_first_and_no_file_holds_what_they_ca
         "state/handoff/model.json",
         "state/handoff/model.onnx",
     }
-    for folder, said in ((release.folder, release.said["train"]), (trial.folder, trial.said)):
-        (mae,) = MAE.findall(said)
+    for folder, output in ((release.folder, release.output["train"]), (trial.folder, trial.output)):
+        (mae,) = MAE.findall(output)
         assert mae not in (folder / "state" / "handoff" / "model.json").read_text(encoding="utf-8")
         assert b"max_leaf_nodes" not in words(folder / "state" / "handoff")
     assert git(trial.folder, "rev-list", "--count", "HEAD").strip() == "1"  # the setting was never committed
@@ -388,7 +388,7 @@ def test_a_new_model_is_not_served_until_a_person_restarts_the_service(
         assert version() == release.version  # still the old one, and nothing will change that
         run_step(step(release.book, "restart"), folder, run_command, service)
         assert version() != release.version
-        assert version() in trial.said
+        assert version() in trial.output
 
 
 @pytest.mark.maturity("L1-R2")
@@ -414,7 +414,7 @@ def test_engineers_get_a_folder_that_is_checked_and_a_damaged_one_does_not_start
     given = names.index("hand-over")
     assert book.release[given].gives_to == "software engineer"
     assert {each.who for each in book.release[given + 1 :]} == {"software engineer"}
-    assert release.version in release.said["train"]  # what was handed over is what answers
+    assert release.version in release.output["train"]  # what was handed over is what answers
     folder = release.copied(tmp_path / "project")
     model = folder / "state" / "model" / "model.onnx"
     content = bytearray(model.read_bytes())
@@ -443,7 +443,7 @@ def without_the_exponential(model: onnx.ModelProto) -> None:
 def test_integration_tests_pass_the_released_model_and_stop_one_that_only_looks_whole(
     release: Release, tmp_path: Path, spoil: Callable[[onnx.ModelProto], None]
 ) -> None:
-    assert " passed" in release.said["integrate"]
+    assert " passed" in release.output["integrate"]
     folder = release.copied(tmp_path / "project")
     model = onnx.load(folder / "state" / "model" / "model.onnx")
     spoil(model)
@@ -461,7 +461,7 @@ def test_a_model_of_stale_data_passes_all_that_engineers_can_check(
     assert " passed" in run_step(step(release.book, "integrate"), folder, run_command)
     assert error(predict(folder, october), october) > 2 * error(ask(release.service, october), october)
     # On the data scientist's screen it even looks better: of its few days in winter it is right.
-    (stale,), (fresh,) = MAE.findall(trial.said), MAE.findall(release.said["train"])
+    (stale,), (fresh,) = MAE.findall(trial.output), MAE.findall(release.output["train"])
     assert float(stale) < float(fresh)
     assert step(release.book, "judge").who == "data scientist"
     assert step(release.book, "judge").command is None

@@ -80,7 +80,7 @@ class Practice:
     colleague: Path
     service: Service
     book: Runbook
-    said: dict[str, str]  # what each step of the runbook printed, by its id
+    output: dict[str, str]  # what each step of the runbook printed, by its id
     answers: dict[str, str | None]  # which version the service answered with, after what
     code: tuple[str, str]  # the commits that the two versions were trained by
     untouched: bool  # by a second run with nothing changed
@@ -123,13 +123,13 @@ def practice(clean: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> I
     with Service(folder, place / "service.log", env=environment()) as service:
         service.start()
         answers = {"the start": answering(service)}
-        said = {train.id: run_step(train, folder, run_command, service)}
+        output = {train.id: run_step(train, folder, run_command, service)}
         answers["the training"] = answering(service)
         earlier = (tree(folder / "state" / "run"), len(Store(folder).runs()), len(Store(folder).versions()))
-        said["again"] = run_step(train, folder, run_command, service)
+        output["again"] = run_step(train, folder, run_command, service)
         later = (tree(folder / "state" / "run"), len(Store(folder).runs()), len(Store(folder).versions()))
         put_live = by_hand(book)[-1]  # the look before it would show the same
-        said[put_live.id] = run_step(put_live, folder, run_command, service)
+        output[put_live.id] = run_step(put_live, folder, run_command, service)
         answers["the release"] = taken(service, "1")
 
         clone = ["git", "clone", "--quiet", "--config", "core.autocrlf=false"]
@@ -162,14 +162,14 @@ def practice(clean: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> I
         then = january.stat()
         january.write_bytes(b"?" * then.st_size)
         os.utime(january, ns=(then.st_atime_ns, then.st_mtime_ns))
-        said["experiment"] = run_step(train, colleague, run_command)
+        output["experiment"] = run_step(train, colleague, run_command)
         answers["the experiment"] = answering(service)
         yield Practice(
             folder,
             colleague,
             service,
             book,
-            said,
+            output,
             answers,
             (code, experiment),
             earlier == later,
@@ -186,7 +186,7 @@ class Overruled:
     folder: Path
     refusal: str
     live: tuple[str | None, ...]  # after each of these
-    said: str
+    output: str
 
 
 @pytest.fixture(scope="module")
@@ -197,11 +197,11 @@ def overruled(practice: Practice, tmp_path_factory: pytest.TempPathFactory) -> O
     with pytest.raises(UserError) as refused:
         run_step(look, folder, run_command)
     live.append(Store(folder).champion())
-    said = run_command(f'{put_live.command} --override "{REASON}"', folder)
+    output = run_command(f'{put_live.command} --override "{REASON}"', folder)
     live.append(Store(folder).champion())
     run_command("python -m bike_demand release --back", folder)
     live.append(Store(folder).champion())
-    return Overruled(folder, str(refused.value), tuple(live), said)
+    return Overruled(folder, str(refused.value), tuple(live), output)
 
 
 def workflow(folder: Path, name: str) -> dict[str, Any]:
@@ -254,9 +254,9 @@ def test_an_old_model_is_made_again_bit_for_bit_though_code_and_feed_moved_on(
     assert "params: {learning_rate: 0.02}" in (folder / "params.yaml").read_text(encoding="utf-8")
     assert (folder / "state" / "data" / "2011-09.parquet").exists()
     first = Store(folder).versions()[0]
-    said = run_command(f"python -m bike_demand reproduce {first.run_id}", folder)
+    output = run_command(f"python -m bike_demand reproduce {first.run_id}", folder)
     digest = first.tags["digest"]
-    assert f"identical: model {digest}" in said
+    assert f"identical: model {digest}" in output
     # Not only said: it lies there, as do its data.
     again = folder / "state" / "reproduced" / first.run_id
     model = (again / "state" / "run" / "final" / "model.onnx").read_bytes()
@@ -282,7 +282,7 @@ def test_a_release_is_still_made_by_people_but_costs_them_one_command_and_few_da
     # The service had no model, and took it without a restart.
     assert (practice.answers["the start"], practice.answers["the release"]) == (None, "1")
     assert any(each.restarts for each in before_automation.release)
-    assert "mean absolute error" in practice.said[steps[-1].id]
+    assert "mean absolute error" in practice.output[steps[-1].id]
 
 
 # ---- technology
@@ -294,9 +294,9 @@ def test_training_runs_from_feed_to_registered_version_without_a_person_and_only
 ) -> None:
     step = training(practice.book)
     assert step.who == "machine"
-    assert "registered as version 1" in practice.said[step.id]
-    assert practice.store().versions()[0].run_id in practice.said[step.id]
-    assert "nothing to do" in practice.said["again"]
+    assert "registered as version 1" in practice.output[step.id]
+    assert practice.store().versions()[0].run_id in practice.output[step.id]
+    assert "nothing to do" in practice.output["again"]
     assert practice.untouched
     # When: the same hours in both places that can start it.
     prefect = yaml.safe_load((practice.folder / "prefect.yaml").read_text(encoding="utf-8"))
@@ -329,7 +329,9 @@ def test_trainings_of_two_working_copies_are_found_in_one_place_by_how_good_they
     ranked = [each.data.metrics["mae"] for each in store.runs(order="metrics.mae DESC")]
     assert ranked == sorted(ranked, reverse=True)
     assert len(ranked) == len(good) + len(bad) == 4  # each with its holdout model
-    assert f"off by {best.data.metrics['mae']:.1f} bikes an hour" in practice.said[training(practice.book).id]
+    assert (
+        f"off by {best.data.metrics['mae']:.1f} bikes an hour" in practice.output[training(practice.book).id]
+    )
 
 
 @pytest.mark.maturity("L2-T3")
@@ -424,7 +426,7 @@ def test_an_experiment_becomes_a_job_by_a_commit_to_files_that_both_data_teams_o
     code, experiment = practice.code
     changed = git(practice.colleague, "diff", "--name-only", code, experiment).split()
     assert changed == ["params.yaml"]
-    assert "registered as version 2" in practice.said["experiment"]
+    assert "registered as version 2" in practice.output["experiment"]
     assert practice.store().run(practice.store().versions()[1].run_id).data.params["learning_rate"] == "0.02"
     assert not [path for path in owned if path.endswith(".ipynb")]
 
@@ -441,8 +443,8 @@ def test_what_data_engineers_change_reaches_the_models_of_data_scientists_with_t
     assert owned["dvc.yaml"] == DATA_TEAMS
 
     def outdated(stage: str) -> list[Any]:
-        said = run_command(f"python -m dvc status --json {stage}", folder)
-        found: dict[str, list[Any]] = json.loads(said.strip().splitlines()[-1])
+        output = run_command(f"python -m dvc status --json {stage}", folder)
+        found: dict[str, list[Any]] = json.loads(output.strip().splitlines()[-1])
         return found.get(stage, [])
 
     assert outdated("train") == []
@@ -471,7 +473,7 @@ def test_engineers_own_no_file_with_the_data_teams_and_see_of_a_model_a_number_a
     roles = [each.who == "software engineer" for each in practice.book.release]
     assert roles == sorted(roles)
     assert len(set(roles)) == 2
-    reported = practice.said[by_hand(practice.book)[-1].id]
+    reported = practice.output[by_hand(practice.book)[-1].id]
     version = practice.store().versions()[0]
     assert "version 1" in reported
     assert version.tags["mae"].split(".")[0] in reported
@@ -504,7 +506,7 @@ def test_a_training_gathers_what_is_new_and_stops_before_it_learns_from_wrong_da
     # After the correction only September was read: January, though spoilt meanwhile, was not.
     same_rows(gathered(practice.colleague / "state" / "data"), before(clean, SECOND))
     assert (practice.colleague / "feed" / "2011-01.csv").read_bytes().startswith(b"???")
-    assert "registered as version 2" in practice.said["experiment"]
+    assert "registered as version 2" in practice.output["experiment"]
 
 
 @pytest.mark.maturity("L2-C2")
@@ -623,10 +625,10 @@ def test_engineers_alone_release_and_a_worse_model_goes_live_only_for_a_reason_t
         r"version 2 is refused: it is worse than the live version .* --override", overruled.refusal
     )
     assert overruled.live[:2] == ("1", "2")
-    shown = {number: float(mae) for number, _, mae in SHOWN.findall(overruled.said)}
+    shown = {number: float(mae) for number, _, mae in SHOWN.findall(overruled.output)}
     assert shown.keys() == {"1", "2"}
     assert shown["2"] > 1.1 * shown["1"]
-    assert "that neither holdout model was trained on" in overruled.said
+    assert "that neither holdout model was trained on" in overruled.output
     tags = Store(overruled.folder).versions()[1].tags
     kept = [value for value in tags.values() if REASON in value]
     assert len(kept) == 1
@@ -653,7 +655,7 @@ def first_model(practice: Practice) -> onnx.ModelProto:
 def test_a_release_tries_the_model_in_the_application_and_stops_one_that_only_looks_whole(
     practice: Practice, tmp_path: Path
 ) -> None:
-    released = practice.said[by_hand(practice.book)[-1].id]
+    released = practice.output[by_hand(practice.book)[-1].id]
     assert re.search(r"Integration test in the application, \d+ checks: passed", released)
     model = first_model(practice)
     without_the_exponential(model)

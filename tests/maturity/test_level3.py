@@ -71,7 +71,7 @@ class Moment:
 
     day: str
     what: str  # the step of the runbook, or the command of a person
-    said: str
+    output: str
     aliases: dict[str, str]
     shown: str | None  # the version that users get; None where they get none
     tested: str | None  # the one that the test environment answers with
@@ -244,10 +244,10 @@ class Life:
         self.moments: list[Moment] = []
         self.requests: list[pd.DataFrame] = []
 
-    def note(self, day: pd.Timestamp, what: str, said: str) -> Moment:
+    def note(self, day: pd.Timestamp, what: str, output: str) -> Moment:
         aliases = self.registry.aliases()
         shown = taken(self._service, aliases["champion"]) if "champion" in aliases else None
-        moment = Moment(f"{day:%Y-%m-%d}", what, said, aliases, shown, answering(self._testing))
+        moment = Moment(f"{day:%Y-%m-%d}", what, output, aliases, shown, answering(self._testing))
         self.moments.append(moment)
         return moment
 
@@ -259,8 +259,8 @@ class Life:
         )
         steps = (*self.book.daily, *self.book.release) if release else self.book.daily
         for step in steps:
-            said = run_step(step, self.folder, self._typing.run_command, self._service)
-            moment = self.note(day, step.id, said)
+            output = run_step(step, self.folder, self._typing.run_command, self._service)
+            moment = self.note(day, step.id, output)
         return moment
 
     def ask(self, hours: pd.DataFrame) -> None:
@@ -345,10 +345,10 @@ def practice(
 
 def trace(practice: Practice, prediction_id: str) -> dict[str, Any]:
     """The way back from an answer, with its rows restored."""
-    said = practice.typing.run_command(
+    output = practice.typing.run_command(
         f"python -m bike_demand trace {prediction_id} --rows --json", practice.folder
     )
-    found: dict[str, Any] = json.loads(said)
+    found: dict[str, Any] = json.loads(output)
     return found
 
 
@@ -427,8 +427,8 @@ def test_no_person_stands_between_a_registered_version_and_its_users(practice: P
         live = next(each for each in practice.life if each.shown == str(number))
         assert (pd.Timestamp(live.day) - pd.Timestamp(trained.day)).days <= LONGEST
     # And it was one application all the time, which nobody started anew.
-    said = practice.log.read_text(encoding="utf-8").splitlines()
-    assert len([line for line in said if line.startswith("http://")]) == 1
+    output = practice.log.read_text(encoding="utf-8").splitlines()
+    assert len([line for line in output if line.startswith("http://")]) == 1
 
 
 @pytest.mark.maturity("L3-H2")
@@ -585,7 +585,7 @@ def test_how_good_models_are_in_training_and_with_users_is_found_in_one_place(pr
     mae = {known[each.info.run_id]: each.data.metrics["mae"] for each in best_first}
     assert list(mae.values()) == sorted(mae.values())
     for number, training in enumerate(practice.trainings(), 1):
-        assert f"off by {mae[str(number)]:.1f} bikes an hour" in training.said
+        assert f"off by {mae[str(number)]:.1f} bikes an hour" in training.output
     # In the same store, what the tests on users came to.
     ratios = {
         each.number: float(each.tags["ab_ratio"]) for each in registry.registered() if "ab_ratio" in each.tags
@@ -719,7 +719,7 @@ def test_data_are_gathered_each_day_by_themselves_and_wrong_ones_reach_no_user(
     days = [each.day for each in practice.of(gather)]
     assert days == sorted(set(days))
     (corrected,) = (each for each in practice.of(gather) if each.day == CORRECTED)
-    assert "2 (2011-02, 2011-03)" in corrected.said  # the day before is news, and what was corrected
+    assert "2 (2011-02, 2011-03)" in corrected.output  # the day before is news, and what was corrected
     same_rows(gathered(practice.folder / "state" / "data"), read_feed(practice.folder / "feed"))
     # What happens comes back by itself too.
     log = practice.log_of("production")
@@ -811,9 +811,9 @@ def test_what_is_trained_goes_live_by_itself_and_one_command_takes_it_back_for_g
     (rollback,) = (each for each in practice.life if each.what.startswith("rollback"))
     assert moved == [(train, "1"), (look, "2"), (rollback.what, "1"), (look, "3")]
     for training in practice.trainings():  # one command, from the feed to the users
-        assert re.search(r"registered as version (\d)", training.said)
-        assert "is live" in training.said or "A/B test against version" in training.said
-    assert "1 of 1 worker" in rollback.said
+        assert re.search(r"registered as version (\d)", training.output)
+        assert "is live" in training.output or "A/B test against version" in training.output
+    assert "1 of 1 worker" in rollback.output
     assert (rollback.shown, rollback.aliases["champion"]) == ("1", "1")
     registry = practice.registry()
     (record,) = (each.row for each in registry.deployments() if each.row["state"] == "rolled_back")

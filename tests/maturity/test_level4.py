@@ -76,10 +76,10 @@ ENGINEERS = {"@software-engineers", "@data-engineers"}
 
 @dataclass(frozen=True)
 class Morning:
-    """How things stood after a turn of the loop."""
+    """The state after a monitoring cycle."""
 
     day: str
-    said: str
+    output: str
     aliases: dict[str, str]
     status: dict[str, Any]
     metrics: str
@@ -258,7 +258,7 @@ class Life:
             write_feed(shown, self.folder / "feed")
         return "".join(run_step(step, self.folder, self._typing.run_command) for step in self.book.daily)
 
-    def morning(self, day: pd.Timestamp, said: str) -> None:
+    def morning(self, day: pd.Timestamp, output: str) -> None:
         """Note how things stand, once the application follows the registry and its status is of now."""
         aliases = self.registry.aliases()
         taken(self.service, aliases["champion"])
@@ -270,7 +270,7 @@ class Life:
                 status = self._client.get("/status").raise_for_status().json()
                 assert status["as_of"] == self._now.isoformat()
                 assert status["models"][0]["version"] == aliases["champion"]
-        self.mornings.append(Morning(f"{day:%Y-%m-%d}", said, aliases, status, metrics))
+        self.mornings.append(Morning(f"{day:%Y-%m-%d}", output, aliases, status, metrics))
 
     def day(self, day: pd.Timestamp) -> None:
         """Requests for each hour of a day, one by one, and the outcomes once it is over."""
@@ -334,20 +334,20 @@ def practice(
         today, *days = pd.date_range(FIRST, LAST)
         with ThreadPoolExecutor(1) as pool:
             started = pool.submit(testing.start)
-            said = life.turn(today)
+            output = life.turn(today)
             started.result()
         without_services(folder, early)
         edit(early / "params.yaml", f'webhook: "{alerted.url}"', 'webhook: ""')
         commit(early, "Send no alerts while testing")
         service.start()
-        life.morning(today, said)
+        life.morning(today, output)
         with Crowd(service.url, later(happened), 0.1) as crowd:
             life.day(today)
             for day in days:
                 date = f"{day:%Y-%m-%d}"
                 with life.under_load(date) if date in CHANGES else nullcontext():
-                    said = life.turn(day)
-                life.morning(day, said)
+                    output = life.turn(day)
+                life.morning(day, output)
                 if date == PUT_LIVE:
                     bad = put_live(life, place)
                 life.day(day)
@@ -559,8 +559,8 @@ def test_no_request_fails_while_versions_change_and_many_ask(practice: Practice)
         assert len(burst.latencies) > 100
         assert burst.failed == 0
     # It was one application all the time, and each answer of it is in the log.
-    said = practice.log.read_text(encoding="utf-8").splitlines()
-    assert len([line for line in said if line.startswith("http://")]) == 1
+    output = practice.log.read_text(encoding="utf-8").splitlines()
+    assert len([line for line in output if line.startswith("http://")]) == 1
     answers = (
         sum(len(each.latencies) for each in practice.bursts.values())
         + len(practice.crowd)
@@ -748,8 +748,8 @@ def test_what_a_version_needs_to_go_live_is_data_under_review_that_each_decision
     with pytest.raises(UserError, match=r"may not skip the test: .* names ada"):
         run_command("python -m bike_demand release 1 --reason because", folder)
     # Delivery goes by it, says what it left out, and promotes to the next registry what passed.
-    said = run_command("python -m bike_demand deploy latest", folder)
-    assert "no gate schema, test-environment, cost, error, slices is run" in said
+    output = run_command("python -m bike_demand deploy latest", folder)
+    assert "no gate schema, test-environment, cost, error, slices is run" in output
     assert [each.tags["source.version"] for each in Registry(following).registered()] == ["1"]
     # A decision keeps the policy that it was made by, whatever becomes of that.
     edit(params, f"gates: [{', '.join(short)}]", f"gates: [{', '.join(every)}]")
@@ -792,7 +792,7 @@ def test_markers_that_data_engineers_watch_are_settings_and_code_of_all_three_an
     assert "+  cool_down_days: 8 # after a training" in changed
     first, second, _ = map(pd.Timestamp, practice.trained())
     assert second - first == pd.Timedelta(days=7)
-    assert "It cools down until 2011-04-08, 8 days after" in practice.on("2011-04-05").said
+    assert "It cools down until 2011-04-08, 8 days after" in practice.on("2011-04-05").output
     # Whoever has to know is alerted: each marker that tripped, once, with what a person may do.
     titles = [each["title"] for each in practice.alerts]
     for title in (
@@ -838,7 +838,7 @@ def test_a_field_that_changes_is_noticed_within_a_day_held_off_and_rolled_back_b
     assert error(fahrenheit["prediction"], fahrenheit) < 1.5 * error(usual["prediction"], usual)
     # Nothing was trained, though the error gave a reason to; the day that it was over, it was.
     for day in ("2011-04-16", "2011-04-17", "2011-04-18"):
-        assert "Training, because" not in practice.on(day).said
+        assert "Training, because" not in practice.on(day).output
     held = [
         done["what"]
         for each in practice.event_log().records("incidents")
@@ -928,7 +928,7 @@ def test_it_is_metrics_of_production_that_train_and_neither_a_calendar_nor_a_sea
     assert causes == ["no-model", "error-drift", "error-drift"]
     # On the days before nothing was wrong, and nothing was trained.
     for day in ("2011-04-01", "2011-04-02", "2011-04-03", "2011-04-04"):
-        assert "Training" not in practice.on(day).said
+        assert "Training" not in practice.on(day).output
     # The first of April would have been the calendar's day.
     calendar = crons(level(3).folder)[0]
     assert "1" in calendar.split()[2].split(",")
@@ -936,7 +936,7 @@ def test_it_is_metrics_of_production_that_train_and_neither_a_calendar_nor_a_sea
     # A season moves the inputs and not the error: that is reported, and no reason to train.
     drift = season.signals[season.signals["kind"] == "input-drift"]
     assert drift["subject"].tolist() == ["inputs"]
-    assert "temp_c moved by" in drift["says"].item()
+    assert "temp_c moved by" in drift["message"].item()
     assert set(season.signals["kind"]) == {"no-model", "input-drift"}
     assert season.actions["kind"].tolist().count("train") == 1  # of the model that was first
     assert season.versions == ["1"]
@@ -1032,7 +1032,7 @@ def test_what_is_better_goes_live_and_what_is_worse_goes_away_without_anybody(
         ("rolled_back", "2011-04-15", int(practice.bad)),
         ("live", "2011-04-15", 2),
     ]
-    assert "Version 2 is promoted, shown to be less than 5% worse" in practice.on("2011-04-11").said
+    assert "Version 2 is promoted, shown to be less than 5% worse" in practice.on("2011-04-11").output
     # The one that somebody put there answered for a day, and does not come back.
     shown = practice.requests[practice.requests["model_version"] == practice.bad]["timestamp"]
     assert set(shown.dt.strftime("%Y-%m-%d")) == {PUT_LIVE}
@@ -1118,7 +1118,7 @@ def test_every_version_of_the_loop_has_its_tests_on_record_and_one_without_any_l
         assert integration["title"] in page.read_text(encoding="utf-8")
     bad = registry.deployment(practice.bad).row
     assert (bad["who"], bad["gates"], bad["state"]) == ("out of band", [], "rolled_back")
-    assert "no deployment put it there" in practice.on("2011-04-15").said
+    assert "no deployment put it there" in practice.on("2011-04-15").output
     assert own_tests_run(practice.folder)
 
 

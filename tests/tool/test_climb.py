@@ -315,11 +315,11 @@ def test_however_a_project_got_there_what_climb_says_makes_it_climb(
             assert climb(project, QUIET)
             break
         except UserError as refusal:
-            (said,) = re.findall("`((?:git|ladder) .*)`", str(refusal).replace("`template`", ""))
-        command = re.sub(r"^ladder\b", lambda _: ladder, said)
+            (output,) = re.findall("`((?:git|ladder) .*)`", str(refusal).replace("`template`", ""))
+        command = re.sub(r"^ladder\b", lambda _: ladder, output)
         env = os.environ | who | {"PYTHONPATH": str(ROOT)}
         done = subprocess.run(command, shell=True, cwd=project, env=env, capture_output=True, text=True)
-        assert done.returncode == 0, said + done.stderr
+        assert done.returncode == 0, output + done.stderr
     assert (project / "prefect.yaml").is_file()
     assert "port: 8123" in (project / "params.yaml").read_text(encoding="utf-8")
     level_now = 3 if climbed_before else 2
@@ -348,10 +348,10 @@ def test_a_climb_runs_the_check_where_the_packages_are_installed(ladder: Ladder,
     git(project, "switch", "--quiet", "main")
     git(project, "branch", "--quiet", "-D", BRANCHES[2])
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", project / ".venv"], check=True)
-    said = ladder("climb", project).stdout
-    assert "`problem check` passes" not in said
-    assert "lacks" not in said
-    assert f"python -m {PACKAGE} problem check" in said
+    output = ladder("climb", project).stdout
+    assert "`problem check` passes" not in output
+    assert "lacks" not in output
+    assert f"python -m {PACKAGE} problem check" in output
 
 
 def test_without_git_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

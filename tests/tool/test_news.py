@@ -8,7 +8,7 @@ SIGNAL = {
     "id": 7,
     "kind": "error-drift",
     "subject": "version 1",
-    "says": "Over 3 days its answers are 17% too low, surely more than 7% (3% is allowed).",
+    "message": "Over 3 days its answers are 17% too low, surely more than 7% (3% is allowed).",
 }
 TRAINING = {"id": 3, "version": 2, "state": "done", "detail": {}}
 TEST = {"kind": "test", "version": 2, "against": 1, "began": "2012-01-12T00:00:00"}

@@ -44,9 +44,9 @@ def test_no_word_of_the_bikes_is_left(name: str, number: int, tmp_path: Path) ->
     template.write(level(number), package_of(name), tmp_path, name)
     found = {}
     for path in sorted(each for each in tmp_path.rglob("*") if each.is_file()):
-        told = path.relative_to(tmp_path).as_posix()
-        if words := WORDS.findall(told + text_of(path)):
-            found[told] = words
+        reported = path.relative_to(tmp_path).as_posix()
+        if words := WORDS.findall(reported + text_of(path)):
+            found[reported] = words
     assert found == {}
 
 

@@ -92,6 +92,6 @@ def _csv(content: bytes, file: Path, notes: list[str]) -> pd.DataFrame:
             skipinitialspace=True,
         )
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
-        said = re.sub(r"\s+", " ", str(error))
-        raise UserError(f"{file}: not a table ({said}); give CSV or Parquet") from None
+        message = re.sub(r"\s+", " ", str(error))
+        raise UserError(f"{file}: not a table ({message}); give CSV or Parquet") from None
     return cells.fillna("").set_axis(header, axis=1)

@@ -387,11 +387,11 @@ def _keys(
     ]
     if not candidates:
         raise UserError(
-            f"several rows have the same {when.original}: --key names the column that tells them apart,"
+            f"several rows have the same {when.original}: --key names the column that distinguishes them,"
             " or --time another event time"
         )
     found = min(candidates, key=lambda each: (each.kind == "integer", each.values.nunique()))
-    notes.append(f"key: {found.original!r} tells rows of one time apart; --key names another")
+    notes.append(f"key: {found.original!r} distinguishes rows of one time; --key names another")
     if _is_dates(when) and _since_midnight(found) is not None:
         notes.append(
             f"if {found.original!r} is the hour of the day, use --time-of-day {found.original} instead"

@@ -45,8 +45,8 @@ def load_model(folder: Path) -> OnnxModel:
     try:
         session = open_session(handoff.model)
     except Exception as error:  # onnxruntime's errors have no other common class
-        said = " ".join(str(error).split())
-        raise UserError(f"{path}: not a model that ONNX Runtime loads ({said}); ask for a new one") from None
+        cause = " ".join(str(error).split())
+        raise UserError(f"{path}: not a model that ONNX Runtime loads ({cause}); ask for a new one") from None
     takes = {each.name: (each.type, each.shape[1:]) for each in session.get_inputs()}
     texts = [each.name for each in handoff.card.inputs if each.type == "string"]
     expected = {name: ("tensor(string)", [1]) for name in texts}

@@ -89,10 +89,10 @@ def _examples(_rows: pd.DataFrame, _settings: Training) -> str:
 def _features(rows: pd.DataFrame, _settings: Training) -> str:
     features = features_of(rows)
     last = features[-100:].reset_index(drop=True)
-    alone = concat(features_of(rows[at : at + 1]) for at in range(len(rows))[-100:])
+    single = concat(features_of(rows[at : at + 1]) for at in range(len(rows))[-100:])
     for name in FEATURES:
         is_text = name in TEXTS
-        same = last[name] == alone[name] if is_text else np.isclose(last[name], alone[name], equal_nan=True)
+        same = last[name] == single[name] if is_text else np.isclose(last[name], single[name], equal_nan=True)
         if not same.all():
             raise UserError(f"problem: features: {name} of a row depends on other rows")
     constant = [name for name in FEATURES if features[name].nunique(dropna=False) == 1]

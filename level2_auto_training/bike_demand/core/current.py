@@ -38,8 +38,8 @@ def _load() -> Problem:
         where = ".".join(map(str, first["loc"])) or error.title
         raise UserError(f"problem: {where}: {first['msg']}") from None
     except Exception as error:  # the problem's own code may raise anything
-        said = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise UserError(f"problem {name}: {said}") from error
+        message = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UserError(f"problem {name}: {message}") from error
     if not isinstance(found, Problem):
         raise UserError(f"problem {name}: PROBLEM is a {type(found).__name__}, not a Problem")
     return found

@@ -48,8 +48,8 @@ def _names() -> tuple[tuple[str, ...], tuple[str, ...]]:
     except KeyError as error:
         raise SystemExit(f"error: problem: features: {error} is no input, and models see no more") from None
     except Exception as error:  # the problem's own code may raise anything
-        said = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise SystemExit(f"error: problem: features: {said}") from error
+        message = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise SystemExit(f"error: problem: features: {message}") from error
     numbers = tuple(name for name, kind in found.items() if kind in "biuf")
     texts = tuple(name for name, kind in found.items() if kind in "OU")
     if others := [name for name in found if name not in numbers + texts]:

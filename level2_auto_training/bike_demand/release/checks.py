@@ -32,7 +32,7 @@ def failures(folder: Path) -> list[str]:
     except UserError as error:
         return [str(error)]
     with _served(model) as ask:
-        return [said for check in CHECKS for said in check(ask, model)]
+        return [message for check in CHECKS for message in check(ask, model)]
 
 
 def is_ready(ask: Ask, model: OnnxModel) -> Iterator[str]:

@@ -58,7 +58,7 @@ def newest(tracking: Tracking) -> Version:
 def propose(tracking: Tracking, candidate: Version, rows: pd.DataFrame, settings: Release) -> Proposal:
     """Run a candidate's integration test, and compare its holdout model with the champion's on fresh rows."""
     champion = tracking.champion()
-    objections = [f"its integration test fails: {said}" for said in _tested(tracking, candidate)[:1]]
+    objections = [f"its integration test fails: {message}" for message in _tested(tracking, candidate)[:1]]
     comparison = None
     try:
         comparison = _compare(tracking, candidate, champion, rows)
@@ -130,7 +130,7 @@ def described(proposal: Proposal) -> list[str]:
             lines.append(f"The candidate's error is {abs(change):.0%} {'higher' if change > 0 else 'lower'}.")
         else:
             lines.append("Nothing is live yet.")
-    failed = any(said.startswith("its integration test") for said in proposal.objections)
+    failed = any(message.startswith("its integration test") for message in proposal.objections)
     lines.append(
         f"Integration test in the application, {len(CHECKS)} checks: {'failed' if failed else 'passed'}."
     )

@@ -56,8 +56,8 @@ def _find(tracking: Tracking, wanted: str) -> Version:
 
 
 def _ask(candidate: Version, objections: tuple[str, ...]) -> None:
-    for said in objections:
-        typer.echo(f"Overridden: {said}.")
+    for message in objections:
+        typer.echo(f"Overridden: {message}.")
     try:
         agreed = typer.confirm(f"Release version {candidate.number}?")
     except typer.Abort:  # no terminal, or Ctrl-C

@@ -7,13 +7,13 @@ NETWORK = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "fuse.rclone", "afs", "ceph
 SYMPTOMS = ("locking protocol", "disk I/O error", "database is locked", "unable to open database file")
 
 
-def explained(said: str, database: Path) -> str:
+def explained(message: str, database: Path) -> str:
     """SQLite's error for a database file, with cause and remedy if the file is on a network share."""
     kind = file_system(database)
     known = kind is not None and kind.startswith(NETWORK)
-    symptom = next((each for each in SYMPTOMS if each in said), None)
+    symptom = next((each for each in SYMPTOMS if each in message), None)
     if symptom is None or not (known or symptom == SYMPTOMS[0]):  # the first has no other cause
-        return said
+        return message
     share = f"a network share ({kind})" if known else "probably a network share"
     return f"{symptom}: it is on {share}, where SQLite cannot lock; use a local disk, or PostgreSQL"
 

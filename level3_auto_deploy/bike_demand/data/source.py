@@ -175,9 +175,9 @@ class Source:
             return retries(translated)
         except _PassingError as error:
             cause = error.__cause__
-            said = " ".join(str(cause).split()) or type(cause).__name__
+            message = " ".join(str(cause).split()) or type(cause).__name__
             raise UnreachableError(
-                f"{self.address}: cannot be read ({said}); check the address, then try again"
+                f"{self.address}: cannot be read ({message}); check the address, then try again"
             ) from None
 
 

@@ -100,8 +100,8 @@ def _format(code: Path, root: Path) -> None:
         ]
         done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
         if done.returncode:
-            said = " ".join((done.stderr or done.stdout).split())[-200:]
-            raise UserError(f"ruff cannot format the draft ({said}); install the requirements.lock")
+            message = " ".join((done.stderr or done.stdout).split())[-200:]
+            raise UserError(f"ruff cannot format the draft ({message}); install the requirements.lock")
 
 
 def _cut(found: Draft, folder: Path) -> None:

@@ -30,7 +30,7 @@ def failures(address: str, model: OnnxModel, keys: Mapping[str, str] = NO_KEYS) 
     responding.
     """
     with client(address, keys) as ask:
-        return [said for check in CHECKS for said in check(ask, model)]
+        return [message for check in CHECKS for message in check(ask, model)]
 
 
 def is_ready(ask: Ask, model: OnnxModel) -> Iterator[str]:

@@ -172,12 +172,12 @@ class Connection:
         again = "`python -m bike_demand train` registers a new version"
         if getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
             return f"not in {self.where}, never was or was deleted there; {again}"
-        said = " ".join(str(error).split())
-        if self._file and ("not a database" in said or "malformed" in said):
+        message = " ".join(str(error).split())
+        if self._file and ("not a database" in message or "malformed" in message):
             return f"{self.where} is damaged; put a backup in its place, or move it away, then {again}"
-        if self._file and (cause := explained(said, self._file)) != said:
+        if self._file and (cause := explained(message, self._file)) != message:
             return f"{self.where}: {cause}"
-        return f"{said[:300].rstrip('. ')}; check {self.where} and {self._given}"
+        return f"{message[:300].rstrip('. ')}; check {self.where} and {self._given}"
 
 
 def settle(uri: str, folder: Path, *, shared: bool) -> None:

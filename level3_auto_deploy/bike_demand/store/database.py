@@ -78,10 +78,10 @@ class Database:
         except (IntegrityError, DataError):  # the database is up, but the row is invalid
             raise
         except SQLAlchemyError as error:
-            said = one_line(error)
+            message = one_line(error)
             if self.engine.dialect.name == "sqlite":
-                said = explained(said, Path(str(self.engine.url.database)))
-            raise UnreachableError(f"{self.where}: {said}") from None
+                message = explained(message, Path(str(self.engine.url.database)))
+            raise UnreachableError(f"{self.where}: {message}") from None
 
 
 def open_database(address: str) -> Database:
@@ -223,5 +223,5 @@ def _revision(database: Database) -> str | None:
 
 def one_line(error: Exception) -> str:
     """The database's own error message, on one line."""
-    said = getattr(error, "orig", None) or error
-    return " ".join(str(said).split())[:300] or type(said).__name__
+    message = getattr(error, "orig", None) or error
+    return " ".join(str(message).split())[:300] or type(message).__name__

@@ -133,7 +133,7 @@ class Deployments:
         with self.database.writing() as session:
             _set(session, row, evidence)
 
-    def move(
+    def transition(
         self, row: Deployment, state: State, reason: str, at: datetime | None = None, **evidence: Any
     ) -> None:
         """Change the state of a deployment, with the consequences for other deployments and the aliases.
@@ -368,16 +368,16 @@ class Deployments:
 
 @contextmanager
 def opened(
-    settings: Settings, as_of: datetime | None, report: Report, *, alone: bool = True, reading: bool = False
+    settings: Settings, as_of: datetime | None, report: Report, *, locked: bool = True, reading: bool = False
 ) -> Iterator[Deployments]:
-    """The reconciled deployments of production. `alone`: hold the lock against other deploying commands.
+    """The reconciled deployments of production. `locked`: hold the lock against other deploying commands.
     `reading`: only read, so that an unreachable registry is just a warning.
 
     Raises UserError if another command holds the lock, UnreachableError if a store is down.
     """
     with (
         closing(open_database(settings.environments.production.database)) as database,
-        lock(database, "deployment") if alone and not reading else nullcontext(),
+        lock(database, "deployment") if locked and not reading else nullcontext(),
     ):
         deployments = Deployments(settings, Tracking(settings), database, as_of, report)
         try:

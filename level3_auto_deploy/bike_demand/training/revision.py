@@ -90,7 +90,7 @@ def _git(
         check=False,
     )
     if done.returncode:
-        said = " ".join(done.stderr.decode(errors="replace").split())
-        why = said[max(said.find("fatal: "), 0) :].removeprefix("fatal: ")  # without preceding warnings
+        message = " ".join(done.stderr.decode(errors="replace").split())
+        why = message[max(message.find("fatal: "), 0) :].removeprefix("fatal: ")  # without preceding warnings
         raise UserError(f"git {arguments[0]}: {why[:500] or f'status {done.returncode}'}")
     return done.stdout

@@ -32,14 +32,14 @@ def signals(context: Context) -> list[Signal]:
     name = f"Version {live.version}"
     failed = context.deployments.failure(context.tracking.version(live.version))
     if failed is not None and failed.state is State.ROLLED_BACK and failed.version == live.version:
-        says = f"{name} is live, though it was rolled back before ({failed.reason})."
-        return [_release(context, live.version, says, {VERDICT: "roll back"})]
+        message = f"{name} is live, though it was rolled back before ({failed.reason})."
+        return [_release(context, live.version, message, {VERDICT: "roll back"})]
     trial, by_hand = under_watch(context.deployments), live.who == OUT_OF_BAND
     since = f"{live.changed_at:%Y-%m-%d %H:%M}"
-    by_hand_says = f"{name} is live since {since}, but no deployment put it there"
+    unmanaged = f"{name} is live since {since}, but no deployment put it there"
     if trial is None:
         if by_hand and live.bake_until is not None and context.now < live.bake_until:
-            return [_release(context, live.version, f"{by_hand_says}.", {VERDICT: "keep on", GOOD: None})]
+            return [_release(context, live.version, f"{unmanaged}.", {VERDICT: "keep on", GOOD: None})]
         return []
     if by_hand:
         evidence = compared(context.deployments, trial, context.now)
@@ -56,9 +56,9 @@ def signals(context: Context) -> list[Signal]:
     for last in evidence.days[-1:]:
         found |= {"error": last.error, "error_of_the_other": last.error_against, "ratio": last.ratio}
         found |= {"low": last.low, "high": last.high}
-    says = f"{name}, live since {trial.began:%Y-%m-%d}, is {evidence.reason}."
+    message = f"{name}, live since {trial.began:%Y-%m-%d}, is {evidence.reason}."
     return [
-        _release(context, live.version, f"{by_hand_says}; {evidence.reason}." if by_hand else says, found)
+        _release(context, live.version, f"{unmanaged}; {evidence.reason}." if by_hand else message, found)
     ]
 
 
@@ -79,7 +79,7 @@ def act(context: Context, signal: Raised) -> str:
     if live is None or live.version != number:
         return lines[0]
     try:
-        reason = signal.says.rstrip(".")
+        reason = signal.message.rstrip(".")
         return context.execution.run("roll back", lambda: roll_back(context.deployments, reason))
     except UserError as error:
         return f"It could not be rolled back: {error}."
@@ -121,18 +121,18 @@ def end_comparison(context: Context, level_shift: str) -> None:
     if context.deployments.testing() is not None:
         stop(context.settings, reason, context.as_of, context.report)
     elif live is not None and live.is_watched:
-        context.deployments.move(live, State.LIVE, f"its watch ends: {reason}")
+        context.deployments.transition(live, State.LIVE, f"its watch ends: {reason}")
         context.report(f"The watch of version {live.version} ends: {reason}.")
 
 
-def _release(context: Context, number: int, says: str, evidence: Mapping[str, Any]) -> Signal:
-    return Signal(Kind.RELEASE, f"version {number}", context.now, says, {VERSION: number, **evidence})
+def _release(context: Context, number: int, message: str, evidence: Mapping[str, Any]) -> Signal:
+    return Signal(Kind.RELEASE, f"version {number}", context.now, message, {VERSION: number, **evidence})
 
 
 def _none(context: Context) -> Signal:
-    says = "No model is live."
+    message = "No model is live."
     left = [each for each in deployments.history(context.database) if each.old is State.LIVE is not each.new]
     if left:
         version = {each.id: each.version for each in context.deployments.all()}[left[-1].deployment]
-        says = f"No model is live any more: version {version} or its alias was deleted."
-    return Signal(Kind.NO_MODEL, "production", context.now, says, {})
+        message = f"No model is live any more: version {version} or its alias was deleted."
+    return Signal(Kind.NO_MODEL, "production", context.now, message, {})

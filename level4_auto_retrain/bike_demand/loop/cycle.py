@@ -126,8 +126,8 @@ def retrain(settings: Settings, reason: str, as_of: datetime | None, now: bool, 
         context = _context(settings, database, as_of, report)
         decision = _due(context, reason)
         if not decision.train and not now:
-            raise UserError(f"{decision.says} To train nevertheless: --now")
-        report(decision.says if decision.train else f"{decision.says} Trained nevertheless (--now).")
+            raise UserError(f"{decision.message} To train nevertheless: --now")
+        report(decision.message if decision.train else f"{decision.message} Trained nevertheless (--now).")
         report(retraining.train(context, reason, by_hand=True))
         _settle(context)
         deliver(settings, database, report)
@@ -160,7 +160,7 @@ def _cycle(
     change = event_log.raise_signals(database, signals, context.now)
     incidents.follow(context, change.open, evaluation.violations)
     for raised in change.new:
-        report(f"{raised.kind}: {raised.says}")
+        report(f"{raised.kind}: {raised.message}")
     for raised in change.ended:
         report(f"Over: {raised.kind}, {raised.subject}.")
     if failure is not None and not any(raised.subject == INGESTION for raised in change.new):
@@ -211,8 +211,8 @@ def _own_signals(context: Context, failure: str | None) -> list[Signal]:
     """Signals about the loop itself."""
     found: list[Signal] = []
     if failure is not None:
-        says = f"The feed cannot be ingested: {failure}."
-        found.append(Signal(Kind.QUALITY, INGESTION, context.now, says, {}))
+        message = f"The feed cannot be ingested: {failure}."
+        found.append(Signal(Kind.QUALITY, INGESTION, context.now, message, {}))
     rest = retraining.resting(context.settings, event_log.actions(context.database), context.now)
     if rest is not None:
         found.append(Signal(Kind.LOOP, "training", context.now, f"{rest[:1].upper()}{rest[1:]}.", {}))
@@ -242,7 +242,7 @@ def _respond(context: Context, raised: Raised) -> str:
         f"{raised.kind}:{raised.subject}",
         context.now,
         title.format(subject=raised.subject),
-        happened=raised.says,
+        happened=raised.message,
         evidence=raised.evidence,
         done=done,
         you_may=you_may,
@@ -271,7 +271,7 @@ def _response(context: Context, raised: Raised) -> str:
         return refusal
     if shift is not None:
         champion.end_comparison(context, shift)
-    return retraining.train(context, raised.says, signal=raised.id, level_shift=shift)
+    return retraining.train(context, raised.message, signal=raised.id, level_shift=shift)
 
 
 def _refusal(context: Context, raised: Raised, shift: str | None) -> str | None:
@@ -283,21 +283,21 @@ def _refusal(context: Context, raised: Raised, shift: str | None) -> str | None:
     if end is not None and (shift is None or champion.is_adapted_to(context, shift)):
         return f"No training until {end}: a new version would have to wait, and be outdated."
     urgent = raised.kind is Kind.NO_MODEL or bool(raised.evidence.get("urgent"))
-    decision = _due(context, raised.says, urgent=urgent, level_shift=shift)
+    decision = _due(context, raised.message, urgent=urgent, level_shift=shift)
     # Without a model there are no predictions; but if a person releases, more versions change nothing.
     pressing = raised.kind is Kind.NO_MODEL and context.settings.deploy.automatic
-    return None if decision.train or pressing else decision.says
+    return None if decision.train or pressing else decision.message
 
 
 def _held(open_: Sequence[Raised]) -> str | None:
     """Why nothing may be trained now, whatever the error is; None if it may."""
     for each in open_:
         if each.kind is Kind.QUALITY:
-            return f"No training: bad data. {each.says}"
+            return f"No training: bad data. {each.message}"
         if each.kind is Kind.LOOP:
-            return f"No training: {each.says}"
+            return f"No training: {each.message}"
         if each.kind is Kind.RELEASE:
-            return f"No training before it is clear what is live. {each.says}"
+            return f"No training before it is clear what is live. {each.message}"
     return None
 
 

@@ -51,7 +51,7 @@ def follow(context: Context, signals: Sequence[Raised], found: Sequence[SourcedV
                 signal.subject,
                 since=_moment(signal.evidence.get("since"), signal.first_at),
                 noticed_at=signal.first_at,
-                noticed_by=signal.says,
+                noticed_by=signal.message,
             )
     going_on = {(each.kind, each.subject) for each in signals}
     for incident in event_log.incidents(context.database, only_open=True):
@@ -229,17 +229,17 @@ def lines(incident: Incident) -> list[str]:
 
 def in_words(cost: dict[str, Any]) -> str:
     """The cost of an incident, in one line."""
-    said = [f"{cost.get('rows', 0)} rows with a known outcome"]
+    message = [f"{cost.get('rows', 0)} rows with a known outcome"]
     if cost.get("error") is not None:
         usual = f", normally {cost['normal_error']:g}" if cost.get("normal_error") is not None else ""
-        said.append(f"off by {cost['error']:g} {PROBLEM.loss.unit}{usual}")
+        message.append(f"off by {cost['error']:g} {PROBLEM.loss.unit}{usual}")
     if (above := cost.get("error_above_normal")) is not None:
-        said.append(
+        message.append(
             f"{above:,} {PROBLEM.unit} more than normal in all" if above > 0 else "no more than normal"
         )
     if cost.get("answers_by_bad_model"):
-        said.append(f"{cost['answers_by_bad_model']} rows predicted by the bad model")
-    return "; ".join(said)
+        message.append(f"{cost['answers_by_bad_model']} rows predicted by the bad model")
+    return "; ".join(message)
 
 
 def _span(incident: Incident) -> str:

@@ -27,12 +27,12 @@ def publish(context: Context) -> None:
 
 
 def _budget(context: Context) -> dict[str, Any]:
-    """Trainings spent of the budget, and in `says` why none starts now; None if one could."""
+    """Trainings spent of the budget, and in `message` why none starts now; None if one could."""
     before = tried(context)
     spent = sum(context.now - each.at < MONTH for each in before)
     now = due("", before, context.now, context.settings)
-    says = None if now.train else now.says
-    return {"spent": spent, "of": context.settings.trigger.budget, "days": MONTH.days, "says": says}
+    message = None if now.train else now.message
+    return {"spent": spent, "of": context.settings.trigger.budget, "days": MONTH.days, "message": message}
 
 
 def _shown(evidence: Evidence) -> dict[str, Any]:

@@ -30,11 +30,11 @@ def signal(content: Mapping[str, Any], now: datetime, settings: Drift) -> Signal
     far += [
         f"{name} has other shares (distance {distances[name]:.2f})" for name in moved if name in CATEGORIES
     ]
-    says = (
+    message = (
         f"The inputs of the week until {content['current'][1][:10]} differ from those that version"
         f" {content['version']} was trained on: {', '.join(far)}."
     )
-    return Signal(Kind.DRIFT, "inputs", now, says, dict(content))
+    return Signal(Kind.DRIFT, "inputs", now, message, dict(content))
 
 
 def reference_window(tracking: Tracking, champion: Version, days: int) -> tuple[datetime, datetime] | None:

@@ -66,7 +66,7 @@ class RetrainingDecision:
     """Whether to train now, and the reason, in a sentence."""
 
     train: bool
-    says: str
+    message: str
 
 
 def reference_error(version: Version) -> Reference:
@@ -87,14 +87,14 @@ def error_signal(
     recent = [day for day in days if end - rule.window_days * DAY <= day.day < end and day.known]
     if len(recent) < rule.min_days or sum(day.known for day in recent) < rule.min_rows:
         return None
-    said: list[str] = []
+    message: list[str] = []
     evidence: dict[str, Any] = {"days": len(recent), "rows": sum(day.known for day in recent)}
     urgent = False
     share, within = _bias(recent, rule.confidence)
     evidence |= {"bias": round(share, 4), "bias_within": round(within, 4)}
     if abs(share) - within > rule.bias:
         way = "high" if share > 0 else "low"
-        said.append(
+        message.append(
             f"its predictions are {abs(share):.0%} too {way}, significantly more than"
             f" {abs(share) - within:.0%} ({rule.bias:.0%} is allowed)"
         )
@@ -102,7 +102,7 @@ def error_signal(
     if (since := level_shift(recent, rule)) is not None:
         share, _ = _bias([day for day in recent if day.day >= since], rule.confidence)
         evidence["level_shift"] = since.isoformat()
-        said.append(f"since {since} they are {abs(share):.0%} too {'high' if share > 0 else 'low'}")
+        message.append(f"since {since} they are {abs(share):.0%} too {'high' if share > 0 else 'low'}")
         urgent = True
     if (lost := _loss(recent, reference, rule)) is not None:
         loss, within = lost
@@ -112,19 +112,19 @@ def error_signal(
             "reference_skill": reference.skill,
         }
         if loss - within > 1 + rule.loss:
-            said.append(
+            message.append(
                 f"relative to the baseline it has {loss:.2f} times its reference error,"
                 f" significantly more than {loss - within:.2f} times ({1 + rule.loss:.2f} is allowed)"
             )
         urgent = urgent or loss - within > 1 + 2 * rule.loss
-    if not said:
+    if not message:
         return None
     version = next((day.version for day in reversed(recent)), None)
     return Signal(
         Kind.ERROR,
         f"version {version}",
         now,
-        f"Over {len(recent)} days {' and '.join(said)}.",
+        f"Over {len(recent)} days {' and '.join(message)}.",
         {**evidence, "urgent": urgent},
     )
 
@@ -174,8 +174,8 @@ def age_signal(trainings: Sequence[Tried], now: datetime, settings: Settings) ->
     if not trainings or now - trainings[-1].at < longest * DAY:
         return None
     age = (now - trainings[-1].at).days
-    says = f"The last training was {age} days ago, {longest} are allowed."
-    return Signal(Kind.AGE, "model", now, says, {"days": age})
+    message = f"The last training was {age} days ago, {longest} are allowed."
+    return Signal(Kind.AGE, "model", now, message, {"days": age})
 
 
 def due(

@@ -285,7 +285,7 @@ def _quality_signals(violations: Sequence[SourcedViolation], now: datetime) -> I
         # A violation of the feed itself needs no location.
         where = "" if subject == FEED else f" {' and '.join(PLACES[each] for each in sources)}"
         others = [each.violation for each in found if each.violation.rule != first.rule]
-        says = "; ".join([f"{first}{where}", *(f"{each.rule}: {each}" for each in others)]) + "."
+        message = "; ".join([f"{first}{where}", *(f"{each.rule}: {each}" for each in others)]) + "."
         rows = {
             source: len({row for each in found if each.source == source for row in each.violation.rows})
             for source in sources
@@ -297,7 +297,11 @@ def _quality_signals(violations: Sequence[SourcedViolation], now: datetime) -> I
             "rows": rows,
         }
         yield Signal(
-            Kind.QUALITY, subject, now, says[0].upper() + says[1:] if subject == FEED else says, evidence
+            Kind.QUALITY,
+            subject,
+            now,
+            message[0].upper() + message[1:] if subject == FEED else message,
+            evidence,
         )
 
 

@@ -65,7 +65,7 @@ def _content(database: Database, evaluation: Evaluation) -> dict[str, Any]:
             {
                 "kind": str(each.kind),
                 "subject": each.subject,
-                "says": each.says,
+                "message": each.message,
                 "evidence": each.evidence,
             }
             for each in signals
@@ -140,7 +140,7 @@ def _lines(evaluation: Evaluation, content: dict[str, Any]) -> Iterator[str]:
     signals = content["signals"]
     yield "Signals:" if signals else "Signals: none, all is as it should be."
     for each in signals:
-        yield f"  {each['kind']}, {each['subject']}: {each['says']}"
+        yield f"  {each['kind']}, {each['subject']}: {each['message']}"
     open_ = [each for each in content["incidents"] if each["ended_at"] is None]
     yield f"Incidents: {len(open_)} under way, {len(content['incidents']) - len(open_)} over."
     for each in open_:

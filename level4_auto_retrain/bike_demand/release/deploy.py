@@ -82,7 +82,7 @@ def release(
             return
         row = deployments.open(version, _user(), reason)
         _Attempt(deployments, version, report, gates).judge(row)
-        deployments.move(row, State.LIVE, f"released by {row.who}: {reason}")
+        deployments.transition(row, State.LIVE, f"released by {row.who}: {reason}")
         write_page(deployments.database, row)
         report(f"Version {version.number} is live. {deployments.rollout()}")
 
@@ -164,7 +164,7 @@ class _Attempt:
 
     def judge(self, row: Deployment) -> None:
         """Run the gates that were not passed yet. Raises UserError if one refuses the version."""
-        self.deployments.move(row, State.VALIDATING, "its gates run")
+        self.deployments.transition(row, State.VALIDATING, "its gates run")
         rules = policy.snapshot(self.deployments.settings)
         if rules["left_out"]:
             self.report(f"The policy leaves out these gates: {', '.join(rules['left_out'])}.")
@@ -189,8 +189,8 @@ class _Attempt:
         self._report(at, results[at])
         self.deployments.store(row, gates=[*results])
         if not results[at]["passed"]:
-            reason = f"refused by gate {gate.id}: {results[at]['says']}"
-            self.deployments.move(row, State.FAILED_GATE, reason)
+            reason = f"refused by gate {gate.id}: {results[at]['message']}"
+            self.deployments.transition(row, State.FAILED_GATE, reason)
             page = write_page(self.deployments.database, row)
             raise UserError(f"{_refusal(self.version, [results[at]])} (evidence: {page})")
 
@@ -222,7 +222,7 @@ class _Attempt:
             outcome = f"{name} passed all gates. Its {begins}."
 
         def begin() -> None:
-            self.deployments.move(row, state, reason)
+            self.deployments.transition(row, state, reason)
             write_page(self.deployments.database, row)
             rollout = "" if state is State.QUEUED else f" {self.deployments.rollout()}"
             self.report(f"{outcome}{rollout}")
@@ -243,7 +243,7 @@ class _Attempt:
 
     def _report(self, at: int, result: Result, more: str = "") -> None:
         word = "passed" if result["passed"] else "REFUSED"
-        self.report(f"{at + 1}/{len(self.gates)} {result['gate']:<16} {word}: {result['says']}{more}")
+        self.report(f"{at + 1}/{len(self.gates)} {result['gate']:<16} {word}: {result['message']}{more}")
 
 
 def _result(gate: Gate, context: GateContext) -> Result:
@@ -264,7 +264,7 @@ def _result(gate: Gate, context: GateContext) -> Result:
         "gate": gate.id,
         "title": gate.title,
         "passed": result.passed,
-        "says": result.summary,
+        "message": result.summary,
         "evidence": dict(result.evidence),
         "seconds": round(time.monotonic() - began, 3),
         "at": at.isoformat(timespec="seconds"),
@@ -273,7 +273,7 @@ def _result(gate: Gate, context: GateContext) -> Result:
 
 
 def _refusal(version: Version, refused: Sequence[Result]) -> UserError:
-    reasons = "; ".join(f"{each['gate']}: {each['says']}" for each in refused)
+    reasons = "; ".join(f"{each['gate']}: {each['message']}" for each in refused)
     return UserError(f"version {version.number} is refused by gate {reasons}; it stays registered")
 
 

@@ -173,7 +173,7 @@ def _deployment(database: Database, wanted: str) -> Facts | None:
     return _facts(row, "id", "version", "who", "requested_at", "skip_reason", "policy", "state") | {
         "history": [f"{iso(each.at)} {each.new.value}: {each.reason}" for each in changes],
         "gates": [
-            {name: each[name] for name in ("gate", "passed", "says")}
+            {name: each[name] for name in ("gate", "passed", "message")}
             for each in row.gates
             if each["passed"] is not None
         ],
@@ -213,7 +213,10 @@ def _lines(facts: Facts | None) -> Iterator[tuple[str, str]]:
             yield key, ", ".join(f"{name} {each}" for name, each in value.items())
         elif key == "gates":
             for gate in value:
-                yield f"gate {gate['gate']}", f"{'passed' if gate['passed'] else 'refused'}: {gate['says']}"
+                yield (
+                    f"gate {gate['gate']}",
+                    f"{'passed' if gate['passed'] else 'refused'}: {gate['message']}",
+                )
         elif isinstance(value, list):
             yield from ((key, each) for each in value)
         elif value not in (None, ""):

@@ -92,7 +92,7 @@ class StatusDocument(BaseModel):
     incidents: list[Incident] = []
     releases: list[Release] = []
     trainings: list[Action] = []
-    budget: dict[str, Any] = Field({}, description="of trainings: spent, of, days, says")
+    budget: dict[str, Any] = Field({}, description="of trainings: spent, of, days, message")
     alerts: list[Alert] = []
     undelivered: list[dict[str, Any]] = Field([], description="alerts that a channel has not accepted")
     drift: dict[str, Any] | None = Field(None, description="the latest input drift test")
@@ -197,11 +197,11 @@ def headline_of(status: StatusDocument, problem: str | None, stale: timedelta) -
     version = status.models[0].version if status.models else None
     last = status.releases[-1] if status.releases else None
     if found := [each for each in kinds[Kind.RELEASE] if each.evidence.get("verdict") == "keep on"]:
-        return Headline("warn", f"Out-of-band promotion: {found[0].subject}", found[0].says)
+        return Headline("warn", f"Out-of-band promotion: {found[0].subject}", found[0].message)
     if found := kinds[Kind.RELEASE]:
-        return Headline("bad", f"Bad release: {found[0].subject}", found[0].says)
+        return Headline("bad", f"Bad release: {found[0].subject}", found[0].message)
     if found := kinds[Kind.LOOP]:
-        return Headline("bad", "The loop needs a person", found[0].says)
+        return Headline("bad", "The loop needs a person", found[0].message)
     if version is None and last:
         return Headline("bad", "No model is loaded", problem or f"Version {last.version} was live.")
     if version is None:
@@ -214,11 +214,11 @@ def headline_of(status: StatusDocument, problem: str | None, stale: timedelta) -
         return Headline("warn", "The loop does not run", reason)
     if found := kinds[Kind.QUALITY]:
         return Headline(
-            "warn", f"Bad data: {', '.join(dict.fromkeys(each.subject for each in found))}", found[0].says
+            "warn", f"Bad data: {', '.join(dict.fromkeys(each.subject for each in found))}", found[0].message
         )
     if found := [*kinds[Kind.ERROR], *kinds[Kind.AGE]]:
         title = "The error drifts" if found[0].kind is Kind.ERROR else "The model is old"
-        return Headline("busy" if training or test else "warn", title, found[0].says)
+        return Headline("busy" if training or test else "warn", title, found[0].message)
     if training is not None:
         return Headline("busy", "A new version is being trained", training.reason)
     if test is not None:

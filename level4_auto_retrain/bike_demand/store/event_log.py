@@ -22,7 +22,7 @@ DATA = "data"  # the only kind of regression case
 
 @dataclass(frozen=True)
 class Signal:
-    """Something that needs attention. `says` is one sentence with numbers.
+    """Something that needs attention. `message` is one sentence with numbers.
 
     `subject` is a field, "feed", "version 7" or the like. `at` is the time of detection.
     """
@@ -30,7 +30,7 @@ class Signal:
     kind: Kind
     subject: str
     at: datetime
-    says: str
+    message: str
     evidence: dict[str, JSON]
 
 
@@ -65,10 +65,10 @@ def raise_signals(database: Database, signals: Iterable[Signal], now: datetime) 
         known = {(each.kind, each.subject): each for each in rows}
         for key, signal in seen.items():
             if (row := known.get(key)) is not None:
-                row.last_at, row.says, row.evidence = signal.at, signal.says, signal.evidence
+                row.last_at, row.message, row.evidence = signal.at, signal.message, signal.evidence
                 going_on.append(row)
             else:
-                row = Raised(*key, signal.at, signal.at, signal.says, signal.evidence)
+                row = Raised(*key, signal.at, signal.at, signal.message, signal.evidence)
                 session.add(row)
                 session.flush()
                 new.append(row)

@@ -145,14 +145,14 @@ def keep(
         )
         answering = {each.version for each in its} | {each.other_version or ALL for each in its}
         for version in sorted(answering - {ALL}):
-            said: dict[RowId, float] = {}
+            message: dict[RowId, float] = {}
             for each in its:
                 prediction = each.of(version)
                 if prediction is not None:
-                    said.setdefault(row_id(each.asked), prediction)
-            if said:
+                    message.setdefault(row_id(each.asked), prediction)
+            if message:
                 rows.append(
-                    _sums(list(said.items()), targets, baseline)
+                    _sums(list(message.items()), targets, baseline)
                     | {"day": day, "version": version, "features": {}, "quality": {}}
                 )
     with database.writing() as session:
@@ -212,14 +212,14 @@ def _baseline(targets: Mapping[RowId, float]) -> Callable[[RowId], float | None]
 
 
 def _sums(
-    said: Sequence[tuple[RowId, float]],
+    message: Sequence[tuple[RowId, float]],
     targets: Mapping[RowId, float],
     baseline: Callable[[RowId], float | None],
 ) -> dict[str, Any]:
-    pairs = [(prediction, targets[row], baseline(row)) for row, prediction in said if row in targets]
+    pairs = [(prediction, targets[row], baseline(row)) for row, prediction in message if row in targets]
     paired = [(prediction, target, before) for prediction, target, before in pairs if before is not None]
     return {
-        "rows": len(said),
+        "rows": len(message),
         "known": len(pairs),
         "error": math.fsum(PROBLEM.loss.of(prediction, target) for prediction, target, _ in pairs),
         "bias": math.fsum(prediction - target for prediction, target, _ in pairs),
@@ -227,5 +227,5 @@ def _sums(
         "baseline_rows": len(paired),
         "baseline_error": float(sum(PROBLEM.loss.of(before, target) for _, target, before in paired)),
         "paired_error": math.fsum(PROBLEM.loss.of(prediction, target) for prediction, target, _ in paired),
-        "predictions": summary([prediction for _, prediction in said]),
+        "predictions": summary([prediction for _, prediction in message]),
     }

@@ -218,7 +218,7 @@ class Raised(Base):
     subject: Mapped[str] = mapped_column(String(100))
     first_at: Mapped[datetime]
     last_at: Mapped[datetime]
-    says: Mapped[str]
+    message: Mapped[str]
     evidence: Mapped[dict[str, Any]]
     ended_at: Mapped[datetime | None] = mapped_column(default=None)
 

@@ -136,10 +136,10 @@ class PredictionLog(Generic[Entry]):
             self._flush(self._database)
             self._after_flush(self._database, last)
         except Exception as error:  # the thread must survive any error, which is logged below
-            said = str(error) if isinstance(error, UserError) else one_line(error)
-            if said != self.problem:
-                log.error("prediction_log_problem", extra={"detail": said, "capacity": self._limit})
-            self.problem = said
+            message = str(error) if isinstance(error, UserError) else one_line(error)
+            if message != self.problem:
+                log.error("prediction_log_problem", extra={"detail": message, "capacity": self._limit})
+            self.problem = message
             self._retry_at = time.monotonic() + RETRY_SECONDS
             if self._database is not None:  # reopen it: it may have been deleted and created anew
                 self._database.close()

@@ -92,9 +92,9 @@ def test_features_of_a_row_do_not_depend_on_other_rows(problem: Problem) -> None
     together = problem.features(columns_of(problem, rows))
     names = list(together)
     for position, row in enumerate(rows):
-        alone = problem.features(columns_of(problem, [row]))
-        assert list(alone) == names
-        assert table(alone).iloc[0].equals(table(together).iloc[position])
+        single = problem.features(columns_of(problem, [row]))
+        assert list(single) == names
+        assert table(single).iloc[0].equals(table(together).iloc[position])
     turned = table(problem.features(columns_of(problem, rows[::-1])))
     assert turned[::-1].reset_index(drop=True).equals(table(together))
 

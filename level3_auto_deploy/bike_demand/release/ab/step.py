@@ -68,7 +68,7 @@ def stop(settings: Settings, reason: str, as_of: datetime | None, report: Report
             deployments.store(row, ab=evidence.model_dump(mode="json"))
         except UserError as error:  # whatever is broken, a person must be able to end the test
             report(f"No evidence is stored: {error}")
-        deployments.move(row, State.SUPERSEDED, reason)
+        deployments.transition(row, State.SUPERSEDED, reason)
         write_page(deployments.database, row)
         report(
             f"The test of version {row.version} is stopped; version {row.against} stays."
@@ -91,7 +91,7 @@ def _watch(deployments: Deployments, report: Report, run: StepRunner) -> bool:
         report(run("roll back", lambda: roll_back(deployments, reason, evidence.now, watch=watch)))
     else:
         reason = f"was watched for {trial.days} days: {evidence.reason}"
-        deployments.move(row, State.LIVE, reason, evidence.now, watch=watch)
+        deployments.transition(row, State.LIVE, reason, evidence.now, watch=watch)
         write_page(deployments.database, row)
         report(f"Version {trial.version} {reason}.")
     return False
@@ -112,7 +112,7 @@ def _test(deployments: Deployments, report: Report, run: StepRunner) -> bool:
         # Next to the version's training error, for comparisons in MLflow.
         deployments.tracking.tag(trial.version, {AB_RATIO_TAG: f"{ratio:.4f}"})
     state = State.LIVE if evidence.verdict == "promote" else State.FAILED_TEST
-    run(evidence.verdict, lambda: deployments.move(row, state, evidence.reason, evidence.now, ab=ab))
+    run(evidence.verdict, lambda: deployments.transition(row, state, evidence.reason, evidence.now, ab=ab))
     write_page(deployments.database, row)
     rollout = deployments.rollout()
     if state is State.LIVE:
@@ -127,7 +127,7 @@ def _newest_queued(deployments: Deployments, report: Report) -> int | None:
     queued = deployments.all(State.QUEUED)
     for row in queued[:-1]:
         newest = queued[-1].version
-        deployments.move(row, State.SUPERSEDED, f"version {newest} is newer and is tested instead")
+        deployments.transition(row, State.SUPERSEDED, f"version {newest} is newer and is tested instead")
         report(f"Version {row.version} is not tested: version {newest} is newer.")
     return queued[-1].version if queued else None
 

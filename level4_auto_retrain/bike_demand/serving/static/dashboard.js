@@ -56,7 +56,7 @@ function drawTiles({ models: [live, other], live_since, days, reference_error, e
         ${improvement > 0 ? "better" : "worse"} than the baseline</span>`,
       reference_error !== null && `reference error at release: ${number(reference_error, error_decimals)}`),
     tile("Trainings", trainings.filter(each => !each.detail.nothing_new).length, "",
-      budget.of && `${Math.max(0, budget.of - budget.spent)} of ${budget.of} left in ${budget.days} days`, budget.says),
+      budget.of && `${Math.max(0, budget.of - budget.spent)} of ${budget.of} left in ${budget.days} days`, budget.message),
     tile("Service", now ? duration(now.p95) : "–", now?.p95 == null ? "" : "for 95 %",
       now ? `${number(now.rate, 1)} requests/s, ${now.failed ? `${number(now.failed, 1)} failed/s` : "none failed"}` : "measuring",
       `workers: ${workers.map(each => each.version ? `v${each.version}` : "no model").join(", ") || "none"}`));
@@ -81,7 +81,7 @@ function events({ releases, trainings, alerts, undelivered }) {
 
 function drawEvents({ signals, as_of, ...others }) {
   show("signals", signals.map(each => html`<div class="signal ${TONES[each.kind] ?? "bad"}">
-    <b class="tone">${each.kind}: ${each.subject}</b> <span class="soft">since ${day(each.first_at)}</span><p>${each.says}</p></div>`));
+    <b class="tone">${each.kind}: ${each.subject}</b> <span class="soft">since ${day(each.first_at)}</span><p>${each.message}</p></div>`));
   const rows = events(others).map(([at, tone, title, details], place) => {
     const lines = Object.entries(details).filter(each => each[1]).map(([label, text]) => html`<p class="note">${label}: ${text}</p>`);
     const isNew = place === 0 && seconds(as_of) - seconds(at) < 7 * DAY;

@@ -30,7 +30,7 @@ def upgrade() -> None:
         sa.Column("subject", sa.String(100), nullable=False),
         sa.Column("first_at", sa.DateTime, nullable=False),
         sa.Column("last_at", sa.DateTime, nullable=False),
-        sa.Column("says", sa.String, nullable=False),
+        sa.Column("message", sa.String, nullable=False),
         sa.Column("evidence", sa.JSON, nullable=False),
         sa.Column("ended_at", sa.DateTime),
     )

@@ -1,10 +1,10 @@
-"""The event and the fault of each other problem, lived through by level 4's commands, as the page says."""
+"""The event and the fault of each other problem, result through by level 4's commands, as the page says."""
 
 from pathlib import Path
 
 import pytest
 
-from docs.problems import PLANS, live_through, table, written
+from docs.problems import PLANS, replay, table, written
 from ladder.world import others
 
 
@@ -22,14 +22,14 @@ def test_the_event_is_learned_and_promoted_and_nothing_is_trained_on_the_fault(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LADDER_HOME", str(tmp_path / "home"))
-    lived = live_through(name, tmp_path)
+    result = replay(name, tmp_path)
     # Noticed by the error, trained, through the gates and the A/B test.
-    assert 0 < lived.noticed <= lived.trained < lived.promoted
-    assert lived.gates == "8 of 8"
-    assert lived.before < lived.after < lived.until
+    assert 0 < result.noticed <= result.trained < result.promoted
+    assert result.gates == "8 of 8"
+    assert result.before < result.after < result.until
     # Noticed, nothing trained, and what cannot be right was replaced.
-    assert lived.fault_noticed == 1
-    assert lived.fault_trainings == 0
-    assert lived.replaced > 0
+    assert result.fault_noticed == 1
+    assert result.fault_trainings == 0
+    assert result.replaced > 0
     # What the page shows is this.
-    assert table([lived]).splitlines()[-1] in written().splitlines()
+    assert table([result]).splitlines()[-1] in written().splitlines()

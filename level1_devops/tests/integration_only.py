@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-def integration_alone(arguments: Sequence[str]) -> bool:
+def only_integration(arguments: Sequence[str]) -> bool:
     """Whether all paths among the arguments of pytest are in `tests/integration`."""
     paths = [Path(each.partition("::")[0]) for each in arguments]
     given = [path.absolute() for path in paths if path.exists()]
