@@ -8,7 +8,6 @@ from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
 
-import httpx
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
@@ -72,7 +71,7 @@ def _days_that_follow(stage: Stage, service: Service, console: Console) -> date:
     """
     sys.path.insert(0, str(stage.folder))
     console.print("\nThe days that follow: a request for each hour, then the outcomes of the day.")
-    with httpx.Client(base_url=service.url, timeout=30) as client, contextlib.chdir(stage.folder):
+    with service.client() as client, contextlib.chdir(stage.folder):
         before = client.get("/model").json()["version"]
         today = stage.today
         for _ in range(MOST_DAYS):
@@ -109,7 +108,7 @@ def _use(chosen: Level, stage: Stage, service: Service, console: Console, today:
         console.print("\n[bold cyan]user[/bold cyan]  Requests predictions for the next week, hour by hour.")
         console.print(f"  [green]$ POST {service.url}/predict[/green]")
         body = users.as_bodies(rows)[8]
-        with httpx.Client(base_url=service.url) as client:
+        with service.client() as client:
             shown = client.post("/predict", json=body).text
             predictions = users.by_http(rows, client)
         print_line(console, f"  {json.dumps(body)}\n  {shown}", "dim")

@@ -4,7 +4,7 @@ import contextlib
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import httpx
@@ -54,7 +54,9 @@ class Service:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it and return once it responds. Raises UserError with its log's last line if it ends."""
+        """Start it and return once it responds. Raises UserError with its log's last line if it ends or does
+        not respond in START_SECONDS.
+        """
         if self._probe is not None and not is_free(self.port):
             raise UserError(f"port {self.port} is taken by another program: choose another one")
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -69,16 +71,31 @@ class Service:
             )
         if self._probe is None:
             return
-        for attempt in tenacity.Retrying(
-            stop=tenacity.stop_after_delay(START_SECONDS),
-            wait=tenacity.wait_fixed(0.05),
-            retry=tenacity.retry_if_exception_type(httpx.TransportError),
-            reraise=True,
-        ):
-            with attempt:
-                if self._process.poll() is not None:
-                    raise UserError(f"{self.folder}: {self._name()} did not start: {self._last_line()}")
-                httpx.get(self.url + self._probe, timeout=5).raise_for_status()
+        try:
+            for attempt in tenacity.Retrying(
+                stop=tenacity.stop_after_delay(START_SECONDS),
+                wait=tenacity.wait_fixed(0.05),
+                retry=tenacity.retry_if_exception_type(httpx.HTTPError),
+            ):
+                with attempt:
+                    if self._process.poll() is not None:
+                        raise UserError(f"{self.folder}: {self._name()} did not start: {self._last_line()}")
+                    httpx.get(self.url + self._probe, timeout=5).raise_for_status()
+        except tenacity.RetryError as error:
+            raise UserError(
+                f"{self.folder}: {self._name()} did not respond in {START_SECONDS} s: {self._last_line()}"
+            ) from error
+
+    @contextlib.contextmanager
+    def client(self) -> Iterator[httpx.Client]:
+        """A client of its API. Raises UserError with its log's last line if it stops responding meanwhile."""
+        with httpx.Client(base_url=self.url, timeout=30) as client:
+            try:
+                yield client
+            except httpx.TransportError as error:
+                raise UserError(
+                    f"{self.folder}: {self._name()} stopped responding: {self._last_line()}"
+                ) from error
 
     def running(self) -> bool:
         """Whether the process is there."""

@@ -9,7 +9,6 @@ from datetime import date, timedelta
 from pathlib import Path
 from time import monotonic, sleep
 
-import httpx
 from rich.console import Console
 from rich.markup import escape
 
@@ -92,7 +91,7 @@ def up(
 def _release(stage: Stage, service: Service, console: Console, *, earlier_only: bool) -> None:
     if earlier_only:
         release_earlier(stage, service, console, BEFORE_STORY)
-        with httpx.Client(base_url=service.url, timeout=30) as client:
+        with service.client() as client:
             for number in range(BEFORE_STORY.days, 0, -1):
                 users.by_http(stage.day(stage.today - timedelta(days=number))[INPUTS], client)
         return
@@ -110,13 +109,14 @@ def _addresses(
     console: Console,
 ) -> None:
     console.print(f"\n[bold]application[/bold]  {service.url}/docs")
-    ready = httpx.get(f"{service.url}/ready").json()
-    model = httpx.get(f"{service.url}/model").json()
+    with service.client() as client:
+        ready, model = client.get("/ready").json(), client.get("/model").json()
+        has_dashboard = client.get("/dashboard").is_success
     console.print(
         f"  model      {model['version'] if 'version' in model else ready['detail']}", soft_wrap=True
     )
     console.print(f"  log        {workcopy.short(service.log)}", soft_wrap=True)
-    if httpx.get(f"{service.url}/dashboard").is_success:
+    if has_dashboard:
         console.print(f"[bold]dashboard[/bold]  {service.url}/dashboard")
     for page, server in pages:
         console.print(f"[bold]{page.name}[/bold]  {server.url}{page.path}", soft_wrap=True)
@@ -132,7 +132,7 @@ def _play(stage: Stage, service: Service, flows: FlowServer | None, seconds: flo
     waits = "" if flows is None else ", once its flow runs have ended"
     console.print(f"\nA day passes in {seconds:g} seconds{waits}. Watch the dashboard.\n")
     today = stage.today
-    with httpx.Client(base_url=service.url, timeout=30) as client:
+    with service.client() as client:
         news = News(client.get("/status").json())
         while today <= stage.end and service.running():
             stage.publish(today)

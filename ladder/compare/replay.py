@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pandas as pd
 
 from ladder import UserError, runbook, users
@@ -97,7 +96,7 @@ class _Replay:
             self._service = stack.enter_context(
                 Service(job.folder, job.folder / "state" / "service.log", env=environment())
             )
-            self._client = stack.enter_context(httpx.Client(base_url=self._service.url, timeout=30))
+            self._client = stack.enter_context(self._service.client())
 
     def run(self, report: Report) -> ReplayResult:
         """Replay all days, then ask the questions while the application is still running."""
