@@ -482,7 +482,6 @@ def test_engineers_own_no_file_with_the_data_teams_and_see_of_a_model_a_number_a
         practice.code[0][:7],
         "commit",
         "feature",
-        "trained on",
         version.run_id[:7],
     ):
         assert trace not in reported

@@ -136,6 +136,11 @@ BROKEN = {
         "float((truth - predicted).mean())",
         "test_evaluate.py::test_errors_are_in_the_unit_of_the_label_and_beside_those_of_simple_baselines",
     ),
+    "draft/guess.py": (
+        "if each.original not in leaks]",
+        "if each.original in leaks]",
+        "test_draft.py::test_columns_that_are_known_only_with_the_label_are_named_and_left_out",
+    ),
     "release/checks.py": (
         "(complaint := test.complaint(numbers)):",
         '(complaint := test.complaint(numbers)) == "":',

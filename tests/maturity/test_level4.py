@@ -749,7 +749,7 @@ def test_what_a_version_needs_to_go_live_is_data_under_review_that_each_decision
         run_command("python -m bike_demand release 1 --reason because", folder)
     # Delivery goes by it, says what it left out, and promotes to the next registry what passed.
     output = run_command("python -m bike_demand deploy latest", folder)
-    assert "no gate schema, test-environment, cost, error, slices is run" in output
+    assert "schema, test-environment, cost, error, slices" in output
     assert [each.tags["source.version"] for each in Registry(following).registered()] == ["1"]
     # A decision keeps the policy that it was made by, whatever becomes of that.
     edit(params, f"gates: [{', '.join(short)}]", f"gates: [{', '.join(every)}]")
