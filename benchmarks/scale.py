@@ -38,14 +38,14 @@ Results = dict[
 # Adds a key field to the bike problem: original text and replacement.
 CHANGES = {
     "schema.py": [
-        ("import EventTime, Expected, ", "import EventTime, Expected, Key, "),
+        ("EventTime, Expected, ", "EventTime, Expected, Key, "),
         (
             "    holiday: Annotated[int,",
             '    station: Annotated[int, Key(), Field(ge=1, le=10_000, description="its number")]\n'
             "    holiday: Annotated[int,",
         ),
     ],
-    "features.py": [('PASSED_ON = ("workingday"', 'PASSED_ON = ("station", "workingday"')],
+    "features.py": [('PASSTHROUGH = ("workingday"', 'PASSTHROUGH = ("station", "workingday"')],
     "behavior.py": [
         (
             '    "timestamp": "2012-06-13T17:00:00",\n',
@@ -60,8 +60,8 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from bike_demand.core.current import LABEL, TIME
 from bike_demand.core.settings import DATA, load_settings
-from bike_demand.data.frames import period, row_ids, to_records
-from bike_demand.data.store import labelled_rows
+from bike_demand.data.frames import row_ids, time_range, to_records
+from bike_demand.data.ingested import read_labeled_rows
 from bike_demand.store.database import open_database
 from bike_demand.store.outcomes import store
 from bike_demand.store.tables import LoggedPrediction
@@ -71,8 +71,8 @@ settings = load_settings()
 tracking = Tracking(settings)
 version = tracking.versions()[-1].number
 tracking.set_alias("champion", version)
-rows = labelled_rows(DATA)
-rows = rows[rows[TIME] > period(rows)[1] - timedelta(days={LOGGED_DAYS})]
+rows = read_labeled_rows(DATA)
+rows = rows[rows[TIME] > time_range(rows)[1] - timedelta(days={LOGGED_DAYS})]
 ids = row_ids(rows)
 inputs = [{{name: value for name, value in row.items() if name != TIME}} for row in to_records(rows)]
 entries = [

@@ -18,14 +18,14 @@ from ladder.practices import Row, every_row, proof_of, rows
 from ladder.workcopy import home
 
 AREAS = {
-    "highlights": "In short",
+    "highlights": "Highlights",
     "technology": "Technology",
     "people": "People",
     "model_creation": "Model creation",
     "model_release": "Model release",
     "application_integration": "Application",
 }
-HEADING = "## What holds, and what does not yet"
+HEADING = "## Maturity checklist"
 STYLES = {"passed": "green", "failed": "red"}
 
 
@@ -105,7 +105,7 @@ def _legend(known: Mapping[str, Mapping[str, str]]) -> str:
 
 def section(number: int) -> str:
     """The last section of a level's README: its rows by area."""
-    lines = [HEADING, "", "| | holds | is lacking, or done by hand |", "|---|---|---|"]
+    lines = [HEADING, "", "| Microsoft's MLOps maturity model | met | not met, or manual |", "|---|---|---|"]
     for area, title in AREAS.items():
         own = [each for each in rows() if each.level == number and each.area == area]
         cells = ["; ".join(_plain(each) for each in own if each.absent == lack) for lack in (False, True)]

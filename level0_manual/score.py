@@ -20,13 +20,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     try:
         model = pickle.loads(Path("live/model.pkl").read_bytes())
+    except (OSError, ValueError, AttributeError, ImportError, EOFError, pickle.UnpicklingError) as error:
+        print(f"error: cannot load live/model.pkl: {error}", file=sys.stderr)
+        return 1
+    try:
         frame = pd.read_csv(arguments[0], parse_dates=["timestamp"])
         frame["hour"] = frame["timestamp"].dt.hour
         frame["weekday"] = frame["timestamp"].dt.dayofweek
         frame["workingday"] = ((frame["weekday"] < 6) & (frame["holiday"] == 0)).astype(int)
         X = frame[FEATURES].to_numpy(np.float32)
-    except (OSError, ValueError, KeyError, AttributeError, pickle.UnpicklingError) as error:
-        print(f"error: {arguments[0]} with live/model.pkl: {error}", file=sys.stderr)
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        print(f"error: cannot read {arguments[0]}: {error}", file=sys.stderr)
         return 1
     frame["prediction"] = model.predict(X)
     frame[["timestamp", "prediction"]].to_csv(arguments[1], index=False)

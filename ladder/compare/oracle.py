@@ -28,7 +28,7 @@ def predict_daily(folder: Path, story: Story, first: date, report: Report, every
     training = importlib.import_module("bike_demand.core.settings").load_settings().training
     write_feed(story.clean, folder / "clean")
     months = sorted((folder / "clean").glob("*.csv"))
-    rows = frames.concat(table.read_published(path.read_bytes(), path.stem, path.name) for path in months)
+    rows = frames.concat(table.read_month_file(path.read_bytes(), path.stem, path.name) for path in months)
     stamps = rows["timestamp"]
     fitted: Any = None
     begin = at = int(stamps.searchsorted(pd.Timestamp(first)))

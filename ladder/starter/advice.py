@@ -19,7 +19,7 @@ from ladder.starter.rename import CAN_FORMAT, FORMAT, PACKAGE
 from ladder.starter.template import LOCK_COMMAND
 
 GUESSED_DELAY = "guessed: when the label is known"  # its marker in the code
-DRAWN = "drawn_at"  # the times that `problem draft` makes up for a table without any
+DRAWN = "synthetic_time"  # the times that `problem draft` makes up for a table without any
 LAST_WITHOUT_OUTCOMES = 2
 WHY_TIMES = (
     "From level 3 on predictions are compared with labels once these are due: draft the problem again, with"

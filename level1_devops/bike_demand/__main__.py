@@ -26,10 +26,10 @@ app = typer.Typer(
 
 
 def _in_window(as_of: datetime | None) -> datetime | None:
-    from bike_demand.core.problem import EARLIEST, in_window
+    from bike_demand.core.problem import MIN_TIME, is_plausible
 
-    if as_of is not None and not in_window(as_of):
-        raise UserError(f"--as-of {as_of.date()}: give a date from {EARLIEST.date()} to ten years from now")
+    if as_of is not None and not is_plausible(as_of):
+        raise UserError(f"--as-of {as_of.date()}: give a date from {MIN_TIME.date()} to ten years from now")
     return as_of
 
 
@@ -39,7 +39,7 @@ AsOf = Annotated[
         formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"],
         metavar="DATE",
         callback=_in_window,
-        help="Ignore everything from this date on.",
+        help="Use only what was known at this time: rows before it, and labels due by then.",
     ),
 ]
 
@@ -47,16 +47,16 @@ AsOf = Annotated[
 @app.command(epilog="Example: python -m bike_demand ingest --as-of 2012-01-01")
 def ingest(as_of: AsOf = None) -> None:
     """Update the ingested data from the feed."""
-    from bike_demand.data.ingest import ingest as gather
+    from bike_demand.data import ingest as ingestion
     from bike_demand.data.source import Source
 
-    given = settings.load_settings()
-    result = gather(
-        Source(given.feed),
+    config = settings.load_settings()
+    result = ingestion.ingest(
+        Source(config.feed),
         settings.DATA,
-        given.first_month,
+        config.first_month,
         as_of=as_of,
-        progress=lambda months: progress_bar(months, "Gathering months"),
+        progress=lambda months: progress_bar(months, "Ingesting months"),
     )
     typer.echo(
         f"{len(result.months)} months, {result.months[0]} to {result.months[-1]}, in {settings.DATA}:"
@@ -66,51 +66,50 @@ def ingest(as_of: AsOf = None) -> None:
 
 @app.command(epilog="Example: python -m bike_demand train --as-of 2012-01-01")
 def train(
-    as_of: AsOf = None,
-    out: Annotated[Path, typer.Option(help="Folder for the hand-off.")] = settings.HANDOFF,
+    as_of: AsOf = None, out: Annotated[Path, typer.Option(help="Folder for the hand-off.")] = settings.HANDOFF
 ) -> None:
     """Train a model on the ingested data and write the hand-off folder."""
-    given = settings.load_settings()
+    config = settings.load_settings()
 
-    from bike_demand.core.current import shown
-    from bike_demand.core.files import settle
-    from bike_demand.data.frames import features_of, period
-    from bike_demand.data.store import labelled_rows
+    from bike_demand.core.current import loss_with_unit
+    from bike_demand.core.files import recover_folder
+    from bike_demand.data.frames import features_of, time_range
+    from bike_demand.data.ingested import read_labeled_rows
     from bike_demand.handoff import write_handoff
 
-    settle(out)
-    rows = labelled_rows(settings.DATA, as_of)
+    recover_folder(out)
+    rows = read_labeled_rows(settings.DATA, as_of)
 
     with spinner("Training"):
-        from bike_demand.training.export import golden_rows, prove_parity, to_onnx
-        from bike_demand.training.train import train as fit
+        from bike_demand.training import train as training
+        from bike_demand.training.export import check_parity, golden_rows, to_onnx
 
-        trained = fit(rows, given.training)
+        trained = training.train(rows, config.training)
         model = to_onnx(trained.pipeline)
-        difference = prove_parity(model, trained.pipeline, features_of(rows))
+        difference = check_parity(model, trained.pipeline, features_of(rows))
     version = write_handoff(out, model, golden_rows(model, rows))
-    first, last = period(rows)
+    first, last = time_range(rows)
     typer.echo(f"Trained on {len(rows)} rows, {first:%Y-%m-%d} to {last:%Y-%m-%d}.")
     typer.echo(
-        f"Without its last {given.training.holdout_days} days, the same recipe was off by"
-        f" {shown(trained.mae)} on them ({PROBLEM.loss.name})."
+        f"Holdout error: {loss_with_unit(trained.holdout_loss)} ({PROBLEM.loss.name}), of a model trained"
+        f" without the last {config.training.holdout_days} days and evaluated on them."
     )
     for name, value in trained.metrics.items():
         typer.echo(f"  {name} {value:.3f}")
     typer.echo(
-        f"The ONNX file agrees with scikit-learn on all rows (within {difference:.2g} {PROBLEM.unit})."
+        f"ONNX and scikit-learn predictions match on all rows (within {difference:.2g} {PROBLEM.unit})."
     )
     typer.echo(f"Model {version} is in {out}, ready to hand over.")
 
 
-problem = typer.Typer(help="The problem that this project solves.", no_args_is_help=True)
+problem = typer.Typer(help="Check or draft the problem definition.", no_args_is_help=True)
 app.add_typer(problem, name="problem", epilog="Example: python -m bike_demand problem check")
 
 
 @problem.command("check", epilog="Example: python -m bike_demand problem check")
 def problem_check() -> None:
-    """Check the problem definition on the newest rows of the feed; changes nothing."""
-    given = settings.load_settings()
+    """Check the problem definition on the newest rows of the feed. Writes nothing."""
+    config = settings.load_settings()
 
     from bike_demand.data.ingest import newest_rows
     from bike_demand.data.source import Source
@@ -118,8 +117,8 @@ def problem_check() -> None:
     with spinner("Checking"):
         from bike_demand.training.problem_check import check
 
-        months = 2 + given.training.holdout_days // 28  # enough to have rows before the holdout
-        found = check(newest_rows(Source(given.feed), given.first_month, months), given.training)
+        months = 2 + config.training.holdout_days // 28  # enough to have rows before the holdout
+        found = check(newest_rows(Source(config.feed), config.first_month, months), config.training)
     typer.echo(f"{PROBLEM.name}: {PROBLEM.title}")
     for part, result in found:
         typer.echo(f"  {part:<16}  {result}")
@@ -129,54 +128,54 @@ def problem_check() -> None:
 def problem_draft(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Your table: CSV, .csv.gz or Parquet.")],
     label: Annotated[str, typer.Option(metavar="COLUMN", help="The column to predict.")],
-    time: Annotated[str | None, typer.Option(metavar="COLUMN", help="The event time.")] = None,
-    time_of_day: Annotated[str | None, typer.Option(metavar="COLUMN", help="The hour of its day.")] = None,
-    key: Annotated[str | None, typer.Option(metavar="COLUMN", help="Who or what a row is about.")] = None,
+    time: Annotated[str | None, typer.Option(metavar="COLUMN", help="Event time (default: guessed).")] = None,
+    time_of_day: Annotated[str | None, typer.Option(metavar="COLUMN", help="Time of day, if apart.")] = None,
+    key: Annotated[str | None, typer.Option(metavar="COLUMN", help="Identifies rows of equal time.")] = None,
     label_delay: Annotated[
-        str | None, typer.Option(metavar="30d", help="Time from the event until its label is known, at most.")
+        str | None, typer.Option(metavar="30D", help="Time from the event until its label is known, at most.")
     ] = None,
 ) -> None:
-    """Replace the project's problem, feed and settings by a first draft for your own table."""
-    given = settings.load_settings()
+    """Replace problem/, the feed and data settings by a draft from your own table; the old ones are kept."""
+    config = settings.load_settings()
 
     from bike_demand.draft import command, guess
 
-    columns = guess.Given(label, time, time_of_day, key, label_delay)
-    command.draft(file, columns, given.feed, settings.PARAMS, typer.echo)
+    columns = guess.ColumnChoices(label, time, time_of_day, key, label_delay)
+    command.draft(file, columns, config.feed, settings.PARAMS, typer.echo)
 
 
 @app.command(epilog="Example: python -m bike_demand predict rows.csv predictions.csv")
 def predict(
-    source: Annotated[Path, typer.Argument(metavar="IN.csv", help="Rows with the columns of a request.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT.csv", help="Event time, key, prediction, version.")],
+    input_file: Annotated[Path, typer.Argument(metavar="IN.csv", help="Rows with the input columns.")],
+    output_file: Annotated[Path, typer.Argument(metavar="OUT.csv", help="Where to write the predictions.")],
     model: Annotated[Path, typer.Option(help="Hand-off folder of the model.")] = settings.MODEL,
 ) -> None:
     """Predict each row of a CSV file with the model that the service uses."""
-    from bike_demand.batch import score
-    from bike_demand.serving.onnx_model import load_if_there, no_model
+    from bike_demand.batch import predict_file
+    from bike_demand.serving.onnx_model import load_model_if_present, no_model_message
 
-    loaded = load_if_there(model)
+    loaded = load_model_if_present(model)
     if loaded is None:
-        raise UserError(no_model(model))
-    rows = score(loaded, source, target)
-    typer.echo(f"{rows} predictions of model {loaded.version} written to {target}")
+        raise UserError(no_model_message(model))
+    rows = predict_file(loaded, input_file, output_file)
+    typer.echo(f"{rows} predictions of model {loaded.version} written to {output_file}")
 
 
 @app.command(epilog="Example: python -m bike_demand serve --port 8080 --workers 2")
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on, else params.yaml's.")] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 picks a free port.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on (default: serving.host).")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, max=64, help="Number of worker processes.")] = None,
 ) -> None:
     """Serve predictions over HTTP with the model in state/model, until SIGTERM or Ctrl-C."""
-    given = settings.load_settings().serving
+    config = settings.load_settings().serving
 
-    from bike_demand.serving.server import serve as run
+    from bike_demand.serving import server
 
-    run(
-        host if host is not None else given.host,
-        port if port is not None else given.port,
-        workers if workers is not None else given.workers,
+    server.serve(
+        host if host is not None else config.host,
+        port if port is not None else config.port,
+        workers if workers is not None else config.workers,
         settings.MODEL,
     )
 
@@ -201,12 +200,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("", __package__):
             raise
-        needs = (
-            f"this command needs {error.name}, which is not installed here, as in the image of the service"
-        )
-        typer.echo(f"error: {needs}; run it where the extra `training` of pyproject.toml is", err=True)
+        remedy = "install the project with its extras `training` and `dev` (the service's image has neither)"
+        typer.echo(f"error: {error.name} is not installed; {remedy}", err=True)
         return 1
-    except (UserError, OSError) as error:  # a traceback would not explain a full disk
+    except (UserError, OSError) as error:  # OSError: a full disk, a missing permission
         typer.echo(f"error: {error}", err=True)
         return 1
     return status if isinstance(status, int) else 0  # 130 after Ctrl-C

@@ -13,14 +13,19 @@ HEADER = "begins,machine,special,attended,grade,heat,core_heat,moisture,speed,ma
 YIELDS = {"steel": 1.0, "brass": 0.9, "oak": 1.1}  # of materials, relative to each other
 MONTHS = ("2011-01", "2011-02", "2011-03")
 PARAMS = Path(__file__).parents[1] / "params.yaml"
-# Settings that suit this feed, whatever suits that of the project.
-SUITABLE = {"first_month": '"2011-01"', "half_life_days": "30", "holdout_days": "7", "worst_ratio": "0.8"}
+# Settings for this feed, whatever the project's are.
+TEST_SETTINGS = {
+    "first_month": '"2011-01"',
+    "half_life_days": "30",
+    "holdout_days": "7",
+    "worst_ratio": "0.8",
+}
 
 
 def copy_params(folder: Path) -> None:
     """Copy the project's settings, with those that suit this feed."""
     text = PARAMS.read_text(encoding="utf-8")
-    for key, value in SUITABLE.items():
+    for key, value in TEST_SETTINGS.items():
         text = re.sub(rf"(?m)^( *{key}:) [^ #\n]+", rf"\g<1> {value}", text)
     (folder / PARAMS.name).write_text(text, encoding="utf-8", newline="\n")
 
@@ -30,23 +35,23 @@ def month_lines(month: str, seed: int = 0) -> list[str]:
 
     On attended days two groups of machines are busy, on others one.
     """
-    dice = random.Random(f"{seed} {month}")
+    rng = random.Random(f"{seed} {month}")
     day = datetime.strptime(month, "%Y-%m")
     lines: list[str] = []
     while f"{day:%Y-%m}" == month:
         attended = int(day.weekday() < 5)
         for position, machine in enumerate(MACHINES):
-            grade = dice.choice((1, 1, 1, 2, 3))
-            heat = 8 + 6 * math.sin((position - 9) / 24 * math.tau) + dice.gauss(0, 2)
-            moisture = "" if dice.random() < 0.02 else f"{min(max(dice.gauss(0.6, 0.15), 0), 1):.2f}"
+            grade = rng.choice((1, 1, 1, 2, 3))
+            heat = 8 + 6 * math.sin((position - 9) / 24 * math.tau) + rng.gauss(0, 2)
+            moisture = "" if rng.random() < 0.02 else f"{min(max(rng.gauss(0.6, 0.15), 0), 1):.2f}"
             material = tuple(YIELDS)[(day.day + position) % len(YIELDS)]
             mean = 8 + _level(position, attended) * (1.2 - 0.2 * grade) * YIELDS[material]
-            amount = max(0, round(dice.gauss(mean, mean**0.5)))
+            amount = max(0, round(rng.gauss(mean, mean**0.5)))
             if amount:  # so there are gaps between rows
-                part_a = dice.randint(0, amount // 4)
+                part_a = rng.randint(0, amount // 4)
                 lines.append(
                     f"{day.isoformat()},{machine},false,{attended},{grade},{heat:.2f},{heat - 1:.2f},"
-                    f"{moisture},{abs(dice.gauss(0, 12)):.2f},{material},{part_a},{amount - part_a},{amount}"
+                    f"{moisture},{abs(rng.gauss(0, 12)):.2f},{material},{part_a},{amount - part_a},{amount}"
                 )
         day += timedelta(days=1)
     return lines

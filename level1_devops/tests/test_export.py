@@ -16,9 +16,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from bike_demand.core.errors import UserError
-from bike_demand.data.features import INPUT_NAME, NUMBERS, TEXTS
+from bike_demand.data.model_inputs import NUMERIC_FEATURES, TENSOR_NAME, TEXT_FEATURES
 from bike_demand.handoff import OUTPUT_NAME, open_session
-from bike_demand.training.export import convert, prove_parity, to_onnx
+from bike_demand.training.export import check_parity, convert, to_onnx
 from bike_demand.training.train import one_thread, predict
 
 Matrix = npt.NDArray[np.float32]
@@ -32,24 +32,24 @@ def _one_thread() -> Iterator[None]:
 
 def matrix(rows: int = 600, seed: int = 0) -> Matrix:
     """Random values with one decimal, of which only the even ones are there."""
-    dice = np.random.default_rng(seed)
-    return (dice.integers(0, 400, (rows, len(NUMBERS))) / 5).astype(np.float32)
+    rng = np.random.default_rng(seed)
+    return (rng.integers(0, 400, (rows, len(NUMERIC_FEATURES))) / 5).astype(np.float32)
 
 
 def table(X: Matrix) -> pd.DataFrame:
-    texts = {name: np.resize(["steel", "oak"], len(X)) for name in TEXTS}
-    return pd.DataFrame(X, columns=list(NUMBERS)).assign(**texts)
+    texts = {name: np.resize(["steel", "oak"], len(X)) for name in TEXT_FEATURES}
+    return pd.DataFrame(X, columns=list(NUMERIC_FEATURES)).assign(**texts)
 
 
 def inputs(X: Matrix) -> dict[str, npt.NDArray[Any]]:
     """The same rows, as the exported model takes them."""
-    return {INPUT_NAME: X, **{name: table(X)[[name]].to_numpy(object) for name in TEXTS}}
+    return {TENSOR_NAME: X, **{name: table(X)[[name]].to_numpy(object) for name in TEXT_FEATURES}}
 
 
 def encoded(*steps: Any) -> Pipeline:
     """These steps, after texts are encoded."""
     encoder = OneHotEncoder(sparse_output=False)
-    columns = make_column_transformer((encoder, list(TEXTS)), remainder="passthrough")
+    columns = make_column_transformer((encoder, list(TEXT_FEATURES)), remainder="passthrough")
     return make_pipeline(columns, *steps)
 
 
@@ -74,7 +74,7 @@ def test_regressions_predict_the_same_as_scikit_learn(name: str) -> None:
     X = with_nulls(matrix())
     pipeline = MODELS[name].fit(table(X), amounts(matrix()))
     model = to_onnx(pipeline)
-    assert prove_parity(model, pipeline, table(X)) < 0.01
+    assert check_parity(model, pipeline, table(X)) < 0.01
     assert to_onnx(pipeline) == model
 
 
@@ -94,10 +94,10 @@ def test_values_between_those_of_the_training_take_the_same_branch() -> None:
         np.float32
     )  # where a threshold is the middle of two values
     pipeline = encoded(HistGradientBoostingRegressor(max_iter=50)).fit(table(X), amounts(X))
-    assert prove_parity(to_onnx(pipeline), pipeline, table(between)) < 0.01
+    assert check_parity(to_onnx(pipeline), pipeline, table(between)) < 0.01
 
 
-def test_skl2onnx_rounds_these_thresholds_to_the_nearest_and_needs_help(
+def test_workaround_for_skl2onnx_thresholds_is_still_needed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Once this fails, `_with_float32_thresholds` can go."""
@@ -121,7 +121,7 @@ class Guess(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return np.full(len(X), self.mean_)
 
 
-def test_what_cannot_be_exported_is_refused_by_name() -> None:
+def test_what_cannot_be_exported_is_rejected_by_name() -> None:
     X = matrix(50)
     with pytest.raises(UserError, match=r"Guess\) cannot be exported"):
         to_onnx(Pipeline([("model", Guess())]).fit(table(X), amounts(X)))

@@ -9,15 +9,15 @@ import httpx
 import pytest
 
 from tests.conftest import Run
+from tests.feed_server import ServerBehavior, published
 from tests.feedmaker import MONTHS, month_lines, write_feed, write_month
-from tests.gathered import gathered
-from tests.gathered import published as rows_in
+from tests.ingested import ingested
+from tests.ingested import published as rows_in
 from tests.tree import contents
-from tests.web import Behaviour, published
 
 
 @pytest.fixture
-def web(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Behaviour]:
+def web(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServerBehavior]:
     """The project's feed folder, published by a web server that BIKE_FEED points at."""
     with published(project) as (address, behaviour):
         monkeypatch.setenv("BIKE_FEED", f"{address}/feed")
@@ -26,53 +26,57 @@ def web(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Behaviour]:
 
 @pytest.mark.parametrize("status", [None, HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN])
 def test_a_web_server_is_gathered_with_and_without_an_index(
-    project: Path, run: Run, web: Behaviour, status: HTTPStatus | None
+    project: Path, run: Run, web: ServerBehavior, status: HTTPStatus | None
 ) -> None:
     if status:
         web.index, web.index_status = False, status
     assert "3 (2011-01, 2011-02, 2011-03) new or changed" in run("ingest").out
-    assert gathered() == rows_in(project / "feed")
+    assert ingested() == rows_in(project / "feed")
     assert "0 new or changed" in run("ingest").out
     assert {web.read[f"/feed/{month}.csv"] for month in MONTHS} == {1}
     write_month(project / "feed" / "2011-03.csv", month_lines("2011-03", seed=1))
     write_feed(project / "feed", ["2011-04"])
     assert "2 (2011-03, 2011-04) new or changed" in run("ingest").out
-    assert gathered() == rows_in(project / "feed")
+    assert ingested() == rows_in(project / "feed")
     assert web.read["/feed/2011-01.csv"] == 1
 
 
 def test_without_dates_or_tags_every_month_is_read_again_and_changes_are_found(
-    project: Path, run: Run, web: Behaviour
+    project: Path, run: Run, web: ServerBehavior
 ) -> None:
     web.dates = False
     run("ingest")
     path = project / "feed" / "2011-02.csv"
     path.write_bytes(path.read_bytes().replace(b",0.5", b",0.6", 1))  # of the same size
     assert "1 (2011-02) new or changed" in run("ingest").out
-    assert gathered() == rows_in(project / "feed")
+    assert ingested() == rows_in(project / "feed")
 
 
-def test_without_an_index_a_gap_is_found(project: Path, run: Run, web: Behaviour) -> None:
+def test_without_an_index_a_gap_is_found(project: Path, run: Run, web: ServerBehavior) -> None:
     web.index = False
     (project / "feed" / "2011-02.csv").unlink()
     assert "2011-02 is missing" in run("ingest").refusal()
 
 
-def test_without_an_index_it_is_said_where_the_search_began(project: Path, run: Run, web: Behaviour) -> None:
+def test_without_an_index_it_is_said_where_the_search_began(
+    project: Path, run: Run, web: ServerBehavior
+) -> None:
     web.index = False
     write_feed(project / "feed", [])
     for month in MONTHS:
         (project / "feed" / f"{month}.csv").unlink()
-    assert "searched from 2011-01 (first_month in params.yaml) on" in run("ingest").refusal()
+    assert "searched from first_month = 2011-01" in run("ingest").refusal()
 
 
-def test_a_server_that_fails_for_a_moment_is_asked_again(project: Path, run: Run, web: Behaviour) -> None:
+def test_a_server_that_fails_for_a_moment_is_asked_again(
+    project: Path, run: Run, web: ServerBehavior
+) -> None:
     web.failures = 2
     assert run("ingest").status == 0
-    assert gathered() == rows_in(project / "feed")
+    assert ingested() == rows_in(project / "feed")
 
 
-def test_a_server_that_keeps_failing_is_reported_in_one_line(project: Path, run: Run, web: Behaviour) -> None:
+def test_persistent_server_error_is_reported(project: Path, run: Run, web: ServerBehavior) -> None:
     web.failures = 1000
     refusal = run("ingest").refusal()
     assert "503" in refusal
@@ -80,15 +84,15 @@ def test_a_server_that_keeps_failing_is_reported_in_one_line(project: Path, run:
     assert contents(project / "state") == {}
 
 
-def test_a_server_that_cannot_list_its_files_now_is_not_taken_for_one_that_never_does(
-    project: Path, run: Run, web: Behaviour
+def test_index_error_500_is_not_treated_as_missing_index(
+    project: Path, run: Run, web: ServerBehavior
 ) -> None:
     web.index, web.index_status = False, HTTPStatus.INTERNAL_SERVER_ERROR
     assert "500" in run("ingest").refusal()
     assert contents(project / "state") == {}
 
 
-def test_a_month_that_arrives_in_part_is_not_taken(project: Path, run: Run, web: Behaviour) -> None:
+def test_a_month_that_arrives_in_part_is_not_taken(project: Path, run: Run, web: ServerBehavior) -> None:
     web.cut_at = 3000
     assert "cannot be read" in run("ingest").refusal()
     assert contents(project / "state") == {}
@@ -102,9 +106,7 @@ def test_a_bad_month_on_a_web_server_is_named_by_its_address(project: Path, run:
     assert contents(project / "state") == {}
 
 
-def test_nobody_at_the_address_is_reported_in_one_line(
-    project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_connection_refused_is_reported(project: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     with published(project) as (address, _):
         pass
     monkeypatch.setenv("BIKE_FEED", address)
@@ -151,12 +153,12 @@ def put(folder: Path) -> None:
 def test_an_object_store_is_gathered_and_only_changes_are_taken(project: Path, run: Run) -> None:
     put(project / "feed")
     assert "3 (2011-01, 2011-02, 2011-03) new or changed" in run("ingest").out
-    assert gathered() == rows_in(project / "feed")
+    assert ingested() == rows_in(project / "feed")
     assert "0 new or changed" in run("ingest").out
     write_feed(project / "feed", ["2011-04"])
     put(write_feed(project / "more", ["2011-04"]))
     assert "1 (2011-04) new or changed" in run("ingest").out
-    assert gathered() == rows_in(project / "feed")
+    assert ingested() == rows_in(project / "feed")
 
 
 @pytest.mark.usefixtures("bucket")

@@ -15,9 +15,9 @@ from onnx import helper
 from bike_demand.core.current import PROBLEM
 from bike_demand.core.errors import UserError
 from bike_demand.core.problem import Columns
-from bike_demand.data import features
-from bike_demand.data.features import NUMBERS, TEXTS
-from bike_demand.serving.onnx_model import load_if_there, load_model
+from bike_demand.data import model_inputs
+from bike_demand.data.model_inputs import NUMERIC_FEATURES, TEXT_FEATURES
+from bike_demand.serving.onnx_model import load_model, load_model_if_present
 
 
 @pytest.fixture
@@ -29,9 +29,9 @@ def given(tmp_path: Path, handoff: Path) -> Path:
 def sign(folder: Path) -> None:
     """Write the checksums and the version anew, as somebody does who makes a hand-off by hand."""
     model = (folder / "model.onnx").read_bytes()
-    card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    card["version"] = hashlib.sha256(model).hexdigest()[:12]
-    (folder / "model.json").write_text(json.dumps(card), encoding="utf-8")
+    manifest = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    manifest["version"] = hashlib.sha256(model).hexdigest()[:12]
+    (folder / "model.json").write_text(json.dumps(manifest), encoding="utf-8")
     sums = [
         f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n"
         for name in ("model.onnx", "model.json", "golden.json")
@@ -44,7 +44,7 @@ def table(name: str, columns: int, kind: int = onnx.TensorProto.FLOAT) -> onnx.V
 
 
 def network(
-    inputs: int = len(NUMBERS), name: str = "features", output: str = "prediction", fill: float = 1.0
+    inputs: int = len(NUMERIC_FEATURES), name: str = "features", output: str = "prediction", fill: float = 1.0
 ) -> bytes:
     """A tiny model of that shape that predicts a constant for each row."""
     first = helper.make_node("Gather", [name, "first"], ["column"], axis=1)  # which is never NaN
@@ -55,7 +55,7 @@ def network(
         helper.make_tensor("zero", onnx.TensorProto.FLOAT, [1], [0.0]),
         helper.make_tensor("fill", onnx.TensorProto.FLOAT, [1], [fill]),
     ]
-    given = [table(name, inputs), *(table(text, 1, onnx.TensorProto.STRING) for text in TEXTS)]
+    given = [table(name, inputs), *(table(text, 1, onnx.TensorProto.STRING) for text in TEXT_FEATURES)]
     graph = helper.make_graph([first, zero, add], "tiny", given, [table(output, 1)], constants)
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
     content: bytes = made.SerializeToString()
@@ -72,10 +72,10 @@ def put(model: bytes) -> Callable[[Path], None]:
 
 def edit(old: str, new: str) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
-        card = folder / "model.json"
-        text = card.read_text(encoding="utf-8")
+        manifest = folder / "model.json"
+        text = manifest.read_text(encoding="utf-8")
         assert old in text
-        card.write_text(text.replace(old, new, 1), encoding="utf-8")
+        manifest.write_text(text.replace(old, new, 1), encoding="utf-8")
         sign(folder)
 
     return change
@@ -107,9 +107,9 @@ def write(name: str, content: bytes) -> Callable[[Path], None]:
 
 
 def mismatch(folder: Path) -> None:
-    card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    manifest = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     sign(folder)
-    text = (folder / "model.json").read_text(encoding="utf-8").replace(card["version"], "000000000000")
+    text = (folder / "model.json").read_text(encoding="utf-8").replace(manifest["version"], "000000000000")
     (folder / "model.json").write_text(text, encoding="utf-8")
     digest = hashlib.sha256(text.encode()).hexdigest()
     sums = (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
@@ -126,7 +126,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "a flipped bit in the checksums": (spoil("SHA256SUMS"), "checksum mismatch"),
     "empty checksums": (write("SHA256SUMS", b""), "checksum mismatch"),
     "checksums of something else": (write("SHA256SUMS", b"\xff\x00 x\n"), "checksum mismatch"),
-    "a version of another model": (mismatch, "belongs to another model"),
+    "a version of another model": (mismatch, "is another model's"),
     "description without output": (edit('"output"', '"outcome"'), "model.json: output: Field required"),
     "no golden rows": (lambda folder: (folder / "golden.json").unlink(), "golden.json is missing"),
     "empty golden rows": (golden(lambda _: []), "golden.json: "),
@@ -136,15 +136,18 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "golden rows of other fields": (
         golden(lambda rows: [{**row, "request": {"begins": "never"}} for row in rows]),
-        "golden.json: no row is a valid request",
+        "golden.json: none of its rows is a valid request",
     ),
     "another prediction": (
         golden(lambda rows: [rows[0] | {"prediction": rows[0]["prediction"] * 1.01}, *rows[1:]]),
-        "golden.json: 1 of 47 golden rows have another prediction",
+        "golden.json: 1 of 47 golden rows are predicted differently",
     ),
-    "another input": (edit('"speed"', '"month"'), "the model needs month, which this application lacks"),
-    "no model at all": (put(b"hello"), "not a model that ONNX Runtime loads"),
-    "too few columns": (put(network(inputs=len(NUMBERS) - 1)), "instead of {'material'"),
+    "another input": (edit('"speed"', '"month"'), "the model uses the feature month"),
+    "no model at all": (put(b"hello"), "ONNX Runtime cannot load it"),
+    "too few columns": (
+        put(network(inputs=len(NUMERIC_FEATURES) - 1)),
+        "instead of {'material'",
+    ),
     "another input name": (put(network(name="rows")), "instead of {'material'"),
     "another output name": (put(network(output="variable")), "has no output `prediction`"),
     "negative predictions": (put(network(fill=-3.0)), "predicts -3.0 pieces"),
@@ -153,23 +156,23 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
 
 
 @pytest.mark.parametrize("case", list(DAMAGE))
-def test_a_damaged_handoff_is_refused_in_one_line(given: Path, case: str) -> None:
+def test_a_damaged_handoff_is_rejected_in_one_line(given: Path, case: str) -> None:
     change, fragment = DAMAGE[case]
     change(given)
     with pytest.raises(UserError) as caught:
-        load_if_there(given)
+        load_model_if_present(given)
     assert fragment in str(caught.value)
     assert str(given) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_the_tiny_model_of_these_tests_is_accepted_where_nothing_is_wrong(given: Path) -> None:
+def test_constant_model_is_accepted(given: Path) -> None:
     put(network(fill=5.0))(given)
     golden(lambda rows: [row | {"prediction": 5.0} for row in rows])(given)
-    assert load_model(given).card.name == "toy"
+    assert load_model(given).manifest.name == "toy"
 
 
-def test_a_model_is_refused_once_a_feature_means_something_else(
+def test_a_model_is_rejected_once_a_feature_means_something_else(
     given: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def renumbered(columns: Columns) -> Columns:
@@ -177,24 +180,24 @@ def test_a_model_is_refused_once_a_feature_means_something_else(
         return {**found, "position": (found["position"] + 12) % 24}
 
     load_model(given)
-    monkeypatch.setattr(features, "PROBLEM", replace(PROBLEM, features=renumbered))
-    with pytest.raises(UserError, match="golden rows have another prediction"):
+    monkeypatch.setattr(model_inputs, "PROBLEM", replace(PROBLEM, features=renumbered))
+    with pytest.raises(UserError, match="golden rows are predicted differently"):
         load_model(given)
 
 
-def test_golden_rows_of_another_time_may_lack_fields_and_have_others(given: Path) -> None:
+def test_golden_rows_with_old_fields_are_adapted(given: Path) -> None:
     put(network(fill=5.0))(given)
     old = {"begins": "2011-01-01T00:00:00", "colour": "red"}
     golden(lambda _: [{"request": old, "prediction": 5.0}])(given)
-    assert load_model(given).card.name == "toy"
+    assert load_model(given).manifest.name == "toy"
 
 
-def test_no_folder_or_an_empty_one_is_no_model_yet(tmp_path: Path) -> None:
-    assert load_if_there(tmp_path / "nothing") is None
-    assert load_if_there(tmp_path) is None
+def test_missing_or_empty_folder_means_no_model(tmp_path: Path) -> None:
+    assert load_model_if_present(tmp_path / "nothing") is None
+    assert load_model_if_present(tmp_path) is None
 
 
-def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+def test_a_file_in_the_place_of_the_folder_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "model").write_bytes(b"")
     with pytest.raises(UserError, match="missing"):
-        load_if_there(tmp_path / "model")
+        load_model_if_present(tmp_path / "model")

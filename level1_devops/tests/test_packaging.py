@@ -1,4 +1,4 @@
-"""The image and the words around it: what they name is there, and what the image installs is enough."""
+"""Dockerfile, README and runbook are consistent, and what the image installs is enough."""
 
 import re
 import shlex
@@ -25,7 +25,7 @@ def test_the_image_has_pinned_bases_and_does_not_run_as_root() -> None:
     assert last.index("\nUSER ") < last.index("\nCMD ")
 
 
-def test_what_the_image_copies_is_let_through() -> None:
+def test_dockerignore_allows_what_the_dockerfile_copies() -> None:
     allowed = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
     for sources in re.findall(r"^COPY (?!--)(.+) \S+$", DOCKERFILE, re.MULTILINE):
         for source in sources.split():
@@ -43,7 +43,7 @@ def test_the_commands_that_are_written_down_exist(name: str) -> None:
     assert named <= set(re.findall(r"(?m)^  (\w+) ", shown.partition("Commands:")[2]))
 
 
-def test_the_runbook_passes_the_model_on_by_hand() -> None:
+def test_every_release_step_is_manual() -> None:
     steps = yaml.safe_load((ROOT / "runbook.yaml").read_text(encoding="utf-8"))["release"]
     assert [step["id"] for step in steps] == ["train", "judge", "hand-over", "integrate", "restart"]
     assert all(step["who"] != "machine" for step in steps)

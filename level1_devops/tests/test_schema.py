@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from bike_demand.core.current import FIELDS, LABEL_COLUMNS, Inputs, Row
-from bike_demand.data.features import FEATURES
+from bike_demand.data.model_inputs import FEATURES
 from tests.toy import EXAMPLE, MAX_AMOUNT
 
 NUMBERS = [name for name, field in FIELDS.items() if field.kind not in ("boolean", "text")]
@@ -46,12 +46,12 @@ def test_any_other_field_is_needed(field: str) -> None:
 
 @pytest.mark.parametrize("field", list(EXAMPLE))
 @pytest.mark.parametrize("value", ["", [1], float("nan"), float("inf")])
-def test_a_wrong_type_or_a_number_that_is_not_finite_is_refused(field: str, value: Any) -> None:
+def test_a_wrong_type_or_a_number_that_is_not_finite_is_rejected(field: str, value: Any) -> None:
     assert refused(**{field: value}) == [field]
 
 
 @pytest.mark.parametrize("field", ["begins", *NUMBERS])
-def test_a_boolean_is_no_number_and_no_time(field: str) -> None:
+def test_booleans_are_not_coerced(field: str) -> None:
     assert refused(**{field: True}) == [field]
 
 
@@ -61,12 +61,12 @@ def test_a_number_or_a_text_is_no_boolean(value: Any) -> None:
 
 
 @pytest.mark.parametrize("field", NUMBERS)
-def test_a_number_as_text_is_refused(field: str) -> None:
+def test_a_number_as_text_is_rejected(field: str) -> None:
     assert refused(**{field: str(EXAMPLE[field])}) == [field]
 
 
 @pytest.mark.parametrize("field", NUMBERS)
-def test_a_number_beyond_its_valid_range_is_refused(field: str) -> None:
+def test_a_number_beyond_its_valid_range_is_rejected(field: str) -> None:
     low, high = FIELDS[field].valid
     assert refused(**{field: low - 1}) == [field]
     assert refused(**{field: high + 1}) == [field]
@@ -76,7 +76,7 @@ def test_a_number_beyond_its_valid_range_is_refused(field: str) -> None:
     "time",
     ["2012-06-13", "2012-06-13T17:00:00", "2012-06-13T00:00:00Z", "2012-13-01T00:00:00", 1339606800],
 )
-def test_an_event_time_that_is_not_a_local_midnight_is_refused(time: Any) -> None:
+def test_an_event_time_that_is_not_a_local_midnight_is_rejected(time: Any) -> None:
     assert refused(begins=time) == ["begins"]
 
 
@@ -84,7 +84,7 @@ def test_an_event_time_that_is_not_a_local_midnight_is_refused(time: Any) -> Non
     "time",
     ["0001-01-01T00:00:00", "1970-01-01T00:00:00", "9999-12-31T00:00:00", "2012-06-13T00:00:00.5"],
 )
-def test_an_event_time_that_no_feed_can_have_is_refused(time: str) -> None:
+def test_implausible_event_time_is_rejected(time: str) -> None:
     assert refused(begins=time) == ["begins"]
 
 
@@ -95,7 +95,7 @@ def test_backfills_and_forecasts_are_accepted() -> None:
 
 
 @pytest.mark.parametrize("amount", [-1, MAX_AMOUNT + 1, 3_000_000_000, 10**30, 10**400])
-def test_a_label_beyond_its_valid_range_is_refused(amount: int) -> None:
+def test_a_label_beyond_its_valid_range_is_rejected(amount: int) -> None:
     for field in LABEL_COLUMNS:
         given = EXAMPLE | {"part_a": 1, "part_b": 1, "amount": 2, field: amount}
         with pytest.raises(ValidationError) as caught:
@@ -104,7 +104,7 @@ def test_a_label_beyond_its_valid_range_is_refused(amount: int) -> None:
 
 
 @pytest.mark.parametrize("column", [*LABEL_COLUMNS, "temperature"])
-def test_the_label_and_unknown_fields_are_refused_in_a_request(column: str) -> None:
+def test_the_label_and_unknown_fields_are_rejected_in_a_request(column: str) -> None:
     assert refused(**{column: 3}) == [column]
 
 

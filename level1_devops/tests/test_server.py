@@ -11,7 +11,7 @@ import pytest
 
 from bike_demand.serving.request_body import MAX_BYTES
 from tests.conftest import Run
-from tests.service import PATIENCE_SECONDS, running, set_drain, start
+from tests.service import TIMEOUT_SECONDS, running, set_drain_seconds, start
 from tests.toy import EXAMPLE
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="no such signals here")
@@ -29,14 +29,14 @@ def test_a_model_is_served_and_a_new_one_after_a_restart(released: Path, run: Ru
         assert service.client.post("/predict", json=EXAMPLE).json()["model_version"] != first["model_version"]
 
 
-def test_with_no_model_yet_it_starts_and_says_so(project: Path) -> None:
+def test_starts_without_model_and_is_not_ready(project: Path) -> None:
     with running(project) as service:
         assert service.client.get("/ready").status_code == 503
 
 
 def test_a_damaged_handoff_keeps_it_from_starting(released: Path, run: Run) -> None:
     (released / "state" / "model" / "model.onnx").write_bytes(b"half")
-    assert "damaged or changed; copy the hand-off again" in run("serve", "--port", 0).refusal()
+    assert "(damaged or edited); copy the hand-off again" in run("serve", "--port", 0).refusal()
 
 
 def test_a_port_that_is_taken_is_reported_in_one_line(released: Path, run: Run) -> None:
@@ -48,7 +48,7 @@ def test_a_port_that_is_taken_is_reported_in_one_line(released: Path, run: Run) 
         assert f"port {port}" in run("serve", "--port", port).refusal()
 
 
-def test_an_address_of_nobody_is_reported_in_one_line(released: Path, run: Run) -> None:
+def test_invalid_host_is_reported(released: Path, run: Run) -> None:
     assert released
     assert "give another --host" in run("serve", "--host", "not a host").refusal()
 
@@ -56,32 +56,32 @@ def test_an_address_of_nobody_is_reported_in_one_line(released: Path, run: Run) 
 @posix
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_asked_to_stop_it_ends_well_and_leaves_nobody(released: Path, number: int, workers: str) -> None:
-    set_drain(released, "0.1")
+def test_signal_stops_all_processes_with_status_0(released: Path, number: int, workers: str) -> None:
+    set_drain_seconds(released, "0.1")
     with running(released, "--workers", workers) as service:
         assert service.client.post("/predict", json=EXAMPLE).status_code == 200
         service.process.send_signal(number)
-        out, err = service.process.communicate(timeout=PATIENCE_SECONDS)
+        out, err = service.process.communicate(timeout=TIMEOUT_SECONDS)
         assert (service.process.returncode, err) == (0, "")
-        assert out.startswith(f"http://127.0.0.1:{service.port} answers with model ")
+        assert out.startswith(f"Serving http://127.0.0.1:{service.port}: model ")
         with socket.socket() as again:  # nobody holds the port any more
             again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             again.bind(("127.0.0.1", service.port))
 
 
 @posix
-def test_an_idle_connection_does_not_keep_it_from_stopping(released: Path) -> None:
-    set_drain(released, "0.1")
+def test_unfinished_request_does_not_block_shutdown(released: Path) -> None:
+    set_drain_seconds(released, "0.1")
     with running(released) as service, socket.create_connection(("127.0.0.1", service.port)) as idle:
         idle.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
         assert service.client.get("/live").status_code == 200
         service.process.send_signal(signal.SIGTERM)
-        service.process.communicate(timeout=PATIENCE_SECONDS)
+        service.process.communicate(timeout=TIMEOUT_SECONDS)
         assert service.process.returncode == 0
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_body_that_is_too_large_is_refused_while_it_is_sent(released: Path, chunked: bool) -> None:
+def test_oversized_body_returns_413_while_streaming(released: Path, chunked: bool) -> None:
     with running(released) as service:
         connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
         body = b" " * (2 * MAX_BYTES)
@@ -91,7 +91,7 @@ def test_a_body_that_is_too_large_is_refused_while_it_is_sent(released: Path, ch
         assert service.client.post("/predict", json=EXAMPLE).status_code == 200
 
 
-def test_a_body_that_says_it_is_too_large_is_refused_before_it_is_sent(released: Path) -> None:
+def test_oversized_content_length_returns_413_before_the_body(released: Path) -> None:
     with running(released) as service, socket.create_connection(("127.0.0.1", service.port)) as sender:
         sender.settimeout(30)
         length = f"Content-Length: {MAX_BYTES + 1}"
@@ -103,6 +103,6 @@ def test_a_wrong_port_in_the_settings_is_named(project: Path) -> None:
     params = project / "params.yaml"
     params.write_text(params.read_text(encoding="utf-8").replace("8000", "eight"), encoding="utf-8")
     process = start(project)
-    out, err = process.communicate(timeout=PATIENCE_SECONDS)
+    out, err = process.communicate(timeout=TIMEOUT_SECONDS)
     assert (process.returncode, out, err.count("\n")) == (1, "", 1)
     assert "serving.port" in err

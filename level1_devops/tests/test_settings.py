@@ -49,9 +49,7 @@ def test_the_file_is_utf8_and_may_begin_with_a_byte_order_mark(tmp_path: Path) -
         load_settings(file)
 
 
-def test_outside_a_project_it_is_said_where_to_be(
-    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_params_yaml_is_reported(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert "run this in the project's folder" in run("ingest").refusal()
 
@@ -65,7 +63,7 @@ def test_the_environment_overrides_the_feed_at_each_call(
     assert run("ingest").status == 0
 
 
-def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
+def test_missing_keys_use_defaults(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("serving: {port: 9000}\n", encoding="utf-8")
     settings = load_settings(tmp_path / "params.yaml")
     assert settings.serving.port == 9000

@@ -18,13 +18,13 @@ from threadpoolctl import threadpool_info
 from bike_demand import handoff as handoffs
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import DATA, load_settings
-from bike_demand.data.features import FEATURES, NUMBERS
-from bike_demand.data.frames import columns_of, features_of
-from bike_demand.data.store import read_rows
+from bike_demand.data.frames import features_of, input_columns
+from bike_demand.data.ingested import read_rows
+from bike_demand.data.model_inputs import FEATURES, NUMERIC_FEATURES
 from bike_demand.serving.onnx_model import load_model
 from bike_demand.training import export
 from bike_demand.training.export import golden_rows
-from bike_demand.training.train import fit, one_thread, predict, weights
+from bike_demand.training.train import fit, one_thread, predict, recency_weights
 from tests.conftest import Run
 from tests.feedmaker import month_lines, write_month
 from tests.toy import Params, build_model
@@ -34,17 +34,19 @@ HANDOFF = Path("state/handoff")
 PARAMS = Params()
 
 
-def test_the_params_of_the_model_are_those_of_the_settings(project: Path) -> None:
+def test_default_hyperparameters_match_params_yaml(project: Path) -> None:
     assert load_settings(project / "params.yaml").training.params == PARAMS
 
 
 def test_a_row_weighs_half_for_each_half_life_before_the_newest() -> None:
     newest = datetime(2011, 3, 31)
     stamps = [newest - timedelta(days=days) for days in (60, 30, 15, 0)]
-    np.testing.assert_allclose(weights(np.array(stamps, dtype="datetime64[s]"), 30), [0.25, 0.5, 0.5**0.5, 1])
+    np.testing.assert_allclose(
+        recency_weights(np.array(stamps, dtype="datetime64[s]"), 30), [0.25, 0.5, 0.5**0.5, 1]
+    )
 
 
-def test_fitting_is_that_of_the_problem_with_weighted_rows(project: Path, run: Run) -> None:
+def test_fit_applies_recency_weights(project: Path, run: Run) -> None:
     run("ingest")
     rows = read_rows(project / DATA)
     X, y = features_of(rows), rows["amount"]
@@ -76,11 +78,11 @@ def test_training_writes_a_whole_handoff_and_shows_an_error_on_days_not_seen(pro
     assert (output.status, output.err) == (0, "")
     assert sorted(contents(HANDOFF)) == ["SHA256SUMS", "golden.json", "model.json", "model.onnx"]
     assert "mean absolute error" in output.out
-    card = json.loads((HANDOFF / "model.json").read_text(encoding="utf-8"))
-    assert card["version"] == hashlib.sha256((HANDOFF / "model.onnx").read_bytes()).hexdigest()[:12]
-    assert card["version"] in output.out
-    assert [each["name"] for each in card["inputs"]] == list(FEATURES)
-    assert card["inputs"][FEATURES.index("heat")] == {
+    manifest = json.loads((HANDOFF / "model.json").read_text(encoding="utf-8"))
+    assert manifest["version"] == hashlib.sha256((HANDOFF / "model.onnx").read_bytes()).hexdigest()[:12]
+    assert manifest["version"] in output.out
+    assert [each["name"] for each in manifest["inputs"]] == list(FEATURES)
+    assert manifest["inputs"][FEATURES.index("heat")] == {
         "name": "heat",
         "type": "float32",
         "unit": "degrees C",
@@ -88,7 +90,7 @@ def test_training_writes_a_whole_handoff_and_shows_an_error_on_days_not_seen(pro
         "max": 150,
         "nullable": False,
     }
-    assert card["output"]["unit"] == "pieces"
+    assert manifest["output"]["unit"] == "pieces"
     assert sorted(path.name for path in (project / "state").iterdir()) == ["data", "handoff"]
 
 
@@ -133,23 +135,23 @@ def test_training_without_data_says_to_gather_first(project: Path, run: Run) -> 
 
 
 @pytest.mark.parametrize("date", ["2011-01-01", "2011-01-27"])
-def test_too_few_rows_are_refused(project: Path, run: Run, date: str) -> None:
+def test_too_few_rows_are_rejected(project: Path, run: Run, date: str) -> None:
     run("ingest")
     refusal = run("train", "--as-of", date).refusal()
-    assert "too few" in refusal or "no rows before" in refusal
+    assert "are required" in refusal or "no rows before" in refusal
     assert not (project / HANDOFF).exists()
 
 
-def test_a_feed_whose_label_is_always_0_is_refused(project: Path, run: Run) -> None:
+def test_a_feed_whose_label_is_always_0_is_rejected(project: Path, run: Run) -> None:
     for path in (project / "feed").glob("*.csv"):
         lines = [",".join([*line.split(",")[:-3], "0", "0", "0"]) for line in month_lines(path.stem)]
         write_month(path, lines)
     run("ingest")
-    assert "`amount` is 0 in all" in run("train").refusal()
+    assert "all targets of `amount`" in run("train").refusal()
 
 
 @pytest.mark.usefixtures("project")
-def test_a_gathered_month_that_somebody_spoilt_is_refused(run: Run) -> None:
+def test_damaged_month_is_rejected(run: Run) -> None:
     run("ingest")
     path = DATA / "2011-02.parquet"
     path.write_bytes(path.read_bytes()[:-4])
@@ -163,7 +165,7 @@ def test_a_folder_that_is_no_handoff_is_not_replaced(project: Path, run: Run, na
     out = project / "mine"
     out.mkdir()
     (out / name).write_text("mine", encoding="utf-8")
-    assert f"holds {name}" in run("train", "--out", out).refusal()
+    assert f"contains {name}" in run("train", "--out", out).refusal()
     assert contents(out) == {name: b"mine"}
 
 
@@ -172,9 +174,7 @@ def test_a_file_in_the_place_of_the_handoff_is_not_replaced(project: Path, run: 
     assert "not a folder" in run("train", "--out", project / "params.yaml").refusal()
 
 
-def test_a_model_that_was_cut_off_while_being_replaced_is_back(
-    project: Path, run: Run, handoff: Path
-) -> None:
+def test_interrupted_replacement_is_rolled_back(project: Path, run: Run, handoff: Path) -> None:
     # The state of a training killed between the two renames of a replacement.
     shutil.copytree(handoff, project / "state" / ".handoff.old")
     run("train").refusal()  # there are no data
@@ -201,9 +201,9 @@ def test_the_export_predicts_like_scikit_learn_with_and_without_nulls(project: P
     pipeline = fit(rows, PARAMS, 30)
     X = features_of(rows)
     model = export.to_onnx(pipeline)
-    assert export.prove_parity(model, pipeline, X) < 0.01
+    assert export.check_parity(model, pipeline, X) < 0.01
     handoffs.write_handoff(project / "given", model, golden_rows(model, rows))
-    given = load_model(project / "given").predict_columns(columns_of(rows))
+    given = load_model(project / "given").predict_columns(input_columns(rows))
     np.testing.assert_allclose(given, pipeline.predict(X), atol=0.01)
 
 
@@ -216,17 +216,17 @@ def test_the_export_of_a_classifier_predicts_the_probability_of_its_second_class
     pipeline = build_model(PARAMS).set_params(model=HistGradientBoostingClassifier(max_iter=10))
     pipeline.fit(X, many)
     model = export.to_onnx(pipeline)
-    assert export.prove_parity(model, pipeline, X) < 1e-4
+    assert export.check_parity(model, pipeline, X) < 1e-4
     probabilities = predict(pipeline, X)
     assert probabilities[many].mean() > 0.6 > 0.4 > probabilities[~many].mean()
     handoffs.write_handoff(project / "given", model, golden_rows(model, rows))
     np.testing.assert_allclose(
-        load_model(project / "given").predict_columns(columns_of(rows)), probabilities, atol=0.01
+        load_model(project / "given").predict_columns(input_columns(rows)), probabilities, atol=0.01
     )
 
 
-def test_a_model_that_cannot_be_exported_is_refused() -> None:
-    X = np.random.default_rng(0).normal(size=(50, len(NUMBERS))).astype(np.float32)
+def test_a_model_that_cannot_be_exported_is_rejected() -> None:
+    X = np.random.default_rng(0).normal(size=(50, len(NUMERIC_FEATURES))).astype(np.float32)
     pipeline = Pipeline([("model", NoConverter())]).fit(X, X[:, 0])
     with pytest.raises(UserError, match="cannot be exported") as refused:
         export.to_onnx(pipeline)
@@ -239,27 +239,27 @@ class NoConverter(LinearRegression):  # type: ignore[misc]
 
 
 @pytest.mark.usefixtures("project")
-def test_an_export_without_the_inverse_link_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_export_without_the_inverse_link_is_rejected(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """What skl2onnx alone makes of a Poisson model: the logarithm, not the amount."""
     run("ingest")
-    other, whole = Pipeline([("model", LinearRegression())]), export.with_prediction
-    monkeypatch.setattr(export, "with_prediction", lambda model, _: whole(model, other))
+    other, whole = Pipeline([("model", LinearRegression())]), export.single_output
+    monkeypatch.setattr(export, "single_output", lambda model, _: whole(model, other))
     refusal = run("train").refusal()
-    assert "the exported model is not the trained one" in refusal
+    assert "the ONNX export does not match scikit-learn" in refusal
     assert not HANDOFF.exists()
 
 
-def test_an_export_that_differs_in_one_row_is_refused(project: Path, run: Run) -> None:
+def test_an_export_that_differs_in_one_row_is_rejected(project: Path, run: Run) -> None:
     run("ingest")
     rows = read_rows(project / DATA)
     changed = rows.copy()
     changed.loc[changed.index[-1], "amount"] = 900
     pipeline, other = fit(rows, PARAMS, 30), fit(changed, PARAMS, 30)
     with pytest.raises(Exception, match="nothing was written"):
-        export.prove_parity(export.to_onnx(other), pipeline, features_of(rows))
+        export.check_parity(export.to_onnx(other), pipeline, features_of(rows))
 
 
-def test_an_export_that_differs_only_where_a_null_is_is_refused(project: Path, run: Run) -> None:
+def test_export_that_differs_only_for_nulls_is_rejected(project: Path, run: Run) -> None:
     run("ingest")
     rows = read_rows(project / DATA).dropna(subset="moisture")
     pipeline = fit(rows, PARAMS, 30)
@@ -267,4 +267,4 @@ def test_an_export_that_differs_only_where_a_null_is_is_refused(project: Path, r
     (ways,) = [each for node in model.graph.node for each in node.attribute if "missing" in each.name]
     ways.ints[:] = [1 - way for way in ways.ints]
     with pytest.raises(Exception, match="nothing was written"):
-        export.prove_parity(model.SerializeToString(), pipeline, features_of(rows))
+        export.check_parity(model.SerializeToString(), pipeline, features_of(rows))

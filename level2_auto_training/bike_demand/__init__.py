@@ -4,8 +4,7 @@ import gc
 import getpass
 import os
 
-# No tool sends telemetry. ONNX Runtime reads this on import; without it, it stores a machine id in the home
-# folder to report its usage under.
+# Disables telemetry. ONNX Runtime reads this on import; otherwise it writes a machine id to the home folder.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
@@ -29,8 +28,8 @@ if os.name == "posix":
 # 700, the garbage collector scans them so often that it takes a tenth of a training's time.
 gc.set_threshold(50_000)
 
-# An internet proxy cannot reach services on this machine. Only set if there is a proxy: NO_PROXY alone would
-# disable the proxy settings of macOS and Windows.
+# Bypass the proxy for loopback. Only if a proxy variable is set: NO_PROXY alone would override the proxy
+# settings of macOS and Windows.
 if {"http_proxy", "https_proxy", "all_proxy"} & {name.lower() for name in os.environ}:
     _given = ",".join(os.environ.get(name, "") for name in ("no_proxy", "NO_PROXY"))
     _direct = dict.fromkeys(filter(None, map(str.strip, f"{_given},127.0.0.1,localhost,::1".split(","))))

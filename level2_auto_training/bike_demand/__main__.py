@@ -10,7 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 from bike_demand.core import settings
-from bike_demand.core.current import PROBLEM, shown
+from bike_demand.core.current import PROBLEM, loss_with_unit
 from bike_demand.core.errors import UserError
 from bike_demand.progress import progress_bar, spinner
 
@@ -26,10 +26,10 @@ app = typer.Typer(
 
 
 def _in_window(as_of: datetime | None) -> datetime | None:
-    from bike_demand.core.problem import EARLIEST, in_window
+    from bike_demand.core.problem import MIN_TIME, is_plausible
 
-    if as_of is not None and not in_window(as_of):
-        raise UserError(f"--as-of {as_of.date()}: give a date from {EARLIEST.date()} to ten years from now")
+    if as_of is not None and not is_plausible(as_of):
+        raise UserError(f"--as-of {as_of.date()}: give a date from {MIN_TIME.date()} to ten years from now")
     return as_of
 
 
@@ -39,7 +39,7 @@ AsOf = Annotated[
         formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"],
         metavar="DATE",
         callback=_in_window,
-        help="Ignore everything from this date on.",
+        help="Use only what was known at this time: rows before it, and labels due by then.",
     ),
 ]
 
@@ -49,7 +49,7 @@ def ingest(as_of: AsOf = None) -> None:
     """Update the ingested data from the feed."""
     from bike_demand.training.gather import gather
 
-    result = gather(settings.load_settings(), as_of, lambda months: progress_bar(months, "Gathering months"))
+    result = gather(settings.load_settings(), as_of, lambda months: progress_bar(months, "Ingesting months"))
     typer.echo(
         f"{len(result.months)} months, {result.months[0]} to {result.months[-1]}, in {settings.DATA}:"
         f" {_count(result.changed)} new or changed, {_count(result.removed)} removed"
@@ -59,15 +59,15 @@ def ingest(as_of: AsOf = None) -> None:
 @app.command(epilog="Example: python -m bike_demand validate --as-of 2012-01-01")
 def validate(as_of: AsOf = None) -> None:
     """Check whether the ingested data are fit for training."""
-    given = settings.load_settings()
+    config = settings.load_settings()
 
-    from bike_demand.data.frames import period
+    from bike_demand.data.frames import time_range
+    from bike_demand.data.ingested import read_rows
     from bike_demand.data.quality import check, require_fit
-    from bike_demand.data.store import read_rows
 
     rows = read_rows(settings.DATA, as_of)
-    require_fit(rows, check(rows, given.quality), given, as_of)
-    first, last = period(rows)
+    require_fit(rows, check(rows, config.quality), config, as_of)
+    first, last = time_range(rows)
     typer.echo(f"{len(rows)} rows, {first:%Y-%m-%d} to {last:%Y-%m-%d}, are fit for training.")
 
 
@@ -75,8 +75,7 @@ def validate(as_of: AsOf = None) -> None:
 def train(
     as_of: AsOf = None,
     allow_dirty: Annotated[
-        bool,
-        typer.Option("--allow-dirty", help="Train with uncommitted code; the run keeps its changes."),
+        bool, typer.Option("--allow-dirty", help="Train with uncommitted code; the run keeps its changes.")
     ] = False,
 ) -> None:
     """Ingest, validate, train, evaluate and register a model; does nothing if nothing changed."""
@@ -90,7 +89,8 @@ def train(
         typer.echo(f"Nothing changed since run {made.run_id}, version {made.version}: nothing to do.")
     days = settings.load_settings().training.holdout_days
     typer.echo(
-        f"Its holdout model, run {made.holdout_run_id}, was off by {shown(made.mae)} on the last {days} days,"
+        f"Its holdout model, run {made.holdout_run_id}, was off by {loss_with_unit(made.mae)}"
+        f" on the last {days} days,"
         " which it was not trained on."
     )
     typer.echo(f"Release it with: python -m bike_demand release {made.version}")
@@ -99,8 +99,7 @@ def train(
 @app.command(epilog="Example: python -m bike_demand reproduce 7")
 def reproduce(
     wanted: Annotated[
-        str,
-        typer.Argument(metavar="VERSION", help="Version number or run id, as printed by `train`."),
+        str, typer.Argument(metavar="VERSION", help="Version number or run id, as printed by `train`.")
     ],
 ) -> None:
     """Train a version again from its recorded code and data, and compare the result."""
@@ -116,14 +115,14 @@ def reproduce(
     typer.echo(f"identical: model {result.digest} and its {len(result.metrics)} metrics")
 
 
-problem = typer.Typer(help="The problem that this project solves.", no_args_is_help=True)
+problem = typer.Typer(help="Check or draft the problem definition.", no_args_is_help=True)
 app.add_typer(problem, name="problem", epilog="Example: python -m bike_demand problem check")
 
 
 @problem.command("check", epilog="Example: python -m bike_demand problem check")
 def problem_check() -> None:
-    """Check the problem definition on the newest rows of the feed; changes nothing."""
-    given = settings.load_settings()
+    """Check the problem definition on the newest rows of the feed. Writes nothing."""
+    config = settings.load_settings()
 
     from bike_demand.data.ingest import newest_rows
     from bike_demand.data.source import Source
@@ -131,8 +130,8 @@ def problem_check() -> None:
     with spinner("Checking"):
         from bike_demand.training.problem_check import check
 
-        months = 2 + given.training.holdout_days // 28  # enough to have rows before the holdout
-        found = check(newest_rows(Source(given.feed), given.first_month, months), given.training)
+        months = 2 + config.training.holdout_days // 28  # enough to have rows before the holdout
+        found = check(newest_rows(Source(config.feed), config.first_month, months), config.training)
     typer.echo(f"{PROBLEM.name}: {PROBLEM.title}")
     for part, result in found:
         typer.echo(f"  {part:<16}  {result}")
@@ -142,37 +141,37 @@ def problem_check() -> None:
 def problem_draft(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Your table: CSV, .csv.gz or Parquet.")],
     label: Annotated[str, typer.Option(metavar="COLUMN", help="The column to predict.")],
-    time: Annotated[str | None, typer.Option(metavar="COLUMN", help="The event time.")] = None,
-    time_of_day: Annotated[str | None, typer.Option(metavar="COLUMN", help="The hour of its day.")] = None,
-    key: Annotated[str | None, typer.Option(metavar="COLUMN", help="Who or what a row is about.")] = None,
+    time: Annotated[str | None, typer.Option(metavar="COLUMN", help="Event time (default: guessed).")] = None,
+    time_of_day: Annotated[str | None, typer.Option(metavar="COLUMN", help="Time of day, if apart.")] = None,
+    key: Annotated[str | None, typer.Option(metavar="COLUMN", help="Identifies rows of equal time.")] = None,
     label_delay: Annotated[
-        str | None, typer.Option(metavar="30d", help="Time from the event until its label is known, at most.")
+        str | None, typer.Option(metavar="30D", help="Time from the event until its label is known, at most.")
     ] = None,
 ) -> None:
-    """Replace the project's problem, feed and settings by a first draft for your own table."""
-    given = settings.load_settings()
+    """Replace problem/, the feed and data settings by a draft from your own table; the old ones are kept."""
+    config = settings.load_settings()
 
     from bike_demand.draft import command, guess
 
-    columns = guess.Given(label, time, time_of_day, key, label_delay)
-    command.draft(file, columns, given.feed, settings.PARAMS, typer.echo)
+    columns = guess.ColumnChoices(label, time, time_of_day, key, label_delay)
+    command.draft(file, columns, config.feed, settings.PARAMS, typer.echo)
 
 
 @app.command(epilog="Example: python -m bike_demand predict rows.csv predictions.csv")
 def predict(
-    source: Annotated[Path, typer.Argument(metavar="IN.csv", help="Rows with the columns of a request.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT.csv", help="Event time, key, prediction, version.")],
+    input_file: Annotated[Path, typer.Argument(metavar="IN.csv", help="Rows with the input columns.")],
+    output_file: Annotated[Path, typer.Argument(metavar="OUT.csv", help="Where to write the predictions.")],
     model: Annotated[
         Path | None, typer.Option(help="Folder of a hand-off; default: the live version.")
     ] = None,
 ) -> None:
     """Predict each row of a CSV file with the model that the service uses."""
-    from bike_demand.batch import live_model, score
+    from bike_demand.batch import live_model, predict_file
     from bike_demand.serving.onnx_model import load_model
 
     loaded = live_model(settings.load_settings()) if model is None else load_model(model)
-    rows = score(loaded, source, target)
-    typer.echo(f"{rows} predictions of model {loaded.version} written to {target}")
+    rows = predict_file(loaded, input_file, output_file)
+    typer.echo(f"{rows} predictions of model {loaded.version} written to {output_file}")
 
 
 @app.command(epilog="Example: python -m bike_demand release 7")
@@ -195,19 +194,19 @@ def release(
 
 @app.command(epilog="Example: python -m bike_demand serve --port 8080 --workers 2")
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on, else params.yaml's.")] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 picks a free port.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on (default: serving.host).")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, max=64, help="Number of worker processes.")] = None,
 ) -> None:
     """Serve predictions over HTTP with the live version, until SIGTERM or Ctrl-C."""
-    given = settings.load_settings().serving
+    config = settings.load_settings().serving
 
-    from bike_demand.serving.server import serve as run
+    from bike_demand.serving import server
 
-    run(
-        host if host is not None else given.host,
-        port if port is not None else given.port,
-        workers if workers is not None else given.workers,
+    server.serve(
+        host if host is not None else config.host,
+        port if port is not None else config.port,
+        workers if workers is not None else config.workers,
     )
 
 
@@ -231,12 +230,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("", __package__):
             raise
-        needs = (
-            f"this command needs {error.name}, which is not installed here, as in the image of the service"
-        )
-        typer.echo(f"error: {needs}; run it where the extra `training` of pyproject.toml is", err=True)
+        remedy = "install the project with its extras `training` and `dev` (the service's image has neither)"
+        typer.echo(f"error: {error.name} is not installed; {remedy}", err=True)
         return 1
-    except (UserError, OSError) as error:  # a traceback would not explain a full disk
+    except (UserError, OSError) as error:  # OSError: a full disk, a missing permission
         typer.echo(f"error: {error}", err=True)
         return 1
     return status if isinstance(status, int) else 0  # 130 after Ctrl-C

@@ -1,4 +1,4 @@
-"""Progress bars and spinners on a terminal, with rich; elsewhere nothing is written."""
+"""Progress bars and spinners with rich; silent if standard error is not a terminal."""
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence

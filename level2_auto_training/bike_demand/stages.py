@@ -24,8 +24,8 @@ FINAL = settings.RUN / "final"
 
 def validate() -> None:
     """Write the validated period. Raises UserError if the data are not fit for training."""
+    from bike_demand.data.ingested import read_rows
     from bike_demand.data.quality import check, require_fit
-    from bike_demand.data.store import read_rows
     from bike_demand.training.gather import read_request
 
     rows, given = read_rows(settings.DATA), settings.load_settings()
@@ -38,19 +38,22 @@ def train() -> None:
     starting a process takes longer than a fit. The evaluation decides which of them are logged.
     """
     from bike_demand.data.frames import features_of
-    from bike_demand.data.store import labelled_rows
+    from bike_demand.data.ingested import read_labeled_rows
     from bike_demand.handoff import write_handoff
-    from bike_demand.training.export import golden_rows, prove_parity, to_onnx
-    from bike_demand.training.train import train as fit
+    from bike_demand.training import train as training
+    from bike_demand.training.export import check_parity, golden_rows, to_onnx
 
-    rows = labelled_rows(settings.DATA)
+    rows = read_labeled_rows(settings.DATA)
     given = settings.load_settings().training
-    trained = fit(rows, given)
-    past = rows[: len(rows) - trained.held_out]
+    trained = training.train(rows, given)
+    past = rows[: len(rows) - trained.n_holdout_rows]
     report: dict[str, Any] = {"held_out": _period(rows[len(past) :])}
-    for folder, pipeline, learned in ((HOLDOUT, trained.holdout, past), (FINAL, trained.pipeline, rows)):
+    for folder, pipeline, learned in (
+        (HOLDOUT, trained.holdout_model, past),
+        (FINAL, trained.pipeline, rows),
+    ):
         model = to_onnx(pipeline)
-        difference = prove_parity(model, pipeline, features_of(rows))
+        difference = check_parity(model, pipeline, features_of(rows))
         version = write_handoff(folder, model, golden_rows(model, learned))
         report[folder.name] = _period(learned) | {"digest": version, "onnx_difference": difference}
     _write(REPORT, report)
@@ -58,11 +61,11 @@ def train() -> None:
 
 def evaluate() -> None:
     """Evaluate the holdout model on the held-out days: metrics and plots."""
-    from bike_demand.data.store import labelled_rows
+    from bike_demand.data.ingested import read_labeled_rows
     from bike_demand.training.evaluate import draw, predict, save
     from bike_demand.training.evaluate import evaluate as measure
 
-    rows = labelled_rows(settings.DATA)
+    rows = read_labeled_rows(settings.DATA)
     seen = json.loads(REPORT.read_text(encoding="utf-8"))["holdout"]["rows"]
     predicted = predict(HOLDOUT, rows)
     save(PLOTS, draw(rows[:seen], rows[seen:], predicted))
@@ -70,9 +73,9 @@ def evaluate() -> None:
 
 
 def _period(rows: "pd.DataFrame") -> dict[str, Any]:
-    from bike_demand.data.frames import period
+    from bike_demand.data.frames import time_range
 
-    first, last = map(iso, period(rows))
+    first, last = map(iso, time_range(rows))
     return {"rows": len(rows), "first": first, "last": last}
 
 

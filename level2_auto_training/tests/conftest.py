@@ -11,9 +11,9 @@ import pytest
 
 from tests.integration_only import only_integration
 
-# The practice is tested on a tiny problem, so that a change of the project's own breaks no test of it. The
-# integration tests, run alone, are about the project's own problem and model: empty leaves it to params.yaml.
-# Processes of pytest-xdist have no arguments, but the environment of the first.
+# Tests use the toy problem, so that changing problem/ breaks none of them. The integration tests, run alone,
+# use the project's own problem and model: empty leaves it to params.yaml. Workers of pytest-xdist inherit the
+# environment, not the arguments.
 os.environ.setdefault("BIKE_PROBLEM", "" if only_integration(sys.argv[1:]) else "tests.toy")
 
 from bike_demand.__main__ import main
@@ -31,7 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "slow: left out unless --all is given")
+    config.addinivalue_line("markers", "slow: runs only with --all")
     # skl2onnx writes a boolean where protobuf wants an integer; the lock holds protobuf below 7 for it.
     config.addinivalue_line("filterwarnings", "ignore:Field onnx.AttributeProto:DeprecationWarning")
 
@@ -44,15 +44,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @dataclass(frozen=True)
-class Said:
-    """What came of a command: its exit status and what it printed."""
+class CommandResult:
+    """The result of a command: exit status and output."""
 
     status: int
     out: str
     err: str
 
     def refusal(self) -> str:
-        """The one line of a command that refused, and those below it that list violations."""
+        """The error message, with the violations listed below it."""
         assert self.status == 1, self
         assert self.out == ""
         assert self.err.startswith("error: ")
@@ -60,18 +60,18 @@ class Said:
         return self.err
 
 
-Run = Callable[..., Said]
+Run = Callable[..., CommandResult]
 
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs a command of the project in the current folder."""
 
-    def call(*argv: object) -> Said:
+    def call(*argv: object) -> CommandResult:
         capsys.readouterr()
         status = main([str(each) for each in argv])
         out, err = capsys.readouterr()
-        return Said(status, out, err)
+        return CommandResult(status, out, err)
 
     return call
 

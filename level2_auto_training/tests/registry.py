@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bike_demand.core.settings import load_settings
 from bike_demand.data.frames import concat
-from bike_demand.data.table import read_published
+from bike_demand.data.table import read_month_file
 from bike_demand.handoff import write_handoff
 from bike_demand.store.tracking import CHAMPION, EXPERIMENT, Dataset, Logged, Tracking, Version
 from bike_demand.training.export import golden_rows
@@ -37,9 +37,9 @@ def train_handoffs(feed: Path, folder: Path) -> tuple[Path, Path]:
     from bike_demand.training.export import to_onnx
     from bike_demand.training.train import train
 
-    rows = concat(read_published((feed / f"{month}.csv").read_bytes(), month, month) for month in MONTHS)
+    rows = concat(read_month_file((feed / f"{month}.csv").read_bytes(), month, month) for month in MONTHS)
     trained = train(rows, load_settings().training)
-    for name, pipeline in (("final", trained.pipeline), ("holdout", trained.holdout)):
+    for name, pipeline in (("final", trained.pipeline), ("holdout", trained.holdout_model)):
         model = to_onnx(pipeline)
         write_handoff(folder / name, model, golden_rows(model, rows))
     return folder / "final", folder / "holdout"

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from bike_demand.core.current import Row, row_id
-from bike_demand.data.table import read_published
+from bike_demand.data.table import read_month_file
 from tests.feedmaker import HEADER, MONTHS, month_lines, write_month
-from tests.gathered import rows_of
+from tests.ingested import rows_of
 
 Change = Callable[[Row], Row]
 
@@ -20,7 +20,7 @@ def feed_rows() -> tuple[Row, ...]:
     return tuple(
         row
         for month in MONTHS
-        for row in rows_of(read_published("\n".join([HEADER, *month_lines(month)]).encode(), month, month))
+        for row in rows_of(read_month_file("\n".join([HEADER, *month_lines(month)]).encode(), month, month))
     )
 
 

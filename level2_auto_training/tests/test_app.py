@@ -15,7 +15,7 @@ from bike_demand.serving.app import create_app
 from bike_demand.serving.live_models import NO_MODEL, ModelHolder
 from bike_demand.serving.onnx_model import OnnxModel, load_model
 from bike_demand.serving.request_body import MAX_BYTES, MAX_ERRORS, MAX_ROWS
-from tests.service import served
+from tests.service import serve_in_thread
 from tests.toy import EXAMPLE, MACHINES
 
 
@@ -26,13 +26,13 @@ def model(handoff: Path) -> OnnxModel:
 
 @pytest.fixture(scope="module")
 def client(model: OnnxModel) -> Iterator[Client]:
-    with served(create_app(ModelHolder(model))) as client:
+    with serve_in_thread(create_app(ModelHolder(model))) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def day_zero() -> Iterator[Client]:
-    with served(create_app(ModelHolder())) as client:
+    with serve_in_thread(create_app(ModelHolder())) as client:
         yield client
 
 
@@ -62,19 +62,19 @@ def test_a_list_gets_a_list_in_the_same_order(client: Client) -> None:
     assert together == [client.post("/predict", json=row).json() for row in rows]
 
 
-def test_a_list_of_one_row_is_answered_by_a_list(client: Client) -> None:
+def test_list_of_one_row_returns_list(client: Client) -> None:
     assert client.post("/predict", json=[EXAMPLE]).json() == [client.post("/predict", json=EXAMPLE).json()]
 
 
-def test_a_null_is_answered(client: Client) -> None:
+def test_null_in_nullable_field_is_accepted(client: Client) -> None:
     assert client.post("/predict", json=EXAMPLE | {"moisture": None}).status_code == 200
 
 
-def test_what_is_merely_unusual_is_answered(client: Client) -> None:
+def test_values_outside_expected_range_are_accepted(client: Client) -> None:
     assert client.post("/predict", json=EXAMPLE | {"heat": 95.0, "core_heat": 102.2}).status_code == 200
 
 
-def test_spaces_before_a_list_do_no_harm(client: Client) -> None:
+def test_leading_whitespace_is_accepted(client: Client) -> None:
     assert len(post(client, f" \n[{json.dumps(EXAMPLE)}]").json()) == 1
 
 
@@ -114,7 +114,7 @@ def test_a_missing_field_is_named(client: Client, field: str) -> None:
         ("temperature", "3"),
     ],
 )
-def test_a_bad_value_is_refused_and_its_field_named(client: Client, field: str, value: str) -> None:
+def test_a_bad_value_is_rejected_and_its_field_named(client: Client, field: str, value: str) -> None:
     others = {name: given for name, given in EXAMPLE.items() if name != field}
     body = json.dumps(others)[:-1] + f', "{field}": {value}}}'
     (problem,) = problems(post(client, body))
@@ -122,7 +122,7 @@ def test_a_bad_value_is_refused_and_its_field_named(client: Client, field: str, 
     assert problem["msg"]
 
 
-def test_in_a_list_the_row_is_named_too(client: Client) -> None:
+def test_error_location_includes_row_index(client: Client) -> None:
     (problem,) = problems(client.post("/predict", json=[EXAMPLE, EXAMPLE | {"grade": 9}]))
     assert problem["loc"] == ["body", 1, "grade"]
 
@@ -134,12 +134,12 @@ def test_a_list_with_one_bad_row_gets_no_predictions(client: Client) -> None:
 @pytest.mark.parametrize(
     "body", ["", "{", "[", "hello", '"text"', "3", "null", b"\xff\xfe{}", b"\x00", "[3]", "[[]]"]
 )
-def test_what_is_not_a_row_is_refused(client: Client, body: str | bytes) -> None:
+def test_what_is_not_a_row_is_rejected(client: Client, body: str | bytes) -> None:
     assert problems(post(client, body))[0]["loc"][0] == "body"
 
 
 @pytest.mark.parametrize("body", [EXAMPLE, [EXAMPLE, EXAMPLE]])
-def test_a_byte_order_mark_does_no_harm(client: Client, body: Any) -> None:
+def test_byte_order_mark_is_accepted(client: Client, body: Any) -> None:
     content = json.dumps(body).encode()
     marked = post(client, codecs.BOM_UTF8 + content)
     assert marked.status_code == 200
@@ -148,16 +148,14 @@ def test_a_byte_order_mark_does_no_harm(client: Client, body: Any) -> None:
 
 @pytest.mark.parametrize(("rows", "where"), [("{}", []), ("[{}]", [0]), ("[{0},{}]", [1])])
 @pytest.mark.parametrize("again", ['"heat": 3', '"heat" : 3', '"he\\u0061t": 3'])
-def test_a_field_that_is_there_twice_is_refused_as_one_value_would_be_lost(
-    client: Client, rows: str, where: list[int], again: str
-) -> None:
+def test_duplicate_field_returns_422(client: Client, rows: str, where: list[int], again: str) -> None:
     example = json.dumps(EXAMPLE)
     body = rows.replace("{0}", example).replace("{}", f"{example[:-1]}, {again}}}")
     (problem,) = problems(post(client, body))
     assert problem["loc"] == ["body", *where, "heat"]
 
 
-def test_a_text_that_looks_like_a_field_is_none(client: Client) -> None:
+def test_text_that_looks_like_a_field_is_accepted(client: Client) -> None:
     row = EXAMPLE | {"material": 'heat": 3, "heat'}
     assert client.post("/predict", json=[row, row]).status_code == 200
 
@@ -171,33 +169,33 @@ def test_a_text_that_looks_like_a_field_is_none(client: Client) -> None:
         (gzip.compress(json.dumps(EXAMPLE).encode()), "compressed"),
     ],
 )
-def test_a_body_that_is_encoded_otherwise_is_refused_with_the_cause(
+def test_non_utf8_or_compressed_body_returns_422_with_hint(
     client: Client, content: bytes, cause: str
 ) -> None:
     (problem,) = problems(post(client, content))
     assert cause in problem["msg"]
 
 
-def test_deep_nesting_is_refused(client: Client) -> None:
+def test_deep_nesting_is_rejected(client: Client) -> None:
     problems(post(client, "[" * 100_000))
 
 
-def test_an_empty_list_is_refused(client: Client) -> None:
+def test_an_empty_list_is_rejected(client: Client) -> None:
     (problem,) = problems(client.post("/predict", json=[]))
     assert problem["loc"] == ["body"]
 
 
-def test_a_list_may_have_so_many_rows_and_no_more(client: Client) -> None:
+def test_row_limit(client: Client) -> None:
     assert len(client.post("/predict", json=[EXAMPLE] * MAX_ROWS).json()) == MAX_ROWS
     (problem,) = problems(client.post("/predict", json=[EXAMPLE] * (MAX_ROWS + 1)))
     assert str(MAX_ROWS) in problem["msg"]
 
 
-def test_many_errors_do_not_make_a_long_response(client: Client) -> None:
+def test_reported_errors_are_limited(client: Client) -> None:
     assert len(problems(client.post("/predict", json=[{}] * MAX_ROWS))) == MAX_ERRORS
 
 
-def test_a_body_that_is_too_large_is_refused(client: Client) -> None:
+def test_a_body_that_is_too_large_is_rejected(client: Client) -> None:
     assert problems(post(client, b" " * MAX_BYTES))
     for content in (b" " * (MAX_BYTES + 1), iter([b" " * MAX_BYTES, b" "])):  # with its length, and in chunks
         response = client.post("/predict", content=content)
@@ -205,19 +203,19 @@ def test_a_body_that_is_too_large_is_refused(client: Client) -> None:
         assert str(MAX_BYTES) in response.json()["detail"]
 
 
-def test_predict_is_not_for_reading(client: Client) -> None:
+def test_get_predict_returns_405(client: Client) -> None:
     assert client.get("/predict").status_code == 405
 
 
-def test_the_application_says_how_it_is(client: Client, model: OnnxModel) -> None:
+def test_status_routes(client: Client, model: OnnxModel) -> None:
     assert client.get("/live").json() == {"status": "live"}
     assert client.get("/ready").json() == {"status": "ready"}
-    card = client.get("/model").json()
-    assert (card["version"], card["digest"]) == ("17", model.digest)
-    assert card["inputs"][0]["name"] == "position"
+    manifest = client.get("/model").json()
+    assert (manifest["version"], manifest["digest"]) == ("17", model.digest)
+    assert manifest["inputs"][0]["name"] == "position"
 
 
-def test_on_day_zero_it_lives_and_says_why_it_cannot_answer(day_zero: Client) -> None:
+def test_without_model_is_live_but_returns_503(day_zero: Client) -> None:
     assert day_zero.get("/live").status_code == 200
     for response in (day_zero.get("/ready"), day_zero.get("/model"), day_zero.post("/predict", json=EXAMPLE)):
         assert response.status_code == 503
@@ -249,5 +247,5 @@ def test_a_dependency_that_is_added_to_the_routes_is_honoured(model: OnnxModel) 
 
     outer = FastAPI()
     outer.include_router(create_app(ModelHolder(model)).router, dependencies=[Depends(refuse)])
-    with served(outer) as client:
+    with serve_in_thread(outer) as client:
         assert client.post("/predict", json=EXAMPLE).status_code == 418

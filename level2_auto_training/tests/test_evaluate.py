@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from bike_demand.core.current import Row
-from bike_demand.data.frames import columns_of, concat
+from bike_demand.data.frames import concat, input_columns
 from bike_demand.training.evaluate import by_slice, by_week, draw, evaluate, passes, predict, save
-from tests.gathered import frame
+from tests.ingested import frame
 from tests.toy import MACHINES
 from tests.tree import contents
 
@@ -86,7 +86,9 @@ def test_a_handoff_predicts_like_the_service(handoff: Path) -> None:
 
     answers = predict(handoff, HELD_OUT)
     assert answers.shape == (48,)
-    np.testing.assert_allclose(answers, load_model(handoff).predict_columns(columns_of(HELD_OUT)), atol=0.01)
+    np.testing.assert_allclose(
+        answers, load_model(handoff).predict_columns(input_columns(HELD_OUT)), atol=0.01
+    )
 
 
 def test_plots_are_whole_need_no_network_and_are_the_same_each_time(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bike_demand.core.files import replace_folder, settle, write_atomically
+from bike_demand.core.files import recover_folder, replace_folder, write_atomically
 from tests.tree import contents
 
 
@@ -20,7 +20,7 @@ def test_a_file_is_written_with_its_folders_and_nothing_beside_it(tmp_path: Path
         assert contents(tmp_path) == {"a/b/file": content}
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
+def test_failed_write_keeps_old_file_and_leaves_no_temporary_file(tmp_path: Path) -> None:
     write_atomically(tmp_path / "file", b"first")
     with pytest.raises(TypeError):
         write_atomically(tmp_path / "file", "text")  # type: ignore[arg-type]
@@ -40,12 +40,12 @@ def test_a_folder_takes_the_place_of_another(tmp_path: Path, there: bool, left_o
 
 def test_a_replacement_that_was_cut_off_is_undone(tmp_path: Path) -> None:
     folder(tmp_path / ".target.old", "before")
-    settle(tmp_path / "target")
+    recover_folder(tmp_path / "target")
     assert contents(tmp_path) == {"target/file": b"before"}
 
 
 def test_a_replacement_that_was_done_is_cleaned_up(tmp_path: Path) -> None:
     folder(tmp_path / ".target.old", "before")
     folder(tmp_path / "target", "after")
-    settle(tmp_path / "target")
+    recover_folder(tmp_path / "target")
     assert contents(tmp_path) == {"target/file": b"after"}

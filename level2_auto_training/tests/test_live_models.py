@@ -14,7 +14,7 @@ from bike_demand.serving.app import create_app
 from bike_demand.serving.live_models import NO_MODEL, ModelHolder, RegistryModels, RegistryPoller
 from bike_demand.store.tracking import Tracking
 from tests.registry import put_live, register
-from tests.service import served
+from tests.service import serve_in_thread
 from tests.tiny import constant, network
 from tests.tree import contents
 
@@ -124,7 +124,7 @@ def test_a_version_that_does_not_predict_its_golden_rows_never_goes_live(service
     put_live(Path("made") / "2")
     service.poll()
     assert service.version == "1"
-    assert "1 of 1 golden rows have another prediction" in (service.holder.problem or "")
+    assert "1 of 1 golden rows are predicted differently" in (service.holder.problem or "")
 
 
 def test_a_run_that_keeps_another_model_than_was_registered_never_goes_live(service: Service) -> None:
@@ -184,7 +184,7 @@ def test_without_a_registry_and_without_a_copy_it_is_said_why(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nobody listens there
     service = Service()
     service.poll()
-    with served(create_app(service.holder)) as client:
+    with serve_in_thread(create_app(service.holder)) as client:
         response = client.get("/ready")
     assert response.status_code == 503
     assert "the tracking store does not respond" in response.json()["detail"]
@@ -219,8 +219,8 @@ def test_several_processes_share_one_copy_of_a_version(stored: Path) -> None:
         thread.join()
     assert [each.version for each in services] == ["1"] * 4
     (copy,) = (path for path in CACHE.iterdir() if path.is_dir())
-    card = json.loads((copy / "model.json").read_text(encoding="utf-8"))
-    assert copy.name == card["version"]
+    manifest = json.loads((copy / "model.json").read_text(encoding="utf-8"))
+    assert copy.name == manifest["version"]
 
 
 def wait_for(happened: object) -> None:

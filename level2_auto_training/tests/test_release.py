@@ -10,10 +10,10 @@ import pytest
 from bike_demand.__main__ import main
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import DATA, load_settings
-from bike_demand.data.store import read_rows
+from bike_demand.data.ingested import read_rows
 from bike_demand.release import gate
 from bike_demand.store.tracking import Tracking, Version
-from tests.conftest import Run, Said, project_in
+from tests.conftest import CommandResult, Run, project_in
 from tests.registry import register
 from tests.tiny import constant
 
@@ -55,7 +55,7 @@ def live(tracking: Tracking) -> int | None:
     return champion.number if champion else None
 
 
-def refused(output: Said) -> str:
+def refused(output: CommandResult) -> str:
     assert output.status == 1, output
     assert output.err.startswith("error: ")
     assert output.err.count("\n") == 1

@@ -36,7 +36,7 @@ def test_impossible_numbers_are_found(tmp_path: Path) -> None:
 
 
 def test_a_batch_that_predicts_differently_is_found(handoff: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bike_demand.release.checks.score", _score_of_something_else)
+    monkeypatch.setattr("bike_demand.release.checks.predict_file", _score_of_something_else)
     assert failures(handoff) == ["batch and service give different predictions"]
 
 

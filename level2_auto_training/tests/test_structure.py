@@ -1,4 +1,7 @@
-"""How the package is built: which part may import which, where the large tools are, what names are taken."""
+"""The package's structure: which part may import which, where large tools are imported, unique names.
+
+Lists the parts and tools that a package of this kind may have; those that it does not have are skipped.
+"""
 
 import ast
 import graphlib
@@ -89,7 +92,7 @@ def reached(name: str) -> set[str]:
 
 
 @pytest.mark.parametrize("part", sorted(FORBIDDEN.keys() & PARTS))
-def test_a_part_does_not_reach_what_stands_on_or_beside_it(part: str) -> None:
+def test_layers_do_not_import_upwards(part: str) -> None:
     modules = [name for name in MODULES if name.split(".")[1:2] == [part]]
     assert modules
     for name in modules:
@@ -197,7 +200,7 @@ def test_loading_a_model_leaves_nothing_in_the_home_folder(tmp_path: Path, hando
 
 
 @pytest.mark.parametrize("tool", sorted(TELEMETRY.keys() & LOCKED))
-def test_no_tool_phones_home(tool: str) -> None:
+def test_telemetry_is_disabled(tool: str) -> None:
     wanted = TELEMETRY[tool]
     env = {name: value for name, value in os.environ.items() if name not in wanted}
     script = f"import os, bike_demand; print(*[os.environ[name] for name in {list(wanted)}])"

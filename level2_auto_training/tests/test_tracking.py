@@ -17,7 +17,7 @@ import pytest
 
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import load_settings
-from bike_demand.data.features import NUMBERS
+from bike_demand.data.model_inputs import NUMERIC_FEATURES
 from bike_demand.store.tracking import Dataset, Logged, Tracking, Version
 from tests.conftest import ROOT
 from tests.mlflow_server import model_server
@@ -116,7 +116,7 @@ def test_the_model_is_an_mlflow_model_with_signature_and_example(tracking: Track
     signature = loaded.metadata.signature.to_dict()
     given = {each["name"]: each["tensor-spec"] for each in json.loads(signature["inputs"])}
     assert given == {
-        "features": {"dtype": "float32", "shape": [-1, len(NUMBERS)]},
+        "features": {"dtype": "float32", "shape": [-1, len(NUMERIC_FEATURES)]},
         "material": {"dtype": "object", "shape": [-1, 1]},
     }
     assert loaded.predict(loaded.input_example)["prediction"].tolist() == [[5.0]]
@@ -160,7 +160,7 @@ def test_a_run_that_was_cut_off_stays_there_as_failed(tracking: Tracking) -> Non
 
 def test_a_damaged_handoff_is_not_put_on_record(untouched: Tracking) -> None:
     (constant(Path("made") / "5.0", 5.0) / "model.json").write_bytes(b"{}")
-    with pytest.raises(UserError, match="damaged or changed"):
+    with pytest.raises(UserError, match="damaged or edited"):
         untouched.log_run("x", params={}, metrics={}, dataset=DATASET, tags={}, model=Path("made") / "5.0")
     assert not DATABASE.exists()
 
@@ -171,8 +171,8 @@ def test_a_version_is_linked_to_its_run_its_holdout_model_and_its_file(tracking:
     assert final.version == 1
     version = tracking.version(1)
     assert (version.number, version.run_id, version.holdout_run_id) == (1, final.run_id, holdout)
-    card = json.loads((Path("made") / "1.0" / "model.json").read_text(encoding="utf-8"))
-    assert version.digest == card["version"]
+    manifest = json.loads((Path("made") / "1.0" / "model.json").read_text(encoding="utf-8"))
+    assert version.digest == manifest["version"]
     assert version.tags == {"trained_by": "schedule"}
     assert log(tracking, 2.0, holdout_run_id=final.run_id).version == 2
     assert [each.number for each in tracking.versions()] == [1, 2]

@@ -17,10 +17,10 @@ def now(settings: Settings, as_of: datetime | None) -> datetime:
     if settings.clock == "wall":
         return clock_time()
     # Imported here, because the service has no pandas; it never calls this.
-    from bike_demand.data.frames import end
-    from bike_demand.data.store import gathered_months, read_month
+    from bike_demand.data.frames import period_end
+    from bike_demand.data.ingested import ingested_months, read_month
 
-    months = gathered_months(DATA)
+    months = ingested_months(DATA)
     if not months:
         raise UserError(f"{DATA}: no data yet; run `python -m bike_demand ingest`, or give --as-of")
-    return end(read_month(DATA, months[-1]))
+    return period_end(read_month(DATA, months[-1]))

@@ -1,4 +1,4 @@
-"""The hand-off of a model: a folder with the model file, its card, golden rows and checksums.
+"""The hand-off of a model: a folder with the model file, its manifest, golden rows and checksums.
 
 Shared by both sides: training writes it, the service reads it.
 """
@@ -15,23 +15,23 @@ import numpy as np
 import onnxruntime
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from bike_demand.core.current import HIGHEST, LOWEST, PROBLEM
+from bike_demand.core.current import MAX_PREDICTION, MIN_PREDICTION, PROBLEM
 from bike_demand.core.errors import UserError
 from bike_demand.core.files import replace_folder
 from bike_demand.core.problem import Columns, Floats
-from bike_demand.data.features import COMPUTED, FEATURES, describe, to_inputs
+from bike_demand.data.model_inputs import ALL_FEATURES, FEATURES, feature_specs, to_tensors
 
 MODEL_FILE = "model.onnx"
-CARD_FILE = "model.json"
+MANIFEST_FILE = "model.json"
 GOLDEN_FILE = "golden.json"
-SUMS_FILE = "SHA256SUMS"
-SUMMED = (MODEL_FILE, CARD_FILE, GOLDEN_FILE)
-FILES = {*SUMMED, SUMS_FILE}
+CHECKSUM_FILE = "SHA256SUMS"
+CHECKSUMMED_FILES = (MODEL_FILE, MANIFEST_FILE, GOLDEN_FILE)
+ALL_FILES = {*CHECKSUMMED_FILES, CHECKSUM_FILE}
 
-OUTPUT_NAME = "prediction"  # inside the model file: float32 [rows, 1]
+OUTPUT_NAME = "prediction"  # of the ONNX output: float32 [rows, 1]
 
 
-class Input(BaseModel):
+class FeatureSpec(BaseModel):
     """One input column of the model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -44,7 +44,7 @@ class Input(BaseModel):
     nullable: bool
 
 
-class Output(BaseModel):
+class OutputSpec(BaseModel):
     """The output of the model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -56,15 +56,15 @@ class Output(BaseModel):
     max: float
 
 
-class Card(BaseModel):
-    """model.json: name, inputs and output of the model. `version` is derived from the model file's digest."""
+class Manifest(BaseModel):
+    """model.json: name, inputs and output of the model. `version` identifies the model file: `version_of`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     version: str
-    inputs: tuple[Input, ...]
-    output: Output
+    inputs: tuple[FeatureSpec, ...]
+    output: OutputSpec
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -82,20 +82,20 @@ class GoldenRow(BaseModel):
 
 
 Golden = tuple[GoldenRow, ...]
-_golden: TypeAdapter[Golden] = TypeAdapter(Annotated[Golden, Field(min_length=1)])
+_golden_adapter: TypeAdapter[Golden] = TypeAdapter(Annotated[Golden, Field(min_length=1)])
 
 
 @dataclass(frozen=True)
-class HandOff:
+class Handoff:
     """A hand-off that was read and verified."""
 
     model: bytes
-    card: Card
+    manifest: Manifest
     golden: Golden
 
     def predict(self, columns: Columns) -> Floats:
         """Predict rows given as input columns. Returns shape [rows]."""
-        (found,) = open_session(self.model).run([OUTPUT_NAME], to_inputs(columns, self.card.names))
+        (found,) = open_session(self.model).run([OUTPUT_NAME], to_tensors(columns, self.manifest.names))
         return np.asarray(found[:, 0], dtype=np.float64)
 
 
@@ -111,27 +111,27 @@ def write_handoff(folder: Path, model: bytes, golden: Golden) -> str:
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: not a folder; give another --out")
-    if folder.is_dir() and (strange := {path.name for path in folder.iterdir()} - FILES):
-        raise UserError(f"{folder}: holds {min(strange)}, so it is not a hand-off; give another --out")
-    card: dict[str, Any] = {
+    if folder.is_dir() and (unexpected := {path.name for path in folder.iterdir()} - ALL_FILES):
+        raise UserError(f"{folder}: contains {min(unexpected)}, which would be deleted; choose another --out")
+    manifest: dict[str, Any] = {
         "name": PROBLEM.name,
         "version": version_of(model),
-        "inputs": describe(),
+        "inputs": feature_specs(),
         "output": {
             "name": OUTPUT_NAME,
             "type": "float32",
             "unit": PROBLEM.unit,
-            "min": LOWEST,
-            "max": HIGHEST,
+            "min": MIN_PREDICTION,
+            "max": MAX_PREDICTION,
         },
     }
     contents = {
         MODEL_FILE: model,
-        CARD_FILE: (json.dumps(card, indent=2) + "\n").encode(),
-        GOLDEN_FILE: _golden.dump_json(golden, indent=1),
+        MANIFEST_FILE: (json.dumps(manifest, indent=2) + "\n").encode(),
+        GOLDEN_FILE: _golden_adapter.dump_json(golden, indent=1),
     }
     sums = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in contents.items()]
-    contents[SUMS_FILE] = "".join(sums).encode()
+    contents[CHECKSUM_FILE] = "".join(sums).encode()
     folder.parent.mkdir(parents=True, exist_ok=True)
     new = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
@@ -145,46 +145,49 @@ def write_handoff(folder: Path, model: bytes, golden: Golden) -> str:
     return version_of(model)
 
 
-def read_handoff(folder: Path) -> HandOff:
+def read_handoff(folder: Path) -> Handoff:
     """Read a hand-off; check that it is complete and that this code computes all features of the model.
 
     Raises UserError that names the file at fault or the missing feature.
     """
-    handoff = read_whole(folder)
-    ours = {each["name"]: each["type"] for each in describe(COMPUTED)}
-    if unknown := [each.name for each in handoff.card.inputs if ours.get(each.name) != each.type]:
+    handoff = read_unchecked(folder)
+    ours = {each["name"]: each["type"] for each in feature_specs(ALL_FEATURES)}
+    if unknown := [each.name for each in handoff.manifest.inputs if ours.get(each.name) != each.type]:
         raise UserError(
-            f"{folder / CARD_FILE}: the model needs {unknown[0]}, which this application lacks; release the"
-            f" application first, or use a model that needs only {','.join(FEATURES)}"
+            f"{folder / MANIFEST_FILE}: the model uses the feature {unknown[0]}, which this application does"
+            f" not compute; release the application first, or use a model of {', '.join(FEATURES)} only"
         )
     return handoff
 
 
-def read_whole(folder: Path) -> HandOff:
-    """Read a hand-off, whatever features its model needs. Raises UserError that names the file at fault."""
+def read_unchecked(folder: Path) -> Handoff:
+    """Read a hand-off, also one with features that this code does not compute.
+
+    Raises UserError that names the file at fault.
+    """
     again = "copy the hand-off again"
     contents: dict[str, bytes] = {}
-    for name in sorted(FILES):
+    for name in sorted(ALL_FILES):
         try:
             contents[name] = (folder / name).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             raise UserError(f"{folder}: {name} is missing; {again}") from None
-    lines = contents[SUMS_FILE].decode("ascii", errors="replace").splitlines()
+    lines = contents[CHECKSUM_FILE].decode("ascii", errors="replace").splitlines()
     sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    for name in SUMMED:
+    for name in CHECKSUMMED_FILES:
         if sums.get(name) != hashlib.sha256(contents[name]).hexdigest():
-            raise UserError(f"{folder / name}: checksum mismatch: damaged or changed; {again}")
-    name = CARD_FILE
+            raise UserError(f"{folder / name}: checksum mismatch (damaged or edited); {again}")
+    name = MANIFEST_FILE
     try:
-        card = Card.model_validate_json(contents[name])
-        golden = _golden.validate_json(contents[name := GOLDEN_FILE])
+        manifest = Manifest.model_validate_json(contents[name])
+        golden = _golden_adapter.validate_json(contents[name := GOLDEN_FILE])
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise UserError(f"{folder / name}: {where}: {first['msg']}; ask for a new hand-off") from None
-    if card.version != version_of(contents[MODEL_FILE]):
-        raise UserError(f"{folder / CARD_FILE}: version {card.version} belongs to another model; {again}")
-    return HandOff(contents[MODEL_FILE], card, golden)
+    if manifest.version != version_of(contents[MODEL_FILE]):
+        raise UserError(f"{folder / MANIFEST_FILE}: version {manifest.version} is another model's; {again}")
+    return Handoff(contents[MODEL_FILE], manifest, golden)
 
 
 def open_session(model: bytes) -> onnxruntime.InferenceSession:

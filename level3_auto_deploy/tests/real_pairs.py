@@ -45,7 +45,7 @@ def make(feed: Path) -> None:
     from bike_demand.core.current import PROBLEM, TIME, targets
     from bike_demand.core.settings import load_settings
     from bike_demand.data.frames import features_of
-    from bike_demand.data.store import read_rows
+    from bike_demand.data.ingested import read_rows
     from bike_demand.release.ab.statistics import by_day
     from bike_demand.training.train import fit, predict
 
@@ -58,7 +58,7 @@ def make(feed: Path) -> None:
             errors = []
             for until in (fresh, older):
                 model = fit(rows[rows[TIME] < until], settings.params, settings.half_life_days)
-                errors.append(PROBLEM.loss.of(predict(model, features_of(tried)), targets(tried)))
+                errors.append(PROBLEM.loss.per_row(predict(model, features_of(tried)), targets(tried)))
             day = tried[TIME].to_numpy("datetime64[D]").astype(int)
             sums = by_day(day, *errors)
             values = (

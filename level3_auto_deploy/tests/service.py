@@ -18,11 +18,11 @@ from fastapi import FastAPI
 
 from tests.conftest import ENVIRONMENT, ROOT
 
-PATIENCE_SECONDS = 60
+TIMEOUT_SECONDS = 60
 
 
 def free_port() -> int:
-    """A port on loopback that nobody has now."""
+    """A free port on loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -66,11 +66,11 @@ def running(project: Path, *arguments: str, python: Path = Path(sys.executable))
             _wait_for(client, process)
             yield Service(process, client, port)
     finally:
-        stop_at_once(process)
-        process.communicate(timeout=PATIENCE_SECONDS)
+        interrupt(process)
+        process.communicate(timeout=TIMEOUT_SECONDS)
 
 
-def stop_at_once(process: subprocess.Popen[str]) -> None:
+def interrupt(process: subprocess.Popen[str]) -> None:
     """Stop a service that runs, by Ctrl-C: on SIGTERM it would drain first."""
     if sys.platform == "win32":
         process.terminate()
@@ -78,7 +78,7 @@ def stop_at_once(process: subprocess.Popen[str]) -> None:
         process.send_signal(signal.SIGINT)
 
 
-def set_drain(project: Path, seconds: str) -> None:
+def set_drain_seconds(project: Path, seconds: str) -> None:
     """Change how long the project's service drains on SIGTERM."""
     params = project / "params.yaml"
     text = params.read_text(encoding="utf-8")
@@ -87,7 +87,7 @@ def set_drain(project: Path, seconds: str) -> None:
 
 
 @contextmanager
-def served(app: FastAPI, root_path: str = "") -> Iterator[httpx.Client]:
+def serve_in_thread(app: FastAPI, root_path: str = "") -> Iterator[httpx.Client]:
     """A client of an application that is served by a thread of this process."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -108,7 +108,7 @@ def served(app: FastAPI, root_path: str = "") -> Iterator[httpx.Client]:
 
 
 def _wait_for(client: httpx.Client, process: subprocess.Popen[str]) -> None:
-    until = time.monotonic() + PATIENCE_SECONDS
+    until = time.monotonic() + TIMEOUT_SECONDS
     while True:
         try:
             client.get("/live").raise_for_status()

@@ -15,7 +15,7 @@ from filelock import FileLock
 from sqlalchemy import select
 
 from bike_demand.__main__ import main
-from bike_demand.core.current import INPUT_COLUMNS, identity_of
+from bike_demand.core.current import INPUT_COLUMNS, row_identity
 from bike_demand.core.settings import load_settings
 from bike_demand.release import deploy as delivery
 from bike_demand.release.ab import step as step_module
@@ -464,7 +464,7 @@ def test_a_test_lived_through_a_real_service_ends_with_the_better_model_live_and
     deploy(2, BEGAN)
     rows = [row for row in rows_between(BEGAN, "2011-03-05") if row.amount > 100]
     asked = [row.model_dump(mode="json", include=set(INPUT_COLUMNS)) for row in rows]
-    outcomes = [identity_of(row) | {"amount": row.amount} for row in rows]
+    outcomes = [row_identity(row) | {"amount": row.amount} for row in rows]
     with running(project) as service:
         answers = service.client.post("/predict", json=asked).raise_for_status().json()
         assert {each["variant"] for each in answers} == {"champion", "challenger"}

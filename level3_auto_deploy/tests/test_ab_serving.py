@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bike_demand.core.current import IDENTITY, OUTCOME_EXAMPLE, Inputs
+from bike_demand.core.current import ID_COLUMNS, OUTCOME_EXAMPLE, Inputs
 from bike_demand.core.settings import load_settings
 from bike_demand.serving.app import create_app
 from bike_demand.serving.live_models import LiveModels, ModelHolder, Role, SecondModel
@@ -24,7 +24,7 @@ from bike_demand.store.tables import LoggedPrediction
 from bike_demand.store.tracking import Tracking
 from bike_demand.store.writer import PredictionLog
 from tests.registry import put_live, register
-from tests.service import served
+from tests.service import serve_in_thread
 from tests.test_live_models import Service, problems, spoil
 from tests.tiny import constant
 from tests.toy import EXAMPLE, rows_of_day
@@ -37,7 +37,7 @@ class Broken:
 
     def __init__(self, model: OnnxModel, answers: float | None = None) -> None:
         self._answers = answers
-        self.card, self.digest, self.version = model.card, model.digest, model.version
+        self.manifest, self.digest, self.version = model.manifest, model.digest, model.version
 
     def predict(self, rows: Sequence[Inputs]) -> list[float]:
         if self._answers is None:
@@ -67,7 +67,7 @@ def ask(live: LiveModels, folder: Path, *bodies: Any) -> tuple[list[Any], list[L
     holder = ModelHolder()
     holder.live = live
     log.start()
-    with served(create_app(holder, recorder=Recorder(metrics, log))) as client:
+    with serve_in_thread(create_app(holder, recorder=Recorder(metrics, log))) as client:
         replies = [client.post("/predict", json=body).json() for body in bodies]
     log.stop()
     answers = [each for reply in replies for each in (reply if isinstance(reply, list) else [reply])]
@@ -151,7 +151,7 @@ def test_a_live_model_that_gives_no_number_is_reported_and_not_logged(
 ) -> None:
     holder = ModelHolder()
     holder.live = LiveModels(Broken(models[0], float("nan")))  # type: ignore[arg-type]
-    with served(create_app(holder)) as client:
+    with serve_in_thread(create_app(holder)) as client:
         response = client.post("/predict", json=EXAMPLE)
     assert response.status_code == 500
     assert "version 1 returned no number" in response.json()["detail"]
@@ -160,7 +160,7 @@ def test_a_live_model_that_gives_no_number_is_reported_and_not_logged(
 def test_the_model_page_names_both(models: tuple[OnnxModel, OnnxModel]) -> None:
     holder = ModelHolder()
     holder.live = live_of(models, "challenger", 0.25)
-    with served(create_app(holder)) as client:
+    with serve_in_thread(create_app(holder)) as client:
         about = client.get("/model").json()
     assert (about["version"], about["deployment"]) == ("1", "first")
     assert about["other"] == {
@@ -231,11 +231,11 @@ def test_who_reads_an_outcome_finds_the_prediction_that_it_belongs_to(
     holder.live = live_of(models, "challenger", 0.5)
     log.start()
     app = create_app(holder, recorder=Recorder(metrics, log), outcomes=OutcomeStore(address))
-    with served(app) as client, contextlib.closing(open_database(address)) as database:
+    with serve_in_thread(app) as client, contextlib.closing(open_database(address)) as database:
         for row in ROWS[:3]:
             made = client.post("/predict", json=row).json()
             reported = client.post(
-                "/outcomes", json=[OUTCOME_EXAMPLE | {name: row[name] for name in IDENTITY}]
+                "/outcomes", json=[OUTCOME_EXAMPLE | {name: row[name] for name in ID_COLUMNS}]
             )
             assert reported.status_code == 200
             assert queries.find(database, made["id"]) is not None

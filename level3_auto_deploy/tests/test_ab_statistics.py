@@ -35,14 +35,14 @@ def drawn(kind: str, ratio: float) -> Days:
     """Tests of 14 days, shape [runs, 14]: whole days drawn from those of real pairs, the fresh model's errors
     scaled so that over all its days they are `ratio` times the other's.
     """
-    dice = np.random.default_rng(SEED)
+    rng = np.random.default_rng(SEED)
     found = real_pairs.load(kind)
-    chosen = dice.integers(0, len(found), RUNS)
+    chosen = rng.integers(0, len(found), RUNS)
     drawn = []
     for number, pair in enumerate(found):
         k = ratio * pair.champion.sum() / pair.challenger.sum()
         scaled = np.stack(astuple(pair)) * np.array([1, k, 1, k * k, 1, k])[:, None]
-        days = dice.integers(0, scaled.shape[1], ((chosen == number).sum(), AB_SETTINGS.days))
+        days = rng.integers(0, scaled.shape[1], ((chosen == number).sum(), AB_SETTINGS.days))
         drawn.append(scaled[:, days])
     return Days(*np.concatenate(drawn, axis=1))
 
@@ -134,8 +134,8 @@ def test_the_sequence_is_the_one_of_the_paper() -> None:
 
 
 def hours(days: int, challenger: float, champion: float, spread: float = 0.1) -> Estimates:
-    dice = np.random.default_rng(SEED)
-    noise = 1 + spread * dice.standard_normal((2, 24 * days))
+    rng = np.random.default_rng(SEED)
+    noise = 1 + spread * rng.standard_normal((2, 24 * days))
     return estimate(
         by_day(np.repeat(np.arange(days), 24), challenger * noise[0], champion * noise[1]),
         AB_SETTINGS.alpha,

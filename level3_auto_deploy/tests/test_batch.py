@@ -12,7 +12,7 @@ from bike_demand.serving.live_models import ModelHolder
 from bike_demand.serving.onnx_model import load_model
 from tests.conftest import Run
 from tests.feedmaker import HEADER
-from tests.service import served
+from tests.service import serve_in_thread
 from tests.toy import EXAMPLE
 
 ROW = ",".join(str(EXAMPLE[name]) for name in INPUT_COLUMNS)
@@ -37,7 +37,7 @@ def test_a_month_of_the_feed_is_scored_like_the_service_does(released: Path, run
         }
         for row in given
     ]
-    with served(create_app(ModelHolder(model))) as client:
+    with serve_in_thread(create_app(ModelHolder(model))) as client:
         expected = client.post("/predict", json=rows).json()
     for each, answer in zip(answered, expected, strict=True):
         assert each | {"prediction": float(each["prediction"])} == {name: answer[name] for name in each}
@@ -62,7 +62,7 @@ def test_the_label_in_the_file_makes_no_difference(released: Path, run: Run) -> 
     assert len(answers) == 1
 
 
-def test_columns_may_stand_in_any_order_and_rows_more_than_once(released: Path, run: Run) -> None:
+def test_column_order_and_duplicate_rows_do_not_matter(released: Path, run: Run) -> None:
     names = list(reversed(INPUT_COLUMNS))
     row = ",".join(str(EXAMPLE[name]) for name in names)
     (released / "in.csv").write_text(f"{','.join(names)}\n{row}\n{row}\n", encoding="utf-8")
@@ -90,7 +90,7 @@ def test_columns_may_stand_in_any_order_and_rows_more_than_once(released: Path, 
         (f"{HEADER}\n{ROW}\n", ("line 2", "10 values instead of 13")),
     ],
 )
-def test_a_bad_file_is_refused_in_one_line_and_nothing_is_written(
+def test_a_bad_file_is_rejected_in_one_line_and_nothing_is_written(
     released: Path, run: Run, content: str, fragments: tuple[str, ...]
 ) -> None:
     (released / "in.csv").write_text(content, encoding="utf-8")
@@ -125,11 +125,11 @@ def test_wrong_files_are_reported_in_one_line(
 
 
 @pytest.mark.usefixtures("project")
-def test_without_a_model_it_is_said_how_to_get_one(run: Run) -> None:
+def test_missing_model_is_reported(run: Run) -> None:
     assert "no model yet" in run("predict", "feed/2011-02.csv", "out.csv").refusal()
 
 
-def test_another_handoff_may_be_tried(project: Path, run: Run, handoff: Path) -> None:
+def test_model_option(project: Path, run: Run, handoff: Path) -> None:
     assert run("predict", "feed/2011-02.csv", "out.csv", "--model", handoff).status == 0
     assert (project / "out.csv").exists()
 

@@ -15,7 +15,7 @@ from filelock import FileLock
 from bike_demand.__main__ import main
 from bike_demand.core.errors import UnreachableError, UserError
 from bike_demand.core.settings import load_settings
-from bike_demand.data.frames import period
+from bike_demand.data.frames import time_range
 from bike_demand.release.decision import page_of
 from bike_demand.release.deploy import check, deploy, release
 from bike_demand.release.gates import GATES, Gate, GateContext, GateResult
@@ -476,7 +476,7 @@ def test_the_gates_see_only_what_had_happened_by_then(live: Tracking) -> None:
     ends: list[datetime] = []
 
     def look(case: GateContext) -> GateResult:
-        ends.append(period(case.rows)[1])
+        ends.append(time_range(case.rows)[1])
         return GateResult(True, "seen")
 
     output: list[str] = []

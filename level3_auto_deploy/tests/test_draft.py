@@ -17,10 +17,10 @@ import yaml
 
 from bike_demand.core.errors import UserError
 from bike_demand.draft import cells
-from bike_demand.draft.cells import read_cells
+from bike_demand.draft.cells import read_raw_table
 from bike_demand.draft.code import write_code
 from bike_demand.draft.command import draft
-from bike_demand.draft.guess import Draft, Given, guess, identifiers
+from bike_demand.draft.guess import ColumnChoices, Draft, guess, to_identifiers
 from tests.conftest import ROOT
 
 HEADER = (
@@ -39,21 +39,21 @@ HEADER = (
 
 def churn(customers: int = 60, months: int = 12) -> list[tuple[str, ...]]:
     """Customers month by month, as somebody exports them; who calls often leaves."""
-    dice = random.Random(0)
+    rng = random.Random(0)
     rows: list[tuple[str, ...]] = []
     for month in range(months):
         for number in range(customers):
-            calls = dice.choice([0, 1, 2, 8])
-            leaves = dice.random() < 0.1 + 0.1 * calls
+            calls = rng.choice([0, 1, 2, 8])
+            leaves = rng.random() < 0.1 + 0.1 * calls
             rows.append(
                 (
                     f"C-{number:03}",
                     f"01.{month % 12 + 1:02}.{2023 + month // 12}",
                     ["Basic", "Plus; family", "Pro"][number % 3],
                     str(calls),
-                    f"{dice.uniform(10, 80):.2f}".replace(".", ","),
-                    dice.choice(["fiber", "DSL", ""]),
-                    dice.choice(["Yes", "No"]),
+                    f"{rng.uniform(10, 80):.2f}".replace(".", ","),
+                    rng.choice(["fiber", "DSL", ""]),
+                    rng.choice(["Yes", "No"]),
                     "DE",
                     str(11 * leaves),
                     "left" if leaves else "stayed",
@@ -74,7 +74,7 @@ def churn_file(tmp_path: Path) -> Path:
 
 
 def drafted(file: Path, label: str = "label", **options: str | None) -> Draft:
-    return guess(read_cells(file), Given(label, **options))
+    return guess(read_raw_table(file), ColumnChoices(label, **options))
 
 
 def series(tmp_path: Path, step: timedelta, columns: str = "at,x,label", rows: int = 100) -> Path:
@@ -95,10 +95,10 @@ def test_a_table_as_people_export_it_is_understood(churn_file: Path) -> None:
         None,
     )
     assert {each.name: each.kind for each in found.inputs} == {
-        "plan": "text",
+        "plan": "category",
         "calls": "integer",
         "charges": "number",
-        "net": "text",
+        "net": "category",
         "paperless": "boolean",
     }
     assert {each.name for each in found.inputs if each.nullable} == {"net"}
@@ -106,7 +106,7 @@ def test_a_table_as_people_export_it_is_understood(churn_file: Path) -> None:
     assert len(found.rows) == 720
 
 
-def test_of_two_dates_the_event_time_is_the_one_that_distinguishes_rows(tmp_path: Path) -> None:
+def test_event_time_is_the_date_that_identifies_rows(tmp_path: Path) -> None:
     joined = [f"2015-{1 + number % 12:02}-{1 + number % 28:02}" for number in range(60)]
     rows = [(*row, joined[int(row[0][2:])], row[1] * (row[-1] == "left")) for row in churn()]
     file = write(tmp_path / "churn.csv", [(*HEADER, "Customer since", "Left on"), *rows])
@@ -120,7 +120,7 @@ def test_of_two_dates_the_event_time_is_the_one_that_distinguishes_rows(tmp_path
 def test_a_number_that_may_mean_missing_is_named(tmp_path: Path, sentinel: str, is_named: bool) -> None:
     rows = [(f"2023-01-{day:02}", str(day * 3), str(day % 7)) for day in range(1, 29)]
     file = write(tmp_path / "t.csv", [("at", "x", "label"), *rows, ("2023-01-29", sentinel, "3")], ",")
-    assert any(f"does {sentinel} mean" in note for note in drafted(file).notes) == is_named
+    assert any(f"{sentinel} looks like a code" in note for note in drafted(file).notes) == is_named
 
 
 def test_columns_that_are_known_only_with_the_label_are_named_and_left_out(tmp_path: Path) -> None:
@@ -150,11 +150,11 @@ def test_the_cadence_is_found_in_the_data(tmp_path: Path, step: timedelta, caden
     assert drafted(series(tmp_path, step)).cadence == cadence
 
 
-def test_without_times_rows_are_kept_aside_at_random_and_the_same_ones_each_time(tmp_path: Path) -> None:
+def test_holdout_without_times_is_random_and_reproducible(tmp_path: Path) -> None:
     rows = [(str(number * 7919 % 2400), str(number % 3), str(number // 24)) for number in range(2400)]
     found = drafted(write(tmp_path / "table.csv", [("x", "z", "label"), *rows]))
-    assert (found.time.name, found.cadence, found.keys) == ("drawn_at", None, ())
-    assert found.rows["drawn_at"].is_unique
+    assert (found.time.name, found.cadence, found.keys) == ("synthetic_time", None, ())
+    assert found.rows["synthetic_time"].is_unique
     newest = found.rows["label"].iloc[-240:]
     assert 40 < newest.mean() < 60  # of labels that ascend from 0 to 99 in the table
     again = drafted(write(tmp_path / "table.csv", [("x", "z", "label"), *rows[::-1]]))
@@ -222,7 +222,7 @@ def test_no_name_of_a_field_is_taken_by_a_feature_or_by_the_code(copied: Path, t
     checked = run(copied, "problem", "check")
     assert (checked.returncode, checked.stderr) == (0, "")
     (line,) = re.findall(r"features +(.*)", checked.stdout)
-    fields = identifiers(names).values()
+    fields = to_identifiers(names).values()
     assert sorted(line.split("; ")[0].split(", ")) == sorted([*fields, "at_at_hour", "at_at_weekday"])
 
 
@@ -257,7 +257,7 @@ def test_every_guess_is_marked_in_the_code(churn_file: Path, tmp_path: Path) -> 
 
 def test_names_become_identifiers_and_stay_different() -> None:
     given = ["Größe (m²)", "grosse m2", "%", "2nd", "class", "model_x", "копия", "a", "A"]
-    names = list(identifiers(given).values())
+    names = list(to_identifiers(given).values())
     assert len(set(names)) == len(given)
     assert all(name.isidentifier() for name in names)
     assert (names[4], names[5]) == ("class_", "the_model_x")
@@ -274,12 +274,12 @@ def test_names_become_identifiers_and_stay_different() -> None:
         ("at,x,label\n2023-01-01,1,5\n2023-01-02,2,5\n", "one value in all rows"),
         ("at,x,label\n2023-01-01,1,a\n2023-01-02,2,b\n2023-01-03,2,c\n", "3 classes"),
         ("at,x,label\n2023-01-01,1,\n2023-01-02,2,\n", "--label label: it is empty"),
-        ("at,x,other\n2023-01-01,1,1\n2023-01-02,2,2\n", "--label label: there is no such column"),
+        ("at,x,other\n2023-01-01,1,1\n2023-01-02,2,2\n", "--label label: no such column"),
         ("at,x,label\n2023-01-01,1,1\n2023-01-01,1,2\n2023-01-02,1,2\n", "--key"),
         ("\0\1\2", "UTF-16"),
     ],
 )
-def test_what_cannot_be_drafted_from_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+def test_what_cannot_be_drafted_from_is_rejected_in_one_line(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "table.csv"
     file.write_text(text, encoding="utf-8")
     with pytest.raises(UserError) as refused:
@@ -288,13 +288,13 @@ def test_what_cannot_be_drafted_from_is_refused_in_one_line(tmp_path: Path, text
     assert "\n" not in str(refused.value)
 
 
-def test_a_file_that_memory_may_not_hold_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cells, "LARGEST", 2000)
-    with pytest.raises(UserError, match="draft from a part of it"):
-        read_cells(series(tmp_path, timedelta(hours=1)))
+def test_oversized_file_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cells, "MAX_BYTES", 2000)
+    with pytest.raises(UserError, match="draft from some of the rows"):
+        read_raw_table(series(tmp_path, timedelta(hours=1)))
 
 
-def test_many_columns_are_no_trouble(tmp_path: Path) -> None:
+def test_500_columns(tmp_path: Path) -> None:
     columns = ",".join(["at", "x", "label", *(f"c{number}" for number in range(500))])
     assert len(drafted(series(tmp_path, timedelta(hours=1), columns)).inputs) == 501
 
@@ -326,16 +326,16 @@ def run(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_label_delay_that_is_no_duration_is_named(tmp_path: Path) -> None:
-    given = Given(label="what", time="at", delay="soon")
+    given = ColumnChoices(label="what", time="at", delay="soon")
     with pytest.raises(UserError, match="--label-delay: "):
-        draft(tmp_path / "t.csv", given, "feed/", tmp_path / "params.yaml", print, in_production=True)
+        draft(tmp_path / "t.csv", given, "feed/", tmp_path / "params.yaml", print, has_monitoring=True)
 
 
 def test_the_draft_is_checked_and_gathered_without_an_edit(copied: Path, churn_file: Path) -> None:
     options = ("--label", "Churn", "--time", "Month", "--label-delay", "30d")
     done = run(copied, "problem", "draft", str(churn_file), *options)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "'Exit fee', a suspected leak" in done.stdout
+    assert "suspected leak: 'Exit fee'" in done.stdout
     (before,) = (copied / "state" / "before-draft").iterdir()
     assert (before / "feed" / "2011-01.csv").read_text() == "of before"
     assert (before / "problem" / "schema.py").exists()
@@ -349,7 +349,7 @@ def test_the_draft_is_checked_and_gathered_without_an_edit(copied: Path, churn_f
     assert subprocess.run(lint, cwd=copied, check=False, capture_output=True).returncode == 0
 
 
-def test_a_table_that_is_refused_changes_nothing(copied: Path, tmp_path: Path) -> None:
+def test_a_table_that_is_rejected_changes_nothing(copied: Path, tmp_path: Path) -> None:
     before = {
         each: each.read_bytes() for each in copied.rglob("*") if each.is_file() and each.suffix != ".pyc"
     }
@@ -358,7 +358,7 @@ def test_a_table_that_is_refused_changes_nothing(copied: Path, tmp_path: Path) -
         copied, "problem", "draft", str(file), "--label", "label", "--time", "at", "--label-delay", "1h"
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("error: no row in 2023-03")
+    assert done.stderr.startswith("error: no rows in 2023-03")
     after = {
         each: each.read_bytes() for each in copied.rglob("*") if each.is_file() and each.suffix != ".pyc"
     }

@@ -21,9 +21,9 @@ from onnx import helper
 from bike_demand.__main__ import main
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import DATA, load_settings
-from bike_demand.data.features import INPUT_NAME, NUMBERS
-from bike_demand.data.frames import period
-from bike_demand.data.store import read_rows
+from bike_demand.data.frames import time_range
+from bike_demand.data.ingested import read_rows
+from bike_demand.data.model_inputs import NUMERIC_FEATURES, TENSOR_NAME
 from bike_demand.handoff import MODEL_FILE, OUTPUT_NAME, read_handoff, write_handoff
 from bike_demand.release import measure
 from bike_demand.release.gates import GATES, GateContext, GateResult
@@ -40,7 +40,7 @@ from bike_demand.store.tables import Deployment, State
 from bike_demand.store.tracking import MODEL_NAME, Tracking, Version
 from tests.conftest import project_in
 from tests.registry import copy_state, placed, register
-from tests.service import served
+from tests.service import serve_in_thread
 from tests.tiny import constant, hand_over
 
 HOLDOUT_LAST = (
@@ -115,12 +115,12 @@ def with_columns(*order: str) -> Rewrite:
 
     def change(model: onnx.ModelProto) -> None:
         for node in model.graph.node:
-            node.input[:] = ["mixed" if name == INPUT_NAME else name for name in node.input]
-        places = [NUMBERS.index(name) for name in order]
+            node.input[:] = ["mixed" if name == TENSOR_NAME else name for name in node.input]
+        places = [NUMERIC_FEATURES.index(name) for name in order]
         model.graph.initializer.append(
             helper.make_tensor("places", onnx.TensorProto.INT64, [len(places)], places)
         )
-        model.graph.node.insert(0, helper.make_node("Gather", [INPUT_NAME, "places"], ["mixed"], axis=1))
+        model.graph.node.insert(0, helper.make_node("Gather", [TENSOR_NAME, "places"], ["mixed"], axis=1))
 
     return change
 
@@ -209,14 +209,14 @@ def test_a_model_that_predicts_otherwise_than_when_it_was_trained_is_stopped(
     golden[0]["prediction"] *= 1.01
     rewrite(folder, "golden.json", golden)
     version = register(folder, handoffs[1], tracking=case.tracking, holdout_last=HOLDOUT_LAST)
-    assert "1 of 47 golden rows have another prediction" in refusal("golden", case, version)
+    assert "1 of 47 golden rows are predicted differently" in refusal("golden", case, version)
     assert judged("artefact", case, version).passed
 
 
 def test_a_model_that_cannot_be_loaded_is_stopped(case: GateContext) -> None:
     golden = read_handoff(kept(case, "handoff")).golden
     write_handoff(kept(case, "handoff"), b"no model at all", golden)
-    assert "not a model that ONNX Runtime loads" in refusal("golden", case)
+    assert "ONNX Runtime cannot load it" in refusal("golden", case)
 
 
 # ---- schema
@@ -231,11 +231,11 @@ def test_a_model_of_another_schema_is_stopped(
 ) -> None:
     folder = tmp_path / "other"
     shutil.copytree(handoffs[0], folder)
-    card = json.loads((folder / "model.json").read_bytes())
-    (changed,) = (each for each in (*card["inputs"], card["output"]) if each["name"] == part)
+    manifest = json.loads((folder / "model.json").read_bytes())
+    (changed,) = (each for each in (*manifest["inputs"], manifest["output"]) if each["name"] == part)
     before = changed[field]
     changed[field] = value
-    rewrite(folder, "model.json", card)
+    rewrite(folder, "model.json", manifest)
     version = register(folder, handoffs[1], tracking=case.tracking, holdout_last=HOLDOUT_LAST)
     assert refusal("schema", case, version) == (
         f"{part}: {field} is {value!r} for the model, but {before!r} for the service"
@@ -248,11 +248,11 @@ def test_a_model_that_needs_what_the_application_lacks_is_stopped_before_it_is_l
     case: GateContext,
 ) -> None:
     folder = kept(case, "handoff")
-    card = json.loads((folder / "model.json").read_bytes())
-    card["inputs"][-1]["name"] = "noise"
-    rewrite(folder, "model.json", card)
+    manifest = json.loads((folder / "model.json").read_bytes())
+    manifest["inputs"][-1]["name"] = "noise"
+    rewrite(folder, "model.json", manifest)
     output = refusal("schema", case)
-    assert "the model needs noise, which this application lacks; release the application first" in output
+    assert "the model uses the feature noise, which this application does not compute" in output
     assert judged("artefact", case).passed
     ids = [gate.id for gate in GATES]
     assert ids.index("schema") < ids.index("golden")
@@ -274,7 +274,7 @@ def rewrite(folder: Path, name: str, content: object) -> None:
 def answering(case: GateContext, folder: Path, version: str, seconds: float = 20) -> Iterator[GateContext]:
     """The case where a service of the test environment runs already, with that model under that version."""
     store = OutcomeStore(f"sqlite:///{(case.scratch.parent / 'test.db').as_posix()}")
-    with served(create_app(ModelHolder(load_model(folder, version)), outcomes=store)) as client:
+    with serve_in_thread(create_app(ModelHolder(load_model(folder, version)), outcomes=store)) as client:
         environments = case.settings.environments
         test = environments.test.model_copy(update={"url": str(client.base_url)})
         settings = case.settings.model_copy(
@@ -362,19 +362,19 @@ def test_a_model_that_takes_longer_is_stopped(
         noise = np.random.default_rng(0).random((size, size), dtype=np.float32)
         model.graph.initializer.append(onnx.numpy_helper.from_array(noise, "noise"))
         for node in model.graph.node:
-            node.input[:] = ["late" if name == INPUT_NAME else name for name in node.input]
+            node.input[:] = ["late" if name == TENSOR_NAME else name for name in node.input]
         zero = helper.make_tensor("zero", onnx.TensorProto.FLOAT, [1], [0.0])
         column = helper.make_tensor("column", onnx.TensorProto.INT64, [1], [0])
         axis = helper.make_tensor("axis", onnx.TensorProto.INT64, [1], [0])
         model.graph.initializer.extend([zero, column, axis])
         steps = [
-            helper.make_node("Gather", [INPUT_NAME, "column"], ["position"], axis=1),
+            helper.make_node("Gather", [TENSOR_NAME, "column"], ["position"], axis=1),
             helper.make_node("ReduceSum", ["position", "axis"], ["some"], keepdims=1),
             helper.make_node("Mul", ["noise", "some"], ["varied"]),
             helper.make_node("MatMul", ["varied", "noise"], ["product"]),
             helper.make_node("ReduceSum", ["product"], ["total"], keepdims=0),
             helper.make_node("Mul", ["total", "zero"], ["nothing"]),
-            helper.make_node("Add", [INPUT_NAME, "nothing"], ["late"]),
+            helper.make_node("Add", [TENSOR_NAME, "nothing"], ["late"]),
         ]
         for number, step in enumerate(steps):
             model.graph.node.insert(number, step)
@@ -424,9 +424,9 @@ def test_a_model_that_needs_much_memory_is_stopped(
         first = helper.make_tensor("first", onnx.TensorProto.INT64, [1, 2], [0, 0])
         model.graph.initializer.append(first)
         for node in model.graph.node:
-            node.input[:] = ["same" if name == INPUT_NAME else name for name in node.input]
+            node.input[:] = ["same" if name == TENSOR_NAME else name for name in node.input]
         model.graph.node.insert(0, helper.make_node("GatherND", ["table", "first"], ["zero"]))
-        model.graph.node.insert(1, helper.make_node("Add", [INPUT_NAME, "zero"], ["same"]))
+        model.graph.node.insert(1, helper.make_node("Add", [TENSOR_NAME, "zero"], ["same"]))
 
     version = register(
         rewritten(handoffs[0], tmp_path / "heavy", heavy),
@@ -443,7 +443,7 @@ def test_a_model_that_needs_much_memory_is_stopped(
 # ---- the refit and its holdout model
 
 
-@pytest.mark.parametrize("order", [("day", "position", *NUMBERS[2:]), NUMBERS[::-1]])
+@pytest.mark.parametrize("order", [("day", "position", *NUMERIC_FEATURES[2:]), NUMERIC_FEATURES[::-1]])
 def test_a_refit_whose_inputs_were_swapped_is_stopped_although_its_holdout_model_is_good(
     case: GateContext, handoffs: tuple[Path, Path], tmp_path: Path, order: tuple[str, ...]
 ) -> None:
@@ -508,7 +508,7 @@ def test_what_looks_much_worse_is_stopped_though_luck_may_be_the_reason(
     live = with_holdout(case, constant(tmp_path / "live", 50.0), handoffs)
     answers = np.arange(50, 200, 0.05)
     errors = np.abs(np.subtract.outer(answers, rows["amount"].to_numpy())).mean(axis=1)
-    one_day = replace(case, champion=live, rows=case.rows[case.rows["begins"] <= period(rows)[1]])
+    one_day = replace(case, champion=live, rows=case.rows[case.rows["begins"] <= time_range(rows)[1]])
     for factor, passes in ((limit - 0.1, True), (limit + 0.1, False)):
         answer = float(answers[errors >= error_of(50.0, rows) * (1 + factor)][0])
         found = judged("error", one_day, with_holdout(case, constant(tmp_path / "c", answer), handoffs))
@@ -562,7 +562,7 @@ def test_a_version_that_is_better_on_the_whole_but_bad_in_one_slice_is_stopped(
         model.graph.initializer.append(helper.make_tensor("column", onnx.TensorProto.INT64, [1], [0]))
         model.graph.node.extend(
             [
-                helper.make_node("Gather", [INPUT_NAME, "column"], ["position"], axis=1),
+                helper.make_node("Gather", [TENSOR_NAME, "column"], ["position"], axis=1),
                 helper.make_node("Less", ["position", "last"], ["small"]),
                 helper.make_node("Where", ["small", "factor", "one"], ["times"]),
                 helper.make_node("Mul", ["before", "times"], [OUTPUT_NAME]),
@@ -578,12 +578,12 @@ def test_a_version_that_is_better_on_the_whole_but_bad_in_one_slice_is_stopped(
 
 
 def test_the_bound_of_a_slice_is_as_sure_as_stated_although_rows_of_a_day_err_alike() -> None:
-    dice = np.random.default_rng(7)
+    rng = np.random.default_rng(7)
     days, hours, runs = 14, 24, 2000
     times = np.datetime64("2011-03-01T00") + np.arange(days * hours)
     stopped = by_rows = 0
     for _ in range(runs):
-        values = (dice.normal(0, 1, (days, 1)) + dice.normal(0, 1, (days, hours))).ravel()
+        values = (rng.normal(0, 1, (days, 1)) + rng.normal(0, 1, (days, hours))).ravel()
         stopped += lower_bound(values, times, 0.95) > 0
         by_rows += values.mean() > 1.645 * values.std() / np.sqrt(len(values))
     assert 0.03 <= stopped / runs <= 0.07

@@ -15,7 +15,7 @@ from bike_demand.serving.keys import HEADER, ApiKeys, make_key, read_keys
 from bike_demand.serving.live_models import ModelHolder
 from bike_demand.serving.onnx_model import load_model
 from tests.conftest import Run
-from tests.service import served
+from tests.service import serve_in_thread
 from tests.toy import EXAMPLE
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -41,7 +41,7 @@ def loaded(file: Path, keys: tuple[str, str]) -> ApiKeys:
 
 @pytest.fixture
 def client(handoff: Path, loaded: ApiKeys) -> Iterator[Client]:
-    with served(create_app(ModelHolder(load_model(handoff, "1")), keys=loaded)) as client:
+    with serve_in_thread(create_app(ModelHolder(load_model(handoff, "1")), keys=loaded)) as client:
         yield client
 
 
@@ -100,7 +100,7 @@ def test_a_key_that_was_made_or_deleted_counts_without_a_restart(
 
 def test_the_first_key_closes_an_application_that_was_open(handoff: Path, file: Path) -> None:
     loaded = ApiKeys(file=file)
-    with served(create_app(ModelHolder(load_model(handoff, "1")), keys=loaded)) as client:
+    with serve_in_thread(create_app(ModelHolder(load_model(handoff, "1")), keys=loaded)) as client:
         assert statuses(client, None)["/predict"] == 200
         key = make_key(file, "planning", "client")
         loaded.reload()

@@ -17,7 +17,7 @@ from bike_demand.serving.live_models import ModelHolder
 from bike_demand.serving.logs import JsonLogs
 from bike_demand.serving.onnx_model import load_model
 from bike_demand.serving.telemetry import Recorder
-from tests.service import served
+from tests.service import serve_in_thread
 from tests.toy import EXAMPLE
 
 log = logging.getLogger("bike_demand.somewhere")
@@ -41,7 +41,7 @@ def test_each_request_is_a_line_with_the_ids_of_its_predictions(handoff: Path) -
     stream = io.StringIO()
     with logging_to(stream) as logs:
         recorder = Recorder(logs=logs, log_requests=True)
-        with served(create_app(ModelHolder(load_model(handoff, "1")), recorder=recorder)) as client:
+        with serve_in_thread(create_app(ModelHolder(load_model(handoff, "1")), recorder=recorder)) as client:
             one = client.post("/predict", json=EXAMPLE).json()
             many = client.post("/predict", json=[EXAMPLE, EXAMPLE]).json()
             client.post("/predict", json={})
@@ -103,7 +103,7 @@ def test_a_reader_that_is_gone_does_not_end_the_thread() -> None:
 
 
 def test_requests_are_counted_by_route_and_status_and_timed(handoff: Path) -> None:
-    with served(create_app(ModelHolder(load_model(handoff, "1")))) as client:
+    with serve_in_thread(create_app(ModelHolder(load_model(handoff, "1")))) as client:
         client.post("/predict", json=EXAMPLE)
         client.post("/predict", json=[EXAMPLE] * 3)
         client.post("/predict", json={})

@@ -11,9 +11,9 @@ from fastapi import FastAPI
 
 from bike_demand.serving.web import new_app
 from tests.conftest import ROOT
-from tests.service import served
+from tests.service import serve_in_thread
 
-DEAD = "http://127.0.0.1:9"  # nobody listens there
+UNREACHABLE_PROXY = "http://127.0.0.1:9"  # nobody listens there
 CLEAN = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
 
 
@@ -30,13 +30,13 @@ def no_proxy(env: dict[str, str]) -> set[str]:
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "all_proxy"])
 def test_loopback_is_never_proxied(name: str) -> None:
-    assert no_proxy({name: DEAD}) == {"127.0.0.1", "localhost", "::1"}
+    assert no_proxy({name: UNREACHABLE_PROXY}) == {"127.0.0.1", "localhost", "::1"}
 
 
-def test_what_is_not_proxied_already_stays_so() -> None:
-    given = {"http_proxy": DEAD, "no_proxy": "example.org,localhost", "NO_PROXY": ".example.com"}
+def test_existing_no_proxy_entries_are_kept() -> None:
+    given = {"http_proxy": UNREACHABLE_PROXY, "no_proxy": "example.org,localhost", "NO_PROXY": ".example.com"}
     assert no_proxy(given) == {"example.org", ".example.com", "127.0.0.1", "localhost", "::1"}
-    assert no_proxy({"http_proxy": DEAD, "NO_PROXY": "*", "no_proxy": "*"}) == {"*"}
+    assert no_proxy({"http_proxy": UNREACHABLE_PROXY, "NO_PROXY": "*", "no_proxy": "*"}) == {"*"}
 
 
 def test_without_a_proxy_nothing_is_set() -> None:
@@ -49,10 +49,10 @@ def test_the_health_checks_of_containers_reach_their_service(file: str) -> None:
     checks = re.findall(r'python"?, "?-c"?, ("[^"]+urllib[^"]+")', text)
     assert checks
     app: FastAPI = new_app()
-    for path in ("/health", "/api/health"):
+    for path in ("/health", "/api/health"):  # of the tracking and workflow servers in compose.yaml, if any
         app.add_api_route(path, lambda: "healthy")
-    with served(app) as client:
+    with serve_in_thread(app) as client:
         for check in checks:
             code = re.sub(r"127\.0\.0\.1:\d+", f"127.0.0.1:{client.base_url.port}", json.loads(check))
-            env = CLEAN | {"HTTP_PROXY": DEAD, "http_proxy": DEAD}
+            env = CLEAN | {"HTTP_PROXY": UNREACHABLE_PROXY, "http_proxy": UNREACHABLE_PROXY}
             subprocess.run([sys.executable, "-c", code], env=env, check=True, timeout=60)

@@ -13,7 +13,7 @@ from bike_demand.serving.live_models import ModelHolder
 from bike_demand.serving.onnx_model import load_model
 from bike_demand.store import network_share
 from bike_demand.store.tracking import Tracking
-from tests.service import served
+from tests.service import serve_in_thread
 
 MOUNTS = """\
 /dev/sda1 / ext4 rw 0 0
@@ -79,7 +79,7 @@ def test_ready_says_so_while_the_last_model_predicts_on(
         tracking.versions()
     holder = ModelHolder(load_model(handoff, "17"))
     holder.problem = str(reported.value)
-    with served(create_app(holder)) as client:
+    with serve_in_thread(create_app(holder)) as client:
         response = client.get("/ready")
     assert (response.status_code, response.json()) == (
         200,

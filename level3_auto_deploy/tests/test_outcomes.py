@@ -18,7 +18,7 @@ from bike_demand.serving.outcome_intake import OutcomeStore
 from bike_demand.store import queries
 from bike_demand.store.database import open_database
 from bike_demand.store.tables import LoggedPrediction
-from tests.service import served
+from tests.service import serve_in_thread
 from tests.toy import identity
 
 ONE: dict[str, Any] = dict(OUTCOME_EXAMPLE)
@@ -31,7 +31,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def client(file: Path) -> Iterator[Client]:
-    with served(create_app(ModelHolder(), outcomes=OutcomeStore(f"sqlite:///{file}"))) as client:
+    with serve_in_thread(create_app(ModelHolder(), outcomes=OutcomeStore(f"sqlite:///{file}"))) as client:
         yield client
 
 
@@ -140,12 +140,12 @@ def test_while_the_database_is_spoilt_they_are_not_acknowledged_and_then_taken(
 
 def test_where_nobody_listens_at_the_database_it_is_said_soon() -> None:
     address = "postgresql+psycopg://user:secret@127.0.0.1:9/log"
-    with served(create_app(ModelHolder(), outcomes=OutcomeStore(address))) as client:
+    with serve_in_thread(create_app(ModelHolder(), outcomes=OutcomeStore(address))) as client:
         response = client.post("/outcomes", json=[ONE])
     assert response.status_code == 503
     assert "secret" not in response.text
 
 
 def test_an_environment_without_a_database_takes_none() -> None:
-    with served(create_app(ModelHolder())) as client:
+    with serve_in_thread(create_app(ModelHolder())) as client:
         assert client.post("/outcomes", json=[ONE]).status_code == 503

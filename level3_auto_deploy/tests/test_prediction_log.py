@@ -25,7 +25,7 @@ from bike_demand.store.outcomes import Stored, store
 from bike_demand.store.tables import Base, LoggedPrediction, Worker
 from bike_demand.store.writer import PredictionLog, Row, remove_worker, report_worker
 from tests.postgres import running_postgres
-from tests.service import served
+from tests.service import serve_in_thread
 
 TIME = datetime(2012, 6, 13, 17)
 INPUTS = {"heat": 24.6, "moisture": None, "special": False}
@@ -311,7 +311,7 @@ def test_on_a_network_share_ready_names_the_cause_and_the_remedy(
     writer.start()
     wait_until(lambda: writer.problem is not None)
     app = create_app(ModelHolder(load_model(handoff, "17")), recorder=Recorder(predictions=writer))
-    with served(app) as client:
+    with serve_in_thread(app) as client:
         response = client.get("/ready")
     writer.stop()
     assert response.status_code == 200

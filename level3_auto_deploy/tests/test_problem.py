@@ -15,8 +15,8 @@ from pydantic import BaseModel, NaiveDatetime, ValidationError
 from bike_demand import problem
 from bike_demand.core import current
 from bike_demand.core.errors import UserError
-from bike_demand.core.problem import EventTime, Key, Problem, duration
-from bike_demand.data import features
+from bike_demand.core.problem import EventTime, Key, Problem, parse_duration
+from bike_demand.data import model_inputs
 from tests.conftest import ROOT
 from tests.toy import PROBLEM, Inputs, Label
 
@@ -38,7 +38,7 @@ def test_the_facts_about_each_field_are_read_from_its_annotations() -> None:
     )
     assert heat.expected is not None
     assert (heat.expected.low, heat.expected.high, heat.expected.change) == (-35, 48, 12)
-    assert (fields["grade"].labels, fields["special"].valid) == (("A", "B", "C", "D"), (0, 1))
+    assert (fields["grade"].categories, fields["special"].valid) == (("A", "B", "C", "D"), (0, 1))
     assert fields["moisture"].nullable
 
 
@@ -52,7 +52,7 @@ def test_an_integer_without_names_and_a_text_are_distinguished() -> None:
     assert [(each.kind, each.nullable) for each in fields] == [("integer", False), ("text", True)]
 
 
-def test_a_label_among_the_inputs_is_refused() -> None:
+def test_a_label_among_the_inputs_is_rejected() -> None:
     class Leaking(Inputs):
         amount: int
 
@@ -74,7 +74,7 @@ def test_inputs_need_one_event_time() -> None:
 
 
 @pytest.mark.parametrize("kind", [list[float], float | str, bytes, dict[str, int], None])
-def test_a_field_of_a_type_that_no_model_can_use_is_refused(kind: Any) -> None:
+def test_a_field_of_a_type_that_no_model_can_use_is_rejected(kind: Any) -> None:
     class Odd(BaseModel):
         begins: Time
         odd: kind
@@ -118,7 +118,7 @@ PROBLEM = Problem(name="pieces", title="Pieces made")
 """
 
 
-def test_features_that_use_the_label_are_refused_in_one_line(project: Path) -> None:
+def test_features_that_use_the_label_are_rejected_in_one_line(project: Path) -> None:
     (project / "made_here.py").write_text(LEAKING, encoding="utf-8")
     path = os.pathsep.join([str(project), str(ROOT)])
     done = subprocess.run(
@@ -129,7 +129,7 @@ def test_features_that_use_the_label_are_refused_in_one_line(project: Path) -> N
         text=True,
     )
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
-    assert done.stderr.startswith("error: problem: features: 'amount' is no input")
+    assert done.stderr.startswith("error: problem: features: 'amount' is not an input")
 
 
 @pytest.mark.parametrize(
@@ -145,12 +145,12 @@ def test_features_that_use_the_label_are_refused_in_one_line(project: Path) -> N
         ),
     ],
 )
-def test_features_and_an_example_that_do_not_fit_are_refused(
+def test_features_and_an_example_that_do_not_fit_are_rejected(
     changes: dict[str, Any], named: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(features, "PROBLEM", replace(PROBLEM, **changes))
+    monkeypatch.setattr(model_inputs, "PROBLEM", replace(PROBLEM, **changes))
     with pytest.raises(SystemExit, match="error: problem: ") as refused:
-        features._names()
+        model_inputs._feature_names()
     assert named in str(refused.value)
 
 
@@ -167,7 +167,7 @@ def test_features_and_an_example_that_do_not_fit_are_refused(
         (INCOMPLETE, "made_here", "description: Field required"),
     ],
 )
-def test_a_module_that_defines_no_problem_is_refused(
+def test_a_module_that_defines_no_problem_is_rejected(
     text: str, name: str, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "made_here.py").write_text(text, encoding="utf-8")
@@ -175,7 +175,7 @@ def test_a_module_that_defines_no_problem_is_refused(
     monkeypatch.setenv("BIKE_PROBLEM", name)
     monkeypatch.delitem(sys.modules, name, raising=False)
     with pytest.raises(UserError, match="problem") as refused:
-        current._load()
+        current._load_problem()
     assert named in str(refused.value)
     assert "\n" not in str(refused.value)
     monkeypatch.delitem(sys.modules, name, raising=False)
@@ -191,7 +191,7 @@ def test_a_module_that_defines_no_problem_is_refused(
         ("decimals", "two"),
     ],
 )
-def test_an_attribute_of_another_type_is_refused_by_name(attribute: str, value: Any) -> None:
+def test_an_attribute_of_another_type_is_rejected_by_name(attribute: str, value: Any) -> None:
     with pytest.raises(ValidationError, match=attribute):
         replace(PROBLEM, **{attribute: value})
 
@@ -229,7 +229,7 @@ def test_event_times_keep_the_cadence(cadence: str | None, right: str, wrong: st
     class Timed(BaseModel):
         at: Annotated[NaiveDatetime, EventTime(cadence=cadence)]
 
-    assert replace(PROBLEM, inputs=Timed).cadence == (None if cadence is None else duration(cadence))
+    assert replace(PROBLEM, inputs=Timed).cadence == (None if cadence is None else parse_duration(cadence))
     Timed.model_validate_json(f'{{"at": "{right}"}}', strict=True)  # as a request is
     with pytest.raises(ValidationError, match="should") as refused:
         Timed.model_validate_json(f'{{"at": "{wrong}"}}', strict=True)
@@ -238,7 +238,7 @@ def test_event_times_keep_the_cadence(cadence: str | None, right: str, wrong: st
 
 
 @pytest.mark.parametrize("cadence", ["7h", "2D", "1 hour", "0h"])
-def test_a_cadence_that_does_not_divide_a_day_is_refused(cadence: str) -> None:
+def test_a_cadence_that_does_not_divide_a_day_is_rejected(cadence: str) -> None:
     class Timed(BaseModel):
         at: Annotated[NaiveDatetime, EventTime(cadence=cadence)]
 
@@ -257,7 +257,7 @@ def test_a_time_zone_has_to_exist_and_to_fit_the_cadence(cadence: str, timezone:
         replace(PROBLEM, inputs=Timed)
 
 
-def test_what_is_no_length_of_time_or_no_field_is_refused() -> None:
+def test_invalid_attribute_values_are_rejected() -> None:
     with pytest.raises(UserError, match="label_delay: 'soon' is not a duration"):
         replace(PROBLEM, label_delay="soon")
     with pytest.raises(UserError, match="baseline: 'best' is not a duration"):
@@ -268,7 +268,7 @@ def test_what_is_no_length_of_time_or_no_field_is_refused() -> None:
         replace(PROBLEM, average_by="owner")
 
 
-def test_a_key_is_never_null_and_no_measured_number() -> None:
+def test_keys_must_be_non_null_int_or_str() -> None:
     class Measured(BaseModel):
         at: Time
         size: Annotated[float, Key()]

@@ -96,7 +96,9 @@ def test_the_copy_has_all_that_the_version_has(source: Tracking, target: Trackin
         assert (after.dataset, after.tags["kind"]) == (before.dataset, before.tags["kind"])
         files = kept(source, here, Path(f"here-{at}"))
         assert kept(target, there, Path(f"there-{at}")) == files
-    assert read_handoff(target.fetch(copy.run_id, HANDOFF_ARTIFACT, Path("one"))).card.version == copy.digest
+    assert (
+        read_handoff(target.fetch(copy.run_id, HANDOFF_ARTIFACT, Path("one"))).manifest.version == copy.digest
+    )
 
 
 def test_it_passes_the_gates_there_without_the_registry_that_it_came_from(

@@ -17,7 +17,7 @@ from bike_demand.store.tracking import Tracking
 from tests.conftest import Run
 from tests.load import loaded
 from tests.registry import put_live
-from tests.service import PATIENCE_SECONDS, running, set_drain, start
+from tests.service import TIMEOUT_SECONDS, running, set_drain_seconds, start
 from tests.tiny import constant
 from tests.toy import EXAMPLE
 
@@ -96,7 +96,7 @@ def test_a_port_that_is_taken_is_reported_in_one_line(released: Path, run: Run) 
         assert f"port {port}" in run("serve", "--port", port).refusal()
 
 
-def test_an_address_of_nobody_is_reported_in_one_line(released: Path, run: Run) -> None:
+def test_invalid_host_is_reported(released: Path, run: Run) -> None:
     assert released
     assert "give another --host" in run("serve", "--host", "not a host").refusal()
 
@@ -111,12 +111,12 @@ def test_an_address_of_nobody_is_reported_in_one_line(released: Path, run: Run) 
         pytest.param(signal.SIGINT, "2", marks=pytest.mark.slow),
     ],
 )
-def test_asked_to_stop_it_ends_well_and_leaves_nobody(released: Path, number: int, workers: str) -> None:
-    set_drain(released, "0.1")
+def test_signal_stops_all_processes_with_status_0(released: Path, number: int, workers: str) -> None:
+    set_drain_seconds(released, "0.1")
     with running(released, "--workers", workers) as service:
         assert service.client.post("/predict", json=EXAMPLE).status_code == 200
         service.process.send_signal(number)
-        out, err = service.process.communicate(timeout=PATIENCE_SECONDS)
+        out, err = service.process.communicate(timeout=TIMEOUT_SECONDS)
         assert (service.process.returncode, err) == (0, "")
         address, *lines = out.splitlines()
         assert address == f"http://127.0.0.1:{service.port}"
@@ -130,19 +130,19 @@ def test_asked_to_stop_it_ends_well_and_leaves_nobody(released: Path, number: in
 
 @pytest.mark.slow
 @posix
-def test_an_idle_connection_does_not_keep_it_from_stopping(released: Path) -> None:
-    set_drain(released, "0.1")
+def test_unfinished_request_does_not_block_shutdown(released: Path) -> None:
+    set_drain_seconds(released, "0.1")
     with running(released) as service, socket.create_connection(("127.0.0.1", service.port)) as idle:
         idle.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
         assert service.client.get("/live").status_code == 200
         service.process.send_signal(signal.SIGTERM)
-        service.process.communicate(timeout=PATIENCE_SECONDS)
+        service.process.communicate(timeout=TIMEOUT_SECONDS)
         assert service.process.returncode == 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_body_that_is_too_large_is_refused_while_it_is_sent(released: Path, chunked: bool) -> None:
+def test_oversized_body_returns_413_while_streaming(released: Path, chunked: bool) -> None:
     with running(released) as service:
         connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
         body = b" " * (2 * MAX_BYTES)
@@ -153,7 +153,7 @@ def test_a_body_that_is_too_large_is_refused_while_it_is_sent(released: Path, ch
 
 
 @pytest.mark.slow
-def test_a_body_that_says_it_is_too_large_is_refused_before_it_is_sent(released: Path) -> None:
+def test_oversized_content_length_returns_413_before_the_body(released: Path) -> None:
     with running(released) as service, socket.create_connection(("127.0.0.1", service.port)) as sender:
         sender.settimeout(30)
         length = f"Content-Length: {MAX_BYTES + 1}"
@@ -165,13 +165,13 @@ def test_a_wrong_port_in_the_settings_is_named(project: Path) -> None:
     params = project / "params.yaml"
     params.write_text(params.read_text(encoding="utf-8").replace("8000", "eight"), encoding="utf-8")
     process = start(project)
-    out, err = process.communicate(timeout=PATIENCE_SECONDS)
+    out, err = process.communicate(timeout=TIMEOUT_SECONDS)
     assert (process.returncode, out, err.count("\n")) == (1, "", 1)
     assert "serving.port" in err
 
 
 def wait_until(happened: Callable[[], bool]) -> None:
-    until = time.monotonic() + PATIENCE_SECONDS
+    until = time.monotonic() + TIMEOUT_SECONDS
     while not happened():
         assert time.monotonic() < until
         time.sleep(0.02)

@@ -13,10 +13,10 @@ from pydantic import BaseModel, NaiveDatetime, ValidationError
 from bike_demand.core.current import TIME, Inputs, Row
 from bike_demand.core.errors import UserError
 from bike_demand.core.problem import EventTime
-from bike_demand.data import features, frames, month, table
-from bike_demand.data.features import to_columns
-from bike_demand.data.frames import columns_of, to_frame
-from bike_demand.data.table import read_published
+from bike_demand.data import frames, model_inputs, month, table
+from bike_demand.data.frames import input_columns, to_frame
+from bike_demand.data.model_inputs import to_columns
+from bike_demand.data.table import read_month_file
 from tests.feedmaker import HEADER, month_lines
 
 BERLIN = EventTime(cadence="1h", timezone="Europe/Berlin")
@@ -44,7 +44,7 @@ class Request(BaseModel):
 @pytest.fixture
 def zoned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the problem in force have the time zone."""
-    for module in (features, month):
+    for module in (model_inputs, month):
         monkeypatch.setattr(module, "EVENT_TIME", BERLIN)
     for module in (frames, table):
         monkeypatch.setattr(module, "ZONE", ZoneInfo("Europe/Berlin"))
@@ -55,7 +55,7 @@ def read(*times: str) -> pd.DataFrame:
     """The rows of a file with these times, all of the same month."""
     (line,) = month_lines("2011-01")[:1]
     lines = [HEADER, *(f"{each},{line.split(',', 1)[1]}" for each in times)]
-    return read_published("\n".join(lines).encode(), times[0][:7], "in.csv")
+    return read_month_file("\n".join(lines).encode(), times[0][:7], "in.csv")
 
 
 @pytest.mark.parametrize(("given", "utc"), GIVEN)
@@ -73,18 +73,18 @@ def test_the_times_of_a_file_are_kept_in_utc(given: str, utc: str) -> None:
 
 
 @pytest.mark.usefixtures("zoned")
-def test_a_time_that_clocks_skip_or_no_row_can_have_is_refused_in_one_line() -> None:
+def test_nonexistent_or_implausible_time_is_rejected() -> None:
     with pytest.raises(ValidationError, match="Europe/Berlin"):
         Request.model_validate_json('{"at": "2023-03-26T02:00:00"}')
     with pytest.raises(ValidationError, match="1970"):
         Request.model_validate_json('{"at": "0001-01-01T00:00:00"}')
-    with pytest.raises(UserError, match=r"^in.csv, line 2, column begins: [^\n]* no local clock [^\n]*$"):
+    with pytest.raises(UserError, match=r"^in.csv, line 2, column begins: [^\n]*does not exist[^\n]*$"):
         read("2023-03-26T02:00:00")
 
 
 @pytest.mark.usefixtures("zoned")
-def test_the_second_of_two_hours_that_clocks_repeat_needs_its_offset() -> None:
-    with pytest.raises(UserError, match="needs its offset"):
+def test_second_ambiguous_time_needs_its_offset() -> None:
+    with pytest.raises(UserError, match="needs its UTC offset"):
         read("2023-10-29T02:00:00", "2023-10-29T02:00:00")
     rows = read("2023-10-29T02:00:00", "2023-10-29T02:00:00+01:00", "2023-10-29T03:00:00")
     assert set(rows[TIME].diff().dropna()) == {timedelta(hours=1)}
@@ -95,13 +95,13 @@ def test_a_month_begins_at_midnight_and_features_get_local_times() -> None:
     rows = read("2023-03-01T00:00:00", "2023-03-26T03:00:00")
     assert rows[TIME].iloc[0] == datetime(2023, 2, 28, 23)
     local = np.array(["2023-03-01T00", "2023-03-26T03"], dtype="datetime64[s]")
-    assert np.array_equal(columns_of(rows)[TIME], local)
+    assert np.array_equal(input_columns(rows)[TIME], local)
     requests = [Inputs.model_construct(**each) for each in frames.to_records(rows)]
     assert np.array_equal(to_columns(requests)[TIME], local)
     assert to_frame(requests)[TIME].equals(rows[TIME])
 
 
-def test_without_a_time_zone_an_offset_is_refused() -> None:
+def test_without_a_time_zone_an_offset_is_rejected() -> None:
     class Plain(BaseModel):
         at: Annotated[datetime, EventTime()]
 

@@ -20,13 +20,13 @@ from bike_demand import handoff as handoffs
 from bike_demand import stages
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import DATA, RUN, load_settings
-from bike_demand.data.features import FEATURES, NUMBERS
-from bike_demand.data.frames import columns_of, features_of
-from bike_demand.data.store import read_rows
+from bike_demand.data.frames import features_of, input_columns
+from bike_demand.data.ingested import read_rows
+from bike_demand.data.model_inputs import FEATURES, NUMERIC_FEATURES
 from bike_demand.serving.onnx_model import load_model
 from bike_demand.training import export
 from bike_demand.training.export import golden_rows
-from bike_demand.training.train import fit, one_thread, predict, weights
+from bike_demand.training.train import fit, one_thread, predict, recency_weights
 from tests.conftest import Run
 from tests.feedmaker import month_lines, write_month
 from tests.toy import Params, build_model
@@ -57,17 +57,19 @@ def refusal(stage: Stage) -> str:
     return output
 
 
-def test_the_params_of_the_model_are_those_of_the_settings(project: Path) -> None:
+def test_default_hyperparameters_match_params_yaml(project: Path) -> None:
     assert load_settings(project / "params.yaml").training.params == PARAMS
 
 
 def test_a_row_weighs_half_for_each_half_life_before_the_newest() -> None:
     newest = datetime(2011, 3, 31)
     stamps = [newest - timedelta(days=days) for days in (60, 30, 15, 0)]
-    np.testing.assert_allclose(weights(np.array(stamps, dtype="datetime64[s]"), 30), [0.25, 0.5, 0.5**0.5, 1])
+    np.testing.assert_allclose(
+        recency_weights(np.array(stamps, dtype="datetime64[s]"), 30), [0.25, 0.5, 0.5**0.5, 1]
+    )
 
 
-def test_fitting_is_that_of_the_problem_with_weighted_rows(project: Path, run: Run) -> None:
+def test_fit_applies_recency_weights(project: Path, run: Run) -> None:
     run("ingest")
     rows = read_rows(project / DATA)
     X, y = features_of(rows), rows["amount"]
@@ -102,12 +104,12 @@ def test_training_writes_whole_handoffs_of_the_model_and_its_holdout(
     for kind, last in (("final", "2011-03-31T00:00:00"), ("holdout", "2011-03-24T00:00:00")):
         folder = RUN / kind
         assert sorted(contents(folder)) == ["SHA256SUMS", "golden.json", "model.json", "model.onnx"]
-        card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        assert card["version"] == hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()[:12]
-        assert report[kind]["digest"] == card["version"]
+        manifest = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        assert manifest["version"] == hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()[:12]
+        assert report[kind]["digest"] == manifest["version"]
         assert report[kind]["last"] == last
-        assert [each["name"] for each in card["inputs"]] == list(FEATURES)
-        assert card["inputs"][FEATURES.index("heat")] == {
+        assert [each["name"] for each in manifest["inputs"]] == list(FEATURES)
+        assert manifest["inputs"][FEATURES.index("heat")] == {
             "name": "heat",
             "type": "float32",
             "unit": "degrees C",
@@ -115,7 +117,7 @@ def test_training_writes_whole_handoffs_of_the_model_and_its_holdout(
             "max": 150,
             "nullable": False,
         }
-        assert card["output"]["unit"] == "pieces"
+        assert manifest["output"]["unit"] == "pieces"
     rows = read_rows(project / DATA)
     assert report["holdout"]["rows"] + report["held_out"]["rows"] == report["final"]["rows"] == len(rows)
 
@@ -151,22 +153,22 @@ def test_training_without_data_says_to_gather_first(project: Path, stage: Stage)
 
 
 @pytest.mark.parametrize("date", ["2011-01-02", "2011-01-27"])
-def test_too_few_rows_are_refused(project: Path, run: Run, stage: Stage, date: str) -> None:
+def test_too_few_rows_are_rejected(project: Path, run: Run, stage: Stage, date: str) -> None:
     run("ingest", "--as-of", date)
     assert "too few" in refusal(stage)
     assert not (project / RUN).exists()
 
 
-def test_a_feed_whose_label_is_always_0_is_refused(project: Path, run: Run, stage: Stage) -> None:
+def test_a_feed_whose_label_is_always_0_is_rejected(project: Path, run: Run, stage: Stage) -> None:
     for path in (project / "feed").glob("*.csv"):
         lines = [",".join([*line.split(",")[:-3], "0", "0", "0"]) for line in month_lines(path.stem)]
         write_month(path, lines)
     run("ingest")
-    assert "`amount` is 0 in all" in refusal(stage)
+    assert "all targets of `amount`" in refusal(stage)
 
 
 @pytest.mark.usefixtures("project")
-def test_a_gathered_month_that_somebody_spoilt_is_refused(run: Run, stage: Stage) -> None:
+def test_damaged_month_is_rejected(run: Run, stage: Stage) -> None:
     run("ingest")
     path = DATA / "2011-02.parquet"
     path.write_bytes(path.read_bytes()[:-4])
@@ -203,9 +205,9 @@ def test_the_export_predicts_like_scikit_learn_with_and_without_nulls(project: P
     pipeline = fit(rows, PARAMS, 30)
     X = features_of(rows)
     model = export.to_onnx(pipeline)
-    assert export.prove_parity(model, pipeline, X) < 0.01
+    assert export.check_parity(model, pipeline, X) < 0.01
     handoffs.write_handoff(project / "given", model, golden_rows(model, rows))
-    given = load_model(project / "given").predict_columns(columns_of(rows))
+    given = load_model(project / "given").predict_columns(input_columns(rows))
     np.testing.assert_allclose(given, pipeline.predict(X), atol=0.01)
 
 
@@ -218,16 +220,16 @@ def test_the_export_of_a_classifier_predicts_the_probability_of_its_second_class
     pipeline = build_model(PARAMS).set_params(model=HistGradientBoostingClassifier(max_iter=10))
     pipeline.fit(X, many)
     model = export.to_onnx(pipeline)
-    assert export.prove_parity(model, pipeline, X) < 1e-4
+    assert export.check_parity(model, pipeline, X) < 1e-4
     probabilities = predict(pipeline, X)
     assert probabilities[many].mean() > 0.6 > 0.4 > probabilities[~many].mean()
     handoffs.write_handoff(project / "given", model, golden_rows(model, rows))
-    given = load_model(project / "given").predict_columns(columns_of(rows))
+    given = load_model(project / "given").predict_columns(input_columns(rows))
     np.testing.assert_allclose(given, probabilities, atol=0.01)
 
 
-def test_a_model_that_cannot_be_exported_is_refused() -> None:
-    X = np.random.default_rng(0).normal(size=(50, len(NUMBERS))).astype(np.float32)
+def test_a_model_that_cannot_be_exported_is_rejected() -> None:
+    X = np.random.default_rng(0).normal(size=(50, len(NUMERIC_FEATURES))).astype(np.float32)
     pipeline = Pipeline([("model", NoConverter())]).fit(X, X[:, 0])
     with pytest.raises(UserError, match="cannot be exported") as refused:
         export.to_onnx(pipeline)
@@ -240,28 +242,28 @@ class NoConverter(LinearRegression):  # type: ignore[misc]
 
 
 @pytest.mark.usefixtures("project")
-def test_an_export_without_the_inverse_link_is_refused(
+def test_an_export_without_the_inverse_link_is_rejected(
     run: Run, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What skl2onnx alone makes of a Poisson model: the logarithm, not the amount."""
     run("ingest")
-    other, whole = Pipeline([("model", LinearRegression())]), export.with_prediction
-    monkeypatch.setattr(export, "with_prediction", lambda model, _: whole(model, other))
-    assert "the exported model is not the trained one" in refusal(stage)
+    other, whole = Pipeline([("model", LinearRegression())]), export.single_output
+    monkeypatch.setattr(export, "single_output", lambda model, _: whole(model, other))
+    assert "the ONNX export does not match scikit-learn" in refusal(stage)
     assert not RUN.exists()
 
 
-def test_an_export_that_differs_in_one_row_is_refused(project: Path, run: Run) -> None:
+def test_an_export_that_differs_in_one_row_is_rejected(project: Path, run: Run) -> None:
     run("ingest")
     rows = read_rows(project / DATA)
     changed = rows.copy()
     changed.loc[changed.index[-1], "amount"] = 900
     pipeline, other = fit(rows, PARAMS, 30), fit(changed, PARAMS, 30)
     with pytest.raises(Exception, match="nothing was written"):
-        export.prove_parity(export.to_onnx(other), pipeline, features_of(rows))
+        export.check_parity(export.to_onnx(other), pipeline, features_of(rows))
 
 
-def test_an_export_that_differs_only_where_a_null_is_is_refused(project: Path, run: Run) -> None:
+def test_export_that_differs_only_for_nulls_is_rejected(project: Path, run: Run) -> None:
     run("ingest")
     rows = read_rows(project / DATA).dropna(subset="moisture")
     pipeline = fit(rows, PARAMS, 30)
@@ -269,4 +271,4 @@ def test_an_export_that_differs_only_where_a_null_is_is_refused(project: Path, r
     (ways,) = [each for node in model.graph.node for each in node.attribute if "missing" in each.name]
     ways.ints[:] = [1 - way for way in ways.ints]
     with pytest.raises(Exception, match="nothing was written"):
-        export.prove_parity(model.SerializeToString(), pipeline, features_of(rows))
+        export.check_parity(model.SerializeToString(), pipeline, features_of(rows))

@@ -7,8 +7,8 @@ import onnx
 from onnx import helper
 
 from bike_demand.core.current import PROBLEM, Inputs
-from bike_demand.data.features import NUMBERS, TEXTS
 from bike_demand.data.frames import to_frame
+from bike_demand.data.model_inputs import NUMERIC_FEATURES, TEXT_FEATURES
 from bike_demand.handoff import write_handoff
 from bike_demand.training.export import golden_rows
 
@@ -17,13 +17,13 @@ def table(name: str, columns: int, kind: int = onnx.TensorProto.FLOAT) -> onnx.V
     return helper.make_tensor_value_info(name, kind, [None, columns])
 
 
-def inputs_of(numbers: int = len(NUMBERS), name: str = "features") -> list[onnx.ValueInfoProto]:
+def inputs_of(numbers: int = len(NUMERIC_FEATURES), name: str = "features") -> list[onnx.ValueInfoProto]:
     """What a model takes: all numbers as one matrix, and each text."""
-    return [table(name, numbers), *(table(text, 1, onnx.TensorProto.STRING) for text in TEXTS)]
+    return [table(name, numbers), *(table(text, 1, onnx.TensorProto.STRING) for text in TEXT_FEATURES)]
 
 
 def network(
-    inputs: int = len(NUMBERS), name: str = "features", output: str = "prediction", fill: float = 1.0
+    inputs: int = len(NUMERIC_FEATURES), name: str = "features", output: str = "prediction", fill: float = 1.0
 ) -> bytes:
     """A tiny model of that shape that predicts a constant for each row."""
     first = helper.make_node("Gather", [name, "first"], ["column"], axis=1)  # which is never NaN

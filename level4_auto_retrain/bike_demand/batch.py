@@ -1,4 +1,4 @@
-"""Batch scoring of a file of rows, with the features and model of the service, so with the same results."""
+"""Batch scoring of a file of rows with the service's features and model, so predictions are identical."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ from bike_demand.core.current import EVENT_TIME, KEYS, LABEL_COLUMNS, TIME, Inpu
 from bike_demand.core.errors import UserError
 from bike_demand.core.files import write_atomically
 from bike_demand.core.settings import Settings
-from bike_demand.data.frames import columns_of, moments
+from bike_demand.data.frames import event_times, input_columns
 from bike_demand.data.table import read_table
 from bike_demand.serving.live_models import NO_MODEL, RegistryModels
 from bike_demand.serving.onnx_model import OnnxModel
@@ -27,28 +27,28 @@ def live_model(settings: Settings) -> OnnxModel:
     return model
 
 
-def score(model: OnnxModel, source: Path, target: Path) -> int:
-    """Predict each row of `source`; write event time, key, prediction and model_version to `target`.
+def predict_file(model: OnnxModel, input_file: Path, output_file: Path) -> int:
+    """Predict each row of `input_file`; write event time, key, prediction and model_version to `output_file`.
 
-    `source` has the columns of a request. The label columns of the feed are allowed and ignored, so that a
-    month of the feed can be scored. Returns the number of rows. Raises UserError, and then writes nothing.
+    `input_file` has the columns of a request. The label columns of the feed are allowed and ignored, so that
+    a month of the feed can be scored. Returns the number of rows. Raises UserError, and then writes nothing.
     """
     try:
-        content = source.read_bytes()
+        content = input_file.read_bytes()
     except (FileNotFoundError, IsADirectoryError):
-        raise UserError(f"{source}: no such file") from None
-    if not target.absolute().parent.is_dir():
-        raise UserError(f"{target.parent}: no such folder; create it first")
-    if target.exists() and (target.is_dir() or target.samefile(source)):
-        raise UserError(f"{target}: would be overwritten; give another file for the predictions")
-    rows = read_table(content, str(source), Inputs, ignored=LABEL_COLUMNS)
-    scored = pd.DataFrame(
+        raise UserError(f"{input_file}: no such file") from None
+    if not output_file.absolute().parent.is_dir():
+        raise UserError(f"{output_file.parent}: no such folder; create it first")
+    if output_file.exists() and (output_file.is_dir() or output_file.samefile(input_file)):
+        raise UserError(f"{output_file}: would be overwritten; give another file for the predictions")
+    rows = read_table(content, str(input_file), Inputs, ignored=LABEL_COLUMNS)
+    predictions = pd.DataFrame(
         {
-            TIME: list(map(EVENT_TIME.text, moments(rows))),
+            TIME: list(map(EVENT_TIME.format, event_times(rows))),
             **{name: rows[name] for name in KEYS},
-            "prediction": model.predict_columns(columns_of(rows)),
+            "prediction": model.predict_columns(input_columns(rows)),
             "model_version": model.version,
         }
     )
-    write_atomically(target, scored.to_csv(index=False, lineterminator="\n").encode())
+    write_atomically(output_file, predictions.to_csv(index=False, lineterminator="\n").encode())
     return len(rows)

@@ -24,8 +24,8 @@ FINAL = settings.RUN / "final"
 
 def validate() -> None:
     """Write the validated period. Raises UserError if the data are not fit for training."""
+    from bike_demand.data.ingested import read_rows
     from bike_demand.data.quarantine import fit_rows, read
-    from bike_demand.data.store import read_rows
     from bike_demand.training.gather import read_request
 
     rows = fit_rows(read_rows(settings.DATA), read(), settings.load_settings(), read_request())
@@ -37,29 +37,30 @@ def train() -> None:
     starting a process takes longer than a fit. The evaluation decides which of them are logged.
     """
     from bike_demand.data.frames import features_of
+    from bike_demand.data.ingested import read_labeled_rows
     from bike_demand.data.quarantine import good, holdout_days, read
-    from bike_demand.data.store import labelled_rows
     from bike_demand.handoff import write_handoff
-    from bike_demand.training.export import golden_rows, prove_parity, to_onnx
+    from bike_demand.training import train as training
+    from bike_demand.training.export import check_parity, golden_rows, to_onnx
     from bike_demand.training.level_shift import rescale
-    from bike_demand.training.train import train as fit
 
-    gathered, quarantine = labelled_rows(settings.DATA), read()
+    gathered, quarantine = read_labeled_rows(settings.DATA), read()
     rows = good(gathered, quarantine)
     loaded = settings.load_settings()
     days = holdout_days(rows, quarantine, loaded.training.holdout_days, loaded.deploy.min_rows)
     given = loaded.training.model_copy(update={"holdout_days": days})
     rows, shifts = rescale(rows, quarantine.level_shifts, given)
-    trained = fit(rows, given)
-    past = rows[: len(rows) - trained.held_out]
+    trained = training.train(rows, given)
+    past = rows[: len(rows) - trained.n_holdout_rows]
     report: dict[str, Any] = {
         "held_out": _period(rows[len(past) :]),
         "left_out": quarantine.described(len(gathered) - len(rows)),
         "level_shifts": shifts,
     }
-    for folder, pipeline, learned in ((HOLDOUT, trained.holdout, past), (FINAL, trained.pipeline, rows)):
+    parts = (HOLDOUT, trained.holdout_model, past), (FINAL, trained.pipeline, rows)
+    for folder, pipeline, learned in parts:
         model = to_onnx(pipeline)
-        difference = prove_parity(model, pipeline, features_of(rows))
+        difference = check_parity(model, pipeline, features_of(rows))
         version = write_handoff(folder, model, golden_rows(model, learned))
         report[folder.name] = _period(learned) | {"digest": version, "onnx_difference": difference}
     _write(REPORT, report)
@@ -79,9 +80,9 @@ def evaluate() -> None:
 
 
 def _period(rows: "pd.DataFrame") -> dict[str, Any]:
-    from bike_demand.data.frames import period
+    from bike_demand.data.frames import time_range
 
-    first, last = map(iso, period(rows))
+    first, last = map(iso, time_range(rows))
     return {"rows": len(rows), "first": first, "last": last}
 
 

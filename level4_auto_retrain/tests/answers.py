@@ -9,12 +9,12 @@ from sqlalchemy import insert
 
 from bike_demand.core.current import INPUT_COLUMNS, TIME, Row, key_of, row_id
 from bike_demand.core.settings import DATA, load_settings
-from bike_demand.data.store import read_rows
+from bike_demand.data.ingested import read_rows
 from bike_demand.serving.prediction import variant
 from bike_demand.store.database import open_database
 from bike_demand.store.outcomes import store
 from bike_demand.store.tables import LoggedPrediction
-from tests.gathered import rows_of
+from tests.ingested import rows_of
 from tests.toy import MACHINES
 
 Model = Callable[[Row], float]
@@ -86,8 +86,8 @@ def off_by(pieces: float, spread: float = 0.3) -> Model:
 
     def predict(row: Row) -> float:
         position = MACHINES.index(row.machine)
-        dice = hash((row.begins.toordinal() * 7919 + position * 104729, pieces)) % 1000 / 1000
-        error = pieces * (1 + spread * (2 * dice - 1)) * (1 if dice > 0.2 else -1)
+        rng = hash((row.begins.toordinal() * 7919 + position * 104729, pieces)) % 1000 / 1000
+        error = pieces * (1 + spread * (2 * rng - 1)) * (1 if rng > 0.2 else -1)
         return max(0.0, float(row.amount) + error)
 
     return predict

@@ -5,7 +5,7 @@ from pathlib import Path
 import onnx
 from onnx import helper
 
-from bike_demand.data.features import NUMBERS
+from bike_demand.data.model_inputs import NUMERIC_FEATURES
 from tests.tiny import hand_over, inputs_of, table
 
 NOTHING = 1000.0  # its answer where the input is null
@@ -19,7 +19,7 @@ def echo(folder: Path, field: str) -> Path:
         helper.make_node("Where", ["missing", "nothing", "column"], ["prediction"]),
     ]
     constants = [
-        helper.make_tensor("which", onnx.TensorProto.INT64, [1], [NUMBERS.index(field)]),
+        helper.make_tensor("which", onnx.TensorProto.INT64, [1], [NUMERIC_FEATURES.index(field)]),
         helper.make_tensor("nothing", onnx.TensorProto.FLOAT, [1], [NOTHING]),
     ]
     graph = helper.make_graph(nodes, "echo", inputs_of(), [table("prediction", 1)], constants)

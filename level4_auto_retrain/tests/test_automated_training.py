@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from bike_demand.core.current import shown
+from bike_demand.core.current import loss_with_unit
 from bike_demand.core.settings import DATA, load_settings
-from bike_demand.data.frames import period
+from bike_demand.data.frames import time_range
+from bike_demand.data.ingested import read_rows
 from bike_demand.data.month import iso
-from bike_demand.data.store import read_rows
 from bike_demand.handoff import read_handoff
 from bike_demand.store.tracking import HANDOFF_ARTIFACT, Tracking, Version
 from bike_demand.training.pipeline import data_digest
@@ -99,17 +99,17 @@ def test_the_model_learned_from_all_rows_and_its_holdout_model_not_from_the_last
     model, holdout = tracking().run(version.run_id), tracking().run(version.holdout_run_id)
     assert model.dataset is not None
     assert holdout.dataset is not None
-    assert (model.dataset.rows, model.dataset.last) == (len(rows), iso(period(rows)[1]))
+    assert (model.dataset.rows, model.dataset.last) == (len(rows), iso(time_range(rows)[1]))
     seen = rows[rows["begins"] < "2011-03-25"]
-    assert (holdout.dataset.rows, holdout.dataset.last) == (len(seen), iso(period(seen)[1]))
+    assert (holdout.dataset.rows, holdout.dataset.last) == (len(seen), iso(time_range(seen)[1]))
     assert model.dataset.digest == holdout.dataset.digest == data_digest()
     kept = read_handoff(tracking().fetch(version.run_id, HANDOFF_ARTIFACT, tmp_path))
-    assert kept.card.version == version.digest
+    assert kept.manifest.version == version.digest
     assert holdout.tags["digest"] != version.digest
     assert model.tags["left_out"] == "nothing"
     recorded = already(tracking())
     assert recorded is not None
-    for part in (f"{len(rows):,} rows", data_digest(), shown(model.metrics["mae"])):
+    for part in (f"{len(rows):,} rows", data_digest(), loss_with_unit(model.metrics["mae"])):
         assert part in version.description
     assert recorded.data_summary == f"It was trained on {len(rows):,} rows; left out nothing."
 
@@ -186,8 +186,8 @@ def test_the_version_is_the_newest_trained_one_and_keeps_golden_rows(tmp_path: P
 @pytest.mark.usefixtures("in_trained")
 def test_dvc_itself_shows_metrics_and_finds_nothing_to_do() -> None:
     metrics = json.loads(Path("state/run/metrics.json").read_text(encoding="utf-8"))
-    shown = json.loads(dvc("metrics", "show", "--json"))
-    assert shown[""]["data"]["state/run/metrics.json"]["data"] == metrics
+    loss_with_unit = json.loads(dvc("metrics", "show", "--json"))
+    assert loss_with_unit[""]["data"]["state/run/metrics.json"]["data"] == metrics
     assert json.loads(dvc("status", "--json")) == {}
     again = dvc("repro")
     for stage in ("validate", "train", "evaluate"):
@@ -410,7 +410,7 @@ def test_ctrl_c_while_a_stage_works_ends_it_without_a_word(copy: Path) -> None:
         time.sleep(0.05)
     time.sleep(1.0)
     os.killpg(training.pid, signal.SIGINT)  # as a terminal does: to everything it started
-    _, complaint = training.communicate(timeout=60)
+    _, errors = training.communicate(timeout=60)
     assert training.returncode == 130
-    assert "Traceback" not in complaint
+    assert "Traceback" not in errors
     assert not (copy / "state" / "mlflow.db").exists()

@@ -27,7 +27,7 @@ from bike_demand.store.tables import Kind
 from tests.boardmaker import BASELINE, ERROR, NOW, at, fill, metrics, signal, under_test
 from tests.conftest import Run
 from tests.registry import put_live
-from tests.service import running, served
+from tests.service import running, serve_in_thread
 from tests.tiny import constant
 from tests.toy import EXAMPLE
 from tests.workcopy import change_params
@@ -266,7 +266,7 @@ def guarded(tmp_path: Path, address: str) -> Iterator[tuple[Client, str, str]]:
     keys = make_key(file, "planning", "client"), make_key(file, "duty", "operations")
     with (
         closing(reporter(address)) as made,
-        served(create_app(ModelHolder(), keys=ApiKeys(file=file), status=made)) as client,
+        serve_in_thread(create_app(ModelHolder(), keys=ApiKeys(file=file), status=made)) as client,
     ):
         yield client, *keys
 
@@ -410,8 +410,8 @@ def test_it_is_readable_on_a_phone_and_on_a_wall_by_day_and_by_night(
     with (
         closing(reporter(address, MLflow="http://127.0.0.1:9")) as full,
         closing(StatusReporter(empty, "production", Metrics(), Dashboard(), 1e9)) as bare,
-        served(create_app(slot, status=full)) as client,
-        served(create_app(ModelHolder(), status=bare)) as nothing,
+        serve_in_thread(create_app(slot, status=full)) as client,
+        serve_in_thread(create_app(ModelHolder(), status=bare)) as nothing,
         browser() as opened,
     ):
         for url, charts in ((client.base_url, 3), (nothing.base_url, 1)):
@@ -450,7 +450,7 @@ def test_it_renews_itself_keeps_the_place_and_says_when_nobody_answers(
     slot.live = live
     with closing(reporter(address)) as made, browser() as opened:
         page = opened.new_page(viewport={"width": 1280, "height": 600})
-        with served(create_app(slot, status=made)) as client:
+        with serve_in_thread(create_app(slot, status=made)) as client:
             page.goto(f"{client.base_url}/dashboard")
             page.get_by_role("heading", name="A/B test in progress", level=1).wait_for()
             page.evaluate("window.same = 1; scrollTo(0, 400)")
@@ -474,7 +474,7 @@ def test_it_measures_what_passes_while_it_is_open(address: str, live: LiveModels
     slot.live = live
     with (
         closing(StatusReporter(address, "production", counted, Dashboard(refresh_seconds=2), 1e9)) as made,
-        served(create_app(slot, status=made)) as client,
+        serve_in_thread(create_app(slot, status=made)) as client,
         browser() as opened,
     ):
         page = opened.new_page()

@@ -27,7 +27,7 @@ from tests.conftest import ROOT
 from tests.load import loaded
 from tests.postgres import running_postgres
 from tests.registry import put_live, register
-from tests.service import PATIENCE_SECONDS, Service, free_port, running
+from tests.service import TIMEOUT_SECONDS, Service, free_port, running
 from tests.tiny import constant
 from tests.toy import EXAMPLE, identity
 
@@ -108,7 +108,7 @@ def test_after_kill_9_of_the_whole_service_under_load_nothing_acknowledged_is_lo
         wait_until(lambda: len(users.answered) > 300 and len(users.acknowledged) > 20)
         killed_at = time.monotonic()
         service.process.kill()
-        service.process.wait(PATIENCE_SECONDS)
+        service.process.wait(TIMEOUT_SECONDS)
         users.ending = True
     check(released, users, killed_at)
 
@@ -139,7 +139,7 @@ def test_after_kill_9_of_the_parent_no_worker_holds_the_port(released: Path) -> 
     with running(released, "--workers", "2") as service:
         children = psutil.Process(service.process.pid).children(recursive=True)
         service.process.kill()
-        _, left = psutil.wait_procs(children, timeout=PATIENCE_SECONDS)
+        _, left = psutil.wait_procs(children, timeout=TIMEOUT_SECONDS)
         assert left == []
 
 
@@ -153,7 +153,7 @@ def test_two_workers_take_a_change_within_the_poll_interval_and_say_so(released:
         assert answers == {"2"}
         wait_until(lambda: 'role="champion",version="2"} 2.0' in service.client.get("/metrics").text)
         service.process.terminate()
-        service.process.wait(PATIENCE_SECONDS)
+        service.process.wait(TIMEOUT_SECONDS)
         assert queries.workers(database, 60) == []
 
 
@@ -218,7 +218,7 @@ def test_while_the_disk_is_full_answers_go_on_and_losses_are_counted(released: P
             reply = service.client.post("/outcomes", json=[outcome])
         assert load.failures == []
         service.process.terminate()
-        out, _ = service.process.communicate(timeout=PATIENCE_SECONDS)
+        out, _ = service.process.communicate(timeout=TIMEOUT_SECONDS)
     assert "prediction_log_problem" in out
     assert "prediction_log_lost" in out
     with log_of(released) as database:  # what was written before is whole
@@ -299,7 +299,7 @@ def change(project: Path, old: str, new: str) -> None:
 
 
 def wait_until(happened: Callable[[], bool]) -> None:
-    until = time.monotonic() + PATIENCE_SECONDS
+    until = time.monotonic() + TIMEOUT_SECONDS
     while not happened():
         assert time.monotonic() < until
         time.sleep(0.02)

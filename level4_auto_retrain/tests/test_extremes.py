@@ -13,7 +13,7 @@ from httpx import Client
 
 from bike_demand.__main__ import main
 from bike_demand.core.current import OUTCOME_EXAMPLE, Inputs
-from bike_demand.core.problem import AHEAD, EARLIEST
+from bike_demand.core.problem import MAX_AHEAD, MIN_TIME
 from bike_demand.core.settings import load_settings
 from bike_demand.monitoring import signals
 from bike_demand.serving.app import create_app
@@ -29,12 +29,12 @@ from bike_demand.store.database import open_database
 from bike_demand.store.writer import PredictionLog
 from tests.conftest import Run
 from tests.registry import put_live
-from tests.service import served
+from tests.service import serve_in_thread
 from tests.tiny import constant
 from tests.toy import EXAMPLE, MAX_AMOUNT
 
-LATEST = datetime.combine(datetime.now() + AHEAD, time())
-TIMES = [EARLIEST, datetime(2011, 3, 7), datetime(2011, 3, 31), LATEST]
+LATEST = datetime.combine(datetime.now() + MAX_AHEAD, time())
+TIMES = [MIN_TIME, datetime(2011, 3, 7), datetime(2011, 3, 31), LATEST]
 PROPERTIES: dict[str, dict[str, Any]] = Inputs.model_json_schema()["properties"]
 
 
@@ -81,7 +81,7 @@ def client(stored: Path) -> Iterator[Client]:
     settings = load_settings().dashboard
     with closing(StatusReporter(address, "production", metrics, settings, 1e9)) as status:
         app = create_app(holder, recorder=Recorder(metrics, log), outcomes=outcomes, status=status)
-        with served(app) as client:
+        with serve_in_thread(app) as client:
             yield client
         log.stop()
         outcomes.close()
@@ -101,7 +101,7 @@ def test_all_extremes_are_accepted_and_read_back_by_everything(client: Client, r
         for command in (["monitor", "--json"], ["agent", "--once"], ["ab", "status"]):
             output = run(*command, "--as-of", day)
             assert output.status == 0, (command, output.err)
-    for moment in (EARLIEST, LATEST):
+    for moment in (MIN_TIME, LATEST):
         assert run("monitor", "--as-of", moment.isoformat()).status == 0
     for each in ids:
         assert run("trace", each).status == 0

@@ -34,9 +34,9 @@ from bike_demand.training.train import train
 from tests.answers import log, off_by, rows_between
 from tests.conftest import ROOT, Run
 from tests.fieldmodel import NOTHING, echo
-from tests.gathered import frame
+from tests.ingested import frame
 from tests.registry import put_live
-from tests.service import running, served
+from tests.service import running, serve_in_thread
 from tests.spoilt import feed_rows
 from tests.toy import EXAMPLE, MACHINES
 from tests.workcopy import change_params
@@ -79,7 +79,7 @@ def ask(
     holder.live = LiveModels(model, "first", other if beside else None)
     kept.start()
     app = create_app(holder, recorder=Recorder(metrics, kept), fallback=applied)
-    with served(app) as client:
+    with serve_in_thread(app) as client:
         replies = [client.post("/predict", json=body).json() for body in bodies]
     kept.stop()
     answers = [each for reply in replies for each in (reply if isinstance(reply, list) else [reply])]
@@ -221,12 +221,12 @@ def test_what_is_no_range_is_not_published(tmp_path: Path, bad: dict[str, Any]) 
 
 def rows_by_heat() -> list[Row]:
     """Ten weeks of rows whose amount follows the machine and the heat."""
-    dice = random.Random(0)
+    rng = random.Random(0)
     rows = []
     for number in range(24 * 70):
         day, position = divmod(number, 24)
         at = datetime(2012, 3, 1) + timedelta(days=day)
-        heat = 8 + number / 140 + 6 * math.sin((position - 9) / 24 * math.tau) + dice.gauss(0, 2)
+        heat = 8 + number / 140 + 6 * math.sin((position - 9) / 24 * math.tau) + rng.gauss(0, 2)
         mean = (20 + 120 * math.exp(-(((position - 17) / 4) ** 2))) * math.exp((heat - 12) / 20)
         values: dict[str, Any] = {"begins": at, "machine": MACHINES[position], "special": False}
         values |= {
@@ -239,7 +239,7 @@ def rows_by_heat() -> list[Row]:
             "moisture": 0.6,
             "speed": 10.0,
             "material": "steel",
-            "amount": max(0, round(dice.gauss(mean, mean**0.5))),
+            "amount": max(0, round(rng.gauss(mean, mean**0.5))),
         }
         rows.append(Row(**values))
     return rows

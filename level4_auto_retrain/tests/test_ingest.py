@@ -12,13 +12,13 @@ import pytest
 
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import DATA
-from bike_demand.data.frames import period
+from bike_demand.data.frames import time_range
 from bike_demand.data.ingest import ingest
+from bike_demand.data.ingested import read_month, read_rows
 from bike_demand.data.source import Source
-from bike_demand.data.store import read_month, read_rows
 from tests.conftest import Run
 from tests.feedmaker import HEADER, MONTHS, month_lines, write_feed, write_month
-from tests.gathered import gathered, published
+from tests.ingested import ingested, published
 from tests.tree import contents
 
 
@@ -26,8 +26,8 @@ def test_the_whole_feed_is_gathered_as_it_was_published(project: Path, run: Run)
     output = run("ingest")
     assert (output.status, output.err) == (0, "")
     assert "3 months, 2011-01 to 2011-03" in output.out
-    assert gathered() == published(project / "feed")
-    for_training = {"request.json", "quarantine.json"}  # at the levels where nobody has to type it
+    assert ingested() == published(project / "feed")
+    for_training = {"request.json", "quarantine.json"}  # written for the training flow, where there is one
     assert {path.name for path in (project / "state").iterdir()} - for_training == {"data"}
 
 
@@ -40,12 +40,12 @@ def test_a_month_that_did_not_change_is_not_read_again(run: Run, monkeypatch: py
     assert contents(DATA) == before
 
 
-def test_only_what_changed_is_taken(project: Path, run: Run) -> None:
+def test_only_changed_months_are_ingested(project: Path, run: Run) -> None:
     run("ingest")
     write_month(project / "feed" / "2011-03.csv", month_lines("2011-03", seed=1))
     write_feed(project / "feed", ["2011-04"])
     assert "2 (2011-03, 2011-04) new or changed" in run("ingest").out
-    assert gathered() == published(project / "feed")
+    assert ingested() == published(project / "feed")
 
 
 def test_a_month_that_grows_by_a_day_is_taken(project: Path, run: Run) -> None:
@@ -54,7 +54,7 @@ def test_a_month_that_grows_by_a_day_is_taken(project: Path, run: Run) -> None:
     run("ingest")
     write_month(project / "feed" / "2011-03.csv", lines[:124])
     assert "1 (2011-03) new or changed" in run("ingest").out
-    assert gathered() == published(project / "feed")
+    assert ingested() == published(project / "feed")
 
 
 def test_a_touched_month_with_the_same_content_is_no_change(project: Path, run: Run) -> None:
@@ -67,7 +67,7 @@ def test_a_deleted_month_is_gathered_again(project: Path, run: Run) -> None:
     run("ingest")
     (DATA / "2011-02.parquet").unlink()
     assert "1 (2011-02) new or changed" in run("ingest").out
-    assert gathered() == published(project / "feed")
+    assert ingested() == published(project / "feed")
 
 
 def test_without_its_record_everything_is_gathered_again(project: Path, run: Run) -> None:
@@ -75,7 +75,7 @@ def test_without_its_record_everything_is_gathered_again(project: Path, run: Run
     for content in (b"", b'{"2011-01": 3}'):
         (DATA / "sources.json").write_bytes(content)
         assert "3 (2011-01, 2011-02, 2011-03) new or changed" in run("ingest").out
-    assert gathered() == published(project / "feed")
+    assert ingested() == published(project / "feed")
 
 
 def test_another_feed_takes_the_place_of_the_first(
@@ -85,7 +85,7 @@ def test_another_feed_takes_the_place_of_the_first(
     other = write_feed(project / "other", ["2011-02", "2011-03", "2011-04"], seed=7)
     monkeypatch.setenv("BIKE_FEED", str(other))
     assert "1 (2011-01) removed" in run("ingest").out
-    assert gathered() == published(other)
+    assert ingested() == published(other)
 
 
 def test_other_files_beside_the_months_are_left_alone(project: Path, run: Run) -> None:
@@ -94,7 +94,7 @@ def test_other_files_beside_the_months_are_left_alone(project: Path, run: Run) -
     DATA.mkdir(parents=True)
     (DATA / "mine.parquet").write_text("mine", encoding="utf-8")
     assert run("ingest").status == 0
-    assert gathered() == published(project / "feed")
+    assert ingested() == published(project / "feed")
     assert (DATA / "mine.parquet").read_bytes() == b"mine"
 
 
@@ -112,26 +112,28 @@ def test_months_may_be_compressed_or_parquet(project: Path, run: Run) -> None:
     january.unlink()
     february.unlink()
     assert run("ingest").status == 0
-    assert gathered() == expected
+    assert ingested() == expected
 
 
-def test_the_ending_of_a_name_may_have_capitals(project: Path, run: Run) -> None:
+def test_file_extension_is_case_insensitive(project: Path, run: Run) -> None:
     month = project / "feed" / f"{MONTHS[-1]}.csv"
     expected = published(project / "feed")
     month.rename(month.with_suffix(".CSV"))
     assert run("ingest").status == 0
-    assert gathered() == expected
+    assert ingested() == expected
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, getattr(os, "mkfifo", Path.mkdir)])
-def test_what_is_no_file_is_refused_by_name(project: Path, run: Run, make: Callable[[Path], None]) -> None:
+def test_month_that_is_not_a_regular_file_is_rejected(
+    project: Path, run: Run, make: Callable[[Path], None]
+) -> None:
     month = project / "feed" / f"{MONTHS[-1]}.csv"
     month.unlink()
     make(month)
     assert f"{month.name}: not a file" in run("ingest").refusal()
 
 
-def test_a_month_in_two_formats_is_refused(project: Path, run: Run) -> None:
+def test_a_month_in_two_formats_is_rejected(project: Path, run: Run) -> None:
     january = project / "feed" / f"{MONTHS[0]}.csv"
     january.with_suffix(".csv.gz").write_bytes(gzip.compress(january.read_bytes()))
     assert "2011-01 is published in two formats; keep one of them" in run("ingest").refusal()
@@ -143,7 +145,7 @@ def test_where_the_definition_of_rows_changes_all_months_are_read_again(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run("ingest")
-    monkeypatch.setattr("bike_demand.data.ingest.DEFINITION", "another one")
+    monkeypatch.setattr("bike_demand.data.ingest.SCHEMA_DIGEST", "another one")
     assert "3 (2011-01, 2011-02, 2011-03) new or changed" in run("ingest").out
 
 
@@ -159,29 +161,29 @@ def test_the_parts_of_the_label_may_be_empty(project: Path, run: Run) -> None:
 @pytest.mark.usefixtures("project")
 def test_as_of_leaves_out_what_happened_from_then_on(run: Run) -> None:
     assert "2 months, 2011-01 to 2011-02" in run("ingest", "--as-of", "2011-02-15").out
-    assert period(read_month(DATA, "2011-02"))[1] == datetime(2011, 2, 14)
+    assert time_range(read_month(DATA, "2011-02"))[1] == datetime(2011, 2, 14)
 
 
-def test_as_of_may_go_forth_and_back(project: Path, run: Run) -> None:
+def test_as_of_can_move_in_both_directions(project: Path, run: Run) -> None:
     run("ingest", "--as-of", "2011-02-15")
-    early = gathered()
+    early = ingested()
     run("ingest")
-    assert gathered() == published(project / "feed")
+    assert ingested() == published(project / "feed")
     run("ingest", "--as-of", "2011-02-15T00:00:00")
-    assert gathered() == early
+    assert ingested() == early
 
 
 def test_as_of_the_first_of_a_month_takes_whole_months(project: Path, run: Run) -> None:
     run("ingest", "--as-of", "2011-03-01")
     everything = published(project / "feed")
-    assert gathered() == {month: everything[month] for month in ("2011-01", "2011-02")}
+    assert ingested() == {month: everything[month] for month in ("2011-01", "2011-02")}
 
 
 @pytest.mark.parametrize("date", ["2010-12-31", "2011-01-02", "2011-01-02T01:00:00"])
-def test_as_of_before_the_first_row_is_refused(project: Path, run: Run, date: str) -> None:
+def test_as_of_before_the_first_row_is_rejected(project: Path, run: Run, date: str) -> None:
     lines = [line for line in month_lines("2011-01") if line >= "2011-01-02T01"]
     write_month(project / "feed" / "2011-01.csv", lines)
-    assert "give a later one" in run("ingest", "--as-of", date).refusal()
+    assert "give a later" in run("ingest", "--as-of", date).refusal()
     assert not DATA.exists()
 
 
@@ -271,7 +273,7 @@ def spoil(path: Path, change: Change) -> None:
 
 
 @pytest.mark.parametrize("case", list(BAD))
-def test_a_bad_month_is_refused_in_one_line_and_nothing_changes(project: Path, run: Run, case: str) -> None:
+def test_a_bad_month_is_rejected_in_one_line_and_nothing_changes(project: Path, run: Run, case: str) -> None:
     run("ingest", "--as-of", "2011-02-01")  # so that a good month lies there and two are to come
     write_month(project / "feed" / "2011-01.csv", month_lines("2011-01", seed=1))  # changed, and good
     before = contents(project / "state")
@@ -287,20 +289,20 @@ def test_a_bad_month_is_refused_in_one_line_and_nothing_changes(project: Path, r
     ("content", "fragment"),
     [
         (b"", "the file is empty"),
-        (HEADER.encode(), "a header, but no rows"),
+        (HEADER.encode(), "the file has a header but no rows"),
         (HEADER.encode()[:-3], "line 1: column amount is missing"),
         (b"\xff\xfe" + HEADER.encode() + b"\n", "line 1: UTF-16 text"),
         (b"\x00\x01\x02\n", "line 1"),
     ],
 )
-def test_a_file_that_is_no_month_is_refused(project: Path, run: Run, content: bytes, fragment: str) -> None:
+def test_a_file_that_is_no_month_is_rejected(project: Path, run: Run, content: bytes, fragment: str) -> None:
     (project / "feed" / "2011-02.csv").write_bytes(content)
     assert fragment in run("ingest").refusal()
     assert contents(project / "state") == {}
 
 
 @pytest.mark.parametrize("bytes_lost", [7, 30])
-def test_a_month_cut_off_in_the_middle_is_refused(project: Path, run: Run, bytes_lost: int) -> None:
+def test_a_month_cut_off_in_the_middle_is_rejected(project: Path, run: Run, bytes_lost: int) -> None:
     path = project / "feed" / "2011-03.csv"
     lines = path.read_bytes().count(b"\n")
     path.write_bytes(path.read_bytes()[:-bytes_lost])
@@ -314,10 +316,10 @@ def test_a_refused_feed_is_gathered_once_it_is_corrected(project: Path, run: Run
     run("ingest").refusal()
     (project / "feed" / "2011-02.csv").write_bytes(good)
     assert run("ingest").status == 0
-    assert gathered() == published(project / "feed")
+    assert ingested() == published(project / "feed")
 
 
-def test_a_month_in_the_future_is_refused(project: Path, run: Run) -> None:
+def test_a_month_in_the_future_is_rejected(project: Path, run: Run) -> None:
     now = datetime.now(UTC)
     months = [f"{now + timedelta(days=31 * ahead):%Y-%m}" for ahead in (1, 2)]
     shutil.rmtree(project / "feed")
@@ -328,7 +330,7 @@ def test_a_month_in_the_future_is_refused(project: Path, run: Run) -> None:
 
 
 @pytest.mark.usefixtures("project")
-def test_a_row_in_the_future_is_refused_and_one_anywhere_on_earth_is_not() -> None:
+def test_future_rows_are_rejected_beyond_utc_plus_14h() -> None:
     source = Source("feed/")
     last = datetime(2011, 3, 31, tzinfo=UTC)
     ingest(source, DATA, "2011-01", now=last - timedelta(hours=14))
@@ -336,14 +338,14 @@ def test_a_row_in_the_future_is_refused_and_one_anywhere_on_earth_is_not() -> No
         ingest(source, Path("other/data"), "2011-01", now=last - timedelta(hours=15))
 
 
-def test_a_gap_between_months_is_refused(project: Path, run: Run) -> None:
+def test_a_gap_between_months_is_rejected(project: Path, run: Run) -> None:
     (project / "feed" / "2011-02.csv").unlink()
     assert "2011-02 is missing between 2011-01 and 2011-03" in run("ingest").refusal()
     assert contents(project / "state") == {}
 
 
 @pytest.mark.parametrize("name", ["2011-13.csv", "2011-00.csv", "0001-01.csv", "9999-12.csv"])
-def test_a_month_that_does_not_exist_is_refused(project: Path, run: Run, name: str) -> None:
+def test_a_month_that_does_not_exist_is_rejected(project: Path, run: Run, name: str) -> None:
     write_month(project / "feed" / name, month_lines("2011-03"))
     assert f"{name[:7]} is not a month" in run("ingest").refusal()
 
@@ -352,8 +354,8 @@ def test_a_month_that_does_not_exist_is_refused(project: Path, run: Run, name: s
     ("address", "fragment"),
     [
         ("nowhere", "no such folder"),
-        ("empty", "no months like 2011-01.csv"),
-        ("params.yaml", "no months like 2011-01.csv"),
+        ("empty", "no files like 2011-01.csv"),
+        ("params.yaml", "no files like 2011-01.csv"),
         ("what://ever", "give a folder, http(s):// or s3://"),
     ],
 )
@@ -369,7 +371,7 @@ def test_a_wrong_address_is_reported_in_one_line(
 
 
 @pytest.mark.usefixtures("project")
-def test_months_in_a_store_must_follow_each_other_when_read(run: Run) -> None:
+def test_reading_fails_if_an_ingested_month_is_missing(run: Run) -> None:
     run("ingest")
     (DATA / f"{MONTHS[1]}.parquet").unlink()
     with pytest.raises(UserError, match=r"2011-02\.parquet is missing; run ingest again"):
@@ -383,10 +385,10 @@ def test_a_feed_folder_may_be_a_link(project: Path, run: Run) -> None:
     except OSError:
         pytest.skip("links need a privilege here")
     assert run("ingest").status == 0
-    assert gathered() == published(project / "real")
+    assert ingested() == published(project / "real")
 
 
 @pytest.mark.usefixtures("project")
 @pytest.mark.parametrize("day", ["0001-01-01", "1970-01-01", "9999-12-31"])
-def test_a_date_that_no_feed_can_have_is_refused(run: Run, day: str) -> None:
+def test_implausible_as_of_is_rejected(run: Run, day: str) -> None:
     assert f"--as-of {day}" in run("ingest", "--as-of", day).refusal()

@@ -16,9 +16,9 @@ import httpx
 import psutil
 import pytest
 
-from bike_demand.core.current import INPUT_COLUMNS, Row, RowId, identity_of, row_id
+from bike_demand.core.current import INPUT_COLUMNS, Row, RowId, row_id, row_identity
 from bike_demand.core.settings import load_settings
-from bike_demand.data.table import read_published
+from bike_demand.data.table import read_month_file
 from bike_demand.store import event_log, queries
 from bike_demand.store.database import Database, open_database
 from bike_demand.store.event_log import BEGUN, DONE
@@ -26,7 +26,7 @@ from bike_demand.store.tracking import Tracking
 from bike_demand.training import steps
 from tests.conftest import ENVIRONMENT, ROOT, Run
 from tests.feedmaker import HEADER, MONTHS, month_lines, write_month
-from tests.gathered import rows_of
+from tests.ingested import rows_of
 from tests.killed import POINTS, again
 from tests.service import free_port
 from tests.test_loop import BEGAN, backs, begun, drifts, lives, living, take  # noqa: F401 (fixtures)
@@ -81,12 +81,12 @@ GROWS = "2011-03-01"
 class Life:
     """The processes of a project: an MLflow server, the application, and a monitoring cycle each day.
 
-    The days are started through as users and the operator do; `dice` say what is killed when.
+    The days are started through as users and the operator do; `rng` say what is killed when.
     """
 
     def __init__(self, project: Path, servers: Path, seed: int) -> None:
         self.project, self.servers = project, servers
-        self.dice = random.Random(seed)
+        self.rng = random.Random(seed)
         self.ports = {"mlflow": free_port(), "service": free_port()}
         self.running: dict[str, psutil.Popen] = {}
         self.acknowledged: dict[RowId, float] = {}
@@ -139,7 +139,7 @@ class Life:
             self.running["agent"] = process
             if victim is not None:
                 with contextlib.suppress(psutil.TimeoutExpired):
-                    process.wait(self.dice.uniform(1, 12))
+                    process.wait(self.rng.uniform(1, 12))
                 if victim != "agent" or process.is_running():
                     self.killed.append(victim)
                     self.kill(victim)
@@ -156,7 +156,7 @@ class Life:
             for row in rows:
                 body = row.model_dump(mode="json", include=set(INPUT_COLUMNS))
                 assert client.post("/predict", json=body, timeout=20).status_code == 200
-            reported = [identity_of(row) | {"amount": row.amount} for row in rows]
+            reported = [row_identity(row) | {"amount": row.amount} for row in rows]
             assert client.post("/outcomes", json=reported, timeout=20).status_code == 200
         self.acknowledged |= {row_id(row): row.amount for row in rows}
 
@@ -186,7 +186,7 @@ def grown(folder: Path) -> list[Row]:
             lines.append(",".join(cells))
         write_month(folder / f"{month}.csv", lines)
         text = "".join(f"{line}\n" for line in (HEADER, *lines))
-        rows += rows_of(read_published(text.encode(), month, month))
+        rows += rows_of(read_month_file(text.encode(), month, month))
     return rows
 
 
@@ -214,12 +214,12 @@ def test_a_short_life_in_which_anything_is_killed_at_any_time(life: Life) -> Non
     life.start("service")
     day, end = datetime(2011, 2, 22), datetime(2011, 3, 16)
     while day < end:
-        victim = life.dice.choices([None, "agent", "service", "mlflow"], [4, 4, 2, 2])[0]
+        victim = life.rng.choices([None, "agent", "service", "mlflow"], [4, 4, 2, 2])[0]
         if day > datetime(2011, 2, 22):
             life.turn(day, victim)
         wait_until_ready(life)
         life.ask([row for row in rows if day <= row.begins < day + timedelta(days=1)])
-        if life.dice.random() < 0.2:
+        if life.rng.random() < 0.2:
             life.killed.append("service")
             life.kill("service")
             life.start("service")

@@ -8,7 +8,7 @@ from bike_demand.core.current import Row, row_id
 from bike_demand.core.settings import load_settings
 from bike_demand.data.label_check import check_gathered, labels
 from tests.conftest import ROOT
-from tests.gathered import frame
+from tests.ingested import frame
 from tests.spoilt import feed_rows, fourfold, spoilt
 from tests.toy import MACHINES
 

@@ -14,7 +14,7 @@ from bike_demand.training import level_shift
 from bike_demand.training.level_shift import rescale
 from bike_demand.training.train import fit, predict
 from tests.conftest import ROOT
-from tests.gathered import frame
+from tests.ingested import frame
 from tests.spoilt import changed, feed_rows, spoilt
 
 SETTINGS = load_settings(ROOT / "params.yaml").training

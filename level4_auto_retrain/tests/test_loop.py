@@ -18,7 +18,7 @@ from bike_demand.core.errors import UnreachableError, UserError
 from bike_demand.core.settings import load_settings
 from bike_demand.data.frames import concat
 from bike_demand.data.month import iso
-from bike_demand.data.table import read_published
+from bike_demand.data.table import read_month_file
 from bike_demand.loop import champion as champion_module
 from bike_demand.loop import cycle, incidents, retraining
 from bike_demand.monitoring import rules
@@ -38,7 +38,7 @@ from bike_demand.training import steps
 from tests.answers import log, off_by, tell_outcomes
 from tests.conftest import Run, project_in
 from tests.feedmaker import HEADER, MONTHS, month_lines, write_feed
-from tests.gathered import rows_of
+from tests.ingested import rows_of
 from tests.registry import copy_state, latest, placed, register, remove_alias
 from tests.tiny import constant
 from tests.workcopy import change_params
@@ -132,7 +132,7 @@ def happened(first: str, end: str) -> list[Row]:
 @cache
 def story() -> list[Row]:
     """The rows of all months."""
-    return rows_of(concat(read_published(written(month).encode(), month, month) for month in MONTHS))
+    return rows_of(concat(read_month_file(written(month).encode(), month, month) for month in MONTHS))
 
 
 def written(month: str) -> str:

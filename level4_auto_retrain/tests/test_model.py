@@ -13,8 +13,8 @@ import pytest
 from bike_demand.core.current import PROBLEM
 from bike_demand.core.errors import UserError
 from bike_demand.core.problem import Columns
-from bike_demand.data import features
-from bike_demand.data.features import NUMBERS
+from bike_demand.data import model_inputs
+from bike_demand.data.model_inputs import NUMERIC_FEATURES
 from bike_demand.serving.onnx_model import load_model
 from tests.tiny import network
 
@@ -28,9 +28,9 @@ def given(tmp_path: Path, handoff: Path) -> Path:
 def sign(folder: Path) -> None:
     """Write the checksums and the version anew, as somebody does who makes a hand-off by hand."""
     model = (folder / "model.onnx").read_bytes()
-    card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    card["version"] = hashlib.sha256(model).hexdigest()[:12]
-    (folder / "model.json").write_text(json.dumps(card), encoding="utf-8")
+    manifest = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    manifest["version"] = hashlib.sha256(model).hexdigest()[:12]
+    (folder / "model.json").write_text(json.dumps(manifest), encoding="utf-8")
     sums = [
         f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n"
         for name in ("model.onnx", "model.json", "golden.json")
@@ -48,10 +48,10 @@ def put(model: bytes) -> Callable[[Path], None]:
 
 def edit(old: str, new: str) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
-        card = folder / "model.json"
-        text = card.read_text(encoding="utf-8")
+        manifest = folder / "model.json"
+        text = manifest.read_text(encoding="utf-8")
         assert old in text
-        card.write_text(text.replace(old, new, 1), encoding="utf-8")
+        manifest.write_text(text.replace(old, new, 1), encoding="utf-8")
         sign(folder)
 
     return change
@@ -83,9 +83,9 @@ def write(name: str, content: bytes) -> Callable[[Path], None]:
 
 
 def mismatch(folder: Path) -> None:
-    card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    manifest = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     sign(folder)
-    text = (folder / "model.json").read_text(encoding="utf-8").replace(card["version"], "000000000000")
+    text = (folder / "model.json").read_text(encoding="utf-8").replace(manifest["version"], "000000000000")
     (folder / "model.json").write_text(text, encoding="utf-8")
     digest = hashlib.sha256(text.encode()).hexdigest()
     sums = (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
@@ -102,7 +102,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "a flipped bit in the checksums": (spoil("SHA256SUMS"), "checksum mismatch"),
     "empty checksums": (write("SHA256SUMS", b""), "checksum mismatch"),
     "checksums of something else": (write("SHA256SUMS", b"\xff\x00 x\n"), "checksum mismatch"),
-    "a version of another model": (mismatch, "belongs to another model"),
+    "a version of another model": (mismatch, "is another model's"),
     "description without output": (edit('"output"', '"outcome"'), "model.json: output: Field required"),
     "no golden rows": (lambda folder: (folder / "golden.json").unlink(), "golden.json is missing"),
     "empty golden rows": (golden(lambda _: []), "golden.json: "),
@@ -112,15 +112,18 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "golden rows of other fields": (
         golden(lambda rows: [{**row, "request": {"begins": "never"}} for row in rows]),
-        "golden.json: no row is a valid request",
+        "golden.json: none of its rows is a valid request",
     ),
     "another prediction": (
         golden(lambda rows: [rows[0] | {"prediction": rows[0]["prediction"] * 1.01}, *rows[1:]]),
-        "golden.json: 1 of 47 golden rows have another prediction",
+        "golden.json: 1 of 47 golden rows are predicted differently",
     ),
-    "another input": (edit('"speed"', '"month"'), "the model needs month, which this application lacks"),
-    "no model at all": (put(b"hello"), "not a model that ONNX Runtime loads"),
-    "too few columns": (put(network(inputs=len(NUMBERS) - 1)), "instead of {'material'"),
+    "another input": (edit('"speed"', '"month"'), "the model uses the feature month"),
+    "no model at all": (put(b"hello"), "ONNX Runtime cannot load it"),
+    "too few columns": (
+        put(network(inputs=len(NUMERIC_FEATURES) - 1)),
+        "instead of {'material'",
+    ),
     "another input name": (put(network(name="rows")), "instead of {'material'"),
     "another output name": (put(network(output="variable")), "has no output `prediction`"),
     "negative predictions": (put(network(fill=-3.0)), "predicts -3.0 pieces"),
@@ -129,7 +132,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
 
 
 @pytest.mark.parametrize("case", list(DAMAGE))
-def test_a_damaged_handoff_is_refused_in_one_line(given: Path, case: str) -> None:
+def test_a_damaged_handoff_is_rejected_in_one_line(given: Path, case: str) -> None:
     change, fragment = DAMAGE[case]
     change(given)
     with pytest.raises(UserError) as caught:
@@ -139,19 +142,22 @@ def test_a_damaged_handoff_is_refused_in_one_line(given: Path, case: str) -> Non
     assert "\n" not in str(caught.value)
 
 
-def test_the_tiny_model_of_these_tests_is_accepted_where_nothing_is_wrong(given: Path) -> None:
+def test_constant_model_is_accepted(given: Path) -> None:
     put(network(fill=5.0))(given)
     golden(lambda rows: [row | {"prediction": 5.0} for row in rows])(given)
-    assert load_model(given).card.name == "toy"
+    assert load_model(given).manifest.name == "toy"
 
 
 def test_in_answers_it_is_called_by_its_version_or_else_by_its_digest(handoff: Path) -> None:
-    card = json.loads((handoff / "model.json").read_text(encoding="utf-8"))
-    assert (load_model(handoff).version, load_model(handoff).digest) == (card["version"], card["version"])
-    assert (load_model(handoff, "7").version, load_model(handoff, "7").digest) == ("7", card["version"])
+    manifest = json.loads((handoff / "model.json").read_text(encoding="utf-8"))
+    assert (load_model(handoff).version, load_model(handoff).digest) == (
+        manifest["version"],
+        manifest["version"],
+    )
+    assert (load_model(handoff, "7").version, load_model(handoff, "7").digest) == ("7", manifest["version"])
 
 
-def test_a_model_is_refused_once_a_feature_means_something_else(
+def test_a_model_is_rejected_once_a_feature_means_something_else(
     given: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def renumbered(columns: Columns) -> Columns:
@@ -159,16 +165,16 @@ def test_a_model_is_refused_once_a_feature_means_something_else(
         return {**found, "position": (found["position"] + 12) % 24}
 
     load_model(given)
-    monkeypatch.setattr(features, "PROBLEM", replace(PROBLEM, features=renumbered))
-    with pytest.raises(UserError, match="golden rows have another prediction"):
+    monkeypatch.setattr(model_inputs, "PROBLEM", replace(PROBLEM, features=renumbered))
+    with pytest.raises(UserError, match="golden rows are predicted differently"):
         load_model(given)
 
 
-def test_golden_rows_of_another_time_may_lack_fields_and_have_others(given: Path) -> None:
+def test_golden_rows_with_old_fields_are_adapted(given: Path) -> None:
     put(network(fill=5.0))(given)
     old = {"begins": "2011-01-01T00:00:00", "colour": "red"}
     golden(lambda _: [{"request": old, "prediction": 5.0}])(given)
-    assert load_model(given).card.name == "toy"
+    assert load_model(given).manifest.name == "toy"
 
 
 def test_no_folder_or_a_file_in_its_place_is_refused(tmp_path: Path) -> None:

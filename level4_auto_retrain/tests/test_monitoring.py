@@ -23,7 +23,7 @@ from bike_demand.store.tracking import Tracking
 from tests.answers import Model, log, tell_outcomes
 from tests.conftest import Run, project_in
 from tests.fieldmodel import echo
-from tests.gathered import frame
+from tests.ingested import frame
 from tests.registry import copy_state, put_live
 from tests.spoilt import Change, fahrenheit, feed_rows, fourfold, no_moisture, publish, spoilt, without
 from tests.tiny import constant

@@ -21,7 +21,7 @@ FIRST, NOW = date(2012, 1, 1), datetime(2012, 4, 1)
 ROWS = list(orders(FIRST, NOW.date()))
 READ = """
 from bike_demand.core.settings import DATA
-from bike_demand.data.store import read_rows
+from bike_demand.data.ingested import read_rows
 print(len(read_rows(DATA)))
 """
 # Towns that a model has seen, and one that it has not: what it predicts, and what scikit-learn does.
@@ -31,19 +31,19 @@ from pathlib import Path
 from bike_demand.core.current import PROBLEM, Inputs
 from bike_demand.core.settings import DATA, load_settings
 from bike_demand.data.frames import features_of, to_frame
-from bike_demand.data.store import labelled_rows
+from bike_demand.data.ingested import read_labeled_rows
 from bike_demand.handoff import read_handoff, write_handoff
 from bike_demand.serving.onnx_model import load_model
-from bike_demand.training.export import prove_parity, to_onnx
+from bike_demand.training.export import check_parity, to_onnx
 from bike_demand.training.export import golden_rows
 from bike_demand.training.train import fit, predict
-rows = labelled_rows(DATA)
+rows = read_labeled_rows(DATA)
 pipeline = fit(rows, PROBLEM.params(), None)
 model = to_onnx(pipeline)
-prove_parity(model, pipeline, features_of(rows))
+check_parity(model, pipeline, features_of(rows))
 write_handoff(Path("handed"), model, golden_rows(model, rows))
 asked = [Inputs.model_validate_json(json.dumps(PROBLEM.example | {"town": town})) for town in ("ulm", "rom")]
-types = [(each.name, each.type) for each in read_handoff(Path("handed")).card.inputs]
+types = [(each.name, each.type) for each in read_handoff(Path("handed")).manifest.inputs]
 answers = load_model(Path("handed")).predict(asked)
 print(json.dumps([types, answers, predict(pipeline, features_of(to_frame(asked))).tolist()]))
 """
@@ -58,7 +58,7 @@ import json, os
 os.environ["BIKE_PROBLEM"] = "retired"
 from pathlib import Path
 from bike_demand.core.current import PROBLEM, Inputs
-from bike_demand.data.features import FEATURES
+from bike_demand.data.model_inputs import FEATURES
 from bike_demand.serving.onnx_model import load_model
 asked = [Inputs.model_validate_json(json.dumps(PROBLEM.example))]
 print(json.dumps([FEATURES, load_model(Path("handed")).predict(asked)]))
@@ -98,7 +98,7 @@ def gathered(folder: Path) -> pd.DataFrame:
     return pd.concat(pd.read_parquet(file) for file in sorted((folder / "state" / "data").glob("*.parquet")))
 
 
-def test_rows_of_one_time_and_other_keys_are_gathered_and_read_again(shop: Path) -> None:
+def test_rows_with_equal_times_and_different_keys_round_trip(shop: Path) -> None:
     others = [row | {"customer": row["customer"] % 1000 + 1} for row in ROWS]
     rows = [row for pair in zip(ROWS, others, strict=True) for row in pair]
     publish(shop / "feed", rows, NOW)
@@ -108,7 +108,7 @@ def test_rows_of_one_time_and_other_keys_are_gathered_and_read_again(shop: Path)
 
 
 @pytest.mark.slow
-def test_labels_that_are_not_due_are_not_there_and_nothing_is_learned_from_them(shop: Path) -> None:
+def test_labels_not_yet_due_are_excluded(shop: Path) -> None:
     done = command(shop, "ingest")
     assert done.returncode == 0, done.stderr
     rows = gathered(shop)
@@ -142,7 +142,7 @@ def test_two_orders_at_the_same_second_differ_by_their_customer(shop: Path) -> N
     assert len(gathered(shop)) == len(ROWS) + 1
 
 
-def test_a_text_is_an_input_of_its_own_and_may_be_one_that_no_training_saw(shop: Path) -> None:
+def test_unseen_category_is_predicted(shop: Path) -> None:
     assert command(shop, "ingest").returncode == 0
     done = python(shop, "-c", PREDICT)
     assert done.returncode == 0, done.stderr
@@ -154,7 +154,7 @@ def test_a_text_is_an_input_of_its_own_and_may_be_one_that_no_training_saw(shop:
 
 
 @pytest.mark.slow
-def test_a_feature_that_no_training_takes_any_more_is_still_there_for_older_models(shop: Path) -> None:
+def test_retired_feature_is_computed_for_old_models(shop: Path) -> None:
     assert command(shop, "ingest").returncode == 0
     _, predicted, _ = json.loads(python(shop, "-c", PREDICT).stdout)
     (shop / "retired.py").write_text(RETIRED, encoding="utf-8")
@@ -163,7 +163,7 @@ def test_a_feature_that_no_training_takes_any_more_is_still_there_for_older_mode
     assert json.loads(done.stdout) == [["channel", "price", "town"], predicted[:1]]
 
 
-def test_a_label_that_is_due_and_missing_is_refused(shop: Path) -> None:
+def test_a_label_that_is_due_and_missing_is_rejected(shop: Path) -> None:
     path = shop / "feed" / "2012-01.csv"
     first, *others = path.read_text(encoding="utf-8").splitlines()[1:]
     path.write_text(

@@ -1,4 +1,4 @@
-"""The image and the words around it: what they name is there, and what the image installs is enough."""
+"""Dockerfile, README and runbook are consistent, and what the image installs is enough."""
 
 import re
 import shlex
@@ -27,7 +27,7 @@ def test_the_image_has_pinned_bases_and_does_not_run_as_root() -> None:
     assert last.index("\nUSER ") < last.index("\nCMD ")
 
 
-def test_what_the_image_copies_is_let_through() -> None:
+def test_dockerignore_allows_what_the_dockerfile_copies() -> None:
     allowed = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
     for sources in re.findall(r"^COPY (?!--)(.+) \S+$", DOCKERFILE, re.MULTILINE):
         for source in sources.split():

@@ -10,7 +10,7 @@ import pytest
 
 from bike_demand.core.current import PROBLEM
 from bike_demand.core.problem import BehaviorTest
-from bike_demand.data import features, frames
+from bike_demand.data import frames, model_inputs
 from bike_demand.training import problem_check
 from tests.conftest import Run
 
@@ -18,7 +18,7 @@ Change = Callable[[Any], Any]
 
 
 @pytest.mark.usefixtures("project")
-def test_a_sound_problem_is_described_in_plain_words(run: Run) -> None:
+def test_valid_problem_is_summarised(run: Run) -> None:
     output = run("problem", "check")
     assert (output.status, output.err) == (0, "")
     lines = output.out.splitlines()
@@ -46,7 +46,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a label that is not valid": ({"example_label": {"amount": -1}}, "example_label: amount"),
     "targets beyond what is possible": ({"prediction_range": (0, 5)}, "prediction_range"),
     "a loss that is lowest for wrong predictions": (
-        {"loss": replace(PROBLEM.loss, of=lambda prediction, target: -abs(prediction - target))},
+        {"loss": replace(PROBLEM.loss, per_row=lambda prediction, target: -abs(prediction - target))},
         "loss",
     ),
     "a slice that is no condition": ({"slices": {"all": lambda columns: columns["heat"]}}, "slices: all"),
@@ -73,12 +73,12 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.usefixtures("project")
 @pytest.mark.parametrize("case", list(WRONG))
-def test_what_is_wrong_is_named(case: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_part_is_reported(case: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     changes, named = WRONG[case]
     changed = replace(PROBLEM, **changes)
-    for module in (problem_check, features, frames):
+    for module in (problem_check, model_inputs, frames):
         monkeypatch.setattr(module, "PROBLEM", changed)
-    for name, value in zip(("LOWEST", "HIGHEST"), changed.prediction_range, strict=True):
+    for name, value in zip(("MIN_PREDICTION", "MAX_PREDICTION"), changed.prediction_range, strict=True):
         monkeypatch.setattr(problem_check, name, value)
     refusal = run("problem", "check").refusal()
     assert "problem: " in refusal

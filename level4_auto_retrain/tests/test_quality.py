@@ -15,7 +15,7 @@ from bike_demand.core.settings import QualityRules, Settings, load_settings
 from bike_demand.data import quality
 from bike_demand.data.quality import GONE, RECENT, Violation, check, gaps, inputs, level, require_fit, stale
 from tests.conftest import ROOT
-from tests.gathered import frame
+from tests.ingested import frame
 from tests.spoilt import Change, changed, fahrenheit, feed_rows, fourfold, no_moisture, spoilt, without
 from tests.toy import MACHINES
 

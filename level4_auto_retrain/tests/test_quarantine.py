@@ -16,12 +16,12 @@ from bike_demand.core.problem import DAY
 from bike_demand.core.settings import QUARANTINE, QualityRules, load_settings
 from bike_demand.data import quarantine
 from bike_demand.data.frames import features_of
+from bike_demand.data.ingested import read_rows
 from bike_demand.data.label_check import check_gathered, labels
 from bike_demand.data.month import iso
 from bike_demand.data.quality import Violation
 from bike_demand.data.quarantine import Quarantine, fit_rows, good, quarantine_of
 from bike_demand.data.regression_cases import BadDataCase, make_case, unrecognised
-from bike_demand.data.store import read_rows
 from bike_demand.release.deploy import deploy
 from bike_demand.release.gates import Gate, GateContext, GateResult
 from bike_demand.store import event_log
@@ -32,7 +32,7 @@ from bike_demand.store.tracking import Tracking
 from bike_demand.training.train import fit
 from tests.answers import log, off_by
 from tests.conftest import ROOT, Run
-from tests.gathered import frame, rows_of
+from tests.ingested import frame, rows_of
 from tests.registry import register
 from tests.spoilt import (
     Change,

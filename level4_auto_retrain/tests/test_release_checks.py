@@ -8,13 +8,13 @@ import onnx
 import pytest
 from onnx import helper
 
-from bike_demand.data.features import FEATURES
+from bike_demand.data.model_inputs import FEATURES
 from bike_demand.release.checks import failures
 from bike_demand.serving.app import create_app
 from bike_demand.serving.live_models import ModelHolder
 from bike_demand.serving.onnx_model import OnnxModel, load_model
 from bike_demand.serving.outcome_intake import OutcomeStore
-from tests.service import served
+from tests.service import serve_in_thread
 from tests.tiny import constant, hand_over, network
 
 Failures = Callable[..., list[str]]
@@ -30,7 +30,7 @@ def found(tmp_path: Path) -> Iterator[Failures]:
             if store is not None:
                 stack.callback(store.close)
             app = create_app(ModelHolder(load_model(folder, "7")), outcomes=store)
-            client = stack.enter_context(served(app))
+            client = stack.enter_context(serve_in_thread(app))
             return failures(str(client.base_url), load_model(expected or folder, "7"))
 
         yield look
@@ -82,7 +82,7 @@ def test_impossible_numbers_are_found(tmp_path: Path, found: Failures) -> None:
 def test_a_batch_that_predicts_differently_is_found(
     handoff: Path, found: Failures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bike_demand.release.checks.score", _score_of_something_else)
+    monkeypatch.setattr("bike_demand.release.checks.predict_file", _score_of_something_else)
     assert found(handoff) == ["batch and service give different predictions"]
 
 

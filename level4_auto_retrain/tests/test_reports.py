@@ -21,7 +21,7 @@ from bike_demand.core.settings import EVIDENTLY, load_settings
 from bike_demand.monitoring import reports
 from bike_demand.monitoring.rules import Limits
 from tests.feedmaker import copy_params
-from tests.gathered import frame
+from tests.ingested import frame
 from tests.service import free_port
 from tests.spoilt import feed_rows
 

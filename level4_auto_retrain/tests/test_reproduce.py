@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from bike_demand.core.settings import DATA, load_settings
-from bike_demand.data.store import read_rows
+from bike_demand.data.ingested import read_rows
 from bike_demand.store.tracking import Dataset, Tracking
 from bike_demand.training.pipeline import data_digest
 from tests.conftest import Run

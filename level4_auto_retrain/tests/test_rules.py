@@ -30,22 +30,22 @@ DAY = timedelta(days=1)
 
 def days_of(number: int, *, bias: float = 0.0, error: float = 0.18, baseline: float = 0.3) -> list[Day]:
     """So many days before NOW, of 24 rows and about 200 pieces each; error and bias as shares."""
-    dice = np.random.default_rng(7)
+    rng = np.random.default_rng(7)
     days = []
     for back in range(number, 0, -1):
-        target = 4800.0 * dice.uniform(0.8, 1.2)
+        target = 4800.0 * rng.uniform(0.8, 1.2)
         days.append(
             Day(
                 day=(NOW - back * DAY).date(),
                 version=3,
                 rows=24,
                 known=24,
-                error=target * error * dice.uniform(0.9, 1.1),
-                bias=target * (bias + dice.normal(0, 0.03)),
+                error=target * error * rng.uniform(0.9, 1.1),
+                bias=target * (bias + rng.normal(0, 0.03)),
                 target=target,
                 baseline_rows=24,
-                baseline_error=target * baseline * dice.uniform(0.9, 1.1),
-                paired_error=target * error * dice.uniform(0.9, 1.1),
+                baseline_error=target * baseline * rng.uniform(0.9, 1.1),
+                paired_error=target * error * rng.uniform(0.9, 1.1),
             )
         )
     return days

@@ -15,7 +15,7 @@ import pytest
 from bike_demand.core.errors import UserError
 from bike_demand.data import table
 from bike_demand.data.frames import from_parquet, to_parquet
-from bike_demand.data.table import REPORTED, read_published
+from bike_demand.data.table import MAX_REPORTED, read_month_file
 from tests.feedmaker import HEADER, month_lines
 
 MONTH = "2011-02"
@@ -27,7 +27,7 @@ def text_of(lines: list[str], header: str = HEADER) -> str:
 
 
 def read(content: bytes | str, name: str = "in.csv") -> pd.DataFrame:
-    return read_published(content.encode() if isinstance(content, str) else content, MONTH, name)
+    return read_month_file(content.encode() if isinstance(content, str) else content, MONTH, name)
 
 
 def refusal(content: bytes | str, name: str = "in.csv") -> str:
@@ -80,7 +80,7 @@ WRITTEN: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("case", list(WRITTEN))
-def test_the_same_rows_are_read_however_they_are_written(case: str) -> None:
+def test_file_variants_give_the_same_rows(case: str) -> None:
     name = "in.parquet" if case.startswith("in.parquet") else "in.csv"
     pd.testing.assert_frame_equal(read(WRITTEN[case](), name), read(PLAIN))
 
@@ -96,7 +96,7 @@ def test_values_are_those_of_the_file() -> None:
     assert rows["moisture"].isna().any()
 
 
-def test_stored_rows_are_the_same_and_the_same_rows_are_stored_as_the_same_bytes() -> None:
+def test_parquet_round_trip_is_exact_and_deterministic() -> None:
     rows = read(PLAIN)
     stored = to_parquet(rows)
     read_back = from_parquet(stored)
@@ -111,8 +111,8 @@ def test_stored_rows_are_the_same_and_the_same_rows_are_stored_as_the_same_bytes
 HEAT = HEADER.split(",").index("heat")
 HOT = LINES[0].split(",")[HEAT]
 MISTAKES: dict[str, tuple[Callable[[], bytes], tuple[str, ...]]] = {
-    "semicolons": (lambda: PLAIN.replace(",", ";").encode(), ("line 1", "separator is ';'", "by commas")),
-    "tabs": (lambda: PLAIN.replace(",", "\t").encode(), ("line 1", "separator is '\\t'", "by commas")),
+    "semicolons": (lambda: PLAIN.replace(",", ";").encode(), ("line 1", "separated by ';'", "use commas")),
+    "tabs": (lambda: PLAIN.replace(",", "\t").encode(), ("line 1", "separated by '\\t'", "use commas")),
     "decimal commas": (
         lambda: PLAIN.replace(f",{HOT},", f',"{HOT.replace(".", ",")}",', 1).encode(),
         ("line 2, column heat", "decimal comma", "decimal point"),
@@ -139,13 +139,13 @@ MISTAKES: dict[str, tuple[Callable[[], bytes], tuple[str, ...]]] = {
         lambda: PLAIN.replace("T00:00:00,", "T00:00:00Z,", 1).encode(),
         ("line 2, column begins", "zone offset", "leave it out"),
     ),
-    "an epoch": (
+    "a Unix timestamp": (
         lambda: re.sub(r"\n[^,]+", "\n1296518400", PLAIN, count=1).encode(),
-        ("line 2, column begins", "epoch", "2011-01-31T17:00:00"),
+        ("line 2, column begins", "Unix timestamp", "2011-01-31T17:00:00"),
     ),
-    "an epoch in milliseconds": (
+    "a Unix timestamp in milliseconds": (
         lambda: re.sub(r"\n[^,]+", "\n1296518400000", PLAIN, count=1).encode(),
-        ("line 2, column begins", "epoch", "2011-01-31T17:00:00"),
+        ("line 2, column begins", "Unix timestamp", "2011-01-31T17:00:00"),
     ),
     "another order of day and month": (
         lambda: re.sub(r"\n[^,]+", "\n01/02/2011 00:00", PLAIN, count=1).encode(),
@@ -179,7 +179,7 @@ MISTAKES: dict[str, tuple[Callable[[], bytes], tuple[str, ...]]] = {
     ),
     "two files in one": (
         lambda: text_of([*LINES[:5], HEADER, *LINES[5:]]).encode(),
-        ("line 7", "the header appears again"),
+        ("line 7", "the header is repeated"),
     ),
     "a word for a missing value": (
         lambda: PLAIN.replace(f",{HOT},", ",N/A,", 1).encode(),
@@ -187,7 +187,7 @@ MISTAKES: dict[str, tuple[Callable[[], bytes], tuple[str, ...]]] = {
     ),
     "a unit": (
         lambda: PLAIN.replace(f",{HOT},", ",21 %,", 1).encode(),
-        ("line 2, column heat", "the number alone"),
+        ("line 2, column heat", "without unit"),
     ),
     "the name of a zone": (
         lambda: PLAIN.replace("T00:00:00,", "T00:00:00 CET,", 1).encode(),
@@ -205,7 +205,7 @@ def test_a_common_mistake_is_reported_with_its_cause_and_remedy(case: str) -> No
     assert all(fragment in output for fragment in fragments), output
 
 
-def test_days_where_rows_have_hours_are_reported_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_time_of_day_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(table, "CADENCE", timedelta(hours=1))
     assert "appears twice; the time of day is missing" in refusal(text_of([LINES[0], LINES[0]]))
 
@@ -249,9 +249,9 @@ def test_all_violations_of_a_file_are_reported_with_line_and_column() -> None:
 def test_of_many_violations_the_first_are_reported_and_the_total() -> None:
     output = refusal(spoilt(*((line, "heat", "hot") for line in range(2, 90)))).splitlines()
     assert output[0] == "in.csv: 88 violations"
-    assert len(output) == 1 + REPORTED + 1
-    assert output[REPORTED].startswith(f"  line {REPORTED + 1}, column heat")
-    assert output[-1] == f"  and {88 - REPORTED} more"
+    assert len(output) == 1 + MAX_REPORTED + 1
+    assert output[MAX_REPORTED].startswith(f"  line {MAX_REPORTED + 1}, column heat")
+    assert output[-1] == f"  and {88 - MAX_REPORTED} more"
 
 
 def test_a_line_end_within_quotes_leaves_the_line_numbers_right() -> None:

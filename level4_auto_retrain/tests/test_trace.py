@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from bike_demand.core.settings import DATA, load_settings
+from bike_demand.data.ingested import read_rows
 from bike_demand.data.month import iso
-from bike_demand.data.store import read_rows
 from bike_demand.release import deploy as delivery
 from bike_demand.release.gates import Gate, GateResult
 from bike_demand.store.tracking import Tracking
 from bike_demand.training import steps
 from tests.answers import log, off_by, rows_between, tell_outcomes
 from tests.conftest import Run
-from tests.gathered import gathered, rows_of
+from tests.ingested import ingested, rows_of
 from tests.registry import latest, put_live, register
 from tests.workcopy import git
 
@@ -52,7 +52,7 @@ def test_an_answer_of_an_old_version_leads_to_its_very_rows_after_three_releases
         delivery.release(load_settings(), str(number), "a test", None, quiet, gates=(passing,))
     assert tracking.aliases()["champion"] == 4
     shutil.rmtree(copy / "state" / "dvc-cache")  # the rows come from the remote storage then
-    before = (git(copy, "status", "--porcelain"), (copy / "dvc.lock").read_bytes(), gathered())
+    before = (git(copy, "status", "--porcelain"), (copy / "dvc.lock").read_bytes(), ingested())
 
     output = run("trace", ids[7], "--rows")
     assert (output.status, output.err) == (0, "")
@@ -77,7 +77,7 @@ def test_an_answer_of_an_old_version_leads_to_its_very_rows_after_three_releases
     assert rows_of(read_rows(folder)) == taught
     assert sorted(path.name for path in folder.iterdir()) == ["2011-01.parquet", "2011-02.parquet"]
     assert [path.name for path in folder.parent.iterdir()] == [first.run_id]
-    assert (git(copy, "status", "--porcelain"), (copy / "dvc.lock").read_bytes(), gathered()) == before
+    assert (git(copy, "status", "--porcelain"), (copy / "dvc.lock").read_bytes(), ingested()) == before
 
     again = json.loads(run("trace", ids[7], "--rows", "--json").out)
     assert again["model"]["version"] == 1
@@ -144,7 +144,7 @@ def test_the_rows_are_those_that_taught_although_the_feed_went_on_and_no_others(
     assert run("trace", known, "--rows").status == 0
     (folder,) = (copy / "state" / "traced").iterdir()
     assert rows_of(read_rows(folder)) == taught
-    monkeypatch.setattr("bike_demand.release.trace.labelled_rows", lambda folder: read_rows(folder)[1:])
+    monkeypatch.setattr("bike_demand.release.trace.read_labeled_rows", lambda folder: read_rows(folder)[1:])
     assert "were restored, but it was trained on" in run("trace", known, "--rows").refusal()
 
 

@@ -18,7 +18,7 @@ from httpx import Client
 from bike_demand.serving.request_body import read_body
 from bike_demand.serving.web import new_app
 from tests.proxies import Balancer, stripping_proxy
-from tests.service import PATIENCE_SECONDS, running, served, set_drain
+from tests.service import TIMEOUT_SECONDS, running, serve_in_thread, set_drain_seconds
 from tests.toy import EXAMPLE
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -40,7 +40,7 @@ def bare_app() -> FastAPI:
 def behind(prefix: str, root_path: str) -> Iterator[Client]:
     """A client of the application behind a proxy that strips the prefix."""
     with ExitStack() as stack:
-        client = stack.enter_context(served(bare_app(), root_path=root_path))
+        client = stack.enter_context(serve_in_thread(bare_app(), root_path=root_path))
         url = stack.enter_context(stripping_proxy(client.base_url.port or 0, prefix))
         yield stack.enter_context(Client(base_url=url, timeout=30, trust_env=False, follow_redirects=True))
 
@@ -66,8 +66,8 @@ def test_behind_a_prefix_the_documentation_loads_what_it_needs_from_there() -> N
         assert client.get("/openapi.json").json()["servers"] == [{"url": "/pieces"}]
 
 
-def test_a_client_that_hangs_up_amid_its_body_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
-    with served(bare_app()) as client:
+def test_client_disconnect_logs_no_exception(caplog: pytest.LogCaptureFixture) -> None:
+    with serve_in_thread(bare_app()) as client:
         port = client.base_url.port
         with socket.create_connection(("127.0.0.1", port or 0)) as sender:
             sender.sendall(b"POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
@@ -78,7 +78,7 @@ def test_a_client_that_hangs_up_amid_its_body_is_no_error(caplog: pytest.LogCapt
 
 
 @pytest.mark.slow
-def test_an_idle_connection_is_kept_longer_than_uvicorn_would_by_itself(released: Path) -> None:
+def test_keep_alive_exceeds_uvicorn_default(released: Path) -> None:
     with running(released) as service:
         connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
         socks: list[object] = []
@@ -99,7 +99,7 @@ def test_an_idle_connection_is_kept_longer_than_uvicorn_would_by_itself(released
 def test_a_rolling_restart_behind_a_balancer_fails_no_request(
     released: Path, workers: str, poll_seconds: float, drain_seconds: str, requests: int
 ) -> None:
-    set_drain(released, drain_seconds)
+    set_drain_seconds(released, drain_seconds)
     body = httpx.Request("POST", "http://x", json=EXAMPLE).content
     with ExitStack() as stack:
         first, second = (stack.enter_context(running(released, "--workers", workers)) for _ in range(2))
@@ -108,7 +108,7 @@ def test_a_rolling_restart_behind_a_balancer_fails_no_request(
             wait_for(balancer, requests // 2)
             assert set(balancer.ready) == {first.port, second.port}
             first.process.send_signal(signal.SIGTERM)
-            first.process.communicate(timeout=PATIENCE_SECONDS)
+            first.process.communicate(timeout=TIMEOUT_SECONDS)
             assert first.process.returncode == 0
             wait_for(balancer, balancer.requests + requests // 2)
         assert balancer.failures == []
@@ -116,7 +116,7 @@ def test_a_rolling_restart_behind_a_balancer_fails_no_request(
 
 
 def wait_for(balancer: Balancer, requests: int) -> None:
-    until = time.monotonic() + PATIENCE_SECONDS
+    until = time.monotonic() + TIMEOUT_SECONDS
     while balancer.requests < requests:
         assert time.monotonic() < until
         time.sleep(0.02)
@@ -125,44 +125,44 @@ def wait_for(balancer: Balancer, requests: int) -> None:
 @posix
 @pytest.mark.slow
 def test_ctrl_c_does_not_wait_for_the_drain(released: Path) -> None:
-    set_drain(released, "1000")
+    set_drain_seconds(released, "1000")
     with running(released) as service:
         service.process.send_signal(signal.SIGINT)
-        service.process.communicate(timeout=PATIENCE_SECONDS)
+        service.process.communicate(timeout=TIMEOUT_SECONDS)
         assert service.process.returncode == 0
 
 
 @posix
 @pytest.mark.slow
 def test_a_second_sigterm_ends_the_drain(released: Path) -> None:
-    set_drain(released, "1000")
+    set_drain_seconds(released, "1000")
     with running(released) as service:
         service.process.send_signal(signal.SIGTERM)
-        until = time.monotonic() + PATIENCE_SECONDS
+        until = time.monotonic() + TIMEOUT_SECONDS
         while service.client.get("/ready").status_code == 200:
             assert time.monotonic() < until
         assert service.client.post("/predict", json=EXAMPLE).status_code == 200
         service.process.send_signal(signal.SIGTERM)
-        service.process.communicate(timeout=PATIENCE_SECONDS)
+        service.process.communicate(timeout=TIMEOUT_SECONDS)
         assert service.process.returncode == 0
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the PATH")
 def test_a_trailing_slash_keeps_method_body_and_query() -> None:
-    with served(bare_app()) as client:
+    with serve_in_thread(bare_app()) as client:
         assert client.post("/length/", content=b"12345", follow_redirects=True).json() == 5
         assert client.get("/docs/?a=1", follow_redirects=True).url.query == b"a=1"
         assert client.get("/nowhere/", follow_redirects=True).status_code == 404
         assert client.get(f"{client.base_url}/elsewhere.example/").headers["location"].startswith("../")
 
 
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the PATH")
 @pytest.mark.parametrize("prefix", ["", "/pieces"])
 def test_the_documentation_works_in_a_browser_without_a_network(prefix: str) -> None:
     pytest.importorskip("playwright")
     from playwright.sync_api import sync_playwright
 
     with ExitStack() as stack:
-        client = stack.enter_context(served(bare_app(), root_path=prefix))
+        client = stack.enter_context(serve_in_thread(bare_app(), root_path=prefix))
         url = str(client.base_url)
         if prefix:
             url = stack.enter_context(stripping_proxy(client.base_url.port or 0, prefix))

@@ -99,19 +99,19 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def seal(handoff: Path, model: bytes) -> None:
-    """Put another model into a hand-off, with a card, golden rows and checksums that fit it."""
-    card = json.loads((handoff / "model.json").read_text(encoding="utf-8"))
-    card["version"] = hashlib.sha256(model).hexdigest()[:12]
+    """Put another model into a hand-off, with a manifest, golden rows and checksums that fit it."""
+    manifest = json.loads((handoff / "model.json").read_text(encoding="utf-8"))
+    manifest["version"] = hashlib.sha256(model).hexdigest()[:12]
     golden = json.loads((handoff / "golden.json").read_text(encoding="utf-8"))
     rows = pd.DataFrame([each["request"] for each in golden])
     times = pd.to_datetime(rows["timestamp"]).dt
-    rows = rows.assign(hour=times.hour, weekday=times.weekday)[[each["name"] for each in card["inputs"]]]
+    rows = rows.assign(hour=times.hour, weekday=times.weekday)[[each["name"] for each in manifest["inputs"]]]
     (predicted,) = onnxruntime.InferenceSession(model).run(None, {"features": rows.to_numpy("float32")})
     for each, prediction in zip(golden, predicted[:, 0].tolist(), strict=True):
         each["prediction"] = prediction
     contents = {
         "model.onnx": model,
-        "model.json": json.dumps(card).encode(),
+        "model.json": json.dumps(manifest).encode(),
         "golden.json": json.dumps(golden).encode(),
     }
     sums = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in contents.items())

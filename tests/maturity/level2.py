@@ -30,8 +30,8 @@ from tests.maturity.conftest import copied, edit, git
 MODEL = "bike-demand"
 # A mistake in the scoring script.
 OFF_BY_ONE = (
-    "model.predict_columns(columns_of(rows)),",
-    "[each + 1 for each in model.predict_columns(columns_of(rows))],",
+    "model.predict_columns(input_columns(rows)),",
+    "[each + 1 for each in model.predict_columns(input_columns(rows))],",
 )
 
 

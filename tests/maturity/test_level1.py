@@ -49,7 +49,7 @@ from tests.maturity.conftest import (
 pytestmark = [pytest.mark.xdist_group("level1"), pytest.mark.slow]
 
 PYTEST = "python -m pytest -q -p no:cacheprovider"
-MAE = re.compile(r"off by ([\d.]+) bikes an hour")
+MAE = re.compile(r"Holdout error: ([\d.]+) bikes an hour")
 TESTS_FAILED = r"status 1: \d+ failed"
 
 
@@ -172,8 +172,8 @@ def test_once_the_operator_corrects_a_day_the_model_that_is_live_cannot_be_made_
     kept = [path.parent.name for path in folder.rglob("2011-02.*")]
     assert sorted(kept) == ["data", "feed"]  # the feed and what was gathered of it: the day as it was is gone
     # Nor does anything say what the live model was made of, but for the few rows that it is tried with.
-    card = httpx.get(f"{release.service.url}/model").json()
-    assert card.keys() == {"name", "version", "inputs", "output"}
+    manifest = httpx.get(f"{release.service.url}/model").json()
+    assert manifest.keys() == {"name", "version", "inputs", "output"}
     reported = words(release.folder / "state" / "model")
     for trace in (git(release.folder, "rev-parse", "HEAD").strip(), "learning_rate"):
         assert trace.encode() not in reported
@@ -360,7 +360,7 @@ def test_a_trained_model_is_a_file_that_goes_nowhere_until_a_person_hands_it_ove
     papers = {"model.json", "golden.json", "SHA256SUMS"}
     assert set(tree(folder / "state" / "handoff")) == papers | {"model.onnx"}
     shutil.rmtree(folder / "state" / "model")
-    with pytest.raises(UserError, match=r"no model yet: copy the hand-off"):
+    with pytest.raises(UserError, match=r"no model yet: copy state/handoff"):
         predict(folder, october)
     given = step(release.book, "hand-over")
     assert given.by_hand
@@ -401,7 +401,7 @@ def test_the_scoring_script_is_under_version_control_and_answers_like_the_servic
     script = "bike_demand/batch.py"
     assert git(folder, "log", "--format=%H", "--", script).split()
     assert git(folder, "status", "--porcelain", script) == ""
-    edit(folder / script, "columns_of(rows))", "columns_of(rows[::-1]))")
+    edit(folder / script, "input_columns(rows))", "input_columns(rows[::-1]))")
     assert git(folder, "status", "--porcelain", script).split() == ["M", script]  # no change goes unseen
 
 
@@ -420,7 +420,7 @@ def test_engineers_get_a_folder_that_is_checked_and_a_damaged_one_does_not_start
     content = bytearray(model.read_bytes())
     content[len(content) // 2] ^= 1
     model.write_bytes(content)
-    with pytest.raises(UserError, match=r"model\.onnx: .* damaged or changed; copy the hand-off again"):
+    with pytest.raises(UserError, match=r"model\.onnx: .* \(damaged or edited\); copy the hand-off again"):
         run_command("python -m bike_demand serve --port 0", folder)
 
 

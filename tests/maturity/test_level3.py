@@ -117,7 +117,7 @@ class Practice:
 # One line in each part of the package, made wrong, and a test that has to turn red for it.
 BROKEN = {
     "core/problem.py": (
-        'kind="category" if labels else kinds[plain]',
+        'kind="category" if categories else kinds[plain]',
         "kind=kinds[plain]",
         "test_problem.py::test_the_facts_about_each_field_are_read_from_its_annotations",
     ),
@@ -126,7 +126,7 @@ BROKEN = {
         '"hour": (hours + 1) % 24',
         "problem/test_bikes.py::test_hour_and_weekday_are_those_of_the_calendar",
     ),
-    "data/features.py": (
+    "data/model_inputs.py": (
         "matrix[:, position] = features[name]",
         "matrix[:, position] = features[name] + 1",
         "test_features.py::test_a_row_becomes_float32_values_in_that_order",
@@ -142,8 +142,8 @@ BROKEN = {
         "test_draft.py::test_columns_that_are_known_only_with_the_label_are_named_and_left_out",
     ),
     "release/checks.py": (
-        "(complaint := test.complaint(numbers)):",
-        '(complaint := test.complaint(numbers)) == "":',
+        "(failure := test.find_failure(numbers)):",
+        '(failure := test.find_failure(numbers)) == "":',
         "test_release_checks.py::test_a_model_that_lost_its_exponential_fails",
     ),
     "release/gates/integrity.py": (

@@ -109,8 +109,8 @@ def _feature(project: Path) -> None:
     path = project / NAME / "problem" / "features.py"
     replace(
         path,
-        "    return calendar | {name: columns[name] for name in PASSED_ON}\n",
-        '    return calendar | {name: columns[name] for name in PASSED_ON} | {"rush": rush(columns)}\n',
+        "    return calendar | {name: columns[name] for name in PASSTHROUGH}\n",
+        '    return calendar | {name: columns[name] for name in PASSTHROUGH} | {"rush": rush(columns)}\n',
     )
     replace(
         path,
@@ -218,7 +218,7 @@ def _setting(project: Path) -> None:
         'class Garage(Section):\n    """What we have."""\n\n    cars: Annotated[int, Field(ge=1)] = 40\n\n\n'
         "class Settings(YamlSettings):",
     )
-    own = "    training: Training = Training()\n"
+    own = "    training: TrainingSettings = TrainingSettings()\n"
     replace(path, own, f"{own}    garage: Garage = Garage()\n")
     if (project / "dvc.yaml").exists():
         (project / NAME / "busy.py").write_text(
@@ -226,7 +226,7 @@ def _setting(project: Path) -> None:
             "import json\n"
             "from pathlib import Path\n\n"
             f"from {NAME}.core.current import label_of, time_of\n"
-            f"from {NAME}.data.store import read_rows\n\n"
+            f"from {NAME}.data.ingested import read_rows\n\n"
             'if __name__ == "__main__":\n'
             '    rows = read_rows(Path("state") / "data")\n'
             "    found = max(rows, key=label_of)\n"

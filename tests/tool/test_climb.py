@@ -331,12 +331,12 @@ def test_a_climb_says_what_the_problem_lacks_and_what_to_run_next(ladder: Ladder
     project = made(2, tmp_path / "project", PACKAGE)
     replace(project / PACKAGE / "problem" / "__init__.py", "    label_delay=", "    # label_delay=")
     schema = project / PACKAGE / "problem" / "schema.py"
-    schema.write_text(schema.read_text(encoding="utf-8") + "# drawn_at\n", encoding="utf-8")
+    schema.write_text(schema.read_text(encoding="utf-8") + "# synthetic_time\n", encoding="utf-8")
     commit(project)
     done = ladder("climb", project)
     assert (done.returncode, done.stderr) == (0, "")
     lacks = [line for line in done.stdout.splitlines() if "lacks" in line]
-    assert "drawn_at" in lacks[0]
+    assert "synthetic_time" in lacks[0]
     assert "--label-delay" in lacks[0]
     assert "label_delay" in lacks[1]  # by the new level's own check
     assert f"python -m {PACKAGE} problem check" in done.stdout

@@ -24,11 +24,11 @@ START = datetime(2024, 1, 1)
 DRAFT = """
 import json, sys
 from pathlib import Path
-from bike_demand.draft.cells import read_cells
+from bike_demand.draft.cells import read_raw_table
 from bike_demand.draft.code import write_code
-from bike_demand.draft.guess import Given, guess
+from bike_demand.draft.guess import ColumnChoices, guess
 for folder, label, time in json.load(sys.stdin):
-    found = guess(read_cells(Path(folder, "ready.csv")), Given(label, time))
+    found = guess(read_raw_table(Path(folder, "ready.csv")), ColumnChoices(label, time))
     write_code(found, "Ready", Path(folder))
     names = lambda columns: sorted(each.name for each in columns)
     first = {name: str(value) for name, value in found.rows.iloc[0].items()}

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from bike_demand.core.configuration import Section, YamlSettings, read_settings
-from bike_demand.core.current import DEFAULT, PROBLEM
+from bike_demand.core.current import DEFAULT_PROBLEM, PROBLEM
 
 PARAMS = Path("params.yaml")
 Params: Any = PROBLEM.params
@@ -17,7 +17,7 @@ HANDOFF = STATE / "handoff"  # output of the last training
 MODEL = STATE / "model"  # the model that the service loads
 
 
-class Training(Section):
+class TrainingSettings(Section):
     """How a model is trained. Ages are in days of event time, counted back from the newest row."""
 
     half_life_days: Annotated[float, Field(gt=0)] | None = 30
@@ -26,7 +26,7 @@ class Training(Section):
     params: Params = Params()  # hyper-parameters of the problem's model
 
 
-class Serving(Section):
+class ServingSettings(Section):
     """Where the service listens."""
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
@@ -40,11 +40,11 @@ class Serving(Section):
 class Settings(YamlSettings):
     """All of params.yaml. BIKE_SECTION__KEY in the environment overrides a key."""
 
-    problem: str = DEFAULT  # read ahead of the others, by `core.current`
+    problem: str = DEFAULT_PROBLEM  # read ahead of the others, by `core.current`
     feed: Annotated[str, Field(min_length=1)] = "feed/"
     first_month: Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")] = "2011-01"
-    training: Training = Training()
-    serving: Serving = Serving()
+    training: TrainingSettings = TrainingSettings()
+    serving: ServingSettings = ServingSettings()
 
 
 def load_settings(path: Path = PARAMS) -> Settings:

@@ -1,4 +1,4 @@
-"""The model that is fitted."""
+"""The estimator and its hyperparameters."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Params(BaseModel):
-    """What of the model can be tuned, in params.yaml; the rest is fixed below."""
+    """Hyperparameters that params.yaml may set; the others are fixed in build_model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

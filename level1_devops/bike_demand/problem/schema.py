@@ -1,16 +1,16 @@
-"""What a row is: when it is and its weather, and how many bikes were rented.
+"""Input fields and label of one row, which is one hour.
 
-Values beyond the valid range are rejected. Merely unusual ones pass: a station that reports Fahrenheit must
-not stop anyone.
+Values outside the valid range are rejected. Unusual values are accepted, so that a sensor that reports
+Fahrenheit does not block training or requests.
 """
 
 from typing import Annotated
 
 from pydantic import BaseModel, Field, NaiveDatetime, model_validator
 
-from bike_demand.core.problem import EventTime, Expected, Labels, Unit
+from bike_demand.core.problem import Categories, EventTime, Expected, Unit
 
-Bikes = Annotated[int, Field(ge=0, le=20_000)]
+BikeCount = Annotated[int, Field(ge=0, le=20_000)]
 
 
 class Inputs(BaseModel):
@@ -19,14 +19,14 @@ class Inputs(BaseModel):
     timestamp: Annotated[
         NaiveDatetime, EventTime(cadence="1h"), Field(description="start of the hour, local time, no zone")
     ]
-    holiday: Annotated[int, Field(ge=0, le=1, description="1 on a public holiday"), Labels("no", "yes")]
+    holiday: Annotated[int, Field(ge=0, le=1, description="1 on a public holiday"), Categories("no", "yes")]
     workingday: Annotated[
-        int, Field(ge=0, le=1, description="1 on neither a weekend nor a holiday"), Labels("no", "yes")
+        int, Field(ge=0, le=1, description="1 if neither weekend nor holiday"), Categories("no", "yes")
     ]
     weather: Annotated[
         int,
-        Field(ge=1, le=4, description="1 clear, 2 mist, 3 light rain or snow, 4 heavy"),
-        Labels("clear", "mist", "light rain or snow", "heavy weather"),
+        Field(ge=1, le=4, description="1 clear, 2 mist, 3 light rain or snow, 4 heavy rain or snow"),
+        Categories("clear", "mist", "light rain or snow", "heavy rain or snow"),
     ]
     temp_c: Annotated[
         float,
@@ -36,7 +36,7 @@ class Inputs(BaseModel):
     ]
     feels_like_c: Annotated[
         float,
-        Field(ge=-90, le=150, description="felt temperature in degrees C"),
+        Field(ge=-90, le=150, description="apparent temperature in degrees C"),
         Unit("degrees C"),
         Expected(-45, 60, change=14),
     ]
@@ -46,19 +46,16 @@ class Inputs(BaseModel):
         Expected(0.02, 1, change=0.5),
     ] = None
     windspeed_kmh: Annotated[
-        float,
-        Field(ge=0, le=400, description="wind in km/h"),
-        Unit("km/h"),
-        Expected(0, 130, change=60),
+        float, Field(ge=0, le=400, description="wind in km/h"), Unit("km/h"), Expected(0, 130, change=60)
     ]
 
 
 class Label(BaseModel):
     """What is known when the hour is over. `casual` and `registered` add up to the count."""
 
-    casual: Bikes | None = None
-    registered: Bikes | None = None
-    count: Annotated[Bikes, Field(description="bikes rented in the hour")]
+    casual: BikeCount | None = None
+    registered: BikeCount | None = None
+    count: Annotated[BikeCount, Field(description="bikes rented in the hour")]
 
     @model_validator(mode="after")
     def _parts_add_up(self) -> "Label":

@@ -6,16 +6,16 @@ from contextlib import asynccontextmanager
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from pydantic_core import to_json
 
-from bike_demand.core.current import Identity, identity_of
+from bike_demand.core.current import RowIdentity, row_identity
 from bike_demand.core.settings import MODEL, load_settings
-from bike_demand.handoff import Card
+from bike_demand.handoff import Manifest
 from bike_demand.serving import docs
-from bike_demand.serving.onnx_model import OnnxModel, load_if_there, no_model
+from bike_demand.serving.onnx_model import OnnxModel, load_model_if_present, no_model_message
 from bike_demand.serving.request_body import parse_rows, read_body
-from bike_demand.serving.web import Detail, Lifespan, Status, drain_on_sigterm, new_app, not_draining
+from bike_demand.serving.web import ErrorDetail, Lifespan, Status, drain_on_sigterm, new_app, not_draining
 
 
-class Prediction(Identity):  # type: ignore[misc]
+class Prediction(RowIdentity):  # type: ignore[misc]
     """The prediction for one row."""
 
     prediction: float
@@ -28,7 +28,7 @@ def create_app(model: OnnxModel | None, lifespan: Lifespan | None = None) -> Fas
 
     def live_model() -> OnnxModel:
         if model is None:
-            raise HTTPException(503, no_model(MODEL))
+            raise HTTPException(503, no_model_message(MODEL))
         return model
 
     # Reads the body and writes the response itself: FastAPI's own handling takes longer than the model.
@@ -42,17 +42,17 @@ def create_app(model: OnnxModel | None, lifespan: Lifespan | None = None) -> Fas
     )
     async def predict(request: Request) -> Response:
         current = live_model()
-        rows, listed = parse_rows(await read_body(request))
+        rows, is_list = parse_rows(await read_body(request))
         content = [
-            {**identity_of(row), "prediction": prediction, "model_version": current.version}
+            {**row_identity(row), "prediction": prediction, "model_version": current.version}
             for row, prediction in zip(rows, current.predict(rows), strict=True)
         ]
-        return Response(to_json(content if listed else content[0]), media_type="application/json")
+        return Response(to_json(content if is_list else content[0]), media_type="application/json")
 
     @app.get(
         "/ready",
         summary="Is the service ready to predict?",
-        responses={503: {"model": Detail}},
+        responses={503: {"model": ErrorDetail}},
         dependencies=[Depends(not_draining)],
     )
     async def ready() -> Status:
@@ -60,13 +60,13 @@ def create_app(model: OnnxModel | None, lifespan: Lifespan | None = None) -> Fas
         return Status(status="ready")
 
     @app.get("/model", summary="Which model is live?", responses=docs.NO_MODEL)
-    async def about() -> Card:
-        return live_model().card
+    async def about() -> Manifest:
+        return live_model().manifest
 
     return app
 
 
-def live_app() -> FastAPI:
+def create_live_app() -> FastAPI:
     """The application with this project's live model, as started by each worker process."""
     settings = load_settings()
 
@@ -75,4 +75,4 @@ def live_app() -> FastAPI:
         async with drain_on_sigterm(app, settings.serving.drain_seconds):
             yield
 
-    return create_app(load_if_there(MODEL), lifespan)
+    return create_app(load_model_if_present(MODEL), lifespan)

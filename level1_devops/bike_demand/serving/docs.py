@@ -1,17 +1,17 @@
-"""OpenAPI documentation for the route that reads its body itself: schemas, and examples that work."""
+"""OpenAPI documentation for /predict, which parses its body without FastAPI: schemas and examples."""
 
 from typing import Any
 
 from pydantic import BaseModel
 
-from bike_demand.core.current import HIGHEST, LOWEST, PROBLEM, Inputs
+from bike_demand.core.current import MAX_PREDICTION, MIN_PREDICTION, PROBLEM, Inputs
 from bike_demand.serving.request_body import MAX_BYTES, MAX_ROWS
 
 Responses = dict[int | str, dict[str, Any]]
 
 PREDICT = (
     f"Takes one row and returns one prediction, or takes a list of 1 to {MAX_ROWS} rows and returns a list in"
-    f" the same order. `prediction`: {PROBLEM.unit}, from {LOWEST:g} to {HIGHEST:g}."
+    f" the same order. `prediction`: {PROBLEM.unit}, plausibly {MIN_PREDICTION:g} to {MAX_PREDICTION:g}."
 )
 
 
@@ -30,8 +30,8 @@ class InvalidBody(BaseModel):
 
 
 def _body(schema: dict[str, Any], examples: dict[str, Any]) -> dict[str, Any]:
-    shown = {summary: {"summary": summary, "value": value} for summary, value in examples.items()}
-    return {"required": True, "content": {"application/json": {"schema": schema, "examples": shown}}}
+    named = {summary: {"summary": summary, "value": value} for summary, value in examples.items()}
+    return {"required": True, "content": {"application/json": {"schema": schema, "examples": named}}}
 
 
 def _list_of(item: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 
 from bike_demand.core.settings import load_settings
-from bike_demand.serving.onnx_model import load_if_there, no_model
+from bike_demand.serving.onnx_model import load_model_if_present, no_model_message
 from bike_demand.serving.web import address_of, bind, run
 
 
@@ -13,8 +13,8 @@ def serve(host: str, port: int, workers: int, folder: Path) -> None:
 
     Raises UserError if the model is damaged or the address is in use.
     """
-    model = load_if_there(folder)  # reports a damaged model once, not once per worker
+    model = load_model_if_present(folder)  # reports a damaged model once, not once per worker
     with contextlib.closing(bind(host, port)) as listener:
-        print(f"{address_of(host, listener)} answers with", end=" ")
-        print(f"model {model.version}" if model else f"503: {no_model(folder)}", flush=True)
-        run("bike_demand.serving.app:live_app", listener, workers, load_settings().serving)
+        state = f"model {model.version}" if model else f"503, {no_model_message(folder)}"
+        print(f"Serving {address_of(host, listener)}: {state}", flush=True)
+        run("bike_demand.serving.app:create_live_app", listener, workers, load_settings().serving)

@@ -1,4 +1,4 @@
-"""The network side of the service, independent of what it predicts: pages, redirects, listening, shutdown."""
+"""Web server plumbing, independent of what is predicted: base application, sockets, graceful shutdown."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ from uvicorn.supervisors import Multiprocess
 
 from bike_demand.core.current import PROBLEM
 from bike_demand.core.errors import UserError
-from bike_demand.core.settings import Serving
+from bike_demand.core.settings import ServingSettings
 
 GRACE_SECONDS = 2  # for requests in flight after the listener is closed
 CLIENT_CLOSED_REQUEST = 499  # the status in nginx's log; no client receives it
@@ -35,14 +35,17 @@ class Status(BaseModel):
     status: str
 
 
-class Detail(BaseModel):
+class ErrorDetail(BaseModel):
     """Why a request failed, in one sentence."""
 
     detail: str
 
 
 def new_app(lifespan: Lifespan | None = None) -> FastAPI:
-    """An application with `/live` and offline `/docs`. Redirects are relative, never to a host name."""
+    """An application with `/live` and offline `/docs`.
+
+    Redirects are relative: behind a proxy, the host name would be an internal one.
+    """
     app = FastAPIOffline(
         title=PROBLEM.title,
         description=PROBLEM.description,
@@ -118,7 +121,7 @@ def address_of(host: str, listener: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
 
 
-def run(factory: str, listener: socket.socket, workers: int, serving: Serving) -> None:
+def run(factory: str, listener: socket.socket, workers: int, serving: ServingSettings) -> None:
     """Serve the application that `factory` (module:function) creates in `workers` processes until stopped."""
     config = uvicorn.Config(
         factory,
@@ -139,7 +142,7 @@ def run(factory: str, listener: socket.socket, workers: int, serving: Serving) -
         return
     server = uvicorn.Server(config)
     if threading.current_thread() is threading.main_thread():
-        # uvicorn raises the signal again after shutdown, but a requested stop is not a failure.
+        # uvicorn re-raises SIGTERM after shutdown; this handler absorbs it, so that the exit status is 0.
         signal.signal(signal.SIGTERM, lambda *_: setattr(server, "should_exit", True))
     with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[listener])

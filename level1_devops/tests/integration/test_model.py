@@ -1,6 +1,6 @@
-"""The model that is to go live, used through the running service as its users will use it.
+"""Integration tests of the model that is to go live, through the running service.
 
-Run alone, it is the project's model, in state/model; among all other tests, one of the toy problem.
+Run alone, they test the project's model, in state/model; among all other tests, one of the toy problem.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from bike_demand.__main__ import main
-from bike_demand.core.current import FIELDS, HIGHEST, INPUT_COLUMNS, LOWEST, PROBLEM
+from bike_demand.core.current import FIELDS, INPUT_COLUMNS, MAX_PREDICTION, MIN_PREDICTION, PROBLEM
 from bike_demand.core.problem import BehaviorTest
 from bike_demand.core.settings import MODEL
 from bike_demand.serving.request_body import MAX_ROWS
@@ -71,9 +71,9 @@ def test_the_model_passes_the_behavioral_test(service: Service, test: BehaviorTe
         for start in range(0, len(rows), MAX_ROWS)
         for each in predict(service, rows[start : start + MAX_ROWS])
     ]
-    assert all(LOWEST <= each <= HIGHEST for each in predictions)
-    if test.complaint:
-        assert test.complaint(predictions) is None
+    assert all(MIN_PREDICTION <= each <= MAX_PREDICTION for each in predictions)
+    if test.find_failure:
+        assert test.find_failure(predictions) is None
 
 
 def test_the_batch_gives_the_same_predictions(service: Service, copy: Path) -> None:
@@ -88,7 +88,7 @@ def test_the_batch_gives_the_same_predictions(service: Service, copy: Path) -> N
     assert batch == predict(service, EXAMPLES)
 
 
-def test_a_wrong_type_is_refused_by_name(service: Service) -> None:
+def test_a_wrong_type_is_rejected_by_name(service: Service) -> None:
     field = next(name for name, field in FIELDS.items() if field.kind == "number")
     response = service.client.post("/predict", json={**PROBLEM.example, field: "much"})
     assert response.status_code == 422

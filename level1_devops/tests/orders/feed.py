@@ -9,7 +9,7 @@ from typing import Any
 
 COLUMNS = ("ordered_at", "customer", "channel", "town", "price", "is_gift", "returned")
 DELAY = timedelta(days=30)
-A_DAY = 40
+ORDERS_PER_DAY = 40
 TOWNS = ("ulm", "bonn", "köln")
 RATES = {1: 0.1, 2: 0.3, 3: 0.2}  # of returns, by channel
 
@@ -18,19 +18,19 @@ def orders(first: date, end: date, rates: Mapping[int, float] = RATES) -> Iterat
     """The orders from a day to before another, ascending, with what becomes known of each."""
     day = first
     while day < end:
-        dice = random.Random(day.isoformat())
-        for second in sorted(dice.sample(range(86_400), A_DAY)):
-            channel = dice.choices((1, 2, 3), (5, 4, 1))[0]
-            price = math.exp(dice.gauss(3.5, 1))
+        rng = random.Random(day.isoformat())
+        for second in sorted(rng.sample(range(86_400), ORDERS_PER_DAY)):
+            channel = rng.choices((1, 2, 3), (5, 4, 1))[0]
+            price = math.exp(rng.gauss(3.5, 1))
             share = min(rates[channel] * (0.6 + price / 100), 0.95)
             yield {
                 "ordered_at": datetime.combine(day, time()) + timedelta(seconds=second),
-                "customer": dice.randint(1, 300),
+                "customer": rng.randint(1, 300),
                 "channel": channel,
                 "town": TOWNS[second % 3],
                 "price": round(price, 2),
-                "is_gift": dice.random() < 0.2,
-                "returned": dice.random() < share,
+                "is_gift": rng.random() < 0.2,
+                "returned": rng.random() < share,
             }
         day += timedelta(days=1)
 

@@ -18,43 +18,43 @@ NULLS = 0.1  # the share of nulls where a field may be null
 
 def sample_rows(problem: Problem, count: int, seed: int = 0) -> list[Row]:
     """So many valid rows, one after the other in time, as they stand in JSON."""
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     start = datetime(2012, 1, 1)
     rows: list[Row] = []
     step = problem.cadence or timedelta(hours=1)
     for number in range(count):
-        row = {each.name: _value(each, dice) for each in problem.fields}
+        row = {each.name: _value(each, rng) for each in problem.fields}
         rows.append({problem.time: (start + number * step).isoformat()} | row)
     return rows
 
 
-def _value(field: InputField, dice: random.Random) -> Any:
+def _value(field: InputField, rng: random.Random) -> Any:
     low, high = field.valid
     if field.expected:
         low, high = max(low, field.expected.low), min(high, field.expected.high)
     low, high = max(low, -1e6), min(high, 1e6)
-    if field.nullable and dice.random() < NULLS:
+    if field.nullable and rng.random() < NULLS:
         return None
     if field.kind == "number":
-        return dice.uniform(low, high)
+        return rng.uniform(low, high)
     if field.kind == "boolean":
-        return dice.random() < 0.5
+        return rng.random() < 0.5
     if field.kind == "text":
-        return dice.choice("abc")
-    return dice.randint(math.ceil(low), math.floor(high))
+        return rng.choice("abc")
+    return rng.randint(math.ceil(low), math.floor(high))
 
 
 def sample_labels(problem: Problem, count: int, seed: int = 0) -> Array:
     """So many valid labels, shape [count]."""
-    dice = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     schema = problem.label.model_json_schema(by_alias=False)["properties"][problem.label_name]
     if schema["type"] == "boolean":
-        return dice.integers(0, 2, count).astype(np.float64)
+        return rng.integers(0, 2, count).astype(np.float64)
     low = max(schema.get("minimum", -1e6), problem.prediction_range[0])
     high = min(schema.get("maximum", 1e6), problem.prediction_range[1])
     if schema["type"] == "integer":
-        return dice.integers(math.ceil(low), math.floor(high), count, endpoint=True).astype(np.float64)
-    return dice.uniform(low, high, count)
+        return rng.integers(math.ceil(low), math.floor(high), count, endpoint=True).astype(np.float64)
+    return rng.uniform(low, high, count)
 
 
 def columns_of(problem: Problem, rows: Sequence[Row]) -> Columns:

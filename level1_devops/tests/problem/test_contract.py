@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from bike_demand.core.problem import Problem
-from bike_demand.data.features import INPUT_NAME
+from bike_demand.data.model_inputs import TENSOR_NAME
 from bike_demand.handoff import open_session
 from bike_demand.problem import PROBLEM
 from bike_demand.training import export
-from bike_demand.training.problem_check import can_fail
+from bike_demand.training.problem_check import some_prediction_fails
 from bike_demand.training.train import one_thread, predict
 from tests import toy
 from tests.problem.samples import columns_of, sample_labels, sample_rows, table
@@ -32,7 +32,7 @@ def problem(request: pytest.FixtureRequest) -> Problem:
     return given
 
 
-def test_it_says_what_it_is(problem: Problem) -> None:
+def test_texts_and_ranges_are_set(problem: Problem) -> None:
     texts = (problem.name, problem.title, problem.description, problem.unit, problem.loss.name)
     assert all(text.strip() == text != "" for text in texts)
     assert problem.label_description
@@ -52,15 +52,15 @@ def test_its_fields_are_described(problem: Problem) -> None:
         low, high = field.valid
         assert low < high, field.name
         assert field.kind in ("number", "integer", "category", "boolean", "text")
-        if field.labels:
-            assert len(set(field.labels)) == high - low + 1, field.name
+        if field.categories:
+            assert len(set(field.categories)) == high - low + 1, field.name
         if field.expected:
             assert low <= field.expected.low < field.expected.high <= high, field.name
             assert field.expected.change is None or field.expected.change > 0, field.name
             assert field.kind in ("number", "integer"), field.name
 
 
-def test_a_null_is_valid_only_where_it_is_said_so(problem: Problem) -> None:
+def test_null_is_accepted_only_for_nullable_fields(problem: Problem) -> None:
     for field in problem.fields:
         row = {**problem.example, field.name: None}
         if field.nullable:
@@ -70,7 +70,7 @@ def test_a_null_is_valid_only_where_it_is_said_so(problem: Problem) -> None:
                 columns_of(problem, [row])
 
 
-def test_models_see_nothing_of_the_label(problem: Problem) -> None:
+def test_label_is_not_a_feature(problem: Problem) -> None:
     inputs, features = problem.inputs.model_fields, problem.features(columns_of(problem, [problem.example]))
     for name in problem.label.model_fields:
         assert name not in inputs
@@ -109,13 +109,13 @@ def test_features_leave_the_columns_as_they_were(problem: Problem) -> None:
 
 def test_the_loss_is_lowest_for_right_predictions_and_never_negative(problem: Problem) -> None:
     targets = np.asarray(problem.target(sample_labels(problem, ROWS)), dtype=np.float64)
-    right = problem.loss.of(targets, targets)
+    right = problem.loss.per_row(targets, targets)
     assert right.shape == targets.shape
     assert (right >= 0).all()
     low, high = problem.prediction_range
     for guess in (np.full(ROWS, low), np.full(ROWS, high), targets[::-1], (targets + low) / 2):
-        assert (problem.loss.of(guess, targets) >= right).all()
-    assert problem.loss.of(np.full(ROWS, low), targets).mean() > right.mean()
+        assert (problem.loss.per_row(guess, targets) >= right).all()
+    assert problem.loss.per_row(np.full(ROWS, low), targets).mean() > right.mean()
 
 
 def test_further_metrics_are_numbers(problem: Problem) -> None:
@@ -124,7 +124,7 @@ def test_further_metrics_are_numbers(problem: Problem) -> None:
         assert np.isfinite(metric(targets[::-1], targets)), name
 
 
-def test_one_label_has_the_target_that_it_has_among_others(problem: Problem) -> None:
+def test_target_of_scalar_equals_target_of_array(problem: Problem) -> None:
     labels = sample_labels(problem, 20)
     assert [float(problem.target(label)) for label in labels.tolist()] == problem.target(labels).tolist()
 
@@ -149,7 +149,7 @@ def test_behavioral_tests_have_valid_rows(problem: Problem) -> None:
 
 def test_behavioral_tests_can_fail(problem: Problem) -> None:
     for test in problem.behavior_tests:
-        assert can_fail(test, problem.prediction_range, len(test.rows())), test.sentence
+        assert some_prediction_fails(test, problem.prediction_range, len(test.rows())), test.sentence
 
 
 def test_the_model_is_described_by_params_with_defaults(problem: Problem) -> None:
@@ -167,9 +167,9 @@ def test_the_model_fits_and_its_export_predicts_the_same(
     X, targets = table(features), problem.target(sample_labels(problem, ROWS))
     pipeline = problem.build_model(problem.params()).fit(X, targets)
     numbers, texts = X.select_dtypes("float32").columns, X.select_dtypes(exclude="float32").columns
-    for name, value in (("FEATURES", X.columns), ("NUMBERS", numbers), ("TEXTS", texts)):
+    for name, value in (("FEATURES", X.columns), ("NUMERIC_FEATURES", numbers), ("TEXT_FEATURES", texts)):
         monkeypatch.setattr(export, name, tuple(value))
-    inputs = {INPUT_NAME: X[numbers].to_numpy()} | {name: X[[name]].to_numpy(object) for name in texts}
+    inputs = {TENSOR_NAME: X[numbers].to_numpy()} | {name: X[[name]].to_numpy(object) for name in texts}
     (exported,) = open_session(export.to_onnx(pipeline)).run(None, inputs)
     assert exported.shape == (ROWS, 1)
     predictions = predict(pipeline, X)

@@ -26,19 +26,19 @@ def replace_folder(new: Path, target: Path) -> None:
     """Replace the folder `target` by the folder `new`; both must have the same parent.
 
     No portable call swaps two folders in one step. For a moment the old folder is at `.NAME.old` and
-    `target` does not exist; if the process is killed then, `settle` restores the old folder.
+    `target` does not exist; if the process is killed then, `recover_folder` restores the old folder.
     """
-    settle(target)
-    old = _aside(target)
+    recover_folder(target)
+    old = _backup_path(target)
     if target.exists():
         target.rename(old)
     new.rename(target)
     shutil.rmtree(old, ignore_errors=True)
 
 
-def settle(target: Path) -> None:
-    """Finish or undo an interrupted `replace_folder`."""
-    old = _aside(target)
+def recover_folder(target: Path) -> None:
+    """Finish or undo an interrupted `replace_folder`. To be called before `target` is read."""
+    old = _backup_path(target)
     if not old.exists():
         return
     if target.exists():
@@ -47,5 +47,5 @@ def settle(target: Path) -> None:
         old.rename(target)
 
 
-def _aside(target: Path) -> Path:
+def _backup_path(target: Path) -> Path:
     return target.with_name(f".{target.name}.old")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
 from bike_demand.core.configuration import Section, YamlSettings, read_settings
-from bike_demand.core.current import DEFAULT, FIELDS, PROBLEM
+from bike_demand.core.current import DEFAULT_PROBLEM, FIELDS, PROBLEM
 
 PARAMS = Path("params.yaml")
 Params: Any = PROBLEM.params
@@ -19,7 +19,7 @@ SERVING = STATE / "serving"  # the service's cache of versions that were live
 ARTIFACTS = STATE / "artifacts"  # files of the runs, if the tracking store is a database
 
 
-class Training(Section):
+class TrainingSettings(Section):
     """How a model is trained. Ages are in days of event time, counted back from the newest row."""
 
     half_life_days: Annotated[float, Field(gt=0)] | None = 30
@@ -113,7 +113,7 @@ class Flow(Section):
     retry_seconds: tuple[Annotated[int, Field(ge=0)], ...] = (10, 60, 300)
 
 
-class Serving(Section):
+class ServingSettings(Section):
     """Where the service listens, and how often it polls the registry for the live version."""
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
@@ -143,15 +143,15 @@ class Settings(YamlSettings):
 
     shared: ClassVar = {"MLFLOW_TRACKING_URI": ("tracking", "uri")}
 
-    problem: str = DEFAULT  # read ahead of the others, by `core.current`
+    problem: str = DEFAULT_PROBLEM  # read ahead of the others, by `core.current`
     feed: Annotated[str, Field(min_length=1)] = "feed/"
     first_month: Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")] = "2011-01"
     clock: Literal["feed", "wall"] = "feed"
     quality: QualityRules = QualityRules()
-    training: Training = Training()
+    training: TrainingSettings = TrainingSettings()
     flow: Flow = Flow()
     release: Release = Release()
-    serving: Serving = Serving()
+    serving: ServingSettings = ServingSettings()
     tracking: TrackingStore = TrackingStore()
 
 

@@ -1,6 +1,6 @@
 """Rows as data frames: column types, Parquet files, and conversion to NumPy columns and back to rows.
 
-Times are datetime64[us]. Numbers, and nullable integers, are float64 with NaN.
+Times are datetime64[us], numbers and nullable integers float64 with NaN, other integers int64.
 """
 
 import io
@@ -17,12 +17,11 @@ from pydantic import BaseModel
 from bike_demand.core.current import (
     CADENCE,
     DELAY,
-    FIELDS,
-    IDENTITY,
+    ID_COLUMNS,
     KEYS,
     LABEL,
     LABEL_COLUMNS,
-    NUMERIC,
+    NUMERIC_FIELDS,
     PROBLEM,
     TIME,
     ZONE,
@@ -31,7 +30,7 @@ from bike_demand.core.current import (
     RowId,
 )
 from bike_demand.core.problem import DAY, Array, Columns, Floats, fields_of
-from bike_demand.data.features import FEATURES, TEXTS
+from bike_demand.data.model_inputs import FEATURES, NUMERIC_FEATURES, TEXT_FIELDS
 
 _TYPES = {
     "time": pa.timestamp("us"),
@@ -65,7 +64,7 @@ def from_parquet(content: bytes) -> pd.DataFrame | None:
     if not table.schema.equals(_schema(Row)) or not table.num_rows:
         return None
     frame = _from_table(table)
-    is_intact = frame[TIME].is_monotonic_increasing and not frame.duplicated([*IDENTITY]).any()
+    is_intact = frame[TIME].is_monotonic_increasing and not frame.duplicated([*ID_COLUMNS]).any()
     return frame if is_intact else None
 
 
@@ -74,7 +73,7 @@ def to_frame(rows: Sequence[BaseModel], model: type[BaseModel] = Inputs) -> pd.D
     return _from_table(pa.Table.from_pylist([dict(row) for row in rows], schema=_schema(model)))
 
 
-def typed(frame: pd.DataFrame, model: type[BaseModel]) -> pd.DataFrame:
+def cast_to_model(frame: pd.DataFrame, model: type[BaseModel]) -> pd.DataFrame:
     """Valid rows with the column types of the model and a new index."""
     return _from_table(_to_table(frame, model))
 
@@ -94,10 +93,10 @@ def _from_table(table: pa.Table) -> pd.DataFrame:
     return frame
 
 
-def columns_of(frame: pd.DataFrame) -> Columns:
-    """The input columns of a frame, in the form that `features.to_columns` returns for request rows."""
-    columns = {name: frame[name].to_numpy(np.float64) for name in NUMERIC}
-    texts = {name: frame[name].astype(object).fillna("").to_numpy() for name in FIELDS if name not in NUMERIC}
+def input_columns(frame: pd.DataFrame) -> Columns:
+    """The input columns of a frame, in the form that `model_inputs.to_columns` returns for request rows."""
+    columns = {name: frame[name].to_numpy(np.float64) for name in NUMERIC_FIELDS}
+    texts = {name: frame[name].astype(object).fillna("").to_numpy() for name in TEXT_FIELDS}
     times = frame[TIME]
     if ZONE is not None:
         times = times.dt.tz_localize("UTC").dt.tz_convert(ZONE).dt.tz_localize(None)
@@ -106,14 +105,13 @@ def columns_of(frame: pd.DataFrame) -> Columns:
 
 def features_of(frame: pd.DataFrame) -> pd.DataFrame:
     """The features of rows, by name, as passed to scikit-learn: numbers as float32, then texts."""
-    features = PROBLEM.features(columns_of(frame))
-    return pd.DataFrame(
-        {name: features[name] if name in TEXTS else features[name].astype(np.float32) for name in FEATURES}
-    )
+    features = PROBLEM.features(input_columns(frame))
+    frame = pd.DataFrame({name: features[name] for name in FEATURES})
+    return frame.astype(dict.fromkeys(NUMERIC_FEATURES, np.float32))
 
 
-def moments(frame: pd.DataFrame) -> list[datetime]:
-    """The event times of rows."""
+def event_times(frame: pd.DataFrame) -> list[datetime]:
+    """The event times of rows, without an offset: in UTC if the problem has a time zone."""
     found: list[datetime] = frame[TIME].to_numpy("datetime64[us]").tolist()
     return found
 
@@ -128,10 +126,10 @@ def keys_of(frame: pd.DataFrame) -> "pd.Series[str]":
 
 def row_ids(frame: pd.DataFrame) -> list[RowId]:
     """Event time and key of each row."""
-    return list(zip(moments(frame), keys_of(frame), strict=True))
+    return list(zip(event_times(frame), keys_of(frame), strict=True))
 
 
-def is_in(frame: pd.DataFrame, rows: Collection[RowId]) -> "pd.Series[bool]":
+def has_row_id(frame: pd.DataFrame, rows: Collection[RowId]) -> "pd.Series[bool]":
     """Whether each row is one of `rows`, given by event time and key."""
     if not KEYS:
         return frame[TIME].isin([moment for moment, _ in rows])
@@ -139,8 +137,8 @@ def is_in(frame: pd.DataFrame, rows: Collection[RowId]) -> "pd.Series[bool]":
     return pd.Series(found, index=frame.index, dtype=bool)
 
 
-def rows_a_day(frame: pd.DataFrame) -> int:
-    """Rows per day: without gaps, or the median for irregular events; at least 1."""
+def rows_per_day(frame: pd.DataFrame) -> int:
+    """Expected rows per day: cadence times keys, or the median for irregular events; at least 1."""
     if CADENCE is not None:
         return DAY // CADENCE * max(1, frame.groupby(list(KEYS)).ngroups if KEYS else 1)
     return max(1, int(frame.groupby(frame[TIME].dt.normalize()).size().median())) if len(frame) else 1
@@ -160,13 +158,13 @@ def mean_loss(losses: Floats, frame: pd.DataFrame) -> float:
     return float(pd.Series(losses).groupby(frame[PROBLEM.average_by].to_numpy()).mean().mean())
 
 
-def known(frame: pd.DataFrame) -> pd.DataFrame:
+def with_label(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows with a known label."""
     is_known = frame[LABEL].notna()
     return frame if is_known.all() else frame[is_known]
 
 
-def as_known(frame: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
+def as_of_view(frame: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
     """The rows before `as_of`, without the labels that were not yet known then."""
     rows = frame[frame[TIME] < as_of]
     is_late = rows[TIME] + DELAY > as_of
@@ -175,12 +173,12 @@ def as_known(frame: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
     return rows
 
 
-def end(frame: pd.DataFrame) -> datetime:
-    """The end of the period of the last row; an event has no duration. Raises IndexError without rows."""
-    return period(frame)[1] + (CADENCE or timedelta(0))
+def period_end(frame: pd.DataFrame) -> datetime:
+    """The end of the last row's period; for irregular events its time. Raises IndexError without rows."""
+    return time_range(frame)[1] + (CADENCE or timedelta(0))
 
 
-def period(frame: pd.DataFrame) -> tuple[datetime, datetime]:
+def time_range(frame: pd.DataFrame) -> tuple[datetime, datetime]:
     """The event times of the first and the last row. Raises IndexError without rows."""
     return frame[TIME].iloc[0].to_pydatetime(), frame[TIME].iloc[-1].to_pydatetime()
 

@@ -3,11 +3,14 @@
 from datetime import datetime, timedelta
 
 from bike_demand.core.current import EVENT_TIME
-from bike_demand.core.problem import EARLIEST
+from bike_demand.core.problem import MIN_TIME
 
 
-def first_moment(month: str) -> datetime:
-    """The first event time of a month like `2011-01`. Raises ValueError for an invalid month."""
+def month_start(month: str) -> datetime:
+    """The first event time of a month like `2011-01`, in UTC if the problem has a time zone.
+
+    Raises ValueError for an invalid month.
+    """
     return EVENT_TIME.to_utc(_first_day(month))
 
 
@@ -23,6 +26,6 @@ def iso(moment: datetime) -> str:
 
 def _first_day(month: str) -> datetime:
     day = datetime.strptime(month, "%Y-%m")
-    if not EARLIEST.year <= day.year < datetime.max.year:  # ensures that there is a next month
+    if not MIN_TIME.year <= day.year < datetime.max.year:  # ensures that there is a next month
         raise ValueError(month)
     return day

@@ -22,7 +22,15 @@ from bike_demand.core.errors import UserError
 from bike_demand.core.files import write_atomically
 from bike_demand.core.problem import DAY, Floats
 from bike_demand.core.settings import REPORTS, QualityRules, Settings
-from bike_demand.data.frames import by_key, end, keys_of, moments, period, row_ids, rows_a_day
+from bike_demand.data.frames import (
+    by_key,
+    event_times,
+    keys_of,
+    period_end,
+    row_ids,
+    rows_per_day,
+    time_range,
+)
 from bike_demand.data.month import iso
 
 HOUR = timedelta(hours=1)
@@ -79,9 +87,9 @@ def require_fit(
     recent = [
         each
         for each in violations
-        if each.times[-1] > period(rows)[1] - RECENT
+        if each.times[-1] > time_range(rows)[1] - RECENT
         and not (
-            each.subject in FIELDS and len(each.times) <= rows_a_day(rows)
+            each.subject in FIELDS and len(each.times) <= rows_per_day(rows)
         )  # a single odd day does not spoil a training
     ]
     recent += stale(rows, settings.quality, checked_at(settings, as_of))
@@ -122,8 +130,8 @@ def stale(rows: pd.DataFrame, rules: QualityRules, now: datetime | None) -> list
     """The rule `stale`: whether the newest row (ascending, at least one) is too old at `now`; None: never."""
     if rules.stale is None or now is None:
         return []
-    last = period(rows)[1]
-    age = (now - end(rows)) // HOUR
+    last = time_range(rows)[1]
+    age = (now - period_end(rows)) // HOUR
     # Events that arrive, say, once a month are not late after two days.
     pauses = rows[TIME].drop_duplicates().diff().dt.total_seconds() / 3600
     pause = pauses.median() if CADENCE is None else 0
@@ -144,7 +152,7 @@ def gaps(rows: pd.DataFrame, rules: QualityRules, known: Mapping[RowId, float] =
     if rule is None or CADENCE is None:
         return []
     groups, keys, a_day = by_key(rows), keys_of(rows), DAY // CADENCE
-    times = pd.date_range(*period(rows), freq=CADENCE)
+    times = pd.date_range(*time_range(rows), freq=CADENCE)
     reported: dict[str, list[datetime]] = defaultdict(list)
     for (moment, key), label in known.items():
         if label:
@@ -183,11 +191,11 @@ def level(rows: pd.DataFrame, rules: QualityRules, known: Mapping[RowId, float] 
     good: deque[dict[Slot, float]] = deque(maxlen=LEVEL_DAYS)
     bad = np.zeros(len(rows), dtype=bool)
     message = ""
-    moment, reported = moments(rows), known_labels(rows, known)
+    moment, reported = event_times(rows), known_labels(rows, known)
     # Keys that report today are compared with themselves. Irregular events come at any time.
     slots: list[Slot] = [(at.time(), key) if CADENCE else (time(), "") for at, key in row_ids(rows)]
     value = np.where(np.isnan(reported), rows[LABEL].to_numpy(np.float64), reported)
-    complete = rows_a_day(rows)
+    complete = rows_per_day(rows)
     for day in days_of(rows):
         labels = _by_slot([slots[at] for at in day], value[day])
         is_known = 2 * int((~np.isnan(reported[day])).sum()) >= len(day)
@@ -227,7 +235,7 @@ def days_of(rows: pd.DataFrame, least: int = 1) -> list[npt.NDArray[np.int64]]:
     many, counted back from the last (rows ascending).
     """
     days = rows[TIME].to_numpy("datetime64[D]").astype(np.int64)
-    days = (days[-1:] - days) // -(-least // rows_a_day(rows))
+    days = (days[-1:] - days) // -(-least // rows_per_day(rows))
     return np.split(np.arange(len(rows)), np.flatnonzero(days[1:] != days[:-1]) + 1)
 
 
@@ -236,7 +244,7 @@ def violations(rule: str, subject: str, message: str, rows: pd.DataFrame, bad: M
     found = row_ids(rows[bad])
     if not found:
         return []
-    return [_violation(rule, subject, message, found, found[-1][0] > period(rows)[1] - DAY)]
+    return [_violation(rule, subject, message, found, found[-1][0] > time_range(rows)[1] - DAY)]
 
 
 def _violation(rule: str, subject: str, message: str, rows: Sequence[RowId], ongoing: bool) -> Violation:
@@ -279,7 +287,7 @@ def _units(rows: pd.DataFrame, name: str, change: float) -> tuple[Mask, str]:
     Real values do not change that fast; a changed unit does. Values in the wrong unit are still information:
     they are converted and serve as reference for later rows, so that a change of season is not reported.
     """
-    values, day = rows[name].dropna(), rows_a_day(rows)
+    values, day = rows[name].dropna(), rows_per_day(rows)
     before = values.rolling(day, min_periods=1)
     far = np.maximum(before.min().shift() - values, values - before.max().shift()) > change
     if not far.any():  # true for nearly all feeds, and saves checking row by row
@@ -289,7 +297,7 @@ def _units(rows: pd.DataFrame, name: str, change: float) -> tuple[Mask, str]:
     wrong = np.zeros(len(rows), dtype=bool)
     since = last_wrong = datetime.min
     example = ""
-    for at, (moment, value) in enumerate(zip(moments(rows), rows[name].tolist(), strict=True)):
+    for at, (moment, value) in enumerate(zip(event_times(rows), rows[name].tolist(), strict=True)):
         if math.isnan(value):
             continue
         if not plausible:

@@ -21,32 +21,32 @@ import pyarrow
 from pyarrow import parquet
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from bike_demand.core.current import ALIASES, CADENCE, DELAY, IDENTITY, LABEL, TIME, ZONE, Row
+from bike_demand.core.current import ALIASES, CADENCE, DELAY, ID_COLUMNS, LABEL, TIME, ZONE, Row
 from bike_demand.core.errors import UserError
 from bike_demand.core.problem import DAY, InputField, Kind, fields_of
-from bike_demand.data.frames import to_records, typed
-from bike_demand.data.month import first_moment, next_month
+from bike_demand.data.frames import cast_to_model, to_records
+from bike_demand.data.month import month_start, next_month
 
-MISSING = "a value is missing"
-REPORTED = 10  # violations reported per file
-LARGEST = 2**53  # up to here float64 represents every integer exactly
-NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
-_TIME = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?)?"
+MISSING_MESSAGE = "a value is missing"
+MAX_REPORTED = 10  # violations reported per file
+MAX_EXACT_INTEGER = 2**53  # up to here float64 represents every integer exactly
+NUMBER_PATTERN = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
+_TIME_PATTERN = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?)?"
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 _EXAMPLES = {"time": "2011-01-31T17:00:00", "boolean": "true or false", "category": "1", "integer": "1234"}
-_OFFSET = r" ?(Z|[+-]\d\d:?\d\d)"
+_OFFSET_PATTERN = r" ?(Z|[+-]\d\d:?\d\d)"
 _ZONE_NAME = r" ?([A-Za-z]{3,4}|[+-]\d\d|\[[\w/+-]+\])"
 _COMMAS = "use a decimal point and no thousands separator, like 1234.5"
 # Patterns of common mistakes in cells, with the cause and the remedy.
 _HINTS = {
-    rf"{_TIME}{_OFFSET}": "it has a zone offset, but times are local here: leave it out",
-    rf"{_TIME}{_ZONE_NAME}": "it has a zone name: leave it out, or write the offset like +01:00",
-    _TIME: "no local clock ever shows it",
-    r"\d{9,19}(\.\d+)?": f"it is an epoch: write times like {_EXAMPLES['time']}",
+    rf"{_TIME_PATTERN}{_OFFSET_PATTERN}": "it has a zone offset, but times are local here: leave it out",
+    rf"{_TIME_PATTERN}{_ZONE_NAME}": "it has a zone name: leave it out, or write the offset like +01:00",
+    _TIME_PATTERN: "this date or time does not exist",
+    r"\d{9,19}(\.\d+)?": f"it is a Unix timestamp: write times like {_EXAMPLES['time']}",
     r"[+-]?\d{1,3}([,.'\u2019\s]\d{3})+([.,]\d+)?": f"it has a thousands separator: {_COMMAS}",
     r"[+-]?\d+,\d+": f"it has a decimal comma: {_COMMAS}",
     r"(?i)#?n/?a|nan|null|none|nil|nat|\\n|[-.?]+|#.+[!?]": "where a value is missing, leave the cell empty",
-    rf"[^\d+-.]*{NUMBER}\s*[^\d\s]+|[^\d+-.]+\s*{NUMBER}": "write the number alone, without unit or symbol",
+    rf"[^\d+-.]*{NUMBER_PATTERN}\s*[^\d\s]+|[^\d+-.]+\s*{NUMBER_PATTERN}": "write it without unit or symbol",
 }
 # First bytes of formats that are often published in place of CSV.
 _OTHER_FORMATS = {
@@ -74,73 +74,73 @@ def read_table(
     """Read the rows of a file: CSV, optionally gzipped, or Parquet if `name` ends in .parquet.
 
     Columns are the fields of `model` or their aliases, in any order; columns in `ignored` are allowed and
-    skipped. `rules` yields further rules for a frame in which unreadable values are missing. Raises UserError
+    skipped. `rules` yields further rules for a frame in which unreadable cells are null. Raises UserError
     with all violations, each with its line (row, for Parquet) and column.
     """
     fields = fields_of(model)
     is_parquet = name.endswith(".parquet") or content.startswith(b"PAR1")
     found: _Violations = {}
     cells = parquet_cells(content, name) if is_parquet else _csv_cells(content, name, len(fields), found)
-    spelt = {each.casefold(): each for each in (*ALIASES, *ignored, *fields)}
-    names = [spelt.get(each.casefold(), each) for each in map(str, cells.columns)]
+    canonical_names = {each.casefold(): each for each in (*ALIASES, *ignored, *fields)}
+    names = [canonical_names.get(each.casefold(), each) for each in map(str, cells.columns)]
     cells = cells.set_axis([ALIASES.get(each, each) for each in names], axis=1)
     _check_header(list(cells.columns), name, fields, ignored)
     if cells.empty and not found:
-        raise UserError(f"{name}: a header, but no rows")
-    frame = pd.DataFrame({each: _converted(cells[each], field.kind) for each, field in fields.items()})
+        raise UserError(f"{name}: the file has a header but no rows")
+    frame = pd.DataFrame({each: _convert(cells[each], field.kind) for each, field in fields.items()})
     _check_columns(cells, frame, fields, found)
-    for column, broken, message in rules(frame):
-        for row, text in cells.loc[broken, column].items():
+    for column, violating, message in rules(frame):
+        for row, text in cells.loc[violating, column].items():
             found.setdefault((row, column), f"{_short(str(text))} {message}" if text else message)
     _check_rows(frame.drop(index=[row for row, _ in found], errors="ignore"), model, found)
     if found:
         raise UserError(_report(name, "row" if is_parquet else "line", found))
-    return typed(frame, model)
+    return cast_to_model(frame, model)
 
 
-def read_published(content: bytes, month: str, name: str, latest: datetime | None = None) -> pd.DataFrame:
+def read_month_file(content: bytes, month: str, name: str, latest: datetime | None = None) -> pd.DataFrame:
     """Read a month of the feed: rows ascending and without duplicates.
 
     Rows after `latest` are rejected (default: not checked). Raises UserError with all violations.
     """
-    begin, end = first_moment(month), first_moment(next_month(month))
+    month_begin, end = month_start(month), month_start(next_month(month))
 
     def rules(frame: pd.DataFrame) -> Iterator[Rule]:
         times = frame[TIME]
-        inside = times.where(times.between(begin, end, inclusive="left"))
+        inside = times.where(times.between(month_begin, end, inclusive="left"))
         yield TIME, times.notna() & inside.isna(), f"is not in {month}"
-        is_date = (inside.dropna() == inside.dropna().dt.normalize()).all()
-        repeated = ""
+        only_dates = (inside.dropna() == inside.dropna().dt.normalize()).all()
+        hint = ""
         if ZONE:
-            repeated = "; the second of two hours that clocks repeat needs its offset"
-        elif CADENCE is not None and CADENCE < DAY and is_date:
-            repeated = "; the time of day is missing"
-        yield TIME, times.notna() & frame.duplicated([*IDENTITY]), f"appears twice{repeated}"
+            hint = "; the time is ambiguous (end of daylight saving time): the second needs its UTC offset"
+        elif CADENCE is not None and CADENCE < DAY and only_dates:
+            hint = "; the time of day is missing"
+        yield TIME, times.notna() & frame.duplicated([*ID_COLUMNS]), f"appears twice{hint}"
         yield TIME, inside < inside.ffill().shift(), "is out of order"
         if latest is not None:
             yield TIME, times > latest, "is in the future"
         is_due = times + DELAY <= times.max() + (CADENCE or timedelta(0))
-        yield LABEL, frame[LABEL].isna() & is_due, MISSING
+        yield LABEL, frame[LABEL].isna() & is_due, MISSING_MESSAGE
 
     return read_table(content, name, rules=rules)
 
 
-def _csv_cells(content: bytes, name: str, wanted: int, found: _Violations) -> pd.DataFrame:
-    reader = csv.reader(io.StringIO(_decoded(content, name).rstrip(), newline=""), skipinitialspace=True)
+def _csv_cells(content: bytes, name: str, n_columns: int, found: _Violations) -> pd.DataFrame:
+    reader = csv.reader(io.StringIO(_decode(content, name).rstrip(), newline=""), skipinitialspace=True)
     try:
         records = [(reader.line_num, [cell.strip() for cell in record]) for record in reader]
     except csv.Error as error:
         raise UserError(f"{name}, line {reader.line_num}: not CSV: {error}") from None
     (_, header), *rows = [(line, record) for line, record in records if any(record)]
-    if len(header) == 1 < wanted and (separators := set(";\t|") & set(header[0])):
-        raise UserError(f"{name}, line 1: the separator is {min(separators)!r}; separate columns by commas")
+    if len(header) == 1 < n_columns and (separators := set(";\t|") & set(header[0])):
+        raise UserError(f"{name}, line 1: columns are separated by {min(separators)!r}; use commas")
     # Spreadsheets write commas after the last column, in some lines or all.
-    width = max(len(_filled(record)) for _, record in [(1, header), *rows])
-    header = header[: max(width, len(_filled(header)))]
+    width = max(len(_without_trailing_empty(record)) for _, record in [(1, header), *rows])
+    header = header[: max(width, len(_without_trailing_empty(header)))]
     for line, record in rows:
-        del record[max(len(header), len(_filled(record))) :]
+        del record[max(len(header), len(_without_trailing_empty(record))) :]
         if record == header:
-            found[line, ""] = "the header appears again; publish one table per file"
+            found[line, ""] = "the header is repeated; give one table per file"
         elif len(record) != len(header):
             is_short = len(record) < len(header)
             why = "a line that was cut off, or an open quote" if is_short else "a decimal comma"
@@ -149,18 +149,18 @@ def _csv_cells(content: bytes, name: str, wanted: int, found: _Violations) -> pd
     return pd.DataFrame(list(whole.values()), index=list(whole), columns=header, dtype="str")
 
 
-def _filled(record: Sequence[str]) -> Sequence[str]:
+def _without_trailing_empty(record: Sequence[str]) -> Sequence[str]:
     """A record without trailing empty cells."""
     return record[: max((place for place, cell in enumerate(record, 1) if cell), default=0)]
 
 
-def _decoded(content: bytes, name: str) -> str:
+def _decode(content: bytes, name: str) -> str:
     while content.startswith(b"\x1f\x8b"):
         try:
             content = gzip.decompress(content)
         except (OSError, EOFError, zlib.error):
             raise UserError(f"{name}: the compressed file is damaged or cut off; publish it again") from None
-    refuse_other_formats(content, name)
+    reject_other_formats(content, name)
     try:
         text = content.decode("utf-8-sig").lstrip("\ufeff")
     except UnicodeDecodeError as error:
@@ -169,14 +169,14 @@ def _decoded(content: bytes, name: str) -> str:
             f"{name}, line {line}: not UTF-8 text but maybe Latin-1 (Windows-1252); save it as UTF-8"
         ) from None
     if not text.strip(" \r\n\t,"):
-        raise UserError(f"{name}: the file is empty, not even a header")
+        raise UserError(f"{name}: the file is empty")
     return text
 
 
-def refuse_other_formats(content: bytes, name: str) -> None:
+def reject_other_formats(content: bytes, name: str) -> None:
     """Raises UserError for a file that is not CSV, with the format that its first bytes suggest."""
-    for begin, what in _OTHER_FORMATS.items():
-        if content.startswith(begin):
+    for month_begin, what in _OTHER_FORMATS.items():
+        if content.startswith(month_begin):
             raise UserError(f"{name}: not CSV but {what}; save it as CSV, which may be compressed by gzip")
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:100]:
         raise UserError(f"{name}, line 1: UTF-16 text or not text at all; save it as UTF-8")
@@ -211,36 +211,33 @@ def _check_header(
         raise UserError(f"{name}, line 1: a column appears twice")
 
 
-def _converted(text: "pd.Series[str]", kind: Kind) -> "pd.Series[Any]":
+def _convert(text: "pd.Series[str]", kind: Kind) -> "pd.Series[Any]":
     """Convert cells to values; empty or unreadable cells become missing values."""
     if kind == "text":
         return text.where(text != "")
     if kind == "boolean":
         return text.str.lower().map(_BOOLEANS)
     if kind == "time":
-        return _times(text)
-    numbers = text.where(text.str.fullmatch(NUMBER)).astype("float64")
+        return _parse_times(text)
+    numbers = text.where(text.str.fullmatch(NUMBER_PATTERN)).astype("float64")
     if kind == "number":
         return numbers.where(np.isfinite(numbers))
-    return numbers.where((numbers % 1 == 0) & (numbers.abs() < LARGEST))
+    return numbers.where((numbers % 1 == 0) & (numbers.abs() < MAX_EXACT_INTEGER))
 
 
-def _times(text: "pd.Series[str]") -> "pd.Series[Any]":
-    local = pd.to_datetime(text.where(text.str.fullmatch(_TIME)), format="ISO8601", errors="coerce")
+def _parse_times(text: "pd.Series[str]") -> "pd.Series[Any]":
+    local = pd.to_datetime(text.where(text.str.fullmatch(_TIME_PATTERN)), format="ISO8601", errors="coerce")
     if ZONE is not None:
         first = np.ones(len(text), dtype=bool)  # ambiguous local times mean the first occurrence
         local = local.dt.tz_localize(ZONE, ambiguous=first, nonexistent="NaT").dt.tz_convert("UTC")
-        with_offset = text.where(text.str.fullmatch(_TIME + _OFFSET))
+        with_offset = text.where(text.str.fullmatch(_TIME_PATTERN + _OFFSET_PATTERN))
         utc = pd.to_datetime(with_offset, format="ISO8601", errors="coerce", utc=True)
         return utc.fillna(local).dt.tz_localize(None).astype("datetime64[us]")
     return local.astype("datetime64[us]")
 
 
 def _check_columns(
-    cells: pd.DataFrame,
-    frame: pd.DataFrame,
-    fields: Mapping[str, InputField],
-    found: _Violations,
+    cells: pd.DataFrame, frame: pd.DataFrame, fields: Mapping[str, InputField], found: _Violations
 ) -> None:
     """Record unreadable cells, and values that violate the schema."""
     columns = {}
@@ -260,7 +257,7 @@ def _check_columns(
         for case in errors.failure_cases.itertuples():
             message = f"{_short(str(cells.at[case.index, case.column]))} {case.check}"
             is_missing = case.check == "not_nullable"
-            found.setdefault((case.index, case.column), MISSING if is_missing else message)
+            found.setdefault((case.index, case.column), MISSING_MESSAGE if is_missing else message)
 
 
 def _check_rows(frame: pd.DataFrame, model: type[BaseModel], found: _Violations) -> None:
@@ -281,8 +278,8 @@ def _report(name: str, unit: str, found: _Violations) -> str:
     ]
     if len(lines) == 1:
         return f"{name}, {lines[0]}"
-    more = [f"and {len(lines) - REPORTED} more"] if len(lines) > REPORTED else []
-    return "\n  ".join([f"{name}: {len(lines)} violations", *lines[:REPORTED], *more])
+    more = [f"and {len(lines) - MAX_REPORTED} more"] if len(lines) > MAX_REPORTED else []
+    return "\n  ".join([f"{name}: {len(lines)} violations", *lines[:MAX_REPORTED], *more])
 
 
 def _short(value: str) -> str:

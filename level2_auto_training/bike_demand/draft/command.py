@@ -16,67 +16,67 @@ import pandas as pd
 
 from bike_demand.core.errors import UserError
 from bike_demand.core.files import replace_folder, write_atomically
-from bike_demand.core.problem import duration
-from bike_demand.draft.cells import read_cells
+from bike_demand.core.problem import parse_duration
+from bike_demand.draft.cells import read_raw_table
 from bike_demand.draft.code import write_code
-from bike_demand.draft.guess import Column, Draft, Given, guess, months_of
+from bike_demand.draft.guess import Column, ColumnChoices, Draft, guess, months_of
 
-BEFORE = Path("state") / "before-draft"  # backup of everything that a draft replaced
+BACKUPS = Path("state") / "before-draft"  # backup of everything that a draft replaced
 # Tests that hold for any problem; the others in tests/problem are about the replaced one.
-ANY_PROBLEM = ("__init__.py", "samples.py", "test_contract.py")
-HOLDOUT = 0.1  # smallest share of rows that are held out
-MIN_ROWS = 40  # too few rows for any model, whatever the settings
+GENERIC_TESTS = ("__init__.py", "samples.py", "test_contract.py")
+MIN_HOLDOUT_SHARE = 0.1  # smallest share of rows that are held out
+MIN_ROWS = 40  # with fewer labeled rows, no draft is made
 
 
 def draft(
     file: Path,
-    given: Given,
+    given: ColumnChoices,
     feed: str,
     params: Path,
     report: Callable[[str], None],
     *,
-    in_production: bool = False,
+    has_monitoring: bool = False,
 ) -> None:
     """Draft a problem from a table and install it. Raises UserError, and then nothing has changed.
 
     Everything is prepared aside first. The replaced problem, tests and months are kept in a new folder in
-    BEFORE. With `in_production`, predictions are compared with outcomes, so that the event time and the
+    BACKUPS. With `has_monitoring`, predictions are compared with outcomes, so that the event time and the
     label delay must be given, not guessed.
     """
-    if in_production and (given.time is None or given.delay is None):
+    if has_monitoring and (given.time is None or given.delay is None):
         raise UserError(
-            "--time and --label-delay are needed here: A/B tests, watches and monitoring compare predictions"
-            " with labels, and have to know when these are due, like --time sold_at --label-delay 30d"
+            "--time and --label-delay are required here, like --time sold_at --label-delay 30D: A/B tests and"
+            " monitoring compare predictions with labels, and must know when these are due"
         )
     if given.delay is not None:
         try:
-            duration(delay := re.sub(r"d$", "D", given.delay))
+            parse_duration(delay := re.sub(r"d$", "D", given.delay))
             given = replace(given, delay=delay)
         except ValueError as error:
             raise UserError(f"--label-delay: {error}") from None
     package = Path(__file__).resolve().parents[1]
     root = package.parent
     if root != Path.cwd().resolve():
-        raise UserError(f"{package} would be changed: run it in the project's own folder")
+        raise UserError(f"run this in {root}: it replaces the problem of that project")
     if "://" in feed:
         raise UserError(
-            f"feed in params.yaml is {feed}: set it to a folder, which gets the months of the table"
+            f"feed in params.yaml is {feed}: set it to a folder; the table is written there, a file per month"
         )
-    found = guess(read_cells(file), given)
+    found = guess(read_raw_table(file), given)
     if len(found.rows) < MIN_ROWS:
-        raise UserError(f"{file}: {len(found.rows)} rows have a label; needed are some hundreds")
+        raise UserError(f"{file}: {len(found.rows)} rows have a label, at least {MIN_ROWS} are needed")
     with tempfile.TemporaryDirectory(prefix=".draft-", dir=root) as scratch:
         code, months = Path(scratch, "problem"), Path(scratch, "feed")
         code.mkdir()
         months.mkdir()
         write_code(found, _title(file), code)
         _format(code, root)
-        _cut(found, months)
+        _write_feed(found, months)
         text = _settings(found, params.read_text(encoding="utf-8"))
         report(_summary(found, sorted(months.iterdir())))
-        before = _put_in_place(root, package / "problem", code, root / feed, months)
+        before = _install_draft(root, package / "problem", code, root / feed, months)
         write_atomically(params, text.encode())
-    report(f"The problem before is in {before.relative_to(root)}. Next:")
+    report(f"The previous problem is in {before.relative_to(root)}. Next:")
     for command in ("problem check", "ingest", "train"):
         report(f"  python -m {package.name} {command}")
 
@@ -101,24 +101,24 @@ def _format(code: Path, root: Path) -> None:
         done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
         if done.returncode:
             message = " ".join((done.stderr or done.stdout).split())[-200:]
-            raise UserError(f"ruff cannot format the draft ({message}); install the requirements.lock")
+            raise UserError(f"ruff cannot format the draft ({message}); install requirements.lock")
 
 
-def _cut(found: Draft, folder: Path) -> None:
+def _write_feed(found: Draft, folder: Path) -> None:
     """Write the feed, one file per month. Raises UserError if a month in between has no rows."""
-    frame = pd.DataFrame({each: _written(found, each) for each in found.rows.columns})
+    frame = pd.DataFrame({each: _format_column(found, each) for each in found.rows.columns})
     header = [found.column(each).original or each for each in frame.columns]
     month = found.rows[found.time.name].dt.strftime("%Y-%m")
     for name in months_of(found.rows[found.time.name]):
         rows = frame[month == name]
         if rows.empty:
             raise UserError(
-                f"no row in {name}, between others: a feed has rows in each month; leave out what is before"
+                f"no rows in {name}: a feed needs rows in every month; remove the rows before the gap"
             )
         rows.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n", header=header)
 
 
-def _written(found: Draft, name: str) -> Any:
+def _format_column(found: Draft, name: str) -> Any:
     values, kind = found.rows[name], found.column(name).kind
     if kind == "time":
         return values.dt.strftime("%Y-%m-%dT%H:%M:%S")
@@ -132,61 +132,60 @@ def _written(found: Draft, name: str) -> Any:
 def _settings(found: Draft, text: str) -> str:
     """The text of params.yaml, with settings adapted to the data."""
     times = found.rows[found.time.name]
-    apart = times.max() - times.iloc[-max(1, int(HOLDOUT * len(times)))]
+    holdout_span = times.max() - times.iloc[-max(1, int(MIN_HOLDOUT_SHARE * len(times)))]
     changes = {
         "half_life_days": "null",
         "min_rows": str(min(500, len(times) // 2)),
-        "holdout_days": str(max(7, -(-apart // timedelta(days=1)) + 1)),
+        "holdout_days": str(max(7, -(-holdout_span // timedelta(days=1)) + 1)),
     }
     if found.is_classification:
-        changes["worst_ratio"] = "1.0"  # a Brier score is rarely far below that of the constant mean
+        # The limit of the evaluation gate, ignored in a project without one: a Brier score is rarely far
+        # below that of the constant mean.
+        changes["worst_ratio"] = "1.0"
 
     def with_training(section: re.Match[str]) -> str:
-        return functools.reduce(lambda made, change: _with(made, *change), changes.items(), section[0])
+        return functools.reduce(lambda made, change: _set_value(made, *change), changes.items(), section[0])
 
-    text = _with(text, "first_month", f'"{times.min():%Y-%m}"')
+    text = _set_value(text, "first_month", f'"{times.min():%Y-%m}"')
     # Limited to one section, because other sections have keys with the same names.
     return re.sub(r"(?ms)^training:\n.*?(?=^[^\s#]|\Z)", with_training, text)
 
 
-def _with(text: str, key: str, value: str) -> str:
+def _set_value(text: str, key: str, value: str) -> str:
     """The YAML text with a new value for a key; its comment is kept."""
     return re.sub(rf"(?m)^(\s*{key}: )[^#\n]*?(\s*(?:#.*)?)$", rf"\g<1>{value}\g<2>", text)
 
 
 def _summary(found: Draft, months: list[Path]) -> str:
-    kinds = {"text": "category", "free text": "text"}
     lines = [f"{len(found.rows)} rows, {months[0].stem} to {months[-1].stem}. Label: {found.label.name}, "]
     lines[0] += "yes or no" if found.is_classification else f"a number ({found.label.kind})"
     lines += [
-        f"  {each.name:<28} {kinds.get(each.kind, each.kind)}"
-        + (_ranges(each) if each.kind in ("integer", "number") else "")
-        + (f", {len(each.categories)} of them" if each.categories else "")
+        f"  {each.name:<28} {each.kind}"
+        + (_format_ranges(each) if each.kind in ("integer", "number") else "")
+        + (f", {len(each.categories)} values" if each.categories else "")
         + (", may be missing" if each.nullable else "")
         for each in found.inputs
     ]
     more = ["params.yaml: first_month and the section training are set for this table"]
-    more.append(
-        "in problem/__init__.py: what is a possible prediction, and the baseline that a model has to beat"
-    )
+    more.append("problem/__init__.py: the prediction range, and the baseline that a model has to beat")
     return "\n".join([*lines, "Guessed, please check:", *(f"  - {note}" for note in (*found.notes, *more))])
 
 
-def _ranges(column: Column) -> str:
-    low, high = column.usual
-    return f", usually {low:g} to {high:g}, rejected beyond {column.low:g} to {column.high:g}"
+def _format_ranges(column: Column) -> str:
+    low, high = column.expected
+    return f", expected {low:g} to {high:g}, valid {column.low:g} to {column.high:g}"
 
 
-def _put_in_place(root: Path, problem: Path, code: Path, feed: Path, months: Path) -> Path:
+def _install_draft(root: Path, problem: Path, code: Path, feed: Path, months: Path) -> Path:
     """Back up what is there and install the draft. Returns the backup folder.
 
     Always a new folder: an earlier draft's backup may hold work that was never committed.
     """
-    before = root / BEFORE / f"{datetime.now():%Y-%m-%dT%H-%M-%S.%f}"
+    before = root / BACKUPS / f"{datetime.now():%Y-%m-%dT%H-%M-%S.%f}"
     shutil.copytree(problem, before / "problem")
     (before / "feed").mkdir()
     for test in (root / "tests" / "problem").glob("*.py"):
-        if test.name not in ANY_PROBLEM:
+        if test.name not in GENERIC_TESTS:
             test.rename(before / test.name)
     feed.mkdir(parents=True, exist_ok=True)
     for month in feed.glob("[0-9][0-9][0-9][0-9]-[0-9][0-9].*"):

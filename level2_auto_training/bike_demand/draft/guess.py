@@ -15,30 +15,32 @@ import pandas as pd
 from pydantic import BaseModel
 
 from bike_demand.core.errors import UserError
-from bike_demand.core.problem import EARLIEST, in_window
-from bike_demand.data.table import NUMBER
-from bike_demand.draft.cells import Table
+from bike_demand.core.problem import MIN_TIME, is_plausible
+from bike_demand.data.table import NUMBER_PATTERN
+from bike_demand.draft.cells import RawTable
 
-ColumnKind = Literal["boolean", "integer", "number", "text", "time", "free text", "empty", "constant"]
-CATEGORIES = 50  # a column with more distinct texts is not categorical
+ColumnKind = Literal["boolean", "integer", "number", "category", "time", "text", "empty", "constant"]
+MAX_CATEGORIES = 50  # a column with more distinct texts is not categorical
 YES, NO = {"yes", "true", "y", "t", "1", "ja", "oui", "si"}, {"no", "false", "n", "f", "0", "nein", "non"}
 CADENCES = {"15min": 15, "30min": 30, "1h": 60, "1D": 1440}  # in minutes
-REGULAR = 0.9  # share of the steps between rows that must match the cadence
-DRAWN, FIRST, SPAN = "drawn_at", pd.Timestamp("2000-01-01"), pd.Timedelta(days=100)
-SEED = "row-by-row-drawn"  # 16 characters
+MIN_REGULAR_SHARE = 0.9  # share of the steps between rows that must match the cadence
+HOUR_HINT = "if {0!r} is the time of day, use --time-of-day {0}"
+SYNTHETIC_TIME = "synthetic_time"
+SYNTHETIC_START, SYNTHETIC_SPAN = pd.Timestamp("2000-01-01"), pd.Timedelta(days=100)
+SEED = "row-by-row-drawn"  # pandas' hash_key needs 16 bytes
 ALMOST_PERFECT = 0.999  # a correlation, or an area under the ROC curve, that no honest input reaches
 SENTINELS = [float("9" * digits) for digits in range(2, 8)]
-SUMS = 12  # largest number of numeric columns for which pairs are tried as parts of the label
+MAX_COLUMNS_FOR_SUMS = 12  # largest number of numeric columns for which pairs are tried as parts of the label
 _ISO = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?( ?(Z|[+-]\d{2}:?\d{2}))?"
-_DATES: tuple[str, ...] = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y", "%Y%m%d")
-_DATES += ("%d %b %Y", "%d-%b-%Y", "%b %d, %Y", "%b %Y", "%Y-%m", "%m/%Y")
-_CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
+_DATE_FORMATS: tuple[str, ...] = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y")
+_DATE_FORMATS += ("%Y%m%d", "%d %b %Y", "%d-%b-%Y", "%b %d, %Y", "%b %Y", "%Y-%m", "%m/%Y")
+_TIME_FORMATS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 _EIGHT_DIGITS = r"(19|20)\d\d[01]\d[0-3]\d"  # a date, not a number
 _TIME_OF_DAY = r"(?P<h>\d{1,2})(?:[:.](?P<m>[0-5]\d))(?:[:.](?P<s>[0-5]\d))? ?(?P<half>[AaPp][Mm])?"
 # Common names of columns with the hour of the day.
 _HOUR = re.compile(r"(^|_)(hour|hr|hh|stunde|uhrzeit|heure|hora|ora|uur)($|_)")
 # Names that a field cannot have: Pydantic's, those of responses, and types used in the class body.
-_TAKEN = {*dir(BaseModel), "id", "features", "bool", "int", "float", "str", "datetime"}
+_RESERVED_NAMES = {*dir(BaseModel), "id", "features", "bool", "int", "float", "str", "datetime"}
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Column:
     """One column: its names in the file and in the code, and its values.
 
     `values` are floats, datetimes or texts, with NaN, NaT or "" for missing values. `low` and `high` are the
-    valid range of numbers, `usual` is the expected range.
+    valid range of numbers, `expected` is the expected range.
     """
 
     original: str
@@ -56,12 +58,12 @@ class Column:
     nullable: bool
     low: float = math.nan
     high: float = math.nan
-    usual: tuple[float, float] = (math.nan, math.nan)
+    expected: tuple[float, float] = (math.nan, math.nan)
     categories: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Given:
+class ColumnChoices:
     """What the user stated about columns; None is guessed. `time_of_day` complements dates in `time`."""
 
     label: str
@@ -83,7 +85,7 @@ class Draft:
     positive: str  # the text that counts as true, for a label with two texts
     delay: str
     rows: pd.DataFrame  # with the new column names, ascending
-    given: Given
+    given: ColumnChoices
     notes: list[str] = field(default_factory=list)
 
     def column(self, name: str) -> Column:
@@ -94,7 +96,7 @@ class Draft:
     @property
     def categories(self) -> tuple[Column, ...]:
         """The text columns that models see: inputs, and a key with few values, like a region."""
-        return tuple(each for each in (*self.keys, *self.inputs) if each.kind == "text")
+        return tuple(each for each in (*self.keys, *self.inputs) if each.kind == "category")
 
     @property
     def is_classification(self) -> bool:
@@ -102,7 +104,7 @@ class Draft:
         return self.label.kind == "boolean"
 
 
-def guess(table: Table, given: Given) -> Draft:
+def guess(table: RawTable, given: ColumnChoices) -> Draft:
     """Guess what is not given. Raises UserError that names the option for what cannot be guessed."""
     notes = list(table.notes)
     cells = table.cells
@@ -111,16 +113,15 @@ def guess(table: Table, given: Given) -> Draft:
         if name is not None and name not in cells.columns:
             known = ", ".join(list(cells.columns)[:30])
             option = option.replace("_", "-")
-            raise UserError(f"--{option} {name}: there is no such column; there are {known}")
-    names = identifiers(cells.columns)
+            raise UserError(f"--{option} {name}: no such column; the columns are {known}")
+    names = to_identifiers(cells.columns)
     columns = {each: _column(each, names[each], cells[each], notes) for each in cells.columns}
-    renamed = [f"{name!r} is {each.name}" for name, each in columns.items() if each.name != name]
-    if renamed:
-        notes.append(f"names in code, beside those of the table: {', '.join(renamed)}")
+    if renamed := [f"{name!r} to {each.name}" for name, each in columns.items() if each.name != name]:
+        notes.append(f"renamed in code: {', '.join(renamed)}")
     clock = None
     when = _time(columns, given.time, given.label, notes)
     if when is None:
-        when = _drawn(cells, names, notes)
+        when = _synthetic_times(cells, names, notes)
     else:
         others = [
             each for each in columns.values() if each.original not in (when.original, given.label, given.key)
@@ -129,28 +130,28 @@ def guess(table: Table, given: Given) -> Draft:
     what, positive = _label(columns[given.label], notes)
     if when.name == what.name:
         raise UserError(f"--label {given.label}: it is the event time; name another column")
-    wanted = cells.index[what.values.notna() & when.values.notna()]
-    if len(wanted) < len(cells):
-        notes.append(f"{len(cells) - len(wanted)} rows without event time or label are left out")
+    kept = cells.index[what.values.notna() & when.values.notna()]
+    if len(kept) < len(cells):
+        notes.append(f"{len(cells) - len(kept)} rows without event time or label are left out")
     keys = _keys(columns, when, what, given.key, notes)
     cadence = _cadence(when, keys, notes) if when.original else None
     used = {when.original, clock, given.label, *(each.original for each in keys)}
     others = [each for each in columns.values() if each.original not in used]
-    inputs = list(_useful(others, notes))
-    leaks = set(_leaks(inputs, what, notes))
+    inputs = list(_drop_unusable(others, notes))
+    leaks = set(_find_leaks(inputs, what, notes))
     inputs = [each for each in inputs if each.original not in leaks]
     if not inputs and cadence is None:
-        raise UserError("no column is left to predict from; give a table with inputs that are known before")
+        raise UserError("no column is left to predict from; add inputs that are known before the label")
     chosen = [when, *keys, *inputs, what]
-    rows = pd.DataFrame({each.name: each.values for each in chosen}).loc[wanted]
+    rows = pd.DataFrame({each.name: each.values for each in chosen}).loc[kept]
     rows = rows.sort_values([when.name, *(each.name for each in keys)])
     after = given.delay or cadence or "1h"
     if given.delay is None and when.original:
-        notes.append(f"labels are taken to be known {after} after the event time; --label-delay corrects it")
+        notes.append(f"label delay: {after} (assumed); set it with --label-delay")
     return Draft(when, cadence, keys, tuple(inputs), what, positive, after, rows, given, notes)
 
 
-def identifiers(originals: Iterable[str]) -> dict[str, str]:
+def to_identifiers(originals: Iterable[str]) -> dict[str, str]:
     """Turn names into distinct valid Python identifiers."""
     found: dict[str, str] = {}
     for original in originals:
@@ -158,7 +159,7 @@ def identifiers(originals: Iterable[str]) -> dict[str, str]:
         name = re.sub(r"\W+", "_", plain.encode("ascii", "ignore").decode().lower()).strip("_") or "column"
         if not name[0].isalpha() or name.startswith("model_"):
             name = f"the_{name}"
-        if keyword.iskeyword(name) or name in _TAKEN:
+        if keyword.iskeyword(name) or name in _RESERVED_NAMES:
             name += "_"
         base, number = name, 2
         while name in found.values():
@@ -189,23 +190,23 @@ def _column(original: str, name: str, text: "pd.Series[Any]", notes: list[str]) 
         kind: ColumnKind = "integer" if (numbers % 1 == 0).all() and numbers.abs().max() < 2**53 else "number"
         if suspects := _sentinels(numbers):
             notes.append(
-                f"{original!r}: does {suspects[0]:g} mean that it is missing? Then empty these cells first"
+                f"{original!r}: {suspects[0]:g} looks like a code for missing values; if so, empty it first"
             )
-        low, high, usual = _ranges(numbers, kind)
-        return made(kind, values, low=low, high=high, usual=usual)
+        low, high, expected = _guess_ranges(numbers, kind)
+        return made(kind, values, low=low, high=high, expected=expected)
     times = _times(present, original, notes)
     if times is not None:
         return made("time", times.reindex(text.index))
-    if len(different) <= CATEGORIES:
-        return made("text", text, categories=tuple(sorted(different)))
-    return made("free text", text)
+    if len(different) <= MAX_CATEGORIES:
+        return made("category", text, categories=tuple(sorted(different)))
+    return made("text", text)
 
 
 def _numbers(present: "pd.Series[Any]", original: str, notes: list[str]) -> "pd.Series[Any] | None":
-    if present.str.fullmatch(NUMBER).all():
+    if present.str.fullmatch(NUMBER_PATTERN).all():
         return present.astype("float64")
     points = present.str.replace(",", ".", regex=False)
-    if (present.str.count(",") <= 1).all() and points.str.fullmatch(NUMBER).all():
+    if (present.str.count(",") <= 1).all() and points.str.fullmatch(NUMBER_PATTERN).all():
         notes.append(f"{original!r} has decimal commas")
         return points.astype("float64")
     return None
@@ -217,21 +218,21 @@ def _times(present: "pd.Series[Any]", original: str, notes: list[str]) -> "pd.Se
             found = pd.to_datetime(present, format="ISO8601", errors="coerce")
         else:
             found = pd.to_datetime(present, format="ISO8601", utc=True, errors="coerce").dt.tz_localize(None)
-            notes.append(f"{original!r} has a zone: written in UTC")
+            notes.append(f"{original!r} has UTC offsets: converted to UTC")
         return found.dt.floor("s") if found.notna().all() else None
     fitting = []
     if not present.iloc[:200].str.contains(r"\d").all():
         return None
-    for pattern in (date + clock for date in _DATES for clock in _CLOCKS):
+    for pattern in (date + clock for date in _DATE_FORMATS for clock in _TIME_FORMATS):
         parsed = pd.to_datetime(present.iloc[:200], format=pattern, errors="coerce")
         if parsed.notna().all():
             whole = pd.to_datetime(present, format=pattern, errors="coerce")
-            if whole.notna().all() and whole.map(in_window).all():
+            if whole.notna().all() and whole.map(is_plausible).all():
                 fitting.append((pattern, whole))
     if not fitting:
         return None
     pattern, found = fitting[0]
-    notes.append(f"{original!r} is read as {pattern}" + (", the day first" if len(fitting) > 1 else ""))
+    notes.append(f"{original!r} is parsed as {pattern}" + (" (ambiguous)" if len(fitting) > 1 else ""))
     return found
 
 
@@ -241,20 +242,22 @@ def _sentinels(numbers: "pd.Series[Any]") -> list[float]:
     return [each for each in numbers.unique() if abs(each) in SENTINELS and 2 * rest < abs(each)]
 
 
-def _ranges(numbers: "pd.Series[Any]", kind: ColumnKind) -> tuple[float, float, tuple[float, float]]:
-    """The valid range, far beyond the observed values; the expected one, half as wide again on both sides."""
+def _guess_ranges(numbers: "pd.Series[Any]", kind: ColumnKind) -> tuple[float, float, tuple[float, float]]:
+    """The valid range: ten times the largest magnitude, rounded up to a power of ten. The expected range:
+    from the 0.1 % to the 99.9 % quantile, widened by half its width on both sides.
+    """
     least, most = float(numbers.min()), float(numbers.max())
     reach = 10.0 ** math.ceil(math.log10(10 * max(abs(least), abs(most), 1)))
     low, high = (0.0 if least >= 0 else -reach), reach
     first, last = (float(each) for each in np.quantile(numbers, [0.001, 0.999]))
     span = max(last - first, 1.0 if kind == "integer" else 1e-9)
-    usual = (max(low, _short(first - span / 2)), min(high, _short(last + span / 2)))
+    expected = (max(low, _round(first - span / 2)), min(high, _round(last + span / 2)))
     if kind == "integer":
-        return int(low), int(high), (math.floor(usual[0]), math.ceil(usual[1]))
-    return low, high, usual
+        return int(low), int(high), (math.floor(expected[0]), math.ceil(expected[1]))
+    return low, high, expected
 
 
-def _short(value: float) -> float:
+def _round(value: float) -> float:
     return float(f"{value:.3g}")
 
 
@@ -270,19 +273,19 @@ def _time(columns: Mapping[str, Column], given: str | None, label: str, notes: l
             return None
         others = [each for each in columns.values() if each.original != label]
 
-        def likely(each: Column) -> tuple[bool, bool, int]:
-            tells_apart = not each.values.duplicated().any() or any(_fits_key(key, each) for key in others)
+        def rank(each: Column) -> tuple[bool, bool, int]:
+            tells_apart = not each.values.duplicated().any() or any(_identifies(key, each) for key in others)
             return not each.nullable, tells_apart, each.values.nunique()
 
-        found = max(candidates, key=likely)
+        found = max(candidates, key=rank)
         rest = [each.original for each in candidates if each is not found]
         notes.append(
             f"event time: {found.original!r}"
-            + (f", not {', '.join(rest)}; --time names another" if rest else "")
+            + (f" (guessed, also possible: {', '.join(rest)}; choose with --time)" if rest else "")
         )
-    outside = [each for each in found.values.dropna().iloc[[0, -1]] if not in_window(each)]
+    outside = [each for each in found.values.dropna().iloc[[0, -1]] if not is_plausible(each)]
     if outside:
-        raise UserError(f"{found.original}: {outside[0]} lies before {EARLIEST:%Y-%m-%d} or in ten years")
+        raise UserError(f"{found.original}: {outside[0]} is not from {MIN_TIME:%Y-%m-%d} to ten years ahead")
     return found
 
 
@@ -293,35 +296,35 @@ def _with_time_of_day(
 
     Without `given`, only for repeated dates, and only if no other column distinguishes their rows.
     """
-    is_sought = given is None and _is_dates(when) and when.values.dropna().duplicated().any()
+    is_sought = given is None and _has_only_dates(when) and when.values.dropna().duplicated().any()
     for each in others:
         is_named = given == each.original
         # A number could be anything; texts with hours and minutes are unmistakable.
         if is_named or (is_sought and (each.kind != "integer" or _HOUR.search(each.name))):
-            since = _since_midnight(each)
+            since = _to_time_of_day(each)
             if since is None:
                 continue
-            if not is_named and any(_fits_key(other, when) for other in others if other is not each):
-                notes.append(f"if {each.original!r} is the time of day, add --time-of-day {each.original}")
+            if not is_named and any(_identifies(other, when) for other in others if other is not each):
+                notes.append(HOUR_HINT.format(each.original))
                 return when, None
-            notes.append(f"event time: {when.original!r} at the time of day in {each.original!r}, no input")
+            notes.append(f"event time: {when.original!r} combined with {each.original!r}, which is no input")
             return replace(when, values=when.values + since), each.original
     if given is not None:
-        raise UserError(f"--time-of-day {given}: needed are hours from 0 to 23, or times like 17:30")
+        raise UserError(f"--time-of-day {given}: it must contain hours from 0 to 23, or times like 17:30")
     return when, None
 
 
-def _is_dates(when: Column) -> bool:
+def _has_only_dates(when: Column) -> bool:
     present = when.values.dropna()
     return bool((present == present.dt.normalize()).all())
 
 
-def _since_midnight(column: Column) -> "pd.Series[Any] | None":
+def _to_time_of_day(column: Column) -> "pd.Series[Any] | None":
     """The times of day in a column, as time deltas; None if it holds anything else."""
     if column.kind == "integer":
         is_hour = column.values.min() >= 0 and column.values.max() <= 23
         return pd.to_timedelta(column.values, unit="h") if is_hour else None
-    if column.kind not in ("text", "free text"):
+    if column.kind not in ("category", "text"):
         return None
     parts = column.values.str.extract(rf"^{_TIME_OF_DAY}$")
     if (parts["h"].isna() & (column.values != "")).any():
@@ -334,37 +337,37 @@ def _since_midnight(column: Column) -> "pd.Series[Any] | None":
     return pd.to_timedelta(hours * 3600 + seconds, unit="s")
 
 
-def _drawn(cells: pd.DataFrame, names: Mapping[str, str], notes: list[str]) -> Column:
-    """Event times for a table without any, in an order given by a seeded hash of each row, so that the
-    newest rows, which are held out, are a random and reproducible sample.
-    """
-    if DRAWN in names.values():
-        raise UserError(f"no column holds times; rename {DRAWN}, or name one that does by --time")
+def _synthetic_times(cells: pd.DataFrame, names: Mapping[str, str], notes: list[str]) -> Column:
+    """Synthetic event times from row hashes, so that the holdout is a random and reproducible sample."""
+    if SYNTHETIC_TIME in names.values():
+        raise UserError(
+            f"no time column: choose one with --time, or rename {SYNTHETIC_TIME}, a reserved name"
+        )
     order = pd.util.hash_pandas_object(cells, index=False, hash_key=SEED).rank(method="first") - 1
-    values = FIRST + (order / len(cells) * SPAN).dt.floor("s")
+    values = SYNTHETIC_START + (order / len(cells) * SYNTHETIC_SPAN).dt.floor("s")
     notes.append(
-        f"no column holds times: {DRAWN} is made by a hash of each row, so that rows kept aside are drawn at"
-        " random; where --time names a column, a model is judged on rows newer than those it learned from"
+        f"no time column: {SYNTHETIC_TIME} holds synthetic event times (row hashes), so the holdout is a"
+        " random sample; with --time it is the newest rows"
     )
-    return Column("", DRAWN, "time", values, nullable=False)
+    return Column("", SYNTHETIC_TIME, "time", values, nullable=False)
 
 
 def _label(column: Column, notes: list[str]) -> tuple[Column, str]:
     """The label, and for two texts the one that counts as true."""
-    if column.kind == "text" and len(column.categories) == 2:
+    if column.kind == "category" and len(column.categories) == 2:
         counts = column.values[column.values != ""].value_counts()
         positive = str(counts.index[-1])
         values = column.values.map({text: float(text == positive) for text in column.categories})
-        notes.append(f"label: {positive!r} counts as true, {counts.index[0]!r} as false")
+        notes.append(f"label: {positive!r} (the rarer value) is true, {counts.index[0]!r} is false")
         return Column(column.original, column.name, "boolean", values, column.nullable), positive
     if column.kind in ("boolean", "integer", "number"):
         return column, ""
     why = {
         "constant": "it has one value in all rows, so there is nothing to learn",
         "empty": "it is empty",
-        "text": f"it has {len(column.categories)} classes; two classes or numbers can be predicted",
-        "free text": "it is text; two classes or numbers can be predicted",
-        "time": "it is a time; two classes or numbers can be predicted",
+        "category": f"it has {len(column.categories)} classes; only binary and numeric labels are supported",
+        "text": "it is text; only binary and numeric labels are supported",
+        "time": "it is a time; only binary and numeric labels are supported",
     }
     raise UserError(f"--label {column.original}: {why[column.kind]}")
 
@@ -375,38 +378,37 @@ def _keys(
     """The column that distinguishes rows with equal times; empty if all times differ."""
 
     if given is not None:
-        if not _can_be_key(columns[given]):
+        if not _is_key_type(columns[given]):
             raise UserError(f"--key {given}: a key is text or whole numbers, without missing values")
-        if not _fits_key(columns[given], when):
+        if not _identifies(columns[given], when):
             raise UserError(f"--key {given}: two rows have the same {when.original} and {given}")
         return (columns[given],)
     if not when.values.dropna().duplicated().any():
         return ()
     candidates = [
-        each for each in columns.values() if each.original != label.original and _fits_key(each, when)
+        each for each in columns.values() if each.original != label.original and _identifies(each, when)
     ]
     if not candidates:
         raise UserError(
-            f"several rows have the same {when.original}: --key names the column that distinguishes them,"
-            " or --time another event time"
+            f"several rows have the same {when.original}; give --key, to distinguish them, or another --time"
         )
     found = min(candidates, key=lambda each: (each.kind == "integer", each.values.nunique()))
-    notes.append(f"key: {found.original!r} distinguishes rows of one time; --key names another")
-    if _is_dates(when) and _since_midnight(found) is not None:
-        notes.append(
-            f"if {found.original!r} is the hour of the day, use --time-of-day {found.original} instead"
-        )
+    notes.append(
+        f"key: {found.original!r} (guessed: identifies rows with equal event times; choose with --key)"
+    )
+    if _has_only_dates(when) and _to_time_of_day(found) is not None:
+        notes.append(HOUR_HINT.format(found.original))
     return (found,)
 
 
-def _can_be_key(column: Column) -> bool:
-    return column.kind in ("integer", "text", "free text") and not column.nullable
+def _is_key_type(column: Column) -> bool:
+    return column.kind in ("integer", "category", "text") and not column.nullable
 
 
-def _fits_key(column: Column, when: Column) -> bool:
+def _identifies(column: Column, when: Column) -> bool:
     """Whether the column distinguishes the rows of each time."""
     pairs = pd.DataFrame({"time": when.values, "key": column.values})
-    return _can_be_key(column) and not pairs[when.values.notna()].duplicated().any()
+    return _is_key_type(column) and not pairs[when.values.notna()].duplicated().any()
 
 
 def _cadence(when: Column, keys: tuple[Column, ...], notes: list[str]) -> str | None:
@@ -417,19 +419,19 @@ def _cadence(when: Column, keys: tuple[Column, ...], notes: list[str]) -> str | 
     for text, minutes in CADENCES.items():
         step = timedelta(minutes=minutes)
         is_on_grid = (frame["time"] == frame["time"].dt.floor(step)).all()
-        if len(steps) and is_on_grid and (steps == step).mean() >= REGULAR:
+        if len(steps) and is_on_grid and (steps == step).mean() >= MIN_REGULAR_SHARE:
             notes.append(f"cadence: a row every {text}")
             return text
-    notes.append("cadence: none, rows are events at any time")
+    notes.append("cadence: none (irregular events)")
     return None
 
 
-def _useful(columns: Iterable[Column], notes: list[str]) -> Iterable[Column]:
+def _drop_unusable(columns: Iterable[Column], notes: list[str]) -> Iterable[Column]:
     why = {
         "empty": "it is empty",
         "constant": "it is the same in all rows",
-        "free text": f"it has more than {CATEGORIES} different texts",
-        "time": "it is another time",
+        "text": f"it has more than {MAX_CATEGORIES} distinct texts",
+        "time": "it is a second time column",
     }
     for each in columns:
         if each.kind in why:
@@ -438,7 +440,7 @@ def _useful(columns: Iterable[Column], notes: list[str]) -> Iterable[Column]:
             yield each
 
 
-def _leaks(inputs: Iterable[Column], label: Column, notes: list[str]) -> Iterable[str]:
+def _find_leaks(inputs: Iterable[Column], label: Column, notes: list[str]) -> Iterable[str]:
     """Columns known only with the label: equal to it, parts of it, or nearly perfect predictors."""
     known = label.values.notna()
     right = label.values[known]
@@ -448,25 +450,25 @@ def _leaks(inputs: Iterable[Column], label: Column, notes: list[str]) -> Iterabl
         values = each.values[known]
         if (values == right).mean() > ALMOST_PERFECT:
             found[each.original] = "it equals the label"
-        elif _likeness(values, right, label) >= ALMOST_PERFECT:
+        elif _predictive_power(values, right, label) >= ALMOST_PERFECT:
             found[each.original] = "it predicts the label almost perfectly"
     if label.kind != "boolean":
-        for one, other in combinations(numeric[:SUMS], 2):
+        for one, other in combinations(numeric[:MAX_COLUMNS_FOR_SUMS], 2):
             total = one.values[known] + other.values[known]
             if np.isclose(total, right).mean() > ALMOST_PERFECT:
                 found[one.original] = f"it and {other.original!r} add up to the label"
                 found[other.original] = f"it and {one.original!r} add up to the label"
     for each in inputs:
-        if each.kind == "text" and label.kind == "boolean":
+        if each.kind == "category" and label.kind == "boolean":
             share = right.groupby(each.values[known]).mean()
             if (share.isin([0.0, 1.0])).all():
                 found[each.original] = "it predicts the label almost perfectly"
     for name, why in found.items():
-        notes.append(f"left out: {name!r}, a suspected leak: {why}")
+        notes.append(f"left out as a suspected leak: {name!r}, {why}")
     return found
 
 
-def _likeness(values: "pd.Series[Any]", right: "pd.Series[Any]", label: Column) -> float:
+def _predictive_power(values: "pd.Series[Any]", right: "pd.Series[Any]", label: Column) -> float:
     """How well a column alone predicts the label: absolute correlation, or area under the ROC curve."""
     both = values.notna()
     x, y = values[both], right[both]

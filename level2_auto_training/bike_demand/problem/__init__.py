@@ -20,7 +20,7 @@ PROBLEM = Problem(
     target=target,
     loss=Loss(absolute_error, name="mean absolute error", unit="bikes an hour", decimals=1),
     unit="bikes",
-    prediction_range=(0, 5000),  # no hour had a fifth of that
+    prediction_range=(0, 5000),  # the feed's maximum is below 1,000
     decimals=2,
     example=EXAMPLE,
     example_label={"count": 587},

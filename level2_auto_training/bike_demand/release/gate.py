@@ -9,10 +9,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 
-from bike_demand.core.current import PROBLEM, TIME, rounded, shown, targets
+from bike_demand.core.current import PROBLEM, TIME, format_loss, loss_with_unit, targets
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import Release
-from bike_demand.data.frames import columns_of, mean_loss, period
+from bike_demand.data.frames import input_columns, mean_loss, time_range
 from bike_demand.data.month import iso
 from bike_demand.release.checks import CHECKS, failures
 from bike_demand.serving.onnx_model import OnnxModel, load_model
@@ -123,10 +123,10 @@ def described(proposal: Proposal) -> list[str]:
             f"On {comparison.rows} rows that neither holdout model was trained on, {comparison.first} to"
             f" {comparison.last}, {PROBLEM.loss.name} in {PROBLEM.loss.unit}:"
         )
-        lines.append(f"  version {candidate.number:<5} candidate  {rounded(comparison.candidate):>7}")
+        lines.append(f"  version {candidate.number:<5} candidate  {format_loss(comparison.candidate):>7}")
         if champion is not None and comparison.champion is not None:
             change = comparison.candidate / comparison.champion - 1 if comparison.champion else 0.0
-            lines.append(f"  version {champion.number:<5} live       {rounded(comparison.champion):>7}")
+            lines.append(f"  version {champion.number:<5} live       {format_loss(comparison.champion):>7}")
             lines.append(f"The candidate's error is {abs(change):.0%} {'higher' if change > 0 else 'lower'}.")
         else:
             lines.append("Nothing is live yet.")
@@ -156,7 +156,7 @@ def _compared(comparison: Comparison, settings: Release) -> list[str]:
     if not math.isfinite(mae):
         return ["it has no prediction for some of the fresh rows"]
     if limit is not None and mae > limit * (1 + settings.tolerance):
-        return [f"it is worse than the live version ({shown(mae)} against {shown(limit)})"]
+        return [f"it is worse than the live version ({loss_with_unit(mae)} against {loss_with_unit(limit)})"]
     return []
 
 
@@ -172,7 +172,7 @@ def _compare(
     learned_until = max(_data_of(tracking, version).last for version in both)
     fresh = rows[rows[TIME] > datetime.fromisoformat(learned_until)]
     errors = [_error(tracking, version, fresh) for version in both]
-    first, last = (None, None) if fresh.empty else map(iso, period(fresh))
+    first, last = (None, None) if fresh.empty else map(iso, time_range(fresh))
     return Comparison(len(fresh), first, last, errors[0], None if champion is None else errors[1])
 
 
@@ -187,8 +187,8 @@ def _error(tracking: Tracking, version: Version, rows: pd.DataFrame) -> float:
     model = _load(tracking, _holdout_run(version))
     if rows.empty:
         return float("nan")
-    predicted = np.array(model.predict_columns(columns_of(rows)))
-    return mean_loss(PROBLEM.loss.of(predicted, targets(rows)), rows)
+    predicted = np.array(model.predict_columns(input_columns(rows)))
+    return mean_loss(PROBLEM.loss.per_row(predicted, targets(rows)), rows)
 
 
 def _load(tracking: Tracking, run_id: str) -> OnnxModel:

@@ -4,7 +4,7 @@ import typer
 
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import DATA, Settings
-from bike_demand.data.store import labelled_rows
+from bike_demand.data.ingested import read_labeled_rows
 from bike_demand.progress import spinner
 from bike_demand.release import gate
 from bike_demand.store.tracking import Tracking, Version
@@ -35,7 +35,7 @@ def run(
         typer.echo(f"Version {candidate.number} is live already; nothing was changed.")
         return
     with spinner("Comparing and testing"):
-        proposal = gate.propose(tracking, candidate, labelled_rows(DATA), settings.release)
+        proposal = gate.propose(tracking, candidate, read_labeled_rows(DATA), settings.release)
     for line in gate.described(proposal):
         typer.echo(line)
     if check and not proposal.objections:

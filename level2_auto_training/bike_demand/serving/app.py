@@ -8,19 +8,19 @@ from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from pydantic import BaseModel
 from pydantic_core import to_json
 
-from bike_demand.core.current import Identity, identity_of
+from bike_demand.core.current import RowIdentity, row_identity
 from bike_demand.core.settings import load_settings
-from bike_demand.handoff import Input, Output
+from bike_demand.handoff import FeatureSpec, OutputSpec
 from bike_demand.serving import docs
 from bike_demand.serving.live_models import ModelHolder, RegistryModels, RegistryPoller
 from bike_demand.serving.logs import JsonLogs
 from bike_demand.serving.onnx_model import OnnxModel
 from bike_demand.serving.request_body import parse_rows, read_body
-from bike_demand.serving.web import Detail, Lifespan, Status, drain_on_sigterm, new_app, not_draining
+from bike_demand.serving.web import ErrorDetail, Lifespan, Status, drain_on_sigterm, new_app, not_draining
 from bike_demand.store.tracking import Tracking
 
 
-class Prediction(Identity):  # type: ignore[misc]
+class Prediction(RowIdentity):  # type: ignore[misc]
     """The prediction for one row."""
 
     prediction: float
@@ -39,8 +39,8 @@ class About(BaseModel):
     name: str
     version: str
     digest: str
-    inputs: tuple[Input, ...]
-    output: Output
+    inputs: tuple[FeatureSpec, ...]
+    output: OutputSpec
 
 
 def create_app(holder: ModelHolder, lifespan: Lifespan | None = None) -> FastAPI:
@@ -64,17 +64,17 @@ def create_app(holder: ModelHolder, lifespan: Lifespan | None = None) -> FastAPI
     )
     async def predict(request: Request) -> Response:
         current = live_model()
-        rows, listed = parse_rows(await read_body(request))
+        rows, is_list = parse_rows(await read_body(request))
         content = [
-            {**identity_of(row), "prediction": prediction, "model_version": current.version}
+            {**row_identity(row), "prediction": prediction, "model_version": current.version}
             for row, prediction in zip(rows, current.predict(rows), strict=True)
         ]
-        return Response(to_json(content if listed else content[0]), media_type="application/json")
+        return Response(to_json(content if is_list else content[0]), media_type="application/json")
 
     @app.get(
         "/ready",
         summary="Is the service ready to predict?",
-        responses={503: {"model": Detail}},
+        responses={503: {"model": ErrorDetail}},
         response_model_exclude_none=True,
         dependencies=[Depends(not_draining)],
     )
@@ -85,15 +85,12 @@ def create_app(holder: ModelHolder, lifespan: Lifespan | None = None) -> FastAPI
     @app.get("/model", summary="Which model is live?", responses=docs.NO_MODEL)
     async def about() -> About:
         model = live_model()
-        card = model.card
-        return About(
-            name=card.name, version=model.version, digest=model.digest, inputs=card.inputs, output=card.output
-        )
+        return About(**dict(model.manifest) | {"version": model.version, "digest": model.digest})
 
     return app
 
 
-def live_app() -> FastAPI:
+def create_live_app() -> FastAPI:
     """The application with the registry's live model, as started by each worker process."""
     settings = load_settings()
     holder, logs = ModelHolder(), JsonLogs()

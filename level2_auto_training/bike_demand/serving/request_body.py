@@ -17,9 +17,9 @@ MAX_BYTES = 1024 * 1024
 MAX_ROWS = 1000  # so that one request delays others by a few milliseconds at most
 MAX_ERRORS = 10  # per response
 
-_NAMES_END = re.compile(rb'"\s*:')  # the end of a field name, and hardly ever of a text
-_One = TypeAdapter(Inputs)
-_Many = TypeAdapter(Annotated[list[Inputs], Field(min_length=1, max_length=MAX_ROWS)])
+_FIELD_NAME_END = re.compile(rb'"\s*:')  # ends a field name, and hardly ever a text
+_row_adapter = TypeAdapter(Inputs)
+_rows_adapter = TypeAdapter(Annotated[list[Inputs], Field(min_length=1, max_length=MAX_ROWS)])
 
 
 async def read_body(request: Request) -> bytes:
@@ -43,42 +43,43 @@ def parse_rows(body: bytes) -> tuple[list[Inputs], bool]:
     """The rows, and whether the body was a list. Raises RequestValidationError that names invalid fields."""
     body = body.removeprefix(codecs.BOM_UTF8).lstrip()
     try:
-        listed = body[:1] == b"["
-        rows = _Many.validate_json(body) if listed else [_One.validate_json(body)]
+        is_list = body[:1] == b"["
+        rows = _rows_adapter.validate_json(body) if is_list else [_row_adapter.validate_json(body)]
     except ValidationError as error:
-        raise invalid(error, body) from None
-    refuse_repeated(body, rows)
-    return rows, listed
+        raise validation_error(error, body) from None
+    reject_duplicate_fields(body, rows)
+    return rows, is_list
 
 
-def refuse_repeated(body: bytes, rows: Sequence[BaseModel]) -> None:
+def reject_duplicate_fields(body: bytes, rows: Sequence[BaseModel]) -> None:
     """Raises RequestValidationError for a duplicate field in a row: JSON would silently keep the last."""
-    if len(_NAMES_END.findall(body)) == sum(len(row.model_fields_set) for row in rows):
+    # A cheap test: with more names in the body than fields were parsed, one is a duplicate, or in a text.
+    if len(_FIELD_NAME_END.findall(body)) == sum(len(row.model_fields_set) for row in rows):
         return  # unknown field names were rejected before
     given = json.loads(body, object_pairs_hook=lambda pairs: [name for name, _ in pairs])
-    for place, names in enumerate(given if isinstance(given[0], list) else [given]):
+    for position, names in enumerate(given if isinstance(given[0], list) else [given]):
         if repeated := sorted(name for name in set(names) if names.count(name) > 1):
-            where = ("body", place, repeated[0]) if given is not names else ("body", repeated[0])
-            raise RequestValidationError([{"type": "repeated", "loc": where, "msg": "Field given twice"}])
+            where = ("body", position, repeated[0]) if given is not names else ("body", repeated[0])
+            raise RequestValidationError([{"type": "duplicate", "loc": where, "msg": "Duplicate field"}])
 
 
-def invalid(error: ValidationError, body: bytes, hidden: Sequence[str] = ()) -> RequestValidationError:
-    """The 422 response to a body. Omits the input, which may be large or not JSON.
+def validation_error(error: ValidationError, body: bytes, omit: Sequence[str] = ()) -> RequestValidationError:
+    """The exception for a 422 response. Omits the input, which may be large or not JSON.
 
-    `hidden`: location parts that exist only in the models, not in bodies.
+    `omit`: location parts that exist only in the models, not in bodies.
     """
     found = error.errors(include_url=False, include_context=False, include_input=False)
     shown: list[dict[str, Any]] = [
-        {**each, "loc": ("body", *(part for part in each["loc"] if part not in hidden))}
+        {**each, "loc": ("body", *(part for part in each["loc"] if part not in omit))}
         for each in found[:MAX_ERRORS]
     ]
     if found[0]["type"] == "json_invalid":
-        shown[0]["msg"] += _encoding(body)
+        shown[0]["msg"] += _encoding_hint(body)
     return RequestValidationError(shown)
 
 
-def _encoding(body: bytes) -> str:
-    """What is wrong with a body besides its JSON."""
+def _encoding_hint(body: bytes) -> str:
+    """A hint if the body is compressed or not UTF-8."""
     if body.startswith(b"\x1f\x8b"):
         return "; it is compressed: send it without Content-Encoding"
     try:

@@ -16,4 +16,4 @@ def serve(host: str, port: int, workers: int) -> None:
     Tracking(settings)  # reports a wrong setting once, not once per worker
     with contextlib.closing(bind(host, port)) as listener:
         print(address_of(host, listener), flush=True)
-        run("bike_demand.serving.app:live_app", listener, workers, settings.serving)
+        run("bike_demand.serving.app:create_live_app", listener, workers, settings.serving)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from bike_demand.core.current import PROBLEM, TIME, further_metrics, naive, targets
+from bike_demand.core.current import PROBLEM, TIME, constant_baseline, further_metrics, targets
 from bike_demand.core.problem import Floats
 from bike_demand.core.settings import STATE
-from bike_demand.data.frames import columns_of, concat, end, keys_of, mean_loss, period
+from bike_demand.data.frames import concat, input_columns, keys_of, mean_loss, period_end, time_range
 from bike_demand.handoff import read_handoff
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ LEARNED, UNSEEN = "#9db4c8", "#c4501b"
 
 def predict(folder: Path, rows: pd.DataFrame) -> Floats:
     """Predict rows with a hand-off's model, shape [rows]. Raises UserError if the hand-off is damaged."""
-    return read_handoff(folder).predict(columns_of(rows))
+    return read_handoff(folder).predict(input_columns(rows))
 
 
 def evaluate(past: pd.DataFrame, held_out: pd.DataFrame, predicted: Floats) -> dict[str, float]:
@@ -35,17 +35,17 @@ def evaluate(past: pd.DataFrame, held_out: pd.DataFrame, predicted: Floats) -> d
     """
     truth = targets(held_out)
     mean = float(targets(past).mean())
-    baseline = np.full_like(truth, naive(targets(past)))
+    baseline = np.full_like(truth, constant_baseline(targets(past)))
     if PROBLEM.season is not None:
         both = concat((past, held_out))
         at = pd.MultiIndex.from_arrays([held_out[TIME] - PROBLEM.season, keys_of(held_out)])
         before = pd.Series(targets(both), index=[both[TIME], keys_of(both)]).reindex(at).to_numpy()
         baseline = np.where(np.isnan(before), baseline, before)
     return further_metrics(predicted, truth) | {
-        "mae": mean_loss(PROBLEM.loss.of(predicted, truth), held_out),
+        "mae": mean_loss(PROBLEM.loss.per_row(predicted, truth), held_out),
         "bias": float((predicted - truth).mean()),
-        "mae_mean": mean_loss(PROBLEM.loss.of(np.full_like(truth, mean), truth), held_out),
-        "mae_baseline": mean_loss(PROBLEM.loss.of(baseline, truth), held_out),
+        "mae_mean": mean_loss(PROBLEM.loss.per_row(np.full_like(truth, mean), truth), held_out),
+        "mae_baseline": mean_loss(PROBLEM.loss.per_row(baseline, truth), held_out),
         "rows": float(len(held_out)),
     }
 
@@ -57,10 +57,10 @@ def passes(metrics: dict[str, float], worst_ratio: float) -> bool:
 
 def by_week(rows: pd.DataFrame, predicted: Floats, weeks: int) -> list[tuple[datetime, float]]:
     """Mean error per week, counted back from the last row: (start, error)."""
-    ages = ((period(rows)[1] - rows[TIME]).dt.days // 7).to_numpy()
-    errors = PROBLEM.loss.of(predicted, targets(rows))
+    ages = ((time_range(rows)[1] - rows[TIME]).dt.days // 7).to_numpy()
+    errors = PROBLEM.loss.per_row(predicted, targets(rows))
     return [
-        (end(rows) - (age + 1) * WEEK, float(errors[chosen].mean()))
+        (period_end(rows) - (age + 1) * WEEK, float(errors[chosen].mean()))
         for age in reversed(range(weeks))
         if (chosen := ages == age).any()
     ]
@@ -68,7 +68,7 @@ def by_week(rows: pd.DataFrame, predicted: Floats, weeks: int) -> list[tuple[dat
 
 def by_slice(rows: pd.DataFrame, predicted: Floats) -> list[tuple[str, float]]:
     """Mean error for each of the problem's slices that has rows."""
-    columns, errors = columns_of(rows), PROBLEM.loss.of(predicted, targets(rows))
+    columns, errors = input_columns(rows), PROBLEM.loss.per_row(predicted, targets(rows))
     chosen = {name: belongs(columns) for name, belongs in PROBLEM.slices.items()}
     return [(name, float(errors[those].mean())) for name, those in chosen.items() if those.any()]
 
@@ -89,7 +89,7 @@ def draw(past: pd.DataFrame, held_out: pd.DataFrame, predicted: Floats) -> "dict
     error = f"{PROBLEM.loss.name}, {PROBLEM.loss.unit}"
     of_weeks = blank("Error by week", "week from", error)
     weeks, axes = by_week(concat((past, held_out)), predicted, WEEKS), of_weeks.axes[0]
-    colours = [UNSEEN if begin >= period(held_out)[0] else LEARNED for begin, _ in weeks]
+    colours = [UNSEEN if begin >= time_range(held_out)[0] else LEARNED for begin, _ in weeks]
     axes.bar([f"{begin:%m-%d}" for begin, _ in weeks], [each for _, each in weeks], color=colours)
     for label, colour in (("learned from", LEARNED), ("not seen", UNSEEN)):
         axes.bar([0], [0], color=colour, label=label)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from bike_demand.core.files import write_atomically
 from bike_demand.core.settings import DATA, STATE, Settings
-from bike_demand.data.ingest import Gathered, ingest
+from bike_demand.data.ingest import IngestResult, ingest
 from bike_demand.data.quality import REPORT, checked_at
-from bike_demand.data.source import Published, Source
+from bike_demand.data.source import PublishedMonth, Source
 
 REQUEST = STATE / "request.json"  # an input of the stage `validate`
 
@@ -17,8 +17,8 @@ REQUEST = STATE / "request.json"  # an input of the stage `validate`
 def gather(
     settings: Settings,
     as_of: datetime | None,
-    progress: Callable[[list[Published]], Iterable[Published]] = iter,
-) -> Gathered:
+    progress: Callable[[list[PublishedMonth]], Iterable[PublishedMonth]] = iter,
+) -> IngestResult:
     """Update the data and write the request for the stages.
 
     Raises UserError if the feed is invalid, UnreachableError if a retry may help.

@@ -9,9 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bike_demand.core.current import PROBLEM, shown
+from bike_demand.core.current import PROBLEM, loss_with_unit
 from bike_demand.core.settings import DATA, PARAMS, RUN, Settings
-from bike_demand.data.store import labelled_rows
+from bike_demand.data.ingested import read_labeled_rows
 from bike_demand.store.tracking import Dataset, Logged, Tracking
 from bike_demand.training.evaluate import draw, passes, predict
 from bike_demand.training.pipeline import LOCK, data_digest, run_digest
@@ -82,7 +82,7 @@ def record(
     if as_of is not None:
         tags[AS_OF] = as_of.isoformat()
 
-    rows, seen = labelled_rows(DATA), report[HOLDOUT]["rows"]
+    rows, seen = read_labeled_rows(DATA), report[HOLDOUT]["rows"]
     figures = draw(rows[:seen], rows[seen:], predict(RUN / HOLDOUT, rows))
 
     def log(kind: str, files: Sequence[Path], **registered: Any) -> Logged:
@@ -124,7 +124,8 @@ def _description(period: dict[str, Any], mae: float, tags: dict[str, str]) -> st
     return (
         f"Trained on {period['rows']:,} rows, {period['first'][:10]} to {period['last'][:10]}; left out:"
         f" {tags[LEFT_OUT]}.\n\n"
-        f"- {PROBLEM.loss.name} of the holdout model, on days that it was not trained on: {shown(mae)}\n"
+        f"- {PROBLEM.loss.name} of the holdout model, on days that it was not trained on:"
+        f" {loss_with_unit(mae)}\n"
         f"- data: `{data_digest()}`\n"
         f"- code: commit `{tags[COMMIT]}`{changed}\n"
     )

@@ -15,75 +15,76 @@ from threadpoolctl import threadpool_limits
 from bike_demand.core.current import LABEL, PROBLEM, TIME, further_metrics, targets
 from bike_demand.core.errors import UserError
 from bike_demand.core.problem import Array, Floats
-from bike_demand.core.settings import Training
-from bike_demand.data.frames import end, features_of, mean_loss
+from bike_demand.core.settings import TrainingSettings
+from bike_demand.data.frames import features_of, mean_loss, period_end
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A model refit on all rows, and its holdout model, fitted without the last `held_out` rows.
+    """A model refit on all rows, and its holdout model, fitted without the last `n_holdout_rows` rows.
 
-    `mae` is the holdout model's mean loss on the held-out rows, `metrics` are the problem's further metrics.
+    `holdout_loss` is the holdout model's mean loss on these rows, in the unit of the problem's loss;
+    `metrics` are the problem's further metrics.
     """
 
     pipeline: Pipeline
-    holdout: Pipeline
-    held_out: int
-    mae: float
+    holdout_model: Pipeline
+    n_holdout_rows: int
+    holdout_loss: float
     metrics: dict[str, float]
 
 
-def train(rows: pd.DataFrame, settings: Training) -> Trained:
-    """Fit the recipe to all rows, and once more without the last days to measure its error on these.
+def train(rows: pd.DataFrame, settings: TrainingSettings) -> Trained:
+    """Fit the model to all rows, and once more without the holdout, to measure its error there.
 
     All rows must have a label. Raises UserError if there are too few rows, or all targets are 0.
     """
     if rows.empty:
         raise UserError("no rows before --as-of were ingested; give a later date, or run ingest again")
-    begin = end(rows) - timedelta(days=settings.holdout_days)
+    begin = period_end(rows) - timedelta(days=settings.holdout_days)
     is_past = rows[TIME] < begin
-    past, held_out = rows[is_past], rows[~is_past]
+    past, holdout = rows[is_past], rows[~is_past]
     if len(past) < settings.min_rows:
         raise UserError(
-            f"{len(past)} rows to learn from before the last {settings.holdout_days} days are too few: ingest"
-            f" more (training.min_rows in params.yaml is {settings.min_rows})"
+            f"only {len(past)} rows before the holdout of {settings.holdout_days} days, {settings.min_rows}"
+            " are required (training.min_rows in params.yaml); ingest more"
         )
     if not targets(past).any():
-        raise UserError(f"the target of `{LABEL}` is 0 in all ingested rows; check the feed")
-    holdout = fit(past, settings.params, settings.half_life_days)
-    unseen, truth = predict(holdout, features_of(held_out)), targets(held_out)
-    mae = mean_loss(PROBLEM.loss.of(unseen, truth), held_out)
-    final = fit(rows, settings.params, settings.half_life_days)
-    return Trained(final, holdout, len(held_out), mae, further_metrics(unseen, truth))
+        raise UserError(f"all targets of `{LABEL}` before the holdout are 0; check the feed")
+    holdout_model = fit(past, settings.params, settings.half_life_days)
+    predictions, truth = predict(holdout_model, features_of(holdout)), targets(holdout)
+    loss = mean_loss(PROBLEM.loss.per_row(predictions, truth), holdout)
+    refit = fit(rows, settings.params, settings.half_life_days)
+    return Trained(refit, holdout_model, len(holdout), loss, further_metrics(predictions, truth))
 
 
-def weights(times: Array, half_life_days: float) -> Floats:
+def recency_weights(times: Array, half_life_days: float) -> Floats:
     """Sample weights, shape [rows]: halved for every `half_life_days` before the newest row."""
     age_days = (times.max() - times) / np.timedelta64(1, "D")
     return np.asarray(0.5 ** (age_days / half_life_days), dtype=np.float64)
 
 
 def fit(rows: pd.DataFrame, params: BaseModel, half_life_days: float | None) -> Pipeline:
-    """Fit the problem's model, on float32 values like those that the exported model compares.
+    """Fit the problem's model on float32 features, as the exported model uses them.
 
     Without a half-life, all rows weigh the same. Raises UserError if the model cannot be fitted.
     """
     built = PROBLEM.build_model(params)
     pipeline = built if isinstance(built, Pipeline) else Pipeline([("model", built)])
-    given = {}
+    fit_params = {}
     if half_life_days is not None:
         step = pipeline.steps[-1][0]
-        given[f"{step}__sample_weight"] = weights(rows[TIME].to_numpy(), half_life_days)
+        fit_params[f"{step}__sample_weight"] = recency_weights(rows[TIME].to_numpy(), half_life_days)
     try:
         with one_thread():
-            return pipeline.fit(features_of(rows), targets(rows), **given)
+            return pipeline.fit(features_of(rows), targets(rows), **fit_params)
     except (TypeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"problem: build_model: the model cannot be fitted: {reason}") from None
 
 
 def predict(pipeline: Pipeline, X: pd.DataFrame) -> Floats:
-    """Predictions of a fitted model, shape [rows]; for classifiers the probability of the second class."""
+    """Predictions of a fitted model, shape [rows]; for classifiers the probability of the positive class."""
     with one_thread():
         found = pipeline.predict_proba(X)[:, 1] if is_classifier(pipeline) else pipeline.predict(X)
         return np.asarray(found, dtype=np.float64)
@@ -93,8 +94,8 @@ def predict(pipeline: Pipeline, X: pd.DataFrame) -> Floats:
 def one_thread() -> Iterator[None]:
     """Limit compiled OpenMP code to one thread inside the block.
 
-    At this size more threads save nothing, and on a busy machine their waiting for each other makes a
-    training a hundred times slower.
+    At this size more threads save nothing, and on a busy machine thread contention can make training 100
+    times slower.
     """
     with threadpool_limits(1, user_api="openmp"):
         yield

@@ -1,4 +1,4 @@
-"""A second neutral problem, of another kind than the toy: events with a key and a text; a late yes or no."""
+"""A second test problem: irregular events with a key and a text, and a binary label known after 30 days."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,11 +7,11 @@ from pydantic import BaseModel, ConfigDict, Field, NaiveDatetime
 
 from bike_demand.core.problem import (
     BehaviorTest,
+    Categories,
     Columns,
     EventTime,
     Expected,
     Key,
-    Labels,
     Loss,
     Problem,
     Unit,
@@ -26,7 +26,7 @@ class Inputs(BaseModel):
 
     ordered_at: Annotated[NaiveDatetime, EventTime(cadence=None), Field(description="when it was placed")]
     customer: Annotated[int, Key(), Field(ge=1, le=1_000_000, description="who placed it")]
-    channel: Annotated[int, Field(ge=1, le=3, description="where"), Labels("shop", "web", "phone")]
+    channel: Annotated[int, Field(ge=1, le=3, description="where"), Categories("shop", "web", "phone")]
     town: Annotated[str, Field(max_length=40, description="where it goes, any name")]
     price: Annotated[float, Field(ge=0, le=1e5), Unit("EUR"), Expected(0, 2000)]
     is_gift: Annotated[bool, Field(description="whether it is for somebody else")]
@@ -64,7 +64,7 @@ def build_model(params: Params) -> "Pipeline":
 
 
 def features(columns: Columns) -> Columns:
-    """Neither who nor when."""
+    """All inputs but customer and time."""
     return {name: columns[name] for name in ("channel", "town", "price", "is_gift")}
 
 
@@ -78,7 +78,7 @@ EXAMPLE: dict[str, Any] = {
 }
 
 
-def _dear_from_cheap(predictions: Sequence[float]) -> str | None:
+def _expensive_above_cheap(predictions: Sequence[float]) -> str | None:
     return (
         None if predictions[0] < predictions[1] else f"{predictions[0]} for 5 EUR, {predictions[1]} for 500"
     )
@@ -107,9 +107,9 @@ PROBLEM = Problem(
     slices={"gifts": lambda columns: columns["is_gift"] == 1},
     behavior_tests=(
         BehaviorTest(
-            "What costs more comes back more often.",
+            "Expensive orders are returned more often.",
             lambda: [EXAMPLE | {"price": 5.0}, EXAMPLE | {"price": 500.0}],
-            _dear_from_cheap,
+            _expensive_above_cheap,
         ),
     ),
 )

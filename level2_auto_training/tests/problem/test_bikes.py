@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from bike_demand.problem import PROBLEM
-from bike_demand.problem.behavior import DAY_OFF, EXAMPLE, SLICES, WORKING_DAY, hours
+from bike_demand.problem.behavior import DAY_OFF, EXAMPLE, SLICES, WORKING_DAY, rows_of_day
 from bike_demand.problem.features import features
 from bike_demand.problem.schema import Inputs, Label
 from bike_demand.problem.target import absolute_error, target
@@ -68,13 +68,13 @@ def test_each_field_has_its_valid_range() -> None:
 
 
 @pytest.mark.parametrize("field", list(RANGES))
-def test_a_value_beyond_the_valid_range_is_refused(field: str) -> None:
+def test_a_value_beyond_the_valid_range_is_rejected(field: str) -> None:
     low, high = RANGES[field]
     assert refused(**{field: low - 1}) == [field]
     assert refused(**{field: high + 1}) == [field]
 
 
-def test_values_that_are_to_be_watched_are_accepted() -> None:
+def test_bounds_of_expected_range_are_valid() -> None:
     for name, field in FIELDS.items():
         if field.expected:
             for value in (field.expected.low, field.expected.high):
@@ -82,7 +82,7 @@ def test_values_that_are_to_be_watched_are_accepted() -> None:
 
 
 def test_the_kinds_of_weather_have_names() -> None:
-    assert FIELDS["weather"].labels == ("clear", "mist", "light rain or snow", "heavy weather")
+    assert FIELDS["weather"].categories == ("clear", "mist", "light rain or snow", "heavy rain or snow")
     assert {name for name, field in FIELDS.items() if field.kind == "category"} == {
         "holiday",
         "workingday",
@@ -93,7 +93,7 @@ def test_the_kinds_of_weather_have_names() -> None:
 @pytest.mark.parametrize(
     "timestamp", ["2012-06-13", "2012-06-13T17:30:00", "2012-06-13T17:00:00Z", "0001-01-01T00:00:00"]
 )
-def test_a_timestamp_that_is_not_a_local_full_hour_is_refused(timestamp: str) -> None:
+def test_a_timestamp_that_is_not_a_local_full_hour_is_rejected(timestamp: str) -> None:
     assert refused(timestamp=timestamp) == ["timestamp"]
 
 
@@ -118,7 +118,7 @@ def test_casual_and_registered_must_make_up_the_count(
 
 
 @pytest.mark.parametrize("count", [-1, 20_001, 10**30])
-def test_a_count_beyond_its_valid_range_is_refused(count: int) -> None:
+def test_a_count_beyond_its_valid_range_is_rejected(count: int) -> None:
     for field in ("count", "casual", "registered"):
         parts = {"casual": 1, "registered": 1, "count": 2, field: count}
         with pytest.raises(ValidationError) as caught:
@@ -158,7 +158,7 @@ def test_hour_and_weekday_are_those_of_the_calendar(timestamp: str, hour: int, w
     assert (found["hour"], found["weekday"]) == (hour, weekday)
 
 
-def test_the_season_and_the_year_make_no_difference() -> None:
+def test_features_do_not_depend_on_season_or_year() -> None:
     assert feature_values(timestamp="2011-01-05T17:00:00") == feature_values(timestamp="2012-07-04T17:00:00")
 
 
@@ -177,7 +177,7 @@ def test_the_target_is_the_count_and_the_loss_its_absolute_error() -> None:
 # ---- behavior
 
 
-def test_every_hour_is_in_one_slice_of_the_day_and_one_of_each_other_kind() -> None:
+def test_slices_of_each_kind_partition_the_rows() -> None:
     columns = columns_of(PROBLEM, sample_rows(PROBLEM, 500))
     kinds = (list(SLICES)[:5], ["working days", "days off"], list(SLICES)[7:])
     assert [len(kind) for kind in kinds] == [5, 2, 4]
@@ -186,7 +186,7 @@ def test_every_hour_is_in_one_slice_of_the_day_and_one_of_each_other_kind() -> N
 
 
 def test_a_slice_of_the_day_holds_its_first_and_last_hour() -> None:
-    columns = columns_of(PROBLEM, hours(WORKING_DAY))
+    columns = columns_of(PROBLEM, rows_of_day(WORKING_DAY))
     assert np.flatnonzero(SLICES["morning, 6 to 9 h"](columns)).tolist() == [6, 7, 8, 9]
 
 
@@ -195,27 +195,27 @@ def day(night: float, at_8: float, at_13: float, at_17: float) -> list[float]:
     return [{8: at_8, 13: at_13, 17: at_17}.get(hour, night) for hour in range(24)]
 
 
-def complaint(about: str, predictions: list[float]) -> str | None:
+def failure_of(about: str, predictions: list[float]) -> str | None:
     """What the behavioral test with this word in its sentence says about predictions."""
     (test,) = [each for each in PROBLEM.behavior_tests if about in each.sentence]
-    assert test.complaint is not None
-    return test.complaint(predictions)
+    assert test.find_failure is not None
+    return test.find_failure(predictions)
 
 
-def test_predictions_for_nights_are_to_be_lower_than_for_days() -> None:
+def test_flat_day_fails() -> None:
     good, flat = day(10, 300, 150, 300), day(150, 150, 150, 150)
-    assert complaint("3 h", good + good) is None
-    assert DAY_OFF in (complaint("3 h", good + flat) or "")
-    assert WORKING_DAY in (complaint("3 h", flat + good) or "")
+    assert failure_of("03:00", good + good) is None
+    assert DAY_OFF in (failure_of("03:00", good + flat) or "")
+    assert WORKING_DAY in (failure_of("03:00", flat + good) or "")
 
 
-def test_a_busy_hour_is_to_be_predicted_as_such() -> None:
-    assert complaint("busy", day(10, 300, 150, 300)) is None
-    assert complaint("busy", day(1, 5, 4, 6))  # as where a model lost its exponential
+def test_too_low_busy_hour_fails() -> None:
+    assert failure_of("above 30", day(10, 300, 150, 300)) is None
+    assert failure_of("above 30", day(1, 5, 4, 6))  # as where a model lost its exponential
 
 
 def test_predictions_are_tried_in_any_weather() -> None:
-    rows = next(each for each in PROBLEM.behavior_tests if each.complaint is None).rows()
+    rows = next(each for each in PROBLEM.behavior_tests if each.find_failure is None).rows()
     assert {row["weather"] for row in rows} == {1, 2, 3, 4}
     assert None in {row["humidity"] for row in rows}
 

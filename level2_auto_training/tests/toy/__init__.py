@@ -1,4 +1,4 @@
-"""A tiny neutral problem, on which the tests of the practice run: it is put in the place of `problem/`."""
+"""A tiny neutral problem, used in place of `problem/` by the tests."""
 
 from collections.abc import Sequence
 from datetime import date, timedelta
@@ -10,11 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, NaiveDatetime, model_validato
 from bike_demand.core.problem import (
     Array,
     BehaviorTest,
+    Categories,
     Columns,
     EventTime,
     Expected,
     Key,
-    Labels,
     Loss,
     Problem,
     Unit,
@@ -34,8 +34,8 @@ class Inputs(BaseModel):
     begins: Annotated[NaiveDatetime, EventTime(cadence="1D"), Field(description="start of the day")]
     machine: Annotated[str, Key(), Field(min_length=1, max_length=10, description="its name, like m07")]
     special: Annotated[bool, Field(description="whether the order is a special one")]
-    attended: Annotated[int, Field(ge=0, le=1, description="1 if staff is there"), Labels("no", "yes")]
-    grade: Annotated[int, Field(ge=1, le=4, description="of the material"), Labels("A", "B", "C", "D")]
+    attended: Annotated[int, Field(ge=0, le=1, description="1 if staff is there"), Categories("no", "yes")]
+    grade: Annotated[int, Field(ge=1, le=4, description="of the material"), Categories("A", "B", "C", "D")]
     heat: Annotated[
         float,
         Field(ge=-90, le=150, description="in the room"),

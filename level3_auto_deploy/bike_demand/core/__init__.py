@@ -1,1 +1,1 @@
-"""The ground floor: the `Problem` interface, the current problem, settings, errors and atomic file writes."""
+"""Shared foundations: the `Problem` interface, the current problem, settings, errors, atomic file writes."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from bike_demand.core.configuration import Section, YamlSettings, read_settings
-from bike_demand.core.current import DEFAULT, FIELDS, KEYS, LATE, PROBLEM
+from bike_demand.core.current import DEFAULT_PROBLEM, FIELDS, KEYS, LABEL_LAG, PROBLEM
 from bike_demand.core.problem import DAY
 
 PARAMS = Path("params.yaml")
@@ -19,10 +19,10 @@ REPORTS = STATE / "reports"
 SERVING = STATE / "serving"  # the services' cache of versions that were live, one folder per environment
 ARTIFACTS = STATE / "artifacts"  # files of the runs, if the tracking store is a database
 
-LATE_DAYS = -(-LATE // DAY)  # days until labels are known, rounded up
+LATE_DAYS = -(-LABEL_LAG // DAY)  # days until labels are known, rounded up
 
 
-class Training(Section):
+class TrainingSettings(Section):
     """How a model is trained. Ages are in days of event time, counted back from the newest row."""
 
     half_life_days: Annotated[float, Field(gt=0)] | None = 30
@@ -125,7 +125,7 @@ class ServiceLog(Section):
     requests: bool = True
 
 
-class Serving(Section):
+class ServingSettings(Section):
     """Where the service listens, how often it polls the registry, and what it logs."""
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
@@ -219,17 +219,17 @@ class Settings(YamlSettings):
 
     shared: ClassVar = {"MLFLOW_TRACKING_URI": ("tracking", "uri")}
 
-    problem: str = DEFAULT  # read ahead of the others, by `core.current`
+    problem: str = DEFAULT_PROBLEM  # read ahead of the others, by `core.current`
     feed: Annotated[str, Field(min_length=1)] = "feed/"
     first_month: Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")] = "2011-01"
     clock: Literal["feed", "wall"] = "feed"
     quality: QualityRules = QualityRules()
-    training: Training = Training()
+    training: TrainingSettings = TrainingSettings()
     flow: Flow = Flow()
     deploy: Deploy = Deploy()
     ab: AB = AB()
     environments: Environments = Environments()
-    serving: Serving = Serving()
+    serving: ServingSettings = ServingSettings()
     tracking: TrackingStore = TrackingStore()
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""What is learned, and how wrong a prediction is: change it here for another target."""
+"""Target and loss."""
 
 from typing import TypeVar
 
@@ -9,7 +9,7 @@ Number = TypeVar("Number", float, Floats)
 
 def target(count: Number) -> Number:
     """The target of these counts: the count itself."""
-    return count * 1.0
+    return count * 1.0  # a float, for one count and for an array
 
 
 def absolute_error(prediction: Number, target: Number) -> Number:

@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
-from bike_demand.batch import score
-from bike_demand.core.current import HIGHEST, INPUT_COLUMNS, LOWEST, OUTCOME_EXAMPLE, PROBLEM
+from bike_demand.batch import predict_file
+from bike_demand.core.current import INPUT_COLUMNS, MAX_PREDICTION, MIN_PREDICTION, OUTCOME_EXAMPLE, PROBLEM
 from bike_demand.serving.onnx_model import OnnxModel
 
 TIMEOUT_SECONDS = 30
@@ -58,10 +58,10 @@ def behaves(ask: Ask, _: OnnxModel) -> Iterator[str]:
             yield f"{test.sentence} The rows get status {status}"
             continue
         numbers = _numbers(predicted)
-        if wrong := [each for each in numbers if not LOWEST <= each <= HIGHEST]:
+        if wrong := [each for each in numbers if not MIN_PREDICTION <= each <= MAX_PREDICTION]:
             yield f"{test.sentence} {wrong[0]} {PROBLEM.unit} is outside the prediction range"
-        elif test.complaint is not None and (complaint := test.complaint(numbers)):
-            yield f"{test.sentence} {complaint}"
+        elif test.find_failure is not None and (failure := test.find_failure(numbers)):
+            yield f"{test.sentence} {failure}"
 
 
 def batch_answers_the_same(ask: Ask, model: OnnxModel) -> Iterator[str]:
@@ -73,7 +73,7 @@ def batch_answers_the_same(ask: Ask, model: OnnxModel) -> Iterator[str]:
         source, target = Path(name) / "rows.csv", Path(name) / "predictions.csv"
         text = "".join(f"{line}\n" for line in (",".join(INPUT_COLUMNS), *lines))
         source.write_text(text, encoding="utf-8", newline="\n")
-        score(model, source, target)
+        predict_file(model, source, target)
         with target.open(encoding="utf-8", newline="") as scored:
             batch = [float(line["prediction"]) for line in csv.DictReader(scored)]
     if batch != _numbers(ask("POST", "/predict", rows)[1]):

@@ -17,7 +17,7 @@ from typing import Any
 from bike_demand.core.errors import UnreachableError, UserError
 from bike_demand.core.settings import DATA, Settings
 from bike_demand.core.step_runner import StepRunner, call
-from bike_demand.data.store import labelled_rows
+from bike_demand.data.ingested import read_labeled_rows
 from bike_demand.release.decision import write_page
 from bike_demand.release.gates import GATES, Gate, GateContext, GateResult
 from bike_demand.release.promotion import promote_newest
@@ -217,7 +217,7 @@ class _Attempt:
             deployments.tracking,
             version,
             deployments.tracking.champion(),
-            labelled_rows(DATA, deployments.as_of),
+            read_labeled_rows(DATA, deployments.as_of),
             Path(scratch),
             deployments.failure(version),
         )

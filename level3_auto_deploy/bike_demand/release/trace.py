@@ -13,9 +13,9 @@ from pydantic_core import to_jsonable_python
 
 from bike_demand.core.errors import UnreachableError, UserError
 from bike_demand.core.settings import DATA, STATE, Settings
-from bike_demand.data.frames import period
+from bike_demand.data.frames import time_range
+from bike_demand.data.ingested import read_labeled_rows
 from bike_demand.data.month import iso
-from bike_demand.data.store import labelled_rows
 from bike_demand.store.database import Database, database_exists
 from bike_demand.store.deployments import Deployments, history, opened
 from bike_demand.store.queries import find, outcome
@@ -138,8 +138,8 @@ def restore(tracking: Tracking, run_id: str, data: Facts) -> Path:
         (scratch / "dvc.yaml").write_text(json.dumps({"stages": {"ingest": stage}}), encoding="utf-8")
         shutil.move(lock, scratch / pipeline.LOCK)
         pipeline.restore(scratch)
-        found = labelled_rows(scratch / DATA)
-        restored = (len(found), *map(iso, period(found)))
+        found = read_labeled_rows(scratch / DATA)
+        restored = (len(found), *map(iso, time_range(found)))
         if restored != (data["rows"], data["first"], data["last"]):
             raise UserError(
                 f"run {run_id}: {restored[0]} rows from {restored[1]} to {restored[2]} were restored, but it"

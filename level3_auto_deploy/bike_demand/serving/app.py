@@ -10,31 +10,26 @@ from fastapi import Depends, FastAPI, HTTPException, Request, Response, Security
 from pydantic import BaseModel
 from pydantic_core import to_json
 
-from bike_demand.core.current import Identity, identity_of
+from bike_demand.core.current import RowIdentity, row_identity
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import load_settings
-from bike_demand.handoff import Input, Output
+from bike_demand.handoff import FeatureSpec, OutputSpec
 from bike_demand.serving import docs
 from bike_demand.serving.keys import ApiKeys, RequireKey
 from bike_demand.serving.live_models import LiveModels, ModelHolder, Role, SecondModel
 from bike_demand.serving.metrics import CONTENT_TYPE
 from bike_demand.serving.outcome_intake import OutcomeStore, parse_outcomes
-from bike_demand.serving.prediction import (
-    Batcher,
-    InvalidPredictionError,
-    PredictedBatch,
-    Variant,
-)
+from bike_demand.serving.prediction import Batcher, InvalidPredictionError, PredictedBatch, Variant
 from bike_demand.serving.request_body import parse_rows, read_body
 from bike_demand.serving.telemetry import NOTE, Recorder, RequestNote, Telemetry
-from bike_demand.serving.web import Detail, Lifespan, Status, drain_on_sigterm, new_app, not_draining
+from bike_demand.serving.web import ErrorDetail, Lifespan, Status, drain_on_sigterm, new_app, not_draining
 from bike_demand.serving.worker import ENVIRONMENT, ServiceWorker
 from bike_demand.store.outcomes import Stored
 
 OUTCOME_SECONDS = 15.0  # time limit for storing outcomes in the database
 
 
-class Prediction(Identity):  # type: ignore[misc]
+class Prediction(RowIdentity):  # type: ignore[misc]
     """The prediction for one row. Its `id` allows tracing it to the rows that the model was trained on."""
 
     id: str
@@ -67,8 +62,8 @@ class About(BaseModel):
     digest: str
     deployment: str
     other: AboutOther | None
-    inputs: tuple[Input, ...]
-    output: Output
+    inputs: tuple[FeatureSpec, ...]
+    output: OutputSpec
 
 
 def create_app(
@@ -111,7 +106,7 @@ def create_app(
         name = await for_clients(request)  # a dependency would cost a tenth of the request rate
         request.scope[NOTE] = RequestNote(name)
         live = live_models()
-        rows, listed = parse_rows(await read_body(request))
+        rows, is_list = parse_rows(await read_body(request))
         try:
             batch = await batcher.predict(live, rows, name)
         except InvalidPredictionError as error:
@@ -119,7 +114,7 @@ def create_app(
         request.scope[NOTE] = RequestNote(name, batch.ids)
         recorder.predicted(batch)
         content = _as_dicts(batch)
-        return Response(to_json(content if listed else content[0]), media_type="application/json")
+        return Response(to_json(content if is_list else content[0]), media_type="application/json")
 
     @app.post(
         "/outcomes",
@@ -150,7 +145,7 @@ def create_app(
     @app.get(
         "/ready",
         summary="Is the service ready to predict?",
-        responses={503: {"model": Detail}},
+        responses={503: {"model": ErrorDetail}},
         response_model_exclude_none=True,
         dependencies=[Depends(not_draining)],
     )
@@ -164,13 +159,13 @@ def create_app(
         live = live_models()
         model = live.model
         return About(
-            name=model.card.name,
+            name=model.manifest.name,
             version=model.version,
             digest=model.digest,
             deployment=live.deployment,
             other=_about_other(live.other) if live.other else None,
-            inputs=model.card.inputs,
-            output=model.card.output,
+            inputs=model.manifest.inputs,
+            output=model.manifest.output,
         )
 
     @app.get(
@@ -187,7 +182,7 @@ def create_app(
     return app
 
 
-def live_app() -> FastAPI:
+def create_live_app() -> FastAPI:
     """The application with the registry's live models, as started by each worker process."""
     settings = load_settings()
     worker = ServiceWorker(settings, os.environ.get(ENVIRONMENT, "production"))
@@ -200,11 +195,7 @@ def live_app() -> FastAPI:
         await asyncio.to_thread(worker.stop)
 
     return create_app(
-        worker.holder,
-        lifespan,
-        keys=worker.keys,
-        recorder=worker.recorder,
-        outcomes=worker.outcomes,
+        worker.holder, lifespan, keys=worker.keys, recorder=worker.recorder, outcomes=worker.outcomes
     )
 
 
@@ -228,7 +219,7 @@ def _as_dicts(batch: PredictedBatch) -> list[dict[str, Any]]:
     return [
         {
             "id": id_,
-            **identity_of(row),
+            **row_identity(row),
             "prediction": prediction,
             "variant": who,
             "model_version": versions[who],

@@ -5,10 +5,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from bike_demand.core.current import (
-    HIGHEST,
-    IDENTITY,
+    ID_COLUMNS,
     LABEL,
-    LOWEST,
+    MAX_PREDICTION,
+    MIN_PREDICTION,
     PROBLEM,
     TIME,
     Inputs,
@@ -22,12 +22,13 @@ Responses = dict[int | str, dict[str, Any]]
 
 PREDICT = (
     f"Takes one row and returns one prediction, or takes a list of 1 to {MAX_ROWS} rows and returns a list in"
-    f" the same order. `prediction`: {PROBLEM.unit}, from {LOWEST:g} to {HIGHEST:g}. During an A/B test,"
+    f" the same order. `prediction`: {PROBLEM.unit}, plausibly {MIN_PREDICTION:g} to {MAX_PREDICTION:g}."
+    " During an A/B test,"
     f" `variant` names the model that predicted; it is always the same for one `{TIME}`."
 )
 OUTCOMES = (
     f"Takes `{LABEL}` ({PROBLEM.label_description}) for 1 to {MAX_ROWS} rows, identified by"
-    f" {', '.join(IDENTITY)} or by the `id` of a prediction, in any order and at any time. Acknowledged"
+    f" {', '.join(ID_COLUMNS)} or by the `id` of a prediction, in any order and at any time. Acknowledged"
     " outcomes are stored durably. Sending one again changes nothing; a different value replaces it."
 )
 
@@ -47,8 +48,8 @@ class InvalidBody(BaseModel):
 
 
 def _body(schema: dict[str, Any], examples: dict[str, Any]) -> dict[str, Any]:
-    shown = {summary: {"summary": summary, "value": value} for summary, value in examples.items()}
-    return {"required": True, "content": {"application/json": {"schema": schema, "examples": shown}}}
+    named = {summary: {"summary": summary, "value": value} for summary, value in examples.items()}
+    return {"required": True, "content": {"application/json": {"schema": schema, "examples": named}}}
 
 
 def _list_of(item: dict[str, Any]) -> dict[str, Any]:

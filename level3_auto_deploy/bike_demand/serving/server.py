@@ -34,7 +34,7 @@ def serve(host: str, port: int, workers: int, environment: str = "production") -
                 " 127.0.0.1"
             )
         print(address_of(host, listener), flush=True)
-        run("bike_demand.serving.app:live_app", listener, workers, settings.serving)
+        run("bike_demand.serving.app:create_live_app", listener, workers, settings.serving)
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bike_demand import clock
-from bike_demand.core.current import LATE, clock_time
+from bike_demand.core.current import LABEL_LAG, clock_time
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import Settings
 from bike_demand.store.database import Database, lock, open_database
@@ -363,7 +363,7 @@ class Deployments:
 
     def _bake(self, since: datetime) -> datetime | None:
         days = self.settings.ab.watch_days
-        return since + timedelta(days=days) + LATE if days else None
+        return since + timedelta(days=days) + LABEL_LAG if days else None
 
 
 @contextmanager

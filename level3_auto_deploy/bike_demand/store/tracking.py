@@ -13,8 +13,8 @@ from typing import Any
 from bike_demand.core.current import PROBLEM, Inputs
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import Settings
-from bike_demand.data.features import to_columns, to_inputs
-from bike_demand.handoff import OUTPUT_NAME, HandOff, open_session, read_handoff
+from bike_demand.data.model_inputs import to_columns, to_tensors
+from bike_demand.handoff import OUTPUT_NAME, Handoff, open_session, read_handoff
 from bike_demand.store.connection import SETTING, Connection
 
 EXPERIMENT = MODEL_NAME = PROBLEM.name
@@ -127,12 +127,12 @@ class Tracking(Connection):
             version = None
             if model is not None and handoff is not None:
                 mlflow.log_artifacts(str(model), HANDOFF_ARTIFACT)
-                mlflow.set_tag(DIGEST_TAG, handoff.card.version)
+                mlflow.set_tag(DIGEST_TAG, handoff.manifest.version)
                 version = _log_model(handoff, None if holdout_run_id is None else MODEL_NAME)
                 if version is not None:
                     self.tag(version, {**version_tags, **linked})
                     self.describe(version, description)
-                    self.tag(version, {DIGEST_TAG: handoff.card.version})
+                    self.tag(version, {DIGEST_TAG: handoff.manifest.version})
         return Logged(run.info.run_id, version)
 
     def runs_with_tag(self, key: str, value: str) -> list[Run]:
@@ -231,14 +231,14 @@ def _run(found: Any) -> Run:
     )
 
 
-def _log_model(handoff: HandOff, registered_model_name: str | None) -> int | None:
+def _log_model(handoff: Handoff, registered_model_name: str | None) -> int | None:
     """Log the model in the active run. Returns the number of its registered version, if any."""
     import mlflow
     import onnx
     from mlflow.models import infer_signature
 
     row = Inputs.model_validate_json(json.dumps(PROBLEM.example))
-    example = to_inputs(to_columns([row]), handoff.card.names)
+    example = to_tensors(to_columns([row]), handoff.manifest.names)
     (predicted,) = open_session(handoff.model).run([OUTPUT_NAME], example)
     with redirect_stderr(io.StringIO()):  # MLflow prints what is returned here
         info = mlflow.onnx.log_model(

@@ -1,1 +1,1 @@
-"""Training: fits the recipe and exports the result to a file that others can use."""
+"""Training: fits the model, evaluates it and exports it to ONNX."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from bike_demand.core.current import shown
+from bike_demand.core.current import loss_with_unit
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import STATE, load_settings
 from bike_demand.store.connection import absolute, reach
@@ -65,7 +65,7 @@ def log_and_register(revision: Revision | None) -> Made:
             pipeline.save_experiment(name)
     if made.version is None:
         raise UserError(
-            f"the holdout model is off by {shown(made.mae)}, worse than training.worst_ratio"
+            f"the holdout model is off by {loss_with_unit(made.mae)}, worse than training.worst_ratio"
             f" in params.yaml allows; run {made.run_id} is logged, but no model was registered"
         )
     return made, known is None

@@ -1,1 +1,1 @@
-"""Tests of the problem: of what it says, and of what any problem has to keep to."""
+"""Tests of this problem, and contract tests for any problem."""

@@ -13,7 +13,7 @@ from bike_demand.core.errors import UserError
 PREFIX = "BIKE_"  # BIKE_SERVING__PORT=8080 overrides `serving.port`
 DELIMITER = "__"
 
-S = TypeVar("S", bound="YamlSettings")
+SettingsT = TypeVar("SettingsT", bound="YamlSettings")
 
 
 class Section(BaseModel):
@@ -49,7 +49,7 @@ class YamlSettings(BaseSettings):
         return env_settings, init_settings
 
 
-def read_settings(model: type[S], path: Path) -> S:
+def read_settings(model: type[SettingsT], path: Path) -> SettingsT:
     """Read settings from a YAML file. Raises UserError that names the invalid key or variable."""
     given = read_yaml(path, "sections like `training:`")
     for variable, (section, key) in model.shared.items():
@@ -59,9 +59,9 @@ def read_settings(model: type[S], path: Path) -> S:
         return model(**{str(key): value for key, value in given.items()})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise UserError(f"{_source(path, first['loc'])}: {first['msg']}") from None
+        raise UserError(f"{_origin(path, first['loc'])}: {first['msg']}") from None
     except SettingsError as error:
-        raise UserError(f"{error}; in an environment variable lists and mappings are JSON") from None
+        raise UserError(f"{error}; write lists and mappings in environment variables as JSON") from None
 
 
 class _Loader(yaml.CSafeLoader):
@@ -94,7 +94,7 @@ def read_yaml(path: Path, expected: str) -> dict[Any, Any]:
     return given
 
 
-def _source(path: Path, keys: tuple[Any, ...]) -> str:
+def _origin(path: Path, keys: tuple[Any, ...]) -> str:
     """Where a value came from: the environment variable, or the file and key."""
     variable = PREFIX + DELIMITER.join(str(key) for key in keys).upper()
-    return variable if variable in os.environ else f"{path}: {'.'.join(map(str, keys)) or 'top'}"
+    return variable if variable in os.environ else f"{path}: {'.'.join(map(str, keys)) or 'top level'}"

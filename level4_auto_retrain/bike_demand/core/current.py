@@ -1,6 +1,7 @@
 """The problem that this project solves, and the row models and helpers derived from it.
 
-It is the module that BIKE_PROBLEM names, else `problem` in params.yaml, else the one of the package.
+Loaded on import: the module that BIKE_PROBLEM names, else `problem` in ./params.yaml, else the package's own.
+An invalid problem ends the process with a message.
 """
 
 import importlib
@@ -21,12 +22,12 @@ from bike_demand.core.problem import Floats, Problem
 if TYPE_CHECKING:  # the service has no pandas
     import pandas as pd
 
-VARIABLE = f"{PREFIX}PROBLEM"
-DEFAULT = "bike_demand.problem"
+PROBLEM_VARIABLE = f"{PREFIX}PROBLEM"
+DEFAULT_PROBLEM = "bike_demand.problem"
 
 
-def _load() -> Problem:
-    name = os.environ.get(VARIABLE) or _setting() or DEFAULT
+def _load_problem() -> Problem:
+    name = os.environ.get(PROBLEM_VARIABLE) or _problem_from_params() or DEFAULT_PROBLEM
     try:
         found = importlib.import_module(name).PROBLEM
     except UserError:
@@ -45,7 +46,7 @@ def _load() -> Problem:
     return found
 
 
-def _setting() -> str | None:
+def _problem_from_params() -> str | None:
     """Read `problem` from params.yaml ahead of the other settings, whose defaults depend on the problem."""
     try:
         given = yaml.load(Path("params.yaml").read_bytes(), Loader=yaml.CSafeLoader)
@@ -56,11 +57,11 @@ def _setting() -> str | None:
 
 
 try:
-    PROBLEM = _load()
+    PROBLEM = _load_problem()
 except UserError as error:  # raised on import, before a command could catch it
     raise SystemExit(f"error: {error}") from None
 
-# Strict: "1" is not 1 and true is not a number, so that a client's mistake shows at once.
+# Strict: wrong types are rejected, not coerced.
 # A field may be given by its name or by its alias (the name that the user's own files have for it).
 _STRICT = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, validate_by_name=True)
 
@@ -72,32 +73,32 @@ class Inputs(PROBLEM.inputs):  # type: ignore[name-defined,misc]
 
 
 TIME, KEYS, LABEL = PROBLEM.time, PROBLEM.keys, PROBLEM.label_name
-IDENTITY = (TIME, *KEYS)  # the fields that identify a row
+ID_COLUMNS = (TIME, *KEYS)  # the fields that identify a row
 
 
 def _fields(model: type[BaseModel], *names: str) -> dict[str, Any]:
     return {name: (model.model_fields[name].annotation, model.model_fields[name]) for name in names}
 
 
-class _Complete(PROBLEM.label, Inputs):  # type: ignore[name-defined,misc]
+class _InputsAndLabel(PROBLEM.label, Inputs):  # type: ignore[name-defined,misc]
     model_config = _STRICT
 
 
 _label: Any = PROBLEM.label.model_fields[LABEL]
-_known: Any = Annotated[_label.annotation, Field(description=_label.description), *_label.metadata]
-_later: dict[str, Any] = {LABEL: (_known | None, Field(None, alias=_label.alias))}
+_label_type: Any = Annotated[_label.annotation, Field(description=_label.description), *_label.metadata]
+_nullable_label: dict[str, Any] = {LABEL: (_label_type | None, Field(None, alias=_label.alias))}
 # One row of the feed: the inputs, and the label, which is null until it is known.
-Row: Any = create_model("Row", __base__=_Complete, **_later)
+Row: Any = create_model("Row", __base__=_InputsAndLabel, **_nullable_label)
 
-# The fields that identify a row, in responses.
+# The fields that identify a row, in responses. `timestamp` is the event time, whatever its field is called.
 _identity: dict[str, Any] = {"timestamp": (str, Field(alias=TIME)), **_fields(PROBLEM.inputs, *KEYS)}
-Identity: Any = create_model("Identity", **_identity)
+RowIdentity: Any = create_model("RowIdentity", **_identity)
 
 # What a client reports when a label becomes known.
-_reported = _fields(PROBLEM.inputs, *IDENTITY) | _fields(PROBLEM.label, LABEL)
-OUTCOME_EXAMPLE = {name: PROBLEM.example[name] for name in IDENTITY} | dict(PROBLEM.example_label)
+_outcome_fields = _fields(PROBLEM.inputs, *ID_COLUMNS) | _fields(PROBLEM.label, LABEL)
+OUTCOME_EXAMPLE = {name: PROBLEM.example[name] for name in ID_COLUMNS} | dict(PROBLEM.example_label)
 _config = _STRICT | ConfigDict(json_schema_extra={"example": OUTCOME_EXAMPLE})
-Outcome: Any = create_model("Outcome", __config__=_config, **_reported)
+Outcome: Any = create_model("Outcome", __config__=_config, **_outcome_fields)
 
 OutcomeOfPrediction: Any = create_model(
     "OutcomeOfPrediction",
@@ -108,16 +109,16 @@ OutcomeOfPrediction: Any = create_model(
 
 INPUT_COLUMNS = tuple(PROBLEM.inputs.model_fields)
 LABEL_COLUMNS = tuple(PROBLEM.label.model_fields)
-_named = {**PROBLEM.inputs.model_fields, **PROBLEM.label.model_fields}
-ALIASES = {info.alias: name for name, info in _named.items() if info.alias}
+_all_fields = {**PROBLEM.inputs.model_fields, **PROBLEM.label.model_fields}
+ALIASES = {info.alias: name for name, info in _all_fields.items() if info.alias}
 CADENCE, DELAY = PROBLEM.cadence, PROBLEM.delay
 EVENT_TIME, ZONE = PROBLEM.event_time, PROBLEM.event_time.zone
-LATE = max(
+LABEL_LAG = max(
     timedelta(0), DELAY - (CADENCE or timedelta(0))
 )  # how long after the end of a period its label may arrive
 FIELDS = {each.name: each for each in PROBLEM.fields}
-NUMERIC = tuple(name for name, each in FIELDS.items() if each.kind != "text")  # null becomes NaN
-LOWEST, HIGHEST = PROBLEM.prediction_range
+NUMERIC_FIELDS = tuple(name for name, each in FIELDS.items() if each.kind != "text")  # null becomes NaN
+MIN_PREDICTION, MAX_PREDICTION = PROBLEM.prediction_range
 
 RowId = tuple[datetime, str]  # event time and key of a row
 
@@ -126,9 +127,9 @@ label_of: Any = attrgetter(LABEL)
 _keys_of = [(name, attrgetter(name)) for name in KEYS]
 
 
-def identity_of(row: Any) -> dict[str, Any]:
+def row_identity(row: Any) -> dict[str, Any]:
     """The fields that identify a row, as in JSON."""
-    return {TIME: EVENT_TIME.text(time_of(row)), **{name: of(row) for name, of in _keys_of}}
+    return {TIME: EVENT_TIME.format(time_of(row)), **{name: of(row) for name, of in _keys_of}}
 
 
 def key_of(row: Any) -> str:
@@ -156,13 +157,13 @@ def targets(rows: "pd.DataFrame") -> Floats:
     return np.asarray(PROBLEM.target(rows[LABEL].to_numpy(np.float64)), dtype=np.float64)
 
 
-def further_metrics(predicted: Floats, right: Floats) -> dict[str, float]:
+def further_metrics(predicted: Floats, truth: Floats) -> dict[str, float]:
     """The problem's further metrics by name, without those that cannot be computed on these targets."""
-    found = {name: float(of(predicted, right)) for name, of in PROBLEM.metrics.items()}
+    found = {name: float(of(predicted, truth)) for name, of in PROBLEM.metrics.items()}
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
-def naive(known: Floats) -> float:
+def constant_baseline(known: Floats) -> float:
     """The baseline's constant prediction from earlier targets: their mean, or the most frequent one."""
     if PROBLEM.baseline != "majority":
         return float(known.mean())
@@ -170,11 +171,11 @@ def naive(known: Floats) -> float:
     return float(values[counts.argmax()])
 
 
-def rounded(error: float) -> str:
+def format_loss(error: float) -> str:
     """An error formatted for display, without its unit."""
     return f"{error:.{PROBLEM.loss.decimals}f}"
 
 
-def shown(error: float) -> str:
+def loss_with_unit(error: float) -> str:
     """An error formatted for display, with its unit."""
-    return f"{rounded(error)} {PROBLEM.loss.unit}"
+    return f"{format_loss(error)} {PROBLEM.loss.unit}"

@@ -1,8 +1,11 @@
-"""Exceptions for what a user can fix; the command line prints them as a single line."""
+"""Exceptions for what a user can fix; the command line prints their message without a traceback."""
 
 
 class UserError(Exception):
-    """A mistake in the input: one line that says what is wrong, where, and what to do."""
+    """A mistake in the input. The message says what is wrong, where, and what to do.
+
+    It is one line; errors in a table add one line for each violation.
+    """
 
 
 class UnreachableError(UserError):

@@ -1,4 +1,4 @@
-"""The `Problem` interface: everything that the practice knows about the problem it is applied to.
+"""The `Problem` interface: all that the code outside `problem/` knows about the prediction problem.
 
 A problem states facts: the fields of a row, the label, features, model and loss. Policies (which rules,
 windows and margins apply) are settings, whose defaults are derived from these facts.
@@ -27,32 +27,32 @@ Columns = Mapping[str, Array]  # name to values, each of shape [rows]
 Floats = npt.NDArray[np.float64]
 Kind = Literal["time", "number", "integer", "category", "boolean", "text"]
 
-# Event times. Dates like 0001-01-01 mean "not set". The window is wide enough for any backfill or forecast.
-EARLIEST, AHEAD = datetime(1970, 1, 2), timedelta(days=3653)  # ten years after now
+# Plausible event times. Placeholders such as 0001-01-01 are rejected; backfills and forecasts are possible.
+MIN_TIME, MAX_AHEAD = datetime(1970, 1, 2), timedelta(days=3653)  # ten years after now
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 # The fields of a response besides event time and keys.
-RESPONSE_FIELDS = ("id", "prediction", "model_version", "variant", "replaced")
-_LIKE = {"1h": "be a full hour, like 2012-06-13T17:00:00", "1D": "be midnight, like 2012-06-13T00:00:00"}
-_UNITS = {"min": timedelta(minutes=1), "h": timedelta(hours=1), "D": DAY}
+RESERVED_FIELDS = ("id", "prediction", "model_version", "variant", "replaced")
+_EXAMPLES = {"1h": "be a full hour, like 2012-06-13T17:00:00", "1D": "be midnight, like 2012-06-13T00:00:00"}
+_DURATION_UNITS = {"min": timedelta(minutes=1), "h": timedelta(hours=1), "D": DAY}
 
 
-# Units that are often confused: from a value in the wrong unit to the right one, unless `Unit` has its own.
+# Conversions from the unit that is often confused with a unit, unless `Unit` has its own.
 CONVERSIONS: Mapping[str, Callable[[float], float]] = {
     "degrees C": lambda fahrenheit: (fahrenheit - 32) / 1.8
 }
 
 
-def in_window(moment: datetime) -> bool:
+def is_plausible(moment: datetime) -> bool:
     """Whether a moment is plausible as an event time, by this machine's clock."""
-    return EARLIEST <= moment <= datetime.now() + AHEAD
+    return MIN_TIME <= moment <= datetime.now() + MAX_AHEAD
 
 
-def duration(text: str) -> timedelta:
+def parse_duration(text: str) -> timedelta:
     """Parse a duration like 30min, 1h or 30D. Raises ValueError."""
     found = re.fullmatch(r"([1-9]\d{0,5})(min|h|D)", text)
     if found is None:
         raise ValueError(f"{text!r} is not a duration; write it like 30min, 1h or 30D")
-    return int(found[1]) * _UNITS[found[2]]
+    return int(found[1]) * _DURATION_UNITS[found[2]]
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,9 @@ class EventTime:
     events that may occur at any second.
 
     With a `timezone` like Europe/Berlin, rows are stored in UTC, as datetimes without an offset. Files and
-    requests give local times, with or without an offset; without one, a time that clocks repeat means the
-    first occurrence. Features receive local times. With None, times are wall-clock labels without a zone.
+    requests give local times, with or without an offset; without one, an ambiguous time (at the end of
+    daylight saving time) means the first occurrence. Features receive local times. With None, times are
+    wall-clock labels without a zone.
     """
 
     cadence: str | None = "1h"
@@ -83,31 +84,31 @@ class EventTime:
         """Convert the event time of a row to local time."""
         return time.replace(tzinfo=UTC).astimezone(self.zone).replace(tzinfo=None) if self.zone else time
 
-    def text(self, time: datetime) -> str:
+    def format(self, time: datetime) -> str:
         """Format the event time of a row as in files and requests: local, with its offset if there is one."""
         given = time.replace(tzinfo=UTC).astimezone(self.zone) if self.zone else time
         return given.isoformat(timespec="seconds")
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        as_text = core_schema.plain_serializer_function_ser_schema(self.text, when_used="json")
+        as_text = core_schema.plain_serializer_function_ser_schema(self.format, when_used="json")
         return core_schema.with_info_after_validator_function(
-            self._checked, handler(source), serialization=as_text if self.timezone else None
+            self._validate, handler(source), serialization=as_text if self.timezone else None
         )
 
-    def _checked(self, value: datetime, info: core_schema.ValidationInfo) -> datetime:
-        if not in_window(value.replace(tzinfo=None)):
-            raise ValueError(f"should lie between {EARLIEST:%Y-%m-%d} and ten years from now")
+    def _validate(self, value: datetime, info: core_schema.ValidationInfo) -> datetime:
+        if not is_plausible(value.replace(tzinfo=None)):
+            raise ValueError(f"should lie between {MIN_TIME:%Y-%m-%d} and ten years from now")
         if value.tzinfo is not None:
             if self.zone is None:
-                raise ValueError("should have no offset: times are local here")
+                raise ValueError("must not have a UTC offset: event times are local")
             value = value.astimezone(UTC).replace(tzinfo=None)
         elif self.timezone and info.mode == "json":  # in Python, rows are in UTC already
             local, value = value, self.to_utc(value)
             if self.to_local(value) != local:
-                raise ValueError(f"should exist in {self.timezone}: clocks skip it")
-        if self.cadence is not None and (self.to_local(value) - datetime.min) % duration(self.cadence):
+                raise ValueError(f"does not exist in {self.timezone} (start of daylight saving time)")
+        if self.cadence is not None and (self.to_local(value) - datetime.min) % parse_duration(self.cadence):
             text = f"lie a multiple of {self.cadence} after midnight, like 2012-06-13T00:00:00"
-            raise ValueError(f"should {_LIKE.get(self.cadence, text)}")
+            raise ValueError(f"should {_EXAMPLES.get(self.cadence, text)}")
         if value.microsecond:
             raise ValueError("should be given in whole seconds")
         return value
@@ -119,7 +120,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Unit:
-    """The unit of a number. `convert` converts a value from the unit that it is often confused with."""
+    """The unit of a number. `convert` converts from the unit that it is often confused with, if any."""
 
     name: str
     convert: Callable[[float], float] | None = None
@@ -127,9 +128,9 @@ class Unit:
 
 @dataclass(frozen=True)
 class Expected:
-    """The expected range of a number, in its unit: values beyond it are predicted, but monitored.
+    """The expected range of a number, in its unit. Values outside are accepted, but may be monitored.
 
-    `change` is how far a value may plausibly be from those of the day before.
+    `change` is the largest plausible difference from the values of the day before.
     """
 
     low: float
@@ -137,12 +138,12 @@ class Expected:
     change: float | None = None
 
 
-class Labels(tuple[str, ...]):
+class Categories(tuple[str, ...]):
     """Marks an integer as a category. Names its values, starting with the lowest."""
 
     __slots__ = ()
 
-    def __new__(cls, *names: str) -> "Labels":
+    def __new__(cls, *names: str) -> "Categories":
         return super().__new__(cls, names)
 
 
@@ -157,18 +158,19 @@ class InputField:
     valid: tuple[float, float]
     expected: Expected | None
     nullable: bool
-    labels: tuple[str, ...]
+    categories: tuple[str, ...]
     convert: Callable[[float], float] | None = None  # from the unit that it is often confused with
 
 
 @dataclass(frozen=True)
 class Loss:
-    """The error of a prediction. `of(predictions, targets)` returns the loss of each row; lower is better.
+    """The error of a prediction; lower is better.
 
-    Models are compared by the mean loss over rows, reported as `name` in `unit`, rounded to `decimals`.
+    `per_row(predictions, targets)`: arrays of shape [rows] in, losses of shape [rows] out. Models are
+    compared by the mean loss, reported as `name` in `unit`, rounded to `decimals`.
     """
 
-    of: Callable[[Any, Any], Any]
+    per_row: Callable[[Any, Any], Any]
     name: str
     unit: str
     decimals: int
@@ -178,14 +180,14 @@ class Loss:
 class BehaviorTest:
     """Behavior that any good model shows, stated in one sentence.
 
-    `complaint` receives the predictions for `rows` (at most 1,000, sent as one request), in order, and
-    returns a description of what is wrong, or None. Without it, only the prediction range is tested, which
-    holds for every test.
+    `find_failure` receives the predictions for `rows` (at most 1,000, sent as one request), in order, and
+    returns a description of what is wrong, or None. It is optional: in every test, predictions have to be
+    within the prediction range.
     """
 
     sentence: str
     rows: Callable[[], Sequence[Mapping[str, Any]]]
-    complaint: Callable[[Sequence[float]], str | None] | None = None
+    find_failure: Callable[[Sequence[float]], str | None] | None = None
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -203,7 +205,8 @@ class Problem:
     - `target(label)`: what the model learns. `loss`: what models are compared by.
     - `metrics`: reported next to the loss, without effect on decisions. Functions of predictions and targets,
       each of shape [rows]; NaN if a metric cannot be computed.
-    - Predictions are within `prediction_range` and rounded to `decimals`.
+    - `prediction_range`: plausible predictions; a model whose prediction for the example is outside is
+      rejected. Served predictions are rounded to `decimals`, not clipped.
 
     Raises pydantic's ValidationError if an attribute is missing or has the wrong type, and UserError, which
     names the attribute, if attributes contradict each other.
@@ -226,7 +229,7 @@ class Problem:
     example: Mapping[str, Any]  # a valid request
     example_label: Mapping[str, Any]  # a possible label for it
     more_examples: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by what they demonstrate
-    baseline: str = "7D"  # the model to beat: the target of that long before, or "mean", or "majority"
+    baseline: str = "7D"  # to beat: "7D" (the target 7 days earlier), "mean" or "majority"
     average_by: str | None = None  # the input by which losses are averaged first, so that no series dominates
     metrics: Mapping[str, Callable[[Floats, Floats], float]] = field(default_factory=dict)
     slices: Mapping[str, Callable[[Columns], Array]] = field(default_factory=dict)
@@ -239,6 +242,7 @@ class Problem:
             raise UserError(f"problem: label: {min(shared)} is also an input; the model would see the label")
         if self.average_by is not None and self.average_by not in self.inputs.model_fields:
             raise UserError(f"problem: average_by: {self.average_by} is not an input")
+        # Evaluated now, so that errors surface on construction.
         _ = self.time, self.keys, self.fields, self.label_name, fields_of(self.label, "label")
         for attribute, length in (("inputs", "cadence"), ("label_delay", "delay"), ("baseline", "season")):
             try:
@@ -251,7 +255,7 @@ class Problem:
     @cached_property
     def time(self) -> str:
         """The name of the event time field."""
-        found = [name for name, each in self.inputs.model_fields.items() if _mark(each.metadata, EventTime)]
+        found = [name for name, each in self.inputs.model_fields.items() if _find(each.metadata, EventTime)]
         if len(found) != 1:
             raise UserError(f"problem: inputs: {len(found)} fields are marked EventTime(); mark exactly one")
         return found[0]
@@ -259,7 +263,7 @@ class Problem:
     @cached_property
     def event_time(self) -> EventTime:
         """The event time's annotation. Raises ValueError if its time zone is unknown."""
-        found: EventTime = _mark(self.inputs.model_fields[self.time].metadata, EventTime)
+        found: EventTime = _find(self.inputs.model_fields[self.time].metadata, EventTime)
         try:
             _ = found.zone
         except (KeyError, ValueError):
@@ -272,30 +276,30 @@ class Problem:
     def cadence(self) -> timedelta | None:
         """The interval between the rows of a key, or None for irregular events. Raises ValueError."""
         text, timezone = self.event_time.cadence, self.event_time.timezone
-        if text is not None and (HOUR if timezone else DAY) % duration(text):
-            whole = "an hour, because clocks change by hours" if timezone else "a day"
+        if text is not None and (HOUR if timezone else DAY) % parse_duration(text):
+            whole = "an hour: with a time zone, days have 23 to 25 hours" if timezone else "a day"
             raise ValueError(f"{self.time} has the cadence {text}; give one that divides {whole}")
-        return None if text is None else duration(text)
+        return None if text is None else parse_duration(text)
 
     @cached_property
     def delay(self) -> timedelta:
         """The latest time after the event time at which the label is known. Raises ValueError."""
-        return duration(self.label_delay)
+        return parse_duration(self.label_delay)
 
     @cached_property
     def season(self) -> timedelta | None:
         """The lag of a seasonal naive baseline, or None for a constant baseline. Raises ValueError."""
-        return None if self.baseline in ("mean", "majority") else duration(self.baseline)
+        return None if self.baseline in ("mean", "majority") else parse_duration(self.baseline)
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
         """The names of the key fields. Raises UserError if one is nullable or not an integer or text."""
         found = fields_of(self.inputs)
-        keys = [name for name, each in self.inputs.model_fields.items() if _mark(each.metadata, Key)]
+        keys = [name for name, each in self.inputs.model_fields.items() if _find(each.metadata, Key)]
         for name in keys:
             if found[name].nullable or found[name].kind not in ("integer", "category", "text"):
                 raise UserError(f"problem: inputs: {name} is a key; make it an int or a str, not nullable")
-            if name in RESPONSE_FIELDS:
+            if name in RESERVED_FIELDS:
                 raise UserError(
                     f"problem: inputs: {name} is a key with the name of a response field; rename it"
                 )
@@ -322,42 +326,43 @@ class Problem:
 
 def fields_of(model: type[BaseModel], part: str = "inputs") -> dict[str, InputField]:
     """The fields of a row model, in order. Raises UserError that names a field of an unsupported type."""
-    return {name: _describe(name, info, part) for name, info in model.model_fields.items()}
+    return {name: _parse_field(name, info, part) for name, info in model.model_fields.items()}
 
 
-def _mark(notes: Sequence[Any], kind: type[Any]) -> Any:
-    return next((each for each in notes if isinstance(each, kind) or each is kind), None)
+def _find(annotations: Sequence[Any], kind: type[Any]) -> Any:
+    return next((each for each in annotations if isinstance(each, kind) or each is kind), None)
 
 
-def _describe(name: str, info: FieldInfo, part: str) -> InputField:
-    types_ = [info.annotation]
+def _parse_field(name: str, info: FieldInfo, part: str) -> InputField:
+    """A field annotated as T, T | None or Annotated[T, ...], or with these nested."""
+    alternatives = [info.annotation]
     if get_origin(info.annotation) in (Union, types.UnionType):
-        types_ = list(get_args(info.annotation))
-    plain, *others = [each for each in types_ if each is not type(None)] or types_
-    notes = list(info.metadata)
-    if get_origin(plain) is Annotated:
-        plain, *inner = get_args(plain)
+        alternatives = list(get_args(info.annotation))
+    base_type, *others = [each for each in alternatives if each is not type(None)] or alternatives
+    annotations = list(info.metadata)
+    if get_origin(base_type) is Annotated:
+        base_type, *inner = get_args(base_type)
         for each in inner:
-            notes += each.metadata if isinstance(each, FieldInfo) else [each]
-    labels: tuple[str, ...] = _mark(notes, Labels) or ()
-    low = next((each.ge for each in notes if hasattr(each, "ge")), -np.inf)
-    high = next((each.le for each in notes if hasattr(each, "le")), np.inf)
+            annotations += each.metadata if isinstance(each, FieldInfo) else [each]
+    categories: tuple[str, ...] = _find(annotations, Categories) or ()
+    low = next((each.ge for each in annotations if hasattr(each, "ge")), -np.inf)
+    high = next((each.le for each in annotations if hasattr(each, "le")), np.inf)
     kinds: dict[Any, Kind] = {float: "number", int: "integer", bool: "boolean", str: "text"}
-    if _mark(notes, EventTime):
-        kinds = {plain: "time"}
-    if others or plain not in kinds:
+    if _find(annotations, EventTime):
+        kinds = {base_type: "time"}
+    if others or base_type not in kinds:
         raise UserError(f"problem: {part}: {name} is {info.annotation}; use float, int, bool or str")
-    if plain is bool:
+    if base_type is bool:
         low, high = 0, 1
-    unit = _mark(notes, Unit)
+    unit = _find(annotations, Unit)
     return InputField(
         name=name,
-        kind="category" if labels else kinds[plain],
+        kind="category" if categories else kinds[base_type],
         description=info.description or name,
         unit=unit.name if unit else "",
         valid=(low, high),
-        expected=_mark(notes, Expected),
-        nullable=type(None) in types_,
-        labels=labels,
+        expected=_find(annotations, Expected),
+        nullable=type(None) in alternatives,
+        categories=categories,
         convert=(unit.convert or CONVERSIONS.get(unit.name)) if unit else None,
     )

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from bike_demand.core.configuration import Section, YamlSettings, read_settings
-from bike_demand.core.current import DEFAULT, FIELDS, KEYS, LATE, PROBLEM
+from bike_demand.core.current import DEFAULT_PROBLEM, FIELDS, KEYS, LABEL_LAG, PROBLEM
 from bike_demand.core.problem import DAY
 
 PARAMS = Path("params.yaml")
@@ -21,13 +21,13 @@ EVIDENTLY = STATE / "evidently"  # drift reports: evidently ui --workspace state
 SERVING = STATE / "serving"  # the services' cache of versions that were live, one folder per environment
 ARTIFACTS = STATE / "artifacts"  # files of the runs, if the tracking store is a database
 
-LATE_DAYS = -(-LATE // DAY)  # days until labels are known, rounded up
+LATE_DAYS = -(-LABEL_LAG // DAY)  # days until labels are known, rounded up
 # How far the loop looks back, in days of the log.
 LOG_DAYS = 60  # searched for a stretch of clean days
 CLEAN_DAYS = 14  # consecutive clean days after which later days can be judged
 
 
-class Training(Section):
+class TrainingSettings(Section):
     """How a model is trained. Ages are in days of event time, counted back from the newest row."""
 
     half_life_days: Annotated[float, Field(gt=0)] | None = 30
@@ -158,7 +158,7 @@ class Fallbacks(Section):
         return fields
 
 
-class Serving(Section):
+class ServingSettings(Section):
     """Where the service listens, how often it polls the registry, and what it logs."""
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
@@ -347,12 +347,12 @@ class Settings(YamlSettings):
 
     shared: ClassVar = {"MLFLOW_TRACKING_URI": ("tracking", "uri")}
 
-    problem: str = DEFAULT  # read ahead of the others, by `core.current`
+    problem: str = DEFAULT_PROBLEM  # read ahead of the others, by `core.current`
     feed: Annotated[str, Field(min_length=1)] = "feed/"
     first_month: Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")] = "2011-01"
     clock: Literal["feed", "wall"] = "feed"
     quality: QualityRules = QualityRules()
-    training: Training = Training()
+    training: TrainingSettings = TrainingSettings()
     flow: Flow = Flow()
     deploy: Deploy = Deploy()
     ab: AB = AB()
@@ -360,7 +360,7 @@ class Settings(YamlSettings):
     monitoring: Monitoring = Monitoring()
     trigger: Trigger = Trigger()
     environments: Environments = Environments()
-    serving: Serving = Serving()
+    serving: ServingSettings = ServingSettings()
     dashboard: Dashboard = Dashboard()
     loop: Loop = Loop()
     tracking: TrackingStore = TrackingStore()

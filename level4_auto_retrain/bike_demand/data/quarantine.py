@@ -16,12 +16,12 @@ from bike_demand.core.current import TIME, RowId
 from bike_demand.core.errors import UserError
 from bike_demand.core.files import write_atomically
 from bike_demand.core.settings import DATA, QUARANTINE, QualityRules, Settings
-from bike_demand.data.frames import is_in, period, to_parquet
+from bike_demand.data.frames import has_row_id, time_range, to_parquet
+from bike_demand.data.ingested import ingested_months, month_file, read_labeled_rows, read_month
 from bike_demand.data.label_check import check_gathered
 from bike_demand.data.month import iso
 from bike_demand.data.quality import Violation, require_fit
 from bike_demand.data.regression_cases import BadDataCase, unrecognised
-from bike_demand.data.store import gathered_months, labelled_rows, month_file, read_month
 
 GAPS = "gaps"  # the rule about missing rows; all others are about bad rows
 
@@ -76,20 +76,20 @@ def quarantine_of(
 
 def good(rows: pd.DataFrame, quarantine: Quarantine) -> pd.DataFrame:
     """The rows that are not in quarantine."""
-    return rows[~is_in(rows, quarantine.left_out)]
+    return rows[~has_row_id(rows, quarantine.left_out)]
 
 
 def training_rows(folder: Path = DATA, file: Path = QUARANTINE) -> pd.DataFrame:
     """The ingested rows to train on: labelled and not in quarantine. Raises UserError if nothing was
     ingested.
     """
-    return good(labelled_rows(folder), read(file))
+    return good(read_labeled_rows(folder), read(file))
 
 
 def strike(folder: Path, file: Path) -> None:
     """Remove the rows in quarantine from the files of the ingested months."""
     quarantine = read(file)
-    for month in gathered_months(folder) if quarantine.left_out else ():
+    for month in ingested_months(folder) if quarantine.left_out else ():
         kept = good(read_month(folder, month), quarantine)
         write_atomically(month_file(folder, month), to_parquet(kept))
 
@@ -130,7 +130,7 @@ def holdout_days(rows: pd.DataFrame, quarantine: Quarantine, days: int, least: i
     After a level shift, at most a third of the days since, so that the holdout model can learn from the rest.
     """
     bad = Counter(moment.date() for moment, _ in quarantine.left_out | quarantine.lost)
-    first, last = (moment.date() for moment in period(rows))
+    first, last = (moment.date() for moment in time_range(rows))
     since = [(last - each).days + 1 for each in quarantine.level_shifts if first < each <= last]
     days = min([days, *(max(1, each // 3) for each in since)])
     rows_of = rows[TIME].dt.normalize().value_counts()

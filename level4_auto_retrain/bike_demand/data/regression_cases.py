@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from bike_demand.core.current import LABEL, TIME, Inputs, RowId
 from bike_demand.core.problem import DAY
 from bike_demand.core.settings import QualityRules
-from bike_demand.data.frames import concat, row_ids, rows_a_day, to_frame, to_records
+from bike_demand.data.frames import concat, row_ids, rows_per_day, to_frame, to_records
 from bike_demand.data.label_check import check_gathered
 from bike_demand.data.quality import LEVEL_DAYS, Violation, inputs
 
@@ -47,7 +47,7 @@ def make_case(
 
     None if the excerpt is not detected without its context, or no row was bad.
     """
-    a_day = rows_a_day(rows)
+    a_day = rows_per_day(rows)
     bad = violation.rows[: BAD_DAYS * a_day]
     first, last = bad[0][0], bad[-1][0]
     before = rows[rows[TIME] < first][-LEADING.get(violation.rule, GOOD_DAYS) * a_day :]

@@ -10,23 +10,23 @@ import fsspec
 import tenacity
 
 from bike_demand.core.errors import UnreachableError, UserError
-from bike_demand.data.month import first_moment, next_month
+from bike_demand.data.month import month_start, next_month
 
 T = TypeVar("T")
 
-PROBES = 3  # consecutive missing months that end the search on a server without listings
+MAX_MISSING_MONTHS = 3  # consecutive missing months that end the search on a server without listings
 FORMATS = (".csv", ".csv.gz", ".parquet")
 _MONTH_FILE = re.compile(r"(?:^|/)(\d{4}-\d{2})(\.csv|\.csv\.gz|\.parquet)$", re.IGNORECASE)
-# What the different file systems report that changes with a file's content.
-_MARKS = ("ETag", "Content-MD5", "Digest", "Last-Modified", "LastModified", "mtime", "ino")
+# Keys of fsspec's file information that change with a file's content.
+_CHANGE_ATTRIBUTES = ("ETag", "Content-MD5", "Digest", "Last-Modified", "LastModified", "mtime", "ino")
 
 
-class _PassingError(Exception):
+class _TransientError(Exception):
     """A transient failure; its cause is the original exception."""
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedMonth:
     """A published month. `token` changes with the content; None if the source provides none."""
 
     month: str
@@ -45,7 +45,7 @@ class Source:
     def __init__(self, address: str) -> None:
         self.address = address
         try:
-            # A new instance each time: listings and credentials must not outlive a run.
+            # A new instance each time: fsspec caches instances, and with them listings and credentials.
             self._files, self._root = fsspec.url_to_fs(address, skip_instance_cache=True, **_options(address))
         except (ValueError, ImportError, OSError) as error:
             raise UserError(
@@ -53,48 +53,48 @@ class Source:
             ) from None
         self._is_web = address.startswith(("http://", "https://"))
         self._is_local = "file" in self._files.protocol
-        self._troubles = _troubles(address)
+        self._external_errors = _external_errors(address)
 
-    def months(self, first_month: str) -> list[Published]:
+    def list_months(self, first_month: str) -> list[PublishedMonth]:
         """The published months, ascending and without gaps.
 
         A web server without listings is probed month by month from `first_month`. Raises UserError if there
         are no months or one is missing in between, UnreachableError if the server does not respond.
         """
-        names = self._attempt(self._list)
+        names = self._with_retries(self._list)
         found = sorted({match.groups() for name in names if (match := _MONTH_FILE.search(name))})
-        published = [self._look_up(*each) for each in found] if found or not self._is_web else None
+        published = [self._find_month(*each) for each in found] if found or not self._is_web else None
         if published is None:
-            published = self._search(first_month)
+            published = self._probe_months(first_month)
         months = [each.month for each in published if each is not None]
         if not months:
-            hint = f", searched from {first_month} (first_month in params.yaml) on" if self._is_web else ""
-            raise UserError(f"{self.address}: no months like 2011-01.csv there{hint}; check the address")
+            hint = f" (searched from first_month = {first_month})" if self._is_web else ""
+            raise UserError(f"{self.address}: found no files like 2011-01.csv{hint}; check the address")
         for month, following in itertools.pairwise(months):
             if month == following:
                 raise UserError(f"{self.address}: {month} is published in two formats; keep one of them")
             if next_month(month) != following:
                 raise UserError(
-                    f"{self.address}: {next_month(month)} is missing between {month} and {following}; have it"
-                    " published"
+                    f"{self.address}: {next_month(month)} is missing between {month} and {following}; ask the"
+                    " operator to publish it"
                 )
         return [each for each in published if each is not None]
 
-    def fetch(self, published: Published) -> bytes:
+    def fetch(self, published: PublishedMonth) -> bytes:
         """The content of a month. Raises UserError if its size differs from the published size."""
 
-        def whole() -> bytes:
+        def read_all() -> bytes:
             content: bytes = self._files.cat_file(published.address)
             if published.size is not None and len(content) != published.size:
-                raise _PassingError from EOFError(
-                    f"{len(content)} of {published.size} bytes arrived, or it was changed meanwhile"
+                raise _TransientError from EOFError(
+                    f"received {len(content)} of {published.size} bytes (connection cut, or file changed)"
                 )
             return content
 
         try:
-            return self._attempt(whole)
+            return self._with_retries(read_all)
         except FileNotFoundError:
-            raise UserError(f"{self.describe(published.name)}: listed but not there; try again") from None
+            raise UserError(f"{self.describe(published.name)}: was listed but not found; try again") from None
 
     def describe(self, name: str) -> str:
         """The name of a file in messages."""
@@ -109,15 +109,15 @@ class Source:
             raise UserError(
                 f"{self.address}: no such folder; set `feed` in params.yaml or BIKE_FEED"
             ) from None
-        except self._troubles as error:
+        except self._external_errors as error:
             if self._is_web and getattr(error, "status", 500) < 500:
                 return []  # listing is forbidden, but the files may be readable
-            raise _PassingError from error
+            raise _TransientError from error
 
-    def _look_up(self, month: str, suffix: str) -> Published | None:
+    def _find_month(self, month: str, suffix: str) -> PublishedMonth | None:
         name = month + suffix
         try:
-            first_moment(month)
+            month_start(month)
         except ValueError:
             raise UserError(f"{self.describe(name)}: {month} is not a month") from None
         address = f"{self._root.rstrip('/')}/{name}"
@@ -126,27 +126,27 @@ class Source:
             try:
                 info: dict[str, Any] = self._files.info(address)
             except FileNotFoundError as error:
-                # fsspec raises this for every failure of a web server; only statuses like 404 mean it.
+                # fsspec raises this for any HTTP error; only statuses like 404 mean a missing file.
                 if error.__cause__ is not None and getattr(error.__cause__, "status", 500) >= 500:
-                    raise _PassingError from error.__cause__
+                    raise _TransientError from error.__cause__
                 return None
             return info
 
-        info = self._attempt(look)
+        info = self._with_retries(look)
         if info is None:
             return None
         if info.get("type") != "file":
             raise UserError(f"{self.describe(name)}: not a file but a {info.get('type')}; publish a file")
-        marks = [f"{mark}={info[mark]}" for mark in _MARKS if info.get(mark)]
+        attributes = [f"{mark}={info[mark]}" for mark in _CHANGE_ATTRIBUTES if info.get(mark)]
         size = info.get("size")
-        token = f"{'; '.join(marks)}; size={size}" if marks else None
-        return Published(month, name, address, size, token)
+        token = f"{'; '.join(attributes)}; size={size}" if attributes else None
+        return PublishedMonth(month, name, address, size, token)
 
-    def _search(self, first_month: str) -> list[Published | None]:
-        found: list[Published | None] = []
+    def _probe_months(self, first_month: str) -> list[PublishedMonth | None]:
+        found: list[PublishedMonth | None] = []
         month, missing, formats = first_month, 0, list(FORMATS)
-        while missing < PROBES:
-            published = next(filter(None, (self._look_up(month, each) for each in formats)), None)
+        while missing < MAX_MISSING_MONTHS:
+            published = next(filter(None, (self._find_month(month, each) for each in formats)), None)
             if published is not None and len(formats) > 1:  # assume the same format for the others
                 formats = [published.name.removeprefix(month)]
             missing = 0 if published else missing + 1
@@ -154,26 +154,26 @@ class Source:
             month = next_month(month)
         return found
 
-    def _attempt(self, work: Callable[[], T]) -> T:
-        """Run `work`, at most three times if it fails in a way that may be transient."""
+    def _with_retries(self, operation: Callable[[], T]) -> T:
+        """Run `operation`, at most three times if it fails in a way that may be transient."""
 
-        def translated() -> T:
+        def call() -> T:
             try:
-                return work()
+                return operation()
             except (FileNotFoundError, NotADirectoryError):
                 raise
-            except self._troubles as error:
-                raise _PassingError from error
+            except self._external_errors as error:
+                raise _TransientError from error
 
         retries = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(1 if self._is_local else 3),
             wait=tenacity.wait_exponential_jitter(multiplier=0.2, max=2),
-            retry=tenacity.retry_if_exception_type(_PassingError),
+            retry=tenacity.retry_if_exception_type(_TransientError),
             reraise=True,
         )
         try:
-            return retries(translated)
-        except _PassingError as error:
+            return retries(call)
+        except _TransientError as error:
             cause = error.__cause__
             message = " ".join(str(cause).split()) or type(cause).__name__
             raise UnreachableError(
@@ -193,8 +193,8 @@ def _options(address: str) -> dict[str, Any]:
     return {}
 
 
-def _troubles(address: str) -> tuple[type[Exception], ...]:
-    """The exceptions that an address's driver raises for external failures: OSErrors such as time-outs."""
+def _external_errors(address: str) -> tuple[type[Exception], ...]:
+    """The exceptions of an address's driver that may be transient or external, such as time-outs."""
     if address.startswith(("http://", "https://")):
         import aiohttp
 

@@ -11,67 +11,68 @@ from pathlib import Path
 import pandas as pd
 
 from bike_demand.core.errors import UserError
-from bike_demand.data.table import parquet_cells, refuse_other_formats
+from bike_demand.data.table import parquet_cells, reject_other_formats
 
-LARGEST = 256 * 2**20  # bytes of text; drafting needs about ten times as much memory
-MISSING = {"", "na", "n/a", "nan", "null", "none", "nil", "?", "-", "#n/a"}
+MAX_BYTES = 256 * 2**20  # bytes of text; drafting needs about ten times as much memory
+NULL_TOKENS = {"", "na", "n/a", "nan", "null", "none", "nil", "?", "-", "#n/a"}
 SEPARATORS = ",;\t|"
 
 
 @dataclass(frozen=True)
-class Table:
+class RawTable:
     """All cells as stripped text, empty for missing values. `notes` lists what was guessed."""
 
     cells: pd.DataFrame
     notes: tuple[str, ...]
 
 
-def read_cells(file: Path) -> Table:
+def read_raw_table(file: Path) -> RawTable:
     """Read the cells of a file. Raises UserError if it is not a table."""
     if not file.is_file():
         raise UserError(f"{file}: no such file")
-    content = _opened(file)
+    content = _read_bytes(file)
     notes: list[str] = []
     if content.startswith(b"PAR1"):
         cells = parquet_cells(content, str(file))
     else:
-        refuse_other_formats(content, str(file))
-        cells = _csv(content, file, notes)
+        reject_other_formats(content, str(file))
+        cells = _read_csv(content, file, notes)
     if repeated := cells.columns[cells.columns.duplicated()].tolist():
         raise UserError(f"{file}: two columns are called {repeated[0]!r}; rename one of them")
     if len(cells.columns) < 2:
-        raise UserError(f"{file}: one column; needed are the label and what it is predicted from")
+        raise UserError(f"{file}: only one column; a label and at least one input are needed")
     if len(cells) < 2:
-        raise UserError(f"{file}: {len(cells)} rows; needed are some hundreds")
+        raise UserError(f"{file}: only {len(cells)} rows; a few hundred are needed for a usable model")
     cells = cells.apply(lambda column: column.str.strip())
-    return Table(cells.mask(cells.apply(lambda column: column.str.lower().isin(MISSING)), ""), tuple(notes))
+    is_null = cells.apply(lambda column: column.str.lower().isin(NULL_TOKENS))
+    return RawTable(cells.mask(is_null, ""), tuple(notes))
 
 
-def _opened(file: Path) -> bytes:
+def _read_bytes(file: Path) -> bytes:
     with file.open("rb") as opened:
         if opened.read(2) != b"\x1f\x8b":
             opened.seek(0)
-            content = opened.read(LARGEST + 1)
+            content = opened.read(MAX_BYTES + 1)
         else:
             opened.seek(0)
             try:
                 with gzip.open(opened) as inside:
-                    content = inside.read(LARGEST + 1)
+                    content = inside.read(MAX_BYTES + 1)
             except (OSError, EOFError, zlib.error):
                 raise UserError(f"{file}: the compressed file is damaged or cut off") from None
-    if len(content) > LARGEST:
+    if len(content) > MAX_BYTES:
         raise UserError(
-            f"{file}: more than {LARGEST >> 20} MiB; draft from a part of it, then add months to the feed"
+            f"{file}: more than {MAX_BYTES >> 20} MiB; draft from some of the rows, then add months"
         )
     return content
 
 
-def _csv(content: bytes, file: Path, notes: list[str]) -> pd.DataFrame:
+def _read_csv(content: bytes, file: Path, notes: list[str]) -> pd.DataFrame:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = content.decode("cp1252", errors="replace")
-        notes.append("it is not UTF-8: read as Windows-1252 (Latin-1)")
+        notes.append("not UTF-8: read as Windows-1252")
     first = text.lstrip().partition("\n")[0]
     if not first:
         raise UserError(f"{file}: not a table; give CSV or Parquet")

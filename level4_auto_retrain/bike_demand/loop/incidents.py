@@ -186,7 +186,7 @@ def _keep_case(context: Context, incident: Incident, found: Sequence[SourcedViol
 
 def _error(rows: Sequence[ShownPrediction], answers: Sequence[float]) -> float:
     right = [target_of(row.label or 0) for row in rows]
-    return float(PROBLEM.loss.of(np.array(answers), np.array(right)).mean())
+    return float(PROBLEM.loss.per_row(np.array(answers), np.array(right)).mean())
 
 
 def _moment(given: object, otherwise: datetime) -> datetime:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from bike_demand.core.current import shown
+from bike_demand.core.current import loss_with_unit
 from bike_demand.core.errors import UnreachableError, UserError
 from bike_demand.core.settings import Settings
 from bike_demand.loop.context import Context
@@ -98,7 +98,7 @@ def _trained(context: Context, action: Action) -> int:
         if because not in version.description:
             context.tracking.describe(made.version, f"{because}\n\n{version.description}")
         context.report(
-            f"Registered as version {made.version}; holdout model off by {shown(made.mae)}."
+            f"Registered as version {made.version}; holdout model off by {loss_with_unit(made.mae)}."
             f" {made.data_summary}"
         )
     else:

@@ -12,7 +12,7 @@ import pandas as pd
 from bike_demand.core.errors import UserError
 from bike_demand.core.problem import Floats
 from bike_demand.core.settings import Drift
-from bike_demand.data.frames import columns_of, period
+from bike_demand.data.frames import input_columns, time_range
 from bike_demand.handoff import read_handoff
 from bike_demand.monitoring.reports import CATEGORIES, LEAST, NUMBERS, PREDICTION, report_drift, table
 from bike_demand.store.event_log import Signal
@@ -70,8 +70,8 @@ def report(
     distances, moved = report_drift(table(current, predictions), then, now, settings, page)
     return {
         "version": champion.number,
-        "current": [moment.isoformat() for moment in period(current)],
-        "reference": [moment.isoformat() for moment in period(reference)],
+        "current": [moment.isoformat() for moment in time_range(current)],
+        "reference": [moment.isoformat() for moment in time_range(reference)],
         "distances": distances,
         "moved": moved,
     }
@@ -83,4 +83,4 @@ def _predictions(tracking: Tracking, champion: Version, rows: pd.DataFrame) -> F
             handoff = read_handoff(tracking.fetch(champion.run_id, HANDOFF_ARTIFACT, Path(scratch)))
         except UserError:  # its files are gone; the inputs can be compared anyway
             return np.full(len(rows), np.nan)
-    return handoff.predict(columns_of(rows))
+    return handoff.predict(input_columns(rows))

@@ -121,7 +121,7 @@ def report_quality(predictions: Floats, targets: Floats, now: datetime, limits: 
         {
             PREDICTION: predictions,
             TARGET: targets,
-            ERROR: PROBLEM.loss.of(predictions, targets),
+            ERROR: PROBLEM.loss.per_row(predictions, targets),
             BIAS: predictions - targets,
         }
     )
@@ -146,7 +146,7 @@ def table(rows: pd.DataFrame, predictions: Floats) -> pd.DataFrame:
     columns: dict[str, Any] = {name: rows[name].astype("float64") for name in NUMBERS}
     for name in CATEGORIES:
         field = FIELDS[name]
-        names = field.labels or (("no", "yes") if field.kind == "boolean" else ())
+        names = field.categories or (("no", "yes") if field.kind == "boolean" else ())
         values = rows[name].astype("float64" if names else object)
         columns[name] = values.map(dict(enumerate(names, int(field.valid[0])))) if names else values
     return pd.DataFrame(columns).assign(**{PREDICTION: predictions}).reset_index(drop=True)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtrit
 
-from bike_demand.core.current import LATE
+from bike_demand.core.current import LABEL_LAG
 from bike_demand.core.settings import Settings, Trigger
 from bike_demand.store.event_log import Signal
 from bike_demand.store.tables import Day, Kind
@@ -83,7 +83,7 @@ def error_signal(
     `days` are the champion's own, ascending, without those with bad requests.
     """
     rule = settings.trigger
-    end = (now - LATE).date()  # the labels of later days are not all due yet
+    end = (now - LABEL_LAG).date()  # the labels of later days are not all due yet
     recent = [day for day in days if end - rule.window_days * DAY <= day.day < end and day.known]
     if len(recent) < rule.min_days or sum(day.known for day in recent) < rule.min_rows:
         return None
@@ -198,7 +198,7 @@ def due(
             False, f"The budget of {rule.budget} trainings in 30 days is spent until {free:%Y-%m-%d}."
         )
     if level_shift is not None:
-        known = datetime.combine(level_shift, time()) + rule.min_days * DAY + LATE
+        known = datetime.combine(level_shift, time()) + rule.min_days * DAY + LABEL_LAG
         if now < known:
             return RetrainingDecision(
                 False, f"{known:%Y-%m-%d} shows whether the level shifted on {level_shift}."

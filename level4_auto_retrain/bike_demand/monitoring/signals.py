@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bike_demand.core.current import LATE, PROBLEM, TIME, RowId, row_id, target_of, time_of
+from bike_demand.core.current import LABEL_LAG, PROBLEM, TIME, RowId, row_id, target_of, time_of
 from bike_demand.core.errors import UnreachableError
 from bike_demand.core.problem import DAY
 from bike_demand.core.settings import CLEAN_DAYS, DATA, LOG_DAYS, Ranges, Settings, Trigger
-from bike_demand.data.frames import is_in, period, to_frame
+from bike_demand.data.frames import has_row_id, time_range, to_frame
 from bike_demand.data.label_check import check_gathered
 from bike_demand.data.month import iso
 from bike_demand.data.quality import FEED, Violation, inputs, stale
@@ -33,7 +33,7 @@ FEED_DAYS = 28  # days of the feed that are checked, besides the earlier ones th
 RULE_DAYS = 60  # the champion's days that the retraining rules use
 BAD_SHARE = 0.1  # of a day's requests; with more violations its error says little about a model
 # The baseline predicts from labels this long before the evaluated days.
-BASELINE = PROBLEM.season or LATE + 28 * DAY
+BASELINE = PROBLEM.season or LABEL_LAG + 28 * DAY
 SILENT = timedelta(days=2)  # without requests for this long, expected ranges are computed from the feed
 REQUESTS = "requests"
 PLACES = {REQUESTS: "in requests", FEED: "in the feed"}
@@ -81,7 +81,7 @@ def evaluate_signals(
     rows, of_feed = _feed(settings, database, until, now)
     violations = [SourcedViolation(FEED, each) for each in of_feed]
     expected = (rows, of_feed)
-    if len(asked) and period(asked)[1] >= until - SILENT:
+    if len(asked) and time_range(asked)[1] >= until - SILENT:
         violations = [*(SourcedViolation(REQUESTS, each) for each in of_requests), *violations]
         expected = (asked, of_requests)
     known = history.labels(database, recount - BASELINE, until)
@@ -90,7 +90,7 @@ def evaluate_signals(
     _publish_ranges(database, *expected, until, settings.monitoring.ranges)
     signals = list(_quality_signals(violations, now))
     champion = _champion(tracking, database)
-    begin = (until - LATE).date() - RULE_DAYS * DAY
+    begin = (until - LABEL_LAG).date() - RULE_DAYS * DAY
     days = history.days(database, begin, until.date())
     champions = [] if champion is None else _champions(database, days, champion.number, begin, until.date())
     if champion is not None:
@@ -115,7 +115,7 @@ def has_bad_requests(day: Day) -> bool:
 
 def _answers(settings: Settings, database: Database, until: datetime) -> tuple[list[Answer], datetime]:
     """The logged predictions to evaluate, and the time from which on days are counted again."""
-    recount = _midnight(until - LATE) - settings.monitoring.late_days * DAY
+    recount = _midnight(until - LABEL_LAG) - settings.monitoring.late_days * DAY
     last, earliest = history.last_day(database), history.first_time(database)
     if earliest is None:
         return [], recount
@@ -158,7 +158,7 @@ def _feed(
     rows = gathered_rows(since if since is not None and since <= latest else None, until)
     found: list[Violation] = []
     if len(rows):
-        first, last = period(rows)
+        first, last = time_range(rows)
         known = history.labels(database, first, last + SECOND)
         found = [*stale(rows, settings.quality, now), *check_gathered(rows, known, settings.quality)]
     bad = {moment.date() for each in found for moment in each.times}
@@ -240,7 +240,7 @@ def _drift(
     week = [each for each in answers if time_of(each.asked) >= now - WEEK]
     asked = to_frame([each.asked for each in week])
     predictions = np.array([each.prediction for each in week], dtype=np.float64)
-    good_ones = ~is_in(asked, set().union(*_bad_rows(of_requests).values()))
+    good_ones = ~has_row_id(asked, set().union(*_bad_rows(of_requests).values()))
     learned = good(gathered_rows(window[0], window[1] + SECOND), read_quarantine())
     made = drift.report(
         tracking, champion, asked[good_ones], predictions[good_ones], learned, now, rule, page
@@ -262,7 +262,7 @@ def _report_quality(
     rule: Trigger,
 ) -> None:
     """Report on the newest week with known labels."""
-    first, last = now - LATE - WEEK, now - LATE
+    first, last = now - LABEL_LAG - WEEK, now - LABEL_LAG
     week = [each for each in answers if first <= time_of(each.asked) < last]
     pairs = [
         (each.prediction, target_of(labels[row])) for each in week if (row := row_id(each.asked)) in labels

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from bike_demand.clock import now as now_of
-from bike_demand.core.current import PROBLEM, shown
+from bike_demand.core.current import PROBLEM, loss_with_unit
 from bike_demand.core.settings import Settings
 from bike_demand.monitoring import reports
 from bike_demand.monitoring.signals import Evaluation, evaluate_signals
@@ -133,7 +133,7 @@ def _lines(evaluation: Evaluation, content: dict[str, Any]) -> Iterator[str]:
         compared = "" if saved is None else f", {_saved(saved)} than the baseline"
         yield (
             f"In the last 7 days {rows} rows were predicted, {known} of them have an outcome: off by"
-            f" {shown(error)} (bias {bias:+.{PROBLEM.loss.decimals}f}){compared}."
+            f" {loss_with_unit(error)} (bias {bias:+.{PROBLEM.loss.decimals}f}){compared}."
         )
     else:
         yield f"In the last 7 days {rows} rows were predicted, none of them has an outcome."

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bike_demand.core.current import LATE, PROBLEM, TIME, Inputs
+from bike_demand.core.current import LABEL_LAG, PROBLEM, TIME, Inputs
 from bike_demand.release.ab.evidence import Evidence, Trial, weigh
 from bike_demand.serving.onnx_model import load_model
 from bike_demand.store.deployments import Deployments
@@ -22,7 +22,7 @@ def compared(deployments: Deployments, trial: Trial, now: datetime) -> Evidence:
 
     Raises UserError if the previous version cannot be loaded, UnreachableError if the database is down.
     """
-    rows = shown(deployments.database, trial.version, trial.began, now - LATE)
+    rows = shown(deployments.database, trial.version, trial.began, now - LABEL_LAG)
     known = [row for row in rows if row.label is not None]
     before = deployments.tracking.version(trial.against)
     pairs = [

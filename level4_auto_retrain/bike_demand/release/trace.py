@@ -13,10 +13,10 @@ from pydantic_core import to_jsonable_python
 
 from bike_demand.core.errors import UnreachableError, UserError
 from bike_demand.core.settings import DATA, QUARANTINE, STATE, Settings
-from bike_demand.data.frames import period
+from bike_demand.data.frames import time_range
+from bike_demand.data.ingested import read_labeled_rows
 from bike_demand.data.month import iso
 from bike_demand.data.quarantine import strike
-from bike_demand.data.store import labelled_rows
 from bike_demand.store.database import Database, database_exists
 from bike_demand.store.deployments import Deployments, history, opened
 from bike_demand.store.queries import find, outcome
@@ -140,8 +140,8 @@ def restore(tracking: Tracking, run_id: str, data: Facts) -> Path:
         shutil.move(lock, scratch / pipeline.LOCK)
         pipeline.restore(scratch)
         strike(scratch / DATA, scratch / QUARANTINE)
-        found = labelled_rows(scratch / DATA)
-        restored = (len(found), *map(iso, period(found)))
+        found = read_labeled_rows(scratch / DATA)
+        restored = (len(found), *map(iso, time_range(found)))
         if restored != (data["rows"], data["first"], data["last"]):
             raise UserError(
                 f"run {run_id}: {restored[0]} rows from {restored[1]} to {restored[2]} were restored, but it"

@@ -9,13 +9,15 @@ from pathlib import Path
 import onnxruntime
 from pydantic import ValidationError
 
-from bike_demand.core.current import HIGHEST, INPUT_COLUMNS, LOWEST, PROBLEM, Inputs
+from bike_demand.core.current import INPUT_COLUMNS, MAX_PREDICTION, MIN_PREDICTION, PROBLEM, Inputs
 from bike_demand.core.errors import UserError
 from bike_demand.core.problem import Columns
-from bike_demand.data.features import INPUT_NAME, to_columns, to_inputs
-from bike_demand.handoff import GOLDEN_FILE, MODEL_FILE, OUTPUT_NAME, Card, Golden, open_session, read_handoff
+from bike_demand.data.model_inputs import TENSOR_NAME, to_columns, to_tensors
+from bike_demand.handoff import GOLDEN_FILE, MODEL_FILE, OUTPUT_NAME, Handoff, open_session, read_handoff
 
-TOLERANCE = 0.001  # relative difference allowed for golden predictions: CPUs sum in different orders
+GOLDEN_TOLERANCE = 0.001  # relative; wider than at export, because other CPUs sum in other orders
+
+Predict = Callable[[Sequence[Inputs]], list[float]]
 
 
 class OnnxModel:
@@ -24,12 +26,12 @@ class OnnxModel:
     `version` is its name in responses: the registered version or, if there is none, the digest.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession, card: Card, version: str) -> None:
+    def __init__(self, session: onnxruntime.InferenceSession, handoff: Handoff, version: str) -> None:
         self._session = session
-        self.card = card
-        self.digest = card.version
+        self.manifest = manifest = handoff.manifest
+        self.digest = manifest.version
         self.version = version
-        self._names = card.names
+        self._names = manifest.names
 
     def predict(self, rows: Sequence[Inputs]) -> list[float]:
         """The predictions for rows, rounded to the problem's decimals."""
@@ -37,7 +39,7 @@ class OnnxModel:
 
     def predict_columns(self, columns: Columns) -> list[float]:
         """The predictions for rows given as input columns, rounded likewise."""
-        (predicted,) = self._session.run([OUTPUT_NAME], to_inputs(columns, self._names))
+        (predicted,) = self._session.run([OUTPUT_NAME], to_tensors(columns, self._names))
         return [round(value, PROBLEM.decimals) for value in predicted[:, 0].tolist()]
 
 
@@ -49,27 +51,27 @@ def load_model(folder: Path, version: str | None = None) -> OnnxModel:
         session = open_session(handoff.model)
     except Exception as error:  # onnxruntime's errors have no other common class
         cause = " ".join(str(error).split())
-        raise UserError(f"{path}: not a model that ONNX Runtime loads ({cause}); ask for a new one") from None
-    takes = {each.name: (each.type, each.shape[1:]) for each in session.get_inputs()}
-    texts = [each.name for each in handoff.card.inputs if each.type == "string"]
+        raise UserError(f"{path}: ONNX Runtime cannot load it ({cause}); train again") from None
+    actual = {each.name: (each.type, each.shape[1:]) for each in session.get_inputs()}
+    texts = [each.name for each in handoff.manifest.inputs if each.type == "string"]
     expected = {name: ("tensor(string)", [1]) for name in texts}
-    if numbers := len(handoff.card.inputs) - len(texts):
-        expected[INPUT_NAME] = ("tensor(float)", [numbers])
-    if takes != expected:
-        raise UserError(f"{path}: takes {takes} instead of {expected}; ask for a model that fits")
+    if numbers := len(handoff.manifest.inputs) - len(texts):
+        expected[TENSOR_NAME] = ("tensor(float)", [numbers])
+    if actual != expected:
+        raise UserError(f"{path}: inputs {actual} instead of {expected}; use a model trained with this code")
     if [each.name for each in session.get_outputs()] != [OUTPUT_NAME]:
-        raise UserError(f"{path}: has no output `{OUTPUT_NAME}`; ask for a model that fits")
-    model = OnnxModel(session, handoff.card, version or handoff.card.version)
-    (tried,) = model.predict([Inputs.model_validate_json(json.dumps(PROBLEM.example))])
-    if not LOWEST <= tried <= HIGHEST:
+        raise UserError(f"{path}: has no output `{OUTPUT_NAME}`; use a model trained with this code")
+    model = OnnxModel(session, handoff, version or handoff.manifest.version)
+    (prediction,) = model.predict([Inputs.model_validate_json(json.dumps(PROBLEM.example))])
+    if not MIN_PREDICTION <= prediction <= MAX_PREDICTION:
         raise UserError(
-            f"{path}: predicts {tried} {PROBLEM.unit} for the problem's example; ask for a model that works"
+            f"{path}: predicts {prediction} {PROBLEM.unit} for the problem's example; train again"
         )
-    reproduce(model.predict, handoff.golden, folder)
+    check_golden_rows(model.predict, handoff, folder)
     return model
 
 
-def reproduce(predict: Callable[[Sequence[Inputs]], list[float]], golden: Golden, folder: Path) -> float:
+def check_golden_rows(predict: Predict, handoff: Handoff, folder: Path) -> float:
     """Predict the golden rows of the hand-off in that folder again. Returns the largest difference.
 
     Fields added since are filled from the problem's example, because the model does not use them. Rows that
@@ -78,22 +80,22 @@ def reproduce(predict: Callable[[Sequence[Inputs]], list[float]], golden: Golden
     """
     rows: list[Inputs] = []
     expected: list[float] = []
-    for each in golden:
+    for each in handoff.golden:
         given = {**PROBLEM.example, **each.request}
         known = {name: given[name] for name in INPUT_COLUMNS if name in given}
         with suppress(ValidationError):
             rows.append(Inputs.model_validate_json(json.dumps(known)))
             expected.append(each.prediction)
     if not rows:
-        raise UserError(f"{folder / GOLDEN_FILE}: no row is a valid request any more; train a new model")
+        raise UserError(f"{folder / GOLDEN_FILE}: none of its rows is a valid request; train again")
     found = list(zip(predict(rows), expected, strict=True))
     rounding = 10.0**-PROBLEM.decimals  # the service rounds its predictions
-    wrong = [each for each in found if not math.isclose(*each, rel_tol=TOLERANCE, abs_tol=rounding)]
+    wrong = [each for each in found if not math.isclose(*each, rel_tol=GOLDEN_TOLERANCE, abs_tol=rounding)]
     if wrong:
-        now, then = wrong[0]
+        predicted, recorded = wrong[0]
         raise UserError(
-            f"{folder / GOLDEN_FILE}: {len(wrong)} of {len(rows)} golden rows have another prediction, like"
-            f" {now:.{PROBLEM.decimals}f} {PROBLEM.unit} instead of {then:.{PROBLEM.decimals}f}; a feature"
-            " that changed its meaning needs a new name (see docs: troubleshooting, golden-rows)"
+            f"{folder / GOLDEN_FILE}: {len(wrong)} of {len(rows)} golden rows are predicted differently, like"
+            f" {predicted:.{PROBLEM.decimals}f} {PROBLEM.unit} instead of {recorded:.{PROBLEM.decimals}f}: a"
+            " feature changed its meaning; give it a new name (see docs: troubleshooting, golden-rows)"
         )
-    return max(abs(now - then) for now, then in found)
+    return max(abs(predicted - recorded) for predicted, recorded in found)

@@ -9,7 +9,7 @@ from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError
 
 from bike_demand.core.current import LABEL, Outcome, OutcomeOfPrediction, RowId, label_of, row_id
 from bike_demand.data.month import iso
-from bike_demand.serving.request_body import MAX_ROWS, invalid, refuse_repeated
+from bike_demand.serving.request_body import MAX_ROWS, reject_duplicate_fields, validation_error
 from bike_demand.store.database import Database, open_database
 from bike_demand.store.outcomes import Stored, store
 from bike_demand.store.queries import rows_of
@@ -31,8 +31,8 @@ def parse_outcomes(body: bytes) -> dict[RowId | str, float]:
     try:
         found = _Many.validate_json(body)
     except ValidationError as error:
-        raise invalid(error, body, hidden=(_BY_ROW, _BY_ID)) from None
-    refuse_repeated(body, found)
+        raise validation_error(error, body, omit=(_BY_ROW, _BY_ID)) from None
+    reject_duplicate_fields(body, found)
     labels: dict[RowId | str, float] = {}
     for place, each in enumerate(found):
         about = each.id if isinstance(each, OutcomeOfPrediction) else row_id(each)

@@ -34,10 +34,10 @@ def compute(
     `bad` has the rows with wrong values, by field. A field whose newest rows are bad gets the range of its
     last good days.
     """
-    from bike_demand.data.frames import is_in, keys_of  # loads pandas
+    from bike_demand.data.frames import has_row_id, keys_of  # loads pandas
 
     def good_rows(name: str) -> "pd.DataFrame":
-        return rows[~is_in(rows, bad.get(name, set()))]
+        return rows[~has_row_id(rows, bad.get(name, set()))]
 
     enough: float = LEAST
     if CADENCE is not None:  # of one key: with a row a day, a week has seven

@@ -13,11 +13,11 @@ import pandas as pd
 
 from bike_demand.core.current import TIME, Row
 from bike_demand.core.settings import DATA, Settings
-from bike_demand.data.frames import concat, known, period, to_frame
-from bike_demand.data.month import first_moment, next_month
+from bike_demand.data.frames import concat, time_range, to_frame, with_label
+from bike_demand.data.ingested import ingested_months, month_file, read_month, read_rows
+from bike_demand.data.month import month_start, next_month
 from bike_demand.data.quarantine import Quarantine, good, quarantine_of
 from bike_demand.data.regression_cases import BadDataCase
-from bike_demand.data.store import gathered_months, month_file, read_month, read_rows
 from bike_demand.store import event_log, history
 from bike_demand.store.database import database_exists, open_database
 
@@ -30,8 +30,8 @@ def gathered_rows(since: datetime | None, until: datetime) -> pd.DataFrame:
     Raises UserError if a file is damaged.
     """
     found: list[pd.DataFrame] = []
-    for month in gathered_months(DATA):
-        if first_moment(month) >= until or (since is not None and first_moment(next_month(month)) <= since):
+    for month in ingested_months(DATA):
+        if month_start(month) >= until or (since is not None and month_start(next_month(month)) <= since):
             continue
         folder = DATA.absolute()
         status = month_file(folder, month).stat()
@@ -51,7 +51,7 @@ def good_rows(settings: Settings, as_of: datetime | None) -> pd.DataFrame:
     Raises UserError if nothing was ingested, UnreachableError if the production database is down.
     """
     rows = read_rows(DATA, as_of)
-    return known(good(rows, recognise(settings, rows)))
+    return with_label(good(rows, recognise(settings, rows)))
 
 
 def recognise(settings: Settings, rows: pd.DataFrame) -> Quarantine:
@@ -65,7 +65,7 @@ def recognise(settings: Settings, rows: pd.DataFrame) -> Quarantine:
     if not database_exists(address):
         return quarantine_of(rows, {}, (), settings.quality)
     with closing(open_database(address)) as database:
-        first, last = period(rows)
+        first, last = time_range(rows)
         labels = history.labels(database, first, last + SECOND)
         kept, shifts = event_log.regression_cases(database), event_log.level_shifts(database)
     cases = [BadDataCase.model_validate_json(json.dumps(each.content)) for each in kept]

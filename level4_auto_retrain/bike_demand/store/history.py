@@ -17,17 +17,17 @@ from sqlalchemy import func, select
 
 from bike_demand.core.current import (
     DELAY,
-    NUMERIC,
+    NUMERIC_FIELDS,
     PROBLEM,
     TIME,
     Inputs,
     RowId,
-    naive,
+    constant_baseline,
     row_id,
     target_of,
     time_of,
 )
-from bike_demand.core.problem import EARLIEST
+from bike_demand.core.problem import MIN_TIME
 from bike_demand.store.database import Database
 from bike_demand.store.tables import Day, DriftReport, LoggedPrediction, Outcome
 
@@ -74,7 +74,7 @@ def first_time(database: Database) -> datetime | None:
     """The earliest predicted event time; None if there is none."""
     with database.reading() as connection:
         moment: datetime | None = connection.scalar(
-            select(func.min(LoggedPrediction.event_time)).where(LoggedPrediction.event_time >= EARLIEST)
+            select(func.min(LoggedPrediction.event_time)).where(LoggedPrediction.event_time >= MIN_TIME)
         )
     return moment
 
@@ -137,7 +137,7 @@ def keep(
     rows: list[dict[str, Any]] = []
     for day, its in by_day.items():
         first = first_answers(its)
-        features = {name: summary([getattr(each.asked, name) for each in first]) for name in NUMERIC}
+        features = {name: summary([getattr(each.asked, name) for each in first]) for name in NUMERIC_FIELDS}
         shown = [(row_id(each.asked), each.prediction) for each in first]
         rows.append(
             _sums(shown, targets, baseline)
@@ -206,7 +206,7 @@ def _baseline(targets: Mapping[RowId, float]) -> Callable[[RowId], float | None]
     def until(day: date) -> float | None:
         """The constant baseline from the targets known at the start of a day."""
         count = bisect_left(days, day - DELAY)
-        return naive(values[:count]) if count else None
+        return constant_baseline(values[:count]) if count else None
 
     return lambda row: until(row[0].date())
 
@@ -221,11 +221,11 @@ def _sums(
     return {
         "rows": len(message),
         "known": len(pairs),
-        "error": math.fsum(PROBLEM.loss.of(prediction, target) for prediction, target, _ in pairs),
+        "error": math.fsum(PROBLEM.loss.per_row(prediction, target) for prediction, target, _ in pairs),
         "bias": math.fsum(prediction - target for prediction, target, _ in pairs),
         "target": float(sum(target for _, target, _ in pairs)),
         "baseline_rows": len(paired),
-        "baseline_error": float(sum(PROBLEM.loss.of(before, target) for _, target, before in paired)),
-        "paired_error": math.fsum(PROBLEM.loss.of(prediction, target) for prediction, target, _ in paired),
+        "baseline_error": float(sum(PROBLEM.loss.per_row(before, target) for _, target, before in paired)),
+        "paired_error": math.fsum(PROBLEM.loss.per_row(ours, target) for ours, target, _ in paired),
         "predictions": summary([prediction for _, prediction in message]),
     }

@@ -1,4 +1,4 @@
-"""Exports the fitted model to ONNX and proves that it predicts like scikit-learn before anyone gets it."""
+"""Exports the fitted model to ONNX and checks its predictions against scikit-learn before it is written."""
 
 import copy
 
@@ -14,8 +14,8 @@ from sklearn.pipeline import Pipeline
 
 from bike_demand.core.current import EVENT_TIME, FIELDS, PROBLEM, TIME
 from bike_demand.core.errors import UserError
-from bike_demand.data.features import FEATURES, INPUT_NAME, NUMBERS, TEXTS, to_inputs
-from bike_demand.data.frames import columns_of, concat, to_records
+from bike_demand.data.frames import concat, input_columns, to_records
+from bike_demand.data.model_inputs import FEATURES, NUMERIC_FEATURES, TENSOR_NAME, TEXT_FEATURES, to_tensors
 from bike_demand.handoff import OUTPUT_NAME, Golden, GoldenRow, open_session
 from bike_demand.training.train import predict
 
@@ -23,24 +23,24 @@ from bike_demand.training.train import predict
 RELATIVE_TOLERANCE = 1e-4
 ABSOLUTE_TOLERANCE = 10.0 ** -(PROBLEM.decimals + 1)  # a prediction is rounded to `decimals`
 OPSET = {"": 21, "ai.onnx.ml": 3}
-GOLDEN_ROWS = 24  # this many of the newest rows, and as many spread over all rows
+GOLDEN_ROWS_EACH = 24  # newest rows, and as many evenly spaced ones: up to 48 in total
 
 
 def to_onnx(pipeline: Pipeline) -> bytes:
     """Convert the whole pipeline, from features to prediction, to ONNX. Deterministic: equal models give
     equal bytes. Raises UserError if a part of it cannot be converted.
     """
-    content: bytes = with_prediction(convert(pipeline), pipeline).SerializeToString(deterministic=True)
+    content: bytes = single_output(convert(pipeline), pipeline).SerializeToString(deterministic=True)
     return content
 
 
 def convert(pipeline: Pipeline) -> onnx.ModelProto:
     """Convert the pipeline with skl2onnx, keeping skl2onnx's own outputs."""
-    numbers = [(INPUT_NAME, FloatTensorType([None, len(NUMBERS)]))] if NUMBERS else []
-    texts = [name for name in FEATURES if name in TEXTS]
+    numbers = [(TENSOR_NAME, FloatTensorType([None, len(NUMERIC_FEATURES)]))] if NUMERIC_FEATURES else []
+    texts = [name for name in FEATURES if name in TEXT_FEATURES]
     try:
         model: onnx.ModelProto = convert_sklearn(
-            _with_places(_with_float32_thresholds(pipeline)),
+            _select_by_position(_with_float32_thresholds(pipeline)),
             name=PROBLEM.name,
             initial_types=[*numbers, *((name, StringTensorType([None, 1])) for name in texts)],
             target_opset=OPSET,
@@ -53,13 +53,13 @@ def convert(pipeline: Pipeline) -> onnx.ModelProto:
     return model
 
 
-def _with_places(pipeline: Pipeline) -> Pipeline:
-    """The same model, with columns selected by position: skl2onnx finds no names in a matrix."""
-    places = {name: place for place, name in enumerate(FEATURES)}
+def _select_by_position(pipeline: Pipeline) -> Pipeline:
+    """Select columns by position, in place: skl2onnx sees a matrix without names. Pass a copy."""
+    positions = {name: position for position, name in enumerate(FEATURES)}
     for step in pipeline.named_steps.values():
         if isinstance(step, ColumnTransformer):
             step.transformers_ = [
-                (name, part, [places.get(each, each) for each in np.atleast_1d(columns).tolist()])
+                (name, part, [positions.get(each, each) for each in np.atleast_1d(columns).tolist()])
                 for name, part, columns in step.transformers_
             ]
     return pipeline
@@ -75,27 +75,27 @@ def _with_float32_thresholds(pipeline: Pipeline) -> Pipeline:
     rounded = copy.deepcopy(pipeline)
     for trees in getattr(rounded.steps[-1][1], "_predictors", ()):
         for tree in trees:
-            exact = tree.nodes["num_threshold"]
-            near = exact.astype(np.float32)
+            thresholds = tree.nodes["num_threshold"]
+            nearest = thresholds.astype(np.float32)
             tree.nodes["num_threshold"] = np.where(
-                near > exact, np.nextafter(near, np.float32(-np.inf)), near
+                nearest > thresholds, np.nextafter(nearest, np.float32(-np.inf)), nearest
             )
     return rounded
 
 
-def with_prediction(model: onnx.ModelProto, pipeline: Pipeline) -> onnx.ModelProto:
-    """Reduce the model to one output, the prediction; for classifiers the probability of the second class."""
+def single_output(model: onnx.ModelProto, pipeline: Pipeline) -> onnx.ModelProto:
+    """Reduce the model to one output, the prediction: for classifiers the positive class's probability."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
     graph = result.graph
     if is_classifier(pipeline):
         graph.initializer.append(helper.make_tensor("second_class", onnx.TensorProto.INT64, [1], [1]))
-        last = helper.make_node("Gather", [graph.output[1].name, "second_class"], [OUTPUT_NAME], axis=1)
-    elif getattr(pipeline.steps[-1][1], "loss", None) == "poisson":  # skl2onnx omits its log link
-        last = helper.make_node("Exp", [graph.output[0].name], [OUTPUT_NAME], name="inverse_link")
+        output = helper.make_node("Gather", [graph.output[1].name, "second_class"], [OUTPUT_NAME], axis=1)
+    elif getattr(pipeline.steps[-1][1], "loss", None) == "poisson":  # skl2onnx omits exp
+        output = helper.make_node("Exp", [graph.output[0].name], [OUTPUT_NAME], name="inverse_link")
     else:
-        last = helper.make_node("Identity", [graph.output[0].name], [OUTPUT_NAME])
-    graph.node.append(last)
+        output = helper.make_node("Identity", [graph.output[0].name], [OUTPUT_NAME])
+    graph.node.append(output)
     del graph.output[:]
     graph.output.append(helper.make_tensor_value_info(OUTPUT_NAME, onnx.TensorProto.FLOAT, [None, 1]))
     del result.opset_import[:]
@@ -104,23 +104,24 @@ def with_prediction(model: onnx.ModelProto, pipeline: Pipeline) -> onnx.ModelPro
     return result
 
 
-def prove_parity(model: bytes, pipeline: Pipeline, X: pd.DataFrame) -> float:
+def check_parity(model: bytes, pipeline: Pipeline, X: pd.DataFrame) -> float:
     """Compare the exported model with scikit-learn on feature rows X. Returns the largest difference.
 
     Each row is also tried with all nullable fields null. Raises UserError if predictions differ.
     """
     nullable = [name for name in FEATURES if name in FIELDS and FIELDS[name].nullable]
-    both = concat((X, X.assign(**{name: "" if name in TEXTS else np.float32("nan") for name in nullable})))
-    inputs = {name: both[[name]].to_numpy(object) for name in FEATURES if name in TEXTS}
-    if NUMBERS:
-        inputs[INPUT_NAME] = both[[*NUMBERS]].to_numpy(np.float32)
+    nulls = {name: "" if name in TEXT_FEATURES else np.float32("nan") for name in nullable}
+    with_nulls = concat((X, X.assign(**nulls)))
+    inputs = {name: with_nulls[[name]].to_numpy(object) for name in FEATURES if name in TEXT_FEATURES}
+    if NUMERIC_FEATURES:
+        inputs[TENSOR_NAME] = with_nulls[[*NUMERIC_FEATURES]].to_numpy(np.float32)
     (exported,) = open_session(model).run(None, inputs)
-    expected = predict(pipeline, both)
+    expected = predict(pipeline, with_nulls)
     difference = np.abs(exported.reshape(-1).astype(np.float64) - expected)
     wrong = ~(difference <= ABSOLUTE_TOLERANCE + RELATIVE_TOLERANCE * np.abs(expected))
     if wrong.any():
         raise UserError(
-            f"the exported model is not the trained one: {int(wrong.sum())} of {len(both)} predictions"
+            f"the ONNX export does not match scikit-learn: {int(wrong.sum())} of {len(expected)} predictions"
             f" differ, by up to {np.nanmax(difference):.6g} {PROBLEM.unit}; nothing was written, check the"
             " versions of skl2onnx and onnx against requirements.lock (see docs: troubleshooting, parity)"
         )
@@ -132,9 +133,9 @@ def golden_rows(model: bytes, rows: pd.DataFrame) -> Golden:
 
     Stored with the model, so that wherever it is loaded its predictions can be verified.
     """
-    spread = np.linspace(0, len(rows) - 1, num=GOLDEN_ROWS, dtype=int)
-    chosen = rows.iloc[sorted({*spread.tolist(), *range(len(rows))[-GOLDEN_ROWS:]})]
-    (predicted,) = open_session(model).run([OUTPUT_NAME], to_inputs(columns_of(chosen)))
-    requests = [row | {TIME: EVENT_TIME.text(row[TIME])} for row in to_records(chosen)]
+    spread = np.linspace(0, len(rows) - 1, num=GOLDEN_ROWS_EACH, dtype=int)
+    chosen = rows.iloc[sorted({*spread.tolist(), *range(len(rows))[-GOLDEN_ROWS_EACH:]})]
+    (predicted,) = open_session(model).run([OUTPUT_NAME], to_tensors(input_columns(chosen)))
+    requests = [row | {TIME: EVENT_TIME.format(row[TIME])} for row in to_records(chosen)]
     pairs = zip(requests, predicted[:, 0].tolist(), strict=True)
     return tuple(GoldenRow(request=request, prediction=prediction) for request, prediction in pairs)

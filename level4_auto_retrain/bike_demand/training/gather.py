@@ -7,11 +7,11 @@ from pathlib import Path
 
 from bike_demand.core.files import write_atomically
 from bike_demand.core.settings import DATA, STATE, Settings
-from bike_demand.data.ingest import Gathered, ingest
+from bike_demand.data.ingest import IngestResult, ingest
+from bike_demand.data.ingested import read_rows
 from bike_demand.data.quality import REPORT, checked_at
 from bike_demand.data.quarantine import write
-from bike_demand.data.source import Published, Source
-from bike_demand.data.store import read_rows
+from bike_demand.data.source import PublishedMonth, Source
 from bike_demand.store.gathered import recognise
 
 REQUEST = STATE / "request.json"  # an input of the stage `validate`
@@ -20,8 +20,8 @@ REQUEST = STATE / "request.json"  # an input of the stage `validate`
 def gather(
     settings: Settings,
     as_of: datetime | None,
-    progress: Callable[[list[Published]], Iterable[Published]] = iter,
-) -> Gathered:
+    progress: Callable[[list[PublishedMonth]], Iterable[PublishedMonth]] = iter,
+) -> IngestResult:
     """Update the data, detect bad rows with production's knowledge, and write the request.
 
     The stages read files only. Raises UserError if the feed is invalid, UnreachableError if a retry may help.

@@ -11,25 +11,25 @@ from datetime import date, datetime, time, timedelta
 
 import pandas as pd
 
-from bike_demand.core.current import LABEL, LOWEST, TIME, targets
-from bike_demand.core.settings import IS_PROBABILITY, Training
-from bike_demand.data.frames import end, features_of
+from bike_demand.core.current import LABEL, MIN_PREDICTION, TIME, targets
+from bike_demand.core.settings import IS_PROBABILITY, TrainingSettings
+from bike_demand.data.frames import features_of, period_end
 from bike_demand.training.train import fit, predict
 
 LONGEST = timedelta(days=14)  # rows after a shift that its estimate uses; later ones reflect the season
 
 
 def rescale(
-    rows: pd.DataFrame, shifts: Sequence[date], settings: Training
+    rows: pd.DataFrame, shifts: Sequence[date], settings: TrainingSettings
 ) -> tuple[pd.DataFrame, dict[str, float]]:
     """Multiply the labels of rows (ascending) before each shift by its size. Also returns the sizes, by day.
 
     The size is the sum of the targets since the shift, without held-out rows, divided by the predictions for
     them of a model fitted to the rows before. Probabilities and signed targets cannot be scaled and stay.
     """
-    if IS_PROBABILITY or LOWEST < 0:
+    if IS_PROBABILITY or MIN_PREDICTION < 0:
         return rows, {}
-    begin = end(rows) - timedelta(days=settings.holdout_days)
+    begin = period_end(rows) - timedelta(days=settings.holdout_days)
     sizes: dict[str, float] = {}
     for day in shifts:
         since = datetime.combine(day, time())

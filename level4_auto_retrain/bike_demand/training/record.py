@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bike_demand.core.current import PROBLEM, shown
+from bike_demand.core.current import PROBLEM, loss_with_unit
 from bike_demand.core.settings import PARAMS, RUN, Settings
 from bike_demand.data.quarantine import training_rows
 from bike_demand.store.tracking import Dataset, Logged, Tracking
@@ -131,7 +131,8 @@ def _description(period: dict[str, Any], mae: float, tags: dict[str, str]) -> st
     return (
         f"Trained on {period['rows']:,} rows, {period['first'][:10]} to {period['last'][:10]}; left out:"
         f" {tags[LEFT_OUT]}.\n\n"
-        f"- {PROBLEM.loss.name} of the holdout model, on days that it was not trained on: {shown(mae)}\n"
+        f"- {PROBLEM.loss.name} of the holdout model, on days that it was not trained on:"
+        f" {loss_with_unit(mae)}\n"
         f"- data: `{data_digest()}`\n"
         f"- code: commit `{tags[COMMIT]}`{changed}\n"
     )

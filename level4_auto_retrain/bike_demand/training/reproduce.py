@@ -59,7 +59,7 @@ def reproduce(wanted: str) -> Result:
         metrics: dict[str, float] = json.loads((scratch / RUN / "metrics.json").read_text(encoding="utf-8"))
         differences = []
         if remade.model != recorded.model:
-            differences.append(f"model {remade.card.version} instead of {recorded.card.version}")
+            differences.append(f"model {remade.manifest.version} instead of {recorded.manifest.version}")
         differences += [
             f"{key} {metrics.get(key)} instead of {run.metrics.get(key)}"
             for key in sorted({*metrics, *run.metrics})
@@ -71,7 +71,7 @@ def reproduce(wanted: str) -> Result:
         folder.parent.mkdir(exist_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
         scratch.rename(folder)
-    return Result(folder, run.dataset, remade.card.version, metrics, tuple(differences))
+    return Result(folder, run.dataset, remade.manifest.version, metrics, tuple(differences))
 
 
 def _restore(tracking: Tracking, run: Run, scratch: Path, downloads: Path) -> None:

@@ -1,4 +1,4 @@
-"""The words of this problem's domain, which stand nowhere outside it."""
+"""Domain terms that may appear only in `problem/`."""
 
 import re
 

@@ -61,13 +61,13 @@ BEHAVIOR_TESTS = (
 )
 
 
-def _where(name: str, value: str | float) -> Callable[[Columns], Array]:
+def _equals(name: str, value: str | float) -> Callable[[Columns], Array]:
     return lambda columns: columns[name] == value
 
 
 SLICES: dict[str, Callable[[Columns], Array]] = {
-    **{f"contract {value}": _where("contract", value) for value in CONTRACTS},
-    **{f"internet {value}": _where("internet", value) for value in LINES},
+    **{f"contract {value}": _equals("contract", value) for value in CONTRACTS},
+    **{f"internet {value}": _equals("internet", value) for value in LINES},
     "first year": lambda columns: columns["months"] < 12,
-    "families": _where("is_family", 1),
+    "families": _equals("is_family", 1),
 }

@@ -50,7 +50,7 @@ def test_a_text_that_nobody_has_seen_is_accepted_and_an_empty_one_is_not(name: s
     "change",
     [{"months": -1}, {"monthly_fee": -0.1}, {"support_calls": 1.5}, {"has_tv": None}, {"customer": 0}],
 )
-def test_a_value_beyond_the_valid_range_is_refused(change: dict[str, Any]) -> None:
+def test_a_value_beyond_the_valid_range_is_rejected(change: dict[str, Any]) -> None:
     assert refused(**change) == list(change)
 
 
@@ -109,8 +109,8 @@ def test_every_row_is_in_at_most_one_slice_of_each_text() -> None:
 
 
 def test_who_is_bound_is_to_leave_less_often() -> None:
-    (test,) = [each for each in PROBLEM.behavior_tests if each.complaint]
-    assert test.complaint is not None
+    (test,) = [each for each in PROBLEM.behavior_tests if each.find_failure]
+    assert test.find_failure is not None
     half = len(test.rows()) // 2
-    assert test.complaint([0.3] * half + [0.1] * half) is None
-    assert test.complaint([0.1] * half + [0.3] * half)
+    assert test.find_failure([0.3] * half + [0.1] * half) is None
+    assert test.find_failure([0.1] * half + [0.3] * half)

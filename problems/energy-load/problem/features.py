@@ -4,7 +4,7 @@ import numpy as np
 
 from bike_demand.core.problem import Array, Columns
 
-PASSED_ON = ("region", "holiday", "solar_mw", "temperature_c")
+PASSTHROUGH = ("region", "holiday", "solar_mw", "temperature_c")
 
 
 def features(columns: Columns) -> Columns:
@@ -13,7 +13,7 @@ def features(columns: Columns) -> Columns:
     No past load: the model then answers for any day ahead, and a load that steps down shows in its error.
     """
     return {"half_hour": half_hour(columns), "weekday": weekday(columns)} | {
-        name: columns[name] for name in PASSED_ON
+        name: columns[name] for name in PASSTHROUGH
     }
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from bike_demand.core.problem import EventTime, Expected, Key, Labels, Unit
+from bike_demand.core.problem import Categories, EventTime, Expected, Key, Unit
 
 REGIONS = ("north", "south", "west")
 
@@ -27,7 +27,9 @@ class Inputs(BaseModel):
         EventTime(cadence="30min", timezone="Europe/Berlin"),
         Field(description="start of the half-hour, local time; with an offset where clocks repeat it"),
     ]
-    region: Annotated[int, Key(), Field(ge=1, le=3, description="1 north, 2 south, 3 west"), Labels(*REGIONS)]
+    region: Annotated[
+        int, Key(), Field(ge=1, le=3, description="1 north, 2 south, 3 west"), Categories(*REGIONS)
+    ]
     holiday: Annotated[bool, Field(description="whether it is a public holiday")]
     solar_mw: Annotated[
         float,

@@ -37,7 +37,7 @@ def feature_values(**changes: Any) -> dict[str, float]:
 
 def test_a_row_is_reported_apart_by_its_half_hour_and_region() -> None:
     assert (PROBLEM.time, PROBLEM.keys, PROBLEM.label_name) == ("period_start", ("region",), "load_mw")
-    assert FIELDS["region"].labels == ("north", "south", "west")
+    assert FIELDS["region"].categories == ("north", "south", "west")
 
 
 @pytest.mark.parametrize("change", [{"temperature_c": None}, {"solar_mw": 61_500.0}, {"temperature_c": 95}])
@@ -52,7 +52,7 @@ def test_only_the_temperature_may_be_null() -> None:
 @pytest.mark.parametrize(
     "change", [{"region": 0}, {"region": 4}, {"solar_mw": -0.1}, {"temperature_c": -91}, {"holiday": None}]
 )
-def test_a_value_beyond_the_valid_range_is_refused(change: dict[str, Any]) -> None:
+def test_a_value_beyond_the_valid_range_is_rejected(change: dict[str, Any]) -> None:
     assert refused(**change) == list(change)
 
 
@@ -123,20 +123,20 @@ def test_every_row_is_in_one_region_and_one_part_of_the_day() -> None:
         assert (np.sum([SLICES[name](columns) for name in kind], axis=0) == 1).all()
 
 
-def complaint(about: str, predictions: list[float]) -> str | None:
+def failure_of(about: str, predictions: list[float]) -> str | None:
     """What the behavioral test with this word in its sentence says about predictions."""
     (test,) = [each for each in PROBLEM.behavior_tests if about in each.sentence]
-    assert test.complaint is not None
-    return test.complaint(predictions)
+    assert test.find_failure is not None
+    return test.find_failure(predictions)
 
 
 def test_nights_are_to_be_lower_than_evenings_in_each_region() -> None:
     good, flat = [float(hour) for hour in range(24)], [10.0] * 24
-    assert complaint("3 h", good * 3) is None
-    assert "west" in (complaint("3 h", good * 2 + flat) or "")
+    assert failure_of("3 h", good * 3) is None
+    assert "west" in (failure_of("3 h", good * 2 + flat) or "")
 
 
 def test_cold_days_are_to_take_more() -> None:
-    assert complaint("Cold", [10.0] * 24 + [12.0] * 24) is None
-    assert complaint("Cold", [10.0] * 48)
+    assert failure_of("Cold", [10.0] * 24 + [12.0] * 24) is None
+    assert failure_of("Cold", [10.0] * 48)
     assert len(periods()) == 24

@@ -9,9 +9,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from bike_demand import clock
-from bike_demand.core.current import DELAY, LATE, PROBLEM, target_of
+from bike_demand.core.current import DELAY, LABEL_LAG, PROBLEM, target_of
 from bike_demand.core.settings import AB, DATA, Settings
-from bike_demand.data.store import gathered_months
+from bike_demand.data.ingested import ingested_months
 from bike_demand.release.ab.statistics import (
     GUARD_ROWS,
     MIN_DAYS,
@@ -62,7 +62,7 @@ class Trial(BaseModel):
     @property
     def end(self) -> datetime:
         """The latest end: the planned days, and the time until their labels are known."""
-        return self.began + timedelta(days=self.days) + LATE
+        return self.began + timedelta(days=self.days) + LABEL_LAG
 
 
 class TrialDay(BaseModel):
@@ -112,7 +112,7 @@ def under_watch(deployments: Deployments) -> Trial | None:
     row = deployments.live()
     if row is None or row.bake_until is None or row.against is None:
         return None
-    days = (row.bake_until - LATE - row.changed_at).days
+    days = (row.bake_until - LABEL_LAG - row.changed_at).days
     return Trial(
         kind=TrialKind.WATCH, version=row.version, against=row.against, began=row.changed_at, days=days
     )
@@ -124,7 +124,7 @@ def gather(deployments: Deployments, trial: Trial) -> Evidence:
     found = pairs(database, trial.version, trial.against, trial.began, as_of or datetime.max)
     now = _now(settings, as_of, trial.began, found)
     found = [pair for pair in found if pair.time < now]
-    return weigh(found, trial, settings.ab, now, waiting(database, trial.began, now - LATE))
+    return weigh(found, trial, settings.ab, now, waiting(database, trial.began, now - LABEL_LAG))
 
 
 def _now(settings: Settings, as_of: datetime | None, began: datetime, found: Sequence[Pair]) -> datetime:
@@ -134,7 +134,7 @@ def _now(settings: Settings, as_of: datetime | None, began: datetime, found: Seq
     """
     if as_of is not None or settings.clock == "wall":
         return clock.now(settings, as_of)
-    now = max(began, clock.now(settings, None)) if gathered_months(DATA) else began
+    now = max(began, clock.now(settings, None)) if ingested_months(DATA) else began
     for pair in found:
         if pair.time > now + LARGEST_GAP:
             break
@@ -146,7 +146,7 @@ def weigh(pairs: Sequence[Pair], trial: Trial, settings: AB, now: datetime, wait
     """Evaluate the rows of the days before `now`. A day counts once it is over and its labels are due:
     labels that arrive early may differ systematically from the others.
     """
-    until = (now - LATE).date()
+    until = (now - LABEL_LAG).date()
     pairs = [pair for pair in pairs if trial.began <= pair.time and pair.time.date() < until]
     right = [target_of(pair.label) for pair in pairs]
     challenger = _errors([pair.prediction for pair in pairs], right)
@@ -175,7 +175,7 @@ def weigh(pairs: Sequence[Pair], trial: Trial, settings: AB, now: datetime, wait
 
 
 def _errors(answers: Sequence[float], right: Sequence[float]) -> Floats:
-    found: Floats = PROBLEM.loss.of(np.array(answers, dtype=np.float64), np.array(right, dtype=np.float64))
+    found: Floats = PROBLEM.loss.per_row(np.array(answers, np.float64), np.array(right, np.float64))
     return found
 
 

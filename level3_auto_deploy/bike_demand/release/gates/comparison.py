@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from bike_demand.core.current import PROBLEM, TIME, rounded, shown, targets
+from bike_demand.core.current import PROBLEM, TIME, format_loss, loss_with_unit, targets
 from bike_demand.core.errors import UserError
 from bike_demand.core.problem import Array, Floats
-from bike_demand.data.frames import columns_of, mean_loss, period, rows_a_day
+from bike_demand.data.frames import input_columns, mean_loss, rows_per_day, time_range
 from bike_demand.data.month import iso
 from bike_demand.release.gates.integrity import GateContext, GateResult
 from bike_demand.serving.onnx_model import load_model
@@ -41,7 +41,7 @@ def is_no_worse(context: GateContext) -> GateResult:
     errors = [errors_of(context.handoff(holdout_run(each)), rows) for each in both]
     last = _learned_until(context.tracking, version, version.run_id)
     learned = context.rows[context.rows[TIME] <= last]
-    learned = learned[-max(LEARNED_ROWS, LEARNED_DAYS * rows_a_day(learned)) :]
+    learned = learned[-max(LEARNED_ROWS, LEARNED_DAYS * rows_per_day(learned)) :]
     if min(len(rows), len(learned)) < limits.min_rows:
         summary = (
             f"there are {len(rows)} fresh rows to compare on, too few, or {len(learned)} training rows"
@@ -52,7 +52,7 @@ def is_no_worse(context: GateContext) -> GateResult:
         mean_loss(errors_of(context.handoff(run_id), learned), learned)
         for run_id in (version.run_id, holdout_run(version))
     )
-    first, latest = map(iso, period(rows))
+    first, latest = map(iso, time_range(rows))
     evidence: dict[str, Any] = {
         "rows": len(rows),
         "first": first,
@@ -66,17 +66,19 @@ def is_no_worse(context: GateContext) -> GateResult:
     evidence |= {"candidate": candidate, "refit": refit, "holdout": holdout}
     if refit > holdout * (1 + limits.error_worse):
         summary = (
-            f"it is off by {shown(refit)} on rows that it was trained on, its holdout model"
-            f" by {rounded(holdout)}, so the refit is broken"
+            f"it is off by {loss_with_unit(refit)} on rows that it was trained on, its holdout model"
+            f" by {format_loss(holdout)}, so the refit is broken"
         )
         return GateResult(False, summary, evidence)
     if champion is None:
-        summary = f"off by {shown(candidate)}; nothing is live to compare with"
+        summary = f"off by {loss_with_unit(candidate)}; nothing is live to compare with"
         return GateResult(True, summary, evidence)
     live = mean_loss(errors[1], rows)
-    bound = lower_bound(errors[0] - errors[1], columns_of(rows)[TIME], limits.confidence)
+    bound = lower_bound(errors[0] - errors[1], input_columns(rows)[TIME], limits.confidence)
     evidence |= {"champion": live, "sure_to_be_worse_by": bound if np.isfinite(bound) else None}
-    summary = f"off by {shown(candidate)} on {len(rows)} fresh rows, the champion by {rounded(live)}"
+    summary = (
+        f"off by {loss_with_unit(candidate)} on {len(rows)} fresh rows, the champion by {format_loss(live)}"
+    )
     if bound > 0:
         return GateResult(False, f"{summary}: it is worse with {limits.confidence:.0%} confidence", evidence)
     if candidate > live * (1 + limits.error_worse):
@@ -101,7 +103,7 @@ def is_no_worse_in_any_slice(context: GateContext) -> GateResult:
         errors_of(context.handoff(holdout_run(version)), rows)
         for version in (context.version, context.champion)
     )
-    columns = columns_of(rows)
+    columns = input_columns(rows)
     table: list[dict[str, Any]] = []
     for name, belongs in PROBLEM.slices.items():
         chosen = belongs(columns)
@@ -128,8 +130,8 @@ def is_no_worse_in_any_slice(context: GateContext) -> GateResult:
     for entry in table:
         if entry.get("bound", 0) > 0:
             summary = (
-                f"{entry['slice']}: off by {shown(entry['candidate'])}, the champion by"
-                f" {rounded(entry['champion'])}, on {entry['rows']} fresh rows; worse by more than"
+                f"{entry['slice']}: off by {loss_with_unit(entry['candidate'])}, the champion by"
+                f" {format_loss(entry['champion'])}, on {entry['rows']} fresh rows; worse by more than"
                 f" {limits.slice_worse:.0%} there with {limits.confidence:.0%} confidence"
             )
             return GateResult(False, summary, evidence)
@@ -165,8 +167,8 @@ def errors_of(handoff: Path, rows: pd.DataFrame) -> Floats:
     Raises UserError if the hand-off cannot be read.
     """
     model = load_model(handoff)
-    predictions = np.array(model.predict_columns(columns_of(rows)) if len(rows) else [], dtype=np.float64)
-    found: Floats = PROBLEM.loss.of(predictions, targets(rows))
+    predictions = np.array(model.predict_columns(input_columns(rows)) if len(rows) else [], dtype=np.float64)
+    found: Floats = PROBLEM.loss.per_row(predictions, targets(rows))
     return found
 
 

@@ -7,7 +7,7 @@ interrupted step is completed by the next one.
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
-from bike_demand.core.current import rounded, shown
+from bike_demand.core.current import format_loss, loss_with_unit
 from bike_demand.core.errors import UnreachableError, UserError
 from bike_demand.core.settings import Settings
 from bike_demand.core.step_runner import StepRunner, call
@@ -207,7 +207,8 @@ def as_text(evidence: Evidence) -> str:
                     "  warning: that is not chance; find out which rows are lost before you trust the test"
                 )
         lines += [
-            f"  error   {shown(last.error)}, version {trial.against} {rounded(last.error_against)}",
+            f"  error   {loss_with_unit(last.error)},"
+            f" version {trial.against} {format_loss(last.error_against)}",
             f"  ratio   {'-' if last.ratio is None else f'{last.ratio:.2f}'}, from {last.low:.2f} to {high}"
             f" (each bound holds in {1 - evidence.rule.alpha:.0%} of tests, however often it is evaluated)",
         ]

@@ -7,17 +7,19 @@ from typing import Any
 
 import pandas as pd
 
-from bike_demand.core.current import HIGHEST, LOWEST, PROBLEM
+from bike_demand.core.current import MAX_PREDICTION, MIN_PREDICTION, PROBLEM
 from bike_demand.core.settings import Settings
-from bike_demand.data.features import COMPUTED, describe
-from bike_demand.handoff import FILES, OUTPUT_NAME, Input, Output, read_handoff, read_whole
-from bike_demand.serving.onnx_model import TOLERANCE, load_model, reproduce
+from bike_demand.data.model_inputs import ALL_FEATURES, feature_specs
+from bike_demand.handoff import ALL_FILES, OUTPUT_NAME, FeatureSpec, OutputSpec, read_handoff, read_unchecked
+from bike_demand.serving.onnx_model import GOLDEN_TOLERANCE, check_golden_rows, load_model
 from bike_demand.store.tables import Deployment, State
 from bike_demand.store.tracking import HANDOFF_ARTIFACT, Tracking, Version
 
 RETRAIN = "train another one, with later data or another recipe"
 # As documented by the service.
-OUTPUT = Output(name=OUTPUT_NAME, type="float32", unit=PROBLEM.unit, min=LOWEST, max=HIGHEST)
+OUTPUT = OutputSpec(
+    name=OUTPUT_NAME, type="float32", unit=PROBLEM.unit, min=MIN_PREDICTION, max=MAX_PREDICTION
+)
 
 
 @dataclass(frozen=True)
@@ -81,16 +83,12 @@ def is_the_registered_file(context: GateContext) -> GateResult:
 
     Raises UserError that names the damaged file.
     """
-    card = read_whole(context.handoff(context.version.run_id)).card
-    evidence = {
-        "registered": context.version.digest,
-        "found": card.version,
-        "files": sorted(FILES),
-    }
-    if card.version != context.version.digest:
-        summary = f"digest {context.version.digest} is registered, but its run has {card.version}"
+    manifest = read_unchecked(context.handoff(context.version.run_id)).manifest
+    evidence = {"registered": context.version.digest, "found": manifest.version, "files": sorted(ALL_FILES)}
+    if manifest.version != context.version.digest:
+        summary = f"digest {context.version.digest} is registered, but its run has {manifest.version}"
         return GateResult(False, summary, evidence)
-    return GateResult(True, f"digest {card.version}", evidence)
+    return GateResult(True, f"digest {manifest.version}", evidence)
 
 
 def matches_the_service_schema(context: GateContext) -> GateResult:
@@ -99,11 +97,11 @@ def matches_the_service_schema(context: GateContext) -> GateResult:
     A model with other units would load and predict, but wrongly. Raises UserError if the model needs a
     feature that the application lacks.
     """
-    card = read_handoff(context.handoff(context.version.run_id)).card
-    ours = {each["name"]: Input.model_validate(each) for each in describe(COMPUTED)}
-    pairs: list[tuple[Input | Output, Input | Output]] = [
-        *((ours[each.name], each) for each in card.inputs),
-        (OUTPUT, card.output),
+    manifest = read_handoff(context.handoff(context.version.run_id)).manifest
+    ours = {each["name"]: FeatureSpec.model_validate(each) for each in feature_specs(ALL_FEATURES)}
+    pairs: list[tuple[FeatureSpec | OutputSpec, FeatureSpec | OutputSpec]] = [
+        *((ours[each.name], each) for each in manifest.inputs),
+        (OUTPUT, manifest.output),
     ]
     differences = [
         f"{mine.name}: {name} is {getattr(theirs, name)!r} for the model, but {getattr(mine, name)!r} for the"
@@ -112,10 +110,10 @@ def matches_the_service_schema(context: GateContext) -> GateResult:
         for name in type(mine).model_fields
         if getattr(mine, name) != getattr(theirs, name)
     ]
-    evidence = {"inputs": list(card.names), "output": OUTPUT.name, "differences": differences}
+    evidence = {"inputs": list(manifest.names), "output": OUTPUT.name, "differences": differences}
     if differences:
         return GateResult(False, differences[0], evidence)
-    return GateResult(True, f"{len(card.inputs)} inputs and the output agree", evidence)
+    return GateResult(True, f"{len(manifest.inputs)} inputs and the output agree", evidence)
 
 
 def reproduces_golden_rows(context: GateContext) -> GateResult:
@@ -124,8 +122,8 @@ def reproduces_golden_rows(context: GateContext) -> GateResult:
     Raises UserError if it cannot be loaded, or a prediction differs.
     """
     folder = context.handoff(context.version.run_id)
-    golden = read_handoff(folder).golden
-    largest = reproduce(load_model(folder).predict, golden, folder)
-    evidence = {"rows": len(golden), "largest_difference": largest, "tolerance": TOLERANCE}
-    summary = f"{len(golden)} rows, largest difference {largest:.{PROBLEM.decimals + 1}f} {PROBLEM.unit}"
+    handoff = read_handoff(folder)
+    largest, rows = check_golden_rows(load_model(folder).predict, handoff, folder), len(handoff.golden)
+    evidence = {"rows": rows, "largest_difference": largest, "tolerance": GOLDEN_TOLERANCE}
+    summary = f"{rows} rows, largest difference {largest:.{PROBLEM.decimals + 1}f} {PROBLEM.unit}"
     return GateResult(True, summary, evidence)

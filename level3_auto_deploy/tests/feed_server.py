@@ -14,8 +14,8 @@ from typing import Any
 
 
 @dataclass
-class Behaviour:
-    """What the server does wrong, and what it was asked for."""
+class ServerBehavior:
+    """Which faults the server has, and what was requested."""
 
     index: bool = True  # lists its files
     index_status: HTTPStatus = HTTPStatus.NOT_FOUND  # what it says where it does not
@@ -27,7 +27,7 @@ class Behaviour:
 
 
 class _Handler(SimpleHTTPRequestHandler):
-    def __init__(self, behaviour: Behaviour, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, behaviour: ServerBehavior, *args: Any, **kwargs: Any) -> None:
         self.behaviour = behaviour
         super().__init__(*args, **kwargs)
 
@@ -59,9 +59,9 @@ class _Handler(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def published(folder: Path) -> Iterator[tuple[str, Behaviour]]:
+def published(folder: Path) -> Iterator[tuple[str, ServerBehavior]]:
     """The folder at an http address of this machine, and how the server behaves."""
-    behaviour = Behaviour()
+    behaviour = ServerBehavior()
     handler = partial(_Handler, behaviour, directory=str(folder))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
