@@ -31,6 +31,6 @@ if __name__ == "__main__":
     )
     held_out = rows["timestamp"] >= until - pd.Timedelta(days=7)
     holdout = fit(rows[~held_out])
-    message = holdout.predict(rows[held_out][FEATURES].to_numpy(np.float32))
-    print(mean_absolute_error(rows[held_out]["count"], message))
+    predictions = holdout.predict(rows[held_out][FEATURES].to_numpy(np.float32))
+    print(mean_absolute_error(rows[held_out]["count"], predictions))
     (folder / "model.pkl").write_bytes(pickle.dumps(fit(rows)))

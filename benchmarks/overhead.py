@@ -24,11 +24,9 @@ from ladder.levels import level
 from ladder.stage import FEED
 from ladder.steps import environment
 
-MORE_SECONDS, MORE_CPU, IDLE_SECONDS = (
-    15.0,
-    4.0,
-    5.0,
-)  # limits of a run: wall time, times CPU, with nothing new
+MORE_SECONDS = 15.0  # wall time at most beyond that of the script
+MORE_CPU = 4.0  # CPU at most, in multiples of the script's
+IDLE_SECONDS = 5.0  # wall time at most with nothing new
 IMPORTS = ["sklearn.ensemble", "dvc.repo", "mlflow", "skl2onnx", "matplotlib.pyplot"]
 
 
@@ -80,7 +78,7 @@ def main(
         numbers = {"more_seconds": more, "times_cpu": times, "idle_seconds": nothing}
         out.write_text(json.dumps(numbers, indent=1), encoding="utf-8")
     if more > MORE_SECONDS or times > MORE_CPU or nothing > IDLE_SECONDS:
-        console.print("that is too much", style="red")
+        console.print("limit exceeded", style="red")
         raise typer.Exit(1)
 
 

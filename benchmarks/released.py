@@ -14,7 +14,7 @@ from ladder.stage import FEED
 from ladder.steps import environment, run_command, run_step
 from ladder.world.feedfile import read_feed, write_feed
 
-EARLIER = pd.Timestamp("2012-12-01")  # the release before, against which the newest is tried
+FIRST_RELEASE_UNTIL = pd.Timestamp("2012-12-01")  # the release before, against which the newest is tried
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def released(
         user["X-API-Key"] = _key("benchmark", folder)
         operator["X-API-Key"] = _key("operator --operations", folder)
     with Service(folder, folder / "state" / "service.log", env=environment(), command=command) as service:
-        for until in (EARLIER, None) if book.outcomes or twice else (None,):
+        for until in (FIRST_RELEASE_UNTIL, None) if book.outcomes or twice else (None,):
             write_feed(feed if until is None else feed[feed["timestamp"] < until], folder / "feed")
             for step in (*book.daily, *book.release):
                 run_step(step, folder, run_command, service)

@@ -29,8 +29,8 @@ LINEAR = 1.25  # largest CPU of a day in the story's second half, relative to on
 SAMPLE_SECONDS = 10.0  # a sample walks all pages of all processes: frequent ones would be load themselves
 
 
-class Costs:
-    """Looks on: the CPU of each replay after each day of the story."""
+class CostObserver:
+    """Observes the CPU of each replay after each day of the story."""
 
     def __init__(self) -> None:
         self.spent: dict[str, list[tuple[date, float]]] = defaultdict(list)
@@ -39,7 +39,7 @@ class Costs:
         self.spent[name].append((progress.day, progress.seconds))
 
     def finished(self, name: str) -> None:
-        """Nothing to note."""
+        """Required by Watcher."""
 
     def by_month(self, name: str) -> dict[str, float]:
         """CPU seconds of a replay in each month of the story."""
@@ -117,7 +117,7 @@ def main(
         levels=tuple(map(int, filter(None, levels.split(",")))),
         one_cadence=one_cadence,
     )
-    costs, memory = Costs(), Memory()
+    costs, memory = CostObserver(), Memory()
     memory.start()
     began = time.monotonic()
     compare(options, console, costs)
@@ -140,7 +140,7 @@ def main(
         kept[reported] = growth <= LINEAR
     console.print(f"wall time {wall:.0f} s", highlight=False)
     for what, is_so in kept.items():
-        console.print(f"  {'kept' if is_so else '[red]MISSED[/red]'}  {what}", highlight=False)
+        console.print(f"  {'ok' if is_so else '[red]FAILED[/red]'}  {what}", highlight=False)
     raise typer.Exit(int(not all(kept.values())))
 
 
@@ -148,7 +148,7 @@ def _mean(found: list[float]) -> float:
     return statistics.fmean(found) if found else 1.0
 
 
-def _print(costs: Costs, console: Console) -> None:
+def _print(costs: CostObserver, console: Console) -> None:
     names = sorted(costs.spent)
     table = Table(title="CPU seconds", title_justify="left")
     table.add_column("month of the story")

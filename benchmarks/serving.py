@@ -32,11 +32,11 @@ from ladder.stage import FEED
 from ladder.steps import environment
 from ladder.world.feedfile import INPUTS, read_feed
 
-FLOOR = {1: 0.5, 2: 0.5, 3: 0.55, 4: 0.55}  # smallest share of the constant's rate, by level
-P99 = 5.0  # largest p99 in multiples of the constant's
-HUNDRED = 15.0  # largest cost of a request with 100 rows, in multiples of one with one row
+MIN_RATE_SHARE = {1: 0.5, 2: 0.5, 3: 0.55, 4: 0.55}  # smallest share of the constant's rate, by level
+MAX_P99_RATIO = 5.0  # largest p99 in multiples of the constant's
+MAX_BATCH_COST = 15.0  # largest cost of a request with 100 rows, in multiples of one with one row
 ROW = [17.0, 2.0, 1.0, 0.0, 1.0, 24.6, 26.1, 0.55, 13.0]  # a row as the model itself takes it
-TIMES_MLFLOW = 50.0  # the least, of the rate of `mlflow models serve` with the same model
+MIN_MLFLOW_RATIO = 50.0  # the least, of the rate of `mlflow models serve` with the same model
 
 
 def main(
@@ -71,7 +71,8 @@ def main(
             def ask(body: bytes, span: float) -> load.Load:
                 return load.post(f"{mine.url}/predict", body, span, headers=mine.headers)
 
-            ask(one, 1.0), load.post(f"{limit}/predict", one, 1.0)  # warm
+            ask(one, 1.0)  # warm-up
+            load.post(f"{limit}/predict", one, 1.0)
             runs = [
                 (
                     ask(one, seconds),
@@ -105,12 +106,12 @@ def main(
             turn[0].rate / turn[2].rate for turn in runs
         ],
     }
-    limits = [(FLOOR[number], math.inf), (0, P99), (0, HUNDRED)]
+    limits = [(MIN_RATE_SHARE[number], math.inf), (0, MAX_P99_RATIO), (0, MAX_BATCH_COST)]
     if mlflow:
         for position, flavour in enumerate(("scikit-learn", "ONNX"), start=3):
             name = f"rate of the level / rate of mlflow models serve, {flavour}"
             ratios[name] = [turn[0].rate / turn[position].rate for turn in runs]
-        limits += [(TIMES_MLFLOW, math.inf), (1, math.inf)]
+        limits += [(MIN_MLFLOW_RATIO, math.inf), (1, math.inf)]
     missed = sum(turn.failed for turns in runs for turn in turns)
     for (says, values), (least, most) in zip(ratios.items(), limits, strict=True):
         middle = statistics.median(values)

@@ -19,7 +19,7 @@ NO_CODE = {
     tokenize.DEDENT,
     tokenize.ENDMARKER,
 }
-APART = {"assess", "lab"}
+SEPARATE = {"assess", "lab"}
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -37,7 +37,7 @@ def lines_of_code(text: str) -> int:
 
 def packages() -> dict[str, list[Path]]:
     """The modules of each package. `draft/`, which is the same at every level and not part of the practice,
-    and the modules in APART are counted separately.
+    and the modules in SEPARATE are counted separately.
     """
     found = {
         each.folder.name: [
@@ -50,8 +50,8 @@ def packages() -> dict[str, list[Path]]:
     }
     found["draft"] = sorted((ROOT / "level1_devops" / "bike_demand" / "draft").rglob("*.py"))
     tool = sorted((ROOT / "ladder").rglob("*.py"))
-    found["ladder"] = [path for path in tool if not APART & set(path.relative_to(ROOT).parts)]
-    for name in sorted(APART):
+    found["ladder"] = [path for path in tool if not SEPARATE & set(path.relative_to(ROOT).parts)]
+    for name in sorted(SEPARATE):
         found[f"ladder/{name}"] = [path for path in tool if name in path.relative_to(ROOT).parts]
     return found
 

@@ -17,7 +17,7 @@ class UserError(Exception):
 GIVEN_NO_PROXY = "LADDER_GIVEN_NO_PROXY"  # with a proxy: NO_PROXY as it was before the tool changed it
 
 # An internet proxy cannot reach services on this machine. Only set if there is a proxy: NO_PROXY alone would
-# would switch off the proxy settings of macOS and Windows.
+# switch off the proxy settings of macOS and Windows.
 if {"http_proxy", "https_proxy", "all_proxy"} & {name.lower() for name in os.environ}:
     _given = ",".join(os.environ.get(name, "") for name in ("no_proxy", "NO_PROXY"))
     os.environ.setdefault(GIVEN_NO_PROXY, _given)

@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nstopped; what is installed so far is kept", file=sys.stderr)
+        print("\ninterrupted; packages installed so far are kept", file=sys.stderr)
         return 130
     from ladder.cli import main as command_line
 
@@ -83,7 +83,7 @@ def _satisfied(lock: Path) -> bool:
 
 
 def _set_up() -> None:
-    """Create or repair `.venv`. A set-up that was cut off is taken up again by the next one.
+    """Create or repair `.venv`. The next call resumes an interrupted set-up.
 
     Raises SetupError when Python lacks `venv`, or the packages cannot be fetched or do not match the lock.
     """
@@ -120,7 +120,7 @@ def _install(venv: Path) -> None:
     python = str(_python(venv))
     pip = [python, "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet"]
     local = ["--no-index", "--find-links", str(WHEELS)] if WHEELS.is_dir() else []
-    # The lock is complete. Packages go right here, wherever pip.conf has them go.
+    # The lock is complete. Packages are installed here, whatever pip.conf configures.
     pip += [*local, "--no-deps", "--require-hashes", "--retries", "2"]
     pip += ["--no-user", "--target=", "--prefix", str(venv), "--requirement"]
     only_uv = venv / "uv.lock.txt"
@@ -133,7 +133,7 @@ def _install(venv: Path) -> None:
     uv += local
     done = _run([*uv, "--python", python, str(LOCK)])
     if done.returncode:
-        _say("  uv did not get through, trying pip (slower) ...")
+        _say("  uv failed; falling back to pip (slower) ...")
         done = _run([*pip, str(LOCK)])
         if done.returncode:
             raise SetupError(_why(done))

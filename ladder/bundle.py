@@ -90,7 +90,7 @@ def targets(systems: Sequence[str], pythons: Sequence[str]) -> tuple[Target, ...
     for given, known in ((systems, tuple(SYSTEMS)), (pythons, PYTHONS)):
         for each in given:
             if each not in known:
-                raise UserError(f"{each}: choose from {', '.join(known)}")
+                raise UserError(f"unknown system or Python version {each!r}: choose from {', '.join(known)}")
     return tuple(Target(system, python) for system in systems for python in pythons)
 
 
@@ -101,7 +101,7 @@ def bundle(place: Path, wanted: Sequence[Target], console: Console) -> None:
     then nothing is left behind.
     """
     if ROOT == CARRIED or not (ROOT / ".git").exists():
-        raise UserError("only a clone can be bundled: git clone mlops-ladder, and run this there")
+        raise UserError("only a git clone can be bundled: clone the repository and run this there")
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise UserError(f"{place}: choose a folder that is new or empty")
     place.parent.mkdir(parents=True, exist_ok=True)

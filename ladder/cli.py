@@ -26,12 +26,12 @@ INTERRUPTED = 130
 
 LevelNumber = Annotated[int, typer.Argument(metavar="LEVEL", min=0, max=4, help="0 to 4")]
 
-Scenario = Annotated[str, typer.Option(help="A scenario with a period, by name or path.")]
+Scenario = Annotated[str, typer.Option(help="Scenario to replay: a name, or a TOML file with a period.")]
 CleanFeed = Annotated[
-    Path | None, typer.Option(help="A clean feed of your own, such as `ladder feed import` makes.")
+    Path | None, typer.Option(help="Replay on this feed instead of a simulated one (see `feed import`).")
 ]
 Out = Annotated[
-    Path | None, typer.Option(help="Where compare.json and compare.html go.", show_default="reports")
+    Path | None, typer.Option(help="Folder for compare.json and compare.html.", show_default="reports")
 ]
 
 
@@ -42,7 +42,7 @@ def demo(
     level: Annotated[list[int] | None, typer.Option(help="Only this level; may be repeated.")] = None,
     out: Out = None,
 ) -> None:
-    """Every level lives through a short story; a table and a page show the results.
+    """Replay a story of twelve weeks at every level and compare the results.
 
     Example: ladder demo
     """
@@ -57,11 +57,11 @@ def compare(
     feed: CleanFeed = None,
     start: Annotated[
         datetime | None,
-        typer.Option("--from", formats=["%Y-%m-%d"], help="Another first day than the scenario's."),
+        typer.Option("--from", formats=["%Y-%m-%d"], help="First day (default: the scenario's)."),
     ] = None,
     end: Annotated[
         datetime | None,
-        typer.Option("--to", formats=["%Y-%m-%d"], help="Another last day than the scenario's."),
+        typer.Option("--to", formats=["%Y-%m-%d"], help="Last day (default: the scenario's)."),
     ] = None,
     levels: Annotated[
         list[str] | None, typer.Option(help="Only these levels, like 0,3,4; may be repeated.")
@@ -72,11 +72,11 @@ def compare(
     ] = None,
     out: Out = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print compare.json, and nothing else, on standard output.")
+        bool, typer.Option("--json", help="Print only compare.json on standard output.")
     ] = False,
     one_cadence: Annotated[
         bool,
-        typer.Option(help="Also with every level beginning its releases on the same days."),
+        typer.Option(help="Also replay all levels with releases starting on the same days."),
     ] = True,
 ) -> None:
     """Replay the long story at every level, to measure what each practice costs and saves.
@@ -127,7 +127,7 @@ def diff(
         typer.Argument(metavar="FILE", help="Only these: files, folders or patterns in a level's folder."),
     ] = None,
     changes: Annotated[
-        bool, typer.Option("--changes", help="The changes themselves, too; with FILE they are always shown.")
+        bool, typer.Option("--changes", help="Also print the diffs (always printed when FILE is given).")
     ] = False,
     html: Annotated[
         bool, typer.Option("--html", help="One page, side by side: reports/diff-A-B.html, or --out.")
@@ -168,19 +168,19 @@ def up(
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Port of the application; a free one if not given.")
     ] = None,
-    empty: Annotated[bool, typer.Option("--empty", help="Day 0: without any model.")] = False,
+    empty: Annotated[bool, typer.Option("--empty", help="Start without releasing a model first.")] = False,
     story: Annotated[
         bool,
         typer.Option(
-            "--story", help="Let days pass, with requests for each hour, and show what the level does."
+            "--story", help="Replay a story: send hourly requests day by day and print what the level does."
         ),
     ] = False,
     speed: Annotated[
         float | None,
-        typer.Option(min=0.5, max=600, metavar="SECONDS", help="Of a day of the story; 4 if not given."),
+        typer.Option(min=0.5, max=600, metavar="SECONDS", help="Wall seconds per story day (default: 4)."),
     ] = None,
     scenario: Annotated[
-        str | None, typer.Option(help="Of the story: a scenario with a period, by name or path.")
+        str | None, typer.Option(help="Scenario for --story: a name, or a TOML file with start and end.")
     ] = None,
 ) -> None:
     """Start what a level runs, on loopback, until Ctrl-C.
@@ -191,7 +191,7 @@ def up(
 
     for name, value in (("--scenario", scenario), ("--speed", speed)):
         if value is not None and not story:
-            raise UserError(f"{name} is of a story: give --story, too")
+            raise UserError(f"{name} requires --story")
     seconds = (speed or 4.0) if story else None
     start_level(level, port, console(), empty=empty, scenario=scenario, seconds=seconds)
 
@@ -200,13 +200,13 @@ def up(
 def new(
     level: LevelNumber,
     dest: Annotated[Path, typer.Argument(metavar="DEST", help="A folder that is new or empty.")],
-    package: Annotated[str | None, typer.Option(metavar="NAME", help="Another name for the package.")] = None,
+    package: Annotated[str | None, typer.Option(metavar="NAME", help="Name of its Python package.")] = None,
     problem: Annotated[
-        str, typer.Option(metavar="NAME", help="Another problem: energy-load or customer-churn.")
+        str, typer.Option(metavar="NAME", help="Use this problem instead: energy-load or customer-churn.")
     ] = "",
     feed: Annotated[
         Path | None,
-        typer.Option(help="The feed it gets, a folder; half a year of the committed one if not given."),
+        typer.Option(help="Folder to copy the feed from (default: half a year of the committed feed)."),
     ] = None,
     no_feed: Annotated[bool, typer.Option("--no-feed", help="Without any feed.")] = False,
     data: Annotated[
@@ -214,11 +214,11 @@ def new(
         typer.Option(metavar="FILE", help="Your own table, from which its problem and feed are drafted."),
     ] = None,
     label: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column to predict.")] = None,
-    time: Annotated[str | None, typer.Option(metavar="COLUMN", help="The event time.")] = None,
+    time: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column with the event time.")] = None,
     time_of_day: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Its hour or clock time, where --time has dates.")
+        str | None, typer.Option(metavar="COLUMN", help="The time of day, if --time has only dates.")
     ] = None,
-    key: Annotated[str | None, typer.Option(metavar="COLUMN", help="Who or what a row is about.")] = None,
+    key: Annotated[str | None, typer.Option(metavar="COLUMN", help="The customer, station, ...")] = None,
     label_delay: Annotated[
         str | None, typer.Option(metavar="30d", help="When the label is known, after the event time.")
     ] = None,
@@ -235,7 +235,7 @@ def new(
     given = [part for name, value in options.items() if value is not None for part in (name, value)]
     if (data is None) != (label is None) or (given and data is None):
         raise UserError(
-            "--data and --label go together; the options on columns and --label-delay are about them"
+            "--data and --label must be given together; --time, --key and --label-delay need both"
         )
     draft = [] if data is None else [str(data.absolute()), *given]
     make(level_of(level), dest, console(), package, feed, no_feed=no_feed, draft=draft, problem=problem)
@@ -248,10 +248,12 @@ def climb(
         bool, typer.Option("--dry-run", help="Show what would change; change nothing.")
     ] = False,
     same_level: Annotated[
-        bool, typer.Option("--same-level", help="Stay at the level; take its template as it is now.")
+        bool, typer.Option("--same-level", help="Update to the newest template of the same level.")
     ] = False,
 ) -> None:
-    """Take a project that `ladder new` made one level up: a merge, on a new branch. With conflicts, status 1.
+    """Take a project that `ladder new` made one level up: a merge, on a new branch.
+
+    Exits with 1 if conflicts are left.
 
     Example: ladder climb ../taxi-demand --dry-run
     """
@@ -278,30 +280,30 @@ def maturity(
 def assess(
     path: Annotated[Path, typer.Argument(help="A project's folder.")] = Path(),
     sub: Annotated[
-        str | None, typer.Option("--path", metavar="FOLDER", help="A part of it, in a monorepo.")
+        str | None, typer.Option("--path", metavar="FOLDER", help="Assess only this folder of a monorepo.")
     ] = None,
-    rev: Annotated[str | None, typer.Option(metavar="COMMIT", help="As that commit has it.")] = None,
+    rev: Annotated[str | None, typer.Option(metavar="COMMIT", help="Assess this commit.")] = None,
     ask: Annotated[
-        bool, typer.Option("--ask", help="Ask what no file shows, and keep the answers there.")
+        bool, typer.Option("--ask", help="Ask on the terminal what files cannot show, and save the answers.")
     ] = False,
     answers: Annotated[
-        Path | None, typer.Option(help="The answers.", show_default="maturity-answers.yaml in the project")
+        Path | None, typer.Option(help="Answers file.", show_default="maturity-answers.yaml in the project")
     ] = None,
-    questions: Annotated[bool, typer.Option("--questions", help="Print such a file to fill in.")] = False,
-    every: Annotated[bool, typer.Option("--rows", help="Every row with its evidence.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="JSON, and nothing else, on standard output.")
-    ] = False,
+    questions: Annotated[bool, typer.Option("--questions", help="Print an empty answers file.")] = False,
+    every: Annotated[bool, typer.Option("--rows", help="Print every row with its evidence.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only JSON on standard output.")] = False,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a page.")] = None,
     markdown: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write Markdown; - prints it.")
     ] = None,
-    min_level: Annotated[int | None, typer.Option(min=0, max=4, help="Status 1 below that level.")] = None,
+    min_level: Annotated[int | None, typer.Option(min=0, max=4, help="Exit with 1 below this level.")] = None,
     compare: Annotated[
-        Path | None, typer.Option(metavar="OLD.json", help="What has changed since that report.")
+        Path | None, typer.Option(metavar="OLD.json", help="Show changes since an earlier --json report.")
     ] = None,
 ) -> None:
-    """Where a project stands in the maturity model, with evidence, and the way up. Runs nothing.
+    """Where a project stands in the maturity model, with evidence, and what the next level takes.
+
+    Executes no project code.
 
     Example: ladder assess ../taxi-demand --html reports/assessment.html
     """
@@ -354,17 +356,17 @@ def bundle(
 @app.command()
 def lab(
     number: Annotated[
-        int | None, typer.Argument(metavar="N", min=0, help="Which one; all of them are listed if not given.")
+        int | None, typer.Argument(metavar="N", min=0, help="Number of the lab; without it, all are listed.")
     ] = None,
-    check: Annotated[bool, typer.Option("--check", help="How each criterion stands.")] = False,
-    hint: Annotated[bool, typer.Option("--hint", help="A hint, each time a more concrete one.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Check the criteria.")] = False,
+    hint: Annotated[bool, typer.Option("--hint", help="Show a hint, each time a more concrete one.")] = False,
     solve: Annotated[
-        bool, typer.Option("--solve", help="Do all steps in a fresh copy, once you passed or with --yes.")
+        bool, typer.Option("--solve", help="Apply the solution in a fresh copy (needs a pass, or --yes).")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Show the solution before you passed.")] = False,
-    reset: Annotated[bool, typer.Option("--reset", help="A fresh copy; yours is kept beside it.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --solve: even if you have not passed.")] = False,
+    reset: Annotated[bool, typer.Option("--reset", help="Start over; your copy is kept beside it.")] = False,
     prepare: Annotated[
-        bool, typer.Option("--prepare", help="Make all starting states now, so that no lab has to wait.")
+        bool, typer.Option("--prepare", help="Create the starting state of every lab in advance.")
     ] = False,
 ) -> None:
     """The workshop's exercises. Status of a check: 0 passed, 1 incomplete, 2 the checker failed.
@@ -376,7 +378,7 @@ def lab(
     chosen = [name for name, given in (("--check", check), ("--hint", hint), ("--solve", solve)) if given]
     chosen += [name for name, given in (("--reset", reset), ("--prepare", prepare)) if given]
     if len(chosen) > 1 or (number is None and chosen not in ([], ["--prepare"])):
-        raise typer.BadParameter(f"{' and '.join(chosen)}: give one of them, and the number of a lab")
+        raise typer.BadParameter(f"{' and '.join(chosen)}: use only one of them, with a lab number")
     if prepare:
         command.prepare(console())
     elif number is None:
@@ -396,12 +398,14 @@ def lab(
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def test(
     context: typer.Context,
-    every: Annotated[bool, typer.Option("--all", help="The slow ones too.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Include slow tests.")] = False,
     only: Annotated[
         list[str] | None, typer.Option(help="Only these: a level's number, or `tool`; may be repeated.")
     ] = None,
 ) -> None:
-    """Every test: each level's own, in its folder, and those that hold across levels. More goes to pytest.
+    """Every test: each level's own, in its folder, and those that hold across levels.
+
+    Further arguments are passed to pytest.
 
     Example: ladder test --only 1 -k ingest
     """
@@ -434,7 +438,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(
             f"error: this command needs {error.name}: python -m pip install 'mlops-ladder[all]'"
-            " (in one go: pipx run --spec 'mlops-ladder[all]' ladder ...)",
+            " (or without installing: pipx run --spec 'mlops-ladder[all]' ladder ...)",
             file=sys.stderr,
         )
         return 1

@@ -37,7 +37,7 @@ def run(number: int, console: Console) -> None:
 def _run(chosen: Level, stage: Stage, console: Console) -> None:
     book, folder = stage.book, stage.folder
     table = Table(title="One release", title_justify="left", title_style="bold")
-    for column in ("who", "step", "command or move"):
+    for column in ("who", "step", "command or file move"):
         table.add_column(column, overflow="fold")
     table.add_column("machine", justify="right")
     today = stage.today
@@ -60,14 +60,14 @@ def _run(chosen: Level, stage: Stage, console: Console) -> None:
     people = runbook.load_people().levels[chosen.number]
     days = sum(duration.days for duration in people.days.values())
     console.print(
-        f"People are assumed to take {days} days for it (data/people.yaml)."
-        f" Working copy: {workcopy.short(folder)}"
+        f"Assumed human time: {days} days (data/people.yaml). Working copy: {workcopy.short(folder)}"
     )
 
 
 def _days_that_follow(stage: Stage, service: Service, console: Console) -> date:
-    """Requests are sent, outcomes follow, and the daily steps are done; the day on which another
-    model was live, or the last one of the trial.
+    """Simulate up to 21 days of traffic: requests, outcomes and the daily steps.
+
+    Returns the day on which the live version changed, or the last one.
     """
     sys.path.insert(0, str(stage.folder))
     console.print("\nThe days that follow: a request for each hour, then the outcomes of the day.")
@@ -113,7 +113,7 @@ def _use(chosen: Level, stage: Stage, service: Service, console: Console, today:
             predictions = users.by_http(rows, client)
         print_line(console, f"  {json.dumps(body)}\n  {shown}", "dim")
     error = (pd.Series(predictions, dtype=float).fillna(0) - week["count"]).abs().mean()
-    console.print(f"\nOver the next week the predictions are off by {error:.1f} bikes an hour.\n")
+    console.print(f"\nMean error over the next week: {error:.1f} bikes an hour.\n")
 
 
 def _each(steps: Sequence[runbook.Step], folder: Path, console: Console) -> None:

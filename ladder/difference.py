@@ -153,7 +153,7 @@ def _chosen(files: Sequence[File], wanted: Sequence[str], both: tuple[Level, Lev
         if not found:
             near = difflib.get_close_matches(name, [file.name for file in files], 1)
             hint = f"; did you mean {near[0]}?" if near else "; `ladder diff A B` lists them"
-            raise UserError(f"{given}: neither level {both[0].number} nor {both[1].number} has it{hint}")
+            raise UserError(f"{given}: not found at level {both[0].number} or {both[1].number}{hint}")
         chosen |= {file.name: file for file in found}
     return list(chosen.values())
 
@@ -229,7 +229,7 @@ def show(found: Difference, console: Console, *, changes: bool, chosen: bool) ->
     else:
         pair = f"{first.number} {second.number}"
         console.print(
-            f"\nThe changes: ladder diff {pair} FILE, --changes for all of them, --html for a page.",
+            f"\nShow a file's diff: ladder diff {pair} FILE; all diffs: --changes; as a page: --html.",
             soft_wrap=True,
         )
 

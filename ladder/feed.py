@@ -25,7 +25,7 @@ ScenarioName = Annotated[
 @app.command()
 def simulate(
     seed: Annotated[
-        int | None, typer.Option(help="Seed.", show_default="that of the committed feed", min=0)
+        int | None, typer.Option(help="Random seed.", show_default="that of the committed feed", min=0)
     ] = None,
     scenario: ScenarioName = None,
     start: Annotated[str, typer.Option(help="First month, YYYY-MM.")] = "2011-01",
@@ -49,12 +49,12 @@ def problem(
     name: Annotated[str, typer.Argument(help="energy-load or customer-churn.")],
     until: Annotated[datetime, typer.Option(help="The feed ends before this date.", formats=["%Y-%m-%d"])],
     event: Annotated[
-        datetime | None, typer.Option(help="When the event happens, if it does.", formats=["%Y-%m-%d"])
+        datetime | None, typer.Option(help="Date of the event (default: none).", formats=["%Y-%m-%d"])
     ] = None,
     fault: Annotated[
-        datetime | None, typer.Option(help="When the fault begins, if it does.", formats=["%Y-%m-%d"])
+        datetime | None, typer.Option(help="First day of the fault (default: none).", formats=["%Y-%m-%d"])
     ] = None,
-    days: Annotated[int, typer.Option(help="How long the fault goes on.", min=1)] = 7,
+    days: Annotated[int, typer.Option(help="Duration of the fault in days.", min=1)] = 7,
     out: Out = None,
 ) -> None:
     """The feed of another problem, with its event and its fault.
@@ -107,7 +107,7 @@ def publish(
     ] = None,
     out: Out = None,
 ) -> None:
-    """Publish the feed up to a date, with the faults in reporting of a scenario laid over it.
+    """Publish the feed up to a date, with a scenario's reporting faults applied.
 
     Example: ladder feed publish --until 2012-05-12 --scenario units
     """
@@ -120,7 +120,7 @@ def publish(
     frame = published_feed(story, pd.Timestamp(until), folder, feed)
     if feed is not None and story is not None and story.events:
         kinds = ", ".join(event.kind for event in story.events)
-        typer.echo(f"Left out, because events in the world need the simulator: {kinds}")
+        typer.echo(f"Skipped, because events need the simulator: {kinds}")
     _write(frame, folder)
 
 

@@ -66,7 +66,7 @@ class FlowServer:
             self._asked("POST", f"deployments/{daily['id']}/create_flow_run", wanted)
             yield from self._ended(began, show)
         except httpx.HTTPError as error:
-            raise UserError(f"the Prefect server does not answer ({error}): see {self._server.log}") from None
+            raise UserError(f"Prefect's server does not respond ({error}): see {self._server.log}") from None
 
     def _ended(self, began: datetime, show: Callable[[str], None]) -> Iterator[FlowRun]:
         ended: set[str] = set()
@@ -84,10 +84,10 @@ class FlowServer:
                 latest = monotonic()
                 show(self._at_work())
             if not self._worker.running():
-                raise UserError(f"the worker of Prefect has ended: see {self._worker.log}")
+                raise UserError(f"the Prefect worker exited: see {self._worker.log}")
             sleep(POLL_SECONDS)
         if missing := expected - len(ended):
-            failure = f"{missing} runs that events were to start did not begin: see {self._server.log}"
+            failure = f"{missing} event-triggered runs did not start: see {self._server.log}"
             yield FlowRun("automations", 0.0, (failure,))
 
     def _runs(self, began: datetime) -> list[dict[str, Any]]:

@@ -95,7 +95,7 @@ def _result(row: Row, known: Mapping[str, Mapping[str, str]]) -> Text:
 def _legend(known: Mapping[str, Mapping[str, str]]) -> str:
     run = sorted(known.values(), key=lambda each: each["at"])
     if not run:
-        return "\nNo proof was run here yet: python -m pytest tests/maturity (or ladder test --all)."
+        return "\nNo proof has been run here yet: python -m pytest tests/maturity (or ladder test --all)."
     last = run[-1]
     return f"\n{len(run)} proofs were run here, last at {last['at']} on {last['commit'] or 'no commit'}."
 

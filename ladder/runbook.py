@@ -183,7 +183,7 @@ class People(_Strict):
     def team(self, level: Level) -> Team:
         """The team of a level. Raises UserError if nothing is assumed about it."""
         if level.number not in self.levels:
-            raise UserError(f"people.yaml: levels.{level.number}: it is not there; add it")
+            raise UserError(f"people.yaml: levels.{level.number} is missing; add it")
         return self.levels[level.number]
 
 
@@ -248,7 +248,7 @@ def _takes(level: Level, team: Team, runbook: Runbook) -> timedelta:
     ids = [step.id for step in (*runbook.refused, *runbook.release)]
     if set(ids) != set(team.days):
         odd = ", ".join(sorted(set(ids) ^ set(team.days)))
-        raise UserError(f"people.yaml, level {level.number}: not the steps of its runbook.yaml: {odd}")
+        raise UserError(f"people.yaml, level {level.number}: steps differ from its runbook.yaml: {odd}")
     return timedelta(days=sum(team.days[step.id].days for step in runbook.release))
 
 

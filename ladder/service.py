@@ -58,7 +58,7 @@ class Service:
         not respond in START_SECONDS.
         """
         if self._probe is not None and not is_free(self.port):
-            raise UserError(f"port {self.port} is taken by another program: choose another one")
+            raise UserError(f"port {self.port} is in use; choose another with --port")
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -148,4 +148,4 @@ class Service:
 
     def _last_line(self) -> str:
         lines = [line for line in self.log.read_text(encoding="utf-8", errors="replace").splitlines() if line]
-        return f"{lines[-1]} (all of it: {self.log})" if lines else f"it printed nothing ({self.log})"
+        return f"{lines[-1]} (see {self.log})" if lines else f"no output ({self.log})"

@@ -62,21 +62,21 @@ def set_up(chosen: Level, place: Path, scenario: str | None, console: Console) -
     console.print(f"[bold]{chosen.title}[/bold]")
     if name:
         console.print(f"{story.title}: {story.scenario.says}")
-    print_line(console, f"working copy {workcopy.short(folder)}, the feed until {stage.today}")
+    print_line(console, f"Working copy {workcopy.short(folder)}, feed up to {stage.today}")
     return stage
 
 
 def release_earlier(stage: Stage, service: Service, console: Console, before: timedelta = BEFORE) -> None:
-    """Let a model be live already, as on any day but the first: the new one is tried against it."""
+    """Release an earlier model first, so that there is a champion to compare with."""
     earlier = stage.today - before
     stage.publish(earlier)
-    with console.status(f"releasing the model of {earlier}, against which the new one will be tried"):
+    with console.status(f"releasing a model trained up to {earlier} as champion"):
         for step in (*stage.book.daily, *stage.book.release):
             run_step(step, stage.folder, run_command, service)
         if not service.running():
             service.start()
     stage.publish(stage.today)
-    console.print(f"A model that learned until {earlier} is live.")
+    console.print(f"Champion: trained on data up to {earlier}.")
 
 
 def show(step: runbook.Step, folder: Path, service: Service | None, console: Console) -> float:

@@ -44,7 +44,7 @@ def run_command(command: str, folder: Path, env: Mapping[str, str] | None = None
     status, output = run_process(found(command), folder, env or environment())
     if status:
         lines = [line for line in output.splitlines() if line.strip()]
-        raise UserError(f"`{command}` ended with status {status}: {lines[-1] if lines else ''}")
+        raise UserError(f"`{command}` failed with exit status {status}: {lines[-1] if lines else ''}")
     return output
 
 
@@ -76,7 +76,7 @@ def found(command: str) -> list[str]:
     program, *arguments = shlex.split(command)
     path = shutil.which(program, path=environment()["PATH"])
     if path is None:
-        raise UserError(f"there is no program `{program}` to run `{command}` with")
+        raise UserError(f"program not found: {program} (needed for `{command}`)")
     return [path, *arguments]
 
 
@@ -135,7 +135,7 @@ def run_in_process(command: str, folder: Path) -> str:
         status = main(arguments)
     if status:
         last = [line for line in output.getvalue().splitlines() if line.strip()][-1:]
-        raise UserError(f"`{command}` ended with status {status}: {''.join(last)}")
+        raise UserError(f"`{command}` failed with exit status {status}: {''.join(last)}")
     return output.getvalue()
 
 
@@ -159,4 +159,4 @@ def _execute_notebook(path: Path) -> None:
             client.execute(stderr=log)
         # A kernel that is stopped is dead to nbclient, or gone while it starts.
         except (DeadKernelError, RuntimeError, AssertionError) as error:
-            raise UserError(f"{path.name}: its kernel is gone: {error}") from None
+            raise UserError(f"{path.name}: notebook kernel died: {error}") from None

@@ -41,8 +41,9 @@ class Story:
     def published(
         self, day: date, since: pd.Timestamp | None = None, corrected: date | None = None
     ) -> pd.DataFrame:
-        """The feed as published on the morning of that day, including reporting faults; all of it, or the
-        hours from `since` on. Hours before the day `corrected` have been corrected by the operator.
+        """The feed as published that morning, with reporting faults; columns as in `read_feed`.
+
+        `since`: only the hours from then on. `corrected`: hours before this day have been corrected.
         """
         clean = self.clean if since is None else self.clean[self.clean["timestamp"] >= since]
         right = None if corrected is None else pd.Timestamp(corrected)
@@ -73,9 +74,9 @@ def load_story(
     scenario = load_scenario(name)
     begins, ends = start or scenario.start, end or scenario.end
     if begins is None or ends is None:
-        raise UserError(f"scenario {name}: it has no period: give it `start` and `end`")
+        raise UserError(f"scenario {name}: it has no `start` and `end`; a story needs both")
     if ends < begins:
-        raise UserError(f"a story from {begins} to {ends}: it ends before it begins")
+        raise UserError(f"--to {ends} is before --from {begins}")
     dated = [*scenario.faults, *scenario.events]
     dropped = [each for each in dated if not begins <= each.since <= ends]
     if dropped and start is None and end is None:

@@ -50,7 +50,7 @@ def run_tests(every: bool, only: Sequence[str], pytest_args: Sequence[str]) -> i
     with tempfile.TemporaryDirectory(prefix="ladder-test-", dir=scratch_folder()) as scratch:
         for name in chosen:
             above = carried.get(name, [])
-            more = f", but for {len(above)} files and tests that are run at the next level" if above else ""
+            more = f" ({len(above)} files and tests skipped: repeated at the next level)" if above else ""
             print(f"\n== tests of {name if name == 'tool' else f'level {name}'}{more}", flush=True)
             command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
             command += ["--basetemp", str(Path(scratch, name)), "-o", "tmp_path_retention_policy=failed"]
@@ -66,7 +66,7 @@ def run_tests(every: bool, only: Sequence[str], pytest_args: Sequence[str]) -> i
         print(f"\nFailed: {', '.join(failed)}", file=sys.stderr)
         return 1
     if len(empty) == len(chosen):
-        print("\nNo test was run: none matches", file=sys.stderr)
+        print("\nNo tests matched", file=sys.stderr)
         return 1
     return 0
 

@@ -44,11 +44,11 @@ def up(
     """
     chosen = level(number)
     if chosen.number == 0:
-        raise UserError("level 0 runs nothing: a person runs score.py on a CSV; see `ladder run 0`")
+        raise UserError("level 0 has no services; see `ladder run 0`")
     if port is not None and not is_free(port):
-        raise UserError(f"port {port} is taken by another program: choose another one")
+        raise UserError(f"port {port} is in use; choose another with --port")
     if seconds is not None and not runbook.load(chosen.folder).background:
-        raise UserError(f"level {number} does nothing by itself while a story passes: take level 4")
+        raise UserError("--story needs a level with an automatic loop: use level 4")
     with workcopy.exclusive("up") as place, ExitStack() as stack:
         stage = set_up(chosen, place, scenario, console)
         if seconds is not None:
@@ -66,7 +66,7 @@ def up(
             service.start()
         names = " and ".join(page.name for page in book.pages)
         with (
-            console.status(f"starting {names}: half a minute" if names else ""),
+            console.status(f"starting {names} (about 30 s)" if names else ""),
             ThreadPoolExecutor() as many,
         ):
             list(many.map(Service.start, [stack.enter_context(server) for _, server in pages]))
@@ -122,15 +122,15 @@ def _addresses(
         console.print(f"[bold]{page.name}[/bold]  {server.url}{page.path}", soft_wrap=True)
     for each in background:
         console.print(f"[bold]{each.log.stem}[/bold]  {workcopy.short(each.log)}")
-    console.print(f"The project is in {workcopy.short(stage.folder)}. Ctrl-C stops it all.", soft_wrap=True)
+    console.print(f"Project: {workcopy.short(stage.folder)}. Ctrl-C stops everything.", soft_wrap=True)
 
 
 def _play(stage: Stage, service: Service, flows: FlowServer | None, seconds: float, console: Console) -> None:
     """Play the days: run the due flows, send a request for each hour, then the outcomes. Print what the level
     did, as shown by its dashboard.
     """
-    waits = "" if flows is None else ", once its flow runs have ended"
-    console.print(f"\nA day passes in {seconds:g} seconds{waits}. Watch the dashboard.\n")
+    waits = "" if flows is None else " plus its flow runs"
+    console.print(f"\nOne story day takes {seconds:g} s{waits}. Watch the dashboard.\n")
     today = stage.today
     with service.client() as client:
         news = News(client.get("/status").json())
@@ -150,13 +150,13 @@ def _play(stage: Stage, service: Service, flows: FlowServer | None, seconds: flo
                 sleep(max(0.0, seconds / max(1, len(day)) - (monotonic() - began)))
             users.post_outcomes(day, client, stage.book.outcomes or "")
             live = client.get("/model").json()
-            other = f", version {live['other']['version']} next to it" if live["other"] else ""
+            other = f", challenger {live['other']['version']}" if live["other"] else ""
             console.print(
-                f"{head:10}  [bold]off by {error / max(1, len(day)):5.1f} bikes an hour[/bold],"
-                f" version {live['version']} is live{other}"
+                f"{head:10}  [bold]mean error {error / max(1, len(day)):5.1f} bikes an hour[/bold];"
+                f" champion {live['version']}{other}"
             )
             today += timedelta(days=1)
-    console.print("The story is over; what it led to stays up until Ctrl-C.")
+    console.print("Story finished; the services keep running until Ctrl-C.")
 
 
 def _run_flows(flows: FlowServer, today: date, console: Console) -> list[str]:

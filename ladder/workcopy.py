@@ -41,7 +41,7 @@ def fresh(folder: Path) -> Path:
     if folder.exists():
         if any(folder.iterdir()) and not (folder / MARK).is_file():
             raise UserError(
-                f"{folder} was not made by this tool: move it away, or set LADDER_HOME to another folder"
+                f"{folder} was not created by ladder: move it elsewhere, or set LADDER_HOME to another folder"
             )
         folder.rename(folder.with_name(f".{folder.name}.old-{uuid.uuid4().hex}"))
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,8 @@ def exclusive(purpose: str) -> Iterator[Path]:
             yield folder
     except Timeout:
         raise UserError(
-            f"another command is at work in {short(folder)}: wait for it, or set LADDER_HOME to another place"
+            f"another ladder command is using {short(folder)}: wait for it,"
+            " or set LADDER_HOME to another folder"
         ) from None
 
 

@@ -83,9 +83,7 @@ def _answer(name: str, given: Any, content: Mapping[str, Any], known: list[str],
         raise UserError(f"{where}: answer yes, no, not applicable, not supported or not detected")
     by, on = str(entry.get("by") or content.get("by") or ""), str(entry.get("on") or content.get("on") or "")
     if not by or not re.fullmatch(r"\d{4}-\d{2}-\d{2}", on):
-        raise UserError(
-            f"{where}: say who answered (`by`) and when (`on`, like 2026-01-31), there or at the top"
-        )
+        raise UserError(f"{where}: `by` and `on` (like 2026-01-31) are required, there or at the top level")
     because = str(entry.get("because") or "")
     if says in NEEDS_REASON and not because:
         raise UserError(f"{where}: {says} needs a reason (`because`)")
@@ -107,7 +105,7 @@ def ask(
             reply = read(f"[{at}/{len(wanted)}] {each.asks} [y/n, Enter: unknown] ").strip().lower()
             if reply[:1] in ("y", "n"):
                 found[each.id] = known = Answer("yes" if reply[0] == "y" else "no", by, on)
-                found[each.id] = replace(known, because=read("    Who said so, or where is it? ").strip())
+                found[each.id] = replace(known, because=read("    Source (person or document)? ").strip())
     return found
 
 

@@ -63,7 +63,7 @@ def backlog(found: Assessment) -> Backlog | None:
     items.sort(key=lambda each: (-len(each.rows) / each.days, each.days, each.id))
     folder = found.tree.root.name
     criteria = (
-        f"`ladder assess --min-level {target}` on {folder} ends with status 0",
+        f"`ladder assess --min-level {target}` on {folder} exits with status 0",
         rules().success[target],
         *(f"{each.row.id}: {each.row.says}" for each in open_),
     )
@@ -72,7 +72,7 @@ def backlog(found: Assessment) -> Backlog | None:
 
 def _item(judged: Judged, rows: list[JudgedRow]) -> Item:
     each = judged.practice
-    why = f"If the answer is no: {each.remedy}" if judged.state == "unknown" else each.remedy
+    why = f"If not: {each.remedy}" if judged.state == "unknown" else each.remedy
     if judged.off and (each.strict or not judged.seen):
         why = f"{judged.off[0].fact.place}: {judged.off[0].off}. {why}"
     learn, diff = _example(rows)

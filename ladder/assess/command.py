@@ -84,13 +84,11 @@ def _answers(tree: Tree, options: Options) -> answers.Answers:
 def _asked(tree: Tree, given: answers.Answers, options: Options, console: Console) -> answers.Answers:
     """Ask on the terminal, and save the answers in the project, or in the file named by `--answers`."""
     if not sys.stdin.isatty():
-        raise UserError(
-            "--ask needs a terminal; or write maturity-answers.yaml (--questions lists what to answer)"
-        )
+        raise UserError("--ask needs a terminal; otherwise fill in maturity-answers.yaml (see --questions)")
     known = assess(tree, given, every_row()).practices
     asked = [each for each in rules().practices if each.asks and not known[each.id].seen]
     who = git.attempt(tree.root, *("config", "user.name")).stdout.strip() or "unknown"
-    console.print("The end of the input (Ctrl-D) ends the questions, and keeps the answers.", style="dim")
+    console.print("Ctrl-D stops and saves the answers so far.", style="dim")
     new = answers.ask(
         asked, given, who, date.today().isoformat(), lambda text: console.input(text, markup=False)
     )
@@ -123,6 +121,6 @@ def _old(path: Path) -> dict[str, Any]:
         raise UserError(f"--compare {path}: not a report of `ladder assess --json`")
     if content["version"] != report.VERSION:
         raise UserError(
-            f"--compare {path}: version {content['version']}, this one writes {report.VERSION}; assess again"
+            f"--compare {path}: version {content['version']}, not {report.VERSION}; create a new one"
         )
     return content

@@ -10,7 +10,6 @@ from ladder.assess.facts import Fact
 from ladder.assess.nodes import Items, Map, Text, documents, texts, walk
 
 PIN = re.compile(r"^\s*([A-Za-z][\w.-]*)\s*(\[[^\]]*\])?\s*(==|>=|<=|~=|!=|<|>|@|;|$)")
-QUOTED = re.compile(r"""["']([A-Za-z][\w.-]*)(\[[^\]]*\])?\s*((==|>=|<=|~=|<|>|@)[^"']*)?["']""")
 INSTALL = re.compile(r"\bpip3?\s+install\s+(.*)")
 REQUIREMENTS = re.compile(r"(^|/)(requirements[^/]*|constraints[^/]*|[^/]*requirements)\.(txt|in|lock)$")
 SHORT = 80

@@ -360,13 +360,13 @@ class Facts:
     def notes(self) -> Iterator[str]:
         """What makes this project hard to judge."""
         if not self.tree.files:
-            yield "The folder has no file that rules read."
+            yield "No file here is covered by the rules."
             return
         if not any(each.name in ("fits", "trains") for each in self.of("model")):
             yield "No training of a model was found: this may be no ML project, or its training is elsewhere."
         for name, like in rules().other_ci.items():
             if any(like.search(each) for each in self.tree.all_names):
-                yield f"{name} is not read: answer for what its jobs do (--questions)."
+                yield f"{name} jobs are not analysed: describe what they do (--questions)."
         if self.tree.ignored:
             listed = sorted(self.tree.ignored.items(), key=lambda each: -each[1])
             shown = ", ".join(f"{name} ({count})" for name, count in listed[:4])
@@ -374,7 +374,7 @@ class Facts:
         projects = self._projects()
         if len(projects) > 1:
             shown = ", ".join(projects[:6]) + (" and more" if len(projects) > 6 else "")
-            yield f"{len(projects)} projects in one repository ({shown}): assess each by --path."
+            yield f"{len(projects)} projects in one repository ({shown}): assess each with --path."
 
     def _projects(self) -> list[str]:
         marks = words(
@@ -445,7 +445,7 @@ def _described(fact: Fact) -> str:
             return {
                 "fits": "fits a model",
                 "trains": "what this runs fits a model",
-                "closes the loop": "what this runs watches production and trains",
+                "closes the loop": "starts code that monitors production and retrains",
                 "recorded": "runs and versions of data are recorded",
                 "tested: most modules": "tests in CI reach most modules",
                 "tested: some modules": "tests do not reach this module, and others",

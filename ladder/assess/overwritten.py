@@ -182,7 +182,7 @@ def _overwritten(file: str, block: Sequence[ast.stmt], context: bool, inside: st
             target, value = statement.target, statement.value
         else:
             if isinstance(statement, ast.If) and _resets(statement):
-                yield _fact(file, statement, inside, "the gate's result is overwritten where it refuses")
+                yield _fact(file, statement, inside, "a failing gate's result is reset to passed")
             if isinstance(
                 statement, ast.If | ast.Try | ast.For | ast.While | ast.Return | ast.Raise | ast.Match
             ):
@@ -245,13 +245,13 @@ def _cannot_refuse(file: str, node: Function) -> Iterator[Fact]:
     if first is not None and first < len(body) - 1:
         returned = body[first]
         if isinstance(returned, ast.Return) and returned.value is not None and _is_true(returned.value):
-            yield _fact(
-                file, returned, node.name, f"the gate {node.name} returns that it passed before it checks"
-            )
+            yield _fact(file, returned, node.name, f"the gate {node.name} returns 'passed' before it checks")
             return
     calls = any(isinstance(each, ast.Call | ast.Compare) for one in body for each in walked(one))
     if not raises and calls and all(each.value is not None and _is_true(each.value) for each in returns):
-        yield _fact(file, returns[-1], node.name, f"the gate {node.name} can only pass: every return says so")
+        yield _fact(
+            file, returns[-1], node.name, f"the gate {node.name} can never fail: every return is 'passed'"
+        )
 
 
 def _ignored(file: str, node: Function) -> Iterator[Fact]:
@@ -271,7 +271,7 @@ def _ignored(file: str, node: Function) -> Iterator[Fact]:
                 and not each.orelse
                 and all(_is_quiet(s) for s in each.body)
             ):
-                yield _fact(file, each, node.name, "a refusal is only logged: what follows goes on")
+                yield _fact(file, each, node.name, "a failed gate is logged but not enforced")
         elif isinstance(each, ast.Try) and any(_judges(one) for one in each.body):
             for handler in each.handlers:
                 broad = handler.type is None or _last(handler.type) in BROAD

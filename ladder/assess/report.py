@@ -30,7 +30,7 @@ STATES = {
     "unknown": "unknown: only people can say",
     "missing": "not found",
     "not supported": "not supported",
-    "not detected": "looked for, not found",
+    "not detected": "not detected",
     "not applicable": "not applicable",
 }
 MARKS = {
@@ -54,7 +54,7 @@ LIMITS = (
     "It reads files and runs nothing: a defined job may never have run, passed or been enabled (variables,"
     " secrets and branch rules are not in the files).",
     "A test may test the wrong thing, and a gate may have bad limits: only their existence is checked.",
-    "A command counts for all modules that its entry point imports: code that a job could run counts as run.",
+    "If a job starts an entry point, every module that it imports counts as run.",
     "Answers are only as good as the people who gave them. Skills, costs and security are not assessed.",
     "A tool that tools.yaml does not list, or a practice with unusual names, is missed: answer for it.",
     "Real teams stand on several levels at once. A level is not a grade: some rows are not worth their cost.",
@@ -151,7 +151,7 @@ def remedy(each: JudgedRow) -> str:
     """What to do about a gap, in one line."""
     off = next((one for gap in each.gaps for one in gap.off if gap.practice.strict or not gap.seen), None)
     if off is not None:
-        return f"Let it count again: {off.off} ({off.fact.place})."
+        return f"Re-enable it: {off.off} ({off.fact.place})."
     if not each.gaps:
         return ""
     gap = each.gaps[0]
@@ -202,7 +202,7 @@ def show(
 ) -> None:
     """Print it, for 80 columns."""
     console.print(Text.assemble((f"Level {found.level}: {SHORT[found.level]}", "bold"), f"  {title(found)}"))
-    console.print(Text(f"{summary(found.counts())} of {sum(found.counts().values())} rows", style="dim"))
+    console.print(Text(f"{sum(found.counts().values())} rows: {summary(found.counts())}", style="dim"))
     for note in found.notes:
         console.print(Text(f"Note: {note}", style="yellow"))
     console.print()
@@ -224,7 +224,10 @@ def show(
         console.print(_indented(Text(line, style="dim")))
     if not every:
         console.print(
-            Text("\nEvery row with its evidence: --rows. A page: --html FILE. Questions: --ask.", style="dim")
+            Text(
+                "\nMore: --rows (every row with its evidence), --html FILE, --ask (answer questions).",
+                style="dim",
+            )
         )
 
 
@@ -264,7 +267,7 @@ def _areas(found: Assessment) -> Table:
 def _show_caps(found: Assessment, console: Console) -> None:
     caps = found.caps()
     if not caps:
-        console.print(Text("\nEvery row of the model holds.", style="bold green"))
+        console.print(Text("\nEvery row of the model is met.", style="bold green"))
         return
     console.print(Text(f"\nMissing for level {caps[0].row.level}", style="bold"))
     for each in caps:
@@ -341,10 +344,10 @@ def _show_backlog(made: Backlog, console: Console) -> None:
         if each.learn_from:
             console.print(_indented(Text.assemble(("Learn from ", "dim"), (each.learn_from, "blue")), 5))
             console.print(_indented(Text.assemble(("           ", "dim"), (each.diff, "blue")), 5))
-    console.print(Text("\nThe engagement has succeeded when", style="bold"))
+    console.print(Text("\nSuccess criteria", style="bold"))
     for line in made.criteria[:2]:
         console.print(_indented(Text(line)))
-    console.print(_indented(Text(f"the {made.open_rows} open rows above hold", style="dim")))
+    console.print(_indented(Text(f"the {made.open_rows} open rows above are met", style="dim")))
 
 
 # ---- Markdown
@@ -355,7 +358,7 @@ def as_markdown(found: Assessment, made: Backlog | None, changes: list[Change] |
     lines = [
         f"# {title(found)}: level {found.level}, {SHORT[found.level]}",
         "",
-        f"{summary(found.counts())} of {sum(found.counts().values())} rows.",
+        f"{sum(found.counts().values())} rows: {summary(found.counts())}.",
         "",
     ]
     lines += [f"> {note}\n" for note in found.notes]
@@ -386,7 +389,7 @@ def as_markdown(found: Assessment, made: Backlog | None, changes: list[Change] |
             ]
             if each.learn_from:
                 lines.append(f"   - Learn from `{each.learn_from}`: `{each.diff}`")
-        lines += ["", "## The engagement has succeeded when", ""] + [f"- {each}" for each in made.criteria]
+        lines += ["", "## Success criteria", ""] + [f"- {each}" for each in made.criteria]
     for level in range(1, found.levels + 1):
         lines += ["", f"## Rows of level {level}", "", "| Row | State | Evidence |", "|---|---|---|"]
         for row in found.rows:

@@ -6,7 +6,6 @@ import stat
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from ladder import UserError
@@ -61,21 +60,6 @@ class Tree:
     prefix: str = ""
     ignored: Mapping[str, int] = field(default_factory=dict)  # number of example files, by folder
     outer: Mapping[str, str] = field(default_factory=dict)  # CI files of the surrounding repository
-
-    @cached_property
-    def lines(self) -> Mapping[str, list[str]]:
-        """The lines of files, split on first use."""
-        return _Lines(self.files)
-
-
-class _Lines(dict[str, list[str]]):
-    def __init__(self, files: Mapping[str, str]) -> None:
-        super().__init__()
-        self.files = files
-
-    def __missing__(self, name: str) -> list[str]:
-        self[name] = self.files[name].split("\n")
-        return self[name]
 
 
 def read_tree(path: Path, sub: str | None = None, rev: str | None = None) -> Tree:

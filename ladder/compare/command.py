@@ -173,9 +173,9 @@ def _announce(
         print_line(console, f"  without {names}: outside the period")
     if skipped:
         what = ", ".join(skipped)
-        print_line(console, f"  over {options.feed}: without {what}, which only the simulator has")
-    who = "1 level lives" if len(chosen) == 1 else f"{len(chosen)} levels live"
+        print_line(console, f"  events skipped on a given feed (they need the simulator): {what}")
+    who = "1 level" if len(chosen) == 1 else f"{len(chosen)} levels, each"
     console.print(
-        f"{who} through it, each in a working copy of its own: the feed is published day by day, people"
-        f" release as often as {workcopy.short(options.people)} assumes, every request is really sent.\n"
+        f"Replaying {who} in its own working copy. The feed is published daily; people release as"
+        f" {workcopy.short(options.people)} assumes; all requests are real.\n"
     )

@@ -130,7 +130,7 @@ def _complaint(
     day = cast(date, long.idxmax())
     says = (
         f"Users complain: for {complaints.days} days the error of a week has been more than"
-        f" {complaints.times:g} times {usual:.1f} bikes an hour, that of the four weeks before."
+        f" {complaints.times:g} times the {usual:.1f} bikes an hour of the preceding four weeks."
     )
     return [(Event(on=day, kind="noticed", says=says), USERS)]
 

@@ -18,11 +18,11 @@ from ladder.steps import Run, run_command
 from ladder.story import Story
 
 ASKS: dict[Question, str] = {
-    "again": "Can you make the model of {day:%B %Y} again?",
-    "taught": "Which data did the model of this prediction learn from?",
-    "who": "Who put it live, and why?",
+    "again": "Can you reproduce the model of {day:%B %Y}?",
+    "taught": "Which data was the model of this prediction trained on?",
+    "who": "Who released it, and why?",
 }
-NOBODY = Procedure(says="Nothing is written down about how to find that out.")
+NOBODY = Procedure(says="No procedure is documented for this.")
 
 
 def asked_about(story: Story) -> date:
@@ -48,10 +48,10 @@ def ask(book: Runbook, folder: Path, witness: Witness, run: Run, copy_to: Path) 
     for question, asks in ASKS.items():
         procedure = book.questions.get(question, NOBODY)
         command = _filled(procedure.command, witness) if procedure.command is not None else None
-        says = _filled(procedure.says or "Its output does not show it.", witness)
+        says = _filled(procedure.says or "The output does not contain the answer.", witness)
         answered, seconds = False, None
         if missing := _missing(procedure, witness):
-            command, says = None, f"The response does not carry its {missing}."
+            command, says = None, f"The response has no {missing}."
         elif command is not None and procedure.makes is not None:
             answered, says, seconds = _tried(procedure, command, folder, witness, copy_to)
         elif command is not None:
@@ -95,12 +95,12 @@ def _tried(
         if done.refusal is not None:
             return False, done.refusal, done.seconds
         if not made.is_file():
-            return False, f"It left no {procedure.makes}.", done.seconds
+            return False, f"{procedure.makes} was not created.", done.seconds
         if then is not None and hashlib.sha256(made.read_bytes()).hexdigest() == then:
             return True, f"{procedure.makes} is byte for byte the {kept} of {witness.on}.", done.seconds
     finally:
         workcopy.remove(copy_to)
-    says = procedure.says or f"Another file than {kept} of {witness.on} came of it."
+    says = procedure.says or f"The result differs from {kept} of {witness.on}."
     return False, _filled(says, witness), done.seconds
 
 

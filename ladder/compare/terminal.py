@@ -34,7 +34,7 @@ def _table(comparison: Comparison) -> Table:
     """One line a level, and one for the reference."""
     incidents = bool(comparison.story.incidents)
     table = Table(
-        title="What users got, and what it took",
+        title="Results by level",
         title_justify="left",
         title_style="bold",
         box=None,
@@ -42,9 +42,9 @@ def _table(comparison: Comparison) -> Table:
         header_style="dim",
     )
     table.add_column("level", no_wrap=True)
-    columns = ["error", "trained/\nreleased", "human\nsteps", "for a\nrelease"]
+    columns = ["error", "trainings/\nreleases", "manual\nsteps", "per\nrelease"]
     columns += ["days to\nrecover", "bad\nhours"] if incidents else []
-    for column in [*columns, "remade,\ntraced"]:
+    for column in [*columns, "reproducible,\ntraceable"]:
         table.add_column(column, justify="right", no_wrap=True, vertical="bottom")
     for number, level in comparison.levels.items():
         by_day = level.manual_steps - level.manual_steps_of_releases
@@ -76,18 +76,18 @@ def _recovery(level: LevelResult) -> str:
 def _notes(comparison: Comparison, console: Console) -> None:
     notes = [
         "error: mean absolute error of what users got, in bikes an hour.",
-        "human steps: for releases + to give users their predictions.",
+        "manual steps: for releases + for daily work.",
     ]
     if comparison.story.incidents:
         notes += [
-            "retrained daily: the same recipe, retrained every morning on the truth, without any delay."
+            "retrained daily: the same recipe, retrained every morning on clean data, without delay."
             " It does not correct for level shifts, so a level that does may be better.",
-            f"days to recover: mean over the incidents, until the error of a week was within {WITHIN:g} times"
-            " that reference (+: at least; one was not recovered from).",
-            "bad hours: hours predicted while it was not.",
+            f"days to recover: mean over the incidents, until the 7-day error was within {WITHIN:g} times"
+            " the error retrained daily (+: lower bound; the level did not recover from every incident).",
+            "bad hours: hours predicted while the 7-day error was above that.",
         ]
     notes += [
-        "remade, traced: can an old model be made again; can a prediction be traced to data and person?",
+        "reproducible: an old model can be trained again; traceable: a prediction to data and person.",
         f"How long people take is an assumption, in {comparison.assumed_in}.",
     ]
     console.print()

@@ -11,7 +11,7 @@ from ladder.story import Story
 
 SECONDS_A_DAY = 86_400
 LIVE = "live"  # the outcome of a training whose version was promoted
-TRIED = "Gates, then an A/B test against the live version on real requests; live once surely no worse."
+TRIED = "Gates, then an A/B test against the live version on real requests; promoted if not worse."
 
 
 def timeline(story: Story, book: Runbook, team: Team, replayed: ReplayResult) -> Timeline | None:
@@ -23,13 +23,13 @@ def timeline(story: Story, book: Runbook, team: Team, replayed: ReplayResult) ->
     shown = _reported(story, replayed) if book.reports else _played(book, team, replayed)
     if lasting is not None:
         after = [each for each in shown if each.begins > lasting.day]
-        why = f"It is the first that began after {lasting.kind} of {lasting.day}."
+        why = f"First release started after {lasting.kind} ({lasting.day})."
     if lasting is None or not after:
         # Without the release that is live from the start.
         after = [each for each in shown if each.begins >= story.start and each.live > story.start]
-        why = "It is the first that began after the story did."
+        why = "First release started after the story began."
     if not after:
-        after, why = shown, "It is the one that was live on the first day: the story has no other."
+        after, why = shown, "The release that was live on the first day; the story has no other."
     return after[0].model_copy(update={"why": why}) if after else None
 
 
@@ -132,4 +132,4 @@ def _noticed(
     if led is None:
         return None, ""
     waits = [entry["what"] for entry in led["done"] if day_of(entry["at"]) < at]
-    return led, " ".join(waits) or "Waits."
+    return led, " ".join(waits) or "No reason recorded."

@@ -17,8 +17,8 @@ HARDLY_DAYS = 1.0  # recovery is measured in whole days, from a 7-day error
 Verdict = Literal["better", "perhaps better", "hardly different", "perhaps worse", "worse"]
 
 UNANSWERED: dict[Question, str] = {
-    "again": "make the old model again",
-    "taught": "name the data that it learned from",
+    "again": "reproduce the old model",
+    "taught": "name the data it was trained on",
     "who": "name who released it, and why",
 }
 
@@ -48,7 +48,7 @@ def compared(mine: float, theirs: float, hardly: float) -> Verdict:
 
 def _error(mine: LevelResult, theirs: LevelResult) -> Verdict:
     """Both predicted the same hours, so their weeks are compared in pairs (Student's t-test). A difference
-    that may be chance is "perhaps".
+    that may be chance is "perhaps". The test treats weeks as independent, so it finds differences too easily.
     """
     verdict = compared(mine.mae, theirs.mae, HARDLY * theirs.mae)
     weeks = zip(mine.weekly_mae, theirs.weekly_mae, strict=True)
@@ -80,7 +80,7 @@ def _pair(low: str, theirs: LevelResult, high: str, mine: LevelResult) -> str:
     # A level that releases less often has fewer steps in total, so steps per release are compared.
     each, before = mine.manual_steps_a_release, theirs.manual_steps_a_release
     steps = _part(
-        "human steps a release", compared(each, before, HARDLY * before), f"{each:.1f}", f"{before:.1f}"
+        "manual steps per release", compared(each, before, HARDLY * before), f"{each:.1f}", f"{before:.1f}"
     )
     parts.append(f"{steps}, in all {mine.manual_steps} against {theirs.manual_steps}")
     return f"Level {high} compared with level {low}: {'; '.join(parts)}."
@@ -101,13 +101,13 @@ def _buys_little(levels: Mapping[str, LevelResult]) -> Iterator[str]:
     little = [(low, high) for low, high in pairs if not verdict[high].endswith("better")]
     if pairs and len(little) == len(pairs):
         yield (
-            "No level does better in error than the one below by more than"
-            f" {HARDLY:.0%}: in this story the higher levels buy little."
+            f"No level has a clearly lower error than the one below ({HARDLY:.0%} or more): in this story"
+            " the higher levels do not reduce the error."
         )
         return
     for low, high in little:
-        how = "nothing" if verdict[high].endswith("worse") else "hardly anything"
-        yield f"In error, what level {high} adds to level {low} buys {how} in this story."
+        effect = "does not reduce" if verdict[high].endswith("worse") else "hardly reduces"
+        yield f"Level {high} {effect} the error compared with level {low} in this story."
 
 
 def _cadence(levels: Mapping[str, LevelResult], one_cadence: Mapping[str, Releases]) -> Iterator[str]:
@@ -117,13 +117,13 @@ def _cadence(levels: Mapping[str, LevelResult], one_cadence: Mapping[str, Releas
         whole = levels[high].mae - levels[low].mae
         practice = one_cadence[high].mae - one_cadence[low].mae
         parts.append(
-            f"level {low} to {high} {whole:+.1f}, of it practice {practice:+.1f}"
-            f" and cadence {whole - practice:+.1f}"
+            f"level {low} to {high} {whole:+.1f} in all: {practice:+.1f} by practice (same release"
+            f" dates), {whole - practice:+.1f} by release dates"
         )
     if parts:
         yield (
-            "What remains of a difference in error where all begin their releases on the same days is"
-            f" practice, the rest is cadence: {'; '.join(parts)} bikes an hour."
+            "The differences in error, split into practice and release dates, in bikes an hour:"
+            f" {'; '.join(parts)}."
         )
 
 
@@ -139,8 +139,8 @@ def _not_recovered(story: StoryFacts, levels: Mapping[str, LevelResult]) -> Iter
         ]
         if stuck:
             yield (
-                f"Before the next incident, or the end of the story, {_of_levels(stuck)} had not recovered"
-                f" from {happening.kind} of {happening.since}."
+                f"{_of_levels(stuck).capitalize()} did not recover from {happening.kind} ({happening.since})"
+                " before the next incident or the end."
             )
 
 
@@ -151,13 +151,13 @@ def _noticed(levels: Mapping[str, LevelResult]) -> Iterator[str]:
         users = [each for each in level.incidents if each.noticed_by == USERS]
         who = []
         if own:
-            who.append(f"itself {len(own)} ({_after(own)})")
+            who.append(f"the level itself {len(own)} ({_after(own)})")
         if users:
-            who.append(f"its users {len(users)} ({_after(users)})")
+            who.append(f"users {len(users)} ({_after(users)})")
         if missed := len(level.incidents) - len(own) - len(users):
-            who.append(f"nobody {missed}")
+            who.append(f"unnoticed {missed}")
         if who:
-            parts.append(f"level {number} {', '.join(who)}")
+            parts.append(f"level {number}: {', '.join(who)}")
     if parts:
         count = max(len(level.incidents) for level in levels.values())
         what = "the incident" if count == 1 else f"the {count} incidents"
@@ -185,7 +185,7 @@ def _questions(levels: Mapping[str, LevelResult]) -> Iterator[str]:
     for missing, numbers in lacking.items():
         if missing:
             cannot = _or([UNANSWERED[each] for each in missing])
-            yield f"Of an old prediction, nobody at {_of_levels(numbers)} can {cannot}."
+            yield f"For an old prediction, nobody at {_of_levels(numbers)} can {cannot}."
         else:
             yield f"At {_of_levels(numbers)} all three questions about an old prediction can be answered."
 

@@ -24,7 +24,7 @@ PASSED, INCOMPLETE, CHECKER_FAILED = 0, 1, 2  # exit statuses of a check
 
 LADDER = f"{'python' if os.name == 'nt' else 'python3'} -m ladder"  # works whether or not activated
 
-MARKS = {True: ("passed", "green"), False: ("to do", "bold yellow"), None: ("broken", "bold red")}
+MARKS = {True: ("passed", "green"), False: ("to do", "bold yellow"), None: ("check failed", "bold red")}
 
 
 def overview(console: Console) -> None:
@@ -39,7 +39,7 @@ def overview(console: Console) -> None:
         state = done.of(lab.number).state if lab.number in done.labs else ""
         table.add_row(str(lab.number), title, level, str(lab.minutes), state)
     console.print(table)
-    print_line(console, f"\n{LADDER} lab N begins or shows a lab. Your progress: {progress.path()}")
+    print_line(console, f"\n{LADDER} lab N starts or shows a lab. Your progress: {progress.path()}")
 
 
 def show(number: int, console: Console, *, again: bool = False) -> None:
@@ -81,7 +81,7 @@ def _print(lab: Lab, port: int, console: Console) -> None:
     console.print(
         f"\n[bold]Lab {lab.number}: {lab.title}[/bold]  [dim]{level}about {lab.minutes} minutes[/dim]\n"
     )
-    console.print(lab.pain.strip(), markup=False)
+    console.print(lab.scenario.strip(), markup=False)
     console.print(f"\n[bold]Goal[/bold]  {escape(lab.goal.strip())}\n")
     if folder_of(lab).is_dir():
         console.print("Work in this folder:")
@@ -141,8 +141,8 @@ def _report(lab: Lab, findings: list[Finding], done: progress.Progress, console:
     left = [each for each in findings if each.passed is False]
     if failed:
         console.print(
-            f"[bold red]The checker failed[/bold red] on {len(failed)} of {len(findings)} criteria: this says"
-            " nothing about your work. Try again; then tell whoever leads the workshop."
+            f"[bold red]The checker failed[/bold red] on {len(failed)} of {len(findings)} criteria: this is"
+            " not your fault. Try again, then ask the workshop leader."
         )
         return CHECKER_FAILED
     if left:
@@ -184,13 +184,13 @@ def solve(number: int, console: Console, *, yes: bool) -> int:
     lab, entry = lab_of(number), progress.load().of(number)
     if not entry.passed and not yes:
         raise UserError(
-            f"lab {number} is not passed yet: --hint helps; --solve --yes shows the solution anyway"
+            f"lab {number} is not passed yet: --hint gives a hint; --solve --yes shows the solution anyway"
         )
     if not lab.has_folder:
         raise UserError(f"lab {number} is about this machine: the tips of --check say what to do")
     passed = entry.passed
     folder = _begin(lab, console)
-    console.print("A fresh copy. What you had is in the folder next to it that ends in .old.\n")
+    console.print("Fresh copy created; your previous one is next to it, in a folder that ends in .old.\n")
     done = progress.load()
     port = done.of(number).port
 
@@ -204,7 +204,7 @@ def solve(number: int, console: Console, *, yes: bool) -> int:
     done.of(number).passed, done.of(number).solution_shown = passed, not passed
     done.save()
     status = _report(lab, findings, done, console)
-    console.print(f"[bold]An answer[/bold]  {escape(lab.discussion.answer.strip())}")
+    console.print(f"[bold]A possible answer[/bold]  {escape(lab.discussion.answer.strip())}")
     return status
 
 
@@ -219,9 +219,9 @@ def _print_change(file: str, old: str, new: str, console: Console) -> None:
 def reset(number: int, console: Console) -> None:
     """Make the lab's copy anew, and print the lab. Raises UserError."""
     show(number, console, again=True)
-    console.print("A fresh copy. What you had is in the folder next to it that ends in .old.")
+    console.print("Fresh copy created; your previous one is next to it, in a folder that ends in .old.")
 
 
 def _begun(lab: Lab) -> None:
     if lab.has_folder and not folder_of(lab).is_dir():
-        raise UserError(f"lab {lab.number} was not begun: {LADDER} lab {lab.number}")
+        raise UserError(f"lab {lab.number} has not been started: {LADDER} lab {lab.number}")

@@ -125,7 +125,7 @@ class Lab(_Strict):
     level: Annotated[int | None, Field(ge=0, le=4)] = None
     minutes: Annotated[int, Field(ge=5, le=30)]
     optional: bool = False
-    pain: Text  # what goes wrong, and who suffers
+    scenario: Text  # what goes wrong, and who suffers
     goal: Text
     start: Start = Start()
     steps: Annotated[tuple[LabStep, ...], Field(min_length=1)]

@@ -11,7 +11,6 @@ from ladder import GIVEN_NO_PROXY, UserError, git
 from ladder.service import is_free
 from ladder.workcopy import home
 
-DISK_GB = 6.0  # the starting states and working copies of all labs, with room to spare
 PORTS = (8000, 5000, 4200)  # the application, MLflow and Prefect, by default
 TOOLS = ("dvc", "evidently", "jupyter-client", "mlflow", "onnxruntime", "prefect", "pytest", "scikit-learn")
 

@@ -61,7 +61,7 @@ def _put_aside(folder: Path) -> None:
         try:
             folder.rename(old)
         except PermissionError:
-            raise UserError(f"{folder} is in use: stop what still runs in it, then try again") from None
+            raise UserError(f"{folder} is in use: stop the processes running in it, then try again") from None
 
 
 def _make(lab: Lab, folder: Path, port: int) -> None:
@@ -121,7 +121,7 @@ def edit(change: Change, folder: Path) -> None:
         before = path.read_text(encoding="utf-8") if path.is_file() else ""
         if before.count(change.old) != 1:
             raise UserError(
-                f"{change.file}: {change.old.strip()!r} is there {before.count(change.old)} times"
+                f"{change.file}: {change.old.strip()!r} occurs {before.count(change.old)} times, not once"
             )
         text = before.replace(change.old, change.new)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -201,6 +201,6 @@ def _do(lab: Lab, number: int, step: LabStep, folder: Path, port: int) -> None:
     status, output = act(step, folder, port)
     where = f"lab {lab.number}, step {number}"
     if bool(status) != step.fails:
-        raise UserError(f"{where}: `{step.run}` ended with status {status}: {output.strip()[-600:]}")
+        raise UserError(f"{where}: `{step.run}` failed with exit status {status}: {output.strip()[-600:]}")
     if step.shows and not re.search(step.shows, output, re.MULTILINE):
-        raise UserError(f"{where}: {step.shows!r} is not in what it printed: {output.strip()[-600:]}")
+        raise UserError(f"{where}: {step.shows!r} is not in its output: {output.strip()[-600:]}")

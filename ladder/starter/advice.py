@@ -23,7 +23,7 @@ DRAWN = "synthetic_time"  # the times that `problem draft` makes up for a table 
 LAST_WITHOUT_OUTCOMES = 2
 WHY_TIMES = (
     "From level 3 on predictions are compared with labels once these are due: draft the problem again, with"
-    " --time, the column of when a row happened, and --label-delay, how long after it the label is known."
+    " --time, the column with the event time, and --label-delay, how long after it the label is known."
 )
 ADVICE = Path(__file__).with_name("advice.yaml")
 
@@ -38,7 +38,7 @@ def show(project: Project, plan: Plan, console: Console, env: Mapping[str, str] 
         if path == LOCK:
             merged = merged_lock(project, plan, env)
             print_line(console, f"     {path}: {lock_advice(merged.kept, merged.gave_way)}")
-    console.print(f"{len(plan.conflicts):>4} to be settled by you", style="bold")
+    console.print(f"{len(plan.conflicts):>4} conflicts to resolve", style="bold")
     for path, kind in sorted(plan.conflicts.items()):
         where = "" if kind == BOTH else f" ({kind})"
         print_line(console, f"       {path}{where}: {advice(path, kind, project.mark.package)}")
@@ -49,10 +49,10 @@ def show_lacks(project: Project, target: Level, console: Console, *, check: bool
     problem = project.folder / project.mark.package / "problem"
     code = "".join(path.read_text("utf-8") for path in problem.glob("*.py"))
     if target.number > LAST_WITHOUT_OUTCOMES and DRAWN in code:
-        print_line(console, f"PROBLEM lacks event times and a label delay: {DRAWN} is made up. {WHY_TIMES}")
+        print_line(console, f"No event times and no label delay: {DRAWN} is synthetic. {WHY_TIMES}")
     elif target.number > LAST_WITHOUT_OUTCOMES and GUESSED_DELAY in code:
         print_line(
-            console, "label_delay in problem/__init__.py is a guess of the draft: now A/B tests wait for it."
+            console, "label_delay in problem/__init__.py is still a guess; now A/B tests depend on it."
         )
     if check and target.number and (found := _checked(project)):
         print_line(console, found)
@@ -76,13 +76,13 @@ def _checked(project: Project) -> str:
     missing = re.match(r"ModuleNotFoundError: No module named '([\w.]+)'", message)
     if missing and not missing[1].startswith(project.mark.package):
         return ""
-    return f"The project's problem lacks something (`problem check`): {message}"
+    return f"The project's problem does not fit the new level; `problem check` fails: {message}"
 
 
 def what_next(project: Project, target: Level, plan: Plan, branch: str, console: Console) -> None:
     """What is left to do after the merge."""
-    print_line(console, f"\nOn the branch {branch}; {project.branch} is as it was. What is left to do:")
-    steps = ["settle each file above, `git add` it, then: git commit"] if plan.conflicts else []
+    print_line(console, f"\nOn the branch {branch}; {project.branch} is unchanged. Next steps:")
+    steps = ["resolve each file above, `git add` it, then: git commit"] if plan.conflicts else []
     steps += [
         "python -m pip install --no-deps --require-hashes --requirement requirements.lock",
     ]
@@ -96,13 +96,13 @@ def what_next(project: Project, target: Level, plan: Plan, branch: str, console:
     for number, step in enumerate(steps, start=1):
         print_line(console, f"  {number}. {step}")
     abort = "git merge --abort, then: " if plan.conflicts else ""
-    print_line(console, f"To give it up: {abort}git switch {project.branch}, then: git branch -D {branch}")
+    print_line(console, f"To abort: {abort}git switch {project.branch}, then: git branch -D {branch}")
 
 
 def advice(path: str, kind: str, package: str) -> str:
     """One sentence on what to keep, and what the new state needs."""
     if kind == GONE_HERE:
-        return f"it changed: `git rm {path}` to do without, `git add {path}` to take it"
+        return f"deleted by you, changed in the template: `git rm {path}` or, to restore it, `git add {path}`"
     table = _tables()["gone" if kind == GONE_THERE else "changed"]
     fitting = (text for pattern, text in table.items() if fnmatchcase(path, pattern.format(package=package)))
     found = next(fitting).format(package=package)
@@ -121,5 +121,5 @@ def lock_advice(kept: tuple[str, ...], gave_way: tuple[str, ...]) -> str:
     if kept:
         parts.append(f"with your {', '.join(kept)}")
     if gave_way:
-        parts.append(f"at its own version of {', '.join(gave_way)}")
-    return f"{' '.join(parts)}; once pyproject.toml is as you want it: {LOCK_COMMAND}"
+        parts.append(f"the template's version of {', '.join(gave_way)}")
+    return f"{' '.join(parts)}; after editing pyproject.toml, run: {LOCK_COMMAND}"

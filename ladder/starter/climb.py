@@ -28,7 +28,7 @@ def climb(
     try:
         return _climb(folder, console, same_level, dry_run, check)
     except GitError as error:
-        raise UserError(f"{folder}: git says: {' '.join(str(error).split())}") from None
+        raise UserError(f"{folder}: git failed: {' '.join(str(error).split())}") from None
 
 
 def _climb(folder: Path, console: Console, same_level: bool, dry_run: bool, check: bool) -> bool:
@@ -41,7 +41,7 @@ def _climb(folder: Path, console: Console, same_level: bool, dry_run: bool, chec
         head, followed = following_the_name(project, base, env)
         if git(project.folder, "rev-parse", f"{tip}^{{tree}}").strip() == tree:
             if base == tip:
-                raise UserError(f"{folder}: has the newest template of its level already")
+                raise UserError(f"{folder}: already up to date with the template of its level")
             commit = tip  # an earlier climb got so far
         else:
             commit = commit_tree(
@@ -67,7 +67,7 @@ def _target(project: Project, same_level: bool) -> Level:
     if same_level:
         return level(project.mark.level)
     if project.mark.level >= max(each.number for each in levels()):
-        raise UserError(f"{project.folder}: is at the top already; --same-level takes a newer template")
+        raise UserError(f"{project.folder}: already at the top level; --same-level takes a newer template")
     return level(project.mark.level + 1)
 
 
@@ -97,7 +97,7 @@ def _nothing_in_the_way(project: Project, plan: Plan) -> None:
     if taken:
         more = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
         raise UserError(
-            f"{project.folder}: {taken[0]}{more} not in git, and new in the template; move it away"
+            f"{project.folder}: untracked {taken[0]}{more} would be overwritten by the template; move it away"
         )
 
 
@@ -107,7 +107,7 @@ def _branch(project: Project, target: Level, commit: str, same_level: bool) -> s
     branch = f"newer-template-{commit[:7]}" if same_level else f"climb-to-{practice}"
     if not attempt(project.folder, "rev-parse", "--verify", "--quiet", f"refs/heads/{branch}").returncode:
         raise UserError(
-            f"{project.folder}: the branch {branch} is there already; go on with it, or give it up:"
+            f"{project.folder}: the branch {branch} already exists; continue on it, or delete it:"
             f" git branch -D {branch}"
         )
     return branch

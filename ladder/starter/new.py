@@ -47,11 +47,11 @@ def new(
     """
     require()
     if sum((feed is not None, no_feed, bool(draft))) > 1:
-        raise UserError("--feed, --no-feed and --data do not go together: give one of them")
+        raise UserError("--feed, --no-feed and --data are mutually exclusive")
     if problem and (draft or feed is not None):
-        raise UserError("--problem has a feed of its own: leave out --data and --feed")
+        raise UserError("--problem brings its own feed: drop --data and --feed")
     if (problem or draft) and level.number == 0:
-        raise UserError("level 0 is a notebook about its own problem: take level 1 to 4")
+        raise UserError("level 0 is a notebook about its own problem: use level 1 to 4")
     destination = _free(given)
     if package is None:
         package = _package(problem or (destination.name if draft else ""))
@@ -77,7 +77,7 @@ def new(
     if draft:
         what = "its problem is drafted" if can_draft else "its problem is still that of the level"
     print_line(console, f"{given}: {level.name}; {what}; committed on main.")
-    print_line(console, "Its README.md shows what to type, and where to change what.")
+    print_line(console, "See its README.md for commands and where to make changes.")
     if package != PACKAGE and not CAN_FORMAT:
         print_line(console, f"Once its requirements.lock is installed, format the renamed code: {FORMAT}")
     if draft and not can_draft:
@@ -95,7 +95,7 @@ def _drafted(project: Path, package: str, given: Sequence[str]) -> str:
     _introduce(project, package)
     git(project, "add", "--all")
     git(project, "commit", "--quiet", "--message", "Draft the problem from a table", env=author(project))
-    return re.sub(r"(?m)^The problem before is .*\. (?=Next:)", "", done.stdout.rstrip())
+    return re.sub(r"(?m)^The previous problem is in .*\. (?=Next:)", "", done.stdout.rstrip())
 
 
 def _introduce(project: Path, package: str) -> None:
@@ -115,9 +115,9 @@ def _free(destination: Path) -> Path:
     """The absolute path of the new project. Raises UserError if something is there."""
     place = destination.expanduser().absolute()
     if place.exists() and not place.is_dir():
-        raise UserError(f"{destination}: a file of that name is there; choose another place")
+        raise UserError(f"{destination}: a file of that name exists; choose another folder")
     if place.is_dir() and any(place.iterdir()):
-        raise UserError(f"{destination}: the folder is not empty; choose another place")
+        raise UserError(f"{destination}: the folder is not empty; choose another one")
     if place.resolve() == Path.cwd().resolve():
         raise UserError(f"{destination}: the project would replace the current folder; choose one inside it")
     return place

@@ -15,8 +15,8 @@ import yaml
 from ladder.starter.rename import PACKAGE
 from ladder.world.others import folder_of
 
-# Of tests/problem, the modules that hold for any problem.
-ANY = ("__init__.py", "samples.py", "test_contract.py", "test_domain.py")
+# Of tests/problem, the modules that hold for any problem (test_domain.py, because domain.py is replaced).
+ANY_PROBLEM = ("__init__.py", "samples.py", "test_contract.py", "test_domain.py")
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def put(name: str, project: Path) -> None:
     )
     tests = project / "tests" / "problem"
     for path in tests.iterdir():
-        if path.name not in ANY:
+        if path.name not in ANY_PROBLEM:
             path.unlink()
     for path in (folder / "tests").glob("*.py"):
         shutil.copyfile(path, tests / path.name)

@@ -28,13 +28,13 @@ class Project:
 def open_project(folder: Path) -> Project:
     """The project in the folder. Raises UserError if it is not one, or not in a state to be merged into."""
     if not folder.is_dir():
-        raise UserError(f"{folder}: there is no such folder")
+        raise UserError(f"{folder}: no such folder")
     top = attempt(folder, "rev-parse", "--show-toplevel").stdout.strip()
     if not (folder / FILE).is_file():
         raise UserError(f"{folder}: not the folder of a project that `ladder new` made (it has a {FILE})")
     if not top or Path(top).resolve() != folder.resolve():
         raise UserError(
-            f"{folder}: not a git repository, such as an unpacked ZIP file; clone it instead, or begin one:"
+            f"{folder}: not a git repository, such as an unpacked ZIP file; clone it instead, or create one:"
             " `git init --initial-branch main && git add --all && git commit -m Begin`, then climb again"
         )
     if not _has(folder, f"refs/heads/{template.BRANCH}"):
@@ -45,21 +45,21 @@ def open_project(folder: Path) -> Project:
     if (state / "MERGE_HEAD").exists() or any(
         (state / name).exists() for name in ("rebase-merge", "rebase-apply")
     ):
-        raise UserError(f"{folder}: a merge or rebase is under way; finish it, or `git merge --abort`")
+        raise UserError(f"{folder}: a merge or rebase is in progress; finish it, or `git merge --abort`")
     branch = attempt(folder, "symbolic-ref", "--quiet", "--short", "HEAD").stdout.strip()
     if not branch or branch == template.BRANCH:
-        raise UserError(f"{folder}: is on {branch or 'no branch'}; switch to yours: git switch main")
+        raise UserError(f"{folder}: {branch or 'no branch'} is checked out; switch to yours: git switch main")
     head = attempt(folder, "rev-parse", "--verify", "--quiet", "HEAD").stdout.strip()
     changed = names(git(folder, "status", "--porcelain", "-z", "--untracked-files=no", "--no-renames"))
     if changed:
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-        raise UserError(f"{folder}: {changed[0][3:]}{more} not committed; commit or stash first")
+        raise UserError(
+            f"{folder}: uncommitted changes in {changed[0][3:]}{more}; commit or stash them first"
+        )
     mark = read_mark(git(folder, "show", f"HEAD:{FILE}"))
     check_name(mark.package)
     if mark.level > 0 and not (folder / mark.package / "__init__.py").is_file():
-        raise UserError(
-            f"{folder}: there is no package {mark.package}; write its name into {FILE} and commit"
-        )
+        raise UserError(f"{folder}: package {mark.package} not found; set `package` in {FILE} and commit")
     return Project(folder.resolve(), mark, branch, head)
 
 
@@ -81,7 +81,7 @@ def _way_to_the_template(folder: Path) -> str:
             return f"`git branch {template.BRANCH} {commit[:12]}`"
     options = f" --package {mark.package}" + (f" --problem {mark.problem}" if mark.problem else "")
     return (
-        f"and its commits are not in the history; make it anew beside the project: `ladder new {mark.level}"
+        f"and its commits are not in the history; generate it beside the project: `ladder new {mark.level}"
         f" ../{template.BRANCH}{options} --no-feed && git fetch ../{template.BRANCH} {template.BRANCH}:"
         f"{template.BRANCH} && {RECORD}`"
     )
@@ -105,7 +105,7 @@ def base_of(project: Project, tip: str) -> str:
                 f" git merge --strategy ours {commit[:12]}"
             )
     raise UserError(
-        f"{project.folder}: {FILE} has another level than the template that was merged; restore it"
+        f"{project.folder}: the level in {FILE} does not match the merged template; restore the file"
     )
 
 

@@ -26,11 +26,11 @@ def check_name(name: str) -> None:
         return
     what = f"the package cannot be called {name}"
     if not re.fullmatch(r"(?=.*[A-Za-z])[A-Za-z_][A-Za-z0-9_]*", name):
-        raise UserError(f"{what}: it needs letters of ASCII, digits and _, no digit first, as in taxi_demand")
+        raise UserError(f"{what}: use ASCII letters, digits and _, no digit first, as in taxi_demand")
     if len(name) > MAX_LENGTH:
         raise UserError(f"{what}: it has more than {MAX_LENGTH} characters")
     if keyword.iskeyword(name):
-        raise UserError(f"{what}: that is a word of Python's own")
+        raise UserError(f"{what}: it is a Python keyword")
     if name.lower() in FOLDERS:
         raise UserError(f"{what}: the project has a folder of that name for something else")
     if name in sys.stdlib_module_names or name in sys.builtin_module_names:
@@ -38,7 +38,7 @@ def check_name(name: str) -> None:
     if importlib.util.find_spec(name) is not None:
         raise UserError(f"{what}: an installed package has that name")
     if used := _used(name):
-        raise UserError(f"{what}: its code has something else of that name ({used})")
+        raise UserError(f"{what}: the name is already used in its code ({used})")
 
 
 def dashed(name: str) -> str:

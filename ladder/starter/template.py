@@ -48,7 +48,7 @@ def read_mark(text: str) -> Mark:
     except (tomllib.TOMLDecodeError, ValidationError) as error:
         first = error.errors()[0]["loc"] if isinstance(error, ValidationError) else ()
         where = f": {first[0]}" if first else ""
-        raise UserError(f"{FILE}{where} is not as it was written: restore the file from git") from None
+        raise UserError(f"{FILE}{where} is invalid: restore the file from git") from None
 
 
 BRANCH = "template"

@@ -42,14 +42,14 @@ def published_feed(
     """
     for clean in (COMMITTED_FEED, feed):
         if clean is not None and out.resolve() == clean.resolve():
-            raise UserError(f"{out}: is the clean feed itself; give another folder with --out")
+            raise UserError(f"--out {out}: must not be the clean feed itself; choose another folder")
     frame = clean_feed(scenario, feed)
     first, after = frame["timestamp"].iloc[0], frame["timestamp"].iloc[-1].normalize() + pd.Timedelta(days=1)
     if not first < until <= after:
         raise UserError(
-            f"until {until}: outside the feed; give a date after {first:%Y-%m-%d}, up to {after:%Y-%m-%d}"
+            f"--until {until}: outside the feed; choose a date after {first:%Y-%m-%d}, up to {after:%Y-%m-%d}"
         )
     shown = publish(frame, until, scenario.faults if scenario else ())
     if shown.empty:
-        raise UserError(f"until {until}: nothing has been published yet; give a later date")
+        raise UserError(f"--until {until}: nothing has been published yet; choose a later date")
     return shown

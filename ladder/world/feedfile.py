@@ -51,13 +51,11 @@ def read_feed(folder: Path) -> pd.DataFrame:
     Raises UserError at the first thing that breaks the contract.
     """
     if not folder.is_dir():
-        raise UserError(
-            f"{folder}: there is no such folder; give one that holds month files such as 2011-01.csv"
-        )
+        raise UserError(f"{folder}: no such folder; choose one that holds month files such as 2011-01.csv")
     paths = sorted(folder.glob("*.csv"))
     for path in paths:
         if not MONTH_FILE.fullmatch(path.name):
-            raise UserError(f"{path}: not the name of a month; a feed holds files such as 2011-01.csv only")
+            raise UserError(f"{path}: unexpected file name; a feed holds only files such as 2011-01.csv")
     if not paths:
         raise UserError(f"{folder}: holds no month file; a feed has files such as 2011-01.csv")
     months = pd.PeriodIndex([path.stem for path in paths], freq="M")
@@ -86,7 +84,7 @@ def write_feed(frame: pd.DataFrame, folder: Path) -> list[Path]:
     for path in present:
         if not (path.is_file() and MONTH_FILE.fullmatch(path.name)):
             raise UserError(
-                f"{path}: not part of a feed, so the folder is left as it is; give an empty folder"
+                f"{path}: not part of a feed, so the folder is left unchanged; choose an empty folder"
             )
 
     kept = {f"{month}.csv" for month in np.unique(frame["timestamp"].to_numpy().astype("datetime64[M]"))}
@@ -94,7 +92,7 @@ def write_feed(frame: pd.DataFrame, folder: Path) -> list[Path]:
     for path in removed:
         with path.open("rb") as file:
             if file.readline().strip().decode(errors="replace") != ",".join(COLUMNS):
-                raise UserError(f"{path}: named like a month, but not of a feed; give an empty folder")
+                raise UserError(f"{path}: named like a month, but not part of a feed; choose an empty folder")
     written = update_feed(frame, folder)
     for path in removed:
         path.unlink()

@@ -98,6 +98,6 @@ def _require(good: "pd.Series[bool]", column: str, frame: pd.DataFrame) -> None:
     if not good.all():
         row = int(np.argmin(good.to_numpy(dtype=bool)))
         raise UserError(
-            f"{SOURCE} row {row + 1}: column {column}: {str(frame[column].iloc[row])!r} does not fit the "
-            "documented data set; use `ladder feed import hour.csv`"
+            f"{SOURCE} row {row + 1}: column {column}: {str(frame[column].iloc[row])!r} is outside the "
+            "documented range; use `ladder feed import hour.csv`"
         )

@@ -28,7 +28,7 @@ def names() -> tuple[str, ...]:
 def folder_of(name: str) -> Path:
     """The folder of a problem. Raises UserError if there is none of that name."""
     if name not in names():
-        raise UserError(f"problem {name}: there is none of that name; take {' or '.join(names())}")
+        raise UserError(f"unknown problem {name}: choose {' or '.join(names())}")
     return PROBLEMS / name
 
 

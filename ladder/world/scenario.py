@@ -117,7 +117,7 @@ def load_scenario(name_or_path: str) -> Scenario:
     path = given if given.suffix == ".toml" else SCENARIOS / f"{name_or_path}.toml"
     if name_or_path not in known_scenarios() and not (given.suffix == ".toml" and given.is_file()):
         known = ", ".join(known_scenarios())
-        raise UserError(f"no scenario {name_or_path}: known are {known}; or give the path of a .toml file")
+        raise UserError(f"no scenario {name_or_path}: choose one of {known}, or give a .toml file")
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -34,7 +34,7 @@ class Table:
         except UnicodeDecodeError as error:
             raise UserError(f"{path}: not UTF-8 text (byte {error.start}); save it as plain CSV") from error
         if not text.strip():
-            raise UserError(f"{path}: the file is empty; get it again")
+            raise UserError(f"{path}: the file is empty; download it again")
         cells = csv.reader(io.StringIO(text.rstrip(), newline=""), skipinitialspace=True)
         header, *rows = [[cell.strip() for cell in record] for record in cells]
         if len(header) == 1 and (separators := set(";\t|") & set(header[0])):
@@ -47,10 +47,10 @@ class Table:
                 f"{path} line 1: the header must be {','.join(self.columns)}; missing or unknown: {other}"
             )
         if not rows:
-            raise UserError(f"{path}: has a header but no rows; get it again")
+            raise UserError(f"{path}: has a header but no rows; download it again")
         if text.rstrip(" ")[-1] not in "\r\n":
             raise UserError(
-                f"{path} line {len(rows) + 1}: has no line end: the file is cut off, get it again"
+                f"{path} line {len(rows) + 1}: has no line end: the file is truncated, download it again"
             )
         for number, row in enumerate(rows, start=2):
             if len(row) != len(self.columns):

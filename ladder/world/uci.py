@@ -13,7 +13,7 @@ FIRST_LINE = (
     "casual,registered,cnt"
 )
 HEADER = FIRST_LINE.split(",")
-GIVE = "; give hour.csv"
+GIVE = "; expected hour.csv"
 DRAFT = f"{GIVE}, or draft a problem of its own: `ladder new 2 DEST --data"
 # Data sets that are often taken for it, by columns that they have.
 OTHERS = {

@@ -14,14 +14,14 @@ from zoneinfo import ZoneInfo
 START, END = date(2023, 1, 1), date(2023, 7, 1)  # of the sample; the world goes on
 TIME, LABEL, DELAY = "period_start", "load_mw", timedelta(minutes=30)
 ZONE, HALF_HOUR = ZoneInfo("Europe/Berlin"), timedelta(minutes=30)
-HOLIDAYS = {
+HOLIDAYS = {  # of 2023 only: later years have none
     date(2023, month, day)
     for month, day in ((1, 1), (4, 7), (4, 10), (5, 1), (5, 18), (5, 29), (10, 3), (12, 25), (12, 26))
 }
-# By region: MW on average without weather, the factory's, the capacity of solar roofs, degrees beside others.
+# By region: MW on average without weather, the factory's, the capacity of solar roofs, temperature offset.
 REGIONS = {1: (900.0, 60.0, 180.0, -1.5), 2: (650.0, 40.0, 220.0, 2.0), 3: (300.0, 110.0, 140.0, 0.0)}
 CLOSES = 3  # the region in which the event takes the factory away
-UNKNOWN = 0.02  # of the half-hours, in which a thermometer fails for some time
+MISSING_SHARE, OUTAGE_PERIODS = 0.02, 4  # of the half-hours; so many in a row
 
 
 def happened(end: date, event: date | None = None) -> Iterator[dict[str, Any]]:
@@ -29,15 +29,19 @@ def happened(end: date, event: date | None = None) -> Iterator[dict[str, Any]]:
     anomaly, cloud = 0.0, 0.5
     day = START
     while day < end:
-        dice = random.Random(day.isoformat())
-        anomaly = 0.8 * anomaly + dice.gauss(0, 1.8)
-        cloud = min(1.0, max(0.1, 0.5 * cloud + 0.5 * dice.random()))
-        silent = {region: dice.randrange(48) for region in REGIONS if dice.random() < 48 * UNKNOWN / 4}
+        rng = random.Random(day.isoformat())
+        anomaly = 0.8 * anomaly + rng.gauss(0, 1.8)
+        cloud = min(1.0, max(0.1, 0.5 * cloud + 0.5 * rng.random()))
+        silent = {
+            region: rng.randrange(48)
+            for region in REGIONS
+            if rng.random() < 48 * MISSING_SHARE / OUTAGE_PERIODS
+        }
         noise = dict.fromkeys(REGIONS, 0.0)
         for period, moment in enumerate(half_hours(day)):
             for region in REGIONS:
-                noise[region] = 0.7 * noise[region] + dice.gauss(0, 0.012)
-                is_known = not 0 <= period - silent.get(region, 99) < 4
+                noise[region] = 0.7 * noise[region] + rng.gauss(0, 0.012)
+                is_known = not 0 <= period - silent.get(region, 99) < OUTAGE_PERIODS
                 is_open = region != CLOSES or event is None or day < event
                 yield _row(moment, region, anomaly, cloud, noise[region], is_known, is_open)
         day += timedelta(days=1)
@@ -85,5 +89,5 @@ def _row(
 
 
 def reported(row: dict[str, Any]) -> dict[str, Any]:
-    """The row as it is reported while the fault goes on."""
+    """The row as it is reported during the fault."""
     return row | {name: round(row[name] * 1000, 1) for name in ("solar_mw", LABEL)}

@@ -50,7 +50,7 @@ def test_simulate_with_a_scenario_a_seed_and_a_period(run_feed: RunFeed) -> None
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--scenario", "nothing"], "no scenario nothing: known are calm"),
+        (["--scenario", "nothing"], "no scenario nothing: choose one of calm"),
         (["--start", "2010-12"], "the simulated world begins with 2011-01"),
         (["--months", "500"], "is too far away"),
     ],
@@ -128,7 +128,7 @@ def test_publish_over_a_feed_of_ones_own_leaves_events_out_and_says_so(
     run_feed("import", save(as_uci(committed), tmp_path), "--out", "real")
     story = ["--until", "2012-03-15", "--scenario", "short", "--feed", "real", "--out", "feed"]
     result = run_feed("publish", *story)
-    assert result.output.startswith("Left out, because events in the world need the simulator: growth\n")
+    assert result.output.startswith("Skipped, because events need the simulator: growth\n")
     shown = read_feed(Path("feed"))
     assert shown["count"].equals(committed["count"].head(len(shown)))
     assert not shown["temp_c"].equals(committed["temp_c"].head(len(shown)))
@@ -136,7 +136,7 @@ def test_publish_over_a_feed_of_ones_own_leaves_events_out_and_says_so(
 
 @pytest.mark.parametrize("until", ["2011-01-01", "2010-06-01", "2013-01-02"])
 def test_publish_outside_the_feed_is_refused(run_feed: RunFeed, until: str) -> None:
-    says = "outside the feed; give a date after 2011-01-01, up to 2013-01-01"
+    says = "outside the feed; choose a date after 2011-01-01, up to 2013-01-01"
     refused(run_feed("publish", "--until", until), says)
 
 
@@ -146,7 +146,10 @@ def test_publish_up_to_the_end_is_the_whole_feed(run_feed: RunFeed, committed: p
 
 
 def test_publish_never_writes_into_the_clean_feed(run_feed: RunFeed) -> None:
-    refused(run_feed("publish", "--until", "2012-01-01", "--out", COMMITTED_FEED), "is the clean feed itself")
+    refused(
+        run_feed("publish", "--until", "2012-01-01", "--out", COMMITTED_FEED),
+        "must not be the clean feed itself",
+    )
     run_feed("simulate", "--out", "mine")
     before = {path.name: path.stat().st_mtime_ns for path in Path("mine").iterdir()}
     own: list[str | Path] = [
@@ -157,7 +160,7 @@ def test_publish_never_writes_into_the_clean_feed(run_feed: RunFeed) -> None:
         "--out",
         Path("..") / Path.cwd().name / "mine",
     ]
-    refused(run_feed("publish", *own), "is the clean feed itself")
+    refused(run_feed("publish", *own), "must not be the clean feed itself")
     assert before == {path.name: path.stat().st_mtime_ns for path in Path("mine").iterdir()}
 
 

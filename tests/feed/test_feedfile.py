@@ -145,13 +145,13 @@ def test_another_header_is_refused(tmp_path: Path, header: str, says: str) -> No
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "2011-01.csv: the file is empty; get it again"),
-        (f"{HEADER}\n".encode(), "2011-01.csv: has a header but no rows; get it again"),
+        (b"", "2011-01.csv: the file is empty; download it again"),
+        (f"{HEADER}\n".encode(), "2011-01.csv: has a header but no rows; download it again"),
         (
             f"{HEADER}\n{ROWS[0]}\n{ROWS[1]}".encode(),
-            "2011-01.csv line 3: has no line end: the file is cut off",
+            "2011-01.csv line 3: has no line end: the file is truncated",
         ),
-        (f"{HEADER}\n{ROWS[0]}\n{ROWS[1][:34]}".encode(), "line 3: has no line end: the file is cut off"),
+        (f"{HEADER}\n{ROWS[0]}\n{ROWS[1][:34]}".encode(), "line 3: has no line end: the file is truncated"),
         (f"{HEADER}\n{ROWS[0][:34]}\n{ROWS[1]}\n".encode(), "line 2: 6 values, not 11; correct the line"),
         (f"{HEADER}\n{ROWS[0]},1\n".encode(), "line 2: 12 values, not 11; correct the line"),
         (f"{HEADER}\n\xe9".encode("latin-1"), "2011-01.csv: not UTF-8 text"),
@@ -178,12 +178,12 @@ def test_a_missing_month_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_is_not_a_month_is_refused(tmp_path: Path, name: str) -> None:
     folder = feed_of(tmp_path / "feed", ROWS)
     feed_of(folder, ROWS, name)
-    with pytest.raises(UserError, match="not the name of a month"):
+    with pytest.raises(UserError, match="unexpected file name"):
         read_feed(folder)
 
 
 def test_a_folder_without_a_feed_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="there is no such folder"):
+    with pytest.raises(UserError, match="no such folder"):
         read_feed(tmp_path / "nowhere")
     with pytest.raises(UserError, match="holds no month file"):
         read_feed(tmp_path)
@@ -216,7 +216,7 @@ def test_months_that_the_feed_no_longer_has_are_removed(tmp_path: Path, committe
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path: Path, committed: pd.DataFrame) -> None:
     (tmp_path / "thesis.txt").write_text("dear", encoding="utf-8")
-    with pytest.raises(UserError, match=r"thesis\.txt: not part of a feed, so the folder is left as it is"):
+    with pytest.raises(UserError, match=r"thesis\.txt: not part of a feed, so the folder is left unchanged"):
         write_feed(committed, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
@@ -239,6 +239,6 @@ def test_a_file_that_is_only_named_like_a_month_is_not_removed(
 ) -> None:
     precious = tmp_path / "2013-05.csv"
     precious.write_text("precious\n", encoding="utf-8")
-    with pytest.raises(UserError, match="named like a month, but not of a feed"):
+    with pytest.raises(UserError, match="named like a month, but not part of a feed"):
         write_feed(committed.head(100), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["2013-05.csv"]

@@ -131,7 +131,7 @@ def test_a_wrong_value_in_hour_csv_is_refused_with_line_and_column(
 
 def test_day_csv_is_distinguished_from_hour_csv(tmp_path: Path, committed: pd.DataFrame) -> None:
     path = save(as_uci(committed.head(48)).drop(columns="hr"), tmp_path)
-    with pytest.raises(UserError, match=r"this is day\.csv .* lacks column hr.*; give hour\.csv"):
+    with pytest.raises(UserError, match=r"this is day\.csv .* lacks column hr.*; expected hour\.csv"):
         read_uci(path)
 
 
@@ -171,7 +171,7 @@ def test_other_bike_data_are_named_with_what_they_lack(
 ) -> None:
     path = tmp_path / "hour.csv"
     path.write_bytes(text.encode("cp1252"))  # as Seoul's is
-    with pytest.raises(UserError, match=f"this is .*{name}.* lacks .*{lacks}.*; give hour") as refusal:
+    with pytest.raises(UserError, match=f"this is .*{name}.* lacks .*{lacks}.*; expected hour") as refusal:
         read_uci(path)
     assert "\n" not in str(refusal.value)
 
@@ -186,7 +186,9 @@ def test_another_data_set_is_refused(tmp_path: Path) -> None:
 def test_a_cut_off_hour_csv_is_refused(tmp_path: Path, committed: pd.DataFrame) -> None:
     path = save(as_uci(committed.head(48)), tmp_path)
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(UserError, match=r"line 49: has no line end: the file is cut off, get it again"):
+    with pytest.raises(
+        UserError, match=r"line 49: has no line end: the file is truncated, download it again"
+    ):
         read_uci(path)
 
 
@@ -221,12 +223,12 @@ def test_the_first_row_of_the_openml_data_set_has_the_units_of_the_uci_file(comm
 @pytest.mark.parametrize(
     ("column", "value", "says"),
     [
-        ("month", 7, "row 1001: column month: '7' does not fit"),
-        ("year", 1, "row 1001: column year: '1' does not fit"),
-        ("weather", "foggy", "row 1001: column weather: 'foggy' does not fit"),
-        ("workingday", "maybe", "row 1001: column workingday: 'maybe' does not fit"),
-        ("temp", "warm", "row 1001: column temp: 'warm' does not fit"),
-        ("humidity", 62, "row 1001: column humidity: '62' does not fit"),
+        ("month", 7, "row 1001: column month: '7' is outside the documented range"),
+        ("year", 1, "row 1001: column year: '1' is outside the documented range"),
+        ("weather", "foggy", "row 1001: column weather: 'foggy' is outside the documented range"),
+        ("workingday", "maybe", "row 1001: column workingday: 'maybe' is outside the documented range"),
+        ("temp", "warm", "row 1001: column temp: 'warm' is outside the documented range"),
+        ("humidity", 62, "row 1001: column humidity: '62' is outside the documented range"),
     ],
 )
 def test_another_openml_frame_is_refused(

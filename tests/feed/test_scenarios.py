@@ -218,7 +218,7 @@ def test_a_badly_written_scenario_is_refused_with_file_and_key(tmp_path: Path, t
 
 
 def test_an_unknown_scenario_lists_the_known_ones() -> None:
-    with pytest.raises(UserError, match="no scenario clam: known are calm, default, growth"):
+    with pytest.raises(UserError, match="no scenario clam: choose one of calm, default, growth"):
         load_scenario("clam")
 
 

@@ -18,7 +18,7 @@ number: 3
 title: A small one
 level: 0
 minutes: 5
-pain: It hurts.
+scenario: It hurts.
 goal: Colours agree.
 start:
   actions:

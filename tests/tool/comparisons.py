@@ -88,7 +88,7 @@ STEPS: dict[int, tuple[tuple[str, Role, Role | None, int, str], ...]] = {
 }
 ASKS = {
     "again": "Can you make the model of last March again?",
-    "taught": "Which data did the model of this prediction learn from?",
+    "taught": "Which data was the model of this prediction trained on?",
     "who": "Who put it live and why?",
 }
 

@@ -124,7 +124,7 @@ def test_from_the_bottom_to_the_top_without_a_change_it_is_what_is_made_there(tm
         git(project, "merge", "--quiet", branch)
     git(project, "diff", "--exit-code", "main", "template")
     assert tracked(project) == tracked(made(4, tmp_path / "top", PACKAGE))
-    with pytest.raises(UserError, match="at the top already; --same-level"):
+    with pytest.raises(UserError, match="already at the top level; --same-level"):
         climb(project, QUIET)
 
 
@@ -155,7 +155,7 @@ def test_a_dry_run_shows_what_would_change_and_changes_nothing(ladder: Ladder, t
     done = ladder("climb", project, "--dry-run")
     assert (done.returncode, done.stderr) == (1, "")  # one file is left to be settled
     new, changed, gone, left = re.split(
-        r"(?m)^ +\d+ (?:new|changed|gone|to be settled by you)\n", done.stdout
+        r"(?m)^ +\d+ (?:new|changed|gone|conflicts to resolve)\n", done.stdout
     )[1:]
     assert f"{NAME}/serving/keys.py\n" in new
     assert f"{NAME}/training/record.py\n" in changed
@@ -216,23 +216,23 @@ def renamed_only(project: Path) -> None:
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "not a starter": (lambda project: (project / ".starter.toml").unlink(), "not the folder of a project"),
     "no repository": (lambda project: shutil.rmtree(project / ".git"), "not a git repository"),
-    "uncommitted": (a_change, "README.md not committed; commit or stash first"),
-    "staged": (staged, "README.md not committed"),
-    "a merge under way": (merging, "a merge or rebase is under way"),
+    "uncommitted": (a_change, "uncommitted changes in README.md; commit or stash them first"),
+    "staged": (staged, "uncommitted changes in README.md"),
+    "a merge under way": (merging, "a merge or rebase is in progress"),
     "no template": (
         lambda project: git(project, "branch", "-D", "template"),
         "the branch `template` is missing",
     ),
     "on the template": (
         lambda project: git(project, "switch", "template"),
-        "is on template; switch to yours",
+        "template is checked out; switch to yours",
     ),
-    "on no branch": (lambda project: git(project, "switch", "--detach"), "is on no branch"),
-    "branch is there": (lambda project: git(project, "branch", BRANCHES[1]), "is there already"),
-    "in the way": (in_the_way, "dvc.yaml not in git, and new in the template"),
-    "not as written": (broken_mark, ".starter.toml: level is not as it was written"),
-    "renamed, but not in the mark": (renamed_only, f"there is no package {PACKAGE}"),
-    "the newest": (lambda _: None, "has the newest template of its level already"),
+    "on no branch": (lambda project: git(project, "switch", "--detach"), "no branch is checked out"),
+    "branch is there": (lambda project: git(project, "branch", BRANCHES[1]), "already exists"),
+    "in the way": (in_the_way, "untracked dvc.yaml would be overwritten"),
+    "not as written": (broken_mark, ".starter.toml: level is invalid"),
+    "renamed, but not in the mark": (renamed_only, f"package {PACKAGE} not found"),
+    "the newest": (lambda _: None, "already up to date with the template of its level"),
 }
 
 
@@ -335,10 +335,11 @@ def test_a_climb_says_what_the_problem_lacks_and_what_to_run_next(ladder: Ladder
     commit(project)
     done = ladder("climb", project)
     assert (done.returncode, done.stderr) == (0, "")
-    lacks = [line for line in done.stdout.splitlines() if "lacks" in line]
-    assert "synthetic_time" in lacks[0]
-    assert "--label-delay" in lacks[0]
-    assert "label_delay" in lacks[1]  # by the new level's own check
+    lines = done.stdout.splitlines()
+    (times,) = [line for line in lines if "synthetic_time" in line]
+    assert "--label-delay" in times
+    (lacks,) = [line for line in lines if "does not fit the new level" in line]
+    assert "label_delay" in lacks  # by the new level's own check
     assert f"python -m {PACKAGE} problem check" in done.stdout
 
 
@@ -350,7 +351,7 @@ def test_a_climb_runs_the_check_where_the_packages_are_installed(ladder: Ladder,
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", project / ".venv"], check=True)
     output = ladder("climb", project).stdout
     assert "`problem check` passes" not in output
-    assert "lacks" not in output
+    assert "does not fit" not in output
     assert f"python -m {PACKAGE} problem check" in output
 
 
@@ -400,7 +401,7 @@ def test_a_newer_template_of_the_same_level_comes_without_losing_what_was_change
     assert "port: 8080" in (project / "params.yaml").read_text(encoding="utf-8")
     assert (project / NAME / "fresh.py").is_file()
     assert "level = 1\n" in (project / ".starter.toml").read_text(encoding="utf-8")
-    with pytest.raises(UserError, match="has the newest template of its level already"):
+    with pytest.raises(UserError, match="already up to date with the template of its level"):
         climb(project, QUIET, same_level=True)
 
 
@@ -440,13 +441,15 @@ def test_killed_in_the_merge_main_is_untouched_and_git_gives_it_back(tmp_path: P
         assert process.stdout is not None
         assert process.stdout.readline() == "there\n"
         process.kill()
-    with pytest.raises(UserError, match="a merge or rebase is under way; finish it, or `git merge --abort`"):
+    with pytest.raises(
+        UserError, match="a merge or rebase is in progress; finish it, or `git merge --abort`"
+    ):
         climb(project, QUIET)
     git(project, "merge", "--abort")
     git(project, "switch", "--quiet", "main")
     for edit in edits(2):
         edit.kept(project)
-    with pytest.raises(UserError, match="go on with it, or give it up: git branch -D climb-to-auto-deploy"):
+    with pytest.raises(UserError, match="continue on it, or delete it: git branch -D climb-to-auto-deploy"):
         climb(project, QUIET)
     git(project, "branch", "--quiet", "-D", "climb-to-auto-deploy")
     climb(project, QUIET)

@@ -36,8 +36,8 @@ def test_every_command_has_help_with_an_example(ladder: Ladder, command: str) ->
         (["nothing"], "No such command"),
         (["run"], "Missing argument"),
         (["run", "7"], "less than or equal to 4"),
-        (["up", "0"], "level 0 runs nothing"),
-        (["demo", "--scenario", "nonsense"], "no scenario nonsense: known are "),
+        (["up", "0"], "level 0 has no services"),
+        (["demo", "--scenario", "nonsense"], "no scenario nonsense: choose one of "),
         (["demo", "--feed", "not-there"], "no such folder"),
         (["test", "--only", "9"], "no tests called 9"),
     ],
@@ -55,4 +55,4 @@ def test_a_scenario_without_a_period_is_no_story(ladder: Ladder, tmp_path: Path)
     path.write_text('title = "An idea"\nsays = "Nothing yet."\n', encoding="utf-8")
     done = ladder("demo", "--scenario", str(path))
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
-    assert "it has no period: give it `start` and `end`" in done.stderr
+    assert "it has no `start` and `end`; a story needs both" in done.stderr

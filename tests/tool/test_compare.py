@@ -66,11 +66,11 @@ def people(tmp_path: Path, before: str, after: str) -> Path:
         (["--levels", "0,"], "--levels: '' is not a level"),
         (["--levels", "7"], "there is no level 7: choose one of 0, 1, 2, 3, 4"),
         (["--scenario", "no-such"], "no scenario no-such"),
-        (["--from", "2012-06-01", "--to", "2012-01-01"], "it ends before it begins"),
+        (["--from", "2012-06-01", "--to", "2012-01-01"], "--to 2012-01-01 is before --from 2012-06-01"),
         (["--from", "2011-01-10"], "the feed runs from 2011-01-01"),
         (["--from", "yesterday"], "--from"),
         (["--people", "no-such.yaml"], "no-such.yaml: no such file"),
-        (["--feed", "no-such"], "no-such: there is no such folder"),
+        (["--feed", "no-such"], "no-such: no such folder"),
     ],
 )
 def test_bad_input_is_refused_in_one_line_and_nothing_is_written(
@@ -103,13 +103,13 @@ def test_bad_input_is_refused_in_one_line_and_nothing_is_written(
             'days: 5, because: "One data',
             "levels.0.days.explore.why: Field required",
         ),
-        ("      explore:", "      explain:", "level 0: not the steps of its runbook.yaml: explain, explore"),
+        ("      explore:", "      explain:", "level 0: steps differ from its runbook.yaml: explain, explore"),
         (
             "one_cadence: {months: [1, 2,",
             "one_cadence: {months: [13, 2,",
             "one_cadence.months.0: Input should",
         ),
-        ("  4:\n", "  5:\n", "levels.4: it is not there; add it"),
+        ("  4:\n", "  5:\n", "levels.4 is missing; add it"),
     ],
 )
 def test_an_assumption_about_people_that_cannot_be_meant_is_refused_with_its_key(

@@ -38,7 +38,7 @@ def test_run_shows_each_step_with_who_does_it_and_its_command(
             position = output.index(f"$ {step.command}", position)
     by_hand = sum(step.by_hand for step in (*book.daily, *book.release))
     assert f"{by_hand} of {len(book.daily) + len(book.release)} steps need a person" in done.stdout
-    off = re.search(r"off by ([\d.]+) bikes an hour", done.stdout)
+    off = re.search(r"Mean error over the next week: ([\d.]+) bikes an hour", done.stdout)
     assert off is not None
     assert 0 < float(off[1]) < 150
     assert processes_in(Path(environment["LADDER_HOME"])) == []
@@ -56,7 +56,7 @@ def up(environment: dict[str, str], *arguments: str) -> tuple["subprocess.Popen[
     )
     output = ""
     assert process.stdout is not None
-    while "Ctrl-C stops it all" not in output:
+    while "Ctrl-C stops everything" not in output:
         line = process.stdout.readline()
         assert line, output
         output += line
@@ -109,15 +109,15 @@ def test_a_port_that_is_taken_is_refused_before_anything_is_made(
         other.listen()
         done = ladder("up", "1", "--port", str(other.getsockname()[1]))
     assert done.returncode == 1
-    assert "is taken by another program" in done.stderr
+    assert "is in use" in done.stderr
     assert not Path(environment["LADDER_HOME"], "up").exists()
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["1", "--story"], "does nothing by itself"),
-        (["4", "--scenario", "growth"], "give --story, too"),
+        (["1", "--story"], "needs a level with an automatic loop"),
+        (["4", "--scenario", "growth"], "requires --story"),
         (["4", "--story", "--scenario", "no-such"], "no scenario no-such"),
     ],
 )

@@ -158,7 +158,7 @@ def test_a_folder_the_tool_did_not_make_is_not_removed(
     (mine / "thesis.txt").write_text("years of work", encoding="utf-8")
     done = ladder("demo", "--scenario", week)
     assert done.returncode == 1
-    assert "was not made by this tool" in done.stderr
+    assert "was not created by ladder" in done.stderr
     assert (mine / "thesis.txt").read_text(encoding="utf-8") == "years of work"
 
 
@@ -220,7 +220,7 @@ def test_two_commands_do_not_share_a_working_copy(
     with FileLock(lock):
         done = ladder("demo", "--scenario", week, "--out", tmp_path / "reports")
     assert done.returncode == 1
-    assert "another command is at work in" in done.stderr
+    assert "another ladder command is using" in done.stderr
 
 
 def test_an_incident_outside_the_period_is_a_mistake(ladder: Ladder, week: Path) -> None:

@@ -154,7 +154,7 @@ def test_packages_that_came_went_and_changed_are_distinguished() -> None:
         (["2"], "Missing argument"),
         (
             ["2", "3", "bike_demand/flow.py"],
-            "neither level 2 nor 3 has it; did you mean bike_demand/flows.py?",
+            "not found at level 2 or 3; did you mean bike_demand/flows.py?",
         ),
         (["2", "3", "--out", "README.md/page.html"], "README.md"),
         (["2", "3", "--out", "docs"], "is a folder"),

@@ -94,4 +94,4 @@ def test_a_run_that_no_automation_began_is_reported_instead_of_waited_for(
     monkeypatch.setattr(flows, "AUTOMATION_SECONDS", 1)
     with server(tmp_path, [run("monitor", "COMPLETED", "signals sent: 2")]) as made:
         _, missing = made.run(DAY, print)
-    assert "2 runs" in missing.failures[0]
+    assert "2 event-triggered runs" in missing.failures[0]

@@ -42,7 +42,7 @@ def test_users_complain_once_a_week_was_much_worse_than_they_are_used_to_for_a_w
     (found,) = results(story(80, UNITS), replayed(0, [*RIGHT, *WRONG, *[10.0] * 35]))
     # One day of 40 makes the week (6 * 10 + 40) / 7 = 14.3, the second day 18.6: above 15 from then on.
     assert (found.noticed_by, found.days_to_notice) == ("users", 7)
-    assert "1.5 times 10.0 bikes an hour" in found.done[0].says
+    assert "1.5 times the 10.0 bikes an hour" in found.done[0].says
 
 
 def test_users_who_are_given_what_they_are_used_to_do_not_complain() -> None:

@@ -142,15 +142,15 @@ def test_what_is_named_after_the_package_has_its_name(
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("taxi-rides", "letters of ASCII"),
-        ("7up", "letters of ASCII"),
-        ("größe", "letters of ASCII"),
-        ("", "letters of ASCII"),
-        ("class", "a word of Python's own"),
+        ("taxi-rides", "ASCII letters"),
+        ("7up", "ASCII letters"),
+        ("größe", "ASCII letters"),
+        ("", "ASCII letters"),
+        ("class", "a Python keyword"),
         ("json", "Python's standard library"),
         ("numpy", "an installed package"),
         ("Build", "the project has a folder of that name"),
-        ("integrity", "its code has something else of that name"),
+        ("integrity", "the name is already used in its code"),
         ("x" * 41, "more than 40 characters"),
     ],
 )
@@ -166,9 +166,9 @@ def test_a_folder_that_is_not_empty_is_left_alone(ladder: Ladder, tmp_path: Path
     (tmp_path / "thesis" / "chapter").write_text("1", encoding="utf-8")
     done = ladder("new", "1", tmp_path / "thesis")
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
-    assert "the folder is not empty; choose another place" in done.stderr
+    assert "the folder is not empty; choose another one" in done.stderr
     assert everything(tmp_path / "thesis") == {"chapter": b"1"}
-    with pytest.raises(UserError, match="a file of that name is there"):
+    with pytest.raises(UserError, match="a file of that name exists"):
         made(1, tmp_path / "thesis" / "chapter")
 
 
@@ -182,7 +182,7 @@ def test_an_empty_folder_is_taken_and_a_feed_is_not_forced_on_anybody(ladder: La
 
 @pytest.mark.parametrize(
     ("feed", "empty", "says"),
-    [("not-there", True, "do not go together"), ("not-there", False, "there is no such folder")],
+    [("not-there", True, "mutually exclusive"), ("not-there", False, "no such folder")],
 )
 def test_a_feed_that_cannot_be_meant_is_refused_and_nothing_is_made(
     feed: str, empty: bool, says: str, tmp_path: Path

@@ -59,7 +59,7 @@ def test_what_the_answer_carried_is_put_into_the_command_and_the_lines_that_coun
         "again": Procedure.model_validate({"command": "make {version} of {day}", "shows": ["^identical"]})
     }
     again, taught, who = answers(procedure, lambda command: f"wait\nidentical:   {command}\n", tmp_path)
-    assert again.asks == "Can you make the model of March 2011 again?"
+    assert again.asks == "Can you reproduce the model of March 2011?"
     assert (again.answered, again.command) == (True, "make 7 of 2011-03-15")
     assert again.says == "identical: make 7 of 2011-03-15"
     assert again.seconds is not None
@@ -70,7 +70,7 @@ def test_what_the_answer_carried_is_put_into_the_command_and_the_lines_that_coun
 def test_a_command_that_prints_but_half_of_it_is_no_answer(tmp_path: Path) -> None:
     procedure = {"who": Procedure.model_validate({"command": "trace", "shows": ["^by .", "^reason ."]})}
     *_, who = answers(procedure, lambda _: "by Ada\nreason\n", tmp_path)
-    assert (who.answered, who.says) == (False, "Its output does not show it.")
+    assert (who.answered, who.says) == (False, "The output does not contain the answer.")
 
 
 def test_a_command_that_fails_is_no_answer_and_says_why(tmp_path: Path) -> None:
@@ -120,9 +120,9 @@ def test_a_command_for_two_questions_is_run_once(tmp_path: Path) -> None:
         (
             "python -c \"open('made', 'w').write('another')\"",
             False,
-            "Another file than live of 2012-01-01 came",
+            "The result differs from live of 2012-01-01",
         ),
-        ("python --version", False, "It left no made."),  # what lay there before was not made again
+        ("python --version", False, "made was not created."),  # what lay there before was not made again
         ("python -c \"raise SystemExit('no room')\"", False, "no room"),
     ],
 )

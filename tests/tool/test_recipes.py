@@ -113,7 +113,7 @@ CASES: dict[tuple[str, int], Case] = {
     ("Two date columns", 0): (
         two_dates, "late", "ordered", None, [], ["promised_days"], 80, {"promised_days": "1.0"},
     ),
-    ("A date, and the hour beside it", 0): (
+    ("Date and hour in separate columns", 0): (
         parts_of_a_date, "label", None, "1h", [], [], 100, {"at": "2024-01-01"},
     ),
     ("AM and PM", 0): (halves, "label", None, "1h", [], [], 264, {"at": "2024-01-01"}),

@@ -88,7 +88,7 @@ def test_people_see_to_what_a_gate_refused(number: int, planned: list[tuple[date
 def test_a_team_that_forgets_a_step_is_refused() -> None:
     chosen = level(0)
     team = PEOPLE.levels[0].model_copy(update={"days": dict(list(PEOPLE.levels[0].days.items())[1:])})
-    with pytest.raises(UserError, match=r"not the steps of its runbook\.yaml: export"):
+    with pytest.raises(UserError, match=r"steps differ from its runbook\.yaml: export"):
         list(runbook.plan(chosen, team, runbook.load(chosen.folder), date(2012, 1, 1), date(2012, 2, 1)))
 
 

@@ -16,7 +16,7 @@ from tests.tool.conftest import Ladder
 def test_a_run_in_which_nothing_matches_is_no_success(run_ladder: Ladder) -> None:
     done = run_ladder("test", "--only", "1", "tests/test_schema.py", "-k", "no_such_test", "-n", "0")
     assert done.returncode == 1
-    assert "No test was run" in done.stderr
+    assert "No tests matched" in done.stderr
 
 
 def test_a_run_that_fails_says_where(run_ladder: Ladder) -> None:
@@ -81,7 +81,7 @@ def test_one_level_alone_is_tested_whole(run_ladder: Ladder) -> None:
     levels_apart = default.stdout.split("== tests of ")
     (first,) = [part for part in levels_apart if part.startswith("level 1")]
     assert f"{name}::" not in first
-    assert "are run at the next level" in first
+    assert "repeated at the next level" in first
     test = next(each for each in left_to_next()["1"] if "::" in each)
     assert test in whole.stdout
     assert f"{test}\n" not in first

@@ -103,7 +103,7 @@ def test_without_a_lasting_incident_the_first_regular_release_is_shown() -> None
     found = timeline(story(DAYS, UNITS), *of(1), played(1, [day(0), day(30), day(60)]))
     assert found is not None
     assert (found.begins, found.live) == (day(22), day(30))
-    assert "after the story did" in found.why
+    assert "after the story began" in found.why
     # Where a release takes no days, the one that is live from the start begins with the story, too.
     found = timeline(story(DAYS), *of(3), played(3, [day(0), day(31)], [day(0), day(36)]))
     assert found is not None

@@ -20,7 +20,7 @@ def test_a_fresh_folder_replaces_one_that_the_tool_made(tmp_path: Path) -> None:
 def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo" / "thesis").touch()
-    with pytest.raises(UserError, match="was not made by this tool"):
+    with pytest.raises(UserError, match="was not created by ladder"):
         workcopy.fresh(tmp_path / "demo")
     assert (tmp_path / "demo" / "thesis").exists()
 

@@ -168,7 +168,7 @@ function point(event) {
   const at = Math.round((from + (event.clientX - left) / width * (to - from) - start) / DAY);
   const there = at >= 0 && at <= Math.round((end - start) / DAY) && event.clientX >= left - 4;
   $(".when").textContent = there
-    ? `Seven days to ${new Date(start + at * DAY).toLocaleDateString("en-GB", { day: "numeric", month: "long", year: "numeric", timeZone: "UTC" })}` : "Point at a day to read its numbers.";
+    ? `Seven days to ${new Date(start + at * DAY).toLocaleDateString("en-GB", { day: "numeric", month: "long", year: "numeric", timeZone: "UTC" })}` : "Hover over a day to see its numbers.";
   for (const chip of $$(".chip")) {
     const of = chip.dataset.level === "daily" ? facts.retrained_daily : facts.levels[chip.dataset.level];
     const value = there ? of.error_7_days[at] : null;

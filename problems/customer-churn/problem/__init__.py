@@ -18,7 +18,7 @@ PROBLEM = Problem(
     params=Params,
     build_model=build_model,
     target=target,
-    loss=Loss(squared_error, name="Brier score", unit="of 0 to 1", decimals=4),
+    loss=Loss(squared_error, name="Brier score", unit="(0 to 1)", decimals=4),
     metrics={"roc_auc": roc_auc, "calibration_error": calibration_error},
     unit="(probability of leaving)",
     prediction_range=(0, 1),

@@ -1,4 +1,4 @@
-"""What any good model gets right, the slices on which it is judged, and requests to show."""
+"""What any good model gets right, the slices on which it is evaluated, and example requests."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,14 +25,14 @@ EXAMPLE: Request = {
     "usage_gb": 212.5,
 }
 MORE_EXAMPLES: dict[str, Request] = {
-    "A brand that no model knows, and no meter": EXAMPLE | {"device": "Zinnia", "usage_gb": None},
-    "Bound for two years": EXAMPLE | {"contract": "two years", "months": 31, "support_calls": 0},
+    "Unknown brand, unmetered usage": EXAMPLE | {"device": "Zinnia", "usage_gb": None},
+    "Two-year contract": EXAMPLE | {"contract": "two years", "months": 31, "support_calls": 0},
 }
 CONTRACTS = ("month to month", "one year", "two years")
 LINES = ("cable", "dsl", "fibre", "none")
 
 
-def _any_customer() -> list[Request]:
+def _varied_customers() -> list[Request]:
     return [
         EXAMPLE | {name: value, "contract": contract, "months": months}
         for name in TEXTS[1:]
@@ -42,21 +42,27 @@ def _any_customer() -> list[Request]:
     ]
 
 
-def _pairs() -> list[Request]:
-    free = [EXAMPLE | {"internet": line} for line in LINES]
-    return free + [each | {"contract": "two years", "months": 30} for each in free]
+def _monthly_and_two_year() -> list[Request]:
+    monthly = [EXAMPLE | {"internet": line} for line in LINES]
+    return monthly + [each | {"contract": "two years", "months": 30} for each in monthly]
 
 
-def _free_from_bound(predictions: Sequence[float]) -> str | None:
+def _monthly_leave_more_often(predictions: Sequence[float]) -> str | None:
     half = len(predictions) // 2
-    free, bound = sum(predictions[:half]) / half, sum(predictions[half:]) / half
-    return None if free > bound else f"{free:.3f} of the free and {bound:.3f} of the bound ones leave"
+    monthly, two_year = sum(predictions[:half]) / half, sum(predictions[half:]) / half
+    return (
+        None
+        if monthly > two_year
+        else f"{monthly:.3f} of the monthly and {two_year:.3f} of the two-year contracts leave"
+    )
 
 
 BEHAVIOR_TESTS = (
-    BehaviorTest("It predicts probabilities, whatever the texts are.", _any_customer),
+    BehaviorTest("Predictions are probabilities for any texts.", _varied_customers),
     BehaviorTest(
-        "Who may go at any month leaves more often than who is bound for two years.", _pairs, _free_from_bound
+        "Customers on a monthly contract leave more often than those on a two-year contract.",
+        _monthly_and_two_year,
+        _monthly_leave_more_often,
     ),
 )
 

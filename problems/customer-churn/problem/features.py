@@ -15,5 +15,5 @@ TEXTS = ("contract", "internet", "payment", "region", "device")
 
 
 def features(columns: Columns) -> Columns:
-    """The inputs as they are, but who and when."""
+    """All inputs except the customer and the event time, unchanged."""
     return {name: columns[name] for name in NUMBERS + TEXTS}

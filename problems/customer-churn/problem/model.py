@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Params(BaseModel):
-    """What of the model can be tuned, in params.yaml; the rest is fixed below."""
+    """Tunable hyper-parameters, set in params.yaml; everything else is fixed below."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -23,7 +23,7 @@ class Params(BaseModel):
 
 
 def build_model(params: Params) -> "Pipeline":
-    """The model before fitting: small trees, as yes or no carries little information."""
+    """The model before fitting: small trees, as a binary label carries little information."""
     from sklearn.compose import ColumnTransformer
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.pipeline import Pipeline
@@ -37,7 +37,7 @@ def build_model(params: Params) -> "Pipeline":
         early_stopping=False,
         random_state=params.random_state,
     )
-    # A text that no training saw is none of the known ones.
+    # An unseen text is encoded as all zeros.
     texts = ("texts", OneHotEncoder(handle_unknown="ignore"), list(TEXTS))
     columns = ColumnTransformer([texts], remainder="passthrough", sparse_threshold=0)
     return Pipeline([("columns", columns), ("model", model)])

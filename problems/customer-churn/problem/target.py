@@ -21,7 +21,7 @@ def squared_error(prediction: Number, target: Number) -> Number:
 
 
 def roc_auc(predictions: Floats, targets: Floats) -> float:
-    """How often who left was given a higher probability than who stayed, ties half; NaN without both."""
+    """Area under the ROC curve: share of (left, stayed) pairs in order, ties half. NaN without both."""
     order = np.unique(predictions, return_inverse=True)[1]
     counts = np.bincount(order)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[order]  # from 1 on, the mean of ties
@@ -31,7 +31,7 @@ def roc_auc(predictions: Floats, targets: Floats) -> float:
 
 
 def calibration_error(predictions: Floats, targets: Floats) -> float:
-    """By how much predicted and observed shares differ, on average over tenths of the rows by prediction."""
+    """Expected calibration error over BINS equal-sized bins."""
     bins = np.array_split(np.argsort(predictions, kind="stable"), min(BINS, len(predictions)))
     gaps = [abs(predictions[each].mean() - targets[each].mean()) * len(each) for each in bins]
     return float(sum(gaps) / len(predictions))

@@ -28,7 +28,7 @@ def refused(**changes: Any) -> list[str]:
 # ---- schema
 
 
-def test_a_row_is_reported_apart_by_its_time_and_customer() -> None:
+def test_rows_are_identified_by_time_and_customer() -> None:
     assert (PROBLEM.time, PROBLEM.keys, PROBLEM.label_name) == ("billed_at", ("customer",), "left")
     assert PROBLEM.cadence is None
     assert PROBLEM.delay.days == 30
@@ -108,7 +108,7 @@ def test_every_row_is_in_at_most_one_slice_of_each_text() -> None:
     assert np.sum([SLICES[name](columns) for name in list(SLICES)[3:7]], axis=0).tolist() == [1, 1]
 
 
-def test_who_is_bound_is_to_leave_less_often() -> None:
+def test_two_year_customers_leave_less_often() -> None:
     (test,) = [each for each in PROBLEM.behavior_tests if each.find_failure]
     assert test.find_failure is not None
     half = len(test.rows()) // 2

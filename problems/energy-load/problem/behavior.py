@@ -1,4 +1,4 @@
-"""What any good model gets right, the slices on which it is judged, and requests to show."""
+"""What any good model gets right, the slices on which it is evaluated, and example requests."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ EXAMPLE: Request = {
     "temperature_c": 19.4,
 }
 MORE_EXAMPLES: dict[str, Request] = {
-    "The temperature is not known": EXAMPLE | {"temperature_c": None},
+    "Unknown temperature": EXAMPLE | {"temperature_c": None},
     "A winter night in the west": EXAMPLE
     | {"period_start": "2023-01-18T03:00:00", "region": 3, "solar_mw": 0.0, "temperature_c": -4.0},
 }
@@ -30,7 +30,7 @@ def periods(**changes: Any) -> list[Request]:
     return [row | {"period_start": f"{WORKING_DAY}T{hour:02}:00:00"} for hour in range(24)]
 
 
-def _any_weather() -> list[Request]:
+def _varied_weather() -> list[Request]:
     return [
         row | {"temperature_c": temperature, "solar_mw": solar}
         for region in (1, 2, 3)
@@ -40,30 +40,30 @@ def _any_weather() -> list[Request]:
     ]
 
 
-def _night_from_evening(predictions: Sequence[float]) -> str | None:
+def _night_below_evening(predictions: Sequence[float]) -> str | None:
     for number, region in enumerate(REGIONS):
         at_3, at_18 = (predictions[24 * number + hour] for hour in (3, 18))
         if not at_3 < at_18:
-            return f"{region}: {at_3} MW at 3 h and {at_18} at 18 h"
+            return f"{region}: {at_3} MW at 03:00 and {at_18} at 18:00"
     return None
 
 
-def _cold_from_mild(predictions: Sequence[float]) -> str | None:
+def _cold_above_mild(predictions: Sequence[float]) -> str | None:
     mild, cold = sum(predictions[:24]), sum(predictions[24:])
     return None if cold > mild else f"{cold:.0f} MW at -8 degrees and {mild:.0f} at 14"
 
 
 BEHAVIOR_TESTS = (
-    BehaviorTest("It predicts possible loads in any weather.", _any_weather),
+    BehaviorTest("Predicted loads are valid in any weather.", _varied_weather),
     BehaviorTest(
-        "In each region it predicts less at 3 h than at 18 h of a working day.",
+        "In each region, the load at 03:00 is lower than at 18:00 on a working day.",
         lambda: [row for region in (1, 2, 3) for row in periods(region=region)],
-        _night_from_evening,
+        _night_below_evening,
     ),
     BehaviorTest(
-        "Cold days take more than mild ones.",
+        "Load is higher on cold days than on mild ones.",
         lambda: periods(temperature_c=14.0) + periods(temperature_c=-8.0),
-        _cold_from_mild,
+        _cold_above_mild,
     ),
 )
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Params(BaseModel):
-    """What of the model can be tuned, in params.yaml; the rest is fixed below."""
+    """Tunable hyper-parameters, set in params.yaml; everything else is fixed below."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

@@ -1,7 +1,7 @@
 """What a row is: half an hour in a region, its weather, and how much electricity was used.
 
-Values beyond the valid range are rejected. Merely unusual ones pass: a region that reports kW must not stop
-anyone.
+Values beyond the valid range are rejected. Merely unusual ones pass, so that kW
+reported for MW is detected by monitoring, not rejected.
 """
 
 from datetime import datetime

@@ -35,7 +35,7 @@ def feature_values(**changes: Any) -> dict[str, float]:
 # ---- schema
 
 
-def test_a_row_is_reported_apart_by_its_half_hour_and_region() -> None:
+def test_rows_are_identified_by_half_hour_and_region() -> None:
     assert (PROBLEM.time, PROBLEM.keys, PROBLEM.label_name) == ("period_start", ("region",), "load_mw")
     assert FIELDS["region"].categories == ("north", "south", "west")
 
@@ -72,7 +72,7 @@ def test_a_load_beyond_its_valid_range_is_refused(load: float) -> None:
 # ---- features
 
 
-def test_the_features_are_the_agreed_ones_in_their_order() -> None:
+def test_feature_names_and_order() -> None:
     assert feature_values() == {
         "half_hour": 35,
         "weekday": 2,
@@ -130,13 +130,13 @@ def failure_of(about: str, predictions: list[float]) -> str | None:
     return test.find_failure(predictions)
 
 
-def test_nights_are_to_be_lower_than_evenings_in_each_region() -> None:
+def test_nights_are_below_evenings_in_each_region() -> None:
     good, flat = [float(hour) for hour in range(24)], [10.0] * 24
-    assert failure_of("3 h", good * 3) is None
-    assert "west" in (failure_of("3 h", good * 2 + flat) or "")
+    assert failure_of("03:00", good * 3) is None
+    assert "west" in (failure_of("03:00", good * 2 + flat) or "")
 
 
-def test_cold_days_are_to_take_more() -> None:
-    assert failure_of("Cold", [10.0] * 24 + [12.0] * 24) is None
-    assert failure_of("Cold", [10.0] * 48)
+def test_cold_days_need_more() -> None:
+    assert failure_of("cold", [10.0] * 24 + [12.0] * 24) is None
+    assert failure_of("cold", [10.0] * 48)
     assert len(periods()) == 24
