@@ -19,7 +19,7 @@ from rich.table import Table
 
 from ladder import runbook, workcopy
 from ladder.compare import measures
-from ladder.compare.oracle import predict_daily
+from ladder.compare.oracle import run_oracle
 from ladder.compare.replay import Job, replay
 from ladder.compare.results import ReplayResult
 from ladder.compare.terminal import Live
@@ -87,7 +87,7 @@ def _replay(story: Story, calendar: int | None, folder: Path, console: Console) 
     if story.incidents:
         oracles["daily"] = (1, story.start - timedelta(days=measures.DAYS))
     for name, (every, first) in oracles.items():
-        oracle = partial(predict_daily, recipe, story, first, every=every)
+        oracle = partial(run_oracle, recipe, story, first, every=every)
         work[name] = Task(f"Oracle, {name}", (story.end - first).days + 1, oracle, name.capitalize())
     with Live(work, console) as watch:
         return side_by_side(work, [watch])

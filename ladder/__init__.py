@@ -6,8 +6,8 @@ from pathlib import Path
 __version__ = "0.1.0"
 
 _HERE = Path(__file__).resolve().parent
-CARRIED = _HERE / "files"  # in a wheel: the files taken from the checkout
-ROOT = CARRIED if CARRIED.is_dir() else _HERE.parent  # the checkout
+PACKAGED_FILES = _HERE / "files"  # in a wheel: the files taken from the checkout
+ROOT = PACKAGED_FILES if PACKAGED_FILES.is_dir() else _HERE.parent  # the checkout
 
 
 class UserError(Exception):

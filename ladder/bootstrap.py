@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
 WHEELS = ROOT / "wheels"  # from `ladder bundle`: if present, no index is used
 # Other settings that would redirect the installation.
-ELSEWHERE = ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_DRY_RUN")
-REMEDY = "set LADDER_HOME to a folder that you can write to"
+REDIRECTING_VARIABLES = ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_DRY_RUN")
+HOME_HINT = "set LADDER_HOME to a folder that you can write to"
 
 
 class SetupError(Exception):
@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         if LOCK.is_file() and not _running_in_it():
             _set_up()
-            return _hand_over(argv)
+            return _exec_in_venv(argv)
     except SetupError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -58,10 +58,10 @@ def _is_complete(venv: Path) -> bool:
 
 def _running_in_it() -> bool:
     venv = _venv()
-    return _is_complete(venv) if Path(sys.prefix).resolve() == venv.resolve() else _satisfied(LOCK)
+    return _is_complete(venv) if Path(sys.prefix).resolve() == venv.resolve() else _lock_is_satisfied(LOCK)
 
 
-def _satisfied(lock: Path) -> bool:
+def _lock_is_satisfied(lock: Path) -> bool:
     """Whether this interpreter has every package that the lock lists for the platform, in that version."""
     if importlib.util.find_spec("packaging") is None:  # it is in the lock itself
         return False
@@ -127,7 +127,7 @@ def _install(venv: Path) -> None:
     only_uv.write_text(_entry(LOCK, "uv"), encoding="utf-8")
     done = _run([*pip, str(only_uv)])
     if done.returncode:
-        raise SetupError(_why(done))
+        raise SetupError(_install_error(done))
     _say("  installing and compiling ...")
     uv = [python, "-m", "uv", "pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode"]
     uv += local
@@ -136,10 +136,10 @@ def _install(venv: Path) -> None:
         _say("  uv failed; falling back to pip (slower) ...")
         done = _run([*pip, str(LOCK)])
         if done.returncode:
-            raise SetupError(_why(done))
+            raise SetupError(_install_error(done))
 
 
-def _why(done: subprocess.CompletedProcess[str]) -> str:
+def _install_error(done: subprocess.CompletedProcess[str]) -> str:
     text = done.stdout
     if re.search(r"(?i)do not match the hashes", text):
         return "a package does not match its hash in requirements.lock (see docs: troubleshooting, hashes)"
@@ -163,7 +163,7 @@ def _entry(lock: Path, package: str) -> str:
     return found.group()
 
 
-def _hand_over(argv: Sequence[str]) -> int:
+def _exec_in_venv(argv: Sequence[str]) -> int:
     command = [str(_python(_venv())), "-m", "ladder", *argv]
     if os.name == "posix":
         os.execv(command[0], command)
@@ -190,7 +190,7 @@ def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
 
 def _environment() -> dict[str, str]:
     """The environment of the set-up, without redirections, and with a writable cache for uv."""
-    env = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
+    env = {name: value for name, value in os.environ.items() if name not in REDIRECTING_VARIABLES}
     return env if os.access(Path.home(), os.W_OK) else {"UV_CACHE_DIR": str(_venv() / "uv-cache")} | env
 
 
@@ -204,7 +204,7 @@ def _one_at_a_time(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(path, timeout=0.1, isolation_level=None)
     except (OSError, sqlite3.OperationalError) as error:
-        raise SetupError(f"{path}: {error}; {REMEDY}") from error
+        raise SetupError(f"{path}: {error}; {HOME_HINT}") from error
     try:
         announced = False
         while True:
@@ -213,7 +213,7 @@ def _one_at_a_time(path: Path) -> Iterator[None]:
                 break
             except sqlite3.OperationalError as error:
                 if "locked" not in str(error):
-                    raise SetupError(f"{path}: {error}; {REMEDY}") from error
+                    raise SetupError(f"{path}: {error}; {HOME_HINT}") from error
                 if not announced:
                     _say("Another command is setting up .venv; waiting for it ...")
                     announced = True

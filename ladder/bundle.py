@@ -13,7 +13,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from rich.console import Console
 
-from ladder import CARRIED, ROOT, UserError, git
+from ladder import PACKAGED_FILES, ROOT, UserError, git
 
 GLIBC = (5, 12, 17, 24, 26, 27, 28, 31, 34)  # minor versions that wheels are built for; 2.34 is from 2021
 # What markers and tags of wheels call the systems.
@@ -100,7 +100,7 @@ def bundle(place: Path, wanted: Sequence[Target], console: Console) -> None:
     Raises UserError if the folder is not new or empty, this is not a clone, or a package cannot be fetched;
     then nothing is left behind.
     """
-    if ROOT == CARRIED or not (ROOT / ".git").exists():
+    if ROOT == PACKAGED_FILES or not (ROOT / ".git").exists():
         raise UserError("only a git clone can be bundled: clone the repository and run this there")
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise UserError(f"{place}: choose a folder that is new or empty")

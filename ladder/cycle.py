@@ -76,7 +76,7 @@ def _days_that_follow(stage: Stage, service: Service, console: Console) -> date:
         today = stage.today
         for _ in range(MOST_DAYS):
             day = stage.day(today)
-            users.by_http(day[INPUTS], client)
+            users.predict_over_http(day[INPUTS], client)
             users.post_outcomes(day, client, stage.book.outcomes or "")
             today += timedelta(days=1)
             stage.publish(today)
@@ -103,14 +103,14 @@ def _use(chosen: Level, stage: Stage, service: Service, console: Console, today:
     rows = week[INPUTS]
     if chosen.number == 0:
         score = partial(_each, book.use, folder, console)
-        predictions = users.by_file(rows, folder, score)
+        predictions = users.predict_from_file(rows, folder, score)
     else:
         console.print("\n[bold cyan]user[/bold cyan]  Requests predictions for the next week, hour by hour.")
         console.print(f"  [green]$ POST {service.url}/predict[/green]")
         body = users.as_bodies(rows)[8]
         with service.client() as client:
             shown = client.post("/predict", json=body).text
-            predictions = users.by_http(rows, client)
+            predictions = users.predict_over_http(rows, client)
         print_line(console, f"  {json.dumps(body)}\n  {shown}", "dim")
     error = (pd.Series(predictions, dtype=float).fillna(0) - week["count"]).abs().mean()
     console.print(f"\nMean error over the next week: {error:.1f} bikes an hour.\n")

@@ -25,7 +25,7 @@ def free_port() -> int:
         return port
 
 
-def is_free(port: int) -> bool:
+def is_port_free(port: int) -> bool:
     """Whether nothing listens on that port of loopback."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
@@ -57,7 +57,7 @@ class Service:
         """Start it and return once it responds. Raises UserError with its log's last line if it ends or does
         not respond in START_SECONDS.
         """
-        if self._probe is not None and not is_free(self.port):
+        if self._probe is not None and not is_port_free(self.port):
             raise UserError(f"port {self.port} is in use; choose another with --port")
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
@@ -104,7 +104,7 @@ class Service:
     def cpu_seconds(self) -> float:
         """CPU seconds of the process and its running children, user and system; 0 without a process."""
         with contextlib.suppress(psutil.NoSuchProcess):
-            return sum(sum(each.cpu_times()[:2]) for each in self._family())
+            return sum(sum(each.cpu_times()[:2]) for each in self._process_tree())
         return 0.0
 
     def wait(self) -> int:
@@ -115,7 +115,7 @@ class Service:
         """Terminate the process and its children; kill them after ten seconds."""
         if self._process is None:
             return
-        family = self._family()
+        family = self._process_tree()
         for process in family[:1]:
             process.terminate()  # the parent stops its workers
         _, left = psutil.wait_procs(family, timeout=10)
@@ -135,7 +135,7 @@ class Service:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _family(self) -> list[psutil.Process]:
+    def _process_tree(self) -> list[psutil.Process]:
         """The process and its children; empty if it has ended."""
         if self._process is not None:
             with contextlib.suppress(psutil.NoSuchProcess):

@@ -15,15 +15,16 @@ from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
-from ladder import CARRIED, ROOT, UserError
+from ladder import PACKAGED_FILES, ROOT, UserError
 from ladder.levels import levels
 from ladder.workers import cores
 
 NOTHING_COLLECTED = 5  # pytest's exit status
 MEMORY = Path("/dev/shm")  # an in-memory file system, if the system has one
-ROOM = 2_000_000_000  # bytes; tests of a level take a third of it
-OF_EACH = ("test_structure.py", "test_domain.py")  # about the level's own code, which may differ above
-MORE = 1  # workers than cores: a third of the time, a test waits for a process that it started
+MIN_FREE_BYTES = 2_000_000_000  # bytes; tests of a level take a third of it
+# About the level's own code, which may differ above.
+RUN_EVERYWHERE = ("test_structure.py", "test_domain.py")
+EXTRA_WORKERS = 1  # workers than cores: a third of the time, a test waits for a process that it started
 
 
 def run_tests(every: bool, only: Sequence[str], pytest_args: Sequence[str]) -> int:
@@ -31,7 +32,7 @@ def run_tests(every: bool, only: Sequence[str], pytest_args: Sequence[str]) -> i
 
     `only` names places: level numbers, or `tool`. Raises UserError for one that does not exist.
     """
-    if ROOT == CARRIED:
+    if ROOT == PACKAGED_FILES:
         raise UserError(
             "the tests are not in the wheel: run `python3 -m ladder test` in a clone of mlops-ladder"
         )
@@ -44,8 +45,8 @@ def run_tests(every: bool, only: Sequence[str], pytest_args: Sequence[str]) -> i
     slow = ["--all"] if every else []
     # Tests of one file share expensive fixtures, so each file goes to one worker.
     given = any(arg.startswith("-n") for arg in pytest_args)
-    workers = [] if given else ["-n", str(cores() + MORE), "--dist", "loadfile"]
-    carried = {} if every or only or given_files(pytest_args) else left_to_next()
+    workers = [] if given else ["-n", str(cores() + EXTRA_WORKERS), "--dist", "loadfile"]
+    carried = {} if every or only or given_files(pytest_args) else repeated_above()
     failed, empty = [], []
     with tempfile.TemporaryDirectory(prefix="ladder-test-", dir=scratch_folder()) as scratch:
         for name in chosen:
@@ -71,7 +72,7 @@ def run_tests(every: bool, only: Sequence[str], pytest_args: Sequence[str]) -> i
     return 0
 
 
-def left_to_next() -> dict[str, list[str]]:
+def repeated_above() -> dict[str, list[str]]:
     """By level number, the tests that the next level has too, unchanged: whole files, and single tests of
     other files, like tests/test_app.py::test_one_row.
     """
@@ -81,7 +82,7 @@ def left_to_next() -> dict[str, list[str]]:
         for name in sorted(
             path.relative_to(lower.folder) for path in lower.folder.glob("tests/**/test_*.py")
         ):
-            if name.name in OF_EACH:
+            if name.name in RUN_EVERYWHERE:
                 continue
             if _same(lower.folder / name, upper.folder / name):
                 same.append(name.as_posix())
@@ -105,7 +106,7 @@ def scratch_folder() -> Path | None:
     """
     if "TMPDIR" in os.environ or not MEMORY.is_dir() or os.statvfs(MEMORY).f_flag & os.ST_NOEXEC:
         return None
-    return MEMORY if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM else None
+    return MEMORY if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > MIN_FREE_BYTES else None
 
 
 def _tests(file: Path) -> dict[str, str]:

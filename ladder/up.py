@@ -16,7 +16,7 @@ from ladder import UserError, runbook, users, workcopy
 from ladder.flows import FlowServer
 from ladder.levels import level
 from ladder.news import News
-from ladder.service import Service, free_port, is_free
+from ladder.service import Service, free_port, is_port_free
 from ladder.stage import Stage, release_earlier, set_up, show
 from ladder.steps import environment, found
 from ladder.world.feedfile import INPUTS
@@ -45,7 +45,7 @@ def up(
     chosen = level(number)
     if chosen.number == 0:
         raise UserError("level 0 has no services; see `ladder run 0`")
-    if port is not None and not is_free(port):
+    if port is not None and not is_port_free(port):
         raise UserError(f"port {port} is in use; choose another with --port")
     if seconds is not None and not runbook.load(chosen.folder).background:
         raise UserError("--story needs a level with an automatic loop: use level 4")
@@ -93,7 +93,7 @@ def _release(stage: Stage, service: Service, console: Console, *, earlier_only: 
         release_earlier(stage, service, console, BEFORE_STORY)
         with service.client() as client:
             for number in range(BEFORE_STORY.days, 0, -1):
-                users.by_http(stage.day(stage.today - timedelta(days=number))[INPUTS], client)
+                users.predict_over_http(stage.day(stage.today - timedelta(days=number))[INPUTS], client)
         return
     if stage.book.outcomes:
         release_earlier(stage, service, console)
@@ -145,7 +145,7 @@ def _play(stage: Stage, service: Service, flows: FlowServer | None, seconds: flo
             error = 0.0
             for number in range(len(day)):
                 began = monotonic()
-                (prediction,) = users.by_http(day[INPUTS].iloc[[number]], client)
+                (prediction,) = users.predict_over_http(day[INPUTS].iloc[[number]], client)
                 error += abs((prediction or 0.0) - float(day["count"].iloc[number]))
                 sleep(max(0.0, seconds / max(1, len(day)) - (monotonic() - began)))
             users.post_outcomes(day, client, stage.book.outcomes or "")

@@ -10,7 +10,7 @@ import pandas as pd
 from ladder import UserError
 
 
-def by_file(rows: pd.DataFrame, folder: Path, score: Callable[[], object]) -> list[float | None]:
+def predict_from_file(rows: pd.DataFrame, folder: Path, score: Callable[[], object]) -> list[float | None]:
     """Predictions for one day: its rows saved as `day.csv`, `score` called, `predictions.csv` read.
 
     `rows` has the input columns of the feed. None for each hour when `score` raises UserError.
@@ -25,7 +25,7 @@ def by_file(rows: pd.DataFrame, folder: Path, score: Callable[[], object]) -> li
     return [float(value) for value in pd.read_csv(scored)["prediction"]]
 
 
-def by_http(rows: pd.DataFrame, client: httpx.Client) -> list[float | None]:
+def predict_over_http(rows: pd.DataFrame, client: httpx.Client) -> list[float | None]:
     """Predictions by one request per hour; None if there was none (no connection, 5xx, 422).
 
     Raises httpx.HTTPStatusError for any other rejection: the story sends nothing that may be rejected.

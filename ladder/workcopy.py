@@ -11,7 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ladder import CARRIED, ROOT, UserError
+from ladder import PACKAGED_FILES, ROOT, UserError
 from ladder.git import git, names
 from ladder.levels import Level
 
@@ -23,7 +23,7 @@ _COMMITTER = "user.name=Working copy", "user.email=working-copy@localhost", "com
 
 def home() -> Path:
     """The folder of working copies: LADDER_HOME, or `.ladder` in the repository, or in the current folder."""
-    own = Path.cwd() if ROOT == CARRIED else ROOT
+    own = Path.cwd() if ROOT == PACKAGED_FILES else ROOT
     return Path(os.environ.get("LADDER_HOME") or own / ".ladder").resolve()
 
 

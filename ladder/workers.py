@@ -24,7 +24,7 @@ import psutil
 from ladder import UserError
 
 SPAWN = multiprocessing.get_context("spawn")
-MORE = 1  # processes than cores: while one waits for a disk, another computes
+EXTRA_WORKERS = 1  # processes than cores: while one waits for a disk, another computes
 POLL_SECONDS = 0.2
 STOP_SECONDS = 15  # for workers to stop their applications
 
@@ -72,9 +72,9 @@ def side_by_side(tasks: Mapping[str, Task], watchers: Sequence[Watcher]) -> dict
     longest_first = sorted(tasks, key=lambda name: tasks[name].weight, reverse=True)
     heaviest = max((each.weight for each in tasks.values()), default=0)
     results: dict[str, Any] = {}
-    with ThreadPoolExecutor(cores() + MORE) as threads:
+    with ThreadPoolExecutor(cores() + EXTRA_WORKERS) as threads:
         names = {
-            threads.submit(_in_process, progress, name, tasks[name], tasks[name].weight < heaviest): name
+            threads.submit(_in_subprocess, progress, name, tasks[name], tasks[name].weight < heaviest): name
             for name in longest_first
         }
         try:
@@ -109,7 +109,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _in_process(progress: Any, name: str, task: Task, yields: bool) -> Any:
+def _in_subprocess(progress: Any, name: str, task: Task, yields: bool) -> Any:
     """Run a task in a new process: it changes the current folder and imports a level's package.
 
     The task is passed in a file: an executor's pipe holds 64 KiB, and if a process is stopped before it has

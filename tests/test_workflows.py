@@ -321,7 +321,7 @@ def run_job(
     ran = []
     for step in steps(copy / ".github" / "workflows" / f"{workflow}.yml", job):
         if step.script == INSTALL:
-            assert bootstrap._satisfied(copy / "requirements.lock"), (
+            assert bootstrap._lock_is_satisfied(copy / "requirements.lock"), (
                 "this environment is not that of the lock"
             )
             if install:

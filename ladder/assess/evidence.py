@@ -19,7 +19,7 @@ INSTALLS = re.compile(
 MODULE = re.compile(r"-m\s+([\w.]+)")
 SCRIPT = re.compile(r"([\w./-]+\.py)(?::\w+)?")
 SERVED = re.compile(r"\b(?:uvicorn|gunicorn|hypercorn|granian)\b.*?\s([\w.]+):\w+")
-MOST = 0.8  # of the modules, that tests reach
+MIN_COVERED_SHARE = 0.8  # of the modules, that tests reach
 MACHINES = ("ci", "flow")
 
 
@@ -208,7 +208,7 @@ class Facts:
         ]
         untested = sorted(name for name in own if name not in self.tested)
         where = live[0] if live else self.of("test")[0]
-        if share >= MOST and live:
+        if share >= MIN_COVERED_SHARE and live:
             yield Fact("model", "tested: most modules", where.file, where.line, "ci", where.when)
         else:
             yield Fact("model", "tested: some modules", untested[0] if untested else where.file, 1)

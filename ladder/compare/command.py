@@ -14,7 +14,7 @@ from rich.console import Console
 
 from ladder import runbook, workcopy
 from ladder.compare import report, terminal
-from ladder.compare.oracle import predict_daily
+from ladder.compare.oracle import run_oracle
 from ladder.compare.replay import Job, replay
 from ladder.compare.results import Comparison
 from ladder.levels import Level, level, levels
@@ -142,7 +142,7 @@ def _tasks(story: Story, plans: dict[str, _Plan], place: Path) -> dict[str, Task
         tasks[ORACLE] = Task(
             "Retrained daily",
             (story.end - story.start).days + 1,
-            partial(predict_daily, workcopy.make(level(1), place / ORACLE), story, story.start),
+            partial(run_oracle, workcopy.make(level(1), place / ORACLE), story, story.start),
             "retrained daily",
             WEIGHTS[ORACLE],
         )

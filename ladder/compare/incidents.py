@@ -61,7 +61,7 @@ def _result(
     took = measures.days_to_recover(days, oracle, since, last, incident.last)
     lasted = (last - since).days + 1 if took is None else took
     # A detection after it was over, and after the error was normal again, is about something else.
-    passed = (incident.last or since) + timedelta(days=measures.AFTERMATH)
+    passed = (incident.last or since) + timedelta(days=measures.SEARCH_DAYS)
     normal = since + timedelta(days=lasted)
     end = last if took is None else min(last, max(passed, normal))
     noticed = _noticed(incident, end, replayed, days, complaints)

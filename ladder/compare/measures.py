@@ -7,7 +7,7 @@ import pandas as pd
 
 WITHIN = 1.2  # the error is normal within this factor of the oracle's ...
 DAYS = 7  # ... over this many days, and stays so for as many
-AFTERMATH = 21  # days after an incident; a later first deviation has another cause
+SEARCH_DAYS = 21  # days after an incident; a later first deviation has another cause
 
 
 def daily_error(predictions: pd.DataFrame, clean: pd.DataFrame) -> pd.DataFrame:
@@ -84,7 +84,7 @@ def days_to_recover(
     Both frames come from `daily_error`; the oracle's must begin 6 days before the incident.
     """
     good = times_normal(days, oracle).loc[incident:until] <= WITHIN
-    aftermath = good.loc[: over + timedelta(days=DAYS) if over else incident + timedelta(days=AFTERMATH)]
+    aftermath = good.loc[: over + timedelta(days=DAYS) if over else incident + timedelta(days=SEARCH_DAYS)]
     if aftermath.all():
         return 0
     good = good.loc[aftermath[~aftermath].index[-1] :]

@@ -14,7 +14,7 @@ from ladder.workers import Progress, Report
 from ladder.world.feedfile import write_feed
 
 
-def predict_daily(folder: Path, story: Story, first: date, report: Report, every: int = 1) -> pd.DataFrame:
+def run_oracle(folder: Path, story: Story, first: date, report: Report, every: int = 1) -> pd.DataFrame:
     """Predictions from `first` to the story's end, by a model trained on all clean hours before its morning,
     and retrained every `every` days.
 

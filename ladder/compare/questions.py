@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ladder import UserError, workcopy
-from ladder.compare.results import Answer, Question, Witness
+from ladder.compare.results import Answer, Question, RecordedPrediction
 from ladder.runbook import Procedure, Runbook
 from ladder.steps import Run, run_command
 from ladder.story import Story
@@ -32,7 +32,7 @@ def asked_about(story: Story) -> date:
     return next((day for day in march if story.start <= day <= story.end), middle)
 
 
-def ask(book: Runbook, folder: Path, witness: Witness, run: Run, copy_to: Path) -> list[Answer]:
+def ask(book: Runbook, folder: Path, witness: RecordedPrediction, run: Run, copy_to: Path) -> list[Answer]:
     """Ask the questions about a recorded prediction in the project in `folder`.
 
     `run` executes a command there. Commands that need a copy of the project run in `copy_to`, which is
@@ -81,7 +81,7 @@ class _Done(NamedTuple):
 
 
 def _tried(
-    procedure: Procedure, command: str, folder: Path, witness: Witness, copy_to: Path
+    procedure: Procedure, command: str, folder: Path, witness: RecordedPrediction, copy_to: Path
 ) -> tuple[bool, str, float]:
     """Make a file again in a copy of the project: whether it is byte for byte the one of then."""
     kept = procedure.keeps[0]
@@ -123,17 +123,17 @@ def _lines(procedure: Procedure, output: str) -> list[str | None]:
     ]
 
 
-def _missing(procedure: Procedure, witness: Witness) -> str | None:
+def _missing(procedure: Procedure, witness: RecordedPrediction) -> str | None:
     """What the command needs and the response did not carry."""
     needed = {name for _, name, _, _ in string.Formatter().parse(procedure.command or "")}
     return next((name for name, value in _carried(witness).items() if name in needed and not value), None)
 
 
-def _carried(witness: Witness) -> dict[str, str | None]:
+def _carried(witness: RecordedPrediction) -> dict[str, str | None]:
     return {"version": witness.version, "prediction": witness.prediction, "day": witness.on.isoformat()}
 
 
-def _filled(text: str, witness: Witness) -> str:
+def _filled(text: str, witness: RecordedPrediction) -> str:
     """The text with values of the response in place of names in braces."""
     for name, value in _carried(witness).items():
         text = text.replace("{" + name + "}", value or "?")

@@ -16,7 +16,7 @@ import pandas as pd
 
 from ladder import UserError, runbook, users
 from ladder.compare import questions
-from ladder.compare.results import Event, ReplayResult, StepDone, Witness
+from ladder.compare.results import Event, RecordedPrediction, ReplayResult, StepDone
 from ladder.levels import Level
 from ladder.runbook import Due, Team
 from ladder.service import Service
@@ -218,7 +218,7 @@ class _Replay:
         noon = int((rows["timestamp"].dt.hour - NOON).abs().to_numpy().argmin())
         if self._service is None:
             score = partial(run_in_process, "python score.py day.csv predictions.csv", self._folder)
-            predictions = users.by_file(rows, self._folder, score)
+            predictions = users.predict_from_file(rows, self._folder, score)
             noted: dict[str, Any] = {}
         else:
             responses = users.responses(rows, self._client)
@@ -226,7 +226,7 @@ class _Replay:
             noted = responses[noon] or {}
         if day == self._witness_day:
             version = noted.get("model_version")
-            self._result.witness = Witness(
+            self._result.witness = RecordedPrediction(
                 day, None if version is None else str(version), noted.get("id"), self._digests()
             )
         return predictions

@@ -15,7 +15,6 @@ from ladder.compare.results import (
     Assumption,
     Comparison,
     Duration,
-    Happening,
     IncidentResult,
     LevelResult,
     Machine,
@@ -23,6 +22,7 @@ from ladder.compare.results import (
     ReplayResult,
     RetrainedDaily,
     StoryFacts,
+    StoryIncident,
 )
 from ladder.compare.timeline import timeline
 from ladder.compare.verdict import verdicts
@@ -90,7 +90,7 @@ def _facts(story: Story, feed: Path | None, skipped: Sequence[str]) -> StoryFact
         hours=len(story.during()),
         feed=SIMULATED if feed is None else feed.as_posix(),
         incidents=tuple(
-            Happening(kind=each.kind, since=each.day, until=each.last) for each in story.incidents
+            StoryIncident(kind=each.kind, since=each.day, until=each.last) for each in story.incidents
         ),
         skipped=tuple(skipped),
     )

@@ -24,7 +24,7 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Happening(_Part):
+class StoryIncident(_Part):
     """An incident of the story; `until` is its last day, None if it is permanent."""
 
     kind: str
@@ -42,7 +42,7 @@ class StoryFacts(_Part):
     end: date
     hours: int
     feed: str  # "simulated", or the folder of the clean feed
-    incidents: tuple[Happening, ...]
+    incidents: tuple[StoryIncident, ...]
     skipped: tuple[str, ...] = ()
 
 
@@ -202,7 +202,7 @@ class StepDone:
 
 
 @dataclass(frozen=True)
-class Witness:
+class RecordedPrediction:
     """A recorded prediction, which questions refer to later."""
 
     on: date
@@ -228,7 +228,7 @@ class ReplayResult:
     machine_seconds: float = 0.0  # CPU of the level's own process and its children
     reported: dict[str, Any] = field(default_factory=dict)  # the level's report on its automatic actions
     events: list[Event] = field(default_factory=list)  # releases and refusals, in order of days
-    witness: Witness | None = None
+    witness: RecordedPrediction | None = None
     questions: list[Answer] = field(default_factory=list)
 
 

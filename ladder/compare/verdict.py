@@ -10,9 +10,9 @@ from ladder.compare.incidents import USERS
 from ladder.compare.results import IncidentResult, LevelResult, Question, Releases, StoryFacts
 
 # By less than this share two errors, or two numbers of steps, hardly differ.
-HARDLY = 0.02
-SURE = 0.05  # the p-value from which a difference of two errors may be chance
-HARDLY_DAYS = 1.0  # recovery is measured in whole days, from a 7-day error
+MARGIN = 0.02
+ALPHA = 0.05  # the p-value from which a difference of two errors may be chance
+MARGIN_DAYS = 1.0  # recovery is measured in whole days, from a 7-day error
 
 Verdict = Literal["better", "perhaps better", "hardly different", "perhaps worse", "worse"]
 
@@ -30,7 +30,7 @@ def verdicts(
     return (
         *_in_all(levels),
         *(_pair(low, levels[low], high, levels[high]) for low, high in pairwise(levels)),
-        *_buys_little(levels),
+        *_without_benefit(levels),
         *(_cadence(levels, one_cadence) if one_cadence is not None else ()),
         *_not_recovered(story, levels),
         *_noticed(levels),
@@ -50,13 +50,13 @@ def _error(mine: LevelResult, theirs: LevelResult) -> Verdict:
     """Both predicted the same hours, so their weeks are compared in pairs (Student's t-test). A difference
     that may be chance is "perhaps". The test treats weeks as independent, so it finds differences too easily.
     """
-    verdict = compared(mine.mae, theirs.mae, HARDLY * theirs.mae)
+    verdict = compared(mine.mae, theirs.mae, MARGIN * theirs.mae)
     weeks = zip(mine.weekly_mae, theirs.weekly_mae, strict=True)
     pairs = [(one, other) for one, other in weeks if one is not None and other is not None]
     differ = len(pairs) > 1 and any(one != other for one, other in pairs)
     if verdict == "hardly different" or not differ:
         return verdict
-    if float(ttest_rel(*zip(*pairs, strict=True)).pvalue) <= SURE:
+    if float(ttest_rel(*zip(*pairs, strict=True)).pvalue) <= ALPHA:
         return verdict
     return "perhaps better" if verdict == "better" else "perhaps worse"
 
@@ -75,12 +75,12 @@ def _in_all(levels: Mapping[str, LevelResult]) -> Iterator[str]:
 def _pair(low: str, theirs: LevelResult, high: str, mine: LevelResult) -> str:
     parts = [_part("error", _error(mine, theirs), f"{mine.mae:.1f}", f"{theirs.mae:.1f}")]
     if mine.days_to_recover is not None and theirs.days_to_recover is not None:
-        verdict = compared(mine.days_to_recover, theirs.days_to_recover, HARDLY_DAYS)
+        verdict = compared(mine.days_to_recover, theirs.days_to_recover, MARGIN_DAYS)
         parts.append(_part("days to recover", verdict, _days(mine), _days(theirs)))
     # A level that releases less often has fewer steps in total, so steps per release are compared.
     each, before = mine.manual_steps_a_release, theirs.manual_steps_a_release
     steps = _part(
-        "manual steps per release", compared(each, before, HARDLY * before), f"{each:.1f}", f"{before:.1f}"
+        "manual steps per release", compared(each, before, MARGIN * before), f"{each:.1f}", f"{before:.1f}"
     )
     parts.append(f"{steps}, in all {mine.manual_steps} against {theirs.manual_steps}")
     return f"Level {high} compared with level {low}: {'; '.join(parts)}."
@@ -95,13 +95,13 @@ def _days(result: LevelResult) -> str:
     return f"{least}{result.days_to_recover:.1f}"
 
 
-def _buys_little(levels: Mapping[str, LevelResult]) -> Iterator[str]:
+def _without_benefit(levels: Mapping[str, LevelResult]) -> Iterator[str]:
     pairs = list(pairwise(levels))
     verdict = {high: _error(levels[high], levels[low]) for low, high in pairs}
     little = [(low, high) for low, high in pairs if not verdict[high].endswith("better")]
     if pairs and len(little) == len(pairs):
         yield (
-            f"No level has a clearly lower error than the one below ({HARDLY:.0%} or more): in this story"
+            f"No level has a clearly lower error than the one below ({MARGIN:.0%} or more): in this story"
             " the higher levels do not reduce the error."
         )
         return

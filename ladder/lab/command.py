@@ -16,7 +16,7 @@ from ladder.lab.checks import Finding, check
 from ladder.lab.definition import Lab, LabStep, lab_of, labs
 from ladder.lab.work import activation, begin, filled, folder_of, importable, solved
 from ladder.output import print_line
-from ladder.service import free_port, is_free
+from ladder.service import free_port, is_port_free
 
 PORT = 8000
 
@@ -73,7 +73,7 @@ def _begin(lab: Lab, console: Console) -> Path:
 
 
 def _port() -> int:
-    return PORT if is_free(PORT) else free_port()
+    return PORT if is_port_free(PORT) else free_port()
 
 
 def _print(lab: Lab, port: int, console: Console) -> None:

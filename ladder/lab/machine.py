@@ -8,7 +8,7 @@ from collections.abc import Callable
 from importlib import metadata
 
 from ladder import GIVEN_NO_PROXY, UserError, git
-from ladder.service import is_free
+from ladder.service import is_port_free
 from ladder.workcopy import home
 
 PORTS = (8000, 5000, 4200)  # the application, MLflow and Prefect, by default
@@ -49,7 +49,7 @@ def disk() -> float:
 
 def ports() -> list[int]:
     """Ports of PORTS that another program has."""
-    return [each for each in PORTS if not is_free(each)]
+    return [each for each in PORTS if not is_port_free(each)]
 
 
 def proxy() -> bool:

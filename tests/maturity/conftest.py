@@ -190,7 +190,7 @@ class Desks:
 
     def forecast(self, rows: pd.DataFrame) -> pd.Series:
         """The rows scored as on any day: saved as a CSV, the script run, its file mailed."""
-        output = users.by_file(rows[INPUTS], self.data_engineer, partial(self.do, "score"))
+        output = users.predict_from_file(rows[INPUTS], self.data_engineer, partial(self.do, "score"))
         assert None not in output
         self.do("send")
         return pd.Series(output, dtype=float)

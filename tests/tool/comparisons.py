@@ -12,13 +12,13 @@ from ladder.compare.results import (
     Comparison,
     Duration,
     Event,
-    Happening,
     IncidentResult,
     LevelResult,
     Machine,
     Releases,
     RetrainedDaily,
     StoryFacts,
+    StoryIncident,
     Timeline,
     TimelineStep,
 )
@@ -27,8 +27,8 @@ from ladder.runbook import Role
 
 START = date(2011, 12, 25)
 INCIDENTS = (
-    Happening(kind="growth", since=date(2012, 1, 9), until=None),
-    Happening(kind="units", since=date(2012, 3, 5), until=date(2012, 3, 11)),
+    StoryIncident(kind="growth", since=date(2012, 1, 9), until=None),
+    StoryIncident(kind="units", since=date(2012, 3, 5), until=date(2012, 3, 11)),
 )
 EVERY = {0: 182, 1: 91, 2: 31, 3: 30, 4: 11}  # days between two releases
 TAKES = {0: 21, 1: 8, 2: 3, 3: 0, 4: 0}  # days that a release takes people
@@ -98,7 +98,7 @@ def seeded(
     *,
     start: date = START,
     days: int = 85,
-    incidents: Sequence[Happening] = INCIDENTS,
+    incidents: Sequence[StoryIncident] = INCIDENTS,
     cadence: bool = True,
 ) -> Comparison:
     """A comparison of these levels over `days` days.
@@ -150,7 +150,7 @@ def seeded(
 
 
 def _world(
-    days: int, start: date, incidents: Sequence[Happening]
+    days: int, start: date, incidents: Sequence[StoryIncident]
 ) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
     """How hard each day is for a model that is always fresh."""
     hard = 27 + 9 * np.sin(np.arange(days) / 23)
@@ -176,7 +176,7 @@ def _released(number: int, start: date, days: int, every: int) -> tuple[date, ..
 
 
 def _errors(
-    number: int, start: date, days: int, incidents: Sequence[Happening], released: Sequence[date]
+    number: int, start: date, days: int, incidents: Sequence[StoryIncident], released: Sequence[date]
 ) -> list[float]:
     hard = _world(days, start, incidents)
     level = np.zeros(days)
@@ -204,7 +204,7 @@ def _events(released: Sequence[date], number: int) -> tuple[Event, ...]:
          if number > 1 else ())  # fmt: skip
 
 
-def _incident(number: int, each: Happening, end: date, events: Sequence[Event]) -> IncidentResult:
+def _incident(number: int, each: StoryIncident, end: date, events: Sequence[Event]) -> IncidentResult:
     passes = each.until is not None
     noticed = None if number < 2 and passes else {0: 24, 1: 12, 2: 9, 3: 3, 4: 1}[number]
     return IncidentResult(
@@ -225,7 +225,7 @@ def _incident(number: int, each: Happening, end: date, events: Sequence[Event]) 
     )
 
 
-def _cadence(number: int, start: date, days: int, incidents: Sequence[Happening], every: int) -> Releases:
+def _cadence(number: int, start: date, days: int, incidents: Sequence[StoryIncident], every: int) -> Releases:
     released = _released(number, start, days, every)
     errors = _errors(number, start, days, incidents, released)
     return Releases(
@@ -237,11 +237,11 @@ def _cadence(number: int, start: date, days: int, incidents: Sequence[Happening]
     )
 
 
-def _once_more(number: int, start: date, days: int, incidents: Sequence[Happening]) -> Releases:
+def _once_more(number: int, start: date, days: int, incidents: Sequence[StoryIncident]) -> Releases:
     return _cadence(number, start, days, incidents, 30)
 
 
-def _level(number: int, start: date, days: int, incidents: Sequence[Happening]) -> LevelResult:
+def _level(number: int, start: date, days: int, incidents: Sequence[StoryIncident]) -> LevelResult:
     known = _cadence(number, start, days, incidents, EVERY[number])
     errors = _errors(number, start, days, incidents, known.released_on)
     by_hand = sum(who != "machine" for _, who, *_ in STEPS[number]) * known.releases

@@ -58,10 +58,10 @@ def test_an_environment_with_another_version_or_without_a_package_is_not_used(
     tmp_path: Path, package: str
 ) -> None:
     text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
-    assert bootstrap._satisfied(ROOT / "requirements.lock")
+    assert bootstrap._lock_is_satisfied(ROOT / "requirements.lock")
     lock = tmp_path / "requirements.lock"
     lock.write_text(re.sub(r"(?m)^rich==\S+", f"{package}==0.0.1", text), encoding="utf-8")
-    assert not bootstrap._satisfied(lock)
+    assert not bootstrap._lock_is_satisfied(lock)
 
 
 def test_without_a_network_one_line_says_so_and_nothing_counts_as_set_up(clone: Path) -> None:

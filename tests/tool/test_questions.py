@@ -11,7 +11,7 @@ import pytest
 
 from ladder import UserError, runbook, workcopy
 from ladder.compare.questions import ask, asked_about
-from ladder.compare.results import Answer, Witness
+from ladder.compare.results import Answer, RecordedPrediction
 from ladder.levels import level, levels
 from ladder.runbook import Procedure, Runbook
 from ladder.steps import run_command
@@ -19,7 +19,7 @@ from ladder.world import COMMITTED_FEED
 from ladder.world.feedfile import read_feed, write_feed
 from tests.tool.made import day, story
 
-WITNESS = Witness(date(2011, 3, 15), "7", "id-of-it")
+WITNESS = RecordedPrediction(date(2011, 3, 15), "7", "id-of-it")
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +85,7 @@ def test_a_command_that_fails_is_no_answer_and_says_why(tmp_path: Path) -> None:
 def test_what_the_answer_did_not_carry_cannot_be_looked_up(tmp_path: Path) -> None:
     procedure = Procedure.model_validate({"command": "trace {prediction}", "shows": ["."]})
     book = Runbook.model_validate({"release": (), "questions": {"who": procedure}})
-    bare = Witness(WITNESS.on, None, None)
+    bare = RecordedPrediction(WITNESS.on, None, None)
     *_, who = ask(book, tmp_path, bare, lambda *_: "Ada", tmp_path / "copy")
     assert (who.answered, who.command) == (False, None)
     assert "prediction" in who.says
@@ -133,7 +133,7 @@ def test_a_model_is_made_again_where_the_same_bytes_come_of_it(
     folder.mkdir()
     for name in ("live", "made"):
         (folder / name).write_bytes(b"a model")
-    witness = Witness(day(0), None, None, {"live": hashlib.sha256(b"a model").hexdigest()})
+    witness = RecordedPrediction(day(0), None, None, {"live": hashlib.sha256(b"a model").hexdigest()})
     procedure = Procedure.model_validate({"command": command, "makes": "made", "keeps": ["live"]})
     book = Runbook.model_validate({"release": (), "questions": {"again": procedure}})
     again, *_ = ask(book, folder, witness, run_command, tmp_path / "copy")
@@ -151,7 +151,7 @@ def test_at_level_1_nobody_knows_what_the_model_of_then_had_learned_until(tmp_pa
     run_command("python -m bike_demand train --as-of 2011-03-07", folder)
     shutil.move(folder / "state" / "handoff", folder / "state" / "model")
     digest = hashlib.sha256((folder / kept).read_bytes()).hexdigest()
-    witness = Witness(date(2011, 3, 15), "0a1b2c3d4e5f", None, {kept: digest})
+    witness = RecordedPrediction(date(2011, 3, 15), "0a1b2c3d4e5f", None, {kept: digest})
     again, taught, who = ask(book, folder, witness, run_command, tmp_path / "copy")
     assert [each.answered for each in (again, taught, who)] == [False, False, False]
     assert again.command == "python -m bike_demand train --as-of 2011-03-15"
@@ -182,7 +182,7 @@ def test_at_level_0_the_notebook_makes_another_model_of_the_same_export(
     runbook.paste(folder, runbook.Move.model_validate({"from": "feed/*.csv", "to": "export.csv"}))
     run_command("jupyter execute demand.ipynb", folder)
     digests = {"live/model.pkl": hashlib.sha256((folder / "handoff" / "model.pkl").read_bytes()).hexdigest()}
-    witness = Witness(date(2011, 3, 15), None, None, digests)
+    witness = RecordedPrediction(date(2011, 3, 15), None, None, digests)
     found = ask(book, folder, witness, run_command, tmp_path / "copy")
     assert [each.answered for each in found] == [False, False, False]
     assert found[0].seconds is not None
@@ -195,7 +195,7 @@ def test_at_level_2_model_and_data_are_on_record_and_who_released_it_is_not(
     folder = project(2, "2011-03-07", tmp_path / "project")
     run_command("python -m bike_demand train", folder)
     run_command("python -m bike_demand release latest --yes", folder)
-    witness = Witness(date(2011, 3, 15), "1", None)
+    witness = RecordedPrediction(date(2011, 3, 15), "1", None)
     again, taught, who = ask(runbook.load(folder), folder, witness, run_command, tmp_path / "copy")
     assert (again.answered, taught.answered, who.answered) == (True, True, False)
     assert "identical: model" in again.says

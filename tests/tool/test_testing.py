@@ -9,7 +9,7 @@ import pytest
 
 from ladder import testing
 from ladder.levels import levels
-from ladder.testing import left_to_next
+from ladder.testing import repeated_above
 from tests.tool.conftest import Ladder
 
 
@@ -32,7 +32,7 @@ def test_more_arguments_go_to_pytest(run_ladder: Ladder) -> None:
 
 
 def test_every_test_is_run_at_some_level_and_only_what_is_the_same_above_is_left_to_it() -> None:
-    above = left_to_next()
+    above = repeated_above()
     every = levels()
     assert every[-1].number not in map(int, above)  # the highest runs all of its own
     for level, following in pairwise(every):
@@ -53,11 +53,11 @@ def test_tests_write_into_memory_if_there_is_room_and_nobody_said_otherwise(
 ) -> None:
     monkeypatch.delenv("TMPDIR", raising=False)
     monkeypatch.setattr(testing, "MEMORY", tmp_path)
-    monkeypatch.setattr(testing, "ROOM", 0)
+    monkeypatch.setattr(testing, "MIN_FREE_BYTES", 0)
     assert testing.scratch_folder() == tmp_path
-    monkeypatch.setattr(testing, "ROOM", shutil.disk_usage(tmp_path).total)
+    monkeypatch.setattr(testing, "MIN_FREE_BYTES", shutil.disk_usage(tmp_path).total)
     assert testing.scratch_folder() is None
-    monkeypatch.setattr(testing, "ROOM", 0)
+    monkeypatch.setattr(testing, "MIN_FREE_BYTES", 0)
     monkeypatch.setattr(testing, "MEMORY", tmp_path / "absent")
     assert testing.scratch_folder() is None
     monkeypatch.setattr(testing, "MEMORY", tmp_path)
@@ -74,7 +74,7 @@ def _code(module: str, test: str) -> str:
 
 @pytest.mark.slow
 def test_one_level_alone_is_tested_whole(run_ladder: Ladder) -> None:
-    name = left_to_next()["1"][0]
+    name = repeated_above()["1"][0]
     whole = run_ladder("test", "--only", "1", "-n", "0", "--collect-only")
     assert f"{name}::" in whole.stdout
     default = run_ladder("test", "-n", "0", "--collect-only", "-p", "no:xdist")
@@ -82,6 +82,6 @@ def test_one_level_alone_is_tested_whole(run_ladder: Ladder) -> None:
     (first,) = [part for part in levels_apart if part.startswith("level 1")]
     assert f"{name}::" not in first
     assert "repeated at the next level" in first
-    test = next(each for each in left_to_next()["1"] if "::" in each)
+    test = next(each for each in repeated_above()["1"] if "::" in each)
     assert test in whole.stdout
     assert f"{test}\n" not in first

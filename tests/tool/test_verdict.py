@@ -6,12 +6,12 @@ import pytest
 
 from ladder.compare.results import (
     Answer,
-    Happening,
     IncidentResult,
     LevelResult,
     Question,
     Releases,
     StoryFacts,
+    StoryIncident,
 )
 from ladder.compare.verdict import verdicts
 from tests.tool.made import START, day
@@ -132,8 +132,8 @@ def test_incidents_of_one_kind_that_were_not_recovered_from_are_distinguished() 
     facts = STORY.model_copy(
         update={
             "incidents": (
-                Happening(kind="units", since=day(30), until=day(31)),
-                Happening(kind="units", since=day(60), until=None),
+                StoryIncident(kind="units", since=day(30), until=day(31)),
+                StoryIncident(kind="units", since=day(60), until=None),
             )
         }
     )
