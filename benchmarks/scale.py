@@ -151,7 +151,7 @@ def run_steps(folder: Path, number: int, console: Console) -> dict[str, tuple[fl
     train = ["train", "--allow-dirty", *(["--no-deploy"] * (number > 2))]
     steps: dict[str, Sequence[str]] = {"ingest": ["ingest"], "validate": ["validate"], "train": train}
     found = {step: _cost(["-m", "bike_demand", *arguments], folder) for step, arguments in steps.items()}
-    model = folder / "state" / "run" / "final"
+    model = folder / "state" / "run" / "refit"
     found["predict"] = _cost(
         ["-m", "bike_demand", "predict", "rows.csv", "predictions.csv", "--model", str(model)], folder
     )

@@ -11,7 +11,7 @@ RUN apt-get update \
  && useradd --system --uid 10001 --create-home training
 WORKDIR /app
 COPY pyproject.toml requirements.lock ./
-# At the locked versions and hashes, and before the code, as for the service. One package has no wheel.
+# At the locked versions and hashes, and before the code, as for the service. antlr4 has no wheel.
 RUN uv venv /opt/venv \
  && uv pip install --python /opt/venv --requirements pyproject.toml --extra training \
     --constraints requirements.lock --only-binary :all: --no-binary antlr4-python3-runtime --compile-bytecode

@@ -121,7 +121,7 @@ def test_it_works_at_each_level_and_in_a_package_of_another_name(number: int, tm
     (tmp_path / "renamed.patch").write_text(change.replace("bike-demand", "harbour-docks"), encoding="utf-8")
     git(folder, "apply", str(tmp_path / "renamed.patch"))
     train, model = (
-        ("harbour_docks train", "handoff") if number == 1 else ("harbour_docks.stages train", "run/final")
+        ("harbour_docks train", "handoff") if number == 1 else ("harbour_docks.stages train", "run/refit")
     )
     for command in ("harbour_docks problem check", "harbour_docks ingest", train):
         run_command(f"python -m {command}", folder)
@@ -150,7 +150,7 @@ class Life:
 
     def promoted(self) -> pd.Timestamp:
         """The morning on which the second version won its test."""
-        return next(day for day, output in self.outputs.items() if "Version 2 is promoted" in output)
+        return next(day for day, output in self.outputs.items() if "Version 2 won its A/B test" in output)
 
     def both(self) -> pd.DataFrame:
         """The hours of the test: what the second version answered, what the first one, and the count."""

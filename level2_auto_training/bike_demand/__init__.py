@@ -1,4 +1,7 @@
-"""The data, the model and the application that serves it, for the problem in `problem`."""
+"""The data, the model and the application that serves it, for the problem in `problem`.
+
+Importing it sets process-wide defaults: no telemetry, variables of git and proxies, garbage collection.
+"""
 
 import gc
 import getpass

@@ -89,9 +89,9 @@ def train(
         typer.echo(f"Nothing changed since run {made.run_id}, version {made.version}: nothing to do.")
     days = settings.load_settings().training.holdout_days
     typer.echo(
-        f"Its holdout model, run {made.holdout_run_id}, was off by {loss_with_unit(made.mae)}"
-        f" on the last {days} days,"
-        " which it was not trained on."
+        f"Holdout model (run {made.holdout_run_id}): {PROBLEM.loss.name} {loss_with_unit(made.mae)}"
+        f" on the last"
+        f" {days} days, which it was not trained on."
     )
     typer.echo(f"Release it with: python -m bike_demand release {made.version}")
 
@@ -109,9 +109,9 @@ def reproduce(
         result = again(wanted)
     typer.echo(f"Code and data of the run are in {result.folder}.")
     if (data := result.data) is not None:
-        typer.echo(f"It was trained on {data.rows} rows, {data.first} to {data.last}, data {data.digest}.")
+        typer.echo(f"Trained on {data.rows} rows, {data.first} to {data.last} (data digest {data.digest}).")
     if result.differences:
-        raise UserError(f"{wanted}: not the same: {'; '.join(result.differences)}")
+        raise UserError(f"{wanted} was not reproduced: {'; '.join(result.differences)}")
     typer.echo(f"identical: model {result.digest} and its {len(result.metrics)} metrics")
 
 

@@ -42,7 +42,7 @@ def _build() -> None:
     )
 
 
-# Tasks have the names shown on the flow's page. DVC knows the graph of the stages: `dvc repro` is one task.
+# Tasks have the names shown on the flow's page. The stages are one task: DVC knows their dependencies.
 gather = task(name="ingest", task_run_name="ingest", retry_condition_fn=_is_unreachable)(steps.gather)
 validate = task(name="validate", task_run_name="validate")(steps.validate)
 build = task(name="dvc repro", task_run_name="dvc repro")(_build)
@@ -50,11 +50,11 @@ log_and_register = task(name="register", task_run_name="register")(steps.log_and
 
 
 @flow(name="train", flow_run_name=_run_name)
-def train(as_of: datetime | None = None, allow_uncommitted: bool = False) -> steps.Made:
+def train(as_of: datetime | None = None, allow_dirty: bool = False) -> steps.Made:
     """Ingest, validate, train, evaluate, register, and emit an event for a new version."""
     waits = load_settings().flow.retry_seconds
     patient = gather.with_options(retries=len(waits), retry_delay_seconds=list(waits))
-    made, new = steps.run(as_of, allow_uncommitted, patient, validate, build, log_and_register)
+    made, new = steps.run(as_of, allow_dirty, patient, validate, build, log_and_register)
     if new:
         payload = {"version": str(made.version), "as_of": "" if as_of is None else as_of.isoformat()}
         emit_event(REGISTERED, resource={"prefect.resource.id": RESOURCE}, payload=payload)

@@ -15,22 +15,25 @@ from bike_demand.core.errors import UserError
 from bike_demand.core.settings import STATE, Flow, load_settings
 
 if TYPE_CHECKING:
-    from bike_demand.training.record import Recorded
+    from bike_demand.training.record import TrainingResult
 
 VARIABLE = "PREFECT_API_URL"
 TIMEOUT_SECONDS = 2.0
 
 
 def train(
-    as_of: datetime | None, allow_uncommitted: bool, report: Callable[[str], None]
-) -> "tuple[Recorded, bool]":
-    """Ingest, validate, train, evaluate, register. `report` receives a line on where. Raises UserError."""
+    as_of: datetime | None, allow_dirty: bool, report: Callable[[str], None]
+) -> "tuple[TrainingResult, bool]":
+    """Ingest, validate, train, evaluate, register. Returns the result, and whether it is new.
+
+    `report` receives a line that says where it runs. Raises UserError.
+    """
     server = find_server(load_settings().flow)
     if server is None:
         from bike_demand.training import steps
 
         report("No Prefect server is running, so the steps run in this process.")
-        return steps.run(as_of, allow_uncommitted)
+        return steps.run(as_of, allow_dirty)
     report(f"Running as a flow on the Prefect server at {server}.")
     home = STATE.absolute() / "prefect"
     home.mkdir(parents=True, exist_ok=True)
@@ -40,7 +43,7 @@ def train(
     with environment_with({VARIABLE: server}):
         from bike_demand import flows
 
-        return flows.train(as_of, allow_uncommitted)
+        return flows.train(as_of, allow_dirty)
 
 
 def find_server(settings: Flow) -> str | None:
@@ -57,7 +60,7 @@ def find_server(settings: Flow) -> str | None:
     try:
         if get(address, "health") is not True:
             raise ValueError("another program responds there")
-        theirs = _server_version(address)
+        server_version = _server_version(address)
     except (OSError, ValueError, HTTPException) as error:
         if not configured:
             return None
@@ -66,12 +69,12 @@ def find_server(settings: Flow) -> str | None:
             f"{VARIABLE} is {address}, but no Prefect server responds there ({why}); start it, or unset"
             f" {VARIABLE}"
         ) from None
-    ours = version("prefect")
-    if theirs is not None and theirs.split(".")[:2] != ours.split(".")[:2]:
+    client_version = version("prefect")
+    if server_version is not None and server_version.split(".")[:2] != client_version.split(".")[:2]:
         where = VARIABLE if configured else "flow.api in params.yaml"
         raise UserError(
-            f"the server at {address} runs Prefect {theirs}, this project Prefect {ours}; start one of that"
-            f" version, or change {where}"
+            f"the server at {address} runs Prefect {server_version}, this project Prefect {client_version};"
+            f" start one of that version, or change {where}"
         )
     return address
 

@@ -46,9 +46,7 @@ def mlflow_server(folder: Path) -> Iterator[Server]:
     command += ["--artifacts-destination", str(folder / "files")]
     # Else it starts a dozen processes that nobody needs.
     switches = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "HOME": str(folder)}
-    with _responding(
-        [*command, "--artifacts-destination", str(folder / "files")], folder, switches
-    ) as server:
+    with _responding(command, folder, switches) as server:
         yield server
 
 

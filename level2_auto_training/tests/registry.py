@@ -1,4 +1,4 @@
-"""Puts models on record and live, without the training pipeline around them."""
+"""Registers models and makes them live without running the training pipeline."""
 
 import shutil
 from pathlib import Path
@@ -39,10 +39,10 @@ def train_handoffs(feed: Path, folder: Path) -> tuple[Path, Path]:
 
     rows = concat(read_month_file((feed / f"{month}.csv").read_bytes(), month, month) for month in MONTHS)
     trained = train(rows, load_settings().training)
-    for name, pipeline in (("final", trained.pipeline), ("holdout", trained.holdout_model)):
+    for name, pipeline in (("refit", trained.pipeline), ("holdout", trained.holdout_model)):
         model = to_onnx(pipeline)
         write_handoff(folder / name, model, golden_rows(model, rows))
-    return folder / "final", folder / "holdout"
+    return folder / "refit", folder / "holdout"
 
 
 def register(
@@ -68,7 +68,7 @@ def register(
         )
 
     holdout_run_id = log("holdout", holdout or model, holdout_last).run_id
-    return tracking.version(log("final", model, last, holdout_run_id).version or 0)
+    return tracking.version(log("refit", model, last, holdout_run_id).version or 0)
 
 
 def put_live(model: Path) -> Version:

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from tests.conftest import COPY_ENVIRONMENT, ENVIRONMENT
-from tests.workcopy import change_params, commit
+from tests.project_copy import change_params, commit
 
 PATIENCE_SECONDS = 90
 

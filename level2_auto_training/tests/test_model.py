@@ -148,7 +148,7 @@ def test_constant_model_is_accepted(given: Path) -> None:
     assert load_model(given).manifest.name == "toy"
 
 
-def test_in_answers_it_is_called_by_its_version_or_else_by_its_digest(handoff: Path) -> None:
+def test_model_version_defaults_to_digest(handoff: Path) -> None:
     manifest = json.loads((handoff / "model.json").read_text(encoding="utf-8"))
     assert (load_model(handoff).version, load_model(handoff).digest) == (
         manifest["version"],

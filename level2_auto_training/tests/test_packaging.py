@@ -43,11 +43,11 @@ def test_the_commands_that_are_written_down_exist(name: str) -> None:
     assert named <= set(re.findall(r"(?m)^  (\w+) ", shown.partition("Commands:")[2]))
 
 
-def test_by_the_runbook_a_machine_trains_and_a_person_releases() -> None:
+def test_runbook_automates_training_but_not_release() -> None:
     steps = yaml.safe_load((ROOT / "runbook.yaml").read_text(encoding="utf-8"))["release"]
     assert [(step["id"], step["who"]) for step in steps] == [
         ("train", "machine"),
-        ("look", "data scientist"),
+        ("review", "data scientist"),
         ("release", "software engineer"),
     ]
     assert not any("copies" in step or "restarts" in step for step in steps)

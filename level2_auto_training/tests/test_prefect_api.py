@@ -49,8 +49,8 @@ def prefect(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 @pytest.fixture
-def nobody(monkeypatch: pytest.MonkeyPatch) -> str:
-    """An address at which nobody answers; none is configured."""
+def unused_address(monkeypatch: pytest.MonkeyPatch) -> str:
+    """An address where nothing listens; PREFECT_API_URL is unset."""
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -65,23 +65,23 @@ def test_a_server_that_answers_is_used(prefect: str) -> None:
     assert find_server(at(prefect)) == prefect
 
 
-def test_a_server_that_gives_its_version_only_after_login_is_used(nobody: str) -> None:
-    assert nobody
+def test_a_server_that_gives_its_version_only_after_login_is_used(unused_address: str) -> None:
+    assert unused_address
     with answering({b"/api/health": b"true"}, UNAUTHORIZED + b"\r\n\r\n") as address:
         assert find_server(at(address)) == address
 
 
-def test_without_a_server_none_is_used(nobody: str) -> None:
-    assert find_server(at(nobody)) is None
+def test_without_a_server_none_is_used(unused_address: str) -> None:
+    assert find_server(at(unused_address)) is None
     assert find_server(at("")) is None
 
 
-def test_the_environment_goes_before_the_settings(
-    prefect: str, nobody: str, monkeypatch: pytest.MonkeyPatch
+def test_prefect_api_url_overrides_params(
+    prefect: str, unused_address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFECT_API_URL", f"{prefect}/")
-    assert find_server(at(nobody)) == prefect
-    monkeypatch.setenv("PREFECT_API_URL", nobody)
+    assert find_server(at(unused_address)) == prefect
+    monkeypatch.setenv("PREFECT_API_URL", unused_address)
     with pytest.raises(UserError, match="PREFECT_API_URL"):
         find_server(at(prefect))
 
@@ -98,9 +98,9 @@ def test_the_environment_goes_before_the_settings(
     ids=["a page for every path", "JSON for every path", "a proxy", "another protocol", "no answer"],
 )
 def test_what_is_not_prefect_is_left_alone_unless_it_is_configured(
-    nobody: str, monkeypatch: pytest.MonkeyPatch, answer: bytes
+    unused_address: str, monkeypatch: pytest.MonkeyPatch, answer: bytes
 ) -> None:
-    assert nobody
+    assert unused_address
     with answering({}, answer) as address:
         assert find_server(at(address)) is None
         monkeypatch.setenv("PREFECT_API_URL", address)
@@ -108,8 +108,8 @@ def test_what_is_not_prefect_is_left_alone_unless_it_is_configured(
             find_server(SETTINGS)
 
 
-def test_another_version_is_named_with_ours(nobody: str) -> None:
-    assert nobody
+def test_version_mismatch_names_both_versions(unused_address: str) -> None:
+    assert unused_address
     with answering(OLD, b"") as address, pytest.raises(UserError) as raised:
         find_server(at(address))
     assert "2.20.4" in str(raised.value)

@@ -30,7 +30,7 @@ def gathered(stored: Path, run: Run) -> Path:
 
 
 @pytest.fixture(scope="module")
-def once_registered(
+def registered_template(
     tmp_path_factory: pytest.TempPathFactory, empty_store: Path, handoffs: tuple[Path, Path]
 ) -> Path:
     folder = tmp_path_factory.mktemp("registered")
@@ -44,9 +44,9 @@ def once_registered(
 
 
 @pytest.fixture
-def registry(project: Path, once_registered: Path) -> Tracking:
+def registry(project: Path, registered_template: Path) -> Tracking:
     """Version 1 always answers 50 pieces and is live; version 2 is a trained one. The feed was gathered."""
-    shutil.copytree(once_registered / "state", project / "state")
+    shutil.copytree(registered_template / "state", project / "state")
     return Tracking(load_settings())
 
 
@@ -137,7 +137,7 @@ def test_a_worse_version_is_refused_unless_a_person_says_why(
     assert kept.startswith("the plant moved (against: it is worse than")
 
 
-def test_what_is_hardly_worse_is_as_good(registry: Tracking, project: Path) -> None:
+def test_candidate_within_tolerance_is_accepted(registry: Tracking, project: Path) -> None:
     _, error = error_of(50.0, HOLDOUT_LAST)
     rows = read_rows(DATA)
     limit = 1 + load_settings().release.tolerance
@@ -185,12 +185,12 @@ def test_without_fresh_rows_there_is_nothing_to_judge_by(
     registry: Tracking, run: Run, handoffs: tuple[Path, Path]
 ) -> None:
     register(*handoffs, tracking=registry, holdout_last="2011-03-31T00:00:00")
-    assert "0 fresh rows to compare on, too few" in refused(run("release", 3, "--yes"))
+    assert "only 0 fresh rows" in refused(run("release", 3, "--yes"))
     assert live(registry) == 1
 
 
 @pytest.mark.parametrize(("answer", "number"), [("y\n", 2), ("n\n", 1), ("\n", 1), ("", 1)])
-def test_it_asks_once(
+def test_release_asks_for_confirmation(
     registry: Tracking, run: Run, monkeypatch: pytest.MonkeyPatch, answer: str, number: int
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(answer))
@@ -202,7 +202,7 @@ def test_it_asks_once(
     assert live(registry) == number
 
 
-def test_a_look_changes_nothing(registry: Tracking, run: Run) -> None:
+def test_check_changes_nothing(registry: Tracking, run: Run) -> None:
     output = run("release", 2, "--check")
     assert output.status == 0
     assert "Version 2 may be released; nothing was changed." in output.out
@@ -229,7 +229,7 @@ def test_a_version_before_that_cannot_be_loaded_does_not_go_live_again(registry:
     assert live(registry) == 2
 
 
-def test_what_is_live_already_stays(registry: Tracking, run: Run) -> None:
+def test_releasing_live_version_is_a_no_op(registry: Tracking, run: Run) -> None:
     output = run("release", 1, "--yes")
     assert (output.status, output.out) == (0, "Version 1 is live already; nothing was changed.\n")
     assert live(registry) == 1

@@ -13,7 +13,7 @@ from bike_demand.data.ingested import read_rows
 from bike_demand.store.tracking import Dataset, Tracking
 from bike_demand.training.pipeline import data_digest
 from tests.conftest import Run
-from tests.workcopy import commit, git
+from tests.project_copy import commit, git
 
 EARLY = "2011-03-10"
 
@@ -23,9 +23,7 @@ def runs() -> list[str]:
 
 
 @pytest.mark.slow
-def test_an_old_run_is_made_again_after_feed_and_code_moved_on_and_the_cache_is_lost(
-    copy: Path, run: Run
-) -> None:
+def test_old_run_is_reproduced_from_remote_storage(copy: Path, run: Run) -> None:
     assert run("train", "--as-of", EARLY).status == 0
     rows = read_rows(DATA)
     problem = copy / "bike_demand" / "problem" / "__init__.py"
@@ -54,11 +52,10 @@ def test_a_run_of_uncommitted_code_is_made_again_from_the_changes_kept_with_it(c
     (copy / "bike_demand" / "data" / "new.py").write_text('"""New."""\n', encoding="utf-8")
     stages = copy / "bike_demand" / "stages.py"
     text = stages.read_text(encoding="utf-8")
-    assert "\n    given = settings.load_settings().training\n" in text
-    trace = '    Path("trained-here").touch()\n    given = settings.load_settings().training\n'
-    stages.write_text(
-        text.replace("    given = settings.load_settings().training\n", trace), encoding="utf-8", newline="\n"
-    )
+    export = "        model = to_onnx(pipeline)\n"
+    assert export in text
+    trace = f'        Path("trained-here").touch()\n{export}'
+    stages.write_text(text.replace(export, trace), encoding="utf-8", newline="\n")
     with (copy / "dvc.yaml").open("a", encoding="utf-8", newline="\n") as pipeline:
         pipeline.write("  own:\n    cmd: git hash-object dvc.yaml > state/own\n")
         pipeline.write("    deps: [state/data]\n    outs: [state/own]\n")
@@ -103,7 +100,7 @@ def test_what_differs_from_the_record_is_reported_in_one_line(run: Run) -> None:
     output = run("reproduce", forged.run_id)
     assert output.status == 1
     assert output.err.count("\n") == 1
-    assert f"model {report['final']['digest']} instead of {report['holdout']['digest']}" in output.err
+    assert f"model {report['refit']['digest']} instead of {report['holdout']['digest']}" in output.err
     assert f"mae {honest.metrics['mae']} instead of 1.0" in output.err
     assert "mae_mean" not in output.err
 
@@ -141,4 +138,4 @@ def make_git_anew(folder: Path) -> None:
 @pytest.mark.usefixtures("copy")
 def test_an_unknown_run_or_version_is_reported(run: Run, wanted: str) -> None:
     output = run("reproduce", wanted).refusal()
-    assert f"{wanted}: unknown, no run is logged yet" in output
+    assert f"{wanted}: not found, no run logged yet" in output

@@ -87,7 +87,7 @@ def test_runs_versions_and_the_alias_are_kept_there_and_nothing_here(
 
 
 @pytest.mark.slow
-def test_the_service_and_the_batch_follow_it_and_outlive_it(
+def test_service_and_batch_survive_loss_of_tracking_server(
     project: Path, run: Run, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     with mlflow_server(tmp_path_factory.mktemp("short-lived")) as server:

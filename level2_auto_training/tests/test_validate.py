@@ -44,7 +44,7 @@ def test_the_command_finds_a_feed_stale_as_of_a_date(run: Run) -> None:
     assert "stale" in run("validate", "--as-of", "2011-04-05").refusal()
 
 
-def test_by_the_clock_on_the_wall_a_feed_of_long_ago_is_stale(project: Path, run: Run) -> None:
+def test_wall_clock_makes_old_feed_stale(project: Path, run: Run) -> None:
     params = project / "params.yaml"
     text = params.read_text(encoding="utf-8")
     assert "clock: feed" in text
@@ -53,9 +53,7 @@ def test_by_the_clock_on_the_wall_a_feed_of_long_ago_is_stale(project: Path, run
     assert "stale" in run("validate").refusal()
 
 
-def test_a_row_that_stands_there_twice_is_found_even_if_somebody_put_it_there(
-    project: Path, run: Run
-) -> None:
+def test_duplicated_row_in_ingested_month_is_found(project: Path, run: Run) -> None:
     run("ingest")
     path = project / "state" / "data" / "2011-02.parquet"
     rows = pd.read_parquet(path)

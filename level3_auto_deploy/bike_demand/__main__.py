@@ -93,16 +93,16 @@ def train(
     config = settings.load_settings()
     days = config.training.holdout_days
     typer.echo(
-        f"Its holdout model, run {made.holdout_run_id}, was off by {loss_with_unit(made.mae)}"
-        f" on the last {days} days,"
-        " which it was not trained on."
+        f"Holdout model (run {made.holdout_run_id}): {PROBLEM.loss.name} {loss_with_unit(made.mae)}"
+        f" on the last"
+        f" {days} days, which it was not trained on."
     )
     if deploy is False or (deploy is None and not config.deploy.automatic):
         typer.echo(f"Deploy it with: python -m bike_demand deploy {made.version}")
         return
-    from bike_demand.launch import follow
+    from bike_demand.launch import deploy_after_training
 
-    follow(config, str(made.version), as_of, typer.echo)
+    deploy_after_training(config, str(made.version), as_of, typer.echo)
 
 
 @app.command(epilog="Example: python -m bike_demand reproduce 7")
@@ -118,9 +118,9 @@ def reproduce(
         result = again(wanted)
     typer.echo(f"Code and data of the run are in {result.folder}.")
     if (data := result.data) is not None:
-        typer.echo(f"It was trained on {data.rows} rows, {data.first} to {data.last}, data {data.digest}.")
+        typer.echo(f"Trained on {data.rows} rows, {data.first} to {data.last} (data digest {data.digest}).")
     if result.differences:
-        raise UserError(f"{wanted}: not the same: {'; '.join(result.differences)}")
+        raise UserError(f"{wanted} was not reproduced: {'; '.join(result.differences)}")
     typer.echo(f"identical: model {result.digest} and its {len(result.metrics)} metrics")
 
 
@@ -208,12 +208,12 @@ def promote(
     """Copy a version that passed its gates to the registry of the next environment."""
     from bike_demand.release import deploy as delivery
     from bike_demand.release import promotion
-    from bike_demand.store.deployments import opened
+    from bike_demand.store.deployments import open_deployments
 
     config = settings.load_settings()
     if not (address := to or config.deploy.promote_to):
         raise UserError("--to: give the target registry, here or as deploy.promote_to in params.yaml")
-    with spinner("Promoting"), opened(config, None, typer.echo) as deployments:
+    with spinner("Promoting"), open_deployments(config, None, typer.echo) as deployments:
         found = delivery.find(deployments.tracking, version)
         promoted = promotion.promote(deployments, found, address)
     typer.echo(promoted or f"Version {found.number} was promoted before; nothing was changed.")
@@ -226,17 +226,17 @@ def rollback(
 ) -> None:
     """Return to the last good version at once; the rolled-back version cannot be deployed again."""
     from bike_demand.release.rollback import roll_back
-    from bike_demand.store.deployments import opened
+    from bike_demand.store.deployments import open_deployments
 
-    with opened(settings.load_settings(), as_of, typer.echo, locked=False) as deployments:
-        typer.echo(roll_back(deployments, (reason or "").strip() or "by hand"))
+    with open_deployments(settings.load_settings(), as_of, typer.echo, locked=False) as deployments:
+        typer.echo(roll_back(deployments, (reason or "").strip() or "no reason given"))
 
 
 @app.command(epilog='Example: python -m bike_demand release 7 --reason "the live model predicts nonsense"')
 def release(
     version: Annotated[str, typer.Argument(metavar="VERSION", help="Number, `latest` or `champion`.")],
     reason: Annotated[str | None, typer.Option(help="Why there is no time for an A/B test.")] = None,
-    check: Annotated[bool, typer.Option("--check", help="Run the gates, but change nothing.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Run the gates without releasing.")] = False,
     as_of: AsOf = None,
 ) -> None:
     """Emergency release: skips the A/B test, but none of the gates."""

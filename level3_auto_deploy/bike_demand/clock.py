@@ -1,4 +1,4 @@
-"""Story time: the time that everything but process time-outs uses."""
+"""The reference time: as of when commands decide. Time-outs use the machine's clock."""
 
 from datetime import datetime
 

@@ -21,9 +21,9 @@ from bike_demand.core.settings import RUN, load_settings
 from bike_demand.release import deploy as delivery
 from bike_demand.release.ab.step import step
 from bike_demand.release.decision import page_of
-from bike_demand.store.connection import absolute, reach
+from bike_demand.store.connection import normalize_store_uri, require_reachable
 from bike_demand.store.database import open_database
-from bike_demand.store.deployments import deployed
+from bike_demand.store.deployments import all_deployments
 from bike_demand.training import steps
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ def _is_unreachable(_task: Any, _run: Any, state: Any) -> bool:
     return isinstance(state.result(raise_on_failure=False), UnreachableError)
 
 
-def _patient(step: Any) -> Any:
+def _with_retries(step: Any) -> Any:
     """The task with the retry delays of the settings."""
     waits = load_settings().flow.retry_seconds
     return step.with_options(retries=len(waits), retry_delay_seconds=list(waits))
@@ -58,7 +58,7 @@ def _build() -> None:
     )
 
 
-# Tasks have the names shown on the flow's page. DVC knows the graph of the stages: `dvc repro` is one task.
+# Tasks have the names shown on the flow's page. The stages are one task: DVC knows their dependencies.
 gather = task(name="ingest", task_run_name="ingest", retry_condition_fn=_is_unreachable)(steps.gather)
 validate = task(name="validate", task_run_name="validate")(steps.validate)
 build = task(name="dvc repro", task_run_name="dvc repro")(_build)
@@ -66,7 +66,7 @@ log_and_register = task(name="register", task_run_name="register")(steps.log_and
 
 
 def run_as_task(name: str, step: Callable[[], T]) -> T:
-    """The step runner of the flows: each step is a task; a refusal, say by a gate, is a failed task."""
+    """The step runner of the flows: each step is a task. A version refused by a gate is a failed task."""
 
     @task(
         name=name,
@@ -78,21 +78,21 @@ def run_as_task(name: str, step: Callable[[], T]) -> T:
     def run() -> T:
         return step()
 
-    result: T = _patient(run)()
+    result: T = _with_retries(run)()
     return result
 
 
-def _connect() -> None:
+def _check_connections() -> None:
     """Raises UnreachableError if a store is down, so that a flow fails early and not between two steps."""
     settings = load_settings()
-    reach(absolute(settings.tracking.uri))
+    require_reachable(normalize_store_uri(settings.tracking.uri))
     open_database(settings.environments.production.database).close()
 
 
 def _show_deployment() -> None:
     """Store the gates of the newest deployment, and the decision, as an artifact of the run."""
     with closing(open_database(load_settings().environments.production.database)) as database:
-        newest = deployed(database)[-1:]
+        newest = all_deployments(database)[-1:]
     for row in newest:
         lines = [
             f"# Version {row.version}: {row.state.value.replace('_', ' ')}",
@@ -107,9 +107,9 @@ def _show_deployment() -> None:
 
 
 @flow(name="train", flow_run_name=_run_name)
-def train(as_of: datetime | None = None, allow_uncommitted: bool = False) -> steps.Made:
+def train(as_of: datetime | None = None, allow_dirty: bool = False) -> steps.Made:
     """Ingest, validate, train, evaluate, register, and emit an event for a new version."""
-    made, new = steps.run(as_of, allow_uncommitted, _patient(gather), validate, build, log_and_register)
+    made, new = steps.run(as_of, allow_dirty, _with_retries(gather), validate, build, log_and_register)
     if new:
         payload = {"version": str(made.version), "as_of": "" if as_of is None else as_of.isoformat()}
         emit_event(REGISTERED, resource={"prefect.resource.id": RESOURCE}, payload=payload)
@@ -119,7 +119,7 @@ def train(as_of: datetime | None = None, allow_uncommitted: bool = False) -> ste
 @flow(name="deploy", flow_run_name="deploy version {version}", log_prints=True)
 def deploy(version: str, as_of: str = "") -> None:
     """Take a version through the gates to its A/B test; a retry resumes where it was interrupted."""
-    run_as_task("connect", _connect)
+    run_as_task("connect", _check_connections)
     moment = datetime.fromisoformat(as_of) if as_of else None
     try:
         delivery.deploy(load_settings(), version, moment, print, run=run_as_task)
@@ -130,6 +130,6 @@ def deploy(version: str, as_of: str = "") -> None:
 @flow(name="ab-step", flow_run_name=_run_name, log_prints=True)
 def ab_step(as_of: datetime | None = None) -> None:
     """Evaluate the A/B test, decide if possible, and evaluate the watch of a promotion."""
-    run_as_task("connect", _connect)
+    run_as_task("connect", _check_connections)
     step(load_settings(), as_of, print, run_as_task)
     _show_deployment()

@@ -19,7 +19,7 @@ REPORT = settings.RUN / "report.json"
 METRICS = settings.RUN / "metrics.json"
 PLOTS = settings.RUN / "plots"
 HOLDOUT = settings.RUN / "holdout"
-FINAL = settings.RUN / "final"
+REFIT = settings.RUN / "refit"
 
 
 def validate() -> None:
@@ -35,7 +35,7 @@ def validate() -> None:
 
 def train() -> None:
     """Fit the holdout model, without the last days, and the refit, on all rows. Done in one stage because
-    starting a process takes longer than a fit. The evaluation decides which of them are logged.
+    starting a process takes longer than a fit. `training.record` decides whether the refit is registered.
     """
     from bike_demand.data.frames import features_of
     from bike_demand.data.ingested import read_labeled_rows
@@ -50,7 +50,7 @@ def train() -> None:
     report: dict[str, Any] = {"held_out": _period(rows[len(past) :])}
     for folder, pipeline, learned in (
         (HOLDOUT, trained.holdout_model, past),
-        (FINAL, trained.pipeline, rows),
+        (REFIT, trained.pipeline, rows),
     ):
         model = to_onnx(pipeline)
         difference = check_parity(model, pipeline, features_of(rows))
@@ -62,13 +62,13 @@ def train() -> None:
 def evaluate() -> None:
     """Evaluate the holdout model on the held-out days: metrics and plots."""
     from bike_demand.data.ingested import read_labeled_rows
-    from bike_demand.training.evaluate import draw, predict, save
+    from bike_demand.training.evaluate import draw, predict, save_plots
     from bike_demand.training.evaluate import evaluate as measure
 
     rows = read_labeled_rows(settings.DATA)
     seen = json.loads(REPORT.read_text(encoding="utf-8"))["holdout"]["rows"]
     predicted = predict(HOLDOUT, rows)
-    save(PLOTS, draw(rows[:seen], rows[seen:], predicted))
+    save_plots(PLOTS, draw(rows[:seen], rows[seen:], predicted))
     _write(METRICS, measure(rows[:seen], rows[seen:], predicted[seen:]))
 
 
@@ -87,7 +87,7 @@ STAGES: dict[str, Callable[[], None]] = {each.__name__: each for each in (valida
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run a stage. Returns 0, or 1 after one line that says what is wrong."""
+    """Run a stage. Returns 0, 1 after an error, 2 for an unknown stage, 130 after Ctrl-C."""
     if len(argv) != 1 or argv[0] not in STAGES:
         print(f"error: give one of {', '.join(STAGES)}", file=sys.stderr)
         return 2

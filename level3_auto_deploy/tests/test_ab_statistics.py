@@ -105,7 +105,7 @@ def test_the_rule_keeps_its_error_rates_on_real_pairs_of_models(stale: str) -> N
     assert found["champion 20 % stale, rejected"] <= 0.01
 
 
-def test_it_errs_no_more_often_when_the_models_are_less_alike() -> None:
+def test_error_rates_hold_for_dissimilar_models() -> None:
     found = rates(the_rule, "month", "month")
     print("\nmonth: " + "; ".join(f"{what}: {share:.1%}" for what, share in found.items()))
     assert found["10 % worse, promoted before day 14"] <= 0.05
@@ -143,7 +143,7 @@ def hours(days: int, challenger: float, champion: float, spread: float = 0.1) ->
     )
 
 
-def test_bounds_are_those_of_the_ratio_and_scale_with_nothing() -> None:
+def test_bounds_are_scale_invariant() -> None:
     small, large = hours(10, 9.0, 10.0), hours(10, 900.0, 1000.0)
     for one, other in zip(astuple(small)[3:], astuple(large)[3:], strict=True):
         np.testing.assert_allclose(one, other)
@@ -153,7 +153,7 @@ def test_bounds_are_those_of_the_ratio_and_scale_with_nothing() -> None:
     assert turned.low[-1] > 1 > small.high[-1]
 
 
-def test_what_is_not_known_is_not_excluded() -> None:
+def test_no_bounds_without_data() -> None:
     estimates = estimate(
         by_day(np.zeros(2, dtype=int), np.array([1.0, 9.0]), np.array([9.0, 1.0])), 0.05, 2.0
     )
@@ -174,7 +174,7 @@ def test_what_is_not_known_is_not_excluded() -> None:
         (1.9, 1, False, ABVerdict.KEEP_ON),
     ],
 )
-def test_what_is_clear_is_decided(ratio: float, days: int, ended: bool, verdict: ABVerdict) -> None:
+def test_clear_results_are_decided(ratio: float, days: int, ended: bool, verdict: ABVerdict) -> None:
     assert verdicts(hours(days, 10 * ratio, 10.0, 0.02), AB_SETTINGS, ended)[-1] == verdict
 
 
@@ -189,7 +189,7 @@ def test_after_its_days_the_estimate_decides(ratio: float, verdict: ABVerdict) -
     assert verdicts(estimates, AB_SETTINGS, True)[-1] == verdict
 
 
-def test_a_few_hours_bound_nothing() -> None:
+def test_no_bounds_from_a_few_hours() -> None:
     for hours, bounded in ((1, False), (11, False), (24, True)):
         errors = np.linspace(9.0, 11.0, hours)
         estimates = estimate(by_day(np.zeros(hours, dtype=int), errors, errors[::-1] + 0.1), 0.05, 2.0)
@@ -197,7 +197,7 @@ def test_a_few_hours_bound_nothing() -> None:
         assert bool(estimates.low[-1] > 0) == bounded
 
 
-def test_a_share_that_chance_does_not_explain_has_a_tiny_p_value() -> None:
+def test_sample_ratio_mismatch_has_tiny_p_value() -> None:
     assert sample_ratio(50, 100, 0.5) == 1
     assert sample_ratio(60, 100, 0.5) > 0.01
     assert sample_ratio(400, 1000, 0.5) < 1e-9
@@ -212,7 +212,7 @@ def test_the_errors_of_a_group_count_as_one() -> None:
     assert by_group(day, [None] * 5, errors, errors)[1] is errors
 
 
-def test_rows_that_are_more_alike_bound_less() -> None:
+def test_design_effect_widens_bounds() -> None:
     noise = 1 + 0.2 * np.random.default_rng(3).standard_normal((2, 24 * 5))
     days = by_day(np.repeat(np.arange(5), 24), noise[0], noise[1])
     independent, alike = estimate(days, 0.05, 1.0), estimate(days, 0.05, 4.0)

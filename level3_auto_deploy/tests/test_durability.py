@@ -92,8 +92,8 @@ def log_of(project: Path) -> Iterator[Database]:
 def check(project: Path, users: Users, killed_at: float) -> None:
     """Nothing acknowledged is missing, and of the log at most what the last flush would have written."""
     with log_of(project) as database:
-        lost = [each for each in users.acknowledged if queries.outcome(database, each) is None]
-        missing = [at for at, id_ in users.answered if queries.find(database, id_) is None]
+        lost = [each for each in users.acknowledged if queries.find_label(database, each) is None]
+        missing = [at for at, id_ in users.answered if queries.find_prediction(database, id_) is None]
     assert len(users.acknowledged) > 5
     assert len(users.answered) > 20
     assert lost == []
@@ -144,7 +144,7 @@ def test_after_kill_9_of_the_parent_no_worker_holds_the_port(released: Path) -> 
 
 
 @pytest.mark.slow
-def test_two_workers_take_a_change_within_the_poll_interval_and_say_so(released: Path) -> None:
+def test_workers_switch_within_poll_interval_and_report_it(released: Path) -> None:
     with running(released, "--workers", "2") as service, log_of(released) as database:
         wait_until(lambda: [each.version for each in queries.workers(database, 5)] == [1, 1])
         put_live(constant(released / "made", 5.0))
@@ -171,7 +171,7 @@ def test_what_was_answered_before_the_end_is_in_the_log(released: Path) -> None:
     with running(released) as service:
         ids = [service.client.post("/predict", json=EXAMPLE).json()["id"] for _ in range(20)]
     with log_of(released) as database:
-        found = [queries.find(database, each) for each in ids]
+        found = [queries.find_prediction(database, each) for each in ids]
     assert all(found)
     assert {each.client for each in found if each} == {"anyone"}
 
@@ -185,7 +185,7 @@ def test_the_test_environment_has_its_own_versions_database_and_copies(released:
         answer = service.client.post("/predict", json=EXAMPLE).json()
     assert (answer["model_version"], answer["prediction"]) == ("2", 5.0)
     with contextlib.closing(open_database(f"sqlite:///{released / 'state' / 'test.db'}")) as database:
-        logged = queries.find(database, answer["id"])
+        logged = queries.find_prediction(database, answer["id"])
     assert logged is not None
     assert logged.deployment == "d"
     assert not (released / "state" / "production.db").exists()
@@ -219,10 +219,10 @@ def test_while_the_disk_is_full_answers_go_on_and_losses_are_counted(released: P
         assert load.failures == []
         service.process.terminate()
         out, _ = service.process.communicate(timeout=TIMEOUT_SECONDS)
-    assert "prediction_log_problem" in out
+    assert "prediction_log_error" in out
     assert "prediction_log_lost" in out
     with log_of(released) as database:  # what was written before is whole
-        kept = queries.outcome(database, (datetime.fromisoformat(EXAMPLE["begins"]), EXAMPLE["machine"]))
+        kept = queries.find_label(database, (datetime.fromisoformat(EXAMPLE["begins"]), EXAMPLE["machine"]))
         assert (reply.status_code, kept) in ((200, 5), (503, None))  # little may fit where much does not
         with database.reading() as connection:
             assert (
@@ -250,7 +250,7 @@ def test_while_the_database_server_is_away_answers_go_on_and_what_waited_is_writ
                 wait_until(lambda: counted(service, "written") == 31)
                 assert service.client.post("/outcomes", json=outcome).json()["new"] == 1
                 with contextlib.closing(open_database(address)) as database:
-                    assert all(queries.find(database, each) for each in ids)
+                    assert all(queries.find_prediction(database, each) for each in ids)
 
 
 @contextmanager

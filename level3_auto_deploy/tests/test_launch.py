@@ -9,7 +9,7 @@ from importlib.metadata import version
 import pytest
 
 from bike_demand.core.settings import Flow, load_settings
-from bike_demand.launch import takes_over
+from bike_demand.launch import server_deploys_new_versions
 from tests.conftest import ROOT
 
 SETTINGS = load_settings(ROOT / "params.yaml").flow
@@ -42,8 +42,8 @@ def server() -> Iterator[str]:
 
 
 @pytest.fixture
-def nobody(monkeypatch: pytest.MonkeyPatch) -> str:
-    """An address at which nobody answers; none is configured."""
+def unused_address(monkeypatch: pytest.MonkeyPatch) -> str:
+    """An address where nothing listens; PREFECT_API_URL is unset."""
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -54,7 +54,7 @@ def at(address: str) -> Flow:
     return SETTINGS.model_copy(update={"api": address})
 
 
-@pytest.mark.usefixtures("nobody")
+@pytest.mark.usefixtures("unused_address")
 @pytest.mark.parametrize(
     ("answer", "expected"), [(None, False), (b'{"paused": true}', False), (b'{"paused": false}', True)]
 )
@@ -63,8 +63,8 @@ def test_a_server_takes_deployments_over_only_where_it_has_them(
 ) -> None:
     if answer is not None:
         monkeypatch.setitem(ANSWERS, NAMED, answer)
-    assert takes_over(at(server)) == expected
+    assert server_deploys_new_versions(at(server)) == expected
 
 
-def test_without_a_server_nobody_takes_deployments_over(nobody: str) -> None:
-    assert not takes_over(at(nobody))
+def test_without_a_server_nobody_takes_deployments_over(unused_address: str) -> None:
+    assert not server_deploys_new_versions(at(unused_address))

@@ -74,7 +74,7 @@ def test_what_this_package_and_libraries_log_comes_in_the_same_format() -> None:
     assert "ValueError: broken" in failed["exc_info"]
 
 
-def test_a_reader_that_stalls_costs_lines_and_nothing_else() -> None:
+def test_stalled_reader_drops_lines_without_blocking() -> None:
     stalled, reading = threading.Event(), threading.Event()
 
     class Stalled(io.StringIO):

@@ -87,7 +87,7 @@ def log(address: str, rows: list[Row], limit: int = 1000) -> PredictionLog[Row]:
     return writer
 
 
-def test_the_migrations_lead_to_the_tables_of_now(database: Database) -> None:
+def test_migrations_match_tables(database: Database) -> None:
     with database.reading() as session:
         context = MigrationContext.configure(session.connection(), opts={"compare_type": True})
         assert compare_metadata(context, Base.metadata) == []
@@ -113,7 +113,7 @@ def test_many_who_open_a_new_database_at_once_all_get_it(address: str) -> None:
 
 def test_what_was_logged_is_found(address: str, database: Database) -> None:
     log(address, [row(1, shown=(3, 12.5), other=(4, 13.5, "challenger"))])
-    found = queries.find(database, "id-1")
+    found = queries.find_prediction(database, "id-1")
     assert found == LoggedPrediction(
         "id-1",
         NOW + timedelta(seconds=1),
@@ -123,7 +123,7 @@ def test_what_was_logged_is_found(address: str, database: Database) -> None:
         INPUTS,
         *(12.5, "champion", 3, "deployment 3", 13.5, 4, "challenger"),
     )
-    assert queries.find(database, "id-2") is None
+    assert queries.find_prediction(database, "id-2") is None
 
 
 def test_outcomes_may_come_late_again_and_corrected(database: Database) -> None:
@@ -132,8 +132,8 @@ def test_outcomes_may_come_late_again_and_corrected(database: Database) -> None:
     assert store(database, {now: 5, later: 7}) == Stored(0, 2, 0)
     earlier = (TIME - timedelta(days=400), "")
     assert store(database, {now: 6, later: 7, earlier: 1}) == Stored(1, 1, 1)
-    assert [queries.outcome(database, each) for each in (now, later, earlier)] == [6, 7, 1]
-    assert queries.outcome(database, (TIME + timedelta(hours=2), "")) is None
+    assert [queries.find_label(database, each) for each in (now, later, earlier)] == [6, 7, 1]
+    assert queries.find_label(database, (TIME + timedelta(hours=2), "")) is None
 
 
 def test_rows_of_one_time_are_distinguished_by_their_keys(address: str, database: Database) -> None:
@@ -141,18 +141,18 @@ def test_rows_of_one_time_are_distinguished_by_their_keys(address: str, database
     log(address, [row(1, key="A", other=other), row(2, key="B", other=other), row(3, key="A", other=other)])
     assert store(database, {(TIME, "A"): 7, (TIME, "C"): 9}) == Stored(2, 0, 0)
     assert store(database, {(TIME, "A"): 7, (TIME, "B"): 8}) == Stored(1, 1, 0)
-    assert [queries.outcome(database, (TIME, key)) for key in "ABCD"] == [7, 8, 9, None]
+    assert [queries.find_label(database, (TIME, key)) for key in "ABCD"] == [7, 8, 9, None]
     found = queries.pairs(database, 1, 2, TIME, TIME + timedelta(days=1))
     assert [(each.key, each.label) for each in found] == [("A", 7), ("B", 8)]
     assert queries.rows_of(database, ["id-1", "id-2", "id-9"]) == {"id-1": (TIME, "A"), "id-2": (TIME, "B")}
     log(address, [row(4, key="E"), row(5, key="E"), row(6, key="F")])
-    assert queries.waiting(database, TIME, TIME + timedelta(days=1)) == 2
+    assert queries.count_missing_outcomes(database, TIME, TIME + timedelta(days=1)) == 2
 
 
 def test_outcomes_are_kept_all_or_none(database: Database) -> None:
     with pytest.raises(Exception, match=r"(?i)null"):
         store(database, {(TIME, ""): 5, (TIME + timedelta(hours=1), ""): None})  # type: ignore[dict-item]
-    assert queries.outcome(database, (TIME, "")) is None
+    assert queries.find_label(database, (TIME, "")) is None
 
 
 def test_two_who_correct_the_same_ones_at_once_do_not_fail(database: Database) -> None:
@@ -168,7 +168,7 @@ def test_two_who_correct_the_same_ones_at_once_do_not_fail(database: Database) -
     for thread in threads:
         thread.join()
     assert len(results) == 10
-    assert len({queries.outcome(database, each) for each in rows}) == 1
+    assert len({queries.find_label(database, each) for each in rows}) == 1
 
 
 def test_pairs_are_the_first_answers_of_two_versions_whoever_was_shown(
@@ -199,7 +199,7 @@ def test_pairs_are_the_first_answers_of_two_versions_whoever_was_shown(
     swapped = queries.pairs(database, 2, 1, TIME, TIME + timedelta(days=1))
     assert [(each.prediction, each.other) for each in swapped] == [(20.0, 10.0), (21.0, 11.0), (22.5, 12.5)]
     assert queries.pairs(database, 1, 2, times[1], times[2]) == expected[1:2]  # `until` is exclusive
-    assert queries.waiting(database, TIME, TIME + timedelta(days=1)) == 1
+    assert queries.count_missing_outcomes(database, TIME, TIME + timedelta(days=1)) == 1
 
 
 def test_a_flush_returns_when_what_was_added_is_written(address: str, database: Database) -> None:
@@ -209,7 +209,7 @@ def test_a_flush_returns_when_what_was_added_is_written(address: str, database: 
         for number in range(3):
             writer.add(row(number), 1)
             writer.flush(20.0)
-            assert queries.find(database, f"id-{number}") is not None
+            assert queries.find_prediction(database, f"id-{number}") is not None
     finally:
         writer.stop()
 
@@ -222,13 +222,13 @@ def test_rows_that_come_again_are_written_once(address: str, database: Database)
         assert connection.connection().exec_driver_sql("SELECT count(*) FROM predictions").scalar() == 3
 
 
-def test_a_row_that_does_not_fit_keeps_no_other_out(
+def test_invalid_row_does_not_block_others(
     address: str, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     bad = (*row(2)[:5], None, *row(2)[6:])  # no prediction
     writer = log(address, [row(1), bad, row(3)])
     assert (writer.counts().written, writer.counts().lost) == (2, 1)
-    assert queries.find(database, "id-3") is not None
+    assert queries.find_prediction(database, "id-3") is not None
     (refused,) = [each for each in caplog.records if each.getMessage() == "prediction_log_row"]
     assert "id-2" in str(vars(refused)["row"])
 
@@ -285,7 +285,7 @@ def test_while_the_database_is_spoilt_rows_wait_the_rest_is_lost_and_it_recovers
     try:
         taken = [writer.add(row(number), 1) for number in range(1, 31)]
         assert taken == [True] * 20 + [False] * 10
-        wait_until(lambda: writer.problem is not None)
+        wait_until(lambda: writer.error is not None)
         assert (writer.counts().lost, writer.counts().queued, writer.counts().written) == (10, 20, 0)
         aside.replace(file)
         wait_until(lambda: writer.counts().written == 20)
@@ -309,13 +309,13 @@ def test_on_a_network_share_ready_names_the_cause_and_the_remedy(
     (tmp_path / "log.db").touch()
     writer: PredictionLog[Any] = PredictionLog(f"sqlite:///{tmp_path / 'log.db'}", 0.01, 20, list)
     writer.start()
-    wait_until(lambda: writer.problem is not None)
+    wait_until(lambda: writer.error is not None)
     app = create_app(ModelHolder(load_model(handoff, "17")), recorder=Recorder(predictions=writer))
     with serve_in_thread(app) as client:
         response = client.get("/ready")
     writer.stop()
     assert response.status_code == 200
-    assert "SQLite cannot lock; use a local disk, or PostgreSQL" in response.json()["problem"]
+    assert "SQLite cannot lock; use a local disk, or PostgreSQL" in response.json()["warning"]
 
 
 def test_a_database_that_was_deleted_is_made_anew(tmp_path: Path) -> None:
@@ -329,10 +329,10 @@ def test_a_database_that_was_deleted_is_made_anew(tmp_path: Path) -> None:
     writer.add(row(2), 1)
     writer.stop()
     with contextlib.closing(open_database(f"sqlite:///{file}")) as database:
-        assert queries.find(database, "id-2") is not None
+        assert queries.find_prediction(database, "id-2") is not None
 
 
-def test_what_cannot_be_written_at_the_end_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_unwritten_rows_are_reported_at_shutdown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "log.db").write_bytes(b"not a database" * 100)
     log(f"sqlite:///{tmp_path / 'log.db'}", [row(1), row(2)])
     (lost,) = [each for each in caplog.records if each.getMessage() == "prediction_log_lost"]
@@ -362,7 +362,7 @@ def test_a_database_of_a_newer_version_is_not_touched(tmp_path: Path) -> None:
     open_database(address).close()
     with contextlib.closing(sqlite3.connect(tmp_path / "log.db")) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    with pytest.raises(UserError, match="newer version"):
+    with pytest.raises(UserError, match="schema is newer"):
         open_database(address)
 
 

@@ -14,12 +14,12 @@ from bike_demand.handoff import read_handoff
 from bike_demand.release.deploy import deploy
 from bike_demand.release.gates import GATES, Gate, GateContext, GateResult
 from bike_demand.release.promotion import SOURCE_REGISTRY, SOURCE_RUN, SOURCE_VERSION
-from bike_demand.store.deployments import opened
+from bike_demand.store.deployments import open_deployments
 from bike_demand.store.tables import State
 from bike_demand.store.tracking import DIGEST_TAG, HANDOFF_ARTIFACT, Tracking
 from tests.conftest import Make, Run
 from tests.mlflow_server import mlflow_server
-from tests.registry import copy_store, placed, register
+from tests.registry import copy_store, deploy_without_gates, register
 from tests.tiny import constant
 
 NEXT = "sqlite:///next/state/mlflow.db"
@@ -72,7 +72,7 @@ def kept(tracking: Tracking, run_id: str, folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_the_copy_has_all_that_the_version_has(source: Tracking, target: Tracking, run: Run) -> None:
+def test_promoted_version_is_complete(source: Tracking, target: Tracking, run: Run) -> None:
     source.tag(1, {"reviewed": "yes"})
     source.describe(1, "What it learned from.")
     assert "version 1 of" in run("promote", "champion", "--to", NEXT).out
@@ -114,7 +114,7 @@ def test_it_passes_the_gates_there_without_the_registry_that_it_came_from(
 
 
 @pytest.mark.slow
-def test_promoted_twice_it_is_one_version(target: Tracking, run: Run) -> None:
+def test_promotion_is_idempotent(target: Tracking, run: Run) -> None:
     for _ in range(2):
         output = run("promote", "1", "--to", NEXT)
         assert output.status == 0
@@ -143,13 +143,13 @@ def test_a_copy_that_was_cut_off_counts_for_nothing(
 
 def test_without_passed_gates_it_is_refused(source: Tracking, run: Run) -> None:
     assert "gates have not run" in run("promote", 1, "--to", NEXT).refusal()
-    placed(1)  # by hand, past all gates
+    deploy_without_gates(1)  # by hand, past all gates
     assert "gates have not run" in run("promote", 1, "--to", NEXT).refusal()
     with pytest.raises(UserError):
         deployed(2, Gate("colour", "It is blue", refuses))
     assert "not blue" in run("promote", 2, "--to", NEXT).refusal()
     deployed(2)
-    with opened(load_settings(), None, print) as deployments:
+    with open_deployments(load_settings(), None, print) as deployments:
         testing = deployments.testing()
         assert testing is not None
         deployments.transition(testing, State.FAILED_TEST, "a test")
@@ -167,9 +167,7 @@ def test_without_passed_gates_it_is_refused(source: Tracking, run: Run) -> None:
         ("", "--to"),
     ],
 )
-def test_an_address_where_nothing_can_go_is_reported_in_one_line(
-    target: Tracking, run: Run, address: str, fragment: str
-) -> None:
+def test_invalid_target_is_one_line_error(target: Tracking, run: Run, address: str, fragment: str) -> None:
     assert target
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # and does not listen
@@ -189,7 +187,7 @@ def test_delivery_promotes_what_passes_its_gates(
     target = Tracking(load_settings(), NEXT)
     assert "Version 1 is promoted" in run("ab", "step").out  # the daily step tries again
     assert "promoted" not in run("ab", "step").out
-    assert "Version 2 is promoted" in deployed(2)[-1]
+    assert "Version 2 won its A/B test" in deployed(2)[-1]
     assert [each.tags[SOURCE_VERSION] for each in target.versions()] == ["1", "2"]
 
 

@@ -13,7 +13,7 @@ from bike_demand.release.checks import failures
 from bike_demand.serving.app import create_app
 from bike_demand.serving.live_models import ModelHolder
 from bike_demand.serving.onnx_model import OnnxModel, load_model
-from bike_demand.serving.outcome_intake import OutcomeStore
+from bike_demand.serving.outcome_requests import OutcomeStore
 from tests.service import serve_in_thread
 from tests.tiny import constant, hand_over, network
 
@@ -44,7 +44,7 @@ def test_a_service_that_answers_with_another_model_fails(
     handoff: Path, found: Failures, tmp_path: Path
 ) -> None:
     output = found(constant(tmp_path / "model", 90.0), handoff)
-    assert "the application does not become ready with it" in output
+    assert "the application does not become ready with this model" in output
     assert "batch and service give different predictions" in output
 
 

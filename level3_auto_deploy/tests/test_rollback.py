@@ -12,12 +12,12 @@ from bike_demand.core.settings import load_settings
 from bike_demand.release.decision import page_of
 from bike_demand.release.rollback import roll_back
 from bike_demand.store.database import open_database
-from bike_demand.store.deployments import history, opened
+from bike_demand.store.deployments import history, open_deployments
 from bike_demand.store.tables import State, Worker
 from bike_demand.store.tracking import Tracking
 from tests.conftest import Run, project_in
 from tests.load import loaded
-from tests.registry import copy_state, latest, placed, register
+from tests.registry import copy_state, current_deployment, deploy_without_gates, register
 from tests.service import running
 from tests.tiny import constant
 
@@ -26,38 +26,38 @@ LIVE_SECONDS = 5.0  # after the alias moved, in every worker
 
 
 @pytest.fixture(scope="session")
-def once_live(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
+def live_template(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
     folder = tmp_path_factory.mktemp("live")
     with project_in(folder, empty_store):
         for number in (1, 2, 3):
             register(constant(folder / str(number), float(number)))
-            placed(number, at=NOW - timedelta(days=10 - number))
+            deploy_without_gates(number, at=NOW - timedelta(days=10 - number))
     return folder
 
 
 @pytest.fixture
-def tracking(project: Path, once_live: Path) -> Tracking:
+def tracking(project: Path, live_template: Path) -> Tracking:
     """Three versions went live one after the other: 1, 2, 3."""
-    copy_state(once_live, project)
+    copy_state(live_template, project)
     return Tracking(load_settings())
 
 
 def back(reason: str = "nonsense") -> str:
-    with opened(load_settings(), NOW, print, locked=False) as deployments:
+    with open_deployments(load_settings(), NOW, print, locked=False) as deployments:
         return roll_back(deployments, reason)
 
 
 def test_the_version_before_is_live_again_and_the_bad_one_is_blocked(tracking: Tracking) -> None:
     assert back() == (
-        "Version 2 is live again, instead of version 3 (nonsense). No service of production is running; it"
-        " will be served from the next start."
+        "Version 2 is live again, instead of version 3 (nonsense). No production service is running; the"
+        " change takes effect when one starts."
     )
     assert tracking.aliases() == {"champion": 2}
 
 
 def test_it_is_stored_with_what_was_live_why_and_what_became_of_it(tracking: Tracking) -> None:
     back()
-    bad, good = latest(3), latest(2)
+    bad, good = current_deployment(3), current_deployment(2)
     assert (bad.state, bad.changed_at, bad.reason, bad.against) == (State.ROLLED_BACK, NOW, "nonsense", 2)
     assert (good.state, good.changed_at) == (State.LIVE, NOW)
     assert tracking.version(2).tags["deployment"] == good.id
@@ -82,9 +82,9 @@ def test_without_an_earlier_version_a_test_under_way_can_be_stopped(project: Pat
     tracking = Tracking(load_settings())
     for number in (1, 2):
         register(constant(Path(str(number)), float(number)), tracking=tracking)
-    placed(1)
+    deploy_without_gates(1)
     tracking.set_alias("challenger", 2)
-    assert "version 2 was made the challenger out of band" in run("ab", "status").out
+    assert "challenger was set to version 2 out of band" in run("ab", "step", "--as-of", "2011-04-06").out
     assert "ab stop --reason TEXT" in run("rollback", "--as-of", "2011-04-06").refusal()
 
 
@@ -98,7 +98,7 @@ def test_a_version_that_cannot_be_loaded_is_refused_before_any_alias_moves(
     assert "version 2, the last good one, cannot be loaded" in refusal
     assert "checksum mismatch" in refusal
     assert tracking.aliases() == before
-    assert (latest(3).state, latest(2).state) == (State.LIVE, State.RETIRED)
+    assert (current_deployment(3).state, current_deployment(2).state) == (State.LIVE, State.RETIRED)
 
 
 @pytest.mark.slow
@@ -106,23 +106,23 @@ def test_going_back_twice_skips_what_was_rolled_back(tracking: Tracking, run: Ru
     assert project
     back()
     register(constant(Path("4"), 4.0), tracking=tracking)
-    placed(4, at=NOW)
+    deploy_without_gates(4, at=NOW)
     back()
     assert tracking.aliases() == {"champion": 2}
     back()
     assert tracking.aliases() == {"champion": 1}
-    assert "no earlier version to go back to" in run("rollback", "--as-of", "2011-04-06").refusal()
+    assert "no earlier champion can be restored" in run("rollback", "--as-of", "2011-04-06").refusal()
     assert tracking.aliases() == {"champion": 1}
-    assert latest(1).state is State.LIVE
+    assert current_deployment(1).state is State.LIVE
 
 
 def test_a_test_under_way_ends(tracking: Tracking) -> None:
     register(constant(Path("4"), 4.0), tracking=tracking)
-    placed(4, State.TESTING, at=NOW)
+    deploy_without_gates(4, State.TESTING, at=NOW)
     back()
     assert tracking.aliases() == {"champion": 2}
-    assert latest(4).state is State.SUPERSEDED
-    assert "version 3" in latest(4).reason
+    assert current_deployment(4).state is State.SUPERSEDED
+    assert "version 3" in current_deployment(4).reason
 
 
 @pytest.mark.slow
@@ -132,7 +132,7 @@ def test_by_the_command_with_and_without_a_reason(run: Run) -> None:
     assert (output.status, output.err) == (0, "")
     assert output.out.startswith("Version 2 is live again, instead of version 3 (too low).")
     output = run("rollback", "--as-of", "2011-04-05")
-    assert output.out.startswith("Version 1 is live again, instead of version 2 (by hand).")
+    assert output.out.startswith("Version 1 is live again, instead of version 2 (no reason given).")
 
 
 # ---- until the services have taken it
@@ -151,27 +151,25 @@ def beat(
 
 
 def taken(tracking: Tracking) -> str:
-    with opened(load_settings(), NOW, print, locked=False) as deployments:
+    with open_deployments(load_settings(), NOW, print, locked=False) as deployments:
         assert deployments.tracking.where == tracking.where
         return deployments.rollout()
 
 
-def test_workers_that_answer_with_it_are_counted_and_others_are_not(tracking: Tracking) -> None:
+def test_rollout_counts_workers_on_target_version(tracking: Tracking) -> None:
     beat("a:1:0", 3, 2)  # the champion, and the one before beside it
     beat("b:2:0", 3, 2)
     beat("c:3:0", 1, ago=3600)
     beat("d:4:0", 1, where="test")
-    assert taken(tracking) == "Live in 2 of 2 workers of production."
+    assert taken(tracking) == "Live in 2 of 2 production workers."
 
 
-def test_a_worker_that_does_not_follow_is_reported(
-    tracking: Tracking, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rollout_reports_lagging_worker(tracking: Tracking, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bike_demand.store.deployments.ROLLOUT_SECONDS", 0.3)
     beat("a:1:0", 3, 2)
     beat("b:2:0", 2)
     assert taken(tracking) == (
-        "warning: live in 1 of 2 workers of production after 0.3 seconds; check the log of b:2:0"
+        "warning: live in 1 of 2 production workers after 0.3 seconds; check the log of b:2:0"
     )
 
 
@@ -180,16 +178,16 @@ def test_a_worker_that_died_is_not_waited_for(tracking: Tracking) -> None:
     beat("a:1:0", 3, 2)
     beat("b:2:0", 1, ago=4.5)
     assert taken(tracking) in (
-        "Live in 1 of 1 worker of production.",
-        "Live in 2 of 2 workers of production.",
+        "Live in 1 of 1 production worker.",
+        "Live in 2 of 2 production workers.",
     )
 
 
-def test_where_nothing_runs_nothing_is_waited_for(tracking: Tracking) -> None:
-    assert taken(tracking).startswith("No service of production is running")
+def test_rollout_without_workers_returns(tracking: Tracking) -> None:
+    assert taken(tracking).startswith("No production service is running")
 
 
-def test_while_the_database_is_away_the_alias_is_the_brake(
+def test_alias_works_as_emergency_rollback_without_database(
     tracking: Tracking, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -199,26 +197,24 @@ def test_while_the_database_is_away_the_alias_is_the_brake(
         assert "127.0.0.1:1" in run("rollback", "--reason", "nonsense").refusal()
     assert tracking.aliases() == {"champion": 3, "previous": 2}
     tracking.set_alias("champion", 2)  # services follow it; the next command adopts it
-    assert "version 2 was made the champion out of band" in run("ab", "status").out
-    assert (latest(2).who, latest(3).state) == ("out of band", State.RETIRED)
+    assert "champion was set to version 2 out of band" in run("ab", "step", "--as-of", "2011-04-06").out
+    assert (current_deployment(2).who, current_deployment(3).state) == ("out of band", State.RETIRED)
 
 
 # ---- with a real service, under load
 
 
 @pytest.mark.slow
-def test_under_load_it_is_live_in_both_workers_in_time_and_no_request_fails(
-    tracking: Tracking, project: Path
-) -> None:
+def test_rollback_under_load_loses_no_request(tracking: Tracking, project: Path) -> None:
     with running(project, "--workers", "2") as service, loaded(service.port) as load:
         until = time.monotonic() + 30
-        while taken(tracking) != "Live in 2 of 2 workers of production.":
+        while taken(tracking) != "Live in 2 of 2 production workers.":
             assert time.monotonic() < until
             time.sleep(0.05)
         assert load.latest(200) == {"3"}
         output = back("too low")
         ended = time.monotonic()
-        assert "Live in 2 of 2 workers of production." in output
+        assert "Live in 2 of 2 production workers." in output
         time.sleep(1)
     assert load.failures == []
     assert {version for at, version in load.answers if at > ended} == {"2"}

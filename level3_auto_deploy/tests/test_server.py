@@ -25,7 +25,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="no such signals here
 
 
 @pytest.mark.parametrize("workers", ["2", pytest.param("1", marks=pytest.mark.slow)])
-def test_a_release_and_its_undoing_under_load_lose_no_request(released: Path, workers: str) -> None:
+def test_release_and_rollback_under_load_lose_no_request(released: Path, workers: str) -> None:
     latest = 100 * int(workers)
     with running(released, "--workers", workers) as service:
         service.client.post("/predict", json=EXAMPLE).raise_for_status()

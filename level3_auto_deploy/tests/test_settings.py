@@ -27,8 +27,8 @@ from tests.conftest import Run
         ("training:", "7: 8\ntraining:", "7"),
         ("share: 0.15", "share: 2", "quality.gaps.share"),
         ("clock: feed", "clock: moon", "clock"),
-        ("train: {alias: trained", "train: {alias: champion", "the alias champion is taken"),
-        ("test: {alias: candidate", "test: {alias: challenger", "the alias challenger is taken"),
+        ("train: {alias: trained", "train: {alias: champion", "champion: aliases must differ"),
+        ("test: {alias: candidate", "test: {alias: challenger", "challenger: aliases must differ"),
         (
             "production: {alias: champion",
             "production: {alias: live",

@@ -16,11 +16,11 @@ from bike_demand.release import deploy as delivery
 from bike_demand.release.gates import Gate, GateResult
 from bike_demand.store.tracking import Tracking
 from bike_demand.training import steps
-from tests.answers import log, off_by, rows_between, tell_outcomes
 from tests.conftest import Run
 from tests.ingested import ingested, rows_of
-from tests.registry import latest, put_live, register
-from tests.workcopy import git
+from tests.predictions import log, model_with_error, rows_between, store_outcomes
+from tests.project_copy import git
+from tests.registry import current_deployment, put_live, register
 
 passing = Gate("example", "Example", lambda _: GateResult(True, "what it says of it", {"rows": 3}))
 
@@ -34,9 +34,7 @@ def trained(as_of: str) -> None:
 
 
 @pytest.mark.slow
-def test_an_answer_of_an_old_version_leads_to_its_very_rows_after_three_releases(
-    copy: Path, run: Run
-) -> None:
+def test_trace_restores_training_rows_after_three_releases(copy: Path, run: Run) -> None:
     deploy = partial(delivery.deploy, load_settings(), gates=(passing,))
     trained("2011-03-01")
     deploy("latest", datetime(2011, 3, 1), quiet)
@@ -45,8 +43,8 @@ def test_an_answer_of_an_old_version_leads_to_its_very_rows_after_three_releases
     assert taught[-1].begins == datetime(2011, 2, 28)
     first = tracking.version(1)
     asked = rows_between("2011-02-28", "2011-03-01")
-    ids = log(asked, (1, off_by(10.0)), deployments=(latest(1).id, ""))
-    tell_outcomes(asked)
+    ids = log(asked, (1, model_with_error(10.0)), deployments=(current_deployment(1).id, ""))
+    store_outcomes(asked)
     for number, day in ((2, "2011-03-10"), (3, "2011-03-20"), (4, "2011-03-30")):
         trained(day)
         delivery.release(load_settings(), str(number), "a test", None, quiet, gates=(passing,))
@@ -61,8 +59,8 @@ def test_an_answer_of_an_old_version_leads_to_its_very_rows_after_three_releases
         ids[7],
         "2011-02-28T00:00:00",
         "m07",
-        latest(1).id,
-        "nothing was live to test it against",
+        current_deployment(1).id,
+        "no champion to test it against",
         "passed: what it says of it",
         first.digest,
         first.run_id,
@@ -108,7 +106,7 @@ def test_a_prediction_made_in_a_test_leads_to_its_traffic_split(
     Tracking(settings).set_alias("challenger", 2)
     assert run("ingest").status == 0
     asked = rows_between("2011-03-01", "2011-03-02")
-    ids = log(asked, (1, off_by(10.0)), (2, off_by(5.0)))
+    ids = log(asked, (1, model_with_error(10.0)), (2, model_with_error(5.0)))
     ids_of = {json.loads(run("trace", each, "--json").out)["traffic_split"]["variant"]: each for each in ids}
     assert set(ids_of) == {"champion", "challenger"}
     found = json.loads(run("trace", ids_of["challenger"], "--json").out)
@@ -125,13 +123,13 @@ def test_an_unknown_answer_is_reported_and_makes_no_database(released: Path, run
     assert run("trace", "0" * 32).refusal()
     assert not (released / "state" / "production.db").exists()
     assert run("ingest").status == 0
-    (known,) = log(rows_between("2011-03-01", "2011-03-02")[:1], (1, off_by(10.0)))
+    (known,) = log(rows_between("2011-03-01", "2011-03-02")[:1], (1, model_with_error(10.0)))
     assert run("trace", known).status == 0
-    assert "not in the log" in run("trace", "0" * 32).refusal()
+    assert "not found" in run("trace", "0" * 32).refusal()
 
 
 @pytest.mark.slow
-def test_the_rows_are_those_that_taught_although_the_feed_went_on_and_no_others(
+def test_restored_rows_are_exactly_the_training_rows(
     copy: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained("2011-03-01")
@@ -140,7 +138,7 @@ def test_the_rows_are_those_that_taught_although_the_feed_went_on_and_no_others(
     taught = rows_of(read_rows(DATA))
     assert run("ingest").status == 0
     assert len(read_rows(DATA)) > len(taught)
-    (known,) = log(rows_between("2011-03-01", "2011-03-02")[:1], (1, off_by(10.0)))
+    (known,) = log(rows_between("2011-03-01", "2011-03-02")[:1], (1, model_with_error(10.0)))
     assert run("trace", known, "--rows").status == 0
     (folder,) = (copy / "state" / "traced").iterdir()
     assert rows_of(read_rows(folder)) == taught
@@ -148,10 +146,10 @@ def test_the_rows_are_those_that_taught_although_the_feed_went_on_and_no_others(
     assert "were restored, but it was trained on" in run("trace", known, "--rows").refusal()
 
 
-def test_rows_that_nobody_kept_are_reported(released: Path, run: Run, handoff: Path) -> None:
+def test_missing_training_data_is_reported(released: Path, run: Run, handoff: Path) -> None:
     assert run("ingest").status == 0
     version = put_live(handoff)  # not made by a training, so it kept no dvc.lock
-    (known,) = log(rows_between("2011-02-01", "2011-02-02")[:1], (version.number, off_by(10.0)))
+    (known,) = log(rows_between("2011-02-01", "2011-02-02")[:1], (version.number, model_with_error(10.0)))
     assert run("trace", known).status == 0
     assert "it has no dvc.lock" in run("trace", known, "--rows").refusal()
     assert list((released / "state" / "traced").iterdir()) == []

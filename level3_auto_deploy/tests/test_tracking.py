@@ -75,7 +75,7 @@ def test_before_the_first_run_there_is_nothing_and_nothing_is_made(untouched: Tr
     assert untouched.aliases() == {}
     assert untouched.versions() == []
     for ask in (lambda: untouched.run("x"), lambda: untouched.version(1)):
-        with pytest.raises(UserError, match="no run is logged yet"):
+        with pytest.raises(UserError, match="no run logged yet"):
             ask()
     assert not Path("state").exists()
 
@@ -185,7 +185,7 @@ def test_a_version_whose_registration_was_cut_off_counts_for_nothing(tracking: T
     assert [each.number for each in tracking.versions()] == [1, 2]
 
 
-def test_what_others_write_is_seen_at_once(tracking: Tracking) -> None:
+def test_changes_by_other_clients_are_visible(tracking: Tracking) -> None:
     registered(tracking, 2)
     service = Tracking(load_settings())  # in another process
     for number in (1, 2, 1):
@@ -197,25 +197,25 @@ def test_what_others_write_is_seen_at_once(tracking: Tracking) -> None:
     assert service.version(1).tags["why"] == "by hand"
 
 
-def test_whether_anything_was_written_shows_without_asking_the_database(tracking: Tracking) -> None:
+def test_change_token_changes_after_write(tracking: Tracking) -> None:
     file = Path(tracking.uri.removeprefix("sqlite:///"))
-    assert tracking.state() is None  # there is nothing yet
+    assert tracking.change_token() is None  # there is nothing yet
     registered(tracking, 1)
-    assert tracking.state() is None  # too fresh: the next change could have the same time
+    assert tracking.change_token() is None  # too fresh: the next change could have the same time
 
     def rested(seconds: float) -> object:
         os.utime(file, (time.time() - seconds,) * 2)
-        return tracking.state()
+        return tracking.change_token()
 
     before = rested(60)
     assert before is not None
-    assert tracking.state() == before
+    assert tracking.change_token() == before
     tracking.set_alias("champion", 1)
-    assert tracking.state() is None
+    assert tracking.change_token() is None
     assert rested(30) != before
 
 
-def test_what_is_not_on_record_is_reported_in_one_line(tracking: Tracking, tmp_path: Path) -> None:
+def test_unknown_run_version_or_artifact_is_one_line_error(tracking: Tracking, tmp_path: Path) -> None:
     registered(tracking, 1)
     known = tracking.version(1).run_id
     cases: dict[str, Callable[[], object]] = {

@@ -16,13 +16,13 @@ from bike_demand.release.deploy import deploy
 from bike_demand.release.gates import GATES
 from bike_demand.release.rollback import roll_back
 from bike_demand.serving.live_models import RegistryModels
-from bike_demand.store.deployments import opened
+from bike_demand.store.deployments import open_deployments
 from bike_demand.store.tables import State
 from bike_demand.store.tracking import Dataset, Tracking
 from bike_demand.store.traffic_split import traffic_split
 from tests.conftest import Run
 from tests.mlflow_server import Server, mlflow_server
-from tests.registry import latest, put_live, register
+from tests.registry import current_deployment, put_live, register
 from tests.service import Service, running
 from tests.tiny import constant
 from tests.toy import EXAMPLE
@@ -108,7 +108,7 @@ def test_a_version_is_deployed_and_rolled_back_there(
     assert split is not None
     assert split.other is not None
     assert (split.shown.number, split.other.number, split.role) == (old, new, "challenger")
-    with opened(load_settings(), datetime(2011, 4, 2), print) as deployments:
+    with open_deployments(load_settings(), datetime(2011, 4, 2), print) as deployments:
         row = deployments.testing()
         assert row is not None
         deployments.transition(row, State.LIVE, "it is better")
@@ -116,11 +116,11 @@ def test_a_version_is_deployed_and_rolled_back_there(
         assert page_of(new).exists()
         roll_back(deployments, "nonsense")
     assert tracking.aliases() == {"champion": old}
-    assert latest(new).state is State.ROLLED_BACK
+    assert current_deployment(new).state is State.ROLLED_BACK
 
 
 @pytest.mark.slow
-def test_the_service_and_the_batch_follow_it_and_outlive_it(
+def test_service_and_batch_survive_loss_of_tracking_server(
     project: Path, run: Run, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     with mlflow_server(tmp_path_factory.mktemp("short-lived")) as server:

@@ -101,7 +101,7 @@ def test_training_writes_whole_handoffs_of_the_model_and_its_holdout(
     run("ingest")
     assert stage("train") == (0, "")
     report = json.loads((RUN / "report.json").read_text(encoding="utf-8"))
-    for kind, last in (("final", "2011-03-31T00:00:00"), ("holdout", "2011-03-24T00:00:00")):
+    for kind, last in (("refit", "2011-03-31T00:00:00"), ("holdout", "2011-03-24T00:00:00")):
         folder = RUN / kind
         assert sorted(contents(folder)) == ["SHA256SUMS", "golden.json", "model.json", "model.onnx"]
         manifest = json.loads((folder / "model.json").read_text(encoding="utf-8"))
@@ -119,7 +119,7 @@ def test_training_writes_whole_handoffs_of_the_model_and_its_holdout(
         }
         assert manifest["output"]["unit"] == "pieces"
     rows = read_rows(project / DATA)
-    assert report["holdout"]["rows"] + report["held_out"]["rows"] == report["final"]["rows"] == len(rows)
+    assert report["holdout"]["rows"] + report["held_out"]["rows"] == report["refit"]["rows"] == len(rows)
 
 
 def test_the_holdout_model_is_the_same_without_the_last_days(project: Path, run: Run, stage: Stage) -> None:
@@ -129,7 +129,7 @@ def test_the_holdout_model_is_the_same_without_the_last_days(project: Path, run:
     run("ingest", "--as-of", "2011-03-25")
     stage("train")
     # Weights are relative to the newest row that is learned from, so both are the same model.
-    assert contents(project / RUN / "final") == holdout
+    assert contents(project / RUN / "refit") == holdout
 
 
 @pytest.mark.skipif(shutil.which("sha256sum") is None, reason="no sha256sum here")
@@ -141,7 +141,7 @@ def test_the_checksums_are_what_sha256sum_reads(handoff: Path) -> None:
 def test_the_same_data_give_the_same_bytes(run: Run, stage: Stage, handoff: Path) -> None:
     run("ingest")
     stage("train")
-    assert contents(RUN / "final") == contents(handoff)
+    assert contents(RUN / "refit") == contents(handoff)
 
 
 # ---- what is refused

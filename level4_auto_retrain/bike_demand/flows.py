@@ -25,9 +25,9 @@ from bike_demand.loop.context import Context, Execution
 from bike_demand.release import deploy as delivery
 from bike_demand.release.decision import page_of
 from bike_demand.store import event_log, history
-from bike_demand.store.connection import absolute, reach
+from bike_demand.store.connection import normalize_store_uri, require_reachable
 from bike_demand.store.database import open_database
-from bike_demand.store.deployments import deployed
+from bike_demand.store.deployments import all_deployments
 from bike_demand.store.tables import Raised
 from bike_demand.training import steps
 
@@ -44,7 +44,7 @@ def _is_unreachable(_task: Any, _run: Any, state: Any) -> bool:
     return isinstance(state.result(raise_on_failure=False), UnreachableError)
 
 
-def _patient(step: Any) -> Any:
+def _with_retries(step: Any) -> Any:
     """The task with the retry delays of the settings."""
     waits = load_settings().flow.retry_seconds
     return step.with_options(retries=len(waits), retry_delay_seconds=list(waits))
@@ -65,7 +65,7 @@ def _build() -> None:
     )
 
 
-# Tasks have the names shown on the flow's page. DVC knows the graph of the stages: `dvc repro` is one task.
+# Tasks have the names shown on the flow's page. The stages are one task: DVC knows their dependencies.
 gather = task(name="ingest", task_run_name="ingest", retry_condition_fn=_is_unreachable)(steps.gather)
 validate = task(name="validate", task_run_name="validate")(steps.validate)
 build = task(name="dvc repro", task_run_name="dvc repro")(_build)
@@ -73,7 +73,7 @@ log_and_register = task(name="register", task_run_name="register")(steps.log_and
 
 
 def run_as_task(name: str, step: Callable[[], T]) -> T:
-    """The step runner of the flows: each step is a task; a refusal, say by a gate, is a failed task."""
+    """The step runner of the flows: each step is a task. A version refused by a gate is a failed task."""
 
     @task(
         name=name,
@@ -85,21 +85,21 @@ def run_as_task(name: str, step: Callable[[], T]) -> T:
     def run() -> T:
         return step()
 
-    result: T = _patient(run)()
+    result: T = _with_retries(run)()
     return result
 
 
-def _connect() -> None:
+def _check_connections() -> None:
     """Raises UnreachableError if a store is down, so that a flow fails early and not between two steps."""
     settings = load_settings()
-    reach(absolute(settings.tracking.uri))
+    require_reachable(normalize_store_uri(settings.tracking.uri))
     open_database(settings.environments.production.database).close()
 
 
 def _show_deployment() -> None:
     """Store the gates of the newest deployment, and the decision, as an artifact of the run."""
     with closing(open_database(load_settings().environments.production.database)) as database:
-        newest = deployed(database)[-1:]
+        newest = all_deployments(database)[-1:]
     for row in newest:
         lines = [
             f"# Version {row.version}: {row.state.value.replace('_', ' ')}",
@@ -157,12 +157,12 @@ def _moment(as_of: str) -> datetime | None:
 
 
 @flow(name="train", flow_run_name=_run_name)
-def train(as_of: datetime | None = None, allow_uncommitted: bool = False) -> steps.Made:
+def train(as_of: datetime | None = None, allow_dirty: bool = False) -> steps.Made:
     """Ingest, validate, train, evaluate, register, and emit an event for a new version.
 
     A version trained by `act` is deployed there, any other by an automation.
     """
-    made, new = steps.run(as_of, allow_uncommitted, _patient(gather), validate, build, log_and_register)
+    made, new = steps.run(as_of, allow_dirty, _with_retries(gather), validate, build, log_and_register)
     if new:
         by = "automation" if flow_run.parent_flow_run_id is None else "act"
         resource = {"prefect.resource.id": RESOURCE, "bike-demand.deployed-by": by}
@@ -173,7 +173,7 @@ def train(as_of: datetime | None = None, allow_uncommitted: bool = False) -> ste
 @flow(name="deploy", flow_run_name="deploy version {version}", log_prints=True)
 def deploy(version: str, as_of: str = "") -> None:
     """Take a version through the gates to its A/B test; a retry resumes where it was interrupted."""
-    run_as_task("connect", _connect)
+    run_as_task("connect", _check_connections)
     try:
         delivery.deploy(load_settings(), version, _moment(as_of), print, run=run_as_task)
     finally:
@@ -183,7 +183,7 @@ def deploy(version: str, as_of: str = "") -> None:
 @flow(name="monitor", flow_run_name=_run_name, log_prints=True)
 def monitor(as_of: datetime | None = None) -> State[None]:
     """Run a monitoring cycle: emit each open signal as an event, and advance tests and watches."""
-    run_as_task("connect", _connect)
+    run_as_task("connect", _check_connections)
     sent = 0
 
     def send(raised: Raised) -> None:
@@ -200,7 +200,7 @@ def monitor(as_of: datetime | None = None) -> State[None]:
 @flow(name="act", flow_run_name="act on {about}", log_prints=True)
 def act(signal: str, as_of: str = "", about: str = "a signal") -> State[None]:
     """Respond to a signal, given its id; a retry resumes where it was interrupted."""
-    run_as_task("connect", _connect)
+    run_as_task("connect", _check_connections)
     execution = Execution(run_as_task, None, _train_as_flow, _deploy_as_flow)
     done = loop.act(load_settings(), int(signal), _moment(as_of), print, execution)
     create_markdown_artifact(f"# {about}\n{done}", key="response", description="What was done.")

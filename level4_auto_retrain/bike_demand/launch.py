@@ -15,25 +15,27 @@ from bike_demand.core.errors import UserError
 from bike_demand.core.settings import STATE, Flow, Settings, load_settings
 
 if TYPE_CHECKING:
-    from bike_demand.training.record import Recorded
+    from bike_demand.training.record import TrainingResult
 
 VARIABLE = "PREFECT_API_URL"
 TIMEOUT_SECONDS = 2.0
-# Deployments in prefect.yaml.
-AUTOMATIC = "deploy/automatic"
+PREFECT_DEPLOYMENT = "deploy/automatic"  # a Prefect deployment, in prefect.yaml
 LOOP = "monitor/loop"
 
 
 def train(
-    as_of: datetime | None, allow_uncommitted: bool, report: Callable[[str], None]
-) -> "tuple[Recorded, bool]":
-    """Ingest, validate, train, evaluate, register. `report` receives a line on where. Raises UserError."""
+    as_of: datetime | None, allow_dirty: bool, report: Callable[[str], None]
+) -> "tuple[TrainingResult, bool]":
+    """Ingest, validate, train, evaluate, register. Returns the result, and whether it is new.
+
+    `report` receives a line that says where it runs. Raises UserError.
+    """
     server = find_server(load_settings().flow)
     if server is None:
         from bike_demand.training import steps
 
         report("No Prefect server is running, so the steps run in this process.")
-        return steps.run(as_of, allow_uncommitted)
+        return steps.run(as_of, allow_dirty)
     report(f"Running as a flow on the Prefect server at {server}.")
     home = STATE.absolute() / "prefect"
     home.mkdir(parents=True, exist_ok=True)
@@ -43,49 +45,51 @@ def train(
     with environment_with({VARIABLE: server}):
         from bike_demand import flows
 
-        return flows.train(as_of, allow_uncommitted)
+        return flows.train(as_of, allow_dirty)
 
 
-def follow(settings: Settings, wanted: str, as_of: datetime | None, report: Callable[[str], None]) -> None:
+def deploy_after_training(
+    settings: Settings, wanted: str, as_of: datetime | None, report: Callable[[str], None]
+) -> None:
     """Deploy the version of a training, unless a decision was made on it before.
 
     Runs on a Prefect server if there is one. Raises UserError if a gate refuses the version.
     """
     from bike_demand.release import deploy as delivery
     from bike_demand.release.decision import page_of
-    from bike_demand.store.deployments import opened
+    from bike_demand.store.deployments import open_deployments
 
-    with opened(settings, as_of, report, locked=False) as deployments:
+    with open_deployments(settings, as_of, report, locked=False) as deployments:
         found = delivery.find(deployments.tracking, wanted)
-        before = delivery.decided(deployments, found)
+        before = delivery.last_decision(deployments, found)
     if before is not None:
-        report(f"Version {found.number} was deployed before: {before.state.value}.")
-    elif takes_over(settings.flow):
+        report(f"Version {found.number} was deployed before: {before.state.value.replace('_', ' ')}.")
+    elif server_deploys_new_versions(settings.flow):
         report("The deployment runs on the Prefect server.")
     else:
-        report("No Prefect server deploys it, so the deployment runs in this process.")
+        report("No Prefect server takes over; deploying in this process.")
         delivery.deploy(settings, wanted, as_of, report)
         report(f"All evidence is on one page: {page_of(found.number)}")
 
 
-def takes_over(settings: Flow) -> bool:
+def server_deploys_new_versions(settings: Flow) -> bool:
     """Whether a Prefect server deploys registered versions: it responds, and has the deployment for it."""
     server = find_server(settings)
-    return server is not None and _has(server, AUTOMATIC)
+    return server is not None and _has_prefect_deployment(server, PREFECT_DEPLOYMENT)
 
 
 def must_not_run_twice(settings: Flow) -> None:
     """Raises UserError if a Prefect server already runs the loop."""
     server = find_server(settings)
-    if server is not None and _has(server, LOOP):
+    if server is not None and _has_prefect_deployment(server, LOOP):
         raise UserError(
             f"the Prefect server at {server} runs the loop (deployment {LOOP}); pause it there, or take"
             " one cycle here with --once"
         )
 
 
-def _has(server: str, deployment: str) -> bool:
-    """Whether a Prefect server has the deployment, and it is not paused."""
+def _has_prefect_deployment(server: str, deployment: str) -> bool:
+    """Whether a Prefect server has the Prefect deployment, and it is not paused."""
     try:
         return not get(server, f"deployments/name/{deployment}")["paused"]
     except HTTPError:
@@ -106,7 +110,7 @@ def find_server(settings: Flow) -> str | None:
     try:
         if get(address, "health") is not True:
             raise ValueError("another program responds there")
-        theirs = _server_version(address)
+        server_version = _server_version(address)
     except (OSError, ValueError, HTTPException) as error:
         if not configured:
             return None
@@ -115,12 +119,12 @@ def find_server(settings: Flow) -> str | None:
             f"{VARIABLE} is {address}, but no Prefect server responds there ({why}); start it, or unset"
             f" {VARIABLE}"
         ) from None
-    ours = version("prefect")
-    if theirs is not None and theirs.split(".")[:2] != ours.split(".")[:2]:
+    client_version = version("prefect")
+    if server_version is not None and server_version.split(".")[:2] != client_version.split(".")[:2]:
         where = VARIABLE if configured else "flow.api in params.yaml"
         raise UserError(
-            f"the server at {address} runs Prefect {theirs}, this project Prefect {ours}; start one of that"
-            f" version, or change {where}"
+            f"the server at {address} runs Prefect {server_version}, this project Prefect {client_version};"
+            f" start one of that version, or change {where}"
         )
     return address
 

@@ -117,8 +117,12 @@ def fill(address: str, signals: Sequence[Signal] = (), tests: Sequence[dict[str,
         )
         event_log.raise_signals(database, signals, NOW)
         budget = {"spent": 1, "of": 4, "days": 30, "message": "It cools down until 2012-01-12."}
-        checked_at = datetime.now(UTC).isoformat()
-        content = {"reference_error": 28.25, "loop_checked_at": checked_at, "comparisons": list(tests)}
+        freshness_deadline = datetime.now(UTC).isoformat()
+        content = {
+            "reference_error": 28.25,
+            "loop_checked_at": freshness_deadline,
+            "comparisons": list(tests),
+        }
         event_log.publish(database, content | {"budget": budget}, NOW)
 
 

@@ -20,8 +20,8 @@ os.environ.setdefault("BIKE_PROBLEM", "" if only_integration(sys.argv[1:]) else 
 
 from bike_demand.__main__ import main
 from tests.feedmaker import copy_params, write_feed
+from tests.project_copy import NAME, make_copy
 from tests.registry import copy_state, copy_store, make_store, put_live, train_handoffs
-from tests.workcopy import NAME, make_copy
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = (  # would override settings
@@ -174,7 +174,7 @@ def prepare(project: Path, prepared: Callable[[Make], Path]) -> Callable[[Make],
 
 
 @pytest.fixture(scope="session")
-def once_released(tmp_path_factory: pytest.TempPathFactory, empty_store: Path, handoff: Path) -> Path:
+def released_template(tmp_path_factory: pytest.TempPathFactory, empty_store: Path, handoff: Path) -> Path:
     folder = tmp_path_factory.mktemp("released")
     with project_in(folder, empty_store):
         put_live(handoff)
@@ -182,9 +182,9 @@ def once_released(tmp_path_factory: pytest.TempPathFactory, empty_store: Path, h
 
 
 @pytest.fixture
-def released(project: Path, once_released: Path) -> Path:
+def released(project: Path, released_template: Path) -> Path:
     """A project with a registered model that is live."""
-    copy_state(once_released, project)
+    copy_state(released_template, project)
     return project
 
 

@@ -1,4 +1,4 @@
-"""Puts models on record and live, without the training pipeline around them."""
+"""Registers models and makes them live without running the training pipeline."""
 
 import shutil
 from datetime import datetime
@@ -9,7 +9,7 @@ from bike_demand.data.frames import concat
 from bike_demand.data.table import read_month_file
 from bike_demand.handoff import write_handoff
 from bike_demand.store.database import open_database
-from bike_demand.store.deployments import opened
+from bike_demand.store.deployments import open_deployments
 from bike_demand.store.tables import Deployment, State
 from bike_demand.store.tracking import CHAMPION, EXPERIMENT, MODEL_NAME, Dataset, Logged, Tracking, Version
 from bike_demand.training.export import golden_rows
@@ -45,10 +45,10 @@ def train_handoffs(feed: Path, folder: Path) -> tuple[Path, Path]:
 
     rows = concat(read_month_file((feed / f"{month}.csv").read_bytes(), month, month) for month in MONTHS)
     trained = train(rows, load_settings().training)
-    for name, pipeline in (("final", trained.pipeline), ("holdout", trained.holdout_model)):
+    for name, pipeline in (("refit", trained.pipeline), ("holdout", trained.holdout_model)):
         model = to_onnx(pipeline)
         write_handoff(folder / name, model, golden_rows(model, rows))
-    return folder / "final", folder / "holdout"
+    return folder / "refit", folder / "holdout"
 
 
 def register(
@@ -74,7 +74,7 @@ def register(
         )
 
     holdout_run_id = log("holdout", holdout or model, holdout_last).run_id
-    return tracking.version(log("final", model, last, holdout_run_id).version or 0)
+    return tracking.version(log("refit", model, last, holdout_run_id).version or 0)
 
 
 def remove_alias(tracking: Tracking, alias: str) -> None:
@@ -91,20 +91,20 @@ def put_live(model: Path) -> Version:
     return version
 
 
-def placed(number: int, *states: State, at: datetime = datetime(2011, 3, 1)) -> Deployment:
+def deploy_without_gates(number: int, *states: State, at: datetime = datetime(2011, 3, 1)) -> Deployment:
     """Deploy a version without gates up to the last of these states, by default until it is live."""
-    with opened(load_settings(), at, print, locked=False) as deployments:
+    with open_deployments(load_settings(), at, print, locked=False) as deployments:
         version = deployments.tracking.version(number)
-        row = deployments.open(version, "somebody")
+        row = deployments.create(version, "somebody")
         deployments.transition(row, State.VALIDATING, "a test")
         for state in states or (State.LIVE,):
             deployments.transition(row, state, "a test")
     return row
 
 
-def latest(number: int) -> Deployment:
+def current_deployment(number: int) -> Deployment:
     """The version's deployment that counts."""
-    with opened(load_settings(), datetime(2011, 3, 1), print, locked=False) as deployments:
-        row = deployments.of(deployments.tracking.version(number))
+    with open_deployments(load_settings(), datetime(2011, 3, 1), print, locked=False) as deployments:
+        row = deployments.find(deployments.tracking.version(number))
     assert row is not None
     return row

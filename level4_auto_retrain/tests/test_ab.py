@@ -19,7 +19,7 @@ from bike_demand.core.current import INPUT_COLUMNS, row_identity
 from bike_demand.core.settings import load_settings
 from bike_demand.release import deploy as delivery
 from bike_demand.release.ab import step as step_module
-from bike_demand.release.ab.evidence import Evidence, TrialKind
+from bike_demand.release.ab.evidence import ComparisonKind, Evidence
 from bike_demand.release.decision import page_of
 from bike_demand.release.gates import Gate, GateContext, GateResult
 from bike_demand.store.database import open_database
@@ -27,12 +27,12 @@ from bike_demand.store.deployments import Deployments, history
 from bike_demand.store.tables import Deployment, State
 from bike_demand.store.tracking import CHAMPION, Tracking
 from bike_demand.store.traffic_split import CHALLENGER, PREVIOUS
-from tests.answers import log, off_by, rows_between, tell_outcomes
 from tests.conftest import ROOT, Run, project_in
-from tests.registry import copy_state, latest, register
+from tests.predictions import log, model_with_error, rows_between, store_outcomes
+from tests.project_copy import change_params
+from tests.registry import copy_state, current_deployment, register
 from tests.service import running
 from tests.tiny import constant
-from tests.workcopy import change_params
 
 BEGAN = "2011-03-01"
 DAYS = load_settings(ROOT / "params.yaml").ab.days  # that a test takes at most
@@ -80,7 +80,7 @@ def deploy(prepared: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> De
 
 
 @pytest.fixture(scope="session")
-def once_tested(tmp_path_factory: pytest.TempPathFactory, empty_store: Path, prepared: Path) -> Path:
+def tested_template(tmp_path_factory: pytest.TempPathFactory, empty_store: Path, prepared: Path) -> Path:
     folder = tmp_path_factory.mktemp("tested")
     with project_in(folder, empty_store):
         shutil.rmtree("state")
@@ -88,23 +88,23 @@ def once_tested(tmp_path_factory: pytest.TempPathFactory, empty_store: Path, pre
         register(prepared / "model")
         output: list[str] = []
         delivery.deploy(load_settings(), "2", datetime.fromisoformat(BEGAN), output.append, gates=())
-        assert "begins" in output[0]
+        assert "starts" in output[0]
     return folder
 
 
 @pytest.fixture
-def tested(deploy: Deploy, once_tested: Path, project: Path) -> Tracking:
+def tested(deploy: Deploy, tested_template: Path, project: Path) -> Tracking:
     """Version 2 is under test against version 1 since the first of March; `deploy` takes others to theirs."""
     assert callable(deploy)
     shutil.rmtree(project / "state")
-    copy_state(once_tested, project)
+    copy_state(tested_template, project)
     return Tracking(load_settings())
 
 
 def answered(until: str, champion: float, challenger: float, since: str = BEGAN) -> None:
     rows = rows_between(since, until)
-    log(rows, (1, off_by(champion)), (2, off_by(challenger)))
-    tell_outcomes(rows)
+    log(rows, (1, model_with_error(champion)), (2, model_with_error(challenger)))
+    store_outcomes(rows)
 
 
 def known(tracking: Tracking) -> tuple[object, ...]:
@@ -115,32 +115,32 @@ def known(tracking: Tracking) -> tuple[object, ...]:
         return tracking.aliases(), versions, rows, len(history(database))
 
 
-def evidence(number: int, kind: TrialKind = TrialKind.TEST) -> Evidence:
+def evidence(number: int, kind: ComparisonKind = ComparisonKind.TEST) -> Evidence:
     """What was stored with the version's deployment, which is on a page too."""
-    row = latest(number)
-    stored = Evidence.model_validate(row.ab if kind is TrialKind.TEST else row.watch)
+    row = current_deployment(number)
+    stored = Evidence.model_validate(row.ab if kind is ComparisonKind.TEST else row.watch)
     assert stored.reason in unescape(page_of(number).read_text(encoding="utf-8"))
     return stored
 
 
-def test_a_better_challenger_is_promoted_as_soon_as_that_is_sure_and_then_watched(
-    tested: Tracking, run: Run
-) -> None:
+def test_better_challenger_goes_live_early_and_is_watched(tested: Tracking, run: Run) -> None:
     answered("2011-03-05", 20.0, 10.0)
     for day in ("2011-03-02", "2011-03-03", "2011-03-04"):
         output = run("ab", "step", "--as-of", day)
         assert (output.status, output.err) == (0, "")
-        assert f"Version 2 is tested against version 1 until {after(DAYS)} at most" in output.out
+        assert f"Testing version 2 against version 1 until {after(DAYS)}" in output.out
         assert tested.aliases()[CHAMPION] == 1
     output = run("ab", "step", "--as-of", "2011-03-05")
-    assert output.out.startswith("Version 2 is promoted, shown to be less than 5% worse: its error is 0.49")
+    assert output.out.startswith(
+        "Version 2 won its A/B test and is live: an error 5% higher is ruled out: error ratio 0.49"
+    )
     assert (tested.aliases()[CHAMPION], tested.aliases()[PREVIOUS]) == (2, 1)
     assert CHALLENGER not in tested.aliases()
     kept = evidence(2)
     assert (kept.verdict, kept.rows, len(kept.days)) == ("promote", len(rows_between(BEGAN, "2011-03-05")), 4)
-    assert latest(2).state is State.LIVE
+    assert current_deployment(2).state is State.LIVE
     page = page_of(2).read_text(encoding="utf-8")
-    assert "shown to be less than 5% worse" in page
+    assert "error 5% higher is ruled out" in page
     assert page.count("<circle") == len(kept.days)
 
 
@@ -166,12 +166,12 @@ def test_a_step_made_twice_changes_nothing_more(
 def test_a_worse_challenger_is_rejected_and_the_champion_stays(tested: Tracking, run: Run) -> None:
     answered("2011-03-05", 10.0, 14.0)
     output = run("ab", "step", "--as-of", "2011-03-05")
-    assert output.out.startswith("Version 2 is rejected, shown not to be better: its error is 1.39")
+    assert output.out.startswith("Version 2 is rejected: a lower error is ruled out: error ratio 1.39")
     assert "Version 1 stays." in output.out
     assert (tested.aliases()[CHAMPION], tested.aliases().get(CHALLENGER)) == (1, None)
     assert evidence(2).verdict == "reject"
-    assert latest(2).state is State.FAILED_TEST
-    assert run("ab", "step", "--as-of", "2011-03-06").out.startswith("No test is running")
+    assert current_deployment(2).state is State.FAILED_TEST
+    assert run("ab", "step", "--as-of", "2011-03-06").out.startswith("No test or watch is running")
 
 
 def test_the_guard_stops_a_challenger_that_is_far_worse_after_its_first_day(
@@ -179,12 +179,12 @@ def test_the_guard_stops_a_challenger_that_is_far_worse_after_its_first_day(
 ) -> None:
     answered("2011-03-02", 10.0, 40.0)
     output = run("ab", "step", "--as-of", "2011-03-02")
-    assert output.out.startswith("Version 2 is rejected, far worse: its error is")
+    assert output.out.startswith("Version 2 is rejected: far worse: error ratio")
     assert tested.aliases().get(CHALLENGER) is None
     assert evidence(2).verdict == "stop"
 
 
-def test_a_day_that_is_not_over_says_nothing_yet(tested: Tracking, run: Run) -> None:
+def test_incomplete_day_is_ignored(tested: Tracking, run: Run) -> None:
     answered("2011-03-02", 10.0, 40.0)
     output = run("ab", "step", "--as-of", "2011-03-01T23:00:00")
     assert "no row has an outcome yet" in output.out
@@ -193,29 +193,31 @@ def test_a_day_that_is_not_over_says_nothing_yet(tested: Tracking, run: Run) -> 
 
 def test_rows_whose_outcome_is_late_wait_for_it(tested: Tracking, run: Run) -> None:
     rows = rows_between(BEGAN, "2011-03-05")
-    log(rows, (1, off_by(20.0)), (2, off_by(10.0)))
-    tell_outcomes(rows[:40])
+    log(rows, (1, model_with_error(20.0)), (2, model_with_error(10.0)))
+    store_outcomes(rows[:40])
     output = run("ab", "status", "--as-of", "2011-03-05")
-    assert f"40 with an outcome, {len(rows) - 40} wait for theirs" in output.out
-    assert "Version 2 is tested" in run("ab", "step", "--as-of", "2011-03-05").out
-    tell_outcomes(rows)
-    assert "Version 2 is promoted" in run("ab", "step", "--as-of", "2011-03-05").out
+    assert f"40 with an outcome, {len(rows) - 40} without" in output.out
+    assert "Testing version 2" in run("ab", "step", "--as-of", "2011-03-05").out
+    store_outcomes(rows)
+    assert "Version 2 won its A/B test" in run("ab", "step", "--as-of", "2011-03-05").out
     assert tested.aliases()[CHAMPION] == 2
 
 
 @pytest.mark.usefixtures("tested")
 def test_the_status_compares_planned_and_observed_share(run: Run) -> None:
     rows = rows_between(BEGAN, "2011-03-05")
-    log(rows, (1, off_by(20.0)), (2, off_by(10.0)))
-    tell_outcomes(rows)
+    log(rows, (1, model_with_error(20.0)), (2, model_with_error(10.0)))
+    store_outcomes(rows)
     out = run("ab", "status", "--as-of", "2011-03-05").out
-    assert "planned are 50% (sample-ratio test: p = " in out
+    assert "planned 50% (sample-ratio test: p = " in out
     assert "warning" not in out
 
     lost = rows_between("2011-03-05", "2011-03-09")
-    log(lost, (1, off_by(20.0)), (2, off_by(20.0)), "shadow")  # as if the challenger's rows were not logged
-    tell_outcomes(lost)
-    assert "warning: that is not chance" in run("ab", "status", "--as-of", "2011-03-09").out
+    log(
+        lost, (1, model_with_error(20.0)), (2, model_with_error(20.0)), "shadow"
+    )  # as if the challenger's rows were not logged
+    store_outcomes(lost)
+    assert "warning: sample-ratio mismatch" in run("ab", "status", "--as-of", "2011-03-09").out
 
 
 @pytest.mark.usefixtures("tested")
@@ -224,36 +226,34 @@ def test_a_setting_that_differs_from_the_running_test_is_named(run: Run, project
     change_params(project, share="0.2")
     for command in ("status", "step"):
         out = run("ab", command, "--as-of", BEGAN).out
-        assert "warning: ab.share is 0.2 in params.yaml, but the test of version 2 goes on with 0.5" in out
+        assert "warning: ab.share is 0.2 in params.yaml, but the running test of version 2 keeps 0.5" in out
 
 
 def test_a_test_without_outcomes_waits_for_them_but_not_forever(tested: Tracking, run: Run) -> None:
     rows = rows_between(BEGAN, "2011-03-20")
-    log(rows, (1, off_by(20.0)), (2, off_by(20.6)))
-    tell_outcomes(rows[::3])
+    log(rows, (1, model_with_error(20.0)), (2, model_with_error(20.6)))
+    store_outcomes(rows[::3])
     for day in (after(DAYS), after(2 * DAYS - 1)):
-        assert "are over, but too few outcomes are known" in run("ab", "step", "--as-of", day).out
+        assert f"too few outcomes after {DAYS} days" in run("ab", "step", "--as-of", day).out
     output = run("ab", "step", "--as-of", after(2 * DAYS))
-    assert f"Version 2 is rejected, too few outcomes in {2 * DAYS} days" in output.out
+    assert f"Version 2 is rejected: too few outcomes in {2 * DAYS} days" in output.out
     assert tested.aliases()[CHAMPION] == 1
 
 
-def test_without_a_date_it_goes_by_the_feed_and_by_the_outcomes(
-    deploy: Deploy, run: Run, project: Path
-) -> None:
+def test_reference_time_uses_feed_and_outcomes(deploy: Deploy, run: Run, project: Path) -> None:
     (project / "feed" / "2011-03.csv").rename(project / "later.csv")
     rows = rows_between(BEGAN, "2011-03-05")
     assert run("ingest").status == 0  # what was gathered ends with February
     deploy(2, "2011-03-01")
-    log(rows, (1, off_by(20.0)), (2, off_by(10.0)))
-    tell_outcomes(rows)
-    assert "Version 2 is promoted" in run("ab", "step").out
+    log(rows, (1, model_with_error(20.0)), (2, model_with_error(10.0)))
+    store_outcomes(rows)
+    assert "Version 2 won its A/B test" in run("ab", "step").out
 
 
-def test_where_nothing_was_gathered_the_outcomes_say_what_time_it_is(tested: Tracking, run: Run) -> None:
+def test_reference_time_without_data_uses_outcomes(tested: Tracking, run: Run) -> None:
     answered("2011-03-05", 20.0, 10.0)
     shutil.rmtree("state/data")
-    assert "Version 2 is promoted" in run("ab", "step").out
+    assert "Version 2 won its A/B test" in run("ab", "step").out
     assert tested.aliases()[CHAMPION] == 2
 
 
@@ -263,23 +263,23 @@ def test_a_shadow_is_never_shown_and_decided_on_like_any_other(
     change_params(project, mode="shadow")
     assert "shadow test" in deploy(2, BEGAN)[0]
     rows = rows_between(BEGAN, "2011-03-05")
-    log(rows, (1, off_by(20.0)), (2, off_by(10.0)), role="shadow")
-    tell_outcomes(rows)
+    log(rows, (1, model_with_error(20.0)), (2, model_with_error(10.0)), role="shadow")
+    store_outcomes(rows)
     assert "never shown (shadow)" in run("ab", "status", "--as-of", "2011-03-05").out
-    assert "Version 2 is promoted" in run("ab", "step", "--as-of", "2011-03-05").out
+    assert "Version 2 won its A/B test" in run("ab", "step", "--as-of", "2011-03-05").out
     kept = evidence(2)
     assert kept.days[0].shown == 0
 
 
 def promoted(run: Run) -> None:
     answered("2011-03-05", 20.0, 10.0)
-    assert "is promoted" in run("ab", "step", "--as-of", "2011-03-05").out
+    assert "won its A/B test" in run("ab", "step", "--as-of", "2011-03-05").out
 
 
 def watched(until: str, before: float, now: float) -> None:
     rows = rows_between("2011-03-05", until)
-    log(rows, (2, off_by(now)), (1, off_by(before)), role="previous")
-    tell_outcomes(rows)
+    log(rows, (2, model_with_error(now)), (1, model_with_error(before)), role="previous")
+    store_outcomes(rows)
 
 
 @pytest.mark.parametrize(("error", "until"), [(50.0, "2011-03-06"), (20.0, "2011-03-08")])
@@ -290,11 +290,14 @@ def test_a_promotion_that_turns_out_worse_is_rolled_back_by_itself(
     watched(until, 12.0, error)
     output = run("ab", "step", "--as-of", until)
     assert (output.status, output.err) == (0, "")
-    assert "Version 1 is live again, instead of version 2 (the guard tripped: " in output.out
+    assert "Version 1 is live again, instead of version 2 (guardrail violated: " in output.out
     assert (tested.aliases()[CHAMPION], tested.aliases().get(PREVIOUS)) == (1, None)
-    assert (latest(2).state, latest(2).reason[:17]) == (State.ROLLED_BACK, "the guard tripped")
-    kept = evidence(2, TrialKind.WATCH)
-    assert (kept.verdict, kept.trial.kind) == ("roll back", TrialKind.WATCH)
+    assert (current_deployment(2).state, current_deployment(2).reason[:20]) == (
+        State.ROLLED_BACK,
+        "guardrail violated: ",
+    )
+    kept = evidence(2, ComparisonKind.WATCH)
+    assert (kept.verdict, kept.trial.kind) == ("roll back", ComparisonKind.WATCH)
     before = known(tested)
     assert run("ab", "step", "--as-of", until).status == 0
     assert known(tested) == before
@@ -304,13 +307,13 @@ def test_a_promotion_that_turns_out_worse_is_rolled_back_by_itself(
 def test_a_watch_of_a_few_rows_does_not_end_as_if_nothing_were_wrong(tested: Tracking, run: Run) -> None:
     promoted(run)
     rows = rows_between("2011-03-05", "2011-03-06")[:10]
-    log(rows, (2, off_by(10.0)), (1, off_by(12.0)), "previous")
-    tell_outcomes(rows)  # then users are silent
+    log(rows, (2, model_with_error(10.0)), (1, model_with_error(12.0)), "previous")
+    store_outcomes(rows)  # then users are silent
     output = run("ab", "step", "--as-of", "2011-03-12").out
-    assert "its 7 days are over, but too few rows could be compared" in output
+    assert "too few outcomes after 7 days" in output
     assert tested.aliases()[PREVIOUS] == 1
     output = run("ab", "step", "--as-of", "2011-03-19").out
-    assert "too few rows could be compared in 14 days to find it worse" in output
+    assert "too few outcomes in 14 days for a verdict" in output
     assert PREVIOUS not in tested.aliases()
 
 
@@ -318,51 +321,49 @@ def test_a_watch_of_a_few_rows_does_not_end_as_if_nothing_were_wrong(tested: Tra
 def test_a_watch_that_sees_nothing_wrong_ends(tested: Tracking, run: Run) -> None:
     promoted(run)
     watched("2011-03-12", 12.0, 10.0)
-    assert "Version 2 is watched until 2011-03-12" in run("ab", "step", "--as-of", "2011-03-11").out
+    assert "Watching version 2 until 2011-03-12" in run("ab", "step", "--as-of", "2011-03-11").out
     assert tested.aliases()[PREVIOUS] == 1
     assert "watched for 7 days" in run("ab", "step", "--as-of", "2011-03-12").out
     assert tested.aliases().get(PREVIOUS) is None
     assert tested.aliases()[CHAMPION] == 2
-    assert evidence(2, TrialKind.WATCH).verdict == "end"
+    assert evidence(2, ComparisonKind.WATCH).verdict == "end"
 
 
-def test_an_outcome_of_next_year_does_not_turn_the_clock(tested: Tracking, run: Run) -> None:
+def test_far_future_outcome_does_not_move_reference_time(tested: Tracking, run: Run) -> None:
     answered("2011-03-03", 10.0, 10.1)
     far = [rows_between("2011-03-03", "2011-03-04")[0].model_copy(update={"begins": datetime(2012, 6, 13)})]
-    log(far, (1, off_by(10.0)), (2, off_by(10.0)))
-    tell_outcomes(far)
+    log(far, (1, model_with_error(10.0)), (2, model_with_error(10.0)))
+    store_outcomes(far)
     shutil.rmtree("state/data")  # else the clock is that of the gathered feed
     output = run("ab", "step").out
-    assert "is tested against version 1 until" in output
+    assert "against version 1 until" in output
     assert "rows of 2 days" in output
     assert tested.aliases()[CHALLENGER] == 2
 
 
-def test_of_those_that_wait_the_newest_is_tested_when_the_one_in_front_is_decided(
-    tested: Tracking, deploy: Deploy, run: Run
-) -> None:
-    assert "waits until the test of version 2 ends" in deploy(3, "2011-03-02")[0]
-    assert "waits until the test of version 2 ends" in deploy(4, "2011-03-03")[0]
+def test_newest_queued_version_is_tested_next(tested: Tracking, deploy: Deploy, run: Run) -> None:
+    assert "is queued until the test of version 2 ends" in deploy(3, "2011-03-02")[0]
+    assert "is queued until the test of version 2 ends" in deploy(4, "2011-03-03")[0]
     answered("2011-03-05", 10.0, 14.0)
     output = run("ab", "step", "--as-of", "2011-03-05").out.splitlines()
     assert output[0].startswith("Version 2 is rejected")
     assert output[1] == "Version 3 is not tested: version 4 is newer."
-    assert "Version 4 passed all gates. Its A/B test against version 1 begins" in output[2]
+    assert "Version 4 passed all gates; its A/B test against version 1 starts" in output[2]
     assert tested.aliases()[CHALLENGER] == 4
-    assert latest(3).state is State.SUPERSEDED
+    assert current_deployment(3).state is State.SUPERSEDED
     before = known(tested)
-    assert "Version 4 is tested" in run("ab", "step", "--as-of", "2011-03-05").out
+    assert "Testing version 4" in run("ab", "step", "--as-of", "2011-03-05").out
     assert known(tested) == before
 
 
 @pytest.mark.slow
-def test_what_waits_begins_only_after_the_watch_and_is_compared_with_what_is_live_then(
+def test_queued_version_starts_after_watch_against_new_champion(
     tested: Tracking, deploy: Deploy, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deploy(3, "2011-03-02")
     promoted(run)
     watched("2011-03-12", 12.0, 10.0)
-    assert "Version 2 is watched" in run("ab", "step", "--as-of", "2011-03-08").out
+    assert "Watching version 2" in run("ab", "step", "--as-of", "2011-03-08").out
     assert tested.aliases().get(CHALLENGER) is None
     compared: list[int | None] = []
 
@@ -375,8 +376,8 @@ def test_what_waits_begins_only_after_the_watch_and_is_compared_with_what_is_liv
     output = run("ab", "step", "--as-of", "2011-03-12")
     assert output.status == 0
     assert compared == [2]
-    assert "Version 3 waited for its test, but: version 3 is refused by gate error" in output.out
-    assert latest(3).state is State.FAILED_GATE
+    assert "Version 3 failed its gates: version 3 is refused by gate error" in output.out
+    assert current_deployment(3).state is State.FAILED_GATE
     assert tested.aliases().get(CHALLENGER) is None
 
 
@@ -389,13 +390,13 @@ def test_a_promotion_that_was_cut_off_is_finished_by_the_next_step(
         def killed(*_: object) -> None:
             raise KilledError
 
-        patch.setattr(Deployments, "_remove_alias", killed)
+        patch.setattr(Deployments, "remove_alias", killed)
         with pytest.raises(KilledError):
             run("ab", "step", "--as-of", "2011-03-05")
     assert tested.aliases() == {CHALLENGER: 2, CHAMPION: 1, PREVIOUS: 1}
     output = run("ab", "step", "--as-of", "2011-03-05").out
-    assert "The interrupted transition to live is complete" in output
-    assert "Version 2 is watched" in output
+    assert "Completed the interrupted transition to live" in output
+    assert "Watching version 2" in output
     assert tested.aliases() == {CHAMPION: 2, PREVIOUS: 1}
 
 
@@ -408,7 +409,7 @@ def test_a_person_may_stop_a_test(tested: Tracking, run: Run) -> None:
     assert "no test is running" in run("ab", "stop", "--reason", "again").refusal()
 
 
-def test_a_step_does_not_get_in_the_way_of_a_deployment(tested: Tracking, run: Run) -> None:
+def test_step_is_refused_during_deployment(tested: Tracking, run: Run) -> None:
     with FileLock("state/.production.db.deployment"):
         assert "another deployment is running" in run("ab", "step", "--as-of", BEGAN).refusal()
     assert tested.aliases()[CHALLENGER] == 2
@@ -427,13 +428,13 @@ def test_the_status_has_numbers_and_changes_nothing(tested: Tracking, run: Run) 
 def test_the_status_says_when_there_is_no_test(deploy: Deploy, run: Run) -> None:
     assert deploy(1, BEGAN)
     output = run("ab", "status")
-    assert output.out.startswith("No test is running: version 1 is live alone.")
+    assert output.out.startswith("No test is running: version 1 is live, with no counterpart.")
 
 
 @pytest.mark.usefixtures("stored")
 def test_before_anything_is_live_there_is_nothing_to_do(run: Run) -> None:
     assert run("ab", "status").out == "No test is running: nothing is live.\n"
-    assert run("ab", "step").out.startswith("No test is running")
+    assert run("ab", "step").out.startswith("No test or watch is running")
 
 
 def test_a_database_that_is_away_is_reported_in_one_line(
@@ -451,14 +452,12 @@ def test_a_database_that_is_away_is_reported_in_one_line(
 def test_a_tag_that_somebody_spoilt_is_written_again(tested: Tracking, run: Run) -> None:
     before = tested.version(2).tags["ab"]
     tested.tag(2, {"ab": json.dumps({"mode": "ab"})})
-    assert run("ab", "status").status == 0
+    assert run("ab", "step", "--as-of", BEGAN).status == 0
     assert tested.version(2).tags["ab"] == before
 
 
 @pytest.mark.slow
-def test_a_test_lived_through_a_real_service_ends_with_the_better_model_live_and_traceable(
-    deploy: Deploy, run: Run, project: Path
-) -> None:
+def test_ab_test_end_to_end_with_real_service(deploy: Deploy, run: Run, project: Path) -> None:
     deploy(1, BEGAN)
     register(constant(project / "better", 120.0))
     deploy(2, BEGAN)
@@ -476,8 +475,8 @@ def test_a_test_lived_through_a_real_service_ends_with_the_better_model_live_and
             time.sleep(0.1)
         output = run("ab", "step", "--as-of", "2011-03-05")
         assert (output.status, output.err) == (0, "")
-        assert "Version 2 is promoted" in output.out
-        assert "Live in 1 of 1 worker of production." in output.out
+        assert "Version 2 won its A/B test" in output.out
+        assert "Live in 1 of 1 production worker." in output.out
         now = service.client.post("/predict", json=asked[0]).raise_for_status().json()
         assert (now["prediction"], now["variant"]) == (120.0, "champion")
     traced = json.loads(run("trace", answers[0]["id"], "--json").out)
@@ -485,4 +484,4 @@ def test_a_test_lived_through_a_real_service_ends_with_the_better_model_live_and
     assert str(traced["model"]["version"]) == str(answers[0]["model_version"])
     assert traced["prediction"]["outcome"] == rows[0].amount
     number = traced["model"]["version"]
-    assert traced["deployment"]["id"] == latest(number).id
+    assert traced["deployment"]["id"] == current_deployment(number).id

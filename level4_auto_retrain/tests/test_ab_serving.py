@@ -15,8 +15,8 @@ from bike_demand.serving.app import create_app
 from bike_demand.serving.live_models import LiveModels, ModelHolder, Role, SecondModel
 from bike_demand.serving.metrics import Metrics
 from bike_demand.serving.onnx_model import OnnxModel, load_model
-from bike_demand.serving.outcome_intake import OutcomeStore
-from bike_demand.serving.prediction import PredictedBatch, to_log_rows, variant
+from bike_demand.serving.outcome_requests import OutcomeStore
+from bike_demand.serving.prediction import PredictedBatch, assign_variant, to_log_rows
 from bike_demand.serving.telemetry import Recorder
 from bike_demand.store import queries
 from bike_demand.store.database import open_database
@@ -72,17 +72,17 @@ def ask(live: LiveModels, folder: Path, *bodies: Any) -> tuple[list[Any], list[L
     log.stop()
     answers = [each for reply in replies for each in (reply if isinstance(reply, list) else [reply])]
     with contextlib.closing(open_database(address)) as database:
-        logged = [queries.find(database, each["id"]) for each in answers]
+        logged = [queries.find_prediction(database, each["id"]) for each in answers]
     assert all(logged)
     return answers, [each for each in logged if each], metrics.text().decode()
 
 
-def test_each_key_shows_the_one_it_is_assigned_to_and_logs_both(
+def test_assigned_variant_is_served_and_both_logged(
     models: tuple[OnnxModel, OnnxModel], tmp_path: Path
 ) -> None:
     answers, logged, text = ask(live_of(models, "challenger", 0.5), tmp_path, ROWS)
     shown = [each["variant"] for each in answers]
-    assert shown == [variant(each.key, 0.5, "salt") for each in logged]
+    assert shown == [assign_variant(each.key, 0.5, "salt") for each in logged]
     assert set(shown) == {"champion", "challenger"}
     for answer, row in zip(answers, logged, strict=True):
         assert (answer["prediction"], answer["model_version"]) == (float(row.version), str(row.version))
@@ -98,7 +98,7 @@ def test_each_key_shows_the_one_it_is_assigned_to_and_logs_both(
         assert f'bike_demand_predictions_total{{variant="{who}",version="{version}"}} {count}.0' in text
 
 
-def test_where_times_are_drawn_all_keys_have_the_same_one_at_a_time(
+def test_randomizing_by_time_assigns_all_keys_alike(
     models: tuple[OnnxModel, OnnxModel], tmp_path: Path
 ) -> None:
     live = live_of(models, "challenger", 0.5)
@@ -107,12 +107,12 @@ def test_where_times_are_drawn_all_keys_have_the_same_one_at_a_time(
     rows = [row for number in range(9) for row in rows_of_day(f"2012-06-1{number}")]
     _, logged, _ = ask(live, tmp_path, rows)
     shown = {(each.event_time, each.variant) for each in logged}
-    assert shown == {(each, variant(each, 0.5, "salt")) for each, _ in shown}
+    assert shown == {(each, assign_variant(each, 0.5, "salt")) for each, _ in shown}
     assert len(shown) == 9
     assert len({who for _, who in shown}) == 2
 
 
-def test_a_row_is_answered_by_the_same_one_alone_in_a_list_and_again(
+def test_assignment_is_the_same_in_lists_and_repeats(
     models: tuple[OnnxModel, OnnxModel], tmp_path: Path
 ) -> None:
     answers, _, _ = ask(live_of(models, "challenger", 0.5), tmp_path, ROWS, *ROWS, ROWS)
@@ -154,7 +154,7 @@ def test_a_live_model_that_gives_no_number_is_reported_and_not_logged(
     with serve_in_thread(create_app(holder)) as client:
         response = client.post("/predict", json=EXAMPLE)
     assert response.status_code == 500
-    assert "version 1 returned no number" in response.json()["detail"]
+    assert "version 1 returned NaN or infinity" in response.json()["detail"]
 
 
 def test_the_model_page_names_both(models: tuple[OnnxModel, OnnxModel]) -> None:
@@ -219,9 +219,7 @@ def test_a_challenger_joins_is_promoted_and_the_version_before_stays_beside(serv
     assert promoted.other.model is live.model
 
 
-def test_who_reads_an_outcome_finds_the_prediction_that_it_belongs_to(
-    models: tuple[OnnxModel, OnnxModel], tmp_path: Path
-) -> None:
+def test_prediction_is_stored_before_its_outcome(models: tuple[OnnxModel, OnnxModel], tmp_path: Path) -> None:
     address = f"sqlite:///{tmp_path / 'log.db'}"
     metrics = Metrics()
     log: PredictionLog[PredictedBatch] = PredictionLog(
@@ -238,7 +236,7 @@ def test_who_reads_an_outcome_finds_the_prediction_that_it_belongs_to(
                 "/outcomes", json=[OUTCOME_EXAMPLE | {name: row[name] for name in ID_COLUMNS}]
             )
             assert reported.status_code == 200
-            assert queries.find(database, made["id"]) is not None
+            assert queries.find_prediction(database, made["id"]) is not None
     log.stop()
 
 
@@ -266,11 +264,11 @@ def test_a_challenger_that_cannot_be_loaded_never_answers_and_the_champion_goes_
     assert serving == "1"
     begin_test(3.0)
     service.poll()
-    assert service.holder.problem is None
+    assert service.holder.error is None
     assert service.holder.live.other is not None
 
 
-def test_a_request_meets_one_state_though_it_changes_meanwhile(models: tuple[OnnxModel, OnnxModel]) -> None:
+def test_live_models_are_immutable(models: tuple[OnnxModel, OnnxModel]) -> None:
     holder = ModelHolder()
     holder.live = live_of(models, "challenger", 0.5)
     first = holder.live
@@ -280,7 +278,7 @@ def test_a_request_meets_one_state_though_it_changes_meanwhile(models: tuple[Onn
         first.other = None  # type: ignore[misc]
 
 
-def test_the_matrix_of_the_other_model_is_that_of_the_one_shown(handoff: Path, tmp_path: Path) -> None:
+def test_both_models_get_the_same_inputs(handoff: Path, tmp_path: Path) -> None:
     model = load_model(handoff, "1")
     same = load_model(handoff, "2")
     _, logged, _ = ask(live_of((model, same), "challenger", 0.5), tmp_path, ROWS, *ROWS[:5])

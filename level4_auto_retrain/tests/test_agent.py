@@ -19,8 +19,8 @@ from bike_demand.store import event_log
 from bike_demand.store.database import open_database
 from tests.conftest import ENVIRONMENT, ROOT, Run
 from tests.feedmaker import write_feed
+from tests.project_copy import change_params
 from tests.test_loop import begun, living  # noqa: F401 (fixtures)
-from tests.workcopy import change_params
 
 PATIENCE_SECONDS = 60
 

@@ -18,8 +18,8 @@ from bike_demand.loop import alerts
 from bike_demand.store import event_log
 from bike_demand.store.database import Database, open_database
 from tests.conftest import Run
+from tests.project_copy import change_params
 from tests.service import free_port
-from tests.workcopy import change_params
 
 NOON = datetime(2012, 5, 1, 12)
 

@@ -16,7 +16,7 @@ from httpx import Client
 from bike_demand.serving.app import create_app
 from bike_demand.serving.live_models import NO_MODEL, ModelHolder
 from bike_demand.serving.onnx_model import OnnxModel, load_model
-from bike_demand.serving.outcome_intake import OutcomeStore
+from bike_demand.serving.outcome_requests import OutcomeStore
 from bike_demand.serving.request_body import MAX_BYTES, MAX_ERRORS, MAX_ROWS
 from tests.service import serve_in_thread
 from tests.toy import EXAMPLE, MACHINES

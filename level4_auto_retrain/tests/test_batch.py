@@ -134,9 +134,7 @@ def test_model_option(project: Path, run: Run, handoff: Path) -> None:
     assert (project / "out.csv").exists()
 
 
-def test_while_the_registry_is_away_the_last_live_version_answers_and_it_is_said(
-    released: Path, run: Run
-) -> None:
+def test_predict_warns_and_uses_last_live_version_without_registry(released: Path, run: Run) -> None:
     assert run("predict", "feed/2011-02.csv", "out.csv").status == 0
     before = (released / "out.csv").read_bytes()
     (released / "state" / "mlflow.db").write_bytes(b"no database" * 1000)

@@ -26,11 +26,11 @@ from bike_demand.store.database import open_database
 from bike_demand.store.tables import Kind
 from tests.boardmaker import BASELINE, ERROR, NOW, at, fill, metrics, signal, under_test
 from tests.conftest import Run
+from tests.project_copy import change_params
 from tests.registry import put_live
 from tests.service import running, serve_in_thread
 from tests.tiny import constant
 from tests.toy import EXAMPLE
-from tests.workcopy import change_params
 
 CHROMIUM = next(
     filter(

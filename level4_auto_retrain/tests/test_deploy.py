@@ -19,12 +19,12 @@ from bike_demand.data.frames import time_range
 from bike_demand.release.decision import page_of
 from bike_demand.release.deploy import check, deploy, release
 from bike_demand.release.gates import GATES, Gate, GateContext, GateResult
-from bike_demand.store.deployments import opened
+from bike_demand.store.deployments import open_deployments
 from bike_demand.store.tables import State
 from bike_demand.store.tracking import Tracking
 from bike_demand.store.traffic_split import traffic_split
 from tests.conftest import ROOT, Run, project_in
-from tests.registry import copy_state, latest, placed, register
+from tests.registry import copy_state, current_deployment, deploy_without_gates, register
 from tests.tiny import constant
 
 HOLDOUT_LAST = (
@@ -36,7 +36,7 @@ NOW = "2011-04-01T00:00:00"  # the day after the feed's last
 
 
 @pytest.fixture(scope="session")
-def once_registered(
+def registered_template(
     tmp_path_factory: pytest.TempPathFactory, empty_store: Path, handoffs: tuple[Path, Path]
 ) -> Path:
     folder = tmp_path_factory.mktemp("registered")
@@ -48,16 +48,16 @@ def once_registered(
 
 
 @pytest.fixture
-def tracking(project: Path, once_registered: Path) -> Tracking:
+def tracking(project: Path, registered_template: Path) -> Tracking:
     """Version 1 is worse than version 2, a trained one. Nothing is live."""
-    copy_state(once_registered, project)
+    copy_state(registered_template, project)
     return Tracking(load_settings())
 
 
 @pytest.fixture
 def live(tracking: Tracking) -> Tracking:
     """Version 1 is live."""
-    placed(1)
+    deploy_without_gates(1)
     return tracking
 
 
@@ -70,7 +70,7 @@ def deployed(number: int, gates: Sequence[Gate] = QUICK) -> list[str]:
 
 def gates_of(number: int) -> dict[str, bool | None]:
     """What each gate said of the version; None: it was not reached."""
-    return {each["gate"]: each["passed"] for each in latest(number).gates}
+    return {each["gate"]: each["passed"] for each in current_deployment(number).gates}
 
 
 def page(number: int) -> str:
@@ -79,7 +79,7 @@ def page(number: int) -> str:
 
 def end_test(state: State) -> None:
     """The test of the challenger ends in this state."""
-    with opened(load_settings(), datetime.fromisoformat(NOW), print) as deployments:
+    with open_deployments(load_settings(), datetime.fromisoformat(NOW), print) as deployments:
         row = deployments.testing()
         assert row is not None
         deployments.transition(row, state, "a test")
@@ -87,6 +87,11 @@ def end_test(state: State) -> None:
 
 def stops(case: GateContext) -> GateResult:
     return GateResult(False, f"version {case.version.number} has the wrong colour", {"colour": "red"})
+
+
+def is_candidate(case: GateContext) -> GateResult:
+    case.tracking.set_alias("candidate", case.version.number)
+    return GateResult(True, "it is the candidate")
 
 
 def counted(gates: Sequence[Gate], seen: list[str]) -> list[Gate]:
@@ -110,9 +115,9 @@ def test_a_version_that_passes_all_gates_begins_its_ab_test(live: Tracking) -> N
     assert len(output) == len(QUICK) + 1
     assert output[0] == f"1/{len(QUICK)} blocked          passed: never rolled back or rejected"
     assert output[-1] == (
-        f"Version 2 passed all gates. Its A/B test against version 1 begins: {load_settings().ab.days} days"
-        " at most."
-        " No service of production is running; it will be served from the next start."
+        "Version 2 passed all gates; its A/B test against version 1 starts"
+        f" (planned: {load_settings().ab.days} days)."
+        " No production service is running; the change takes effect when one starts."
     )
     assert live.aliases() == {"champion": 1, "challenger": 2}
     test = json.loads(live.version(2).tags["ab"])
@@ -127,11 +132,11 @@ def test_a_version_that_passes_all_gates_begins_its_ab_test(live: Tracking) -> N
 
 def test_the_evidence_of_all_gates_is_stored_and_on_a_page(live: Tracking) -> None:
     deployed(2)
-    row, version = latest(2), live.version(2)
+    row, version = current_deployment(2), live.version(2)
     assert gates_of(2) == {gate.id: True for gate in QUICK}
     error = next(each for each in row.gates if each["gate"] == "error")
     assert error["evidence"]["candidate"] < error["evidence"]["champion"]
-    assert error["message"].startswith("off by")
+    assert error["message"].startswith("error ")
     assert (row.version, row.against, row.state, row.requested_at.isoformat()) == (2, 1, State.TESTING, NOW)
     assert (row.run_id, row.digest) == (version.run_id, version.digest)
     for gate in QUICK:
@@ -143,9 +148,9 @@ def test_the_evidence_of_all_gates_is_stored_and_on_a_page(live: Tracking) -> No
 
 def test_the_first_version_of_all_goes_live_at_once(tracking: Tracking) -> None:
     output = deployed(2)
-    assert output[-1].startswith("Version 2 is live: nothing was live to test it against.")
+    assert output[-1].startswith("Version 2 is live: no champion to test it against.")
     assert tracking.aliases() == {"champion": 2}
-    row = latest(2)
+    row = current_deployment(2)
     assert (row.state, row.against, row.changed_at.isoformat()) == (State.LIVE, None, NOW)
 
 
@@ -154,11 +159,11 @@ def test_a_version_that_a_gate_stops_is_refused_in_one_line_and_nothing_moves(li
     with pytest.raises(UserError) as caught:
         deployed(2, gates)
     assert str(caught.value) == (
-        "version 2 is refused by gate colour: version 2 has the wrong colour; it stays registered (evidence:"
-        f" {Path('state/reports/version-2.html')})"
+        "version 2 is refused by gate colour: version 2 has the wrong colour; the champion is unchanged"
+        f" (evidence: {Path('state/reports/version-2.html')})"
     )
     assert live.aliases() == {"champion": 1}
-    row = latest(2)
+    row = current_deployment(2)
     assert row.state is State.FAILED_GATE
     assert row.reason == "refused by gate colour: version 2 has the wrong colour"
     results = {"blocked": True, "artefact": True, "colour": False}
@@ -172,21 +177,21 @@ def test_a_version_that_a_gate_stops_is_refused_in_one_line_and_nothing_moves(li
 def test_a_refused_version_is_tried_from_the_start_when_it_is_deployed_again(live: Tracking) -> None:
     with pytest.raises(UserError):
         deployed(2, [*QUICK, Gate("colour", "It is blue", stops)])
-    first = latest(2).id
+    first = current_deployment(2).id
     seen: list[str] = []
     deployed(2, counted(QUICK, seen))
     assert seen == [gate.id for gate in QUICK]
-    assert latest(2).id != first
+    assert current_deployment(2).id != first
     assert live.aliases()["challenger"] == 2
 
 
 def test_another_version_waits_while_one_is_tested(live: Tracking, handoffs: tuple[Path, Path]) -> None:
     deployed(2)
     register(*handoffs, tracking=live, holdout_last=HOLDOUT_LAST)
-    assert deployed(3)[-1] == "Version 3 passed all gates and waits until the test of version 2 ends."
+    assert deployed(3)[-1] == "Version 3 passed all gates and is queued until the test of version 2 ends."
     assert live.aliases() == {"champion": 1, "challenger": 2}
-    assert (latest(3).state, latest(3).changed_at.isoformat()) == (State.QUEUED, NOW)
-    assert deployed(3) == ["Version 3 waits until the test of version 2 ends; nothing was changed."]
+    assert (current_deployment(3).state, current_deployment(3).changed_at.isoformat()) == (State.QUEUED, NOW)
+    assert deployed(3) == ["Version 3 is queued until the test of version 2 ends; nothing was changed."]
 
 
 def test_another_version_waits_while_a_promotion_is_watched(
@@ -195,15 +200,13 @@ def test_another_version_waits_while_a_promotion_is_watched(
     deployed(2)
     end_test(State.LIVE)
     register(*handoffs, tracking=live, holdout_last=HOLDOUT_LAST)
-    assert deployed(3)[-1] == "Version 3 passed all gates and waits until the watch of version 2 ends."
+    assert deployed(3)[-1] == "Version 3 passed all gates and is queued until the watch of version 2 ends."
     assert live.aliases() == {"champion": 2, "previous": 1}
-    assert deployed(3) == ["Version 3 waits until the watch of version 2 ends; nothing was changed."]
+    assert deployed(3) == ["Version 3 is queued until the watch of version 2 ends; nothing was changed."]
 
 
 @pytest.mark.slow
-def test_a_version_that_waited_begins_its_test_when_nobody_is_in_front(
-    live: Tracking, handoffs: tuple[Path, Path]
-) -> None:
+def test_queued_version_starts_its_test_when_free(live: Tracking, handoffs: tuple[Path, Path]) -> None:
     deployed(2)
     register(*handoffs, tracking=live, holdout_last=HOLDOUT_LAST)
     deployed(3)
@@ -219,7 +222,7 @@ def test_what_is_live_or_under_test_stays_as_it_is(run: Run) -> None:
     assert run("deploy", 1).out == "Version 1 is live already; nothing was changed.\n"
     deployed(2)
     output = run("deploy", "latest")
-    assert (output.status, output.out) == (0, "Version 2 is in its test already; nothing was changed.\n")
+    assert (output.status, output.out) == (0, "Version 2 is already being tested; nothing was changed.\n")
 
 
 def test_a_shadow_is_announced_to_the_service_as_such(live: Tracking, tmp_path: Path) -> None:
@@ -227,7 +230,7 @@ def test_a_shadow_is_announced_to_the_service_as_such(live: Tracking, tmp_path: 
     params.write_text(
         params.read_text(encoding="utf-8").replace("mode: ab", "mode: shadow"), encoding="utf-8"
     )
-    assert "Its shadow test against version 1 begins" in deployed(2)[-1]
+    assert "its shadow test against version 1 starts" in deployed(2)[-1]
     split = traffic_split(live, "champion")
     assert split is not None
     assert (split.role, split.share) == ("shadow", 0.0)
@@ -252,15 +255,15 @@ def test_a_deployment_that_was_killed_goes_on_where_it_was(live: Tracking, at: i
         [sys.executable, "-c", KILLED.format(at=at)], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False
     )
     assert done.returncode == 9
-    assert latest(2).state is State.VALIDATING
-    passed = [each for each in latest(2).gates if each["passed"]]
+    assert current_deployment(2).state is State.VALIDATING
+    passed = [each for each in current_deployment(2).gates if each["passed"]]
     assert len(passed) == at
-    cut_off = latest(2).id
+    cut_off = current_deployment(2).id
     seen: list[str] = []
     output = deployed(2, counted(QUICK, seen))
     assert seen == [gate.id for gate in QUICK[at:]]
     assert all(line.endswith("(passed before)") for line in output[:at])
-    row = latest(2)
+    row = current_deployment(2)
     assert row.id == cut_off
     assert gates_of(2) == {gate.id: True for gate in QUICK}
     assert row.gates[:at] == passed
@@ -276,27 +279,27 @@ def interrupted() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         deployed(2, [*QUICK, Gate("last", "Last", ends)])
-    assert latest(2).state is State.VALIDATING
+    assert current_deployment(2).state is State.VALIDATING
 
 
-def test_a_schedule_that_deploys_the_newest_does_not_try_again_what_was_decided(live: Tracking) -> None:
+def test_deploy_latest_does_not_retry_decided_version(live: Tracking) -> None:
     deployed(2)
     end_test(State.FAILED_TEST)
-    before = latest(2).id
+    before = current_deployment(2).id
     output: list[str] = []
     deploy(load_settings(), "latest", None, output.append, QUICK)
     assert output == [
-        "Version 2 was deployed before: failed_test; nothing was changed"
+        "Version 2 was deployed before: failed test; nothing was changed"
         " (to try it again: python -m bike_demand deploy 2)."
     ]
     assert live.aliases() == {"champion": 1}
-    assert latest(2).id == before
+    assert current_deployment(2).id == before
     deployed(2)  # somebody who names it means it
     assert live.aliases() == {"champion": 1, "challenger": 2}
 
 
 @pytest.mark.slow
-def test_taken_up_again_beside_another_champion_it_is_compared_again(
+def test_resumed_deployment_reruns_comparison_with_new_champion(
     live: Tracking, handoffs: tuple[Path, Path]
 ) -> None:
     interrupted()
@@ -304,7 +307,7 @@ def test_taken_up_again_beside_another_champion_it_is_compared_again(
     seen: list[str] = []
     deployed(2, counted(QUICK, seen))
     assert seen == ["error", "slices"]
-    assert latest(2).against == 3
+    assert current_deployment(2).against == 3
 
 
 @pytest.mark.slow
@@ -318,7 +321,7 @@ def test_a_champion_that_changes_meanwhile_is_noticed(live: Tracking, handoffs: 
     with pytest.raises(UserError, match="version 3 went live in the meantime; deploy again"):
         deployed(2, [*QUICK, Gate("long", "It takes long", meanwhile)])
     assert live.aliases() == {"champion": 3, "previous": 1}  # out of band, so it is watched
-    with opened(load_settings(), None, print) as deployments:
+    with open_deployments(load_settings(), None, print) as deployments:
         row = deployments.live()
         assert row is not None
         deployments.transition(row, State.LIVE, "its watch ended")
@@ -326,7 +329,7 @@ def test_a_champion_that_changes_meanwhile_is_noticed(live: Tracking, handoffs: 
     assert live.aliases() == {"champion": 3, "challenger": 2}
 
 
-def test_a_store_that_goes_away_refuses_nothing(live: Tracking) -> None:
+def test_unreachable_store_is_not_a_gate_failure(live: Tracking) -> None:
     store = Path("state/mlflow.db")
 
     def away(case: GateContext) -> GateResult:
@@ -336,13 +339,13 @@ def test_a_store_that_goes_away_refuses_nothing(live: Tracking) -> None:
     with pytest.raises(UnreachableError):
         deployed(2, [*QUICK[:2], Gate("away", "It is there", away)])
     Path("elsewhere.db").rename(store)
-    assert latest(2).state is State.VALIDATING
+    assert current_deployment(2).state is State.VALIDATING
     assert gates_of(2) == {"blocked": True, "artefact": True, "away": None}
     deployed(2)
     assert live.aliases()["challenger"] == 2
 
 
-def test_two_deployments_are_not_at_work_at_once(live: Tracking) -> None:
+def test_concurrent_deployment_is_refused(live: Tracking) -> None:
     with (
         FileLock("state/.production.db.deployment"),
         pytest.raises(UserError, match="another deployment is running"),
@@ -351,7 +354,7 @@ def test_two_deployments_are_not_at_work_at_once(live: Tracking) -> None:
     assert live.aliases() == {"champion": 1}
 
 
-# ---- a person in need
+# ---- emergency release
 
 
 def released(number: int, gates: Sequence[Gate] = QUICK) -> list[str]:
@@ -363,7 +366,10 @@ def released(number: int, gates: Sequence[Gate] = QUICK) -> list[str]:
 def test_a_person_releases_past_the_ab_test_with_a_reason(live: Tracking) -> None:
     assert released(2)[-1].startswith("Version 2 is live.")
     assert live.aliases() == {"champion": 2, "previous": 1}
-    assert (latest(2).skip_reason, latest(2).state) == ("nobody gets a number", State.LIVE)
+    assert (current_deployment(2).skip_reason, current_deployment(2).state) == (
+        "nobody gets a number",
+        State.LIVE,
+    )
     assert list(gates_of(2)) == [gate.id for gate in QUICK]
     split = traffic_split(live, "champion")
     assert split is not None
@@ -384,7 +390,7 @@ def test_a_version_that_a_person_may_not_release_stays_in_its_test(live: Trackin
         released(2, [Gate("colour", "It is blue", stops)])
     assert live.version(2) == before
     assert live.aliases() == {"champion": 1, "challenger": 2}
-    assert latest(2).state is State.TESTING
+    assert current_deployment(2).state is State.TESTING
 
 
 @pytest.mark.slow
@@ -393,22 +399,25 @@ def test_a_release_ends_the_test_of_another_version(live: Tracking, handoffs: tu
     register(*handoffs, tracking=live, holdout_last=HOLDOUT_LAST)
     released(3)
     assert live.aliases() == {"champion": 3, "previous": 1}
-    assert (latest(2).state, latest(2).reason) == (State.SUPERSEDED, "version 3 was released untested")
+    assert (current_deployment(2).state, current_deployment(2).reason) == (
+        State.SUPERSEDED,
+        "version 3 was released without an A/B test",
+    )
 
 
 @pytest.mark.slow
 def test_a_release_of_the_version_under_test_ends_its_test(live: Tracking) -> None:
     deployed(2)
-    test = latest(2).id
+    test = current_deployment(2).id
     released(2)
     assert live.aliases() == {"champion": 2, "previous": 1}
-    assert latest(2).state is State.LIVE
-    with opened(load_settings(), None, print) as deployments:
+    assert current_deployment(2).state is State.LIVE
+    with open_deployments(load_settings(), None, print) as deployments:
         (ended,) = deployments.all(State.SUPERSEDED)
-    assert ended.id == test != latest(2).id
+    assert ended.id == test != current_deployment(2).id
 
 
-def test_a_look_runs_all_gates_even_after_a_refusal_and_keeps_nothing(live: Tracking) -> None:
+def test_check_runs_all_gates_and_stores_nothing(live: Tracking) -> None:
     output: list[str] = []
     seen: list[str] = []
     gates = counted([Gate("colour", "It is blue", stops), *QUICK], seen)
@@ -419,8 +428,12 @@ def test_a_look_runs_all_gates_even_after_a_refusal_and_keeps_nothing(live: Trac
     assert output[-1] == "Version 2 passes all gates; nothing was changed."
     check(load_settings(), "champion", None, output.append, QUICK)
     assert output[-1] == "Version 1 passes all gates; nothing was changed."
+    check(load_settings(), "2", None, output.append, [Gate("moves", "It is the candidate", is_candidate)])
     assert live.aliases() == {"champion": 1}
-    with opened(load_settings(), None, print) as deployments:
+    live.set_alias("candidate", 1)
+    check(load_settings(), "2", None, output.append, [Gate("moves", "It is the candidate", is_candidate)])
+    assert live.aliases() == {"champion": 1, "candidate": 1}
+    with open_deployments(load_settings(), None, print) as deployments:
         assert [each.version for each in deployments.all()] == [1]
 
 
@@ -435,7 +448,7 @@ def test_by_the_command_a_version_passes_all_gates_and_a_bad_one_does_not(
     assert (output.status, output.err) == (0, "")
     lines = output.out.splitlines()
     assert [line.split()[1] for line in lines[:-1]] == [gate.id for gate in GATES]
-    assert f"begins: {load_settings().ab.days} days at most" in lines[-1]
+    assert f"starts (planned: {load_settings().ab.days} days)" in lines[-1]
     assert live.aliases() == {"champion": 1, "challenger": 2, "candidate": 2}
     bad = register(constant(Path("ninety"), 90.0), handoffs[1], tracking=live, holdout_last=HOLDOUT_LAST)
     output = run("deploy", bad.number)
@@ -457,7 +470,7 @@ def test_what_cannot_be_done_is_reported_in_one_line(run: Run) -> None:
         (("release", "2"), "--reason"),
         (("release", "2", "--reason", " "), "--reason"),
         (("release", "3", "--check"), "version 3: "),
-        (("rollback",), "no earlier version to go back to"),
+        (("rollback",), "no earlier champion can be restored"),
     ):
         output = run(*argv)
         assert output.status != 0, argv

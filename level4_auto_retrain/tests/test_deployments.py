@@ -12,15 +12,15 @@ from bike_demand.core.errors import UserError
 from bike_demand.core.settings import load_settings
 from bike_demand.release.rollback import roll_back
 from bike_demand.store.database import Database
-from bike_demand.store.deployments import Deployments, opened
+from bike_demand.store.deployments import Deployments, open_deployments
 from bike_demand.store.tables import State
 from bike_demand.store.tracking import Tracking
 from bike_demand.store.traffic_split import traffic_split
-from tests.registry import latest, placed, register, remove_alias
-from tests.test_rollback import NOW, once_live, tracking
+from tests.registry import current_deployment, deploy_without_gates, register, remove_alias
+from tests.test_rollback import NOW, live_template, tracking
 from tests.tiny import constant
 
-__all__ = ["once_live", "tracking"]  # fixtures: versions 1, 2 and 3 went live one after the other
+__all__ = ["live_template", "tracking"]  # fixtures: versions 1, 2 and 3 went live one after the other
 
 
 class KilledError(BaseException):
@@ -29,7 +29,7 @@ class KilledError(BaseException):
 
 @contextmanager
 def deployments(output: list[str] | None = None) -> Iterator[Deployments]:
-    with opened(load_settings(), NOW, print if output is None else output.append) as found:
+    with open_deployments(load_settings(), NOW, print if output is None else output.append) as found:
         yield found
 
 
@@ -40,7 +40,7 @@ def promote(found: Deployments) -> None:
 
 
 def begin_test(found: Deployments) -> None:
-    row = found.open(found.tracking.version(4), "somebody")
+    row = found.create(found.tracking.version(4), "somebody")
     found.transition(row, State.VALIDATING, "a test")
     found.transition(row, State.TESTING, "a test")
 
@@ -82,7 +82,7 @@ def test_a_transition_that_is_killed_before_any_statement_is_not_made_or_complet
     make, tested, aliases, states = TRANSITIONS[what]
     register(constant(Path("4"), 4.0), tracking=tracking)
     if tested:
-        placed(4, State.TESTING, at=NOW)
+        deploy_without_gates(4, State.TESTING, at=NOW)
     before = tracking.aliases()
     shutil.copytree("state", "begin")
     completed = at = 0
@@ -93,7 +93,7 @@ def test_a_transition_that_is_killed_before_any_statement_is_not_made_or_complet
             else:
                 completed += 1
         assert tracking.aliases() == aliases
-        assert [latest(number).state for number in (1, 2, 3, 4)] == states
+        assert [current_deployment(number).state for number in (1, 2, 3, 4)] == states
         at += 1
         shutil.rmtree("state")
         shutil.copytree("begin", "state")
@@ -117,7 +117,7 @@ def killed_at(at: int, make: Callable[[Deployments], None], monkeypatch: pytest.
         for owner, name in (
             (Database, "writing"),
             (Tracking, "set_alias"),
-            (Deployments, "_remove_alias"),
+            (Deployments, "remove_alias"),
             (Tracking, "tag"),
         ):
             patch.setattr(owner, name, dies(getattr(owner, name)))
@@ -143,7 +143,7 @@ def test_a_promotion_by_hand_is_adopted_and_watched_beside_the_last_good_version
         assert tracking.version(4).tags["deployment"] == row.id
     assert len(output) == 1
     assert "out of band" in output[0]
-    assert latest(3).state is State.RETIRED
+    assert current_deployment(3).state is State.RETIRED
     assert tracking.aliases() == {"champion": 4, "previous": 3}
     with deployments() as found:
         roll_back(found, "nonsense")
@@ -157,30 +157,30 @@ def test_a_removed_alias_leaves_nothing_live_and_its_version_can_be_again(tracki
         good = found.last_good()
         assert good is not None
         assert good.version == 3
-        found.go_back(good, "it was removed")
+        found.restore(good, "it was removed")
     assert tracking.aliases() == {"champion": 3}
 
 
 def test_a_watch_ends_and_begins_by_its_alias(tracking: Tracking) -> None:
     remove_alias(tracking, "previous")
     with deployments():
-        assert not latest(3).is_watched
+        assert not current_deployment(3).is_watched
     tracking.set_alias("previous", 1)
     with deployments():
-        assert (latest(3).is_watched, latest(3).against) == (True, 1)
+        assert (current_deployment(3).is_watched, current_deployment(3).against) == (True, 1)
     assert tracking.aliases() == {"champion": 3, "previous": 1}
 
 
 def test_a_test_ends_and_begins_by_its_alias(tracking: Tracking) -> None:
     for number in (4, 5):
         register(constant(Path(str(number)), float(number)), tracking=tracking)
-    placed(4, State.TESTING, at=NOW)
+    deploy_without_gates(4, State.TESTING, at=NOW)
     tracking.set_alias("challenger", 5)
     with deployments([]) as found:
         row = found.testing()
         assert row is not None
         assert (row.version, row.against) == (5, 3)
-    assert latest(4).state is State.SUPERSEDED
+    assert current_deployment(4).state is State.SUPERSEDED
     split = traffic_split(tracking, "champion")
     assert split is not None
     assert split.other is not None
@@ -192,6 +192,6 @@ def test_a_test_ends_and_begins_by_its_alias(tracking: Tracking) -> None:
 
 def test_a_transition_that_the_states_do_not_allow_is_refused(tracking: Tracking) -> None:
     before = tracking.aliases()
-    with deployments() as found, pytest.raises(UserError, match="cannot be failed_test"):
-        found.transition(latest(1), State.FAILED_TEST, "a test")
+    with deployments() as found, pytest.raises(UserError, match="no transition from retired to failed_test"):
+        found.transition(current_deployment(1), State.FAILED_TEST, "a test")
     assert tracking.aliases() == before

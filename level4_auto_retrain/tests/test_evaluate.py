@@ -10,7 +10,7 @@ import pytest
 
 from bike_demand.core.current import Row
 from bike_demand.data.frames import concat, input_columns
-from bike_demand.training.evaluate import by_slice, by_week, draw, evaluate, passes, predict, save
+from bike_demand.training.evaluate import beats_mean, by_slice, by_week, draw, evaluate, predict, save_plots
 from tests.ingested import frame
 from tests.toy import MACHINES
 from tests.tree import contents
@@ -37,7 +37,7 @@ PAST = frame([row_at(number, 10 if number % 2 else 30) for number in range(7 * 2
 HELD_OUT = frame([row_at(7 * 24 + number, 40) for number in range(48)])
 
 
-def test_errors_are_in_the_unit_of_the_label_and_beside_those_of_simple_baselines() -> None:
+def test_metrics_include_baselines_in_label_unit() -> None:
     metrics = evaluate(PAST, HELD_OUT, np.array([43.0, 33.0] * 24))
     assert metrics == {
         "skill": 0.75,  # of the baseline's error that is saved
@@ -57,7 +57,7 @@ def test_a_baseline_takes_the_mean_where_the_row_a_week_before_is_missing() -> N
 
 @pytest.mark.parametrize(("mae", "passed"), [(7.9, True), (8.1, False), (math.nan, False)])
 def test_a_holdout_model_passes_if_it_learned_something(mae: float, passed: bool) -> None:
-    assert passes({"mae": mae, "mae_mean": 10.0}, 0.8) is passed
+    assert beats_mean({"mae": mae, "mae_mean": 10.0}, 0.8) is passed
 
 
 def test_errors_by_week_are_counted_back_from_the_last_row() -> None:
@@ -97,7 +97,7 @@ def test_plots_are_whole_need_no_network_and_are_the_same_each_time(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     predicted = np.full(len(PAST) + len(HELD_OUT), 35.0)
-    save(tmp_path / "plots", draw(PAST, HELD_OUT, predicted))
+    save_plots(tmp_path / "plots", draw(PAST, HELD_OUT, predicted))
     first = contents(tmp_path / "plots")
     assert len(first) == 3
     for content in first.values():
@@ -105,5 +105,5 @@ def test_plots_are_whole_need_no_network_and_are_the_same_each_time(
         assert tree.tag.endswith("svg")
         for element in tree.iter():
             assert not any("http" in value for key, value in element.attrib.items() if key.endswith("href"))
-    save(tmp_path / "plots", draw(PAST, HELD_OUT, predicted))
+    save_plots(tmp_path / "plots", draw(PAST, HELD_OUT, predicted))
     assert contents(tmp_path / "plots") == first

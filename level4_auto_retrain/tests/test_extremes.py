@@ -21,7 +21,7 @@ from bike_demand.serving.dashboard import StatusReporter
 from bike_demand.serving.live_models import LiveModels, ModelHolder
 from bike_demand.serving.metrics import Metrics
 from bike_demand.serving.onnx_model import load_model
-from bike_demand.serving.outcome_intake import OutcomeStore
+from bike_demand.serving.outcome_requests import OutcomeStore
 from bike_demand.serving.prediction import PredictedBatch, to_log_rows
 from bike_demand.serving.telemetry import Recorder
 from bike_demand.store import queries
@@ -96,7 +96,7 @@ def test_all_extremes_are_accepted_and_read_back_by_everything(client: Client, r
     assert client.post("/outcomes", json=OUTCOMES).status_code == 200
     address = load_settings().environments.production.database
     with closing(open_database(address)) as database:
-        until(lambda: all(queries.find(database, each) for each in ids))
+        until(lambda: all(queries.find_prediction(database, each) for each in ids))
     for day in ("2011-03-08", "2011-04-01"):
         for command in (["monitor", "--json"], ["agent", "--once"], ["ab", "status"]):
             output = run(*command, "--as-of", day)

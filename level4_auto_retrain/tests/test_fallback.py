@@ -31,15 +31,15 @@ from bike_demand.store.database import open_database
 from bike_demand.store.tables import ExpectedRange, LoggedPrediction
 from bike_demand.store.writer import PredictionLog
 from bike_demand.training.train import train
-from tests.answers import log, off_by, rows_between
 from tests.conftest import ROOT, Run
+from tests.corrupted import feed_rows
 from tests.fieldmodel import NOTHING, echo
 from tests.ingested import frame
+from tests.predictions import log, model_with_error, rows_between
+from tests.project_copy import change_params
 from tests.registry import put_live
 from tests.service import running, serve_in_thread
-from tests.spoilt import feed_rows
 from tests.toy import EXAMPLE, MACHINES
-from tests.workcopy import change_params
 
 AS_OF = datetime(2012, 6, 13)
 BY_HOUR = [10.0 + hour for hour in range(24)]
@@ -84,7 +84,7 @@ def ask(
     kept.stop()
     answers = [each for reply in replies for each in (reply if isinstance(reply, list) else [reply])]
     with contextlib.closing(open_database(address)) as database:
-        logged = [queries.find(database, each["id"]) for each in answers]
+        logged = [queries.find_prediction(database, each["id"]) for each in answers]
     return answers, [each for each in logged if each], metrics.text().decode()
 
 
@@ -199,7 +199,7 @@ def test_a_process_knows_what_is_normal_before_it_answers(stored: Path) -> None:
 def test_a_trace_shows_what_was_asked_and_what_the_model_was_given(released: Path, run: Run) -> None:
     assert released
     assert run("ingest").status == 0
-    first, second = log(rows_between("2011-03-01", "2011-03-02")[:2], (1, off_by(10.0)))
+    first, second = log(rows_between("2011-03-01", "2011-03-02")[:2], (1, model_with_error(10.0)))
     address = load_settings().environments.production.database
     with contextlib.closing(open_database(address)) as database, database.writing() as connection:
         connection.execute(

@@ -21,7 +21,7 @@ from bike_demand.core.settings import load_settings
 from bike_demand.release.gates import GATES
 from bike_demand.store.tracking import Tracking
 from tests.conftest import COPY_ENVIRONMENT, ENVIRONMENT, ROOT
-from tests.workcopy import change_params, commit
+from tests.project_copy import change_params, commit
 
 PATIENCE_SECONDS = 90
 

@@ -34,12 +34,12 @@ from bike_demand.serving.app import create_app
 from bike_demand.serving.keys import make_key
 from bike_demand.serving.live_models import ModelHolder
 from bike_demand.serving.onnx_model import load_model
-from bike_demand.serving.outcome_intake import OutcomeStore
-from bike_demand.store.deployments import opened
+from bike_demand.serving.outcome_requests import OutcomeStore
+from bike_demand.store.deployments import open_deployments
 from bike_demand.store.tables import Deployment, State
 from bike_demand.store.tracking import MODEL_NAME, Tracking, Version
 from tests.conftest import project_in
-from tests.registry import copy_state, placed, register
+from tests.registry import copy_state, deploy_without_gates, register
 from tests.service import serve_in_thread
 from tests.tiny import constant, hand_over
 
@@ -53,7 +53,7 @@ Rewrite = Callable[[onnx.ModelProto], None]
 
 
 @pytest.fixture(scope="session")
-def once_registered(
+def registered_template(
     tmp_path_factory: pytest.TempPathFactory, empty_store: Path, handoffs: tuple[Path, Path]
 ) -> Path:
     folder = tmp_path_factory.mktemp("registered")
@@ -61,14 +61,14 @@ def once_registered(
         assert main(["ingest"]) == 0
         for _ in range(2):
             register(*handoffs, holdout_last=HOLDOUT_LAST)
-        placed(1)
+        deploy_without_gates(1)
     return folder
 
 
 @pytest.fixture
-def case(project: Path, once_registered: Path, tmp_path: Path) -> GateContext:
+def case(project: Path, registered_template: Path, tmp_path: Path) -> GateContext:
     """Version 2, a trained one, beside version 1, the same model, which is live."""
-    copy_state(once_registered, project)
+    copy_state(registered_template, project)
     tracking = Tracking(load_settings())
     return GateContext(
         load_settings(),
@@ -80,15 +80,15 @@ def case(project: Path, once_registered: Path, tmp_path: Path) -> GateContext:
     )
 
 
-def judged(gate: str, case: GateContext, version: Version | None = None) -> GateResult:
+def run_gate(gate: str, case: GateContext, version: Version | None = None) -> GateResult:
     """What the gate finds of the version, else of the case's own."""
     return JUDGES[gate](replace(case, version=version or case.version))
 
 
-def refusal(gate: str, case: GateContext, version: Version | None = None) -> str:
+def failure_message(gate: str, case: GateContext, version: Version | None = None) -> str:
     """Why the gate stops the version. Fails where it lets it pass."""
     try:
-        finding = judged(gate, case, version)
+        finding = run_gate(gate, case, version)
     except UserError as error:
         return str(error)
     assert not finding.passed, finding
@@ -140,7 +140,7 @@ def times(factor: float) -> Rewrite:
 def test_a_version_as_good_as_the_live_one_passes_and_so_does_the_first_of_all(case: GateContext) -> None:
     for gate in sorted(set(JUDGES) - {"test-environment"}):
         for each in (case, replace(case, champion=None)):
-            finding = judged(gate, each)
+            finding = run_gate(gate, each)
             assert finding.passed, finding
             json.dumps(finding.evidence, allow_nan=False)
 
@@ -149,25 +149,23 @@ def test_a_version_that_was_rolled_back_is_stopped(case: GateContext) -> None:
     failed = Deployment(
         2, "r", case.version.digest, "", NOON, NOON, state=State.ROLLED_BACK, reason="dark red"
     )
-    output = refusal("blocked", replace(case, failed=failed))
-    assert output.startswith("it was live and was rolled back: dark red; train another one")
+    output = failure_message("blocked", replace(case, failed=failed))
+    assert output.startswith("it was live and was rolled back: dark red; train with newer data")
 
 
 @pytest.mark.parametrize(
     ("state", "became"), [(State.FAILED_TEST, "rejected"), (State.ROLLED_BACK, "rolled back")]
 )
-def test_the_model_of_a_version_that_failed_with_users_is_stopped_under_another_number_too(
-    case: GateContext, state: State, became: str
-) -> None:
-    placed(2, State.TESTING, *([state] if state is State.FAILED_TEST else [State.LIVE]))
-    with opened(load_settings(), NOON, print) as deployments:
+def test_same_model_as_failed_version_is_refused(case: GateContext, state: State, became: str) -> None:
+    deploy_without_gates(2, State.TESTING, *([state] if state is State.FAILED_TEST else [State.LIVE]))
+    with open_deployments(load_settings(), NOON, print) as deployments:
         if state is State.ROLLED_BACK:
             roll_back(deployments, "nonsense")
         version = register_like(case)
-        failed = deployments.failure(version)
-        again = deployments.failure(case.version)
-    output = refusal("blocked", replace(case, version=version, failed=failed))
-    assert f"its model is that of version 2, which was {became}" in output
+        failed = deployments.blocking_failure(version)
+        again = deployments.blocking_failure(case.version)
+    output = failure_message("blocked", replace(case, version=version, failed=failed))
+    assert f"same model as version 2, which was {became}" in output
     # By its own number a rejected one may be tried again, by somebody who knows why.
     assert (again is None) == (state is State.FAILED_TEST)
 
@@ -184,18 +182,18 @@ def kept(case: GateContext, name: str) -> Path:
 def test_a_file_that_was_damaged_is_stopped(case: GateContext) -> None:
     path = kept(case, "handoff/model.onnx")
     path.write_bytes(path.read_bytes()[:-1])
-    assert "checksum mismatch" in refusal("artefact", case)
+    assert "checksum mismatch" in failure_message("artefact", case)
 
 
 def test_a_whole_hand_off_of_another_model_in_its_place_is_stopped(case: GateContext) -> None:
     constant(Path("other"), 50.0)
     shutil.copytree("other", kept(case, "handoff"), dirs_exist_ok=True)
-    assert "is registered, but its run has" in refusal("artefact", case)
+    assert "is registered, but its run has" in failure_message("artefact", case)
 
 
 def test_a_version_whose_files_are_gone_is_stopped(case: GateContext) -> None:
     shutil.rmtree(kept(case, "handoff"))
-    assert "it has no handoff" in refusal("artefact", case)
+    assert "it has no handoff" in failure_message("artefact", case)
 
 
 # ---- golden rows
@@ -209,14 +207,14 @@ def test_a_model_that_predicts_otherwise_than_when_it_was_trained_is_stopped(
     golden[0]["prediction"] *= 1.01
     rewrite(folder, "golden.json", golden)
     version = register(folder, handoffs[1], tracking=case.tracking, holdout_last=HOLDOUT_LAST)
-    assert "1 of 47 golden rows are predicted differently" in refusal("golden", case, version)
-    assert judged("artefact", case, version).passed
+    assert "1 of 47 golden rows are predicted differently" in failure_message("golden", case, version)
+    assert run_gate("artefact", case, version).passed
 
 
 def test_a_model_that_cannot_be_loaded_is_stopped(case: GateContext) -> None:
     golden = read_handoff(kept(case, "handoff")).golden
     write_handoff(kept(case, "handoff"), b"no model at all", golden)
-    assert "ONNX Runtime cannot load it" in refusal("golden", case)
+    assert "ONNX Runtime cannot load it" in failure_message("golden", case)
 
 
 # ---- schema
@@ -237,11 +235,11 @@ def test_a_model_of_another_schema_is_stopped(
     changed[field] = value
     rewrite(folder, "model.json", manifest)
     version = register(folder, handoffs[1], tracking=case.tracking, holdout_last=HOLDOUT_LAST)
-    assert refusal("schema", case, version) == (
+    assert failure_message("schema", case, version) == (
         f"{part}: {field} is {value!r} for the model, but {before!r} for the service"
     )
     for gate in ("artefact", "golden"):
-        assert judged(gate, case, version).passed
+        assert run_gate(gate, case, version).passed
 
 
 def test_a_model_that_needs_what_the_application_lacks_is_stopped_before_it_is_loaded(
@@ -251,9 +249,9 @@ def test_a_model_that_needs_what_the_application_lacks_is_stopped_before_it_is_l
     manifest = json.loads((folder / "model.json").read_bytes())
     manifest["inputs"][-1]["name"] = "noise"
     rewrite(folder, "model.json", manifest)
-    output = refusal("schema", case)
+    output = failure_message("schema", case)
     assert "the model uses the feature noise, which this application does not compute" in output
-    assert judged("artefact", case).passed
+    assert run_gate("artefact", case).passed
     ids = [gate.id for gate in GATES]
     assert ids.index("schema") < ids.index("golden")
 
@@ -291,7 +289,7 @@ def test_a_version_that_works_in_the_service_of_the_test_environment_passes(
     case: GateContext, handoffs: tuple[Path, Path]
 ) -> None:
     with answering(case, handoffs[0], "2") as running:
-        finding = judged("test-environment", running)
+        finding = run_gate("test-environment", running)
     assert finding.passed, finding
     assert finding.summary == "7 checks over HTTP"
     assert case.tracking.aliases() == {"champion": 1, "candidate": 2}
@@ -303,7 +301,7 @@ def test_a_version_that_does_not_know_small_from_large_is_stopped_in_the_test_en
     folder = constant(tmp_path / "ninety", 90.0)
     version = register(folder, handoffs[1], tracking=case.tracking, holdout_last=HOLDOUT_LAST)
     with answering(case, folder, "3") as running:
-        output = refusal("test-environment", running, version)
+        output = failure_message("test-environment", running, version)
     assert output == "Small machines make few pieces. 90.0 pieces by m03, 90.0 by m13 and 90.0 by m17"
     assert case.tracking.aliases() == {"champion": 1, "candidate": 3}
 
@@ -312,8 +310,8 @@ def test_a_version_that_the_service_does_not_take_is_stopped(
     case: GateContext, handoffs: tuple[Path, Path]
 ) -> None:
     with answering(case, handoffs[0], "1", seconds=0.3) as running:
-        output = refusal("test-environment", running)
-    assert output.startswith("no service of the test environment serves it: http://127.0.0.1:")
+        output = failure_message("test-environment", running)
+    assert output.startswith("the test environment does not serve the version: http://127.0.0.1:")
     assert output.endswith(": it serves version 1")
 
 
@@ -324,7 +322,7 @@ def test_a_proxy_of_the_network_is_not_asked_for_the_service(
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)
     with answering(case, handoffs[0], "2") as running:
-        assert judged("test-environment", running).passed
+        assert run_gate("test-environment", running).passed
 
 
 def test_where_no_service_answers_the_version_is_stopped(
@@ -332,7 +330,7 @@ def test_where_no_service_answers_the_version_is_stopped(
 ) -> None:
     with answering(case, handoffs[0], "2", seconds=0.3) as running:
         pass
-    assert "no service of the test environment serves it" in refusal("test-environment", running)
+    assert "the test environment does not serve the version" in failure_message("test-environment", running)
 
 
 @pytest.mark.parametrize("bad", [None, "not a database"])
@@ -342,10 +340,10 @@ def test_without_a_service_one_is_started_for_the_test_and_ends_with_it(
     make_key(Path(case.settings.serving.keys), "somebody", "client")  # whose key this gate does not know
     if bad is not None:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", bad)
-        output = refusal("test-environment", case)
-        assert output.startswith("no service of the test environment serves it: tracking.uri")
+        output = failure_message("test-environment", case)
+        assert output.startswith("the test environment does not serve the version: tracking.uri")
     else:
-        finding = judged("test-environment", case)
+        finding = run_gate("test-environment", case)
         assert finding.passed, finding
     assert [child.name() for child in psutil.Process().children() if "python" in child.name()] == []
 
@@ -385,11 +383,11 @@ def test_a_model_that_takes_longer_is_stopped(
         tracking=case.tracking,
         holdout_last=HOLDOUT_LAST,
     )
-    assert "microseconds a row, the champion" in refusal("cost", case, version)
-    assert judged("error", case, version).passed
+    assert "microseconds per row (champion" in failure_message("cost", case, version)
+    assert run_gate("error", case, version).passed
 
 
-def test_a_machine_that_is_busy_now_and_then_makes_no_model_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machine_load_does_not_change_latency_result(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
 
     class Model:
@@ -450,18 +448,16 @@ def test_a_refit_whose_inputs_were_swapped_is_stopped_although_its_holdout_model
     folder = rewritten(handoffs[0], tmp_path / "swapped", with_columns(*order))
     version = register(folder, handoffs[1], tracking=case.tracking, holdout_last=HOLDOUT_LAST)
     for champion in (case.champion, None):
-        assert "the refit is broken" in refusal("error", replace(case, champion=champion), version)
+        assert "the refit is broken" in failure_message("error", replace(case, champion=champion), version)
     for gate in ("artefact", "golden", "schema", "slices"):
-        assert judged(gate, case, version).passed, gate
+        assert run_gate(gate, case, version).passed, gate
 
 
-def test_without_rows_that_a_refit_learned_from_nothing_is_taken_on_trust(
-    case: GateContext, handoffs: tuple[Path, Path]
-) -> None:
+def test_refit_without_training_rows_is_refused(case: GateContext, handoffs: tuple[Path, Path]) -> None:
     version = register(
         *handoffs, tracking=case.tracking, holdout_last=HOLDOUT_LAST, last="2010-12-31T00:00:00"
     )
-    assert "so run ingest" in refusal("error", case, version)
+    assert "0 training rows" in failure_message("error", case, version)
 
 
 # ---- the error on fresh rows
@@ -485,22 +481,22 @@ def test_a_version_that_is_worse_is_stopped(
     case: GateContext, handoffs: tuple[Path, Path], tmp_path: Path
 ) -> None:
     worse = rewritten(handoffs[1], tmp_path / "worse", times(1.5))
-    output = refusal("error", case, with_holdout(case, worse, handoffs))
-    assert f"on {len(fresh(case))} fresh rows, the champion by" in output
+    output = failure_message("error", case, with_holdout(case, worse, handoffs))
+    assert f"on {len(fresh(case))} fresh rows, champion " in output
 
 
-def test_what_is_hardly_worse_is_as_good_and_what_is_surely_worse_is_not(
+def test_significantly_worse_is_refused(
     case: GateContext, handoffs: tuple[Path, Path], tmp_path: Path
 ) -> None:
     live = replace(case, champion=with_holdout(case, handoffs[1], handoffs))
     for factor, passes in ((1.01, True), (1.2, False)):
         version = with_holdout(case, rewritten(handoffs[1], tmp_path / f"{factor}", times(factor)), handoffs)
-        found = judged("error", live, version)
+        found = run_gate("error", live, version)
         assert found.passed == passes, found
         assert passes or "with 95% confidence" in found.summary
 
 
-def test_what_looks_much_worse_is_stopped_though_luck_may_be_the_reason(
+def test_much_worse_is_refused_even_if_not_significant(
     case: GateContext, handoffs: tuple[Path, Path], tmp_path: Path
 ) -> None:
     limit = case.settings.deploy.error_worse
@@ -511,7 +507,7 @@ def test_what_looks_much_worse_is_stopped_though_luck_may_be_the_reason(
     one_day = replace(case, champion=live, rows=case.rows[case.rows["begins"] <= time_range(rows)[1]])
     for factor, passes in ((limit - 0.1, True), (limit + 0.1, False)):
         answer = float(answers[errors >= error_of(50.0, rows) * (1 + factor)][0])
-        found = judged("error", one_day, with_holdout(case, constant(tmp_path / "c", answer), handoffs))
+        found = run_gate("error", one_day, with_holdout(case, constant(tmp_path / "c", answer), handoffs))
         assert found.passed == passes, found
         assert passes or "more than 25% worse" in found.summary
 
@@ -524,7 +520,7 @@ def test_both_are_compared_only_on_rows_after_what_either_holdout_model_saw(
     for champion_last, candidate_last in ((later, HOLDOUT_LAST), (HOLDOUT_LAST, later)):
         champion = with_holdout(case, constant(tmp_path / "c", 50.0), handoffs, champion_last)
         candidate = with_holdout(case, constant(tmp_path / "d", 70.0), handoffs, candidate_last)
-        found = judged("error", replace(case, champion=champion), candidate).evidence
+        found = run_gate("error", replace(case, champion=champion), candidate).evidence
         assert (found["first"], found["last"]) == ("2011-03-29T00:00:00", "2011-03-31T00:00:00")
         rows = fresh(case, later)
         assert found["rows"] == len(rows)
@@ -536,15 +532,15 @@ def test_without_fresh_rows_there_is_nothing_to_judge_by(
     case: GateContext, handoffs: tuple[Path, Path]
 ) -> None:
     version = with_holdout(case, handoffs[1], handoffs, "2011-03-31T00:00:00")
-    assert "0 fresh rows to compare on, too few" in refusal("error", case, version)
-    assert "no fresh rows" in refusal("slices", case, version)
+    assert "only 0 fresh rows" in failure_message("error", case, version)
+    assert "no fresh rows" in failure_message("slices", case, version)
 
 
 def test_a_holdout_model_that_cannot_be_read_is_stopped(case: GateContext) -> None:
     (path,) = Path("state").glob(f"artifacts/*/{case.version.holdout_run_id}/artifacts/handoff/model.onnx")
     path.write_bytes(b"half")
     for gate in ("error", "slices"):
-        assert "checksum mismatch" in refusal(gate, case)
+        assert "checksum mismatch" in failure_message(gate, case)
 
 
 def test_a_version_that_is_better_on_the_whole_but_bad_in_one_slice_is_stopped(
@@ -572,8 +568,8 @@ def test_a_version_that_is_better_on_the_whole_but_bad_in_one_slice_is_stopped(
     holdout = rewritten(handoffs[1], tmp_path / "small", wrong_of_small)
     version = with_holdout(case, holdout, handoffs, last)
     case = replace(case, champion=champion)
-    assert refusal("slices", case, version).startswith("small machines: off by")
-    found = judged("slices", case, version).evidence["slices"]
+    assert failure_message("slices", case, version).startswith("small machines: error ")
+    found = run_gate("slices", case, version).evidence["slices"]
     assert [each["slice"] for each in found if each.get("bound", -1) > 0][:1] == ["small machines"]
 
 

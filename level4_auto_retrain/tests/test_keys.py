@@ -74,7 +74,7 @@ def test_a_digest_from_the_file_is_no_key(client: Client, file: Path) -> None:
     assert set(statuses(client, digest).values()) == {401}
 
 
-def test_without_a_key_nobody_learns_what_a_right_row_looks_like(client: Client) -> None:
+def test_body_is_not_validated_without_key(client: Client) -> None:
     assert client.post("/predict", json={}).status_code == 401
 
 
@@ -98,7 +98,7 @@ def test_a_key_that_was_made_or_deleted_counts_without_a_restart(
     assert statuses(client, keys[0])["/predict"] == 401
 
 
-def test_the_first_key_closes_an_application_that_was_open(handoff: Path, file: Path) -> None:
+def test_first_key_ends_open_access(handoff: Path, file: Path) -> None:
     loaded = ApiKeys(file=file)
     with serve_in_thread(create_app(ModelHolder(load_model(handoff, "1")), keys=loaded)) as client:
         assert statuses(client, None)["/predict"] == 200
@@ -109,7 +109,7 @@ def test_the_first_key_closes_an_application_that_was_open(handoff: Path, file: 
 
 
 @pytest.mark.parametrize("content", ["", "{}\n"])
-def test_a_file_without_its_last_key_lets_nobody_in(
+def test_emptied_key_file_denies_access(
     client: Client, keys: tuple[str, str], file: Path, loaded: ApiKeys, content: str
 ) -> None:
     file.write_text(content, encoding="utf-8")
@@ -134,7 +134,7 @@ def test_a_file_that_is_gone_or_spoilt_lets_nobody_else_in(
     loaded.reload()
     assert statuses(client, None)["/predict"] == 401
     assert statuses(client, keys[0])["/predict"] == 200
-    assert [each.getMessage() for each in caplog.records].count("keys_problem") == 1
+    assert [each.getMessage() for each in caplog.records].count("keys_error") == 1
 
 
 def test_the_command_prints_a_key_once_and_keeps_its_digest(project: Path, run: Run) -> None:
@@ -167,7 +167,7 @@ def test_a_name_that_is_taken_or_none_is_refused(project: Path, run: Run, name: 
     assert (project / "state" / "keys.yaml").read_bytes() == before
 
 
-def test_others_are_not_let_ask_a_service_without_keys(released: Path, run: Run) -> None:
+def test_public_service_needs_keys(released: Path, run: Run) -> None:
     assert released
     assert "no API keys" in run("serve", "--host", "0.0.0.0", "--port", 0).refusal()
 

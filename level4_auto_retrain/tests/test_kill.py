@@ -28,9 +28,9 @@ from tests.conftest import ENVIRONMENT, ROOT, Run
 from tests.feedmaker import HEADER, MONTHS, month_lines, write_month
 from tests.ingested import rows_of
 from tests.killed import POINTS, again
+from tests.project_copy import change_params, commit
 from tests.service import free_port
 from tests.test_loop import BEGAN, backs, begun, drifts, lives, living, take  # noqa: F401 (fixtures)
-from tests.workcopy import change_params, commit
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="no kill -9 here")
 PATIENCE_SECONDS = 120
@@ -239,7 +239,7 @@ def wait_until_ready(life: Life) -> None:
 
 
 def check(life: Life, database: Database) -> None:
-    lost = [row for row, label in life.acknowledged.items() if queries.outcome(database, row) != label]
+    lost = [row for row, label in life.acknowledged.items() if queries.find_label(database, row) != label]
     assert lost == []
     live = lives(database)
     back = [bad for bad, _ in backs(database)]

@@ -14,8 +14,8 @@ from bike_demand.training import level_shift
 from bike_demand.training.level_shift import rescale
 from bike_demand.training.train import fit, predict
 from tests.conftest import ROOT
+from tests.corrupted import changed, corrupt, feed_rows
 from tests.ingested import frame
-from tests.spoilt import changed, feed_rows, spoilt
 
 SETTINGS = load_settings(ROOT / "params.yaml").training
 SETTINGS = SETTINGS.model_copy(
@@ -28,7 +28,7 @@ def grown(row: Row) -> Row:
     return changed(row, part_a=None, part_b=None, amount=round(1.6 * row.amount))
 
 
-ROWS = frame(spoilt(feed_rows(), SHIFT.isoformat(), "2011-04-01", grown))
+ROWS = frame(corrupt(feed_rows(), SHIFT.isoformat(), "2011-04-01", grown))
 KNOWN, NEXT = ROWS[ROWS[TIME] < datetime(2011, 3, 17)], ROWS[ROWS[TIME] >= datetime(2011, 3, 17)]
 
 

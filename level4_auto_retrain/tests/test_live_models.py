@@ -46,7 +46,7 @@ def problems(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str | None]]:
     return [
         (vars(each)["detail"], vars(each)["serving"])
         for each in caplog.records
-        if each.getMessage() == "registry_problem"
+        if each.getMessage() == "registry_error"
     ]
 
 
@@ -60,17 +60,17 @@ def spoil(run_id: str) -> None:
     kept.write_bytes(b"half")
 
 
-def test_before_the_first_release_there_is_no_model_and_no_complaint(
+def test_no_model_and_no_error_before_first_release(
     service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
     service.poll()
     register(constant(Path("made"), 5.0))  # registered is not released
     service.poll()
-    assert (service.version, service.holder.problem, service.holder.reason()) == (None, None, NO_MODEL)
+    assert (service.version, service.holder.error, service.holder.reason()) == (None, None, NO_MODEL)
     assert problems(caplog) == []
 
 
-def test_releases_and_their_undoing_are_followed(service: Service) -> None:
+def test_poller_loads_releases_and_rollbacks(service: Service) -> None:
     for number in (1, 2):
         release(float(number))
         service.poll()
@@ -97,13 +97,13 @@ def test_a_version_that_cannot_be_read_never_goes_live(
     service.poll()
     service.poll()
     assert service.version == "1"
-    assert service.holder.problem is not None
-    assert "checksum mismatch" in service.holder.problem
-    assert problems(caplog) == [(service.holder.problem, "1")]
+    assert service.holder.error is not None
+    assert "checksum mismatch" in service.holder.error
+    assert problems(caplog) == [(service.holder.error, "1")]
     release(3.0)
     service.poll()
     assert service.version == "3"
-    assert service.holder.problem is None
+    assert service.holder.error is None
 
 
 @pytest.mark.parametrize("answer", [-3.0, 90_000.0])
@@ -113,7 +113,7 @@ def test_a_version_that_predicts_nonsense_never_goes_live(service: Service, answ
     release(answer)
     service.poll()
     assert service.version == "1"
-    assert "for the problem's example" in (service.holder.problem or "")
+    assert "for the problem's example" in (service.holder.error or "")
 
 
 def test_a_version_that_does_not_predict_its_golden_rows_never_goes_live(service: Service) -> None:
@@ -124,7 +124,7 @@ def test_a_version_that_does_not_predict_its_golden_rows_never_goes_live(service
     put_live(Path("made") / "2")
     service.poll()
     assert service.version == "1"
-    assert "1 of 1 golden rows are predicted differently" in (service.holder.problem or "")
+    assert "1 of 1 golden rows are predicted differently" in (service.holder.error or "")
 
 
 def test_a_run_that_keeps_another_model_than_was_registered_never_goes_live(service: Service) -> None:
@@ -137,7 +137,7 @@ def test_a_run_that_keeps_another_model_than_was_registered_never_goes_live(serv
     assert f"registered as {version.digest}" in service.holder.reason()
 
 
-def test_a_copy_that_somebody_spoilt_is_fetched_once_more(service: Service) -> None:
+def test_corrupt_cache_entry_is_fetched_again(service: Service) -> None:
     release(1.0)
     service.poll()
     (copy,) = CACHE.glob("*/model.onnx")
@@ -149,7 +149,7 @@ def test_a_copy_that_somebody_spoilt_is_fetched_once_more(service: Service) -> N
     assert contents(copy.parent) == whole
 
 
-def test_while_the_registry_is_away_the_live_version_goes_on(
+def test_live_model_is_kept_while_registry_is_down(
     service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
     release(1.0)
@@ -165,19 +165,19 @@ def test_while_the_registry_is_away_the_live_version_goes_on(
     Path("aside").replace("state/mlflow.db")
     release(2.0)
     service.poll()
-    assert (service.version, service.holder.problem) == ("2", None)
+    assert (service.version, service.holder.error) == ("2", None)
 
 
-def test_a_registry_that_was_emptied_does_not_empty_the_service(service: Service) -> None:
+def test_live_model_is_kept_after_registry_was_deleted(service: Service) -> None:
     release(1.0)
     service.poll()
     Path("state/mlflow.db").unlink()
     service.poll()
     assert service.version == "1"
-    assert "no version is live" in (service.holder.problem or "")
+    assert "no version is live" in (service.holder.error or "")
 
 
-def test_without_a_registry_and_without_a_copy_it_is_said_why(
+def test_ready_gives_reason_without_registry_and_cache(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert project
@@ -190,9 +190,7 @@ def test_without_a_registry_and_without_a_copy_it_is_said_why(
     assert "the tracking store does not respond" in response.json()["detail"]
 
 
-def test_an_error_that_nobody_foresaw_does_not_end_the_thread(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_poller_survives_unexpected_errors(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     release(1.0)
     second = register(constant(Path("made") / "2", 2.0))  # MLflow logs no model while a thread uses it
     service.poller.start()
@@ -200,8 +198,8 @@ def test_an_error_that_nobody_foresaw_does_not_end_the_thread(
         assert service.version == "1"
         with monkeypatch.context() as patch:
             patch.setattr(RegistryModels, "current", lambda *_: 1 / 0)
-            wait_for(lambda: service.holder.problem is not None)
-            assert "ZeroDivisionError" in (service.holder.problem or "")
+            wait_for(lambda: service.holder.error is not None)
+            assert "ZeroDivisionError" in (service.holder.error or "")
         Tracking(load_settings()).set_alias("champion", second.number)
         wait_for(lambda: service.version == "2")
     finally:

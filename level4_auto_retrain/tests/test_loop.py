@@ -29,19 +29,19 @@ from bike_demand.release.ab import step as step_module
 from bike_demand.release.gates import Gate, GateContext, GateResult
 from bike_demand.store import event_log
 from bike_demand.store.database import Database, lock, open_database
-from bike_demand.store.deployments import deployed, history
+from bike_demand.store.deployments import all_deployments, history
 from bike_demand.store.event_log import BEGUN, DONE, FAILED, Signal
 from bike_demand.store.tables import Kind, State
 from bike_demand.store.tracking import CHAMPION, Tracking
 from bike_demand.store.traffic_split import CHALLENGER, PREVIOUS
 from bike_demand.training import steps
-from tests.answers import log, off_by, tell_outcomes
 from tests.conftest import Run, project_in
 from tests.feedmaker import HEADER, MONTHS, month_lines, write_feed
 from tests.ingested import rows_of
-from tests.registry import copy_state, latest, placed, register, remove_alias
+from tests.predictions import log, model_with_error, store_outcomes
+from tests.project_copy import change_params
+from tests.registry import copy_state, current_deployment, deploy_without_gates, register, remove_alias
 from tests.tiny import constant
-from tests.workcopy import change_params
 
 BEGAN = "2011-03-01"
 HEAT, MOISTURE = (HEADER.split(",").index(name) for name in ("heat", "moisture"))
@@ -61,8 +61,8 @@ def begun(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
         register(constant(folder / "model", 50.0))
         delivery.deploy(load_settings(), "1", datetime(2011, 2, 1), print, gates=())
         rows = happened("2011-02-01", BEGAN)
-        log(rows, (1, off_by(20.0)))
-        tell_outcomes(rows)
+        log(rows, (1, model_with_error(20.0)))
+        store_outcomes(rows)
     return folder
 
 
@@ -143,9 +143,9 @@ def written(month: str) -> str:
 def answered(day: str, until: str, *answers: tuple[int, float]) -> None:
     """These versions (the one that is shown, and the other) answered, and the outcomes are known."""
     rows = happened(day, until)
-    first, *others = [(number, off_by(pieces)) for number, pieces in answers]
+    first, *others = [(number, model_with_error(pieces)) for number, pieces in answers]
     log(rows, first, others[0] if others else None, role="previous")
-    tell_outcomes(rows)
+    store_outcomes(rows)
 
 
 def states(database: Database) -> list[tuple[str, int | None]]:
@@ -154,14 +154,14 @@ def states(database: Database) -> list[tuple[str, int | None]]:
 
 def lives(database: Database) -> list[int]:
     """The versions that went live, one after the other."""
-    versions = {each.id: each.version for each in deployed(database)}
+    versions = {each.id: each.version for each in all_deployments(database)}
     changes = (each for each in history(database) if each.new is State.LIVE is not each.old)
     return [versions[each.deployment] for each in changes]
 
 
 def backs(database: Database) -> list[tuple[int, int | None]]:
     """The versions that were rolled back, each with the one that went live again."""
-    return [(each.version, each.against) for each in deployed(database, State.ROLLED_BACK)]
+    return [(each.version, each.against) for each in all_deployments(database, State.ROLLED_BACK)]
 
 
 def test_a_signal_about_a_champion_that_was_replaced_meanwhile_is_over(database: Database) -> None:
@@ -206,7 +206,7 @@ def test_where_the_error_drifts_a_version_is_trained_once_and_goes_to_its_test(
     assert (alert.title, alert.body["done"]) == ("The error drifts: version 1", incident.done[0]["what"])
     answered("2011-03-01", "2011-03-06", (1, 20.0), (2, 10.0))
     drifts(False)
-    assert "Version 2 is promoted" in take(run, "2011-03-06")
+    assert "Version 2 won its A/B test" in take(run, "2011-03-06")
     assert event_log.actions(database)[0].detail["outcome"] == "live"
     assert lives(database) == [1, 2]
     (incident,) = event_log.incidents(database)
@@ -273,14 +273,14 @@ def compared(first: str, end: str, *versions: int, beside: float = 0.6, role: st
 
     others = [(number, share(beside)) for number in versions[1:]]
     log(rows, (versions[0], share(0.6)), others[0] if others else None, role=role)
-    tell_outcomes(rows)
+    store_outcomes(rows)
 
 
 @pytest.mark.usefixtures("stepping")
 def test_a_level_shift_ends_a_test_of_two_versions_that_are_not_adapted(database: Database, run: Run) -> None:
     compared("2011-03-08", "2011-03-12", 1, 2)
     out = take(run, "2011-03-12")  # within four days
-    (ended,) = deployed(database, State.SUPERSEDED)
+    (ended,) = all_deployments(database, State.SUPERSEDED)
     assert (ended.version, STEP in ended.reason) == (2, True)
     assert ended.ab is not None
     assert Tracking(load_settings()).aliases() == {"champion": 1, "challenger": 3}
@@ -304,7 +304,7 @@ def test_a_cycle_that_is_killed_after_it_ended_a_test_is_resumed(
         patch.setattr(retraining, "train", dies)
         with pytest.raises(KilledError):
             run("agent", "--once", "--as-of", "2011-03-12")
-    assert [each.version for each in deployed(database, State.SUPERSEDED)] == [2]
+    assert [each.version for each in all_deployments(database, State.SUPERSEDED)] == [2]
     take(run, "2011-03-12")
     assert Tracking(load_settings()).aliases() == {"champion": 1, "challenger": 3}
     assert event_log.level_shifts(database) == (date.fromisoformat(STEP),)
@@ -314,8 +314,8 @@ def test_a_cycle_that_is_killed_after_it_ended_a_test_is_resumed(
 def test_the_test_of_an_adapted_challenger_goes_on(database: Database, run: Run) -> None:
     compared("2011-03-08", "2011-03-12", 1, 2, beside=0.9)
     out = take(run, "2011-03-12")
-    assert "Version 2 is promoted" in out
-    assert deployed(database, State.SUPERSEDED) == []
+    assert "Version 2 won its A/B test" in out
+    assert all_deployments(database, State.SUPERSEDED) == []
     assert states(database) == [(DONE, 2)]
 
 
@@ -324,7 +324,7 @@ def test_where_no_training_is_due_the_test_goes_on(stepping: Path, database: Dat
     change_params(stepping, budget="1")
     compared("2011-03-08", "2011-03-12", 1, 2)
     take(run, "2011-03-12")
-    assert deployed(database, State.SUPERSEDED) == []
+    assert all_deployments(database, State.SUPERSEDED) == []
     assert states(database) == [(DONE, 2)]
 
 
@@ -401,7 +401,7 @@ def shown(number: int, answer: float, first: str, until: str) -> None:
     """A version answered this to each row, and the outcomes are known."""
     rows = happened(first, until)
     log(rows, (number, lambda _: answer))
-    tell_outcomes(rows)
+    store_outcomes(rows)
 
 
 def test_a_bad_model_that_somebody_put_live_is_rolled_back_after_its_first_day(
@@ -413,7 +413,7 @@ def test_a_bad_model_that_somebody_put_live_is_rolled_back_after_its_first_day(
     out = take(run, "2011-03-02")
     assert "Version 2 is live since 2011-03-01 00:00, but no deployment put it there; far worse" in out
     assert tracking.aliases() == {"champion": 1}
-    assert "far worse than version 1" in latest(2).reason
+    assert "far worse than version 1" in current_deployment(2).reason
     assert [good for _, good in backs(database)] == [1]
     assert lives(database) == [1, 2, 1]
     assert "Over: bad-release, version 2." in out
@@ -433,11 +433,11 @@ def test_a_good_model_that_somebody_put_live_is_reported_watched_and_stays(
     take(run, BEGAN)
     tracking = by_hand(2, answer=51.0)
     out = take(run, BEGAN)
-    assert "but no deployment put it there; not found to be worse so far" in out
+    assert "but no deployment put it there; not significantly worse so far" in out
     assert tracking.aliases() == {"champion": 2, "previous": 1}
     assert lives(database) == [1, 2]
     shown(2, 51.0, "2011-03-01", "2011-03-02")
-    assert "Version 2 is watched until" in take(run, "2011-03-02")
+    assert "Watching version 2 until" in take(run, "2011-03-02")
     over = datetime(2011, 3, 1) + timedelta(days=load_settings().ab.watch_days)
     for day in range(2 + load_settings().ab.watch_days):  # too few rows can be compared to end it earlier
         take(run, f"{over + timedelta(days=day + 1):%Y-%m-%d}")
@@ -456,7 +456,7 @@ def test_an_older_version_that_somebody_put_live_gives_way_to_the_one_it_took_th
     take(run, BEGAN)
     remove_alias(tracking, PREVIOUS)
     register(constant(living / "third", 55.0))
-    placed(3)
+    deploy_without_gates(3)
     remove_alias(tracking, PREVIOUS)
     take(run, BEGAN)
     tracking.set_alias(CHAMPION, 1)
@@ -471,14 +471,14 @@ def test_a_promotion_that_turns_out_worse_is_rolled_back_with_its_evidence(
     take(run, BEGAN)
     register(constant(living / "second", 300.0))
     tracking = Tracking(load_settings())
-    placed(2)
+    deploy_without_gates(2)
     rows = happened("2011-03-01", "2011-03-02")
-    log(rows, (2, off_by(300.0)), (1, off_by(20.0)), role="previous")
-    tell_outcomes(rows)
+    log(rows, (2, model_with_error(300.0)), (1, model_with_error(20.0)), role="previous")
+    store_outcomes(rows)
     out = take(run, "2011-03-02")
     assert "bad-release: Version 2, live since 2011-03-01, is far worse than version 1" in out
     assert tracking.aliases() == {"champion": 1}
-    assert (latest(2).watch or {})["verdict"] == "roll back"
+    assert (current_deployment(2).watch or {})["verdict"] == "roll back"
     assert [good for _, good in backs(database)] == [1]
 
 

@@ -20,7 +20,7 @@ from bike_demand.store.event_log import DONE
 from bike_demand.store.tracking import Tracking
 from tests.conftest import ENVIRONMENT, ROOT
 from tests.prefect_server import prefect_server
-from tests.workcopy import change_params, commit
+from tests.project_copy import change_params, commit
 
 PATIENCE_SECONDS = 120
 LOOK = "from bike_demand.flows import monitor; monitor()"

@@ -20,12 +20,12 @@ from bike_demand.store import event_log, expected_ranges, history
 from bike_demand.store.database import Database, open_database
 from bike_demand.store.tables import Deployment, DriftReport, Kind, State
 from bike_demand.store.tracking import Tracking
-from tests.answers import Model, log, tell_outcomes
 from tests.conftest import Run, project_in
+from tests.corrupted import Change, corrupt, fahrenheit, feed_rows, no_moisture, publish, times_four, without
 from tests.fieldmodel import echo
 from tests.ingested import frame
+from tests.predictions import Model, log, store_outcomes
 from tests.registry import copy_state, put_live
-from tests.spoilt import Change, fahrenheit, feed_rows, fourfold, no_moisture, publish, spoilt, without
 from tests.tiny import constant
 from tests.toy import MACHINES
 
@@ -49,7 +49,7 @@ def replayed(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Pat
         Tracking(load_settings()).tag(1, {"mae": "10.0", "skill": "0.3"})
         rows = between("2011-02-01", "2011-03-01")
         log(rows, (1, fair))
-        tell_outcomes(between("2011-01-25", "2011-03-01"))
+        store_outcomes(between("2011-01-25", "2011-03-01"))
         with closing(open_database(load_settings().environments.production.database)) as database:
             # No report is due in March: the import of Evidently takes seconds.
             history.keep_drift(database, datetime(2011, 4, 1), NO_DRIFT)
@@ -77,7 +77,7 @@ def live(until: str, requests: list[Row] | None = None, model: Model | None = No
     predict = model or fair
     asked = [row for row in requests or ROWS if row_id(row) in reported]
     log(asked, (1, lambda row: predict(reported[row_id(row)])))
-    tell_outcomes(right)
+    store_outcomes(right)
 
 
 def gather(rows: list[Row], as_of: str) -> None:
@@ -117,7 +117,7 @@ def test_where_all_is_well_nothing_is_signalled(database: Database) -> None:
 def test_a_fault_of_requests_and_feed_is_signalled_after_a_day_and_ends_by_itself(
     database: Database, change: Change, subjects: set[str]
 ) -> None:
-    rows = spoilt(ROWS, "2011-03-07", "2011-03-12", change)
+    rows = corrupt(ROWS, "2011-03-07", "2011-03-12", change)
     live("2011-03-08", rows)
     gather(rows, "2011-03-08")
     found = seen(database, "2011-03-08")
@@ -133,7 +133,7 @@ def test_a_fault_of_requests_and_feed_is_signalled_after_a_day_and_ends_by_itsel
 
 def test_a_long_fault_is_over_a_day_after_its_end_and_stays_over(database: Database) -> None:
     warm = [row.model_copy(update={"heat": row.heat + 5, "core_heat": row.core_heat + 5}) for row in ROWS]
-    rows = spoilt(warm, "2011-03-02", "2011-03-12", fahrenheit)
+    rows = corrupt(warm, "2011-03-02", "2011-03-12", fahrenheit)
     live("2011-04-01", rows)
     gather(rows, "2011-04-01")
     # At the last two the fault is as long ago as what is looked at, which must not begin amid it.
@@ -145,7 +145,7 @@ def test_a_long_fault_is_over_a_day_after_its_end_and_stays_over(database: Datab
 def test_poisoned_labels_are_signalled_and_the_error_of_the_champion_is_not_blamed(
     database: Database,
 ) -> None:
-    rows = spoilt(ROWS, "2011-03-07", "2011-03-12", fourfold)
+    rows = corrupt(ROWS, "2011-03-07", "2011-03-12", times_four)
     live("2011-03-09")
     gather(rows, "2011-03-09")
     found = seen(database, "2011-03-09")
@@ -179,7 +179,7 @@ def test_the_error_drifts_where_the_world_changes_and_nothing_is_wrong_with_the_
 def test_days_on_which_what_was_asked_was_wrong_are_not_taken_for_a_change_of_the_world(
     database: Database,
 ) -> None:
-    rows = spoilt(ROWS, "2011-03-02", "2011-03-12", fahrenheit)
+    rows = corrupt(ROWS, "2011-03-02", "2011-03-12", fahrenheit)
     bad = {row_id(row) for row, right in zip(rows, ROWS, strict=True) if row != right}
     live("2011-03-15", rows, model=lambda row: row.amount * (2.0 if row_id(row) in bad else 1.0))
     gather(rows, "2011-03-15")
@@ -188,7 +188,7 @@ def test_days_on_which_what_was_asked_was_wrong_are_not_taken_for_a_change_of_th
 
 
 def test_bad_requests_of_one_key_do_not_hide_that_the_error_drifts(database: Database) -> None:
-    rows = spoilt(
+    rows = corrupt(
         ROWS, "2011-03-02", "2011-03-12", lambda row: fahrenheit(row) if row.machine == "m08" else row
     )
     live("2011-03-09", rows, model=lambda row: row.amount / 1.6)
@@ -202,7 +202,7 @@ def test_outcomes_that_come_days_late_are_counted(database: Database) -> None:
     log(between("2011-03-05", "2011-03-08"), (1, fair))
     log(between("2011-03-05", "2011-03-06"), (1, lambda row: 2 * fair(row)))  # asked again
     assert [day.known for day in seen(database, "2011-03-08").days[-3:]] == [0, 0, 0]
-    tell_outcomes(between("2011-03-05", "2011-03-08"))
+    store_outcomes(between("2011-03-05", "2011-03-08"))
     assert all(day.known == day.rows for day in seen(database, "2011-03-15").days)
 
 
@@ -222,7 +222,7 @@ def test_days_that_nobody_looked_at_are_made_up_for(database: Database) -> None:
 def test_ranges_are_those_of_the_last_good_days_and_stand_still_while_a_field_is_bad(
     database: Database,
 ) -> None:
-    rows = spoilt(ROWS, "2011-03-07", "2011-03-12", fahrenheit)
+    rows = corrupt(ROWS, "2011-03-07", "2011-03-12", fahrenheit)
     live("2011-03-15", rows)
     seen(database, "2011-03-07")
     before = expected_ranges.read(database)
@@ -271,7 +271,7 @@ def test_a_season_is_reported_as_drift_of_inputs_and_is_no_reason_to_train(due: 
     rows = list(ROWS)
     for number in range(1, 12):
         first = (datetime(2011, 2, 28) + number * DAY).isoformat()
-        rows = spoilt(
+        rows = corrupt(
             rows,
             first,
             "2011-04-01",
@@ -333,11 +333,11 @@ def test_answers_are_compared_with_what_the_champion_says_to_what_it_learned_fro
 
 
 def test_the_command_says_how_production_is_doing_and_acts_on_nothing(database: Database, run: Run) -> None:
-    rows = spoilt(ROWS, "2011-03-07", "2011-03-12", fahrenheit)
+    rows = corrupt(ROWS, "2011-03-07", "2011-03-12", fahrenheit)
     live("2011-03-08", rows)
     done = run("monitor", "--as-of", "2011-03-08")
     assert done.status == 0
-    assert "version 1 was made the champion out of band" in done.err
+    assert "the alias champion is on version 1" in done.err
     assert "Live: version 1" in done.out
     assert "In the last 7 days 1" in done.out
     assert "data-quality, heat: heat changes its unit" in done.out

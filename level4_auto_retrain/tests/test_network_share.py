@@ -46,26 +46,26 @@ def test_the_innermost_mount_says_what_a_file_is_on(path: str, kind: str) -> Non
 
 @pytest.mark.parametrize("output", ["disk I/O error", "locking protocol", "database is locked"])
 def test_an_error_on_a_share_is_reported_with_cause_and_remedy(output: str) -> None:
-    reported = network_share.explained(output, Path("/home/me/state/a.db"))
+    reported = network_share.explain_sqlite_error(output, Path("/home/me/state/a.db"))
     assert reported.startswith(f"{output}: it is on a network share (nfs4)")
     assert reported.endswith(REMEDY)
 
 
 @pytest.mark.parametrize("output", ["disk I/O error", "database is locked"])
 def test_on_a_local_disk_it_has_another_cause(output: str) -> None:
-    assert network_share.explained(output, Path("/srv/a.db")) == output
+    assert network_share.explain_sqlite_error(output, Path("/srv/a.db")) == output
 
 
 def test_a_locking_error_has_no_other_cause_where_the_system_does_not_name_mounts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(network_share, "MOUNTS", tmp_path / "none")
-    assert network_share.explained("locking protocol", Path("/srv/a.db")).endswith(REMEDY)
-    assert network_share.explained("disk I/O error", Path("/srv/a.db")) == "disk I/O error"
+    assert network_share.explain_sqlite_error("locking protocol", Path("/srv/a.db")).endswith(REMEDY)
+    assert network_share.explain_sqlite_error("disk I/O error", Path("/srv/a.db")) == "disk I/O error"
 
 
 @pytest.mark.usefixtures("stored")
-def test_ready_says_so_while_the_last_model_predicts_on(
+def test_ready_reports_locked_database_and_keeps_serving(
     handoff: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracking = Tracking(load_settings())
@@ -78,10 +78,10 @@ def test_ready_says_so_while_the_last_model_predicts_on(
     with pytest.raises(UserError, match="probably a network share, where SQLite cannot lock") as reported:
         tracking.versions()
     holder = ModelHolder(load_model(handoff, "17"))
-    holder.problem = str(reported.value)
+    holder.error = str(reported.value)
     with serve_in_thread(create_app(holder)) as client:
         response = client.get("/ready")
     assert (response.status_code, response.json()) == (
         200,
-        {"status": "ready", "problem": str(reported.value)},
+        {"status": "ready", "warning": str(reported.value)},
     )

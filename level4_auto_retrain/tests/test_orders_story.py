@@ -19,9 +19,9 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.orders.feed import COLUMNS, DELAY, RATES, orders, publish
+from tests.project_copy import change_params, commit
 from tests.service import running
 from tests.test_story import wait_for_version
-from tests.workcopy import change_params, commit
 
 STEP = date(2012, 4, 10)  # from this day on most of what is ordered by the web comes back
 STORY = [
@@ -119,7 +119,7 @@ def test_a_change_that_shows_a_month_later_is_learned_and_promoted_by_its_own_la
         assert all(len(each) == 1 for each in variants.values())
         assert {variant for each in variants.values() for variant in each} == {"champion", "challenger"}
 
-        assert "Version 2 is promoted" in agent(shop, decided)
+        assert "Version 2 won its A/B test" in agent(shop, decided)
         wait_for_version(service.client, 2)
     traced = json.loads(command(shop, "trace", answers[-1]["id"], "--json"))
     assert traced["traffic_split"]["randomize_by"] == "key"

@@ -14,7 +14,7 @@ from httpx import Client
 from bike_demand.core.current import OUTCOME_EXAMPLE
 from bike_demand.serving.app import create_app
 from bike_demand.serving.live_models import ModelHolder
-from bike_demand.serving.outcome_intake import OutcomeStore
+from bike_demand.serving.outcome_requests import OutcomeStore
 from bike_demand.store import queries
 from bike_demand.store.database import open_database
 from bike_demand.store.tables import LoggedPrediction
@@ -38,10 +38,10 @@ def client(file: Path) -> Iterator[Client]:
 def known(file: Path, outcome: Mapping[str, Any] = ONE) -> float | None:
     row = datetime.fromisoformat(outcome["begins"]), outcome["machine"]
     with contextlib.closing(open_database(f"sqlite:///{file}")) as database:
-        return queries.outcome(database, row)
+        return queries.find_label(database, row)
 
 
-def test_they_are_taken_before_any_model_was_released(client: Client, file: Path) -> None:
+def test_outcomes_accepted_before_first_release(client: Client, file: Path) -> None:
     assert client.post("/outcomes", json=[ONE]).json() == {"new": 1, "unchanged": 0, "revised": 0}
     assert known(file) == 587
 
@@ -100,7 +100,7 @@ def test_an_outcome_may_name_the_prediction_instead_of_its_row(client: Client, f
         ([ONE | {"id": "unknown"}], ["body", 0, "begins"]),
     ],
 )
-def test_bad_ones_are_refused_with_the_field_named_and_nothing_is_kept(
+def test_invalid_outcomes_rejected_with_field(
     client: Client, file: Path, body: Any, where: list[Any]
 ) -> None:
     response = client.post("/outcomes", json=body)
@@ -132,7 +132,7 @@ def test_while_the_database_is_spoilt_they_are_not_acknowledged_and_then_taken(
     for _ in range(2):
         response = client.post("/outcomes", json=[ONE | {"amount": 3}])
         assert response.status_code == 503
-        assert "send it again later" in response.json()["detail"]
+        assert "try again later" in response.json()["detail"]
         assert str(file) in response.json()["detail"]
     aside.replace(file)
     assert client.post("/outcomes", json=[ONE | {"amount": 3}]).json()["revised"] == 1
@@ -146,6 +146,6 @@ def test_where_nobody_listens_at_the_database_it_is_said_soon() -> None:
     assert "secret" not in response.text
 
 
-def test_an_environment_without_a_database_takes_none() -> None:
+def test_outcomes_need_a_database() -> None:
     with serve_in_thread(create_app(ModelHolder())) as client:
         assert client.post("/outcomes", json=[ONE]).status_code == 503

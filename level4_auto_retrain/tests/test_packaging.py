@@ -45,7 +45,7 @@ def test_the_commands_that_are_written_down_exist(name: str) -> None:
     assert named <= set(re.findall(r"(?m)^  (\w+) ", shown.partition("Commands:")[2]))
 
 
-def test_by_the_runbook_a_release_asks_for_nobody() -> None:
+def test_runbook_release_needs_no_person() -> None:
     steps = yaml.safe_load((ROOT / "runbook.yaml").read_text(encoding="utf-8"))["release"]
     assert [(step["id"], step["who"]) for step in steps] == [("first", "machine")]
     assert not any("copies" in step or "restarts" in step for step in steps)
@@ -81,7 +81,7 @@ def test_the_loop_runs_by_the_commands_of_the_project_where_that_is_switched_on(
     assert {name: commands(job) for name, job in jobs.items()} == {
         "turn": ["agent"],
         "retrain": ["retrain"],
-        "deploy": ["ingest", "deploy", "promote"],
+        "deploy": ["ingest", "deploy"],
         "rollback": ["ingest", "rollback"],
     }
     # What comes from outside is never part of a command's text.

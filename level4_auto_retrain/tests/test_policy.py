@@ -18,7 +18,7 @@ from bike_demand.store.database import open_database
 from bike_demand.store.tables import LoggedPrediction, State
 from bike_demand.store.tracking import Tracking
 from tests.conftest import Make, Run
-from tests.registry import latest, placed, register
+from tests.registry import current_deployment, deploy_without_gates, register
 from tests.tiny import constant
 
 ALL = [gate.id for gate in GATES]
@@ -48,7 +48,7 @@ def two_versions() -> None:
     assert main(["ingest"]) == 0
     for answer in (5.0, 6.0):
         register(constant(Path(f"answers-{answer}"), answer))
-    placed(1)
+    deploy_without_gates(1)
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_by_default_each_gate_is_required(project: Path) -> None:
 
 def test_a_gate_that_the_policy_leaves_out_is_left_out_and_the_decision_says_so(live: Tracking) -> None:
     output = deployed(2)
-    row = latest(2)
+    row = current_deployment(2)
     assert [each["gate"] for each in row.gates] == SHORT
     left_out = [each for each in ALL if each not in SHORT]
     assert row.policy is not None
@@ -87,10 +87,10 @@ def test_a_deployment_that_was_cut_off_goes_on_by_the_policy_of_now(
         patch.setattr("bike_demand.release.gates.integrity.load_model", _cut_off)
         with pytest.raises(KeyboardInterrupt):
             deployed(2)
-    assert [each["passed"] for each in latest(2).gates] == [True, True, None]
+    assert [each["passed"] for each in current_deployment(2).gates] == [True, True, None]
     policy(gates=SHORT[:2])
     deployed(2)
-    assert [(each["gate"], each["passed"]) for each in latest(2).gates] == [
+    assert [(each["gate"], each["passed"]) for each in current_deployment(2).gates] == [
         (each, True) for each in SHORT[:2]
     ]
     assert live.aliases() == {"champion": 1, "challenger": 2}
@@ -98,10 +98,10 @@ def test_a_deployment_that_was_cut_off_goes_on_by_the_policy_of_now(
 
 def test_the_policy_is_kept_as_it_was(live: Tracking) -> None:
     deployed(2)
-    kept = latest(2).policy
+    kept = current_deployment(2).policy
     policy(gates=ALL, override=[])
     assert live.versions()
-    assert latest(2).policy == kept
+    assert current_deployment(2).policy == kept
     assert kept is not None
     assert kept["override"] == ["*"]
     assert kept["ab"]["days"] == load_settings().ab.days
@@ -111,7 +111,7 @@ def test_the_policy_is_kept_as_it_was(live: Tracking) -> None:
 @pytest.mark.usefixtures("live")
 def test_a_trace_shows_the_policy_of_the_decision(run: Run) -> None:
     deployed(2)
-    row = latest(2)
+    row = current_deployment(2)
     answer = LoggedPrediction(
         id="0" * 32,
         made_at=row.began_at,
@@ -129,7 +129,7 @@ def test_a_trace_shows_the_policy_of_the_decision(run: Run) -> None:
         session.add(answer)
     database.close()
     found = json.loads(run("trace", "0" * 32, "--json").out)["deployment"]
-    assert found["policy"] == latest(2).policy
+    assert found["policy"] == current_deployment(2).policy
     assert found["policy"]["gates"] == SHORT
     assert "blocked, artefact, golden" in run("trace", "0" * 32).out
 
@@ -137,7 +137,7 @@ def test_a_trace_shows_the_policy_of_the_decision(run: Run) -> None:
 def test_without_a_test_what_passed_its_gates_goes_live(live: Tracking) -> None:
     policy(test="none")
     deployed(2)
-    row = latest(2)
+    row = current_deployment(2)
     assert (row.state, row.against) == (State.LIVE, 1)
     assert "requires no test" in row.reason
     assert live.aliases() == {"champion": 2, "previous": 1}  # it is watched all the same
@@ -159,7 +159,7 @@ def test_only_who_is_named_may_skip_the_test(
     monkeypatch.setenv("GITHUB_ACTOR", who)
     if may:
         release(load_settings(), "2", "in need", None, print)
-        row = latest(2)
+        row = current_deployment(2)
         assert (row.who, row.skip_reason, row.state) == (who, "in need", State.LIVE)
         assert row.policy is not None
         assert row.policy["override"] == list(override)

@@ -10,7 +10,7 @@ from bike_demand.release.ab.step import step
 from bike_demand.serving.dashboard import StatusDocument
 from bike_demand.serving.live_models import LiveModels
 from bike_demand.serving.onnx_model import load_model
-from bike_demand.store.deployments import opened
+from bike_demand.store.deployments import open_deployments
 from bike_demand.store.tracking import CHAMPION, Tracking
 from tests.registry import put_live
 from tests.test_ab import BEGAN, Deploy, answered, deploy, prepared
@@ -25,7 +25,7 @@ def after_cycle(day: str) -> StatusDocument:
     settings = load_settings()
     address = settings.environments.production.database
     now = datetime.fromisoformat(day)
-    with opened(settings, now, print) as found:
+    with open_deployments(settings, now, print) as found:
         tracking = found.tracking
         publish(Context(settings, tracking, found.database, found, now, now, print))
     version = tracking.aliases().get(CHAMPION)

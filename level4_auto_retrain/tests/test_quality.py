@@ -13,10 +13,20 @@ from bike_demand.core.errors import UserError
 from bike_demand.core.problem import EventTime
 from bike_demand.core.settings import QualityRules, Settings, load_settings
 from bike_demand.data import quality
-from bike_demand.data.quality import GONE, RECENT, Violation, check, gaps, inputs, level, require_fit, stale
+from bike_demand.data.quality import (
+    RECENT,
+    RETIRED_AFTER,
+    Violation,
+    check,
+    check_gaps,
+    check_inputs,
+    check_level,
+    check_stale,
+    require_fit,
+)
 from tests.conftest import ROOT
+from tests.corrupted import Change, changed, corrupt, fahrenheit, feed_rows, no_moisture, times_four, without
 from tests.ingested import frame
-from tests.spoilt import Change, changed, fahrenheit, feed_rows, fourfold, no_moisture, spoilt, without
 from tests.toy import MACHINES
 
 RULES = QualityRules.model_validate(
@@ -57,9 +67,9 @@ def ids(first: str, last: str) -> tuple[RowId, ...]:
 
 def bad_feed(rule: str) -> tuple[list[Row], datetime]:
     """Rows that break the rule, and when they are checked."""
-    changes = {"units": fahrenheit, "nulls": no_moisture, "ranges": racing, "level": fourfold}
+    changes = {"units": fahrenheit, "nulls": no_moisture, "ranges": racing, "level": times_four}
     if rule in changes:
-        return spoilt(ROWS, "2011-03-20", "2011-03-25", changes[rule]), END
+        return corrupt(ROWS, "2011-03-20", "2011-03-25", changes[rule]), END
     if rule == "gaps":
         return without(ROWS, "2011-03-20", "2011-03-25", every=3), END
     return list(ROWS), END + timedelta(hours=49)
@@ -88,13 +98,16 @@ def test_params_yaml_switches_a_rule_off_by_name(tmp_path: Path, word: str) -> N
 
 def test_what_presumes_a_steady_level_is_off_unless_asked_for() -> None:
     assert load_settings(ROOT / "params.yaml").quality.level is None
-    closed = spoilt(ROWS, "2011-03-10", "2011-03-14", lambda row: changed(row, amount=0))
+    closed = corrupt(ROWS, "2011-03-10", "2011-03-14", lambda row: changed(row, amount=0))
     assert check(frame(closed), load_settings(ROOT / "params.yaml").quality) == []
 
 
 def test_an_ordinary_feed_breaks_no_rule() -> None:
     assert (
-        check(frame(ROWS), RULES) == check(frame(ROWS), RULES, LABELS) == stale(frame(ROWS), RULES, END) == []
+        check(frame(ROWS), RULES)
+        == check(frame(ROWS), RULES, LABELS)
+        == check_stale(frame(ROWS), RULES, END)
+        == []
     )
 
 
@@ -109,7 +122,7 @@ def test_an_ordinary_feed_breaks_no_rule() -> None:
 def test_a_violation_has_its_times_from_the_first_day_until_it_is_over(
     change: Change, expected: list[tuple[str, str]]
 ) -> None:
-    rows = spoilt(ROWS, "2011-03-07", "2011-03-17", change)
+    rows = corrupt(ROWS, "2011-03-07", "2011-03-17", change)
     for end, ongoing in (("2011-03-08", True), ("2011-03-17", True), ("2011-03-18", False)):
         found = check(frame([row for row in rows if row.begins < datetime.fromisoformat(end)]), RULES)
         assert names(found) == expected
@@ -119,7 +132,7 @@ def test_a_violation_has_its_times_from_the_first_day_until_it_is_over(
         assert len(each.rows) >= 0.95 * len(ids("2011-03-07", "2011-03-17"))
 
 
-def test_after_ten_days_of_fahrenheit_in_which_it_grew_hot_the_old_unit_is_right_again() -> None:
+def test_units_recover_after_long_violation_with_warming() -> None:
     begun = datetime(2011, 3, 7)
 
     def hotter(row: Row) -> Row:
@@ -127,8 +140,8 @@ def test_after_ten_days_of_fahrenheit_in_which_it_grew_hot_the_old_unit_is_right
         values = {name: getattr(row, name) + 2 * days for name in ("heat", "core_heat")}
         return changed(row, **values)
 
-    rows = spoilt([hotter(row) for row in ROWS], "2011-03-07", "2011-03-17", fahrenheit)
-    for each in inputs(frame(rows), RULES):
+    rows = corrupt([hotter(row) for row in ROWS], "2011-03-07", "2011-03-17", fahrenheit)
+    for each in check_inputs(frame(rows), RULES):
         assert (each.rule, each.ongoing) == ("units", False)
         assert set(each.rows) == set(ids("2011-03-07", "2011-03-17"))
 
@@ -137,30 +150,30 @@ def test_a_sudden_fall_and_a_hot_day_are_plausible() -> None:
     def fall(row: Row) -> Row:
         return changed(row, heat=20.0 - 10.0 * (1 + (row.begins - datetime(2011, 3, 10)).days))
 
-    rows = spoilt(ROWS, "2011-03-08", "2011-03-10", lambda row: changed(row, heat=20.0))
+    rows = corrupt(ROWS, "2011-03-08", "2011-03-10", lambda row: changed(row, heat=20.0))
     rows = [
-        row for row in spoilt(rows, "2011-03-10", "2011-03-12", fall) if row.begins >= datetime(2011, 3, 8)
+        row for row in corrupt(rows, "2011-03-10", "2011-03-12", fall) if row.begins >= datetime(2011, 3, 8)
     ]
-    assert inputs(frame([row for row in rows if row.begins < datetime(2011, 3, 12)]), RULES) == []
+    assert check_inputs(frame([row for row in rows if row.begins < datetime(2011, 3, 12)]), RULES) == []
 
 
 def test_a_field_that_never_had_values_is_not_missed() -> None:
-    assert inputs(frame([no_moisture(row) for row in ROWS]), RULES) == []
+    assert check_inputs(frame([no_moisture(row) for row in ROWS]), RULES) == []
 
 
 def test_a_field_that_is_missing_of_one_key_only_is_a_violation() -> None:
-    rows = spoilt(
+    rows = corrupt(
         ROWS, "2011-03-01", "2011-04-01", lambda row: no_moisture(row) if row.machine == "m08" else row
     )
-    (found,) = inputs(frame(rows), RULES)
+    (found,) = check_inputs(frame(rows), RULES)
     assert (found.rule, found.subject, set(found.keys)) == ("nulls", "moisture", {"m08"})
     assert len(found.rows) > 20
 
 
-def test_where_a_day_has_one_row_stretches_of_days_are_judged() -> None:
+def test_sparse_rows_are_judged_over_several_days() -> None:
     rows = [row for row in ROWS if row.machine == "m08"]
-    rows = spoilt(rows, "2011-03-01", "2011-04-01", no_moisture)
-    (found,) = inputs(frame(rows), RULES)
+    rows = corrupt(rows, "2011-03-01", "2011-04-01", no_moisture)
+    (found,) = check_inputs(frame(rows), RULES)
     assert (found.rule, found.subject, found.ongoing) == ("nulls", "moisture", True)
 
 
@@ -173,14 +186,16 @@ def test_a_gap_is_over_when_all_rows_come_again() -> None:
     assert set(found.rows) == set(ids("2011-03-07", "2011-03-12")[::4])
 
 
-def test_rows_without_a_label_above_0_are_no_gap_where_another_source_has_none_either() -> None:
+def test_missing_rows_with_zero_known_labels_are_no_gap() -> None:
     rows = [row for row in ROWS if row.machine >= "m06" or row.begins < datetime(2011, 2, 1)]
-    assert gaps(frame(rows), RULES, {row_id(row): row.amount for row in rows}) == []
-    assert names(gaps(frame(rows), RULES)) == [("gaps", "feed")]
+    assert check_gaps(frame(rows), RULES, {row_id(row): row.amount for row in rows}) == []
+    assert names(check_gaps(frame(rows), RULES)) == [("gaps", "feed")]
 
 
 def test_a_few_missing_rows_are_no_gap() -> None:
-    assert gaps(frame([row for row in ROWS if row.machine != "m08" or row.begins.day % 10]), RULES) == []
+    assert (
+        check_gaps(frame([row for row in ROWS if row.machine != "m08" or row.begins.day % 10]), RULES) == []
+    )
 
 
 def without_one(machine: str, first: str, last: str) -> list[Row]:
@@ -189,19 +204,19 @@ def without_one(machine: str, first: str, last: str) -> list[Row]:
 
 
 def test_rows_of_one_key_that_are_missing_are_a_gap() -> None:
-    (found,) = gaps(frame(without_one("m08", "2011-03-20", "2011-03-24")), RULES)
+    (found,) = check_gaps(frame(without_one("m08", "2011-03-20", "2011-03-24")), RULES)
     assert found.rows == [(datetime(2011, 3, day), "m08") for day in (20, 21, 22, 23)]
     assert not found.ongoing
 
 
 def test_rows_of_many_keys_that_are_missing_in_one_day_are_a_gap() -> None:
-    (found,) = gaps(frame(without(ROWS, "2011-03-31", "2011-04-01", every=2)), RULES)
+    (found,) = check_gaps(frame(without(ROWS, "2011-03-31", "2011-04-01", every=2)), RULES)
     assert (found.rows, found.ongoing) == (list(ids("2011-03-31", "2011-04-01")[::2]), True)
 
 
-def test_a_key_that_had_no_row_for_weeks_is_missed_no_more() -> None:
-    (found,) = gaps(frame(without_one("m08", "2011-02-10", "2011-04-01")), RULES)
-    assert (found.times[-1], found.ongoing) == (datetime(2011, 2, 9) + GONE, False)
+def test_retired_key_is_not_reported_missing() -> None:
+    (found,) = check_gaps(frame(without_one("m08", "2011-02-10", "2011-04-01")), RULES)
+    assert (found.times[-1], found.ongoing) == (datetime(2011, 2, 9) + RETIRED_AFTER, False)
 
 
 def test_with_a_time_zone_the_hour_that_clocks_skip_is_no_gap(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,15 +227,15 @@ def test_with_a_time_zone_the_hour_that_clocks_skip_is_no_gap(monkeypatch: pytes
     hourly = [changed(row, machine="m00", begins=hour) for row, hour in zip(ROWS, hours, strict=True)]
     local = [row for row in hourly if row.begins != datetime(2011, 3, 27, 2)]
     utc = [changed(row, begins=berlin.to_utc(row.begins)) for row in local]
-    (of_labels,), (of_utc,) = (gaps(frame(rows), rules) for rows in (local, utc))
+    (of_labels,), (of_utc,) = (check_gaps(frame(rows), rules) for rows in (local, utc))
     assert set(of_utc.times) == {berlin.to_utc(each) for each in of_labels.times} - {datetime(2011, 3, 27, 1)}
 
 
 @pytest.mark.parametrize(("hours", "broken"), [(48, False), (49, True)])
 def test_a_feed_is_stale_by_the_age_of_its_last_row(hours: int, broken: bool) -> None:
-    found = stale(frame(ROWS), RULES, END + timedelta(hours=hours))
+    found = check_stale(frame(ROWS), RULES, END + timedelta(hours=hours))
     assert names(found) == ([("stale", "feed")] if broken else [])
-    assert stale(frame(ROWS), RULES, None) == []
+    assert check_stale(frame(ROWS), RULES, None) == []
 
 
 @pytest.mark.parametrize(("days", "broken"), [(31, False), (48, True)])
@@ -230,42 +245,44 @@ def test_events_are_stale_when_their_pause_is_longer_than_usual_by_far(
     monkeypatch.setattr(quality, "CADENCE", None)
     rows = frame(ROWS[:3])
     rows["begins"] = pd.to_datetime(["2023-12-01", "2023-12-01", "2024-01-01"])
-    found = stale(rows, RULES, datetime(2024, 1, 1) + timedelta(days=days))
+    found = check_stale(rows, RULES, datetime(2024, 1, 1) + timedelta(days=days))
     assert names(found) == ([("stale", "feed")] if broken else [])
 
 
-def test_an_outage_of_before_does_not_hide_that_events_are_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_earlier_outage_does_not_hide_staleness(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quality, "CADENCE", None)
     rows = frame(ROWS[:4])
     rows["begins"] = pd.to_datetime(["2023-09-01", "2023-09-02", "2023-12-31", "2024-01-01"])
-    assert names(stale(rows, RULES, datetime(2024, 1, 5))) == [("stale", "feed")]
+    assert names(check_stale(rows, RULES, datetime(2024, 1, 5))) == [("stale", "feed")]
 
 
 def test_a_level_is_judged_only_where_no_other_source_has_the_labels() -> None:
-    rows = spoilt(ROWS, "2011-03-07", "2011-03-21", fourfold)
-    (found,) = level(frame(rows), RULES)
+    rows = corrupt(ROWS, "2011-03-07", "2011-03-21", times_four)
+    (found,) = check_level(frame(rows), RULES)
     assert (found.subject, found.ongoing) == ("label", False)
     assert set(found.rows) == set(ids("2011-03-07", "2011-03-21"))
-    assert level(frame(rows), RULES, LABELS) == []
-    grown = spoilt(ROWS, "2011-03-01", "2011-04-01", lambda row: changed(row, amount=round(1.6 * row.amount)))
-    assert level(frame(grown), RULES) == []
+    assert check_level(frame(rows), RULES, LABELS) == []
+    grown = corrupt(
+        ROWS, "2011-03-01", "2011-04-01", lambda row: changed(row, amount=round(1.6 * row.amount))
+    )
+    assert check_level(frame(grown), RULES) == []
 
 
 def test_a_level_is_judged_by_the_keys_that_a_day_has() -> None:
     rows = [row for row in ROWS if row.begins < datetime(2011, 3, 31) or row.machine < "m12"]
-    assert level(frame(rows), RULES) == []
-    rows = spoilt(rows, "2011-03-31", "2011-04-01", fourfold)
-    assert names(level(frame(rows), RULES)) == [("level", "label")]
+    assert check_level(frame(rows), RULES) == []
+    rows = corrupt(rows, "2011-03-31", "2011-04-01", times_four)
+    assert names(check_level(frame(rows), RULES)) == [("level", "label")]
 
 
 def test_all_that_is_wrong_is_reported_at_once_and_what_is_old_is_not(project: Path) -> None:
-    rows = without(spoilt(ROWS, "2011-03-20", "2011-03-22", fahrenheit), "2011-03-25", "2011-03-28", every=2)
+    rows = without(corrupt(ROWS, "2011-03-20", "2011-03-22", fahrenheit), "2011-03-25", "2011-03-28", every=2)
     with pytest.raises(UserError) as refused:
         require_fit(frame(rows), check(frame(rows), RULES), with_rules(RULES), END + timedelta(days=9))
     for word in ("heat", "core_heat", "missing", "stale"):
         assert word in str(refused.value)
     old = ROWS[-1].begins - RECENT
-    rows = spoilt(ROWS, "2011-02-01", f"{old:%Y-%m-%d}", fahrenheit)
+    rows = corrupt(ROWS, "2011-02-01", f"{old:%Y-%m-%d}", fahrenheit)
     assert check(frame(rows), RULES)
     require_fit(frame(rows), check(frame(rows), RULES), with_rules(RULES), END)
     assert not (project / "state" / "reports" / "validation.json").exists()
@@ -293,15 +310,15 @@ def with_texts(renamed: str, until: str, machines: Sequence[str] = MACHINES) -> 
 
 def test_a_value_that_is_renamed_is_a_violation_from_its_first_day_to_its_last() -> None:
     rows = with_texts("2011-03-10", "2011-03-12")
-    (found,) = [each for each in inputs(rows, RULES) if each.rule == "texts"]
+    (found,) = [each for each in check_inputs(rows, RULES) if each.rule == "texts"]
     assert (found.subject, "'stahl'" in found.message, found.ongoing) == ("material", True, False)
     assert list(found.times) == rows.loc[rows["material"] == "stahl", "begins"].tolist()
-    assert not [each for each in inputs(rows, off("texts")) if each.rule == "texts"]
+    assert not [each for each in check_inputs(rows, off("texts")) if each.rule == "texts"]
 
 
 def test_a_new_value_now_and_then_or_in_each_row_is_none() -> None:
     rows = with_texts("2011-03-10", "2011-03-10", MACHINES[12:16])
     assert (rows["material"] == "stahl").sum() == 1
-    assert not [each for each in inputs(rows, RULES) if each.rule == "texts"]
+    assert not [each for each in check_inputs(rows, RULES) if each.rule == "texts"]
     names = rows.assign(material=[f"material {at}" for at in range(len(rows))])
-    assert not [each for each in inputs(names, RULES) if each.rule == "texts"]
+    assert not [each for each in check_inputs(names, RULES) if each.rule == "texts"]

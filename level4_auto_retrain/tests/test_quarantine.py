@@ -30,21 +30,21 @@ from bike_demand.store.outcomes import store
 from bike_demand.store.tables import Kind
 from bike_demand.store.tracking import Tracking
 from bike_demand.training.train import fit
-from tests.answers import log, off_by
 from tests.conftest import ROOT, Run
-from tests.ingested import frame, rows_of
-from tests.registry import register
-from tests.spoilt import (
+from tests.corrupted import (
     Change,
     changed,
+    corrupt,
     fahrenheit,
     feed_rows,
-    fourfold,
     no_moisture,
     publish,
-    spoilt,
+    times_four,
     without,
 )
+from tests.ingested import frame, rows_of
+from tests.predictions import log, model_with_error
+from tests.registry import register
 from tests.tiny import constant
 
 SETTINGS = load_settings(ROOT / "params.yaml")
@@ -81,7 +81,7 @@ def error(rows: Sequence[Row]) -> float:
 
 def test_a_model_trained_on_a_poisoned_feed_is_as_good_as_one_on_the_right_feed() -> None:
     clean = [row for row in ROWS if row.begins < datetime(2011, 3, 18)]
-    bad = spoilt(clean, "2011-03-04", "2011-03-17", fourfold)
+    bad = corrupt(clean, "2011-03-04", "2011-03-17", times_four)
     right, left_out = error(clean), error(left_of(bad))
     assert left_out < 1.1 * right
     assert error(bad) > 1.3 * right
@@ -90,13 +90,13 @@ def test_a_model_trained_on_a_poisoned_feed_is_as_good_as_one_on_the_right_feed(
 @pytest.mark.parametrize(
     "change",
     [
-        pytest.param(fourfold, id="labels"),
+        pytest.param(times_four, id="labels"),
         pytest.param(fahrenheit, id="units"),
         pytest.param(no_moisture, id="nulls"),
     ],
 )
 def test_training_goes_on_at_once_on_the_good_rows(change: Change) -> None:
-    rows = spoilt(ROWS, "2011-03-07", "2011-03-17", change)
+    rows = corrupt(ROWS, "2011-03-07", "2011-03-17", change)
     for day in ("2011-03-08", "2011-03-16", "2011-03-18", "2011-03-25"):
         learned = fit_of(rows, day)
         assert all(row == RIGHT[row_id(row)] for row in learned)
@@ -105,10 +105,10 @@ def test_training_goes_on_at_once_on_the_good_rows(change: Change) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "change"), [("labels", fourfold), ("units", fahrenheit), ("nulls", no_moisture)]
+    ("rule", "change"), [("labels", times_four), ("units", fahrenheit), ("nulls", no_moisture)]
 )
 def test_what_a_rule_leaves_out_is_learned_from_when_it_is_off(rule: str, change: Change) -> None:
-    rows = spoilt(ROWS, "2011-03-07", "2011-03-17", change)
+    rows = corrupt(ROWS, "2011-03-07", "2011-03-17", change)
     rules = RULES.model_copy(update={rule: None, "ranges": None})
     assert fit_of(rows, "2011-03-20", rules) == [row for row in rows if row.begins < datetime(2011, 3, 20)]
 
@@ -121,7 +121,7 @@ def test_that_it_grew_warm_while_rows_were_left_out_is_no_change_of_unit(project
         return changed(row, **{name: getattr(row, name) + 2.5 * days for name in ("heat", "core_heat")})
 
     warm = [warmer(row) for row in ROWS]
-    rows = spoilt(warm, "2011-03-07", "2011-03-17", fahrenheit)
+    rows = corrupt(warm, "2011-03-07", "2011-03-17", fahrenheit)
     learned = fit_of(rows, "2011-03-20")
     end, over = datetime(2011, 3, 20), datetime(2011, 3, 17)
     assert learned == [row for row in warm if row.begins < end and not begun <= row.begins < over]
@@ -146,7 +146,7 @@ def test_a_feed_that_is_late_is_not_trained_on() -> None:
 
 
 def test_as_many_good_days_are_held_out_as_ever() -> None:
-    rows = spoilt(ROWS, "2011-03-15", "2011-03-25", fourfold)
+    rows = corrupt(ROWS, "2011-03-15", "2011-03-25", times_four)
     known = seen(rows)
     rest = left_of(rows)
     days = quarantine.holdout_days(frame(rest), known, 7, 24)
@@ -160,7 +160,7 @@ def test_as_many_good_days_are_held_out_as_ever() -> None:
 
 
 def test_bad_rows_of_one_key_do_not_make_the_holdout_longer() -> None:
-    rows = spoilt(
+    rows = corrupt(
         ROWS, "2011-03-01", "2011-04-01", lambda row: fahrenheit(row) if row.machine == "m08" else row
     )
     assert {key for _, key in seen(rows).left_out} == {"m08"}
@@ -193,15 +193,15 @@ def case_of(violation: Violation, rows: Sequence[Row]) -> BadDataCase:
     [
         pytest.param(fahrenheit, "units", {"heat": 90.0, "core_heat": 90.0}, id="units"),
         pytest.param(no_moisture, "nulls", {"share": 1.0}, id="nulls"),
-        pytest.param(fourfold, "labels", {"differ": 9.0}, id="labels"),
-        pytest.param(fourfold, "labels", None, id="off"),
+        pytest.param(times_four, "labels", {"differ": 9.0}, id="labels"),
+        pytest.param(times_four, "labels", None, id="off"),
     ],
 )
 def test_a_regression_case_must_always_be_recognised(
     change: Change, rule: str, weaker: dict[str, float] | None
 ) -> None:
     # Of moisture one row of each day has a value, or to ask for all of them would still find it.
-    rows = spoilt(ROWS, "2011-03-07", "2011-03-17", lambda row: row if row.machine == "m12" else change(row))
+    rows = corrupt(ROWS, "2011-03-07", "2011-03-17", lambda row: row if row.machine == "m12" else change(row))
     found = check_gathered(frame(rows), LABELS, RULES)
     case = case_of(next(each for each in found if each.rule == rule), rows)
     assert 40 <= len(case.must) <= 48
@@ -232,7 +232,7 @@ def post_right_outcomes() -> None:
 @pytest.fixture
 def poisoned(project: Path, run: Run) -> Path:
     """A project whose feed was poisoned for a while, gathered."""
-    publish(spoilt(ROWS, "2011-03-04", "2011-03-17", fourfold), project / "feed")
+    publish(corrupt(ROWS, "2011-03-04", "2011-03-17", times_four), project / "feed")
     post_right_outcomes()
     assert run("ingest").status == 0
     return project
@@ -247,7 +247,7 @@ def test_the_stages_leave_out_what_the_application_learned_otherwise() -> None:
     learned = json.loads(stages.VALIDATION.read_text(encoding="utf-8"))["rows"]
     assert learned == len(ROWS) - len(violation.times)
     report = json.loads(stages.REPORT.read_text(encoding="utf-8"))
-    assert report["final"]["rows"] == learned
+    assert report["refit"]["rows"] == learned
     assert report["left_out"].startswith(f"{len(violation.times)} rows: label labels (2011-03-04T")
     assert report["held_out"]["first"] == "2011-03-25T00:00:00"
     assert json.loads(stages.METRICS.read_text(encoding="utf-8"))["mae"] < 40
@@ -259,14 +259,14 @@ def test_what_the_stages_leave_out_is_in_the_version_of_the_data_and_no_matter_o
     Path("state/production.db").unlink()
     for stage in ("validate", "train"):
         assert stages.main([stage]) == 0
-    rows = json.loads(stages.REPORT.read_text(encoding="utf-8"))["final"]["rows"]
+    rows = json.loads(stages.REPORT.read_text(encoding="utf-8"))["refit"]["rows"]
     assert rows == len(good(frame(ROWS), quarantine.read()))
     assert rows < len(ROWS)
     assert QUARANTINE.read_bytes() == kept
 
 
 def test_gates_see_none_of_the_rows_in_quarantine(released: Path, run: Run) -> None:
-    publish(spoilt(ROWS, "2011-03-04", "2011-03-17", fourfold), released / "feed")
+    publish(corrupt(ROWS, "2011-03-04", "2011-03-17", times_four), released / "feed")
     post_right_outcomes()
     assert run("ingest").status == 0
     register(constant(released / "model", 50.0))
@@ -282,7 +282,7 @@ def test_gates_see_none_of_the_rows_in_quarantine(released: Path, run: Run) -> N
 
 
 def test_without_a_database_the_rows_are_judged_by_themselves(project: Path, run: Run) -> None:
-    publish(spoilt(ROWS, "2011-03-04", "2011-03-17", fahrenheit), project / "feed")
+    publish(corrupt(ROWS, "2011-03-04", "2011-03-17", fahrenheit), project / "feed")
     assert run("ingest").status == 0
     assert "Known and left out: heat changes its unit" in run("validate").out
     assert not (project / "state" / "production.db").exists()
@@ -293,7 +293,7 @@ def test_a_regression_case_stops_the_training_that_would_forget_it(
     run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = load_settings()
-    rows = frame(spoilt(ROWS, "2011-03-04", "2011-03-17", fourfold))
+    rows = frame(corrupt(ROWS, "2011-03-04", "2011-03-17", times_four))
     with closing(open_database(settings.environments.production.database)) as database:
         since, noticed = datetime(2011, 3, 4), datetime(2011, 3, 5)
         incident = event_log.open_incident(
@@ -317,7 +317,7 @@ def test_a_regression_case_stops_the_training_that_would_forget_it(
 
 @pytest.mark.slow
 def test_train_prints_and_logs_what_it_left_out(copy: Path, run: Run) -> None:
-    publish(spoilt(ROWS, "2011-03-04", "2011-03-17", fourfold), copy / "feed")
+    publish(corrupt(ROWS, "2011-03-04", "2011-03-17", times_four), copy / "feed")
     post_right_outcomes()
     out = run("train", "--no-deploy").out
     kept = quarantine.read()
@@ -333,7 +333,7 @@ def test_train_prints_and_logs_what_it_left_out(copy: Path, run: Run) -> None:
 def test_a_training_that_left_rows_out_is_made_again_and_traced_with_the_same_rows(
     copy: Path, run: Run
 ) -> None:
-    publish(spoilt(ROWS, "2011-03-04", "2011-03-17", fourfold), copy / "feed")
+    publish(corrupt(ROWS, "2011-03-04", "2011-03-17", times_four), copy / "feed")
     post_right_outcomes()
     assert run("train").status == 0
     (version,) = Tracking(load_settings()).versions()
@@ -347,7 +347,7 @@ def test_a_training_that_left_rows_out_is_made_again_and_traced_with_the_same_ro
         output = run("reproduce", run_id)
         assert (output.status, output.err) == (0, "")
         assert "identical: model" in output.out
-    (known,) = log(ROWS[-1:], (version.number, off_by(10.0)))
+    (known,) = log(ROWS[-1:], (version.number, model_with_error(10.0)))
     assert run("trace", known, "--rows").status == 0
     restored = read_rows(copy / "state" / "traced" / version.run_id)
     assert len(restored) == learned.rows

@@ -9,8 +9,8 @@ from bike_demand.core.settings import load_settings
 from bike_demand.store.tables import State
 from bike_demand.store.tracking import Tracking
 from tests.conftest import Make, Run
-from tests.registry import latest
-from tests.test_reading import two_deployed
+from tests.registry import current_deployment
+from tests.test_read_only_commands import two_deployed
 
 COMMANDS = [("monitor", "--json"), ("incidents", "--json")]
 
@@ -30,7 +30,7 @@ def test_what_was_changed_out_of_band_is_adopted_and_told_beside_the_result(
     assert output.status == 0
     assert "out of band" in output.err
     json.loads(output.out)
-    assert latest(2).state is State.RETIRED
+    assert current_deployment(2).state is State.RETIRED
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -20,10 +20,10 @@ import pytest
 from bike_demand.core.settings import EVIDENTLY, load_settings
 from bike_demand.monitoring import reports
 from bike_demand.monitoring.rules import Limits
+from tests.corrupted import feed_rows
 from tests.feedmaker import copy_params
 from tests.ingested import frame
 from tests.service import free_port
-from tests.spoilt import feed_rows
 
 WEEK = timedelta(days=7)
 NOW = datetime(2011, 3, 8)

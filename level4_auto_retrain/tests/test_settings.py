@@ -31,8 +31,8 @@ from tests.conftest import Run
         ("# ranges: {FIELD: [-35, 48]}", "ranges: {heat: [48, -35]}", "the lowest value comes first"),
         ("longest_cool_down_days: 64", "longest_cool_down_days: 1", "shorter than cool_down_days"),
         ('webhook: ""', "webhook: somewhere", "loop.alerts.webhook"),
-        ("train: {alias: trained", "train: {alias: champion", "the alias champion is taken"),
-        ("test: {alias: candidate", "test: {alias: challenger", "the alias challenger is taken"),
+        ("train: {alias: trained", "train: {alias: champion", "champion: aliases must differ"),
+        ("test: {alias: candidate", "test: {alias: challenger", "challenger: aliases must differ"),
         (
             "production: {alias: champion",
             "production: {alias: live",

@@ -15,9 +15,9 @@ from bike_demand.core.current import INPUT_COLUMNS, Row, row_identity
 from bike_demand.data.month import iso
 from tests.conftest import Run
 from tests.feedmaker import HEADER, month_lines, write_month
+from tests.project_copy import change_params, commit
 from tests.service import running
 from tests.test_loop import happened
-from tests.workcopy import change_params, commit
 
 STEP = "2011-03-01"  # output is higher from this day on
 
@@ -86,7 +86,7 @@ def test_output_steps_up_and_a_model_that_knows_it_is_promoted(copy: Path, run: 
 
         # In the test users get predictions of both; after a few days the new one is surely better.
         assert replay(service.client, story, "2011-03-05", "2011-03-11") == {"champion", "challenger"}
-        assert "Version 2 is promoted" in agent("2011-03-11")
+        assert "Version 2 won its A/B test" in agent("2011-03-11")
         wait_for_version(service.client, 2)
 
     # What happened is on record.

@@ -1,42 +1,88 @@
-"""Which event times show the challenger's prediction."""
+"""Which versions respond in an environment: aliases and tags of the registry, moved in any way."""
 
-from datetime import datetime, timedelta
+import json
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from bike_demand.serving.prediction import variant
-
-TIMES = [datetime(2011, 1, 1) + timedelta(hours=number) for number in range(10_000)]
-
-
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_the_share_holds_over_many_event_times(share: float) -> None:
-    shown = sum(variant(each, share, "salt") == "challenger" for each in TIMES)
-    assert shown / len(TIMES) == pytest.approx(share, abs=0.02)
+from bike_demand.core.errors import UserError
+from bike_demand.core.settings import load_settings
+from bike_demand.store.tracking import Tracking
+from bike_demand.store.traffic_split import traffic_split
+from tests.conftest import Make
+from tests.registry import register, remove_alias
+from tests.tiny import constant
 
 
-def test_the_share_holds_at_each_hour_of_the_day_and_on_each_weekday() -> None:
-    groups: dict[tuple[str, int], list[bool]] = {}
-    for each in TIMES:
-        for group in (("hour", each.hour), ("weekday", each.weekday())):
-            groups.setdefault(group, []).append(variant(each, 0.5, "salt") == "challenger")
-    assert all(abs(sum(shown) / len(shown) - 0.5) < 0.1 for shown in groups.values())
+def three_versions() -> None:
+    for number in (1, 2, 3):
+        register(constant(Path("made") / str(number), number))
 
 
-def test_the_choice_is_the_same_for_ever() -> None:
-    shown = "".join(str(int(variant(each, 0.5, "salt") == "challenger")) for each in TIMES[:24])
-    assert shown == "010000001100011111100001"
+@pytest.fixture
+def tracking(prepare: Callable[[Make], None]) -> Tracking:
+    """A store with three versions."""
+    prepare(three_versions)
+    return Tracking(load_settings())
 
 
-def test_another_salt_draws_other_event_times() -> None:
-    same = sum(variant(each, 0.5, "one") == variant(each, 0.5, "two") for each in TIMES)
-    assert same / len(TIMES) == pytest.approx(0.5, abs=0.02)
+def test_before_the_first_run_nothing_responds_and_nothing_is_made(project: Path) -> None:
+    assert project
+    assert traffic_split(Tracking(load_settings()), "champion") is None
+    assert not Path("state").exists()
 
 
-def test_a_larger_share_keeps_those_of_a_smaller_one() -> None:
-    small = {each for each in TIMES if variant(each, 0.2, "salt") == "challenger"}
-    assert small <= {each for each in TIMES if variant(each, 0.6, "salt") == "challenger"}
+def test_an_alias_is_given_with_its_tags_and_taken_away(tracking: Tracking) -> None:
+    tracking.set_alias("challenger", 2, {"deployment": "d", "ab": "{}"})
+    assert tracking.aliases() == {"challenger": 2}
+    assert tracking.version(2).tags == {"deployment": "d", "ab": "{}"}
+    tracking.set_alias("challenger", 1)
+    assert tracking.aliases() == {"challenger": 1}
+    remove_alias(tracking, "challenger")
+    remove_alias(tracking, "challenger")
+    assert tracking.aliases() == {}
+    with pytest.raises(UserError, match="version 9: "):
+        tracking.set_alias("x", 9)
+    with pytest.raises(UserError, match="version 9: "):
+        tracking.tag(9, {"a": "b"})
 
 
-def test_nothing_is_shown_with_a_share_of_none() -> None:
-    assert {variant(each, 0.0, "salt") for each in TIMES} == {"champion"}
+def test_counterpart_is_challenger_or_else_previous_champion(tracking: Tracking) -> None:
+    tracking.set_alias("champion", 1)
+
+    def beside() -> tuple[int, str | None, float, str] | None:
+        split = traffic_split(tracking, "champion")
+        assert split is not None
+        assert split.shown.number == 1
+        return None if split.other is None else (split.other.number, split.role, split.share, split.salt)
+
+    assert beside() is None
+    tracking.set_alias("previous", 3)
+    assert beside() == (3, "previous", 0.0, "")
+    test = {"mode": "ab", "share": 0.4, "salt": "s", "began": "2011-04-01T00:00:00"}
+    tracking.set_alias("challenger", 2, {"ab": json.dumps(test)})
+    assert beside() == (2, "challenger", 0.4, "s")
+    tracking.tag(2, {"ab": json.dumps(test | {"mode": "shadow"})})
+    assert beside() == (2, "shadow", 0.0, "s")
+    tracking.set_alias("challenger", 1)  # a promotion under way
+    assert beside() == (3, "previous", 0.0, "")
+    tracking.set_alias("previous", 1)
+    assert beside() is None
+    tracking.set_alias("candidate", 2)
+    split = traffic_split(tracking, "candidate")
+    assert split is not None
+    assert (split.shown.number, split.other) == (2, None)
+
+
+@pytest.mark.parametrize(
+    "tag", [None, "", "{}", "no json", "[]", '{"mode": "ab", "share": "x", "salt": "s"}']
+)
+def test_a_challenger_whose_test_cannot_be_read_does_not_harm_the_champion(
+    tracking: Tracking, tag: str | None
+) -> None:
+    tracking.set_alias("champion", 1)
+    tracking.set_alias("challenger", 2, {} if tag is None else {"ab": tag})
+    split = traffic_split(tracking, "champion")
+    assert split is not None
+    assert (split.shown.number, split.other) == (1, None)

@@ -254,7 +254,7 @@ def restore(folder: Path, version: Registered, feed: pd.DataFrame, code: str) ->
     registry, remote = Registry(folder), folder / "state" / "dvc-remote"
     lock = registry.artifact(version.run_id, "dvc.lock")
     same_rows(restored(remote, stage_outs(lock, "ingest")["state/data"]), feed)
-    entries = json.loads(stored(remote, stage_outs(lock, "train")["state/run/final"]).read_bytes())
+    entries = json.loads(stored(remote, stage_outs(lock, "train")["state/run/refit"]).read_bytes())
     (model,) = (each["md5"] for each in entries if each["relpath"] == "model.onnx")
     content = stored(remote, model).read_bytes()
     assert hashlib.sha256(content).hexdigest().startswith(version.tags["digest"])

@@ -259,7 +259,7 @@ def test_an_old_model_is_made_again_bit_for_bit_though_code_and_feed_moved_on(
     assert f"identical: model {digest}" in output
     # Not only said: it lies there, as do its data.
     again = folder / "state" / "reproduced" / first.run_id
-    model = (again / "state" / "run" / "final" / "model.onnx").read_bytes()
+    model = (again / "state" / "run" / "refit" / "model.onnx").read_bytes()
     assert model == (handoff(folder, first.run_id) / "model.onnx").read_bytes()
     same_rows(gathered(again / "state" / "data"), before(clean, FIRST))
 
@@ -330,7 +330,8 @@ def test_trainings_of_two_working_copies_are_found_in_one_place_by_how_good_they
     assert ranked == sorted(ranked, reverse=True)
     assert len(ranked) == len(good) + len(bad) == 4  # each with its holdout model
     assert (
-        f"off by {best.data.metrics['mae']:.1f} bikes an hour" in practice.output[training(practice.book).id]
+        f"mean absolute error {best.data.metrics['mae']:.1f} bikes an hour"
+        in practice.output[training(practice.book).id]
     )
 
 
@@ -555,7 +556,7 @@ def test_each_versions_data_model_and_code_are_restored_from_version_control(
         lock = store.artifact(version.run_id, "dvc.lock")
         remote = folder / "state" / "dvc-remote"
         same_rows(restored(remote, stage_outs(lock, "ingest")["state/data"]), before(clean, end))
-        entries = json.loads(stored(remote, stage_outs(lock, "train")["state/run/final"]).read_bytes())
+        entries = json.loads(stored(remote, stage_outs(lock, "train")["state/run/refit"]).read_bytes())
         (model,) = (each["md5"] for each in entries if each["relpath"] == "model.onnx")
         content = stored(remote, model).read_bytes()
         assert hashlib.sha256(content).hexdigest().startswith(version.tags["digest"])

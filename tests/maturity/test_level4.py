@@ -160,7 +160,7 @@ OF_THE_LOOP = {
     "training/evaluate.py": (
         "if to_save else None",
         "if not to_save else None",
-        "test_evaluate.py::test_errors_are_in_the_unit_of_the_label_and_beside_those_of_simple_baselines",
+        "test_evaluate.py::test_metrics_include_baselines_in_label_unit",
     ),
     "store/history.py": (
         "math.fsum(prediction - target for",
@@ -593,7 +593,7 @@ def test_what_went_wrong_once_is_on_record_and_stopped_from_then_on(
     )
     # The same model is refused under another number, and what is in order passes.
     assert "refused by gate blocked" in again
-    assert f"its model is that of version {practice.bad}, which was rolled back" in again
+    assert f"same model as version {practice.bad}, which was rolled back" in again
     assert all(registry.deployment(str(int(practice.bad) + 1)).gates().values())
     # Data: whoever loosens the check that found the fault cannot train, and the message names the incident.
     fault = event_log.incident("data-quality", "temp_c")
@@ -630,7 +630,7 @@ def test_each_version_was_trained_and_tested_by_the_loop_and_its_own_code_is_tes
     ]
     for training in trainings:
         version = registry.version(str(training["version"]))
-        for run_id, kind in ((version.run_id, "final"), (version.tags["holdout_run_id"], "holdout")):
+        for run_id, kind in ((version.run_id, "refit"), (version.tags["holdout_run_id"], "holdout")):
             assert registry.run(run_id).data.tags["kind"] == kind
         gates = registry.deployment(version.number).gates()
         assert len(gates) == 8
@@ -978,7 +978,7 @@ def test_every_experiment_of_the_loop_keeps_its_reason_settings_metrics_and_plot
     trained = [registry.run(registry.version(str(each["version"])).run_id) for each in trainings]
     for run in trained:
         holdout = registry.run(run.data.tags["holdout_run_id"])
-        assert (run.data.tags["kind"], holdout.data.tags["kind"]) == ("final", "holdout")
+        assert (run.data.tags["kind"], holdout.data.tags["kind"]) == ("refit", "holdout")
         assert len(run.data.params) > 5
         assert holdout.data.params == run.data.params
         assert {"mae", "bias", "mae_baseline", "skill"} <= set(run.data.metrics)
@@ -1032,7 +1032,10 @@ def test_what_is_better_goes_live_and_what_is_worse_goes_away_without_anybody(
         ("rolled_back", "2011-04-15", int(practice.bad)),
         ("live", "2011-04-15", 2),
     ]
-    assert "Version 2 is promoted, shown to be less than 5% worse" in practice.on("2011-04-11").output
+    assert (
+        "Version 2 won its A/B test and is live: an error 5% higher is ruled out"
+        in practice.on("2011-04-11").output
+    )
     # The one that somebody put there answered for a day, and does not come back.
     shown = practice.requests[practice.requests["model_version"] == practice.bad]["timestamp"]
     assert set(shown.dt.strftime("%Y-%m-%d")) == {PUT_LIVE}
@@ -1113,7 +1116,7 @@ def test_every_version_of_the_loop_has_its_tests_on_record_and_one_without_any_l
         assert integration["passed"]
         checks = integration["evidence"]["checks"]
         assert len(checks) >= 7
-        assert "behaves" in checks  # by all behavioral tests of the problem
+        assert "passes_behavioral_tests" in checks  # by all behavioral tests of the problem
         page = practice.folder / "state" / "reports" / f"version-{training['version']}.html"
         assert integration["title"] in page.read_text(encoding="utf-8")
     bad = registry.deployment(practice.bad).row

@@ -64,7 +64,7 @@ STEPS: dict[int, tuple[tuple[str, Role, Role | None, int, str], ...]] = {
     ),
     2: (
         ("train", "machine", None, 0, "Gathers, validates, trains, evaluates and registers, on a schedule."),
-        ("look", "data scientist", "software engineer", 2, "Looks at errors and plots in MLflow."),
+        ("review", "data scientist", "software engineer", 2, "Looks at errors and plots in MLflow."),
         ("release", "software engineer", None, 1, "Puts the version live, after its integration test."),
     ),
     3: (

@@ -245,9 +245,9 @@ def test_a_symbol_is_found_with_all_that_belongs_to_it(where: Place, first: str,
 
 
 def test_an_excerpt_has_the_number_of_its_first_line() -> None:
-    found = excerpt(Place(3, "bike_demand/release/ab/step.py", "_test"))
+    found = excerpt(Place(3, "bike_demand/release/ab/step.py", "_evaluate_test"))
     whole = (ROOT / found.path).read_text(encoding="utf-8").split("\n")
-    assert whole[found.first_line - 1].startswith("def _test(")
+    assert whole[found.first_line - 1].startswith("def _evaluate_test(")
     assert "\n".join(whole[found.first_line - 1 :]).startswith(found.text)
 
 

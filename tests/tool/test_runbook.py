@@ -71,7 +71,7 @@ def test_a_level_that_has_this_cadence_anyway_does_the_same(number: int, same: b
             [
                 (date(2012, 6, 8), 11, "correct"),
                 (date(2012, 6, 8), 40, "train"),
-                (date(2012, 6, 10), 40, "look"),
+                (date(2012, 6, 10), 40, "review"),
                 (date(2012, 6, 11), 40, "release"),
             ],
         ),

@@ -44,7 +44,7 @@ def _expected(name: str) -> str:
     return name
 
 
-Measured = Annotated[str, AfterValidator(_expected)]
+ExpectedRangeField = Annotated[str, AfterValidator(_expected)]
 
 
 class StaleRule(Section):
@@ -54,26 +54,26 @@ class StaleRule(Section):
 
 
 class GapsRule(Section):
-    """Largest share of rows that may be missing in any stretch of `days` days, and of at least 14 rows."""
+    """Violated if more than this share of rows is missing within `days` days (longer if below 14 rows)."""
 
     days: Annotated[int, Field(ge=1)] = 14
     share: Annotated[float, Field(ge=0, lt=1)] = 0.15
 
 
 class NullsRule(Section):
-    """Share of a day's rows from which on missing values of a field that had values are a violation."""
+    """Violated if at least this share of a day's rows is null in a field that had values."""
 
     share: Annotated[float, Field(gt=0, le=1)] = 0.5
 
 
 class TextsRule(Section):
-    """Share of a day's rows from which on texts that the field never had are a violation."""
+    """Violated if at least this share of a day's rows has texts that the field never had."""
 
     share: Annotated[float, Field(gt=0, le=1)] = 0.2
 
 
 class LevelRule(Section):
-    """Largest factor by which a day's labels may exceed, or fall below, the recent level."""
+    """Violated if a day's labels are this many times as high, or as low, as the recent level."""
 
     factor: Annotated[float, Field(gt=1)] = 2.5
 
@@ -81,14 +81,14 @@ class LevelRule(Section):
 class QualityRules(Section):
     """Rules for all rows together, by name: see `data.quality`."""
 
-    units: Rule[dict[Measured, Annotated[float, Field(gt=0)]]] = {  # noqa: RUF012 (pydantic copies it)
+    units: Rule[dict[ExpectedRangeField, Annotated[float, Field(gt=0)]]] = {  # noqa: RUF012 (pydantic copies it)
         name: each.change
         for name, each in EXPECTED.items()
         if each.change is not None and FIELDS[name].convert is not None
     }
     nulls: Rule[NullsRule] = NullsRule()
     texts: Rule[TextsRule] = TextsRule()
-    ranges: Rule[dict[Measured, tuple[float, float]]] = {  # noqa: RUF012
+    ranges: Rule[dict[ExpectedRangeField, tuple[float, float]]] = {  # noqa: RUF012
         name: (each.low, each.high) for name, each in EXPECTED.items()
     }
     stale: Rule[StaleRule] = StaleRule()
@@ -97,9 +97,9 @@ class QualityRules(Section):
 
     @field_validator("ranges")
     @classmethod
-    def _lowest_first(
-        cls, ranges: dict[Measured, tuple[float, float]] | None
-    ) -> dict[Measured, tuple[float, float]] | None:
+    def _check_order(
+        cls, ranges: dict[ExpectedRangeField, tuple[float, float]] | None
+    ) -> dict[ExpectedRangeField, tuple[float, float]] | None:
         for name, (low, high) in (ranges or {}).items():
             if low >= high:
                 raise ValueError(f"{name}: the lowest value comes first")

@@ -38,13 +38,15 @@ REPORT = REPORTS / "validation.json"  # written when data are not fit for traini
 FEED, LABEL_SUBJECT = "feed", "label"  # subjects of violations that are not about an input field
 RECENT = 35 * DAY  # older violations are not reported again: an earlier training checked those rows
 WEEK_DAYS = 7
-SPREAD = 1 / 12  # share of the daily change by which the limit widens per day without a plausible value
-LEAST, LEVEL_DAYS = 3, 14
-FEW = 14  # rows: a share of fewer says little, so a stretch of days is judged then
-GONE = 35 * DAY  # a key without rows for so long is retired, and its rows are missed no more
+LIMIT_GROWTH = 1 / 12  # how much the allowed change grows per day without a plausible value
+MIN_BAD = 3  # per day, for `nulls` and `texts`
+LEVEL_DAYS = 14  # before the day that the rule `level` checks
+FEW = 14  # rows: a fraction of fewer is noise, so several days are checked together
+RETIRED_AFTER = 35 * DAY  # without rows, a key is retired, and its rows are no longer missing
 Mask = npt.NDArray[np.bool_]
-Slot = tuple[time, str]  # of a day: time, and key
-NOTHING: Mapping[RowId, float] = MappingProxyType({})
+Slot = tuple[time, str]  # time of day, and key
+Known = Mapping[RowId, float]  # labels from another source than the feed, once there is one
+NOTHING: Known = MappingProxyType({})
 
 
 class Violation(BaseModel):
@@ -73,16 +75,16 @@ class Violation(BaseModel):
         return f"{self.message} ({first if first == last else f'{len(self.times)} rows, {first} to {last}'})"
 
 
-def check(rows: pd.DataFrame, rules: QualityRules, known: Mapping[RowId, float] = NOTHING) -> list[Violation]:
-    """All violations in ingested rows (ascending, at least one). `known`: labels from another source."""
-    return [*inputs(rows, rules), *gaps(rows, rules, known), *level(rows, rules, known)]
+def check(rows: pd.DataFrame, rules: QualityRules, known: Known = NOTHING) -> list[Violation]:
+    """All violations in ingested rows (ascending, at least one)."""
+    return [*check_inputs(rows, rules), *check_gaps(rows, rules, known), *check_level(rows, rules, known)]
 
 
 def require_fit(
     rows: pd.DataFrame, violations: Sequence[Violation], settings: Settings, as_of: datetime | None
 ) -> None:
-    """Raises UserError if rows (ascending, at least one) have recent violations, or are stale at `as_of` or,
-    by default, at the time that `settings` prescribes. A report in state/reports then lists each bad row.
+    """Raises UserError if rows (ascending, at least one) have recent violations, or are stale at `as_of`
+    (default: see `freshness_deadline`). A report in state/reports then lists each bad row.
     """
     recent = [
         each
@@ -90,9 +92,9 @@ def require_fit(
         if each.times[-1] > time_range(rows)[1] - RECENT
         and not (
             each.subject in FIELDS and len(each.times) <= rows_per_day(rows)
-        )  # a single odd day does not spoil a training
+        )  # up to one day of implausible values hardly changes the model
     ]
-    recent += stale(rows, settings.quality, checked_at(settings, as_of))
+    recent += check_stale(rows, settings.quality, freshness_deadline(settings, as_of))
     if not recent:
         REPORT.unlink(missing_ok=True)
         return
@@ -102,12 +104,12 @@ def require_fit(
     ]
     write_atomically(REPORT, (json.dumps(content, indent=1) + "\n").encode())
     raise UserError(
-        f"the data are not fit for training: {'; '.join(map(str, recent))}; nothing was trained, have the"
+        f"the data are not fit for training: {'; '.join(map(str, recent))}; nothing was trained. Have the"
         f" feed corrected ({REPORT.as_posix()} has every row; see docs: troubleshooting, data-not-fit)"
     )
 
 
-def inputs(rows: pd.DataFrame, rules: QualityRules) -> list[Violation]:
+def check_inputs(rows: pd.DataFrame, rules: QualityRules) -> list[Violation]:
     """The rules `units`, `nulls`, `texts` and `ranges` for input fields (rows ascending).
 
     Each value is reported once: a temperature in the wrong unit is not also reported as implausible.
@@ -121,12 +123,12 @@ def inputs(rows: pd.DataFrame, rules: QualityRules) -> list[Violation]:
     return found
 
 
-def checked_at(settings: Settings, as_of: datetime | None) -> datetime | None:
+def freshness_deadline(settings: Settings, as_of: datetime | None) -> datetime | None:
     """The time at which data must be up to date: `as_of`, else as set in `settings`; None: unchecked."""
     return clock_time() if as_of is None and settings.clock == "wall" else as_of
 
 
-def stale(rows: pd.DataFrame, rules: QualityRules, now: datetime | None) -> list[Violation]:
+def check_stale(rows: pd.DataFrame, rules: QualityRules, now: datetime | None) -> list[Violation]:
     """The rule `stale`: whether the newest row (ascending, at least one) is too old at `now`; None: never."""
     if rules.stale is None or now is None:
         return []
@@ -141,7 +143,7 @@ def stale(rows: pd.DataFrame, rules: QualityRules, now: datetime | None) -> list
     return [Violation(rule="stale", subject=FEED, message=message, times=(last,), ongoing=True)]
 
 
-def gaps(rows: pd.DataFrame, rules: QualityRules, known: Mapping[RowId, float] = NOTHING) -> list[Violation]:
+def check_gaps(rows: pd.DataFrame, rules: QualityRules, known: Known = NOTHING) -> list[Violation]:
     """The rule `gaps`: stretches of days in which too many rows are missing, of one key or of all (rows
     ascending, at least one). Irregular events have no gaps.
 
@@ -162,7 +164,7 @@ def gaps(rows: pd.DataFrame, rules: QualityRules, known: Mapping[RowId, float] =
     due, absent, bad = np.zeros((3, len(groups), len(times)), dtype=bool)
     for at, chosen in enumerate(groups):
         present, labelled = rows[TIME].iloc[chosen], pd.DatetimeIndex(reported[keys.iloc[chosen[0]]])
-        due[at] = (present.iloc[0] <= times) & (times <= present.iloc[-1] + GONE)
+        due[at] = (present.iloc[0] <= times) & (times <= present.iloc[-1] + RETIRED_AFTER)
         absent[at] = due[at] & ~times.isin(present) & (times.isin(labelled) | is_unreported)
     ongoing = False
     for part in (slice(None), *(slice(at, at + 1) for at in range(len(groups) if len(groups) > 1 else 0))):
@@ -179,7 +181,7 @@ def gaps(rows: pd.DataFrame, rules: QualityRules, known: Mapping[RowId, float] =
     return [_violation("gaps", FEED, message, missing, ongoing)]
 
 
-def level(rows: pd.DataFrame, rules: QualityRules, known: Mapping[RowId, float] = NOTHING) -> list[Violation]:
+def check_level(rows: pd.DataFrame, rules: QualityRules, known: Known = NOTHING) -> list[Violation]:
     """The rule `level`: days whose labels are far above or far below those of the two weeks before.
 
     Off by default, because it assumes a steady level: a business that closes for a day would violate it.
@@ -208,8 +210,8 @@ def level(rows: pd.DataFrame, rules: QualityRules, known: Mapping[RowId, float] 
             total, expected = sum(labels[at] for at in usual), sum(usual.values())
             if total > factor * expected or factor * total < expected:
                 message = message or (
-                    f"{LABEL} is implausible: {total:g} where {expected:.0f} is usual on"
-                    f" {moment[day[0]].date()}"
+                    f"{LABEL} is implausible: {total:g} on {moment[day[0]].date()}, where {expected:.0f} is"
+                    " expected"
                 )
                 bad[day] = True
                 continue
@@ -231,8 +233,8 @@ def known_labels(rows: pd.DataFrame, known: Mapping[RowId, float]) -> Floats:
 
 
 def days_of(rows: pd.DataFrame, least: int = 1) -> list[npt.NDArray[np.int64]]:
-    """The row positions of each day or, where days have fewer than `least` rows, of as many days as have so
-    many, counted back from the last (rows ascending).
+    """The row positions of each day (rows ascending). Days with fewer than `least` rows are grouped until
+    they have as many, counted back from the last.
     """
     days = rows[TIME].to_numpy("datetime64[D]").astype(np.int64)
     days = (days[-1:] - days) // -(-least // rows_per_day(rows))
@@ -271,7 +273,7 @@ def _of_field(rows: pd.DataFrame, name: str, rules: QualityRules) -> Iterator[tu
         yield "nulls", f"{name} is missing", missing
     if rules.texts is not None and FIELDS[name].kind == "text" and name not in KEYS:
         wrong, example = _unseen(rows, name, rules.texts.share)
-        yield "texts", f"{name} has values that it never had: {example}", wrong
+        yield "texts", f"{name} has values never seen before: {example}", wrong
     if rules.ranges is not None and name in rules.ranges:
         low, high = rules.ranges[name]
         values = rows[name].to_numpy(np.float64)
@@ -305,7 +307,7 @@ def _units(rows: pd.DataFrame, name: str, change: float) -> tuple[Mask, str]:
             since = moment
             continue
         low, high = min(plausible), max(plausible)
-        allowed = change * (1 + SPREAD * max(0, (moment - since) // DAY))
+        allowed = change * (1 + LIMIT_GROWTH * max(0, (moment - since) // DAY))
         right = convert(value)
         distance, converted = max(low - value, value - high, 0.0), max(low - right, right - high, 0.0)
         in_stretch = moment - last_wrong <= DAY
@@ -328,7 +330,7 @@ def _nulls(rows: pd.DataFrame, absent: Mask, share: float) -> Mask:
     for day in days_of(rows, FEW):
         nulls = int(absent[day].sum())
         usual = sum(some for some, _ in before) / sum(rows for _, rows in before) if before else 1.0
-        if nulls >= max(LEAST, share * len(day)) and usual < share / 2:
+        if nulls >= max(MIN_BAD, share * len(day)) and usual < share / 2:
             found[day] = absent[day]
         else:
             before.append((nulls, len(day)))
@@ -338,7 +340,7 @@ def _nulls(rows: pd.DataFrame, absent: Mask, share: float) -> Mask:
 def _unseen(rows: pd.DataFrame, name: str, share: float) -> tuple[Mask, str]:
     """The rows of days on which at least `share` has texts that no good row had before, and an example.
 
-    Occasional new values are normal. In fields where nearly each row has a new one, like names, so are many.
+    A few new values are normal. In fields where nearly every row has one, such as names, so are many.
     """
     before: deque[tuple[int, int]] = deque(maxlen=WEEK_DAYS)  # per day: number of rows, number of new texts
     found, seen, example = np.zeros(len(rows), dtype=bool), {""}, ""
@@ -346,7 +348,7 @@ def _unseen(rows: pd.DataFrame, name: str, share: float) -> tuple[Mask, str]:
     for day in days_of(rows, FEW):
         new = np.array([text not in seen for text in texts[day]])
         usual = sum(some for some, _ in before) / sum(rows for _, rows in before) if before else 1.0
-        if len(before) == WEEK_DAYS and new.sum() >= max(LEAST, share * len(day)) and usual < share / 2:
+        if len(before) == WEEK_DAYS and new.sum() >= max(MIN_BAD, share * len(day)) and usual < share / 2:
             found[day] = new
             example = example or repr(texts[day][new][0])
         else:

@@ -39,10 +39,10 @@ def is_ready(ask: Ask, model: OnnxModel) -> Iterator[str]:
     """The application reports ready, with this model."""
     status, about = ask("GET", "/model")
     if ask("GET", "/ready")[0] != 200 or status != 200 or about["digest"] != model.digest:
-        yield "the application does not become ready with it"
+        yield "the application does not become ready with this model"
 
 
-def answers_documented_examples(ask: Ask, _: OnnxModel) -> Iterator[str]:
+def documented_examples_work(ask: Ask, _: OnnxModel) -> Iterator[str]:
     """The documented examples work."""
     body = ask("GET", "/openapi.json")[1]["paths"]["/predict"]["post"]["requestBody"]
     for name, example in body["content"]["application/json"]["examples"].items():
@@ -50,13 +50,13 @@ def answers_documented_examples(ask: Ask, _: OnnxModel) -> Iterator[str]:
             yield f"the documented example '{name}' gets no prediction"
 
 
-def behaves(ask: Ask, _: OnnxModel) -> Iterator[str]:
+def passes_behavioral_tests(ask: Ask, _: OnnxModel) -> Iterator[str]:
     """Predictions are in range, and the problem's behavioral tests pass."""
     for test in PROBLEM.behavior_tests:
         rows = list(test.rows())
         status, predicted = ask("POST", "/predict", rows)
         if status != 200:
-            yield f"{test.sentence} The rows get status {status}"
+            yield f"{test.sentence} These rows get status {status}"
             continue
         numbers = _numbers(predicted)
         if wrong := [each for each in numbers if not MIN_PREDICTION <= each <= MAX_PREDICTION]:
@@ -65,7 +65,7 @@ def behaves(ask: Ask, _: OnnxModel) -> Iterator[str]:
             yield f"{test.sentence} {find_failure}"
 
 
-def batch_answers_the_same(ask: Ask, model: OnnxModel) -> Iterator[str]:
+def batch_matches_service(ask: Ask, model: OnnxModel) -> Iterator[str]:
     """Batch scoring and the service give the same predictions."""
     rows = [PROBLEM.example, *PROBLEM.more_examples.values()]
     given = [[row.get(name) for name in INPUT_COLUMNS] for row in rows]
@@ -81,20 +81,20 @@ def batch_answers_the_same(ask: Ask, model: OnnxModel) -> Iterator[str]:
         yield "batch and service give different predictions"
 
 
-def refuses_bad_input(ask: Ask, _: OnnxModel) -> Iterator[str]:
+def rejects_bad_input(ask: Ask, _: OnnxModel) -> Iterator[str]:
     """Bad input is rejected, and the field named."""
     for name in INPUT_COLUMNS:
         status, answer = ask("POST", "/predict", {**PROBLEM.example, name: ["wrong"]})
         if status != 422 or answer["detail"][0]["loc"][:2] != ["body", name]:
-            yield f"a wrong {name} is not rejected by name"
+            yield f"an invalid {name} is not rejected with the field named"
 
 
 CHECKS = (
     is_ready,
-    answers_documented_examples,
-    behaves,
-    batch_answers_the_same,
-    refuses_bad_input,
+    documented_examples_work,
+    passes_behavioral_tests,
+    batch_matches_service,
+    rejects_bad_input,
 )
 
 

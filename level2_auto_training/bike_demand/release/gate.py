@@ -58,14 +58,16 @@ def newest(tracking: Tracking) -> Version:
 def propose(tracking: Tracking, candidate: Version, rows: pd.DataFrame, settings: Release) -> Proposal:
     """Run a candidate's integration test, and compare its holdout model with the champion's on fresh rows."""
     champion = tracking.champion()
-    objections = [f"its integration test fails: {message}" for message in _tested(tracking, candidate)[:1]]
+    objections = [
+        f"its integration test fails: {message}" for message in _integration_failures(tracking, candidate)[:1]
+    ]
     comparison = None
     try:
         comparison = _compare(tracking, candidate, champion, rows)
     except UserError as error:
         objections.append(f"it cannot be compared: {error}")
     else:
-        objections += _compared(comparison, settings)
+        objections += _comparison_objections(comparison, settings)
     return Proposal(candidate, champion, comparison, tuple(objections))
 
 
@@ -94,7 +96,7 @@ def release(tracking: Tracking, proposal: Proposal, override: str | None) -> Non
     tracking.set_alias(CHAMPION, number, tags)
 
 
-def back(tracking: Tracking) -> Version:
+def roll_back(tracking: Tracking) -> Version:
     """Restore the version that the champion replaced.
 
     Raises UserError if there is none or it cannot be loaded, and then changes nothing.
@@ -102,7 +104,7 @@ def back(tracking: Tracking) -> Version:
     champion = tracking.champion()
     earlier = "" if champion is None else champion.tags.get(INSTEAD_TAG, "")
     if not earlier.isdecimal():
-        raise UserError("there is no earlier release to go back to; release a version instead")
+        raise UserError("there is no earlier release to roll back to; release a version instead")
     version = tracking.version(int(earlier))
     try:
         _load(tracking, version.run_id)  # services would ignore a version that does not load
@@ -112,7 +114,7 @@ def back(tracking: Tracking) -> Version:
     return version
 
 
-def described(proposal: Proposal) -> list[str]:
+def summary_lines(proposal: Proposal) -> list[str]:
     """The comparison as lines of text."""
     candidate, champion, comparison = proposal.candidate, proposal.champion, proposal.comparison
     lines = []
@@ -137,7 +139,7 @@ def described(proposal: Proposal) -> list[str]:
     return lines
 
 
-def _tested(tracking: Tracking, candidate: Version) -> list[str]:
+def _integration_failures(tracking: Tracking, candidate: Version) -> list[str]:
     with TemporaryDirectory() as scratch:
         try:
             folder = tracking.fetch(candidate.run_id, HANDOFF_ARTIFACT, Path(scratch))
@@ -146,11 +148,11 @@ def _tested(tracking: Tracking, candidate: Version) -> list[str]:
         return failures(folder)
 
 
-def _compared(comparison: Comparison, settings: Release) -> list[str]:
+def _comparison_objections(comparison: Comparison, settings: Release) -> list[str]:
     if comparison.rows < settings.min_rows:
         return [
-            f"there are {comparison.rows} fresh rows to compare on, too few (release.min_rows in params.yaml"
-            f" is {settings.min_rows}), so run ingest"
+            f"only {comparison.rows} fresh rows to compare on, but release.min_rows in params.yaml is"
+            f" {settings.min_rows}; run ingest once the feed has more"
         ]
     mae, limit = comparison.candidate, comparison.champion
     if not math.isfinite(mae):
@@ -169,17 +171,19 @@ def _compare(
     ones. Raises UserError if one of them is unknown or cannot be read.
     """
     both = [version for version in (candidate, champion) if version is not None]
-    learned_until = max(_data_of(tracking, version).last for version in both)
+    learned_until = max(_holdout_dataset(tracking, version).last for version in both)
     fresh = rows[rows[TIME] > datetime.fromisoformat(learned_until)]
     errors = [_error(tracking, version, fresh) for version in both]
     first, last = (None, None) if fresh.empty else map(iso, time_range(fresh))
     return Comparison(len(fresh), first, last, errors[0], None if champion is None else errors[1])
 
 
-def _data_of(tracking: Tracking, version: Version) -> Dataset:
+def _holdout_dataset(tracking: Tracking, version: Version) -> Dataset:
     dataset = tracking.run(_holdout_run(version)).dataset
     if dataset is None:
-        raise UserError(f"version {version.number}: the rows of its holdout model are unknown; train anew")
+        raise UserError(
+            f"version {version.number}: the rows of its holdout model are unknown; train a new version"
+        )
     return dataset
 
 
@@ -199,5 +203,5 @@ def _load(tracking: Tracking, run_id: str) -> OnnxModel:
 
 def _holdout_run(version: Version) -> str:
     if version.holdout_run_id is None:
-        raise UserError(f"version {version.number}: it has no holdout model to evaluate; train anew")
+        raise UserError(f"version {version.number}: it has no holdout model to evaluate; train a new version")
     return version.holdout_run_id

@@ -21,13 +21,12 @@ def run(
     if override is not None and not override.strip():
         raise UserError("--override: give the reason, which is kept with the version")
     tracking = Tracking(settings)
-    taken = f"Services poll the registry every {settings.serving.poll_seconds:g} s and switch to it."
+    note = f"Services poll the registry every {settings.serving.poll_seconds:g} s and switch to it."
     if back:
-        left = tracking.champion()
-        number = gate.back(tracking).number
-        typer.echo(
-            f"Version {number} is live again, instead of version {left.number if left else '?'}. {taken}"
-        )
+        replaced = tracking.champion()
+        number = gate.roll_back(tracking).number
+        before = replaced.number if replaced else "?"
+        typer.echo(f"Version {number} is live again, instead of version {before}. {note}")
         return
     candidate = _find(tracking, wanted or LATEST)
     champion = tracking.champion()
@@ -36,15 +35,15 @@ def run(
         return
     with spinner("Comparing and testing"):
         proposal = gate.propose(tracking, candidate, read_labeled_rows(DATA), settings.release)
-    for line in gate.described(proposal):
+    for line in gate.summary_lines(proposal):
         typer.echo(line)
     if check and not proposal.objections:
         typer.echo(f"Version {candidate.number} may be released; nothing was changed.")
         return
     if not check and (override is not None or not proposal.objections) and not yes:
-        _ask(candidate, proposal.objections)
+        _confirm(candidate, proposal.objections)
     gate.release(tracking, proposal, None if check else override)
-    typer.echo(f"Version {candidate.number} is live. {taken}")
+    typer.echo(f"Version {candidate.number} is live. {note}")
 
 
 def _find(tracking: Tracking, wanted: str) -> Version:
@@ -55,7 +54,7 @@ def _find(tracking: Tracking, wanted: str) -> Version:
     return tracking.version(int(wanted))
 
 
-def _ask(candidate: Version, objections: tuple[str, ...]) -> None:
+def _confirm(candidate: Version, objections: tuple[str, ...]) -> None:
     for message in objections:
         typer.echo(f"Overridden: {message}.")
     try:

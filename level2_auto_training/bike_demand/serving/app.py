@@ -1,6 +1,7 @@
 """The web application: predictions, readiness, and the live model."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,11 +14,13 @@ from bike_demand.core.settings import load_settings
 from bike_demand.handoff import FeatureSpec, OutputSpec
 from bike_demand.serving import docs
 from bike_demand.serving.live_models import ModelHolder, RegistryModels, RegistryPoller
-from bike_demand.serving.logs import JsonLogs
+from bike_demand.serving.logs import json_logs
 from bike_demand.serving.onnx_model import OnnxModel
 from bike_demand.serving.request_body import parse_rows, read_body
 from bike_demand.serving.web import ErrorDetail, Lifespan, Status, drain_on_sigterm, new_app, not_draining
 from bike_demand.store.tracking import Tracking
+
+log = logging.getLogger(__name__)
 
 
 class Prediction(RowIdentity):  # type: ignore[misc]
@@ -28,9 +31,9 @@ class Prediction(RowIdentity):  # type: ignore[misc]
 
 
 class Readiness(Status):
-    """Whether the service can predict, and any problem that does not prevent it."""
+    """Whether the service can predict, and any error that does not prevent it."""
 
-    problem: str | None = None
+    warning: str | None = None
 
 
 class About(BaseModel):
@@ -80,7 +83,7 @@ def create_app(holder: ModelHolder, lifespan: Lifespan | None = None) -> FastAPI
     )
     async def ready() -> Readiness:
         live_model()
-        return Readiness(status="ready", problem=holder.problem)
+        return Readiness(status="ready", warning=holder.error)
 
     @app.get("/model", summary="Which model is live?", responses=docs.NO_MODEL)
     async def about() -> About:
@@ -93,18 +96,17 @@ def create_app(holder: ModelHolder, lifespan: Lifespan | None = None) -> FastAPI
 def create_live_app() -> FastAPI:
     """The application with the registry's live model, as started by each worker process."""
     settings = load_settings()
-    holder, logs = ModelHolder(), JsonLogs()
+    holder = ModelHolder()
     poller = RegistryPoller(holder, RegistryModels(Tracking(settings)), settings.serving.poll_seconds)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        logs.start()
-        await asyncio.to_thread(poller.start)
-        if holder.model is None:
-            logs.info("waiting", {"detail": holder.reason()})
-        async with drain_on_sigterm(app, settings.serving.drain_seconds):
-            yield
-        await asyncio.to_thread(poller.stop)
-        await asyncio.to_thread(logs.stop)
+        with json_logs():
+            await asyncio.to_thread(poller.start)
+            if holder.model is None:
+                log.info("waiting", extra={"detail": holder.reason()})
+            async with drain_on_sigterm(app, settings.serving.drain_seconds):
+                yield
+            await asyncio.to_thread(poller.stop)
 
     return create_app(holder, lifespan)

@@ -1,4 +1,4 @@
-"""Follows the registry: loads the version with the champion alias in the background, and swaps it in."""
+"""Polls the registry in the background, and swaps in the version with the champion alias."""
 
 import json
 import logging
@@ -30,11 +30,11 @@ class ModelHolder:
 
     def __init__(self, model: OnnxModel | None = None) -> None:
         self.model = model
-        self.problem: str | None = None  # why the alias cannot be followed at the moment
+        self.error: str | None = None  # why the alias cannot be followed at the moment
 
     def reason(self) -> str:
         """Why there is no model."""
-        return self.problem or NO_MODEL
+        return self.error or NO_MODEL
 
 
 class RegistryModels:
@@ -43,7 +43,7 @@ class RegistryModels:
     def __init__(self, tracking: Tracking, folder: Path = SERVING) -> None:
         self._tracking = tracking
         self._cache = ModelCache(tracking, folder)
-        self._seen: object = None  # the store's state in which the live model was last confirmed
+        self._confirmed_token: object = None  # the store's state in which the live model was last confirmed
 
     def load(self, known: OnnxModel | None = None) -> OnnxModel | None:
         """The live model: `known` if it is still live, None if nothing is live.
@@ -56,7 +56,7 @@ class RegistryModels:
         if known is not None and (known.version, known.digest) == (str(version.number), version.digest):
             return known
         model = self._cache.load(version)
-        self._cache.remember(model)
+        self._cache.save_last_live(model)
         return model
 
     def current(self, known: OnnxModel | None = None) -> tuple[OnnxModel | None, str | None]:
@@ -64,18 +64,17 @@ class RegistryModels:
 
         In that case it is `known` or else the last model that went live here. None: no version was released.
         """
-        state = self._tracking.state()
-        if known is not None and state is not None and state == self._seen:
+        state = self._tracking.change_token()
+        if known is not None and state is not None and state == self._confirmed_token:
             return known, None
-        self._seen = None
+        self._confirmed_token = None
         try:
             model = self.load(known)
         except (UserError, OSError) as error:
-            last = None if known else self._cache.last()
-            return known or (last[0] if last else None), str(error)
+            return known or self._cache.load_last_live(), str(error)
         if model is None and known is not None:
             return known, "no version is live in the registry any more; release one"
-        self._seen = state
+        self._confirmed_token = state
         return model, None
 
 
@@ -104,14 +103,14 @@ class RegistryPoller:
         """Poll once."""
         before = self._holder.model
         try:
-            model, problem = self._models.current(before)
+            model, reason = self._models.current(before)
         except Exception as error:  # the thread must survive; the error is logged below
-            model, problem = before, f"{type(error).__name__}: {error}"
+            model, reason = before, f"{type(error).__name__}: {error}"
         self._holder.model = model
         version = model.version if model else None
-        if problem is not None and problem != self._holder.problem:
-            log.error("registry_problem", extra={"detail": problem, "serving": version})
-        self._holder.problem = problem
+        if reason is not None and reason != self._holder.error:
+            log.error("registry_error", extra={"detail": reason, "serving": version})
+        self._holder.error = reason
         if model is not None and model is not before:
             log.info("live", extra={"version": version})
 
@@ -131,7 +130,7 @@ class ModelCache:
     def __init__(self, tracking: Tracking, folder: Path) -> None:
         self._tracking = tracking
         self._folder = folder
-        self._refused: dict[tuple[int, str], tuple[str, float]] = {}  # reason, and time of the next try
+        self._failed_loads: dict[tuple[int, str], tuple[str, float]] = {}  # reason, and time of the next try
 
     def load(self, version: Version) -> OnnxModel:
         """Load a version and verify it. Raises UserError or OSError.
@@ -139,26 +138,26 @@ class ModelCache:
         After a failure it is not tried again for RETRY_SECONDS.
         """
         key = (version.number, version.digest)
-        if key in self._refused:
-            why, until = self._refused[key]
+        if key in self._failed_loads:
+            why, until = self._failed_loads[key]
             if time.monotonic() < until:
                 raise UserError(why)
         try:
             return self._load(version)
         except UserError as error:
-            self._refused[key] = (str(error), time.monotonic() + RETRY_SECONDS)
+            self._failed_loads[key] = (str(error), time.monotonic() + RETRY_SECONDS)
             raise
 
-    def remember(self, model: OnnxModel, deployment: str = "") -> None:
-        """Record that this model went live here with that deployment."""
-        last = {"version": model.version, "digest": model.digest, "deployment": deployment}
+    def save_last_live(self, model: OnnxModel) -> None:
+        """Record that this model went live here."""
+        last = {"version": model.version, "digest": model.digest}
         write_atomically(self._folder / LAST_FILE, json.dumps(last).encode())
 
-    def last(self) -> tuple[OnnxModel, str] | None:
-        """The last model that went live here, and its deployment; None if it is not in the cache."""
+    def load_last_live(self) -> OnnxModel | None:
+        """The last model that went live here; None if it is not in the cache."""
         try:
             last = json.loads((self._folder / LAST_FILE).read_bytes())
-            return load_model(self._folder / last["digest"], last["version"]), last["deployment"]
+            return load_model(self._folder / last["digest"], last["version"])
         except (FileNotFoundError, UserError):
             return None
 

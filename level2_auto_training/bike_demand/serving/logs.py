@@ -1,96 +1,29 @@
-"""Structured logs: one JSON object per line on standard output, written by a separate thread.
-
-A stalled reader of the output must not stall predictions: lines are buffered up to a limit; those beyond it
-are dropped and counted.
-"""
+"""Structured logs: one JSON object per line on standard output."""
 
 import logging
 import sys
-import threading
-import time
-from collections import deque
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any, TextIO
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from pydantic_core import to_json
 from pythonjsonlogger.json import JsonFormatter
 
-CAPACITY = 20_000  # buffered lines
-WRITE_SECONDS = 0.2  # between batches: a wake-up and a system call per line would cost too much
-PATIENCE_SECONDS = 2.0  # to write the last lines when the service stops
 
-Event = tuple[str, float, Mapping[str, Any]]  # name, seconds since the epoch, fields
-
-
-class JsonLogs(logging.Handler):
-    """Log handler of a process: this package's records from INFO on, libraries' from WARNING on."""
-
-    def __init__(self, stream: TextIO | None = None, capacity: int = CAPACITY) -> None:
-        super().__init__()
-        self.setFormatter(
-            JsonFormatter(
-                ["levelname", "message"],
-                rename_fields={"levelname": "level", "message": "event"},
-                timestamp="time",
-                json_serializer=lambda data, **_: to_json(data, fallback=str).decode(),
-            )
+@contextmanager
+def json_logs() -> Iterator[None]:
+    """Inside the block, log this package's records from INFO on, and libraries' from WARNING on."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        JsonFormatter(
+            ["levelname", "message"],
+            rename_fields={"levelname": "level", "message": "event"},
+            timestamp="time",
+            json_serializer=lambda data, **_: to_json(data, fallback=str).decode(),
         )
-        self._stream, self._capacity = stream or sys.stdout, capacity
-        self._waiting: deque[logging.LogRecord | Event] = deque()
-        self._dropped = self._unread = 0
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
-
-    @property
-    def lost(self) -> int:
-        """Number of dropped lines."""
-        return self._dropped + self._unread
-
-    def start(self) -> None:
-        """Start accepting and writing records."""
-        logging.getLogger("bike_demand").setLevel(logging.INFO)
-        logging.getLogger().addHandler(self)
-        self._thread.start()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Queue a record without blocking."""
-        self._take(record)
-
-    def info(self, event: str, fields: Mapping[str, Any]) -> None:
-        """Log an event of every request; `Logger.info` would add a tenth to a request's time."""
-        self._take((event, time.time(), fields))
-
-    def stop(self) -> None:
-        """Write the queued lines, for a few seconds at most."""
-        logging.getLogger().removeHandler(self)
-        self._stopping.set()
-        self._thread.join(PATIENCE_SECONDS)
-
-    def _take(self, line: logging.LogRecord | Event) -> None:
-        if len(self._waiting) < self._capacity:
-            self._waiting.append(line)
-        else:
-            self._dropped += 1
-
-    def _run(self) -> None:
-        while not self._stopping.wait(WRITE_SECONDS):
-            self._write()
-        self._write()
-
-    def _write(self) -> None:
-        lines = [self._as_json(self._waiting.popleft()) for _ in range(len(self._waiting))]
-        if not lines:
-            return
-        try:
-            self._stream.write("\n".join(lines) + "\n")
-            self._stream.flush()
-        except (OSError, ValueError):  # the reader is gone
-            self._unread += len(lines)
-
-    def _as_json(self, line: logging.LogRecord | Event) -> str:
-        if isinstance(line, logging.LogRecord):
-            return self.format(line)
-        event, created, fields = line  # formatted like the formatter's lines, in a tenth of the time
-        moment = datetime.fromtimestamp(created, UTC).isoformat()
-        return to_json({"level": "INFO", "event": event, **fields, "time": moment}, fallback=str).decode()
+    )
+    logging.getLogger("bike_demand").setLevel(logging.INFO)
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)

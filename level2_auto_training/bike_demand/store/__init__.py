@@ -1,1 +1,1 @@
-"""Stores besides the data: runs, models and aliases in MLflow, and the production database."""
+"""The MLflow client: runs, registered versions, aliases."""

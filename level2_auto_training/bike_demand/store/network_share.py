@@ -7,7 +7,7 @@ NETWORK = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "fuse.rclone", "afs", "ceph
 SYMPTOMS = ("locking protocol", "disk I/O error", "database is locked", "unable to open database file")
 
 
-def explained(message: str, database: Path) -> str:
+def explain_sqlite_error(message: str, database: Path) -> str:
     """SQLite's error for a database file, with cause and remedy if the file is on a network share."""
     kind = file_system(database)
     known = kind is not None and kind.startswith(NETWORK)

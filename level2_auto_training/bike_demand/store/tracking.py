@@ -96,18 +96,17 @@ class Tracking(Connection):
         dataset: Dataset,
         tags: Mapping[str, str],
         artifacts: Sequence[Path] = (),
-        figures: Mapping[str, Any] = MappingProxyType({}),
         model: Path | None = None,
         holdout_run_id: str | None = None,
         version_tags: Mapping[str, str] = MappingProxyType({}),
         description: str = "",
     ) -> Logged:
-        """Log a finished run. An interrupted one remains with the status FAILED.
+        """Log a finished run. An interrupted run is left with the status FAILED.
 
-        `artifacts` are files and folders, stored under their names; `figures` are Matplotlib figures by file
-        name. `model` is a hand-off folder, stored as it is and also as an MLflow model with signature and
-        input example. With a `holdout_run_id`, the model is registered as the next version, with
-        `version_tags` and `description`. Raises UserError if the hand-off is damaged.
+        `artifacts` are files and folders, stored under their names. `model` is a hand-off folder, stored as
+        it is for the service, and also as an MLflow model with signature and input example, for MLflow's own
+        tools. With a `holdout_run_id`, the model is registered as the next version, with `version_tags` and
+        `description`. Raises UserError if the hand-off is damaged.
         """
         handoff = None if model is None else read_handoff(model)
         linked = {} if holdout_run_id is None else {HOLDOUT_TAG: holdout_run_id}
@@ -120,8 +119,6 @@ class Tracking(Connection):
             mlflow.log_params(dict(params))
             mlflow.log_metrics(dict(metrics))
             mlflow.log_input(_to_mlflow(dataset), context="training")
-            for file, figure in figures.items():
-                mlflow.log_figure(figure, file)
             for path in artifacts:
                 mlflow.log_artifact(str(path))
             version = None
@@ -240,7 +237,7 @@ def _log_model(handoff: Handoff, registered_model_name: str | None) -> int | Non
     row = Inputs.model_validate_json(json.dumps(PROBLEM.example))
     example = to_tensors(to_columns([row]), handoff.manifest.names)
     (predicted,) = open_session(handoff.model).run([OUTPUT_NAME], example)
-    with redirect_stderr(io.StringIO()):  # MLflow prints what is returned here
+    with redirect_stderr(io.StringIO()):  # log_model prints what it returns
         info = mlflow.onnx.log_model(
             onnx.load_from_string(handoff.model),
             name="model",

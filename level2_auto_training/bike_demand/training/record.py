@@ -10,26 +10,25 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bike_demand.core.current import PROBLEM, loss_with_unit
-from bike_demand.core.settings import DATA, PARAMS, RUN, Settings
-from bike_demand.data.ingested import read_labeled_rows
+from bike_demand.core.settings import PARAMS, RUN, Settings
 from bike_demand.store.tracking import Dataset, Logged, Tracking
-from bike_demand.training.evaluate import draw, passes, predict
+from bike_demand.training.evaluate import beats_mean
 from bike_demand.training.pipeline import LOCK, data_digest, run_digest
 from bike_demand.training.revision import Revision
 
 PATCH = "uncommitted.patch"
-KIND, HOLDOUT, FINAL = "kind", "holdout", "final"  # a tag, and its values
+OUTPUTS = ("report.json", "metrics.json", "plots")
+KIND, HOLDOUT, REFIT = "kind", "holdout", "refit"  # a tag, and its values
 COMMIT = "git.commit"
 UNCOMMITTED = "git.uncommitted"
 NO_COMMIT = "none"
 PASSED = "passed"  # tag: whether the holdout model was good enough to register the model
-LEFT_OUT = "left_out"  # tag: how many ingested rows were excluded from training, and why
 LOCK_TAG = "dvc.lock"  # tag: SHA-256 of the inputs and outputs named by the run's dvc.lock
 AS_OF = "as_of"  # tag: when the data had to be up to date, if checked
 
 
 @dataclass(frozen=True)
-class Recorded:
+class TrainingResult:
     """The result of a run. `mae` is the holdout model's mean error on the held-out days."""
 
     run_id: str
@@ -37,15 +36,14 @@ class Recorded:
     version: int | None  # None if the holdout model did not pass
     mae: float
     rows: int = 0  # number of training rows
-    left_out: str = "nothing"  # how many ingested rows were excluded, and why
 
     @property
     def data_summary(self) -> str:
-        """A sentence about the training rows and the excluded rows."""
-        return f"It was trained on {self.rows:,} rows; left out {self.left_out}."
+        """A sentence about the training rows."""
+        return f"It was trained on {self.rows:,} rows."
 
 
-def already(tracking: Tracking) -> Recorded | None:
+def find_logged_run(tracking: Tracking) -> TrainingResult | None:
     """The record of the run in state/run; None if the store does not have it.
 
     A run or version deleted in the store counts as new. Because the store is queried, a kill before the
@@ -54,36 +52,33 @@ def already(tracking: Tracking) -> Recorded | None:
     versions = {version.run_id: version.number for version in tracking.versions()}
     for run in tracking.runs_with_tag(LOCK_TAG, run_digest()):
         if run.id in versions:
-            rows, left_out = (0 if run.dataset is None else run.dataset.rows), run.tags[LEFT_OUT]
-            holdout, mae = run.tags["holdout_run_id"], run.metrics["mae"]
-            return Recorded(run.id, holdout, versions[run.id], mae, rows, left_out)
+            rows = 0 if run.dataset is None else run.dataset.rows
+            return TrainingResult(
+                run.id, run.tags["holdout_run_id"], versions[run.id], run.metrics["mae"], rows
+            )
         if run.tags[PASSED] == "false" and run.finished:
-            return Recorded(run.id, run.id, None, run.metrics["mae"])
+            return TrainingResult(run.id, run.id, None, run.metrics["mae"])
     return None
 
 
 def record(
     tracking: Tracking, settings: Settings, revision: Revision | None, as_of: datetime | None
-) -> Recorded:
+) -> TrainingResult:
     """Log the run in state/run: the holdout model and, if it passes, the refit, registered as a version.
 
-    Raises UserError if the holdout model does not pass; the attempt is logged as well.
+    If it does not pass, only the holdout run is logged, and `version` is None.
     """
     report = json.loads((RUN / "report.json").read_text(encoding="utf-8"))
     metrics: dict[str, float] = json.loads((RUN / "metrics.json").read_text(encoding="utf-8"))
-    passed = passes(metrics, settings.training.worst_ratio)
+    passed = beats_mean(metrics, settings.training.worst_ratio)
     tags = {
         COMMIT: NO_COMMIT if revision is None else revision.commit,
         UNCOMMITTED: str(revision is None or bool(revision.patch)).lower(),
         PASSED: str(passed).lower(),
         LOCK_TAG: run_digest(),
-        LEFT_OUT: report.get("left_out") or "nothing",
     }
     if as_of is not None:
         tags[AS_OF] = as_of.isoformat()
-
-    rows, seen = read_labeled_rows(DATA), report[HOLDOUT]["rows"]
-    figures = draw(rows[:seen], rows[seen:], predict(RUN / HOLDOUT, rows))
 
     def log(kind: str, files: Sequence[Path], **registered: Any) -> Logged:
         period = report[kind]
@@ -96,7 +91,6 @@ def record(
             dataset=Dataset(name, data_digest(), period["rows"], period["first"], period["last"]),
             tags=tags | {KIND: kind},
             artifacts=files,
-            figures={f"plots/{name}": figure for name, figure in figures.items()},
             model=RUN / kind,
             description=_description(period, metrics["mae"], tags),
             **registered,
@@ -107,14 +101,9 @@ def record(
         if passed:
             # No rows are left to evaluate a refit on, so its metrics are those of its holdout model.
             of_version = {"data": data_digest(), "mae": f"{metrics['mae']:.2f}"}
-            logged = log(FINAL, files, holdout_run_id=holdout.run_id, version_tags=of_version)
-    return Recorded(
-        logged.run_id,
-        holdout.run_id,
-        logged.version,
-        metrics["mae"],
-        report[FINAL]["rows"],
-        tags[LEFT_OUT],
+            logged = log(REFIT, files, holdout_run_id=holdout.run_id, version_tags=of_version)
+    return TrainingResult(
+        logged.run_id, holdout.run_id, logged.version, metrics["mae"], report[REFIT]["rows"]
     )
 
 
@@ -122,8 +111,7 @@ def _description(period: dict[str, Any], mae: float, tags: dict[str, str]) -> st
     """The description of a version: training data, and the error of its holdout model."""
     changed = " with uncommitted changes" if tags[UNCOMMITTED] == "true" else ""
     return (
-        f"Trained on {period['rows']:,} rows, {period['first'][:10]} to {period['last'][:10]}; left out:"
-        f" {tags[LEFT_OUT]}.\n\n"
+        f"Trained on {period['rows']:,} rows, {period['first'][:10]} to {period['last'][:10]}.\n\n"
         f"- {PROBLEM.loss.name} of the holdout model, on days that it was not trained on:"
         f" {loss_with_unit(mae)}\n"
         f"- data: `{data_digest()}`\n"
@@ -134,7 +122,7 @@ def _description(period: dict[str, Any], mae: float, tags: dict[str, str]) -> st
 @contextmanager
 def _files(revision: Revision | None) -> Iterator[list[Path]]:
     """The files that each run keeps: what is needed to reproduce and evaluate it."""
-    kept = [LOCK, PARAMS, Path("requirements.lock"), RUN / "report.json", RUN / "metrics.json"]
+    kept = [LOCK, PARAMS, Path("requirements.lock"), *(RUN / name for name in OUTPUTS)]
     with TemporaryDirectory() as scratch:
         if revision is not None and revision.patch:
             patch = Path(scratch) / PATCH

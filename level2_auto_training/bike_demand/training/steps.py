@@ -10,26 +10,25 @@ from filelock import FileLock, Timeout
 from bike_demand.core.current import loss_with_unit
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import STATE, load_settings
-from bike_demand.store.connection import absolute, reach
+from bike_demand.store.connection import normalize_store_uri, require_reachable
 from bike_demand.store.tracking import Tracking
 from bike_demand.training import gather as inputs
 from bike_demand.training import pipeline
-from bike_demand.training.record import Recorded, already, record
-from bike_demand.training.revision import CODE, Revision, current
+from bike_demand.training.record import TrainingResult, find_logged_run, record
+from bike_demand.training.revision import CODE, Revision, current_revision
 
 MIN_FREE_BYTES = 100 * 2**20  # about ten times what a training writes
-UNUSABLE = "{}?"  # DVC and fsspec expand braces; SQLAlchemy addresses end at a question mark
-Made = tuple[Recorded, bool]  # the record, and whether it is new
+UNSUPPORTED_CHARACTERS = "{}?"  # DVC and fsspec expand braces; SQLAlchemy addresses end at a question mark
+Made = tuple[TrainingResult, bool]  # the record, and whether it is new
 
 
-def require_committed(allow_uncommitted: bool) -> Revision | None:
+def require_committed(allow_dirty: bool) -> Revision | None:
     """The code that trains; None if no commit contains it. Raises UserError if it has to be committed."""
-    revision = current()
-    if not allow_uncommitted and (revision is None or revision.patch):
-        what = "this folder is in no commit of git" if revision is None else "there are uncommitted changes"
+    revision = current_revision()
+    if not allow_dirty and (revision is None or revision.patch):
+        reason = "this folder is not committed" if revision is None else "there are uncommitted changes"
         raise UserError(
-            f"{what} ({', '.join(CODE)}), so this model could not be reproduced; commit first, or give"
-            " --allow-dirty"
+            f"{reason}, so the model could not be reproduced; commit {', '.join(CODE)}, or give --allow-dirty"
         )
     return revision
 
@@ -56,38 +55,39 @@ def log_and_register(revision: Revision | None) -> Made:
     """
     settings = load_settings()
     tracking = Tracking(settings)
-    made = known = already(tracking)
+    made = known = find_logged_run(tracking)
     if made is None:
-        pipeline.store()
+        pipeline.push_data()
         made = record(tracking, settings, revision, inputs.read_request())
         if revision is not None:
             name = f"run-{made.run_id[:8]}" if made.version is None else f"version-{made.version}"
             pipeline.save_experiment(name)
     if made.version is None:
         raise UserError(
-            f"the holdout model is off by {loss_with_unit(made.mae)}, worse than training.worst_ratio"
-            f" in params.yaml allows; run {made.run_id} is logged, but no model was registered"
+            f"the holdout model's error of {loss_with_unit(made.mae)} exceeds training.worst_ratio in"
+            f" params.yaml; run {made.run_id} is logged, but no version was registered"
         )
     return made, known is None
 
 
 def run(
     as_of: datetime | None,
-    allow_uncommitted: bool,
+    allow_dirty: bool,
     gather: Callable[[datetime | None], None] = gather,
     validate: Callable[[], None] = lambda: None,  # for a separate task; `build` validates anyway
     build: Callable[[], None] = build,
     log_and_register: Callable[[Revision | None], Made] = log_and_register,
 ) -> Made:
     """Run the steps in order, one training per folder at a time. Raises UserError."""
-    _need_place()
+    _check_project_path()
     STATE.mkdir(exist_ok=True)
-    _need_room()
+    _check_free_disk()
     try:
         with FileLock(STATE / "train.lock", timeout=0):
-            revision = require_committed(allow_uncommitted)
-            reach(absolute(load_settings().tracking.uri))  # fail before the training, not after it
-            pipeline.use_git(revision is not None)
+            revision = require_committed(allow_dirty)
+            # Fail before the training, not after it.
+            require_reachable(normalize_store_uri(load_settings().tracking.uri))
+            pipeline.set_dvc_scm(revision is not None)
             gather(as_of)
             validate()
             build()
@@ -96,14 +96,14 @@ def run(
         raise UserError("another training is running in this folder; try again when it is done") from None
 
 
-def _need_place() -> None:
+def _check_project_path() -> None:
     """Raises UserError if the project's path has characters that DVC or MLflow misinterpret."""
     here = str(Path.cwd())
-    if found := [each for each in UNUSABLE if each in here]:
-        raise UserError(f"{here!r}: {' and '.join(map(repr, found))} in the path of a project; move it")
+    if found := [each for each in UNSUPPORTED_CHARACTERS if each in here]:
+        raise UserError(f"{here!r}: DVC and MLflow fail on {' and '.join(map(repr, found))}; move it")
 
 
-def _need_room() -> None:
+def _check_free_disk() -> None:
     """Raises UserError if the disk is nearly full: some of the tools would wait forever."""
     free = shutil.disk_usage(STATE).free
     if free < MIN_FREE_BYTES:

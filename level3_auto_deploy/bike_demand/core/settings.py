@@ -47,7 +47,7 @@ def _expected(name: str) -> str:
     return name
 
 
-Measured = Annotated[str, AfterValidator(_expected)]
+ExpectedRangeField = Annotated[str, AfterValidator(_expected)]
 
 
 class StaleRule(Section):
@@ -57,26 +57,26 @@ class StaleRule(Section):
 
 
 class GapsRule(Section):
-    """Largest share of rows that may be missing in any stretch of `days` days, and of at least 14 rows."""
+    """Violated if more than this share of rows is missing within `days` days (longer if below 14 rows)."""
 
     days: Annotated[int, Field(ge=1)] = 14
     share: Annotated[float, Field(ge=0, lt=1)] = 0.15
 
 
 class NullsRule(Section):
-    """Share of a day's rows from which on missing values of a field that had values are a violation."""
+    """Violated if at least this share of a day's rows is null in a field that had values."""
 
     share: Annotated[float, Field(gt=0, le=1)] = 0.5
 
 
 class TextsRule(Section):
-    """Share of a day's rows from which on texts that the field never had are a violation."""
+    """Violated if at least this share of a day's rows has texts that the field never had."""
 
     share: Annotated[float, Field(gt=0, le=1)] = 0.2
 
 
 class LevelRule(Section):
-    """Largest factor by which a day's labels may exceed, or fall below, the recent level."""
+    """Violated if a day's labels are this many times as high, or as low, as the recent level."""
 
     factor: Annotated[float, Field(gt=1)] = 2.5
 
@@ -84,14 +84,14 @@ class LevelRule(Section):
 class QualityRules(Section):
     """Rules for all rows together, by name: see `data.quality`."""
 
-    units: Rule[dict[Measured, Annotated[float, Field(gt=0)]]] = {  # noqa: RUF012 (pydantic copies it)
+    units: Rule[dict[ExpectedRangeField, Annotated[float, Field(gt=0)]]] = {  # noqa: RUF012 (pydantic copies it)
         name: each.change
         for name, each in EXPECTED.items()
         if each.change is not None and FIELDS[name].convert is not None
     }
     nulls: Rule[NullsRule] = NullsRule()
     texts: Rule[TextsRule] = TextsRule()
-    ranges: Rule[dict[Measured, tuple[float, float]]] = {  # noqa: RUF012
+    ranges: Rule[dict[ExpectedRangeField, tuple[float, float]]] = {  # noqa: RUF012
         name: (each.low, each.high) for name, each in EXPECTED.items()
     }
     stale: Rule[StaleRule] = StaleRule()
@@ -100,9 +100,9 @@ class QualityRules(Section):
 
     @field_validator("ranges")
     @classmethod
-    def _lowest_first(
-        cls, ranges: dict[Measured, tuple[float, float]] | None
-    ) -> dict[Measured, tuple[float, float]] | None:
+    def _check_order(
+        cls, ranges: dict[ExpectedRangeField, tuple[float, float]] | None
+    ) -> dict[ExpectedRangeField, tuple[float, float]] | None:
         for name, (low, high) in (ranges or {}).items():
             if low >= high:
                 raise ValueError(f"{name}: the lowest value comes first")
@@ -161,31 +161,31 @@ class Environment(Section):
     """One environment on a version's way to production, with its own alias and database."""
 
     alias: Annotated[str, Field(pattern=r"^[a-z][a-z_-]*$")]
-    database: str
-    url: str
+    database: str = ""  # of a service
+    url: str = ""  # of the test environment's permanent service
 
 
 class Environments(Section):
     """The environments, in the order in which a version passes through them."""
 
-    train: Environment = Environment(alias="trained", database="", url="")
-    test: Environment = Environment(alias="candidate", database="sqlite:///state/test.db", url="")
-    production: Environment = Environment(alias="champion", database="sqlite:///state/production.db", url="")
+    train: Environment = Environment(alias="trained")
+    test: Environment = Environment(alias="candidate", database="sqlite:///state/test.db")
+    production: Environment = Environment(alias="champion", database="sqlite:///state/production.db")
 
     @model_validator(mode="after")
     def _apart(self) -> "Environments":
         taken = ["challenger", "previous", *(each.alias for _, each in self)]
         for alias in taken:
             if taken.count(alias) > 1:
-                raise ValueError(f"the alias {alias} is taken: the version would skip its gates")
+                raise ValueError(f"{alias}: aliases must differ, also from challenger and previous")
         if self.production.alias != "champion":
-            raise ValueError("the alias of production must be champion, which promotion moves")
+            raise ValueError("the alias of production must be champion")
         return self
 
 
 class AB(Section):
-    """The A/B test of a challenger against the champion: see `release.ab`. Durations are in story time; the
-    label delay is added to them.
+    """The A/B test of a challenger against the champion: see `release.ab`. Durations are in the time of the
+    feed; the label delay is added to them.
     """
 
     mode: Literal["ab", "shadow"] = "ab"
@@ -234,10 +234,11 @@ class Settings(YamlSettings):
 
     @model_validator(mode="after")
     def _keeps_what_is_needed(self) -> "Settings":
-        needed = self.ab.days + self.ab.watch_days + LATE_DAYS
+        twice = 2 * (self.ab.days + self.ab.watch_days)  # tests and watches may take twice as long
+        needed = twice + LATE_DAYS
         if self.serving.log.keep_days < needed:
             raise ValueError(
-                f"serving.log.keep_days is too short: a test, its watch and late labels need {needed}"
+                f"serving.log.keep_days is too short: a test, its watch and late labels need {needed} days"
             )
         return self
 

@@ -21,7 +21,7 @@ from bike_demand.data.ingested import read_labeled_rows
 from bike_demand.release.decision import write_page
 from bike_demand.release.gates import GATES, Gate, GateContext, GateResult
 from bike_demand.release.promotion import promote_newest
-from bike_demand.store.deployments import FAILED, UNDECIDED, Deployments, opened
+from bike_demand.store.deployments import FAILED, UNDECIDED, Deployments, open_deployments
 from bike_demand.store.tables import Deployment, State
 from bike_demand.store.tracking import CHAMPION, Tracking, Version
 
@@ -45,16 +45,16 @@ def deploy(
     each gate and one for the outcome; `run` executes each gate, and the transition after them. Raises
     UserError if a gate refuses the version.
     """
-    with opened(settings, as_of, report) as deployments:
+    with open_deployments(settings, as_of, report) as deployments:
         version = find(deployments.tracking, wanted)
-        row = deployments.of(version)
-        if row is not None and (standing := _standing(deployments, row, wanted)):
+        row = deployments.find(version)
+        if row is not None and (standing := _reason_to_skip(deployments, row, wanted)):
             report(f"Version {version.number} {standing}.")
             return
         if row is None or row.state not in UNDECIDED or row.skip_reason is not None:
-            row = deployments.open(version, _user())
-        attempt = _Attempt(deployments, version, report, gates, run)
-        attempt.judge(row)
+            row = deployments.create(version, _user())
+        attempt = _DeploymentRun(deployments, version, report, gates, run)
+        attempt.run_gates(row)
         attempt.finish(row)
         promote_newest(deployments, report, run)
 
@@ -71,14 +71,14 @@ def release(
 
     A running test ends. Raises UserError if a gate refuses the version.
     """
-    with opened(settings, as_of, report) as deployments:
+    with open_deployments(settings, as_of, report) as deployments:
         version = find(deployments.tracking, wanted)
         live = deployments.live()
         if live is not None and live.version == version.number:
             report(f"Version {version.number} is live already; nothing was changed.")
             return
-        row = deployments.open(version, _user(), reason)
-        _Attempt(deployments, version, report, gates).judge(row)
+        row = deployments.create(version, _user(), reason)
+        _DeploymentRun(deployments, version, report, gates).run_gates(row)
         deployments.transition(row, State.LIVE, f"released by {row.who}: {reason}")
         write_page(deployments.database, row)
         report(f"Version {version.number} is live. {deployments.rollout()}")
@@ -89,11 +89,11 @@ def check(
 ) -> None:
     """Run and report all gates, and store nothing. Raises UserError if one refuses the version.
 
-    The test environment serves the version afterwards, which is its purpose.
+    The test environment serves the version only meanwhile.
     """
-    with opened(settings, as_of, report) as deployments:
+    with open_deployments(settings, as_of, report, reading=True) as deployments:
         version = find(deployments.tracking, wanted)
-        refused = _Attempt(deployments, version, report, gates).check()
+        refused = _DeploymentRun(deployments, version, report, gates).check()
     if refused:
         raise _refusal(version, refused)
     report(f"Version {version.number} passes all gates; nothing was changed.")
@@ -119,29 +119,29 @@ def find(tracking: Tracking, wanted: str) -> Version:
     return tracking.version(int(wanted))
 
 
-def decided(deployments: Deployments, version: Version) -> Deployment | None:
+def last_decision(deployments: Deployments, version: Version) -> Deployment | None:
     """The version's last deployment; None if it has none, or was interrupted."""
-    row = deployments.of(version)
+    row = deployments.find(version)
     return None if row is None or row.state in (State.CREATED, State.VALIDATING) else row
 
 
-def _standing(deployments: Deployments, row: Deployment, wanted: str) -> str | None:
+def _reason_to_skip(deployments: Deployments, row: Deployment, wanted: str) -> str | None:
     """Why there is nothing to do: the version's current state or earlier decision; None: deploy it."""
     unchanged = "nothing was changed"
     if row.state is State.LIVE:
         return f"is live already; {unchanged}"
     if row.state is State.TESTING:
-        return f"is in its test already; {unchanged}"
-    if row.state is State.QUEUED and (end := deployments.blocker()):
-        return f"waits until {end}; {unchanged}"
+        return f"is already being tested; {unchanged}"
+    if row.state is State.QUEUED and (end := deployments.queue_reason()):
+        return f"is queued until {end}; {unchanged}"
     if row.state in FAILED and wanted == LATEST:  # scheduled deployments of `latest` must not retry it
         again = f"to try it again: python -m bike_demand deploy {row.version}"
-        return f"was deployed before: {row.state.value}; {unchanged} ({again})"
+        return f"was deployed before: {row.state.value.replace('_', ' ')}; {unchanged} ({again})"
     return None
 
 
 @dataclass(frozen=True)
-class _Attempt:
+class _DeploymentRun:
     """One attempt to deploy a version."""
 
     deployments: Deployments
@@ -150,9 +150,9 @@ class _Attempt:
     gates: Sequence[Gate]
     run: StepRunner = call
 
-    def judge(self, row: Deployment) -> None:
+    def run_gates(self, row: Deployment) -> None:
         """Run the gates that were not passed yet. Raises UserError if one refuses the version."""
-        self.deployments.transition(row, State.VALIDATING, "its gates run")
+        self.deployments.transition(row, State.VALIDATING, "running the gates")
         known = {each["gate"]: each for each in row.gates}
         results = [
             known.get(gate.id, {"gate": gate.id, "title": gate.title, "passed": None}) for gate in self.gates
@@ -163,15 +163,15 @@ class _Attempt:
                 if results[at]["passed"] and (not gate.compares or results[at]["champion"] == row.against):
                     self._report(at, results[at], " (passed before)")
                     continue
-                self.run(f"gate: {gate.id}", partial(self._pass_gate, row, at, gate, context, results))
+                self.run(f"gate: {gate.id}", partial(self._run_gate, row, at, gate, context, results))
 
-    def _pass_gate(
+    def _run_gate(
         self, row: Deployment, at: int, gate: Gate, context: GateContext, results: list[Result]
     ) -> None:
         """Run a gate and store its result. Raises UserError if it refuses the version."""
         results[at] = _result(gate, context)
         self._report(at, results[at])
-        self.deployments.store(row, gates=[*results])
+        self.deployments.save_evidence(row, gates=[*results])
         if not results[at]["passed"]:
             reason = f"refused by gate {gate.id}: {results[at]['message']}"
             self.deployments.transition(row, State.FAILED_GATE, reason)
@@ -180,27 +180,35 @@ class _Attempt:
 
     def check(self) -> list[Result]:
         """Run all gates. Returns the results of those that refuse the version."""
+        tracking, alias = self.deployments.tracking, self.deployments.settings.environments.test.alias
+        before = tracking.aliases().get(alias)
         with TemporaryDirectory() as scratch:
             context, results = self._context(scratch), []
-            for at, gate in enumerate(self.gates):
-                results.append(_result(gate, context))
-                self._report(at, results[at])
+            try:
+                for at, gate in enumerate(self.gates):
+                    results.append(_result(gate, context))
+                    self._report(at, results[at])
+            finally:
+                if before is not None:
+                    tracking.set_alias(alias, before)
+                elif alias in tracking.aliases():
+                    self.deployments.remove_alias(alias)
         return [each for each in results if not each["passed"]]
 
     def finish(self, row: Deployment) -> None:
         """Start the A/B test or queue for it; if nothing is live, go live."""
         name, ab = f"Version {row.version}", self.deployments.settings.ab
         if row.against is None:
-            step, state, reason = "go live", State.LIVE, "nothing was live to test it against"
+            step, state, reason = "go live", State.LIVE, "no champion to test it against"
             outcome = f"{name} is live: {reason}."
-        elif end := self.deployments.blocker():
-            step, state, reason = "queue for the A/B test", State.QUEUED, f"waits until {end}"
-            outcome = f"{name} passed all gates and {reason}."
+        elif end := self.deployments.queue_reason():
+            step, state, reason = "queue for the A/B test", State.QUEUED, f"queued until {end}"
+            outcome = f"{name} passed all gates and is {reason}."
         else:
             kind = "shadow test" if ab.mode == "shadow" else "A/B test"
-            begins = f"{kind} against version {row.against} begins: {ab.days} days at most"
+            begins = f"{kind} against version {row.against} starts (planned: {ab.days} days)"
             step, state, reason = f"start the {kind}", State.TESTING, f"its {begins}"
-            outcome = f"{name} passed all gates. Its {begins}."
+            outcome = f"{name} passed all gates; its {begins}."
 
         def begin() -> None:
             self.deployments.transition(row, state, reason)
@@ -219,7 +227,7 @@ class _Attempt:
             deployments.tracking.champion(),
             read_labeled_rows(DATA, deployments.as_of),
             Path(scratch),
-            deployments.failure(version),
+            deployments.blocking_failure(version),
         )
 
     def _report(self, at: int, result: Result, more: str = "") -> None:
@@ -255,7 +263,7 @@ def _result(gate: Gate, context: GateContext) -> Result:
 
 def _refusal(version: Version, refused: Sequence[Result]) -> UserError:
     reasons = "; ".join(f"{each['gate']}: {each['message']}" for each in refused)
-    return UserError(f"version {version.number} is refused by gate {reasons}; it stays registered")
+    return UserError(f"version {version.number} is refused by gate {reasons}; the champion is unchanged")
 
 
 def _user() -> str:

@@ -1,4 +1,4 @@
-"""Rolls back to the last good version: by command, by the watch of a promotion, or by the monitoring loop."""
+"""Rolls back to the last good version."""
 
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from bike_demand.store.deployments import Deployments
 from bike_demand.store.tables import Deployment
 from bike_demand.store.tracking import HANDOFF_ARTIFACT
 
-GUARD = "the guard tripped"  # prefix of the reason if the watch of a promotion rolled it back
+GUARD = "guardrail violated"  # prefix of the reason if the watch of a promotion rolled it back
 
 
 def roll_back(deployments: Deployments, reason: str, at: datetime | None = None, **evidence: Any) -> str:
@@ -29,10 +29,10 @@ def roll_back(deployments: Deployments, reason: str, at: datetime | None = None,
         if testing is not None:
             stop = "python -m bike_demand ab stop --reason TEXT"
             advice = f"to end the test of version {testing.version}: {stop}"
-        problem = "there is no earlier version to go back to: none was live, or it was rolled back or deleted"
+        problem = "no earlier champion can be restored: there was none, or all were rolled back or deleted"
         raise UserError(f"{problem}; {advice}")
     require_loadable(deployments, good)
-    deployments.go_back(good, reason, at, **evidence)
+    deployments.restore(good, reason, at, **evidence)
     write_page(deployments.database, next(each for each in deployments.all() if each.id == bad.id))
     rollout = deployments.rollout()
     return f"Version {good.version} is live again, instead of version {bad.version} ({reason}). {rollout}"

@@ -1,4 +1,4 @@
-"""API keys: who may request predictions and post outcomes, and who may see metrics and models."""
+"""API keys with two roles: client (predictions, outcomes) and operations (models, metrics)."""
 
 import hashlib
 import hmac
@@ -56,18 +56,18 @@ class ApiKeys:
         return found
 
     def reload(self) -> None:
-        """Read the file again if it changed. If it is missing or damaged, the keys stay, and it is logged."""
+        """Read the file again if it changed. If it is missing or damaged, the keys in force stay."""
         stamp = _stamp(self._file)
         if self._file is None or stamp == self._seen:
             return
         self._seen = stamp
         try:
             if stamp is None and self._keys:
-                raise UserError(f"{self._file}: gone")
+                raise UserError(f"{self._file}: missing")
             self._keys = read_keys(self._file)
             self._open = self._open and not self._keys
         except UserError as error:
-            log.error("keys_problem", extra={"detail": f"{error}; the previous keys stay in force"})
+            log.error("keys_error", extra={"detail": f"{error}; the previous keys stay in force"})
 
 
 class RequireKey(APIKeyHeader):

@@ -1,4 +1,4 @@
-"""Follows the registry: loads the models that its aliases name in the background, and swaps them in."""
+"""Polls the registry in the background, and swaps in the models that its aliases name."""
 
 import json
 import logging
@@ -59,7 +59,7 @@ class ModelHolder:
 
     def __init__(self, model: OnnxModel | None = None) -> None:
         self.live: LiveModels | None = None if model is None else LiveModels(model)
-        self.problem: str | None = None  # why the aliases cannot be followed at the moment
+        self.error: str | None = None  # why the aliases cannot be followed at the moment
 
     @property
     def model(self) -> OnnxModel | None:
@@ -69,7 +69,7 @@ class ModelHolder:
 
     def reason(self) -> str:
         """Why there is no model."""
-        return self.problem or NO_MODEL
+        return self.error or NO_MODEL
 
 
 class RegistryModels:
@@ -80,7 +80,7 @@ class RegistryModels:
     ) -> None:
         self._tracking, self._alias = tracking, alias
         self._cache = ModelCache(tracking, folder)
-        self._seen: object = None  # the store's state in which the live models were last confirmed
+        self._confirmed_token: object = None  # the store's state in which the live models were last confirmed
 
     def load(self, known: LiveModels | None = None) -> tuple[LiveModels | None, str | None]:
         """The live models (`known` if nothing changed, None if nothing is live), and a reason if the second
@@ -92,7 +92,7 @@ class RegistryModels:
         if split is None:
             return None, None
         model = self._model(split.shown, known)
-        other, problem = None, None
+        other, reason = None, None
         if split.other is not None and split.role is not None:
             try:
                 second = self._model(split.other, known)
@@ -101,33 +101,33 @@ class RegistryModels:
                     second, deployment, split.role, split.share, split.salt, split.randomize_by
                 )
             except (UserError, OSError) as error:
-                problem = f"the {split.role} cannot be loaded: {error}"
+                reason = f"the {split.role} version cannot be loaded: {error}"
         live = LiveModels(model, split.shown.tags.get(DEPLOYMENT_TAG, ""), other)
         if live == known:
-            return known, problem
+            return known, reason
         if known is None or (live.model, live.deployment) != (known.model, known.deployment):
-            self._cache.remember(live.model, live.deployment)
-        return live, problem
+            self._cache.save_last_live(live.model, live.deployment)
+        return live, reason
 
     def current(self, known: LiveModels | None = None) -> tuple[LiveModels | None, str | None]:
         """The models to predict with, and a reason if they differ from the registry's.
 
         In that case they are `known` or else the last model that went live here. None: nothing was released.
         """
-        state = self._tracking.state()
-        if known is not None and state is not None and state == self._seen:
+        state = self._tracking.change_token()
+        if known is not None and state is not None and state == self._confirmed_token:
             return known, None
-        self._seen = None
+        self._confirmed_token = None
         try:
-            live, problem = self.load(known)
+            live, reason = self.load(known)
         except (UserError, OSError) as error:
-            last = None if known else self._cache.last()
+            last = None if known else self._cache.load_last_live()
             return known or (LiveModels(*last) if last else None), str(error)
         if live is None and known is not None:
-            return known, "no version is live in the registry any more; release one"
-        if problem is None:
-            self._seen = state
-        return live, problem
+            return known, "no version is live in the registry any more; deploy one"
+        if reason is None:
+            self._confirmed_token = state
+        return live, reason
 
     def _model(self, version: Version, known: LiveModels | None) -> OnnxModel:
         """The version's model, reused if already loaded, like a challenger that becomes champion."""
@@ -171,14 +171,14 @@ class RegistryPoller:
         """Poll once."""
         before = self._holder.live
         try:
-            live, problem = self._models.current(before)
+            live, reason = self._models.current(before)
         except Exception as error:  # the thread must survive; the error is logged below
-            live, problem = before, f"{type(error).__name__}: {error}"
+            live, reason = before, f"{type(error).__name__}: {error}"
         self._holder.live = live
         version = live.model.version if live else None
-        if problem is not None and problem != self._holder.problem:
-            log.error("registry_problem", extra={"detail": problem, "serving": version})
-        self._holder.problem = problem
+        if reason is not None and reason != self._holder.error:
+            log.error("registry_error", extra={"detail": reason, "serving": version})
+        self._holder.error = reason
         if live is not None and live is not before:
             other = live.other
             second = {other.role: other.model.version, "share": other.share} if other else {}
@@ -201,7 +201,7 @@ class ModelCache:
     def __init__(self, tracking: Tracking, folder: Path) -> None:
         self._tracking = tracking
         self._folder = folder
-        self._refused: dict[tuple[int, str], tuple[str, float]] = {}  # reason, and time of the next try
+        self._failed_loads: dict[tuple[int, str], tuple[str, float]] = {}  # reason, and time of the next try
 
     def load(self, version: Version) -> OnnxModel:
         """Load a version and verify it. Raises UserError or OSError.
@@ -209,22 +209,22 @@ class ModelCache:
         After a failure it is not tried again for RETRY_SECONDS.
         """
         key = (version.number, version.digest)
-        if key in self._refused:
-            why, until = self._refused[key]
+        if key in self._failed_loads:
+            why, until = self._failed_loads[key]
             if time.monotonic() < until:
                 raise UserError(why)
         try:
             return self._load(version)
         except UserError as error:
-            self._refused[key] = (str(error), time.monotonic() + RETRY_SECONDS)
+            self._failed_loads[key] = (str(error), time.monotonic() + RETRY_SECONDS)
             raise
 
-    def remember(self, model: OnnxModel, deployment: str = "") -> None:
+    def save_last_live(self, model: OnnxModel, deployment: str = "") -> None:
         """Record that this model went live here with that deployment."""
         last = {"version": model.version, "digest": model.digest, "deployment": deployment}
         write_atomically(self._folder / LAST_FILE, json.dumps(last).encode())
 
-    def last(self) -> tuple[OnnxModel, str] | None:
+    def load_last_live(self) -> tuple[OnnxModel, str] | None:
         """The last model that went live here, and its deployment; None if it is not in the cache."""
         try:
             last = json.loads((self._folder / LAST_FILE).read_bytes())
@@ -250,7 +250,7 @@ class ModelCache:
             if model.digest != version.digest:
                 raise UserError(
                     f"version {version.number}: registered as {version.digest}, but its run keeps"
-                    f" {model.digest}; release another version"
+                    f" {model.digest}; deploy another version"
                 )
             try:
                 fetched.rename(place)

@@ -38,14 +38,14 @@ class JsonLogs(logging.Handler):
         )
         self._stream, self._capacity = stream or sys.stdout, capacity
         self._waiting: deque[logging.LogRecord | Event] = deque()
-        self._dropped = self._unread = 0
+        self._dropped = self._failed_writes = 0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
 
     @property
     def lost(self) -> int:
         """Number of dropped lines."""
-        return self._dropped + self._unread
+        return self._dropped + self._failed_writes
 
     def start(self) -> None:
         """Start accepting and writing records."""
@@ -55,11 +55,11 @@ class JsonLogs(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue a record without blocking."""
-        self._take(record)
+        self._enqueue(record)
 
     def info(self, event: str, fields: Mapping[str, Any]) -> None:
         """Log an event of every request; `Logger.info` would add a tenth to a request's time."""
-        self._take((event, time.time(), fields))
+        self._enqueue((event, time.time(), fields))
 
     def stop(self) -> None:
         """Write the queued lines, for a few seconds at most."""
@@ -67,7 +67,7 @@ class JsonLogs(logging.Handler):
         self._stopping.set()
         self._thread.join(PATIENCE_SECONDS)
 
-    def _take(self, line: logging.LogRecord | Event) -> None:
+    def _enqueue(self, line: logging.LogRecord | Event) -> None:
         if len(self._waiting) < self._capacity:
             self._waiting.append(line)
         else:
@@ -86,7 +86,7 @@ class JsonLogs(logging.Handler):
             self._stream.write("\n".join(lines) + "\n")
             self._stream.flush()
         except (OSError, ValueError):  # the reader is gone
-            self._unread += len(lines)
+            self._failed_writes += len(lines)
 
     def _as_json(self, line: logging.LogRecord | Event) -> str:
         if isinstance(line, logging.LogRecord):

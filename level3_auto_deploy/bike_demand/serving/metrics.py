@@ -46,7 +46,7 @@ class Metrics:
         self._workers = gauge(
             "workers", "Processes by the version that they serve.", "version", "role", "deployment"
         )
-        self._problem = gauge("following_fails", "Processes that cannot follow the registry.")
+        self._poll_failing = gauge("following_fails", "Workers whose last registry poll failed.")
         self._swaps = counter("model_changes", "Changes of the live models.")
         self._by_route: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self._by_version: dict[tuple[str, str], Counter] = {}
@@ -91,9 +91,9 @@ class Metrics:
         self._lines.inc(lines_lost - self._lines_lost)
         self._lines_lost = lines_lost
 
-    def live(self, live: LiveModels | None, problem: bool, changed: bool) -> None:
+    def live(self, live: LiveModels | None, failing: bool, changed: bool) -> None:
         """Update the live models."""
-        self._problem.set(int(problem))
+        self._poll_failing.set(int(failing))
         if not changed:
             return
         self._swaps.inc()

@@ -74,9 +74,9 @@ def load_model(folder: Path, version: str | None = None) -> OnnxModel:
 def check_golden_rows(predict: Predict, handoff: Handoff, folder: Path) -> float:
     """Predict the golden rows of the hand-off in that folder again. Returns the largest difference.
 
-    Fields added since are filled from the problem's example, because the model does not use them. Rows that
-    are no longer valid requests are skipped. Raises UserError if a prediction differs, which means that a
-    feature of the application has changed its meaning, or if no row is left.
+    Fields added after training are filled from the problem's example, because the model does not use them.
+    Rows that are no longer valid requests are skipped. Raises UserError if a prediction differs, which means
+    that a feature of the application has changed its meaning, or if no row is left.
     """
     rows: list[Inputs] = []
     expected: list[float] = []

@@ -17,7 +17,7 @@ from bike_demand.serving.keys import ApiKeys
 from bike_demand.serving.live_models import LiveModels, ModelHolder, RegistryModels, RegistryPoller
 from bike_demand.serving.logs import JsonLogs
 from bike_demand.serving.metrics import Metrics
-from bike_demand.serving.outcome_intake import OutcomeStore
+from bike_demand.serving.outcome_requests import OutcomeStore
 from bike_demand.serving.prediction import PredictedBatch, to_log_rows
 from bike_demand.serving.telemetry import Recorder
 from bike_demand.store.database import Database
@@ -72,8 +72,8 @@ class ServiceWorker:
         if self._predictions is not None:
             self._predictions.start()
         gc.collect()
-        gc.freeze()  # exempt all imported modules from garbage collection,
-        gc.set_threshold(200_000)  # and run it rarely enough to skip predictions queued for the log
+        gc.freeze()  # imported modules live forever
+        gc.set_threshold(200_000)  # predictions queued for the log must not trigger collections
 
     def stop(self) -> None:
         """Stop, and write what is pending."""
@@ -86,7 +86,7 @@ class ServiceWorker:
 
     def _after_poll(self, changed: bool) -> None:
         self.keys.reload()
-        self._metrics.live(self.holder.live, self.holder.problem is not None, changed)
+        self._metrics.live(self.holder.live, self.holder.error is not None, changed)
         self.recorder.sync()
 
     def _after_flush(self, database: Database, last: bool) -> None:
@@ -112,6 +112,6 @@ def end_with_parent() -> None:
 
     def watch() -> None:
         wait([parent.sentinel])
-        os.kill(os.getpid(), signal.SIGINT)  # at once: no proxy waits for a drain
+        os.kill(os.getpid(), signal.SIGINT)  # at once: with the parent gone, draining is pointless
 
     threading.Thread(target=watch, name="end-with-parent", daemon=True).start()

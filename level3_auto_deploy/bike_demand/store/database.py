@@ -24,7 +24,7 @@ from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, SQLAlchemyE
 from sqlalchemy.orm import Session
 
 from bike_demand.core.errors import UnreachableError, UserError
-from bike_demand.store.network_share import explained
+from bike_demand.store.network_share import explain_sqlite_error
 from bike_demand.store.tables import REVISION, Base
 
 ADVICE = "give sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME"
@@ -80,7 +80,7 @@ class Database:
         except SQLAlchemyError as error:
             message = one_line(error)
             if self.engine.dialect.name == "sqlite":
-                message = explained(message, Path(str(self.engine.url.database)))
+                message = explain_sqlite_error(message, Path(str(self.engine.url.database)))
             raise UnreachableError(f"{self.where}: {message}") from None
 
 
@@ -100,7 +100,7 @@ def open_database(address: str) -> Database:
     else:
         raise UserError(f"database {url.render_as_string()!r}: not supported; {ADVICE}")
     try:
-        _bring_up_to_date(database)
+        _migrate(database)
     except BaseException:
         database.close()
         raise
@@ -157,7 +157,7 @@ def _sqlite(file: Path) -> Database:
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _: Any) -> None:
-        connection.isolation_level = None  # so that transactions begin where we say, also for DDL
+        connection.isolation_level = None  # so that transactions begin explicitly, also for DDL
         connection.execute("PRAGMA journal_mode=WAL")  # readers and the writer do not block each other
         connection.execute("PRAGMA synchronous=FULL")  # a commit is durable
 
@@ -185,7 +185,7 @@ def _postgresql(address: str) -> Database:
     return Database(engine, url.set(password=None).render_as_string())
 
 
-def _bring_up_to_date(database: Database) -> None:
+def _migrate(database: Database) -> None:
     """Apply missing migrations once, however many processes start at the same time."""
     if _revision(database) == REVISION:
         return
@@ -194,7 +194,7 @@ def _bring_up_to_date(database: Database) -> None:
             return
         if found is not None and found > REVISION:
             raise UserError(
-                f"{database.where}: its tables are of a newer version ({found}, this code has {REVISION});"
+                f"{database.where}: its schema is newer (revision {found}, this code knows {REVISION});"
                 " install the newer version"
             )
         # Imported here: it takes longer than everything else, and is needed once in a database's life.

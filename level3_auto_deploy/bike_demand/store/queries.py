@@ -30,7 +30,7 @@ class Pair:
     group: Any = None
 
 
-def find(database: Database, prediction_id: str) -> LoggedPrediction | None:
+def find_prediction(database: Database, prediction_id: str) -> LoggedPrediction | None:
     """The prediction with that id; None if there is none."""
     with database.reading() as session:
         return session.get(LoggedPrediction, prediction_id)
@@ -44,7 +44,7 @@ def rows_of(database: Database, ids: Sequence[str]) -> dict[str, RowId]:
         return {id_: (moment, key) for id_, moment, key in found}
 
 
-def outcome(database: Database, row: RowId) -> float | None:
+def find_label(database: Database, row: RowId) -> float | None:
     """The label of a row; None if not known yet."""
     with database.reading() as session:
         found = session.get(Outcome, row)
@@ -74,7 +74,7 @@ def pairs(database: Database, version: int, other: int, since: datetime, until: 
     return found
 
 
-def first_time_after(database: Database, version: int, other: int | None) -> datetime | None:
+def first_served_since(database: Database, version: int, other: int | None) -> datetime | None:
     """The first event time for which `version` was shown since `other` was last shown; None if it was not.
 
     Without `other`, the first event time of all.
@@ -91,7 +91,7 @@ def first_time_after(database: Database, version: int, other: int | None) -> dat
         return found
 
 
-def waiting(database: Database, since: datetime, until: datetime) -> int:
+def count_missing_outcomes(database: Database, since: datetime, until: datetime) -> int:
     """The number of rows from `since` to before `until` with a prediction but no outcome yet."""
     rows = (
         select(predictions.event_time, predictions.key)

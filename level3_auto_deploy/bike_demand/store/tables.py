@@ -1,7 +1,7 @@
 """The tables of the production database: predictions, outcomes, workers, deployments.
 
-Moments without a zone are in the feed's time, like event times; `Utc` is the machine's clock. A change here
-needs a migration: a test compares the two.
+Timestamps without a zone are in the feed's time, like event times; `Utc` is the machine's clock. A change
+here needs a migration: a test compares the two.
 """
 
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ REVISION = "0001"  # the newest migration
 
 
 class Utc(TypeDecorator[datetime]):
-    """A moment in UTC: aware in Python, without a zone in the database, because SQLite has none."""
+    """A timestamp in UTC: aware in Python, without a zone in the database, because SQLite has none."""
 
     impl = DateTime
     cache_ok = True
@@ -30,7 +30,7 @@ class Utc(TypeDecorator[datetime]):
 
 
 class State(StrEnum):
-    """The state of a deployment: see the diagram in docs/architecture.md."""
+    """The state of a deployment; `store.deployments` has the transitions between them."""
 
     CREATED = "created"
     VALIDATING = "validating"  # running its gates

@@ -29,7 +29,7 @@ ROWS_OF_STATEMENT = 500  # SQLite takes at most 32,766 values per statement
 log = logging.getLogger(__name__)
 
 Entry = TypeVar("Entry")
-Row = tuple[Any, ...]  # the columns of `LoggedPrediction`, in order; moments without a zone
+Row = tuple[Any, ...]  # the columns of `LoggedPrediction`, in order; timestamps without a zone
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class PredictionLog(Generic[Entry]):
 
     `add` queues an entry from one thread and returns at once; `rows` converts entries to rows later, in the
     writer's thread. After each flush, `after_flush` is called in that thread with the database and whether it
-    was the last flush, for other reads and writes of the process.
+    was the last flush, so that the worker can report itself over the same connection.
     """
 
     def __init__(
@@ -66,10 +66,10 @@ class PredictionLog(Generic[Entry]):
         self._written = self._dropped = 0  # by the writer
         self._database: Database | None = None
         self._retry_at = 0.0
-        self.problem: str | None = None  # why the database cannot be written to at the moment
+        self.error: str | None = None  # why the database cannot be written to at the moment
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._flushed = threading.Condition()  # notified after each flush
-        self._begun = self._ended = 0  # numbers of the last flush that was begun, and ended
+        self._started = self._finished = 0  # numbers of the last flush that was started, and finished
         self._thread = threading.Thread(target=self._write, name="prediction-log", daemon=True)
 
     def start(self) -> None:
@@ -98,9 +98,9 @@ class PredictionLog(Generic[Entry]):
         after `patience` seconds.
         """
         with self._flushed:
-            following = self._begun + 1  # a flush that is running may have begun too early
+            following = self._started + 1  # a flush that is running may have begun too early
             self._wake.set()
-            self._flushed.wait_for(lambda: self._ended >= following or self.problem is not None, patience)
+            self._flushed.wait_for(lambda: self._finished >= following or self.error is not None, patience)
 
     def stop(self) -> None:
         """Write the queued rows, waiting a few seconds at most, and log how many could not be written."""
@@ -117,10 +117,10 @@ class PredictionLog(Generic[Entry]):
         while not self._stopping.is_set():
             self._wake.wait(self._flush_seconds)
             self._wake.clear()
-            self._begun += 1
+            self._started += 1
             self._try_to_flush()
             with self._flushed:
-                self._ended = self._begun
+                self._finished = self._started
                 self._flushed.notify_all()
         self._retry_at = 0.0
         self._try_to_flush(last=True)
@@ -137,16 +137,16 @@ class PredictionLog(Generic[Entry]):
             self._after_flush(self._database, last)
         except Exception as error:  # the thread must survive any error, which is logged below
             message = str(error) if isinstance(error, UserError) else one_line(error)
-            if message != self.problem:
-                log.error("prediction_log_problem", extra={"detail": message, "capacity": self._limit})
-            self.problem = message
+            if message != self.error:
+                log.error("prediction_log_error", extra={"detail": message, "capacity": self._limit})
+            self.error = message
             self._retry_at = time.monotonic() + RETRY_SECONDS
             if self._database is not None:  # reopen it: it may have been deleted and created anew
                 self._database.close()
                 self._database = None
             return
-        if self.problem is not None:
-            self.problem = None
+        if self.error is not None:
+            self.error = None
             log.info("prediction_log_resumed", extra={"lost": self.counts().lost})
 
     def _flush(self, database: Database) -> None:
@@ -191,8 +191,8 @@ def remove_worker(database: Database, worker: str) -> None:
 def _insert_new(database: Database, batch: Sequence[Row]) -> None:
     """Insert rows unless they exist: after a commit whose confirmation was lost, they are sent again.
 
-    Uses multi-row statements that bypass SQLAlchemy's processing of values: the time that this thread spends
-    in Python is taken from requests, while inside the database the interpreter is free for them.
+    Uses multi-row statements that bypass SQLAlchemy's processing of values: Python work in this thread holds
+    the interpreter and slows requests, while the database releases it.
     """
     sqlite_ = database.engine.dialect.name == "sqlite"
     columns = [column.name for column in inspect(LoggedPrediction).columns]
@@ -204,12 +204,12 @@ def _insert_new(database: Database, batch: Sequence[Row]) -> None:
                 f"INSERT INTO {LoggedPrediction.__tablename__} ({', '.join(columns)})"
                 f" VALUES {', '.join([values] * len(rows))} ON CONFLICT DO NOTHING"
             )
-            flat = chain.from_iterable(map(_for_sqlite, rows) if sqlite_ else rows)
+            flat = chain.from_iterable(map(_format_times, rows) if sqlite_ else rows)
             session.connection().exec_driver_sql(statement, tuple(flat))
 
 
-def _for_sqlite(row: Row) -> Row:
-    """The row with its moments formatted as SQLAlchemy does for SQLite."""
+def _format_times(row: Row) -> Row:
+    """The row with its timestamps formatted as SQLAlchemy does for SQLite."""
     id_, made_at, client, event_time, *others = row
     return (id_, _text(made_at), client, _text(event_time), *others)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 WEEK = timedelta(days=7)
 WEEKS = 12  # in the plot
-LEARNED, UNSEEN = "#9db4c8", "#c4501b"
+TRAINED_COLOR, HELD_OUT_COLOR = "#9db4c8", "#c4501b"
 
 
 def predict(folder: Path, rows: pd.DataFrame) -> Floats:
@@ -50,8 +50,8 @@ def evaluate(past: pd.DataFrame, held_out: pd.DataFrame, predicted: Floats) -> d
     }
 
 
-def passes(metrics: dict[str, float], worst_ratio: float) -> bool:
-    """Whether the model learned anything. The release gate compares it with the live one."""
+def beats_mean(metrics: dict[str, float], worst_ratio: float) -> bool:
+    """Whether the error is at most `worst_ratio` times that of predicting the mean."""
     return metrics["mae"] <= worst_ratio * metrics["mae_mean"]  # False for NaN
 
 
@@ -89,9 +89,9 @@ def draw(past: pd.DataFrame, held_out: pd.DataFrame, predicted: Floats) -> "dict
     error = f"{PROBLEM.loss.name}, {PROBLEM.loss.unit}"
     of_weeks = blank("Error by week", "week from", error)
     weeks, axes = by_week(concat((past, held_out)), predicted, WEEKS), of_weeks.axes[0]
-    colours = [UNSEEN if begin >= time_range(held_out)[0] else LEARNED for begin, _ in weeks]
+    colours = [HELD_OUT_COLOR if begin >= time_range(held_out)[0] else TRAINED_COLOR for begin, _ in weeks]
     axes.bar([f"{begin:%m-%d}" for begin, _ in weeks], [each for _, each in weeks], color=colours)
-    for label, colour in (("learned from", LEARNED), ("not seen", UNSEEN)):
+    for label, colour in (("learned from", TRAINED_COLOR), ("not seen", HELD_OUT_COLOR)):
         axes.bar([0], [0], color=colour, label=label)
     axes.legend()
 
@@ -99,14 +99,14 @@ def draw(past: pd.DataFrame, held_out: pd.DataFrame, predicted: Floats) -> "dict
     of_slices = blank("Error by slice, days not seen", error, "")
     of_slices.subplots_adjust(left=0.3)
     slices = by_slice(held_out, unseen)[::-1]
-    of_slices.axes[0].barh([name for name, _ in slices], [each for _, each in slices], color=UNSEEN)
+    of_slices.axes[0].barh([name for name, _ in slices], [each for _, each in slices], color=HELD_OUT_COLOR)
 
     against_actual = blank(
         "Predicted against actual, days not seen", f"actual, {PROBLEM.unit}", f"predicted, {PROBLEM.unit}"
     )
     highest = float(max(truth.max(), unseen.max()))
     against_actual.axes[0].plot([0, highest], [0, highest], color="#888888", linewidth=1)
-    against_actual.axes[0].scatter(truth, unseen, s=8, color=UNSEEN)
+    against_actual.axes[0].scatter(truth, unseen, s=8, color=HELD_OUT_COLOR)
     return {
         "error_by_week.svg": of_weeks,
         "error_by_slice.svg": of_slices,
@@ -114,7 +114,7 @@ def draw(past: pd.DataFrame, held_out: pd.DataFrame, predicted: Floats) -> "dict
     }
 
 
-def save(folder: Path, figures: "dict[str, Figure]") -> None:
+def save_plots(folder: Path, figures: "dict[str, Figure]") -> None:
     """Write the plots to a folder. Equal numbers give equal files."""
     import matplotlib as mpl
 

@@ -1,4 +1,4 @@
-"""Provides the inputs of a training besides its code: the data of the feed, and the request."""
+"""Ingests the feed, and writes the request for the stages: as of when the data have to be fresh."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -8,7 +8,7 @@ from pathlib import Path
 from bike_demand.core.files import write_atomically
 from bike_demand.core.settings import DATA, STATE, Settings
 from bike_demand.data.ingest import IngestResult, ingest
-from bike_demand.data.quality import REPORT, checked_at
+from bike_demand.data.quality import REPORT, freshness_deadline
 from bike_demand.data.source import PublishedMonth, Source
 
 REQUEST = STATE / "request.json"  # an input of the stage `validate`
@@ -24,8 +24,8 @@ def gather(
     Raises UserError if the feed is invalid, UnreachableError if a retry may help.
     """
     gathered = ingest(Source(settings.feed), DATA, settings.first_month, as_of=as_of, progress=progress)
-    REPORT.unlink(missing_ok=True)  # outdated; `validate` does not run again if nothing changed
-    write_request(checked_at(settings, as_of))
+    REPORT.unlink(missing_ok=True)  # may be outdated: DVC skips `validate` if nothing changed
+    write_request(freshness_deadline(settings, as_of))
     return gathered
 
 

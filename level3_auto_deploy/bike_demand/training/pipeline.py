@@ -54,8 +54,8 @@ def run_dvc(*arguments: str, folder: Path = Path()) -> None:
         raise UserError(first[1] if first else f"dvc {arguments[0]} failed with status {done.returncode}")
 
 
-def use_git(in_commit: bool) -> None:
-    """Disable git in DVC for a folder that no commit contains, and enable it again once one does."""
+def set_dvc_scm(in_commit: bool) -> None:
+    """Switch DVC's git support off while the folder is not committed, and on afterwards."""
     off = LOCAL_CONFIG.exists() and "no_scm" in LOCAL_CONFIG.read_text(encoding="utf-8")
     if off == in_commit:
         run_dvc("config", "--local", *(["--unset", "core.no_scm"] if in_commit else ["core.no_scm", "true"]))
@@ -67,7 +67,7 @@ def save_experiment(name: str) -> None:
     If that fails, for example because git has no user name, only a warning is logged.
     """
     try:
-        with _repo(Path()) as repo, _plainly(f"DVC cannot save {name} as an experiment"):
+        with _repo(Path()) as repo, _as_user_error(f"DVC cannot save {name} as an experiment"):
             repo.experiments.save(name=name, force=True, include_untracked=[LOCK.name])
     except UserError as error:
         logging.getLogger(__name__).warning("%s; the training itself is logged", error)
@@ -84,18 +84,17 @@ def run_digest(lock: Path = LOCK) -> str:
 
 def data_digest(lock: Path = LOCK) -> str:
     """The version of state/data in a dvc.lock: DVC's digest of the folder."""
-    return gathered(lock)[DATA.as_posix()]
+    return ingest_digests(lock)[DATA.as_posix()]
 
 
-def store() -> None:
+def push_data() -> None:
     """Push the versions named by dvc.lock to the remote storage in .dvc/config, unless they are there."""
-    with _repo(Path()) as repo, _plainly("the versions cannot be stored"):
+    with _repo(Path()) as repo, _as_user_error("the versions cannot be stored"):
         repo.push()
 
 
 def restore(folder: Path) -> None:
-    """Restore the data named by the dvc.lock in `folder`, another copy of the project, to its state/data,
-    with the record of bad rows.
+    """Restore the outputs of `ingest` named by the dvc.lock in `folder`, another copy of the project.
 
     They come from this project's cache or else its remote storage. Raises UserError that names the versions
     and the remote if neither has them.
@@ -109,24 +108,24 @@ def restore(folder: Path) -> None:
             sections[f'remote "{name}"'] = dict(options)
         remote = here.config["core"].get("remote", "")
         url = here.config["remote"].get(remote, {}).get("url", "none is configured")
-    config = ConfigObj(sections, encoding="utf-8")  # as DVC does, except that DVC accepts ASCII only
+    config = ConfigObj(sections, encoding="utf-8")  # as DVC writes it, but DVC fails on non-ASCII paths
     config.filename = str(folder / LOCAL_CONFIG)
     config.write()
-    with _repo(folder) as there, _plainly("the data of this run cannot be restored"):
+    with _repo(folder) as there, _as_user_error("the data of this run cannot be restored"):
         from dvc.exceptions import CheckoutError, DownloadError
 
         try:
-            there.pull(targets=[str(folder / path) for path in gathered(folder / LOCK)])
+            there.pull(targets=[str(folder / path) for path in ingest_digests(folder / LOCK)])
         except (CheckoutError, DownloadError):
-            named = " and ".join(f"{path} {digest}" for path, digest in gathered(folder / LOCK).items())
+            named = " and ".join(f"{path} {digest}" for path, digest in ingest_digests(folder / LOCK).items())
             raise UserError(
-                f"the data of this run cannot be restored: {named} is whole neither in DVC's cache nor in"
+                f"the data of this run cannot be restored: {named} is complete neither in DVC's cache nor in"
                 f" the remote {remote} ({url}); put its backup there (see docs: troubleshooting, data-gone)"
             ) from None
 
 
-def gathered(lock: Path) -> dict[str, str]:
-    """DVC's digests of the outputs of the `ingest` stage: the data, and the record of bad rows."""
+def ingest_digests(lock: Path) -> dict[str, str]:
+    """DVC's digests of the outputs of the `ingest` stage."""
     return {str(out["path"]): str(out["md5"]) for out in _stages(lock)[INGEST]["outs"]}
 
 
@@ -137,7 +136,7 @@ def _stages(lock: Path) -> dict[str, Any]:
 @contextlib.contextmanager
 def _repo(folder: Path) -> "Iterator[Repo]":
     """The project in `folder` as a DVC repository. DVC's messages are raised as exceptions, not printed."""
-    with _plainly(f"{folder.absolute()} cannot be used with DVC"):
+    with _as_user_error(f"{folder.absolute()} cannot be used with DVC"):
         from dvc.repo import Repo
 
         for name in ("dvc", "dvc_data", "dvc_objects"):  # importing them has set their levels
@@ -148,7 +147,7 @@ def _repo(folder: Path) -> "Iterator[Repo]":
 
 
 @contextlib.contextmanager
-def _plainly(what: str) -> Iterator[None]:
+def _as_user_error(what: str) -> Iterator[None]:
     """Turn DVC's exceptions into one line: what failed, and the innermost cause."""
     from dvc.exceptions import DvcException
     from dvc.lock import LockError

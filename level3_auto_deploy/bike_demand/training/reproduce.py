@@ -19,8 +19,8 @@ from bike_demand.training.gather import write_request
 from bike_demand.training.record import AS_OF, COMMIT, KIND, NO_COMMIT, PATCH, UNCOMMITTED
 
 REPRODUCED = STATE / "reproduced"
-DIFFERENT = 5  # packages listed when versions differ
-LONGEST_NUMBER = 9  # digits of a version number; a run id has 32 characters
+MAX_LISTED = 5  # packages listed when versions differ
+MAX_VERSION_DIGITS = 9  # digits of a version number; a run id has 32 characters
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def reproduce(wanted: str) -> Result:
     gone, or its training fails.
     """
     tracking = Tracking(load_settings())
-    number = wanted.isdecimal() and len(wanted) <= LONGEST_NUMBER
+    number = wanted.isdecimal() and len(wanted) <= MAX_VERSION_DIGITS
     run_id = tracking.version(int(wanted)).run_id if number else wanted
     run = tracking.run(run_id)
     if run.tags.get(COMMIT, NO_COMMIT) == NO_COMMIT:
@@ -53,7 +53,7 @@ def reproduce(wanted: str) -> Result:
         try:
             pipeline.run_dvc("repro", "--force", "--no-run-cache", folder=scratch)
         except UserError as error:
-            raise UserError(f"run {run_id}: its training does not work here: {error}") from None
+            raise UserError(f"run {run_id}: training it again failed: {error}") from None
         recorded = read_handoff(tracking.fetch(run_id, HANDOFF_ARTIFACT, Path(name)))
         remade = read_handoff(scratch / RUN / run.tags[KIND])
         metrics: dict[str, float] = json.loads((scratch / RUN / "metrics.json").read_text(encoding="utf-8"))
@@ -65,8 +65,8 @@ def reproduce(wanted: str) -> Result:
             for key in sorted({*metrics, *run.metrics})
             if metrics.get(key) != run.metrics.get(key)
         ]
-        if differences and (others := _other_versions(scratch / "requirements.lock")):
-            differences.append(f"trained with other packages than its lock names: {', '.join(others)}")
+        if differences and (others := _packages_unlike_lock(scratch / "requirements.lock")):
+            differences.append(f"installed packages differ from its requirements.lock: {', '.join(others)}")
         folder = REPRODUCED / run_id
         folder.parent.mkdir(exist_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
@@ -85,9 +85,9 @@ def _restore(tracking: Tracking, run: Run, scratch: Path, downloads: Path) -> No
     write_request(datetime.fromisoformat(as_of) if as_of else None, scratch)
 
 
-def _other_versions(lock: Path) -> list[str]:
-    """Packages whose installed version differs from the lock, at most DIFFERENT."""
+def _packages_unlike_lock(lock: Path) -> list[str]:
+    """Packages whose installed version differs from the lock, at most MAX_LISTED."""
     locked = re.findall(r"^([\w.-]+)==([^\s;]+)", lock.read_text(encoding="utf-8"), re.MULTILINE)
     here = {re.sub(r"[-_.]+", "-", each.name).lower(): each.version for each in distributions()}
     found = [(name, here.get(name, wanted), wanted) for name, wanted in locked]
-    return [f"{name} {there} for {wanted}" for name, there, wanted in found if there != wanted][:DIFFERENT]
+    return [f"{name} {there} for {wanted}" for name, there, wanted in found if there != wanted][:MAX_LISTED]

@@ -1,4 +1,4 @@
-"""The step runner: how named steps of a deployment, A/B test or monitoring cycle are executed.
+"""The step runner: how named steps, say of a deployment, are executed.
 
 By default a step is simply called. `flows` makes each one a Prefect task with that name.
 """

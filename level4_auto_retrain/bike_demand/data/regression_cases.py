@@ -12,7 +12,7 @@ from bike_demand.core.problem import DAY
 from bike_demand.core.settings import QualityRules
 from bike_demand.data.frames import concat, row_ids, rows_per_day, to_frame, to_records
 from bike_demand.data.label_check import check_gathered
-from bike_demand.data.quality import LEVEL_DAYS, Violation, inputs
+from bike_demand.data.quality import LEVEL_DAYS, Violation, check_inputs
 
 NO_TIME = timedelta()
 BAD_DAYS = GOOD_DAYS = 2  # days of each that are kept
@@ -80,5 +80,5 @@ def _recognised(case: BadDataCase, rules: QualityRules) -> set[RowId]:
         known = {(moment, key): label for moment, key, label in case.known}
         found = check_gathered(rows, known, rules)
     else:
-        found = inputs(rows, rules)
+        found = check_inputs(rows, rules)
     return {row for each in found if each.subject == case.subject for row in each.rows}

@@ -30,7 +30,7 @@ def signals(context: Context) -> list[Signal]:
     if live is None:
         return [_none(context)]
     name = f"Version {live.version}"
-    failed = context.deployments.failure(context.tracking.version(live.version))
+    failed = context.deployments.blocking_failure(context.tracking.version(live.version))
     if failed is not None and failed.state is State.ROLLED_BACK and failed.version == live.version:
         message = f"{name} is live, though it was rolled back before ({failed.reason})."
         return [_release(context, live.version, message, {VERDICT: "roll back"})]
@@ -94,7 +94,7 @@ def restore(context: Context) -> str | None:
         require_loadable(context.deployments, good)
     except UserError:
         return None
-    context.deployments.go_back(good, "nothing was live any more")
+    context.deployments.restore(good, "nothing was live any more")
     return f"Version {good.version}, the last good one that was live, is live again."
 
 

@@ -181,7 +181,7 @@ def _cycle(
         change = event_log.raise_signals(database, left, context.now)
         for raised in change.ended:
             report(f"Over: {raised.kind}, {raised.subject}.")
-    if not change.open and live is not None and context.deployments.blocker() is None:
+    if not change.open and live is not None and context.deployments.queue_reason() is None:
         report(f"Version {live} is live; nothing to do.")
 
 
@@ -279,7 +279,7 @@ def _refusal(context: Context, raised: Raised, shift: str | None) -> str | None:
     held = _held(event_log.open_signals(context.database))
     if held is not None:
         return held
-    end = context.deployments.blocker()
+    end = context.deployments.queue_reason()
     if end is not None and (shift is None or champion.is_adapted_to(context, shift)):
         return f"No training until {end}: a new version would have to wait, and be outdated."
     urgent = raised.kind is Kind.NO_MODEL or bool(raised.evidence.get("urgent"))
@@ -311,7 +311,7 @@ def _due(
 
 def _settle(context: Context) -> None:
     """Advance tests and watches, record the results of trainings, and delete old predictions."""
-    if context.deployments.blocker() is not None or context.deployments.all(State.QUEUED):
+    if context.deployments.queue_reason() is not None or context.deployments.all(State.QUEUED):
         step(context.settings, context.as_of, context.report, context.execution.run)
     retraining.follow_up(context)
     publish(context)

@@ -27,7 +27,7 @@ from bike_demand.release.rescored import predictions
 from bike_demand.release.rollback import GUARD
 from bike_demand.store import event_log, history
 from bike_demand.store.deployments import history as history_of
-from bike_demand.store.deployments import opened
+from bike_demand.store.deployments import open_deployments
 from bike_demand.store.gathered import gathered_rows
 from bike_demand.store.queries import ShownPrediction, shown
 from bike_demand.store.tables import Incident, Kind, Raised, State
@@ -198,7 +198,7 @@ Emit = Callable[[str], None]
 
 def report(settings: Settings, *, as_json: bool, emit: Emit) -> None:
     """Emit the incidents, newest first. Raises UserError if the database is down."""
-    with opened(settings, None, summary.note, reading=True) as deployments:
+    with open_deployments(settings, None, summary.note, locked=False, reading=True) as deployments:
         found = event_log.incidents(deployments.database)[::-1]
         failures = event_log.delivery_failures(deployments.database)
     if as_json:

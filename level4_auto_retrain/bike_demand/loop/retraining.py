@@ -109,7 +109,7 @@ def _trained(context: Context, action: Action) -> int:
 def _deployed(context: Context, action: Action, number: int) -> str:
     """Deploy the version, unless that was decided before. Raises UserError if it fails."""
     version = context.tracking.version(number)
-    row = delivery.decided(context.deployments, version)
+    row = delivery.last_decision(context.deployments, version)
     if row is None and not context.settings.deploy.automatic:
         _end(context, action, DONE, "registered")
         return f"Version {number} is registered (deploy.automatic is off)."
@@ -119,11 +119,11 @@ def _deployed(context: Context, action: Action, number: int) -> str:
         except UnreachableError:
             raise
         except UserError as error:
-            if delivery.decided(context.deployments, version) is None:
+            if delivery.last_decision(context.deployments, version) is None:
                 return _put_off(context, action, number, str(error))
             _end(context, action, FAILED, f"refused: {error}", helped=False)
             return f"Version {number} was trained, and refused: {error}."
-        row = delivery.decided(context.deployments, version)
+        row = delivery.last_decision(context.deployments, version)
     assert row is not None
     failed = row.state in (State.FAILED_GATE, State.FAILED_TEST, State.ROLLED_BACK)
     _end(context, action, FAILED if failed else DONE, OUTCOMES[row.state], _helped(context, row))

@@ -15,13 +15,13 @@ from bike_demand.core.settings import CLEAN_DAYS, DATA, LOG_DAYS, Ranges, Settin
 from bike_demand.data.frames import has_row_id, time_range, to_frame
 from bike_demand.data.label_check import check_gathered
 from bike_demand.data.month import iso
-from bike_demand.data.quality import FEED, Violation, inputs, stale
+from bike_demand.data.quality import FEED, Violation, check_inputs, check_stale
 from bike_demand.data.quarantine import good
 from bike_demand.data.quarantine import read as read_quarantine
 from bike_demand.monitoring import drift, reports, rules
 from bike_demand.store import expected_ranges, history
 from bike_demand.store.database import Database
-from bike_demand.store.deployments import deployed
+from bike_demand.store.deployments import all_deployments
 from bike_demand.store.event_log import Signal
 from bike_demand.store.gathered import SECOND, gathered_rows
 from bike_demand.store.history import Answer
@@ -77,7 +77,7 @@ def evaluate_signals(
     answers, recount = _answers(settings, database, until)
     first = history.first_answers(answers)
     asked = to_frame([each.asked for each in first])
-    of_requests = inputs(asked, settings.quality)
+    of_requests = check_inputs(asked, settings.quality)
     rows, of_feed = _feed(settings, database, until, now)
     violations = [SourcedViolation(FEED, each) for each in of_feed]
     expected = (rows, of_feed)
@@ -160,7 +160,7 @@ def _feed(
     if len(rows):
         first, last = time_range(rows)
         known = history.labels(database, first, last + SECOND)
-        found = [*stale(rows, settings.quality, now), *check_gathered(rows, known, settings.quality)]
+        found = [*check_stale(rows, settings.quality, now), *check_gathered(rows, known, settings.quality)]
     bad = {moment.date() for each in found for moment in each.times}
     clean = _clean_since(set(rows[TIME].dt.date) - bad, latest)
     if clean is not None:
@@ -209,7 +209,7 @@ def _champion(tracking: Tracking, database: Database) -> Version | None:
     try:
         return tracking.champion()
     except UnreachableError:
-        live = next(iter(deployed(database, State.LIVE)), None)
+        live = next(iter(all_deployments(database, State.LIVE)), None)
         return None if live is None else Version(live.version, live.run_id, None, live.digest)
 
 

@@ -15,7 +15,7 @@ from bike_demand.monitoring import reports
 from bike_demand.monitoring.signals import Evaluation, evaluate_signals
 from bike_demand.store import event_log, history
 from bike_demand.store.database import Database
-from bike_demand.store.deployments import deployed, opened
+from bike_demand.store.deployments import all_deployments, open_deployments
 from bike_demand.store.event_log import Signal
 from bike_demand.store.tables import Day, Kind, Raised, State
 
@@ -35,7 +35,7 @@ def monitor(
 
     Raises UserError if nothing was ingested yet, or a store is down.
     """
-    with opened(settings, as_of, note, reading=True) as deployments:
+    with open_deployments(settings, as_of, note, locked=False, reading=True) as deployments:
         tracking, database = deployments.tracking, deployments.database
         evaluation = evaluate_signals(settings, tracking, database, as_of, now_of(settings, as_of), page)
         content = _content(database, evaluation)
@@ -87,7 +87,7 @@ def _content(database: Database, evaluation: Evaluation) -> dict[str, Any]:
                 "reason": each.reason,
                 "to": each.against,
             }
-            for each in deployed(database, State.ROLLED_BACK)
+            for each in all_deployments(database, State.ROLLED_BACK)
         ],
         "alerts": event_log.count_alerts(database),
         "alerts_not_delivered": event_log.delivery_failures(database),

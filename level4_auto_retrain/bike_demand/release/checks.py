@@ -38,10 +38,10 @@ def is_ready(ask: Ask, model: OnnxModel) -> Iterator[str]:
     status, about = ask("GET", "/model")
     expected = (model.version, model.digest)
     if ask("GET", "/ready")[0] != 200 or status != 200 or (about["version"], about["digest"]) != expected:
-        yield "the application does not become ready with it"
+        yield "the application does not become ready with this model"
 
 
-def answers_documented_examples(ask: Ask, _: OnnxModel) -> Iterator[str]:
+def documented_examples_work(ask: Ask, _: OnnxModel) -> Iterator[str]:
     """The documented examples work."""
     body = ask("GET", "/openapi.json")[1]["paths"]["/predict"]["post"]["requestBody"]
     for name, example in body["content"]["application/json"]["examples"].items():
@@ -49,13 +49,13 @@ def answers_documented_examples(ask: Ask, _: OnnxModel) -> Iterator[str]:
             yield f"the documented example '{name}' gets no prediction"
 
 
-def behaves(ask: Ask, _: OnnxModel) -> Iterator[str]:
+def passes_behavioral_tests(ask: Ask, _: OnnxModel) -> Iterator[str]:
     """Predictions are in range, and the problem's behavioral tests pass."""
     for test in PROBLEM.behavior_tests:
         rows = list(test.rows())
         status, predicted = ask("POST", "/predict", rows)
         if status != 200:
-            yield f"{test.sentence} The rows get status {status}"
+            yield f"{test.sentence} These rows get status {status}"
             continue
         numbers = _numbers(predicted)
         if wrong := [each for each in numbers if not MIN_PREDICTION <= each <= MAX_PREDICTION]:
@@ -64,7 +64,7 @@ def behaves(ask: Ask, _: OnnxModel) -> Iterator[str]:
             yield f"{test.sentence} {failure}"
 
 
-def batch_answers_the_same(ask: Ask, model: OnnxModel) -> Iterator[str]:
+def batch_matches_service(ask: Ask, model: OnnxModel) -> Iterator[str]:
     """Batch scoring and the service give the same predictions."""
     rows = [PROBLEM.example, *PROBLEM.more_examples.values()]
     given = [[row.get(name) for name in INPUT_COLUMNS] for row in rows]
@@ -80,7 +80,7 @@ def batch_answers_the_same(ask: Ask, model: OnnxModel) -> Iterator[str]:
         yield "batch and service give different predictions"
 
 
-def answers_say_where_they_come_from(ask: Ask, model: OnnxModel) -> Iterator[str]:
+def predictions_are_traceable(ask: Ask, model: OnnxModel) -> Iterator[str]:
     """Each response has an id of its own, and the version."""
     answers = ask("POST", "/predict", [PROBLEM.example, *PROBLEM.more_examples.values()])[1]
     if len({each["id"] for each in answers}) != len(answers):
@@ -89,7 +89,7 @@ def answers_say_where_they_come_from(ask: Ask, model: OnnxModel) -> Iterator[str
         yield f"not all predictions are of version {model.version}"
 
 
-def takes_outcomes(ask: Ask, _: OnnxModel) -> Iterator[str]:
+def accepts_outcomes(ask: Ask, _: OnnxModel) -> Iterator[str]:
     """Outcomes are accepted, also when sent again."""
     for _again in range(2):
         status, answer = ask("POST", "/outcomes", [OUTCOME_EXAMPLE])
@@ -98,22 +98,22 @@ def takes_outcomes(ask: Ask, _: OnnxModel) -> Iterator[str]:
             return
 
 
-def refuses_bad_input(ask: Ask, _: OnnxModel) -> Iterator[str]:
+def rejects_bad_input(ask: Ask, _: OnnxModel) -> Iterator[str]:
     """Bad input is rejected, and the field named."""
     for name in INPUT_COLUMNS:
         status, answer = ask("POST", "/predict", {**PROBLEM.example, name: ["wrong"]})
         if status != 422 or answer["detail"][0]["loc"][:2] != ["body", name]:
-            yield f"a wrong {name} is not rejected by name"
+            yield f"an invalid {name} is not rejected with the field named"
 
 
 CHECKS = (
     is_ready,
-    answers_documented_examples,
-    behaves,
-    batch_answers_the_same,
-    answers_say_where_they_come_from,
-    takes_outcomes,
-    refuses_bad_input,
+    documented_examples_work,
+    passes_behavioral_tests,
+    batch_matches_service,
+    predictions_are_traceable,
+    accepts_outcomes,
+    rejects_bad_input,
 )
 
 

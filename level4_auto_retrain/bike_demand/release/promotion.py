@@ -27,13 +27,13 @@ def promote(deployments: Deployments, version: Version, address: str) -> str | N
     Incomplete copies are ignored. Raises UserError if the version has not passed its gates, or the registry
     is down.
     """
-    if refusal := _refusal(deployments.of(version)):
+    if refusal := _refusal(deployments.find(version)):
         raise UserError(f"version {version.number} is not promoted: {refusal}")
     source = deployments.tracking
     target = Tracking(deployments.settings, address, "deploy.promote_to (or --to)")
     for each in target.versions():
         if each.run_id == version.run_id:
-            raise UserError(f"{target.where}: the registry that version {version.number} is in; give another")
+            raise UserError(f"{target.where}: source and target registry are the same; give another")
         if each.tags.get(SOURCE_RUN) == version.run_id:
             return None
     origin = {

@@ -10,14 +10,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bike_demand.core.current import LABEL_LAG, PROBLEM, TIME, Inputs
-from bike_demand.release.ab.evidence import Evidence, Trial, weigh
+from bike_demand.release.ab.evidence import Comparison, Evidence, evaluate
 from bike_demand.serving.onnx_model import load_model
 from bike_demand.store.deployments import Deployments
 from bike_demand.store.queries import Pair, ShownPrediction, shown
 from bike_demand.store.tracking import CHAMPION, HANDOFF_ARTIFACT, Tracking, Version
 
 
-def compared(deployments: Deployments, trial: Trial, now: datetime) -> Evidence:
+def compared(deployments: Deployments, trial: Comparison, now: datetime) -> Evidence:
     """Compare the watched version with the previous one, on all rows that it predicted since it went live.
 
     Raises UserError if the previous version cannot be loaded, UnreachableError if the database is down.
@@ -37,7 +37,7 @@ def compared(deployments: Deployments, trial: Trial, now: datetime) -> Evidence:
         )
         for row, other in zip(known, predictions(deployments.tracking, before, known), strict=True)
     ]
-    return weigh(pairs, trial, deployments.settings.ab, now, len(rows) - len(known))
+    return evaluate(pairs, trial, deployments.settings.ab, now, len(rows) - len(known))
 
 
 def predictions(tracking: Tracking, version: Version, rows: Sequence[ShownPrediction]) -> list[float]:

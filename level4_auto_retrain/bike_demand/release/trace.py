@@ -18,8 +18,8 @@ from bike_demand.data.ingested import read_labeled_rows
 from bike_demand.data.month import iso
 from bike_demand.data.quarantine import strike
 from bike_demand.store.database import Database, database_exists
-from bike_demand.store.deployments import Deployments, history, opened
-from bike_demand.store.queries import find, outcome
+from bike_demand.store.deployments import Deployments, history, open_deployments
+from bike_demand.store.queries import find_label, find_prediction
 from bike_demand.store.tables import Deployment, LoggedPrediction
 from bike_demand.store.tracking import Run, Tracking
 from bike_demand.training import pipeline
@@ -41,12 +41,12 @@ def command(settings: Settings, prediction_id: str, *, rows: bool, as_json: bool
     address = settings.environments.production.database
     if not database_exists(address):
         raise UserError(f"prediction {prediction_id}: no prediction was logged yet in {address}")
-    with opened(settings, None, _note, reading=True) as deployments:
+    with open_deployments(settings, None, _note, locked=False, reading=True) as deployments:
         found = trace(deployments, prediction_id)
         if rows:
             model, data = found["model"], found["data"]
             if model is None:
-                raise UserError("the tracking store is down, so no rows can be restored; try again later")
+                raise UserError("the tracking store is down, so no training rows can be restored; try again")
             if data is None:
                 raise UserError(f"run {model['run']}: its training rows are {UNKNOWN}")
             data["folder"] = restore(deployments.tracking, model["run"], data).as_posix()
@@ -65,20 +65,18 @@ def trace(deployments: Deployments, prediction_id: str) -> Trace:
     If the tracking store is down, the sections that depend on it are omitted.
     """
     database = deployments.database
-    logged = find(database, prediction_id)
+    logged = find_prediction(database, prediction_id)
     if logged is None:
-        raise UserError(
-            f"prediction {prediction_id}: not in the log; give the `id` of a prediction of production"
-        )
+        raise UserError(f"prediction {prediction_id}: not found; give the `id` of a prediction of production")
     try:
-        recorded = _recorded(deployments.tracking, logged)
+        recorded = _model_code_and_data(deployments.tracking, logged)
     except UnreachableError:
         recorded = dict.fromkeys(("model", "code", "data"))
     inputs = ("id", "made_at", "client", "event_time", "inputs", "replaced", "prediction")
     split = ("variant", "other_version", "other_role", "other_prediction")
     return {
         "prediction": _facts(logged, *inputs)
-        | {"outcome": outcome(database, (logged.event_time, logged.key))},
+        | {"outcome": find_label(database, (logged.event_time, logged.key))},
         "traffic_split": _facts(logged, *split) | _randomization(deployments, logged),
         "deployment": _deployment(database, logged.deployment),
         **recorded,
@@ -90,7 +88,7 @@ def _facts(row: LoggedPrediction | Deployment, *names: str) -> Facts:
     return {name: to_jsonable_python(getattr(row, name)) for name in names}
 
 
-def _recorded(tracking: Tracking, logged: LoggedPrediction) -> Trace:
+def _model_code_and_data(tracking: Tracking, logged: LoggedPrediction) -> Trace:
     """The model that made the prediction, and its origin."""
     version = tracking.version(logged.version)
     run = tracking.run(version.run_id)
@@ -130,12 +128,12 @@ def restore(tracking: Tracking, run_id: str, data: Facts) -> Path:
     with TemporaryDirectory(dir=TRACED, prefix=".") as name:
         lock = tracking.fetch(run_id, pipeline.LOCK.name, Path(name))
         if pipeline.data_digest(lock) != data["version"]:
-            raise UserError(f"run {run_id}: its {pipeline.LOCK} names other data than its record")
+            raise UserError(f"run {run_id}: its {pipeline.LOCK} and its logged data set disagree")
         # A DVC project with only these data.
         scratch = Path(name) / "project"
         (scratch / ".dvc").mkdir(parents=True)
         shutil.copy(CONFIG, scratch / CONFIG)
-        stage = {"cmd": "none", "outs": list(pipeline.gathered(lock))}
+        stage = {"cmd": "none", "outs": list(pipeline.ingest_digests(lock))}
         (scratch / "dvc.yaml").write_text(json.dumps({"stages": {"ingest": stage}}), encoding="utf-8")
         shutil.move(lock, scratch / pipeline.LOCK)
         pipeline.restore(scratch)

@@ -24,10 +24,10 @@ from bike_demand.serving.fallback import Fallback
 from bike_demand.serving.keys import ApiKeys, RequireKey
 from bike_demand.serving.live_models import LiveModels, ModelHolder, Role, SecondModel
 from bike_demand.serving.metrics import CONTENT_TYPE
-from bike_demand.serving.outcome_intake import OutcomeStore, parse_outcomes
+from bike_demand.serving.outcome_requests import OutcomeStore, parse_outcomes
 from bike_demand.serving.prediction import Batcher, InvalidPredictionError, PredictedBatch, Variant
 from bike_demand.serving.request_body import parse_rows, read_body
-from bike_demand.serving.telemetry import NOTE, Recorder, RequestNote, Telemetry
+from bike_demand.serving.telemetry import REQUEST_INFO, Recorder, RequestInfo, Telemetry
 from bike_demand.serving.web import ErrorDetail, Lifespan, Status, drain_on_sigterm, new_app, not_draining
 from bike_demand.serving.worker import ENVIRONMENT, ServiceWorker
 from bike_demand.store.outcomes import Stored
@@ -54,9 +54,9 @@ class Prediction(RowIdentity):  # type: ignore[misc]
 
 
 class Readiness(Status):
-    """Whether the service can predict, and any problem that does not prevent it."""
+    """Whether the service can predict, and any error that does not prevent it."""
 
-    problem: str | None = None
+    warning: str | None = None
 
 
 class AboutOther(BaseModel):
@@ -120,8 +120,9 @@ def create_app(
         openapi_extra={"requestBody": docs.PREDICT_BODY, "security": [{for_clients.scheme_name: []}]},
     )
     async def predict(request: Request) -> Response:
-        name = await for_clients(request)  # a dependency would cost a tenth of the request rate
-        request.scope[NOTE] = RequestNote(name)
+        # Declared in `openapi_extra` only: as a dependency it would cost a tenth of the request rate.
+        name = await for_clients(request)
+        request.scope[REQUEST_INFO] = RequestInfo(name)
         live = live_models()
         sent, is_list = parse_rows(await read_body(request))
         rows, replaced = fallback.apply(sent)
@@ -131,7 +132,7 @@ def create_app(
             raise HTTPException(500, str(error)) from None
         if replaced is not None:
             batch = batch._replace(sent=sent, replaced=replaced)
-        request.scope[NOTE] = RequestNote(name, batch.ids)
+        request.scope[REQUEST_INFO] = RequestInfo(name, batch.ids)
         recorder.predicted(batch)
         content = _as_dicts(batch)
         return Response(to_json(content if is_list else content[0]), media_type="application/json")
@@ -145,7 +146,7 @@ def create_app(
         openapi_extra={"requestBody": docs.OUTCOMES_BODY},
     )
     async def post_outcomes(request: Request, name: Annotated[str, Security(for_clients)]) -> Response:
-        request.scope[NOTE] = RequestNote(name)
+        request.scope[REQUEST_INFO] = RequestInfo(name)
         given = parse_outcomes(await read_body(request))
         if outcomes is None:
             raise HTTPException(503, "this environment has no database, so outcomes cannot be stored")
@@ -158,7 +159,7 @@ def create_app(
             stored = await asyncio.wait_for(asyncio.to_thread(store), OUTCOME_SECONDS)
         except (UserError, TimeoutError) as error:
             why = str(error) or "the database takes too long"
-            raise HTTPException(503, f"nothing was stored, send it again later: {why}") from None
+            raise HTTPException(503, f"nothing was stored; try again later: {why}") from None
         recorder.metrics.outcomes(stored)
         return Response(to_json(stored), media_type="application/json")
 
@@ -171,11 +172,11 @@ def create_app(
     )
     async def ready() -> Readiness:
         live_models()
-        return Readiness(status="ready", problem=holder.problem or recorder.problem)
+        return Readiness(status="ready", warning=holder.error or recorder.error)
 
     @app.get("/model", summary="Which model is live?", responses=docs.REFUSED | docs.NO_MODEL)
     async def about(request: Request, name: Annotated[str, operator]) -> About:
-        request.scope[NOTE] = RequestNote(name)
+        request.scope[REQUEST_INFO] = RequestInfo(name)
         # Clients that ask for the live models may have just changed the expected ranges.
         await asyncio.to_thread(recorder.flush)
         live = live_models()
@@ -197,7 +198,7 @@ def create_app(
         response_class=Response,
     )
     async def metrics(request: Request, name: Annotated[str, operator]) -> Response:
-        request.scope[NOTE] = RequestNote(name)
+        request.scope[REQUEST_INFO] = RequestInfo(name)
         recorder.sync()
         return Response(await asyncio.to_thread(recorder.metrics.text), media_type=CONTENT_TYPE)
 
@@ -213,14 +214,14 @@ def create_app(
             response_model=StatusDocument,
         )
         async def get_status(request: Request, name: Annotated[str, viewer]) -> Response:
-            request.scope[NOTE] = RequestNote(name)
-            content = await asyncio.to_thread(status.json, holder.live, holder.problem)
+            request.scope[REQUEST_INFO] = RequestInfo(name)
+            content = await asyncio.to_thread(status.json, holder.live, holder.error)
             headers = {"Cache-Control": "no-store"}
             return Response(content, media_type="application/json", headers=headers)
 
         @app.get("/dashboard", include_in_schema=False)
         async def dashboard(request: Request, name: Annotated[str, viewer]) -> FileResponse:
-            request.scope[NOTE] = RequestNote(name)
+            request.scope[REQUEST_INFO] = RequestInfo(name)
             return FileResponse(STATIC / "dashboard.html", headers=PAGE_HEADERS)
 
     return app

@@ -17,7 +17,7 @@ from bike_demand.serving.live_models import LiveModels
 from bike_demand.serving.metrics import Metrics, Traffic
 from bike_demand.store import event_log, expected_ranges
 from bike_demand.store.database import Database, open_database
-from bike_demand.store.deployments import deployed, history
+from bike_demand.store.deployments import all_deployments, history
 from bike_demand.store.history import days, drifts
 from bike_demand.store.queries import workers
 from bike_demand.store.tables import Action, Alert, Day, Incident, Kind, Raised, State, Worker
@@ -258,7 +258,7 @@ def _served(live: LiveModels) -> list[ServedModel]:
 
 
 def _releases(database: Database) -> Iterator[Release]:
-    versions = {each.id: each.version for each in deployed(database)}
+    versions = {each.id: each.version for each in all_deployments(database)}
     changes = [each for each in history(database) if each.old is not each.new]
     for before, each in pairwise([None, *changes]):
         if each is not None and each.new is State.LIVE:

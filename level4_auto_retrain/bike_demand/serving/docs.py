@@ -24,7 +24,7 @@ PREDICT = (
     f"Takes one row and returns one prediction, or takes a list of 1 to {MAX_ROWS} rows and returns a list in"
     f" the same order. `prediction`: {PROBLEM.unit}, plausibly {MIN_PREDICTION:g} to {MAX_PREDICTION:g}."
     " During an A/B test,"
-    f" `variant` names the model that predicted; it is always the same for one `{TIME}`."
+    " `variant` names the model that predicted; it is fixed per event time or key (`ab.randomize_by`)."
 )
 OUTCOMES = (
     f"Takes `{LABEL}` ({PROBLEM.label_description}) for 1 to {MAX_ROWS} rows, identified by"
@@ -76,7 +76,7 @@ REFUSED: Responses = {
     403: {"description": "The key has another role."},
 }
 NO_MODEL: Responses = {503: {"description": "No model has been released yet."}}
-METRICS: Responses = {200: {"description": "The numbers.", "content": {"text/plain": {}}}}
+METRICS: Responses = {200: {"description": "Prometheus text format.", "content": {"text/plain": {}}}}
 _BODY_REFUSED: Responses = REFUSED | {
     413: {"description": f"The body is larger than {MAX_BYTES} bytes."},
     422: {"description": "A field is invalid; `loc` names it.", "model": InvalidBody},

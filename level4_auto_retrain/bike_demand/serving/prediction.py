@@ -50,7 +50,7 @@ class InvalidPredictionError(Exception):
 
 
 @lru_cache(maxsize=8192)
-def variant(unit: str | datetime, share: float, salt: str) -> Variant:
+def assign_variant(unit: str | datetime, share: float, salt: str) -> Variant:
     """Assign a randomization unit: the challenger gets `share` (0 to 1) of all units."""
     unit = iso(unit) if isinstance(unit, datetime) else unit
     digest = hashlib.sha256(f"{salt}\n{unit}".encode()).digest()
@@ -67,14 +67,14 @@ def predict_rows(live: LiveModels, rows: Sequence[Inputs], failed: OnFailure) ->
     variants: list[Variant] = ["champion"] * len(rows)
     if other is not None and other.share:
         unit_of = key_of if other.randomize_by == "key" else time_of
-        variants = [variant(unit_of(row), other.share, other.salt) for row in rows]
+        variants = [assign_variant(unit_of(row), other.share, other.salt) for row in rows]
         if "challenger" in variants:
             try:
-                theirs = iter(_predict(other.model, _of(rows, variants, "challenger")))
+                theirs = iter(_predict(other.model, _rows_of(rows, variants, "challenger")))
             except Exception:  # whatever the challenger's error, users get a prediction
                 failed(other.model.version, variants.count("challenger"))
                 variants = ["champion"] * len(rows)
-    mine = iter(_predict(live.model, _of(rows, variants, "champion")))
+    mine = iter(_predict(live.model, _rows_of(rows, variants, "champion")))
     return [(next(mine) if who == "champion" else next(theirs), who) for who in variants]
 
 
@@ -86,7 +86,7 @@ def to_log_rows(batches: Sequence[PredictedBatch], failed: OnFailure) -> list[Ro
     counterparts = _counterparts(batches, failed)
     made: list[Row] = []
     for batch in batches:
-        sides = {who: _sides(batch.live, who) for who in set(batch.variants)}
+        sides = {who: _version_columns(batch.live, who) for who in set(batch.variants)}
         moment = datetime.fromtimestamp(batch.at, UTC).replace(tzinfo=None)
         sent = batch.sent or batch.rows
         replaced = batch.replaced or repeat(None, len(sent))
@@ -114,11 +114,11 @@ def to_log_rows(batches: Sequence[PredictedBatch], failed: OnFailure) -> list[Ro
     return made
 
 
-def _of(rows: Sequence[Inputs], variants: Sequence[Variant], wanted: Variant) -> Sequence[Inputs]:
+def _rows_of(rows: Sequence[Inputs], variants: Sequence[Variant], wanted: Variant) -> Sequence[Inputs]:
     return [row for row, who in zip(rows, variants, strict=True) if who == wanted]
 
 
-def _sides(live: LiveModels, who: Variant) -> tuple[int, str, int | None, str | None]:
+def _version_columns(live: LiveModels, who: Variant) -> tuple[int, str, int | None, str | None]:
     """Version and deployment that predicted, and version and role of the other model."""
     other = live.other
     mine = int(live.model.version)
@@ -155,7 +155,7 @@ def _predict(model: OnnxModel, rows: Sequence[Inputs]) -> list[float]:
         return []
     numbers = model.predict(rows)
     if not all(map(math.isfinite, numbers)):
-        raise InvalidPredictionError(f"version {model.version} returned no number; roll it back")
+        raise InvalidPredictionError(f"version {model.version} returned NaN or infinity; roll it back")
     return numbers
 
 
@@ -210,4 +210,5 @@ def _predict_requests(requests: Sequence[_Request], failed: OnFailure) -> None:
 
 
 def _fail(version: str, rows: int) -> None:
+    """Raise, so that the batch is retried request by request."""
     raise RuntimeError(f"version {version} failed for one of {rows} rows")

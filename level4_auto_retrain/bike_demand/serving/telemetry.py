@@ -1,4 +1,4 @@
-"""Records requests and predictions in the prediction log, the metrics and the service's log, off the path."""
+"""Records requests and predictions off the request path: in the prediction log, the metrics and the log."""
 
 import time
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from bike_demand.serving.metrics import Metrics
 from bike_demand.serving.prediction import PredictedBatch
 from bike_demand.store.writer import PredictionLog
 
-NOTE = "bike_demand"  # key of a route's note in the request scope
+REQUEST_INFO = "bike_demand"  # key of a route's note in the request scope
 FLUSH_SECONDS = 1.0  # at most
 
 
-class RequestNote(NamedTuple):
+class RequestInfo(NamedTuple):
     """What a route reports about a request: the client, and the ids of its predictions."""
 
     client: str
@@ -48,7 +48,7 @@ class Recorder:
         if batch.replaced is not None:
             self.metrics.replaced([field for each in batch.replaced if each for field in each])
 
-    def request(self, route: str, status: int, seconds: float, note: RequestNote) -> None:
+    def request(self, route: str, status: int, seconds: float, note: RequestInfo) -> None:
         """Record a request, whether it succeeded or not."""
         self.metrics.request(route, status, seconds)
         if self._log_requests and self._logs is not None:
@@ -62,9 +62,9 @@ class Recorder:
             self._logs.info("request", fields)
 
     @property
-    def problem(self) -> str | None:
+    def error(self) -> str | None:
         """Why predictions cannot be logged at the moment; None if they can."""
-        return None if self._predictions is None else self._predictions.problem
+        return None if self._predictions is None else self._predictions.error
 
     def flush(self) -> None:
         """Write the predictions so far to the log, and read the expected ranges; waits a second at most."""
@@ -75,11 +75,11 @@ class Recorder:
         """Update the metrics from the logs."""
         if self._predictions is not None:
             lost = self._logs.lost if self._logs else 0
-            self.metrics.log(self._predictions.counts(), self.problem is not None, lost)
+            self.metrics.log(self._predictions.counts(), self.error is not None, lost)
 
 
 class Telemetry:
-    """ASGI middleware that records every request. Plain ASGI costs a third of Starlette's base class."""
+    """ASGI middleware that records every request. Starlette's base class would take three times as long."""
 
     def __init__(self, app: ASGIApp, recorder: Recorder) -> None:
         self._app, self._recorder = app, recorder
@@ -101,5 +101,5 @@ class Telemetry:
         finally:
             # Unknown paths share one label, because clients can invent any number of them.
             route = getattr(scope.get("route"), "path", "other")
-            note = scope.get(NOTE) or RequestNote("")
+            note = scope.get(REQUEST_INFO) or RequestInfo("")
             self._recorder.request(route, status, time.perf_counter() - began, note)

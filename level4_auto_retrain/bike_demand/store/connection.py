@@ -17,7 +17,7 @@ from bike_demand.core.current import PROBLEM
 from bike_demand.core.environment import environment_with
 from bike_demand.core.errors import UnreachableError, UserError
 from bike_demand.core.settings import ARTIFACTS
-from bike_demand.store.network_share import explained
+from bike_demand.store.network_share import explain_sqlite_error
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,7 +26,7 @@ SETTING = "tracking.uri"  # the default source of the address, for messages
 CONNECT_SECONDS = 2.0
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 VARIABLE = "MLFLOW_TRACKING_URI"
-_SWITCHES = {
+_MLFLOW_ENVIRONMENT = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # errors are raised as well, and reported in one line
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -35,9 +35,10 @@ _SWITCHES = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
 }
 # Often set for other projects: they would continue a run, or select another experiment or registry.
-_OF_OTHER_RUNS = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_REGISTRY_URI")
-# MLflow stores absolute paths, and has no call to change them: https://github.com/mlflow/mlflow/issues/3144
-_COLUMNS = {
+_CONFLICTING = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_REGISTRY_URI")
+# MLflow stores absolute paths in these columns of its own tables, and has no call to change them:
+# https://github.com/mlflow/mlflow/issues/3144
+_PATH_COLUMNS = {
     "experiments": "artifact_location",
     "runs": "artifact_uri",
     "logged_models": "artifact_location",
@@ -51,16 +52,16 @@ class Connection:
     """
 
     def __init__(self, uri: str, given: str = SETTING) -> None:
-        self.uri, self._given = absolute(uri, given), given
+        self.uri, self._given = normalize_store_uri(uri, given), given
         self._file = Path(self.uri.removeprefix("sqlite:///")) if self.uri.startswith("sqlite:") else None
         # Another project's store has its files next to its database.
         foreign = self._file if given != SETTING else None
         self._artifacts = ARTIFACTS.absolute() if foreign is None else foreign.parent / ARTIFACTS.name
-        self._settled: object = None  # the database's state when its paths were last corrected
+        self._relocated: object = None  # the database's state when its paths were last corrected
         self.where = str(self._file or without_password(self.uri))  # for messages
-        for name in _OF_OTHER_RUNS:
+        for name in _CONFLICTING:
             os.environ.pop(name, None)
-        for name, value in _SWITCHES.items():  # before the import: MLflow reads some only then
+        for name, value in _MLFLOW_ENVIRONMENT.items():  # before the import: MLflow reads some only then
             os.environ.setdefault(name, value)
         if self._file:
             # A pooled connection would keep reading a database that was deleted and created anew.
@@ -70,16 +71,16 @@ class Connection:
         """Whether the store can hold anything; False for a local database that does not exist yet."""
         return self._file is None or (self._file.exists() and self._file.stat().st_size > 0)
 
-    def state(self) -> object:
+    def change_token(self) -> object:
         """A token that changes with every write, or None if that cannot be determined.
 
         For a local database only the file's metadata are read, so that polling costs next to nothing.
         """
-        mark = self._mark()
-        # Two changes within one clock tick of the file system look the same, so the latest do not count.
+        mark = self._file_stamp()
+        # File times are coarse: a file changed just now may change again without a new time.
         return None if mark is None or time.time() - mark[1] / 1e9 < 2.0 else mark
 
-    def _mark(self) -> tuple[int, int, int] | None:
+    def _file_stamp(self) -> tuple[int, int, int] | None:
         """File metadata of a local database that change when it is written to or replaced."""
         try:
             stat = None if self._file is None else self._file.stat()
@@ -91,35 +92,36 @@ class Connection:
     def client(self, what: str = "the tracking store", *, make: bool = False) -> "Iterator[MlflowClient]":
         """A client of the store for work on `what`. `make`: create a local database if it does not exist."""
         if self._file is None:
-            reach(self.uri, self._given)
+            require_reachable(self.uri, self._given)
         elif not self.exists():
             if not make:
-                raise UserError(f"{what}: unknown, no run is logged yet; run `python -m bike_demand train`")
+                raise UserError(f"{what}: not found, no run logged yet; run `python -m bike_demand train`")
             self._make_database(self._file)
         from mlflow import MlflowClient
 
         try:
             client = MlflowClient(self.uri, self.uri)
-            self._settle()
+            self._relocate()
             yield client
         except (UserError, OSError):
             raise
         except Exception as error:
             if not type(error).__module__.startswith(("mlflow.", "sqlalchemy.", "requests.")):
                 raise
-            raise UserError(f"{what}: {self._explained(error)}") from None
+            raise UserError(f"{what}: {self._error_message(error)}") from None
 
-    def _settle(self) -> None:
-        """Correct the paths in the database after the project was moved. One of this project is checked
-        whenever it changed, because it may be used under two paths (in a container and on its host); a shared
-        one is checked once.
+    def _relocate(self) -> None:
+        """Correct the paths in the database after the project was moved.
+
+        The project's own database is checked after every change, because it may be used under two paths (in a
+        container and on its host); a shared one is checked once.
         """
         if self._given != SETTING:
             return  # another project's store
         own = self._file is not None and self._file.is_relative_to(self._artifacts.parent)
-        if is_database(self.uri) and self._settled != (self._mark() if own else True):
-            settle(self.uri, self._artifacts / PROBLEM.name, shared=not own)
-            self._settled = self._mark() if own else True
+        if is_database(self.uri) and self._relocated != (self._file_stamp() if own else True):
+            relocate_artifacts(self.uri, self._artifacts / PROBLEM.name, shared=not own)
+            self._relocated = self._file_stamp() if own else True
 
     @contextmanager
     def as_default(self) -> Iterator[Any]:
@@ -167,20 +169,20 @@ class Connection:
             finally:
                 new.unlink(missing_ok=True)
 
-    def _explained(self, error: Exception) -> str:
+    def _error_message(self, error: Exception) -> str:
         """What is wrong with the store, and what to do about it."""
         again = "`python -m bike_demand train` registers a new version"
         if getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
-            return f"not in {self.where}, never was or was deleted there; {again}"
+            return f"does not exist in {self.where}: never created, or deleted; {again}"
         message = " ".join(str(error).split())
         if self._file and ("not a database" in message or "malformed" in message):
             return f"{self.where} is damaged; put a backup in its place, or move it away, then {again}"
-        if self._file and (cause := explained(message, self._file)) != message:
+        if self._file and (cause := explain_sqlite_error(message, self._file)) != message:
             return f"{self.where}: {cause}"
         return f"{message[:300].rstrip('. ')}; check {self.where} and {self._given}"
 
 
-def settle(uri: str, folder: Path, *, shared: bool) -> None:
+def relocate_artifacts(uri: str, folder: Path, *, shared: bool) -> None:
     """Point an experiment in the database at this address to `folder`, for existing and new files.
 
     `folder` is absolute and named after the experiment. `shared`: the database lies outside the project and
@@ -200,7 +202,7 @@ def settle(uri: str, folder: Path, *, shared: bool) -> None:
         old = Path(url2pathname(urlsplit(there).path))
         if shared and old.is_dir():
             return
-        for name, address in _COLUMNS.items():
+        for name, address in _PATH_COLUMNS.items():
             column: sa.ColumnClause[str] = sa.column(address)
             below = sa.func.substr(column, 1, len(there)) == there
             moved = sa.literal(here) + sa.func.substr(column, len(there) + 1)
@@ -216,7 +218,7 @@ def _is_alike(there: str, here: str) -> bool:
     return there.startswith("file:") and there.split("/")[-3:] == here.split("/")[-3:]
 
 
-def absolute(uri: str, given: str = SETTING) -> str:
+def normalize_store_uri(uri: str, given: str = SETTING) -> str:
     """The address with an absolute SQLite path, because MLflow keeps one store per address.
 
     Raises UserError, naming the place where it was `given`, if it is not the address of a store.
@@ -241,7 +243,7 @@ def is_database(uri: str) -> bool:
     return urlsplit(uri).scheme.partition("+")[0] in DATABASES
 
 
-def reach(uri: str, given: str = SETTING) -> None:
+def require_reachable(uri: str, given: str = SETTING) -> None:
     """Check within two seconds that something listens there; MLflow itself would try for minutes."""
     parts = urlsplit(uri)
     port = parts.port or {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}.get(

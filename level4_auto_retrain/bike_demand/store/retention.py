@@ -15,8 +15,8 @@ BATCH = 2000  # rows per transaction, so that services that write meanwhile hard
 def delete_old(database: Database, settings: Settings, now: datetime) -> int:
     """Delete what is older than `serving.log.keep_days`, in whole days. Returns the number of predictions.
 
-    Rows about old events are kept as long as others after they were written. Can be killed at any time: the
-    next run deletes the rest. Raises UnreachableError.
+    A row is deleted only if both its event time and its time of writing are older than that. Can be killed at
+    any time: the next run deletes the rest. Raises UnreachableError.
     """
     limit = _limit(database, settings, now)
     if limit is None:
@@ -49,7 +49,10 @@ def _delete(database: Database, batch: Delete) -> int:
 
 
 def _limit(database: Database, settings: Settings, now: datetime) -> datetime | None:
-    """The time from which on rows are kept; None: all. A `now` in the future by mistake deletes nothing."""
+    """The time from which on rows are kept; None: all.
+
+    Counted back from the newest row if `now` is later, so that a wrong clock deletes nothing extra.
+    """
     with database.reading() as session:
         newest = session.scalar(select(func.max(LoggedPrediction.event_time)))
     if newest is None:

@@ -9,7 +9,7 @@ from bike_demand.core.files import write_atomically
 from bike_demand.core.settings import DATA, STATE, Settings
 from bike_demand.data.ingest import IngestResult, ingest
 from bike_demand.data.ingested import read_rows
-from bike_demand.data.quality import REPORT, checked_at
+from bike_demand.data.quality import REPORT, freshness_deadline
 from bike_demand.data.quarantine import write
 from bike_demand.data.source import PublishedMonth, Source
 from bike_demand.store.gathered import recognise
@@ -28,8 +28,8 @@ def gather(
     """
     gathered = ingest(Source(settings.feed), DATA, settings.first_month, as_of=as_of, progress=progress)
     write(recognise(settings, read_rows(DATA)))
-    REPORT.unlink(missing_ok=True)  # outdated; `validate` does not run again if nothing changed
-    write_request(checked_at(settings, as_of))
+    REPORT.unlink(missing_ok=True)  # may be outdated: DVC skips `validate` if nothing changed
+    write_request(freshness_deadline(settings, as_of))
     return gathered
 
 

@@ -24,7 +24,7 @@ class Revision:
     patch: bytes
 
 
-def current() -> Revision | None:
+def current_revision() -> Revision | None:
     """The code in the project's folder; None if no git commit contains it.
 
     Raises UserError if git refuses access, for example to a folder that belongs to another user.

@@ -13,8 +13,8 @@ from bike_demand.core.current import DELAY, LABEL_LAG, PROBLEM, target_of
 from bike_demand.core.settings import AB, DATA, Settings
 from bike_demand.data.ingested import ingested_months
 from bike_demand.release.ab.statistics import (
-    GUARD_ROWS,
     MIN_DAYS,
+    MIN_GUARDRAIL_ROWS,
     MIN_WATCH_DAYS,
     ABVerdict,
     Estimates,
@@ -22,34 +22,34 @@ from bike_demand.release.ab.statistics import (
     by_day,
     by_group,
     estimate,
-    is_far_worse,
-    is_surely_worse,
+    is_significantly_worse,
     sample_ratio,
     verdicts,
+    violates_guardrail,
 )
 from bike_demand.store.deployments import Deployments
-from bike_demand.store.queries import Pair, pairs, waiting
+from bike_demand.store.queries import Pair, count_missing_outcomes, pairs
 from bike_demand.store.traffic_split import CHALLENGER
 
-# At the end of a test, outcomes must be known for this share of the predicted rows. Otherwise the test waits
-# for more, at most as long again.
+# At the end of a test, outcomes must be known for this share of the predicted rows. Otherwise the test goes
+# on for at most another `days` days.
 KNOWN_SHARE = 0.5
 LARGEST_GAP = timedelta(days=3)  # a row with an outcome this long after the previous one is an outlier
 
 
-class TrialKind(StrEnum):
+class ComparisonKind(StrEnum):
     """The purpose of the comparison."""
 
     TEST = "test"  # of a challenger
     WATCH = "watch"  # of a champion, after its promotion
 
 
-class Trial(BaseModel):
+class Comparison(BaseModel):
     """What is compared: a version and its opponent, the start, and the design."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: TrialKind
+    kind: ComparisonKind
     version: int
     against: int
     began: datetime
@@ -65,7 +65,7 @@ class Trial(BaseModel):
         return self.began + timedelta(days=self.days) + LABEL_LAG
 
 
-class TrialDay(BaseModel):
+class DailyResult(BaseModel):
     """The cumulative result at the end of a day: mean errors and bounds. None: no bound yet."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -85,46 +85,47 @@ class Evidence(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    trial: Trial
+    trial: Comparison
     now: datetime
     rows: int
     waiting: int  # rows with predictions whose outcome is due but missing
     units: int = 0  # randomization units
     units_shown: int = 0  # units that were shown the challenger's predictions
     sample_ratio: float | None = None  # p-value of the sample-ratio test; None: nothing was randomized
-    days: tuple[TrialDay, ...]
+    days: tuple[DailyResult, ...]
     verdict: str  # of a test: keep on, promote, reject, stop; of a watch: keep on, roll back, end
     reason: str
     rule: AB
 
 
-def under_test(deployments: Deployments) -> Trial | None:
+def under_test(deployments: Deployments) -> Comparison | None:
     """The running test; None if there is none."""
     row = deployments.testing()
     if row is None or row.test is None or row.against is None:
         return None
-    days = deployments.settings.ab.days
-    return Trial(kind=TrialKind.TEST, version=row.version, against=row.against, days=days, **row.test)
+    kind, days = ComparisonKind.TEST, deployments.settings.ab.days
+    return Comparison(kind=kind, version=row.version, against=row.against, days=days, **row.test)
 
 
-def under_watch(deployments: Deployments) -> Trial | None:
+def under_watch(deployments: Deployments) -> Comparison | None:
     """The running watch of a promotion; None if there is none."""
     row = deployments.live()
     if row is None or row.bake_until is None or row.against is None:
         return None
     days = (row.bake_until - LABEL_LAG - row.changed_at).days
-    return Trial(
-        kind=TrialKind.WATCH, version=row.version, against=row.against, began=row.changed_at, days=days
+    return Comparison(
+        kind=ComparisonKind.WATCH, version=row.version, against=row.against, began=row.changed_at, days=days
     )
 
 
-def gather(deployments: Deployments, trial: Trial) -> Evidence:
+def gather(deployments: Deployments, trial: Comparison) -> Evidence:
     """The evidence for a test or a watch so far. Raises UnreachableError if the database is down."""
     settings, as_of, database = deployments.settings, deployments.as_of, deployments.database
     found = pairs(database, trial.version, trial.against, trial.began, as_of or datetime.max)
     now = _now(settings, as_of, trial.began, found)
     found = [pair for pair in found if pair.time < now]
-    return weigh(found, trial, settings.ab, now, waiting(database, trial.began, now - LABEL_LAG))
+    missing = count_missing_outcomes(database, trial.began, now - LABEL_LAG)
+    return evaluate(found, trial, settings.ab, now, missing)
 
 
 def _now(settings: Settings, as_of: datetime | None, began: datetime, found: Sequence[Pair]) -> datetime:
@@ -142,15 +143,15 @@ def _now(settings: Settings, as_of: datetime | None, began: datetime, found: Seq
     return now
 
 
-def weigh(pairs: Sequence[Pair], trial: Trial, settings: AB, now: datetime, waiting: int) -> Evidence:
-    """Evaluate the rows of the days before `now`. A day counts once it is over and its labels are due:
-    labels that arrive early may differ systematically from the others.
+def evaluate(pairs: Sequence[Pair], trial: Comparison, settings: AB, now: datetime, waiting: int) -> Evidence:
+    """Evaluate the rows of the days before `now`. A day counts once it is over and its labels are due,
+    because labels that arrive early may differ systematically from the others.
     """
     until = (now - LABEL_LAG).date()
     pairs = [pair for pair in pairs if trial.began <= pair.time and pair.time.date() < until]
-    right = [target_of(pair.label) for pair in pairs]
-    challenger = _errors([pair.prediction for pair in pairs], right)
-    champion = _errors([pair.other for pair in pairs], right)
+    truth = [target_of(pair.label) for pair in pairs]
+    challenger = _errors([pair.prediction for pair in pairs], truth)
+    champion = _errors([pair.other for pair in pairs], truth)
     ordinals = np.array([pair.time.toordinal() for pair in pairs], dtype=np.int64)
     estimates = None
     if pairs:
@@ -158,7 +159,7 @@ def weigh(pairs: Sequence[Pair], trial: Trial, settings: AB, now: datetime, wait
         estimates = estimate(by_day(*means), settings.alpha, settings.design_effect)
     units = {pair.key if trial.randomize_by == "key" else pair.time: pair.variant for pair in pairs}
     shown = sum(variant == CHALLENGER for variant in units.values())
-    verdict, reason = _decide(estimates, len(pairs), trial, settings, now, waiting)
+    verdict, reason = _test_verdict(estimates, len(pairs), trial, settings, now, waiting)
     return Evidence(
         trial=trial,
         now=now,
@@ -174,17 +175,17 @@ def weigh(pairs: Sequence[Pair], trial: Trial, settings: AB, now: datetime, wait
     )
 
 
-def _errors(answers: Sequence[float], right: Sequence[float]) -> Floats:
-    found: Floats = PROBLEM.loss.per_row(np.array(answers, np.float64), np.array(right, np.float64))
+def _errors(answers: Sequence[float], truth: Sequence[float]) -> Floats:
+    found: Floats = PROBLEM.loss.per_row(np.array(answers, np.float64), np.array(truth, np.float64))
     return found
 
 
 def _days(
     pairs: Sequence[Pair], ordinals: np.ndarray[tuple[int], np.dtype[np.int64]], estimates: Estimates
-) -> tuple[TrialDay, ...]:
+) -> tuple[DailyResult, ...]:
     shown = np.array([pair.variant == CHALLENGER for pair in pairs])
     return tuple(
-        TrialDay(
+        DailyResult(
             day=date.fromordinal(int(ordinal)),
             rows=int((ordinals == ordinal).sum()),
             shown=int(shown[ordinals == ordinal].sum()),
@@ -202,14 +203,14 @@ def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _decide(
-    estimates: Estimates | None, rows: int, trial: Trial, settings: AB, now: datetime, waiting: int
+def _test_verdict(
+    estimates: Estimates | None, rows: int, trial: Comparison, settings: AB, now: datetime, waiting: int
 ) -> tuple[str, str]:
     """The verdict on the latest estimates, and its reason."""
     over = now >= trial.end
-    summary = _in_words(estimates, rows)
-    if trial.kind is TrialKind.WATCH:
-        return _watched(estimates, rows, summary, trial, settings, now, waiting)
+    summary = _summary(estimates, rows)
+    if trial.kind is ComparisonKind.WATCH:
+        return _watch_verdict(estimates, rows, summary, trial, settings, now, waiting)
     found = ABVerdict.KEEP_ON
     if estimates is not None:
         enough = rows >= KNOWN_SHARE * (rows + waiting)
@@ -218,59 +219,55 @@ def _decide(
         case ABVerdict.STOP:
             return "stop", f"far worse: {summary}"
         case ABVerdict.PROMOTE if estimates is not None and estimates.high[-1] < 1 + settings.worse:
-            return "promote", f"shown to be less than {settings.worse:.0%} worse: {summary}"
+            return "promote", f"an error {settings.worse:.0%} higher is ruled out: {summary}"
         case ABVerdict.REJECT if estimates is not None and estimates.low[-1] > 1:
-            return "reject", f"shown not to be better: {summary}"
+            return "reject", f"a lower error is ruled out: {summary}"
         case ABVerdict.PROMOTE:
-            return "promote", f"not worse after {trial.days} days: {summary}"
+            return "promote", f"at most {settings.tolerance:.0%} worse after {trial.days} days: {summary}"
         case ABVerdict.REJECT:
-            return "reject", f"worse after {trial.days} days: {summary}"
+            return "reject", f"more than {settings.tolerance:.0%} worse after {trial.days} days: {summary}"
     if now >= trial.end + timedelta(days=trial.days):
-        return "reject", f"too few outcomes in {2 * trial.days} days to evaluate it: {summary}"
+        return "reject", f"too few outcomes in {2 * trial.days} days for a verdict: {summary}"
     if over:
-        summary = f"its {trial.days} days are over, but too few outcomes are known; {summary}"
+        summary = f"too few outcomes after {trial.days} days; {summary}"
     elif estimates is not None and estimates.ratio.shape[-1] < MIN_DAYS:
         summary = f"{summary}; before {MIN_DAYS} days a test can only be stopped"
     return "keep on", f"undecided so far, {summary}"
 
 
-def _watched(
+def _watch_verdict(
     estimates: Estimates | None,
     rows: int,
     summary: str,
-    trial: Trial,
+    trial: Comparison,
     settings: AB,
     now: datetime,
     waiting: int,
 ) -> tuple[str, str]:
-    if estimates is not None and is_far_worse(estimates, settings)[-1]:
+    if estimates is not None and violates_guardrail(estimates, settings)[-1]:
         return "roll back", f"far worse than version {trial.against}: {summary}"
-    if estimates is not None and is_surely_worse(estimates)[-1]:
+    if estimates is not None and is_significantly_worse(estimates)[-1]:
         return "roll back", f"significantly worse than version {trial.against}: {summary}"
     over = now >= trial.end
-    enough = rows >= max(GUARD_ROWS, KNOWN_SHARE * (rows + waiting))
+    enough = rows >= max(MIN_GUARDRAIL_ROWS, KNOWN_SHARE * (rows + waiting))
     if over and enough:
-        return "end", f"not found to be worse in {trial.days} days, {summary}"
+        return "end", f"not significantly worse in {trial.days} days, {summary}"
     if now >= trial.end + timedelta(days=trial.days):
         return (
             "end",
-            f"too few rows could be compared in {2 * trial.days} days to find it worse, {summary}",
+            f"too few outcomes in {2 * trial.days} days for a verdict, {summary}",
         )
     if over:
-        return "keep on", f"its {trial.days} days are over, but too few rows could be compared; {summary}"
+        return "keep on", f"too few outcomes after {trial.days} days; {summary}"
     if estimates is not None and estimates.ratio.shape[-1] < MIN_WATCH_DAYS:
         summary = f"{summary}; before {MIN_WATCH_DAYS} days only a far worse version is rolled back"
-    return "keep on", f"not found to be worse so far, {summary}"
+    return "keep on", f"not significantly worse so far, {summary}"
 
 
-def _in_words(estimates: Estimates | None, rows: int) -> str:
+def _summary(estimates: Estimates | None, rows: int) -> str:
     if estimates is None:
         return "no row has an outcome yet"
     days, ratio = estimates.ratio.shape[-1], estimates.ratio[-1]
-    bounds = (
-        f"{estimates.low[-1]:.2f} to {estimates.high[-1]:.2f}"
-        if math.isfinite(estimates.high[-1])
-        else "not bounded yet"
-    )
+    high = f"to {estimates.high[-1]:.2f}" if math.isfinite(estimates.high[-1]) else "and up"
     many = f"{rows} {'row' if rows == 1 else 'rows'} of {'one day' if days == 1 else f'{days} days'}"
-    return f"its error is {ratio:.2f} times the other's ({bounds}), on {many}"
+    return f"error ratio {ratio:.2f} (bounds {estimates.low[-1]:.2f} {high}), on {many}"

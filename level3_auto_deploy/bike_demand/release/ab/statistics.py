@@ -5,7 +5,7 @@ and A. Ramdas, "Time-uniform central limit theory and asymptotic confidence sequ
 2024 (arXiv 2103.06476): Robbins' normal mixture with an estimated variance.
 
 The unit of analysis is the day: the rows of a day share its conditions, so they are far fewer independent
-observations than rows. The bounded quantity is the ratio of the two mean absolute errors. A ratio r is
+observations than rows. The bounded quantity is the ratio of the two mean losses. A ratio r is
 excluded if the mean of the daily sums of (challenger's error - r * champion's error) is shown not to be zero,
 so that one sequence covers both "5 % worse" (r = 1.05) and "better" (r = 1).
 """
@@ -23,9 +23,9 @@ from bike_demand.core.settings import AB
 Floats = npt.NDArray[np.float64]
 
 # The sequence is narrowest after this many days. Tests last two weeks, and should usually end sooner.
-NARROWEST_DAYS = 4
-LEAST_ROWS = 12  # with fewer rows the variance cannot be estimated
-# A variance estimated from a few days is mostly luck. It is shrunk towards a prior, as if that had been
+TIGHTEST_AT_DAYS = 4
+MIN_VARIANCE_ROWS = 12  # with fewer rows the variance cannot be estimated
+# A variance estimated from a few days is mostly noise. It is shrunk towards a prior, as if that had been
 # observed on PRIOR_DAYS days: the variance of a sum of that many independent rows, times the design effect
 # (`ab.design_effect`), because the rows of a day are correlated.
 PRIOR_DAYS = 8
@@ -34,7 +34,7 @@ PRIOR_DAYS = 8
 MIN_DAYS = 4
 # During a watch, the previous version is ready to take over, so a worse one is rolled back a day earlier.
 MIN_WATCH_DAYS = 3
-GUARD_ROWS = 20  # about a day
+MIN_GUARDRAIL_ROWS = 20  # about a day
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Days:
 @dataclass(frozen=True)
 class Estimates:
     """Cumulative estimates at the end of each day, shape [..., days]: the ratio of the challenger's mean
-    absolute error to the champion's, and its bounds. Without data the bounds are 0 and infinity.
+    loss to the champion's, and its bounds. Without data the bounds are 0 and infinity.
     """
 
     rows: Floats
@@ -86,7 +86,7 @@ def sample_ratio(shown: int, units: int, share: float) -> float:
 
 
 def by_day(day: npt.NDArray[np.integer], challenger: Floats, champion: Floats) -> Days:
-    """Sum rows by day. `day` holds ordinals, ascending; errors are absolute; each of shape [rows]."""
+    """Sum rows by day. `day` holds ordinals, ascending; losses are not negative; each of shape [rows]."""
     _, index = np.unique(day, return_inverse=True)
 
     def total(values: Floats) -> Floats:
@@ -148,7 +148,7 @@ def estimate(days: Days, alpha: float, design_effect: float) -> Estimates:
     C = mean_a**2 - m * aa
     with np.errstate(divide="ignore", invalid="ignore"):
         root = np.sqrt(np.maximum(B**2 - A * C, 0))
-        known = (A > 0) & (rows >= LEAST_ROWS)  # otherwise no ratio can be excluded
+        known = (A > 0) & (rows >= MIN_VARIANCE_ROWS)  # otherwise no ratio can be excluded
         ratio = np.where(sum_b > 0, sum_a / sum_b, np.where(sum_a > 0, np.inf, 1.0))
         low = np.where(known, np.maximum((B - root) / A, 0), 0.0)
         high = np.where(known, (B + root) / A, np.inf)
@@ -157,8 +157,8 @@ def estimate(days: Days, alpha: float, design_effect: float) -> Estimates:
 
 def margin(t: Floats, alpha: float) -> Floats:
     """Half the width of the sequence after `t` observations, in standard deviations of one observation."""
-    # Optimal at NARROWEST_DAYS for the two-sided sequence, and nearly so for this one.
-    rho2 = (-2 * math.log(alpha) + math.log(-2 * math.log(alpha) + 1)) / NARROWEST_DAYS
+    # Optimal at TIGHTEST_AT_DAYS for the two-sided sequence, and nearly so for this one.
+    rho2 = (-2 * math.log(alpha) + math.log(-2 * math.log(alpha) + 1)) / TIGHTEST_AT_DAYS
     v = t * rho2 + 1
     return np.asarray(np.sqrt(2 * v / (t**2 * rho2) * np.log1p(np.sqrt(v) / (2 * alpha))))
 
@@ -176,14 +176,14 @@ def verdicts(estimates: Estimates, settings: AB, ended: bool | npt.NDArray[np.bo
     )
     verdict = np.where(seen & (estimates.low > 1), ABVerdict.REJECT, verdict)
     verdict = np.where(seen & (estimates.high < 1 + settings.worse), ABVerdict.PROMOTE, verdict)
-    return np.where(is_far_worse(estimates, settings), ABVerdict.STOP, verdict)
+    return np.where(violates_guardrail(estimates, settings), ABVerdict.STOP, verdict)
 
 
-def is_far_worse(estimates: Estimates, settings: AB) -> npt.NDArray[np.bool_]:
+def violates_guardrail(estimates: Estimates, settings: AB) -> npt.NDArray[np.bool_]:
     """Whether the guard trips, for each estimate."""
-    return np.asarray((estimates.rows >= GUARD_ROWS) & (estimates.ratio > 1 + settings.guard))
+    return np.asarray((estimates.rows >= MIN_GUARDRAIL_ROWS) & (estimates.ratio > 1 + settings.guard))
 
 
-def is_surely_worse(estimates: Estimates) -> npt.NDArray[np.bool_]:
+def is_significantly_worse(estimates: Estimates) -> npt.NDArray[np.bool_]:
     """Whether "not worse" is excluded, for each estimate."""
     return np.asarray((np.arange(1, estimates.ratio.shape[-1] + 1) >= MIN_WATCH_DAYS) & (estimates.low > 1))

@@ -15,7 +15,7 @@ from bike_demand.serving.onnx_model import GOLDEN_TOLERANCE, check_golden_rows, 
 from bike_demand.store.tables import Deployment, State
 from bike_demand.store.tracking import HANDOFF_ARTIFACT, Tracking, Version
 
-RETRAIN = "train another one, with later data or another recipe"
+RETRAIN = "train with newer data or other parameters"
 # As documented by the service.
 OUTPUT = OutputSpec(
     name=OUTPUT_NAME, type="float32", unit=PROBLEM.unit, min=MIN_PREDICTION, max=MAX_PREDICTION
@@ -72,7 +72,7 @@ def was_not_rolled_back(context: GateContext) -> GateResult:
     if failed is None:
         return GateResult(True, "never rolled back or rejected")
     became = "rolled back" if failed.state is State.ROLLED_BACK else "rejected"
-    summary = f"its model is that of version {failed.version}, which was {became}: {failed.reason}; {RETRAIN}"
+    summary = f"same model as version {failed.version}, which was {became}: {failed.reason}; {RETRAIN}"
     if failed.version == context.version.number:
         summary = f"it was live and was {became}: {failed.reason}; {RETRAIN}"
     return GateResult(False, summary, {"version": failed.version, "became": became, "reason": failed.reason})
@@ -104,11 +104,11 @@ def matches_the_service_schema(context: GateContext) -> GateResult:
         (OUTPUT, manifest.output),
     ]
     differences = [
-        f"{mine.name}: {name} is {getattr(theirs, name)!r} for the model, but {getattr(mine, name)!r} for the"
-        " service"
-        for mine, theirs in pairs
-        for name in type(mine).model_fields
-        if getattr(mine, name) != getattr(theirs, name)
+        f"{service.name}: {name} is {getattr(model, name)!r} for the model, but {getattr(service, name)!r}"
+        " for the service"
+        for service, model in pairs
+        for name in type(service).model_fields
+        if getattr(service, name) != getattr(model, name)
     ]
     evidence = {"inputs": list(manifest.names), "output": OUTPUT.name, "differences": differences}
     if differences:

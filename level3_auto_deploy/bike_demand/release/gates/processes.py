@@ -46,7 +46,7 @@ def works_in_the_test_environment(context: GateContext) -> GateResult:
             evidence["seconds_until_ready"] = f"{time.monotonic() - began:.1f}"
             failed = failures(address, model, keys)
     except (UserError, OSError, http.client.HTTPException) as error:
-        return GateResult(False, f"no service of the test environment serves it: {error}", evidence)
+        return GateResult(False, f"the test environment does not serve the version: {error}", evidence)
     if failed:
         return GateResult(False, failed[0], evidence | {"failed": failed})
     return GateResult(True, f"{len(CHECKS)} checks over HTTP", evidence)
@@ -114,7 +114,7 @@ def costs_no_more(context: GateContext) -> GateResult:
     Raises UserError if a model cannot be loaded or run.
     """
     if context.champion is None:
-        return GateResult(True, "nothing is live to compare with")
+        return GateResult(True, "no champion to compare with")
     folders = [context.handoff(version.run_id) for version in (context.version, context.champion)]
     (champion,) = measure(folders[1:])["megabytes"]
     measured = measure(folders)
@@ -127,8 +127,8 @@ def costs_no_more(context: GateContext) -> GateResult:
         "memory_factor": limits.memory_factor,
     }
     summary = (
-        f"{times[0]:.0f} microseconds a row, the champion {times[1]:.0f}; {candidate:.0f} MB a process, the"
-        f" champion {champion:.0f}"
+        f"{times[0]:.0f} microseconds per row (champion {times[1]:.0f}), {candidate:.0f} MB per process"
+        f" (champion {champion:.0f})"
     )
     passed = times[0] <= limits.latency_factor * times[1] and candidate <= limits.memory_factor * champion
     return GateResult(passed, summary, evidence)

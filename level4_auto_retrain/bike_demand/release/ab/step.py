@@ -12,18 +12,18 @@ from bike_demand.core.errors import UnreachableError, UserError
 from bike_demand.core.settings import Settings
 from bike_demand.core.step_runner import StepRunner, call
 from bike_demand.data.month import iso
-from bike_demand.release.ab.evidence import Evidence, TrialKind, gather, under_test, under_watch
+from bike_demand.release.ab.evidence import ComparisonKind, Evidence, gather, under_test, under_watch
 from bike_demand.release.decision import write_page
 from bike_demand.release.deploy import deploy
 from bike_demand.release.promotion import promote_newest
 from bike_demand.release.rollback import GUARD, roll_back
-from bike_demand.store.deployments import Deployments, opened
+from bike_demand.store.deployments import Deployments, open_deployments
 from bike_demand.store.retention import delete_old
 from bike_demand.store.tables import State
 from bike_demand.store.traffic_split import AB_RATIO_TAG
 
-UNITS = {"time": "event times", "key": "keys"}
-MISMATCH = 0.001  # a smaller p-value of the sample-ratio test is not chance
+UNIT_LABELS = {"time": "event times", "key": "keys"}
+SAMPLE_RATIO_P_VALUE = 0.001  # a smaller p-value of the sample-ratio test is not chance
 
 Report = Callable[[str], None]
 
@@ -40,23 +40,23 @@ def step(settings: Settings, as_of: datetime | None, report: Report, run: StepRu
         lines.append(line)
         report(line)
 
-    with opened(settings, as_of, note) as deployments:
-        for line in differences(deployments):
+    with open_deployments(settings, as_of, note) as deployments:
+        for line in changed_settings(deployments):
             note(line)
-        watched = _watch(deployments, note, run)
-        busy = _test(deployments, note, run) or watched
-        newest = None if busy else _newest_queued(deployments, note)
+        watched = _evaluate_watch(deployments, note, run)
+        busy = _evaluate_test(deployments, note, run) or watched
+        newest = None if busy else _supersede_older_queued(deployments, note)
         promote_newest(deployments, note, run)
         delete_old(deployments.database, settings, deployments.now)
     if newest is not None:
-        _begin(settings, newest, as_of, note, run)
+        _start(settings, newest, as_of, note, run)
     if not lines:
-        report("No test is running, nothing is watched and nothing waits; nothing was changed.")
+        report("No test or watch is running and no version is queued; nothing to do.")
 
 
 def stop(settings: Settings, reason: str, as_of: datetime | None, report: Report) -> None:
     """End the running test without a verdict. Raises UserError if there is none."""
-    with opened(settings, as_of, report) as deployments:
+    with open_deployments(settings, as_of, report) as deployments:
         row = deployments.testing()
         if row is None:
             raise UserError("no test is running, so there is none to stop")
@@ -65,7 +65,7 @@ def stop(settings: Settings, reason: str, as_of: datetime | None, report: Report
             assert trial is not None
             evidence = gather(deployments, trial)
             evidence = evidence.model_copy(update={"verdict": "stop", "reason": reason})
-            deployments.store(row, ab=evidence.model_dump(mode="json"))
+            deployments.save_evidence(row, ab=evidence.model_dump(mode="json"))
         except UserError as error:  # whatever is broken, a person must be able to end the test
             report(f"No evidence is stored: {error}")
         deployments.transition(row, State.SUPERSEDED, reason)
@@ -76,7 +76,7 @@ def stop(settings: Settings, reason: str, as_of: datetime | None, report: Report
         )
 
 
-def _watch(deployments: Deployments, report: Report, run: StepRunner) -> bool:
+def _evaluate_watch(deployments: Deployments, report: Report, run: StepRunner) -> bool:
     """Evaluate the watch: roll the champion back or end the watch. Returns whether it continues."""
     trial, row = under_watch(deployments), deployments.live()
     if trial is None or row is None:
@@ -84,7 +84,7 @@ def _watch(deployments: Deployments, report: Report, run: StepRunner) -> bool:
     evidence = run(f"watch version {trial.version}", lambda: gather(deployments, trial))
     watch = evidence.model_dump(mode="json")
     if evidence.verdict == "keep on":
-        report(f"Version {trial.version} is watched until {_end(evidence)}: {evidence.reason}.")
+        report(f"Watching version {trial.version} until {_end(evidence)}: {evidence.reason}.")
         return True
     if evidence.verdict == "roll back":
         reason = f"{GUARD}: {evidence.reason}"
@@ -97,7 +97,7 @@ def _watch(deployments: Deployments, report: Report, run: StepRunner) -> bool:
     return False
 
 
-def _test(deployments: Deployments, report: Report, run: StepRunner) -> bool:
+def _evaluate_test(deployments: Deployments, report: Report, run: StepRunner) -> bool:
     """Evaluate the running test. Returns whether it continues, or its promotion has to be watched now."""
     trial, row = under_test(deployments), deployments.testing()
     if trial is None or row is None:
@@ -105,8 +105,8 @@ def _test(deployments: Deployments, report: Report, run: StepRunner) -> bool:
     evidence = run(f"A/B test of version {trial.version}", lambda: gather(deployments, trial))
     name, ab = f"Version {trial.version}", evidence.model_dump(mode="json")
     if evidence.verdict == "keep on":
-        until = f"until {_end(evidence)} at most"
-        report(f"{name} is tested against version {trial.against} {until}: {evidence.reason}.")
+        until = f"until {_end(evidence)}, or up to twice as long with too few outcomes"
+        report(f"Testing version {trial.version} against version {trial.against} {until}: {evidence.reason}.")
         return True
     if evidence.days and (ratio := evidence.days[-1].ratio) is not None:
         # Next to the version's training error, for comparisons in MLflow.
@@ -116,14 +116,14 @@ def _test(deployments: Deployments, report: Report, run: StepRunner) -> bool:
     write_page(deployments.database, row)
     rollout = deployments.rollout()
     if state is State.LIVE:
-        report(f"{name} is promoted, {evidence.reason}. {rollout}")
+        report(f"{name} won its A/B test and is live: {evidence.reason}. {rollout}")
     else:
-        report(f"{name} is rejected, {evidence.reason}. Version {trial.against} stays. {rollout}")
+        report(f"{name} is rejected: {evidence.reason}. Version {trial.against} stays. {rollout}")
     return row.is_watched
 
 
-def _newest_queued(deployments: Deployments, report: Report) -> int | None:
-    """The newest version that waits for its test; older ones are superseded."""
+def _supersede_older_queued(deployments: Deployments, report: Report) -> int | None:
+    """The newest queued version; supersedes the older ones."""
     queued = deployments.all(State.QUEUED)
     for row in queued[:-1]:
         newest = queued[-1].version
@@ -132,14 +132,14 @@ def _newest_queued(deployments: Deployments, report: Report) -> int | None:
     return queued[-1].version if queued else None
 
 
-def _begin(settings: Settings, number: int, as_of: datetime | None, report: Report, run: StepRunner) -> None:
+def _start(settings: Settings, number: int, as_of: datetime | None, report: Report, run: StepRunner) -> None:
     """Start the test of a queued version; gates that compared it with an earlier champion run again."""
     try:
         deploy(settings, str(number), as_of, report, run=run)
     except UnreachableError:
         raise
     except UserError as error:
-        report(f"Version {number} waited for its test, but: {error}")
+        report(f"Queued version {number} failed its gates: {error}")
 
 
 def _end(evidence: Evidence) -> str:
@@ -148,21 +148,21 @@ def _end(evidence: Evidence) -> str:
 
 def status(settings: Settings, as_of: datetime | None, report: Report) -> None:
     """Show the evidence so far without deciding anything. Raises UserError if the database is down."""
-    with opened(settings, as_of, report, reading=True) as deployments:
-        for line in differences(deployments):
+    with open_deployments(settings, as_of, report, locked=False, reading=True) as deployments:
+        for line in changed_settings(deployments):
             report(line)
         trials = [each for each in (under_watch(deployments), under_test(deployments)) if each]
-        if not any(each.kind is TrialKind.TEST for each in trials):
+        if not any(each.kind is ComparisonKind.TEST for each in trials):
             row = deployments.live()
-            live = "nothing is live" if row is None else f"version {row.version} is live alone"
+            live = "nothing is live" if row is None else f"version {row.version} is live, with no counterpart"
             report(f"No test is running: {'a promotion is watched' if trials else live}.")
         for trial in trials:
             report(as_text(gather(deployments, trial)))
         for row in deployments.all(State.QUEUED):
-            report(f"Version {row.version} waits for its test since {iso(row.changed_at)}.")
+            report(f"Version {row.version} has been queued since {iso(row.changed_at)}.")
 
 
-def differences(deployments: Deployments) -> Iterator[str]:
+def changed_settings(deployments: Deployments) -> Iterator[str]:
     """A line for each setting that was changed in params.yaml since the running test began."""
     row = deployments.testing()
     if row is None or row.test is None:
@@ -171,8 +171,8 @@ def differences(deployments: Deployments) -> Iterator[str]:
         now = getattr(deployments.settings.ab, name, began_with)
         if now != began_with:
             yield (
-                f"warning: ab.{name} is {now} in params.yaml, but the test of version {row.version} goes on"
-                f" with {began_with}; to use the new value, stop it"
+                f"warning: ab.{name} is {now} in params.yaml, but the running test of version {row.version}"
+                f" keeps {began_with}; to use the new value, stop it"
                 " (`python -m bike_demand ab stop`) and deploy again"
             )
 
@@ -180,18 +180,18 @@ def differences(deployments: Deployments) -> Iterator[str]:
 def as_text(evidence: Evidence) -> str:
     """The evidence as text for a terminal."""
     trial = evidence.trial
-    if trial.kind is TrialKind.TEST:
+    if trial.kind is ComparisonKind.TEST:
         how = (
             "never shown (shadow)"
             if trial.mode == "shadow"
-            else f"shown for {trial.share:.0%} of the {UNITS[trial.randomize_by]}"
+            else f"shown for {trial.share:.0%} of the {UNIT_LABELS[trial.randomize_by]}"
         )
         first = f"Version {trial.version} is tested against version {trial.against}, {how}"
     else:
         first = f"Version {trial.version} is watched against version {trial.against}, the previous champion"
     lines = [
         f"{first}, since {trial.began:%Y-%m-%d %H:%M} for {trial.days} days at most.",
-        f"  rows   {evidence.rows} with an outcome, {evidence.waiting} wait for theirs",
+        f"  rows   {evidence.rows} with an outcome, {evidence.waiting} without",
     ]
     if evidence.days:
         last = evidence.days[-1]
@@ -199,17 +199,17 @@ def as_text(evidence: Evidence) -> str:
         if evidence.sample_ratio is not None:
             observed = evidence.units_shown / evidence.units
             lines.append(
-                f"  shown   for {observed:.0%} of {evidence.units} {UNITS[trial.randomize_by]}, planned are"
+                f"  shown   for {observed:.0%} of {evidence.units} {UNIT_LABELS[trial.randomize_by]}, planned"
                 f" {trial.share:.0%} (sample-ratio test: p = {evidence.sample_ratio:.3f})"
             )
-            if evidence.sample_ratio < MISMATCH:
+            if evidence.sample_ratio < SAMPLE_RATIO_P_VALUE:
                 lines.append(
-                    "  warning: that is not chance; find out which rows are lost before you trust the test"
+                    "  warning: sample-ratio mismatch: some rows are probably not logged; do not trust it"
                 )
         lines += [
             f"  error   {loss_with_unit(last.error)},"
             f" version {trial.against} {format_loss(last.error_against)}",
             f"  ratio   {'-' if last.ratio is None else f'{last.ratio:.2f}'}, from {last.low:.2f} to {high}"
-            f" (each bound holds in {1 - evidence.rule.alpha:.0%} of tests, however often it is evaluated)",
+            f" ({1 - evidence.rule.alpha:.0%} one-sided confidence each, valid at any time)",
         ]
-    return "\n".join([*lines, f"  now     {evidence.verdict}: {evidence.reason}"])
+    return "\n".join([*lines, f"  verdict {evidence.verdict}: {evidence.reason}"])

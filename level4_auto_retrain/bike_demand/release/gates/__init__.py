@@ -23,9 +23,7 @@ GATES = (
     ),
     Gate("test-environment", "It works in a service of the test environment", works_in_the_test_environment),
     Gate("cost", "It needs hardly more time and memory than the champion", costs_no_more, compares=True),
-    Gate(
-        "error", "It is not significantly worse than the champion on fresh rows", is_no_worse, compares=True
-    ),
+    Gate("error", "Its error on fresh rows is close to the champion's", is_no_worse, compares=True),
     Gate(
         "slices",
         "It is not significantly worse on any slice of them",

@@ -1,7 +1,7 @@
 """Gates that compare errors on fresh rows, which neither version's holdout model was trained on.
 
-The refit that goes live was trained on the latest rows, so a version is evaluated by its holdout model, and
-its refit only by whether it keeps up with that model.
+The refit that goes live was trained on the latest rows, so a version is evaluated by its holdout model. The
+refit is only checked for plausibility against its holdout model.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ LEARNED_DAYS, LEARNED_ROWS = 28, 28 * 24  # latest training rows of a refit used
 def is_no_worse(context: GateContext) -> GateResult:
     """Compares the mean errors of holdout model and champion, and of refit and holdout model.
 
-    On a week of rows, differences of a few percent are indistinguishable from luck. A version is therefore
+    On a week of rows, differences of a few percent are indistinguishable from noise. A version is therefore
     refused only if it is significantly worse, or if its error is so much higher that users must not be
     exposed to it. On its latest training rows, a refit's error is typically 0.6 to 0.85 of its holdout
     model's; a higher one means that the refit is broken (swapped columns, another file), however good the
@@ -44,8 +44,8 @@ def is_no_worse(context: GateContext) -> GateResult:
     learned = learned[-max(LEARNED_ROWS, LEARNED_DAYS * rows_per_day(learned)) :]
     if min(len(rows), len(learned)) < limits.min_rows:
         summary = (
-            f"there are {len(rows)} fresh rows to compare on, too few, or {len(learned)} training rows"
-            f" (deploy.min_rows in params.yaml is {limits.min_rows}), so run ingest"
+            f"only {len(rows)} fresh rows and {len(learned)} training rows to compare on, but deploy.min_rows"
+            f" in params.yaml is {limits.min_rows}; run ingest once the feed has more"
         )
         return GateResult(False, summary, {"rows": len(rows)})
     refit, holdout = (
@@ -66,19 +66,17 @@ def is_no_worse(context: GateContext) -> GateResult:
     evidence |= {"candidate": candidate, "refit": refit, "holdout": holdout}
     if refit > holdout * (1 + limits.error_worse):
         summary = (
-            f"it is off by {loss_with_unit(refit)} on rows that it was trained on, its holdout model"
-            f" by {format_loss(holdout)}, so the refit is broken"
+            f"error {loss_with_unit(refit)} on training rows, holdout model {format_loss(holdout)}:"
+            " the refit is broken"
         )
         return GateResult(False, summary, evidence)
     if champion is None:
-        summary = f"off by {loss_with_unit(candidate)}; nothing is live to compare with"
+        summary = f"error {loss_with_unit(candidate)}; no champion to compare with"
         return GateResult(True, summary, evidence)
     live = mean_loss(errors[1], rows)
     bound = lower_bound(errors[0] - errors[1], input_columns(rows)[TIME], limits.confidence)
-    evidence |= {"champion": live, "sure_to_be_worse_by": bound if np.isfinite(bound) else None}
-    summary = (
-        f"off by {loss_with_unit(candidate)} on {len(rows)} fresh rows, the champion by {format_loss(live)}"
-    )
+    evidence |= {"champion": live, "difference_lower_bound": bound if np.isfinite(bound) else None}
+    summary = f"error {loss_with_unit(candidate)} on {len(rows)} fresh rows, champion {format_loss(live)}"
     if bound > 0:
         return GateResult(False, f"{summary}: it is worse with {limits.confidence:.0%} confidence", evidence)
     if candidate > live * (1 + limits.error_worse):
@@ -94,11 +92,11 @@ def is_no_worse_in_any_slice(context: GateContext) -> GateResult:
     Raises UserError if a holdout model cannot be read.
     """
     if context.champion is None:
-        return GateResult(True, "nothing is live to compare with")
+        return GateResult(True, "no champion to compare with")
     limits = context.settings.deploy
     rows = fresh_rows(context.tracking, (context.version, context.champion), context.rows)
     if rows.empty:
-        return GateResult(False, "there are no fresh rows to compare on, so run ingest")
+        return GateResult(False, "no fresh rows to compare on; run ingest once the feed has more")
     candidate, champion = (
         errors_of(context.handoff(holdout_run(version)), rows)
         for version in (context.version, context.champion)
@@ -125,14 +123,14 @@ def is_no_worse_in_any_slice(context: GateContext) -> GateResult:
         "worse": limits.slice_worse,
         "confidence": limits.confidence,
         "min_rows": limits.slice_rows,
-        "bound": f"of the error beyond that, in {PROBLEM.loss.unit}; above 0 refuses",
+        "bound": f"lower bound of the excess error, in {PROBLEM.loss.unit}; above 0 fails",
     }
     for entry in table:
         if entry.get("bound", 0) > 0:
             summary = (
-                f"{entry['slice']}: off by {loss_with_unit(entry['candidate'])}, the champion by"
-                f" {format_loss(entry['champion'])}, on {entry['rows']} fresh rows; worse by more than"
-                f" {limits.slice_worse:.0%} there with {limits.confidence:.0%} confidence"
+                f"{entry['slice']}: error {loss_with_unit(entry['candidate'])} on {entry['rows']} fresh rows,"
+                f" champion {format_loss(entry['champion'])}; worse by more than {limits.slice_worse:.0%}"
+                f" with {limits.confidence:.0%} confidence"
             )
             return GateResult(False, summary, evidence)
     judged = sum("bound" in entry for entry in table)
@@ -150,14 +148,14 @@ def fresh_rows(tracking: Tracking, versions: Sequence[Version], rows: pd.DataFra
 def _learned_until(tracking: Tracking, version: Version, run_id: str) -> datetime:
     dataset = tracking.run(run_id).dataset
     if dataset is None:
-        raise UserError(f"version {version.number}: the rows of run {run_id} are unknown; train anew")
+        raise UserError(f"version {version.number}: the rows of run {run_id} are unknown; train a new one")
     return datetime.fromisoformat(dataset.last)
 
 
 def holdout_run(version: Version) -> str:
     """The run of the version's holdout model. Raises UserError if it has none."""
     if version.holdout_run_id is None:
-        raise UserError(f"version {version.number}: it has no holdout model to evaluate; train anew")
+        raise UserError(f"version {version.number}: it has no holdout model to evaluate; train a new version")
     return version.holdout_run_id
 
 

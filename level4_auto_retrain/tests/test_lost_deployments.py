@@ -1,4 +1,4 @@
-"""A version, a run, a record or the whole registry is gone: what is lost is named, and a command leads on."""
+"""Lost versions, runs, deployments or stores are named, and the next command recovers."""
 
 import shutil
 import sqlite3
@@ -14,10 +14,10 @@ from bike_demand.core.settings import load_settings
 from bike_demand.release import deploy as delivery
 from bike_demand.store.tables import State
 from bike_demand.store.tracking import MODEL_NAME, Tracking
-from tests.answers import log, off_by, rows_between
 from tests.conftest import Run
-from tests.registry import latest, register
-from tests.test_rollback import once_live, tracking  # noqa: F401 (fixtures)
+from tests.predictions import log, model_with_error, rows_between
+from tests.registry import current_deployment, deploy_without_gates, register
+from tests.test_rollback import live_template, tracking  # noqa: F401 (fixtures)
 from tests.tiny import constant
 
 STORE = Path("state", "mlflow.db")
@@ -63,7 +63,8 @@ def test_after_the_champion_was_deleted_another_version_can_be_deployed(
     run: Run,
 ) -> None:
     delete_version(3)
-    assert "warning: the alias champion was removed" in run("ab", "status").out
+    assert "warning: the alias champion is on version none" in run("ab", "status").out
+    assert "warning: the alias champion was removed" in run("ab", "step").out
     assert "version 3" in run("deploy", "3").refusal()
     assert "deploy" in run("rollback").refusal()
     assert "deploy" in run("release", "champion", "--check").refusal()
@@ -100,7 +101,7 @@ def test_where_all_earlier_versions_were_deleted_a_rollback_changes_nothing(
     delete_run(releases.version(2).run_id)
     assert "deleted" in run("rollback").refusal()
     assert releases.aliases()["champion"] == 3
-    assert latest(3).state is State.LIVE
+    assert current_deployment(3).state is State.LIVE
 
 
 def test_a_version_whose_run_was_deleted_is_refused_and_what_is_live_stays(
@@ -123,7 +124,7 @@ def test_without_the_database_what_is_live_counts_as_deployed_out_of_band(
     run: Run,
 ) -> None:
     Path("state", "production.db").unlink()
-    assert "warning: version 3 was made the champion out of band" in run("ab", "status").out
+    assert "warning: the alias champion was set to version 3 out of band" in run("ab", "step").out
     assert "no earlier version" in run("rollback").refusal()
     assert releases.aliases()["champion"] == 3
     number = register(constant(Path("new"), 9.0)).number
@@ -131,8 +132,19 @@ def test_without_the_database_what_is_live_counts_as_deployed_out_of_band(
     assert releases.aliases() == {"champion": 3, "challenger": number}
 
 
+def test_without_the_database_a_running_test_goes_on(releases: Tracking, run: Run) -> None:
+    number = register(constant(Path("new"), 9.0)).number
+    deploy_without_gates(number, State.TESTING, at=datetime(2011, 4, 6))
+    assert releases.aliases() == {"champion": 3, "challenger": number, "previous": 2}
+    Path("state", "production.db").unlink()
+    assert run("ab", "step", "--as-of", "2011-04-06").status == 0
+    # Nothing is known to roll back to, so the watch of the champion ends.
+    assert releases.aliases() == {"champion": 3, "challenger": number}
+    assert [current_deployment(each).state for each in (3, number)] == [State.LIVE, State.TESTING]
+
+
 def test_a_prediction_of_a_deleted_version_names_it(releases: Tracking, run: Run) -> None:
-    (known,) = log(rows_between("2011-03-01", "2011-03-02")[:1], (3, off_by(10.0)))
+    (known,) = log(rows_between("2011-03-01", "2011-03-02")[:1], (3, model_with_error(10.0)))
     run_id = releases.version(3).run_id
     delete_run(run_id)
     assert run_id in run("trace", known).refusal()
@@ -156,6 +168,7 @@ def test_without_the_registry_the_next_version_goes_live(
 ) -> None:
     lose()
     assert run("ab", "status").status == 0
+    assert run("ab", "step").status == 0
     assert "train" in run("deploy", "latest").refusal()
     assert "version 3" in run("deploy", "3").refusal()
     assert run("rollback").status == 1
@@ -167,7 +180,7 @@ def test_without_the_registry_the_next_version_goes_live(
 
 @pytest.mark.usefixtures("releases")
 def test_a_damaged_registry_is_named_by_each_command_and_left_as_it_is(run: Run) -> None:
-    (known,) = log(rows_between("2011-03-01", "2011-03-02")[:1], (3, off_by(10.0)))
+    (known,) = log(rows_between("2011-03-01", "2011-03-02")[:1], (3, model_with_error(10.0)))
     STORE.write_bytes(b"no database" * 1000)
     for argv in (("deploy", "latest"), ("rollback",), ("ab", "step"), ("trace", known)):
         output = run(*argv)

@@ -10,7 +10,7 @@ from sqlalchemy import insert
 from bike_demand.core.current import INPUT_COLUMNS, TIME, Row, key_of, row_id
 from bike_demand.core.settings import DATA, load_settings
 from bike_demand.data.ingested import read_rows
-from bike_demand.serving.prediction import variant
+from bike_demand.serving.prediction import assign_variant
 from bike_demand.store.database import open_database
 from bike_demand.store.outcomes import store
 from bike_demand.store.tables import LoggedPrediction
@@ -39,7 +39,7 @@ def log(
     for row in rows:
         arm = "champion"
         if role == "challenger" and other is not None:
-            arm = variant(key_of(row), settings.ab.share, settings.ab.salt)
+            arm = assign_variant(key_of(row), settings.ab.share, settings.ab.salt)
         answers = [(*champion, deployments[0])]
         if other is not None:
             answers.append((*other, deployments[1]))
@@ -75,13 +75,13 @@ def log(
     return [str(entry["id"]) for entry in entries]
 
 
-def tell_outcomes(rows: Iterable[Row]) -> None:
+def store_outcomes(rows: Iterable[Row]) -> None:
     """Post what became known of these rows."""
     with closing(open_database(load_settings().environments.production.database)) as database:
         store(database, {row_id(row): row.amount for row in rows})
 
 
-def off_by(pieces: float, spread: float = 0.3) -> Model:
+def model_with_error(pieces: float, spread: float = 0.3) -> Model:
     """A model that is off by about so many pieces, in a way that differs from row to row and day to day."""
 
     def predict(row: Row) -> float:

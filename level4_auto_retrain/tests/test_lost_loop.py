@@ -10,13 +10,13 @@ from bike_demand.core.settings import load_settings
 from bike_demand.release import deploy as delivery
 from bike_demand.store import event_log
 from bike_demand.store.database import Database
-from bike_demand.store.deployments import opened
+from bike_demand.store.deployments import open_deployments
 from bike_demand.store.tables import State
 from bike_demand.store.tracking import Tracking
 from tests.conftest import Run
 from tests.registry import register, remove_alias
 from tests.test_loop import begun, database, living, shown, take  # noqa: F401 (fixtures)
-from tests.test_vanished_releases import STORE, delete_run, delete_version
+from tests.test_lost_deployments import STORE, delete_run, delete_version
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def tracking(living: Path) -> Tracking:  # noqa: F811
     store = Tracking(load_settings())
     register(Path("model"))
     delivery.deploy(load_settings(), "2", datetime(2011, 3, 1), print, gates=())
-    with opened(load_settings(), datetime(2011, 3, 1), print) as found:
+    with open_deployments(load_settings(), datetime(2011, 3, 1), print) as found:
         row = found.testing()
         assert row is not None
         found.transition(row, State.LIVE, "it is better")

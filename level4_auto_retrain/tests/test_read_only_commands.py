@@ -1,17 +1,21 @@
-"""Commands that only look at deployments: reconciled first; while the registry is away, as stored."""
+"""Commands that only read deployments: they change nothing, and report what differs from the registry."""
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from bike_demand.__main__ import main
 from bike_demand.core.settings import load_settings
+from bike_demand.store.database import open_database
+from bike_demand.store.deployments import all_deployments
+from bike_demand.store.tables import State
 from bike_demand.store.tracking import Tracking
-from tests.answers import log, off_by, rows_between
 from tests.conftest import Make, Run
-from tests.registry import latest, placed, register
+from tests.predictions import log, model_with_error, rows_between
+from tests.registry import current_deployment, deploy_without_gates, register
 from tests.tiny import constant
 
 AWAY = "http://127.0.0.1:9"  # the port that discards: nobody listens there
@@ -21,7 +25,7 @@ def two_deployed() -> None:
     assert main(["ingest"]) == 0
     for number in (1, 2):
         register(constant(Path(str(number)), float(number)))
-        placed(number)
+        deploy_without_gates(number)
 
 
 @pytest.fixture
@@ -29,7 +33,9 @@ def predicted(prepare: Callable[[Make], None]) -> str:
     """Version 2 is live, and gave a prediction: its id."""
     prepare(two_deployed)
     (id_, *_) = log(
-        rows_between("2011-03-01", "2011-03-02"), (2, off_by(10.0)), deployments=(latest(2).id, "")
+        rows_between("2011-03-01", "2011-03-02"),
+        (2, model_with_error(10.0)),
+        deployments=(current_deployment(2).id, ""),
     )
     return id_
 
@@ -40,19 +46,23 @@ def registry_is_away(predicted: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", AWAY)
 
 
-def test_trace_adopts_what_was_changed_out_of_band_and_says_so_beside_its_result(
-    predicted: str, run: Run
-) -> None:
-    Tracking(load_settings()).set_alias("champion", 1)
+def test_out_of_band_change_is_reported_but_not_adopted(predicted: str, run: Run) -> None:
+    tracking = Tracking(load_settings())
+    tracking.set_alias("champion", 1)
+    aliases, versions = tracking.aliases(), tracking.versions()
     output = run("trace", predicted, "--json")
     assert output.status == 0
     assert "out of band" in output.err
     deployment = json.loads(output.out)["deployment"]
-    assert (deployment["version"], deployment["state"]) == (2, "retired")
+    assert (deployment["version"], deployment["state"]) == (2, "live")
+    assert "out of band" in run("ab", "status").out
+    assert (tracking.aliases(), tracking.versions()) == (aliases, versions)
+    with closing(open_database(load_settings().environments.production.database)) as database:
+        assert [row.state for row in all_deployments(database)] == [State.RETIRED, State.LIVE]
 
 
 @pytest.mark.usefixtures("registry_is_away")
-def test_trace_tells_what_the_log_knows(predicted: str, run: Run) -> None:
+def test_trace_works_without_registry(predicted: str, run: Run) -> None:
     output = run("trace", predicted, "--json")
     assert output.status == 0
     (warning,) = output.err.splitlines()
@@ -65,7 +75,7 @@ def test_trace_tells_what_the_log_knows(predicted: str, run: Run) -> None:
 
 
 @pytest.mark.usefixtures("registry_is_away")
-def test_ab_status_tells_what_is_stored(run: Run) -> None:
+def test_ab_status_works_without_registry(run: Run) -> None:
     output = run("ab", "status")
     assert output.status == 0
     assert output.out.startswith("warning: shown as stored")

@@ -51,7 +51,7 @@ def _shown(about: RowId | str) -> str:
 
 
 class OutcomeStore:
-    """Stores outcomes in the database at an address, opened on first use."""
+    """Stores outcomes in the database at an address, open_deployments on first use."""
 
     def __init__(self, address: str) -> None:
         self._address = address

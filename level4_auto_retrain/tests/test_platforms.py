@@ -9,9 +9,9 @@ import pytest
 
 from bike_demand.core.errors import UserError
 from bike_demand.training import pipeline
-from bike_demand.training.revision import current
+from bike_demand.training.revision import current_revision
 from tests.conftest import ROOT, Run
-from tests.workcopy import commit, git
+from tests.project_copy import commit, git
 
 NO_ENTRY = """
 import pwd
@@ -39,7 +39,7 @@ def python(code: str, folder: Path, **environment: str) -> str:
 
 @pytest.mark.skipif(os.name != "posix", reason="a user is always entered there")
 @pytest.mark.parametrize("given", [{}, {"HOME": "/nonexistent"}], ids=["no home", "a home that is not there"])
-def test_an_account_that_is_not_entered_gets_a_name_and_a_home(tmp_path: Path, given: dict[str, str]) -> None:
+def test_user_without_passwd_entry_gets_name_and_home(tmp_path: Path, given: dict[str, str]) -> None:
     home, name = python(NO_ENTRY + ACCOUNT, tmp_path, **given).splitlines()
     assert Path(home) == tmp_path / "state"
     assert name == str(os.getuid())
@@ -52,12 +52,12 @@ def test_an_account_keeps_its_own_name_and_home(tmp_path: Path) -> None:
     assert python(ACCOUNT, tmp_path, **given).splitlines() == [str(home), "somebody"]
 
 
-def test_what_a_git_hook_sets_leads_to_no_other_repository(tmp_path: Path) -> None:
+def test_git_hook_variables_are_ignored(tmp_path: Path) -> None:
     (tmp_path / "bike_demand").mkdir()
     (tmp_path / "bike_demand" / "file").touch()
     git(tmp_path, "init", "--quiet")
     commit(tmp_path)
-    code = "from bike_demand.training.revision import current; print(current().commit)"
+    code = "from bike_demand.training.revision import current_revision; print(current_revision().commit)"
     elsewhere = str(tmp_path / "elsewhere" / ".git")
     out = python(code, tmp_path, GIT_DIR=elsewhere, GIT_INDEX_FILE=f"{elsewhere}/index", PYTHONSAFEPATH="1")
     assert out.strip() == git(tmp_path, "rev-parse", "HEAD").strip()
@@ -69,14 +69,14 @@ def test_a_repository_of_another_user_is_refused_with_the_reason_of_git(
     git(tmp_path, "init", "--quiet")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert current() is None  # no commit yet
+    assert current_revision() is None  # no commit yet
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
     with pytest.raises(UserError, match=r"dubious ownership.*safe\.directory"):
-        current()
+        current_revision()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="an environment has python.exe there")
-def test_stages_run_on_the_python_of_the_project_where_it_is_called_python3_only(
+def test_stages_use_project_interpreter_without_python_on_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     only = tmp_path / "bin"

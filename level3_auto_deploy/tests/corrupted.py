@@ -24,7 +24,7 @@ def feed_rows() -> tuple[Row, ...]:
     )
 
 
-def spoilt(rows: Sequence[Row], first: str, last: str, change: Change) -> list[Row]:
+def corrupt(rows: Sequence[Row], first: str, last: str, change: Change) -> list[Row]:
     """The rows, changed from one day to before another."""
     begin, end = datetime.fromisoformat(first), datetime.fromisoformat(last)
     return [change(row) if begin <= row.begins < end else row for row in rows]
@@ -52,7 +52,7 @@ def no_moisture(row: Row) -> Row:
     return changed(row, moisture=None)
 
 
-def fourfold(row: Row) -> Row:
+def times_four(row: Row) -> Row:
     return changed(row, part_a=None, part_b=None, amount=4 * row.amount)
 
 
