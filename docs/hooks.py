@@ -14,7 +14,7 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from docs import reference
+from docs import leader, reference
 from ladder import ROOT, maturity, practices
 from ladder.difference import MARKS, between
 from ladder.levels import Level, levels
@@ -51,6 +51,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     pages |= {f"levels/level{each.number}.md": _level(each) for each in levels()}
     pages |= {f"topics/{name}.md": _topic(title, ids) for name, (title, ids) in TOPICS.items()}
     pages |= {
+        "workshop/answers.md": leader.answers(),
         "reference/commands.md": reference.commands(),
         "reference/settings.md": reference.settings(),
         "reference/maturity.md": _maturity(),
@@ -131,7 +132,10 @@ def _level(each: Level) -> str:
     source = (each.folder / "README.md").read_text(encoding="utf-8")
     title, _, rest = source.partition("\n")
     lines = [f"# {each.title}", "", "![Who does what at each level](../levels.svg){ .levels }", ""]
-    lines += [f"The project in `{folder}/`: {title.lstrip('# ').strip()}.", "", "## The practice", ""]
+    lines += [
+        f"The project in `{folder}/`: {title.lstrip('# ').strip()}. Commands are for Linux and macOS; on"
+    ]
+    lines += ["Windows they run in Git Bash, with `python` for `python3`.", "", "## The practice", ""]
     lines += ["| practice | at this level |", "|---|---|"]
     for topic, (_, ids) in TOPICS.items():
         for practice in (_practice(name) for name in ids):

@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
     return command_line(argv)
 
 
-def _venv() -> Path:
+def environment_path() -> Path:
     """The environment's path: next to the lock, or below LADDER_HOME if it does not exist there yet."""
     beside, given = ROOT / ".venv", os.environ.get("LADDER_HOME")
     return beside if not given or _is_complete(beside) else Path(given).resolve() / ".venv"
@@ -57,7 +57,7 @@ def _is_complete(venv: Path) -> bool:
 
 
 def _running_in_it() -> bool:
-    venv = _venv()
+    venv = environment_path()
     return _is_complete(venv) if Path(sys.prefix).resolve() == venv.resolve() else _lock_is_satisfied(LOCK)
 
 
@@ -87,7 +87,7 @@ def _set_up() -> None:
 
     Raises SetupError when Python lacks `venv`, or the packages cannot be fetched or do not match the lock.
     """
-    venv = _venv()
+    venv = environment_path()
     with _one_at_a_time(venv.with_name(".venv.lock")):
         if _is_complete(venv) and _works(_python(venv)):
             return
@@ -164,7 +164,7 @@ def _entry(lock: Path, package: str) -> str:
 
 
 def _exec_in_venv(argv: Sequence[str]) -> int:
-    command = [str(_python(_venv())), "-m", "ladder", *argv]
+    command = [str(_python(environment_path())), "-m", "ladder", *argv]
     if os.name == "posix":
         os.execv(command[0], command)
     process = subprocess.Popen(command)
@@ -191,7 +191,8 @@ def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
 def _environment() -> dict[str, str]:
     """The environment of the set-up, without redirections, and with a writable cache for uv."""
     env = {name: value for name, value in os.environ.items() if name not in REDIRECTING_VARIABLES}
-    return env if os.access(Path.home(), os.W_OK) else {"UV_CACHE_DIR": str(_venv() / "uv-cache")} | env
+    cache = environment_path() / "uv-cache"
+    return env if os.access(Path.home(), os.W_OK) else {"UV_CACHE_DIR": str(cache)} | env
 
 
 @contextlib.contextmanager

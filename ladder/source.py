@@ -1,6 +1,7 @@
 """The source of a file as people read it, and where a symbol is in it: a function, a key, a heading."""
 
 import ast
+import codecs
 import json
 from collections.abc import Iterator
 from itertools import pairwise
@@ -14,6 +15,7 @@ from ladder import UserError
 
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml, if available: equivalent but faster
 Model = TypeVar("Model", bound=BaseModel)
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # how such a file begins
 
 
 def read(path: Path) -> str:
@@ -22,7 +24,7 @@ def read(path: Path) -> str:
     Raises UserError if it is not text.
     """
     try:
-        text = path.read_bytes().decode("utf-8").replace("\r\n", "\n")
+        text = text_of(path.read_bytes()).replace("\r\n", "\n")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except UnicodeDecodeError:
@@ -30,10 +32,15 @@ def read(path: Path) -> str:
     return _cells(text) if path.suffix == ".ipynb" else text
 
 
+def text_of(content: bytes, errors: str = "strict") -> str:
+    """The text in UTF-8, or in UTF-16, which `>` of PowerShell 5 writes. Raises UnicodeDecodeError."""
+    return content.decode("utf-16" if content.startswith(UTF_16) else "utf-8-sig", errors)
+
+
 def read_yaml(kind: type[Model], path: Path) -> Model:
     """The content of a YAML file. Raises UserError with the file and the key that is wrong."""
     try:
-        return kind.model_validate(yaml.load(path.read_text(encoding="utf-8-sig"), Loader))
+        return kind.model_validate(yaml.load(text_of(path.read_bytes()), Loader))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except UnicodeDecodeError:

@@ -11,6 +11,7 @@ import yaml
 
 from ladder import UserError
 from ladder.assess.rules import Practice, Rules
+from ladder.source import text_of
 
 FILE = "maturity-answers.yaml"
 SAYS = {
@@ -113,7 +114,7 @@ def save(path: Path, new: Mapping[str, Answer]) -> None:
     """Add answers to the file. Other content is kept, comments are lost."""
     content: dict[str, Any] = {}
     if path.is_file():
-        content = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader) or {}
+        content = yaml.load(text_of(path.read_bytes()), yaml.BaseLoader) or {}
     answers = content.setdefault("answers", {})
     for name, each in new.items():
         answers[name] = {"answer": each.says, "by": each.by, "on": each.on} | (

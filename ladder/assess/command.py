@@ -17,6 +17,7 @@ from ladder.assess.rules import rules
 from ladder.assess.tree import Tree, read_tree
 from ladder.page import assessment
 from ladder.practices import every_row
+from ladder.source import read
 
 STANDARD_OUTPUT = Path("-")
 
@@ -72,10 +73,7 @@ def _write(content: str, path: Path, console: Console) -> None:
 
 def _answers(tree: Tree, options: Options) -> answers.Answers:
     if options.answers is not None:
-        try:
-            text, where = options.answers.read_text(encoding="utf-8"), str(options.answers)
-        except FileNotFoundError:
-            raise UserError(f"--answers {options.answers}: no such file") from None
+        text, where = read(options.answers), str(options.answers)
     else:
         text, where = tree.files.get(answers.FILE, ""), answers.FILE
     return answers.parse(text, where, rules())
@@ -112,9 +110,7 @@ def questions(console: Console) -> None:
 
 def _old(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"--compare {path}: no such file") from None
+        content = json.loads(read(path))
     except ValueError:
         raise UserError(f"--compare {path}: not JSON; give a file that --json wrote") from None
     if not isinstance(content, dict) or not {"version", "level", "areas", "rows"} <= content.keys():

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from ladder import UserError
 from ladder.git import attempt, names
+from ladder.source import UTF_16, text_of
 
 
 def words(text: str) -> frozenset[str]:
@@ -194,9 +195,9 @@ def _largest(name: str) -> int:
 
 def decoded(content: bytes) -> str | None:
     """The text with normalised line endings; None for binary content."""
-    if b"\0" in content[:4096]:
+    if b"\0" in content[:4096] and not content.startswith(UTF_16):
         return None
-    text = content.decode("utf-8", errors="replace").removeprefix("\ufeff")
+    text = text_of(content, "replace")
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 

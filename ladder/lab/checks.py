@@ -21,6 +21,7 @@ from ladder import UserError
 from ladder.lab import machine
 from ladder.lab.definition import Criterion, Lab
 from ladder.lab.work import edit, filled, run
+from ladder.source import text_of
 from ladder.steps import found
 
 TIMEOUT = 180.0  # seconds, for one criterion
@@ -126,7 +127,7 @@ def _value(criterion: Criterion, folder: Path, port: int) -> Any:
 def _of_file(path: Path) -> Any:
     if not path.is_file():
         return None
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    text = text_of(path.read_bytes(), "replace")
     if path.suffix not in {".json", ".yaml", ".yml"}:
         return text
     try:

@@ -14,7 +14,7 @@ from ladder import UserError, workcopy
 from ladder.lab import progress
 from ladder.lab.checks import Finding, check
 from ladder.lab.definition import Lab, LabStep, lab_of, labs
-from ladder.lab.work import activation, begin, filled, folder_of, importable, solved
+from ladder.lab.work import begin, entering, filled, folder_of, importable, is_prepared, solved
 from ladder.output import print_line
 from ladder.service import free_port, is_port_free
 
@@ -25,6 +25,7 @@ PASSED, INCOMPLETE, CHECKER_FAILED = 0, 1, 2  # exit statuses of a check
 LADDER = f"{'python' if os.name == 'nt' else 'python3'} -m ladder"  # works whether or not activated
 
 MARKS = {True: ("passed", "green"), False: ("to do", "bold yellow"), None: ("check failed", "bold red")}
+WARNING = ("warning", "yellow")
 
 
 def overview(console: Console) -> None:
@@ -54,7 +55,7 @@ def show(number: int, console: Console, *, again: bool = False) -> None:
 def prepare(console: Console) -> None:
     """Make the starting state of every lab that was not begun, so that each then begins at once."""
     for lab in labs().values():
-        if lab.has_folder and not folder_of(lab).is_dir():
+        if not is_prepared(lab):
             with console.status(f"lab {lab.number}: {lab.title}"):
                 begin(lab, _port())
                 workcopy.remove(folder_of(lab))
@@ -84,16 +85,26 @@ def _print(lab: Lab, port: int, console: Console) -> None:
     console.print(lab.scenario.strip(), markup=False)
     console.print(f"\n[bold]Goal[/bold]  {escape(lab.goal.strip())}\n")
     if folder_of(lab).is_dir():
-        console.print("Work in this folder:")
-        print_line(console, f'  cd "{folder_of(lab)}"', "green")
-        for shell, command in activation():
-            print_line(console, f"  {command}", "green")
-            if shell:
-                console.print(f"  [dim](that was for {shell})[/dim]")
-        console.print("A second terminal needs the same.\n")
+        _print_entering(lab, console)
     for number, step in enumerate(lab.steps, start=1):
         _print_step(number, step, port, folder_of(lab), console)
     console.print(f"\nThen: [green]{LADDER} lab {lab.number} --check[/green]  (stuck? --hint)\n")
+
+
+def _print_entering(lab: Lab, console: Console) -> None:
+    console.print("Type this in each terminal that you work in:")
+    for shell, commands in entering(folder_of(lab)).items():
+        console.print(f"  [dim]{shell}[/dim]" if shell else "", end="\n" if shell else "")
+        for each in commands:
+            print_line(console, f"  {each}", "green")
+    console.print()
+
+
+def _print_fresh(lab: Lab, console: Console) -> None:
+    console.print(
+        f"A fresh copy. What you had is in {lab.number}.old now, and so is every terminal that was in it."
+    )
+    _print_entering(lab, console)
 
 
 def _print_step(number: int, step: LabStep, port: int, folder: Path, console: Console) -> None:
@@ -129,7 +140,8 @@ def _report(lab: Lab, findings: list[Finding], done: progress.Progress, console:
     table.add_column("", no_wrap=True)
     table.add_column("criterion", ratio=1, overflow="fold")
     for each in findings:
-        word, style = MARKS[each.passed]
+        warns = each.passed is False and each.criterion.warns
+        word, style = WARNING if warns else MARKS[each.passed]
         tip = ""
         if each.passed is False:
             tip = f"\n[dim]found: {escape(each.found)}[/dim]\n-> {escape(each.criterion.tip.strip())}"
@@ -138,7 +150,7 @@ def _report(lab: Lab, findings: list[Finding], done: progress.Progress, console:
         table.add_row(f"[{style}]{word}[/{style}]", f"{escape(each.criterion.says.strip())}{tip}")
     console.print(table)
     failed = [each for each in findings if each.passed is None]
-    left = [each for each in findings if each.passed is False]
+    left = [each for each in findings if each.passed is False and not each.criterion.warns]
     if failed:
         console.print(
             f"[bold red]The checker failed[/bold red] on {len(failed)} of {len(findings)} criteria: this is"
@@ -190,7 +202,6 @@ def solve(number: int, console: Console, *, yes: bool) -> int:
         raise UserError(f"lab {number} is about this machine: the tips of --check say what to do")
     passed = entry.passed
     folder = _begin(lab, console)
-    console.print("Fresh copy created; your previous one is next to it, in a folder that ends in .old.\n")
     done = progress.load()
     port = done.of(number).port
 
@@ -204,6 +215,7 @@ def solve(number: int, console: Console, *, yes: bool) -> int:
     done.of(number).passed, done.of(number).solution_shown = passed, not passed
     done.save()
     status = _report(lab, findings, done, console)
+    _print_fresh(lab, console)
     console.print(f"[bold]A possible answer[/bold]  {escape(lab.discussion.answer.strip())}")
     return status
 
@@ -219,7 +231,7 @@ def _print_change(file: str, old: str, new: str, console: Console) -> None:
 def reset(number: int, console: Console) -> None:
     """Make the lab's copy anew, and print the lab. Raises UserError."""
     show(number, console, again=True)
-    console.print("Fresh copy created; your previous one is next to it, in a folder that ends in .old.")
+    _print_fresh(lab_of(number), console)
 
 
 def _begun(lab: Lab) -> None:

@@ -78,6 +78,7 @@ class Criterion(_Strict):
     python: str | None = None  # run in a copy of the lab's folder
     folder: str = "."  # of that copy
     machine: str | None = None  # a function of `machine.py`
+    warns: bool = False  # it may stay open: a lab is passed without it
     changes: tuple[Change, ...] = ()  # made in that copy before
     at: str = ""
     equals: Any = Field(None, alias="is")

@@ -5,14 +5,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib import metadata
 
 from ladder import GIVEN_NO_PROXY, UserError, git
+from ladder.lab.definition import labs
+from ladder.lab.work import is_prepared
 from ladder.service import is_port_free
 from ladder.workcopy import home
 
 PORTS = (8000, 5000, 4200)  # the application, MLflow and Prefect, by default
-TOOLS = ("dvc", "evidently", "jupyter-client", "mlflow", "onnxruntime", "prefect", "pytest", "scikit-learn")
 
 
 def python() -> str | None:
@@ -61,17 +61,9 @@ def proxy() -> bool:
     return given is None or bool({"127.0.0.1", "*"} & {each.strip() for each in given.split(",")})
 
 
-def packages() -> list[str]:
-    """Tools of TOOLS that are not installed."""
-    return [name for name in TOOLS if not _installed(name)]
-
-
-def _installed(name: str) -> bool:
-    try:
-        metadata.distribution(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
+def unprepared() -> list[int]:
+    """Numbers of the labs that were neither begun nor prepared."""
+    return [each.number for each in labs().values() if not is_prepared(each)]
 
 
 CHECKS: dict[str, Callable[[], object]] = {
@@ -81,5 +73,5 @@ CHECKS: dict[str, Callable[[], object]] = {
     "disk": disk,
     "ports": ports,
     "proxy": proxy,
-    "packages": packages,
+    "unprepared": unprepared,
 }

@@ -7,20 +7,18 @@ import re
 import shutil
 import sys
 import sysconfig
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import ladder
 from ladder import ROOT, UserError, workcopy
+from ladder.bootstrap import environment_path
 from ladder.lab.definition import Action, Change, Lab, LabStep, path_of
 from ladder.levels import level
 from ladder.runbook import copy
 from ladder.service import Service
 from ladder.steps import environment, found, run_process
-
-QUICK_SECONDS = 4  # a starting state that takes longer to make is kept, for the next time
 
 Edits = Mapping[str, Sequence[Change]]
 
@@ -30,27 +28,38 @@ def folder_of(lab: Lab) -> Path:
     return workcopy.home() / "lab" / str(lab.number)
 
 
+def is_prepared(lab: Lab) -> bool:
+    """Whether the lab begins at once: it has a starting state, or was begun, or needs none."""
+    return not lab.has_folder or folder_of(lab).is_dir() or _start(folder_of(lab).parent, lab).is_dir()
+
+
+def _start(place: Path, lab: Lab) -> Path:
+    return place / f".start-{lab.number}-{_digest(lab)}"
+
+
 def begin(lab: Lab, port: int) -> Path:
     """Create the lab's folder in its starting state; an existing one is kept as `N.old`.
 
     Raises UserError if an action of the start fails, or another command is creating one.
     """
     with workcopy.exclusive("lab") as place:
-        folder, kept = place / str(lab.number), place / f".start-{lab.number}-{_digest(lab)}"
+        folder, kept = place / str(lab.number), _start(place, lab)
+        _put_aside(folder)
         if not kept.is_dir():
-            _put_aside(folder)
-            began = time.monotonic()
-            _make(lab, folder, port)
-            if time.monotonic() - began > QUICK_SECONDS:
-                for old in place.glob(f".start-{lab.number}-*"):
-                    workcopy.remove(old)
-                part = workcopy.fresh(place / f".part-{lab.number}")
-                shutil.copytree(folder, part, symlinks=True, dirs_exist_ok=True)
-                part.rename(kept)
+            try:
+                _make(lab, folder, port)
+            except BaseException:  # Ctrl-C as well: half a starting state must not look like one
+                workcopy.remove(folder)
+                raise
+            for old in place.glob(f".start-{lab.number}-*"):
+                workcopy.remove(old)
+            part = workcopy.fresh(place / f".part-{lab.number}")
+            shutil.copytree(folder, part, symlinks=True, dirs_exist_ok=True)
+            part.rename(kept)
         else:
-            _put_aside(folder)
             # At the final path, because stores contain absolute paths.
             shutil.copytree(kept, folder, symlinks=True)
+            (folder / workcopy.MARK).touch()  # its time says when the lab began
     return folder
 
 
@@ -61,7 +70,10 @@ def _put_aside(folder: Path) -> None:
         try:
             folder.rename(old)
         except PermissionError:
-            raise UserError(f"{folder} is in use: stop the processes running in it, then try again") from None
+            raise UserError(
+                f"{folder} is in use: stop the processes running in it, leave it in each terminal (`cd ..`)"
+                " and close it in the editor, then try again"
+            ) from None
 
 
 def _make(lab: Lab, folder: Path, port: int) -> None:
@@ -143,20 +155,24 @@ def _around() -> dict[str, str]:
 
 def importable() -> None:
     """Make `python -m ladder` work in any folder, if the environment is the tool's own."""
-    if Path(sys.prefix).resolve() == (ROOT / ".venv").resolve():
+    if Path(sys.prefix).resolve() == environment_path().resolve():
         # Without an encoding, because Python reads such files in the machine's encoding.
         Path(sysconfig.get_path("purelib"), "mlops-ladder.pth").write_text(f"{ROOT}\n")
 
 
-def activation() -> tuple[tuple[str, str], ...]:
-    """The commands that activate the tool's environment, by shell; empty if it is active."""
-    prefix = Path(sys.prefix)
-    if os.environ.get("VIRTUAL_ENV") == str(prefix) or prefix == Path(sys.base_prefix):
-        return ()
-    if os.name == "nt":
-        scripts = prefix / "Scripts"
-        return (("PowerShell", f"& {scripts / 'Activate.ps1'}"), ("cmd", str(scripts / "activate.bat")))
-    return (("", f"source {prefix / 'bin' / 'activate'}"),)
+def entering(folder: Path, *, windows: bool = os.name == "nt") -> dict[str, list[str]]:
+    """The commands that a terminal needs to work in a folder with the tool's environment, by shell."""
+    made = (
+        {"PowerShell": [f'cd "{folder}"'], "cmd": [f'cd /d "{folder}"']}
+        if windows
+        else {"": [f'cd "{folder}"']}
+    )
+    if (prefix := Path(sys.prefix)) != Path(sys.base_prefix):
+        scripts = {"PowerShell": "Scripts/Activate.ps1", "cmd": "Scripts/activate.bat", "": "bin/activate"}
+        calls = {"PowerShell": "& ", "cmd": "", "": "source "}
+        for shell, commands in made.items():
+            commands.append(f'{calls[shell]}"{prefix / scripts[shell]}"')
+    return made
 
 
 @contextmanager

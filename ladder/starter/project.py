@@ -57,7 +57,7 @@ def open_project(folder: Path) -> Project:
             f"{folder}: uncommitted changes in {changed[0][3:]}{more}; commit or stash them first"
         )
     mark = read_mark(git(folder, "show", f"HEAD:{FILE}"))
-    check_name(mark.package)
+    check_name(mark.package, exists=True)
     if mark.level > 0 and not (folder / mark.package / "__init__.py").is_file():
         raise UserError(f"{folder}: package {mark.package} not found; set `package` in {FILE} and commit")
     return Project(folder.resolve(), mark, branch, head)

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from ladder import UserError
@@ -20,8 +21,8 @@ CAN_FORMAT = importlib.util.find_spec("ruff") is not None  # the light install h
 FORMAT = "ruff check --select I --fix . && ruff format ."
 
 
-def check_name(name: str) -> None:
-    """Raises UserError for an invalid package name."""
+def check_name(name: str, *, exists: bool = False) -> None:
+    """Raises UserError for an invalid package name. `exists`: a project has it, so it may be installed."""
     if name == PACKAGE:
         return
     what = f"the package cannot be called {name}"
@@ -35,10 +36,16 @@ def check_name(name: str) -> None:
         raise UserError(f"{what}: the project has a folder of that name for something else")
     if name in sys.stdlib_module_names or name in sys.builtin_module_names:
         raise UserError(f"{what}: Python's standard library has a module of that name")
-    if importlib.util.find_spec(name) is not None:
+    if not exists and _is_installed(name):
         raise UserError(f"{what}: an installed package has that name")
     if used := _used(name):
         raise UserError(f"{what}: the name is already used in its code ({used})")
+
+
+def _is_installed(name: str) -> bool:
+    """Whether Python has such a module elsewhere than in the current folder, which `python -m` searches."""
+    elsewhere = [each for each in sys.path if Path(each or ".").resolve() != Path.cwd()]
+    return name in sys.modules or PathFinder.find_spec(name, elsewhere) is not None
 
 
 def dashed(name: str) -> str:

@@ -305,6 +305,24 @@ def test_json_has_its_keys_and_shows_progress(tmp_path: Path, capsys: pytest.Cap
     assert "level 0 -> level 1" in capsys.readouterr().out
 
 
+def test_files_that_powershell_wrote_in_utf_16_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = make(tmp_path / "a", {CI: workflow("pytest")})
+    (project / "requirements.txt").write_text("mlflow==3.1.0\r\n", encoding="utf-16")
+    assert cli.main(["assess", str(project), "--json"]) == 0
+    then = capsys.readouterr().out
+    assert "mlflow" in (read_tree(project).files["requirements.txt"])
+    (tmp_path / "then.json").write_text(then, encoding="utf-16")
+    answers = tmp_path / "answers.yaml"
+    answers.write_text(ANSWERS, encoding="utf-16")
+    arguments = ["assess", str(project), "--compare", str(tmp_path / "then.json"), "--answers", str(answers)]
+    assert cli.main(arguments) == 0
+    answers.write_bytes(b"by: M\xfcller\n")
+    assert cli.main(arguments) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_the_exit_status_follows_the_level_that_is_wanted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

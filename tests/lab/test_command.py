@@ -1,16 +1,22 @@
 """`ladder lab`: the list, the statuses of a check, hints, solution, reset, and the file with the progress."""
 
+import os
 import sqlite3
+import subprocess
+import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 import yaml
 
+from ladder import workcopy
 from ladder.lab import definition
 from ladder.lab.checks import check
 from ladder.lab.definition import Criterion, lab_of
-from ladder.lab.work import folder_of
+from ladder.lab.machine import unprepared
+from ladder.lab.work import entering, folder_of
 from tests.lab.conftest import Ladder
 
 SMALL = """
@@ -119,6 +125,73 @@ def test_a_reset_gives_a_fresh_copy_and_keeps_what_was_there(ladder: Ladder) -> 
 
 
 @pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("arguments", [["--reset"], ["--solve", "--yes"]])
+def test_a_fresh_copy_is_entered_by_commands_that_come_last(ladder: Ladder, arguments: list[str]) -> None:
+    """A terminal stays in the folder that was renamed, so it has to `cd` again."""
+    ladder("3")
+    done = ladder("3", *arguments)
+    last = [line.strip() for line in done.out.splitlines() if line.strip()][-6:]
+    assert f'cd "{folder_of(lab_of(3))}"' in last
+
+
+def test_paths_with_spaces_and_on_other_drives_can_be_entered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "prefix", "/home/Anna Smith/.venv")
+    folder = Path("/home/Anna Smith/lab")
+    assert entering(folder, windows=False) == {
+        "": ['cd "/home/Anna Smith/lab"', 'source "/home/Anna Smith/.venv/bin/activate"']
+    }
+    on_windows = entering(folder, windows=True)
+    assert on_windows["PowerShell"][1] == '& "/home/Anna Smith/.venv/Scripts/Activate.ps1"'
+    assert on_windows["cmd"][0].startswith("cd /d ")
+
+
+@pytest.mark.usefixtures("small")
+def test_what_is_not_required_is_a_warning(ladder: Ladder, small: Path) -> None:
+    extra = "criteria:\n  - {id: size, says: It is big, tip: Grow, file: none.yaml, warns: true}"
+    small.write_text(SMALL.replace("criteria:", extra), encoding="utf-8")
+    ladder("3")
+    answer("colour: green\n")
+    done = ladder("3", "--check")
+    assert done.status == 0
+    assert "warning" in done.out
+
+
+@pytest.mark.usefixtures("small")
+def test_preparing_makes_the_starting_states_once(ladder: Ladder, home: Path) -> None:
+    assert unprepared() == [3]
+    assert "lab 3 is ready" in ladder("--prepare").out
+    assert unprepared() == []
+    assert not (home / "lab" / "3").exists()
+    assert ladder("--prepare").out == ""
+    before = time.time()
+    ladder("3")
+    assert (home / "lab" / "3" / workcopy.MARK).stat().st_mtime >= before - 1
+
+
+def test_a_start_that_fails_leaves_no_half_made_folder(ladder: Ladder, small: Path, home: Path) -> None:
+    small.write_text(
+        SMALL.replace("    - edits: [{", "    - run: git nonsense\n    - edits: [{"), encoding="utf-8"
+    )
+    assert ladder("3").status == 1
+    assert not (home / "lab" / "3").exists()
+
+
+def test_a_story_that_began_before_lab_10_is_reported(tmp_path: Path) -> None:
+    start = next(each for each in lab_of(10).start.actions if each.edits)
+    watch = next(each.new for each in start.edits if each.file == "watch.py")
+    lab, level4 = tmp_path / "lab" / "10", tmp_path / "up" / "level4"
+    for folder in (level4, lab):
+        folder.mkdir(parents=True)
+        (folder / workcopy.MARK).touch()
+    os.utime(level4 / workcopy.MARK, (1, 1))
+    command = [sys.executable, "-u", "-c", watch, "noticed"]
+    with subprocess.Popen(command, cwd=lab, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert "began before this lab" in process.stdout.readline()
+        process.kill()
+
+
+@pytest.mark.usefixtures("small")
 def test_beginning_again_shows_the_lab_and_changes_nothing(ladder: Ladder) -> None:
     ladder("3")
     answer("colour: blue\n")
@@ -204,7 +277,7 @@ def test_lab_0_names_what_this_machine_lacks(tmp_path: Path, monkeypatch: pytest
     assert {name for name in ("git-name", "proxy") if not state[name]} == {"git-name", "proxy"}
     assert state["python"]
     assert state["git"]
-    assert state["packages"]
+    assert not state["unprepared"]
     (tmp_path / ".gitconfig").write_text("[user]\nname = A\nemail = a@localhost\n", encoding="utf-8")
     monkeypatch.setenv("LADDER_GIVEN_NO_PROXY", "intranet, 127.0.0.1")
     state = {each.criterion.id: each.passed for each in check(lab, tmp_path, 1)}

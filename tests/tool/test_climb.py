@@ -355,6 +355,13 @@ def test_a_climb_runs_the_check_where_the_packages_are_installed(ladder: Ladder,
     assert f"python -m {PACKAGE} problem check" in output
 
 
+def test_it_climbs_from_within_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = made(2, tmp_path / "project", NAME)
+    monkeypatch.chdir(project)
+    monkeypatch.syspath_prepend(str(project))
+    assert climb(Path(), QUIET, dry_run=True)
+
+
 def test_without_git_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project = made(1, tmp_path / "project", PACKAGE)
     monkeypatch.setenv("PATH", str(tmp_path))

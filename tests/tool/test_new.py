@@ -19,7 +19,7 @@ from ladder.git import git
 from ladder.levels import level, levels
 from ladder.starter.climb import climb
 from ladder.starter.new import SAMPLE, new
-from ladder.starter.rename import PACKAGE
+from ladder.starter.rename import PACKAGE, check_name
 from ladder.starter.template import MESSAGE, README
 from ladder.world import COMMITTED_FEED
 from tests.tool.conftest import Ladder
@@ -159,6 +159,20 @@ def test_a_name_that_is_none_or_taken_is_refused(name: str, says: str, tmp_path:
         made(1, tmp_path / "project", name)
     assert "\n" not in str(refusal.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_is_free_though_the_current_folder_has_something_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`python -m ladder` searches the current folder, where a project's own package may be."""
+    (tmp_path / "around" / "shop").mkdir(parents=True)
+    (tmp_path / "around" / "shop" / "__init__.py").touch()
+    monkeypatch.chdir(tmp_path / "around")
+    monkeypatch.syspath_prepend(str(tmp_path / "around"))
+    check_name("shop")
+    (tmp_path / "around" / "numpy").mkdir()
+    with pytest.raises(UserError, match="an installed package"):
+        check_name("numpy")
 
 
 def test_a_folder_that_is_not_empty_is_left_alone(ladder: Ladder, tmp_path: Path) -> None:

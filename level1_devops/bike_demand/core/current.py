@@ -1,7 +1,7 @@
 """The problem that this project solves, and the row models and helpers derived from it.
 
-Loaded on import: the module that BIKE_PROBLEM names, else `problem` in ./params.yaml, else the package's own.
-An invalid problem ends the process with a message.
+Loaded on import: the module that BIKE_PROBLEM names, else `problem` in ./params.yaml, else the
+package's own. An invalid problem ends the process with a message.
 """
 
 import importlib
