@@ -43,9 +43,12 @@ def run_tests(every: bool, only: Sequence[str], pytest_args: Sequence[str]) -> i
         raise UserError(f"no tests called {', '.join(unknown)}: choose from {', '.join(places)}")
     chosen = [name for name in places if not only or name in only]
     slow = ["--all"] if every else []
-    # Tests of one file share expensive fixtures, so each file goes to one worker.
+    # Tests of one file share expensive fixtures, so each file goes to one worker; by name, because
+    # otherwise the files with the fewest tests come last, and some of them take longest.
     given = any(arg.startswith("-n") for arg in pytest_args)
-    workers = [] if given else ["-n", str(cores() + EXTRA_WORKERS), "--dist", "loadfile"]
+    workers = (
+        [] if given else ["-n", str(cores() + EXTRA_WORKERS), "--dist=loadfile", "--no-loadscope-reorder"]
+    )
     carried = {} if every or only or given_files(pytest_args) else repeated_above()
     failed, empty = [], []
     with tempfile.TemporaryDirectory(prefix="ladder-test-", dir=scratch_folder()) as scratch:

@@ -331,6 +331,7 @@ def test_a_label_delay_that_is_no_duration_is_named(tmp_path: Path) -> None:
         draft(tmp_path / "t.csv", given, "feed/", tmp_path / "params.yaml", print, has_monitoring=True)
 
 
+@pytest.mark.slow
 def test_the_draft_is_checked_and_gathered_without_an_edit(copied: Path, churn_file: Path) -> None:
     options = ("--label", "Churn", "--time", "Month", "--label-delay", "30d")
     done = run(copied, "problem", "draft", str(churn_file), *options)

@@ -101,6 +101,7 @@ def test_promoted_version_is_complete(source: Tracking, target: Tracking, run: R
     )
 
 
+@pytest.mark.slow
 def test_it_passes_the_gates_there_without_the_registry_that_it_came_from(
     source: Tracking, target: Tracking, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,13 +34,11 @@ from tests.test_loop import BEGAN, backs, begun, drifts, lives, living, take  # 
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="no kill -9 here")
 PATIENCE_SECONDS = 120
-FAST = ("train",)
 
 
 @posix
-@pytest.mark.parametrize(
-    "point", [pytest.param(each, marks=[] if each in FAST else pytest.mark.slow) for each in POINTS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("point", POINTS)
 def test_after_kill_9_of_the_loop_the_next_cycle_goes_on_and_nothing_is_done_twice(
     living: Path,  # noqa: F811
     run: Run,

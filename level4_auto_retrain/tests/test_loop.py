@@ -427,6 +427,7 @@ def test_a_bad_model_that_somebody_put_live_is_rolled_back_after_its_first_day(
     assert titles(database) == ["Bad release: version 2", "Over: bad-release, version 2"]
 
 
+@pytest.mark.slow
 def test_a_good_model_that_somebody_put_live_is_reported_watched_and_stays(
     database: Database, run: Run
 ) -> None:
@@ -449,6 +450,7 @@ def test_a_good_model_that_somebody_put_live_is_reported_watched_and_stays(
     assert incident.regression_case is None
 
 
+@pytest.mark.slow
 def test_an_older_version_that_somebody_put_live_gives_way_to_the_one_it_took_the_place_of(
     living: Path, database: Database, run: Run
 ) -> None:
@@ -504,6 +506,7 @@ def test_where_the_alias_is_gone_the_last_good_version_is_live_again(database: D
     assert states(database) == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("living")
 def test_a_version_that_was_rolled_back_and_is_live_again_goes_at_once(run: Run) -> None:
     tracking = by_hand(2)
@@ -544,6 +547,7 @@ def test_where_a_person_releases_a_version_that_waits_is_not_trained_again_each_
         assert states(database) == [(DONE, 1)]
 
 
+@pytest.mark.slow
 def test_after_so_many_failures_in_a_row_no_training_is_tried_until_it_has_rested_or_a_person_asks(
     database: Database,
     run: Run,

@@ -131,6 +131,7 @@ def test_a_fault_of_requests_and_feed_is_signalled_after_a_day_and_ends_by_itsel
     assert found.champions[-1].day < found.days[-1].day
 
 
+@pytest.mark.slow
 def test_a_long_fault_is_over_a_day_after_its_end_and_stays_over(database: Database) -> None:
     warm = [row.model_copy(update={"heat": row.heat + 5, "core_heat": row.core_heat + 5}) for row in ROWS]
     rows = corrupt(warm, "2011-03-02", "2011-03-12", fahrenheit)

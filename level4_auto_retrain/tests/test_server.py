@@ -24,7 +24,8 @@ from tests.toy import EXAMPLE
 posix = pytest.mark.skipif(sys.platform == "win32", reason="no such signals here")
 
 
-@pytest.mark.parametrize("workers", ["2", pytest.param("1", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["2", "1"])
 def test_release_and_rollback_under_load_lose_no_request(released: Path, workers: str) -> None:
     latest = 100 * int(workers)
     with running(released, "--workers", workers) as service:
@@ -105,7 +106,7 @@ def test_invalid_host_is_reported(released: Path, run: Run) -> None:
 @pytest.mark.parametrize(
     ("number", "workers"),
     [
-        (signal.SIGTERM, "2"),
+        pytest.param(signal.SIGTERM, "2", marks=pytest.mark.slow),
         (signal.SIGINT, "1"),
         pytest.param(signal.SIGTERM, "1", marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, "2", marks=pytest.mark.slow),

@@ -94,7 +94,7 @@ def wheel(folder: Path, name: str, **modules: str) -> str:
     ("conf", "given"),
     [
         ("user = true", {"PIP_TARGET": "elsewhere"}),
-        ("target = elsewhere", {"PIP_USER": "1", "PIP_PREFIX": "x"}),
+        pytest.param("target = elsewhere", {"PIP_USER": "1", "PIP_PREFIX": "x"}, marks=pytest.mark.slow),
     ],
 )
 def test_packages_go_into_its_environment_wherever_pip_is_told_to_put_them(
