@@ -112,7 +112,8 @@ def _report(story: Story, calendar: int | None, results: dict[str, Any]) -> dict
         "failed_requests": replayed.failed_requests,
         "machine_seconds": replayed.machine_seconds,
         "trained_because": [
-            {key: each[key] for key in ("at", "reason", "outcome")} for each in replayed.reported["trainings"]
+            {"at": each["at"], "reason": each["reason"], "result": each["detail"].get("result")}
+            for each in replayed.reported["trainings"]
         ],
         "incidents": [],
         "kept": {},
@@ -140,14 +141,14 @@ def _incident(
 ) -> dict[str, Any]:
     """When it was detected, the trainings during it, and how long the error was not normal."""
     noticed = [
-        datetime.fromisoformat(each["noticed_at"]).date()
+        datetime.fromisoformat(each["detected_at"]).date()
         for each in replayed.reported["incidents"]
         if each["kind"] in NOTICED_AS[incident.kind]
-        and incident.day < datetime.fromisoformat(each["noticed_at"]).date()
+        and incident.day < datetime.fromisoformat(each["detected_at"]).date()
         and (each["ended_at"] is None or each["ended_at"][:10] > incident.day.isoformat())
     ]
     open_then = any(
-        each["noticed_at"][:10] <= incident.day.isoformat()
+        each["detected_at"][:10] <= incident.day.isoformat()
         and each["kind"] == "error-drift"
         and (each["ended_at"] is None or each["ended_at"][:10] > incident.day.isoformat())
         for each in replayed.reported["incidents"]

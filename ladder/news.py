@@ -31,7 +31,7 @@ class News:
 
 def _signals(status: Status) -> Iterator[tuple[int, str]]:
     for each in status["signals"]:
-        what = each["message"].partition(",")[0].rstrip(".")
+        what = each["message"].partition(" (")[0].partition(",")[0].rstrip(".")
         yield each["id"], f"{each['kind'].replace('-', ' ')}, {each['subject']}: {what}"
 
 
@@ -40,7 +40,7 @@ def _facts(status: Status) -> Iterator[tuple[tuple[Any, ...], str]]:
         if each["version"] is not None:
             yield ("training", each["id"]), f"training   version {each['version']}"
         if each["state"] == "failed":
-            yield ("failed", each["id"]), f"           {each['detail'].get('outcome')}"
+            yield ("failed", each["id"]), f"           {each['detail'].get('result')}"
     for each in status["comparisons"]:
         name = "A/B test  " if each["kind"] == "test" else "watch     "
         text = f"{name} version {each['version']} against version {each['against']}"

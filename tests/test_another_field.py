@@ -178,7 +178,7 @@ def test_at_level_4_a_field_is_added_without_a_pause(tmp_path: Path) -> None:
         assert {each["model_version"] for each in ask(service, BEGAN + DAY, **{FIELD: 3.0})} == {"1"}
 
         # Its successor takes the field, passes the gates, and is tested against it.
-        typing.run_command('python -m bike_demand retrain --now --reason "look at the rain"', project)
+        typing.run_command('python -m bike_demand retrain --force --reason "look at the rain"', project)
         publish(project, BEGAN + 2 * DAY, with_field=True)
         output = typing.run_command("python -m bike_demand agent --once", project)
         assert Registry(project).aliases()["challenger"] == "2", output

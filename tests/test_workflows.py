@@ -60,7 +60,7 @@ STORIES: dict[int, list[tuple[str, str, str]]] = {
         ("delivery", "rollback", "2011-08"),
     ],
     4: [
-        ("loop", "turn", "2011-06"),
+        ("loop", "cycle", "2011-06"),
         ("application", "deliver", "2011-06"),
         ("loop", "retrain", "2011-08"),
         ("loop", "deploy", "2011-08"),

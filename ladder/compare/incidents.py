@@ -40,9 +40,9 @@ def reported_events(replayed: ReplayResult) -> list[Event]:
     """What the level reports that it noticed, did and rolled back by itself, as events in order of days."""
     noticed = [
         Event(
-            on=day_of(each["noticed_at"]),
+            on=day_of(each["detected_at"]),
             kind="noticed",
-            says=f"{each['kind']}, {each['subject']}: {each['noticed_by']}",
+            says=f"{each['kind']}, {each['subject']}: {each['description']}",
         )
         for each in replayed.reported.get("incidents", ())
     ]
@@ -105,7 +105,7 @@ def _own_notices(incident: Incident, replayed: ReplayResult) -> list[tuple[Event
     ]
     found += [
         (
-            Event(on=day_of(each["noticed_at"]), kind="noticed", says=each["noticed_by"]),
+            Event(on=day_of(each["detected_at"]), kind="noticed", says=each["description"]),
             f"loop: {each['kind']} of {each['subject']}",
         )
         for each in replayed.reported.get("incidents", ())
@@ -144,7 +144,7 @@ def _done(
     events += [
         Event(on=day_of(each["at"]), kind="acted", says=each["what"])
         for own in replayed.reported.get("incidents", ())
-        if own["kind"] in SEEN_AS.get(incident.kind, ()) and day_of(own["noticed_at"]) >= begin
+        if own["kind"] in SEEN_AS.get(incident.kind, ()) and day_of(own["detected_at"]) >= begin
         for each in own["done"]
         if day_of(each["at"]) <= until
     ]
@@ -162,7 +162,5 @@ def _bad_hours(replayed: ReplayResult, times: pd.Series, since: date, normal: da
 
 
 def _rolled_back(replayed: ReplayResult) -> list[Event]:
-    return [
-        Event(on=day_of(each["at"]), kind="rolled back", says=each["reason"])
-        for each in replayed.reported.get("rollbacks", ())
-    ]
+    found = [(day_of(each["at"]), each["rolled_back"]) for each in replayed.reported.get("releases", ())]
+    return [Event(on=on, kind="rolled back", says=f"version {bad}") for on, bad in found if bad]

@@ -99,13 +99,13 @@ def _reported(story: Story, replayed: ReplayResult) -> list[Timeline]:
         at = day_of(training["at"])
         later = [day_of(each["at"]) for each in trainings[number + 1 :]]
         live = _live(at, min(later, default=story.end), replayed.releases)
-        if training["outcome"] != LIVE or live is None:
+        if training["detail"].get("result") != LIVE or live is None:
             continue
         noticed, waits = _noticed(at, trainings[:number], replayed)
         steps = []
         if noticed is not None:
-            steps.append(_step("notice", "Notices: " + noticed["noticed_by"], 0, 0))
-            begins = day_of(noticed["noticed_at"])
+            steps.append(_step("notice", "Notices: " + noticed["description"], 0, 0))
+            begins = day_of(noticed["detected_at"])
             if begins < at:
                 steps.append(_step("wait", waits, 0, (at - begins).days))
         else:
@@ -125,7 +125,7 @@ def _noticed(
     last = max((day_of(each["at"]) for each in earlier), default=date.min)
     led = None
     for each in replayed.reported.get("incidents", ()):
-        noticed, ended = day_of(each["noticed_at"]), each["ended_at"]
+        noticed, ended = day_of(each["detected_at"]), each["ended_at"]
         if last < noticed <= at and (ended is None or day_of(ended) >= at) and each["kind"] == "error-drift":
             led = each
             break

@@ -63,16 +63,16 @@ def validate(as_of: AsOf = None) -> None:
 
     from bike_demand.data.frames import time_range
     from bike_demand.data.ingested import read_rows
-    from bike_demand.data.quarantine import fit_rows
-    from bike_demand.store.gathered import recognise
+    from bike_demand.data.quarantine import GAPS, require_trainable_rows
+    from bike_demand.store.gathered import detect_bad_rows
 
     gathered = read_rows(settings.DATA, as_of)
-    quarantined = recognise(config, gathered)
-    rows = fit_rows(gathered, quarantined, config, as_of)
+    quarantined = detect_bad_rows(config, gathered)
+    rows = require_trainable_rows(gathered, quarantined, config, as_of)
     first, last = time_range(rows)
     typer.echo(f"{len(rows)} rows, {first:%Y-%m-%d} to {last:%Y-%m-%d}, are fit for training.")
     for violation in quarantined.violations:
-        typer.echo(f"Known and left out: {violation}.")
+        typer.echo(f"{'Past gap' if violation.rule == GAPS else 'Excluded from training'}: {violation}.")
 
 
 @app.command(epilog="Example: python -m bike_demand train --as-of 2012-01-01")
@@ -310,11 +310,11 @@ def agent(
     once: Annotated[bool, typer.Option("--once", help="Run one cycle, then end.")] = False,
     every: Annotated[
         float | None,
-        typer.Option(min=0.1, metavar="SECONDS", help="Time between cycles; default: as in params.yaml."),
+        typer.Option(min=0.1, metavar="SECONDS", help="Time between cycles; default: loop.seconds."),
     ] = None,
     as_of: AsOf = None,
 ) -> None:
-    """The loop: ingest, evaluate signals, train, deploy, test, roll back, alert; until SIGTERM or Ctrl-C."""
+    """Run the monitoring loop: ingest, evaluate, train, deploy, test, roll back, alert."""
     from bike_demand.loop import cycle
 
     if once:
@@ -323,9 +323,9 @@ def agent(
         return
     if as_of is not None:
         raise UserError("--as-of needs --once: a continuous loop takes the time from the feed")
-    from bike_demand.launch import must_not_run_twice
+    from bike_demand.launch import require_no_prefect_loop
 
-    must_not_run_twice(settings.load_settings().flow)
+    require_no_prefect_loop(settings.load_settings().flow)
     cycle.run_forever(typer.echo, every)
 
 
@@ -333,38 +333,40 @@ def agent(
 def monitor(
     as_of: AsOf = None,
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
-    report: Annotated[bool, typer.Option("--report", help="Write the drift report even if not due.")] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Make a drift report now, even if none is due.")
+    ] = False,
 ) -> None:
     """Show how production is doing: errors, data quality, drift, signals, incidents, trainings."""
     with spinner("Evaluating"):
-        from bike_demand.monitoring.summary import monitor as run
+        from bike_demand.loop.monitor import monitor as run
 
-        run(settings.load_settings(), as_of, as_json=json, page=report, emit=typer.echo)
+        run(settings.load_settings(), as_of, as_json=json, force_report=report, emit=typer.echo)
 
 
-@app.command(epilog='Example: python -m bike_demand retrain --reason "what is predicted has changed"')
+@app.command(epilog='Example: python -m bike_demand retrain --reason "a new station opened"')
 def retrain(
     reason: Annotated[str, typer.Option(help="Why; stored with the training.")],
-    now: Annotated[
-        bool, typer.Option("--now", help="Ignore cool-down and budget; gates and A/B test stay.")
+    force: Annotated[
+        bool, typer.Option("--force", help="Ignore cool-down and budget; gates and A/B test still apply.")
     ] = False,
     as_of: AsOf = None,
 ) -> None:
-    """Respond as to error drift: train, run the gates, start the A/B test."""
+    """Train now, run the gates and start the A/B test, as the loop does when the error has increased."""
     if not reason.strip():
         raise UserError("--reason: give the reason, which is stored with the training")
     with spinner("Training"):
         from bike_demand.loop.cycle import retrain as run
 
-        run(settings.load_settings(), reason.strip(), as_of, now, typer.echo)
+        run(settings.load_settings(), reason.strip(), as_of, force, typer.echo)
 
 
 @app.command(epilog="Example: python -m bike_demand incidents")
 def incidents(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """List the incidents: start, detection, response, cost and regression case."""
-    from bike_demand.loop.incidents import report
+    from bike_demand.loop.incidents import print_incidents
 
-    report(settings.load_settings(), as_json=json, emit=typer.echo)
+    print_incidents(settings.load_settings(), as_json=json, emit=typer.echo)
 
 
 @app.command(epilog="Example: python -m bike_demand serve --port 8080 --workers 2")

@@ -21,26 +21,26 @@ from bike_demand.core.current import PROBLEM
 from bike_demand.core.errors import UnreachableError
 from bike_demand.core.settings import RUN, load_settings
 from bike_demand.loop import cycle as loop
-from bike_demand.loop.context import Context, Execution
+from bike_demand.loop.context import Context, CycleRunner
 from bike_demand.release import deploy as delivery
 from bike_demand.release.decision import page_of
 from bike_demand.store import event_log, history
 from bike_demand.store.connection import normalize_store_uri, require_reachable
 from bike_demand.store.database import open_database
 from bike_demand.store.deployments import all_deployments
-from bike_demand.store.tables import Raised
+from bike_demand.store.tables import StoredSignal
 from bike_demand.training import steps
 
 T = TypeVar("T")
 # Events, which trigger the automations in prefect.yaml.
-REGISTERED = "bike-demand.version.registered"
-RESOURCE = "bike-demand.version"
-SIGNAL = "bike-demand.signal"
-DAYS = timedelta(days=14)  # shown in the artifact of a monitoring run
+EVENT_REGISTERED = "bike-demand.version.registered"
+EVENT_RESOURCE = "bike-demand.version"
+EVENT_SIGNAL = "bike-demand.signal"
+ARTIFACT_DAYS = timedelta(days=14)  # shown in the artifact of a monitoring run
 
 
 def _is_unreachable(_task: Any, _run: Any, state: Any) -> bool:
-    """Retry only external failures; errors in data or code would repeat."""
+    """Whether to retry: only external failures, as errors in data or code would repeat."""
     return isinstance(state.result(raise_on_failure=False), UnreachableError)
 
 
@@ -61,12 +61,12 @@ def _build() -> None:
     create_table_artifact(
         [{"metric": name, "value": round(value, 4)} for name, value in metrics.items()],
         key="metrics",
-        description=f"The holdout model, on the days kept from it. Errors are in {PROBLEM.loss.unit}.",
+        description=f"The holdout model, evaluated on the held-out days. Errors are in {PROBLEM.loss.unit}.",
     )
 
 
 # Tasks have the names shown on the flow's page. The stages are one task: DVC knows their dependencies.
-gather = task(name="ingest", task_run_name="ingest", retry_condition_fn=_is_unreachable)(steps.gather)
+ingest = task(name="ingest", task_run_name="ingest", retry_condition_fn=_is_unreachable)(steps.gather)
 validate = task(name="validate", task_run_name="validate")(steps.validate)
 build = task(name="dvc repro", task_run_name="dvc repro")(_build)
 log_and_register = task(name="register", task_run_name="register")(steps.log_and_register)
@@ -89,14 +89,14 @@ def run_as_task(name: str, step: Callable[[], T]) -> T:
     return result
 
 
-def _check_connections() -> None:
+def _check_stores() -> None:
     """Raises UnreachableError if a store is down, so that a flow fails early and not between two steps."""
     settings = load_settings()
     require_reachable(normalize_store_uri(settings.tracking.uri))
     open_database(settings.environments.production.database).close()
 
 
-def _show_deployment() -> None:
+def _publish_deployment_artifact() -> None:
     """Store the gates of the newest deployment, and the decision, as an artifact of the run."""
     with closing(open_database(load_settings().environments.production.database)) as database:
         newest = all_deployments(database)[-1:]
@@ -113,11 +113,11 @@ def _show_deployment() -> None:
         create_markdown_artifact("\n".join(lines), key="deployment", description="Gates and decision.")
 
 
-def _show_production() -> None:
+def _publish_production_artifact() -> None:
     """Store the open signals and the errors of the last days as an artifact of the run."""
     with closing(open_database(load_settings().environments.production.database)) as database:
         signals, last = event_log.open_signals(database), history.last_day(database)
-        days = [] if last is None else history.days(database, last - DAYS, last + timedelta(days=1))
+        days = [] if last is None else history.days(database, last - ARTIFACT_DAYS, last + timedelta(days=1))
     lines = ["# Signals", *(f"- **{each.kind}**, {each.subject}: {each.message}" for each in signals)]
     lines += [] if signals else ["None."]
     lines += [
@@ -126,7 +126,7 @@ def _show_production() -> None:
         "|---|---|---|---|",
     ]
     for day in reversed(days):
-        own, baseline = _mean(day.error, day.known), _mean(day.baseline_error, day.baseline_rows)
+        own, baseline = _mean(day.error_sum, day.known), _mean(day.baseline_error_sum, day.baseline_rows)
         lines.append(f"| {day.day} | {day.rows} | {own} | {baseline} |")
     create_markdown_artifact("\n".join(lines), key="production", description="Open signals and errors.")
 
@@ -135,24 +135,24 @@ def _mean(total: float, rows: int) -> str:
     return f"{total / rows:.{PROBLEM.loss.decimals}f}" if rows else ""
 
 
-def _send(raised: Raised, as_of: datetime | None) -> None:
-    """Emit a signal as an event to the server, whose automation starts `act`."""
+def _emit_signal(raised: StoredSignal, as_of: datetime | None) -> None:
+    """Emit a signal as an event to the server, whose automation starts `respond`."""
     payload = {
         "signal": str(raised.id),
-        "about": f"{raised.kind}, {raised.subject}",
-        "as_of": _text(as_of),
+        "description": f"{raised.kind}, {raised.subject}",
+        "as_of": _format_time(as_of),
         "message": raised.message,
     }
-    resource = f"{SIGNAL}.{raised.kind}.{raised.subject}".replace(" ", "-")
-    emit_event(f"{SIGNAL}.{raised.kind}", resource={"prefect.resource.id": resource}, payload=payload)
+    resource = f"{EVENT_SIGNAL}.{raised.kind}.{raised.subject}".replace(" ", "-")
+    emit_event(f"{EVENT_SIGNAL}.{raised.kind}", resource={"prefect.resource.id": resource}, payload=payload)
 
 
-def _text(as_of: datetime | None) -> str:
+def _format_time(as_of: datetime | None) -> str:
     """A time as the parameter of a flow started by an automation, which can only pass text."""
     return "" if as_of is None else as_of.isoformat()
 
 
-def _moment(as_of: str) -> datetime | None:
+def _parse_time(as_of: str) -> datetime | None:
     return datetime.fromisoformat(as_of) if as_of else None
 
 
@@ -160,50 +160,58 @@ def _moment(as_of: str) -> datetime | None:
 def train(as_of: datetime | None = None, allow_dirty: bool = False) -> steps.Made:
     """Ingest, validate, train, evaluate, register, and emit an event for a new version.
 
-    A version trained by `act` is deployed there, any other by an automation.
+    A version trained by `respond` is deployed there, any other by an automation.
     """
-    made, new = steps.run(as_of, allow_dirty, _with_retries(gather), validate, build, log_and_register)
+    made, new = steps.run(as_of, allow_dirty, _with_retries(ingest), validate, build, log_and_register)
     if new:
-        by = "automation" if flow_run.parent_flow_run_id is None else "act"
-        resource = {"prefect.resource.id": RESOURCE, "bike-demand.deployed-by": by}
-        emit_event(REGISTERED, resource, payload={"version": str(made.version), "as_of": _text(as_of)})
+        by = "automation" if flow_run.parent_flow_run_id is None else "respond"
+        resource = {"prefect.resource.id": EVENT_RESOURCE, "bike-demand.deployed-by": by}
+        emit_event(
+            EVENT_REGISTERED, resource, payload={"version": str(made.version), "as_of": _format_time(as_of)}
+        )
     return made, new
 
 
 @flow(name="deploy", flow_run_name="deploy version {version}", log_prints=True)
 def deploy(version: str, as_of: str = "") -> None:
-    """Take a version through the gates to its A/B test; a retry resumes where it was interrupted."""
-    run_as_task("connect", _check_connections)
+    """Take a version through the gates to its A/B test; a retry resumes where it was interrupted.
+
+    `as_of` is text, because automations can only pass text.
+    """
+    run_as_task("connect", _check_stores)
     try:
-        delivery.deploy(load_settings(), version, _moment(as_of), print, run=run_as_task)
+        delivery.deploy(load_settings(), version, _parse_time(as_of), print, run=run_as_task)
     finally:
-        _show_deployment()
+        _publish_deployment_artifact()
 
 
 @flow(name="monitor", flow_run_name=_run_name, log_prints=True)
 def monitor(as_of: datetime | None = None) -> State[None]:
     """Run a monitoring cycle: emit each open signal as an event, and advance tests and watches."""
-    run_as_task("connect", _check_connections)
+    run_as_task("connect", _check_stores)
     sent = 0
 
-    def send(raised: Raised) -> None:
+    def send(raised: StoredSignal) -> None:
         nonlocal sent
         sent += 1
-        run_as_task(f"send signal: {raised.kind}", lambda: _send(raised, as_of))
+        run_as_task(f"send signal: {raised.kind}", lambda: _emit_signal(raised, as_of))
 
-    execution = Execution(run_as_task, send, _train_as_flow, _deploy_as_flow)
-    loop.run_cycle(load_settings(), as_of, print, execution)
-    _show_production()
+    runner = CycleRunner(run_as_task, send, _train_as_flow, _deploy_as_flow)
+    loop.run_cycle(load_settings(), as_of, print, runner)
+    _publish_production_artifact()
+    # The message is shown with the flow run; runbook.yaml reads the number from it.
     return Completed(message=f"signals sent: {sent}")
 
 
-@flow(name="act", flow_run_name="act on {about}", log_prints=True)
-def act(signal: str, as_of: str = "", about: str = "a signal") -> State[None]:
+@flow(name="respond", flow_run_name="respond to {description}", log_prints=True)
+def respond(signal: str, as_of: str = "", description: str = "a signal") -> State[None]:
     """Respond to a signal, given its id; a retry resumes where it was interrupted."""
-    run_as_task("connect", _check_connections)
-    execution = Execution(run_as_task, None, _train_as_flow, _deploy_as_flow)
-    done = loop.act(load_settings(), int(signal), _moment(as_of), print, execution)
-    create_markdown_artifact(f"# {about}\n{done}", key="response", description="What was done.")
+    run_as_task("connect", _check_stores)
+    runner = CycleRunner(run_as_task, None, _train_as_flow, _deploy_as_flow)
+    done = loop.respond_to_signal(load_settings(), int(signal), _parse_time(as_of), print, runner)
+    create_markdown_artifact(
+        f"# {description}\n{done}", key="response", description="Response to the signal."
+    )
     return Completed(message=done)
 
 
@@ -212,4 +220,4 @@ def _train_as_flow(as_of: datetime | None) -> steps.Made:
 
 
 def _deploy_as_flow(context: Context, version: int) -> None:
-    deploy(str(version), _text(context.as_of))
+    deploy(str(version), _format_time(context.as_of))

@@ -78,13 +78,13 @@ def server_deploys_new_versions(settings: Flow) -> bool:
     return server is not None and _has_prefect_deployment(server, PREFECT_DEPLOYMENT)
 
 
-def must_not_run_twice(settings: Flow) -> None:
+def require_no_prefect_loop(settings: Flow) -> None:
     """Raises UserError if a Prefect server already runs the loop."""
     server = find_server(settings)
     if server is not None and _has_prefect_deployment(server, LOOP):
         raise UserError(
-            f"the Prefect server at {server} runs the loop (deployment {LOOP}); pause it there, or take"
-            " one cycle here with --once"
+            f"the Prefect server at {server} already runs the loop (deployment {LOOP}); pause it there, or"
+            " run one cycle here with --once"
         )
 
 

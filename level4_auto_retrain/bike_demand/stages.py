@@ -25,10 +25,12 @@ REFIT = settings.RUN / "refit"
 def validate() -> None:
     """Write the validated period. Raises UserError if the data are not fit for training."""
     from bike_demand.data.ingested import read_rows
-    from bike_demand.data.quarantine import fit_rows, read
+    from bike_demand.data.quarantine import read_quarantine, require_trainable_rows
     from bike_demand.training.gather import read_request
 
-    rows = fit_rows(read_rows(settings.DATA), read(), settings.load_settings(), read_request())
+    rows = require_trainable_rows(
+        read_rows(settings.DATA), read_quarantine(), settings.load_settings(), read_request()
+    )
     _write(VALIDATION, _period(rows))
 
 
@@ -38,23 +40,24 @@ def train() -> None:
     """
     from bike_demand.data.frames import features_of
     from bike_demand.data.ingested import read_labeled_rows
-    from bike_demand.data.quarantine import good, holdout_days, read
+    from bike_demand.data.quarantine import holdout_days, read_quarantine, without_quarantined
     from bike_demand.handoff import write_handoff
     from bike_demand.training import train as training
     from bike_demand.training.export import check_parity, golden_rows, to_onnx
-    from bike_demand.training.level_shift import rescale
+    from bike_demand.training.level_shift import rescale_labels
 
-    gathered, quarantine = read_labeled_rows(settings.DATA), read()
-    rows = good(gathered, quarantine)
+    gathered, quarantine = read_labeled_rows(settings.DATA), read_quarantine()
+    rows = without_quarantined(gathered, quarantine)
     loaded = settings.load_settings()
+    # The gates need `deploy.min_rows` fresh rows.
     days = holdout_days(rows, quarantine, loaded.training.holdout_days, loaded.deploy.min_rows)
     given = loaded.training.model_copy(update={"holdout_days": days})
-    rows, shifts = rescale(rows, quarantine.level_shifts, given)
+    rows, shifts = rescale_labels(rows, quarantine.level_shifts, given)
     trained = training.train(rows, given)
     past = rows[: len(rows) - trained.n_holdout_rows]
     report: dict[str, Any] = {
         "held_out": _period(rows[len(past) :]),
-        "left_out": quarantine.described(len(gathered) - len(rows)),
+        "left_out": quarantine.describe_excluded(len(gathered) - len(rows)),
         "level_shifts": shifts,
     }
     parts = (HOLDOUT, trained.holdout_model, past), (REFIT, trained.pipeline, rows)

@@ -18,7 +18,7 @@ PATIENCE_SECONDS = 120
 
 
 class PrefectServer:
-    """The server; its state lies in `home`, and it always has the same address."""
+    """The server; keeps its state in `home` and its port across restarts."""
 
     def __init__(self, home: Path) -> None:
         self._home, self._port = home, free_port()

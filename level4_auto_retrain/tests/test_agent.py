@@ -33,26 +33,26 @@ def until(happened: Callable[[], bool]) -> None:
 
 
 @pytest.mark.usefixtures("living")
-def test_a_cycle_that_fails_is_said_and_the_next_one_is_taken_all_the_same(
+def test_failed_cycle_is_reported_and_next_cycle_runs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     change_params(Path(), seconds="0.01")
-    turns: list[int] = []
+    cycles: list[int] = []
 
-    def turn(*_: object) -> None:
-        turns.append(len(turns))
-        if len(turns) == 1:
+    def run_stub(*_: object) -> None:
+        cycles.append(len(cycles))
+        if len(cycles) == 1:
             raise UserError("the registry does not answer")
-        if len(turns) == 2:
+        if len(cycles) == 2:
             raise ZeroDivisionError("a mistake in this code")
-        if len(turns) == 4:
+        if len(cycles) == 4:
             signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(cycle, "run_cycle", turn)
+    monkeypatch.setattr(cycle, "run_cycle", run_stub)
     before = signal.getsignal(signal.SIGTERM)
     cycle.run_forever(print)
     out, err = capsys.readouterr()
-    assert turns == [0, 1, 2, 3]
+    assert cycles == [0, 1, 2, 3]
     assert err.startswith("error: the registry does not answer\nTraceback ")
     assert err.rstrip().endswith("ZeroDivisionError: a mistake in this code")
     assert out == "The loop has ended.\n"
@@ -60,15 +60,15 @@ def test_a_cycle_that_fails_is_said_and_the_next_one_is_taken_all_the_same(
 
 
 @pytest.mark.usefixtures("living")
-def test_it_waits_as_long_as_the_settings_say_and_ends_at_once_when_asked_to(
+def test_waits_for_the_interval_and_stops_on_sigint(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     change_params(Path(), seconds="3600")
-    turned = threading.Event()
-    monkeypatch.setattr(cycle, "run_cycle", lambda *_: turned.set())
+    ran = threading.Event()
+    monkeypatch.setattr(cycle, "run_cycle", lambda *_: ran.set())
 
     def tell_to_end() -> None:
-        turned.wait(PATIENCE_SECONDS)
+        ran.wait(PATIENCE_SECONDS)
         signal.raise_signal(signal.SIGINT)
 
     other = threading.Thread(target=tell_to_end)
@@ -77,13 +77,13 @@ def test_it_waits_as_long_as_the_settings_say_and_ends_at_once_when_asked_to(
     other.join()
 
 
-def test_a_date_goes_with_one_cycle_only(run: Run, project: Path) -> None:
+def test_as_of_requires_once(run: Run, project: Path) -> None:
     assert project
     assert "--as-of needs --once" in run("agent", "--as-of", "2011-03-01").refusal()
 
 
 @pytest.mark.slow
-def test_as_a_process_it_alerts_what_breaks_and_what_is_right_again(
+def test_process_alerts_failure_and_recovery(
     living: Path,  # noqa: F811
 ) -> None:
     change_params(living, seconds="0.5", api='""')
@@ -98,9 +98,9 @@ def test_as_a_process_it_alerts_what_breaks_and_what_is_right_again(
         reader.start()
         try:
             (living / "feed" / "2011-02.csv").unlink()
-            until(lambda: any('"title": "Data quality: gathering"' in line for line in output))
+            until(lambda: any('"title": "Data quality: ingestion"' in line for line in output))
             write_feed(living / "feed")
-            until(lambda: any("Over: data-quality, gathering." in line for line in output))
+            until(lambda: any("Resolved: data-quality, ingestion." in line for line in output))
             process.send_signal(signal.SIGTERM)
             assert process.wait(PATIENCE_SECONDS) == 0
         finally:
@@ -108,7 +108,7 @@ def test_as_a_process_it_alerts_what_breaks_and_what_is_right_again(
             reader.join()
     assert output[-1] == "The loop has ended.\n"
     alerts = [json.loads(line)["alert"]["title"] for line in output if line.startswith('{"alert"')]
-    assert alerts.count("Data quality: gathering") == 1
+    assert alerts.count("Data quality: ingestion") == 1
     with closing(open_database(f"sqlite:///{living / 'state' / 'production.db'}")) as database:
-        (incident,) = [each for each in event_log.incidents(database) if each.subject == "gathering"]
+        (incident,) = [each for each in event_log.incidents(database) if each.subject == "ingestion"]
     assert incident.ended_at is not None

@@ -1,4 +1,4 @@
-"""The status document and the page that draws it: what they say, to whom, and how it looks in a browser."""
+"""The status document and the dashboard: content, access, and layout in a browser."""
 
 import json
 import re
@@ -16,19 +16,19 @@ from httpx import Client
 
 from bike_demand.core.settings import Dashboard, load_settings
 from bike_demand.serving.app import create_app
-from bike_demand.serving.dashboard import StatusDocument, StatusReporter
 from bike_demand.serving.keys import HEADER, ApiKeys, make_key
 from bike_demand.serving.live_models import LiveModels, ModelHolder, SecondModel
 from bike_demand.serving.metrics import Metrics
 from bike_demand.serving.onnx_model import OnnxModel, load_model
+from bike_demand.serving.status import StatusDocument, StatusReporter
 from bike_demand.store import event_log
 from bike_demand.store.database import open_database
 from bike_demand.store.tables import Kind
-from tests.boardmaker import BASELINE, ERROR, NOW, at, fill, metrics, signal, under_test
 from tests.conftest import Run
 from tests.project_copy import change_params
 from tests.registry import put_live
 from tests.service import running, serve_in_thread
+from tests.status_story import BASELINE, ERROR, NOW, at, example_metrics, example_test, fill_database, signal
 from tests.tiny import constant
 from tests.toy import EXAMPLE
 
@@ -41,7 +41,7 @@ CHROMIUM = next(
 
 
 @pytest.fixture(scope="module")
-def blank(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A new database; to copy it is faster than to make it."""
     file = tmp_path_factory.mktemp("blank") / "log.db"
     open_database(f"sqlite:///{file}").close()
@@ -49,8 +49,8 @@ def blank(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def address(blank: Path, tmp_path: Path) -> str:
-    shutil.copy(blank, tmp_path / "log.db")
+def address(empty_database: Path, tmp_path: Path) -> str:
+    shutil.copy(empty_database, tmp_path / "log.db")
     return f"sqlite:///{tmp_path / 'log.db'}"
 
 
@@ -66,7 +66,7 @@ def live(model: OnnxModel) -> LiveModels:
 
 def reporter(address: str, **links: str) -> StatusReporter:
     settings = Dashboard(refresh_seconds=1, links=links)
-    return StatusReporter(address, "production", metrics(), settings, 1e9)
+    return StatusReporter(address, "production", example_metrics(), settings, 1e9)
 
 
 def status_of(address: str, live: LiveModels | None, problem: str | None = None) -> StatusDocument:
@@ -74,7 +74,7 @@ def status_of(address: str, live: LiveModels | None, problem: str | None = None)
         return StatusDocument.model_validate_json(made.json(live, problem))
 
 
-def glance(status: StatusDocument) -> tuple[str, str]:
+def headline(status: StatusDocument) -> tuple[str, str]:
     return status.headline.state, status.headline.title
 
 
@@ -84,28 +84,28 @@ def glance(status: StatusDocument) -> tuple[str, str]:
         ([], False, "good", "All is well"),
         ([Kind.DRIFT], False, "good", "All is well"),
         ([], True, "busy", "A/B test in progress"),
-        ([Kind.ERROR, Kind.DRIFT], False, "warn", "The error drifts"),
-        ([Kind.ERROR], True, "busy", "The error drifts"),
-        ([Kind.AGE], False, "warn", "The model is old"),
+        ([Kind.ERROR, Kind.DRIFT], False, "warn", "Model error has increased"),
+        ([Kind.ERROR], True, "busy", "Model error has increased"),
+        ([Kind.AGE], False, "warn", "Model age limit reached"),
         ([Kind.QUALITY, Kind.ERROR], True, "warn", "Bad data: moisture"),
-        ([Kind.LOOP, Kind.QUALITY], False, "bad", "The loop needs a person"),
+        ([Kind.LOOP, Kind.QUALITY], False, "bad", "The loop needs attention"),
         ([Kind.RELEASE, Kind.QUALITY, Kind.LOOP], True, "bad", "Bad release: version 2"),
     ],
 )
-def test_what_matters_most_is_the_headline(
+def test_headline_is_the_most_important_signal(
     address: str, live: LiveModels, kinds: list[Kind], test: bool, state: str, title: str
 ) -> None:
     subjects = {Kind.QUALITY: "moisture"}
     given = [signal(each, subjects.get(each, "version 2")) for each in kinds]
-    fill(address, given, [under_test()] if test else [])
+    fill_database(address, given, [example_test()] if test else [])
     status = status_of(address, live)
-    assert glance(status) == (state, title)
+    assert headline(status) == (state, title)
     assert sorted(each.message for each in status.signals) == sorted(each.message for each in given)
-    assert any("version 4" in each.lower() for each in status.headline.doing) == test
+    assert any("version 4" in each.lower() for each in status.headline.responses) == test
 
 
-def test_the_document_has_the_whole_story(address: str, model: OnnxModel) -> None:
-    fill(address, [signal(Kind.QUALITY, "heat")], [under_test()])
+def test_document_contains_everything(address: str, model: OnnxModel) -> None:
+    fill_database(address, [signal(Kind.QUALITY, "heat")], [example_test()])
     other = SecondModel(model, "another", "challenger", 0.5)
     status = status_of(address, LiveModels(model, "a deployment", other))
     assert status.as_of == NOW
@@ -114,14 +114,14 @@ def test_the_document_has_the_whole_story(address: str, model: OnnxModel) -> Non
         ("2", "challenger", 0.5),
     ]
     assert (status.live_since, status.reference_error) == (at(62), 28.25)
-    assert status.days[-1].improvement == pytest.approx(1 - ERROR / BASELINE)
+    assert status.days[-1].skill == pytest.approx(1 - ERROR / BASELINE)
     assert [(each.at, each.version, each.rolled_back) for each in status.releases] == [
         (at(0), 1, None),
         (at(45), 2, None),
         (at(60), 3, None),
         (at(62), 2, 3),
     ]
-    assert [(each.version, each.detail["outcome"]) for each in status.trainings] == [
+    assert [(each.version, each.detail["result"]) for each in status.trainings] == [
         (2, "live"),
         (3, "was live and was rolled back"),
         (None, "nothing had changed"),
@@ -129,41 +129,39 @@ def test_the_document_has_the_whole_story(address: str, model: OnnxModel) -> Non
     assert status.budget["spent"] == 1
     assert [each["verdict"] for each in status.comparisons] == ["keep on"]
     assert {each.subject for each in status.incidents} == {"version 1", "feed", "heat", "core_heat"}
-    assert [each.key for each in status.alerts] == ["over:1", "error"]
+    assert [each.key for each in status.alerts] == ["resolved:1", "error"]
     assert [each["channel"] for each in status.undelivered] == ["log", "log"]
     assert status.drift is not None
-    assert status.drift["moved"] == ["heat"]
+    assert status.drift["drifted"] == ["heat"]
     assert [each.day for each in status.days if each.quality] == [at(90).date(), at(91).date()]
-    assert status.problems == []
+    assert status.errors == []
 
 
-def test_alerts_are_undelivered_until_a_channel_took_them_or_refused_them_a_week_ago(
-    address: str, live: LiveModels
-) -> None:
-    fill(address)
+def test_undelivered_until_accepted_or_rejected_a_week_ago(address: str, live: LiveModels) -> None:
+    fill_database(address)
     with closing(open_database(address)) as database:
         over, error = (each.id for each in event_log.alerts(database))
-        event_log.attempted(database, over, "log", None)
-        event_log.attempted(database, error, "log", {"reason": "disk full", "final": False})
+        event_log.record_attempt(database, over, "log", None)
+        event_log.record_attempt(database, error, "log", {"reason": "disk full", "permanent": False})
         (found,) = status_of(address, live).undelivered
         assert (found["id"], found["channel"], found["reason"]) == (error, "log", "disk full")
-        assert any("disk full" in each for each in status_of(address, live).headline.doing)
-        event_log.attempted(database, error, "log", {"reason": "disk full", "final": True})
+        assert any("disk full" in each for each in status_of(address, live).headline.responses)
+        event_log.record_attempt(database, error, "log", {"reason": "disk full", "permanent": True})
         assert status_of(address, live).undelivered == []
 
 
 def test_errors_are_daily_means_and_means_of_two_weeks(address: str, live: LiveModels) -> None:
-    fill(address)
+    fill_database(address)
     days = status_of(address, live).days
     assert len(days) == 100
     assert (days[43].error, days[44].error) == (2 * ERROR, ERROR)
     assert days[43].recent_error == pytest.approx(ERROR * (1 + 4 / 14), abs=1e-3)
     assert days[-1].recent_error == ERROR
-    # Of the first week nobody knows what the baseline would have been off by.
+    # The baseline is unknown in the first week.
     assert [days[number].recent_baseline for number in (6, 99)] == [None, BASELINE]
 
 
-def test_traffic_is_what_the_metrics_counted(address: str, live: LiveModels) -> None:
+def test_traffic_comes_from_the_metrics(address: str, live: LiveModels) -> None:
     traffic = status_of(address, live).traffic
     assert (traffic.requests, traffic.rejected, traffic.failed) == (1002, 1, 1)
     assert traffic.rows == {"2": 1000}
@@ -172,79 +170,79 @@ def test_traffic_is_what_the_metrics_counted(address: str, live: LiveModels) -> 
     assert traffic.buckets[-1] == (None, 1002)
 
 
-def test_before_anything_happened_no_model_is_live(address: str) -> None:
+def test_empty_database_shows_that_no_model_is_live(address: str) -> None:
     for place in (address, ""):
         status = status_of(place, None)
-        assert glance(status) == ("none", "No model is live yet")
+        assert headline(status) == ("none", "No model is live yet")
         assert (status.as_of, status.days, status.models) == (None, [], [])
 
 
-def test_a_process_that_lost_its_model_is_bad(address: str) -> None:
-    fill(address)
-    assert glance(status_of(address, None, "the registry is away")) == ("bad", "No model is loaded")
+def test_worker_without_model_is_critical(address: str) -> None:
+    fill_database(address)
+    assert headline(status_of(address, None, "the registry is away")) == ("bad", "No model is loaded")
 
 
 def test_without_its_database_the_document_says_so(tmp_path: Path, address: str, live: LiveModels) -> None:
-    fill(address)
+    fill_database(address)
     file, aside = tmp_path / "log.db", tmp_path / "aside"
     with closing(reporter(address)) as made:
 
-        def look() -> StatusDocument:
+        def refresh() -> StatusDocument:
             made._cached = None  # as a second later
             return StatusDocument.model_validate_json(made.json(live, None))
 
-        assert look().headline.state == "good"
+        assert refresh().headline.state == "good"
         for each in tmp_path.glob("log.db?*"):
             each.unlink()
         file.rename(aside)
         file.write_bytes(b"not a database" * 100)
-        away = look()
-        assert glance(away) == ("bad", "The database does not respond")
-        assert "not a database" in away.problems[0]
+        away = refresh()
+        assert headline(away) == ("bad", "The database does not respond")
+        assert "not a database" in away.errors[0]
         assert [each.version for each in away.models] == ["2"]
         assert away.traffic.requests == 1002
         aside.replace(file)
-        assert look().headline.state == "good"
+        assert refresh().headline.state == "good"
         for each in tmp_path.glob("log.db*"):
             each.unlink()
-        assert look().days == []  # it was created again
+        assert refresh().days == []  # it was created again
 
 
-def test_a_registry_that_is_not_followed_is_a_warning(address: str, live: LiveModels) -> None:
-    fill(address)
+def test_unreachable_registry_is_a_warning(address: str, live: LiveModels) -> None:
+    fill_database(address)
     status = status_of(address, live, "the registry is away")
-    assert glance(status) == ("warn", "The model registry is not followed")
-    assert status.problems == ["the registry is away"]
+    assert headline(status) == ("warn", "The model registry is unreachable")
+    assert status.errors == ["the registry is away"]
 
 
-def test_a_loop_that_stopped_is_a_warning(address: str, live: LiveModels) -> None:
-    fill(address)
+def test_stopped_loop_is_a_warning(address: str, live: LiveModels) -> None:
+    fill_database(address)
     with closing(open_database(address)) as database:
-        event_log.publish(database, {"loop_checked_at": "2026-01-01T00:00:00+00:00"}, NOW)
-    assert glance(status_of(address, live)) == ("warn", "The loop does not run")
+        event_log.publish_facts(database, {"loop_checked_at": "2026-01-01T00:00:00+00:00"}, NOW)
+    assert headline(status_of(address, live)) == ("warn", "The loop is not running")
 
 
 def test_a_rollback_is_a_warning_for_a_day(address: str, live: LiveModels) -> None:
-    fill(address)
+    fill_database(address)
     with closing(open_database(address)) as database:
         for hours, expected in ((2, "warn"), (30, "good")):
-            event_log.publish(
+            event_log.publish_facts(
                 database,
-                {name: each.content for name, each in event_log.published(database).items()},
+                {name: each.content for name, each in event_log.published_facts(database).items()},
                 at(62) + timedelta(hours=hours),
             )
             assert status_of(address, live).headline.state == expected
 
 
-def test_the_model_of_this_process_counts_before_what_the_loop_knew(tmp_path: Path, address: str) -> None:
-    fill(address)
+def test_served_model_takes_precedence_over_published_facts(tmp_path: Path, address: str) -> None:
+    fill_database(address)
     newer = load_model(constant(tmp_path / "made", 5.0), "5")
     status = status_of(address, LiveModels(newer))
     assert ([each.version for each in status.models], status.live_since) == (["5"], None)
 
 
-def test_many_who_poll_at_once_cost_one_reading(address: str, live: LiveModels) -> None:
-    fill(address)
+def test_concurrent_polls_read_the_database_once(address: str, live: LiveModels) -> None:
+    fill_database(address)
     with closing(reporter(address)) as made:
         found: list[bytes] = []
         threads = [threading.Thread(target=lambda: found.append(made.json(live, None))) for _ in range(8)]
@@ -272,7 +270,7 @@ def guarded(tmp_path: Path, address: str) -> Iterator[tuple[Client, str, str]]:
 
 
 @pytest.mark.parametrize("path", ["/dashboard", "/status"])
-def test_where_keys_are_in_use_a_browser_asks_for_one(guarded: tuple[Client, str, str], path: str) -> None:
+def test_operations_key_is_required_when_keys_exist(guarded: tuple[Client, str, str], path: str) -> None:
     client, asking, duty = guarded
     refused = client.get(path)
     assert refused.status_code == 401
@@ -281,14 +279,14 @@ def test_where_keys_are_in_use_a_browser_asks_for_one(guarded: tuple[Client, str
     assert client.get(path, headers={HEADER: duty}).status_code == 200
     assert client.get(path, auth=("anybody", asking)).status_code == 403
     assert client.get(path, auth=("anybody", "wrong")).status_code == 401
-    for spoilt in ("Basic", "Basic ====", "Basic /w==", f"Bearer {duty}"):
-        assert client.get(path, headers={"Authorization": spoilt}).status_code == 401
+    for corrupt in ("Basic", "Basic ====", "Basic /w==", f"Bearer {duty}"):
+        assert client.get(path, headers={"Authorization": corrupt}).status_code == 401
     assert (
         client.post("/predict", json=EXAMPLE, auth=("anybody", asking)).status_code == 401
     )  # by header only
 
 
-def test_the_page_may_load_its_own_files_only(guarded: tuple[Client, str, str]) -> None:
+def test_page_loads_only_its_own_files(guarded: tuple[Client, str, str]) -> None:
     client, _, duty = guarded
     page = client.get("/dashboard", headers={HEADER: duty})
     policy = page.headers["Content-Security-Policy"]
@@ -301,14 +299,14 @@ def test_the_page_may_load_its_own_files_only(guarded: tuple[Client, str, str]) 
     assert client.get("/status", headers={HEADER: duty}).headers["Cache-Control"] == "no-store"
 
 
-def test_the_document_is_documented(guarded: tuple[Client, str, str]) -> None:
+def test_openapi_describes_status(guarded: tuple[Client, str, str]) -> None:
     api = guarded[0].get("/openapi.json").json()
     answer = api["paths"]["/status"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
     assert answer["$ref"].endswith("/StatusDocument")
 
 
 @pytest.mark.slow
-def test_the_service_counts_what_it_answered_and_what_failed(stored: Path) -> None:
+def test_service_counts_predictions_and_failures(stored: Path) -> None:
     change_params(stored, poll_seconds="0.1")
     with running(stored, "--workers", "2") as service:
         assert service.client.post("/predict", json=EXAMPLE).status_code == 503
@@ -338,7 +336,7 @@ def status_from(client: Client) -> dict[str, Any]:
 # ---- settings
 
 
-def test_where_else_to_look_is_set_by_the_environment(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_links_can_be_set_by_environment(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert project
     links = {"MLflow": "http://127.0.0.1:5000/?a=b", "Prefect": "https://prefect.example.org"}
     monkeypatch.setenv("BIKE_DASHBOARD__LINKS", json.dumps(links))
@@ -349,7 +347,7 @@ def test_where_else_to_look_is_set_by_the_environment(project: Path, monkeypatch
     "links",
     ["MLflow", '{"MLflow": ""}', '{"MLflow": "javascript:alert(1)"}', '{"": "http://x"}', '{"a": "//x"}'],
 )
-def test_what_is_no_link_is_refused(
+def test_invalid_link_is_rejected(
     project: Path, run: Run, monkeypatch: pytest.MonkeyPatch, links: str
 ) -> None:
     assert project
@@ -368,19 +366,19 @@ def browser() -> Iterator[Any]:
     with sync_playwright() as playwright:
         flags = "no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
         flags += " disable-component-update disable-sync"
-        opened = playwright.chromium.launch(
+        open_deployments = playwright.chromium.launch(
             executable_path=CHROMIUM, args=[f"--{flag}" for flag in flags.split()]
         )
         try:
-            yield opened
+            yield open_deployments
         finally:
-            opened.close()
+            open_deployments.close()
 
 
 LOOKS = """() => {
   const root = document.documentElement;
   const visible = [...document.querySelectorAll('main *')].filter(each => each.getClientRects().length);
-  const inside = '.scroll, svg, .events, .x, .y, .mark, .band';
+  const inside = 'canvas, #events';
   const wide = visible.filter(each => !each.closest(inside)
       && each.getBoundingClientRect().right > root.clientWidth + 1).map(each => each.outerHTML.slice(0, 80));
   const light = colour => { const part = colour.match(/[\\d.]+/g).map(Number).slice(0, 3).map(each => {
@@ -390,8 +388,8 @@ LOOKS = """() => {
       const colour = getComputedStyle(node).backgroundColor;
       if (colour !== 'rgba(0, 0, 0, 0)' && colour !== 'transparent') return colour; }
     return 'rgb(255,255,255)'; };
-  const faint = visible.filter(each => [...each.childNodes].some(one => one.nodeType === 3 && one.data.trim())
-      && !each.closest('svg')).filter(each => {
+  const hasText = each => [...each.childNodes].some(one => one.nodeType === 3 && one.data.trim());
+  const faint = visible.filter(hasText).filter(each => {
       const [one, other] = [light(getComputedStyle(each).color), light(behind(each))].sort((a, b) => b - a);
       return (one + .05) / (other + .05) < 4.5; }).map(each => each.outerHTML.slice(0, 80));
   return {over: root.scrollWidth - root.clientWidth, wide, faint,
@@ -400,11 +398,11 @@ LOOKS = """() => {
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the PATH")
-def test_it_is_readable_on_a_phone_and_on_a_wall_by_day_and_by_night(
-    tmp_path: Path, address: str, blank: Path, live: LiveModels
+def test_layout_and_contrast_in_all_sizes_and_color_schemes(
+    tmp_path: Path, address: str, empty_database: Path, live: LiveModels
 ) -> None:
-    fill(address, [signal(Kind.QUALITY, "heat"), signal(Kind.DRIFT, "inputs")], [under_test()])
-    empty = f"sqlite:///{shutil.copy(blank, tmp_path / 'empty.db')}"
+    fill_database(address, [signal(Kind.QUALITY, "heat"), signal(Kind.DRIFT, "inputs")], [example_test()])
+    empty = f"sqlite:///{shutil.copy(empty_database, tmp_path / 'empty.db')}"
     slot = ModelHolder()
     slot.live = live
     with (
@@ -412,16 +410,16 @@ def test_it_is_readable_on_a_phone_and_on_a_wall_by_day_and_by_night(
         closing(StatusReporter(empty, "production", Metrics(), Dashboard(), 1e9)) as bare,
         serve_in_thread(create_app(slot, status=full)) as client,
         serve_in_thread(create_app(ModelHolder(), status=bare)) as nothing,
-        browser() as opened,
+        browser() as open_deployments,
     ):
         for url, charts in ((client.base_url, 3), (nothing.base_url, 1)):
             asked: set[str] = set()
-            page = opened.new_page()
+            page = open_deployments.new_page()
             page.on("request", lambda request, asked=asked: asked.add(request.url))
             page.on("pageerror", lambda error: pytest.fail(str(error)))
             page.on("console", lambda message: pytest.fail(message.text))
             page.goto(f"{url}/dashboard")
-            page.wait_for_selector("#traffic-chart canvas")
+            page.wait_for_selector("#requests-chart canvas")
             assert page.locator("canvas").count() == charts
             for scheme in ("light", "dark"):
                 page.emulate_media(color_scheme=scheme)
@@ -442,14 +440,12 @@ def test_it_is_readable_on_a_phone_and_on_a_wall_by_day_and_by_night(
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the PATH")
-def test_it_renews_itself_keeps_the_place_and_says_when_nobody_answers(
-    address: str, live: LiveModels
-) -> None:
-    fill(address, [], [under_test()])
+def test_page_updates_in_place_and_shows_an_outage(address: str, live: LiveModels) -> None:
+    fill_database(address, [], [example_test()])
     slot = ModelHolder()
     slot.live = live
-    with closing(reporter(address)) as made, browser() as opened:
-        page = opened.new_page(viewport={"width": 1280, "height": 600})
+    with closing(reporter(address)) as made, browser() as open_deployments:
+        page = open_deployments.new_page(viewport={"width": 1280, "height": 600})
         with serve_in_thread(create_app(slot, status=made)) as client:
             page.goto(f"{client.base_url}/dashboard")
             page.get_by_role("heading", name="A/B test in progress", level=1).wait_for()
@@ -467,19 +463,19 @@ def test_it_renews_itself_keeps_the_place_and_says_when_nobody_answers(
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the PATH")
-def test_it_measures_what_passes_while_it_is_open(address: str, live: LiveModels) -> None:
+def test_latency_tile_uses_requests_since_opening(address: str, live: LiveModels) -> None:
     """Of 1,002 requests before it was opened half were within 0.8 ms; the 100 afterwards take 30 ms."""
-    counted = metrics()
+    counted = example_metrics()
     slot = ModelHolder()
     slot.live = live
     with (
         closing(StatusReporter(address, "production", counted, Dashboard(refresh_seconds=2), 1e9)) as made,
         serve_in_thread(create_app(slot, status=made)) as client,
-        browser() as opened,
+        browser() as open_deployments,
     ):
-        page = opened.new_page()
+        page = open_deployments.new_page()
         page.goto(f"{client.base_url}/dashboard")
-        page.get_by_text("half within 0.78 ms").wait_for()
+        page.get_by_text("p50 0.78 ms").wait_for()
         for _ in range(100):
             counted.request("/predict", 200, 0.03)
-        page.get_by_text(re.compile("^4[89] ms for 95 %")).wait_for()
+        page.get_by_text(re.compile("^4[89] ms p95")).wait_for()

@@ -39,7 +39,7 @@ def signal(
     return Signal(kind, subject, at, message, {"message": message})
 
 
-def test_a_signal_is_one_row_as_long_as_it_goes_on_and_another_when_it_comes_again(
+def test_open_signal_is_one_row(
     database: Database,
 ) -> None:
     first = event_log.raise_signals(database, [signal(NOON)], NOON)
@@ -53,10 +53,10 @@ def test_a_signal_is_one_row_as_long_as_it_goes_on_and_another_when_it_comes_aga
     assert [(each.id, each.ended_at) for each in over.ended] == [(kept.id, NOON + 2 * DAY)]
     assert event_log.open_signals(database) == []
     event_log.raise_signals(database, [signal(NOON + 3 * DAY)], NOON + 3 * DAY)
-    assert [each.ended_at for each in event_log.signals(database)] == [NOON + 2 * DAY, None]
+    assert [each.ended_at for each in event_log.stored_signals(database)] == [NOON + 2 * DAY, None]
 
 
-def test_signals_of_other_fields_and_kinds_are_distinguished_and_one_counts_once(database: Database) -> None:
+def test_signals_differ_by_kind_and_subject(database: Database) -> None:
     raised = event_log.raise_signals(
         database,
         [
@@ -74,25 +74,25 @@ def test_signals_of_other_fields_and_kinds_are_distinguished_and_one_counts_once
     ]
 
 
-def test_an_action_that_was_begun_is_found_again_instead_of_a_second_one(database: Database) -> None:
-    begun = event_log.begin(database, reason="drift", at=NOON, detail={"a": 1})
-    assert event_log.begin(database, reason="age", at=NOON + DAY) == begun
-    assert event_log.under_way(database) == [begun]
-    event_log.write_action(database, begun.id, version=3, detail={"b": 2})
-    (kept,) = event_log.under_way(database)
+def test_open_action_is_reused(database: Database) -> None:
+    begun = event_log.begin_training(database, reason="drift", at=NOON, detail={"a": 1})
+    assert event_log.begin_training(database, reason="age", at=NOON + DAY) == begun
+    assert event_log.open_actions(database) == [begun]
+    event_log.update_action(database, begun.id, version=3, detail={"b": 2})
+    (kept,) = event_log.open_actions(database)
     assert (kept.version, kept.detail) == (3, {"a": 1, "b": 2})
-    event_log.write_action(database, begun.id, state=DONE)
-    assert event_log.under_way(database) == []
-    assert event_log.begin(database, reason="age", at=NOON + DAY).id != begun.id
+    event_log.update_action(database, begun.id, state=DONE)
+    assert event_log.open_actions(database) == []
+    assert event_log.begin_training(database, reason="age", at=NOON + DAY).id != begun.id
     assert [each.reason for each in event_log.actions(database)] == ["drift", "age"]
 
 
-def test_an_incident_under_way_is_one_and_its_regression_case_is_one(database: Database) -> None:
-    about = {"since": NOON - DAY, "noticed_at": NOON, "noticed_by": "a jump"}
+def test_open_incident_and_case_are_unique(database: Database) -> None:
+    about = {"since": NOON - DAY, "detected_at": NOON, "description": "a jump"}
     first = event_log.open_incident(database, Kind.QUALITY, "heat", **about)  # type: ignore[arg-type]
     assert event_log.open_incident(database, Kind.QUALITY, "heat", **about) == first  # type: ignore[arg-type]
-    event_log.note_done(database, first.id, NOON, "held")
-    event_log.note_done(database, first.id, NOON + DAY, "held")
+    event_log.record_response(database, first.id, NOON, "held")
+    event_log.record_response(database, first.id, NOON + DAY, "held")
     regression_case = event_log.add_regression_case(database, first.id, {"rows": [1]})
     assert event_log.add_regression_case(database, first.id, {"rows": [2]}) == regression_case
     event_log.end_incident(database, first.id, NOON + DAY, {"rows": 3})
@@ -104,14 +104,14 @@ def test_an_incident_under_way_is_one_and_its_regression_case_is_one(database: D
     assert event_log.open_incident(database, Kind.QUALITY, "heat", **about).id != first.id  # type: ignore[arg-type]
 
 
-def test_two_that_raise_the_same_signal_at_the_same_time_keep_one(database: Database) -> None:
+def test_concurrent_raises_keep_one_row(database: Database) -> None:
     failed: list[BaseException] = []
 
     def work() -> None:
         try:
             for number in range(5):
                 event_log.raise_signals(database, [signal(NOON + number * DAY)], NOON + number * DAY)
-                event_log.begin(database, reason="drift", at=NOON)
+                event_log.begin_training(database, reason="drift", at=NOON)
         except BaseException as error:
             failed.append(error)
 
@@ -121,7 +121,7 @@ def test_two_that_raise_the_same_signal_at_the_same_time_keep_one(database: Data
     for each in threads:
         each.join()
     assert failed == []
-    assert len(event_log.signals(database)) == 1
+    assert len(event_log.stored_signals(database)) == 1
     assert len(event_log.actions(database)) == 1
 
 
@@ -137,7 +137,7 @@ with lock(open_database(sys.argv[1]), "loop"):
 """
 
 
-def test_only_one_process_is_at_work_on_a_database_and_a_killed_one_lets_go(database: Database) -> None:
+def test_lock_is_exclusive_and_released_on_kill(database: Database) -> None:
     address = database.engine.url.render_as_string(hide_password=False)
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, address], cwd=ROOT, stdout=subprocess.PIPE, text=True

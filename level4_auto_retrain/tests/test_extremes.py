@@ -17,12 +17,12 @@ from bike_demand.core.problem import MAX_AHEAD, MIN_TIME
 from bike_demand.core.settings import load_settings
 from bike_demand.monitoring import signals
 from bike_demand.serving.app import create_app
-from bike_demand.serving.dashboard import StatusReporter
 from bike_demand.serving.live_models import LiveModels, ModelHolder
 from bike_demand.serving.metrics import Metrics
 from bike_demand.serving.onnx_model import load_model
 from bike_demand.serving.outcome_requests import OutcomeStore
 from bike_demand.serving.prediction import PredictedBatch, to_log_rows
+from bike_demand.serving.status import StatusReporter
 from bike_demand.serving.telemetry import Recorder
 from bike_demand.store import queries
 from bike_demand.store.database import open_database
@@ -70,24 +70,28 @@ def client(stored: Path) -> Iterator[Client]:
     """A service of a project in which version 1 is live; its log is complete once it has ended."""
     assert main(["ingest"]) == 0
     put_live(constant(stored / "model", 50.0))
-    signals._clean.clear()
-    address, metrics, holder = load_settings().environments.production.database, Metrics(), ModelHolder()
+    signals._checked_from.clear()
+    address, example_metrics, holder = (
+        load_settings().environments.production.database,
+        Metrics(),
+        ModelHolder(),
+    )
     holder.live = LiveModels(load_model(stored / "model", "1"), "")
     log: PredictionLog[PredictedBatch] = PredictionLog(
-        address, 0.01, 10_000, lambda entries: to_log_rows(entries, metrics.failed)
+        address, 0.01, 10_000, lambda entries: to_log_rows(entries, example_metrics.failed)
     )
     log.start()
     outcomes = OutcomeStore(address)
     settings = load_settings().dashboard
-    with closing(StatusReporter(address, "production", metrics, settings, 1e9)) as status:
-        app = create_app(holder, recorder=Recorder(metrics, log), outcomes=outcomes, status=status)
+    with closing(StatusReporter(address, "production", example_metrics, settings, 1e9)) as status:
+        app = create_app(holder, recorder=Recorder(example_metrics, log), outcomes=outcomes, status=status)
         with serve_in_thread(app) as client:
             yield client
         log.stop()
         outcomes.close()
 
 
-def test_all_extremes_are_accepted_and_read_back_by_everything(client: Client, run: Run) -> None:
+def test_extreme_requests_are_accepted_and_readable(client: Client, run: Run) -> None:
     ids = []
     for request in REQUESTS:
         response = client.post("/predict", json=request)
@@ -124,9 +128,7 @@ def test_all_extremes_are_accepted_and_read_back_by_everything(client: Client, r
         pytest.param("9999-12-31T00:00:00", marks=pytest.mark.slow),
     ],
 )
-def test_an_unset_date_is_refused_with_the_field_named_and_the_loop_goes_on(
-    client: Client, run: Run, moment: str
-) -> None:
+def test_implausible_date_is_rejected_and_the_loop_continues(client: Client, run: Run, moment: str) -> None:
     (problem,) = client.post("/predict", json=EXAMPLE | {"begins": moment}).json()["detail"]
     assert problem["loc"] == ["body", "begins"]
     (problem,) = client.post("/outcomes", json=[OUTCOME_EXAMPLE | {"begins": moment}]).json()["detail"]
@@ -136,7 +138,7 @@ def test_an_unset_date_is_refused_with_the_field_named_and_the_loop_goes_on(
 
 
 @pytest.mark.parametrize("field", [name for name in PROPERTIES if name != "begins"])
-def test_what_is_beyond_the_range_is_refused_with_the_field_named(client: Client, field: str) -> None:
+def test_out_of_range_value_is_rejected(client: Client, field: str) -> None:
     low, high = extremes(field)[:2]
     beyond = (low[1:], high + "x") if isinstance(low, str) else (low - 1, high + 1, "1_000")
     for value in (*beyond, 1e999, 10**400):

@@ -1,4 +1,4 @@
-"""What is answered where a field of a request cannot be right: at once, row by row, and ended by itself."""
+"""Fallback: implausible request values are replaced per row."""
 
 import contextlib
 import json
@@ -33,7 +33,7 @@ from bike_demand.store.writer import PredictionLog
 from bike_demand.training.train import train
 from tests.conftest import ROOT, Run
 from tests.corrupted import feed_rows
-from tests.fieldmodel import NOTHING, echo
+from tests.echo_model import NOTHING, echo
 from tests.ingested import frame
 from tests.predictions import log, model_with_error, rows_between
 from tests.project_copy import change_params
@@ -43,24 +43,26 @@ from tests.toy import EXAMPLE, MACHINES
 
 AS_OF = datetime(2012, 6, 13)
 BY_HOUR = [10.0 + hour for hour in range(24)]
-USUAL = {machine: 10.0 + position for position, machine in enumerate(MACHINES)}  # 27 of the example's
+KEY_MEANS = {machine: 10.0 + position for position, machine in enumerate(MACHINES)}  # 27 of the example's
 
 
-def usual_of(field: str, low: float, high: float, means: Mapping[str, float]) -> ExpectedRange:
+def expected_range(field: str, low: float, high: float, means: Mapping[str, float]) -> ExpectedRange:
     """What is expected where these are the means of machines, which are the same at all hours."""
     by_key = {machine: [mean] * 24 for machine, mean in means.items()}
     return ExpectedRange(field, low, high, BY_HOUR, AS_OF, by_key=by_key)
 
 
-HEAT = usual_of("heat", 0.0, 40.0, USUAL)
-MOISTURE = usual_of("moisture", 0.1, 1.0, {machine: 0.4 + mean / 100 for machine, mean in USUAL.items()})
-HOT = EXAMPLE | {"heat": 76.28}  # the 24.6 degrees of the example in Fahrenheit
+HEAT = expected_range("heat", 0.0, 40.0, KEY_MEANS)
+MOISTURE = expected_range(
+    "moisture", 0.1, 1.0, {machine: 0.4 + mean / 100 for machine, mean in KEY_MEANS.items()}
+)
+FAHRENHEIT = EXAMPLE | {"heat": 76.28}  # the 24.6 degrees of the example in Fahrenheit
 
 
 def fallback(*given: ExpectedRange, **fields: str) -> Fallback:
     settings = load_settings(ROOT / "params.yaml").serving.fallback
     made = Fallback(settings.model_copy(update={"fields": {**settings.fields, **fields}}))
-    made.take({each.field: each for each in given})
+    made.update_ranges({each.field: each for each in given})
     return made
 
 
@@ -88,51 +90,53 @@ def ask(
     return answers, [each for each in logged if each], metrics.text().decode()
 
 
-def test_a_value_that_cannot_be_right_is_answered_with_what_is_usual_of_its_key(tmp_path: Path) -> None:
-    answers, logged, text = ask(tmp_path, "heat", fallback(HEAT, MOISTURE), HOT)
+def test_implausible_value_is_replaced_by_mean_of_key(tmp_path: Path) -> None:
+    answers, logged, text = ask(tmp_path, "heat", fallback(HEAT, MOISTURE), FAHRENHEIT)
     assert answers[0]["prediction"] == 27.0
     assert answers[0]["replaced"] == ["heat"]
     assert (logged[0].inputs["heat"], logged[0].replaced) == (76.28, {"heat": 27.0})  # what was asked is kept
-    assert 'bike_demand_replaced_total{field="heat"} 1.0' in text
+    assert 'bike_demand_inputs_replaced_total{field="heat"} 1.0' in text
 
 
-def test_a_field_that_is_null_though_it_normally_is_not_is_replaced(tmp_path: Path) -> None:
+def test_unexpected_null_is_replaced(tmp_path: Path) -> None:
     dry = EXAMPLE | {"moisture": None}
     answers, logged, _ = ask(tmp_path, "moisture", fallback(HEAT, MOISTURE), dry)
     assert answers[0]["prediction"] == pytest.approx(0.67)
     assert (logged[0].inputs["moisture"], logged[0].replaced) == (None, {"moisture": 0.67})
 
 
-def test_a_field_that_is_often_null_has_no_range_and_stays_null(tmp_path: Path) -> None:
+def test_field_that_is_often_null_has_no_range(tmp_path: Path) -> None:
     answers, logged, _ = ask(tmp_path, "moisture", fallback(HEAT), EXAMPLE | {"moisture": None})
     assert answers[0]["prediction"] == NOTHING
     assert "replaced" not in answers[0]
     assert logged[0].replaced is None
 
 
-def test_it_is_done_row_by_row_and_ends_by_itself(tmp_path: Path) -> None:
-    answers, logged, text = ask(tmp_path, "heat", fallback(HEAT), [EXAMPLE, HOT, EXAMPLE], HOT, EXAMPLE)
+def test_replacement_is_per_row(tmp_path: Path) -> None:
+    answers, logged, text = ask(
+        tmp_path, "heat", fallback(HEAT), [EXAMPLE, FAHRENHEIT, EXAMPLE], FAHRENHEIT, EXAMPLE
+    )
     assert [each["prediction"] for each in answers] == [24.6, 27.0, 24.6, 27.0, 24.6]
     assert ["replaced" in each for each in answers] == [False, True, False, True, False]
     assert [each.inputs["heat"] for each in logged] == [24.6, 76.28, 24.6, 76.28, 24.6]
-    assert 'bike_demand_replaced_total{field="heat"} 2.0' in text
+    assert 'bike_demand_inputs_replaced_total{field="heat"} 2.0' in text
 
 
-def test_both_arms_of_a_test_get_the_same_row(tmp_path: Path) -> None:
-    rows = [HOT | {"machine": machine} for machine in MACHINES]
+def test_champion_and_challenger_get_the_same_row(tmp_path: Path) -> None:
+    rows = [FAHRENHEIT | {"machine": machine} for machine in MACHINES]
     answers, logged, _ = ask(tmp_path, "heat", fallback(HEAT), rows, beside=True)
     assert {each["variant"] for each in answers} == {"champion", "challenger"}
-    assert [each["prediction"] for each in answers] == list(USUAL.values())
-    assert [each.other_prediction for each in logged] == list(USUAL.values())
+    assert [each["prediction"] for each in answers] == list(KEY_MEANS.values())
+    assert [each.other_prediction for each in logged] == list(KEY_MEANS.values())
 
 
-def test_where_the_settings_say_none_it_is_answered_as_asked(tmp_path: Path) -> None:
-    answers, logged, _ = ask(tmp_path, "heat", fallback(HEAT, heat="none"), HOT)
+def test_none_disables_fallback(tmp_path: Path) -> None:
+    answers, logged, _ = ask(tmp_path, "heat", fallback(HEAT, heat="none"), FAHRENHEIT)
     assert answers[0]["prediction"] == pytest.approx(76.28)
     assert logged[0].replaced is None
 
 
-def test_of_a_key_without_means_it_is_what_is_usual_at_that_hour() -> None:
+def test_key_without_means_uses_hourly_mean() -> None:
     at = AS_OF + timedelta(hours=17)
     rows: Any = [Inputs.model_construct(**EXAMPLE | {"begins": at, "machine": "m99", "heat": 76.28})]
     _, replaced = fallback(HEAT).apply(rows)
@@ -140,41 +144,41 @@ def test_of_a_key_without_means_it_is_what_is_usual_at_that_hour() -> None:
 
 
 @pytest.mark.parametrize("days", [-46, 46])
-def test_what_is_normal_now_says_nothing_of_long_ago_or_far_ahead(tmp_path: Path, days: int) -> None:
-    there = datetime.fromisoformat(HOT["begins"]) + timedelta(days=days)
-    answers, _, _ = ask(tmp_path, "heat", fallback(HEAT), HOT | {"begins": there.isoformat()})
+def test_range_does_not_apply_far_from_its_computation(tmp_path: Path, days: int) -> None:
+    there = datetime.fromisoformat(FAHRENHEIT["begins"]) + timedelta(days=days)
+    answers, _, _ = ask(tmp_path, "heat", fallback(HEAT), FAHRENHEIT | {"begins": there.isoformat()})
     assert answers[0]["prediction"] == pytest.approx(76.28)
 
 
 @pytest.mark.slow
-def test_the_service_takes_over_what_the_loop_publishes_and_has_it_after_a_restart(stored: Path) -> None:
+def test_service_applies_newly_published_ranges(stored: Path) -> None:
     change_params(stored, poll_seconds="0.1")
     put_live(echo(Path("made"), "heat"))
     address = load_settings().environments.production.database
     with running(stored) as service, contextlib.closing(open_database(address)) as database:
-        assert service.client.post("/predict", json=HOT).json()["prediction"] == pytest.approx(76.28)
-        expected_ranges.publish(database, [HEAT])
+        assert service.client.post("/predict", json=FAHRENHEIT).json()["prediction"] == pytest.approx(76.28)
+        expected_ranges.publish_ranges(database, [HEAT])
         until = time.monotonic() + 30
-        while service.client.post("/predict", json=HOT).json()["prediction"] != 27.0:
+        while service.client.post("/predict", json=FAHRENHEIT).json()["prediction"] != 27.0:
             assert time.monotonic() < until
             time.sleep(0.02)
     with running(stored) as service:
-        first = service.client.post("/predict", json=HOT).json()
+        first = service.client.post("/predict", json=FAHRENHEIT).json()
     assert (first["prediction"], first["replaced"]) == (27.0, ["heat"])
 
 
-def test_whoever_asks_what_answers_now_gets_answers_by_what_is_normal_now(stored: Path) -> None:
+def test_get_model_refreshes_ranges(stored: Path) -> None:
     change_params(stored, poll_seconds="3600")  # it would not look again by itself
     put_live(echo(Path("made"), "heat"))
     address = load_settings().environments.production.database
     with running(stored) as service, contextlib.closing(open_database(address)) as database:
-        assert service.client.post("/predict", json=HOT).json()["prediction"] == pytest.approx(76.28)
-        expected_ranges.publish(database, [HEAT])
+        assert service.client.post("/predict", json=FAHRENHEIT).json()["prediction"] == pytest.approx(76.28)
+        expected_ranges.publish_ranges(database, [HEAT])
         service.client.get("/model")
-        assert service.client.post("/predict", json=HOT).json()["prediction"] == 27.0
+        assert service.client.post("/predict", json=FAHRENHEIT).json()["prediction"] == 27.0
 
 
-def test_a_fallback_that_there_is_not_is_refused(project: Path, run: Run) -> None:
+def test_unknown_fallback_is_rejected(project: Path, run: Run) -> None:
     params = project / "params.yaml"
     text = params.read_text(encoding="utf-8")
     assert "fields: {}" in text
@@ -182,21 +186,21 @@ def test_a_fallback_that_there_is_not_is_refused(project: Path, run: Run) -> Non
     assert "serving.fallback.fields.moisture" in run("ingest").refusal()
 
 
-def test_a_process_knows_what_is_normal_before_it_answers(stored: Path) -> None:
+def test_ranges_are_loaded_before_serving(stored: Path) -> None:
     assert stored
     settings = load_settings()
     with contextlib.closing(open_database(settings.environments.production.database)) as database:
-        expected_ranges.publish(database, [HEAT])
+        expected_ranges.publish_ranges(database, [HEAT])
     worker = ServiceWorker(settings, "production")
     worker.start()
     try:
-        _, replaced = worker.fallback.apply([Inputs.model_validate_json(json.dumps(HOT))])
+        _, replaced = worker.fallback.apply([Inputs.model_validate_json(json.dumps(FAHRENHEIT))])
         assert replaced == [{"heat": 27.0}]
     finally:
         worker.stop()
 
 
-def test_a_trace_shows_what_was_asked_and_what_the_model_was_given(released: Path, run: Run) -> None:
+def test_trace_shows_inputs_as_sent_and_as_replaced(released: Path, run: Run) -> None:
     assert released
     assert run("ingest").status == 0
     first, second = log(rows_between("2011-03-01", "2011-03-02")[:2], (1, model_with_error(10.0)))
@@ -210,13 +214,15 @@ def test_a_trace_shows_what_was_asked_and_what_the_model_was_given(released: Pat
 
 
 @pytest.mark.parametrize("bad", [{"by_hour": BY_HOUR[1:]}, {"high": math.nan}, {"by_hour": (math.inf,) * 24}])
-def test_what_is_no_range_is_not_published(tmp_path: Path, bad: dict[str, Any]) -> None:
+def test_invalid_range_is_not_published(tmp_path: Path, bad: dict[str, Any]) -> None:
     with contextlib.closing(open_database(f"sqlite:///{tmp_path / 'log.db'}")) as database:
-        expected_ranges.publish(database, [MOISTURE, HEAT])
+        expected_ranges.publish_ranges(database, [MOISTURE, HEAT])
         with pytest.raises(ValueError, match="not an expected range"):
-            expected_ranges.publish(database, [replace(MOISTURE, low=0.2), replace(HEAT, **bad)])
-        expected_ranges.publish(database, [replace(MOISTURE, low=0.3)])  # the other one keeps what it had
-        assert expected_ranges.read(database) == {"moisture": replace(MOISTURE, low=0.3), "heat": HEAT}
+            expected_ranges.publish_ranges(database, [replace(MOISTURE, low=0.2), replace(HEAT, **bad)])
+        expected_ranges.publish_ranges(
+            database, [replace(MOISTURE, low=0.3)]
+        )  # the other one keeps what it had
+        assert expected_ranges.read_ranges(database) == {"moisture": replace(MOISTURE, low=0.3), "heat": HEAT}
 
 
 def rows_by_heat() -> list[Row]:
@@ -245,14 +251,14 @@ def rows_by_heat() -> list[Row]:
     return rows
 
 
-def test_while_a_sensor_reports_fahrenheit_the_error_stays_within_one_and_a_half_times_the_normal() -> None:
+def test_fallback_limits_error_of_fahrenheit_faults() -> None:
     settings = load_settings(ROOT / "params.yaml")
     rows = rows_by_heat()
     past, during = rows[: -24 * 10], rows[-24 * 10 :]
     pipeline = train(frame(past), settings.training).pipeline
     applied = Fallback(settings.serving.fallback)
-    found = expected_ranges.compute(frame(past), {}, during[0].begins, settings.monitoring.ranges)
-    applied.take({each.field: each for each in found})
+    found = expected_ranges.compute_ranges(frame(past), {}, during[0].begins, settings.monitoring.ranges)
+    applied.update_ranges({each.field: each for each in found})
 
     def error(given: Sequence[Inputs]) -> float:
         truth = np.array([row.amount for row in during])
@@ -275,12 +281,12 @@ def test_while_a_sensor_reports_fahrenheit_the_error_stays_within_one_and_a_half
 # ---- by key
 
 
-def test_what_is_usual_is_that_of_the_key_if_it_has_rows_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranges_by_key_need_enough_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = frame(rows_by_heat())
     rows["heat"] += np.where(rows["machine"] == "m02", 60.0, 0.0)
     rows.loc[rows.index[-1], "machine"] = "m99"  # just added
     settings = load_settings(ROOT / "params.yaml").monitoring.ranges
-    found = {each.field: each for each in expected_ranges.compute(rows, {}, AS_OF, settings)}
+    found = {each.field: each for each in expected_ranges.compute_ranges(rows, {}, AS_OF, settings)}
     heat = found["heat"]
     assert heat.by_key is not None
     assert sorted(heat.by_key) == list(MACHINES)
@@ -293,15 +299,15 @@ def test_what_is_usual_is_that_of_the_key_if_it_has_rows_enough(monkeypatch: pyt
     assert 50 < second - first < 70
     assert first < third < second  # as nothing is known of it, what all have
 
-    monkeypatch.setattr(expected_ranges, "MOST_KEYS", 1)
-    shared = {each.field: each for each in expected_ranges.compute(rows, {}, AS_OF, settings)}
+    monkeypatch.setattr(expected_ranges, "MAX_KEYS", 1)
+    shared = {each.field: each for each in expected_ranges.compute_ranges(rows, {}, AS_OF, settings)}
     assert shared["heat"].by_key is None
 
 
 # ---- texts
 
 
-def test_a_text_that_is_not_expected_becomes_the_most_frequent_one() -> None:
+def test_unseen_text_becomes_the_most_frequent_one() -> None:
     materials = ExpectedRange("material", 0.0, 0.0, [0.0] * 24, AS_OF, ["steel", "brass"])
     rows: Any = [
         Inputs.model_construct(begins=AS_OF, machine="m17", material=each)
@@ -313,12 +319,14 @@ def test_a_text_that_is_not_expected_becomes_the_most_frequent_one() -> None:
     assert fallback(materials, material="none").apply(rows) == (rows, None)
 
 
-def test_texts_of_good_rows_are_expected_the_most_frequent_one_first() -> None:
+def test_texts_of_good_rows_are_expected_most_frequent_first() -> None:
     rows = frame(feed_rows())
     rows["material"] = [("brass", "steel", "steel", "stahl")[at % 4] for at in range(len(rows))]
     bad = {"material": set(row_ids(rows[rows["material"] == "stahl"]))}
     settings = load_settings(ROOT / "params.yaml").monitoring.ranges
-    found = {each.field: each for each in expected_ranges.compute(rows, bad, AS_OF, settings)}
+    found = {each.field: each for each in expected_ranges.compute_ranges(rows, bad, AS_OF, settings)}
     assert found["material"].texts == ["steel", "brass"]
     names = rows.assign(material=[f"material {at}" for at in range(len(rows))])
-    assert "material" not in {each.field for each in expected_ranges.compute(names, {}, AS_OF, settings)}
+    assert "material" not in {
+        each.field for each in expected_ranges.compute_ranges(names, {}, AS_OF, settings)
+    }

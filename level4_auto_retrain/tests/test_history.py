@@ -1,4 +1,4 @@
-"""What is kept of each day: sums of errors, beside the baseline, by version, with late outcomes."""
+"""Daily statistics: sums per day and version, recounted when outcomes arrive late."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -10,9 +10,9 @@ import pytest
 from bike_demand.core.current import Inputs
 from bike_demand.store import history
 from bike_demand.store.database import Database, open_database
-from bike_demand.store.history import Answer
+from bike_demand.store.history import PredictionRecord
 from bike_demand.store.outcomes import store
-from bike_demand.store.tables import Day
+from bike_demand.store.tables import DailyStats
 from tests.postgres import running_postgres
 from tests.service import free_port
 from tests.toy import MACHINES
@@ -37,8 +37,8 @@ def answer(
     version: int = 1,
     other: tuple[float, int] | None = None,
     day: datetime = MONDAY,
-) -> Answer:
-    asked = Inputs(
+) -> PredictionRecord:
+    inputs = Inputs(
         begins=day,
         machine=MACHINES[number],
         special=False,
@@ -50,10 +50,10 @@ def answer(
         speed=10.0,
         material="steel",
     )
-    return Answer(asked, prediction, version, *(other or (None, None)))
+    return PredictionRecord(inputs, prediction, version, *(other or (None, None)))
 
 
-def whole(prediction: float = 10.0, day: datetime = MONDAY) -> list[Answer]:
+def whole(prediction: float = 10.0, day: datetime = MONDAY) -> list[PredictionRecord]:
     return [answer(number, prediction, day=day) for number in range(24)]
 
 
@@ -61,42 +61,42 @@ def report_labels(database: Database, label: float, day: datetime = MONDAY, rows
     store(database, {(day, machine): label for machine in MACHINES[:rows]})
 
 
-def keep(database: Database, answers: Sequence[Answer]) -> list[Day]:
-    since = answers[0].asked.begins
+def keep(database: Database, answers: Sequence[PredictionRecord]) -> list[DailyStats]:
+    since = answers[0].inputs.begins
     until = since + timedelta(days=1)
-    history.keep(database, answers, history.labels(database, since - WEEK, until), {})
+    history.store_days(database, answers, history.labels(database, since - WEEK, until), {})
     return history.days(database, date(2012, 1, 1), date(2012, 2, 1))
 
 
-def test_a_day_has_the_sums_of_its_rows_and_the_baseline_on_the_same_rows(database: Database) -> None:
+def test_day_has_sums_of_model_and_baseline_on_the_same_rows(database: Database) -> None:
     report_labels(database, 16)
     report_labels(database, 13, MONDAY - WEEK, rows=20)
     (day,) = keep(database, [*whole()[:12], *(answer(number, 18.0) for number in range(12, 24))])
-    assert (day.day, day.version, day.rows, day.known, day.target) == (
+    assert (day.day, day.version, day.rows, day.known, day.target_sum) == (
         MONDAY.date(),
-        history.ALL,
+        history.ALL_VERSIONS,
         24,
         24,
         16 * 24.0,
     )
-    assert day.error == 12 * 6.0 + 12 * 2.0
-    assert day.bias == -12 * 6.0 + 12 * 2.0
-    assert (day.baseline_rows, day.baseline_error) == (20, 20 * 3.0)
-    assert day.paired_error == 12 * 6.0 + 8 * 2.0
+    assert day.error_sum == 12 * 6.0 + 12 * 2.0
+    assert day.bias_sum == -12 * 6.0 + 12 * 2.0
+    assert (day.baseline_rows, day.baseline_error_sum) == (20, 20 * 3.0)
+    assert day.paired_error_sum == 12 * 6.0 + 8 * 2.0
 
 
-def test_outcomes_that_come_late_count_at_the_next_look(database: Database) -> None:
+def test_late_outcomes_are_counted_next_time(database: Database) -> None:
     (day,) = keep(database, whole())
-    assert (day.rows, day.known, day.error, day.baseline_rows) == (24, 0, 0.0, 0)
+    assert (day.rows, day.known, day.error_sum, day.baseline_rows) == (24, 0, 0.0, 0)
     report_labels(database, 12, rows=5)
     (day,) = keep(database, whole())
-    assert (day.rows, day.known, day.error) == (24, 5, 10.0)
+    assert (day.rows, day.known, day.error_sum) == (24, 5, 10.0)
     report_labels(database, 12)
     (day,) = keep(database, whole())
-    assert (day.known, day.error) == (24, 48.0)
+    assert (day.known, day.error_sum) == (24, 48.0)
 
 
-def test_of_each_row_the_first_answer_counts_and_each_version_has_its_own_days(database: Database) -> None:
+def test_first_prediction_of_a_row_counts_and_versions_have_their_own_days(database: Database) -> None:
     report_labels(database, 10)
     answers = []
     for number, each in enumerate(whole(11.0)):
@@ -105,35 +105,15 @@ def test_of_each_row_the_first_answer_counts_and_each_version_has_its_own_days(d
         answers.append(answer(number, *shown, other=beside))
         answers.append(answer(number, 99.0, version=3))  # asked again
     (all_,) = keep(database, answers)
-    assert (all_.rows, all_.error) == (24, 12 * 1.0 + 12 * 4.0)
+    assert (all_.rows, all_.error_sum) == (24, 12 * 1.0 + 12 * 4.0)
     errors = {
-        version: history.days(database, date(2012, 1, 1), date(2012, 2, 1), version)[0].error
+        version: history.days(database, date(2012, 1, 1), date(2012, 2, 1), version)[0].error_sum
         for version in (1, 2, 3)
     }
     assert errors == {1: 24.0, 2: 96.0, 3: 24 * 89.0}
 
 
-def test_what_went_in_and_came_out_is_summed_up(database: Database) -> None:
-    (day,) = keep(database, whole(7.0))
-    assert day.features["heat"] == {
-        "nulls": 0,
-        "mean": 11.5,
-        "sd": pytest.approx(6.9222),
-        "min": 0,
-        "p10": 2,
-        "p50": 12,
-        "p90": 21,
-        "max": 23,
-    }
-    assert (day.features["moisture"]["nulls"], day.features["moisture"]["mean"]) == (1, 0.5)
-    assert (day.predictions["mean"], day.predictions["p90"]) == (7.0, 7.0)
-    assert history.summary([None, None]) == {
-        "nulls": 2,
-        **dict.fromkeys(("mean", "sd", "min", "p10", "p50", "p90", "max")),
-    }
-
-
-def test_days_of_before_stay_when_newer_ones_are_counted_again(database: Database) -> None:
+def test_earlier_days_are_kept(database: Database) -> None:
     report_labels(database, 10)
     keep(database, whole())
     days = keep(database, whole(20.0, MONDAY + timedelta(days=1)))
@@ -142,10 +122,10 @@ def test_days_of_before_stay_when_newer_ones_are_counted_again(database: Databas
     assert history.days(database, days[1].day, date(2012, 2, 1)) == days[1:]
 
 
-def test_what_drift_tests_found_is_kept_newest_first(database: Database) -> None:
+def test_drift_reports_are_listed_newest_first(database: Database) -> None:
     for number in range(3):
-        history.keep_drift(database, MONDAY + number * WEEK, {"moved": [str(number)]})
-    history.keep_drift(database, MONDAY, {"moved": ["again"]})
-    found = history.drifts(database, 9)
+        history.store_drift_report(database, MONDAY + number * WEEK, {"moved": [str(number)]})
+    history.store_drift_report(database, MONDAY, {"moved": ["again"]})
+    found = history.latest_drift_reports(database, 9)
     assert [content["moved"] for _, content in found] == [["2"], ["1"], ["again"]]
-    assert history.drifts(database) == found[:1]
+    assert history.latest_drift_reports(database) == found[:1]

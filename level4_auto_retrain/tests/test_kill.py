@@ -1,4 +1,4 @@
-"""kill -9 of any process of the loop: it goes on where it was, releases nothing twice, loses no outcome."""
+"""kill -9 of any process of the loop: it resumes, releases nothing twice, and loses no outcome."""
 
 import contextlib
 import os
@@ -27,38 +27,40 @@ from bike_demand.training import steps
 from tests.conftest import ENVIRONMENT, ROOT, Run
 from tests.feedmaker import HEADER, MONTHS, month_lines, write_month
 from tests.ingested import rows_of
-from tests.killed import POINTS, again
+from tests.killed_cycle import KILL_POINTS, again
 from tests.project_copy import change_params, commit
 from tests.service import free_port
-from tests.test_loop import BEGAN, backs, begun, drifts, lives, living, take  # noqa: F401 (fixtures)
+from tests.test_loop import BEGAN, begun, live_history, living, rollbacks, run_cycle, set_error_signal  # noqa: F401 (fixtures)
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="no kill -9 here")
 PATIENCE_SECONDS = 120
+FAST = ("train",)
 
 
 @posix
-@pytest.mark.slow
-@pytest.mark.parametrize("point", POINTS)
-def test_after_kill_9_of_the_loop_the_next_cycle_goes_on_and_nothing_is_done_twice(
+@pytest.mark.parametrize(
+    "point", [pytest.param(each, marks=[] if each in FAST else pytest.mark.slow) for each in KILL_POINTS]
+)
+def test_killed_cycle_is_resumed_without_duplicates(
     living: Path,  # noqa: F811
     run: Run,
-    drifts: Callable[[bool], None],  # noqa: F811
+    set_error_signal: Callable[[bool], None],  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
     point: str,
 ) -> None:
-    command = [sys.executable, "-m", "tests.killed", point, BEGAN]
+    command = [sys.executable, "-m", "tests.killed_cycle", point, BEGAN]
     done = subprocess.run(command, cwd=living, env=environment(), check=False, capture_output=True)
     assert done.returncode == -signal.SIGKILL, done
-    drifts(True)
+    set_error_signal(True)
     monkeypatch.setattr(steps, "run", again)
     for _ in range(2):
-        take(run, BEGAN)
+        run_cycle(run, BEGAN)
     tracking = Tracking(load_settings())
     assert tracking.aliases() == {"champion": 1, "challenger": 2}
     assert [each.number for each in tracking.versions()] == [1, 2]
     with closing(open_database(f"sqlite:///{living / 'state' / 'production.db'}")) as database:
         assert [(each.state, each.version) for each in event_log.actions(database)] == [(DONE, 2)]
-        assert lives(database) == [1]
+        assert live_history(database) == [1]
         assert len(event_log.incidents(database)) == len(event_log.open_signals(database)) == 1
         (alert,) = event_log.alerts(database)
     assert None not in alert.delivered.values()
@@ -205,7 +207,7 @@ def life(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
 @posix
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_a_short_life_in_which_anything_is_killed_at_any_time(life: Life) -> None:
+def test_random_kills_of_all_processes(life: Life) -> None:
     rows = grown(life.project / "feed")
     life.start("mlflow")
     life.turn(datetime(2011, 2, 22), None)  # trains and releases the first model
@@ -239,8 +241,8 @@ def wait_until_ready(life: Life) -> None:
 def check(life: Life, database: Database) -> None:
     lost = [row for row, label in life.acknowledged.items() if queries.find_label(database, row) != label]
     assert lost == []
-    live = lives(database)
-    back = [bad for bad, _ in backs(database)]
+    live = live_history(database)
+    back = [bad for bad, _ in rollbacks(database)]
     print("live:", live, "rolled back:", back)
     released = [number for at, number in enumerate(live) if at == 0 or live[at - 1] not in back]
     assert len(released) == len(set(released))

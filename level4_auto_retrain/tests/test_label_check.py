@@ -6,7 +6,7 @@ import pytest
 
 from bike_demand.core.current import Row, row_id
 from bike_demand.core.settings import load_settings
-from bike_demand.data.label_check import check_gathered, labels
+from bike_demand.data.label_check import check_ingested, check_labels
 from tests.conftest import ROOT
 from tests.corrupted import corrupt, feed_rows, times_four
 from tests.ingested import frame
@@ -17,34 +17,34 @@ ROWS = feed_rows()
 LABELS = {row_id(row): row.amount for row in ROWS}
 
 
-def test_labels_that_disagree_with_the_reported_outcomes_are_found_until_they_are_right_again() -> None:
+def test_disagreeing_labels_are_detected() -> None:
     rows = corrupt(ROWS, "2011-03-07", "2011-03-17", times_four)
     for end, ongoing in (("2011-03-08", True), ("2011-03-17", True), ("2011-03-18", False)):
         until = datetime.fromisoformat(end)
-        (found,) = check_gathered(frame([row for row in rows if row.begins < until]), LABELS, RULES)
+        (found,) = check_ingested(frame([row for row in rows if row.begins < until]), LABELS, RULES)
         assert (found.rule, found.subject, found.ongoing) == ("labels", "label", ongoing)
-    (found,) = labels(frame(rows), LABELS, RULES)
-    corrupt_rows = [row_id(row) for row, right in zip(rows, ROWS, strict=True) if row != right]
-    assert set(found.rows) == set(corrupt_rows)
-    assert labels(frame(rows), LABELS, RULES.model_copy(update={"labels": None})) == []
+    (found,) = check_labels(frame(rows), LABELS, RULES)
+    spoilt_rows = [row_id(row) for row, right in zip(rows, ROWS, strict=True) if row != right]
+    assert set(found.rows) == set(spoilt_rows)
+    assert check_labels(frame(rows), LABELS, RULES.model_copy(update={"labels": None})) == []
 
 
-def test_of_a_wrong_day_the_rows_whose_label_was_reported_are_good() -> None:
+def test_rows_equal_to_their_outcome_stay_good() -> None:
     def large(row: Row) -> Row:
         return times_four(row) if row.machine >= "m16" else row
 
-    (found,) = labels(frame(corrupt(ROWS, "2011-03-07", "2011-03-08", large)), LABELS, RULES)
+    (found,) = check_labels(frame(corrupt(ROWS, "2011-03-07", "2011-03-08", large)), LABELS, RULES)
     assert set(found.keys) <= set(MACHINES[16:])
     assert f"{4 * max(LABELS[row] for row in found.rows)} instead of" in found.message
 
 
 @pytest.mark.parametrize("more", [0, 3])
-def test_the_same_labels_and_small_corrections_are_no_violation(more: int) -> None:
+def test_equal_labels_and_small_corrections_are_no_violation(more: int) -> None:
     rows = [
         row.model_copy(update={"amount": row.amount + more, "part_a": None, "part_b": None}) for row in ROWS
     ]
-    assert labels(frame(rows), LABELS, RULES) == []
+    assert check_labels(frame(rows), LABELS, RULES) == []
 
 
-def test_labels_without_reported_outcomes_are_not_judged() -> None:
-    assert labels(frame(corrupt(ROWS, "2011-03-07", "2011-03-17", times_four)), {}, RULES) == []
+def test_labels_without_outcomes_are_not_checked() -> None:
+    assert check_labels(frame(corrupt(ROWS, "2011-03-07", "2011-03-17", times_four)), {}, RULES) == []

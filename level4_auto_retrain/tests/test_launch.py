@@ -10,7 +10,7 @@ import pytest
 
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import Flow, load_settings
-from bike_demand.launch import must_not_run_twice, server_deploys_new_versions
+from bike_demand.launch import require_no_prefect_loop, server_deploys_new_versions
 from tests.conftest import ROOT
 
 SETTINGS = load_settings(ROOT / "params.yaml").flow
@@ -73,10 +73,10 @@ def test_without_a_server_nobody_takes_deployments_over(unused_address: str) -> 
 
 
 @pytest.mark.usefixtures("unused_address")
-def test_a_loop_that_a_server_runs_is_not_run_here_too(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    must_not_run_twice(at(server))
+def test_agent_refuses_if_prefect_runs_the_loop(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    require_no_prefect_loop(at(server))
     monkeypatch.setitem(ANSWERS, LOOP, b'{"paused": true}')
-    must_not_run_twice(at(server))
+    require_no_prefect_loop(at(server))
     monkeypatch.setitem(ANSWERS, LOOP, b'{"paused": false}')
     with pytest.raises(UserError, match=r"runs the loop \(deployment monitor/loop\); pause it there"):
-        must_not_run_twice(at(server))
+        require_no_prefect_loop(at(server))

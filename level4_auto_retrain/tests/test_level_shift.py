@@ -11,7 +11,7 @@ from bike_demand.core.current import PROBLEM, TIME, Row, targets
 from bike_demand.core.settings import load_settings
 from bike_demand.data.frames import features_of
 from bike_demand.training import level_shift
-from bike_demand.training.level_shift import rescale
+from bike_demand.training.level_shift import rescale_labels
 from bike_demand.training.train import fit, predict
 from tests.conftest import ROOT
 from tests.corrupted import changed, corrupt, feed_rows
@@ -38,8 +38,8 @@ def bias(rows: pd.DataFrame) -> float:
     return float(predict(model, features_of(NEXT)).sum() / targets(NEXT).sum() - 1)
 
 
-def test_three_days_after_a_shift_a_model_is_adapted_on_all_days_of_the_week() -> None:
-    rows, sizes = rescale(KNOWN, (SHIFT,), SETTINGS)
+def test_model_is_adapted_on_all_weekdays_three_days_after_a_shift() -> None:
+    rows, sizes = rescale_labels(KNOWN, (SHIFT,), SETTINGS)
     assert sizes == {"2011-03-14": pytest.approx(1.6, rel=0.1)}
     assert bias(KNOWN) < -0.2
     assert abs(bias(rows)) < 0.08
@@ -49,24 +49,24 @@ def test_three_days_after_a_shift_a_model_is_adapted_on_all_days_of_the_week() -
     assert np.allclose(ratio, sizes["2011-03-14"], rtol=0.001)
 
 
-def test_held_out_rows_take_no_part_in_the_size() -> None:
+def test_size_ignores_held_out_rows() -> None:
     last = KNOWN.assign(amount=KNOWN["amount"].where(KNOWN[TIME] < datetime(2011, 3, 16), 0))
-    assert rescale(last, (SHIFT,), SETTINGS)[1] == {"2011-03-14": pytest.approx(1.6, rel=0.1)}
+    assert rescale_labels(last, (SHIFT,), SETTINGS)[1] == {"2011-03-14": pytest.approx(1.6, rel=0.1)}
 
 
-def test_a_false_alarm_leaves_the_labels_as_they_are() -> None:
+def test_false_alarm_leaves_labels_unchanged() -> None:
     calm = frame(feed_rows())
-    assert rescale(calm, (SHIFT,), SETTINGS)[1] == {"2011-03-14": pytest.approx(1.0, abs=0.05)}
+    assert rescale_labels(calm, (SHIFT,), SETTINGS)[1] == {"2011-03-14": pytest.approx(1.0, abs=0.05)}
 
 
 @pytest.mark.parametrize("day", [date(2011, 1, 3), date(2011, 3, 16), date(2011, 5, 1)])
-def test_without_rows_enough_before_and_any_since_no_size_is_estimated(day: date) -> None:
-    assert rescale(KNOWN, (day,), SETTINGS)[1] == {}
+def test_too_few_rows_yield_no_size(day: date) -> None:
+    assert rescale_labels(KNOWN, (day,), SETTINGS)[1] == {}
 
 
-@pytest.mark.parametrize(("name", "value"), [("IS_PROBABILITY", True), ("LOWEST", -1.0)])
+@pytest.mark.parametrize(("name", "value"), [("IS_PROBABILITY", True), ("MIN_PREDICTION", -1.0)])
 def test_probabilities_and_signed_targets_are_not_scaled(
     name: str, value: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(level_shift, name, value)
-    assert rescale(KNOWN, (SHIFT,), SETTINGS)[1] == {}
+    assert rescale_labels(KNOWN, (SHIFT,), SETTINGS)[1] == {}

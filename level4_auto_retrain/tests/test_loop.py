@@ -1,4 +1,4 @@
-"""The loop from turn to turn: what it sees, what it does about it, and what it keeps of that."""
+"""The loop over several cycles: signals, responses, event log."""
 
 import json
 import shutil
@@ -21,9 +21,9 @@ from bike_demand.data.month import iso
 from bike_demand.data.table import read_month_file
 from bike_demand.loop import champion as champion_module
 from bike_demand.loop import cycle, incidents, retraining
-from bike_demand.monitoring import rules
+from bike_demand.monitoring import retraining_policy
 from bike_demand.monitoring import signals as signals_module
-from bike_demand.monitoring.rules import error_signal
+from bike_demand.monitoring.retraining_policy import error_signal
 from bike_demand.release import deploy as delivery
 from bike_demand.release.ab import step as step_module
 from bike_demand.release.gates import Gate, GateContext, GateResult
@@ -45,16 +45,18 @@ from tests.tiny import constant
 
 BEGAN = "2011-03-01"
 HEAT, MOISTURE = (HEADER.split(",").index(name) for name in ("heat", "moisture"))
-DRIFTS = Signal(Kind.ERROR, "version 1", datetime(2011, 3, 1), "The error is 2 times its reference.", {})
+ERROR_SIGNAL = Signal(
+    Kind.ERROR, "version 1", datetime(2011, 3, 1), "The error is 2 times its reference.", {}
+)
 
 
 class KilledError(BaseException):
-    """In the place of a process that ends in the middle of something."""
+    """Simulates kill -9."""
 
 
 @pytest.fixture(scope="session")
 def begun(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
-    """A project in which version 1 is live since February and has answered; to copy it is faster."""
+    """A project in which version 1 has been live since February and has predicted; copying it is faster."""
     folder = tmp_path_factory.mktemp("begun")
     with project_in(folder, empty_store):
         assert main(["ingest"]) == 0
@@ -76,48 +78,45 @@ def living(begun: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     deploy = partial(delivery.deploy, gates=())
     monkeypatch.setattr(delivery, "deploy", deploy)
     monkeypatch.setattr(step_module, "deploy", deploy)
-    monkeypatch.setattr(steps, "run", trains)
-    monkeypatch.setattr(rules, "error_signal", lambda *_: None)
+    monkeypatch.setattr(steps, "run", register_stub)
+    monkeypatch.setattr(retraining_policy, "error_signal", lambda *_: None)
     monkeypatch.setattr(signals_module, "_drift", lambda *_: None)  # its library takes seconds to import
     return project
 
 
-class Made:
-    """What a training gives back."""
+class TrainingStub:
+    """The result of a training."""
 
     def __init__(self, version: int) -> None:
         self.version, self.run_id, self.mae = version, f"run of version {version}", 20.0
         self.data_summary = "It was trained on 900 rows; left out nothing."
 
 
-def trains(_as_of: datetime | None, _allow: bool) -> tuple[Made, bool]:
-    return Made(register(Path("model")).number), True
+def register_stub(_as_of: datetime | None, _allow: bool) -> tuple[TrainingStub, bool]:
+    return TrainingStub(register(Path("model")).number), True
 
 
-def fails(_as_of: datetime | None, _allow: bool) -> tuple[Made, bool]:
+def failing_training(_as_of: datetime | None, _allow: bool) -> tuple[TrainingStub, bool]:
     raise UserError("the data are not fit for training")
 
 
 @pytest.fixture
 def database(living: Path) -> Iterator[Database]:
-    with closing(open_database(f"sqlite:///{living / 'state' / 'production.db'}")) as opened:
-        yield opened
+    with closing(open_database(f"sqlite:///{living / 'state' / 'production.db'}")) as open_deployments:
+        yield open_deployments
 
 
 @pytest.fixture
-def drifts(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
-    """Makes the rules see, or not see, that the error drifts."""
+def set_error_signal(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+    """Switches the error signal on or off."""
 
     def switch(on: bool) -> None:
-        signal = Signal(
-            Kind.ERROR, "version 1", datetime(2011, 3, 1), "The error is 2 times its reference.", {}
-        )
-        monkeypatch.setattr(rules, "error_signal", lambda *_: signal if on else None)
+        monkeypatch.setattr(retraining_policy, "error_signal", lambda *_: ERROR_SIGNAL if on else None)
 
     return switch
 
 
-def take(run: Run, day: str) -> str:
+def run_cycle(run: Run, day: str) -> str:
     """The output of the monitoring cycle of that day."""
     output = run("agent", "--once", "--as-of", day)
     assert (output.status, output.err) == (0, ""), output
@@ -140,8 +139,8 @@ def written(month: str) -> str:
     return "".join(f"{line}\n" for line in (HEADER, *month_lines(month)))
 
 
-def answered(day: str, until: str, *answers: tuple[int, float]) -> None:
-    """These versions (the one that is shown, and the other) answered, and the outcomes are known."""
+def log_predictions(day: str, until: str, *answers: tuple[int, float]) -> None:
+    """Log predictions of these versions (the shown one, and the other), and report the outcomes."""
     rows = happened(day, until)
     first, *others = [(number, model_with_error(pieces)) for number, pieces in answers]
     log(rows, first, others[0] if others else None, role="previous")
@@ -152,104 +151,117 @@ def states(database: Database) -> list[tuple[str, int | None]]:
     return [(each.state, each.version) for each in event_log.actions(database)]
 
 
-def lives(database: Database) -> list[int]:
+def live_history(database: Database) -> list[int]:
     """The versions that went live, one after the other."""
     versions = {each.id: each.version for each in all_deployments(database)}
     changes = (each for each in history(database) if each.new is State.LIVE is not each.old)
     return [versions[each.deployment] for each in changes]
 
 
-def backs(database: Database) -> list[tuple[int, int | None]]:
+def rollbacks(database: Database) -> list[tuple[int, int | None]]:
     """The versions that were rolled back, each with the one that went live again."""
     return [(each.version, each.against) for each in all_deployments(database, State.ROLLED_BACK)]
 
 
-def test_a_signal_about_a_champion_that_was_replaced_meanwhile_is_over(database: Database) -> None:
+def test_signal_about_replaced_champion_is_ignored(database: Database) -> None:
     at = datetime(2011, 3, 1)
     delivery.release(load_settings(), str(register(Path("model")).number), "better", at, print, gates=())
     for subject, responses in (("version 1", 0), ("version 2", 1)):
-        (raised,) = event_log.raise_signals(database, [replace(DRIFTS, subject=subject)], at).new
-        assert ("over" in cycle.act(load_settings(), raised.id, at, print)) is (not responses)
-        assert event_log.count_alerts(database) == responses
+        (raised,) = event_log.raise_signals(database, [replace(ERROR_SIGNAL, subject=subject)], at).new
+        assert ("has ended" in cycle.respond_to_signal(load_settings(), raised.id, at, print)) is (
+            not responses
+        )
+        assert len(event_log.alerts(database)) == responses
 
 
-def titles(database: Database) -> list[str]:
+def alert_titles(database: Database) -> list[str]:
     return sorted(each.title for each in event_log.alerts(database))
 
 
-def test_on_a_quiet_day_nothing_is_trained_released_or_alerted(database: Database, run: Run) -> None:
-    out = take(run, BEGAN)
+def test_quiet_day_trains_releases_and_alerts_nothing(database: Database, run: Run) -> None:
+    out = run_cycle(run, BEGAN)
     before = Tracking(load_settings()).aliases()
     assert before == {"champion": 1}
     assert out == "Version 1 is live; nothing to do.\n"
     assert event_log.open_signals(database) == []
     assert event_log.alerts(database) == []
-    assert lives(database) == [1]
-    take(run, "2011-03-02")
-    assert lives(database) == [1]
+    assert live_history(database) == [1]
+    run_cycle(run, "2011-03-02")
+    assert live_history(database) == [1]
 
 
-def test_where_the_error_drifts_a_version_is_trained_once_and_goes_to_its_test(
-    database: Database, run: Run, drifts: Callable[[bool], None]
+def test_error_signal_trains_one_version_and_starts_its_test(
+    database: Database, run: Run, set_error_signal: Callable[[bool], None]
 ) -> None:
-    drifts(True)
-    out = take(run, BEGAN)
+    set_error_signal(True)
+    out = run_cycle(run, BEGAN)
     assert "error-drift: The error is 2 times its reference.\n" in out
     assert Tracking(load_settings()).aliases() == {"champion": 1, "challenger": 2}
     (action,) = event_log.actions(database)
     assert (action.state, action.version, action.reason) == (DONE, 2, "The error is 2 times its reference.")
-    assert action.detail["outcome"] == "in its A/B test"
+    assert action.detail["result"] == "in its A/B test"
     assert action.reason in Tracking(load_settings()).version(2).description
     (incident,) = event_log.incidents(database)
-    assert incident.done == [{"at": "2011-03-01T00:00:00", "what": outcome(2, "in its A/B test")}]
+    assert incident.done == [{"at": "2011-03-01T00:00:00", "what": result_text(2, "in its A/B test")}]
     (alert,) = event_log.alerts(database)
-    assert (alert.title, alert.body["done"]) == ("The error drifts: version 1", incident.done[0]["what"])
-    answered("2011-03-01", "2011-03-06", (1, 20.0), (2, 10.0))
-    drifts(False)
-    assert "Version 2 won its A/B test" in take(run, "2011-03-06")
-    assert event_log.actions(database)[0].detail["outcome"] == "live"
-    assert lives(database) == [1, 2]
+    assert (alert.title, alert.body["response"]) == (
+        "Model error has increased: version 1",
+        incident.done[0]["what"],
+    )
+    log_predictions("2011-03-01", "2011-03-06", (1, 20.0), (2, 10.0))
+    set_error_signal(False)
+    assert "Version 2 won its A/B test" in run_cycle(run, "2011-03-06")
+    assert event_log.actions(database)[0].detail["result"] == "live"
+    assert live_history(database) == [1, 2]
     (incident,) = event_log.incidents(database)
     assert incident.ended_at == datetime(2011, 3, 6)
     assert incident.cost is not None
-    assert titles(database) == ["Over: error-drift, version 1", "The error drifts: version 1"]
+    assert alert_titles(database) == [
+        "Model error has increased: version 1",
+        "Resolved: error-drift, version 1",
+    ]
 
 
-def outcome(version: int, what: str) -> str:
-    return f"Version {version} was trained: {what} (state/reports/version-{version}.html)."
+def result_text(version: int, what: str) -> str:
+    return f"Version {version} was trained; status: {what} (state/reports/version-{version}.html)."
 
 
-def test_a_signal_that_goes_on_is_alerted_once_and_trained_on_as_the_rules_say(
+def test_ongoing_signal_is_alerted_once_and_trained_by_the_policy(
     database: Database,
     run: Run,
-    drifts: Callable[[bool], None],
+    set_error_signal: Callable[[bool], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    drifts(True)
+    set_error_signal(True)
     asked: list[list[datetime]] = []
 
     def due(
-        _why: str, trainings: list[rules.Tried], *_: object, urgent: bool, level_shift: date | None
-    ) -> rules.RetrainingDecision:
+        _why: str,
+        trainings: list[retraining_policy.PastTraining],
+        *_: object,
+        urgent: bool,
+        level_shift: date | None,
+    ) -> retraining_policy.RetrainingDecision:
         assert (urgent, level_shift) == (False, None)
         asked.append([each.at for each in trainings])
-        return rules.RetrainingDecision(not trainings, "The cool-down is not over.")
+        return retraining_policy.RetrainingDecision(not trainings, "The cool-down is not over.")
 
-    monkeypatch.setattr(rules, "due", due)
-    take(run, "2011-03-01")
-    take(run, "2011-03-02")
+    monkeypatch.setattr(retraining_policy, "decide_retraining", due)
+    run_cycle(run, "2011-03-01")
+    run_cycle(run, "2011-03-02")
     assert run("ab", "stop", "--reason", "enough", "--as-of", "2011-03-03").status == 0
-    take(run, "2011-03-03")
+    run_cycle(run, "2011-03-03")
     assert asked == [[], [datetime(2011, 3, 1)]]
     assert states(database) == [(DONE, 2)]
-    assert titles(database) == ["The error drifts: version 1"]
+    assert alert_titles(database) == ["Model error has increased: version 1"]
     done = [each["what"] for each in event_log.incidents(database)[0].done]
     assert done == [
-        outcome(2, "in its A/B test"),
-        "No training until the test of version 2 ends: a new version would have to wait, and be outdated.",
+        result_text(2, "in its A/B test"),
+        "No training until the test of version 2 ends: a new version would wait for it and be outdated by"
+        " then.",
         "The cool-down is not over.",
     ]
-    assert event_log.actions(database)[0].detail["outcome"] == "its A/B test was stopped"
+    assert event_log.actions(database)[0].detail["result"] == "superseded: its A/B test was stopped"
 
 
 STEP = "2011-03-09"  # the first day at a higher level
@@ -258,13 +270,13 @@ STEP = "2011-03-09"  # the first day at a higher level
 @pytest.fixture
 def stepping(living: Path, monkeypatch: pytest.MonkeyPatch, run: Run) -> Path:
     """A project whose champion is right until a step, with a challenger since the day before."""
-    monkeypatch.setattr(rules, "error_signal", error_signal)
-    compared(BEGAN, "2011-03-08", 1)
-    assert run("retrain", "--now", "--reason", "by hand", "--as-of", "2011-03-08").status == 0
+    monkeypatch.setattr(retraining_policy, "error_signal", error_signal)
+    log_both(BEGAN, "2011-03-08", 1)
+    assert run("retrain", "--force", "--reason", "by hand", "--as-of", "2011-03-08").status == 0
     return living
 
 
-def compared(first: str, end: str, *versions: int, beside: float = 0.6, role: str = "challenger") -> None:
+def log_both(first: str, end: str, *versions: int, beside: float = 0.6, role: str = "challenger") -> None:
     """Version 1 predicts three fifths of what happens since the step; the one beside it this share."""
     rows = happened(first, end)
 
@@ -277,99 +289,103 @@ def compared(first: str, end: str, *versions: int, beside: float = 0.6, role: st
 
 
 @pytest.mark.usefixtures("stepping")
-def test_a_level_shift_ends_a_test_of_two_versions_that_are_not_adapted(database: Database, run: Run) -> None:
-    compared("2011-03-08", "2011-03-12", 1, 2)
-    out = take(run, "2011-03-12")  # within four days
+def test_level_shift_ends_test_of_versions_that_have_not_adapted(database: Database, run: Run) -> None:
+    log_both("2011-03-08", "2011-03-12", 1, 2)
+    out = run_cycle(run, "2011-03-12")  # within four days
     (ended,) = all_deployments(database, State.SUPERSEDED)
     assert (ended.version, STEP in ended.reason) == (2, True)
     assert ended.ab is not None
     assert Tracking(load_settings()).aliases() == {"champion": 1, "challenger": 3}
     assert event_log.level_shifts(database) == (date.fromisoformat(STEP),)
     assert f"since {STEP}" in out
-    compared("2011-03-12", "2011-03-15", 1, 3)
-    take(run, "2011-03-15")  # the next training has to wait
+    log_both("2011-03-12", "2011-03-15", 1, 3)
+    run_cycle(run, "2011-03-15")  # the next training has to wait
     assert states(database) == [(DONE, 2), (DONE, 3)]
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("stepping")
-def test_a_cycle_that_is_killed_after_it_ended_a_test_is_resumed(
+def test_cycle_killed_after_ending_a_test_is_resumed(
     database: Database, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def dies(*_: object, **__: object) -> None:
         raise KilledError
 
-    compared("2011-03-08", "2011-03-12", 1, 2)
+    log_both("2011-03-08", "2011-03-12", 1, 2)
     with monkeypatch.context() as patch:
         patch.setattr(retraining, "train", dies)
         with pytest.raises(KilledError):
             run("agent", "--once", "--as-of", "2011-03-12")
     assert [each.version for each in all_deployments(database, State.SUPERSEDED)] == [2]
-    take(run, "2011-03-12")
+    run_cycle(run, "2011-03-12")
     assert Tracking(load_settings()).aliases() == {"champion": 1, "challenger": 3}
     assert event_log.level_shifts(database) == (date.fromisoformat(STEP),)
 
 
 @pytest.mark.usefixtures("stepping")
-def test_the_test_of_an_adapted_challenger_goes_on(database: Database, run: Run) -> None:
-    compared("2011-03-08", "2011-03-12", 1, 2, beside=0.9)
-    out = take(run, "2011-03-12")
+def test_of_an_adapted_challenger_continues(database: Database, run: Run) -> None:
+    log_both("2011-03-08", "2011-03-12", 1, 2, beside=0.9)
+    out = run_cycle(run, "2011-03-12")
     assert "Version 2 won its A/B test" in out
     assert all_deployments(database, State.SUPERSEDED) == []
     assert states(database) == [(DONE, 2)]
 
 
 @pytest.mark.slow
-def test_where_no_training_is_due_the_test_goes_on(stepping: Path, database: Database, run: Run) -> None:
+def test_test_continues_if_no_training_is_due(stepping: Path, database: Database, run: Run) -> None:
     change_params(stepping, budget="1")
-    compared("2011-03-08", "2011-03-12", 1, 2)
-    take(run, "2011-03-12")
+    log_both("2011-03-08", "2011-03-12", 1, 2)
+    run_cycle(run, "2011-03-12")
     assert all_deployments(database, State.SUPERSEDED) == []
     assert states(database) == [(DONE, 2)]
 
 
 @pytest.mark.slow
-def test_a_level_shift_ends_a_watch_of_two_versions_that_are_not_adapted(
+def test_level_shift_ends_watch_of_versions_that_have_not_adapted(
     stepping: Path, database: Database, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(f"{__name__}.STEP", "2011-03-13")
     change_params(stepping, watch_days="10")
     assert run("ab", "stop", "--reason", "enough", "--as-of", "2011-03-08").status == 0
     delivery.release(load_settings(), "2", "a person's", datetime(2011, 3, 8), print, gates=())
-    compared("2011-03-08", "2011-03-16", 2, 1, role="previous")
-    take(run, "2011-03-16")
+    log_both("2011-03-08", "2011-03-16", 2, 1, role="previous")
+    run_cycle(run, "2011-03-16")
     assert Tracking(load_settings()).aliases() == {"champion": 2, "challenger": 3}
     assert states(database) == [(DONE, 2), (DONE, 3)]
-    assert lives(database) == [1, 2]
+    assert live_history(database) == [1, 2]
 
 
-def test_bad_data_are_never_trained_on_whatever_the_error_does(
+def test_bad_data_suspend_training(
     living: Path,
     database: Database,
     run: Run,
-    drifts: Callable[[bool], None],
+    set_error_signal: Callable[[bool], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    drifts(True)
+    set_error_signal(True)
     feed = living / "feed" / "2011-03.csv"
     clean = feed.read_text(encoding="utf-8")
     feed.write_text(fahrenheit(clean, "2011-03-02", "2011-03-04"), encoding="utf-8", newline="\n")
-    answered("2011-03-01", "2011-03-09", (1, 20.0))
-    monkeypatch.setattr(rules, "due", lambda *_, **__: rules.RetrainingDecision(True, "A training is due."))
-    out = take(run, "2011-03-03")
+    log_predictions("2011-03-01", "2011-03-09", (1, 20.0))
+    monkeypatch.setattr(
+        retraining_policy,
+        "decide_retraining",
+        lambda *_, **__: retraining_policy.RetrainingDecision(True, "A training is due."),
+    )
+    out = run_cycle(run, "2011-03-03")
     assert "data-quality: heat changes its unit" in out
     assert states(database) == []
     (incident,) = [each for each in event_log.incidents(database) if each.subject == "heat"]
     assert incident.since == datetime(2011, 3, 2)
-    assert incident.done[0]["what"].startswith("Nothing is trained while this goes on")
+    assert incident.done[0]["what"].startswith("Training is suspended until it is resolved")
     (drifting,) = [each for each in event_log.incidents(database) if each.kind is Kind.ERROR]
     assert drifting.done[0]["what"].startswith("No training: bad data. heat changes its unit")
-    out = take(run, "2011-03-06")
-    assert "Over: data-quality, heat." in out
+    out = run_cycle(run, "2011-03-06")
+    assert "Resolved: data-quality, heat." in out
     assert states(database) == [(DONE, 2)]
     regression_cases = [each.content for each in event_log.regression_cases(database)]
     assert [each["subject"] for each in regression_cases] == ["heat", "core_heat"]
-    assert [(each["check"], each["must"][0]) for each in regression_cases] == [
+    assert [(each["rule"], each["must_detect"][0]) for each in regression_cases] == [
         ("units", ["2011-03-02T00:00:00", "m00"])
     ] * 2
 
@@ -388,8 +404,8 @@ def fahrenheit(text: str, first: str, end: str) -> str:
 # ---- the champion
 
 
-def by_hand(number: int, *, answer: float = 400.0) -> Tracking:
-    """Somebody makes a version of that number the champion, past all there is for it."""
+def promote_out_of_band(number: int, *, answer: float = 400.0) -> Tracking:
+    """Make a version of that number the champion out of band."""
     tracking = Tracking(load_settings())
     while max((each.number for each in tracking.versions()), default=0) < number:
         register(constant(Path(f"constant-{answer:g}"), answer))
@@ -397,252 +413,246 @@ def by_hand(number: int, *, answer: float = 400.0) -> Tracking:
     return tracking
 
 
-def shown(number: int, answer: float, first: str, until: str) -> None:
-    """A version answered this to each row, and the outcomes are known."""
+def log_constant(number: int, answer: float, first: str, until: str) -> None:
+    """Log a constant prediction of a version for each row, and report the outcomes."""
     rows = happened(first, until)
     log(rows, (number, lambda _: answer))
     store_outcomes(rows)
 
 
-def test_a_bad_model_that_somebody_put_live_is_rolled_back_after_its_first_day(
-    database: Database, run: Run
-) -> None:
-    take(run, BEGAN)
-    tracking = by_hand(2)
-    shown(2, 400.0, "2011-03-01", "2011-03-02")
-    out = take(run, "2011-03-02")
-    assert "Version 2 is live since 2011-03-01 00:00, but no deployment put it there; far worse" in out
+def test_bad_out_of_band_model_is_rolled_back_after_its_first_day(database: Database, run: Run) -> None:
+    run_cycle(run, BEGAN)
+    tracking = promote_out_of_band(2)
+    log_constant(2, 400.0, "2011-03-01", "2011-03-02")
+    out = run_cycle(run, "2011-03-02")
+    assert "Version 2 has been live since 2011-03-01 00:00, but no deployment put it there; far worse" in out
     assert tracking.aliases() == {"champion": 1}
     assert "far worse than version 1" in current_deployment(2).reason
-    assert [good for _, good in backs(database)] == [1]
-    assert lives(database) == [1, 2, 1]
-    assert "Over: bad-release, version 2." in out
-    take(run, "2011-03-03")
+    assert [good for _, good in rollbacks(database)] == [1]
+    assert live_history(database) == [1, 2, 1]
+    assert "Resolved: bad-release, version 2." in out
+    run_cycle(run, "2011-03-03")
     (incident,) = event_log.incidents(database)
     assert (incident.kind, incident.since) == (Kind.RELEASE, datetime(2011, 3, 1))
     assert incident.done[0]["what"].startswith("Version 1 is live again, instead of version 2")
     assert incident.cost is not None
-    assert incident.cost["answers_by_bad_model"] == 24
-    assert incident.cost["error_of_bad_model"] > 3 * incident.cost["error_of_good_model"]
-    assert titles(database) == ["Bad release: version 2", "Over: bad-release, version 2"]
+    assert incident.cost["predictions_by_rolled_back"] == 24
+    assert incident.cost["error_rolled_back"] > 3 * incident.cost["error_previous"]
+    assert alert_titles(database) == ["Bad release: version 2", "Resolved: bad-release, version 2"]
 
 
-@pytest.mark.slow
-def test_a_good_model_that_somebody_put_live_is_reported_watched_and_stays(
-    database: Database, run: Run
-) -> None:
-    take(run, BEGAN)
-    tracking = by_hand(2, answer=51.0)
-    out = take(run, BEGAN)
+def test_good_out_of_band_model_is_reported_watched_and_stays(database: Database, run: Run) -> None:
+    run_cycle(run, BEGAN)
+    tracking = promote_out_of_band(2, answer=51.0)
+    out = run_cycle(run, BEGAN)
     assert "but no deployment put it there; not significantly worse so far" in out
     assert tracking.aliases() == {"champion": 2, "previous": 1}
-    assert lives(database) == [1, 2]
-    shown(2, 51.0, "2011-03-01", "2011-03-02")
-    assert "Watching version 2 until" in take(run, "2011-03-02")
+    assert live_history(database) == [1, 2]
+    log_constant(2, 51.0, "2011-03-01", "2011-03-02")
+    assert "Watching version 2 until" in run_cycle(run, "2011-03-02")
     over = datetime(2011, 3, 1) + timedelta(days=load_settings().ab.watch_days)
     for day in range(2 + load_settings().ab.watch_days):  # too few rows can be compared to end it earlier
-        take(run, f"{over + timedelta(days=day + 1):%Y-%m-%d}")
+        run_cycle(run, f"{over + timedelta(days=day + 1):%Y-%m-%d}")
     assert tracking.aliases() == {"champion": 2}
     assert event_log.open_signals(database) == []
-    assert backs(database) == []
+    assert rollbacks(database) == []
     (incident,) = event_log.incidents(database)
     assert incident.ended_at is not None
     assert incident.regression_case is None
 
 
-@pytest.mark.slow
-def test_an_older_version_that_somebody_put_live_gives_way_to_the_one_it_took_the_place_of(
-    living: Path, database: Database, run: Run
-) -> None:
-    tracking = by_hand(2, answer=60.0)
-    take(run, BEGAN)
+def test_out_of_band_older_version_is_rolled_back(living: Path, database: Database, run: Run) -> None:
+    tracking = promote_out_of_band(2, answer=60.0)
+    run_cycle(run, BEGAN)
     remove_alias(tracking, PREVIOUS)
     register(constant(living / "third", 55.0))
     deploy_without_gates(3)
     remove_alias(tracking, PREVIOUS)
-    take(run, BEGAN)
+    run_cycle(run, BEGAN)
     tracking.set_alias(CHAMPION, 1)
-    shown(1, 600.0, "2011-03-01", "2011-03-02")
-    assert "Version 3 is live again, instead of version 1" in take(run, "2011-03-02")
-    assert lives(database) == [1, 2, 3, 1, 3]
+    log_constant(1, 600.0, "2011-03-01", "2011-03-02")
+    assert "Version 3 is live again, instead of version 1" in run_cycle(run, "2011-03-02")
+    assert live_history(database) == [1, 2, 3, 1, 3]
 
 
-def test_a_promotion_that_turns_out_worse_is_rolled_back_with_its_evidence(
-    living: Path, database: Database, run: Run
-) -> None:
-    take(run, BEGAN)
+def test_worse_promotion_is_rolled_back_with_evidence(living: Path, database: Database, run: Run) -> None:
+    run_cycle(run, BEGAN)
     register(constant(living / "second", 300.0))
     tracking = Tracking(load_settings())
     deploy_without_gates(2)
     rows = happened("2011-03-01", "2011-03-02")
     log(rows, (2, model_with_error(300.0)), (1, model_with_error(20.0)), role="previous")
     store_outcomes(rows)
-    out = take(run, "2011-03-02")
+    out = run_cycle(run, "2011-03-02")
     assert "bad-release: Version 2, live since 2011-03-01, is far worse than version 1" in out
     assert tracking.aliases() == {"champion": 1}
     assert (current_deployment(2).watch or {})["verdict"] == "roll back"
-    assert [good for _, good in backs(database)] == [1]
+    assert [good for _, good in rollbacks(database)] == [1]
 
 
-def test_what_a_person_takes_back_is_an_incident_with_its_case_too(database: Database, run: Run) -> None:
-    take(run, BEGAN)
-    by_hand(2)
-    shown(2, 400.0, "2011-03-01", "2011-03-02")
+def test_rollback_by_a_person_is_recorded_as_an_incident(database: Database, run: Run) -> None:
+    run_cycle(run, BEGAN)
+    promote_out_of_band(2)
+    log_constant(2, 400.0, "2011-03-01", "2011-03-02")
     assert run("rollback", "--reason", "nonsense", "--as-of", "2011-03-02").status == 0
-    take(run, "2011-03-02")
+    run_cycle(run, "2011-03-02")
     (incident,) = event_log.incidents(database)
-    assert (incident.subject, incident.noticed_by) == ("version 2", "a person: nonsense")
+    assert (incident.subject, incident.description) == ("version 2", "person: nonsense")
     assert incident.ended_at == datetime(2011, 3, 2)
-    assert [good for _, good in backs(database)] == [1]
+    assert [good for _, good in rollbacks(database)] == [1]
 
 
-def test_where_the_alias_is_gone_the_last_good_version_is_live_again(database: Database, run: Run) -> None:
-    take(run, BEGAN)
+def test_last_good_version_is_restored_after_the_alias_was_deleted(database: Database, run: Run) -> None:
+    run_cycle(run, BEGAN)
     tracking = Tracking(load_settings())
     remove_alias(tracking, CHAMPION)
-    out = take(run, "2011-03-02")
-    assert "no-model: No model is live any more: version 1" in out
+    out = run_cycle(run, "2011-03-02")
+    assert "no-model: No model is live: version 1" in out
     assert tracking.aliases() == {"champion": 1}
     assert states(database) == []
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("living")
-def test_a_version_that_was_rolled_back_and_is_live_again_goes_at_once(run: Run) -> None:
-    tracking = by_hand(2)
+def test_rolled_back_version_made_live_again_is_rolled_back(run: Run) -> None:
+    tracking = promote_out_of_band(2)
     assert run("rollback", "--reason", "nonsense", "--as-of", BEGAN).status == 0
     tracking.set_alias(CHAMPION, 2)
-    assert "Version 2 is live, though it was rolled back before (nonsense)." in take(run, BEGAN)
+    assert "Version 2 is live again although it had been rolled back (nonsense)." in run_cycle(run, BEGAN)
     assert tracking.aliases() == {"champion": 1}
 
 
 # ---- trainings
 
 
-def test_where_nothing_is_live_the_first_model_is_trained_and_released(
-    stored: Path, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_first_model_is_trained_and_released(stored: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     constant(stored / "model", 50.0)
-    monkeypatch.setattr(steps, "run", trains)
+    monkeypatch.setattr(steps, "run", register_stub)
     monkeypatch.setattr(delivery, "deploy", partial(delivery.deploy, gates=()))
-    out = take(run, BEGAN)
+    out = run_cycle(run, BEGAN)
     assert "no-model: No model is live.\n" in out
-    assert "Training, because No model is live." in out
+    assert "Training. Reason: No model is live." in out
     assert Tracking(load_settings()).aliases() == {"champion": 1}
     with closing(open_database(f"sqlite:///{stored / 'state' / 'production.db'}")) as database:
         assert states(database) == [(DONE, 1)]
-        assert event_log.actions(database)[0].detail["outcome"] == "live"
-        assert lives(database) == [1]
+        assert event_log.actions(database)[0].detail["result"] == "live"
+        assert live_history(database) == [1]
 
 
-def test_where_a_person_releases_a_version_that_waits_is_not_trained_again_each_day(
+def test_without_automatic_deployment_a_waiting_version_is_not_retrained(
     stored: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change_params(stored, automatic="false")
     constant(stored / "model", 50.0)
-    monkeypatch.setattr(steps, "run", trains)
+    monkeypatch.setattr(steps, "run", register_stub)
     for day in (1, 2, 3):
-        take(run, f"2011-03-0{day}")
+        run_cycle(run, f"2011-03-0{day}")
     with closing(open_database(f"sqlite:///{stored / 'state' / 'production.db'}")) as database:
         assert states(database) == [(DONE, 1)]
 
 
-@pytest.mark.slow
-def test_after_so_many_failures_in_a_row_no_training_is_tried_until_it_has_rested_or_a_person_asks(
+def test_training_pauses_after_repeated_failures(
     database: Database,
     run: Run,
-    drifts: Callable[[bool], None],
+    set_error_signal: Callable[[bool], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    drifts(True)
-    monkeypatch.setattr(rules, "due", lambda *_, **__: rules.RetrainingDecision(True, "A training is due."))
-    monkeypatch.setattr(steps, "run", fails)
+    set_error_signal(True)
+    monkeypatch.setattr(
+        retraining_policy,
+        "decide_retraining",
+        lambda *_, **__: retraining_policy.RetrainingDecision(True, "A training is due."),
+    )
+    monkeypatch.setattr(steps, "run", failing_training)
     for day in range(1, 6):
-        take(run, f"2011-03-0{day}")
+        run_cycle(run, f"2011-03-0{day}")
     assert [each[0] for each in states(database)] == [FAILED] * 3
     (rests,) = [each for each in event_log.open_signals(database) if each.kind is Kind.LOOP]
     assert rests.message == (
         "3 trainings in a row failed, the last one on 2011-03-03 (failed: the data are not fit for"
-        " training); the loop starts none before 2011-03-10."
+        " training); automatic training is paused until 2011-03-10."
     )
-    assert "The loop fails: training" in titles(database)
+    assert "Loop failure: training" in alert_titles(database)
     assert run("retrain", "--reason", "mended", "--as-of", "2011-03-05").status == 1
     assert len(states(database)) == 4
-    take(run, "2011-03-06")
+    run_cycle(run, "2011-03-06")
     assert len(states(database)) == 5  # what a person asked for begins a new row
-    monkeypatch.setattr(steps, "run", trains)
-    take(run, "2011-03-07")
+    monkeypatch.setattr(steps, "run", register_stub)
+    run_cycle(run, "2011-03-07")
     assert states(database)[-1] == (DONE, 2)
 
 
-def test_a_person_may_train_for_a_reason_and_go_past_the_rules(
+def test_retrain_force_overrides_limits(
     database: Database, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        rules, "due", lambda *_, **__: rules.RetrainingDecision(False, "The budget is spent.")
+        retraining_policy,
+        "decide_retraining",
+        lambda *_, **__: retraining_policy.RetrainingDecision(False, "The budget is spent."),
     )
     refused = run("retrain", "--reason", "a new machine", "--as-of", BEGAN)
-    assert refused.refusal() == "error: The budget is spent. To train nevertheless: --now\n"
-    output = run("retrain", "--reason", "a new machine", "--now", "--as-of", BEGAN)
+    assert refused.refusal() == "error: The budget is spent. To train anyway: --force\n"
+    output = run("retrain", "--reason", "a new machine", "--force", "--as-of", BEGAN)
     assert (output.status, output.err) == (0, "")
     assert output.out.startswith(
-        "The budget is spent. Trained nevertheless (--now).\nTraining, because a new machine\n"
+        "The budget is spent. Training anyway (--force).\nTraining. Reason: a new machine\n"
     )
     (action,) = event_log.actions(database)
-    assert (action.state, action.version, action.detail["by_hand"]) == (DONE, 2, True)
+    assert (action.state, action.version, action.detail["manual"]) == (DONE, 2, True)
     assert Tracking(load_settings()).aliases()[CHALLENGER] == 2
     assert "give the reason" in run("retrain", "--reason", " ", "--as-of", BEGAN).refusal()
 
 
-def test_a_version_that_a_gate_refuses_is_reported_and_counts_as_a_failure(
+def test_version_refused_by_a_gate_counts_as_failure(
     database: Database,
     run: Run,
-    drifts: Callable[[bool], None],
+    set_error_signal: Callable[[bool], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     refuses = (Gate("no", "Never", lambda _: GateResult(False, "it is refused")),)
     monkeypatch.setattr(delivery, "deploy", partial(delivery.deploy.func, gates=refuses))  # type: ignore[attr-defined]
-    drifts(True)
-    take(run, BEGAN)
+    set_error_signal(True)
+    run_cycle(run, BEGAN)
     (action,) = event_log.actions(database)
     assert (action.state, action.version) == (FAILED, 2)
-    assert "refused by gate no: it is refused" in str(action.detail["outcome"])
-    assert "was trained, and refused" in event_log.alerts(database)[0].body["done"]
+    assert "refused by gate no: it is refused" in str(action.detail["result"])
+    assert "was trained but refused" in event_log.alerts(database)[0].body["response"]
 
 
-# ---- what is cut off
+# ---- kills
 
 
-POINTS = {
+KILL_POINTS = {
     "before the training": (steps, "run"),
-    "after it was registered": (event_log, "write_action"),
+    "after it was registered": (event_log, "update_action"),
     "before the deployment": (delivery, "deploy"),
-    "before it is sent": (cycle, "alert"),
-    "before the test goes on": (cycle, "step"),
-    "before it is noted": (retraining, "follow_up"),
+    "before the alert": (cycle, "raise_alert"),
+    "before the test advances": (cycle, "step"),
+    "before the result is recorded": (retraining, "update_results"),
 }
 
 
-@pytest.mark.parametrize("point", POINTS)
-def test_a_cycle_that_is_killed_is_gone_on_with_and_nothing_is_done_twice(
+@pytest.mark.parametrize("point", KILL_POINTS)
+def test_killed_cycle_is_resumed_without_duplicates(
     database: Database,
     run: Run,
-    drifts: Callable[[bool], None],
+    set_error_signal: Callable[[bool], None],
     monkeypatch: pytest.MonkeyPatch,
     point: str,
 ) -> None:
-    drifts(True)
+    set_error_signal(True)
     monkeypatch.setattr(
-        rules, "due", lambda _, begun, *__, **___: rules.RetrainingDecision(not begun, "The cool-down.")
+        retraining_policy,
+        "decide_retraining",
+        lambda _, begun, *__, **___: retraining_policy.RetrainingDecision(not begun, "The cool-down."),
     )
     repeatable(monkeypatch)
 
-    module, name = POINTS[point]
+    module, name = KILL_POINTS[point]
     original = getattr(module, name)
 
     def dies(*args: Any, **more: Any) -> None:
-        if name == "write_action" and "run" not in more.get("detail", {}):
-            original(*args, **more)  # what is written down before that
+        if name == "update_action" and "run" not in more.get("detail", {}):
+            original(*args, **more)  # what is recorded before that
             return
         raise KilledError
 
@@ -650,20 +660,20 @@ def test_a_cycle_that_is_killed_is_gone_on_with_and_nothing_is_done_twice(
         patch.setattr(module, name, dies)
         with pytest.raises(KilledError):
             run("agent", "--once", "--as-of", BEGAN)
-    take(run, "2011-03-02")
+    run_cycle(run, "2011-03-02")
     assert states(database) == [(DONE, 2)]
     assert len(retraining.trainings(event_log.actions(database))) == 1  # it counts for the budget
     tracking = Tracking(load_settings())
     assert tracking.aliases() == {"champion": 1, "challenger": 2}
     assert [each.number for each in tracking.versions()] == [1, 2]
-    assert titles(database) == ["The error drifts: version 1"]
+    assert alert_titles(database) == ["Model error has increased: version 1"]
     assert None not in event_log.alerts(database)[0].delivered.values()
 
 
-def test_what_a_gate_refused_before_the_kill_is_not_asked_again(
+def test_gates_are_not_run_again_after_a_refusal_and_a_kill(
     database: Database,
     run: Run,
-    drifts: Callable[[bool], None],
+    set_error_signal: Callable[[bool], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[int] = []
@@ -674,7 +684,7 @@ def test_what_a_gate_refused_before_the_kill_is_not_asked_again(
 
     gates = (Gate("no", "Never", refuse),)
     monkeypatch.setattr(delivery, "deploy", partial(delivery.deploy.func, gates=gates))  # type: ignore[attr-defined]
-    drifts(True)
+    set_error_signal(True)
     repeatable(monkeypatch)
 
     def dies(*_: object, **__: object) -> None:
@@ -684,17 +694,17 @@ def test_what_a_gate_refused_before_the_kill_is_not_asked_again(
         patch.setattr(retraining, "_end", dies)
         with pytest.raises(KilledError):
             run("agent", "--once", "--as-of", BEGAN)
-    take(run, BEGAN)
+    run_cycle(run, BEGAN)
     assert asked == [2]
     assert states(database) == [(FAILED, 2)]
 
 
 def repeatable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A training that finds, as the real one does, what it registered before it was cut off."""
+    """A training that finds, as the real one does, what it registered before the kill."""
 
-    def again(*_: object) -> tuple[Made, bool]:
+    def again(*_: object) -> tuple[TrainingStub, bool]:
         newest = Tracking(load_settings()).versions()[-1]
-        return (Made(newest.number), False) if newest.number > 1 else trains(None, False)
+        return (TrainingStub(newest.number), False) if newest.number > 1 else register_stub(None, False)
 
     monkeypatch.setattr(steps, "run", again)
 
@@ -704,16 +714,16 @@ def repeatable(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         pytest.param((champion_module, "roll_back"), marks=pytest.mark.slow),
         (Tracking, "set_alias"),
-        pytest.param((incidents, "note"), marks=pytest.mark.slow),
+        pytest.param((incidents, "record_response"), marks=pytest.mark.slow),
     ],
 )
-def test_a_rollback_that_is_killed_is_finished_by_the_next_turn(
+def test_killed_rollback_is_completed_by_the_next_cycle(
     database: Database, run: Run, monkeypatch: pytest.MonkeyPatch, point: tuple[Any, str]
 ) -> None:
-    take(run, BEGAN)
-    tracking = by_hand(2)
-    take(run, BEGAN)  # adopts it
-    shown(2, 400.0, "2011-03-01", "2011-03-02")
+    run_cycle(run, BEGAN)
+    tracking = promote_out_of_band(2)
+    run_cycle(run, BEGAN)  # adopts it
+    log_constant(2, 400.0, "2011-03-01", "2011-03-02")
 
     def dies(*_: object, **__: object) -> None:
         raise KilledError
@@ -722,47 +732,47 @@ def test_a_rollback_that_is_killed_is_finished_by_the_next_turn(
         patch.setattr(*point, dies)
         with pytest.raises(KilledError):
             run("agent", "--once", "--as-of", "2011-03-02")
-    take(run, "2011-03-02")
+    run_cycle(run, "2011-03-02")
     assert tracking.aliases() == {"champion": 1}
-    assert backs(database) == [(2, 1)]
-    take(run, "2011-03-03")
+    assert rollbacks(database) == [(2, 1)]
+    run_cycle(run, "2011-03-03")
     (incident,) = event_log.incidents(database)
     assert incident.ended_at is not None
 
 
-def test_what_does_not_answer_is_tried_again_at_the_next_turn(
+def test_unreachable_store_is_retried_in_the_next_cycle(
     database: Database,
     run: Run,
-    drifts: Callable[[bool], None],
+    set_error_signal: Callable[[bool], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    drifts(True)
+    set_error_signal(True)
 
     def away(*_: object) -> None:
         raise UnreachableError("the registry does not answer")
 
     monkeypatch.setattr(steps, "run", away)
-    assert "is tried again in the next cycle: the registry does not answer" in take(run, BEGAN)
+    assert "will be retried in the next cycle: the registry does not answer" in run_cycle(run, BEGAN)
     assert states(database) == [(BEGUN, None)]
-    monkeypatch.setattr(steps, "run", trains)
-    take(run, "2011-03-02")
+    monkeypatch.setattr(steps, "run", register_stub)
+    run_cycle(run, "2011-03-02")
     assert states(database)[0] == (DONE, 2)
 
 
-def test_a_feed_that_cannot_be_gathered_is_a_signal_and_the_rest_of_the_cycle_goes_on(
+def test_feed_that_cannot_be_ingested_is_a_signal_and_the_cycle_continues(
     living: Path, database: Database, run: Run
 ) -> None:
     (living / "feed" / "2011-02.csv").unlink()
-    out = take(run, BEGAN)
+    out = run_cycle(run, BEGAN)
     assert "data-quality: The feed cannot be ingested: " in out
     assert "2011-02 is missing" in out
-    assert "The feed still cannot be ingested: " in take(run, BEGAN)
+    assert "The feed still cannot be ingested: " in run_cycle(run, BEGAN)
     write_feed(living / "feed")
-    assert "Over: data-quality, gathering." in take(run, "2011-03-02")
-    assert lives(database) == [1]
+    assert "Resolved: data-quality, ingestion." in run_cycle(run, "2011-03-02")
+    assert live_history(database) == [1]
 
 
-def test_a_cycle_that_fails_is_alerted_and_the_next_one_works(
+def test_failed_cycle_raises_alert_and_next_one_works(
     database: Database, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*_: object) -> None:
@@ -773,12 +783,12 @@ def test_a_cycle_that_fails_is_alerted_and_the_next_one_works(
         output = run("agent", "--once", "--as-of", BEGAN)
     assert (output.status, output.err) == (1, "error: the registry does not answer\n")
     (alert,) = event_log.alerts(database)
-    assert alert.body["happened"].endswith("the registry does not answer")
+    assert alert.body["summary"].endswith("the registry does not answer")
     assert json.loads(output.out)["alert"]["id"] == alert.id
-    take(run, BEGAN)
+    run_cycle(run, BEGAN)
 
 
-def test_two_turns_at_once_do_not_happen(database: Database, run: Run) -> None:
+def test_concurrent_cycles_are_refused(database: Database, run: Run) -> None:
     with lock(database, "loop"):
         assert "another loop is running" in run("agent", "--once", "--as-of", BEGAN).refusal()
 
@@ -787,17 +797,17 @@ def test_two_turns_at_once_do_not_happen(database: Database, run: Run) -> None:
 
 
 @pytest.mark.usefixtures("living")
-def test_the_incidents_are_shown_as_lines_and_json(run: Run) -> None:
+def test_incidents_as_text_and_json(run: Run) -> None:
     assert run("incidents").out == "No incidents so far.\n"
-    take(run, BEGAN)
-    by_hand(2)
-    shown(2, 400.0, "2011-03-01", "2011-03-02")
-    take(run, "2011-03-02")
-    assert "1. bad-release, version 2: since 2011-03-01, goes on" in run("incidents").out
-    take(run, "2011-03-03")
+    run_cycle(run, BEGAN)
+    promote_out_of_band(2)
+    log_constant(2, 400.0, "2011-03-01", "2011-03-02")
+    run_cycle(run, "2011-03-02")
+    assert "1. bad-release, version 2: since 2011-03-01, ongoing" in run("incidents").out
+    run_cycle(run, "2011-03-03")
     out = run("incidents").out
     assert "1. bad-release, version 2: 2011-03-01 to 2011-03-03" in out
-    assert "24 rows predicted by the bad model" in out
+    assert "24 rows predicted by the rolled-back version" in out
     (reported,) = json.loads(run("incidents", "--json").out)
     assert (reported["subject"], reported["regression_case"], reported["ended_at"]) == (
         "version 2",

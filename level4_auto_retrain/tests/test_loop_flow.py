@@ -1,4 +1,4 @@
-"""The loop on a real Prefect server: what was seen is an event, whose automation starts what follows."""
+"""The loop on a real Prefect server: signals become events whose automation starts the response."""
 
 import contextlib
 import os
@@ -28,9 +28,7 @@ LOOK = "from bike_demand.flows import monitor; monitor()"
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_signal_starts_what_follows_on_it_also_after_kill_9_of_the_server(
-    copy: Path, tmp_path: Path
-) -> None:
+def test_signal_starts_its_response_even_after_kill_9_of_the_server(copy: Path, tmp_path: Path) -> None:
     change_params(copy, automatic="true")
     commit(copy)
     shutil.copy(ROOT / "prefect.yaml", copy)
@@ -40,8 +38,8 @@ def test_a_signal_starts_what_follows_on_it_also_after_kill_9_of_the_server(
         # Nothing is live: that is what it sees, in a flow that is started by hand instead of by its schedule.
         done = python(copy, server.api, "-c", LOOK)
         assert done.returncode == 0, done.stderr
-        (made,) = runs(server.api, "act", 1)
-        assert made["parameters"] == {"signal": "1", "about": "no-model, production", "as_of": ""}
+        (made,) = runs(server.api, "respond", 1)
+        assert made["parameters"] == {"signal": "1", "description": "no-model, production", "as_of": ""}
         server.kill()
         server.start()
         worked = prefect(copy, server.api, "worker", "start", "--pool", "training", "--run-once")
@@ -50,7 +48,7 @@ def test_a_signal_starts_what_follows_on_it_also_after_kill_9_of_the_server(
         # The same again: a champion is there now, and nothing follows.
         assert python(copy, server.api, "-c", LOOK).returncode == 0
         assert python(copy, server.api, "-m", "bike_demand", "agent").returncode == 1
-        assert len(runs(server.api, "act", 1)) == 1
+        assert len(runs(server.api, "respond", 1)) == 1
     with contextlib.chdir(copy):
         assert Tracking(load_settings()).aliases() == {"trained": 1, "candidate": 1, "champion": 1}
     with closing(open_database(f"sqlite:///{copy / 'state' / 'production.db'}")) as database:

@@ -1,4 +1,4 @@
-"""The loop where a version, a run or the registry is gone: it goes on with what is left."""
+"""The loop after versions, runs or the registry were deleted."""
 
 import json
 from datetime import datetime
@@ -15,7 +15,7 @@ from bike_demand.store.tables import State
 from bike_demand.store.tracking import Tracking
 from tests.conftest import Run
 from tests.registry import register, remove_alias
-from tests.test_loop import begun, database, living, shown, take  # noqa: F401 (fixtures)
+from tests.test_loop import begun, database, living, log_constant, run_cycle  # noqa: F401 (fixtures)
 from tests.test_lost_deployments import STORE, delete_run, delete_version
 
 
@@ -30,7 +30,7 @@ def tracking(living: Path) -> Tracking:  # noqa: F811
         row = found.testing()
         assert row is not None
         found.transition(row, State.LIVE, "it is better")
-    shown(2, 20.0, "2011-03-01", "2011-03-03")
+    log_constant(2, 20.0, "2011-03-01", "2011-03-03")
     return store
 
 
@@ -39,48 +39,44 @@ def test_a_deleted_champion_is_replaced_by_the_last_good_one(
     run: Run,
     database: Database,  # noqa: F811
 ) -> None:
-    take(run, "2011-03-02")
+    run_cycle(run, "2011-03-02")
     delete_version(2)
     assert run("monitor").status == 0
-    take(run, "2011-03-03")
+    run_cycle(run, "2011-03-03")
     assert tracking.aliases()["champion"] == 1
     (alert,) = event_log.alerts(database)
     assert alert.key == "no-model:production"
-    assert "version 2" in alert.body["happened"]
-    take(run, "2011-03-04")
-    assert json.loads(run("monitor", "--json").out)["champion"] == 1
+    assert "version 2" in alert.body["summary"]
+    run_cycle(run, "2011-03-04")
+    assert json.loads(run("monitor", "--json").out)["releases"][-1]["version"] == 1
 
 
 @pytest.mark.slow
-def test_where_the_last_good_version_cannot_be_loaded_a_new_one_is_trained(
-    tracking: Tracking, run: Run
-) -> None:
-    take(run, "2011-03-02")
+def test_new_version_is_trained_if_the_last_good_one_cannot_be_loaded(tracking: Tracking, run: Run) -> None:
+    run_cycle(run, "2011-03-02")
     (model,) = Path("state").glob(f"artifacts/*/{tracking.version(1).run_id}/artifacts/handoff/model.onnx")
     model.write_bytes(b"half")
     delete_version(2)
-    take(run, "2011-03-03")
+    run_cycle(run, "2011-03-03")
     assert tracking.aliases() == {"champion": 3}
 
 
 @pytest.mark.slow
-def test_where_all_versions_were_deleted_a_new_one_is_trained_and_goes_live(
-    tracking: Tracking, run: Run
-) -> None:
-    take(run, "2011-03-02")
+def test_new_version_is_trained_after_all_were_deleted(tracking: Tracking, run: Run) -> None:
+    run_cycle(run, "2011-03-02")
     delete_version(2)
     delete_version(1)
-    take(run, "2011-03-03")
+    run_cycle(run, "2011-03-03")
     assert tracking.aliases() == {"champion": 3}
 
 
 @pytest.mark.slow
-def test_without_the_run_of_the_champion_the_loop_goes_on(tracking: Tracking, run: Run) -> None:
+def test_loop_continues_without_the_run_of_the_champion(tracking: Tracking, run: Run) -> None:
     delete_run(tracking.version(2).run_id)
-    take(run, "2011-03-02")
+    run_cycle(run, "2011-03-02")
     assert run("monitor").status == 0
     assert run("rollback", "--reason", "its run is gone").status == 0
-    take(run, "2011-03-12")
+    run_cycle(run, "2011-03-12")
     assert tracking.aliases() == {"champion": 1}
 
 
@@ -91,11 +87,11 @@ def test_a_training_whose_version_was_deleted_says_so(
     database: Database,  # noqa: F811
 ) -> None:
     remove_alias(tracking, "previous")
-    assert run("retrain", "--reason", "a test", "--now", "--as-of", "2011-03-03").status == 0
+    assert run("retrain", "--reason", "a test", "--force", "--as-of", "2011-03-03").status == 0
     delete_version(3)
-    take(run, "2011-03-04")
+    run_cycle(run, "2011-03-04")
     (training,) = event_log.actions(database)
-    assert "deleted" in training.detail["outcome"]
+    assert "deleted" in training.detail["result"]
 
 
 @pytest.mark.slow
@@ -109,8 +105,8 @@ def test_a_damaged_registry_fails_the_cycle_with_an_alert_until_it_is_moved_away
     assert output.status == 1
     assert str(STORE.absolute()) in output.err.splitlines()[-1]
     (alert,) = event_log.alerts(database)
-    assert str(STORE.absolute()) in alert.body["happened"]
+    assert str(STORE.absolute()) in alert.body["summary"]
     assert run("monitor").status == 1
     STORE.unlink()
-    take(run, "2011-03-04")
+    run_cycle(run, "2011-03-04")
     assert tracking.aliases() == {"champion": 1}  # trained anew

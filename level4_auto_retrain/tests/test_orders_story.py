@@ -1,7 +1,7 @@
 """The story of this level with labels that are known 30 days late, of rows that are distinguished by a key.
 
-Returns of one channel become the rule. The outcomes show it a month later; the version that is trained then
-knows no label that was not due, is tested by customer, and is promoted once the test's own labels are due.
+Most orders of one channel are returned from STEP on. The outcomes show it a month later; the version that is
+trained then knows no label that was not due, is tested by customer, and promoted when its labels are due.
 """
 
 import json
@@ -96,8 +96,8 @@ def replay(application: httpx.Client, first: datetime, end: datetime) -> list[di
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_change_that_shows_a_month_later_is_learned_and_promoted_by_its_own_late_labels(shop: Path) -> None:
-    start, noticed, decided = datetime(2012, 4, 1), datetime(2012, 5, 30), datetime(2012, 7, 10)
+def test_change_visible_only_a_month_later_is_learned(shop: Path) -> None:
+    start, noticed, last_decision = datetime(2012, 4, 1), datetime(2012, 5, 30), datetime(2012, 7, 10)
     agent(shop, start)
     with running(shop) as service:
         wait_for_version(service.client, 1)
@@ -107,19 +107,19 @@ def test_a_change_that_shows_a_month_later_is_learned_and_promoted_by_its_own_la
         # Version 2 learned from no label that was not due, and nothing was judged before its time.
         monitored = json.loads(command(shop, "monitor", "--json", "--as-of", f"{noticed:%Y-%m-%d}"))
         assert [each["version"] for each in monitored["trainings"]] == [1, 2]
-        assert monitored["champion"] == 1
+        assert monitored["releases"][-1]["version"] == 1
         status = command(shop, "ab", "status", "--as-of", f"{noticed:%Y-%m-%d}")
         assert "Version 2 is tested against version 1" in status
 
         # Each customer gets the predictions of one version only, and half of them those of the new one.
         variants = defaultdict(set)
-        answers = replay(service.client, noticed, decided)
+        answers = replay(service.client, noticed, last_decision)
         for each in answers[500:]:
             variants[each["customer"]].add(each["variant"])
         assert all(len(each) == 1 for each in variants.values())
         assert {variant for each in variants.values() for variant in each} == {"champion", "challenger"}
 
-        assert "Version 2 won its A/B test" in agent(shop, decided)
+        assert "Version 2 won its A/B test" in agent(shop, last_decision)
         wait_for_version(service.client, 2)
     traced = json.loads(command(shop, "trace", answers[-1]["id"], "--json"))
     assert traced["traffic_split"]["randomize_by"] == "key"

@@ -63,7 +63,7 @@ def commands(job: dict[str, Any]) -> list[str]:
     return [found for each in runs for found in re.findall(r"python -m bike_demand (\w+(?: step)?)", each)]
 
 
-def test_the_loop_runs_by_the_commands_of_the_project_where_that_is_switched_on() -> None:
+def test_loop_workflow_runs_project_commands() -> None:
     loop = workflow("loop.yml")
     triggers, jobs = loop[True], loop["jobs"]  # YAML reads the key `on` as true
     assert set(triggers) == {"schedule", "repository_dispatch", "workflow_dispatch"}
@@ -77,14 +77,14 @@ def test_the_loop_runs_by_the_commands_of_the_project_where_that_is_switched_on(
         assert f"inputs.what == '{name}'" in job["if"]
         dispatched = name in triggers["repository_dispatch"]["types"]
         assert (f"github.event.action == '{name}'" in job["if"]) == dispatched
-    assert "github.event_name == 'schedule'" in jobs["turn"]["if"]
+    assert "github.event_name == 'schedule'" in jobs["cycle"]["if"]
     assert {name: commands(job) for name, job in jobs.items()} == {
-        "turn": ["agent"],
+        "cycle": ["agent"],
         "retrain": ["retrain"],
         "deploy": ["ingest", "deploy"],
         "rollback": ["ingest", "rollback"],
     }
-    # What comes from outside is never part of a command's text.
+    # No untrusted input in `run`: it could inject commands.
     assert not any("${{" in step.get("run", "") for job in jobs.values() for step in job["steps"])
 
 

@@ -1,4 +1,4 @@
-"""The promotion policy: what decides reads it, it is checked at the start, and kept with each decision."""
+"""The promotion policy: it decides on gates and test, and is stored with each decision."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ def policy(**changes: Any) -> None:
     path.write_text(yaml.safe_dump(params), encoding="utf-8")
 
 
-def deployed(number: int) -> list[str]:
+def all_deployments(number: int) -> list[str]:
     """What is said while the version is deployed, by the gates that the policy requires."""
     output: list[str] = []
     deploy(load_settings(), str(number), None, output.append)
@@ -59,58 +59,58 @@ def live(prepare: Callable[[Make], None]) -> Tracking:
     return Tracking(load_settings())
 
 
-def test_by_default_each_gate_is_required(project: Path) -> None:
+def test_all_gates_are_required_by_default(project: Path) -> None:
     assert project
     given = load_settings().promotion_policy
     assert list(given.gates) == ALL == [gate.id for gate in required_gates(load_settings())]
-    assert (given.test, given.override) == ("ab", ("*",))
+    assert (given.test, given.may_skip_test) == ("ab", ("*",))
 
 
-def test_a_gate_that_the_policy_leaves_out_is_left_out_and_the_decision_says_so(live: Tracking) -> None:
-    output = deployed(2)
+def test_gate_not_required_by_the_policy_is_skipped_and_recorded(live: Tracking) -> None:
+    output = all_deployments(2)
     row = current_deployment(2)
     assert [each["gate"] for each in row.gates] == SHORT
     left_out = [each for each in ALL if each not in SHORT]
     assert row.policy is not None
-    assert (row.policy["gates"], row.policy["left_out"]) == (SHORT, left_out)
+    assert (row.policy["gates"], row.policy["skipped_gates"]) == (SHORT, left_out)
     assert all(each in output[0] for each in left_out)
     assert live.aliases() == {"champion": 1, "challenger": 2}
     page = Path("state/reports/version-2.html").read_text(encoding="utf-8")
-    assert "left out" in page
+    assert "skipped gates" in page
     assert "test-environment" in page
 
 
-def test_a_deployment_that_was_cut_off_goes_on_by_the_policy_of_now(
+def test_interrupted_deployment_resumes_under_current_policy(
     live: Tracking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("bike_demand.release.gates.integrity.load_model", _cut_off)
         with pytest.raises(KeyboardInterrupt):
-            deployed(2)
+            all_deployments(2)
     assert [each["passed"] for each in current_deployment(2).gates] == [True, True, None]
     policy(gates=SHORT[:2])
-    deployed(2)
+    all_deployments(2)
     assert [(each["gate"], each["passed"]) for each in current_deployment(2).gates] == [
         (each, True) for each in SHORT[:2]
     ]
     assert live.aliases() == {"champion": 1, "challenger": 2}
 
 
-def test_the_policy_is_kept_as_it_was(live: Tracking) -> None:
-    deployed(2)
+def test_stored_policy_does_not_change(live: Tracking) -> None:
+    all_deployments(2)
     kept = current_deployment(2).policy
-    policy(gates=ALL, override=[])
+    policy(gates=ALL, may_skip_test=[])
     assert live.versions()
     assert current_deployment(2).policy == kept
     assert kept is not None
-    assert kept["override"] == ["*"]
+    assert kept["may_skip_test"] == ["*"]
     assert kept["ab"]["days"] == load_settings().ab.days
     assert kept["limits"]["error_worse"] == load_settings().deploy.error_worse
 
 
 @pytest.mark.usefixtures("live")
-def test_a_trace_shows_the_policy_of_the_decision(run: Run) -> None:
-    deployed(2)
+def test_trace_shows_the_policy_of_the_decision(run: Run) -> None:
+    all_deployments(2)
     row = current_deployment(2)
     answer = LoggedPrediction(
         id="0" * 32,
@@ -134,9 +134,9 @@ def test_a_trace_shows_the_policy_of_the_decision(run: Run) -> None:
     assert "blocked, artefact, golden" in run("trace", "0" * 32).out
 
 
-def test_without_a_test_what_passed_its_gates_goes_live(live: Tracking) -> None:
+def test_without_a_required_test_a_version_goes_live_after_its_gates(live: Tracking) -> None:
     policy(test="none")
-    deployed(2)
+    all_deployments(2)
     row = current_deployment(2)
     assert (row.state, row.against) == (State.LIVE, 1)
     assert "requires no test" in row.reason
@@ -144,7 +144,7 @@ def test_without_a_test_what_passed_its_gates_goes_live(live: Tracking) -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "who", "may"),
+    ("may_skip_test", "who", "may"),
     [
         (["*"], "anybody", True),
         (["ada", "grace"], "grace", True),
@@ -152,21 +152,21 @@ def test_without_a_test_what_passed_its_gates_goes_live(live: Tracking) -> None:
         ([], "ada", False),
     ],
 )
-def test_only_who_is_named_may_skip_the_test(
-    live: Tracking, monkeypatch: pytest.MonkeyPatch, override: Sequence[str], who: str, may: bool
+def test_only_listed_accounts_may_skip_the_test(
+    live: Tracking, monkeypatch: pytest.MonkeyPatch, may_skip_test: Sequence[str], who: str, may: bool
 ) -> None:
-    policy(override=list(override))
+    policy(may_skip_test=list(may_skip_test))
     monkeypatch.setenv("GITHUB_ACTOR", who)
     if may:
         release(load_settings(), "2", "in need", None, print)
         row = current_deployment(2)
         assert (row.who, row.skip_reason, row.state) == (who, "in need", State.LIVE)
         assert row.policy is not None
-        assert row.policy["override"] == list(override)
+        assert row.policy["may_skip_test"] == list(may_skip_test)
     else:
         with pytest.raises(UserError, match=f"{who} may not skip the test"):
             release(load_settings(), "2", "in need", None, print)
-        check(load_settings(), "2", None, print)  # to try the gates is no override
+        check(load_settings(), "2", None, print)  # to try the gates needs no permission
         assert live.aliases() == {"champion": 1}
 
 
@@ -176,11 +176,11 @@ def test_only_who_is_named_may_skip_the_test(
         ({"gates": ["blocked", "colour"]}, "promotion_policy.gates.1"),
         ({"gates": []}, "promotion_policy.gates"),
         ({"test": "coin"}, "promotion_policy.test"),
-        ({"override": "ada"}, "promotion_policy.override"),
+        ({"may_skip_test": "ada"}, "promotion_policy.may_skip_test"),
         ({"overide": ["ada"]}, "promotion_policy.overide"),
     ],
 )
-def test_a_wrong_policy_is_reported_in_one_line_before_anything_is_done(
+def test_invalid_policy_is_rejected_in_one_line(
     project: Path, run: Run, changes: dict[str, Any], named: str
 ) -> None:
     assert project

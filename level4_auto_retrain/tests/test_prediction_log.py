@@ -126,23 +126,23 @@ def test_what_was_logged_is_found(address: str, database: Database) -> None:
     assert queries.find_prediction(database, "id-2") is None
 
 
-def test_what_was_replaced_ranges_and_facts_are_found_as_they_were_put(
-    address: str, database: Database
-) -> None:
+def test_replacements_ranges_and_facts_are_stored(address: str, database: Database) -> None:
     first, second = list(row(1)), list(row(2, at=TIME + timedelta(hours=1)))
     first[-1] = '{"heat": 27.5, "moisture": 0.5}'
     log(address, [tuple(first), tuple(second)])
     found = [queries.find_prediction(database, f"id-{number}") for number in (1, 2)]
     assert [each and each.replaced for each in found] == [{"heat": 27.5, "moisture": 0.5}, None]
-    assert expected_ranges.replaced(database, TIME) == {"heat": 1, "moisture": 1}
-    assert expected_ranges.replaced(database, TIME + timedelta(hours=1)) == {}
+    assert expected_ranges.count_replaced(database, TIME) == {"heat": 1, "moisture": 1}
+    assert expected_ranges.count_replaced(database, TIME + timedelta(hours=1)) == {}
     expected = ExpectedRange("heat", -1.5, 30.25, list(map(float, range(24))), TIME)
-    expected_ranges.publish(database, [expected])
-    expected_ranges.publish(database, [])
-    assert expected_ranges.read(database) == {"heat": expected}
-    event_log.publish(database, {"live": {"a": [1, None]}, "tests": []}, TIME)
-    event_log.publish(database, {"tests": [1]}, TIME + timedelta(days=1))
-    assert {name: (each.content, each.as_of) for name, each in event_log.published(database).items()} == {
+    expected_ranges.publish_ranges(database, [expected])
+    expected_ranges.publish_ranges(database, [])
+    assert expected_ranges.read_ranges(database) == {"heat": expected}
+    event_log.publish_facts(database, {"live": {"a": [1, None]}, "tests": []}, TIME)
+    event_log.publish_facts(database, {"tests": [1]}, TIME + timedelta(days=1))
+    assert {
+        name: (each.content, each.as_of) for name, each in event_log.published_facts(database).items()
+    } == {
         "live": ({"a": [1, None]}, TIME),
         "tests": ([1], TIME + timedelta(days=1)),
     }

@@ -1,4 +1,4 @@
-"""Bad stretches of the gathered data: recognised, left out of trainings, kept with the data's version."""
+"""Bad rows of the ingested data: detected, excluded from trainings, stored with the data's version."""
 
 import json
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ from bike_demand.core.settings import QUARANTINE, QualityRules, load_settings
 from bike_demand.data import quarantine
 from bike_demand.data.frames import features_of
 from bike_demand.data.ingested import read_rows
-from bike_demand.data.label_check import check_gathered, labels
+from bike_demand.data.label_check import check_ingested, check_labels
 from bike_demand.data.month import iso
 from bike_demand.data.quality import Violation
-from bike_demand.data.quarantine import Quarantine, fit_rows, good, quarantine_of
-from bike_demand.data.regression_cases import BadDataCase, make_case, unrecognised
+from bike_demand.data.quarantine import Quarantine, quarantine_of, require_trainable_rows, without_quarantined
+from bike_demand.data.regression_cases import BadDataCase, count_undetected, make_case
 from bike_demand.release.deploy import deploy
 from bike_demand.release.gates import Gate, GateContext, GateResult
 from bike_demand.store import event_log
@@ -63,12 +63,12 @@ def fit_of(rows: Sequence[Row], until: str, rules: QualityRules = RULES) -> list
     end = datetime.fromisoformat(until)
     rows = [row for row in rows if row.begins < end]
     settings = SETTINGS.model_copy(update={"quality": rules})
-    return rows_of(fit_rows(frame(rows), seen(rows, rules), settings, end))
+    return rows_of(require_trainable_rows(frame(rows), seen(rows, rules), settings, end))
 
 
 def left_of(rows: Sequence[Row]) -> list[Row]:
     """Those that may be learned from."""
-    return rows_of(good(frame(rows), seen(rows)))
+    return rows_of(without_quarantined(frame(rows), seen(rows)))
 
 
 def error(rows: Sequence[Row]) -> float:
@@ -79,8 +79,7 @@ def error(rows: Sequence[Row]) -> float:
     return float(np.abs(answers - np.array([row.amount for row in judged])).mean())
 
 
-@pytest.mark.slow
-def test_a_model_trained_on_a_poisoned_feed_is_as_good_as_one_on_the_right_feed() -> None:
+def test_model_trained_on_poisoned_feed_is_as_good_as_on_the_clean_feed() -> None:
     clean = [row for row in ROWS if row.begins < datetime(2011, 3, 18)]
     bad = corrupt(clean, "2011-03-04", "2011-03-17", times_four)
     right, left_out = error(clean), error(left_of(bad))
@@ -96,7 +95,7 @@ def test_a_model_trained_on_a_poisoned_feed_is_as_good_as_one_on_the_right_feed(
         pytest.param(no_moisture, id="nulls"),
     ],
 )
-def test_training_goes_on_at_once_on_the_good_rows(change: Change) -> None:
+def test_good_rows_stay_trainable(change: Change) -> None:
     rows = corrupt(ROWS, "2011-03-07", "2011-03-17", change)
     for day in ("2011-03-08", "2011-03-16", "2011-03-18", "2011-03-25"):
         learned = fit_of(rows, day)
@@ -108,13 +107,13 @@ def test_training_goes_on_at_once_on_the_good_rows(change: Change) -> None:
 @pytest.mark.parametrize(
     ("rule", "change"), [("labels", times_four), ("units", fahrenheit), ("nulls", no_moisture)]
 )
-def test_what_a_rule_leaves_out_is_learned_from_when_it_is_off(rule: str, change: Change) -> None:
+def test_rows_are_trained_on_when_their_rule_is_off(rule: str, change: Change) -> None:
     rows = corrupt(ROWS, "2011-03-07", "2011-03-17", change)
     rules = RULES.model_copy(update={rule: None, "ranges": None})
     assert fit_of(rows, "2011-03-20", rules) == [row for row in rows if row.begins < datetime(2011, 3, 20)]
 
 
-def test_that_it_grew_warm_while_rows_were_left_out_is_no_change_of_unit(project: Path) -> None:
+def test_warming_during_a_fault_is_no_unit_change(project: Path) -> None:
     begun = datetime(2011, 3, 7)
 
     def warmer(row: Row) -> Row:
@@ -129,7 +128,7 @@ def test_that_it_grew_warm_while_rows_were_left_out_is_no_change_of_unit(project
     assert not (project / "state" / "reports" / "validation.json").exists()
 
 
-def test_while_rows_are_missing_nothing_is_trained_and_then_the_gap_is_known(project: Path) -> None:
+def test_ongoing_gap_suspends_training(project: Path) -> None:
     rows = without(ROWS, "2011-03-07", "2011-03-21", every=4)
     for day in ("2011-03-10", "2011-03-15", "2011-03-21"):
         with pytest.raises(UserError, match="rows of the feed are missing"):
@@ -143,10 +142,10 @@ def test_while_rows_are_missing_nothing_is_trained_and_then_the_gap_is_known(pro
 def test_a_feed_that_is_late_is_not_trained_on() -> None:
     rows = [row for row in ROWS if row.begins < datetime(2011, 3, 20)]
     with pytest.raises(UserError, match="the feed is stale: its last row ended 36 hours ago"):
-        fit_rows(frame(rows), seen(rows), SETTINGS, datetime(2011, 3, 21, 12))
+        require_trainable_rows(frame(rows), seen(rows), SETTINGS, datetime(2011, 3, 21, 12))
 
 
-def test_as_many_good_days_are_held_out_as_ever() -> None:
+def test_holdout_keeps_enough_good_days() -> None:
     rows = corrupt(ROWS, "2011-03-15", "2011-03-25", times_four)
     known = seen(rows)
     rest = left_of(rows)
@@ -164,17 +163,17 @@ def test_bad_rows_of_one_key_do_not_make_the_holdout_longer() -> None:
     rows = corrupt(
         ROWS, "2011-03-01", "2011-04-01", lambda row: fahrenheit(row) if row.machine == "m08" else row
     )
-    assert {key for _, key in seen(rows).left_out} == {"m08"}
+    assert {key for _, key in seen(rows).excluded_rows} == {"m08"}
     assert quarantine.holdout_days(frame(left_of(rows)), seen(rows), 7, 24) == 7
 
 
-def test_a_holdout_has_the_rows_that_the_gates_ask_for() -> None:
+def test_holdout_has_the_rows_that_gates_need() -> None:
     shifted = Quarantine(level_shifts=(date(2011, 3, 29),))
     assert quarantine.holdout_days(frame(without(ROWS, "2011-03-31", "2011-04-01", 2)), shifted, 7, 24) == 2
 
 
 @pytest.mark.parametrize(("day", "days"), [(29, 1), (26, 2), (13, 6), (4, 7)])
-def test_after_a_level_shift_the_holdout_model_learns_from_most_days_since(day: int, days: int) -> None:
+def test_holdout_after_a_level_shift_is_short(day: int, days: int) -> None:
     shifted = Quarantine(level_shifts=(date(2011, 3, day),))
     assert quarantine.holdout_days(frame(ROWS), shifted, 7, 12) == days
     assert quarantine.holdout_days(frame(ROWS), Quarantine(level_shifts=(date(2011, 4, 3),)), 7, 24) == 7
@@ -194,31 +193,29 @@ def case_of(violation: Violation, rows: Sequence[Row]) -> BadDataCase:
     [
         pytest.param(fahrenheit, "units", {"heat": 90.0, "core_heat": 90.0}, id="units"),
         pytest.param(no_moisture, "nulls", {"share": 1.0}, id="nulls"),
-        pytest.param(times_four, "labels", {"differ": 9.0}, id="labels"),
+        pytest.param(times_four, "labels", {"max_difference": 9.0}, id="labels"),
         pytest.param(times_four, "labels", None, id="off"),
     ],
 )
-def test_a_regression_case_must_always_be_recognised(
-    change: Change, rule: str, weaker: dict[str, float] | None
-) -> None:
+def test_regression_case_must_be_detected(change: Change, rule: str, weaker: dict[str, float] | None) -> None:
     # Of moisture one row of each day has a value, or to ask for all of them would still find it.
     rows = corrupt(ROWS, "2011-03-07", "2011-03-17", lambda row: row if row.machine == "m12" else change(row))
-    found = check_gathered(frame(rows), LABELS, RULES)
+    found = check_ingested(frame(rows), LABELS, RULES)
     case = case_of(next(each for each in found if each.rule == rule), rows)
-    assert 40 <= len(case.must) <= 48
+    assert 40 <= len(case.must_detect) <= 48
     assert len(case.rows) <= 5 * 24
-    assert unrecognised(case, RULES) == 0
-    quarantine.refuse_forgotten(Quarantine(cases=(case,)), RULES)
+    assert count_undetected(case, RULES) == 0
+    quarantine.require_cases_detected(Quarantine(cases=(case,)), RULES)
     forgetful = QualityRules.model_validate(RULES.model_dump() | {"ranges": None, rule: weaker})
-    with pytest.raises(UserError, match=rf"no longer recognise incident 7 \({rule}, .*they miss"):
-        quarantine.refuse_forgotten(Quarantine(cases=(case,)), forgetful)
+    with pytest.raises(UserError, match=rf"no longer detect incident 7 \({rule}, .*bad rows"):
+        quarantine.require_cases_detected(Quarantine(cases=(case,)), forgetful)
 
 
-def test_a_case_of_a_gap_is_recognised_from_what_is_kept() -> None:
+def test_gap_is_detected_from_its_regression_case() -> None:
     rows = without(ROWS, "2011-03-07", "2011-03-12", every=3)
     case = case_of(next(each for each in seen(rows).violations if each.rule == "gaps"), rows)
-    assert unrecognised(case, RULES) == 0
-    assert unrecognised(case, RULES.model_copy(update={"gaps": None})) == len(case.must)
+    assert count_undetected(case, RULES) == 0
+    assert count_undetected(case, RULES.model_copy(update={"gaps": None})) == len(case.must_detect)
 
 
 # ---- the stages
@@ -240,8 +237,8 @@ def poisoned(project: Path, run: Run) -> Path:
 
 
 @pytest.mark.usefixtures("poisoned")
-def test_the_stages_leave_out_what_the_application_learned_otherwise() -> None:
-    (violation,) = quarantine.read().violations
+def test_stages_exclude_rows_contradicted_by_outcomes() -> None:
+    (violation,) = quarantine.read_quarantine().violations
     assert violation.rule == "labels"
     for stage in ("validate", "train", "evaluate"):
         assert stages.main([stage]) == 0
@@ -249,24 +246,24 @@ def test_the_stages_leave_out_what_the_application_learned_otherwise() -> None:
     assert learned == len(ROWS) - len(violation.times)
     report = json.loads(stages.REPORT.read_text(encoding="utf-8"))
     assert report["refit"]["rows"] == learned
-    assert report["left_out"].startswith(f"{len(violation.times)} rows: label labels (2011-03-04T")
+    assert report["left_out"].startswith(f"{len(violation.times)} rows: rule labels on label (2011-03-04T")
     assert report["held_out"]["first"] == "2011-03-25T00:00:00"
     assert json.loads(stages.METRICS.read_text(encoding="utf-8"))["mae"] < 40
 
 
 @pytest.mark.usefixtures("poisoned")
-def test_what_the_stages_leave_out_is_in_the_version_of_the_data_and_no_matter_of_now() -> None:
+def test_exclusions_are_part_of_the_data_version() -> None:
     kept = QUARANTINE.read_bytes()
     Path("state/production.db").unlink()
     for stage in ("validate", "train"):
         assert stages.main([stage]) == 0
     rows = json.loads(stages.REPORT.read_text(encoding="utf-8"))["refit"]["rows"]
-    assert rows == len(good(frame(ROWS), quarantine.read()))
+    assert rows == len(without_quarantined(frame(ROWS), quarantine.read_quarantine()))
     assert rows < len(ROWS)
     assert QUARANTINE.read_bytes() == kept
 
 
-def test_gates_see_none_of_the_rows_in_quarantine(released: Path, run: Run) -> None:
+def test_gates_ignore_quarantined_rows(released: Path, run: Run) -> None:
     publish(corrupt(ROWS, "2011-03-04", "2011-03-17", times_four), released / "feed")
     post_right_outcomes()
     assert run("ingest").status == 0
@@ -282,65 +279,62 @@ def test_gates_see_none_of_the_rows_in_quarantine(released: Path, run: Run) -> N
     assert all(row.amount == LABELS[row_id(row)] for row in judged)
 
 
-def test_without_a_database_the_rows_are_judged_by_themselves(project: Path, run: Run) -> None:
+def test_without_database_only_the_feed_is_checked(project: Path, run: Run) -> None:
     publish(corrupt(ROWS, "2011-03-04", "2011-03-17", fahrenheit), project / "feed")
     assert run("ingest").status == 0
-    assert "Known and left out: heat changes its unit" in run("validate").out
+    assert "Excluded from training: heat changes its unit" in run("validate").out
     assert not (project / "state" / "production.db").exists()
 
 
 @pytest.mark.usefixtures("poisoned")
-def test_a_regression_case_stops_the_training_that_would_forget_it(
-    run: Run, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_undetected_case_blocks_training(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     settings = load_settings()
     rows = frame(corrupt(ROWS, "2011-03-04", "2011-03-17", times_four))
     with closing(open_database(settings.environments.production.database)) as database:
         since, noticed = datetime(2011, 3, 4), datetime(2011, 3, 5)
         incident = event_log.open_incident(
-            database, Kind.QUALITY, "label", since=since, noticed_at=noticed, noticed_by="test"
+            database, Kind.QUALITY, "label", since=since, detected_at=noticed, description="test"
         )
-        case = make_case(incident.id, labels(rows, LABELS, RULES)[0], rows, LABELS, RULES)
+        case = make_case(incident.id, check_labels(rows, LABELS, RULES)[0], rows, LABELS, RULES)
         assert case is not None
         event_log.add_regression_case(database, incident.id, json.loads(case.model_dump_json()))
     assert run("ingest").status == 0
-    assert len(quarantine.read().cases) == 1
+    assert len(quarantine.read_quarantine().cases) == 1
     assert stages.main(["validate"]) == 0
     params = Path("params.yaml")
     text = params.read_text(encoding="utf-8")
-    assert "labels: {differ: 0.2," in text
-    params.write_text(text.replace("labels: {differ: 0.2,", "labels: {differ: 9.9,"), encoding="utf-8")
+    assert "labels: {max_difference: 0.2," in text
+    params.write_text(
+        text.replace("labels: {max_difference: 0.2,", "labels: {max_difference: 9.9,"), encoding="utf-8"
+    )
     capsys.readouterr()
     assert stages.main(["validate"]) == 1
-    assert f"no longer recognise incident {incident.id} (labels, label)" in capsys.readouterr().err
-    assert "no longer recognise incident" in run("validate").refusal()
+    assert f"no longer detect incident {incident.id} (labels, label)" in capsys.readouterr().err
+    assert "no longer detect incident" in run("validate").refusal()
 
 
 @pytest.mark.slow
-def test_train_prints_and_logs_what_it_left_out(copy: Path, run: Run) -> None:
+def test_train_prints_and_logs_excluded_rows(copy: Path, run: Run) -> None:
     publish(corrupt(ROWS, "2011-03-04", "2011-03-17", times_four), copy / "feed")
     post_right_outcomes()
     out = run("train", "--no-deploy").out
-    kept = quarantine.read()
-    left_out = (
-        f"{len(kept.left_out)} rows: label labels ({iso(min(kept.left_out)[0])} to 2011-03-16T00:00:00)"
-    )
-    assert f"It was trained on {len(ROWS) - len(kept.left_out):,} rows; left out {left_out}." in out
+    kept = quarantine.read_quarantine()
+    first = iso(min(kept.excluded_rows)[0])
+    left_out = f"{len(kept.excluded_rows)} rows: rule labels on label ({first} to 2011-03-16T00:00:00)"
+    assert f"It was trained on {len(ROWS) - len(kept.excluded_rows):,} rows; left out {left_out}." in out
     (version,) = Tracking(load_settings()).versions()
     assert Tracking(load_settings()).run(version.run_id).tags["left_out"] == left_out
 
 
 @pytest.mark.slow
-def test_a_training_that_left_rows_out_is_made_again_and_traced_with_the_same_rows(
-    copy: Path, run: Run
-) -> None:
+def test_reproduction_excludes_the_same_rows(copy: Path, run: Run) -> None:
     publish(corrupt(ROWS, "2011-03-04", "2011-03-17", times_four), copy / "feed")
     post_right_outcomes()
     assert run("train").status == 0
     (version,) = Tracking(load_settings()).versions()
     learned = Tracking(load_settings()).run(version.run_id).dataset
     assert learned is not None
-    assert learned.rows == len(good(frame(ROWS), quarantine.read())) < len(ROWS)
+    assert learned.rows == len(without_quarantined(frame(ROWS), quarantine.read_quarantine())) < len(ROWS)
     # Neither the reported outcomes nor the feed are as they were.
     (copy / "state" / "production.db").unlink()
     publish(ROWS, copy / "feed")

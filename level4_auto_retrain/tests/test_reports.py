@@ -1,4 +1,4 @@
-"""Evidently's reports: what they test, and what the project's dashboard in the workspace shows of them."""
+"""Evidently's reports: their tests, and the dashboard in the workspace."""
 
 import json
 import os
@@ -19,7 +19,7 @@ import pytest
 
 from bike_demand.core.settings import EVIDENTLY, load_settings
 from bike_demand.monitoring import reports
-from bike_demand.monitoring.rules import Limits
+from bike_demand.monitoring.retraining_policy import Limits
 from tests.corrupted import feed_rows
 from tests.feedmaker import copy_params
 from tests.ingested import frame
@@ -52,9 +52,9 @@ def write(now: datetime, times: float = 1.1, **inputs: float) -> tuple[dict[str,
     asked = reports.table(rows[week].assign(**inputs), predictions[week])
     learned = reports.table(rows[before], predictions[before])
     settings = load_settings()
-    found = reports.report_drift(asked, learned, now, settings.monitoring.drift, page=False)
-    reports.report_summary(asked, now, settings.quality)
-    reports.report_quality(predictions[week], targets[week], now, Limits(error=50.0, bias=60.0))
+    found = reports.write_drift_report(asked, learned, now, settings.monitoring.drift, force_report=False)
+    reports.write_input_summary(asked, now, settings.quality)
+    reports.write_model_quality(predictions[week], targets[week], now, Limits(error=50.0, bias=60.0))
     return found
 
 
@@ -80,7 +80,7 @@ def failed(snapshot: dict[str, Any]) -> str:
         ("model quality", ["'error'", "'bias'"]),
     ],
 )
-def test_the_tests_of_a_good_week_pass_and_those_of_a_bad_one_fail(
+def test_quality_tests_pass_in_a_good_week_and_fail_in_a_bad_one(
     weeks: Path, kind: str, subjects: list[str]
 ) -> None:
     good, bad = snapshots(weeks, kind)
@@ -90,7 +90,7 @@ def test_the_tests_of_a_good_week_pass_and_those_of_a_bad_one_fail(
     assert good["timestamp"] == NOW.isoformat()
 
 
-def test_no_row_gets_into_the_workspace(weeks: Path) -> None:
+def test_workspace_holds_no_raw_rows(weeks: Path) -> None:
     kept = [
         file.relative_to(weeks / EVIDENTLY / str(reports.PROJECT))
         for file in (weeks / EVIDENTLY).rglob("*.*")
@@ -108,7 +108,7 @@ def test_no_row_gets_into_the_workspace(weeks: Path) -> None:
         pytest.param(False, [0, 0, 0, 0] * 5, {"MeanValue"}, id="zeros"),
     ],
 )
-def test_the_quality_report_is_of_the_kind_of_the_problem(
+def test_quality_report_matches_problem_type(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     is_probability: bool,
@@ -117,7 +117,7 @@ def test_the_quality_report_is_of_the_kind_of_the_problem(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(reports, "IS_PROBABILITY", is_probability)
-    reports.report_quality(
+    reports.write_model_quality(
         np.array([0.2, 0.7, 0.4, 0.1] * 5), np.array(targets, float), NOW, Limits(None, 1.0)
     )
     (snapshot,) = snapshots(tmp_path, "model quality")
@@ -129,13 +129,11 @@ def test_the_quality_report_is_of_the_kind_of_the_problem(
     assert ("MAE" in found, "RocAuc" in found) == ("MAE" in metrics, "RocAuc" in metrics)
 
 
-def test_a_file_that_was_cut_off_costs_no_more_than_itself(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_truncated_file_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     ones = np.ones(5)
     for _ in range(2):
-        reports.report_quality(ones, ones, NOW, Limits(None, 1.0))
+        reports.write_model_quality(ones, ones, NOW, Limits(None, 1.0))
     project = EVIDENTLY / str(reports.PROJECT)
     for file in (
         next((project / "snapshots").iterdir()),
@@ -144,7 +142,7 @@ def test_a_file_that_was_cut_off_costs_no_more_than_itself(
     ):
         file.write_text(file.read_text(encoding="utf-8")[:20], encoding="utf-8")
     reports._workspace.cache_clear()  # another process
-    reports.report_quality(ones, ones, NOW + WEEK, Limits(None, 1.0))
+    reports.write_model_quality(ones, ones, NOW + WEEK, Limits(None, 1.0))
     kept = snapshots(tmp_path, "model quality")
     assert [each["timestamp"] for each in kept] == [NOW.isoformat(), (NOW + WEEK).isoformat()]
     dashboard = json.loads((project / "dashboard.json").read_text(encoding="utf-8"))
@@ -152,7 +150,7 @@ def test_a_file_that_was_cut_off_costs_no_more_than_itself(
 
 
 @pytest.mark.slow
-def test_the_page_of_evidently_has_the_reports_and_each_panel_of_the_dashboard_something_to_show(
+def test_evidently_shows_reports_and_dashboard_panels(
     weeks: Path,
 ) -> None:
     with evidently_ui(weeks) as url, httpx.Client(base_url=f"{url}/api/projects", timeout=30) as client:

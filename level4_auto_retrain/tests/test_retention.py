@@ -12,7 +12,7 @@ from bike_demand.core.errors import UserError
 from bike_demand.core.settings import load_settings
 from bike_demand.store import outcomes, retention
 from bike_demand.store.database import Database, open_database
-from bike_demand.store.tables import Day, LoggedPrediction, Outcome
+from bike_demand.store.tables import DailyStats, LoggedPrediction, Outcome
 from tests.conftest import Run
 
 NOW = datetime(2012, 12, 31, 15)
@@ -36,9 +36,9 @@ def database(project: Path) -> Iterator[Database]:
         yield found
 
 
-def day(time: datetime) -> Day:
+def day(time: datetime) -> DailyStats:
     """What the loop counted that day."""
-    return Day(time.date(), 0, 1, 1, 0.0, 0.0, 5.0, 0, 0.0, 0.0)
+    return DailyStats(time.date(), 0, 1, 1, 0.0, 0.0, 5.0, 0, 0.0, 0.0)
 
 
 def prediction(time: datetime) -> dict[str, object]:
@@ -73,15 +73,15 @@ def test_expired_rows_are_deleted_in_batches(database: Database, monkeypatch: py
     assert retention.delete_old(database, load_settings(), NOW) == OLD
     assert kept(database) == (DAYS - OLD, FIRST_KEPT, DAYS - OLD, FIRST_KEPT)
     assert retention.delete_old(database, load_settings(), NOW) == 0
-    assert len(database.all(select(Day))) == DAYS
+    assert len(database.all(select(DailyStats))) == DAYS
 
 
-def test_days_that_were_not_counted_yet_are_kept(database: Database) -> None:
+def test_uncounted_days_are_kept(database: Database) -> None:
     with database.writing() as session:
-        session.execute(delete(Day).where(Day.day > NOW.date() - timedelta(days=50)))
+        session.execute(delete(DailyStats).where(DailyStats.day > NOW.date() - timedelta(days=50)))
     assert retention.delete_old(database, load_settings(), NOW) == OLD - 49
     with database.writing() as session:
-        session.execute(delete(Day))
+        session.execute(delete(DailyStats))
     assert retention.delete_old(database, load_settings(), NOW) == 0
 
 

@@ -58,7 +58,7 @@ def wait_for_version(application: httpx.Client, version: int) -> None:
         time.sleep(0.1)
 
 
-def test_output_steps_up_and_a_model_that_knows_it_is_promoted(copy: Path, run: Run) -> None:
+def test_level_shift_is_learned_and_promoted(copy: Path, run: Run) -> None:
     change_params(copy, automatic="true", flush_seconds="0.05")
     commit(copy)
     story = raise_output(copy / "feed")
@@ -82,7 +82,7 @@ def test_output_steps_up_and_a_model_that_knows_it_is_promoted(copy: Path, run: 
         assert "error-drift" in agent("2011-03-05")
         monitored = json.loads(run("monitor", "--json", "--as-of", "2011-03-05").out)
         assert [each["version"] for each in monitored["trainings"]] == [1, 2]
-        assert monitored["champion"] == 1
+        assert monitored["releases"][-1]["version"] == 1
 
         # In the test users get predictions of both; after a few days the new one is surely better.
         assert replay(service.client, story, "2011-03-05", "2011-03-11") == {"champion", "challenger"}
@@ -91,6 +91,9 @@ def test_output_steps_up_and_a_model_that_knows_it_is_promoted(copy: Path, run: 
 
     # What happened is on record.
     monitored = json.loads(run("monitor", "--json", "--as-of", "2011-03-11").out)
-    assert (monitored["champion"], monitored["trainings"][-1]["outcome"]) == (2, "live")
+    assert (monitored["releases"][-1]["version"], monitored["trainings"][-1]["detail"]["result"]) == (
+        2,
+        "live",
+    )
     alerts = (copy / "state" / "alerts.log").read_text(encoding="utf-8").splitlines()
     assert any(json.loads(line)["alert"]["key"].startswith("error-drift") for line in alerts)

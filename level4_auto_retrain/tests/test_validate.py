@@ -13,7 +13,7 @@ from tests.feedmaker import HEADER, MONTHS, month_lines, write_month
 HEAT = HEADER.split(",").index("heat")
 
 
-def test_the_command_leaves_out_bad_rows_and_names_them(project: Path, run: Run) -> None:
+def test_bad_rows_are_excluded_and_listed(project: Path, run: Run) -> None:
     lines = month_lines(MONTHS[-1])
     for number, line in enumerate(lines[400:], start=400):
         cells = line.split(",")
@@ -22,11 +22,11 @@ def test_the_command_leaves_out_bad_rows_and_names_them(project: Path, run: Run)
     write_month(project / "feed" / f"{MONTHS[-1]}.csv", lines)
     assert run("ingest").status == 0
     out = run("validate").out
-    assert "Known and left out: heat changes its unit: " in out
+    assert "Excluded from training: heat changes its unit: " in out
     assert lines[400][:19] in out
 
 
-def test_a_gap_that_goes_on_stops_it_with_the_rows_in_a_file(project: Path, run: Run) -> None:
+def test_ongoing_gap_fails_and_lists_rows(project: Path, run: Run) -> None:
     lines = month_lines(MONTHS[-1])
     write_month(project / "feed" / f"{MONTHS[-1]}.csv", [*lines[:-24], *lines[-24::3]])
     assert run("ingest").status == 0

@@ -42,7 +42,7 @@ def pager() -> Iterator[Pager]:
         def log_message(self, *_: object) -> None: ...
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Receive)
-    made = Pager(f"http://127.0.0.1:{server.server_address[1]}/alerts")
+    made = Pager(f"json://127.0.0.1:{server.server_address[1]}/alerts")
     listening = threading.Thread(target=server.serve_forever)
     listening.start()
     try:

@@ -130,7 +130,7 @@ def test_a_story_that_cannot_be_played_is_refused_in_one_line(
     assert done.stderr.count("\n") == 1
 
 
-FLOWS = ("monitor", "act", "train", "deploy")
+FLOWS = ("monitor", "respond", "train", "deploy")
 
 
 @pytest.mark.slow
@@ -188,7 +188,7 @@ def prefect_shows_the_loop(api: str) -> None:
     runs = {each: found("flow_runs", flows={"name": {"any_": [each]}}, flow_runs=completed) for each in FLOWS}
     assert all(runs.values()), runs
     assert runs["monitor"][0]["parameters"]["as_of"].startswith("2012-01-")
-    assert {each["created_by"]["type"] for each in runs["act"]} == {"AUTOMATION"}
+    assert {each["created_by"]["type"] for each in runs["respond"]} == {"AUTOMATION"}
     tasks = {each["name"] for each in found("task_runs", flow_runs=completed)}
     gates = {f"gate: {each}" for each in ("blocked", "artefact", "golden", "error", "slices")}
     assert {
@@ -202,6 +202,6 @@ def prefect_shows_the_loop(api: str) -> None:
     signals = found("events", filter={"event": {"prefix": ["bike-demand.signal."]}})
     assert "bike-demand.signal.error-drift" in {each["event"] for each in signals}
     fired = found("events", filter={"event": {"name": ["prefect.automation.triggered"]}})
-    assert len(fired) >= len(runs["act"])
+    assert len(fired) >= len(runs["respond"])
     left = {each["key"] for each in found("artifacts")}
     assert {"production", "metrics", "deployment", "response"} <= left

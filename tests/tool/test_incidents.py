@@ -31,8 +31,8 @@ def own_incident(kind: str, noticed: date, what: str = "Version 2 was trained.")
         "kind": kind,
         "subject": "temp_c",
         "since": at,
-        "noticed_at": at,
-        "noticed_by": "temp_c changes its unit.",
+        "detected_at": at,
+        "description": "temp_c changes its unit.",
         "done": [{"at": at, "what": what}],
         "ended_at": None,
     }
@@ -97,7 +97,7 @@ def test_what_is_refused_before_an_incident_could_be_seen_or_long_after_it_notic
 
 def test_what_the_loop_noticed_counts_where_it_is_of_that_kind() -> None:
     own = own_incident("data-quality", day(31), "Nothing is trained.")
-    reported = {"incidents": [own_incident("error-drift", day(31)), own], "rollbacks": [], "trainings": []}
+    reported = {"incidents": [own_incident("error-drift", day(31)), own], "releases": [], "trainings": []}
     (found,) = results(story(80, UNITS), replayed(4, [*RIGHT, *WRONG, *[10.0] * 35], reported=reported))
     assert (found.noticed_by, found.days_to_notice) == ("loop: data-quality of temp_c", 1)
     assert [(each.kind, each.says) for each in found.done] == [
@@ -116,8 +116,8 @@ def test_two_incidents_of_one_kind_have_results_of_their_own() -> None:
 
 
 def test_what_the_loop_told_becomes_events() -> None:
-    back = {"at": "2012-02-02T00:00:00", "reason": "twice as bad", "to": 1, "state": "done"}
-    reported = {"incidents": [own_incident("data-quality", day(40))], "rollbacks": [back], "trainings": []}
+    back = {"at": "2012-02-02T00:00:00", "version": 1, "rolled_back": 2}
+    reported = {"incidents": [own_incident("data-quality", day(40))], "releases": [back], "trainings": []}
     found = incidents.reported_events(replayed(4, [10.0], reported=reported))
     assert [(each.on, each.kind) for each in found] == [
         (date(2012, 2, 2), "rolled back"),

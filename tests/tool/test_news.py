@@ -8,7 +8,7 @@ SIGNAL = {
     "id": 7,
     "kind": "error-drift",
     "subject": "version 1",
-    "message": "Over 3 days its answers are 17% too low, surely more than 7% (3% is allowed).",
+    "message": "Over 3 days predictions are 17% too low (at least 7% with 80% confidence; limit 3%).",
 }
 TRAINING = {"id": 3, "version": 2, "state": "done", "detail": {}}
 TEST = {"kind": "test", "version": 2, "against": 1, "began": "2012-01-12T00:00:00"}
@@ -38,7 +38,7 @@ def test_each_thing_is_printed_once_on_the_day_it_happens() -> None:
 
 def test_a_line_can_be_read_from_afar() -> None:
     news = News(status())
-    failed = TRAINING | {"id": 4, "version": 3, "state": "failed", "detail": {"outcome": "rejected"}}
+    failed = TRAINING | {"id": 4, "version": 3, "state": "failed", "detail": {"result": "rejected"}}
     day = status(signals=[SIGNAL], trainings=[TRAINING, failed], comparisons=[TEST], releases=[FIRST, BACK])
     lines = list(news.lines(day))
     assert len(lines) == len(set(lines)) == 6

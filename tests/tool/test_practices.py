@@ -232,7 +232,7 @@ def test_a_symbol_is_found_in_whichever_module_of_a_folder_it_is(
         (Place(3, "bike_demand/release/gates/__init__.py", "GATES"), "GATES = (", ")"),
         (Place(0, "runbook.yaml", "release.install"), "- id: install", "live/model.pkl"),
         (Place(1, ".github/workflows/application.yml", "jobs.image"), "image:", "docker stop trial"),
-        (Place(4, "params.yaml", "trigger"), "trigger:", "longest_age_days"),
+        (Place(4, "params.yaml", "trigger"), "trigger:", "max_age_days"),
         (Place(1, "README.md", "Known limitations"), "## Known limitations", "- Rollback"),
         (Place(0, "demand.ipynb", "X_train, X_test"), "# %%", "mean_absolute_error(y_test"),
     ],

@@ -121,8 +121,8 @@ def test_a_level_that_acts_by_itself_shows_what_it_told() -> None:
     def at(number: int) -> str:
         return f"{day(number)}T00:00:00"
 
-    def training(number: int, outcome: str) -> dict[str, str]:
-        return {"at": at(number), "reason": "42% too low", "outcome": outcome}
+    def training(number: int, outcome: str) -> dict[str, Any]:
+        return {"at": at(number), "reason": "42% too low", "detail": {"result": outcome}}
 
     reported = {
         "trainings": [
@@ -134,8 +134,8 @@ def test_a_level_that_acts_by_itself_shows_what_it_told() -> None:
         "incidents": [
             {
                 "kind": "error-drift",
-                "noticed_at": at(50),
-                "noticed_by": "39% too low",
+                "detected_at": at(50),
+                "description": "39% too low",
                 "done": [{"at": at(50), "what": "It cools down."}, {"at": at(55), "what": "Trained."}],
                 "ended_at": at(60),
             }

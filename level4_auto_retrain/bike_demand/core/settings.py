@@ -75,12 +75,12 @@ class NullsRule(Section):
 
 
 class LabelsRule(Section):
-    """Number of a day's rows from which on labels that differ from the outcome are a violation. They differ
-    if they are off by more than this share of the outcome and of the day's mean.
+    """Labels differ if they are off by more than `max_difference`, a share of the outcome and of the
+    day's mean outcome. `min_rows` such labels in a day are a violation.
     """
 
-    differ: Annotated[float, Field(gt=0)] = 0.2
-    rows: Annotated[int, Field(ge=1)] = 3
+    max_difference: Annotated[float, Field(gt=0)] = 0.2
+    min_rows: Annotated[int, Field(ge=1)] = 3
 
 
 class TextsRule(Section):
@@ -140,18 +140,18 @@ class ServiceLog(Section):
     requests: bool = True
 
 
-Choice = Literal["recent", "none"]
+FallbackPolicy = Literal["typical", "none"]
 
 
 class Fallbacks(Section):
     """When and by what implausible request values are replaced: see `serving.fallback`."""
 
-    fields: dict[str, Choice] = {}  # noqa: RUF012 (pydantic copies it); "recent" for all others
+    fields: dict[str, FallbackPolicy] = {}  # noqa: RUF012 (pydantic copies it); "typical" for all others
     days: Annotated[int, Field(ge=1, le=36_500)] = 45
 
     @field_validator("fields")
     @classmethod
-    def _texts_or_measured(cls, fields: dict[str, Choice]) -> dict[str, Choice]:
+    def _only_replaceable_fields(cls, fields: dict[str, FallbackPolicy]) -> dict[str, FallbackPolicy]:
         for name in fields:
             if name not in FIELDS or FIELDS[name].kind != "text":
                 _expected(name)
@@ -191,6 +191,7 @@ class Deploy(Section):
     promote_to: str = ""
 
 
+# The ids of `release.gates.GATES`, which `core` cannot import; a test compares them.
 GateId = Literal["blocked", "artefact", "schema", "golden", "test-environment", "cost", "error", "slices"]
 ANYBODY = "*"
 
@@ -200,7 +201,7 @@ class PromotionPolicy(Section):
 
     gates: Annotated[tuple[GateId, ...], Field(min_length=1)] = get_args(GateId)
     test: Literal["ab", "none"] = "ab"
-    override: tuple[Annotated[str, Field(min_length=1)], ...] = (ANYBODY,)
+    may_skip_test: tuple[Annotated[str, Field(min_length=1)], ...] = (ANYBODY,)
 
 
 class Environment(Section):
@@ -273,7 +274,7 @@ class Drift(Section):
 
 
 class Monitoring(Section):
-    """How the loop monitors production: see `monitoring`. Days are in story time."""
+    """How the loop monitors production: see `monitoring`. Days are feed time."""
 
     late_days: Annotated[int, Field(ge=1)] = 14
     ranges: Ranges = Ranges()
@@ -285,24 +286,24 @@ IS_PROBABILITY = PROBLEM.prediction_range == (0, 1)
 
 
 class Trigger(Section):
-    """When to train: see `monitoring.rules`. Days are in story time; biases are shares of the targets."""
+    """When to train: see `monitoring.retraining_policy`. Biases are shares of the targets."""
 
     window_days: Annotated[int, Field(ge=3)] = 14
     min_days: Annotated[int, Field(ge=2)] = 3
     min_rows: Annotated[int, Field(ge=1)] = 48
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.8
     bias: Annotated[float, Field(ge=0)] = 0.15 if IS_PROBABILITY else 0.03
-    loss: Annotated[float, Field(ge=0)] = 0.3
+    error_increase: Annotated[float, Field(ge=0)] = 0.3
     urgent_bias: Annotated[float, Field(ge=0)] = 0.4 if IS_PROBABILITY else 0.15
     cool_down_days: Annotated[int, Field(ge=1)] = 4
-    longest_cool_down_days: Annotated[int, Field(ge=1)] = 64
+    max_cool_down_days: Annotated[int, Field(ge=1)] = 64
     budget: Annotated[int, Field(ge=1)] = 4
-    longest_age_days: Annotated[int, Field(ge=1)] = 90
+    max_age_days: Annotated[int, Field(ge=1)] = 90
 
     @model_validator(mode="after")
-    def _in_order(self) -> "Trigger":
-        if self.longest_cool_down_days < self.cool_down_days:
-            raise ValueError("longest_cool_down_days is shorter than cool_down_days")
+    def _check_order(self) -> "Trigger":
+        if self.max_cool_down_days < self.cool_down_days:
+            raise ValueError("max_cool_down_days is shorter than cool_down_days")
         if self.window_days < self.min_days:
             raise ValueError("window_days is shorter than min_days")
         return self
@@ -312,16 +313,15 @@ class Alerts(Section):
     """Where alerts are delivered: see `loop.alerts`. An alert is not repeated during its quiet period."""
 
     webhook: Annotated[str, Field(pattern=r"^([a-z][a-z0-9+.-]*://\S+)?$")] = ""
-    format: Literal["json", "text"] = "json"
     quiet_days: Annotated[float, Field(ge=0)] = 7
 
 
 class Loop(Section):
-    """When the loop runs a cycle, and when it pauses trainings: see `loop`. Days are in story time."""
+    """When the loop runs a cycle, and when it pauses trainings: see `loop`. Days are feed time."""
 
     seconds: Annotated[float, Field(gt=0)] = 3600
-    most_failures: Annotated[int, Field(ge=1)] = 3
-    rest_days: Annotated[float, Field(ge=0)] = 7
+    max_failures: Annotated[int, Field(ge=1)] = 3
+    pause_days: Annotated[float, Field(ge=0)] = 7
     alerts: Alerts = Alerts()
 
 
@@ -367,9 +367,9 @@ class Settings(YamlSettings):
 
     @model_validator(mode="after")
     def _keeps_what_is_needed(self) -> "Settings":
-        looked_at = self.monitoring.late_days + LOG_DAYS + CLEAN_DAYS
+        monitored_days = self.monitoring.late_days + LOG_DAYS + CLEAN_DAYS
         twice = 2 * (self.ab.days + self.ab.watch_days)  # tests and watches may take twice as long
-        needed = max(twice, looked_at) + LATE_DAYS
+        needed = max(twice, monitored_days) + LATE_DAYS
         if self.serving.log.keep_days < needed:
             raise ValueError(
                 f"serving.log.keep_days is too short: a test and its watch, monitoring and late labels need"

@@ -13,12 +13,12 @@ from bike_demand.core.settings import QualityRules
 from bike_demand.data.quality import FEW, LABEL_SUBJECT, Violation, check, days_of, known_labels, violations
 
 
-def check_gathered(rows: pd.DataFrame, known: Mapping[RowId, float], rules: QualityRules) -> list[Violation]:
+def check_ingested(rows: pd.DataFrame, known: Mapping[RowId, float], rules: QualityRules) -> list[Violation]:
     """All violations in ingested rows (ascending, at least one), given the reported outcomes."""
-    return [*check(rows, rules, known), *labels(rows, known, rules)]
+    return [*check(rows, rules, known), *check_labels(rows, known, rules)]
 
 
-def labels(rows: pd.DataFrame, known: Mapping[RowId, float], rules: QualityRules) -> list[Violation]:
+def check_labels(rows: pd.DataFrame, known: Mapping[RowId, float], rules: QualityRules) -> list[Violation]:
     """Days (rows ascending) on which several labels differ from the outcomes, if half of the rows have one.
 
     All rows of such a day are bad, except those whose label equals the outcome.
@@ -31,14 +31,17 @@ def labels(rows: pd.DataFrame, known: Mapping[RowId, float], rules: QualityRules
     bad = np.zeros(len(rows), dtype=bool)
     worst = (0.0, 0.0)
     for day in days_of(rows, FEW):
-        both = day[~np.isnan(reported[day])]
-        if 2 * len(both) < len(day):
+        with_outcome = day[~np.isnan(reported[day])]
+        if 2 * len(with_outcome) < len(day):
             continue
         # A small correction of a small label is a large share, so the mean counts too.
-        wrong = both[difference[both] > rule.differ * np.maximum(size[both], size[both].mean())]
-        if len(wrong) >= rule.rows:
+        limit = rule.max_difference * np.maximum(size[with_outcome], size[with_outcome].mean())
+        wrong = with_outcome[difference[with_outcome] > limit]
+        if len(wrong) >= rule.min_rows:
             bad[day] = (published[day] != reported[day]) & ~np.isnan(published[day])
             pairs = zip(published[wrong].tolist(), reported[wrong].tolist(), strict=True)
             worst = max(worst, *pairs, key=lambda pair: abs(pair[0] - pair[1]))
-    message = f"{LABEL} disagrees with the reported outcomes, as {worst[0]:g} instead of {worst[1]:g}"
+    message = (
+        f"{LABEL} disagrees with the reported outcomes, for example {worst[0]:g} instead of {worst[1]:g}"
+    )
     return violations("labels", LABEL_SUBJECT, message, rows, bad)

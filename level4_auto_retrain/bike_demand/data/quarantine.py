@@ -1,7 +1,7 @@
 """The quarantine: rows excluded from training, with reasons, and the level shifts to account for.
 
 The file is a further output of the ingest stage, versioned with the data, so that a reproduced training
-excludes the same rows, whatever has become known since.
+excludes the same rows, whatever outcomes, cases and shifts have become known since.
 """
 
 from collections import Counter
@@ -18,10 +18,10 @@ from bike_demand.core.files import write_atomically
 from bike_demand.core.settings import DATA, QUARANTINE, QualityRules, Settings
 from bike_demand.data.frames import has_row_id, time_range, to_parquet
 from bike_demand.data.ingested import ingested_months, month_file, read_labeled_rows, read_month
-from bike_demand.data.label_check import check_gathered
+from bike_demand.data.label_check import check_ingested
 from bike_demand.data.month import iso
 from bike_demand.data.quality import Violation, require_fit
-from bike_demand.data.regression_cases import BadDataCase, unrecognised
+from bike_demand.data.regression_cases import BadDataCase, count_undetected
 
 GAPS = "gaps"  # the rule about missing rows; all others are about bad rows
 
@@ -39,21 +39,21 @@ class Quarantine(BaseModel):
     level_shifts: tuple[date, ...] = ()
 
     @property
-    def left_out(self) -> set[RowId]:
+    def excluded_rows(self) -> set[RowId]:
         """The rows excluded from training."""
         return {row for each in self.violations if each.rule != GAPS for row in each.rows}
 
-    def described(self, rows: int) -> str:
+    def describe_excluded(self, rows: int) -> str:
         """A summary of the excluded rows, out of `rows`, and the reasons; empty if there are none."""
-        why = [
-            f"{each.subject} {each.rule} ({iso(each.times[0])} to {iso(each.times[-1])})"
+        reasons = [
+            f"rule {each.rule} on {each.subject} ({iso(each.times[0])} to {iso(each.times[-1])})"
             for each in self.violations
             if each.rule != GAPS
         ]
-        return f"{rows:,} rows: {', '.join(why)}" if rows else ""
+        return f"{rows:,} rows: {', '.join(reasons)}" if rows else ""
 
     @property
-    def lost(self) -> set[RowId]:
+    def missing_rows(self) -> set[RowId]:
         """The missing rows of gaps that have ended."""
         gaps = [each for each in self.violations if each.rule == GAPS and not each.ongoing]
         return {row for each in gaps for row in each.rows}
@@ -70,31 +70,31 @@ def quarantine_of(
 
     Whether the feed is stale is checked separately.
     """
-    violations = tuple(check_gathered(rows, known, rules))
+    violations = tuple(check_ingested(rows, known, rules))
     return Quarantine(violations=violations, cases=tuple(cases), level_shifts=level_shifts)
 
 
-def good(rows: pd.DataFrame, quarantine: Quarantine) -> pd.DataFrame:
+def without_quarantined(rows: pd.DataFrame, quarantine: Quarantine) -> pd.DataFrame:
     """The rows that are not in quarantine."""
-    return rows[~has_row_id(rows, quarantine.left_out)]
+    return rows[~has_row_id(rows, quarantine.excluded_rows)]
 
 
 def training_rows(folder: Path = DATA, file: Path = QUARANTINE) -> pd.DataFrame:
     """The ingested rows to train on: labelled and not in quarantine. Raises UserError if nothing was
     ingested.
     """
-    return good(read_labeled_rows(folder), read(file))
+    return without_quarantined(read_labeled_rows(folder), read_quarantine(file))
 
 
-def strike(folder: Path, file: Path) -> None:
+def remove_quarantined_rows(folder: Path, file: Path) -> None:
     """Remove the rows in quarantine from the files of the ingested months."""
-    quarantine = read(file)
-    for month in ingested_months(folder) if quarantine.left_out else ():
-        kept = good(read_month(folder, month), quarantine)
+    quarantine = read_quarantine(file)
+    for month in ingested_months(folder) if quarantine.excluded_rows else ():
+        kept = without_quarantined(read_month(folder, month), quarantine)
         write_atomically(month_file(folder, month), to_parquet(kept))
 
 
-def fit_rows(
+def require_trainable_rows(
     rows: pd.DataFrame, quarantine: Quarantine, settings: Settings, as_of: datetime | None
 ) -> pd.DataFrame:
     """The rows (ascending, at least one) to train on, if they are fit for training at `as_of`.
@@ -102,40 +102,41 @@ def fit_rows(
     Bad rows are excluded. An ongoing gap or a stale feed cannot be excluded and stops the training with
     UserError.
     """
-    refuse_forgotten(quarantine, settings.quality)
+    require_cases_detected(quarantine, settings.quality)
     gaps = [each for each in quarantine.violations if each.rule == GAPS and each.ongoing]
     require_fit(rows, gaps, settings, as_of)
-    rest = good(rows, quarantine)
+    rest = without_quarantined(rows, quarantine)
     if rest.empty:
-        raise UserError("none of the ingested rows is good; check state/quarantine.json and the feed")
+        raise UserError("no ingested row passes the quality rules; see state/quarantine.json")
     return rest
 
 
-def refuse_forgotten(quarantine: Quarantine, rules: QualityRules) -> None:
+def require_cases_detected(quarantine: Quarantine, rules: QualityRules) -> None:
     """Raises UserError that names the incident whose regression case would no longer be detected."""
     for case in quarantine.cases:
-        missed = unrecognised(case, rules)
+        missed = count_undetected(case, rules)
         if missed:
+            found = len(case.must_detect) - missed
             raise UserError(
-                f"the rules under `quality` in params.yaml no longer recognise incident {case.incident}"
-                f" ({case.check}, {case.subject}): they miss {missed} of its {len(case.must)} bad rows;"
-                " nothing was trained, make them do so again (see docs: troubleshooting, regression-case)"
+                f"the rules under `quality` in params.yaml no longer detect incident {case.incident}"
+                f" ({case.rule}, {case.subject}): only {found} of its {len(case.must_detect)} bad rows;"
+                " nothing was trained. Tighten the rule again"
             )
 
 
-def holdout_days(rows: pd.DataFrame, quarantine: Quarantine, days: int, least: int) -> int:
-    """The number of days to hold out, so that `days` of them, and `least` rows, are good. On a good day, at
-    least half of the rows are.
+def holdout_days(rows: pd.DataFrame, quarantine: Quarantine, days: int, min_rows: int) -> int:
+    """The number of days to hold out, so that `days` of them, and `min_rows` rows, are good. A day is good if
+    at least half of its rows are.
 
     After a level shift, at most a third of the days since, so that the holdout model can learn from the rest.
     """
-    bad = Counter(moment.date() for moment, _ in quarantine.left_out | quarantine.lost)
+    bad = Counter(moment.date() for moment, _ in quarantine.excluded_rows | quarantine.missing_rows)
     first, last = (moment.date() for moment in time_range(rows))
     since = [(last - each).days + 1 for each in quarantine.level_shifts if first < each <= last]
     days = min([days, *(max(1, each // 3) for each in since)])
     rows_of = rows[TIME].dt.normalize().value_counts()
     found, held_out, day = 0, 0, last
-    while day >= first and (found < days or held_out < least):
+    while day >= first and (found < days or held_out < min_rows):
         good_rows = int(rows_of.get(pd.Timestamp(day), 0))
         found += bad[day] <= good_rows
         held_out += good_rows
@@ -143,7 +144,7 @@ def holdout_days(rows: pd.DataFrame, quarantine: Quarantine, days: int, least: i
     return max((last - day).days, days)
 
 
-def read(file: Path = QUARANTINE) -> Quarantine:
+def read_quarantine(file: Path = QUARANTINE) -> Quarantine:
     """Read the quarantine written at ingestion; empty if there is no file.
 
     Raises UserError if the file is damaged.
@@ -156,6 +157,6 @@ def read(file: Path = QUARANTINE) -> Quarantine:
         raise UserError(f"{file}: damaged or changed; run `python -m bike_demand train` again") from None
 
 
-def write(quarantine: Quarantine, file: Path = QUARANTINE) -> None:
+def write_quarantine(quarantine: Quarantine, file: Path = QUARANTINE) -> None:
     """Write the quarantine for the following stages."""
     write_atomically(file, quarantine.model_dump_json(indent=1).encode() + b"\n")

@@ -1,7 +1,7 @@
 """Detects missing, out-of-band or regressing champions, and responds: restores, or rolls back.
 
-A promotion is watched by comparing pairs of predictions. An out-of-band champion has none at first, so the
-last good version predicts its rows again.
+A promotion is watched by comparing pairs of predictions. An out-of-band champion has no such pairs at
+first, so the last good version predicts its rows again.
 """
 
 from collections.abc import Mapping
@@ -10,45 +10,47 @@ from typing import Any
 
 from bike_demand.core.errors import UserError
 from bike_demand.loop.context import Context
-from bike_demand.monitoring import rules
+from bike_demand.monitoring import retraining_policy as policy
 from bike_demand.release.ab.evidence import gather, under_watch
 from bike_demand.release.ab.step import step, stop
-from bike_demand.release.rescored import compared
+from bike_demand.release.rescoring import compare_with_previous
 from bike_demand.release.rollback import require_loadable, roll_back
 from bike_demand.store import deployments, history
 from bike_demand.store.deployments import OUT_OF_BAND
 from bike_demand.store.event_log import Signal
-from bike_demand.store.tables import Kind, Raised, State
+from bike_demand.store.tables import Kind, State, StoredSignal
 
 # Keys in the evidence of a signal.
-VERSION, GOOD, VERDICT = "version", "against", "verdict"
+VERSION, BASE, VERDICT = "version", "compared_with", "verdict"
 
 
-def signals(context: Context) -> list[Signal]:
+def champion_signals(context: Context) -> list[Signal]:
     """Signals about a missing or bad champion. An out-of-band champion is reported while it is watched."""
     live = context.deployments.live()
     if live is None:
-        return [_none(context)]
+        return [_no_model_signal(context)]
     name = f"Version {live.version}"
     failed = context.deployments.blocking_failure(context.tracking.version(live.version))
     if failed is not None and failed.state is State.ROLLED_BACK and failed.version == live.version:
-        message = f"{name} is live, though it was rolled back before ({failed.reason})."
-        return [_release(context, live.version, message, {VERDICT: "roll back"})]
-    trial, by_hand = under_watch(context.deployments), live.who == OUT_OF_BAND
+        message = f"{name} is live again although it had been rolled back ({failed.reason})."
+        return [_bad_release_signal(context, live.version, message, {VERDICT: "roll back"})]
+    trial, is_out_of_band = under_watch(context.deployments), live.who == OUT_OF_BAND
     since = f"{live.changed_at:%Y-%m-%d %H:%M}"
-    unmanaged = f"{name} is live since {since}, but no deployment put it there"
+    unmanaged = f"{name} has been live since {since}, but no deployment put it there"
     if trial is None:
-        if by_hand and live.bake_until is not None and context.now < live.bake_until:
-            return [_release(context, live.version, f"{unmanaged}.", {VERDICT: "keep on", GOOD: None})]
+        if is_out_of_band and live.bake_until is not None and context.now < live.bake_until:
+            return [
+                _bad_release_signal(context, live.version, f"{unmanaged}.", {VERDICT: "keep on", BASE: None})
+            ]
         return []
-    if by_hand:
-        evidence = compared(context.deployments, trial, context.now)
+    if is_out_of_band:
+        evidence = compare_with_previous(context.deployments, trial, context.now)
     else:
         evidence = gather(context.deployments, trial)
         if evidence.verdict != "roll back":
             return []
     found: dict[str, Any] = {
-        GOOD: trial.against,
+        BASE: trial.against,
         VERDICT: evidence.verdict,
         "since": trial.began.isoformat(),
         "rows": evidence.rows,
@@ -58,34 +60,38 @@ def signals(context: Context) -> list[Signal]:
         found |= {"low": last.low, "high": last.high}
     message = f"{name}, live since {trial.began:%Y-%m-%d}, is {evidence.reason}."
     return [
-        _release(context, live.version, f"{unmanaged}; {evidence.reason}." if by_hand else message, found)
+        _bad_release_signal(
+            context, live.version, f"{unmanaged}; {evidence.reason}." if is_out_of_band else message, found
+        )
     ]
 
 
-def act(context: Context, signal: Raised) -> str:
-    """Roll a bad champion back, or watch an out-of-band one. Returns one sentence. Idempotent."""
+def respond(context: Context, signal: StoredSignal) -> str:
+    """Roll back a bad champion, or watch an out-of-band one. Returns the response as one sentence."""
     number, live = signal.evidence[VERSION], context.deployments.live()
     if live is None or live.version != number:
         return f"Version {number} is no longer live."
     if signal.evidence[VERDICT] != "roll back":
         if not live.is_watched:
-            return "It stays: there is no earlier version to compare it with."
-        return f"It is compared with version {live.against}, the last good one, which predicts too, unseen."
+            return "It stays live: there is no earlier version to compare it with."
+        return (
+            f"It is compared with version {live.against}, the last good one, which predicts in shadow mode."
+        )
     lines: list[str] = []
     if live.is_watched and live.who != OUT_OF_BAND:
-        # The step stores the evidence, too.
-        step(context.settings, context.as_of, lines.append, context.execution.run)
+        # It stores the evidence and rolls back; only if it does not, that is done below.
+        step(context.settings, context.as_of, lines.append, context.runner.run_step)
     live = context.deployments.live()
     if live is None or live.version != number:
         return lines[0]
     try:
         reason = signal.message.rstrip(".")
-        return context.execution.run("roll back", lambda: roll_back(context.deployments, reason))
+        return context.runner.run_step("roll back", lambda: roll_back(context.deployments, reason))
     except UserError as error:
         return f"It could not be rolled back: {error}."
 
 
-def restore(context: Context) -> str | None:
+def restore_last_good(context: Context) -> str | None:
     """If nothing is live, make the last good champion the champion again; None if none can be loaded."""
     good = context.deployments.last_good()
     if good is None:
@@ -94,11 +100,11 @@ def restore(context: Context) -> str | None:
         require_loadable(context.deployments, good)
     except UserError:
         return None
-    context.deployments.restore(good, "nothing was live any more")
-    return f"Version {good.version}, the last good one that was live, is live again."
+    context.deployments.restore(good, "no version was live")
+    return f"Restored version {good.version}, the last good version."
 
 
-def is_adapted_to(context: Context, level_shift: str) -> bool:
+def challenger_is_adapted(context: Context, level_shift: str) -> bool:
     """Whether the version compared with the champion, in a test or watch, is less biased since that day.
 
     If versions are deployed by a person, no new version would replace it, so it counts as adapted.
@@ -108,15 +114,15 @@ def is_adapted_to(context: Context, level_shift: str) -> bool:
         return True
     compared_with = live.against if testing is None else testing.version
     since, until = date.fromisoformat(level_shift), context.now.date()
-    own, champions = (
+    compared_days, champion_days = (
         history.days(context.database, since, until, each) for each in (compared_with, live.version)
     )
-    return rules.is_adapted(own, champions)
+    return policy.is_adapted(compared_days, champion_days)
 
 
-def end_comparison(context: Context, level_shift: str) -> None:
-    """End a running test or watch: neither version is adapted to the level since that day."""
-    reason = f"the level shifted on {level_shift}, and neither version is adapted to it"
+def end_test_or_watch(context: Context, level_shift: str) -> None:
+    """End a running test or watch: neither version has adapted to the level since that day."""
+    reason = f"the label level shifted on {level_shift} and neither version has adapted"
     live = context.deployments.live()
     if context.deployments.testing() is not None:
         stop(context.settings, reason, context.as_of, context.report)
@@ -125,14 +131,16 @@ def end_comparison(context: Context, level_shift: str) -> None:
         context.report(f"The watch of version {live.version} ends: {reason}.")
 
 
-def _release(context: Context, number: int, message: str, evidence: Mapping[str, Any]) -> Signal:
+def _bad_release_signal(context: Context, number: int, message: str, evidence: Mapping[str, Any]) -> Signal:
     return Signal(Kind.RELEASE, f"version {number}", context.now, message, {VERSION: number, **evidence})
 
 
-def _none(context: Context) -> Signal:
+def _no_model_signal(context: Context) -> Signal:
     message = "No model is live."
-    left = [each for each in deployments.history(context.database) if each.old is State.LIVE is not each.new]
-    if left:
-        version = {each.id: each.version for each in context.deployments.all()}[left[-1].deployment]
-        message = f"No model is live any more: version {version} or its alias was deleted."
+    departures = [
+        each for each in deployments.history(context.database) if each.old is State.LIVE is not each.new
+    ]
+    if departures:
+        version = {each.id: each.version for each in context.deployments.all()}[departures[-1].deployment]
+        message = f"No model is live: version {version} or its alias was deleted."
     return Signal(Kind.NO_MODEL, "production", context.now, message, {})

@@ -1,4 +1,4 @@
-"""The context of a monitoring cycle, and how it is executed: a separate module, as all others import it."""
+"""The context of a monitoring cycle, and how its steps run. A separate module, to avoid import cycles."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from bike_demand.core.step_runner import StepRunner, call
 from bike_demand.release import deploy as delivery
 from bike_demand.store.database import Database
 from bike_demand.store.deployments import Deployments
-from bike_demand.store.tables import Raised
+from bike_demand.store.tables import StoredSignal
 from bike_demand.store.tracking import Tracking
 from bike_demand.training import steps
 
@@ -25,24 +25,27 @@ def _deploy(context: "Context", version: int) -> None:
 
 
 @dataclass(frozen=True)
-class Execution:
-    """How the parts of a cycle are executed: by plain calls, or by `flows` as tasks and flow runs.
+class CycleRunner:
+    """How the steps of a cycle run: by plain calls, or by `flows` as tasks and flow runs.
 
-    `send` receives the signals if something else responds to them; with None, the cycle responds.
+    `send_signal` receives the signals if something else responds to them; with None, the cycle responds.
     """
 
-    run: StepRunner = call
-    send: Callable[[Raised], None] | None = None
+    run_step: StepRunner = call
+    send_signal: Callable[[StoredSignal], None] | None = None
     train: Callable[[datetime | None], steps.Made] = _train
     deploy: Callable[["Context", int], None] = _deploy
 
 
-HERE = Execution()
+IN_PROCESS = CycleRunner()
 
 
 @dataclass(frozen=True)
 class Context:
-    """Settings, stores, and `now` in story time. `report` receives lines for people."""
+    """Settings and stores of a cycle. `report` receives lines for people.
+
+    `as_of`: the option --as-of, None in production; `now`: the resulting feed time.
+    """
 
     settings: Settings
     tracking: Tracking
@@ -51,4 +54,4 @@ class Context:
     as_of: datetime | None
     now: datetime
     report: Report
-    execution: Execution = HERE
+    runner: CycleRunner = IN_PROCESS

@@ -21,10 +21,10 @@ from bike_demand.core.settings import DATA, Settings, load_settings
 from bike_demand.data.ingest import ingest
 from bike_demand.data.source import Source
 from bike_demand.loop import champion, incidents, retraining
-from bike_demand.loop.alerts import alert, deliver
-from bike_demand.loop.context import HERE, Context, Execution, Report
-from bike_demand.loop.publish import publish
-from bike_demand.monitoring import rules
+from bike_demand.loop.alerts import deliver, raise_alert
+from bike_demand.loop.context import IN_PROCESS, Context, CycleRunner, Report
+from bike_demand.loop.status_facts import publish_status_facts
+from bike_demand.monitoring import retraining_policy as policy
 from bike_demand.monitoring.signals import evaluate_signals
 from bike_demand.release.ab.step import step
 from bike_demand.store import event_log
@@ -32,20 +32,19 @@ from bike_demand.store.database import Database, lock, open_database
 from bike_demand.store.deployments import Deployments
 from bike_demand.store.event_log import Signal
 from bike_demand.store.retention import delete_old
-from bike_demand.store.tables import Kind, Raised, State
+from bike_demand.store.tables import PRIORITY, Kind, State, StoredSignal
 from bike_demand.store.tracking import Tracking
 
-LOOP = "loop"  # name of the loop's lock
-INGESTION = "gathering"  # subject of the signal for a feed that cannot be ingested
+LOCK_NAME = "loop"  # name of the loop's lock
+INGESTION = "ingestion"  # subject of the signal for a feed that cannot be ingested
 LOCK_SECONDS = 600.0  # how long a response waits for a running cycle or training
 RETRY_SECONDS = 60.0  # before the next cycle if the settings cannot be read
 
-# By kind of signal: the title of its alert, and advice to a person. In order of urgency: a bad champion
-# explains many other signals.
-RESPONSES = {
+# By kind of signal: the title of its alert, and advice to a person.
+ALERT_TEXTS = {
     Kind.RELEASE: (
         "Bad release: {subject}",
-        "Find out how it went live. To go back at once: rollback --reason TEXT.",
+        "Find out who promoted it. To roll back immediately: rollback --reason TEXT.",
     ),
     Kind.NO_MODEL: (
         "No model is live: {subject}",
@@ -53,31 +52,31 @@ RESPONSES = {
     ),
     Kind.QUALITY: (
         "Data quality: {subject}",
-        "Have the source corrected. The loop resumes by itself once the data are right again.",
+        "Have the source corrected. The loop resumes by itself once the data pass the quality rules again.",
     ),
-    Kind.LOOP: ("The loop fails: {subject}", "Correct what it says, then: retrain --reason TEXT."),
+    Kind.LOOP: ("Loop failure: {subject}", "Fix the reported cause, then: retrain --reason TEXT."),
     Kind.ERROR: (
-        "The error drifts: {subject}",
-        "Find out what changed. To train whatever the rules say: retrain --now --reason TEXT.",
+        "Model error has increased: {subject}",
+        "Find out what changed. To train regardless of cool-down and budget: retrain --force --reason TEXT.",
     ),
-    Kind.AGE: ("The model is old: {subject}", "Nothing has to be done."),
+    Kind.AGE: ("Model age limit reached: {subject}", "No action needed."),
     Kind.DRIFT: (
         "Inputs drift: {subject}",
-        "Nothing has to be done: the inputs moved, the error did not. See state/reports/drift.html.",
+        "No action needed: the inputs changed, the error did not. See state/reports/drift.html.",
     ),
 }
 
 
 def run_cycle(
-    settings: Settings, as_of: datetime | None, report: Report, execution: Execution = HERE
+    settings: Settings, as_of: datetime | None, report: Report, runner: CycleRunner = IN_PROCESS
 ) -> None:
-    """Run one cycle. `execution` runs its steps and the response to each signal.
+    """Run one cycle. `runner` runs its steps and the response to each signal.
 
     Raises UserError if the cycle fails; an alert reports it if possible, and the next cycle tries again.
     """
     with _locked(settings) as database:
         try:
-            _cycle(settings, database, as_of, report, execution)
+            _cycle(settings, database, as_of, report, runner)
         except Exception as error:
             _failed(settings, database, as_of, error)
             raise
@@ -86,37 +85,37 @@ def run_cycle(
                 deliver(settings, database, report)
 
 
-def act(
+def respond_to_signal(
     settings: Settings,
     signal_id: int,
     as_of: datetime | None,
     report: Report,
-    execution: Execution = HERE,
+    runner: CycleRunner = IN_PROCESS,
 ) -> str:
-    """Respond to a signal sent by a cycle, given its id. Returns one sentence.
+    """Respond to a signal sent by a cycle, given its id. Returns the response as one sentence.
 
     Raises UserError if the response fails.
     """
     with _locked(settings, LOCK_SECONDS) as database:
         found = [each for each in event_log.open_signals(database) if each.id == signal_id]
-        context = _context(settings, database, as_of, report, execution)
-        if not found or _is_of_earlier(context, found[0]):
-            report(done := f"Signal {signal_id} is over; nothing was done.")
+        context = _context(settings, database, as_of, report, runner)
+        if not found or _concerns_replaced_champion(context, found[0]):
+            report(done := f"Signal {signal_id} has ended; no action.")
             return done
-        done = _respond(context, found[0])
-        _settle(context)
+        done = _respond_and_alert(context, found[0])
+        _finish_cycle(context)
         deliver(settings, database, report)
         return done
 
 
-def _is_of_earlier(context: Context, raised: Raised) -> bool:
+def _concerns_replaced_champion(context: Context, raised: StoredSignal) -> bool:
     """Whether the error is that of an earlier champion: the sending cycle may have promoted another."""
     live = context.deployments.live()
     return raised.kind is Kind.ERROR and live is not None and raised.subject != f"version {live.version}"
 
 
-def retrain(settings: Settings, reason: str, as_of: datetime | None, now: bool, report: Report) -> None:
-    """Train and deploy at a person's request. `now` overrides cool-down and budget.
+def retrain(settings: Settings, reason: str, as_of: datetime | None, force: bool, report: Report) -> None:
+    """Train and deploy at a person's request. `force` overrides cool-down and budget.
 
     Raises UserError if the rules forbid it, or no version results.
     """
@@ -124,63 +123,65 @@ def retrain(settings: Settings, reason: str, as_of: datetime | None, now: bool, 
         if (failure := _ingest(settings, as_of)) is not None:
             report(f"warning: {failure}")
         context = _context(settings, database, as_of, report)
-        decision = _due(context, reason)
-        if not decision.train and not now:
-            raise UserError(f"{decision.message} To train nevertheless: --now")
-        report(decision.message if decision.train else f"{decision.message} Trained nevertheless (--now).")
-        report(retraining.train(context, reason, by_hand=True))
-        _settle(context)
+        decision = _decide(context, reason)
+        if not decision.train and not force:
+            raise UserError(f"{decision.message} To train anyway: --force")
+        report(decision.message if decision.train else f"{decision.message} Training anyway (--force).")
+        report(retraining.train(context, reason, manual=True))
+        _finish_cycle(context)
         deliver(settings, database, report)
         last = event_log.actions(database)[-1]
     if last.state == event_log.FAILED:
-        raise UserError(str(last.detail.get(retraining.OUTCOME)))
+        raise UserError(str(last.detail.get(retraining.RESULT)))
 
 
 @contextmanager
-def _locked(settings: Settings, patience: float = 0.0) -> Iterator[Database]:
+def _locked(settings: Settings, wait_seconds: float = 0.0) -> Iterator[Database]:
     """The production database, under the loop's lock. Raises UserError."""
     with (
         closing(open_database(settings.environments.production.database)) as database,
-        lock(database, LOOP, patience),
+        lock(database, LOCK_NAME, wait_seconds),
     ):
         yield database
 
 
 def _cycle(
-    settings: Settings, database: Database, as_of: datetime | None, report: Report, execution: Execution
+    settings: Settings, database: Database, as_of: datetime | None, report: Report, runner: CycleRunner
 ) -> None:
-    failure = execution.run("ingest", lambda: _ingest(settings, as_of))
-    context = _context(settings, database, as_of, report, execution)
-    incidents.of_people(context)
-    evaluation = execution.run(
+    failure = runner.run_step("ingest", lambda: _ingest(settings, as_of))
+    context = _context(settings, database, as_of, report, runner)
+    incidents.record_other_rollbacks(context)
+    evaluation = runner.run_step(
         "evaluate signals",
         lambda: evaluate_signals(settings, context.tracking, database, as_of, context.now),
     )
-    signals = [*champion.signals(context), *evaluation.signals, *_own_signals(context, failure)]
+    signals = [*champion.champion_signals(context), *evaluation.signals, *_loop_signals(context, failure)]
     change = event_log.raise_signals(database, signals, context.now)
-    incidents.follow(context, change.open, evaluation.violations)
+    incidents.update_incidents(context, change.open, evaluation.violations)
     for raised in change.new:
         report(f"{raised.kind}: {raised.message}")
     for raised in change.ended:
-        report(f"Over: {raised.kind}, {raised.subject}.")
+        report(f"Resolved: {raised.kind}, {raised.subject}.")
     if failure is not None and not any(raised.subject == INGESTION for raised in change.new):
-        report(f"The feed still cannot be ingested: {failure}.")
+        report(f"The feed still cannot be ingested: {failure.rstrip('.')}.")
     _resume(context, change.open)
-    for raised in sorted(change.open, key=lambda each: (list(RESPONSES).index(each.kind), each.id)):
-        if execution.send is None:
-            _respond(context, raised)
+    for raised in sorted(change.open, key=lambda each: (PRIORITY.index(each.kind), each.id)):
+        if runner.send_signal is None:
+            _respond_and_alert(context, raised)
         else:
-            execution.send(raised)
-    _settle(context)
+            runner.send_signal(raised)
+    _finish_cycle(context)
     row = context.deployments.live()
     live = None if row is None else row.version
     if live != (None if evaluation.champion is None else evaluation.champion.number):
-        # Signals about other versions are over.
-        about = (Kind.NO_MODEL, Kind.RELEASE)
-        left = [each for each in signals if each.kind not in about or each.subject == f"version {live}"]
-        change = event_log.raise_signals(database, left, context.now)
+        # The response changed the champion: end signals about the old one now, not in the next cycle.
+        version_kinds = (Kind.NO_MODEL, Kind.RELEASE)
+        valid = [
+            each for each in signals if each.kind not in version_kinds or each.subject == f"version {live}"
+        ]
+        change = event_log.raise_signals(database, valid, context.now)
         for raised in change.ended:
-            report(f"Over: {raised.kind}, {raised.subject}.")
+            report(f"Resolved: {raised.kind}, {raised.subject}.")
     if not change.open and live is not None and context.deployments.queue_reason() is None:
         report(f"Version {live} is live; nothing to do.")
 
@@ -190,12 +191,12 @@ def _context(
     database: Database,
     as_of: datetime | None,
     report: Report,
-    execution: Execution = HERE,
+    runner: CycleRunner = IN_PROCESS,
 ) -> Context:
     tracking, now = Tracking(settings), clock.now(settings, as_of)
     deployments = Deployments(settings, tracking, database, as_of, report)
     deployments.reconcile()
-    return Context(settings, tracking, database, deployments, as_of, now, report, execution)
+    return Context(settings, tracking, database, deployments, as_of, now, report, runner)
 
 
 def _ingest(settings: Settings, as_of: datetime | None) -> str | None:
@@ -207,114 +208,120 @@ def _ingest(settings: Settings, as_of: datetime | None) -> str | None:
     return None
 
 
-def _own_signals(context: Context, failure: str | None) -> list[Signal]:
+def _loop_signals(context: Context, failure: str | None) -> list[Signal]:
     """Signals about the loop itself."""
     found: list[Signal] = []
     if failure is not None:
         message = f"The feed cannot be ingested: {failure}."
         found.append(Signal(Kind.QUALITY, INGESTION, context.now, message, {}))
-    rest = retraining.resting(context.settings, event_log.actions(context.database), context.now)
-    if rest is not None:
-        found.append(Signal(Kind.LOOP, "training", context.now, f"{rest[:1].upper()}{rest[1:]}.", {}))
-    age = rules.age_signal(retraining.tried(context), context.now, context.settings)
+    paused = retraining.reason_paused(context.settings, event_log.actions(context.database), context.now)
+    if paused is not None:
+        found.append(Signal(Kind.LOOP, "training", context.now, f"{paused[:1].upper()}{paused[1:]}.", {}))
+    age = policy.age_signal(retraining.past_trainings(context), context.now, context.settings)
     if age is not None:
         found.append(age)
     return found
 
 
-def _resume(context: Context, open_: Sequence[Raised]) -> None:
+def _resume(context: Context, open_signals: Sequence[StoredSignal]) -> None:
     """Resume an interrupted training."""
-    for action in event_log.under_way(context.database):
-        held = None if action.version is not None else _held(open_)
+    for action in event_log.open_actions(context.database):
+        blocked = None if action.version is not None else _blocking_signal(open_signals)
         context.report(
-            retraining.resume(context, action) if held is None else retraining.drop(context, action, held)
+            retraining.resume(context, action)
+            if blocked is None
+            else retraining.abandon(context, action, blocked)
         )
 
 
-def _respond(context: Context, raised: Raised) -> str:
+def _respond_and_alert(context: Context, raised: StoredSignal) -> str:
     """Respond to a signal, and raise an alert about both. Returns one sentence on the response."""
-    done = _response(context, raised)
-    title, you_may = RESPONSES[raised.kind]
-    incidents.note(context, raised, done)
-    made = alert(
+    done = _execute_response(context, raised)
+    title, suggestion = ALERT_TEXTS[raised.kind]
+    incidents.record_response(context, raised, done)
+    made = raise_alert(
         context.settings,
         context.database,
         f"{raised.kind}:{raised.subject}",
         context.now,
         title.format(subject=raised.subject),
-        happened=raised.message,
+        summary=raised.message,
         evidence=raised.evidence,
-        done=done,
-        you_may=you_may,
+        response=done,
+        suggestion=suggestion,
     )
     if made is not None:
         context.report(f"{raised.kind}, {raised.subject}: {done}")
     return done
 
 
-def _response(context: Context, raised: Raised) -> str:
+def _execute_response(context: Context, raised: StoredSignal) -> str:
     """Respond to a signal. Returns one sentence on the response."""
     match raised.kind:
         case Kind.QUALITY:
-            return "Nothing is trained while this goes on; the last good model stays live."
+            return "Training is suspended until it is resolved; the last good model stays live."
         case Kind.DRIFT:
-            return "Nothing: it is reported only."
+            return "No action: input drift is only reported."
         case Kind.LOOP:
             return "Training is paused for a while; the last good model stays live."
         case Kind.RELEASE:
-            return champion.act(context, raised)
-        case Kind.NO_MODEL if (restored := champion.restore(context)) is not None:
+            return champion.respond(context, raised)
+        case Kind.NO_MODEL if (restored := champion.restore_last_good(context)) is not None:
             return restored
     shift = raised.evidence.get(event_log.LEVEL_SHIFT)
-    refusal = context.execution.run("decide on a training", lambda: _refusal(context, raised, shift))
+    refusal = context.runner.run_step(
+        "decide on a training", lambda: _reason_not_to_train(context, raised, shift)
+    )
     if refusal is not None:
         return refusal
     if shift is not None:
-        champion.end_comparison(context, shift)
+        champion.end_test_or_watch(context, shift)
     return retraining.train(context, raised.message, signal=raised.id, level_shift=shift)
 
 
-def _refusal(context: Context, raised: Raised, shift: str | None) -> str | None:
+def _reason_not_to_train(context: Context, raised: StoredSignal, shift: str | None) -> str | None:
     """Why a signal does not lead to a training now, in sentences; None if it does."""
-    held = _held(event_log.open_signals(context.database))
-    if held is not None:
-        return held
+    blocked = _blocking_signal(event_log.open_signals(context.database))
+    if blocked is not None:
+        return blocked
     end = context.deployments.queue_reason()
-    if end is not None and (shift is None or champion.is_adapted_to(context, shift)):
-        return f"No training until {end}: a new version would have to wait, and be outdated."
+    if end is not None and (shift is None or champion.challenger_is_adapted(context, shift)):
+        return f"No training until {end}: a new version would wait for it and be outdated by then."
     urgent = raised.kind is Kind.NO_MODEL or bool(raised.evidence.get("urgent"))
-    decision = _due(context, raised.message, urgent=urgent, level_shift=shift)
-    # Without a model there are no predictions; but if a person releases, more versions change nothing.
-    pressing = raised.kind is Kind.NO_MODEL and context.settings.deploy.automatic
-    return None if decision.train or pressing else decision.message
+    decision = _decide(context, raised.message, urgent=urgent, level_shift=shift)
+    # Without a model there are no predictions; but without `deploy.automatic` a new version would only wait.
+    ignore_limits = raised.kind is Kind.NO_MODEL and context.settings.deploy.automatic
+    return None if decision.train or ignore_limits else decision.message
 
 
-def _held(open_: Sequence[Raised]) -> str | None:
-    """Why nothing may be trained now, whatever the error is; None if it may."""
-    for each in open_:
+def _blocking_signal(open_signals: Sequence[StoredSignal]) -> str | None:
+    """Why no training may start now, whatever the error is; None if it may."""
+    for each in open_signals:
         if each.kind is Kind.QUALITY:
             return f"No training: bad data. {each.message}"
         if each.kind is Kind.LOOP:
             return f"No training: {each.message}"
         if each.kind is Kind.RELEASE:
-            return f"No training before it is clear what is live. {each.message}"
+            return f"No training until the bad release is resolved. {each.message}"
     return None
 
 
-def _due(
+def _decide(
     context: Context, reason: str, *, urgent: bool = False, level_shift: str | None = None
-) -> rules.RetrainingDecision:
+) -> policy.RetrainingDecision:
     shift = None if level_shift is None else date.fromisoformat(level_shift)
-    tried = retraining.tried(context)
-    return rules.due(reason, tried, context.now, context.settings, urgent=urgent, level_shift=shift)
+    past = retraining.past_trainings(context)
+    return policy.decide_retraining(
+        reason, past, context.now, context.settings, urgent=urgent, level_shift=shift
+    )
 
 
-def _settle(context: Context) -> None:
+def _finish_cycle(context: Context) -> None:
     """Advance tests and watches, record the results of trainings, and delete old predictions."""
     if context.deployments.queue_reason() is not None or context.deployments.all(State.QUEUED):
-        step(context.settings, context.as_of, context.report, context.execution.run)
-    retraining.follow_up(context)
-    publish(context)
+        step(context.settings, context.as_of, context.report, context.runner.run_step)
+    retraining.update_results(context)
+    publish_status_facts(context)
     delete_old(context.database, context.settings, context.now)
 
 
@@ -327,16 +334,16 @@ def _failed(settings: Settings, database: Database, as_of: datetime | None, erro
             at = clock.now(settings, as_of)
         except UserError:
             at = clock_time()
-        alert(
+        raise_alert(
             settings,
             database,
             "loop:cycle",
             at,
-            "The loop fails: a cycle",
-            happened=f"A cycle of the loop failed: {reason[:500]}",
+            "Loop failure: monitoring cycle",
+            summary=f"A cycle of the loop failed: {reason[:500]}",
             evidence={"error": type(error).__name__},
-            done="The live version stays. The next cycle tries again.",
-            you_may="Correct what it says; for the details: python -m bike_demand agent --once.",
+            response="The live version stays. The next cycle tries again.",
+            suggestion="Fix the reported cause; for the details: python -m bike_demand agent --once.",
         )
 
 
@@ -345,22 +352,24 @@ def run_forever(report: Report, every: float | None = None) -> None:
 
     A failed cycle is reported, and the next one tries again. A signal interrupts a cycle at any time.
     """
-    ending = threading.Event()
+    stopping = threading.Event()
 
-    def end(_number: int, _frame: FrameType | None) -> None:
-        ending.set()
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopping.set()
         raise KeyboardInterrupt
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {each: signal.signal(each, end) for each in numbers}
+    handled_signals = (signal.SIGINT, signal.SIGTERM)
+    before = {each: signal.signal(each, stop) for each in handled_signals}
     try:
-        while not ending.is_set():
+        while not stopping.is_set():
             began = time.monotonic()
             seconds = _try_cycle(report)
             while (left := began + (every or seconds) - time.monotonic()) > 0:
-                ending.wait(min(0.5, left))  # in short waits: not everywhere does a signal interrupt one
+                stopping.wait(
+                    min(0.5, left)
+                )  # in short waits, because on Windows a signal does not interrupt a long one
     except KeyboardInterrupt:
-        if not ending.is_set():
+        if not stopping.is_set():
             raise
     finally:
         for number, handler in before.items():

@@ -14,25 +14,27 @@ from bike_demand.core.problem import Floats
 from bike_demand.core.settings import Drift
 from bike_demand.data.frames import input_columns, time_range
 from bike_demand.handoff import read_handoff
-from bike_demand.monitoring.reports import CATEGORIES, LEAST, NUMBERS, PREDICTION, report_drift, table
+from bike_demand.monitoring import reports
 from bike_demand.store.event_log import Signal
 from bike_demand.store.tables import Kind
 from bike_demand.store.tracking import HANDOFF_ARTIFACT, Tracking, Version
 
 
-def signal(content: Mapping[str, Any], now: datetime, settings: Drift) -> Signal | None:
+def drift_signal(content: Mapping[str, Any], now: datetime, settings: Drift) -> Signal | None:
     """The signal of the newest report, valid until the next one; None if the inputs did not drift."""
-    moved = [name for name in content["moved"] if name != PREDICTION]
-    if len(moved) < settings.columns:
+    drifted = [name for name in content["drifted"] if name != reports.PREDICTION]
+    if len(drifted) < settings.columns:
         return None
     distances = content["distances"]
-    far = [f"{name} moved by {distances[name]:.1f} standard deviations" for name in moved if name in NUMBERS]
-    far += [
-        f"{name} has other shares (distance {distances[name]:.2f})" for name in moved if name in CATEGORIES
+    descriptions = [
+        f"{name} shifted by {distances[name]:.1f} standard deviations"
+        if name in reports.NUMBERS
+        else f"category shares of {name} changed (Jensen-Shannon distance {distances[name]:.2f})"
+        for name in drifted
     ]
     message = (
         f"The inputs of the week until {content['current'][1][:10]} differ from those that version"
-        f" {content['version']} was trained on: {', '.join(far)}."
+        f" {content['version']} was trained on: {', '.join(descriptions)}."
     )
     return Signal(Kind.DRIFT, "inputs", now, message, dict(content))
 
@@ -49,7 +51,7 @@ def reference_window(tracking: Tracking, champion: Version, days: int) -> tuple[
     return last - timedelta(days=days), last
 
 
-def report(
+def make_drift_report(
     tracking: Tracking,
     champion: Version,
     current: pd.DataFrame,
@@ -57,23 +59,27 @@ def report(
     reference: pd.DataFrame,
     now: datetime,
     settings: Drift,
-    page: bool,
+    force_report: bool,
 ) -> dict[str, Any] | None:
     """Compare recent inputs and predictions with the champion's training data and its predictions for them.
 
-    The result, as JSON, has the distance of each column, and which of them failed Evidently's tests. `page`:
-    write the report as a page even without drift. None if there are too few rows to compare.
+    `current` and `reference` are tables of input rows; `predictions` has the shape [len(current)].
+
+    The result, as JSON, has the distance of each column, and which of them failed Evidently's tests.
+    `force_report`: write the report as a page even without drift. None if there are too few rows to compare.
     """
-    if len(current) < LEAST or len(reference) < LEAST:
+    if len(current) < reports.MIN_ROWS or len(reference) < reports.MIN_ROWS:
         return None
-    then = table(reference, _predictions(tracking, champion, reference))
-    distances, moved = report_drift(table(current, predictions), then, now, settings, page)
+    reference_table = reports.table(reference, _predictions(tracking, champion, reference))
+    distances, drifted = reports.write_drift_report(
+        reports.table(current, predictions), reference_table, now, settings, force_report
+    )
     return {
         "version": champion.number,
         "current": [moment.isoformat() for moment in time_range(current)],
         "reference": [moment.isoformat() for moment in time_range(reference)],
         "distances": distances,
-        "moved": moved,
+        "drifted": drifted,
     }
 
 

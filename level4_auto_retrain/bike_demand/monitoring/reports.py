@@ -19,39 +19,41 @@ import pandas as pd
 from bike_demand.core.current import FIELDS, PROBLEM
 from bike_demand.core.problem import Floats
 from bike_demand.core.settings import EVIDENTLY, IS_PROBABILITY, REPORTS, Drift, QualityRules
-from bike_demand.monitoring.rules import Limits
+from bike_demand.monitoring.retraining_policy import Limits
 
 os.environ.setdefault("DO_NOT_TRACK", "true")  # read by Evidently on import
 
-PAGE = REPORTS / "drift.html"
+DRIFT_PAGE = REPORTS / "drift.html"
 PROJECT = UUID("4d4c6f70-735f-4c61-8d64-647269667400")  # fixed, so that links remain valid
 PREDICTION, TARGET, ERROR, BIAS = "prediction", "target", "error", "bias"
 NUMBERS = tuple(name for name, each in FIELDS.items() if each.kind in ("number", "integer"))
 CATEGORIES = tuple(name for name in FIELDS if name not in NUMBERS)
-MOST = 50  # most distinct texts that are monitored as categories
-SHARES = 0.25  # Jensen-Shannon distance from which on categories count as drifted
-LEAST = 120  # fewest rows on each side of a comparison
+MAX_CATEGORIES = 50  # most distinct texts that are monitored as categories
+CATEGORY_DISTANCE = 0.25  # Jensen-Shannon distance from which on categories count as drifted
+MIN_ROWS = 120  # fewest rows on each side of a comparison
 
 
-def report_drift(
-    current: pd.DataFrame, reference: pd.DataFrame, now: datetime, settings: Drift, page: bool
+def write_drift_report(
+    current: pd.DataFrame, reference: pd.DataFrame, now: datetime, settings: Drift, force_report: bool
 ) -> tuple[dict[str, float], list[str]]:
     """Test which inputs, and whether the predictions, are distributed differently from the reference.
 
-    Both tables are made by `table`, and have at least LEAST rows. Returns the distance of each column
+    Both tables are made by `table`, and have at least MIN_ROWS rows. Returns the distance of each column
     (numbers: Wasserstein distance in standard deviations of the reference; categories: Jensen-Shannon
     distance), and the columns that failed their test. The report is written as a page if one failed, or if
-    `page` is set.
+    `force_report` is set.
     """
     from evidently.metrics import ValueDrift
     from evidently.presets import DataDriftPreset
 
     def has_enough(name: str) -> bool:
-        return bool(min(current[name].count(), reference[name].count()) >= LEAST)
+        return bool(min(current[name].count(), reference[name].count()) >= MIN_ROWS)
 
     # Distances are in standard deviations of the reference, so that must not be zero.
     numbers = [name for name in (*NUMBERS, PREDICTION) if has_enough(name) and reference[name].nunique() > 1]
-    categories = [name for name in CATEGORIES if has_enough(name) and reference[name].nunique() <= MOST]
+    categories = [
+        name for name in CATEGORIES if has_enough(name) and reference[name].nunique() <= MAX_CATEGORIES
+    ]
     inputs = [name for name in (*numbers, *categories) if name != PREDICTION]
     of_numbers = {"method": "wasserstein", "threshold": settings.distance}
     metrics: list[Any] = []
@@ -63,13 +65,13 @@ def report_drift(
                 num_method=of_numbers["method"],
                 num_threshold=of_numbers["threshold"],
                 cat_method="jensenshannon",
-                cat_threshold=SHARES,
+                cat_threshold=CATEGORY_DISTANCE,
             )
         )
     if PREDICTION in numbers:
         metrics.append(ValueDrift(column=PREDICTION, **of_numbers))
-    both = (numbers, categories)
-    snapshot = _run("Data drift", metrics, both, current, reference, now=now, include_tests=True)
+    columns = (numbers, categories)
+    snapshot = _run("Data drift", metrics, columns, current, reference, now=now, include_tests=True)
     content = json.loads(snapshot.json())
     distances = {
         each["config"]["column"]: round(float(each["value"]), 3)
@@ -81,23 +83,23 @@ def report_drift(
         for each in content["tests"]
         if each["status"] != "SUCCESS"
     ]
-    moved = [name for name in distances if name in failed]
-    if page or moved:
-        PAGE.parent.mkdir(parents=True, exist_ok=True)
-        new = PAGE.with_name(f".{PAGE.name}.new")
+    drifted = [name for name in distances if name in failed]
+    if force_report or drifted:
+        DRIFT_PAGE.parent.mkdir(parents=True, exist_ok=True)
+        new = DRIFT_PAGE.with_name(f".{DRIFT_PAGE.name}.new")
         snapshot.save_html(str(new))
-        new.replace(PAGE)
-    return distances, moved
+        new.replace(DRIFT_PAGE)
+    return distances, drifted
 
 
-def report_summary(requests: pd.DataFrame, now: datetime, rules: QualityRules) -> None:
+def write_input_summary(requests: pd.DataFrame, now: datetime, rules: QualityRules) -> None:
     """Summarise the inputs of these requests (made by `table`), and test them by the quality rules."""
     from evidently.presets import DataSummaryPreset
     from evidently.presets.dataset_stats import ValueStatsTests
     from evidently.tests import gte, lte
 
     nulls = [] if rules.nulls is None else [lte(int(rules.nulls.share * len(requests)))]
-    categories = [name for name in CATEGORIES if requests[name].nunique() <= MOST]
+    categories = [name for name in CATEGORIES if requests[name].nunique() <= MAX_CATEGORIES]
     tests = {}
     for name in (*NUMBERS, *categories):
         low, high = (rules.ranges or {}).get(name, (None, None))
@@ -110,7 +112,7 @@ def report_summary(requests: pd.DataFrame, now: datetime, rules: QualityRules) -
     _run("Data summary", [preset], (NUMBERS, categories), requests, now=now)
 
 
-def report_quality(predictions: Floats, targets: Floats, now: datetime, limits: Limits) -> None:
+def write_model_quality(predictions: Floats, targets: Floats, now: datetime, limits: Limits) -> None:
     """Report the model quality on predictions and targets, shape [rows], and test mean error and bias."""
     from evidently import BinaryClassification, Regression
     from evidently.metrics import MeanValue
@@ -161,22 +163,26 @@ def _run(
     *,
     now: datetime,
     include_tests: bool = False,
-    task: Mapping[str, Any] = {},
+    task: Mapping[str, Any] | None = None,
 ) -> Any:
     """Run a report on numeric and categorical columns, and store its snapshot in the workspace."""
     from evidently import DataDefinition, Dataset, Report
 
     numbers, categories = columns
-    definition = DataDefinition(numerical_columns=[*numbers], categorical_columns=[*categories], **task)
-    sets = [
+    definition = DataDefinition(
+        numerical_columns=[*numbers], categorical_columns=[*categories], **(task or {})
+    )
+    datasets = [
         None
         if rows is None
         else Dataset.from_pandas(rows[[*numbers, *categories]], data_definition=definition)
         for rows in (current, reference)
     ]
-    with warnings.catch_warnings(action="ignore"):  # of what it imports, and of scores of too few rows
+    with warnings.catch_warnings(
+        action="ignore"
+    ):  # from Evidently's imports, and from scikit-learn for small samples
         snapshot = Report(metrics, include_tests=include_tests).run(
-            *sets, timestamp=now, name=f"{name}, week until {now:%Y-%m-%d}", tags=[name.lower()]
+            *datasets, timestamp=now, name=f"{name}, week until {now:%Y-%m-%d}", tags=[name.lower()]
         )
     _workspace(EVIDENTLY.absolute()).add_run(PROJECT, snapshot, include_data=False)
     return snapshot
@@ -184,7 +190,10 @@ def _run(
 
 @cache
 def _workspace(place: Path) -> Any:
-    """The workspace in this folder, with its project. Opening reads all snapshots: once per process."""
+    """The workspace in this folder, with its project. Opening reads all snapshots: once per process.
+
+    Deletes files that were cut off by a kill.
+    """
     place.mkdir(parents=True, exist_ok=True)
     try:
         return _open_workspace(place)

@@ -1,4 +1,4 @@
-"""Evaluates the signals of production: data quality, error and drift. The loop responds to them."""
+"""Updates daily statistics, expected ranges and reports, and evaluates the signals of production."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,31 +13,33 @@ from bike_demand.core.errors import UnreachableError
 from bike_demand.core.problem import DAY
 from bike_demand.core.settings import CLEAN_DAYS, DATA, LOG_DAYS, Ranges, Settings, Trigger
 from bike_demand.data.frames import has_row_id, time_range, to_frame
-from bike_demand.data.label_check import check_gathered
+from bike_demand.data.label_check import check_ingested
 from bike_demand.data.month import iso
 from bike_demand.data.quality import FEED, Violation, check_inputs, check_stale
-from bike_demand.data.quarantine import good
-from bike_demand.data.quarantine import read as read_quarantine
-from bike_demand.monitoring import drift, reports, rules
+from bike_demand.data.quarantine import read_quarantine, without_quarantined
+from bike_demand.monitoring import drift, reports
+from bike_demand.monitoring import retraining_policy as policy
 from bike_demand.store import expected_ranges, history
 from bike_demand.store.database import Database
 from bike_demand.store.deployments import all_deployments
 from bike_demand.store.event_log import Signal
-from bike_demand.store.gathered import SECOND, gathered_rows
-from bike_demand.store.history import Answer
-from bike_demand.store.tables import Day, Kind, State
+from bike_demand.store.gathered import RESOLUTION, gathered_rows
+from bike_demand.store.history import PredictionRecord
+from bike_demand.store.tables import DailyStats, Kind, State
 from bike_demand.store.tracking import Tracking, Version
 
 WEEK = timedelta(days=7)
 FEED_DAYS = 28  # days of the feed that are checked, besides the earlier ones that the rules need
 RULE_DAYS = 60  # the champion's days that the retraining rules use
-BAD_SHARE = 0.1  # of a day's requests; with more violations its error says little about a model
-# The baseline predicts from labels this long before the evaluated days.
-BASELINE = PROBLEM.season or LABEL_LAG + 28 * DAY
-SILENT = timedelta(days=2)  # without requests for this long, expected ranges are computed from the feed
+MAX_BAD_SHARE = 0.1  # of a day's requests; with more violations its error says little about a model
+# Labels needed before the evaluated days to compute the baseline.
+BASELINE_HISTORY = PROBLEM.season or LABEL_LAG + 28 * DAY
+# Without requests for this long, expected ranges and violations come from the feed only.
+SILENT_AFTER = timedelta(days=2)
 REQUESTS = "requests"
-PLACES = {REQUESTS: "in requests", FEED: "in the feed"}
-_clean: dict[tuple[str, str], datetime] = {}  # by folder and rules: the day from which on rows are checked
+SOURCE_PHRASES = {REQUESTS: "in requests", FEED: "in the feed"}
+# By folder and rules: the day from which on rows are checked.
+_checked_from: dict[tuple[str, str], datetime] = {}
 
 
 class SourcedViolation(NamedTuple):
@@ -49,16 +51,18 @@ class SourcedViolation(NamedTuple):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The findings in production. `days` are those of all versions together, `champions` are the champion's
-    days without bad requests, which are used to evaluate its error.
+    """The findings in production.
+
+    `days` are those of all versions together; `champion_days` are the champion's, without bad requests, by
+    which its error is evaluated.
     """
 
     now: datetime
     champion: Version | None
     signals: list[Signal]
     violations: list[SourcedViolation]
-    days: list[Day]
-    champions: list[Day]
+    days: list[DailyStats]
+    champion_days: list[DailyStats]
 
 
 def evaluate_signals(
@@ -67,67 +71,75 @@ def evaluate_signals(
     database: Database,
     as_of: datetime | None,
     now: datetime,
-    page: bool = False,
+    force_report: bool = False,
 ) -> Evaluation:
-    """Update the history of days, publish expected ranges, and find what needs attention.
+    """Update daily statistics and expected ranges, write the reports that are due, and evaluate the signals.
 
-    `page`: write the drift report now, and as a page, even if it is not due. Raises UserError.
+    `force_report`: write the drift report now, as a page, even if none is due. Raises UserError.
     """
     until = now if as_of is None else min(now, as_of)
-    answers, recount = _answers(settings, database, until)
-    first = history.first_answers(answers)
-    asked = to_frame([each.asked for each in first])
-    of_requests = check_inputs(asked, settings.quality)
-    rows, of_feed = _feed(settings, database, until, now)
-    violations = [SourcedViolation(FEED, each) for each in of_feed]
-    expected = (rows, of_feed)
-    if len(asked) and time_range(asked)[1] >= until - SILENT:
-        violations = [*(SourcedViolation(REQUESTS, each) for each in of_requests), *violations]
-        expected = (asked, of_requests)
-    known = history.labels(database, recount - BASELINE, until)
-    counted = [each for each in answers if time_of(each.asked) >= recount]
-    history.keep(database, counted, known, _by_day(of_requests, of_feed))
-    _publish_ranges(database, *expected, until, settings.monitoring.ranges)
+    logged, recount_from = _logged_predictions(settings, database, until)
+    first = history.first_predictions(logged)
+    requested = to_frame([each.inputs for each in first])
+    in_requests = check_inputs(requested, settings.quality)
+    rows, in_feed = _feed(settings, database, until, now)
+    violations = [SourcedViolation(FEED, each) for each in in_feed]
+    range_basis = (rows, in_feed)
+    if len(requested) and time_range(requested)[1] >= until - SILENT_AFTER:
+        violations = [*(SourcedViolation(REQUESTS, each) for each in in_requests), *violations]
+        range_basis = (requested, in_requests)
+    labels = history.labels(database, recount_from - BASELINE_HISTORY, until)
+    to_recount = [each for each in logged if time_of(each.inputs) >= recount_from]
+    history.store_days(database, to_recount, labels, _count_by_day(in_requests, in_feed))
+    _publish_ranges(database, *range_basis, until, settings.monitoring.ranges)
     signals = list(_quality_signals(violations, now))
     champion = _champion(tracking, database)
     begin = (until - LABEL_LAG).date() - RULE_DAYS * DAY
     days = history.days(database, begin, until.date())
-    champions = [] if champion is None else _champions(database, days, champion.number, begin, until.date())
+    champion_days = (
+        [] if champion is None else _champion_days(database, days, champion.number, begin, until.date())
+    )
     if champion is not None:
-        error = rules.error_signal(champions, rules.reference_error(champion), now, settings)
+        error = policy.error_signal(champion_days, policy.reference_error(champion), now, settings)
         if error is not None:
             signals.append(error)
-        drifted = _drift(settings, tracking, database, champion, first, known, of_requests, days, now, page)
+        drifted = _drift(
+            settings, tracking, database, champion, first, labels, in_requests, days, now, force_report
+        )
         if drifted is not None:
-            moved = drift.signal(drifted, now, settings.monitoring.drift)
+            moved = drift.drift_signal(drifted, now, settings.monitoring.drift)
             signals += [] if moved is None else [moved]
-    return Evaluation(now, champion, signals, violations, days, champions)
+    return Evaluation(now, champion, signals, violations, days, champion_days)
 
 
-def has_bad_requests(day: Day) -> bool:
+def has_bad_requests(day: DailyStats) -> bool:
     """Whether so many requests of that day violated a rule that its error says little about a model."""
     return any(
-        rows > BAD_SHARE * day.rows and not rule.startswith(f"{FEED} ")
+        rows > MAX_BAD_SHARE * day.rows and not rule.startswith(f"{FEED} ")
         for found in day.quality.values()
         for rule, rows in found.items()
     )
 
 
-def _answers(settings: Settings, database: Database, until: datetime) -> tuple[list[Answer], datetime]:
+def _logged_predictions(
+    settings: Settings, database: Database, until: datetime
+) -> tuple[list[PredictionRecord], datetime]:
     """The logged predictions to evaluate, and the time from which on days are counted again."""
-    recount = _midnight(until - LABEL_LAG) - settings.monitoring.late_days * DAY
+    recount_from = _midnight(until - LABEL_LAG) - settings.monitoring.late_days * DAY
     last, earliest = history.last_day(database), history.first_time(database)
     if earliest is None:
-        return [], recount
+        return [], recount_from
     if last is None:
-        recount = min(recount, _midnight(earliest))
-    elif last < recount.date():  # the last evaluation was too long ago
-        recount = datetime.combine(last, time())
-    since = _judgeable(database, recount - CLEAN_DAYS * DAY) or earliest
-    return history.answers(database, max(since, recount - LOG_DAYS * DAY), until), recount
+        recount_from = min(recount_from, _midnight(earliest))
+    elif last < recount_from.date():  # the last evaluation was too long ago
+        recount_from = datetime.combine(last, time())
+    since = _last_clean_start(database, recount_from - CLEAN_DAYS * DAY) or earliest
+    return history.logged_predictions(
+        database, max(since, recount_from - LOG_DAYS * DAY), until
+    ), recount_from
 
 
-def _judgeable(database: Database, latest: datetime) -> datetime | None:
+def _last_clean_start(database: Database, latest: datetime) -> datetime | None:
     """The last start, at most `latest`, of a stretch of clean days; None if there is none."""
     days = history.days(database, (latest - LOG_DAYS * DAY).date(), (latest + CLEAN_DAYS * DAY).date())
     return _clean_since({day.day for day in days if not day.quality}, latest)
@@ -136,8 +148,8 @@ def _judgeable(database: Database, latest: datetime) -> datetime | None:
 def _clean_since(clean: set[date], latest: datetime) -> datetime | None:
     """The last day, at most `latest`, that begins CLEAN_DAYS clean days in a row; None if there is none.
 
-    Days after that can be judged from there on. A check that started in the middle of ten days in a wrong
-    unit would take the right one for a change.
+    Later days can be checked from there on. A check that started in the middle of ten days in a wrong unit
+    would mistake the return to the right unit for a change of unit.
     """
     for back in range(LOG_DAYS + 1):
         day = (latest - back * DAY).date()
@@ -149,31 +161,31 @@ def _clean_since(clean: set[date], latest: datetime) -> datetime | None:
 def _feed(
     settings: Settings, database: Database, until: datetime, now: datetime
 ) -> tuple[pd.DataFrame, list[Violation]]:
-    """The newest ingested rows and their violations. A process first checks all rows; later evaluations start
-    at days that were found clean.
+    """The newest ingested rows and their violations. To save time, only the first evaluation
+    of a process checks all rows; later ones start at days that were found clean.
     """
     key = (str(DATA.absolute()), settings.quality.model_dump_json())
     latest = _midnight(until) - FEED_DAYS * DAY
-    since = _clean.get(key)
+    since = _checked_from.get(key)
     rows = gathered_rows(since if since is not None and since <= latest else None, until)
     found: list[Violation] = []
     if len(rows):
         first, last = time_range(rows)
-        known = history.labels(database, first, last + SECOND)
-        found = [*check_stale(rows, settings.quality, now), *check_gathered(rows, known, settings.quality)]
+        known = history.labels(database, first, last + RESOLUTION)
+        found = [*check_stale(rows, settings.quality, now), *check_ingested(rows, known, settings.quality)]
     bad = {moment.date() for each in found for moment in each.times}
     clean = _clean_since(set(rows[TIME].dt.date) - bad, latest)
     if clean is not None:
-        _clean[key] = clean
+        _checked_from[key] = clean
     return rows, found
 
 
-def _by_day(
-    of_requests: Sequence[Violation], of_feed: Sequence[Violation]
+def _count_by_day(
+    in_requests: Sequence[Violation], in_feed: Sequence[Violation]
 ) -> dict[date, dict[str, dict[str, int]]]:
     """The number of bad rows per day: {day: {field: {rule: rows}}}; rules violated by the feed are marked."""
     found: dict[date, dict[str, dict[str, int]]] = {}
-    named = [(each.rule, each) for each in of_requests] + [(f"{FEED} {each.rule}", each) for each in of_feed]
+    named = [(each.rule, each) for each in in_requests] + [(f"{FEED} {each.rule}", each) for each in in_feed]
     for name, each in named:
         for moment in each.times:
             rows = found.setdefault(moment.date(), {}).setdefault(each.subject, {})
@@ -181,7 +193,9 @@ def _by_day(
     return found
 
 
-def _champions(database: Database, days: Sequence[Day], number: int, since: date, until: date) -> list[Day]:
+def _champion_days(
+    database: Database, days: Sequence[DailyStats], number: int, since: date, until: date
+) -> list[DailyStats]:
     bad = {day.day for day in days if has_bad_requests(day)}
     return [day for day in history.days(database, since, until, number) if day.day not in bad]
 
@@ -194,18 +208,18 @@ def _bad_rows(found: Sequence[Violation]) -> dict[str, set[RowId]]:
 
 
 def _publish_ranges(
-    database: Database, rows: pd.DataFrame, violations: Sequence[Violation], until: datetime, rule: Ranges
+    database: Database, rows: pd.DataFrame, violations: Sequence[Violation], until: datetime, settings: Ranges
 ) -> None:
     """Publish expected ranges for the fields that are good in these rows, and for fields without one."""
-    known = expected_ranges.read(database)
+    known = expected_ranges.read_ranges(database)
     bad_now = {each.subject for each in violations if each.ongoing}
-    made = expected_ranges.compute(rows, _bad_rows(violations), until, rule)
+    made = expected_ranges.compute_ranges(rows, _bad_rows(violations), until, settings)
     if new := [each for each in made if each.field not in bad_now or each.field not in known]:
-        expected_ranges.publish(database, new)
+        expected_ranges.publish_ranges(database, new)
 
 
 def _champion(tracking: Tracking, database: Database) -> Version | None:
-    """The champion or, if the registry is down, what its deployment says about it."""
+    """The champion or, if the registry is down, what the deployments table knows of it."""
     try:
         return tracking.champion()
     except UnreachableError:
@@ -218,59 +232,61 @@ def _drift(
     tracking: Tracking,
     database: Database,
     champion: Version,
-    answers: Sequence[Answer],
+    logged: Sequence[PredictionRecord],
     labels: Mapping[RowId, float],
-    of_requests: Sequence[Violation],
-    days: Sequence[Day],
+    in_requests: Sequence[Violation],
+    days: Sequence[DailyStats],
     now: datetime,
-    page: bool,
+    force_report: bool,
 ) -> Mapping[str, Any] | None:
     """The newest drift report: a new one if due, else the stored one; None if there is none yet.
 
     When it is due, so are the reports on data and model quality.
     """
     rule = settings.monitoring.drift
-    latest = history.drifts(database)
-    if latest and now - latest[0][0] < rule.every_days * DAY and not page:
+    latest = history.latest_drift_reports(database)
+    if latest and now - latest[0][0] < rule.every_days * DAY and not force_report:
         return latest[0][1]
-    before = latest[0][1] if latest else None
+    previous = latest[0][1] if latest else None
     window = drift.reference_window(tracking, champion, rule.reference_days)
     if window is None:
-        return before
-    week = [each for each in answers if time_of(each.asked) >= now - WEEK]
-    asked = to_frame([each.asked for each in week])
+        return previous
+    week = [each for each in logged if time_of(each.inputs) >= now - WEEK]
+    requested = to_frame([each.inputs for each in week])
     predictions = np.array([each.prediction for each in week], dtype=np.float64)
-    good_ones = ~has_row_id(asked, set().union(*_bad_rows(of_requests).values()))
-    learned = good(gathered_rows(window[0], window[1] + SECOND), read_quarantine())
-    made = drift.report(
-        tracking, champion, asked[good_ones], predictions[good_ones], learned, now, rule, page
+    is_good = ~has_row_id(requested, set().union(*_bad_rows(in_requests).values()))
+    reference = without_quarantined(gathered_rows(window[0], window[1] + RESOLUTION), read_quarantine())
+    made = drift.make_drift_report(
+        tracking, champion, requested[is_good], predictions[is_good], reference, now, rule, force_report
     )
     if made is None:
-        return before
-    reports.report_summary(reports.table(asked, predictions), now, settings.quality)
-    _report_quality(answers, labels, days, rules.reference_error(champion), now, settings.trigger)
-    history.keep_drift(database, now, made)
+        return previous
+    reports.write_input_summary(reports.table(requested, predictions), now, settings.quality)
+    _report_quality(logged, labels, days, policy.reference_error(champion), now, settings.trigger)
+    history.store_drift_report(database, now, made)
     return made
 
 
 def _report_quality(
-    answers: Sequence[Answer],
+    logged: Sequence[PredictionRecord],
     labels: Mapping[RowId, float],
-    days: Sequence[Day],
-    reference: rules.Reference,
+    days: Sequence[DailyStats],
+    reference: policy.Reference,
     now: datetime,
     rule: Trigger,
 ) -> None:
     """Report on the newest week with known labels."""
     first, last = now - LABEL_LAG - WEEK, now - LABEL_LAG
-    week = [each for each in answers if first <= time_of(each.asked) < last]
+    week = [each for each in logged if first <= time_of(each.inputs) < last]
     pairs = [
-        (each.prediction, target_of(labels[row])) for each in week if (row := row_id(each.asked)) in labels
+        (each.prediction, target_of(labels[row])) for each in week if (row := row_id(each.inputs)) in labels
     ]
     if pairs:
-        limits = rules.limits([day for day in days if first.date() <= day.day < last.date()], reference, rule)
+        limits = policy.limits(
+            [day for day in days if first.date() <= day.day < last.date()], reference, rule
+        )
         predictions, targets = np.array(pairs, dtype=np.float64).T
-        reports.report_quality(predictions, targets, now, limits)
+        reports.write_model_quality(predictions, targets, now, limits)
 
 
 def _quality_signals(violations: Sequence[SourcedViolation], now: datetime) -> Iterator[Signal]:
@@ -283,7 +299,7 @@ def _quality_signals(violations: Sequence[SourcedViolation], now: datetime) -> I
         first = found[0].violation
         sources = list(dict.fromkeys(each.source for each in found))
         # A violation of the feed itself needs no location.
-        where = "" if subject == FEED else f" {' and '.join(PLACES[each] for each in sources)}"
+        where = "" if subject == FEED else f" {' and '.join(SOURCE_PHRASES[each] for each in sources)}"
         others = [each.violation for each in found if each.violation.rule != first.rule]
         message = "; ".join([f"{first}{where}", *(f"{each.rule}: {each}" for each in others)]) + "."
         rows = {
@@ -291,7 +307,7 @@ def _quality_signals(violations: Sequence[SourcedViolation], now: datetime) -> I
             for source in sources
         }
         evidence = {
-            "check": first.rule,
+            "rule": first.rule,
             "since": iso(min(each.violation.times[0] for each in found)),
             "until": iso(max(each.violation.times[-1] for each in found)),
             "rows": rows,

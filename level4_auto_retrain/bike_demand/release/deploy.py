@@ -44,7 +44,7 @@ def deploy(
 
     During another version's test it is queued; if nothing is live, it goes live. `report` receives a line for
     each gate and one for the outcome; `run` executes each gate, and the transition after them. `gates`
-    defaults to those that the policy requires, also in the functions below. Raises UserError if a gate
+    defaults to those that the policy requires. Raises UserError if a gate
     refuses the version.
     """
     with open_deployments(settings, as_of, report) as deployments:
@@ -73,7 +73,7 @@ def release(
 
     A running test ends. Raises UserError if a gate refuses the version, or the policy the person.
     """
-    policy.require_override(settings, _user())
+    policy.require_may_skip_test(settings, _user())
     with open_deployments(settings, as_of, report) as deployments:
         version = find(deployments.tracking, wanted)
         live = deployments.live()
@@ -154,20 +154,22 @@ class _DeploymentRun:
     deployments: Deployments
     version: Version
     report: Report
-    given: Sequence[Gate] | None
+    test_gates: Sequence[Gate] | None
     run: StepRunner = call
 
     @property
     def gates(self) -> Sequence[Gate]:
         """The given gates, else those that the policy requires."""
-        return policy.required_gates(self.deployments.settings) if self.given is None else self.given
+        return (
+            policy.required_gates(self.deployments.settings) if self.test_gates is None else self.test_gates
+        )
 
     def run_gates(self, row: Deployment) -> None:
         """Run the gates that were not passed yet. Raises UserError if one refuses the version."""
         self.deployments.transition(row, State.VALIDATING, "running the gates")
         rules = policy.snapshot(self.deployments.settings)
-        if rules["left_out"]:
-            self.report(f"The policy leaves out these gates: {', '.join(rules['left_out'])}.")
+        if rules["skipped_gates"]:
+            self.report(f"Gates not required by the policy: {', '.join(rules['skipped_gates'])}.")
         known = {each["gate"]: each for each in row.gates}
         results = [
             known.get(gate.id, {"gate": gate.id, "title": gate.title, "passed": None}) for gate in self.gates

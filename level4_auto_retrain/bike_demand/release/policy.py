@@ -11,17 +11,17 @@ from bike_demand.release.gates import GATES, Gate
 
 
 def required_gates(settings: Settings) -> tuple[Gate, ...]:
-    """The gates that a version has to pass, in order."""
+    """The required gates, in the order of GATES; the order in params.yaml does not matter."""
     return tuple(gate for gate in GATES if gate.id in settings.promotion_policy.gates)
 
 
-def require_override(settings: Settings, who: str) -> None:
+def require_may_skip_test(settings: Settings, who: str) -> None:
     """Raises UserError if the policy does not let this account skip the test of a version."""
-    named = settings.promotion_policy.override
+    named = settings.promotion_policy.may_skip_test
     if ANYBODY not in named and who not in named:
         raise UserError(
-            f"{who} may not skip the test: promotion_policy.override in params.yaml names"
-            f" {', '.join(named) or 'nobody'}; with the test: `deploy`"
+            f"{who} may not skip the test: promotion_policy.may_skip_test in params.yaml names"
+            f" {', '.join(named) or 'nobody'}; to deploy with the test, use `deploy`"
         )
 
 
@@ -30,7 +30,7 @@ def snapshot(settings: Settings) -> dict[str, Any]:
     policy = settings.promotion_policy
     return {
         **policy.model_dump(mode="json"),
-        "left_out": [gate.id for gate in GATES if gate.id not in policy.gates],
+        "skipped_gates": [gate.id for gate in GATES if gate.id not in policy.gates],
         "limits": settings.deploy.model_dump(mode="json", exclude={"automatic", "promote_to"}),
         "ab": settings.ab.model_dump(mode="json"),
     }

@@ -16,7 +16,7 @@ from bike_demand.core.settings import DATA, QUARANTINE, STATE, Settings
 from bike_demand.data.frames import time_range
 from bike_demand.data.ingested import read_labeled_rows
 from bike_demand.data.month import iso
-from bike_demand.data.quarantine import strike
+from bike_demand.data.quarantine import remove_quarantined_rows
 from bike_demand.store.database import Database, database_exists
 from bike_demand.store.deployments import Deployments, history, open_deployments
 from bike_demand.store.queries import find_label, find_prediction
@@ -137,7 +137,7 @@ def restore(tracking: Tracking, run_id: str, data: Facts) -> Path:
         (scratch / "dvc.yaml").write_text(json.dumps({"stages": {"ingest": stage}}), encoding="utf-8")
         shutil.move(lock, scratch / pipeline.LOCK)
         pipeline.restore(scratch)
-        strike(scratch / DATA, scratch / QUARANTINE)
+        remove_quarantined_rows(scratch / DATA, scratch / QUARANTINE)
         found = read_labeled_rows(scratch / DATA)
         restored = (len(found), *map(iso, time_range(found)))
         if restored != (data["rows"], data["first"], data["last"]):
@@ -204,8 +204,8 @@ def _lines(facts: Facts | None) -> Iterator[tuple[str, str]]:
         yield "id", UNKNOWN
     for key, value in (facts or {}).items():
         if key == "policy" and value:
-            for name in ("gates", "left_out", "override"):
-                yield f"policy {name}", ", ".join(value[name]) or "none"
+            for name in ("gates", "skipped_gates", "may_skip_test"):
+                yield f"policy {name.replace('_', ' ')}", ", ".join(value[name]) or "none"
             yield "policy test", value["test"]
         elif isinstance(value, dict):
             yield key, ", ".join(f"{name} {each}" for name, each in value.items())

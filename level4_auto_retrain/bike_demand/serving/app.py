@@ -19,7 +19,6 @@ from bike_demand.core.settings import load_settings
 from bike_demand.handoff import FeatureSpec, OutputSpec
 from bike_demand.serving import docs
 from bike_demand.serving.browser_key import RequireBrowserKey
-from bike_demand.serving.dashboard import StatusDocument, StatusReporter
 from bike_demand.serving.fallback import Fallback
 from bike_demand.serving.keys import ApiKeys, RequireKey
 from bike_demand.serving.live_models import LiveModels, ModelHolder, Role, SecondModel
@@ -27,6 +26,7 @@ from bike_demand.serving.metrics import CONTENT_TYPE
 from bike_demand.serving.outcome_requests import OutcomeStore, parse_outcomes
 from bike_demand.serving.prediction import Batcher, InvalidPredictionError, PredictedBatch, Variant
 from bike_demand.serving.request_body import parse_rows, read_body
+from bike_demand.serving.status import StatusDocument, StatusReporter
 from bike_demand.serving.telemetry import REQUEST_INFO, Recorder, RequestInfo, Telemetry
 from bike_demand.serving.web import ErrorDetail, Lifespan, Status, drain_on_sigterm, new_app, not_draining
 from bike_demand.serving.worker import ENVIRONMENT, ServiceWorker
@@ -177,7 +177,7 @@ def create_app(
     @app.get("/model", summary="Which model is live?", responses=docs.REFUSED | docs.NO_MODEL)
     async def about(request: Request, name: Annotated[str, operator]) -> About:
         request.scope[REQUEST_INFO] = RequestInfo(name)
-        # Clients that ask for the live models may have just changed the expected ranges.
+        # So that a replay that just ran a monitoring cycle gets the new ranges in its next request.
         await asyncio.to_thread(recorder.flush)
         live = live_models()
         model = live.model

@@ -1,4 +1,4 @@
-"""Replaces implausible inputs with typical values, row by row, so that it starts and stops by itself.
+"""Replaces implausible inputs with typical values, row by row, so that nobody has to switch it on or off.
 
 Expected ranges are read in the background; a row costs only a few comparisons.
 """
@@ -23,15 +23,15 @@ class _Check(NamedTuple):
     by_hour: Sequence[float]
     by_key: Mapping[str, Sequence[float]]
     texts: Sequence[str] | None  # the expected values of a text field, the most frequent one first
-    since: datetime  # of the time window in which the expected range applies
+    since: datetime  # event times from `since` to before `until` are checked
     until: datetime
 
-    def is_odd(self, value: Any) -> bool:
+    def is_implausible(self, value: Any) -> bool:
         if self.texts is not None:
             return value is not None and value not in self.texts
         return value is None or not self.low <= value <= self.high
 
-    def typical(self, row: Inputs) -> float | str:
+    def typical_value(self, row: Inputs) -> float | str:
         """The value to expect for this row: that of its key at its hour, if known."""
         if self.texts:
             return self.texts[0]
@@ -47,7 +47,7 @@ class Fallback:
         self._checks: tuple[_Check, ...] = ()
         self.ready = threading.Event()  # set once expected ranges have been read
 
-    def take(self, ranges: Mapping[str, ExpectedRange]) -> None:
+    def update_ranges(self, ranges: Mapping[str, ExpectedRange]) -> None:
         """Use these expected ranges from now on."""
         self._checks = () if self._settings is None else _checks(ranges, self._settings)
         self.ready.set()
@@ -57,20 +57,20 @@ class Fallback:
         checks = self._checks
         if not checks:
             return rows, None
-        used: list[Inputs] | None = None
+        model_rows: list[Inputs] | None = None
         replaced: list[Replaced | None] = []
-        for at, row in enumerate(rows):
+        for index, row in enumerate(rows):
             changes: dict[str, float | str] = {}
             for check in checks:
                 is_near = check.since <= time_of(row) < check.until
-                if is_near and check.is_odd(getattr(row, check.field)):
-                    changes[check.field] = check.typical(row)
+                if is_near and check.is_implausible(getattr(row, check.field)):
+                    changes[check.field] = check.typical_value(row)
             if changes:
-                if used is None:
-                    used, replaced = list(rows), [None] * len(rows)
-                used[at] = row.model_copy(update=changes)
-                replaced[at] = changes
-        return (rows, None) if used is None else (used, replaced)
+                if model_rows is None:
+                    model_rows, replaced = list(rows), [None] * len(rows)
+                model_rows[index] = row.model_copy(update=changes)
+                replaced[index] = changes
+        return (rows, None) if model_rows is None else (model_rows, replaced)
 
 
 def _checks(ranges: Mapping[str, ExpectedRange], settings: Fallbacks) -> tuple[_Check, ...]:
@@ -87,5 +87,5 @@ def _checks(ranges: Mapping[str, ExpectedRange], settings: Fallbacks) -> tuple[_
             each.as_of + span,
         )
         for each in ranges.values()
-        if settings.fields.get(each.field, "recent") == "recent"
+        if settings.fields.get(each.field, "typical") == "typical"
     )

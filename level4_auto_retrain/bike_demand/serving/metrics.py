@@ -20,7 +20,7 @@ BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)  
 
 
 @dataclass(frozen=True)
-class Traffic:
+class RequestStatistics:
     """Requests to a route since the service started, over all processes.
 
     `rejected` are 4xx, `failed` 5xx. `buckets`: cumulative number of requests by upper bound in seconds
@@ -54,7 +54,7 @@ class Metrics:
             "predictions", "Rows by the version that predicted.", "version", "variant"
         )
         self._failures = counter("model_failures", "Rows for which the second model failed.", "version")
-        self._replaced = counter("replaced", "Implausible input values that were replaced.", "field")
+        self._replaced = counter("inputs_replaced", "Implausible input values that were replaced.", "field")
         self._outcomes = counter(
             "outcomes", "Outcomes by whether they are new, unchanged or revised.", "result"
         )
@@ -95,7 +95,7 @@ class Metrics:
         """Count rows for which the second model failed."""
         self._failures.labels(version).inc(rows)
 
-    def replaced(self, fields: Sequence[str]) -> None:
+    def count_replaced(self, fields: Sequence[str]) -> None:
         """Count values that were replaced."""
         for field in fields:
             self._replaced.labels(field).inc()
@@ -133,7 +133,7 @@ class Metrics:
         """All metrics, in the format of Prometheus."""
         return generate_latest(self._all_processes())
 
-    def traffic(self, route: str) -> Traffic:
+    def traffic(self, route: str) -> RequestStatistics:
         """The traffic of a route, from the counters and the histogram."""
         statuses: dict[str, int] = {}
         rows: dict[str, int] = {}
@@ -149,7 +149,9 @@ class Metrics:
                 elif name == f"{PREFIX}predictions_total":
                     rows[labels["version"]] = rows.get(labels["version"], 0) + int(value)
         buckets.sort(key=lambda each: math.inf if each[0] is None else each[0])
-        return Traffic(sum(statuses.values()), statuses.get("4", 0), statuses.get("5", 0), buckets, rows)
+        return RequestStatistics(
+            sum(statuses.values()), statuses.get("4", 0), statuses.get("5", 0), buckets, rows
+        )
 
     def _all_processes(self) -> CollectorRegistry:
         folder = os.environ.get(METRICS_FOLDER)

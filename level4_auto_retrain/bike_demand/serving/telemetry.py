@@ -46,7 +46,7 @@ class Recorder:
             model = live.other.model if who == "challenger" and live.other else live.model
             self.metrics.predictions(model.version, who, batch.variants.count(who))
         if batch.replaced is not None:
-            self.metrics.replaced([field for each in batch.replaced if each for field in each])
+            self.metrics.count_replaced([field for each in batch.replaced if each for field in each])
 
     def request(self, route: str, status: int, seconds: float, note: RequestInfo) -> None:
         """Record a request, whether it succeeded or not."""

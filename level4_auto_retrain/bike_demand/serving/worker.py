@@ -13,7 +13,6 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 from bike_demand.core.settings import SERVING, Environment, Settings
-from bike_demand.serving.dashboard import StatusReporter
 from bike_demand.serving.fallback import Fallback
 from bike_demand.serving.keys import ApiKeys
 from bike_demand.serving.live_models import LiveModels, ModelHolder, RegistryModels, RegistryPoller
@@ -21,6 +20,7 @@ from bike_demand.serving.logs import JsonLogs
 from bike_demand.serving.metrics import Metrics
 from bike_demand.serving.outcome_requests import OutcomeStore
 from bike_demand.serving.prediction import PredictedBatch, to_log_rows
+from bike_demand.serving.status import StatusReporter
 from bike_demand.serving.telemetry import Recorder
 from bike_demand.store import expected_ranges
 from bike_demand.store.database import Database
@@ -29,8 +29,8 @@ from bike_demand.store.tracking import Tracking
 from bike_demand.store.writer import PredictionLog, remove_worker, report_worker
 
 ENVIRONMENT = "BIKE_ENVIRONMENT"  # variable with the environment to serve
-SIGNS = 3  # missed heartbeats after which a worker does not count as running
-RANGES_SECONDS = 1.0  # how long startup waits for the expected ranges
+MISSED_HEARTBEATS = 3  # missed heartbeats after which a worker does not count as running
+RANGES_TIMEOUT_SECONDS = 1.0  # how long startup waits for the expected ranges
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,11 @@ class ServiceWorker:
         self._logs = JsonLogs()
         self._metrics = Metrics()
         self.status = StatusReporter(
-            place.database, environment, self._metrics, settings.dashboard, SIGNS * given.poll_seconds + 1
+            place.database,
+            environment,
+            self._metrics,
+            settings.dashboard,
+            MISSED_HEARTBEATS * given.poll_seconds + 1,
         )
         self._predictions: PredictionLog[PredictedBatch] | None = None
         if place.database:
@@ -82,7 +86,7 @@ class ServiceWorker:
             self._predictions.start()
             self._predictions.flush(0.0)
             # Otherwise the first predictions would use implausible values unchanged.
-            self.fallback.ready.wait(RANGES_SECONDS)
+            self.fallback.ready.wait(RANGES_TIMEOUT_SECONDS)
         gc.collect()
         gc.freeze()  # imported modules live forever
         gc.set_threshold(200_000)  # predictions queued for the log must not trigger collections
@@ -115,7 +119,7 @@ class ServiceWorker:
                 database, Worker(self._name, self._environment, version, deployment, other, seen_at)
             )
             self._reported, self._report_at = live, now + self._poll_seconds
-        self.fallback.take(expected_ranges.read(database))
+        self.fallback.update_ranges(expected_ranges.read_ranges(database))
 
 
 def end_with_parent() -> None:

@@ -1,6 +1,6 @@
 """The loop's event log: signals, incidents, alerts, actions, regression cases, and published facts.
 
-Times are in the feed's time, except delivery times of alerts.
+Times are feed time, except delivery times of alerts.
 """
 
 from collections.abc import Iterable, Mapping
@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from bike_demand.store.database import Database
-from bike_demand.store.tables import Action, Alert, Fact, Incident, Kind, Raised, RegressionCase
+from bike_demand.store.tables import Action, Alert, Fact, Incident, Kind, RegressionCase, StoredSignal
 
 JSON = Any  # a JSON value
-TRAIN = "train"  # the only kind of action
 BEGUN, DONE, FAILED = "begun", "done", "failed"  # states of actions
 LEVEL_SHIFT = "level_shift"  # first day of one: key in a signal's evidence and a training's detail
-DATA = "data"  # the only kind of regression case
 
 
 @dataclass(frozen=True)
@@ -35,23 +33,23 @@ class Signal:
 
 
 @dataclass(frozen=True)
-class Change:
+class SignalChanges:
     """The effect of a monitoring cycle on the signals: new, ongoing and ended ones."""
 
-    new: tuple[Raised, ...]
-    going_on: tuple[Raised, ...]
-    ended: tuple[Raised, ...]
+    new: tuple[StoredSignal, ...]
+    ongoing: tuple[StoredSignal, ...]
+    ended: tuple[StoredSignal, ...]
 
     @property
-    def open(self) -> tuple[Raised, ...]:
+    def open(self) -> tuple[StoredSignal, ...]:
         """All open signals, oldest first."""
-        return tuple(sorted((*self.going_on, *self.new), key=lambda each: each.id))
+        return tuple(sorted((*self.ongoing, *self.new), key=lambda each: each.id))
 
 
 # ---- signals
 
 
-def raise_signals(database: Database, signals: Iterable[Signal], now: datetime) -> Change:
+def raise_signals(database: Database, signals: Iterable[Signal], now: datetime) -> SignalChanges:
     """Store the signals of a cycle: one open row per kind and subject; open rows without a signal end.
 
     Of several signals with the same kind and subject, the first counts. Raises UnreachableError.
@@ -59,16 +57,18 @@ def raise_signals(database: Database, signals: Iterable[Signal], now: datetime) 
     seen: dict[tuple[Kind, str], Signal] = {}
     for signal in signals:
         seen.setdefault((signal.kind, signal.subject), signal)
-    new, going_on, ended = [], [], []
-    with database.writing(Raised) as session:
-        rows = session.scalars(select(Raised).where(Raised.ended_at.is_(None)).order_by(Raised.id))
+    new, ongoing, ended = [], [], []
+    with database.writing(StoredSignal) as session:
+        rows = session.scalars(
+            select(StoredSignal).where(StoredSignal.ended_at.is_(None)).order_by(StoredSignal.id)
+        )
         known = {(each.kind, each.subject): each for each in rows}
         for key, signal in seen.items():
             if (row := known.get(key)) is not None:
                 row.last_at, row.message, row.evidence = signal.at, signal.message, signal.evidence
-                going_on.append(row)
+                ongoing.append(row)
             else:
-                row = Raised(*key, signal.at, signal.at, signal.message, signal.evidence)
+                row = StoredSignal(*key, signal.at, signal.at, signal.message, signal.evidence)
                 session.add(row)
                 session.flush()
                 new.append(row)
@@ -76,36 +76,37 @@ def raise_signals(database: Database, signals: Iterable[Signal], now: datetime) 
             if key not in seen:
                 row.ended_at = now
                 ended.append(row)
-    return Change(tuple(new), tuple(going_on), tuple(ended))
+    return SignalChanges(tuple(new), tuple(ongoing), tuple(ended))
 
 
-def open_signals(database: Database) -> list[Raised]:
+def open_signals(database: Database) -> list[StoredSignal]:
     """The open signals, oldest first."""
-    return [each for each in signals(database) if each.ended_at is None]
+    rows = select(StoredSignal).where(StoredSignal.ended_at.is_(None)).order_by(StoredSignal.id)
+    return database.all(rows)
 
 
-def signals(database: Database) -> list[Raised]:
+def stored_signals(database: Database) -> list[StoredSignal]:
     """All signals, oldest first."""
-    return database.all(select(Raised).order_by(Raised.id))
+    return database.all(select(StoredSignal).order_by(StoredSignal.id))
 
 
 # ---- incidents
 
 
 def open_incident(
-    database: Database, kind: Kind, subject: str, *, since: datetime, noticed_at: datetime, noticed_by: str
+    database: Database, kind: Kind, subject: str, *, since: datetime, detected_at: datetime, description: str
 ) -> Incident:
     """The open incident of this kind and subject, created if there is none."""
     same = select(Incident).filter_by(kind=kind, subject=subject, ended_at=None)
     with database.writing(Incident) as session:
         incident = session.scalar(same)
         if incident is None:
-            incident = Incident(kind, subject, since, noticed_at, noticed_by)
+            incident = Incident(kind, subject, since, detected_at, description)
             session.add(incident)
     return incident
 
 
-def note_done(database: Database, incident: int, at: datetime, what: str) -> None:
+def record_response(database: Database, incident: int, at: datetime, what: str) -> None:
     """Record a response to an incident, once."""
     with database.writing(Incident) as session:
         found = session.get_one(Incident, incident)
@@ -122,14 +123,14 @@ def end_incident(database: Database, incident: int, at: datetime, cost: Mapping[
 
 def incidents(database: Database, *, only_open: bool = False) -> list[Incident]:
     """All incidents, or only open ones, oldest first."""
-    found = database.all(select(Incident).order_by(Incident.id))
-    return [each for each in found if each.ended_at is None] if only_open else found
+    rows = select(Incident).order_by(Incident.id)
+    return database.all(rows.where(Incident.ended_at.is_(None)) if only_open else rows)
 
 
 # ---- alerts
 
 
-def put_alert(database: Database, alert: Alert, quiet_since: datetime) -> bool:
+def store_alert(database: Database, alert: Alert, quiet_since: datetime) -> bool:
     """Store an alert, unless its key was alerted after `quiet_since`. Returns whether it was stored."""
     same = select(Alert).where(Alert.key == alert.key, Alert.at > quiet_since).limit(1)
     with database.writing(Alert) as session:
@@ -139,22 +140,22 @@ def put_alert(database: Database, alert: Alert, quiet_since: datetime) -> bool:
     return is_new
 
 
-def undelivered(database: Database) -> list[Alert]:
+def outstanding_alerts(database: Database) -> list[Alert]:
     """The alerts that some channel has not accepted yet, oldest first."""
     found = alerts(database, 1000)[::-1]
     return [each for each in found if any(map(each.is_outstanding, each.delivered))]
 
 
-def attempted(database: Database, alert: str, channel: str, failure: dict[str, JSON] | None) -> None:
-    """Store that a channel accepted an alert, or why it did not: {"reason", "final"}."""
+def record_attempt(database: Database, alert: str, channel: str, failure: dict[str, JSON] | None) -> None:
+    """Store that a channel accepted an alert, or why it did not: {"reason", "permanent"}."""
     with database.writing(Alert) as session:
         found = session.get_one(Alert, alert)
         found.delivered = {**found.delivered, channel: failure or datetime.now(UTC).isoformat()}
 
 
 def delivery_failures(database: Database, limit: int = 1000) -> list[dict[str, JSON]]:
-    """Undelivered alerts, newest first: {"id", "at", "title", "channel", "reason", "final"} each."""
-    not_tried = {"reason": "not tried yet", "final": False}
+    """Undelivered alerts, newest first: {"id", "at", "title", "channel", "reason", "permanent"} each."""
+    not_tried = {"reason": "not tried yet", "permanent": False}
     return [
         {"id": each.id, "at": each.at.isoformat(), "title": each.title, "channel": channel}
         | (state or not_tried)
@@ -169,16 +170,10 @@ def alerts(database: Database, limit: int = 50) -> list[Alert]:
     return database.all(select(Alert).order_by(Alert.at.desc(), Alert.id).limit(limit))
 
 
-def count_alerts(database: Database) -> int:
-    """The number of all alerts."""
-    with database.reading() as session:
-        return session.scalar(select(func.count()).select_from(Alert)) or 0
-
-
 # ---- actions
 
 
-def begin(
+def begin_training(
     database: Database,
     *,
     reason: str,
@@ -188,14 +183,14 @@ def begin(
 ) -> Action:
     """Store that a training begins. Returns the open one instead, if there is one."""
     with database.writing(Action) as session:
-        action = session.scalar(select(Action).filter_by(kind=TRAIN, state=BEGUN))
+        action = session.scalar(select(Action).filter_by(state=BEGUN))
         if action is None:
-            action = Action(TRAIN, signal, reason, at, BEGUN, detail=dict(detail or {}))
+            action = Action(signal, reason, at, BEGUN, detail=dict(detail or {}))
             session.add(action)
     return action
 
 
-def write_action(
+def update_action(
     database: Database,
     action: int,
     *,
@@ -210,9 +205,9 @@ def write_action(
         found.detail = {**found.detail, **(detail or {})}
 
 
-def under_way(database: Database) -> list[Action]:
+def open_actions(database: Database) -> list[Action]:
     """The open actions, oldest first."""
-    return [each for each in actions(database) if each.state == BEGUN]
+    return database.all(select(Action).filter_by(state=BEGUN).order_by(Action.id))
 
 
 def actions(database: Database) -> list[Action]:
@@ -234,7 +229,7 @@ def add_regression_case(database: Database, incident: int, content: Mapping[str,
     with database.writing(RegressionCase) as session:
         case = session.scalar(select(RegressionCase).filter_by(incident=incident))
         if case is None:
-            case = RegressionCase(incident, DATA, dict(content))
+            case = RegressionCase(incident, dict(content))
             session.add(case)
             session.flush()
             session.get_one(Incident, incident).regression_case = case.id
@@ -249,13 +244,13 @@ def regression_cases(database: Database) -> list[RegressionCase]:
 # ---- facts published for the status document
 
 
-def publish(database: Database, contents: Mapping[str, JSON], as_of: datetime) -> None:
+def publish_facts(database: Database, contents: Mapping[str, JSON], as_of: datetime) -> None:
     """Store these facts by name, replacing earlier ones."""
     with database.writing() as session:
         for name, content in contents.items():
             session.merge(Fact(name, content, as_of))
 
 
-def published(database: Database) -> dict[str, Fact]:
+def published_facts(database: Database) -> dict[str, Fact]:
     """All facts, by name."""
     return {each.name: each for each in database.all(select(Fact))}

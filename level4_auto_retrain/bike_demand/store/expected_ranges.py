@@ -19,13 +19,13 @@ if TYPE_CHECKING:  # the service has no pandas
     import pandas as pd
 
 HOURS = 24
-LEAST = 24  # fewest good rows for an expected range, or most rows of the days if those are fewer
-OFTEN_NULL = 0.25  # with a larger share of nulls, null counts as expected
-MOST_TEXTS = 50  # fields with more distinct texts have no expected ones
-MOST_KEYS = 200  # with more keys, like customers, all keys share the means, for lack of rows per key
+MIN_ROWS = 24  # good rows needed for an expected range, or 75% of the window's rows if that is fewer
+MAX_NULL_SHARE = 0.25  # with a larger share of nulls, null counts as expected
+MAX_TEXTS = 50  # fields with more distinct texts have no expected ones
+MAX_KEYS = 200  # with more keys, like customers, all keys share the means, for lack of rows per key
 
 
-def compute(
+def compute_ranges(
     rows: "pd.DataFrame", bad: Mapping[str, set[RowId]], now: datetime, settings: Ranges
 ) -> list[ExpectedRange]:
     """The ranges of fields with a margin, from the last days with good rows in `rows` (ascending), and the
@@ -39,23 +39,23 @@ def compute(
     def good_rows(name: str) -> "pd.DataFrame":
         return rows[~has_row_id(rows, bad.get(name, set()))]
 
-    enough: float = LEAST
-    if CADENCE is not None:  # of one key: with a row a day, a week has seven
-        enough = min(LEAST, (1 - OFTEN_NULL) * settings.days * (DAY // CADENCE))
+    enough: float = MIN_ROWS
+    if CADENCE is not None:  # for sparse series, a window holds fewer than MIN_ROWS rows of one key
+        enough = min(MIN_ROWS, (1 - MAX_NULL_SHARE) * settings.days * (DAY // CADENCE))
     found: list[ExpectedRange] = []
     for name in (name for name, each in FIELDS.items() if each.kind == "text" and name not in KEYS):
         texts = good_rows(name)[name].dropna().value_counts().index.tolist()
-        if 0 < len(texts) <= MOST_TEXTS:
+        if 0 < len(texts) <= MAX_TEXTS:
             found.append(ExpectedRange(name, 0.0, 0.0, [0.0] * HOURS, now, texts))
     for name, margin in settings.margin.items():
         good = good_rows(name)
         recent = good[good[TIME] > good[TIME].max() - timedelta(days=settings.days)]
         values = recent[name].dropna().astype(np.float64)
-        if len(values) < max(enough, (1 - OFTEN_NULL) * len(recent)):
+        if len(values) < max(enough, (1 - MAX_NULL_SHARE) * len(recent)):
             continue
         low, high = FIELDS[name].valid
         hours, keys = recent[TIME].dt.hour, keys_of(recent).loc[values.index]
-        groups = values.groupby(keys) if KEYS and keys.nunique() <= MOST_KEYS else ()
+        groups = values.groupby(keys) if KEYS and keys.nunique() <= MAX_KEYS else ()
         found.append(
             ExpectedRange(
                 field=name,
@@ -75,7 +75,7 @@ def _by_hour(values: "pd.Series[float]", hours: "pd.Series[int]") -> list[float]
     return found
 
 
-def publish(database: Database, ranges: Sequence[ExpectedRange]) -> None:
+def publish_ranges(database: Database, ranges: Sequence[ExpectedRange]) -> None:
     """Publish these ranges. A field that is left out, because it is bad now, keeps its earlier range.
 
     Raises ValueError for a range that is not finite, UnreachableError if the database is down.
@@ -88,12 +88,12 @@ def publish(database: Database, ranges: Sequence[ExpectedRange]) -> None:
             session.merge(each)
 
 
-def read(database: Database) -> dict[str, ExpectedRange]:
+def read_ranges(database: Database) -> dict[str, ExpectedRange]:
     """The published ranges, by field."""
     return {each.field: each for each in database.all(select(ExpectedRange).order_by(ExpectedRange.field))}
 
 
-def replaced(database: Database, since: datetime) -> dict[str, int]:
+def count_replaced(database: Database, since: datetime) -> dict[str, int]:
     """The number of predictions for event times from `since` on in which a value was replaced, by field."""
     statement = select(LoggedPrediction.replaced).where(
         LoggedPrediction.event_time >= since, LoggedPrediction.replaced.is_not(None)

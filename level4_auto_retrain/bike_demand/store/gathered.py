@@ -1,4 +1,4 @@
-"""The ingested rows for use in production: months are read once per process, bad rows are detected.
+"""Ingested rows for monitoring and gates: cached per month, with bad rows detected.
 
 Trainings use the quarantine written at ingestion instead: `data.quarantine.training_rows`.
 """
@@ -16,12 +16,12 @@ from bike_demand.core.settings import DATA, Settings
 from bike_demand.data.frames import concat, time_range, to_frame, with_label
 from bike_demand.data.ingested import ingested_months, month_file, read_month, read_rows
 from bike_demand.data.month import month_start, next_month
-from bike_demand.data.quarantine import Quarantine, good, quarantine_of
+from bike_demand.data.quarantine import Quarantine, quarantine_of, without_quarantined
 from bike_demand.data.regression_cases import BadDataCase
 from bike_demand.store import event_log, history
 from bike_demand.store.database import database_exists, open_database
 
-SECOND = timedelta(seconds=1)  # resolution of event times
+RESOLUTION = timedelta(seconds=1)  # resolution of event times
 
 
 def gathered_rows(since: datetime | None, until: datetime) -> pd.DataFrame:
@@ -51,13 +51,13 @@ def good_rows(settings: Settings, as_of: datetime | None) -> pd.DataFrame:
     Raises UserError if nothing was ingested, UnreachableError if the production database is down.
     """
     rows = read_rows(DATA, as_of)
-    return with_label(good(rows, recognise(settings, rows)))
+    return with_label(without_quarantined(rows, detect_bad_rows(settings, rows)))
 
 
-def recognise(settings: Settings, rows: pd.DataFrame) -> Quarantine:
-    """Detect the bad rows, using production's knowledge, or the rows alone if there is no database yet.
+def detect_bad_rows(settings: Settings, rows: pd.DataFrame) -> Quarantine:
+    """Detect the bad rows, using outcomes, regression cases and level shifts of the production database.
 
-    Raises UnreachableError if the database is down.
+    If there is no database yet, only the rows are used. Raises UnreachableError if it is down.
     """
     address = settings.environments.production.database
     if rows.empty:
@@ -66,7 +66,7 @@ def recognise(settings: Settings, rows: pd.DataFrame) -> Quarantine:
         return quarantine_of(rows, {}, (), settings.quality)
     with closing(open_database(address)) as database:
         first, last = time_range(rows)
-        labels = history.labels(database, first, last + SECOND)
+        labels = history.labels(database, first, last + RESOLUTION)
         kept, shifts = event_log.regression_cases(database), event_log.level_shifts(database)
     cases = [BadDataCase.model_validate_json(json.dumps(each.content)) for each in kept]
     return quarantine_of(rows, labels, cases, settings.quality, shifts)

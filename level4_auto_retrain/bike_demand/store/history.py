@@ -1,10 +1,9 @@
-"""The daily history: errors and distributions of inputs and predictions, kept forever, by model version.
+"""The daily history: errors and data quality, kept forever, by model version.
 
 The log has every prediction; this has one row per day and version, so that years can be read at once.
 """
 
 import math
-import statistics
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ from sqlalchemy import func, select
 
 from bike_demand.core.current import (
     DELAY,
-    NUMERIC_FIELDS,
     PROBLEM,
     TIME,
     Inputs,
@@ -29,44 +27,46 @@ from bike_demand.core.current import (
 )
 from bike_demand.core.problem import MIN_TIME
 from bike_demand.store.database import Database
-from bike_demand.store.tables import Day, DriftReport, LoggedPrediction, Outcome
+from bike_demand.store.tables import DailyStats, DriftReport, LoggedPrediction, Outcome
 
-ALL = 0  # the `version` of rows about all versions together
+ALL_VERSIONS = 0  # the `version` of rows about all versions together
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A logged prediction: the row as sent, and the predictions of the shown and the other version."""
+class PredictionRecord:
+    """A logged prediction: `inputs` as sent, and the predictions of the shown and the other version."""
 
-    asked: Inputs
+    inputs: Inputs
     prediction: float
     version: int
     other_prediction: float | None = None
     other_version: int | None = None
 
-    def of(self, version: int) -> float | None:
+    def prediction_of(self, version: int) -> float | None:
         """The prediction of a version, shown or not; None if it made none."""
         if self.version == version:
             return self.prediction
         return self.other_prediction if self.other_version == version else None
 
 
-def days(database: Database, since: date, until: date, version: int | None = None) -> list[Day]:
+def days(database: Database, since: date, until: date, version: int | None = None) -> list[DailyStats]:
     """The stored days from `since` to before `until`, ascending, of a version or of all together (None).
 
     Days without predictions are missing.
     """
     return database.all(
-        select(Day)
-        .where(Day.day >= since, Day.day < until, Day.version == (version or ALL))
-        .order_by(Day.day)
+        select(DailyStats)
+        .where(
+            DailyStats.day >= since, DailyStats.day < until, DailyStats.version == (version or ALL_VERSIONS)
+        )
+        .order_by(DailyStats.day)
     )
 
 
 def last_day(database: Database) -> date | None:
     """The newest stored day; None if there is none yet."""
     with database.reading() as connection:
-        newest: date | None = connection.scalar(select(func.max(Day.day)))
+        newest: date | None = connection.scalar(select(func.max(DailyStats.day)))
     return newest
 
 
@@ -79,7 +79,7 @@ def first_time(database: Database) -> datetime | None:
     return moment
 
 
-def answers(database: Database, since: datetime, until: datetime) -> list[Answer]:
+def logged_predictions(database: Database, since: datetime, until: datetime) -> list[PredictionRecord]:
     """All logged predictions from `since` to before `until`, by event time, then in the order of logging."""
     names = ("event_time", "inputs", "prediction", "version", "other_prediction", "other_version")
     statement = (
@@ -90,7 +90,7 @@ def answers(database: Database, since: datetime, until: datetime) -> list[Answer
     with database.reading() as connection:
         rows = connection.execute(statement).mappings().all()
     return [
-        Answer(
+        PredictionRecord(
             # Validated when they were requested.
             Inputs.model_construct(**{TIME: row["event_time"]}, **row["inputs"]),
             row["prediction"],
@@ -102,11 +102,11 @@ def answers(database: Database, since: datetime, until: datetime) -> list[Answer
     ]
 
 
-def first_answers(given: Iterable[Answer]) -> list[Answer]:
+def first_predictions(logged: Iterable[PredictionRecord]) -> list[PredictionRecord]:
     """The first prediction for each row, which is the one that counts."""
-    found: dict[RowId, Answer] = {}
-    for each in given:
-        found.setdefault(row_id(each.asked), each)
+    found: dict[RowId, PredictionRecord] = {}
+    for each in logged:
+        found.setdefault(row_id(each.inputs), each)
     return list(found.values())
 
 
@@ -119,79 +119,58 @@ def labels(database: Database, since: datetime, until: datetime) -> dict[RowId, 
         return {(moment, key): label for moment, key, label in connection.execute(statement)}
 
 
-def keep(
+def store_days(
     database: Database,
-    given: Sequence[Answer],
+    logged: Sequence[PredictionRecord],
     known: Mapping[RowId, float],
     quality: Mapping[date, Mapping[str, Mapping[str, int]]],
 ) -> None:
-    """Store the days of these predictions, replacing earlier rows. All predictions of each day must be given.
+    """Store the days of these predictions, replacing earlier rows. `logged` has all predictions of each day.
 
     `known` has their labels, and the earlier ones that the baseline needs.
     """
     targets = {row: target_of(label) for row, label in known.items()}
     baseline = _baseline(targets)
-    by_day: dict[date, list[Answer]] = {}
-    for each in given:
-        by_day.setdefault(time_of(each.asked).date(), []).append(each)
+    by_day: dict[date, list[PredictionRecord]] = {}
+    for each in logged:
+        by_day.setdefault(time_of(each.inputs).date(), []).append(each)
     rows: list[dict[str, Any]] = []
-    for day, its in by_day.items():
-        first = first_answers(its)
-        features = {name: summary([getattr(each.asked, name) for each in first]) for name in NUMERIC_FIELDS}
-        shown = [(row_id(each.asked), each.prediction) for each in first]
+    for day, day_predictions in by_day.items():
+        first = first_predictions(day_predictions)
+        shown = [(row_id(each.inputs), each.prediction) for each in first]
         rows.append(
             _sums(shown, targets, baseline)
-            | {"day": day, "version": ALL, "features": features, "quality": quality.get(day, {})}
+            | {"day": day, "version": ALL_VERSIONS, "quality": quality.get(day, {})}
         )
-        answering = {each.version for each in its} | {each.other_version or ALL for each in its}
-        for version in sorted(answering - {ALL}):
-            message: dict[RowId, float] = {}
-            for each in its:
-                prediction = each.of(version)
+        versions = {each.version for each in day_predictions} | {
+            each.other_version or ALL_VERSIONS for each in day_predictions
+        }
+        for version in sorted(versions - {ALL_VERSIONS}):
+            predictions: dict[RowId, float] = {}
+            for each in day_predictions:
+                prediction = each.prediction_of(version)
                 if prediction is not None:
-                    message.setdefault(row_id(each.asked), prediction)
-            if message:
+                    predictions.setdefault(row_id(each.inputs), prediction)
+            if predictions:
                 rows.append(
-                    _sums(list(message.items()), targets, baseline)
-                    | {"day": day, "version": version, "features": {}, "quality": {}}
+                    _sums(list(predictions.items()), targets, baseline)
+                    | {"day": day, "version": version, "quality": {}}
                 )
     with database.writing() as session:
         for row in rows:
-            session.merge(Day(**row))
+            session.merge(DailyStats(**row))
 
 
-def keep_drift(database: Database, at: datetime, content: Mapping[str, Any]) -> None:
-    """Store the result of the drift tests at a time of the feed."""
+def store_drift_report(database: Database, at: datetime, content: Mapping[str, Any]) -> None:
+    """Store the result of the drift tests at a feed time."""
     with database.writing() as session:
         session.merge(DriftReport(at, dict(content)))
 
 
-def drifts(database: Database, limit: int = 1) -> list[tuple[datetime, dict[str, Any]]]:
+def latest_drift_reports(database: Database, limit: int = 1) -> list[tuple[datetime, dict[str, Any]]]:
     """The results of the latest drift tests, newest first."""
     found = database.all(select(DriftReport).order_by(DriftReport.at.desc()).limit(limit))
     return [(each.at, each.content) for each in found]
-
-
-def summary(values: Sequence[float | None]) -> dict[str, float | None]:
-    """Mean, spread and quantiles of the known values, and the number of unknown ones."""
-    known = sorted(float(each) for each in values if each is not None)
-    found: dict[str, float | None] = {"nulls": len(values) - len(known)}
-    if not known:
-        return found | dict.fromkeys(("mean", "sd", "min", "p10", "p50", "p90", "max"))
-
-    def quantile(share: float) -> float:
-        return known[min(len(known) - 1, math.floor(share * len(known)))]
-
-    mean = statistics.fmean(known)
-    return found | {
-        "mean": round(mean, 4),
-        "sd": round(math.sqrt(statistics.fmean([(each - mean) ** 2 for each in known])), 4),
-        "min": known[0],
-        "p10": quantile(0.1),
-        "p50": quantile(0.5),
-        "p90": quantile(0.9),
-        "max": known[-1],
-    }
 
 
 def _baseline(targets: Mapping[RowId, float]) -> Callable[[RowId], float | None]:
@@ -203,29 +182,36 @@ def _baseline(targets: Mapping[RowId, float]) -> Callable[[RowId], float | None]
     values = np.array([targets[row] for row in order], dtype=np.float64)
 
     @cache
-    def until(day: date) -> float | None:
+    def constant_until(day: date) -> float | None:
         """The constant baseline from the targets known at the start of a day."""
         count = bisect_left(days, day - DELAY)
         return constant_baseline(values[:count]) if count else None
 
-    return lambda row: until(row[0].date())
+    return lambda row: constant_until(row[0].date())
 
 
 def _sums(
-    message: Sequence[tuple[RowId, float]],
+    predictions: Sequence[tuple[RowId, float]],
     targets: Mapping[RowId, float],
     baseline: Callable[[RowId], float | None],
 ) -> dict[str, Any]:
-    pairs = [(prediction, targets[row], baseline(row)) for row, prediction in message if row in targets]
-    paired = [(prediction, target, before) for prediction, target, before in pairs if before is not None]
+    pairs = [(prediction, targets[row], baseline(row)) for row, prediction in predictions if row in targets]
+    paired = [
+        (prediction, target, baseline_prediction)
+        for prediction, target, baseline_prediction in pairs
+        if baseline_prediction is not None
+    ]
     return {
-        "rows": len(message),
+        "rows": len(predictions),
         "known": len(pairs),
-        "error": math.fsum(PROBLEM.loss.per_row(prediction, target) for prediction, target, _ in pairs),
-        "bias": math.fsum(prediction - target for prediction, target, _ in pairs),
-        "target": float(sum(target for _, target, _ in pairs)),
+        "error_sum": math.fsum(PROBLEM.loss.per_row(prediction, target) for prediction, target, _ in pairs),
+        "bias_sum": math.fsum(prediction - target for prediction, target, _ in pairs),
+        "target_sum": float(sum(target for _, target, _ in pairs)),
         "baseline_rows": len(paired),
-        "baseline_error": float(sum(PROBLEM.loss.per_row(before, target) for _, target, before in paired)),
-        "paired_error": math.fsum(PROBLEM.loss.per_row(ours, target) for ours, target, _ in paired),
-        "predictions": summary([prediction for _, prediction in message]),
+        "baseline_error_sum": math.fsum(
+            PROBLEM.loss.per_row(baseline_prediction, target) for _, target, baseline_prediction in paired
+        ),
+        "paired_error_sum": math.fsum(
+            PROBLEM.loss.per_row(prediction, target) for prediction, target, _ in paired
+        ),
     }

@@ -1,6 +1,6 @@
 """The tables of the production database: predictions, outcomes, workers, deployments, and the loop's.
 
-Timestamps without a zone are in the feed's time, like event times; `Utc` is the machine's clock. A change
+Timestamps without a zone are feed time, like event times; `Utc` is the machine's clock. A change
 here needs a migration: a test compares the two.
 """
 
@@ -16,7 +16,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_co
 from sqlalchemy.types import TypeDecorator
 from uuid_utils import uuid7
 
-REVISION = "0005"  # the newest migration
+REVISION = "0002"  # the newest migration
 
 
 class Utc(TypeDecorator[datetime]):
@@ -55,9 +55,13 @@ class Kind(StrEnum):
     DRIFT = "input-drift"  # report only
     ERROR = "error-drift"  # train
     RELEASE = "bad-release"  # roll back
-    NO_MODEL = "no-model"  # train the first one
+    NO_MODEL = "no-model"  # restore the last good version, or train one
     AGE = "age"  # train
     LOOP = "loop"  # the loop itself fails
+
+
+# In the order in which the loop responds and the dashboard shows them: a bad champion explains many others.
+PRIORITY = (Kind.RELEASE, Kind.NO_MODEL, Kind.LOOP, Kind.QUALITY, Kind.ERROR, Kind.AGE, Kind.DRIFT)
 
 
 class Base(MappedAsDataclass, DeclarativeBase):
@@ -77,7 +81,7 @@ class Base(MappedAsDataclass, DeclarativeBase):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, *_: Any) -> core_schema.CoreSchema:
-        """In a pydantic model, a row is an object with one key per column."""
+        """So that StatusDocument can contain rows: an object with one key per column."""
         names = {each.name: (each.type, ...) for each in fields(cls)}
         parsed = create_model(cls.__name__, **names)  # type: ignore[call-overload]
         return core_schema.json_or_python_schema(
@@ -201,17 +205,17 @@ class Transition(Base):
     made_at: Mapped[datetime] = mapped_column(Utc, default_factory=lambda: datetime.now(UTC))
 
 
-def _one_each(name: str, where: str, *columns: str) -> Index:
+def _partial_unique_index(name: str, where: str, *columns: str) -> Index:
     """A unique index on these columns, limited to rows that satisfy the condition."""
     condition = text(where)
     return Index(name, *columns, unique=True, sqlite_where=condition, postgresql_where=condition)
 
 
-class Raised(Base):
+class StoredSignal(Base):
     """A signal: one open row per kind and subject, updated while it goes on, then closed by `ended_at`."""
 
     __tablename__ = "signals"
-    __table_args__ = (_one_each("signals_open", "ended_at IS NULL", "kind", "subject"),)
+    __table_args__ = (_partial_unique_index("signals_open", "ended_at IS NULL", "kind", "subject"),)
 
     id: Mapped[int] = mapped_column(primary_key=True, init=False)
     kind: Mapped[Kind]
@@ -230,14 +234,14 @@ class Incident(Base):
     """
 
     __tablename__ = "incidents"
-    __table_args__ = (_one_each("incidents_open", "ended_at IS NULL", "kind", "subject"),)
+    __table_args__ = (_partial_unique_index("incidents_open", "ended_at IS NULL", "kind", "subject"),)
 
     id: Mapped[int] = mapped_column(primary_key=True, init=False)
     kind: Mapped[Kind]
     subject: Mapped[str] = mapped_column(String(100))
     since: Mapped[datetime]
-    noticed_at: Mapped[datetime]
-    noticed_by: Mapped[str]
+    detected_at: Mapped[datetime]
+    description: Mapped[str]
     done: Mapped[list[dict[str, Any]]] = mapped_column(default_factory=list)
     ended_at: Mapped[datetime | None] = mapped_column(default=None)
     cost: Mapped[dict[str, Any] | None] = mapped_column(default=None)
@@ -245,10 +249,10 @@ class Incident(Base):
 
 
 class Alert(Base):
-    """A message to people. `body`: happened, evidence, done, you_may.
+    """A message to people. `body`: summary, evidence, response, suggestion.
 
     `delivered`, by channel: the delivery time (wall time, ISO 8601); None: not tried yet; {"reason",
-    "final"}: the last attempt failed, for good if `final`.
+    "permanent"}: the last attempt failed, and a retry is pointless if `permanent`.
     """
 
     __tablename__ = "alerts"
@@ -264,20 +268,19 @@ class Alert(Base):
     def is_outstanding(self, channel: str) -> bool:
         """Whether this channel still has to deliver it."""
         state = self.delivered.get(channel, "")
-        return state is None or (isinstance(state, dict) and not state["final"])
+        return state is None or (isinstance(state, dict) and not state["permanent"])
 
 
 class Action(Base):
-    """An action of the loop, and its outcome. `signal` is the id of the signal that it responds to.
+    """A training by the loop, and its result. `signal` is the id of the signal that it responds to.
 
     Written before the work begins, so that the loop can resume it after a kill.
     """
 
     __tablename__ = "actions"
-    __table_args__ = (_one_each("actions_begun", "state = 'begun'", "kind"),)
+    __table_args__ = (_partial_unique_index("actions_begun", "state = 'begun'", "state"),)
 
     id: Mapped[int] = mapped_column(primary_key=True, init=False)
-    kind: Mapped[str] = mapped_column(String(20))
     signal: Mapped[int | None]
     reason: Mapped[str]
     at: Mapped[datetime]
@@ -293,7 +296,6 @@ class RegressionCase(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True, init=False)
     incident: Mapped[int] = mapped_column(ForeignKey("incidents.id"))
-    kind: Mapped[str] = mapped_column(String(10))
     content: Mapped[dict[str, Any]]
 
 
@@ -325,14 +327,13 @@ class Fact(Base):
     as_of: Mapped[datetime]
 
 
-class Day(Base):
+class DailyStats(Base):
     """One day of one version, or of all together (`version` 0), counting the first shown prediction for each
-    row. Errors, bias and target are sums over rows.
+    row. Columns that end in `_sum` are sums over rows.
 
     `rows` were predicted; the label of `known` of them is known. For `baseline_rows` of those the baseline is
-    known too: its error is `baseline_error`, the model's on the same rows `paired_error`. `predictions` and
-    each of `features`: mean, sd, min, p10, p50, p90, max, nulls (None: no value). `quality`: number of
-    requested rows that violated a rule, {field: {check: rows}}.
+    known too: its error is `baseline_error_sum`, the model's on the same rows `paired_error_sum`.
+    `quality`: number of requested rows that violated a rule, {field: {rule: rows}}.
     """
 
     __tablename__ = "days"
@@ -341,14 +342,12 @@ class Day(Base):
     version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     rows: Mapped[int]
     known: Mapped[int]
-    error: Mapped[float]
-    bias: Mapped[float]
-    target: Mapped[float]
+    error_sum: Mapped[float]
+    bias_sum: Mapped[float]
+    target_sum: Mapped[float]
     baseline_rows: Mapped[int]
-    baseline_error: Mapped[float]
-    paired_error: Mapped[float]
-    predictions: Mapped[dict[str, Any]] = mapped_column(default_factory=dict)
-    features: Mapped[dict[str, Any]] = mapped_column(default_factory=dict)
+    baseline_error_sum: Mapped[float]
+    paired_error_sum: Mapped[float]
     quality: Mapped[dict[str, Any]] = mapped_column(default_factory=dict)
 
 

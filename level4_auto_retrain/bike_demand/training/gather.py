@@ -10,9 +10,9 @@ from bike_demand.core.settings import DATA, STATE, Settings
 from bike_demand.data.ingest import IngestResult, ingest
 from bike_demand.data.ingested import read_rows
 from bike_demand.data.quality import REPORT, freshness_deadline
-from bike_demand.data.quarantine import write
+from bike_demand.data.quarantine import write_quarantine
 from bike_demand.data.source import PublishedMonth, Source
-from bike_demand.store.gathered import recognise
+from bike_demand.store.gathered import detect_bad_rows
 
 REQUEST = STATE / "request.json"  # an input of the stage `validate`
 
@@ -27,7 +27,7 @@ def gather(
     The stages read files only. Raises UserError if the feed is invalid, UnreachableError if a retry may help.
     """
     gathered = ingest(Source(settings.feed), DATA, settings.first_month, as_of=as_of, progress=progress)
-    write(recognise(settings, read_rows(DATA)))
+    write_quarantine(detect_bad_rows(settings, read_rows(DATA)))
     REPORT.unlink(missing_ok=True)  # may be outdated: DVC skips `validate` if nothing changed
     write_request(freshness_deadline(settings, as_of))
     return gathered

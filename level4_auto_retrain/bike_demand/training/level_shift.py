@@ -1,9 +1,9 @@
 """Rescales labels from before a level shift, so that a model learns the new level from all rows.
 
-Weighting recent rows more is not enough: trees split by the day of the week, and a few days after the shift
-most weekdays have no rows yet. The size of the shift is therefore estimated and removed, as in intervention
-analysis of time series (Box and Tiao 1975, "Intervention analysis", Journal of the American Statistical
-Association).
+Weighting recent rows more is not enough: a few days after the shift, many groups of rows that the model
+distinguishes (such as weekdays) have no rows yet. The size of the shift is therefore estimated and removed,
+as in intervention analysis of time series (Box and Tiao 1975, "Intervention analysis", Journal of the
+American Statistical Association).
 """
 
 from collections.abc import Sequence
@@ -16,29 +16,30 @@ from bike_demand.core.settings import IS_PROBABILITY, TrainingSettings
 from bike_demand.data.frames import features_of, period_end
 from bike_demand.training.train import fit, predict
 
-LONGEST = timedelta(days=14)  # rows after a shift that its estimate uses; later ones reflect the season
+# Rows after a shift that its estimate uses; later ones reflect the season.
+MAX_ESTIMATION_PERIOD = timedelta(days=14)
 
 
-def rescale(
+def rescale_labels(
     rows: pd.DataFrame, shifts: Sequence[date], settings: TrainingSettings
 ) -> tuple[pd.DataFrame, dict[str, float]]:
-    """Multiply the labels of rows (ascending) before each shift by its size. Also returns the sizes, by day.
+    """Multiply the labels of rows (ascending) before each shift by its size. Also returns {ISO day: size}.
 
     The size is the sum of the targets since the shift, without held-out rows, divided by the predictions for
     them of a model fitted to the rows before. Probabilities and signed targets cannot be scaled and stay.
     """
     if IS_PROBABILITY or MIN_PREDICTION < 0:
         return rows, {}
-    begin = period_end(rows) - timedelta(days=settings.holdout_days)
+    holdout_start = period_end(rows) - timedelta(days=settings.holdout_days)
     sizes: dict[str, float] = {}
     for day in shifts:
         since = datetime.combine(day, time())
         is_before = rows[TIME] < since
-        after = rows[~is_before & (rows[TIME] < min(begin, since + LONGEST))]
+        after = rows[~is_before & (rows[TIME] < min(holdout_start, since + MAX_ESTIMATION_PERIOD))]
         if is_before.sum() < settings.min_rows or after.empty:
             continue
-        before = fit(rows[is_before], settings.params, settings.half_life_days)
-        size = float(targets(after).sum() / predict(before, features_of(after)).sum())
+        earlier_model = fit(rows[is_before], settings.params, settings.half_life_days)
+        size = float(targets(after).sum() / predict(earlier_model, features_of(after)).sum())
         rows = rows.assign(**{LABEL: rows[LABEL].where(~is_before, size * rows[LABEL])})
         sizes[day.isoformat()] = round(size, 4)
     return rows, sizes

@@ -27,8 +27,7 @@ PASSED = "passed"  # tag: whether the holdout model was good enough to register 
 LOCK_TAG = "dvc.lock"  # tag: SHA-256 of the inputs and outputs named by the run's dvc.lock
 AS_OF = "as_of"  # tag: when the data had to be up to date, if checked
 PYTHON = "python"  # tag: the version that trained it
-# Metrics that a version also has as tags: its reference once live.
-REFERENCE = ("mae", "bias", "skill")
+REFERENCE = ("mae", "skill")  # copied to tags of the version, read by `monitoring.retraining_policy`
 
 
 @dataclass(frozen=True)

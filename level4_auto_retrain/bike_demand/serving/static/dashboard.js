@@ -2,9 +2,10 @@
 
 const DAY = 86400; // seconds
 const $ = id => document.getElementById(id);
-const samples = [], charts = {}, drawn = {};
+const samples = [], charts = {}, drawn = {}; // drawn: markup or data last drawn, by element id
 let status, range = 90;
 
+// Everything from outside is escaped here; the content security policy forbids inline scripts.
 class Markup extends String {}
 const escaped = value => value instanceof Markup ? value : Array.isArray(value) ? value.map(escaped).join("")
   : value == null || value === false ? "" : String(value).replace(/[&<>"']/g, each => `&#${each.charCodeAt()};`);
@@ -19,45 +20,45 @@ function show(id, ...content) {
   drawn[id] = text;
 }
 
-// Times without a zone are in the time of the feed: shown as they are, by calling them UTC.
+// Times without a zone are feed time: shown as they are, by calling them UTC.
 const seconds = text => Date.parse(/T[\d:.]+$/.test(text) ? `${text}Z` : text) / 1000;
 const midnight = text => Math.floor(seconds(text) / DAY) * DAY;
 const dateOf = (at, dateStyle = "medium") => new Date(1000 * at).toLocaleDateString("en-GB", { dateStyle, timeZone: "UTC" });
 const day = text => dateOf(seconds(text));
 const clock = at => new Date(1000 * at).toLocaleTimeString("en-GB");
 const number = (value, digits = 0) => value?.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits }) ?? "–";
-const percent = share => `${number(100 * share)} %`;
+const percent = share => `${number(100 * share)}%`;
 const duration = value => value == null ? "–" : `${(1000 * value).toLocaleString("en", { maximumSignificantDigits: 2 })} ms`;
 
 const SIGNS = { good: "✓", busy: "↻", warn: "!", bad: "✖", none: "…" };
-const TONES = { "data-quality": "warn", "input-drift": "none", "error-drift": "drift", age: "busy" };
+const TONES = { "data-quality": "warn", "input-drift": "none", "error-drift": "drift", age: "busy", "bad-release": "bad", "no-model": "bad", loop: "bad" };
 
-function drawHeader({ title, environment, as_of, loop_checked_at, links, headline, problems }) {
+function drawHeader({ title, environment, as_of, loop_checked_at, links, headline, errors }) {
   document.title = `${headline.title} · ${title}`;
   show("header", html`<strong>${title}, ${environment}</strong><span>${as_of && dateOf(seconds(as_of), "full")}</span>
-    <span class="soft">${loop_checked_at && `monitored at ${clock(seconds(loop_checked_at))}`}</span>
+    <span class="soft">${loop_checked_at && `monitored at ${clock(seconds(loop_checked_at))} (local)`}</span>
     <nav>${Object.entries({ ...links, API: "docs" }).map(([name, href]) => html`<a href="${href}">${name}</a>`)}</nav>`);
   $("headline").className = `card ${headline.state}`;
   show("headline", html`<div class="sign" aria-hidden="true">${SIGNS[headline.state]}</div>
     <div><h1>${headline.title}</h1><p>${headline.reason}</p>
-    ${problems.filter(each => each !== headline.reason).map(each => html`<p class="bad tone">${each}</p>`)}
-    <ul>${headline.doing.map(each => html`<li>${each}</li>`)}</ul></div>`);
+    ${errors.filter(each => each !== headline.reason).map(each => html`<p class="bad tone">${each}</p>`)}
+    <ul>${headline.responses.map(each => html`<li>${each}</li>`)}</ul></div>`);
 }
 
 function drawTiles({ models: [live, other], live_since, days, reference_error, error_unit, error_decimals, trainings, budget, workers }) {
   const tile = (name, value, unit, ...lines) => html`<div class="card"><span class="soft">${name}</span>
     <b>${value} <small>${unit}</small></b>${lines.filter(Boolean).map(each => html`<p class="note">${each}</p>`)}</div>`;
-  const now = samples.at(-1), { recent_error, improvement } = days.findLast(each => each.recent_error !== null) ?? {};
+  const now = samples.at(-1), { recent_error, skill } = days.findLast(each => each.recent_error !== null) ?? {};
   show("tiles",
     tile("Champion", live ? `v${live.version}` : "–", "", live_since && `since ${day(live_since)}`,
       other && `${other.role} v${other.version}, shown for ${percent(other.share)}`),
     tile("Error, 14 days", number(recent_error, error_decimals), recent_error === undefined ? "" : error_unit,
-      improvement != null && html`<span class="tone ${improvement > 0 ? "good" : "bad"}">${percent(Math.abs(improvement))}
-        ${improvement > 0 ? "better" : "worse"} than the baseline</span>`,
-      reference_error !== null && `reference error at release: ${number(reference_error, error_decimals)}`),
-    tile("Trainings", trainings.filter(each => !each.detail.nothing_new).length, "",
-      budget.of && `${Math.max(0, budget.of - budget.spent)} of ${budget.of} left in ${budget.days} days`, budget.message),
-    tile("Service", now ? duration(now.p95) : "–", now?.p95 == null ? "" : "for 95 %",
+      skill != null && html`<span class="tone ${skill > 0 ? "good" : "bad"}">${percent(Math.abs(skill))}
+        ${skill > 0 ? "better" : "worse"} than the baseline</span>`,
+      reference_error !== null && `reference error (holdout, at training): ${number(reference_error, error_decimals)}`),
+    tile("Trainings", trainings.filter(each => !each.detail.no_training).length, "",
+      budget.limit && `${Math.max(0, budget.limit - budget.spent)} of ${budget.limit} left (${budget.days}-day budget)`, budget.message),
+    tile("Service", now ? duration(now.p95) : "–", now?.p95 == null ? "" : "p95",
       now ? `${number(now.rate, 1)} requests/s, ${now.failed ? `${number(now.failed, 1)} failed/s` : "none failed"}` : "measuring",
       `workers: ${workers.map(each => each.version ? `v${each.version}` : "no model").join(", ") || "none"}`));
 }
@@ -69,18 +70,18 @@ function events({ releases, trainings, alerts, undelivered }) {
   return [
     ...releases.map(each => each.rolled_back === null ? [each.at, "good", `Version ${each.version} is live`, {}]
       : [each.at, "bad", `Version ${each.rolled_back} is rolled back, version ${each.version} is live again`, {}]),
-    ...trainings.map(({ at, reason, version, detail, state }) => [at, "drift", `Training: ${reason}`,
-      { Version: version, Outcome: detail.outcome ?? state }]),
-    ...alerts.map(({ id, key, at, title, body }) => [at, key.startsWith("over:") ? "good" : "warn", title, {
+    ...trainings.map(({ at, reason, version, detail, state }) => [at, "busy", `Training: ${reason}`,
+      { Version: version, Result: detail.result ?? state }]),
+    ...alerts.map(({ id, key, at, title, body }) => [at, key.startsWith("resolved:") ? "good" : "warn", title, {
       "Not delivered": undelivered.filter(each => each.id === id).map(each => `${each.channel}: ${each.reason}`).join("; "),
-      "What happened": body.happened, Evidence: numbers(body.evidence),
-      "What was done": body.done, "What you may do": body.you_may,
+      Summary: body.summary, Evidence: numbers(body.evidence),
+      Response: body.response, Suggestion: body.suggestion,
     }]),
   ].sort((one, other) => seconds(other[0]) - seconds(one[0])).slice(0, 100);
 }
 
 function drawEvents({ signals, as_of, ...others }) {
-  show("signals", signals.map(each => html`<div class="signal ${TONES[each.kind] ?? "bad"}">
+  show("signals", signals.map(each => html`<div class="signal ${TONES[each.kind]}">
     <b class="tone">${each.kind}: ${each.subject}</b> <span class="soft">since ${day(each.first_at)}</span><p>${each.message}</p></div>`));
   const rows = events(others).map(([at, tone, title, details], place) => {
     const lines = Object.entries(details).filter(each => each[1]).map(([label, text]) => html`<p class="note">${label}: ${text}</p>`);
@@ -88,11 +89,11 @@ function drawEvents({ signals, as_of, ...others }) {
     return html`<li class="${tone}"><time class="note">${day(at)}</time>${!lines.length ? html`<span class="tone">${title}</span>`
       : html`<details ${isNew && "open"}><summary class="tone">${title}</summary>${lines}</details>`}</li>`;
   });
-  show("events", rows.length ? html`<ul>${rows}</ul>` : html`<p class="soft">Nothing yet.</p>`);
+  show("events", rows.length ? html`<ul>${rows}</ul>` : html`<p class="soft">No events yet.</p>`);
 }
 
 function drawQuality({ fields, days, signals, as_of }) {
-  if (!as_of) return show("quality", html`<p class="soft">Nothing was monitored yet.</p>`);
+  if (!as_of) return show("quality", html`<p class="soft">No monitoring cycle yet.</p>`);
   const quality = new Map(days.map(each => [seconds(each.day), each.quality]));
   const dates = Array.from({ length: 28 }, (_, place) => midnight(as_of) - (28 - place) * DAY);
   show("quality", table([], fields.map(name => {
@@ -107,20 +108,20 @@ function drawQuality({ fields, days, signals, as_of }) {
 }
 
 function drawDrift({ drift }) {
-  if (!drift) return show("drift", html`<p class="soft">Not tested yet.</p>`);
+  if (!drift) return show("drift", html`<p class="soft">No drift report yet.</p>`);
   const rows = Object.entries(drift.distances).sort((one, other) => other[1] - one[1]);
-  show("drift", html`<p class="note">Week to ${day(drift.current[1])}, against ${day(drift.reference[0])} to ${day(drift.reference[1])}</p>`,
-    table(["", "", "distance"], rows.map(([name, distance]) => {
-      const most = Math.max(1.6, rows[0][1]), moved = drift.moved.includes(name);
-      return [html`<span class="${moved && "warn tone"}">${name}</span>`, // a meter beyond its optimum is drawn as a warning
-        html`<meter max="${most}" low="${moved ? most / 1000 : most}" optimum="0" value="${distance}"></meter>`, number(distance, 2)];
+  show("drift", html`<p class="note">Week until ${day(drift.current[1])}, compared with ${day(drift.reference[0])} to ${day(drift.reference[1])}</p>`,
+    table(["", "", "distance (SD or Jensen-Shannon)"], rows.map(([name, distance]) => {
+      const most = Math.max(1.6, rows[0][1]), drifted = drift.drifted.includes(name);
+      return [html`<span class="${drifted && "warn tone"}">${name}</span>`, // <meter> turns yellow where value > low and optimum < low
+        html`<meter max="${most}" low="${drifted ? most / 1000 : most}" optimum="0" value="${distance}"></meter>`, number(distance, 2)];
     })));
 }
 
-function drawTraffic({ traffic: { rows, requests, rejected, failed, buckets } }) {
-  if (!requests) return show("traffic", html`<p class="soft">No requests since the service started.</p>`);
-  show("traffic", html`<p class="note">Since the service started: ${number(requests)} requests, ${number(rejected)} rejected (4xx),
-    ${number(failed)} failed (5xx); half within ${duration(quantile(.5, buckets))}, 95 % within ${duration(quantile(.95, buckets))}.</p>`,
+function drawRequests({ traffic: { rows, requests, rejected, failed, buckets } }) {
+  if (!requests) return show("requests", html`<p class="soft">No requests since the service started.</p>`);
+  show("requests", html`<p class="note">Since the service started: ${number(requests)} requests, ${number(rejected)} rejected (4xx),
+    ${number(failed)} failed (5xx); p50 ${duration(quantile(.5, buckets))}, p95 ${duration(quantile(.95, buckets))}.</p>`,
   table(["version", "predictions"], Object.entries(rows).map(([version, count]) => [`v${version}`, number(count)])));
 }
 
@@ -179,14 +180,14 @@ const versions = (at, actions) => actions.filter(each => midnight(each.at) === a
 const MARKS = [
   ["bad data", "warn", at => incidents(at, "data-quality")],
   ["error drift", "drift", at => incidents(at, "error-drift")],
-  ["bad release or loop failure", "bad", at => incidents(at, "bad-release", "no-model", "loop")],
-  ["training", "drift", at => versions(at, status.trainings), true],
+  ["bad release or loop failure", "bad", at => incidents(at, "bad-release", "loop")],
+  ["training", "busy", at => versions(at, status.trainings), true],
   ["release", "good", at => versions(at, status.releases.filter(each => each.rolled_back === null)), true],
   ["rollback to", "bad", at => versions(at, status.releases.filter(each => each.rolled_back !== null)), true],
 ];
 const releaseDays = (_, __, low, high) => [...new Set(status.releases.map(each => midnight(each.at) + DAY / 2))]
   .filter(at => at >= low && at <= high);
-/** Of names that are too close to each other the later one. */
+/** Labels of releases; where two would overlap, only the later is drawn. */
 const releaseNames = (plot, times) => times.map((at, place) =>
   plot.valToPos(times[place + 1], "x") - plot.valToPos(at, "x") < 20 ? "" : versions(at - DAY / 2, status.releases).at(-1));
 
@@ -208,11 +209,11 @@ function drawErrors({ days, as_of, live_since, reference_error, error_name, erro
     label: `${error_name} by day`, tzDate: at => uPlot.tzDate(new Date(1000 * at), "Etc/UTC"),
     scales: {
       x: { range: (_, low, high) => [low - DAY / 2, high + DAY / 2] },
-      // A few terrible days must not flatten all others.
+      // Scaled to the 14-day means, so that a few extreme days do not flatten the rest.
       y: { range: plot => [0, 1.5 * Math.max(...plot.data[2], ...plot.data[3])] },
       mark: { range: [0, 1] },
     },
-    axes: [{ space: (...[, , , , width]) => Math.max(75, width / 10), size: 30, values: (_, ticks) => ticks.map(at => dateOf(at)) },
+    axes: [{ space: (_plot, _axis, _min, _max, width) => Math.max(75, width / 10), size: 30, values: (_, ticks) => ticks.map(at => dateOf(at)) },
       { size: 50 }, { scale: "x", side: 0, size: 22, gap: 0, grid: { show: false }, splits: releaseDays, values: releaseNames }],
     series: [time("day", at => dateOf(at)),
       line("each day", "model", { width: 1, alpha: .5 }), line("14 days", "model", { width: 3 }),
@@ -224,14 +225,14 @@ function drawErrors({ days, as_of, live_since, reference_error, error_name, erro
 }
 
 function drawComparisons({ comparisons, as_of }) {
-  show("comparisons", comparisons.map(({ kind, version, against, length, mode, share, began, verdict, reason }, place) => html`<section class="card">
+  show("comparisons", comparisons.map(({ kind, version, against, days_planned, mode, share, began, verdict, reason }, place) => html`<section class="card">
     <h2>${kind === "test" ? "A/B test" : "Watch"}: version ${version} against version ${against}
-      <small>day ${Math.max(0, Math.floor((seconds(as_of) - seconds(began)) / DAY))} of ${length}${kind === "test"
+      <small>day ${Math.max(0, Math.floor((seconds(as_of) - seconds(began)) / DAY))} of ${days_planned}${kind === "test"
         && (mode === "shadow" ? ", never shown" : `, shown for ${percent(share)}`)}</small></h2>
     <p><b class="busy tone">${verdict}:</b> ${reason}</p><div id="comparison-${place}"></div></section>`));
-  comparisons.forEach(({ kind, length, days, worse }, place) => {
+  comparisons.forEach(({ kind, days_planned, days, worse }, place) => {
     if (days.every(each => each.ratio === null)) return;
-    const numbers = Array.from({ length: Math.max(length, days.length) }, (_, index) => index + 1);
+    const numbers = Array.from({ length: Math.max(days_planned, days.length) }, (_, index) => index + 1);
     const columns = ["ratio", "high", "low"].map(name => numbers.map(each => days[each - 1]?.[name] ?? null));
     chart(`comparison-${place}`, [numbers, ...columns, numbers.map(() => 1), numbers.map(() => kind === "test" ? 1 + worse : null)], () => ({
       label: "Ratio of the errors by day, with its bounds",
@@ -243,27 +244,27 @@ function drawComparisons({ comparisons, as_of }) {
       axes: [{ size: 30, incrs: [1, 2, 5, 10], values: (_, ticks) => ticks.map(each => `day ${each}`) }, { size: 50 }],
       bands: [{ series: [2, 3], fill: colour("band") }],
       series: [{ label: "day" }, ...[["ratio of errors", "model", { width: 3, points: { show: true } }], ["upper bound", "model", { width: 1 }],
-        ["lower bound", "model", { width: 1 }], ["equal", "baseline", { width: 1 }], ["promoted below", "bad", { width: 1, dash: [5, 4] }],
+        ["lower bound", "model", { width: 1 }], ["equal", "baseline", { width: 1 }], ["promotion limit", "bad", { width: 1, dash: [5, 4] }],
       ].map(([label, tone, more]) => line(label, tone, { ...more, digits: 2 }))],
     }));
   });
 }
 
-function drawTrafficChart() {
+function drawRequestsChart() {
   if (samples.length < 2) return;
   const scale = { range: (_, low, high) => [0, Math.max(1, 1.1 * high)] };
   const latencies = samples.map(each => each.p95 === null ? null : 1000 * each.p95);
-  chart("traffic-chart", [...["at", "rate", "failed"].map(name => samples.map(each => each[name])), latencies], () => ({
+  chart("requests-chart", [...["at", "rate", "failed"].map(name => samples.map(each => each[name])), latencies], () => ({
     label: "Requests and failures per second, and the 95th percentile of the latency", scales: { y: scale, ms: scale },
     axes: [{ space: 90, size: 30, values: (_, ticks) => ticks.map(clock) }, { size: 50 },
       { scale: "ms", side: 1, size: 60, grid: { show: false }, values: (_, ticks) => ticks.map(each => `${each} ms`) }],
     series: [time("time", clock), line("requests/s", "model", { digits: 1, fill: colour("band") }), line("failed/s", "bad", { digits: 1 }),
-      line("95 % within, ms", "baseline", { digits: 1, scale: "ms" })],
+      line("p95, ms", "baseline", { digits: 1, scale: "ms" })],
   }));
 }
 
 function draw() {
-  for (const each of [drawHeader, drawTiles, drawEvents, drawQuality, drawDrift, drawTraffic, drawErrors, drawComparisons, drawTrafficChart])
+  for (const each of [drawHeader, drawTiles, drawEvents, drawQuality, drawDrift, drawRequests, drawErrors, drawComparisons, drawRequestsChart])
     each(status);
 }
 
@@ -276,9 +277,10 @@ async function poll() {
     draw();
     $("stale").hidden = true;
   } catch (error) {
-    show("stale", `The service does not respond (${error.message}).`, status && ` This is its state of ${clock(seconds(status.generated_at))}.`);
+    show("stale", `The service does not respond (${error.message}).`, status && ` Last known state from ${clock(seconds(status.generated_at))}.`);
     $("stale").hidden = false;
   }
+  // Every second until two polls give a first rate.
   setTimeout(poll, 1000 * (samples.length ? status.refresh_seconds : 1));
 }
 

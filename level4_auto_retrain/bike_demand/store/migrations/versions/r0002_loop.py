@@ -1,4 +1,4 @@
-"""The tables of the loop: signals, incidents, alerts, actions and regression cases."""
+"""The tables of the loop, replaced values of predictions, and the policy of deployments."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0001"
 
 OPEN = sa.text("ended_at IS NULL")
 BEGUN = sa.text("state = 'begun'")
-NEW = (
+TABLES = (
     "drift",
     "days",
     "facts",
@@ -43,8 +43,8 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(20), nullable=False),
         sa.Column("subject", sa.String(100), nullable=False),
         sa.Column("since", sa.DateTime, nullable=False),
-        sa.Column("noticed_at", sa.DateTime, nullable=False),
-        sa.Column("noticed_by", sa.String, nullable=False),
+        sa.Column("detected_at", sa.DateTime, nullable=False),
+        sa.Column("description", sa.String, nullable=False),
         sa.Column("done", sa.JSON, nullable=False),
         sa.Column("ended_at", sa.DateTime),
         sa.Column("cost", sa.JSON),
@@ -71,7 +71,6 @@ def upgrade() -> None:
     op.create_table(
         "actions",
         sa.Column("id", sa.Integer, primary_key=True),
-        sa.Column("kind", sa.String(20), nullable=False),
         sa.Column("signal", sa.Integer),
         sa.Column("reason", sa.String, nullable=False),
         sa.Column("at", sa.DateTime, nullable=False),
@@ -80,13 +79,12 @@ def upgrade() -> None:
         sa.Column("detail", sa.JSON, nullable=False),
     )
     op.create_index(
-        "actions_begun", "actions", ["kind"], unique=True, sqlite_where=BEGUN, postgresql_where=BEGUN
+        "actions_begun", "actions", ["state"], unique=True, sqlite_where=BEGUN, postgresql_where=BEGUN
     )
     op.create_table(
         "regression_cases",
         sa.Column("id", sa.Integer, primary_key=True),
         sa.Column("incident", sa.Integer, sa.ForeignKey("incidents.id"), nullable=False),
-        sa.Column("kind", sa.String(10), nullable=False),
         sa.Column("content", sa.JSON, nullable=False),
     )
     op.create_table(
@@ -96,6 +94,8 @@ def upgrade() -> None:
         sa.Column("high", sa.Float, nullable=False),
         sa.Column("by_hour", sa.JSON, nullable=False),
         sa.Column("as_of", sa.DateTime, nullable=False),
+        sa.Column("texts", sa.JSON),
+        sa.Column("by_key", sa.JSON),
     )
     op.create_table(
         "facts",
@@ -104,20 +104,19 @@ def upgrade() -> None:
         sa.Column("as_of", sa.DateTime, nullable=False),
     )
     op.add_column("predictions", sa.Column("replaced", sa.JSON))
+    op.add_column("deployments", sa.Column("policy", sa.JSON))
     op.create_table(
         "days",
         sa.Column("day", sa.Date, primary_key=True),
         sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("rows", sa.Integer, nullable=False),
         sa.Column("known", sa.Integer, nullable=False),
-        sa.Column("error", sa.Float, nullable=False),
-        sa.Column("bias", sa.Float, nullable=False),
-        sa.Column("target", sa.Float, nullable=False),
+        sa.Column("error_sum", sa.Float, nullable=False),
+        sa.Column("bias_sum", sa.Float, nullable=False),
+        sa.Column("target_sum", sa.Float, nullable=False),
         sa.Column("baseline_rows", sa.Integer, nullable=False),
-        sa.Column("baseline_error", sa.Float, nullable=False),
-        sa.Column("paired_error", sa.Float, nullable=False),
-        sa.Column("predictions", sa.JSON, nullable=False),
-        sa.Column("features", sa.JSON, nullable=False),
+        sa.Column("baseline_error_sum", sa.Float, nullable=False),
+        sa.Column("paired_error_sum", sa.Float, nullable=False),
         sa.Column("quality", sa.JSON, nullable=False),
     )
     op.create_table(
@@ -129,6 +128,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop the tables."""
+    op.drop_column("deployments", "policy")
     op.drop_column("predictions", "replaced")
-    for name in NEW:
+    for name in TABLES:
         op.drop_table(name)

@@ -5,16 +5,16 @@ from pathlib import Path
 
 from bike_demand.core.settings import load_settings
 from bike_demand.loop.context import Context
-from bike_demand.loop.publish import publish
+from bike_demand.loop.status_facts import publish_status_facts
 from bike_demand.release.ab.step import step
-from bike_demand.serving.dashboard import StatusDocument
 from bike_demand.serving.live_models import LiveModels
 from bike_demand.serving.onnx_model import load_model
+from bike_demand.serving.status import StatusDocument
 from bike_demand.store.deployments import open_deployments
 from bike_demand.store.tracking import CHAMPION, Tracking
 from tests.registry import put_live
 from tests.test_ab import BEGAN, Deploy, answered, deploy, prepared
-from tests.test_dashboard import glance, status_of
+from tests.test_dashboard import headline, status_of
 from tests.tiny import constant
 
 __all__ = ["deploy", "prepared"]  # fixtures: version 1 is live, and a version can be put to the test
@@ -27,7 +27,7 @@ def after_cycle(day: str) -> StatusDocument:
     now = datetime.fromisoformat(day)
     with open_deployments(settings, now, print) as found:
         tracking = found.tracking
-        publish(Context(settings, tracking, found.database, found, now, now, print))
+        publish_status_facts(Context(settings, tracking, found.database, found, now, now, print))
     version = tracking.aliases().get(CHAMPION)
     live = None if version is None else LiveModels(load_model(constant(Path("live"), 5.0), str(version)))
     status = status_of(address, live)
@@ -37,28 +37,28 @@ def after_cycle(day: str) -> StatusDocument:
     return status
 
 
-def test_a_test_is_shown_with_its_numbers_and_afterwards_the_watch(deploy: Deploy) -> None:
+def test_comparison_is_published_as_test_then_watch(deploy: Deploy) -> None:
     deploy(2, BEGAN)
     answered("2011-03-06", 20.0, 10.0)
     status = after_cycle("2011-03-04")
-    assert glance(status) == ("busy", "A/B test in progress")
+    assert headline(status) == ("busy", "A/B test in progress")
     (test,) = status.comparisons
     assert (test["kind"], test["version"], test["against"], test["share"]) == ("test", 2, 1, 0.5)
-    assert test["length"] == load_settings().ab.days
+    assert test["days_planned"] == load_settings().ab.days
     assert 0.4 < test["days"][-1]["ratio"] < 0.5
     step(load_settings(), datetime(2011, 3, 5), print)
     status = after_cycle("2011-03-05")
-    assert glance(status) == ("good", "All is well")
+    assert headline(status) == ("good", "All is well")
     (watch,) = status.comparisons
     assert (watch["kind"], watch["version"], watch["against"]) == ("watch", 2, 1)
-    assert watch["length"] == load_settings().ab.watch_days
+    assert watch["days_planned"] == load_settings().ab.watch_days
     assert status.live_since == datetime(2011, 3, 5)
 
 
-def test_the_reference_error_of_a_version_and_the_budget_are_shown(stored: Path) -> None:
+def test_reference_error_and_budget_are_published(stored: Path) -> None:
     assert stored
     tracking = Tracking(load_settings())
-    assert after_cycle("2011-03-04").budget == {"spent": 0, "of": 4, "days": 30, "message": None}
+    assert after_cycle("2011-03-04").budget == {"spent": 0, "limit": 4, "days": 30, "message": None}
     version = put_live(constant(Path("made"), 5.0))
     tracking.tag(version.number, {"mae": "27.5000", "skill": "0.4100"})
     assert after_cycle("2011-03-05").reference_error == 27.5
@@ -66,4 +66,4 @@ def test_the_reference_error_of_a_version_and_the_budget_are_shown(stored: Path)
 
 def test_before_there_is_a_model_there_is_nothing_to_show(stored: Path) -> None:
     assert stored
-    assert glance(after_cycle("2011-03-05")) == ("none", "No model is live yet")
+    assert headline(after_cycle("2011-03-05")) == ("none", "No model is live yet")

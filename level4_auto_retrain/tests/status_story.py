@@ -1,4 +1,4 @@
-"""A story in the production database, written by the functions that the loop and the service use."""
+"""A database of a hundred days for status tests, filled by the functions of the loop and the service."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -9,17 +9,14 @@ from bike_demand.serving.metrics import Metrics
 from bike_demand.store import event_log
 from bike_demand.store.database import open_database
 from bike_demand.store.event_log import Signal
-from bike_demand.store.history import keep_drift
-from bike_demand.store.tables import Alert, Day, Deployment, Kind, State, Transition
+from bike_demand.store.history import store_drift_report
+from bike_demand.store.tables import Alert, DailyStats, Deployment, Kind, State, Transition
 
 FIRST = date(2011, 10, 1)
 DAYS = 100
 NOW = datetime(2012, 1, 9)
-ERROR, BASELINE = (
-    30.0,
-    50.0,
-)  # in pieces an hour; each day's error is a tenth more than that of the day before it
-BAD = {"heat": {"units": 24}}
+ERROR, BASELINE = 30.0, 50.0  # mean errors, pieces an hour
+BAD_QUALITY = {"heat": {"units": 24}}
 
 
 def at(day: int) -> datetime:
@@ -27,7 +24,7 @@ def at(day: int) -> datetime:
     return datetime.combine(FIRST, time()) + timedelta(days=day)
 
 
-def fill(address: str, signals: Sequence[Signal] = (), tests: Sequence[dict[str, Any]] = ()) -> None:
+def fill_database(address: str, signals: Sequence[Signal] = (), tests: Sequence[dict[str, Any]] = ()) -> None:
     """A hundred days: three releases, one of them rolled back, two incidents, and these signals now."""
     with closing(open_database(address)) as database:
         rows: list[dict[str, Any]] = []
@@ -40,19 +37,17 @@ def fill(address: str, signals: Sequence[Signal] = (), tests: Sequence[dict[str,
                     "version": 0,
                     "rows": 24,
                     "known": known,
-                    "error": error * known,
-                    "bias": 0.0,
-                    "target": 4000.0,
+                    "error_sum": error * known,
+                    "bias_sum": 0.0,
+                    "target_sum": 4000.0,
                     "baseline_rows": 24 if number > 6 else 0,
-                    "baseline_error": BASELINE * 24 if number > 6 else 0.0,
-                    "paired_error": error * 24,
-                    "predictions": {},
-                    "features": {},
-                    "quality": BAD if number in (90, 91) else {},
+                    "baseline_error_sum": BASELINE * 24 if number > 6 else 0.0,
+                    "paired_error_sum": error * 24,
+                    "quality": BAD_QUALITY if number in (90, 91) else {},
                 }
             )
         with database.writing() as session:
-            session.add_all([Day(**row) for row in rows])
+            session.add_all([DailyStats(**row) for row in rows])
         with database.writing() as session:
             rows_of = {number: Deployment(number, "r", "d", "", at(0), at(0)) for number in (1, 2, 3)}
             session.add_all(rows_of.values())
@@ -72,39 +67,39 @@ def fill(address: str, signals: Sequence[Signal] = (), tests: Sequence[dict[str,
             (43, 2, "it predicts 37 % too little", "live"),
             (59, 3, "a person wanted it", "was live and was rolled back"),
         ):
-            action = event_log.begin(database, reason=reason, at=at(day))
-            event_log.write_action(
-                database, action.id, state=event_log.DONE, version=version, detail={"outcome": outcome}
+            action = event_log.begin_training(database, reason=reason, at=at(day))
+            event_log.update_action(
+                database, action.id, state=event_log.DONE, version=version, detail={"result": outcome}
             )
-        action = event_log.begin(database, reason="it was asked for again", at=at(60))
-        detail = {"outcome": "nothing had changed", "nothing_new": True}
-        event_log.write_action(database, action.id, state=event_log.DONE, detail=detail)
+        action = event_log.begin_training(database, reason="it was asked for again", at=at(60))
+        detail = {"result": "nothing had changed", "no_training": True}
+        event_log.update_action(database, action.id, state=event_log.DONE, detail=detail)
         changed = event_log.open_incident(
-            database, Kind.ERROR, "version 1", since=at(40), noticed_at=at(43), noticed_by="too little"
+            database, Kind.ERROR, "version 1", since=at(40), detected_at=at(43), description="too little"
         )
-        event_log.note_done(database, changed.id, at(43), "version 2 was trained")
+        event_log.record_response(database, changed.id, at(43), "version 2 was trained")
         event_log.end_incident(
             database, changed.id, at(48), {"rows": 192, "error": 58.5, "normal_error": 30.5}
         )
-        over = Alert("over:1", at(48), "Over: error-drift", {"happened": "It is over."}, {"log": None})
-        event_log.put_alert(database, over, at(47))
+        over = Alert("resolved:1", at(48), "Resolved: error-drift", {"summary": "It is over."}, {"log": None})
+        event_log.store_alert(database, over, at(47))
         late = event_log.open_incident(
-            database, Kind.QUALITY, "feed", since=at(80), noticed_at=at(82), noticed_by="rows are late"
+            database, Kind.QUALITY, "feed", since=at(80), detected_at=at(82), description="rows are late"
         )
         event_log.end_incident(database, late.id, at(84), {"rows": 96})
         for field in ("heat", "core_heat"):
             event_log.open_incident(
-                database, Kind.QUALITY, field, since=at(90), noticed_at=at(91), noticed_by="units"
+                database, Kind.QUALITY, field, since=at(90), detected_at=at(91), description="units"
             )
         body = {
-            "happened": "It predicts 37 % too little.",
+            "summary": "It predicts 37 % too little.",
             "evidence": {"rows": 96},
             "done": "Version 2 is trained.",
-            "you_may": "Nothing has to be done.",
+            "suggestion": "Nothing has to be done.",
         }
-        drifts = Alert("error", at(43), "The error drifts", body, {"log": None})
-        event_log.put_alert(database, drifts, at(36))
-        keep_drift(
+        drifts = Alert("error", at(43), "Model error has increased", body, {"log": None})
+        event_log.store_alert(database, drifts, at(36))
+        store_drift_report(
             database,
             NOW,
             {
@@ -112,21 +107,21 @@ def fill(address: str, signals: Sequence[Signal] = (), tests: Sequence[dict[str,
                 "current": [at(93).isoformat(), NOW.isoformat()],
                 "reference": [at(0).isoformat(), at(43).isoformat()],
                 "distances": {"heat": 1.25, "moisture": 0.2},
-                "moved": ["heat"],
+                "drifted": ["heat"],
             },
         )
         event_log.raise_signals(database, signals, NOW)
-        budget = {"spent": 1, "of": 4, "days": 30, "message": "It cools down until 2012-01-12."}
-        freshness_deadline = datetime.now(UTC).isoformat()
+        budget = {"spent": 1, "limit": 4, "days": 30, "message": "Cool-down until 2012-01-12."}
+        checked_at = datetime.now(UTC).isoformat()
         content = {
             "reference_error": 28.25,
-            "loop_checked_at": freshness_deadline,
+            "loop_checked_at": checked_at,
             "comparisons": list(tests),
         }
-        event_log.publish(database, content | {"budget": budget}, NOW)
+        event_log.publish_facts(database, content | {"budget": budget}, NOW)
 
 
-def metrics() -> Metrics:
+def example_metrics() -> Metrics:
     """A thousand requests answered by version 2, one of them in vain, and one rejected."""
     made = Metrics()
     for number in range(1000):
@@ -138,7 +133,7 @@ def metrics() -> Metrics:
     return made
 
 
-def under_test() -> dict[str, Any]:
+def example_test() -> dict[str, Any]:
     """A test as the loop puts it there."""
     return {
         "kind": "test",
@@ -147,7 +142,7 @@ def under_test() -> dict[str, Any]:
         "mode": "ab",
         "share": 0.5,
         "began": at(97).isoformat(),
-        "length": 14,
+        "days_planned": 14,
         "worse": 0.05,
         "verdict": "keep on",
         "reason": "undecided so far, its error is 0.93 times the other's (0.84 to 1.04)",

@@ -14,19 +14,28 @@ from bike_demand.core.current import FIELDS, PROBLEM
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import Dashboard
 from bike_demand.serving.live_models import LiveModels
-from bike_demand.serving.metrics import Metrics, Traffic
+from bike_demand.serving.metrics import Metrics, RequestStatistics
 from bike_demand.store import event_log, expected_ranges
 from bike_demand.store.database import Database, open_database
 from bike_demand.store.deployments import all_deployments, history
-from bike_demand.store.history import days, drifts
+from bike_demand.store.history import days, latest_drift_reports
 from bike_demand.store.queries import workers
-from bike_demand.store.tables import Action, Alert, Day, Incident, Kind, Raised, State, Worker
+from bike_demand.store.tables import (
+    PRIORITY,
+    Action,
+    Alert,
+    DailyStats,
+    Incident,
+    Kind,
+    State,
+    StoredSignal,
+    Worker,
+)
 
 CACHE_SECONDS = 1.0  # so that many viewers cost one database read per second
 RECENT_DAYS = 14  # window of the moving averages
-MOST_ALERTS = 40
-REFUSED_FOR = timedelta(days=7)  # how long an alert that a channel rejected for good is shown
-PRIORITY = [Kind.RELEASE, Kind.NO_MODEL, Kind.LOOP, Kind.QUALITY, Kind.ERROR, Kind.AGE, Kind.DRIFT]
+MAX_ALERTS = 40
+SHOW_REJECTED_FOR = timedelta(days=7)  # how long an alert that a channel rejected for good is shown
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,7 @@ class Headline:
     state: Literal["good", "busy", "warn", "bad", "none"]
     title: str
     reason: str
-    doing: tuple[str, ...] = ()
+    responses: tuple[str, ...] = ()
 
 
 class ServedModel(BaseModel):
@@ -50,7 +59,7 @@ class ServedModel(BaseModel):
 class DayStatus(BaseModel):
     """One day. `error` is its mean; `recent_*` are means of the RECENT_DAYS up to it.
 
-    `improvement`: how far the error is below the baseline's, as a share, on rows where both are known.
+    `skill`: the share of the baseline's error that the model saves, on rows where both are known.
     `quality`: the number of requested rows that violated a rule, by field and rule.
     """
 
@@ -59,7 +68,7 @@ class DayStatus(BaseModel):
     error: float | None
     recent_error: float | None
     recent_baseline: float | None
-    improvement: float | None
+    skill: float | None
     quality: Mapping[str, Mapping[str, int]]
 
 
@@ -72,63 +81,65 @@ class Release(BaseModel):
 
 
 class StatusDocument(BaseModel):
-    """The state of the service and the loop. Times without a zone are in the feed's time."""
+    """The state of the service and the loop. Times without a zone are feed time."""
 
     title: str = PROBLEM.title
     environment: str
     generated_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
     as_of: datetime | None = Field(None, description="the time up to which the loop has monitored")
     headline: Headline = Headline("none", "", "")
-    problems: list[str] = Field([], description="what this document does not include, and why")
+    errors: list[str] = Field([], description="what this document does not include, and why")
     models: list[ServedModel] = Field([], description="the models that this process serves, champion first")
     live_since: datetime | None = None
-    reference_error: float | None = Field(None, description="error of the live version at its release")
+    reference_error: float | None = Field(
+        None, description="error of the live version's holdout model, measured when it was trained"
+    )
     error_name: str = PROBLEM.loss.name
     error_unit: str = PROBLEM.loss.unit
     error_decimals: int = PROBLEM.loss.decimals
     days: list[DayStatus] = []
     comparisons: list[dict[str, Any]] = Field([], description="A/B tests and watches, with their evidence")
-    signals: list[Raised] = []
+    signals: list[StoredSignal] = []
     incidents: list[Incident] = []
     releases: list[Release] = []
     trainings: list[Action] = []
-    budget: dict[str, Any] = Field({}, description="of trainings: spent, of, days, message")
+    budget: dict[str, Any] = Field({}, description="of trainings: spent, limit, days, message")
     alerts: list[Alert] = []
     undelivered: list[dict[str, Any]] = Field([], description="alerts that a channel has not accepted")
     drift: dict[str, Any] | None = Field(None, description="the latest input drift test")
     fields: list[str] = Field(list(FIELDS), description="of a request")
     fallbacks: dict[str, int] = Field({}, description="values replaced in the last day, by field")
     loop_checked_at: datetime | None = Field(None, description="end of the last monitoring cycle")
-    traffic: Traffic
+    traffic: RequestStatistics = RequestStatistics(0, 0, 0, [], {})
     workers: list[Worker] = []
     links: dict[str, str] = {}
-    refresh_seconds: int = 5
+    refresh_seconds: int = Dashboard().refresh_seconds
 
 
 class StatusReporter:
     """Builds the status document from the database, the metrics, and the models in this process. Thread-safe.
 
-    `seen_within`: seconds after its last heartbeat for which a worker counts as running.
+    `worker_timeout`: seconds after its last heartbeat for which a worker counts as running.
     """
 
     def __init__(
-        self, address: str, environment: str, metrics: Metrics, settings: Dashboard, seen_within: float
+        self, address: str, environment: str, metrics: Metrics, settings: Dashboard, worker_timeout: float
     ) -> None:
         self._address, self._environment, self._metrics = address, environment, metrics
-        self._settings, self._seen_within = settings, seen_within
+        self._settings, self._timeout = settings, worker_timeout
         self._database: Database | None = None
         self._cached: tuple[float, tuple[LiveModels | None, str | None], bytes] | None = None
         self._lock = threading.RLock()
 
-    def json(self, live: LiveModels | None, problem: str | None) -> bytes:
-        """The document as JSON. `problem`: why the registry is not followed at the moment."""
+    def json(self, live: LiveModels | None, registry_error: str | None) -> bytes:
+        """The document as JSON. `registry_error`: why the registry is unreachable at the moment."""
         with self._lock:
             if self._cached is not None:
                 made_at, made_of, content = self._cached
-                if time.monotonic() - made_at < CACHE_SECONDS and made_of == (live, problem):
+                if time.monotonic() - made_at < CACHE_SECONDS and made_of == (live, registry_error):
                     return content
-            content = self._document(live, problem).model_dump_json().encode()
-            self._cached = (time.monotonic(), (live, problem), content)
+            content = self._document(live, registry_error).model_dump_json().encode()
+            self._cached = (time.monotonic(), (live, registry_error), content)
             return content
 
     def close(self) -> None:
@@ -138,55 +149,59 @@ class StatusReporter:
                 self._database.close()
                 self._database = None
 
-    def _document(self, live: LiveModels | None, problem: str | None) -> StatusDocument:
+    def _document(self, live: LiveModels | None, registry_error: str | None) -> StatusDocument:
         known = self._settings.model_dump() | {
             "environment": self._environment,
             "models": _served(live) if live else [],
             "traffic": self._metrics.traffic("/predict"),
         }
-        problems = [problem] if problem else []
+        errors = [registry_error] if registry_error else []
         try:
             if self._address and self._database is None:
                 self._database = open_database(self._address)
-            found = read(self._database, self._environment, self._seen_within) if self._database else {}
+            found = read_status(self._database, self._environment, self._timeout) if self._database else {}
         except UserError as error:
             self.close()  # reopen it: it may have been deleted and created anew
-            doing = (f"Version {live.model.version} keeps predicting.",) if live else ()
-            headline = Headline("bad", "The database does not respond", str(error), doing)
-            return StatusDocument(**known, problems=[str(error), *problems], headline=headline)
-        status = StatusDocument(**known, problems=problems, **found)
-        mine = [each.at for each in status.releases if live and str(each.version) == live.model.version]
-        status.live_since = max(mine, default=None)
+            responses = (f"Version {live.model.version} keeps predicting.",) if live else ()
+            headline = Headline("bad", "The database does not respond", str(error), responses)
+            return StatusDocument(**known, errors=[str(error), *errors], headline=headline)
+        status = StatusDocument(**known, errors=errors, **found)
+        version = live.model.version if live else None
+        own_releases = [each.at for each in status.releases if str(each.version) == version]
+        status.live_since = max(own_releases, default=None)
         stale = timedelta(hours=self._settings.loop_stale_hours)
-        status.headline = replace(headline_of(status, problem, stale), doing=tuple(_doing(status)))
+        headline = find_headline(status, registry_error, stale)
+        status.headline = replace(headline, responses=tuple(_responses(status)))
         return status
 
 
-def read(database: Database, environment: str, seen_within: float) -> dict[str, Any]:
+def read_status(database: Database, environment: str, worker_timeout: float) -> dict[str, Any]:
     """The fields of the document that come from the database. Raises UnreachableError."""
-    published = event_log.published(database)
-    as_of = max((each.as_of for each in published.values()), default=None)
+    facts = event_log.published_facts(database)
+    as_of = max((each.as_of for each in facts.values()), default=None)
     signals = event_log.open_signals(database)
-    return {name: each.content for name, each in published.items()} | {
+    return {name: each.content for name, each in facts.items()} | {
         "as_of": as_of,
         "days": list(_day_statuses(days(database, date.min, date.max))),
         "signals": sorted(signals, key=lambda each: (PRIORITY.index(each.kind), each.id)),
         "incidents": event_log.incidents(database),
         "releases": list(_releases(database)),
         "trainings": event_log.actions(database),
-        "alerts": event_log.alerts(database, MOST_ALERTS),
+        "alerts": event_log.alerts(database, MAX_ALERTS),
         "undelivered": [
             each
-            for each in event_log.delivery_failures(database, MOST_ALERTS)
-            if not each["final"] or (as_of and datetime.fromisoformat(each["at"]) > as_of - REFUSED_FOR)
+            for each in event_log.delivery_failures(database, MAX_ALERTS)
+            if not each["permanent"]
+            or as_of is None
+            or datetime.fromisoformat(each["at"]) > as_of - SHOW_REJECTED_FOR
         ],
-        "drift": next((each for _, each in drifts(database)), None),
-        "fallbacks": expected_ranges.replaced(database, as_of - timedelta(days=1)) if as_of else {},
-        "workers": [each for each in workers(database, seen_within) if each.environment == environment],
+        "drift": next((each for _, each in latest_drift_reports(database)), None),
+        "fallbacks": expected_ranges.count_replaced(database, as_of - timedelta(days=1)) if as_of else {},
+        "workers": [each for each in workers(database, worker_timeout) if each.environment == environment],
     }
 
 
-def headline_of(status: StatusDocument, problem: str | None, stale: timedelta) -> Headline:
+def find_headline(status: StatusDocument, registry_error: str | None, stale: timedelta) -> Headline:
     """The most important fact: a bad model, a failing loop, bad data, drift, a test, or that all is well.
 
     `stale`: wall time since the last monitoring cycle after which the loop counts as stopped.
@@ -201,23 +216,27 @@ def headline_of(status: StatusDocument, problem: str | None, stale: timedelta) -
     if found := kinds[Kind.RELEASE]:
         return Headline("bad", f"Bad release: {found[0].subject}", found[0].message)
     if found := kinds[Kind.LOOP]:
-        return Headline("bad", "The loop needs a person", found[0].message)
+        return Headline("bad", "The loop needs attention", found[0].message)
     if version is None and last:
-        return Headline("bad", "No model is loaded", problem or f"Version {last.version} was live.")
+        return Headline(
+            "bad",
+            "No model is loaded",
+            registry_error or f"Version {last.version} was live, but this process has not loaded it.",
+        )
     if version is None:
-        reason = problem or "The loop trains and releases the first version as soon as there is data."
+        reason = registry_error or "The loop trains and releases the first version as soon as there is data."
         return Headline("busy" if training else "none", "No model is live yet", reason)
-    if problem:
-        return Headline("warn", "The model registry is not followed", problem)
+    if registry_error:
+        return Headline("warn", "The model registry is unreachable", registry_error)
     if status.loop_checked_at and status.generated_at - status.loop_checked_at > stale:
         reason = f"The last monitoring cycle ended at {status.loop_checked_at:%Y-%m-%d %H:%M} UTC."
-        return Headline("warn", "The loop does not run", reason)
+        return Headline("warn", "The loop is not running", reason)
     if found := kinds[Kind.QUALITY]:
         return Headline(
             "warn", f"Bad data: {', '.join(dict.fromkeys(each.subject for each in found))}", found[0].message
         )
     if found := [*kinds[Kind.ERROR], *kinds[Kind.AGE]]:
-        title = "The error drifts" if found[0].kind is Kind.ERROR else "The model is old"
+        title = "Model error has increased" if found[0].kind is Kind.ERROR else "Model age limit reached"
         return Headline("busy" if training or test else "warn", title, found[0].message)
     if training is not None:
         return Headline("busy", "A new version is being trained", training.reason)
@@ -227,12 +246,12 @@ def headline_of(status: StatusDocument, problem: str | None, stale: timedelta) -
         return Headline(
             "warn", f"Version {last.rolled_back} was rolled back", f"Version {last.version} is live."
         )
-    drifted = "inputs have drifted, the error has not: no reason to train"
-    doing = drifted if kinds[Kind.DRIFT] else "nothing to do"
-    return Headline("good", "All is well", f"Version {version} is live; {doing}.")
+    drifted = "inputs have drifted, but the model's error has not increased"
+    advice = drifted if kinds[Kind.DRIFT] else "nothing to do"
+    return Headline("good", "All is well", f"Version {version} is live; {advice}.")
 
 
-def _doing(status: StatusDocument) -> Iterator[str]:
+def _responses(status: StatusDocument) -> Iterator[str]:
     for training in status.trainings:
         if training.state == event_log.BEGUN:
             yield f"Training a new version: {training.reason}"
@@ -240,10 +259,10 @@ def _doing(status: StatusDocument) -> Iterator[str]:
         verb = "tested" if each["kind"] == "test" else "watched"
         yield f"Version {each['version']} is being {verb} against version {each['against']}."
     if any(each.kind is Kind.QUALITY for each in status.signals):
-        yield "No training until the data are right again; the last good model stays."
+        yield "No training until the data pass the quality rules again; the last good model stays live."
     if status.fallbacks:
         counts = ", ".join(f"{name} ({count})" for name, count in status.fallbacks.items())
-        yield f"Implausible values of the last day were replaced with typical ones: {counts}."
+        yield f"Implausible values replaced with typical ones in the last day: {counts}."
     if status.undelivered:
         reason = f"{status.undelivered[0]['channel']}: {status.undelivered[0]['reason']}"
         yield f"Alerts not delivered: {len(status.undelivered)} ({reason})."
@@ -260,27 +279,27 @@ def _served(live: LiveModels) -> list[ServedModel]:
 def _releases(database: Database) -> Iterator[Release]:
     versions = {each.id: each.version for each in all_deployments(database)}
     changes = [each for each in history(database) if each.old is not each.new]
-    for before, each in pairwise([None, *changes]):
+    for previous, each in pairwise([None, *changes]):
         if each is not None and each.new is State.LIVE:
-            back = before is not None and before.new is State.ROLLED_BACK
-            rolled_back = versions[before.deployment] if back and before else None
+            back = previous is not None and previous.new is State.ROLLED_BACK
+            rolled_back = versions[previous.deployment] if back and previous else None
             yield Release(at=each.at, version=versions[each.deployment], rolled_back=rolled_back)
 
 
-def _day_statuses(past: Sequence[Day]) -> Iterator[DayStatus]:
+def _day_statuses(past: Sequence[DailyStats]) -> Iterator[DayStatus]:
     for place, day in enumerate(past, 1):
         window = past[max(0, place - RECENT_DAYS) : place]
         recent = [each for each in window if day.day - each.day < timedelta(days=RECENT_DAYS)]
         known, rows = sum(each.known for each in recent), sum(each.baseline_rows for each in recent)
-        baseline = sum(each.baseline_error for each in recent)
+        baseline = sum(each.baseline_error_sum for each in recent)
         yield DayStatus(
             day=day.day,
             rows=day.rows,
-            error=_ratio(day.error, day.known),
-            recent_error=_ratio(sum(each.error for each in recent), known),
+            error=_ratio(day.error_sum, day.known),
+            recent_error=_ratio(sum(each.error_sum for each in recent), known),
             # If the baseline is known for too few of the rows, the two are not comparable.
             recent_baseline=_ratio(baseline, rows) if rows >= 0.8 * known else None,
-            improvement=_ratio(baseline - sum(each.paired_error for each in recent), baseline),
+            skill=_ratio(baseline - sum(each.paired_error_sum for each in recent), baseline),
             quality=day.quality,
         )
 

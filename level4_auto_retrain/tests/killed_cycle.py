@@ -1,6 +1,6 @@
-"""A monitoring cycle in a process that kills itself on the way: `python -m tests.killed POINT DAY`.
+"""A monitoring cycle in a process that kills itself on the way: `python -m tests.killed_cycle POINT DAY`.
 
-As in tests/test_loop.py the error drifts, trainings register a model at once, and no gate is asked.
+As in tests/test_loop.py, the error has increased, trainings register a model at once, and no gate runs.
 """
 
 import os
@@ -12,42 +12,42 @@ from types import ModuleType
 from bike_demand.__main__ import main
 from bike_demand.core.settings import load_settings
 from bike_demand.loop import cycle, incidents, retraining
-from bike_demand.monitoring import rules
+from bike_demand.monitoring import retraining_policy
 from bike_demand.monitoring import signals as signals_module
 from bike_demand.release import deploy as delivery
 from bike_demand.release.ab import step as step_module
 from bike_demand.store import event_log
 from bike_demand.store.tracking import Tracking
 from bike_demand.training import steps
-from tests.test_loop import DRIFTS, Made, trains
+from tests.test_loop import ERROR_SIGNAL, TrainingStub, register_stub
 
-# Where the process ends: before the call of this number of the function.
-POINTS: dict[str, tuple[ModuleType | type, str, int]] = {
+# Kills the process just before the n-th call of this function.
+KILL_POINTS: dict[str, tuple[ModuleType | type, str, int]] = {
     "raise": (event_log, "raise_signals", 1),
-    "begin": (event_log, "begin", 1),
+    "begin": (event_log, "begin_training", 1),
     "train": (steps, "run", 1),
-    "registered": (event_log, "write_action", 1),
+    "registered": (event_log, "update_action", 1),
     "deploy": (delivery, "deploy", 1),
     "test": (Tracking, "set_alias", 1),
     "applied": (Tracking, "tag", 3),  # two are of the registration
     "deployed": (retraining, "_end", 1),
-    "note": (incidents, "note", 1),
-    "alert": (cycle, "alert", 1),
-    "live": (retraining, "follow_up", 1),
-    "publish": (cycle, "publish", 1),
+    "note": (incidents, "record_response", 1),
+    "alert": (cycle, "raise_alert", 1),
+    "live": (retraining, "update_results", 1),
+    "publish": (cycle, "publish_status_facts", 1),
     "deliver": (cycle, "deliver", 1),
-    "delivered": (event_log, "delivered", 1),
+    "record delivery": (event_log, "record_attempt", 1),
 }
 
 
-def again(*_: object) -> tuple[Made, bool]:
-    """A training that finds, as the real one does, what it registered before it was cut off."""
+def again(*_: object) -> tuple[TrainingStub, bool]:
+    """A training that finds, as the real one does, what it registered before the kill."""
     newest = Tracking(load_settings()).versions()[-1]
-    return (Made(newest.number), False) if newest.number > 1 else trains(None, False)
+    return (TrainingStub(newest.number), False) if newest.number > 1 else register_stub(None, False)
 
 
 def die_at(point: str) -> None:
-    module, name, wanted = POINTS[point]
+    module, name, wanted = KILL_POINTS[point]
     original, calls = getattr(module, name), [0]
 
     def counted(*args: object, **more: object) -> object:
@@ -64,7 +64,7 @@ def prepare() -> None:
     setattr(delivery, "deploy", deploy)  # noqa: B010 (a module's function, on purpose)
     setattr(step_module, "deploy", deploy)  # noqa: B010
     setattr(steps, "run", again)  # noqa: B010
-    setattr(rules, "error_signal", lambda *_: DRIFTS)  # noqa: B010
+    setattr(retraining_policy, "error_signal", lambda *_: ERROR_SIGNAL)  # noqa: B010
     setattr(signals_module, "_drift", lambda *_: None)  # noqa: B010
 
 

@@ -1,6 +1,7 @@
 """Predicts logged rows again with another version, to compare two versions on the same inputs.
 
-While the service runs both, the log has pairs of predictions. For earlier rows it has the inputs.
+While the service runs both, the log has pairs of predictions. For earlier rows it has
+only the inputs, so the other version predicts them again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,14 +18,14 @@ from bike_demand.store.queries import Pair, ShownPrediction, shown
 from bike_demand.store.tracking import CHAMPION, HANDOFF_ARTIFACT, Tracking, Version
 
 
-def compared(deployments: Deployments, trial: Comparison, now: datetime) -> Evidence:
+def compare_with_previous(deployments: Deployments, trial: Comparison, now: datetime) -> Evidence:
     """Compare the watched version with the previous one, on all rows that it predicted since it went live.
 
     Raises UserError if the previous version cannot be loaded, UnreachableError if the database is down.
     """
     rows = shown(deployments.database, trial.version, trial.began, now - LABEL_LAG)
     known = [row for row in rows if row.label is not None]
-    before = deployments.tracking.version(trial.against)
+    previous = deployments.tracking.version(trial.against)
     pairs = [
         Pair(
             row.time,
@@ -35,12 +36,12 @@ def compared(deployments: Deployments, trial: Comparison, now: datetime) -> Evid
             row.key,
             row.inputs.get(PROBLEM.average_by or ""),
         )
-        for row, other in zip(known, predictions(deployments.tracking, before, known), strict=True)
+        for row, other in zip(known, predict_again(deployments.tracking, previous, known), strict=True)
     ]
     return evaluate(pairs, trial, deployments.settings.ab, now, len(rows) - len(known))
 
 
-def predictions(tracking: Tracking, version: Version, rows: Sequence[ShownPrediction]) -> list[float]:
+def predict_again(tracking: Tracking, version: Version, rows: Sequence[ShownPrediction]) -> list[float]:
     """The version's predictions for these rows. Raises UserError if it cannot be loaded."""
     if not rows:
         return []

@@ -1,0 +1,272 @@
+"""The retraining policy: error signals from the champion's days, and when they lead to a training.
+
+The level of the target, and with it the raw error, varies with the season, so no rule uses the raw error. One
+rule tests the signed bias as a share of the target. One tests the skill, the share of the baseline's error
+(`Problem.baseline`) that the champion saves, relative to its reference error at release. One detects level
+shifts: a step in the bias. Each is a one-sided t-test over the newest days, so that a margin has to be
+exceeded significantly, not just once. The margins are the keys of `trigger` in params.yaml.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import stdtrit
+
+from bike_demand.core.current import LABEL_LAG
+from bike_demand.core.settings import Settings, Trigger
+from bike_demand.store.event_log import Signal
+from bike_demand.store.tables import DailyStats, Kind
+from bike_demand.store.tracking import Version
+
+DAY = timedelta(days=1)
+MONTH = 30 * DAY  # period of the training budget
+SHIFT_CONFIDENCE = 0.95  # high, because the clearest of a dozen candidate days is tested
+MIN_SHIFT_DAYS = 2  # days after which a level shift is suspected; a training needs `trigger.min_days`
+MIN_SPREAD = (
+    0.05  # lower limit of the daily spread, as a share of the target: three similar days prove little
+)
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The training-time errors of a version's holdout model; None if not recorded.
+
+    `error` is its mean error, `skill` the share of the baseline's error that it saves.
+    """
+
+    error: float | None
+    skill: float | None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The highest mean error, in the unit of the loss (None without a reference), and the highest bias in
+    either direction, in the unit of the target.
+    """
+
+    error: float | None
+    bias: float
+
+
+@dataclass(frozen=True)
+class PastTraining:
+    """An earlier training.
+
+    `not_worse`: its version was shown not to be worse than the champion in its A/B test;
+    None if that was not decided. `for_level_shift`: it was started for a level shift.
+    """
+
+    at: datetime
+    not_worse: bool | None = None
+    for_level_shift: bool = False
+
+
+@dataclass(frozen=True)
+class RetrainingDecision:
+    """Whether to train now, and the reason, in a sentence."""
+
+    train: bool
+    message: str
+
+
+def reference_error(version: Version) -> Reference:
+    """The reference error of a version: that of its holdout model at training."""
+    error, skill = (version.tags.get(name) for name in ("mae", "skill"))
+    return Reference(None if error is None else float(error), None if skill is None else float(skill))
+
+
+def error_signal(
+    days: Sequence[DailyStats], reference: Reference, now: datetime, settings: Settings
+) -> Signal | None:
+    """The signal that the champion's error drifts; None if nothing is significant.
+
+    `days` are the champion's own, ascending, without those with bad requests.
+    """
+    rule = settings.trigger
+    end = (now - LABEL_LAG).date()  # the labels of later days are not all due yet
+    recent = [day for day in days if end - rule.window_days * DAY <= day.day < end and day.known]
+    if len(recent) < rule.min_days or sum(day.known for day in recent) < rule.min_rows:
+        return None
+    parts: list[str] = []
+    evidence: dict[str, Any] = {"days": len(recent), "rows": sum(day.known for day in recent)}
+    urgent = False
+    share, margin = _bias(recent, rule.confidence)
+    evidence |= {"bias": round(share, 4), "bias_margin": round(margin, 4)}
+    if abs(share) - margin > rule.bias:
+        direction = "high" if share > 0 else "low"
+        parts.append(
+            f"predictions are {abs(share):.0%} too {direction} (at least {abs(share) - margin:.0%} with"
+            f" {rule.confidence:.0%} confidence; limit {rule.bias:.0%})"
+        )
+        urgent = abs(share) > rule.urgent_bias
+    if (since := find_level_shift(recent, rule)) is not None:
+        share, _ = _bias([day for day in recent if day.day >= since], rule.confidence)
+        evidence["level_shift"] = since.isoformat()
+        parts.append(f"predictions since {since} are {abs(share):.0%} too {'high' if share > 0 else 'low'}")
+        urgent = True
+    if (relative := _relative_error(recent, reference, rule)) is not None:
+        ratio, margin = relative
+        evidence |= {
+            "error_ratio": round(ratio, 4),
+            "error_ratio_margin": round(margin, 4),
+            "reference_skill": reference.skill,
+        }
+        if ratio - margin > 1 + rule.error_increase:
+            parts.append(
+                f"its error relative to the baseline is {ratio:.2f} times the reference (at least"
+                f" {ratio - margin:.2f}; limit {1 + rule.error_increase:.2f})"
+            )
+        urgent = urgent or ratio - margin > 1 + 2 * rule.error_increase
+    if not parts:
+        return None
+    version = next((day.version for day in reversed(recent)), None)
+    return Signal(
+        Kind.ERROR,
+        f"version {version}",
+        now,
+        f"Over {len(recent)} days {' and '.join(parts)}.",
+        {**evidence, "urgent": urgent},
+    )
+
+
+def limits(days: Sequence[DailyStats], reference: Reference, rule: Trigger) -> Limits:
+    """The limits of the rules on these days, in the unit of the error, for tests in reports."""
+    rows, baseline_rows = sum(day.known for day in days), sum(day.baseline_rows for day in days)
+    error = None
+    if reference.skill is not None and baseline_rows:
+        baseline = sum(day.baseline_error_sum for day in days) / baseline_rows
+        error = (1 + rule.error_increase) * (1 - reference.skill) * baseline
+    return Limits(error, rule.bias * abs(sum(day.target_sum for day in days)) / max(1, rows))
+
+
+def find_level_shift(days: Sequence[DailyStats], rule: Trigger) -> date | None:
+    """The first day after the clearest step in the bias of these days (ascending); None without a step.
+
+    Both the step and the bias since then must significantly exceed the urgent bias, because a season changes
+    the bias slowly. A two-sample t-test with pooled variance is applied at each candidate day.
+    """
+    best, since = 0.0, None
+    days = [day for day in days if day.target_sum > 0]
+    bias, target = (np.array([getattr(day, name) for day in days]) for name in ("bias_sum", "target_sum"))
+    for at in range(rule.min_days, len(days) - MIN_SHIFT_DAYS + 1):
+        before, after = (bias[part].sum() / target[part].sum() for part in (slice(at), slice(at, None)))
+        parts = np.array([at, len(days) - at])
+        residuals = (bias - np.repeat([before, after], parts) * target) / target.mean()
+        margin = stdtrit(len(days) - 2, SHIFT_CONFIDENCE) * max(residuals.std(ddof=2), MIN_SPREAD)
+        margin *= np.sqrt((1 / parts).sum())
+        step = abs(after - before)
+        if min(step, abs(after)) - margin > rule.urgent_bias and step / margin > best:
+            best, since = step / margin, days[at].day
+    return since
+
+
+def is_adapted(days: Sequence[DailyStats], champion_days: Sequence[DailyStats]) -> bool:
+    """Whether a version has at most half of the champion's bias, on the days since a shift that both have.
+
+    True if they share no day: nothing is known against it.
+    """
+    champion_bias = {day.day: day.bias_sum for day in champion_days}
+    pairs = [(day.bias_sum, champion_bias[day.day]) for day in days if day.day in champion_bias]
+    own, champion = (abs(sum(each)) for each in zip(*pairs, strict=True)) if pairs else (0.0, 0.0)
+    return own <= champion / 2
+
+
+def age_signal(trainings: Sequence[PastTraining], now: datetime, settings: Settings) -> Signal | None:
+    """The signal that the last training was too long ago, whatever the error; None if it was not."""
+    limit = settings.trigger.max_age_days
+    if not trainings or now - trainings[-1].at < limit * DAY:
+        return None
+    age = (now - trainings[-1].at).days
+    message = f"The last training was {age} days ago; the limit is {limit}."
+    return Signal(Kind.AGE, "model", now, message, {"days": age})
+
+
+def decide_retraining(
+    reason: str,
+    trainings: Sequence[PastTraining],
+    now: datetime,
+    settings: Settings,
+    *,
+    urgent: bool = False,
+    level_shift: date | None = None,
+) -> RetrainingDecision:
+    """Whether to train for a reason, given earlier trainings (ascending). If `urgent`, only the shortest
+    cool-down applies. Trainings before a `level_shift` was known do not count for the cool-down.
+    """
+    rule = settings.trigger
+    recent = [each for each in trainings if now - each.at < MONTH]
+    if len(recent) >= rule.budget:
+        available_at = recent[-rule.budget].at + MONTH
+        return RetrainingDecision(
+            False,
+            f"The budget of {rule.budget} trainings in 30 days is used up until {available_at:%Y-%m-%d}.",
+        )
+    if level_shift is not None:
+        confirmed_at = datetime.combine(level_shift, time()) + rule.min_days * DAY + LABEL_LAG
+        if now < confirmed_at:
+            return RetrainingDecision(
+                False, f"Whether the level shifted on {level_shift} will be known on {confirmed_at:%Y-%m-%d}."
+            )
+        trainings = [each for each in trainings if each.at >= confirmed_at or each.for_level_shift]
+    if trainings:
+        days = rule.cool_down_days if urgent else cool_down(trainings, rule)
+        until = trainings[-1].at + days * DAY
+        if now < until:
+            since = f"the training of {trainings[-1].at:%Y-%m-%d}"
+            return RetrainingDecision(False, f"Cool-down until {until:%Y-%m-%d}: {days} days after {since}.")
+    return RetrainingDecision(True, f"Training is due: {reason}")
+
+
+def cool_down(trainings: Sequence[PastTraining], rule: Trigger) -> int:
+    """Days from the last training to the next: doubled after each whose version was not shown to be good.
+
+    If training does not help, the error has another cause than the model's age, and more attempts are waste.
+    """
+    days = rule.cool_down_days
+    for each in trainings:
+        if each.not_worse is not None:
+            days = rule.cool_down_days if each.not_worse else min(2 * days, rule.max_cool_down_days)
+    return days
+
+
+def _bias(days: Sequence[DailyStats], confidence: float) -> tuple[float, float]:
+    """The signed bias as a share of the target, and the half-width of its one-sided confidence bound."""
+    bias = np.array([day.bias_sum for day in days], dtype=np.float64)
+    target = np.array([day.target_sum for day in days], dtype=np.float64)
+    return _ratio(bias, target, confidence, MIN_SPREAD)
+
+
+def _relative_error(
+    days: Sequence[DailyStats], reference: Reference, rule: Trigger
+) -> tuple[float, float] | None:
+    """The error relative to the baseline's, as a multiple of the reference, and its half-width; None if not
+    informative.
+
+    Counts only days for at least half of which the baseline is known: in its first week there is none.
+    """
+    days = [day for day in days if 2 * day.baseline_rows >= day.known and day.baseline_error_sum]
+    if reference.skill is None or reference.skill >= 1 or len(days) < rule.min_days:
+        return None
+    error = np.array([day.paired_error_sum for day in days], dtype=np.float64)
+    baseline = np.array([day.baseline_error_sum for day in days], dtype=np.float64)
+    return _ratio(error, baseline * (1 - reference.skill), rule.confidence, MIN_SPREAD)
+
+
+def _ratio(numerator: Floats, denominator: Floats, confidence: float, spread: float) -> tuple[float, float]:
+    """The ratio of two sums over days, and the half-width of its one-sided bound by the t distribution.
+
+    The variance is that of the ratio's residuals (Cochran, Sampling Techniques, 1977, chapter 6).
+    """
+    if not denominator.sum():
+        return 0.0, float("inf")
+    ratio = numerator.sum() / denominator.sum()
+    residuals = (numerator - ratio * denominator) / denominator.mean()
+    number = len(numerator)
+    sd = max(float(residuals.std(ddof=1)), spread)
+    return float(ratio), float(stdtrit(number - 1, confidence) * sd / np.sqrt(number))
