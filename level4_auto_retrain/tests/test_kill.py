@@ -34,13 +34,11 @@ from tests.test_loop import BEGAN, begun, live_history, living, rollbacks, run_c
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="no kill -9 here")
 PATIENCE_SECONDS = 120
-FAST = ("train",)
 
 
 @posix
-@pytest.mark.parametrize(
-    "point", [pytest.param(each, marks=[] if each in FAST else pytest.mark.slow) for each in KILL_POINTS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("point", KILL_POINTS)
 def test_killed_cycle_is_resumed_without_duplicates(
     living: Path,  # noqa: F811
     run: Run,

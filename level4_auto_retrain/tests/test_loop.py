@@ -323,7 +323,7 @@ def test_cycle_killed_after_ending_a_test_is_resumed(
 
 
 @pytest.mark.usefixtures("stepping")
-def test_of_an_adapted_challenger_continues(database: Database, run: Run) -> None:
+def test_test_of_adapted_challenger_continues(database: Database, run: Run) -> None:
     log_both("2011-03-08", "2011-03-12", 1, 2, beside=0.9)
     out = run_cycle(run, "2011-03-12")
     assert "Version 2 won its A/B test" in out
@@ -441,6 +441,7 @@ def test_bad_out_of_band_model_is_rolled_back_after_its_first_day(database: Data
     assert alert_titles(database) == ["Bad release: version 2", "Resolved: bad-release, version 2"]
 
 
+@pytest.mark.slow
 def test_good_out_of_band_model_is_reported_watched_and_stays(database: Database, run: Run) -> None:
     run_cycle(run, BEGAN)
     tracking = promote_out_of_band(2, answer=51.0)
@@ -461,6 +462,7 @@ def test_good_out_of_band_model_is_reported_watched_and_stays(database: Database
     assert incident.regression_case is None
 
 
+@pytest.mark.slow
 def test_out_of_band_older_version_is_rolled_back(living: Path, database: Database, run: Run) -> None:
     tracking = promote_out_of_band(2, answer=60.0)
     run_cycle(run, BEGAN)
@@ -512,6 +514,7 @@ def test_last_good_version_is_restored_after_the_alias_was_deleted(database: Dat
     assert states(database) == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("living")
 def test_rolled_back_version_made_live_again_is_rolled_back(run: Run) -> None:
     tracking = promote_out_of_band(2)
@@ -550,6 +553,7 @@ def test_without_automatic_deployment_a_waiting_version_is_not_retrained(
         assert states(database) == [(DONE, 1)]
 
 
+@pytest.mark.slow
 def test_training_pauses_after_repeated_failures(
     database: Database,
     run: Run,

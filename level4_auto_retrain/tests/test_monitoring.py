@@ -133,6 +133,7 @@ def test_fault_raises_signal_that_ends_with_it(
     assert found.champion_days[-1].day < found.days[-1].day
 
 
+@pytest.mark.slow
 def test_long_fault_ends_a_day_after_its_last_row(database: Database) -> None:
     warm = [row.model_copy(update={"heat": row.heat + 5, "core_heat": row.core_heat + 5}) for row in ROWS]
     rows = corrupt(warm, "2011-03-02", "2011-03-12", fahrenheit)

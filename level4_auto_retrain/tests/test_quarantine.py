@@ -79,6 +79,7 @@ def error(rows: Sequence[Row]) -> float:
     return float(np.abs(answers - np.array([row.amount for row in judged])).mean())
 
 
+@pytest.mark.slow
 def test_model_trained_on_poisoned_feed_is_as_good_as_on_the_clean_feed() -> None:
     clean = [row for row in ROWS if row.begins < datetime(2011, 3, 18)]
     bad = corrupt(clean, "2011-03-04", "2011-03-17", times_four)
