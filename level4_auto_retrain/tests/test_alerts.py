@@ -219,7 +219,11 @@ def test_addresses_of_chats_and_webhooks_are_known(address: str, service: str) -
     assert [type(each).__name__ for each in receiver] == [service]
 
 
-def test_message_is_complete(database: Database, port: int) -> None:
+@pytest.mark.parametrize("scheme", ["json", "http"])
+def test_message_is_complete(
+    database: Database, port: int, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    monkeypatch.setenv("BIKE_LOOP__ALERTS__WEBHOOK", f"{scheme}://127.0.0.1:{port}/hook")
     made(database)
     with listening(port) as receiver:
         logged = json.loads(deliver(database)[0])["alert"]
@@ -229,7 +233,7 @@ def test_message_is_complete(database: Database, port: int) -> None:
         assert part in document["message"]
 
 
-@pytest.mark.parametrize("address", ["json://host:port", "nonsense://secret", "https://example.org/hook"])
+@pytest.mark.parametrize("address", ["json://host:port", "nonsense://secret", "https://host:port/hook"])
 def test_invalid_address_is_reported(
     database: Database, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:

@@ -124,7 +124,8 @@ def _notify(address: str, alert: Alert) -> DeliveryFailure | None:
     logging.getLogger("apprise").propagate = False  # its messages may name the address
     receiver = apprise.Apprise()
     with apprise.LogCapture(level=logging.WARNING) as log:  # type: ignore[no-untyped-call]
-        if not receiver.add(address):
+        # An http:// or https:// address that is not one of a service that Apprise knows gets JSON.
+        if not (receiver.add(address) or receiver.add(re.sub("^http", "json", address))):
             return DeliveryFailure(
                 "loop.alerts.webhook is not an address that Apprise knows (see params.yaml)"
             )
