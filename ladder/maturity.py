@@ -25,7 +25,7 @@ AREAS = {
     "model_release": "Model release",
     "application_integration": "Application",
 }
-HEADING = "## Maturity checklist"
+HEADING = "## What is met, and what is not"
 STYLES = {"passed": "green", "failed": "red"}
 
 
@@ -105,7 +105,7 @@ def _legend(known: Mapping[str, Mapping[str, str]]) -> str:
 
 def section(number: int) -> str:
     """The last section of a level's README: its rows by area."""
-    lines = [HEADING, "", "| Microsoft's MLOps maturity model | met | not met, or manual |", "|---|---|---|"]
+    lines = [HEADING, "", "| area | met | not met, or manual |", "|---|---|---|"]
     for area, title in AREAS.items():
         own = [each for each in rows() if each.level == number and each.area == area]
         cells = ["; ".join(_plain(each) for each in own if each.absent == lack) for lack in (False, True)]

@@ -84,7 +84,7 @@ def task_runs(api: str) -> dict[str, dict[str, Any]]:
     return {each["name"]: each for each in found}
 
 
-@pytest.mark.slow  # that of levels 3 and 4 does more, and is not slow
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_steps_are_tasks_of_a_flow_that_the_server_knows(copy: Path, api: str) -> None:
     done = train(copy, api)

@@ -74,7 +74,7 @@ def test_models_are_delivered_by_the_commands_of_the_project_where_that_is_switc
     assert f"github.event.schedule == '{ab}'" in jobs["ab-step"]["if"]
     assert {name: commands(job) for name, job in jobs.items()} == {
         "train": ["train"],
-        "deploy": ["ingest", "deploy"],
+        "deploy": ["ingest", "deploy", "promote"],
         "ab-step": ["ingest", "ab step"],
         "rollback": ["ingest", "rollback"],
     }

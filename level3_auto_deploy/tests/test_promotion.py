@@ -188,7 +188,7 @@ def test_delivery_promotes_what_passes_its_gates(
     target = Tracking(load_settings(), NEXT)
     assert "Version 1 is promoted" in run("ab", "step").out  # the daily step tries again
     assert "promoted" not in run("ab", "step").out
-    assert "Version 2 won its A/B test" in deployed(2)[-1]
+    assert "Version 2 is promoted" in deployed(2)[-1]
     assert [each.tags[SOURCE_VERSION] for each in target.versions()] == ["1", "2"]
 
 

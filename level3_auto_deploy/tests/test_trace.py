@@ -104,6 +104,7 @@ def test_a_prediction_made_in_a_test_leads_to_its_traffic_split(
     register(handoff)
     settings = load_settings()
     Tracking(settings).set_alias("challenger", 2)
+    current_deployment(2)  # adopts both aliases
     assert run("ingest").status == 0
     asked = rows_between("2011-03-01", "2011-03-02")
     ids = log(asked, (1, model_with_error(10.0)), (2, model_with_error(5.0)))
@@ -123,6 +124,7 @@ def test_an_unknown_answer_is_reported_and_makes_no_database(released: Path, run
     assert run("trace", "0" * 32).refusal()
     assert not (released / "state" / "production.db").exists()
     assert run("ingest").status == 0
+    current_deployment(1)  # adopts the alias, which the fixture set out of band
     (known,) = log(rows_between("2011-03-01", "2011-03-02")[:1], (1, model_with_error(10.0)))
     assert run("trace", known).status == 0
     assert "not found" in run("trace", "0" * 32).refusal()
@@ -149,6 +151,7 @@ def test_restored_rows_are_exactly_the_training_rows(
 def test_missing_training_data_is_reported(released: Path, run: Run, handoff: Path) -> None:
     assert run("ingest").status == 0
     version = put_live(handoff)  # not made by a training, so it kept no dvc.lock
+    current_deployment(version.number)
     (known,) = log(rows_between("2011-02-01", "2011-02-02")[:1], (version.number, model_with_error(10.0)))
     assert run("trace", known).status == 0
     assert "it has no dvc.lock" in run("trace", known, "--rows").refusal()

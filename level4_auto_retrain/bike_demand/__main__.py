@@ -344,7 +344,7 @@ def monitor(
         run(settings.load_settings(), as_of, as_json=json, force_report=report, emit=typer.echo)
 
 
-@app.command(epilog='Example: python -m bike_demand retrain --reason "a new station opened"')
+@app.command(epilog='Example: python -m bike_demand retrain --reason "prices changed"')
 def retrain(
     reason: Annotated[str, typer.Option(help="Why; stored with the training.")],
     force: Annotated[

@@ -155,7 +155,7 @@ def test_training_without_data_says_to_gather_first(project: Path, stage: Stage)
 @pytest.mark.parametrize("date", ["2011-01-02", "2011-01-27"])
 def test_too_few_rows_are_rejected(project: Path, run: Run, stage: Stage, date: str) -> None:
     run("ingest", "--as-of", date)
-    assert "too few" in refusal(stage)
+    assert "are required" in refusal(stage)
     assert not (project / RUN).exists()
 
 
@@ -179,7 +179,7 @@ def test_damaged_month_is_rejected(run: Run, stage: Stage) -> None:
 @pytest.mark.parametrize("name", ["notes.txt", "params.yaml"])
 def test_a_folder_that_is_no_handoff_is_not_replaced(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine", encoding="utf-8")
-    with pytest.raises(UserError, match=f"holds {name}"):
+    with pytest.raises(UserError, match=f"contains {name}"):
         handoffs.write_handoff(tmp_path, b"model", ())
     assert contents(tmp_path) == {name: b"mine"}
 

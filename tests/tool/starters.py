@@ -19,7 +19,7 @@ _TRACE = re.compile(
             r"mlops[-_ ]?ladder",
             r"\bladder\b",
             r"\blevels?[-_ ]?\d",
-            *(re.escape(each.folder.name.partition("_")[2]) for each in levels()),
+            *(re.escape(each.folder.name.partition("_")[2]) for each in levels() if each.number > 1),
         )
     )
 )

@@ -65,7 +65,7 @@ def test_a_file_shows_its_practice_with_the_proof_and_its_change(ladder: Ladder)
     assert "L3-C2  Compute is managed" in done.stdout
     assert "proved by tests/maturity/test_level3.py:" in done.stdout
     assert "--- level2_auto_training/bike_demand/launch.py" in done.stdout
-    assert "\n+def follow(" in done.stdout
+    assert "\n+def deploy_after_training(" in done.stdout
 
 
 def test_the_changes_of_a_pair_are_a_patch_that_makes_one_level_of_the_other(
@@ -182,7 +182,7 @@ def test_the_page_has_every_file_its_rows_and_its_change(ladder: Ladder, tmp_pat
     assert {anchor(file) for file in found.files} <= set(ids)
     assert {name[1:] for name in links if name.startswith("#")} <= set(ids)
     launch = page.split('id="file-bike-demand-launch-py"')[1].split('<details class="file')[0]
-    assert "def follow(" in plain(launch)
+    assert "def deploy_after_training(" in plain(launch)
     shown = {name.removeprefix("proof-") for name in ids if name.startswith("proof-")}
     assert shown == {each.id for each in practices.rows() if each.level == 3}
     assert {practices.proof_of(each).name for each in shown} <= set(re.findall(r"test_\w+", page))

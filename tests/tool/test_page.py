@@ -341,7 +341,7 @@ def test_the_theme_follows_the_system_and_a_button_overrules_it_for_good(page: P
 
 
 @needs_browser
-@pytest.mark.parametrize(("row_id", "code"), [("L0-R1", "runbook.yaml"), ("L4-C2", "rules.py")])
+@pytest.mark.parametrize(("row_id", "code"), [("L0-R1", "runbook.yaml"), ("L4-C2", "retraining_policy.py")])
 def test_a_row_of_the_model_opens_its_code_and_its_proof_and_closes_by_the_keyboard(
     page: Page, row_id: str, code: str
 ) -> None:
