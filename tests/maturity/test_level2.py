@@ -566,7 +566,7 @@ def test_each_versions_data_model_and_code_are_restored_from_version_control(
     # What is in no commit does not train.
     folder = practice.apart(tmp_path / "project")
     edit(folder / "params.yaml", "learning_rate: 0.02", "learning_rate: 0.05")
-    with pytest.raises(UserError, match=r"uncommitted changes .* commit first"):
+    with pytest.raises(UserError, match=r"uncommitted changes, .*; commit"):
         run_step(training(practice.book), folder, run_command)
     assert len(Store(folder).versions()) == 2
 

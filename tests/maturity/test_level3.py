@@ -117,8 +117,8 @@ class Practice:
 # One line in each part of the package, made wrong, and a test that has to turn red for it.
 BROKEN = {
     "core/problem.py": (
-        'kind="category" if categories else kinds[plain]',
-        "kind=kinds[plain]",
+        'kind="category" if categories else kinds[base_type]',
+        "kind=kinds[base_type]",
         "test_problem.py::test_the_facts_about_each_field_are_read_from_its_annotations",
     ),
     "problem/features.py": (
@@ -793,7 +793,7 @@ def test_each_versions_data_model_and_code_are_restored_from_version_control(
     # What is in no commit does not train.
     folder = practice.apart(tmp_path / "project")
     edit(folder / "params.yaml", "learning_rate: 0.12", "learning_rate: 0.05")
-    with pytest.raises(UserError, match=r"uncommitted changes .* commit first"):
+    with pytest.raises(UserError, match=r"uncommitted changes, .*; commit"):
         practice.typing.run_command("python -m bike_demand train", folder)
     assert len(Registry(folder).versions()) == 4
 

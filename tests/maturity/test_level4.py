@@ -163,8 +163,8 @@ OF_THE_LOOP = {
         "test_loop.py::test_bad_out_of_band_model_is_rolled_back_after_its_first_day",
     ),
     "training/evaluate.py": (
-        "if baseline_loss_sum else None",
-        "if not baseline_loss_sum else None",
+        "if to_save else None",
+        "if not to_save else None",
         "test_evaluate.py::test_metrics_include_baselines_in_label_unit",
     ),
     "store/history.py": (
@@ -173,8 +173,8 @@ OF_THE_LOOP = {
         "test_history.py::test_day_has_sums_of_model_and_baseline_on_the_same_rows",
     ),
     "launch.py": (
-        "if server is not None and _has(server, LOOP):",
-        "if server is not None and not _has(server, LOOP):",
+        "if server is not None and _has_prefect_deployment(server, LOOP):",
+        "if server is not None and not _has_prefect_deployment(server, LOOP):",
         "test_launch.py::test_agent_refuses_if_prefect_runs_the_loop",
     ),
 }
@@ -1010,7 +1010,7 @@ def test_each_versions_data_model_and_code_are_restored_from_version_control(
     # What is in no commit does not train, whatever the reason.
     folder = practice.apart(tmp_path / "project")
     edit(folder / "params.yaml", "params: {}", "params: {max_iter: 20}")
-    with pytest.raises(UserError, match=r"uncommitted changes .* commit first"):
+    with pytest.raises(UserError, match=r"uncommitted changes, .*; commit"):
         practice.run_command('retrain --force --reason "a try"', folder)
     assert len(Registry(folder).versions()) == len(registry.versions())
 
