@@ -114,7 +114,7 @@ class EventLog:
         ]
 
     def trainings(self) -> list[dict[str, Any]]:
-        return [each for each in self.records("actions") if each["kind"] == "train"]
+        return self.records("actions")
 
     def incident(self, kind: str, subject: str) -> dict[str, Any]:
         """The one incident of that kind about that subject."""

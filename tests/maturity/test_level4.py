@@ -602,8 +602,7 @@ def test_what_went_wrong_once_is_on_record_and_stopped_from_then_on(
     assert all(registry.deployment(str(int(practice.bad) + 1)).gates().values())
     # Data: whoever loosens the check that found the fault cannot train, and the message names the incident.
     fault = event_log.incident("data-quality", "temp_c")
-    regression_cases = {each["id"]: each for each in event_log.records("regression_cases")}
-    assert regression_cases[fault["regression_case"]]["kind"] == "data"
+    assert fault["regression_case"] in {each["id"] for each in event_log.records("regression_cases")}
     folder = practice.apart(tmp_path / "project")
     assert "are fit" in practice.run_command("validate", folder)
     edit(folder / "params.yaml", "# units: {FIELD: 12}", "units: off")
