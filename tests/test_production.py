@@ -382,7 +382,7 @@ def test_level_4_lives_on_postgresql_an_mlflow_server_and_a_prefect_server(serve
             ("champion", 1),
             ("trained", 1),
         ]
-        assert servers.rows(USER, "SELECT state, version FROM actions WHERE kind = 'train'") == [("done", 1)]
+        assert servers.rows(USER, "SELECT state, version FROM actions") == [("done", 1)]
 
         client = servers.project("application", "key", "planning").strip()
         operations = servers.project("application", "key", "prometheus", "--operations").strip()
