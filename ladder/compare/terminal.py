@@ -42,9 +42,9 @@ def _table(comparison: Comparison) -> Table:
         header_style="dim",
     )
     table.add_column("level", no_wrap=True)
-    columns = ["error", "trainings/\nreleases", "manual\nsteps", "per\nrelease"]
+    columns = ["error", "trained/\nreleased", "manual\nsteps", "per\nrelease"]
     columns += ["days to\nrecover", "bad\nhours"] if incidents else []
-    for column in [*columns, "reproducible,\ntraceable"]:
+    for column in [*columns, "repro-\nducible,\ntraceable"]:
         table.add_column(column, justify="right", no_wrap=True, vertical="bottom")
     for number, level in comparison.levels.items():
         by_day = level.manual_steps - level.manual_steps_of_releases

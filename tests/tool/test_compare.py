@@ -11,10 +11,19 @@ from rich.console import Console
 
 from ladder.cli import main
 from ladder.compare import command, results
-from ladder.compare.terminal import Live
+from ladder.compare.terminal import Live, show
 from ladder.runbook import PEOPLE
 from ladder.workers import Progress, Task
+from tests.tool.comparisons import seeded
 from tests.tool.conftest import Ladder
+
+
+def test_the_table_reads_at_80_columns() -> None:
+    shown = StringIO()
+    show(seeded(), Console(file=shown, width=80))
+    table = shown.getvalue().partition("retrained daily")[0]
+    assert "4 automated operations" in table
+    assert "…" not in table
 
 
 def test_with_json_standard_output_holds_the_numbers_and_nothing_else(
