@@ -818,7 +818,7 @@ def test_what_is_trained_goes_live_by_itself_and_one_command_takes_it_back_for_g
     for training in practice.trainings():  # one command, from the feed to the users
         assert re.search(r"registered as version (\d)", training.output)
         assert "is live" in training.output or "A/B test against version" in training.output
-    assert "1 of 1 worker" in rollback.output
+    assert "1 of 1 production worker" in rollback.output
     assert (rollback.shown, rollback.aliases["champion"]) == ("1", "1")
     registry = practice.registry()
     (record,) = (each.row for each in registry.deployments() if each.row["state"] == "rolled_back")
@@ -873,7 +873,10 @@ def test_pipelines_deliver_models_and_application_by_the_commands_that_are_typed
     # The same, in the same order, as the runbook's: what `train` does in one go stands here as two jobs.
     assert typed("train") == ["train --no-deploy"]
     assert jobs["deploy"]["needs"] == "train"
-    assert typed("deploy") == ["ingest", 'deploy "$VERSION"']
+    promotion = (
+        'promote "$VERSION" --to "$BIKE_DEPLOY__PROMOTE_TO"'  # where there is a registry to promote to
+    )
+    assert typed("deploy") == ["ingest", 'deploy "$VERSION"', promotion]
     assert [f"python -m bike_demand {line}" for line in typed("ab-step")] == [
         str(each.command) for each in practice.book.daily
     ]
