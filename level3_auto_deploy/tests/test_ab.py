@@ -376,7 +376,7 @@ def test_queued_version_starts_after_watch_against_new_champion(
     output = run("ab", "step", "--as-of", "2011-03-12")
     assert output.status == 0
     assert compared == [2]
-    assert "Version 3 failed its gates: version 3 is refused by gate error" in output.out
+    assert "Queued version 3 failed its gates: version 3 is refused by gate error" in output.out
     assert current_deployment(3).state is State.FAILED_GATE
     assert tested.aliases().get(CHALLENGER) is None
 

@@ -454,7 +454,7 @@ def test_by_the_command_a_version_passes_all_gates_and_a_bad_one_does_not(
     output = run("deploy", bad.number)
     assert output.status == 1
     assert output.err.startswith(
-        f"error: version {bad.number} is refused by gate test-environment: Few pieces"
+        f"error: version {bad.number} is refused by gate test-environment: Small machines"
     )
     assert output.err.count("\n") == 1
     assert live.aliases() == {"champion": 1, "challenger": 2, "candidate": 3}

@@ -307,11 +307,11 @@ def test_poor_holdout_model_is_logged_but_not_registered(copy: Path, run: Run) -
     commit(copy)
     output = run("train")
     assert output.status == 1
-    assert "no model was registered" in output.err
+    assert "no version was registered" in output.err
     assert versions() == []
     (run_id,) = [word for word in output.err.split() if len(word) == 32]
     assert tracking().run(run_id).tags["passed"] == "false"
-    assert "no model was registered" in run("train").err
+    assert "no version was registered" in run("train").err
 
 
 @pytest.mark.slow
