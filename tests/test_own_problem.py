@@ -188,7 +188,7 @@ def settle(params: Path) -> None:
 @pytest.fixture(scope="module")
 def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
     """Two weeks: each day yesterday is published, the loop runs a cycle, requests and outcomes are sent."""
-    place = tmp_path_factory.mktemp("lived")
+    place = tmp_path_factory.mktemp("story")
     folder, happened = changed(place / "project"), world()
     settle(folder / "params.yaml")
     workcopy.commit(folder, "Will the docks run out?")

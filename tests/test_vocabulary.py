@@ -19,7 +19,7 @@ WORDS = {
     r"\btwins?\b": "holdout model",
     r"\byardsticks?\b": "baseline",
     r"\bstrangers?\b": "out-of-band promotion",
-    r"\bput(s|ting)? on record\b": "log and register",
+    r"\bon record\b": "logged, or stored",
     r"\btak(e|en|es|ing) back\b": "rolled back",
     r"\bwhat users (were|are) given\b": "prediction",
     r"\bkept cases?\b": "regression case",

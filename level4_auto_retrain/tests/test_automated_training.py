@@ -150,6 +150,8 @@ def test_train_prints_location_result_and_next_command(in_trained: Trained) -> N
     lines = in_trained.out.splitlines()
     assert lines[0] == "No Prefect server is running, so the steps run in this process."
     assert version.run_id in lines[1]
+    assert "left out nothing" in in_trained.out
+    assert Tracking(load_settings()).run(version.run_id).tags["left_out"] == "nothing"
     command = lines[-1].partition("python -m bike_demand ")[2]
     assert command in ("release 1", "deploy 1")  # whichever this project has
     assert len(lines) == 4

@@ -128,8 +128,8 @@ class Life:
             each.kill()
         psutil.wait_procs(everyone, timeout=20)
 
-    def turn(self, day: datetime, victim: str | None) -> None:
-        """The turn of a day; the victim dies on the way, and the turn is repeated until one comes through."""
+    def run_cycle(self, day: datetime, victim: str | None) -> None:
+        """Run the cycle of a day and kill the victim meanwhile; repeat the cycle until one completes."""
         for _ in range(5):
             command = [sys.executable, "-m", "bike_demand", "agent", "--once", "--as-of", f"{day:%Y-%m-%d}"]
             with (self.servers / "agent.log").open("ab") as log:
@@ -208,13 +208,13 @@ def life(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
 def test_random_kills_of_all_processes(life: Life) -> None:
     rows = grown(life.project / "feed")
     life.start("mlflow")
-    life.turn(datetime(2011, 2, 22), None)  # trains and releases the first model
+    life.run_cycle(datetime(2011, 2, 22), None)  # trains and releases the first model
     life.start("service")
     day, end = datetime(2011, 2, 22), datetime(2011, 3, 16)
     while day < end:
         victim = life.rng.choices([None, "agent", "service", "mlflow"], [4, 4, 2, 2])[0]
         if day > datetime(2011, 2, 22):
-            life.turn(day, victim)
+            life.run_cycle(day, victim)
         wait_until_ready(life)
         life.ask([row for row in rows if day <= row.begins < day + timedelta(days=1)])
         if life.rng.random() < 0.2:
@@ -222,7 +222,7 @@ def test_random_kills_of_all_processes(life: Life) -> None:
             life.kill("service")
             life.start("service")
         day += timedelta(days=1)
-    life.turn(end, None)
+    life.run_cycle(end, None)
     print("killed:", life.killed)
     assert set(life.killed) == {"agent", "service", "mlflow"}
     with closing(open_database(f"sqlite:///{life.project / 'state' / 'production.db'}")) as database:

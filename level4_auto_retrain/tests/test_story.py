@@ -89,7 +89,7 @@ def test_level_shift_is_learned_and_promoted(copy: Path, run: Run) -> None:
         assert "Version 2 won its A/B test" in agent("2011-03-11")
         wait_for_version(service.client, 2)
 
-    # What happened is on record.
+    # All of it was stored.
     monitored = json.loads(run("monitor", "--json", "--as-of", "2011-03-11").out)
     assert (monitored["releases"][-1]["version"], monitored["trainings"][-1]["detail"]["result"]) == (
         2,

@@ -1,4 +1,4 @@
-"""What is on record: runs, versions and the alias, in a database of this project."""
+"""What is logged: runs, versions and the alias, in a database of this project."""
 
 import json
 import os

@@ -252,7 +252,7 @@ class Life:
         self.bursts: dict[str, load.Load] = {}
         self._now = pd.Timestamp(FIRST)
 
-    def turn(self, day: pd.Timestamp) -> str:
+    def run_day(self, day: pd.Timestamp) -> str:
         """Yesterday is published, and the machine does its daily steps. That is all; what these said."""
         shown = published(self._happened, day)
         self._now = shown["timestamp"].iloc[-1] + pd.Timedelta(hours=1)
@@ -339,7 +339,7 @@ def practice(
         today, *days = pd.date_range(FIRST, LAST)
         with ThreadPoolExecutor(1) as pool:
             started = pool.submit(testing.start)
-            output = life.turn(today)
+            output = life.run_day(today)
             started.result()
         without_services(folder, early)
         edit(early / "params.yaml", f'webhook: "{alerted.url}"', 'webhook: ""')
@@ -351,7 +351,7 @@ def practice(
             for day in days:
                 date = f"{day:%Y-%m-%d}"
                 with life.under_load(date) if date in CHANGES else nullcontext():
-                    output = life.turn(day)
+                    output = life.run_day(day)
                 life.morning(day, output)
                 if date == PUT_LIVE:
                     bad = put_live(life, place)
@@ -474,8 +474,8 @@ def test_from_drift_to_release_no_person_does_a_thing_and_all_of_it_is_seen_on_o
     assert (team.live.months, sum(each.days for each in team.days.values())) == ((), 0)
     assert load_people().levels[3].live.months  # one level below it is the calendar that trains
     # What was typed in these three weeks is one command each morning; the rest the loop did.
-    (turn,) = {each.command for each in book.daily}
-    assert turn == "python -m bike_demand agent --once"
+    (command,) = {each.command for each in book.daily}
+    assert command == "python -m bike_demand agent --once"
     assert [each.aliases["champion"] for each in practice.mornings] == (
         ["1"] * 11 + ["2"] * 9  # promoted on 11 April, and back again the morning after somebody overruled it
     )

@@ -79,7 +79,7 @@ STEPS: dict[int, tuple[tuple[str, Role, Role | None, int, str], ...]] = {
             "machine",
             None,
             0,
-            "Production error is 1.6 times what is normal: retrains on what is fresh.",
+            "Production error is 1.6 times the reference error: retrains on fresh rows.",
         ),
         ("train", "machine", None, 0, "Trains, evaluates and registers a candidate."),
         ("ab", "machine", None, 0, "The A/B test against the live version, on real requests."),
