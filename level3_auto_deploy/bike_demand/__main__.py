@@ -267,7 +267,7 @@ def ab_step(as_of: AsOf = None) -> None:
 
 @ab.command("status", epilog="Example: python -m bike_demand ab status")
 def ab_status(as_of: AsOf = None) -> None:
-    """Show the state of the running A/B test or watch; changes nothing."""
+    """Show the state of the running A/B test or watch; decides nothing."""
     from bike_demand.release.ab.step import status
 
     status(settings.load_settings(), as_of, typer.echo)

@@ -110,7 +110,7 @@ def test_refit_uses_all_rows_and_holdout_model_excludes_last_week(tmp_path: Path
     assert recorded is not None
     for part in (f"{len(rows):,} rows", data_digest(), loss_with_unit(model.metrics["mae"])):
         assert part in version.description
-    assert recorded.data_summary == f"It was trained on {len(rows):,} rows."
+    assert recorded.data_summary == f"It was trained on {len(rows):,} rows; left out nothing."
 
 
 @pytest.mark.usefixtures("in_trained")

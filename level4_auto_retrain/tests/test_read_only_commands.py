@@ -1,4 +1,4 @@
-"""Commands that only read deployments: they change nothing, and report what differs from the registry."""
+"""Commands that only show deployments: reconciled first; as stored while the registry is away."""
 
 import json
 from collections.abc import Callable
@@ -46,19 +46,15 @@ def registry_is_away(predicted: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", AWAY)
 
 
-def test_out_of_band_change_is_reported_but_not_adopted(predicted: str, run: Run) -> None:
-    tracking = Tracking(load_settings())
-    tracking.set_alias("champion", 1)
-    aliases, versions = tracking.aliases(), tracking.versions()
+def test_out_of_band_change_is_adopted_and_reported_beside_the_result(predicted: str, run: Run) -> None:
+    Tracking(load_settings()).set_alias("champion", 1)
     output = run("trace", predicted, "--json")
     assert output.status == 0
     assert "out of band" in output.err
     deployment = json.loads(output.out)["deployment"]
-    assert (deployment["version"], deployment["state"]) == (2, "live")
-    assert "out of band" in run("ab", "status").out
-    assert (tracking.aliases(), tracking.versions()) == (aliases, versions)
+    assert (deployment["version"], deployment["state"]) == (2, "retired")
     with closing(open_database(load_settings().environments.production.database)) as database:
-        assert [row.state for row in all_deployments(database)] == [State.RETIRED, State.LIVE]
+        assert [row.state for row in all_deployments(database)] == [State.RETIRED, State.RETIRED, State.LIVE]
 
 
 @pytest.mark.usefixtures("registry_is_away")

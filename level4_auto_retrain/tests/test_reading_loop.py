@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 
 from bike_demand.core.settings import load_settings
+from bike_demand.store.database import open_database
+from bike_demand.store.deployments import all_deployments
 from bike_demand.store.tables import State
 from bike_demand.store.tracking import Tracking
 from tests.conftest import Make, Run
-from tests.registry import current_deployment
 from tests.test_read_only_commands import two_deployed
 
 COMMANDS = [("monitor", "--json"), ("incidents", "--json")]
@@ -22,13 +24,14 @@ def live(prepare: Callable[[Make], None]) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_out_of_band_change_is_reported_on_stderr(command: tuple[str, ...], run: Run) -> None:
+def test_out_of_band_change_is_adopted_and_reported_on_stderr(command: tuple[str, ...], run: Run) -> None:
     Tracking(load_settings()).set_alias("champion", 1)
     output = run(*command)
     assert output.status == 0
     assert "out of band" in output.err
     json.loads(output.out)
-    assert current_deployment(2).state is State.RETIRED
+    with closing(open_database(load_settings().environments.production.database)) as database:
+        assert [row.state for row in all_deployments(database)] == [State.RETIRED, State.RETIRED, State.LIVE]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -245,16 +245,6 @@ class Deployments:
                 _add_transition(session, live, State.LIVE, reason, self.now)
         self._write_tags(rows, versions)
 
-    def report_differences(self) -> None:
-        """Report the aliases that are not where the states of the deployments say; change nothing."""
-        aliases, stored = self.tracking.aliases(), _implied_aliases(self.live(), self.testing())
-        for alias in (CHAMPION, CHALLENGER, PREVIOUS):
-            if (found := aliases.get(alias)) != (expected := stored.get(alias)):
-                self._report(
-                    f"warning: the alias {alias} is on version {found or 'none'}, in the database on"
-                    f" {expected or 'none'}: moved out of band; the next command that deploys adopts it."
-                )
-
     def _read(self) -> tuple[dict[str, int], list[Version], list[Deployment]]:
         """Aliases, versions and deployments, read once for all checks, which rarely find a change."""
         return self.tracking.aliases(), self.tracking.versions(), self.all()
@@ -387,8 +377,7 @@ def open_deployments(
     settings: Settings, as_of: datetime | None, report: Report, *, locked: bool = True, reading: bool = False
 ) -> Iterator[Deployments]:
     """The reconciled deployments of production. `locked`: hold the lock against other deploying commands.
-    `reading`: for commands that change nothing: out-of-band changes and an unreachable registry are only
-    reported.
+    `reading`: for commands that only show them: an unreachable registry is just a warning.
 
     Raises UserError if another command holds the lock, UnreachableError if a store is down.
     """
@@ -398,7 +387,7 @@ def open_deployments(
     ):
         deployments = Deployments(settings, Tracking(settings), database, as_of, report)
         try:
-            (deployments.report_differences if reading else deployments.reconcile)()
+            deployments.reconcile()
         except UserError as error:
             if not reading:
                 raise
