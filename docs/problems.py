@@ -167,21 +167,26 @@ def replay(name: str, place: Path) -> StoryResult:
         with httpx.Client(base_url=service.url, timeout=60) as client:
             _wait_until_ready(client)
 
+            def status() -> dict[str, Any]:
+                found: dict[str, Any] = client.get("/status").raise_for_status().json()
+                return found
+
             # The event: until a version trained on it is promoted.
+            before = status()
             while True:
                 life.ask(client, day)
                 day += DAY
                 if (day - plan.first).days % plan.every:
                     continue
-                message = cycle(day)
+                message, now = cycle(day), status()
                 after = (day - life.event).days
-                if not result.noticed and "error-drift" in message:
+                if not result.noticed and _kinds(now, "error-drift"):
                     result.noticed = after
-                if not result.trained and "Registered as version" in message:
+                if not result.trained and len(now["trainings"]) > len(before["trainings"]):
                     result.trained = after
                     found = re.findall(r"(?m)^(\d+)/(\d+) \S+ +passed", message)
                     result.gates = f"{len(found)} of {found[0][1]}"
-                if "is promoted" in message:
+                if now["releases"][-1]["version"] != before["releases"][-1]["version"]:
                     result.promoted = after
                     break
                 assert after < plan.patience, "\n".join(result.output)
@@ -193,15 +198,22 @@ def replay(name: str, place: Path) -> StoryResult:
             while day < life.fault[1] + AFTER_DAYS * DAY:
                 life.ask(client, day)
                 day += DAY
-                message = cycle(day)
-                result.fault_trainings += first < day <= life.fault[1] and "Training, because" in message
-                if not result.fault_noticed and day > first and "data-quality" in message:
+                cycle(day)
+                before, now = now, status()
+                if first < day <= life.fault[1]:
+                    result.fault_trainings += len(now["trainings"]) - len(before["trainings"])
+                if not result.fault_noticed and day > first and _kinds(now, "data-quality"):
                     result.fault_noticed = (day - first).days
     result.before = life.error(plan.first, life.event)
     result.until = life.error(life.event, promoted)
     result.after = life.error(first - FAULT_DAYS * DAY, first)
     result.replaced, result.fault_error = life.replaced(*life.fault), life.error(*life.fault)
     return result
+
+
+def _kinds(status: dict[str, Any], kind: str) -> bool:
+    """Whether there was an incident of that kind."""
+    return any(each["kind"] == kind for each in status["incidents"])
 
 
 def _settle(params: Path) -> None:
