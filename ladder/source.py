@@ -3,19 +3,40 @@
 import ast
 import codecs
 import json
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from ladder import UserError
 
-Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml, if available: equivalent but faster
 Model = TypeVar("Model", bound=BaseModel)
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # how such a file begins
+
+
+class _UniqueKeys(yaml.constructor.BaseConstructor):
+    """Rejects duplicate keys, of which YAML silently keeps the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if str(key.value) in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key.value} is given twice", key.start_mark
+                )
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+class Loader(_UniqueKeys, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """With libyaml, if it is there, which is faster."""
+
+
+class TextLoader(_UniqueKeys, yaml.BaseLoader):
+    """Leaves all values as text."""
 
 
 def read(path: Path) -> str:

@@ -11,7 +11,7 @@ import yaml
 
 from ladder import UserError
 from ladder.assess.rules import Practice, Rules
-from ladder.source import text_of
+from ladder.source import TextLoader, text_of
 
 FILE = "maturity-answers.yaml"
 SAYS = {
@@ -48,7 +48,7 @@ class Answers:
 def parse(text: str, where: str, known: Rules) -> Answers:
     """Read the file's content. Raises UserError with one line that names the mistake."""
     try:
-        content = yaml.load(text, yaml.BaseLoader)
+        content = yaml.load(text, TextLoader)
     except yaml.YAMLError as error:
         raise UserError(f"{where}: not YAML: {' '.join(str(error).split())}") from None
     if content is None or content == "":
@@ -114,7 +114,7 @@ def save(path: Path, new: Mapping[str, Answer]) -> None:
     """Add answers to the file. Other content is kept, comments are lost."""
     content: dict[str, Any] = {}
     if path.is_file():
-        content = yaml.load(text_of(path.read_bytes()), yaml.BaseLoader) or {}
+        content = yaml.load(text_of(path.read_bytes()), TextLoader) or {}
     answers = content.setdefault("answers", {})
     for name, each in new.items():
         answers[name] = {"answer": each.says, "by": each.by, "on": each.on} | (

@@ -133,6 +133,7 @@ def test_marks_on_rows(tmp_path: Path) -> None:
     ("text", "named"),
     [
         ("answers: [", "not YAML"),
+        ("by: Ann\nby: Bob", "given twice"),
         ("answers: {hand-over: yes}", "`by`"),
         ("by: a\non: soon\nanswers: {hand-over: yes}", "`on`"),
         ("by: a\non: 2026-01-01\nanswers: {hand-ver: yes}", "hand-ver"),

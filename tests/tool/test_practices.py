@@ -191,6 +191,7 @@ def test_a_gap_is_found(tmp_path: Path, change: Callable[[list[Any]], None], nam
     ("text", "says"),
     [
         ("practices: [", "not YAML"),
+        ("topics: []\ntopics: []", "given twice"),
         ("[]", "valid dictionary"),
         ("rows: {}", "practices: Field required"),
         ("practices: [{id: gather, title: Gather, says: How.}]", "practices.0.files"),
