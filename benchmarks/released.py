@@ -39,11 +39,11 @@ def released(
     feed = read_feed(FEED)
     book = runbook.load(folder)
     user, operator = {}, {}
-    if book.outcomes:
+    if book.outcomes_path:
         user["X-API-Key"] = _key("benchmark", folder)
         operator["X-API-Key"] = _key("operator --operations", folder)
     with Service(folder, folder / "state" / "service.log", env=environment(), command=command) as service:
-        for until in (FIRST_RELEASE_UNTIL, None) if book.outcomes or twice else (None,):
+        for until in (FIRST_RELEASE_UNTIL, None) if book.outcomes_path or twice else (None,):
             write_feed(feed if until is None else feed[feed["timestamp"] < until], folder / "feed")
             for step in (*book.daily, *book.release):
                 run_step(step, folder, run_command, service)

@@ -1,9 +1,9 @@
 """The cost of a comparison on this machine: wall time, CPU by level and by month of the story, memory.
 
 On a machine with more than two cores, restrict it to two: taskset -c 0,1 python -m benchmarks.replay. Replays
-at one cadence are named like `4*`.
+with the same release dates are named like `4*`.
 
-Example: python -m benchmarks.replay --scenario default --one-cadence
+Example: python -m benchmarks.replay --scenario default --same-dates
 """
 
 import statistics
@@ -104,7 +104,7 @@ def main(
     levels: Annotated[str, typer.Option(help="Like 0,3,4.")] = "",
     begin: Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"])] = None,
     end: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"])] = None,
-    one_cadence: Annotated[bool, typer.Option(help="Also all levels at one cadence.")] = False,
+    same_dates: Annotated[bool, typer.Option(help="Also all levels on the same release dates.")] = False,
 ) -> None:
     """Replay a story and print its cost; status 1 if a limit is exceeded."""
     console = Console()
@@ -115,7 +115,7 @@ def main(
         start=begin.date() if begin else None,
         end=end.date() if end else None,
         levels=tuple(map(int, filter(None, levels.split(",")))),
-        one_cadence=one_cadence,
+        same_dates=same_dates,
     )
     costs, memory = CostObserver(), Memory()
     memory.start()

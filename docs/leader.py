@@ -11,7 +11,7 @@ from ladder import ROOT
 from ladder.compare.results import Comparison, IncidentResult
 from ladder.lab.command import PORT
 from ladder.lab.definition import Change, Lab, LabStep, labs
-from ladder.lab.work import filled
+from ladder.lab.work import fill_placeholders
 from ladder.page import words
 
 FACTS = re.compile(r'<script type="application/json" id="facts">(.*?)</script>', re.DOTALL)
@@ -52,7 +52,7 @@ def _measured() -> Iterator[str]:
     rows = {
         "error, bikes an hour": [f"{each.mae:.1f}" for each in compared.levels.values()],
         "hours with bad answers": [
-            f"{sum(one.bad_answers for one in each.incidents):,}" for each in compared.levels.values()
+            f"{sum(one.bad_hours for one in each.incidents):,}" for each in compared.levels.values()
         ],
         "steps that people did": [f"{each.manual_steps:,}" for each in compared.levels.values()],
     }
@@ -69,7 +69,7 @@ def _measured() -> Iterator[str]:
     )
     for low, high in pairwise(numbers):
         whole = compared.levels[low].mae - compared.levels[high].mae
-        same = compared.one_cadence or {}
+        same = compared.same_dates or {}
         practice = same[low].mae - same[high].mae
         yield f"| {low} to {high} | {whole:.1f} | {whole - practice:.1f} | {practice:.1f} |"
     yield ""
@@ -97,12 +97,12 @@ def _lab(lab: Lab) -> Iterator[str]:
 
 
 def _step(number: int, step: LabStep) -> Iterator[str]:
-    yield from (f"**{number}.** {filled(step.says.strip(), PORT)}", "")
+    yield from (f"**{number}.** {fill_placeholders(step.says.strip(), PORT)}", "")
     if step.run:
         where = "" if step.folder == "." else f"in the folder `{step.folder}`"
         where += ("; " if where and step.stays else "") + ("in a second terminal" if step.stays else "")
         yield from ([f"{where[:1].upper()}{where[1:]}:", ""] if where else [])
-        yield from ("~~~~ text", filled(step.run, PORT), "~~~~", "")
+        yield from ("~~~~ text", fill_placeholders(step.run, PORT), "~~~~", "")
     for change in step.edits:
         yield from _change(change)
     if step.python:

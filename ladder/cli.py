@@ -74,7 +74,7 @@ def compare(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print only compare.json on standard output.")
     ] = False,
-    one_cadence: Annotated[
+    same_dates: Annotated[
         bool,
         typer.Option(help="Also replay all levels with releases starting on the same days."),
     ] = True,
@@ -96,7 +96,7 @@ def compare(
         end.date() if end else None,
         tuple(_numbers(levels or ())),
         people or PEOPLE,
-        one_cadence,
+        same_dates,
     )
     command.compare(options, console(stderr=as_json))
     if as_json:

@@ -42,14 +42,14 @@ def _run(chosen: Level, stage: Stage, console: Console) -> None:
     table.add_column("machine", justify="right")
     today = stage.today
     with Service(folder, folder / "state" / "service.log", env=environment()) as service:
-        if book.outcomes:
+        if book.outcomes_path:
             release_earlier(stage, service, console)
         for step in (*book.daily, *book.release):
             seconds = show(step, folder, service if chosen.number else None, console)
             table.add_row(step.who, step.id, in_words(step), f"{seconds:.1f} s" if in_words(step) else "")
         if chosen.number and not service.running():
             service.start()
-        if book.outcomes:
+        if book.outcomes_path:
             today = _days_that_follow(stage, service, console)
         _use(chosen, stage, service, console, today)
     console.print(table)
@@ -77,7 +77,7 @@ def _days_that_follow(stage: Stage, service: Service, console: Console) -> date:
         for _ in range(MOST_DAYS):
             day = stage.day(today)
             users.predict_over_http(day[INPUTS], client)
-            users.post_outcomes(day, client, stage.book.outcomes or "")
+            users.post_outcomes(day, client, stage.book.outcomes_path or "")
             today += timedelta(days=1)
             stage.publish(today)
             output = ""
@@ -102,7 +102,7 @@ def _use(chosen: Level, stage: Stage, service: Service, console: Console, today:
     week = week.reset_index(drop=True)
     rows = week[INPUTS]
     if chosen.number == 0:
-        score = partial(_each, book.use, folder, console)
+        score = partial(_each, book.predict, folder, console)
         predictions = users.predict_from_file(rows, folder, score)
     else:
         console.print("\n[bold cyan]user[/bold cyan]  Requests predictions for the next week, hour by hour.")

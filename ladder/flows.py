@@ -40,9 +40,7 @@ class FlowServer:
 
     def __init__(self, flows: runbook.Flows, server: Service, folder: Path) -> None:
         self._flows, self._server, self._folder = flows, server, folder
-        self._env = environment() | {
-            name: runbook.placed(value, folder, server.port) for name, value in flows.env.items()
-        }
+        self._env = environment() | runbook.fill_env(flows.env, folder, server.port)
         self._worker = Service(
             folder, folder / "state" / "worker.log", env=self._env, command=found(flows.worker), probe=None
         )
@@ -77,7 +75,7 @@ class FlowServer:
                 if each["id"] in ended or each["state"]["type"] not in ENDED:
                     continue
                 ended.add(each["id"])
-                if sent := re.search(self._flows.starts, each["state"]["message"] or ""):
+                if sent := re.search(self._flows.event_count_pattern, each["state"]["message"] or ""):
                     expected += int(sent[1])
                 yield self._run(each)
             if len(ended) < len(runs):

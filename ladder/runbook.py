@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, timedelta
 from itertools import product
 from pathlib import Path
@@ -15,6 +15,7 @@ from ladder.levels import Level
 from ladder.source import read_yaml
 
 Reason = Annotated[str, Field(min_length=1)]
+Question = Literal["reproduce", "training_data", "released_by"]
 Role = Literal["data scientist", "data engineer", "software engineer", "machine"]
 
 
@@ -62,8 +63,8 @@ class Page(_Strict):
 class Flows(_Strict):
     """How the Prefect server of that name runs what the background does otherwise.
 
-    `prepare` and `worker` are commands, `daily` is the deployment run first each day. The group in `starts`
-    matches, in the message of its last state, the number of runs that its events start.
+    `prepare` and `worker` are commands, `daily` is the deployment run first each day. The group in
+    `event_count_pattern` matches, in the message of its last state, the number of runs that its events start.
     """
 
     page: str
@@ -71,7 +72,7 @@ class Flows(_Strict):
     prepare: tuple[str, ...]
     worker: str
     daily: str
-    starts: str
+    event_count_pattern: str
 
 
 class ByDate(_Strict):
@@ -84,23 +85,24 @@ class ByDate(_Strict):
 class Procedure(_Strict):
     """What people do when asked a question about an old prediction.
 
-    `{version}`, `{prediction}` and `{day}` stand for values of the response, and its day. With `makes`, the
-    command is run in a copy of the project, and the file of that name is compared with the state of the first
-    of `keeps` on that day. `says`: people's answer without a command, or if it failed.
+    `{version}`, `{prediction}` and `{day}` stand for values of the response, and its day. With `output_file`,
+    the command is run in a copy of the project, and that file is compared with the state of the first of
+    `digest_files` on that day. `answer`: people's answer without a command, or if it failed.
     """
 
     command: str | None = None
-    shows: tuple[re.Pattern[str], ...] = ()  # each must match a line of the output
-    keeps: tuple[str, ...] = ()  # files whose digests an outsider remembers, to compare with
-    makes: str | None = None
-    says: str | None = None
+    output_patterns: tuple[re.Pattern[str], ...] = ()  # each must match a line of the output
+    digest_files: tuple[str, ...] = ()  # files whose digests an outsider remembers, to compare with
+    output_file: str | None = None
+    answer: str | None = None
 
     @model_validator(mode="after")
     def _to_the_point(self) -> Self:
-        if self.command is None and self.says is None:
-            raise ValueError("it has neither `command` nor `says`")
-        if self.command is not None and bool(self.shows) == bool(self.makes and self.keeps):
-            raise ValueError("a command needs either `shows`, or `makes` and `keeps`")
+        if self.command is None and self.answer is None:
+            raise ValueError("it has neither `command` nor `answer`")
+        compares = self.output_file and self.digest_files
+        if self.command is not None and bool(self.output_patterns) == bool(compares):
+            raise ValueError("a command needs either `output_patterns`, or `output_file` and `digest_files`")
         return self
 
 
@@ -109,27 +111,34 @@ class Runbook(_Strict):
 
     release: tuple[Step, ...]
     daily: tuple[Step, ...] = ()
-    refused: tuple[Step, ...] = ()  # what people do after a gate refused a release
-    again: bool = False  # then the release starts once more; otherwise it waits for the next date
-    use: tuple[Step, ...] = ()
-    outcomes: str | None = None  # the application's path for labels, once known
-    reports: str | None = None  # a command that reports automatic actions as JSON: trainings, incidents
-    plays: str | None = None  # the scenario in which `run` and `up` show it; None: the feed as it is
+    after_refusal: tuple[Step, ...] = ()  # what people do after a gate refused a release
+    retry_after_refusal: bool = False  # otherwise the release waits for the next date
+    predict: tuple[Step, ...] = ()  # by hand, each day
+    outcomes_path: str | None = None  # the application's path for labels, once known
+    status_command: str | None = None  # reports automatic actions as JSON: trainings, incidents
+    demo_scenario: str | None = None  # the scenario in which `run` and `up` show it; None: the feed as it is
     pages: tuple[Page, ...] = ()
     background: tuple[Step, ...] = ()  # what runs next to the application, until it ends
     flows: Flows | None = None  # what does the same during a story
     by_date: ByDate | None = None  # None: its releases start on people's dates anyway
-    questions: dict[Literal["again", "taught", "who"], Procedure] = {}  # about a prediction of long ago
+    questions: dict[Question, Procedure] = {}  # about a prediction of long ago
 
     @property
-    def keeps(self) -> tuple[str, ...]:
+    def digest_files(self) -> tuple[str, ...]:
         """Files whose digests have to be remembered on the day of that prediction."""
-        return tuple(name for each in self.questions.values() for name in each.keeps)
+        return tuple(name for each in self.questions.values() for name in each.digest_files)
 
 
-def placed(value: str, folder: Path, port: int) -> str:
-    """The value of an environment variable, for a server of that port and a project in that folder."""
-    return value.replace("{folder}", str(folder)).replace("{port}", str(port))
+def fill_placeholders(text: str, values: Mapping[str, object]) -> str:
+    """The text with values in place of their names in braces; other braces stay."""
+    for name, value in values.items():
+        text = text.replace(f"{{{name}}}", str(value))
+    return text
+
+
+def fill_env(env: Mapping[str, str], folder: Path, port: int) -> dict[str, str]:
+    """Environment variables for a server of that port and a project in that folder."""
+    return {name: fill_placeholders(value, {"folder": folder, "port": port}) for name, value in env.items()}
 
 
 def load(folder: Path) -> Runbook:
@@ -178,7 +187,7 @@ class People(_Strict):
 
     complaints: Complaints
     levels: dict[int, Team]
-    one_cadence: Days  # on which every level starts a release if only practice is compared
+    same_dates: Days  # on which every level starts a release if only practice is compared
 
     def team(self, level: Level) -> Team:
         """The team of a level. Raises UserError if nothing is assumed about it."""
@@ -214,7 +223,7 @@ def plan(level: Level, team: Team, runbook: Runbook, start: date, end: date) -> 
     return _in_order(runbook.release, team, (day - takes for day in (start, *lives)))
 
 
-def plan_at_one_cadence(
+def plan_on_same_dates(
     level: Level, team: Team, runbook: Runbook, days: Days, start: date, end: date
 ) -> tuple[Due, ...]:
     """The same with releases of every level on these days; steps take people as long as usual.
@@ -235,8 +244,8 @@ def plan_again(team: Team, runbook: Runbook, due: Due, release: int) -> tuple[Du
     """What people do after a gate ended a release at that step; if it starts once more, that is the release
     with the given number.
     """
-    before = [Due(on, due.release, step) for on, step in _in_turn(runbook.refused, team, due.on)]
-    if not runbook.again:
+    before = [Due(on, due.release, step) for on, step in _in_turn(runbook.after_refusal, team, due.on)]
+    if not runbook.retry_after_refusal:
         return tuple(before)
     begin = before[-1].on if before else due.on
     later = (Due(on, release, step) for on, step in _in_turn(runbook.release, team, begin))
@@ -245,7 +254,7 @@ def plan_again(team: Team, runbook: Runbook, due: Due, release: int) -> tuple[Du
 
 def _takes(level: Level, team: Team, runbook: Runbook) -> timedelta:
     """How long a release takes people."""
-    ids = [step.id for step in (*runbook.refused, *runbook.release)]
+    ids = [step.id for step in (*runbook.after_refusal, *runbook.release)]
     if set(ids) != set(team.days):
         odd = ", ".join(sorted(set(ids) ^ set(team.days)))
         raise UserError(f"people.yaml, level {level.number}: steps differ from its runbook.yaml: {odd}")

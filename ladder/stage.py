@@ -51,7 +51,7 @@ def set_up(chosen: Level, place: Path, scenario: str | None, console: Console) -
     """
     folder = workcopy.make(chosen, workcopy.fresh(place / f"level{chosen.number}"))
     book = runbook.load(folder)
-    if name := scenario or book.plays:
+    if name := scenario or book.demo_scenario:
         story = load_story(name)
         begins = next((each.day for each in story.incidents), story.start)
         stage = Stage(folder, book, story.clean, begins, story.end)

@@ -95,7 +95,7 @@ def _release(stage: Stage, service: Service, console: Console, *, earlier_only: 
             for number in range(BEFORE_STORY.days, 0, -1):
                 users.predict_over_http(stage.day(stage.today - timedelta(days=number))[INPUTS], client)
         return
-    if stage.book.outcomes:
+    if stage.book.outcomes_path:
         release_earlier(stage, service, console)
     for step in (*stage.book.daily, *stage.book.release):
         show(step, stage.folder, service, console)
@@ -148,7 +148,7 @@ def _play(stage: Stage, service: Service, flows: FlowServer | None, seconds: flo
                 (prediction,) = users.predict_over_http(day[INPUTS].iloc[[number]], client)
                 error += abs((prediction or 0.0) - float(day["count"].iloc[number]))
                 sleep(max(0.0, seconds / max(1, len(day)) - (monotonic() - began)))
-            users.post_outcomes(day, client, stage.book.outcomes or "")
+            users.post_outcomes(day, client, stage.book.outcomes_path or "")
             live = client.get("/model").json()
             other = f", challenger {live['other']['version']}" if live["other"] else ""
             console.print(
@@ -171,7 +171,7 @@ def _run_flows(flows: FlowServer, today: date, console: Console) -> list[str]:
 def server_of(page: runbook.Page, folder: Path) -> Service:
     """The server of a page, not started yet."""
     port, log = free_port(), folder / "state" / f"{page.name.lower()}.log"
-    here = {name: runbook.placed(value, folder, port) for name, value in page.env.items()}
+    here = runbook.fill_env(page.env, folder, port)
     return Service(folder, log, port, environment() | here, found(page.command), page.probe)
 
 

@@ -15,7 +15,7 @@ from ladder.source import TextLoader, text_of
 
 FILE = "maturity-answers.yaml"
 SAYS = {
-    "yes": "yes", "true": "yes", "no": "no", "false": "no", "unknown": "not detected",
+    "yes": "yes", "true": "yes", "no": "no", "false": "no", "unknown": "unknown",
     "not applicable": "not applicable", "not supported": "not supported", "not detected": "not detected",
 }  # fmt: skip
 NEEDS_REASON = ("not applicable", "not supported", "not detected")
@@ -68,12 +68,14 @@ def _listed(content: Mapping[str, Any], key: str, known: list[str], where: str) 
     listed = content.get(key) or {}
     if not isinstance(listed, dict):
         raise UserError(f"{where}: {key} has to be a mapping")
-    return {
-        name: _answer(name, given, content, known, f"{where}: {key}.{name}") for name, given in listed.items()
-    }
+    read = (
+        (name, _answer(name, each, content, known, f"{where}: {key}.{name}")) for name, each in listed.items()
+    )
+    return {name: answer for name, answer in read if answer is not None}
 
 
-def _answer(name: str, given: Any, content: Mapping[str, Any], known: list[str], where: str) -> Answer:
+def _answer(name: str, given: Any, content: Mapping[str, Any], known: list[str], where: str) -> Answer | None:
+    """The answer; None if it is unknown."""
     if name not in known:
         raise UserError(f"{where}: unknown; `ladder assess --questions` lists the questions")
     entry = given if isinstance(given, dict) else {"answer": given}
@@ -81,7 +83,9 @@ def _answer(name: str, given: Any, content: Mapping[str, Any], known: list[str],
         raise UserError(f"{where}: unknown key {sorted(extra)[0]}; there are answer, because, by and on")
     says = SAYS.get(str(entry.get("answer", "")).strip().lower())
     if says is None:
-        raise UserError(f"{where}: answer yes, no, not applicable, not supported or not detected")
+        raise UserError(f"{where}: answer yes, no, unknown, not applicable, not supported or not detected")
+    if says == "unknown":  # the question stays open
+        return None
     by, on = str(entry.get("by") or content.get("by") or ""), str(entry.get("on") or content.get("on") or "")
     if not by or not re.fullmatch(r"\d{4}-\d{2}-\d{2}", on):
         raise UserError(f"{where}: `by` and `on` (like 2026-01-31) are required, there or at the top level")

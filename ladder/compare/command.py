@@ -26,10 +26,10 @@ from ladder.story import Story, load_story
 from ladder.workers import Task, Watcher, side_by_side
 
 ORACLE = "oracle"
-ONE_CADENCE = "one-cadence"
-# How long they take, roughly. At one cadence the lower levels release more often, and the higher ones less.
+SAME_DATES = "same-dates"
+# How long they take, roughly. With the same dates lower levels release more often, and higher ones less.
 WEIGHTS: dict[int | str, int] = {4: 9, 3: 7, ORACLE: 4, 2: 3, 1: 1, 0: 0}
-WEIGHTS_AT_ONE_CADENCE = {4: 9, 3: 5, 2: 3, 1: 2, 0: 2}
+WEIGHTS_ON_SAME_DATES = {4: 9, 3: 5, 2: 3, 1: 2, 0: 2}
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Options:
     end: date | None = None
     levels: tuple[int, ...] = ()
     people: Path = runbook.PEOPLE
-    one_cadence: bool = False
+    same_dates: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def compare(options: Options, console: Console, watcher: Watcher | None = None) 
     people = runbook.load_people(options.people)
     story = load_story(options.scenario, options.feed, options.start, options.end)
     skipped = [each.kind for each in story.scenario.events] if options.feed is not None else []
-    plans = _plans(chosen, people, story, options.one_cadence)
+    plans = _plans(chosen, people, story, options.same_dates)
     options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=options.out):
         pass  # rather now than after the replay
@@ -83,7 +83,7 @@ def compare(options: Options, console: Console, watcher: Watcher | None = None) 
             chosen,
             {each.number: results[str(each.number)] for each in chosen},
             {each.number: results.get(_again(each), results[str(each.number)]) for each in chosen}
-            if options.one_cadence
+            if options.same_dates
             else None,
             results.get(ORACLE),
             people,
@@ -103,22 +103,22 @@ def compare(options: Options, console: Console, watcher: Watcher | None = None) 
     return found
 
 
-def _plans(chosen: Sequence[Level], people: People, story: Story, one_cadence: bool) -> dict[str, _Plan]:
-    """The plans by name, in display order. At one cadence, only those that differ."""
+def _plans(chosen: Sequence[Level], people: People, story: Story, same_dates: bool) -> dict[str, _Plan]:
+    """The plans by name, in display order. With the same dates, only those that differ."""
     plans: dict[str, _Plan] = {}
     again: dict[str, _Plan] = {}
     for each in chosen:
         book, team = runbook.load(each.folder), people.team(each)
         own = runbook.plan(each, team, book, story.start, story.end)
         plans[str(each.number)] = _Plan(each, own, team)
-        due = runbook.plan_at_one_cadence(each, team, book, people.one_cadence, story.start, story.end)
-        if one_cadence and due != own:
+        due = runbook.plan_on_same_dates(each, team, book, people.same_dates, story.start, story.end)
+        if same_dates and due != own:
             again[_again(each)] = _Plan(each, due, team, book.by_date)
     return plans | again
 
 
 def _again(each: Level) -> str:
-    return f"{ONE_CADENCE}/level{each.number}"
+    return f"{SAME_DATES}/level{each.number}"
 
 
 def _tasks(story: Story, plans: dict[str, _Plan], place: Path) -> dict[str, Task]:
@@ -131,11 +131,11 @@ def _tasks(story: Story, plans: dict[str, _Plan], place: Path) -> dict[str, Task
         _make(plan, folder)
         job = Job(plan.level, folder, story, plan.due, plan.team, questions=own)
         tasks[name] = Task(
-            plan.level.title + ("" if own else ", at one cadence"),
+            plan.level.title + ("" if own else ", same dates"),
             job.days,
             partial(replay, job),
-            f"level {number}" if own else f"level {number}, one cadence",
-            (WEIGHTS if own else WEIGHTS_AT_ONE_CADENCE)[number],
+            f"level {number}" if own else f"level {number}, same dates",
+            (WEIGHTS if own else WEIGHTS_ON_SAME_DATES)[number],
         )
     if story.incidents:
         # The reference runs the recipe of the first level that has it as a package.

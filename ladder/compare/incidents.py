@@ -73,7 +73,7 @@ def _result(
         done=_done(incident, noticed[0] if noticed else None, min(normal, last), replayed),
         days_to_recover=lasted,
         recovered=took is not None,
-        bad_answers=_bad_hours(replayed, measures.times_normal(days, oracle), since, normal),
+        bad_hours=_bad_hours(replayed, measures.times_normal(days, oracle), since, normal),
     )
 
 

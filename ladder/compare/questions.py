@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ladder import UserError, workcopy
-from ladder.compare.results import Answer, Question, RecordedPrediction
-from ladder.runbook import Procedure, Runbook
+from ladder.compare.results import Answer, RecordedPrediction
+from ladder.runbook import Procedure, Question, Runbook, fill_placeholders
 from ladder.steps import Run, run_command
 from ladder.story import Story
 
 ASKS: dict[Question, str] = {
-    "again": "Can you reproduce the model of {day:%B %Y}?",
-    "taught": "Which data was the model of this prediction trained on?",
-    "who": "Who released it, and why?",
+    "reproduce": "Can you reproduce the model of {day:%B %Y}?",
+    "training_data": "Which data was the model of this prediction trained on?",
+    "released_by": "Who released it, and why?",
 }
-NOBODY = Procedure(says="No procedure is documented for this.")
+NOBODY = Procedure(answer="No procedure is documented for this.")
 
 
 def asked_about(story: Story) -> date:
@@ -32,7 +32,7 @@ def asked_about(story: Story) -> date:
     return next((day for day in march if story.start <= day <= story.end), middle)
 
 
-def ask(book: Runbook, folder: Path, witness: RecordedPrediction, run: Run, copy_to: Path) -> list[Answer]:
+def ask(book: Runbook, folder: Path, recorded: RecordedPrediction, run: Run, copy_to: Path) -> list[Answer]:
     """Ask the questions about a recorded prediction in the project in `folder`.
 
     `run` executes a command there. Commands that need a copy of the project run in `copy_to`, which is
@@ -47,13 +47,13 @@ def ask(book: Runbook, folder: Path, witness: RecordedPrediction, run: Run, copy
     answers = []
     for question, asks in ASKS.items():
         procedure = book.questions.get(question, NOBODY)
-        command = _filled(procedure.command, witness) if procedure.command is not None else None
-        says = _filled(procedure.says or "The output does not contain the answer.", witness)
+        command = _filled(procedure.command, recorded) if procedure.command is not None else None
+        says = _filled(procedure.answer or "The output does not contain the answer.", recorded)
         answered, seconds = False, None
-        if missing := _missing(procedure, witness):
+        if missing := _missing(procedure, recorded):
             command, says = None, f"The response has no {missing}."
-        elif command is not None and procedure.makes is not None:
-            answered, says, seconds = _tried(procedure, command, folder, witness, copy_to)
+        elif command is not None and procedure.output_file is not None:
+            answered, says, seconds = _reproduced(procedure, command, folder, recorded, copy_to)
         elif command is not None:
             done = once(command)
             found = _lines(procedure, done.output)
@@ -62,7 +62,7 @@ def ask(book: Runbook, folder: Path, witness: RecordedPrediction, run: Run, copy
         answers.append(
             Answer(
                 question=question,
-                asks=asks.format(day=witness.on),
+                asks=asks.format(day=recorded.on),
                 command=command,
                 answered=answered,
                 says=says,
@@ -80,28 +80,28 @@ class _Done(NamedTuple):
     seconds: float
 
 
-def _tried(
-    procedure: Procedure, command: str, folder: Path, witness: RecordedPrediction, copy_to: Path
+def _reproduced(
+    procedure: Procedure, command: str, folder: Path, recorded: RecordedPrediction, copy_to: Path
 ) -> tuple[bool, str, float]:
-    """Make a file again in a copy of the project: whether it is byte for byte the one of then."""
-    kept = procedure.keeps[0]
-    then = witness.digests.get(kept)
+    """Reproduce a file in a copy of the project: whether it is byte-identical to the one of that day."""
+    name, kept = procedure.output_file or "", procedure.digest_files[0]
+    then = recorded.digests.get(kept)
     workcopy.remove(copy_to)  # left by an interrupted attempt
     shutil.copytree(folder, copy_to)
     try:
-        made = copy_to / (procedure.makes or kept)
+        made = copy_to / name
         made.unlink(missing_ok=True)  # left by an earlier command
         done = _timed(lambda: run_command(command, copy_to))
         if done.refusal is not None:
             return False, done.refusal, done.seconds
         if not made.is_file():
-            return False, f"{procedure.makes} was not created.", done.seconds
+            return False, f"{name} was not created.", done.seconds
         if then is not None and hashlib.sha256(made.read_bytes()).hexdigest() == then:
-            return True, f"{procedure.makes} is byte for byte the {kept} of {witness.on}.", done.seconds
+            return True, f"{name} is byte-identical to the {kept} of {recorded.on}.", done.seconds
     finally:
         workcopy.remove(copy_to)
-    says = procedure.says or f"The result differs from {kept} of {witness.on}."
-    return False, _filled(says, witness), done.seconds
+    says = procedure.answer or f"The result differs from {kept} of {recorded.on}."
+    return False, _filled(says, recorded), done.seconds
 
 
 def _timed(do: Callable[[], str]) -> _Done:
@@ -119,22 +119,19 @@ def _lines(procedure: Procedure, output: str) -> list[str | None]:
     lines = output.splitlines()
     return [
         next((" ".join(line.split()) for line in lines if pattern.search(line)), None)
-        for pattern in procedure.shows
+        for pattern in procedure.output_patterns
     ]
 
 
-def _missing(procedure: Procedure, witness: RecordedPrediction) -> str | None:
+def _missing(procedure: Procedure, recorded: RecordedPrediction) -> str | None:
     """What the command needs and the response did not carry."""
     needed = {name for _, name, _, _ in string.Formatter().parse(procedure.command or "")}
-    return next((name for name, value in _carried(witness).items() if name in needed and not value), None)
+    return next((name for name, value in _carried(recorded).items() if name in needed and not value), None)
 
 
-def _carried(witness: RecordedPrediction) -> dict[str, str | None]:
-    return {"version": witness.version, "prediction": witness.prediction, "day": witness.on.isoformat()}
+def _carried(recorded: RecordedPrediction) -> dict[str, str | None]:
+    return {"version": recorded.version, "prediction": recorded.prediction, "day": recorded.on.isoformat()}
 
 
-def _filled(text: str, witness: RecordedPrediction) -> str:
-    """The text with values of the response in place of names in braces."""
-    for name, value in _carried(witness).items():
-        text = text.replace("{" + name + "}", value or "?")
-    return text
+def _filled(text: str, recorded: RecordedPrediction) -> str:
+    return fill_placeholders(text, {name: value or "?" for name, value in _carried(recorded).items()})

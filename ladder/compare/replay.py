@@ -27,7 +27,7 @@ from ladder.workcopy import home
 from ladder.workers import Progress, Report
 from ladder.world.feedfile import update_feed, write_feed
 
-TAKES_SECONDS = 60  # after which an application has certainly polled its registry
+POLL_TIMEOUT_SECONDS = 60  # by then an application has certainly polled its registry
 NOON = 12
 LAST_DAYS = 7  # over which the error is reported while it runs
 
@@ -82,7 +82,7 @@ class _Replay:
         self._recent: deque[tuple[float, int]] = deque(maxlen=LAST_DAYS)  # error and hours of a day
         self._last = ""  # the latest event
         self._book = runbook.load(job.folder)
-        self._witness_day = questions.asked_about(job.story)
+        self._question_day = questions.asked_about(job.story)
         self._due: dict[date, list[Due]] = defaultdict(list)
         for due in job.plan:
             self._due[due.on].append(due)
@@ -117,14 +117,14 @@ class _Replay:
             )
         )
         result.failed_requests = int(result.predictions["prediction"].isna().sum())
-        if self._book.reports:
-            result.reported = json.loads(run_in_process(self._book.reports, self._folder))
+        if self._book.status_command:
+            result.reported = json.loads(run_in_process(self._book.status_command, self._folder))
             result.trainings = len(result.reported["trainings"])
         result.machine_seconds = round(self.seconds(), 1)  # what follows is not the level's own work
-        if self._job.questions and result.witness is not None:
+        if self._job.questions and result.recorded_prediction is not None:
             copy_to = self._folder.with_name(f"{self._folder.name}-copy")
             result.questions = questions.ask(
-                self._book, self._folder, result.witness, run_in_process, copy_to
+                self._book, self._folder, result.recorded_prediction, run_in_process, copy_to
             )
         return result
 
@@ -145,7 +145,7 @@ class _Replay:
     def _do(self, due: Due) -> None:
         """Do a due step. Raises UserError if a step other than a gate fails."""
         step, result = due.step, self._result
-        if due.release in self._refused and step not in self._book.refused:
+        if due.release in self._refused and step not in self._book.after_refusal:
             return
         live = self._live()
         result.trainings += step.trains
@@ -187,7 +187,7 @@ class _Replay:
         wrong = write_feed(self._story.published(day, corrected=day), self._folder / "feed")
         months = " and ".join(path.stem for path in wrong)
         found = f"The operator corrected {months}" if wrong else "Nothing is wrong with the feed"
-        then = "; the release begins once more" if self._book.again else ""
+        then = "; the release begins once more" if self._book.retry_after_refusal else ""
         self._note(Event(on=day, kind="acted", says=f"{found}{then}."))
 
     def _users(self, day: date) -> None:
@@ -199,7 +199,7 @@ class _Replay:
         if live is not None and live != self._version:  # whoever made it live
             self._released(day, live)
             self._version = live
-        result.daily_steps += sum(step.by_hand for step in (*self._book.daily, *self._book.use))
+        result.daily_steps += sum(step.by_hand for step in (*self._book.daily, *self._book.predict))
         if day in self._requests:
             predictions = self._predict(day)
             known = self._known[day]["count"].tolist()
@@ -210,8 +210,8 @@ class _Replay:
                     len(known),
                 )
             )
-            if service is not None and self._book.outcomes:
-                users.post_outcomes(self._known[day], self._client, self._book.outcomes)
+            if service is not None and self._book.outcomes_path:
+                users.post_outcomes(self._known[day], self._client, self._book.outcomes_path)
 
     def _predict(self, day: date) -> list[float | None]:
         rows = self._requests[day]
@@ -224,16 +224,16 @@ class _Replay:
             responses = users.responses(rows, self._client)
             predictions = [None if one is None else float(one["prediction"]) for one in responses]
             noted = responses[noon] or {}
-        if day == self._witness_day:
+        if day == self._question_day:
             version = noted.get("model_version")
-            self._result.witness = RecordedPrediction(
+            self._result.recorded_prediction = RecordedPrediction(
                 day, None if version is None else str(version), noted.get("id"), self._digests()
             )
         return predictions
 
     def _digests(self) -> dict[str, str]:
         """Digests of the files that a question will compare with their later state."""
-        kept = [name for name in self._book.keeps if (self._folder / name).is_file()]
+        kept = [name for name in self._book.digest_files if (self._folder / name).is_file()]
         return {name: hashlib.sha256((self._folder / name).read_bytes()).hexdigest() for name in kept}
 
     def _released(self, day: date, version: str | None) -> None:
@@ -255,13 +255,13 @@ class _Replay:
     def _start(self, service: Service) -> None:
         """Start the application and wait for its model: it responds before it has one."""
         service.start()
-        until = time.monotonic() + TAKES_SECONDS
+        until = time.monotonic() + POLL_TIMEOUT_SECONDS
         while self._live() is None and time.monotonic() < until:
             time.sleep(0.05)
 
     def _wait_for_another_than(self, live: str | None) -> None:
         """Wait for the live version to change: a story's day is shorter than a registry poll may take."""
-        until = time.monotonic() + TAKES_SECONDS
+        until = time.monotonic() + POLL_TIMEOUT_SECONDS
         while live is not None and self._live() == live and time.monotonic() < until:
             time.sleep(0.05)
 

@@ -37,7 +37,7 @@ def comparison(
     story: Story,
     chosen: Sequence[Level],
     replayed: Mapping[int, ReplayResult],
-    one_cadence: Mapping[int, ReplayResult] | None,
+    same_dates: Mapping[int, ReplayResult] | None,
     oracle: pd.DataFrame | None,
     people: People,
     people_path: Path,
@@ -45,7 +45,7 @@ def comparison(
     skipped: Sequence[str],
     wall_seconds: float,
 ) -> Comparison:
-    """Measure the results of a story. `replayed` and `one_cadence` are by level number.
+    """Measure the results of a story. `replayed` and `same_dates` are by level number.
 
     `oracle` has the oracle's predictions, from 6 days before the first incident on; None is allowed only for
     a story without incidents.
@@ -55,20 +55,20 @@ def comparison(
     known = None if oracle is None else measures.daily_error(oracle, _same_hours(clean, oracle))
     levels = {str(each.number): _level(story, each, replayed[each.number], known, people) for each in chosen}
     again = None
-    if one_cadence is not None:
+    if same_dates is not None:
         again = {
             str(each.number): _releases(
-                one_cadence[each.number],
-                measures.daily_error(one_cadence[each.number].predictions, clean),
-                _incidents(story, one_cadence[each.number], known, people),
+                same_dates[each.number],
+                measures.daily_error(same_dates[each.number].predictions, clean),
+                _incidents(story, same_dates[each.number], known, people),
             )
             for each in chosen
         }
     return Comparison(
         story=facts,
         levels=levels,
-        one_cadence=again,
-        one_cadence_says=None if again is None else _when(people.one_cadence),
+        same_dates=again,
+        same_dates_says=None if again is None else _when(people.same_dates),
         retrained_daily=None if known is None else _retrained_daily(story, known),
         assumed={str(each.number): _assumed(each, people.team(each)) for each in chosen},
         assumed_in=Path(workcopy.short(people_path)).as_posix(),
@@ -110,10 +110,10 @@ def _level(
         error_7_days=tuple(measures.error_7_days(days, story.start, story.end)),
         manual_steps=replayed.release_steps + replayed.daily_steps,
         manual_steps_of_releases=replayed.release_steps,
-        manual_steps_a_release=round(replayed.release_steps / max(1, len(replayed.releases)), 2),
+        manual_steps_per_release=round(replayed.release_steps / max(1, len(replayed.releases)), 2),
         failed_requests=replayed.failed_requests,
-        reproducible=answered.get("again", False),
-        traceable=answered.get("taught", False) and answered.get("who", False),
+        reproducible=answered.get("reproduce", False),
+        traceable=answered.get("training_data", False) and answered.get("released_by", False),
         machine_seconds=round(replayed.machine_seconds, 1),
         incidents=happened,
         events=tuple(sorted((*replayed.events, *reported), key=lambda event: event.on)),
@@ -163,7 +163,7 @@ def _assumed(level: Level, team: Team) -> Assumption:
         live=_when(team.live),
         durations=tuple(
             Duration(step=step.id, days=team.days[step.id].days, why=team.days[step.id].why)
-            for step in (*book.release, *book.refused)
+            for step in (*book.release, *book.after_refusal)
         ),
     )
 

@@ -9,9 +9,8 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from ladder import UserError
-from ladder.runbook import Role
+from ladder.runbook import Question, Role
 
-Question = Literal["again", "taught", "who"]
 EventKind = Literal["released", "refused", "rolled back", "noticed", "acted"]
 
 
@@ -61,7 +60,7 @@ class IncidentResult(_Part):
     """The result of an incident at a level. Days are counted from its first day; None: not within the story.
 
     `noticed_by` is the part of the level that detected it, or `users` (an assumption about people).
-    `bad_answers` are hours predicted while the error was not normal (ladder.compare.measures). `recovered` is
+    `bad_hours` are hours predicted while the error was not normal (ladder.compare.measures). `recovered` is
     False if the story, or the next incident, came first: then `days_to_recover` is a lower bound.
     """
 
@@ -72,7 +71,7 @@ class IncidentResult(_Part):
     done: tuple[Event, ...]
     days_to_recover: int
     recovered: bool
-    bad_answers: int
+    bad_hours: int
 
 
 class Answer(_Part):
@@ -129,7 +128,7 @@ class LevelResult(Releases):
     error_7_days: tuple[float | None, ...]  # on each day of the story, over it and the six before
     manual_steps: int
     manual_steps_of_releases: int
-    manual_steps_a_release: float  # manual steps per release
+    manual_steps_per_release: float  # manual steps per release
     failed_requests: int
     reproducible: bool
     traceable: bool
@@ -175,13 +174,13 @@ class Machine(_Part):
 
 
 class Comparison(_Part):
-    """All of `compare.json`. `one_cadence`: each level once more, beginning a release on the same days."""
+    """All of `compare.json`. `same_dates`: each level once more, with releases started on the same days."""
 
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     story: StoryFacts
     levels: dict[str, LevelResult]
-    one_cadence: dict[str, Releases] | None
-    one_cadence_says: str | None
+    same_dates: dict[str, Releases] | None
+    same_dates_says: str | None
     retrained_daily: RetrainedDaily | None
     assumed: dict[str, Assumption]
     assumed_in: str
@@ -228,7 +227,7 @@ class ReplayResult:
     machine_seconds: float = 0.0  # CPU of the level's own process and its children
     reported: dict[str, Any] = field(default_factory=dict)  # the level's report on its automatic actions
     events: list[Event] = field(default_factory=list)  # releases and refusals, in order of days
-    witness: RecordedPrediction | None = None
+    recorded_prediction: RecordedPrediction | None = None
     questions: list[Answer] = field(default_factory=list)
 
 

@@ -53,10 +53,10 @@ def _table(comparison: Comparison) -> Table:
             f"{level.mae:.1f}",
             f"{level.trainings} / {level.releases}",
             f"{level.manual_steps_of_releases} + {by_day}",
-            f"{level.manual_steps_a_release:.1f}",
+            f"{level.manual_steps_per_release:.1f}",
         ]
         if incidents:
-            cells += [_recovery(level), f"{sum(each.bad_answers for each in level.incidents):,}"]
+            cells += [_recovery(level), f"{sum(each.bad_hours for each in level.incidents):,}"]
         table.add_row(*cells, f"{_yes(level.reproducible)}, {_yes(level.traceable)}")
     if comparison.retrained_daily is not None:
         table.add_row("retrained daily", f"{comparison.retrained_daily.mae:.1f}", style="dim")

@@ -11,7 +11,7 @@ from ladder.story import Story
 
 SECONDS_A_DAY = 86_400
 LIVE = "live"  # the outcome of a training whose version was promoted
-TRIED = "Gates, then an A/B test against the live version on real requests; promoted if not worse."
+GATES_AND_TEST = "Gates, then an A/B test against the live version on real requests; promoted if not worse."
 
 
 def timeline(story: Story, book: Runbook, team: Team, replayed: ReplayResult) -> Timeline | None:
@@ -20,7 +20,7 @@ def timeline(story: Story, book: Runbook, team: Team, replayed: ReplayResult) ->
     None if the level released nothing that reached users.
     """
     lasting = next((each for each in story.incidents if each.last is None), None)
-    shown = _reported(story, replayed) if book.reports else _played(book, team, replayed)
+    shown = _reported(story, replayed) if book.status_command else _played(book, team, replayed)
     if lasting is not None:
         after = [each for each in shown if each.begins > lasting.day]
         why = f"First release started after {lasting.kind} ({lasting.day})."
@@ -82,7 +82,7 @@ def _by_steps(book: Runbook, team: Team, steps: Sequence[StepDone], live: date) 
         )
         clock = ends
     if live > steps[-1].on:
-        shown.append(_step("tried", TRIED, clock, (live - begins).days))
+        shown.append(_step("tested", GATES_AND_TEST, clock, (live - begins).days))
     return Timeline(begins=begins, live=live, why="", steps=tuple(shown))
 
 
@@ -113,7 +113,7 @@ def _reported(story: Story, replayed: ReplayResult) -> list[Timeline]:
         since = (at - begins).days
         steps.append(_step("train", "Trains: " + training["reason"], since, since))
         if live > at:
-            steps.append(_step("tried", TRIED, since, (live - begins).days))
+            steps.append(_step("tested", GATES_AND_TEST, since, (live - begins).days))
         found.append(Timeline(begins=begins, live=live, why="", steps=tuple(steps)))
     return found
 

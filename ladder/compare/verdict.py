@@ -7,7 +7,8 @@ from typing import Literal
 from scipy.stats import ttest_rel
 
 from ladder.compare.incidents import USERS
-from ladder.compare.results import IncidentResult, LevelResult, Question, Releases, StoryFacts
+from ladder.compare.results import IncidentResult, LevelResult, Releases, StoryFacts
+from ladder.runbook import Question
 
 # By less than this share two errors, or two numbers of steps, hardly differ.
 MARGIN = 0.02
@@ -17,21 +18,21 @@ MARGIN_DAYS = 1.0  # recovery is measured in whole days, from a 7-day error
 Verdict = Literal["better", "perhaps better", "hardly different", "perhaps worse", "worse"]
 
 UNANSWERED: dict[Question, str] = {
-    "again": "reproduce the old model",
-    "taught": "name the data it was trained on",
-    "who": "name who released it, and why",
+    "reproduce": "reproduce the old model",
+    "training_data": "name the data it was trained on",
+    "released_by": "name who released it, and why",
 }
 
 
 def verdicts(
-    story: StoryFacts, levels: Mapping[str, LevelResult], one_cadence: Mapping[str, Releases] | None
+    story: StoryFacts, levels: Mapping[str, LevelResult], same_dates: Mapping[str, Releases] | None
 ) -> tuple[str, ...]:
     """Sentences, the most important first. `levels` are by number, ascending."""
     return (
         *_in_all(levels),
         *(_pair(low, levels[low], high, levels[high]) for low, high in pairwise(levels)),
         *_without_benefit(levels),
-        *(_cadence(levels, one_cadence) if one_cadence is not None else ()),
+        *(_same_dates(levels, same_dates) if same_dates is not None else ()),
         *_not_recovered(story, levels),
         *_noticed(levels),
         *_failed_requests(story, levels),
@@ -78,7 +79,7 @@ def _pair(low: str, theirs: LevelResult, high: str, mine: LevelResult) -> str:
         verdict = compared(mine.days_to_recover, theirs.days_to_recover, MARGIN_DAYS)
         parts.append(_part("days to recover", verdict, _days(mine), _days(theirs)))
     # A level that releases less often has fewer steps in total, so steps per release are compared.
-    each, before = mine.manual_steps_a_release, theirs.manual_steps_a_release
+    each, before = mine.manual_steps_per_release, theirs.manual_steps_per_release
     steps = _part(
         "manual steps per release", compared(each, before, MARGIN * before), f"{each:.1f}", f"{before:.1f}"
     )
@@ -110,12 +111,12 @@ def _without_benefit(levels: Mapping[str, LevelResult]) -> Iterator[str]:
         yield f"Level {high} {effect} the error compared with level {low} in this story."
 
 
-def _cadence(levels: Mapping[str, LevelResult], one_cadence: Mapping[str, Releases]) -> Iterator[str]:
-    """The difference in error at one cadence is due to practice, the rest to cadence."""
+def _same_dates(levels: Mapping[str, LevelResult], same_dates: Mapping[str, Releases]) -> Iterator[str]:
+    """On the same release dates, differences in error are due to practice; the rest is due to the dates."""
     parts = []
-    for low, high in pairwise([number for number in levels if number in one_cadence]):
+    for low, high in pairwise([number for number in levels if number in same_dates]):
         whole = levels[high].mae - levels[low].mae
-        practice = one_cadence[high].mae - one_cadence[low].mae
+        practice = same_dates[high].mae - same_dates[low].mae
         parts.append(
             f"level {low} to {high} {whole:+.1f} in all: {practice:+.1f} by practice (same release"
             f" dates), {whole - practice:+.1f} by release dates"

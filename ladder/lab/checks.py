@@ -20,7 +20,7 @@ import yaml
 from ladder import UserError
 from ladder.lab import machine
 from ladder.lab.definition import Criterion, Lab
-from ladder.lab.work import edit, filled, run
+from ladder.lab.work import edit, fill_placeholders, run
 from ladder.source import text_of
 from ladder.steps import found
 
@@ -105,8 +105,13 @@ def fits(criterion: Criterion, value: Any) -> bool:
 
 
 def _same(value: Any, expected: Any) -> bool:
-    """People write `Saturday` and `saturday`, `2` and `"2"`."""
-    return str(value).strip().casefold() == str(expected).strip().casefold()
+    """People write `Saturday` and `saturday`, `2` and `"2"`, `yes` and `"yes"`."""
+    return _normalized(value) == _normalized(expected)
+
+
+def _normalized(value: Any) -> str:
+    text = str(value).strip().casefold()
+    return {"yes": "true", "no": "false"}.get(text, text)  # as YAML reads them without quotation marks
 
 
 def _value(criterion: Criterion, folder: Path, port: int) -> Any:
@@ -116,7 +121,7 @@ def _value(criterion: Criterion, folder: Path, port: int) -> Any:
     if criterion.sql is not None:
         return _of_table(folder / criterion.database, criterion.sql)
     if criterion.http is not None:
-        return _of_address(filled(criterion.http, port))
+        return _of_address(fill_placeholders(criterion.http, port))
     if criterion.mlflow is not None:
         return _of_registry(folder / criterion.mlflow)
     if criterion.machine is not None:
@@ -171,7 +176,7 @@ def _of_process(criterion: Criterion, folder: Path, port: int) -> Any:
         except UserError as error:
             raise CheckerError(f"it cannot be tried out: {error}") from None
         if criterion.run is not None:
-            status, output = run(found(filled(criterion.run, port)), copy, TIMEOUT)
+            status, output = run(found(fill_placeholders(criterion.run, port)), copy, TIMEOUT)
             return {"status": status, "output": output}
         code = [sys.executable, "-c", criterion.python or ""]
         return _printed(*run(code, copy, TIMEOUT, LAB_FOLDER=str(folder)))

@@ -14,7 +14,7 @@ from ladder import UserError, workcopy
 from ladder.lab import progress
 from ladder.lab.checks import Finding, check
 from ladder.lab.definition import Lab, LabStep, lab_of, labs
-from ladder.lab.work import begin, entering, filled, folder_of, importable, is_prepared, solved
+from ladder.lab.work import begin, entering, fill_placeholders, folder_of, importable, is_prepared, solved
 from ladder.output import print_line
 from ladder.service import free_port, is_port_free
 
@@ -100,24 +100,25 @@ def _print_entering(lab: Lab, console: Console) -> None:
     console.print()
 
 
-def _print_fresh(lab: Lab, console: Console) -> None:
-    console.print(
-        f"A fresh copy. What you had is in {lab.number}.old now, and so is every terminal that was in it."
-    )
+def _print_fresh(lab: Lab, replaced: bool, console: Console) -> None:
+    if replaced:
+        console.print(
+            f"This is a fresh copy. Your earlier one is now {lab.number}.old; terminals opened in it are"
+            " still there, so `cd` again."
+        )
     _print_entering(lab, console)
 
 
 def _print_step(number: int, step: LabStep, port: int, folder: Path, console: Console) -> None:
-    console.print(filled(f"[bold]{number}.[/bold] {escape(step.says.strip())}", port, folder))
+    console.print(fill_placeholders(f"[bold]{number}.[/bold] {escape(step.says.strip())}", port, folder))
     if step.edits:
         names = ", ".join(dict.fromkeys(each.file for each in step.edits))
         console.print(f"   [cyan]edit[/cyan] {names}")
     if step.run and step.folder != ".":
         console.print(f"   [dim]in the folder[/dim] {step.folder}")
     if step.run:
-        print_line(
-            console, f"   {filled(step.run, port, folder).replace('python -m ladder', LADDER)}", "green"
-        )
+        command = fill_placeholders(step.run, port, folder).replace("python -m ladder", LADDER)
+        print_line(console, f"   {command}", "green")
     if step.stays:
         console.print("   [dim]in a second terminal; leave it running[/dim]")
     if step.look:
@@ -185,7 +186,8 @@ def hint(number: int, console: Console) -> None:
             style="" if latest else "dim",
         )
     if entry.hints == len(lab.hints):
-        console.print(f"That was the last one. The solution: {LADDER} lab {number} --solve --yes")
+        solution = f" The solution: {LADDER} lab {number} --solve --yes" if lab.has_folder else ""
+        console.print(f"That was the last one.{solution}")
 
 
 def solve(number: int, console: Console, *, yes: bool) -> int:
@@ -194,13 +196,12 @@ def solve(number: int, console: Console, *, yes: bool) -> int:
     Raises UserError if the lab was not passed yet and this is not confirmed, or a step fails.
     """
     lab, entry = lab_of(number), progress.load().of(number)
+    _refuse_without_folder(lab)
     if not entry.passed and not yes:
         raise UserError(
-            f"lab {number} is not passed yet: --hint gives a hint; --solve --yes shows the solution anyway"
+            f"lab {number} is not passed yet: --hint gives a hint; --solve --yes solves it in a fresh copy"
         )
-    if not lab.has_folder:
-        raise UserError(f"lab {number} is about this machine: the tips of --check say what to do")
-    passed = entry.passed
+    passed, replaced = entry.passed, folder_of(lab).is_dir()
     folder = _begin(lab, console)
     done = progress.load()
     port = done.of(number).port
@@ -215,7 +216,7 @@ def solve(number: int, console: Console, *, yes: bool) -> int:
     done.of(number).passed, done.of(number).solution_shown = passed, not passed
     done.save()
     status = _report(lab, findings, done, console)
-    _print_fresh(lab, console)
+    _print_fresh(lab, replaced, console)
     console.print(f"[bold]A possible answer[/bold]  {escape(lab.discussion.answer.strip())}")
     return status
 
@@ -230,8 +231,16 @@ def _print_change(file: str, old: str, new: str, console: Console) -> None:
 
 def reset(number: int, console: Console) -> None:
     """Make the lab's copy anew, and print the lab. Raises UserError."""
+    lab = lab_of(number)
+    _refuse_without_folder(lab)
+    replaced = folder_of(lab).is_dir()
     show(number, console, again=True)
-    _print_fresh(lab_of(number), console)
+    _print_fresh(lab, replaced, console)
+
+
+def _refuse_without_folder(lab: Lab) -> None:
+    if not lab.has_folder:
+        raise UserError(f"lab {lab.number} is about this machine: the tips of --check say what to do")
 
 
 def _begun(lab: Lab) -> None:

@@ -61,7 +61,7 @@ def proxy() -> bool:
     return given is None or bool({"127.0.0.1", "*"} & {each.strip() for each in given.split(",")})
 
 
-def unprepared() -> list[int]:
+def unprepared_labs() -> list[int]:
     """Numbers of the labs that were neither begun nor prepared."""
     return [each.number for each in labs().values() if not is_prepared(each)]
 
@@ -73,5 +73,5 @@ CHECKS: dict[str, Callable[[], object]] = {
     "disk": disk,
     "ports": ports,
     "proxy": proxy,
-    "unprepared": unprepared,
+    "prepared": unprepared_labs,
 }

@@ -12,11 +12,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import ladder
-from ladder import ROOT, UserError, workcopy
+from ladder import ROOT, UserError, runbook, workcopy
 from ladder.bootstrap import environment_path
 from ladder.lab.definition import Action, Change, Lab, LabStep, path_of
 from ladder.levels import level
-from ladder.runbook import copy
 from ladder.service import Service
 from ladder.steps import environment, found, run_process
 
@@ -101,28 +100,26 @@ def act(action: Action, folder: Path, port: int) -> tuple[int, str]:
     """Perform an action in a lab's folder. Returns status and output. Raises UserError if that fails."""
     lab, folder = folder, folder / action.folder
     if action.copies:
-        copy(folder, action.copies)
+        runbook.copy(folder, action.copies)
     for change in action.edits:
         edit(change, folder)
     if action.commits:
         workcopy.commit(folder, action.commits)
     if action.run:
-        return run(found(filled(action.run, port, lab)), folder)
+        return run(found(fill_placeholders(action.run, port, lab)), folder)
     if action.python:
         return run([sys.executable, "-c", action.python], folder)
     return 0, ""
 
 
-def filled(text: str, port: int, folder: Path | None = None) -> str:
+def fill_placeholders(text: str, port: int, folder: Path | None = None) -> str:
     """Text of a lab with the port of its application, and values that its starting state wrote to `lab.json`.
 
     These are values that differ between copies, like ids; the text has their keys in braces.
     """
     kept = None if folder is None else folder / "lab.json"
     known = json.loads(kept.read_text(encoding="utf-8")) if kept and kept.is_file() else {}
-    for name, value in {"port": port, **known}.items():
-        text = text.replace(f"{{{name}}}", str(value))
-    return text
+    return runbook.fill_placeholders(text, {"port": port, **known})
 
 
 def edit(change: Change, folder: Path) -> None:
@@ -206,7 +203,7 @@ def solved(
 
 def _terminal(step: LabStep, folder: Path, port: int, number: int) -> Service:
     """A second terminal, in which a command keeps running."""
-    command = found(filled(step.run or "", port))
+    command = found(fill_placeholders(step.run or "", port))
     probe = "/live" if " serve" in (step.run or "") else None
     made = Service(folder, folder / "state" / f"step-{number}.log", port, _around(), command, probe)
     made.start()

@@ -54,7 +54,7 @@ def render(comparison: Comparison, drawn: tuple[Drawn, ...] = ()) -> str:
             style="\n".join([text("base.css"), text("templates/compare.css"), text("code.css")]),
             script=text("templates/compare.js"),
             measures=words.rows(words.words().measures, bool(comparison.story.incidents)),
-            one_cadence=words.rows(words.words().one_cadence, bool(comparison.story.incidents)),
+            same_dates=words.rows(words.words().same_dates, bool(comparison.story.incidents)),
             areas=AREAS,
             rows=practices.rows(),
             practices=[each for each in practices.practices() if each.levels],
@@ -183,4 +183,4 @@ def _again(comparison: Comparison) -> str:
     if story.feed != "simulated":
         options["--feed"] = story.feed
     words = ["python3 -m ladder compare", *(f"{name} {value}" for name, value in options.items())]
-    return " ".join(words if comparison.one_cadence is not None else [*words, "--no-one-cadence"])
+    return " ".join(words if comparison.same_dates is not None else [*words, "--no-same-dates"])

@@ -24,7 +24,7 @@ class Words(BaseModel):
 
     kinds: dict[str, tuple[str, str]]
     measures: tuple[Measure, ...]
-    one_cadence: tuple[Measure, ...]
+    same_dates: tuple[Measure, ...]
 
 
 @cache
@@ -45,5 +45,5 @@ def says_of(kind: str) -> str:
 
 def rows(measures: tuple[Measure, ...], incidents: bool) -> tuple[Measure, ...]:
     """The available measures; without incidents, none about them."""
-    about = ("days_to_recover", "incidents.*.bad_answers")
+    about = ("days_to_recover", "incidents.*.bad_hours")
     return tuple(each for each in measures if incidents or each.path not in about)

@@ -3,14 +3,17 @@
 import json
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from ladder import UserError, cli
 from ladder.assess import python, report
 from ladder.assess.answers import ask, parse, save
 from ladder.assess.backlog import backlog, compare
+from ladder.assess.command import questions
 from ladder.assess.judge import Assessment
 from ladder.assess.rules import rules
 from ladder.assess.tree import read_tree
@@ -139,6 +142,7 @@ def test_marks_on_rows(tmp_path: Path) -> None:
         ("by: a\non: 2026-01-01\nanswers: {hand-ver: yes}", "hand-ver"),
         ("by: a\non: 2026-01-01\nanswers: {hand-over: maybe}", "hand-over"),
         ("by: a\non: 2026-01-01\nrows: {L1-A1: not applicable}", "reason"),
+        ("by: a\non: 2026-01-01\nanswers: {hand-over: not detected}", "reason"),
         ("by: a\nwho: b", "who"),
     ],
 )
@@ -146,6 +150,14 @@ def test_a_mistake_in_the_answers_is_one_line(text: str, named: str) -> None:
     with pytest.raises(UserError, match=named) as raised:
         parse(text, "maturity-answers.yaml", rules())
     assert "\n" not in str(raised.value)
+
+
+def test_the_file_that_is_printed_is_accepted_while_questions_are_unknown() -> None:
+    out = StringIO()
+    questions(Console(file=out))
+    assert parse(out.getvalue(), "", rules()).practices == {}
+    filled_in = out.getvalue().replace("hand-over: unknown", "hand-over: yes")
+    assert list(parse(filled_in, "", rules()).practices) == ["hand-over"]
 
 
 def test_questions_that_are_asked_are_kept_with_who_and_when(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from ladder import workcopy
 from ladder.lab import definition
 from ladder.lab.checks import check
 from ladder.lab.definition import Criterion, lab_of
-from ladder.lab.machine import unprepared
+from ladder.lab.machine import unprepared_labs
 from ladder.lab.work import entering, folder_of
 from tests.lab.conftest import Ladder
 
@@ -132,6 +132,26 @@ def test_a_fresh_copy_is_entered_by_commands_that_come_last(ladder: Ladder, argu
     done = ladder("3", *arguments)
     last = [line.strip() for line in done.out.splitlines() if line.strip()][-6:]
     assert f'cd "{folder_of(lab_of(3))}"' in last
+    assert "3.old" in done.out
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("arguments", [["--reset"], ["--solve", "--yes"]])
+def test_without_an_earlier_copy_none_is_said_to_be_kept(ladder: Ladder, arguments: list[str]) -> None:
+    done = ladder("3", *arguments)
+    assert done.status == 0
+    assert "3.old" not in done.out
+
+
+@pytest.mark.parametrize("arguments", [["--reset"], ["--solve"], ["--solve", "--yes"]])
+def test_a_lab_without_a_folder_is_neither_reset_nor_solved(
+    ladder: Ladder, home: Path, arguments: list[str]
+) -> None:
+    done = ladder("0", *arguments)
+    assert (done.status, done.out) == (1, "")
+    assert "about this machine" in done.err
+    assert not (home / "lab").exists()
+    assert "--solve" not in ladder("0", "--hint").out
 
 
 def test_paths_with_spaces_and_on_other_drives_can_be_entered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,9 +178,9 @@ def test_what_is_not_required_is_a_warning(ladder: Ladder, small: Path) -> None:
 
 @pytest.mark.usefixtures("small")
 def test_preparing_makes_the_starting_states_once(ladder: Ladder, home: Path) -> None:
-    assert unprepared() == [3]
+    assert unprepared_labs() == [3]
     assert "lab 3 is ready" in ladder("--prepare").out
-    assert unprepared() == []
+    assert unprepared_labs() == []
     assert not (home / "lab" / "3").exists()
     assert ladder("--prepare").out == ""
     before = time.time()
@@ -257,6 +277,16 @@ def test_values_are_found_in_files_tables_and_what_commands_print(tmp_path: Path
 
 
 @pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(
+    ("given", "expected"), [('"yes"', True), ("yes", True), ('"no"', False), ("no", "no"), ('"2"', 2)]
+)
+def test_an_answer_may_have_quotation_marks(tmp_path: Path, given: str, expected: object) -> None:
+    (tmp_path / "answer.yaml").write_text(f"answer: {given}\n", encoding="utf-8")
+    assert passed(tmp_path, file="answer.yaml", at="answer", **{"is": expected})
+    assert passed(tmp_path, file="answer.yaml", at="answer", **{"is": "maybe"}) is False
+
+
+@pytest.mark.usefixtures("small")
 def test_a_change_is_tried_out_in_a_copy(tmp_path: Path) -> None:
     (tmp_path / "code.py").write_text("answer = 1\n", encoding="utf-8")
     change = {"file": "code.py", "old": "answer = 1", "new": "answer = 2"}
@@ -277,7 +307,7 @@ def test_lab_0_names_what_this_machine_lacks(tmp_path: Path, monkeypatch: pytest
     assert {name for name in ("git-name", "proxy") if not state[name]} == {"git-name", "proxy"}
     assert state["python"]
     assert state["git"]
-    assert not state["unprepared"]
+    assert not state["prepared"]
     (tmp_path / ".gitconfig").write_text("[user]\nname = A\nemail = a@localhost\n", encoding="utf-8")
     monkeypatch.setenv("LADDER_GIVEN_NO_PROXY", "intranet, 127.0.0.1")
     state = {each.criterion.id: each.passed for each in check(lab, tmp_path, 1)}

@@ -89,7 +89,7 @@ def edit(path: Path, old: str, new: str) -> None:
 
 def step(book: Runbook, name: str) -> Step:
     """The step of that name, of a release, of each day or of use."""
-    return next(each for each in (*book.daily, *book.release, *book.use) if each.id == name)
+    return next(each for each in (*book.daily, *book.release, *book.predict) if each.id == name)
 
 
 def git(folder: Path, *arguments: str) -> str:

@@ -56,7 +56,7 @@ def test_a_release_whose_export_was_forgotten_runs_to_its_end_and_nothing_tells(
 def test_work_passes_between_roles_by_mail_only_and_a_model_is_weeks_old_when_it_goes_live(
     desks: Desks,
 ) -> None:
-    steps = (*desks.book.release, *desks.book.use)
+    steps = (*desks.book.release, *desks.book.predict)
     for each, following in itertools.pairwise(steps):
         assert (each.gives_to is not None) == (each.who != following.who)
     given = [each for each in steps if each.gives_to is not None]
@@ -136,7 +136,7 @@ def test_while_nobody_runs_the_notebook_the_model_stays_and_its_error_grows(
     late = predictions[len(october) :].reset_index(drop=True)
     assert error(late, march) > 1.3 * error(predictions[: len(october)], october)
     assert tree(used.data_engineer)["live/model.pkl"] == tree(desks.data_engineer)["live/model.pkl"]
-    steps = (*desks.book.daily, *desks.book.release, *desks.book.use)
+    steps = (*desks.book.daily, *desks.book.release, *desks.book.predict)
     trains = [each for each in steps if "demand.ipynb" in (each.command or "")]
     assert [each.who for each in trains] == ["data scientist"]
 
@@ -151,9 +151,10 @@ def test_what_is_used_of_any_platform_is_a_notebook_and_a_folder_that_files_are_
     used = {each.name.split(".")[0] for node in nodes if isinstance(node, ast.Import) for each in node.names}
     used |= {str(node.module).split(".")[0] for node in nodes if isinstance(node, ast.ImportFrom)}
     assert used - set(sys.stdlib_module_names) <= {"numpy", "pandas", "sklearn", "matplotlib"}
-    commands = {each.command.split()[0] for each in (*desks.book.release, *desks.book.use) if each.command}
+    steps = (*desks.book.release, *desks.book.predict)
+    commands = {each.command.split()[0] for each in steps if each.command}
     assert commands == {"jupyter", "python"}
-    passed_on = [each for each in (*desks.book.release, *desks.book.use) if each.gives_to]
+    passed_on = [each for each in steps if each.gives_to]
     assert passed_on
     assert all("mail" in each.does.lower() for each in passed_on)
 
@@ -174,7 +175,7 @@ def test_the_data_scientist_sees_nothing_of_how_the_model_is_used(
     }
     meets = {each.gives_to for each in desks.book.release if each.who == "data scientist"} - {None}
     assert meets == {"data engineer"}
-    assert "data scientist" not in {role for each in desks.book.use for role in (each.who, each.gives_to)}
+    assert "data scientist" not in {role for each in desks.book.predict for role in (each.who, each.gives_to)}
 
 
 @pytest.mark.maturity("L0-P2")
@@ -362,8 +363,8 @@ def test_every_release_and_every_day_costs_the_same_steps_by_hand(
     book = used.book
     done = list(plan(level(0), load_people().levels[0], book, date(2011, 7, 1), date(2012, 12, 31)))
     assert sum(each.by_hand for _, _, each in done) == 3 * len(book.release) == 21
-    assert len(book.use) == 3
-    assert all(each.by_hand for each in book.use)
+    assert len(book.predict) == 3
+    assert all(each.by_hand for each in book.predict)
     # On the day on which nobody runs the script, the application shows the numbers of another day.
     forgotten = used.copied(tmp_path)
     tomorrow = between(clean, "2011-11-01", "2011-11-02")

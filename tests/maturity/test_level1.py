@@ -126,7 +126,7 @@ def test_a_release_takes_fewer_days_and_hands_than_before_but_a_data_scientist_b
 
     for less, more in zip(effort(release.book, 1), effort(before_devops, 0), strict=True):
         assert less < more
-    assert not any(each.by_hand for each in (*release.book.daily, *release.book.use))
+    assert not any(each.by_hand for each in (*release.book.daily, *release.book.predict))
     done = list(plan(level(1), people[1], release.book, date(2011, 7, 1), date(2012, 12, 31)))
     trained = [each.who for _, _, each in done if each.id == "train"]
     assert trained == ["data scientist"] * 7  # one for each release in a year and a half

@@ -280,8 +280,8 @@ class Life:
         hours = between(self._happened, f"{day}", f"{day + pd.Timedelta(days=1)}")
         self.ask(hours)
         self.ask(hours[::-7])
-        assert self.book.outcomes is not None
-        post_outcomes(hours, self._client, self.book.outcomes)
+        assert self.book.outcomes_path is not None
+        post_outcomes(hours, self._client, self.book.outcomes_path)
         # Whoever knows the outcome finds the prediction.
         logged = rows(self.folder / "state" / "production.db", "SELECT id FROM predictions")
         assert {each for requests in self.requests for each in requests["id"]} == set(logged["id"])
@@ -412,7 +412,7 @@ def tried(practice: Practice, tmp_path_factory: pytest.TempPathFactory) -> Tried
 @pytest.mark.maturity("L3-H1")
 def test_no_person_stands_between_a_registered_version_and_its_users(practice: Practice) -> None:
     book, people = practice.book, load_people().levels
-    steps = (*book.daily, *book.release, *book.use)
+    steps = (*book.daily, *book.release, *book.predict)
     assert [each for each in steps if each.by_hand] == []
     assert not [each for each in steps if each.copies or each.pastes or each.restarts or each.gives_to]
     assert by_hand(load(level(2).folder))
@@ -951,7 +951,7 @@ def test_a_model_that_takes_wind_for_warmth_is_stopped_without_asking_a_data_sci
     for name in ("wind", "wind and holdout model"):
         assert tried.aliases[name]["champion"] == tried.aliases["before"]["champion"]
         assert "challenger" not in tried.aliases[name]
-    roles = {each.who for each in (*practice.book.daily, *practice.book.release, *practice.book.use)}
+    roles = {each.who for each in (*practice.book.daily, *practice.book.release, *practice.book.predict)}
     assert roles == {"machine"}
 
 

@@ -286,8 +286,8 @@ class Life:
             given.append(answer.json() | {"status": answer.status_code, "asked_temp_c": body["temp_c"]})
         answers = pd.DataFrame(given, index=hours.index).drop(columns="timestamp")
         self.requests.append(pd.concat([hours[[*INPUTS, "count"]], answers], axis=1))
-        assert self.book.outcomes is not None
-        post_outcomes(hours, self._client, self.book.outcomes)
+        assert self.book.outcomes_path is not None
+        post_outcomes(hours, self._client, self.book.outcomes_path)
 
     @contextmanager
     def under_load(self, when: str) -> Iterator[None]:
@@ -468,7 +468,7 @@ def test_from_drift_to_release_no_person_does_a_thing_and_all_of_it_is_seen_on_o
     practice: Practice,
 ) -> None:
     book, team = practice.book, load_people().levels[4]
-    steps = (*book.daily, *book.release, *book.use, *book.background)
+    steps = (*book.daily, *book.release, *book.predict, *book.background)
     assert {each.who for each in steps} == {"machine"}
     assert not [each for each in steps if each.copies or each.pastes or each.restarts or each.gives_to]
     assert (team.live.months, sum(each.days for each in team.days.values())) == ((), 0)

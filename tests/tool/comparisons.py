@@ -87,9 +87,9 @@ STEPS: dict[int, tuple[tuple[str, Role, Role | None, int, str], ...]] = {
     ),
 }
 ASKS = {
-    "again": "Can you make the model of last March again?",
-    "taught": "Which data was the model of this prediction trained on?",
-    "who": "Who put it live and why?",
+    "reproduce": "Can you make the model of last March again?",
+    "training_data": "Which data was the model of this prediction trained on?",
+    "released_by": "Who put it live and why?",
 }
 
 
@@ -124,10 +124,10 @@ def seeded(
             skipped=(),
         ),
         levels={str(number): _level(number, start, days, incidents) for number in chosen},
-        one_cadence={str(number): _once_more(number, start, days, incidents) for number in chosen}
+        same_dates={str(number): _once_more(number, start, days, incidents) for number in chosen}
         if cadence
         else None,
-        one_cadence_says="on day 1 of each month: often enough for every level." if cadence else None,
+        same_dates_says="on day 1 of each month: often enough for every level." if cadence else None,
         retrained_daily=RetrainedDaily(
             since=start + timedelta(days=7),
             mae=round(fmean(ideal[13:]), 2),
@@ -221,7 +221,7 @@ def _incident(number: int, each: StoryIncident, end: date, events: Sequence[Even
             (end - each.since).days if number == 0 else 0 if passes and number == 4 else 60 - 12 * number
         ),
         recovered=number > 0,
-        bad_answers=1900 - 430 * number,
+        bad_hours=1900 - 430 * number,
     )
 
 
@@ -254,7 +254,7 @@ def _level(number: int, start: date, days: int, incidents: Sequence[StoryInciden
         error_7_days=(*[None] * 6, *errors[6:]),
         manual_steps=by_hand + (3 * days if number == 0 else 0),
         manual_steps_of_releases=by_hand,
-        manual_steps_a_release=round(by_hand / max(1, known.releases), 2),
+        manual_steps_per_release=round(by_hand / max(1, known.releases), 2),
         failed_requests=168 if number == 1 and len(incidents) > 1 else 0,
         reproducible=number >= 2,
         traceable=number >= 3,
@@ -268,15 +268,15 @@ def _level(number: int, start: date, days: int, incidents: Sequence[StoryInciden
 
 def _questions(number: int) -> tuple[Answer, ...]:
     commands = {
-        "again": "python -m bike_demand reproduce 4b1f0c",
-        "taught": "python -m bike_demand trace 01J8 --rows",
-        "who": "python -m bike_demand trace 01J8",
+        "reproduce": "python -m bike_demand reproduce 4b1f0c",
+        "training_data": "python -m bike_demand trace 01J8 --rows",
+        "released_by": "python -m bike_demand trace 01J8",
     }
-    least = {"again": 2, "taught": 3, "who": 3}
+    least = {"reproduce": 2, "training_data": 3, "released_by": 3}
     says = {
-        "again": "identical: the same data and code gave the same model, byte for byte",
-        "taught": "run 4b1f0c, data of 2012-03-01, 10,848 rows, SHA-256 9f2a…",
-        "who": "deployed 2012-03-03 by the pipeline, because it was better in the A/B test",
+        "reproduce": "identical: the same data and code gave the same model, byte for byte",
+        "training_data": "run 4b1f0c, data of 2012-03-01, 10,848 rows, SHA-256 9f2a…",
+        "released_by": "deployed 2012-03-03 by the pipeline, because it was better in the A/B test",
     }
     no = "No: the export was overwritten, and <nobody> noted which packages were there."
     return tuple(

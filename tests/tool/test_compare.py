@@ -53,9 +53,9 @@ def test_a_part_of_a_story_is_compared_and_the_numbers_are_printed(
     assert [each.kind for each in found.story.incidents] == ["units"]
     assert "without growth of 2011-11-08: outside the period" in done.stderr
     assert list(found.levels) == ["0"]
-    assert found.one_cadence is not None
+    assert found.same_dates is not None
     # On the first of November a release is begun that is not live before the story ends: nothing changes.
-    assert found.one_cadence["0"].released_on == found.levels["0"].released_on
+    assert found.same_dates["0"].released_on == found.levels["0"].released_on
     assert "<html" in (tmp_path / "compare.html").read_text(encoding="utf-8")
     assert "\x1b" not in done.stdout + done.stderr, "control characters where there is no terminal"
 
@@ -114,9 +114,9 @@ def test_bad_input_is_refused_in_one_line_and_nothing_is_written(
         ),
         ("      explore:", "      explain:", "level 0: steps differ from its runbook.yaml: explain, explore"),
         (
-            "one_cadence: {months: [1, 2,",
-            "one_cadence: {months: [13, 2,",
-            "one_cadence.months.0: Input should",
+            "same_dates: {months: [1, 2,",
+            "same_dates: {months: [13, 2,",
+            "same_dates.months.0: Input should",
         ),
         ("  4:\n", "  5:\n", "levels.4 is missing; add it"),
     ],
@@ -143,7 +143,7 @@ def watched(console: Console) -> None:
     """Two tasks of which one is not yet started."""
     tasks = {
         "4": Task("Level 4: a long title that is for messages", 730, lambda _: None, "level 4"),
-        "again": Task("Level 4, at one cadence", 730, lambda _: None, "level 4, one cadence"),
+        "again": Task("Level 4, same dates", 730, lambda _: None, "level 4, same dates"),
     }
     with Live(tasks, console) as live:
         live.progressed(
@@ -159,7 +159,7 @@ def test_progress_in_a_narrow_terminal_has_a_line_for_each_replay() -> None:
     assert len(first) <= 80 >= len(second)
     for part in ("level 4 ", "2012-12-31", "error 143", "137 released", "refused"):
         assert part in first
-    assert "level 4, one cadence" in second
+    assert "level 4, same dates" in second
 
 
 def test_without_a_terminal_there_are_plain_lines() -> None:
@@ -171,13 +171,13 @@ def test_without_a_terminal_there_are_plain_lines() -> None:
 
 
 @pytest.mark.slow
-def test_at_one_cadence_every_level_begins_a_release_on_the_same_days(
+def test_with_the_same_dates_every_level_begins_a_release_on_them(
     run_ladder: Ladder, week: Path, tmp_path: Path
 ) -> None:
     done = run_ladder("compare", "--scenario", week, "--levels", "3,4", "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "compare.json").read_text(encoding="utf-8"))
-    once = report["one_cadence"]
+    once = report["same_dates"]
     assert once["3"]["trainings"] == once["4"]["trainings"] == 2  # on 25 October and 1 November
     assert report["levels"]["3"]["trainings"] == 3  # by its own dates on the 15th, too
     assert report["levels"]["4"]["trainings"] > 2, "left to itself the loop answers to the step"
@@ -193,7 +193,7 @@ def test_what_a_gate_refused_people_have_corrected_and_the_machine_releases(
         '[[fault]]\nkind = "units"\nfrom = 2011-10-28\nto = 2011-10-30\n',
         encoding="utf-8",
     )
-    done = run_ladder("compare", "--scenario", story, "--levels", "3", "--no-one-cadence", "--out", tmp_path)
+    done = run_ladder("compare", "--scenario", story, "--levels", "3", "--no-same-dates", "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     (level,) = json.loads((tmp_path / "compare.json").read_text(encoding="utf-8"))["levels"].values()
     events = [(each["on"], each["kind"], each["says"]) for each in level["events"]]

@@ -93,7 +93,7 @@ def test_the_demo_replays_every_level_and_reports_what_users_got(
         assert (row["manual_steps_of_releases"] > 0) == (int(number) < 3), "from level 3 on nobody releases"
         assert row["trainings"] >= 1
         assert f"{row['mae']:.1f}" in done.stdout, f"level {number}"
-    assert report["one_cadence"] is None
+    assert report["same_dates"] is None
     assert "<html" in (tmp_path / "reports" / "compare.html").read_text(encoding="utf-8")
     # Level 1 releases on 15 November, level 0 only in January: both start with one release.
     assert report["levels"]["1"]["released_on"] == [since, "2011-11-15"]

@@ -20,7 +20,7 @@ FLOWS = runbook.Flows(
     prepare=(),
     worker='python -c "import time; time.sleep(600)"',
     daily="monitor/loop",
-    starts=r"^signals sent: (\d+)",
+    event_count_pattern=r"^signals sent: (\d+)",
 )
 DAY = date(2012, 1, 9)
 

@@ -48,21 +48,21 @@ def test_users_complain_once_a_week_was_much_worse_than_they_are_used_to_for_a_w
 def test_users_who_are_given_what_they_are_used_to_do_not_complain() -> None:
     (found,) = results(story(80, UNITS), replayed(0, [10.0] * 80))
     assert (found.noticed_by, found.days_to_notice, found.done) == (None, None, ())
-    assert (found.days_to_recover, found.recovered, found.bad_answers) == (0, True, 0)
+    assert (found.days_to_recover, found.recovered, found.bad_hours) == (0, True, 0)
 
 
 def test_bad_hours_are_those_predicted_until_the_errors_are_normal_again() -> None:
     (found,) = results(story(80, UNITS), replayed(0, [*RIGHT, *WRONG, *[10.0] * 35]))
     # A week with one bad day is not normal (14.3 against 10), so it takes six more days after the last one.
     assert (found.days_to_recover, found.recovered) == (21, True)
-    assert found.bad_answers == 21 * 24
+    assert found.bad_hours == 21 * 24
 
 
 def test_an_hour_without_an_answer_is_no_bad_answer() -> None:
     errors = [*RIGHT, *WRONG, *[10.0] * 35]
     errors[31] = float("nan")
     (found,) = results(story(80, UNITS), replayed(0, errors))
-    assert found.bad_answers == 20 * 24
+    assert found.bad_hours == 20 * 24
 
 
 def test_who_does_not_recover_before_the_next_incident_is_reported_how_long_that_was() -> None:
@@ -70,7 +70,7 @@ def test_who_does_not_recover_before_the_next_incident_is_reported_how_long_that
     first, second = results(story(80, UNITS, again), replayed(0, [*RIGHT, *[40.0] * 50]))
     assert (first.since, first.days_to_recover, first.recovered) == (day(30), 20, False)
     assert (second.since, second.days_to_recover, second.recovered) == (day(50), 30, False)
-    assert (first.bad_answers, second.bad_answers) == (20 * 24, 30 * 24)
+    assert (first.bad_hours, second.bad_hours) == (20 * 24, 30 * 24)
 
 
 def test_a_gate_that_refuses_during_an_incident_notices_before_users_do() -> None:

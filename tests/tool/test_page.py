@@ -133,13 +133,13 @@ def test_every_number_is_the_one_in_the_json(comparison: Comparison, file: Path,
         for measure in (
             "mae", "releases", "trainings", "manual_steps",
             "days_to_recover",
-            "incidents.*.bad_answers", "failed_requests", "reproducible", "traceable", "machine_seconds",
+            "incidents.*.bad_hours", "failed_requests", "reproducible", "traceable", "machine_seconds",
         ):  # fmt: skip
             assert f"levels.{number}.{measure}" in paths
-        assert f"one_cadence.{number}.mae" in paths
+        assert f"same_dates.{number}.mae" in paths
         for incident in range(len(TROUBLE)):
             assert f"levels.{number}.incidents.{incident}.days_to_recover" in paths
-            assert f"levels.{number}.incidents.{incident}.bad_answers" in paths
+            assert f"levels.{number}.incidents.{incident}.bad_hours" in paths
     assert {"levels.0.manual_steps_of_releases", "levels.1.manual_steps_of_releases"} <= paths
     assert sum(path.startswith("levels.4.weekly_mae.") for path in paths) == len(
         content["levels"]["4"]["weekly_mae"]
@@ -198,7 +198,7 @@ def test_without_incidents_and_with_two_levels_only_what_there_is_is_shown() -> 
     known = seeded((1, 3), incidents=(), cadence=False)
     text = render(known)
     assert 'id="incidents"' not in text
-    assert "At one cadence" not in text
+    assert "Same release dates" not in text
     assert "No release was finished in the story." in text  # of level 1
     assert "incidents.*" not in text
     paths = {path for _, path, _, _ in NUMBER.findall(text)}
@@ -209,7 +209,7 @@ def test_without_incidents_and_with_two_levels_only_what_there_is_is_shown() -> 
 @pytest.mark.parametrize(
     ("known", "options"),
     [
-        (seeded(cadence=False), "--from 2011-12-25 --to 2012-03-18 --levels 0,1,2,3,4 {} --no-one-cadence"),
+        (seeded(cadence=False), "--from 2011-12-25 --to 2012-03-18 --levels 0,1,2,3,4 {} --no-same-dates"),
         (seeded((0, 4), days=60), "--from 2011-12-25 --to 2012-02-22 --levels 0,4 {}"),
     ],
 )

@@ -28,7 +28,7 @@ def oracle(since: int = 24) -> pd.DataFrame:
 def replay_of(number: int, errors: list[float]) -> ReplayResult:
     replies = [
         Answer(question=each, asks="?", command=None, answered=number > 0, says="!", seconds=None)
-        for each in ("again", "taught", "who")
+        for each in ("reproduce", "training_data", "released_by")
     ]
     return replayed(
         number,
@@ -72,11 +72,11 @@ def test_each_level_has_its_measures(both: Comparison) -> None:
     low, high = both.levels["0"], both.levels["1"]
     assert (low.mae, high.mae) == (round((75 * 10 + 5 * 40) / 80, 2), 10.0)
     assert (low.manual_steps, low.manual_steps_of_releases, low.trainings) == (10, 3, 1)
-    assert low.manual_steps_a_release == 3 / low.releases
+    assert low.manual_steps_per_release == 3 / low.releases
     assert (low.reproducible, low.traceable, high.reproducible, high.traceable) == (False, False, True, True)
     assert [each.days_to_recover for each in low.incidents] == [11, 0]
     assert (low.days_to_recover, high.days_to_recover) == (5.5, 0)
-    assert low.incidents[0].bad_answers == 11 * 24
+    assert low.incidents[0].bad_hours == 11 * 24
     assert [each.since for each in low.incidents] == [day(30), day(55)]  # two of one kind
 
 
@@ -114,11 +114,11 @@ def test_a_day_without_any_hour_has_no_error() -> None:
     assert (errors[19], errors[20], errors[21]) == (10.0, None, 10.0)
 
 
-def test_at_one_cadence_there_are_the_same_measures(both: Comparison) -> None:
-    assert both.one_cadence is not None
-    assert (both.one_cadence["0"].mae, both.one_cadence["1"].mae) == (12.0, 10.0)
-    assert both.one_cadence_says is not None
-    assert "of each month" in both.one_cadence_says
+def test_with_the_same_dates_there_are_the_same_measures(both: Comparison) -> None:
+    assert both.same_dates is not None
+    assert (both.same_dates["0"].mae, both.same_dates["1"].mae) == (12.0, 10.0)
+    assert both.same_dates_says is not None
+    assert "of each month" in both.same_dates_says
 
 
 def test_what_is_assumed_of_people_stands_beside_with_its_reasons(both: Comparison) -> None:
@@ -132,7 +132,7 @@ def test_what_is_assumed_of_people_stands_beside_with_its_reasons(both: Comparis
 
 def test_a_story_without_incidents_has_nothing_to_recover_from() -> None:
     found = made(story(DAYS), {0: replay_of(0, [10.0] * DAYS), 1: replay_of(1, [10.0] * DAYS)})
-    assert (found.retrained_daily, found.one_cadence, found.one_cadence_says) == (None, None, None)
+    assert (found.retrained_daily, found.same_dates, found.same_dates_says) == (None, None, None)
     assert (found.levels["0"].days_to_recover, found.levels["0"].incidents) == (None, ())
     assert any("the higher levels do not reduce the error" in each for each in found.verdicts)
 
@@ -163,7 +163,7 @@ def test_it_is_shown_within_80_columns_with_the_numbers_of_the_file(
         assert " ".join(verdict.split()) in words
 
 
-def test_without_incidents_neither_recovery_nor_bad_answers_are_shown(
+def test_without_incidents_neither_recovery_nor_bad_hours_are_shown(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     terminal.show(made(story(DAYS), {0: replay_of(0, [10.0] * DAYS)}), Console(width=80))

@@ -15,7 +15,7 @@ PEOPLE = runbook.load_people()
 def test_each_level_has_a_time_for_each_step_of_its_runbook() -> None:
     for each in levels():
         steps = runbook.load(each.folder)
-        ids = {step.id for step in (*steps.release, *steps.refused)}
+        ids = {step.id for step in (*steps.release, *steps.after_refusal)}
         assert ids == set(PEOPLE.levels[each.number].days)
 
 
@@ -30,16 +30,16 @@ def test_releases_go_live_on_the_teams_days_with_data_as_old_as_the_steps_take()
     assert [day for day, *_ in plan] == sorted(day for day, *_ in plan)
 
 
-def at_one_cadence(number: int, start: date, end: date) -> tuple[runbook.Due, ...]:
+def on_same_dates(number: int, start: date, end: date) -> tuple[runbook.Due, ...]:
     chosen = level(number)
     book = runbook.load(chosen.folder)
-    return runbook.plan_at_one_cadence(chosen, PEOPLE.team(chosen), book, PEOPLE.one_cadence, start, end)
+    return runbook.plan_on_same_dates(chosen, PEOPLE.team(chosen), book, PEOPLE.same_dates, start, end)
 
 
 @pytest.mark.parametrize("number", [each.number for each in levels()])
-def test_at_one_cadence_every_level_begins_a_release_on_the_same_days(number: int) -> None:
+def test_with_the_same_dates_every_level_begins_a_release_on_them(number: int) -> None:
     start, end = date(2011, 7, 1), date(2012, 12, 31)
-    plan = at_one_cadence(number, start, end)
+    plan = on_same_dates(number, start, end)
     team, book = PEOPLE.levels[number], runbook.load(level(number).folder)
     begins: dict[int, date] = {}
     for due in plan:  # a step is done on the day on which it ends
@@ -55,11 +55,11 @@ def test_at_one_cadence_every_level_begins_a_release_on_the_same_days(number: in
 
 
 @pytest.mark.parametrize(("number", "same"), [(0, False), (1, False), (2, True), (3, False), (4, False)])
-def test_a_level_that_has_this_cadence_anyway_does_the_same(number: int, same: bool) -> None:
+def test_a_level_that_has_these_dates_anyway_does_the_same(number: int, same: bool) -> None:
     start, end = date(2011, 7, 1), date(2012, 12, 31)
     chosen = level(number)
     own = runbook.plan(chosen, PEOPLE.team(chosen), runbook.load(chosen.folder), start, end)
-    assert (at_one_cadence(number, start, end) == own) == same
+    assert (on_same_dates(number, start, end) == own) == same
 
 
 @pytest.mark.parametrize(

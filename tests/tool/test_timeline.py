@@ -67,9 +67,9 @@ def test_the_stretch_of_gates_and_test_ends_on_the_day_on_which_users_got_the_ve
     found = timeline(story(DAYS, GROWTH), *of(3), played(3, [day(0), day(31), day(61)], live))
     assert found is not None
     assert (found.begins, found.live) == (day(61), day(67))
-    train, tried = found.steps
-    assert (tried.id, tried.who, tried.assumed, tried.seconds) == ("tried", "machine", None, None)
-    assert (tried.begins, tried.ends) == (train.ends, 6)
+    train, tested = found.steps
+    assert (tested.id, tested.who, tested.assumed, tested.seconds) == ("tested", "machine", None, None)
+    assert (tested.begins, tested.ends) == (train.ends, 6)
 
 
 def test_a_version_that_users_never_got_is_no_release() -> None:
@@ -149,7 +149,7 @@ def test_a_level_that_acts_by_itself_shows_what_it_told() -> None:
         ("notice", 0, 0),
         ("wait", 0, 5),
         ("train", 5, 5),
-        ("tried", 5, 9),
+        ("tested", 5, 9),
     ]
     assert "39% too low" in found.steps[0].does
     assert found.steps[1].does == "It cools down."

@@ -8,18 +8,18 @@ from ladder.compare.results import (
     Answer,
     IncidentResult,
     LevelResult,
-    Question,
     Releases,
     StoryFacts,
     StoryIncident,
 )
 from ladder.compare.verdict import verdicts
+from ladder.runbook import Question
 from tests.tool.made import START, day
 
 STORY = StoryFacts(
     name="made", title="Made", says="", start=START, end=day(99), hours=2400, feed="simulated", incidents=()
 )
-ALL: tuple[Question, ...] = ("again", "taught", "who")
+ALL: tuple[Question, ...] = ("reproduce", "training_data", "released_by")
 
 
 def level(mae: float, **more: Any) -> LevelResult:
@@ -34,7 +34,7 @@ def level(mae: float, **more: Any) -> LevelResult:
         "error_7_days": (),
         "manual_steps": 10,
         "manual_steps_of_releases": 10,
-        "manual_steps_a_release": 10.0,
+        "manual_steps_per_release": 10.0,
         "failed_requests": 0,
         "reproducible": False,
         "traceable": False,
@@ -56,13 +56,13 @@ def incident(days: int, **more: Any) -> IncidentResult:
         "done": (),
         "days_to_recover": days,
         "recovered": True,
-        "bad_answers": 0,
+        "bad_hours": 0,
     }
     return IncidentResult(**given | more)
 
 
-def findings(*levels: LevelResult, story: StoryFacts = STORY, **one_cadence: float) -> str:
-    again = {number.lstrip("l"): releases(mae) for number, mae in one_cadence.items()}
+def findings(*levels: LevelResult, story: StoryFacts = STORY, **same_dates: float) -> str:
+    again = {number.lstrip("l"): releases(mae) for number, mae in same_dates.items()}
     return "\n".join(verdicts(story, {str(n): each for n, each in enumerate(levels)}, again or None))
 
 
@@ -89,7 +89,7 @@ def test_a_level_that_is_worse_in_one_thing_is_reported_so() -> None:
     found = findings(
         level(100.0, days_to_recover=10.0, incidents=(incident(10),)),
         level(
-            80.0, days_to_recover=20.0, incidents=(incident(20, recovered=False),), manual_steps_a_release=2
+            80.0, days_to_recover=20.0, incidents=(incident(20, recovered=False),), manual_steps_per_release=2
         ),
     )
     assert (
@@ -150,7 +150,9 @@ def test_questions_that_nobody_could_answer_are_named() -> None:
             for each in ALL
         )
 
-    found = findings(level(90.0, questions=replies()), level(80.0, questions=replies("again", "taught")))
+    found = findings(
+        level(90.0, questions=replies()), level(80.0, questions=replies("reproduce", "training_data"))
+    )
     assert (
         "nobody at level 0 can reproduce the old model, name the data it was trained on or name who" in found
     )
