@@ -75,6 +75,20 @@ def test_a_row_without_a_prediction_fails_its_own_request_only() -> None:
     assert isinstance(found[1], InvalidPredictionError)
 
 
+def test_a_request_that_was_cancelled_keeps_no_other_waiting() -> None:
+    model: Any = Echo("1")
+
+    async def run() -> PredictedBatch:
+        batcher = Batcher(lambda *_: None)
+        live = LiveModels(model)
+        cancelled = asyncio.create_task(batcher.predict(live, request(120), "somebody"))
+        other = asyncio.create_task(batcher.predict(live, request(10), "somebody"))
+        asyncio.get_running_loop().call_soon(cancelled.cancel)  # both are queued by then
+        return await asyncio.wait_for(other, 5)
+
+    assert numbers(asyncio.run(run())) == [11]
+
+
 def test_a_row_on_which_the_challenger_fails_sends_no_other_request_to_the_champion() -> None:
     champion, challenger = Constant("1"), Echo("2")
     live = LiveModels(champion, "", SecondModel(challenger, "", "challenger", 1.0))  # type: ignore[arg-type]

@@ -298,6 +298,18 @@ def test_deploy_latest_does_not_retry_decided_version(live: Tracking) -> None:
     assert live.aliases() == {"champion": 1, "challenger": 2}
 
 
+def test_deploy_latest_does_not_retry_a_version_that_was_replaced(live: Tracking) -> None:
+    deployed(2)
+    end_test(State.LIVE)
+    assert live.aliases()["champion"] == 2
+    released(1, [Gate("last", "Last", is_candidate)])
+    output: list[str] = []
+    deploy(load_settings(), "latest", None, output.append, QUICK)
+    assert "nothing was changed" in output[0]
+    assert live.aliases()["champion"] == 1
+    assert current_deployment(2).state is State.RETIRED
+
+
 @pytest.mark.slow
 def test_resumed_deployment_reruns_comparison_with_new_champion(
     live: Tracking, handoffs: tuple[Path, Path]

@@ -19,6 +19,7 @@ import pytest
 from onnx import helper
 
 from bike_demand.__main__ import main
+from bike_demand.core.current import TIME
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import DATA, load_settings
 from bike_demand.data.frames import time_range
@@ -580,11 +581,27 @@ def test_the_bound_of_a_slice_is_as_sure_as_stated_although_rows_of_a_day_err_al
     stopped = by_rows = 0
     for _ in range(runs):
         values = (rng.normal(0, 1, (days, 1)) + rng.normal(0, 1, (days, hours))).ravel()
-        stopped += lower_bound(values, times, 0.95) > 0
+        stopped += lower_bound(values, times, np.full(len(values), 1 / len(values)), 0.95) > 0
         by_rows += values.mean() > 1.645 * values.std() / np.sqrt(len(values))
     assert 0.03 <= stopped / runs <= 0.07
     assert by_rows / runs > 0.2  # what taking the rows for independent would do
 
 
-def test_a_bound_from_one_day_stops_nothing() -> None:
-    assert lower_bound(np.full(24, 9.0), np.datetime64("2011-03-01T00") + np.arange(24), 0.95) == -np.inf
+def test_bound_is_of_the_weighted_mean() -> None:
+    times = np.datetime64("2011-03-01") + np.repeat(np.arange(10), 10)
+    values = np.tile([1.0] + [0.0] * 9, 10)  # nine rows of one group a day, one of the other
+    by_row, by_group = np.full(100, 0.01), np.tile([0.05] + [0.05 / 9] * 9, 10)
+    assert lower_bound(values, times, by_row, 0.95) == pytest.approx(0.1)
+    assert lower_bound(values, times, by_group, 0.95) == pytest.approx(0.5)
+
+
+def test_a_bound_from_one_day_stops_nothing(case: GateContext, handoffs: tuple[Path, Path]) -> None:
+    last = "2011-03-30T23:00:00"
+    version = with_holdout(case, handoffs[1], handoffs, last)
+    rows = case.rows[case.rows[TIME] < datetime(2011, 4, 1)]
+    few = case.settings.model_copy(
+        update={"deploy": case.settings.deploy.model_copy(update={"slice_rows": 1})}
+    )
+    result = run_gate("slices", replace(case, champion=version, rows=rows, settings=few), version)
+    assert result.passed
+    assert {each["bound"] for each in result.evidence["slices"]} == {None}

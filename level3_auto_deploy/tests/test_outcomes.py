@@ -3,6 +3,8 @@
 import codecs
 import contextlib
 import json
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,12 +13,14 @@ from typing import Any
 import pytest
 from httpx import Client
 
-from bike_demand.core.current import OUTCOME_EXAMPLE
+from bike_demand.core.current import OUTCOME_EXAMPLE, RowId
+from bike_demand.serving import app
 from bike_demand.serving.app import create_app
 from bike_demand.serving.live_models import ModelHolder
 from bike_demand.serving.outcome_requests import OutcomeStore
 from bike_demand.store import queries
-from bike_demand.store.database import open_database
+from bike_demand.store.database import Database, open_database
+from bike_demand.store.outcomes import Stored, store
 from bike_demand.store.tables import LoggedPrediction
 from tests.service import serve_in_thread
 from tests.toy import identity
@@ -62,11 +66,15 @@ def test_to_send_them_again_changes_nothing_and_another_label_corrects(client: C
     assert 'bike_demand_outcomes_total{result="revised"} 1.0' in text
 
 
-def test_an_outcome_may_name_the_prediction_instead_of_its_row(client: Client, file: Path) -> None:
-    at = datetime.fromisoformat(ONE["begins"])
+def log_prediction(file: Path, id_: str) -> None:
+    """Log a prediction for the row of ONE."""
+    at, moment = datetime.fromisoformat(ONE["begins"]), datetime(2026, 1, 1, tzinfo=UTC)
     with contextlib.closing(open_database(f"sqlite:///{file}")) as database, database.writing() as session:
-        moment = datetime(2026, 1, 1, tzinfo=UTC)
-        session.add(LoggedPrediction("some-id", moment, "", at, ONE["machine"], {}, 500.0, "champion", 1, ""))
+        session.add(LoggedPrediction(id_, moment, "", at, ONE["machine"], {}, 500.0, "champion", 1, ""))
+
+
+def test_an_outcome_may_name_the_prediction_instead_of_its_row(client: Client, file: Path) -> None:
+    log_prediction(file, "some-id")
     later = ONE | {"machine": "m18", "amount": 7}
     answer = client.post("/outcomes", json=[{"id": "some-id", "amount": 587}, later])
     assert answer.json() == {"new": 2, "unchanged": 0, "revised": 0}
@@ -76,6 +84,46 @@ def test_an_outcome_may_name_the_prediction_instead_of_its_row(client: Client, f
     refused = client.post("/outcomes", json=[later | {"amount": 8}, {"id": "unknown", "amount": 5}])
     assert (refused.status_code, refused.json()["detail"][0]["loc"]) == (422, ["body", 1, "id"])
     assert known(file, later) == 7
+
+
+@pytest.mark.parametrize(
+    ("body", "where"),
+    [
+        ([ONE, ONE | {"amount": 5}], [1, "amount"]),
+        ([ONE, {"id": "a", "amount": 5}], [1, "amount"]),
+        ([{"id": "a", "amount": 5}, {"id": "b", "amount": 6}], [1, "amount"]),
+        ([ONE, ONE, {"id": "unknown", "amount": 5}], [2, "id"]),
+    ],
+)
+def test_two_labels_of_one_row_are_refused_and_none_is_stored(
+    client: Client, file: Path, body: Any, where: list[Any]
+) -> None:
+    log_prediction(file, "a")
+    log_prediction(file, "b")
+    response = client.post("/outcomes", json=body)
+    assert (response.status_code, response.json()["detail"][0]["loc"]) == (422, ["body", *where])
+    assert known(file) is None
+
+
+def test_outcomes_that_take_too_long_may_be_sent_again(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = threading.Event()
+
+    def store_slowly(database: Database, labels: Mapping[RowId, float]) -> Stored:
+        time.sleep(0.3)
+        result = store(database, labels)
+        stored.set()
+        return result
+
+    monkeypatch.setattr("bike_demand.serving.outcome_requests.store", store_slowly)
+    monkeypatch.setattr(app, "OUTCOME_SECONDS", 0.05)
+    response = client.post("/outcomes", json=[ONE])
+    assert response.status_code == 503
+    assert "stored or not" in response.json()["detail"]
+    assert stored.wait(10)
+    monkeypatch.setattr(app, "OUTCOME_SECONDS", 10.0)
+    assert client.post("/outcomes", json=[ONE]).json()["unchanged"] == 1
 
 
 @pytest.mark.parametrize(
@@ -95,7 +143,6 @@ def test_an_outcome_may_name_the_prediction_instead_of_its_row(client: Client, f
         ([ONE | {"begins": "2012-06-13T17:00:00"}], ["body", 0, "begins"]),
         ([ONE | {"begins": "2012-06-13T00:00:00Z"}], ["body", 0, "begins"]),
         ([ONE | {"part_a": 3}], ["body", 0, "part_a"]),
-        ([ONE, ONE | {"amount": 5}], ["body", 1, "amount"]),
         ([{"id": "unknown", "amount": -5}], ["body", 0, "amount"]),
         ([ONE | {"id": "unknown"}], ["body", 0, "begins"]),
     ],

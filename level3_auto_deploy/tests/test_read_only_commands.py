@@ -67,6 +67,8 @@ def test_trace_works_without_registry(predicted: str, run: Run) -> None:
     found = json.loads(output.out)
     assert (found["prediction"]["id"], found["deployment"]["state"]) == (predicted, "live")
     assert [found[name] for name in ("model", "code", "data")] == [None] * 3
+    output = run("trace", predicted)
+    assert output.out.count("unavailable") == 3
     assert "is down" in run("trace", predicted, "--rows").err.splitlines()[-1]
 
 

@@ -265,7 +265,9 @@ def test_a_shadow_is_never_shown_and_decided_on_like_any_other(
     rows = rows_between(BEGAN, "2011-03-05")
     log(rows, (1, model_with_error(20.0)), (2, model_with_error(10.0)), role="shadow")
     store_outcomes(rows)
-    assert "never shown (shadow)" in run("ab", "status", "--as-of", "2011-03-05").out
+    output = run("ab", "status", "--as-of", "2011-03-05").out
+    assert "never shown (shadow)" in output
+    assert "sample-ratio" not in output  # nothing is randomized
     assert "Version 2 won its A/B test" in run("ab", "step", "--as-of", "2011-03-05").out
     kept = evidence(2)
     assert kept.days[0].shown == 0
@@ -290,11 +292,11 @@ def test_a_promotion_that_turns_out_worse_is_rolled_back_by_itself(
     watched(until, 12.0, error)
     output = run("ab", "step", "--as-of", until)
     assert (output.status, output.err) == (0, "")
-    assert "Version 1 is live again, instead of version 2 (guardrail violated: " in output.out
+    assert "Version 1 is live again, instead of version 2 (found worse by its watch: " in output.out
     assert (tested.aliases()[CHAMPION], tested.aliases().get(PREVIOUS)) == (1, None)
-    assert (current_deployment(2).state, current_deployment(2).reason[:20]) == (
+    assert (current_deployment(2).state, current_deployment(2).reason[:26]) == (
         State.ROLLED_BACK,
-        "guardrail violated: ",
+        "found worse by its watch: ",
     )
     kept = evidence(2, ComparisonKind.WATCH)
     assert (kept.verdict, kept.trial.kind) == ("roll back", ComparisonKind.WATCH)

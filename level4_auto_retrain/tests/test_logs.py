@@ -1,10 +1,13 @@
 """What the service logs on standard output and counts for Prometheus."""
 
 import io
+import itertools
 import json
 import logging
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +20,7 @@ from bike_demand.serving.live_models import ModelHolder
 from bike_demand.serving.logs import JsonLogs
 from bike_demand.serving.onnx_model import load_model
 from bike_demand.serving.telemetry import Recorder
+from bike_demand.store.writer import Counts
 from tests.service import serve_in_thread
 from tests.toy import EXAMPLE
 
@@ -122,3 +126,27 @@ def test_requests_are_counted_by_route_and_status_and_timed(handoff: Path) -> No
     assert found["bike_demand_request_seconds_count", "/predict"] == 3
     assert found["bike_demand_predictions_total", "1", "champion"] == 4
     assert found["bike_demand_log_rows_total", "lost"] == 0
+
+
+class CountingLog:
+    """A prediction log to which each look at its counts adds a row."""
+
+    error = None
+
+    def __init__(self) -> None:
+        self._written = itertools.count(1)
+
+    def counts(self) -> Counts:
+        counts = Counts(next(self._written), 0, 0)
+        time.sleep(0.001)  # another thread reads a newer number
+        return counts
+
+
+def test_counters_agree_with_the_log_whoever_updates_them() -> None:
+    log: Any = CountingLog()
+    recorder = Recorder(predictions=log)
+    with ThreadPoolExecutor(8) as threads:
+        for update in [threads.submit(recorder.sync) for _ in range(200)]:
+            update.result()
+    written = 'bike_demand_log_rows_total{result="written"} 200.0'
+    assert written in recorder.metrics.text().decode()

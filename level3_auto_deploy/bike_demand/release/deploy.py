@@ -134,7 +134,8 @@ def _reason_to_skip(deployments: Deployments, row: Deployment, wanted: str) -> s
         return f"is already being tested; {unchanged}"
     if row.state is State.QUEUED and (end := deployments.queue_reason()):
         return f"is queued until {end}; {unchanged}"
-    if row.state in FAILED and wanted == LATEST:  # scheduled deployments of `latest` must not retry it
+    if row.state in (*FAILED, State.RETIRED) and wanted == LATEST:
+        # Scheduled deployments of `latest` must not try again what was rejected, or replaced by a person.
         again = f"to try it again: python -m bike_demand deploy {row.version}"
         return f"was deployed before: {row.state.value.replace('_', ' ')}; {unchanged} ({again})"
     return None

@@ -55,13 +55,13 @@ def command(settings: Settings, prediction_id: str, *, rows: bool, as_json: bool
     for section, facts in found.items():
         report(section.replace("_", " ").capitalize())
         for key, value in _lines(facts):
-            report(f"  {key:<16} {value}")
+            report(f"  {key:<16} {value}" if key else f"  {value}")
 
 
 def trace(deployments: Deployments, prediction_id: str) -> Trace:
     """Trace a prediction by its id, through the production database and the tracking store.
 
-    If the tracking store is down, the sections that depend on it are omitted.
+    If the tracking store is down, the sections that depend on it are None.
     """
     database = deployments.database
     logged = find_prediction(database, prediction_id)
@@ -199,7 +199,7 @@ def _packages(tracking: Tracking, run: Run) -> str:
 def _lines(facts: Facts | None) -> Iterator[tuple[str, str]]:
     """The known facts as text."""
     if facts is None:
-        yield "id", UNKNOWN
+        yield "", "unavailable"
     for key, value in (facts or {}).items():
         if isinstance(value, dict):
             yield key, ", ".join(f"{name} {each}" for name, each in value.items())

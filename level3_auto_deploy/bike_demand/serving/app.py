@@ -137,9 +137,11 @@ def create_app(
 
         try:
             stored = await asyncio.wait_for(asyncio.to_thread(store), OUTCOME_SECONDS)
-        except (UserError, TimeoutError) as error:
-            why = str(error) or "the database takes too long"
-            raise HTTPException(503, f"nothing was stored; try again later: {why}") from None
+        except UserError as error:
+            raise HTTPException(503, f"nothing was stored; try again later: {error}") from None
+        except TimeoutError:  # the thread goes on
+            why = "the database takes too long, so outcomes may be stored or not"
+            raise HTTPException(503, f"{why}; send them again, which stores nothing twice") from None
         recorder.metrics.outcomes(stored)
         return Response(to_json(stored), media_type="application/json")
 

@@ -82,4 +82,4 @@ _BODY_REFUSED: Responses = REFUSED | {
     422: {"description": "A field is invalid; `loc` names it.", "model": InvalidBody},
 }
 PREDICT_RESPONSES = _BODY_REFUSED | NO_MODEL
-OUTCOMES_RESPONSES = _BODY_REFUSED | {503: {"description": "The database is down; nothing was stored."}}
+OUTCOMES_RESPONSES = _BODY_REFUSED | {503: {"description": "The database is down or slow; try again."}}

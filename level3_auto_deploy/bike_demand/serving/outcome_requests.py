@@ -1,8 +1,8 @@
 """Receives outcomes: parses request bodies and stores the labels in the database."""
 
 import codecs
-from collections.abc import Mapping
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, TypeAlias
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError
@@ -16,6 +16,7 @@ from bike_demand.store.queries import rows_of
 
 _BY_ROW, _BY_ID = "by row", "by id"
 
+OutcomeReport: TypeAlias = Outcome | OutcomeOfPrediction
 _One = Annotated[
     Annotated[Outcome, Tag(_BY_ROW)] | Annotated[OutcomeOfPrediction, Tag(_BY_ID)],
     Discriminator(lambda given: _BY_ID if isinstance(given, dict) and "id" in given else _BY_ROW),
@@ -23,22 +24,15 @@ _One = Annotated[
 _Many = TypeAdapter(Annotated[list[_One], Field(min_length=1, max_length=MAX_ROWS)])
 
 
-def parse_outcomes(body: bytes) -> dict[RowId | str, float]:
-    """The labels by event time and key, or by prediction id. Raises RequestValidationError that names the
-    invalid fields.
-    """
+def parse_outcomes(body: bytes) -> list[OutcomeReport]:
+    """The outcomes in a body. Raises RequestValidationError that names the invalid fields."""
     body = body.removeprefix(codecs.BOM_UTF8)
     try:
         found = _Many.validate_json(body)
     except ValidationError as error:
         raise validation_error(error, body, omit=(_BY_ROW, _BY_ID)) from None
     reject_duplicate_fields(body, found)
-    labels: dict[RowId | str, float] = {}
-    for place, each in enumerate(found):
-        about = each.id if isinstance(each, OutcomeOfPrediction) else row_id(each)
-        if labels.setdefault(about, label_of(each)) != label_of(each):
-            raise refusal(place, LABEL, f"{_shown(about)} is given twice, with different labels")
-    return labels
+    return found
 
 
 def refusal(place: int, field: str, message: str) -> RequestValidationError:
@@ -46,30 +40,33 @@ def refusal(place: int, field: str, message: str) -> RequestValidationError:
     return RequestValidationError([{"type": "value_error", "loc": ("body", place, field), "msg": message}])
 
 
-def _shown(about: RowId | str) -> str:
-    return about if isinstance(about, str) else " ".join((iso(about[0]), about[1])).strip()
-
-
 class OutcomeStore:
-    """Stores outcomes in the database at an address, open_deployments on first use."""
+    """Stores outcomes in the database at an address, opened on first use."""
 
     def __init__(self, address: str) -> None:
         self._address = address
         self._database: Database | None = None
 
-    def store(self, labels: Mapping[RowId | str, float]) -> Stored:
+    def store(self, outcomes: Sequence[OutcomeReport]) -> Stored:
         """Store outcomes durably. Raises UserError if the database is down, RequestValidationError if there
-        is no prediction with a given id; then nothing is stored.
+        is no prediction with a given id, or two labels for a row; then nothing is stored.
         """
         database = self._database or open_database(self._address)
         try:
-            rows = rows_of(database, [each for each in labels if isinstance(each, str)])
-            by_row: dict[RowId, float] = {}
-            for place, (about, label) in enumerate(labels.items()):
-                if isinstance(about, str) and about not in rows:
-                    raise refusal(place, "id", f"no prediction has the id {about}")
-                by_row[rows[about] if isinstance(about, str) else about] = label
-            stored = store(database, by_row)
+            ids = [each.id for each in outcomes if isinstance(each, OutcomeOfPrediction)]
+            predicted = rows_of(database, ids)
+            labels: dict[RowId, float] = {}
+            for place, each in enumerate(outcomes):
+                if not isinstance(each, OutcomeOfPrediction):
+                    row = row_id(each)
+                elif each.id in predicted:
+                    row = predicted[each.id]
+                else:
+                    raise refusal(place, "id", f"no prediction has the id {each.id}")
+                if labels.setdefault(row, label_of(each)) != label_of(each):
+                    name = " ".join((iso(row[0]), row[1])).strip()
+                    raise refusal(place, LABEL, f"{name} is given twice, with different labels")
+            stored = store(database, labels)
         except BaseException:
             self._database = None  # reopen it: it may have been deleted and created anew
             database.close()

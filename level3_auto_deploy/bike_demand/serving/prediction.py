@@ -189,7 +189,8 @@ class Batcher:
                     try:
                         _predict_requests([each], self._failed)
                     except Exception as error:
-                        each.predicted.set_exception(error)
+                        if not each.predicted.done():  # see below
+                            each.predicted.set_exception(error)
 
 
 def _predict_requests(requests: Sequence[_Request], failed: OnFailure) -> None:

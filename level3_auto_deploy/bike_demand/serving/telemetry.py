@@ -1,5 +1,6 @@
 """Records requests and predictions off the request path: in the prediction log, the metrics and the log."""
 
+import threading
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -36,6 +37,7 @@ class Recorder:
         self.metrics = metrics or Metrics()
         self._predictions, self._logs = predictions, logs
         self._log_requests = log_requests
+        self._syncing = threading.Lock()
 
     def predicted(self, batch: PredictedBatch) -> None:
         """Record the predictions for a request."""
@@ -70,10 +72,11 @@ class Recorder:
             self._predictions.flush(FLUSH_SECONDS)
 
     def sync(self) -> None:
-        """Update the metrics from the logs."""
+        """Update the metrics from the logs. Thread-safe."""
         if self._predictions is not None:
-            lost = self._logs.lost if self._logs else 0
-            self.metrics.log(self._predictions.counts(), self.error is not None, lost)
+            with self._syncing:  # counters may only increase
+                lost = self._logs.lost if self._logs else 0
+                self.metrics.log(self._predictions.counts(), self.error is not None, lost)
 
 
 class Telemetry:

@@ -167,7 +167,7 @@ def evaluate(pairs: Sequence[Pair], trial: Comparison, settings: AB, now: dateti
         waiting=waiting,
         units=len(units),
         units_shown=shown,
-        sample_ratio=sample_ratio(shown, len(units), trial.share) if trial.share and units else None,
+        sample_ratio=sample_ratio(shown, len(units), trial.share) if units and trial.mode == "ab" else None,
         days=() if estimates is None else _days(pairs, ordinals, estimates),
         verdict=verdict,
         reason=reason,

@@ -74,7 +74,7 @@ def is_no_worse(context: GateContext) -> GateResult:
         summary = f"error {loss_with_unit(candidate)}; no champion to compare with"
         return GateResult(True, summary, evidence)
     live = mean_loss(errors[1], rows)
-    bound = lower_bound(errors[0] - errors[1], input_columns(rows)[TIME], limits.confidence)
+    bound = lower_bound(errors[0] - errors[1], input_columns(rows)[TIME], _weights(rows), limits.confidence)
     evidence |= {"champion": live, "difference_lower_bound": bound if np.isfinite(bound) else None}
     summary = f"error {loss_with_unit(candidate)} on {len(rows)} fresh rows, champion {format_loss(live)}"
     if bound > 0:
@@ -116,7 +116,9 @@ def is_no_worse_in_any_slice(context: GateContext) -> GateResult:
         }
         if count >= limits.slice_rows:
             excess = candidate[chosen] - (1 + limits.slice_worse) * champion[chosen]
-            entry["bound"] = lower_bound(excess, columns[TIME][chosen], limits.confidence)
+            times, weights = columns[TIME][chosen], _weights(rows[chosen])
+            bound = lower_bound(excess, times, weights, limits.confidence)
+            entry["bound"] = bound if np.isfinite(bound) else None
         table.append(entry)
     evidence = {
         "slices": table,
@@ -126,7 +128,7 @@ def is_no_worse_in_any_slice(context: GateContext) -> GateResult:
         "bound": f"lower bound of the excess error, in {PROBLEM.loss.unit}; above 0 fails",
     }
     for entry in table:
-        if entry.get("bound", 0) > 0:
+        if (entry.get("bound") or 0) > 0:
             summary = (
                 f"{entry['slice']}: error {loss_with_unit(entry['candidate'])} on {entry['rows']} fresh rows,"
                 f" champion {format_loss(entry['champion'])}; worse by more than {limits.slice_worse:.0%}"
@@ -170,18 +172,27 @@ def errors_of(handoff: Path, rows: pd.DataFrame) -> Floats:
     return found
 
 
-def lower_bound(values: Floats, times: Array, confidence: float) -> float:
-    """A one-sided lower confidence bound of the mean; -inf if there is only one day.
+def _weights(rows: pd.DataFrame) -> Floats:
+    """The weights of rows in `mean_loss`, shape [rows], of sum 1."""
+    if PROBLEM.average_by is None:
+        return np.full(len(rows), 1 / len(rows))
+    groups = rows.groupby(PROBLEM.average_by)
+    weights: Floats = 1 / (groups[TIME].transform("size") * groups.ngroups).to_numpy(np.float64)
+    return weights
 
-    Errors within a day are correlated (a wrong forecast, an event), so days are the independent units: a
-    cluster-robust variance with Student's t on the number of days (Cameron and Miller, "A practitioner's
-    guide to cluster-robust inference", Journal of Human Resources 2015).
+
+def lower_bound(values: Floats, times: Array, weights: Floats, confidence: float) -> float:
+    """A one-sided lower confidence bound of the weighted mean; -inf if there is only one day.
+
+    `weights` have the sum 1. Errors within a day are correlated (a wrong forecast, an event), so days are the
+    independent units: a cluster-robust variance with Student's t on the number of days (Cameron and Miller,
+    "A practitioner's guide to cluster-robust inference", Journal of Human Resources 2015).
     """
     _, day = np.unique(times.astype("datetime64[D]"), return_inverse=True)
     clusters = int(day.max()) + 1
     if clusters < 2:
         return -np.inf
-    mean = values.mean()
-    sums = np.bincount(day, weights=values - mean)
-    variance = clusters / (clusters - 1) * float((sums**2).sum()) / len(values) ** 2
-    return float(mean - stats.t.ppf(confidence, clusters - 1) * np.sqrt(variance))
+    mean = float(weights @ values)
+    sums = np.bincount(day, weights=weights * (values - mean))
+    variance = clusters / (clusters - 1) * float((sums**2).sum())
+    return mean - float(stats.t.ppf(confidence, clusters - 1) * np.sqrt(variance))
