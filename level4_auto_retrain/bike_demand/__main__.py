@@ -96,11 +96,9 @@ def train(
     else:
         typer.echo(f"Nothing changed since run {made.run_id}, version {made.version}: nothing to do.")
     config = settings.load_settings()
-    days = config.training.holdout_days
     typer.echo(
         f"Holdout model (run {made.holdout_run_id}): {PROBLEM.loss.name} {loss_with_unit(made.mae)}"
-        f" on the last"
-        f" {days} days, which it was not trained on."
+        " on the days after its training rows."
     )
     if deploy is False or (deploy is None and not config.deploy.automatic):
         typer.echo(f"Deploy it with: python -m bike_demand deploy {made.version}")

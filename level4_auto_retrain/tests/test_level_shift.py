@@ -1,12 +1,16 @@
 """Labels from before a level shift are rescaled."""
 
+import json
+import shutil
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from bike_demand import stages
 from bike_demand.core.current import PROBLEM, TIME, Row, targets
 from bike_demand.core.settings import load_settings
 from bike_demand.data.frames import features_of
@@ -70,3 +74,18 @@ def test_probabilities_and_signed_targets_are_not_scaled(
 ) -> None:
     monkeypatch.setattr(level_shift, name, value)
     assert rescale_labels(KNOWN, (SHIFT,), SETTINGS)[1] == {}
+
+
+def test_baseline_is_measured_at_the_new_level(
+    project: Path, handoff: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(handoff, project / stages.HOLDOUT)
+    monkeypatch.setattr("bike_demand.data.quarantine.training_rows", lambda: KNOWN)
+    errors = []
+    for shifts in ({}, {SHIFT.isoformat(): 1.6}):
+        report = {"holdout": {"rows": len(KNOWN) - 48}, "level_shifts": shifts}
+        (project / stages.REPORT).write_text(json.dumps(report), encoding="utf-8")
+        stages.evaluate()
+        metrics = json.loads((project / stages.METRICS).read_text(encoding="utf-8"))
+        errors.append(metrics["mae_baseline"])
+    assert errors[1] < 0.7 * errors[0]  # else the model's skill would be overrated

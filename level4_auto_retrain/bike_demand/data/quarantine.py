@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bike_demand.core.current import TIME, RowId
+from bike_demand.core.current import LABEL, TIME, RowId
 from bike_demand.core.errors import UserError
 from bike_demand.core.files import write_atomically
 from bike_demand.core.settings import DATA, QUARANTINE, QualityRules, Settings
@@ -142,6 +142,14 @@ def holdout_days(rows: pd.DataFrame, quarantine: Quarantine, days: int, min_rows
         held_out += good_rows
         day -= timedelta(days=1)
     return max((last - day).days, days)
+
+
+def multiply_labels(rows: pd.DataFrame, factors: Mapping[str, float]) -> pd.DataFrame:
+    """The rows, with the labels before each ISO day multiplied by its factor."""
+    for day, factor in factors.items():
+        is_before = rows[TIME] < pd.Timestamp(day)
+        rows = rows.assign(**{LABEL: rows[LABEL].where(~is_before, factor * rows[LABEL])})
+    return rows
 
 
 def read_quarantine(file: Path = QUARANTINE) -> Quarantine:

@@ -238,6 +238,9 @@ def _respond_and_alert(context: Context, raised: StoredSignal) -> str:
     """Respond to a signal, and raise an alert about both. Returns one sentence on the response."""
     done = _execute_response(context, raised)
     title, suggestion = ALERT_TEXTS[raised.kind]
+    live = context.deployments.live()
+    if raised.kind is Kind.RELEASE and (live is None or live.version != raised.evidence[champion.VERSION]):
+        suggestion = "Find out why gates and A/B test let it through. It cannot be deployed again."
     incidents.record_response(context, raised, done)
     made = raise_alert(
         context.settings,

@@ -143,7 +143,9 @@ def _cost(context: Context, incident: Incident) -> dict[str, Any]:
 
 
 def _release_cost(context: Context, incident: Incident) -> dict[str, Any]:
-    """The cost of a rolled-back version's predictions, compared with those of the previous version."""
+    """The errors of the predictions that users got from a rolled-back version, and of the previous version
+    for the same rows; `excess_over_previous` is the sum of the differences.
+    """
     number = int(incident.subject.removeprefix("version "))
     rolled_back = [each for each in context.deployments.all(State.ROLLED_BACK) if each.version == number]
     previous_version = rolled_back[-1].against if rolled_back else None
@@ -162,7 +164,7 @@ def _release_cost(context: Context, incident: Incident) -> dict[str, Any]:
     return cost | {
         "error_rolled_back": round(bad, PROBLEM.loss.decimals),
         "error_previous": round(previous_error, PROBLEM.loss.decimals),
-        "excess_error": round((bad - previous_error) * len(known)),
+        "excess_over_previous": round((bad - previous_error) * len(known)),
     }
 
 
@@ -241,6 +243,8 @@ def describe_cost(cost: dict[str, Any]) -> str:
         parts.append(f"excess error {excess:,} {PROBLEM.unit} in all" if excess > 0 else "no excess error")
     if cost.get("predictions_by_rolled_back"):
         parts.append(f"{cost['predictions_by_rolled_back']} rows predicted by the rolled-back version")
+    if cost.get("error_previous") is not None:
+        parts[-1] += f", error {cost['error_rolled_back']:g} (previous version {cost['error_previous']:g})"
     return "; ".join(parts)
 
 

@@ -94,7 +94,7 @@ def evaluate_signals(
     _publish_ranges(database, *range_basis, until, settings.monitoring.ranges)
     signals = list(_quality_signals(violations, now))
     champion = _champion(tracking, database)
-    begin = (until - LABEL_LAG).date() - RULE_DAYS * DAY
+    begin = (until - LABEL_LAG).date() - max(RULE_DAYS, settings.trigger.window_days) * DAY
     days = history.days(database, begin, until.date())
     champion_days = (
         [] if champion is None else _champion_days(database, days, champion.number, begin, until.date())

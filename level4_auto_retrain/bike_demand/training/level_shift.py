@@ -11,9 +11,10 @@ from datetime import date, datetime, time, timedelta
 
 import pandas as pd
 
-from bike_demand.core.current import LABEL, MIN_PREDICTION, TIME, targets
+from bike_demand.core.current import MIN_PREDICTION, TIME, targets
 from bike_demand.core.settings import IS_PROBABILITY, TrainingSettings
 from bike_demand.data.frames import features_of, period_end
+from bike_demand.data.quarantine import multiply_labels
 from bike_demand.training.train import fit, predict
 
 # Rows after a shift that its estimate uses; later ones reflect the season.
@@ -40,6 +41,6 @@ def rescale_labels(
             continue
         earlier_model = fit(rows[is_before], settings.params, settings.half_life_days)
         size = float(targets(after).sum() / predict(earlier_model, features_of(after)).sum())
-        rows = rows.assign(**{LABEL: rows[LABEL].where(~is_before, size * rows[LABEL])})
-        sizes[day.isoformat()] = round(size, 4)
+        sizes[day.isoformat()] = size
+        rows = multiply_labels(rows, {day.isoformat(): size})
     return rows, sizes
