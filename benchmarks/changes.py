@@ -21,7 +21,7 @@ from benchmarks import load
 from benchmarks.released import Released, released
 from ladder import users
 from ladder.service import APPLICATION
-from ladder.stage import FEED
+from ladder.session import FEED
 from ladder.world.feedfile import INPUTS, read_feed
 
 MODEL, ALIAS = "bike-demand", "champion"

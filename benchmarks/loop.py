@@ -26,7 +26,7 @@ from ladder.compare.terminal import Live
 from ladder.levels import level
 from ladder.runbook import Due
 from ladder.story import Incident, Story, load_story
-from ladder.workers import Task, side_by_side
+from ladder.workers import Task, run_in_parallel
 
 LEVEL = 4  # the one with a loop
 MAX_ERROR_RATIO = 1.08  # to the oracle's error
@@ -57,7 +57,7 @@ def main(
     console = Console()
     story = load_story(scenario, feed, begin.date() if begin else None, end.date() if end else None)
     with workcopy.exclusive("loop") as place:
-        results = _replay(story, calendar, workcopy.fresh(place), console)
+        results = _replay(story, calendar, workcopy.make_empty(place), console)
     report = _report(story, calendar, results)
     if out is not None:
         out.write_text(json.dumps(report, indent=1), encoding="utf-8")
@@ -90,11 +90,11 @@ def _replay(story: Story, calendar: int | None, folder: Path, console: Console) 
         oracle = partial(run_oracle, recipe, story, first, every=every)
         work[name] = Task(f"Oracle, {name}", (story.end - first).days + 1, oracle, name.capitalize())
     with Live(work, console) as watch:
-        return side_by_side(work, [watch])
+        return run_in_parallel(work, [watch])
 
 
 def _report(story: Story, calendar: int | None, results: dict[str, Any]) -> dict[str, Any]:
-    clean = story.during()
+    clean = story.clean_rows()
     replayed: ReplayResult = results["loop"]
     days = measures.daily_error(replayed.predictions, clean)
     weekly = measures.mean_error(measures.daily_error(results["weekly"], clean))

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from ladder import ROOT, workcopy
 from ladder.levels import level
-from ladder.stage import FEED
+from ladder.session import FEED
 from ladder.steps import environment
 
 MORE_SECONDS = 15.0  # wall time at most beyond that of the script

@@ -10,7 +10,7 @@ import pandas as pd
 from ladder import runbook, workcopy
 from ladder.levels import level
 from ladder.service import APPLICATION, Service
-from ladder.stage import FEED
+from ladder.session import FEED
 from ladder.steps import environment, run_command, run_step
 from ladder.world.feedfile import read_feed, write_feed
 
@@ -47,7 +47,7 @@ def released(
             write_feed(feed if until is None else feed[feed["timestamp"] < until], folder / "feed")
             for step in (*book.daily, *book.release):
                 run_step(step, folder, run_command, service)
-        if not service.running():
+        if not service.is_running():
             service.start()
         yield Released(folder, service.url, user, operator)
 

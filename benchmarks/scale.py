@@ -23,7 +23,7 @@ from rich.table import Table
 
 from ladder import workcopy
 from ladder.levels import level
-from ladder.stage import FEED
+from ladder.session import FEED
 from ladder.steps import environment
 
 SECONDS, GIB = 300.0, 4.0  # for all steps together with 100 stations, and for the largest process

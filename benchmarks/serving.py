@@ -28,7 +28,7 @@ from benchmarks import bare, load
 from benchmarks.released import released
 from ladder import ROOT, users
 from ladder.service import Service, free_port
-from ladder.stage import FEED
+from ladder.session import FEED
 from ladder.steps import environment
 from ladder.world.feedfile import INPUTS, read_feed
 

@@ -19,7 +19,7 @@ from ladder import ROOT, maturity, practices
 from ladder.difference import MARKS, between
 from ladder.levels import Level, levels
 from ladder.page.code import excerpt
-from ladder.practices import Place, Practice, Row
+from ladder.practices import CodeLocation, Practice, Row
 
 # Files of the repository that are used as pages unchanged, and their place in the site.
 MIRRORED = {
@@ -195,7 +195,7 @@ def _at(practice: Practice, number: int) -> Iterator[str]:
     if at.rows:
         yield ""
     for position, code in enumerate(at.code):
-        yield from _code(practices.place(number, code), opened=not position)
+        yield from _code(practices.locate(number, code), opened=not position)
     if number and (changes := _changes(practice, number)):
         yield f'??? abstract "Files that change from level {number - 1}: `ladder diff {number - 1} {number}`"'
         yield ""
@@ -205,7 +205,7 @@ def _at(practice: Practice, number: int) -> Iterator[str]:
         yield ""
 
 
-def _code(place: Place, *, opened: bool) -> Iterator[str]:
+def _code(place: CodeLocation, *, opened: bool) -> Iterator[str]:
     found = excerpt(place)
     lines = found.text.rstrip("\n").split("\n")
     shown, rest = lines[:LONGEST], len(lines) - LONGEST

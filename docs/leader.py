@@ -51,7 +51,7 @@ def _measured() -> Iterator[str]:
     yield from ("What people ask about next, in the same story:", "", f"| level {head}", rule)
     rows = {
         "error, bikes an hour": [f"{each.mae:.1f}" for each in compared.levels.values()],
-        "hours with bad answers": [
+        "bad hours": [
             f"{sum(one.bad_hours for one in each.incidents):,}" for each in compared.levels.values()
         ],
         "steps that people did": [f"{each.manual_steps:,}" for each in compared.levels.values()],
@@ -61,7 +61,7 @@ def _measured() -> Iterator[str]:
     yield from (
         "",
         "Why is a level hardly better than the one below on average? Most weeks nothing happens. Compare the",
-        "hours with bad answers, and the steps. Some of the difference is only that models are released more",
+        "bad hours, and the steps. Some of the difference is only that models are released more",
         "often:",
         "",
         "| from level to level | error falls by | by releasing more often | by everything else |",
@@ -88,9 +88,9 @@ def _lab(lab: Lab) -> Iterator[str]:
     yield from (f"{level}{lab.minutes} minutes. {lab.goal.strip()}".strip(), "")
     yield from (f"- **Ask:** {lab.discussion.question.strip()}",)
     yield from (f"- **An answer:** {lab.discussion.answer.strip()}",)
-    if lab.half is not None:
-        open_ = [each.says.strip() for each in lab.criteria if each.id in lab.half.fails]
-        yield f"- **Half a solution:** {lab.half.says} Then this stays open: {'; '.join(open_)}."
+    if lab.incomplete is not None:
+        open_ = [each.says.strip() for each in lab.criteria if each.id in lab.incomplete.unmet]
+        yield f"- **An incomplete solution:** {lab.incomplete.says} Then this stays open: {'; '.join(open_)}."
     yield from ("", '??? example "Solution"', "")
     for number, step in enumerate(lab.steps, start=1):
         yield from (f"    {line}" if line else "" for line in _step(number, step))
@@ -100,7 +100,8 @@ def _step(number: int, step: LabStep) -> Iterator[str]:
     yield from (f"**{number}.** {fill_placeholders(step.says.strip(), PORT)}", "")
     if step.run:
         where = "" if step.folder == "." else f"in the folder `{step.folder}`"
-        where += ("; " if where and step.stays else "") + ("in a second terminal" if step.stays else "")
+        if step.background:
+            where += "; in a second terminal" if where else "in a second terminal"
         yield from ([f"{where[:1].upper()}{where[1:]}:", ""] if where else [])
         yield from ("~~~~ text", fill_placeholders(step.run, PORT), "~~~~", "")
     for change in step.edits:

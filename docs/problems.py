@@ -23,7 +23,7 @@ from ladder.levels import level
 from ladder.service import Service
 from ladder.starter import problems
 from ladder.steps import enter, environment, run_in_process
-from ladder.world import others
+from ladder.world import other_problems
 
 PAGE = ROOT / "docs" / "your-own-problem.md"
 BEGIN, END = "<!-- python -m docs.problems -->\n", "<!-- end -->\n"
@@ -92,7 +92,7 @@ class Life:
     """A project that is replayed day by day: its feed, its loop, its users."""
 
     def __init__(self, name: str, folder: Path) -> None:
-        self.name, self.plan, self.world = name, PLANS[name], others.world(name)
+        self.name, self.plan, self.world = name, PLANS[name], other_problems.world(name)
         self.folder = folder
         self.event = self.plan.first + self.plan.event * DAY
         self.fault: tuple[date, date] | None = None
@@ -108,13 +108,15 @@ class Life:
 
     def publish(self, day: date) -> None:
         """What is known in the morning of a day."""
-        others.publish(self.world, self.rows, datetime.combine(day, time()), self.folder / "feed", self.fault)
+        other_problems.publish(
+            self.world, self.rows, datetime.combine(day, time()), self.folder / "feed", self.fault
+        )
 
     def ask(self, client: httpx.Client, day: date) -> None:
         """The requests of a day, and the outcomes that become known in it."""
         now = datetime.combine(day, time())
         rows = self.between(now, now + DAY)
-        shown = [others.as_reported(self.world, row, self.fault) for row in rows]
+        shown = [other_problems.as_reported(self.world, row, self.fault) for row in rows]
         bodies = [{name: value for name, value in row.items() if name != self.world.LABEL} for row in shown]
         given = client.post("/predict", json=bodies).raise_for_status().json()
         for row, each in zip(rows, given, strict=True):

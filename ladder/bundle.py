@@ -42,10 +42,8 @@ SYSTEMS: Mapping[str, tuple[dict[str, str], tuple[str, ...]]] = {
     ),
 }
 PYTHONS = ("3.11", "3.12", "3.13")
-RELEASES = (
-    99,
-    0,
-)  # of a version of Python: some packages are locked differently for the newest and the first
+# Of a version of Python: some packages are locked differently for the newest and the first.
+PATCH_RELEASES = (99, 0)
 # Published only as source, so they are built on installation, with BUILDERS.
 SOURCE_ONLY = ("antlr4-python3-runtime",)
 BUILDERS = ("setuptools", "wheel", "pip")
@@ -59,7 +57,7 @@ class Target:
     python: str
 
     def environment(self, release: int) -> dict[str, str]:
-        """What markers are held against, with that release (third number) of Python."""
+        """The environment in which a lock's markers are evaluated, for that patch release of Python."""
         return SYSTEMS[self.system][0] | {
             "python_version": self.python,
             "python_full_version": f"{self.python}.{release}",
@@ -130,7 +128,7 @@ def fetch(lock: Path, target: Target, wheels: Path) -> None:
     """Download the packages of a lock for a target into `wheels`, verifying hashes. Raises UserError."""
     found = list(entries(lock.read_text(encoding="utf-8")))
     done: set[str] = set()
-    for release in RELEASES:
+    for release in PATCH_RELEASES:
         here = target.environment(release)
         fitting = {
             entry: requirement.name in SOURCE_ONLY

@@ -20,7 +20,7 @@ HEAD = """\
 
 
 @dataclass(frozen=True)
-class Step:
+class LevelDifference:
     """Files of the upper of two levels, by change; `gone` are those of the lower level only."""
 
     new: tuple[str, ...]
@@ -29,13 +29,13 @@ class Step:
     gone: tuple[str, ...]
 
 
-def step(lower: Level, upper: Level) -> Step:
+def compare_levels(lower: Level, upper: Level) -> LevelDifference:
     """Compare two levels file by file; a carried file is byte-identical in both."""
     before = {path.as_posix() for path in own_files(lower.folder)}
     after = {path.as_posix() for path in own_files(upper.folder)}
     both = sorted(before & after)
     same = {name for name in both if (lower.folder / name).read_bytes() == (upper.folder / name).read_bytes()}
-    return Step(
+    return LevelDifference(
         new=tuple(sorted(after - before)),
         changed=tuple(name for name in both if name not in same),
         carried=tuple(name for name in both if name in same),
@@ -43,13 +43,13 @@ def step(lower: Level, upper: Level) -> Step:
     )
 
 
-def steps() -> dict[str, Step]:
+def differences() -> dict[str, LevelDifference]:
     """Each pair of neighbouring levels that are projects, as `1-2`. Level 0 has nothing to carry over."""
     projects = [level for level in levels() if level.number > 0]
-    return {f"{a.number}-{b.number}": step(a, b) for a, b in pairwise(projects)}
+    return {f"{a.number}-{b.number}": compare_levels(a, b) for a, b in pairwise(projects)}
 
 
-def as_written(found: dict[str, Step]) -> dict[str, dict[str, list[str]]]:
+def as_written(found: dict[str, LevelDifference]) -> dict[str, dict[str, list[str]]]:
     """The content of the list: all but the carried files, which are the rest."""
     return {
         pair: {"new": list(each.new), "changed": list(each.changed), "gone": list(each.gone)}
@@ -59,7 +59,9 @@ def as_written(found: dict[str, Step]) -> dict[str, dict[str, list[str]]]:
 
 def main() -> None:
     """Write the list."""
-    LIST.write_text(HEAD + yaml.safe_dump(as_written(steps()), sort_keys=False, width=110), encoding="utf-8")
+    LIST.write_text(
+        HEAD + yaml.safe_dump(as_written(differences()), sort_keys=False, width=110), encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

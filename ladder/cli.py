@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from ladder import UserError, feed
+from ladder import UserError, __version__, feed
 from ladder.output import console, print_line
 
 app = typer.Typer(
@@ -369,7 +369,7 @@ def lab(
         bool, typer.Option("--prepare", help="Create the starting state of every lab in advance.")
     ] = False,
 ) -> None:
-    """The workshop's exercises. Status of a check: 0 passed, 1 incomplete, 2 the checker failed.
+    """The workshop's labs. Status of a check: 0 passed, 1 incomplete, 2 the checker failed.
 
     Example: ladder lab 1
     """
@@ -437,14 +437,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         if str(error.name).startswith("ladder"):
             raise
         print(
-            f"error: this command needs {error.name}: python -m pip install 'mlops-ladder[all]'"
-            " (or without installing: pipx run --spec 'mlops-ladder[all]' ladder ...)",
+            f"error: this command needs {error.name}: python -m pip install"
+            f" 'PATH/TO/mlops_ladder-{__version__}-py3-none-any.whl[all]'",
             file=sys.stderr,
         )
         return 1
     except OSError as error:  # a place that cannot be read or written: nothing a traceback would explain
         where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror or error}; choose another place", file=sys.stderr)
+        what_to_do = "; choose another path" if error.filename else ""
+        print(f"error: {where}{error.strerror or error}{what_to_do}", file=sys.stderr)
         return 1
 
 

@@ -16,12 +16,12 @@ from ladder import runbook, users, workcopy
 from ladder.levels import Level, level
 from ladder.output import print_line
 from ladder.service import Service
-from ladder.stage import FOR_MACHINES, Stage, in_words, release_earlier, set_up, show
+from ladder.session import FOR_MACHINES, Session, describe, release_first_champion, set_up, show
 from ladder.steps import environment, run_in_process, run_step
 from ladder.world.feedfile import INPUTS
 
-MOST_DAYS = 21  # by which such a trial has ended
-MOST_LINES = 6  # that are shown of a day
+MAX_DAYS = 21  # the A/B test and the watch have ended by then
+MAX_LINES = 6  # shown of a day
 
 
 def run(number: int, console: Console) -> None:
@@ -34,24 +34,24 @@ def run(number: int, console: Console) -> None:
         _run(chosen, set_up(chosen, place, None, console), console)
 
 
-def _run(chosen: Level, stage: Stage, console: Console) -> None:
-    book, folder = stage.book, stage.folder
+def _run(chosen: Level, session: Session, console: Console) -> None:
+    book, folder = session.book, session.folder
     table = Table(title="One release", title_justify="left", title_style="bold")
     for column in ("who", "step", "command or file move"):
         table.add_column(column, overflow="fold")
     table.add_column("machine", justify="right")
-    today = stage.today
+    today = session.today
     with Service(folder, folder / "state" / "service.log", env=environment()) as service:
         if book.outcomes_path:
-            release_earlier(stage, service, console)
+            release_first_champion(session, service, console)
         for step in (*book.daily, *book.release):
             seconds = show(step, folder, service if chosen.number else None, console)
-            table.add_row(step.who, step.id, in_words(step), f"{seconds:.1f} s" if in_words(step) else "")
-        if chosen.number and not service.running():
+            table.add_row(step.who, step.id, describe(step), f"{seconds:.1f} s" if describe(step) else "")
+        if chosen.number and not service.is_running():
             service.start()
         if book.outcomes_path:
-            today = _days_that_follow(stage, service, console)
-        _use(chosen, stage, service, console, today)
+            today = _days_that_follow(session, service, console)
+        _use(chosen, session, service, console, today)
     console.print(table)
     steps = (*book.daily, *book.release)
     by_hand = sum(step.by_hand for step in steps)
@@ -60,33 +60,33 @@ def _run(chosen: Level, stage: Stage, console: Console) -> None:
     people = runbook.load_people().levels[chosen.number]
     days = sum(duration.days for duration in people.days.values())
     console.print(
-        f"Assumed human time: {days} days (data/people.yaml). Working copy: {workcopy.short(folder)}"
+        f"Assumed human time: {days} days (data/people.yaml). Working copy: {workcopy.display_path(folder)}"
     )
 
 
-def _days_that_follow(stage: Stage, service: Service, console: Console) -> date:
+def _days_that_follow(session: Session, service: Service, console: Console) -> date:
     """Simulate up to 21 days of traffic: requests, outcomes and the daily steps.
 
     Returns the day on which the live version changed, or the last one.
     """
-    sys.path.insert(0, str(stage.folder))
+    sys.path.insert(0, str(session.folder))
     console.print("\nThe days that follow: a request for each hour, then the outcomes of the day.")
-    with service.client() as client, contextlib.chdir(stage.folder):
+    with service.client() as client, contextlib.chdir(session.folder):
         before = client.get("/model").json()["version"]
-        today = stage.today
-        for _ in range(MOST_DAYS):
-            day = stage.day(today)
+        today = session.today
+        for _ in range(MAX_DAYS):
+            day = session.day(today)
             users.predict_over_http(day[INPUTS], client)
-            users.post_outcomes(day, client, stage.book.outcomes_path or "")
+            users.post_outcomes(day, client, session.book.outcomes_path or "")
             today += timedelta(days=1)
-            stage.publish(today)
+            session.publish(today)
             output = ""
-            for step in stage.book.daily:
-                output += run_step(step, stage.folder, run_in_process, service)
+            for step in session.book.daily:
+                output += run_step(step, session.folder, run_in_process, service)
             shown = [
                 line for line in output.splitlines() if line.strip() and not line.startswith(FOR_MACHINES)
             ]
-            for number, line in enumerate(shown[-MOST_LINES:] or [""]):
+            for number, line in enumerate(shown[-MAX_LINES:] or [""]):
                 day_shown = f"{today}" if number == 0 else " " * 10
                 print_line(console, f"  {day_shown}  {line}", "dim")
             if client.get("/model").json()["version"] != before:
@@ -94,9 +94,9 @@ def _days_that_follow(stage: Stage, service: Service, console: Console) -> date:
     return today
 
 
-def _use(chosen: Level, stage: Stage, service: Service, console: Console, today: date) -> None:
+def _use(chosen: Level, session: Session, service: Service, console: Console, today: date) -> None:
     """Request the next week's predictions in the level's own way."""
-    clean, book, folder = stage.clean, stage.book, stage.folder
+    clean, book, folder = session.clean, session.book, session.folder
     after = clean["timestamp"] >= pd.Timestamp(today)
     week = clean[after & (clean["timestamp"] < pd.Timestamp(today) + pd.Timedelta(days=7))]
     week = week.reset_index(drop=True)

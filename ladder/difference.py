@@ -127,12 +127,12 @@ def between(first: int, second: int, wanted: Sequence[str] = ()) -> Difference:
     Raises UserError for an unknown level, and for a name that neither has.
     """
     a, b = level(first), level(second)
-    step = carry.step(a, b)
+    found = carry.compare_levels(a, b)
     files = [
-        *(File(name, "new", None, b.folder / name) for name in step.new),
-        *(File(name, "changed", a.folder / name, b.folder / name) for name in step.changed),
-        *(File(name, "gone", a.folder / name, None) for name in step.gone),
-        *(File(name, "carried", a.folder / name, b.folder / name) for name in step.carried),
+        *(File(name, "new", None, b.folder / name) for name in found.new),
+        *(File(name, "changed", a.folder / name, b.folder / name) for name in found.changed),
+        *(File(name, "gone", a.folder / name, None) for name in found.gone),
+        *(File(name, "carried", a.folder / name, b.folder / name) for name in found.carried),
     ]
     if wanted:
         files = _chosen(files, wanted, (a, b))

@@ -61,7 +61,7 @@ def problem(
 
     Example: ladder feed problem energy-load --until 2023-09-01 --event 2023-07-10
     """
-    from ladder.world.others import write
+    from ladder.world.other_problems import write
 
     folder = out or _default(name)
     happens, begins = (None if each is None else each.date() for each in (event, fault))

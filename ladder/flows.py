@@ -13,7 +13,7 @@ import tenacity
 
 from ladder import UserError, runbook
 from ladder.service import Service
-from ladder.steps import environment, found, run_command
+from ladder.steps import environment, resolve_command, run_command
 
 POLL_SECONDS = 0.5
 # Wall time, from the event that a flow emits to the run that an automation makes of it. A run itself may take
@@ -42,7 +42,11 @@ class FlowServer:
         self._flows, self._server, self._folder = flows, server, folder
         self._env = environment() | runbook.fill_env(flows.env, folder, server.port)
         self._worker = Service(
-            folder, folder / "state" / "worker.log", env=self._env, command=found(flows.worker), probe=None
+            folder,
+            folder / "state" / "worker.log",
+            env=self._env,
+            command=resolve_command(flows.worker),
+            probe=None,
         )
         self._client = httpx.Client(base_url=f"{server.url}/api", timeout=30, trust_env=False)
 
@@ -81,7 +85,7 @@ class FlowServer:
             if len(ended) < len(runs):
                 latest = monotonic()
                 show(self._at_work())
-            if not self._worker.running():
+            if not self._worker.is_running():
                 raise UserError(f"the Prefect worker exited: see {self._worker.log}")
             sleep(POLL_SECONDS)
         if missing := expected - len(ended):

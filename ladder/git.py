@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ladder import UserError
 
-NEEDED = (2, 38)  # the first that merges without a work tree: `git merge-tree --write-tree`
+MIN_VERSION = (2, 38)  # the first that merges without a work tree: `git merge-tree --write-tree`
 NOBODY = ("Starter", "starter@localhost")  # the author if git does not know the user's name
 
 
@@ -17,24 +17,26 @@ class GitError(UserError):
 
 
 def require() -> None:
-    """Raises UserError if git is missing or older than `NEEDED`."""
+    """Raises UserError if git is missing or older than `MIN_VERSION`."""
     if shutil.which("git") is None:
         raise UserError("git was not found: install it, then run this again")
     output = subprocess.run(["git", "--version"], check=True, capture_output=True, text=True).stdout
     numbers = tuple(int(part) for part in output.split()[2].split(".")[:2])
-    if numbers < NEEDED:
-        raise UserError(f"git {'.'.join(map(str, NEEDED))} or newer is needed, this is {output.split()[2]}")
+    if numbers < MIN_VERSION:
+        raise UserError(
+            f"git {'.'.join(map(str, MIN_VERSION))} or newer is needed, this is {output.split()[2]}"
+        )
 
 
 def git(folder: Path, *arguments: str, env: Mapping[str, str] | None = None) -> str:
     """Run git and return its output. Raises GitError if its exit status is not 0."""
-    done = attempt(folder, *arguments, env=env)
+    done = run_unchecked(folder, *arguments, env=env)
     if done.returncode:
         raise GitError(" ".join((done.stderr or done.stdout).split()))
     return done.stdout
 
 
-def attempt(
+def run_unchecked(
     folder: Path, *arguments: str, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run git, whatever its exit status."""
@@ -57,14 +59,14 @@ def attempt(
     )
 
 
-def names(listed: str) -> list[str]:
+def split_nul(listed: str) -> list[str]:
     """The entries of a list that git ended with NUL each."""
     return [each for each in listed.split("\0") if each]
 
 
 def author(folder: Path) -> dict[str, str]:
     """Environment variables for the author of a commit, if git does not know the user."""
-    if attempt(folder, "config", "user.email").stdout.strip():
+    if run_unchecked(folder, "config", "user.email").stdout.strip():
         return {}
     name, mail = NOBODY
     return {

@@ -35,7 +35,7 @@ def _file() -> Path:
 
 def store(ended: Mapping[str, str]) -> None:
     """Keep how the proofs of these rows ended, passed or failed, and at which commit."""
-    commit = git.attempt(ROOT, "rev-parse", "--short", "HEAD").stdout.strip()
+    commit = git.run_unchecked(ROOT, "rev-parse", "--short", "HEAD").stdout.strip()
     now = datetime.now(UTC).isoformat(timespec="minutes")
     content = results() | {
         row: {"outcome": outcome, "at": now, "commit": commit} for row, outcome in ended.items()

@@ -18,7 +18,7 @@ class News:
         now = dict(_signals(status))
         for key, text in self._open.items():
             if key not in now:
-                yield f"over       {text.partition(':')[0]}"
+                yield f"resolved   {text.partition(':')[0]}"
         for key, text in now.items():
             if key not in self._open:
                 yield f"signal     {text}"

@@ -42,7 +42,7 @@ class Row(_Frozen):
 
 
 class AtLevel(_Frozen):
-    """A practice at one level: description, the rows that it shows, and the code to read (see Place)."""
+    """A practice at one level: description, the rows that it shows, and the code to read."""
 
     says: str
     rows: tuple[str, ...] = ()
@@ -64,8 +64,8 @@ class _List(_Frozen):
 
 
 @dataclass(frozen=True)
-class Place:
-    """A place to read: a file of a level (POSIX path in the level's folder) and a symbol in it, or all of it.
+class CodeLocation:
+    """Code to read: a file of a level (POSIX path in the level's folder) and a symbol in it, or all of it.
 
     See ladder.source for symbols.
     """
@@ -120,7 +120,7 @@ def row(row_id: str) -> Row:
 
 
 @cache
-def place(number: int, code: str) -> Place:
+def locate(number: int, code: str) -> CodeLocation:
     """Resolve `file`, `file#symbol` or `folder#symbol` at a level.
 
     Raises UserError if the file or symbol does not exist, or several modules of a folder have the symbol.
@@ -128,7 +128,7 @@ def place(number: int, code: str) -> Place:
     name, _, symbol = code.partition("#")
     folder = level(number).folder
     if not (folder / name).is_dir():
-        found = Place(number, name, symbol or None)
+        found = CodeLocation(number, name, symbol or None)
         if not (folder / name).is_file():
             raise UserError(f"level {number} has no {name}")
         if symbol and span(read(folder / name), name, symbol) is None:
@@ -139,14 +139,14 @@ def place(number: int, code: str) -> Place:
     if len(having) != 1:
         where = f"it is in {', '.join(having)}: name one of them" if having else "no module of it does"
         raise UserError(f"level {number}: {name} should have one {symbol}, but {where}")
-    return Place(number, having[0], symbol)
+    return CodeLocation(number, having[0], symbol)
 
 
-def code_of(row_id: str) -> tuple[Place, ...]:
+def code_of(row_id: str) -> tuple[CodeLocation, ...]:
     """The places at its level that show a row, the best first. Raises UserError for an unknown row."""
     number = row(row_id).level
     shown = (each.levels[number] for each in practices() if number in each.levels)
-    return tuple(place(number, code) for at in shown if row_id in at.rows for code in at.code)
+    return tuple(locate(number, code) for at in shown if row_id in at.rows for code in at.code)
 
 
 def proof_of(row_id: str) -> Proof:

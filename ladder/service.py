@@ -97,7 +97,7 @@ class Service:
                     f"{self.folder}: {self._name()} stopped responding: {self._last_line()}"
                 ) from error
 
-    def running(self) -> bool:
+    def is_running(self) -> bool:
         """Whether the process is there."""
         return self._process is not None and self._process.poll() is None
 

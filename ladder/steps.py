@@ -16,7 +16,7 @@ from ladder.service import Service
 from ladder.workcopy import home
 
 Run = Callable[[str, Path], str]
-NOTEBOOK_SEED = 20110101  # the dice of a replay; the notebook itself sets no seed
+NOTEBOOK_SEED = 20110101  # the seed of a replay; the notebook itself sets no seed
 
 
 def run_step(step: runbook.Step, folder: Path, run: Run, service: Service | None = None) -> str:
@@ -41,7 +41,7 @@ def run_command(command: str, folder: Path, env: Mapping[str, str] | None = None
 
     Raises UserError with the last line of output if it fails.
     """
-    status, output = run_process(found(command), folder, env or environment())
+    status, output = run_process(resolve_command(command), folder, env or environment())
     if status:
         lines = [line for line in output.splitlines() if line.strip()]
         raise UserError(f"`{command}` failed with exit status {status}: {lines[-1] if lines else ''}")
@@ -71,7 +71,7 @@ def run_process(
     return done.returncode, done.stdout
 
 
-def found(command: str) -> list[str]:
+def resolve_command(command: str) -> list[str]:
     """The command line with its program as a path. Raises UserError if there is no such program."""
     program, *arguments = shlex.split(command)
     path = shutil.which(program, path=environment()["PATH"])
@@ -97,7 +97,7 @@ def environment() -> dict[str, str]:
         "JUPYTER_RUNTIME_DIR": str(tools / "jupyter-runtime"),
         "MPLCONFIGDIR": str(tools / "matplotlib"),
         "XDG_CACHE_HOME": str(tools / "cache"),
-        # Levels train side by side: OpenMP threads that wait busily for each other would cost minutes.
+        # Levels train side by side: OpenMP threads that busy-wait for each other would cost minutes.
         "OMP_NUM_THREADS": "1",
         # A story stops hundreds of services, none of which has a proxy that polls it.
         "BIKE_SERVING__DRAIN_SECONDS": "0",
@@ -149,8 +149,8 @@ def _execute_notebook(path: Path) -> None:
     from nbclient.exceptions import DeadKernelError
 
     notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
-    dice = f"import numpy; numpy.random.seed({NOTEBOOK_SEED})"
-    notebook.cells.insert(0, nbformat.v4.new_code_cell(dice))  # type: ignore[no-untyped-call]
+    seed_code = f"import numpy; numpy.random.seed({NOTEBOOK_SEED})"
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(seed_code))  # type: ignore[no-untyped-call]
     client = NotebookClient(
         notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}
     )

@@ -51,9 +51,9 @@ class Story:
 
     def requests(self) -> pd.DataFrame:
         """The rows of the story's requests: the hour and its reported weather, no counts."""
-        return as_requested(self.during(), self.scenario.faults)
+        return as_requested(self.clean_rows(), self.scenario.faults)
 
-    def during(self) -> pd.DataFrame:
+    def clean_rows(self) -> pd.DataFrame:
         """The clean rows of the story's days."""
         inside = (self.clean["timestamp"] >= pd.Timestamp(self.start)) & (
             self.clean["timestamp"] < pd.Timestamp(self.end + timedelta(days=1))

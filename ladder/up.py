@@ -17,8 +17,8 @@ from ladder.flows import FlowServer
 from ladder.levels import level
 from ladder.news import News
 from ladder.service import Service, free_port, is_port_free
-from ladder.stage import Stage, release_earlier, set_up, show
-from ladder.steps import environment, found
+from ladder.session import Session, release_first_champion, set_up, show
+from ladder.steps import environment, resolve_command
 from ladder.world.feedfile import INPUTS
 
 LINKS = "BIKE_DASHBOARD__LINKS"  # the addresses that the application's dashboard links to
@@ -50,21 +50,21 @@ def up(
     if seconds is not None and not runbook.load(chosen.folder).background:
         raise UserError("--story needs a level with an automatic loop: use level 4")
     with workcopy.exclusive("up") as place, ExitStack() as stack:
-        stage = set_up(chosen, place, scenario, console)
+        session = set_up(chosen, place, scenario, console)
         if seconds is not None:
-            stage = replace(stage, today=stage.today - timedelta(days=CALM_DAYS))
-            stage.publish(stage.today)
-        book, folder = stage.book, stage.folder
+            session = replace(session, today=session.today - timedelta(days=CALM_DAYS))
+            session.publish(session.today)
+        book, folder = session.book, session.folder
         pages = [(page, server_of(page, folder)) for page in book.pages]
         links = {LINKS: json.dumps({page.name: server.url + page.path for page, server in pages})}
         service = stack.enter_context(
             Service(folder, folder / "state" / "service.log", port, environment() | links)
         )
         if not empty:
-            _release(stage, service, console, earlier_only=seconds is not None)
-        if not service.running():
+            _release(session, service, console, earlier_only=seconds is not None)
+        if not service.is_running():
             service.start()
-        names = " and ".join(page.name for page in book.pages)
+        names = ", ".join(page.name for page in book.pages)
         with (
             console.status(f"starting {names} (about 30 s)" if names else ""),
             ThreadPoolExecutor() as many,
@@ -81,28 +81,28 @@ def up(
             flows = stack.enter_context(FlowServer(book.flows, server, folder))
             with console.status(f"deploying the flows to {book.flows.page}"):
                 flows.start()
-        _addresses(stage, service, pages, background, console)
+        _addresses(session, service, pages, background, console)
         if seconds is not None:
-            _play(stage, service, flows, seconds, console)
+            _play(session, service, flows, seconds, console)
         status = service.wait()
-    raise UserError(f"the application ended with status {status}: see {workcopy.short(service.log)}")
+    raise UserError(f"the application ended with status {status}: see {workcopy.display_path(service.log)}")
 
 
-def _release(stage: Stage, service: Service, console: Console, *, earlier_only: bool) -> None:
+def _release(session: Session, service: Service, console: Console, *, earlier_only: bool) -> None:
     if earlier_only:
-        release_earlier(stage, service, console, BEFORE_STORY)
+        release_first_champion(session, service, console, BEFORE_STORY)
         with service.client() as client:
             for number in range(BEFORE_STORY.days, 0, -1):
-                users.predict_over_http(stage.day(stage.today - timedelta(days=number))[INPUTS], client)
+                users.predict_over_http(session.day(session.today - timedelta(days=number))[INPUTS], client)
         return
-    if stage.book.outcomes_path:
-        release_earlier(stage, service, console)
-    for step in (*stage.book.daily, *stage.book.release):
-        show(step, stage.folder, service, console)
+    if session.book.outcomes_path:
+        release_first_champion(session, service, console)
+    for step in (*session.book.daily, *session.book.release):
+        show(step, session.folder, service, console)
 
 
 def _addresses(
-    stage: Stage,
+    session: Session,
     service: Service,
     pages: Sequence[tuple[runbook.Page, Service]],
     background: Sequence[Service],
@@ -115,40 +115,44 @@ def _addresses(
     console.print(
         f"  model      {model['version'] if 'version' in model else ready['detail']}", soft_wrap=True
     )
-    console.print(f"  log        {workcopy.short(service.log)}", soft_wrap=True)
+    console.print(f"  log        {workcopy.display_path(service.log)}", soft_wrap=True)
     if has_dashboard:
         console.print(f"[bold]dashboard[/bold]  {service.url}/dashboard")
     for page, server in pages:
         console.print(f"[bold]{page.name}[/bold]  {server.url}{page.path}", soft_wrap=True)
     for each in background:
-        console.print(f"[bold]{each.log.stem}[/bold]  {workcopy.short(each.log)}")
-    console.print(f"Project: {workcopy.short(stage.folder)}. Ctrl-C stops everything.", soft_wrap=True)
+        console.print(f"[bold]{each.log.stem}[/bold]  {workcopy.display_path(each.log)}")
+    console.print(
+        f"Project: {workcopy.display_path(session.folder)}. Ctrl-C stops everything.", soft_wrap=True
+    )
 
 
-def _play(stage: Stage, service: Service, flows: FlowServer | None, seconds: float, console: Console) -> None:
+def _play(
+    session: Session, service: Service, flows: FlowServer | None, seconds: float, console: Console
+) -> None:
     """Play the days: run the due flows, send a request for each hour, then the outcomes. Print what the level
     did, as shown by its dashboard.
     """
     waits = "" if flows is None else " plus its flow runs"
     console.print(f"\nOne story day takes {seconds:g} s{waits}. Watch the dashboard.\n")
-    today = stage.today
+    today = session.today
     with service.client() as client:
         news = News(client.get("/status").json())
-        while today <= stage.end and service.running():
-            stage.publish(today)
+        while today <= session.end and service.is_running():
+            session.publish(today)
             ran = [] if flows is None else _run_flows(flows, today, console)
             head = f"[bold]{today}[/bold]"
             for line in (*map(escape, news.lines(client.get("/status").json())), *ran):
                 console.print(f"{head:10}  {line}", soft_wrap=True)
                 head = ""
-            day = stage.day(today)
+            day = session.day(today)
             error = 0.0
             for number in range(len(day)):
                 began = monotonic()
                 (prediction,) = users.predict_over_http(day[INPUTS].iloc[[number]], client)
                 error += abs((prediction or 0.0) - float(day["count"].iloc[number]))
                 sleep(max(0.0, seconds / max(1, len(day)) - (monotonic() - began)))
-            users.post_outcomes(day, client, stage.book.outcomes_path or "")
+            users.post_outcomes(day, client, session.book.outcomes_path or "")
             live = client.get("/model").json()
             other = f", challenger {live['other']['version']}" if live["other"] else ""
             console.print(
@@ -172,7 +176,7 @@ def server_of(page: runbook.Page, folder: Path) -> Service:
     """The server of a page, not started yet."""
     port, log = free_port(), folder / "state" / f"{page.name.lower()}.log"
     here = runbook.fill_env(page.env, folder, port)
-    return Service(folder, log, port, environment() | here, found(page.command), page.probe)
+    return Service(folder, log, port, environment() | here, resolve_command(page.command), page.probe)
 
 
 def _background(step: runbook.Step, folder: Path, seconds: float | None) -> Service:
@@ -181,4 +185,4 @@ def _background(step: runbook.Step, folder: Path, seconds: float | None) -> Serv
     if seconds is not None:
         command += f" --every {seconds / 2:g}"
     log = folder / "state" / f"{step.id}.log"
-    return Service(folder, log, env=environment(), command=found(command), probe=None)
+    return Service(folder, log, env=environment(), command=resolve_command(command), probe=None)

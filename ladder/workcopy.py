@@ -12,12 +12,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ladder import PACKAGED_FILES, ROOT, UserError
-from ladder.git import git, names
+from ladder.git import git, split_nul
 from ladder.levels import Level
 
-MARK = ".ladder-made"  # only folders with this mark are ever removed
+MARKER_FILE = ".ladder-made"  # only folders with this file are ever removed
 
-LOCK = "dvc.lock"
+DVC_LOCK = "dvc.lock"
 _COMMITTER = "user.name=Working copy", "user.email=working-copy@localhost", "commit.gpgsign=false"
 
 
@@ -27,19 +27,19 @@ def home() -> Path:
     return Path(os.environ.get("LADDER_HOME") or own / ".ladder").resolve()
 
 
-def short(path: Path) -> str:
+def display_path(path: Path) -> str:
     """The path for display: relative to the repository's root, if inside."""
     path = path.resolve()
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
-def fresh(folder: Path) -> Path:
+def make_empty(folder: Path) -> Path:
     """An empty folder of that name, replacing one that the tool made earlier.
 
     Raises UserError if the folder holds anything else.
     """
     if folder.exists():
-        if any(folder.iterdir()) and not (folder / MARK).is_file():
+        if any(folder.iterdir()) and not (folder / MARKER_FILE).is_file():
             raise UserError(
                 f"{folder} was not created by ladder: move it elsewhere, or set LADDER_HOME to another folder"
             )
@@ -49,8 +49,8 @@ def fresh(folder: Path) -> Path:
         remove(old)
     made = folder.with_name(f".{folder.name}.old-{uuid.uuid4().hex}")
     made.mkdir()
-    (made / MARK).touch()
-    made.rename(folder)  # so that it never exists without its mark
+    (made / MARKER_FILE).touch()
+    made.rename(folder)  # so that it never exists without its marker file
     return folder
 
 
@@ -67,7 +67,7 @@ def exclusive(purpose: str) -> Iterator[Path]:
             yield folder
     except Timeout:
         raise UserError(
-            f"another ladder command is using {short(folder)}: wait for it,"
+            f"another ladder command is using {display_path(folder)}: wait for it,"
             " or set LADDER_HOME to another folder"
         ) from None
 
@@ -98,9 +98,11 @@ def own_files(folder: Path) -> list[Path]:
     Excludes the dvc.lock of a training in the folder itself.
     """
     if shutil.which("git") and (ROOT / ".git").exists() and folder.is_relative_to(ROOT):
-        found = names(git(folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "-x", LOCK))
+        found = split_nul(
+            git(folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "-x", DVC_LOCK)
+        )
         return sorted(Path(name) for name in set(found) if (folder / name).is_file())
-    skipped = {LOCK, "__pycache__", "state", "feed", ".pytest_cache", ".mypy_cache", ".ruff_cache"}
+    skipped = {DVC_LOCK, "__pycache__", "state", "feed", ".pytest_cache", ".mypy_cache", ".ruff_cache"}
     return sorted(
         path.relative_to(folder)
         for path in folder.rglob("*")

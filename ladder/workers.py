@@ -62,7 +62,7 @@ class Watcher(Protocol):
     def finished(self, name: str) -> None: ...
 
 
-def side_by_side(tasks: Mapping[str, Task], watchers: Sequence[Watcher]) -> dict[str, Any]:
+def run_in_parallel(tasks: Mapping[str, Task], watchers: Sequence[Watcher]) -> dict[str, Any]:
     """Run all tasks, the longest first, one more at a time than there are cores. Returns results by name.
 
     The longest decides when all is done, so the others run at a lower priority. Raises UserError with the
@@ -109,7 +109,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _in_subprocess(progress: Any, name: str, task: Task, yields: bool) -> Any:
+def _in_subprocess(progress: Any, name: str, task: Task, low_priority: bool) -> Any:
     """Run a task in a new process: it changes the current folder and imports a level's package.
 
     The task is passed in a file: an executor's pipe holds 64 KiB, and if a process is stopped before it has
@@ -121,7 +121,7 @@ def _in_subprocess(progress: Any, name: str, task: Task, yields: bool) -> Any:
     ):
         file = Path(scratch, "task")
         file.write_bytes(pickle.dumps(task))
-        return process.submit(_run, name, file, yields).result()
+        return process.submit(_run, name, file, low_priority).result()
 
 
 def _stop(tasks: Collection[Future[Any]]) -> None:
@@ -172,9 +172,9 @@ def _end_with_parent() -> None:
     os._exit(1)  # the pool's worker would wait for another task
 
 
-def _run(name: str, file: Path, yields: bool) -> Any:
+def _run(name: str, file: Path, low_priority: bool) -> Any:
     task: Task = pickle.loads(file.read_bytes())
-    if yields:
+    if low_priority:
         with suppress(psutil.Error):  # on Windows a class, elsewhere a number
             psutil.Process().nice(getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", 5))
     try:

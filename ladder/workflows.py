@@ -17,8 +17,8 @@ from ladder.levels import Level, levels
 TARGET = ROOT / ".github" / "workflows"
 
 
-def generated() -> dict[Path, str]:
-    """What each generated workflow has to contain, by path."""
+def generate() -> dict[Path, str]:
+    """The content of each generated workflow, by path."""
     made = {}
     for level in levels():
         found = sorted((level.folder / ".github" / "workflows").glob("*.yml"))
@@ -34,7 +34,7 @@ def _checks_changes(source: Path) -> bool:
     return "push" in YAML(typ="safe").load(source.read_text(encoding="utf-8"))["on"]
 
 
-def releases(job: Mapping[str, Any]) -> bool:
+def has_external_effects(job: Mapping[str, Any]) -> bool:
     """Whether a job reaches anything outside itself: it may write, or works in one of the environments."""
     return "environment" in job or "write" in job["permissions"].values()
 
@@ -53,7 +53,7 @@ def _for_template(level: Level, source: Path) -> str:
     workflow["concurrency"]["group"] = f"level{level.number}-{workflow['concurrency']['group']}"
     workflow["defaults"]["run"].insert(0, "working-directory", folder)
     for name, job in list(workflow["jobs"].items()):
-        if releases(job):  # that belongs to projects made from the level
+        if has_external_effects(job):  # that belongs to projects made from the level
             del workflow["jobs"][name]
     text = io.StringIO()
     text.write(
@@ -65,7 +65,7 @@ def _for_template(level: Level, source: Path) -> str:
 
 def main() -> None:
     """Write them."""
-    for path, content in generated().items():
+    for path, content in generate().items():
         path.write_text(content, encoding="utf-8")
         print(path.relative_to(ROOT))
 

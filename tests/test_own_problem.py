@@ -202,7 +202,7 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
             else:
                 write_feed(published, folder / "feed")
             outputs[day] = typing.run_command("python -m bike_demand agent --once", folder)
-            if not service.running():
+            if not service.is_running():
                 service.start()
             hours = between(happened, f"{day}", f"{day + DAY}")
             with httpx.Client(base_url=service.url, timeout=30) as client:

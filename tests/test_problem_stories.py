@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from docs.problems import PLANS, replay, table, written
-from ladder.world import others
+from ladder.world import other_problems
 
 
 def test_the_page_has_a_row_for_each_problem() -> None:
     rows = written().splitlines()
     assert rows[:2] == table([]).splitlines()
     assert [row.split("`")[1] for row in rows[2:]] == list(PLANS)
-    assert sorted(PLANS) == list(others.names())
+    assert sorted(PLANS) == list(other_problems.names())
 
 
 @pytest.mark.slow

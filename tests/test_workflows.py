@@ -80,7 +80,7 @@ def reason(step: Step) -> str | None:
 
 
 def test_the_generated_workflows_are_up_to_date() -> None:
-    made = workflows.generated()
+    made = workflows.generate()
     assert made, "no level has a workflow"
     for path, content in made.items():
         assert path.read_text(encoding="utf-8") == content, "run `python -m ladder.workflows`"
@@ -149,16 +149,16 @@ def test_what_reaches_others_is_switched_on_by_a_variable_or_a_tag(path: Path) -
     for name, job in workflow["jobs"].items():
         on = re.search(r"vars\.[A-Z]+ == 'on' &&|vars\.[A-Z]+ == 'on' }}", job.get("if", ""))
         tag = job.get("if", "") == "${{ startsWith(github.ref, 'refs/tags/v') }}"
-        assert workflows.releases(job) == bool(on or tag), name
+        assert workflows.has_external_effects(job) == bool(on or tag), name
         if tag:
             assert workflow[True]["push"]["tags"] == ["v*"]
 
 
 def test_a_job_that_reaches_others_is_not_taken_over_whatever_its_condition_says() -> None:
     quiet: dict[str, Any] = {"permissions": {"contents": "read"}}
-    assert not workflows.releases(quiet)
-    assert workflows.releases({"permissions": {"contents": "read", "packages": "write"}})
-    assert workflows.releases(quiet | {"environment": "production"})
+    assert not workflows.has_external_effects(quiet)
+    assert workflows.has_external_effects({"permissions": {"contents": "read", "packages": "write"}})
+    assert workflows.has_external_effects(quiet | {"environment": "production"})
 
 
 def test_a_level_does_release_its_application_on_a_tag() -> None:

@@ -31,7 +31,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Backlog:
-    """The work to reach a level. `closes` is the number of open rows."""
+    """The work to reach a level. `open_rows` is the number of rows still to be met."""
 
     target: int
     items: tuple[Item, ...]

@@ -85,7 +85,7 @@ def _asked(tree: Tree, given: answers.Answers, options: Options, console: Consol
         raise UserError("--ask needs a terminal; otherwise fill in maturity-answers.yaml (see --questions)")
     known = assess(tree, given, every_row()).practices
     asked = [each for each in rules().practices if each.asks and not known[each.id].seen]
-    who = git.attempt(tree.root, *("config", "user.name")).stdout.strip() or "unknown"
+    who = git.run_unchecked(tree.root, *("config", "user.name")).stdout.strip() or "unknown"
     console.print("Ctrl-D stops and saves the answers so far.", style="dim")
     new = answers.ask(
         asked, given, who, date.today().isoformat(), lambda text: console.input(text, markup=False)

@@ -50,7 +50,7 @@ class Facts:
             self.by_kind.setdefault(each.kind, []).append(each)
         self._imported = self._folders()
         self._scripts = self._read_scripts()
-        self.by_kind["model"] = list(self._derived())
+        self.by_kind["derived"] = list(self._derived())
 
     def _read(self) -> list[Fact]:
         files = self.tree.files
@@ -160,16 +160,18 @@ class Facts:
 
     def _derived(self) -> Iterator[Fact]:
         fits = [
-            each for each in self.of("call") if rules().fits.search(each.name) and self._learns(each.file)
+            each
+            for each in self.of("call")
+            if rules().fit_calls.search(each.name) and self._learns(each.file)
         ]
-        yield from (Fact("model", "fits", each.file, each.line, each.role) for each in fits)
+        yield from (Fact("derived", "fits", each.file, each.line, each.role) for each in fits)
         training = {each.file for each in fits if each.role == "code"}
         drifting = {
             each.fact.file
             for each in self._plain("drift")
             if RANK[each.strength] >= 2 and each.fact.role == "code"
         }
-        starting = {each.file for each in self.of("call") if rules().starts.search(each.name)}
+        starting = {each.file for each in self.of("call") if rules().start_calls.search(each.name)}
         for run in self.of("run"):
             if run.role not in MACHINES or TESTS.search(run.name):
                 continue
@@ -183,15 +185,15 @@ class Facts:
             closes = reached & drifting and (trains or reached & drifting & starting)
             started = (run.file, run.line, run.role, run.when, run.off, run.job)
             if trains:
-                yield Fact("model", "trains", *started)
+                yield Fact("derived", "trains", *started)
             if closes and set(run.when) & {"schedule", "event"}:
-                yield Fact("model", "closes the loop", *started)
+                yield Fact("derived", "closes the loop", *started)
         for each in self._plain("scoring"):
             if each.fact.file in self.tested and not each.off:
-                yield Fact("model", f"tested: scoring ({each.fact.file})", each.fact.file, each.fact.line)
+                yield Fact("derived", f"tested: scoring ({each.fact.file})", each.fact.file, each.fact.line)
         if self._plain_strength("tracking") >= 2 and self._plain_strength("data-versions") >= 2:
             best = next(each for each in self._plain("data-versions") if RANK[each.strength] >= 2)
-            yield Fact("model", "recorded", best.fact.file, best.fact.line)
+            yield Fact("derived", "recorded", best.fact.file, best.fact.line)
         yield from self._coverage()
 
     def _coverage(self) -> Iterator[Fact]:
@@ -209,9 +211,9 @@ class Facts:
         untested = sorted(name for name in own if name not in self.tested)
         where = live[0] if live else self.of("test")[0]
         if share >= MIN_COVERED_SHARE and live:
-            yield Fact("model", "tested: most modules", where.file, where.line, "ci", where.when)
+            yield Fact("derived", "tested: most modules", where.file, where.line, "ci", where.when)
         else:
-            yield Fact("model", "tested: some modules", untested[0] if untested else where.file, 1)
+            yield Fact("derived", "tested: some modules", untested[0] if untested else where.file, 1)
 
     def _learns(self, file: str) -> bool:
         """Whether a file, or any module of the project, imports a library that learns."""
@@ -219,7 +221,7 @@ class Facts:
 
     @cached_property
     def _uses_learning(self) -> bool:
-        return any(each.name.split(".")[0] in rules().learning for each in self.of("import"))
+        return any(each.name.split(".")[0] in rules().ml_packages for each in self.of("import"))
 
     def _plain(self, practice: str) -> list[Finding]:
         """Findings that need no derived fact."""
@@ -262,7 +264,7 @@ class Facts:
 
     @staticmethod
     def _needs_start(finding: Finding) -> bool:
-        return finding.fact.role in MACHINES and finding.fact.kind in ("run", "step", "model", "key")
+        return finding.fact.role in MACHINES and finding.fact.kind in ("run", "step", "derived", "key")
 
     def _trains(self, file: str) -> bool:
         return bool(re.search(r"train|pipeline|schedul", file)) or bool(
@@ -329,23 +331,23 @@ class Facts:
 
     def _by_signals(self, practice: Practice, derived: bool = True) -> Iterator[Finding]:
         for signal in practice.signals:
-            if signal.a == "model" and not derived:
+            if signal.kind == "derived" and not derived:
                 continue
             found = []
-            for fact in self.of(signal.a):
-                roles = signal.roles or practice.roles if signal.a in ("name", "call") else signal.roles
+            for fact in self.of(signal.kind):
+                roles = signal.roles or practice.roles if signal.kind in ("name", "call") else signal.roles
                 if roles and fact.role not in roles:
                     continue
                 if signal.when and not set(signal.when) & set(fact.when):
                     continue
-                if signal.a == "name" and fact.off:  # a gate without effect: see findings
+                if signal.kind == "name" and fact.off:  # a gate without effect: see findings
                     continue
                 name = SAYS.sub("", fact.name) if fact.kind == "run" else fact.name
-                if signal.pattern.search(name) and not (signal.excluded and signal.excluded.search(name)):
+                if signal.pattern.search(name) and not (signal.exclude and signal.exclude.search(name)):
                     found.append(fact)
             if len(
                 {_key(fact, signal.pattern) for fact in found if not fact.off}
-            ) < signal.different and not any(f.off for f in found):
+            ) < signal.min_distinct and not any(f.off for f in found):
                 if found and signal.strength != "hint":
                     yield from (Finding(practice.id, "hint", fact, _described(fact)) for fact in found)
                 continue
@@ -362,7 +364,7 @@ class Facts:
         if not self.tree.files:
             yield "No file here is covered by the rules."
             return
-        if not any(each.name in ("fits", "trains") for each in self.of("model")):
+        if not any(each.name in ("fits", "trains") for each in self.of("derived")):
             yield "No training of a model was found: this may be no ML project, or its training is elsewhere."
         for name, like in rules().other_ci.items():
             if any(like.search(each) for each in self.tree.all_names):
@@ -396,7 +398,7 @@ def done(fact: Fact) -> str:
 def _order(finding: Finding) -> tuple[bool, int, bool, int, str, int]:
     """Sort key: what is run before what is called before what is named."""
     fact = finding.fact
-    kind = {"run": 0, "step": 0, "call": 1, "model": 2}.get(fact.kind, 3)
+    kind = {"run": 0, "step": 0, "call": 1, "derived": 2}.get(fact.kind, 3)
     return bool(finding.off), -RANK[finding.strength], fact.file.startswith(".."), kind, fact.file, fact.line
 
 
@@ -441,7 +443,7 @@ def _described(fact: Fact) -> str:
             return f"the address {fact.name}"
         case "trigger":
             return f"a workflow that starts on {fact.name}"
-        case "model":
+        case "derived":
             return {
                 "fits": "fits a model",
                 "trains": "what this runs fits a model",

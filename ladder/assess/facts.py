@@ -15,7 +15,7 @@ Kind = Literal[
     "key",  # dotted path in a YAML or TOML file, with its value if that is short: `a.b=c`
     "file",  # a file with that name
     "test",  # a test function with an assertion
-    "model",  # derived: see judge
+    "derived",  # concluded from other facts: see evidence.Facts._derived
 ]
 # code: a module; test: a module of tests; notebook; ci: a job of CI; flow: an orchestrator or scheduler;
 # recipe: Makefile, Dockerfile, compose, scripts: started by a person; config: any other file.

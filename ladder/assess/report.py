@@ -14,7 +14,7 @@ from ladder.assess.evidence import Finding
 from ladder.assess.judge import Assessment, JudgedRow
 from ladder.levels import SHORT
 
-VERSION = 1
+VERSION = 2
 AREAS = {
     "highlights": "Highlights",
     "technology": "Technology",
@@ -93,7 +93,7 @@ def as_json(found: Assessment, made: Backlog | None, changes: list[Change] | Non
         "backlog": as_data(made) if made else None,
         "changes": None if changes is None else [vars(each) for each in changes],
         "notes": list(found.notes),
-        "proves_not": list(LIMITS),
+        "limitations": list(LIMITS),
         "project": {
             "folder": found.tree.root.name,
             "path": found.tree.prefix,
@@ -329,7 +329,7 @@ def _show_changes(changes: list[Change], console: Console) -> None:
 def heading(made: Backlog) -> str:
     """How much work the backlog is."""
     size = f"{counted(len(made.items), 'item')}, about {counted(made.days, 'day')}"
-    return f"The way to level {made.target}: {size}"
+    return f"Backlog for level {made.target}: {size}"
 
 
 def _show_backlog(made: Backlog, console: Console) -> None:

@@ -72,23 +72,13 @@ def _glob(pattern: str) -> str:
 class Signal(_Frozen):
     """A kind of fact that is a sign of a practice."""
 
-    a: Kind
-    like: str
-    strength: Strength = Field(alias="is")
+    kind: Kind
+    pattern: re.Pattern[str]  # of the fact's name
+    strength: Strength
     roles: tuple[Role, ...] = ()
     when: tuple[str, ...] = ()
-    different: int = 1
-    but: str = Field("", alias="not")
-
-    @cached_property
-    def pattern(self) -> re.Pattern[str]:
-        """Of the fact's name."""
-        return re.compile(self.like)
-
-    @cached_property
-    def excluded(self) -> re.Pattern[str] | None:
-        """Of names that do not count."""
-        return re.compile(self.but) if self.but else None
+    min_distinct: int = 1  # names
+    exclude: re.Pattern[str] | None = None  # names that do not count
 
 
 class Practice(_Frozen):
@@ -113,12 +103,12 @@ class Practice(_Frozen):
 class Rules(_Frozen):
     """All of it."""
 
-    learning: frozenset[str]
-    fits: re.Pattern[str]
-    starts: re.Pattern[str]
+    ml_packages: frozenset[str]
+    fit_calls: re.Pattern[str]
+    start_calls: re.Pattern[str]
     schedules: re.Pattern[str]
-    texts: tuple[str, ...]
-    common: tuple[str, ...]
+    prefilter: tuple[str, ...]
+    too_common: tuple[str, ...]
     other_ci: dict[str, re.Pattern[str]]
     practices: tuple[Practice, ...]
     rows: dict[str, tuple[str, ...]]
@@ -178,7 +168,7 @@ def wanted() -> tuple[dict[str, frozenset[str]], dict[str, list[str]]]:
                 words = {re.split(r"[.*()]+", rest)[-1]}
             packages.setdefault(name, set()).update(words)
     texts: dict[str, list[str]] = {}
-    for each in sorted((methods - set(rules().common)) | set(rules().texts)):
+    for each in sorted((methods - set(rules().too_common)) | set(rules().prefilter)):
         # An address is a string, or follows a value in one.
         part = next((part for part in PARTS if part in each), each[:5])
         starts = ['"/', "'/", "}/"] if each.startswith("/") else [part]
@@ -198,7 +188,7 @@ def arguments() -> frozenset[str]:
 @cache
 def telling() -> frozenset[str]:
     """The packages whose import is evidence."""
-    return rules().learning | {package(module) for tool in _every_tool() for module in tool.modules}
+    return rules().ml_packages | {package(module) for tool in _every_tool() for module in tool.modules}
 
 
 def package(dotted: str) -> str:
@@ -210,12 +200,12 @@ def package(dotted: str) -> str:
 @cache
 def pattern(kind: Kind) -> re.Pattern[str]:
     """The facts of a kind that some rule asks for."""
-    found = {signal.like for each in rules().practices for signal in each.signals if signal.a == kind}
+    found = {one.pattern.pattern for each in rules().practices for one in each.signals if one.kind == kind}
     for tool in _every_tool():
         found |= {tool.patterns[kind].pattern} if kind in tool.patterns else set()
         found |= {tool.methods.pattern} if kind == "call" and tool.methods is not None else set()
     if kind == "call":
-        found |= {each.pattern for each in (rules().fits, rules().starts, rules().schedules)}
+        found |= {each.pattern for each in (rules().fit_calls, rules().start_calls, rules().schedules)}
     flags = re.IGNORECASE if any("(?i)" in each for each in found) else 0
     return re.compile("|".join(f"(?:{each.replace('(?i)', '')})" for each in sorted(found)), flags)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from ladder import UserError
-from ladder.git import attempt, names
+from ladder.git import run_unchecked, split_nul
 from ladder.source import UTF_16, text_of
 
 
@@ -40,7 +40,7 @@ NAMES = re.compile(
 )
 LARGEST = 2_000_000  # bytes; a larger file is data
 LARGEST_NOTEBOOK = 20_000_000  # including its pictures
-MOST = 50_000  # files
+MAX_FILES = 50_000
 # Git must not run anything that the project configures.
 SAFE = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "protocol.allow=never")
 OFFLINE = {"GIT_NO_LAZY_FETCH": "1", "GIT_NO_REPLACE_OBJECTS": "1"}
@@ -89,14 +89,16 @@ def read_tree(path: Path, sub: str | None = None, rev: str | None = None) -> Tre
     chosen, ignored = _chosen(listed)
     files = _texts(root, filter(is_text, chosen))
     outer = _outer_files(root, prefix) if prefix else {}
-    versioned = prefix is not None and bool(attempt(root, *SAFE, "ls-files", "-z", ".", env=OFFLINE).stdout)
+    versioned = prefix is not None and bool(
+        run_unchecked(root, *SAFE, "ls-files", "-z", ".", env=OFFLINE).stdout
+    )
     return Tree(root, files, tuple(chosen), None, versioned, (prefix or "").strip("/"), ignored, outer)
 
 
 def _prefix(root: Path) -> str | None:
     """The folder's path in its repository (`""` for the root); None outside a repository."""
     try:
-        done = attempt(root, *SAFE, "rev-parse", "--show-prefix", env=OFFLINE)
+        done = run_unchecked(root, *SAFE, "rev-parse", "--show-prefix", env=OFFLINE)
     except FileNotFoundError:  # no git
         return None
     return done.stdout.strip("\n") if done.returncode == 0 else None
@@ -105,8 +107,8 @@ def _prefix(root: Path) -> str | None:
 def _listed(root: Path) -> list[str] | None:
     """The files that git tracks or does not ignore."""
     arguments = ("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate")
-    done = attempt(root, *SAFE, *arguments, env=OFFLINE)
-    return [name for name in names(done.stdout) if not _skipped(name)] if done.returncode == 0 else None
+    done = run_unchecked(root, *SAFE, *arguments, env=OFFLINE)
+    return [name for name in split_nul(done.stdout) if not _skipped(name)] if done.returncode == 0 else None
 
 
 def _walked(root: Path) -> Iterator[str]:
@@ -130,8 +132,8 @@ def _walked(root: Path) -> Iterator[str]:
                     waiting.append(f"{name}/")
             elif entry.is_file(follow_symlinks=False):
                 found += 1
-                if found > MOST:
-                    raise UserError(f"{root}: more than {MOST:,} files; give a part of it with --path")
+                if found > MAX_FILES:
+                    raise UserError(f"{root}: more than {MAX_FILES:,} files; give a part of it with --path")
                 yield name
 
 
@@ -204,7 +206,7 @@ def decoded(content: bytes) -> str | None:
 def _committed(root: Path, prefix: str, rev: str) -> Tree:
     if rev.startswith("-"):
         raise UserError(f"--rev {rev}: not a commit")
-    known = attempt(
+    known = run_unchecked(
         root, *SAFE, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{rev}^{{commit}}", env=OFFLINE
     )
     if known.returncode:
@@ -213,10 +215,10 @@ def _committed(root: Path, prefix: str, rev: str) -> Tree:
     listed: dict[str, str] = {}
     around: dict[str, str] = {}
     entry = "--format=%(objectmode) %(objectname) %(objectsize) %(path)"
-    whole = attempt(root, *SAFE, "ls-tree", "-r", "-z", "--full-tree", entry, commit, env=OFFLINE)
+    whole = run_unchecked(root, *SAFE, "ls-tree", "-r", "-z", "--full-tree", entry, commit, env=OFFLINE)
     if whole.returncode:
         raise UserError(f"--rev {rev}: {whole.stderr.strip()}")
-    for line in names(whole.stdout):
+    for line in split_nul(whole.stdout):
         mode, blob, size, name = line.split(" ", 3)
         if mode not in ("100644", "100755"):  # no link, no other repository
             continue

@@ -23,7 +23,8 @@ from ladder.page import compare as page
 from ladder.page import save
 from ladder.runbook import ByDate, Due, People, Team
 from ladder.story import Story, load_story
-from ladder.workers import Task, Watcher, side_by_side
+from ladder.workcopy import display_path
+from ladder.workers import Task, Watcher, run_in_parallel
 
 ORACLE = "oracle"
 SAME_DATES = "same-dates"
@@ -73,11 +74,11 @@ def compare(options: Options, console: Console, watcher: Watcher | None = None) 
     with tempfile.TemporaryFile(dir=options.out):
         pass  # rather now than after the replay
     with workcopy.exclusive(options.purpose) as place:
-        workcopy.fresh(place)
+        workcopy.make_empty(place)
         _announce(story, chosen, options, skipped, console)
         tasks = _tasks(story, plans, place)
         with terminal.Live(tasks, console) as live:
-            results = side_by_side(tasks, [live] if watcher is None else [live, watcher])
+            results = run_in_parallel(tasks, [live] if watcher is None else [live, watcher])
         found = report.comparison(
             story,
             chosen,
@@ -97,8 +98,8 @@ def compare(options: Options, console: Console, watcher: Watcher | None = None) 
     terminal.show(found, console)
     print_line(
         console,
-        f"Page: {workcopy.short(options.out / 'compare.html')}   Numbers:"
-        f" {workcopy.short(options.out / 'compare.json')}   Working copies: {workcopy.short(place)}",
+        f"Page: {display_path(options.out / 'compare.html')}   Numbers:"
+        f" {display_path(options.out / 'compare.json')}   Working copies: {display_path(place)}",
     )
     return found
 
@@ -177,5 +178,5 @@ def _announce(
     who = "1 level" if len(chosen) == 1 else f"{len(chosen)} levels, each"
     console.print(
         f"Replaying {who} in its own working copy. The feed is published daily; people release as"
-        f" {workcopy.short(options.people)} assumes; all requests are real.\n"
+        f" {workcopy.display_path(options.people)} assumes; all requests are real.\n"
     )

@@ -1,4 +1,4 @@
-"""The reference of a comparison: the same recipe, retrained every morning on the truth, without delay."""
+"""The oracle of a comparison: the same recipe, retrained every morning on the truth, without delay."""
 
 import importlib
 from datetime import date, timedelta

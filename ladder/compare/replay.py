@@ -87,7 +87,7 @@ class _Replay:
         for due in job.plan:
             self._due[due.on].append(due)
         self._planned = {due.release for due in job.plan}
-        requests, known = job.story.requests(), job.story.during()
+        requests, known = job.story.requests(), job.story.clean_rows()
         self._requests = dict(iter(requests.groupby(requests["timestamp"].dt.date)))
         self._known = dict(iter(known.groupby(known["timestamp"].dt.date)))
         self._before = sum(os.times()[:4])  # this process and its children, user and system
@@ -111,7 +111,7 @@ class _Replay:
                 self._users(day)
             report(self._progress(day))
         result = self._result
-        result.predictions = self._story.during()[["timestamp"]].assign(
+        result.predictions = self._story.clean_rows()[["timestamp"]].assign(
             prediction=pd.array(self._predictions, dtype="Float64").to_numpy(
                 dtype=float, na_value=float("nan")
             )
@@ -193,7 +193,7 @@ class _Replay:
     def _users(self, day: date) -> None:
         """Send the requests of the day, then post its outcomes."""
         result, service = self._result, self._service
-        if service is not None and not service.running():
+        if service is not None and not service.is_running():
             self._start(service)
         live = self._live()
         if live is not None and live != self._version:  # whoever made it live
@@ -247,7 +247,7 @@ class _Replay:
 
     def _live(self) -> str | None:
         """The version shown to users; None if no application is running, or it has no model."""
-        if self._service is None or not self._service.running():
+        if self._service is None or not self._service.is_running():
             return None
         response = self._client.get("/model")
         return str(response.json()["version"]) if response.is_success else None

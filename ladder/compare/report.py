@@ -51,7 +51,7 @@ def comparison(
     a story without incidents.
     """
     facts = _facts(story, feed, skipped)
-    clean = story.during()
+    clean = story.clean_rows()
     known = None if oracle is None else measures.daily_error(oracle, _same_hours(clean, oracle))
     levels = {str(each.number): _level(story, each, replayed[each.number], known, people) for each in chosen}
     again = None
@@ -71,7 +71,7 @@ def comparison(
         same_dates_says=None if again is None else _when(people.same_dates),
         retrained_daily=None if known is None else _retrained_daily(story, known),
         assumed={str(each.number): _assumed(each, people.team(each)) for each in chosen},
-        assumed_in=Path(workcopy.short(people_path)).as_posix(),
+        assumed_in=Path(workcopy.display_path(people_path)).as_posix(),
         verdicts=verdicts(facts, levels, again),
         machine=Machine(
             python=platform.python_version(), system=platform.system(), cores=os.cpu_count() or 1
@@ -87,7 +87,7 @@ def _facts(story: Story, feed: Path | None, skipped: Sequence[str]) -> StoryFact
         says=story.scenario.says,
         start=story.start,
         end=story.end,
-        hours=len(story.during()),
+        hours=len(story.clean_rows()),
         feed=SIMULATED if feed is None else feed.as_posix(),
         incidents=tuple(
             StoryIncident(kind=each.kind, since=each.day, until=each.last) for each in story.incidents
@@ -99,7 +99,7 @@ def _facts(story: Story, feed: Path | None, skipped: Sequence[str]) -> StoryFact
 def _level(
     story: Story, level: Level, replayed: ReplayResult, oracle: pd.DataFrame | None, people: People
 ) -> LevelResult:
-    days = measures.daily_error(replayed.predictions, story.during())
+    days = measures.daily_error(replayed.predictions, story.clean_rows())
     happened = _incidents(story, replayed, oracle, people)
     answered = {each.question: each.answered for each in replayed.questions}
     reported = incidents.reported_events(replayed)
@@ -127,7 +127,7 @@ def _incidents(
 ) -> tuple[IncidentResult, ...]:
     if oracle is None:
         return ()
-    days = measures.daily_error(replayed.predictions, story.during())
+    days = measures.daily_error(replayed.predictions, story.clean_rows())
     return incidents.results(story, replayed, days, oracle, people.complaints)
 
 

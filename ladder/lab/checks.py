@@ -22,7 +22,7 @@ from ladder.lab import machine
 from ladder.lab.definition import Criterion, Lab
 from ladder.lab.work import edit, fill_placeholders, run
 from ladder.source import text_of
-from ladder.steps import found
+from ladder.steps import resolve_command
 
 TIMEOUT = 180.0  # seconds, for one criterion
 AT_ONCE = 2
@@ -89,7 +89,7 @@ def reach(value: Any, path: str) -> Any:
 
 def fits(criterion: Criterion, value: Any) -> bool:
     """Whether a value is as the criterion expects it."""
-    expected = criterion.model_fields_set & {"equals", "differs", "least", "most", "matches"}
+    expected = criterion.model_fields_set & {"equals", "differs", "min", "max", "matches"}
     if not expected:
         return value == 0 if criterion.run is not None and criterion.at == "status" else bool(value)
     if value is None:
@@ -98,8 +98,8 @@ def fits(criterion: Criterion, value: Any) -> bool:
     return (
         ("equals" not in expected or _same(value, criterion.equals))
         and ("differs" not in expected or not _same(value, criterion.differs))
-        and (criterion.least is None or (number is not None and number >= criterion.least))
-        and (criterion.most is None or (number is not None and number <= criterion.most))
+        and (criterion.min is None or (number is not None and number >= criterion.min))
+        and (criterion.max is None or (number is not None and number <= criterion.max))
         and (criterion.matches is None or re.search(criterion.matches, str(value)) is not None)
     )
 
@@ -176,7 +176,7 @@ def _of_process(criterion: Criterion, folder: Path, port: int) -> Any:
         except UserError as error:
             raise CheckerError(f"it cannot be tried out: {error}") from None
         if criterion.run is not None:
-            status, output = run(found(fill_placeholders(criterion.run, port)), copy, TIMEOUT)
+            status, output = run(resolve_command(fill_placeholders(criterion.run, port)), copy, TIMEOUT)
             return {"status": status, "output": output}
         code = [sys.executable, "-c", criterion.python or ""]
         return _printed(*run(code, copy, TIMEOUT, LAB_FOLDER=str(folder)))

@@ -14,7 +14,15 @@ from ladder import UserError, workcopy
 from ladder.lab import progress
 from ladder.lab.checks import Finding, check
 from ladder.lab.definition import Lab, LabStep, lab_of, labs
-from ladder.lab.work import begin, entering, fill_placeholders, folder_of, importable, is_prepared, solved
+from ladder.lab.work import (
+    activation_commands,
+    begin,
+    fill_placeholders,
+    folder_of,
+    is_prepared,
+    make_ladder_importable,
+    run_solution,
+)
 from ladder.output import print_line
 from ladder.service import free_port, is_port_free
 
@@ -67,7 +75,7 @@ def _begin(lab: Lab, console: Console) -> Path:
     done, port = progress.load(), _port()
     with console.status(f"making the starting state of lab {lab.number}: the first time up to two minutes"):
         folder = begin(lab, port)
-    importable()
+    make_ladder_importable()
     done.labs[lab.number] = progress.Entry(started=datetime.now().replace(microsecond=0), port=port)
     done.save()
     return folder
@@ -85,15 +93,15 @@ def _print(lab: Lab, port: int, console: Console) -> None:
     console.print(lab.scenario.strip(), markup=False)
     console.print(f"\n[bold]Goal[/bold]  {escape(lab.goal.strip())}\n")
     if folder_of(lab).is_dir():
-        _print_entering(lab, console)
+        _print_activation(lab, console)
     for number, step in enumerate(lab.steps, start=1):
         _print_step(number, step, port, folder_of(lab), console)
     console.print(f"\nThen: [green]{LADDER} lab {lab.number} --check[/green]  (stuck? --hint)\n")
 
 
-def _print_entering(lab: Lab, console: Console) -> None:
+def _print_activation(lab: Lab, console: Console) -> None:
     console.print("Type this in each terminal that you work in:")
-    for shell, commands in entering(folder_of(lab)).items():
+    for shell, commands in activation_commands(folder_of(lab)).items():
         console.print(f"  [dim]{shell}[/dim]" if shell else "", end="\n" if shell else "")
         for each in commands:
             print_line(console, f"  {each}", "green")
@@ -106,7 +114,7 @@ def _print_fresh(lab: Lab, replaced: bool, console: Console) -> None:
             f"This is a fresh copy. Your earlier one is now {lab.number}.old; terminals opened in it are"
             " still there, so `cd` again."
         )
-    _print_entering(lab, console)
+    _print_activation(lab, console)
 
 
 def _print_step(number: int, step: LabStep, port: int, folder: Path, console: Console) -> None:
@@ -119,7 +127,7 @@ def _print_step(number: int, step: LabStep, port: int, folder: Path, console: Co
     if step.run:
         command = fill_placeholders(step.run, port, folder).replace("python -m ladder", LADDER)
         print_line(console, f"   {command}", "green")
-    if step.stays:
+    if step.background:
         console.print("   [dim]in a second terminal; leave it running[/dim]")
     if step.look:
         console.print(Padding(f"[dim]Look:[/dim] {escape(step.look.strip())}", (0, 0, 0, 3)))
@@ -211,7 +219,7 @@ def solve(number: int, console: Console, *, yes: bool) -> int:
         for change in step.edits:
             _print_change(change.file, change.old or "", change.new, console)
 
-    with solved(lab, folder, port, show_step):
+    with run_solution(lab, folder, port, show_step):
         findings = check(lab, folder, port)
     done.of(number).passed, done.of(number).solution_shown = passed, not passed
     done.save()

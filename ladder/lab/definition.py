@@ -51,7 +51,7 @@ class LabStep(Action):
 
     id: str = ""
     says: Text
-    stays: bool = False  # the command keeps running, in a second terminal, until Ctrl-C
+    background: bool = False  # the command keeps running, in a second terminal, until Ctrl-C
     fails: bool = False  # the command is expected to fail
     shows: str = ""  # a pattern expected in the command's output
     look: str = ""  # what to look for in the output
@@ -83,8 +83,8 @@ class Criterion(_Strict):
     at: str = ""
     equals: Any = Field(None, alias="is")
     differs: Any = Field(None, alias="not")
-    least: float | None = None
-    most: float | None = None
+    min: float | None = None
+    max: float | None = None
     matches: str | None = None
 
     @model_validator(mode="after")
@@ -102,13 +102,13 @@ class Start(_Strict):
     actions: tuple[Action, ...] = ()
 
 
-class HalfSolution(_Strict):
-    """A plausible but insufficient attempt: steps left out or edited otherwise; and the criteria it fails."""
+class IncompleteSolution(_Strict):
+    """A plausible but insufficient attempt: steps left out or edited otherwise; and what stays unmet."""
 
     says: Text
     without: tuple[str, ...] = ()
     instead: dict[str, tuple[Change, ...]] = {}
-    fails: Annotated[tuple[str, ...], Field(min_length=1)]
+    unmet: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 class Discussion(_Strict):
@@ -131,9 +131,9 @@ class Lab(_Strict):
     start: Start = Start()
     steps: Annotated[tuple[LabStep, ...], Field(min_length=1)]
     criteria: Annotated[tuple[Criterion, ...], Field(min_length=1)]
-    passes: tuple[str, ...] = ()  # criteria that hold from the start: they guard what must not break
+    initially_met: tuple[str, ...] = ()  # criteria that hold from the start: they guard what must not break
     hints: tuple[Text, ...]
-    half: HalfSolution | None = None
+    incomplete: IncompleteSolution | None = None
     discussion: Discussion
 
     @property
@@ -146,9 +146,9 @@ class Lab(_Strict):
         criteria, steps = [each.id for each in self.criteria], [each.id for each in self.steps if each.id]
         if len(set(criteria)) < len(criteria) or len(set(steps)) < len(steps):
             raise ValueError("two steps or two criteria have the same id")
-        half = self.half
-        named = {*self.passes, *(half.fails if half else ())} - set(criteria)
-        named |= {*half.without, *half.instead} - set(steps) if half else set()
+        attempt = self.incomplete
+        named = {*self.initially_met, *(attempt.unmet if attempt else ())} - set(criteria)
+        named |= {*attempt.without, *attempt.instead} - set(steps) if attempt else set()
         if named:
             raise ValueError(f"there is no step or criterion {', '.join(sorted(named))}")
         return self

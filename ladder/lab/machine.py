@@ -36,7 +36,9 @@ def git_name() -> str | None:
         return None
     place = home()
     place.mkdir(parents=True, exist_ok=True)
-    name, mail = (git.attempt(place, "config", f"user.{what}").stdout.strip() for what in ("name", "email"))
+    name, mail = (
+        git.run_unchecked(place, "config", f"user.{what}").stdout.strip() for what in ("name", "email")
+    )
     return f"{name} <{mail}>" if name and mail else None
 
 

@@ -17,7 +17,7 @@ from ladder.bootstrap import environment_path
 from ladder.lab.definition import Action, Change, Lab, LabStep, path_of
 from ladder.levels import level
 from ladder.service import Service
-from ladder.steps import environment, found, run_process
+from ladder.steps import environment, resolve_command, run_process
 
 Edits = Mapping[str, Sequence[Change]]
 
@@ -52,13 +52,13 @@ def begin(lab: Lab, port: int) -> Path:
                 raise
             for old in place.glob(f".start-{lab.number}-*"):
                 workcopy.remove(old)
-            part = workcopy.fresh(place / f".part-{lab.number}")
+            part = workcopy.make_empty(place / f".part-{lab.number}")
             shutil.copytree(folder, part, symlinks=True, dirs_exist_ok=True)
             part.rename(kept)
         else:
             # At the final path, because stores contain absolute paths.
             shutil.copytree(kept, folder, symlinks=True)
-            (folder / workcopy.MARK).touch()  # its time says when the lab began
+            (folder / workcopy.MARKER_FILE).touch()  # its time says when the lab began
     return folder
 
 
@@ -76,7 +76,7 @@ def _put_aside(folder: Path) -> None:
 
 
 def _make(lab: Lab, folder: Path, port: int) -> None:
-    workcopy.fresh(folder)
+    workcopy.make_empty(folder)
     for name, number in lab.start.levels.items():
         workcopy.make(level(number), folder / name)
     for action in lab.start.actions:
@@ -106,7 +106,7 @@ def act(action: Action, folder: Path, port: int) -> tuple[int, str]:
     if action.commits:
         workcopy.commit(folder, action.commits)
     if action.run:
-        return run(found(fill_placeholders(action.run, port, lab)), folder)
+        return run(resolve_command(fill_placeholders(action.run, port, lab)), folder)
     if action.python:
         return run([sys.executable, "-c", action.python], folder)
     return 0, ""
@@ -150,14 +150,14 @@ def _around() -> dict[str, str]:
     return environment() | {"PYTHONPATH": str(Path(ladder.__file__).parent.parent), "PYTHONUTF8": "1"}
 
 
-def importable() -> None:
+def make_ladder_importable() -> None:
     """Make `python -m ladder` work in any folder, if the environment is the tool's own."""
     if Path(sys.prefix).resolve() == environment_path().resolve():
         # Without an encoding, because Python reads such files in the machine's encoding.
         Path(sysconfig.get_path("purelib"), "mlops-ladder.pth").write_text(f"{ROOT}\n")
 
 
-def entering(folder: Path, *, windows: bool = os.name == "nt") -> dict[str, list[str]]:
+def activation_commands(folder: Path, *, windows: bool = os.name == "nt") -> dict[str, list[str]]:
     """The commands that a terminal needs to work in a folder with the tool's environment, by shell."""
     made = (
         {"PowerShell": [f'cd "{folder}"'], "cmd": [f'cd /d "{folder}"']}
@@ -173,7 +173,7 @@ def entering(folder: Path, *, windows: bool = os.name == "nt") -> dict[str, list
 
 
 @contextmanager
-def solved(
+def run_solution(
     lab: Lab,
     folder: Path,
     port: int,
@@ -191,7 +191,7 @@ def solved(
             if step.id and step.id in without:
                 continue
             before(step)
-            if step.stays:
+            if step.background:
                 terminals.enter_context(_terminal(step, folder, port, number))
                 continue
             other = (instead or {}).get(step.id) if step.id else None
@@ -203,7 +203,7 @@ def solved(
 
 def _terminal(step: LabStep, folder: Path, port: int, number: int) -> Service:
     """A second terminal, in which a command keeps running."""
-    command = found(fill_placeholders(step.run or "", port))
+    command = resolve_command(fill_placeholders(step.run or "", port))
     probe = "/live" if " serve" in (step.run or "") else None
     made = Service(folder, folder / "state" / f"step-{number}.log", port, _around(), command, probe)
     made.start()

@@ -22,7 +22,7 @@ from pygments.util import ClassNotFound  # type: ignore[import-untyped]
 
 from ladder import ROOT, UserError, practices
 from ladder.levels import level
-from ladder.practices import Place
+from ladder.practices import CodeLocation
 from ladder.source import read, span
 
 CONTEXT = 3  # unchanged lines shown above and below a change
@@ -44,7 +44,7 @@ class Excerpt:
     name: str  # of the symbol; empty for all of the file
 
 
-def excerpt(place: Place) -> Excerpt:
+def excerpt(place: CodeLocation) -> Excerpt:
     """The lines of a place. Raises UserError if the file or symbol does not exist."""
     path = level(place.level).folder / place.file
     lines = read(path).split("\n")
@@ -174,7 +174,7 @@ def packed(levels: tuple[int, ...]) -> str:
             "levels": {
                 number: {
                     "says": at.says,
-                    "code": [number_of(excerpt(practices.place(number, each))) for each in at.code],
+                    "code": [number_of(excerpt(practices.locate(number, each))) for each in at.code],
                 }
                 for number, at in practice.levels.items()
                 if number in levels

@@ -41,12 +41,12 @@ def show(project: Project, plan: Plan, console: Console, env: Mapping[str, str] 
     console.print(f"{len(plan.conflicts):>4} conflicts to resolve", style="bold")
     for path, kind in sorted(plan.conflicts.items()):
         where = "" if kind == BOTH else f" ({kind})"
-        print_line(console, f"       {path}{where}: {advice(path, kind, project.mark.package)}")
+        print_line(console, f"       {path}{where}: {advice(path, kind, project.origin.package)}")
 
 
 def show_lacks(project: Project, target: Level, console: Console, *, check: bool = False) -> None:
     """Show what the new level needs that the project's problem lacks; with `check`, by its own command."""
-    problem = project.folder / project.mark.package / "problem"
+    problem = project.folder / project.origin.package / "problem"
     code = "".join(path.read_text("utf-8") for path in problem.glob("*.py"))
     if target.number > LAST_WITHOUT_OUTCOMES and DRAWN in code:
         print_line(console, f"No event times and no label delay: {DRAWN} is synthetic. {WHY_TIMES}")
@@ -62,7 +62,7 @@ def _checked(project: Project) -> str:
     """The output of `problem check`, run by the project's own Python if any; "" without its packages."""
     python = next(project.folder.glob(".venv/[bS]*/python*"), sys.executable)
     done = subprocess.run(
-        [python, "-B", "-m", project.mark.package, "problem", "check"],
+        [python, "-B", "-m", project.origin.package, "problem", "check"],
         cwd=project.folder,
         capture_output=True,
         text=True,
@@ -74,7 +74,7 @@ def _checked(project: Project) -> str:
     *_, message = ["no message", *re.findall(r"(?ms)^(?:error: |[\w.]+Error: ).*", done.stderr)]
     message = " ".join(message.removeprefix("error: ").partition("For further information")[0].split())
     missing = re.match(r"ModuleNotFoundError: No module named '([\w.]+)'", message)
-    if missing and not missing[1].startswith(project.mark.package):
+    if missing and not missing[1].startswith(project.origin.package):
         return ""
     return f"The project's problem does not fit the new level; `problem check` fails: {message}"
 
@@ -86,10 +86,10 @@ def what_next(project: Project, target: Level, plan: Plan, branch: str, console:
     steps += [
         "python -m pip install --no-deps --require-hashes --requirement requirements.lock",
     ]
-    if not CAN_FORMAT and project.mark.package != PACKAGE:
+    if not CAN_FORMAT and project.origin.package != PACKAGE:
         steps.append(f"{FORMAT}, then: git commit --all --message Format")
     steps += [
-        *([f"python -m {project.mark.package} problem check"] if target.number else []),
+        *([f"python -m {project.origin.package} problem check"] if target.number else []),
         "python -m pytest -n 2",
         f"git switch {project.branch}, then: git merge {branch}",
     ]

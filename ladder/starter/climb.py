@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ladder import UserError
-from ladder.git import GitError, attempt, author, commit_tree, git, git_folder, require, store
+from ladder.git import GitError, author, commit_tree, git, git_folder, require, run_unchecked, store
 from ladder.levels import Level, level, levels
 from ladder.starter import template
 from ladder.starter.advice import show, show_lacks, what_next
@@ -45,7 +45,7 @@ def _climb(folder: Path, console: Console, same_level: bool, dry_run: bool, chec
             commit = tip  # an earlier climb got so far
         else:
             commit = commit_tree(
-                project.folder, tree, f"{template.STEP}{target.name}", tip, *followed, env=env
+                project.folder, tree, f"{template.COMMIT_PREFIX}{target.name}", tip, *followed, env=env
             )
         plan = plan_of(project, head, commit, env)
         _nothing_in_the_way(project, plan)
@@ -65,10 +65,10 @@ def _climb(folder: Path, console: Console, same_level: bool, dry_run: bool, chec
 
 def _target(project: Project, same_level: bool) -> Level:
     if same_level:
-        return level(project.mark.level)
-    if project.mark.level >= max(each.number for each in levels()):
+        return level(project.origin.level)
+    if project.origin.level >= max(each.number for each in levels()):
         raise UserError(f"{project.folder}: already at the top level; --same-level takes a newer template")
-    return level(project.mark.level + 1)
+    return level(project.origin.level + 1)
 
 
 @contextmanager
@@ -87,7 +87,7 @@ def _written(target: Level, project: Project, dry_run: bool) -> Iterator[tuple[s
                 project.folder, "rev-parse", "--path-format=absolute", "--git-path", "objects"
             ).strip()
             env = {"GIT_OBJECT_DIRECTORY": str(objects), "GIT_ALTERNATE_OBJECT_DIRECTORIES": known}
-        template.write(target, project.mark.package, files, project.mark.problem)
+        template.write(target, project.origin.package, files, project.origin.problem)
         yield store(project.folder, files, Path(scratch), env), env
 
 
@@ -105,7 +105,9 @@ def _branch(project: Project, target: Level, commit: str, same_level: bool) -> s
     """The name of the branch to merge on. Raises UserError if it exists."""
     practice = target.folder.name.partition("_")[2].replace("_", "-")
     branch = f"newer-template-{commit[:7]}" if same_level else f"climb-to-{practice}"
-    if not attempt(project.folder, "rev-parse", "--verify", "--quiet", f"refs/heads/{branch}").returncode:
+    if not run_unchecked(
+        project.folder, "rev-parse", "--verify", "--quiet", f"refs/heads/{branch}"
+    ).returncode:
         raise UserError(
             f"{project.folder}: the branch {branch} already exists; continue on it, or delete it:"
             f" git branch -D {branch}"
@@ -120,7 +122,7 @@ def _merge(project: Project, plan: Plan, branch: str, message: str) -> None:
     readme = introduced(project, plan.head, plan.commit) if README in plan.remade else None
     try:
         git(folder, "switch", "--quiet", "--create", branch, plan.head, env=who)
-        merged = attempt(
+        merged = run_unchecked(
             folder, "merge", "--quiet", "--no-commit", "--no-ff", "-m", message, template.BRANCH, env=who
         )
         if not (git_folder(folder) / "MERGE_HEAD").exists():
@@ -130,9 +132,9 @@ def _merge(project: Project, plan: Plan, branch: str, message: str) -> None:
         if not plan.conflicts:
             git(folder, "commit", "--quiet", "--no-verify", "--no-edit", env=who)
     except BaseException:
-        attempt(folder, "merge", "--abort")
-        attempt(folder, "switch", "--quiet", project.branch)
-        attempt(folder, "branch", "--quiet", "-D", branch)
+        run_unchecked(folder, "merge", "--abort")
+        run_unchecked(folder, "switch", "--quiet", project.branch)
+        run_unchecked(folder, "branch", "--quiet", "-D", branch)
         raise
 
 

@@ -21,7 +21,7 @@ from ladder.output import print_line
 from ladder.starter import problems, template
 from ladder.starter.rename import CAN_FORMAT, FORMAT, PACKAGE, check_name
 from ladder.world import COMMITTED_FEED
-from ladder.world.others import write_sample
+from ladder.world.other_problems import write_sample
 
 SAMPLE = ("2011-01", "2011-02", "2011-03", "2011-04", "2011-05", "2011-06")  # the README's examples use some
 NEEDED_TO_DRAFT = ("pandas", "pyarrow", "ruff")  # by the project's own command

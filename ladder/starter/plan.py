@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ladder.git import GitError, attempt, git, names
+from ladder.git import GitError, git, run_unchecked, split_nul
 from ladder.starter import problems
 from ladder.starter.project import Project
 from ladder.starter.template import FILE
@@ -44,15 +44,17 @@ class Plan:
 
 def plan_of(project: Project, head: str, commit: str, env: Mapping[str, str]) -> Plan:
     """What merging the commit would do, by a merge that touches nothing."""
-    done = attempt(project.folder, "merge-tree", "--write-tree", "-z", "--no-messages", head, commit, env=env)
+    done = run_unchecked(
+        project.folder, "merge-tree", "--write-tree", "-z", "--no-messages", head, commit, env=env
+    )
     if done.returncode not in (0, 1):
         raise GitError(done.stderr.strip())
-    tree, *entries = names(done.stdout)
+    tree, *entries = split_nul(done.stdout)
     stages: dict[str, set[str]] = {}
     for entry in entries:
         about, _, path = entry.partition("\t")
         stages.setdefault(path, set()).add(about.split()[2])
-    words = names(git(project.folder, "diff", "--name-status", "-z", "--no-renames", head, tree, env=env))
+    words = split_nul(git(project.folder, "diff", "--name-status", "-z", "--no-renames", head, tree, env=env))
     changes = dict(zip(words[1::2], words[::2], strict=True))
     remade = _changed_by_both(project, head, commit, env, stages)
     if README in stages and introduced(project, head, commit, env) is not None:
@@ -70,10 +72,10 @@ def plan_of(project: Project, head: str, commit: str, env: Mapping[str, str]) ->
 
 def introduced(project: Project, head: str, commit: str, env: Mapping[str, str] | None = None) -> str | None:
     """The template's README about the project's problem, unless people extended the earlier one."""
-    about = problems.introduction_of(project.folder, project.mark.package)
+    about = problems.introduction_of(project.folder, project.origin.package)
     base = git(project.folder, "merge-base", head, commit, env=env).strip()
     old, own, new = (
-        attempt(project.folder, "show", f"{at}:{README}", env=env).stdout for at in (base, head, commit)
+        run_unchecked(project.folder, "show", f"{at}:{README}", env=env).stdout for at in (base, head, commit)
     )
     return about.put_into(new) if about is not None and own == about.put_into(old) else None
 
@@ -82,7 +84,7 @@ def merged_lock(project: Project, plan: Plan, env: Mapping[str, str] | None = No
     """The template's lock, with the packages that the project had added."""
     base = git(project.folder, "merge-base", plan.head, plan.commit, env=env).strip()
     old, own, new = (
-        attempt(project.folder, "show", f"{at}:{LOCK}", env=env).stdout
+        run_unchecked(project.folder, "show", f"{at}:{LOCK}", env=env).stdout
         for at in (base, plan.head, plan.commit)
     )
     return merge_locks(old, own, new)
@@ -99,7 +101,7 @@ def _changed_by_both(
     """The generated files that git cannot or must not merge line by line."""
 
     def listed(*arguments: str) -> set[str]:
-        return set(names(git(project.folder, *arguments, "--", *MADE, env=env)))
+        return set(split_nul(git(project.folder, *arguments, "--", *MADE, env=env)))
 
     base = git(project.folder, "merge-base", head, commit, env=env).strip()
     both = listed("ls-tree", "--name-only", "-z", commit)

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from ladder.starter.rename import PACKAGE
-from ladder.world.others import folder_of
+from ladder.world.other_problems import folder_of
 
 # Of tests/problem, the modules that hold for any problem (test_domain.py, because domain.py is replaced).
 ANY_PROBLEM = ("__init__.py", "samples.py", "test_contract.py", "test_domain.py")

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ladder import UserError
-from ladder.git import attempt, commit_tree, git, git_folder, names, store, unpack
+from ladder.git import commit_tree, git, git_folder, run_unchecked, split_nul, store, unpack
 from ladder.starter import template
 from ladder.starter.rename import check_name, rename_package
-from ladder.starter.template import FILE, Mark, read_mark
+from ladder.starter.template import FILE, Origin, read_origin
 
 # Makes the template an ancestor of a history that does not have it, without a change to any file.
 RECORD = f"git merge --allow-unrelated-histories --strategy ours --no-edit {template.BRANCH}"
@@ -17,10 +17,10 @@ RECORD = f"git merge --allow-unrelated-histories --strategy ours --no-edit {temp
 
 @dataclass(frozen=True)
 class Project:
-    """A project on a branch: its folder, mark, branch and commit."""
+    """A project on a branch: its folder, origin, branch and commit."""
 
     folder: Path
-    mark: Mark
+    origin: Origin
     branch: str
     head: str
 
@@ -29,59 +29,57 @@ def open_project(folder: Path) -> Project:
     """The project in the folder. Raises UserError if it is not one, or not in a state to be merged into."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
-    top = attempt(folder, "rev-parse", "--show-toplevel").stdout.strip()
+    top = run_unchecked(folder, "rev-parse", "--show-toplevel").stdout.strip()
     if not (folder / FILE).is_file():
-        raise UserError(f"{folder}: not the folder of a project that `ladder new` made (it has a {FILE})")
+        raise UserError(f"{folder}: no {FILE} here: this is not the folder of a project made by `ladder new`")
     if not top or Path(top).resolve() != folder.resolve():
         raise UserError(
-            f"{folder}: not a git repository, such as an unpacked ZIP file; clone it instead, or create one:"
-            " `git init --initial-branch main && git add --all && git commit -m Begin`, then climb again"
+            f"{folder}: not the root of a git repository (an unpacked ZIP file has no history): clone it, or"
+            " begin one: `git init --initial-branch main && git add --all && git commit -m Begin`, then climb"
         )
     if not _has(folder, f"refs/heads/{template.BRANCH}"):
-        raise UserError(
-            f"{folder}: the branch `{template.BRANCH}` is missing: {_way_to_the_template(folder)}"
-        )
+        raise UserError(f"{folder}: the branch `{template.BRANCH}` is missing{_way_to_the_template(folder)}")
     state = git_folder(folder)
     if (state / "MERGE_HEAD").exists() or any(
         (state / name).exists() for name in ("rebase-merge", "rebase-apply")
     ):
         raise UserError(f"{folder}: a merge or rebase is in progress; finish it, or `git merge --abort`")
-    branch = attempt(folder, "symbolic-ref", "--quiet", "--short", "HEAD").stdout.strip()
+    branch = run_unchecked(folder, "symbolic-ref", "--quiet", "--short", "HEAD").stdout.strip()
     if not branch or branch == template.BRANCH:
         raise UserError(f"{folder}: {branch or 'no branch'} is checked out; switch to yours: git switch main")
-    head = attempt(folder, "rev-parse", "--verify", "--quiet", "HEAD").stdout.strip()
-    changed = names(git(folder, "status", "--porcelain", "-z", "--untracked-files=no", "--no-renames"))
+    head = run_unchecked(folder, "rev-parse", "--verify", "--quiet", "HEAD").stdout.strip()
+    changed = split_nul(git(folder, "status", "--porcelain", "-z", "--untracked-files=no", "--no-renames"))
     if changed:
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         raise UserError(
             f"{folder}: uncommitted changes in {changed[0][3:]}{more}; commit or stash them first"
         )
-    mark = read_mark(git(folder, "show", f"HEAD:{FILE}"))
-    check_name(mark.package, exists=True)
-    if mark.level > 0 and not (folder / mark.package / "__init__.py").is_file():
-        raise UserError(f"{folder}: package {mark.package} not found; set `package` in {FILE} and commit")
-    return Project(folder.resolve(), mark, branch, head)
+    origin = read_origin(git(folder, "show", f"HEAD:{FILE}"))
+    check_name(origin.package, exists=True)
+    if origin.level > 0 and not (folder / origin.package / "__init__.py").is_file():
+        raise UserError(f"{folder}: package {origin.package} not found; set `package` in {FILE} and commit")
+    return Project(folder.resolve(), origin, branch, head)
 
 
 def _has(folder: Path, reference: str) -> bool:
-    return attempt(folder, "rev-parse", "--verify", "--quiet", reference).returncode == 0
+    return run_unchecked(folder, "rev-parse", "--verify", "--quiet", reference).returncode == 0
 
 
 def _way_to_the_template(folder: Path) -> str:
     """Commands that bring the template's branch back: from the clone's origin, from history, or anew."""
     if _has(folder, f"refs/remotes/origin/{template.BRANCH}"):
-        return f"`git branch {template.BRANCH} origin/{template.BRANCH}`"
+        return f": `git branch {template.BRANCH} origin/{template.BRANCH}`"
     if git(folder, "rev-parse", "--is-shallow-repository").strip() == "true":
-        return "this is a shallow clone; `git fetch --unshallow`, then climb again"
-    mark = read_mark((folder / FILE).read_text(encoding="utf-8"))
+        return ": this is a shallow clone; `git fetch --unshallow`, then climb again"
+    origin = read_origin((folder / FILE).read_text(encoding="utf-8"))
     # A fork has only some of the branches, but what was merged is in the history.
-    ours = "--extended-regexp", f"--grep=^({template.STEP}.*|{template.MESSAGE})$"
+    ours = "--extended-regexp", f"--grep=^({template.COMMIT_PREFIX}.*|{template.MESSAGE})$"
     for commit in git(folder, "log", "--format=%H", *ours, "HEAD").split():
-        if attempt(folder, "cat-file", "-e", f"{commit}:{FILE}").returncode == 0:
-            return f"`git branch {template.BRANCH} {commit[:12]}`"
-    options = f" --package {mark.package}" + (f" --problem {mark.problem}" if mark.problem else "")
+        if run_unchecked(folder, "cat-file", "-e", f"{commit}:{FILE}").returncode == 0:
+            return f": `git branch {template.BRANCH} {commit[:12]}`"
+    options = f" --package {origin.package}" + (f" --problem {origin.problem}" if origin.problem else "")
     return (
-        f"and its commits are not in the history; generate it beside the project: `ladder new {mark.level}"
+        f", and so are its commits; generate it beside the project: `ladder new {origin.level}"
         f" ../{template.BRANCH}{options} --no-feed && git fetch ../{template.BRANCH} {template.BRANCH}:"
         f"{template.BRANCH} && {RECORD}`"
     )
@@ -89,17 +87,17 @@ def _way_to_the_template(folder: Path) -> str:
 
 def base_of(project: Project, tip: str) -> str:
     """The template state that the project is based on. Raises UserError if git does not know it."""
-    base = attempt(project.folder, "merge-base", project.head, tip).stdout.strip()
+    base = run_unchecked(project.folder, "merge-base", project.head, tip).stdout.strip()
     if not base:
         is_shallow = git(project.folder, "rev-parse", "--is-shallow-repository").strip() == "true"
         raise UserError(
             f"{project.folder}: {project.branch} and `{template.BRANCH}` have no commit in common; "
             f"`{'git fetch --unshallow' if is_shallow else RECORD}`, then climb again"
         )
-    if mark_at(project, base).level == project.mark.level:
+    if origin_at(project, base).level == project.origin.level:
         return base
     for commit in git(project.folder, "log", "--format=%H", tip, "--", FILE).split():
-        if mark_at(project, commit).level == project.mark.level:
+        if origin_at(project, commit).level == project.origin.level:
             raise UserError(
                 f"{project.folder}: the last climb was squashed, so git does not know of it; record it first:"
                 f" git merge --strategy ours {commit[:12]}"
@@ -115,14 +113,14 @@ def following_the_name(project: Project, base: str, env: Mapping[str, str]) -> t
     If somebody renamed the package, the template is renamed first, as a separate state that counts as merged.
     Otherwise each line with the name would conflict.
     """
-    old = mark_at(project, base).package
-    if old == project.mark.package or project.mark.level == 0:
+    old = origin_at(project, base).package
+    if old == project.origin.package or project.origin.level == 0:
         return project.head, ()
     with tempfile.TemporaryDirectory(prefix="starter-") as scratch:
         files = Path(scratch, "files")
         files.mkdir()
         unpack(project.folder, base, files, Path(scratch), env)
-        rename_package(files, old, project.mark.package)
+        rename_package(files, old, project.origin.package)
         tree = store(project.folder, files, Path(scratch), env)
     state = commit_tree(project.folder, tree, "Template: the package's other name", base, env=env)
     own = git(project.folder, "rev-parse", f"{project.head}^{{tree}}", env=env).strip()
@@ -130,6 +128,6 @@ def following_the_name(project: Project, base: str, env: Mapping[str, str]) -> t
     return commit_tree(project.folder, own, message, project.head, state, env=env), (state,)
 
 
-def mark_at(project: Project, commit: str) -> Mark:
-    """The mark of the project at a commit."""
-    return read_mark(git(project.folder, "show", f"{commit}:{FILE}"))
+def origin_at(project: Project, commit: str) -> Origin:
+    """The origin of the project at a commit."""
+    return read_origin(git(project.folder, "show", f"{commit}:{FILE}"))

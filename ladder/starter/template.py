@@ -26,7 +26,7 @@ problem = "{problem}"
 """
 
 
-class Mark(BaseModel):
+class Origin(BaseModel):
     """The level, the name of the package, the version of the template, and the problem if not the level's."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -41,10 +41,10 @@ class Mark(BaseModel):
         return text if self.problem else text.removesuffix('problem = ""\n')
 
 
-def read_mark(text: str) -> Mark:
-    """Parse the content of the mark file. Raises UserError if it is damaged."""
+def read_origin(text: str) -> Origin:
+    """Parse the content of the file. Raises UserError if it is damaged."""
     try:
-        return Mark.model_validate(tomllib.loads(text))
+        return Origin.model_validate(tomllib.loads(text))
     except (tomllib.TOMLDecodeError, ValidationError) as error:
         first = error.errors()[0]["loc"] if isinstance(error, ValidationError) else ()
         where = f": {first[0]}" if first else ""
@@ -53,15 +53,15 @@ def read_mark(text: str) -> Mark:
 
 BRANCH = "template"
 MESSAGE = "Start the project"  # of the first commit
-STEP = "Template: "  # prefix of the following commits, before the level's name
+COMMIT_PREFIX = "Template: "  # prefix of the following commits, before the level's name
 IGNORED = "# The feed: data come from outside, they are not code.\n/feed/\n"
 # Locks and feeds are compared by digest: no line ending may change on the way.
 ATTRIBUTES = "* text=auto eol=lf\n*.png binary\n*.pkl binary\n*.onnx binary\n"
 
 
-def mark_of(level: Level, package: str, problem: str = "") -> Mark:
-    """The mark of a project that is made now."""
-    return Mark(level=level.number, package=package, version=__version__, problem=problem)
+def origin_of(level: Level, package: str, problem: str = "") -> Origin:
+    """The origin of a project that is made now."""
+    return Origin(level=level.number, package=package, version=__version__, problem=problem)
 
 
 def write(level: Level, package: str, folder: Path, problem: str = "") -> None:
@@ -81,7 +81,7 @@ def write(level: Level, package: str, folder: Path, problem: str = "") -> None:
         ignore.write_text(ignored + IGNORED, encoding="utf-8", newline="\n")
     (folder / ".gitattributes").write_text(ATTRIBUTES, encoding="utf-8", newline="\n")
     name_project(folder, package)
-    (folder / FILE).write_text(mark_of(level, package, problem).text(), encoding="utf-8", newline="\n")
+    (folder / FILE).write_text(origin_of(level, package, problem).text(), encoding="utf-8", newline="\n")
 
 
 README = Path(__file__).with_name("README.md.j2")

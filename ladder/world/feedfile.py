@@ -142,7 +142,7 @@ def _typed(table: Table) -> pd.DataFrame:
     table.require(parsed.notna(), "timestamp", written)
     inside = stamps.str.slice(0, 7) == table.stems
     table.require(inside, "timestamp", "{value} is not in the month of the file; move the row")
-    table.require(~parsed.duplicated(), "timestamp", "{value} stands twice; remove one of the rows")
+    table.require(~parsed.duplicated(), "timestamp", "{value} appears twice; remove one of the rows")
     later = parsed.diff().dt.total_seconds().fillna(1) > 0
     table.require(later, "timestamp", "{value} is earlier than the row before; sort the rows by time")
 

@@ -47,7 +47,7 @@ FLAT = 0.8
 # What the temperature leaves of the season.
 SEASON = (1.06, 1.00, 1.02, 1.02, 1.06, 1.03, 0.97, 0.97, 1.01, 1.01, 0.95, 0.90)
 
-# Luck, as standard deviations of the logarithm.
+# Noise, as standard deviations of the logarithm.
 DAY_NOISE = 0.09
 HOUR_NOISE = 0.11
 NIGHT_NOISE = 0.5  # few people, midnight to six
@@ -76,9 +76,9 @@ def simulate(
     weather = simulate_weather(stamps, seed)
     holiday, workingday = _calendar(stamps)
     demand = _demand(stamps, weather, workingday, scenario, seed)
-    chance = np.random.default_rng([seed, 6]).random(len(stamps))
+    uniform = np.random.default_rng([seed, 6]).random(len(stamps))
     count = _poisson(
-        chance, demand.round(4)
+        uniform, demand.round(4)
     )  # rounded: the last bit of exp and cos differs between processors
     casual = _casual(stamps, count, workingday, weather["temp_c"].to_numpy(), seed)
     hours = weather.assign(
@@ -115,7 +115,7 @@ def _demand(
     scenario: Scenario | None,
     seed: int,
 ) -> Floats:
-    """Expected rentals of each hour, with the luck of the day and of the hour."""
+    """Expected rentals of each hour, with the noise of the day and of the hour."""
     hours, days = len(stamps), len(stamps) // 24
     usual = np.interp(weather["temp_c"], AT_TEMPERATURE, TEMPERATURE_EFFECT)
     mild = usual ** np.where(workingday, COMMUTE, LEISURE)
@@ -123,13 +123,13 @@ def _demand(
     windy = np.exp(-0.005 * (weather["windspeed_kmh"].to_numpy() - 12.5))
     sky = WEATHER_EFFECT[weather["weather"].to_numpy() - 1]
 
-    day_luck = autoregressive(np.random.default_rng([seed, 7]).standard_normal(days), 0.4).repeat(24)
-    hour_luck = autoregressive(np.random.default_rng([seed, 8]).standard_normal(hours), 0.5)
+    day_noise = autoregressive(np.random.default_rng([seed, 7]).standard_normal(days), 0.4).repeat(24)
+    hour_noise = autoregressive(np.random.default_rng([seed, 8]).standard_normal(hours), 0.5)
     spread = np.where(stamps.hour < 6, NIGHT_NOISE, HOUR_NOISE)
-    luck = np.exp(DAY_NOISE * day_luck - DAY_NOISE**2 / 2 + spread * hour_luck - spread**2 / 2)
+    noise = np.exp(DAY_NOISE * day_noise - DAY_NOISE**2 / 2 + spread * hour_noise - spread**2 / 2)
 
     level = _level(stamps, scenario) * seasonal(SEASON, stamps) * np.array(WEEKDAY)[stamps.weekday]
-    return np.asarray(level * _profile(stamps, workingday, scenario) * mild * damp * windy * sky * luck)
+    return np.asarray(level * _profile(stamps, workingday, scenario) * mild * damp * windy * sky * noise)
 
 
 def _level(stamps: pd.DatetimeIndex, scenario: Scenario | None) -> Floats:
@@ -160,11 +160,11 @@ def _profile(
     return np.asarray(profile)
 
 
-def _poisson(chance: Floats, mean: Floats) -> npt.NDArray[np.int64]:
+def _poisson(uniform: Floats, mean: Floats) -> npt.NDArray[np.int64]:
     """Poisson counts by inverse transform: one random number per hour, so a higher mean never gives fewer."""
-    upper = np.ceil(pdtrik(chance, mean))
+    upper = np.ceil(pdtrik(uniform, mean))
     below = np.maximum(upper - 1, 0)
-    return np.asarray(np.where(pdtr(below, mean) >= chance, below, upper), dtype=np.int64)
+    return np.asarray(np.where(pdtr(below, mean) >= uniform, below, upper), dtype=np.int64)
 
 
 def _casual(

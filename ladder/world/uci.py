@@ -50,7 +50,7 @@ def read_uci(path: Path) -> pd.DataFrame:
     year = table.integers("yr", 0, 20) + FIRST_YEAR
     month = table.integers("mnth", 1, 12)
     stamps = _dates(table, year, month) + pd.to_timedelta(table.integers("hr", 0, 23), unit="h")
-    table.require(~stamps.duplicated(), "hr", "{value} of {row.dteday} stands twice; remove one of the rows")
+    table.require(~stamps.duplicated(), "hr", "{value} of {row.dteday} appears twice; remove one of the rows")
     later = stamps.diff().dt.total_seconds().fillna(1) > 0
     table.require(
         later, "dteday", "{value} hour {row.hr} is earlier than the row before; sort the rows by time"

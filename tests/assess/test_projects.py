@@ -414,5 +414,5 @@ def test_a_row_that_only_people_can_tell_asks_for_the_answer(tmp_path: Path) -> 
 
 def test_the_report_says_what_it_does_not_prove(tmp_path: Path) -> None:
     found = assessed(tmp_path, HALF)
-    assert report.as_json(found, None, None)["proves_not"]
+    assert report.as_json(found, None, None)["limitations"]
     assert report.LIMITS[0] in report.as_markdown(found, None, None)

@@ -74,7 +74,7 @@ def test_the_same_feed_is_read_however_it_was_exported(tmp_path: Path, case: str
         ("timestamp", "2011-01-01T01:30:00", "'2011-01-01T01:30:00' is not a full hour"),
         ("timestamp", "2011-01-32T01:00:00", "'2011-01-32T01:00:00' is not a full hour"),
         ("timestamp", "2011-02-01T01:00:00", "is not in the month of the file; move the row"),
-        ("timestamp", "2011-01-01T00:00:00", "stands twice; remove one of the rows"),
+        ("timestamp", "2011-01-01T00:00:00", "appears twice; remove one of the rows"),
         ("timestamp", "", "'' is not a full hour"),
         ("holiday", "2", "'2' is not between 0 and 1; correct it"),
         ("workingday", "yes", "'yes' is not a whole number; correct it"),

@@ -110,7 +110,7 @@ def test_the_first_published_row_has_the_published_units(tmp_path: Path) -> None
         ("dteday", "2011-02-01", "'2011-02-01' is no date that agrees with yr 0 and mnth 1; correct it"),
         ("yr", "2011", "'2011' is not between 0 and 20; correct it"),
         ("hr", "24", "'24' is not between 0 and 23; correct it"),
-        ("hr", "0", "'0' of 2011-01-01 stands twice; remove one of the rows"),
+        ("hr", "0", "'0' of 2011-01-01 appears twice; remove one of the rows"),
         ("weathersit", "5", "'5' is not between 1 and 4; correct it"),
         ("temp", "14.2", "'14.2' is not between -0.5 and 1.5; correct it"),
         ("hum", "81", "'81' is not between 0 and 1; correct it"),

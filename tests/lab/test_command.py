@@ -16,7 +16,7 @@ from ladder.lab import definition
 from ladder.lab.checks import check
 from ladder.lab.definition import Criterion, lab_of
 from ladder.lab.machine import unprepared_labs
-from ladder.lab.work import entering, folder_of
+from ladder.lab.work import activation_commands, folder_of
 from tests.lab.conftest import Ladder
 
 SMALL = """
@@ -157,10 +157,10 @@ def test_a_lab_without_a_folder_is_neither_reset_nor_solved(
 def test_paths_with_spaces_and_on_other_drives_can_be_entered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "prefix", "/home/Anna Smith/.venv")
     folder = Path("/home/Anna Smith/lab")
-    assert entering(folder, windows=False) == {
+    assert activation_commands(folder, windows=False) == {
         "": ['cd "/home/Anna Smith/lab"', 'source "/home/Anna Smith/.venv/bin/activate"']
     }
-    on_windows = entering(folder, windows=True)
+    on_windows = activation_commands(folder, windows=True)
     assert on_windows["PowerShell"][1] == '& "/home/Anna Smith/.venv/Scripts/Activate.ps1"'
     assert on_windows["cmd"][0].startswith("cd /d ")
 
@@ -185,7 +185,7 @@ def test_preparing_makes_the_starting_states_once(ladder: Ladder, home: Path) ->
     assert ladder("--prepare").out == ""
     before = time.time()
     ladder("3")
-    assert (home / "lab" / "3" / workcopy.MARK).stat().st_mtime >= before - 1
+    assert (home / "lab" / "3" / workcopy.MARKER_FILE).stat().st_mtime >= before - 1
 
 
 def test_a_start_that_fails_leaves_no_half_made_folder(ladder: Ladder, small: Path, home: Path) -> None:
@@ -202,8 +202,8 @@ def test_a_story_that_began_before_lab_10_is_reported(tmp_path: Path) -> None:
     lab, level4 = tmp_path / "lab" / "10", tmp_path / "up" / "level4"
     for folder in (level4, lab):
         folder.mkdir(parents=True)
-        (folder / workcopy.MARK).touch()
-    os.utime(level4 / workcopy.MARK, (1, 1))
+        (folder / workcopy.MARKER_FILE).touch()
+    os.utime(level4 / workcopy.MARKER_FILE, (1, 1))
     command = [sys.executable, "-u", "-c", watch, "noticed"]
     with subprocess.Popen(command, cwd=lab, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -242,7 +242,7 @@ def test_what_cannot_be_done_is_refused_in_one_line(
     [
         ("file: answer.yaml, at", "file: answer.yaml, sql: SELECT 1, at"),
         ("tip: Look at the leaves, ", ""),
-        ("hints: [", "passes: [smell]\nhints: ["),
+        ("hints: [", "initially_met: [smell]\nhints: ["),
         ("minutes: 5", "minutes: 500"),
     ],
 )
@@ -264,8 +264,8 @@ def test_values_are_found_in_files_tables_and_what_commands_print(tmp_path: Path
         database.commit()
     assert passed(tmp_path, file="numbers.json", at="rows.1.n", **{"is": 4})
     assert passed(tmp_path, file="numbers.json", at="rows.2.n") is False
-    assert passed(tmp_path, file="numbers.json", at="rows.0.n", least=3, most=3)
-    assert passed(tmp_path, file="numbers.json", at="rows.0.n", least=4) is False
+    assert passed(tmp_path, file="numbers.json", at="rows.0.n", min=3, max=3)
+    assert passed(tmp_path, file="numbers.json", at="rows.0.n", min=4) is False
     assert passed(tmp_path, file="absent.json", **{"not": 4}) is False
     assert passed(tmp_path, sql="SELECT n FROM t", **{"is": 7})
     assert passed(tmp_path, sql="SELECT n FROM t WHERE n > 7") is False

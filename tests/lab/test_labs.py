@@ -1,4 +1,4 @@
-"""Each lab's own text: its check is open first, also after half a solution, and passed after its steps."""
+"""Each lab's own text: its check is open first and after an incomplete solution, passed after its steps."""
 
 import hashlib
 import re
@@ -8,7 +8,7 @@ import pytest
 
 from ladder.lab.checks import check
 from ladder.lab.definition import Lab, labs, path_of
-from ladder.lab.work import begin, solved
+from ladder.lab.work import begin, run_solution
 from ladder.levels import level
 from ladder.service import free_port
 
@@ -46,8 +46,8 @@ def test_the_steps_of_a_lab_lead_from_an_open_check_to_a_passed_one(lab: Lab) ->
     before = tree(folder)
     untouched = states(lab, folder, port)
     assert tree(folder) == before  # later, services of the lab may be writing
-    assert {name for name, passed in untouched.items() if passed} == set(lab.passes)
-    with solved(lab, folder, port):
+    assert {name for name, passed in untouched.items() if passed} == set(lab.initially_met)
+    with run_solution(lab, folder, port):
         assert set(states(lab, folder, port).values()) == {True}
 
 
@@ -57,10 +57,10 @@ def test_the_steps_of_a_lab_lead_from_an_open_check_to_a_passed_one(lab: Lab) ->
 def test_a_half_solution_is_not_enough(lab: Lab) -> None:
     port = free_port()
     folder = begin(lab, port)
-    assert lab.half is not None
-    with solved(lab, folder, port, without=lab.half.without, instead=lab.half.instead):
-        half = states(lab, folder, port)
-    assert {name for name, passed in half.items() if not passed} == set(lab.half.fails)
+    assert lab.incomplete is not None
+    with run_solution(lab, folder, port, without=lab.incomplete.without, instead=lab.incomplete.instead):
+        found = states(lab, folder, port)
+    assert {name for name, passed in found.items() if not passed} == set(lab.incomplete.unmet)
 
 
 @pytest.mark.parametrize("lab", labs().values(), ids=lambda lab: path_of(lab).stem)
@@ -72,7 +72,7 @@ def test_what_participants_type_needs_no_shell(lab: Lab) -> None:
             assert step.run.split()[0] in {"python", "git", "dvc", "mlflow", "jupyter", "prefect"}
             assert not set(re.sub(r"\{\w+\}", "", step.run)) & set("|&;<>$`'\\{}*")
             assert "make " not in step.run
-        assert step.run is not None or not (step.stays or step.fails or step.shows)
+        assert step.run is not None or not (step.background or step.fails or step.shows)
 
 
 def test_the_labs_are_numbered_from_0_and_each_can_be_told_from_an_untouched_start() -> None:
@@ -80,9 +80,10 @@ def test_the_labs_are_numbered_from_0_and_each_can_be_told_from_an_untouched_sta
     for lab in IN_THE_FOLDER:
         assert path_of(lab).name.startswith(f"{lab.number:02}-")
         assert len(lab.hints) >= 3
-        assert lab.half is not None
-        assert set(lab.passes) < {each.id for each in lab.criteria}
-        assert set(lab.half.fails) - set(lab.passes) or set(lab.half.fails) <= set(lab.passes)
+        assert lab.incomplete is not None
+        assert set(lab.initially_met) < {each.id for each in lab.criteria}
+        unmet, met = set(lab.incomplete.unmet), set(lab.initially_met)
+        assert unmet - met or unmet <= met
 
 
 @pytest.mark.parametrize("lab", IN_THE_FOLDER, ids=lambda lab: path_of(lab).stem)

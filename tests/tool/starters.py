@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ladder import ROOT
-from ladder.git import git, names
+from ladder.git import git, split_nul
 from ladder.levels import levels
 from ladder.starter.rename import PACKAGE
 
@@ -30,7 +30,7 @@ WHO = ("-c", "user.name=Test", "-c", "user.email=test@localhost", "-c", "commit.
 
 def tracked(project: Path) -> list[str]:
     """The files that git knows, in order."""
-    return sorted(names(git(project, "ls-files", "-z")))
+    return sorted(split_nul(git(project, "ls-files", "-z")))
 
 
 def commit(project: Path, message: str = "Our own") -> None:
@@ -41,7 +41,7 @@ def commit(project: Path, message: str = "Our own") -> None:
 def settle(project: Path) -> None:
     """What the advice says: keep both sides; what was deleted stays away, what is gone stays here."""
     stages: dict[str, set[str]] = {}
-    for entry in names(git(project, "ls-files", "--unmerged", "-z")):
+    for entry in split_nul(git(project, "ls-files", "--unmerged", "-z")):
         about, _, path = entry.partition("\t")
         stages.setdefault(path, set()).add(about.split()[2])
     for path, found in stages.items():

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ladder import ROOT, bootstrap, git
-from ladder.bundle import PYTHONS, RELEASES, SYSTEMS, entries, fetch, own_python, targets
+from ladder.bundle import PATCH_RELEASES, PYTHONS, SYSTEMS, entries, fetch, own_python, targets
 from ladder.cli import app
 
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
@@ -25,7 +25,7 @@ BLANK |= {"PIP_FIND_LINKS": "", "UV_INDEX_URL": "http://127.0.0.1:9/simple", "UV
 
 def test_every_kind_of_laptop_gets_one_version_of_a_package_with_its_hashes() -> None:
     for target in targets(tuple(SYSTEMS), PYTHONS):
-        for release in RELEASES:
+        for release in PATCH_RELEASES:
             here = target.environment(release)
             fitting = [
                 (requirement.name, entry)

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from ladder import ROOT, UserError, workcopy
-from ladder.git import attempt, git
+from ladder.git import git, run_unchecked
 from ladder.levels import Level, level
 from ladder.starter.climb import climb
 from ladder.starter.plan import Merged, merge_locks
@@ -214,8 +214,8 @@ def renamed_only(project: Path) -> None:
 
 
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
-    "not a starter": (lambda project: (project / ".starter.toml").unlink(), "not the folder of a project"),
-    "no repository": (lambda project: shutil.rmtree(project / ".git"), "not a git repository"),
+    "not a starter": (lambda project: (project / ".starter.toml").unlink(), "no .starter.toml here"),
+    "no repository": (lambda project: shutil.rmtree(project / ".git"), "not the root of a git repository"),
     "uncommitted": (a_change, "uncommitted changes in README.md; commit or stash them first"),
     "staged": (staged, "uncommitted changes in README.md"),
     "a merge under way": (merging, "a merge or rebase is in progress"),
@@ -231,7 +231,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "branch is there": (lambda project: git(project, "branch", BRANCHES[1]), "already exists"),
     "in the way": (in_the_way, "untracked dvc.yaml would be overwritten"),
     "not as written": (broken_mark, ".starter.toml: level is invalid"),
-    "renamed, but not in the mark": (renamed_only, f"package {PACKAGE} not found"),
+    "renamed, but not in the file": (renamed_only, f"package {PACKAGE} not found"),
     "the newest": (lambda _: None, "already up to date with the template of its level"),
 }
 
@@ -381,7 +381,7 @@ def test_a_package_that_was_renamed_by_hand_is_followed(tmp_path: Path) -> None:
     assert climb(project, QUIET)
     assert (project / "cabs" / "stages.py").is_file()
     assert not (project / NAME).exists()
-    assert attempt(project, "grep", "--quiet", "--word-regexp", NAME).returncode == 1
+    assert run_unchecked(project, "grep", "--quiet", "--word-regexp", NAME).returncode == 1
     run(project, "-m", "cabs", "--help")
 
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from ladder import maturity
+from ladder.cli import main
 from tests.tool.conftest import Ladder
 
 
@@ -48,6 +50,24 @@ def test_a_mistake_is_one_line_and_a_status(ladder: Ladder, arguments: list[str]
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("error: ")
     assert says in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (FileExistsError(17, "File exists", "a.md"), "error: a.md: File exists; choose another path\n"),
+        (ConnectionRefusedError(111, "Connection refused"), "error: Connection refused\n"),
+    ],
+)
+def test_another_path_is_advised_only_where_a_path_is_the_cause(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: OSError, says: str
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(maturity, "show", fails)
+    assert main(["maturity"]) == 1
+    assert capsys.readouterr().err == says
 
 
 def test_a_scenario_without_a_period_is_no_story(ladder: Ladder, tmp_path: Path) -> None:

@@ -208,7 +208,7 @@ def test_ctrl_c_ends_every_process_and_leaves_no_half_written_file(
 def test_a_report_that_could_not_be_written_is_refused_before_the_replay(ladder: Ladder, week: Path) -> None:
     done = ladder("demo", "--scenario", week, "--out", "README.md")
     assert done.returncode == 1
-    assert done.stderr == "error: README.md: File exists; choose another place\n"
+    assert done.stderr == "error: README.md: File exists; choose another path\n"
     assert done.stdout == ""
 
 

@@ -20,7 +20,7 @@ from ladder.git import git
 from ladder.levels import level
 from ladder.starter.new import SAMPLE, new
 from ladder.starter.rename import FORMAT
-from ladder.starter.template import FILE, read_mark
+from ladder.starter.template import FILE, read_origin
 from ladder.workcopy import own_files
 
 
@@ -112,7 +112,7 @@ def try_it(scripts: Path, folder: Path, numbers: Sequence[int]) -> None:
         assert len(list((place / "feed").glob("*.csv"))) == len(SAMPLE)
     done = run(scripts / "ladder", "climb", "1", folder=folder)
     assert done.returncode == 0, done.stderr
-    assert read_mark((folder / "1" / FILE).read_text(encoding="utf-8")).level == 2
+    assert read_origin((folder / "1" / FILE).read_text(encoding="utf-8")).level == 2
 
 
 def test_a_wheel_has_all_packages_and_templates(complete: Path, tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_what_the_light_install_lacks_is_one_line_with_the_command(
     done = run(installed / "ladder", *command, folder=tmp_path)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
-    assert "pip install 'mlops-ladder[all]'" in done.stderr
+    assert "-py3-none-any.whl[all]'" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

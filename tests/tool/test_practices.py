@@ -12,7 +12,7 @@ import yaml
 from ladder import ROOT, UserError, practices
 from ladder.levels import Level, level, levels
 from ladder.page.code import excerpt
-from ladder.practices import LIST, Place, load, place
+from ladder.practices import LIST, CodeLocation, load, locate
 from ladder.workcopy import own_files
 
 EXCERPT_LINES = 60
@@ -55,7 +55,7 @@ def gaps(found: tuple[practices.Practice, ...]) -> list[str]:
             ]
             for code in at.code if number in numbers else ():
                 try:
-                    place(number, code)
+                    locate(number, code)
                 except UserError as error:
                     wrong.append(f"practice {practice.id}: {error}")
     files = {path.as_posix() for each in levels() for path in own_files(each.folder)}
@@ -122,7 +122,7 @@ def test_code_of_a_practice_can_be_read_at_a_glance() -> None:
     for practice in practices.practices():
         for number, at in practice.levels.items():
             for each in at.code:
-                found = excerpt(place(number, each))
+                found = excerpt(locate(number, each))
                 assert found.text.count("\n") <= EXCERPT_LINES, (number, each)
 
 
@@ -216,37 +216,37 @@ def test_a_symbol_is_found_in_whichever_module_of_a_folder_it_is(
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "a.py").write_text("def read(): ...\ndef check(): ...\n", encoding="utf-8")
     (tmp_path / "data" / "b.py").write_text("def write(): ...\ndef check(): ...\n", encoding="utf-8")
-    assert place(1, "data#write") == Place(1, "data/b.py", "write")
+    assert locate(1, "data#write") == CodeLocation(1, "data/b.py", "write")
     with pytest.raises(UserError, match=r"data/a\.py, data/b\.py"):
-        place(1, "data#check")
+        locate(1, "data#check")
 
 
 @pytest.mark.parametrize(
     ("where", "first", "last"),
     [
-        (Place(3, "bike_demand/serving/app.py", "create_app.predict"), "@app.post(", "media_type"),
+        (CodeLocation(3, "bike_demand/serving/app.py", "create_app.predict"), "@app.post(", "media_type"),
         (
-            Place(2, "bike_demand/store/tracking.py", "Tracking.champion"),
+            CodeLocation(2, "bike_demand/store/tracking.py", "Tracking.champion"),
             "def champion(self)",
             "self.version(number)",
         ),
-        (Place(3, "bike_demand/release/gates/__init__.py", "GATES"), "GATES = (", ")"),
-        (Place(0, "runbook.yaml", "release.install"), "- id: install", "live/model.pkl"),
-        (Place(1, ".github/workflows/application.yml", "jobs.image"), "image:", "docker stop trial"),
-        (Place(4, "params.yaml", "trigger"), "trigger:", "max_age_days"),
-        (Place(1, "README.md", "Known limitations"), "## Known limitations", "- Rollback"),
-        (Place(0, "demand.ipynb", "X_train, X_test"), "# %%", "mean_absolute_error(y_test"),
+        (CodeLocation(3, "bike_demand/release/gates/__init__.py", "GATES"), "GATES = (", ")"),
+        (CodeLocation(0, "runbook.yaml", "release.install"), "- id: install", "live/model.pkl"),
+        (CodeLocation(1, ".github/workflows/application.yml", "jobs.image"), "image:", "docker stop trial"),
+        (CodeLocation(4, "params.yaml", "trigger"), "trigger:", "max_age_days"),
+        (CodeLocation(1, "README.md", "Known limitations"), "## Known limitations", "- Rollback"),
+        (CodeLocation(0, "demand.ipynb", "X_train, X_test"), "# %%", "mean_absolute_error(y_test"),
     ],
-    ids=lambda each: each.symbol if isinstance(each, Place) else "",
+    ids=lambda each: each.symbol if isinstance(each, CodeLocation) else "",
 )
-def test_a_symbol_is_found_with_all_that_belongs_to_it(where: Place, first: str, last: str) -> None:
+def test_a_symbol_is_found_with_all_that_belongs_to_it(where: CodeLocation, first: str, last: str) -> None:
     lines = excerpt(where).text.rstrip("\n").split("\n")
     assert lines[0].lstrip().startswith(first)
     assert last in lines[-1] or last in lines[-2]
 
 
 def test_an_excerpt_has_the_number_of_its_first_line() -> None:
-    found = excerpt(Place(3, "bike_demand/release/ab/step.py", "_evaluate_test"))
+    found = excerpt(CodeLocation(3, "bike_demand/release/ab/step.py", "_evaluate_test"))
     whole = (ROOT / found.path).read_text(encoding="utf-8").split("\n")
     assert whole[found.first_line - 1].startswith("def _evaluate_test(")
     assert "\n".join(whole[found.first_line - 1 :]).startswith(found.text)
@@ -254,7 +254,7 @@ def test_an_excerpt_has_the_number_of_its_first_line() -> None:
 
 def test_a_symbol_that_does_not_exist_is_one_line() -> None:
     with pytest.raises(UserError, match="there is no nothing"):
-        excerpt(Place(3, "bike_demand/flows.py", "nothing"))
+        excerpt(CodeLocation(3, "bike_demand/flows.py", "nothing"))
 
 
 def test_a_row_that_does_not_exist_is_one_line() -> None:

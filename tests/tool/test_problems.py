@@ -12,10 +12,10 @@ from ladder import UserError
 from ladder.levels import level
 from ladder.starter import problems, template
 from ladder.starter.new import new
-from ladder.world import others
+from ladder.world import other_problems
 from tests.tool.starters import run, text_of, tracked
 
-NAMES = others.names()
+NAMES = other_problems.names()
 # Of the level's own problem, whatever they are a part of.
 WORDS = re.compile(r"bikes?|bicycle|casual|registered_users|windspeed|workingday|feels_like", re.IGNORECASE)
 FACTS = """
@@ -95,7 +95,7 @@ def test_what_does_not_go_together_or_is_not_there_is_refused(tmp_path: Path) ->
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_world_is_always_the_same_and_changes_only_after_its_event(name: str) -> None:
-    world = others.world(name)
+    world = other_problems.world(name)
     end, event = world.START + timedelta(days=40), world.START + timedelta(days=20)
     rows, changed = list(world.happened(end)), list(world.happened(end, event))
     assert rows == list(world.happened(end))
@@ -108,17 +108,17 @@ def test_a_world_is_always_the_same_and_changes_only_after_its_event(name: str) 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_labels_are_published_when_they_are_due_and_faults_in_their_days(name: str, tmp_path: Path) -> None:
-    world = others.world(name)
+    world = other_problems.world(name)
     end = world.START + timedelta(days=40)
     now, fault = datetime(end.year, end.month, end.day), (end - timedelta(days=5), end)
     rows = list(world.happened(end))
-    others.publish(world, rows, now, tmp_path)
+    other_problems.publish(world, rows, now, tmp_path)
     good = {path.name: path.read_text(encoding="utf-8").splitlines() for path in tmp_path.iterdir()}
     assert sum(map(len, good.values())) == len(rows) + len(good)
     labelled = sum(not line.endswith(",") for lines in good.values() for line in lines[1:])
     assert labelled == sum(datetime.fromisoformat(row[world.TIME]) + world.DELAY <= now for row in rows)
 
-    others.publish(world, rows, now, tmp_path, fault)
+    other_problems.publish(world, rows, now, tmp_path, fault)
     for path in tmp_path.iterdir():
         pairs = zip(good[path.name], path.read_text(encoding="utf-8").splitlines(), strict=True)
         days = {date.fromisoformat(line[:10]) for line, other in pairs if line != other}
@@ -127,7 +127,7 @@ def test_labels_are_published_when_they_are_due_and_faults_in_their_days(name: s
 
 
 def test_clocks_change_in_the_world_of_the_electricity() -> None:
-    world = others.world("energy-load")
+    world = other_problems.world("energy-load")
     times = [row["period_start"] for row in world.happened(date(2023, 3, 28)) if row["region"] == 1]
     on_the_day = [each[11:16] for each in times if each.startswith("2023-03-26")]
     assert len(on_the_day) == 46

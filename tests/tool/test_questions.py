@@ -217,5 +217,5 @@ def test_at_level_2_model_and_data_are_on_record_and_who_released_it_is_not(
     )
     assert (reproduce.answered, training_data.answered, released_by.answered) == (True, True, False)
     assert "identical: model" in reproduce.says
-    assert "rows, 2011-01-01T00:00:00 to 2011-03-06T23:00:00, data" in training_data.says
+    assert "rows, 2011-01-01T00:00:00 to 2011-03-06T23:00:00 (data digest" in training_data.says
     assert "version 1" in released_by.says

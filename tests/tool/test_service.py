@@ -18,7 +18,7 @@ from ladder.service import Service
 command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "{port}"]
 with Service(Path(sys.argv[1]), Path(sys.argv[1], "log"), command=command, probe="/") as service:
     service.start()
-    print(service.running())
+    print(service.is_running())
 """
 
 
@@ -43,7 +43,7 @@ def test_a_server_that_does_not_respond_in_time_is_reported_with_its_log(
     server = Service(tmp_path, tmp_path / "log", command=[sys.executable, "-c", waiting, "{port}"])
     with server, pytest.raises(UserError, match="did not respond in 1 s: loading"):
         server.start()
-    assert not server.running()
+    assert not server.is_running()
 
 
 def test_a_server_that_ends_while_it_is_used_is_reported_with_its_log(tmp_path: Path) -> None:

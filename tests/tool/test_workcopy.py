@@ -7,13 +7,13 @@ import pytest
 
 from ladder import UserError, workcopy
 from ladder.cli import main
-from ladder.git import attempt, git, git_folder
+from ladder.git import git, git_folder, run_unchecked
 
 
 def test_a_fresh_folder_replaces_one_that_the_tool_made(tmp_path: Path) -> None:
-    folder = workcopy.fresh(tmp_path / "demo")
+    folder = workcopy.make_empty(tmp_path / "demo")
     (folder / "old").touch()
-    assert [path.name for path in workcopy.fresh(folder).iterdir()] == [workcopy.MARK]
+    assert [path.name for path in workcopy.make_empty(folder).iterdir()] == [workcopy.MARKER_FILE]
     assert [path.name for path in tmp_path.iterdir()] == ["demo"]
 
 
@@ -21,14 +21,14 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo" / "thesis").touch()
     with pytest.raises(UserError, match="was not created by ladder"):
-        workcopy.fresh(tmp_path / "demo")
+        workcopy.make_empty(tmp_path / "demo")
     assert (tmp_path / "demo" / "thesis").exists()
 
 
 def test_a_removal_that_was_cut_off_is_finished_by_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = workcopy.fresh(tmp_path / "demo")
+    folder = workcopy.make_empty(tmp_path / "demo")
     (folder / "big").touch()
 
     def cut_off(*_: object, **__: object) -> None:
@@ -37,8 +37,8 @@ def test_a_removal_that_was_cut_off_is_finished_by_the_next(
     with monkeypatch.context() as patch:
         patch.setattr("ladder.workcopy.shutil.rmtree", cut_off)
         with pytest.raises(KeyboardInterrupt):
-            workcopy.fresh(folder)
-    assert [path.name for path in workcopy.fresh(folder).iterdir()] == [workcopy.MARK]
+            workcopy.make_empty(folder)
+    assert [path.name for path in workcopy.make_empty(folder).iterdir()] == [workcopy.MARKER_FILE]
     assert [path.name for path in tmp_path.iterdir()] == ["demo"]
 
 
@@ -60,7 +60,7 @@ def test_of_git_the_environment_gives_its_configuration_and_no_other_repository(
     for each, value in (given if name in given else {"GIT_DIR": "/nonexistent"}).items():
         monkeypatch.setenv(each, value)
     assert git_folder(tmp_path).resolve() == (tmp_path / ".git").resolve()
-    assert attempt(tmp_path, "config", "own.key").stdout.strip() == ("given" if name in given else "")
+    assert run_unchecked(tmp_path, "config", "own.key").stdout.strip() == ("given" if name in given else "")
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="folders cannot be made so there")

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from ladder import ROOT, UserError
-from ladder.workers import Progress, Report, Task, side_by_side
+from ladder.workers import Progress, Report, Task, run_in_parallel
 
 DAY = date(2012, 1, 1)
 SECONDS = 60
@@ -91,7 +91,7 @@ def none_is_left(pids: Path) -> bool:
 def test_each_task_runs_in_a_process_of_its_own_and_reports_its_days(tmp_path: Path) -> None:
     before, watching = Path.cwd(), Watching()
     tasks = {name: task(partial(counts, name, tmp_path)) for name in ("a", "b")}
-    results = side_by_side(tasks, [watching])
+    results = run_in_parallel(tasks, [watching])
     assert {name: result for name, (result, _) in results.items()} == {"a": "a", "b": "b"}
     assert len({os.getpid(), *(pid for _, pid in results.values())}) == 3
     assert watching.days == {"a": 1, "b": 1}
@@ -105,14 +105,14 @@ def test_one_that_fails_ends_the_others_with_what_they_started(
 ) -> None:
     tasks = {"waits": task(partial(waits, tmp_path), 1), "bad": task(bad)}
     with pytest.raises(UserError, match=named) as raised:
-        side_by_side(tasks, [])
+        run_in_parallel(tasks, [])
     assert "A task" in str(raised.value)
     assert not list(tmp_path.iterdir()) or none_is_left(tmp_path)
 
 
 def test_an_error_of_a_package_that_the_parent_does_not_have_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"A task: lost\.Lost: .*the champion.*deleted"):
-        side_by_side({"bad": task(partial(fails_in_a_package, tmp_path))}, [])
+        run_in_parallel({"bad": task(partial(fails_in_a_package, tmp_path))}, [])
 
 
 def test_one_that_fails_while_another_with_much_to_read_starts_ends_it() -> None:
@@ -123,7 +123,7 @@ def test_one_that_fails_while_another_with_much_to_read_starts_ends_it() -> None
 
     heavy = {name: task(partial(idles, b"x" * 2_000_000)) for name in "abcdef"}
     with pytest.raises(UserError, match="no good"):
-        side_by_side({"bad": task(reports_and_fails, 1), **heavy}, [Slow()])
+        run_in_parallel({"bad": task(reports_and_fails, 1), **heavy}, [Slow()])
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
@@ -131,11 +131,11 @@ def test_one_that_fails_while_another_with_much_to_read_starts_ends_it() -> None
 def test_workers_end_when_their_parent_is_interrupted_or_killed(tmp_path: Path, number: int) -> None:
     script = (
         "import sys, pathlib, functools\n"
-        "from ladder.workers import side_by_side\n"
+        "from ladder.workers import run_in_parallel\n"
         "from tests.tool.test_workers import task, waits\n"
         "if __name__ == '__main__':\n"
         "    run = functools.partial(waits, pathlib.Path(sys.argv[1]))\n"
-        "    side_by_side({name: task(run) for name in 'abcdef'}, [])\n"
+        "    run_in_parallel({name: task(run) for name in 'abcdef'}, [])\n"
     )
     (tmp_path / "pids").mkdir()
     (tmp_path / "main.py").write_text(script, encoding="utf-8")

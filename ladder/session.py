@@ -20,11 +20,11 @@ FEED = ROOT / "data" / "feed"
 LOG_OF_TOOLS = ("[NbClientApp]", "[IPKernelApp]")  # log lines of Jupyter, not output of the notebook
 FOR_MACHINES = "{"  # prefix of JSON lines, which are for log collectors
 TODAY = date(2011, 10, 1)  # the day on which `run` and `up` happen, after nine months of feed
-BEFORE = timedelta(days=30)  # the release before that, at a level that tries a new model against the live one
+BEFORE = timedelta(days=30)  # the release before that, at a level that A/B-tests a new model
 
 
 @dataclass(frozen=True)
-class Stage:
+class Session:
     """A working copy, its world, and the day on which it is shown."""
 
     folder: Path
@@ -44,38 +44,40 @@ class Stage:
         return self.clean[inside].reset_index(drop=True)
 
 
-def set_up(chosen: Level, place: Path, scenario: str | None, console: Console) -> Stage:
+def set_up(chosen: Level, place: Path, scenario: str | None, console: Console) -> Session:
     """A new working copy, in the scenario that the level is shown in, starting where something happens.
 
     Raises UserError if the scenario cannot be played.
     """
-    folder = workcopy.make(chosen, workcopy.fresh(place / f"level{chosen.number}"))
+    folder = workcopy.make(chosen, workcopy.make_empty(place / f"level{chosen.number}"))
     book = runbook.load(folder)
     if name := scenario or book.demo_scenario:
         story = load_story(name)
         begins = next((each.day for each in story.incidents), story.start)
-        stage = Stage(folder, book, story.clean, begins, story.end)
+        session = Session(folder, book, story.clean, begins, story.end)
     else:
         clean = read_feed(FEED)
-        stage = Stage(folder, book, clean, TODAY, clean["timestamp"].iloc[-1].date())
-    stage.publish(stage.today)
+        session = Session(folder, book, clean, TODAY, clean["timestamp"].iloc[-1].date())
+    session.publish(session.today)
     console.print(f"[bold]{chosen.title}[/bold]")
     if name:
         console.print(f"{story.title}: {story.scenario.says}")
-    print_line(console, f"Working copy {workcopy.short(folder)}, feed up to {stage.today}")
-    return stage
+    print_line(console, f"Working copy {workcopy.display_path(folder)}, feed up to {session.today}")
+    return session
 
 
-def release_earlier(stage: Stage, service: Service, console: Console, before: timedelta = BEFORE) -> None:
+def release_first_champion(
+    session: Session, service: Service, console: Console, before: timedelta = BEFORE
+) -> None:
     """Release an earlier model first, so that there is a champion to compare with."""
-    earlier = stage.today - before
-    stage.publish(earlier)
+    earlier = session.today - before
+    session.publish(earlier)
     with console.status(f"releasing a model trained up to {earlier} as champion"):
-        for step in (*stage.book.daily, *stage.book.release):
-            run_step(step, stage.folder, run_command, service)
-        if not service.running():
+        for step in (*session.book.daily, *session.book.release):
+            run_step(step, session.folder, run_command, service)
+        if not service.is_running():
             service.start()
-    stage.publish(stage.today)
+    session.publish(session.today)
     console.print(f"Champion: trained on data up to {earlier}.")
 
 
@@ -83,7 +85,7 @@ def show(step: runbook.Step, folder: Path, service: Service | None, console: Con
     """Do one step, print it, and return the wall seconds it took the machine."""
     hand = f" -> {step.gives_to}" if step.gives_to else ""
     console.print(f"\n[bold cyan]{step.who}{hand}[/bold cyan]  {step.does}")
-    if what := in_words(step):
+    if what := describe(step):
         print_line(console, f"  $ {what}", "green")
     start = time.perf_counter()
     with console.status("working"):
@@ -94,7 +96,7 @@ def show(step: runbook.Step, folder: Path, service: Service | None, console: Con
     return time.perf_counter() - start
 
 
-def in_words(step: runbook.Step) -> str:
+def describe(step: runbook.Step) -> str:
     """The command or file move of a step; empty for a purely mental step."""
     if step.command:
         return step.command

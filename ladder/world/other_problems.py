@@ -89,12 +89,12 @@ def _cell(value: Any) -> Any:
 
 def write_sample(name: str, folder: Path) -> int:
     """Write the sample feed of a problem. Returns the number of months."""
-    of = world(name)
-    return publish(of, of.happened(of.END), datetime.combine(of.END, time()), folder)
+    module = world(name)
+    return publish(module, module.happened(module.END), datetime.combine(module.END, time()), folder)
 
 
 def write(name: str, folder: Path, end: date, event: date | None, fault: date | None, days: int) -> int:
     """Write a feed of a problem until before a day; from `fault` on, `days` days are reported wrongly."""
-    of = world(name)
-    spell = None if fault is None else (fault, fault + timedelta(days=days))
-    return publish(of, of.happened(end, event), datetime.combine(end, time()), folder, spell)
+    module = world(name)
+    fault_period = None if fault is None else (fault, fault + timedelta(days=days))
+    return publish(module, module.happened(end, event), datetime.combine(end, time()), folder, fault_period)

@@ -1,4 +1,4 @@
-"""The recipes of docs/your-own-problem.md: each makes a table that can be drafted from."""
+"""The snippets of docs/your-own-problem.md: each makes a table that can be drafted from."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ from ladder import ROOT
 from ladder.levels import level
 
 PAGE = ROOT / "docs" / "your-own-problem.md"
-RECIPE = re.compile(r"^### (?P<name>[^\n]+)\n(?P<text>.*?)(?=^##)", re.MULTILINE | re.DOTALL)
+SNIPPET = re.compile(r"^### (?P<name>[^\n]+)\n(?P<text>.*?)(?=^##)", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 START = datetime(2024, 1, 1)
@@ -101,7 +101,7 @@ def clocks() -> Table:
     return "at,temp_c,label", [(at, 10 + number, at.hour) for number, at in enumerate(local)]
 
 
-# By recipe and number of its code: table, label, time; cadence, keys, inputs, rows, and how the first begins.
+# By snippet and number of its code: table, label, time; cadence, keys, inputs, rows, and its first cells.
 Case = tuple[Callable[[], Table], str, str | None, str | None, list[str], list[str], int, dict[str, str]]
 CASES: dict[tuple[str, int], Case] = {
     ("Rows out of order", 0): (
@@ -130,20 +130,21 @@ CASES: dict[tuple[str, int], Case] = {
 
 
 def codes() -> dict[tuple[str, int], str]:
-    """The code of the page, by recipe and number."""
-    section = PAGE.read_text(encoding="utf-8").partition("## Recipes")[2].partition("\n## ")[0] + "\n##"
+    """The code of the page, by snippet and number."""
+    page = PAGE.read_text(encoding="utf-8")
+    section = page.partition("## Preparing raw data")[2].partition("\n## ")[0] + "\n##"
     return {
-        (recipe["name"], number): code
-        for recipe in RECIPE.finditer(section)
-        for number, code in enumerate(CODE.findall(recipe["text"]))
+        (snippet["name"], number): code
+        for snippet in SNIPPET.finditer(section)
+        for number, code in enumerate(CODE.findall(snippet["text"]))
     }
 
 
-def test_each_recipe_of_the_page_is_run() -> None:
+def test_each_snippet_of_the_page_is_run() -> None:
     assert codes().keys() == CASES.keys()
 
 
-def test_what_each_recipe_makes_can_be_drafted_from(
+def test_what_each_snippet_makes_can_be_drafted_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
 ) -> None:
     given = []
